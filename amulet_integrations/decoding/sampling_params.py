@@ -1,0 +1,52 @@
+"""How a token is chosen from the policy, and when to stop."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar
+
+from pydantic import Field, StringConstraints, field_validator
+
+from amulet_integrations.errors import AmuletError, InvalidParamsError
+from amulet_integrations.validation import FrozenModel
+
+StopString = Annotated[str, StringConstraints(min_length=1)]
+
+
+class SamplingParams(FrozenModel):
+    """Parameters of sampling, under the names that transformers uses.
+
+    They act on the mixture of the contexts, never on one context, in this order: repetition
+    penalty, temperature, top-k, top-p, min-p.
+
+    Attributes:
+        max_new_tokens: Most tokens to generate, at least 1.
+        temperature: 0 takes the most likely token (greedy, as the published code does).
+        top_p: Keeps the smallest set of tokens with at least this much probability; 1 keeps all.
+        top_k: Keeps this many most likely tokens; 0 keeps all.
+        min_p: Drops tokens below this fraction of the likeliest one's probability; 0 drops none.
+        repetition_penalty: Above 1 discourages tokens already in the completion; 1 is off.
+        seed: Makes sampling repeatable, whatever else the engine runs; None draws a fresh one.
+        stop: Strings that end the completion; they are not part of the text. One string, or a
+            sequence of at most 64.
+
+    Raises:
+        InvalidParamsError: A value is out of its range.
+    """
+
+    error_type: ClassVar[type[AmuletError]] = InvalidParamsError
+
+    max_new_tokens: int = Field(default=512, ge=1)
+    temperature: float = Field(default=0.0, ge=0.0, allow_inf_nan=False)
+    top_p: float = Field(default=1.0, gt=0.0, le=1.0)
+    top_k: int = Field(default=0, ge=0)
+    min_p: float = Field(default=0.0, ge=0.0, le=1.0)
+    repetition_penalty: float = Field(default=1.0, gt=0.0, allow_inf_nan=False)
+    seed: int | None = Field(default=None, ge=0, lt=2**63)
+    stop: tuple[StopString, ...] = Field(default=(), max_length=64)
+
+    @field_validator("stop", mode="before")
+    @classmethod
+    def _one_string_is_one_stop(cls, stop: Any) -> Any:
+        if stop is None:
+            return ()
+        return (stop,) if isinstance(stop, str) else stop

@@ -1,0 +1,92 @@
+"""Pydantic models whose validation errors are ours, told in one readable line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, ClassVar, Self, cast
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from amulet_integrations.errors import AmuletError, UnknownArgumentError
+
+
+def as_amulet_error(
+    error: ValidationError, owner: type[BaseModel], kind: type[AmuletError]
+) -> AmuletError:
+    """Turns a pydantic error into one of ours.
+
+    Args:
+        error: What pydantic raised.
+        owner: The model that was being made; its fields are offered for misspelt names.
+        kind: The class of error for a bad value.
+
+    Returns:
+        `UnknownArgumentError` when the only fault is names that the model does not have,
+        otherwise a `kind` whose message names each field, its value and what was expected.
+    """
+    faults = error.errors(include_url=False)
+    if all(fault["type"] == "extra_forbidden" for fault in faults):
+        return UnknownArgumentError.for_names(
+            owner.__name__, [str(fault["loc"][-1]) for fault in faults], _argument_names(owner)
+        )
+    return kind("; ".join(_line(cast("dict[str, Any]", fault), owner) for fault in faults))
+
+
+def _argument_names(owner: type[BaseModel]) -> set[str]:
+    return {field.alias or name for name, field in owner.model_fields.items()}
+
+
+def _line(fault: dict[str, Any], owner: type[BaseModel]) -> str:
+    cause = fault.get("ctx", {}).get("error")
+    if isinstance(cause, AmuletError):
+        return str(cause)
+    place = ".".join(str(part) for part in fault["loc"]) or owner.__name__
+    message = fault["msg"].removeprefix("Value error, ")
+    if fault["type"] == "missing":
+        return f"{place} is missing"
+    value = repr(fault["input"])
+    if len(value) > 80:
+        value = value[:77] + "..."
+    return f"{place}={value}: {message[0].lower()}{message[1:]}"
+
+
+class FrozenModel(BaseModel):
+    """An immutable value object: unknown names are refused, and errors are `AmuletError`s."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+    error_type: ClassVar[type[AmuletError]] = AmuletError
+
+    def __init__(self, **data: Any) -> None:
+        with self._errors_are_ours():
+            super().__init__(**data)
+
+    @classmethod
+    @contextmanager
+    def _errors_are_ours(cls) -> Iterator[None]:
+        try:
+            yield
+        except ValidationError as error:
+            raise as_amulet_error(error, cls, cls.error_type) from error
+
+    @classmethod
+    def model_validate(cls, obj: Any, **options: Any) -> Self:
+        """As pydantic's, with our errors."""
+        with cls._errors_are_ours():
+            return super().model_validate(obj, **options)
+
+    @classmethod
+    def model_validate_json(cls, json_data: str | bytes | bytearray, **options: Any) -> Self:
+        """As pydantic's, with our errors."""
+        with cls._errors_are_ours():
+            return super().model_validate_json(json_data, **options)
+
+    def model_copy(
+        self, *, update: Mapping[str, Any] | None = None, deep: bool = False
+    ) -> Self:
+        """A copy with some fields changed; unlike pydantic's, the changes are validated."""
+        copy = super().model_copy(deep=deep)
+        if not update:
+            return copy
+        fields = {name: getattr(copy, name) for name in copy.model_fields_set}
+        return type(self)(**{**fields, **update})
