@@ -4,19 +4,44 @@ Importing this package imports neither torch nor transformers nor a framework: n
 up in their modules on first use.
 """
 
+from typing import TYPE_CHECKING
+
 from amulet_integrations._lazy import lazy_exports
 
-_EXPORTS = {
-    "AmuletParams": ".decoding.params",
-    "SamplingParams": ".decoding.sampling_params",
-    "Preference": ".profiles",
-    "PreferenceProfile": ".profiles",
-    "InMemoryProfileStore": ".profiles",
-    "SqlProfileStore": ".profiles",
-    "preference_scope": ".profiles",
-    "errors": ".errors",
-}
+if TYPE_CHECKING:
+    from amulet_integrations import errors
+    from amulet_integrations.decoding import AmuletParams, SamplingParams
+    from amulet_integrations.profiles import (
+        InMemoryProfileStore,
+        Preference,
+        PreferenceProfile,
+        SqlProfileStore,
+        preference_scope,
+    )
 
 __version__ = "0.1.0"
-__all__ = [*_EXPORTS, "__version__"]  # noqa: PLE0604 - the names above, in one place
-__getattr__, __dir__ = lazy_exports(__name__, _EXPORTS)
+
+__all__ = [
+    "AmuletParams",
+    "InMemoryProfileStore",
+    "Preference",
+    "PreferenceProfile",
+    "SamplingParams",
+    "SqlProfileStore",
+    "errors",
+    "preference_scope",
+]
+__getattr__, __dir__ = lazy_exports(
+    __name__,
+    {
+        ".decoding": ("AmuletParams", "SamplingParams"),
+        ".profiles": (
+            "InMemoryProfileStore",
+            "Preference",
+            "PreferenceProfile",
+            "SqlProfileStore",
+            "preference_scope",
+        ),
+        ".errors": (),
+    },
+)

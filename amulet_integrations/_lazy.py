@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 
 def lazy_exports(
-    package: str, exports: Mapping[str, str]
+    package: str, modules: Mapping[str, Sequence[str]]
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """Makes a package's `__getattr__` and `__dir__`.
 
     Args:
         package: The package's `__name__`.
-        exports: Public name to the submodule (relative, such as ``".policies"``) that defines it.
-            A name that ends its own submodule path (``"errors": ".errors"``) is the module itself.
+        modules: Each submodule (relative, such as ``".policies"``) with the public names that it
+            defines. A submodule without names is itself the export.
 
     Returns:
         The two functions to bind as ``__getattr__`` and ``__dir__`` in the package.
     """
+    homes = {name: module for module, names in modules.items() for name in names}
+    bare = {module.removeprefix(".") for module, names in modules.items() if not names}
 
     def getattr_(name: str) -> Any:
-        if name not in exports:
+        if name in bare:
+            return importlib.import_module(f".{name}", package)
+        if name not in homes:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        module = importlib.import_module(exports[name], package)
-        return module if exports[name] == f".{name}" else getattr(module, name)
+        return getattr(importlib.import_module(homes[name], package), name)
 
-    return getattr_, lambda: sorted(exports)
+    return getattr_, lambda: sorted(bare | homes.keys())

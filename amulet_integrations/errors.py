@@ -46,9 +46,7 @@ class UnknownArgumentError(AmuletError, ValueError, TypeError):
         for name in sorted(unknown):
             near = get_close_matches(name, known, n=1)
             parts.append(f"{name!r}" + (f" (did you mean {near[0]!r}?)" if near else ""))
-        return cls(
-            f"{owner} does not take {', '.join(parts)}. It takes: {', '.join(known)}."
-        )
+        return cls(f"{owner} does not take {', '.join(parts)}. It takes: {', '.join(known)}.")
 
 
 class InvalidRequestError(AmuletError, ValueError):

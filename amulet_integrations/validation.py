@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from textwrap import shorten
 from typing import Any, ClassVar, Self, cast
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -45,9 +46,7 @@ def _line(fault: dict[str, Any], owner: type[BaseModel]) -> str:
     message = fault["msg"].removeprefix("Value error, ")
     if fault["type"] == "missing":
         return f"{place} is missing"
-    value = repr(fault["input"])
-    if len(value) > 80:
-        value = value[:77] + "..."
+    value = shorten(repr(fault["input"]), width=80, placeholder="...")
     return f"{place}={value}: {message[0].lower()}{message[1:]}"
 
 
@@ -81,9 +80,7 @@ class FrozenModel(BaseModel):
         with cls._errors_are_ours():
             return super().model_validate_json(json_data, **options)
 
-    def model_copy(
-        self, *, update: Mapping[str, Any] | None = None, deep: bool = False
-    ) -> Self:
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """A copy with some fields changed; unlike pydantic's, the changes are validated."""
         copy = super().model_copy(deep=deep)
         if not update:

@@ -1,23 +1,56 @@
 """The mathematics: tensors in, tensors out. Knows no model, no cache and no framework."""
 
+from typing import TYPE_CHECKING
+
 from amulet_integrations._lazy import lazy_exports
 
-_EXPORTS = {
-    "DEFAULT_MAX_GUIDANCE_SCALE": ".params",
-    "AmuletParams": ".params",
-    "check_guidance_scale": ".params",
-    "SamplingParams": ".sampling_params",
-    "amulet_weights": ".weights",
-    "linear_alignment_weights": ".weights",
-    "preference_weights": ".weights",
-    "amulet_policy": ".policies",
-    "ftrl_policy": ".policies",
-    "mix_contexts": ".mixture",
-    "TokenSampler": ".sampler",
-    "IncrementalDetokenizer": ".detokenizer",
-    "StopStrings": ".stopping",
-    "AmuletLogitsProcessor": ".logits_processor",
-}
+if TYPE_CHECKING:
+    from amulet_integrations.decoding.detokenizer import IncrementalDetokenizer
+    from amulet_integrations.decoding.logits_processor import AmuletLogitsProcessor
+    from amulet_integrations.decoding.mixture import mix_contexts, mixing_matrix
+    from amulet_integrations.decoding.params import (
+        DEFAULT_MAX_GUIDANCE_SCALE,
+        AmuletParams,
+        check_guidance_scale,
+    )
+    from amulet_integrations.decoding.policies import amulet_policy, ftrl_policy
+    from amulet_integrations.decoding.sampler import TokenSampler
+    from amulet_integrations.decoding.sampling_params import SamplingParams
+    from amulet_integrations.decoding.stopping import StopStrings
+    from amulet_integrations.decoding.weights import (
+        amulet_weights,
+        linear_alignment_weights,
+        preference_weights,
+    )
 
-__all__ = list(_EXPORTS)  # noqa: PLE0605 - the names above, in one place
-__getattr__, __dir__ = lazy_exports(__name__, _EXPORTS)
+__all__ = [
+    "DEFAULT_MAX_GUIDANCE_SCALE",
+    "AmuletLogitsProcessor",
+    "AmuletParams",
+    "IncrementalDetokenizer",
+    "SamplingParams",
+    "StopStrings",
+    "TokenSampler",
+    "amulet_policy",
+    "amulet_weights",
+    "check_guidance_scale",
+    "ftrl_policy",
+    "linear_alignment_weights",
+    "mix_contexts",
+    "mixing_matrix",
+    "preference_weights",
+]
+__getattr__, __dir__ = lazy_exports(
+    __name__,
+    {
+        ".params": ("AmuletParams", "DEFAULT_MAX_GUIDANCE_SCALE", "check_guidance_scale"),
+        ".sampling_params": ("SamplingParams",),
+        ".weights": ("amulet_weights", "linear_alignment_weights", "preference_weights"),
+        ".policies": ("amulet_policy", "ftrl_policy"),
+        ".mixture": ("mix_contexts", "mixing_matrix"),
+        ".sampler": ("TokenSampler",),
+        ".detokenizer": ("IncrementalDetokenizer",),
+        ".stopping": ("StopStrings",),
+        ".logits_processor": ("AmuletLogitsProcessor",),
+    },
+)

@@ -41,7 +41,9 @@ class AmuletParams(FrozenModel):
 
     @property
     def guidance_scale(self) -> float:
-        """The scale p at which the game ends: the policy is softmax(p log pi_1 + (1-p) log pi_base).
+        """The scale p at which the game ends.
+
+        The policy is then softmax(p log pi_1 + (1 - p) log pi_base).
 
         Every iterate of the closed-form update is log-linear in the two contexts, so the update
         acts on one number, with p_1 = 1 and

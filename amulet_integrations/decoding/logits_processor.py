@@ -1,0 +1,108 @@
+"""Amulet for people who call `model.generate` themselves."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from transformers import LogitsProcessor
+
+from amulet_integrations.decoding.mixture import mix_contexts, mixing_matrix
+from amulet_integrations.decoding.params import (
+    DEFAULT_MAX_GUIDANCE_SCALE,
+    AmuletParams,
+    check_guidance_scale,
+)
+from amulet_integrations.decoding.sampler import TokenSampler
+from amulet_integrations.decoding.sampling_params import SamplingParams
+from amulet_integrations.decoding.weights import amulet_weights
+from amulet_integrations.errors import InvalidParamsError, InvalidRequestError
+
+
+class AmuletLogitsProcessor(LogitsProcessor):
+    """Decodes base and pref rows of one `model.generate` batch with Amulet.
+
+    The first half of the batch holds the base prompts, the second half the pref prompts in the
+    same order: ``tokenizer(base_prompts + pref_prompts, padding=True)``, padded on the left.
+    The processor picks each pair's token itself and returns one-hot rows, so that both rows of a
+    pair take it even where `generate` samples. Sampling parameters therefore go in here; leave
+    `generate`'s own at their defaults.
+
+    Args:
+        params: The game's parameters.
+        sampling: How to pick the token; `seed` starts anew with every `generate`. Its
+            `max_new_tokens` is not used: say it to `generate`.
+        max_guidance_scale: The largest guidance scale accepted.
+
+    Raises:
+        GuidanceScaleError: `params` end past `max_guidance_scale`.
+        InvalidParamsError: `sampling` has stop strings, which are `generate`'s (`stop_strings=`).
+
+    Example:
+        >>> rows = tokenizer([base_prompt, pref_prompt], padding=True, return_tensors="pt")
+        >>> processor = AmuletLogitsProcessor(AmuletParams(iterations=10))
+        >>> ids = model.generate(**rows, logits_processor=LogitsProcessorList([processor]))
+    """
+
+    def __init__(
+        self,
+        params: AmuletParams | None = None,
+        *,
+        sampling: SamplingParams | None = None,
+        max_guidance_scale: float = DEFAULT_MAX_GUIDANCE_SCALE,
+    ) -> None:
+        params = params or AmuletParams()
+        self._sampling = sampling or SamplingParams()
+        if self._sampling.stop:
+            raise InvalidParamsError(
+                f"stop={self._sampling.stop!r}: inside generate, pass stop_strings= and "
+                "tokenizer= to generate instead."
+            )
+        check_guidance_scale(params.guidance_scale, max_guidance_scale, params)
+        self._weights = amulet_weights(params)
+        self._samplers: list[TokenSampler] = []
+        self._prompt_length = 0
+        self._expected_length = -1
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        """Picks one token for each pair.
+
+        Args:
+            input_ids: Prompt and completion so far, shape (rows, length).
+            scores: Logits of the last position, shape (rows, vocab).
+
+        Returns:
+            Shape (rows, vocab): 0 at the picked token, -inf elsewhere.
+
+        Raises:
+            InvalidRequestError: The number of rows is odd.
+        """
+        rows, length = input_ids.shape
+        if rows % 2:
+            raise InvalidRequestError(
+                f"The batch has {rows} rows; pass the base prompts and then as many pref prompts."
+            )
+        pairs = rows // 2
+        if length != self._expected_length or len(self._samplers) != pairs:
+            self._begin(pairs, length, scores.device)
+        self._expected_length = length + 1
+        tokens = self._pick(input_ids[pairs:, self._prompt_length :].tolist(), scores)
+        one_hot = torch.full_like(scores, -torch.inf)
+        return one_hot.scatter_(1, tokens.repeat(2)[:, None], 0.0)
+
+    def _begin(self, pairs: int, length: int, device: torch.device) -> None:
+        self._prompt_length = length
+        self._samplers = [TokenSampler(self._sampling, device) for _ in range(pairs)]
+
+    def _pick(self, completions: list[list[int]], scores: Tensor) -> Tensor:
+        pairs = len(completions)
+        # Rows of one pair side by side, as the mixture wants them.
+        side_by_side = scores.view(2, pairs, -1).transpose(0, 1).flatten(0, 1)
+        mixed = mix_contexts(side_by_side, mixing_matrix([self._weights] * pairs, scores.device))
+        return torch.stack(
+            [
+                sampler.sample(logits, completion)
+                for sampler, logits, completion in zip(
+                    self._samplers, mixed, completions, strict=True
+                )
+            ]
+        )
