@@ -1,0 +1,44 @@
+"""Requests in, tokens out. Knows contexts and weights; no users, no methods, no framework."""
+
+from typing import TYPE_CHECKING
+
+from amulet_integrations._lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from amulet_integrations.engine.contract import Engine
+    from amulet_integrations.engine.local import LocalEngine
+    from amulet_integrations.engine.model_source import ModelSource
+    from amulet_integrations.engine.request import GenerationRequest
+    from amulet_integrations.engine.result import (
+        FinishReason,
+        GenerationResult,
+        Increment,
+        Usage,
+    )
+    from amulet_integrations.engine.shared import shared_engine
+    from amulet_integrations.engine.worker import run_on_worker
+
+__all__ = [
+    "Engine",
+    "FinishReason",
+    "GenerationRequest",
+    "GenerationResult",
+    "Increment",
+    "LocalEngine",
+    "ModelSource",
+    "Usage",
+    "run_on_worker",
+    "shared_engine",
+]
+__getattr__, __dir__ = lazy_exports(
+    __name__,
+    {
+        ".contract": ("Engine",),
+        ".local": ("LocalEngine",),
+        ".model_source": ("ModelSource",),
+        ".request": ("GenerationRequest",),
+        ".result": ("FinishReason", "GenerationResult", "Increment", "Usage"),
+        ".shared": ("shared_engine",),
+        ".worker": ("run_on_worker",),
+    },
+)

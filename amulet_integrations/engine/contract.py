@@ -1,0 +1,66 @@
+"""What the rest of the package needs of an engine; it may run in another process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
+
+from amulet_integrations.engine.request import GenerationRequest
+from amulet_integrations.engine.result import GenerationResult, Increment
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import PreTrainedTokenizerBase
+
+
+class IncrementStream(Iterator[Increment], Protocol):
+    """A running request, as its caller sees it."""
+
+    def close(self) -> None:
+        """Cancels the request if it still runs; its room is free at the next step."""
+
+
+class AsyncIncrementStream(Protocol):
+    """The same in asyncio."""
+
+    def __aiter__(self) -> Self: ...
+
+    async def __anext__(self) -> Increment: ...
+
+    async def aclose(self) -> None:
+        """Cancels the request if it still runs."""
+
+
+@runtime_checkable
+class Engine(Protocol):
+    """Turns requests into tokens. Every method may be called from any thread."""
+
+    @property
+    def model_name(self) -> str:
+        """The checkpoint, as it was asked for."""
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The model's tokenizer."""
+
+    @property
+    def context_window(self) -> int:
+        """Most tokens of prompt and completion together."""
+
+    def stream(self, request: GenerationRequest) -> IncrementStream:
+        """Submits a request, at once, and returns its increments as they come."""
+
+    def generate(self, requests: Sequence[GenerationRequest]) -> list[GenerationResult]:
+        """Decodes requests together."""
+
+    def astream(self, request: GenerationRequest) -> AsyncIncrementStream:
+        """`stream` for asyncio: the loop is never blocked."""
+
+    async def agenerate(self, requests: Sequence[GenerationRequest]) -> list[GenerationResult]:
+        """`generate` for asyncio; cancelling the task cancels the requests."""
+
+    def score(self, contexts: Sequence[Sequence[int]], completion_ids: Sequence[int]) -> Tensor:
+        """Log-probabilities of a completion under each context, (contexts, tokens)."""
+
+    def close(self) -> None:
+        """Ends running requests with `EngineClosedError` and frees the model."""

@@ -1,0 +1,144 @@
+"""Checkpoints to models, refusing early what this engine cannot run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+from amulet_integrations.engine.embedded import embedded_model_path
+from amulet_integrations.engine.model_source import EMBEDDED, ModelSource
+from amulet_integrations.errors import (
+    InvalidRequestError,
+    MissingDependencyError,
+    ModelNotFoundError,
+    UnsupportedModelError,
+)
+
+
+def load_config(source: ModelSource) -> PreTrainedConfig:
+    """Reads a checkpoint's config, which is quick, and refuses what cannot be run.
+
+    Raises:
+        ModelNotFoundError: There is no such checkpoint, or the hub cannot be reached.
+        UnsupportedModelError: It is not decoder-only, or needs code of its own.
+        InvalidRequestError: dtype or device is not one.
+    """
+    _check_dtype(source.dtype)
+    _device(source.device)
+    try:
+        config: PreTrainedConfig = AutoConfig.from_pretrained(
+            _name_or_path(source), **_hub_options(source)
+        )
+    except (OSError, ValueError, KeyError) as error:
+        raise _loading_error(source, error) from error
+    _check_decoder_only(source.model, config)
+    return config
+
+
+def load_model(source: ModelSource) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Loads a checkpoint, in eval mode and on its device.
+
+    Raises:
+        ModelNotFoundError: As `load_config`, or a file of the checkpoint is missing.
+        UnsupportedModelError: As `load_config`, or the model keeps a recurrent state.
+        MissingDependencyError: `device_map` or a quantization needs a package.
+    """
+    load_config(source)
+    path = _name_or_path(source)
+    placement: dict[str, Any] = {}
+    if source.device_map is not None:
+        placement["device_map"] = source.device_map
+    if source.quantization_config is not None:
+        placement["quantization_config"] = source.quantization_config
+    if source.attn_implementation is not None:
+        placement["attn_implementation"] = source.attn_implementation
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(path, **_hub_options(source))
+        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+            path, dtype=source.dtype, **placement, **_hub_options(source)
+        )
+    except ImportError as error:
+        raise MissingDependencyError(f"Loading {source.model!r} failed: {error}") from error
+    except (OSError, ValueError, KeyError) as error:
+        raise _loading_error(source, error) from error
+    if getattr(model, "_is_stateful", False):
+        raise UnsupportedModelError(
+            f"model={source.model!r} ({model.config.model_type}) keeps a recurrent state, which "
+            "contexts of unequal length cannot share. Use a model with attention only."
+        )
+    if source.device_map is None and source.quantization_config is None:
+        model.to(_device(source.device))  # type: ignore[arg-type]
+    model.eval()
+    return model, tokenizer
+
+
+def _name_or_path(source: ModelSource) -> str:
+    return str(embedded_model_path()) if source.model == EMBEDDED else source.model
+
+
+def _hub_options(source: ModelSource) -> dict[str, Any]:
+    return {
+        "revision": source.revision,
+        "local_files_only": source.local_files_only or source.model == EMBEDDED,
+        "trust_remote_code": source.trust_remote_code,
+    }
+
+
+def _check_dtype(name: str) -> None:
+    dtype = getattr(torch, name, None)
+    if name != "auto" and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
+        raise InvalidRequestError(
+            f"dtype={name!r} is no floating-point dtype of torch. "
+            "Use 'auto', 'float32', 'bfloat16' or 'float16'."
+        )
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        accelerator = torch.accelerator.current_accelerator(check_available=True)
+        return accelerator or torch.device("cpu")
+    try:
+        return torch.device(name)
+    except RuntimeError as error:
+        raise InvalidRequestError(
+            f"device={name!r} is no torch device. Use 'auto', 'cpu', 'cuda', 'cuda:1', 'mps', …"
+        ) from error
+
+
+def _check_decoder_only(name: str, config: PreTrainedConfig) -> None:
+    known = {
+        architecture
+        for entry in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values()
+        for architecture in ([entry] if isinstance(entry, str) else entry)
+    }
+    architectures = config.architectures or []
+    own_code = "AutoModelForCausalLM" in (getattr(config, "auto_map", None) or {})
+    decoder = own_code or bool(known.intersection(architectures))
+    if config.is_encoder_decoder or not decoder:
+        raise UnsupportedModelError(
+            f"model={name!r} is {', '.join(architectures) or config.model_type}, not a "
+            "decoder-only language model. Use a checkpoint of a ...ForCausalLM class."
+        )
+
+
+def _loading_error(source: ModelSource, error: Exception) -> Exception:
+    if "trust_remote_code" in str(error):
+        return UnsupportedModelError(
+            f"model={source.model!r} comes with code of its own. Pass trust_remote_code=True if "
+            "you have read that code and trust it."
+        )
+    reason = " ".join(str(error).split())
+    return ModelNotFoundError(
+        f"model={source.model!r} cannot be loaded. Give a Hugging Face id, a local folder with "
+        f"config, tokenizer and weights, or 'embedded'. What transformers says: {reason}"
+    )

@@ -1,0 +1,297 @@
+"""The engine in this process: a transformers model, decoding many requests in lockstep."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Sequence as SequenceOf
+from functools import partial
+from typing import Any, Literal, Self, TypeVar, cast, overload
+
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from amulet_integrations.engine.loading import load_model
+from amulet_integrations.engine.loop import DecodeLoop
+from amulet_integrations.engine.model_source import EMBEDDED, ModelSource
+from amulet_integrations.engine.request import GenerationRequest
+from amulet_integrations.engine.result import GenerationResult
+from amulet_integrations.engine.runner import ModelRunner
+from amulet_integrations.engine.scheduler import Scheduler
+from amulet_integrations.engine.scoring import score_completion
+from amulet_integrations.engine.sequence import Emit, Sequence
+from amulet_integrations.engine.streams import (
+    AsyncGenerationStream,
+    GenerationStream,
+    StreamReader,
+)
+from amulet_integrations.engine.worker import run_on_worker
+from amulet_integrations.errors import (
+    AmuletError,
+    ContextLengthError,
+    InvalidRequestError,
+    UnknownArgumentError,
+)
+
+DEFAULT_MAX_ROWS = 64
+DEFAULT_MAX_PREFILL_TOKENS = 16_384
+
+
+T = TypeVar("T")
+S = TypeVar("S", bound=StreamReader)
+
+
+class LocalEngine:
+    """Decodes requests on this machine. Every method may be called from any thread.
+
+    All torch work is done on one thread of the process (`run_on_worker`). A request that arrives
+    while others run joins them at the next step, and changes none of their tokens.
+
+    Args:
+        model: A decoder-only model, in eval mode and on its device.
+        tokenizer: Its tokenizer.
+        model_name: The checkpoint's name; the config's by default.
+        max_rows: Most contexts decoded at once; further requests wait in line.
+        max_prefill_tokens: Most prompt tokens read in one step, padding included.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        model_name: str | None = None,
+        max_rows: int = DEFAULT_MAX_ROWS,
+        max_prefill_tokens: int = DEFAULT_MAX_PREFILL_TOKENS,
+    ) -> None:
+        self.tokenizer = tokenizer
+        self.model_name = model_name or str(model.config.name_or_path)
+        text_config = model.config.get_text_config()
+        self.context_window: int = getattr(text_config, "max_position_embeddings", 2048)
+        self._vocab_size: int = cast("Tensor", model.get_input_embeddings().weight).shape[0]
+        self._end_ids = _end_ids(model, tokenizer)
+        self._runner = ModelRunner(model)
+        self._loop = DecodeLoop(self._runner, Scheduler(max_rows, max_prefill_tokens))
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        model: str = EMBEDDED,
+        *,
+        max_rows: int = DEFAULT_MAX_ROWS,
+        max_prefill_tokens: int = DEFAULT_MAX_PREFILL_TOKENS,
+        **source: Any,
+    ) -> Self:
+        """Loads a checkpoint.
+
+        Args:
+            model: Hub id, local folder, or "embedded".
+            max_rows: Most contexts decoded at once.
+            max_prefill_tokens: Most prompt tokens read in one step.
+            **source: The other fields of `ModelSource`: dtype, device, device_map, revision,
+                local_files_only, trust_remote_code, quantization_config, attn_implementation.
+
+        Raises:
+            ModelNotFoundError: There is no such checkpoint.
+            UnsupportedModelError: It is not decoder-only, or needs code of its own.
+            MissingDependencyError: It needs a package that is not installed.
+            UnknownArgumentError: An argument has no meaning here.
+        """
+        known = ModelSource.__dataclass_fields__
+        unknown = source.keys() - known
+        if unknown:
+            names = {*known, "max_rows", "max_prefill_tokens"}
+            raise UnknownArgumentError.for_names("from_pretrained", unknown, names)
+        return cls.from_source(
+            ModelSource(model, **source), max_rows=max_rows, max_prefill_tokens=max_prefill_tokens
+        )
+
+    @classmethod
+    def from_source(cls, source: ModelSource, **limits: int) -> Self:
+        """Loads what a `ModelSource` says; see `from_pretrained`."""
+        model, tokenizer = run_on_worker(load_model, source)
+        return cls(model, tokenizer, model_name=source.model, **limits)
+
+    def stream(self, request: GenerationRequest) -> GenerationStream:
+        """Submits a request, at once, and returns its increments as they come.
+
+        Closing the stream, or dropping it, cancels the request.
+
+        Raises:
+            ContextLengthError: A context leaves no room in the context window.
+            InvalidRequestError: A token id is not in the vocabulary.
+            EngineClosedError: The engine was closed.
+        """
+        stream = GenerationStream(partial(self._prepare, request))
+        self._loop.enqueue([stream.sequence])
+        return stream
+
+    def astream(self, request: GenerationRequest) -> AsyncGenerationStream:
+        """`stream` for asyncio. Not a coroutine; to be called while the loop runs."""
+        stream = AsyncGenerationStream(partial(self._prepare, request))
+        self._loop.enqueue([stream.sequence])
+        return stream
+
+    @overload
+    def generate(
+        self,
+        requests: SequenceOf[GenerationRequest],
+        *,
+        return_exceptions: Literal[False] = ...,
+    ) -> list[GenerationResult]: ...
+
+    @overload
+    def generate(
+        self, requests: SequenceOf[GenerationRequest], *, return_exceptions: bool
+    ) -> list[GenerationResult | AmuletError]: ...
+
+    def generate(
+        self, requests: SequenceOf[GenerationRequest], *, return_exceptions: bool = False
+    ) -> SequenceOf[GenerationResult | AmuletError]:
+        """Decodes requests together.
+
+        Args:
+            requests: They are submitted at once; the engine's other requests run beside them.
+            return_exceptions: Whether a request that fails leaves its error in its place, as with
+                `asyncio.gather`. Otherwise the first error is raised: before anything is computed
+                where a request is at fault, else once the others are done.
+
+        Raises:
+            AmuletError: As `stream`, and `GenerationError` for what fails on the way.
+        """
+        streams = self._open_all(GenerationStream, requests, return_exceptions)
+        try:
+            results = [
+                stream
+                if isinstance(stream, AmuletError)
+                else _attempt(GenerationResult.fold, stream)
+                for stream in streams
+            ]
+        finally:
+            _cancel_all(streams)
+        return results if return_exceptions else _all_good(results)
+
+    async def agenerate(
+        self, requests: SequenceOf[GenerationRequest], *, return_exceptions: bool = False
+    ) -> SequenceOf[GenerationResult | AmuletError]:
+        """`generate` for asyncio; cancelling the task cancels the requests."""
+        streams = self._open_all(AsyncGenerationStream, requests, return_exceptions)
+        try:
+            results = [
+                stream if isinstance(stream, AmuletError) else await _afold(stream)
+                for stream in streams
+            ]
+        finally:
+            _cancel_all(streams)
+        return results if return_exceptions else _all_good(results)
+
+    def score(
+        self, contexts: SequenceOf[SequenceOf[int]], completion_ids: SequenceOf[int]
+    ) -> Tensor:
+        """Log-probabilities of a completion, token by token, under each context.
+
+        Args:
+            contexts: Token ids of each context, none empty.
+            completion_ids: The completion, at least one token.
+
+        Returns:
+            Shape (contexts, tokens), float32, on the CPU.
+
+        Raises:
+            InvalidRequestError: No context, an empty one, no completion, or unknown token ids.
+            ContextLengthError: Context and completion are past the context window.
+        """
+        # A request of the same contexts has the same rules; its completion is one context more.
+        contexts = GenerationRequest(contexts=contexts, policy=len).contexts
+        (completion,) = GenerationRequest(contexts=[completion_ids]).contexts
+        for ids in contexts:
+            self._check_context((*ids, *completion[:-1]))
+        self._loop.check_open()
+        return run_on_worker(score_completion, self._runner, contexts, completion)
+
+    def close(self) -> None:
+        """Ends running requests with `EngineClosedError` and frees the model."""
+        self._loop.close()
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._loop.closed
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.model_name!r}, device={str(self._runner.device)!r})"
+
+    def _open_all(
+        self, form: type[S], requests: SequenceOf[GenerationRequest], go_on: bool
+    ) -> list[S | AmuletError]:
+        streams = [_attempt(form, partial(self._prepare, request)) for request in requests]
+        if not go_on:
+            _all_good(streams)
+        self._loop.enqueue(
+            stream.sequence for stream in streams if not isinstance(stream, AmuletError)
+        )
+        return streams
+
+    def _prepare(self, request: GenerationRequest, emit: Emit) -> Sequence:
+        for ids in request.contexts:
+            self._check_context(ids)
+        return Sequence(
+            request,
+            emit,
+            tokenizer=self.tokenizer,
+            device=self._runner.device,
+            end_ids=self._end_ids,
+            room=self.context_window - max(map(len, request.contexts)),
+        )
+
+    def _check_context(self, ids: SequenceOf[int]) -> None:
+        if len(ids) >= self.context_window:
+            raise ContextLengthError(
+                f"A context of {len(ids)} tokens leaves no room in the context window of "
+                f"{self.context_window} tokens of {self.model_name!r}. Shorten the conversation "
+                "or the documents in it."
+            )
+        if max(ids) >= self._vocab_size:
+            raise InvalidRequestError(
+                f"Token id {max(ids)} is not in the vocabulary of {self._vocab_size} entries of "
+                f"{self.model_name!r}. Was the prompt made with another model's tokenizer?"
+            )
+
+
+def _end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
+    """Every token that ends a text: chat models often have one more than the tokenizer's."""
+    configured = getattr(model.generation_config, "eos_token_id", None)
+    ids = configured if isinstance(configured, list) else [configured]
+    return frozenset(token for token in (*ids, tokenizer.eos_token_id) if token is not None)
+
+
+def _attempt(function: Callable[..., T], *args: Any) -> T | AmuletError:
+    try:
+        return function(*args)
+    except AmuletError as error:
+        return error
+
+
+async def _afold(stream: AsyncGenerationStream) -> GenerationResult | AmuletError:
+    try:
+        return GenerationResult.fold([increment async for increment in stream])
+    except AmuletError as error:
+        return error
+
+
+def _all_good(outcomes: SequenceOf[T | AmuletError]) -> list[T]:
+    for outcome in outcomes:
+        if isinstance(outcome, AmuletError):
+            raise outcome
+    return cast("list[T]", outcomes)
+
+
+def _cancel_all(streams: SequenceOf[StreamReader | AmuletError]) -> None:
+    for stream in streams:
+        if not isinstance(stream, AmuletError):
+            stream.cancel()

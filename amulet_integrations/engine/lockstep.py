@@ -1,0 +1,124 @@
+"""One decode step of every running request: schedule, run, hand out tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence as SequenceOf
+
+import torch
+from torch import Tensor
+
+from amulet_integrations.engine.picking import pick_tokens, weights_of
+from amulet_integrations.engine.runner import ModelRunner, Rows
+from amulet_integrations.engine.scheduler import Scheduler
+from amulet_integrations.engine.sequence import Sequence
+from amulet_integrations.errors import AmuletError, GenerationError
+
+
+class Lockstep:
+    """Keeps the scheduler's running requests and the model's rows together.
+
+    The rows are those of `scheduler.running`, request after request, context after context. Only
+    the worker thread may call in.
+    """
+
+    def __init__(self, runner: ModelRunner, scheduler: Scheduler) -> None:
+        self._runner = runner
+        self._scheduler = scheduler
+        self._rows: Rows | None = None
+        self._matrix: Tensor | None = None
+
+    @torch.inference_mode()
+    def step(self, newcomers: SequenceOf[Sequence]) -> None:
+        """Gives every running request one token, and `newcomers` their first one.
+
+        Requests that end give their room back; newcomers that go on become `running`.
+        """
+        self._leave()
+        if self._scheduler.running:
+            self._decode()
+        if newcomers:
+            self._read(newcomers)
+
+    def drop_all(self) -> None:
+        """Forgets every row; the requests must have ended."""
+        self._scheduler.running.clear()
+        self._rows = self._matrix = None
+
+    def _leave(self) -> None:
+        running = self._scheduler.running
+        for sequence in running:
+            sequence.end_if_overdue()
+        if not any(sequence.done for sequence in running):
+            return
+        staying = [sequence for sequence in running if not sequence.done]
+        if not staying:
+            self.drop_all()
+            return
+        if self._rows is not None:
+            self._rows.keep(_rows_of(running, staying))
+        self._scheduler.running[:] = staying
+        self._matrix = None
+
+    def _decode(self) -> None:
+        running, rows = self._scheduler.running, self._rows
+        assert rows is not None  # noqa: S101 - running requests have rows
+        if self._matrix is None:
+            self._matrix = weights_of(running, self._runner.device)
+        last = [sequence.completion[-1] for sequence in running for _ in sequence.contexts]
+        try:
+            logits = self._runner.decode(rows, last)
+        except Exception as error:  # noqa: BLE001 - whatever the model raises, the engine lives
+            _fail(running, error)
+            self.drop_all()
+            return
+        _hand_out(running, pick_tokens(running, logits, self._matrix))
+        self._leave()
+
+    def _read(self, newcomers: SequenceOf[Sequence]) -> None:
+        contexts = [ids for sequence in newcomers for ids in sequence.contexts]
+        try:
+            rows, logits = self._runner.prefill(contexts)
+        except Exception as error:  # noqa: BLE001
+            if len(newcomers) == 1:
+                _fail(newcomers, error)
+                return
+            # One of them is at fault: let it fail alone.
+            for sequence in newcomers:
+                self._read([sequence])
+            return
+        matrix = weights_of(newcomers, self._runner.device)
+        _hand_out(newcomers, pick_tokens(newcomers, logits, matrix))
+        staying = [sequence for sequence in newcomers if not sequence.done]
+        if staying:
+            rows.keep(_rows_of(newcomers, staying)) if len(staying) < len(newcomers) else None
+            self._join(staying, rows)
+
+    def _join(self, sequences: SequenceOf[Sequence], rows: Rows) -> None:
+        if self._rows is None:
+            self._rows = rows
+        else:
+            self._rows.join(rows)
+        self._scheduler.running += sequences
+        self._matrix = None
+
+
+def _hand_out(sequences: SequenceOf[Sequence], tokens: SequenceOf[int | AmuletError]) -> None:
+    for sequence, token in zip(sequences, tokens, strict=True):
+        if isinstance(token, AmuletError):
+            sequence.fail(token)
+        else:
+            sequence.advance(token)
+
+
+def _fail(sequences: SequenceOf[Sequence], error: Exception) -> None:
+    for sequence in sequences:
+        failure = GenerationError(f"The model failed: {type(error).__name__}: {error}")
+        failure.__cause__ = error
+        sequence.fail(failure)
+
+
+def _rows_of(sequences: SequenceOf[Sequence], staying: SequenceOf[Sequence]) -> list[int]:
+    """Row numbers of the `staying` requests, a part of `sequences` in the same order."""
+    wanted = {id(sequence) for sequence in staying}
+    owners = [id(sequence) for sequence in sequences for _ in sequence.contexts]
+    return [row for row, owner in enumerate(owners) if owner in wanted]

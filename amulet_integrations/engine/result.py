@@ -1,0 +1,78 @@
+"""What comes back: increments while decoding, and the result they fold into."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+FinishReason = Literal["stop", "length"]
+""""stop": the model ended the text, or a stop string appeared. "length": no room was left."""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of one request.
+
+    Attributes:
+        prompt_tokens: Tokens of the first context: the conversation itself, without preferences.
+        completion_tokens: Tokens generated, the end-of-text token and those of a stop string
+            included.
+        context_tokens: Tokens of each context that was run.
+    """
+
+    prompt_tokens: int
+    completion_tokens: int
+    context_tokens: tuple[int, ...]
+
+    @property
+    def total_tokens(self) -> int:
+        """Prompt and completion together."""
+        return self.prompt_tokens + self.completion_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Increment:
+    """One step of a stream.
+
+    Attributes:
+        text: The text that became certain, "" where a character or a stop string may be pending.
+        token_ids: The tokens of this step.
+        finish_reason: Set on the last increment only.
+        usage: Set on the last increment only.
+    """
+
+    text: str
+    token_ids: tuple[int, ...]
+    finish_reason: FinishReason | None = None
+    usage: Usage | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationResult:
+    """A whole completion.
+
+    Attributes:
+        token_ids: Every token generated, the end-of-text token included.
+        text: The text of all increments; without special tokens, stop string or anything after.
+        finish_reason: Why it ended.
+        usage: Tokens used.
+    """
+
+    token_ids: list[int]
+    text: str
+    finish_reason: FinishReason
+    usage: Usage
+
+    @classmethod
+    def fold(cls, increments: Iterable[Increment]) -> GenerationResult:
+        """Puts the increments of a whole stream together."""
+        steps = list(increments)
+        last = steps[-1]
+        assert last.finish_reason is not None and last.usage is not None  # noqa: S101, PT018
+        return cls(
+            token_ids=[token for step in steps for token in step.token_ids],
+            text="".join(step.text for step in steps),
+            finish_reason=last.finish_reason,
+            usage=last.usage,
+        )

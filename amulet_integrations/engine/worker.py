@@ -1,0 +1,51 @@
+"""The one thread of this process that does all torch work.
+
+torch's OpenMP pool loses nearly half its speed once a second thread has used it, so every model
+of the process takes turns on this thread, one decode step or one function at a time.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+_THREAD_NAME = "amulet-worker"
+_pool: ThreadPoolExecutor | None = None
+_lock = threading.Lock()
+
+
+def submit_to_worker(function: Callable[..., T], *args: Any) -> Future[T]:
+    """Queues a function for the worker thread, behind what is queued already."""
+    global _pool  # noqa: PLW0603 - one pool for the process is the point
+    with _lock:
+        if _pool is None:
+            _pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix=_THREAD_NAME)
+        return _pool.submit(function, *args)
+
+
+def run_on_worker(function: Callable[..., T], *args: Any) -> T:
+    """Runs a function on the worker thread and waits for what it returns or raises.
+
+    Args:
+        function: Does torch work: beam search, scoring, a reward model. Requests that are being
+            decoded wait while it runs.
+        *args: Passed to `function`.
+    """
+    if threading.current_thread().name.startswith(_THREAD_NAME):
+        return function(*args)
+    return submit_to_worker(function, *args).result()
+
+
+def _forget_pool_in_child() -> None:
+    """A forked child inherits the pool object but not its thread."""
+    global _pool, _lock
+    _pool, _lock = None, threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_pool_in_child)
