@@ -24,9 +24,13 @@ def as_amulet_error(
 
     Returns:
         `UnknownArgumentError` when the only fault is names that the model does not have,
-        otherwise a `kind` whose message names each field, its value and what was expected.
+        the error of ours that a validator raised where that is all, and otherwise a `kind` whose
+        message names each field, its value and what was expected.
     """
     faults = error.errors(include_url=False)
+    cause = faults[0].get("ctx", {}).get("error")
+    if len(faults) == 1 and isinstance(cause, AmuletError):
+        return cause
     if all(fault["type"] == "extra_forbidden" for fault in faults):
         return UnknownArgumentError.for_names(
             owner.__name__, [str(fault["loc"][-1]) for fault in faults], _argument_names(owner)

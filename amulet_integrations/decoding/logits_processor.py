@@ -57,7 +57,7 @@ class AmuletLogitsProcessor(LogitsProcessor):
                 f"stop={self._sampling.stop!r}: inside generate, pass stop_strings= and "
                 "tokenizer= to generate instead."
             )
-        check_guidance_scale(params.guidance_scale, max_guidance_scale, params)
+        check_guidance_scale(params.guidance_scale, max_guidance_scale, repr(params))
         self._weights = amulet_weights(params)
         self._samplers: list[TokenSampler] = []
         self._prompt_length = 0

@@ -109,14 +109,14 @@ def _end_of_game(alpha: float, lambda_: float, eta: float, iterations: int) -> f
 
 
 def check_guidance_scale(
-    scale: float, maximum: float = DEFAULT_MAX_GUIDANCE_SCALE, source: object = None
+    scale: float, maximum: float = DEFAULT_MAX_GUIDANCE_SCALE, source: str = ""
 ) -> float:
     """Refuses a scale past the operator's bound, in either direction.
 
     Args:
         scale: The guidance scale asked for.
         maximum: The largest magnitude allowed.
-        source: What gave the scale (for the message).
+        source: What gave the scale, for the message.
 
     Returns:
         `scale`, unchanged.
@@ -126,9 +126,9 @@ def check_guidance_scale(
     """
     if abs(scale) <= maximum:
         return scale
-    origin = f" (from {source!r})" if source is not None else ""
+    origin = f" (from {source})" if source else ""
     raise GuidanceScaleError(
         f"The guidance scale p = {scale:,.6g}{origin} is past max_guidance_scale = {maximum:g}. "
-        "Use fewer iterations, a smaller alpha or a larger lambda_; or, if you run this service "
-        "and mean it, raise max_guidance_scale."
+        "Use a weaker setting (fewer iterations, a smaller alpha or ratio, a larger lambda_); or, "
+        "if you run this service and mean it, raise max_guidance_scale."
     )

@@ -38,20 +38,30 @@ def embedded_model_path() -> Path:
     Raises:
         MissingDependencyError: The wheel or the packages that read it are not installed.
     """
-    cache = Path(os.environ.get("AMULET_CACHE_DIR") or user_cache_path("amulet-integrations"))
-    folder = cache / _NAME
+    folder = _folder()
     if folder.is_dir():
         return folder
     gguf = _gguf_file()
-    cache.mkdir(parents=True, exist_ok=True)
-    with FileLock(cache / f"{_NAME}.lock"):
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_suffix(".lock")):
         if not folder.is_dir():
-            for leftover in cache.glob(f"{_NAME}.partial-*"):
+            for leftover in folder.parent.glob(f"{_NAME}.partial-*"):
                 shutil.rmtree(leftover, ignore_errors=True)
-            partial = Path(tempfile.mkdtemp(prefix=f"{_NAME}.partial-", dir=cache))
+            partial = Path(tempfile.mkdtemp(prefix=f"{_NAME}.partial-", dir=folder.parent))
             _convert(gguf, partial)
             partial.rename(folder)
     return folder
+
+
+def check_embedded_model() -> None:
+    """Raises `MissingDependencyError` where the embedded model is not to be had."""
+    if not _folder().is_dir():
+        _gguf_file()
+
+
+def _folder() -> Path:
+    cache = os.environ.get("AMULET_CACHE_DIR") or user_cache_path("amulet-integrations")
+    return Path(cache) / _NAME
 
 
 def _gguf_file() -> Path:

@@ -15,7 +15,7 @@ from transformers import (
 )
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-from amulet_integrations.engine.embedded import embedded_model_path
+from amulet_integrations.engine.embedded import check_embedded_model, embedded_model_path
 from amulet_integrations.engine.model_source import EMBEDDED, ModelSource
 from amulet_integrations.errors import (
     InvalidRequestError,
@@ -23,6 +23,21 @@ from amulet_integrations.errors import (
     ModelNotFoundError,
     UnsupportedModelError,
 )
+
+
+def check_source(source: ModelSource) -> None:
+    """Refuses what cannot be run, without loading or converting anything.
+
+    Raises:
+        MissingDependencyError: The embedded model is not installed.
+        AmuletError: As `load_config`.
+    """
+    if source.model == EMBEDDED:
+        _check_dtype(source.dtype)
+        _device(source.device)
+        check_embedded_model()
+    else:
+        load_config(source)
 
 
 def load_config(source: ModelSource) -> PreTrainedConfig:

@@ -170,6 +170,19 @@ class LocalEngine:
             _cancel_all(streams)
         return results if return_exceptions else _all_good(results)
 
+    @overload
+    async def agenerate(
+        self,
+        requests: SequenceOf[GenerationRequest],
+        *,
+        return_exceptions: Literal[False] = ...,
+    ) -> list[GenerationResult]: ...
+
+    @overload
+    async def agenerate(
+        self, requests: SequenceOf[GenerationRequest], *, return_exceptions: bool
+    ) -> list[GenerationResult | AmuletError]: ...
+
     async def agenerate(
         self, requests: SequenceOf[GenerationRequest], *, return_exceptions: bool = False
     ) -> SequenceOf[GenerationResult | AmuletError]:

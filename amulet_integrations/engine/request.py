@@ -13,7 +13,7 @@ from amulet_integrations.errors import AmuletError, InvalidRequestError
 from amulet_integrations.validation import FrozenModel
 
 Policy = Callable[[Any], Any]
-"""Tensor to tensor: f(log-probabilities of the contexts (contexts, vocab), float32) -> the policy's (vocab,)."""
+"""f(log-probabilities of the contexts (contexts, vocab), float32) -> the policy's (vocab,)."""
 
 
 class GenerationRequest(FrozenModel):

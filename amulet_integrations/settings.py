@@ -1,0 +1,251 @@
+"""What both wrappers take, and how they read the arguments of a call."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
+
+from amulet_integrations.decoding.params import DEFAULT_MAX_GUIDANCE_SCALE, AmuletParams
+from amulet_integrations.decoding.sampling_params import SamplingParams
+from amulet_integrations.decoding.weights import DEFAULT_LINEAR_ALIGNMENT_RATIO
+from amulet_integrations.engine.contract import Engine
+from amulet_integrations.engine.loading import check_source
+from amulet_integrations.engine.model_source import EMBEDDED, ModelSource
+from amulet_integrations.engine.shared import shared_engine
+from amulet_integrations.errors import (
+    InvalidParamsError,
+    UnknownArgumentError,
+)
+from amulet_integrations.personalizer import Method, Personalizer, Whose
+from amulet_integrations.profiles import (
+    Preference,
+    PreferenceProfile,
+    ProfileStore,
+    open_profile_store,
+)
+from amulet_integrations.prompting import DEFAULT_SEPARATOR
+from amulet_integrations.validation import as_amulet_error
+
+_WHOSE = ("preference", "profile", "user_id", "params", "method")
+_SAMPLING = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "seed")
+_SOURCE = (
+    "model",
+    "dtype",
+    "device",
+    "device_map",
+    "revision",
+    "local_files_only",
+    "trust_remote_code",
+    "quantization_config",
+)
+_OTHER = ("max_tokens", "max_new_tokens", "stop", "timeout")
+
+
+@dataclass(frozen=True)
+class Call:
+    """The arguments of one call, read.
+
+    Attributes:
+        whose: What they say about whose preferences to follow.
+        sampling: The constructor's sampling parameters with the call's in their place.
+        timeout: Seconds after which the request fails.
+    """
+
+    whose: Whose
+    sampling: SamplingParams
+    timeout: float | None
+
+
+class AmuletSettings(BaseModel):
+    """Fields that `ChatAmulet` and `AmuletLLM` share. Unknown names are refused.
+
+    Attributes:
+        model: Hugging Face id, local folder, or "embedded" (SmolLM2-135M-Instruct). Its config is
+            read at once, so a wrong name fails here; the weights are loaded on first use, once
+            for all wrappers with the same model settings.
+        dtype: "auto" (the checkpoint's) or "float32", "bfloat16", "float16".
+        device: "auto" (CUDA, then MPS, then CPU) or a torch device.
+        device_map: As in transformers, for models larger than one device.
+        revision: Branch, tag or commit on the hub.
+        local_files_only: Whether never to ask the hub.
+        trust_remote_code: Whether code that comes with the checkpoint may run.
+        quantization_config: A transformers quantization config.
+        engine: An engine to use instead of loading one.
+        preference: A preference (or its text) for calls that name nobody.
+        preference_profile: A profile for calls that name nobody; the constructor takes it as
+            `profile`.
+        user_id: The user for calls that name nobody.
+        profiles: The store of users' profiles, or a database URL.
+        method: "amulet", "linear_alignment", "pref" (the preference in the prompt, nothing more)
+            or "base" (no preferences).
+        params: Amulet's parameters; those of a call or a profile go before.
+        linear_alignment_ratio: The ratio rho of linear alignment.
+        max_guidance_scale: The largest strength accepted; the operator's bound.
+        separator: Stands between the system message and the preference.
+        include_preference_text: Whether answers' metadata tells the preferences' texts. They
+            reach callbacks and traces then.
+        max_tokens: Most tokens of an answer; also as `max_new_tokens`.
+        temperature: 0 is greedy.
+        top_p: Keeps the smallest set of tokens with this much probability.
+        top_k: Keeps this many tokens; 0 keeps all.
+        min_p: Drops tokens below this fraction of the likeliest one's probability.
+        repetition_penalty: Above 1 discourages tokens already in the answer.
+        seed: Makes sampling repeatable.
+        stop: Strings that end an answer.
+        timeout: Seconds after which a request fails with `RequestTimeoutError`.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid", arbitrary_types_allowed=True, populate_by_name=True, protected_namespaces=()
+    )
+
+    model: str = EMBEDDED
+    dtype: str = "auto"
+    device: str = "auto"
+    device_map: str | dict[str, Any] | None = None
+    revision: str | None = None
+    local_files_only: bool = False
+    trust_remote_code: bool = False
+    quantization_config: Any = Field(default=None, exclude=True, repr=False)
+    engine: Engine | None = Field(default=None, exclude=True, repr=False)
+
+    preference: str | Preference | None = Field(default=None, exclude=True, repr=False)
+    preference_profile: PreferenceProfile | None = Field(default=None, exclude=True, repr=False)
+    user_id: str | None = None
+    profiles: ProfileStore | str | None = Field(default=None, exclude=True, repr=False)
+    method: Method = "amulet"
+    params: AmuletParams = AmuletParams()
+    linear_alignment_ratio: float = DEFAULT_LINEAR_ALIGNMENT_RATIO
+    max_guidance_scale: float = Field(default=DEFAULT_MAX_GUIDANCE_SCALE, gt=0.0)
+    separator: str = DEFAULT_SEPARATOR
+    include_preference_text: bool = False
+
+    max_tokens: int = Field(default=512, alias="max_new_tokens")
+    temperature: float = 0.0
+    top_p: float = 1.0
+    top_k: int = 0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+    timeout: float | None = Field(default=None, gt=0.0)
+
+    _resources: _Resources = PrivateAttr(default_factory=lambda: _Resources())  # noqa: PLW0108 - defined below
+
+    def __init__(self, **data: Any) -> None:
+        try:
+            super().__init__(**data)
+        except ValidationError as error:
+            raise as_amulet_error(error, type(self), InvalidParamsError) from error
+
+    @model_validator(mode="before")
+    @classmethod
+    def _untangle_names(cls, data: Any) -> Any:
+        if not isinstance(data, Mapping):
+            return data
+        data = dict(data)
+        if "max_tokens" in data and "max_new_tokens" in data:
+            raise InvalidParamsError("max_tokens and max_new_tokens are one parameter: pass one.")
+        # Under the name `profile`, LangChain's models keep what the model is able to do.
+        if isinstance(data.get("profile"), PreferenceProfile):
+            data["preference_profile"] = data.pop("profile")
+        if isinstance(data.get("stop"), str):
+            data["stop"] = (data["stop"],)
+        return data
+
+    @model_validator(mode="after")
+    def _check_early(self) -> Self:
+        _ = self.sampling, self._default
+        if self.engine is None:
+            check_source(self.source)
+        else:
+            self.model = self.engine.model_name
+        return self
+
+    @property
+    def source(self) -> ModelSource:
+        """Which model to load and how."""
+        return ModelSource(**{name: getattr(self, name) for name in _SOURCE})
+
+    @property
+    def sampling(self) -> SamplingParams:
+        """The constructor's sampling parameters."""
+        values = {name: getattr(self, name) for name in _SAMPLING}
+        return SamplingParams(max_new_tokens=self.max_tokens, stop=self.stop, **values)
+
+    @property
+    def personalizer(self) -> Personalizer:
+        """Resolves users and asks the engine; loads the model on first use."""
+        return Personalizer(
+            self.engine or self._resources.engine(self.source),
+            profiles=self._resources.store(self.profiles),
+            default=self._default,
+            method=self.method,
+            params=self.params,
+            linear_alignment_ratio=self.linear_alignment_ratio,
+            max_guidance_scale=self.max_guidance_scale,
+            separator=self.separator,
+        )
+
+    def for_user(self, user_id: str) -> Self:
+        """A copy that answers this user, on the same engine and store; it costs next to nothing.
+
+        Unlike a bound keyword argument it survives `bind_tools` and `with_structured_output`.
+        """
+        named = {"user_id": user_id, "preference": None, "preference_profile": None}
+        return self.model_copy(update=named)
+
+    def read_call(self, arguments: Mapping[str, Any]) -> Call:
+        """Reads the keyword arguments of a call.
+
+        Raises:
+            UnknownArgumentError: One of them means nothing here.
+            InvalidParamsError: A sampling parameter is out of its range.
+            PreferenceSelectionError: They name more than one preference, profile or user.
+        """
+        known = {*_WHOSE, *_SAMPLING, *_OTHER}
+        if unknown := arguments.keys() - known:
+            raise UnknownArgumentError.for_names(f"A call of {type(self).__name__}", unknown, known)
+        given = {name: value for name, value in arguments.items() if value is not None}
+        changes = {name: given[name] for name in (*_SAMPLING, "stop") if name in given}
+        for name in ("max_tokens", "max_new_tokens"):
+            if name in given:
+                changes["max_new_tokens"] = given[name]
+        return Call(
+            whose=Whose(**{name: given[name] for name in _WHOSE if name in given}),
+            sampling=self.sampling.model_copy(update=changes),
+            timeout=given.get("timeout", self.timeout),
+        )
+
+    @property
+    def _default(self) -> Whose:
+        return Whose(
+            preference=self.preference, profile=self.preference_profile, user_id=self.user_id
+        )
+
+
+class _Resources:
+    """What copies of a wrapper share: the loaded engine and the open store."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._engine: Engine | None = None
+        self._store: ProfileStore | None = None
+
+    def engine(self, source: ModelSource) -> Engine:
+        with self._lock:
+            if self._engine is None:
+                self._engine = shared_engine(source)
+            return self._engine
+
+    def store(self, store_or_url: ProfileStore | str | None) -> ProfileStore | None:
+        if store_or_url is None:
+            return None
+        with self._lock:
+            if self._store is None:
+                self._store = open_profile_store(store_or_url)
+            return self._store

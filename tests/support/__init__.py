@@ -1,0 +1,1 @@
+"""What tests share: small real models, and engines made of them."""

@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from amulet_integrations.decoding.params import AmuletParams
+from amulet_integrations.errors import AmuletError, InvalidProfileError, UnknownArgumentError
+from amulet_integrations.profiles import Preference, PreferenceProfile
+
+SECRET = "I am recovering from an illness"
+
+
+def test_only_the_user_is_needed():
+    profile = PreferenceProfile(user_id="ann")
+    assert profile.preferences == ()
+    assert profile.params is None
+    assert profile.method is None
+    assert profile.version == 0
+    assert profile.updated_at is None
+
+
+@pytest.mark.parametrize(
+    "given_as",
+    [
+        ["Be brief."],
+        ("Be brief.",),
+        "Be brief.",
+        Preference(text="Be brief."),
+        [Preference(text="Be brief.")],
+        [{"text": "Be brief."}],
+    ],
+)
+def test_preferences_may_be_given_in_many_forms(given_as):
+    profile = PreferenceProfile(user_id="ann", preferences=given_as)
+    assert profile.preferences == (Preference(text="Be brief."),)
+
+
+def test_params_may_be_given_as_a_dict():
+    profile = PreferenceProfile(user_id="ann", params={"alpha": 1.5})
+    assert profile.params == AmuletParams(alpha=1.5)
+
+
+@pytest.mark.parametrize("user_id", ["", " ", "a\tb", "\x00", "\udfff", "x" * 257, None, 7])
+def test_bad_user_ids_are_refused(user_id):
+    with pytest.raises(InvalidProfileError, match="user_id"):
+        PreferenceProfile(user_id=user_id)
+
+
+def test_a_user_must_be_named():
+    with pytest.raises(InvalidProfileError, match="user_id is missing"):
+        PreferenceProfile()
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "told"),
+    [
+        ("preferences", 5, "preferences is a int"),
+        ("preferences", {"text": SECRET}, "preferences is a dict"),
+        ("preferences", [[SECRET]], r"preferences\[0\] is a list"),
+        ("preferences", ["Be kind.", None], r"preferences\[1\] is a NoneType"),
+        ("preferences", [""], "text of a preference is empty"),
+        ("preferences", [{"text": SECRET, "weight": 7}], "weight=7"),
+        ("preferences", [{"text": SECRET, "wait": 7}], "did you mean 'weight'"),
+        ("params", {"alpha": "much"}, "alpha='much'"),
+        ("params", {"lambda_": -1}, "lambda_=-1"),
+        ("method", "magic", "method='magic'"),
+        ("version", -1, "version=-1"),
+        ("version", 1.5, "version=1.5"),
+        ("updated_at", datetime(2026, 1, 1), "updated_at.*time zone"),  # noqa: DTZ001 - the fault
+        ("updated_at", "soon", "updated_at='soon'"),
+    ],
+)
+def test_bad_values_are_refused_without_showing_texts(field, value, told):
+    with pytest.raises(InvalidProfileError, match=told) as caught:
+        PreferenceProfile(user_id="ann", **{field: value})
+    assert SECRET not in str(caught.value)
+    assert SECRET not in str(caught.value.__cause__)
+
+
+def test_two_preferences_of_one_name_are_refused():
+    pair = [Preference(text="Be brief.", name="tone"), Preference(text="Be kind.", name="tone")]
+    with pytest.raises(InvalidProfileError, match="named 'tone'"):
+        PreferenceProfile(user_id="ann", preferences=pair)
+
+
+def test_preferences_without_names_may_be_many():
+    assert len(PreferenceProfile(user_id="ann", preferences=["One.", "Two."]).preferences) == 2
+
+
+def test_misspelt_names_are_refused_with_the_right_one():
+    with pytest.raises(UnknownArgumentError, match="did you mean 'preferences'"):
+        PreferenceProfile(user_id="ann", preference="Be brief.")
+
+
+def test_reprs_show_no_text():
+    profile = PreferenceProfile(
+        user_id="ann", preferences=[Preference(text=SECRET, name="health", weight=0.5)]
+    )
+    for shown in (repr(profile), str(profile)):
+        assert SECRET not in shown
+        assert "user_id='ann'" in shown
+        assert "name='health'" in shown
+
+
+def test_bad_json_is_an_error_of_ours():
+    with pytest.raises(AmuletError):
+        PreferenceProfile.model_validate_json('{"user_id": "ann", "preferences": [')
+    with pytest.raises(InvalidProfileError, match="text of a preference is empty"):
+        PreferenceProfile.model_validate_json('{"user_id": "ann", "preferences": [{"text": ""}]}')
+
+
+labels = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=64).filter(
+    str.strip
+)
+profiles = st.builds(
+    PreferenceProfile,
+    user_id=labels,
+    preferences=st.lists(
+        st.builds(Preference, text=labels, weight=st.floats(-1, 1), name=st.none() | labels),
+        max_size=4,
+        unique_by=lambda preference: preference.name or object(),
+    ),
+    params=st.none()
+    | st.builds(
+        AmuletParams,
+        alpha=st.floats(allow_nan=False, allow_infinity=False),
+        lambda_=st.floats(0, 1e9),
+        eta=st.floats(1e-300, 1e9),
+        iterations=st.integers(0, 10_000),
+    ),
+    method=st.sampled_from([None, "amulet", "linear_alignment", "pref", "base"]),
+    version=st.integers(0, 2**63),
+    updated_at=st.none() | st.datetimes(timezones=st.just(UTC)),
+)
+
+
+@given(profiles)
+def test_json_holds_a_profile_exactly(profile):
+    again = PreferenceProfile.model_validate_json(profile.model_dump_json())
+    assert again == profile
+    assert hash(again) == hash(profile)
+    assert again.model_dump_json() == profile.model_dump_json()

@@ -1,0 +1,319 @@
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+import sys
+import traceback
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+
+import platformdirs
+import pytest
+
+from amulet_integrations.errors import AmuletError, CorruptProfileError, ProfileStoreError
+from amulet_integrations.profiles import (
+    InMemoryProfileStore,
+    PreferenceProfile,
+    ProfileStore,
+    SqlProfileStore,
+    open_profile_store,
+)
+
+SECRET = "I am recovering from an illness"
+ANN = PreferenceProfile(user_id="ann", preferences=[SECRET])
+BOB = PreferenceProfile(user_id="bob", preferences=["Be brief."])
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "new" / "folder" / "profiles.db"
+
+
+@pytest.fixture
+def store(path):
+    with SqlProfileStore(path) as store:
+        yield store
+
+
+def set_column(path, column, value, user_id="ann"):
+    with closing(sqlite3.connect(path)) as connection, connection:
+        command = f"UPDATE amulet_profiles SET {column} = ? WHERE user_id = ?"  # noqa: S608
+        assert connection.execute(command, (value, user_id)).rowcount == 1
+
+
+def chain_of(error):
+    while error is not None:
+        yield from traceback.format_exception_only(error)
+        error = error.__cause__ or error.__context__
+
+
+@pytest.mark.parametrize("form", [Path, str, lambda path: f"sqlite:///{path}"])
+def test_a_path_or_a_url_names_the_same_file(path, form):
+    with SqlProfileStore(form(path)) as store:
+        store.save(ANN)
+    with SqlProfileStore(path) as again:
+        assert again.get("ann").preferences == ANN.preferences
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT user_id, version FROM amulet_profiles").fetchall() == [
+            ("ann", 1)
+        ]
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+def test_a_plain_file_name_is_taken_from_the_folder_at_the_time(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with SqlProfileStore("profiles.db") as store:
+        monkeypatch.chdir("/")
+        store.save(ANN)
+    assert (tmp_path / "profiles.db").is_file()
+
+
+def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    SqlProfileStore("~/profiles.db").close()
+    assert (tmp_path / "profiles.db").is_file()
+
+
+def test_by_default_the_users_data_folder_is_used(tmp_path, monkeypatch):
+    monkeypatch.setattr(platformdirs, "user_data_dir", lambda name: str(tmp_path / name))
+    SqlProfileStore().close()
+    assert (tmp_path / "amulet-integrations" / "profiles.db").is_file()
+
+
+@pytest.mark.parametrize("url", [":memory:", "sqlite://", "sqlite:///:memory:"])
+def test_a_database_in_memory_is_one_for_all_threads_and_no_file(url, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with SqlProfileStore(url) as store, ThreadPoolExecutor(1) as other_thread:
+        other_thread.submit(store.save, ANN).result()
+        assert store.get("ann").version == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_two_processes_count_together(path):
+    program = (
+        "import sys\n"
+        "from amulet_integrations.profiles import PreferenceProfile, SqlProfileStore\n"
+        "sys.stdin.readline()\n"
+        "with SqlProfileStore(sys.argv[1]) as store:\n"
+        "    for _ in range(50):\n"
+        "        print(store.save(PreferenceProfile(user_id='ann')).version)\n"
+    )
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", program, str(path)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(2)
+    ]
+    for process in processes:  # Both begin at once, on a file that is not there yet.
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    printed = [process.communicate(timeout=60)[0] for process in processes]
+
+    assert [process.returncode for process in processes] == [0, 0]
+    versions = [int(line) for text in printed for line in text.split()]
+    assert sorted(versions) == list(range(1, 101))
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("body", ""),
+        ("body", "{"),
+        ("body", "null"),
+        ("body", "[]"),
+        ("body", "5"),
+        ("body", "[" * 100_000),
+        ("body", '{"preferences": [{"text": ""}]}'),
+        ("body", '{"preferences": [{"text": "Hi.", "weight": 9}]}'),
+        ("body", '{"params": {"alpha": NaN}}'),
+        ("body", '{"nonsense": 1}'),
+        ("body", '{"user_id": "bob"}'),
+        ("body", b"\xff\xfe"),
+        ("version", "many"),
+        ("version", -3),
+        ("version", 2**63 - 1),
+        ("updated_at", "yesterday"),
+        ("updated_at", "2026-01-01T00:00:00"),
+    ],
+)
+def test_a_corrupt_row_is_named_and_can_be_replaced_and_deleted(store, path, column, value):
+    store.save(ANN)
+    bob = store.save(BOB)
+    set_column(path, column, value)
+
+    if value != 2**63 - 1:  # An absurd version, but a version.
+        with pytest.raises(CorruptProfileError, match=r"user 'ann' is not a profile") as caught:
+            store.get("ann")
+        assert "delete" in str(caught.value)
+        assert isinstance(caught.value, ValueError)
+        assert len(str(caught.value)) < 600
+    assert store.get("bob") == bob
+    assert store.user_ids() == ["ann", "bob"]
+
+    replaced = store.save(ANN)
+    assert replaced.version == (2 if column != "version" else 1)
+    assert store.get("ann") == replaced
+
+    set_column(path, column, value)
+    assert store.delete("ann") is True
+    assert store.get("ann") is None
+
+
+def test_text_that_is_no_utf8_is_a_corrupt_row(store, path):
+    store.save(ANN)
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE amulet_profiles SET body = CAST(x'7bff' AS TEXT)")
+    with pytest.raises(CorruptProfileError, match="user 'ann'"):
+        store.get("ann")
+    assert store.save(ANN).version == 2
+
+
+def test_a_corrupt_row_shows_no_text(store, path):
+    store.save(ANN)
+    set_column(path, "body", f'{{"preferences": [{{"text": "{SECRET}", "weight": 9}}]}}')
+    with pytest.raises(CorruptProfileError) as caught:
+        store.get("ann")
+    assert SECRET not in "".join(chain_of(caught.value))
+
+
+def test_a_path_below_a_regular_file_cannot_be_opened(tmp_path):
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(ProfileStoreError, match=r"file/profiles\.db.*Check that the path"):
+        SqlProfileStore(tmp_path / "file" / "profiles.db")
+
+
+def test_a_folder_cannot_be_opened(tmp_path):
+    with pytest.raises(ProfileStoreError, match="unable to open"):
+        SqlProfileStore(tmp_path)
+
+
+def test_a_file_that_is_no_database_cannot_be_opened(tmp_path):
+    (tmp_path / "notes.txt").write_text("Dear diary, " * 100)
+    with pytest.raises(ProfileStoreError, match=r"notes\.txt: file is not a database"):
+        SqlProfileStore(tmp_path / "notes.txt")
+    assert (tmp_path / "notes.txt").read_text() == "Dear diary, " * 100
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_read_only_file_cannot_be_opened(path):
+    SqlProfileStore(path).close()
+    path.chmod(0o400)
+    with pytest.raises(ProfileStoreError):
+        SqlProfileStore(path)
+
+
+def test_a_read_only_database_cannot_be_opened(path):
+    SqlProfileStore(path).close()
+    with pytest.raises(ProfileStoreError, match="readonly"):
+        SqlProfileStore(f"sqlite:///file:{path}?mode=ro&uri=true")
+
+
+def test_a_locked_database_is_an_error_after_the_wait(path):
+    SqlProfileStore(path).close()
+    with SqlProfileStore(f"sqlite:///{path}?timeout=0.05") as store:
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            assert store.get("ann") is None
+            with pytest.raises(ProfileStoreError, match="database is locked"):
+                store.save(ANN)
+            other.execute("ROLLBACK")
+        assert store.save(ANN).version == 1
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "nonsense://place/profiles",
+        "postgresql://ann:hunter2@host:port/profiles",
+        "postgresql+nodriver://ann:hunter2@host/profiles?password=hunter2",
+        "sqlite://ann:hunter2@/profiles.db",
+        "://hunter2",
+        "sqlite:///x.db?timeout=long",
+        "sqlite:///x.db?nonsense=1",
+        "a\x00b",
+    ],
+)
+def test_places_that_cannot_be_opened_are_told_without_the_password(url, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ProfileStoreError) as caught:
+        SqlProfileStore(url)
+    assert "hunter2" not in "".join(chain_of(caught.value))
+
+
+def test_the_password_is_hidden_in_the_repr_and_in_errors(path, monkeypatch):
+    # No server is at hand: an SQLite connection stands behind a URL that has a password.
+    import sqlalchemy
+    from sqlalchemy.pool import StaticPool
+
+    from amulet_integrations.profiles import database
+
+    real = sqlalchemy.create_engine
+    monkeypatch.setattr(
+        database,
+        "create_engine",
+        lambda url, **options: real("sqlite://", poolclass=StaticPool, hide_parameters=True),
+    )
+    store = SqlProfileStore("postgresql://ann:hunter2@host/profiles?sslpassword=hunter2")
+    assert repr(store) == "SqlProfileStore('postgresql://ann:***@host/profiles')"
+    assert store.save(ANN).version == 1
+
+    with store._engine.begin() as connection:
+        connection.exec_driver_sql("DROP TABLE amulet_profiles")
+    with pytest.raises(ProfileStoreError, match=r"postgresql://ann:\*\*\*@host") as caught:
+        store.save(ANN)
+    told = "".join(chain_of(caught.value))
+    assert "hunter2" not in told
+    assert SECRET not in told
+
+
+def test_a_table_of_another_make_is_an_error_of_ours_and_shows_no_text(tmp_path):
+    path = tmp_path / "profiles.db"
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("CREATE TABLE amulet_profiles (user_id TEXT, version INT)")
+    with SqlProfileStore(path) as store:
+        for call in (lambda: store.save(ANN), lambda: store.get("ann")):
+            with pytest.raises(ProfileStoreError, match=r"profiles\.db: .*column") as caught:
+                call()
+            assert SECRET not in "".join(chain_of(caught.value))
+
+
+def test_a_closed_store_says_so(store):
+    store.close()
+    store.close()
+    for call in (
+        lambda: store.save(ANN),
+        lambda: store.get("ann"),
+        lambda: store.delete("ann"),
+        store.user_ids,
+    ):
+        with pytest.raises(ProfileStoreError, match="closed"):
+            call()
+
+
+def test_open_profile_store_takes_a_url_a_path_or_a_store(path):
+    in_memory = InMemoryProfileStore([ANN])
+    assert open_profile_store(in_memory) is in_memory
+    for place in (path, str(path), f"sqlite:///{path}"):
+        with open_profile_store(place) as store:
+            assert isinstance(store, SqlProfileStore)
+            assert isinstance(store, ProfileStore)
+
+
+@pytest.mark.parametrize("thing", [None, 5, {"ann": ANN}, InMemoryProfileStore])
+def test_open_profile_store_refuses_anything_else(thing):
+    with pytest.raises(ProfileStoreError, match="save, get, delete and user_ids") as caught:
+        open_profile_store(thing)
+    assert isinstance(caught.value, AmuletError)
+
+
+def test_profiles_given_at_the_beginning_are_saved():
+    store = InMemoryProfileStore([ANN, BOB])
+    assert store.user_ids() == ["ann", "bob"]
+    assert store.get("ann").version == 1
+    assert SECRET not in repr(store)

@@ -1,0 +1,221 @@
+"""What each kind of model gets; the oracle is its own tokenizer and template."""
+
+from __future__ import annotations
+
+from unittest.mock import patch
+
+import pytest
+from tokenizers.processors import TemplateProcessing
+
+from amulet_integrations.errors import PromptError
+from amulet_integrations.prompting import (
+    DEFAULT_SEPARATOR,
+    DEFAULT_SYSTEM,
+    ChatMessage,
+    PromptBuilder,
+)
+from tests.unit.prompting.models import (
+    CHATML,
+    CHATML_OWN_SYSTEM,
+    GEMMA,
+    LLAMA3,
+    MISTRAL,
+    QWEN3,
+    SWITCHED,
+    TEMPLATES,
+    byte_level,
+    in_python,
+    metaspace,
+)
+
+PREFERENCE = "Answer like a pirate."
+TOKENIZERS = {"byte-level": byte_level, "metaspace": metaspace, "python": in_python}
+
+
+def chat(*turns: tuple[str, str]) -> list[ChatMessage]:
+    return [ChatMessage(role=role, content=content) for role, content in turns]
+
+
+def own(tokenizer, *turns: tuple[str, str]) -> list[int]:
+    """The ids that the tokenizer itself gives to a conversation."""
+    text = tokenizer.apply_chat_template(
+        [{"role": role, "content": content} for role, content in turns],
+        tokenize=False,
+        add_generation_prompt=True,
+    )
+    return tokenizer(text, add_special_tokens=False)["input_ids"]
+
+
+TALK = [
+    ("user", "  What is 3 < 4 [1], `a->b`, 日本語 🙂?\n"),
+    ("assistant", "True.\n"),
+    ("user", "Über… naïve  cafés\n\n\nyes ツ \U000f0000"),
+]
+SYSTEM = ("system", "Be brief.")
+
+
+@pytest.mark.parametrize("make", TOKENIZERS.values(), ids=TOKENIZERS)
+@pytest.mark.parametrize("name", ["chatml", "chatml-own-system", "llama3", "qwen3", "zephyr"])
+def test_ids_are_the_models_own_where_there_is_a_system_role(make, name):
+    tokenizer = make(TEMPLATES[name])
+    base, pref = PromptBuilder(tokenizer).contexts(chat(SYSTEM, *TALK), [None, PREFERENCE])
+    assert base == own(tokenizer, SYSTEM, *TALK)
+    assert pref == own(tokenizer, ("system", "Be brief.\n\n" + PREFERENCE), *TALK)
+
+
+@pytest.mark.parametrize("make", TOKENIZERS.values(), ids=TOKENIZERS)
+@pytest.mark.parametrize("template", [GEMMA, MISTRAL], ids=["gemma", "mistral"])
+def test_the_system_text_opens_the_first_user_turn_where_there_is_no_system_role(make, template):
+    tokenizer = make(template)
+    base, pref = PromptBuilder(tokenizer).contexts(chat(SYSTEM, *TALK), [None, PREFERENCE])
+    (_, question), *rest = TALK
+    assert base == own(tokenizer, ("user", "Be brief.\n\n" + question), *rest)
+    opened = f"Be brief.\n\n{PREFERENCE}\n\n{question}"
+    assert pref == own(tokenizer, ("user", opened), *rest)
+
+
+@pytest.mark.parametrize("template", [CHATML, CHATML_OWN_SYSTEM, LLAMA3, QWEN3])
+def test_without_a_system_message_both_contexts_get_the_same_neutral_one(template):
+    tokenizer = byte_level(template)
+    base, pref = PromptBuilder(tokenizer).contexts(chat(*TALK), [None, PREFERENCE])
+    assert base == own(tokenizer, ("system", DEFAULT_SYSTEM), *TALK)
+    text = DEFAULT_SYSTEM + DEFAULT_SEPARATOR + PREFERENCE
+    assert pref == own(tokenizer, ("system", text), *TALK)
+
+
+def test_separator_and_default_system_are_settings():
+    tokenizer = byte_level(CHATML)
+    builder = PromptBuilder(tokenizer, separator=" ", default_system="You help.")
+    (pref,) = builder.contexts(chat(*TALK), [PREFERENCE])
+    assert pref == own(tokenizer, ("system", f"You help. {PREFERENCE}"), *TALK)
+
+
+@pytest.mark.parametrize("name", [*TEMPLATES, "plain"])
+def test_contexts_differ_by_the_preference_and_nothing_else(name):
+    builder = PromptBuilder(byte_level(TEMPLATES.get(name)))
+    for conversation in (chat(*TALK), chat(SYSTEM, *TALK)):
+        with_preference = builder.render(conversation, PREFERENCE)
+        assert with_preference.count(PREFERENCE) == 1
+        without = with_preference.replace(DEFAULT_SEPARATOR + PREFERENCE, "")
+        assert without == builder.render(conversation)
+
+
+@pytest.mark.parametrize("name", ["chatml", "chatml-own-system", "llama3", "qwen3"])
+def test_ids_of_the_contexts_part_at_one_place_only(name):
+    builder = PromptBuilder(byte_level(TEMPLATES[name]))
+    base, pref = builder.contexts(chat(SYSTEM, *TALK), [None, PREFERENCE])
+    added = len(pref) - len(base)
+    at = next(i for i, (a, b) in enumerate(zip(base, pref, strict=False)) if a != b)
+    assert added > 0
+    assert base == pref[:at] + pref[at + added :]
+
+
+def test_system_messages_are_gathered_in_order_at_the_front():
+    tokenizer = byte_level(CHATML)
+    conversation = chat(SYSTEM, TALK[0], ("system", " "), ("system", "Be kind."), *TALK[1:])
+    (pref,) = PromptBuilder(tokenizer).contexts(conversation, [PREFERENCE])
+    gathered = f"Be brief.\n\nBe kind.\n\n{PREFERENCE}"
+    assert pref == own(tokenizer, ("system", gathered), *TALK)
+
+
+def test_turns_of_one_role_in_a_row_are_merged_only_where_the_template_refuses_them():
+    turns = [("user", "One."), ("user", "Two."), ("assistant", "A."), ("assistant", "B.")]
+    gemma, chatml = byte_level(GEMMA), byte_level(CHATML)
+    (ids,) = PromptBuilder(gemma).contexts(chat(SYSTEM, *turns), [None])
+    assert ids == own(gemma, ("user", "Be brief.\n\nOne.\n\nTwo."), ("assistant", "A.\n\nB."))
+    (ids,) = PromptBuilder(chatml).contexts(chat(SYSTEM, *turns), [None])
+    assert ids == own(chatml, SYSTEM, *turns)
+
+
+@pytest.mark.parametrize("template", [GEMMA, LLAMA3], ids=["gemma", "llama3"])
+def test_bos_stands_once_where_the_tokenizer_adds_it_too(template):
+    tokenizer = byte_level(template)
+    (ids,) = PromptBuilder(tokenizer).contexts(chat(*TALK), [None])
+    assert ids[0] == tokenizer.bos_token_id
+    assert ids.count(tokenizer.bos_token_id) == 1
+
+
+def test_reasoning_of_earlier_answers_is_left_to_the_template():
+    tokenizer = byte_level(QWEN3)
+    answer = "<think>\nParis, I think.\n</think>\n\nParis."
+    turns = [SYSTEM, TALK[0], ("assistant", answer), TALK[2]]
+    builder = PromptBuilder(tokenizer)
+    assert builder.contexts(chat(*turns), [None]) == [own(tokenizer, *turns)]
+    # Of the answer that is going on, the reasoning stays, in the template's own tokens.
+    assert builder.contexts(chat(*turns[:3]), [None]) == [own(tokenizer, *turns[:3])]
+
+
+def test_reasoning_stays_text_where_the_template_knows_none():
+    builder = PromptBuilder(byte_level(CHATML))
+    answer = "<think>\nParis, I think.\n</think>\n\nParis."
+    assert answer in builder.render(chat(TALK[0], ("assistant", answer), TALK[2]))
+
+
+def test_a_template_sees_the_words_that_switch_it():
+    tokenizer = byte_level(SWITCHED)
+    turns = [("system", "Be brief. /no_think"), *TALK]
+    assert PromptBuilder(tokenizer).contexts(chat(*turns), [None]) == [own(tokenizer, *turns)]
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_a_conversation_may_end_with_the_assistant(name):
+    tokenizer = byte_level(TEMPLATES[name])
+    builder = PromptBuilder(tokenizer)
+    text = builder.render(chat(*TALK[:2]))
+    assert text.index("True.") > text.index("What is")
+    (ids,) = builder.contexts(chat(*TALK[:2]), [None])
+    assert tokenizer.decode(ids) == text
+
+
+def test_a_template_error_that_remains_is_quoted():
+    builder = PromptBuilder(byte_level(GEMMA))
+    with pytest.raises(PromptError, match=r"must alternate.*chat_template"):
+        builder.contexts(chat(("assistant", "Hi."), ("user", "Hello.")), [None])
+
+
+def test_a_template_given_to_the_builder_replaces_the_tokenizers():
+    given = PromptBuilder(byte_level(None), chat_template=CHATML)
+    assert given.is_chat
+    assert given.stop == ()
+    expected = own(byte_level(CHATML), SYSTEM, *TALK)
+    assert given.contexts(chat(SYSTEM, *TALK), [None]) == [expected]
+
+
+@pytest.mark.parametrize("make", [byte_level, metaspace], ids=["byte-level", "metaspace"])
+def test_a_model_without_template_gets_plain_text_with_its_bos(make):
+    tokenizer = make(None)
+    tokenizer._tokenizer.post_processor = _bos_and_eos(tokenizer)
+    builder = PromptBuilder(tokenizer)
+    expected = (
+        f"Be brief.\n\n{PREFERENCE}\n\nUser: {TALK[0][1]}\nAssistant: {TALK[1][1]}\n"
+        f"User: {TALK[2][1]}\nAssistant:"
+    )
+    assert not builder.is_chat
+    assert builder.stop == ("\nUser:",)
+    assert builder.render(chat(SYSTEM, *TALK), PREFERENCE) == expected
+    (ids,) = builder.contexts(chat(SYSTEM, *TALK), [PREFERENCE])
+    whole = tokenizer(expected)["input_ids"]
+    # Its BOS, but no end of text before the answer has begun.
+    assert whole[-1] == tokenizer.eos_token_id
+    assert ids == whole[:-1]
+    assert ids[0] == tokenizer.bos_token_id
+
+
+def _bos_and_eos(tokenizer):
+    ends = [("<s>", tokenizer.bos_token_id), ("</s>", tokenizer.eos_token_id)]
+    return TemplateProcessing(single="<s> $A </s>", special_tokens=ends)
+
+
+def test_the_template_is_tried_out_once():
+    tokenizer = byte_level(GEMMA)
+    builder = PromptBuilder(tokenizer)
+    builder.contexts(chat(*TALK), [None])
+    with patch.object(
+        tokenizer, "apply_chat_template", wraps=tokenizer.apply_chat_template
+    ) as rendering:
+        builder.contexts(chat(SYSTEM, *TALK), [None, PREFERENCE])
+    assert rendering.call_count == 2
+
+
+def test_no_contexts_asked_for_gives_none():
+    assert PromptBuilder(byte_level()).contexts(chat(*TALK), []) == []
