@@ -48,8 +48,10 @@ class DecodeLoop:
             raise EngineClosedError("The engine was closed. Make a new one.")
 
     def close(self) -> None:
-        """Ends every request and lets go of the model."""
+        """Ends every request and lets go of the model. Closing twice does nothing more."""
         with self._lock:
+            if self.closed:
+                return
             self.closed = True
         run_on_worker(self._end)
 

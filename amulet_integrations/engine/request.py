@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any, ClassVar, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, FiniteFloat, field_validator, model_validator
 
 from amulet_integrations.decoding.sampling_params import SamplingParams
 from amulet_integrations.errors import AmuletError, InvalidRequestError
@@ -39,7 +39,7 @@ class GenerationRequest(FrozenModel):
     error_type: ClassVar[type[AmuletError]] = InvalidRequestError
 
     contexts: tuple[tuple[int, ...], ...] = Field(min_length=1, repr=False)
-    weights: tuple[float, ...] | None = None
+    weights: tuple[FiniteFloat, ...] | None = None
     policy: Policy | None = None
     sampling: SamplingParams = SamplingParams()
     timeout: float | None = Field(default=None, gt=0.0)

@@ -34,6 +34,7 @@ class PreferenceProfile(FrozenModel):
 
     Raises:
         InvalidProfileError: A value is out of its range.
+        InvalidParamsError: `params` is given as a dict with a value out of its range.
     """
 
     model_config = ConfigDict(hide_input_in_errors=True)

@@ -19,6 +19,7 @@ from sqlalchemy import (
     Table,
     Text,
     delete,
+    false,
     insert,
     select,
     update,
@@ -76,6 +77,8 @@ class SqlProfileStore:
             self._writer = self._engine.execution_options(**{WRITES: True})
             with self._writer.begin() as connection:
                 _metadata.create_all(connection)
+                # Deletes nothing, but fails here and now where nothing can be written.
+                connection.execute(delete(_profiles).where(false()))
         # Drivers refuse options that they do not know with a TypeError or ValueError.
         except (SQLAlchemyError, ImportError, OSError, TypeError, ValueError) as error:
             raise store_error(self._url, "open the profiles", error) from error

@@ -13,8 +13,10 @@ from amulet_integrations import profiles
     [
         "import amulet_integrations.profiles",
         "from amulet_integrations.profiles import Preference, PreferenceProfile",
-        "from amulet_integrations.profiles import InMemoryProfileStore, open_profile_store, "
-        "preference_scope, current_scope, in_force; open_profile_store(InMemoryProfileStore())",
+        (
+            "from amulet_integrations.profiles import InMemoryProfileStore, in_force, "
+            "open_profile_store, preference_scope; open_profile_store(InMemoryProfileStore())"
+        ),
     ],
 )
 def test_no_heavy_library_is_imported_where_no_database_is_used(statement):
@@ -23,7 +25,7 @@ def test_no_heavy_library_is_imported_where_no_database_is_used(statement):
         "print([name for name in ('sqlalchemy', 'torch', 'transformers', 'langchain_core', "
         "'llama_index') if name in sys.modules])"
     )
-    ran = subprocess.run(
+    ran = subprocess.run(  # noqa: S603 - our own program
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
     )
     assert ran.stdout.strip() == "[]"

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from amulet_integrations.errors import AmuletError, InvalidProfileError, UnknownArgumentError
 from amulet_integrations.profiles import Preference
 
-SECRET = "I am recovering from an illness"
+PRIVATE = "I am recovering from an illness"
 
 
 def test_only_the_text_is_needed():
@@ -150,9 +150,9 @@ def test_conditions_dump_as_a_plain_dict():
 
 
 def test_reprs_show_no_text():
-    preference = Preference(text=SECRET, weight=0.5, name="health")
+    preference = Preference(text=PRIVATE, weight=0.5, name="health")
     for shown in (repr(preference), str(preference), f"{preference}", repr([preference])):
-        assert SECRET not in shown
+        assert PRIVATE not in shown
         assert "weight=0.5" in shown
         assert "name='health'" in shown
         assert "<31 characters>" in shown
@@ -161,15 +161,15 @@ def test_reprs_show_no_text():
 @pytest.mark.parametrize(
     "bad",
     [
-        {"text": SECRET + "\x00"},
-        {"text": [SECRET]},
-        {"text": SECRET.encode()},
-        {"text": SECRET * 100},
-        {"text": SECRET, "weight": 2},
-        {"text": SECRET, "valid_until": "never"},
-        {"text": SECRET, "name": ""},
+        {"text": PRIVATE + "\x00"},
+        {"text": [PRIVATE]},
+        {"text": PRIVATE.encode()},
+        {"text": PRIVATE * 100},
+        {"text": PRIVATE, "weight": 2},
+        {"text": PRIVATE, "valid_until": "never"},
+        {"text": PRIVATE, "name": ""},
         {
-            "text": SECRET,
+            "text": PRIVATE,
             "valid_from": datetime(2026, 1, 2, tzinfo=UTC),
             "valid_until": datetime(2026, 1, 1, tzinfo=UTC),
         },
@@ -183,7 +183,7 @@ def test_neither_errors_nor_their_tracebacks_show_the_text(bad):
     while error is not None:
         chain += traceback.format_exception_only(error)
         error = error.__cause__ or error.__context__
-    assert SECRET not in "".join(chain)
+    assert PRIVATE not in "".join(chain)
 
 
 fields = st.fixed_dictionaries(

@@ -10,7 +10,7 @@ from amulet_integrations.decoding.params import AmuletParams
 from amulet_integrations.errors import AmuletError, InvalidProfileError, UnknownArgumentError
 from amulet_integrations.profiles import Preference, PreferenceProfile
 
-SECRET = "I am recovering from an illness"
+PRIVATE = "I am recovering from an illness"
 
 
 def test_only_the_user_is_needed():
@@ -58,14 +58,11 @@ def test_a_user_must_be_named():
     ("field", "value", "told"),
     [
         ("preferences", 5, "preferences is a int"),
-        ("preferences", {"text": SECRET}, "preferences is a dict"),
-        ("preferences", [[SECRET]], r"preferences\[0\] is a list"),
+        ("preferences", {"text": PRIVATE}, "preferences is a dict"),
+        ("preferences", [[PRIVATE]], r"preferences\[0\] is a list"),
         ("preferences", ["Be kind.", None], r"preferences\[1\] is a NoneType"),
         ("preferences", [""], "text of a preference is empty"),
-        ("preferences", [{"text": SECRET, "weight": 7}], "weight=7"),
-        ("preferences", [{"text": SECRET, "wait": 7}], "did you mean 'weight'"),
-        ("params", {"alpha": "much"}, "alpha='much'"),
-        ("params", {"lambda_": -1}, "lambda_=-1"),
+        ("preferences", [{"text": PRIVATE, "weight": 7}], "weight=7"),
         ("method", "magic", "method='magic'"),
         ("version", -1, "version=-1"),
         ("version", 1.5, "version=1.5"),
@@ -76,8 +73,24 @@ def test_a_user_must_be_named():
 def test_bad_values_are_refused_without_showing_texts(field, value, told):
     with pytest.raises(InvalidProfileError, match=told) as caught:
         PreferenceProfile(user_id="ann", **{field: value})
-    assert SECRET not in str(caught.value)
-    assert SECRET not in str(caught.value.__cause__)
+    assert PRIVATE not in str(caught.value)
+    assert PRIVATE not in str(caught.value.__cause__)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "told"),
+    [
+        ("preferences", [{"text": PRIVATE, "wieght": 7}], "did you mean 'weight'"),
+        ("params", {"alpha": "much"}, "alpha='much'"),
+        ("params", {"lambda_": -1}, "lambda_=-1"),
+        ("params", {"alhpa": 1}, "did you mean 'alpha'"),
+    ],
+)
+def test_errors_in_the_parts_of_a_profile_stay_what_they_are(field, value, told):
+    with pytest.raises(AmuletError, match=told) as caught:
+        PreferenceProfile(user_id="ann", **{field: value})
+    assert isinstance(caught.value, ValueError)
+    assert PRIVATE not in str(caught.value)
 
 
 def test_two_preferences_of_one_name_are_refused():
@@ -97,10 +110,10 @@ def test_misspelt_names_are_refused_with_the_right_one():
 
 def test_reprs_show_no_text():
     profile = PreferenceProfile(
-        user_id="ann", preferences=[Preference(text=SECRET, name="health", weight=0.5)]
+        user_id="ann", preferences=[Preference(text=PRIVATE, name="health", weight=0.5)]
     )
     for shown in (repr(profile), str(profile)):
-        assert SECRET not in shown
+        assert PRIVATE not in shown
         assert "user_id='ann'" in shown
         assert "name='health'" in shown
 

