@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -141,11 +141,58 @@ class Personalization:
         return f"{type(self).__name__}({self.fingerprint})"
 
 
+def select(
+    call: Whose, config_user_id: str | None = None, *, default: Whose, searchable: bool
+) -> Whose:
+    """Decides whose preferences a call follows, reading no store.
+
+    The first that names somebody wins: the call, the framework's config, the surrounding
+    `preference_scope`, the constructor. To be called when the public method is, since scopes
+    end.
+
+    Args:
+        call: What the call's own arguments say.
+        config_user_id: The user in LangChain's ``config["configurable"]["user_id"]``.
+        default: The constructor's choice, for calls that name nobody.
+        searchable: Whether there is a store to look users up in.
+
+    Raises:
+        PreferenceSelectionError: An explicitly named user cannot be looked up, because there
+            is no store.
+    """
+    chosen = _who(call, config_user_id, default)
+    if chosen.user_id is not None and not searchable and chosen.source != "config":
+        raise PreferenceSelectionError(
+            f"user_id={chosen.user_id!r} is named ({chosen.source}), but there is no place to "
+            "look the user up: pass profiles=, a store or a database URL, or name a "
+            "preference= or profile= instead."
+        )
+    return chosen.model_copy(update={"params": call.params, "method": call.method})
+
+
+def _who(call: Whose, config_user_id: str | None, default: Whose) -> Whose:
+    if call.names_somebody:
+        return call.model_copy(update={"source": "call"})
+    if config_user_id is not None:
+        return Whose(user_id=config_user_id, source="config")
+    scope = current_scope()
+    if scope is not None:
+        return Whose(
+            preference=scope.preference,
+            profile=scope.profile,
+            user_id=scope.user_id,
+            source="scope",
+        )
+    if default.names_somebody:
+        return default.model_copy(update={"source": "constructor"})
+    return Whose()
+
+
 class Personalizer:
     """Resolves whose preferences a call follows, and asks the engine for the answer.
 
     Args:
-        engine: What decodes.
+        engine: What decodes, or a function that loads it when it is first needed.
         profiles: Where users' profiles are; None where users are not known by id.
         default: The constructor's choice, for calls that name nobody.
         method: The method where neither the call nor the profile has one.
@@ -160,7 +207,7 @@ class Personalizer:
 
     def __init__(
         self,
-        engine: Engine,
+        engine: Engine | Callable[[], Engine],
         *,
         profiles: ProfileStore | None = None,
         default: Whose | None = None,
@@ -170,39 +217,30 @@ class Personalizer:
         max_guidance_scale: float = DEFAULT_MAX_GUIDANCE_SCALE,
         separator: str = DEFAULT_SEPARATOR,
     ) -> None:
-        self.engine = engine
+        self._engine = engine
         self._profiles = profiles
         self._default = default or Whose()
         self._method = method
         self._params = params or AmuletParams()
         self._ratio = linear_alignment_ratio
         self._max_guidance_scale = max_guidance_scale
-        self._prompts = PromptBuilder(engine.tokenizer, separator=separator)
+        self._separator = separator
         self._guidance_scale(method, self._params)
 
+    @cached_property
+    def engine(self) -> Engine:
+        """What decodes; loaded on first use."""
+        return self._engine if isinstance(self._engine, Engine) else self._engine()
+
+    @cached_property
+    def _prompts(self) -> PromptBuilder:
+        return PromptBuilder(self.engine.tokenizer, separator=self._separator)
+
     def select(self, call: Whose, config_user_id: str | None = None) -> Whose:
-        """Decides whose preferences a call follows, reading no store.
-
-        The first that names somebody wins: the call, the framework's config, the surrounding
-        `preference_scope`, the constructor. To be called when the public method is, since scopes
-        end.
-
-        Args:
-            call: What the call's own arguments say.
-            config_user_id: The user in LangChain's ``config["configurable"]["user_id"]``.
-
-        Raises:
-            PreferenceSelectionError: An explicitly named user cannot be looked up, because there
-                is no store.
-        """
-        chosen = self._who(call, config_user_id)
-        if chosen.user_id is not None and self._profiles is None and chosen.source != "config":
-            raise PreferenceSelectionError(
-                f"user_id={chosen.user_id!r} is named ({chosen.source}), but there is no place to "
-                "look the user up: pass profiles=, a store or a database URL, or name a "
-                "preference= or profile= instead."
-            )
-        return chosen.model_copy(update={"params": call.params, "method": call.method})
+        """`select` with this personalizer's default and store."""
+        return select(
+            call, config_user_id, default=self._default, searchable=self._profiles is not None
+        )
 
     def resolve(self, chosen: Whose) -> Personalization:
         """Looks the chosen user up and settles everything; may block on the store.
@@ -272,23 +310,6 @@ class Personalizer:
                 yield increment
         finally:
             await stream.aclose()
-
-    def _who(self, call: Whose, config_user_id: str | None) -> Whose:
-        if call.names_somebody:
-            return call.model_copy(update={"source": "call"})
-        if config_user_id is not None:
-            return Whose(user_id=config_user_id, source="config")
-        scope = current_scope()
-        if scope is not None:
-            return Whose(
-                preference=scope.preference,
-                profile=scope.profile,
-                user_id=scope.user_id,
-                source="scope",
-            )
-        if self._default.names_somebody:
-            return self._default.model_copy(update={"source": "constructor"})
-        return Whose()
 
     def _look_up(self, chosen: Whose) -> PreferenceProfile | None:
         if chosen.user_id is None or self._profiles is None:

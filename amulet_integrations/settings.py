@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
@@ -20,7 +21,7 @@ from amulet_integrations.errors import (
     InvalidParamsError,
     UnknownArgumentError,
 )
-from amulet_integrations.personalizer import Method, Personalizer, Whose
+from amulet_integrations.personalizer import Method, Personalizer, Whose, select
 from amulet_integrations.profiles import (
     Preference,
     PreferenceProfile,
@@ -179,9 +180,9 @@ class AmuletSettings(BaseModel):
 
     @property
     def personalizer(self) -> Personalizer:
-        """Resolves users and asks the engine; loads the model on first use."""
+        """Resolves users and asks the engine; opens the store, and loads the model when asked."""
         return Personalizer(
-            self.engine or self._resources.engine(self.source),
+            self.engine or partial(self._resources.engine, self.source),
             profiles=self._resources.store(self.profiles),
             default=self._default,
             method=self.method,
@@ -189,6 +190,12 @@ class AmuletSettings(BaseModel):
             linear_alignment_ratio=self.linear_alignment_ratio,
             max_guidance_scale=self.max_guidance_scale,
             separator=self.separator,
+        )
+
+    def select(self, call: Whose, config_user_id: str | None = None) -> Whose:
+        """As `personalizer.select`; does no I/O, so it may be called on an event loop."""
+        return select(
+            call, config_user_id, default=self._default, searchable=self.profiles is not None
         )
 
     def for_user(self, user_id: str) -> Self:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
+from sqlite3 import OperationalError
 from typing import Any
 
 import platformdirs
@@ -53,6 +55,8 @@ def database_url(place: str | Path) -> URL:
 
 def shown(url: URL) -> str:
     """Renders a URL without its password, and without options, which may hold one too."""
+    if url.get_backend_name() == "sqlite" and not url.host:
+        return url.database or ":memory:"
     return url.set(query={}).render_as_string(hide_password=True)
 
 
@@ -106,12 +110,15 @@ def connect_to(url: URL) -> Engine:
         # Damaged text reaches our reader, which names the user, and no other user is affected.
         connection.text_factory = lambda raw: raw.decode("utf-8", "surrogateescape")
         if not in_memory:
-            connection.execute("PRAGMA journal_mode=WAL").close()
+            # Refused at once, without waiting, while another process has the file open in the
+            # older mode: that mode counts as well, and a later connection will change it.
+            with suppress(OperationalError):
+                connection.execute("PRAGMA journal_mode=WAL").close()
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
         writes = connection.get_execution_options().get(WRITES, False)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+        connection.exec_driver_sql("BEGIN")
 
     return engine
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta, timezone
 
@@ -146,6 +147,16 @@ def test_only_profiles_are_stored(store, thing):
     assert store.user_ids() == []
 
 
+@pytest.fixture
+def eager_threads():
+    """Threads that take turns far more often than usual, and so meet in the worst places."""
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(usual)
+
+
+@pytest.mark.usefixtures("eager_threads")
 def test_no_version_is_lost_between_threads(store):
     def save_many(_):
         return [store.save(full_profile()).version for _ in range(25)]

@@ -90,32 +90,42 @@ def test_a_database_in_memory_is_one_for_all_threads_and_no_file(url, tmp_path, 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_two_processes_count_together(path):
+def test_two_processes_open_and_count_together(tmp_path):
+    # Each file is new when both open it, which is when they get in each other's way.
     program = (
         "import sys\n"
         "from amulet_integrations.profiles import PreferenceProfile, SqlProfileStore\n"
-        "sys.stdin.readline()\n"
-        "with SqlProfileStore(sys.argv[1]) as store:\n"
-        "    for _ in range(50):\n"
-        "        print(store.save(PreferenceProfile(user_id='ann')).version)\n"
+        "for path in sys.argv[1:]:\n"
+        "    print('ready', flush=True)\n"
+        "    sys.stdin.readline()\n"
+        "    with SqlProfileStore(path) as store:\n"
+        "        for _ in range(5):\n"
+        "            print(store.save(PreferenceProfile(user_id='ann')).version)\n"
     )
+    paths = [str(tmp_path / f"{number}.db") for number in range(20)]
     processes = [
         subprocess.Popen(  # noqa: S603 - our own program
-            [sys.executable, "-c", program, str(path)],
+            [sys.executable, "-c", program, *paths],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
         )
         for _ in range(2)
     ]
-    for process in processes:  # Both begin at once, on a file that is not there yet.
-        process.stdin.write("go\n")
-        process.stdin.flush()
-    printed = [process.communicate(timeout=60)[0] for process in processes]
+    versions = {path: [] for path in paths}
+    for path in paths:
+        for process in processes:
+            assert process.stdout.readline() == "ready\n"
+        for process in processes:
+            process.stdin.write("go\n")
+            process.stdin.flush()
+        for process in processes:
+            versions[path] += [int(process.stdout.readline()) for _ in range(5)]
+    for process in processes:
+        process.communicate(timeout=60)
 
     assert [process.returncode for process in processes] == [0, 0]
-    versions = [int(line) for text in printed for line in text.split()]
-    assert sorted(versions) == list(range(1, 101))
+    assert all(sorted(counted) == list(range(1, 11)) for counted in versions.values())
 
 
 @pytest.mark.parametrize(
@@ -234,6 +244,13 @@ def test_places_that_cannot_be_opened_are_told_without_the_password(url, tmp_pat
     with pytest.raises(ProfileStoreError) as caught:
         SqlProfileStore(url)
     assert "hunter2" not in "".join(chain_of(caught.value))
+
+
+def test_the_repr_shows_a_file_as_its_path(path):
+    with SqlProfileStore(f"sqlite:///{path}?timeout=5") as store:
+        assert repr(store) == f"SqlProfileStore({str(path)!r})"
+    with SqlProfileStore("sqlite://") as store:
+        assert repr(store) == "SqlProfileStore(':memory:')"
 
 
 def test_the_password_is_hidden_in_the_repr_and_in_errors(path, monkeypatch):

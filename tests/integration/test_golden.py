@@ -1,0 +1,60 @@
+"""The published code's own tokens, on the embedded model in float32."""
+
+from __future__ import annotations
+
+import pytest
+
+from amulet_integrations import AmuletParams, SamplingParams
+from amulet_integrations.decoding import amulet_weights, linear_alignment_weights
+from amulet_integrations.engine import GenerationRequest
+from tests.support.golden import golden, needs_golden
+
+pytestmark = [pytest.mark.model, needs_golden]
+
+SEQUENCES = golden("sequences.json")
+ALIGNED = [sequence for sequence in SEQUENCES if "linear_alignment_ratio2" in sequence]
+
+
+def request(sequence, weights) -> GenerationRequest:
+    return GenerationRequest(
+        contexts=[sequence["base_ids"], sequence["pref_ids"]],
+        weights=weights,
+        sampling=SamplingParams(max_new_tokens=20),
+    )
+
+
+def amulet(sequence) -> GenerationRequest:
+    params = AmuletParams(
+        alpha=sequence["alpha"],
+        lambda_=sequence["lam"],
+        eta=sequence["eta"],
+        iterations=sequence["iterations"],
+    )
+    return request(sequence, amulet_weights(params))
+
+
+def linear_alignment(sequence) -> GenerationRequest:
+    return request(sequence, linear_alignment_weights(2.0))
+
+
+@pytest.mark.parametrize("sequence", SEQUENCES, ids=lambda sequence: str(sequence["index"]))
+def test_alone(embedded_engine, sequence):
+    assert embedded_engine.generate([amulet(sequence)])[0].token_ids == sequence["amulet"]
+
+
+def test_all_in_one_batch(embedded_engine):
+    results = embedded_engine.generate([amulet(sequence) for sequence in SEQUENCES])
+    assert [result.token_ids for result in results] == [s["amulet"] for s in SEQUENCES]
+
+
+def test_beside_another_method(embedded_engine):
+    requests = [make(s) for s in ALIGNED for make in (amulet, linear_alignment)]
+    results = [result.token_ids for result in embedded_engine.generate(requests)]
+    assert results[::2] == [s["amulet"] for s in ALIGNED]
+    assert results[1::2] == [s["linear_alignment_ratio2"] for s in ALIGNED]
+
+
+@pytest.mark.parametrize("sequence", ALIGNED, ids=lambda sequence: str(sequence["index"]))
+def test_linear_alignment_alone(embedded_engine, sequence):
+    result = embedded_engine.generate([linear_alignment(sequence)])[0]
+    assert result.token_ids == sequence["linear_alignment_ratio2"]

