@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -267,7 +267,7 @@ class Personalizer:
 
     def request(
         self,
-        messages: Sequence[ChatMessage],
+        messages: Sequence[ChatMessage] | str,
         personalization: Personalization,
         sampling: SamplingParams,
         timeout: float | None = None,
@@ -275,7 +275,7 @@ class Personalizer:
         """Writes the contexts of a conversation and weighs them.
 
         Args:
-            messages: The conversation.
+            messages: The conversation; a string is a prompt that the caller has written whole.
             personalization: From `resolve`.
             sampling: How to pick tokens. Stop strings that the prompt's format needs are added.
             timeout: Seconds after which the request fails.
@@ -284,16 +284,20 @@ class Personalizer:
             PromptError: The conversation cannot be written as a prompt for this model.
         """
         texts, own_weights = _contexts_of(personalization.preferences)
-        if self._prompts.stop:
-            sampling = sampling.model_copy(update={"stop": sampling.stop + self._prompts.stop})
+        if isinstance(messages, str):
+            contexts = self._prompts.formatted_contexts(messages, [None, *texts])
+        else:
+            contexts = self._prompts.contexts(messages, [None, *texts])
+            if self._prompts.stop:
+                sampling = sampling.model_copy(update={"stop": sampling.stop + self._prompts.stop})
         return GenerationRequest(
-            contexts=self._prompts.contexts(messages, [None, *texts]),
+            contexts=contexts,
             weights=preference_weights(personalization.guidance_scale, own_weights),
             sampling=sampling,
             timeout=timeout,
         )
 
-    def stream(self, *request: Any, **options: Any) -> Iterator[Increment]:
+    def stream(self, *request: Any, **options: Any) -> Generator[Increment, None, None]:
         """Streams the answer to what `request` takes; closing the iterator cancels it."""
         stream = self.engine.stream(self.request(*request, **options))
         try:
@@ -301,7 +305,7 @@ class Personalizer:
         finally:
             stream.close()
 
-    async def astream(self, *request: Any, **options: Any) -> AsyncIterator[Increment]:
+    async def astream(self, *request: Any, **options: Any) -> AsyncGenerator[Increment, None]:
         """`stream` for asyncio: prompts are written on a thread, the loop is never blocked."""
         made = await asyncio.to_thread(self.request, *request, **options)
         stream = self.engine.astream(made)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
@@ -178,11 +177,15 @@ class AmuletSettings(BaseModel):
         values = {name: getattr(self, name) for name in _SAMPLING}
         return SamplingParams(max_new_tokens=self.max_tokens, stop=self.stop, **values)
 
+    def load_engine(self) -> Engine:
+        """The engine that answers; loads the model on first use."""
+        return self.engine or self._resources.engine(self.source)
+
     @property
     def personalizer(self) -> Personalizer:
         """Resolves users and asks the engine; opens the store, and loads the model when asked."""
         return Personalizer(
-            self.engine or partial(self._resources.engine, self.source),
+            self.load_engine,
             profiles=self._resources.store(self.profiles),
             default=self._default,
             method=self.method,
@@ -205,6 +208,12 @@ class AmuletSettings(BaseModel):
         """
         named = {"user_id": user_id, "preference": None, "preference_profile": None}
         return self.model_copy(update=named)
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
+        # Engines and stores are shared, not copied.
+        memo = {} if memo is None else memo
+        memo.update({id(it): it for it in (self.engine, self.profiles, self._resources)})
+        return super().__deepcopy__(memo)
 
     def read_call(self, arguments: Mapping[str, Any]) -> Call:
         """Reads the keyword arguments of a call.
@@ -242,6 +251,10 @@ class _Resources:
         self._lock = threading.Lock()
         self._engine: Engine | None = None
         self._store: ProfileStore | None = None
+
+    def __reduce__(self) -> tuple[type[_Resources], tuple[()]]:
+        # Another process loads and opens its own.
+        return _Resources, ()
 
     def engine(self, source: ModelSource) -> Engine:
         with self._lock:

@@ -18,6 +18,7 @@ from amulet_integrations.prompting.messages import (
     ChatMessage,
     check_conversation,
     check_preference,
+    check_prompt,
     system_text,
 )
 
@@ -94,6 +95,35 @@ class PromptBuilder:
         leading = [] if self.is_chat else self._control_tokens.leading_ids
         prompts = [self._rendered(messages, text) for text in preference_texts]
         return [leading + self._control_tokens.encode(prompt) for prompt in prompts]
+
+    def formatted_contexts(
+        self, prompt: str, preference_texts: Sequence[str | None]
+    ) -> list[list[int]]:
+        """Token ids, under each preference, of a prompt that the caller has written whole.
+
+        Args:
+            prompt: The whole prompt. Control tokens in it are the caller's and read as such.
+            preference_texts: One entry for each context: None for the base context, otherwise
+                the text that goes in front of the prompt, since where a system message would be
+                is not known. Control tokens in it stay text.
+
+        Returns:
+            One list of token ids for each entry, ready for the model.
+
+        Raises:
+            PromptError: The prompt or a preference is blank.
+        """
+        check_prompt(prompt)
+        leading = self._control_tokens.leading_ids
+        # A caller who wrote the BOS token gets it once, in front of the preference.
+        prompt = prompt.removeprefix(self._control_tokens.leading_text)
+        contexts = []
+        for preference in preference_texts:
+            check_preference(preference)
+            front = "" if preference is None else preference + self._separator
+            text = Text(front + prompt, b"\1" * len(front) + bytes(len(prompt)))
+            contexts.append(leading + self._control_tokens.encode(text))
+        return contexts
 
     def render(self, messages: Sequence[ChatMessage], preference_text: str | None = None) -> str:
         """The prompt as text, for people to look at.

@@ -110,6 +110,11 @@ class ControlTokens:
             (whole[:at] for at in range(len(whole)) if whole[at : at + len(bare)] == bare), []
         )
 
+    @cached_property
+    def leading_text(self) -> str:
+        """How `leading_ids` are written in a text."""
+        return "".join(self._tokenizer.convert_ids_to_tokens(self.leading_ids))
+
     def disguise(self, contents: Iterable[str]) -> Disguise:
         """Chooses characters that occur nowhere in these contents or in the template."""
         taken = set(self._source).union(*contents)

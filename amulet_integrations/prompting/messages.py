@@ -63,6 +63,17 @@ def check_conversation(messages: Sequence[ChatMessage]) -> None:
         )
 
 
+def check_prompt(prompt: str) -> None:
+    """Refuses a prompt, written whole by the caller, that says nothing.
+
+    Raises:
+        PromptError: Blank, or with half of a surrogate pair.
+    """
+    if not prompt.strip():
+        raise PromptError(f"The prompt {prompt!r} is blank. Give it some text.")
+    _check_encodable(prompt, "prompt")
+
+
 def check_preference(text: str | None) -> None:
     """Refuses what cannot stand in a prompt as a preference; None is the base context.
 

@@ -104,7 +104,7 @@ def test_two_processes_open_and_count_together(tmp_path):
     )
     paths = [str(tmp_path / f"{number}.db") for number in range(20)]
     processes = [
-        subprocess.Popen(  # noqa: S603 - our own program
+        subprocess.Popen(
             [sys.executable, "-c", program, *paths],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

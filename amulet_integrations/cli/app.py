@@ -1,0 +1,103 @@
+"""The root command, and how every error ends: one line on stderr and an exit code."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from amulet_integrations import __version__
+from amulet_integrations.cli import screen
+from amulet_integrations.cli.chat import chat
+from amulet_integrations.cli.compare import compare
+from amulet_integrations.cli.options import examples, help_if_alone
+from amulet_integrations.cli.profile import profile
+from amulet_integrations.errors import AmuletError, GenerationError
+
+INTERRUPTED = 130
+WRONG_INPUT = 2
+FAILED = 1
+
+
+class RootCommand(TyperGroup):
+    """Ends with 0, with 2 after a user's mistake, with 130 after Ctrl-C, and otherwise with 1."""
+
+    _debug = False
+
+    def invoke(self, ctx: Any) -> Any:
+        """Runs the command, remembering whether tracebacks are wanted."""
+        self._debug = ctx.params["debug"]
+        return super().invoke(ctx)
+
+    def main(
+        self, args: Sequence[str] | None = None, prog_name: str | None = None, **options: Any
+    ) -> Any:
+        """Runs the command line and exits."""
+        options["standalone_mode"] = False
+        try:
+            code = super().main(args, prog_name, **options)
+        except Exception as error:  # noqa: BLE001 - users get a line, never a traceback
+            if self._debug:
+                traceback.print_exc()
+            code = _tell(error)
+        sys.exit(code)
+
+
+def _tell(error: Exception) -> int:
+    if isinstance(error, typer.Abort):  # the input ended where an answer was expected
+        return FAILED
+    if isinstance(error, typer.TyperException):
+        context = getattr(error, "ctx", None)
+        remedy = f" See: {context.command_path} --help" if context else ""
+        screen.error(error.format_message() + remedy)
+        return error.exit_code
+    if isinstance(error, AmuletError):
+        screen.error(error)
+        return FAILED if isinstance(error, GenerationError) else WRONG_INPUT
+    screen.error(f"{type(error).__name__}: {error} (amulet --debug … shows where)")
+    return FAILED
+
+
+app = typer.Typer(
+    cls=RootCommand,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    epilog=examples(
+        'amulet compare "How do I make tea?" --prefer "Be concise" --iterations 2',
+        'amulet profile add ann --prefer "Explain with examples from cooking."',
+        "amulet chat --user ann",
+    ),
+)
+app.command()(chat)
+app.command()(compare)
+app.add_typer(profile, name="profile")
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"amulet-integrations {__version__}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    context: typer.Context,
+    version: Annotated[  # noqa: ARG001 - its callback acts
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
+    ] = False,
+    debug: Annotated[  # noqa: ARG001 - read by RootCommand
+        bool, typer.Option("--debug", envvar="AMULET_DEBUG", hidden=True)
+    ] = False,
+) -> None:
+    """Local language models that answer each user as that user likes.
+
+    A preference is a sentence such as "Be concise". Amulet applies it while the answer is
+    decoded, as strongly as you say, without training. [bold]compare[/bold] shows what that does,
+    [bold]profile[/bold] keeps what each user prefers, and [bold]chat[/bold] answers by it.
+    """
+    help_if_alone(context)

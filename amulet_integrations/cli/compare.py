@@ -1,0 +1,120 @@
+"""`amulet compare`: one question answered under every method, decoded together."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from typing import Annotated
+
+import typer
+from rich.live import Live
+
+from amulet_integrations.cli import screen
+from amulet_integrations.cli.board import Board, Section, headed
+from amulet_integrations.cli.options import MaxTokens, Model, Seed, System, Temperature, examples
+from amulet_integrations.cli.race import Answer, follow
+from amulet_integrations.cli.session import open_engine, opening
+from amulet_integrations.decoding import AmuletParams, SamplingParams, check_guidance_scale
+from amulet_integrations.engine.contract import Engine
+from amulet_integrations.engine.model_source import EMBEDDED
+from amulet_integrations.personalizer import Method, Personalizer, Whose
+from amulet_integrations.profiles import Preference
+from amulet_integrations.prompting import ChatMessage
+
+EPILOG = examples(
+    'amulet compare "How do I make tea?" --prefer "Be concise" --iterations 2',
+    'amulet compare "What is rain?" --prefer "Answer as a poet." --prefer "Use short words."',
+)
+_FOLLOWING: tuple[Method, ...] = ("pref", "linear_alignment", "amulet")
+_DRAWN_PER_SECOND = 8
+
+
+def compare(
+    question: Annotated[
+        str, typer.Argument(metavar="QUESTION", help="What to ask.", show_default=False)
+    ],
+    prefer: Annotated[
+        list[str],
+        typer.Option(
+            metavar="TEXT",
+            help="A preference; repeat to compare several, each on its own.",
+            show_default=False,
+        ),
+    ],
+    iterations: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="Amulet's strength: updates of its game. 1, 2, 10, 60 give guidance scale 1.95, "
+            "2.46, 3.90, 5.65; small models ramble when it is strong.",
+        ),
+    ] = 60,
+    system: System = None,
+    max_tokens: MaxTokens = 120,
+    temperature: Temperature = 0.0,
+    seed: Seed = None,
+    model: Model = EMBEDDED,
+) -> None:
+    """Answer a question without a preference and with it, under every method, side by side.
+
+    [bold]base[/bold] knows no preference; [bold]pref[/bold] has it in the prompt;
+    [bold]linear alignment[/bold] and [bold]Amulet[/bold] amplify what it changes, by the
+    guidance scale shown. All answers are decoded together.
+    """
+    params = AmuletParams(iterations=iterations)
+    check_guidance_scale(params.guidance_scale)
+    sampling = SamplingParams(max_new_tokens=max_tokens, temperature=temperature, seed=seed)
+    preferences = [Preference(text=text) for text in prefer]
+    messages = [*opening(system), ChatMessage(role="user", content=question)]
+    personalizer = Personalizer(open_engine(model), params=params)
+
+    def planned(method: Method, preference: Preference | None = None) -> Answer:
+        whose = personalizer.select(Whose(preference=preference, method=method))
+        personalization = personalizer.resolve(whose)
+        request = personalizer.request(messages, personalization, sampling)
+        return Answer(method, personalization.guidance_scale, request)
+
+    sections = [
+        Section(preference.text, [planned(method, preference) for method in _FOLLOWING])
+        for preference in preferences
+    ]
+    # All preferences have the answer without one in common; a single one has it beside.
+    if len(sections) == 1:
+        sections[0].answers.insert(0, planned("base"))
+    else:
+        sections.insert(0, Section(None, [planned("base")]))
+    _run(personalizer.engine, question, sections)
+
+
+def _run(engine: Engine, question: str, sections: Sequence[Section]) -> None:
+    answers = [answer for section in sections for answer in section.answers]
+    with closing(follow(engine, answers)) as growing:
+        if screen.is_terminal():
+            _draw(growing, Board(question, sections))
+        else:
+            _write(growing, question, sections)
+    failed = [answer.error for answer in answers if answer.error is not None]
+    if failed:
+        raise failed[0]
+
+
+def _draw(growing: Iterator[Answer], board: Board) -> None:
+    with Live(board, console=screen.terminal(), refresh_per_second=_DRAWN_PER_SECOND):
+        for _ in growing:
+            pass
+
+
+def _write(growing: Iterator[Answer], question: str, sections: Sequence[Section]) -> None:
+    typer.echo(f"Question: {screen.one_line(question)}\n")
+    waiting = deque(
+        (section.preference if answer is section.answers[0] else None, answer)
+        for section in sections
+        for answer in section.answers
+    )
+    for _ in growing:
+        while waiting and waiting[0][1].done:
+            preference, answer = waiting.popleft()
+            if preference is not None:
+                typer.echo(f"Preference: {screen.one_line(preference)}\n")
+            typer.echo(headed(answer))

@@ -1,0 +1,57 @@
+"""From options to an engine: loading quietly, and telling a watcher what takes so long."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rich.control import Control
+from rich.segment import ControlType
+from rich.text import Text
+
+from amulet_integrations.cli import screen
+from amulet_integrations.prompting import ChatMessage
+
+if TYPE_CHECKING:
+    from amulet_integrations.engine import Engine
+
+
+def open_engine(model: str) -> Engine:
+    """Loads a model.
+
+    Raises:
+        ModelError: It cannot be loaded.
+    """
+    with _telling(f"Loading {model} …"):
+        # Importing torch is a good part of what takes so long.
+        from amulet_integrations.engine import ModelSource, shared_engine  # noqa: PLC0415
+
+        _quiet_transformers()
+        return shared_engine(ModelSource(model))
+
+
+def opening(system: str | None) -> list[ChatMessage]:
+    """The messages that a conversation begins with."""
+    return [] if system is None else [ChatMessage(role="system", content=system)]
+
+
+@contextmanager
+def _telling(message: str) -> Iterator[None]:
+    if not screen.is_terminal():
+        yield
+        return
+    # A line that stands still, since the embedded model's first use draws a bar of its own on it.
+    console = screen.terminal()
+    console.print(Text(screen.one_line(message), style="dim"), end="\r")
+    try:
+        yield
+    finally:
+        console.control(Control((ControlType.ERASE_IN_LINE, 2)))
+
+
+def _quiet_transformers() -> None:
+    from transformers.utils import logging  # noqa: PLC0415
+
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
