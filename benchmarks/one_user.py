@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+from transformers import AutoModelForCausalLM, GenerationConfig
 
 from amulet_integrations import AmuletParams, SamplingParams
 from amulet_integrations.decoding import amulet_weights
@@ -24,9 +24,9 @@ def measure(dtype: str) -> dict[str, float]:
     model = run_on_worker(
         lambda: AutoModelForCausalLM.from_pretrained(path, dtype=getattr(torch, dtype)).eval()
     )
-    tokenizer = AutoTokenizer.from_pretrained(path)
+    engine = LocalEngine.from_pretrained(dtype=dtype)
     question = [ChatMessage(role="user", content=QUESTION)]
-    base, pref = PromptBuilder(tokenizer).contexts(question, [None, PREFERENCE])
+    base, pref = PromptBuilder(engine.tokenizer).contexts(question, [None, PREFERENCE])
     greedy = GenerationConfig(
         do_sample=False, min_new_tokens=TOKENS, max_new_tokens=TOKENS, pad_token_id=2
     )
@@ -44,7 +44,7 @@ def measure(dtype: str) -> dict[str, float]:
     def guided() -> None:
         generate(guidance_scale=PARAMS.guidance_scale, negative_prompt_ids=torch.tensor([base]))
 
-    with LocalEngine(model, tokenizer) as engine:
+    with engine:
         request = GenerationRequest(
             contexts=[base, pref],
             weights=amulet_weights(PARAMS),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import traceback
-from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
@@ -12,9 +11,11 @@ from typer.core import TyperGroup
 
 from amulet_integrations import __version__
 from amulet_integrations.cli import screen
+from amulet_integrations.cli.chat import EPILOG as CHAT_EXAMPLES
 from amulet_integrations.cli.chat import chat
+from amulet_integrations.cli.compare import EPILOG as COMPARE_EXAMPLES
 from amulet_integrations.cli.compare import compare
-from amulet_integrations.cli.options import examples, help_if_alone
+from amulet_integrations.cli.options import examples, flowing, help_if_alone
 from amulet_integrations.cli.profile import profile
 from amulet_integrations.errors import AmuletError, GenerationError
 
@@ -33,13 +34,10 @@ class RootCommand(TyperGroup):
         self._debug = ctx.params["debug"]
         return super().invoke(ctx)
 
-    def main(
-        self, args: Sequence[str] | None = None, prog_name: str | None = None, **options: Any
-    ) -> Any:
+    def main(self, *args: Any, **options: Any) -> Any:
         """Runs the command line and exits."""
-        options["standalone_mode"] = False
         try:
-            code = super().main(args, prog_name, **options)
+            code = super().main(*args, **{**options, "standalone_mode": False})
         except Exception as error:  # noqa: BLE001 - users get a line, never a traceback
             if self._debug:
                 traceback.print_exc()
@@ -52,8 +50,11 @@ def _tell(error: Exception) -> int:
         return FAILED
     if isinstance(error, typer.TyperException):
         context = getattr(error, "ctx", None)
-        remedy = f" See: {context.command_path} --help" if context else ""
-        screen.error(error.format_message() + remedy)
+        message = error.format_message()
+        if context is not None:
+            stop = "" if message.endswith((".", "?")) else "."
+            message += f"{stop} See: {context.command_path} --help"
+        screen.error(message)
         return error.exit_code
     if isinstance(error, AmuletError):
         screen.error(error)
@@ -72,8 +73,8 @@ app = typer.Typer(
         "amulet chat --user ann",
     ),
 )
-app.command()(chat)
-app.command()(compare)
+app.command(help=flowing(chat.__doc__ or ""), epilog=CHAT_EXAMPLES)(chat)
+app.command(help=flowing(compare.__doc__ or ""), epilog=COMPARE_EXAMPLES)(compare)
 app.add_typer(profile, name="profile")
 
 
@@ -83,8 +84,18 @@ def _show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback(invoke_without_command=True)
-def root(
+@app.callback(
+    invoke_without_command=True,
+    help=flowing(
+        """Local language models that answer each user as that user likes.
+
+        A preference is a sentence such as "Be concise". Amulet applies it while the answer is
+        decoded, as strongly as you say, without training: [bold]compare[/bold] shows what that
+        does, [bold]profile[/bold] keeps what each user prefers, [bold]chat[/bold] answers by it.
+        """
+    ),
+)
+def _root(
     context: typer.Context,
     version: Annotated[  # noqa: ARG001 - its callback acts
         bool,
@@ -94,10 +105,4 @@ def root(
         bool, typer.Option("--debug", envvar="AMULET_DEBUG", hidden=True)
     ] = False,
 ) -> None:
-    """Local language models that answer each user as that user likes.
-
-    A preference is a sentence such as "Be concise". Amulet applies it while the answer is
-    decoded, as strongly as you say, without training. [bold]compare[/bold] shows what that does,
-    [bold]profile[/bold] keeps what each user prefers, and [bold]chat[/bold] answers by it.
-    """
     help_if_alone(context)

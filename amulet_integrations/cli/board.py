@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from amulet_integrations.cli.race import Answer
-from amulet_integrations.cli.screen import number, one_line, safe
+from amulet_integrations.cli.screen import count, number, one_line, safe
 from amulet_integrations.personalizer import Method
 
 LABELS: dict[Method, str] = {
@@ -27,8 +27,11 @@ _STYLES: dict[Method, str] = {
     "amulet": "bold green",
 }
 _NARROWEST_COLUMN = 18
-_LINES_OF_A_TABLE = 7
-"""Lines that a table takes beside the answers: frame, head, foot."""
+_LINES_OF_A_TABLE = 8
+"""Lines that a table takes beside the answers: title, frame, head, foot."""
+_OTHER_LINES = 3
+"""Question, legend, and the line of the cursor."""
+_LEGEND = "scale p: p · log P(with the preference) + (1 - p) · log P(without it)"
 _FEWEST_LINES = 3
 
 
@@ -65,12 +68,13 @@ class Board:
         tables = list(self._tables(max(1, options.max_width // _NARROWEST_COLUMN)))
         lines = None
         if not all(answer.done for section in self._sections for answer in section.answers):
-            spare = console.height - 3 - _LINES_OF_A_TABLE * len(tables)
+            spare = console.height - _OTHER_LINES - _LINES_OF_A_TABLE * len(tables)
             lines = max(_FEWEST_LINES, spare // len(tables))
         for title, answers in tables:
             if title is not None:
                 yield _titled("Preference", title)
             yield _table(answers, lines)
+        yield Text(_LEGEND, style="dim")
 
     def _tables(self, columns: int) -> Iterator[tuple[str | None, Sequence[Answer]]]:
         for section in self._sections:
@@ -81,7 +85,7 @@ class Board:
 
 def headed(answer: Answer) -> str:
     """An answer under a head of its own, for output that is read by programs or later."""
-    head = f"--- {LABELS[answer.method]} ({_scale(answer)}, {_state(answer)}) ---"
+    head = f"--- {LABELS[answer.method]} (guidance {_scale(answer)}, {_state(answer)}) ---"
     return f"{head}\n{_body(answer).plain}\n"
 
 
@@ -111,15 +115,15 @@ def _titled(title: str, text: str) -> Text:
 
 
 def _scale(answer: Answer) -> str:
-    return f"guidance scale {number(answer.guidance_scale)}"
+    return f"scale {number(answer.guidance_scale)}"
 
 
 def _state(answer: Answer) -> str:
-    tokens = f"{answer.tokens} token" + ("" if answer.tokens == 1 else "s")
+    tokens = count(answer.tokens, "token")
     if answer.error is not None:
         return f"{tokens}, failed"
     if answer.finish_reason == "length":
-        return f"{tokens}, cut off"
+        return f"{tokens} (cut)"
     return tokens if answer.done else f"{tokens} …"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import closing
 from typing import Annotated
 
@@ -12,10 +12,19 @@ from rich.live import Live
 
 from amulet_integrations.cli import screen
 from amulet_integrations.cli.board import Board, Section, headed
-from amulet_integrations.cli.options import MaxTokens, Model, Seed, System, Temperature, examples
+from amulet_integrations.cli.options import (
+    STRENGTH,
+    MaxTokens,
+    Model,
+    Seed,
+    System,
+    Temperature,
+    amulet_params,
+    examples,
+)
 from amulet_integrations.cli.race import Answer, follow
 from amulet_integrations.cli.session import open_engine, opening
-from amulet_integrations.decoding import AmuletParams, SamplingParams, check_guidance_scale
+from amulet_integrations.decoding import SamplingParams
 from amulet_integrations.engine.contract import Engine
 from amulet_integrations.engine.model_source import EMBEDDED
 from amulet_integrations.personalizer import Method, Personalizer, Whose
@@ -34,6 +43,7 @@ def compare(
     question: Annotated[
         str, typer.Argument(metavar="QUESTION", help="What to ask.", show_default=False)
     ],
+    *,
     prefer: Annotated[
         list[str],
         typer.Option(
@@ -44,11 +54,7 @@ def compare(
     ],
     iterations: Annotated[
         int,
-        typer.Option(
-            min=0,
-            help="Amulet's strength: updates of its game. 1, 2, 10, 60 give guidance scale 1.95, "
-            "2.46, 3.90, 5.65; small models ramble when it is strong.",
-        ),
+        typer.Option(min=0, metavar="N", help=STRENGTH),
     ] = 60,
     system: System = None,
     max_tokens: MaxTokens = 120,
@@ -56,14 +62,12 @@ def compare(
     seed: Seed = None,
     model: Model = EMBEDDED,
 ) -> None:
-    """Answer a question without a preference and with it, under every method, side by side.
+    """Answer a question without a preference and with it, side by side.
 
-    [bold]base[/bold] knows no preference; [bold]pref[/bold] has it in the prompt;
-    [bold]linear alignment[/bold] and [bold]Amulet[/bold] amplify what it changes, by the
-    guidance scale shown. All answers are decoded together.
+    base knows no preference; pref has it in the prompt; linear alignment and Amulet amplify what
+    it changes, by the guidance scale shown. All answers are decoded together.
     """
-    params = AmuletParams(iterations=iterations)
-    check_guidance_scale(params.guidance_scale)
+    params = amulet_params(iterations)
     sampling = SamplingParams(max_new_tokens=max_tokens, temperature=temperature, seed=seed)
     preferences = [Preference(text=text) for text in prefer]
     messages = [*opening(system), ChatMessage(role="user", content=question)]
@@ -99,13 +103,13 @@ def _run(engine: Engine, question: str, sections: Sequence[Section]) -> None:
         raise failed[0]
 
 
-def _draw(growing: Iterator[Answer], board: Board) -> None:
+def _draw(growing: Generator[Answer], board: Board) -> None:
     with Live(board, console=screen.terminal(), refresh_per_second=_DRAWN_PER_SECOND):
         for _ in growing:
             pass
 
 
-def _write(growing: Iterator[Answer], question: str, sections: Sequence[Section]) -> None:
+def _write(growing: Generator[Answer], question: str, sections: Sequence[Section]) -> None:
     typer.echo(f"Question: {screen.one_line(question)}\n")
     waiting = deque(
         (section.preference if answer is section.answers[0] else None, answer)

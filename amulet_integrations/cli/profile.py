@@ -7,11 +7,22 @@ from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
+from rich.text import Text
 
 from amulet_integrations.cli import screen
-from amulet_integrations.cli.options import Database, Json, User, examples, help_if_alone
-from amulet_integrations.cli.sheet import profile_sheet
-from amulet_integrations.decoding import AmuletParams, check_guidance_scale
+from amulet_integrations.cli.options import (
+    METHODS,
+    STRENGTH,
+    Database,
+    Json,
+    User,
+    amulet_params,
+    examples,
+    flowing,
+    help_if_alone,
+)
+from amulet_integrations.cli.session import open_store
+from amulet_integrations.cli.sheet import minute, profile_sheet
 from amulet_integrations.errors import CorruptProfileError, InvalidProfileError, ProfileError
 from amulet_integrations.personalizer import Method
 from amulet_integrations.profiles import Preference, PreferenceProfile, ProfileStore
@@ -19,13 +30,17 @@ from amulet_integrations.profiles import Preference, PreferenceProfile, ProfileS
 profile = typer.Typer(rich_markup_mode="rich")
 
 
-@profile.callback(invoke_without_command=True)
-def profiles(context: typer.Context) -> None:
-    """Keep what each user prefers.
+@profile.callback(
+    invoke_without_command=True,
+    help=flowing(
+        """Keep what each user prefers.
 
-    Profiles are kept in an SQLite file, or in any database given with --db (or AMULET_DB). The
-    wrappers for LangChain and LlamaIndex read the same ones with profiles="PATH_OR_URL".
-    """
+        Profiles are kept in an SQLite file, or in any database given with --db (or AMULET_DB).
+        The wrappers for LangChain and LlamaIndex read the same ones: profiles="PATH_OR_URL".
+        """
+    ),
+)
+def _profiles(context: typer.Context) -> None:
     help_if_alone(context)
 
 
@@ -44,27 +59,23 @@ def set_(
     ],
     iterations: Annotated[
         int | None,
-        typer.Option(
-            min=0,
-            help="Strength: updates of Amulet's game; 1, 2, 10, 60 give guidance scale 1.95, "
-            "2.46, 3.90, 5.65.",
-            show_default="left to the caller",
-        ),
+        typer.Option(min=0, metavar="N", help=STRENGTH, show_default="left to the caller"),
     ] = None,
     method: Annotated[
-        Method | None, typer.Option(help="How to decode.", show_default="left to the caller")
+        Method | None,
+        typer.Option(metavar="METHOD", help=METHODS, show_default="left to the caller"),
     ] = None,
     db: Database = None,
 ) -> None:
     """Replace a user's profile."""
-    params = None
-    if iterations is not None:
-        params = AmuletParams(iterations=iterations)
-        check_guidance_scale(params.guidance_scale)
     made = PreferenceProfile(
-        user_id=user, preferences=tuple(prefer), params=params, method=method
+        user_id=user,
+        preferences=tuple(prefer),
+        params=amulet_params(iterations),
+        method=method,
     )
-    _save(open_store(db), made)
+    with open_store(db) as store:
+        _save(store, made)
 
 
 @profile.command(
@@ -80,25 +91,28 @@ def add(
         typer.Option(
             min=-1.0,
             max=1.0,
+            metavar="W",
             help="1 in full, 0.5 half as strong, below 0 steers away from it.",
         ),
     ] = 1.0,
     name: Annotated[
-        str | None, typer.Option(help="A label, to remove it by.", show_default=False)
+        str | None,
+        typer.Option(metavar="NAME", help="A label, to remove it by.", show_default=False),
     ] = None,
     db: Database = None,
 ) -> None:
     """Add one preference to a user's profile, which is made if there is none."""
     preference = Preference(text=prefer, weight=weight, name=name)
-    store = open_store(db)
-    before = store.get(user) or PreferenceProfile(user_id=user)
-    _save(store, before.model_copy(update={"preferences": (*before.preferences, preference)}))
+    with open_store(db) as store:
+        before = store.get(user) or PreferenceProfile(user_id=user)
+        _save(store, before.model_copy(update={"preferences": (*before.preferences, preference)}))
 
 
 @profile.command(epilog=examples("amulet profile show ann", "amulet profile show ann --json"))
 def show(user: User, db: Database = None, as_json: Json = False) -> None:
     """Show a user's profile, with the texts of the preferences."""
-    found = _existing(open_store(db), user)
+    with open_store(db) as store:
+        found = _existing(store, user)
     if as_json:
         _print_json(found.model_dump(mode="json"))
     else:
@@ -108,16 +122,17 @@ def show(user: User, db: Database = None, as_json: Json = False) -> None:
 @profile.command("list")
 def list_(db: Database = None, as_json: Json = False) -> None:
     """List everyone who has a profile, without the texts of the preferences."""
-    rows = list(_rows(open_store(db)))
+    with open_store(db) as store:
+        everyone = dict(_everyone(store))
     if as_json:
-        _print_json(rows)
+        _print_json([_as_json(user, found) for user, found in everyone.items()])
         return
-    if not rows:
+    if not everyone:
         screen.notice('There are no profiles. Make one: amulet profile set USER --prefer "…"')
-    users = [screen.one_line(row["user_id"]) for row in rows]
-    width = max(map(len, users), default=0)
-    for user, row in zip(users, rows, strict=True):
-        typer.echo(f"{user:{width}}  {screen.one_line(_told(row))}")
+    names = [Text(screen.one_line(user)) for user in everyone]
+    width = max((name.cell_len for name in names), default=0)
+    for name, found in zip(names, everyone.values(), strict=True):
+        typer.echo(f"{name}{' ' * (width - name.cell_len)}  {_summary(found)}")
 
 
 @profile.command(
@@ -130,12 +145,18 @@ def list_(db: Database = None, as_json: Json = False) -> None:
 def remove(
     user: User,
     name: Annotated[
-        str | None, typer.Option(help="Remove the preference of this name.", show_default=False)
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Remove the preference of this name.", show_default=False
+        ),
     ] = None,
     number: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Remove the preference of this number in `show`.", show_default=False
+            min=1,
+            metavar="N",
+            help="Remove the preference of this number in `show`.",
+            show_default=False,
         ),
     ] = None,
     db: Database = None,
@@ -143,30 +164,15 @@ def remove(
     """Remove a user's profile, or one preference of it."""
     if name is not None and number is not None:
         raise typer.BadParameter("--name and --number are given together; give one of them.")
-    store = open_store(db)
-    if name is None and number is None:
-        if not store.delete(user):
+    with open_store(db) as store:
+        if name is not None or number is not None:
+            before = _existing(store, user)
+            kept = _without(before, name, number)
+            _save(store, before.model_copy(update={"preferences": kept}))
+        elif store.delete(user):
+            typer.echo(f"Removed the profile of {screen.one_line(user)}.")
+        else:
             raise _unknown(user)
-        typer.echo(f"Removed the profile of {screen.one_line(user)}.")
-        return
-    before = _existing(store, user)
-    _save(store, before.model_copy(update={"preferences": _without(before, name, number)}))
-
-
-def open_store(db: str | None) -> ProfileStore:
-    """Opens the database of profiles; the default one where none is named.
-
-    Raises:
-        ProfileStoreError: It cannot be opened and written.
-    """
-    from amulet_integrations.profiles import SqlProfileStore  # noqa: PLC0415 - brings SQLAlchemy
-
-    return SqlProfileStore(db)
-
-
-def count(number: int, noun: str) -> str:
-    """Such as "1 preference" or "2 preferences"."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _existing(store: ProfileStore, user: str) -> PreferenceProfile:
@@ -186,7 +192,7 @@ def _save(store: ProfileStore, made: PreferenceProfile) -> None:
     stored = store.save(made)
     typer.echo(
         f"Saved {screen.one_line(stored.user_id)}: "
-        f"{count(len(stored.preferences), 'preference')}, version {stored.version}."
+        f"{screen.count(len(stored.preferences), 'preference')}, version {stored.version}."
     )
 
 
@@ -207,31 +213,31 @@ def _without(
     return kept
 
 
-def _rows(store: ProfileStore) -> Iterator[dict[str, Any]]:
-    """What `list` tells of each user; a damaged profile hides nobody else's."""
-    for user_id in store.user_ids():
+def _everyone(store: ProfileStore) -> Iterator[tuple[str, PreferenceProfile | ProfileError]]:
+    """Every user and profile; a damaged one hides nobody else's."""
+    for user in store.user_ids():
         try:
-            found = store.get(user_id)
+            yield user, _existing(store, user)
         except (CorruptProfileError, InvalidProfileError) as error:
-            yield {"user_id": user_id, "error": str(error)}
-            continue
-        if found is not None and found.updated_at is not None:
-            yield {
-                "user_id": user_id,
-                "version": found.version,
-                "preferences": len(found.preferences),
-                "updated_at": found.updated_at.isoformat(timespec="seconds"),
-            }
+            yield user, error
 
 
-def _told(row: dict[str, Any]) -> str:
-    if "error" in row:
-        return f"damaged: {row['error']}"
-    return (
-        f"{count(row['preferences'], 'preference')}, version {row['version']}, "
-        f"of {row['updated_at']}"
-    )
+def _summary(found: PreferenceProfile | ProfileError) -> str:
+    if isinstance(found, ProfileError):
+        return f"damaged: {screen.one_line(found)}"
+    preferences = screen.count(len(found.preferences), "preference")
+    return f"{preferences}, version {found.version}, {minute(found.updated_at)}"
+
+
+def _as_json(user: str, found: PreferenceProfile | ProfileError) -> dict[str, Any]:
+    if isinstance(found, ProfileError):
+        return {"user_id": user, "error": str(found)}
+    return {
+        **found.model_dump(mode="json", include={"user_id", "version", "updated_at"}),
+        "preferences": len(found.preferences),
+    }
 
 
 def _print_json(value: object) -> None:
-    typer.echo(json.dumps(value, ensure_ascii=False, indent=2))
+    # JSON escapes the usual control characters, but not those above 127.
+    typer.echo(screen.safe(json.dumps(value, ensure_ascii=False, indent=2)))

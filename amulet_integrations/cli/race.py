@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -42,7 +42,7 @@ class Answer:
         return self.error is not None or self.finish_reason is not None
 
 
-def follow(engine: Engine, answers: Sequence[Answer]) -> Iterator[Answer]:
+def follow(engine: Engine, answers: Sequence[Answer]) -> Generator[Answer]:
     """Decodes answers together; one that fails leaves the others be.
 
     Closing the iterator cancels what still runs.

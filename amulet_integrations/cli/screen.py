@@ -33,6 +33,11 @@ def number(value: float) -> str:
     return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"  # noqa: PLR2004 - look only
 
 
+def count(number: int, noun: str) -> str:
+    """Such as "1 preference" or "2 preferences"."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def is_terminal() -> bool:
     """Whether somebody watches the output on a terminal that can draw."""
     return sys.stdout.isatty() and not terminal().is_dumb_terminal

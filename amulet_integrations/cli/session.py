@@ -1,4 +1,4 @@
-"""From options to an engine: loading quietly, and telling a watcher what takes so long."""
+"""From options to an engine and a store, quietly, but telling a watcher what takes so long."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from amulet_integrations.prompting import ChatMessage
 
 if TYPE_CHECKING:
     from amulet_integrations.engine import Engine
+    from amulet_integrations.profiles import SqlProfileStore
 
 
 def open_engine(model: str) -> Engine:
@@ -29,6 +30,17 @@ def open_engine(model: str) -> Engine:
 
         _quiet_transformers()
         return shared_engine(ModelSource(model))
+
+
+def open_store(db: str | None) -> SqlProfileStore:
+    """Opens the database of profiles; the default one where none is named.
+
+    Raises:
+        ProfileStoreError: It cannot be opened and written.
+    """
+    from amulet_integrations.profiles import SqlProfileStore  # noqa: PLC0415 - brings SQLAlchemy
+
+    return SqlProfileStore(db)
 
 
 def opening(system: str | None) -> list[ChatMessage]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime
 
 from amulet_integrations.cli.screen import number
 from amulet_integrations.profiles import Preference, PreferenceProfile
@@ -13,9 +14,13 @@ def profile_sheet(profile: PreferenceProfile) -> str:
     return "\n".join([profile.user_id, *(f"  {line}" for line in _lines(profile))])
 
 
+def minute(moment: datetime | None) -> str:
+    """A moment in UTC, to the minute."""
+    return "never stored" if moment is None else f"{moment:%Y-%m-%d %H:%M} UTC"
+
+
 def _lines(profile: PreferenceProfile) -> Iterator[str]:
-    updated = profile.updated_at and profile.updated_at.isoformat(" ", timespec="seconds")
-    yield f"version      {profile.version}, of {updated}"
+    yield f"version      {profile.version}, {minute(profile.updated_at)}"
     yield f"method       {profile.method or 'left to the caller'}"
     yield f"strength     {_strength(profile)}"
     yield "preferences" if profile.preferences else "preferences  none"
@@ -41,8 +46,8 @@ def _notes(preference: Preference) -> Iterator[str]:
     if preference.weight != 1.0:
         yield f"weight {number(preference.weight)}"
     if preference.valid_from:
-        yield f"from {preference.valid_from.isoformat(' ')}"
+        yield f"from {minute(preference.valid_from)}"
     if preference.valid_until:
-        yield f"until {preference.valid_until.isoformat(' ')}"
+        yield f"until {minute(preference.valid_until)}"
     if preference.when:
         yield "when " + ", ".join(f"{name} is {value}" for name, value in preference.when.items())

@@ -16,6 +16,7 @@ from transformers import (
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from amulet_integrations.engine.embedded import check_embedded_model, embedded_model_path
+from amulet_integrations.engine.few_rows import speed_up_few_rows
 from amulet_integrations.engine.model_source import EMBEDDED, ModelSource
 from amulet_integrations.errors import (
     InvalidRequestError,
@@ -94,6 +95,7 @@ def load_model(source: ModelSource) -> tuple[PreTrainedModel, PreTrainedTokenize
     if source.device_map is None and source.quantization_config is None:
         model.to(_device(source.device))  # type: ignore[arg-type]
     model.eval()
+    speed_up_few_rows(model)
     return model, tokenizer
 
 

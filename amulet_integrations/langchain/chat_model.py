@@ -88,10 +88,10 @@ class ChatAmulet(PersonalizedEntries):
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
         personalizer, kwargs = self._ready(self._selected(kwargs))
-        request = self._request(messages, stop, kwargs)
+        request, facts = self._request(messages, stop, kwargs), self._facts(kwargs)
         with closing(personalizer.stream(**request)) as increments:
             for increment in increments:
-                if chunk := to_chunk(increment, self._facts(kwargs)):
+                if chunk := to_chunk(increment, facts):
                     if run_manager:
                         run_manager.on_llm_new_token(chunk.text, chunk=chunk)
                     yield chunk
@@ -104,10 +104,10 @@ class ChatAmulet(PersonalizedEntries):
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
         personalizer, kwargs = await asyncio.to_thread(self._ready, self._selected(kwargs))
-        request = self._request(messages, stop, kwargs)
+        request, facts = self._request(messages, stop, kwargs), self._facts(kwargs)
         async with aclosing(personalizer.astream(**request)) as increments:
             async for increment in increments:
-                if chunk := to_chunk(increment, self._facts(kwargs)):
+                if chunk := to_chunk(increment, facts):
                     if run_manager:
                         await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
                     yield chunk
@@ -175,16 +175,10 @@ class ChatAmulet(PersonalizedEntries):
         return super()._get_invocation_params(stop=self._stop(stop), **kwargs)
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
-        sampling = self._read_call(kwargs, stop).sampling
-        params = LangSmithParams(
-            ls_provider="amulet",
-            ls_model_type="chat",
-            ls_model_name=self.model,
-            ls_temperature=sampling.temperature,
-            ls_max_tokens=sampling.max_new_tokens,
-        )
-        if sampling.stop:
-            params["ls_stop"] = list(sampling.stop)
+        if "max_new_tokens" in kwargs:
+            kwargs["max_tokens"] = kwargs["max_new_tokens"]
+        params = super()._get_ls_params(stop=self._stop(stop), **kwargs)
+        params["ls_provider"] = "amulet"
         return params
 
     def _stop(self, stop: list[str] | None) -> list[str]:

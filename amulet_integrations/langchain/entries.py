@@ -47,6 +47,9 @@ _LISTENING = {
 class PersonalizedEntries(AmuletSettings, BaseChatModel):
     """Overrides every public method of `BaseChatModel` that starts an answer."""
 
+    # Of two bases pydantic follows the last, and LangChain's drops unknown arguments in silence.
+    model_config = AmuletSettings.model_config
+
     def invoke(
         self,
         input: LanguageModelInput,  # noqa: A002 - LangChain's name, here and below

@@ -1,11 +1,11 @@
-"""Amulet behind LlamaIndex: `AmuletLLM`, a local model that answers each user as that user likes."""
+"""LlamaIndex's language model, answering each user as that user likes."""
 
 from amulet_integrations.errors import MissingDependencyError
 
 try:
     from amulet_integrations.llama_index.llm import AmuletLLM
 except ModuleNotFoundError as error:
-    if (error.name or "").partition(".")[0] != "llama_index":
+    if not (error.name or "").startswith("llama_index"):
         raise
     raise MissingDependencyError.for_extra("llama-index-core", "llama-index") from error
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Generic, Protocol, TypeVar
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
 
 from llama_index.core.base.llms.types import (
     ChatMessage,
@@ -13,14 +14,7 @@ from llama_index.core.base.llms.types import (
 
 from amulet_integrations.engine import Increment
 
-R = TypeVar("R", ChatResponse, CompletionResponse)
-R_co = TypeVar("R_co", ChatResponse, CompletionResponse, covariant=True)
-
-
-class ResponseForm(Protocol[R_co]):
-    """Makes a response of the text so far and LlamaIndex's other fields of responses."""
-
-    def __call__(self, text: str, **fields: Any) -> R_co: ...
+R = TypeVar("R", bound=ChatResponse | CompletionResponse)
 
 
 def completion_form(text: str, **fields: Any) -> CompletionResponse:
@@ -38,16 +32,16 @@ class GrowingAnswer(Generic[R]):
     """One answer, from its first increment to its last.
 
     Args:
-        form: Makes the responses.
+        form: Makes the responses, of the text so far and their other fields.
         model_name: The model that answers.
         personalization: What was applied, as JSON values.
     """
 
     def __init__(
-        self, form: ResponseForm[R], model_name: str, personalization: dict[str, Any]
+        self, form: Callable[..., R], model_name: str, personalization: dict[str, Any]
     ) -> None:
         self._form = form
-        self._raw = {"model": model_name, "personalization": personalization}
+        self._raw = {"model": model_name, "amulet": personalization}
         self._text = ""
         self._facts: dict[str, Any] = {}
 

@@ -8,9 +8,10 @@ from contextlib import aclosing, closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from llama_index.core.instrumentation import DISPATCHER_SPAN_DECORATED_ATTR, get_dispatcher
+from llama_index_instrumentation import get_dispatcher
+from llama_index_instrumentation.dispatcher import DISPATCHER_SPAN_DECORATED_ATTR
 
-from amulet_integrations.llama_index.answers import GrowingAnswer, R, ResponseForm
+from amulet_integrations.llama_index.answers import GrowingAnswer, R
 from amulet_integrations.personalizer import Personalization, Personalizer, Whose
 from amulet_integrations.prompting import ChatMessage
 from amulet_integrations.settings import Call
@@ -47,7 +48,7 @@ class Exchange(Generic[R]):
         conversation: What is asked of the engine; a string is a prompt written whole.
         call: The call's arguments, read.
         whose: Whose preferences to follow.
-        form: Makes the responses.
+        form: Makes the responses; see `GrowingAnswer`.
     """
 
     llm: AmuletLLM
@@ -58,7 +59,7 @@ class Exchange(Generic[R]):
     conversation: list[ChatMessage] | str
     call: Call
     whose: Whose
-    form: ResponseForm[R]
+    form: Callable[..., R]
 
     def whole(self) -> R:
         """The whole answer."""
@@ -133,7 +134,8 @@ class Exchange(Generic[R]):
 
 
 def _not_streamed(response: R) -> R:
-    return response.model_copy(update={"delta": None})
+    response.delta = None
+    return response
 
 
 # LlamaIndex's generators do not close what they read from, and whoever keeps the exception that

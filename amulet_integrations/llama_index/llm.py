@@ -43,8 +43,11 @@ class AmuletLLM(AmuletSettings, CustomLLM):
 
     Whose preferences: those named by the call (`preference=`, `profile=` or `user_id=`), else by
     the surrounding `preference_scope`, else by the constructor. They are settled when a method is
-    called, so that a stream speaks for the user who asked for it wherever it is read. Texts of
-    preferences reach no callback, event or span, and nothing that this class is serialised to.
+    called, so that a stream speaks for the user who asked for it wherever it is read. (LlamaIndex's
+    response modes "refine" and "compact" call a streaming model only when their stream is read:
+    read it inside the scope, or give them `for_user(...)`.) Texts of preferences reach no callback,
+    event or span, and none of the forms to which LlamaIndex serialises components; a pickle keeps
+    them.
 
     Every method takes the keyword arguments `preference`, `profile`, `user_id`, `params` and
     `method`, and for this call `temperature`, `max_tokens`, `top_p`, `top_k`, `min_p`,
@@ -55,8 +58,8 @@ class AmuletLLM(AmuletSettings, CustomLLM):
     `completion_to_prompt` writes whole prompts as well. In a whole prompt control tokens are read
     as such, and preferences stand in front of it, as plain text before `separator`.
 
-    Responses have, in `raw` (on the last one of a stream): `finish_reason`, `usage`, `model`, and
-    the `personalization` that was applied.
+    The `raw` of a response (of the last one of a stream) has `finish_reason`, `usage`, `model`, and
+    in `amulet` what was applied.
 
     Args:
         **data: The fields of `AmuletSettings` (with `profile` for a profile), and those of
@@ -229,7 +232,7 @@ class AmuletLLM(AmuletSettings, CustomLLM):
         if self.system_prompt and all(message.role not in _SYSTEM for message in messages):
             system = ChatMessage(role=MessageRole.SYSTEM, content=self.system_prompt)
             messages = [system, *messages]
-        if self.messages_to_prompt not in {None, messages_to_prompt}:
+        if self.messages_to_prompt not in (None, messages_to_prompt):
             return self.messages_to_prompt(messages)
         return from_llama_index(messages)
 
@@ -240,7 +243,7 @@ class AmuletLLM(AmuletSettings, CustomLLM):
             return prompt
         if self.query_wrapper_prompt is not None:
             prompt = self.query_wrapper_prompt.format(query_str=prompt)
-        if self.completion_to_prompt not in {None, default_completion_to_prompt}:
+        if self.completion_to_prompt not in (None, default_completion_to_prompt):
             whole = self.completion_to_prompt(prompt)
             # Where it goes inside is not known; LlamaIndex too puts it in front.
             return f"{self.system_prompt}\n\n{whole}" if self.system_prompt else whole

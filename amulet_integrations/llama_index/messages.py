@@ -24,7 +24,7 @@ _ROLES: dict[MessageRole, Literal["system", "user", "assistant"]] = {
 _SILENT = (CachePoint, ThinkingBlock)
 
 
-def check_messages(messages: Sequence[LlamaMessage]) -> None:
+def check_messages(messages: object) -> None:
     """Refuses what is no list of LlamaIndex's messages, or an empty one.
 
     Raises:

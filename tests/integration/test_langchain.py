@@ -1,0 +1,81 @@
+"""`ChatAmulet` on the embedded model: real answers, and an event loop that is never blocked."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from itertools import pairwise
+
+import pytest
+from langchain_core.output_parsers import StrOutputParser
+from langchain_core.prompts import ChatPromptTemplate
+
+from amulet_integrations import (
+    AmuletParams,
+    InMemoryProfileStore,
+    Preference,
+    PreferenceProfile,
+    SamplingParams,
+)
+from amulet_integrations.decoding import amulet_weights
+from amulet_integrations.engine import GenerationRequest, LocalEngine
+from amulet_integrations.langchain import ChatAmulet
+from amulet_integrations.prompting import ChatMessage, PromptBuilder
+
+pytestmark = pytest.mark.model
+
+QUESTION = "What is a black hole?"
+TASTES = {"ann": "Answer like a pirate.", "bob": "Answer in one short sentence."}
+PARAMS = AmuletParams(iterations=2)
+
+
+@pytest.fixture(scope="module")
+def llm(embedded_engine: LocalEngine) -> ChatAmulet:
+    store = InMemoryProfileStore()
+    for user_id, text in TASTES.items():
+        store.save(PreferenceProfile(user_id=user_id, preferences=[Preference(text=text)]))
+    return ChatAmulet(engine=embedded_engine, profiles=store, params=PARAMS, max_tokens=16)
+
+
+def test_a_fact_comes_out_right(llm: ChatAmulet) -> None:
+    answer = llm.invoke("What is the capital of France?")
+    assert "Paris" in answer.text
+
+
+def test_two_users_of_one_chain_get_what_the_engine_writes_for_each(
+    llm: ChatAmulet, embedded_engine: LocalEngine
+) -> None:
+    prompts = PromptBuilder(embedded_engine.tokenizer)
+    conversation = [ChatMessage(role="user", content=QUESTION)]
+    requests = [
+        GenerationRequest(
+            contexts=prompts.contexts(conversation, [None, text]),
+            weights=amulet_weights(PARAMS),
+            sampling=SamplingParams(max_new_tokens=16),
+        )
+        for text in TASTES.values()
+    ]
+    expected = [result.text for result in embedded_engine.generate(requests)]
+    chain = ChatPromptTemplate.from_messages([("human", "{q}")]) | llm | StrOutputParser()
+    configs = [{"configurable": {"user_id": user_id}} for user_id in TASTES]
+    assert chain.batch([{"q": QUESTION}] * 2, configs) == expected
+    assert len(set(expected)) == 2
+
+
+async def test_the_event_loop_beats_on_while_answers_are_written(llm: ChatAmulet) -> None:
+    beats = [time.perf_counter()]
+
+    async def beat() -> None:
+        while True:
+            await asyncio.sleep(0.01)
+            beats.append(time.perf_counter())
+
+    heart = asyncio.create_task(beat())
+    answer = await llm.ainvoke(QUESTION, user_id="ann")
+    streamed = "".join([chunk.text async for chunk in llm.astream(QUESTION, user_id="ann")])
+    heart.cancel()
+    assert answer.text == streamed
+    late = max(after - before for before, after in pairwise(beats)) - 0.01
+    # 16 tokens take half a second, so a blocked loop would be late by more.
+    assert late < 0.2, f"a beat of the event loop was {late:.3f} s late"
+    assert len(beats) > 20

@@ -1,0 +1,49 @@
+"""The command line on the tiny engine, away from the user's own settings and profiles."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+import amulet_integrations.engine
+from amulet_integrations.cli.app import app
+from amulet_integrations.engine import LocalEngine, ModelSource
+from tests.unit.cli.terminal import Screen, Terminal
+
+Amulet = Callable[..., Result]
+
+
+@pytest.fixture(autouse=True)
+def own_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AMULET_DB", "AMULET_MODEL", "AMULET_DEBUG", "FORCE_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("COLUMNS", "100")
+
+
+@pytest.fixture
+def db(tmp_path: Path) -> str:
+    return str(tmp_path / "profiles.db")
+
+
+@pytest.fixture
+def amulet(monkeypatch: pytest.MonkeyPatch, tiny_engine: LocalEngine) -> Amulet:
+    """Runs a command line on the tiny engine, or on another one."""
+
+    def run(*args: str, stdin: str = "", engine: object = tiny_engine) -> Result:
+        def loaded(source: ModelSource) -> object:
+            assert source.model == "embedded"
+            return engine
+
+        monkeypatch.setattr(amulet_integrations.engine, "shared_engine", loaded)
+        return CliRunner().invoke(app, args, input=stdin, prog_name="amulet")
+
+    return run
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
+    """Makes terminals of a given width."""
+    return lambda width: Screen(monkeypatch, width)

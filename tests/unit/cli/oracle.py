@@ -1,0 +1,30 @@
+"""What the engine itself answers, from prompts and weights made by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from amulet_integrations.decoding import SamplingParams
+from amulet_integrations.engine import GenerationRequest, LocalEngine
+from amulet_integrations.prompting import ChatMessage, PromptBuilder
+
+
+def answer(
+    engine: LocalEngine,
+    turns: Sequence[str],
+    preference: str | None = None,
+    weights: tuple[float, float] = (1.0, 0.0),
+    max_tokens: int = 12,
+) -> str:
+    """The answer to turns that alternate between user and assistant, the user's last."""
+    messages = [
+        ChatMessage(role="assistant" if place % 2 else "user", content=content)
+        for place, content in enumerate(turns)
+    ]
+    texts = [None] if preference is None else [None, preference]
+    request = GenerationRequest(
+        contexts=PromptBuilder(engine.tokenizer).contexts(messages, texts),
+        weights=weights[: len(texts)],
+        sampling=SamplingParams(max_new_tokens=max_tokens),
+    )
+    return engine.generate([request])[0].text

@@ -1,0 +1,187 @@
+"""`amulet compare`, plain and on a terminal."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from amulet_integrations.decoding import AmuletParams, amulet_weights, linear_alignment_weights
+from amulet_integrations.engine import GenerationRequest, LocalEngine
+from amulet_integrations.errors import GenerationError
+from tests.unit.cli.conftest import Amulet
+from tests.unit.cli.oracle import answer
+from tests.unit.cli.terminal import Terminal
+
+QUESTION = "How do I make tea?"
+PREFERENCE = "Be brief."
+# The tiny engine answers this with an escape character under this preference.
+ESCAPING = "Be brief"
+SHORT = ("--max-tokens", "12")
+WEIGHTS = {
+    "base": (1.0, 0.0),
+    "pref": (0.0, 1.0),
+    "linear alignment": linear_alignment_weights(),
+    "Amulet": amulet_weights(AmuletParams(iterations=2)),
+}
+
+
+def sections(output: str) -> dict[str, str]:
+    """The answers of plain output, by their heads."""
+    _, *parts = re.split(r"^--- (.*) ---\n", output, flags=re.MULTILINE)
+    return dict(zip(parts[::2], (part.strip() for part in parts[1::2]), strict=True))
+
+
+class Recording:
+    """An engine that remembers how many requests ran when each was submitted."""
+
+    def __init__(self, engine: LocalEngine, fail_at: int | None = None) -> None:
+        self._engine = engine
+        self._fail_at = fail_at
+        self.requests: list[GenerationRequest] = []
+        self.events: list[str] = []
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._engine, name)
+
+    def stream(self, request: GenerationRequest) -> object:
+        self.events.append("submit")
+        place = len(self.requests)
+        self.requests.append(request)
+        return self._read(self._engine.stream(request), place)
+
+    def _read(self, stream, place: int):
+        for step, increment in enumerate(stream):
+            self.events.append("read")
+            if place == self._fail_at and step == 2:
+                raise GenerationError("the model [bold]broke[/bold]")
+            yield increment
+
+
+def test_each_section_is_what_the_engine_answers(amulet: Amulet, tiny_engine: LocalEngine) -> None:
+    result = amulet("compare", QUESTION, "--prefer", PREFERENCE, "--iterations", "2", *SHORT)
+
+    assert result.exit_code == 0, result.stderr
+    found = {head.partition(" (")[0]: text for head, text in sections(result.stdout).items()}
+    assert found == {
+        label: answer(tiny_engine, [QUESTION], PREFERENCE, weights).strip()
+        for label, weights in WEIGHTS.items()
+    }
+    assert len(set(found.values())) == 4
+
+
+def test_heads_tell_scale_and_tokens(amulet: Amulet) -> None:
+    result = amulet("compare", QUESTION, "--prefer", PREFERENCE, "--iterations", "2", *SHORT)
+
+    assert list(sections(result.stdout)) == [
+        "base (guidance scale 0, 12 tokens (cut))",
+        "pref (guidance scale 1, 12 tokens (cut))",
+        "linear alignment (guidance scale 3, 12 tokens (cut))",
+        "Amulet (guidance scale 2.46, 12 tokens (cut))",
+    ]
+
+
+def test_strength_is_the_published_one_by_default(amulet: Amulet) -> None:
+    result = amulet("compare", QUESTION, "--prefer", PREFERENCE, "--max-tokens", "1")
+
+    assert "Amulet (guidance scale 5.65, 1 token (cut))" in sections(result.stdout)
+
+
+def test_several_preferences_share_the_base(amulet: Amulet, tiny_engine: LocalEngine) -> None:
+    others = ("--prefer", PREFERENCE, "--prefer", "Use lists.")
+    result = amulet("compare", QUESTION, *others, "--iterations", "2", *SHORT)
+
+    heads = re.findall(r"^--- ([\w ]+?) \(|^Preference: (.*)$", result.stdout, re.MULTILINE)
+    each = ["pref", "linear alignment", "Amulet"]
+    assert [label or text for label, text in heads] == [
+        "base", PREFERENCE, *each, "Use lists.", *each,
+    ]  # fmt: skip
+    last = answer(tiny_engine, [QUESTION], "Use lists.", WEIGHTS["Amulet"])
+    assert result.stdout.strip().endswith(last.strip())
+
+
+def test_all_are_submitted_before_any_is_read(amulet: Amulet, tiny_engine: LocalEngine) -> None:
+    engine = Recording(tiny_engine)
+    amulet("compare", QUESTION, "--prefer", "a", "--prefer", "b", *SHORT, engine=engine)
+
+    assert engine.events[:7] == ["submit"] * 7
+    assert engine.events[7:9] == ["read"] * 2
+
+
+def test_options_reach_the_requests(amulet: Amulet, tiny_engine: LocalEngine) -> None:
+    engine = Recording(tiny_engine)
+    sampling = ("--temperature", "0.5", "--seed", "7", "--max-tokens", "3")
+    amulet(
+        "compare", QUESTION, "--prefer", "x", "--system", "Talk as Bo.", *sampling, engine=engine
+    )
+
+    for request in engine.requests:
+        assert "Talk as Bo." in tiny_engine.tokenizer.decode(request.contexts[0])
+        told = request.sampling
+        assert (told.temperature, told.seed, told.max_new_tokens) == (0.5, 7, 3)
+
+
+def test_one_that_fails_leaves_the_others(amulet: Amulet, tiny_engine: LocalEngine) -> None:
+    engine = Recording(tiny_engine, fail_at=1)
+    result = amulet("compare", QUESTION, "--prefer", PREFERENCE, *SHORT, engine=engine)
+
+    base, pref, aligned, _ = sections(result.stdout).values()
+    assert base == answer(tiny_engine, [QUESTION]).strip()
+    assert pref.endswith("Error: the model [bold]broke[/bold]")
+    assert aligned == answer(tiny_engine, [QUESTION], PREFERENCE, (-2.0, 3.0)).strip()
+    assert result.exit_code == 1
+    assert result.stderr == "Error: the model [bold]broke[/bold]\n"
+
+
+def test_a_context_that_is_too_long_is_told_in_its_place(
+    amulet: Amulet, tiny_engine: LocalEngine
+) -> None:
+    result = amulet("compare", QUESTION, "--prefer", "zq" * 900, *SHORT)
+
+    base, *others = sections(result.stdout).values()
+    assert base == answer(tiny_engine, [QUESTION]).strip()
+    assert all("context window" in text for text in others)
+    assert result.exit_code == 2
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_hostile_text_is_shown_and_not_obeyed(amulet: Amulet, tiny_engine: LocalEngine) -> None:
+    raw = answer(tiny_engine, [ESCAPING], PREFERENCE, WEIGHTS["pref"])
+    assert "\x1b" in raw
+
+    result = amulet("compare", ESCAPING, "--prefer", PREFERENCE, *SHORT)
+    assert "\x1b" not in result.stdout
+    assert raw.strip().replace("\x1b", "␛") in result.stdout
+
+    result = amulet("compare", "a\x1b[2Jb [red]x[/red]", "--prefer", "[red]x[/red] :smile:", *SHORT)
+    assert "Question: a␛[2Jb [red]x[/red]\n" in result.stdout
+    assert "Preference: [red]x[/red] :smile:\n" in result.stdout
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_on_a_terminal_there_is_a_table(
+    amulet: Amulet, tiny_engine: LocalEngine, terminal: Terminal, width: int
+) -> None:
+    screen = terminal(width)
+    # CliRunner would put its own streams in place of the terminal's.
+    with screen:
+        result = screen.run(
+            tiny_engine,
+            "compare",
+            "[red]?[/red]",
+            "--prefer",
+            PREFERENCE,
+            "--iterations",
+            "2",
+            *SHORT,
+        )
+
+    assert result == 0
+    shown = screen.text
+    assert "\x1b[" in screen.raw
+    assert "Loading embedded …" in shown
+    assert "Question: [red]?[/red]" in shown
+    assert re.search(r"│ base +│ pref +│ linear alignment +│ Amulet +│", shown)
+    assert re.search(r"│ scale 0 +│ scale 1 +│ scale 3 +│ scale 2.46 +│", shown)
+    assert re.search(r"│ 12 tokens \(cut\) +│ 12 tokens", shown)
+    assert max(map(len, shown.splitlines())) == width

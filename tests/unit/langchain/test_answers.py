@@ -1,0 +1,244 @@
+"""What comes back: the text that the engine writes, told the same on every path."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from langchain_core.callbacks import AsyncCallbackHandler, BaseCallbackHandler
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
+
+from amulet_integrations import (
+    AmuletParams,
+    InMemoryProfileStore,
+    Preference,
+    PreferenceProfile,
+    SamplingParams,
+)
+from amulet_integrations.decoding import amulet_weights, linear_alignment_weights
+from amulet_integrations.engine import GenerationRequest, LocalEngine
+from amulet_integrations.langchain import ChatAmulet
+from amulet_integrations.prompting import ChatMessage, PromptBuilder
+from tests.support.scripted import ScriptedEngine
+from tests.unit.langchain.conftest import TASTES
+
+Make = Callable[..., ChatAmulet]
+QUESTION = "What is the sea?"
+
+
+def decoded(engine: LocalEngine, preferences: list[str], weights: list[float]) -> str:
+    """What the engine writes for contexts and weights put together by hand."""
+    contexts = PromptBuilder(engine.tokenizer).contexts(
+        [ChatMessage(role="user", content=QUESTION)], [None, *preferences]
+    )
+    sampling = SamplingParams(max_new_tokens=8)
+    request = GenerationRequest(contexts=contexts, weights=weights, sampling=sampling)
+    return engine.generate([request])[0].text
+
+
+def test_one_preference_is_decoded_with_amulets_weights(
+    chat: Make, tiny_engine: LocalEngine
+) -> None:
+    params = AmuletParams(iterations=2)
+    expected = decoded(tiny_engine, [TASTES["ann"]], list(amulet_weights(params)))
+    assert chat(params=params).invoke(QUESTION, user_id="ann").text == expected
+    assert chat().invoke(QUESTION, user_id="ann", params=params).text == expected
+    assert expected != decoded(tiny_engine, [TASTES["ann"]], list(amulet_weights(AmuletParams())))
+
+
+@pytest.mark.parametrize(
+    ("method", "weights"),
+    [("pref", [0.0, 1.0]), ("linear_alignment", list(linear_alignment_weights(2.0)))],
+)
+def test_the_other_methods_are_other_weights(
+    chat: Make, tiny_engine: LocalEngine, method: Any, weights: list[float]
+) -> None:
+    expected = decoded(tiny_engine, [TASTES["ann"]], weights)
+    assert chat().invoke(QUESTION, user_id="ann", method=method).text == expected
+    assert chat(method=method).invoke(QUESTION, user_id="ann").text == expected
+
+
+def test_weighted_preferences_have_contexts_of_their_own(
+    chat: Make, tiny_engine: LocalEngine, store: InMemoryProfileStore
+) -> None:
+    texts, p = ["Be brief.", "Use long words."], AmuletParams(iterations=2).guidance_scale
+    preferences = [
+        Preference(text=text, weight=weight)
+        for text, weight in zip(texts, (1.0, -0.6), strict=True)
+    ]
+    store.save(PreferenceProfile(user_id="cid", preferences=preferences))
+    weights = [1.0 / 1.6, -0.6 / 1.6]
+    expected = decoded(tiny_engine, texts, [1 - p * sum(weights), *(p * w for w in weights)])
+    answer = chat(params=AmuletParams(iterations=2)).invoke(QUESTION, user_id="cid")
+    assert answer.text == expected
+    told = answer.response_metadata["amulet"]
+    assert told["guidance_scale"] == p
+    assert [preference["weight"] for preference in told["preferences"]] == [1.0, -0.6]
+
+
+def test_nobody_and_the_unknown_are_decoded_plainly(chat: Make, tiny_engine: LocalEngine) -> None:
+    expected = decoded(tiny_engine, [], [1.0])
+    assert chat().invoke(QUESTION).text == expected
+    stranger = chat().invoke(QUESTION, user_id="stranger")
+    assert stranger.text == expected
+    assert stranger.response_metadata["amulet"]["method"] == "base"
+    assert chat().invoke(QUESTION, user_id="ann", method="base").text == expected
+
+
+def facts(message: BaseMessage) -> tuple[Any, ...]:
+    assert isinstance(message, AIMessage)
+    return message.text, message.usage_metadata, message.response_metadata
+
+
+def merged(chunks: list[AIMessageChunk]) -> AIMessageChunk:
+    total = chunks[0]
+    for chunk in chunks[1:]:
+        total += chunk
+    return total
+
+
+@pytest.mark.parametrize("limit", [1, 8, 40])
+async def test_every_path_tells_the_same(chat: Make, limit: int) -> None:
+    llm = chat(max_tokens=limit, user_id="ann")
+    expected = facts(llm.invoke(QUESTION))
+    assert facts(await llm.ainvoke(QUESTION)) == expected
+    assert facts(merged(list(llm.stream(QUESTION)))) == expected
+    assert facts(merged([chunk async for chunk in llm.astream(QUESTION)])) == expected
+    assert facts(llm.batch([QUESTION])[0]) == expected
+    assert facts((await llm.abatch([QUESTION]))[0]) == expected
+    assert facts(chat(max_tokens=limit, user_id="ann", streaming=True).invoke(QUESTION)) == expected
+
+
+def test_the_answer_counts_its_tokens_and_says_why_it_ended(chat: Make) -> None:
+    answer = chat(max_tokens=5).invoke(QUESTION)
+    usage = answer.usage_metadata
+    assert usage is not None
+    assert usage["output_tokens"] == 5
+    assert usage["total_tokens"] == usage["input_tokens"] + 5
+    assert answer.response_metadata["finish_reason"] == "length"
+    assert answer.response_metadata["model_name"] == "tiny"
+
+
+def test_the_last_chunk_and_no_other_tells_the_facts() -> None:
+    llm = ChatAmulet(engine=ScriptedEngine(["Well", "", ", yes", ""]))
+    chunks = list(llm.stream(QUESTION))
+    assert [chunk.text for chunk in chunks] == ["Well", ", yes", ""]
+    assert [chunk.chunk_position for chunk in chunks] == [None, None, "last"]
+    assert [bool(chunk.usage_metadata) for chunk in chunks] == [False, False, True]
+    assert chunks[-1].response_metadata["finish_reason"] == "stop"
+
+
+class Tokens(BaseCallbackHandler):
+    def __init__(self) -> None:
+        self.tokens: list[str] = []
+
+    def on_llm_new_token(self, token: str, **_kwargs: Any) -> None:
+        self.tokens.append(token)
+
+
+class AsyncTokens(AsyncCallbackHandler):
+    def __init__(self) -> None:
+        self.tokens: list[str] = []
+
+    async def on_llm_new_token(self, token: str, **_kwargs: Any) -> None:
+        self.tokens.append(token)
+
+
+async def test_streamed_tokens_are_told_to_callbacks() -> None:
+    llm = ChatAmulet(engine=ScriptedEngine(["Well", ", yes", "."]))
+    heard, aheard, silent = Tokens(), AsyncTokens(), Tokens()
+    list(llm.stream(QUESTION, {"callbacks": [heard]}))
+    async for _ in llm.astream(QUESTION, {"callbacks": [aheard]}):
+        pass
+    llm.invoke(QUESTION, {"callbacks": [silent]})
+    assert heard.tokens == aheard.tokens == ["Well", ", yes", "."]
+    assert silent.tokens == []
+
+
+async def _stopped_texts(llm: ChatAmulet, **call: Any) -> list[str]:
+    return [
+        llm.invoke(QUESTION, **call).text,
+        "".join(chunk.text for chunk in llm.stream(QUESTION, **call)),
+        (await llm.ainvoke(QUESTION, **call)).text,
+        "".join([chunk.text async for chunk in llm.astream(QUESTION, **call)]),
+        llm.bind(**call).invoke(QUESTION).text,
+        llm.batch([QUESTION], **call)[0].text,
+    ]
+
+
+async def test_stop_strings_end_the_answer_on_every_path(chat: Make) -> None:
+    whole = chat(max_tokens=30).invoke(QUESTION).text
+    # Two characters, told apart by where they first appear.
+    stop, other = list(dict.fromkeys(whole.replace("\ufffd", "")))[2:5:2]
+    until = whole[: whole.index(stop)]
+    assert set(await _stopped_texts(chat(max_tokens=30), stop=[stop])) == {until}
+    assert set(await _stopped_texts(chat(max_tokens=30, stop=stop))) == {until}
+    constructed = chat(max_tokens=30, stop=[stop])
+    assert set(await _stopped_texts(constructed, stop=[other])) == {whole[: whole.index(other)]}
+    assert set(await _stopped_texts(constructed, stop=[])) == {whole}
+
+
+async def test_sampling_at_the_call_goes_before_the_constructor(chat: Make) -> None:
+    llm = chat(temperature=1.5, seed=3, max_tokens=12)
+    sampled = llm.invoke(QUESTION).text
+    assert llm.invoke(QUESTION).text == sampled
+    assert llm.invoke(QUESTION, seed=4).text != sampled
+    assert (await llm.ainvoke(QUESTION, temperature=0.0)).text == chat(max_tokens=12).invoke(
+        QUESTION
+    ).text
+    assert llm.invoke(QUESTION, max_new_tokens=2).usage_metadata["output_tokens"] == 2  # type: ignore[index]
+
+
+@pytest.fixture
+def endless() -> ScriptedEngine:
+    return ScriptedEngine(None)
+
+
+def test_a_closed_stream_frees_the_engine(endless: ScriptedEngine) -> None:
+    stream = ChatAmulet(engine=endless).stream(QUESTION)
+    next(stream)
+    assert endless.running == 1
+    stream.close()  # type: ignore[attr-defined]
+    assert endless.running == 0
+
+
+def test_a_dropped_stream_frees_the_engine(endless: ScriptedEngine) -> None:
+    stream = ChatAmulet(engine=endless).stream(QUESTION)
+    next(stream)
+    del stream
+    assert endless.running == 0
+
+
+async def test_a_closed_async_stream_frees_the_engine(endless: ScriptedEngine) -> None:
+    stream: Any = ChatAmulet(engine=endless).astream(QUESTION)
+    await anext(stream)
+    assert endless.running == 1
+    await stream.aclose()
+    await _until(lambda: endless.running == 0)
+
+
+@pytest.mark.parametrize("way", ["ainvoke", "abatch", "agenerate"])
+async def test_a_cancelled_task_frees_the_engine(endless: ScriptedEngine, way: str) -> None:
+    llm = ChatAmulet(engine=endless)
+    asked = {
+        "ainvoke": lambda: llm.ainvoke(QUESTION),
+        "abatch": lambda: llm.abatch([QUESTION]),
+        "agenerate": lambda: llm.agenerate([llm._convert_input(QUESTION).to_messages()]),
+    }
+    task = asyncio.ensure_future(asked[way]())
+    await _until(lambda: endless.running == 1)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await _until(lambda: endless.running == 0)
+
+
+async def _until(reached: Callable[[], bool]) -> None:
+    # Threads take a moment, and the event loop closes dropped generators in tasks of its own.
+    for _ in range(1000):
+        if reached():
+            break
+        await asyncio.sleep(0.001)
+    assert reached()

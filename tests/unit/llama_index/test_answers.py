@@ -1,0 +1,288 @@
+"""What comes back, the same in all eight ways to ask."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from itertools import pairwise
+
+import pytest
+from llama_index.core.base.llms.types import MessageRole
+from llama_index.core.callbacks import CallbackManager, LlamaDebugHandler
+from llama_index.core.prompts import PromptTemplate
+
+from amulet_integrations import AmuletParams, InMemoryProfileStore, SamplingParams
+from amulet_integrations.decoding import amulet_weights
+from amulet_integrations.engine import GenerationRequest, LocalEngine
+from amulet_integrations.errors import (
+    ContextLengthError,
+    InvalidParamsError,
+    PromptError,
+    RequestTimeoutError,
+    UnknownArgumentError,
+)
+from amulet_integrations.llama_index import AmuletLLM
+from tests.support.tiny import CONTEXT_WINDOW, tiny_model, tiny_tokenizer
+from tests.unit.llama_index.support import ANN, QUESTION, TOKENS, by_hand, said, small_llm
+
+CHAT = said(("user", QUESTION))
+
+
+@pytest.fixture
+def llm(tiny_engine):
+    return small_llm(tiny_engine, preference=ANN)
+
+
+@pytest.fixture
+def one_row():
+    """An engine for one request at a time: what is not freed keeps the next one waiting."""
+    with LocalEngine(tiny_model(), tiny_tokenizer(), model_name="tiny", max_rows=2) as engine:
+        yield engine
+
+
+async def all_eight(llm, **kwargs):
+    return [
+        llm.complete(QUESTION, **kwargs),
+        list(llm.stream_complete(QUESTION, **kwargs))[-1],
+        await llm.acomplete(QUESTION, **kwargs),
+        [chunk async for chunk in await llm.astream_complete(QUESTION, **kwargs)][-1],
+        llm.chat(CHAT, **kwargs),
+        list(llm.stream_chat(CHAT, **kwargs))[-1],
+        await llm.achat(CHAT, **kwargs),
+        [chunk async for chunk in await llm.astream_chat(CHAT, **kwargs)][-1],
+    ]
+
+
+def text_of(response):
+    return response.text if hasattr(response, "text") else response.message.content
+
+
+async def test_all_eight_methods_give_the_engines_answer(tiny_engine, llm):
+    expected = by_hand(tiny_engine, ANN)
+    responses = await all_eight(llm)
+    for response in responses:
+        assert text_of(response) == expected.text
+        assert response.raw == {
+            "model": "tiny",
+            "finish_reason": "length",
+            "usage": {
+                "prompt_tokens": expected.usage.prompt_tokens,
+                "completion_tokens": TOKENS,
+                "total_tokens": expected.usage.prompt_tokens + TOKENS,
+            },
+            "amulet": {
+                "user_id": None,
+                "profile_version": None,
+                "source": "constructor",
+                "method": "amulet",
+                "guidance_scale": pytest.approx(5.6487, abs=1e-4),
+                "preferences": [{"name": None, "weight": 1.0}],
+            },
+        }
+        assert response.additional_kwargs == response.raw["usage"]
+        json.dumps(response.raw)
+        assert json.loads(response.model_dump_json())["raw"] == response.raw
+    assert all(response.message.role == MessageRole.ASSISTANT for response in responses[4:])
+    assert [response.delta is None for response in responses] == [True, False] * 4
+
+
+@pytest.mark.parametrize(
+    ("ask", "argument"), [("stream_complete", QUESTION), ("stream_chat", CHAT)]
+)
+def test_a_stream_tells_the_text_so_far_and_what_is_new(llm, ask, argument):
+    chunks = list(getattr(llm, ask)(argument))
+    assert len(chunks) == TOKENS
+    so_far = ""
+    for chunk in chunks:
+        so_far += chunk.delta
+        assert text_of(chunk) == so_far
+    assert all(chunk.raw is None for chunk in chunks[:-1])
+
+
+async def test_stop_strings_end_every_form_alike(tiny_engine, llm):
+    whole = by_hand(tiny_engine, ANN).text
+    stop = whole[3:5]
+    for response in await all_eight(llm, stop=[stop]):
+        assert text_of(response) == whole[: whole.index(stop)]
+        assert response.raw["finish_reason"] == "stop"
+    assert (
+        small_llm(tiny_engine, preference=ANN, stop=stop).complete(QUESTION).text
+        == (whole[: whole.index(stop)])
+    )
+
+
+async def test_sampling_arguments_of_a_call_reach_every_form(llm):
+    for response in await all_eight(llm, max_tokens=3):
+        assert response.raw["usage"]["completion_tokens"] == 3
+    drawn = {text_of(it) for it in await all_eight(llm, temperature=2.0, seed=5)}
+    assert len(drawn) == 1
+    assert drawn != {llm.complete(QUESTION).text}
+    assert llm.complete(QUESTION, max_new_tokens=2).raw["usage"]["completion_tokens"] == 2
+
+
+def test_what_a_call_does_not_take_is_refused_when_it_is_made(llm):
+    for ask, argument in (("chat", CHAT), ("stream_chat", CHAT), ("astream_complete", QUESTION)):
+        with pytest.raises(UnknownArgumentError, match="did you mean 'temperature'"):
+            getattr(llm, ask)(argument, temprature=1.0)
+        with pytest.raises(InvalidParamsError, match="temperature=-1"):
+            getattr(llm, ask)(argument, temperature=-1)
+
+
+def test_errors_are_ours(llm):
+    with pytest.raises(ContextLengthError, match=str(CONTEXT_WINDOW)):
+        llm.complete("sea " * CONTEXT_WINDOW)
+    with pytest.raises(PromptError, match="blank"):
+        llm.complete("  ")
+    with pytest.raises(PromptError, match="string"):
+        llm.complete(None)
+    with pytest.raises(RequestTimeoutError):
+        llm.complete(QUESTION, max_tokens=500, timeout=1e-6)
+
+
+@pytest.fixture
+def busy(one_row):
+    """Asks for a long answer; `frees` then finds out whether it still runs."""
+    manager = CallbackManager([LlamaDebugHandler(print_trace_on_end=False)])
+    return small_llm(one_row, preference=ANN, max_tokens=LONG, callback_manager=manager)
+
+
+LONG = 500
+
+
+def frees(llm: AmuletLLM) -> bool:
+    """Whether a short request is served long before a long one would be over."""
+    start = time.monotonic()
+    llm.complete(QUESTION, max_tokens=1)
+    waited = time.monotonic() - start
+    response = llm.complete(QUESTION)
+    assert response.raw["usage"]["completion_tokens"] == LONG
+    return waited < (time.monotonic() - start - waited) / 2
+
+
+# The debug handler keeps the exception that ended the stream, and with it all frames.
+def test_a_closed_stream_frees_the_engine(busy):
+    stream = busy.stream_complete(QUESTION)
+    next(stream)
+    stream.close()
+    assert frees(busy)
+
+
+def test_a_stream_that_still_runs_does_not(busy):
+    stream = busy.stream_complete(QUESTION)
+    next(stream)
+    assert not frees(busy)
+    stream.close()
+
+
+async def test_a_closed_async_stream_frees_the_engine(busy):
+    stream = await busy.astream_chat(CHAT)
+    await anext(stream)
+    await stream.aclose()
+    assert frees(busy)
+
+
+async def test_a_cancelled_task_frees_the_engine(busy):
+    task = asyncio.create_task(busy.achat(CHAT))
+    await asyncio.sleep(0.05)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert frees(busy)
+
+
+class SlowStore(InMemoryProfileStore):
+    def get(self, user_id):
+        time.sleep(0.2)
+        return super().get(user_id)
+
+
+@pytest.mark.parametrize("ask", ["acomplete", "astream_complete", "apredict", "astream"])
+async def test_slow_stores_and_models_do_not_block_the_loop(tiny_engine, monkeypatch, ask):
+    loaded = []
+
+    def slow_engine(llm):
+        if not loaded:
+            time.sleep(0.2)
+            loaded.append(tiny_engine)
+        return tiny_engine
+
+    monkeypatch.setattr(AmuletLLM, "load_engine", slow_engine)
+    llm = small_llm(tiny_engine, profiles=SlowStore(), user_id="ann")
+    beats = [time.monotonic()]
+
+    async def beat():
+        while True:
+            await asyncio.sleep(0.005)
+            beats.append(time.monotonic())
+
+    beating = asyncio.create_task(beat())
+    answer = await getattr(llm, ask)(PromptTemplate("Sea?") if "complete" not in ask else "Sea?")
+    if "stream" in ask:
+        assert [chunk async for chunk in answer]
+    beating.cancel()
+    assert max(after - before for before, after in pairwise(beats)) < 0.15
+
+
+@pytest.mark.parametrize("formatted", [True, False])
+def test_a_whole_prompt_is_read_as_it_stands(tiny_engine, formatted):
+    prompt = "<|im_start|>user\nWhat?<|im_end|>\n<|im_start|>assistant\n"
+    preference = "Say <|im_end|>."
+    tokenizer = tiny_engine.tokenizer
+
+    def ids(text):
+        return tokenizer(text, add_special_tokens=False)["input_ids"]
+
+    # Control tokens of the preference stay text: spelled out in smaller tokens.
+    front = [token for part in ("Say ", "<", "|im_end|>", ".\n\n") for token in ids(part)]
+    request = GenerationRequest(
+        contexts=[ids(prompt), front + ids(prompt)],
+        weights=amulet_weights(AmuletParams()),
+        sampling=SamplingParams(max_new_tokens=TOKENS),
+    )
+    expected = tiny_engine.generate([request])[0]
+    if formatted:
+        llm = small_llm(tiny_engine, preference=preference)
+        response = llm.complete(prompt, formatted=True)
+    else:
+        llm = small_llm(tiny_engine, preference=preference, completion_to_prompt=lambda _: prompt)
+        response = llm.complete("What?")
+    assert response.text == expected.text
+    assert response.raw["usage"]["prompt_tokens"] == len(ids(prompt))
+
+
+def test_messages_to_prompt_writes_whole_prompts(tiny_engine):
+    def shout(messages):
+        return "".join(f"<|im_start|>{m.role.value}\n{m.content.upper()}" for m in messages)
+
+    llm = small_llm(tiny_engine, messages_to_prompt=shout, system_prompt="sys")
+    whole = "<|im_start|>system\nSYS<|im_start|>user\nHI"
+    expected = small_llm(tiny_engine).complete(whole, formatted=True).text
+    assert llm.chat(said(("user", "hi"))).message.content == expected
+    assert llm.complete("hi").text == expected
+
+
+def test_system_prompt_is_the_system_message_of_calls_without_one(tiny_engine):
+    llm = small_llm(tiny_engine, system_prompt="Be terse.", preference=ANN)
+    turns = [("system", "Be terse."), ("user", QUESTION)]
+    expected = by_hand(tiny_engine, ANN, turns=turns).text
+    assert llm.complete(QUESTION).text == expected
+    assert llm.chat(CHAT).message.content == expected
+    assert llm.predict(PromptTemplate(QUESTION)) == expected
+    other = [("system", "Be rude."), ("user", QUESTION)]
+    assert llm.chat(said(*other)).message.content == by_hand(tiny_engine, ANN, turns=other).text
+
+
+def test_query_wrapper_prompt_wraps_what_is_completed(tiny_engine):
+    wrapper = PromptTemplate("Q: {query_str}")
+    llm = small_llm(tiny_engine, query_wrapper_prompt=wrapper)
+    expected = by_hand(tiny_engine, turns=[("user", f"Q: {QUESTION}")]).text
+    assert llm.complete(QUESTION).text == expected
+
+
+def test_metadata_tells_the_engines_numbers(llm):
+    assert llm.metadata.context_window == CONTEXT_WINDOW
+    assert llm.metadata.num_output == TOKENS
+    assert llm.metadata.model_name == "tiny"
+    assert llm.metadata.is_chat_model
+    assert not llm.metadata.is_function_calling_model
