@@ -125,11 +125,12 @@ def _greet(conversation: Conversation, model: str, watched: bool) -> None:
             f"{_how_to_keep(user)}"
         )
     if watched:
+        method = LABELS[applied.method] if applied.preferences else "plain answers"
         facts = (
             model,
             user or _YOU,
             screen.count(len(applied.preferences), "preference"),
-            f"{LABELS[applied.method]}, guidance scale {screen.number(applied.guidance_scale)}",
+            f"{method}, guidance scale {screen.number(applied.guidance_scale)}",
         )
         console = screen.terminal()
         console.print(Text(screen.one_line(" · ".join(facts)), style="bold"))
@@ -175,8 +176,7 @@ def _prompted() -> Iterator[str]:
 
 def _answer(conversation: Conversation, question: str, watched: bool) -> bool:
     """Prints an answer as it comes; says whether it went well."""
-    went_well = True
-    last = None
+    last = failure = None
     try:
         with closing(conversation.ask(question)) as answer:
             for last in answer:
@@ -185,13 +185,14 @@ def _answer(conversation: Conversation, question: str, watched: bool) -> bool:
         if not watched:
             raise
     except AmuletError as error:
-        went_well = False
-        screen.error(error)
+        failure = error
     if last is not None:
         typer.echo()
-    if last is not None and last.finish_reason == "length" and watched:
-        screen.notice("(cut off: --max-tokens allows more)")
-    return went_well
+        if watched and last.finish_reason == "length":
+            screen.notice("(cut off: --max-tokens allows more)")
+    if failure is not None:
+        screen.error(failure)
+    return failure is None
 
 
 def _obey(conversation: Conversation, command: str, argument: str) -> bool:

@@ -42,10 +42,11 @@ def few_rows_linear(layer: nn.Linear, inputs: Tensor) -> Tensor:
     rows = inputs.reshape(-1, inputs.shape[-1])
     if rows.shape[0] not in _FEW:
         return linear(inputs, layer.weight, layer.bias)
-    outputs = torch.mm(layer.weight, rows.t()).t()
+    # Contiguous: attention leaves its fast path for anything else.
+    outputs = torch.mm(layer.weight, rows.t()).t().contiguous()
     if layer.bias is not None:
         outputs = outputs + layer.bias
-    return outputs.reshape(*inputs.shape[:-1], -1)
+    return outputs.view(*inputs.shape[:-1], -1)
 
 
 def _columns_are_faster(weight: Tensor) -> bool:

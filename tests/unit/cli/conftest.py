@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from transformers.utils import logging
 from typer.testing import CliRunner, Result
 
 import amulet_integrations.engine
@@ -17,10 +18,15 @@ Amulet = Callable[..., Result]
 
 
 @pytest.fixture(autouse=True)
-def own_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+def own_settings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     for name in ("AMULET_DB", "AMULET_MODEL", "AMULET_DEBUG", "FORCE_COLOR"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("COLUMNS", "100")
+    yield
+    logging.set_verbosity(verbosity)
+    if bars:
+        logging.enable_progress_bar()
 
 
 @pytest.fixture

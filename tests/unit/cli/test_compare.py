@@ -33,9 +33,15 @@ def sections(output: str) -> dict[str, str]:
 
 
 class Recording:
-    """An engine that remembers how many requests ran when each was submitted."""
+    """An engine that remembers its requests, and fails one of them after two steps if told to."""
 
-    def __init__(self, engine: LocalEngine, fail_at: int | None = None) -> None:
+    def __init__(
+        self,
+        engine: LocalEngine,
+        fail_at: int | None = None,
+        failure: BaseException | None = None,
+    ) -> None:
+        self._failure = failure or GenerationError("the model [bold]broke[/bold]")
         self._engine = engine
         self._fail_at = fail_at
         self.requests: list[GenerationRequest] = []
@@ -54,7 +60,7 @@ class Recording:
         for step, increment in enumerate(stream):
             self.events.append("read")
             if place == self._fail_at and step == 2:
-                raise GenerationError("the model [bold]broke[/bold]")
+                raise self._failure
             yield increment
 
 
@@ -158,30 +164,49 @@ def test_hostile_text_is_shown_and_not_obeyed(amulet: Amulet, tiny_engine: Local
     assert "Preference: [red]x[/red] :smile:\n" in result.stdout
 
 
+def test_ctrl_c_ends_it_quietly(amulet: Amulet, tiny_engine: LocalEngine) -> None:
+    engine = Recording(tiny_engine, fail_at=2, failure=KeyboardInterrupt())
+    result = amulet("compare", QUESTION, "--prefer", PREFERENCE, *SHORT, engine=engine)
+
+    assert result.exit_code == 130
+    assert result.stderr == ""
+
+
 @pytest.mark.parametrize("width", [80, 120])
 def test_on_a_terminal_there_is_a_table(
-    amulet: Amulet, tiny_engine: LocalEngine, terminal: Terminal, width: int
+    terminal: Terminal, tiny_engine: LocalEngine, width: int
 ) -> None:
-    screen = terminal(width)
-    # CliRunner would put its own streams in place of the terminal's.
-    with screen:
-        result = screen.run(
-            tiny_engine,
-            "compare",
-            "[red]?[/red]",
-            "--prefer",
-            PREFERENCE,
-            "--iterations",
-            "2",
-            *SHORT,
+    with terminal(width) as screen:
+        code = screen.run(
+            tiny_engine, "compare", QUESTION, "--prefer", PREFERENCE, "--iterations", "2", *SHORT
         )
 
-    assert result == 0
-    shown = screen.text
-    assert "\x1b[" in screen.raw
-    assert "Loading embedded …" in shown
-    assert "Question: [red]?[/red]" in shown
-    assert re.search(r"│ base +│ pref +│ linear alignment +│ Amulet +│", shown)
-    assert re.search(r"│ scale 0 +│ scale 1 +│ scale 3 +│ scale 2.46 +│", shown)
-    assert re.search(r"│ 12 tokens \(cut\) +│ 12 tokens", shown)
-    assert max(map(len, shown.splitlines())) == width
+    assert code == 0
+    table = screen.text[screen.text.rindex("╭") :].splitlines()
+    assert {len(line) for line in table[:-1]} == {width}
+    cells = [[cell.strip() for cell in line.strip("│").split("│")] for line in table]
+    assert cells[1] == ["base", "pref", "linear alignment", "Amulet"]
+    assert cells[2] == ["scale 0", "scale 1", "scale 3", "scale 2.46"]
+    assert cells[4] == [
+        answer(tiny_engine, [QUESTION], PREFERENCE, weights).strip() for weights in WEIGHTS.values()
+    ]
+    assert cells[6] == ["12 tokens (cut)"] * 4
+
+
+def test_a_terminal_is_not_steered_by_text(terminal: Terminal, tiny_engine: LocalEngine) -> None:
+    with terminal(100) as screen:
+        screen.run(
+            tiny_engine, "compare", "a\x1b]0;owned\x07b", "--prefer", "[red]x[/red] :smile:", *SHORT
+        )
+
+    assert "Question: a␛]0;owned␇b" in screen.text
+    assert "\x1b]" not in screen.raw
+    assert "Preference: [red]x[/red] :smile:" in screen.text
+
+
+def test_a_narrow_terminal_gets_two_tables(terminal: Terminal, tiny_engine: LocalEngine) -> None:
+    with terminal(40) as screen:
+        screen.run(tiny_engine, "compare", QUESTION, "--prefer", PREFERENCE, *SHORT)
+
+    assert re.search(r"│ base +│ pref +│\n", screen.text)
+    assert re.search(r"│ linear alignment +│ Amulet +│\n", screen.text)

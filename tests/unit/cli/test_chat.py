@@ -1,0 +1,209 @@
+"""`amulet chat`, with questions piped in and on a terminal."""
+
+from __future__ import annotations
+
+import pytest
+
+from amulet_integrations import AmuletParams, PreferenceProfile, SqlProfileStore
+from amulet_integrations.decoding import amulet_weights
+from amulet_integrations.engine import GenerationRequest, LocalEngine
+from tests.unit.cli.conftest import Amulet
+from tests.unit.cli.oracle import answer
+from tests.unit.cli.terminal import Terminal
+
+SHORT = ("--max-tokens", "12")
+FIRST = "How do I make tea?"
+SECOND = "What is the sea?"
+PREFERENCE = "Be brief."
+WEAK = amulet_weights(AmuletParams(iterations=2))
+
+
+class Watched:
+    """An engine that calls `before` with the number of each request; Ctrl-C may strike in one."""
+
+    def __init__(self, engine: LocalEngine, before=lambda place: None, interrupted: int = -1):
+        self._engine = engine
+        self._before = before
+        self._interrupted = interrupted
+        self.requests: list[GenerationRequest] = []
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._engine, name)
+
+    def stream(self, request: GenerationRequest):
+        place = len(self.requests)
+        self._before(place)
+        self.requests.append(request)
+        for step, increment in enumerate(self._engine.stream(request)):
+            if place == self._interrupted and step == 6:
+                raise KeyboardInterrupt
+            yield increment
+
+    def prompt(self, place: int) -> str:
+        return self._engine.tokenizer.decode(self.requests[place].contexts[0])
+
+
+def shown(text: str) -> str:
+    """What the plain output makes of control characters that the tiny model writes."""
+    return "".join(
+        chr(0x2400 + ord(character)) if character < " " and character not in "\n\t" else character
+        for character in text.replace("\r", "")
+    ).replace("\x7f", "␡")
+
+
+def test_piped_questions_make_one_conversation(amulet: Amulet, tiny_engine: LocalEngine) -> None:
+    result = amulet("chat", *SHORT, stdin=f"{FIRST}\n\n  {SECOND}  \n")
+
+    first = answer(tiny_engine, [FIRST])
+    second = answer(tiny_engine, [FIRST, first, SECOND])
+    assert second != answer(tiny_engine, [SECOND])
+    assert result.stdout == f"{shown(first)}\n{shown(second)}\n"
+    assert result.stderr == ""
+    assert result.exit_code == 0
+
+
+def test_preferences_are_followed(amulet: Amulet, tiny_engine: LocalEngine) -> None:
+    given = ("--prefer", PREFERENCE, "--prefer", "Use lists.", "--iterations", "2")
+    result = amulet("chat", *given, *SHORT, stdin=FIRST)
+
+    both = f"{PREFERENCE}\nUse lists."
+    assert result.stdout == shown(answer(tiny_engine, [FIRST], both, WEAK)) + "\n"
+    assert answer(tiny_engine, [FIRST], both, WEAK) != answer(tiny_engine, [FIRST])
+
+
+def test_method_is_followed(amulet: Amulet, tiny_engine: LocalEngine) -> None:
+    result = amulet("chat", "--prefer", PREFERENCE, "--method", "pref", *SHORT, stdin=FIRST)
+
+    assert result.stdout == shown(answer(tiny_engine, [FIRST], PREFERENCE, (0.0, 1.0))) + "\n"
+
+
+def test_system_and_sampling_reach_the_request(amulet: Amulet, tiny_engine: LocalEngine) -> None:
+    engine = Watched(tiny_engine)
+    sampling = ("--temperature", "0.5", "--seed", "7", "--max-tokens", "3")
+    amulet("chat", "--system", "Talk as Bo.", *sampling, stdin=FIRST, engine=engine)
+
+    assert "Talk as Bo." in engine.prompt(0)
+    told = engine.requests[0].sampling
+    assert (told.temperature, told.seed, told.max_new_tokens) == (0.5, 7, 3)
+
+
+def test_the_profile_is_read_anew_at_every_turn(
+    amulet: Amulet, tiny_engine: LocalEngine, db: str
+) -> None:
+    def change(place: int) -> None:
+        changed = PreferenceProfile(user_id="ann", preferences=("Use lists.",))
+        if place == 0:
+            store.save(changed)
+
+    with SqlProfileStore(db) as store:
+        weak = AmuletParams(iterations=2)
+        store.save(PreferenceProfile(user_id="ann", preferences=(PREFERENCE,), params=weak))
+        engine = Watched(tiny_engine, before=change)
+        two = f"{FIRST}\n/reset\n{FIRST}"
+        result = amulet("chat", "--user", "ann", "--db", db, *SHORT, stdin=two, engine=engine)
+
+    before = answer(tiny_engine, [FIRST], PREFERENCE, WEAK)
+    after = answer(tiny_engine, [FIRST], "Use lists.", amulet_weights(AmuletParams()))
+    assert result.stdout == f"{shown(before)}\n{shown(after)}\n"
+
+
+def test_iterations_go_before_the_profile(
+    amulet: Amulet, tiny_engine: LocalEngine, db: str
+) -> None:
+    with SqlProfileStore(db) as store:
+        strong = AmuletParams(iterations=10)
+        store.save(PreferenceProfile(user_id="ann", preferences=(PREFERENCE,), params=strong))
+    engine = Watched(tiny_engine)
+    whose = ("--user", "ann", "--db", db, "--iterations", "2")
+    amulet("chat", *whose, *SHORT, stdin=FIRST, engine=engine)
+
+    assert engine.requests[0].weights == pytest.approx(WEAK)
+
+
+def test_a_user_without_profile_is_told_so(
+    amulet: Amulet, tiny_engine: LocalEngine, db: str
+) -> None:
+    result = amulet("chat", "--user", "bo", "--db", db, *SHORT, stdin=FIRST)
+
+    assert result.stdout == shown(answer(tiny_engine, [FIRST])) + "\n"
+    assert "bo has no profile yet" in result.stderr
+    assert result.exit_code == 0
+
+
+def test_commands(amulet: Amulet, tiny_engine: LocalEngine) -> None:
+    engine = Watched(tiny_engine)
+    lines = [FIRST, "/reset", f"/prefer {PREFERENCE}", SECOND, "/etc/hosts is what?", "/quit", "no"]
+    result = amulet("chat", "--iterations", "2", *SHORT, stdin="\n".join(lines), engine=engine)
+
+    assert len(engine.requests) == 3
+    assert FIRST not in engine.prompt(1)
+    assert engine.requests[1].weights == pytest.approx(WEAK)
+    assert SECOND in engine.prompt(2)
+    assert "/etc/hosts" in engine.prompt(2)
+    assert result.exit_code == 0
+
+
+@pytest.mark.parametrize("line", ["/nonsense", "/prefer", "/prefer a\x1bb"])
+def test_a_wrong_command_is_told_and_the_chat_goes_on(
+    amulet: Amulet, tiny_engine: LocalEngine, line: str
+) -> None:
+    result = amulet("chat", *SHORT, stdin=f"{line}\n{FIRST}")
+
+    assert result.stdout == shown(answer(tiny_engine, [FIRST])) + "\n"
+    assert result.stderr.startswith("Error: ")
+    assert len(result.stderr.splitlines()) == 1
+    assert result.exit_code == 1
+
+
+def test_a_stored_profile_is_not_changed_from_the_chat(amulet: Amulet, db: str) -> None:
+    result = amulet("chat", "--user", "ann", "--db", db, *SHORT, stdin="/prefer Be brief.")
+
+    assert "amulet profile add ann" in result.stderr.splitlines()[-1]
+    assert result.exit_code == 1
+
+
+def test_a_question_that_fails_is_not_remembered(amulet: Amulet, tiny_engine: LocalEngine) -> None:
+    result = amulet("chat", *SHORT, stdin=f"{'zq' * 900}\n{FIRST}")
+
+    assert result.stdout == shown(answer(tiny_engine, [FIRST])) + "\n"
+    assert "context window" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert result.exit_code == 1
+
+
+def test_ctrl_c_ends_a_piped_chat_quietly(amulet: Amulet, tiny_engine: LocalEngine) -> None:
+    engine = Watched(tiny_engine, interrupted=0)
+    result = amulet("chat", *SHORT, stdin=f"{FIRST}\n{SECOND}", engine=engine)
+
+    assert result.exit_code == 130
+    assert result.stderr == ""
+    assert len(engine.requests) == 1
+
+
+def test_on_a_terminal_ctrl_c_ends_the_answer_only(
+    terminal: Terminal, tiny_engine: LocalEngine
+) -> None:
+    engine = Watched(tiny_engine, interrupted=0)
+    with terminal(100) as screen:
+        typed = f"{FIRST}\n{SECOND}\n\x04"
+        code = screen.run(engine, "chat", "--prefer", PREFERENCE, *SHORT, typed=typed)
+
+    assert code == 0
+    assert "embedded · you · 1 preference · Amulet, guidance scale 5.65" in screen.text
+    # What the user saw of the first answer is part of the conversation.
+    said = answer(tiny_engine, [FIRST], PREFERENCE, amulet_weights(AmuletParams()), max_tokens=6)
+    assert f"{FIRST}<|im_end|>" in engine.prompt(1)
+    assert f"assistant\n{said.rstrip('�')}" in engine.prompt(1)
+    assert SECOND in engine.prompt(1)
+
+
+def test_on_a_terminal_nobody_means_plain_answers(
+    terminal: Terminal, tiny_engine: LocalEngine
+) -> None:
+    with terminal(100) as screen:
+        code = screen.run(tiny_engine, "chat", *SHORT, typed=f"{FIRST}\n/quit\n")
+
+    assert code == 0
+    assert "embedded · you · 0 preferences · plain answers, guidance scale 0" in screen.text
+    assert shown(answer(tiny_engine, [FIRST])) in screen.text
+    assert "cut off: --max-tokens allows more" in screen.text
