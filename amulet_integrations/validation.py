@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from textwrap import shorten
 from typing import Any, ClassVar, Self, cast
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from amulet_integrations.errors import AmuletError, UnknownArgumentError
+
+_SHOWN = 80  # characters of a bad value that a message tells
 
 
 def as_amulet_error(
@@ -50,8 +51,12 @@ def _line(fault: dict[str, Any], owner: type[BaseModel]) -> str:
     message = fault["msg"].removeprefix("Value error, ")
     if fault["type"] == "missing":
         return f"{place} is missing"
-    value = shorten(repr(fault["input"]), width=80, placeholder="...")
-    return f"{place}={value}: {message[0].lower()}{message[1:]}"
+    if fault["type"] == "extra_forbidden":
+        # Its value may be a private text under a misspelt name.
+        return f"{place} is not a field of {owner.__name__}"
+    value = repr(fault["input"])
+    shown = value if len(value) <= _SHOWN else value[: _SHOWN - 3] + "..."
+    return f"{place}={shown}: {message[0].lower()}{message[1:]}"
 
 
 class FrozenModel(BaseModel):
