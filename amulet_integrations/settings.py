@@ -136,6 +136,8 @@ class AmuletSettings(BaseModel):
 
     _resources: _Resources = PrivateAttr(default_factory=lambda: _Resources())  # noqa: PLW0108 - defined below
 
+    _pinned: bool = PrivateAttr(default=False)
+
     def __init__(self, **data: Any) -> None:
         try:
             super().__init__(**data)
@@ -159,7 +161,8 @@ class AmuletSettings(BaseModel):
 
     @model_validator(mode="after")
     def _check_early(self) -> Self:
-        _ = self.sampling, self._default
+        # Made to be refused where a value is out of its range; nothing is loaded or opened.
+        _ = self.sampling, self._personalizer(None)
         if self.engine is None:
             check_source(self.source)
         else:
@@ -184,9 +187,12 @@ class AmuletSettings(BaseModel):
     @property
     def personalizer(self) -> Personalizer:
         """Resolves users and asks the engine; opens the store, and loads the model when asked."""
+        return self._personalizer(self._resources.store(self.profiles))
+
+    def _personalizer(self, store: ProfileStore | None) -> Personalizer:
         return Personalizer(
             self.load_engine,
-            profiles=self._resources.store(self.profiles),
+            profiles=store,
             default=self._default,
             method=self.method,
             params=self.params,
@@ -197,6 +203,8 @@ class AmuletSettings(BaseModel):
 
     def select(self, call: Whose, config_user_id: str | None = None) -> Whose:
         """As `personalizer.select`; does no I/O, so it may be called on an event loop."""
+        if self._pinned and not call.names_somebody:
+            call = call.model_copy(update={"user_id": self.user_id})
         return select(
             call, config_user_id, default=self._default, searchable=self.profiles is not None
         )
@@ -204,10 +212,14 @@ class AmuletSettings(BaseModel):
     def for_user(self, user_id: str) -> Self:
         """A copy that answers this user, on the same engine and store; it costs next to nothing.
 
-        Unlike a bound keyword argument it survives `bind_tools` and `with_structured_output`.
+        The user counts as named by each call: neither a config nor a scope speaks for another
+        one, only a call's own arguments do. Unlike a bound keyword argument it survives
+        `bind_tools` and `with_structured_output`.
         """
         named = {"user_id": user_id, "preference": None, "preference_profile": None}
-        return self.model_copy(update=named)
+        copy = self.model_copy(update=named)
+        copy._pinned = True  # noqa: SLF001 - a copy of ours
+        return copy
 
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
         # Engines and stores are shared, not copied.

@@ -35,10 +35,10 @@ class ChatAmulet(PersonalizedEntries):
     Whose preferences hold is settled once, when a method is called. The first of these that names
     somebody wins:
 
-    1. the call: ``preference=``, ``profile=`` or ``user_id=`` (also by `bind`);
+    1. the call: ``preference=``, ``profile=`` or ``user_id=`` (also by `bind`), or `for_user`;
     2. the config: ``{"configurable": {"user_id": ...}}``, which chains and graphs hand on;
     3. the surrounding `preference_scope`;
-    4. the constructor, or `for_user`.
+    4. the constructor.
 
     A call takes ``method``, ``params``, ``stop``, ``timeout`` and the sampling parameters too. A
     chain or a binding reaches the model only when it runs: where its stream may be read outside of

@@ -304,16 +304,25 @@ async def test_an_async_batch_has_a_user_for_each_input(chat: Make) -> None:
 
 def test_for_user_names_a_user_and_leaves_the_original_alone(chat: Make) -> None:
     llm = chat(preference="Be brief.")
-    assert applied(llm.for_user("ann").invoke(QUESTION)) == ("ann", "constructor")
+    assert applied(llm.for_user("ann").invoke(QUESTION)) == ("ann", "call")
     assert applied(llm.invoke(QUESTION)) == (None, "constructor")
     assert llm.for_user("ann").engine is llm.engine
 
 
+def test_for_user_holds_against_scope_and_config_but_not_against_the_call(chat: Make) -> None:
+    llm = chat().for_user("ann")
+    with preference_scope(user_id="bob"):
+        assert applied(llm.invoke(QUESTION)) == ("ann", "call")
+        assert applied(llm.invoke(QUESTION, config_for("bob"))) == ("ann", "call")
+        assert applied(llm.invoke(QUESTION, user_id="bob")) == ("bob", "call")
+    assert applied(llm.for_user("bob").invoke(QUESTION)) == ("bob", "call")
+
+
 def test_for_user_survives_fallbacks_and_retries(chat: Make) -> None:
     llm = chat().for_user("ann")
-    assert applied(llm.with_retry().invoke(QUESTION)) == ("ann", "constructor")
+    assert applied(llm.with_retry().invoke(QUESTION)) == ("ann", "call")
     fallback = FakeListChatModel(responses=["x"])
-    assert applied(llm.with_fallbacks([fallback]).invoke(QUESTION)) == ("ann", "constructor")
+    assert applied(llm.with_fallbacks([fallback]).invoke(QUESTION)) == ("ann", "call")
 
 
 def test_bound_arguments_are_arguments_of_the_call(chat: Make) -> None:

@@ -101,6 +101,9 @@ def test_for_user_is_a_copy_on_the_same_engine(llm, texts):
     assert ann.engine is llm.engine
     assert ann.complete(QUESTION).text == texts["ann"]
     assert llm.complete(QUESTION).text == texts["nobody"]
+    with preference_scope(user_id="bob"):
+        assert ann.complete(QUESTION).text == texts["ann"]
+        assert ann.complete(QUESTION, user_id="bob").text == texts["bob"]
 
 
 @pytest.mark.parametrize("ask", ["stream_chat", "stream_complete"])

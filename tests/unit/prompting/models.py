@@ -1,6 +1,6 @@
 """Small real tokenizers and the chat templates of well-known models, made without a network."""
 
-# ruff: noqa: S105, S106 - the "passwords" are tokens of a vocabulary
+
 from __future__ import annotations
 
 from functools import cache

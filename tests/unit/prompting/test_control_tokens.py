@@ -71,7 +71,7 @@ def test_a_control_token_stays_text_in_every_place(name, token):
     hostile = [f"A {token} b", f"{token}", f"c{token}{token} ", f"\n{token} d"]
     (ids,) = builder.contexts(conversation(hostile), [f"e {token}"])
     assert control_ids(tokenizer, ids) == harmless(builder, tokenizer)
-    if name not in INEXACT and not (name == "qwen3" and token == "</think>"):  # noqa: S105
+    if name not in INEXACT and not (name == "qwen3" and token == "</think>"):
         assert tokenizer.decode(ids) == builder.render(conversation(hostile), f"e {token}")
 
 

@@ -1,0 +1,80 @@
+"""What both wrappers take, tried on a bare model with the shared fields."""
+
+from __future__ import annotations
+
+import pytest
+
+from amulet_integrations import AmuletParams, InMemoryProfileStore, PreferenceProfile
+from amulet_integrations.errors import (
+    AmuletError,
+    GuidanceScaleError,
+    InvalidParamsError,
+    ModelNotFoundError,
+    PreferenceSelectionError,
+    UnknownArgumentError,
+)
+from amulet_integrations.settings import AmuletSettings
+
+STRONG = AmuletParams(alpha=4, lambda_=0.5, iterations=15)
+
+
+@pytest.mark.parametrize(
+    ("values", "error", "told"),
+    [
+        ({"modle": "x"}, UnknownArgumentError, "did you mean 'model'"),
+        ({"model": "no/such-model"}, ModelNotFoundError, "no/such-model"),
+        ({"temperature": -1}, InvalidParamsError, "temperature=-1"),
+        ({"max_tokens": 0}, InvalidParamsError, "max_new_tokens=0"),
+        ({"max_tokens": 5, "max_new_tokens": 5}, InvalidParamsError, "one parameter"),
+        ({"method": "magic"}, InvalidParamsError, "method='magic'"),
+        ({"params": STRONG}, GuidanceScaleError, "143,056"),
+        ({"method": "linear_alignment", "linear_alignment_ratio": 30}, GuidanceScaleError, "31"),
+        ({"preference": "x", "user_id": "ann"}, PreferenceSelectionError, "preference and user_id"),
+        ({"timeout": -1}, InvalidParamsError, "timeout=-1"),
+    ],
+)
+def test_bad_values_fail_when_the_wrapper_is_made(values, error, told):
+    with pytest.raises(error, match=told) as caught:
+        AmuletSettings(**values)
+    assert isinstance(caught.value, ValueError)
+    assert isinstance(caught.value, AmuletError)
+
+
+def test_the_operator_may_raise_the_bound(tiny_engine):
+    AmuletSettings(engine=tiny_engine, params=STRONG, max_guidance_scale=200_000)
+
+
+def test_a_call_may_change_how_but_not_what(tiny_engine):
+    settings = AmuletSettings(engine=tiny_engine, temperature=0.5, stop="END", seed=1)
+    call = settings.read_call({"temperature": 0.9, "max_tokens": 7, "user_id": "ann"})
+    assert (call.sampling.temperature, call.sampling.max_new_tokens) == (0.9, 7)
+    assert (call.sampling.stop, call.sampling.seed) == (("END",), 1)
+    assert call.whose.user_id == "ann"
+    with pytest.raises(UnknownArgumentError, match="did you mean 'temperature'"):
+        settings.read_call({"temprature": 0.9})
+    with pytest.raises(PreferenceSelectionError, match="given together"):
+        settings.read_call({"user_id": "ann", "preference": "x"})
+
+
+def test_a_profile_goes_where_langchain_keeps_something_else(tiny_engine):
+    profile = PreferenceProfile(user_id="ann", preferences=["Be brief."])
+    settings = AmuletSettings(engine=tiny_engine, profile=profile)
+    assert settings.preference_profile == profile
+
+
+def test_no_private_text_is_shown_or_dumped(tiny_engine):
+    settings = AmuletSettings(
+        engine=tiny_engine, preference="my secret", profiles="sqlite:///secret-place.db"
+    )
+    for shown in (repr(settings), str(settings.model_dump()), settings.model_dump_json()):
+        assert "secret" not in shown
+
+
+def test_copies_for_users_share_engine_and_store(tiny_engine):
+    store = InMemoryProfileStore([PreferenceProfile(user_id="ann", preferences=["Be brief."])])
+    settings = AmuletSettings(engine=tiny_engine, profiles=store)
+    ann = settings.for_user("ann")
+    assert ann.load_engine() is settings.load_engine()
+    resolved = ann.personalizer.resolve(ann.select(settings.read_call({}).whose))
+    assert [preference.text for preference in resolved.preferences] == ["Be brief."]
+    assert settings.user_id is None
