@@ -14,8 +14,8 @@ help: ## Show what there is to make
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
 demo: .venv/demo.done ## Two users, one question, two answers, on the embedded model
-	$(BIN)/amulet compare "How can I fall asleep faster?" \
-		--prefer "Answer in one short sentence." --iterations 2 --max-tokens 90
+	$(BIN)/amulet compare "How can I sleep better?" \
+		--prefer "Answer in one short sentence." --iterations 1 --max-tokens 80
 	$(BIN)/python cookbook/two_users.py
 
 test: .venv/test.done ## Run the tests

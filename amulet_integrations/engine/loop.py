@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from collections.abc import Sequence as SequenceOf
 
 from amulet_integrations.engine.lockstep import Lockstep
+from amulet_integrations.engine.memory import give_back_memory
 from amulet_integrations.engine.runner import ModelRunner
 from amulet_integrations.engine.scheduler import Scheduler
 from amulet_integrations.engine.sequence import Sequence
@@ -66,6 +67,8 @@ class DecodeLoop:
             self._stepping = self._scheduler.has_work and not self.closed
             if self._stepping:
                 submit_to_worker(self._step)
+                return
+        give_back_memory()
 
     def _fail(self, sequences: SequenceOf[Sequence], error: Exception) -> None:
         for sequence in sequences:

@@ -42,10 +42,10 @@ class AmuletLLM(AmuletSettings, CustomLLM):
             query_engine.query("What is new?")
 
     Whose preferences: those named by the call (`preference=`, `profile=` or `user_id=`) or by
-    `for_user`, else by the surrounding `preference_scope`, else by the constructor. They are settled when a method is
-    called, so that a stream speaks for the user who asked for it wherever it is read. (LlamaIndex's
-    response modes "refine" and "compact" call a streaming model only when their stream is read:
-    read it inside the scope, or give them `for_user(...)`.) Texts of preferences reach no callback,
+    `for_user`, else by the surrounding `preference_scope`, else by the constructor. They are
+    settled when a method is called, so that a stream speaks for the user who asked for it wherever
+    it is read. (LlamaIndex's response modes "refine" and "compact" call a streaming model only when
+    their stream is read: read it inside the scope, or give them `for_user(...)`.) Texts of preferences reach no callback,
     event or span, and none of the forms to which LlamaIndex serialises components; a pickle keeps
     them.
 

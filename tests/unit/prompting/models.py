@@ -1,6 +1,5 @@
 """Small real tokenizers and the chat templates of well-known models, made without a network."""
 
-
 from __future__ import annotations
 
 from functools import cache
