@@ -14,7 +14,7 @@ USERS = {
     "ann": "Answer with a numbered list.",
     "ben": "Answer like a friendly pirate.",
 }
-QUESTIONS = ["Why should I learn to swim?", "What is a volcano?"]
+QUESTIONS = ["Why should I learn to swim?", "How do I make tea?"]
 
 # One update (p = 1.95): at the published 60 (p = 5.65) so small a model rambles.
 STRENGTH = AmuletParams(iterations=1)
@@ -22,11 +22,13 @@ STRENGTH = AmuletParams(iterations=1)
 
 def main() -> None:
     transformers.utils.logging.disable_progress_bar()
-    with tempfile.TemporaryDirectory() as folder:
-        with SqlProfileStore(Path(folder) / "profiles.db") as profiles:
-            for user_id, preference in USERS.items():
-                profiles.save(PreferenceProfile(user_id=user_id, preferences=[preference]))
-            exchange(ChatAmulet(profiles=profiles, params=STRENGTH, max_tokens=80))
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        SqlProfileStore(Path(folder) / "profiles.db") as profiles,
+    ):
+        for user_id, preference in USERS.items():
+            profiles.save(PreferenceProfile(user_id=user_id, preferences=[preference]))
+        exchange(ChatAmulet(profiles=profiles, params=STRENGTH, max_tokens=60))
 
 
 def exchange(llm: ChatAmulet) -> None:

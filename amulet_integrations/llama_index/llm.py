@@ -45,9 +45,10 @@ class AmuletLLM(AmuletSettings, CustomLLM):
     `for_user`, else by the surrounding `preference_scope`, else by the constructor. They are
     settled when a method is called, so that a stream speaks for the user who asked for it wherever
     it is read. (LlamaIndex's response modes "refine" and "compact" call a streaming model only when
-    their stream is read: read it inside the scope, or give them `for_user(...)`.) Texts of preferences reach no callback,
-    event or span, and none of the forms to which LlamaIndex serialises components; a pickle keeps
-    them.
+    their stream is read: read it inside the scope, or give them `for_user(...)`.)
+
+    Texts of preferences reach no callback, event or span, and none of the forms to which LlamaIndex
+    serialises components; a pickle keeps them.
 
     Every method takes the keyword arguments `preference`, `profile`, `user_id`, `params` and
     `method`, and for this call `temperature`, `max_tokens`, `top_p`, `top_k`, `min_p`,

@@ -1,0 +1,1 @@
+"""Long checks, run by `make acceptance`. What passed at this commit is not run again."""

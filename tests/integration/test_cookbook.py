@@ -1,0 +1,72 @@
+"""The cookbook runs top to bottom, on the embedded model, as its reader would run it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
+from jupyter_client.manager import AsyncKernelManager
+from nbclient import NotebookClient
+
+pytestmark = pytest.mark.model
+
+COOKBOOK = Path(__file__).parents[2] / "cookbook"
+NOTEBOOKS = ("langchain.ipynb", "llama_index.ipynb")
+
+
+class ThisInterpreter(KernelSpecManager):
+    """Knows one kernel, which is the interpreter that runs the tests, wherever it is."""
+
+    def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
+        argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+        return KernelSpec(argv=argv, display_name=kernel_name, language="python")
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_a_notebook_runs_and_prints_what_it_shows(name, tmp_path):
+    stored = nbformat.read(COOKBOOK / name, as_version=4)
+    nbformat.validate(stored)
+    run = nbformat.from_dict(stored)
+    kernels = AsyncKernelManager(kernel_name="python3", kernel_spec_manager=ThisInterpreter())
+    NotebookClient(
+        run,
+        km=kernels,
+        timeout=300,
+        coalesce_streams=True,
+        resources={"metadata": {"path": str(tmp_path)}},
+    ).execute()
+    # Other processors round otherwise, and a greedy answer may part there: so what an answer
+    # says is not compared, only that every cell which shows something still does.
+    assert [kinds(cell) for cell in code_cells(run)] == [kinds(cell) for cell in code_cells(stored)]
+    assert all("".join(shown(cell)).strip() for cell in code_cells(run) if cell.outputs)
+
+
+def test_two_users_get_two_answers():
+    script = COOKBOOK / "two_users.py"
+    if not script.exists():
+        pytest.skip("there is no cookbook/two_users.py")
+    ran = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.strip()
+
+
+def test_every_notebook_is_tested():
+    assert {file.name for file in COOKBOOK.glob("*.ipynb")} == set(NOTEBOOKS)
+
+
+def code_cells(notebook):
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def kinds(cell):
+    """The kinds of a cell's outputs, without the progress bars and warnings on stderr."""
+    return [output.output_type for output in cell.outputs if output.get("name") != "stderr"]
+
+
+def shown(cell):
+    for output in cell.outputs:
+        yield output.get("text") or output.get("data", {}).get("text/plain", "")

@@ -1,0 +1,24 @@
+"""The code in the documentation runs, page by page, from the first block to the last."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.unit.test_docs import CODE, PAGES
+
+pytestmark = pytest.mark.model
+
+WITH_CODE = [
+    page for page in PAGES if page.parent.name == "docs" and "```python" in page.read_text()
+]
+
+
+@pytest.mark.parametrize("page", WITH_CODE, ids=lambda page: page.stem)
+def test_code_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {"__name__": page.stem}
+    for block in CODE.finditer(page.read_text(encoding="utf-8")):
+        if block["language"] == "python":
+            exec(compile(block["code"], str(page), "exec"), names)  # noqa: S102 - our own pages

@@ -1,0 +1,51 @@
+"""The documentation: links lead somewhere, and code is code."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
+CODE = re.compile(
+    r"^(?P<fence>```+)(?P<language>\w*)[^\n]*\n(?P<code>.*?)^(?P=fence)$", re.S | re.M
+)
+
+by_name = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+
+
+@by_name
+def test_relative_links_lead_to_files(page):
+    prose = CODE.sub("", page.read_text(encoding="utf-8"))
+    targets = [target for target in LINK.findall(prose) if not re.match(r"\w+:|#", target)]
+    missing = [name for name in targets if not (page.parent / name.partition("#")[0]).exists()]
+    assert not missing
+
+
+@by_name
+def test_python_blocks_compile(page):
+    for block in CODE.finditer(page.read_text(encoding="utf-8")):
+        if block["language"] == "python":
+            ast.parse(block["code"], filename=str(page))
+
+
+@by_name
+def test_every_fence_is_closed(page):
+    assert len(re.findall(r"^```", page.read_text(encoding="utf-8"), re.M)) % 2 == 0
+
+
+def test_every_page_is_in_the_table_of_contents():
+    contents = (ROOT / "docs" / "index.md").read_text(encoding="utf-8").split("{toctree}")[1]
+    pages = {page.stem for page in PAGES if page.parent.name == "docs"} - {"index"}
+    assert pages == set(re.findall(r"^\w+$", contents, re.M))
+
+
+def test_pages_hold_code_and_links():
+    text = "".join(page.read_text(encoding="utf-8") for page in PAGES)
+    assert len(CODE.findall(text)) > 10
+    assert len(LINK.findall(text)) > 10
