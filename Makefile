@@ -22,7 +22,7 @@ test: .venv/test.done ## Run the tests
 	$(BIN)/python -m pytest
 
 acceptance: .venv/test.done ## Run the long checks; resumes where it was stopped
-	$(BIN)/python -m pytest -m acceptance --stepwise
+	$(BIN)/python -m pytest -m acceptance
 
 lint: .venv/lint.done ## Check style and types
 	$(BIN)/ruff check .

@@ -9,10 +9,9 @@ from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import Any, ClassVar, Literal, Self
+from typing import Any
 
-from pydantic import Field, model_validator
-
+from amulet_integrations.decoding.methods import Method, method_guidance_scale
 from amulet_integrations.decoding.params import (
     DEFAULT_MAX_GUIDANCE_SCALE,
     AmuletParams,
@@ -26,66 +25,14 @@ from amulet_integrations.decoding.weights import (
 from amulet_integrations.engine.contract import Engine
 from amulet_integrations.engine.request import GenerationRequest
 from amulet_integrations.engine.result import Increment
-from amulet_integrations.errors import AmuletError, PreferenceSelectionError
 from amulet_integrations.profiles import (
     Preference,
     PreferenceProfile,
     ProfileStore,
-    current_scope,
     in_force,
 )
 from amulet_integrations.prompting import DEFAULT_SEPARATOR, ChatMessage, PromptBuilder
-from amulet_integrations.validation import FrozenModel
-
-Method = Literal["amulet", "linear_alignment", "pref", "base"]
-"""How a policy is made of the contexts; see the table in the documentation's concepts."""
-
-Source = Literal["call", "config", "scope", "constructor"]
-
-
-class Whose(FrozenModel):
-    """Whose preferences to follow, and how: at most one of the first three is set.
-
-    Attributes:
-        preference: A preference, or its text.
-        profile: A whole profile.
-        user_id: A user whose profile is in the store.
-        params: Amulet's parameters, in place of the profile's or the constructor's.
-        method: The method, in place of the profile's or the constructor's.
-        source: Which level named it; None when nobody is named.
-
-    Raises:
-        PreferenceSelectionError: Two of the first three are set, or a value is of a wrong type.
-    """
-
-    error_type: ClassVar[type[AmuletError]] = PreferenceSelectionError
-
-    preference: str | Preference | None = Field(default=None, repr=False)
-    profile: PreferenceProfile | None = None
-    user_id: str | None = None
-    params: AmuletParams | None = None
-    method: Method | None = None
-    source: Source | None = None
-
-    @model_validator(mode="after")
-    def _names_one(self) -> Self:
-        named = self._named
-        if len(named) > 1:
-            raise PreferenceSelectionError(
-                f"{' and '.join(named)} are given together. Name whose preferences to follow in "
-                "one way: preference=, profile= or user_id=."
-            )
-        return self
-
-    @property
-    def names_somebody(self) -> bool:
-        """Whether a preference, a profile or a user is set."""
-        return bool(self._named)
-
-    @property
-    def _named(self) -> list[str]:
-        names = ("preference", "profile", "user_id")
-        return [name for name in names if getattr(self, name) is not None]
+from amulet_integrations.whose import Source, Whose, select
 
 
 @dataclass(frozen=True, repr=False)
@@ -139,53 +86,6 @@ class Personalization:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.fingerprint})"
-
-
-def select(
-    call: Whose, config_user_id: str | None = None, *, default: Whose, searchable: bool
-) -> Whose:
-    """Decides whose preferences a call follows, reading no store.
-
-    The first that names somebody wins: the call, the framework's config, the surrounding
-    `preference_scope`, the constructor. To be called when the public method is, since scopes
-    end.
-
-    Args:
-        call: What the call's own arguments say.
-        config_user_id: The user in LangChain's ``config["configurable"]["user_id"]``.
-        default: The constructor's choice, for calls that name nobody.
-        searchable: Whether there is a store to look users up in.
-
-    Raises:
-        PreferenceSelectionError: An explicitly named user cannot be looked up, because there
-            is no store.
-    """
-    chosen = _who(call, config_user_id, default)
-    if chosen.user_id is not None and not searchable and chosen.source != "config":
-        raise PreferenceSelectionError(
-            f"user_id={chosen.user_id!r} is named ({chosen.source}), but there is no place to "
-            "look the user up: pass profiles=, a store or a database URL, or name a "
-            "preference= or profile= instead."
-        )
-    return chosen.model_copy(update={"params": call.params, "method": call.method})
-
-
-def _who(call: Whose, config_user_id: str | None, default: Whose) -> Whose:
-    if call.names_somebody:
-        return call.model_copy(update={"source": "call"})
-    if config_user_id is not None:
-        return Whose(user_id=config_user_id, source="config")
-    scope = current_scope()
-    if scope is not None:
-        return Whose(
-            preference=scope.preference,
-            profile=scope.profile,
-            user_id=scope.user_id,
-            source="scope",
-        )
-    if default.names_somebody:
-        return default.model_copy(update={"source": "constructor"})
-    return Whose()
 
 
 class Personalizer:
@@ -321,13 +221,11 @@ class Personalizer:
         return self._profiles.get(chosen.user_id)
 
     def _guidance_scale(self, method: Method, params: AmuletParams) -> float:
-        if method == "amulet":
-            scale, origin = params.guidance_scale, repr(params)
-        elif method == "linear_alignment":
-            scale, origin = 1.0 + self._ratio, f"linear_alignment_ratio={self._ratio:g}"
-        else:
-            return 0.0 if method == "base" else 1.0
-        return check_guidance_scale(scale, self._max_guidance_scale, origin)
+        scale = method_guidance_scale(method, params, self._ratio)
+        origin = f"linear_alignment_ratio={self._ratio:g}"
+        return check_guidance_scale(
+            scale, self._max_guidance_scale, repr(params) if method == "amulet" else origin
+        )
 
 
 def _preferences(chosen: Whose, profile: PreferenceProfile | None) -> tuple[Preference, ...]:

@@ -9,6 +9,7 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 
+from amulet_integrations.decoding.methods import Method
 from amulet_integrations.decoding.params import DEFAULT_MAX_GUIDANCE_SCALE, AmuletParams
 from amulet_integrations.decoding.sampling_params import SamplingParams
 from amulet_integrations.decoding.weights import DEFAULT_LINEAR_ALIGNMENT_RATIO
@@ -20,7 +21,7 @@ from amulet_integrations.errors import (
     InvalidParamsError,
     UnknownArgumentError,
 )
-from amulet_integrations.personalizer import Method, Personalizer, Whose, select
+from amulet_integrations.personalizer import Personalizer
 from amulet_integrations.profiles import (
     Preference,
     PreferenceProfile,
@@ -29,6 +30,7 @@ from amulet_integrations.profiles import (
 )
 from amulet_integrations.prompting import DEFAULT_SEPARATOR
 from amulet_integrations.validation import as_amulet_error
+from amulet_integrations.whose import Whose, select
 
 _WHOSE = ("preference", "profile", "user_id", "params", "method")
 _SAMPLING = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "seed")

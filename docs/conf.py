@@ -42,7 +42,10 @@ napoleon_custom_sections = [("Attributes", "params_style")]
 
 def write_mathml(translator: HTML5Translator, node: nodes.math | nodes.math_block) -> None:
     """Writes a formula as MathML, which browsers draw by themselves, without a script."""
-    formula = node.astext().replace(r"\log ", r"\log\, ")  # the converter leaves no space there
+    # The converter leaves no space around functions.
+    formula = re.sub(r"(?<=[\w)}]) \\log ", r"\\,\\log ", node.astext()).replace(
+        r"\log ", r"\log\, "
+    )
     if isinstance(node, nodes.math_block):
         translator.body.append(f'<div class="math">{convert(formula, display="block")}</div>')
     else:

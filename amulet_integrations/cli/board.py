@@ -12,7 +12,7 @@ from rich.text import Text
 
 from amulet_integrations.cli.race import Answer
 from amulet_integrations.cli.screen import count, number, one_line, safe
-from amulet_integrations.personalizer import Method
+from amulet_integrations.decoding.methods import Method
 
 LABELS: dict[Method, str] = {
     "base": "base",

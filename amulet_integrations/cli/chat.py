@@ -28,10 +28,12 @@ from amulet_integrations.cli.options import (
 )
 from amulet_integrations.cli.session import open_engine, open_store
 from amulet_integrations.decoding import SamplingParams
+from amulet_integrations.decoding.methods import Method
 from amulet_integrations.engine.model_source import EMBEDDED
 from amulet_integrations.errors import AmuletError
-from amulet_integrations.personalizer import Method, Personalizer, Whose
+from amulet_integrations.personalizer import Personalizer
 from amulet_integrations.profiles import PreferenceProfile
+from amulet_integrations.whose import Whose
 
 EPILOG = examples(
     "amulet chat --user ann",

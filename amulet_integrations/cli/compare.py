@@ -25,11 +25,13 @@ from amulet_integrations.cli.options import (
 from amulet_integrations.cli.race import Answer, follow
 from amulet_integrations.cli.session import open_engine, opening
 from amulet_integrations.decoding import SamplingParams
+from amulet_integrations.decoding.methods import Method
 from amulet_integrations.engine.contract import Engine
 from amulet_integrations.engine.model_source import EMBEDDED
-from amulet_integrations.personalizer import Method, Personalizer, Whose
+from amulet_integrations.personalizer import Personalizer
 from amulet_integrations.profiles import Preference
 from amulet_integrations.prompting import ChatMessage
+from amulet_integrations.whose import Whose
 
 EPILOG = examples(
     'amulet compare "How do I make tea?" --prefer "Be concise" --iterations 2',

@@ -23,8 +23,8 @@ from amulet_integrations.cli.options import (
 )
 from amulet_integrations.cli.session import open_store
 from amulet_integrations.cli.sheet import minute, profile_sheet
+from amulet_integrations.decoding.methods import Method
 from amulet_integrations.errors import CorruptProfileError, InvalidProfileError, ProfileError
-from amulet_integrations.personalizer import Method
 from amulet_integrations.profiles import Preference, PreferenceProfile, ProfileStore
 
 profile = typer.Typer(rich_markup_mode="rich")

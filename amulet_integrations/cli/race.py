@@ -6,8 +6,8 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from amulet_integrations.decoding.methods import Method
 from amulet_integrations.errors import AmuletError
-from amulet_integrations.personalizer import Method
 
 if TYPE_CHECKING:
     from amulet_integrations.engine import Engine, FinishReason, GenerationRequest

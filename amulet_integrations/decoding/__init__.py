@@ -7,6 +7,7 @@ from amulet_integrations._lazy import lazy_exports
 if TYPE_CHECKING:
     from amulet_integrations.decoding.detokenizer import IncrementalDetokenizer
     from amulet_integrations.decoding.logits_processor import AmuletLogitsProcessor
+    from amulet_integrations.decoding.methods import Method, method_guidance_scale
     from amulet_integrations.decoding.mixture import mix_contexts, mixing_matrix
     from amulet_integrations.decoding.params import (
         DEFAULT_MAX_GUIDANCE_SCALE,
@@ -28,6 +29,7 @@ __all__ = [
     "AmuletLogitsProcessor",
     "AmuletParams",
     "IncrementalDetokenizer",
+    "Method",
     "SamplingParams",
     "StopStrings",
     "TokenSampler",
@@ -36,6 +38,7 @@ __all__ = [
     "check_guidance_scale",
     "ftrl_policy",
     "linear_alignment_weights",
+    "method_guidance_scale",
     "mix_contexts",
     "mixing_matrix",
     "preference_weights",
@@ -46,6 +49,7 @@ __getattr__, __dir__ = lazy_exports(
         ".params": ("AmuletParams", "DEFAULT_MAX_GUIDANCE_SCALE", "check_guidance_scale"),
         ".sampling_params": ("SamplingParams",),
         ".weights": ("amulet_weights", "linear_alignment_weights", "preference_weights"),
+        ".methods": ("Method", "method_guidance_scale"),
         ".policies": ("amulet_policy", "ftrl_policy"),
         ".mixture": ("mix_contexts", "mixing_matrix"),
         ".sampler": ("TokenSampler",),

@@ -27,8 +27,9 @@ from amulet_integrations.langchain.call_time import (
     coroutine_as_called,
     iterator_as_called,
 )
-from amulet_integrations.personalizer import Personalization, Whose
+from amulet_integrations.personalizer import Personalization
 from amulet_integrations.settings import AmuletSettings, Call
+from amulet_integrations.whose import Whose
 
 PERSONALIZATION = "personalization"
 """The call argument that holds whose preferences hold: a `Whose`, later a `Personalization`."""

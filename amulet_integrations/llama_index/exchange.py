@@ -6,18 +6,16 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import aclosing, closing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from llama_index_instrumentation import get_dispatcher
 from llama_index_instrumentation.dispatcher import DISPATCHER_SPAN_DECORATED_ATTR
 
 from amulet_integrations.llama_index.answers import GrowingAnswer, R
-from amulet_integrations.personalizer import Personalization, Personalizer, Whose
+from amulet_integrations.personalizer import Personalization, Personalizer
 from amulet_integrations.prompting import ChatMessage
-from amulet_integrations.settings import Call
-
-if TYPE_CHECKING:
-    from amulet_integrations.llama_index.llm import AmuletLLM
+from amulet_integrations.settings import AmuletSettings, Call
+from amulet_integrations.whose import Whose
 
 M = TypeVar("M", bound=Callable[..., Any])
 
@@ -51,7 +49,7 @@ class Exchange(Generic[R]):
         form: Makes the responses; see `GrowingAnswer`.
     """
 
-    llm: AmuletLLM
+    llm: AmuletSettings
     method: str
     callback: Callable[[], Callable[..., Any]]
     asked: Any

@@ -30,8 +30,8 @@ from amulet_integrations.errors import PromptError
 from amulet_integrations.llama_index.answers import chat_form, completion_form
 from amulet_integrations.llama_index.exchange import Exchange, opens_own_span
 from amulet_integrations.llama_index.messages import check_messages, from_llama_index
-from amulet_integrations.personalizer import Whose
 from amulet_integrations.settings import AmuletSettings
+from amulet_integrations.whose import Whose
 
 
 class AmuletLLM(AmuletSettings, CustomLLM):

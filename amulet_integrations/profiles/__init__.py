@@ -6,6 +6,7 @@ from amulet_integrations._lazy import lazy_exports
 
 if TYPE_CHECKING:
     from amulet_integrations.profiles.memory import InMemoryProfileStore
+    from amulet_integrations.profiles.opening import open_profile_store
     from amulet_integrations.profiles.preference import Preference
     from amulet_integrations.profiles.profile import PreferenceProfile
     from amulet_integrations.profiles.scope import (
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     )
     from amulet_integrations.profiles.selection import in_force
     from amulet_integrations.profiles.sql import SqlProfileStore
-    from amulet_integrations.profiles.store import ProfileStore, open_profile_store
+    from amulet_integrations.profiles.store import ProfileStore
 
 __all__ = [
     "InMemoryProfileStore",
@@ -36,7 +37,8 @@ __getattr__, __dir__ = lazy_exports(
         ".profile": ("PreferenceProfile",),
         ".selection": ("in_force",),
         ".scope": ("PreferenceScope", "current_scope", "preference_scope"),
-        ".store": ("ProfileStore", "open_profile_store"),
+        ".store": ("ProfileStore",),
+        ".opening": ("open_profile_store",),
         ".memory": ("InMemoryProfileStore",),
         ".sql": ("SqlProfileStore",),
     },

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 from pydantic import ConfigDict, Field, field_validator
 
+from amulet_integrations.decoding.methods import Method
 from amulet_integrations.decoding.params import AmuletParams
 from amulet_integrations.errors import AmuletError, InvalidProfileError
 from amulet_integrations.profiles.characters import checked_label
 from amulet_integrations.profiles.instants import Instant
 from amulet_integrations.profiles.preference import Preference
 from amulet_integrations.validation import FrozenModel
-
-DecodingMethod = Literal["amulet", "linear_alignment", "pref", "base"]
 
 
 class PreferenceProfile(FrozenModel):
@@ -43,7 +42,7 @@ class PreferenceProfile(FrozenModel):
     user_id: str
     preferences: tuple[Preference, ...] = ()
     params: AmuletParams | None = None
-    method: DecodingMethod | None = None
+    method: Method | None = None
     version: int = Field(default=0, ge=0)
     updated_at: Instant | None = None
 

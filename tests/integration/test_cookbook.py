@@ -64,7 +64,7 @@ def code_cells(notebook):
 
 def kinds(cell):
     """The kinds of a cell's outputs, without the progress bars and warnings on stderr."""
-    return [output.output_type for output in cell.outputs if output.get("name") != "stderr"]
+    return {output.output_type for output in cell.outputs if output.get("name") != "stderr"}
 
 
 def shown(cell):

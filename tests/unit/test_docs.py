@@ -13,7 +13,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 CODE = re.compile(
-    r"^(?P<fence>```+)(?P<language>\w*)[^\n]*\n(?P<code>.*?)^(?P=fence)$", re.S | re.M
+    r"^(?P<fence>```+)(?P<language>\w*)[^\n]*\n(?P<code>.*?)^(?P=fence)$", re.DOTALL | re.MULTILINE
 )
 
 by_name = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -36,13 +36,13 @@ def test_python_blocks_compile(page):
 
 @by_name
 def test_every_fence_is_closed(page):
-    assert len(re.findall(r"^```", page.read_text(encoding="utf-8"), re.M)) % 2 == 0
+    assert len(re.findall(r"^```", page.read_text(encoding="utf-8"), re.MULTILINE)) % 2 == 0
 
 
 def test_every_page_is_in_the_table_of_contents():
     contents = (ROOT / "docs" / "index.md").read_text(encoding="utf-8").split("{toctree}")[1]
     pages = {page.stem for page in PAGES if page.parent.name == "docs"} - {"index"}
-    assert pages == set(re.findall(r"^\w+$", contents, re.M))
+    assert pages == set(re.findall(r"^\w+$", contents, re.MULTILINE))
 
 
 def test_pages_hold_code_and_links():

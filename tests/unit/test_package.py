@@ -16,16 +16,18 @@ PACKAGE = Path(amulet_integrations.__file__).parent
 HEAVY = "torch, transformers, langchain_core, llama_index, sqlalchemy, typer"
 
 # Each part with the parts it may import; everybody may import errors, validation and _lazy.
+PARTS = {"decoding", "profiles", "prompting", "engine"}
 MAY_IMPORT = {
     "decoding": set(),
     "profiles": {"decoding"},
     "prompting": set(),
     "engine": {"decoding"},
-    "personalizer": {"decoding", "profiles", "prompting", "engine"},
-    "settings": {"decoding", "profiles", "prompting", "engine", "personalizer"},
-    "langchain": {"settings", "personalizer", "profiles", "prompting", "engine", "decoding"},
-    "llama_index": {"settings", "personalizer", "profiles", "prompting", "engine", "decoding"},
-    "cli": {"settings", "personalizer", "profiles", "prompting", "engine", "decoding"},
+    "whose": {"decoding", "profiles"},
+    "personalizer": PARTS | {"whose"},
+    "settings": PARTS | {"whose", "personalizer"},
+    "langchain": PARTS | {"whose", "personalizer", "settings"},
+    "llama_index": PARTS | {"whose", "personalizer", "settings"},
+    "cli": PARTS | {"whose", "personalizer", "settings"},
 }
 FOUNDATION = {"errors", "validation", "_lazy"}
 

@@ -15,8 +15,9 @@ from amulet_integrations import (
     preference_scope,
 )
 from amulet_integrations.errors import GuidanceScaleError, PreferenceSelectionError
-from amulet_integrations.personalizer import Personalizer, Whose
+from amulet_integrations.personalizer import Personalizer
 from amulet_integrations.prompting import ChatMessage, PromptBuilder
+from amulet_integrations.whose import Whose
 
 QUESTION = [ChatMessage(role="user", content="Is the sea blue?")]
 NOW = datetime.now(UTC)

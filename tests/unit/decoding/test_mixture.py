@@ -14,6 +14,7 @@ from amulet_integrations.decoding import (
     amulet_policy,
     amulet_weights,
     linear_alignment_weights,
+    method_guidance_scale,
     mix_contexts,
     mixing_matrix,
     preference_weights,
@@ -47,6 +48,15 @@ def test_weights_of_the_methods():
 )
 def test_several_preferences_share_the_strength_of_one(scale, weights, expected):
     assert preference_weights(scale, weights) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("method", "scale"), [("base", 0.0), ("pref", 1.0), ("linear_alignment", 3.0)]
+)
+def test_every_method_is_a_guidance_scale(method, scale):
+    assert method_guidance_scale(method, AmuletParams()) == scale
+    assert method_guidance_scale("amulet", AmuletParams()) == AmuletParams().guidance_scale
+    assert method_guidance_scale("linear_alignment", AmuletParams(), 0.5) == 1.5
 
 
 @given(st.floats(-20, 20), st.lists(st.floats(-1, 1), max_size=6))

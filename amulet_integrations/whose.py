@@ -1,0 +1,107 @@
+"""Whose preferences a call follows: how callers say it, and who wins when several do."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal, Self
+
+from pydantic import Field, model_validator
+
+from amulet_integrations.decoding.methods import Method
+from amulet_integrations.decoding.params import AmuletParams
+from amulet_integrations.errors import AmuletError, PreferenceSelectionError
+from amulet_integrations.profiles import Preference, PreferenceProfile, current_scope
+from amulet_integrations.validation import FrozenModel
+
+Source = Literal["call", "config", "scope", "constructor"]
+
+
+class Whose(FrozenModel):
+    """Whose preferences to follow, and how: at most one of the first three is set.
+
+    Attributes:
+        preference: A preference, or its text.
+        profile: A whole profile.
+        user_id: A user whose profile is in the store.
+        params: Amulet's parameters, in place of the profile's or the constructor's.
+        method: The method, in place of the profile's or the constructor's.
+        source: Which level named it; None when nobody is named.
+
+    Raises:
+        PreferenceSelectionError: Two of the first three are set, or a value is of a wrong type.
+    """
+
+    error_type: ClassVar[type[AmuletError]] = PreferenceSelectionError
+
+    preference: str | Preference | None = Field(default=None, repr=False)
+    profile: PreferenceProfile | None = None
+    user_id: str | None = None
+    params: AmuletParams | None = None
+    method: Method | None = None
+    source: Source | None = None
+
+    @model_validator(mode="after")
+    def _names_one(self) -> Self:
+        named = self._named
+        if len(named) > 1:
+            raise PreferenceSelectionError(
+                f"{' and '.join(named)} are given together. Name whose preferences to follow in "
+                "one way: preference=, profile= or user_id=."
+            )
+        return self
+
+    @property
+    def names_somebody(self) -> bool:
+        """Whether a preference, a profile or a user is set."""
+        return bool(self._named)
+
+    @property
+    def _named(self) -> list[str]:
+        names = ("preference", "profile", "user_id")
+        return [name for name in names if getattr(self, name) is not None]
+
+
+def select(
+    call: Whose, config_user_id: str | None = None, *, default: Whose, searchable: bool
+) -> Whose:
+    """Decides whose preferences a call follows, reading no store.
+
+    The first that names somebody wins: the call, the framework's config, the surrounding
+    `preference_scope`, the constructor. To be called when the public method is, since scopes
+    end.
+
+    Args:
+        call: What the call's own arguments say.
+        config_user_id: The user in LangChain's ``config["configurable"]["user_id"]``.
+        default: The constructor's choice, for calls that name nobody.
+        searchable: Whether there is a store to look users up in.
+
+    Raises:
+        PreferenceSelectionError: An explicitly named user cannot be looked up, because there
+            is no store.
+    """
+    chosen = _who(call, config_user_id, default)
+    if chosen.user_id is not None and not searchable and chosen.source != "config":
+        raise PreferenceSelectionError(
+            f"user_id={chosen.user_id!r} is named ({chosen.source}), but there is no place to "
+            "look the user up: pass profiles=, a store or a database URL, or name a "
+            "preference= or profile= instead."
+        )
+    return chosen.model_copy(update={"params": call.params, "method": call.method})
+
+
+def _who(call: Whose, config_user_id: str | None, default: Whose) -> Whose:
+    if call.names_somebody:
+        return call.model_copy(update={"source": "call"})
+    if config_user_id is not None:
+        return Whose(user_id=config_user_id, source="config")
+    scope = current_scope()
+    if scope is not None:
+        return Whose(
+            preference=scope.preference,
+            profile=scope.profile,
+            user_id=scope.user_id,
+            source="scope",
+        )
+    if default.names_somebody:
+        return default.model_copy(update={"source": "constructor"})
+    return Whose()
