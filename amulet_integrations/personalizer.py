@@ -25,6 +25,7 @@ from amulet_integrations.decoding.weights import (
 from amulet_integrations.engine.contract import Engine
 from amulet_integrations.engine.request import GenerationRequest
 from amulet_integrations.engine.result import Increment
+from amulet_integrations.errors import AmuletError, ProfileStoreError
 from amulet_integrations.profiles import (
     Preference,
     PreferenceProfile,
@@ -218,7 +219,13 @@ class Personalizer:
     def _look_up(self, chosen: Whose) -> PreferenceProfile | None:
         if chosen.user_id is None or self._profiles is None:
             return chosen.profile
-        return self._profiles.get(chosen.user_id)
+        profile = _ask_store(self._profiles, chosen.user_id)
+        if profile is None or isinstance(profile, PreferenceProfile):
+            return profile
+        raise ProfileStoreError(
+            f"{type(self._profiles).__name__}.get returned a {type(profile).__name__}; a store "
+            "returns a PreferenceProfile or None."
+        )
 
     def _guidance_scale(self, method: Method, params: AmuletParams) -> float:
         scale = method_guidance_scale(method, params, self._ratio)
@@ -228,11 +235,20 @@ class Personalizer:
         )
 
 
+def _ask_store(store: ProfileStore, user_id: str) -> object:
+    try:
+        return store.get(user_id)
+    except AmuletError:
+        raise
+    except Exception as error:  # a store of somebody else's may raise anything
+        raise ProfileStoreError(
+            f"{type(store).__name__}.get failed for user_id={user_id!r}: {type(error).__name__}."
+        ) from error
+
+
 def _preferences(chosen: Whose, profile: PreferenceProfile | None) -> tuple[Preference, ...]:
     if profile is not None:
         return profile.preferences
-    if isinstance(chosen.preference, str):
-        return (Preference(text=chosen.preference),)
     return () if chosen.preference is None else (chosen.preference,)
 
 

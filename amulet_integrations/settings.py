@@ -5,9 +5,18 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from amulet_integrations.decoding.methods import Method
 from amulet_integrations.decoding.params import DEFAULT_MAX_GUIDANCE_SCALE, AmuletParams
@@ -28,6 +37,7 @@ from amulet_integrations.profiles import (
     ProfileStore,
     open_profile_store,
 )
+from amulet_integrations.profiles.characters import checked_label
 from amulet_integrations.prompting import DEFAULT_SEPARATOR
 from amulet_integrations.validation import as_amulet_error
 from amulet_integrations.whose import Whose, select
@@ -81,7 +91,8 @@ class AmuletSettings(BaseModel):
         preference_profile: A profile for calls that name nobody; the constructor takes it as
             `profile`.
         user_id: The user for calls that name nobody.
-        profiles: The store of users' profiles, or a database URL.
+        pinned: Whether `user_id` holds against configs and scopes as well; `for_user` sets it.
+        profiles: The store of users' profiles, a database URL, or the path of an SQLite file.
         method: "amulet", "linear_alignment", "pref" (the preference in the prompt, nothing more)
             or "base" (no preferences).
         params: Amulet's parameters; those of a call or a profile go before.
@@ -118,7 +129,8 @@ class AmuletSettings(BaseModel):
     preference: str | Preference | None = Field(default=None, exclude=True, repr=False)
     preference_profile: PreferenceProfile | None = Field(default=None, exclude=True, repr=False)
     user_id: str | None = None
-    profiles: ProfileStore | str | None = Field(default=None, exclude=True, repr=False)
+    pinned: bool = Field(default=False, exclude=True, repr=False)
+    profiles: ProfileStore | str | Path | None = Field(default=None, exclude=True, repr=False)
     method: Method = "amulet"
     params: AmuletParams = AmuletParams()
     linear_alignment_ratio: float = DEFAULT_LINEAR_ALIGNMENT_RATIO
@@ -138,13 +150,12 @@ class AmuletSettings(BaseModel):
 
     _resources: _Resources = PrivateAttr(default_factory=lambda: _Resources())  # noqa: PLW0108 - defined below
 
-    _pinned: bool = PrivateAttr(default=False)
-
     def __init__(self, **data: Any) -> None:
         try:
             super().__init__(**data)
         except ValidationError as error:
-            raise as_amulet_error(error, type(self), InvalidParamsError) from error
+            # Not `from error`: pydantic's error quotes its input, and tracebacks are logged.
+            raise as_amulet_error(error, type(self), InvalidParamsError) from None
 
     @model_validator(mode="before")
     @classmethod
@@ -152,14 +163,23 @@ class AmuletSettings(BaseModel):
         if not isinstance(data, Mapping):
             return data
         data = dict(data)
-        if "max_tokens" in data and "max_new_tokens" in data:
-            raise InvalidParamsError("max_tokens and max_new_tokens are one parameter: pass one.")
-        # Under the name `profile`, LangChain's models keep what the model is able to do.
-        if isinstance(data.get("profile"), PreferenceProfile):
+        _one_limit(data)
+        if "profile" in data and not cls._is_model_profile(data["profile"]):
             data["preference_profile"] = data.pop("profile")
         if isinstance(data.get("stop"), str):
             data["stop"] = (data["stop"],)
         return data
+
+    @classmethod
+    def _is_model_profile(cls, profile: Any) -> bool:
+        """Under the name `profile`, LangChain's models keep what the model is able to do."""
+        other = isinstance(profile, Mapping) and not profile.keys() & PreferenceProfile.model_fields
+        return "profile" in cls.model_fields and (profile is None or other)
+
+    @field_validator("preference_profile", mode="before")
+    @classmethod
+    def _read_profile(cls, profile: Any) -> Any:
+        return Whose(profile=profile).profile
 
     @model_validator(mode="after")
     def _check_early(self) -> Self:
@@ -205,7 +225,7 @@ class AmuletSettings(BaseModel):
 
     def select(self, call: Whose, config_user_id: str | None = None) -> Whose:
         """As `personalizer.select`; does no I/O, so it may be called on an event loop."""
-        if self._pinned and not call.names_somebody:
+        if self.pinned and not call.names_somebody:
             call = call.model_copy(update={"user_id": self.user_id})
         return select(
             call, config_user_id, default=self._default, searchable=self.profiles is not None
@@ -215,13 +235,22 @@ class AmuletSettings(BaseModel):
         """A copy that answers this user, on the same engine and store; it costs next to nothing.
 
         The user counts as named by each call: neither a config nor a scope speaks for another
-        one, only a call's own arguments do. Unlike a bound keyword argument it survives
-        `bind_tools` and `with_structured_output`.
+        one, only a call's own arguments do. Unlike a bound keyword argument it is part of the
+        model, so that nothing built from the model loses it.
+
+        Raises:
+            PreferenceSelectionError: There is no store to look the user up in.
+            InvalidProfileError: `user_id` is no valid user id.
         """
+        self.select(Whose(user_id=checked_label("user_id", user_id)))
         named = {"user_id": user_id, "preference": None, "preference_profile": None}
-        copy = self.model_copy(update=named)
-        copy._pinned = True  # noqa: SLF001 - a copy of ours
-        return copy
+        return self.model_copy(update={**named, "pinned": True})
+
+    def __getstate__(self) -> dict[str, Any]:
+        if self.engine is None:
+            return super().__getstate__()
+        # The model itself is not written out: whoever reads this loads it by its name.
+        return self.model_copy(update={"engine": None}).__getstate__()
 
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
         # Engines and stores are shared, not copied.
@@ -241,14 +270,18 @@ class AmuletSettings(BaseModel):
         if unknown := arguments.keys() - known:
             raise UnknownArgumentError.for_names(f"A call of {type(self).__name__}", unknown, known)
         given = {name: value for name, value in arguments.items() if value is not None}
+        _one_limit(given)
         changes = {name: given[name] for name in (*_SAMPLING, "stop") if name in given}
         for name in ("max_tokens", "max_new_tokens"):
             if name in given:
                 changes["max_new_tokens"] = given[name]
+        timeout = given.get("timeout", self.timeout)
+        if timeout is not None and not timeout > 0:
+            raise InvalidParamsError(f"timeout={timeout!r}: give seconds above 0, or None.")
         return Call(
             whose=Whose(**{name: given[name] for name in _WHOSE if name in given}),
             sampling=self.sampling.model_copy(update=changes),
-            timeout=given.get("timeout", self.timeout),
+            timeout=timeout,
         )
 
     @property
@@ -258,13 +291,18 @@ class AmuletSettings(BaseModel):
         )
 
 
+def _one_limit(arguments: Mapping[str, Any]) -> None:
+    if "max_tokens" in arguments and "max_new_tokens" in arguments:
+        raise InvalidParamsError("max_tokens and max_new_tokens are one parameter: pass one.")
+
+
 class _Resources:
-    """What copies of a wrapper share: the loaded engine and the open store."""
+    """What copies of a wrapper share: the loaded engines and the open stores."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._engine: Engine | None = None
-        self._store: ProfileStore | None = None
+        self._engines: dict[str, Engine] = {}
+        self._stores: dict[str, ProfileStore] = {}
 
     def __reduce__(self) -> tuple[type[_Resources], tuple[()]]:
         # Another process loads and opens its own.
@@ -272,14 +310,16 @@ class _Resources:
 
     def engine(self, source: ModelSource) -> Engine:
         with self._lock:
-            if self._engine is None:
-                self._engine = shared_engine(source)
-            return self._engine
+            # Kept here, because `shared_engine` frees what nobody holds.
+            self._engines[source.key] = shared_engine(source)
+            return self._engines[source.key]
 
-    def store(self, store_or_url: ProfileStore | str | None) -> ProfileStore | None:
+    def store(self, store_or_url: ProfileStore | str | Path | None) -> ProfileStore | None:
         if store_or_url is None:
             return None
+        if not isinstance(store_or_url, str | Path):
+            return open_profile_store(store_or_url)
         with self._lock:
-            if self._store is None:
-                self._store = open_profile_store(store_or_url)
-            return self._store
+            if (place := str(store_or_url)) not in self._stores:
+                self._stores[place] = open_profile_store(store_or_url)
+            return self._stores[place]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, ClassVar, Self, cast
+from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import ErrorDetails
 
 from amulet_integrations.errors import AmuletError, UnknownArgumentError
 
@@ -36,27 +37,42 @@ def as_amulet_error(
         return UnknownArgumentError.for_names(
             owner.__name__, [str(fault["loc"][-1]) for fault in faults], _argument_names(owner)
         )
-    return kind("; ".join(_line(cast("dict[str, Any]", fault), owner) for fault in faults))
+    lines = {_place(fault, owner): _line(fault, owner) for fault in reversed(faults)}
+    return kind("; ".join(reversed(lines.values())))
 
 
 def _argument_names(owner: type[BaseModel]) -> set[str]:
     return {field.alias or name for name, field in owner.model_fields.items()}
 
 
-def _line(fault: dict[str, Any], owner: type[BaseModel]) -> str:
+def _place(fault: ErrorDetails, owner: type[BaseModel]) -> str:
+    """The field, and where in it; without pydantic's names for the branches of a union."""
+    first, *inner = fault["loc"] or (owner.__name__,)
+    return ".".join([str(first), *(str(part) for part in inner if isinstance(part, int))])
+
+
+def _line(fault: ErrorDetails, owner: type[BaseModel]) -> str:
     cause = fault.get("ctx", {}).get("error")
     if isinstance(cause, AmuletError):
         return str(cause)
-    place = ".".join(str(part) for part in fault["loc"]) or owner.__name__
+    place = _place(fault, owner)
     message = fault["msg"].removeprefix("Value error, ")
     if fault["type"] == "missing":
         return f"{place} is missing"
     if fault["type"] == "extra_forbidden":
         # Its value may be a private text under a misspelt name.
         return f"{place} is not a field of {owner.__name__}"
+    if _is_private(fault, owner):
+        return f"{place} is a {type(fault['input']).__name__}: {message[0].lower()}{message[1:]}"
     value = repr(fault["input"])
     shown = value if len(value) <= _SHOWN else value[: _SHOWN - 3] + "..."
     return f"{place}={shown}: {message[0].lower()}{message[1:]}"
+
+
+def _is_private(fault: ErrorDetails, owner: type[BaseModel]) -> bool:
+    """What a model keeps out of its `repr` stays out of messages too."""
+    named = [name for name in fault["loc"] if name in owner.model_fields]
+    return not named or not owner.model_fields[str(named[0])].repr
 
 
 class FrozenModel(BaseModel):
@@ -75,7 +91,8 @@ class FrozenModel(BaseModel):
         try:
             yield
         except ValidationError as error:
-            raise as_amulet_error(error, cls, cls.error_type) from error
+            # Not `from error`: pydantic's error quotes its input, and tracebacks are logged.
+            raise as_amulet_error(error, cls, cls.error_type) from None
 
     @classmethod
     def model_validate(cls, obj: Any, **options: Any) -> Self:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal, Self
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from amulet_integrations.decoding.methods import Method
 from amulet_integrations.decoding.params import AmuletParams
-from amulet_integrations.errors import AmuletError, PreferenceSelectionError
+from amulet_integrations.errors import AmuletError, InvalidParamsError, PreferenceSelectionError
 from amulet_integrations.profiles import Preference, PreferenceProfile, current_scope
+from amulet_integrations.profiles.characters import checked_label
 from amulet_integrations.validation import FrozenModel
 
 Source = Literal["call", "config", "scope", "constructor"]
@@ -27,17 +29,38 @@ class Whose(FrozenModel):
         source: Which level named it; None when nobody is named.
 
     Raises:
-        PreferenceSelectionError: Two of the first three are set, or a value is of a wrong type.
+        PreferenceSelectionError: Two of the first three are set, or one is of a wrong type.
+        InvalidProfileError: A preference's text or a user id is not valid.
+        InvalidParamsError: `params` or `method` is not one.
     """
 
-    error_type: ClassVar[type[AmuletError]] = PreferenceSelectionError
+    error_type: ClassVar[type[AmuletError]] = InvalidParamsError
 
-    preference: str | Preference | None = Field(default=None, repr=False)
-    profile: PreferenceProfile | None = None
+    preference: Preference | None = Field(default=None, repr=False)
+    profile: PreferenceProfile | None = Field(default=None, repr=False)
     user_id: str | None = None
     params: AmuletParams | None = None
     method: Method | None = None
     source: Source | None = None
+
+    @field_validator("preference", mode="before")
+    @classmethod
+    def _read_preference(cls, preference: Any) -> Any:
+        if isinstance(preference, str):
+            return Preference(text=preference)
+        return _of_type("preference", preference, Preference, "a string or a Preference")
+
+    @field_validator("profile", mode="before")
+    @classmethod
+    def _read_profile(cls, profile: Any) -> Any:
+        if isinstance(profile, Mapping):
+            return PreferenceProfile(**profile)
+        return _of_type("profile", profile, PreferenceProfile, "a PreferenceProfile")
+
+    @field_validator("user_id", mode="before")
+    @classmethod
+    def _check_user_id(cls, user_id: Any) -> Any:
+        return None if user_id is None else checked_label("user_id", user_id)
 
     @model_validator(mode="after")
     def _names_one(self) -> Self:
@@ -79,8 +102,10 @@ def select(
         PreferenceSelectionError: An explicitly named user cannot be looked up, because there
             is no store.
     """
-    chosen = _who(call, config_user_id, default)
-    if chosen.user_id is not None and not searchable and chosen.source != "config":
+    # Frameworks put user ids into their configs for reasons of their own; without a store to look
+    # them up in, they name nobody.
+    chosen = _who(call, config_user_id if searchable else None, default)
+    if chosen.user_id is not None and not searchable:
         raise PreferenceSelectionError(
             f"user_id={chosen.user_id!r} is named ({chosen.source}), but there is no place to "
             "look the user up: pass profiles=, a store or a database URL, or name a "
@@ -105,3 +130,9 @@ def _who(call: Whose, config_user_id: str | None, default: Whose) -> Whose:
     if default.names_somebody:
         return default.model_copy(update={"source": "constructor"})
     return Whose()
+
+
+def _of_type(name: str, value: Any, wanted: type, described: str) -> Any:
+    if value is None or isinstance(value, wanted):
+        return value
+    raise PreferenceSelectionError(f"{name} is a {type(value).__name__}; give {described}.")

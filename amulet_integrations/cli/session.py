@@ -63,7 +63,9 @@ def _telling(message: str) -> Iterator[None]:
 
 
 def _quiet_transformers() -> None:
+    from huggingface_hub.utils import logging as hub_logging  # noqa: PLC0415
     from transformers.utils import logging  # noqa: PLC0415
 
     logging.disable_progress_bar()
     logging.set_verbosity_error()
+    hub_logging.set_verbosity_error()

@@ -40,6 +40,10 @@ class Engine(Protocol):
         """The checkpoint, as it was asked for."""
 
     @property
+    def fingerprint(self) -> str:
+        """Tells engines apart whose answers differ; part of the keys of caches."""
+
+    @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """The model's tokenizer."""
 

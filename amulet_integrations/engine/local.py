@@ -6,6 +6,7 @@ from collections.abc import Callable
 from collections.abc import Sequence as SequenceOf
 from functools import partial
 from typing import Any, Literal, Self, TypeVar, cast, overload
+from uuid import uuid4
 
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -50,6 +51,7 @@ class LocalEngine:
         model: A decoder-only model, in eval mode and on its device.
         tokenizer: Its tokenizer.
         model_name: The checkpoint's name; the config's by default.
+        fingerprint: Tells engines apart whose answers differ; its own for every engine by default.
         max_rows: Most contexts decoded at once; further requests wait in line.
         max_prefill_tokens: Most prompt tokens read in one step, padding included.
     """
@@ -60,11 +62,13 @@ class LocalEngine:
         tokenizer: PreTrainedTokenizerBase,
         *,
         model_name: str | None = None,
+        fingerprint: str | None = None,
         max_rows: int = DEFAULT_MAX_ROWS,
         max_prefill_tokens: int = DEFAULT_MAX_PREFILL_TOKENS,
     ) -> None:
         self.tokenizer = tokenizer
         self.model_name = model_name or str(model.config.name_or_path)
+        self.fingerprint = fingerprint or uuid4().hex
         text_config = model.config.get_text_config()
         self.context_window: int = getattr(text_config, "max_position_embeddings", 2048)
         self._vocab_size: int = cast("Tensor", model.get_input_embeddings().weight).shape[0]
@@ -109,7 +113,7 @@ class LocalEngine:
     def from_source(cls, source: ModelSource, **limits: int) -> Self:
         """Loads what a `ModelSource` says; see `from_pretrained`."""
         model, tokenizer = run_on_worker(load_model, source)
-        return cls(model, tokenizer, model_name=source.model, **limits)
+        return cls(model, tokenizer, model_name=source.model, fingerprint=source.key, **limits)
 
     def stream(self, request: GenerationRequest) -> GenerationStream:
         """Submits a request, at once, and returns its increments as they come.

@@ -151,7 +151,7 @@ class ChatAmulet(PersonalizedEntries):
         """Every setting that shapes answers, and no text of a preference."""
         return {
             "model": self.model,
-            "source": self.source.key,
+            "engine": self.engine.fingerprint if self.engine else self.source.key,
             "method": self.method,
             "params": self.params.model_dump(),
             "linear_alignment_ratio": self.linear_alignment_ratio,

@@ -20,9 +20,9 @@ from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.outputs import LLMResult
 from langchain_core.prompt_values import PromptValue
 from langchain_core.runnables import RunnableConfig
-from langchain_core.runnables.config import ensure_config
+from langchain_core.runnables.config import ensure_config, get_config_list
 
-from amulet_integrations.langchain.call_time import (
+from amulet_integrations.call_time import (
     async_iterator_as_called,
     coroutine_as_called,
     iterator_as_called,
@@ -181,6 +181,18 @@ class PersonalizedEntries(AmuletSettings, BaseChatModel):
     # Batches have a config for each input, and each input comes through `invoke` or `ainvoke`. What
     # has to be kept from the call is the context around it.
 
+    def batch(
+        self,
+        inputs: list[LanguageModelInput],
+        config: RunnableConfig | list[RunnableConfig] | None = None,
+        *,
+        return_exceptions: bool = False,
+        **kwargs: Any,
+    ) -> list[AIMessage]:
+        """As `Runnable.batch`, all inputs together unless the config has a `max_concurrency`."""
+        configs = _all_at_once(config, inputs)
+        return super().batch(inputs, configs, return_exceptions=return_exceptions, **kwargs)
+
     def abatch(
         self,
         inputs: list[LanguageModelInput],
@@ -205,7 +217,7 @@ class PersonalizedEntries(AmuletSettings, BaseChatModel):
         """As `Runnable.batch_as_completed`."""
         return iterator_as_called(
             super().batch_as_completed(
-                inputs, config, return_exceptions=return_exceptions, **kwargs
+                inputs, _all_at_once(config, inputs), return_exceptions=return_exceptions, **kwargs
             )
         )
 
@@ -291,3 +303,14 @@ class PersonalizedEntries(AmuletSettings, BaseChatModel):
     ) -> Any:
         kwargs = await asyncio.to_thread(self._resolved, selected)
         return await super().astream_events(model_input, config, version="v3", stop=stop, **kwargs)
+
+
+def _all_at_once(
+    config: RunnableConfig | Sequence[RunnableConfig] | None, inputs: Sequence[LanguageModelInput]
+) -> list[RunnableConfig]:
+    """Configs whose thread pool has a thread for each input; a thread here only waits."""
+    configs = get_config_list(config, len(inputs))
+    for one in configs:
+        if one.get("max_concurrency") is None:
+            one["max_concurrency"] = len(inputs)
+    return configs

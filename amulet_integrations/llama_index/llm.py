@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from llama_index.core.base.llms.generic_utils import messages_to_prompt
 from llama_index.core.base.llms.types import (
@@ -23,15 +23,18 @@ from llama_index.core.llms.custom import CustomLLM
 from llama_index.core.llms.llm import default_completion_to_prompt
 from llama_index.core.prompts import BasePromptTemplate
 from llama_index.core.types import TokenAsyncGen
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from amulet_integrations import prompting
+from amulet_integrations.call_time import coroutine_as_called
 from amulet_integrations.errors import PromptError
 from amulet_integrations.llama_index.answers import chat_form, completion_form
 from amulet_integrations.llama_index.exchange import Exchange, opens_own_span
 from amulet_integrations.llama_index.messages import check_messages, from_llama_index
 from amulet_integrations.settings import AmuletSettings
 from amulet_integrations.whose import Whose
+
+T = TypeVar("T")
 
 
 class AmuletLLM(AmuletSettings, CustomLLM):
@@ -76,14 +79,6 @@ class AmuletLLM(AmuletSettings, CustomLLM):
 
     # A user without the store to look him up in is of no use, and no store is written out.
     user_id: str | None = Field(default=None, exclude=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _read_profile(cls, data: Any) -> Any:
-        if isinstance(data, Mapping) and "profile" in data:
-            data = dict(data)
-            data["preference_profile"] = data.pop("profile")
-        return data
 
     @classmethod
     def class_name(cls) -> str:
@@ -177,24 +172,22 @@ class AmuletLLM(AmuletSettings, CustomLLM):
         """As `stream_complete`, without blocking the event loop."""
         return self._completion("astream_complete", prompt, formatted, kwargs).astream()
 
-    # The base class reads `metadata` on the event loop, so the model is loaded before.
     @opens_own_span
-    async def apredict(self, prompt: BasePromptTemplate, **prompt_args: Any) -> str:
+    def apredict(self, prompt: BasePromptTemplate, **prompt_args: Any) -> Coroutine[Any, Any, str]:
         """As LlamaIndex's own."""
-        await asyncio.to_thread(self.load_engine)
-        return await super().apredict(prompt, **prompt_args)
+        return coroutine_as_called(self._loaded(super().apredict(prompt, **prompt_args)))
 
     @opens_own_span
-    async def astream(self, prompt: BasePromptTemplate, **prompt_args: Any) -> TokenAsyncGen:
+    def astream(
+        self, prompt: BasePromptTemplate, **prompt_args: Any
+    ) -> Coroutine[Any, Any, TokenAsyncGen]:
         """As LlamaIndex's own."""
-        await asyncio.to_thread(self.load_engine)
-        return await super().astream(prompt, **prompt_args)
+        return coroutine_as_called(self._loaded(super().astream(prompt, **prompt_args)))
 
-    def __getstate__(self) -> dict[str, Any]:
-        if self.engine is None:
-            return super().__getstate__()
-        # The model itself is not written out: whoever reads this loads it by its name.
-        return self.model_copy(update={"engine": None}).__getstate__()
+    async def _loaded(self, work: Coroutine[Any, Any, T]) -> T:
+        # The base class reads `metadata` on the event loop, so the model is loaded before.
+        await asyncio.to_thread(self.load_engine)
+        return await work
 
     def _chat(
         self, method: str, messages: Sequence[ChatMessage], kwargs: dict[str, Any]

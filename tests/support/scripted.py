@@ -22,7 +22,7 @@ class ScriptedEngine:
         running: How many requests have been begun and neither finished nor closed.
     """
 
-    model_name = "scripted"
+    model_name = fingerprint = "scripted"
     context_window = CONTEXT_WINDOW
 
     def __init__(self, texts: Sequence[str] | None = ("Well", ".")) -> None:

@@ -29,7 +29,7 @@ MAY_IMPORT = {
     "llama_index": PARTS | {"whose", "personalizer", "settings"},
     "cli": PARTS | {"whose", "personalizer", "settings"},
 }
-FOUNDATION = {"errors", "validation", "_lazy"}
+FOUNDATION = {"errors", "validation", "_lazy", "call_time"}
 
 # What the adapters and the profiles have no business with.
 FORBIDDEN = {

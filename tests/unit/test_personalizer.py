@@ -14,7 +14,11 @@ from amulet_integrations import (
     SamplingParams,
     preference_scope,
 )
-from amulet_integrations.errors import GuidanceScaleError, PreferenceSelectionError
+from amulet_integrations.errors import (
+    GuidanceScaleError,
+    PreferenceSelectionError,
+    ProfileStoreError,
+)
 from amulet_integrations.personalizer import Personalizer
 from amulet_integrations.prompting import ChatMessage, PromptBuilder
 from amulet_integrations.whose import Whose
@@ -118,6 +122,24 @@ def test_users_without_a_store(tiny_engine):
         personalizer.select(Whose())
     # Frameworks put a user id into their config for reasons of their own.
     assert request_of(personalizer, Whose(), config_user_id="ann").weights == (1.0,)
+
+
+def test_a_store_that_breaks_its_word_is_an_error_of_ours(tiny_engine):
+    class Odd(InMemoryProfileStore):
+        answer: object = ZeroDivisionError("mine")
+
+        def get(self, user_id):
+            if isinstance(self.answer, Exception):
+                raise self.answer
+            return self.answer
+
+    store = Odd()
+    personalizer = Personalizer(tiny_engine, profiles=store)
+    with pytest.raises(ProfileStoreError, match=r"Odd\.get failed .*ZeroDivisionError"):
+        request_of(personalizer, Whose(user_id="ann"))
+    store.answer = {"user_id": "ann"}
+    with pytest.raises(ProfileStoreError, match="returned a dict"):
+        request_of(personalizer, Whose(user_id="ann"))
 
 
 def test_the_bound_on_strength_holds_for_profiles_too(tiny_engine):

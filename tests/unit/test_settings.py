@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import pytest
 
-from amulet_integrations import AmuletParams, InMemoryProfileStore, PreferenceProfile
+from amulet_integrations import (
+    AmuletParams,
+    InMemoryProfileStore,
+    PreferenceProfile,
+    SqlProfileStore,
+)
 from amulet_integrations.errors import (
     AmuletError,
     GuidanceScaleError,
     InvalidParamsError,
+    InvalidProfileError,
     ModelNotFoundError,
     PreferenceSelectionError,
     UnknownArgumentError,
 )
 from amulet_integrations.settings import AmuletSettings
+from amulet_integrations.whose import Whose
+from tests.support.tiny import tiny_model, tiny_tokenizer
 
 STRONG = AmuletParams(alpha=4, lambda_=0.5, iterations=15)
 
@@ -31,6 +39,8 @@ STRONG = AmuletParams(alpha=4, lambda_=0.5, iterations=15)
         ({"method": "linear_alignment", "linear_alignment_ratio": 30}, GuidanceScaleError, "31"),
         ({"preference": "x", "user_id": "ann"}, PreferenceSelectionError, "preference and user_id"),
         ({"timeout": -1}, InvalidParamsError, "timeout=-1"),
+        ({"preference": "  "}, InvalidProfileError, "text"),
+        ({"user_id": ""}, InvalidProfileError, "user_id"),
     ],
 )
 def test_bad_values_fail_when_the_wrapper_is_made(values, error, told):
@@ -54,6 +64,47 @@ def test_a_call_may_change_how_but_not_what(tiny_engine):
         settings.read_call({"temprature": 0.9})
     with pytest.raises(PreferenceSelectionError, match="given together"):
         settings.read_call({"user_id": "ann", "preference": "x"})
+
+
+@pytest.mark.parametrize(
+    ("values", "error", "told"),
+    [
+        ({"max_tokens": 5, "max_new_tokens": 6}, InvalidParamsError, "one parameter"),
+        ({"timeout": 0}, InvalidParamsError, "timeout=0"),
+        ({"user_id": ""}, InvalidProfileError, "user_id"),
+        ({"method": "magic"}, InvalidParamsError, "method='magic'"),
+        ({"params": {"eta": 0}}, InvalidParamsError, "eta=0"),
+        ({"preference": 3}, PreferenceSelectionError, "preference is a int"),
+        ({"profile": 3}, PreferenceSelectionError, "profile is a int"),
+    ],
+)
+def test_bad_arguments_of_a_call_are_refused_when_they_are_read(tiny_engine, values, error, told):
+    with pytest.raises(error, match=told):
+        AmuletSettings(engine=tiny_engine).read_call(values)
+
+
+def test_a_copy_with_another_model_or_store_uses_it(tiny_engine, tmp_path):
+    stores = [str(tmp_path / "one.db"), tmp_path / "two.db"]
+    with SqlProfileStore(stores[1]) as second:
+        second.save(PreferenceProfile(user_id="ann", preferences=["Be brief."]))
+    settings = AmuletSettings(engine=tiny_engine, profiles=stores[0])
+    ann = Whose(user_id="ann")
+    assert settings.personalizer.resolve(settings.select(ann)).preferences == ()
+    copy = settings.model_copy(update={"profiles": stores[1]})
+    assert len(copy.personalizer.resolve(copy.select(ann)).preferences) == 1
+
+
+def test_a_copy_with_another_model_loads_that_one(tmp_path):
+    folders = []
+    for seed in (0, 5):
+        folders.append(str(tmp_path / str(seed)))
+        tiny_model(seed=seed).save_pretrained(folders[-1])
+        tiny_tokenizer().save_pretrained(folders[-1])
+    first = AmuletSettings(model=folders[0])
+    second = first.model_copy(update={"model": folders[1]})
+    assert first.load_engine().model_name == folders[0]
+    assert second.load_engine().model_name == folders[1]
+    assert first.load_engine() is first.load_engine()
 
 
 def test_a_profile_goes_where_langchain_keeps_something_else(tiny_engine):

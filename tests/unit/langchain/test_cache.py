@@ -17,6 +17,7 @@ from amulet_integrations import (
     preference_scope,
 )
 from amulet_integrations.langchain import ChatAmulet
+from tests.support.tiny import tiny_engine as make_tiny_engine
 
 QUESTION = "What is the sea?"
 
@@ -141,8 +142,10 @@ def test_a_changed_profile_is_another_entry(hits: Hit, store: InMemoryProfileSto
 
 def test_two_models_do_not_share_an_entry(hits: Hit, llm: ChatAmulet) -> None:
     llm.invoke(QUESTION)
-    other = llm.model_copy(update={"model": "another"})
-    assert not hits(lambda _: other.invoke(QUESTION))
+    # Of the same name and with other weights.
+    with make_tiny_engine(seed=5) as engine:
+        other = llm.model_copy(update={"engine": engine})
+        assert not hits(lambda _: other.invoke(QUESTION))
 
 
 def test_no_preference_text_is_kept_in_the_keys(llm: ChatAmulet, cache: CountingCache) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,6 +13,7 @@ import pytest
 from amulet_integrations import AmuletParams, PreferenceProfile
 from amulet_integrations.engine import LocalEngine
 from amulet_integrations.errors import (
+    AmuletError,
     ContextLengthError,
     GuidanceScaleError,
     InvalidParamsError,
@@ -37,13 +39,29 @@ def test_a_misspelt_constructor_argument_is_refused(chat: Make) -> None:
         ({"timeout": 0.0}, "timeout=0"),
         ({"method": "magic"}, "method='magic'"),
         ({"max_new_tokens": 3}, "one parameter"),  # `chat` gives max_tokens
-        ({"profile": "ann"}, "profile='ann'"),
     ],
     ids=str,
 )
 def test_a_bad_constructor_value_is_our_error(chat: Make, bad: dict[str, Any], said: str) -> None:
     with pytest.raises(InvalidParamsError, match=said):
         chat(**bad)
+
+
+def test_a_profile_may_be_a_dict_and_is_never_taken_for_langchains_own(chat: Make) -> None:
+    taste = {"user_id": "ann", "preferences": ["Keep this secret."]}
+    llm = chat(profile=taste)
+    assert llm.profile is None
+    assert "secret" not in repr(llm)
+    assert llm.invoke(QUESTION).response_metadata["amulet"]["user_id"] == "ann"
+    with pytest.raises(AmuletError, match="profile is a str"):
+        chat(profile="ann")
+    assert chat(profile={"max_input_tokens": 9}).profile == {"max_input_tokens": 9}
+
+
+def test_a_model_with_an_engine_of_its_own_can_be_pickled(chat: Make) -> None:
+    llm = chat(profiles=None, model="embedded")
+    llm.model = "embedded"
+    assert pickle.loads(pickle.dumps(llm)).engine is None  # noqa: S301
 
 
 def test_an_unknown_model_is_refused_at_once() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 import warnings
 from collections.abc import Callable
 from functools import partial
@@ -16,11 +17,12 @@ from langchain_core.messages import BaseMessage, HumanMessage
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompt_values import ChatPromptValue
 from langchain_core.prompts import ChatPromptTemplate
-from langchain_core.runnables import RunnableConfig, RunnableLambda
+from langchain_core.runnables import ConfigurableField, RunnableConfig, RunnableLambda
 
 from amulet_integrations import PreferenceProfile, preference_scope
-from amulet_integrations.errors import PreferenceSelectionError
+from amulet_integrations.errors import InvalidProfileError, PreferenceSelectionError
 from amulet_integrations.langchain import ChatAmulet
+from tests.support.scripted import ScriptedEngine
 
 Make = Callable[..., ChatAmulet]
 
@@ -236,7 +238,7 @@ def test_a_config_user_without_a_store_is_nobody_in_particular(chat: Make) -> No
 
 
 def test_a_config_user_that_is_no_string_is_refused(chat: Make) -> None:
-    with pytest.raises(PreferenceSelectionError, match="user_id=5"):
+    with pytest.raises(InvalidProfileError, match="user_id"):
         chat().invoke(QUESTION, {"configurable": {"user_id": 5}})
 
 
@@ -316,6 +318,48 @@ def test_for_user_holds_against_scope_and_config_but_not_against_the_call(chat: 
         assert applied(llm.invoke(QUESTION, config_for("bob"))) == ("ann", "call")
         assert applied(llm.invoke(QUESTION, user_id="bob")) == ("bob", "call")
     assert applied(llm.for_user("bob").invoke(QUESTION)) == ("bob", "call")
+
+
+def test_for_user_survives_a_model_that_langchain_rebuilds(chat: Make) -> None:
+    field = ConfigurableField(id="heat")
+    llm = chat().for_user("ann").configurable_fields(temperature=field)
+    rebuilt = llm.with_config(configurable={"heat": 0.0})
+    with preference_scope(user_id="bob"):
+        assert applied(rebuilt.invoke(QUESTION)) == ("ann", "call")
+
+
+def test_for_user_names_somebody_who_can_be_looked_up(chat: Make) -> None:
+    for user_id in (None, "", 5):
+        with pytest.raises(InvalidProfileError):
+            chat().for_user(user_id)
+    with pytest.raises(PreferenceSelectionError, match="profiles="):
+        chat(profiles=None).for_user("ann")
+
+
+def test_a_config_user_without_a_store_is_passed_over(chat: Make) -> None:
+    llm = chat(profiles=None, preference="Be brief.")
+    assert applied(llm.invoke(QUESTION, config_for("ann"))) == (None, "constructor")
+    with preference_scope(preference="Be kind."):
+        assert applied(llm.invoke(QUESTION, config_for("ann"))) == (None, "scope")
+
+
+def test_a_batch_is_decoded_all_at_once(chat: Make) -> None:
+    engine = ScriptedEngine(["a"] * 9)
+    most = []
+    steps = engine._steps
+
+    def watched(request: Any) -> Any:
+        for increment in steps(request):
+            most.append(engine.running)
+            time.sleep(0.01)
+            yield increment
+
+    engine._steps = watched  # type: ignore[method-assign]
+    ChatAmulet(engine=engine).batch([QUESTION] * 20)
+    assert max(most) == 20
+    most.clear()
+    ChatAmulet(engine=engine).batch([QUESTION] * 6, {"max_concurrency": 2})
+    assert max(most) == 2
 
 
 def test_for_user_survives_fallbacks_and_retries(chat: Make) -> None:

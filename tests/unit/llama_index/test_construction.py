@@ -10,6 +10,7 @@ import pytest
 from amulet_integrations.errors import (
     InvalidParamsError,
     ModelNotFoundError,
+    PreferenceSelectionError,
     UnknownArgumentError,
 )
 from amulet_integrations.llama_index import AmuletLLM
@@ -30,7 +31,7 @@ def test_a_profile_can_be_a_dict(tiny_engine):
         ({"temperature": -1.0}, InvalidParamsError, "temperature=-1"),
         ({"system_prompt": 5}, InvalidParamsError, "system_prompt=5"),
         ({"method": "magic"}, InvalidParamsError, "method='magic'"),
-        ({"profile": 3}, InvalidParamsError, "profile=3"),
+        ({"profile": 3}, PreferenceSelectionError, "profile is a int"),
         ({"max_tokens": 5, "max_new_tokens": 6}, InvalidParamsError, "pass one"),
     ],
 )

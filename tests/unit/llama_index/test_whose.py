@@ -106,6 +106,13 @@ def test_for_user_is_a_copy_on_the_same_engine(llm, texts):
         assert ann.complete(QUESTION, user_id="bob").text == texts["bob"]
 
 
+async def test_a_prediction_speaks_for_who_asked_wherever_it_is_awaited(llm, texts):
+    with preference_scope(user_id="ann"):
+        asked = llm.apredict(PromptTemplate(QUESTION))
+    with preference_scope(user_id="bob"):
+        assert await asked == texts["ann"]
+
+
 @pytest.mark.parametrize("ask", ["stream_chat", "stream_complete"])
 def test_a_stream_speaks_for_who_asked_wherever_it_is_read(llm, texts, ask):
     argument = CHAT if ask == "stream_chat" else QUESTION
