@@ -171,8 +171,8 @@ class SqlProfileStore:
         except (AmuletError, TypeError, ValueError) as error:
             raise CorruptProfileError(
                 f"What {shown(self._url)} holds for user {row.user_id!r} is not a profile "
-                f"({error}). Save a new profile over it, or delete it with "
-                f"store.delete({row.user_id!r})."
+                f"({error}). Save a new profile over it, or delete it: "
+                f"store.delete({row.user_id!r}), or amulet profile remove."
             ) from error
 
     @contextmanager

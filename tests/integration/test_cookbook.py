@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -47,11 +48,16 @@ def test_a_notebook_runs_and_prints_what_it_shows(name, tmp_path):
 
 def test_two_users_get_two_answers():
     script = COOKBOOK / "two_users.py"
-    if not script.exists():
-        pytest.skip("there is no cookbook/two_users.py")
     ran = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
-    assert ran.stdout.strip()
+    questions = ran.stdout.split("\n— ")[1:]
+    assert len(questions) == 2
+    for question in questions:
+        _, *answers = re.split(r"\n(?:ann|ben) \(.*\):\n", question)
+        ann, ben = (answer.strip() for answer in answers)
+        assert len(ann) > 20
+        assert len(ben) > 20
+        assert ann != ben
 
 
 def test_every_notebook_is_tested():

@@ -10,9 +10,7 @@ from tests.unit.test_docs import CODE, PAGES
 
 pytestmark = pytest.mark.model
 
-WITH_CODE = [
-    page for page in PAGES if page.parent.name == "docs" and "```python" in page.read_text()
-]
+WITH_CODE = [page for page in PAGES if "```python" in page.read_text(encoding="utf-8")]
 
 
 @pytest.mark.parametrize("page", WITH_CODE, ids=lambda page: page.stem)
