@@ -53,6 +53,7 @@ _SOURCE = (
     "local_files_only",
     "trust_remote_code",
     "quantization_config",
+    "attn_implementation",
 )
 _OTHER = ("max_tokens", "max_new_tokens", "stop", "timeout")
 
@@ -86,6 +87,7 @@ class AmuletSettings(BaseModel):
         local_files_only: Whether never to ask the hub.
         trust_remote_code: Whether code that comes with the checkpoint may run.
         quantization_config: A transformers quantization config.
+        attn_implementation: As in transformers.
         engine: An engine to use instead of loading one.
         preference: A preference (or its text) for calls that name nobody.
         preference_profile: A profile for calls that name nobody; the constructor takes it as
@@ -124,6 +126,7 @@ class AmuletSettings(BaseModel):
     local_files_only: bool = False
     trust_remote_code: bool = False
     quantization_config: Any = Field(default=None, exclude=True, repr=False)
+    attn_implementation: str | None = None
     engine: Engine | None = Field(default=None, exclude=True, repr=False)
 
     preference: str | Preference | None = Field(default=None, exclude=True, repr=False)
@@ -175,6 +178,11 @@ class AmuletSettings(BaseModel):
         """Under the name `profile`, LangChain's models keep what the model is able to do."""
         other = isinstance(profile, Mapping) and not profile.keys() & PreferenceProfile.model_fields
         return "profile" in cls.model_fields and (profile is None or other)
+
+    @field_validator("dtype", mode="before")
+    @classmethod
+    def _name_dtype(cls, dtype: Any) -> Any:
+        return ModelSource(dtype=dtype).dtype
 
     @field_validator("preference_profile", mode="before")
     @classmethod
@@ -276,7 +284,7 @@ class AmuletSettings(BaseModel):
             if name in given:
                 changes["max_new_tokens"] = given[name]
         timeout = given.get("timeout", self.timeout)
-        if timeout is not None and not timeout > 0:
+        if timeout is not None and not (isinstance(timeout, int | float) and timeout > 0):
             raise InvalidParamsError(f"timeout={timeout!r}: give seconds above 0, or None.")
         return Call(
             whose=Whose(**{name: given[name] for name in _WHOSE if name in given}),

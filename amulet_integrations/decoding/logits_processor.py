@@ -15,7 +15,11 @@ from amulet_integrations.decoding.params import (
 from amulet_integrations.decoding.sampler import TokenSampler
 from amulet_integrations.decoding.sampling_params import SamplingParams
 from amulet_integrations.decoding.weights import amulet_weights
-from amulet_integrations.errors import InvalidParamsError, InvalidRequestError
+from amulet_integrations.errors import (
+    GenerationError,
+    InvalidParamsError,
+    InvalidRequestError,
+)
 
 
 class AmuletLogitsProcessor(LogitsProcessor):
@@ -29,7 +33,8 @@ class AmuletLogitsProcessor(LogitsProcessor):
 
     Args:
         params: The game's parameters.
-        sampling: How to pick the token; `seed` starts anew with every `generate`. Its
+        sampling: How to pick the token; `seed` starts anew with every `generate` (but for one
+            that goes on exactly where the last one ended). Its
             `max_new_tokens` is not used: say it to `generate`.
         max_guidance_scale: The largest guidance scale accepted.
 
@@ -61,7 +66,7 @@ class AmuletLogitsProcessor(LogitsProcessor):
         self._weights = amulet_weights(params)
         self._samplers: list[TokenSampler] = []
         self._prompt_length = 0
-        self._expected_length = -1
+        self._expected: Tensor | None = None
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         """Picks one token for each pair.
@@ -75,6 +80,7 @@ class AmuletLogitsProcessor(LogitsProcessor):
 
         Raises:
             InvalidRequestError: The number of rows is odd.
+            GenerationError: A pair has no token left, or its logits are NaN.
         """
         rows, length = input_ids.shape
         if rows % 2:
@@ -82,12 +88,16 @@ class AmuletLogitsProcessor(LogitsProcessor):
                 f"The batch has {rows} rows; pass the base prompts and then as many pref prompts."
             )
         pairs = rows // 2
-        if length != self._expected_length or len(self._samplers) != pairs:
+        if not self._goes_on(input_ids):
             self._begin(pairs, length, scores.device)
-        self._expected_length = length + 1
         tokens = self._pick(input_ids[pairs:, self._prompt_length :].tolist(), scores)
+        self._expected = torch.cat([input_ids, tokens.repeat(2)[:, None]], dim=1)
         one_hot = torch.full_like(scores, -torch.inf)
         return one_hot.scatter_(1, tokens.repeat(2)[:, None], 0.0)
+
+    def _goes_on(self, input_ids: Tensor) -> bool:
+        """Whether these are the last rows with the tokens that were picked for them."""
+        return self._expected is not None and torch.equal(self._expected, input_ids)
 
     def _begin(self, pairs: int, length: int, device: torch.device) -> None:
         self._prompt_length = length
@@ -98,6 +108,11 @@ class AmuletLogitsProcessor(LogitsProcessor):
         # Rows of one pair side by side, as the mixture wants them.
         side_by_side = scores.view(2, pairs, -1).transpose(0, 1).flatten(0, 1)
         mixed = mix_contexts(side_by_side, mixing_matrix([self._weights] * pairs, scores.device))
+        if not mixed.amax(dim=-1).isfinite().all():
+            raise GenerationError(
+                "No token can be picked: a policy is NaN, or excludes every token. "
+                "Try the model in float32."
+            )
         return torch.stack(
             [
                 sampler.sample(logits, completion)

@@ -28,7 +28,10 @@ class TokenSampler:
     """
 
     def __init__(self, params: SamplingParams, device: torch.device | str = "cpu") -> None:
-        self._processors = _processors(params)
+        self._penalty = LogitsProcessorList()
+        if params.repetition_penalty != 1.0:
+            self._penalty.append(RepetitionPenaltyLogitsProcessor(params.repetition_penalty))
+        self._filters = _filters(params)
         self._generator: torch.Generator | None = None
         if params.temperature > 0:
             self._generator = torch.Generator(device)
@@ -40,7 +43,12 @@ class TokenSampler:
     @property
     def is_argmax(self) -> bool:
         """Whether the token is always the policy's likeliest, so that a batch can share one op."""
-        return self._generator is None and not self._processors
+        return self._generator is None and not self._penalty
+
+    @property
+    def needs_log_probs(self) -> bool:
+        """Whether a constant added to the logits would change the outcome."""
+        return bool(self._penalty)
 
     def sample(self, logits: Tensor, completion_ids: Sequence[int]) -> Tensor:
         """Picks the next token.
@@ -52,27 +60,26 @@ class TokenSampler:
         Returns:
             The token id, an int64 tensor of shape () on the device of `logits`.
         """
-        seen = torch.tensor([completion_ids], dtype=torch.long, device=logits.device)
-        seen = cast("torch.LongTensor", seen)
-        scores = self._processors(seen, cast("torch.FloatTensor", logits[None, :]))[0]
+        seen = cast("torch.LongTensor", torch.tensor([completion_ids], device=logits.device).long())
+        scores = self._penalty(seen, cast("torch.FloatTensor", logits[None, :]))
         if self._generator is None:
-            return scores.argmax()
-        probabilities = torch.softmax(scores, dim=-1)
+            return scores[0].argmax()
+        # The highest at 0: a small temperature then makes no infinities but those of odds 0.
+        scores = self._filters(seen, cast("torch.FloatTensor", scores - scores.max()))
+        probabilities = torch.softmax(scores[0], dim=-1)
         return torch.multinomial(probabilities, 1, generator=self._generator)[0]
 
 
-def _processors(params: SamplingParams) -> LogitsProcessorList:
-    processors = LogitsProcessorList()
-    if params.repetition_penalty != 1.0:
-        processors.append(RepetitionPenaltyLogitsProcessor(params.repetition_penalty))
+def _filters(params: SamplingParams) -> LogitsProcessorList:
+    filters = LogitsProcessorList()
     if params.temperature == 0:
-        # The filters below always keep the likeliest token, which is the one greedy takes.
-        return processors
-    processors.append(TemperatureLogitsWarper(params.temperature))
+        # They always keep the likeliest token, which is the one greedy takes.
+        return filters
+    filters.append(TemperatureLogitsWarper(params.temperature))
     if params.top_k > 0:
-        processors.append(TopKLogitsWarper(params.top_k))
+        filters.append(TopKLogitsWarper(params.top_k))
     if params.top_p < 1.0:
-        processors.append(TopPLogitsWarper(params.top_p))
+        filters.append(TopPLogitsWarper(params.top_p))
     if params.min_p > 0.0:
-        processors.append(MinPLogitsWarper(params.min_p))
-    return processors
+        filters.append(MinPLogitsWarper(params.min_p))
+    return filters

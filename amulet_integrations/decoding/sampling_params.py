@@ -24,7 +24,9 @@ class SamplingParams(FrozenModel):
         top_p: Keeps the smallest set of tokens with at least this much probability; 1 keeps all.
         top_k: Keeps this many most likely tokens; 0 keeps all.
         min_p: Drops tokens below this fraction of the likeliest one's probability; 0 drops none.
-        repetition_penalty: Above 1 discourages tokens already in the completion; 1 is off.
+        repetition_penalty: Above 1 discourages tokens already in the completion; 1 is off; from
+            0.01 to 100. As in transformers it acts on a single context's logits, and on the
+            weighted log-probabilities of several.
         seed: Makes sampling repeatable, whatever else the engine runs; None draws a fresh one.
         stop: Strings that end the completion; they are not part of the text. One string, or a
             sequence of at most 64.
@@ -40,7 +42,7 @@ class SamplingParams(FrozenModel):
     top_p: float = Field(default=1.0, gt=0.0, le=1.0)
     top_k: int = Field(default=0, ge=0)
     min_p: float = Field(default=0.0, ge=0.0, le=1.0)
-    repetition_penalty: float = Field(default=1.0, gt=0.0, allow_inf_nan=False)
+    repetition_penalty: float = Field(default=1.0, ge=0.01, le=100.0)
     seed: int | None = Field(default=None, ge=0, lt=2**63)
     stop: tuple[StopString, ...] = Field(default=(), max_length=64)
 

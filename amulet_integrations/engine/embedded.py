@@ -49,6 +49,7 @@ def embedded_model_path() -> Path:
                 shutil.rmtree(leftover, ignore_errors=True)
             partial = Path(tempfile.mkdtemp(prefix=f"{_NAME}.partial-", dir=folder.parent))
             _convert(gguf, partial)
+            partial.chmod(0o755)  # other users of the machine may share the cache
             partial.rename(folder)
     return folder
 

@@ -25,6 +25,9 @@ from amulet_integrations.errors import (
     UnsupportedModelError,
 )
 
+_DTYPES = ("auto", "float32", "bfloat16", "float16", "float64")
+_ENCODERS = ("bert", "camembert", "electra", "roberta", "xlm-roberta", "data2vec-text", "ernie")
+
 
 def check_source(source: ModelSource) -> None:
     """Refuses what cannot be run, without loading or converting anything.
@@ -51,11 +54,10 @@ def load_config(source: ModelSource) -> PreTrainedConfig:
     """
     _check_dtype(source.dtype)
     _device(source.device)
+    path = _name_or_path(source)
     try:
-        config: PreTrainedConfig = AutoConfig.from_pretrained(
-            _name_or_path(source), **_hub_options(source)
-        )
-    except (OSError, ValueError, KeyError) as error:
+        config: PreTrainedConfig = AutoConfig.from_pretrained(path, **_hub_options(source))
+    except Exception as error:  # a damaged file may raise anything
         raise _loading_error(source, error) from error
     _check_decoder_only(source.model, config)
     return config
@@ -66,7 +68,7 @@ def load_model(source: ModelSource) -> tuple[PreTrainedModel, PreTrainedTokenize
 
     Raises:
         ModelNotFoundError: As `load_config`, or a file of the checkpoint is missing.
-        UnsupportedModelError: As `load_config`, or the model keeps a recurrent state.
+        UnsupportedModelError: As `load_config`.
         MissingDependencyError: `device_map` or a quantization needs a package.
     """
     load_config(source)
@@ -85,18 +87,29 @@ def load_model(source: ModelSource) -> tuple[PreTrainedModel, PreTrainedTokenize
         )
     except ImportError as error:
         raise MissingDependencyError(f"Loading {source.model!r} failed: {error}") from error
-    except (OSError, ValueError, KeyError) as error:
+    except Exception as error:  # a damaged file may raise anything
         raise _loading_error(source, error) from error
-    if getattr(model, "_is_stateful", False):
-        raise UnsupportedModelError(
-            f"model={source.model!r} ({model.config.model_type}) keeps a recurrent state, which "
-            "contexts of unequal length cannot share. Use a model with attention only."
-        )
     if source.device_map is None and source.quantization_config is None:
         model.to(_device(source.device))  # type: ignore[arg-type]
     model.eval()
     speed_up_few_rows(model)
     return model, tokenizer
+
+
+def check_attention_only(model: PreTrainedModel) -> None:
+    """Refuses models that keep more of the past than attention's keys and values.
+
+    Raises:
+        UnsupportedModelError: It does.
+    """
+    kinds = getattr(model.config.get_text_config(), "layer_types", None) or []
+    others = [kind for kind in kinds if "attention" not in kind or "linear" in kind]
+    if getattr(model, "_is_stateful", False) or others:
+        raise UnsupportedModelError(
+            f"{model.config.name_or_path or type(model).__name__} ({model.config.model_type}) "
+            "keeps a recurrent state, which contexts of unequal length cannot share. Use a model "
+            "with attention only."
+        )
 
 
 def _name_or_path(source: ModelSource) -> str:
@@ -112,11 +125,9 @@ def _hub_options(source: ModelSource) -> dict[str, Any]:
 
 
 def _check_dtype(name: str) -> None:
-    dtype = getattr(torch, name, None)
-    if name != "auto" and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
+    if name not in _DTYPES:
         raise InvalidRequestError(
-            f"dtype={name!r} is no floating-point dtype of torch. "
-            "Use 'auto', 'float32', 'bfloat16' or 'float16'."
+            f"dtype={name!r} is not one to decode in. Use {', '.join(map(repr, _DTYPES))}."
         )
 
 
@@ -125,10 +136,10 @@ def _device(name: str) -> torch.device:
         accelerator = torch.accelerator.current_accelerator(check_available=True)
         return accelerator or torch.device("cpu")
     try:
-        return torch.device(name)
-    except RuntimeError as error:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise InvalidRequestError(
-            f"device={name!r} is no torch device. Use 'auto', 'cpu', 'cuda', 'cuda:1', 'mps', …"
+            f"device={name!r} is not here: {error}. Use 'auto', 'cpu', 'cuda', 'cuda:1', 'mps', …"
         ) from error
 
 
@@ -140,7 +151,9 @@ def _check_decoder_only(name: str, config: PreTrainedConfig) -> None:
     }
     architectures = config.architectures or []
     own_code = "AutoModelForCausalLM" in (getattr(config, "auto_map", None) or {})
-    decoder = own_code or bool(known.intersection(architectures))
+    # Encoders such as BERT have a causal head, which is of use only if they were trained with it.
+    encoder = config.model_type in _ENCODERS and not getattr(config, "is_decoder", True)
+    decoder = own_code or (bool(known.intersection(architectures)) and not encoder)
     if config.is_encoder_decoder or not decoder:
         raise UnsupportedModelError(
             f"model={name!r} is {', '.join(architectures) or config.model_type}, not a "

@@ -9,9 +9,9 @@ from typing import Any, Literal, Self, TypeVar, cast, overload
 from uuid import uuid4
 
 from torch import Tensor
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from amulet_integrations.engine.loading import load_model
+from amulet_integrations.engine.loading import check_attention_only, load_model
 from amulet_integrations.engine.loop import DecodeLoop
 from amulet_integrations.engine.model_source import EMBEDDED, ModelSource
 from amulet_integrations.engine.request import GenerationRequest
@@ -29,6 +29,7 @@ from amulet_integrations.engine.worker import run_on_worker
 from amulet_integrations.errors import (
     AmuletError,
     ContextLengthError,
+    InvalidParamsError,
     InvalidRequestError,
     UnknownArgumentError,
 )
@@ -54,6 +55,14 @@ class LocalEngine:
         fingerprint: Tells engines apart whose answers differ; its own for every engine by default.
         max_rows: Most contexts decoded at once; further requests wait in line.
         max_prefill_tokens: Most prompt tokens read in one step, padding included.
+
+    Attributes:
+        context_window: Most tokens of prompt and completion; for models with two sets of rotary
+            frequencies (longrope), as far as the first set goes.
+
+    Raises:
+        UnsupportedModelError: The model keeps a state that contexts of unequal length cannot share.
+        InvalidParamsError: A limit is not a whole number above 0.
     """
 
     def __init__(
@@ -66,11 +75,14 @@ class LocalEngine:
         max_rows: int = DEFAULT_MAX_ROWS,
         max_prefill_tokens: int = DEFAULT_MAX_PREFILL_TOKENS,
     ) -> None:
+        check_attention_only(model)
+        for name, limit in (("max_rows", max_rows), ("max_prefill_tokens", max_prefill_tokens)):
+            if not isinstance(limit, int) or limit < 1:
+                raise InvalidParamsError(f"{name}={limit!r}: give a whole number above 0.")
         self.tokenizer = tokenizer
         self.model_name = model_name or str(model.config.name_or_path)
         self.fingerprint = fingerprint or uuid4().hex
-        text_config = model.config.get_text_config()
-        self.context_window: int = getattr(text_config, "max_position_embeddings", 2048)
+        self.context_window = _context_window(model.config.get_text_config())
         self._vocab_size: int = cast("Tensor", model.get_input_embeddings().weight).shape[0]
         self._end_ids = _end_ids(model, tokenizer)
         self._runner = ModelRunner(model)
@@ -221,9 +233,10 @@ class LocalEngine:
         contexts = GenerationRequest(contexts=contexts, policy=len).contexts
         (completion,) = GenerationRequest(contexts=[completion_ids]).contexts
         for ids in contexts:
-            self._check_context((*ids, *completion[:-1]))
-        self._loop.check_open()
-        return run_on_worker(score_completion, self._runner, contexts, completion)
+            self._check_length(len(ids) + len(completion) - 1)
+        for ids in (*contexts, completion):
+            self._check_tokens(ids)
+        return run_on_worker(self._score, contexts, completion)
 
     def close(self) -> None:
         """Ends running requests with `EngineClosedError` and frees the model."""
@@ -246,6 +259,9 @@ class LocalEngine:
     def _open_all(
         self, form: type[S], requests: SequenceOf[GenerationRequest], go_on: bool
     ) -> list[S | AmuletError]:
+        given: object = requests
+        if isinstance(given, GenerationRequest):
+            raise InvalidRequestError("generate takes a list of requests; this is one request.")
         streams = [_attempt(form, partial(self._prepare, request)) for request in requests]
         if not go_on:
             _all_good(streams)
@@ -254,30 +270,53 @@ class LocalEngine:
         )
         return streams
 
+    def _score(self, contexts: SequenceOf[SequenceOf[int]], completion: SequenceOf[int]) -> Tensor:
+        self._loop.check_open()  # here, where nobody can close it in between
+        return score_completion(self._runner, contexts, completion)
+
     def _prepare(self, request: GenerationRequest, emit: Emit) -> Sequence:
+        given: object = request
+        if not isinstance(given, GenerationRequest):
+            raise InvalidRequestError(
+                f"A {type(given).__name__} is no GenerationRequest. generate takes a list of "
+                "requests, stream takes one."
+            )
+        longest = max(map(len, request.running_contexts()[0]))
+        self._check_length(longest)
         for ids in request.contexts:
-            self._check_context(ids)
+            self._check_tokens(ids)
         return Sequence(
             request,
             emit,
             tokenizer=self.tokenizer,
             device=self._runner.device,
             end_ids=self._end_ids,
-            room=self.context_window - max(map(len, request.contexts)),
+            room=self.context_window - longest,
         )
 
-    def _check_context(self, ids: SequenceOf[int]) -> None:
-        if len(ids) >= self.context_window:
+    def _check_length(self, tokens: int) -> None:
+        if tokens >= self.context_window:
             raise ContextLengthError(
-                f"A context of {len(ids)} tokens leaves no room in the context window of "
+                f"A context of {tokens} tokens leaves no room in the context window of "
                 f"{self.context_window} tokens of {self.model_name!r}. Shorten the conversation "
                 "or the documents in it."
             )
+
+    def _check_tokens(self, ids: SequenceOf[int]) -> None:
         if max(ids) >= self._vocab_size:
             raise InvalidRequestError(
                 f"Token id {max(ids)} is not in the vocabulary of {self._vocab_size} entries of "
                 f"{self.model_name!r}. Was the prompt made with another model's tokenizer?"
             )
+
+
+def _context_window(config: PreTrainedConfig) -> int:
+    window: int = getattr(config, "max_position_embeddings", 2048)
+    rope = getattr(config, "rope_parameters", None) or {}
+    if rope.get("rope_type") == "longrope":
+        # Past it transformers turns all rows of a batch to other frequencies, the short ones too.
+        return rope.get("original_max_position_embeddings") or window
+    return window
 
 
 def _end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:

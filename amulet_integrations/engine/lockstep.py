@@ -7,11 +7,12 @@ from collections.abc import Sequence as SequenceOf
 import torch
 from torch import Tensor
 
+from amulet_integrations.engine.failures import as_generation_error
 from amulet_integrations.engine.picking import pick_tokens, weights_of
 from amulet_integrations.engine.runner import ModelRunner, Rows
 from amulet_integrations.engine.scheduler import Scheduler
 from amulet_integrations.engine.sequence import Sequence
-from amulet_integrations.errors import AmuletError, GenerationError
+from amulet_integrations.errors import AmuletError
 
 
 class Lockstep:
@@ -31,26 +32,22 @@ class Lockstep:
     def step(self, newcomers: SequenceOf[Sequence]) -> None:
         """Gives every running request one token, and `newcomers` their first one.
 
-        Requests that end give their room back; newcomers that go on become `running`.
+        Newcomers that go on become `running`.
         """
-        self._leave()
         if self._scheduler.running:
             self._decode()
         if newcomers:
             self._read(newcomers)
 
-    def drop_all(self) -> None:
-        """Forgets every row; the requests must have ended."""
-        self._scheduler.running.clear()
-        self._rows = self._matrix = None
-
-    def _leave(self) -> None:
+    @torch.inference_mode()
+    def leave(self) -> None:
+        """Takes out the requests that are done, cancelled or overdue; their room is free."""
         running = self._scheduler.running
         for sequence in running:
             sequence.end_if_overdue()
-        if not any(sequence.done for sequence in running):
-            return
         staying = [sequence for sequence in running if not sequence.done]
+        if len(staying) == len(running):
+            return
         if not staying:
             self.drop_all()
             return
@@ -58,6 +55,11 @@ class Lockstep:
             self._rows.keep(_rows_of(running, staying))
         self._scheduler.running[:] = staying
         self._matrix = None
+
+    def drop_all(self) -> None:
+        """Forgets every row; the requests must have ended."""
+        self._scheduler.running.clear()
+        self._rows = self._matrix = None
 
     def _decode(self) -> None:
         running, rows = self._scheduler.running, self._rows
@@ -72,26 +74,33 @@ class Lockstep:
             self.drop_all()
             return
         _hand_out(running, pick_tokens(running, logits, self._matrix))
-        self._leave()
+        self.leave()
 
     def _read(self, newcomers: SequenceOf[Sequence]) -> None:
         contexts = [ids for sequence in newcomers for ids in sequence.contexts]
         try:
             rows, logits = self._runner.prefill(contexts)
         except Exception as error:  # noqa: BLE001
-            if len(newcomers) == 1:
-                _fail(newcomers, error)
-                return
-            # One of them is at fault: let it fail alone.
-            for sequence in newcomers:
-                self._read([sequence])
+            failure = as_generation_error("The model", error)
+        else:
+            self._begin(newcomers, rows, logits)
             return
+        if len(newcomers) == 1:
+            newcomers[0].fail(failure)
+            return
+        # One of them is at fault: let it fail alone.
+        for sequence in newcomers:
+            self._read([sequence])
+
+    def _begin(self, newcomers: SequenceOf[Sequence], rows: Rows, logits: Tensor) -> None:
         matrix = weights_of(newcomers, self._runner.device)
         _hand_out(newcomers, pick_tokens(newcomers, logits, matrix))
         staying = [sequence for sequence in newcomers if not sequence.done]
-        if staying:
-            rows.keep(_rows_of(newcomers, staying)) if len(staying) < len(newcomers) else None
-            self._join(staying, rows)
+        if not staying:
+            return
+        if len(staying) < len(newcomers):
+            rows.keep(_rows_of(newcomers, staying))
+        self._join(staying, rows)
 
     def _join(self, sequences: SequenceOf[Sequence], rows: Rows) -> None:
         if self._rows is None:
@@ -106,15 +115,16 @@ def _hand_out(sequences: SequenceOf[Sequence], tokens: SequenceOf[int | AmuletEr
     for sequence, token in zip(sequences, tokens, strict=True):
         if isinstance(token, AmuletError):
             sequence.fail(token)
-        else:
+            continue
+        try:
             sequence.advance(token)
+        except Exception as error:  # noqa: BLE001 - one request's text is its own affair
+            sequence.fail(as_generation_error("Turning tokens into text", error))
 
 
 def _fail(sequences: SequenceOf[Sequence], error: Exception) -> None:
     for sequence in sequences:
-        failure = GenerationError(f"The model failed: {type(error).__name__}: {error}")
-        failure.__cause__ = error
-        sequence.fail(failure)
+        sequence.fail(as_generation_error("The model", error))
 
 
 def _rows_of(sequences: SequenceOf[Sequence], staying: SequenceOf[Sequence]) -> list[int]:

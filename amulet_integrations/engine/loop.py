@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterable
 from collections.abc import Sequence as SequenceOf
+from weakref import WeakSet
 
+from amulet_integrations.engine.failures import as_generation_error
 from amulet_integrations.engine.lockstep import Lockstep
 from amulet_integrations.engine.memory import give_back_memory
 from amulet_integrations.engine.runner import ModelRunner
 from amulet_integrations.engine.scheduler import Scheduler
 from amulet_integrations.engine.sequence import Sequence
 from amulet_integrations.engine.worker import run_on_worker, submit_to_worker
-from amulet_integrations.errors import EngineClosedError, GenerationError
+from amulet_integrations.errors import AmuletError, EngineClosedError
 
 
 class DecodeLoop:
@@ -29,19 +32,19 @@ class DecodeLoop:
         self._lock = threading.Lock()  # guards the line of the scheduler and the two flags
         self._stepping = False
         self.closed = False
+        _loops.add(self)
 
     def enqueue(self, sequences: Iterable[Sequence]) -> None:
         """Submits requests together.
 
         Raises:
-            EngineClosedError: The loop was closed.
+            EngineClosedError: The loop was closed, or the interpreter is shutting down.
         """
         with self._lock:
             self.check_open()
             self._scheduler.add(sequences)
-            if not self._stepping and self._scheduler.has_work:
-                self._stepping = True
-                submit_to_worker(self._step)
+            if not self._stepping:
+                self._go_on()
 
     def check_open(self) -> None:
         """Raises `EngineClosedError` once the loop was closed."""
@@ -56,30 +59,59 @@ class DecodeLoop:
             self.closed = True
         run_on_worker(self._end)
 
-    def _step(self) -> None:
-        with self._lock:
-            newcomers = self._scheduler.admit()
-        try:
-            self._lockstep.step(newcomers)
-        except Exception as error:  # noqa: BLE001 - callers must never be left waiting
-            self._fail([*self._scheduler.running, *newcomers], error)
-        with self._lock:
-            self._stepping = self._scheduler.has_work and not self.closed
-            if self._stepping:
-                submit_to_worker(self._step)
-                return
-        give_back_memory()
-
-    def _fail(self, sequences: SequenceOf[Sequence], error: Exception) -> None:
-        for sequence in sequences:
-            failure = GenerationError(f"Decoding failed: {type(error).__name__}: {error}")
-            failure.__cause__ = error
-            sequence.fail(failure)
+    def start_afresh(self) -> None:
+        """Forgets what runs: in a forked child neither its readers nor its worker exist."""
+        self._lock = threading.Lock()
+        self._stepping = False
+        self._scheduler.drop_everyone()
         self._lockstep.drop_all()
+
+    def _step(self) -> None:
+        newcomers: SequenceOf[Sequence] = ()
+        try:
+            self._lockstep.leave()
+            with self._lock:
+                newcomers = self._scheduler.admit()
+            self._lockstep.step(newcomers)
+        except BaseException as error:  # noqa: BLE001 - callers must never be left waiting
+            with self._lock:
+                self._drop_everyone(as_generation_error("Decoding", error), newcomers)
+        with self._lock:
+            self._go_on()
+            idle = not self._stepping
+        if idle:
+            give_back_memory()
+
+    def _go_on(self) -> None:
+        """Queues the next step where there is one; the lock is held."""
+        self._stepping = self._scheduler.has_work and not self.closed
+        if not self._stepping:
+            return
+        try:
+            submit_to_worker(self._step)
+        except RuntimeError:  # no more work is taken when the interpreter shuts down
+            self._stepping = False
+            self.closed = True
+            self._drop_everyone(EngineClosedError("The interpreter is shutting down."))
 
     def _end(self) -> None:
         with self._lock:
-            for sequence in self._scheduler.drop_everyone():
-                sequence.fail(EngineClosedError("The engine was closed before the request ended."))
-        self._lockstep.drop_all()
+            self._drop_everyone(EngineClosedError("The engine was closed."))
         self._runner.release()
+
+    def _drop_everyone(self, error: AmuletError, others: SequenceOf[Sequence] = ()) -> None:
+        for sequence in (*self._scheduler.drop_everyone(), *others):
+            sequence.fail(error)
+        self._lockstep.drop_all()
+
+
+_loops: WeakSet[DecodeLoop] = WeakSet()
+
+
+def _start_all_afresh() -> None:
+    for loop in _loops:
+        loop.start_afresh()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_start_all_afresh)

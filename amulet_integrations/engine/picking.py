@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence as SequenceOf
 
 import torch
 from torch import Tensor
 
 from amulet_integrations.decoding.mixture import mix_contexts, mixing_matrix
+from amulet_integrations.engine.failures import as_generation_error
 from amulet_integrations.engine.request import Policy
 from amulet_integrations.engine.sequence import Sequence
 from amulet_integrations.errors import AmuletError, GenerationError, InvalidRequestError
@@ -37,44 +37,42 @@ def pick_tokens(
     failures: dict[int, AmuletError] = {}
     row = 0
     for index, sequence in enumerate(sequences):
-        count = len(sequence.contexts)
+        rows = logits[row : row + len(sequence.contexts)]
+        row += len(sequence.contexts)
         if sequence.policy is not None:
             try:
-                mixed[index] = _own_policy(sequence.policy, logits[row : row + count])
-            except Exception as error:  # noqa: BLE001 - the caller's code may raise anything
-                failures[index] = _policy_failure(error)
-        row += count
+                mixed[index] = _own_policy(sequence.policy, rows)
+            except BaseException as error:  # noqa: BLE001 - the caller's code raises what it likes
+                failures[index] = as_generation_error("The request's own policy", error)
+        elif sequence.sampler.needs_log_probs and len(rows) > 1:
+            # Back to what the constants were that a softmax would drop.
+            constants = torch.logsumexp(rows.to(matrix.dtype), dim=-1)
+            mixed[index] -= matrix[index, row - len(rows) : row] @ constants
     highest, tokens = mixed.max(dim=-1)
     for index, sequence in enumerate(sequences):
         if not sequence.sampler.is_argmax:
             # A row that is not a policy is reported below; sampling from it would crash a GPU.
             usable = torch.where(highest[index].isfinite(), mixed[index], 0.0)
-            tokens[index] = sequence.sampler.sample(usable, sequence.completion)
+            try:
+                tokens[index] = sequence.sampler.sample(usable, sequence.completion)
+            except Exception as error:  # noqa: BLE001
+                failures[index] = as_generation_error("Sampling", error)
     # One transfer from the device for both.
-    heights, picked = torch.stack([highest.double(), tokens.double()]).tolist()
-    for index, height in enumerate(heights):
-        if not math.isfinite(height):
+    possible, picked = torch.stack([highest.isfinite().long(), tokens]).tolist()
+    for index, found in enumerate(possible):
+        if not found:
             failures.setdefault(index, _no_token())
-    return [failures.get(index, int(token)) for index, token in enumerate(picked)]
+    return [failures.get(index, token) for index, token in enumerate(picked)]
 
 
 def _own_policy(policy: Policy, logits: Tensor) -> Tensor:
     log_policy: Tensor = policy(torch.log_softmax(logits.float(), dim=-1))
     if log_policy.shape != logits.shape[1:]:
         raise InvalidRequestError(
-            f"it returned shape {tuple(log_policy.shape)}, where the vocabulary has "
-            f"{logits.shape[1]} entries"
+            f"it returned shape {tuple(log_policy.shape)}; it is called with log-probabilities "
+            f"(contexts, vocab) and returns the policy's ({logits.shape[1]},)"
         )
     return log_policy
-
-
-def _policy_failure(error: Exception) -> GenerationError:
-    failure = GenerationError(
-        f"The request's own policy failed: {type(error).__name__}: {error}. It is called with "
-        "log-probabilities (contexts, vocab) and returns the policy's (vocab,)."
-    )
-    failure.__cause__ = error
-    return failure
 
 
 def _no_token() -> GenerationError:

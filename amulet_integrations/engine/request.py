@@ -88,11 +88,21 @@ class GenerationRequest(FrozenModel):
         _check_sum(self.weights)
         return self
 
+    def running_contexts(
+        self,
+    ) -> tuple[tuple[tuple[int, ...], ...], tuple[float, ...] | None]:
+        """The contexts that are run, those of weight 0 left out, and their weights if any."""
+        if self.policy is not None:
+            return self.contexts, None
+        pairs = zip(self.contexts, self.weights or (1.0,), strict=True)
+        running = [(ids, weight) for ids, weight in pairs if weight != 0]
+        return tuple(ids for ids, _ in running), tuple(weight for _, weight in running)
+
 
 def _check_sum(weights: tuple[float, ...]) -> None:
     total = math.fsum(weights)
-    # The rounding of a sum grows with its largest term.
-    tolerance = 1e-6 * max(1.0, *map(abs, weights))
+    # The rounding of a sum grows with its largest term; weights may come as float32.
+    tolerance = 1e-7 * max(1.0, *map(abs, weights))
     if not abs(total - 1.0) <= tolerance:
         raise InvalidRequestError(
             f"weights={list(weights)} add up to {total:g}; the weights of a mixture add up to 1."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import inspect
 from collections.abc import Sequence
 from typing import Any
@@ -83,6 +84,7 @@ class ModelRunner:
     def release(self) -> None:
         """Lets go of the model; nothing can be run any more."""
         del self._model
+        gc.collect()  # layers and what was hung on them hold each other
 
     def _forward(
         self, rows: Rows, ids: list[list[int]], new: Sequence[int], logits_to_keep: int = 1

@@ -22,14 +22,18 @@ def score_completion(
         Shape (contexts, tokens), float32, on the CPU.
     """
     rows, last = runner.prefill(contexts)
-    pieces = []
-    for start in range(0, len(completion_ids), _CHUNK):
-        chunk = list(completion_ids[start : start + _CHUNK])
-        following = runner.extend(rows, chunk)
-        # The logits that predict a token are those one position before it.
-        predicting = torch.cat([last[:, None], following[:, :-1]], dim=1)
-        log_probs = torch.log_softmax(predicting.float(), dim=-1)
-        picked = torch.tensor(chunk, device=runner.device).expand(len(contexts), -1)
-        pieces.append(log_probs.gather(-1, picked[..., None]).squeeze(-1).cpu())
-        last = following[:, -1]
+    first, *rest = completion_ids
+    pieces = [_log_probs(last[:, None], [first])]
+    # The logits that predict a token are those one position before it.
+    for start in range(0, len(rest), _CHUNK):
+        predicted = rest[start : start + _CHUNK]
+        following = runner.extend(rows, completion_ids[start : start + len(predicted)])
+        pieces.append(_log_probs(following, predicted))
     return torch.cat(pieces, dim=1)
+
+
+def _log_probs(logits: Tensor, tokens: Sequence[int]) -> Tensor:
+    """Of each token under the logits (contexts, tokens, vocab) that predict it."""
+    picked = torch.tensor(tokens, device=logits.device).expand(len(logits), -1)
+    log_probs = torch.log_softmax(logits.float(), dim=-1)
+    return log_probs.gather(-1, picked[..., None]).squeeze(-1).cpu()

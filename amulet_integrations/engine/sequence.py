@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedTokenizerBase
 
-Emit = Callable[[Increment | AmuletError], None]
+Emit = Callable[[Increment | AmuletError], object]
 """Takes what a request gives out: increments, the last one with a finish reason, or one error."""
 
 
@@ -51,13 +51,7 @@ class Sequence:
         room: int,
     ) -> None:
         self.policy = request.policy
-        self.contexts = request.contexts
-        self.weights: tuple[float, ...] | None = None
-        if request.policy is None:
-            weights = request.weights or (1.0,)
-            run = [index for index, weight in enumerate(weights) if weight != 0]
-            self.contexts = tuple(request.contexts[index] for index in run)
-            self.weights = tuple(weights[index] for index in run)
+        self.contexts, self.weights = request.running_contexts()
         self.completion: list[int] = []
         self.sampler = TokenSampler(request.sampling, device)
         self.done = False
@@ -87,7 +81,7 @@ class Sequence:
             # The last bytes may have been those of a stop string.
             reason = "stop" if self._stops.found else reason
         self.done = reason is not None
-        self._emit(Increment(text, (token,), reason, self._usage() if self.done else None))
+        self._give(Increment(text, (token,), reason, self._usage() if self.done else None))
 
     def end_if_overdue(self) -> None:
         """Ends the request if it was cancelled or its time is up."""
@@ -105,7 +99,13 @@ class Sequence:
         """Ends the request with an error, unless it has ended."""
         if not self.done:
             self.done = True
-            self._emit(error)
+            self._give(error)
+
+    def _give(self, item: Increment | AmuletError) -> None:
+        try:
+            self._emit(item)
+        except Exception:  # noqa: BLE001 - its reader is gone, with the event loop it lived in
+            self.done = True
 
     def _finish_reason(self, ended: bool) -> FinishReason | None:
         if ended or self._stops.found is not None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from functools import partial
 from queue import SimpleQueue
 from typing import Self
 
 from amulet_integrations.engine.result import Increment
 from amulet_integrations.engine.sequence import Emit, Sequence
-from amulet_integrations.errors import AmuletError
+from amulet_integrations.engine.worker import is_worker_thread
+from amulet_integrations.errors import AmuletError, GenerationError, InvalidRequestError
 
 Prepare = Callable[[Emit], Sequence]
 """Makes the request's `Sequence`, whose output will go where the argument says."""
@@ -19,8 +19,9 @@ Prepare = Callable[[Emit], Sequence]
 class StreamReader:
     """What both forms share: which request it is, and when it is over."""
 
+    _over = True  # until there is a request
+
     def __init__(self, prepare: Prepare, emit: Emit) -> None:
-        self._over = True  # until there is a request
         self.sequence = prepare(emit)
         self._over = False
 
@@ -55,6 +56,12 @@ class GenerationStream(StreamReader):
     def __next__(self) -> Increment:
         if self._over:
             raise StopIteration
+        if is_worker_thread() and self._mailbox.empty():
+            self.cancel()
+            raise GenerationError(
+                "The worker thread cannot wait for an answer that it would have to decode itself. "
+                "Call the engine from another thread, not inside run_on_worker or a policy."
+            )
         try:
             item = self._mailbox.get()
         except BaseException:  # Ctrl-C while waiting
@@ -78,7 +85,16 @@ class AsyncGenerationStream(StreamReader):
 
     def __init__(self, prepare: Prepare) -> None:
         self._mailbox: asyncio.Queue[Increment | AmuletError] = asyncio.Queue()
-        super().__init__(prepare, partial(_post, asyncio.get_running_loop(), self._mailbox))
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            raise InvalidRequestError(
+                "astream and agenerate are for code that runs in an event loop; use stream or "
+                "generate."
+            ) from None
+        # The mailbox, not the stream: a stream that nobody holds must be able to go.
+        post = self._mailbox.put_nowait
+        super().__init__(prepare, lambda item: loop.call_soon_threadsafe(post, item))
 
     def __aiter__(self) -> Self:
         return self
@@ -102,13 +118,3 @@ class AsyncGenerationStream(StreamReader):
 
     async def __aexit__(self, *_exception: object) -> None:
         await self.aclose()
-
-
-def _post(
-    loop: asyncio.AbstractEventLoop,
-    mailbox: asyncio.Queue[Increment | AmuletError],
-    item: Increment | AmuletError,
-) -> None:
-    # A loop that has closed has no reader any more; the request ends when its reader is dropped.
-    if not loop.is_closed():
-        loop.call_soon_threadsafe(mailbox.put_nowait, item)

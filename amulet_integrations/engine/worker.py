@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-_THREAD_NAME = "amulet-worker"
+_here = threading.local()
 _pool: ThreadPoolExecutor | None = None
 _lock = threading.Lock()
 
@@ -24,7 +24,7 @@ def submit_to_worker(function: Callable[..., T], *args: Any) -> Future[T]:
     global _pool  # noqa: PLW0603 - one pool for the process is the point
     with _lock:
         if _pool is None:
-            _pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix=_THREAD_NAME)
+            _pool = ThreadPoolExecutor(1, "amulet-worker", initializer=_mark_worker)
         return _pool.submit(function, *args)
 
 
@@ -36,15 +36,25 @@ def run_on_worker(function: Callable[..., T], *args: Any) -> T:
             decoded wait while it runs.
         *args: Passed to `function`.
     """
-    if threading.current_thread().name.startswith(_THREAD_NAME):
+    if is_worker_thread():
         return function(*args)
     return submit_to_worker(function, *args).result()
+
+
+def is_worker_thread() -> bool:
+    """Whether the caller runs on the worker thread."""
+    return getattr(_here, "is_worker", False)
+
+
+def _mark_worker() -> None:
+    _here.is_worker = True
 
 
 def _forget_pool_in_child() -> None:
     """A forked child inherits the pool object but not its thread."""
     global _pool, _lock
     _pool, _lock = None, threading.Lock()
+    _here.__dict__.clear()
 
 
 if hasattr(os, "register_at_fork"):

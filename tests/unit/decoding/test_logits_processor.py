@@ -9,6 +9,7 @@ from transformers import LogitsProcessorList
 from amulet_integrations import AmuletParams, SamplingParams
 from amulet_integrations.decoding import AmuletLogitsProcessor, amulet_policy
 from amulet_integrations.errors import (
+    GenerationError,
     GuidanceScaleError,
     InvalidParamsError,
     InvalidRequestError,
@@ -71,6 +72,22 @@ def test_sampling_is_the_processors_and_repeats_with_its_seed(model):
     assert first[0] == first[1]
     assert first == again
     assert first[0] != slow_greedy(model, BASE, PREF, 12)
+
+
+def test_a_new_prompt_as_long_as_the_last_text_begins_anew(model):
+    processor = AmuletLogitsProcessor(PARAMS, sampling=SamplingParams(temperature=1.5, seed=3))
+    generate(model, [BASE], [PREF], processor, tokens=4)
+    longer = [[*BASE, 9, 9, 9, 9], [*PREF, 9, 9, 9, 9]]
+    fresh = AmuletLogitsProcessor(PARAMS, sampling=SamplingParams(temperature=1.5, seed=3))
+    again = generate(model, longer[:1], longer[1:], processor)
+    assert again == generate(model, longer[:1], longer[1:], fresh)
+
+
+def test_a_pair_without_a_token_is_an_error():
+    scores = torch.zeros(2, 9)
+    scores[1] = float("nan")
+    with pytest.raises(GenerationError, match="No token"):
+        AmuletLogitsProcessor()(torch.zeros(2, 2, dtype=torch.long), scores)
 
 
 def test_bad_use_is_refused():

@@ -127,6 +127,7 @@ def test_the_bound_on_the_scale_names_both_numbers():
         {"top_k": -1},
         {"min_p": 1.5},
         {"repetition_penalty": 0.0},
+        {"repetition_penalty": 1e-40},
         {"max_new_tokens": 0},
         {"seed": -1},
         {"stop": [""]},

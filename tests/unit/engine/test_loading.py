@@ -6,8 +6,10 @@ import gc
 import json
 import subprocess
 import sys
+import weakref
 
 import pytest
+import torch
 from transformers import AutoConfig, T5Config
 
 from amulet_integrations import SamplingParams
@@ -20,6 +22,7 @@ from amulet_integrations.engine import (
 )
 from amulet_integrations.engine.embedded import embedded_model_path
 from amulet_integrations.errors import (
+    InvalidParamsError,
     InvalidRequestError,
     MissingDependencyError,
     ModelNotFoundError,
@@ -66,6 +69,7 @@ def test_a_folder_without_a_model_is_an_error(tmp_path):
         (T5Config(architectures=["T5ForConditionalGeneration"]), "T5ForConditionalGeneration"),
         (AutoConfig.for_model("bert", architectures=["BertForMaskedLM"]), "BertForMaskedLM"),
         (AutoConfig.for_model("bert", architectures=["BertModel"]), "BertModel"),
+        (AutoConfig.for_model("bert", architectures=["BertLMHeadModel"]), "BertLMHeadModel"),
     ],
 )
 def test_models_that_are_not_decoder_only_are_refused(tmp_path, config, told):
@@ -80,6 +84,8 @@ def test_recurrent_models_are_refused(tmp_path):
     tiny_tokenizer().save_pretrained(tmp_path)
     with pytest.raises(UnsupportedModelError, match="recurrent"):
         LocalEngine.from_pretrained(str(tmp_path))
+    with pytest.raises(UnsupportedModelError, match="recurrent"):
+        LocalEngine(model, tiny_tokenizer())
 
 
 def test_code_that_comes_with_a_checkpoint_does_not_run(tmp_path):
@@ -102,6 +108,8 @@ def test_code_that_comes_with_a_checkpoint_does_not_run(tmp_path):
         ({"dtype": "float31"}, InvalidRequestError, "float31"),
         ({"dtype": "int8"}, InvalidRequestError, "int8"),
         ({"device": "toaster"}, InvalidRequestError, "toaster"),
+        ({"device": "cuda:93"}, InvalidRequestError, "cuda:93"),
+        ({"dtype": "float8_e4m3fn"}, InvalidRequestError, "float8"),
         ({"devise": "cpu"}, UnknownArgumentError, "did you mean 'device'"),
     ],
 )
@@ -117,12 +125,57 @@ def test_the_same_source_shares_one_engine_until_nobody_holds_it(checkpoint):
     engine.close()
     again = shared_engine(ModelSource(checkpoint))
     assert again is not engine
-    address = id(again)
-    del again, engine
+    model = weakref.ref(again._runner._model)
+    del again
     gc.collect()
-    fresh = shared_engine(ModelSource(checkpoint))
-    assert not fresh.closed
-    assert address  # the old one is gone, or its address was given to the fresh one
+    assert model() is None
+
+
+def test_closing_an_engine_frees_its_model(checkpoint, monkeypatch):
+    monkeypatch.setattr("amulet_integrations.engine.few_rows._columns_are_faster", lambda _: True)
+    engine = LocalEngine.from_pretrained(checkpoint)
+    model = weakref.ref(engine._runner._model)
+    engine.close()
+    assert model() is None
+
+
+@pytest.mark.parametrize("damage", ["truncated", "mismatched"])
+def test_damaged_weights_are_an_error_of_ours(tmp_path, damage):
+    tiny_model().save_pretrained(tmp_path)
+    tiny_tokenizer().save_pretrained(tmp_path)
+    if damage == "truncated":
+        weights = tmp_path / "model.safetensors"
+        weights.write_bytes(weights.read_bytes()[:1000])
+    else:
+        config = json.loads((tmp_path / "config.json").read_text())
+        (tmp_path / "config.json").write_text(json.dumps({**config, "hidden_size": 48}))
+    with pytest.raises(ModelNotFoundError, match="cannot be loaded"):
+        LocalEngine.from_pretrained(str(tmp_path))
+
+
+def test_limits_are_whole_numbers_above_nought():
+    for limit in (0, -1, "8"):
+        with pytest.raises(InvalidParamsError, match="max_rows"):
+            LocalEngine(tiny_model(), tiny_tokenizer(), max_rows=limit)
+
+
+def test_a_torch_dtype_is_as_good_as_its_name(checkpoint):
+    assert ModelSource(checkpoint, dtype=torch.bfloat16) == ModelSource(
+        checkpoint, dtype="bfloat16"
+    )
+
+
+def test_long_rope_models_stop_where_their_first_frequencies_do():
+    rope = {
+        "rope_type": "longrope",
+        "rope_theta": 10_000.0,
+        "short_factor": [1.0] * 4,
+        "long_factor": [4.0] * 4,
+        "original_max_position_embeddings": 40,
+    }
+    model = tiny_model(rope_parameters=rope)
+    with LocalEngine(model, tiny_tokenizer()) as engine:
+        assert engine.context_window == 40
 
 
 def test_torch_work_of_all_kinds_is_done_on_one_thread():

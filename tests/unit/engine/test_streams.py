@@ -108,6 +108,7 @@ async def test_what_cannot_be_run_is_refused_before_anything_is(tiny_engine, ids
         lambda: tiny_engine.astream(bad),
         lambda: tiny_engine.generate([request(), bad]),
         lambda: tiny_engine.score([ids], [5]),
+        lambda: tiny_engine.score([[5]], ids),
     ):
         with pytest.raises(error, match=told):
             call()
