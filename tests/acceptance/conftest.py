@@ -14,7 +14,7 @@ FAILED = pytest.StashKey[bool]()
 
 def state_of_the_code(root: str) -> str:
     """The commit and what was changed since; empty where git cannot tell."""
-    parts = (["git", "rev-parse", "HEAD"], ["git", "diff", "HEAD"])
+    parts = (["git", "rev-parse", "HEAD"], ["git", "diff", "HEAD"], ["git", "status", "-s"])
     ran = [subprocess.run(part, cwd=root, capture_output=True, check=False) for part in parts]
     return (
         sha256(b"".join(part.stdout for part in ran)).hexdigest() if ran[0].returncode == 0 else ""

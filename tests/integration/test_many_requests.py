@@ -16,7 +16,12 @@ from amulet_integrations.engine import (
     LocalEngine,
     run_on_worker,
 )
-from amulet_integrations.errors import AmuletError, ContextLengthError, InvalidRequestError
+from amulet_integrations.errors import (
+    ContextLengthError,
+    GenerationError,
+    InvalidParamsError,
+    InvalidRequestError,
+)
 from amulet_integrations.prompting import ChatMessage, PromptBuilder
 
 WEIGHTS = amulet_weights(AmuletParams(iterations=2))
@@ -39,7 +44,9 @@ def good_requests(engine: LocalEngine) -> list[GenerationRequest]:
 
 def run(engine: LocalEngine, expected: list[GenerationResult], number: int) -> str:
     """One caller: mostly good requests, and every way to be a bad one."""
-    kind = random.Random(number).choice(["good", "good", "good", "cancel", "long", "params", "id"])
+    kind = random.Random(number).choice(
+        ["good", "good", "good", "cancel", "long", "params", "id", "policy"]
+    )
     which = number % len(expected)
     request = good_requests(engine)[which]
     if kind == "good":
@@ -53,9 +60,12 @@ def run(engine: LocalEngine, expected: list[GenerationResult], number: int) -> s
     elif kind == "id":
         with pytest.raises(InvalidRequestError, match="999999"):
             engine.generate([GenerationRequest(contexts=[[999_999]])])
+    elif kind == "policy":
+        with pytest.raises(GenerationError, match="ZeroDivisionError"):
+            engine.generate([GenerationRequest(contexts=request.contexts, policy=lambda _: 1 / 0)])
     else:
-        with pytest.raises(AmuletError, match="temperature"):
-            request.sampling.model_copy(update={"temperature": -1})
+        with pytest.raises(InvalidParamsError, match="temperature"):
+            engine.generate([request.model_copy(update={"sampling": {"temperature": -1}})])
     return kind
 
 
@@ -77,5 +87,5 @@ def test_two_hundred_requests_from_sixteen_threads(embedded_engine):
             )
         run_on_worker(int)  # until the engine has put away what was cancelled last
         memory.append(resident_memory())
-    assert kinds == {"good", "cancel", "long", "params", "id"}
+    assert kinds == {"good", "cancel", "long", "params", "id", "policy"}
     assert memory[1] < 1.03 * memory[0]
