@@ -13,7 +13,10 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, CacheLayerMixin
 
-_ROOM_AHEAD = 256  # positions
+
+def _roomy(length: int) -> int:
+    """Positions to make room for: some ahead, in proportion, so that growing stays cheap."""
+    return length + 32 + length // 8
 
 
 class RoomyLayer(CacheLayerMixin):
@@ -107,7 +110,7 @@ def _with_room(states: Tensor, needed: int) -> Tensor:
     Room that is not in use holds zeros: a hidden NaN would still spoil a sum.
     """
     rows, heads, length, width = states.shape
-    roomy = states.new_zeros((rows, heads, max(needed, length) + _ROOM_AHEAD, width))
+    roomy = states.new_zeros((rows, heads, _roomy(max(needed, length)), width))
     roomy[:, :, :length] = states
     return roomy
 
@@ -115,7 +118,7 @@ def _with_room(states: Tensor, needed: int) -> Tensor:
 def _stack(upper: Tensor, lower: Tensor) -> Tensor:
     length = max(upper.shape[2], lower.shape[2])
     rows = upper.shape[0] + lower.shape[0]
-    roomy = upper.new_zeros((rows, upper.shape[1], length + _ROOM_AHEAD, upper.shape[3]))
+    roomy = upper.new_zeros((rows, upper.shape[1], _roomy(length), upper.shape[3]))
     roomy[: upper.shape[0], :, length - upper.shape[2] : length] = upper
     roomy[upper.shape[0] :, :, length - lower.shape[2] : length] = lower
     return roomy

@@ -31,6 +31,7 @@ class DecodeLoop:
         self._lockstep = Lockstep(runner, scheduler)
         self._lock = threading.Lock()  # guards the line of the scheduler and the two flags
         self._stepping = False
+        self._most_rows = 0  # since memory was last given back
         self.closed = False
         _loops.add(self)
 
@@ -76,11 +77,18 @@ class DecodeLoop:
         except BaseException as error:  # noqa: BLE001 - callers must never be left waiting
             with self._lock:
                 self._drop_everyone(as_generation_error("Decoding", error), newcomers)
+        self._put_away(newcomers)
         with self._lock:
             self._go_on()
-            idle = not self._stepping
-        if idle:
+
+    def _put_away(self, newcomers: SequenceOf[Sequence]) -> None:
+        """Gives memory back once half of the rows have gone."""
+        rows = self._scheduler.rows
+        # Newcomers may have come and gone within the step.
+        self._most_rows = max(self._most_rows, rows, len(newcomers))
+        if self._most_rows and rows <= self._most_rows // 2:
             give_back_memory()
+            self._most_rows = rows
 
     def _go_on(self) -> None:
         """Queues the next step where there is one; the lock is held."""

@@ -31,6 +31,11 @@ class Scheduler:
         """Whether anything runs or waits."""
         return bool(self.running or self._waiting)
 
+    @property
+    def rows(self) -> int:
+        """Contexts that are being decoded."""
+        return sum(len(sequence.contexts) for sequence in self.running)
+
     def add(self, sequences: Iterable[Sequence]) -> None:
         """Puts requests at the end of the line."""
         self._waiting.extend(sequences)
@@ -41,7 +46,7 @@ class Scheduler:
         Requests that were cancelled or ran out of time in the line end here.
         """
         self._leave_line()
-        rows = sum(len(sequence.contexts) for sequence in self.running)
+        rows = self.rows
         admitted: list[Sequence] = []
         longest = 0
         while self._waiting:

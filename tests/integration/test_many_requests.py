@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import random
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,6 +17,7 @@ from amulet_integrations.engine import (
     LocalEngine,
     run_on_worker,
 )
+from amulet_integrations.engine.memory import give_back_memory
 from amulet_integrations.errors import (
     ContextLengthError,
     GenerationError,
@@ -26,6 +28,7 @@ from amulet_integrations.prompting import ChatMessage, PromptBuilder
 
 WEIGHTS = amulet_weights(AmuletParams(iterations=2))
 QUESTIONS = ["What is tea?", "Name a river.", "Why is the sky blue?", "How do birds fly?"]
+KINDS = ["good", "good", "good", "cancel", "long", "params", "id", "policy"]
 PREFERENCES = ["Be brief.", "Answer as a pirate would."]
 
 
@@ -85,7 +88,9 @@ def test_two_hundred_requests_from_sixteen_threads(embedded_engine):
             kinds |= set(
                 callers.map(lambda number: run(embedded_engine, expected, number), numbers)
             )
-        run_on_worker(int)  # until the engine has put away what was cancelled last
+        for _ in range(3):  # until the engine has put away what was cancelled last
+            run_on_worker(gc.collect)
+        run_on_worker(give_back_memory)
         memory.append(resident_memory())
-    assert kinds == {"good", "cancel", "long", "params", "id", "policy"}
+    assert kinds == set(KINDS)
     assert memory[1] < 1.03 * memory[0]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import subprocess
 import sys
 import textwrap
+import weakref
 
 import pytest
 import torch
@@ -83,6 +85,26 @@ def test_no_error_of_a_policy_stops_the_engine(tiny_engine, error):
     outcomes = tiny_engine.generate([bad, request()], return_exceptions=True)
     assert error.__name__ in str(outcomes[0])
     assert outcomes[1] == tiny_engine.generate([request()])[0]
+
+
+def test_errors_hold_no_tensors(tiny_engine):
+    kept = []
+
+    def policy(log_probs):
+        kept.append(weakref.ref(log_probs))
+        raise ValueError
+
+    gc.collect()
+    gc.disable()
+    try:
+        (failure,) = tiny_engine.generate(
+            [GenerationRequest(contexts=[[5]], policy=policy)], return_exceptions=True
+        )
+        run_on_worker(int)
+    finally:
+        gc.enable()
+    assert isinstance(failure.__cause__, ValueError)
+    assert kept[0]() is None
 
 
 def test_a_defect_in_the_scheduler_hangs_nobody(monkeypatch):
