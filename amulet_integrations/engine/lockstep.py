@@ -70,7 +70,9 @@ class Lockstep:
         try:
             logits = self._runner.decode(rows, last)
         except Exception as error:  # noqa: BLE001 - whatever the model raises, the engine lives
-            _fail(running, error)
+            failure = as_generation_error("The model", error)
+            for sequence in running:
+                sequence.fail(failure)
             self.drop_all()
             return
         _hand_out(running, pick_tokens(running, logits, self._matrix))
@@ -120,11 +122,6 @@ def _hand_out(sequences: SequenceOf[Sequence], tokens: SequenceOf[int | AmuletEr
             sequence.advance(token)
         except Exception as error:  # noqa: BLE001 - one request's text is its own affair
             sequence.fail(as_generation_error("Turning tokens into text", error))
-
-
-def _fail(sequences: SequenceOf[Sequence], error: Exception) -> None:
-    for sequence in sequences:
-        sequence.fail(as_generation_error("The model", error))
 
 
 def _rows_of(sequences: SequenceOf[Sequence], staying: SequenceOf[Sequence]) -> list[int]:

@@ -53,7 +53,7 @@ class Scheduler:
             contexts = self._waiting[0].contexts
             rows += len(contexts)
             longest = max(longest, *map(len, contexts))
-            reading = len(contexts) + sum(len(sequence.contexts) for sequence in admitted)
+            reading = rows - self.rows
             too_many = rows > self._max_rows and (self.running or admitted)
             too_long = reading * longest > self._max_prefill_tokens and admitted
             if too_many or too_long:
