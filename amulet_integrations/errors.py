@@ -89,6 +89,14 @@ class EngineClosedError(GenerationError):
     """The engine was closed."""
 
 
+class IncompleteOutputError(GenerationError):
+    """An answer that had to be whole, such as JSON, could not be finished within its tokens."""
+
+
+class UnsupportedGrammarError(AmuletError, ValueError):
+    """A schema or grammar that cannot be enforced while decoding."""
+
+
 class PreferenceSelectionError(AmuletError, ValueError):
     """The call names whose preferences to use in a way that cannot be followed."""
 

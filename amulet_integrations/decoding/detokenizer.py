@@ -19,11 +19,15 @@ class IncrementalDetokenizer:
     `tokenizers.DecodeStream` does not know the slow ones and gives up on invalid bytes.
 
     Args:
-        tokenizer: The model's tokenizer. Special tokens are left out of the text.
+        tokenizer: The model's tokenizer.
+        skip_special_tokens: Whether special tokens are left out of the text.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerBase, *, skip_special_tokens: bool = True
+    ) -> None:
         self._tokenizer = tokenizer
+        self._skip_special_tokens = skip_special_tokens
         self._ids: list[int] = []
         self._start = 0  # where the two decodings begin
         self._done = 0  # tokens whose text has been given out
@@ -49,6 +53,8 @@ class IncrementalDetokenizer:
 
     def _decode(self, start: int) -> str:
         text = self._tokenizer.decode(
-            self._ids[start:], skip_special_tokens=True, clean_up_tokenization_spaces=False
+            self._ids[start:],
+            skip_special_tokens=self._skip_special_tokens,
+            clean_up_tokenization_spaces=False,
         )
         return str(text)

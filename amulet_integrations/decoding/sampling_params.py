@@ -20,6 +20,7 @@ class SamplingParams(FrozenModel):
 
     Attributes:
         max_new_tokens: Most tokens to generate, at least 1.
+        min_new_tokens: No end-of-text token is drawn before so many tokens; 0 lets the text be empty.
         temperature: 0 takes the most likely token (greedy, as the published code does).
         top_p: Keeps the smallest set of tokens with at least this much probability; 1 keeps all.
         top_k: Keeps this many most likely tokens; 0 keeps all.
@@ -38,6 +39,7 @@ class SamplingParams(FrozenModel):
     error_type: ClassVar[type[AmuletError]] = InvalidParamsError
 
     max_new_tokens: int = Field(default=512, ge=1)
+    min_new_tokens: int = Field(default=0, ge=0)
     temperature: float = Field(default=0.0, ge=0.0, allow_inf_nan=False)
     top_p: float = Field(default=1.0, gt=0.0, le=1.0)
     top_k: int = Field(default=0, ge=0)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from amulet_integrations._lazy import lazy_exports
 
 if TYPE_CHECKING:
+    from amulet_integrations.engine.branch import Branch
     from amulet_integrations.engine.contract import Engine
     from amulet_integrations.engine.local import LocalEngine
     from amulet_integrations.engine.model_source import ModelSource
@@ -13,12 +14,14 @@ if TYPE_CHECKING:
         FinishReason,
         GenerationResult,
         Increment,
+        TokenLogprob,
         Usage,
     )
     from amulet_integrations.engine.shared import shared_engine
     from amulet_integrations.engine.worker import run_on_worker
 
 __all__ = [
+    "Branch",
     "Engine",
     "FinishReason",
     "GenerationRequest",
@@ -26,6 +29,7 @@ __all__ = [
     "Increment",
     "LocalEngine",
     "ModelSource",
+    "TokenLogprob",
     "Usage",
     "run_on_worker",
     "shared_engine",
@@ -33,11 +37,12 @@ __all__ = [
 __getattr__, __dir__ = lazy_exports(
     __name__,
     {
+        ".branch": ("Branch",),
         ".contract": ("Engine",),
         ".local": ("LocalEngine",),
         ".model_source": ("ModelSource",),
         ".request": ("GenerationRequest",),
-        ".result": ("FinishReason", "GenerationResult", "Increment", "Usage"),
+        ".result": ("FinishReason", "GenerationResult", "Increment", "TokenLogprob", "Usage"),
         ".shared": ("shared_engine",),
         ".worker": ("run_on_worker",),
     },

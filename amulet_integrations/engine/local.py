@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from collections.abc import Sequence as SequenceOf
 from functools import partial
@@ -11,6 +12,7 @@ from uuid import uuid4
 from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from amulet_integrations.engine.grammar import GrammarCompiler
 from amulet_integrations.engine.loading import check_attention_only, load_model
 from amulet_integrations.engine.loop import DecodeLoop
 from amulet_integrations.engine.model_source import EMBEDDED, ModelSource
@@ -85,6 +87,7 @@ class LocalEngine:
         self.context_window = _context_window(model.config.get_text_config())
         self._vocab_size: int = cast("Tensor", model.get_input_embeddings().weight).shape[0]
         self._end_ids = _end_ids(model, tokenizer)
+        self._grammars = GrammarCompiler(tokenizer, self._vocab_size, self._end_ids)
         self._runner = ModelRunner(model)
         self._loop = DecodeLoop(self._runner, Scheduler(max_rows, max_prefill_tokens))
 
@@ -136,16 +139,15 @@ class LocalEngine:
             ContextLengthError: A context leaves no room in the context window.
             InvalidRequestError: A token id is not in the vocabulary.
             EngineClosedError: The engine was closed.
+            UnsupportedGrammarError: The grammar of a branch cannot be enforced.
         """
-        stream = GenerationStream(partial(self._prepare, request))
-        self._loop.enqueue([stream.sequence])
-        return stream
+        return GenerationStream(partial(self._begin, request))
 
     def astream(self, request: GenerationRequest) -> AsyncGenerationStream:
         """`stream` for asyncio. Not a coroutine; to be called while the loop runs."""
-        stream = AsyncGenerationStream(partial(self._prepare, request))
-        self._loop.enqueue([stream.sequence])
-        return stream
+        # Reading a grammar takes a while; the event loop must not wait for it.
+        slow = isinstance(request, GenerationRequest) and bool(request.branches)
+        return AsyncGenerationStream(partial(self._begin, request), on_thread=slow)
 
     @overload
     def generate(
@@ -203,6 +205,7 @@ class LocalEngine:
         self, requests: SequenceOf[GenerationRequest], *, return_exceptions: bool = False
     ) -> SequenceOf[GenerationResult | AmuletError]:
         """`generate` for asyncio; cancelling the task cancels the requests."""
+        await asyncio.to_thread(self._read_grammars, requests)
         streams = self._open_all(AsyncGenerationStream, requests, return_exceptions)
         try:
             results = [
@@ -266,13 +269,26 @@ class LocalEngine:
         if not go_on:
             _all_good(streams)
         self._loop.enqueue(
-            stream.sequence for stream in streams if not isinstance(stream, AmuletError)
+            stream.sequence
+            for stream in streams
+            if not isinstance(stream, AmuletError) and stream.sequence
         )
         return streams
 
     def _score(self, contexts: SequenceOf[SequenceOf[int]], completion: SequenceOf[int]) -> Tensor:
         self._loop.check_open()  # here, where nobody can close it in between
         return score_completion(self._runner, contexts, completion)
+
+    def _begin(self, request: GenerationRequest, emit: Emit) -> Sequence:
+        sequence = self._prepare(request, emit)
+        self._loop.enqueue([sequence])
+        return sequence
+
+    def _read_grammars(self, requests: SequenceOf[GenerationRequest]) -> None:
+        """Reads grammars ahead, so that preparing the requests takes no time to speak of."""
+        for request in requests:
+            for branch in getattr(request, "branches", ()):
+                _attempt(self._grammars.compile, branch.grammar)
 
     def _prepare(self, request: GenerationRequest, emit: Emit) -> Sequence:
         given: object = request
@@ -281,7 +297,7 @@ class LocalEngine:
                 f"A {type(given).__name__} is no GenerationRequest. generate takes a list of "
                 "requests, stream takes one."
             )
-        longest = max(map(len, request.running_contexts()[0]))
+        longest = max(map(len, request.running_contexts))
         self._check_length(longest)
         for ids in request.contexts:
             self._check_tokens(ids)
@@ -292,6 +308,7 @@ class LocalEngine:
             device=self._runner.device,
             end_ids=self._end_ids,
             room=self.context_window - longest,
+            grammars=self._grammars,
         )
 
     def _check_length(self, tokens: int) -> None:

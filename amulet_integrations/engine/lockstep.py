@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from amulet_integrations.engine.failures import as_generation_error
-from amulet_integrations.engine.picking import pick_tokens, weights_of
+from amulet_integrations.engine.picking import Pick, WeightsMatrix, pick_tokens
 from amulet_integrations.engine.runner import ModelRunner, Rows
 from amulet_integrations.engine.scheduler import Scheduler
 from amulet_integrations.engine.sequence import Sequence
@@ -26,7 +26,7 @@ class Lockstep:
         self._runner = runner
         self._scheduler = scheduler
         self._rows: Rows | None = None
-        self._matrix: Tensor | None = None
+        self._matrix = WeightsMatrix(runner.device)
 
     @torch.inference_mode()
     def step(self, newcomers: SequenceOf[Sequence]) -> None:
@@ -54,18 +54,15 @@ class Lockstep:
         if self._rows is not None:
             self._rows.keep(_rows_of(running, staying))
         self._scheduler.running[:] = staying
-        self._matrix = None
 
     def drop_all(self) -> None:
         """Forgets every row; the requests must have ended."""
         self._scheduler.running.clear()
-        self._rows = self._matrix = None
+        self._rows = None
 
     def _decode(self) -> None:
         running, rows = self._scheduler.running, self._rows
         assert rows is not None  # noqa: S101 - running requests have rows
-        if self._matrix is None:
-            self._matrix = weights_of(running, self._runner.device)
         last = [sequence.completion[-1] for sequence in running for _ in sequence.contexts]
         try:
             logits = self._runner.decode(rows, last)
@@ -75,7 +72,7 @@ class Lockstep:
                 sequence.fail(failure)
             self.drop_all()
             return
-        _hand_out(running, pick_tokens(running, logits, self._matrix))
+        _hand_out(running, pick_tokens(running, logits, self._matrix.of(running)))
         self.leave()
 
     def _read(self, newcomers: SequenceOf[Sequence]) -> None:
@@ -95,7 +92,7 @@ class Lockstep:
             self._read([sequence])
 
     def _begin(self, newcomers: SequenceOf[Sequence], rows: Rows, logits: Tensor) -> None:
-        matrix = weights_of(newcomers, self._runner.device)
+        matrix = WeightsMatrix(self._runner.device).of(newcomers)
         _hand_out(newcomers, pick_tokens(newcomers, logits, matrix))
         staying = [sequence for sequence in newcomers if not sequence.done]
         if not staying:
@@ -110,16 +107,15 @@ class Lockstep:
         else:
             self._rows.join(rows)
         self._scheduler.running += sequences
-        self._matrix = None
 
 
-def _hand_out(sequences: SequenceOf[Sequence], tokens: SequenceOf[int | AmuletError]) -> None:
-    for sequence, token in zip(sequences, tokens, strict=True):
-        if isinstance(token, AmuletError):
-            sequence.fail(token)
+def _hand_out(sequences: SequenceOf[Sequence], picks: SequenceOf[Pick | AmuletError]) -> None:
+    for sequence, pick in zip(sequences, picks, strict=True):
+        if isinstance(pick, AmuletError):
+            sequence.fail(pick)
             continue
         try:
-            sequence.advance(token)
+            sequence.advance(pick.token, pick.logprob)
         except Exception as error:  # noqa: BLE001 - one request's text is its own affair
             sequence.fail(as_generation_error("Turning tokens into text", error))
 

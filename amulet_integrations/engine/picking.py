@@ -2,67 +2,140 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from collections.abc import Sequence as SequenceOf
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from amulet_integrations.decoding.mixture import mix_contexts, mixing_matrix
 from amulet_integrations.engine.failures import as_generation_error
+from amulet_integrations.engine.guide import Guide
 from amulet_integrations.engine.request import Policy
+from amulet_integrations.engine.result import TokenLogprob
 from amulet_integrations.engine.sequence import Sequence
 from amulet_integrations.errors import AmuletError, GenerationError, InvalidRequestError
 
 
-def weights_of(sequences: SequenceOf[Sequence], device: torch.device) -> Tensor:
-    """The mixing matrix of a batch; a request with a policy of its own has none of it."""
-    weights = [sequence.weights or (0.0,) * len(sequence.contexts) for sequence in sequences]
-    return mixing_matrix(weights, device)
+class Pick(NamedTuple):
+    """The token of one request, and how likely it was where that was asked for."""
+
+    token: int
+    logprob: TokenLogprob | None = None
+
+
+class WeightsMatrix:
+    """The mixing matrix of a batch, made anew only where weights have changed.
+
+    Args:
+        device: Where it is to be.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._weights: list[tuple[float, ...]] | None = None
+        self._matrix = torch.empty(0)
+
+    def of(self, sequences: SequenceOf[Sequence]) -> Tensor:
+        """The matrix, shape (requests, rows); a request with a policy of its own has none of it."""
+        weights = [sequence.weights or (0.0,) * len(sequence.contexts) for sequence in sequences]
+        if weights != self._weights:
+            self._weights = weights
+            self._matrix = mixing_matrix(weights, self._device)
+        return self._matrix
 
 
 def pick_tokens(
     sequences: SequenceOf[Sequence], logits: Tensor, matrix: Tensor
-) -> list[int | AmuletError]:
+) -> list[Pick | AmuletError]:
     """Picks the next token of every request; one's failure does not touch the others.
 
     Args:
         sequences: The requests of the batch, in the order of their rows.
         logits: Shape (rows, vocab).
-        matrix: From `weights_of`.
+        matrix: From `WeightsMatrix`.
 
     Returns:
         For each request its token, or what went wrong with it.
     """
     mixed = mix_contexts(logits, matrix)
-    failures: dict[int, AmuletError] = {}
+    alone: dict[int, Pick | AmuletError] = {}
     row = 0
     for index, sequence in enumerate(sequences):
         rows = logits[row : row + len(sequence.contexts)]
         row += len(sequence.contexts)
-        if sequence.policy is not None:
-            try:
-                mixed[index] = _own_policy(sequence.policy, rows)
-            except BaseException as error:  # noqa: BLE001 - the caller's code raises what it likes
-                failures[index] = as_generation_error("The request's own policy", error)
-        elif sequence.sampler.needs_log_probs and len(rows) > 1:
-            # Back to what the constants were that a softmax would drop.
-            constants = torch.logsumexp(rows.to(matrix.dtype), dim=-1)
-            mixed[index] -= matrix[index, row - len(rows) : row] @ constants
+        try:
+            policy = _policy(sequence, rows, mixed[index])
+            if sequence.guide or sequence.logprobs is not None:
+                alone[index] = _draw(sequence, rows, policy)
+            else:
+                mixed[index] = _without_end(sequence, policy)
+        except AmuletError as error:
+            alone[index] = error
+        except Exception as error:  # noqa: BLE001 - one request's failure is its own
+            alone[index] = as_generation_error("Sampling", error)
+    together = _draw_together(sequences, mixed, alone)
+    return [alone[index] if index in alone else together[index] for index in range(len(sequences))]
+
+
+def _draw_together(
+    sequences: SequenceOf[Sequence], mixed: Tensor, alone: Container[int]
+) -> list[Pick | AmuletError]:
+    """The tokens of the requests that need no more than one draw; one transfer for all."""
     highest, tokens = mixed.max(dim=-1)
+    failures: dict[int, AmuletError] = {}
     for index, sequence in enumerate(sequences):
-        if not sequence.sampler.is_argmax:
+        if index not in alone and not sequence.sampler.is_argmax:
             # A row that is not a policy is reported below; sampling from it would crash a GPU.
             usable = torch.where(highest[index].isfinite(), mixed[index], 0.0)
             try:
                 tokens[index] = sequence.sampler.sample(usable, sequence.completion)
             except Exception as error:  # noqa: BLE001
                 failures[index] = as_generation_error("Sampling", error)
-    # One transfer from the device for both.
     possible, picked = torch.stack([highest.isfinite().long(), tokens]).tolist()
-    for index, found in enumerate(possible):
-        if not found:
-            failures.setdefault(index, _no_token())
-    return [failures.get(index, token) for index, token in enumerate(picked)]
+    return [
+        failures.get(index) or (Pick(picked[index]) if possible[index] else _no_token())
+        for index in range(len(sequences))
+    ]
+
+
+def _draw(sequence: Sequence, rows: Tensor, policy: Tensor) -> Pick:
+    """The token of a request whose draw may have to be repeated, or that is to be told about."""
+    guide, weights = sequence.guide, sequence.weights
+    if guide is None:
+        return _told(sequence, policy, _token(sequence, policy))
+    while True:
+        token = guide.take(_token(sequence, _kept_to(guide, policy)))
+        if token is not None:
+            return _told(sequence, policy, token)
+        if guide.weights != weights:
+            weights = guide.weights
+            mixed = mix_contexts(rows, mixing_matrix([weights], rows.device))[0]
+            policy = _policy(sequence, rows, mixed)
+
+
+def _policy(sequence: Sequence, rows: Tensor, mixed: Tensor) -> Tensor:
+    """The policy, shape (vocab,), up to a constant where a constant does not matter."""
+    if sequence.policy is not None:
+        try:
+            mixed = _own_policy(sequence.policy, rows)
+        except BaseException as error:  # noqa: BLE001 - the caller's code raises what it likes
+            failure = as_generation_error("The request's own policy", error)
+            # Not from here: the frames of this handler hold tensors.
+            raise failure from failure.__cause__
+    elif sequence.sampler.needs_log_probs and len(rows) > 1:
+        # Back to what the constants were that a softmax would drop.
+        weights = mixing_matrix([sequence.weights or ()], rows.device)
+        mixed = mixed - weights[0] @ torch.logsumexp(rows.to(weights.dtype), dim=-1)
+    return mixed
+
+
+def _without_end(sequence: Sequence, policy: Tensor) -> Tensor:
+    """The policy without the tokens that end the text, as long as the text must not end."""
+    if len(sequence.completion) >= sequence.min_tokens:
+        return policy
+    return policy.index_fill(0, sequence.end_ids_on(policy.device), -torch.inf)
 
 
 def _own_policy(policy: Policy, logits: Tensor) -> Tensor:
@@ -73,6 +146,33 @@ def _own_policy(policy: Policy, logits: Tensor) -> Tensor:
             f"(contexts, vocab) and returns the policy's ({logits.shape[1]},)"
         )
     return log_policy
+
+
+def _kept_to(guide: Guide, policy: Tensor) -> Tensor:
+    allowed = torch.from_numpy(guide.allowed()).to(policy.device)
+    return policy.masked_fill(~allowed, -torch.inf)
+
+
+def _token(sequence: Sequence, policy: Tensor) -> int:
+    policy = _without_end(sequence, policy)
+    if not bool(policy.max().isfinite()):
+        raise _no_token()
+    if sequence.sampler.is_argmax:
+        return int(policy.argmax())
+    return int(sequence.sampler.sample(policy, sequence.completion))
+
+
+def _told(sequence: Sequence, policy: Tensor, token: int) -> Pick:
+    if sequence.logprobs is None:
+        return Pick(token)
+    logprobs = policy.double().log_softmax(dim=-1)
+    top = logprobs.topk(sequence.logprobs)
+    alternatives = [
+        TokenLogprob(other, sequence.text_of(other), value)
+        for value, other in zip(top.values.tolist(), top.indices.tolist(), strict=True)
+    ]
+    value = float(logprobs[token])
+    return Pick(token, TokenLogprob(token, sequence.text_of(token), value, tuple(alternatives)))
 
 
 def _no_token() -> GenerationError:

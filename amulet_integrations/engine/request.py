@@ -6,9 +6,10 @@ import math
 from collections.abc import Callable
 from typing import Any, ClassVar, Self
 
-from pydantic import Field, FiniteFloat, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from amulet_integrations.decoding.sampling_params import SamplingParams
+from amulet_integrations.engine.branch import Branch, Weights
 from amulet_integrations.errors import AmuletError, InvalidRequestError
 from amulet_integrations.validation import FrozenModel
 
@@ -27,9 +28,20 @@ class GenerationRequest(FrozenModel):
         policy: Instead of weights: a function of the contexts' log-probabilities (contexts,
             vocab) that returns the policy's (vocab,), called on the engine's own thread at every
             token. It needs not be normalised.
+        branches: The forms that the completion may take; any text where there are none. While
+            several can still be meant, tokens are drawn with `weights`; from when one is left,
+            with that branch's own.
+        thoughts_end: What ends a reasoning model's thoughts, such as "</think>", where the prompt
+            has begun them and branches follow. They are any text, drawn with `weights`, and take
+            at most half of the tokens.
         sampling: How to pick tokens from the policy and when to stop.
         timeout: Seconds from submission after which the request fails with
             `RequestTimeoutError`; None waits for ever.
+        logprobs: Whether increments tell the log-probability of each token, and how many of the
+            likeliest tokens beside it, at most 20. They are those of the policy itself: before
+            penalty, grammar, temperature and filters.
+        skip_special_tokens: Whether the text leaves special tokens out. End-of-text tokens are
+            never part of it.
 
     Raises:
         InvalidRequestError: No context, an empty one, a negative token id, or weights that do
@@ -39,10 +51,14 @@ class GenerationRequest(FrozenModel):
     error_type: ClassVar[type[AmuletError]] = InvalidRequestError
 
     contexts: tuple[tuple[int, ...], ...] = Field(min_length=1, repr=False)
-    weights: tuple[FiniteFloat, ...] | None = None
+    weights: Weights | None = None
     policy: Policy | None = None
+    branches: tuple[Branch, ...] = ()
+    thoughts_end: str | None = Field(default=None, min_length=1)
     sampling: SamplingParams = SamplingParams()
     timeout: float | None = Field(default=None, gt=0.0)
+    logprobs: int | None = Field(default=None, ge=0, le=20)
+    skip_special_tokens: bool = True
 
     @field_validator("contexts", mode="before")
     @classmethod
@@ -71,32 +87,57 @@ class GenerationRequest(FrozenModel):
     @model_validator(mode="after")
     def _weights_fit(self) -> Self:
         if self.policy is not None:
-            if self.weights is not None:
-                raise InvalidRequestError("Pass weights or a policy, not both.")
-            return self
-        count = len(self.contexts)
-        if self.weights is None:
-            if count > 1:
+            if self.weights is not None or self.branches:
                 raise InvalidRequestError(
-                    f"{count} contexts need {count} weights (or a policy) that mix them."
+                    "Pass weights and branches, or a policy, not both: they are for the engine's "
+                    "own mixture."
                 )
             return self
-        if len(self.weights) != count:
+        count = len(self.contexts)
+        if self.weights is None and count > 1:
             raise InvalidRequestError(
-                f"{len(self.weights)} weights for {count} contexts; pass one for each."
+                f"{count} contexts need {count} weights (or a policy) that mix them."
             )
-        _check_sum(self.weights)
+        for weights in self._mixtures:
+            if len(weights) != count:
+                raise InvalidRequestError(
+                    f"{len(weights)} weights for {count} contexts; pass one for each."
+                )
+            _check_sum(weights)
         return self
 
-    def running_contexts(
-        self,
-    ) -> tuple[tuple[tuple[int, ...], ...], tuple[float, ...] | None]:
-        """The contexts that are run, those of weight 0 left out, and their weights if any."""
+    @property
+    def running(self) -> tuple[int, ...]:
+        """Which contexts are run: those that have a weight other than 0 somewhere."""
         if self.policy is not None:
-            return self.contexts, None
-        pairs = zip(self.contexts, self.weights or (1.0,), strict=True)
-        running = [(ids, weight) for ids, weight in pairs if weight != 0]
-        return tuple(ids for ids, _ in running), tuple(weight for _, weight in running)
+            return tuple(range(len(self.contexts)))
+        return tuple(
+            index
+            for index, weights in enumerate(zip(*self._mixtures, strict=True))
+            if any(weight != 0 for weight in weights)
+        )
+
+    @property
+    def running_contexts(self) -> tuple[tuple[int, ...], ...]:
+        """The contexts that are run."""
+        return tuple(self.contexts[index] for index in self.running)
+
+    def running_weights(self, weights: Weights | None) -> Weights:
+        """A mixture's weights of the contexts that are run; None stands for the request's own."""
+        weights = weights or self.weights or (1.0,)
+        return tuple(weights[index] for index in self.running)
+
+    @property
+    def _mixtures(self) -> list[Weights]:
+        """Every mixture that some token may be drawn with."""
+        own = self.weights or (1.0,)
+        if not self.branches:
+            return [own]
+        mixtures = [own] if len(self.branches) > 1 or self.thoughts_end else []
+        for branch in self.branches:
+            weights = branch.weights or own
+            mixtures += [weights, branch.string_weights or weights]
+        return mixtures
 
 
 def _check_sum(weights: tuple[float, ...]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 FinishReason = Literal["stop", "length"]
@@ -32,6 +32,23 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """How likely a token was under the policy that it was drawn from.
+
+    Attributes:
+        token_id: The token.
+        token: Its text.
+        logprob: The natural logarithm of its probability.
+        top: The likeliest tokens at this place, likeliest first, as many as were asked for.
+    """
+
+    token_id: int
+    token: str
+    logprob: float
+    top: tuple[TokenLogprob, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Increment:
     """One step of a stream.
 
@@ -40,12 +57,14 @@ class Increment:
         token_ids: The tokens of this step.
         finish_reason: Set on the last increment only.
         usage: Set on the last increment only.
+        logprobs: One for each of `token_ids`, where they were asked for.
     """
 
     text: str
     token_ids: tuple[int, ...]
     finish_reason: FinishReason | None = None
     usage: Usage | None = None
+    logprobs: tuple[TokenLogprob, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +76,14 @@ class GenerationResult:
         text: The text of all increments; without special tokens, stop string or anything after.
         finish_reason: Why it ended.
         usage: Tokens used.
+        logprobs: One for each token, where they were asked for.
     """
 
     token_ids: list[int]
     text: str
     finish_reason: FinishReason
     usage: Usage
+    logprobs: list[TokenLogprob] = field(default_factory=list)
 
     @classmethod
     def fold(cls, increments: Iterable[Increment]) -> GenerationResult:
@@ -75,4 +96,5 @@ class GenerationResult:
             text="".join(step.text for step in steps),
             finish_reason=last.finish_reason,
             usage=last.usage,
+            logprobs=[logprob for step in steps for logprob in step.logprobs],
         )

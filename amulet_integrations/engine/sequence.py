@@ -6,16 +6,27 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+import torch
+from torch import Tensor
+
 from amulet_integrations.decoding.detokenizer import IncrementalDetokenizer
 from amulet_integrations.decoding.sampler import TokenSampler
 from amulet_integrations.decoding.stopping import StopStrings
+from amulet_integrations.engine.guide import Guide
 from amulet_integrations.engine.request import GenerationRequest
-from amulet_integrations.engine.result import FinishReason, Increment, Usage
-from amulet_integrations.errors import AmuletError, RequestCancelledError, RequestTimeoutError
+from amulet_integrations.engine.result import FinishReason, Increment, TokenLogprob, Usage
+from amulet_integrations.errors import (
+    AmuletError,
+    IncompleteOutputError,
+    RequestCancelledError,
+    RequestTimeoutError,
+)
 
 if TYPE_CHECKING:
-    import torch
     from transformers import PreTrainedTokenizerBase
+
+    from amulet_integrations.engine.branch import Weights
+    from amulet_integrations.engine.grammar import GrammarCompiler
 
 Emit = Callable[[Increment | AmuletError], object]
 """Takes what a request gives out: increments, the last one with a finish reason, or one error."""
@@ -32,12 +43,22 @@ class Sequence:
         device: Where policies will be.
         end_ids: Tokens that end the text.
         room: Most tokens the context window leaves for the completion.
+        grammars: Reads the grammars of the request's branches.
 
     Attributes:
         contexts: The contexts that are run: those of weight 0 are left out.
-        weights: Their weights; None where the request brings its own policy.
+        policy: The request's own policy, if it brings one.
+        guide: Keeps the completion to the request's branches, if it has any.
+        end_ids: Tokens that end the text.
+        min_tokens: Tokens before which none of `end_ids` is drawn.
+        logprobs: How many of the likeliest tokens each step tells; None to tell nothing.
         completion: Tokens generated so far; the same for every context.
         done: Whether the last increment or an error has been given out.
+
+    Raises:
+        InvalidRequestError: No branch can be finished within the room there is.
+        UnsupportedGrammarError: A branch's grammar cannot be enforced.
+        UnsupportedModelError: The model's tokenizer allows of no grammar.
     """
 
     def __init__(
@@ -49,39 +70,66 @@ class Sequence:
         device: torch.device,
         end_ids: frozenset[int],
         room: int,
+        grammars: GrammarCompiler,
     ) -> None:
         self.policy = request.policy
-        self.contexts, self.weights = request.running_contexts()
+        self.contexts = request.running_contexts
+        self.end_ids = end_ids
+        self.min_tokens = request.sampling.min_new_tokens
+        self.logprobs = request.logprobs
         self.completion: list[int] = []
         self.sampler = TokenSampler(request.sampling, device)
         self.done = False
+        self._tokenizer = tokenizer
         self._prompt_tokens = len(request.contexts[0])
         self._emit = emit
-        self._end_ids = end_ids
         self._max_tokens = min(request.sampling.max_new_tokens, room)
-        self._detokenizer = IncrementalDetokenizer(tokenizer)
+        self.guide = Guide(request, grammars, self._max_tokens) if request.branches else None
+        self._weights = None if request.policy else request.running_weights(None)
+        self._detokenizer = IncrementalDetokenizer(
+            tokenizer, skip_special_tokens=request.skip_special_tokens
+        )
         self._stops = StopStrings(request.sampling.stop)
         self._timeout = request.timeout
         self._submitted = time.monotonic()
         self._cancelled = False
 
+    @property
+    def weights(self) -> Weights | None:
+        """The mixture that the next token is drawn with; None where there is a policy."""
+        return self.guide.weights if self.guide else self._weights
+
+    def end_ids_on(self, device: torch.device) -> Tensor:
+        """The tokens that end the text, int64, shape (tokens,)."""
+        return torch.tensor(sorted(self.end_ids), device=device)
+
+    def text_of(self, token: int) -> str:
+        """A token's text by itself."""
+        return str(self._tokenizer.decode([token]))
+
     def cancel(self) -> None:
         """Asks for the request to end at the next step. May be called from any thread."""
         self._cancelled = True
 
-    def advance(self, token: int) -> None:
+    def advance(self, token: int, logprob: TokenLogprob | None = None) -> None:
         """Takes the next token of every context and gives out what becomes certain."""
         self.completion.append(token)
-        ended = token in self._end_ids
-        text = "" if ended else self._stops.push(self._detokenizer.push(token))
+        ended = token in self.end_ids
+        text = "" if ended else self._read(self._detokenizer.push(token))
         reason = self._finish_reason(ended)
+        if reason == "length" and self.guide and not self.guide.satisfied:
+            self.fail(_incomplete(len(self.completion)))
+            return
         if reason is not None:
-            text += self._stops.push(self._detokenizer.flush())
+            text += self._read(self._detokenizer.flush())
             text += self._stops.flush()
             # The last bytes may have been those of a stop string.
             reason = "stop" if self._stops.found else reason
         self.done = reason is not None
-        self._give(Increment(text, (token,), reason, self._usage() if self.done else None))
+        logprobs = () if logprob is None else (logprob,)
+        self._give(
+            Increment(text, (token,), reason, self._usage() if self.done else None, logprobs)
+        )
 
     def end_if_overdue(self) -> None:
         """Ends the request if it was cancelled or its time is up."""
@@ -107,10 +155,19 @@ class Sequence:
         except Exception:  # noqa: BLE001 - its reader is gone, with the event loop it lived in
             self.done = True
 
+    def _read(self, text: str) -> str:
+        if self.guide is None or self.guide.satisfied:
+            return self._stops.push(text)
+        return self._stops.flush() + text
+
     def _finish_reason(self, ended: bool) -> FinishReason | None:
         if ended or self._stops.found is not None:
             return "stop"
-        return "length" if len(self.completion) >= self._max_tokens else None
+        if self.guide and self.guide.finished:
+            return "stop"
+        if len(self.completion) < self._max_tokens:
+            return None
+        return "stop" if self.guide and self.guide.whole else "length"
 
     def _usage(self) -> Usage:
         return Usage(
@@ -118,3 +175,10 @@ class Sequence:
             completion_tokens=len(self.completion),
             context_tokens=tuple(len(ids) for ids in self.contexts),
         )
+
+
+def _incomplete(tokens: int) -> IncompleteOutputError:
+    return IncompleteOutputError(
+        f"The answer was not whole after {tokens} tokens, the most it may have. Ask for more "
+        "tokens or for less in the answer."
+    )

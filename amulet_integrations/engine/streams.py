@@ -7,6 +7,7 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Self
 
+from amulet_integrations.engine.failures import as_generation_error
 from amulet_integrations.engine.result import Increment
 from amulet_integrations.engine.sequence import Emit, Sequence
 from amulet_integrations.engine.worker import is_worker_thread
@@ -19,17 +20,20 @@ Prepare = Callable[[Emit], Sequence]
 class StreamReader:
     """What both forms share: which request it is, and when it is over."""
 
-    _over = True  # until there is a request
-
-    def __init__(self, prepare: Prepare, emit: Emit) -> None:
-        self.sequence = prepare(emit)
-        self._over = False
+    sequence: Sequence | None = None
+    _over = False
 
     def cancel(self) -> None:
         """Cancels the request if it still runs; its room is free at the next step."""
         if not self._over:
             self._over = True
-            self.sequence.cancel()
+            if self.sequence:
+                self.sequence.cancel()
+
+    def _attach(self, sequence: Sequence) -> None:
+        self.sequence = sequence
+        if self._over:  # cancelled while it was being prepared
+            sequence.cancel()
 
     def _read(self, item: Increment | AmuletError) -> Increment:
         if isinstance(item, AmuletError):
@@ -48,7 +52,7 @@ class GenerationStream(StreamReader):
 
     def __init__(self, prepare: Prepare) -> None:
         self._mailbox: SimpleQueue[Increment | AmuletError] = SimpleQueue()
-        super().__init__(prepare, self._mailbox.put)
+        self._attach(prepare(self._mailbox.put))
 
     def __iter__(self) -> Self:
         return self
@@ -81,9 +85,31 @@ class GenerationStream(StreamReader):
 
 
 class AsyncGenerationStream(StreamReader):
-    """The same for asyncio. To be made while the loop that reads it runs."""
+    """The same for asyncio. To be made while the loop that reads it runs.
 
-    def __init__(self, prepare: Prepare) -> None:
+    Args:
+        prepare: Makes the request's `Sequence`.
+        on_thread: Whether to call it on a thread, because it may take a while. Where it refuses
+            the request, reading the stream raises its error.
+    """
+
+    def __init__(self, prepare: Prepare, *, on_thread: bool = False) -> None:
+        emit = self._open_mailbox()
+        if on_thread:
+            loop = asyncio.get_running_loop()
+            loop.run_in_executor(None, self._attach_or_fail, prepare, emit)
+        else:
+            self._attach(prepare(emit))
+
+    def _attach_or_fail(self, prepare: Prepare, emit: Emit) -> None:
+        try:
+            self._attach(prepare(emit))
+        except AmuletError as error:
+            emit(error)
+        except Exception as error:  # noqa: BLE001 - the reader must never be left waiting
+            emit(as_generation_error("Preparing the request", error))
+
+    def _open_mailbox(self) -> Emit:
         self._mailbox: asyncio.Queue[Increment | AmuletError] = asyncio.Queue()
         try:
             loop = asyncio.get_running_loop()
@@ -94,7 +120,7 @@ class AsyncGenerationStream(StreamReader):
             ) from None
         # The mailbox, not the stream: a stream that nobody holds must be able to go.
         post = self._mailbox.put_nowait
-        super().__init__(prepare, lambda item: loop.call_soon_threadsafe(post, item))
+        return lambda item: loop.call_soon_threadsafe(post, item)
 
     def __aiter__(self) -> Self:
         return self

@@ -1,0 +1,134 @@
+"""Grammars for one tokenizer, by llguidance: which tokens may come next."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+from llguidance import LLMatcher, LLTokenizer
+from llguidance.hf import from_tokenizer
+from llguidance.numpy import allocate_token_bitmask, fill_next_token_bitmask
+from numpy.typing import NDArray
+
+from amulet_integrations.decoding.json_cursor import JsonCursor
+from amulet_integrations.engine.way_home import Alphabet, way_home
+from amulet_integrations.errors import UnsupportedGrammarError, UnsupportedModelError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+_KEPT = 128  # compiled grammars
+_LONGEST_WAY = 8192  # tokens after which a grammar counts as one that has no end
+
+
+@dataclass(frozen=True)
+class CompiledGrammar:
+    """A grammar at its beginning.
+
+    Attributes:
+        matcher: llguidance's state; to be copied, not changed.
+        home: Tokens of a short text that satisfies the grammar.
+    """
+
+    matcher: LLMatcher
+    home: tuple[int, ...]
+
+
+class GrammarCompiler:
+    """Reads grammars for one model; safe to be called from any thread.
+
+    Args:
+        tokenizer: The model's tokenizer.
+        vocab_size: Length of the model's logits; the tokenizer may know fewer tokens.
+        end_ids: Tokens that end the text.
+    """
+
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerBase, vocab_size: int, end_ids: frozenset[int]
+    ) -> None:
+        self._tokenizer = tokenizer
+        self._vocab_size = vocab_size
+        self._end_ids = sorted(end_ids)
+        self._lock = threading.Lock()
+        self._compile = lru_cache(maxsize=_KEPT)(self._compiled)
+
+    def compile(self, grammar: str) -> CompiledGrammar:
+        """Reads a grammar, or remembers it.
+
+        Raises:
+            UnsupportedGrammarError: llguidance cannot read it, or no text satisfies it.
+            UnsupportedModelError: llguidance cannot read the tokenizer.
+        """
+        with self._lock:
+            return self._compile(grammar)
+
+    def allowed(self, matcher: LLMatcher) -> NDArray[np.bool_]:
+        """Which tokens may come next, shape (vocab_size,)."""
+        bits = allocate_token_bitmask(1, self._vocab_size)
+        fill_next_token_bitmask(matcher, bits)
+        unpacked = np.unpackbits(bits.view(np.uint8), bitorder="little", count=self._vocab_size)
+        return unpacked.view(np.bool_)
+
+    def bytes_of(self, token: int) -> bytes:
+        """What a token writes."""
+        return self.alphabet.pieces[token]
+
+    def text_of(self, token: int) -> str:
+        """A token's text, that of special tokens too."""
+        return str(self._tokenizer.decode([token], skip_special_tokens=False))
+
+    def tokens_of(self, text: str) -> list[int]:
+        """The tokens of a text in which control tokens are meant as such."""
+        return list(self._tokenizer.encode(text, add_special_tokens=False))
+
+    def any_text(self) -> NDArray[np.bool_]:
+        """Every token but those that end the text, shape (vocab_size,)."""
+        mask = np.ones(self._vocab_size, dtype=np.bool_)
+        mask[[token for token in self._end_ids if token < self._vocab_size]] = False
+        return mask
+
+    def way_home(self, matcher: LLMatcher, cursor: JsonCursor, limit: int) -> list[int] | None:
+        """Tokens that satisfy the grammar from here on, at most `limit`; None if there are none."""
+        return way_home(matcher, cursor, self.alphabet, self.allowed, limit)
+
+    @cached_property
+    def alphabet(self) -> Alphabet:
+        """What each token writes."""
+        tokenizer = self._ll_tokenizer
+        return Alphabet([tokenizer.decode_bytes([token]) for token in range(self._vocab_size)])
+
+    @cached_property
+    def _ll_tokenizer(self) -> LLTokenizer:
+        try:
+            return from_tokenizer(
+                cast("Any", self._tokenizer), n_vocab=self._vocab_size, eos_token=self._end_ids
+            )
+        except Exception as error:  # a Rust library's ways to say no are many
+            raise UnsupportedModelError(
+                f"llguidance cannot read the tokenizer {type(self._tokenizer).__name__}, so tools "
+                "and structured output cannot be enforced with this model. Use a model with a "
+                f"fast tokenizer. ({error})"
+            ) from error
+
+    def _compiled(self, grammar: str) -> CompiledGrammar:
+        matcher = LLMatcher(self._ll_tokenizer, grammar, log_level=0)
+        if matcher.is_error():
+            raise UnsupportedGrammarError(
+                f"The grammar cannot be enforced: {_first_line(matcher.get_error())} Change the "
+                "schema (or the grammar) so that it does without."
+            )
+        home = self.way_home(matcher, JsonCursor(), _LONGEST_WAY)
+        if home is None:
+            raise UnsupportedGrammarError(
+                "No text was found that satisfies the grammar: a schema that needs itself for "
+                "ever, or a pattern and a length that do not fit. Give it an end."
+            )
+        return CompiledGrammar(matcher, tuple(home))
+
+
+def _first_line(message: str) -> str:
+    line = next((line for line in message.splitlines() if line.strip()), "for reasons unknown")
+    return line if line.endswith(".") else line + "."

@@ -1,0 +1,138 @@
+"""Keeps one request to its branches: what may come next, with which weights, until when.
+
+While several branches can still be meant, tokens are drawn with the request's own weights. A
+token that leaves one branch only has decided; where that branch has weights of its own, the token
+is drawn once more, with those.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from amulet_integrations.engine.path import Path
+from amulet_integrations.engine.thoughts import Thoughts
+from amulet_integrations.errors import GenerationError, InvalidRequestError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from amulet_integrations.engine.branch import Weights
+    from amulet_integrations.engine.grammar import GrammarCompiler
+    from amulet_integrations.engine.request import GenerationRequest
+
+
+class Guide:
+    """The branches of one request, as far as its completion has been written.
+
+    Args:
+        request: A request with branches.
+        grammars: Reads their grammars.
+        room: Most tokens of the completion.
+
+    Raises:
+        InvalidRequestError: No branch can be finished within `room` tokens.
+        UnsupportedGrammarError: A grammar cannot be enforced.
+        UnsupportedModelError: The model's tokenizer allows of no grammar.
+    """
+
+    def __init__(self, request: GenerationRequest, grammars: GrammarCompiler, room: int) -> None:
+        paths = [Path(branch, request, grammars) for branch in request.branches]
+        self._paths = [path for path in paths if len(path.home) <= room]
+        self._deciding_weights = request.running_weights(None)
+        self._left = room
+        self._banned: set[int] = set()
+        self._thoughts: Thoughts | None = None
+        if not self._paths:
+            needed = min(len(path.home) for path in paths)
+            raise InvalidRequestError(
+                f"There is room for {room} tokens, but the shortest answer found for the schema "
+                f"(or grammar) has {needed}. Ask for more tokens or for less in the answer."
+            )
+        if request.thoughts_end:
+            longest = max(len(path.home) for path in self._paths)
+            self._thoughts = Thoughts(
+                request.thoughts_end, grammars, room - max(room // 2, longest)
+            )
+
+    @property
+    def weights(self) -> Weights:
+        """The mixture that the next token is drawn with, for the contexts that are run."""
+        if self._thoughts or len(self._paths) > 1:
+            return self._deciding_weights
+        return self._paths[0].weights
+
+    @property
+    def satisfied(self) -> bool:
+        """Whether the text may end here."""
+        return not self._thoughts and any(not path.home for path in self._paths)
+
+    @property
+    def whole(self) -> bool:
+        """Whether the text may end here and has a form that an end without a reason cannot cut."""
+        return any(not path.home and path.structured for path in self._paths)
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing can follow."""
+        return all(path.finished for path in self._paths)
+
+    def allowed(self) -> NDArray[np.bool_]:
+        """Which tokens may come next, shape (vocab,)."""
+        if self._thoughts:
+            return self._thoughts.allowed()
+        first, *others = [path.allowed() for path in self._paths]
+        for mask in others:
+            first = first | mask
+        if self._banned:
+            first = first.copy()
+            first[list(self._banned)] = False
+        return first
+
+    def take(self, token: int) -> int | None:
+        """Takes the token that was drawn, or what has to stand in its place.
+
+        Args:
+            token: One of those allowed.
+
+        Returns:
+            The token that the completion goes on with: the one given, or the next one of the way
+            to the end where the token would leave too little room. None where another one is to
+            be drawn, with what are now the weights and the tokens allowed.
+        """
+        if self._thoughts:
+            return self._thought(self._thoughts, token)
+        possible = [path for path in self._paths if path.allowed()[token]]
+        if not possible:
+            raise GenerationError(f"The token {token} is not one that the grammar allows.")
+        if len(possible) == 1 < len(self._paths):
+            before, self._paths = self.weights, possible
+            if self.weights != before:
+                return None
+        going_on = [path for path in possible if path.advance(token, self._left - 1)]
+        if going_on:
+            return self._taken(token, going_on)
+        return self._turn_home(token, possible)
+
+    def _thought(self, thoughts: Thoughts, token: int) -> int:
+        token = thoughts.take(token)
+        self._left -= 1
+        if thoughts.over:
+            self._thoughts = None
+        return token
+
+    def _turn_home(self, token: int, possible: list[Path]) -> int | None:
+        homeward = next((path.home[0] for path in possible if path.home), None)
+        if homeward is None or homeward in self._banned:
+            self._banned.add(token)
+            return None
+        going_on = [path for path in self._paths if path.allowed()[homeward]]
+        return self._taken(
+            homeward, [path for path in going_on if path.advance(homeward, self._left - 1)]
+        )
+
+    def _taken(self, token: int, paths: list[Path]) -> int:
+        self._paths = paths
+        self._left -= 1
+        self._banned.clear()
+        return token

@@ -1,0 +1,58 @@
+"""A reasoning model's thoughts: text of any kind that comes before the answer proper."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from amulet_integrations.engine.grammar import GrammarCompiler
+
+_PAUSE = "\n\n"  # stands between thoughts and answer in every template that has thoughts
+
+
+class Thoughts:
+    """Lets a model think until it ends its thoughts itself, or until its room is used up.
+
+    Args:
+        end: What ends them, such as "</think>".
+        grammars: Knows the tokenizer.
+        room: Most tokens of the thoughts; their end comes on top where it has to be forced.
+    """
+
+    def __init__(self, end: str, grammars: GrammarCompiler, room: int) -> None:
+        self._end = end
+        self._grammars = grammars
+        self._pause = grammars.tokens_of(_PAUSE)
+        self._forced_end = grammars.tokens_of(f"\n{end}")
+        self._left = room - len(self._forced_end) - len(self._pause)
+        self._text = ""
+        self._forced: list[int] = []
+        self._ended = False
+        if self._left < 1:
+            self._forced = list(self._forced_end)
+
+    @property
+    def over(self) -> bool:
+        """Whether the answer begins now."""
+        return self._ended and not self._forced
+
+    def allowed(self) -> NDArray[np.bool_]:
+        """Which tokens may come next, shape (vocab,)."""
+        return self._grammars.any_text()
+
+    def take(self, token: int) -> int:
+        """Takes the token that was drawn, or what has to stand in its place, and returns it."""
+        token = self._forced.pop(0) if self._forced else token
+        self._left -= 1
+        if self._ended:
+            return token
+        self._text += self._grammars.text_of(token)
+        if self._end in self._text:
+            self._ended = True
+            self._forced = [] if self._text.endswith("\n") else list(self._pause)
+        elif self._left < 1 and not self._forced:
+            self._forced = list(self._forced_end)
+        return token
