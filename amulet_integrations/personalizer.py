@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import AsyncGenerator, Callable, Generator, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -18,10 +18,7 @@ from amulet_integrations.decoding.params import (
     check_guidance_scale,
 )
 from amulet_integrations.decoding.sampling_params import SamplingParams
-from amulet_integrations.decoding.weights import (
-    DEFAULT_LINEAR_ALIGNMENT_RATIO,
-    preference_weights,
-)
+from amulet_integrations.decoding.weights import DEFAULT_LINEAR_ALIGNMENT_RATIO
 from amulet_integrations.engine.contract import Engine
 from amulet_integrations.engine.request import GenerationRequest
 from amulet_integrations.engine.result import Increment
@@ -32,7 +29,15 @@ from amulet_integrations.profiles import (
     ProfileStore,
     in_force,
 )
-from amulet_integrations.prompting import DEFAULT_SEPARATOR, ChatMessage, PromptBuilder
+from amulet_integrations.prompting import (
+    DEFAULT_SEPARATOR,
+    AnswerParser,
+    ChatMessage,
+    JsonOutput,
+    PromptBuilder,
+    ToolUse,
+)
+from amulet_integrations.steering import Mixtures, steer
 from amulet_integrations.whose import Source, Whose, select
 
 
@@ -134,7 +139,8 @@ class Personalizer:
         return self._engine if isinstance(self._engine, Engine) else self._engine()
 
     @cached_property
-    def _prompts(self) -> PromptBuilder:
+    def prompts(self) -> PromptBuilder:
+        """Writes the prompts of the engine's model."""
         return PromptBuilder(self.engine.tokenizer, separator=self._separator)
 
     def select(self, call: Whose, config_user_id: str | None = None) -> Whose:
@@ -172,6 +178,11 @@ class Personalizer:
         personalization: Personalization,
         sampling: SamplingParams,
         timeout: float | None = None,
+        *,
+        tool_use: ToolUse | None = None,
+        json_output: JsonOutput | None = None,
+        chat_template_kwargs: Mapping[str, Any] | None = None,
+        logprobs: int | None = None,
     ) -> GenerationRequest:
         """Writes the contexts of a conversation and weighs them.
 
@@ -180,23 +191,58 @@ class Personalizer:
             personalization: From `resolve`.
             sampling: How to pick tokens. Stop strings that the prompt's format needs are added.
             timeout: Seconds after which the request fails.
+            tool_use: The tools that the answer may or must call.
+            json_output: The JSON that the answer, where it is no call, has to be.
+            chat_template_kwargs: Further variables of the model's chat template.
+            logprobs: How many of the likeliest tokens each step tells; None to tell nothing.
 
         Raises:
             PromptError: The conversation cannot be written as a prompt for this model.
+            UnsupportedGrammarError: A schema cannot be enforced while decoding.
         """
         texts, own_weights = _contexts_of(personalization.preferences)
+        mixtures = Mixtures.of(personalization.guidance_scale, own_weights)
+        common: dict[str, Any] = {"timeout": timeout, "logprobs": logprobs}
         if isinstance(messages, str):
-            contexts = self._prompts.formatted_contexts(messages, [None, *texts])
-        else:
-            contexts = self._prompts.contexts(messages, [None, *texts])
-            if self._prompts.stop:
-                sampling = sampling.model_copy(update={"stop": sampling.stop + self._prompts.stop})
-        return GenerationRequest(
-            contexts=contexts,
-            weights=preference_weights(personalization.guidance_scale, own_weights),
-            sampling=sampling,
-            timeout=timeout,
+            contexts = self.prompts.formatted_contexts(messages, [None, *texts])
+            return GenerationRequest(
+                contexts=contexts, weights=mixtures.mixed, sampling=sampling, **common
+            )
+        told = _told(tool_use, json_output, chat_template_kwargs)
+        reasoning = self.prompts.reasoning(messages, **told)
+        common["skip_special_tokens"] = self.prompts.skip_special_tokens(
+            calls=tool_use is not None, reasoning=reasoning
         )
+        if tool_use or json_output:
+            tool_format = self.prompts.tool_format
+            common |= steer(mixtures, tool_format, reasoning, tool_use, json_output)
+        else:
+            common["weights"] = mixtures.mixed
+        return GenerationRequest(
+            contexts=self.prompts.contexts(messages, [None, *texts], **told),
+            sampling=sampling.model_copy(update={"stop": sampling.stop + self.prompts.stop}),
+            **common,
+        )
+
+    def parser(
+        self,
+        messages: Sequence[ChatMessage],
+        *,
+        tool_use: ToolUse | None = None,
+        json_output: JsonOutput | None = None,
+        chat_template_kwargs: Mapping[str, Any] | None = None,
+    ) -> AnswerParser:
+        """What reads the answer to a request while it is being written.
+
+        Args:
+            messages: As for `request`, and so the others.
+            tool_use: The tools that the answer may call.
+            json_output: The JSON that the answer has to be.
+            chat_template_kwargs: Further variables of the model's chat template.
+        """
+        told = _told(tool_use, json_output, chat_template_kwargs)
+        callable_tools = tool_use if tool_use and tool_use.callable_tools else None
+        return self.prompts.parser(callable_tools, self.prompts.reasoning(messages, **told))
 
     def stream(self, *request: Any, **options: Any) -> Generator[Increment, None, None]:
         """Streams the answer to what `request` takes; closing the iterator cancels it."""
@@ -233,6 +279,19 @@ class Personalizer:
         return check_guidance_scale(
             scale, self._max_guidance_scale, repr(params) if method == "amulet" else origin
         )
+
+
+def _told(
+    tool_use: ToolUse | None,
+    json_output: JsonOutput | None,
+    chat_template_kwargs: Mapping[str, Any] | None,
+) -> dict[str, Any]:
+    """What prompts tell the model beside the conversation and the preference."""
+    return {
+        "tools": tool_use.tools if tool_use else (),
+        "json_output": json_output,
+        "chat_template_kwargs": chat_template_kwargs,
+    }
 
 
 def _ask_store(store: ProfileStore, user_id: str) -> object:

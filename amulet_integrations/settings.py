@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -43,7 +44,15 @@ from amulet_integrations.validation import as_amulet_error
 from amulet_integrations.whose import Whose, select
 
 _WHOSE = ("preference", "profile", "user_id", "params", "method")
-_SAMPLING = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "seed")
+_SAMPLING = (
+    "min_new_tokens",
+    "temperature",
+    "top_p",
+    "top_k",
+    "min_p",
+    "repetition_penalty",
+    "seed",
+)
 _SOURCE = (
     "model",
     "dtype",
@@ -55,7 +64,13 @@ _SOURCE = (
     "quantization_config",
     "attn_implementation",
 )
-_OTHER = ("max_tokens", "max_new_tokens", "stop", "timeout")
+_OTHER = ("max_tokens", "max_new_tokens", "stop", "timeout", "chat_template_kwargs")
+_ENVIRONMENT = {
+    "model": "AMULET_MODEL",
+    "dtype": "AMULET_DTYPE",
+    "device": "AMULET_DEVICE",
+    "profiles": "AMULET_PROFILES",
+}
 
 
 @dataclass(frozen=True)
@@ -66,15 +81,21 @@ class Call:
         whose: What they say about whose preferences to follow.
         sampling: The constructor's sampling parameters with the call's in their place.
         timeout: Seconds after which the request fails.
+        chat_template_kwargs: Further variables of the model's chat template.
     """
 
     whose: Whose
     sampling: SamplingParams
     timeout: float | None
+    chat_template_kwargs: Mapping[str, Any] | None = None
 
 
 class AmuletSettings(BaseModel):
     """Fields that `ChatAmulet` and `AmuletLLM` share. Unknown names are refused.
+
+    Where the constructor is not given `model`, `dtype`, `device` or `profiles`, the environment
+    variables AMULET_MODEL, AMULET_DTYPE, AMULET_DEVICE and AMULET_PROFILES stand in; blank ones
+    count as not set. Explicit values, None too, go before.
 
     Attributes:
         model: Hugging Face id, local folder, or "embedded" (SmolLM2-135M-Instruct). Its config is
@@ -104,6 +125,8 @@ class AmuletSettings(BaseModel):
         include_preference_text: Whether answers' metadata tells the preferences' texts. They
             reach callbacks and traces then.
         max_tokens: Most tokens of an answer; also as `max_new_tokens`.
+        min_new_tokens: Fewest tokens of an answer. At 1 no answer is empty, although small models
+            sometimes end theirs at once.
         temperature: 0 is greedy.
         top_p: Keeps the smallest set of tokens with this much probability.
         top_k: Keeps this many tokens; 0 keeps all.
@@ -112,6 +135,10 @@ class AmuletSettings(BaseModel):
         seed: Makes sampling repeatable.
         stop: Strings that end an answer.
         timeout: Seconds after which a request fails with `RequestTimeoutError`.
+        chat_template_kwargs: Further variables of the model's chat template, such as
+            ``{"enable_thinking": False}``; those of a call are put over them one by one.
+        steer_strings: Whether preferences steer the text inside the strings of structured output
+            with the strength they have in prose; otherwise they are in the prompt and no more.
     """
 
     model_config = ConfigDict(
@@ -142,6 +169,7 @@ class AmuletSettings(BaseModel):
     include_preference_text: bool = False
 
     max_tokens: int = Field(default=512, alias="max_new_tokens")
+    min_new_tokens: int = 1
     temperature: float = 0.0
     top_p: float = 1.0
     top_k: int = 0
@@ -150,6 +178,8 @@ class AmuletSettings(BaseModel):
     seed: int | None = None
     stop: tuple[str, ...] = ()
     timeout: float | None = Field(default=None, gt=0.0)
+    chat_template_kwargs: dict[str, Any] | None = None
+    steer_strings: bool = False
 
     _resources: _Resources = PrivateAttr(default_factory=lambda: _Resources())  # noqa: PLW0108 - defined below
 
@@ -165,13 +195,18 @@ class AmuletSettings(BaseModel):
     def _untangle_names(cls, data: Any) -> Any:
         if not isinstance(data, Mapping):
             return data
-        data = dict(data)
+        data = {**cls._environment(), **data}
         _one_limit(data)
         if "profile" in data and not cls._is_model_profile(data["profile"]):
             data["preference_profile"] = data.pop("profile")
         if isinstance(data.get("stop"), str):
             data["stop"] = (data["stop"],)
         return data
+
+    @classmethod
+    def _environment(cls) -> dict[str, str]:
+        values = {name: os.environ.get(variable, "") for name, variable in _ENVIRONMENT.items()}
+        return {name: value.strip() for name, value in values.items() if value.strip()}
 
     @classmethod
     def _is_model_profile(cls, profile: Any) -> bool:
@@ -198,6 +233,25 @@ class AmuletSettings(BaseModel):
         else:
             self.model = self.engine.model_name
         return self
+
+    def of_model(self, model: str | None) -> Self:
+        """This wrapper with another model, for a call that names one; may read its config.
+
+        It has the same settings but `revision` and `trust_remote_code`, which were said of this
+        model's checkpoint. Its engine stays loaded as long as this wrapper is held.
+
+        Raises:
+            InvalidParamsError: `model` is no name.
+            ModelError: There is no such checkpoint, or it cannot be run.
+        """
+        if model is None or model == self.model:
+            return self
+        if not isinstance(model, str) or not model.strip():
+            raise InvalidParamsError(f"model={model!r}: give a Hugging Face id or a local folder.")
+        changes = {"model": model, "engine": None, "revision": None, "trust_remote_code": False}
+        other = self.model_copy(update=changes)
+        self._resources.check(other.source)
+        return other
 
     @property
     def source(self) -> ModelSource:
@@ -266,15 +320,19 @@ class AmuletSettings(BaseModel):
         memo.update({id(it): it for it in (self.engine, self.profiles, self._resources)})
         return super().__deepcopy__(memo)
 
-    def read_call(self, arguments: Mapping[str, Any]) -> Call:
+    def read_call(self, arguments: Mapping[str, Any], also: Collection[str] = ()) -> Call:
         """Reads the keyword arguments of a call.
+
+        Args:
+            arguments: All of them.
+            also: Names that mean something to the wrapper, which reads them itself.
 
         Raises:
             UnknownArgumentError: One of them means nothing here.
             InvalidParamsError: A sampling parameter is out of its range.
             PreferenceSelectionError: They name more than one preference, profile or user.
         """
-        known = {*_WHOSE, *_SAMPLING, *_OTHER}
+        known = {*_WHOSE, *_SAMPLING, *_OTHER, *also}
         if unknown := arguments.keys() - known:
             raise UnknownArgumentError.for_names(f"A call of {type(self).__name__}", unknown, known)
         given = {name: value for name, value in arguments.items() if value is not None}
@@ -290,7 +348,16 @@ class AmuletSettings(BaseModel):
             whose=Whose(**{name: given[name] for name in _WHOSE if name in given}),
             sampling=self.sampling.model_copy(update=changes),
             timeout=timeout,
+            chat_template_kwargs=self._template_kwargs(given.get("chat_template_kwargs")),
         )
+
+    def _template_kwargs(self, given: Any) -> dict[str, Any] | None:
+        if given is not None and not isinstance(given, Mapping):
+            raise InvalidParamsError(
+                f"chat_template_kwargs is a {type(given).__name__}; give a dict of the chat "
+                "template's variables."
+            )
+        return {**(self.chat_template_kwargs or {}), **(given or {})} or None
 
     @property
     def _default(self) -> Whose:
@@ -311,10 +378,17 @@ class _Resources:
         self._lock = threading.Lock()
         self._engines: dict[str, Engine] = {}
         self._stores: dict[str, ProfileStore] = {}
+        self._checked: set[str] = set()
 
     def __reduce__(self) -> tuple[type[_Resources], tuple[()]]:
         # Another process loads and opens its own.
         return _Resources, ()
+
+    def check(self, source: ModelSource) -> None:
+        """`check_source`, once for each source that is good."""
+        if source.key not in self._checked:
+            check_source(source)
+            self._checked.add(source.key)
 
     def engine(self, source: ModelSource) -> Engine:
         with self._lock:

@@ -11,13 +11,14 @@ from pathlib import Path
 import torch
 import transformers
 
-from benchmarks import one_user, policy_update
+from benchmarks import grammar, one_user, policy_update
 
 RESULTS = Path(__file__).parent / "results"
 
 BENCHMARKS: dict[str, Callable[[], dict[str, float]]] = {
     "one user, float32": lambda: one_user.measure("float32"),
     "one user, bfloat16": lambda: one_user.measure("bfloat16"),
+    "grammar": grammar.measure,
     f"policy update, {policy_update.VOCABULARY:,} entries": policy_update.measure,
 }
 

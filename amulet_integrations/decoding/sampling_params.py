@@ -20,7 +20,7 @@ class SamplingParams(FrozenModel):
 
     Attributes:
         max_new_tokens: Most tokens to generate, at least 1.
-        min_new_tokens: No end-of-text token is drawn before so many tokens; 0 lets the text be empty.
+        min_new_tokens: No end-of-text token is drawn before so many tokens; 0 is off.
         temperature: 0 takes the most likely token (greedy, as the published code does).
         top_p: Keeps the smallest set of tokens with at least this much probability; 1 keeps all.
         top_k: Keeps this many most likely tokens; 0 keeps all.

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -15,7 +17,7 @@ from numpy.typing import NDArray
 
 from amulet_integrations.decoding.json_cursor import JsonCursor
 from amulet_integrations.engine.way_home import Alphabet, way_home
-from amulet_integrations.errors import UnsupportedGrammarError, UnsupportedModelError
+from amulet_integrations.errors import AmuletError, UnsupportedGrammarError, UnsupportedModelError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -37,6 +39,33 @@ class CompiledGrammar:
     home: tuple[int, ...]
 
 
+class _Reading:
+    """A grammar that is read once, by whoever asks first; others wait for no grammar but theirs.
+
+    What is wrong with it is remembered too, so that nobody finds out twice at the same cost.
+    """
+
+    def __init__(self, read: Callable[[str], CompiledGrammar], grammar: str) -> None:
+        self._read = read
+        self._grammar = grammar
+        self._lock = threading.Lock()
+        self._compiled: CompiledGrammar | None = None
+        self._error: tuple[type[AmuletError], str] | None = None
+
+    def outcome(self) -> CompiledGrammar:
+        with self._lock:
+            if self._error:
+                error_type, message = self._error
+                raise error_type(message)
+            if self._compiled is None:
+                try:
+                    self._compiled = self._read(self._grammar)
+                except AmuletError as error:
+                    self._error = type(error), str(error)
+                    raise
+            return self._compiled
+
+
 class GrammarCompiler:
     """Reads grammars for one model; safe to be called from any thread.
 
@@ -52,8 +81,8 @@ class GrammarCompiler:
         self._tokenizer = tokenizer
         self._vocab_size = vocab_size
         self._end_ids = sorted(end_ids)
-        self._lock = threading.Lock()
-        self._compile = lru_cache(maxsize=_KEPT)(self._compiled)
+        self._lock = threading.Lock()  # for reading the tokenizer
+        self._known = lru_cache(maxsize=_KEPT)(partial(_Reading, self._compiled))
 
     def compile(self, grammar: str) -> CompiledGrammar:
         """Reads a grammar, or remembers it.
@@ -62,8 +91,15 @@ class GrammarCompiler:
             UnsupportedGrammarError: llguidance cannot read it, or no text satisfies it.
             UnsupportedModelError: llguidance cannot read the tokenizer.
         """
-        with self._lock:
-            return self._compile(grammar)
+        return self._known(grammar).outcome()
+
+    def prepare(self) -> None:
+        """Reads the tokenizer now, which keeps Python busy for up to seconds, and not later.
+
+        Tokenizers that cannot be read are no error here: many requests have no grammar.
+        """
+        with contextlib.suppress(UnsupportedModelError), self._lock:
+            _ = self.alphabet
 
     def allowed(self, matcher: LLMatcher) -> NDArray[np.bool_]:
         """Which tokens may come next, shape (vocab_size,)."""
@@ -114,17 +150,24 @@ class GrammarCompiler:
             ) from error
 
     def _compiled(self, grammar: str) -> CompiledGrammar:
+        with self._lock:
+            _ = self.alphabet
         matcher = LLMatcher(self._ll_tokenizer, grammar, log_level=0)
         if matcher.is_error():
             raise UnsupportedGrammarError(
                 f"The grammar cannot be enforced: {_first_line(matcher.get_error())} Change the "
                 "schema (or the grammar) so that it does without."
             )
-        home = self.way_home(matcher, JsonCursor(), _LONGEST_WAY)
+        home = None
+        shorter = self.way_home(matcher, JsonCursor(), _LONGEST_WAY)
+        while shorter is not None:
+            home = shorter
+            shorter = self.way_home(matcher, JsonCursor(), len(home) - 1) if home else None
         if home is None:
             raise UnsupportedGrammarError(
                 "No text was found that satisfies the grammar: a schema that needs itself for "
-                "ever, or a pattern and a length that do not fit. Give it an end."
+                "ever, a pattern and a length that do not fit, or a pattern whose end is hard to "
+                "find (such as ^.*word$). Give it an end."
             )
         return CompiledGrammar(matcher, tuple(home))
 

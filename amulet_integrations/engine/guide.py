@@ -42,23 +42,20 @@ class Guide:
         self._deciding_weights = request.running_weights(None)
         self._left = room
         self._banned: set[int] = set()
-        self._thoughts: Thoughts | None = None
         if not self._paths:
             needed = min(len(path.home) for path in paths)
             raise InvalidRequestError(
                 f"There is room for {room} tokens, but the shortest answer found for the schema "
                 f"(or grammar) has {needed}. Ask for more tokens or for less in the answer."
             )
-        if request.thoughts_end:
-            longest = max(len(path.home) for path in self._paths)
-            self._thoughts = Thoughts(
-                request.thoughts_end, grammars, room - max(room // 2, longest)
-            )
+        thoughts = self._thoughts_of(request, grammars) if request.thoughts_end else None
+        self._may_think = thoughts if thoughts and thoughts.beginning is not None else None
+        self._thoughts = None if self._may_think else thoughts
 
     @property
     def weights(self) -> Weights:
         """The mixture that the next token is drawn with, for the contexts that are run."""
-        if self._thoughts or len(self._paths) > 1:
+        if self._thoughts or self._may_think or len(self._paths) > 1:
             return self._deciding_weights
         return self._paths[0].weights
 
@@ -66,6 +63,11 @@ class Guide:
     def satisfied(self) -> bool:
         """Whether the text may end here."""
         return not self._thoughts and any(not path.home for path in self._paths)
+
+    @property
+    def free(self) -> bool:
+        """Whether the text stands inside no form that must be finished."""
+        return not self._thoughts and any(path.free for path in self._paths)
 
     @property
     def whole(self) -> bool:
@@ -84,9 +86,12 @@ class Guide:
         first, *others = [path.allowed() for path in self._paths]
         for mask in others:
             first = first | mask
-        if self._banned:
-            first = first.copy()
-            first[list(self._banned)] = False
+        if not self._banned and not self._may_think:
+            return first
+        first = first.copy()
+        first[list(self._banned)] = False
+        if self._may_think:
+            first[self._may_think.beginning] = True
         return first
 
     def take(self, token: int) -> int | None:
@@ -100,19 +105,30 @@ class Guide:
             to the end where the token would leave too little room. None where another one is to
             be drawn, with what are now the weights and the tokens allowed.
         """
+        before = self.weights
+        possible = [path for path in self._paths if path.allowed()[token]]
+        if self._may_think:
+            may_think, self._may_think = self._may_think, None
+            if token == may_think.beginning and not possible:
+                may_think.begin()
+                self._thoughts = may_think
         if self._thoughts:
             return self._thought(self._thoughts, token)
-        possible = [path for path in self._paths if path.allowed()[token]]
         if not possible:
             raise GenerationError(f"The token {token} is not one that the grammar allows.")
-        if len(possible) == 1 < len(self._paths):
-            before, self._paths = self.weights, possible
-            if self.weights != before:
-                return None
+        if len(possible) == 1:
+            self._paths = possible
+        if self.weights != before:
+            return None
         going_on = [path for path in possible if path.advance(token, self._left - 1)]
         if going_on:
             return self._taken(token, going_on)
         return self._turn_home(token, possible)
+
+    def _thoughts_of(self, request: GenerationRequest, grammars: GrammarCompiler) -> Thoughts:
+        longest = max(len(path.home) for path in self._paths)
+        room = self._left - max(self._left // 2, longest)
+        return Thoughts(request.thoughts_begin, str(request.thoughts_end), grammars, room)
 
     def _thought(self, thoughts: Thoughts, token: int) -> int:
         token = thoughts.take(token)

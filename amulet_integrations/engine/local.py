@@ -128,7 +128,10 @@ class LocalEngine:
     def from_source(cls, source: ModelSource, **limits: int) -> Self:
         """Loads what a `ModelSource` says; see `from_pretrained`."""
         model, tokenizer = run_on_worker(load_model, source)
-        return cls(model, tokenizer, model_name=source.model, fingerprint=source.key, **limits)
+        engine = cls(model, tokenizer, model_name=source.model, fingerprint=source.key, **limits)
+        # Here, where people expect to wait, and not within an event loop's first answer.
+        engine._grammars.prepare()
+        return engine
 
     def stream(self, request: GenerationRequest) -> GenerationStream:
         """Submits a request, at once, and returns its increments as they come.

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from amulet_integrations.engine.grammar import GrammarCompiler
     from amulet_integrations.engine.request import GenerationRequest
 
+_NOT_ASCII = 0x80
+
 
 class Path:
     """A branch that a completion follows.
@@ -30,7 +32,7 @@ class Path:
     Attributes:
         branch: The branch.
         home: Tokens that satisfy the grammar from here; none where it is satisfied.
-        structured: Whether the text was, at any time, one that could not have ended.
+        structured: Whether the text was, at any time, inside a form that must be finished.
     """
 
     def __init__(
@@ -39,8 +41,8 @@ class Path:
         compiled = grammars.compile(branch.grammar)
         self.branch = branch
         self.home = list(compiled.home)
-        self.structured = bool(self.home)
         self._grammars = grammars
+        self.structured = not self.free
         self._matcher = compiled.matcher.deep_copy()
         self._cursor = JsonCursor()
         self._weights = request.running_weights(branch.weights)
@@ -54,6 +56,11 @@ class Path:
     def weights(self) -> Weights:
         """The mixture that the next token is drawn with."""
         return self._string_weights if self._cursor.in_string_value else self._weights
+
+    @property
+    def free(self) -> bool:
+        """Whether the grammar is satisfied, but perhaps for the rest of a character."""
+        return all(byte >= _NOT_ASCII for token in self.home for byte in self._piece(token))
 
     @property
     def finished(self) -> bool:
@@ -77,7 +84,7 @@ class Path:
             Whether it was taken; otherwise nothing has changed.
         """
         cursor = self._cursor.copy()
-        cursor.push(self._grammars.bytes_of(token))
+        cursor.push(self._piece(token))
         self._matcher.consume_token(token)
         home = self._way_from_here(token, cursor, left)
         on_the_way = bool(self.home) and token == self.home[0]
@@ -88,7 +95,7 @@ class Path:
             cursor = JsonCursor()  # what was written may have been prose, with quotes of its own
         self._shares = self._shares_at(cursor, left - len(home))
         self._cursor, self.home, self._allowed = cursor, home, None
-        self.structured = self.structured or bool(home)
+        self.structured = self.structured or not self.free
         return True
 
     def _way_from_here(self, token: int, cursor: JsonCursor, left: int) -> list[int] | None:
@@ -118,7 +125,7 @@ class Path:
         cursor = cursor.copy()
         closed = False
         for token in home:
-            piece = self._grammars.bytes_of(token)
+            piece = self._piece(token)
             if closed and b'"' in piece:
                 return True
             cursor.push(piece)
@@ -131,6 +138,9 @@ class Path:
         if depth > _depth(self._cursor) and (cursor.in_string or cursor.containers[-1:] == b"["):
             shares.append((depth, free // 2))
         return shares
+
+    def _piece(self, token: int) -> bytes:
+        return self._grammars.bytes_of(token)
 
 
 def _depth(cursor: JsonCursor) -> int:

@@ -31,9 +31,11 @@ class GenerationRequest(FrozenModel):
         branches: The forms that the completion may take; any text where there are none. While
             several can still be meant, tokens are drawn with `weights`; from when one is left,
             with that branch's own.
-        thoughts_end: What ends a reasoning model's thoughts, such as "</think>", where the prompt
-            has begun them and branches follow. They are any text, drawn with `weights`, and take
-            at most half of the tokens.
+        thoughts_end: What ends a reasoning model's thoughts, such as "</think>", where branches
+            follow them. They are any text, drawn with `weights`, and take at most half of the
+            tokens.
+        thoughts_begin: What the model begins its thoughts with, if it wants to have any; None
+            where the prompt has begun them.
         sampling: How to pick tokens from the policy and when to stop.
         timeout: Seconds from submission after which the request fails with
             `RequestTimeoutError`; None waits for ever.
@@ -55,6 +57,7 @@ class GenerationRequest(FrozenModel):
     policy: Policy | None = None
     branches: tuple[Branch, ...] = ()
     thoughts_end: str | None = Field(default=None, min_length=1)
+    thoughts_begin: str | None = Field(default=None, min_length=1)
     sampling: SamplingParams = SamplingParams()
     timeout: float | None = Field(default=None, gt=0.0)
     logprobs: int | None = Field(default=None, ge=0, le=20)

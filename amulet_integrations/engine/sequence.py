@@ -90,6 +90,7 @@ class Sequence:
             tokenizer, skip_special_tokens=request.skip_special_tokens
         )
         self._stops = StopStrings(request.sampling.stop)
+        self._free = self._stands_free()
         self._timeout = request.timeout
         self._submitted = time.monotonic()
         self._cancelled = False
@@ -115,13 +116,16 @@ class Sequence:
         """Takes the next token of every context and gives out what becomes certain."""
         self.completion.append(token)
         ended = token in self.end_ids
-        text = "" if ended else self._read(self._detokenizer.push(token))
+        # What closes a form is part of it, as what opens it: no stop string cuts it.
+        was_free, self._free = self._free, self._stands_free()
+        may_stop = was_free and self._free
+        text = "" if ended else self._read(self._detokenizer.push(token), may_stop)
         reason = self._finish_reason(ended)
         if reason == "length" and self.guide and not self.guide.satisfied:
             self.fail(_incomplete(len(self.completion)))
             return
         if reason is not None:
-            text += self._read(self._detokenizer.flush())
+            text += self._read(self._detokenizer.flush(), may_stop)
             text += self._stops.flush()
             # The last bytes may have been those of a stop string.
             reason = "stop" if self._stops.found else reason
@@ -155,10 +159,11 @@ class Sequence:
         except Exception:  # noqa: BLE001 - its reader is gone, with the event loop it lived in
             self.done = True
 
-    def _read(self, text: str) -> str:
-        if self.guide is None or self.guide.satisfied:
-            return self._stops.push(text)
-        return self._stops.flush() + text
+    def _stands_free(self) -> bool:
+        return self.guide is None or self.guide.free
+
+    def _read(self, text: str, may_stop: bool) -> str:
+        return self._stops.push(text) if may_stop else self._stops.flush() + text
 
     def _finish_reason(self, ended: bool) -> FinishReason | None:
         if ended or self._stops.found is not None:

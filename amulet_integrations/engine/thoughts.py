@@ -17,12 +17,15 @@ class Thoughts:
     """Lets a model think until it ends its thoughts itself, or until its room is used up.
 
     Args:
+        begin: What the completion begins them with, such as "<think>", if the model wants to
+            have any; None where the prompt has begun them.
         end: What ends them, such as "</think>".
         grammars: Knows the tokenizer.
         room: Most tokens of the thoughts; their end comes on top where it has to be forced.
     """
 
-    def __init__(self, end: str, grammars: GrammarCompiler, room: int) -> None:
+    def __init__(self, begin: str | None, end: str, grammars: GrammarCompiler, room: int) -> None:
+        self._beginning = grammars.tokens_of(begin) if begin else []
         self._end = end
         self._grammars = grammars
         self._pause = grammars.tokens_of(_PAUSE)
@@ -32,7 +35,16 @@ class Thoughts:
         self._forced: list[int] = []
         self._ended = False
         if self._left < 1:
-            self._forced = list(self._forced_end)
+            self._beginning, self._forced = [], list(self._forced_end)
+
+    @property
+    def beginning(self) -> int | None:
+        """The token that would begin them; None once they have begun."""
+        return self._beginning[0] if self._beginning else None
+
+    def begin(self) -> None:
+        """Lets them begin, with `beginning` as the next token."""
+        self._forced, self._beginning = self._beginning, []
 
     @property
     def over(self) -> bool:

@@ -18,8 +18,11 @@ from amulet_integrations.decoding.json_cursor import JsonCursor
 
 Allowed = Callable[[LLMatcher], NDArray[np.bool_]]
 
-# Outside of strings: what closes, what goes on, then what begins, the shortest value first.
-_CLOSING = b'}],:"0123456789ntf[{-.eE+ \n'
+_DIGITS = b"0123456789"
+# Outside of strings: what closes, what goes on, then what begins. Which kind of value is short
+# depends on the schema, so there are two orders.
+_CLOSING = (b'}],:"' + _DIGITS + b"ntf[{-.eE+ \n", b"}],:ntf" + _DIGITS + b'{["-.eE+ \n')
+_PARTS = b"}],:{["  # after these a new value begins
 # Inside a string that cannot be closed yet: what parts the fields of dates, addresses and the
 # like stands before what fills them.
 _FILLING = b"-._@:/+TZ0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSUVWXY ,;=#%&!?()[]{}"
@@ -36,15 +39,35 @@ class Alphabet:
     def __init__(self, pieces: Sequence[bytes]) -> None:
         self.pieces = pieces
         single = {piece: token for token, piece in reversed(list(enumerate(pieces)))}
-        self._closing = _tokens(single, _CLOSING)
+        self._closing = [_tokens(single, order) for order in _CLOSING]
+        self._digits = frozenset(_tokens(single, _DIGITS).tolist())
         self._filling = _tokens(single, _FILLING)
         self._quote = single.get(_QUOTE)
         self._lengths = np.array([len(piece) or len(pieces) for piece in pieces])
 
-    def outside(self, allowed: NDArray[np.bool_]) -> int | None:
-        """The allowed token that comes closest to the end, outside of strings."""
-        found = self._closing[allowed[self._closing]]
-        return int(found[0]) if found.size else self._shortest(allowed)
+    @property
+    def orders(self) -> range:
+        """The orders in which `outside` can prefer tokens."""
+        return range(len(self._closing))
+
+    def outside(self, allowed: NDArray[np.bool_], order: int, used: Counter[int]) -> int | None:
+        """The allowed token that comes closest to the end, outside of strings.
+
+        Of several digits the one used least: a number above 0 is never reached by zeros alone, so
+        the last order, which takes the first one, is for multiples of a hundred.
+        """
+        closing = self._closing[order]
+        found = closing[allowed[closing]].tolist()
+        if not found:
+            return self._shortest(allowed)
+        if found[0] in self._digits and order == 0:
+            return int(min(filter(self._digits.__contains__, found), key=used.__getitem__))
+        return int(found[0])
+
+    def forget_digits(self, used: Counter[int]) -> None:
+        """Begins to count digits anew, for the next number."""
+        for digit in self._digits:
+            used.pop(digit, None)
 
     def inside(self, allowed: NDArray[np.bool_], used: Counter[int]) -> int | None:
         """The same inside a string; what was used least goes first, so that no loop holds it."""
@@ -73,29 +96,42 @@ def way_home(
     Returns:
         The tokens, none where the grammar is satisfied already; None where no way was found.
     """
-    matcher, cursor = matcher.deep_copy(), cursor.copy()
+    ways = (
+        _walk(matcher.deep_copy(), cursor.copy(), alphabet, allowed, order=order, limit=limit)
+        for order in alphabet.orders
+    )
+    return next((way for way in ways if way is not None), None)
+
+
+def _walk(
+    matcher: LLMatcher,
+    cursor: JsonCursor,
+    alphabet: Alphabet,
+    allowed: Allowed,
+    *,
+    order: int,
+    limit: int,
+) -> list[int] | None:
     way: list[int] = []
     used: Counter[int] = Counter()
     while not matcher.is_accepting():
-        forced: list[int | None] = list(matcher.compute_ff_tokens())
-        for token in forced or [_next(matcher, cursor, alphabet, allowed, used)]:
+        tokens: list[int | None] = list(matcher.compute_ff_tokens())
+        if not tokens:
+            mask = allowed(matcher)
+            tokens = [
+                alphabet.inside(mask, used)
+                if cursor.in_string
+                else alphabet.outside(mask, order, used)
+            ]
+        for token in tokens:
             if token is None or len(way) >= limit or not matcher.consume_token(token):
                 return None
             way.append(token)
             used[token] += 1
             cursor.push(alphabet.pieces[token])
+            if not cursor.in_string and alphabet.pieces[token].rstrip()[-1:] in _PARTS:
+                alphabet.forget_digits(used)
     return way
-
-
-def _next(
-    matcher: LLMatcher,
-    cursor: JsonCursor,
-    alphabet: Alphabet,
-    allowed: Allowed,
-    used: Counter[int],
-) -> int | None:
-    mask = allowed(matcher)
-    return alphabet.inside(mask, used) if cursor.in_string else alphabet.outside(mask)
 
 
 def _tokens(single: dict[bytes, int], characters: bytes) -> NDArray[np.int64]:

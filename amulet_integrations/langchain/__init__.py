@@ -1,5 +1,12 @@
-"""LangChain: a chat model whose answers follow each user's own preferences."""
+"""LangChain: a chat model whose answers follow each user's own preferences.
 
+The chat model needs langchain-core alone. What goes with agents and graphs needs LangChain and
+LangGraph as well, and is imported on first use.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from amulet_integrations._lazy import lazy_exports
 from amulet_integrations.errors import MissingDependencyError
 
 try:
@@ -9,4 +16,40 @@ except ImportError as error:
 
 from amulet_integrations.langchain.chat_model import ChatAmulet
 
-__all__ = ["ChatAmulet"]
+if TYPE_CHECKING:
+    from amulet_integrations.langchain.middleware import PreferenceMiddleware
+    from amulet_integrations.langchain.remembering import (
+        forget_preference,
+        preference_tools,
+        remember_preference,
+    )
+    from amulet_integrations.langchain.store import LangGraphProfileStore
+
+__all__ = [
+    "ChatAmulet",
+    "LangGraphProfileStore",
+    "PreferenceMiddleware",
+    "forget_preference",
+    "preference_tools",
+    "remember_preference",
+]
+
+_of_agents, __dir__ = lazy_exports(
+    __name__,
+    {
+        ".chat_model": ("ChatAmulet",),
+        ".middleware": ("PreferenceMiddleware",),
+        ".remembering": ("forget_preference", "preference_tools", "remember_preference"),
+        ".store": ("LangGraphProfileStore",),
+    },
+)
+
+
+def __getattr__(name: str) -> Any:
+    try:
+        return _of_agents(name)
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package in ("langchain", "langgraph"):
+            raise MissingDependencyError.for_extra(package, "agents") from error
+        raise

@@ -3,30 +3,36 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import aclosing, closing
-from typing import Any, cast
+from typing import Any
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
-from langchain_core.language_models import LangSmithParams, LanguageModelInput
+from langchain_core.language_models import LanguageModelInput
 from langchain_core.language_models.chat_models import (
     agenerate_from_stream,
     generate_from_stream,
 )
-from langchain_core.load import dumpd
-from langchain_core.messages import BaseMessage
+from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_core.prompt_values import PromptValue
+from langchain_core.runnables import Runnable
 from pydantic import Field, SecretStr
 
 from amulet_integrations.errors import PromptError
-from amulet_integrations.langchain.answers import to_chunk
-from amulet_integrations.langchain.entries import PERSONALIZATION, PersonalizedEntries
+from amulet_integrations.langchain.answers import AnswerWriter
+from amulet_integrations.langchain.entries import PERSONALIZATION
+from amulet_integrations.langchain.exchange import Exchange
+from amulet_integrations.langchain.form import Form, in_plain_form
+from amulet_integrations.langchain.identity import IdentifiedModel
 from amulet_integrations.langchain.messages import to_chat_messages
-from amulet_integrations.personalizer import Personalization, Personalizer
+from amulet_integrations.langchain.schemas import AnySchema
+from amulet_integrations.langchain.structured import StructuredMethod, StructuredOutput
+from amulet_integrations.langchain.tools import AnyTool, ToolChoice, to_openai_tools
+from amulet_integrations.personalizer import Personalization
 
 
-class ChatAmulet(PersonalizedEntries):
+class ChatAmulet(IdentifiedModel):
     """A local language model that answers each user as that user likes.
 
         llm = ChatAmulet(profiles="sqlite:///profiles.db")
@@ -49,6 +55,7 @@ class ChatAmulet(PersonalizedEntries):
 
     Attributes:
         streaming: Whether `invoke` streams to callbacks. False, where given, turns streaming off.
+        stream_usage: Whether the last chunk of a stream counts the tokens.
         max_retries: Without effect: there is no network between you and the model.
         api_key: Without effect: nobody asks for one.
 
@@ -59,8 +66,84 @@ class ChatAmulet(PersonalizedEntries):
     """
 
     streaming: bool = False
+    stream_usage: bool = True
     max_retries: int | None = None
     api_key: SecretStr | None = Field(default=None, exclude=True)
+
+    def bind_tools(
+        self,
+        tools: Sequence[AnyTool],
+        *,
+        tool_choice: ToolChoice = None,
+        parallel_tool_calls: bool | None = None,
+        strict: bool | None = None,
+        **kwargs: Any,
+    ) -> Runnable[LanguageModelInput, AIMessage]:
+        """A model that may call tools, with arguments that always follow the tools' schemas.
+
+        Args:
+            tools: Functions, LangChain tools, Pydantic models, TypedDicts, or dicts in the form of
+                OpenAI, Anthropic or Bedrock, or JSON schemas with a title.
+            tool_choice: None or "auto" lets the model choose between text and calls; "any",
+                "required" or True makes it call; "none" or False keeps it from calling; the name
+                of a tool, or OpenAI's or Anthropic's dict for one, makes it call that tool.
+            parallel_tool_calls: Whether one answer may hold several calls; None allows of several
+                where the model calls of its own accord, and of one where it has to.
+            strict: True closes every object in the tools' schemas to names they do not list.
+            kwargs: Other arguments of a call, such as `user_id` or `response_format`; they are
+                kept.
+
+        Raises:
+            PromptError: A tool describes no function, two differ but have one name, or
+                `tool_choice` names none of them.
+            UnsupportedGrammarError: A schema that cannot be enforced while decoding.
+            UnknownArgumentError: One of `kwargs` means nothing to a call.
+        """
+        given = {"tool_choice": tool_choice, "parallel_tool_calls": parallel_tool_calls, **kwargs}
+        given = {name: value for name, value in given.items() if value is not None}
+        if written := to_openai_tools(tools, strict):
+            given["tools"] = written
+        bound = in_plain_form(given)
+        self._read_call(bound)
+        Form.read(bound)
+        return self.bind(**bound)
+
+    def with_structured_output(
+        self,
+        schema: AnySchema | None = None,
+        *,
+        method: StructuredMethod = "json_schema",
+        include_raw: bool = False,
+        strict: bool | None = None,
+        tools: Sequence[AnyTool] | None = None,
+        **kwargs: Any,
+    ) -> Runnable[LanguageModelInput, Any]:
+        """A model whose answers are objects of a schema, enforced while decoding.
+
+        Args:
+            schema: A Pydantic model (answers are its instances), or a TypedDict, a JSON schema or
+                a function in OpenAI's form (answers are dicts). None, with `method="json_mode"`,
+                is any JSON object.
+            method: "json_schema" tells the model the schema in the system text; "json_mode" does
+                not, so the prompt should; "function_calling" makes it a tool that has to be called.
+            include_raw: Whether to return ``{"raw", "parsed", "parsing_error"}``.
+            strict: As in `bind_tools`.
+            tools: With "json_schema", tools that the model may call instead; the answer is None
+                then, so `include_raw` is needed to see the calls.
+            kwargs: Other arguments of a call, such as `user_id` or `steer_strings`; they are kept.
+
+        Returns:
+            A runnable. When it streams, dicts grow and instances come once, whole.
+
+        Raises:
+            PromptError: There is no schema, or `method` is not one.
+            UnsupportedGrammarError: A schema that cannot be enforced while decoding.
+        """
+        output = StructuredOutput(schema, method, strict)
+        if tools and method != "json_schema":
+            raise PromptError(f'tools= goes with method="json_schema" only, not with {method!r}.')
+        llm = self.bind_tools(tools or output.tools, **output.arguments, **kwargs)
+        return output.read_from(llm, include_raw=include_raw)
 
     def _generate(
         self,
@@ -69,7 +152,8 @@ class ChatAmulet(PersonalizedEntries):
         run_manager: CallbackManagerForLLMRun | None = None,  # noqa: ARG002 - tokens are not told
         **kwargs: Any,
     ) -> ChatResult:
-        return generate_from_stream(self._stream(messages, stop, **kwargs))
+        exchange = self._open(messages, stop, self._selected(kwargs))
+        return exchange.complete(generate_from_stream(exchange.chunks()))
 
     async def _agenerate(
         self,
@@ -78,7 +162,8 @@ class ChatAmulet(PersonalizedEntries):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,  # noqa: ARG002
         **kwargs: Any,
     ) -> ChatResult:
-        return await agenerate_from_stream(self._astream(messages, stop, **kwargs))
+        exchange = await asyncio.to_thread(self._open, messages, stop, self._selected(kwargs))
+        return exchange.complete(await agenerate_from_stream(exchange.achunks()))
 
     def _stream(
         self,
@@ -87,14 +172,12 @@ class ChatAmulet(PersonalizedEntries):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
-        personalizer, kwargs = self._ready(self._selected(kwargs))
-        request, facts = self._request(messages, stop, kwargs), self._facts(kwargs)
-        with closing(personalizer.stream(**request)) as increments:
-            for increment in increments:
-                if chunk := to_chunk(increment, facts):
-                    if run_manager:
-                        run_manager.on_llm_new_token(chunk.text, chunk=chunk)
-                    yield chunk
+        exchange = self._open(messages, stop, self._selected(kwargs), streams=True)
+        with closing(exchange.chunks()) as chunks:
+            for chunk in chunks:
+                if run_manager:
+                    run_manager.on_llm_new_token(chunk.text, chunk=chunk)
+                yield chunk
 
     async def _astream(
         self,
@@ -103,90 +186,57 @@ class ChatAmulet(PersonalizedEntries):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
-        personalizer, kwargs = await asyncio.to_thread(self._ready, self._selected(kwargs))
-        request, facts = self._request(messages, stop, kwargs), self._facts(kwargs)
-        async with aclosing(personalizer.astream(**request)) as increments:
-            async for increment in increments:
-                if chunk := to_chunk(increment, facts):
-                    if run_manager:
-                        await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
-                    yield chunk
+        selected = self._selected(kwargs)
+        exchange = await asyncio.to_thread(self._open, messages, stop, selected, streams=True)
+        async with aclosing(exchange.achunks()) as chunks:
+            async for chunk in chunks:
+                if run_manager:
+                    await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
+                yield chunk
 
-    def _ready(self, selected: dict[str, Any]) -> tuple[Personalizer, dict[str, Any]]:
-        """What decodes and with what; the user is looked up where no public method has done so."""
-        return self.personalizer, self._resolved(selected)
-
-    def _request(
-        self, messages: list[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]
-    ) -> dict[str, Any]:
-        call = self._read_call(kwargs, stop)
-        return {
+    def _open(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None,
+        selected: dict[str, Any],
+        *,
+        streams: bool = False,
+    ) -> Exchange:
+        """Does what may block: loads the model, looks the user up, makes ready to read."""
+        kwargs = self._resolved(selected)
+        model, call = self.of_model(kwargs.get("model")), self._read_call(kwargs, stop)
+        personalization: Personalization = kwargs[PERSONALIZATION]
+        form = Form.read(kwargs, steer_strings=self.steer_strings)
+        asked: dict[str, Any] = {
             "messages": to_chat_messages(messages),
-            "personalization": kwargs[PERSONALIZATION],
+            "tool_use": form.tool_use,
+            "json_output": form.json_output,
+            "chat_template_kwargs": call.chat_template_kwargs,
+        }
+        request = {
+            **asked,
+            "personalization": personalization,
             "sampling": call.sampling,
             "timeout": call.timeout,
+            "logprobs": form.logprobs,
         }
-
-    def _facts(self, kwargs: dict[str, Any]) -> dict[str, Any]:
-        personalization: Personalization = kwargs[PERSONALIZATION]
-        return {
-            "model_name": self.model,
-            "amulet": personalization.describe(texts=self.include_preference_text),
-        }
+        personalizer = model.personalizer
+        writer = AnswerWriter(
+            personalizer.parser(**asked),
+            facts={
+                "model_name": model.model,
+                "amulet": personalization.describe(texts=self.include_preference_text),
+            },
+            as_blocks=streams and self.output_version == "v1",
+            tell_usage=not streams or kwargs.get("stream_usage", self.stream_usage) is not False,
+        )
+        return Exchange(personalizer, request, writer)
 
     def _convert_input(self, model_input: LanguageModelInput) -> PromptValue:
         try:
-            return super()._convert_input(model_input)
+            prompt = super()._convert_input(model_input)
         except (ValueError, NotImplementedError) as error:
             raise PromptError(f"The input is no conversation: {error}") from error
-
-    # Who this model is, to caches, tracers and people.
-
-    @property
-    def _llm_type(self) -> str:
-        return "chat-amulet"
-
-    @property
-    def _identifying_params(self) -> dict[str, Any]:
-        """Every setting that shapes answers, and no text of a preference."""
-        return {
-            "model": self.model,
-            "engine": self.engine.fingerprint if self.engine else self.source.key,
-            "method": self.method,
-            "params": self.params.model_dump(),
-            "linear_alignment_ratio": self.linear_alignment_ratio,
-            "separator": self.separator,
-            "include_preference_text": self.include_preference_text,
-            **self.sampling.model_dump(mode="json"),
-        }
-
-    @property
-    def _serialized(self) -> dict[str, Any]:
-        # LangChain keeps it in a cached property, which `for_user` would copy with the old user.
-        return cast("dict[str, Any]", dumpd(self))
-
-    def _get_invocation_params(
-        self, stop: list[str] | None = None, **kwargs: Any
-    ) -> dict[str, Any]:
-        """What callbacks are told; the cache's key adds the personalization itself to it."""
-        kwargs = dict(kwargs)
-        if isinstance(personalization := kwargs.get(PERSONALIZATION), Personalization):
-            kwargs[PERSONALIZATION] = personalization.describe()
-        return super()._get_invocation_params(stop=self._stop(stop), **kwargs)
-
-    def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
-        if "max_new_tokens" in kwargs:
-            kwargs["max_tokens"] = kwargs["max_new_tokens"]
-        params = super()._get_ls_params(stop=self._stop(stop), **kwargs)
-        params["ls_provider"] = "amulet"
-        return params
-
-    def _stop(self, stop: list[str] | None) -> list[str]:
-        return list(self.stop) if stop is None else stop
-
-    def get_token_ids(self, text: str) -> list[int]:
-        """Token ids of a text, by the model's own tokenizer; loads the model."""
-        if self.custom_get_token_ids is not None:
-            return self.custom_get_token_ids(text)
-        tokenizer = self.load_engine().tokenizer
-        return cast("list[int]", tokenizer.encode(text, add_special_tokens=False))
+        # Here already, because tracers read blocks of images and the like, and fail in their way.
+        to_chat_messages(prompt.to_messages())
+        return prompt

@@ -27,6 +27,7 @@ from amulet_integrations.call_time import (
     coroutine_as_called,
     iterator_as_called,
 )
+from amulet_integrations.langchain.form import FORM, Form, in_plain_form
 from amulet_integrations.personalizer import Personalization
 from amulet_integrations.settings import AmuletSettings, Call
 from amulet_integrations.whose import Whose
@@ -34,8 +35,13 @@ from amulet_integrations.whose import Whose
 PERSONALIZATION = "personalization"
 """The call argument that holds whose preferences hold: a `Whose`, later a `Personalization`."""
 
-_LANGCHAIN_OWN = ("stream",)
-"""Call arguments that steer `BaseChatModel` itself and mean nothing to the engine."""
+_LANGCHAIN_OWN = (
+    "stream",
+    "stream_usage",
+    "ls_structured_output_format",
+    "structured_output_format",
+)
+"""Call arguments for `BaseChatModel`, tracers and the form of chunks; the engine hears of none."""
 
 _LISTENING = {
     "diff",
@@ -243,6 +249,8 @@ class PersonalizedEntries(AmuletSettings, BaseChatModel):
         if isinstance(kwargs.get(PERSONALIZATION), Whose | Personalization):
             return kwargs
         call = self._read_call(kwargs)
+        kwargs = in_plain_form(kwargs)
+        Form.read(kwargs)
         # Without a config of its own a call has the one of the chain or graph node around it.
         user_id = ensure_config(config).get("configurable", {}).get("user_id")
         others = {name: kwargs[name] for name in kwargs if name not in Whose.model_fields}
@@ -256,19 +264,21 @@ class PersonalizedEntries(AmuletSettings, BaseChatModel):
 
     def _resolved(self, kwargs: dict[str, Any]) -> dict[str, Any]:
         """Call arguments with the choice looked up; may block on the store."""
+        self.of_model(kwargs.get("model"))
         chosen = kwargs[PERSONALIZATION]
         if isinstance(chosen, Personalization):
             return kwargs
         return {**kwargs, PERSONALIZATION: self.personalizer.resolve(chosen)}
 
     def _read_call(self, kwargs: dict[str, Any], stop: list[str] | None = None) -> Call:
-        """Reads call arguments but for those that mean nothing to the engine."""
+        """Reads call arguments, but for the choice that `_selected` puts among them."""
         read = {
             name: value
             for name, value in kwargs.items()
-            if name not in _LANGCHAIN_OWN and not isinstance(value, Whose | Personalization)
+            if not isinstance(value, Whose | Personalization)
         }
-        return self.read_call(read if stop is None else {**read, "stop": stop})
+        also = (*FORM, *_LANGCHAIN_OWN, "model")
+        return self.read_call(read if stop is None else {**read, "stop": stop}, also)
 
     async def _agenerate_selected(
         self,

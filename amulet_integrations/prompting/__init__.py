@@ -1,4 +1,4 @@
-"""A conversation and preferences in, token ids of every context out.
+"""A conversation and preferences in, token ids of every context out; and the answer read back.
 
 Knows no framework, no store and no engine; importing it imports neither torch nor transformers.
 """
@@ -8,18 +8,35 @@ from typing import TYPE_CHECKING
 from amulet_integrations._lazy import lazy_exports
 
 if TYPE_CHECKING:
+    from amulet_integrations.prompting.answer_parser import AnswerParser
     from amulet_integrations.prompting.builder import PromptBuilder
     from amulet_integrations.prompting.messages import (
         DEFAULT_SEPARATOR,
         DEFAULT_SYSTEM,
         ChatMessage,
     )
+    from amulet_integrations.prompting.tool_formats import ToolFormat
+    from amulet_integrations.prompting.tools import JsonOutput, Tool, ToolCall, ToolUse
 
-__all__ = ["DEFAULT_SEPARATOR", "DEFAULT_SYSTEM", "ChatMessage", "PromptBuilder"]
+__all__ = [
+    "DEFAULT_SEPARATOR",
+    "DEFAULT_SYSTEM",
+    "AnswerParser",
+    "ChatMessage",
+    "JsonOutput",
+    "PromptBuilder",
+    "Tool",
+    "ToolCall",
+    "ToolFormat",
+    "ToolUse",
+]
 __getattr__, __dir__ = lazy_exports(
     __name__,
     {
+        ".answer_parser": ("AnswerParser",),
         ".builder": ("PromptBuilder",),
         ".messages": ("ChatMessage", "DEFAULT_SEPARATOR", "DEFAULT_SYSTEM"),
+        ".tool_formats": ("ToolFormat",),
+        ".tools": ("JsonOutput", "Tool", "ToolCall", "ToolUse"),
     },
 )

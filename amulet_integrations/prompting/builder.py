@@ -2,36 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+import json
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 from amulet_integrations.errors import PromptError
-from amulet_integrations.prompting.chat_template import Turn, prompt_format
-from amulet_integrations.prompting.control_tokens import (
-    ControlTokens,
-    Disguise,
-    Text,
-)
+from amulet_integrations.prompting.asked import Asked
+from amulet_integrations.prompting.calls import parted
+from amulet_integrations.prompting.chat_template import prompt_format
+from amulet_integrations.prompting.control_tokens import ControlTokens, Text
 from amulet_integrations.prompting.messages import (
     DEFAULT_SEPARATOR,
     DEFAULT_SYSTEM,
     ChatMessage,
-    check_conversation,
     check_preference,
     check_prompt,
-    system_text,
 )
+from amulet_integrations.prompting.tool_probe import CallStyle
+from amulet_integrations.prompting.tool_template import ToolTemplate, tool_template
+from amulet_integrations.prompting.tools import JsonOutput, Tool, ToolUse
+from amulet_integrations.prompting.writer import PromptWriter
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+    from amulet_integrations.prompting.answer_parser import AnswerParser
+    from amulet_integrations.prompting.thoughts import Reasoning
+    from amulet_integrations.prompting.tool_formats import ToolFormat
 
 
 class PromptBuilder:
     """Writes the prompts of one model.
 
     All contexts of a conversation differ by the preference and by nothing else, and text in
-    messages and preferences is never read as control tokens. What the model's chat template
-    cannot do is found out by trying it, once, when it is first needed.
+    messages, preferences, tools, calls and their results is never read as control tokens. What the
+    model's chat template cannot do is found out by trying it, once, when it is first needed.
 
     Args:
         tokenizer: The model's transformers tokenizer.
@@ -58,6 +64,7 @@ class PromptBuilder:
                 f"default_system={default_system!r} is blank, so chat templates would put a text "
                 "of their own into some contexts only. Give it some text."
             )
+        self._tokenizer = tokenizer
         self._separator = separator
         self._default_system = default_system
         self._format = prompt_format(tokenizer, chat_template)
@@ -73,8 +80,38 @@ class PromptBuilder:
         """Stop strings that the prompt format needs; () for models with a chat template."""
         return self._format.stop
 
+    @property
+    def thinks(self) -> bool:
+        """Whether the model's template writes `<think>`, or reads it in answers."""
+        return self._format.thinks
+
+    @cached_property
+    def tool_format(self) -> ToolFormat:
+        """How the model writes calls: as its template does, or as the system text says."""
+        # Here, so that prompts without tools load no grammars.
+        from amulet_integrations.prompting import tool_formats  # noqa: PLC0415
+
+        formats: dict[CallStyle, Callable[[PreTrainedTokenizerBase], ToolFormat]] = {
+            "hermes": tool_formats.HermesFormat,
+            "llama": tool_formats.LlamaFormat,
+            "mistral": tool_formats.MistralFormat,
+            "mistral-args": tool_formats.MistralArgsFormat,
+        }
+        return formats[self._tool_template.style](self._tokenizer)
+
+    @property
+    def tells_tools_as_text(self) -> bool:
+        """Whether tools are told in the system text, as the model's template knows none."""
+        return bool(self._tool_template.section([{"function": {}}]))
+
     def contexts(
-        self, messages: Sequence[ChatMessage], preference_texts: Sequence[str | None]
+        self,
+        messages: Sequence[ChatMessage],
+        preference_texts: Sequence[str | None],
+        *,
+        tools: Sequence[Tool] = (),
+        json_output: JsonOutput | None = None,
+        chat_template_kwargs: Mapping[str, Any] | None = None,
     ) -> list[list[int]]:
         """Token ids of the conversation under each preference.
 
@@ -83,18 +120,53 @@ class PromptBuilder:
                 last message may be the assistant's.
             preference_texts: One entry for each context: None for the base context, otherwise
                 the text that follows the system message.
+            tools: What the model may call.
+            json_output: The JSON that the answer has to be.
+            chat_template_kwargs: More arguments for the model's chat template. Control tokens
+                in their strings stay text.
 
         Returns:
             One list of token ids for each entry, ready for the model.
 
         Raises:
-            PromptError: The conversation has no user message with text, a preference is blank,
-                or the model's chat template refuses the conversation.
+            PromptError: The conversation has no user message with text, a tool message answers
+                no call, a preference is blank, `chat_template_kwargs` has a name that is set
+                here, or the model's chat template refuses the conversation.
         """
-        # Rendered templates bring their own BOS; plain text needs the tokenizer's.
-        leading = [] if self.is_chat else self._control_tokens.leading_ids
-        prompts = [self._rendered(messages, text) for text in preference_texts]
-        return [leading + self._control_tokens.encode(prompt) for prompt in prompts]
+        asked = Asked(messages, tools, json_output, chat_template_kwargs)
+        prompts = [self._written(asked, text) for text in preference_texts]
+        return [self._writer(asked).encode(prompt) for prompt in prompts]
+
+    def count_tokens(self, messages: Sequence[ChatMessage], *, tools: Sequence[Tool] = ()) -> int:
+        """How many tokens the base context of a conversation has.
+
+        Args:
+            messages: The conversation, or any part of one: where it cannot be written as a
+                prompt, its messages are counted one by one, with what a turn costs.
+            tools: What the model may call.
+
+        Returns:
+            The number of tokens; 0 for no messages.
+        """
+        if not messages:
+            return 0
+        sound, lone = parted(messages)
+        for talk, others in ((messages, ()), ([_A_QUESTION, *sound], lone), ((), messages)):
+            try:
+                (ids,) = self.contexts(talk or [_A_QUESTION], [None], tools=tools)
+            except PromptError:
+                continue
+            return len(ids) + sum(map(self._about, others))
+        return sum(map(self._about, messages))
+
+    def _about(self, message: ChatMessage) -> int:
+        """About how many tokens a message adds to a prompt."""
+        calls = [
+            json.dumps(call.model_dump(), ensure_ascii=False, default=str)
+            for call in message.tool_calls
+        ]
+        said = sum(map(self._control_tokens.count, [message.content, *calls]))
+        return said + self._turn_cost * (1 + len(calls))
 
     def formatted_contexts(
         self, prompt: str, preference_texts: Sequence[str | None]
@@ -125,12 +197,23 @@ class PromptBuilder:
             contexts.append(leading + self._control_tokens.encode(text))
         return contexts
 
-    def render(self, messages: Sequence[ChatMessage], preference_text: str | None = None) -> str:
+    def render(
+        self,
+        messages: Sequence[ChatMessage],
+        preference_text: str | None = None,
+        *,
+        tools: Sequence[Tool] = (),
+        json_output: JsonOutput | None = None,
+        chat_template_kwargs: Mapping[str, Any] | None = None,
+    ) -> str:
         """The prompt as text, for people to look at.
 
         Args:
             messages: The conversation.
             preference_text: The text that follows the system message; None for none.
+            tools: As for `contexts`.
+            json_output: As for `contexts`.
+            chat_template_kwargs: As for `contexts`.
 
         Returns:
             The text. Control tokens that somebody typed look like the template's own here; in
@@ -139,22 +222,114 @@ class PromptBuilder:
         Raises:
             PromptError: As for `contexts`.
         """
-        return self._rendered(messages, preference_text).text
+        asked = Asked(messages, tools, json_output, chat_template_kwargs)
+        return self._written(asked, preference_text).text
 
-    def _rendered(self, messages: Sequence[ChatMessage], preference: str | None) -> Text:
-        check_conversation(messages)
+    def reasoning(
+        self,
+        messages: Sequence[ChatMessage],
+        *,
+        tools: Sequence[Tool] = (),
+        json_output: JsonOutput | None = None,
+        chat_template_kwargs: Mapping[str, Any] | None = None,
+    ) -> Reasoning:
+        """Whether the answer to a conversation begins with thoughts.
+
+        Args:
+            messages: The conversation.
+            tools: As for `contexts`.
+            json_output: As for `contexts`.
+            chat_template_kwargs: As for `contexts`.
+
+        Returns:
+            "already open" where the template itself ends the prompt with `<think>`, "may open"
+            where the model thinks if it wants to, "none" where it does not, or where the
+            template ends the prompt with thoughts that are over.
+
+        Raises:
+            PromptError: As for `contexts`.
+        """
+        if not self.thinks:
+            return "none"
+        asked = Asked(messages, tools, json_output, chat_template_kwargs)
+        written = self._written(asked, None)
+        if written.ends_with("<think>"):
+            return "already open"
+        return "none" if written.ends_with("</think>") else "may open"
+
+    def skip_special_tokens(self, *, calls: bool, reasoning: Reasoning) -> bool:
+        """Whether an answer can be read without the text of special tokens.
+
+        Args:
+            calls: Whether it may hold calls.
+            reasoning: Whether thoughts come first, from `reasoning`.
+        """
+        if calls and not self.tool_format.skip_special_tokens:
+            return False
+        return reasoning == "none" or not self._control_tokens.is_special("</think>")
+
+    def parser(
+        self, tool_use: ToolUse | None = None, reasoning: Reasoning = "none"
+    ) -> AnswerParser:
+        """What reads the model's answer.
+
+        Args:
+            tool_use: The tools that the answer may call.
+            reasoning: Whether thoughts come first, from `reasoning`.
+
+        Returns:
+            A parser for one answer.
+        """
+        from amulet_integrations.prompting.answer_parser import AnswerParser  # noqa: PLC0415
+
+        if tool_use is None:
+            return AnswerParser(reasoning=reasoning)
+        names = [tool.name for tool in tool_use.tools]
+        return AnswerParser(self.tool_format, names, reasoning)
+
+    def _written(self, asked: Asked, preference: str | None) -> Text:
+        asked.check()
         check_preference(preference)
-        system = system_text(
-            messages, preference, default=self._default_system, separator=self._separator
+        return self._writer(asked).written(asked, preference)
+
+    def _writer(self, asked: Asked) -> PromptWriter:
+        return self._tool_writer if asked.speaks_of_tools else self._plain_writer
+
+    @cached_property
+    def _plain_writer(self) -> PromptWriter:
+        return PromptWriter(
+            self._format,
+            self._control_tokens,
+            default_system=self._default_system,
+            separator=self._separator,
         )
-        turns = [{"role": m.role, "content": m.content} for m in messages if m.role != "system"]
-        turns = self._format.layout(system, turns)
-        disguise = self._control_tokens.disguise(
-            text for turn in turns for name, text in turn.items() if name != "role"
+
+    @cached_property
+    def _tool_writer(self) -> PromptWriter:
+        tools = self._tool_template
+        return PromptWriter(
+            tools.format,
+            ControlTokens(self._tokenizer, tools.source),
+            default_system=self._default_system,
+            separator=self._separator,
+            tool_template=tools,
         )
-        rendered = self._format.render([_disguised(turn, disguise) for turn in turns])
-        return disguise.take_off(rendered)
+
+    @cached_property
+    def _tool_template(self) -> ToolTemplate:
+        return tool_template(self._tokenizer, self._format)
+
+    @cached_property
+    def _turn_cost(self) -> int:
+        """About how many tokens a turn has besides its text."""
+        answer = ChatMessage(role="assistant", content="a")
+        talks = [_A_QUESTION], [_A_QUESTION, answer, _A_QUESTION]
+        try:
+            short, long = (len(self.contexts(talk, [None])[0]) for talk in talks)
+        except PromptError:
+            return _USUAL_TURN_COST
+        return (long - short) // 2
 
 
-def _disguised(turn: Turn, disguise: Disguise) -> Turn:
-    return {name: text if name == "role" else disguise.put_on(text) for name, text in turn.items()}
+_A_QUESTION = ChatMessage(role="user", content="a")
+_USUAL_TURN_COST = 5

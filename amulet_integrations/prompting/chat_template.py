@@ -6,20 +6,21 @@ conversation once and looks whether its words come out. A model without a templa
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from amulet_integrations.errors import PromptError
 from amulet_integrations.prompting.messages import BLANK_LINE
+from amulet_integrations.prompting.turns import Turn
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-Turn = dict[str, str]
-"""A message as templates take it: "role" and "content", for some also "reasoning_content"."""
-
 _REASONING_END = "</think>"
+
+Options = Mapping[str, Any]
+"""What else a template is given: the caller's own switches."""
 
 
 class PromptFormat(Protocol):
@@ -29,12 +30,32 @@ class PromptFormat(Protocol):
     source: str
     stop: tuple[str, ...]
 
+    @property
+    def thinks(self) -> bool:
+        """Whether the prompt writes `<think>`, or reads it in answers."""
+        ...
+
+    def part_reasoning(self, turn: Turn) -> Turn:
+        """Parts reasoning from an answer where the prompt shows it in a place of its own."""
+        ...
+
     def layout(self, system: str, turns: Sequence[Turn]) -> list[Turn]:
         """Arranges the system text and the turns as this format wants them."""
         ...
 
-    def render(self, turns: Sequence[Turn]) -> str:
-        """Writes the prompt, up to where the assistant's answer begins."""
+    def render(
+        self,
+        turns: Sequence[Turn],
+        tools: Sequence[dict[str, Any]] | None = None,
+        options: Options | None = None,
+    ) -> str:
+        """Writes the prompt, up to where the assistant's answer begins.
+
+        Args:
+            turns: From `layout`.
+            tools: What the template itself is to tell of tools.
+            options: More arguments for the template.
+        """
         ...
 
 
@@ -65,15 +86,35 @@ class PlainFormat:
 
     is_chat = False
     source = ""
+    thinks = False
     # Without a template nothing else ends the assistant's turn.
     stop: tuple[str, ...] = ("\nUser:",)
+
+    def part_reasoning(self, turn: Turn) -> Turn:
+        """Leaves the answer as it is: plain text has one place for all of it."""
+        return turn
 
     def layout(self, system: str, turns: Sequence[Turn]) -> list[Turn]:
         """Puts the system text first."""
         return [{"role": "system", "content": system}, *turns]
 
-    def render(self, turns: Sequence[Turn]) -> str:
-        """Writes the system text, a blank line, and the dialogue up to "Assistant:"."""
+    def render(
+        self,
+        turns: Sequence[Turn],
+        tools: Sequence[dict[str, Any]] | None = None,
+        options: Options | None = None,
+    ) -> str:
+        """Writes the system text, a blank line, and the dialogue up to "Assistant:".
+
+        Raises:
+            PromptError: Arguments for a template, where there is none.
+        """
+        if tools or options:
+            names = ", ".join(["tools"] if tools else options or {})
+            raise PromptError(
+                f"The model has no chat template that could read {names}. Leave out "
+                "chat_template_kwargs, or pass a chat_template."
+            )
         system, *dialogue = turns
         lines = [f"{turn['role'].capitalize()}: {turn['content']}" for turn in dialogue]
         return "\n".join([system["content"] + "\n", *lines, "Assistant:"])
@@ -85,30 +126,38 @@ class ChatFormat:
     Args:
         tokenizer: The model's tokenizer.
         source: The template's source.
+        folds_system: The system text opens the first user turn even if the template has a place
+            of its own for it.
     """
 
     is_chat = True
     stop: tuple[str, ...] = ()
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, source: str) -> None:
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerBase, source: str, *, folds_system: bool = False
+    ) -> None:
         self.source = source
         self._tokenizer = tokenizer
+        self._folds_system = folds_system
 
     def layout(self, system: str, turns: Sequence[Turn]) -> list[Turn]:
         """Fits the conversation to what the template takes.
 
         Where there is no system role, the system text opens the first user turn; where two turns
-        of one role are refused, they become one; reasoning that the template would cut out of an
-        earlier answer is passed to it as reasoning.
+        of one role are refused, they become one.
         """
-        turns = [self._part_reasoning(turn) for turn in turns]
-        if self._has_system_role:
+        if not self._folds_system and self._has_system_role:
             turns = [{"role": "system", "content": system}, *turns]
         else:
             turns = _fold_system(system, turns)
-        return _merge_same_role(turns) if self._wants_alternation else turns
+        return _merge_same_role(turns) if self._wants_alternation else list(turns)
 
-    def render(self, turns: Sequence[Turn]) -> str:
+    def render(
+        self,
+        turns: Sequence[Turn],
+        tools: Sequence[dict[str, Any]] | None = None,
+        options: Options | None = None,
+    ) -> str:
         """Renders the turns, with the generation prompt.
 
         Raises:
@@ -117,9 +166,11 @@ class ChatFormat:
         try:
             rendered = self._tokenizer.apply_chat_template(
                 list(turns),
+                tools=list(tools) if tools else None,
                 chat_template=self.source,
                 tokenize=False,
                 add_generation_prompt=True,
+                **(options or {}),
             )
         except Exception as error:  # templates raise whatever they like
             roles = ", ".join(turn["role"] for turn in turns)
@@ -145,21 +196,37 @@ class ChatFormat:
         rendered = self._try(("user", "beta"), ("assistant", answer), ("user", "gamma"))
         return "sentinelalpha" in rendered and "sentinelreasoning" not in rendered
 
+    @cached_property
+    def thinks(self) -> bool:
+        """Whether the template writes `<think>`, or reads it in answers."""
+        question = {"role": "user", "content": "alpha"}
+        answer = {"role": "assistant", "content": "beta", "reasoning_content": "gamma"}
+        rendered = self.try_render([question]) + self.try_render([question, answer])
+        return "<think>" in rendered or self._cuts_reasoning
+
     def _shows(self, *turns: tuple[str, str]) -> bool:
         words = [f"sentinel{word}" for _, word in turns]
         rendered = self._try(*((role, f"sentinel{word}") for role, word in turns))
         return all(word in rendered for word in words)
 
     def _try(self, *turns: tuple[str, str]) -> str:
+        return self.try_render([{"role": role, "content": content} for role, content in turns])
+
+    def try_render(
+        self, turns: Sequence[Turn], tools: Sequence[dict[str, Any]] | None = None
+    ) -> str:
+        """What comes out; "" where the template refuses the conversation."""
         try:
-            return self.render([{"role": role, "content": content} for role, content in turns])
+            return self.render(turns, tools)
         except PromptError:
             return ""
 
-    def _part_reasoning(self, turn: Turn) -> Turn:
+    def part_reasoning(self, turn: Turn) -> Turn:
         """Parts a reasoning model's answer: the template is not shown `<think>` in contents."""
         content = turn["content"]
         if turn["role"] != "assistant" or _REASONING_END not in content:
+            return turn
+        if "reasoning_content" in turn:
             return turn
         if not self._cuts_reasoning:
             return turn
@@ -177,9 +244,18 @@ def _fold_system(system: str, turns: Sequence[Turn]) -> list[Turn]:
 def _merge_same_role(turns: Sequence[Turn]) -> list[Turn]:
     merged: list[Turn] = []
     for turn in turns:
-        if merged and merged[-1]["role"] == turn["role"]:
-            content = merged[-1]["content"] + BLANK_LINE + turn["content"]
+        if merged and _makes_one(merged[-1], turn):
+            content = merged[-1]["content"]
+            # A turn of calls has often no text of its own.
+            if turn["content"] or "tool_calls" not in turn:
+                content += BLANK_LINE + turn["content"]
             merged[-1] = {**merged[-1], **turn, "content": content}
         else:
             merged.append(turn)
     return merged
+
+
+def _makes_one(first: Turn, second: Turn) -> bool:
+    """Whether two turns can be one: what calls gave, and what follows a call, stays apart."""
+    role = first["role"]
+    return role == second["role"] and role != "tool" and "tool_calls" not in first

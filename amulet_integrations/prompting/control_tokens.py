@@ -5,7 +5,8 @@ told from the text alone. So messages are rendered in disguise: the first and th
 every control token (in practice `<`, `>`, `[`, `]`) are exchanged, one for one, for private-use
 characters that occur nowhere in the conversation or the template. The template thus sees contents
 of the same length, with the same words and spaces, and treats them as ever; taking the disguise
-off afterwards gives the very text that it would have rendered.
+off afterwards gives the very text that it would have rendered. Strings in tools, calls, results
+and schemas wear the same disguise, whoever writes them as JSON.
 
 The argument for safety: a run of text that is read as a control token and takes characters from
 a message begins or ends inside that message, so its first or last character was in disguise. (The
@@ -19,10 +20,10 @@ the ids are those of the whole prompt read at once, as the model knows it.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from itertools import pairwise
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from amulet_integrations.errors import PromptError
 
@@ -33,6 +34,18 @@ if TYPE_CHECKING:
 _MARKER = re.compile(r"<<?[^\s<>'\"{}]{1,40}>>?|\[/?[A-Z][A-Z_]{1,30}\]")
 
 _PRIVATE_USE = range(0xF0000, 0xFFFFE)
+
+# What JSON writes as an escape.
+_ESCAPED = frozenset([*range(0x20), *map(ord, '"\\')])
+
+# Words that templates look for in the schemas of tools.
+_SCHEMA_WORDS = frozenset(
+    {
+        *("type", "properties", "required", "items", "enum", "description", "title", "default"),
+        *("anyOf", "oneOf", "allOf"),
+        *("object", "array", "string", "number", "integer", "boolean", "null"),
+    }
+)
 
 # Read before a piece from the middle of a text, so that no tokenizer takes it for the beginning.
 _ANCHORS = ("\n", "a", ".")
@@ -56,6 +69,12 @@ class Text(NamedTuple):
         """The piece from `start` up to `end`."""
         return Text(self.text[start:end], self.disguised[start:end])
 
+    def ends_with(self, marker: str) -> bool:
+        """Whether the last that was not in disguise, but for white space, is this marker."""
+        end = len(self.text.rstrip())
+        start = end - len(marker)
+        return self.text[:end].endswith(marker) and not any(self.disguised[start:end])
+
 
 class Disguise:
     """What stands for the characters of control tokens while messages are rendered.
@@ -66,11 +85,27 @@ class Disguise:
 
     def __init__(self, aliases: Mapping[int, int]) -> None:
         self._aliases = aliases
+        self._json_aliases = {
+            original: alias for original, alias in aliases.items() if original not in _ESCAPED
+        }
         self._originals = {alias: original for original, alias in aliases.items()}
 
     def put_on(self, content: str) -> str:
         """A message in disguise."""
         return content.translate(self._aliases)
+
+    def put_on_json(self, value: Any) -> Any:
+        """JSON with every string in it, and every name of an object, in disguise.
+
+        What JSON escapes stays as it is, or whoever writes the JSON would not escape it.
+        """
+        if isinstance(value, str):
+            return value if value in _SCHEMA_WORDS else value.translate(self._json_aliases)
+        if isinstance(value, dict):
+            return {self.put_on_json(name): self.put_on_json(held) for name, held in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [self.put_on_json(held) for held in value]
+        return value
 
     def take_off(self, rendered: str) -> Text:
         """The prompt that was rendered from messages in disguise."""
@@ -78,12 +113,36 @@ class Disguise:
         return Text(rendered.translate(self._originals), disguised)
 
 
+def strings_in(value: Any) -> Iterator[str]:
+    """Every string in a JSON value, names included.
+
+    Raises:
+        PromptError: Something in it is no JSON.
+    """
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, (list, tuple)):
+        for held in value:
+            yield from strings_in(held)
+    elif isinstance(value, dict) and all(isinstance(name, str) for name in value):
+        yield from value
+        for held in value.values():
+            yield from strings_in(held)
+    elif value is not None and not isinstance(value, (bool, int, float)):
+        names = " with names that are no strings" if isinstance(value, dict) else ""
+        what = type(value).__name__ + names
+        raise PromptError(
+            f"A tool, a call, a schema or a template's argument holds a {what}, which JSON cannot "
+            "say. Make it of dicts with string names, lists, strings, numbers, booleans and None."
+        )
+
+
 class ControlTokens:
     """Tokenises rendered prompts so that messages give no control tokens.
 
     Args:
         tokenizer: A transformers tokenizer.
-        source: The chat template's source; "" where there is none.
+        source: The chat template's source and whatever else writes markers; "" for nothing.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, source: str) -> None:
@@ -101,6 +160,11 @@ class ControlTokens:
         self._markers = _any_of(markers)
         self._edges = sorted({edge for s in self._literals | markers if s for edge in s[0] + s[-1]})
 
+    def is_special(self, text: str) -> bool:
+        """Whether a text is a token that decoding leaves out unless told otherwise."""
+        tokens = self._tokenizer.added_tokens_decoder.values()
+        return any(token.content == text and token.special for token in tokens)
+
     @cached_property
     def leading_ids(self) -> list[int]:
         """The ids that the tokenizer puts before a text by itself (BOS), if any."""
@@ -114,6 +178,10 @@ class ControlTokens:
     def leading_text(self) -> str:
         """How `leading_ids` are written in a text."""
         return "".join(self._tokenizer.convert_ids_to_tokens(self.leading_ids))
+
+    def count(self, text: str) -> int:
+        """How many tokens a text has by itself; control tokens in it count as one."""
+        return len(self._ids_of(text.encode(errors="replace").decode()))
 
     def disguise(self, contents: Iterable[str]) -> Disguise:
         """Chooses characters that occur nowhere in these contents or in the template."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import ClassVar, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from amulet_integrations.errors import AmuletError, PromptError
+from amulet_integrations.prompting.calls import numbered_calls
+from amulet_integrations.prompting.tools import ToolCall
 from amulet_integrations.validation import FrozenModel
 
 DEFAULT_SYSTEM = "You are a helpful assistant."
@@ -25,30 +27,40 @@ class ChatMessage(FrozenModel):
     """One turn of a conversation.
 
     Attributes:
-        role: Who speaks: "system", "user" or "assistant".
+        role: Who speaks: "system", "user", "assistant", or "tool" for what a call gave.
         content: The text. Control tokens in it stay text.
+        tool_calls: The calls that the assistant made in this turn, after the text.
+        tool_call_id: The id of the call that a tool's message answers. Without one it answers
+            the first call of the latest calling message that has no answer yet.
+        name: The tool that a tool's message is from. Other roles' names are not told the model.
+        reasoning: What the assistant thought before it answered, for templates that show it.
 
     Raises:
-        PromptError: An unknown role, or content that is not a string of whole characters.
+        PromptError: An unknown role, or text that is not a string of whole characters.
     """
 
     error_type: ClassVar[type[AmuletError]] = PromptError
 
-    role: Literal["system", "user", "assistant"]
+    role: Literal["system", "user", "assistant", "tool"]
     content: str = Field(strict=True)
+    tool_calls: tuple[ToolCall, ...] = Field(default=(), repr=False)
+    tool_call_id: str | None = None
+    name: str | None = None
+    reasoning: str | None = Field(default=None, repr=False)
 
-    @field_validator("content")
+    @field_validator("content", "reasoning")
     @classmethod
-    def _is_encodable(cls, content: str) -> str:
-        _check_encodable(content, "message's content")
-        return content
+    def _is_encodable(cls, text: str | None, info: ValidationInfo) -> str | None:
+        check_encodable(text or "", f"message's {info.field_name}")
+        return text
 
 
 def check_conversation(messages: Sequence[ChatMessage]) -> None:
-    """Refuses a conversation in which no user says anything.
+    """Refuses a conversation in which no user says anything, or a tool answers no call.
 
     Raises:
-        PromptError: No messages, no user message, or only blank ones.
+        PromptError: No messages, no user message, or only blank ones; a tool message that
+            answers no call made before it; calls or a call id where the role has none.
     """
     if not messages:
         raise PromptError("The conversation is empty. Give it at least one user message.")
@@ -61,6 +73,7 @@ def check_conversation(messages: Sequence[ChatMessage]) -> None:
             f"The user's messages are blank (the last one is {said[-1]!r}). "
             "Give at least one of them some text."
         )
+    numbered_calls(messages)
 
 
 def check_prompt(prompt: str) -> None:
@@ -71,7 +84,7 @@ def check_prompt(prompt: str) -> None:
     """
     if not prompt.strip():
         raise PromptError(f"The prompt {prompt!r} is blank. Give it some text.")
-    _check_encodable(prompt, "prompt")
+    check_encodable(prompt, "prompt")
 
 
 def check_preference(text: str | None) -> None:
@@ -88,10 +101,19 @@ def check_preference(text: str | None) -> None:
         raise PromptError(
             f"The preference text {text!r} is blank. Pass None for the context without one."
         )
-    _check_encodable(text, "preference text")
+    check_encodable(text, "preference text")
 
 
-def _check_encodable(text: str, what: str) -> None:
+def check_encodable(text: str, what: str) -> None:
+    """Refuses half a surrogate pair.
+
+    Args:
+        text: Any text.
+        what: What the text is, for the message.
+
+    Raises:
+        PromptError: The text cannot be written as UTF-8.
+    """
     try:
         text.encode()
     except UnicodeEncodeError as error:
@@ -102,19 +124,25 @@ def _check_encodable(text: str, what: str) -> None:
 
 
 def system_text(
-    messages: Sequence[ChatMessage], preference: str | None, *, default: str, separator: str
+    said: Iterable[str],
+    preference: str | None,
+    *,
+    default: str,
+    separator: str,
+    sections: Sequence[str] = (),
 ) -> str:
     """Gathers all system messages into one text, with the preference at its end.
 
     Args:
-        messages: The conversation.
+        said: What the system messages say.
         preference: The preference text; None for the base context.
         default: Used where no system message says anything.
         separator: Stands between the system text and the preference.
+        sections: What the model has to be told of tools and formats; in every context.
 
     Returns:
         The text of the one system message.
     """
-    given = [m.content for m in messages if m.role == "system" and m.content.strip()]
-    base = BLANK_LINE.join(given) or default
+    given = [text for text in said if text.strip()]
+    base = BLANK_LINE.join([*(given or [default]), *filter(None, sections)])
     return base if preference is None else base + separator + preference

@@ -7,9 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
+from langgraph.store.memory import InMemoryStore
 
 from amulet_integrations.decoding.params import AmuletParams
 from amulet_integrations.errors import InvalidProfileError
+from amulet_integrations.langchain import LangGraphProfileStore
 from amulet_integrations.profiles import (
     InMemoryProfileStore,
     Preference,
@@ -19,12 +21,15 @@ from amulet_integrations.profiles import (
 )
 
 ODD_IDS = ["Ann", "ann", "ann ", "älice@例え.jp", "😀", "o'brien; --", "50%_", "a/b", "x" * 256]
+ODD_IDS += [".", "..", "a.b", "a%2Eb", "%", "%25", "*", "langgraph", "{user_id}", "users"]
 
 
-@pytest.fixture(params=["in_memory", "sqlite_file", "sqlite_in_memory"])
+@pytest.fixture(params=["in_memory", "sqlite_file", "sqlite_in_memory", "langgraph"])
 def store(request, tmp_path):
     if request.param == "in_memory":
         yield InMemoryProfileStore()
+    elif request.param == "langgraph":
+        yield LangGraphProfileStore(InMemoryStore())
     else:
         in_file = request.param == "sqlite_file"
         with SqlProfileStore(tmp_path / "profiles.db" if in_file else ":memory:") as sql:

@@ -13,17 +13,18 @@ import amulet_integrations
 
 PACKAGE = Path(amulet_integrations.__file__).parent
 
-HEAVY = "torch, transformers, langchain_core, llama_index, sqlalchemy, typer"
+HEAVY = "torch, transformers, langchain_core, langgraph, llama_index, sqlalchemy, typer"
 
 # Each part with the parts it may import; everybody may import errors, validation and _lazy.
 PARTS = {"decoding", "profiles", "prompting", "engine"}
 MAY_IMPORT = {
     "decoding": set(),
     "profiles": {"decoding"},
-    "prompting": set(),
+    "prompting": {"decoding"},
     "engine": {"decoding"},
     "whose": {"decoding", "profiles"},
-    "personalizer": PARTS | {"whose"},
+    "steering": {"decoding", "prompting", "engine"},
+    "personalizer": PARTS | {"whose", "steering"},
     "settings": PARTS | {"whose", "personalizer"},
     "langchain": PARTS | {"whose", "personalizer", "settings"},
     "llama_index": PARTS | {"whose", "personalizer", "settings"},
@@ -36,7 +37,7 @@ FORBIDDEN = {
     "profiles": {"torch", "transformers"},
     "prompting": {"torch", "sqlalchemy"},
     "langchain": {"torch", "transformers", "sqlalchemy", "llama_index"},
-    "llama_index": {"torch", "transformers", "sqlalchemy", "langchain_core"},
+    "llama_index": {"torch", "transformers", "sqlalchemy", "langchain_core", "langgraph"},
     "decoding": {"sqlalchemy", "langchain_core", "llama_index"},
     "engine": {"sqlalchemy", "langchain_core", "llama_index"},
 }
@@ -60,7 +61,13 @@ PUBLIC = {
         "linear_alignment_weights",
     },
     "amulet_integrations.engine": {"GenerationRequest", "LocalEngine"},
-    "amulet_integrations.langchain": {"ChatAmulet"},
+    "amulet_integrations.langchain": {
+        "ChatAmulet",
+        "LangGraphProfileStore",
+        "PreferenceMiddleware",
+        "forget_preference",
+        "remember_preference",
+    },
     "amulet_integrations.llama_index": {"AmuletLLM"},
 }
 
@@ -90,6 +97,28 @@ def test_profiles_and_parameters_need_no_torch():
     code = "import sys; from amulet_integrations import AmuletParams, SamplingParams, PreferenceProfile; print('torch' in sys.modules, AmuletParams().guidance_scale > 5)"  # noqa: E501
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "False True"
+
+
+def test_the_chat_model_needs_neither_langchain_nor_langgraph():
+    code = "import sys; sys.modules['langchain'] = sys.modules['langgraph'] = None; from amulet_integrations.langchain import ChatAmulet; print(ChatAmulet.__name__)"  # noqa: E501
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "ChatAmulet"
+
+
+@pytest.mark.parametrize(
+    ("name", "missing"),
+    [
+        ("PreferenceMiddleware", "langchain"),
+        ("PreferenceMiddleware", "langgraph"),
+        ("remember_preference", "langgraph"),
+        ("LangGraphProfileStore", "langgraph"),
+    ],
+)
+def test_what_agents_need_is_named_with_the_line_that_installs_it(name, missing):
+    code = f"import sys; sys.modules['{missing}'] = None\nfrom amulet_integrations import errors\ntry:\n    from amulet_integrations.langchain import {name}\nexcept errors.MissingDependencyError as error:\n    print(error)"  # noqa: E501
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.startswith(f"{missing} is not installed.")
+    assert 'pip install "amulet-integrations[agents]"' in ran.stdout
 
 
 def test_every_part_of_the_package_is_in_the_picture():

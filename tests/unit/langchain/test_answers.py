@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import torch
 from langchain_core.callbacks import AsyncCallbackHandler, BaseCallbackHandler
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 
@@ -22,6 +23,7 @@ from amulet_integrations.engine import GenerationRequest, LocalEngine
 from amulet_integrations.langchain import ChatAmulet
 from amulet_integrations.prompting import ChatMessage, PromptBuilder
 from tests.support.scripted import ScriptedEngine
+from tests.support.tiny import CHATML, tiny_model
 from tests.unit.langchain.conftest import TASTES
 
 Make = Callable[..., ChatAmulet]
@@ -242,3 +244,119 @@ async def _until(reached: Callable[[], bool]) -> None:
             break
         await asyncio.sleep(0.001)
     assert reached()
+
+
+def test_a_stream_may_leave_the_usage_out(chat: Make) -> None:
+    for llm, call in [(chat(stream_usage=False), {}), (chat(), {"stream_usage": False})]:
+        assert merged(list(llm.stream(QUESTION, **call))).usage_metadata is None
+        assert llm.invoke(QUESTION, **call).usage_metadata is not None
+
+
+def test_an_answer_is_never_empty(chat: Make) -> None:
+    assert chat().sampling.min_new_tokens == 1
+    engine = ScriptedEngine()
+    ChatAmulet(engine=engine).invoke(QUESTION, min_new_tokens=3)
+    assert engine.requests[-1].sampling.min_new_tokens == 3
+
+
+def told_logprobs(message: BaseMessage) -> list[dict[str, Any]]:
+    return message.response_metadata["logprobs"]["content"]
+
+
+async def test_logprobs_are_those_of_the_mixture_on_every_path(
+    chat: Make, tiny_engine: LocalEngine
+) -> None:
+    llm = chat(user_id="ann", params=AmuletParams(iterations=2))
+    asked = {"logprobs": True, "top_logprobs": 2}
+    answer = llm.invoke(QUESTION, **asked)
+    told = told_logprobs(answer)
+    assert answer.usage_metadata is not None
+    assert len(told) == answer.usage_metadata["output_tokens"]
+    for token in told:
+        assert bytes(token["bytes"] or b"").decode() in {token["token"], ""}
+        first, second = token["top_logprobs"]
+        assert token["logprob"] == first["logprob"] >= second["logprob"]  # greedy
+        assert token["token"] == first["token"]
+    assert told_logprobs(merged(list(llm.stream(QUESTION, **asked)))) == told
+    assert told_logprobs(await llm.ainvoke(QUESTION, **asked)) == told
+
+    messages = [ChatMessage(role="user", content=QUESTION)]
+    contexts = PromptBuilder(tiny_engine.tokenizer).contexts(messages, [None, TASTES["ann"]])
+    weights = amulet_weights(AmuletParams(iterations=2))
+    sampling = SamplingParams(max_new_tokens=8, min_new_tokens=1)
+    request = GenerationRequest(contexts=contexts, weights=weights, sampling=sampling)
+    ids = tiny_engine.generate([request])[0].token_ids
+    model = tiny_model()
+    for place, (token_id, token) in enumerate(zip(ids, told, strict=True)):
+        mixed = torch.zeros(1)
+        for context, weight in zip(contexts, weights, strict=True):
+            with torch.no_grad():
+                logits = model(torch.tensor([[*context, *ids[:place]]])).logits[0, -1].double()
+            mixed = mixed + weight * logits.log_softmax(-1)
+        assert token["logprob"] == pytest.approx(mixed.log_softmax(-1)[token_id].item(), abs=1e-3)
+
+
+def test_logprobs_are_told_only_where_asked_for(chat: Make) -> None:
+    assert "logprobs" not in chat().invoke(QUESTION).response_metadata
+    alone = told_logprobs(chat().invoke(QUESTION, logprobs=True))
+    assert {len(token["top_logprobs"]) for token in alone} == {0}
+
+
+class Thinker(ScriptedEngine):
+    """Its template shows thoughts."""
+
+    def __init__(self, texts: list[str]) -> None:
+        super().__init__(texts)
+        said = "{{ m['content'] }}"
+        thought = "{% if m.reasoning_content %}<think>{{ m.reasoning_content }}</think>{% endif %}"
+        self.tokenizer.chat_template = CHATML.replace(said, thought + said)
+
+
+@pytest.mark.parametrize("version", [None, "v1"])
+async def test_thoughts_are_told_apart_from_the_answer(version: Any) -> None:
+    llm = ChatAmulet(engine=Thinker(list("<think>Hm, so.</think>Yes.")), output_version=version)
+    answers = [
+        llm.invoke(QUESTION),
+        await llm.ainvoke(QUESTION),
+        merged(list(llm.stream(QUESTION))),
+        merged([chunk async for chunk in llm.astream(QUESTION)]),
+    ]
+    for answer in answers:
+        assert answer.text == "Yes."
+        assert answer.additional_kwargs["reasoning_content"] == "Hm, so."
+        assert [(block["type"]) for block in answer.content_blocks] == ["reasoning", "text"]
+        assert answer.content_blocks[0]["reasoning"] == "Hm, so."  # type: ignore[typeddict-item]
+
+
+@pytest.mark.parametrize("version", [None, "v1"])
+def test_text_is_one_block_in_either_output_version(version: Any) -> None:
+    llm = ChatAmulet(engine=ScriptedEngine(["Well", ", ", "yes."]), output_version=version)
+    for answer in (llm.invoke(QUESTION), merged(list(llm.stream(QUESTION)))):
+        (block,) = answer.content_blocks
+        assert block["type"] == "text"
+        assert block["text"] == "Well, yes."
+        assert isinstance(answer.content, list) == (version == "v1")
+
+
+class Counter:
+    """A rate limiter that lets everything pass."""
+
+    acquired = 0
+
+    def acquire(self, *, blocking: bool = True) -> bool:
+        self.acquired += 1
+        return True
+
+    async def aacquire(self, *, blocking: bool = True) -> bool:
+        return self.acquire()
+
+
+async def test_the_rate_limiter_is_asked_before_each_answer() -> None:
+    from langchain_core.rate_limiters import BaseRateLimiter
+
+    limiter: Any = type("Limiter", (Counter, BaseRateLimiter), {})()
+    llm = ChatAmulet(engine=ScriptedEngine(), rate_limiter=limiter)
+    llm.invoke(QUESTION)
+    list(llm.stream(QUESTION))
+    await llm.ainvoke(QUESTION)
+    assert limiter.acquired == 3

@@ -68,15 +68,125 @@ def test_a_conversation_may_end_with_the_assistant(llm: ChatAmulet) -> None:
     assert llm.invoke([HumanMessage("One"), AIMessage("Two")]).text == "Well."
 
 
-CALL = {"name": "f", "args": {}, "id": "1"}
+CALL = {"name": "f", "args": {"x": "hé"}, "id": "1"}
+RESULT = {"type": "tool_result", "tool_use_id": "1", "content": [{"type": "text", "text": "4"}]}
+CALLING = AIMessage("", tool_calls=[CALL])
+TOOL_USE = {"type": "tool_use", "id": "1", "name": "f", "input": {"x": "hé"}}
+ASKED = HumanMessage("x")
+
+EXCHANGES: dict[str, list[BaseMessage]] = {
+    "tool call and message": [ASKED, CALLING, ToolMessage("4", tool_call_id="1")],
+    "list": [
+        ASKED,
+        CALLING,
+        ToolMessage([{"type": "text", "text": "4"}], tool_call_id="1"),
+    ],
+    "artifact": [ASKED, CALLING, ToolMessage("4", tool_call_id="1", artifact="hidden")],
+    "anthropic": [ASKED, AIMessage([TOOL_USE]), HumanMessage([RESULT])],  # type: ignore[list-item]
+    "anthropic and tool calls": [
+        ASKED,
+        AIMessage([TOOL_USE], tool_calls=[CALL]),  # type: ignore[list-item]
+        ToolMessage("4", tool_call_id="1"),
+    ],
+    "v1": [
+        ASKED,
+        AIMessage(content_blocks=[{"type": "tool_call", **CALL}]),  # type: ignore[typeddict-item]
+        ToolMessage("4", tool_call_id="1"),
+    ],
+    "responses": [
+        ASKED,
+        AIMessage(
+            [{"type": "function_call", "call_id": "1", "name": "f", "arguments": '{"x": "hé"}'}]
+        ),
+        HumanMessage([{"type": "function_call_output", "call_id": "1", "output": "4"}]),
+    ],
+}
+
+
+@pytest.mark.parametrize("form", EXCHANGES)
+def test_calls_and_results_of_every_form_are_shown_alike(
+    llm: ChatAmulet, engine: ScriptedEngine, form: str
+) -> None:
+    llm.invoke(EXCHANGES["tool call and message"])
+    expected = prompt_of(engine)
+    assert '{"name": "f", "arguments": {"x": "hé"}}' in expected
+    assert "4" in expected.split('"hé"')[1]
+    llm.invoke(EXCHANGES[form])
+    assert prompt_of(engine) == expected
+
+
+def test_text_beside_a_result_stays_the_users(llm: ChatAmulet, engine: ScriptedEngine) -> None:
+    said = {"type": "text", "text": "Go on.", "cache_control": {"type": "ephemeral"}}
+    llm.invoke([ASKED, CALLING, HumanMessage([RESULT, said])])
+    assert "<|im_start|>user\nGo on.<|im_end|>" in prompt_of(engine)
+
+
+def test_a_failed_tool_is_told_to_have_failed(llm: ChatAmulet, engine: ScriptedEngine) -> None:
+    failed = {"tool_call_id": "1", "status": "error"}
+    llm.invoke([ASKED, CALLING, ToolMessage("no net", **failed)])
+    assert "Error: no net" in prompt_of(engine)
+    llm.invoke([ASKED, CALLING, ToolMessage("Error: no net", **failed)])
+    assert "Error: Error" not in prompt_of(engine)
+
+
+def test_a_broken_call_is_shown_as_text_and_its_complaint_as_the_users(
+    llm: ChatAmulet, engine: ScriptedEngine
+) -> None:
+    broken = {"name": "f", "args": '{"x": ', "id": "9", "error": "cut"}
+    complaint = ToolMessage("Not JSON.", tool_call_id="9")
+    llm.invoke([ASKED, AIMessage("", invalid_tool_calls=[broken]), complaint])  # type: ignore[list-item]
+    assert prompt_of(engine).endswith(
+        '<|im_start|>assistant\nf {"x":<|im_end|>\n<|im_start|>user\nNot JSON.<|im_end|>\n'
+        "<|im_start|>assistant\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "blocks",
+    [
+        [{"type": "thinking", "thinking": "Hm.", "signature": "s"}],
+        [{"type": "reasoning", "reasoning": "Hm."}],
+        [{"type": "reasoning", "summary": [{"type": "summary_text", "text": "Hm."}]}],
+        [{"type": "redacted_thinking", "data": "x"}],
+    ],
+    ids=str,
+)
+def test_thoughts_are_no_part_of_what_was_said(
+    llm: ChatAmulet, engine: ScriptedEngine, blocks: Any
+) -> None:
+    answer = AIMessage([*blocks, {"type": "text", "text": "Hello."}])
+    llm.invoke([ASKED, answer, HumanMessage("y")])
+    assert "<|im_start|>assistant\nHello.<|im_end|>" in prompt_of(engine)
+
+
+def test_names_of_people_are_passed_over(llm: ChatAmulet, engine: ScriptedEngine) -> None:
+    llm.invoke([HumanMessage("x", name="ann")])
+    assert "ann" not in prompt_of(engine)
 
 
 @pytest.mark.parametrize(
     ("conversation", "said"),
     [
-        ([ToolMessage("4", tool_call_id="1")], "ToolMessage"),
+        ([HumanMessage("x"), ToolMessage("4", tool_call_id="77")], "77"),
+        ([HumanMessage("x"), CALLING, ToolMessage("4", tool_call_id="77")], "77"),
+        (
+            [
+                HumanMessage("x"),
+                CALLING,
+                ToolMessage([{"type": "image", "base64": "x"}], tool_call_id="1"),
+            ],
+            "ToolMessage.*image",
+        ),
         ([FunctionMessage("4", name="f")], "FunctionMessage"),
-        ([HumanMessage("x"), AIMessage("", tool_calls=[CALL])], "tool calls"),
+        (
+            [
+                HumanMessage("x"),
+                AIMessage("", additional_kwargs={"function_call": {"name": "f"}}),
+                FunctionMessage("4", name="f"),
+            ],
+            "function_call",
+        ),
+        ([HumanMessage("x"), AIMessage([{**TOOL_USE, "input": "{"}])], "'f'.*JSON"),
         ([ChatMessage(role="critic", content="x")], "'critic'"),
         ([HumanMessage([{"type": "image_url", "image_url": {"url": "x"}}])], "image_url"),
         ([HumanMessage([{"type": "audio", "base64": "x", "mime_type": "a/b"}])], "audio"),

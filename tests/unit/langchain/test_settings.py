@@ -50,7 +50,7 @@ def test_a_bad_constructor_value_is_our_error(chat: Make, bad: dict[str, Any], s
 def test_a_profile_may_be_a_dict_and_is_never_taken_for_langchains_own(chat: Make) -> None:
     taste = {"user_id": "ann", "preferences": ["Keep this secret."]}
     llm = chat(profile=taste)
-    assert llm.profile is None
+    assert "secret" not in repr(llm.profile)
     assert "secret" not in repr(llm)
     assert llm.invoke(QUESTION).response_metadata["amulet"]["user_id"] == "ann"
     with pytest.raises(AmuletError, match="profile is a str"):
@@ -73,7 +73,14 @@ def test_an_unknown_model_is_refused_at_once() -> None:
     ("bad", "kind"),
     [
         ({"temprature": 1.0}, UnknownArgumentError),
-        ({"tools": []}, UnknownArgumentError),
+        ({"functions": []}, UnknownArgumentError),
+        ({"n": 2}, InvalidParamsError),
+        ({"top_logprobs": 2}, InvalidParamsError),
+        ({"logprobs": True, "top_logprobs": 21}, InvalidParamsError),
+        ({"chat_template_kwargs": "x"}, InvalidParamsError),
+        ({"min_new_tokens": -1}, InvalidParamsError),
+        ({"model": "/nowhere/at-all"}, ModelNotFoundError),
+        ({"model": ""}, InvalidParamsError),
         ({"personalization": "ann"}, UnknownArgumentError),
         ({"temperature": -1.0}, InvalidParamsError),
         ({"preference": "x", "params": AmuletParams(alpha=50.0)}, GuidanceScaleError),

@@ -6,8 +6,15 @@ import sys
 import pytest
 
 from amulet_integrations.errors import PromptError, UnknownArgumentError
-from amulet_integrations.prompting import ChatMessage, PromptBuilder
+from amulet_integrations.prompting import (
+    ChatMessage,
+    JsonOutput,
+    PromptBuilder,
+    Tool,
+    ToolCall,
+)
 from tests.unit.prompting.models import CHATML, byte_level
+from tests.unit.prompting.tool_models import MISTRAL_V3, QWEN
 
 HELLO = [ChatMessage(role="user", content="Hello")]
 
@@ -15,7 +22,7 @@ HELLO = [ChatMessage(role="user", content="Hello")]
 @pytest.mark.parametrize(
     ("fields", "named"),
     [
-        ({"role": "tool", "content": "x"}, "tool"),
+        ({"role": "critic", "content": "x"}, "critic"),
         ({"role": "user", "content": 5}, "content=5"),
         ({"role": "user", "content": b"bytes"}, "content"),
         ({"role": "user", "content": "\ud800"}, "content"),
@@ -41,6 +48,102 @@ def test_a_conversation_in_which_no_user_speaks_is_refused(messages, named):
     conversation = [ChatMessage(role=role, content=content) for role, content in messages]
     with pytest.raises(PromptError, match=named):
         PromptBuilder(byte_level()).contexts(conversation, [None])
+
+
+ASKED = ChatMessage(role="user", content="What time is it?")
+CALLED = ChatMessage(
+    role="assistant",
+    content="",
+    tool_calls=(
+        ToolCall(name="clock", arguments={"secret": "MARS"}, id="call-1"),
+        ToolCall(name="weather", arguments={"secret": "MARS"}, id="call-2"),
+    ),
+)
+
+
+def tool(content: str = "MARS", **fields) -> ChatMessage:
+    return ChatMessage(role="tool", content=content, **fields)
+
+
+@pytest.mark.parametrize(
+    ("messages", "named"),
+    [
+        (
+            [ASKED, CALLED, tool(tool_call_id="call-7")],
+            r"messages\[2\].*'call-7'.*call-1', 'call-2",
+        ),
+        ([ASKED, tool(tool_call_id="call-1"), CALLED], r"messages\[1\].*'call-1'.*none"),
+        ([ASKED, tool()], r"messages\[1\].*names no call.*none.*tool_call_id"),
+        ([ASKED, CALLED, tool(), tool(), tool()], r"messages\[4\].*names no call"),
+        ([ASKED, CALLED, tool(name="compass")], "'compass'.*'clock', 'weather'"),
+        ([ASKED, CALLED, tool(name="clock"), tool(name="clock")], r"messages\[3\].*'clock'"),
+        (
+            [ASKED.model_copy(update={"tool_calls": CALLED.tool_calls})],
+            r"messages\[0\].*tool_calls",
+        ),
+        ([ASKED, tool(tool_calls=CALLED.tool_calls)], r"messages\[1\].*tool_calls.*'assistant'"),
+        ([ASKED.model_copy(update={"tool_call_id": "call-1"})], r"messages\[0\].*tool_call_id"),
+        ([ASKED.model_copy(update={"reasoning": "MARS"})], r"messages\[0\].*reasoning"),
+    ],
+)
+@pytest.mark.parametrize("template", [CHATML, QWEN], ids=["chatml", "qwen"])
+def test_calls_and_results_that_do_not_fit_are_refused(template, messages, named):
+    with pytest.raises(PromptError, match=f"(?s){named}") as caught:
+        PromptBuilder(byte_level(template)).contexts(messages, [None])
+    assert "MARS" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "results",
+    [
+        [tool("noon"), tool("rain")],
+        [tool("rain", name="weather"), tool("noon")],
+        [tool("rain", name="weather"), tool("noon", name="clock")],
+        [tool("noon", tool_call_id="call-1"), tool("rain")],
+        [tool("rain", tool_call_id="call-2"), tool("noon")],
+        [tool("rain", tool_call_id="call-2", name="clock"), tool("noon")],
+    ],
+)
+def test_results_without_an_id_answer_in_order_or_by_name(results):
+    text = PromptBuilder(byte_level(MISTRAL_V3)).render([ASKED, CALLED, *results])
+    assert '{"content": noon, "call_id": "call00000"}' in text
+    assert '{"content": rain, "call_id": "call00001"}' in text
+
+
+def test_a_result_may_come_again_under_its_id():
+    results = [tool("noon", tool_call_id="call-1"), tool("one", tool_call_id="call-1")]
+    text = PromptBuilder(byte_level(MISTRAL_V3)).render([ASKED, CALLED, *results])
+    assert '{"content": one, "call_id": "call00000"}' in text
+
+
+@pytest.mark.parametrize("template", [CHATML, QWEN, None], ids=["chatml", "qwen", "plain"])
+@pytest.mark.parametrize(
+    ("value", "named"),
+    [(object(), "object"), ({1: "MARS"}, "no strings"), ({"MARS"}, "set"), ("\ud800", "surrogate")],
+)
+def test_what_is_no_json_is_refused(template, value, named):
+    builder = PromptBuilder(byte_level(template))
+    called = ChatMessage(
+        role="assistant", content="", tool_calls=[ToolCall(name="x", arguments={"y": [value]})]
+    )
+    asked = [
+        {"messages": [ASKED, called]},
+        {"messages": [ASKED], "tools": [Tool(name="x", parameters={"default": value})]},
+        {"messages": [ASKED], "json_output": JsonOutput(json_schema={"default": value})},
+        {"messages": [ASKED], "chat_template_kwargs": {"documents": [value]}},
+    ]
+    for kwargs in asked:
+        with pytest.raises(PromptError, match=named) as caught:
+            builder.render(**kwargs)
+        assert "MARS" not in str(caught.value)
+
+
+def test_arguments_stay_out_of_what_is_printed():
+    assert "MARS" not in repr(CALLED)
+    assert "MARS" not in repr(ChatMessage(role="assistant", content="", reasoning="MARS"))
+    with pytest.raises(PromptError) as caught:
+        ChatMessage(role="assistant", content="", tool_calls=[{"name": "x", "arguments": "MARS"}])
+    assert "MARS" not in str(caught.value)
 
 
 @pytest.mark.parametrize("preference", ["", "  \n", 3, "half \ud83d"])

@@ -1,0 +1,213 @@
+"""Constrained requests beside others: same tokens, failures and cancellations of one's own."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import random
+import threading
+
+import pytest
+
+from amulet_integrations import SamplingParams
+from amulet_integrations.engine import GenerationRequest, GenerationResult, LocalEngine
+from amulet_integrations.engine import grammar as grammar_module
+from amulet_integrations.engine.branch import Branch
+from amulet_integrations.errors import EngineClosedError, GenerationError, RequestTimeoutError
+from tests.support.schemas import random_schema, schema_grammar
+from tests.support.tiny import tiny_engine as make_tiny_engine
+from tests.support.tiny import tiny_model, tiny_tokenizer
+
+BASE, MIXED = (1.0, 0.0), (-3.0, 4.0)
+
+
+def guided(seed, tokens=160, **changes):
+    rng = random.Random(seed)
+    grammar = schema_grammar(random_schema(rng))
+    branches = [Branch(grammar=grammar, weights=BASE, string_weights=MIXED)]
+    if seed % 2:
+        branches.append(Branch(grammar="start: /[a-zA-Z ]+/", weights=MIXED))
+    return GenerationRequest(
+        contexts=[[rng.randrange(2, 500) for _ in range(rng.randint(2, 20))] for _ in range(2)],
+        weights=BASE,
+        branches=branches,
+        sampling=SamplingParams(max_new_tokens=tokens),
+        **changes,
+    )
+
+
+def free(seed, tokens=40):
+    rng = random.Random(seed)
+    return GenerationRequest(
+        contexts=[[rng.randrange(2, 500) for _ in range(rng.randint(2, 20))] for _ in range(2)],
+        weights=MIXED,
+        sampling=SamplingParams(max_new_tokens=tokens),
+    )
+
+
+def everyone():
+    return [make(seed) for seed in range(5) for make in (guided, free)]
+
+
+@pytest.fixture(scope="module")
+def alone():
+    """What each request gives with nobody beside it."""
+    with make_tiny_engine() as engine:
+        return [engine.generate([request])[0] for request in everyone()]
+
+
+def test_company_changes_nothing(tiny_engine, alone):
+    assert tiny_engine.generate(everyone()) == alone
+    backwards = tiny_engine.generate(everyone()[::-1])
+    assert backwards[::-1] == alone
+
+
+def test_joining_late_changes_nothing(tiny_engine, alone):
+    going = []
+    for request in everyone():
+        going.append((tiny_engine.stream(request), []))
+        for stream, steps in going[::2]:
+            steps.extend(step for step in [next(stream, None)] if step)
+    for stream, steps in going:
+        steps.extend(stream)
+    assert [GenerationResult.fold(steps) for _, steps in going] == alone
+
+
+def test_few_rows_change_nothing(alone):
+    with LocalEngine(tiny_model(), tiny_tokenizer(), max_rows=3) as engine:
+        assert engine.generate(everyone()) == alone
+
+
+async def test_asyncio_changes_nothing(tiny_engine, alone):
+    assert await tiny_engine.agenerate(everyone()) == alone
+
+    async def streamed(request):
+        return GenerationResult.fold([step async for step in tiny_engine.astream(request)])
+
+    assert await asyncio.gather(*map(streamed, everyone())) == alone
+
+
+def test_a_constrained_request_that_fails_fails_alone(monkeypatch, alone):
+    fill, calls = grammar_module.fill_next_token_bitmask, []
+    victims = []
+
+    def fails_once(matcher, bits, *rest):
+        calls.append(matcher)
+        if len(calls) == 60:
+            victims.append(matcher)
+            raise ValueError("the grammar broke")
+        return fill(matcher, bits, *rest)
+
+    with make_tiny_engine() as engine:
+        for request in everyone()[::2]:  # what is read once is read before
+            engine.stream(request).close()
+        calls.clear()
+        monkeypatch.setattr(grammar_module, "fill_next_token_bitmask", fails_once)
+        outcomes = engine.generate(everyone(), return_exceptions=True)
+    failed = [number for number, item in enumerate(outcomes) if isinstance(item, GenerationError)]
+    assert len(failed) == len(victims) == 1
+    assert failed[0] % 2 == 0
+    assert "the grammar broke" in str(outcomes[failed[0]])
+    for number, outcome in enumerate(outcomes):
+        assert number in failed or outcome == alone[number]
+
+
+def test_one_that_is_too_slow_or_cancelled_leaves_the_others_alone(tiny_engine, alone):
+    closed = tiny_engine.stream(guided(7))
+    next(closed)
+    late = tiny_engine.stream(guided(8, timeout=1e-6))
+    streams = [tiny_engine.stream(request) for request in everyone()]
+    closed.close()
+    with pytest.raises(RequestTimeoutError):
+        list(late)
+    assert [GenerationResult.fold(stream) for stream in streams] == alone
+
+
+@pytest.fixture
+def slow_reader(monkeypatch):
+    """An engine that reads a grammar only once it is told to."""
+    engine = make_tiny_engine()
+    go_on, begun = threading.Event(), threading.Event()
+    read = engine._grammars.compile
+
+    def slowly(grammar):
+        begun.set()
+        assert go_on.wait(20)
+        return read(grammar)
+
+    monkeypatch.setattr(engine._grammars, "compile", slowly)
+    with engine:
+        yield engine, begun, go_on
+        go_on.set()
+
+
+async def until(condition):
+    async with asyncio.timeout(20):
+        while not condition():  # noqa: ASYNC110 - the engine's own state, on another thread
+            await asyncio.sleep(0.005)
+
+
+def idle(engine):
+    scheduler = engine._loop._scheduler
+    return not scheduler.has_work and not scheduler.running
+
+
+@pytest.mark.parametrize("way", ["cancel", "aclose", "drop"])
+async def test_leaving_while_the_grammar_is_read_frees_everything(slow_reader, way):
+    engine, begun, go_on = slow_reader
+    stream = engine.astream(guided(2, tokens=600))
+    await until(begun.is_set)
+    if way == "cancel":
+        task = asyncio.ensure_future(anext(stream))
+        await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    elif way == "aclose":
+        await stream.aclose()
+        assert [step async for step in stream] == []
+    else:
+        del stream
+        gc.collect()
+    submitted = []
+    enqueue = engine._loop.enqueue
+    engine._loop.enqueue = lambda sequences: (
+        submitted.extend(kept := list(sequences)),
+        enqueue(kept),
+    )
+    go_on.set()
+    await until(lambda: submitted)
+    await until(lambda: all(sequence.done for sequence in submitted) and idle(engine))
+    assert all(len(sequence.completion) < 100 for sequence in submitted)
+
+
+async def test_closing_while_the_grammar_is_read_tells_the_reader(slow_reader):
+    engine, begun, go_on = slow_reader
+    stream = engine.astream(guided(2))
+    await until(begun.is_set)
+    await asyncio.to_thread(engine.close)
+    go_on.set()
+    with pytest.raises(EngineClosedError):
+        await anext(stream)
+
+
+async def test_the_loop_goes_on_while_another_reads_a_grammar(monkeypatch):
+    """What has been read already does not wait for what is being read."""
+    with make_tiny_engine() as engine:
+        known, new = guided(2, tokens=600), guided(4, tokens=600)
+        expected = engine.generate([known])
+        go_on, begun = threading.Event(), threading.Event()
+        make = grammar_module.LLMatcher
+
+        def slowly(*args, **options):
+            begun.set()
+            assert go_on.wait(20)
+            return make(*args, **options)
+
+        monkeypatch.setattr(grammar_module, "LLMatcher", slowly)
+        waiting = asyncio.ensure_future(engine.agenerate([new]))
+        await until(begun.is_set)
+        async with asyncio.timeout(10):
+            assert await engine.agenerate([known]) == expected
+        go_on.set()
+        assert (await waiting)[0].finish_reason == "stop"

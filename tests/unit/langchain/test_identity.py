@@ -1,0 +1,242 @@
+"""Who the model is: environment, other models by name, serialised forms, profiles, counting."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from langchain_core.caches import InMemoryCache
+from langchain_core.load import dumpd, load
+from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
+from langchain_core.runnables import ConfigurableField
+
+from amulet_integrations import AmuletParams
+from amulet_integrations.errors import AmuletError, ModelNotFoundError, PromptError
+from amulet_integrations.langchain import ChatAmulet
+from tests.support.scripted import ScriptedEngine
+from tests.support.tiny import tiny_engine, tiny_model, tiny_tokenizer
+
+QUESTION = "What is the sea?"
+
+
+@pytest.fixture(scope="module")
+def other_model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A second checkpoint, on disk, that answers otherwise."""
+    folder = tmp_path_factory.mktemp("other")
+    tiny_model(seed=7).save_pretrained(folder)
+    tiny_tokenizer().save_pretrained(folder)
+    return str(folder)
+
+
+def test_the_environment_stands_in_for_what_is_not_given(
+    monkeypatch: pytest.MonkeyPatch, other_model: str
+) -> None:
+    monkeypatch.setenv("AMULET_MODEL", other_model)
+    monkeypatch.setenv("AMULET_DTYPE", "float32")
+    monkeypatch.setenv("AMULET_DEVICE", " cpu ")
+    monkeypatch.setenv("AMULET_PROFILES", "sqlite:///profiles.db")
+    llm = ChatAmulet()
+    assert (llm.model, llm.dtype, llm.device) == (other_model, "float32", "cpu")
+    assert llm.profiles == "sqlite:///profiles.db"
+    given = ChatAmulet(model="embedded", dtype="float16", profiles=None)
+    assert (given.model, given.dtype, given.profiles) == ("embedded", "float16", None)
+    monkeypatch.setenv("AMULET_MODEL", " ")
+    assert ChatAmulet().model == "embedded"
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("AMULET_MODEL", "/nowhere/at-all"),
+        ("AMULET_MODEL", "../../etc\x07/passwd; rm -rf"),
+        ("AMULET_DTYPE", "int3"),
+        ("AMULET_DEVICE", "toaster"),
+    ],
+)
+def test_a_hostile_environment_is_our_error(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(AmuletError):
+        ChatAmulet()
+
+
+def test_a_store_that_the_environment_names_is_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AMULET_PROFILES", "nonsense://ann:hunter2@host/db")
+    llm = ChatAmulet(engine=ScriptedEngine())
+    assert "hunter2" not in repr(llm) + json.dumps(dumpd(llm))
+    with pytest.raises(AmuletError) as caught:
+        llm.invoke(QUESTION, user_id="ann")
+    assert "hunter2" not in str(caught.value)
+
+
+async def test_a_call_may_name_another_model(
+    chat: Callable[..., ChatAmulet], other_model: str
+) -> None:
+    llm = chat()
+    with tiny_engine(seed=7) as engine:
+        expected = chat(engine=engine).invoke(QUESTION, user_id="ann").text
+    assert expected != llm.invoke(QUESTION, user_id="ann").text
+    call: dict[str, Any] = {"user_id": "ann", "model": other_model}
+    chunks = [chunk async for chunk in llm.astream(QUESTION, **call)]
+    total = chunks[0]
+    for chunk in chunks[1:]:
+        total += chunk
+    for answer in (llm.invoke(QUESTION, **call), await llm.ainvoke(QUESTION, **call), total):
+        assert answer.text == expected
+        assert answer.response_metadata["model_name"] == other_model
+    assert llm.bind(model=other_model).invoke(QUESTION, user_id="ann").text == expected
+    assert llm.invoke(QUESTION, model="tiny").response_metadata["model_name"] == "tiny"
+
+
+def test_another_model_is_loaded_once_and_trusted_no_further(other_model: str) -> None:
+    llm = ChatAmulet(
+        model=other_model, trust_remote_code=True, revision="main", local_files_only=True
+    )
+    other = llm.of_model("embedded")
+    assert (other.trust_remote_code, other.revision) == (False, None)
+    assert llm.of_model(other_model) is llm
+    assert other.of_model(other_model).load_engine() is other.of_model(other_model).load_engine()
+
+
+async def test_a_model_that_is_not_there_fails_before_anything_is_computed() -> None:
+    engine = ScriptedEngine()
+    llm = ChatAmulet(engine=engine)
+    with pytest.raises(ModelNotFoundError):
+        llm.invoke(QUESTION, model="/nowhere/at-all")
+    with pytest.raises(ModelNotFoundError):
+        await llm.ainvoke(QUESTION, model="/nowhere/at-all")
+    with pytest.raises(ModelNotFoundError):
+        list(llm.stream(QUESTION, model="/nowhere/at-all"))
+    assert not engine.requests
+
+
+CHANGES: list[dict[str, Any]] = [
+    {"tools": [{"name": "f", "parameters": {"type": "object", "properties": {}}}]},
+    {"response_format": {"type": "json_object"}},
+    {"chat_template_kwargs": {"x": 1}},
+    {"min_new_tokens": 2},
+    {"logprobs": True},
+]
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=str)
+def test_what_shapes_the_answer_is_part_of_the_caches_key(change: dict[str, Any]) -> None:
+    engine = ScriptedEngine(["{}"])
+    llm = ChatAmulet(engine=engine, cache=InMemoryCache())
+    for call in ({}, change, {}, change):
+        llm.invoke(QUESTION, **call)
+    assert len(engine.requests) == 2
+
+
+def test_another_model_has_cache_entries_of_its_own(
+    chat: Callable[..., ChatAmulet], other_model: str
+) -> None:
+    llm = chat(cache=InMemoryCache())
+    first = llm.invoke(QUESTION).text
+    assert llm.invoke(QUESTION, model=other_model).text != first
+    assert llm.invoke(QUESTION).text == first
+
+
+def reload(llm: ChatAmulet) -> ChatAmulet:
+    loaded = load(
+        json.loads(json.dumps(dumpd(llm))),
+        allowed_objects=[ChatAmulet],
+        valid_namespaces=["amulet_integrations"],
+    )
+    assert isinstance(loaded, ChatAmulet)
+    return loaded
+
+
+def test_a_model_comes_back_from_its_serialised_form(other_model: str) -> None:
+    settings: dict[str, Any] = {
+        "temperature": 0.5,
+        "seed": 3,
+        "stop": ["x"],
+        "max_tokens": 9,
+        "method": "pref",
+        "params": AmuletParams(alpha=1.0, iterations=3),
+        "chat_template_kwargs": {"enable_thinking": False},
+        "user_id": "ann",
+        "timeout": 5.0,
+        "steer_strings": True,
+    }
+    llm = ChatAmulet(model=other_model, **settings)
+    loaded = reload(llm)
+    assert loaded.asdict() == llm.asdict()
+    for name in settings:
+        assert getattr(loaded, name) == getattr(llm, name)
+    assert loaded.source == llm.source
+    assert len(list(loaded.stream(QUESTION, model=other_model, preference="Be kind."))) > 1
+
+
+def test_a_user_who_was_pinned_stays_pinned(other_model: str) -> None:
+    llm = ChatAmulet(model=other_model, profiles="profiles.db").for_user("ann")
+    assert (reload(llm).user_id, reload(llm).pinned) == ("ann", True)
+
+
+def test_serialised_forms_hold_the_settings_and_nobodys_secrets(other_model: str) -> None:
+    llm = ChatAmulet(
+        model=other_model,
+        preference="my quiet allergy",
+        profiles="postgresql://ann:hunter2@db.example/profiles",
+        api_key="sk-hunter2",
+    )
+    form = json.dumps(dumpd(llm))
+    assert "not_implemented" not in form
+    assert "allergy" not in form + repr(llm._get_ls_params()) + repr(llm._get_invocation_params())
+    assert "hunter2" not in form
+
+
+def test_fields_can_be_configured(chat: Callable[..., ChatAmulet]) -> None:
+    llm = chat(max_tokens=8).configurable_fields(max_tokens=ConfigurableField(id="limit"))
+    answer = llm.with_config(configurable={"limit": 2}).invoke(QUESTION)
+    assert answer.usage_metadata["output_tokens"] == 2
+
+
+def test_agents_are_told_what_the_model_can_do(chat: Callable[..., ChatAmulet]) -> None:
+    profile = chat().profile
+    assert profile is not None
+    assert profile["tool_calling"]
+    assert profile["structured_output"]
+    assert not profile["image_inputs"]
+    assert profile["max_input_tokens"] == 640
+    assert ChatAmulet(engine=ScriptedEngine(), profile={"max_input_tokens": 9}).profile == {
+        "max_input_tokens": 9
+    }
+
+
+def test_traces_name_preferences_and_never_tell_them(chat: Callable[..., ChatAmulet]) -> None:
+    from amulet_integrations import Preference, PreferenceProfile
+    from tests.unit.langchain.test_privacy import Recorder
+
+    secret = "Mention no nuts, for I am allergic."
+    preferences = [Preference(text=secret, name="food")]
+    profile = PreferenceProfile(user_id="zoe", preferences=preferences)
+    recorder = Recorder()
+    chat(profile=profile).invoke(QUESTION, {"callbacks": [recorder]})
+    heard = repr(recorder.heard)
+    assert "food" in heard
+    assert "allergic" not in heard
+
+
+def test_tokens_of_conversations_are_counted(chat: Callable[..., ChatAmulet]) -> None:
+    llm = chat()
+    one = llm.get_num_tokens_from_messages([HumanMessage(QUESTION)])
+    used = llm.invoke(QUESTION).usage_metadata
+    assert used is not None
+    assert abs(used["input_tokens"] - one) < 40  # the default system message at most
+    two = llm.get_num_tokens_from_messages([HumanMessage(QUESTION), AIMessage("Blue.")])
+    assert two > one
+
+    def f(x: int) -> int:
+        """Does something."""
+        return x
+
+    assert llm.get_num_tokens_from_messages([HumanMessage(QUESTION)], tools=[f]) > one
+    # Part of a conversation, as trimming asks for.
+    assert llm.get_num_tokens_from_messages([ToolMessage("4", tool_call_id="1")]) > 0
+    with pytest.raises(PromptError, match="image"):
+        llm.get_num_tokens_from_messages([HumanMessage([{"type": "image", "url": "x"}])])
