@@ -17,13 +17,13 @@ except ImportError as error:
 from amulet_integrations.langchain.chat_model import ChatAmulet
 
 if TYPE_CHECKING:
-    from amulet_integrations.langchain.middleware import PreferenceMiddleware
-    from amulet_integrations.langchain.remembering import (
+    from amulet_integrations.langchain.agents.middleware import PreferenceMiddleware
+    from amulet_integrations.langchain.agents.remembering import (
         forget_preference,
         preference_tools,
         remember_preference,
     )
-    from amulet_integrations.langchain.store import LangGraphProfileStore
+    from amulet_integrations.langchain.agents.store import LangGraphProfileStore
 
 __all__ = [
     "ChatAmulet",
@@ -38,9 +38,9 @@ _of_agents, __dir__ = lazy_exports(
     __name__,
     {
         ".chat_model": ("ChatAmulet",),
-        ".middleware": ("PreferenceMiddleware",),
-        ".remembering": ("forget_preference", "preference_tools", "remember_preference"),
-        ".store": ("LangGraphProfileStore",),
+        ".agents.middleware": ("PreferenceMiddleware",),
+        ".agents.remembering": ("forget_preference", "preference_tools", "remember_preference"),
+        ".agents.store": ("LangGraphProfileStore",),
     },
 )
 

@@ -15,7 +15,7 @@ from langchain_core.outputs import ChatGenerationChunk
 from langchain_core.utils.json import parse_partial_json
 
 from amulet_integrations.engine.result import Increment, TokenLogprob, Usage
-from amulet_integrations.prompting.answer_pieces import (
+from amulet_integrations.prompting.answers.pieces import (
     CallPiece,
     InvalidCallPiece,
     Piece,

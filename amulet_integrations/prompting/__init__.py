@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 from amulet_integrations._lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from amulet_integrations.prompting.answer_parser import AnswerParser
+    from amulet_integrations.prompting.answers.parser import AnswerParser
     from amulet_integrations.prompting.builder import PromptBuilder
+    from amulet_integrations.prompting.grammars.tool_formats import ToolFormat
     from amulet_integrations.prompting.messages import (
         DEFAULT_SEPARATOR,
         DEFAULT_SYSTEM,
         ChatMessage,
     )
-    from amulet_integrations.prompting.tool_formats import ToolFormat
     from amulet_integrations.prompting.tools import JsonOutput, Tool, ToolCall, ToolUse
 
 __all__ = [
@@ -33,10 +33,10 @@ __all__ = [
 __getattr__, __dir__ = lazy_exports(
     __name__,
     {
-        ".answer_parser": ("AnswerParser",),
+        ".answers.parser": ("AnswerParser",),
         ".builder": ("PromptBuilder",),
         ".messages": ("ChatMessage", "DEFAULT_SEPARATOR", "DEFAULT_SYSTEM"),
-        ".tool_formats": ("ToolFormat",),
+        ".grammars.tool_formats": ("ToolFormat",),
         ".tools": ("JsonOutput", "Tool", "ToolCall", "ToolUse"),
     },
 )

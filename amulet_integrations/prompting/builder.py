@@ -19,17 +19,17 @@ from amulet_integrations.prompting.messages import (
     check_preference,
     check_prompt,
 )
-from amulet_integrations.prompting.tool_probe import CallStyle
-from amulet_integrations.prompting.tool_template import ToolTemplate, tool_template
+from amulet_integrations.prompting.tool_prompts.probe import CallStyle
+from amulet_integrations.prompting.tool_prompts.template import ToolTemplate, tool_template
 from amulet_integrations.prompting.tools import JsonOutput, Tool, ToolUse
 from amulet_integrations.prompting.writer import PromptWriter
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from amulet_integrations.prompting.answer_parser import AnswerParser
-    from amulet_integrations.prompting.thoughts import Reasoning
-    from amulet_integrations.prompting.tool_formats import ToolFormat
+    from amulet_integrations.prompting.answers.parser import AnswerParser
+    from amulet_integrations.prompting.answers.thoughts import Reasoning
+    from amulet_integrations.prompting.grammars.tool_formats import ToolFormat
 
 
 class PromptBuilder:
@@ -89,7 +89,7 @@ class PromptBuilder:
     def tool_format(self) -> ToolFormat:
         """How the model writes calls: as its template does, or as the system text says."""
         # Here, so that prompts without tools load no grammars.
-        from amulet_integrations.prompting import tool_formats  # noqa: PLC0415
+        from amulet_integrations.prompting.grammars import tool_formats  # noqa: PLC0415
 
         formats: dict[CallStyle, Callable[[PreTrainedTokenizerBase], ToolFormat]] = {
             "hermes": tool_formats.HermesFormat,
@@ -280,7 +280,7 @@ class PromptBuilder:
         Returns:
             A parser for one answer.
         """
-        from amulet_integrations.prompting.answer_parser import AnswerParser  # noqa: PLC0415
+        from amulet_integrations.prompting.answers.parser import AnswerParser  # noqa: PLC0415
 
         if tool_use is None:
             return AnswerParser(reasoning=reasoning)

@@ -10,7 +10,7 @@ from amulet_integrations.prompting.asked import Asked, json_section
 from amulet_integrations.prompting.chat_template import PromptFormat
 from amulet_integrations.prompting.control_tokens import ControlTokens, Disguise, Text
 from amulet_integrations.prompting.messages import system_text
-from amulet_integrations.prompting.tool_template import ToolTemplate
+from amulet_integrations.prompting.tool_prompts.template import ToolTemplate
 from amulet_integrations.prompting.turns import Turn, turns_of
 
 

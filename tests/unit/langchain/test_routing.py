@@ -18,7 +18,7 @@ from pydantic import BaseModel
 
 from amulet_integrations import InMemoryProfileStore, preference_scope
 from amulet_integrations.langchain import ChatAmulet
-from tests.unit.langchain.agents import AgentEngine, call
+from tests.unit.langchain.agents.support import AgentEngine, call
 from tests.unit.langchain.conftest import TASTES
 
 ASKED = {"question": "What is the sea?"}

@@ -1,0 +1,127 @@
+"""Tools by which users change their own profiles: they say so, and the model calls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from langchain_core.tools import BaseTool, StructuredTool
+from langgraph.prebuilt import ToolRuntime
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.json_schema import SkipJsonSchema
+
+from amulet_integrations.errors import ProfileStoreError
+from amulet_integrations.langchain.agents.preference_notes import forgotten, remembered
+from amulet_integrations.langchain.agents.profile_access import (
+    Change,
+    achange_profile,
+    change_profile,
+)
+from amulet_integrations.langchain.agents.runtime_user import RuntimeUsers, UserRule
+from amulet_integrations.profiles import ProfileStore
+
+_Runtime = ToolRuntime[Any, Any]
+_Optional = str | SkipJsonSchema[None]
+
+NOBODY = (
+    "It is not known who the user is, so nothing was changed. Tell the user politely that "
+    "preferences can be kept only for users who are signed in."
+)
+
+_REMEMBER = (
+    "Remember how the user wants to be answered, from now on. Call it when the user says what "
+    "they prefer, such as shorter answers, another tone or a form of address."
+)
+_FORGET = "Forget a preference that the user no longer wants to be followed."
+
+
+def preference_tools(
+    profiles: ProfileStore | str | Path | None = None, *, user_id: UserRule = "user_id"
+) -> list[BaseTool]:
+    """The tools `remember_preference` and `forget_preference` over a given store.
+
+    `PreferenceMiddleware` brings them along; this is for graphs of your own, with a `ToolNode`.
+
+    Args:
+        profiles: The store of profiles, a database URL or the path of an SQLite file; None for
+            the graph's own LangGraph store.
+        user_id: The attribute or key of the runtime context that holds the user's id, or a
+            function that takes the context and returns the id.
+
+    Raises:
+        ProfileStoreError: `profiles` cannot be opened.
+    """
+    return tools_for(RuntimeUsers(user_id, profiles))
+
+
+def tools_for(users: RuntimeUsers) -> list[BaseTool]:
+    """The two tools, for the users and the store that `users` finds in their runtime."""
+    remember = _tool("remember_preference", _REMEMBER, _Remember, remembered, users)
+    forget = _tool("forget_preference", _FORGET, _Forget, forgotten, users)
+    return [remember, forget]
+
+
+# The model is shown these fields; whose profile it is comes from the runtime alone.
+
+
+class _Arguments(BaseModel):
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    runtime: _Runtime
+
+
+class _Remember(_Arguments):
+    preference: str = Field(
+        description="The preference in one plain sentence, as an instruction: 'Answer briefly.'"
+    )
+    name: _Optional = Field(
+        default=None,
+        description="One or two words that say what it is about, such as 'length'. A preference "
+        "of the same name is replaced.",
+    )
+
+
+class _Forget(_Arguments):
+    preference: _Optional = Field(
+        default=None, description="The name of the preference, or words of its text."
+    )
+    name: _Optional = Field(default=None, description="The name of the preference, if known.")
+
+
+def _tool(
+    name: str,
+    description: str,
+    arguments: type[BaseModel],
+    change: Callable[[str | None, str | None], Change[str]],
+    users: RuntimeUsers,
+) -> BaseTool:
+    def call(runtime: _Runtime, preference: str | None = None, name: str | None = None) -> str:
+        place = _place(users, runtime)
+        return change_profile(*place, change(preference, name)) if place else NOBODY
+
+    async def acall(
+        runtime: _Runtime, preference: str | None = None, name: str | None = None
+    ) -> str:
+        place = _place(users, runtime)
+        return await achange_profile(*place, change(preference, name)) if place else NOBODY
+
+    return StructuredTool.from_function(
+        call, acall, name=name, description=description, args_schema=arguments
+    )
+
+
+def _place(users: RuntimeUsers, runtime: _Runtime) -> tuple[ProfileStore, str] | None:
+    """Where the profile of the user of a run is; None where nobody is named."""
+    user_id, store = users.named(runtime), users.store(runtime)
+    if user_id is None:
+        return None
+    if store is not None:
+        return store, user_id
+    raise ProfileStoreError(
+        "There is no store to change profiles in. Give one to PreferenceMiddleware(profiles=...) "
+        "or preference_tools(profiles=...), or give the graph one: create_agent(..., store=...)."
+    )
+
+
+remember_preference, forget_preference = tools_for(RuntimeUsers())

@@ -1,0 +1,401 @@
+"""Users change their own profiles by saying so, and nobody else's."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from langchain.agents import create_agent
+from langchain_core.messages import AIMessage
+from langchain_core.utils.function_calling import convert_to_openai_tool
+from langgraph.graph import START, MessagesState, StateGraph
+from langgraph.prebuilt import ToolNode
+from langgraph.store.memory import InMemoryStore
+
+from amulet_integrations import InMemoryProfileStore, Preference, PreferenceProfile
+from amulet_integrations.errors import ProfileStoreError
+from amulet_integrations.langchain import (
+    ChatAmulet,
+    LangGraphProfileStore,
+    PreferenceMiddleware,
+    forget_preference,
+    preference_tools,
+    remember_preference,
+)
+from tests.unit.langchain.agents.support import AgentEngine, call
+
+NEW = "Call me captain."
+
+Invoke = Callable[..., Any]
+
+
+def _ainvoke(runnable: Any, *args: Any, **run: Any) -> Any:
+    return asyncio.run(runnable.ainvoke(*args, **run))
+
+
+both_ways = pytest.mark.parametrize(
+    "invoke", [lambda it, *args, **run: it.invoke(*args, **run), _ainvoke], ids=["sync", "async"]
+)
+
+
+def graph_of(tools: Any, store: Any = None) -> Any:
+    """A graph of nothing but the tools."""
+    graph = StateGraph(MessagesState, context_schema=dict).add_node("tools", ToolNode(tools))
+    return graph.add_edge(START, "tools").compile(store=store)
+
+
+def calls(*named: tuple[str, dict[str, Any]]) -> dict[str, Any]:
+    made = [
+        {"name": name, "args": args, "id": f"c{place}", "type": "tool_call"}
+        for place, (name, args) in enumerate(named)
+    ]
+    return {"messages": [AIMessage("", tool_calls=made)]}
+
+
+@pytest.fixture
+def profiles() -> InMemoryProfileStore:
+    return InMemoryProfileStore()
+
+
+@pytest.fixture
+def tell(profiles: InMemoryProfileStore) -> Callable[..., str]:
+    """Calls a tool for ann and returns what it told."""
+    graph = graph_of(preference_tools(profiles))
+
+    def ask(name: str, /, **args: Any) -> str:
+        messages = graph.invoke(calls((name, args)), context={"user_id": "ann"})["messages"]
+        told: str = messages[-1].content
+        return told
+
+    return ask
+
+
+def texts(store: Any, user_id: str = "ann") -> list[str]:
+    profile = store.get(user_id)
+    return [preference.text for preference in profile.preferences] if profile else []
+
+
+def test_the_model_is_shown_a_preference_and_a_name_and_nothing_else() -> None:
+    for tool in (remember_preference, forget_preference):
+        shown = convert_to_openai_tool(tool)["function"]
+        assert shown["name"] == tool.name
+        assert shown["description"]
+        assert shown["parameters"]["properties"].keys() == {"preference", "name"}
+        assert {it["type"] for it in shown["parameters"]["properties"].values()} == {"string"}
+        json.dumps(shown)
+
+
+@both_ways
+def test_the_next_model_call_of_the_same_run_follows_the_change(
+    profiles: InMemoryProfileStore, invoke: Invoke
+) -> None:
+    def answer(prompt: str) -> str:
+        if "Forgotten" in prompt:
+            return "Bye."
+        if "Remembered" in prompt:
+            return call("forget_preference", preference="captain")
+        return call("remember_preference", preference=NEW, name="address")
+
+    engine = AgentEngine(answer)
+    agent = create_agent(ChatAmulet(engine=engine), middleware=[PreferenceMiddleware(profiles)])
+    said = {"messages": [("user", "From now on, I have a rank.")]}
+    answered = invoke(agent, said, context={"user_id": "ann"})["messages"]
+
+    assert [NEW in prompt for prompt in engine.preferences()] == [False, True, False]
+    assert [len(request.contexts) for request in engine.requests] == [1, 2, 1]
+    assert answered[-1].content == "Bye."
+    assert [message.content for message in answered if message.type == "tool"] == [
+        "Remembered as 'address'. It holds from now.",
+        "Forgotten as 'address'. It no longer holds.",
+    ]
+    stored = profiles.get("ann")
+    assert stored is not None
+    assert stored.version == 2
+
+
+@both_ways
+def test_the_graphs_own_store_will_do(invoke: Invoke) -> None:
+    store = InMemoryStore()
+    graph = graph_of([remember_preference, forget_preference], store)
+    made = calls(("remember_preference", {"preference": NEW}))
+    invoke(graph, made, context={"user_id": "ann@example.com"})
+    assert texts(LangGraphProfileStore(store), "ann@example.com") == [NEW]
+
+
+@both_ways
+@pytest.mark.parametrize(
+    "trick",
+    [
+        {"user_id": "bob"},
+        {"runtime": {"context": {"user_id": "bob"}, "config": {"configurable": {}}}},
+        {"config": {"configurable": {"user_id": "bob"}}},
+        {"context": {"user_id": "bob"}, "profile": "bob"},
+    ],
+    ids=str,
+)
+def test_arguments_that_name_another_user_reach_nobody_elses_profile(
+    profiles: InMemoryProfileStore, invoke: Invoke, trick: dict[str, Any]
+) -> None:
+    profiles.save(PreferenceProfile(user_id="bob", preferences=["Numbers only."]))
+    graph = graph_of(preference_tools(profiles))
+    for name, args in [
+        ("remember_preference", {"preference": NEW, **trick}),
+        ("forget_preference", {"preference": "Numbers only.", **trick}),
+    ]:
+        invoke(graph, calls((name, args)), context={"user_id": "ann"})
+    assert texts(profiles, "bob") == ["Numbers only."]
+    assert texts(profiles, "ann") == [NEW]
+    assert profiles.user_ids() == ["ann", "bob"]
+
+
+@both_ways
+def test_the_configs_user_goes_before_the_contexts(
+    profiles: InMemoryProfileStore, invoke: Invoke
+) -> None:
+    made = calls(("remember_preference", {"preference": NEW}))
+    config = {"configurable": {"user_id": "bob"}}
+    invoke(graph_of(preference_tools(profiles)), made, config, context={"user_id": "ann"})
+    assert profiles.user_ids() == ["bob"]
+
+
+@both_ways
+@pytest.mark.parametrize("name", ["remember_preference", "forget_preference"])
+def test_without_a_user_the_model_is_told_so(
+    profiles: InMemoryProfileStore, invoke: Invoke, name: str
+) -> None:
+    graph = graph_of(preference_tools(profiles))
+    messages = invoke(graph, calls((name, {"preference": NEW})))["messages"]
+    assert "not known who the user is" in messages[-1].content
+    assert profiles.user_ids() == []
+
+
+@both_ways
+def test_without_a_store_the_run_fails_and_says_where_to_give_one(invoke: Invoke) -> None:
+    made = calls(("remember_preference", {"preference": NEW}))
+    with pytest.raises(ProfileStoreError, match="store="):
+        invoke(graph_of(preference_tools()), made, context={"user_id": "ann"})
+
+
+class Broken(InMemoryProfileStore):
+    def save(self, profile: PreferenceProfile) -> PreferenceProfile:
+        raise RuntimeError(repr(profile.preferences[0].text))
+
+
+@both_ways
+def test_a_store_that_fails_fails_the_run_and_quotes_nothing(invoke: Invoke) -> None:
+    made = calls(("remember_preference", {"preference": NEW}))
+    with pytest.raises(ProfileStoreError, match=r"Broken\.save failed") as caught:
+        invoke(graph_of(preference_tools(Broken())), made, context={"user_id": "ann"})
+    assert NEW not in str(caught.value)
+    assert caught.value.__suppress_context__
+
+
+def test_a_name_is_replaced_whatever_its_case(
+    tell: Callable[..., str], profiles: InMemoryProfileStore
+) -> None:
+    tell("remember_preference", preference="Be brief.", name="length")
+    tell("remember_preference", preference="Be kind.", name="tone")
+    assert "in place of" in tell("remember_preference", preference="Go on and on.", name="Length")
+    assert texts(profiles) == ["Go on and on.", "Be kind."]
+    stored = profiles.get("ann")
+    assert stored is not None
+    assert [preference.name for preference in stored.preferences] == ["length", "tone"]
+
+
+def test_preferences_without_a_name_get_one_that_tells_nothing(
+    tell: Callable[..., str], profiles: InMemoryProfileStore
+) -> None:
+    tell("remember_preference", preference="Be brief.")
+    tell("remember_preference", preference="Be kind.", name="Be kind")
+    tell("remember_preference", preference="Be fair.", name=None)
+    stored = profiles.get("ann")
+    assert stored is not None
+    names = [preference.name for preference in stored.preferences]
+    assert names == ["preference 1", "preference 2", "preference 3"]
+
+
+def test_what_is_remembered_already_is_not_kept_twice(
+    tell: Callable[..., str], profiles: InMemoryProfileStore
+) -> None:
+    tell("remember_preference", preference="Be brief.", name="length")
+    assert "already" in tell("remember_preference", preference="be brief")
+    assert texts(profiles) == ["Be brief."]
+
+
+@pytest.mark.parametrize(
+    ("args", "told"),
+    [
+        ({"preference": "x" * 501}, "501 characters"),
+        ({"preference": "  "}, "say what the user prefers"),
+        ({"preference": "Be\x07brief."}, "control character"),
+        ({"preference": "Be brief.", "name": "n" * 61}, "61 characters"),
+        ({"preference": "Be brief.", "name": "a\nb"}, "control character"),
+    ],
+)
+def test_what_cannot_be_kept_is_told_and_changes_nothing(
+    tell: Callable[..., str],
+    profiles: InMemoryProfileStore,
+    args: dict[str, Any],
+    told: str,
+) -> None:
+    answer = tell("remember_preference", **args)
+    assert answer.startswith("Nothing was remembered")
+    assert told in answer
+    assert profiles.get("ann") is None
+
+
+def test_five_hundred_characters_and_twenty_preferences_are_kept_and_no_more(
+    tell: Callable[..., str], profiles: InMemoryProfileStore
+) -> None:
+    for number in range(20):
+        tell("remember_preference", preference=f"{number:03}" + "x" * 497, name=f"n{number}")
+    assert [len(text) for text in texts(profiles)] == [500] * 20
+    answer = tell("remember_preference", preference="Be brief.", name="length")
+    assert "at most 20" in answer
+    assert "'n0', 'n1'" in answer
+    assert len(texts(profiles)) == 20
+    tell("remember_preference", preference="Be brief.", name="n7")
+    assert texts(profiles)[7] == "Be brief."
+
+
+KEPT = [
+    Preference(text="Answer in verse, always.", name="form"),
+    Preference(text="Be brief.", name="length"),
+    Preference(text="No jokes about the sea."),
+    Preference(text="No jokes about boats."),
+]
+
+
+@pytest.mark.parametrize(
+    ("args", "gone"),
+    [
+        ({"name": "form"}, 0),
+        ({"name": "FORM"}, 0),
+        ({"preference": "form"}, 0),
+        ({"preference": "be brief"}, 1),
+        ({"preference": "VERSE"}, 0),
+        ({"preference": "jokes about boats"}, 3),
+        ({"name": "sea", "preference": "the sea"}, 2),
+    ],
+    ids=str,
+)
+def test_a_preference_is_forgotten_by_name_or_text(
+    tell: Callable[..., str], profiles: InMemoryProfileStore, args: dict[str, Any], gone: int
+) -> None:
+    profiles.save(PreferenceProfile(user_id="ann", preferences=KEPT))
+    assert tell("forget_preference", **args).startswith("Forgotten")
+    left = [it.text for it in KEPT if it is not KEPT[gone]]
+    assert texts(profiles) == left
+
+
+@pytest.mark.parametrize(
+    ("args", "told"),
+    [
+        ({"preference": "jokes"}, "2 preferences"),
+        ({"preference": "chess"}, "no such preference"),
+        ({"preference": "e"}, "no such preference"),
+        ({"preference": ".*"}, "no such preference"),
+        ({"name": "verse"}, "no such preference"),
+        ({}, "no such preference"),
+    ],
+    ids=str,
+)
+def test_what_is_unclear_is_told_by_names_alone_and_nothing_is_forgotten(
+    tell: Callable[..., str], profiles: InMemoryProfileStore, args: dict[str, Any], told: str
+) -> None:
+    profiles.save(PreferenceProfile(user_id="ann", preferences=KEPT))
+    answer = tell("forget_preference", **args)
+    assert told in answer
+    assert "2 without a name" in answer
+    assert not any(it.text in answer for it in KEPT)
+    assert texts(profiles) == [it.text for it in KEPT]
+
+
+def test_there_may_be_nothing_to_forget(tell: Callable[..., str]) -> None:
+    assert "None is remembered" in tell("forget_preference", preference="verse")
+
+
+class SluggishProfiles(InMemoryProfileStore):
+    """Lets others go first after every read."""
+
+    def get(self, user_id: str) -> PreferenceProfile | None:
+        profile = super().get(user_id)
+        time.sleep(0.002)
+        return profile
+
+
+class Sluggish(InMemoryStore):
+    def get(self, *args: Any, **options: Any) -> Any:
+        item = super().get(*args, **options)
+        time.sleep(0.002)
+        return item
+
+    async def aget(self, *args: Any, **options: Any) -> Any:
+        item = await super().aget(*args, **options)
+        await asyncio.sleep(0.001)
+        return item
+
+
+@both_ways
+@pytest.mark.parametrize("kind", ["profiles", "graph"])
+def test_changes_at_the_same_time_are_all_kept(invoke: Invoke, kind: str) -> None:
+    profiles = SluggishProfiles()
+    store = Sluggish() if kind == "graph" else None
+    graph = graph_of(preference_tools(None if store else profiles), store)
+    names = [f"n{number}" for number in range(20)]
+
+    def remember(four: list[str]) -> None:
+        made = [("remember_preference", {"preference": f"I am {it}.", "name": it}) for it in four]
+        invoke(graph, calls(*made), context={"user_id": "ann"})
+
+    with ThreadPoolExecutor(5) as threads:
+        list(threads.map(remember, [names[place : place + 4] for place in range(0, 20, 4)]))
+    kept = LangGraphProfileStore(store) if store else profiles
+    assert sorted(texts(kept)) == sorted(f"I am {name}." for name in names)
+
+
+def _offered(agent: Any, engine: AgentEngine, **run: Any) -> bool:
+    bound: list[list[str]] = []
+
+    class Watching(ChatAmulet):
+        def bind_tools(self, tools: Any, **options: Any) -> Any:
+            bound.append([tool.name for tool in tools])
+            return super().bind_tools(tools, **options)
+
+    create_agent(Watching(**agent.pop("llm"), engine=engine), **agent).invoke(
+        {"messages": [("user", "Hello")]}, **run
+    )
+    return bound == [["remember_preference", "forget_preference"]]
+
+
+@pytest.mark.parametrize(
+    ("middleware", "store", "offered"),
+    [
+        (PreferenceMiddleware, None, True),
+        (lambda _: PreferenceMiddleware(), InMemoryStore(), True),
+        (lambda _: PreferenceMiddleware(), None, False),
+        (lambda profiles: PreferenceMiddleware(profiles, tools=False), None, False),
+    ],
+    ids=["given store", "graph's store", "no store", "switched off"],
+)
+def test_the_tools_are_offered_where_they_can_do_something(
+    profiles: InMemoryProfileStore, middleware: Any, store: Any, offered: bool
+) -> None:
+    agent = {"llm": {}, "middleware": [middleware(profiles)], "store": store}
+    assert _offered(agent, AgentEngine()) is offered
+
+
+@pytest.mark.parametrize(
+    ("context_user", "offered"), [("ann", True), ("bob", False), (None, False)]
+)
+def test_a_pinned_model_offers_them_to_its_own_user_alone(
+    profiles: InMemoryProfileStore, context_user: str | None, offered: bool
+) -> None:
+    llm = {"profiles": profiles, "user_id": "ann", "pinned": True}
+    agent = {"llm": llm, "middleware": [PreferenceMiddleware(profiles)]}
+    assert _offered(agent, AgentEngine(), context={"user_id": context_user}) is offered

@@ -1,0 +1,333 @@
+"""Reading answers: whatever way the text is cut, and whatever models write."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from amulet_integrations.prompting.answers.parser import (
+    Answer,
+    AnswerParser,
+    CallPiece,
+    InvalidCallPiece,
+    TextPiece,
+    fold,
+)
+from amulet_integrations.prompting.grammars.tool_formats import (
+    HermesFormat,
+    LlamaFormat,
+    MistralArgsFormat,
+    MistralFormat,
+)
+from tests.support.tiny import tiny_tokenizer
+
+TOKENIZER = tiny_tokenizer()
+FORMATS = {
+    "hermes": HermesFormat(TOKENIZER),
+    "llama": LlamaFormat(TOKENIZER),
+    "mistral": MistralFormat(TOKENIZER),
+    "mistral-args": MistralArgsFormat(TOKENIZER),
+}
+NAMES = ("search", "add")
+
+
+def parser(name, reasoning="none"):
+    return AnswerParser(FORMATS[name], NAMES, reasoning)
+
+
+def read(name, *chunks, reasoning="none") -> Answer:
+    reader = parser(name, reasoning)
+    pieces = [piece for chunk in chunks for piece in reader.push(chunk)]
+    return fold(pieces + reader.flush())
+
+
+def calls(answer: Answer):
+    return [(call.name, call.arguments) for call in answer.calls]
+
+
+SEARCH = ("search", {"q": 'a "b" </tool_call> {[', "n": [1, {"x": None}]})
+ADD = ("add", {"a": 1, "b": 2.5})
+ADD_JSON = '{"name": "add", "arguments": {"a": 1, "b": 2.5}}'
+
+
+def hermes(*made):
+    return "\n".join(
+        f"<tool_call>\n{json.dumps({'name': name, 'arguments': arguments})}\n</tool_call>"
+        for name, arguments in made
+    )
+
+
+def llama(made):
+    return json.dumps({"name": made[0], "parameters": made[1]})
+
+
+def mistral(*made):
+    return "[TOOL_CALLS]" + json.dumps([{"name": n, "arguments": a} for n, a in made])
+
+
+def mistral_args(*made):
+    return "".join(f"[TOOL_CALLS]{name}[ARGS]{json.dumps(given)}" for name, given in made)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said", "made"),
+    [
+        ("hermes", hermes(SEARCH), "", [SEARCH]),
+        ("hermes", "Let me see.\n\n" + hermes(SEARCH, ADD) + "\n", "Let me see.", [SEARCH, ADD]),
+        ("hermes", hermes(ADD) + "\n\nDone.", "\n\nDone.", [ADD]),
+        ("hermes", f"A {hermes(ADD)} B {hermes(SEARCH)} C", "A B C", [ADD, SEARCH]),
+        ("llama", llama(SEARCH), "", [SEARCH]),
+        ("llama", "<|python_tag|>" + llama(ADD), "", [ADD]),
+        ("llama", "\n" + llama(ADD) + "\n", "", [ADD]),
+        ("mistral", mistral(SEARCH, ADD), "", [SEARCH, ADD]),
+        ("mistral", "One moment. " + mistral(ADD), "One moment.", [ADD]),
+        ("mistral-args", mistral_args(SEARCH, ADD), "", [SEARCH, ADD]),
+        ("mistral-args", "Sure. " + mistral_args(ADD) + " ok", "Sure. ok", [ADD]),
+    ],
+)
+def test_what_models_are_meant_to_write(name, text, said, made):
+    answer = read(name, text)
+    assert calls(answer) == made
+    assert (answer.text, answer.invalid) == (said, ())
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("hermes", '<tool_call>{"arguments": {"a": 1, "b": 2.5}, "name": "add"}</tool_call>'),
+        ("hermes", '<tool_call>{"name": "add", "parameters": {"a": 1, "b": 2.5}}</tool_call>'),
+        (
+            "hermes",
+            '<tool_call>\n{\n  "name": "add",\n  "arguments": {\n    "a": 1,\n "b": 2.5}\n}',
+        ),
+        (
+            "hermes",
+            '<tool_call>{"name":"add","arguments":"{\\"a\\": 1, \\"b\\": 2.5}"}</tool_call>',
+        ),
+        ("hermes", '<tool_call>[{"name": "add", "arguments": {"a": 1, "b": 2.5}}]</tool_call>'),
+        ("hermes", f"<tool_call>\n```json\n{ADD_JSON}\n```\n</tool_call>"),
+        ("hermes", f'<tool_call>{{"type": "function", "function": {ADD_JSON}}}</tool_call>'),
+        ("hermes", f"<tool_call>{ADD_JSON}\n"),
+        ("hermes", '<tool_call>{"name": "add", "arguments": {"a": 1, "b": 2.5}}</tool_c'),
+        ("llama", '{"name": "add", "arguments": {"a": 1, "b": 2.5}}'),
+        ("llama", '```json\n{"name": "add", "parameters": {"a": 1, "b": 2.5}}\n```'),
+        ("llama", '{"type": "function", "name": "add", "parameters": {"a": 1, "b": 2.5}}'),
+        ("llama", '[{"parameters": {"a": 1, "b": 2.5}, "name": "add"}]'),
+        ("llama", '{"name": "add", "parameters": "{\\"a\\": 1, \\"b\\": 2.5}"}'),
+        ("mistral", '[TOOL_CALLS] {"name": "add", "arguments": {"a": 1, "b": 2.5}}'),
+        ("mistral", '[TOOL_CALLS] [{"name": "add", "arguments": {"a": 1, "b": 2.5}}'),
+        ("mistral-args", '[TOOL_CALLS]add{"a": 1, "b": 2.5}'),
+        ("mistral-args", '[TOOL_CALLS]add[CALL_ID]123456789[ARGS] {"a": 1, "b": 2.5}'),
+    ],
+)
+def test_what_models_write_instead(name, text):
+    answer = read(name, text)
+    assert calls(answer) == [ADD]
+    assert (answer.text, answer.invalid) == ("", ())
+
+
+def test_a_call_without_arguments_has_none():
+    assert calls(read("hermes", '<tool_call>{"name": "add"}</tool_call>')) == [("add", {})]
+    assert calls(read("llama", '{"name": "add"}')) == [("add", {})]
+
+
+def test_the_name_that_a_model_gives_to_its_call_is_kept():
+    text = '[TOOL_CALLS] [{"name": "add", "arguments": {}, "id": "abc123456"}]'
+    assert [call.id for call in read("mistral", text).calls] == ["abc123456"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "told"),
+    [
+        ("hermes", '<tool_call>\n{"name": "add", "arguments": {"a": 1,', "cut short"),
+        ("hermes", "<tool_call>\n", "cut short"),
+        ("hermes", '<tool_call>{"name": "add", "arguments": [1]}</tool_call>', "no JSON object"),
+        ("hermes", '<tool_call>{"name": "add", "arguments": {"a": NaN}}</tool_call>', "NaN"),
+        ("hermes", '<tool_call>{"name": "add", "arguments": {"a": "\\ud800"}}</tool_call>', "JSON"),
+        ("hermes", '<tool_call>{"name": "add", "arguments": {"a": 1e999}}</tool_call>', "JSON"),
+        ("hermes", '<tool_call>{"name": "sub", "arguments": {}}</tool_call>', "search, add"),
+        ("hermes", '<tool_call>{"arguments": {}}</tool_call>', '"name"'),
+        ("hermes", "<tool_call>add(1, 2)</tool_call>", "no JSON"),
+        ("hermes", '<tool_call>{"name": "add", "arguments": {}} now</tool_call>', "more around"),
+        ("hermes", '<tool_call>{"name": "add", "arguments": {}, "name": "x"}</tool_call>', "'x'"),
+        (
+            "hermes",
+            '<tool_call>{"name": "add", "arguments": {}, "name": "search"}</tool_call>',
+            "twice",
+        ),
+        ("hermes", f'<tool_call>{{"name": "add", "arguments": {"[" * 9999}', "cut short"),
+        ("llama", '{"name": "add", "parameters": {"a": 1', "cut short"),
+        ("llama", '{"name": "add"', "cut short"),
+        ("llama", '{"name": "sub", "parameters": {}}', "search, add"),
+        ("mistral", '[TOOL_CALLS][{"name": "add", "argum', "cut short"),
+        ("mistral", "[TOOL_CALLS][]", "no call"),
+        ("mistral-args", '[TOOL_CALLS]add[ARGS]{"a": 1', "cut short"),
+        ("mistral-args", "[TOOL_CALLS]add", "cut short"),
+        ("mistral-args", "[TOOL_CALLS]sub[ARGS]{}", "search, add"),
+    ],
+)
+def test_calls_that_cannot_be_made(name, text, told):
+    answer = read(name, text)
+    assert (answer.text, answer.calls) == ("", ())
+    (invalid,) = answer.invalid
+    assert told in invalid.error
+    assert invalid.text in text
+
+
+def test_an_invalid_call_takes_the_place_of_what_was_streamed():
+    reader = parser("hermes")
+    begun = reader.push('<tool_call>{"name": "add", "arguments": {"a": 1')
+    assert begun == [CallPiece(0, "add", '{"a": 1')]
+    (end,) = reader.flush()
+    assert isinstance(end, InvalidCallPiece)
+    assert (end.index, end.text, end.name) == (0, '{"name": "add", "arguments": {"a": 1', "add")
+
+
+@pytest.mark.parametrize("broken", ['{"name": "add', '{"name": "add", "arguments": {"a": "}'])
+def test_a_broken_call_does_not_swallow_the_next(broken):
+    answer = read("hermes", f"<tool_call>{broken}</tool_call>\n{hermes(ADD)} Then this.")
+    assert calls(answer) == [ADD]
+    assert [invalid.text for invalid in answer.invalid] == [broken]
+    assert answer.text == " Then this."
+
+
+@pytest.mark.parametrize(
+    ("name", "broken"),
+    [("hermes", '<tool_call>{"</tool_call>'), ("mistral", '[TOOL_CALLS][{"')],
+)
+def test_reading_broken_calls_takes_no_longer_than_reading(name, broken):
+    def seconds(count):
+        start = time.process_time()
+        assert len(read(name, broken * count).invalid) == count
+        return time.process_time() - start
+
+    assert seconds(2000) < 100 * max(seconds(100), 0.002)  # 400 if every call were read by each
+
+
+def test_a_closing_marker_may_be_missing_between_calls():
+    text = '<tool_call>{"name": "add", "arguments": {}}\n' + hermes(ADD)
+    assert calls(read("hermes", text)) == [("add", {}), ADD]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("hermes", "Write <tool_call> before it. \n"),
+        ("hermes", "a <tool_cal"),
+        ("hermes", "a < b </tool_call> [TOOL_CALLS] {} \n\n"),
+        ("hermes", '{"name": "add", "arguments": {}}'),
+        ("llama", '{"name": "Bob", "age": 3}'),
+        ("llama", '{"answer": [1, 2]} and {"name": "add", "parameters": {}}'),
+        ("llama", 'I would call {"name": "add", "parameters": {}}'),
+        ("llama", "[1, 2"),
+        ("llama", "```python\nprint(1)\n```\n"),
+        ("llama", "  <|python"),
+        ("llama", "{"),
+        ("llama", '{"name": "add", "age": 3}'),
+        ("llama", ""),
+        ("mistral", "The marker is [TOOL_CALLS], I think."),
+        ("mistral", "a [TOOL_CAL"),
+        ("mistral-args", "[ARGS]{}"),
+    ],
+)
+def test_what_only_looks_like_a_call_is_text(name, text):
+    assert read(name, text) == Answer(text=text)
+
+
+def test_without_tools_all_is_text():
+    reader = AnswerParser()
+    text = f"a \n{hermes(ADD)}"
+    assert reader.push(text) == [TextPiece(text)]
+    assert reader.flush() == []
+
+
+def test_text_and_arguments_come_as_they_are_written():
+    reader = parser("hermes")
+    assert reader.push("One mo") == [TextPiece("One mo")]
+    assert reader.push('ment.\n<tool_call>\n{"name": "search", ') == [TextPiece("ment.")]
+    assert reader.push('"arguments": {"q": "ab') == [CallPiece(0, "search", '{"q": "ab')]
+    assert reader.push('c"') == [CallPiece(0, None, 'c"')]
+    assert reader.push("}}\n</tool_call>") == [CallPiece(0, None, "}")]
+    assert reader.flush() == []
+
+
+@pytest.mark.parametrize(
+    ("reasoning", "text", "thought", "said"),
+    [
+        ("may open", "<think>\na\nb\n</think>\n\nYes.", "a\nb", "Yes."),
+        ("may open", "\n<think></think>Yes.", "", "Yes."),
+        ("may open", "Yes <think>no</think>", "", "Yes <think>no</think>"),
+        ("may open", "<thi", "", "<thi"),
+        ("may open", "<think>a </thin", "a </thin", ""),
+        ("already open", "a < b\n</think>\nYes.", "a < b", "Yes."),
+        ("already open", "<think>\na</think>Yes.", "a", "Yes."),
+        ("already open", "a\n", "a\n", ""),
+        ("already open", "</think>\n", "", ""),
+        ("none", "<think>a</think>b", "", "<think>a</think>b"),
+    ],
+)
+def test_thoughts_are_parted_from_the_answer(reasoning, text, thought, said):
+    for chunks in ([text], list(text)):
+        answer = read("hermes", *chunks, reasoning=reasoning)
+        assert (answer.reasoning, answer.text) == (thought, said)
+
+
+def test_calls_in_thoughts_are_thoughts():
+    text = f"<think>{hermes(ADD)}</think>\n\n{hermes(SEARCH)}"
+    answer = read("hermes", text, reasoning="may open")
+    assert (answer.reasoning, calls(answer)) == (hermes(ADD), [SEARCH])
+
+
+SCRAPS = st.sampled_from(
+    [
+        *("<tool_call>", "</tool_call>", "[TOOL_CALLS]", "[ARGS]", "<|python_tag|>", "```json"),
+        *("<think>", "</think>", '{"name": "add", "arguments": ', '{"name": "', '"parameters": '),
+        *('{"a": 1}', "{}", "}", "]", "[", "{", '"', "\\", ",", ";", " ", "\n", "add", "é", "<"),
+        *(hermes(ADD), llama(ADD), mistral(ADD, SEARCH), mistral_args(SEARCH)),
+    ]
+)
+TEXTS = st.lists(SCRAPS, max_size=12).map("".join)
+REASONING = st.sampled_from(["none", "may open", "already open"])
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.sampled_from(sorted(FORMATS)), TEXTS, REASONING, st.data())
+def test_how_the_text_is_cut_makes_no_difference(name, text, reasoning, data):
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=8)))
+    chunks = [text[a:b] for a, b in zip([0, *cuts], [*cuts, len(text)], strict=True)]
+    whole = read(name, text, reasoning=reasoning)
+    assert read(name, *chunks, reasoning=reasoning) == whole
+    assert read(name, *text, reasoning=reasoning) == whole
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+ARGUMENTS = st.dictionaries(st.text(), VALUES, max_size=3)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.tuples(st.sampled_from(NAMES), ARGUMENTS), min_size=1, max_size=3),
+    st.booleans(),
+    st.sampled_from([None, 2]),
+)
+def test_arguments_of_any_kind_are_read_as_json_reads_them(made, ascii_only, indent):
+    def written(value):
+        return json.dumps(value, ensure_ascii=ascii_only, indent=indent)
+
+    tagged = [{"name": name, "arguments": given} for name, given in made]
+    texts = {
+        "hermes": "".join(f"<tool_call>{written(call)}</tool_call>" for call in tagged),
+        "mistral": "[TOOL_CALLS]" + written(tagged),
+        "mistral-args": "".join(f"[TOOL_CALLS]{n}[ARGS]{written(a)}" for n, a in made),
+    }
+    for name, text in texts.items():
+        assert calls(read(name, *text)) == made
+    assert calls(read("llama", *written(tagged[0]))) == made[:1]

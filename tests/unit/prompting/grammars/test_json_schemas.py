@@ -1,0 +1,265 @@
+"""Schemas made fit for decoding: random texts of their grammars are valid, by `jsonschema`."""
+
+from __future__ import annotations
+
+import datetime as dt
+import enum
+import json
+import pathlib
+import uuid
+from typing import Annotated, Any, Literal, Optional, Union
+
+import jsonschema
+import pytest
+from pydantic import BaseModel, Field, TypeAdapter
+from typing_extensions import TypedDict
+
+from amulet_integrations.errors import UnsupportedGrammarError
+from amulet_integrations.prompting.grammars.json_schemas import (
+    arguments_schema,
+    constrained_schema,
+    json_rule,
+)
+from tests.unit.prompting.grammars.walks import Walker
+
+WALKER = Walker()
+
+
+def walked(schema, seeds=range(6)):
+    grammar = f"start: {json_rule(constrained_schema(schema))}"
+    return [json.loads(WALKER.walk(grammar, seed)) for seed in seeds]
+
+
+def accepts(schema, *texts):
+    grammar = f"start: {json_rule(constrained_schema(schema))}"
+    return [WALKER.accepts(grammar, text) for text in texts]
+
+
+class Colour(enum.Enum):
+    RED = "rot"
+    BLUE = "青"
+
+
+class Cat(BaseModel):
+    kind: Literal["cat"]
+    lives: int = Field(ge=1, le=9)
+
+
+class Dog(BaseModel):
+    kind: Literal["dog"]
+    name: str | None = None
+
+
+class Node(BaseModel):
+    value: int
+    children: list[Node] = Field(default=[], max_length=2)
+
+
+class Everything(BaseModel):
+    """All that people put into models."""
+
+    perhaps: Optional[int]  # noqa: UP045
+    counts: dict[str, int]
+    pair: tuple[int, bool]
+    tree: Node
+    day: dt.date
+    moment: dt.datetime
+    pet: Annotated[Union[Cat, Dog], Field(discriminator="kind")]  # noqa: UP007
+    colour: Colour
+    key: uuid.UUID
+    where: pathlib.Path
+    size: Literal["groß", "klein", 1] = Field(alias="größe")
+    name: str = Field(alias="名前")
+    anything: Any = None
+    chance: float = Field(ge=0, lt=1)
+
+
+class Film(TypedDict):
+    title: str
+    year: int
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_pydantic_models_are_filled(seed):
+    (value,) = walked(Everything.model_json_schema(), [seed])
+    jsonschema.validate(value, Everything.model_json_schema())
+    Everything.model_validate(value)
+
+
+def test_typed_dicts_are_filled():
+    for value in walked(TypeAdapter(Film).json_schema()):
+        assert value.keys() == {"title", "year"}
+        assert value["title"]
+
+
+WRITTEN_BY_HAND = [
+    {"type": "object"},
+    {"type": "array", "items": {"type": "boolean"}, "minItems": 1, "maxItems": 3},
+    {"properties": {"a": {"type": "integer"}}, "required": ["a"]},
+    {"type": ["object", "null"], "properties": {"a": {"const": [1, {"b": None}]}}},
+    {
+        "type": "object",
+        "properties": {"x": {"$ref": "#/definitions/p", "description": "A point."}},
+        "required": ["x"],
+        "definitions": {"p": {"type": "integer", "minimum": -5, "maximum": 5}},
+    },
+    {
+        "allOf": [
+            {"properties": {"a": {"type": "integer"}}, "required": ["a"]},
+            {"properties": {"b": {"type": "boolean"}}, "required": ["b"]},
+        ],
+        "type": "object",
+    },
+    {
+        "type": "object",
+        "properties": {"a": {"type": "integer"}, "b": {"type": "integer"}},
+        "anyOf": [{"required": ["a"]}, {"required": ["b"]}],
+    },
+    {
+        "allOf": [{"$ref": "#/$defs/base"}, {"properties": {"b": {"enum": ["ß", "\n"]}}}],
+        "required": ["b"],
+        "type": "object",
+        "$defs": {"base": {"properties": {"a": {"type": "integer"}}, "required": ["a"]}},
+    },
+    {
+        "type": "object",
+        "patternProperties": {"^n_[a-z]$": {"type": "integer"}},
+        "additionalProperties": False,
+    },
+    {"type": "integer", "multipleOf": 7, "minimum": 1, "exclusiveMaximum": 100},
+    {"type": "string", "pattern": "^[a-c]{2,4}$"},
+    {"type": "array", "prefixItems": [{"type": "null"}, {"enum": [1]}], "items": False},
+]
+
+
+@pytest.mark.parametrize("schema", WRITTEN_BY_HAND, ids=range(len(WRITTEN_BY_HAND)))
+def test_schemas_written_by_hand_are_kept(schema):
+    for value in walked(schema):
+        jsonschema.validate(value, schema, cls=jsonschema.Draft202012Validator)
+
+
+def test_objects_have_no_properties_that_were_not_listed():
+    listed = {"type": "object", "properties": {"a": {"type": "integer"}}}
+    more = '{"a": 1, "b": 2}'
+    assert accepts(listed, '{"a": 1}', more) == [True, False]
+    assert accepts({**listed, "additionalProperties": {"type": "integer"}}, more) == [True]
+    assert accepts({"type": "object"}, more) == [True]
+
+
+def test_parts_of_one_object_do_not_close_each_other():
+    both = '{"a": 1, "b": true}'
+    assert accepts(WRITTEN_BY_HAND[5], both) == [True]
+    assert accepts(WRITTEN_BY_HAND[7], '{"a": 1, "b": "ß"}') == [True]
+    one_of_many = {
+        "anyOf": [{"$ref": "#/$defs/a"}, {"type": "null"}],
+        "$defs": {"a": {"properties": {"a": {"type": "integer"}}}},
+    }
+    assert accepts(one_of_many, "null", '{"a": 1}', both, "3") == [True, True, False, False]
+
+
+def test_a_tool_that_lists_no_arguments_takes_none():
+    grammar = f"start: {json_rule(arguments_schema({'type': 'object', 'properties': {}}))}"
+    assert WALKER.accepts(grammar, "{}")
+    assert not WALKER.accepts(grammar, '{"a": 1}')
+
+
+def test_required_strings_are_not_empty_unless_they_may_be():
+    def strings(**more):
+        properties = {"a": {"type": "string", **more}, "b": {"type": "string"}}
+        return {"type": "object", "properties": properties, "required": ["a"]}
+
+    empty, optional = '{"a": ""}', '{"a": "x", "b": ""}'
+    assert accepts(strings(), empty, optional) == [False, True]
+    assert accepts(strings(minLength=0), empty) == [True]
+    assert accepts(strings(enum=["", "b"]), empty) == [True]
+    assert accepts(strings(pattern="^a*$"), empty) == [True]
+    assert accepts(strings(maxLength=0), empty) == [True]
+
+
+def test_no_property_can_be_written_twice():
+    schema = {
+        "type": "object",
+        "properties": {"a": {"type": "integer"}},
+        "additionalProperties": True,
+    }
+    assert accepts(schema, '{"a": 1, "a": "x"}', '{"a": 1, "\\u0061": "x"}') == [False, False]
+
+
+@pytest.mark.parametrize("year", [100, 400, 1600, 1900, 1999, 2000, 2023, 2024, 2100, 9996])
+def test_dates_are_days_of_the_calendar(year):
+    days = [f"{year:04}-{month:02}-{day:02}" for month in range(14) for day in (0, 28, 29, 30, 31)]
+    texts = [json.dumps(day) for day in days]
+    expected = [_is_date(day) for day in days]
+    assert accepts({"type": "string", "format": "date"}, *texts) == expected
+    moments = [json.dumps(f"{day}T23:59:59.5+01:00") for day in days]
+    assert accepts({"type": "string", "format": "date-time"}, *moments) == expected
+
+
+def _is_date(text):
+    try:
+        dt.date.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
+
+
+REFUSED = {
+    "uniqueItems": True,
+    "not": {"type": "string"},
+    "if": {"type": "string"},
+    "contains": {"type": "string"},
+    "propertyNames": {"pattern": "^a"},
+    "dependentRequired": {"a": ["b"]},
+    "dependencies": {"a": ["b"]},
+    "unevaluatedProperties": {"type": "string"},
+    "$dynamicRef": "#x",
+    "contentEncoding": "base64",
+    "contentMediaType": "application/json",
+    "divisibleBy": 3,
+}
+
+
+@pytest.mark.parametrize("keyword", REFUSED)
+def test_what_cannot_be_enforced_is_refused_with_its_place(keyword):
+    inner = {keyword: REFUSED[keyword]}
+    schema = {"properties": {"a/b": {"items": {"anyOf": [{}, inner]}}}}
+    with pytest.raises(UnsupportedGrammarError, match="#/properties/a~1b/items/anyOf/1") as caught:
+        constrained_schema(schema)
+    assert repr(keyword) in str(caught.value)
+
+
+def test_other_refusals():
+    with pytest.raises(UnsupportedGrammarError, match="'iri' at #/properties/a"):
+        constrained_schema({"properties": {"a": {"type": "string", "format": "iri"}}})
+    with pytest.raises(UnsupportedGrammarError, match="minProperties=2 at # with"):
+        constrained_schema({"type": "object", "minProperties": 2})
+    deep: dict[str, Any] = {}
+    for _ in range(10_000):
+        deep = {"items": deep}
+    with pytest.raises(UnsupportedGrammarError, match="too deeply"):
+        constrained_schema(deep)
+
+
+def test_keywords_are_not_looked_for_among_names_and_values():
+    named = {"not": {"type": "string"}, "format": {"type": "integer"}, "$ref": {"type": "null"}}
+    schema = {
+        "type": "object",
+        "properties": named,
+        "examples": [{"if": 1}],
+        "default": {"uniqueItems": True},
+        "uniqueItems": False,
+        "title": "t",
+        "$comment": "c",
+    }
+    assert accepts(schema, '{"not": "x", "format": 3, "$ref": null}') == [True]
+
+
+def test_the_callers_schema_is_left_as_it_was():
+    before = Everything.model_json_schema()
+    constrained_schema(before)
+    assert before == Everything.model_json_schema()
+
+
+def test_a_schema_cannot_loosen_its_grammar():
+    loose = {"type": "integer", "x-guidance": {"lenient": True, "whitespace_flexible": True}}
+    assert accepts(loose, "1", " 1") == [True, False]
