@@ -106,6 +106,7 @@ class Personalizer:
         linear_alignment_ratio: The ratio rho of linear alignment.
         max_guidance_scale: The largest guidance scale accepted.
         separator: Stands between the system message and the preference.
+        prompts: Finds what writes prompts for an engine and a separator, where it is shared.
 
     Raises:
         GuidanceScaleError: `params` or `linear_alignment_ratio` are past `max_guidance_scale`.
@@ -122,8 +123,10 @@ class Personalizer:
         linear_alignment_ratio: float = DEFAULT_LINEAR_ALIGNMENT_RATIO,
         max_guidance_scale: float = DEFAULT_MAX_GUIDANCE_SCALE,
         separator: str = DEFAULT_SEPARATOR,
+        prompts: Callable[[Engine, str], PromptBuilder] | None = None,
     ) -> None:
         self._engine = engine
+        self._shared_prompts = prompts or _own_prompts
         self._profiles = profiles
         self._default = default or Whose()
         self._method = method
@@ -141,7 +144,7 @@ class Personalizer:
     @cached_property
     def prompts(self) -> PromptBuilder:
         """Writes the prompts of the engine's model."""
-        return PromptBuilder(self.engine.tokenizer, separator=self._separator)
+        return self._shared_prompts(self.engine, self._separator)
 
     def select(self, call: Whose, config_user_id: str | None = None) -> Whose:
         """`select` with this personalizer's default and store."""
@@ -279,6 +282,10 @@ class Personalizer:
         return check_guidance_scale(
             scale, self._max_guidance_scale, repr(params) if method == "amulet" else origin
         )
+
+
+def _own_prompts(engine: Engine, separator: str) -> PromptBuilder:
+    return PromptBuilder(engine.tokenizer, separator=separator)
 
 
 def _told(

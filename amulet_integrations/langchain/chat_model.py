@@ -50,7 +50,7 @@ class ChatAmulet(IdentifiedModel):
     chain or a binding reaches the model only when it runs: where its stream may be read outside of
     the scope in which it was asked for, name the user in the config.
 
-    The constructor takes the fields of `AmuletSettings`, those of every LangChain chat model
+    The constructor takes the fields of `AmuletFields`, those of every LangChain chat model
     (``cache``, ``callbacks``, ``rate_limiter`` and so on) and the following.
 
     Attributes:

@@ -110,19 +110,25 @@ class Exchange(Generic[R]):
     def _responses(
         self, personalizer: Personalizer, answer: GrowingAnswer[R], personalization: Personalization
     ) -> Generator[R, None, None]:
-        with closing(personalizer.stream(*self._request(personalization))) as increments:
+        with closing(personalizer.stream(**self._request(personalization))) as increments:
             for increment in increments:
                 yield answer.add(increment)
 
     async def _aresponses(
         self, personalizer: Personalizer, answer: GrowingAnswer[R], personalization: Personalization
     ) -> AsyncGenerator[R, None]:
-        async with aclosing(personalizer.astream(*self._request(personalization))) as increments:
+        async with aclosing(personalizer.astream(**self._request(personalization))) as increments:
             async for increment in increments:
                 yield answer.add(increment)
 
-    def _request(self, personalization: Personalization) -> tuple[Any, ...]:
-        return self.conversation, personalization, self.call.sampling, self.call.timeout
+    def _request(self, personalization: Personalization) -> dict[str, Any]:
+        return {
+            "messages": self.conversation,
+            "personalization": personalization,
+            "sampling": self.call.sampling,
+            "timeout": self.call.timeout,
+            "chat_template_kwargs": self.call.chat_template_kwargs,
+        }
 
     def _in_span(self, answer: Callable[..., Any]) -> Any:
         """Calls `answer` as a method of the model, in its span and between its events."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from amulet_integrations.errors import PromptError
+from amulet_integrations.prompting.calls import numbered_calls
 from amulet_integrations.prompting.control_tokens import strings_in
 from amulet_integrations.prompting.messages import (
     ChatMessage,
@@ -81,6 +82,7 @@ class Asked:
                 argument for the template is one that is given by us.
         """
         check_conversation(self.messages)
+        numbered_calls(self.messages)  # refuses tool messages that answer no call
         check_options(self.options or {})
         for text in self.strings():
             check_encodable(text, "tools, calls, schema or chat_template_kwargs")

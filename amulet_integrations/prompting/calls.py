@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from amulet_integrations.errors import PromptError
-
-if TYPE_CHECKING:
-    from amulet_integrations.prompting.messages import ChatMessage
-    from amulet_integrations.prompting.tools import ToolCall
+from amulet_integrations.prompting.messages import ChatMessage
+from amulet_integrations.prompting.tools import ToolCall
 
 
 def numbered_calls(messages: Sequence[ChatMessage]) -> list[tuple[int, ...]]:

@@ -8,7 +8,6 @@ from typing import ClassVar, Literal
 from pydantic import Field, ValidationInfo, field_validator
 
 from amulet_integrations.errors import AmuletError, PromptError
-from amulet_integrations.prompting.calls import numbered_calls
 from amulet_integrations.prompting.tools import ToolCall
 from amulet_integrations.validation import FrozenModel
 
@@ -56,11 +55,10 @@ class ChatMessage(FrozenModel):
 
 
 def check_conversation(messages: Sequence[ChatMessage]) -> None:
-    """Refuses a conversation in which no user says anything, or a tool answers no call.
+    """Refuses a conversation in which no user says anything.
 
     Raises:
-        PromptError: No messages, no user message, or only blank ones; a tool message that
-            answers no call made before it; calls or a call id where the role has none.
+        PromptError: No messages, no user message, or only blank ones.
     """
     if not messages:
         raise PromptError("The conversation is empty. Give it at least one user message.")
@@ -73,7 +71,6 @@ def check_conversation(messages: Sequence[ChatMessage]) -> None:
             f"The user's messages are blank (the last one is {said[-1]!r}). "
             "Give at least one of them some text."
         )
-    numbered_calls(messages)
 
 
 def check_prompt(prompt: str) -> None:
