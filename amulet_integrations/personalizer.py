@@ -22,13 +22,13 @@ from amulet_integrations.decoding.weights import DEFAULT_LINEAR_ALIGNMENT_RATIO
 from amulet_integrations.engine.contract import Engine
 from amulet_integrations.engine.request import GenerationRequest
 from amulet_integrations.engine.result import Increment
-from amulet_integrations.errors import AmuletError, ProfileStoreError
 from amulet_integrations.profiles import (
     Preference,
     PreferenceProfile,
     ProfileStore,
     in_force,
 )
+from amulet_integrations.profiles.access import read_profile
 from amulet_integrations.prompting import (
     DEFAULT_SEPARATOR,
     AnswerParser,
@@ -268,13 +268,7 @@ class Personalizer:
     def _look_up(self, chosen: Whose) -> PreferenceProfile | None:
         if chosen.user_id is None or self._profiles is None:
             return chosen.profile
-        profile = _ask_store(self._profiles, chosen.user_id)
-        if profile is None or isinstance(profile, PreferenceProfile):
-            return profile
-        raise ProfileStoreError(
-            f"{type(self._profiles).__name__}.get returned a {type(profile).__name__}; a store "
-            "returns a PreferenceProfile or None."
-        )
+        return read_profile(self._profiles, chosen.user_id)
 
     def _guidance_scale(self, method: Method, params: AmuletParams) -> float:
         scale = method_guidance_scale(method, params, self._ratio)
@@ -299,17 +293,6 @@ def _told(
         "json_output": json_output,
         "chat_template_kwargs": chat_template_kwargs,
     }
-
-
-def _ask_store(store: ProfileStore, user_id: str) -> object:
-    try:
-        return store.get(user_id)
-    except AmuletError:
-        raise
-    except Exception as error:  # a store of somebody else's may raise anything
-        raise ProfileStoreError(
-            f"{type(store).__name__}.get failed for user_id={user_id!r}: {type(error).__name__}."
-        ) from error
 
 
 def _preferences(chosen: Whose, profile: PreferenceProfile | None) -> tuple[Preference, ...]:

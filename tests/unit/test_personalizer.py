@@ -140,6 +140,9 @@ def test_a_store_that_breaks_its_word_is_an_error_of_ours(tiny_engine):
     store.answer = {"user_id": "ann"}
     with pytest.raises(ProfileStoreError, match="returned a dict"):
         request_of(personalizer, Whose(user_id="ann"))
+    store.answer = PreferenceProfile(user_id="bob", preferences=["Shout."])
+    with pytest.raises(ProfileStoreError, match="another user's profile for user_id='ann'"):
+        request_of(personalizer, Whose(user_id="ann"))
 
 
 def test_the_bound_on_strength_holds_for_profiles_too(tiny_engine):

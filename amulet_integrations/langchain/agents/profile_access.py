@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from amulet_integrations.errors import AmuletError, ProfileStoreError
 from amulet_integrations.langchain.agents.store import LangGraphProfileStore
 from amulet_integrations.langchain.agents.turns import Turns
-from amulet_integrations.profiles import PreferenceProfile, ProfileStore
+from amulet_integrations.profiles import PreferenceProfile, ProfileStore, access
 
 T = TypeVar("T")
 Change = Callable[[PreferenceProfile], tuple[PreferenceProfile | None, T]]
@@ -25,13 +24,14 @@ def read_profile(store: ProfileStore, user_id: str) -> PreferenceProfile:
     Raises:
         ProfileError: The store fails, or what it holds is not a profile.
     """
-    return _found(store, user_id, _asked(store, "get", user_id))
+    return access.read_profile(store, user_id) or PreferenceProfile(user_id=user_id)
 
 
 async def aread_profile(store: ProfileStore, user_id: str) -> PreferenceProfile:
     """As `read_profile`, without blocking the event loop."""
     if isinstance(store, LangGraphProfileStore):
-        return _found(store, user_id, await store.aget(user_id))
+        found = access.checked_profile(store, user_id, await store.aget(user_id))
+        return found or PreferenceProfile(user_id=user_id)
     return await asyncio.to_thread(read_profile, store, user_id)
 
 
@@ -47,7 +47,7 @@ def change_profile(store: ProfileStore, user_id: str, change: Change[T]) -> T:
     with _TURNS.turn(user_id):
         changed, told = change(read_profile(store, user_id))
         if changed is not None:
-            _asked(store, "save", changed)
+            access.ask_store(store, "save", changed)
     return told
 
 
@@ -57,33 +57,7 @@ async def achange_profile(store: ProfileStore, user_id: str, change: Change[T]) 
         # All of it on one thread, which goes on to its end where the task is cancelled.
         return await asyncio.to_thread(change_profile, store, user_id, change)
     async with _TURNS.aturn(user_id):
-        changed, told = change(_found(store, user_id, await store.aget(user_id)))
+        changed, told = change(await aread_profile(store, user_id))
         if changed is not None:
             await store.asave(changed)
     return told
-
-
-def _found(store: ProfileStore, user_id: str, profile: Any) -> PreferenceProfile:
-    if profile is None:
-        return PreferenceProfile(user_id=user_id)
-    if isinstance(profile, PreferenceProfile) and profile.user_id == user_id:
-        return profile
-    found = "another user's profile" if isinstance(profile, PreferenceProfile) else ""
-    raise ProfileStoreError(
-        f"{type(store).__name__}.get returned {found or f'a {type(profile).__name__}'} for "
-        f"user_id={user_id!r}; a store returns that user's PreferenceProfile, or None."
-    )
-
-
-def _asked(store: ProfileStore, method: str, argument: Any) -> Any:
-    try:
-        return getattr(store, method)(argument)
-    except AmuletError:
-        raise
-    except Exception as error:  # noqa: BLE001 - a store of somebody else's may raise anything
-        # What a failed write raises may quote what was to be written.
-        cause = error if method == "get" else None
-        raise ProfileStoreError(
-            f"{type(store).__name__}.{method} failed: {type(error).__name__}. Check the store of "
-            "profiles."
-        ) from cause
