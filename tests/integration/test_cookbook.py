@@ -60,8 +60,23 @@ def test_two_users_get_two_answers():
         assert ann != ben
 
 
-def test_every_notebook_is_tested():
+def test_an_agent_remembers_what_each_user_told_it():
+    script = COOKBOOK / "agents.py"
+    ran = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    told, *answers = re.split(r"\n\n(?:ann|ben): Why .*\n", ran.stdout)
+    for user_id, wish in (("ann", "numbered list"), ("ben", "pirate")):
+        (kept,) = re.findall(rf"kept for {user_id}: \['(.*)'\]", told)
+        assert wish in kept
+    ann, ben = (answer.strip() for answer in answers)
+    assert len(ann) > 20
+    assert len(ben) > 20
+    assert ann != ben
+
+
+def test_everything_in_the_cookbook_is_tested():
     assert {file.name for file in COOKBOOK.glob("*.ipynb")} == set(NOTEBOOKS)
+    assert {file.name for file in COOKBOOK.glob("*.py")} == {"agents.py", "two_users.py"}
 
 
 def code_cells(notebook):

@@ -1,10 +1,11 @@
-"""What cannot be answered is refused by us, says which and what to do, and never reaches the engine."""
+"""What cannot be answered is refused with advice, and never reaches the engine."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -52,6 +53,7 @@ def said(*blocks: Any) -> list[Any]:
     return [HumanMessage(list(blocks))]
 
 
+NOTHING_FITS = of_schema(type="integer", minimum=5, maximum=4)["parameters"]
 CALL = {"name": "depth", "args": {"sea": "Aegean"}, "id": "7"}
 CALLING = AIMessage("", tool_calls=[CALL])  # type: ignore[list-item]
 
@@ -87,8 +89,11 @@ BAD: dict[str, Bad] = {
     "tool that looks around": Bad(
         AmuletError, "odd", "", {"tools": [of_schema(type="string", pattern="^(?=a)b$")]}
     ),
-    "tool whose object no object fits": Bad(
-        AmuletError, "odd", "", {"tools": [of_schema(type="integer", minimum=5, maximum=4)]}
+    "tool whose schema no object fits": Bad(
+        AmuletError,
+        "odd",
+        "",
+        {"tools": [{"name": "odd", "parameters": {**NOTHING_FITS, "required": ["x"]}}]},
     ),
     "pydantic tool": Bad(UnsupportedGrammarError, "Odd", "", {"tools": [Odd]}),
     "format with not": Bad(
@@ -118,7 +123,7 @@ BAD: dict[str, Bad] = {
         "depth",
         {"tools": [depth], "tool_choice": {"type": "function", "function": {"name": "hight"}}},
     ),
-    "choice among none": Bad(PromptError, "any", "Add some", {"tool_choice": "any"}),
+    "choice among none": Bad(PromptError, "tool_choice=", "Add some", {"tool_choice": "any"}),
     "choice of no kind": Bad(
         PromptError, "tool_choice=7", "Use", {"tools": [depth], "tool_choice": 7}
     ),
@@ -198,10 +203,6 @@ BAD: dict[str, Bad] = {
 }
 
 
-def merged(chunks: list[Any]) -> Any:
-    return chunks[-1]
-
-
 async def _astream(llm: Any, asked: Any, **call: Any) -> Any:
     return [chunk async for chunk in llm.astream(asked, **call)]
 
@@ -223,12 +224,8 @@ WAYS: dict[str, Callable[..., Any]] = {
     "ainvoke": lambda llm, asked, **call: asyncio.run(_await(llm, asked, **call)),
     "astream": lambda llm, asked, **call: asyncio.run(_astream(llm, asked, **call)),
     "abatch": lambda llm, asked, **call: asyncio.run(_abatch(llm, asked, **call)),
-    "astream_events v2": lambda llm, asked, **call: asyncio.run(
-        _aevents(llm, asked, "v2", **call)
-    ),
-    "astream_events v3": lambda llm, asked, **call: asyncio.run(
-        _aevents(llm, asked, "v3", **call)
-    ),
+    "astream_events v2": lambda llm, asked, **call: asyncio.run(_aevents(llm, asked, "v2", **call)),
+    "astream_events v3": lambda llm, asked, **call: asyncio.run(_aevents(llm, asked, "v3", **call)),
 }
 
 
@@ -295,6 +292,7 @@ def test_private_arguments_are_not_quoted() -> None:
         {"tools": [{"name": "f", "parameters": {"type": "object", "required": "x"}}]},
         {"tools": [depth], "tool_choice": ["depth"]},
         {"tools": [depth], "tool_choice": ""},
+        {"tools": [depth], "tool_choice": {"type": ["any"]}},
         {"tools": [depth], "parallel_tool_calls": "no"},
         {"response_format": 5},
         {"response_format": {"type": "json_schema", "json_schema": 5}},
@@ -310,10 +308,40 @@ def test_private_arguments_are_not_quoted() -> None:
         {"timeout": "soon"},
         {"seed": "x"},
     ],
-    ids=lambda call: json.dumps(call, default=str)[:70],
+    ids=lambda call: json.dumps(call, default=lambda given: given.name)[:80],
 )
 def test_arguments_of_strange_kinds_are_errors_of_ours(strange: dict[str, Any]) -> None:
     engine = ScriptedEngine()
     with pytest.raises(AmuletError):
         ChatAmulet(engine=engine).invoke(QUESTION, **strange)
+    assert engine.requests == []
+
+
+STRANGE_BLOCKS: list[dict[str, Any]] = [
+    {"type": ["text"], "text": "x"},
+    {"type": {}, "text": "x"},
+    {"type": "text"},
+    {"type": "text", "text": None},
+    {"type": "text", "text": ["x"]},
+    {"type": "tool_result", "tool_use_id": "7", "content": 5},
+    {"type": "tool_result", "tool_use_id": "7", "content": {"x": 1}},
+    {"type": "tool_result", "tool_use_id": "7", "content": [5]},
+    {"type": "reasoning", "summary": 5},
+    {"type": "reasoning", "summary": [{"text": 5}]},
+    {"type": "tool_use", "name": 5, "id": 5, "input": {}},
+    {"type": "tool_use", "name": "f", "id": "1", "input": [1]},
+    {"type": "function_call", "name": "f", "call_id": "1", "arguments": "[1]"},
+]
+
+
+@pytest.mark.parametrize("kind", [HumanMessage, AIMessage])
+@pytest.mark.parametrize("block", STRANGE_BLOCKS, ids=json.dumps)
+def test_blocks_of_strange_kinds_are_errors_of_ours(block: dict[str, Any], kind: Any) -> None:
+    engine = ScriptedEngine()
+    conversation = [HumanMessage("x"), CALLING, kind([block])]
+    # Blocks that others' answers may hold are passed over; nothing else happens.
+    with suppress(PromptError):
+        ChatAmulet(engine=engine).invoke(conversation)
+        assert len(engine.requests) == 1
+        return
     assert engine.requests == []

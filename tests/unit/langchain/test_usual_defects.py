@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from langchain.agents import create_agent
+from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
+from langchain_core.rate_limiters import BaseRateLimiter
 from langchain_core.tools import tool
 
 from amulet_integrations.engine import LocalEngine
@@ -149,7 +153,53 @@ def test_the_chat_template_is_given_its_switches(ask: Ask) -> None:
     assert [prompt.endswith("LOUD") for prompt in prompts] == [True, False]
 
 
+class Limiter(BaseRateLimiter):
+    """Lets everybody pass, and counts them."""
+
+    def __init__(self) -> None:
+        self.passed = 0
+
+    def acquire(self, *, blocking: bool = True) -> bool:
+        self.passed += 1
+        return True
+
+    async def aacquire(self, *, blocking: bool = True) -> bool:
+        return self.acquire(blocking=blocking)
+
+
+@every_way
+def test_a_rate_limiter_is_asked_once_for_each_answer(ask: Ask) -> None:
+    limiter = Limiter()
+    llm = ChatAmulet(engine=ScriptedEngine(), rate_limiter=limiter)
+    ask(llm, QUESTION)
+    ask(llm.bind_tools([depth]), QUESTION)
+    assert limiter.passed == 2
+
+
 # What the model writes reaches the reader.
+
+
+class Listener(BaseCallbackHandler):
+    """Keeps the chunks that callbacks are told."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, Any]] = []
+
+    def on_llm_new_token(self, token: str, *, chunk: Any = None, **_: Any) -> None:
+        self.told.append((token, chunk))
+
+
+@pytest.mark.parametrize("way", ["stream", "astream"])
+def test_callbacks_are_told_each_token_and_each_part_of_a_call(way: str) -> None:
+    written = 'So.\n<tool_call>\n{"name": "depth", "arguments": {"sea": "Red"}}\n</tool_call>'
+    listener = Listener()
+    llm = ChatAmulet(engine=ScriptedEngine(list(written)), callbacks=[listener])
+    answer = WAYS[way](llm.bind_tools([depth]), QUESTION)
+    told = merged([chunk.message for _, chunk in listener.told])
+    assert "".join(token for token, _ in listener.told) == answer.text
+    assert told.tool_calls == answer.tool_calls
+    assert [call["args"] for call in answer.tool_calls] == [{"sea": "Red"}]
+    assert sum(bool(chunk.message.tool_call_chunks) for _, chunk in listener.told) > 3
 
 
 @every_way
@@ -167,9 +217,12 @@ def test_stop_strings_of_several_tokens_end_the_answer_and_are_not_left_in_it(
     )
     assert ask(llm, QUESTION, stop=[stop]).text == whole[: whole.index(stop)]
     tools = ask(llm.bind_tools([depth], tool_choice="none"), QUESTION)
-    assert stop not in ask(
-        llm.bind_tools([depth], tool_choice="none"), QUESTION, stop=[tools.text[4:9]]
-    ).text
+    assert (
+        stop
+        not in ask(
+            llm.bind_tools([depth], tool_choice="none"), QUESTION, stop=[tools.text[4:9]]
+        ).text
+    )
 
 
 KANA = "あさひがのぼるうみ、ひろい😀。"
@@ -208,6 +261,7 @@ class Steps:
     def __init__(self, rows: int = 1) -> None:
         self.engine = LocalEngine(tiny_model(), tiny_tokenizer(), model_name="tiny", max_rows=rows)
         self.pause, self.taken = 0.0, 0
+        self.begun = threading.Event()
         self.error: Exception | None = None
         model: Any = self.engine._runner._model
         self._forward = model.forward
@@ -215,6 +269,8 @@ class Steps:
 
     def _step(self, *args: Any, **options: Any) -> Any:
         self.taken += 1
+        if self.taken > 2:
+            self.begun.set()
         time.sleep(self.pause)
         if self.error:
             raise self.error
@@ -293,6 +349,7 @@ LEAVING: dict[str, Callable[[Any], Any]] = {
     "astream_events": _events,
     "ainvoke": lambda llm: llm.ainvoke(QUESTION),
     "abatch": lambda llm: llm.abatch([QUESTION, QUESTION]),
+    "agent": lambda llm: create_agent(llm, []).ainvoke({"messages": [("user", QUESTION)]}),
     "chain": lambda llm: (llm | (lambda answer: answer.text)).ainvoke(QUESTION),
 }
 
@@ -308,8 +365,7 @@ async def test_who_is_cancelled_gives_the_engines_room_back(
         # Forced free text: the tiny model would end a call of its own soon.
         llm = llm.bind_tools([depth], tool_choice="none")
     task = asyncio.ensure_future(LEAVING[way](llm))
-    while steps.taken < 3:
-        await asyncio.sleep(0.005)
+    await asyncio.to_thread(steps.begun.wait, 10)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
