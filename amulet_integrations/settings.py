@@ -153,7 +153,8 @@ class AmuletSettings(AmuletFields):
             if name in given:
                 changes["max_new_tokens"] = given[name]
         timeout = given.get("timeout", self.timeout)
-        if timeout is not None and not (isinstance(timeout, int | float) and timeout > 0):
+        is_number = isinstance(timeout, int | float) and not isinstance(timeout, bool)
+        if timeout is not None and not (is_number and timeout > 0):
             raise InvalidParamsError(f"timeout={timeout!r}: give seconds above 0, or None.")
         return Call(
             whose=Whose(**{name: given[name] for name in _WHOSE if name in given}),

@@ -48,6 +48,13 @@ class SamplingParams(FrozenModel):
     seed: int | None = Field(default=None, ge=0, lt=2**63)
     stop: tuple[StopString, ...] = Field(default=(), max_length=64)
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _a_flag_is_no_number(cls, value: Any) -> Any:
+        if isinstance(value, bool):
+            raise ValueError("Give a number or a string, as it needs, but no bool")  # noqa: TRY004
+        return value
+
     @field_validator("stop", mode="before")
     @classmethod
     def _one_string_is_one_stop(cls, stop: Any) -> Any:

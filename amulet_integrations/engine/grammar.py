@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache, partial
 from typing import TYPE_CHECKING, Any, cast
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 _KEPT = 128  # compiled grammars
-_LONGEST_WAY = 8192  # tokens after which a grammar counts as one that has no end
+_LONGEST_WAY = 4096  # tokens after which a grammar counts as one that has no end
+_BEGINNING = 8  # steps after which one that is too large has shown it
 
 
 @dataclass(frozen=True)
@@ -123,12 +124,14 @@ class GrammarCompiler:
     def any_text(self) -> NDArray[np.bool_]:
         """Every token but those that end the text, shape (vocab_size,)."""
         mask = np.ones(self._vocab_size, dtype=np.bool_)
-        mask[[token for token in self._end_ids if token < self._vocab_size]] = False
+        mask[self._end_ids] = False
         return mask
 
-    def way_home(self, matcher: LLMatcher, cursor: JsonCursor, limit: int) -> list[int] | None:
-        """Tokens that satisfy the grammar from here on, at most `limit`; None if there are none."""
-        return way_home(matcher, cursor, self.alphabet, self.allowed, limit)
+    def way_home(
+        self, matcher: LLMatcher, cursor: JsonCursor, limit: int, known: Sequence[int] = ()
+    ) -> list[int] | None:
+        """`way_home` with this vocabulary: None where no way of at most `limit` tokens is found."""
+        return way_home(matcher, cursor, self.alphabet, self.allowed, limit=limit, known=known)
 
     @cached_property
     def alphabet(self) -> Alphabet:
@@ -138,6 +141,11 @@ class GrammarCompiler:
 
     @cached_property
     def _ll_tokenizer(self) -> LLTokenizer:
+        if not self._end_ids:
+            raise UnsupportedModelError(
+                "The model has no token that ends a text, so tools and structured output cannot be "
+                "enforced. Give its tokenizer or its generation config an end-of-text token."
+            )
         try:
             return from_tokenizer(
                 cast("Any", self._tokenizer), n_vocab=self._vocab_size, eos_token=self._end_ids
@@ -155,7 +163,7 @@ class GrammarCompiler:
         matcher = LLMatcher(self._ll_tokenizer, grammar, log_level=0)
         if matcher.is_error():
             raise UnsupportedGrammarError(
-                f"The grammar cannot be enforced: {_first_line(matcher.get_error())} Change the "
+                f"The grammar cannot be enforced: {first_line(matcher.get_error())} Change the "
                 "schema (or the grammar) so that it does without."
             )
         home = None
@@ -167,11 +175,26 @@ class GrammarCompiler:
             raise UnsupportedGrammarError(
                 "No text was found that satisfies the grammar: a schema that needs itself for "
                 "ever, a pattern and a length that do not fit, or a pattern whose end is hard to "
-                "find (such as ^.*word$). Give it an end."
+                f"find (such as ^.*word$). Give it an end.{self._limit_hit(grammar)}"
             )
         return CompiledGrammar(matcher, tuple(home))
 
+    def _limit_hit(self, grammar: str) -> str:
+        """What llguidance says where it gives up on a grammar at its very beginning."""
+        matcher = LLMatcher(self._ll_tokenizer, grammar, log_level=0)
+        for _ in range(_BEGINNING):
+            for token in matcher.compute_ff_tokens() or np.flatnonzero(self.allowed(matcher))[:1]:
+                matcher.consume_token(int(token))
+            if matcher.is_error():
+                gist = first_line(matcher.get_error())
+                return f" Or simplify it, for llguidance gave up: {gist}"
+        return ""
 
-def _first_line(message: str) -> str:
-    line = next((line for line in message.splitlines() if line.strip()), "for reasons unknown")
-    return line if line.endswith(".") else line + "."
+
+def first_line(message: str) -> str:
+    """The gist of one of llguidance's errors, as a sentence."""
+    lines = [line.strip() for line in message.splitlines() if line.strip()]
+    if not lines:
+        return "llguidance does not say why."
+    gist = lines[0] if not lines[0].endswith(":") else f"{lines[0]} {lines[-1]}"
+    return gist if gist.endswith(".") else gist + "."

@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from amulet_integrations.engine.path import Path
-from amulet_integrations.engine.thoughts import Thoughts
-from amulet_integrations.errors import GenerationError, InvalidRequestError
+from amulet_integrations.engine.thoughts import Thoughts, end_length
+from amulet_integrations.errors import ContextLengthError, GenerationError, InvalidRequestError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,24 +30,23 @@ class Guide:
         grammars: Reads their grammars.
         room: Most tokens of the completion.
 
+    Attributes:
+        shortened: Whether something was closed sooner than the model would have, for want of room.
+
     Raises:
+        ContextLengthError: The contexts leave too little room for a branch that `max_new_tokens`
+            has room for.
         InvalidRequestError: No branch can be finished within `room` tokens.
         UnsupportedGrammarError: A grammar cannot be enforced.
         UnsupportedModelError: The model's tokenizer allows of no grammar.
     """
 
     def __init__(self, request: GenerationRequest, grammars: GrammarCompiler, room: int) -> None:
-        paths = [Path(branch, request, grammars) for branch in request.branches]
-        self._paths = [path for path in paths if len(path.home) <= room]
-        self._deciding_weights = request.running_weights(None)
         self._left = room
         self._banned: set[int] = set()
-        if not self._paths:
-            needed = min(len(path.home) for path in paths)
-            raise InvalidRequestError(
-                f"There is room for {room} tokens, but the shortest answer found for the schema "
-                f"(or grammar) has {needed}. Ask for more tokens or for less in the answer."
-            )
+        self._deciding_weights = request.running_weights(None)
+        self.shortened = False
+        self._paths = self._paths_of(request, grammars)
         thoughts = self._thoughts_of(request, grammars) if request.thoughts_end else None
         self._may_think = thoughts if thoughts and thoughts.beginning is not None else None
         self._thoughts = None if self._may_think else thoughts
@@ -109,7 +108,7 @@ class Guide:
         possible = [path for path in self._paths if path.allowed()[token]]
         if self._may_think:
             may_think, self._may_think = self._may_think, None
-            if token == may_think.beginning and not possible:
+            if may_think.begins_with(token) or (token == may_think.beginning and not possible):
                 may_think.begin()
                 self._thoughts = may_think
         if self._thoughts:
@@ -125,10 +124,37 @@ class Guide:
             return self._taken(token, going_on)
         return self._turn_home(token, possible)
 
-    def _thoughts_of(self, request: GenerationRequest, grammars: GrammarCompiler) -> Thoughts:
+    def _paths_of(self, request: GenerationRequest, grammars: GrammarCompiler) -> list[Path]:
+        """The branches that there is room for."""
+        room, wanted = self._left, request.sampling.max_new_tokens
+        if request.thoughts_end and not request.thoughts_begin:
+            room -= end_length(request.thoughts_end, grammars)
+        paths = [Path(branch, request, grammars) for branch in request.branches]
+        fitting = [path for path in paths if len(path.home) <= room]
+        shortest = min(len(path.home) for path in paths)
+        if len(fitting) < len(paths) and self._left < wanted:
+            raise ContextLengthError(
+                f"The contexts leave room for {max(room, 0)} tokens of an answer, but what it may "
+                f"be has {max(len(path.home) for path in paths)} at least. Shorten the "
+                "conversation, the tools or the schema."
+            )
+        if not fitting:
+            raise InvalidRequestError(
+                f"There is room for {max(room, 0)} tokens, but the shortest answer found for the "
+                f"schema (or grammar) has {shortest}. Ask for more tokens or for less in the "
+                "answer."
+            )
+        return fitting
+
+    def _thoughts_of(
+        self, request: GenerationRequest, grammars: GrammarCompiler
+    ) -> Thoughts | None:
         longest = max(len(path.home) for path in self._paths)
-        room = self._left - max(self._left // 2, longest)
-        return Thoughts(request.thoughts_begin, str(request.thoughts_end), grammars, room)
+        end = str(request.thoughts_end)
+        room = self._left - max(self._left // 2, longest) - end_length(end, grammars)
+        if request.thoughts_begin and room < 1:
+            return None
+        return Thoughts(request.thoughts_begin, end, grammars, room)
 
     def _thought(self, thoughts: Thoughts, token: int) -> int:
         token = thoughts.take(token)
@@ -142,6 +168,7 @@ class Guide:
         if homeward is None or homeward in self._banned:
             self._banned.add(token)
             return None
+        self.shortened = True
         going_on = [path for path in self._paths if path.allowed()[homeward]]
         return self._taken(
             homeward, [path for path in going_on if path.advance(homeward, self._left - 1)]

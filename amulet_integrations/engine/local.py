@@ -85,9 +85,10 @@ class LocalEngine:
         self.model_name = model_name or str(model.config.name_or_path)
         self.fingerprint = fingerprint or uuid4().hex
         self.context_window = _context_window(model.config.get_text_config())
-        self._vocab_size: int = cast("Tensor", model.get_input_embeddings().weight).shape[0]
-        self._end_ids = _end_ids(model, tokenizer)
-        self._grammars = GrammarCompiler(tokenizer, self._vocab_size, self._end_ids)
+        self._vocab_size = _rows(model.get_input_embeddings())
+        logits = _rows(model.get_output_embeddings() or model.get_input_embeddings())
+        self._end_ids = frozenset(id_ for id_ in _end_ids(model, tokenizer) if id_ < logits)
+        self._grammars = GrammarCompiler(tokenizer, logits, self._end_ids)
         self._runner = ModelRunner(model)
         self._loop = DecodeLoop(self._runner, Scheduler(max_rows, max_prefill_tokens))
 
@@ -337,6 +338,10 @@ def _context_window(config: PreTrainedConfig) -> int:
         # Past it transformers turns all rows of a batch to other frequencies, the short ones too.
         return rope.get("original_max_position_embeddings") or window
     return window
+
+
+def _rows(embeddings: Any) -> int:
+    return int(cast("Tensor", embeddings.weight).shape[0])
 
 
 def _end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:

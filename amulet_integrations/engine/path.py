@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from amulet_integrations.decoding.json_cursor import JsonCursor
+from amulet_integrations.engine.grammar import first_line
+from amulet_integrations.engine.way_home import satisfies
+from amulet_integrations.errors import GenerationError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -59,13 +62,16 @@ class Path:
 
     @property
     def free(self) -> bool:
-        """Whether the grammar is satisfied, but perhaps for the rest of a character."""
+        """Whether the text may end here, but perhaps for the rest of a character.
+
+        Told by the way home, which has no ASCII in it then.
+        """
         return all(byte >= _NOT_ASCII for token in self.home for byte in self._piece(token))
 
     @property
     def finished(self) -> bool:
         """Whether nothing can follow."""
-        return bool(self._matcher.is_stopped())
+        return not self.home and bool(self._matcher.is_stopped())
 
     def allowed(self) -> NDArray[np.bool_]:
         """Which tokens may come next, shape (vocab,); not to be changed."""
@@ -82,10 +88,17 @@ class Path:
 
         Returns:
             Whether it was taken; otherwise nothing has changed.
+
+        Raises:
+            GenerationError: llguidance gives up on the grammar here.
         """
         cursor = self._cursor.copy()
         cursor.push(self._piece(token))
-        self._matcher.consume_token(token)
+        if not self._matcher.consume_token(token):
+            raise GenerationError(
+                "The grammar got too large to go on with: "
+                f"{first_line(self._matcher.get_error())} Simplify the schema."
+            )
         home = self._way_from_here(token, cursor, left)
         on_the_way = bool(self.home) and token == self.home[0]
         if home is None or not (on_the_way or self._leaves_room(cursor, home, left)):
@@ -102,15 +115,14 @@ class Path:
         matcher = self._matcher
         if matcher.is_accepting():
             return []
-        # Most often the way is known: the token was part of it, or stands inside a string.
         if self.home and token == self.home[0]:
             return self.home[1:]
-        if 0 < len(self.home) <= left and matcher.validate_tokens(self.home) == len(self.home):
-            there = matcher.deep_copy()
-            there.consume_tokens(self.home)
-            if there.is_accepting():
-                return self.home
-        return self._grammars.way_home(matcher, cursor, left)
+        # Most often the token stands inside a string, and the way stays as it was, if it does not
+        # get shorter.
+        for known in (self.home[1:], self.home):
+            if 0 < len(known) <= left and satisfies(matcher, known):
+                return known
+        return self._grammars.way_home(matcher, cursor, left, self.home)
 
     def _leaves_room(self, cursor: JsonCursor, home: list[int], left: int) -> bool:
         free = left - len(home)

@@ -73,7 +73,7 @@ def pick_tokens(
                 mixed[index] = _without_end(sequence, policy)
         except AmuletError as error:
             alone[index] = error
-        except Exception as error:  # noqa: BLE001 - one request's failure is its own
+        except BaseException as error:  # noqa: BLE001 - also what Rust raises in a panic
             alone[index] = as_generation_error("Sampling", error)
     together = _draw_together(sequences, mixed, alone)
     return [alone[index] if index in alone else together[index] for index in range(len(sequences))]

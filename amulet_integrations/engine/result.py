@@ -58,6 +58,8 @@ class Increment:
         finish_reason: Set on the last increment only.
         usage: Set on the last increment only.
         logprobs: One for each of `token_ids`, where they were asked for.
+        shortened: Set on the last increment only: whether a form was closed sooner than the model
+            would have, because the tokens ran out. It is whole, but strings in it may break off.
     """
 
     text: str
@@ -65,6 +67,7 @@ class Increment:
     finish_reason: FinishReason | None = None
     usage: Usage | None = None
     logprobs: tuple[TokenLogprob, ...] = ()
+    shortened: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +80,7 @@ class GenerationResult:
         finish_reason: Why it ended.
         usage: Tokens used.
         logprobs: One for each token, where they were asked for.
+        shortened: Whether a form was closed early, because the tokens ran out.
     """
 
     token_ids: list[int]
@@ -84,6 +88,7 @@ class GenerationResult:
     finish_reason: FinishReason
     usage: Usage
     logprobs: list[TokenLogprob] = field(default_factory=list)
+    shortened: bool = False
 
     @classmethod
     def fold(cls, increments: Iterable[Increment]) -> GenerationResult:
@@ -97,4 +102,5 @@ class GenerationResult:
             finish_reason=last.finish_reason,
             usage=last.usage,
             logprobs=[logprob for step in steps for logprob in step.logprobs],
+            shortened=last.shortened,
         )

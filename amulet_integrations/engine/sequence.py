@@ -72,6 +72,7 @@ class Sequence:
         room: int,
         grammars: GrammarCompiler,
     ) -> None:
+        self._submitted = time.monotonic()
         self.policy = request.policy
         self.contexts = request.running_contexts
         self.end_ids = end_ids
@@ -92,7 +93,6 @@ class Sequence:
         self._stops = StopStrings(request.sampling.stop)
         self._free = self._stands_free()
         self._timeout = request.timeout
-        self._submitted = time.monotonic()
         self._cancelled = False
 
     @property
@@ -132,7 +132,14 @@ class Sequence:
         self.done = reason is not None
         logprobs = () if logprob is None else (logprob,)
         self._give(
-            Increment(text, (token,), reason, self._usage() if self.done else None, logprobs)
+            Increment(
+                text,
+                (token,),
+                reason,
+                self._usage() if self.done else None,
+                logprobs,
+                shortened=self.done and self.guide is not None and self.guide.shortened,
+            )
         )
 
     def end_if_overdue(self) -> None:

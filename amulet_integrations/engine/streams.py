@@ -106,7 +106,7 @@ class AsyncGenerationStream(StreamReader):
             self._attach(prepare(emit))
         except AmuletError as error:
             emit(error)
-        except Exception as error:  # noqa: BLE001 - the reader must never be left waiting
+        except BaseException as error:  # noqa: BLE001 - the reader must never be left waiting
             emit(as_generation_error("Preparing the request", error))
 
     def _open_mailbox(self) -> Emit:

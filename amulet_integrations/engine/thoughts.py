@@ -13,6 +13,11 @@ if TYPE_CHECKING:
 _PAUSE = "\n\n"  # stands between thoughts and answer in every template that has thoughts
 
 
+def end_length(end: str, grammars: GrammarCompiler) -> int:
+    """Most tokens that the end of thoughts takes, with the pause after it."""
+    return len(grammars.tokens_of(f"\n{end}")) + len(grammars.tokens_of(_PAUSE))
+
+
 class Thoughts:
     """Lets a model think until it ends its thoughts itself, or until its room is used up.
 
@@ -21,7 +26,7 @@ class Thoughts:
             have any; None where the prompt has begun them.
         end: What ends them, such as "</think>".
         grammars: Knows the tokenizer.
-        room: Most tokens of the thoughts; their end comes on top where it has to be forced.
+        room: Most tokens of the thoughts; their end comes on top.
     """
 
     def __init__(self, begin: str | None, end: str, grammars: GrammarCompiler, room: int) -> None:
@@ -30,7 +35,7 @@ class Thoughts:
         self._grammars = grammars
         self._pause = grammars.tokens_of(_PAUSE)
         self._forced_end = grammars.tokens_of(f"\n{end}")
-        self._left = room - len(self._forced_end) - len(self._pause)
+        self._left = room
         self._text = ""
         self._forced: list[int] = []
         self._ended = False
@@ -41,6 +46,10 @@ class Thoughts:
     def beginning(self) -> int | None:
         """The token that would begin them; None once they have begun."""
         return self._beginning[0] if self._beginning else None
+
+    def begins_with(self, token: int) -> bool:
+        """Whether the token says all by itself that they begin."""
+        return self._beginning == [token]
 
     def begin(self) -> None:
         """Lets them begin, with `beginning` as the next token."""

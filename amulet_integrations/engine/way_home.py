@@ -27,6 +27,9 @@ _PARTS = b"}],:{["  # after these a new value begins
 # like stands before what fills them.
 _FILLING = b"-._@:/+TZ0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSUVWXY ,;=#%&!?()[]{}"
 _QUOTE = b'"'
+# Short ways are walked anew sooner than met, and ways meet within the value just written or never.
+_WORTH_MEETING = 24
+_NEAR = 4
 
 
 class Alphabet:
@@ -82,7 +85,13 @@ class Alphabet:
 
 
 def way_home(
-    matcher: LLMatcher, cursor: JsonCursor, alphabet: Alphabet, allowed: Allowed, limit: int
+    matcher: LLMatcher,
+    cursor: JsonCursor,
+    alphabet: Alphabet,
+    allowed: Allowed,
+    *,
+    limit: int,
+    known: Sequence[int] = (),
 ) -> list[int] | None:
     """Looks for tokens that satisfy the grammar.
 
@@ -92,46 +101,76 @@ def way_home(
         alphabet: The vocabulary.
         allowed: Which tokens may come next.
         limit: Most tokens of the way.
+        known: The way from the token before, which this one may soon meet.
 
     Returns:
         The tokens, none where the grammar is satisfied already; None where no way was found.
     """
-    ways = (
-        _walk(matcher.deep_copy(), cursor.copy(), alphabet, allowed, order=order, limit=limit)
-        for order in alphabet.orders
-    )
-    return next((way for way in ways if way is not None), None)
+    for order in alphabet.orders:
+        walk = _Walk(matcher.deep_copy(), cursor.copy(), alphabet, allowed, order)
+        way = walk.home(limit, known if len(known) > _WORTH_MEETING else ())
+        if way is not None:
+            return way
+    return None
 
 
-def _walk(
-    matcher: LLMatcher,
-    cursor: JsonCursor,
-    alphabet: Alphabet,
-    allowed: Allowed,
-    *,
-    order: int,
-    limit: int,
-) -> list[int] | None:
-    way: list[int] = []
-    used: Counter[int] = Counter()
-    while not matcher.is_accepting():
-        tokens: list[int | None] = list(matcher.compute_ff_tokens())
-        if not tokens:
-            mask = allowed(matcher)
-            tokens = [
-                alphabet.inside(mask, used)
-                if cursor.in_string
-                else alphabet.outside(mask, order, used)
-            ]
-        for token in tokens:
-            if token is None or len(way) >= limit or not matcher.consume_token(token):
-                return None
-            way.append(token)
-            used[token] += 1
-            cursor.push(alphabet.pieces[token])
-            if not cursor.in_string and alphabet.pieces[token].rstrip()[-1:] in _PARTS:
-                alphabet.forget_digits(used)
-    return way
+def satisfies(matcher: LLMatcher, way: Sequence[int]) -> bool:
+    """Whether the grammar is satisfied once these tokens have been written."""
+    tokens = list(way)
+    if matcher.validate_tokens(tokens) != len(tokens):
+        return False
+    there = matcher.deep_copy()
+    return there.consume_tokens(tokens) and there.is_accepting()
+
+
+class _Walk:
+    """One attempt; of several values it prefers those of one order."""
+
+    def __init__(
+        self,
+        matcher: LLMatcher,
+        cursor: JsonCursor,
+        alphabet: Alphabet,
+        allowed: Allowed,
+        order: int,
+    ) -> None:
+        self._matcher = matcher
+        self._cursor = cursor
+        self._alphabet = alphabet
+        self._allowed = allowed
+        self._order = order
+        self._used: Counter[int] = Counter()
+        self._way: list[int] = []
+
+    def home(self, limit: int, known: Sequence[int]) -> list[int] | None:
+        while not self._matcher.is_accepting():
+            for token in self._step():
+                if token is None or len(self._way) >= limit or not self._take(token):
+                    return None
+            for start in range(1, min(len(known), _NEAR)):
+                rest = known[start:]
+                if len(self._way) + len(rest) <= limit and satisfies(self._matcher, rest):
+                    return [*self._way, *rest]
+        return self._way
+
+    def _step(self) -> list[int | None]:
+        if forced := self._matcher.compute_ff_tokens():
+            return list(forced)
+        mask = self._allowed(self._matcher)
+        if self._cursor.in_string:
+            return [self._alphabet.inside(mask, self._used)]
+        return [self._alphabet.outside(mask, self._order, self._used)]
+
+    def _take(self, token: int) -> bool:
+        if not self._matcher.consume_token(token):
+            return False
+        piece = self._alphabet.pieces[token]
+        self._way.append(token)
+        self._used[token] += 1
+        self._cursor.push(piece)
+        if not self._cursor.in_string and piece.rstrip()[-1:] in _PARTS:
+            self._alphabet.forget_digits(self._used)
+        return True
 
 
 def _tokens(single: dict[bytes, int], characters: bytes) -> NDArray[np.int64]:

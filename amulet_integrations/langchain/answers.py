@@ -144,6 +144,8 @@ class AnswerWriter:
             "finish_reason": "tool_calls" if valid and reason == "stop" else reason,
             **self._facts,
         }
+        if increment.shortened:
+            message.response_metadata["shortened"] = True
         message.chunk_position = "last"
         if self._tell_usage:
             message.usage_metadata = UsageMetadata(

@@ -61,7 +61,7 @@ class Result:
 def is_of_no_account(block: Block) -> bool:
     """Whether a block says nothing to a model."""
     return isinstance(block, dict) and (
-        block.get("type") in _OF_NO_ACCOUNT or block.keys() == {"cachePoint"}
+        _kind(block) in _OF_NO_ACCOUNT or block.keys() == {"cachePoint"}
     )
 
 
@@ -77,9 +77,8 @@ def block_text(block: Block, owner: str) -> str:
     """
     if isinstance(block, str):
         return block
-    kind = block.get("type")
-    key = _TEXT_KEYS.get(kind, "") if isinstance(kind, str) else "text"
-    text = block.get(key)
+    kind = _kind(block)
+    text = block.get("text" if kind is None else _TEXT_KEYS.get(kind))
     if isinstance(text, str):
         return text
     source = block.get("source")
@@ -99,7 +98,7 @@ def block_call(block: Block) -> dict[str, Any] | None:
     Raises:
         PromptError: Its arguments are no object.
     """
-    if isinstance(block, str) or (key := _CALLS.get(str(block.get("type")))) is None:
+    if isinstance(block, str) or (key := _CALLS.get(_kind(block) or "")) is None:
         return None
     arguments = block.get(key) or {}
     if isinstance(arguments, str):
@@ -122,20 +121,39 @@ def block_result(block: Block, message: BaseMessage) -> Result | None:
     Raises:
         PromptError: It holds something that is no text.
     """
-    if isinstance(block, str) or (key := _RESULTS.get(str(block.get("type")))) is None:
+    if isinstance(block, str) or (key := _RESULTS.get(_kind(block) or "")) is None:
         return None
-    content = block.get("content", block.get("output", ""))
-    inner = [content] if isinstance(content, str) else content or []
-    text = "".join(block_text(part, f"{type(message).__name__}'s tool result") for part in inner)
+    owner = f"{type(message).__name__}'s tool result"
+    parts = _parts(block.get("content", block.get("output")), owner)
+    text = "".join(block_text(part, owner) for part in parts)
     return Result(str(block.get(key)), text, bool(block.get("is_error")))
 
 
 def block_reasoning(block: Block) -> str | None:
     """The thoughts that a block is; None for other blocks."""
-    if isinstance(block, str) or block.get("type") not in {"thinking", "reasoning"}:
+    if isinstance(block, str) or _kind(block) not in {"thinking", "reasoning"}:
         return None
     for key in ("thinking", "reasoning"):
         if isinstance(block.get(key), str):
             return str(block[key])
-    parts = [part.get("text", "") for part in block.get("summary") or [] if isinstance(part, dict)]
-    return "\n".join(parts)
+    summary = block.get("summary")
+    parts = summary if isinstance(summary, list) else []
+    texts = [part.get("text") for part in parts if isinstance(part, dict)]
+    return "\n".join(text for text in texts if isinstance(text, str))
+
+
+def _kind(block: dict[Any, Any]) -> str | None:
+    """What a block says it is, as a string whatever it holds; None where it says nothing."""
+    kind = block.get("type")
+    return None if kind is None else str(kind)
+
+
+def _parts(content: Any, owner: str) -> list[Block]:
+    """The blocks of a tool's result."""
+    if content is None or isinstance(content, str):
+        return [content or ""]
+    if isinstance(content, list) and all(isinstance(part, str | dict) for part in content):
+        return content
+    raise PromptError(
+        f"A {owner} is neither a text nor a list of blocks. Give what the tool said as a string."
+    )

@@ -133,7 +133,9 @@ class ChatAmulet(IdentifiedModel):
             kwargs: Other arguments of a call, such as `user_id` or `steer_strings`; they are kept.
 
         Returns:
-            A runnable. When it streams, dicts grow and instances come once, whole.
+            A runnable. When it streams, dicts grow and instances come once, whole. Where the
+            tokens run out the object is closed early, so a string in it may break off; the
+            message, which `include_raw` returns, then has ``response_metadata["shortened"]``.
 
         Raises:
             PromptError: There is no schema, or `method` is not one.

@@ -59,7 +59,7 @@ class Form:
             UnsupportedGrammarError: A schema cannot be enforced.
         """
         _check_n(arguments.get("n"))
-        steered = arguments.get("steer_strings")
+        steered = _flag("steer_strings", arguments.get("steer_strings"))
         return cls(
             tool_use=to_tool_use(
                 arguments.get("tools") or (),
@@ -68,7 +68,7 @@ class Form:
             ),
             json_output=to_json_output(
                 arguments.get("response_format"),
-                steer_strings=steer_strings if steered is None else bool(steered),
+                steer_strings=steer_strings if steered is None else steered,
             ),
             logprobs=_logprobs(arguments.get("logprobs"), arguments.get("top_logprobs")),
         )
@@ -84,6 +84,8 @@ def in_plain_form(arguments: Mapping[str, Any]) -> dict[str, Any]:
     if (tools := plain.get("tools")) is not None:
         plain["tools"] = to_openai_tools(tools)
     if (choice := plain.get("tool_choice")) is not None:
+        if not plain.get("tools"):
+            to_tool_use((), choice)  # a choice among none is refused in the caller's words
         if wants_one_call(choice):
             plain.setdefault("parallel_tool_calls", False)
         plain["tool_choice"] = to_openai_choice(choice)
@@ -99,7 +101,7 @@ def _flag(name: str, value: Any) -> bool | None:
 
 
 def _check_n(n: Any) -> None:
-    if n not in {None, 1}:
+    if n is not None and (type(n) is not int or n != 1):
         raise InvalidParamsError(
             f"n={n!r}: a call gives one answer. For several, use batch with the input repeated and "
             "a temperature above 0; they are decoded together."
@@ -115,6 +117,6 @@ def _logprobs(wanted: Any, top: Any) -> int | None:
         return 0 if wanted else None
     if isinstance(top, bool) or not isinstance(top, int) or not 0 <= top <= _MOST_LOGPROBS:
         raise InvalidParamsError(f"top_logprobs={top!r}: give a number from 0 to {_MOST_LOGPROBS}.")
-    if not wanted:
+    if top and not wanted:
         raise InvalidParamsError(f"top_logprobs={top} needs logprobs=True.")
-    return top
+    return top if wanted else None

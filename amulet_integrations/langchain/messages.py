@@ -144,8 +144,8 @@ def _calls(message: lc.AIMessage) -> Iterator[ToolCall]:
         yield ToolCall(name=call["name"], arguments=call["args"], id=call["id"])
     for block in _blocks(message):
         found = block_call(block)
-        if found and found.get("id") not in told:
-            yield ToolCall(**found)
+        if found and (call := ToolCall(**found)).id not in told:
+            yield call
 
 
 def _reasoning(message: lc.AIMessage) -> str:

@@ -83,7 +83,7 @@ def to_response_format(wanted: Any) -> dict[str, Any]:
     """
     if isinstance(wanted, type):
         return json_schema_format(wanted)
-    if isinstance(wanted, Mapping) and wanted.get("type") in {"text", "json_object", "json_schema"}:
+    if isinstance(wanted, Mapping) and wanted.get("type") in ("text", "json_object", "json_schema"):
         return dict(wanted)
     raise PromptError(
         f"response_format={str(wanted)[:80]} is not one. Use "

@@ -68,7 +68,8 @@ def to_openai_choice(choice: ToolChoice) -> str | dict[str, Any]:
         name = function.get("name") if isinstance(function, Mapping) else choice.get("name")
         if isinstance(name, str):
             return _named(name)
-        if (kind := choice.get("type")) in _CHOICES and isinstance(kind, str):
+        kind = choice.get("type")
+        if isinstance(kind, str) and kind in _CHOICES:
             return _CHOICES[kind]
     raise PromptError(
         f"tool_choice={choice!r} is not one. Use 'auto', 'any', 'none', the name of a tool, or "

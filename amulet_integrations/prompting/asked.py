@@ -116,8 +116,12 @@ def check_options(options: Mapping[str, Any]) -> None:
     """Refuses arguments for a template that would override ours.
 
     Raises:
-        PromptError: One of the names is taken.
+        PromptError: One of the names is taken, or no string.
     """
+    if odd := [name for name in options if not isinstance(name, str)]:
+        raise PromptError(
+            f"chat_template_kwargs has the name {odd[0]!r}, but names of variables are strings."
+        )
     taken = [name for name in options if name in _OURS or name.endswith("_token")]
     if taken:
         raise PromptError(

@@ -225,6 +225,19 @@ def test_stop_strings_of_several_tokens_end_the_answer_and_are_not_left_in_it(
     )
 
 
+@every_way
+def test_stop_strings_cut_no_call_and_no_json(chat: Make, ask: Ask) -> None:
+    forced = chat(max_tokens=80).bind_tools([depth], tool_choice="any")
+    made = ask(forced, QUESTION).tool_calls[0]["args"]
+    answer = ask(forced, QUESTION, stop=['"', "sea", made["sea"][:2]])
+    assert [call["args"] for call in answer.tool_calls] == [made]
+    schema = {"title": "Sea", "type": "object", "properties": {"name": {"type": "string"}}}
+    said = {"type": "json_schema", "json_schema": {"name": "Sea", "schema": schema}}
+    record = chat(max_tokens=40).bind(response_format=said)
+    whole = ask(record, QUESTION).text
+    assert ask(record, QUESTION, stop=['"', "name", "}"]).text == whole
+
+
 KANA = "あさひがのぼるうみ、ひろい😀。"
 
 
