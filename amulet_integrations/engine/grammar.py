@@ -173,9 +173,10 @@ class GrammarCompiler:
             shorter = self.way_home(matcher, JsonCursor(), len(home) - 1) if home else None
         if home is None:
             raise UnsupportedGrammarError(
-                "No text was found that satisfies the grammar: a schema that needs itself for "
-                "ever, a pattern and a length that do not fit, or a pattern whose end is hard to "
-                f"find (such as ^.*word$). Give it an end.{self._limit_hit(grammar)}"
+                f"No text of at most {_LONGEST_WAY} tokens was found that satisfies the grammar: "
+                "a schema that needs itself for ever, a pattern and a length that do not fit, or "
+                "a pattern whose end is hard to find (such as ^.*word$). Give it an end."
+                f"{self._limit_hit(grammar)}"
             )
         return CompiledGrammar(matcher, tuple(home))
 
