@@ -13,14 +13,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from amulet_integrations.decoding.weights import preference_weights
-from amulet_integrations.engine.branch import Branch
+from amulet_integrations.engine.branch import Branch, Weights
 from amulet_integrations.prompting.answers.thoughts import END_OF_THOUGHTS, THINK
 
 if TYPE_CHECKING:
     from amulet_integrations.prompting import JsonOutput, ToolFormat, ToolUse
     from amulet_integrations.prompting.answers.thoughts import Reasoning
-
-Weights = tuple[float, ...]
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,28 @@ import pytest
 from amulet_integrations.engine import LocalEngine, ModelSource, shared_engine
 from tests.support.tiny import tiny_engine as make_tiny_engine
 
+STANDARD_SUITES = (
+    "tests/unit/langchain/test_standard.py::TestStandard::",
+    "tests/integration/test_langchain_standard.py::TestStandard::",
+)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Counts the tests of LangChain's own standard suites, which are easily lost among ours."""
+    outcomes = ("failed", "error", "passed", "xfailed", "xpassed", "skipped")
+    ran = {
+        outcome: {
+            report.nodeid
+            for report in terminalreporter.stats.get(outcome, ())
+            if getattr(report, "nodeid", "").startswith(STANDARD_SUITES)
+        }
+        for outcome in outcomes
+    }
+    if tests := set().union(*ran.values()):
+        counts = ", ".join(f"{len(ids)} {outcome}" for outcome, ids in ran.items() if ids)
+        terminalreporter.write_line(f"LangChain standard suites: {counts} of {len(tests)}")
+
 
 @pytest.fixture(scope="session")
 def tiny_engine() -> Iterator[LocalEngine]:

@@ -52,7 +52,7 @@ class SamplingParams(FrozenModel):
     @classmethod
     def _a_flag_is_no_number(cls, value: Any) -> Any:
         if isinstance(value, bool):
-            raise ValueError("Give a number or a string, as it needs, but no bool")  # noqa: TRY004
+            raise ValueError("A bool means nothing here")  # noqa: TRY004 - pydantic tells it
         return value
 
     @field_validator("stop", mode="before")

@@ -78,7 +78,7 @@ def block_text(block: Block, owner: str) -> str:
     if isinstance(block, str):
         return block
     kind = _kind(block)
-    text = block.get("text" if kind is None else _TEXT_KEYS.get(kind))
+    text = block.get("text" if kind is None else _TEXT_KEYS.get(kind, ""))
     if isinstance(text, str):
         return text
     source = block.get("source")

@@ -144,8 +144,8 @@ def _calls(message: lc.AIMessage) -> Iterator[ToolCall]:
         yield ToolCall(name=call["name"], arguments=call["args"], id=call["id"])
     for block in _blocks(message):
         found = block_call(block)
-        if found and (call := ToolCall(**found)).id not in told:
-            yield call
+        if found and (only := ToolCall(**found)).id not in told:
+            yield only
 
 
 def _reasoning(message: lc.AIMessage) -> str:

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from amulet_integrations.errors import PromptError
+from amulet_integrations.prompting.answers.thoughts import END_OF_THOUGHTS, THINK
 from amulet_integrations.prompting.asked import Asked
 from amulet_integrations.prompting.calls import parted
 from amulet_integrations.prompting.chat_template import prompt_format
@@ -253,9 +254,9 @@ class PromptBuilder:
             return "none"
         asked = Asked(messages, tools, json_output, chat_template_kwargs)
         written = self._written(asked, None)
-        if written.ends_with("<think>"):
+        if written.ends_with(THINK):
             return "already open"
-        return "none" if written.ends_with("</think>") else "may open"
+        return "none" if written.ends_with(END_OF_THOUGHTS) else "may open"
 
     def skip_special_tokens(self, *, calls: bool, reasoning: Reasoning) -> bool:
         """Whether an answer can be read without the text of special tokens.
@@ -266,7 +267,7 @@ class PromptBuilder:
         """
         if calls and not self.tool_format.skip_special_tokens:
             return False
-        return reasoning == "none" or not self._control_tokens.is_special("</think>")
+        return reasoning == "none" or not self._control_tokens.is_special(END_OF_THOUGHTS)
 
     def parser(
         self, tool_use: ToolUse | None = None, reasoning: Reasoning = "none"

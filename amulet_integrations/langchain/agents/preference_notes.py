@@ -23,6 +23,8 @@ LONGEST_NAME = 60
 MOST_REMEMBERED = 20
 """Most preferences of a profile to which another one may be added."""
 
+_WORD = re.compile(r"(?=\w)[\u2e80-\u9fff]|[^\W\u2e80-\u9fff]+")
+
 Outcome = tuple[PreferenceProfile | None, str]
 
 
@@ -31,13 +33,17 @@ def remembered(text: str | None, name: str | None) -> Change[str]:
 
     Args:
         text: The preference, as the model gives it.
-        name: Its name; None or an empty one for a number.
+        name: Its name; None or an empty one for a number. One that quotes the text becomes a
+            number, too.
     """
 
     def change(profile: PreferenceProfile) -> Outcome:
         said, called = (text or "").strip(), (name or "").strip()
         if complaint := _complaint(said, called):
             return None, complaint
+        # A name is told to callbacks and traces, so one that quotes the text is none.
+        if _quotes(called, said) and not _named(profile.preferences, called):
+            called = ""
         same = next((it for it in profile.preferences if _alike(it.text, said)), None)
         if same and (not called or _alike(same.name or called, called)):
             return None, f"That is remembered already{_as(same)}. Nothing was changed."
@@ -101,9 +107,7 @@ def _added(profile: PreferenceProfile, said: str, called: str) -> Outcome:
             f"Nothing was remembered: at most {MOST_REMEMBERED} preferences are kept. "
             f"{_inventory(profile.preferences)} One of them has to be forgotten first."
         )
-    # A name is told to callbacks and traces, so the text itself is none.
-    own = called and not _alike(called, said)
-    new = Preference(text=said, name=called if own else _free_name(profile.preferences))
+    new = Preference(text=said, name=called or _free_name(profile.preferences))
     return _with(profile, (*profile.preferences, new)), f"Remembered{_as(new)}. It holds from now."
 
 
@@ -114,21 +118,39 @@ def _with(profile: PreferenceProfile, preferences: tuple[Preference, ...]) -> Pr
 def _named(preferences: Sequence[Preference], name: str) -> list[Preference]:
     """The preference of this name; where none is, those whose names differ in case alone."""
     exact = [it for it in preferences if it.name and it.name == name]
-    return exact or [it for it in preferences if it.name and name and _alike(it.name, name)]
+    if exact or not _plain(name):
+        return exact
+    return [it for it in preferences if it.name and _alike(it.name, name)]
 
 
 def _fitting(preferences: Sequence[Preference], words: str) -> list[Preference]:
     """Those with this name, else with this text, else with these words in name or text."""
-    if not words:
+    if not _plain(words):
         return []
     whole_words = re.compile(rf"(?<!\w){re.escape(_plain(words))}(?!\w)")
     tests: tuple[Callable[[Preference], object], ...] = (
         lambda it: it.name and _alike(it.name, words),
         lambda it: _alike(it.text, words),
-        lambda it: whole_words.search(_plain(f"{it.name or ''}\n{it.text}")),
+        lambda it: _words(words) and whole_words.search(_plain(f"{it.name or ''}\n{it.text}")),
     )
     by_test = ([it for it in preferences if test(it)] for test in tests)
     return next((found for found in by_test if found), [])
+
+
+def _quotes(name: str, text: str) -> bool:
+    """Whether a name tells all of a text, or three words of it that follow each other."""
+    said, called = _words(text), _words(name)
+    length = min(3, len(said)) or 1
+    return _alike(name, text) or not _runs(said, length).isdisjoint(_runs(called, length))
+
+
+def _runs(words: Sequence[str], length: int) -> set[tuple[str, ...]]:
+    return {tuple(words[start : start + length]) for start in range(len(words) - length + 1)}
+
+
+def _words(text: str) -> list[str]:
+    """Its words; where a script has no spaces between them, its characters."""
+    return _WORD.findall(text.casefold())
 
 
 def _alike(one: str, other: str) -> bool:

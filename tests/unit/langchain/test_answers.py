@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from amulet_integrations import (
 )
 from amulet_integrations.decoding import amulet_weights, linear_alignment_weights
 from amulet_integrations.engine import GenerationRequest, LocalEngine
+from amulet_integrations.engine.result import Increment
 from amulet_integrations.langchain import ChatAmulet
 from amulet_integrations.prompting import ChatMessage, PromptBuilder
 from tests.support.scripted import ScriptedEngine
@@ -130,6 +132,28 @@ def test_the_last_chunk_and_no_other_tells_the_facts() -> None:
     assert [chunk.chunk_position for chunk in chunks] == [None, None, "last"]
     assert [bool(chunk.usage_metadata) for chunk in chunks] == [False, False, True]
     assert chunks[-1].response_metadata["finish_reason"] == "stop"
+
+
+class Shortening(ScriptedEngine):
+    """Says in its last step that the tokens ran out."""
+
+    def _steps(self, request: GenerationRequest) -> Generator[Increment, None, None]:
+        for step in super()._steps(request):
+            yield replace(step, shortened=step.usage is not None)
+
+
+async def test_an_answer_that_was_closed_early_says_so_on_every_path() -> None:
+    llm = ChatAmulet(engine=Shortening(['{"sea": ', '"Aeg"}']))
+    chunks = list(llm.stream(QUESTION))
+    assert ["shortened" in chunk.response_metadata for chunk in chunks] == [False, True]
+    assert merged(chunks).response_metadata["shortened"] is True
+    assert llm.invoke(QUESTION).response_metadata["shortened"] is True
+    assert (await llm.ainvoke(QUESTION)).response_metadata["shortened"] is True
+
+
+def test_an_answer_that_was_not_closed_early_says_nothing_of_it() -> None:
+    answer = ChatAmulet(engine=ScriptedEngine()).invoke(QUESTION)
+    assert "shortened" not in answer.response_metadata
 
 
 class Tokens(BaseCallbackHandler):

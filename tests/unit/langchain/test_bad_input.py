@@ -123,7 +123,7 @@ BAD: dict[str, Bad] = {
         "depth",
         {"tools": [depth], "tool_choice": {"type": "function", "function": {"name": "hight"}}},
     ),
-    "choice among none": Bad(PromptError, "tool_choice=", "Add some", {"tool_choice": "any"}),
+    "choice among none": Bad(PromptError, "tool_choice='any'", "Add some", {"tool_choice": "any"}),
     "choice of no kind": Bad(
         PromptError, "tool_choice=7", "Use", {"tools": [depth], "tool_choice": 7}
     ),
@@ -301,12 +301,17 @@ def test_private_arguments_are_not_quoted() -> None:
         {"logprobs": 5},
         {"n": "1"},
         {"n": []},
+        {"n": True},
         {"steer_strings": "no"},
         {"chat_template_kwargs": {5: 6}},
         {"stop": 5},
         {"stop": [5]},
         {"timeout": "soon"},
+        {"timeout": True},
         {"seed": "x"},
+        {"seed": True},
+        {"temperature": True},
+        {"logprobs": True, "top_logprobs": False},
     ],
     ids=lambda call: json.dumps(call, default=lambda given: given.name)[:80],
 )
@@ -315,6 +320,14 @@ def test_arguments_of_strange_kinds_are_errors_of_ours(strange: dict[str, Any]) 
     with pytest.raises(AmuletError):
         ChatAmulet(engine=engine).invoke(QUESTION, **strange)
     assert engine.requests == []
+
+
+@pytest.mark.parametrize("wanted", [None, False])
+@pytest.mark.parametrize("top", [None, 0])
+def test_no_logprobs_may_be_asked_for_in_any_words(wanted: bool | None, top: int | None) -> None:
+    engine = ScriptedEngine()
+    ChatAmulet(engine=engine).invoke(QUESTION, logprobs=wanted, top_logprobs=top)
+    assert [request.logprobs for request in engine.requests] == [None]
 
 
 STRANGE_BLOCKS: list[dict[str, Any]] = [
@@ -329,6 +342,7 @@ STRANGE_BLOCKS: list[dict[str, Any]] = [
     {"type": "reasoning", "summary": 5},
     {"type": "reasoning", "summary": [{"text": 5}]},
     {"type": "tool_use", "name": 5, "id": 5, "input": {}},
+    {"type": "tool_use", "name": "f", "id": ["1"], "input": {}},
     {"type": "tool_use", "name": "f", "id": "1", "input": [1]},
     {"type": "function_call", "name": "f", "call_id": "1", "arguments": "[1]"},
 ]

@@ -289,6 +289,113 @@ def test_a_bound_user_is_not_lost(
     assert set(map(tuple, followed(engine))) == {("bob",)}
 
 
+with_and_without_tools = pytest.mark.parametrize("tools", [[], [depth]], ids=["no tools", "tools"])
+
+BOUND_TO_BOB: dict[str, Callable[[Any], Any]] = {
+    "pinned": lambda llm: llm.for_user("bob").with_fallbacks([llm.for_user("bob")]),
+    "argument": lambda llm: llm.bind(user_id="bob").with_fallbacks([llm.bind(user_id="bob")]),
+    "argument and pinned": lambda llm: llm.bind(user_id="bob").with_fallbacks(
+        [llm.for_user("bob")]
+    ),
+    "around fallbacks": lambda llm: llm.with_fallbacks([llm]).bind(user_id="bob"),
+    "argument over pinned": lambda llm: llm.for_user("ann").bind(user_id="bob"),
+    "outer over inner": lambda llm: (
+        llm.bind(user_id="ann").with_fallbacks([llm]).bind(user_id="bob")
+    ),
+    "config": lambda llm: llm.with_config(configurable={"user_id": "bob"}),
+    "config around fallbacks": lambda llm: llm.with_fallbacks([llm]).with_config(
+        configurable={"user_id": "bob"}
+    ),
+    "argument over config": lambda llm: llm.bind(user_id="bob").with_config(
+        configurable={"user_id": "ann"}
+    ),
+    "config of configurable fields": lambda llm: llm.configurable_fields(
+        temperature=ConfigurableField(id="heat")
+    ).with_config(configurable={"user_id": "bob"}),
+}
+
+
+@with_and_without_tools
+@pytest.mark.parametrize("named", ["context", "config", "nobody"])
+@pytest.mark.parametrize("given", [True, False], ids=["store", "model's store"])
+@pytest.mark.parametrize("bind", BOUND_TO_BOB.values(), ids=BOUND_TO_BOB)
+def test_a_user_bound_to_a_composed_model_goes_before_the_runs(
+    *,
+    engine: AgentEngine,
+    store: InMemoryProfileStore,
+    bind: Any,
+    given: bool,
+    named: str,
+    tools: Any,
+) -> None:
+    llm = bind(ChatAmulet(engine=engine, profiles=store))
+    agent = create_agent(llm, tools, middleware=[PreferenceMiddleware(store if given else None)])
+    run: dict[str, Any] = {
+        "context": {"context": {"user_id": "ann"}},
+        "config": {"config": {"configurable": {"user_id": "ann"}}},
+        "nobody": {},
+    }[named]
+    agent.invoke(QUESTION, **run)
+    assert set(map(tuple, followed(engine))) == {("bob",)}
+
+
+@with_and_without_tools
+@pytest.mark.parametrize(
+    "compose",
+    [
+        lambda llm: llm.with_fallbacks([llm.for_user("bob")]),
+        lambda llm: llm.for_user("bob").with_fallbacks([llm]),
+        lambda llm: llm.bind(user_id="bob").with_fallbacks([llm]),
+        lambda llm: llm.bind(user_id="bob").with_fallbacks([llm.bind(user_id="ann")]),
+        lambda llm: llm.bind(preference="Hum.").with_fallbacks([llm]),
+        lambda llm: llm.with_config(configurable={"user_id": "bob"}).with_fallbacks([llm]),
+    ],
+)
+def test_models_of_one_agent_that_follow_different_users_are_refused(
+    engine: AgentEngine, store: InMemoryProfileStore, compose: Any, tools: Any
+) -> None:
+    llm = compose(ChatAmulet(engine=engine, profiles=store))
+    for profiles in (store, None):
+        agent = create_agent(llm, tools, middleware=[PreferenceMiddleware(profiles)])
+        with pytest.raises(PreferenceSelectionError, match="different users"):
+            agent.invoke(QUESTION, context={"user_id": "ann"})
+    assert engine.requests == []
+
+
+@with_and_without_tools
+@pytest.mark.parametrize(
+    "settings", [{"user_id": "bob"}, {"preference": TASTES["bob"]}], ids=["user", "preference"]
+)
+@pytest.mark.parametrize(
+    "compose",
+    [
+        lambda llm: llm.with_fallbacks([llm.for_user("ann")]),
+        lambda llm: llm.bind(user_id="ann").with_fallbacks([llm]),
+        lambda llm: llm.bind(user_id="ann"),
+    ],
+)
+def test_the_calls_own_settings_go_before_whatever_was_bound(
+    engine: AgentEngine, store: InMemoryProfileStore, compose: Any, settings: Any, tools: Any
+) -> None:
+    @wrap_model_call
+    def chooses(request: Any, handler: Any) -> Any:
+        return handler(request.override(model_settings=settings))
+
+    llm = compose(ChatAmulet(engine=engine, profiles=store))
+    agent = create_agent(llm, tools, middleware=[chooses, PreferenceMiddleware(store)])
+    agent.invoke(QUESTION, context={"user_id": "ann"})
+    assert set(map(tuple, followed(engine))) == {("bob",)}
+
+
+def test_a_bound_config_needs_no_store_of_the_models(
+    engine: AgentEngine, store: InMemoryProfileStore
+) -> None:
+    llm: Any = ChatAmulet(engine=engine).with_config(configurable={"user_id": "bob"})
+    agent = create_agent(llm, [depth], middleware=[PreferenceMiddleware(store)])
+    agent.invoke(QUESTION, context={"user_id": "ann"})
+    assert followed(engine) == [["bob"], ["bob"]]
+
+
 # Models.
 
 

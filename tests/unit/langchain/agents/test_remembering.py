@@ -219,6 +219,46 @@ def test_preferences_without_a_name_get_one_that_tells_nothing(
     assert names == ["preference 1", "preference 2", "preference 3"]
 
 
+SECRET = "I have cancer; be gentle, please."
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        (SECRET, "I have cancer"),
+        (SECRET, "i HAVE  cancer!"),
+        (SECRET, "Note: I have cancer"),
+        (SECRET, "cancer - be gentle"),
+        ("Be gentle.", "Be gentle always"),
+        ("Gently!", "gently"),
+        ("🙂", "🙂"),
+        ("私は癌です、優しく", "私は癌です"),
+    ],
+)
+def test_a_name_that_quotes_the_text_is_not_kept(
+    tell: Callable[..., str], profiles: InMemoryProfileStore, text: str, name: str
+) -> None:
+    assert "as 'preference 1'." in tell("remember_preference", preference=text, name=name)
+    assert "already as 'preference 1'." in tell("remember_preference", preference=text, name=name)
+    stored = profiles.get("ann")
+    assert stored is not None
+    assert stored.preferences == (Preference(text=text, name="preference 1"),)
+
+
+@pytest.mark.parametrize("name", ["tone", "cancer", "gentle tone", "the tone of answers"])
+def test_a_name_that_says_what_it_is_about_is_kept(tell: Callable[..., str], name: str) -> None:
+    assert f"as {name!r}." in tell("remember_preference", preference=SECRET, name=name)
+
+
+def test_a_preference_is_replaced_under_a_name_it_has_already(
+    tell: Callable[..., str], profiles: InMemoryProfileStore
+) -> None:
+    kept = Preference(text="Use a soft voice.", name="tone of voice")
+    profiles.save(PreferenceProfile(user_id="ann", preferences=[kept]))
+    tell("remember_preference", preference="Use a loud tone of voice.", name="tone of voice")
+    assert texts(profiles) == ["Use a loud tone of voice."]
+
+
 def test_what_is_remembered_already_is_not_kept_twice(
     tell: Callable[..., str], profiles: InMemoryProfileStore
 ) -> None:
@@ -314,6 +354,17 @@ def test_what_is_unclear_is_told_by_names_alone_and_nothing_is_forgotten(
     assert "2 without a name" in answer
     assert not any(it.text in answer for it in KEPT)
     assert texts(profiles) == [it.text for it in KEPT]
+
+
+@pytest.mark.parametrize("mark", [".", "!", "'", " '.' ", ",", "-", "(", "!?"])
+@pytest.mark.parametrize("argument", ["preference", "name"])
+def test_punctuation_fits_nothing(
+    tell: Callable[..., str], profiles: InMemoryProfileStore, argument: str, mark: str
+) -> None:
+    kept = Preference(text="Be brief (please), - !? always.", name="...")
+    profiles.save(PreferenceProfile(user_id="ann", preferences=[kept]))
+    assert "no such preference" in tell("forget_preference", **{argument: mark})
+    assert texts(profiles) == [kept.text]
 
 
 def test_there_may_be_nothing_to_forget(tell: Callable[..., str]) -> None:
