@@ -94,7 +94,7 @@ class AmuletFields(BaseModel):
         min_p: Drops tokens below this fraction of the likeliest one's probability.
         repetition_penalty: Above 1 discourages tokens already in the answer.
         seed: Makes sampling repeatable.
-        stop: Strings that end an answer.
+        stop: Strings that end an answer; they do not cut calls and JSON, which are always whole.
         timeout: Seconds after which a request fails with `RequestTimeoutError`.
         chat_template_kwargs: Further variables of the model's chat template, such as
             ``{"enable_thinking": False}``; those of a call are put over them one by one.
@@ -156,6 +156,11 @@ class AmuletFields(BaseModel):
             return data
         data = {**cls._environment(), **data}
         one_limit(data)
+        if "n" in data:
+            raise InvalidParamsError(
+                f"n={data['n']!r}: a call gives one answer. For several, send the input several "
+                "times with a temperature above 0."
+            )
         if "profile" in data and not cls._is_model_profile(data["profile"]):
             data["preference_profile"] = data.pop("profile")
         if isinstance(data.get("stop"), str):

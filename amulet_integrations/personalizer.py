@@ -245,7 +245,11 @@ class Personalizer:
         """
         told = _told(tool_use, json_output, chat_template_kwargs)
         callable_tools = tool_use if tool_use and tool_use.callable_tools else None
-        return self.prompts.parser(callable_tools, self.prompts.reasoning(messages, **told))
+        return self.prompts.parser(
+            callable_tools,
+            self.prompts.reasoning(messages, **told),
+            calls_open_answer=json_output is not None,
+        )
 
     def stream(self, *request: Any, **options: Any) -> Generator[Increment, None, None]:
         """Streams the answer to what `request` takes; closing the iterator cancels it."""

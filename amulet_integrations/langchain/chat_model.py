@@ -21,6 +21,7 @@ from pydantic import Field, SecretStr
 
 from amulet_integrations.errors import PromptError
 from amulet_integrations.langchain.answers import AnswerWriter
+from amulet_integrations.langchain.binding import AmuletBinding
 from amulet_integrations.langchain.entries import PERSONALIZATION
 from amulet_integrations.langchain.exchange import Exchange
 from amulet_integrations.langchain.form import Form, in_plain_form
@@ -47,8 +48,8 @@ class ChatAmulet(IdentifiedModel):
     4. the constructor.
 
     A call takes ``method``, ``params``, ``stop``, ``timeout`` and the sampling parameters too. A
-    chain or a binding reaches the model only when it runs: where its stream may be read outside of
-    the scope in which it was asked for, name the user in the config.
+    chain reaches the model only when it runs: where its stream may be read outside of the scope in
+    which it was asked for, name the user in the config.
 
     The constructor takes the fields of `AmuletFields`, those of every LangChain chat model
     (``cache``, ``callbacks``, ``rate_limiter`` and so on) and the following.
@@ -69,6 +70,15 @@ class ChatAmulet(IdentifiedModel):
     stream_usage: bool = True
     max_retries: int | None = None
     api_key: SecretStr | None = Field(default=None, exclude=True)
+
+    def bind(self, **kwargs: Any) -> AmuletBinding:  # type: ignore[override]
+        """A model with arguments of a call bound to it; no text of a preference is told by it.
+
+        Raises:
+            PreferenceSelectionError: A preference or profile is of a wrong type.
+            InvalidProfileError: A preference or profile is not valid.
+        """
+        return AmuletBinding(bound=self, kwargs=kwargs)
 
     def bind_tools(
         self,
@@ -131,20 +141,28 @@ class ChatAmulet(IdentifiedModel):
             tools: With "json_schema", tools that the model may call instead; the answer is None
                 then, so `include_raw` is needed to see the calls.
             kwargs: Other arguments of a call, such as `user_id` or `steer_strings`; they are kept.
+                Those that the method sets itself, such as `tool_choice`, are refused.
 
         Returns:
             A runnable. When it streams, dicts grow and instances come once, whole. Where the
             tokens run out the object is closed early, so a string in it may break off; the
             message, which `include_raw` returns, then has ``response_metadata["shortened"]``.
+            Stop strings do not cut calls and JSON, which are always whole.
 
         Raises:
-            PromptError: There is no schema, or `method` is not one.
+            PromptError: There is no schema, `method` is not one, or one of `kwargs` is set by it.
             UnsupportedGrammarError: A schema that cannot be enforced while decoding.
         """
         output = StructuredOutput(schema, method, strict)
-        if tools and method != "json_schema":
+        if tools is not None and method != "json_schema":
             raise PromptError(f'tools= goes with method="json_schema" only, not with {method!r}.')
-        llm = self.bind_tools(tools or output.tools, **output.arguments, **kwargs)
+        arguments = output.arguments
+        if taken := sorted(arguments.keys() & kwargs):
+            raise PromptError(
+                f"{taken[0]}= is set by with_structured_output(method={method!r}) itself; leave it "
+                "out, or use bind_tools."
+            )
+        llm = self.bind_tools(output.tools if tools is None else tools, **arguments, **kwargs)
         return output.read_from(llm, include_raw=include_raw)
 
     def _generate(

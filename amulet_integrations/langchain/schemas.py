@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from copy import deepcopy
 from functools import lru_cache
 from typing import Any, TypeGuard
 
@@ -13,6 +14,10 @@ from pydantic import BaseModel
 from pydantic.v1 import BaseModel as BaseModelV1
 
 from amulet_integrations.errors import PromptError, UnsupportedGrammarError
+from amulet_integrations.prompting.grammars.json_schemas import (
+    arguments_schema,
+    constrained_schema,
+)
 from amulet_integrations.prompting.tools import JsonOutput
 
 PydanticClass = type[BaseModel] | type[BaseModelV1]
@@ -20,6 +25,18 @@ AnySchema = Mapping[str, Any] | type
 
 _ANY_OBJECT: dict[str, Any] = {"type": "object"}
 _UNNAMED = "answer"
+_OF_OBJECTS = frozenset({"properties", "additionalProperties"})
+_COMBINED = frozenset({"$ref", "anyOf", "oneOf", "allOf"})
+_MAPS = ("properties", "$defs", "definitions")
+_LISTS = ("anyOf", "oneOf", "allOf", "items", "prefixItems")
+_KEYWORDS = frozenset(
+    {
+        *("$ref", "type", "enum", "const", "anyOf", "oneOf", "allOf", "not", "if", "properties"),
+        *("required", "additionalProperties", "patternProperties", "items", "prefixItems"),
+        *("pattern", "format", "minLength", "maxLength", "minimum", "maximum", "minItems"),
+    }
+)
+"""What a dict has at least one of where it is a JSON schema."""
 
 
 def is_pydantic(schema: object) -> TypeGuard[PydanticClass]:
@@ -31,8 +48,8 @@ def to_json_schema(schema: AnySchema) -> dict[str, Any]:
     """The JSON schema of a Pydantic model, a TypedDict, or of a dict that is or holds one.
 
     Args:
-        schema: A dict may be a JSON schema, with or without a title, or a function in the form
-            of OpenAI or Anthropic.
+        schema: A dict may be a JSON schema, with or without a title, a function in the form of
+            OpenAI or Anthropic, or what OpenAI's response formats hold.
 
     Raises:
         PromptError: It is none of these.
@@ -40,7 +57,8 @@ def to_json_schema(schema: AnySchema) -> dict[str, Any]:
     try:
         if is_pydantic(schema):
             v2 = issubclass(schema, BaseModel)
-            return schema.model_json_schema() if v2 else schema.schema()  # type: ignore[union-attr]
+            written = schema.model_json_schema() if v2 else schema.schema()  # type: ignore[union-attr]
+            return deepcopy(written)  # version 1 keeps what it gives
         if not isinstance(schema, Mapping):
             return convert_to_json_schema(schema)
     except Exception as error:  # annotations that pydantic cannot write raise what they like
@@ -49,27 +67,89 @@ def to_json_schema(schema: AnySchema) -> dict[str, Any]:
 
 
 def titled(schema: AnySchema) -> AnySchema:
-    """The schema with a name, where it is a dict that has none."""
-    if isinstance(schema, Mapping) and not schema.keys() & {"title", "name", "function"}:
-        return {"title": _UNNAMED, **schema}
-    return schema
+    """The schema itself with a name, where it is a dict."""
+    return {"title": _UNNAMED, **_of_dict(schema)} if isinstance(schema, Mapping) else schema
 
 
-def check_schema(what: str, schema: Mapping[str, Any]) -> None:
+def named_by(schema: AnySchema, written: Mapping[str, Any]) -> str:
+    """The name of a schema, given as the user did and as `to_json_schema` wrote it."""
+    named = written.get("title") or getattr(schema, "__name__", None) or _UNNAMED
+    return str(named)
+
+
+def is_wrapped(schema: Mapping[str, Any]) -> bool:
+    """Whether it is what OpenAI's response formats hold: a name, a schema and flags."""
+    inner = schema.get("json_schema", schema)
+    return isinstance(inner, Mapping) and isinstance(inner.get("schema"), Mapping)
+
+
+def unwrapped(wrapper: Mapping[str, Any]) -> dict[str, Any]:
+    """The schema in such a wrapper, with the name and the description that are given outside."""
+    inner = wrapper.get("json_schema", wrapper)
+    outside = {"title": inner.get("name"), "description": inner.get("description")}
+    return {**{key: told for key, told in outside.items() if told}, **inner["schema"]}
+
+
+def strictness_of(schema: AnySchema | None) -> bool | None:
+    """What a wrapper says about strictness; None where it says nothing or is none."""
+    if not isinstance(schema, Mapping) or not is_wrapped(schema):
+        return None
+    strict = schema.get("json_schema", schema).get("strict")
+    return strict if isinstance(strict, bool) else None
+
+
+def check_schema(what: str, schema: Mapping[str, Any], *, of_tool: bool = False) -> None:
     """Refuses a schema that cannot be enforced while decoding; no model is needed to know.
 
+    Args:
+        what: What it is the schema of.
+        schema: Any JSON schema.
+        of_tool: Whether it describes the arguments of a tool.
+
     Raises:
-        UnsupportedGrammarError: The grammar's own words say which part.
+        UnsupportedGrammarError: The message says which part, and where it stands.
     """
+    constrain = arguments_schema if of_tool else constrained_schema
     try:
-        fault = _fault(json.dumps(schema))
-    except (TypeError, ValueError) as error:
-        fault = str(error)
+        fault = _fault(json.dumps(constrain(schema)))
+    except UnsupportedGrammarError as error:
+        named = str(error).replace("The schema", f"The schema of {what}", 1)
+        raise UnsupportedGrammarError(named) from None
     if fault:
         raise UnsupportedGrammarError(
             f"The schema of {what} cannot be enforced while decoding: {' '.join(fault.split())}. "
             "Leave that part out of the schema and check it afterwards."
         )
+
+
+def closed(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """The schema with every object closed and every property required, as strict tools have it."""
+    described: dict[str, Any] = _closed(dict(schema))
+    return described
+
+
+def _closed(schema: Any) -> Any:
+    if not isinstance(schema, dict):
+        return schema
+    fitted = {key: _closed_within(key, value) for key, value in schema.items()}
+    properties = fitted.get("properties")
+    if isinstance(properties, dict) and properties:
+        fitted["required"] = list(properties)
+    if not _COMBINED.isdisjoint(fitted):
+        # What is described in parts is closed with the grammar, where all parts are known.
+        fitted.pop("additionalProperties", None)
+    elif fitted.get("type") == "object" or not _OF_OBJECTS.isdisjoint(fitted):
+        fitted["additionalProperties"] = False
+    return fitted
+
+
+def _closed_within(key: str, value: Any) -> Any:
+    if key in _MAPS and isinstance(value, dict):
+        return {name: _closed(inner) for name, inner in value.items()}
+    if key in _LISTS and isinstance(value, list):
+        # Parts of one object would shut each other's properties out.
+        return value if key == "allOf" and len(value) > 1 else [_closed(inner) for inner in value]
+    return _closed(value) if key == "items" else value
 
 
 def to_response_format(wanted: Any) -> dict[str, Any]:
@@ -83,6 +163,9 @@ def to_response_format(wanted: Any) -> dict[str, Any]:
     """
     if isinstance(wanted, type):
         return json_schema_format(wanted)
+    if isinstance(wanted, Mapping) and wanted.get("type") == "json_schema" and "schema" in wanted:
+        inner = {name: wanted[name] for name in wanted if name != "type"}
+        return {"type": "json_schema", "json_schema": inner}
     if isinstance(wanted, Mapping) and wanted.get("type") in ("text", "json_object", "json_schema"):
         return dict(wanted)
     raise PromptError(
@@ -95,7 +178,7 @@ def to_response_format(wanted: Any) -> dict[str, Any]:
 def json_schema_format(schema: AnySchema, strict: bool | None = None) -> dict[str, Any]:
     """The response format of answers that follow a schema, which the model is told."""
     written = to_json_schema(schema)
-    described: dict[str, Any] = {"name": str(written.get("title", _UNNAMED)), "schema": written}
+    described: dict[str, Any] = {"name": named_by(schema, written), "schema": written}
     if strict is not None:
         described["strict"] = strict
     return {"type": "json_schema", "json_schema": described}
@@ -117,10 +200,11 @@ def to_json_output(wanted: Mapping[str, Any] | None, *, steer_strings: bool) -> 
     kind = wanted["type"] if wanted else "text"
     if wanted is None or kind == "text":
         return None
-    in_prompt = kind == "json_schema"
+    in_prompt, closes = kind == "json_schema", False
     if in_prompt:
         inner = wanted.get("json_schema")
         schema = inner.get("schema") if isinstance(inner, Mapping) else None
+        closes = isinstance(inner, Mapping) and inner.get("strict") is True
     else:
         schema = wanted.get("schema", _ANY_OBJECT)
     if not isinstance(schema, Mapping):
@@ -129,7 +213,8 @@ def to_json_output(wanted: Mapping[str, Any] | None, *, steer_strings: bool) -> 
             '{"type": "json_schema", "json_schema": {"name": ..., "schema": ...}}.'
         )
     check_schema("the answer", schema)
-    return JsonOutput(json_schema=dict(schema), in_prompt=in_prompt, steer_strings=steer_strings)
+    schema = closed(schema) if closes else dict(schema)
+    return JsonOutput(json_schema=schema, in_prompt=in_prompt, steer_strings=steer_strings)
 
 
 @lru_cache(maxsize=256)
@@ -139,14 +224,22 @@ def _fault(schema: str) -> str:
 
 
 def _of_dict(schema: Mapping[str, Any]) -> dict[str, Any]:
+    if is_wrapped(schema):
+        schema = unwrapped(schema)
     function = schema.get("function", schema)
     if isinstance(function, Mapping) and isinstance(function.get("name"), str):
+        about = {"title": function["name"]}
         for key in ("parameters", "input_schema"):
             if isinstance(function.get(key), Mapping):
-                about = {"title": function["name"]}
                 if function.get("description"):
                     about["description"] = function["description"]
                 return {**about, **function[key]}
+        schema = {**about, **{name: function[name] for name in function if name != "name"}}
+    if not _KEYWORDS & schema.keys():
+        raise PromptError(
+            f'{_shown(schema)} is no JSON schema: it has no "type", "properties" or the like. '
+            'Give one, such as {"title": ..., "type": "object", "properties": {...}}.'
+        )
     return dict(schema)
 
 

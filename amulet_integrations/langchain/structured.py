@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import re
-from operator import itemgetter
+from collections.abc import AsyncIterator, Iterator
 from typing import Any, Literal, get_args
 
 from langchain_core.exceptions import OutputParserException
 from langchain_core.language_models import LanguageModelInput
 from langchain_core.messages import AIMessage, BaseMessage
-from langchain_core.output_parsers.transform import BaseCumulativeTransformOutputParser
+from langchain_core.output_parsers.transform import (
+    BaseCumulativeTransformOutputParser,
+    BaseTransformOutputParser,
+)
 from langchain_core.outputs import ChatGeneration, Generation
-from langchain_core.runnables import Runnable, RunnableMap, RunnablePassthrough
+from langchain_core.runnables import AddableDict, Runnable
 from langchain_core.utils.json import parse_json_markdown, parse_partial_json
 from pydantic import BaseModel, SkipValidation, ValidationError
 from pydantic.v1 import ValidationError as ValidationErrorV1
@@ -20,14 +23,23 @@ from pydantic.v1 import ValidationError as ValidationErrorV1
 from amulet_integrations.errors import PromptError
 from amulet_integrations.langchain.schemas import (
     AnySchema,
+    closed,
     is_pydantic,
     json_object_format,
     json_schema_format,
+    named_by,
+    strictness_of,
     titled,
     to_json_schema,
 )
+from amulet_integrations.langchain.tools import as_tool_name
 
 StructuredMethod = Literal["json_schema", "function_calling", "json_mode"]
+
+# Half a pair of surrogates is unfinished as well; escaped backslashes before it are not.
+_UNFINISHED_ESCAPE = re.compile(
+    r"(?<!\\)((?:\\\\)*)(?:\\u[dD][89abAB][0-9a-fA-F]{2})?(?:\\(?:u[0-9a-fA-F]{0,3})?)?\Z"
+)
 
 
 class StructuredOutput:
@@ -57,17 +69,19 @@ class StructuredOutput:
             )
         self._schema = schema
         self._method = method
-        self._strict = strict
+        self._strict = strictness_of(schema) if strict is None else strict
 
     @property
     def tools(self) -> list[dict[str, Any]]:
         """The tool that the answer is to call; none but for function calling."""
         if self._schema is None or self._method != "function_calling":
             return []
-        parameters = to_json_schema(titled(self._schema))
-        # Names of classes may hold what names of tools may not.
-        name = re.sub(r"[^a-zA-Z0-9_.-]", "_", str(parameters.pop("title")))[:64]
+        parameters = to_json_schema(self._schema)
+        name = as_tool_name(named_by(self._schema, parameters))
+        parameters.pop("title", None)
         about = str(parameters.pop("description", ""))
+        if self._strict:
+            parameters = closed(parameters)
         return [{"name": name, "description": about, "parameters": parameters}]
 
     @property
@@ -99,14 +113,7 @@ class StructuredOutput:
         """
         model = self._schema if is_pydantic(self._schema) else None
         parser = StructuredOutputParser(model=model, from_call=self._method == "function_calling")
-        if not include_raw:
-            return llm | parser
-        parsed = RunnablePassthrough.assign(
-            parsed=itemgetter("raw") | parser, parsing_error=lambda _: None
-        )
-        failed = RunnablePassthrough.assign(parsed=lambda _: None)
-        read = parsed.with_fallbacks([failed], exception_key="parsing_error")
-        return RunnableMap(raw=llm) | read
+        return llm | (RawOutputParser(parser=parser) if include_raw else parser)
 
 
 class StructuredOutputParser(BaseCumulativeTransformOutputParser[Any]):
@@ -139,10 +146,10 @@ class StructuredOutputParser(BaseCumulativeTransformOutputParser[Any]):
         is_growing = partial and getattr(message, "chunk_position", "last") != "last"
         if is_growing and self.model is not None:
             return None
-        found = self._of_call(message) if self.from_call else self._of_text(result[0], is_growing)
-        if found is None or is_growing or self.model is None:
-            return found
-        return self._instance(found)
+        if is_growing:
+            return _of_growing(_text_of_call(message) if self.from_call else _text_of(result[0]))
+        found = self._of_call(message) if self.from_call else self._of_text(result[0])
+        return found if found is None or self.model is None else self._instance(found)
 
     def parse(self, text: str) -> Any:
         """Reads an answer's text.
@@ -156,24 +163,16 @@ class StructuredOutputParser(BaseCumulativeTransformOutputParser[Any]):
         calls = getattr(message, "tool_calls", None)
         if calls:
             return calls[0]["args"]
-        if getattr(message, "chunk_position", "last") != "last":
-            return None
         text = "" if message is None else message.text
         raise OutputParserException("The answer calls no tool.", llm_output=text)
 
-    def _of_text(self, generation: Generation, is_growing: bool) -> Any:
+    def _of_text(self, generation: Generation) -> Any:
         if getattr(getattr(generation, "message", None), "tool_calls", None):
             return None
-        text = generation.text
-        if isinstance(generation, ChatGeneration):
-            text = generation.message.text
+        text = _text_of(generation)
         try:
-            # LangChain's own parser mends what breaks off, which only a growing answer may.
-            read = parse_partial_json if is_growing else json.loads
-            return parse_json_markdown(text, parser=read)
+            return parse_json_markdown(text, parser=_read_whole)
         except ValueError as error:
-            if is_growing:
-                return None
             raise OutputParserException(
                 f"The answer is not JSON: {error}", llm_output=text
             ) from error
@@ -188,3 +187,98 @@ class StructuredOutputParser(BaseCumulativeTransformOutputParser[Any]):
                 f"The answer is no {self.model.__name__}: {error}",
                 llm_output=json.dumps(found, ensure_ascii=False),
             ) from error
+
+
+class RawOutputParser(BaseTransformOutputParser[dict[str, Any]]):
+    """Gives the message, the object that it holds, and what was wrong with it.
+
+    Attributes:
+        parser: Reads the object.
+    """
+
+    parser: StructuredOutputParser
+
+    def parse_result(self, result: list[Generation], *, partial: bool = False) -> dict[str, Any]:
+        """Reads an answer; errors of parsing are part of what is returned."""
+        found: dict[str, Any] = {"parsed": None, "parsing_error": None}
+        try:
+            found["parsed"] = self.parser.parse_result(result, partial=partial)
+        except OutputParserException as error:
+            found["parsing_error"] = error
+        return {"raw": getattr(result[0], "message", result[0].text), **found}
+
+    def parse(self, text: str) -> dict[str, Any]:
+        """Reads an answer's text."""
+        return self.parse_result([Generation(text=text)])
+
+    def _transform(self, input: Iterator[str | BaseMessage]) -> Iterator[dict[str, Any]]:  # noqa: A002
+        growing = _Growing(self)
+        for chunk in input:
+            yield growing.with_next(chunk)
+
+    async def _atransform(
+        self,
+        input: AsyncIterator[str | BaseMessage],  # noqa: A002
+    ) -> AsyncIterator[dict[str, Any]]:
+        growing = _Growing(self)
+        async for chunk in input:
+            yield growing.with_next(chunk)
+
+
+class _Growing:
+    """An answer as it streams, told in dicts that add up to what `invoke` returns."""
+
+    def __init__(self, parser: RawOutputParser) -> None:
+        self._parser = parser
+        self._whole: Any = None
+        self._told: Any = None
+
+    def with_next(self, chunk: Any) -> _Part:
+        self._whole = chunk if self._whole is None else self._whole + chunk
+        found = self._parser.parse_result([ChatGeneration(message=self._whole)], partial=True)
+        news = _Part(raw=chunk)
+        is_last = getattr(chunk, "chunk_position", "last") == "last"
+        if is_last or found["parsed"] != self._told:
+            news["parsed"] = self._told = found["parsed"]
+        if is_last:
+            news["parsing_error"] = found["parsing_error"]
+        return news
+
+
+class _Part(AddableDict):
+    """Messages add up; of all else the last counts, as each object holds those before it."""
+
+    def __add__(self, other: AddableDict) -> _Part:
+        return _Part({**self, **other, "raw": self["raw"] + other["raw"]})
+
+
+def _text_of(generation: Generation) -> str:
+    message = getattr(generation, "message", None)
+    return generation.text if message is None else message.text
+
+
+def _text_of_call(message: BaseMessage | None) -> str:
+    """The arguments of the first call, as far as they have come."""
+    parts = getattr(message, "tool_call_chunks", None)
+    return (parts[0]["args"] or "") if parts else ""
+
+
+def _of_growing(text: str) -> Any:
+    """What can be read of JSON that breaks off; None where that is nothing yet."""
+    try:
+        return parse_json_markdown(text, parser=_read_beginning)
+    except ValueError:
+        return None
+
+
+def _read_beginning(text: str) -> Any:
+    # LangChain's parser mends what breaks off, but for escapes, whose whole string it would drop.
+    return parse_partial_json(_UNFINISHED_ESCAPE.sub(r"\1", text))
+
+
+def _read_whole(text: str) -> Any:
+    return json.loads(text, parse_constant=_refuse_constant)
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no number of JSON's.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -9,7 +10,7 @@ from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
 from amulet_integrations.errors import PromptError
-from amulet_integrations.langchain.schemas import check_schema
+from amulet_integrations.langchain.schemas import check_schema, closed
 from amulet_integrations.prompting.tools import Tool, ToolUse
 
 AnyTool = Mapping[str, Any] | type | Callable[..., Any] | BaseTool
@@ -110,6 +111,11 @@ def wants_one_call(choice: ToolChoice) -> bool:
     return isinstance(choice, Mapping) and bool(choice.get("disable_parallel_tool_use"))
 
 
+def as_tool_name(name: str) -> str:
+    """The name of a class as that of a tool: of ``Box[int]``, `Box_int_`."""
+    return re.sub(r"[^a-zA-Z0-9_.-]", "_", name)[:64]
+
+
 def _named(name: str) -> dict[str, Any]:
     return {"type": "function", "function": {"name": name}}
 
@@ -121,13 +127,23 @@ def _to_openai_tool(tool: AnyTool, strict: bool | None) -> dict[str, Any]:
             "Give a function, a LangChain tool, or the schema of one."
         )
     try:
-        written = convert_to_openai_tool(tool, strict=strict)
+        written = convert_to_openai_tool(tool)
     except Exception as error:  # the annotations of somebody's function may raise anything
         raise PromptError(f"{_shown(tool)} cannot be used as a tool: {error}") from error
     function = written.get("function")
     if not isinstance(function, dict) or not isinstance(function.get("name"), str):
         raise PromptError(f"{_shown(tool)} cannot be used as a tool: it has no function's name.")
-    check_schema(f"the tool {function['name']!r}", _read(function).parameters)
+    if isinstance(tool, type):
+        function = {**function, "name": as_tool_name(function["name"])}
+    # Not by LangChain, which closes objects that a reference describes to all their properties.
+    if strict is not None and function.setdefault("strict", strict) != strict:
+        raise PromptError(
+            f"The tool {function['name']!r} has strict={function['strict']!r}, and the call has "
+            f"strict={strict!r}. Leave one of them out."
+        )
+    if function.get("strict") is True and "parameters" in function:
+        function = {**function, "parameters": closed(function["parameters"])}
+    check_schema(f"the tool {function['name']!r}", _read(function).parameters, of_tool=True)
     return {"type": "function", "function": function}
 
 

@@ -270,13 +270,18 @@ class PromptBuilder:
         return reasoning == "none" or not self._control_tokens.is_special(END_OF_THOUGHTS)
 
     def parser(
-        self, tool_use: ToolUse | None = None, reasoning: Reasoning = "none"
+        self,
+        tool_use: ToolUse | None = None,
+        reasoning: Reasoning = "none",
+        *,
+        calls_open_answer: bool = False,
     ) -> AnswerParser:
         """What reads the model's answer.
 
         Args:
             tool_use: The tools that the answer may call.
             reasoning: Whether thoughts come first, from `reasoning`.
+            calls_open_answer: Whether calls can stand at its beginning only, as beside JSON.
 
         Returns:
             A parser for one answer.
@@ -286,7 +291,7 @@ class PromptBuilder:
         if tool_use is None:
             return AnswerParser(reasoning=reasoning)
         names = [tool.name for tool in tool_use.tools]
-        return AnswerParser(self.tool_format, names, reasoning)
+        return AnswerParser(self.tool_format, names, reasoning, calls_open_answer=calls_open_answer)
 
     def _written(self, asked: Asked, preference: str | None) -> Text:
         asked.check()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from typing import Any, ClassVar, Literal, Self
 
@@ -28,9 +29,19 @@ class Tool(FrozenModel):
 
     error_type: ClassVar[type[AmuletError]] = PromptError
 
-    name: str = Field(pattern=r"^[a-zA-Z0-9_.-]{1,64}$")
+    name: str
     description: str = ""
     parameters: dict[str, Any] = NO_PARAMETERS
+
+    @field_validator("name")
+    @classmethod
+    def _is_name(cls, name: str) -> str:
+        if not re.fullmatch(r"[a-zA-Z0-9_.-]{1,64}", name):
+            raise PromptError(
+                f"{name[:80]!r} is no name of a tool; give 1 to 64 characters: ASCII letters, "
+                "digits, '_', '-' and '.'."
+            )
+        return name
 
     @field_validator("parameters")
     @classmethod

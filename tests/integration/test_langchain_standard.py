@@ -98,8 +98,9 @@ class _StructuredOutputTests(ChatModelTests):
 
 
 class TestStructuredOutputByCalls(_StructuredOutputTests):
-    method, max_tokens = "function_calling", 56
+    method, max_tokens = "function_calling", 44
 
 
+@pytest.mark.acceptance
 class TestStructuredOutputInJsonMode(_StructuredOutputTests):
     method, max_tokens = "json_mode", 32

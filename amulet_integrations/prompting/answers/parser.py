@@ -47,6 +47,8 @@ class AnswerParser:
         tool_format: How the model writes calls; None where it has no tools, and all is text.
         tool_names: The tools that may be called.
         reasoning: Whether thoughts come first.
+        calls_open_answer: Whether an answer that does not begin with a call has none, whatever it
+            looks like further on.
     """
 
     def __init__(
@@ -54,6 +56,8 @@ class AnswerParser:
         tool_format: ToolFormat | None = None,
         tool_names: Iterable[str] = (),
         reasoning: Reasoning = "none",
+        *,
+        calls_open_answer: bool = False,
     ) -> None:
         self._format = tool_format
         self._names = tuple(tool_names)
@@ -62,6 +66,7 @@ class AnswerParser:
         self._held = ""  # may be the beginning of a marker
         self._space = ""  # white space that a call may follow
         self._has_called = False
+        self._has_begun = not calls_open_answer  # how it begins no longer matters
         self._region: Region | None = None
         if isinstance(tool_format, LlamaFormat):
             self._region = LeadingRegion(0, self._names, tool_format.python_tag)
@@ -76,7 +81,7 @@ class AnswerParser:
             What became clear by it.
         """
         pieces, answer = self._thoughts.push(text)
-        return pieces + self._read(answer)
+        return pieces + self._read(self._begin(answer))
 
     def flush(self) -> list[Piece]:
         """Ends the answer.
@@ -85,7 +90,7 @@ class AnswerParser:
             All that was held back.
         """
         pieces, answer = self._thoughts.flush()
-        pieces += self._read(answer)
+        pieces += self._read(self._begin(answer))
         pieces += self._end_region()
         held, self._held = self._held, ""
         pieces += self._as_text(held)
@@ -93,6 +98,20 @@ class AnswerParser:
             pieces.append(TextPiece(self._space))
         self._space = ""
         return pieces
+
+    def _begin(self, text: str) -> str:
+        """Holds the beginning back until it is clear whether it opens a call."""
+        if self._has_begun or self._format is None:
+            return text
+        begun = self._held + text
+        opening, start = self._format.opening, begun.lstrip()
+        if len(start) < len(opening) and opening.startswith(start):
+            self._held = begun
+            return ""
+        self._held, self._has_begun = "", True
+        if not start.startswith(opening):
+            self._format = None
+        return begun
 
     def _end_region(self) -> list[Piece]:
         """Ends a call that was begun, if any.

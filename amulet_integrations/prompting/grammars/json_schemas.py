@@ -9,11 +9,27 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from amulet_integrations.errors import UnsupportedGrammarError
-from amulet_integrations.prompting.grammars.date_patterns import DATE_PATTERNS
+from amulet_integrations.prompting.grammars.bounds import (
+    ANYTHING_NAME,
+    any_value,
+    anything,
+    bound_free_parts,
+    bound_numbers,
+    uses_anything,
+)
+from amulet_integrations.prompting.grammars.format_patterns import FORMAT_PATTERNS
+from amulet_integrations.prompting.grammars.schema_shape import (
+    LISTS,
+    MAPS,
+    SINGLE,
+    at,
+    check_shape,
+)
 
 # How JSON is written: as `json.dumps` does it, which is what models have seen most of. Without
 # \u escapes a name or a text can be written in one way only, so no property comes twice.
@@ -45,17 +61,16 @@ _REFUSED = {
 }
 
 _ENFORCED_FORMATS = frozenset(
-    {"date", "date-time", "time", "duration", "email", "hostname", "ipv4", "ipv6", "uuid", "uri"}
+    {"email", "hostname", "ipv4", "ipv6", "uuid", "uri", *FORMAT_PATTERNS}
 )
 # Formats that any text has; they tell readers what it is meant for.
 _MERE_HINTS = frozenset(
     {"path", "file-path", "directory-path", "password", "binary", "text", "textarea", "multi-line"}
 )
 
-_MAPS = ("properties", "patternProperties", "$defs", "definitions")
-_LISTS = ("allOf", "anyOf", "oneOf", "prefixItems")
-_SINGLE = ("items", "additionalProperties", "additionalItems")
 _IN_PLACE = ("allOf", "anyOf", "oneOf")
+# How Pydantic says that a Decimal has a digit; llguidance does not look ahead.
+_HAS_A_DIGIT = "^(?!^[-+.]*$)"
 _SAYS_ENOUGH = frozenset({"minLength", "enum", "const", "pattern", "format", "$ref"})
 
 
@@ -70,6 +85,7 @@ def constrained_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
     Objects that list their properties have no others, unless `additionalProperties` (or a
     combination by allOf and the like) says so. Required strings have at least one character,
     unless `minLength`, `pattern` and the like say otherwise. Dates are days of the calendar.
+    Numbers that are no integers lie between -9e18 and 9e18, and are written without exponents.
 
     Args:
         schema: Any JSON schema: of Pydantic, of a TypedDict, or written by hand.
@@ -78,16 +94,23 @@ def constrained_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
         A new schema.
 
     Raises:
-        UnsupportedGrammarError: A keyword or a format that cannot be enforced; the message says
-            where it stands and what to do.
+        UnsupportedGrammarError: It is no schema, or has a keyword or a format that cannot be
+            enforced; the message says where it stands and what to do.
     """
-    try:
-        combined = frozenset(_combined_references(schema))
-        fitted: dict[str, Any] = _Fitting(combined).fit(dict(schema), "#", alone=True)
-    except RecursionError:
-        raise UnsupportedGrammarError(
-            "The schema is nested too deeply to be read. Use $ref and $defs."
-        ) from None
+    with _refusing_depths():
+        return _constrained(dict(schema))
+
+
+def _constrained(schema: dict[str, Any]) -> dict[str, Any]:
+    check_shape(schema)
+    fitting = _Fitting(
+        whole=schema,
+        combined=frozenset(_combined_references(schema)),
+        bounds_free_parts=not _has_inner_ids(schema),
+    )
+    fitted: dict[str, Any] = fitting.fit(schema, "#", alone=True)
+    if uses_anything(fitted):
+        fitted["$defs"] = {**fitted.get("$defs", {}), ANYTHING_NAME: anything()}
     return fitted
 
 
@@ -103,10 +126,24 @@ def arguments_schema(parameters: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         UnsupportedGrammarError: As `constrained_schema`.
     """
-    schema = constrained_schema(parameters)
-    if not _lists_properties(schema):
-        schema.setdefault("additionalProperties", False)
-    return schema
+    with _refusing_depths():
+        schema = dict(parameters)
+        check_shape(schema)
+        if "object" in schema.get("type", "object"):  # it is one type, or a list of them
+            schema["type"] = "object"
+        if not _says_names(schema):
+            schema["additionalProperties"] = False
+        return _constrained(schema)
+
+
+@contextmanager
+def _refusing_depths() -> Iterator[None]:
+    try:
+        yield
+    except RecursionError:
+        raise UnsupportedGrammarError(
+            "The schema is nested too deeply to be read. Use $ref and $defs."
+        ) from None
 
 
 @dataclass(frozen=True)
@@ -114,41 +151,71 @@ class _Fitting:
     """Rewrites one schema.
 
     Attributes:
+        whole: All of it, for its references.
         combined: References that stand for a part of an object only.
+        bounds_free_parts: Whether what is not described is bounded all the same.
     """
 
+    whole: dict[str, Any]
     combined: frozenset[str]
+    bounds_free_parts: bool
 
     def fit(self, schema: Any, pointer: str, *, alone: bool) -> Any:
         """Rewrites the schema at `pointer`; `alone` says that it describes the whole of a value."""
         if not isinstance(schema, dict):
-            return schema
+            return any_value() if schema is True and self.bounds_free_parts else schema
+        schema = self._with_properties(schema)
         _check_keywords(schema, pointer)
         alone = alone and pointer not in self.combined
         parts_alone = alone and _describing_parts(schema) <= 1
         fitted = {
-            key: self._fit_value(key, value, f"{pointer}/{_escaped(key)}", alone=parts_alone)
+            key: self._fit_value(key, value, at(pointer, key), alone=parts_alone)
             for key, value in schema.items()
             if key not in _REFUSED  # only where it says nothing
         }
         _narrow_string(fitted)
         _narrow_object(fitted, close=parts_alone)
         _check_count(fitted, pointer)
+        bound_numbers(fitted)
+        if parts_alone and self.bounds_free_parts:
+            bound_free_parts(fitted)
         return fitted
+
+    def _with_properties(self, schema: dict[str, Any]) -> dict[str, Any]:
+        """The schema of a map whose names are an enum's, as one that lists its properties."""
+        names = schema.get("propertyNames")
+        if isinstance(names, dict) and "$ref" in names:
+            names = self._referred(names["$ref"])
+        listed = names.get("enum") if isinstance(names, dict) else None
+        if not isinstance(listed, list) or {"properties", "patternProperties"} & schema.keys():
+            return schema
+        listed = [name for name in listed if isinstance(name, str)]  # no other is a name
+        described = {key: value for key, value in schema.items() if key != "propertyNames"}
+        value = described.get("additionalProperties", True)
+        described |= {"properties": dict.fromkeys(listed, value), "additionalProperties": False}
+        check_shape({"properties": described["properties"]})
+        return described
+
+    def _referred(self, reference: str) -> Any:
+        """What a reference into the same document stands for, where that is plain to see."""
+        found: Any = self.whole
+        for part in reference.removeprefix("#/").split("/"):
+            found = found.get(part) if isinstance(found, dict) else None
+        return found
 
     def _fit_value(self, key: str, value: Any, pointer: str, *, alone: bool) -> Any:
         alone = alone if key in _IN_PLACE else True
-        if key in _MAPS and isinstance(value, dict):
+        if key in MAPS and isinstance(value, dict):
             return {
-                name: self.fit(inner, f"{pointer}/{_escaped(name)}", alone=True)
+                name: self.fit(inner, at(pointer, name), alone=True)
                 for name, inner in value.items()
             }
-        if (key in _LISTS or key == "items") and isinstance(value, list):
+        if (key in LISTS or key == "items") and isinstance(value, list | tuple):
             return [
                 self.fit(inner, f"{pointer}/{index}", alone=alone)
                 for index, inner in enumerate(value)
             ]
-        return self.fit(value, pointer, alone=True) if key in _SINGLE else value
+        return self.fit(value, pointer, alone=True) if key in SINGLE else value
 
 
 def _check_keywords(schema: dict[str, Any], pointer: str) -> None:
@@ -159,7 +226,7 @@ def _check_keywords(schema: dict[str, Any], pointer: str) -> None:
                 f"decoding. {remedy}."
             )
     given = schema.get("format")
-    if schema.get("type", "string") == "string" and isinstance(given, str):
+    if schema.get("type", "string") == "string" and given is not None:
         _check_format(given, pointer)
 
 
@@ -175,7 +242,7 @@ def _check_count(schema: dict[str, Any], pointer: str) -> None:
     """Llguidance counts a property that is written twice as two, where names are free."""
     least = schema.get("minProperties", 0)
     free = schema.get("additionalProperties") is not False or "patternProperties" in schema
-    if isinstance(least, int) and least > max(1, len(schema.get("required", ()))) and free:
+    if least > max(1, len(schema.get("required", ()))) and free:
         raise UnsupportedGrammarError(
             f"The schema has minProperties={least} at {pointer} with names that are free, which "
             "cannot be enforced while decoding: a name might be written twice. Name the "
@@ -187,19 +254,22 @@ def _narrow_string(schema: dict[str, Any]) -> None:
     given = schema.get("format")
     if given in _MERE_HINTS and schema.get("type", "string") == "string":
         del schema["format"]
-    elif given in DATE_PATTERNS and "pattern" not in schema:
+    elif given in FORMAT_PATTERNS and "pattern" not in schema:
         del schema["format"]
-        schema["pattern"] = DATE_PATTERNS[given]
+        schema["pattern"] = FORMAT_PATTERNS[given]
+    elif schema.get("pattern", "").startswith(_HAS_A_DIGIT):
+        schema["pattern"] = "^" + schema["pattern"].removeprefix(_HAS_A_DIGIT)
+        schema["allOf"] = [*schema.get("allOf", ()), {"pattern": "[0-9]"}]
 
 
 def _narrow_object(schema: dict[str, Any], *, close: bool) -> None:
-    if not _lists_properties(schema):
+    if not (_lists_properties(schema) or schema.get("patternProperties")):
         return
     if not {"type", "enum", "const"} & schema.keys():
         schema["type"] = "object"
     if close:
         schema.setdefault("additionalProperties", False)
-    properties = schema["properties"]
+    properties = schema.get("properties", {})
     for name in schema.get("required", ()):
         if _may_be_empty(properties.get(name)):
             properties[name] = {**properties[name], "minLength": 1}
@@ -246,13 +316,30 @@ def _combined_references(schema: Any, *, combined: bool = False) -> Iterator[str
         if combined and isinstance(reference, str):
             yield reference
         for key, value in schema.items():
-            if key in _MAPS and isinstance(value, dict):
+            if key in MAPS and isinstance(value, dict):
                 yield from _combined_references(list(value.values()))
             elif key in _IN_PLACE:
                 yield from _combined_references(value, combined=combined)
-            elif key in _SINGLE or key == "prefixItems":
+            elif key in SINGLE or key == "prefixItems":
                 yield from _combined_references(value)
 
 
-def _escaped(name: str) -> str:
-    return name.replace("~", "~0").replace("/", "~1")
+def _says_names(schema: Any) -> bool:
+    """Whether a schema says what properties an object has, by itself or in its parts."""
+    return isinstance(schema, dict) and (
+        _lists_properties(schema)
+        or not schema.keys().isdisjoint({"$ref", "patternProperties", "propertyNames"})
+        or "additionalProperties" in schema
+        or any(_says_names(part) for key in _IN_PLACE for part in schema.get(key, ()))
+    )
+
+
+def _has_inner_ids(schema: Any, *, inner: bool = False) -> bool:
+    """Whether references may be relative to something else than the whole."""
+    if isinstance(schema, list | tuple):
+        return any(_has_inner_ids(part, inner=True) for part in schema)
+    if not isinstance(schema, dict):
+        return False
+    return (inner and any(isinstance(schema.get(key), str) for key in ("$id", "id"))) or any(
+        _has_inner_ids(part, inner=True) for part in schema.values()
+    )

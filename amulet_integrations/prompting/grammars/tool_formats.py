@@ -27,11 +27,13 @@ class ToolFormat(ABC):
         opening: The marker before calls; "" where calls stand at the very start of the answer.
         closing: The marker after a call; "" where there is none.
         calls_after_text: Whether calls may come after text.
+        foreign: Markers of what others write; text has none of them.
     """
 
     opening: ClassVar[str]
     closing: ClassVar[str] = ""
     calls_after_text: ClassVar[bool] = True
+    foreign: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self._tokens = MarkerTokens(tokenizer)
@@ -101,7 +103,8 @@ class ToolFormat(ABC):
 
     @property
     def _text_rules(self) -> str:
-        return self._tokens.text_rules(self._markers, never=containing(self.opening))
+        never = containing(self.opening, *self.foreign)
+        return self._tokens.text_rules((*self._markers, *self.foreign), never=never)
 
     def _calls_rules(self, tools: Sequence[Tool], *, parallel: bool) -> str:
         opening = self._tokens.lark(self.opening)
@@ -117,6 +120,7 @@ class HermesFormat(ToolFormat):
 
     opening = "<tool_call>"
     closing = "</tool_call>"
+    foreign = ("<tool_response>",)
 
     def _rest_rules(self, tools: Sequence[Tool], opening: str, *, parallel: bool) -> str:
         more = f' ("\\n" {opening} body)*' if parallel else ""

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any, TypedDict
+from collections.abc import Callable
+from copy import deepcopy
+from functools import reduce
+from itertools import pairwise
+from operator import add
+from typing import Annotated, Any, Optional, TypedDict
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.exceptions import OutputParserException
 from langchain_core.tools import tool
@@ -44,6 +51,22 @@ class PersonDict(TypedDict):
     age: Annotated[int, ..., "The age"]
 
 
+class Tree(BaseModel):
+    """A person and children."""
+
+    name: str
+    children: list[Tree] = []
+
+
+class OldTree(BaseModelV1):
+    """The same, in the old way."""
+
+    name: str
+    child: Optional[OldTree] = None  # noqa: UP045 - what pydantic's version 1 can read
+
+
+OldTree.update_forward_refs()
+
 UNTITLED = {
     "type": "object",
     "properties": {"name": {"type": "string"}, "age": {"type": "integer"}},
@@ -56,6 +79,11 @@ SCHEMAS: dict[str, Any] = {
     "json schema": Person.model_json_schema(),
     "json schema without a title": UNTITLED,
     "openai": {"name": "person", "description": "Somebody.", "parameters": UNTITLED},
+}
+WRAPPED: dict[str, Any] = {
+    "bare": {"name": "person", "schema": UNTITLED},
+    "nested": {"type": "json_schema", "json_schema": {"name": "person", "schema": UNTITLED}},
+    "flat": {"type": "json_schema", "name": "person", "schema": UNTITLED},
 }
 METHODS = ["json_schema", "json_mode", "function_calling"]
 
@@ -178,6 +206,7 @@ FORMATS: dict[str, Any] = {
         "json_schema": {"name": "p", "schema": UNTITLED, "strict": True},
     },
     "json_object": {"type": "json_object"},
+    "flat": {"type": "json_schema", "name": "p", "schema": UNTITLED},
     "class": Person,
 }
 
@@ -185,7 +214,11 @@ FORMATS: dict[str, Any] = {
 @pytest.mark.parametrize("form", FORMATS)
 def test_openais_response_formats_are_followed(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = json_output_of(model().bind(response_format=FORMATS[form]), monkeypatch)
-    expected = {"json_schema": UNTITLED, "json_object": {"type": "object"}}
+    expected = {
+        "json_schema": {**UNTITLED, "additionalProperties": False},
+        "json_object": {"type": "object"},
+        "flat": UNTITLED,
+    }
     assert asked.json_schema == expected.get(form, Person.model_json_schema())
 
 
@@ -202,6 +235,29 @@ BAD: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
         {"schema": {"title": "x", "not": {"type": "string"}}},
         UnsupportedGrammarError,
         "not",
+    ),
+    "no keyword": ({"schema": {"title": "x"}}, PromptError, "no JSON schema"),
+    "an empty schema": ({"schema": {}}, PromptError, "no JSON schema"),
+    "a function of no parameters": ({"schema": {"name": "x"}}, PromptError, "no JSON schema"),
+    "no tools in json mode": (
+        {"schema": Person, "method": "json_mode", "tools": []},
+        PromptError,
+        "tools=",
+    ),
+    "a choice of one's own": (
+        {"schema": Person, "method": "function_calling", "tool_choice": "auto"},
+        PromptError,
+        "tool_choice= is set",
+    ),
+    "several calls": (
+        {"schema": Person, "method": "function_calling", "parallel_tool_calls": True},
+        PromptError,
+        "parallel_tool_calls= is set",
+    ),
+    "a format of one's own": (
+        {"schema": Person, "response_format": {"type": "text"}},
+        PromptError,
+        "response_format= is set",
     ),
     "tools in json mode": (
         {"schema": Person, "method": "json_mode", "tools": [look_up]},
@@ -224,7 +280,10 @@ def test_a_response_format_of_no_form_is_refused(wanted: Any) -> None:
         model().invoke(QUESTION, response_format=wanted)
 
 
-@pytest.mark.parametrize("text", ['{"name": "Ann", "age": 7', '{"name": "An', "Sorry.", "[1]"])
+@pytest.mark.parametrize(
+    "text",
+    ['{"name": "Ann", "age": 7', '{"name": "An', "Sorry.", "[1]", '{"name": "Ann", "age": NaN}'],
+)
 async def test_what_is_no_such_object_is_an_error_and_never_half_of_one(text: str) -> None:
     llm = model(text).with_structured_output(Person)
     with pytest.raises(OutputParserException):
@@ -235,8 +294,9 @@ async def test_what_is_no_such_object_is_an_error_and_never_half_of_one(text: st
         await llm.ainvoke(QUESTION)
 
 
-def test_dicts_that_break_off_are_an_error_too() -> None:
-    llm = model('{"name": "Ann", "age": 7').with_structured_output(UNTITLED)
+@pytest.mark.parametrize("text", ['{"name": "Ann", "age": 7', '{"name": "Ann", "age": NaN}'])
+def test_dicts_that_break_off_are_an_error_too(text: str) -> None:
+    llm = model(text).with_structured_output(UNTITLED)
     with pytest.raises(OutputParserException):
         llm.invoke(QUESTION)
     with pytest.raises(OutputParserException):
@@ -292,3 +352,123 @@ def test_streaming_turned_off_gives_the_object_at_once() -> None:
         llm = model(written(method, Person)).model_copy(update={"disable_streaming": True})
         found = list(llm.with_structured_output(Person, method=method).stream(QUESTION))  # type: ignore[arg-type]
         assert found == [Person(**FOUND)]
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("form", WRAPPED)
+def test_a_schema_in_openais_wrapper_is_the_schema(form: str, method: Any) -> None:
+    bare = {"title": "person", **UNTITLED}
+    wrapped: Any = model().with_structured_output(WRAPPED[form], method=method)
+    assert wrapped.first.kwargs == model().with_structured_output(bare, method=method).first.kwargs  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("form", ["bare", "flat"])
+def test_the_wrapper_says_whether_it_is_strict(form: str) -> None:
+    strict: Any = model().with_structured_output({**WRAPPED[form], "strict": True})
+    told: Any = model().with_structured_output({"title": "person", **UNTITLED}, strict=True)
+    assert strict.first.kwargs == told.first.kwargs
+
+
+NAMES: list[tuple[Any, str, Any]] = [
+    (Tree, "Tree", {"name": "Ann", "children": [{"name": "Bob", "children": []}]}),
+    (Tree.model_json_schema(), "answer", {"name": "Ann", "children": []}),
+    (OldTree, "OldTree", {"name": "Ann", "child": {"name": "Bob", "child": None}}),
+    ({"name": "who", **UNTITLED}, "who", FOUND),
+    ({**UNTITLED, "title": None}, "answer", FOUND),
+]
+
+
+@pytest.mark.parametrize(("schema", "name", "answer"), NAMES, ids=["v2", "dict", "v1", "name", "-"])
+def test_the_tool_to_call_is_named_after_any_schema(schema: Any, name: str, answer: Any) -> None:
+    llm = model(call(name, answer))
+    found = llm.with_structured_output(schema, method="function_calling").invoke(QUESTION)
+    if isinstance(found, BaseModel):
+        found = found.model_dump()
+    assert (found.dict() if isinstance(found, BaseModelV1) else found) == answer
+    engine: Any = llm.engine
+    (branch,) = engine.requests[-1].branches
+    assert '"name' in branch.grammar.replace("\\", "")
+
+
+def test_an_old_model_is_as_it_was_however_often_it_is_used() -> None:
+    before = deepcopy(OldPerson.schema())
+    for method in METHODS * 2:
+        model().with_structured_output(OldPerson, method=method)  # type: ignore[arg-type]
+    assert OldPerson.schema() == before
+
+
+def is_begun_by(whole: Any, part: Any) -> bool:
+    """Whether `part` is what may have been told of `whole` so far."""
+    if isinstance(whole, dict) and isinstance(part, dict):
+        return list(whole)[: len(part)] == list(part) and all(
+            is_begun_by(whole[key], part[key]) for key in part
+        )
+    if isinstance(whole, list) and isinstance(part, list):
+        return len(part) <= len(whole) and all(map(is_begun_by, whole, part))
+    if isinstance(whole, str) and isinstance(part, str):
+        return whole.startswith(part)
+    return whole == part or (isinstance(whole, int) and str(whole).startswith(str(part)))
+
+
+VALUES = st.recursive(
+    st.text(st.sampled_from('aé😀"\\\n/u'), max_size=6) | st.integers() | st.booleans() | st.none(),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from('ab"\\é'), inner, max_size=3)
+    ),
+    max_leaves=6,
+)
+
+
+@given(
+    found=st.fixed_dictionaries({"name": VALUES}),
+    ascii_only=st.booleans(),
+    sizes=st.lists(st.integers(1, 5), min_size=1),
+    method=st.sampled_from(["json_schema", "function_calling"]),
+)
+def test_streamed_dicts_only_grow(
+    found: Any, ascii_only: bool, sizes: list[int], method: Any
+) -> None:
+    body = json.dumps(found, ensure_ascii=ascii_only)
+    text, cuts = body, [0]
+    if method == "function_calling":
+        text = f'<tool_call>\n{{"name": "answer", "arguments": {body}}}\n</tool_call>'
+    while cuts[-1] < len(text):
+        cuts.append(cuts[-1] + sizes[len(cuts) % len(sizes)])
+    pieces = [text[start:end] for start, end in pairwise(cuts)]
+    llm = ChatAmulet(engine=ScriptedEngine(pieces))
+    told = list(llm.with_structured_output({"type": "object"}, method=method).stream(QUESTION))
+    assert told[-1] == found
+    for sooner, later in pairwise(told):
+        assert is_begun_by(later, sooner)
+
+
+@pytest.mark.parametrize("schema", [Person, UNTITLED], ids=["instance", "dict"])
+@pytest.mark.parametrize("text", [TEXT, '{"name": "Ann"', "Sorry."])
+@pytest.mark.parametrize("method", METHODS)
+async def test_raw_answers_stream_to_what_invoke_returns(
+    schema: Any, text: str, method: Any
+) -> None:
+    if text == TEXT:
+        text = written(method, schema)
+    llm = model(text).with_structured_output(schema, method=method, include_raw=True)
+    whole = llm.invoke(QUESTION)
+    astreamed = [chunk async for chunk in llm.astream(QUESTION)]
+    for total in (reduce(add, llm.stream(QUESTION)), reduce(add, astreamed)):
+        assert total["raw"].text == whole["raw"].text
+        assert repr(total["parsing_error"]) == repr(whole["parsing_error"])
+        assert total["parsed"] == whole["parsed"]
+    assert (whole["parsed"] is None) == isinstance(whole["parsing_error"], OutputParserException)
+
+
+def test_the_last_raw_chunk_of_a_bad_answer_takes_back_what_was_read_of_it() -> None:
+    llm = model('{"name": "Ann"').with_structured_output(UNTITLED, include_raw=True)
+    chunks = list(llm.stream(QUESTION))
+    assert {"name": "Ann"} in [chunk.get("parsed") for chunk in chunks]
+    assert chunks[-1]["parsed"] is None
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_stop_strings_do_not_cut_objects(chat: Callable[..., ChatAmulet], method: Any) -> None:
+    llm = chat(max_tokens=120, stop=("name", "{", '"'))
+    found = llm.with_structured_output(Tree, method=method).invoke(QUESTION)
+    assert isinstance(found, Tree)

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any, TypedDict
+from typing import Any, Generic, TypedDict, TypeVar
 
 import pytest
+from langchain_core.caches import InMemoryCache
+from langchain_core.load import dumpd
 from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, ToolMessage
+from langchain_core.runnables import RunnableLambda
 from langchain_core.tools import tool
 from pydantic import BaseModel, Field
 
+from amulet_integrations import preference_scope
 from amulet_integrations.errors import (
     AmuletError,
+    InvalidParamsError,
+    PreferenceSelectionError,
     PromptError,
     UnknownArgumentError,
     UnsupportedGrammarError,
@@ -38,6 +44,15 @@ class Weather(BaseModel):
     """Tells the weather."""
 
     city: str = Field(description="Where")
+
+
+Content = TypeVar("Content")
+
+
+class Box(BaseModel, Generic[Content]):
+    """Opens a box."""
+
+    content: Content
 
 
 class Search(TypedDict):
@@ -158,7 +173,12 @@ BAD: dict[str, tuple[list[Any], dict[str, Any], type[AmuletError], str]] = {
     "no tool": ([5], {}, PromptError, "5"),
     "schema without a title": ([{"type": "object", "properties": {}}], {}, PromptError, "title"),
     "a provider's own": ([{"type": "web_search_preview"}], {}, PromptError, "web_search"),
-    "bad name": ([{"name": "a b", "parameters": {}}], {}, PromptError, "a b"),
+    "bad name": (
+        [{"name": "a b", "parameters": {}}],
+        {},
+        PromptError,
+        "^'a b' is no name of a tool; give 1 to 64",
+    ),
     "no object": (
         [{"name": "f", "parameters": {"type": "string"}}],
         {},
@@ -327,3 +347,116 @@ def test_a_whole_exchange_with_a_tool_is_shown_to_the_model() -> None:
     prompt = prompt_of(llm)
     assert '"arguments": {"a": 2, "b": 3}' in prompt
     assert prompt.index(QUESTION) < prompt.rindex("<tool_call>") < prompt.rindex("5")
+
+
+def test_a_generic_model_is_a_tool_of_a_clean_name() -> None:
+    bound: Any = model().bind_tools([Box[int]])
+    assert [one["function"]["name"] for one in bound.kwargs["tools"]] == ["Box_int_"]
+    assert bound.invoke(QUESTION).text == "Well."
+
+
+def test_stop_strings_do_not_cut_calls(chat: Callable[..., ChatAmulet]) -> None:
+    llm = chat(max_tokens=80, stop=("arguments", "{", "add"))
+    answer = llm.bind_tools([add], tool_choice="add").invoke(QUESTION)
+    assert [call["name"] for call in answer.tool_calls] == ["add"]
+    assert not answer.invalid_tool_calls
+
+
+SECRET = "my quiet allergy"
+TOLD: dict[str, dict[str, Any]] = {
+    "text": {"preference": SECRET},
+    "dict": {"profile": {"user_id": "zoe", "preferences": [{"text": SECRET}]}},
+}
+BINDINGS: dict[str, Callable[..., Any]] = {
+    "bind": lambda llm, **told: llm.bind(**told),
+    "bind twice": lambda llm, **told: llm.bind(stop=["x"]).bind(**told).with_config(tags=["a"]),
+    "bind_tools": lambda llm, **told: llm.bind_tools([add], **told),
+    "structured": lambda llm, **told: llm.with_structured_output(
+        {"title": "x", "type": "object"}, include_raw=True, **told
+    ),
+}
+
+
+@pytest.mark.parametrize("told", TOLD)
+@pytest.mark.parametrize("way", BINDINGS)
+async def test_a_binding_follows_a_preference_and_tells_no_text_of_it(way: str, told: str) -> None:
+    llm = model("{}").model_copy(update={"cache": InMemoryCache()})
+    bound = BINDINGS[way](llm, **TOLD[told])
+    assert SECRET not in json.dumps(dumpd(bound)) + repr(bound) + str(bound)
+    answers = [bound.invoke(QUESTION), *bound.batch([QUESTION]), await bound.ainvoke(QUESTION)]
+    answers.append(merged(list(bound.stream("Another?"))))
+    engine: Any = llm.engine
+    assert len(engine.requests) == 2
+    for request in engine.requests:
+        assert any(SECRET in engine.tokenizer.decode(ids) for ids in request.contexts)
+    for answer in answers:
+        assert (answer["raw"] if way == "structured" else answer).text == "{}"
+
+
+@pytest.mark.parametrize("told", [{"preference": 5}, {"profile": "text"}], ids=str)
+def test_a_binding_refuses_what_is_no_preference(told: Any) -> None:
+    with pytest.raises(PreferenceSelectionError):
+        model().bind(**told)
+
+
+async def _last(items: Any) -> Any:
+    return [item async for item in items][-1]
+
+
+async def _second(items: Any) -> Any:
+    return (await _last(items))[1]
+
+
+async def _first(answers: Any) -> Any:
+    return (await answers)[0]
+
+
+async def _output(stream: Any) -> Any:
+    return await (await stream).output
+
+
+LATER: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
+    "stream": (lambda llm: llm.stream(QUESTION), lambda chunks: list(chunks)[-1]),
+    "batch_as_completed": (
+        lambda llm: llm.batch_as_completed([QUESTION, QUESTION]),
+        lambda answers: list(answers)[-1][1],
+    ),
+}
+ALATER: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
+    "ainvoke": (lambda llm: llm.ainvoke(QUESTION), lambda answer: answer),
+    "astream": (lambda llm: llm.astream(QUESTION), _last),
+    "abatch": (lambda llm: llm.abatch([QUESTION, QUESTION]), _first),
+    "abatch_as_completed": (lambda llm: llm.abatch_as_completed([QUESTION, QUESTION]), _second),
+    "astream_events v3": (lambda llm: llm.astream_events(QUESTION, version="v3"), _output),
+}
+BOUND: dict[str, Callable[[ChatAmulet], Any]] = {
+    "tools": lambda llm: llm.bind_tools([add]),
+    "rebound": lambda llm: llm.bind(stop=["x"]).bind(top_k=3).with_config(tags=["a"]),
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*beta")
+@pytest.mark.parametrize("bound", BOUND)
+@pytest.mark.parametrize("way", [*LATER, *ALATER])
+async def test_a_binding_follows_the_scope_in_which_it_was_asked(
+    chat: Callable[..., ChatAmulet], way: str, bound: str
+) -> None:
+    llm = BOUND[bound](chat(engine=ScriptedEngine()))
+    ask, read = {**LATER, **ALATER}[way]
+    with preference_scope(user_id="ann"):
+        asked = ask(llm)
+    with preference_scope(user_id="bob"):
+        answer = read(asked) if way in LATER else await read(asked)
+    assert answer.response_metadata["amulet"]["user_id"] == "ann"
+
+
+def test_a_binding_is_loaded_as_langchains_own() -> None:
+    bound = ChatAmulet().bind_tools([add], user_id="ann")
+    form = dumpd(bound)
+    assert form["id"] == dumpd(RunnableLambda(shout).bind(times=2))["id"]
+    assert form["kwargs"]["kwargs"]["user_id"] == "ann"
+
+
+def test_a_model_of_several_answers_is_refused_with_a_way_to_get_them() -> None:
+    with pytest.raises(InvalidParamsError, match="n=2: a call gives one answer"):
+        ChatAmulet(n=2)  # type: ignore[call-arg]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
 
@@ -331,3 +332,29 @@ def test_arguments_of_any_kind_are_read_as_json_reads_them(made, ascii_only, ind
     for name, text in texts.items():
         assert calls(read(name, *text)) == made
     assert calls(read("llama", *written(tagged[0]))) == made[:1]
+
+
+MARKED = {"hermes": hermes(ADD), "mistral": mistral(ADD), "mistral-args": mistral_args(ADD)}
+
+
+@given(st.data())
+@settings(max_examples=60, deadline=None)
+def test_where_calls_open_answers_markers_further_on_are_text(data):
+    name = data.draw(st.sampled_from(sorted(MARKED)))
+    call = MARKED[name]
+    space = data.draw(st.sampled_from(["", " ", "\n\n"]))
+    before = data.draw(st.sampled_from(['{"note": "', "<tool", "[TOOL", "x"]))
+    reasoning = data.draw(st.sampled_from(["none", "may open"]))
+    text = space + before + call + '"}\n'
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=6)))
+
+    def read_cut(whole):
+        reader = AnswerParser(FORMATS[name], NAMES, reasoning, calls_open_answer=True)
+        ends = [0, *cuts, len(whole)]
+        pieces = [p for a, b in itertools.pairwise(ends) for p in reader.push(whole[a:b])]
+        return fold(pieces + reader.flush())
+
+    assert read_cut(text) == Answer(text=text)
+    assert calls(read_cut(space + call)) == [ADD]
+    beginning = call[:5]
+    assert read_cut(beginning) == Answer(text=beginning)

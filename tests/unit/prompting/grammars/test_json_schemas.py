@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Optional, Union
 
 import jsonschema
 import pytest
-from pydantic import BaseModel, Field, TypeAdapter
+from pydantic import UUID4, BaseModel, Field, StringConstraints, TypeAdapter
 from typing_extensions import TypedDict
 
 from amulet_integrations.errors import UnsupportedGrammarError
@@ -72,6 +72,10 @@ class Everything(BaseModel):
     name: str = Field(alias="名前")
     anything: Any = None
     chance: float = Field(ge=0, lt=1)
+    span: dt.timedelta
+    random_key: UUID4
+    by_code: dict[Annotated[str, StringConstraints(pattern="^k[0-9]$")], int]
+    by_colour: dict[Colour, int]
 
 
 class Film(TypedDict):
@@ -263,3 +267,145 @@ def test_the_callers_schema_is_left_as_it_was():
 def test_a_schema_cannot_loosen_its_grammar():
     loose = {"type": "integer", "x-guidance": {"lenient": True, "whitespace_flexible": True}}
     assert accepts(loose, "1", " 1") == [True, False]
+
+
+FREE = [
+    {"type": "number"},
+    {"type": ["number", "null"]},
+    {"type": "number", "minimum": -1e300, "exclusiveMaximum": 1e300},
+    {},
+    {"description": "Anything."},
+    {"anyOf": [{"type": "number"}, {"type": "string"}]},
+]
+FREE_PARTS = [
+    ({"type": "array"}, "[%s]"),
+    ({"type": "array", "items": {}}, "[%s]"),
+    ({"type": "array", "items": True}, "[%s]"),
+    ({"type": "object"}, '{"a": [%s]}'),
+    ({"properties": {"a": True}}, '{"a": {"b": %s}}'),
+    ({"properties": {"b": {}}, "additionalProperties": True}, '{"a": {"b": %s}}'),
+    ({"properties": {"id": {"type": "number"}, "a": {}}}, '{"a": %s}'),
+    ({"$id": "http://example.com/s", "type": "array"}, "[%s]"),
+    ({"$schema": "http://json-schema.org/draft-07/schema#", "type": "array"}, "[%s]"),
+]
+FREE_PLACES = [*((schema, "%s") for schema in FREE), *FREE_PARTS]
+
+
+@pytest.mark.parametrize(("schema", "around"), FREE_PLACES, ids=range(len(FREE_PLACES)))
+def test_numbers_are_finite_wherever_they_stand(schema, around):
+    numbers = ("0.5", "-3.25", "10000000000", "0.0000001", "1e400", "-1e400", "9" * 400)
+    texts = [around % number for number in numbers]
+    assert accepts(schema, *texts) == [True] * 4 + [False] * 3
+
+
+def test_bounds_of_numbers_stay():
+    bounded = {"type": "number", "exclusiveMinimum": 0}
+    assert accepts(bounded, "0", "-1", "0.1", "7") == [False, False, True, True]
+
+
+def test_decimals_are_numbers_or_texts_that_are_numbers():
+    text = {"type": "string", "pattern": r"^(?!^[-+.]*$)[+-]?0*\d*\.?\d*$"}
+    schema = {"anyOf": [{"type": "number"}, text]}
+    texts = ("1.5", '"1.5"', '"-07"', '"+.5"', '""', '"-"', '"."', '"a"', "1e999")
+    assert accepts(schema, *texts) == [True] * 4 + [False] * 5
+
+
+WRITABLE = '\b\f\n\r\t"\\\u2028'
+UNWRITABLE = [chr(code) for code in (*range(32), 127, 0xD800) if chr(code) not in WRITABLE]
+
+
+@pytest.mark.parametrize("char", UNWRITABLE, ids=ascii)
+def test_characters_that_cannot_be_written_are_refused(char):
+    text = f"a{char}b"
+    for schema, place in (
+        ({"const": text}, "#/items/const"),
+        ({"enum": ["x", [{"y": text}]]}, "#/items/enum/1/0/y"),
+        ({"const": {text: 1}}, "#/items/const"),
+        ({"properties": {text: {}}}, "#/items/properties"),
+        ({"required": [text]}, "#/items/required/0"),
+    ):
+        with pytest.raises(UnsupportedGrammarError, match=f"{place}, which cannot be written"):
+            constrained_schema({"items": schema})
+
+
+def test_characters_with_short_escapes_can_be_written():
+    schema = {"properties": {WRITABLE: {"const": WRITABLE}}, "required": [WRITABLE]}
+    assert walked(schema, [0]) == [{WRITABLE: WRITABLE}]
+
+
+ONE = {"type": "object", "properties": {"v": {"type": "integer"}}, "required": ["v"]}
+TWO = {"type": "object", "properties": {"w": {"type": "boolean"}}, "required": ["w"]}
+PARAMETERS = [
+    ({"$ref": "#/$defs/N", "$defs": {"N": ONE}}, '{"v": 1}'),
+    ({"anyOf": [ONE, TWO]}, '{"w": true}'),
+    ({"anyOf": [ONE, {"type": "string"}]}, '{"v": 1}'),
+    ({"allOf": [ONE]}, '{"v": 1}'),
+    ({"type": "object", "patternProperties": {"^v$": {"type": "integer"}}}, '{"v": 1}'),
+    ({"propertyNames": {"enum": ["v"]}, "additionalProperties": {"type": "integer"}}, '{"v": 1}'),
+    ({"type": "object", "additionalProperties": {"type": "integer"}}, '{"v": 1}'),
+    ({"type": ["object", "null"], **{k: ONE[k] for k in ("properties", "required")}}, '{"v": 1}'),
+]
+
+
+@pytest.mark.parametrize(("parameters", "text"), PARAMETERS, ids=range(len(PARAMETERS)))
+def test_arguments_may_be_described_in_any_part_of_the_schema(parameters, text):
+    grammar = f"start: {json_rule(arguments_schema(parameters))}"
+    assert WALKER.accepts(grammar, text)
+    for wrong in ('{"v": "x"}', '{"v": 1, "w": true, "z": 1.5}', '"x"', "null"):
+        assert not WALKER.accepts(grammar, wrong), wrong
+
+
+MALFORMED = [
+    ({"allOf": 5}, "#/allOf"),
+    ({"anyOf": {"a": 1}}, "#/anyOf"),
+    ({"oneOf": [5]}, "#/oneOf/0"),
+    ({"properties": []}, "#/properties"),
+    ({"properties": {"a/b": 5}}, "#/properties/a~1b"),
+    ({"properties": {1: {"type": "string"}}}, "#/properties"),
+    ({"items": "x"}, "#/items"),
+    ({"additionalProperties": 1}, "#/additionalProperties"),
+    ({"required": 5, "properties": {"a": {"type": "string"}}}, "#/required"),
+    ({"required": [["a"]], "properties": {"a": {"type": "string"}}}, "#/required"),
+    ({"minProperties": 3, "required": 5}, "#/required"),
+    ({"minProperties": "3"}, "#/minProperties"),
+    ({"format": ["x"], "type": "string"}, "#/format"),
+    ({"format": {}, "type": "number"}, "#/format"),
+    ({"pattern": 5}, "#/pattern"),
+    ({"$ref": 5}, "#/[$]ref"),
+    ({"type": [5]}, "#/type"),
+    ({"enum": 5}, "#/enum"),
+    ({"enum": [{1, 2}]}, "#/enum/0"),
+    ({"const": b"x"}, "#/const"),
+    ({"const": {"a": {2: 1}}}, "#/const/a"),
+    ({"const": float("inf")}, "#/const"),
+    ({"minimum": float("nan")}, "#/minimum"),
+    ({5: 5}, "#"),
+]
+
+
+@pytest.mark.parametrize(("schema", "place"), MALFORMED, ids=range(len(MALFORMED)))
+def test_what_is_no_schema_is_refused_with_its_place(schema, place):
+    for fitting in (constrained_schema, arguments_schema):
+        with pytest.raises(UnsupportedGrammarError, match=f"no JSON schema: at {place} it has"):
+            fitting(schema)
+
+
+def test_uuids_have_their_version():
+    one, four = (json.dumps(str(made())) for made in (uuid.uuid1, uuid.uuid4))
+    assert accepts({"type": "string", "format": "uuid4"}, one, four) == [False, True]
+    assert accepts({"type": "string", "format": "uuid1"}, one, four) == [True, False]
+
+
+def test_durations_are_no_longer_than_calendars():
+    texts = ("P1D", "P2W", "PT5M", "P1Y2M3DT4H5M6S", "P", "PT", "P1Y2W", "P40444801056M")
+    written = [json.dumps(text) for text in texts]
+    assert accepts({"type": "string", "format": "duration"}, *written) == [True] * 4 + [False] * 4
+
+
+def test_maps_have_no_other_names_than_their_patterns_and_enums():
+    by_pattern = {"type": "object", "patternProperties": {"^k$": {"type": "integer"}}}
+    assert accepts(by_pattern, '{"k": 1}', '{"x": 1}') == [True, False]
+    assert accepts({**by_pattern, "additionalProperties": True}, '{"x": 1}') == [True]
+    named = {"type": "object", "additionalProperties": {"type": "integer"}}
+    named |= {"propertyNames": {"$ref": "#/$defs/C"}, "$defs": {"C": {"enum": ["k", 3]}}}
+    assert accepts(named, "{}", '{"k": 1}', '{"x": 1}', '{"k": "x"}') == [True, True, False, False]

@@ -238,3 +238,14 @@ def test_a_schema_that_cannot_be_enforced_is_refused(format_class):
     tool = Tool(name="x", parameters={"properties": {"a": {"type": "array", "uniqueItems": True}}})
     with pytest.raises(UnsupportedGrammarError, match="#/properties/a"):
         made(format_class, "added").calls_grammar([tool], parallel=True)
+
+
+@each_kind
+def test_hermes_models_do_not_write_results_of_tools(kind):
+    tool_format = made(HermesFormat, kind)
+    for grammar in (
+        tool_format.text_grammar(),
+        tool_format.text_and_calls_grammar(TOOLS, parallel=True),
+    ):
+        assert not walker(kind).accepts(grammar, "Hi <tool_response>5</tool_response>")
+        assert walker(kind).accepts(grammar, "Hi <tool_res> 5")
