@@ -23,7 +23,7 @@ Schema = dict[str, Any]
 # A few letters of many scripts, with what JSON has to escape.
 LETTERS = (
     *"abcxyzABC019 _-.$@/äßéñøłžığΩλσжщюאבשحمدकखगதமกขあいカ漢字語한글😀🦜",
-    *"\u200d\u0301\U0001d538\"\\'{}[],:\n\t\u0001",
+    *"\u200d\u0301\U0001d538\"\\'{}[],:\n\t",
 )
 PREFERENCE = "Write creatively: vivid, playful and poetic, full of surprising words."
 PATTERNS = (
