@@ -61,16 +61,16 @@ def pick_tokens(
     """
     mixed = mix_contexts(logits, matrix)
     alone: dict[int, Pick | AmuletError] = {}
-    row = 0
+    end = 0
     for index, sequence in enumerate(sequences):
-        rows = logits[row : row + len(sequence.contexts)]
-        row += len(sequence.contexts)
+        start, end = end, end + len(sequence.contexts)
+        rows, mixture = logits[start:end], mixed[index]
         try:
-            policy = _policy(sequence, rows, mixed[index])
+            policy = _policy(sequence, rows, mixture, matrix[index, start:end])
             if sequence.guide or sequence.logprobs is not None:
                 alone[index] = _draw(sequence, rows, policy)
-            else:
-                mixed[index] = _without_end(sequence, policy)
+            elif (free := _without_end(sequence, policy)) is not mixture:
+                mixed[index] = free
         except AmuletError as error:
             alone[index] = error
         except BaseException as error:  # noqa: BLE001 - also what Rust raises in a panic
@@ -111,11 +111,11 @@ def _draw(sequence: Sequence, rows: Tensor, policy: Tensor) -> Pick:
             return _told(sequence, policy, token)
         if guide.weights != weights:
             weights = guide.weights
-            mixed = mix_contexts(rows, mixing_matrix([weights], rows.device))[0]
-            policy = _policy(sequence, rows, mixed)
+            matrix = mixing_matrix([weights], rows.device)
+            policy = _policy(sequence, rows, mix_contexts(rows, matrix)[0], matrix[0])
 
 
-def _policy(sequence: Sequence, rows: Tensor, mixed: Tensor) -> Tensor:
+def _policy(sequence: Sequence, rows: Tensor, mixed: Tensor, weights: Tensor) -> Tensor:
     """The policy, shape (vocab,), up to a constant where a constant does not matter."""
     if sequence.policy is not None:
         try:
@@ -126,8 +126,7 @@ def _policy(sequence: Sequence, rows: Tensor, mixed: Tensor) -> Tensor:
             raise failure from failure.__cause__
     elif sequence.sampler.needs_log_probs and len(rows) > 1:
         # Back to what the constants were that a softmax would drop.
-        weights = mixing_matrix([sequence.weights or ()], rows.device)
-        mixed = mixed - weights[0] @ torch.logsumexp(rows.to(weights.dtype), dim=-1)
+        mixed = mixed - weights @ torch.logsumexp(rows.to(weights.dtype), dim=-1)
     return mixed
 
 
@@ -135,7 +134,8 @@ def _without_end(sequence: Sequence, policy: Tensor) -> Tensor:
     """The policy without the tokens that end the text, as long as the text must not end."""
     if len(sequence.completion) >= sequence.min_tokens:
         return policy
-    return policy.index_fill(0, sequence.end_ids_on(policy.device), -torch.inf)
+    end_ids = torch.tensor(sorted(sequence.end_ids), device=policy.device)
+    return policy.index_fill(0, end_ids, -torch.inf)
 
 
 def _own_policy(policy: Policy, logits: Tensor) -> Tensor:

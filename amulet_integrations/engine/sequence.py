@@ -6,9 +6,6 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-
 from amulet_integrations.decoding.detokenizer import IncrementalDetokenizer
 from amulet_integrations.decoding.sampler import TokenSampler
 from amulet_integrations.decoding.stopping import StopStrings
@@ -23,6 +20,7 @@ from amulet_integrations.errors import (
 )
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PreTrainedTokenizerBase
 
     from amulet_integrations.engine.branch import Weights
@@ -81,7 +79,7 @@ class Sequence:
         self.completion: list[int] = []
         self.sampler = TokenSampler(request.sampling, device)
         self.done = False
-        self._tokenizer = tokenizer
+        self._grammars = grammars
         self._prompt_tokens = len(request.contexts[0])
         self._emit = emit
         self._max_tokens = min(request.sampling.max_new_tokens, room)
@@ -100,13 +98,9 @@ class Sequence:
         """The mixture that the next token is drawn with; None where there is a policy."""
         return self.guide.weights if self.guide else self._weights
 
-    def end_ids_on(self, device: torch.device) -> Tensor:
-        """The tokens that end the text, int64, shape (tokens,)."""
-        return torch.tensor(sorted(self.end_ids), device=device)
-
     def text_of(self, token: int) -> str:
         """A token's text by itself."""
-        return str(self._tokenizer.decode([token]))
+        return self._grammars.text_of(token)
 
     def cancel(self) -> None:
         """Asks for the request to end at the next step. May be called from any thread."""

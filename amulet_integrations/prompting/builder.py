@@ -134,7 +134,7 @@ class PromptBuilder:
                 no call, a preference is blank, `chat_template_kwargs` has a name that is set
                 here, or the model's chat template refuses the conversation.
         """
-        asked = Asked(messages, tools, json_output, chat_template_kwargs)
+        asked = _sound(Asked(messages, tools, json_output, chat_template_kwargs))
         prompts = [self._written(asked, text) for text in preference_texts]
         return [self._writer(asked).encode(prompt) for prompt in prompts]
 
@@ -223,7 +223,7 @@ class PromptBuilder:
         Raises:
             PromptError: As for `contexts`.
         """
-        asked = Asked(messages, tools, json_output, chat_template_kwargs)
+        asked = _sound(Asked(messages, tools, json_output, chat_template_kwargs))
         return self._written(asked, preference_text).text
 
     def reasoning(
@@ -252,7 +252,7 @@ class PromptBuilder:
         """
         if not self.thinks:
             return "none"
-        asked = Asked(messages, tools, json_output, chat_template_kwargs)
+        asked = _sound(Asked(messages, tools, json_output, chat_template_kwargs))
         written = self._written(asked, None)
         if written.ends_with(THINK):
             return "already open"
@@ -294,7 +294,6 @@ class PromptBuilder:
         return AnswerParser(self.tool_format, names, reasoning, calls_open_answer=calls_open_answer)
 
     def _written(self, asked: Asked, preference: str | None) -> Text:
-        asked.check()
         check_preference(preference)
         return self._writer(asked).written(asked, preference)
 
@@ -335,6 +334,12 @@ class PromptBuilder:
         except PromptError:
             return _USUAL_TURN_COST
         return (long - short) // 2
+
+
+def _sound(asked: Asked) -> Asked:
+    """What is asked, checked once for all contexts."""
+    asked.check()
+    return asked
 
 
 _A_QUESTION = ChatMessage(role="user", content="a")
