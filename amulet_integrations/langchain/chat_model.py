@@ -24,13 +24,15 @@ from amulet_integrations.langchain.answers import AnswerWriter
 from amulet_integrations.langchain.binding import AmuletBinding
 from amulet_integrations.langchain.entries import PERSONALIZATION
 from amulet_integrations.langchain.exchange import Exchange
-from amulet_integrations.langchain.form import Form, in_plain_form
+from amulet_integrations.langchain.form import in_plain_form
 from amulet_integrations.langchain.identity import IdentifiedModel
 from amulet_integrations.langchain.messages import to_chat_messages
 from amulet_integrations.langchain.schemas import AnySchema
 from amulet_integrations.langchain.structured import StructuredMethod, StructuredOutput
-from amulet_integrations.langchain.tools import AnyTool, ToolChoice, to_openai_tools
+from amulet_integrations.langchain.tools import AnyTool, to_openai_tools
 from amulet_integrations.personalizer import Personalization
+from amulet_integrations.prompting.openai_form.form import Form
+from amulet_integrations.prompting.openai_form.tools import ToolChoice
 
 
 class ChatAmulet(IdentifiedModel):

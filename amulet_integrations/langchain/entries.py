@@ -27,8 +27,9 @@ from amulet_integrations.call_time import (
     coroutine_as_called,
     iterator_as_called,
 )
-from amulet_integrations.langchain.form import FORM, Form, in_plain_form
+from amulet_integrations.langchain.form import in_plain_form
 from amulet_integrations.personalizer import Personalization
+from amulet_integrations.prompting.openai_form.form import FORM, Form
 from amulet_integrations.settings import AmuletSettings, Call
 from amulet_integrations.whose import Whose
 

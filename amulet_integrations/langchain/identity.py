@@ -13,8 +13,9 @@ from langchain_core.tools import BaseTool
 
 from amulet_integrations.langchain.entries import PERSONALIZATION, PersonalizedEntries
 from amulet_integrations.langchain.messages import to_chat_messages
-from amulet_integrations.langchain.tools import to_openai_tools, to_tool_use
+from amulet_integrations.langchain.tools import to_openai_tools
 from amulet_integrations.personalizer import Personalization
+from amulet_integrations.prompting.openai_form.tools import to_tool_use
 
 
 class IdentifiedModel(PersonalizedEntries):

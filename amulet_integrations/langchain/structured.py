@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any, Literal, get_args
 
 from langchain_core.exceptions import OutputParserException
@@ -21,18 +21,18 @@ from pydantic import BaseModel, SkipValidation, ValidationError
 from pydantic.v1 import ValidationError as ValidationErrorV1
 
 from amulet_integrations.errors import PromptError
-from amulet_integrations.langchain.schemas import (
-    AnySchema,
-    closed,
-    is_pydantic,
+from amulet_integrations.langchain.schemas import AnySchema, to_json_schema
+from amulet_integrations.prompting.openai_form.response_format import (
     json_object_format,
     json_schema_format,
-    named_by,
-    strictness_of,
-    titled,
-    to_json_schema,
 )
-from amulet_integrations.langchain.tools import as_tool_name
+from amulet_integrations.prompting.openai_form.schemas import (
+    closed,
+    is_pydantic,
+    name_of,
+    strictness_of,
+)
+from amulet_integrations.prompting.openai_form.tools import as_tool_name
 
 StructuredMethod = Literal["json_schema", "function_calling", "json_mode"]
 
@@ -68,16 +68,17 @@ class StructuredOutput:
                 "JSON object."
             )
         self._schema = schema
+        self._written = None if schema is None else to_json_schema(schema)
         self._method = method
         self._strict = strictness_of(schema) if strict is None else strict
 
     @property
     def tools(self) -> list[dict[str, Any]]:
         """The tool that the answer is to call; none but for function calling."""
-        if self._schema is None or self._method != "function_calling":
+        if self._written is None or self._method != "function_calling":
             return []
-        parameters = to_json_schema(self._schema)
-        name = as_tool_name(named_by(self._schema, parameters))
+        parameters = dict(self._written)
+        name = as_tool_name(name_of(parameters))
         parameters.pop("title", None)
         about = str(parameters.pop("description", ""))
         if self._strict:
@@ -91,14 +92,15 @@ class StructuredOutput:
         if self._method == "function_calling":
             given = {"tool_choice": "any", "parallel_tool_calls": False}
         elif self._method == "json_mode":
-            given["response_format"] = json_object_format(self._schema)
-        elif self._schema is not None:
-            given["response_format"] = json_schema_format(self._schema, self._strict)
-        if self._schema is None:
+            given["response_format"] = json_object_format(self._written)
+        elif self._written is not None:
+            given["response_format"] = json_schema_format(self._written, self._strict)
+        if self._written is None:
             return given
+        titled = {**self._written, "title": name_of(self._written)}
         traced = {
             "kwargs": {"method": self._method, "strict": self._strict},
-            "schema": titled(self._schema),
+            "schema": titled if isinstance(self._schema, Mapping) else self._schema,
         }
         return {**given, "ls_structured_output_format": traced}
 
