@@ -36,13 +36,21 @@ async def _in_context(context: Context, work: Coroutine[Any, Any, T]) -> T:
 
 
 def _each_in_context(context: Context, steps: Iterator[T]) -> Generator[T, None, None]:
-    while (item := context.run(next, steps, _END)) is not _END:
-        yield item
+    try:
+        while (item := context.run(next, steps, _END)) is not _END:
+            yield item
+    finally:
+        if isinstance(steps, Generator):
+            context.run(steps.close)
 
 
 async def _aeach_in_context(context: Context, steps: AsyncIterator[T]) -> AsyncGenerator[T, None]:
     async def step() -> T:
         return await anext(steps, _END)
 
-    while (item := await _in_context(context, step())) is not _END:
-        yield item
+    try:
+        while (item := await _in_context(context, step())) is not _END:
+            yield item
+    finally:
+        if isinstance(steps, AsyncGenerator):
+            await _in_context(context, steps.aclose())

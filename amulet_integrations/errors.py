@@ -93,6 +93,14 @@ class IncompleteOutputError(GenerationError):
     """An answer that had to be whole, such as JSON, could not be finished within its tokens."""
 
 
+class NoToolCallError(AmuletError, ValueError):
+    """An answer without a call of a tool, where one was needed."""
+
+
+class StructuredOutputError(AmuletError, ValueError):
+    """An answer that follows its schema, but is refused by the schema's own validators."""
+
+
 class UnsupportedGrammarError(AmuletError, ValueError):
     """A schema or grammar that cannot be enforced while decoding."""
 

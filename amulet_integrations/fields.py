@@ -75,7 +75,8 @@ class AmuletFields(BaseModel):
         preference_profile: A profile for calls that name nobody; the constructor takes it as
             `profile`.
         user_id: The user for calls that name nobody.
-        pinned: Whether `user_id` holds against configs and scopes as well; `for_user` sets it.
+        pinned: Whether `user_id` (or nobody, without one) holds against configs and scopes as
+            well; `for_user` and `plain` set it.
         profiles: The store of users' profiles, a database URL, or the path of an SQLite file.
         method: "amulet", "linear_alignment", "pref" (the preference in the prompt, nothing more)
             or "base" (no preferences).

@@ -6,7 +6,7 @@ import threading
 from pathlib import Path
 
 from amulet_integrations.engine.contract import Engine
-from amulet_integrations.engine.loading import check_source
+from amulet_integrations.engine.loading import check_source, source_context_window
 from amulet_integrations.engine.model_source import ModelSource
 from amulet_integrations.engine.shared import shared_engine
 from amulet_integrations.profiles import ProfileStore, open_profile_store
@@ -21,6 +21,7 @@ class Resources:
         self._engines: dict[str, Engine] = {}
         self._stores: dict[str, ProfileStore] = {}
         self._prompts: dict[tuple[int, str], tuple[Engine, PromptBuilder]] = {}
+        self._windows: dict[str, int] = {}
         self._checked: set[str] = set()
 
     def __reduce__(self) -> tuple[type[Resources], tuple[()]]:
@@ -32,6 +33,12 @@ class Resources:
         if source.key not in self._checked:
             check_source(source)
             self._checked.add(source.key)
+
+    def context_window(self, source: ModelSource) -> int:
+        """The context window of a source's model, whether or not the model is loaded."""
+        if source.key not in self._windows:
+            self._windows[source.key] = source_context_window(source)
+        return self._windows[source.key]
 
     def prompts(self, engine: Engine, separator: str) -> PromptBuilder:
         """What writes prompts for an engine's model; it tries the chat template out once."""

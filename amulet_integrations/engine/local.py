@@ -10,10 +10,14 @@ from typing import Any, Literal, Self, TypeVar, cast, overload
 from uuid import uuid4
 
 from torch import Tensor
-from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from amulet_integrations.engine.grammar import GrammarCompiler
-from amulet_integrations.engine.loading import check_attention_only, load_model
+from amulet_integrations.engine.loading import (
+    check_attention_only,
+    context_window,
+    load_model,
+)
 from amulet_integrations.engine.loop import DecodeLoop
 from amulet_integrations.engine.model_source import EMBEDDED, ModelSource
 from amulet_integrations.engine.request import GenerationRequest
@@ -84,7 +88,7 @@ class LocalEngine:
         self.tokenizer = tokenizer
         self.model_name = model_name or str(model.config.name_or_path)
         self.fingerprint = fingerprint or uuid4().hex
-        self.context_window = _context_window(model.config.get_text_config())
+        self.context_window = context_window(model.config)
         self._vocab_size = _rows(model.get_input_embeddings())
         logits = _rows(model.get_output_embeddings() or model.get_input_embeddings())
         self._end_ids = frozenset(id_ for id_ in _end_ids(model, tokenizer) if id_ < logits)
@@ -329,15 +333,6 @@ class LocalEngine:
                 f"Token id {max(ids)} is not in the vocabulary of {self._vocab_size} entries of "
                 f"{self.model_name!r}. Was the prompt made with another model's tokenizer?"
             )
-
-
-def _context_window(config: PreTrainedConfig) -> int:
-    window: int = getattr(config, "max_position_embeddings", 2048)
-    rope = getattr(config, "rope_parameters", None) or {}
-    if rope.get("rope_type") == "longrope":
-        # Past it transformers turns all rows of a batch to other frequencies, the short ones too.
-        return rope.get("original_max_position_embeddings") or window
-    return window
 
 
 def _rows(embeddings: Any) -> int:

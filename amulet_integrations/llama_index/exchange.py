@@ -3,32 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from contextlib import aclosing, closing
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
-
-from llama_index_instrumentation import get_dispatcher
-from llama_index_instrumentation.dispatcher import DISPATCHER_SPAN_DECORATED_ATTR
+from typing import Any, Generic
 
 from amulet_integrations.llama_index.answers import GrowingAnswer, R
-from amulet_integrations.personalizer import Personalization, Personalizer
-from amulet_integrations.prompting import ChatMessage
+from amulet_integrations.llama_index.spans import in_span
+from amulet_integrations.personalizer import Personalizer
+from amulet_integrations.prompting import AnswerParser, ChatMessage
+from amulet_integrations.prompting.openai_form.form import Form
 from amulet_integrations.settings import AmuletSettings, Call
 from amulet_integrations.whose import Whose
-
-M = TypeVar("M", bound=Callable[..., Any])
-
-_dispatcher = get_dispatcher(__name__)
-
-
-def opens_own_span(method: M) -> M:
-    """Keeps LlamaIndex from opening a span around a public method.
-
-    That span would record all arguments, the user's preferences among them.
-    """
-    setattr(method, DISPATCHER_SPAN_DECORATED_ATTR, True)
-    return method
 
 
 @dataclass(frozen=True, repr=False, kw_only=True)
@@ -45,8 +31,10 @@ class Exchange(Generic[R]):
         shown: The call's keyword arguments without those on whose preferences to follow.
         conversation: What is asked of the engine; a string is a prompt written whole.
         call: The call's arguments, read.
+        form: The form that the answer has to have.
         whose: Whose preferences to follow.
-        form: Makes the responses; see `GrowingAnswer`.
+        respond: Makes the responses; see `GrowingAnswer`.
+        tool_names: The tools' own names, by those that the model is told.
     """
 
     llm: AmuletSettings
@@ -56,23 +44,25 @@ class Exchange(Generic[R]):
     shown: dict[str, Any]
     conversation: list[ChatMessage] | str
     call: Call
+    form: Form
     whose: Whose
-    form: Callable[..., R]
+    respond: Callable[..., R]
+    tool_names: Mapping[str, str]
 
     def whole(self) -> R:
         """The whole answer."""
-        responses = self._responses(*self._open())
+        opened = self._open()
 
         def answer(*_: Any, **_shown: Any) -> R:
-            *_grown, last = responses
-            return _not_streamed(last)
+            *_grown, last = opened.responses()
+            return opened.answer.whole(last)
 
         response: R = self._in_span(answer)
         return response
 
     def stream(self) -> Generator[R, None, None]:
         """The answer as it grows; closing the generator ends the decoding."""
-        responses = self._responses(*self._open())
+        responses = self._open().responses()
 
         def answer(*_: Any, **_shown: Any) -> Generator[R, None, None]:
             return responses
@@ -81,65 +71,74 @@ class Exchange(Generic[R]):
 
     async def awhole(self) -> R:
         """`whole` for asyncio; cancelling the task ends the decoding."""
-        responses = self._aresponses(*await asyncio.to_thread(self._open))
+        opened = await asyncio.to_thread(self._open)
 
         async def answer(*_: Any, **_shown: Any) -> R:
-            *_grown, last = [response async for response in responses]
-            return _not_streamed(last)
+            *_grown, last = [response async for response in opened.aresponses()]
+            return opened.answer.whole(last)
 
         response: R = await self._in_span(answer)
         return response
 
     async def astream(self) -> AsyncGenerator[R, None]:
         """`stream` for asyncio."""
-        responses = self._aresponses(*await asyncio.to_thread(self._open))
+        responses = (await asyncio.to_thread(self._open)).aresponses()
 
         async def answer(*_: Any, **_shown: Any) -> AsyncGenerator[R, None]:
             return responses
 
         return _aclosing_both(await self._in_span(answer), responses)
 
-    def _open(self) -> tuple[Personalizer, GrowingAnswer[R], Personalization]:
-        """Does what may block: loads the model and looks the user up."""
+    def _open(self) -> _Opened[R]:
+        """Does what may block: loads the model, looks the user up, makes ready to read."""
         engine = self.llm.load_engine()
         personalizer = self.llm.personalizer
         personalization = personalizer.resolve(self.whose)
         told = personalization.describe(texts=self.llm.include_preference_text)
-        return personalizer, GrowingAnswer(self.form, engine.model_name, told), personalization
-
-    def _responses(
-        self, personalizer: Personalizer, answer: GrowingAnswer[R], personalization: Personalization
-    ) -> Generator[R, None, None]:
-        with closing(personalizer.stream(**self._request(personalization))) as increments:
-            for increment in increments:
-                yield answer.add(increment)
-
-    async def _aresponses(
-        self, personalizer: Personalizer, answer: GrowingAnswer[R], personalization: Personalization
-    ) -> AsyncGenerator[R, None]:
-        async with aclosing(personalizer.astream(**self._request(personalization))) as increments:
-            async for increment in increments:
-                yield answer.add(increment)
-
-    def _request(self, personalization: Personalization) -> dict[str, Any]:
-        return {
+        asked: dict[str, Any] = {
+            "tool_use": self.form.tool_use,
+            "json_output": self.form.json_output,
+            "chat_template_kwargs": self.call.chat_template_kwargs,
+        }
+        parser = AnswerParser()
+        if not isinstance(self.conversation, str):
+            parser = personalizer.parser(self.conversation, **asked)
+        facts = {"model": engine.model_name, "amulet": told}
+        request = {
             "messages": self.conversation,
             "personalization": personalization,
             "sampling": self.call.sampling,
             "timeout": self.call.timeout,
-            "chat_template_kwargs": self.call.chat_template_kwargs,
+            "logprobs": self.form.logprobs,
+            **asked,
         }
+        answer = GrowingAnswer(self.respond, parser, facts, self.tool_names)
+        return _Opened(personalizer, request, answer)
 
     def _in_span(self, answer: Callable[..., Any]) -> Any:
         """Calls `answer` as a method of the model, in its span and between its events."""
         answer.__name__ = self.method
-        method = _dispatcher.span(self.callback()(answer)).__get__(self.llm, type(self.llm))
-        return method(self.asked, **self.shown)
+        work = self.callback()(answer)
+        return in_span(self.llm, self.method, work, (self.asked,), self.shown)
 
 
-def _not_streamed(response: R) -> R:
-    response.delta = None
-    return response
+@dataclass(frozen=True)
+class _Opened(Generic[R]):
+    """A call that is ready to be put to the engine."""
+
+    personalizer: Personalizer
+    request: dict[str, Any]
+    answer: GrowingAnswer[R]
+
+    def responses(self) -> Generator[R, None, None]:
+        with closing(self.personalizer.stream(**self.request)) as increments:
+            for increment in increments:
+                yield self.answer.add(increment)
+
+    async def aresponses(self) -> AsyncGenerator[R, None]:
+        async with aclosing(self.personalizer.astream(**self.request)) as increments:
+            async for increment in increments:
+                yield self.answer.add(increment)
 
 
 # LlamaIndex's generators do not close what they read from, and whoever keeps the exception that
