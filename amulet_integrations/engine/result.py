@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
+_LEAST_LOGPROB = -9999.0
+
 FinishReason = Literal["stop", "length"]
 """"stop": the model ended the text, or a stop string appeared. "length": no room was left."""
 
@@ -46,6 +48,16 @@ class TokenLogprob:
     token: str
     logprob: float
     top: tuple[TokenLogprob, ...] = ()
+
+    @property
+    def finite_logprob(self) -> float:
+        """The logarithm as JSON can hold it: -9999 for minus infinity, as OpenAI writes it."""
+        return max(self.logprob, _LEAST_LOGPROB)
+
+    @property
+    def utf8(self) -> list[int] | None:
+        """The bytes of the text; None where the token is a part of a character only."""
+        return None if "\ufffd" in self.token else list(self.token.encode())
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,6 @@ from amulet_integrations.prompting.answers.pieces import (
 if TYPE_CHECKING:
     from amulet_integrations.prompting import AnswerParser
 
-_LEAST_LOGPROB = -9999.0  # JSON has no infinity; OpenAI writes the same number
 _SPOILERS = ("", "]", "}", '"]', '"}', '\\"]', '\\"}')
 
 
@@ -182,10 +181,4 @@ def _openai_logprob(told: TokenLogprob) -> dict[str, Any]:
 
 
 def _openai_token(told: TokenLogprob) -> dict[str, Any]:
-    # A token may be a part of a character only, and then its text says nothing of its bytes.
-    whole = "\ufffd" not in told.token
-    return {
-        "token": told.token,
-        "logprob": max(told.logprob, _LEAST_LOGPROB),
-        "bytes": list(told.token.encode()) if whole else None,
-    }
+    return {"token": told.token, "logprob": told.finite_logprob, "bytes": told.utf8}

@@ -34,8 +34,6 @@ from amulet_integrations.prompting.answers.pieces import (
 
 R = TypeVar("R", bound=ChatResponse | CompletionResponse)
 
-_LEAST_LOGPROB = -9999.0  # JSON has no infinity; OpenAI writes the same number
-
 
 @dataclass
 class Call:
@@ -186,10 +184,4 @@ def _candidates(told: TokenLogprob) -> list[LogProb]:
 
 
 def _logprob(told: TokenLogprob) -> LogProb:
-    # A token may be a part of a character only, and then its text says nothing of its bytes.
-    whole = "\ufffd" not in told.token
-    return LogProb(
-        token=told.token,
-        logprob=max(told.logprob, _LEAST_LOGPROB),
-        bytes=list(told.token.encode()) if whole else [],
-    )
+    return LogProb(token=told.token, logprob=told.finite_logprob, bytes=told.utf8 or [])
