@@ -53,11 +53,9 @@ def _model() -> tuple[Any, Any]:
 
 def _embed(texts: list[str]) -> list[list[float]]:
     tokenizer, model = _model()
-    # (texts, tokens)
     batch = tokenizer(texts, padding=True, truncation=True, max_length=256, return_tensors="pt")
     with torch.inference_mode():
-        # (texts, tokens, 384)
-        states = model(**batch).last_hidden_state
+        states = model(**batch).last_hidden_state  # texts, tokens, 384
     mask = batch["attention_mask"].unsqueeze(-1)
     means = (states * mask).sum(1) / mask.sum(1)
     return torch.nn.functional.normalize(means).tolist()
