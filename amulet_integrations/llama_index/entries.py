@@ -117,9 +117,8 @@ class AnsweringLLM(IdentifiedLLM):
         conversation = self._conversation(messages)
         wanted = format_wanted_by_caller()
         own = {} if wanted is None else {"response_format": wanted}
-        arguments = {**own, **self._bound, **kwargs}
-        names = own_names(arguments.get("tools") or ())
-        arguments = plain_form(arguments, to_openai_tools)
+        given = {**own, **self._bound, **kwargs}
+        arguments = plain_form(given, to_openai_tools)
         call = self.read_call(arguments, FORM)
         return Exchange(
             llm=self,
@@ -132,7 +131,7 @@ class AnsweringLLM(IdentifiedLLM):
             form=self._form(arguments, conversation),
             whose=self.select(call.whose),
             respond=chat_form,
-            tool_names=names,
+            tool_names=own_names(given.get("tools") or ()),
         )
 
     def _completion(
