@@ -97,8 +97,16 @@ class NoToolCallError(AmuletError, ValueError):
     """An answer without a call of a tool, where one was needed."""
 
 
-class StructuredOutputError(AmuletError, ValueError):
+class StructuredOutputError(GenerationError):
     """An answer that follows its schema, but is refused by the schema's own validators."""
+
+
+class AnswerError(GenerationError):
+    """A prompt that LlamaIndex has filled in cannot be answered; the cause is the error proper.
+
+    It is no `ValueError`: LlamaIndex's query engines take those for an answer that does not fit,
+    and go on with "Empty Response".
+    """
 
 
 class UnsupportedGrammarError(AmuletError, ValueError):

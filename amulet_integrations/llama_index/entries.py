@@ -115,7 +115,7 @@ class AnsweringLLM(IdentifiedLLM):
         self, method: str, messages: Sequence[ChatMessage], kwargs: dict[str, Any]
     ) -> Exchange[ChatResponse]:
         conversation = self._conversation(messages)
-        wanted = format_wanted_by_caller()
+        wanted = None if isinstance(conversation, str) else format_wanted_by_caller()
         own = {} if wanted is None else {"response_format": wanted}
         given = {**own, **self._bound, **kwargs}
         arguments = plain_form(given, to_openai_tools)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
+from llama_index.core.agent.react import ReActChatFormatter, ReActOutputParser
 from llama_index.core.base.llms.types import (
     ChatMessage,
     ChatResponse,
@@ -19,10 +20,12 @@ from llama_index.core.tools import BaseTool
 from amulet_integrations.call_time import coroutine_as_called
 from amulet_integrations.errors import NoToolCallError, PromptError
 from amulet_integrations.llama_index.predictions import PredictingLLM
-from amulet_integrations.llama_index.spans import opens_own_span, without_preferences
+from amulet_integrations.llama_index.spans import opens_own_span
 from amulet_integrations.llama_index.tools import is_of_program
-from amulet_integrations.prompting.openai_form.tools import ToolChoice, to_openai_choice
-from amulet_integrations.whose import Whose
+from amulet_integrations.prompting.openai_form.tools import (
+    ToolChoice,
+    to_openai_choice,
+)
 
 if TYPE_CHECKING:
     from llama_index.core.chat_engine.types import AgentChatResponse
@@ -92,7 +95,7 @@ class ToolCallingLLM(PredictingLLM):
         self, tools: Sequence[BaseTool], *args: Any, **kwargs: Any
     ) -> AgentChatResponse:
         """As LlamaIndex's own: asks, makes the calls, and gives what the tools gave."""
-        llm, shown = self._named_by(kwargs)
+        llm, shown = self._caller(kwargs)
         return super(ToolCallingLLM, llm).predict_and_call(tools, *args, **shown)
 
     @opens_own_span
@@ -100,7 +103,7 @@ class ToolCallingLLM(PredictingLLM):
         self, tools: Sequence[BaseTool], *args: Any, **kwargs: Any
     ) -> Coroutine[Any, Any, AgentChatResponse]:
         """As `predict_and_call`, without blocking the event loop."""
-        llm, shown = self._named_by(kwargs)
+        llm, shown = self._caller(kwargs)
         called = super(ToolCallingLLM, llm).apredict_and_call(tools, *args, **shown)
         return coroutine_as_called(self._loaded(called))
 
@@ -130,6 +133,7 @@ class ToolCallingLLM(PredictingLLM):
             for block in blocks
         ]
 
+    @opens_own_span
     def _prepare_chat_with_tools(  # noqa: PLR0917 - LlamaIndex's signature
         self,
         tools: Sequence[BaseTool],
@@ -147,18 +151,29 @@ class ToolCallingLLM(PredictingLLM):
         messages = [*(chat_history or ()), *((user_msg,) if user_msg is not None else ())]
         if not messages:
             raise PromptError("There is nothing to answer: pass user_msg= or chat_history=.")
-        if tool_choice is None and tools and (tool_required or all(map(is_of_program, tools))):
+        if not isinstance(tools, list | tuple):
+            raise PromptError(f"tools is a {type(tools).__name__}; give a list of tools.")
+        waited_for = bool(tools) and all(map(is_of_program, tools))
+        if tool_choice is None and (tool_required or waited_for):
             tool_choice = "required"
-        names_one = isinstance(to_openai_choice(tool_choice), dict)
+        choice = to_openai_choice(tool_choice)
+        names_one = isinstance(choice, dict)
         return {
             "messages": messages,
             "tools": list(tools),
-            "tool_choice": tool_choice,
-            "parallel_tool_calls": allow_parallel_tool_calls and not names_one,
+            "tool_choice": choice,
+            "parallel_tool_calls": False if names_one else allow_parallel_tool_calls,
             **kwargs,
         }
 
-    def _named_by(self, kwargs: dict[str, Any]) -> tuple[Self, dict[str, Any]]:
+    def _caller(self, kwargs: dict[str, Any]) -> tuple[Self, dict[str, Any]]:
         """A copy that follows a call's arguments on preferences, and the call's others."""
-        names = {name: kwargs[name] for name in Whose.model_fields.keys() & kwargs.keys()}
-        return self._binding(**names), without_preferences(kwargs)
+        llm, others = self._named_by(kwargs)
+        if self._writes_whole_prompts:
+            # Such a model is asked in text, for which LlamaIndex sets no defaults.
+            in_text = {
+                "react_chat_formatter": ReActChatFormatter(),
+                "output_parser": ReActOutputParser(),
+            }
+            others = {**in_text, **others}
+        return llm, others

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Mapping
 from functools import partial
+from secrets import token_bytes
 from typing import Any, Self
+from uuid import uuid4
 
 from llama_index.core.base.llms.generic_utils import messages_to_prompt
 from llama_index.core.base.llms.types import LLMMetadata, MessageRole
@@ -12,12 +15,16 @@ from llama_index.core.indices.prompt_helper import PromptHelper
 from llama_index.core.llms.custom import CustomLLM
 from llama_index.core.llms.function_calling import FunctionCallingLLM
 from llama_index.core.llms.llm import default_completion_to_prompt
-from pydantic import Field, PrivateAttr
+from pydantic import Field, PrivateAttr, computed_field, model_validator
 
+from amulet_integrations.errors import AmuletError
+from amulet_integrations.llama_index.packing import ModelPromptHelper
 from amulet_integrations.prompting import ChatMessage
 from amulet_integrations.settings import AmuletSettings
+from amulet_integrations.whose import Whose
 
 _ROOM_FOR_PREFERENCES = 128
+_SALT = token_bytes(32)
 
 
 class IdentifiedLLM(AmuletSettings, CustomLLM, FunctionCallingLLM):
@@ -49,6 +56,31 @@ class IdentifiedLLM(AmuletSettings, CustomLLM, FunctionCallingLLM):
             system_role=MessageRole.SYSTEM,
         )
 
+    @computed_field(repr=False)  # type: ignore[prop-decorator]
+    @property
+    def speaks_for(self) -> str | None:
+        """Tells models apart, in serialised forms, that answer differently for their users.
+
+        LlamaIndex keeps what transformations gave under keys made of those forms, so one user
+        would be served what was written for another. None where nobody is named; else a digest
+        that holds in this process and gives nothing away. Reads the store.
+        """
+        try:
+            whose = self.select(Whose())
+            if not whose.names_somebody:
+                return None
+            spoken = self.personalizer.resolve(whose).fingerprint
+        except AmuletError:
+            spoken = uuid4().hex  # asking will fail; until then it is nobody else
+        return hashlib.blake2b(spoken.encode(), key=_SALT).hexdigest()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _forget_whose(cls, data: Any) -> Any:
+        if not isinstance(data, Mapping):
+            return data
+        return {name: value for name, value in data.items() if name != "speaks_for"}
+
     @property
     def tokenizer(self) -> Callable[[str], list[int]]:
         """Token ids of a text, by the model's own tokenizer; loads the model.
@@ -71,7 +103,7 @@ class IdentifiedLLM(AmuletSettings, CustomLLM, FunctionCallingLLM):
         """
         a_word = [ChatMessage(role="user", content="a")]
         around = self.personalizer.prompts.count_tokens(a_word) - 1
-        return PromptHelper(
+        return ModelPromptHelper(
             context_window=self.context_window - around - preference_tokens,
             num_output=self.max_tokens,
             tokenizer=self.tokenizer,

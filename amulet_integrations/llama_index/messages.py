@@ -85,7 +85,9 @@ def _translated(place: int, message: LlamaMessage) -> ChatMessage:
             more["reasoning"] = thoughts
     elif role == "tool":
         told = message.additional_kwargs
-        more = {"tool_call_id": told.get("tool_call_id"), "name": told.get("name")}
+        name = told.get("name")
+        more["tool_call_id"] = told.get("tool_call_id")
+        more["name"] = as_tool_name(name) if isinstance(name, str) else name
     return ChatMessage(role=role, content="\n".join(_texts(place, message)), **more)
 
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Mapping
+from collections.abc import Collection, Coroutine, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Self, TypeVar
 
-from llama_index.core.prompts import BasePromptTemplate
-from llama_index.core.types import TokenAsyncGen
+from llama_index.core.prompts import BasePromptTemplate, SelectorPromptTemplate
+from llama_index.core.types import TokenAsyncGen, TokenGen
 
 from amulet_integrations.call_time import coroutine_as_called
+from amulet_integrations.errors import AmuletError, AnswerError, PromptError
 from amulet_integrations.llama_index.entries import AnsweringLLM
 from amulet_integrations.llama_index.output_parsers import json_read_by
 from amulet_integrations.llama_index.spans import opens_own_span
+from amulet_integrations.whose import Whose
 
 T = TypeVar("T")
 
@@ -20,37 +23,101 @@ T = TypeVar("T")
 class PredictingLLM(AnsweringLLM):
     """LlamaIndex's own methods, with answers that a prompt's output parser is able to read.
 
-    The sync `stream` needs nothing of ours: it asks when it is called, and takes no parsers.
+    They take `preference`, `profile`, `user_id`, `params` and `method` as well, where the prompt
+    has no variables of these names.
     """
 
     @opens_own_span
     def predict(self, prompt: BasePromptTemplate, **prompt_args: Any) -> str:
-        """As LlamaIndex's own; JSON where the prompt's or the model's output parser reads it."""
-        return super(PredictingLLM, self._readable(prompt, prompt_args)).predict(
-            prompt, **prompt_args
-        )
+        """As LlamaIndex's own; JSON where the prompt's or the model's output parser reads it.
+
+        Raises:
+            AnswerError: The prompt cannot be answered; the cause is the error proper.
+        """
+        with not_taken_for_an_answer():
+            llm, filled = self._readable(prompt, prompt_args)
+            return super(PredictingLLM, llm).predict(prompt, **filled)
 
     @opens_own_span
     def apredict(self, prompt: BasePromptTemplate, **prompt_args: Any) -> Coroutine[Any, Any, str]:
         """As `predict`, for asyncio."""
-        llm = self._readable(prompt, prompt_args)
-        predicted = super(PredictingLLM, llm).apredict(prompt, **prompt_args)
-        return coroutine_as_called(self._loaded(predicted))
+        with not_taken_for_an_answer():
+            llm, filled = self._readable(prompt, prompt_args)
+        predicted = super(PredictingLLM, llm).apredict(prompt, **filled)
+        return coroutine_as_called(told_apart(self._loaded(predicted)))
+
+    @opens_own_span
+    def stream(self, prompt: BasePromptTemplate, **prompt_args: Any) -> TokenGen:
+        """As LlamaIndex's own, which reads no output parsers."""
+        llm, filled = self._named_by(prompt_args, variables_of(prompt))
+        return super(PredictingLLM, llm).stream(prompt, **filled)
 
     @opens_own_span
     def astream(
         self, prompt: BasePromptTemplate, **prompt_args: Any
     ) -> Coroutine[Any, Any, TokenAsyncGen]:
-        """As LlamaIndex's own."""
-        return coroutine_as_called(self._loaded(super().astream(prompt, **prompt_args)))
+        """As `stream`, for asyncio."""
+        llm, filled = self._named_by(prompt_args, variables_of(prompt))
+        streamed = super(PredictingLLM, llm).astream(prompt, **filled)
+        return coroutine_as_called(self._loaded(streamed))
 
-    def _readable(self, prompt: BasePromptTemplate, prompt_args: Mapping[str, Any]) -> Self:
-        """This model, or a copy whose answers are JSON that the output parser reads."""
-        given = {**prompt.kwargs, **prompt_args}
-        wanted = json_read_by(self.output_parser or prompt.output_parser, given)
-        return self if wanted is None else self._binding(response_format=wanted)
+    def _readable(
+        self, prompt: BasePromptTemplate, prompt_args: dict[str, Any]
+    ) -> tuple[Self, dict[str, Any]]:
+        """A model whose answers the output parser reads, and what the prompt is filled in with."""
+        llm, filled = self._named_by(prompt_args, variables_of(prompt))
+        chosen = prompt.select(self) if isinstance(prompt, SelectorPromptTemplate) else prompt
+        parser = self.output_parser or prompt.output_parser or chosen.output_parser
+        wanted = json_read_by(parser, {**chosen.kwargs, **filled})
+        if wanted is None or self._writes_whole_prompts:
+            return llm, filled
+        return llm._binding(response_format=wanted), filled  # noqa: SLF001 - of this class
+
+    def _named_by(
+        self, arguments: Mapping[str, Any], variables: Collection[str] = ()
+    ) -> tuple[Self, dict[str, Any]]:
+        """A copy that follows the arguments on preferences, and the others.
+
+        Args:
+            arguments: What a method was called with.
+            variables: Names that mean something else to it.
+        """
+        names = (Whose.model_fields.keys() & arguments.keys()) - set(variables)
+        others = {name: value for name, value in arguments.items() if name not in names}
+        return self._binding(**{name: arguments[name] for name in names}), others
 
     async def _loaded(self, work: Coroutine[Any, Any, T]) -> T:
         # What the base class does first, it does on the event loop.
         await asyncio.to_thread(self.load_engine)
         return await work
+
+
+@contextmanager
+def not_taken_for_an_answer() -> Iterator[None]:
+    """Raises errors of ours as such that query engines do not take for answers that do not fit."""
+    try:
+        yield
+    except AmuletError as error:
+        if isinstance(error, ValueError | TypeError):
+            raise AnswerError(str(error)) from error
+        raise
+
+
+async def told_apart(work: Coroutine[Any, Any, T]) -> T:
+    """`not_taken_for_an_answer` around a coroutine."""
+    with not_taken_for_an_answer():
+        return await work
+
+
+def variables_of(prompt: BasePromptTemplate) -> Collection[str]:
+    """The names that a prompt is filled in under.
+
+    Raises:
+        PromptError: It is no prompt template.
+    """
+    if not isinstance(prompt, BasePromptTemplate):
+        raise PromptError(
+            f"prompt is a {type(prompt).__name__}; give a prompt template, or pass a string to "
+            "`complete`."
+        )
+    return prompt.template_vars

@@ -25,8 +25,14 @@ from amulet_integrations.call_time import (
     coroutine_as_called,
     iterator_as_called,
 )
+from amulet_integrations.errors import PromptError
 from amulet_integrations.llama_index.function_calling import ToolCallingLLM
 from amulet_integrations.llama_index.objects import ObjectReader
+from amulet_integrations.llama_index.predictions import (
+    not_taken_for_an_answer,
+    told_apart,
+    variables_of,
+)
 from amulet_integrations.llama_index.spans import in_span, opens_own_span
 from amulet_integrations.llama_index.structured_llm import AmuletStructuredLLM
 
@@ -63,21 +69,25 @@ class StructuredOutputLLM(ToolCallingLLM):
             **prompt_args: What the prompt is filled in with.
 
         Raises:
-            UnsupportedGrammarError: The schema cannot be enforced while decoding.
             StructuredOutputError: The model's own validators refuse what follows its schema.
-            AmuletError: The call cannot be followed, or decoding failed.
+            AnswerError: The call cannot be followed, for example because the schema cannot be
+                enforced while decoding; the cause is the error proper.
+            GenerationError: Decoding failed.
         """
-        if programs := self._programs(llm_kwargs):
-            predicted: Model = programs.structured_predict(output_cls, prompt, **prompt_args)
-            return predicted
-        asking = _Asking(self, output_cls, prompt, prompt_args, llm_kwargs or {})
+        with not_taken_for_an_answer():
+            asking = self._asking(output_cls, prompt, llm_kwargs, prompt_args)
+            if programs := asking.programs:
+                predicted: Model = programs.structured_predict(
+                    output_cls, asking.prompt, **asking.prompt_args
+                )
+                return predicted
 
-        def predict(*_: Any, **_shown: Any) -> Model:
-            asking.start()
-            return asking.end(self.chat(asking.messages, **asking.arguments))
+            def predict(*_: Any, **_shown: Any) -> Model:
+                asking.start()
+                return asking.end(asking.llm.chat(asking.messages, **asking.arguments))
 
-        found: Model = asking.in_span("structured_predict", predict)
-        return found
+            found: Model = asking.in_span("structured_predict", predict)
+            return found
 
     @opens_own_span
     def astructured_predict(
@@ -88,15 +98,19 @@ class StructuredOutputLLM(ToolCallingLLM):
         **prompt_args: Any,
     ) -> Coroutine[Any, Any, Model]:
         """As `structured_predict`, without blocking the event loop."""
-        if programs := self._programs(llm_kwargs):
-            predicted = programs.astructured_predict(output_cls, prompt, **prompt_args)
-            return coroutine_as_called(self._loaded(predicted))
-        asking = _Asking(self, output_cls, prompt, prompt_args, llm_kwargs or {})
-        response = self.achat(asking.messages, **asking.arguments)
+        with not_taken_for_an_answer():
+            asking = self._asking(output_cls, prompt, llm_kwargs, prompt_args)
+            if programs := asking.programs:
+                predicted = programs.astructured_predict(
+                    output_cls, asking.prompt, **asking.prompt_args
+                )
+                return coroutine_as_called(told_apart(self._loaded(predicted)))
+            response = asking.llm.achat(asking.messages, **asking.arguments)
 
         async def predict(*_: Any, **_shown: Any) -> Model:
             asking.start()
-            return asking.end(await response)
+            with not_taken_for_an_answer():
+                return asking.end(await response)
 
         found: Coroutine[Any, Any, Model] = asking.in_span("astructured_predict", predict)
         return found
@@ -114,11 +128,13 @@ class StructuredOutputLLM(ToolCallingLLM):
         Fields that have not come yet are None; an object that does not validate yet is a
         `FlexibleModel` of LlamaIndex's.
         """
-        if programs := self._programs(llm_kwargs):
-            objects = programs.stream_structured_predict(output_cls, prompt, **prompt_args)
+        asking = self._asking(output_cls, prompt, llm_kwargs, prompt_args)
+        if programs := asking.programs:
+            objects = programs.stream_structured_predict(
+                output_cls, asking.prompt, **asking.prompt_args
+            )
             return iterator_as_called(objects)
-        asking = _Asking(self, output_cls, prompt, prompt_args, llm_kwargs or {})
-        responses = self.stream_chat(asking.messages, **asking.arguments)
+        responses = asking.llm.stream_chat(asking.messages, **asking.arguments)
 
         def predict(*_: Any, **_shown: Any) -> Generator[Model | FlexibleModel, None, None]:
             asking.start()
@@ -138,11 +154,13 @@ class StructuredOutputLLM(ToolCallingLLM):
         **prompt_args: Any,
     ) -> Coroutine[Any, Any, AsyncGenerator[Model | FlexibleModel, None]]:
         """As `stream_structured_predict`, without blocking the event loop."""
-        if programs := self._programs(llm_kwargs):
-            opening = programs.astream_structured_predict(output_cls, prompt, **prompt_args)
+        asking = self._asking(output_cls, prompt, llm_kwargs, prompt_args)
+        if programs := asking.programs:
+            opening = programs.astream_structured_predict(
+                output_cls, asking.prompt, **asking.prompt_args
+            )
             return coroutine_as_called(self._tied(opening))
-        asking = _Asking(self, output_cls, prompt, prompt_args, llm_kwargs or {})
-        responses = self.astream_chat(asking.messages, **asking.arguments)
+        responses = asking.llm.astream_chat(asking.messages, **asking.arguments)
 
         async def predict(*_: Any, **_shown: Any) -> AsyncGenerator[Model | FlexibleModel, None]:
             asking.start()
@@ -162,15 +180,28 @@ class StructuredOutputLLM(ToolCallingLLM):
         """
         return AmuletStructuredLLM(llm=self, output_cls=output_cls, **kwargs)
 
-    def _programs(self, llm_kwargs: Mapping[str, Any] | None) -> ToolCallingLLM | None:
-        """The base class's methods, which use LlamaIndex's programs, where those are wanted.
-
-        They belong to a copy that has the call's arguments, so that spans are shown none.
-        """
-        if self.pydantic_program_mode == PydanticProgramMode.DEFAULT:
-            return None
-        copy = self._binding(**_of_calls(llm_kwargs or {}))
-        return cast("ToolCallingLLM", super(StructuredOutputLLM, copy))
+    def _asking(
+        self,
+        output_cls: type[Model],
+        prompt: BasePromptTemplate,
+        llm_kwargs: Mapping[str, Any] | None,
+        prompt_args: dict[str, Any],
+    ) -> _Asking[Model]:
+        given = dict(llm_kwargs or {})
+        if "response_format" in given:
+            raise PromptError(
+                "response_format= is what output_cls says already; leave it out of llm_kwargs."
+            )
+        llm, filled = self._named_by(prompt_args, variables_of(prompt))
+        arguments = {name: value for name, value in given.items() if name not in _OF_PROGRAMS}
+        programs = None
+        if self.pydantic_program_mode != PydanticProgramMode.DEFAULT:
+            # The base class's methods use LlamaIndex's programs, which change the prompt; their
+            # spans are shown no arguments of a copy that has them already.
+            prompt = prompt.model_copy()
+            copy = llm._binding(**arguments)  # noqa: SLF001 - of this class
+            programs = cast("ToolCallingLLM", super(StructuredOutputLLM, copy))
+        return _Asking(llm, programs, output_cls, prompt, filled, arguments)
 
     async def _tied(
         self, opening: Coroutine[Any, Any, AsyncGenerator[Any, None]]
@@ -180,13 +211,23 @@ class StructuredOutputLLM(ToolCallingLLM):
 
 @dataclass(frozen=True)
 class _Asking(Generic[Model]):
-    """One prediction, and LlamaIndex's events of it."""
+    """One prediction, and LlamaIndex's events of it.
+
+    Attributes:
+        llm: Who is asked.
+        programs: Who is asked instead, where LlamaIndex's programs are wanted.
+        output_cls: What the answer is an instance of.
+        prompt: What is asked.
+        prompt_args: What the prompt is filled in with.
+        llm_kwargs: Arguments of the call.
+    """
 
     llm: StructuredOutputLLM
+    programs: ToolCallingLLM | None
     output_cls: type[Model]
     prompt: BasePromptTemplate
     prompt_args: dict[str, Any]
-    llm_kwargs: Mapping[str, Any]
+    llm_kwargs: dict[str, Any]
 
     @cached_property
     def messages(self) -> list[ChatMessage]:
@@ -195,7 +236,7 @@ class _Asking(Generic[Model]):
 
     @cached_property
     def arguments(self) -> dict[str, Any]:
-        return {**_of_calls(self.llm_kwargs), "response_format": self.output_cls}
+        return {**self.llm_kwargs, "response_format": self.output_cls}
 
     @cached_property
     def reader(self) -> ObjectReader[Model]:
@@ -239,7 +280,3 @@ class _Asking(Generic[Model]):
             return []
         _dispatcher.event(LLMStructuredPredictInProgressEvent(output=found))
         return [found]
-
-
-def _of_calls(llm_kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in llm_kwargs.items() if name not in _OF_PROGRAMS}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Coroutine, Generator, Sequence
 from contextlib import aclosing, closing
-from typing import Any
+from typing import Any, Self
 
 from llama_index.core.base.llms.types import (
     ChatMessage,
@@ -14,12 +14,18 @@ from llama_index.core.base.llms.types import (
     CompletionResponse,
     CompletionResponseAsyncGen,
     CompletionResponseGen,
+    LLMMetadata,
     MessageRole,
 )
 from llama_index.core.llms.structured_llm import StructuredLLM
+from llama_index.core.prompts import BasePromptTemplate
+from llama_index.core.types import TokenAsyncGen
 from pydantic import BaseModel
 
+from amulet_integrations.call_time import coroutine_as_called
+from amulet_integrations.errors import PromptError
 from amulet_integrations.llama_index.objects import ObjectReader
+from amulet_integrations.llama_index.predictions import not_taken_for_an_answer, told_apart
 from amulet_integrations.llama_index.spans import opens_own_span
 
 
@@ -31,9 +37,22 @@ class AmuletStructuredLLM(StructuredLLM):
     those of the model inside.
 
     Attributes:
-        llm: The model that is asked.
+        llm: The `AmuletLLM` that is asked.
         output_cls: The Pydantic model whose instances answers are; a response has them in `raw`.
     """
+
+    @property
+    def metadata(self) -> LLMMetadata:
+        """That of the model inside, but that there are no tools."""
+        return self.llm.metadata.model_copy(update={"is_function_calling_model": False})
+
+    def for_user(self, user_id: str) -> Self:
+        """As `AmuletLLM.for_user`."""
+        return self.model_copy(update={"llm": self.llm.for_user(user_id)})  # type: ignore[attr-defined]
+
+    def plain(self) -> Self:
+        """As `AmuletLLM.plain`."""
+        return self.model_copy(update={"llm": self.llm.plain()})  # type: ignore[attr-defined]
 
     @opens_own_span
     def chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
@@ -57,11 +76,16 @@ class AmuletStructuredLLM(StructuredLLM):
         self, messages: Sequence[ChatMessage], **kwargs: Any
     ) -> Coroutine[Any, Any, ChatResponseAsyncGen]:
         """As `stream_chat`, without blocking the event loop."""
-        return self._aopened(self.llm.astream_chat(messages, **self._asking(kwargs)))
+        return self._agrowing(self.llm.astream_chat(messages, **self._asking(kwargs)))
 
     @opens_own_span
-    def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:  # noqa: ARG002
-        """As `chat`, for what one user says; nothing is a whole prompt."""
+    def complete(
+        self,
+        prompt: str,
+        formatted: bool = False,  # noqa: ARG002 - nothing is a whole prompt
+        **kwargs: Any,
+    ) -> CompletionResponse:
+        """As `chat`, for what one user says."""
         return _completion(self.chat(_said(prompt), **kwargs))
 
     @opens_own_span
@@ -94,7 +118,52 @@ class AmuletStructuredLLM(StructuredLLM):
         """As `stream_complete`, without blocking the event loop."""
         return _acompletions(self.astream_chat(_said(prompt), **kwargs))
 
+    @opens_own_span
+    def predict(self, prompt: BasePromptTemplate, **prompt_args: Any) -> str:
+        """As LlamaIndex's own; errors are those of `AmuletLLM.predict`."""
+        with not_taken_for_an_answer():
+            return super().predict(prompt, **prompt_args)
+
+    @opens_own_span
+    def apredict(self, prompt: BasePromptTemplate, **prompt_args: Any) -> Coroutine[Any, Any, str]:
+        """As `predict`, for asyncio."""
+        return coroutine_as_called(told_apart(super().apredict(prompt, **prompt_args)))
+
+    @opens_own_span
+    def astream(
+        self, prompt: BasePromptTemplate, **prompt_args: Any
+    ) -> Coroutine[Any, Any, TokenAsyncGen]:
+        """As LlamaIndex's own."""
+        return coroutine_as_called(super().astream(prompt, **prompt_args))
+
+    # Predictions of objects of other classes are the inner model's affair.
+
+    @opens_own_span
+    def structured_predict(self, *args: Any, **kwargs: Any) -> Any:
+        """As `AmuletLLM.structured_predict`."""
+        return self.llm.structured_predict(*args, **kwargs)
+
+    @opens_own_span
+    def astructured_predict(self, *args: Any, **kwargs: Any) -> Any:
+        """As `AmuletLLM.astructured_predict`."""
+        return self.llm.astructured_predict(*args, **kwargs)
+
+    @opens_own_span
+    def stream_structured_predict(self, *args: Any, **kwargs: Any) -> Any:
+        """As `AmuletLLM.stream_structured_predict`."""
+        return self.llm.stream_structured_predict(*args, **kwargs)
+
+    @opens_own_span
+    def astream_structured_predict(self, *args: Any, **kwargs: Any) -> Any:
+        """As `AmuletLLM.astream_structured_predict`."""
+        return self.llm.astream_structured_predict(*args, **kwargs)
+
     def _asking(self, kwargs: dict[str, Any]) -> dict[str, Any]:
+        if "response_format" in kwargs:
+            raise PromptError(
+                f"response_format= is {self.output_cls.__name__} already; leave it out, or ask the "
+                "model inside (`llm`)."
+            )
         return {**kwargs, "response_format": self.output_cls}
 
     def _whole(self, response: ChatResponse) -> ChatResponse:
@@ -104,28 +173,43 @@ class AmuletStructuredLLM(StructuredLLM):
         return self._whole(await answering)
 
     def _growing(self, responses: ChatResponseGen) -> ChatResponseGen:
-        reader = ObjectReader(self.output_cls)
+        growing = _Growing(self.output_cls)
         with closing(responses):
             for response in responses:
-                if (found := reader.growing(response)) is not None:
-                    yield _holding(found, response)
+                yield from growing.news(response)
 
-    async def _aopened(
+    async def _agrowing(
         self, opening: Coroutine[Any, Any, ChatResponseAsyncGen]
     ) -> ChatResponseAsyncGen:
-        return self._agrowing(await opening)
+        return self._agrowing_of(await opening)
 
-    async def _agrowing(self, responses: ChatResponseAsyncGen) -> ChatResponseAsyncGen:
-        reader = ObjectReader(self.output_cls)
+    async def _agrowing_of(self, responses: ChatResponseAsyncGen) -> ChatResponseAsyncGen:
+        growing = _Growing(self.output_cls)
         async with aclosing(responses):
             async for response in responses:
-                if (found := reader.growing(response)) is not None:
-                    yield _holding(found, response)
+                for found in growing.news(response):
+                    yield found
 
 
-def _holding(found: BaseModel, response: ChatResponse) -> ChatResponse:
+class _Growing:
+    """One answer as it streams; steps that bring nothing to the object are told with the next."""
+
+    def __init__(self, output_cls: type[BaseModel]) -> None:
+        self._reader = ObjectReader(output_cls)
+        self._delta = ""
+
+    def news(self, response: ChatResponse) -> list[ChatResponse]:
+        self._delta += response.delta or ""
+        found = self._reader.growing(response)
+        if found is None:
+            return []
+        delta, self._delta = self._delta, ""
+        return [_holding(found, response, delta=delta)]
+
+
+def _holding(found: BaseModel, response: ChatResponse, **changes: Any) -> ChatResponse:
     message = ChatMessage(role=MessageRole.ASSISTANT, content=found.model_dump_json())
-    return response.model_copy(update={"message": message, "raw": found})
+    return response.model_copy(update={"message": message, "raw": found, **changes})
 
 
 def _said(prompt: str) -> list[ChatMessage]:
@@ -150,19 +234,17 @@ def _completions(
     responses: Generator[ChatResponse, None, None],
 ) -> Generator[CompletionResponse, None, None]:
     with closing(responses):
-        for response in responses:
-            yield _completion(response)
+        yield from map(_completion, responses)
 
 
 async def _acompletions(
     opening: Coroutine[Any, Any, ChatResponseAsyncGen],
 ) -> AsyncGenerator[CompletionResponse, None]:
-    return _acompletions_of(await opening)
+    responses = await opening
 
+    async def completions() -> AsyncGenerator[CompletionResponse, None]:
+        async with aclosing(responses):
+            async for response in responses:
+                yield _completion(response)
 
-async def _acompletions_of(
-    responses: ChatResponseAsyncGen,
-) -> AsyncGenerator[CompletionResponse, None]:
-    async with aclosing(responses):
-        async for response in responses:
-            yield _completion(response)
+    return completions()

@@ -8,6 +8,7 @@ looked at who calls.
 from __future__ import annotations
 
 import inspect
+from types import FrameType
 from typing import Any
 
 from llama_index.core.program import LLMTextCompletionProgram
@@ -20,14 +21,21 @@ _CALLS = {
     LLMTextCompletionProgram.stream_call.__code__,
     LLMTextCompletionProgram.astream_call.__code__,
 }
-_NEAR = 4  # this function, the reading of the call, the public method, the program
+_OF_A_CHAT = {"chat", "stream_chat", "achat", "astream_chat", "_chat", "format_wanted_by_caller"}
+_SPANS = "llama_index_instrumentation"
 
 
 def format_wanted_by_caller() -> dict[str, Any] | None:
-    """The response format of the program that has called a public method; None for others."""
+    """The response format of the program that has called a chat method; None for others."""
     frame = inspect.currentframe()
-    for _ in range(_NEAR):
-        frame = frame.f_back if frame else None
-        if frame is not None and frame.f_code in _CALLS:
-            return json_read_by(frame.f_locals["self"].prompt.output_parser, {})
-    return None
+    while frame is not None and _is_of_this_chat(frame):
+        frame = frame.f_back
+    if frame is None or frame.f_code not in _CALLS:
+        return None
+    return json_read_by(frame.f_locals["self"].prompt.output_parser, {})
+
+
+def _is_of_this_chat(frame: FrameType) -> bool:
+    """Whether it is our own, an overriding method's in a subclass, or a span's around that."""
+    module = str(frame.f_globals.get("__name__", ""))
+    return frame.f_code.co_name in _OF_A_CHAT or module.startswith(_SPANS)

@@ -111,8 +111,8 @@ def _flag(name: str, value: Any) -> bool | None:
 def _check_n(n: Any) -> None:
     if n is not None and (type(n) is not int or n != 1):
         raise InvalidParamsError(
-            f"n={n!r}: a call gives one answer. For several, use batch with the input repeated and "
-            "a temperature above 0; they are decoded together."
+            f"n={n!r}: a call gives one answer. For several, ask several times at once (in a "
+            "batch, or with asyncio.gather) and a temperature above 0; they are decoded together."
         )
 
 

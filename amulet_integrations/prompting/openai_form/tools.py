@@ -68,6 +68,8 @@ def unlike(tools: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 def to_openai_choice(choice: ToolChoice) -> str | dict[str, Any]:
     """Writes a choice in OpenAI's form: "auto", "required", "none", or a dict that names a tool.
 
+    A name is written as the model is told it; see `as_tool_name`.
+
     Raises:
         PromptError: It is none of the known forms.
     """
@@ -128,7 +130,7 @@ def as_tool_name(name: str) -> str:
 
 
 def _named(name: str) -> dict[str, Any]:
-    return {"type": "function", "function": {"name": name}}
+    return {"type": "function", "function": {"name": as_tool_name(name)}}
 
 
 def _read(function: Mapping[str, Any]) -> Tool:
