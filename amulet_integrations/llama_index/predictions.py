@@ -7,7 +7,7 @@ from collections.abc import Collection, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Self, TypeVar
 
-from llama_index.core.prompts import BasePromptTemplate, SelectorPromptTemplate
+from llama_index.core.prompts import BasePromptTemplate
 from llama_index.core.types import TokenAsyncGen, TokenGen
 
 from amulet_integrations.call_time import coroutine_as_called
@@ -66,9 +66,8 @@ class PredictingLLM(AnsweringLLM):
     ) -> tuple[Self, dict[str, Any]]:
         """A model whose answers the output parser reads, and what the prompt is filled in with."""
         llm, filled = self._named_by(prompt_args, variables_of(prompt))
-        chosen = prompt.select(self) if isinstance(prompt, SelectorPromptTemplate) else prompt
-        parser = self.output_parser or prompt.output_parser or chosen.output_parser
-        wanted = json_read_by(parser, {**chosen.kwargs, **filled})
+        parser = self.output_parser or prompt.output_parser
+        wanted = json_read_by(parser, {**prompt.kwargs, **filled})
         if wanted is None or self._writes_whole_prompts:
             return llm, filled
         return llm._binding(response_format=wanted), filled  # noqa: SLF001 - of this class
