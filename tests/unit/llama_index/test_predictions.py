@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 import wrapt
 from llama_index.core import get_response_synthesizer
+from llama_index.core.agent.react import ReActChatFormatter, ReActOutputParser
 from llama_index.core.prompts import PromptTemplate
 from llama_index.core.schema import NodeWithScore, QueryBundle, TextNode
 from llama_index.core.selectors import LLMSingleSelector
+from llama_index.core.tools import FunctionTool
 from pydantic import BaseModel
 
 from amulet_integrations import preference_scope
@@ -185,10 +187,15 @@ def test_a_model_that_writes_whole_prompts_selects_in_text():
     assert not engine.requests[0].branches
 
 
-@pytest.mark.parametrize("ask", ["predict_and_call", "apredict_and_call"])
-async def test_a_model_that_writes_whole_prompts_calls_tools_in_text(ask):
-    from llama_index.core.tools import FunctionTool
+TOLD_HOW = {
+    "react_chat_formatter": ReActChatFormatter.from_defaults(),
+    "output_parser": ReActOutputParser(),
+}
 
+
+@pytest.mark.parametrize("given", [TOLD_HOW, {}], ids=["told how", "not told how"])
+@pytest.mark.parametrize("ask", ["predict_and_call", "apredict_and_call"])
+async def test_a_model_that_writes_whole_prompts_calls_tools_in_text(ask, given):
     def depth(sea: str) -> str:
         """How deep a sea is."""
         return f"{sea}: 5 km"
@@ -196,7 +203,7 @@ async def test_a_model_that_writes_whole_prompts_calls_tools_in_text(ask):
     engine = ScriptedEngine(['Thought: I look.\nAction: depth\nAction Input: {"sea": "Red Sea"}'])
     engine.context_window = 100_000
     llm = AmuletLLM(engine=engine, messages_to_prompt=lambda messages: messages[-1].content)
-    called = getattr(llm, ask)([FunctionTool.from_defaults(fn=depth)], "How deep?")
+    called = getattr(llm, ask)([FunctionTool.from_defaults(fn=depth)], "How deep?", **given)
     called = await called if ask == "apredict_and_call" else called
     assert called.response == "Red Sea: 5 km"
 

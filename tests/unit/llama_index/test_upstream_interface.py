@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from llama_index.core.agent.react.formatter import ReActChatFormatter
-from llama_index.core.agent.react.output_parser import ReActOutputParser
 from llama_index.core.agent.workflow import FunctionAgent, ToolCallResult
 from llama_index.core.base.llms.base import BaseLLM
 from llama_index.core.base.llms.types import ChatMessage, ChatResponse, CompletionResponse
@@ -19,7 +17,6 @@ from llama_index.core.program.function_program import get_function_tool
 from llama_index.core.tools import FunctionTool
 from pydantic import BaseModel, Field
 
-from amulet_integrations.errors import PromptError
 from amulet_integrations.llama_index import AmuletLLM
 from tests.support.scripted import ScriptedEngine
 from tests.unit.langchain.agents.support import AgentEngine, call
@@ -73,22 +70,6 @@ async def test_a_program_tool_that_refuses_its_arguments_is_an_error_where_asked
     assert answer.sources[0].is_error
     with pytest.raises(ValueError, match="name"):
         await predicted(way, llm, tools=[tool], user_msg=QUESTION, error_on_tool_error=True)
-
-
-REASONING = {
-    "react_chat_formatter": ReActChatFormatter.from_defaults(),
-    "output_parser": ReActOutputParser(),
-}
-
-
-@pytest.mark.parametrize("given", [REASONING, {}], ids=["told how", "not told how"])
-@both_ways
-async def test_a_model_that_writes_whole_prompts_says_that_it_calls_no_tools(way, given):
-    llm = scripted(messages_to_prompt=lambda messages: "whole")
-    with pytest.raises(PromptError, match="messages_to_prompt"):
-        await predicted(way, llm, tools=[get_function_tool(Person)], user_msg=QUESTION, **given)
-    engine: Any = llm.engine
-    assert not engine.requests
 
 
 async def test_an_agent_calls_all_tools_with_what_the_model_gives_them():
