@@ -6,11 +6,14 @@ import asyncio
 import time
 
 import pytest
+from llama_index.core.prompts import PromptTemplate
+from pydantic import BaseModel, Field, create_model
 
 from amulet_integrations.engine import GenerationRequest
 from amulet_integrations.engine.branch import Branch
 from amulet_integrations.errors import UnsupportedGrammarError
 from amulet_integrations.langchain import ChatAmulet
+from amulet_integrations.llama_index import AmuletLLM
 from tests.support.schemas import PREFERENCE, Records
 
 pytestmark = pytest.mark.model
@@ -84,6 +87,20 @@ async def test_the_chat_model_blocks_no_loop(warm):
         chat.with_structured_output({**SCHEMA, "title": f"Ship{number}"}) for number in range(TRIES)
     ]
     await checked(lambda number: structured[number].ainvoke("Describe a ship."))
+
+
+class Boat(BaseModel):
+    name: str = Field(max_length=20)
+    masts: int = Field(ge=1, le=5)
+
+
+async def test_the_llama_index_model_blocks_no_loop(warm):
+    llm = AmuletLLM(engine=warm, preference=PREFERENCE, max_tokens=32)
+    await checked(lambda number: llm.acomplete(f"Name {number + 3} boats."))
+    # Always a schema that was not read before.
+    kinds = [create_model(f"Boat{number}", __base__=Boat) for number in range(TRIES)]
+    prompt = PromptTemplate("Describe a boat.")
+    await checked(lambda number: llm.astructured_predict(kinds[number], prompt))
 
 
 async def test_a_grammar_without_an_end_blocks_no_loop(warm):
