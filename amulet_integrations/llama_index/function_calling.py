@@ -21,7 +21,7 @@ from amulet_integrations.call_time import coroutine_as_called
 from amulet_integrations.errors import NoToolCallError, PromptError
 from amulet_integrations.llama_index.predictions import PredictingLLM
 from amulet_integrations.llama_index.spans import opens_own_span
-from amulet_integrations.llama_index.tools import is_of_program
+from amulet_integrations.llama_index.tools import callable_tool, is_of_program, listed
 from amulet_integrations.prompting.openai_form.tools import (
     ToolChoice,
     to_openai_choice,
@@ -96,6 +96,7 @@ class ToolCallingLLM(PredictingLLM):
     ) -> AgentChatResponse:
         """As LlamaIndex's own: asks, makes the calls, and gives what the tools gave."""
         llm, shown = self._caller(kwargs)
+        tools = [callable_tool(tool) for tool in listed(tools)]
         return super(ToolCallingLLM, llm).predict_and_call(tools, *args, **shown)
 
     @opens_own_span
@@ -104,6 +105,7 @@ class ToolCallingLLM(PredictingLLM):
     ) -> Coroutine[Any, Any, AgentChatResponse]:
         """As `predict_and_call`, without blocking the event loop."""
         llm, shown = self._caller(kwargs)
+        tools = [callable_tool(tool) for tool in listed(tools)]
         called = super(ToolCallingLLM, llm).apredict_and_call(tools, *args, **shown)
         return coroutine_as_called(self._loaded(called))
 
@@ -151,8 +153,7 @@ class ToolCallingLLM(PredictingLLM):
         messages = [*(chat_history or ()), *((user_msg,) if user_msg is not None else ())]
         if not messages:
             raise PromptError("There is nothing to answer: pass user_msg= or chat_history=.")
-        if not isinstance(tools, list | tuple):
-            raise PromptError(f"tools is a {type(tools).__name__}; give a list of tools.")
+        tools = listed(tools)
         waited_for = bool(tools) and all(map(is_of_program, tools))
         if tool_choice is None and (tool_required or waited_for):
             tool_choice = "required"
@@ -160,7 +161,7 @@ class ToolCallingLLM(PredictingLLM):
         names_one = isinstance(choice, dict)
         return {
             "messages": messages,
-            "tools": list(tools),
+            "tools": tools,
             "tool_choice": choice,
             "parallel_tool_calls": False if names_one else allow_parallel_tool_calls,
             **kwargs,

@@ -40,6 +40,16 @@ class IdentifiedLLM(AmuletSettings, CustomLLM, FunctionCallingLLM):
         """The name in serialised forms and traces."""
         return "AmuletLLM"
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # LlamaIndex leaves out what cannot be pickled, such as a store in memory.
+        told = state["__dict__"]
+        absent = {
+            name: field.get_default(call_default_factory=True)
+            for name, field in type(self).model_fields.items()
+            if name not in told
+        }
+        super().__setstate__({**state, "__dict__": {**absent, **told}})
+
     @property
     def metadata(self) -> LLMMetadata:
         """What LlamaIndex asks before it asks the model; does not load it.
@@ -103,6 +113,7 @@ class IdentifiedLLM(AmuletSettings, CustomLLM, FunctionCallingLLM):
         """
         a_word = [ChatMessage(role="user", content="a")]
         around = self.personalizer.prompts.count_tokens(a_word) - 1
+        around += len(self.tokenizer(self.separator))
         return ModelPromptHelper(
             context_window=self.context_window - around - preference_tokens,
             num_output=self.max_tokens,

@@ -116,6 +116,7 @@ class StructuredOutputLLM(ToolCallingLLM):
         return found
 
     @opens_own_span
+    @not_taken_for_an_answer()
     def stream_structured_predict(
         self,
         output_cls: type[Model],
@@ -146,6 +147,7 @@ class StructuredOutputLLM(ToolCallingLLM):
         return opened
 
     @opens_own_span
+    @not_taken_for_an_answer()
     def astream_structured_predict(
         self,
         output_cls: type[Model],
@@ -164,7 +166,7 @@ class StructuredOutputLLM(ToolCallingLLM):
 
         async def predict(*_: Any, **_shown: Any) -> AsyncGenerator[Model | FlexibleModel, None]:
             asking.start()
-            return asking.aobjects(await responses)
+            return asking.aobjects(await told_apart(responses))
 
         opened: Coroutine[Any, Any, AsyncGenerator[Model | FlexibleModel, None]] = asking.in_span(
             "astream_structured_predict", predict

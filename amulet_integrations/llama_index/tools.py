@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from copy import copy
+from dataclasses import fields
+from typing import Any, TypeVar
 
 from llama_index.core.program import function_program
-from llama_index.core.tools import BaseTool, FunctionTool
+from llama_index.core.tools import BaseTool, FunctionTool, ToolMetadata
 
 from amulet_integrations.errors import PromptError
 from amulet_integrations.prompting.openai_form.schemas import to_json_schema
 from amulet_integrations.prompting.openai_form.tools import as_tool_name, checked_tool, unlike
 
 AnyTool = BaseTool | Mapping[str, Any]
+T = TypeVar("T")
 
 
 def to_openai_tools(tools: Sequence[AnyTool]) -> list[dict[str, Any]]:
@@ -25,9 +28,18 @@ def to_openai_tools(tools: Sequence[AnyTool]) -> list[dict[str, Any]]:
         PromptError: One of them describes no function, or two differ but have one name.
         UnsupportedGrammarError: A schema cannot be enforced while decoding.
     """
+    return unlike([checked_tool(_function_of(tool)) for tool in listed(tools)])
+
+
+def listed(tools: Sequence[T]) -> list[T]:
+    """The tools as a list of their own.
+
+    Raises:
+        PromptError: They are no list.
+    """
     if not isinstance(tools, list | tuple):
         raise PromptError(f"tools is a {type(tools).__name__}; give a list of tools.")
-    return unlike([checked_tool(_function_of(tool)) for tool in tools])
+    return list(tools)
 
 
 def own_names(tools: Sequence[AnyTool]) -> dict[str, str]:
@@ -44,6 +56,25 @@ def is_of_program(tool: AnyTool) -> bool:
     """
     maker = getattr(tool.fn, "__module__", None) if isinstance(tool, FunctionTool) else None
     return maker == function_program.__name__
+
+
+def callable_tool(tool: BaseTool) -> BaseTool:
+    """The tool, as LlamaIndex is able to call it.
+
+    What it calls tools with looks their properties up, and a recursive class has none of its own:
+    its schema refers to them.
+    """
+    if not isinstance(tool, FunctionTool) or "properties" in tool.metadata.get_parameters_dict():
+        return tool
+    told = {field.name: getattr(tool.metadata, field.name) for field in fields(tool.metadata)}
+    other = copy(tool)
+    other._metadata = _WithProperties(**told)  # noqa: SLF001 - the copy's own
+    return other
+
+
+class _WithProperties(ToolMetadata):
+    def get_parameters_dict(self) -> dict[str, Any]:
+        return {"properties": {}, **super().get_parameters_dict()}
 
 
 def _function_of(tool: AnyTool) -> dict[str, Any]:

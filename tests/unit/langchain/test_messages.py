@@ -207,7 +207,11 @@ def test_what_cannot_be_shown_is_refused_with_its_reason(
     assert not engine.requests
 
 
-@pytest.mark.parametrize("nonsense", [5, [("robot", "x")], [{"no": "role"}], [object()]], ids=str)
+@pytest.mark.parametrize(
+    "nonsense",
+    [5, [("robot", "x")], [{"no": "role"}], [object()]],
+    ids=["number", "unknown role", "no role", "object"],
+)
 async def test_an_input_that_is_no_conversation_is_refused(llm: ChatAmulet, nonsense: Any) -> None:
     with pytest.raises(PromptError, match="no conversation"):
         llm.invoke(nonsense)

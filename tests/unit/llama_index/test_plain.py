@@ -1,0 +1,173 @@
+"""Models that follow nobody's preferences, for work that no user reads; of both frameworks."""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import dataclass
+
+import pytest
+from langchain.agents import create_agent
+from langchain_core.load import dumpd
+from llama_index.core.prompts import PromptTemplate
+
+from amulet_integrations import Preference, PreferenceProfile, preference_scope
+from amulet_integrations.langchain import ChatAmulet, PreferenceMiddleware
+from amulet_integrations.llama_index import AmuletLLM
+from amulet_integrations.profiles import open_profile_store
+from tests.unit.langchain.agents.support import AgentEngine
+from tests.unit.llama_index.support import (
+    ANN,
+    BOB,
+    QUESTION,
+    TOKENS,
+    by_hand,
+    said,
+    small_llm,
+    store_of_two,
+)
+
+NAMED = {
+    "nobody": {},
+    "a text": {"preference": ANN},
+    "a preference": {"preference": Preference(text=ANN)},
+    "a profile": {"profile": PreferenceProfile(user_id="x", preferences=[ANN])},
+    "a user": {"user_id": "ann"},
+}
+SCOPES = {"a text": {"preference": BOB}, "a user": {"user_id": "bob"}}
+
+
+@pytest.fixture(scope="module")
+def texts(tiny_engine):
+    found = {name: by_hand(tiny_engine, text).text for name, text in TEXTS.items()}
+    assert len(set(found.values())) == 3  # else nothing here could fail
+    return found
+
+
+TEXTS = {"nobody": None, "ann": ANN, "bob": BOB}
+
+
+def chat(engine, **settings):
+    return ChatAmulet(**{"engine": engine, "max_tokens": TOKENS, **settings})
+
+
+def answer(llm, **call):
+    if isinstance(llm, ChatAmulet):
+        return llm.invoke(QUESTION, **call).text
+    return llm.complete(QUESTION, **call).text
+
+
+MAKERS = {"AmuletLLM": small_llm, "ChatAmulet": chat}
+both = pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
+
+
+@both
+@pytest.mark.parametrize("named", NAMED)
+def test_a_plain_model_follows_neither_constructor_nor_scope(tiny_engine, texts, make, named):
+    llm = make(tiny_engine, profiles=store_of_two(), **NAMED[named])
+    plain = llm.plain()
+    assert plain.engine is tiny_engine
+    assert answer(plain) == texts["nobody"]
+    for scope in SCOPES.values():
+        with preference_scope(**scope):
+            assert answer(plain) == texts["nobody"]
+            assert answer(llm) == texts["bob"]
+    assert answer(llm) == texts["nobody" if named == "nobody" else "ann"]
+
+
+@both
+@pytest.mark.parametrize("named", [name for name in NAMED if name != "nobody"])
+def test_a_calls_own_arguments_count(tiny_engine, texts, make, named):
+    plain = make(tiny_engine, profiles=store_of_two(), preference=BOB).plain()
+    with preference_scope(user_id="bob"):
+        assert answer(plain, **NAMED[named]) == texts["ann"]
+    assert answer(plain) == texts["nobody"]
+
+
+@both
+def test_plain_and_for_user_undo_each_other(tiny_engine, texts, make):
+    llm = make(tiny_engine, profiles=store_of_two())
+    with preference_scope(user_id="bob"):
+        assert answer(llm.for_user("ann").plain()) == texts["nobody"]
+        assert answer(llm.plain().for_user("ann")) == texts["ann"]
+
+
+@both
+def test_copies_and_pickles_of_plain_models_stay_plain(tiny_engine, texts, make, tmp_path):
+    place = f"sqlite:///{tmp_path}/profiles.db"
+    with open_profile_store(place) as store:
+        for profile in (store_of_two().get("ann"), store_of_two().get("bob")):
+            store.save(profile)
+    llm = make(tiny_engine, preference=ANN, profiles=place)
+    for plain in (llm.plain(), llm.for_user("ann").plain()):
+        pickled = pickle.loads(pickle.dumps(plain))  # noqa: S301 - made here
+        pickled.engine = tiny_engine
+        for twin in (pickled, plain.model_copy(), plain.model_copy(update={"top_k": 1})):
+            with preference_scope(user_id="bob"):
+                assert answer(twin) == texts["nobody"]
+    ann = llm.for_user("ann")
+    pickled = pickle.loads(pickle.dumps(ann))  # noqa: S301 - made here
+    pickled.engine = tiny_engine
+    with preference_scope(user_id="bob"):
+        assert answer(pickled) == texts["ann"]
+
+
+def test_a_serialised_form_tells_whose_a_model_is_as_that_of_for_user_does(tiny_engine, texts):
+    llm = small_llm(tiny_engine, profiles=store_of_two(), preference=ANN)
+    back = AmuletLLM.from_dict(llm.plain().to_dict(), engine=tiny_engine)
+    assert answer(back) == texts["nobody"]
+    for form in (llm.plain().to_dict(), llm.for_user("ann").to_dict()):
+        assert not {"pinned", "preference", "preference_profile", "user_id"} & form.keys()
+    told = dumpd(chat(tiny_engine, preference=ANN).plain())
+    assert ANN not in str(told)
+
+
+async def test_a_plain_model_is_plain_in_every_way(tiny_engine, texts):
+    plain = small_llm(tiny_engine, profiles=store_of_two(), user_id="ann").plain()
+    conversation = said(("user", QUESTION))
+    with preference_scope(user_id="bob"):
+        told = [
+            plain.chat(conversation).message.content,
+            list(plain.stream_chat(conversation))[-1].message.content,
+            (await plain.achat(conversation)).message.content,
+            [it async for it in await plain.astream_chat(conversation)][-1].message.content,
+            list(plain.stream_complete(QUESTION))[-1].text,
+            (await plain.acomplete(QUESTION)).text,
+            [it async for it in await plain.astream_complete(QUESTION)][-1].text,
+            plain.predict(PromptTemplate(QUESTION)),
+            await plain.apredict(PromptTemplate(QUESTION)),
+            "".join(plain.stream(PromptTemplate(QUESTION))),
+        ]
+    assert told == [texts["nobody"]] * 10
+    assert plain.complete(QUESTION).raw["amulet"]["preferences"] == []
+
+
+@pytest.mark.parametrize("config", [{"user_id": "ann"}, {"user_id": "ann", "thread_id": "1"}])
+async def test_a_plain_chat_model_does_not_read_a_configs_user(tiny_engine, texts, config):
+    llm = chat(tiny_engine, profiles=store_of_two())
+    given = {"configurable": config}
+    assert llm.invoke(QUESTION, given).text == texts["ann"]
+    plain = llm.plain()
+    assert plain.invoke(QUESTION, given).text == texts["nobody"]
+    assert (await plain.ainvoke(QUESTION, given)).text == texts["nobody"]
+    assert "".join(chunk.text for chunk in plain.stream(QUESTION, given)) == texts["nobody"]
+    bound = plain.bind(temperature=0.0).with_config(configurable=config)
+    assert bound.invoke(QUESTION).text == texts["nobody"]
+    assert plain.batch([QUESTION], given)[0].text == texts["nobody"]
+
+
+@dataclass
+class Context:
+    user_id: str | None = None
+
+
+def test_an_agents_middleware_leaves_a_plain_model_plain():
+    engine = AgentEngine()
+    asked = {"messages": [("user", QUESTION)]}
+    for llm in (ChatAmulet(engine=engine), ChatAmulet(engine=engine).plain()):
+        agent = create_agent(
+            llm, [], middleware=[PreferenceMiddleware(store_of_two())], context_schema=Context
+        )
+        agent.invoke(asked, context=Context("ann"), config={"configurable": {"user_id": "ann"}})
+    followed, plain = engine.preferences()
+    assert ANN in followed
+    assert plain == ""
