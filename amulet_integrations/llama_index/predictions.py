@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Coroutine, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any, Self, TypeVar
 
 from llama_index.core.prompts import BasePromptTemplate
@@ -87,8 +87,9 @@ class PredictingLLM(AnsweringLLM):
 
     async def _loaded(self, work: Coroutine[Any, Any, T]) -> T:
         # What the base class does first, it does on the event loop.
-        await asyncio.to_thread(self.load_engine)
-        return await work
+        with closing(work):
+            await asyncio.to_thread(self.load_engine)
+            return await work
 
 
 @contextmanager
