@@ -20,7 +20,7 @@ demo: .venv/demo.done ## Two users, one question, two answers, on the embedded m
 	$(BIN)/python cookbook/two_users.py
 
 test: .venv/test.done ## Run the tests
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 acceptance: .venv/test.done ## Run the long checks; resumes where it was stopped
 	$(BIN)/python -m pytest -m acceptance
