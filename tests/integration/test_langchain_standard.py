@@ -97,6 +97,7 @@ class _StructuredOutputTests(ChatModelTests):
     )
 
 
+@pytest.mark.acceptance
 class TestStructuredOutputByCalls(_StructuredOutputTests):
     method, max_tokens = "function_calling", 44
 
