@@ -17,6 +17,8 @@ pytestmark = pytest.mark.model
 
 COOKBOOK = Path(__file__).parents[2] / "cookbook"
 NOTEBOOKS = ("langchain.ipynb", "llama_index.ipynb")
+# A minute of model time each: one of them is run by `make test`, the other by `make acceptance`.
+LONG = {"langchain.ipynb": pytest.mark.acceptance}
 
 
 class ThisInterpreter(KernelSpecManager):
@@ -29,7 +31,9 @@ class ThisInterpreter(KernelSpecManager):
         return KernelSpec(argv=argv, display_name=kernel_name, language="python", env=env)
 
 
-@pytest.mark.parametrize("name", NOTEBOOKS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=LONG.get(name, ())) for name in NOTEBOOKS]
+)
 def test_a_notebook_runs_and_prints_what_it_shows(name, tmp_path):
     stored = nbformat.read(COOKBOOK / name, as_version=4)
     nbformat.validate(stored)
@@ -48,6 +52,7 @@ def test_a_notebook_runs_and_prints_what_it_shows(name, tmp_path):
     assert all("".join(shown(cell)).strip() for cell in code_cells(run) if cell.outputs)
 
 
+@pytest.mark.acceptance  # `make demo` runs the same script
 def test_two_users_get_two_answers():
     script = COOKBOOK / "two_users.py"
     ran = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False)

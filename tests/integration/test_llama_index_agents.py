@@ -73,6 +73,7 @@ def answering_ann(heard: Overheard) -> GenerationRequest:
     return of_ann[-1]
 
 
+@pytest.mark.acceptance
 async def test_an_agent_answers_each_of_two_users_as_if_alone(
     heard: Overheard, llm: AmuletLLM
 ) -> None:
