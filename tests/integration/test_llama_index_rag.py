@@ -175,6 +175,7 @@ def test_a_router_chooses_for_nobody_and_answers_its_user(
     assert str(response) != heard.without_preferences(heard.requests[-1])
 
 
+@pytest.mark.acceptance
 async def test_the_default_selector_chooses_the_same_for_everybody(
     heard: Overheard, llm: AmuletLLM, index: VectorStoreIndex
 ) -> None:

@@ -84,6 +84,7 @@ async def test_queries_of_eight_tasks_at_once_are_answered_as_if_alone(house: Ho
     assert sorted(house.heard.tasted(EIGHT)) == [[name] for name in EIGHT]
 
 
+@pytest.mark.acceptance
 def test_queries_of_eight_threads_at_once_are_answered_as_if_alone(house: House) -> None:
     engine = house.engine(house.llm)
 
