@@ -19,7 +19,7 @@ from tests.support.schemas import PREFERENCE, Records
 pytestmark = pytest.mark.model
 
 BEAT = 0.010
-LATEST = 0.100
+LATEST = 0.250  # two processes of tests share the machine; a held loop is late by seconds
 TRIES = 4
 SCHEMA = {
     "title": "Ship",
