@@ -9,7 +9,12 @@ from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
 from amulet_integrations.errors import PromptError
-from amulet_integrations.prompting.openai_form.tools import as_tool_name, checked_tool, unlike
+from amulet_integrations.prompting.openai_form.tools import (
+    as_tool_name,
+    checked_tool,
+    listed,
+    unlike,
+)
 
 AnyTool = Mapping[str, Any] | type | Callable[..., Any] | BaseTool
 
@@ -28,9 +33,7 @@ def to_openai_tools(tools: Sequence[AnyTool], strict: bool | None = None) -> lis
     Raises:
         PromptError: One of them describes no function, or two differ but have one name.
     """
-    if not isinstance(tools, list | tuple):
-        raise PromptError(f"tools is a {type(tools).__name__}; give a list of tools.")
-    return unlike([_to_openai_tool(tool, strict) for tool in tools])
+    return unlike([_to_openai_tool(tool, strict) for tool in listed(tools)])
 
 
 def _to_openai_tool(tool: AnyTool, strict: bool | None) -> dict[str, Any]:

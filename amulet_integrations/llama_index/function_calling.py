@@ -21,9 +21,10 @@ from amulet_integrations.call_time import coroutine_as_called
 from amulet_integrations.errors import NoToolCallError, PromptError
 from amulet_integrations.llama_index.predictions import PredictingLLM
 from amulet_integrations.llama_index.spans import opens_own_span
-from amulet_integrations.llama_index.tools import callable_tool, is_of_program, listed
+from amulet_integrations.llama_index.tools import callable_tool, is_of_program
 from amulet_integrations.prompting.openai_form.tools import (
     ToolChoice,
+    listed,
     to_openai_choice,
 )
 

@@ -5,17 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import fields
-from typing import Any, TypeVar
+from typing import Any
 
 from llama_index.core.program import function_program
 from llama_index.core.tools import BaseTool, FunctionTool, ToolMetadata
 
 from amulet_integrations.errors import PromptError
 from amulet_integrations.prompting.openai_form.schemas import to_json_schema
-from amulet_integrations.prompting.openai_form.tools import as_tool_name, checked_tool, unlike
+from amulet_integrations.prompting.openai_form.tools import (
+    as_tool_name,
+    checked_tool,
+    listed,
+    unlike,
+)
 
 AnyTool = BaseTool | Mapping[str, Any]
-T = TypeVar("T")
 
 
 def to_openai_tools(tools: Sequence[AnyTool]) -> list[dict[str, Any]]:
@@ -29,17 +33,6 @@ def to_openai_tools(tools: Sequence[AnyTool]) -> list[dict[str, Any]]:
         UnsupportedGrammarError: A schema cannot be enforced while decoding.
     """
     return unlike([checked_tool(_function_of(tool)) for tool in listed(tools)])
-
-
-def listed(tools: Sequence[T]) -> list[T]:
-    """The tools as a list of their own.
-
-    Raises:
-        PromptError: They are no list.
-    """
-    if not isinstance(tools, list | tuple):
-        raise PromptError(f"tools is a {type(tools).__name__}; give a list of tools.")
-    return list(tools)
 
 
 def own_names(tools: Sequence[AnyTool]) -> dict[str, str]:

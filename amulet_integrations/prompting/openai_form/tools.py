@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from amulet_integrations.errors import PromptError
 from amulet_integrations.prompting.openai_form.schemas import check_schema, closed
 from amulet_integrations.prompting.tools import Tool, ToolUse
 
+T = TypeVar("T")
 ToolChoice = str | bool | Mapping[str, Any] | None
 
 _CHOICES = {
@@ -20,6 +21,17 @@ _CHOICES = {
     "none": "none",
     False: "none",
 }
+
+
+def listed(tools: Sequence[T]) -> list[T]:
+    """The tools as a list of their own.
+
+    Raises:
+        PromptError: They are no list.
+    """
+    if not isinstance(tools, list | tuple):
+        raise PromptError(f"tools is a {type(tools).__name__}; give a list of tools.")
+    return list(tools)
 
 
 def checked_tool(function: Mapping[str, Any], strict: bool | None = None) -> dict[str, Any]:
