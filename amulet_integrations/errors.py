@@ -129,5 +129,13 @@ class CorruptProfileError(ProfileError, ValueError):
     """What the store holds for a user is not a profile."""
 
 
+class ProfileConflictError(ProfileError):
+    """A profile was changed by somebody else since it was read, so storing it would lose that."""
+
+
 class ProfileStoreError(ProfileError, OSError):
     """The store cannot be opened, read or written."""
+
+
+class EvidenceError(AmuletError, ValueError):
+    """Answers do not say enough about a user's preferences, or are no examples of them."""

@@ -17,6 +17,7 @@ from amulet_integrations.engine.contract import Engine
 from amulet_integrations.engine.model_source import EMBEDDED, ModelSource
 from amulet_integrations.errors import InvalidParamsError
 from amulet_integrations.profiles import Preference, PreferenceProfile, ProfileStore
+from amulet_integrations.profiles.conditions import PreferenceContext
 from amulet_integrations.prompting import DEFAULT_SEPARATOR
 from amulet_integrations.validation import as_amulet_error
 from amulet_integrations.whose import Whose
@@ -75,9 +76,14 @@ class AmuletFields(BaseModel):
         preference_profile: A profile for calls that name nobody; the constructor takes it as
             `profile`.
         user_id: The user for calls that name nobody.
+        preference_context: What all calls are about, such as ``{"locale": "de"}``, for
+            preferences that have a `when`; what a call, config or scope tells is put over it.
         pinned: Whether `user_id` (or nobody, without one) holds against configs and scopes as
             well; `for_user` and `plain` set it.
         profiles: The store of users' profiles, a database URL, or the path of an SQLite file.
+        profiles_ttl: Seconds for which a profile that was read from a database given by its URL or
+            path is used again, if nobody in this process changes it; 0 reads it for every call. A
+            store object is used as it is; put it into a `CachedProfileStore` yourself.
         method: "amulet", "linear_alignment", "pref" (the preference in the prompt, nothing more)
             or "base" (no preferences).
         params: Amulet's parameters; those of a call or a profile go before.
@@ -122,7 +128,9 @@ class AmuletFields(BaseModel):
     preference_profile: PreferenceProfile | None = Field(default=None, exclude=True, repr=False)
     user_id: str | None = None
     pinned: bool = Field(default=False, exclude=True, repr=False)
+    preference_context: PreferenceContext = PreferenceContext()
     profiles: ProfileStore | str | Path | None = Field(default=None, exclude=True, repr=False)
+    profiles_ttl: float = Field(default=10.0, ge=0.0, allow_inf_nan=False)
     method: Method = "amulet"
     params: AmuletParams = AmuletParams()
     linear_alignment_ratio: float = DEFAULT_LINEAR_ALIGNMENT_RATIO

@@ -22,13 +22,15 @@ from amulet_integrations.decoding.weights import DEFAULT_LINEAR_ALIGNMENT_RATIO
 from amulet_integrations.engine.contract import Engine
 from amulet_integrations.engine.request import GenerationRequest
 from amulet_integrations.engine.result import Increment
+from amulet_integrations.errors import PreferenceSelectionError
 from amulet_integrations.profiles import (
     Preference,
     PreferenceProfile,
     ProfileStore,
     in_force,
 )
-from amulet_integrations.profiles.access import read_profile
+from amulet_integrations.profiles.sharing import shared_contexts
+from amulet_integrations.profiles.stores.access import read_whole_profile, with_parents
 from amulet_integrations.prompting import (
     DEFAULT_SEPARATOR,
     AnswerParser,
@@ -146,25 +148,26 @@ class Personalizer:
         """Writes the prompts of the engine's model."""
         return self._shared_prompts(self.engine, self._separator)
 
-    def select(self, call: Whose, config_user_id: str | None = None) -> Whose:
+    def select(self, call: Whose, config: Whose | None = None) -> Whose:
         """`select` with this personalizer's default and store."""
-        return select(
-            call, config_user_id, default=self._default, searchable=self._profiles is not None
-        )
+        return select(call, config, default=self._default, searchable=self._profiles is not None)
 
     def resolve(self, chosen: Whose) -> Personalization:
         """Looks the chosen user up and settles everything; may block on the store.
 
         Raises:
             GuidanceScaleError: The strength asked for is past `max_guidance_scale`.
-            ProfileError: The store fails, or what it holds is not a profile.
+            PreferenceSelectionError: A profile has a parent, and there is no store to read it in.
+            ProfileError: The store fails, or what it holds is not a profile; or the profile's
+                parents form a circle.
         """
         profile = self._look_up(chosen)
         method = chosen.method or (profile and profile.method) or self._method
         params = chosen.params or (profile and profile.params) or self._params
         preferences: tuple[Preference, ...] = ()
         if method != "base":
-            preferences = in_force(_preferences(chosen, profile), datetime.now(UTC))
+            candidates = _preferences(chosen, profile)
+            preferences = in_force(candidates, datetime.now(UTC), chosen.preference_context)
         return Personalization(
             user_id=profile.user_id if profile else chosen.user_id,
             version=profile.version if profile else None,
@@ -203,7 +206,7 @@ class Personalizer:
             PromptError: The conversation cannot be written as a prompt for this model.
             UnsupportedGrammarError: A schema cannot be enforced while decoding.
         """
-        texts, own_weights = _contexts_of(personalization.preferences)
+        texts, own_weights = shared_contexts(personalization.preferences)
         mixtures = Mixtures.of(personalization.guidance_scale, own_weights)
         common: dict[str, Any] = {"timeout": timeout, "logprobs": logprobs}
         if isinstance(messages, str):
@@ -270,9 +273,17 @@ class Personalizer:
             await stream.aclose()
 
     def _look_up(self, chosen: Whose) -> PreferenceProfile | None:
+        given = chosen.profile
+        if given is not None and given.parent is not None:
+            if self._profiles is None:
+                raise PreferenceSelectionError(
+                    f"The profile of {given.user_id!r} names parent={given.parent!r}, but there is "
+                    "no place to look it up: pass profiles=, a store or a database URL."
+                )
+            return with_parents(self._profiles, given)
         if chosen.user_id is None or self._profiles is None:
-            return chosen.profile
-        return read_profile(self._profiles, chosen.user_id)
+            return given
+        return read_whole_profile(self._profiles, chosen.user_id)
 
     def _guidance_scale(self, method: Method, params: AmuletParams) -> float:
         scale = method_guidance_scale(method, params, self._ratio)
@@ -303,16 +314,3 @@ def _preferences(chosen: Whose, profile: PreferenceProfile | None) -> tuple[Pref
     if profile is not None:
         return profile.preferences
     return () if chosen.preference is None else (chosen.preference,)
-
-
-def _contexts_of(preferences: Sequence[Preference]) -> tuple[list[str], list[float]]:
-    """Texts and weights of the preference contexts.
-
-    Preferences that all have full weight share one context, as in the paper; that is cheaper and
-    stronger than a context for each.
-    """
-    texts = [preference.text for preference in preferences]
-    weights = [preference.weight for preference in preferences]
-    if texts and all(weight == 1.0 for weight in weights):
-        return ["\n".join(texts)], [1.0]
-    return texts, weights

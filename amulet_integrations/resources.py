@@ -19,7 +19,7 @@ class Resources:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._engines: dict[str, Engine] = {}
-        self._stores: dict[str, ProfileStore] = {}
+        self._stores: dict[tuple[str, float], ProfileStore] = {}
         self._prompts: dict[tuple[int, str], tuple[Engine, PromptBuilder]] = {}
         self._windows: dict[str, int] = {}
         self._checked: set[str] = set()
@@ -57,13 +57,15 @@ class Resources:
             self._engines[source.key] = shared_engine(source)
             return self._engines[source.key]
 
-    def store(self, store_or_url: ProfileStore | str | Path | None) -> ProfileStore | None:
-        """The store, opened where it is given by its place."""
+    def store(
+        self, store_or_url: ProfileStore | str | Path | None, ttl: float
+    ) -> ProfileStore | None:
+        """The store, opened where it is given by its place, with a cache of this time to live."""
         if store_or_url is None:
             return None
         if not isinstance(store_or_url, str | Path):
             return open_profile_store(store_or_url)
         with self._lock:
-            if (place := str(store_or_url)) not in self._stores:
-                self._stores[place] = open_profile_store(store_or_url)
-            return self._stores[place]
+            if (key := (str(store_or_url), ttl)) not in self._stores:
+                self._stores[key] = open_profile_store(store_or_url, ttl=ttl)
+            return self._stores[key]

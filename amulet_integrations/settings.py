@@ -19,7 +19,7 @@ from amulet_integrations.profiles.characters import checked_label
 from amulet_integrations.resources import Resources
 from amulet_integrations.whose import Whose, select
 
-_WHOSE = ("preference", "profile", "user_id", "params", "method")
+_WHOSE = ("preference", "profile", "user_id", "params", "method", "preference_context")
 _OTHER = ("max_tokens", "max_new_tokens", "stop", "timeout", "chat_template_kwargs")
 
 
@@ -88,7 +88,7 @@ class AmuletSettings(AmuletFields):
     @property
     def personalizer(self) -> Personalizer:
         """Resolves users and asks the engine; opens the store, and loads the model when asked."""
-        return self._personalizer(self._resources.store(self.profiles))
+        return self._personalizer(self._resources.store(self.profiles, self.profiles_ttl))
 
     def _personalizer(self, store: ProfileStore | None) -> Personalizer:
         return Personalizer(
@@ -103,15 +103,13 @@ class AmuletSettings(AmuletFields):
             prompts=self._resources.prompts,
         )
 
-    def select(self, call: Whose, config_user_id: str | None = None) -> Whose:
+    def select(self, call: Whose, config: Whose | None = None) -> Whose:
         """As `personalizer.select`; does no I/O, so it may be called on an event loop."""
         if self.pinned and not call.names_somebody:
             if self.user_id is None:
                 return call
             call = call.model_copy(update={"user_id": self.user_id})
-        return select(
-            call, config_user_id, default=self._default, searchable=self.profiles is not None
-        )
+        return select(call, config, default=self._default, searchable=self.profiles is not None)
 
     def for_user(self, user_id: str) -> Self:
         """A copy that answers this user, on the same engine and store; it costs next to nothing.
@@ -193,5 +191,8 @@ class AmuletSettings(AmuletFields):
     @property
     def _default(self) -> Whose:
         return Whose(
-            preference=self.preference, profile=self.preference_profile, user_id=self.user_id
+            preference=self.preference,
+            profile=self.preference_profile,
+            user_id=self.user_id,
+            preference_context=self.preference_context,
         )

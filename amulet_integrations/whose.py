@@ -12,13 +12,14 @@ from amulet_integrations.decoding.params import AmuletParams
 from amulet_integrations.errors import AmuletError, InvalidParamsError, PreferenceSelectionError
 from amulet_integrations.profiles import Preference, PreferenceProfile, current_scope
 from amulet_integrations.profiles.characters import checked_label
+from amulet_integrations.profiles.conditions import PreferenceContext
 from amulet_integrations.validation import FrozenModel
 
 Source = Literal["call", "config", "scope", "constructor"]
 
 
 class Whose(FrozenModel):
-    """Whose preferences to follow, and how: at most one of the first three is set.
+    """Whose preferences to follow, when and how: at most one of the first three is set.
 
     Attributes:
         preference: A preference, or its text.
@@ -26,11 +27,13 @@ class Whose(FrozenModel):
         user_id: A user whose profile is in the store.
         params: Amulet's parameters, in place of the profile's or the constructor's.
         method: The method, in place of the profile's or the constructor's.
+        preference_context: What the call is about, such as ``{"topic": "health"}``, for
+            preferences that have a `when`.
         source: Which level named it; None when nobody is named.
 
     Raises:
         PreferenceSelectionError: Two of the first three are set, or one is of a wrong type.
-        InvalidProfileError: A preference's text or a user id is not valid.
+        InvalidProfileError: A preference's text, a user id or the context is not valid.
         InvalidParamsError: `params` or `method` is not one.
     """
 
@@ -41,6 +44,7 @@ class Whose(FrozenModel):
     user_id: str | None = None
     params: AmuletParams | None = None
     method: Method | None = None
+    preference_context: PreferenceContext = PreferenceContext()
     source: Source | None = None
 
     @field_validator("preference", mode="before")
@@ -78,23 +82,28 @@ class Whose(FrozenModel):
         return bool(self._named)
 
     @property
+    def person(self) -> str | None:
+        """The id of the user who is named, also by a profile; None for nobody in particular."""
+        return self.profile.user_id if self.profile else self.user_id
+
+    @property
     def _named(self) -> list[str]:
         names = ("preference", "profile", "user_id")
         return [name for name in names if getattr(self, name) is not None]
 
 
-def select(
-    call: Whose, config_user_id: str | None = None, *, default: Whose, searchable: bool
-) -> Whose:
+def select(call: Whose, config: Whose | None = None, *, default: Whose, searchable: bool) -> Whose:
     """Decides whose preferences a call follows, reading no store.
 
     The first that names somebody wins: the call, the framework's config, the surrounding
-    `preference_scope`, the constructor. To be called when the public method is, since scopes
-    end.
+    `preference_scope`, the constructor. What they tell about the call is put together; where two
+    of them give a name, the value of the one that comes first counts. One that names another user
+    than the one who is followed tells nothing of this call. To be called when the public method
+    is, since scopes end.
 
     Args:
         call: What the call's own arguments say.
-        config_user_id: The user in LangChain's ``config["configurable"]["user_id"]``.
+        config: The user and the context in LangChain's ``config["configurable"]``.
         default: The constructor's choice, for calls that name nobody.
         searchable: Whether there is a store to look users up in.
 
@@ -102,34 +111,46 @@ def select(
         PreferenceSelectionError: An explicitly named user cannot be looked up, because there
             is no store.
     """
-    # Frameworks put user ids into their configs for reasons of their own; without a store to look
-    # them up in, they name nobody.
-    chosen = _who(call, config_user_id if searchable else None, default)
+    levels = _levels(call, config or Whose(), default, searchable)
+    chosen = next((level for level in levels if level.names_somebody), Whose())
     if chosen.user_id is not None and not searchable:
         raise PreferenceSelectionError(
             f"user_id={chosen.user_id!r} is named ({chosen.source}), but there is no place to "
             "look the user up: pass profiles=, a store or a database URL, or name a "
             "preference= or profile= instead."
         )
-    return chosen.model_copy(update={"params": call.params, "method": call.method})
+    context = PreferenceContext()
+    for level in levels:
+        if not level.names_somebody or level is chosen or _same_person(level, chosen):
+            context = context.over(level.preference_context)
+    return chosen.model_copy(
+        update={"params": call.params, "method": call.method, "preference_context": context}
+    )
 
 
-def _who(call: Whose, config_user_id: str | None, default: Whose) -> Whose:
-    if call.names_somebody:
-        return call.model_copy(update={"source": "call"})
-    if config_user_id is not None:
-        return Whose(user_id=config_user_id, source="config")
-    scope = current_scope()
-    if scope is not None:
-        return Whose(
+def _levels(call: Whose, config: Whose, default: Whose, searchable: bool) -> list[Whose]:
+    """What each level says, the one that counts most first."""
+    if not searchable:
+        # Frameworks put user ids into their configs for reasons of their own; without a store to
+        # look them up in, they name nobody.
+        config = config.model_copy(update={"user_id": None})
+    levels: dict[Source, Whose] = {"call": call, "config": config}
+    if (scope := current_scope()) is not None:
+        levels["scope"] = Whose(
             preference=scope.preference,
             profile=scope.profile,
             user_id=scope.user_id,
-            source="scope",
+            preference_context=scope.preference_context,
         )
-    if default.names_somebody:
-        return default.model_copy(update={"source": "constructor"})
-    return Whose()
+    levels["constructor"] = default
+    return [
+        level.model_copy(update={"source": source}) if level.names_somebody else level
+        for source, level in levels.items()
+    ]
+
+
+def _same_person(one: Whose, other: Whose) -> bool:
+    return one.person is not None and one.person == other.person
 
 
 def _of_type(name: str, value: Any, wanted: type, described: str) -> Any:

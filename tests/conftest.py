@@ -12,6 +12,12 @@ from collections.abc import Iterator
 import pytest
 
 from amulet_integrations.engine import LocalEngine, ModelSource, shared_engine
+from tests.support.postgres import (  # noqa: F401 - fixtures
+    durable_postgres_server,
+    durable_postgres_url,
+    postgres_server,
+    postgres_url,
+)
 from tests.support.tiny import tiny_engine as make_tiny_engine
 
 STANDARD_SUITES = (

@@ -20,13 +20,14 @@ from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.outputs import LLMResult
 from langchain_core.prompt_values import PromptValue
 from langchain_core.runnables import RunnableConfig
-from langchain_core.runnables.config import ensure_config, get_config_list
+from langchain_core.runnables.config import get_config_list
 
 from amulet_integrations.call_time import (
     async_iterator_as_called,
     coroutine_as_called,
     iterator_as_called,
 )
+from amulet_integrations.langchain.configs import whose_of
 from amulet_integrations.langchain.form import in_plain_form
 from amulet_integrations.personalizer import Personalization
 from amulet_integrations.prompting.openai_form.form import FORM, Form
@@ -252,10 +253,8 @@ class PersonalizedEntries(AmuletSettings, BaseChatModel):
         call = self._read_call(kwargs)
         kwargs = in_plain_form(kwargs)
         Form.read(kwargs)
-        # Without a config of its own a call has the one of the chain or graph node around it.
-        user_id = ensure_config(config).get("configurable", {}).get("user_id")
         others = {name: kwargs[name] for name in kwargs if name not in Whose.model_fields}
-        return {**others, PERSONALIZATION: self.select(call.whose, user_id)}
+        return {**others, PERSONALIZATION: self.select(call.whose, whose_of(config))}
 
     def _selected_listening(
         self, kwargs: dict[str, Any], config: RunnableConfig | None

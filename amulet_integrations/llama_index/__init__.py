@@ -1,5 +1,8 @@
-"""LlamaIndex's language model, answering each user as that user likes."""
+"""LlamaIndex's language model, answering each user as that user likes, and a store of profiles."""
 
+from typing import TYPE_CHECKING
+
+from amulet_integrations._lazy import lazy_exports
 from amulet_integrations.errors import MissingDependencyError
 
 try:
@@ -9,4 +12,10 @@ except ModuleNotFoundError as error:
         raise
     raise MissingDependencyError.for_extra("llama-index-core", "llama-index") from error
 
-__all__ = ["AmuletLLM"]
+if TYPE_CHECKING:
+    from amulet_integrations.llama_index.kv_store import KVProfileStore
+
+__all__ = ["AmuletLLM", "KVProfileStore"]
+__getattr__, __dir__ = lazy_exports(
+    __name__, {".llm": ("AmuletLLM",), ".kv_store": ("KVProfileStore",)}
+)

@@ -5,8 +5,7 @@ from typing import TYPE_CHECKING
 from amulet_integrations._lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from amulet_integrations.profiles.memory import InMemoryProfileStore
-    from amulet_integrations.profiles.opening import open_profile_store
+    from amulet_integrations.profiles.inheritance import inherited, line_of
     from amulet_integrations.profiles.preference import Preference
     from amulet_integrations.profiles.profile import PreferenceProfile
     from amulet_integrations.profiles.scope import (
@@ -14,19 +13,32 @@ if TYPE_CHECKING:
         current_scope,
         preference_scope,
     )
-    from amulet_integrations.profiles.selection import in_force
-    from amulet_integrations.profiles.sql import SqlProfileStore
-    from amulet_integrations.profiles.store import ProfileStore
+    from amulet_integrations.profiles.selection import Verdict, explain, in_force
+    from amulet_integrations.profiles.stores.cached import CachedProfileStore
+    from amulet_integrations.profiles.stores.changes import ProfileChange
+    from amulet_integrations.profiles.stores.contract import ProfileStore
+    from amulet_integrations.profiles.stores.memory import InMemoryProfileStore
+    from amulet_integrations.profiles.stores.opening import open_profile_store
+    from amulet_integrations.profiles.stores.sql.store import SqlProfileStore
+    from amulet_integrations.profiles.stores.transfer import export_profiles, import_profiles
 
 __all__ = [
+    "CachedProfileStore",
     "InMemoryProfileStore",
     "Preference",
     "PreferenceProfile",
     "PreferenceScope",
+    "ProfileChange",
     "ProfileStore",
     "SqlProfileStore",
+    "Verdict",
     "current_scope",
+    "explain",
+    "export_profiles",
+    "import_profiles",
     "in_force",
+    "inherited",
+    "line_of",
     "open_profile_store",
     "preference_scope",
 ]
@@ -35,11 +47,15 @@ __getattr__, __dir__ = lazy_exports(
     {
         ".preference": ("Preference",),
         ".profile": ("PreferenceProfile",),
-        ".selection": ("in_force",),
+        ".inheritance": ("inherited", "line_of"),
+        ".selection": ("Verdict", "explain", "in_force"),
         ".scope": ("PreferenceScope", "current_scope", "preference_scope"),
-        ".store": ("ProfileStore",),
-        ".opening": ("open_profile_store",),
-        ".memory": ("InMemoryProfileStore",),
-        ".sql": ("SqlProfileStore",),
+        ".stores.cached": ("CachedProfileStore",),
+        ".stores.changes": ("ProfileChange",),
+        ".stores.contract": ("ProfileStore",),
+        ".stores.opening": ("open_profile_store",),
+        ".stores.memory": ("InMemoryProfileStore",),
+        ".stores.sql.store": ("SqlProfileStore",),
+        ".stores.transfer": ("export_profiles", "import_profiles"),
     },
 )

@@ -11,10 +11,8 @@ from amulet_integrations.errors import AmuletError, InvalidProfileError
 from amulet_integrations.profiles.characters import check_characters, checked_label
 from amulet_integrations.profiles.conditions import Conditions
 from amulet_integrations.profiles.instants import Instant
+from amulet_integrations.profiles.limits import VARIABLE, longest_text
 from amulet_integrations.validation import FrozenModel
-
-LONGEST_TEXT = 2_000
-"""Most characters of a preference's text."""
 
 
 class Preference(FrozenModel):
@@ -24,8 +22,9 @@ class Preference(FrozenModel):
     shows it.
 
     Attributes:
-        text: The preference, such as "Be brief."; 1 to 2,000 characters after white space at both
-            ends is cut off. Of the control characters, only line feeds and tabs may be in it.
+        text: The preference, such as "Be brief."; 1 to 2,000 characters (or as many as the
+            environment variable AMULET_MAX_PREFERENCE_CHARS says) after white space at both ends
+            is cut off. Of the control characters, only line feeds and tabs may be in it.
         weight: From -1 to 1. 1 applies it in full, 0.5 half as strong, a negative weight steers
             away from it, and 0 switches it off.
         name: A label to tell it from the user's others, 1 to 256 characters.
@@ -62,10 +61,10 @@ class Preference(FrozenModel):
             raise InvalidProfileError(
                 "the text of a preference is empty; say what the user prefers."
             )
-        if len(stripped) > LONGEST_TEXT:
+        if len(stripped) > (most := longest_text()):
             raise InvalidProfileError(
-                f"the text of a preference has {len(stripped):,} characters; "
-                f"at most {LONGEST_TEXT:,} are allowed."
+                f"the text of a preference has {len(stripped):,} characters; at most {most:,} are "
+                f"allowed. Shorten it, or set {VARIABLE}."
             )
         return stripped
 

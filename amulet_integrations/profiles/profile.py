@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
-from pydantic import ConfigDict, Field, field_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from amulet_integrations.decoding.methods import Method
 from amulet_integrations.decoding.params import AmuletParams
@@ -28,6 +28,9 @@ class PreferenceProfile(FrozenModel):
             preferences, where a plain string stands for a preference of that text.
         params: Parameters of the decoding; None leaves them to the caller.
         method: How to decode; None leaves that to the caller.
+        parent: The id of another profile, such as ``"organisation"``, whose preferences hold too
+            unless one here has the same name; see `inheritance.inherited`. A parent's preferences
+            shape this user's answers, so name profiles that are meant to be shared.
         version: How many times the profile has been stored; 0 means never. Stores count it.
         updated_at: When it was stored (with a time zone; kept in UTC). Stores set it.
 
@@ -43,6 +46,7 @@ class PreferenceProfile(FrozenModel):
     preferences: tuple[Preference, ...] = ()
     params: AmuletParams | None = None
     method: Method | None = None
+    parent: str | None = None
     version: int = Field(default=0, ge=0)
     updated_at: Instant | None = None
 
@@ -50,6 +54,19 @@ class PreferenceProfile(FrozenModel):
     @classmethod
     def _check_user_id(cls, user_id: Any) -> str:
         return checked_label("user_id", user_id)
+
+    @field_validator("parent", mode="before")
+    @classmethod
+    def _check_parent(cls, parent: Any) -> str | None:
+        return None if parent is None else checked_label("parent", parent)
+
+    @model_validator(mode="after")
+    def _check_own_parent(self) -> Self:
+        if self.parent == self.user_id:
+            raise InvalidProfileError(
+                f"parent={self.parent!r} is the profile itself; give another one, or None."
+            )
+        return self
 
     # Before pydantic's own check, whose message would quote the texts.
     @field_validator("preferences", mode="before")

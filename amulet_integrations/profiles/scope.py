@@ -2,30 +2,53 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 
 from amulet_integrations.errors import PreferenceSelectionError
 from amulet_integrations.profiles.characters import checked_label
+from amulet_integrations.profiles.conditions import PreferenceContext
 from amulet_integrations.profiles.preference import Preference
 from amulet_integrations.profiles.profile import PreferenceProfile
 
 
 @dataclass(frozen=True)
 class PreferenceScope:
-    """Whose preferences hold; exactly one of the three is not None.
+    """Whose preferences hold, and under which circumstances.
+
+    At most one of the first three is not None; all are where only the circumstances are told.
 
     Attributes:
         user_id: A user whose profile a store holds.
         preference: One preference, of nobody in particular.
         profile: A whole profile.
+        preference_context: What the calls inside are about, for preferences that have a `when`.
     """
 
     user_id: str | None = None
     preference: Preference | None = None
     profile: PreferenceProfile | None = None
+    preference_context: PreferenceContext = field(default_factory=PreferenceContext)
+
+    @property
+    def names_somebody(self) -> bool:
+        """Whether a user, a preference or a profile is set."""
+        return any(it is not None for it in (self.user_id, self.preference, self.profile))
+
+    def around(self, inner: PreferenceScope) -> PreferenceScope:
+        """What holds in a block inside this one.
+
+        One that names somebody stands by itself: what was told of another user's call says nothing
+        of this one's. One that only tells circumstances adds to them.
+        """
+        if inner.names_somebody:
+            return inner
+        return replace(
+            self, preference_context=inner.preference_context.over(self.preference_context)
+        )
 
 
 # The scopes entered and not yet left, outermost first. Every task and thread has its own value.
@@ -39,34 +62,38 @@ def preference_scope(
     user_id: str | None = None,
     preference: str | Preference | None = None,
     profile: PreferenceProfile | None = None,
+    preference_context: Mapping[str, str] | None = None,
 ) -> AbstractContextManager[PreferenceScope]:
     """Says whose preferences hold inside a ``with`` block.
 
     It is a context variable: it reaches what is called inside the block, awaited there, or
-    started there as an asyncio task, and no other task or thread. The innermost block counts. No
-    store is read here.
+    started there as an asyncio task, and no other task or thread. The innermost block that names
+    somebody counts; blocks inside it may tell more circumstances. No store is read here.
 
-        with preference_scope(user_id="ann"):
+        with preference_scope(user_id="ann", preference_context={"locale": "de"}):
             query_engine.query("What is new?")
 
     Args:
         user_id: A user whose profile the model's store holds.
         preference: One preference; a string stands for a preference of that text.
         profile: A whole profile.
+        preference_context: What the calls inside are about, such as ``{"topic": "health"}``, for
+            preferences that have a `when`.
 
     Returns:
         A context manager that gives the scope.
 
     Raises:
-        PreferenceSelectionError: Not exactly one of the three is given, or one of a wrong type.
-        InvalidProfileError: The user id or the text of the preference is not valid.
+        PreferenceSelectionError: More than one of the first three is given, or nothing at all, or
+            one of a wrong type.
+        InvalidProfileError: The user id, the text of the preference or the context is not valid.
     """
     choices = {"user_id": user_id, "preference": preference, "profile": profile}
     given = [name for name, value in choices.items() if value is not None]
-    if len(given) != 1:
+    if len(given) > 1 or not (given or preference_context is not None):
         raise PreferenceSelectionError(
-            f"preference_scope got {' and '.join(given) or 'nothing'}; "
-            "give exactly one of user_id, preference and profile."
+            f"preference_scope got {' and '.join(given) or 'nothing'}; give one of user_id, "
+            "preference and profile, or only a preference_context."
         )
     if isinstance(preference, str):
         preference = Preference(text=preference)
@@ -74,13 +101,19 @@ def preference_scope(
         checked_label("user_id", user_id)
     _check_type("preference", preference, Preference, "a string or a Preference")
     _check_type("profile", profile, PreferenceProfile, "a PreferenceProfile")
-    return _Block(PreferenceScope(user_id, preference, profile))
+    context = PreferenceContext(preference_context)
+    return _Block(PreferenceScope(user_id, preference, profile, context))
 
 
 def current_scope() -> PreferenceScope | None:
-    """Returns the innermost `preference_scope` around the caller, or None outside of all."""
+    """Returns what the `preference_scope` blocks around the caller say; None outside of all."""
     scopes = _scopes.get()
-    return scopes[-1] if scopes else None
+    if not scopes:
+        return None
+    scope = scopes[0]
+    for inner in scopes[1:]:
+        scope = scope.around(inner)
+    return scope
 
 
 class _Block(AbstractContextManager[PreferenceScope]):

@@ -22,6 +22,8 @@ from amulet_integrations.errors import (
 from amulet_integrations.personalizer import Personalizer
 from amulet_integrations.prompting import ChatMessage, PromptBuilder
 from amulet_integrations.whose import Whose
+from tests.support.oracle import slow_greedy
+from tests.support.tiny import tiny_model
 
 QUESTION = [ChatMessage(role="user", content="Is the sea blue?")]
 NOW = datetime.now(UTC)
@@ -95,7 +97,7 @@ def test_the_nearest_name_wins(tiny_engine):
     )
 
     def chosen(call, user_id=None):
-        whose = personalizer.select(call, user_id)
+        whose = personalizer.select(call, Whose(user_id=user_id))
         return whose.source, whose.user_id
 
     assert chosen(Whose()) == ("constructor", None)
@@ -121,7 +123,7 @@ def test_users_without_a_store(tiny_engine):
     with preference_scope(user_id="ann"), pytest.raises(PreferenceSelectionError):
         personalizer.select(Whose())
     # Frameworks put a user id into their config for reasons of their own.
-    assert request_of(personalizer, Whose(), config_user_id="ann").weights == (1.0,)
+    assert request_of(personalizer, Whose(), config=Whose(user_id="ann")).weights == (1.0,)
 
 
 def test_a_store_that_breaks_its_word_is_an_error_of_ours(tiny_engine):
@@ -179,3 +181,141 @@ def test_what_is_told_holds_no_text_unless_asked(personalizer):
     assert "brief" not in str(applied.describe())
     assert applied.describe(texts=True)["preferences"][0]["text"] == "Be brief."
     assert applied.describe()["guidance_scale"] == pytest.approx(P)
+
+
+HEALTH = Preference(text="Be gentle.", when={"topic": "health"})
+GERMAN = Preference(text="Answer in German.", when={"locale": "de"})
+WHEN = PreferenceProfile(user_id="when", preferences=[HEALTH, GERMAN, "Be brief."])
+
+
+@pytest.fixture
+def circumstantial(tiny_engine):
+    return Personalizer(
+        tiny_engine,
+        profiles=InMemoryProfileStore([WHEN, *PROFILES]),
+        default=Whose(user_id="when", preference_context={"locale": "de"}),
+    )
+
+
+def holding(personalizer, call=None, config=None):
+    chosen = personalizer.select(Whose(**(call or {})), Whose(**(config or {})))
+    return [it.text for it in personalizer.resolve(chosen).preferences]
+
+
+def test_the_circumstances_of_all_levels_are_put_together(circumstantial):
+    assert holding(circumstantial) == ["Answer in German.", "Be brief."]
+    health = {"preference_context": {"topic": "health"}}
+    everything = ["Be gentle.", "Answer in German.", "Be brief."]
+    assert holding(circumstantial, health) == everything
+    assert holding(circumstantial, None, health) == everything
+    with preference_scope(**health):
+        assert holding(circumstantial) == everything
+
+
+def test_the_nearest_value_counts(circumstantial):
+    english = {"preference_context": {"locale": "en"}}
+    health = {"preference_context": {"topic": "health"}}
+    with preference_scope(**english):
+        assert holding(circumstantial) == ["Be brief."]
+        german = {"preference_context": {"locale": "de"}}
+        assert holding(circumstantial, None, german) == ["Answer in German.", "Be brief."]
+        assert holding(circumstantial, english, german) == ["Be brief."]
+        assert holding(circumstantial, health, german)[0] == "Be gentle."
+
+
+def test_what_is_told_of_another_users_call_says_nothing_of_this_one(circumstantial, tiny_engine):
+    health = {"topic": "health"}
+    other = Personalizer(tiny_engine, profiles=InMemoryProfileStore([WHEN]))
+    for naming in ({"user_id": "brief"}, {"preference": "x"}, {"profile": PROFILES[0]}):
+        with preference_scope(**naming, preference_context=health):
+            assert holding(other, {"user_id": "when"}) == ["Be brief."]
+    with preference_scope(user_id="when", preference_context=health):
+        assert holding(other, {"user_id": "when"}) == ["Be gentle.", "Be brief."]
+        assert holding(other, {"profile": WHEN}) == ["Be gentle.", "Be brief."]
+        assert holding(other, None, {"user_id": "brief"}) == []
+    config = {"user_id": "brief", "preference_context": health}
+    assert holding(other, {"user_id": "when"}, config) == ["Be brief."]
+
+
+def test_one_preference_has_its_conditions_too(tiny_engine):
+    personalizer = Personalizer(tiny_engine)
+    assert holding(personalizer, {"preference": HEALTH}) == []
+    met = {"preference": HEALTH, "preference_context": {"topic": "health"}}
+    assert holding(personalizer, met) == ["Be gentle."]
+
+
+def test_what_a_config_tells_counts_also_where_it_names_nobody(tiny_engine):
+    personalizer = Personalizer(tiny_engine)
+    config = {"user_id": "a framework's own", "preference_context": {"topic": "health"}}
+    assert holding(personalizer, {"profile": WHEN}, config) == ["Be gentle.", "Be brief."]
+
+
+def test_fingerprints_follow_the_circumstances(circumstantial):
+    def fingerprint(context):
+        chosen = circumstantial.select(Whose(preference_context=context))
+        return circumstantial.resolve(chosen).fingerprint
+
+    assert fingerprint({"topic": "health"}) != fingerprint({})
+    assert fingerprint({"topic": "sport"}) == fingerprint({})
+
+
+def test_preferences_of_parents_hold_with_the_users_own(tiny_engine):
+    everyone = PreferenceProfile(user_id="all", preferences=["Be kind."], params=GENTLE)
+    ann = PreferenceProfile(user_id="ann", parent="all", preferences=["Be brief."])
+    personalizer = Personalizer(tiny_engine, profiles=InMemoryProfileStore([everyone, ann]))
+    given = PreferenceProfile(user_id="new", parent="all", preferences=["Be bold."])
+    assert holding(personalizer, {"user_id": "ann"}) == ["Be kind.", "Be brief."]
+    assert holding(personalizer, {"profile": given}) == ["Be kind.", "Be bold."]
+    applied = personalizer.resolve(personalizer.select(Whose(user_id="ann")))
+    assert (applied.user_id, applied.params) == ("ann", GENTLE)
+
+
+def test_a_given_profile_with_a_parent_needs_a_store(tiny_engine):
+    given = PreferenceProfile(user_id="new", parent="all")
+    with pytest.raises(PreferenceSelectionError, match=r"parent='all'.*pass profiles="):
+        holding(Personalizer(tiny_engine), {"profile": given})
+
+
+DEFAULT_SYSTEM = "You are a helpful assistant."
+
+
+def context_by_hand(tokenizer, preference):
+    system = DEFAULT_SYSTEM if preference is None else f"{DEFAULT_SYSTEM}\n\n{preference}"
+    text = (
+        f"<|im_start|>system\n{system}<|im_end|>\n"
+        "<|im_start|>user\nIs the sea blue?<|im_end|>\n<|im_start|>assistant\n"
+    )
+    return tokenizer.encode(text, add_special_tokens=False)
+
+
+@pytest.mark.parametrize(
+    "weights",
+    [(1.0, 1.0), (1.0, 0.99), (0.5, 0.25), (0.7, -0.7), (-1.0, -0.5), (0.3, 0.0), (1, 1, 0.5)],
+)
+@pytest.mark.parametrize("params", [AmuletParams(), GENTLE], ids=["strong", "gentle"])
+def test_several_preferences_decode_as_the_mixture_says(tiny_engine, weights, params):
+    """Against float64, one whole forward pass for each context and token."""
+    texts = ["Be brief.", "The sea is kind.", "You are blue."][: len(weights)]
+    preferences = [Preference(text=t, weight=w) for t, w in zip(texts, weights, strict=True)]
+    profile = PreferenceProfile(user_id="ann", preferences=preferences, params=params)
+    short = SamplingParams(max_new_tokens=12)
+    request = request_of(Personalizer(tiny_engine), Whose(profile=profile))
+    (result,) = tiny_engine.generate([request.model_copy(update={"sampling": short})])
+
+    mixture = {None: 1.0}
+    held = {t: w for t, w in zip(texts, weights, strict=True) if w}
+    if all(weight == 1.0 for weight in held.values()):
+        held = {"\n".join(held): 1.0}
+    divisor = max(1.0, sum(abs(weight) for weight in held.values()))
+    for text, weight in held.items():
+        strength = params.guidance_scale * weight / divisor
+        mixture[text] = strength
+        mixture[None] -= strength
+    tokenizer = tiny_engine.tokenizer
+    expected = slow_greedy(
+        tiny_model(),
+        [context_by_hand(tokenizer, text) for text in mixture],
+        list(mixture.values()),
+        short.max_new_tokens,
+    )
+    assert list(result.token_ids) == expected

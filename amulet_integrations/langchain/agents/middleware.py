@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from langchain.agents.middleware import AgentMiddleware, ModelRequest, ModelResponse
-from langchain_core.runnables import Runnable, RunnableWithFallbacks
-from langchain_core.runnables.base import RunnableBindingBase
-from langchain_core.runnables.config import ensure_config
-from langchain_core.runnables.configurable import DynamicRunnable
 from pydantic import model_serializer
 
-from amulet_integrations.errors import PreferenceSelectionError
-from amulet_integrations.langchain.agents.profile_access import aread_profile, read_profile
+from amulet_integrations.langchain.agents.bound_users import (
+    ABOUT,
+    Bound,
+    agreed,
+    models_of,
+    names_in,
+    user_of,
+)
 from amulet_integrations.langchain.agents.remembering import tools_for
-from amulet_integrations.langchain.agents.runtime_user import RuntimeUsers, UserRule, config_user
-from amulet_integrations.langchain.chat_model import ChatAmulet
+from amulet_integrations.langchain.agents.runtime_user import (
+    ContextRule,
+    RuntimeUsers,
+    UserRule,
+    config_user,
+)
 from amulet_integrations.profiles import PreferenceProfile, ProfileStore
-from amulet_integrations.profiles.characters import checked_label
-
-_NAMES = ("preference", "profile", "user_id")
-"""The arguments of a call that name somebody."""
+from amulet_integrations.profiles.conditions import PreferenceContext
+from amulet_integrations.profiles.stores.access import aread_whole_profile, read_whole_profile
 
 Answer = ModelResponse[Any]
 Request = ModelRequest[Any]
@@ -61,11 +64,14 @@ class PreferenceMiddleware(AgentMiddleware[Any, Any, Any]):
             the `profiles` of the `ChatAmulet`.
         user_id: The attribute or key of the runtime context that holds the user's id, or a
             function that takes the context and returns the id.
+        preference_context: The same for what the run is about, such as ``{"topic": "health"}``,
+            for preferences that have a `when`.
         tools: Whether to bring the two tools.
 
     Raises:
         ProfileStoreError: `profiles` cannot be opened.
-        PreferenceSelectionError: `user_id` is neither a name nor a function.
+        PreferenceSelectionError: `user_id` or `preference_context` is neither a name nor a
+            function.
     """
 
     def __init__(
@@ -73,10 +79,11 @@ class PreferenceMiddleware(AgentMiddleware[Any, Any, Any]):
         profiles: ProfileStore | str | Path | None = None,
         *,
         user_id: UserRule = "user_id",
+        preference_context: ContextRule = "preference_context",
         tools: bool = True,
     ) -> None:
         super().__init__()
-        self._users = RuntimeUsers(user_id, profiles)
+        self._users = RuntimeUsers(user_id, profiles, preference_context)
         self.tools = tools_for(self._users) if tools else []
 
     def wrap_model_call(self, request: Request, handler: Callable[[Request], Answer]) -> Answer:
@@ -91,7 +98,8 @@ class PreferenceMiddleware(AgentMiddleware[Any, Any, Any]):
         plan = self._plan(request)
         if plan.look_up is None:
             return handler(plan.request)
-        return handler(plan.with_profile(read_profile(*plan.look_up)))
+        store, user_id = plan.look_up
+        return handler(plan.with_profile(user_id, read_whole_profile(store, user_id)))
 
     async def awrap_model_call(
         self, request: Request, handler: Callable[[Request], Awaitable[Answer]]
@@ -100,18 +108,20 @@ class PreferenceMiddleware(AgentMiddleware[Any, Any, Any]):
         plan = self._plan(request)
         if plan.look_up is None:
             return await handler(plan.request)
-        return await handler(plan.with_profile(await aread_profile(*plan.look_up)))
+        store, user_id = plan.look_up
+        return await handler(plan.with_profile(user_id, await aread_whole_profile(store, user_id)))
 
     def _plan(self, request: Request) -> _Plan:
         """Settles whose profile is wanted, and where it is; reads no store."""
-        runtime, models = request.runtime, list(_models_of(request.model))
+        runtime, models = request.runtime, list(models_of(request.model))
         user_id, store = self._users.named(runtime), self._users.store(runtime)
-        given = _names_in(request.model_settings)
-        bound = _Bound() if given else _agreed(models)
+        given = names_in(request.model_settings)
+        bound = Bound() if given else agreed(models)
         names = given or bound.names
-        follows = _user_of(names) if names else bound.config_user or user_id
+        follows = user_of(names) if names else bound.config_user or user_id
         if store is None or follows != user_id:
             request = self._without_tools(request)
+        request = self._with_circumstances(request, models[0].bound, follows)
         if names:
             # Bound names are lost where tools are bound and kept where not: say all of them.
             others = dict.fromkeys(name for one in models for name in one.bound.names)
@@ -126,6 +136,13 @@ class PreferenceMiddleware(AgentMiddleware[Any, Any, Any]):
         if in_context and not (searchable and config_user(runtime)):
             return _Plan.of(request, {"user_id": in_context})
         return _Plan(request)
+
+    def _with_circumstances(self, request: Request, bound: Bound, follows: str | None) -> Request:
+        """A request that tells what the run is about: the model hears of no runtime context."""
+        settings = request.model_settings
+        told = PreferenceContext(settings.get(ABOUT)).over(bound.about_calls_of(follows))
+        told = told.over(self._users.circumstances(request.runtime, follows))
+        return request.override(model_settings={**settings, ABOUT: told}) if told else request
 
     def _without_tools(self, request: Request) -> Request:
         ours = {id(tool) for tool in self.tools}
@@ -144,7 +161,9 @@ class _Plan:
         """A request that names somebody, with nothing left to read."""
         return cls(request.override(model_settings={**request.model_settings, **names}))
 
-    def with_profile(self, profile: PreferenceProfile) -> Request:
+    def with_profile(self, user_id: str, found: PreferenceProfile | None) -> Request:
+        # An empty one for None: without any, the model would look for somebody by itself.
+        profile = found or PreferenceProfile(user_id=user_id)
         settings = {**self.request.model_settings, "profile": _DiscreetProfile.of(profile)}
         return self.request.override(model_settings=settings)
 
@@ -159,91 +178,3 @@ class _DiscreetProfile(PreferenceProfile):
     @model_serializer
     def _told(self) -> dict[str, Any]:
         return {"user_id": self.user_id, "version": self.version}
-
-
-@dataclass(frozen=True)
-class _Bound:
-    """Who was bound to a model.
-
-    Attributes:
-        names: The arguments of calls that name somebody; for a pinned model, its user.
-        config_user: The user of the config that was bound.
-    """
-
-    names: Mapping[str, Any] = field(default_factory=dict)
-    config_user: str | None = None
-
-
-@dataclass(frozen=True)
-class _Model:
-    """A model that may answer, and who was bound to it and to what is around it."""
-
-    model: ChatAmulet
-    bound: _Bound
-
-
-def _models_of(
-    model: Runnable[Any, Any],
-    arguments: Mapping[str, Any] = MappingProxyType({}),
-    user_id: Any = None,
-) -> Iterator[_Model]:
-    """The models that may answer: through bindings, fallbacks and configurable fields.
-
-    Args:
-        model: What the agent was given.
-        arguments: Those bound around it, which win over those bound inside.
-        user_id: The user of the config bound around it, who does, too.
-
-    Raises:
-        PreferenceSelectionError: One of them is no `ChatAmulet`.
-        InvalidProfileError: The user of a bound config is no user id.
-    """
-    if isinstance(model, RunnableBindingBase | DynamicRunnable) and user_id is None:
-        user_id = ((model.config or {}).get("configurable") or {}).get("user_id")
-    if isinstance(model, ChatAmulet):
-        yield _Model(model, _bound_to(model, arguments, user_id))
-    elif isinstance(model, RunnableBindingBase):
-        yield from _models_of(model.bound, {**model.kwargs, **arguments}, user_id)
-    elif isinstance(model, DynamicRunnable):
-        yield from _models_of(model.prepare(ensure_config())[0], arguments, user_id)
-    elif isinstance(model, RunnableWithFallbacks):
-        for one in model.runnables:
-            yield from _models_of(one, arguments, user_id)
-    else:
-        raise PreferenceSelectionError(
-            f"PreferenceMiddleware was given a {type(model).__name__} to answer, which knows no "
-            "preferences. Use ChatAmulet for the agent's model and for each of its fallbacks."
-        )
-
-
-def _bound_to(model: ChatAmulet, arguments: Mapping[str, Any], user_id: Any) -> _Bound:
-    names = _names_in(arguments)
-    if not names and model.pinned:
-        names = {"user_id": model.user_id}
-    return _Bound(names, None if user_id is None else checked_label("user_id", user_id))
-
-
-def _agreed(models: Sequence[_Model]) -> _Bound:
-    """Who was bound to all of the models alike.
-
-    Raises:
-        PreferenceSelectionError: They disagree.
-    """
-    first, *others = (one.bound for one in models)
-    # A config says nothing where arguments name somebody.
-    if any((it.names or it.config_user) != (first.names or first.config_user) for it in others):
-        raise PreferenceSelectionError(
-            "The agent's model and its fallbacks would follow different users: one of them is "
-            "bound to a user (or a preference or profile) and another is not, or to another. "
-            "Bind all of them to the same, or none and name the user in the config or context."
-        )
-    return first
-
-
-def _names_in(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: arguments[name] for name in _NAMES if arguments.get(name) is not None}
-
-
-def _user_of(names: Mapping[str, Any]) -> str | None:
-    """The user that a call names; None where it names a preference of nobody's."""
-    return names.get("user_id") or getattr(names.get("profile"), "user_id", None)

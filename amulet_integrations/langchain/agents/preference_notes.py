@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from itertools import count
 
 from amulet_integrations.errors import InvalidProfileError
-from amulet_integrations.langchain.agents.profile_access import Change
 from amulet_integrations.profiles import Preference, PreferenceProfile
 
 LONGEST_REMEMBERED = 500
@@ -26,9 +25,12 @@ MOST_REMEMBERED = 20
 _WORD = re.compile(r"(?=\w)[\u2e80-\u9fff]|[^\W\u2e80-\u9fff]+")
 
 Outcome = tuple[PreferenceProfile | None, str]
+"""The profile to be stored (None: leave it) and what the model is told about it."""
+
+Change = Callable[[PreferenceProfile], Outcome]
 
 
-def remembered(text: str | None, name: str | None) -> Change[str]:
+def remembered(text: str | None, name: str | None) -> Change:
     """The change that adds a preference, or puts it in the place of one of the same name.
 
     Args:
@@ -52,7 +54,7 @@ def remembered(text: str | None, name: str | None) -> Change[str]:
     return change
 
 
-def forgotten(text: str | None, name: str | None) -> Change[str]:
+def forgotten(text: str | None, name: str | None) -> Change:
     """The change that takes a preference away.
 
     Args:

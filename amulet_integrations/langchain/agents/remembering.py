@@ -12,14 +12,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
 
 from amulet_integrations.errors import ProfileStoreError
-from amulet_integrations.langchain.agents.preference_notes import forgotten, remembered
-from amulet_integrations.langchain.agents.profile_access import (
-    Change,
-    achange_profile,
-    change_profile,
-)
+from amulet_integrations.langchain.agents.preference_notes import Change, forgotten, remembered
 from amulet_integrations.langchain.agents.runtime_user import RuntimeUsers, UserRule
-from amulet_integrations.profiles import ProfileStore
+from amulet_integrations.profiles import PreferenceProfile, ProfileStore
+from amulet_integrations.profiles.stores.access import aupdate_profile, update_profile
 
 _Runtime = ToolRuntime[Any, Any]
 _Optional = str | SkipJsonSchema[None]
@@ -89,25 +85,47 @@ class _Forget(_Arguments):
     name: _Optional = Field(default=None, description="The name of the preference, if known.")
 
 
+class _Told:
+    """A change of a profile that remembers what there is to tell about it.
+
+    Attributes:
+        words: What the model is told; of the last time it was asked, which is the one that counts.
+    """
+
+    def __init__(self, change: Change) -> None:
+        self._change = change
+        self.words = ""
+
+    def __call__(self, profile: PreferenceProfile) -> PreferenceProfile | None:
+        changed, self.words = self._change(profile)
+        return changed
+
+
 def _tool(
-    name: str,
+    tool: str,
     description: str,
     arguments: type[BaseModel],
-    change: Callable[[str | None, str | None], Change[str]],
+    change: Callable[[str | None, str | None], Change],
     users: RuntimeUsers,
 ) -> BaseTool:
     def call(runtime: _Runtime, preference: str | None = None, name: str | None = None) -> str:
-        place = _place(users, runtime)
-        return change_profile(*place, change(preference, name)) if place else NOBODY
+        if (place := _place(users, runtime)) is None:
+            return NOBODY
+        told = _Told(change(preference, name))
+        update_profile(*place, told, by=tool)
+        return told.words
 
     async def acall(
         runtime: _Runtime, preference: str | None = None, name: str | None = None
     ) -> str:
-        place = _place(users, runtime)
-        return await achange_profile(*place, change(preference, name)) if place else NOBODY
+        if (place := _place(users, runtime)) is None:
+            return NOBODY
+        told = _Told(change(preference, name))
+        await aupdate_profile(*place, told, by=tool)
+        return told.words
 
     return StructuredTool.from_function(
-        call, acall, name=name, description=description, args_schema=arguments
+        call, acall, name=tool, description=description, args_schema=arguments
     )
 
 

@@ -77,7 +77,7 @@ class Opener:
         self.seen: list[threading.Thread] = []
 
     def giving(self, resource: Any) -> Callable[..., Any]:
-        def give(*_: Any) -> Any:
+        def give(*_: Any, **__: Any) -> Any:
             self.seen.append(threading.current_thread())
             return resource
 

@@ -72,7 +72,7 @@ def test_without_llama_index_the_extra_is_named():
     assert 'pip install "amulet-integrations[llama-index]"' in told
 
 
-def test_the_package_exports_one_name():
+def test_the_package_exports_two_names():
     from amulet_integrations import llama_index
 
-    assert llama_index.__all__ == ["AmuletLLM"]
+    assert llama_index.__all__ == ["AmuletLLM", "KVProfileStore"]

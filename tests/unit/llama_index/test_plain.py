@@ -96,7 +96,7 @@ def test_copies_and_pickles_of_plain_models_stay_plain(tiny_engine, texts, make,
     place = f"sqlite:///{tmp_path}/profiles.db"
     with open_profile_store(place) as store:
         for profile in (store_of_two().get("ann"), store_of_two().get("bob")):
-            store.save(profile)
+            store.save(profile.model_copy(update={"version": 0}))
     llm = make(tiny_engine, preference=ANN, profiles=place)
     for plain in (llm.plain(), llm.for_user("ann").plain()):
         pickled = pickle.loads(pickle.dumps(plain))  # noqa: S301 - made here

@@ -38,14 +38,22 @@ def test_every_export_is_what_its_name_says():
 
 def test_exports_are_pinned():
     assert sorted(profiles.__all__) == [
+        "CachedProfileStore",
         "InMemoryProfileStore",
         "Preference",
         "PreferenceProfile",
         "PreferenceScope",
+        "ProfileChange",
         "ProfileStore",
         "SqlProfileStore",
+        "Verdict",
         "current_scope",
+        "explain",
+        "export_profiles",
+        "import_profiles",
         "in_force",
+        "inherited",
+        "line_of",
         "open_profile_store",
         "preference_scope",
     ]

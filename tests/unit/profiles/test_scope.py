@@ -16,6 +16,7 @@ from amulet_integrations.profiles import (
     current_scope,
     preference_scope,
 )
+from amulet_integrations.profiles.conditions import PreferenceContext
 
 PRIVATE = "I am recovering from an illness"
 
@@ -173,3 +174,45 @@ def test_scopes_left_in_the_wrong_order_do_not_come_back():
     assert current_scope().user_id == "bob"
     second.__exit__(None, None, None)
     assert current_scope() is None
+
+
+def test_a_scope_may_tell_what_its_calls_are_about():
+    with preference_scope(user_id="ann", preference_context={"topic": "health"}) as scope:
+        assert scope.preference_context == {"topic": "health"}
+        with preference_scope(preference_context={"locale": "de", "topic": "sport"}):
+            inside = current_scope()
+            assert inside.user_id == "ann"
+            assert inside.preference_context == {"topic": "sport", "locale": "de"}
+        assert current_scope().preference_context == {"topic": "health"}
+
+
+def test_a_scope_that_names_somebody_stands_by_itself():
+    outer = preference_scope(user_id="ann", preference_context={"topic": "health"})
+    with outer, preference_scope(user_id="bob"):
+        assert current_scope().preference_context == {}
+        with preference_scope(preference_context={"locale": "de"}):
+            assert current_scope() == PreferenceScope(
+                user_id="bob", preference_context=PreferenceContext({"locale": "de"})
+            )
+
+
+def test_a_scope_of_circumstances_alone_names_nobody():
+    with preference_scope(preference_context={}) as scope:
+        assert not scope.names_somebody
+
+
+@pytest.mark.parametrize(
+    ("context", "said"),
+    [
+        ("health", "preference_context is a str"),
+        ([("topic", "x")], "preference_context is a list"),
+        ({"topic": 7}, r"preference_context\['topic'\] is a int"),
+        ({7: "x"}, "a name in preference_context is a int"),
+        ({"topic": "a\x1bb"}, "control character"),
+        ({"topic": "x" * 257}, "257 characters"),
+        ({str(n): "x" for n in range(65)}, "65 entries; at most 64"),
+    ],
+)
+def test_impossible_circumstances_are_refused(context, said):
+    with pytest.raises(InvalidProfileError, match=said):
+        preference_scope(user_id="ann", preference_context=context)

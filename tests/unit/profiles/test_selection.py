@@ -3,9 +3,13 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from amulet_integrations.errors import InvalidProfileError
-from amulet_integrations.profiles import Preference, in_force
+from amulet_integrations.profiles import Preference, PreferenceProfile, in_force
+from amulet_integrations.profiles.inheritance import inherited
+from amulet_integrations.profiles.selection import explain
 
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
@@ -66,3 +70,110 @@ def test_weight_zero_is_not_in_force():
 def test_the_moment_needs_a_time_zone():
     with pytest.raises(InvalidProfileError, match=r"at=2026-06-01T12:00:00 has no time zone"):
         in_force([], NOON.replace(tzinfo=None))
+
+
+def test_every_obstacle_is_told_with_the_value_that_stands_in_the_way():
+    line = [
+        PreferenceProfile(
+            user_id="ann",
+            parent="work",
+            preferences=[
+                Preference(text="One.", name="on"),
+                Preference(text="Two.", weight=0.0),
+                Preference(text="Three.", valid_from=NOON + SECOND),
+                Preference(text="Four.", valid_until=NOON),
+                Preference(text="Five.", when={"topic": "health", "locale": "de"}),
+            ],
+        ),
+        PreferenceProfile(user_id="work", preferences=[Preference(text="Six.", name="on")]),
+    ]
+    found = explain(line, NOON, {"topic": "sport"})
+    assert [(it.user_id, it.preference.text, it.obstacle) for it in found] == [
+        ("work", "Six.", "overridden by ann's own on"),
+        ("ann", "One.", None),
+        ("ann", "Two.", "its weight is 0"),
+        ("ann", "Three.", "it holds from 2026-06-01T12:00:01+00:00"),
+        ("ann", "Four.", "it held until 2026-06-01T12:00:00+00:00"),
+        (
+            "ann",
+            "Five.",
+            (
+                "it holds when topic is 'health', and topic is 'sport'; "
+                "it holds when locale is 'de', and locale is not told"
+            ),
+        ),
+    ]
+    assert [it.holds for it in found] == [False, True, False, False, False, False]
+
+
+names = st.sampled_from([None, "a", "b"])
+instants = st.none() | st.integers(-2, 2).map(lambda hours: NOON + timedelta(hours=hours))
+
+
+@st.composite
+def preferences(draw):
+    start, end = draw(instants), draw(instants)
+    if start and end and end <= start:
+        start = None
+    return Preference(
+        text=draw(st.sampled_from(["One.", "Two.", "Three."])),
+        name=draw(names),
+        weight=draw(st.sampled_from([1.0, 0.0, -0.5])),
+        valid_from=start,
+        valid_until=end,
+        when=draw(st.sampled_from([{}, {"topic": "health"}, {"topic": "sport", "locale": "de"}])),
+    )
+
+
+def unnamed_twice(found):
+    named = [it.name for it in found if it.name]
+    return len(named) == len(set(named))
+
+
+@st.composite
+def lines(draw):
+    ids = ["ann", "team", "everyone"][: draw(st.integers(1, 3))]
+    return [
+        PreferenceProfile(
+            user_id=user_id,
+            parent=parent,
+            preferences=draw(st.lists(preferences(), max_size=3).filter(unnamed_twice)),
+        )
+        for user_id, parent in zip(ids, [*ids[1:], None], strict=True)
+    ]
+
+
+@given(lines(), st.sampled_from([{}, {"topic": "health"}, {"topic": "sport", "locale": "de"}]))
+def test_what_is_explained_as_in_force_is_what_is_in_force(line, context):
+    holding = [it.preference for it in explain(line, NOON, context) if it.holds]
+    assert tuple(holding) == in_force(inherited(line).preferences, NOON, context)
+
+
+def slow_in_force(line, context):
+    """The rules once more, in the order in which the documentation gives them."""
+    holding = []
+    for height, profile in reversed(list(enumerate(line))):
+        for preference in profile.preferences:
+            nearer = [it.name for below in line[:height] for it in below.preferences]
+            if preference.name is not None and preference.name in nearer:
+                continue
+            if preference.weight == 0:
+                continue
+            if preference.valid_from and preference.valid_from > NOON:
+                continue
+            if preference.valid_until and not preference.valid_until > NOON:
+                continue
+            if not set(preference.when.items()) <= set(context.items()):
+                continue
+            holding.append(preference)
+    return tuple(holding)
+
+
+@given(lines(), st.sampled_from([{}, {"topic": "health"}, {"topic": "sport", "locale": "de"}]))
+def test_the_rules_are_those_of_a_slow_version(line, context):
+    assert in_force(inherited(line).preferences, NOON, context) == slow_in_force(line, context)
+
+
+def test_a_moment_without_a_time_zone_is_refused_here_too():
+    with pytest.raises(InvalidProfileError, match=r"at=2026-06-01T12:00:00 has no time zone"):
+        explain([PreferenceProfile(user_id="ann")], NOON.replace(tzinfo=None))

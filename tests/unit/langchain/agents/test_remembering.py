@@ -27,6 +27,7 @@ from amulet_integrations.langchain import (
     preference_tools,
     remember_preference,
 )
+from amulet_integrations.profiles import CachedProfileStore
 from tests.unit.langchain.agents.support import AgentEngine, call
 
 NEW = "Call me captain."
@@ -182,17 +183,67 @@ def test_without_a_store_the_run_fails_and_says_where_to_give_one(invoke: Invoke
 
 
 class Broken(InMemoryProfileStore):
+    def update(self, user_id: str, function: Any) -> PreferenceProfile:
+        changed = function(PreferenceProfile(user_id=user_id))
+        raise RuntimeError(repr(changed.preferences[0].text))
+
+
+class BrokenOfOthers:
+    """A store of the four methods alone."""
+
+    def __init__(self) -> None:
+        within = InMemoryProfileStore()
+        self.get, self.delete, self.user_ids = within.get, within.delete, within.user_ids
+
     def save(self, profile: PreferenceProfile) -> PreferenceProfile:
         raise RuntimeError(repr(profile.preferences[0].text))
 
 
 @both_ways
-def test_a_store_that_fails_fails_the_run_and_quotes_nothing(invoke: Invoke) -> None:
+@pytest.mark.parametrize(
+    ("store", "told"), [(Broken(), r"Broken\.update"), (BrokenOfOthers(), r"BrokenOfOthers\.save")]
+)
+def test_a_store_that_fails_fails_the_run_and_quotes_nothing(
+    invoke: Invoke, store: Any, told: str
+) -> None:
     made = calls(("remember_preference", {"preference": NEW}))
-    with pytest.raises(ProfileStoreError, match=r"Broken\.save failed") as caught:
-        invoke(graph_of(preference_tools(Broken())), made, context={"user_id": "ann"})
+    with pytest.raises(ProfileStoreError, match=f"{told} failed: RuntimeError") as caught:
+        invoke(graph_of(preference_tools(store)), made, context={"user_id": "ann"})
     assert NEW not in str(caught.value)
     assert caught.value.__suppress_context__
+
+
+class Signed(InMemoryProfileStore):
+    """Keeps who changed what."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.authors: list[str | None] = []
+
+    def history(self, _: str) -> list[str | None]:
+        return self.authors
+
+    def update(self, user_id: str, function: Any, *, by: str | None = None) -> PreferenceProfile:
+        self.authors.append(by)
+        return super().update(user_id, function)
+
+    async def aupdate(
+        self, user_id: str, function: Any, *, by: str | None = None
+    ) -> PreferenceProfile:
+        return self.update(user_id, function, by=by)
+
+
+@both_ways
+@pytest.mark.parametrize("wrapped", [lambda it: it, CachedProfileStore])
+def test_a_store_with_a_history_is_told_which_tool_it_was(invoke: Invoke, wrapped: Any) -> None:
+    store = Signed()
+    graph = graph_of(preference_tools(wrapped(store)))
+    made = calls(("remember_preference", {"preference": NEW, "name": "title"}))
+    invoke(graph, made, context={"user_id": "ann"})
+    assert texts(store) == [NEW]
+    invoke(graph, calls(("forget_preference", {"name": "title"})), context={"user_id": "ann"})
+    assert texts(store) == []
+    assert store.authors == ["remember_preference", "forget_preference"]
 
 
 def test_a_name_is_replaced_whatever_its_case(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import traceback
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from langgraph.store.base import BaseStore
 from langgraph.store.memory import InMemoryStore
+from langgraph.store.sqlite import AsyncSqliteStore
 
 from amulet_integrations import PreferenceProfile
 from amulet_integrations.errors import (
@@ -20,6 +22,7 @@ from amulet_integrations.errors import (
     ProfileStoreError,
 )
 from amulet_integrations.langchain import LangGraphProfileStore
+from amulet_integrations.profiles import CachedProfileStore
 
 PRIVATE = "I am recovering from an illness"
 ANN = PreferenceProfile(user_id="ann@example.com", preferences=[PRIVATE])
@@ -155,6 +158,42 @@ async def test_a_cancelled_save_leaves_its_turn_to_others() -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
     stored = await asyncio.wait_for(store.asave(ANN), 5)
     assert stored.version == 4  # tasks 1, 4, 5 and this one
+
+
+async def test_a_store_for_event_loops_alone_will_do(tmp_path: Path) -> None:
+    async with AsyncSqliteStore.from_conn_string(str(tmp_path / "store.db")) as below:
+        await below.setup()
+        store = LangGraphProfileStore(below)
+        stored = await store.asave(ANN)
+        assert await store.aget("ann@example.com") == stored
+        assert (await store.aupdate("ann@example.com", lambda _: ANN)).version == 2
+        assert await store.auser_ids() == ["ann@example.com"]
+        assert await asyncio.to_thread(store.get, "ann@example.com") is not None
+        # On its own loop's thread it would wait for itself, and says so.
+        with pytest.raises(ProfileStoreError, match="failed with a InvalidStateError"):
+            store.get("ann@example.com")
+
+
+async def test_a_cache_sees_what_another_adapter_of_the_store_writes(below: InMemoryStore) -> None:
+    cached = CachedProfileStore(LangGraphProfileStore(below))
+    elsewhere = CachedProfileStore(LangGraphProfileStore(below, ("others", "{user_id}")))
+    assert cached.get("ann@example.com") is None is elsewhere.get("ann@example.com")
+    stored = await LangGraphProfileStore(below).asave(ANN)
+    assert cached.get("ann@example.com") == stored
+    assert await LangGraphProfileStore(below).adelete("ann@example.com")
+    assert await cached.aget("ann@example.com") is None
+
+
+def test_what_the_store_shares_reaches_no_profile(
+    below: InMemoryStore, store: LangGraphProfileStore
+) -> None:
+    stored = store.save(ANN)
+    read = store.get("ann@example.com")
+    item = below.get(PLACE, "profile")
+    assert item is not None
+    item.value["preferences"].clear()
+    assert read == stored
+    assert stored.preferences == ANN.preferences
 
 
 @pytest.mark.parametrize(

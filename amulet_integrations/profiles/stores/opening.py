@@ -6,26 +6,35 @@ from pathlib import Path
 from typing import cast
 
 from amulet_integrations.errors import ProfileStoreError
-from amulet_integrations.profiles.store import ProfileStore
+from amulet_integrations.profiles.stores.cached import CachedProfileStore, checked_ttl
+from amulet_integrations.profiles.stores.contract import ProfileStore
 
 
-def open_profile_store(store_or_url: ProfileStore | str | Path) -> ProfileStore:
+def open_profile_store(
+    store_or_url: ProfileStore | str | Path, *, ttl: float = 0.0
+) -> ProfileStore:
     """Turns what a user gives as "the profiles" into a store.
 
     Args:
         store_or_url: A store, a database URL, or the path of an SQLite file.
+        ttl: Seconds for which profiles of a database are remembered (`CachedProfileStore`); 0
+            reads them anew each time. A store that is given is left as it is.
 
     Returns:
-        The store itself, or a `SqlProfileStore` of that database.
+        The store itself, or a store of that database: a `SqlProfileStore`, behind a
+        `CachedProfileStore` where `ttl` is not 0.
 
     Raises:
         ProfileStoreError: It is neither, or the database cannot be opened.
+        InvalidParamsError: `ttl` is no number of seconds.
     """
+    checked_ttl(ttl)
     if isinstance(store_or_url, str | Path):
         # SQLAlchemy is imported only where a database is asked for.
-        from amulet_integrations.profiles.sql import SqlProfileStore  # noqa: PLC0415
+        from amulet_integrations.profiles.stores.sql.store import SqlProfileStore  # noqa: PLC0415
 
-        return SqlProfileStore(store_or_url)
+        database = SqlProfileStore(store_or_url)
+        return CachedProfileStore(database, ttl=ttl) if ttl else database
     given = cast("object", store_or_url)
     if isinstance(given, ProfileStore) and not isinstance(given, type):
         return given

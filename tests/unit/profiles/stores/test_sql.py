@@ -1,8 +1,7 @@
 from __future__ import annotations
 
+import re
 import sqlite3
-import subprocess
-import sys
 import traceback
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -11,7 +10,12 @@ from pathlib import Path
 import platformdirs
 import pytest
 
-from amulet_integrations.errors import AmuletError, CorruptProfileError, ProfileStoreError
+from amulet_integrations.errors import (
+    AmuletError,
+    CorruptProfileError,
+    InvalidProfileError,
+    ProfileStoreError,
+)
 from amulet_integrations.profiles import (
     InMemoryProfileStore,
     PreferenceProfile,
@@ -19,6 +23,7 @@ from amulet_integrations.profiles import (
     SqlProfileStore,
     open_profile_store,
 )
+from tests.support.sql_writers import open_at_once
 
 PRIVATE = "I am recovering from an illness"
 ANN = PreferenceProfile(user_id="ann", preferences=[PRIVATE])
@@ -92,40 +97,9 @@ def test_a_database_in_memory_is_one_for_all_threads_and_no_file(url, tmp_path, 
 
 def test_two_processes_open_and_count_together(tmp_path):
     # Each file is new when both open it, which is when they get in each other's way.
-    program = (
-        "import sys\n"
-        "from amulet_integrations.profiles import PreferenceProfile, SqlProfileStore\n"
-        "for path in sys.argv[1:]:\n"
-        "    print('ready', flush=True)\n"
-        "    sys.stdin.readline()\n"
-        "    with SqlProfileStore(path) as store:\n"
-        "        for _ in range(5):\n"
-        "            print(store.save(PreferenceProfile(user_id='ann')).version)\n"
-    )
-    paths = [str(tmp_path / f"{number}.db") for number in range(20)]
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", program, *paths],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for _ in range(2)
-    ]
-    versions = {path: [] for path in paths}
-    for path in paths:
-        for process in processes:
-            assert process.stdout.readline() == "ready\n"
-        for process in processes:
-            process.stdin.write("go\n")
-            process.stdin.flush()
-        for process in processes:
-            versions[path] += [int(process.stdout.readline()) for _ in range(5)]
-    for process in processes:
-        process.communicate(timeout=60)
-
-    assert [process.returncode for process in processes] == [0, 0]
-    assert all(sorted(counted) == list(range(1, 11)) for counted in versions.values())
+    paths = [str(tmp_path / f"{number}.db") for number in range(10)]
+    versions = open_at_once(paths, processes=2, times=5)
+    assert all(sorted(versions[path]) == list(range(1, 11)) for path in paths)
 
 
 @pytest.mark.parametrize(
@@ -165,12 +139,13 @@ def test_a_corrupt_row_is_named_and_can_be_replaced_and_deleted(store, path, col
     assert store.user_ids() == ["ann", "bob"]
 
     replaced = store.save(ANN)
-    assert replaced.version == (2 if column != "version" else 1)
+    assert replaced.version == 2
     assert store.get("ann") == replaced
 
     set_column(path, column, value)
     assert store.delete("ann") is True
     assert store.get("ann") is None
+    assert [change.version for change in store.history("ann")] == [1, 2, 3]
 
 
 def test_text_that_is_no_utf8_is_a_corrupt_row(store, path):
@@ -208,10 +183,20 @@ def test_a_file_that_is_no_database_cannot_be_opened(tmp_path):
     assert (tmp_path / "notes.txt").read_text() == "Dear diary, " * 100
 
 
-def test_a_read_only_database_cannot_be_opened(path):
-    SqlProfileStore(path).close()
+def test_a_read_only_database_can_be_read(path):
+    with SqlProfileStore(path) as store:
+        stored = store.save(ANN)
+    with SqlProfileStore(f"sqlite:///file:{path}?mode=ro&uri=true") as readable:
+        assert readable.get("ann") == stored
+        assert len(readable.history("ann")) == 1
+        with pytest.raises(ProfileStoreError, match="readonly"):
+            readable.save(ANN)
+
+
+def test_a_read_only_database_without_tables_cannot_be_opened(tmp_path):
+    sqlite3.connect(tmp_path / "empty.db").close()
     with pytest.raises(ProfileStoreError, match="readonly"):
-        SqlProfileStore(f"sqlite:///file:{path}?mode=ro&uri=true")
+        SqlProfileStore(f"sqlite:///file:{tmp_path}/empty.db?mode=ro&uri=true")
 
 
 def test_a_locked_database_is_an_error_after_the_wait(path):
@@ -231,6 +216,8 @@ def test_a_locked_database_is_an_error_after_the_wait(path):
     [
         "",
         "nonsense://place/profiles",
+        "mysql://ann:hunter2@host/profiles",
+        "postgresql+asyncpg://ann:hunter2@host/profiles",
         "postgresql://ann:hunter2@host:port/profiles",
         "postgresql+nodriver://ann:hunter2@host/profiles?password=hunter2",
         "sqlite://ann:hunter2@/profiles.db",
@@ -253,54 +240,130 @@ def test_the_repr_shows_a_file_as_its_path(path):
         assert repr(store) == "SqlProfileStore(':memory:')"
 
 
-def test_the_password_is_hidden_in_the_repr_and_in_errors(path, monkeypatch):
-    # No server is at hand: an SQLite connection stands behind a URL that has a password.
-    import sqlalchemy
-    from sqlalchemy.pool import StaticPool
-
-    from amulet_integrations.profiles import database
-
-    real = sqlalchemy.create_engine
-    monkeypatch.setattr(
-        database,
-        "create_engine",
-        lambda url, **options: real("sqlite://", poolclass=StaticPool, hide_parameters=True),
-    )
-    store = SqlProfileStore("postgresql://ann:hunter2@host/profiles?sslpassword=hunter2")
-    assert repr(store) == "SqlProfileStore('postgresql://ann:***@host/profiles')"
-    assert store.save(ANN).version == 1
-
-    with store._engine.begin() as connection:
-        connection.exec_driver_sql("DROP TABLE amulet_profiles")
-    with pytest.raises(ProfileStoreError, match=r"postgresql://ann:\*\*\*@host") as caught:
-        store.save(ANN)
-    told = "".join(chain_of(caught.value))
-    assert "hunter2" not in told
-    assert PRIVATE not in told
-
-
-def test_a_table_of_another_make_is_an_error_of_ours_and_shows_no_text(tmp_path):
+def test_a_table_of_another_make_is_an_error_and_stays_as_it_is(tmp_path):
     path = tmp_path / "profiles.db"
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("CREATE TABLE amulet_profiles (user_id TEXT, version INT)")
-    with SqlProfileStore(path) as store:
-        for call in (lambda: store.save(ANN), lambda: store.get("ann")):
-            with pytest.raises(ProfileStoreError, match=r"profiles\.db: .*column") as caught:
-                call()
+    with pytest.raises(ProfileStoreError, match=r"amulet_profiles.*no column body.*table_prefix"):
+        SqlProfileStore(path)
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT name FROM sqlite_master").fetchall() == [
+            ("amulet_profiles",)
+        ]
+    with SqlProfileStore(path, table_prefix="mine_") as store:
+        assert store.save(ANN).version == 1
+
+
+@pytest.mark.parametrize(
+    "prefix", ["", "Mine_", "1st_", "_x", "a-b", "a b", 'a"b', "é_", "x" * 31, "sqlite_", None, 5]
+)
+def test_impossible_prefixes_are_named(prefix, path):
+    with pytest.raises(ProfileStoreError, match=r"table_prefix=") as caught:
+        SqlProfileStore(path, table_prefix=prefix)
+    assert repr(prefix)[:20] in str(caught.value)
+    assert not path.exists()
+
+
+class TestDamagedHistory:
+    """What is damaged in the history hides nothing else."""
+
+    @pytest.mark.parametrize(
+        ("column", "value", "lost"),
+        [
+            ("body", "{", "profile"),
+            ("body", None, "profile"),
+            ("body", '{"preferences": [{"text": "' + PRIVATE + '", "weight": 9}]}', "profile"),
+            ("body", b"\xff", "profile"),
+            ("changed_at", "yesterday", "at"),
+            ("changed_at", "2026-01-01T00:00:00", "at"),
+            ("changed_at", 5, "at"),
+            ("changed_by", "a\nb", "by"),
+            ("action", "dance", "action"),
+            ("action", b"save", "action"),
+        ],
+    )
+    def test_an_entry_tells_its_problem(self, store, path, column, value, lost):
+        sound = [store.save(ANN, by="me"), store.save(BOB), store.save(ANN, by="you")]
+        with closing(sqlite3.connect(path)) as connection, connection:
+            command = f"UPDATE amulet_profile_changes SET {column} = ? WHERE version = 1"  # noqa: S608
+            connection.execute(command + " AND user_id = 'ann'", (value,))
+        damaged, last = store.history("ann")
+        assert damaged.problem
+        assert PRIVATE not in damaged.problem + repr(damaged)
+        assert (damaged.version, getattr(damaged, lost)) == (1, None)
+        assert (last.problem, last.profile) == (None, sound[2])
+        assert store.history("bob")[0].problem is None
+        assert '"problem"' in store.export_json(["ann"], history=True)
+        if lost == "profile":
+            with pytest.raises((CorruptProfileError, InvalidProfileError)) as caught:
+                store.restore("ann", 1)
             assert PRIVATE not in "".join(chain_of(caught.value))
 
+    def test_a_version_that_is_no_number_is_0_and_comes_last(self, store, path):
+        store.save(ANN)
+        store.save(ANN)
+        with closing(sqlite3.connect(path)) as connection, connection:
+            connection.execute("UPDATE amulet_profile_changes SET version = 'x' WHERE version = 1")
+        assert [change.version for change in store.history("ann")] == [2, 0]
+        assert store.save(ANN).version == 3
 
-def test_a_closed_store_says_so(store):
-    store.close()
-    store.close()
-    for call in (
-        lambda: store.save(ANN),
-        lambda: store.get("ann"),
-        lambda: store.delete("ann"),
-        store.user_ids,
-    ):
-        with pytest.raises(ProfileStoreError, match="closed"):
-            call()
+
+def test_a_parent_that_is_damaged_stops_nobody_from_saving(store, path):
+    store.save(ANN)
+    store.save(BOB.model_copy(update={"parent": "ann"}))
+    set_column(path, "body", "{")
+    assert store.save(BOB.model_copy(update={"parent": "ann"})).version == 2
+
+
+def test_changes_of_processes_that_write_no_history_are_counted(store, path):
+    store.save(ANN)
+    set_column(path, "version", 7)
+    assert store.save(ANN).version == 8
+    assert [change.version for change in store.history("ann")] == [1, 8]
+
+
+def test_what_is_erased_is_in_no_file(path):
+    others = [PreferenceProfile(user_id=f"user {it}", preferences=["-" * 50]) for it in range(30)]
+    with SqlProfileStore(path) as store, SqlProfileStore(path) as second:
+        for other in others:
+            store.save(other)
+            second.update("ann", lambda _: ANN)
+            store.save(ANN.model_copy(update={"preferences": [f"{PRIVATE} " * 60] * 4}))
+        store.delete("ann")
+        store.restore("ann", 1)
+        assert PRIVATE in "".join(read_all(path))
+        assert store.erase("ann")
+        for content in read_all(path):
+            assert PRIVATE not in content
+            assert '"ann"' not in content
+        assert not re.search(r"ann(?!ed)", "".join(read_all(path)))
+        assert len(second.user_ids()) == 30
+        assert second.save(ANN).version == 1
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+def test_erasing_says_where_others_still_read_what_was_there(path):
+    url = f"sqlite:///{path}?timeout=0.05"
+    with SqlProfileStore(url) as store:
+        store.save(ANN)
+        with closing(sqlite3.connect(path, isolation_level=None)) as reader:
+            reader.execute("BEGIN")
+            reader.execute("SELECT * FROM amulet_profiles").fetchall()
+            with pytest.raises(ProfileStoreError, match="still reading"):
+                store.erase("ann")
+            assert store.get("ann") is None
+            reader.execute("COMMIT")
+        assert store.erase("ann") is False
+        assert not any(PRIVATE in content for content in read_all(path))
+
+
+def read_all(path):
+    return [
+        file.read_bytes().decode("latin-1")
+        for file in path.parent.iterdir()
+        if file.name.startswith(path.name)
+    ]
 
 
 def test_open_profile_store_takes_a_url_a_path_or_a_store(path):

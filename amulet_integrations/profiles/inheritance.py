@@ -1,0 +1,91 @@
+"""Profiles that build on others: a user's on the organisation's, that one on the default."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+
+from amulet_integrations.errors import InvalidProfileError
+from amulet_integrations.profiles.profile import PreferenceProfile
+
+LONGEST_LINE = 8
+"""Most profiles of a line: the user's own and those above it."""
+
+Line = tuple[PreferenceProfile, ...]
+"""A profile, its parent, the parent's parent and so on."""
+
+LineSteps = Generator[str, PreferenceProfile | None, Line]
+"""The walk up a line: it yields the id of each parent, and is sent what a store holds of it."""
+
+
+def line_steps(profile: PreferenceProfile) -> LineSteps:
+    """Walks up from a profile, for callers that read from threads and from event loops alike.
+
+    A parent that is not stored ends the line, as a user without a profile has no preferences.
+
+    Raises:
+        InvalidProfileError: The line comes back to a profile that is in it already, or is longer
+            than `LONGEST_LINE`.
+    """
+    line = [profile]
+    while (parent := line[-1].parent) is not None:
+        ids = [one.user_id for one in line]
+        if parent in ids:
+            circle = " -> ".join(repr(one) for one in (*ids, parent))
+            raise InvalidProfileError(
+                f"parent={parent!r} closes a circle: {circle}. Give one of them another parent."
+            )
+        if len(line) == LONGEST_LINE:
+            raise InvalidProfileError(
+                f"parent={parent!r} makes a line of more than {LONGEST_LINE} profiles, from "
+                f"{profile.user_id!r} up. Give one of them a parent further up."
+            )
+        found = yield parent
+        if found is None:
+            break
+        line.append(found)
+    return tuple(line)
+
+
+def line_of(profile: PreferenceProfile, read: Callable[[str], PreferenceProfile | None]) -> Line:
+    """`line_steps`, with a function that reads profiles.
+
+    Args:
+        profile: The profile to start from.
+        read: Returns the stored profile of an id, or None.
+
+    Raises:
+        InvalidProfileError: The line is a circle, or too long.
+    """
+    steps, found = line_steps(profile), None
+    while True:
+        try:
+            parent = steps.send(found)
+        except StopIteration as end:
+            line: Line = end.value
+            return line
+        found = read(parent)
+
+
+def inherited(line: Sequence[PreferenceProfile]) -> PreferenceProfile:
+    """The first profile of a line with all that holds by the others: it needs no parent any more.
+
+    Those furthest up come first. Of preferences that have one name, the one nearest to the user
+    holds, also while its own conditions are not met: the name decides. `method` and `params` are
+    the nearest ones that are given.
+    """
+    own, *above = line
+    if not above:
+        return own if own.parent is None else own.model_copy(update={"parent": None})
+    overridden: set[str] = set()
+    groups = []
+    for one in line:
+        groups.append([it for it in one.preferences if it.name not in overridden])
+        overridden.update(it.name for it in one.preferences if it.name is not None)
+    return own.model_copy(
+        update={
+            "parent": None,
+            "preferences": tuple(it for group in reversed(groups) for it in group),
+            "method": next((one.method for one in line if one.method is not None), None),
+            "params": next((one.params for one in line if one.params is not None), None),
+        }
+    )

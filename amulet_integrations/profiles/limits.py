@@ -1,0 +1,33 @@
+"""How long a preference may be: the operator's to set, for the whole process."""
+
+from __future__ import annotations
+
+import os
+
+from amulet_integrations.errors import InvalidParamsError
+
+LONGEST_TEXT = 2_000
+"""Most characters of a preference's text, unless the operator says otherwise."""
+
+VARIABLE = "AMULET_MAX_PREFERENCE_CHARS"
+"""The environment variable by which the operator says otherwise."""
+
+
+def longest_text() -> int:
+    """Most characters that the text of a preference may have.
+
+    Every preference in force is read by the model for every answer, so a long one costs time and
+    room in the context window.
+
+    Raises:
+        InvalidParamsError: The environment variable holds no whole number above 0.
+    """
+    value = os.environ.get(VARIABLE, "").strip()
+    if not value:
+        return LONGEST_TEXT
+    if value.isascii() and value.isdigit() and int(value) > 0:
+        return int(value)
+    raise InvalidParamsError(
+        f"The environment variable {VARIABLE}={value[:80]!r} is no whole number above 0. Set it to "
+        f"the most characters that a preference may have, or unset it for {LONGEST_TEXT:,}."
+    )

@@ -1,0 +1,112 @@
+"""SQLAlchemy engines: all that is different between SQLite and PostgreSQL."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import suppress
+from pathlib import Path
+from sqlite3 import OperationalError
+from typing import Any
+
+from sqlalchemy import Connection, Engine, QueuePool, create_engine, event
+from sqlalchemy.engine import URL
+
+from amulet_integrations.errors import MissingDependencyError
+from amulet_integrations.profiles.stores.sql.urls import is_in_memory, is_sqlite
+
+SECONDS_TO_WAIT = 30
+"""How long a writer waits for others to finish."""
+
+_BEGIN = "amulet_begin"  # execution option: the statement that begins a transaction in SQLite
+_SQLITE_MODES: dict[str, dict[str, Any]] = {
+    "read": {},
+    "snapshot": {_BEGIN: "BEGIN"},
+    "write": {_BEGIN: "BEGIN IMMEDIATE"},
+}
+_POSTGRES_MODES: dict[str, dict[str, Any]] = {
+    "read": {"isolation_level": "AUTOCOMMIT"},
+    "snapshot": {"isolation_level": "REPEATABLE READ"},
+    # Whoever waited for a lock has to see what was committed meanwhile.
+    "write": {"isolation_level": "READ COMMITTED"},
+}
+_POSTGRES_ARGUMENTS: dict[str, Any] = {
+    "connect_timeout": 10,
+    "keepalives": 1,
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 60_000,
+    "application_name": "amulet-integrations",
+}
+# Statement parameters hold the texts of preferences: they stay out of logs and errors.
+_PRIVATE: dict[str, Any] = {"hide_parameters": True, "logging_name": "amulet"}
+
+
+def connect_to(url: URL) -> dict[str, Engine]:
+    """Makes engines over one pool of connections.
+
+    Returns:
+        By mode: "read" is for single statements, "snapshot" sees one state of the database in all
+        of its statements, and "write" is for transactions that write.
+
+    Raises:
+        MissingDependencyError: The driver is not installed.
+        OSError: The parent folder of an SQLite file cannot be created.
+        sqlalchemy.exc.SQLAlchemyError: The URL has options that cannot be.
+    """
+    engine, modes = (
+        (_sqlite(url), _SQLITE_MODES) if is_sqlite(url) else (_postgres(url), _POSTGRES_MODES)
+    )
+    # At the level DEBUG, SQLAlchemy logs every row that it reads.
+    logging.getLogger("sqlalchemy.engine.Engine.amulet").setLevel(logging.WARNING)
+    return {mode: engine.execution_options(**options) for mode, options in modes.items()}
+
+
+def _postgres(url: URL) -> Engine:
+    arguments = {name: it for name, it in _POSTGRES_ARGUMENTS.items() if name not in url.query}
+    # Poolers such as PgBouncer lose statements that were prepared on another connection.
+    arguments["prepare_threshold"] = None
+    try:
+        return create_engine(
+            url,
+            connect_args=arguments,
+            pool_pre_ping=True,
+            use_native_hstore=False,
+            **_PRIVATE,
+        )
+    except ImportError as error:
+        raise MissingDependencyError.for_extra("psycopg", "postgres") from error
+
+
+def _sqlite(url: URL) -> Engine:
+    options: dict[str, Any] = {"connect_args": {"check_same_thread": False}, **_PRIVATE}
+    if "timeout" not in url.query:
+        options["connect_args"]["timeout"] = SECONDS_TO_WAIT
+    in_memory = is_in_memory(url)
+    if in_memory:
+        # The database lives as long as its one connection, which threads take in turns.
+        options |= {"poolclass": QueuePool, "pool_size": 1, "max_overflow": 0}
+    elif url.database and not url.database.startswith("file:"):
+        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(url, **options)
+
+    @event.listens_for(engine, "connect")
+    def set_up(connection: Any, record: object) -> None:  # noqa: ARG001 - SQLAlchemy's signature
+        # Python's sqlite3 would begin transactions by itself, and later than `begin` below.
+        connection.isolation_level = None
+        # Damaged text reaches our reader, which names the user, and no other user is affected.
+        connection.text_factory = lambda raw: raw.decode("utf-8", "surrogateescape")
+        # What is deleted or replaced is overwritten with zeros.
+        connection.execute("PRAGMA secure_delete=ON").close()
+        if not in_memory:
+            # Refused at once, without waiting, while another process has the file open in the
+            # older mode: that mode counts as well, and a later connection will change it.
+            with suppress(OperationalError):
+                connection.execute("PRAGMA journal_mode=WAL").close()
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        if statement := connection.get_execution_options().get(_BEGIN):
+            connection.exec_driver_sql(statement)
+
+    return engine

@@ -1,0 +1,1 @@
+"""The history of the tables: Alembic's scripts, one for each change of them."""

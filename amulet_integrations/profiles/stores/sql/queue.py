@@ -1,0 +1,65 @@
+"""A queue for updates that lost a race, so that the slow ones get their turn too."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from threading import BoundedSemaphore
+
+from filelock import FileLock
+from sqlalchemy.exc import SQLAlchemyError
+
+from amulet_integrations.errors import ProfileStoreError
+from amulet_integrations.profiles.stores.sql.database import Database
+from amulet_integrations.profiles.stores.sql.locks import Locks
+from amulet_integrations.profiles.stores.turns import Turns
+
+PATIENCE = 5
+"""Seconds after which an update waits no longer, and takes its chance among the others."""
+
+_MOST_CONNECTIONS = 3  # that wait, so that some of the pool are left to work with
+
+
+class Queue:
+    """Lets one update of a user at a time try again; the others wait, in all processes.
+
+    It only makes matters fair: nothing is lost without it. So whatever goes wrong with it, and
+    whoever waits for too long, the update goes on without a turn.
+
+    Args:
+        database: The database.
+        locks: The locks in it.
+    """
+
+    def __init__(self, database: Database, locks: Locks) -> None:
+        self._database = database
+        self._locks = locks
+        self._threads = Turns(PATIENCE)
+        self._connections = BoundedSemaphore(_MOST_CONNECTIONS)
+
+    @contextmanager
+    def turn(self, user_id: str) -> Iterator[None]:
+        """Waits for a turn, and holds it for the block."""
+        with ExitStack() as held:
+            try:
+                held.enter_context(self._threads.turn(user_id))
+                held.enter_context(self._among_processes(user_id))
+            # Some file systems have no locks: that is a NotImplementedError.
+            except (ProfileStoreError, SQLAlchemyError, OSError, NotImplementedError):
+                held.close()
+            yield
+
+    @contextmanager
+    def _among_processes(self, user_id: str) -> Iterator[None]:
+        if (file := self._database.file) is not None:
+            with FileLock(f"{file}-queue", timeout=PATIENCE, poll_interval=0.01):
+                yield
+        elif not self._database.has_server or not self._connections.acquire(blocking=False):
+            yield
+        else:
+            try:
+                with self._database.aside() as connection:
+                    self._locks.of_turn(connection, user_id, seconds=PATIENCE)
+                    yield
+            finally:
+                self._connections.release()

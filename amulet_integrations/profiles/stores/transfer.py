@@ -1,0 +1,247 @@
+"""Profiles as a file: out of any store, and into any store."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+from pydantic import BaseModel
+from pydantic_core import from_json
+
+from amulet_integrations.decoding.params import AmuletParams
+from amulet_integrations.errors import AmuletError, InvalidProfileError, UnknownArgumentError
+from amulet_integrations.profiles.characters import checked_label
+from amulet_integrations.profiles.inheritance import line_of
+from amulet_integrations.profiles.preference import Preference
+from amulet_integrations.profiles.profile import PreferenceProfile
+from amulet_integrations.profiles.stores.access import read_profile
+from amulet_integrations.profiles.stores.changes import ProfileChange
+from amulet_integrations.profiles.stores.contract import ProfileStore
+
+Model = TypeVar("Model", bound=BaseModel)
+
+FORMAT = "amulet-profiles"
+FORMAT_VERSION = 1
+
+_KINDS: dict[type, str] = {
+    type(None): "missing or null",
+    bool: "true or false",
+    dict: "an object",
+    float: "a number",
+    int: "a number",
+    list: "a list",
+    str: "a string",
+}
+_FIELDS = ("format", "format_version", "exported_at", "profiles", "history")
+
+
+def export_profiles(store: ProfileStore, user_ids: Iterable[str] | None = None) -> str:
+    """Writes profiles as JSON, for `import_profiles` and for people.
+
+    Args:
+        store: The store to read.
+        user_ids: Whose profiles; by default everyone's.
+
+    Returns:
+        JSON: ``{"format": "amulet-profiles", "format_version": 1, "exported_at": …,
+        "profiles": […]}``. It holds the texts of the preferences.
+
+    Raises:
+        InvalidProfileError: A user id is not valid, or has no profile.
+        ProfileError: The store fails.
+    """
+    wanted = store.user_ids() if user_ids is None else checked_user_ids(user_ids)
+    found = {user_id: read_profile(store, user_id) for user_id in wanted}
+    profiles = [profile for profile in found.values() if profile is not None]
+    if user_ids is not None:
+        check_found(wanted, {profile.user_id for profile in profiles})
+    return to_json(profiles)
+
+
+def import_profiles(store: ProfileStore, text: str) -> list[PreferenceProfile]:
+    """Stores the profiles of a file; each becomes a new version of that user's profile.
+
+    All of the file is checked before the first profile is stored. Where the store fails on the
+    way, those before stay stored.
+
+    Args:
+        store: The store to write.
+        text: What `export_profiles` wrote. A history in it is not imported.
+
+    Returns:
+        The profiles as stored, in the order of the file.
+
+    Raises:
+        InvalidProfileError: The file is of another format, or a profile in it is not valid, or
+            the parents form a circle. The message names the place, such as
+            ``profiles[3].preferences[0].weight``, and quotes no preference.
+        ProfileError: The store fails.
+    """
+    profiles = from_text(text)
+    order = by_line(profiles, lambda user_id: read_profile(store, user_id))
+    stored = {profile.user_id: store.save(profile) for profile in order}
+    return [stored[profile.user_id] for profile in profiles]
+
+
+def checked_user_ids(user_ids: Iterable[str]) -> list[str]:
+    """Checks whose profiles are asked for; each is named once, in order.
+
+    Raises:
+        InvalidProfileError: It is a single string, or holds what is no user id.
+    """
+    if isinstance(user_ids, str):
+        raise InvalidProfileError("user_ids is a string; give a list of user ids.")
+    return sorted({checked_label("user_id", user_id) for user_id in user_ids})
+
+
+def check_found(wanted: Iterable[str], found: set[str]) -> None:
+    """Refuses to leave somebody out in silence.
+
+    Raises:
+        InvalidProfileError: Nothing was found of somebody.
+    """
+    for user_id in wanted:
+        if user_id not in found:
+            raise InvalidProfileError(
+                f"There is nothing to export of user_id={user_id!r}. Leave it out."
+            )
+
+
+def to_json(
+    profiles: Iterable[PreferenceProfile], history: Iterable[ProfileChange] | None = None
+) -> str:
+    """Writes the file."""
+    document: dict[str, Any] = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "exported_at": datetime.now(UTC).isoformat(),
+        "profiles": [profile.model_dump(mode="json") for profile in profiles],
+    }
+    if history is not None:
+        document["history"] = [change.model_dump(mode="json") for change in history]
+    return json.dumps(document, ensure_ascii=False, indent=2)
+
+
+def from_text(text: str) -> list[PreferenceProfile]:
+    """Reads the file: profiles of version 0, which take the place of whatever is stored.
+
+    Raises:
+        InvalidProfileError: See `import_profiles`.
+    """
+    document = _document(text)
+    items = document.get("profiles")
+    if not isinstance(items, list):
+        raise InvalidProfileError(f"profiles is {_kind(items)}; give a list of profiles.")
+    profiles = [_profile(f"profiles[{place}]", item) for place, item in enumerate(items)]
+    places: dict[str, int] = {}
+    for place, profile in enumerate(profiles):
+        first = places.setdefault(profile.user_id, place)
+        if first != place:
+            raise InvalidProfileError(
+                f"profiles[{place}].user_id={profile.user_id!r} is that of profiles[{first}] too; "
+                "give each user one profile."
+            )
+    return profiles
+
+
+def by_line(
+    profiles: Sequence[PreferenceProfile], read: Callable[[str], PreferenceProfile | None]
+) -> list[PreferenceProfile]:
+    """Orders profiles so that parents come before those that build on them.
+
+    Args:
+        profiles: Those that are going to be stored.
+        read: Returns the stored profile of an id, or None.
+
+    Raises:
+        InvalidProfileError: With them in place, parents form a circle or too long a line.
+    """
+    known: dict[str, PreferenceProfile | None] = {it.user_id: it for it in profiles}
+
+    def look_up(user_id: str) -> PreferenceProfile | None:
+        if user_id not in known:
+            known[user_id] = read(user_id)
+        return known[user_id]
+
+    return sorted(profiles, key=lambda profile: len(line_of(profile, look_up)))
+
+
+def _document(text: object) -> dict[str, Any]:
+    if not isinstance(text, str):
+        raise InvalidProfileError(f"The text to import is {_kind(text)}; give a string.")
+    try:
+        document = from_json(text, allow_inf_nan=False)
+    except ValueError as error:
+        raise InvalidProfileError(f"The text to import is no JSON: {error}.") from None
+    if not isinstance(document, dict):
+        raise InvalidProfileError(f"The JSON to import is {_kind(document)}; give an object.")
+    for name, value in (("format", FORMAT), ("format_version", FORMAT_VERSION)):
+        given = document.get(name)
+        if type(given) is not type(value) or given != value:
+            raise InvalidProfileError(
+                f"{name}={given!r:.80} cannot be imported; this version of the package reads "
+                f"{name}={value!r}."
+            )
+    if unknown := sorted(document.keys() - set(_FIELDS)):
+        raise InvalidProfileError(
+            f"{unknown[0]!r:.80} is no field of the format; it has {', '.join(_FIELDS)}."
+        )
+    return document
+
+
+def _profile(place: str, item: Any) -> PreferenceProfile:
+    fields = _object(place, item, PreferenceProfile)
+    preferences = fields.get("preferences", [])
+    if not isinstance(preferences, list):
+        raise InvalidProfileError(f"{place}.preferences is {_kind(preferences)}; give a list.")
+    read = [
+        _made(f"{place}.preferences[{number}]", Preference, one, {"text": "-"})
+        for number, one in enumerate(preferences)
+    ]
+    params = fields.get("params")
+    if params is not None:
+        params = _made(f"{place}.params", AmuletParams, params, {})
+    known = {**fields, "preferences": read, "params": params}
+    profile = _made(place, PreferenceProfile, known, {"user_id": "-"})
+    return profile.model_copy(update={"version": 0, "updated_at": None})
+
+
+def _made(place: str, kind: type[Model], item: Any, least: dict[str, Any]) -> Model:
+    """Makes a model; an error names the field, and quotes no value but numbers."""
+    fields = _object(place, item, kind)
+    try:
+        return kind(**fields)
+    except AmuletError as error:
+        whole = str(error)
+    for name, value in fields.items():
+        try:
+            kind(**{**least, name: value})
+        except AmuletError as error:
+            raise InvalidProfileError(f"{place}.{_of_field(name, value, str(error))}") from None
+    raise InvalidProfileError(f"{place}: {whole}")
+
+
+def _of_field(name: str, value: Any, message: str) -> str:
+    if value is None or isinstance(value, int | float):
+        return message if message.startswith(name) else f"{name}={value}: {message}"
+    # What stands before the reason may quote the value.
+    reason = message.rpartition(": ")[2]
+    return f"{name} is {_kind(value)}: {reason}"
+
+
+def _object(place: str, item: Any, kind: type[BaseModel]) -> dict[str, Any]:
+    if isinstance(item, str) and kind is Preference:
+        return {"text": item}
+    if not isinstance(item, dict):
+        raise InvalidProfileError(f"{place} is {_kind(item)}; give an object.")
+    names = {field.alias or name for name, field in kind.model_fields.items()}
+    if unknown := item.keys() - names - set(kind.model_fields):
+        told = UnknownArgumentError.for_names(kind.__name__, unknown, names)
+        raise InvalidProfileError(f"{place}: {told}")
+    return item
+
+
+def _kind(value: Any) -> str:
+    return _KINDS.get(type(value), f"a {type(value).__name__}")

@@ -1,0 +1,130 @@
+"""Counting versions, and refusing to store what somebody else has changed since."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack
+from datetime import UTC, datetime
+
+from amulet_integrations.errors import InvalidProfileError, ProfileConflictError
+from amulet_integrations.profiles.profile import PreferenceProfile
+from amulet_integrations.profiles.stores.contract import Update
+
+PATIENCE = 30.0
+"""Seconds after which an update that others always come before gives up."""
+
+LEAST_TRIES = 20
+"""Tries before it gives up, on a machine so busy that each takes seconds."""
+
+_LONGEST_PAUSE = 0.05
+
+
+def check_profile(profile: object) -> PreferenceProfile:
+    """Refuses to store anything but a profile.
+
+    Raises:
+        InvalidProfileError: `profile` is something else.
+    """
+    if isinstance(profile, PreferenceProfile):
+        return profile
+    raise InvalidProfileError(
+        f"A {type(profile).__name__} cannot be stored; give a PreferenceProfile."
+    )
+
+
+def next_version(profile: PreferenceProfile, previous: int) -> PreferenceProfile:
+    """Stamps a profile that is about to be stored over version `previous` (0: over nothing)."""
+    return profile.model_copy(update={"version": previous + 1, "updated_at": datetime.now(UTC)})
+
+
+def based_on(profile: PreferenceProfile) -> int | None:
+    """The version that a profile may be stored over, by its own; None for any."""
+    return profile.version or None
+
+
+def check_current(user_id: str, expected: int | None, stored: int) -> None:
+    """Refuses a profile that was made from another version than the one that is stored.
+
+    Args:
+        user_id: Whose profile.
+        expected: The version it was made from; 0 for none, None where that does not matter.
+        stored: The version that is stored; 0 for none.
+
+    Raises:
+        ProfileConflictError: They differ.
+    """
+    if expected is None or expected == stored:
+        return
+    now = f"version {stored} is stored by now" if stored else "none is stored any more"
+    raise ProfileConflictError(
+        f"The profile of {user_id!r} was made from version {expected}, but {now}. Read it again "
+        "and repeat the change, or use store.update(user_id, function), which does so. To store "
+        "it whatever is there, set version=0."
+    )
+
+
+def updated(
+    user_id: str,
+    function: Update,
+    read: Callable[[str], PreferenceProfile | None],
+    save_over: Callable[[PreferenceProfile, int], PreferenceProfile],
+    queue: Callable[[str], AbstractContextManager[object]] | None = None,
+) -> PreferenceProfile:
+    """Changes a profile, anew as long as others come between.
+
+    Args:
+        user_id: Whose profile.
+        function: The change; see `UpdatingProfileStore.update`.
+        read: Returns the stored profile, or None.
+        save_over: Stores a profile if a given version (0: none) is still the stored one.
+        queue: Is entered with the user's id after the first conflict, and held to the end: those
+            who lost wait there for each other, and not a little while each.
+
+    Raises:
+        ProfileConflictError: Others came between for `PATIENCE` seconds and `LEAST_TRIES` times.
+        InvalidProfileError: What `function` returns is not that user's profile.
+    """
+    deadline, pauses, tries = time.monotonic() + PATIENCE, _pauses(), 0
+    with ExitStack() as waiting:
+        while True:
+            tries += 1
+            before = read(user_id) or PreferenceProfile(user_id=user_id)
+            changed = changed_profile(before, function)
+            if changed is None:
+                return before
+            try:
+                return save_over(changed, before.version)
+            except ProfileConflictError:
+                if tries >= LEAST_TRIES and time.monotonic() > deadline:
+                    raise
+            if queue is None:
+                time.sleep(next(pauses))
+            elif tries == 1:
+                waiting.enter_context(queue(user_id))
+
+
+def changed_profile(before: PreferenceProfile, function: Update) -> PreferenceProfile | None:
+    """What a change makes of a profile; None where it leaves it.
+
+    Raises:
+        InvalidProfileError: It is not a profile, or another user's.
+    """
+    changed = function(before)
+    if changed is None:
+        return None
+    if check_profile(changed).user_id != before.user_id:
+        raise InvalidProfileError(
+            f"The update of {before.user_id!r} returned a profile of {changed.user_id!r}; return "
+            "that user's own, changed by model_copy."
+        )
+    return changed
+
+
+def _pauses() -> Iterator[float]:
+    """Seconds to wait: longer and longer, and never the same as those one collided with."""
+    longest = 0.001
+    while True:
+        yield random.uniform(0.0, longest)  # noqa: S311 - nothing to guess
+        longest = min(2.0 * longest, _LONGEST_PAUSE)
