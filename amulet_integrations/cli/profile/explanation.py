@@ -1,0 +1,128 @@
+"""Which preferences of a user hold, why the others do not, and what they come to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from typing import Any
+
+from amulet_integrations.cli.profile.sheet import minute
+from amulet_integrations.cli.screen import number
+from amulet_integrations.decoding.methods import method_guidance_scale
+from amulet_integrations.decoding.params import AmuletParams
+from amulet_integrations.decoding.weights import (
+    DEFAULT_LINEAR_ALIGNMENT_RATIO,
+    preference_weights,
+)
+from amulet_integrations.profiles import PreferenceProfile
+from amulet_integrations.profiles.inheritance import Line, inherited
+from amulet_integrations.profiles.selection import Verdict, explain
+from amulet_integrations.profiles.sharing import shared_contexts
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What would hold of a user's profile, at a moment and under some circumstances.
+
+    Attributes:
+        line: The profile, its parent and so on.
+        at: The moment.
+        context: What the call is about.
+    """
+
+    line: Line
+    at: datetime
+    context: Mapping[str, str]
+
+    @cached_property
+    def verdicts(self) -> tuple[Verdict, ...]:
+        """One for each preference, those furthest up first."""
+        return explain(self.line, self.at, self.context)
+
+    @cached_property
+    def whole(self) -> PreferenceProfile:
+        """The profile with what it inherits."""
+        return inherited(self.line)
+
+    @property
+    def guidance_scale(self) -> float:
+        """The strength; where the profile leaves it to the caller, with the defaults."""
+        params = self.whole.params or AmuletParams()
+        method = self.whole.method or "amulet"
+        return method_guidance_scale(method, params, DEFAULT_LINEAR_ALIGNMENT_RATIO)
+
+    @property
+    def weights(self) -> tuple[float, ...]:
+        """Weights of the base context and of each preference context."""
+        holding = [it.preference for it in self.verdicts if it.holds]
+        if self.whole.method == "base":
+            holding = []
+        return preference_weights(self.guidance_scale, shared_contexts(holding)[1])
+
+    def as_json(self) -> dict[str, Any]:
+        """All of it as plain JSON values."""
+        return {
+            "user_id": self.whole.user_id,
+            "at": self.at.isoformat(),
+            "preference_context": dict(self.context),
+            "line": [profile.user_id for profile in self.line],
+            "method": self.whole.method,
+            "guidance_scale": self.guidance_scale,
+            "weights": list(self.weights),
+            "preferences": [
+                {
+                    "profile": it.user_id,
+                    "holds": it.holds,
+                    "obstacle": it.obstacle,
+                    **it.preference.model_dump(mode="json"),
+                }
+                for it in self.verdicts
+            ],
+        }
+
+
+def explanation_sheet(explanation: Explanation) -> str:
+    """The explanation, written out for people."""
+    return "\n".join([explanation.whole.user_id, *(f"  {line}" for line in _lines(explanation))])
+
+
+def _lines(explanation: Explanation) -> Iterator[str]:
+    yield f"at           {minute(explanation.at)}"
+    about = ", ".join(f"{name} is {value}" for name, value in explanation.context.items())
+    yield f"about        {about or 'nothing told (--about NAME=VALUE)'}"
+    if len(explanation.line) > 1:
+        yield f"inherits     from {', then '.join(it.user_id for it in explanation.line[1:])}"
+    yield "preferences" if explanation.verdicts else "preferences  none"
+    for verdict in explanation.verdicts:
+        yield from _verdict_lines(verdict, explanation.whole.user_id)
+    yield f"comes to     {_outcome(explanation)}"
+
+
+def _verdict_lines(verdict: Verdict, user_id: str) -> Iterator[str]:
+    first, *further = verdict.preference.text.splitlines()
+    label = f"{verdict.preference.name}: " if verdict.preference.name else ""
+    yield f"  {'+' if verdict.holds else '-'} {label}{first}"
+    yield from (f"    {line}" for line in further)
+    notes = []
+    if verdict.user_id != user_id:
+        notes.append(f"from {verdict.user_id}")
+    if verdict.holds and verdict.preference.weight != 1.0:
+        notes.append(f"weight {number(verdict.preference.weight)}")
+    if verdict.obstacle:
+        notes.append(f"does not hold: {verdict.obstacle}")
+    yield from (f"    ({note})" for note in notes)
+
+
+def _outcome(explanation: Explanation) -> str:
+    base, *others = explanation.weights
+    if not others:
+        return "plain decoding: no preference holds"
+    left = "" if explanation.whole.params or explanation.whole.method else " unless the caller says"
+    mixture = ", ".join([f"{base:+.3g} base", *(f"{weight:+.3g}" for weight in others)])
+    method = explanation.whole.method or "amulet"
+    return (
+        f"{method}, guidance scale {number(explanation.guidance_scale)}{left}: "
+        f"{mixture} {'preferences' if len(others) == 1 else 'for each preference'}"
+    )

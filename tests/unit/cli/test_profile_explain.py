@@ -1,0 +1,115 @@
+"""`amulet profile explain`, and the options that give preferences their conditions."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from amulet_integrations import SqlProfileStore
+from tests.unit.cli.conftest import Amulet
+
+
+@pytest.fixture
+def filled(amulet: Amulet, db: str) -> str:
+    everyone = ("--prefer", "Be polite.", "--name", "tone")
+    amulet("profile", "add", "everyone", *everyone, "--db", db)
+    amulet("profile", "add", "everyone", "--prefer", "Cite sources.", "--db", db)
+    amulet(
+        *("profile", "set", "ann", "--prefer", "Be brief.", "--parent", "everyone"),
+        *("--iterations", "1", "--db", db),
+    )
+    for more in [
+        ("--prefer", "Ahoy!", "--name", "tone", "--weight", "0.5"),
+        ("--prefer", "Be gentle.", "--when", "topic=health", "--when", "locale=de"),
+        ("--prefer", "I am away.", "--until", "2026-01-01T00:00+01:00"),
+        ("--prefer", "I am older.", "--from", "2126-01-01T00:00Z"),
+    ]:
+        result = amulet("profile", "add", "ann", *more, "--db", db)
+        assert result.exit_code == 0, result.stderr
+    return db
+
+
+def test_it_says_what_holds_what_does_not_and_why(amulet: Amulet, filled: str) -> None:
+    at = ("--at", "2026-06-01T12:00+00:00")
+    result = amulet("profile", "explain", "ann", *at, "--db", filled)
+    assert result.stdout.splitlines() == [
+        "ann",
+        "  at           2026-06-01 12:00 UTC",
+        "  about        nothing told (--about NAME=VALUE)",
+        "  inherits     from everyone",
+        "  preferences",
+        "    - tone: Be polite.",
+        "      (from everyone)",
+        "      (does not hold: overridden by ann's own tone)",
+        "    + Cite sources.",
+        "      (from everyone)",
+        "    + Be brief.",
+        "    + tone: Ahoy!",
+        "      (weight 0.5)",
+        "    - Be gentle.",
+        (
+            "      (does not hold: it holds when topic is 'health', and topic is not told; "
+            "it holds when locale is 'de', and locale is not told)"
+        ),
+        "    - I am away.",
+        "      (does not hold: it held until 2025-12-31T23:00:00+00:00)",
+        "    - I am older.",
+        "      (does not hold: it holds from 2126-01-01T00:00:00+00:00)",
+        # Three weights of 1, 1 and 0.5 share a guidance scale of 1.952.
+        (
+            "  comes to     amulet, guidance scale 1.95: -0.952 base, +0.781, +0.781, +0.39 "
+            "for each preference"
+        ),
+    ]
+
+
+def test_what_is_told_and_when_decide(amulet: Amulet, filled: str) -> None:
+    def holding(*arguments: str) -> list[str]:
+        result = amulet("profile", "explain", "ann", *arguments, "--json", "--db", filled)
+        told = json.loads(result.stdout)
+        return [it["text"] for it in told["preferences"] if it["holds"]]
+
+    always = ["Cite sources.", "Be brief.", "Ahoy!"]
+    now = ("--at", "2026-06-01T12:00+00:00")
+    assert holding(*now) == always
+    about = ("--about", "topic=health", "--about", " locale = de ")
+    assert holding(*now, *about) == [*always, "Be gentle."]
+    assert holding(*now, *about[:2]) == always
+    assert holding("--at", "2025-12-31T23:59+01:00") == [*always, "I am away."]
+    assert holding("--at", "2126-01-01T00:00Z") == [*always, "I am older."]
+
+
+def test_one_shared_context_and_none(amulet: Amulet, db: str) -> None:
+    amulet("profile", "set", "ann", "--prefer", "a", "--prefer", "b", "--db", db)
+    shared = amulet("profile", "explain", "ann", "--db", db).stdout
+    assert "amulet, guidance scale 5.65 unless the caller says: -4.65 base, +5.65 pref" in shared
+    amulet("profile", "set", "bob", "--prefer", "a", "--method", "base", "--db", db)
+    assert "plain decoding" in amulet("profile", "explain", "bob", "--db", db).stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("explain", "zoe"), "There is no profile of 'zoe'"),
+        (("explain", "ann", "--about", "health"), "write NAME=VALUE"),
+        (("explain", "ann", "--about", "a=1", "--about", "a=2"), "'a' is given twice"),
+        (("explain", "ann", "--at", "tomorrow"), "'tomorrow' is no moment"),
+        (("explain", "ann", "--at", "2026-06-01T12:00"), "has no time zone"),
+        (("add", "ann", "--prefer", "x", "--when", "health"), "write NAME=VALUE"),
+        (("add", "ann", "--prefer", "x", "--from", "2026-06-01"), "valid_from"),
+        (("add", "ann", "--prefer", "x", "--until", "soon"), "valid_until"),
+        (("set", "ann", "--prefer", "x", "--parent", "ann"), "parent='ann'"),
+        (("set", "everyone", "--prefer", "x", "--parent", "ann"), "circle"),
+    ],
+)
+def test_mistakes_are_told_and_change_nothing(
+    amulet: Amulet, filled: str, arguments: tuple[str, ...], said: str
+) -> None:
+    with SqlProfileStore(filled) as store:
+        before = [store.get(user) for user in store.user_ids()]
+    result = amulet("profile", *arguments, "--db", filled)
+    assert result.exit_code == 2
+    assert said in result.stderr
+    with SqlProfileStore(filled) as store:
+        assert [store.get(user) for user in store.user_ids()] == before

@@ -1,0 +1,126 @@
+"""`amulet profile learn` on answers that the tiny engine wrote under a known strength."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from amulet_integrations import AmuletParams, PreferenceProfile, SqlProfileStore
+from amulet_integrations.engine import LocalEngine
+from amulet_integrations.learning import Example, estimate_strength, rank_preferences
+from tests.support.accepted import accepted_answers
+from tests.unit.cli.conftest import Amulet
+
+TEXT = "Be brief."
+OTHER = "You are a helpful sea."
+QUESTIONS = [f"Is the sea blue on day {day}?" for day in range(6)]
+
+
+@pytest.fixture(scope="module")
+def liked(tiny_engine: LocalEngine) -> list[Example]:
+    return list(accepted_answers(tiny_engine, QUESTIONS, TEXT, 2.0, seed=3, tokens=24))
+
+
+@pytest.fixture
+def file(liked: list[Example], tmp_path: Path) -> str:
+    path = tmp_path / "liked.jsonl"
+    lines = [
+        {"question": one.question, "accepted": one.accepted, "complete": one.complete}
+        for one in liked
+    ]
+    path.write_text("\n".join(map(json.dumps, lines)))
+    return str(path)
+
+
+@pytest.fixture
+def ann(amulet: Amulet, db: str) -> str:
+    amulet("profile", "set", "ann", "--prefer", TEXT, "--db", db)
+    return db
+
+
+def stored(db: str) -> PreferenceProfile:
+    with SqlProfileStore(db) as store:
+        return store.get("ann")
+
+
+def test_the_strength_is_told_and_stored(
+    amulet: Amulet, ann: str, file: str, liked: list[Example], tiny_engine: LocalEngine
+) -> None:
+    expected = estimate_strength(tiny_engine, stored(ann), liked)
+    result = amulet("profile", "learn", "ann", file, "--db", ann)
+
+    assert result.exit_code == 0, result.stderr
+    low, high = expected.interval
+    assert result.stdout.splitlines() == [
+        (
+            f"Guidance scale {expected.guidance_scale:.3g} "
+            f"(95% between {low:.3g} and {high:.3g}), "
+            f"from {expected.examples} answers of {expected.tokens} tokens."
+        ),
+        "Saved ann: 1 preference, version 2.",
+    ]
+    assert stored(ann).params == AmuletParams.from_guidance_scale(expected.guidance_scale)
+    assert stored(ann).params.guidance_scale == pytest.approx(expected.guidance_scale)
+
+
+def test_a_dry_run_stores_nothing(amulet: Amulet, ann: str, file: str) -> None:
+    result = amulet("profile", "learn", "ann", file, "--dry-run", "--json", "--db", ann)
+    assert json.loads(result.stdout)["guidance_scale"] > 0
+    assert stored(ann).version == 1
+
+
+def test_what_is_inherited_counts_and_is_not_copied(
+    amulet: Amulet, db: str, file: str, liked: list[Example], tiny_engine: LocalEngine
+) -> None:
+    amulet("profile", "set", "all", "--prefer", TEXT, "--method", "pref", "--db", db)
+    with SqlProfileStore(db) as store:
+        store.save(PreferenceProfile(user_id="ann", parent="all"))
+    assert amulet("profile", "learn", "ann", file, "--db", db).exit_code == 0
+    alone = PreferenceProfile(user_id="ann", preferences=[TEXT])
+    found = stored(db)
+    assert (found.preferences, found.parent, found.method) == ((), "all", "amulet")
+    assert found.params == estimate_strength(tiny_engine, alone, liked).params
+
+
+def test_candidates_are_ranked(
+    amulet: Amulet, ann: str, file: str, liked: list[Example], tiny_engine: LocalEngine
+) -> None:
+    expected = rank_preferences(tiny_engine, [OTHER, TEXT], liked)
+    candidates = ("--among", OTHER, "--among", TEXT)
+    result = amulet("profile", "learn", "ann", file, *candidates, "--db", ann)
+    assert result.stdout.splitlines() == [
+        f"{one.probability:6.1%}  {one.preference.text}" for one in expected.ranked
+    ]
+    assert expected.best.preference.text == TEXT
+    told = json.loads(
+        amulet("profile", "learn", "ann", file, *candidates, "--json", "--db", ann).stdout
+    )
+    assert told["ranked"][0]["preference"] == TEXT
+    assert stored(ann).version == 1
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        ("", "no examples"),
+        ("nonsense", "line 1"),
+        ('{"question": "Is it?", "accepted": "Yes."}', "token"),
+        ('{"question": "Is it?"}', "accepted"),
+    ],
+)
+def test_too_little_is_refused(
+    amulet: Amulet, ann: str, tmp_path: Path, lines: str, said: str
+) -> None:
+    path = tmp_path / "few.jsonl"
+    path.write_text(lines)
+    result = amulet("profile", "learn", "ann", str(path), "--db", ann)
+    assert result.exit_code == 2
+    assert said in result.stderr
+    assert stored(ann).version == 1
+
+
+def test_whoever_has_no_profile_is_told(amulet: Amulet, db: str, file: str) -> None:
+    result = amulet("profile", "learn", "zoe", file, "--db", db)
+    assert "There is no profile of 'zoe'" in result.stderr
