@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 import transformers
 
-from benchmarks import grammar, one_user, policy_update
+from benchmarks import grammar, one_user, policy_update, profiles
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -20,6 +20,7 @@ BENCHMARKS: dict[str, Callable[[], dict[str, float]]] = {
     "one user, bfloat16": lambda: one_user.measure("bfloat16"),
     "grammar": grammar.measure,
     f"policy update, {policy_update.VOCABULARY:,} entries": policy_update.measure,
+    "reading a profile": profiles.measure,
 }
 
 
