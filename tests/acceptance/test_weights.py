@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from amulet_integrations.engine import LocalEngine
@@ -22,5 +24,5 @@ def test_every_step_up_in_weight_raises_the_likelihood_ratio(
     means = [sum(column) / len(parts) for column in zip(*by_part, strict=True)]
     with capsys.disabled():
         told = ", ".join(f"{w:g}: {m:+.3f}" for w, m in zip(WEIGHTS, means, strict=True))
-        print(f"\nmean log-likelihood ratio a token, {len(questions)} questions: {told}")
+        sys.stdout.write(f"\nlog-likelihood ratio a token, {len(questions)} questions: {told}\n")
     assert means == sorted(means)

@@ -32,8 +32,8 @@ from amulet_integrations.profiles import (
     SqlProfileStore,
 )
 from amulet_integrations.profiles.inheritance import LONGEST_LINE
-from amulet_integrations.profiles.stores.contract import UpdatingProfileStore
 from amulet_integrations.profiles.stores.access import aread_whole_profile, read_whole_profile
+from amulet_integrations.profiles.stores.contract import UpdatingProfileStore
 
 ODD_IDS = ["Ann", "ann", "ann ", "älice@例え.jp", "😀", "o'brien; --", "50%_", "a/b", "x" * 256]
 ODD_IDS += [".", "..", "a.b", "a%2Eb", "%", "%25", "*", "langgraph", "{user_id}", "users"]

@@ -19,7 +19,6 @@ from amulet_integrations import (
 )
 from amulet_integrations.errors import InvalidProfileError, ProfileConflictError, ProfileStoreError
 from amulet_integrations.profiles import CachedProfileStore, ProfileStore
-from amulet_integrations.profiles.stores.contract import UpdatingProfileStore
 from amulet_integrations.profiles.stores.access import (
     AuthoredProfileStore,
     aread_profile,
@@ -29,6 +28,7 @@ from amulet_integrations.profiles.stores.access import (
     read_whole_profile,
     update_profile,
 )
+from amulet_integrations.profiles.stores.contract import UpdatingProfileStore
 
 PRIVATE = "I am recovering from an illness."
 ANN = PreferenceProfile(user_id="ann", preferences=[PRIVATE])
