@@ -172,6 +172,8 @@ class AmuletFields(BaseModel):
             )
         if "profile" in data and not cls._is_model_profile(data["profile"]):
             data["preference_profile"] = data.pop("profile")
+        if data.get("preference_context", ...) is None:
+            del data["preference_context"]
         if isinstance(data.get("stop"), str):
             data["stop"] = (data["stop"],)
         return data

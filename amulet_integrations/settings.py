@@ -19,7 +19,9 @@ from amulet_integrations.profiles.characters import checked_label
 from amulet_integrations.resources import Resources
 from amulet_integrations.whose import Whose, select
 
-_WHOSE = ("preference", "profile", "user_id", "params", "method", "preference_context")
+WHOSE = ("preference", "profile", "user_id", "params", "method", "preference_context")
+"""Arguments of a call that say whose preferences it follows, when and how."""
+
 _OTHER = ("max_tokens", "max_new_tokens", "stop", "timeout", "chat_template_kwargs")
 
 
@@ -160,7 +162,7 @@ class AmuletSettings(AmuletFields):
             InvalidParamsError: A sampling parameter is out of its range.
             PreferenceSelectionError: They name more than one preference, profile or user.
         """
-        known = {*_WHOSE, *SAMPLING, *_OTHER, *also}
+        known = {*WHOSE, *SAMPLING, *_OTHER, *also}
         if unknown := arguments.keys() - known:
             raise UnknownArgumentError.for_names(f"A call of {type(self).__name__}", unknown, known)
         given = {name: value for name, value in arguments.items() if value is not None}
@@ -174,7 +176,7 @@ class AmuletSettings(AmuletFields):
         if timeout is not None and not (is_number and timeout > 0):
             raise InvalidParamsError(f"timeout={timeout!r}: give seconds above 0, or None.")
         return Call(
-            whose=Whose(**{name: given[name] for name in _WHOSE if name in given}),
+            whose=Whose(**{name: given[name] for name in WHOSE if name in given}),
             sampling=self.sampling.model_copy(update=changes),
             timeout=timeout,
             chat_template_kwargs=self._template_kwargs(given.get("chat_template_kwargs")),

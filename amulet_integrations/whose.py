@@ -98,8 +98,8 @@ def select(call: Whose, config: Whose | None = None, *, default: Whose, searchab
     The first that names somebody wins: the call, the framework's config, the surrounding
     `preference_scope`, the constructor. What they tell about the call is put together; where two
     of them give a name, the value of the one that comes first counts. One that names another user
-    than the one who is followed tells nothing of this call. To be called when the public method
-    is, since scopes end.
+    than the one who is followed tells nothing of this call, but the constructor, whose context is
+    every call's. To be called when the public method is, since scopes end.
 
     Args:
         call: What the call's own arguments say.
@@ -111,42 +111,30 @@ def select(call: Whose, config: Whose | None = None, *, default: Whose, searchab
         PreferenceSelectionError: An explicitly named user cannot be looked up, because there
             is no store.
     """
-    levels = _levels(call, config or Whose(), default, searchable)
-    chosen = next((level for level in levels if level.names_somebody), Whose())
+    levels = _levels(call, config, default)
+    source, chosen = next(((name, it) for name, it in levels if it.names_somebody), (None, Whose()))
     if chosen.user_id is not None and not searchable:
         raise PreferenceSelectionError(
-            f"user_id={chosen.user_id!r} is named ({chosen.source}), but there is no place to "
+            f"user_id={chosen.user_id!r} is named ({source}), but there is no place to "
             "look the user up: pass profiles=, a store or a database URL, or name a "
             "preference= or profile= instead."
         )
     context = PreferenceContext()
-    for level in levels:
-        if not level.names_somebody or level is chosen or _same_person(level, chosen):
+    for _, level in levels:
+        if level in (chosen, default) or not level.names_somebody or _same_person(level, chosen):
             context = context.over(level.preference_context)
-    return chosen.model_copy(
-        update={"params": call.params, "method": call.method, "preference_context": context}
-    )
+    settled = {"source": source, "params": call.params, "method": call.method}
+    return chosen.model_copy(update={**settled, "preference_context": context})
 
 
-def _levels(call: Whose, config: Whose, default: Whose, searchable: bool) -> list[Whose]:
+def _levels(call: Whose, config: Whose | None, default: Whose) -> list[tuple[Source, Whose]]:
     """What each level says, the one that counts most first."""
-    if not searchable:
-        # Frameworks put user ids into their configs for reasons of their own; without a store to
-        # look them up in, they name nobody.
-        config = config.model_copy(update={"user_id": None})
-    levels: dict[Source, Whose] = {"call": call, "config": config}
+    levels: list[tuple[Source, Whose]] = [("call", call)]
+    if config is not None:
+        levels.append(("config", config))
     if (scope := current_scope()) is not None:
-        levels["scope"] = Whose(
-            preference=scope.preference,
-            profile=scope.profile,
-            user_id=scope.user_id,
-            preference_context=scope.preference_context,
-        )
-    levels["constructor"] = default
-    return [
-        level.model_copy(update={"source": source}) if level.names_somebody else level
-        for source, level in levels.items()
-    ]
+        levels.append(("scope", Whose(**vars(scope))))
+    return [*levels, ("constructor", default)]
 
 
 def _same_person(one: Whose, other: Whose) -> bool:

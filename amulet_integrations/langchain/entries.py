@@ -210,8 +210,10 @@ class PersonalizedEntries(AmuletSettings, BaseChatModel):
         **kwargs: Any,
     ) -> Coroutine[Any, Any, list[AIMessage]]:
         """As `Runnable.abatch`."""
+        # Copies, so that what the caller does to the config meanwhile does not matter.
+        configs = get_config_list(config, len(inputs))
         return coroutine_as_called(
-            super().abatch(inputs, config, return_exceptions=return_exceptions, **kwargs)
+            super().abatch(inputs, configs, return_exceptions=return_exceptions, **kwargs)
         )
 
     def batch_as_completed(
@@ -254,7 +256,10 @@ class PersonalizedEntries(AmuletSettings, BaseChatModel):
         kwargs = in_plain_form(kwargs)
         Form.read(kwargs)
         others = {name: kwargs[name] for name in kwargs if name not in Whose.model_fields}
-        return {**others, PERSONALIZATION: self.select(call.whose, whose_of(config))}
+        return {**others, PERSONALIZATION: self.select(call.whose, self._config_whose(config))}
+
+    def _config_whose(self, config: RunnableConfig | None) -> Whose:
+        return whose_of(config, searchable=self.profiles is not None)
 
     def _selected_listening(
         self, kwargs: dict[str, Any], config: RunnableConfig | None

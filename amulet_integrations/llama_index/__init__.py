@@ -16,6 +16,4 @@ if TYPE_CHECKING:
     from amulet_integrations.llama_index.kv_store import KVProfileStore
 
 __all__ = ["AmuletLLM", "KVProfileStore"]
-__getattr__, __dir__ = lazy_exports(
-    __name__, {".llm": ("AmuletLLM",), ".kv_store": ("KVProfileStore",)}
-)
+__getattr__, __dir__ = lazy_exports(__name__, {".kv_store": ("KVProfileStore",)})

@@ -170,7 +170,7 @@ class ToolCallingLLM(PredictingLLM):
 
     def _caller(self, kwargs: dict[str, Any]) -> tuple[Self, dict[str, Any]]:
         """A copy that follows a call's arguments on preferences, and the call's others."""
-        llm, others = self._named_by(kwargs)
+        llm, others = self.named_by(kwargs)
         if self._writes_whole_prompts:
             # Such a model is asked in text, for which LlamaIndex sets no defaults.
             in_text = {

@@ -15,7 +15,7 @@ from amulet_integrations.errors import AmuletError, AnswerError, PromptError
 from amulet_integrations.llama_index.entries import AnsweringLLM
 from amulet_integrations.llama_index.output_parsers import json_read_by
 from amulet_integrations.llama_index.spans import opens_own_span
-from amulet_integrations.whose import Whose
+from amulet_integrations.settings import WHOSE
 
 T = TypeVar("T")
 
@@ -49,7 +49,7 @@ class PredictingLLM(AnsweringLLM):
     @opens_own_span
     def stream(self, prompt: BasePromptTemplate, **prompt_args: Any) -> TokenGen:
         """As LlamaIndex's own, which reads no output parsers."""
-        llm, filled = self._named_by(prompt_args, variables_of(prompt))
+        llm, filled = self.named_by(prompt_args, variables_of(prompt))
         return super(PredictingLLM, llm).stream(prompt, **filled)
 
     @opens_own_span
@@ -57,7 +57,7 @@ class PredictingLLM(AnsweringLLM):
         self, prompt: BasePromptTemplate, **prompt_args: Any
     ) -> Coroutine[Any, Any, TokenAsyncGen]:
         """As `stream`, for asyncio."""
-        llm, filled = self._named_by(prompt_args, variables_of(prompt))
+        llm, filled = self.named_by(prompt_args, variables_of(prompt))
         streamed = super(PredictingLLM, llm).astream(prompt, **filled)
         return coroutine_as_called(self._loaded(streamed))
 
@@ -65,14 +65,14 @@ class PredictingLLM(AnsweringLLM):
         self, prompt: BasePromptTemplate, prompt_args: dict[str, Any]
     ) -> tuple[Self, dict[str, Any]]:
         """A model whose answers the output parser reads, and what the prompt is filled in with."""
-        llm, filled = self._named_by(prompt_args, variables_of(prompt))
+        llm, filled = self.named_by(prompt_args, variables_of(prompt))
         parser = self.output_parser or prompt.output_parser
         wanted = json_read_by(parser, {**prompt.kwargs, **filled})
         if wanted is None or self._writes_whole_prompts:
             return llm, filled
         return llm._binding(response_format=wanted), filled  # noqa: SLF001 - of this class
 
-    def _named_by(
+    def named_by(
         self, arguments: Mapping[str, Any], variables: Collection[str] = ()
     ) -> tuple[Self, dict[str, Any]]:
         """A copy that follows the arguments on preferences, and the others.
@@ -81,7 +81,7 @@ class PredictingLLM(AnsweringLLM):
             arguments: What a method was called with.
             variables: Names that mean something else to it.
         """
-        names = (Whose.model_fields.keys() & arguments.keys()) - set(variables)
+        names = (set(WHOSE) & arguments.keys()) - set(variables)
         others = {name: value for name, value in arguments.items() if name not in names}
         return self._binding(**{name: arguments[name] for name in names}), others
 

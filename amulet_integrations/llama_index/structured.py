@@ -194,7 +194,7 @@ class StructuredOutputLLM(ToolCallingLLM):
             raise PromptError(
                 "response_format= is what output_cls says already; leave it out of llm_kwargs."
             )
-        llm, filled = self._named_by(prompt_args, variables_of(prompt))
+        llm, filled = self.named_by(prompt_args, variables_of(prompt))
         arguments = {name: value for name, value in given.items() if name not in _OF_PROGRAMS}
         programs = None
         if self.pydantic_program_mode != PydanticProgramMode.DEFAULT:

@@ -19,13 +19,17 @@ from llama_index.core.base.llms.types import (
 )
 from llama_index.core.llms.structured_llm import StructuredLLM
 from llama_index.core.prompts import BasePromptTemplate
-from llama_index.core.types import TokenAsyncGen
+from llama_index.core.types import TokenAsyncGen, TokenGen
 from pydantic import BaseModel
 
 from amulet_integrations.call_time import coroutine_as_called
 from amulet_integrations.errors import PromptError
 from amulet_integrations.llama_index.objects import ObjectReader
-from amulet_integrations.llama_index.predictions import not_taken_for_an_answer, told_apart
+from amulet_integrations.llama_index.predictions import (
+    not_taken_for_an_answer,
+    told_apart,
+    variables_of,
+)
 from amulet_integrations.llama_index.spans import opens_own_span
 
 
@@ -122,19 +126,30 @@ class AmuletStructuredLLM(StructuredLLM):
     def predict(self, prompt: BasePromptTemplate, **prompt_args: Any) -> str:
         """As LlamaIndex's own; errors are those of `AmuletLLM.predict`."""
         with not_taken_for_an_answer():
-            return super().predict(prompt, **prompt_args)
+            model, filled = self._for_prompt(prompt, prompt_args)
+            return super(AmuletStructuredLLM, model).predict(prompt, **filled)
 
     @opens_own_span
     def apredict(self, prompt: BasePromptTemplate, **prompt_args: Any) -> Coroutine[Any, Any, str]:
         """As `predict`, for asyncio."""
-        return coroutine_as_called(told_apart(super().apredict(prompt, **prompt_args)))
+        with not_taken_for_an_answer():
+            model, filled = self._for_prompt(prompt, prompt_args)
+        work = super(AmuletStructuredLLM, model).apredict(prompt, **filled)
+        return coroutine_as_called(told_apart(work))
+
+    @opens_own_span
+    def stream(self, prompt: BasePromptTemplate, **prompt_args: Any) -> TokenGen:
+        """As LlamaIndex's own."""
+        model, filled = self._for_prompt(prompt, prompt_args)
+        return super(AmuletStructuredLLM, model).stream(prompt, **filled)
 
     @opens_own_span
     def astream(
         self, prompt: BasePromptTemplate, **prompt_args: Any
     ) -> Coroutine[Any, Any, TokenAsyncGen]:
         """As LlamaIndex's own."""
-        return coroutine_as_called(super().astream(prompt, **prompt_args))
+        model, filled = self._for_prompt(prompt, prompt_args)
+        return coroutine_as_called(super(AmuletStructuredLLM, model).astream(prompt, **filled))
 
     # Predictions of objects of other classes are the inner model's affair.
 
@@ -157,6 +172,13 @@ class AmuletStructuredLLM(StructuredLLM):
     def astream_structured_predict(self, *args: Any, **kwargs: Any) -> Any:
         """As `AmuletLLM.astream_structured_predict`."""
         return self.llm.astream_structured_predict(*args, **kwargs)
+
+    def _for_prompt(
+        self, prompt: BasePromptTemplate, arguments: dict[str, Any]
+    ) -> tuple[Self, dict[str, Any]]:
+        """A copy that follows the arguments on preferences, and what fills the prompt in."""
+        llm, filled = self.llm.named_by(arguments, variables_of(prompt))  # type: ignore[attr-defined]
+        return self.model_copy(update={"llm": llm}), filled
 
     def _asking(self, kwargs: dict[str, Any]) -> dict[str, Any]:
         if "response_format" in kwargs:

@@ -53,8 +53,9 @@ class Circumstances(Mapping[str, str]):
 
     @classmethod
     def _read(cls, given: Any) -> Self:
-        # None, which means nothing to the constructor, is no value of a field.
-        return cls(_checked(cls.field, given))
+        if given is None:  # which the constructor takes for nothing told
+            raise InvalidProfileError(f"{cls.field} is None; give a dict, or leave it out.")
+        return cls(given)
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:

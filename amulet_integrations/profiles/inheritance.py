@@ -66,6 +66,15 @@ def line_of(profile: PreferenceProfile, read: Callable[[str], PreferenceProfile 
         found = read(parent)
 
 
+def adopts(profile: PreferenceProfile, earlier: PreferenceProfile | None) -> bool:
+    """Whether a profile has a parent that it did not have before, so that its line may be wrong.
+
+    Others are not looked at: a line that somebody made too long further up must not keep a user
+    from changing a preference.
+    """
+    return profile.parent is not None and profile.parent != (earlier and earlier.parent)
+
+
 def inherited(line: Sequence[PreferenceProfile]) -> PreferenceProfile:
     """The first profile of a line with all that holds by the others: it needs no parent any more.
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, ValidationInfo
+from pydantic import AfterValidator, BeforeValidator, ValidationInfo
 
 from amulet_integrations.errors import InvalidProfileError
 
@@ -38,9 +38,22 @@ def as_utc(what: str, instant: datetime) -> datetime:
         ) from None
 
 
+def _no_number(given: Any, info: ValidationInfo) -> Any:
+    """Refuses what pydantic would take for seconds since 1970, such as the year 2030."""
+    text = given.decode(errors="replace") if isinstance(given, bytes) else given
+    try:
+        float(text)
+    except (TypeError, ValueError):
+        return given
+    raise InvalidProfileError(
+        f"{info.field_name or 'the time'}={text!r:.80} is a number; give a moment with a time "
+        "zone, such as 2027-01-01T00:00+01:00."
+    )
+
+
 def _field_as_utc(instant: datetime, info: ValidationInfo) -> datetime:
     return as_utc(str(info.field_name), instant)
 
 
 # Kept in UTC, so that equality, hashes and the JSON round trip depend on the instant alone.
-Instant = Annotated[datetime, AfterValidator(_field_as_utc)]
+Instant = Annotated[datetime, BeforeValidator(_no_number), AfterValidator(_field_as_utc)]

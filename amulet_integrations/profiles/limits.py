@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 from amulet_integrations.errors import InvalidParamsError
 
@@ -11,6 +14,28 @@ LONGEST_TEXT = 2_000
 
 VARIABLE = "AMULET_MAX_PREFERENCE_CHARS"
 """The environment variable by which the operator says otherwise."""
+
+# Pydantic hands no context of its own on to models with an `__init__`.
+_from_a_store: ContextVar[bool] = ContextVar("amulet_from_a_store", default=False)
+
+
+@contextmanager
+def as_stored() -> Iterator[None]:
+    """Accepts texts of any length in the block: what is stored was within the limit once."""
+    before = _from_a_store.set(True)
+    try:
+        yield
+    finally:
+        _from_a_store.reset(before)
+
+
+def is_too_long(text: str) -> bool:
+    """Whether the text of a preference is longer than it may be.
+
+    Raises:
+        InvalidParamsError: The environment variable holds no whole number above 0.
+    """
+    return not _from_a_store.get() and len(text) > longest_text()
 
 
 def longest_text() -> int:

@@ -11,7 +11,7 @@ from amulet_integrations.errors import AmuletError, InvalidProfileError
 from amulet_integrations.profiles.characters import check_characters, checked_label
 from amulet_integrations.profiles.conditions import Conditions
 from amulet_integrations.profiles.instants import Instant
-from amulet_integrations.profiles.limits import VARIABLE, longest_text
+from amulet_integrations.profiles.limits import VARIABLE, is_too_long, longest_text
 from amulet_integrations.validation import FrozenModel
 
 
@@ -61,10 +61,10 @@ class Preference(FrozenModel):
             raise InvalidProfileError(
                 "the text of a preference is empty; say what the user prefers."
             )
-        if len(stripped) > (most := longest_text()):
+        if is_too_long(stripped):
             raise InvalidProfileError(
-                f"the text of a preference has {len(stripped):,} characters; at most {most:,} are "
-                f"allowed. Shorten it, or set {VARIABLE}."
+                f"the text of a preference has {len(stripped):,} characters; at most "
+                f"{longest_text():,} are allowed. Shorten it, or set {VARIABLE}."
             )
         return stripped
 

@@ -38,17 +38,10 @@ class PreferenceScope:
         """Whether a user, a preference or a profile is set."""
         return any(it is not None for it in (self.user_id, self.preference, self.profile))
 
-    def around(self, inner: PreferenceScope) -> PreferenceScope:
-        """What holds in a block inside this one.
-
-        One that names somebody stands by itself: what was told of another user's call says nothing
-        of this one's. One that only tells circumstances adds to them.
-        """
-        if inner.names_somebody:
-            return inner
-        return replace(
-            self, preference_context=inner.preference_context.over(self.preference_context)
-        )
+    @property
+    def person(self) -> str | None:
+        """The id of the user who is named, also by a profile; None for nobody in particular."""
+        return self.profile.user_id if self.profile else self.user_id
 
 
 # The scopes entered and not yet left, outermost first. Every task and thread has its own value.
@@ -68,7 +61,8 @@ def preference_scope(
 
     It is a context variable: it reaches what is called inside the block, awaited there, or
     started there as an asyncio task, and no other task or thread. The innermost block that names
-    somebody counts; blocks inside it may tell more circumstances. No store is read here.
+    somebody counts. What the blocks tell about the calls is put together, the innermost value of
+    a name before the others; one that names another user tells nothing. No store is read here.
 
         with preference_scope(user_id="ann", preference_context={"locale": "de"}):
             query_engine.query("What is new?")
@@ -110,10 +104,15 @@ def current_scope() -> PreferenceScope | None:
     scopes = _scopes.get()
     if not scopes:
         return None
-    scope = scopes[0]
-    for inner in scopes[1:]:
-        scope = scope.around(inner)
-    return scope
+    chosen = next((it for it in reversed(scopes) if it.names_somebody), scopes[-1])
+    context = PreferenceContext()
+    for scope in reversed(scopes):
+        same_person = scope.person is not None and scope.person == chosen.person
+        if scope is chosen or same_person or not scope.names_somebody:
+            context = context.over(scope.preference_context)
+    if context == chosen.preference_context:
+        return chosen
+    return replace(chosen, preference_context=context)
 
 
 class _Block(AbstractContextManager[PreferenceScope]):

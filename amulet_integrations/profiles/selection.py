@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from types import MappingProxyType
 
 from amulet_integrations.profiles.instants import as_utc
 from amulet_integrations.profiles.preference import Preference
 from amulet_integrations.profiles.profile import PreferenceProfile
-
-_NO_CONTEXT: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -35,7 +32,7 @@ class Verdict:
 
 
 def in_force(
-    preferences: Iterable[Preference], at: datetime, context: Mapping[str, str] = _NO_CONTEXT
+    preferences: Iterable[Preference], at: datetime, context: Mapping[str, str] | None = None
 ) -> tuple[Preference, ...]:
     """Picks the preferences that apply at a moment, in their order.
 
@@ -52,11 +49,11 @@ def in_force(
         InvalidProfileError: `at` has no time zone.
     """
     moment = as_utc("at", at)
-    return tuple(it for it in preferences if _obstacle(it, moment, context) is None)
+    return tuple(it for it in preferences if _obstacle(it, moment, context or {}) is None)
 
 
 def explain(
-    line: Sequence[PreferenceProfile], at: datetime, context: Mapping[str, str] = _NO_CONTEXT
+    line: Sequence[PreferenceProfile], at: datetime, context: Mapping[str, str] | None = None
 ) -> tuple[Verdict, ...]:
     """Says of every preference of a profile and of those above it whether it is in force.
 
@@ -72,13 +69,12 @@ def explain(
     Raises:
         InvalidProfileError: `at` has no time zone.
     """
-    moment = as_utc("at", at)
+    moment, told = as_utc("at", at), context or {}
     owners: dict[str, str] = {}
     groups = []
     for profile in line:
-        groups.append(
-            [_verdict(it, profile.user_id, owners, moment, context) for it in profile.preferences]
-        )
+        whose = profile.user_id
+        groups.append([_verdict(it, whose, owners, moment, told) for it in profile.preferences])
         owners = {**{it.name: profile.user_id for it in profile.preferences if it.name}, **owners}
     return tuple(verdict for group in reversed(groups) for verdict in group)
 

@@ -208,6 +208,15 @@ def test_after_a_deletion_a_profile_is_new(store, kind):
         store.save(stale)
 
 
+def test_who_read_an_earlier_life_does_not_overwrite_the_new_one(store):
+    stale = store.save(full_profile())
+    store.delete("ann")
+    new = store.save(PreferenceProfile(user_id="ann", preferences=["Be kind."]))
+    with pytest.raises(ProfileConflictError):
+        store.save(stale)
+    assert store.get("ann") == new
+
+
 def test_user_ids_are_listed_sorted(store):
     assert store.user_ids() == []
     for user_id in ("bob", "Zoe", "ann", "émile"):
@@ -338,6 +347,18 @@ def test_a_line_of_parents_has_an_end(store):
         store.save(PreferenceProfile(user_id=str(number), parent=str(number - 1)))
     with pytest.raises(InvalidProfileError, match="more than"):
         store.save(PreferenceProfile(user_id="x", parent=str(LONGEST_LINE - 1)))
+
+
+def test_a_line_made_too_long_further_up_keeps_nobody_from_changing_a_preference(store):
+    last = str(LONGEST_LINE)
+    for number in range(LONGEST_LINE):
+        store.save(PreferenceProfile(user_id=str(number), parent=str(number + 1)))
+    store.save(PreferenceProfile(user_id=last, parent="everyone"))
+    store.save(PreferenceProfile(user_id="everyone"))
+    assert texts(store.update("0", noting("Be brief."))) == ["Be brief."]
+    assert texts(store.save(noting("Be kind.")(store.get("0")))) == ["Be brief.", "Be kind."]
+    with pytest.raises(InvalidProfileError, match="more than"):
+        read_whole_profile(store, "0")
 
 
 async def test_the_async_forms_do_the_same(store):

@@ -30,7 +30,8 @@ MAY_IMPORT = {
     "settings": PARTS | {"whose", "personalizer", "fields", "resources"},
     "langchain": PARTS | {"whose", "personalizer", "settings"},
     "llama_index": PARTS | {"whose", "personalizer", "settings"},
-    "cli": PARTS | {"whose", "personalizer", "settings"},
+    "learning": PARTS,
+    "cli": PARTS | {"whose", "personalizer", "settings", "learning"},
 }
 FOUNDATION = {"errors", "validation", "_lazy", "call_time"}
 
@@ -42,6 +43,7 @@ FORBIDDEN = {
     "llama_index": {"torch", "transformers", "sqlalchemy", "langchain_core", "langgraph"},
     "decoding": {"sqlalchemy", "langchain_core", "llama_index"},
     "engine": {"sqlalchemy", "langchain_core", "llama_index"},
+    "learning": {"torch", "transformers", "sqlalchemy", "langchain_core", "llama_index"},
 }
 
 PUBLIC = {
@@ -70,7 +72,15 @@ PUBLIC = {
         "forget_preference",
         "remember_preference",
     },
-    "amulet_integrations.llama_index": {"AmuletLLM"},
+    "amulet_integrations.learning": {
+        "Example",
+        "PreferenceRanking",
+        "StrengthEstimate",
+        "estimate_strength",
+        "rank_preferences",
+        "read_examples",
+    },
+    "amulet_integrations.llama_index": {"AmuletLLM", "KVProfileStore"},
 }
 
 

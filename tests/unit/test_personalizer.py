@@ -122,8 +122,6 @@ def test_users_without_a_store(tiny_engine):
         personalizer.select(Whose(user_id="ann"))
     with preference_scope(user_id="ann"), pytest.raises(PreferenceSelectionError):
         personalizer.select(Whose())
-    # Frameworks put a user id into their config for reasons of their own.
-    assert request_of(personalizer, Whose(), config=Whose(user_id="ann")).weights == (1.0,)
 
 
 def test_a_store_that_breaks_its_word_is_an_error_of_ours(tiny_engine):
@@ -237,17 +235,16 @@ def test_what_is_told_of_another_users_call_says_nothing_of_this_one(circumstant
     assert holding(other, {"user_id": "when"}, config) == ["Be brief."]
 
 
+def test_the_constructors_context_is_every_calls(circumstantial, tiny_engine):
+    other = WHEN.model_copy(update={"user_id": "other"})
+    assert holding(circumstantial, {"profile": other})[0] == "Answer in German."
+
+
 def test_one_preference_has_its_conditions_too(tiny_engine):
     personalizer = Personalizer(tiny_engine)
     assert holding(personalizer, {"preference": HEALTH}) == []
     met = {"preference": HEALTH, "preference_context": {"topic": "health"}}
     assert holding(personalizer, met) == ["Be gentle."]
-
-
-def test_what_a_config_tells_counts_also_where_it_names_nobody(tiny_engine):
-    personalizer = Personalizer(tiny_engine)
-    config = {"user_id": "a framework's own", "preference_context": {"topic": "health"}}
-    assert holding(personalizer, {"profile": WHEN}, config) == ["Be gentle.", "Be brief."]
 
 
 def test_fingerprints_follow_the_circumstances(circumstantial):

@@ -61,6 +61,11 @@ class Explanation:
             holding = []
         return preference_weights(self.guidance_scale, shared_contexts(holding)[1])
 
+    @property
+    def missing_parent(self) -> str | None:
+        """The id at which the line ends because nothing is stored of it."""
+        return self.line[-1].parent
+
     def as_json(self) -> dict[str, Any]:
         """All of it as plain JSON values."""
         return {
@@ -68,6 +73,7 @@ class Explanation:
             "at": self.at.isoformat(),
             "preference_context": dict(self.context),
             "line": [profile.user_id for profile in self.line],
+            "missing_parent": self.missing_parent,
             "method": self.whole.method,
             "guidance_scale": self.guidance_scale,
             "weights": list(self.weights),
@@ -92,8 +98,9 @@ def _lines(explanation: Explanation) -> Iterator[str]:
     yield f"at           {minute(explanation.at)}"
     about = ", ".join(f"{name} is {value}" for name, value in explanation.context.items())
     yield f"about        {about or 'nothing told (--about NAME=VALUE)'}"
-    if len(explanation.line) > 1:
-        yield f"inherits     from {', then '.join(it.user_id for it in explanation.line[1:])}"
+    if names := [it.parent for it in explanation.line if it.parent is not None]:
+        absent = "" if explanation.missing_parent is None else " (who has no profile)"
+        yield f"inherits     from {', then '.join(names)}{absent}"
     yield "preferences" if explanation.verdicts else "preferences  none"
     for verdict in explanation.verdicts:
         yield from _verdict_lines(verdict, explanation.whole.user_id)
@@ -118,7 +125,8 @@ def _verdict_lines(verdict: Verdict, user_id: str) -> Iterator[str]:
 def _outcome(explanation: Explanation) -> str:
     base, *others = explanation.weights
     if not others:
-        return "plain decoding: no preference holds"
+        by_method = explanation.whole.method == "base"
+        return f"plain decoding: {'the method is base' if by_method else 'no preference holds'}"
     left = "" if explanation.whole.params or explanation.whole.method else " unless the caller says"
     mixture = ", ".join([f"{base:+.3g} base", *(f"{weight:+.3g}" for weight in others)])
     method = explanation.whole.method or "amulet"

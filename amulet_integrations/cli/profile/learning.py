@@ -73,7 +73,7 @@ def learn(
 
     found = read_examples(file)
     if among:
-        _rank(among, found, model, as_json=as_json)
+        _rank(user, among, found, model, as_json=as_json)
         return
     with open_store(db) as store:
         whole = known(read_whole_profile(store, user), user)
@@ -83,7 +83,7 @@ def learn(
         else:
             typer.echo(_told(estimate))
         if not dry_run:
-            # An inherited method would not read the parameters.
+            # Another method, also an inherited one, would not read the parameters.
             method = {} if whole.method is None else {"method": "amulet"}
             stored = store.update(
                 user,
@@ -92,9 +92,11 @@ def learn(
             )
             if not as_json:
                 tell_saved(stored)
+                if whole.method not in {None, "amulet"}:
+                    screen.notice(f"The method is amulet now; it was {whole.method}.")
 
 
-def _rank(among: list[str], found: list[Example], model: str, *, as_json: bool) -> None:
+def _rank(user: str, among: list[str], found: list[Example], model: str, *, as_json: bool) -> None:
     from amulet_integrations.learning import rank_preferences  # noqa: PLC0415
 
     ranking = rank_preferences(open_engine(model), among, found)
@@ -104,6 +106,7 @@ def _rank(among: list[str], found: list[Example], model: str, *, as_json: bool) 
     for one in ranking.ranked:
         text = "" if one.preference is None else screen.one_line(one.preference.text)
         typer.echo(f"{one.probability:6.1%}  {text}")
+    screen.notice(f'To keep one: amulet profile add {screen.one_line(user)} --prefer "…"')
 
 
 def _told(estimate: StrengthEstimate) -> str:

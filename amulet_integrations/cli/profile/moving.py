@@ -64,7 +64,8 @@ def import_(
 ) -> None:
     """Store the profiles of an export, each as a new version of its user's; all or none."""
     try:
-        text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
+        data = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
+        text = data.decode("utf-8")
     except OSError as error:
         raise ProfileError(f"{str(file)!r} cannot be read: {error.strerror}.") from None
     except UnicodeDecodeError:

@@ -16,11 +16,13 @@ def profile_sheet(profile: PreferenceProfile) -> str:
 
 def minute(moment: datetime | None) -> str:
     """A moment in UTC, to the minute."""
-    return "never stored" if moment is None else f"{moment:%Y-%m-%d %H:%M} UTC"
+    return "at an unknown time" if moment is None else f"{moment:%Y-%m-%d %H:%M} UTC"
 
 
 def _lines(profile: PreferenceProfile) -> Iterator[str]:
     yield f"version      {profile.version}, {minute(profile.updated_at)}"
+    if profile.parent is not None:
+        yield f"inherits     from {profile.parent}"
     yield f"method       {profile.method or 'left to the caller'}"
     yield f"strength     {_strength(profile)}"
     yield "preferences" if profile.preferences else "preferences  none"

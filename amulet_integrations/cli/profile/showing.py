@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
-from pydantic import TypeAdapter, ValidationError
 from rich.text import Text
 
 from amulet_integrations.cli import screen
@@ -17,7 +16,7 @@ from amulet_integrations.cli.profile.group import About, existing, known, pairs,
 from amulet_integrations.cli.profile.sheet import minute, profile_sheet
 from amulet_integrations.cli.session import open_store
 from amulet_integrations.errors import CorruptProfileError, InvalidProfileError, ProfileError
-from amulet_integrations.profiles import PreferenceProfile, ProfileStore
+from amulet_integrations.profiles import PreferenceProfile, ProfileChange, ProfileStore
 from amulet_integrations.profiles.conditions import PreferenceContext
 from amulet_integrations.profiles.inheritance import line_of
 from amulet_integrations.profiles.instants import as_utc
@@ -46,8 +45,7 @@ def show(
         if version is None:
             found = existing(store, user)
         else:
-            past = {it.version: it.profile for it in known(store.history(user) or None, user)}
-            found = _version(past, user, version)
+            found = _version(known(store.history(user) or None, user), user, version)
     if as_json:
         print_json(found.model_dump(mode="json"))
     else:
@@ -100,24 +98,26 @@ def explain(
 
 def _moment(text: str) -> datetime:
     try:
-        return as_utc("--at", TypeAdapter(datetime).validate_python(text))
-    except ValidationError:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
         raise typer.BadParameter(
             f"--at {text!r} is no moment; write it as 2027-01-01T00:00+01:00."
         ) from None
+    return as_utc("--at", moment)
 
 
-def _version(
-    past: dict[int, PreferenceProfile | None], user: str, version: int
-) -> PreferenceProfile:
-    found = past.get(version)
-    if found is None:
-        why = "is a removal" if version in past else "does not exist"
-        raise ProfileError(
-            f"Version {version} of the profile of {user!r} {why}. "
-            f"See the versions with: amulet profile history {user}"
-        )
-    return found
+def _version(changes: list[ProfileChange], user: str, version: int) -> PreferenceProfile:
+    change = next((it for it in changes if it.version == version), None)
+    if change is not None and change.profile is not None:
+        return change.profile
+    if change is None:
+        why = "does not exist"
+    else:
+        why = "is a removal" if change.problem is None else f"is damaged: {change.problem}"
+    raise ProfileError(
+        f"Version {version} of the profile of {user!r} {why}. "
+        f"See the versions with: amulet profile history {user}"
+    )
 
 
 def _everyone(store: ProfileStore) -> Iterator[tuple[str, PreferenceProfile | ProfileError]]:

@@ -105,6 +105,21 @@ def _bound_to(model: ChatAmulet, arguments: Mapping[str, Any], config: Whose) ->
     return Bound(names, config.user_id, about)
 
 
+def told_alike(models: Sequence[BoundModel], user_id: str | None) -> PreferenceContext:
+    """What was bound about calls of a user's, to all of the models alike.
+
+    Raises:
+        PreferenceSelectionError: They disagree.
+    """
+    first, *others = (one.bound.about_calls_of(user_id) for one in models)
+    if any(it != first for it in others):
+        raise PreferenceSelectionError(
+            "The agent's model and its fallbacks are bound to different values of "
+            f"{ABOUT}. Bind all of them to the same, or tell it in the config or context."
+        )
+    return first
+
+
 def agreed(models: Sequence[BoundModel]) -> Bound:
     """Who was bound to all of the models alike.
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,11 @@ from pydantic import model_serializer
 from amulet_integrations.langchain.agents.bound_users import (
     ABOUT,
     Bound,
+    BoundModel,
     agreed,
     models_of,
     names_in,
+    told_alike,
     user_of,
 )
 from amulet_integrations.langchain.agents.remembering import tools_for
@@ -25,9 +27,14 @@ from amulet_integrations.langchain.agents.runtime_user import (
     UserRule,
     config_user,
 )
-from amulet_integrations.profiles import PreferenceProfile, ProfileStore
+from amulet_integrations.profiles import PreferenceProfile, ProfileStore, current_scope
 from amulet_integrations.profiles.conditions import PreferenceContext
-from amulet_integrations.profiles.stores.access import aread_whole_profile, read_whole_profile
+from amulet_integrations.profiles.stores.access import (
+    aread_whole_profile,
+    awith_parents,
+    read_whole_profile,
+    with_parents,
+)
 
 Answer = ModelResponse[Any]
 Request = ModelRequest[Any]
@@ -95,21 +102,13 @@ class PreferenceMiddleware(AgentMiddleware[Any, Any, Any]):
                 anywhere.
             ProfileError: The store fails, or what it holds is not a profile.
         """
-        plan = self._plan(request)
-        if plan.look_up is None:
-            return handler(plan.request)
-        store, user_id = plan.look_up
-        return handler(plan.with_profile(user_id, read_whole_profile(store, user_id)))
+        return handler(self._plan(request).looked_up())
 
     async def awrap_model_call(
         self, request: Request, handler: Callable[[Request], Awaitable[Answer]]
     ) -> Answer:
         """As `wrap_model_call`, without blocking the event loop."""
-        plan = self._plan(request)
-        if plan.look_up is None:
-            return await handler(plan.request)
-        store, user_id = plan.look_up
-        return await handler(plan.with_profile(user_id, await aread_whole_profile(store, user_id)))
+        return await handler(await self._plan(request).alooked_up())
 
     def _plan(self, request: Request) -> _Plan:
         """Settles whose profile is wanted, and where it is; reads no store."""
@@ -121,13 +120,16 @@ class PreferenceMiddleware(AgentMiddleware[Any, Any, Any]):
         follows = user_of(names) if names else bound.config_user or user_id
         if store is None or follows != user_id:
             request = self._without_tools(request)
-        request = self._with_circumstances(request, models[0].bound, follows)
+        request = self._with_circumstances(request, told_alike(models, follows), follows)
         if names:
             # Bound names are lost where tools are bound and kept where not: say all of them.
             others = dict.fromkeys(name for one in models for name in one.bound.names)
-            return _Plan.of(request, {**others, **names})
+            plan = _Plan.of(request, {**others, **names})
+            return plan.reading(store, names.get("profile"))
+        if store is not None and follows is not None:
+            return _Plan(request, store, user_id=follows)
         if store is not None:
-            return _Plan(request, None if follows is None else (store, follows))
+            return _Plan(request).reading(store, _profile_of_the_model(models))
         searchable = all(one.model.profiles is not None for one in models)
         if searchable and bound.config_user:
             return _Plan.of(request, {"user_id": bound.config_user})
@@ -137,10 +139,12 @@ class PreferenceMiddleware(AgentMiddleware[Any, Any, Any]):
             return _Plan.of(request, {"user_id": in_context})
         return _Plan(request)
 
-    def _with_circumstances(self, request: Request, bound: Bound, follows: str | None) -> Request:
+    def _with_circumstances(
+        self, request: Request, bound: PreferenceContext, follows: str | None
+    ) -> Request:
         """A request that tells what the run is about: the model hears of no runtime context."""
         settings = request.model_settings
-        told = PreferenceContext(settings.get(ABOUT)).over(bound.about_calls_of(follows))
+        told = PreferenceContext(settings.get(ABOUT)).over(bound)
         told = told.over(self._users.circumstances(request.runtime, follows))
         return request.override(model_settings={**settings, ABOUT: told}) if told else request
 
@@ -151,21 +155,49 @@ class PreferenceMiddleware(AgentMiddleware[Any, Any, Any]):
 
 @dataclass(frozen=True)
 class _Plan:
-    """A request, and where to read the profile that still has to be put into it, if any."""
+    """A request, and what still has to be read for it: a user's profile, or a profile's parents."""
 
     request: Request
-    look_up: tuple[ProfileStore, str] | None = None
+    store: ProfileStore | None = None
+    user_id: str | None = None
+    profile: PreferenceProfile | None = None
 
     @classmethod
     def of(cls, request: Request, names: Mapping[str, Any]) -> _Plan:
         """A request that names somebody, with nothing left to read."""
         return cls(request.override(model_settings={**request.model_settings, **names}))
 
-    def with_profile(self, user_id: str, found: PreferenceProfile | None) -> Request:
+    def reading(self, store: ProfileStore | None, profile: Any) -> _Plan:
+        """The same, with the parents of a profile to be read where it has any."""
+        has_parents = isinstance(profile, PreferenceProfile) and profile.parent is not None
+        return replace(self, store=store, profile=profile) if store and has_parents else self
+
+    def looked_up(self) -> Request:
+        if self.store is None:
+            return self.request
+        if self.profile is not None:
+            return self._with_profile(with_parents(self.store, self.profile))
+        return self._with_profile(read_whole_profile(self.store, str(self.user_id)))
+
+    async def alooked_up(self) -> Request:
+        if self.store is None:
+            return self.request
+        if self.profile is not None:
+            return self._with_profile(await awith_parents(self.store, self.profile))
+        return self._with_profile(await aread_whole_profile(self.store, str(self.user_id)))
+
+    def _with_profile(self, found: PreferenceProfile | None) -> Request:
         # An empty one for None: without any, the model would look for somebody by itself.
-        profile = found or PreferenceProfile(user_id=user_id)
+        profile = found or PreferenceProfile(user_id=str(self.user_id))
         settings = {**self.request.model_settings, "profile": _DiscreetProfile.of(profile)}
         return self.request.override(model_settings=settings)
+
+
+def _profile_of_the_model(models: Sequence[BoundModel]) -> PreferenceProfile | None:
+    """The profile that the model would follow by itself: the scope's, or its constructor's."""
+    if (scope := current_scope()) is not None and scope.names_somebody:
+        return scope.profile
+    return models[0].model.preference_profile if len(models) == 1 else None
 
 
 class _DiscreetProfile(PreferenceProfile):

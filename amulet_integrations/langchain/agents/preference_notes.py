@@ -47,6 +47,8 @@ def remembered(text: str | None, name: str | None) -> Change:
         if _quotes(called, said) and not _named(profile.preferences, called):
             called = ""
         same = next((it for it in profile.preferences if _alike(it.text, said)), None)
+        if same and not _holds_always(same):
+            return _replaced(profile, same, Preference(text=said, name=called or same.name))
         if same and (not called or _alike(same.name or called, called)):
             return None, f"That is remembered already{_as(same)}. Nothing was changed."
         return _added(profile, said, called)
@@ -101,9 +103,7 @@ def _complaint(said: str, called: str) -> str | None:
 def _added(profile: PreferenceProfile, said: str, called: str) -> Outcome:
     earlier = _named(profile.preferences, called)
     if earlier:
-        new = Preference(text=said, name=earlier[0].name)
-        changed = tuple(new if it is earlier[0] else it for it in profile.preferences)
-        return _with(profile, changed), f"Remembered{_as(new)}, in place of the earlier one."
+        return _replaced(profile, earlier[0], Preference(text=said, name=earlier[0].name))
     if len(profile.preferences) >= MOST_REMEMBERED:
         return None, (
             f"Nothing was remembered: at most {MOST_REMEMBERED} preferences are kept. "
@@ -111,6 +111,16 @@ def _added(profile: PreferenceProfile, said: str, called: str) -> Outcome:
         )
     new = Preference(text=said, name=called or _free_name(profile.preferences))
     return _with(profile, (*profile.preferences, new)), f"Remembered{_as(new)}. It holds from now."
+
+
+def _replaced(profile: PreferenceProfile, earlier: Preference, new: Preference) -> Outcome:
+    changed = tuple(new if it is earlier else it for it in profile.preferences)
+    return _with(profile, changed), f"Remembered{_as(new)}, in place of the earlier one."
+
+
+def _holds_always(preference: Preference) -> bool:
+    """Whether it holds in full, at all times and whatever a call is about."""
+    return preference == Preference(text=preference.text, name=preference.name)
 
 
 def _with(profile: PreferenceProfile, preferences: tuple[Preference, ...]) -> PreferenceProfile:

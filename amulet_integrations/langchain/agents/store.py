@@ -122,6 +122,8 @@ class _Namespaces:
 
     def of(self, user_id: str) -> tuple[str, ...]:
         label = self._start + _written(user_id) + self._end
+        if label == "langgraph" and self._place == 0:
+            label = "%6Canggraph"  # the one first label that LangGraph keeps for itself
         return (*self._labels[: self._place], label, *self._labels[self._place + 1 :])
 
     def search(self, offset: int) -> dict[str, Any]:
@@ -154,8 +156,6 @@ def _written(user_id: str) -> str:
     """A user id as (a part of) a label: `unquote` reads it again.
 
     Escaped are the percent sign itself, the dot, which labels may not hold, the star, which means
-    any label in searches, and the one name that LangGraph keeps for itself.
+    any label in searches.
     """
-    if user_id == "langgraph":
-        return "%6Canggraph"
     return re.sub("[%.*]", lambda found: f"%{ord(found[0]):02X}", user_id)

@@ -83,9 +83,12 @@ def read_whole_profile(store: ProfileStore, user_id: str) -> PreferenceProfile |
 async def aread_whole_profile(store: ProfileStore, user_id: str) -> PreferenceProfile | None:
     """As `read_whole_profile`."""
     own = await aread_profile(store, user_id)
-    if own is None:
-        return None
-    steps, found = line_steps(own), None
+    return own and await awith_parents(store, own)
+
+
+async def awith_parents(store: ProfileStore, profile: PreferenceProfile) -> PreferenceProfile:
+    """As `with_parents`."""
+    steps, found = line_steps(profile), None
     while True:
         try:
             parent = steps.send(found)

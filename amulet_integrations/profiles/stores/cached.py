@@ -59,6 +59,7 @@ class CachedProfileStore(AsyncForms):
 
     Attributes:
         store: The store.
+        place: The name under which the store announces its changes; None where it does not.
 
     Raises:
         InvalidParamsError: `ttl` is no number of seconds, or `max_size` no number of users.
@@ -73,8 +74,9 @@ class CachedProfileStore(AsyncForms):
         self._entries: OrderedDict[str, _Entry] = OrderedDict()
         # A read whose entry here is gone, or another's, may have missed a write.
         self._readings: dict[str, _Reading] = {}
-        if isinstance(place := getattr(store, "place", None), str):
-            listen(place, self.forget)
+        self.place = getattr(store, "place", None)
+        if isinstance(self.place, str):
+            listen(self.place, self.forget)
 
     def get(self, user_id: str) -> PreferenceProfile | None:
         """Returns the user's profile, or None; see `ProfileStore.get`.

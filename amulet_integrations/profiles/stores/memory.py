@@ -6,11 +6,12 @@ from collections.abc import Iterable
 from threading import Lock
 
 from amulet_integrations.profiles.characters import checked_label
-from amulet_integrations.profiles.inheritance import line_of
+from amulet_integrations.profiles.inheritance import adopts, line_of
 from amulet_integrations.profiles.profile import PreferenceProfile
 from amulet_integrations.profiles.stores.async_forms import AsyncForms
 from amulet_integrations.profiles.stores.contract import Update
 from amulet_integrations.profiles.stores.versions import (
+    Stamp,
     based_on,
     check_current,
     check_profile,
@@ -63,12 +64,12 @@ class InMemoryProfileStore(AsyncForms):
     def __repr__(self) -> str:
         return f"InMemoryProfileStore(<{len(self._profiles):,} profiles>)"
 
-    def _save(self, profile: PreferenceProfile, expected: int | None) -> PreferenceProfile:
+    def _save(self, profile: PreferenceProfile, expected: Stamp | None) -> PreferenceProfile:
         with self._lock:
-            line_of(profile, self._profiles.get)
             earlier = self._profiles.get(profile.user_id)
-            previous = earlier.version if earlier else 0
-            check_current(profile.user_id, expected, previous)
-            stored = next_version(profile, previous)
+            check_current(profile.user_id, expected, Stamp.of(earlier))
+            if adopts(profile, earlier):
+                line_of(profile, self._profiles.get)
+            stored = next_version(profile, earlier.version if earlier else 0)
             self._profiles[profile.user_id] = stored
         return stored

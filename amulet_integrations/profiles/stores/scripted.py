@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Generator
+from collections.abc import Callable, Generator
+from contextvars import copy_context
+from datetime import datetime
+from functools import partial
 from typing import Any, NoReturn, TypeVar, cast
 
 from amulet_integrations.errors import AmuletError, CorruptProfileError, ProfileStoreError
 from amulet_integrations.profiles.characters import checked_label
 from amulet_integrations.profiles.inheritance import line_steps
+from amulet_integrations.profiles.limits import as_stored
 from amulet_integrations.profiles.profile import PreferenceProfile
 from amulet_integrations.profiles.stores.announcements import announce
 from amulet_integrations.profiles.stores.contract import Update
 from amulet_integrations.profiles.stores.turns import Turns
 from amulet_integrations.profiles.stores.versions import (
+    Stamp,
     based_on,
     changed_profile,
     check_current,
@@ -138,10 +143,9 @@ class ScriptedProfileStore(ABC):
         )
 
     def _saving(self, profile: PreferenceProfile) -> Script[PreferenceProfile]:
-        yield from self._checking_parents(profile)
-        previous = _version_of((yield from self._fetching(profile.user_id)))
-        check_current(profile.user_id, based_on(profile), previous)
-        return (yield from self._storing(profile, previous))
+        document = yield from self._fetching(profile.user_id)
+        check_current(profile.user_id, based_on(profile), _stamp_of(document))
+        return (yield from self._storing(profile, document))
 
     def _getting(self, user_id: str) -> Script[PreferenceProfile | None]:
         document = yield from self._fetching(user_id)
@@ -153,15 +157,21 @@ class ScriptedProfileStore(ABC):
         return document is not None
 
     def _updating(self, user_id: str, function: Update) -> Script[PreferenceProfile]:
-        before = (yield from self._getting(user_id)) or PreferenceProfile(user_id=user_id)
+        document = yield from self._fetching(user_id)
+        before = PreferenceProfile(user_id=user_id)
+        if document is not None:
+            before = self._read(document, user_id)
         changed = changed_profile(before, function)
         if changed is None:
             return before
-        yield from self._checking_parents(changed)
-        return (yield from self._storing(changed, before.version))
+        return (yield from self._storing(changed, document))
 
-    def _storing(self, profile: PreferenceProfile, previous: int) -> Script[PreferenceProfile]:
-        stored = next_version(profile, previous)
+    def _storing(self, profile: PreferenceProfile, document: object) -> Script[PreferenceProfile]:
+        """Stores a profile over a document (None: over nothing)."""
+        earlier = document.get("parent") if isinstance(document, dict) else None
+        if profile.parent != earlier:
+            yield from self._checking_parents(profile)
+        stored = next_version(profile, _stamp_of(document).version)
         yield from self._putting(profile.user_id, stored.model_dump(mode="json"))
         return stored
 
@@ -236,7 +246,7 @@ class ScriptedProfileStore(ABC):
             return await getattr(self._within, f"a{name}")(*arguments, **options)
         except NotImplementedError:
             # Some places are for threads alone, and refuse before they do anything.
-            return await asyncio.to_thread(self._ask, name, *arguments, **options)
+            return await _on_thread(partial(self._ask, name, *arguments, **options))
 
     def _fail(self, name: str, error: Exception) -> NoReturn:
         if isinstance(error, AmuletError):
@@ -250,7 +260,8 @@ class ScriptedProfileStore(ABC):
 
     def _read(self, document: object, user_id: str) -> PreferenceProfile:
         try:
-            profile = PreferenceProfile.model_validate(document)
+            with as_stored():
+                profile = PreferenceProfile.model_validate(document)
         except (AmuletError, TypeError, ValueError) as error:
             raise self._corrupt(user_id, str(error)) from error
         if profile.user_id != user_id:
@@ -271,7 +282,25 @@ def _let_go(task: asyncio.Task[Any]) -> None:
         task.exception()
 
 
-def _version_of(document: object) -> int:
-    """The version of what is stored; 0 without anything, or where it is damaged."""
-    version = document.get("version") if isinstance(document, dict) else None
-    return version if isinstance(version, int) and version > 0 else 0
+async def _on_thread(work: Callable[[], T]) -> T:
+    """Runs work on a thread; who is cancelled meanwhile stays until the work is done."""
+    # A future and no task: the end of a loop cancels every task, shielded or not.
+    running = asyncio.get_running_loop().run_in_executor(None, partial(copy_context().run, work))
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        await asyncio.wait([running])
+        raise
+
+
+def _stamp_of(document: object) -> Stamp:
+    """Which profile a document is; where it is damaged, as if there were none."""
+    if not isinstance(document, dict):
+        return Stamp(0)
+    version, updated_at = document.get("version"), document.get("updated_at")
+    if not isinstance(version, int) or version < 0:
+        return Stamp(0)
+    try:
+        return Stamp(version, datetime.fromisoformat(updated_at) if updated_at else None)
+    except (TypeError, ValueError):
+        return Stamp(version)

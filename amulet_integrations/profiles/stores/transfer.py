@@ -173,7 +173,7 @@ def _document(text: object) -> dict[str, Any]:
         raise InvalidProfileError(f"The text to import is {_kind(text)}; give a string.")
     try:
         document = from_json(text, allow_inf_nan=False)
-    except ValueError as error:
+    except (TypeError, ValueError) as error:  # a TypeError for half of a surrogate pair
         raise InvalidProfileError(f"The text to import is no JSON: {error}.") from None
     if not isinstance(document, dict):
         raise InvalidProfileError(f"The JSON to import is {_kind(document)}; give an object.")

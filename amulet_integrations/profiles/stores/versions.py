@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from amulet_integrations.errors import InvalidProfileError, ProfileConflictError
 from amulet_integrations.profiles.profile import PreferenceProfile
@@ -39,29 +40,53 @@ def next_version(profile: PreferenceProfile, previous: int) -> PreferenceProfile
     return profile.model_copy(update={"version": previous + 1, "updated_at": datetime.now(UTC)})
 
 
-def based_on(profile: PreferenceProfile) -> int | None:
-    """The version that a profile may be stored over, by its own; None for any."""
-    return profile.version or None
+class Stamp(NamedTuple):
+    """Which stored profile it is: where versions begin anew, the time tells it from an earlier one.
+
+    Attributes:
+        version: The version; 0 for none.
+        updated_at: When it was stored; None where that is not known.
+    """
+
+    version: int
+    updated_at: datetime | None = None
+
+    @classmethod
+    def of(cls, profile: PreferenceProfile | None) -> Stamp:
+        """That of a profile as it was read; of None, that of nothing stored."""
+        return cls(0) if profile is None else cls(profile.version, profile.updated_at)
+
+    def is_of(self, other: Stamp) -> bool:
+        """Whether both are of one stored profile."""
+        times = self.updated_at, other.updated_at
+        return self.version == other.version and (None in times or times[0] == times[1])
 
 
-def check_current(user_id: str, expected: int | None, stored: int) -> None:
-    """Refuses a profile that was made from another version than the one that is stored.
+def based_on(profile: PreferenceProfile) -> Stamp | None:
+    """What a profile may be stored over, by its own version; None for anything."""
+    return Stamp.of(profile) if profile.version else None
+
+
+def check_current(user_id: str, expected: Stamp | None, stored: Stamp) -> None:
+    """Refuses a profile that was made from another one than the one that is stored.
 
     Args:
         user_id: Whose profile.
-        expected: The version it was made from; 0 for none, None where that does not matter.
-        stored: The version that is stored; 0 for none.
+        expected: What it was made from; None where that does not matter.
+        stored: What is stored.
 
     Raises:
         ProfileConflictError: They differ.
     """
-    if expected is None or expected == stored:
+    if expected is None or expected.is_of(stored):
         return
-    now = f"version {stored} is stored by now" if stored else "none is stored any more"
+    now = f"version {stored.version} is stored by now" if stored.version else "none is stored now"
+    if expected.version == stored.version:
+        now = "that one was deleted, and another one is stored by now"
     raise ProfileConflictError(
-        f"The profile of {user_id!r} was made from version {expected}, but {now}. Read it again "
-        "and repeat the change, or use store.update(user_id, function), which does so. To store "
-        "it whatever is there, set version=0."
+        f"The profile of {user_id!r} was made from version {expected.version}, but {now}. Read it "
+        "again and repeat the change, or use store.update(user_id, function), which does so. To "
+        "store it whatever is there, set version=0."
     )
 
 
@@ -69,7 +94,7 @@ def updated(
     user_id: str,
     function: Update,
     read: Callable[[str], PreferenceProfile | None],
-    save_over: Callable[[PreferenceProfile, int], PreferenceProfile],
+    save_over: Callable[[PreferenceProfile, Stamp], PreferenceProfile],
     queue: Callable[[str], AbstractContextManager[object]] | None = None,
 ) -> PreferenceProfile:
     """Changes a profile, anew as long as others come between.
@@ -78,7 +103,7 @@ def updated(
         user_id: Whose profile.
         function: The change; see `UpdatingProfileStore.update`.
         read: Returns the stored profile, or None.
-        save_over: Stores a profile if a given version (0: none) is still the stored one.
+        save_over: Stores a profile if what it was made from is still what is stored.
         queue: Is entered with the user's id after the first conflict, and held to the end: those
             who lost wait there for each other, and not a little while each.
 
@@ -95,7 +120,7 @@ def updated(
             if changed is None:
                 return before
             try:
-                return save_over(changed, before.version)
+                return save_over(changed, Stamp.of(before))
             except ProfileConflictError:
                 if tries >= LEAST_TRIES and time.monotonic() > deadline:
                     raise

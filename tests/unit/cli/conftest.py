@@ -38,7 +38,7 @@ def db(tmp_path: Path) -> str:
 def amulet(monkeypatch: pytest.MonkeyPatch, tiny_engine: LocalEngine) -> Amulet:
     """Runs a command line on the tiny engine, or on another one."""
 
-    def run(*args: str, stdin: str = "", engine: object = tiny_engine) -> Result:
+    def run(*args: str, stdin: str | bytes = "", engine: object = tiny_engine) -> Result:
         def loaded(source: ModelSource) -> object:
             assert source.model == "embedded"
             return engine

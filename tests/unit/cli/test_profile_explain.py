@@ -85,7 +85,8 @@ def test_one_shared_context_and_none(amulet: Amulet, db: str) -> None:
     shared = amulet("profile", "explain", "ann", "--db", db).stdout
     assert "amulet, guidance scale 5.65 unless the caller says: -4.65 base, +5.65 pref" in shared
     amulet("profile", "set", "bob", "--prefer", "a", "--method", "base", "--db", db)
-    assert "plain decoding" in amulet("profile", "explain", "bob", "--db", db).stdout
+    plain = amulet("profile", "explain", "bob", "--db", db).stdout
+    assert "plain decoding: the method is base" in plain
 
 
 @pytest.mark.parametrize(
@@ -96,6 +97,8 @@ def test_one_shared_context_and_none(amulet: Amulet, db: str) -> None:
         (("explain", "ann", "--about", "a=1", "--about", "a=2"), "'a' is given twice"),
         (("explain", "ann", "--at", "tomorrow"), "'tomorrow' is no moment"),
         (("explain", "ann", "--at", "2026-06-01T12:00"), "has no time zone"),
+        (("explain", "ann", "--at", "2027"), "'2027' is no moment"),
+        (("add", "ann", "--prefer", "x", "--until", "2030"), "valid_until='2030' is a number"),
         (("add", "ann", "--prefer", "x", "--when", "health"), "write NAME=VALUE"),
         (("add", "ann", "--prefer", "x", "--from", "2026-06-01"), "valid_from"),
         (("add", "ann", "--prefer", "x", "--until", "soon"), "valid_until"),
@@ -113,3 +116,12 @@ def test_mistakes_are_told_and_change_nothing(
     assert said in result.stderr
     with SqlProfileStore(filled) as store:
         assert [store.get(user) for user in store.user_ids()] == before
+
+
+def test_parents_are_shown_and_missed_where_they_are_not_stored(amulet: Amulet, db: str) -> None:
+    amulet("profile", "set", "ann", "--prefer", "Be brief.", "--parent", "ghost", "--db", db)
+    assert "  inherits     from ghost" in amulet("profile", "show", "ann", "--db", db).stdout
+    told = amulet("profile", "explain", "ann", "--db", db).stdout
+    assert "  inherits     from ghost (who has no profile)" in told
+    as_json = amulet("profile", "explain", "ann", "--json", "--db", db).stdout
+    assert json.loads(as_json)["missing_parent"] == "ghost"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -88,6 +90,18 @@ def test_what_is_not_there_is_told(
     assert result.stdout == ""
 
 
+def test_a_damaged_version_says_so(amulet: Amulet, filled: str) -> None:
+    with closing(sqlite3.connect(filled)) as connection:
+        damage = "update amulet_profile_changes set body='{', changed_at='x' where version = 1"
+        connection.execute(damage)
+        connection.commit()
+    shown = amulet("profile", "show", "ann", "--version", "1", "--db", filled)
+    assert (shown.exit_code, "is damaged" in shown.stderr) == (2, True)
+    lines = amulet("profile", "history", "ann", "--db", filled).stdout.splitlines()
+    assert lines[0].startswith("1  at an unknown time  damaged: ")
+    assert lines[1].endswith("saved by zoe: 2 preferences")
+
+
 def test_erase_asks_first_and_leaves_nothing(amulet: Amulet, filled: str) -> None:
     refused = amulet("profile", "erase", "ann", "--db", filled, stdin="n\n")
     assert refused.exit_code == 1
@@ -146,6 +160,8 @@ def test_a_bad_file_is_told_and_nothing_is_stored(amulet: Amulet, db: str, tmp_p
     assert amulet("profile", "import", str(tmp_path / "none"), "--db", db).exit_code == 2
     file.write_bytes(b"\xff\xfe")
     assert "is not UTF-8" in amulet("profile", "import", str(file), "--db", db).stderr
+    piped = amulet("profile", "import", "-", "--db", db, stdin=b"\xff")
+    assert (piped.exit_code, "is not UTF-8" in piped.stderr) == (2, True)
     assert texts(db) is None
 
 

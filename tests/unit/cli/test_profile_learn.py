@@ -77,7 +77,8 @@ def test_what_is_inherited_counts_and_is_not_copied(
     amulet("profile", "set", "all", "--prefer", TEXT, "--method", "pref", "--db", db)
     with SqlProfileStore(db) as store:
         store.save(PreferenceProfile(user_id="ann", parent="all"))
-    assert amulet("profile", "learn", "ann", file, "--db", db).exit_code == 0
+    result = amulet("profile", "learn", "ann", file, "--db", db)
+    assert "The method is amulet now; it was pref." in result.stderr
     alone = PreferenceProfile(user_id="ann", preferences=[TEXT])
     found = stored(db)
     assert (found.preferences, found.parent, found.method) == ((), "all", "amulet")

@@ -126,3 +126,21 @@ def test_what_is_no_context_is_refused_before_anything(llm: ChatAmulet, wrong: A
         ChatAmulet(preference_context=wrong)
     engine: Any = llm.engine
     assert not engine.requests
+
+
+def test_the_constructors_context_is_every_users(llm: ChatAmulet) -> None:
+    store = InMemoryProfileStore([ANN, ANN.model_copy(update={"user_id": "bob"})])
+    own = ChatAmulet(engine=llm.engine, profiles=store, user_id="ann", preference_context=HEALTH)
+    assert followed(own.invoke(QUESTION, user_id="bob")) == ["gentle"]
+    assert followed(own.for_user("bob").invoke(QUESTION)) == ["gentle"]
+
+
+def test_none_is_nothing_told(llm: ChatAmulet) -> None:
+    assert ChatAmulet(preference_context=None).preference_context == {}
+    assert followed(llm.invoke(QUESTION, preference_context=None)) == []
+
+
+def test_a_config_whose_user_is_somebody_elses_affair_tells_it_all_the_same() -> None:
+    llm = ChatAmulet(engine=ScriptedEngine(), profile=ANN)
+    config: Any = {"configurable": {"user_id": "a framework's", "preference_context": HEALTH}}
+    assert followed(llm.invoke(QUESTION, config)) == ["gentle"]

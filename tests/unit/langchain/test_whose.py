@@ -403,3 +403,17 @@ async def test_tasks_of_two_users_do_not_mix(chat: Make) -> None:
 
     answers = await asyncio.gather(*(ask(user_id) for user_id in ["ann", "bob"] * 3))
     assert [applied(answer)[0] for answer in answers] == ["ann", "bob"] * 3
+
+
+@pytest.mark.parametrize("user_id", [7, "u" * 300, "", object()])
+def test_without_a_store_a_configs_user_is_somebody_elses_affair(user_id: Any) -> None:
+    llm = ChatAmulet(engine=ScriptedEngine())
+    assert applied(llm.invoke(QUESTION, config_for(user_id))) == (None, None)
+
+
+async def test_what_becomes_of_a_config_after_the_call_does_not_matter(chat: Make) -> None:
+    configs = [config_for("ann")]
+    asked = chat().abatch([QUESTION], configs)
+    configs[0]["configurable"]["user_id"] = "bob"
+    configs[0] = config_for("bob")
+    assert applied((await asked)[0])[0] == "ann"

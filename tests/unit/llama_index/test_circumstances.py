@@ -6,6 +6,7 @@ import pytest
 from llama_index.core import Document, SummaryIndex
 from llama_index.core.embeddings import MockEmbedding
 from llama_index.core.prompts import PromptTemplate
+from pydantic import BaseModel
 
 from amulet_integrations import (
     InMemoryProfileStore,
@@ -14,6 +15,7 @@ from amulet_integrations import (
     preference_scope,
 )
 from amulet_integrations.errors import InvalidProfileError
+from tests.support.library import Overheard
 from tests.unit.llama_index.support import ANN, BOB, QUESTION, by_hand, said, small_llm
 
 CHAT = said(("user", QUESTION))
@@ -109,3 +111,27 @@ def test_serialised_forms_speak_for_the_circumstances(llm):
 def test_what_is_no_context_is_refused(llm, wrong):
     with pytest.raises(InvalidProfileError, match="preference_context"):
         llm.complete(QUESTION, preference_context=wrong)
+
+
+class Word(BaseModel):
+    word: str
+
+
+@pytest.mark.parametrize("ask", ["predict", "apredict", "stream", "astream"])
+async def test_structured_models_fill_prompts_in_for_the_user_who_is_named(llm, tiny_engine, ask):
+    llm = small_llm(tiny_engine, profiles=llm.profiles, max_tokens=24)
+    nobody = llm.as_structured_llm(Word)
+    named = {"user_id": "ann", "preference_context": HEALTH}
+    engine = Overheard(tiny_engine)
+    llm = nobody.model_copy(update={"llm": nobody.llm.model_copy(update={"engine": engine})})
+    answer = getattr(llm, ask)(PromptTemplate("{question}"), question=QUESTION, **named)
+    if ask.startswith("a"):
+        answer = await answer
+    if ask == "astream":
+        _ = [token async for token in answer]
+    elif ask == "stream":
+        _ = list(answer)
+    (request,) = engine.requests
+    texts = [tiny_engine.tokenizer.decode(context) for context in request.contexts]
+    assert [ANN in text for text in texts] == [False, True]
+    assert not any("preference_context" in text for text in texts)

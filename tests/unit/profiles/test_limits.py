@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from langgraph.store.memory import InMemoryStore
+from llama_index.core.storage.kvstore import SimpleKVStore
 
-from amulet_integrations import Preference
+from amulet_integrations import Preference, PreferenceProfile, SqlProfileStore
 from amulet_integrations.errors import InvalidParamsError, InvalidProfileError
+from amulet_integrations.langchain import LangGraphProfileStore
+from amulet_integrations.llama_index import KVProfileStore
 
 VARIABLE = "AMULET_MAX_PREFERENCE_CHARS"
 
@@ -23,6 +27,21 @@ def test_the_environment_sets_another_bound(monkeypatch, value, most):
     assert len(Preference(text="x" * most).text) == most
     with pytest.raises(InvalidProfileError, match=f"at most {most:,} are allowed"):
         Preference(text="x" * (most + 1))
+
+
+def test_what_is_stored_stays_readable_whatever_the_bound_is_then(monkeypatch, tmp_path):
+    long = PreferenceProfile(user_id="ann", preferences=["x" * 1_500])
+    with SqlProfileStore(tmp_path / "profiles.db") as sql:
+        stores = [sql, KVProfileStore(SimpleKVStore()), LangGraphProfileStore(InMemoryStore())]
+        for store in stores:
+            store.save(long)
+            for bound in ("1000", "many"):
+                monkeypatch.setenv(VARIABLE, bound)
+                assert store.get("ann").preferences == long.preferences
+                changed = store.update("ann", lambda it: it.model_copy(update={"method": "pref"}))
+                assert changed.preferences == long.preferences
+            monkeypatch.delenv(VARIABLE)
+        assert sql.history("ann")[0].problem is None
 
 
 @pytest.mark.parametrize("value", ["0", "-5", "many", "1e3", "2.5", "²"])

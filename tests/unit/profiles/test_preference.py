@@ -226,3 +226,11 @@ def test_json_holds_a_preference_exactly(values):
             given_value = given_value.astimezone(UTC)
         assert getattr(again, name) == given_value
     assert again.text == values["text"].strip()
+
+
+@pytest.mark.parametrize("moment", [2030, 2030.5, "2030", " 1893456000 ", "2e9", b"2030", True])
+@pytest.mark.parametrize("field", ["valid_from", "valid_until"])
+def test_a_number_is_no_moment(field, moment):
+    """Pydantic takes 2030 for half an hour after the beginning of 1970."""
+    with pytest.raises(InvalidProfileError, match=rf"{field}=.*is a number"):
+        Preference(text="Be brief.", **{field: moment})

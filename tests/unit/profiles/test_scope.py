@@ -186,7 +186,18 @@ def test_a_scope_may_tell_what_its_calls_are_about():
         assert current_scope().preference_context == {"topic": "health"}
 
 
-def test_a_scope_that_names_somebody_stands_by_itself():
+def test_what_was_told_of_nobody_or_of_the_same_user_counts_inside():
+    german = preference_scope(preference_context={"locale": "de"})
+    ann = preference_scope(user_id="ann", preference_context={"topic": "health"})
+    with german, ann, preference_scope(user_id="ann", preference_context={"topic": "sport"}):
+        assert current_scope().preference_context == {"locale": "de", "topic": "sport"}
+        with preference_scope(profile=PreferenceProfile(user_id="ann")):
+            assert current_scope().preference_context == {"locale": "de", "topic": "sport"}
+        with preference_scope(preference="Be brief."):
+            assert current_scope().preference_context == {"locale": "de"}
+
+
+def test_what_was_told_of_another_user_does_not():
     outer = preference_scope(user_id="ann", preference_context={"topic": "health"})
     with outer, preference_scope(user_id="bob"):
         assert current_scope().preference_context == {}

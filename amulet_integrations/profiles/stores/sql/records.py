@@ -19,11 +19,12 @@ from amulet_integrations.profiles.stores.sql.rows import (
     body_of,
     change_of,
     profile_of,
+    stamp_of,
     stored_profile,
     version_of,
 )
 from amulet_integrations.profiles.stores.sql.tables import LARGEST_VERSION, Tables
-from amulet_integrations.profiles.stores.versions import check_current, next_version
+from amulet_integrations.profiles.stores.versions import Stamp, check_current, next_version
 
 
 class Standing(NamedTuple):
@@ -119,9 +120,9 @@ class Records:
         connection: Connection,
         profile: PreferenceProfile,
         deed: Deed,
-        expected: int | None = None,
+        expected: Stamp | None = None,
     ) -> PreferenceProfile:
-        """Stores a profile if another version (`expected`; None: any) is the one that is stored.
+        """Stores a profile if `expected` (None: anything) is what is stored.
 
         Raises:
             ProfileConflictError: It is not.
@@ -129,7 +130,7 @@ class Records:
         """
         self._locks.of_user(connection, profile.user_id)
         standing = self._standing(connection, profile.user_id)
-        check_current(profile.user_id, expected, version_of(standing.row) if standing.row else 0)
+        check_current(profile.user_id, expected, stamp_of(standing.row))
         self._check_parents(connection, profile, standing.row)
         return self._put(connection, profile, standing, deed)
 
@@ -184,10 +185,9 @@ class Records:
     def _check_parents(
         self, connection: Connection, profile: PreferenceProfile, row: Row[Any] | None
     ) -> None:
-        if profile.parent is None:
+        if profile.parent in {None, _parent_of(row)}:
             return
-        if _parent_of(row) != profile.parent:
-            self._locks.of_parents(connection)
+        self._locks.of_parents(connection)
         line_of(profile, lambda user_id: self.known_profile(connection, user_id))
 
     def _put(

@@ -12,9 +12,11 @@ from sqlalchemy import Row
 from amulet_integrations.errors import AmuletError, CorruptProfileError
 from amulet_integrations.profiles.characters import checked_label
 from amulet_integrations.profiles.instants import as_utc
+from amulet_integrations.profiles.limits import as_stored
 from amulet_integrations.profiles.profile import PreferenceProfile
 from amulet_integrations.profiles.stores.changes import Action, ProfileChange
 from amulet_integrations.profiles.stores.sql.tables import LARGEST_VERSION
+from amulet_integrations.profiles.stores.versions import Stamp
 
 T = TypeVar("T")
 
@@ -44,7 +46,9 @@ def profile_of(user_id: str, version: Any, updated_at: Any, body: Any) -> Prefer
     read = from_json(body)
     if not isinstance(read, dict):
         raise TypeError(f"its body is a JSON {type(read).__name__}, not an object")
-    return PreferenceProfile(**read, user_id=user_id, version=version, updated_at=updated_at)
+    columns = {"user_id": user_id, "version": version, "updated_at": updated_at}
+    with as_stored():
+        return PreferenceProfile(**read, **columns)
 
 
 def stored_profile(row: Row[Any], place: str) -> PreferenceProfile:
@@ -68,6 +72,16 @@ def version_of(row: Row[Any]) -> int:
     version = row.version
     sound = isinstance(version, int) and 0 <= version < LARGEST_VERSION
     return version if sound else 0
+
+
+def stamp_of(row: Row[Any] | None) -> Stamp:
+    """Which profile a row holds; where there is none or it is damaged, none."""
+    if row is None:
+        return Stamp(0)
+    try:
+        return Stamp(version_of(row), datetime.fromisoformat(row.updated_at))
+    except (TypeError, ValueError):
+        return Stamp(version_of(row))
 
 
 def change_of(row: Row[Any]) -> ProfileChange:

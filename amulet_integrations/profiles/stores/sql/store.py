@@ -23,7 +23,7 @@ from amulet_integrations.profiles.stores.sql.records import Records
 from amulet_integrations.profiles.stores.sql.restoring import checked_number, version_to_restore
 from amulet_integrations.profiles.stores.sql.rows import Deed
 from amulet_integrations.profiles.stores.sql.tables import Tables
-from amulet_integrations.profiles.stores.versions import based_on, check_profile, updated
+from amulet_integrations.profiles.stores.versions import Stamp, based_on, check_profile, updated
 
 T = TypeVar("T")
 
@@ -272,7 +272,7 @@ class SqlProfileStore(SqlAsyncForms):
         return f"SqlProfileStore({self._database.name!r})"
 
     def _save(
-        self, profile: PreferenceProfile, expected: int | None, by: str | None
+        self, profile: PreferenceProfile, expected: Stamp | None, by: str | None
     ) -> PreferenceProfile:
         deed = Deed("save", _checked_by(by))
         return self._write(

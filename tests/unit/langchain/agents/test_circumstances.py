@@ -135,6 +135,20 @@ def test_what_is_said_of_another_users_run_says_nothing_of_this_one(
     assert run(engine, ours, llm=pinned, context=Context("bob", HEALTH)) == []
 
 
+def test_fallbacks_that_are_bound_to_other_circumstances_are_refused(
+    engine: Any, store: Any
+) -> None:
+    llm = ChatAmulet(engine=engine)
+    mixed = llm.bind(preference_context=HEALTH).with_fallbacks([llm])
+    with pytest.raises(PreferenceSelectionError, match="different values of preference_context"):
+        run(engine, PreferenceMiddleware(store), llm=mixed, context=Context("ann"))
+    alike = llm.bind(preference_context=HEALTH)
+    both = alike.with_fallbacks([alike])
+    assert run(engine, PreferenceMiddleware(store), llm=both, context=Context("ann")) == [
+        "Be gentle."
+    ]
+
+
 def test_it_counts_without_a_store_of_the_middlewares(engine: Any, store: Any) -> None:
     ours = PreferenceMiddleware()
     llm = ChatAmulet(engine=engine, profiles=store)

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
 from langchain.agents import create_agent
 
-from amulet_integrations import InMemoryProfileStore, Preference, PreferenceProfile
+from amulet_integrations import (
+    InMemoryProfileStore,
+    Preference,
+    PreferenceProfile,
+    preference_scope,
+)
 from amulet_integrations.errors import InvalidProfileError
 from amulet_integrations.langchain import ChatAmulet, PreferenceMiddleware
 from amulet_integrations.profiles.stores.access import update_profile
@@ -68,3 +74,24 @@ def test_a_change_leaves_the_parents_where_they_are() -> None:
     changed = update_profile(store, "ann", lambda it: it.model_copy(update={"preferences": ()}))
     assert changed.parent == "team"
     assert store.get("team") == store.get("team")
+
+
+@both_ways
+def test_a_given_profile_has_its_parents_from_the_middlewares_store(
+    invoke: Callable[..., Any],
+) -> None:
+    store, engine = InMemoryProfileStore([TEAM]), AgentEngine()
+    new = ANN.model_copy(update={"user_id": "new"})
+    plain = ChatAmulet(engine=engine)
+    for llm, scope in [
+        (plain.bind(profile=new), nullcontext()),
+        (ChatAmulet(engine=engine, profile=new), nullcontext()),
+        (plain, preference_scope(profile=new)),
+    ]:
+        engine.requests.clear()
+        agent: Any = create_agent(llm, middleware=[PreferenceMiddleware(store)])
+        with scope:
+            invoke(agent, QUESTION)
+        (prompts,) = engine.preferences()
+        assert "Be kind." in prompts
+        assert "Be brief." in prompts

@@ -27,6 +27,7 @@ from amulet_integrations.langchain import (
     preference_tools,
     remember_preference,
 )
+from amulet_integrations.langchain.agents.preference_notes import remembered
 from amulet_integrations.profiles import CachedProfileStore
 from tests.unit.langchain.agents.support import AgentEngine, call
 
@@ -501,3 +502,15 @@ def test_a_pinned_model_offers_them_to_its_own_user_alone(
     llm = {"profiles": profiles, "user_id": "ann", "pinned": True}
     agent = {"llm": llm, "middleware": [PreferenceMiddleware(profiles)]}
     assert _offered(agent, AgentEngine(), context={"user_id": context_user}) is offered
+
+
+@pytest.mark.parametrize(
+    "limits", [{"when": {"topic": "health"}}, {"weight": 0.0}, {"weight": 0.5}]
+)
+def test_what_holds_at_times_is_remembered_for_good(limits: Any) -> None:
+    change = remembered("Be gentle.", None)
+    kept = Preference(text="be gentle", name="tone", **limits)
+    changed, told = change(PreferenceProfile(user_id="ann", preferences=[kept]))
+    assert changed is not None
+    assert changed.preferences == (Preference(text="Be gentle.", name="tone"),)
+    assert "in place of the earlier one" in told
