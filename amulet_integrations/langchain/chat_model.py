@@ -49,6 +49,9 @@ class ChatAmulet(IdentifiedModel):
     3. the surrounding `preference_scope`;
     4. the constructor.
 
+    Each of them may also tell what the call is about, ``preference_context={"topic": "health"}``,
+    for preferences that have a `when`; it is put together.
+
     A call takes ``method``, ``params``, ``stop``, ``timeout`` and the sampling parameters too. A
     chain reaches the model only when it runs: where its stream may be read outside of the scope in
     which it was asked for, name the user in the config.

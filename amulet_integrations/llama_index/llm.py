@@ -25,8 +25,8 @@ class AmuletLLM(StructuredOutputLLM):
     Texts of preferences reach no callback, event or span, and none of the forms to which LlamaIndex
     serialises components; a pickle keeps them.
 
-    Every method takes the keyword arguments `preference`, `profile`, `user_id`, `params` and
-    `method`, and for this call `temperature`, `max_tokens`, `min_new_tokens`, `top_p`, `top_k`,
+    Every method takes the keyword arguments `preference`, `profile`, `user_id`,
+    `preference_context`, `params` and `method`, and for this call `temperature`, `max_tokens`, `min_new_tokens`, `top_p`, `top_k`,
     `min_p`, `repetition_penalty`, `seed`, `stop`, `timeout` and `chat_template_kwargs`;
     `response_format` (a Pydantic model, or a dict of OpenAI's form) for JSON that follows a schema,
     with `steer_strings`; and `logprobs` with `top_logprobs`. Chats take `tools`, `tool_choice` and

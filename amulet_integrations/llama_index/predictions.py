@@ -23,8 +23,8 @@ T = TypeVar("T")
 class PredictingLLM(AnsweringLLM):
     """LlamaIndex's own methods, with answers that a prompt's output parser is able to read.
 
-    They take `preference`, `profile`, `user_id`, `params` and `method` as well, where the prompt
-    has no variables of these names.
+    They take `preference`, `profile`, `user_id`, `preference_context`, `params` and `method` as
+    well, where the prompt has no variables of these names.
     """
 
     @opens_own_span
