@@ -63,8 +63,17 @@ class Engine(Protocol):
     async def agenerate(self, requests: Sequence[GenerationRequest]) -> list[GenerationResult]:
         """`generate` for asyncio; cancelling the task cancels the requests."""
 
-    def score(self, contexts: Sequence[Sequence[int]], completion_ids: Sequence[int]) -> Tensor:
-        """Log-probabilities of a completion under each context, (contexts, tokens)."""
+    def score(
+        self,
+        contexts: Sequence[Sequence[int]],
+        completion_ids: Sequence[int],
+        mixtures: Sequence[Sequence[float]] | None = None,
+    ) -> Tensor:
+        """Log-probabilities of a completion, token by token, float32, on the CPU.
+
+        Under each context, (contexts, tokens); or with `mixtures`, rows of weights of shape
+        (mixtures, contexts), under softmax(sum_k w_k log pi_k) for each row, (mixtures, tokens).
+        """
 
     def close(self) -> None:
         """Ends running requests with `EngineClosedError` and frees the model."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from collections.abc import Sequence as SequenceOf
 from functools import partial
 from typing import Any, Literal, Self, TypeVar, cast, overload
 from uuid import uuid4
 
+import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -24,7 +25,7 @@ from amulet_integrations.engine.request import GenerationRequest
 from amulet_integrations.engine.result import GenerationResult
 from amulet_integrations.engine.runner import ModelRunner
 from amulet_integrations.engine.scheduler import Scheduler
-from amulet_integrations.engine.scoring import score_completion
+from amulet_integrations.engine.scoring import read_mixtures, score_in_steps
 from amulet_integrations.engine.sequence import Emit, Sequence
 from amulet_integrations.engine.streams import (
     AsyncGenerationStream,
@@ -225,29 +226,45 @@ class LocalEngine:
         return results if return_exceptions else _all_good(results)
 
     def score(
-        self, contexts: SequenceOf[SequenceOf[int]], completion_ids: SequenceOf[int]
+        self,
+        contexts: SequenceOf[SequenceOf[int]],
+        completion_ids: SequenceOf[int],
+        mixtures: SequenceOf[SequenceOf[float]] | None = None,
     ) -> Tensor:
-        """Log-probabilities of a completion, token by token, under each context.
+        """Log-probabilities of a completion, token by token.
+
+        Requests that are being decoded take turns with it, a few tokens at a time.
 
         Args:
             contexts: Token ids of each context, none empty.
             completion_ids: The completion, at least one token.
+            mixtures: Rows of finite weights, shape (mixtures, contexts). Each row w scores under
+                softmax(sum_k w_k log pi_k); all share the same forward passes. A row needs not
+                add up to 1: weights divided by T are those of the temperature T. A token that is
+                -inf in a context of nonzero weight is excluded, as in decoding. None scores under
+                each context by itself.
 
         Returns:
-            Shape (contexts, tokens), float32, on the CPU.
+            Shape (contexts, tokens), or (mixtures, tokens) with `mixtures`; float32, on the CPU.
 
         Raises:
-            InvalidRequestError: No context, an empty one, no completion, or unknown token ids.
+            InvalidRequestError: No context, an empty one, no completion, unknown token ids, no
+                mixture, or one that is not a finite weight for each context.
             ContextLengthError: Context and completion are past the context window.
         """
         # A request of the same contexts has the same rules; its completion is one context more.
         contexts = GenerationRequest(contexts=contexts, policy=len).contexts
         (completion,) = GenerationRequest(contexts=[completion_ids]).contexts
+        rows = None if mixtures is None else read_mixtures(mixtures, len(contexts))
         for ids in contexts:
             self._check_length(len(ids) + len(completion) - 1)
         for ids in (*contexts, completion):
             self._check_tokens(ids)
-        return run_on_worker(self._score, contexts, completion)
+        steps = score_in_steps(self._runner, contexts, completion, rows)
+        pieces: list[Tensor] = []
+        while run_on_worker(self._score_on, steps, pieces):
+            pass
+        return run_on_worker(partial(torch.cat, dim=1), pieces)
 
     def close(self) -> None:
         """Ends running requests with `EngineClosedError` and frees the model."""
@@ -283,9 +300,13 @@ class LocalEngine:
         )
         return streams
 
-    def _score(self, contexts: SequenceOf[SequenceOf[int]], completion: SequenceOf[int]) -> Tensor:
+    def _score_on(self, steps: Iterator[Tensor], pieces: list[Tensor]) -> bool:
+        """Takes the next step of scoring; returns whether there was one."""
         self._loop.check_open()  # here, where nobody can close it in between
-        return score_completion(self._runner, contexts, completion)
+        piece = next(steps, None)
+        if piece is not None:
+            pieces.append(piece)
+        return piece is not None
 
     def _begin(self, request: GenerationRequest, emit: Emit) -> Sequence:
         sequence = self._prepare(request, emit)

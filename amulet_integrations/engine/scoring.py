@@ -1,39 +1,125 @@
-"""How likely a completion is under each context."""
+"""How likely a completion is under each context, or under mixtures of them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
+from numbers import Real
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from amulet_integrations.decoding.mixture import mix_contexts, mixing_matrix
+from amulet_integrations.engine.branch import Weights
 from amulet_integrations.engine.runner import ModelRunner
+from amulet_integrations.errors import InvalidRequestError
 
 _CHUNK = 64  # positions whose logits are held at once
+_CHUNK_OF_MIXTURES = 16  # fewer, for each is mixed many times and other requests wait meanwhile
+_HELD = 1 << 22  # most values (mixtures times vocabulary) held at once
+
+LogProbs = Callable[[Tensor, Sequence[int]], Tensor]
+"""f(logits (contexts, tokens, vocab), token ids) -> log-probabilities (rows, tokens)."""
+
+
+def score_in_steps(
+    runner: ModelRunner,
+    contexts: Sequence[Sequence[int]],
+    completion_ids: Sequence[int],
+    mixtures: Sequence[Weights] | None = None,
+) -> Iterator[Tensor]:
+    """Log-probabilities of a completion, a few tokens at each step.
+
+    Args:
+        runner: The model.
+        contexts: Token ids of each context.
+        completion_ids: The completion.
+        mixtures: Rows of weights, one weight for each context; None scores each context.
+
+    Yields:
+        Shape (contexts, tokens of the step) or (mixtures, tokens of the step), float32, on the
+        CPU. Together the steps have every token, in order.
+    """
+    log_probs: LogProbs = _of_each_context
+    chunk = _CHUNK
+    if mixtures is not None:
+        # As one request's weights first, so that they get the type that decoding mixes with.
+        flat = mixing_matrix([[*chain.from_iterable(mixtures)]], runner.device)
+        log_probs, chunk = _of_mixtures(flat.view(len(mixtures), -1)), _CHUNK_OF_MIXTURES
+    rows, last = _inferred(runner.prefill, contexts)
+    first, *rest = completion_ids
+    yield _inferred(log_probs, last[:, None], [first])
+    # The logits that predict a token are those one position before it.
+    for start in range(0, len(rest), chunk):
+        predicted = rest[start : start + chunk]
+        following = _inferred(runner.extend, rows, completion_ids[start : start + len(predicted)])
+        yield _inferred(log_probs, following, predicted)
+
+
+def read_mixtures(mixtures: Any, contexts: int) -> tuple[Weights, ...]:
+    """Checks rows of weights; they may come as nested sequences, arrays or tensors.
+
+    Args:
+        mixtures: The rows.
+        contexts: How many contexts there are: the width of each row.
+
+    Raises:
+        InvalidRequestError: No row, a row of another width, or a weight that is not finite.
+    """
+    rows = mixtures.tolist() if hasattr(mixtures, "tolist") else mixtures
+    if not isinstance(rows, Sequence) or isinstance(rows, str | bytes) or not rows:
+        raise InvalidRequestError(
+            f"mixtures={mixtures!r}: give at least one row of weights, or None to score each "
+            "context."
+        )
+    return tuple(_read_row(f"mixtures[{index}]", row, contexts) for index, row in enumerate(rows))
+
+
+def _read_row(name: str, row: Any, contexts: int) -> Weights:
+    row = row.tolist() if hasattr(row, "tolist") else row
+    if not isinstance(row, Sequence) or isinstance(row, str | bytes):
+        raise InvalidRequestError(f"{name}={row!r}: give a row of {contexts} weights.")
+    if len(row) != contexts:
+        raise InvalidRequestError(
+            f"{name} has {len(row)} weights for {contexts} contexts; give one for each."
+        )
+    for weight in row:
+        is_number = not isinstance(weight, bool) and isinstance(weight, Real)
+        if not is_number or not math.isfinite(weight):
+            raise InvalidRequestError(
+                f"{name} holds the weight {weight!r}; weights are finite numbers."
+            )
+    return tuple(map(float, row))
 
 
 @torch.inference_mode()
-def score_completion(
-    runner: ModelRunner, contexts: Sequence[Sequence[int]], completion_ids: Sequence[int]
-) -> Tensor:
-    """Log-probabilities of a completion, token by token, under each context.
-
-    Returns:
-        Shape (contexts, tokens), float32, on the CPU.
-    """
-    rows, last = runner.prefill(contexts)
-    first, *rest = completion_ids
-    pieces = [_log_probs(last[:, None], [first])]
-    # The logits that predict a token are those one position before it.
-    for start in range(0, len(rest), _CHUNK):
-        predicted = rest[start : start + _CHUNK]
-        following = runner.extend(rows, completion_ids[start : start + len(predicted)])
-        pieces.append(_log_probs(following, predicted))
-    return torch.cat(pieces, dim=1)
+def _inferred(function: Callable[..., Any], *args: Any) -> Any:
+    """Calls without gradients; never held across a `yield`, which would leak it to the caller."""
+    return function(*args)
 
 
-def _log_probs(logits: Tensor, tokens: Sequence[int]) -> Tensor:
-    """Of each token under the logits (contexts, tokens, vocab) that predict it."""
+def _of_each_context(logits: Tensor, tokens: Sequence[int]) -> Tensor:
     picked = torch.tensor(tokens, device=logits.device).expand(len(logits), -1)
     log_probs = torch.log_softmax(logits.float(), dim=-1)
     return log_probs.gather(-1, picked[..., None]).squeeze(-1).cpu()
+
+
+def _of_mixtures(matrix: Tensor) -> LogProbs:
+    """Scores under softmax(sum_k w_k log pi_k) for each row w of `matrix`, (mixtures, contexts)."""
+
+    def of(logits: Tensor, tokens: Sequence[int]) -> Tensor:
+        blocks = matrix.split(max(1, _HELD // logits.shape[-1]))
+        columns = [
+            torch.cat([_log_prob(mix_contexts(at, block), token) for block in blocks])
+            for at, token in zip(logits.unbind(1), tokens, strict=True)
+        ]
+        return torch.stack(columns, dim=1).cpu()
+
+    return of
+
+
+def _log_prob(logits: Tensor, token: int) -> Tensor:
+    """Of one token under logits (rows, vocab); shape (rows,), float32."""
+    return (logits[:, token] - logits.logsumexp(dim=-1)).float()

@@ -1,0 +1,39 @@
+"""The contexts of a profile, shared out as where answers are written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from amulet_integrations.errors import EvidenceError
+from amulet_integrations.profiles import PreferenceProfile, in_force
+from amulet_integrations.profiles.sharing import shared_contexts
+
+
+def contexts_in_force(
+    profile: PreferenceProfile, context: Mapping[str, str] | None
+) -> tuple[list[str], list[float]]:
+    """Texts and weights of the preference contexts of a profile, as of now.
+
+    Args:
+        profile: Whose preferences.
+        context: What the calls say about themselves, for preferences with conditions.
+
+    Raises:
+        EvidenceError: No preference is in force, or the profile has a parent, whose preferences
+            are not at hand here.
+    """
+    if profile.parent is not None:
+        raise EvidenceError(
+            f"The profile of {profile.user_id!r} has parent={profile.parent!r}, whose preferences "
+            "shape the answers too. Pass the profile with those, as profiles.inherited gives it, "
+            "and apply the estimate to the profile itself."
+        )
+    preferences = in_force(profile.preferences, datetime.now(UTC), context or {})
+    if not preferences:
+        raise EvidenceError(
+            f"None of the {len(profile.preferences)} preferences of {profile.user_id!r} is in "
+            "force, so there is no strength to estimate. Add one, or give the context that its "
+            "conditions ask for."
+        )
+    return shared_contexts(preferences)

@@ -1,0 +1,246 @@
+"""How strongly a user wants the preferences applied, from answers that the user accepted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+from pydantic import Field
+
+from amulet_integrations.decoding import AmuletParams, preference_weights
+from amulet_integrations.decoding.params import DEFAULT_MAX_GUIDANCE_SCALE
+from amulet_integrations.engine import Engine
+from amulet_integrations.errors import AmuletError, EvidenceError, InvalidParamsError
+from amulet_integrations.learning.checks import (
+    check_count,
+    check_examples,
+    check_number,
+    check_scales,
+    check_share,
+    check_tokens,
+)
+from amulet_integrations.learning.example import Example
+from amulet_integrations.learning.in_force import contexts_in_force
+from amulet_integrations.learning.likelihood import log_likelihoods
+from amulet_integrations.learning.posterior import Posterior
+from amulet_integrations.learning.spline import FEWEST_KNOTS
+from amulet_integrations.learning.tokens import Answer, AnswerReader
+from amulet_integrations.profiles import PreferenceProfile
+from amulet_integrations.prompting import DEFAULT_SEPARATOR
+from amulet_integrations.validation import FrozenModel
+
+DEFAULT_MIN_TOKENS = 64
+DEFAULT_WIDEST_INTERVAL = 2.0
+"""20 answers of up to 32 tokens by the embedded model give 0.15 to 0.75, by the preference."""
+
+# Dense where the likelihood bends most; a spline through these is within 0.1 standard errors.
+_STEPS = ((0.0, 3.0, 0.2), (3.0, 8.0, 0.5), (8.0, 12.0, 1.0))
+_LAST_STEP = 2.0
+
+# The least moves an estimate from answers without slips by a quarter of its standard error.
+_SLIPS = (0.01, 0.03, 0.1)
+_COST_OF_SLIPS = 3.0  # nats for each step up: tokens against a preference may be its weakness
+
+
+class StrengthEstimate(FrozenModel):
+    """The guidance scale that accepted answers are likeliest under, and how sure that is.
+
+    Attributes:
+        guidance_scale: The likeliest guidance scale (the mode of the posterior). 0 says that the
+            answers do not follow the preferences.
+        interval: The credible interval.
+        level: The probability of the interval.
+        tokens: How many tokens of answers were read.
+        examples: How many answers.
+        dispersion: How much more the answers differ than the model has it; 1 where they are
+            written as the model would. The interval allows for it, but far above 1, say 10, the
+            answers are not of this kind and the estimate means little.
+        slip: The share of tokens that the base is taken to have written.
+        scales: The guidance scales at which the likelihood was worked out.
+        log_likelihoods: The answers' log-likelihood at each of them, in nats.
+    """
+
+    error_type: ClassVar[type[AmuletError]] = InvalidParamsError
+
+    guidance_scale: float
+    interval: tuple[float, float]
+    level: float
+    tokens: int
+    examples: int
+    dispersion: float
+    slip: float
+    scales: tuple[float, ...] = Field(repr=False)
+    log_likelihoods: tuple[float, ...] = Field(repr=False)
+
+    @property
+    def params(self) -> AmuletParams:
+        """Parameters whose game ends at the guidance scale."""
+        return AmuletParams.from_guidance_scale(self.guidance_scale)
+
+    def apply_to(self, profile: PreferenceProfile) -> PreferenceProfile:
+        """A copy of a profile with these parameters, to be saved; its version is kept.
+
+        A profile of another method becomes one of "amulet", the method that reads parameters.
+        """
+        update: dict[str, Any] = {"params": self.params}
+        if profile.method is not None:
+            update["method"] = "amulet"
+        return profile.model_copy(update=update)
+
+
+def estimate_strength(
+    engine: Engine,
+    profile: PreferenceProfile,
+    examples: Iterable[Example],
+    *,
+    context: Mapping[str, str] | None = None,
+    temperature: float = 1.0,
+    scales: Sequence[float] | None = None,
+    min_tokens: int = DEFAULT_MIN_TOKENS,
+    widest_interval: float = DEFAULT_WIDEST_INTERVAL,
+    level: float = 0.95,
+    slip: float | None = None,
+    max_guidance_scale: float = DEFAULT_MAX_GUIDANCE_SCALE,
+    separator: str = DEFAULT_SEPARATOR,
+    chat_template_kwargs: Mapping[str, Any] | None = None,
+) -> StrengthEstimate:
+    """Estimates the guidance scale under which a user's accepted answers are likeliest.
+
+    Under the guidance scale g the log-likelihood of the answers is the sum over their tokens of
+
+        log softmax(log pi_base + g * sum_k w_k (log pi_k - log pi_base)),
+
+    the log-probability of the token that was written. That is an exponential family in g, whose
+    sufficient statistic is the preference's advantage of the token; so the log-likelihood is
+    concave and has one maximum. Reading guidance as a likelihood whose strength can be inferred is
+    the Bayesian view of Context Steering (He et al., ICLR 2025).
+
+    One token that the preference makes absurd could outvote a thousand: its log-likelihood falls
+    linearly in g, without end. Answers of people have such tokens, and so have sampled ones whose
+    text is tokenised in another way than it was written. So with the probability `slip` a token is
+    written by the base, which bounds what it can say against g. How often, is estimated too, with
+    a prior for small values: it is 0.01 unless 0.03 or 0.1 make the answers e^3 or e^6 times as
+    likely. (With slips the sum need not be concave; the maximum is looked for over the whole
+    range.)
+
+    The prior is uniform over the range of `scales`. Only accepted answers count. The examples are
+    scored one after the other, each in one forward pass for all scales.
+
+    Args:
+        engine: The engine of the model that answers the user.
+        profile: The user's; the preferences in force now count, with contexts and weights as
+            they are decoded with.
+        examples: What the user accepted; a few hundred tokens together are enough.
+        context: What the calls say about themselves, for preferences with conditions.
+        temperature: The temperature that the answers were sampled with; leave it at 1 for
+            answers that people wrote. Above 0.
+        scales: Guidance scales at which the likelihood is worked out, at least 4, rising. By
+            default about 35, from 0 to `max_guidance_scale`.
+        min_tokens: Fewest tokens of answers.
+        widest_interval: The widest interval that is still told.
+        level: The probability of the interval.
+        slip: The share of tokens written by the base, from 0 (off) to 1; None estimates it.
+        max_guidance_scale: The largest guidance scale.
+        separator: Stands between the system message and a preference.
+        chat_template_kwargs: Further variables of the model's chat template.
+
+    Returns:
+        The estimate.
+
+    Raises:
+        EvidenceError: No accepted answer, too few tokens, no preference in force, an interval
+            that is too wide, or a maximum at the strongest scale.
+        InvalidParamsError: A setting is out of its range.
+        GuidanceScaleError: `scales` go past `max_guidance_scale`.
+        ContextLengthError: An example is too long; the message has its number.
+        PromptError: An example cannot be written as a prompt.
+    """
+    check_number("temperature", temperature, 0.0)
+    check_number("widest_interval", widest_interval, 0.0)
+    check_number("level", level, 0.0, 1.0)
+    check_number("max_guidance_scale", max_guidance_scale, 0.0)
+    slips = _SLIPS if slip is None else (check_share("slip", slip),)
+    check_count("min_tokens", min_tokens, 1)
+    places = check_scales(
+        "scales",
+        _default_scales(max_guidance_scale) if scales is None else scales,
+        FEWEST_KNOTS,
+        max_guidance_scale,
+    )
+    texts, own_weights = contexts_in_force(profile, context)
+    reader = AnswerReader(engine, separator, chat_template_kwargs)
+    answers = _accepted(reader, check_examples(examples), texts)
+    tokens = sum(len(answer.ids) for answer in answers)
+    check_tokens(tokens, len(answers), min_tokens)
+    mixtures = [
+        [weight / temperature for weight in preference_weights(scale, own_weights)]
+        for scale in places
+    ]
+    # Shape (examples, slips, scales).
+    found = np.array([log_likelihoods(engine, answer, mixtures, slips) for answer in answers])
+    costs = _COST_OF_SLIPS * np.arange(len(slips))
+    likeliest = int((found.sum(axis=0).max(axis=1) - costs).argmax())
+    curves = found[:, likeliest]
+    posterior = Posterior.of(np.array(places), curves, level)
+    _check_found(posterior, places, curves.sum(axis=0), widest_interval, tokens)
+    return StrengthEstimate(
+        guidance_scale=posterior.mode,
+        interval=posterior.interval,
+        level=level,
+        tokens=tokens,
+        examples=len(answers),
+        dispersion=posterior.dispersion,
+        slip=slips[likeliest],
+        scales=tuple(places),
+        log_likelihoods=tuple(curves.sum(axis=0).tolist()),
+    )
+
+
+def _default_scales(maximum: float) -> list[float]:
+    scales: list[float] = []
+    for start, stop, step in (*_STEPS, (12.0, maximum, _LAST_STEP)):
+        count = max(0, round((stop - start) / step))
+        scales += [start + step * index for index in range(count)]
+    return [*(scale for scale in scales if scale < maximum), maximum]
+
+
+def _accepted(
+    reader: AnswerReader, examples: Sequence[Example], texts: Sequence[str]
+) -> list[Answer]:
+    answers = [
+        answer
+        for number, example in enumerate(examples)
+        if example.accepted is not None
+        and (answer := reader.answers(number, example, texts)[0]) is not None
+    ]
+    if not answers:
+        raise EvidenceError(
+            f"None of the {len(examples)} examples has an accepted answer, and a strength is "
+            "estimated from those. Give answers that the user took, wrote or chose."
+        )
+    return answers
+
+
+def _check_found(
+    posterior: Posterior,
+    places: Sequence[float],
+    log_likelihoods: Any,
+    widest: float,
+    tokens: int,
+) -> None:
+    """Refuses a posterior that says too little, or lies outside of what was looked at."""
+    low, high = posterior.interval
+    if log_likelihoods.argmax() == len(places) - 1 or posterior.mode >= places[-1]:
+        raise EvidenceError(
+            f"The answers are likeliest at {places[-1]:g}, the strongest guidance scale looked at. "
+            "They are not written as this model would, or another preference fits them better; "
+            "if you mean it, raise max_guidance_scale."
+        )
+    if high - low > widest:
+        raise EvidenceError(
+            f"{tokens} tokens leave the guidance scale between {low:.2f} and {high:.2f}, wider "
+            f"than widest_interval={widest:g} (the likeliest is {posterior.mode:.2f}, the "
+            f"dispersion {posterior.dispersion:.1f}). Give more answers, or such as the preference "
+            "makes a difference for."
+        )

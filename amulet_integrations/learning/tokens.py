@@ -1,0 +1,129 @@
+"""Examples as token ids: the contexts that an answer follows, and the answer itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from amulet_integrations.engine import Engine
+from amulet_integrations.errors import AmuletError, ContextLengthError, EvidenceError, PromptError
+from amulet_integrations.learning.example import Example
+from amulet_integrations.prompting import ChatMessage, PromptBuilder
+from amulet_integrations.prompting.chat_template import prompt_format
+from amulet_integrations.prompting.control_tokens import ControlTokens, Text
+
+
+@dataclass(frozen=True, repr=False)
+class Answer:
+    """An answer, ready to be scored.
+
+    Attributes:
+        place: Which example it belongs to, for messages.
+        contexts: Token ids of each context that it follows, the base first.
+        ids: Its own token ids.
+    """
+
+    place: str
+    contexts: Sequence[Sequence[int]]
+    ids: Sequence[int]
+
+
+class AnswerReader:
+    """Writes the prompts of examples and reads their answers as tokens.
+
+    Args:
+        engine: Its tokenizer and its context window count.
+        separator: Stands between the system message and a preference.
+        chat_template_kwargs: Further variables of the model's chat template.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        separator: str,
+        chat_template_kwargs: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._engine = engine
+        self._prompts = PromptBuilder(engine.tokenizer, separator=separator)
+        self._options = chat_template_kwargs
+        source = prompt_format(engine.tokenizer, None).source
+        self._control_tokens = ControlTokens(engine.tokenizer, source)
+
+    def answers(
+        self, number: int, example: Example, texts: Sequence[str]
+    ) -> tuple[Answer | None, Answer | None]:
+        """The accepted and the rejected answer of an example.
+
+        Args:
+            number: The example's place among all, from 0, for messages.
+            example: The example.
+            texts: The preferences; each has a context, after the base.
+
+        Raises:
+            ContextLengthError: A context with an answer is past the engine's context window.
+            PromptError: The question cannot be written as a prompt for this model.
+        """
+        place = f"examples[{number}]"
+        try:
+            contexts = self._contexts(example, texts)
+            answers = [self._read(text, example) for text in (example.accepted, example.rejected)]
+        except AmuletError as error:
+            raise type(error)(f"{place}: {error}") from error
+        longest = max(map(len, contexts))
+        for ids in filter(None, answers):
+            self._check_length(place, longest, len(ids))
+        accepted, rejected = (ids and Answer(place, contexts, ids) for ids in answers)
+        return accepted or None, rejected or None
+
+    def _contexts(self, example: Example, texts: Sequence[str]) -> list[list[int]]:
+        messages, options = example.messages, self._options
+        reasoning = self._prompts.reasoning(messages, chat_template_kwargs=options)
+        if reasoning == "already open":
+            raise PromptError(
+                "The model's template begins every answer with thoughts, which answers of "
+                "examples lack. Turn them off, often by "
+                "chat_template_kwargs={'enable_thinking': False}."
+            )
+        return self._prompts.contexts(messages, [None, *texts], chat_template_kwargs=options)
+
+    def _read(self, text: str | None, example: Example) -> list[int]:
+        if text is None:
+            return []
+        # In a dialogue of plain text, answers stand after "Assistant:" and a space.
+        written = text if self._prompts.is_chat else " " + text.lstrip()
+        # All of it is a person's text, so nothing in it is read as a control token.
+        ids = self._control_tokens.encode(Text(written, b"\1" * len(written)))
+        return [*ids, self._end_id] if example.complete else ids
+
+    def _check_length(self, place: str, context: int, answer: int) -> None:
+        # The last token is never read, only predicted.
+        if context + answer - 1 >= self._engine.context_window:
+            raise ContextLengthError(
+                f"{place}: a context of {context} tokens and an answer of {answer} do not fit the "
+                f"context window of {self._engine.context_window} tokens of "
+                f"{self._engine.model_name!r}. Leave the example out or shorten it."
+            )
+
+    @cached_property
+    def _end_id(self) -> int:
+        """The token that ends the assistant's turn: the template's own, or the tokenizer's."""
+        tokenizer = self._engine.tokenizer
+        asked = ChatMessage(role="user", content="a")
+        said = ChatMessage(role="assistant", content="a")
+        before, whole = (
+            self._prompts.contexts(talk, [None], chat_template_kwargs=self._options)[0]
+            for talk in ([asked], [asked, said, asked])
+        )
+        if self._prompts.is_chat and whole[: len(before)] == before:
+            special = tokenizer.added_tokens_decoder
+            for token in whole[len(before) :]:
+                if token in special and special[token].special:
+                    return token
+        if tokenizer.eos_token_id is None:
+            raise EvidenceError(
+                "complete=True, but the tokenizer names no token that ends a text. Leave complete "
+                "off."
+            )
+        return int(tokenizer.eos_token_id)

@@ -1,0 +1,196 @@
+"""Preferences are ranked by the answers that they explain."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from amulet_integrations import Preference
+from amulet_integrations.engine import LocalEngine
+from amulet_integrations.errors import (
+    ContextLengthError,
+    EvidenceError,
+    GuidanceScaleError,
+    InvalidParamsError,
+    InvalidProfileError,
+)
+from amulet_integrations.learning import Example, rank_preferences, rewards
+from amulet_integrations.learning.evidence import Evidence
+from tests.unit.learning import digits, oracle
+from tests.unit.learning.digits import DigitsEngine, accepted
+
+TRUE = "Be brief."
+CANDIDATES = ["Be a sea.", None, TRUE, Preference(text="Be blue.", weight=-0.5)]
+QUESTIONS = ["Is the sea blue?", "Why?"]
+ACCEPTED = [Example(question=q, accepted="You are a sea, and brief.") for q in QUESTIONS]
+PAIRS = [Example(question=q, accepted="The sea.", rejected="A blue user") for q in QUESTIONS]
+REJECTED = [Example(question=q, rejected="A blue user.") for q in QUESTIONS]
+SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0)
+PLAIN = {"guidance_scales": SCALES, "resamples": 0, "least_odds": 1.0001, "min_tokens": 1}
+
+TASTES = [digits.LARGE, None, digits.EVEN, digits.ODD]
+ODD_ANSWERS = digits.drawn(digits.ODD, 3.0, 0)
+
+
+@pytest.fixture
+def untouched(tiny_engine, monkeypatch) -> LocalEngine:
+    monkeypatch.setattr(tiny_engine, "_runner", None)
+    return tiny_engine
+
+
+def slow_log_evidence(examples, candidate, slip) -> float:
+    """Log-likelihoods by plain forward passes, and the mean over a fine grid of scales."""
+    given = [(candidate.text, candidate.weight)] if isinstance(candidate, Preference) else []
+    given = [(candidate, 1.0)] if isinstance(candidate, str) else given
+
+    def reward(question, answer, scale):
+        if answer is None:
+            return 0.0
+        liked, base = (
+            oracle.log_likelihood(question, answer, given, at, slip=slip) for at in (scale, 0.0)
+        )
+        return liked - base
+
+    def log_likelihood(one, scale):
+        if one.rejected is None:
+            return oracle.log_likelihood(one.question, one.accepted, given, scale, slip=slip)
+        margin = reward(one.question, one.accepted, scale)
+        margin -= reward(one.question, one.rejected, scale)
+        return np.log(0.9 / (1.0 + np.exp(-margin)) + 0.05)
+
+    fine = np.linspace(SCALES[0], SCALES[-1], 61)
+    return oracle.log_mean(
+        np.array([sum(log_likelihood(one, scale) for one in examples) for scale in fine])
+    )
+
+
+@pytest.mark.parametrize("examples", [ACCEPTED, PAIRS, REJECTED], ids=["accepted", "both", "not"])
+@pytest.mark.parametrize("slip", [0.0, 0.05])
+def test_evidence_and_posterior_are_those_of_plain_forward_passes(tiny_engine, examples, slip):
+    priors = [1.0, 2.0, 3.0, 4.0]
+    found = rank_preferences(
+        tiny_engine, CANDIDATES, examples, priors=priors, slip=slip, lapse=0.1, **PLAIN
+    )
+    expected = np.array([slow_log_evidence(examples, it, slip) for it in CANDIDATES])
+    posterior = np.exp(expected - expected.max()) * priors
+    posterior /= posterior.sum()
+    for one in found.ranked:
+        assert one.log_evidence == pytest.approx(expected[one.number], abs=0.02)
+        assert one.probability == pytest.approx(posterior[one.number], abs=0.01)
+    shares = [one.probability for one in found.ranked]
+    assert shares == sorted(shares, reverse=True)
+    assert found.best is found.ranked[0]
+
+
+def chosen(seed: int) -> list[Example]:
+    """Pairs of answers drawn without a preference, of which the one with more evens is chosen."""
+    both = zip(*(digits.drawn(None, 0.0, seed + more, examples=20) for more in (0, 1)), strict=True)
+    ranked = [sorted(pair, key=lambda answer: sum(int(d) % 2 for d in answer)) for pair in both]
+    return [Example(question=digits.QUESTION, accepted=a, rejected=b) for a, b in ranked if a != b]
+
+
+@pytest.mark.parametrize(
+    ("examples", "candidates"),
+    [
+        (accepted(digits.EVEN, 2.0, 0), TASTES),
+        (chosen(0), TASTES),
+        ([Example(question=digits.QUESTION, rejected=it) for it in ODD_ANSWERS], TASTES[1:]),
+    ],
+    ids=["accepted", "both", "rejected"],
+)
+def test_the_true_preference_comes_first(examples, candidates):
+    engine = DigitsEngine()
+    found = rank_preferences(engine, candidates, examples)
+    assert found.best.preference == Preference(text=digits.EVEN)
+    assert found.best.probability > 0.75
+    assert sum(one.probability for one in found.ranked) == pytest.approx(1.0)
+    shares = [one.probability for one in found.ranked if one.probability]
+    assert found.entropy == pytest.approx(-sum(p * np.log2(p) for p in shares))
+    assert found.examples == len(examples)
+    assert [candidates[it.number] for it in found.ranked if it.guidance_scale is None] == [None]
+    assert found == rank_preferences(engine, candidates, examples)
+    assert digits.EVEN not in repr(found)
+
+
+def test_strengths_are_told_and_integrated_out():
+    found = rank_preferences(DigitsEngine(), TASTES, accepted(digits.EVEN, 4.0, 0))
+    assert found.best.guidance_scale == pytest.approx(4.0, abs=1.0)
+
+
+def test_no_preference_is_a_candidate():
+    found = rank_preferences(DigitsEngine(), TASTES, accepted(None, 0.0, 2))
+    assert found.best.preference is None
+
+
+def test_many_candidates_are_read_in_groups(tiny_engine, monkeypatch):
+    whole = rank_preferences(tiny_engine, CANDIDATES, PAIRS, **PLAIN)
+    monkeypatch.setattr(rewards, "_CONTEXTS", 2)
+    parted = rank_preferences(tiny_engine, CANDIDATES, PAIRS, **PLAIN)
+    for one, other in zip(whole.ranked, parted.ranked, strict=True):
+        assert one.number == other.number
+        assert one.log_evidence == pytest.approx(other.log_evidence, abs=1e-3)
+
+
+def test_one_example_among_many_does_not_decide():
+    scales = np.array([1.0, 2.0, 3.0, 4.0])
+    gains = np.array([-1.0] * 9 + [30.0])  # nine speak for the first, one loudly for the second
+    curves = np.zeros((10, 2, 4))
+    curves[:, 1] = gains[:, None]
+    evidence = Evidence(scales, curves)
+    even = np.log([0.5, 0.5])
+    assert evidence.probabilities(even, 0)[1] > 0.999
+    # The loud one is left out of (9/10)^10 = 0.35 of the resamples.
+    assert evidence.probabilities(even, 2000)[1] == pytest.approx(1 - 0.9**10, abs=0.03)
+
+
+def test_what_is_not_told_apart_is_refused():
+    engine, examples = DigitsEngine(), accepted(digits.EVEN, 2.0, 0)
+    alike = [Preference(text=digits.EVEN), Preference(text=digits.EVEN, weight=0.99)]
+    with pytest.raises(EvidenceError, match=r"do not tell .*candidates\[\d\] has .*least_odds=3"):
+        rank_preferences(engine, alike, examples)
+    with pytest.raises(EvidenceError, match="do not tell"):  # the prior alone would decide
+        rank_preferences(engine, alike, examples, priors=[99.0, 1.0])
+    with pytest.raises(EvidenceError, match="1 answers have 20 tokens"):
+        rank_preferences(engine, TASTES, examples[:1])
+    with pytest.raises(EvidenceError, match="no examples"):
+        rank_preferences(engine, TASTES, [])
+
+
+@pytest.mark.parametrize(
+    ("candidates", "options", "error", "message"),
+    [
+        ([TRUE], {}, InvalidParamsError, "1 candidates leave no choice"),
+        (TRUE, {}, InvalidParamsError, "candidates is a str"),
+        ([TRUE, 5], {}, InvalidParamsError, r"candidates\[1\] is a int"),
+        ([TRUE, " Be brief. "], {}, InvalidParamsError, r"candidates\[1\] is the same as .*\[0\]"),
+        ([None, TRUE, None], {}, InvalidParamsError, r"candidates\[2\] is the same"),
+        ([TRUE, " "], {}, InvalidProfileError, "empty"),
+        ([TRUE, Preference(text="a", weight=0)], {}, InvalidParamsError, "weight 0"),
+        (CANDIDATES, {"priors": [1.0]}, InvalidParamsError, "priors: 1 for 4"),
+        (CANDIDATES, {"priors": 3}, InvalidParamsError, "priors: a int for 4"),
+        (CANDIDATES, {"priors": [1, 1, 0, 1]}, InvalidParamsError, r"priors\[2\]=0"),
+        (CANDIDATES, {"guidance_scales": [1, 2]}, InvalidParamsError, "at least 4"),
+        (CANDIDATES, {"guidance_scales": [1, 2, 3, 99]}, GuidanceScaleError, "p = 99"),
+        (CANDIDATES, {"least_odds": 1}, InvalidParamsError, "least_odds=1"),
+        (CANDIDATES, {"lapse": -0.1}, InvalidParamsError, "lapse=-0.1"),
+        (CANDIDATES, {"slip": 2}, InvalidParamsError, "slip=2"),
+        (CANDIDATES, {"resamples": -1}, InvalidParamsError, "resamples=-1"),
+        (CANDIDATES, {"temperature": 0}, InvalidParamsError, "temperature=0"),
+    ],
+)
+def test_bad_settings_are_refused_before_any_computing(
+    untouched, candidates, options, error, message
+):
+    examples = [Example(question="Why?", accepted="So be it. " * 40)]
+    with pytest.raises(error, match=message) as caught:
+        rank_preferences(untouched, candidates, examples, **options)
+    assert TRUE not in str(caught.value)
+
+
+def test_what_is_too_long_is_named_before_any_computing(untouched):
+    examples = [
+        Example(question="Why?", accepted="So."),
+        Example(question="Why?", rejected="So. " * 400),
+    ]
+    with pytest.raises(ContextLengthError, match=r"examples\[1\]"):
+        rank_preferences(untouched, CANDIDATES, examples)
