@@ -10,10 +10,20 @@ from tests.unit.test_docs import CODE, PAGES
 
 pytestmark = pytest.mark.model
 
+# Each takes a minute and more; other tests do on the model what they show.
+LONG = {"llama_index_agents", "tools"}
 WITH_CODE = [page for page in PAGES if "```python" in page.read_text(encoding="utf-8")]
 
 
-@pytest.mark.parametrize("page", WITH_CODE, ids=lambda page: page.stem)
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(
+            page, id=page.stem, marks=[pytest.mark.acceptance] if page.stem in LONG else []
+        )
+        for page in WITH_CODE
+    ],
+)
 def test_code_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {"__name__": page.stem}

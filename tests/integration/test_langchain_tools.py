@@ -78,8 +78,8 @@ class Overheard:
         self.requests += requests
         return await self._engine.agenerate(requests)
 
-    def score(self, contexts: Any, completion_ids: Any) -> Any:
-        return self._engine.score(contexts, completion_ids)
+    def score(self, contexts: Any, completion_ids: Any, mixtures: Any = None) -> Any:
+        return self._engine.score(contexts, completion_ids, mixtures)
 
     def close(self) -> None:
         pass

@@ -14,6 +14,6 @@ pytestmark = [pytest.mark.model, needs_questions]
 def test_raising_a_weight_raises_that_preferences_likelihood_ratio(
     embedded_engine: LocalEngine,
 ) -> None:
-    questions = [question for question in paper_questions() if len(question) < 100][:4]
+    questions = [question for question in paper_questions() if len(question) < 100][:3]
     little, full = mean_ratios(embedded_engine, questions, [0.25, 1.0])
     assert little < full

@@ -13,7 +13,7 @@ from amulet_integrations.whose import Whose
 
 RAISED = "Answer like a pirate."
 OTHER = "Use short and simple sentences."
-TOKENS = 24
+TOKENS = 20
 
 
 def mean_ratios(
