@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Iterator
 from hashlib import sha256
+from pathlib import Path
 
 import pytest
 
@@ -13,12 +14,16 @@ FAILED = pytest.StashKey[bool]()
 
 
 def state_of_the_code(root: str) -> str:
-    """The commit and what was changed since; empty where git cannot tell."""
-    parts = (["git", "rev-parse", "HEAD"], ["git", "diff", "HEAD"], ["git", "status", "-s"])
-    ran = [subprocess.run(part, cwd=root, capture_output=True, check=False) for part in parts]
-    return (
-        sha256(b"".join(part.stdout for part in ran)).hexdigest() if ran[0].returncode == 0 else ""
-    )
+    """The commit and what was changed or added since; empty where git cannot tell."""
+    parts = (["rev-parse", "HEAD"], ["diff", "HEAD"], ["ls-files", "-o", "--exclude-standard"])
+    ran = [
+        subprocess.run(["git", *part], cwd=root, capture_output=True, check=False) for part in parts
+    ]
+    if ran[0].returncode != 0:
+        return ""
+    new = [Path(root, name.decode()) for name in ran[-1].stdout.splitlines()]
+    contents = [path.read_bytes() for path in new if path.is_file()]
+    return sha256(b"".join([*(part.stdout for part in ran), *contents])).hexdigest()
 
 
 @pytest.fixture(autouse=True)

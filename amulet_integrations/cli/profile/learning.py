@@ -67,6 +67,8 @@ def learn(
     to the model; nothing is trained. With --among, candidates for a preference are ranked instead,
     and nothing is stored.
     """
+    if among and (about or dry_run):
+        raise typer.BadParameter("--among stores nothing and knows no --about; leave those out.")
     context = PreferenceContext(pairs("--about", about))
     # Brings torch, which `amulet profile show` has no use for.
     from amulet_integrations.learning import estimate_strength, read_examples  # noqa: PLC0415

@@ -1,4 +1,8 @@
-"""`amulet profile learn` on answers that the tiny engine wrote under a known strength."""
+"""`amulet profile learn` on the tiny engine.
+
+Its answers are no words, and are read as other tokens than they were written as: so what is learned
+is held against the functions themselves, and not against the strength that they were written at.
+"""
 
 from __future__ import annotations
 
@@ -125,3 +129,10 @@ def test_too_little_is_refused(
 def test_whoever_has_no_profile_is_told(amulet: Amulet, db: str, file: str) -> None:
     result = amulet("profile", "learn", "zoe", file, "--db", db)
     assert "There is no profile of 'zoe'" in result.stderr
+
+
+def test_ranking_takes_no_options_of_the_estimate(amulet: Amulet, db: str, file: str) -> None:
+    candidates = ("--among", OTHER, "--among", TEXT)
+    for option in (("--dry-run",), ("--about", "topic=health")):
+        result = amulet("profile", "learn", "ann", file, *candidates, *option, "--db", db)
+        assert (result.exit_code, "--among stores nothing" in result.stderr) == (2, True)
