@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from sqlalchemy import event
 
 from amulet_integrations.decoding.params import AmuletParams
 from amulet_integrations.errors import (
@@ -18,6 +19,7 @@ from amulet_integrations.errors import (
 )
 from amulet_integrations.profiles import Preference, PreferenceProfile, SqlProfileStore
 from amulet_integrations.profiles.stores.contract import UpdatingProfileStore
+from amulet_integrations.profiles.stores.sql import importing
 
 ANN = PreferenceProfile(
     user_id="ann",
@@ -330,6 +332,33 @@ class TestFiles:
         with pytest.raises(InvalidProfileError, match=r"profiles\[1\]\.preferences\[0\]\.weight"):
             store.import_json(json.dumps(file))
         assert store.user_ids() == ["org"]
+
+    def test_many_are_stored_by_few_statements(self, store, monkeypatch):
+        kept = store.save(profile("here", user_id="user 3"))
+        store.delete(store.save(profile(user_id="user 5")).user_id)
+        file = json.loads(store.export_json())
+        file["profiles"] = [{"user_id": f"user {it}", "preferences": ["x"]} for it in range(7)]
+        text, ran = json.dumps(file), []
+        engine = store._database._engine("write")
+        event.listen(engine, "before_cursor_execute", lambda *about: ran.append(about[2]))
+        stored = store.import_json(text, by="me")
+        assert len(ran) < 10
+        versions = [1, 1, 1, 2, 1, 3, 1]
+        assert [one.version for one in stored] == versions
+        monkeypatch.setattr(importing, "_AT_ONCE", 3)
+        again = store.import_json(text)
+        assert [one.version for one in again] == [it + 1 for it in versions]
+        for number, one in enumerate(again):
+            assert one == store.get(f"user {number}")
+            assert store.history(one.user_id)[-1].profile == one
+            assert store.history(one.user_id)[-2].by == "me"
+        assert store.history("user 3")[0].profile == kept
+        file["profiles"] = []
+        assert store.import_json(json.dumps(file)) == []
+
+    def test_a_byte_order_mark_is_accepted(self, store):
+        store.save(ANN)
+        assert store.import_json("\ufeff" + store.export_json())[0].version == 2
 
     def test_parents_may_change_places(self, store):
         store.save(profile(user_id="bob", parent="ann"))

@@ -33,7 +33,7 @@ def test_a_strength_is_estimated(embedded_engine: LocalEngine) -> None:
 
 
 def test_the_true_preference_comes_first(embedded_engine: LocalEngine) -> None:
-    examples = accepted_answers(embedded_engine, QUESTIONS[:4], PIRATE, 2.0, seed=2, tokens=20)
+    examples = accepted_answers(embedded_engine, QUESTIONS, PIRATE, 2.0, seed=2, tokens=20)
     found = rank_preferences(embedded_engine, [*OTHERS, PIRATE], examples)
     assert found.best.number == len(OTHERS)
     assert found.best.probability > 0.9

@@ -8,6 +8,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
@@ -44,13 +45,13 @@ class PostgresServer:
 
     Args:
         folder: Where its data go; has to be free to its user.
-        settings: Settings of the server.
+        settings: Settings of the server; those that `change` may change.
     """
 
     def __init__(self, folder: Path, settings: dict[str, str]) -> None:
         found = programs()
         assert found is not None
-        self._programs, self._folder, self._settings = found, folder, settings
+        self._programs, self._folder = found, folder
         self._data, self._numbers = folder / "data", count(1)
         self.port = 0
         self.reusable: str | None = None
@@ -64,6 +65,8 @@ class PostgresServer:
             *("--pgdata", str(self._data), "--username", "admin", "--pwfile", str(words)),
             *("--auth", "scram-sha-256", "--encoding", "UTF8", "--locale", "C", "--no-sync"),
         )
+        with (self._data / "postgresql.conf").open("a") as configuration:
+            configuration.writelines(f"{name} = '{it}'\n" for name, it in settings.items())
         self.start()
         self.execute(f"CREATE ROLE amulet LOGIN PASSWORD '{PASSWORD}'")
 
@@ -77,7 +80,6 @@ class PostgresServer:
                 "unix_socket_directories": "",
                 "max_connections": "200",
                 "shared_buffers": "16MB",
-                **self._settings,
             }
             command = " ".join(f"-c {name}='{value}'" for name, value in options.items())
             log = str(self._folder / "log")
@@ -94,12 +96,16 @@ class PostgresServer:
         """Stops it; "immediate" is as if it had crashed."""
         self._run("pg_ctl", "stop", "-w", "-D", str(self._data), "-m", mode)
 
-    def restart(self, settings: dict[str, str]) -> None:
-        """Stops it and starts it with other settings."""
-        if self.is_running():
-            self.stop()
-        self._settings = settings
-        self.start()
+    def change(self, settings: dict[str, str]) -> None:
+        """Gives it other settings, and waits until they hold; it is started where it is down."""
+        if not self.is_running():
+            self.start()
+        changes = [f"ALTER SYSTEM SET {name} = '{it}'" for name, it in settings.items()]
+        self.execute(*changes, "SELECT pg_reload_conf()")
+        deadline = time.monotonic() + 60
+        while any(self.execute(f"SHOW {name}") != [(it,)] for name, it in settings.items()):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
 
     def is_running(self) -> bool:
         """Whether the server runs."""
@@ -199,7 +205,7 @@ def _database(server: PostgresServer) -> str:
         server.empty(server.reusable)
     except psycopg.OperationalError:
         # A test that failed half-way has left it down.
-        server.restart(FAST)
+        server.change(FAST)
         server.empty(server.reusable)
     return server.url(server.reusable)
 
@@ -207,9 +213,9 @@ def _database(server: PostgresServer) -> str:
 @pytest.fixture
 def durable_postgres_server(postgres_server: PostgresServer) -> Iterator[PostgresServer]:
     """The same server, as it keeps its promises; to be killed."""
-    postgres_server.restart(settings=DURABLE)
+    postgres_server.change(DURABLE)
     yield postgres_server
-    postgres_server.restart(settings=FAST)
+    postgres_server.change(FAST)
 
 
 @pytest.fixture

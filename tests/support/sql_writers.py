@@ -6,6 +6,9 @@ import json
 import multiprocessing
 import os
 import random
+import signal
+import sys
+import threading
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +16,7 @@ from contextlib import suppress
 from itertools import count
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
+from pathlib import Path
 
 from amulet_integrations.errors import ProfileStoreError
 from amulet_integrations.profiles import PreferenceProfile, SqlProfileStore
@@ -76,6 +80,12 @@ def open_at_once(urls: list[str], processes: int, times: int) -> dict[str, list[
     return versions
 
 
+def open_without_alembic(path: Path) -> None:
+    """Opens a database that is up to date, for a process of its own."""
+    SqlProfileStore(path).close()
+    assert "alembic" not in sys.modules
+
+
 def update_in_forks(url: str) -> None:
     """Goes on with one store in forks of this process."""
     store = SqlProfileStore(url)
@@ -89,6 +99,63 @@ def update_in_forks(url: str) -> None:
         forks.append(fork)
     update_for(store)
     assert [os.waitpid(fork, 0)[1] for fork in forks] == [0, 0, 0]
+
+
+def fork_and_close(path: str) -> None:
+    """Closes a store that a fork goes on writing to; what that was told is stored is there."""
+    store = SqlProfileStore(path)
+    store.save(PreferenceProfile(user_id="ann"))
+    read, tell = os.pipe()
+    closed, close = os.pipe()
+    if not (fork := os.fork()):
+        store.save(PreferenceProfile(user_id="before"))
+        os.write(tell, b"x")
+        os.read(closed, 1)
+        for number in range(3):
+            store.save(PreferenceProfile(user_id=f"after {number}"))
+        os.write(tell, b"x")
+        time.sleep(60)
+    os.read(read, 1)
+    store.close()
+    os.write(close, b"x")
+    os.read(read, 1)
+    with SqlProfileStore(path) as other:
+        seen = other.user_ids()
+    os.kill(fork, signal.SIGKILL)
+    os.waitpid(fork, 0)
+    with SqlProfileStore(path) as other:
+        assert seen == other.user_ids() == ["after 0", "after 1", "after 2", "ann", "before"]
+
+
+def fork_beside_a_writer(url: str) -> None:
+    """Forks while another thread writes and writes; both processes go on."""
+    store = SqlProfileStore(url)
+    inside, enough = threading.Event(), threading.Event()
+
+    def work(connection: object) -> None:
+        inside.set()
+        time.sleep(0.05)
+
+    def write_on() -> None:
+        while not enough.is_set():
+            store._database.write("wait", work)
+
+    writer = threading.Thread(target=write_on)
+    writer.start()
+    inside.wait()
+    start = time.monotonic()
+    if not (fork := os.fork()):
+        with suppress(BaseException):
+            store.save(PreferenceProfile(user_id="child"))
+            os._exit(0)
+        os._exit(1)
+    took = time.monotonic() - start
+    enough.set()
+    writer.join()
+    store.save(PreferenceProfile(user_id="parent"))
+    assert os.waitpid(fork, 0)[1] == 0
+    assert store.user_ids() == ["child", "parent"]
+    assert took < 10
 
 
 def update_for(store: SqlProfileStore) -> None:

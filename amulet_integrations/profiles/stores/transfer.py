@@ -172,7 +172,8 @@ def _document(text: object) -> dict[str, Any]:
     if not isinstance(text, str):
         raise InvalidProfileError(f"The text to import is {_kind(text)}; give a string.")
     try:
-        document = from_json(text, allow_inf_nan=False)
+        # Some editors begin a file with a byte order mark.
+        document = from_json(text.removeprefix("\ufeff"), allow_inf_nan=False)
     except (TypeError, ValueError) as error:  # a TypeError for half of a surrogate pair
         raise InvalidProfileError(f"The text to import is no JSON: {error}.") from None
     if not isinstance(document, dict):

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
+from sqlite3 import SQLITE_BUSY, SQLITE_LOCKED
+from threading import BoundedSemaphore
 from typing import Literal, TypeVar
 
 from sqlalchemy import Connection, Engine, Pool
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 
 from amulet_integrations.errors import AmuletError, ProfileStoreError
-from amulet_integrations.profiles.stores.sql.engines import connect_to
+from amulet_integrations.profiles.stores.sql.engines import SECONDS_TO_WAIT, connect_to
+from amulet_integrations.profiles.stores.sql.forks import Work as WorkUnderWay
 from amulet_integrations.profiles.stores.sql.urls import (
     database_url,
     default_path,
     is_in_memory,
     is_sqlite,
     place_of,
-    secrets_of,
     shown,
+    without_secrets,
 )
 
 T = TypeVar("T")
@@ -28,6 +31,9 @@ Work = Callable[[Connection], T]
 
 # Pools of a parent process: nobody may close connections that are still the parent's.
 _INHERITED: list[Pool] = []
+
+# Writers may wait for each other: of the 15 connections of a pool, some are left for readers.
+_MOST_WRITERS = 10
 
 
 class Database:
@@ -44,12 +50,18 @@ class Database:
     """
 
     def __init__(self, url: str | Path | None = None) -> None:
+        self._under_way: Callable[[], AbstractContextManager[None]] = nullcontext
         self._url = database_url(default_path() if url is None else url)
         self.name = shown(self._url)
         self.place = self.opening(lambda: place_of(self._url))
         self._closed = False
         self._process = os.getpid()
+        self._writers = BoundedSemaphore(_MOST_WRITERS)
         self._engines = self.opening(lambda: connect_to(self._url))
+        if is_sqlite(self._url):
+            # A fork copies a database in memory with its one connection.
+            close = None if is_in_memory(self._url) else self._engines["read"].dispose
+            self._under_way = WorkUnderWay(close).under_way
 
     def opening(self, run: Callable[[], T]) -> T:
         """Runs what opens the database for the first time.
@@ -94,7 +106,8 @@ class Database:
 
         def run() -> T:
             nonlocal at_the_end
-            with self._engine("write").begin() as connection:
+            engine = self._engine("write")
+            with self._among_writers(doing), engine.begin() as connection:
                 result = work(connection)
                 at_the_end = True
             return result
@@ -132,38 +145,64 @@ class Database:
                     connection.close()
 
     def remove_traces(self) -> None:
-        """Takes what was deleted out of SQLite's write-ahead log, the last file that holds it.
+        """Takes what was deleted out of SQLite's files.
+
+        Rows that SQLite moved within the file have left copies in gaps, which `secure_delete` does
+        not reach, so the file is written anew. Then the write-ahead log is the last that holds it.
 
         Raises:
-            ProfileStoreError: Others are reading an earlier state of the database.
+            ProfileStoreError: Others are reading an earlier state of the database, or writing.
         """
         if not is_sqlite(self._url) or is_in_memory(self._url):
             return
 
         def work(connection: Connection) -> bool:
+            try:
+                connection.exec_driver_sql("VACUUM")
+            except OperationalError as error:
+                if _is_held(error):
+                    return True
+                raise
             row = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()
             return bool(row[0])
 
-        if self.read("empty the write-ahead log", work):
+        if self.read("remove what was deleted from the files", work):
             raise ProfileStoreError(
                 f"It is deleted in {self.name}, but others are still reading what was there "
-                "before, so the write-ahead log keeps it. Erase it once more when they are done."
+                "before, or writing, so the files keep it. Erase it once more when they are done."
             )
 
     def close(self) -> None:
         """Closes all connections. May be called twice."""
         self._closed = True
-        self._engine("read", even_closed=True).dispose()
+        with self._under_way():
+            self._engine("read", even_closed=True).dispose()
 
     def _engine(self, mode: str, *, even_closed: bool = False) -> Engine:
         if self._closed and not even_closed:
             raise ProfileStoreError(f"The store of {self.name} is closed. Open it anew.")
         engine = self._engines[mode]
-        if self._process != os.getpid() and not is_in_memory(self._url):
-            _INHERITED.append(engine.pool)
-            engine.dispose(close=False)
+        if self._process != os.getpid():
             self._process = os.getpid()
+            # Threads of the parent do not give their places back here.
+            self._writers = BoundedSemaphore(_MOST_WRITERS)
+            if self.has_server:
+                _INHERITED.append(engine.pool)
+                engine.dispose(close=False)
         return engine
+
+    @contextmanager
+    def _among_writers(self, doing: str) -> Iterator[None]:
+        writers = self._writers
+        if not writers.acquire(timeout=SECONDS_TO_WAIT):
+            raise ProfileStoreError(
+                f"Cannot {doing} in {self.name}: {_MOST_WRITERS} threads of this process have been "
+                f"writing for {SECONDS_TO_WAIT} s. Try again, or write from fewer threads."
+            )
+        try:
+            yield
+        finally:
+            writers.release()
 
     def _guarded(
         self,
@@ -173,11 +212,14 @@ class Database:
         kinds: tuple[type[Exception], ...] = (SQLAlchemyError,),
         at_the_end: Callable[[], bool] = lambda: False,
     ) -> T:
+        # A UnicodeError must not escape: it holds the whole text.
+        expected: tuple[type[Exception], ...] = (UnicodeError, *kinds)
         try:
-            return run()
+            with self._under_way():
+                return run()
         except AmuletError:
             raise
-        except kinds as error:
+        except expected as error:
             told = self._told(doing, error, at_the_end=at_the_end())
         # Here, outside of the handler, the cause is not the context of this error either.
         raise told
@@ -187,8 +229,9 @@ class Database:
         of_driver = cause if isinstance(cause, DBAPIError) else None
         # Only the first line: further ones may quote the row.
         reason = str(of_driver.orig if of_driver else cause).strip().partition("\n")[0].rstrip(". ")
-        for secret in secrets_of(self._url):
-            reason = reason.replace(secret, "***")
+        if isinstance(cause, UnicodeEncodeError | UnicodeDecodeError):
+            reason = f"a text does not fit the encoding {cause.encoding}"
+        reason = without_secrets(reason, self._url)
         if at_the_end and of_driver and of_driver.connection_invalidated:
             remedy = (
                 "The connection was lost while the change was being committed: it may or may not "
@@ -199,6 +242,16 @@ class Database:
                 "Check that the path can be written, is an SQLite file, and is not locked by "
                 "another program; or name another database."
             )
+            if "readonly" in reason or "read-only" in reason:
+                remedy += (
+                    " Where nothing can be written, a file that nobody else writes either can be "
+                    "read as sqlite:///file:/its/path?immutable=1&uri=true"
+                )
         else:
             remedy = "Check the URL, that the server can be reached, and the rights of its user."
         return ProfileStoreError(f"Cannot {doing} in {self.name}: {reason}. {remedy}")
+
+
+def _is_held(error: OperationalError) -> bool:
+    code = getattr(error.orig, "sqlite_errorcode", 0)
+    return code & 0xFF in {SQLITE_BUSY, SQLITE_LOCKED}  # the rest says how

@@ -37,6 +37,8 @@ _POSTGRES_ARGUMENTS: dict[str, Any] = {
     "keepalives_count": 3,
     "tcp_user_timeout": 60_000,
     "application_name": "amulet-integrations",
+    # Else it is the encoding of the database, and a text that it lacks would be refused here.
+    "client_encoding": "utf8",
 }
 # Statement parameters hold the texts of preferences: they stay out of logs and errors.
 _PRIVATE: dict[str, Any] = {"hide_parameters": True, "logging_name": "amulet"}

@@ -41,7 +41,7 @@ class Locks:
         """Others give no profile another parent."""
         self._wait(connection, func.pg_advisory_xact_lock(self._key("parents")))
 
-    def of_turn(self, connection: Connection, user_id: str, *, seconds: int) -> None:
+    def of_turn(self, connection: Connection, user_id: str, *, seconds: float) -> None:
         """Others do not wait for this user any more; it keeps nobody from writing."""
         lock = func.pg_advisory_xact_lock(self._key("turn", user_id))
         self._wait(connection, lock, seconds=seconds)
@@ -52,13 +52,16 @@ class Locks:
         self._wait(connection, lock, seconds=_SECONDS_TO_MIGRATE)
 
     def _key(self, *names: str) -> int:
-        digest = sha256("\0".join(("amulet", self._prefix, *names)).encode()).digest()
-        return int.from_bytes(digest[:8], signed=True)
+        # A damaged user id, which is to be deleted, may hold half of a surrogate pair.
+        name = "\0".join(("amulet", self._prefix, *names)).encode(errors="surrogatepass")
+        return int.from_bytes(sha256(name).digest()[:8], signed=True)
 
     @staticmethod
     def _wait(
-        connection: Connection, *locks: ColumnElement[Any], seconds: int | None = None
+        connection: Connection, *locks: ColumnElement[Any], seconds: float | None = None
     ) -> None:
         if connection.dialect.name == "postgresql":
-            patience = func.set_config("lock_timeout", f"{seconds or SECONDS_TO_WAIT}s", True)
+            wait = SECONDS_TO_WAIT if seconds is None else seconds
+            # 0 would mean without end.
+            patience = func.set_config("lock_timeout", f"{max(1, round(1000 * wait))}ms", True)
             connection.execute(select(patience, *locks))

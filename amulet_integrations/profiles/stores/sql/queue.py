@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from threading import BoundedSemaphore
+from threading import BoundedSemaphore, local
 
 from filelock import FileLock
 from sqlalchemy.exc import SQLAlchemyError
@@ -17,7 +17,11 @@ from amulet_integrations.profiles.stores.turns import Turns
 PATIENCE = 5
 """Seconds after which an update waits no longer, and takes its chance among the others."""
 
-_MOST_CONNECTIONS = 3  # that wait, so that some of the pool are left to work with
+# That hold a turn or wait for one. They are beside those that write: whoever has its turn needs
+# another connection to write by. Some of the pool are left for readers.
+_MOST_CONNECTIONS = 3
+
+_here = local()
 
 
 class Queue:
@@ -39,8 +43,16 @@ class Queue:
 
     @contextmanager
     def turn(self, user_id: str) -> Iterator[None]:
-        """Waits for a turn, and holds it for the block."""
+        """Waits for a turn, and holds it for the block.
+
+        In a thread that holds a turn already it waits for nothing: that may be the very same one.
+        """
+        if getattr(_here, "has_turn", False):
+            yield
+            return
+        _here.has_turn = True
         with ExitStack() as held:
+            held.callback(setattr, _here, "has_turn", False)
             try:
                 held.enter_context(self._threads.turn(user_id))
                 held.enter_context(self._among_processes(user_id))

@@ -6,12 +6,15 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Row, delete, func, insert, select, update
+from sqlalchemy import Connection, Row, Table, delete, func, insert, select, update
 
 from amulet_integrations.errors import CorruptProfileError
+from amulet_integrations.profiles.characters import checked_label
 from amulet_integrations.profiles.inheritance import line_of
 from amulet_integrations.profiles.profile import PreferenceProfile
 from amulet_integrations.profiles.stores.changes import ProfileChange
+from amulet_integrations.profiles.stores.sql.damaged import is_sound, named, text_of
+from amulet_integrations.profiles.stores.sql.importing import store_all
 from amulet_integrations.profiles.stores.sql.locks import Locks
 from amulet_integrations.profiles.stores.sql.rows import (
     FAULTS,
@@ -43,6 +46,7 @@ class Records:
     """
 
     def __init__(self, tables: Tables, place: str) -> None:
+        self._tables = tables
         self._profiles = tables.profiles
         self._changes = tables.changes
         self._locks = Locks(tables.prefix)
@@ -72,11 +76,12 @@ class Records:
             found = (self.profile(connection, user_id) for user_id in sorted(set(user_ids)))
             return [profile for profile in found if profile is not None]
         rows = connection.execute(select(self._profiles)).all()
-        return [stored_profile(row, self._place) for row in sorted(rows, key=lambda it: it.user_id)]
+        rows = sorted(rows, key=lambda it: text_of(it.user_id))
+        return [stored_profile(row, self._place) for row in rows]
 
     def user_ids(self, connection: Connection) -> list[str]:
         """Everyone who has a profile, sorted by code point."""
-        return sorted(connection.scalars(select(self._profiles.c.user_id)))
+        return sorted({text_of(it) for it in connection.scalars(select(self._profiles.c.user_id))})
 
     def changes(
         self, connection: Connection, user_id: str, *, newest: int | None = None
@@ -135,32 +140,37 @@ class Records:
         return self._put(connection, profile, standing, deed)
 
     def save_all(
-        self, connection: Connection, profiles: Iterable[PreferenceProfile], deed: Deed
+        self, connection: Connection, profiles: Sequence[PreferenceProfile], deed: Deed
     ) -> list[PreferenceProfile]:
         """Stores profiles over whatever is there; whoever calls it holds everyone's lock."""
-        return [
-            self._put(connection, profile, self._standing(connection, profile.user_id), deed)
-            for profile in profiles
-        ]
+        return store_all(connection, self._tables, profiles, deed)
 
     def delete(self, connection: Connection, user_id: str, by: str | None) -> bool:
-        """Deletes a profile; False where there is none."""
+        """Deletes a profile; False where there is none.
+
+        Raises:
+            InvalidProfileError: It is no user id, and no damaged row has it.
+        """
         self._locks.of_user(connection, user_id)
+        if not is_sound(user_id):
+            # What is no user id has no history that anybody could read.
+            return self._remove(connection, user_id, self._profiles)
         standing = self._standing(connection, user_id)
-        if standing.row is None:
+        if not self._remove(connection, user_id, self._profiles):
             return False
-        connection.execute(delete(self._profiles).where(self._profiles.c.user_id == user_id))
         now = datetime.now(UTC).isoformat()
         values = {"version": standing.last + 1, "changed_at": now, "body": None}
         self._note(connection, Deed("delete", by), user_id, **values)
         return True
 
     def erase(self, connection: Connection, user_id: str) -> bool:
-        """Deletes a profile and its history; False where there was neither."""
+        """Deletes a profile and its history; False where there was neither.
+
+        Raises:
+            InvalidProfileError: It is no user id, and no damaged row has it.
+        """
         self._locks.of_user(connection, user_id)
-        tables = (self._profiles, self._changes)
-        ran = [connection.execute(delete(it).where(it.c.user_id == user_id)) for it in tables]
-        return any(result.rowcount for result in ran)
+        return self._remove(connection, user_id, self._profiles, self._changes)
 
     def lock_user(self, connection: Connection, user_id: str) -> None:
         """From here to the end of the transaction nobody else changes this profile."""
@@ -170,16 +180,28 @@ class Records:
         """From here to the end of the transaction nobody else changes a profile."""
         self._locks.of_everyone(connection)
 
-    def _row(self, connection: Connection, user_id: str) -> Row[Any] | None:
+    @staticmethod
+    def _remove(connection: Connection, user_id: str, *tables: Table) -> bool:
+        conditions = [(table, named(connection, table, user_id)) for table in tables]
+        ran = [connection.execute(delete(table).where(those)) for table, those in conditions]
+        if any(result.rowcount for result in ran):
+            return True
+        checked_label("user_id", user_id)
+        return False
+
+    def _row(
+        self, connection: Connection, user_id: str, *, locked: bool = False
+    ) -> Row[Any] | None:
         query = select(self._profiles).where(self._profiles.c.user_id == user_id)
-        return connection.execute(query).one_or_none()
+        return connection.execute(query.with_for_update() if locked else query).one_or_none()
 
     def _standing(self, connection: Connection, user_id: str) -> Standing:
-        row = self._row(connection, user_id)
+        # Processes with an earlier version of this package have no locks but those of rows.
+        row = self._row(connection, user_id, locked=True)
         version = self._changes.c.version
         mine = self._changes.c.user_id == user_id
         noted = select(func.max(version)).where(mine, version.between(1, LARGEST_VERSION - 1))
-        # Processes with an earlier version of this package count without a history.
+        # Those processes count without a history, too.
         return Standing(row, max(connection.scalar(noted) or 0, version_of(row) if row else 0))
 
     def _check_parents(

@@ -15,6 +15,7 @@ from amulet_integrations.profiles.instants import as_utc
 from amulet_integrations.profiles.limits import as_stored
 from amulet_integrations.profiles.profile import PreferenceProfile
 from amulet_integrations.profiles.stores.changes import Action, ProfileChange
+from amulet_integrations.profiles.stores.sql.damaged import is_sound, label_of, text_of
 from amulet_integrations.profiles.stores.sql.tables import LARGEST_VERSION
 from amulet_integrations.profiles.stores.versions import Stamp
 
@@ -61,9 +62,12 @@ def stored_profile(row: Row[Any], place: str) -> PreferenceProfile:
         return profile_of(row.user_id, row.version, row.updated_at, row.body)
     except FAULTS as error:
         problem = str(error)
+    user_id = text_of(row.user_id)
+    # Nothing can be saved over a row whose user id is damaged.
+    over = "Save a new profile over it, or delete it" if is_sound(row.user_id) else "Delete it"
     raise CorruptProfileError(
-        f"What {place} holds for user {row.user_id!r} is not a profile ({problem}). Save a new "
-        f"profile over it, or delete it: store.delete({row.user_id!r}), or amulet profile remove."
+        f"What {place} holds for user {user_id!r} is not a profile ({problem}). {over}: "
+        f"store.delete({user_id!r}), or amulet profile remove."
     )
 
 
@@ -96,6 +100,7 @@ def change_of(row: Row[Any]) -> ProfileChange:
             return None
 
     version = version_of(row)
+    read(lambda: checked_label("user_id", row.user_id))
     at = read(lambda: as_utc("changed_at", datetime.fromisoformat(row.changed_at)))
     by = read(lambda: None if row.changed_by is None else checked_label("by", row.changed_by))
     action = read(lambda: _action(row.action))
@@ -106,7 +111,7 @@ def change_of(row: Row[Any]) -> ProfileChange:
         else read(lambda: profile_of(row.user_id, row.version, row.changed_at, row.body))
     )
     return ProfileChange(
-        user_id=row.user_id,
+        user_id=label_of(row.user_id),
         version=version,
         at=at,
         by=by,

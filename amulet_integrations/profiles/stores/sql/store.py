@@ -15,6 +15,7 @@ from amulet_integrations.profiles.stores.announcements import announce
 from amulet_integrations.profiles.stores.changes import ProfileChange
 from amulet_integrations.profiles.stores.contract import Update
 from amulet_integrations.profiles.stores.sql.async_forms import SqlAsyncForms
+from amulet_integrations.profiles.stores.sql.damaged import check_name
 from amulet_integrations.profiles.stores.sql.database import Database, Work
 from amulet_integrations.profiles.stores.sql.locks import Locks
 from amulet_integrations.profiles.stores.sql.migration import migrate
@@ -102,7 +103,7 @@ class SqlProfileStore(SqlAsyncForms):
         Raises:
             ProfileStoreError: The database cannot be written.
         """
-        checked_label("user_id", user_id)
+        check_name(user_id)
         _checked_by(by)
         return self._write(
             "delete a profile",
@@ -200,7 +201,7 @@ class SqlProfileStore(SqlAsyncForms):
             ProfileStoreError: The database cannot be written, or others are still reading what
                 was there before, so that a file of SQLite's keeps it; erase it once more then.
         """
-        checked_label("user_id", user_id)
+        check_name(user_id)
         erased = self._write(
             "erase a profile",
             [user_id],

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from pathlib import Path
+from urllib.parse import quote, unquote
 
 import platformdirs
 from sqlalchemy import make_url
@@ -17,6 +19,8 @@ POSTGRES_DRIVER = "postgresql+psycopg"
 _HOW = "Write it as sqlite:///profiles.db or postgresql://user:password@host/database."
 _POSTGRES_NAMES = {"postgresql", "postgres", POSTGRES_DRIVER}
 _SQLITE_NAMES = {"sqlite", "sqlite+pysqlite"}
+_FILE = "file:"  # begins the names that SQLite reads as URIs
+_SHORT = 4  # characters: a shorter password may be part of any word
 
 
 def default_path() -> Path:
@@ -31,8 +35,8 @@ def database_url(place: str | Path) -> URL:
         place: A URL such as ``postgresql://ann:secret@db/profiles``, a path, or ``:memory:``.
 
     Returns:
-        The URL, with the driver that is used. A path becomes absolute, so that a later change of
-        directory does not matter.
+        The URL, with the driver that is used. A path becomes absolute, also in a URL, so that a
+        later change of directory does not matter.
 
     Raises:
         ProfileStoreError: A URL that cannot be read, of a database that is none of ours, or an
@@ -53,7 +57,9 @@ def is_sqlite(url: URL) -> bool:
 
 def is_in_memory(url: URL) -> bool:
     """Whether the database ends with its connection."""
-    return url.database in {None, "", ":memory:"} or url.query.get("mode") == "memory"
+    name = (url.database or "").removeprefix(_FILE)
+    in_options = url.query.get("mode") == "memory" or url.query.get("vfs") == "memdb"
+    return name in {"", ":memory:"} or in_options
 
 
 def shown(url: URL) -> str:
@@ -75,18 +81,28 @@ def secrets_of(url: URL) -> set[str]:
     return {one for one in (url.password and str(url.password), *options) if one}
 
 
+def without_secrets(text: str, url: URL) -> str:
+    """Masks the passwords of a URL in a text; a very short one only where it stands alone."""
+    for secret in sorted(secrets_of(url), key=len, reverse=True):
+        pattern = re.escape(secret)
+        if len(secret) < _SHORT:
+            pattern = rf"(?<!\w){pattern}(?!\w)"
+        text = re.sub(pattern, "***", text)
+    return text
+
+
 def place_of(url: URL) -> str:
     """A name of the database itself: equal for two URLs of one database, without secrets."""
     if not is_sqlite(url):
         host = url.query.get("host", (url.host or "").lower())
         port = url.query.get("port", url.port) or 5432
         return f"postgresql://{host}:{port}/{url.database or url.username or ''}"
-    path = (url.database or "").removeprefix("file:")
-    if not is_in_memory(url):
-        return f"sqlite:///{Path(path).resolve()}"
-    # Without a name to share it by, each connection is a database of its own.
-    shared = path if url.query.get("cache") == "shared" and path != ":memory:" else uuid.uuid4().hex
-    return f"sqlite:///:memory:{shared}"
+    if is_in_memory(url):
+        return f"sqlite:///:memory:{uuid.uuid4().hex}"
+    path = url.database or ""
+    if path.startswith(_FILE):
+        path = unquote(path.removeprefix(_FILE))
+    return f"sqlite:///{Path(path).resolve()}"
 
 
 def _read_url(place: str) -> URL:
@@ -103,7 +119,23 @@ def _read_url(place: str) -> URL:
     if url.drivername in _POSTGRES_NAMES:
         return url.set(drivername=POSTGRES_DRIVER)
     if url.drivername in _SQLITE_NAMES:
-        return url
+        return _read_sqlite_url(url)
     raise ProfileStoreError(
         f"Profiles are kept in SQLite or PostgreSQL (by psycopg), not by {url.drivername}. {_HOW}"
     )
+
+
+def _read_sqlite_url(url: URL) -> URL:
+    if "shared" in (url.query.get("cache") or ()):
+        raise ProfileStoreError(
+            "Connections that share a cache (cache=shared) do not wait for each other. "
+            "Use a file: sqlite:///profiles.db"
+        )
+    name = url.database or ""
+    if is_in_memory(url):
+        return url
+    if not name.startswith(_FILE) or "uri" not in url.query:
+        return url.set(database=str(Path(name).absolute()))
+    if Path(name := name.removeprefix(_FILE)).is_absolute():
+        return url
+    return url.set(database=f"{_FILE}{quote(Path.cwd().as_posix())}/{name}")

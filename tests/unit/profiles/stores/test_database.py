@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 import traceback
+from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
 import pytest
@@ -14,14 +16,25 @@ from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from amulet_integrations.errors import (
     AmuletError,
     MissingDependencyError,
+    ProfileConflictError,
     ProfileStoreError,
 )
 from amulet_integrations.profiles import PreferenceProfile, SqlProfileStore
 from amulet_integrations.profiles.stores.sql import engines
 from amulet_integrations.profiles.stores.sql.database import Database
-from amulet_integrations.profiles.stores.sql.urls import database_url, place_of, shown
+from amulet_integrations.profiles.stores.sql.urls import (
+    database_url,
+    place_of,
+    shown,
+    without_secrets,
+)
 from tests.support.postgres import PASSWORD
-from tests.support.sql_writers import context, update_in_forks
+from tests.support.sql_writers import (
+    context,
+    fork_and_close,
+    fork_beside_a_writer,
+    update_in_forks,
+)
 
 PRIVATE = "I am recovering from an illness"
 ANN = PreferenceProfile(user_id="ann", preferences=[PRIVATE])
@@ -62,6 +75,25 @@ class TestUrls:
             database_url("postgresql://ann:hunter2@host:port/db")
         assert "hunter2" not in told_by(caught.value)
 
+    @pytest.mark.parametrize(
+        "url", ["sqlite:///file:x?mode=memory&cache=shared&uri=true", "sqlite:///x.db?cache=shared"]
+    )
+    def test_a_cache_that_is_shared_is_refused(self, url):
+        with pytest.raises(ProfileStoreError, match=r"cache=shared.*Use a file"):
+            database_url(url)
+
+    @pytest.mark.parametrize(
+        ("password", "told"),
+        [
+            ("hunter2", "for ***, db and x"),
+            ("x", "for hunter2, db and ***"),
+            ("d", "for hunter2, db and x"),
+        ],
+    )
+    def test_a_short_password_is_masked_where_it_stands_alone(self, password, told):
+        url = database_url(f"postgresql://ann:{password}@host/db")
+        assert without_secrets("for hunter2, db and x", url) == told
+
     def test_options_that_may_hold_a_password_are_not_shown(self):
         url = database_url("postgresql://ann@host/db?password=hunter2&sslpassword=hunter3")
         assert "hunter" not in shown(url)
@@ -88,10 +120,7 @@ class TestPlaces:
             ("postgresql://ann@host", "postgresql://host/ann"),
             ("/var/x/../x.db", "sqlite:////var/x.db?timeout=5"),
             ("/var/x.db", "sqlite:///file:/var/x.db?mode=ro&uri=true"),
-            (
-                "sqlite:///file:x?mode=memory&cache=shared&uri=true",
-                "sqlite:///file:x?mode=memory&cache=shared&uri=true",
-            ),
+            ("/var/x y.db", "sqlite:///file:/var/x%20y.db?mode=ro&uri=true"),
         ],
     )
     def test_they_are_equal_where_the_database_is_one(self, first, second):
@@ -254,7 +283,7 @@ class TestLosing:
 
 class TestWaiting:
     def test_a_lock_is_not_waited_for_without_end(self, postgres_url, monkeypatch):
-        monkeypatch.setattr("amulet_integrations.profiles.stores.sql.locks.SECONDS_TO_WAIT", 1)
+        monkeypatch.setattr("amulet_integrations.profiles.stores.sql.locks.SECONDS_TO_WAIT", 0.1)
         with SqlProfileStore(postgres_url) as store, psycopg.connect(postgres_url) as other:
             store.save(ANN)
             other.execute("SELECT * FROM amulet_profiles FOR UPDATE")
@@ -263,6 +292,44 @@ class TestWaiting:
                 store.save(ANN)
             other.rollback()
             assert store.save(ANN).version == 2
+
+    def test_writers_leave_connections_for_readers(self, postgres_url, monkeypatch):
+        with SqlProfileStore(postgres_url) as store, ThreadPoolExecutor(20) as threads:
+            database = store._database
+            store.save(ANN)
+            go_on, inside = threading.Event(), threading.Semaphore(0)
+
+            def work(connection):
+                inside.release()
+                assert go_on.wait(20)
+
+            writers = [threads.submit(database.write, "wait", work) for _ in range(20)]
+            assert all(inside.acquire(timeout=20) for _ in range(10))
+            assert not inside.acquire(timeout=0.05)
+            assert store.get("ann").version == 1
+            monkeypatch.setattr(
+                "amulet_integrations.profiles.stores.sql.database.SECONDS_TO_WAIT", 0.05
+            )
+            with pytest.raises(ProfileStoreError, match=r"save a profile.*10 threads"):
+                store.save(ANN)
+            go_on.set()
+            for writer in writers:
+                writer.result()
+            assert store.save(ANN).version == 2
+
+    def test_rows_that_an_earlier_version_has_locked_are_waited_for(self, postgres_url):
+        with SqlProfileStore(postgres_url) as store, psycopg.connect(postgres_url) as other:
+            first = store.save(ANN)
+            other.execute("SELECT version FROM amulet_profiles WHERE user_id = 'ann' FOR UPDATE")
+            with ThreadPoolExecutor(1) as threads:
+                late = threads.submit(store.save, first)
+                waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+                while not other.execute(waiting).fetchone()[0] and not late.done():
+                    time.sleep(0.01)
+                other.execute("UPDATE amulet_profiles SET version = 2 WHERE user_id = 'ann'")
+                other.commit()
+                with pytest.raises(ProfileConflictError, match="version 2"):
+                    late.result(20)
 
     def test_users_do_not_wait_for_each_other(self, postgres_url):
         with SqlProfileStore(postgres_url) as store:
@@ -349,3 +416,41 @@ def test_a_store_goes_on_in_forked_processes(kind, tmp_path, request):
     assert process.exitcode == 0
     with SqlProfileStore(url) as store:
         assert store.get("ann").version == 41
+
+
+@pytest.mark.parametrize("work", [fork_and_close, fork_beside_a_writer])
+def test_a_fork_loses_nothing_of_a_file(work, tmp_path):
+    url = f"sqlite:///{tmp_path / 'profiles.db'}?timeout=3"
+    process = context().Process(target=work, args=(url,))
+    process.start()
+    process.join(60)
+    assert process.exitcode == 0
+
+
+class TestEncodings:
+    @pytest.fixture
+    def latin_url(self, postgres_server):
+        name = "test_latin"
+        postgres_server.execute(
+            f"DROP DATABASE IF EXISTS {name}",
+            f"CREATE DATABASE {name} OWNER amulet TEMPLATE template0 ENCODING 'LATIN1'",
+        )
+        return postgres_server.url(name)
+
+    def test_what_a_database_cannot_hold_is_an_error_without_the_text(self, latin_url):
+        with SqlProfileStore(latin_url) as store:
+            store.save(PreferenceProfile(user_id="ann", preferences=["Ä"]))
+            assert store.get("ann").preferences[0].text == "Ä"
+            secret = PreferenceProfile(user_id="ann", preferences=[f"{PRIVATE} 日本"])
+            with pytest.raises(ProfileStoreError, match="LATIN1") as caught:
+                store.save(secret)
+            assert PRIVATE not in told_by(caught.value)
+
+    def test_an_encoding_in_the_url_is_an_error_without_the_text(self, latin_url):
+        with SqlProfileStore(f"{latin_url}?client_encoding=latin1") as store:
+            secret = PreferenceProfile(user_id="ann", preferences=[f"{PRIVATE} 日本"])
+            with pytest.raises(ProfileStoreError, match="encoding") as caught:
+                store.save(secret)
+            error = caught.value
+            assert error.__cause__ is error.__context__ is None
+            assert PRIVATE not in told_by(error)

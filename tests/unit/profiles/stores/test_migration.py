@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-import subprocess
-import sys
 from contextlib import closing
 from datetime import UTC, datetime
 
@@ -20,7 +18,7 @@ from amulet_integrations.errors import CorruptProfileError, ProfileStoreError
 from amulet_integrations.profiles import PreferenceProfile, SqlProfileStore
 from amulet_integrations.profiles.stores.sql.migration import FOLDER, HEAD
 from amulet_integrations.profiles.stores.sql.tables import Tables
-from tests.support.sql_writers import open_at_once
+from tests.support.sql_writers import context, open_at_once, open_without_alembic
 
 ANN = PreferenceProfile(user_id="ann", preferences=["Be brief."])
 OLD_TABLE = """
@@ -221,15 +219,10 @@ def test_it_is_opened_in_the_middle_of_a_migration_of_the_applications(url, tmp_
 def test_alembic_is_not_imported_where_there_is_nothing_to_do(tmp_path):
     path = tmp_path / "profiles.db"
     SqlProfileStore(path).close()
-    program = (
-        "import sys\n"
-        "from amulet_integrations.profiles import SqlProfileStore\n"
-        "SqlProfileStore(sys.argv[1]).close()\n"
-        "print('alembic' in sys.modules)\n"
-    )
-    command = [sys.executable, "-c", program, path]
-    told = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
-    assert told.stdout == "False\n"
+    process = context().Process(target=open_without_alembic, args=(path,))
+    process.start()
+    process.join(60)
+    assert process.exitcode == 0
 
 
 class TestRoles:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from contextlib import contextmanager
 
 import pytest
@@ -84,21 +85,63 @@ def test_one_is_in_at_a_time(store, place):
     other.close()
 
 
+@contextmanager
+def held_elsewhere(store, user_id):
+    """Another thread holds a turn for the block."""
+    inside, done = threading.Event(), threading.Event()
+
+    def hold():
+        with store._queue.turn(user_id):
+            inside.set()
+            assert done.wait(30)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    assert inside.wait(30)
+    yield
+    done.set()
+    thread.join(30)
+
+
 def test_users_do_not_wait_for_each_other_in_one_process(store, place):
     if place != ":memory:" and not isinstance(place, str):
         pytest.skip("an SQLite file has one queue")
-    with store._queue.turn("ann"), store._queue.turn("bob"):
-        pass
+    start = time.monotonic()
+    with held_elsewhere(store, "ann"), store._queue.turn("bob"):
+        assert time.monotonic() - start < queues.PATIENCE / 2
 
 
 def test_whoever_waits_too_long_goes_on(place, monkeypatch):
-    monkeypatch.setattr(queues, "PATIENCE", 1)
+    monkeypatch.setattr(queues, "PATIENCE", 0.1)
     if place == ":memory:":
         pytest.skip("nobody else is there")
     with SqlProfileStore(place) as store, SqlProfileStore(place) as other:
-        with other._queue.turn("ann"):
+        with held_elsewhere(other, "ann"):
             assert store.update("ann", disturbed(store, 1)).version == 2
         assert store.update("ann", disturbed(store, 1)).version == 4
+
+
+def test_an_update_within_another_ones_function_does_not_wait_for_it(store):
+    start = time.monotonic()
+
+    def change(before):
+        if before.version:
+            store.update("bob", disturbed_once)
+        else:
+            store.save(ANN)
+        return add("mine")(before)
+
+    def disturbed_once(before):
+        if not before.version:
+            store.save(PreferenceProfile(user_id="bob"))
+        return add("mine")(before)
+
+    assert store.update("ann", change).version == 2
+    assert store.get("bob").version == 2
+    assert time.monotonic() - start < queues.PATIENCE / 2
+    with store._queue.turn("ann"):
+        assert queues._here.has_turn
+    assert not queues._here.has_turn
 
 
 def test_a_queue_that_cannot_be_made_stops_nobody(tmp_path):
