@@ -15,10 +15,12 @@ FAILED = pytest.StashKey[bool]()
 
 def state_of_the_code(root: str) -> str:
     """The commit and what was changed or added since; empty where git cannot tell."""
-    parts = (["rev-parse", "HEAD"], ["diff", "HEAD"], ["ls-files", "-o", "--exclude-standard"])
-    ran = [
-        subprocess.run(["git", *part], cwd=root, capture_output=True, check=False) for part in parts
-    ]
+    parts = (
+        ["git", "rev-parse", "HEAD"],
+        ["git", "diff", "HEAD"],
+        ["git", "ls-files", "-o", "--exclude-standard"],
+    )
+    ran = [subprocess.run(part, cwd=root, capture_output=True, check=False) for part in parts]
     if ran[0].returncode != 0:
         return ""
     new = [Path(root, name.decode()) for name in ran[-1].stdout.splitlines()]
