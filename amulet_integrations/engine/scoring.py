@@ -18,7 +18,8 @@ from amulet_integrations.errors import InvalidRequestError
 
 _CHUNK = 64  # positions whose logits are held at once
 _CHUNK_OF_MIXTURES = 16  # fewer, for each is mixed many times and other requests wait meanwhile
-_HELD = 1 << 22  # most values (mixtures times vocabulary) held at once
+_HELD = 1 << 22  # most values (mixtures times vocabulary) held at once; in a step, times tokens
+_LARGEST_WEIGHT = 1e6  # past it the rounding of log-probabilities counts for whole nats
 
 LogProbs = Callable[[Tensor, Sequence[int]], Tensor]
 """f(logits (contexts, tokens, vocab), token ids) -> log-probabilities (rows, tokens)."""
@@ -55,7 +56,11 @@ def score_in_steps(
     for start in range(0, len(rest), chunk):
         predicted = rest[start : start + chunk]
         following = _inferred(runner.extend, rows, completion_ids[start : start + len(predicted)])
-        yield _inferred(log_probs, following, predicted)
+        # Mixing may take far longer than the forward pass, and other requests wait for a step.
+        mixed = 0 if mixtures is None else len(mixtures) * following.shape[-1]
+        size = max(1, _HELD // mixed) if mixed else len(predicted)
+        for at in range(0, len(predicted), size):
+            yield _inferred(log_probs, following[:, at : at + size], predicted[at : at + size])
 
 
 def read_mixtures(mixtures: Any, contexts: int) -> tuple[Weights, ...]:
@@ -66,7 +71,8 @@ def read_mixtures(mixtures: Any, contexts: int) -> tuple[Weights, ...]:
         contexts: How many contexts there are: the width of each row.
 
     Raises:
-        InvalidRequestError: No row, a row of another width, or a weight that is not finite.
+        InvalidRequestError: No row, a row of another width, or a weight that is not finite or is
+            past a million in size.
     """
     rows = mixtures.tolist() if hasattr(mixtures, "tolist") else mixtures
     if not isinstance(rows, Sequence) or isinstance(rows, str | bytes) or not rows:
@@ -87,9 +93,16 @@ def _read_row(name: str, row: Any, contexts: int) -> Weights:
         )
     for weight in row:
         is_number = not isinstance(weight, bool) and isinstance(weight, Real)
-        if not is_number or not math.isfinite(weight):
+        # Not math.isfinite, which fails for an integer that no float holds.
+        if not is_number or weight != weight or abs(weight) == math.inf:  # noqa: PLR0124 - NaN
             raise InvalidRequestError(
                 f"{name} holds the weight {weight!r}; weights are finite numbers."
+            )
+        if abs(weight) > _LARGEST_WEIGHT:
+            raise InvalidRequestError(
+                f"{name} holds a weight past {_LARGEST_WEIGHT:,.0f} in size, where "
+                "log-probabilities lose their digits. Use a weaker guidance scale or a higher "
+                "temperature."
             )
     return tuple(map(float, row))
 

@@ -53,8 +53,10 @@ def log_priors_of(priors: Any, count: int) -> Floats:
         given = len(priors) if isinstance(priors, Sequence) else f"a {type(priors).__name__}"
         raise InvalidParamsError(f"priors: {given} for {count} candidates; give one for each.")
     read = np.array([check_number(f"priors[{i}]", prior, 0.0) for i, prior in enumerate(priors)])
-    logs: Floats = np.log(read / read.sum())
-    return logs
+    # In logarithms: neither the sum nor a share of it leaves what floats hold.
+    logs: Floats = np.log(read)
+    logs -= logs.max()
+    return np.asarray(logs - np.log(np.exp(logs).sum()), dtype=np.float64)
 
 
 def _read(place: int, candidate: Any) -> Candidate:

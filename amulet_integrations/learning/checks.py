@@ -5,11 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
+from numbers import Integral, Real
 from typing import Any
 
 from amulet_integrations.decoding import check_guidance_scale
 from amulet_integrations.errors import EvidenceError, InvalidParamsError
 from amulet_integrations.learning.example import Example
+
+DEFAULT_MIN_TOKENS = 64
+DEFAULT_MIN_EXAMPLES = 5
+"""Fewer hardly tell how much answers differ, and on that rests how sure an estimate is."""
+
+_LOWEST_TEMPERATURE = 0.01
 
 
 def check_number(name: str, value: Any, low: float, high: float = math.inf) -> float:
@@ -18,10 +25,30 @@ def check_number(name: str, value: Any, low: float, high: float = math.inf) -> f
     Raises:
         InvalidParamsError: Out of bounds, NaN, infinite, or no number.
     """
-    if isinstance(value, bool) or not isinstance(value, int | float) or not low < value < high:
-        bounds = f"above {low:g}" + ("" if high == math.inf else f" and below {high:g}")
+    bounds = f"above {low:g}" + ("" if high == math.inf else f" and below {high:g}")
+    if not _is_real(value) or not low < value < high:
         raise InvalidParamsError(f"{name}={value!r}: give a finite number {bounds}.")
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError:
+        raise InvalidParamsError(
+            f"{name} is an integer that no float holds; give a finite number {bounds}."
+        ) from None
+
+
+def check_temperature(temperature: Any) -> float:
+    """Refuses temperatures that are next to none.
+
+    Raises:
+        InvalidParamsError: Below 0.01, not finite, or no number.
+    """
+    read = check_number("temperature", temperature, 0.0)
+    if read < _LOWEST_TEMPERATURE:
+        raise InvalidParamsError(
+            f"temperature={read:g}: give at least {_LOWEST_TEMPERATURE:g}. Answers without chance "
+            "are no samples, and no likelihood holds for them."
+        )
+    return read
 
 
 def check_share(name: str, share: Any) -> float:
@@ -30,7 +57,7 @@ def check_share(name: str, share: Any) -> float:
     Raises:
         InvalidParamsError: Out of bounds, or no number.
     """
-    return 0.0 if share == 0 else check_number(name, share, 0.0, 1.0)
+    return 0.0 if _is_real(share) and share == 0 else check_number(name, share, 0.0, 1.0)
 
 
 def check_count(name: str, value: Any, least: int) -> int:
@@ -39,21 +66,21 @@ def check_count(name: str, value: Any, least: int) -> int:
     Raises:
         InvalidParamsError: Too small, or no whole number.
     """
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
         raise InvalidParamsError(f"{name}={value!r}: give a whole number of at least {least}.")
-    return value
+    return int(value)
 
 
 def check_scales(name: str, scales: Any, fewest: int, maximum: float) -> list[float]:
-    """Refuses guidance scales that are too few, too strong, or do not rise.
+    """Refuses guidance scales that are too few, too strong, negative, or do not rise.
 
     Raises:
         GuidanceScaleError: One is past `maximum`.
-        InvalidParamsError: Too few, or not rising.
+        InvalidParamsError: Too few, negative, or not rising.
     """
     try:
         given = [float(scale) for scale in scales]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise InvalidParamsError(f"{name}={scales!r}: give a list of guidance scales.") from None
     read = [check_guidance_scale(scale, maximum, name) for scale in given]
     if len(read) < fewest or any(a >= b for a, b in pairwise(read)):
@@ -61,22 +88,34 @@ def check_scales(name: str, scales: Any, fewest: int, maximum: float) -> list[fl
             f"{name}={read}: give at least {fewest} guidance scales, each larger than the one "
             "before."
         )
+    if read[0] < 0.0:
+        raise InvalidParamsError(
+            f"{name}={read}: give scales from 0 up. What a user turns away from is a preference "
+            "with a negative weight."
+        )
     return read
 
 
 def check_examples(examples: Any) -> Sequence[Example]:
-    """Refuses what are not examples.
+    """Refuses what are not examples, and examples that are counted twice.
 
     Raises:
-        EvidenceError: One of them is something else.
+        EvidenceError: One of them is something else, or the same as another.
     """
     if not isinstance(examples, Iterable):
         raise EvidenceError(f"examples is a {type(examples).__name__}; give a list of Examples.")
     given = tuple(examples)
+    seen: dict[str, int] = {}
     for number, example in enumerate(given):
         if not isinstance(example, Example):
             raise EvidenceError(
                 f"examples[{number}] is a {type(example).__name__}; give an Example."
+            )
+        first = seen.setdefault(example.model_dump_json(), number)
+        if first != number:
+            raise EvidenceError(
+                f"examples[{number}] is the same as examples[{first}], and would count twice. "
+                "Leave one of them out."
             )
     return given
 
@@ -92,3 +131,30 @@ def check_tokens(tokens: int, answers: int, least: int) -> None:
             f"The {answers} answers have {tokens} tokens together, fewer than min_tokens={least}. "
             "Give more or longer answers."
         )
+
+
+def check_enough(count: int, least: int, what: str) -> None:
+    """Refuses a handful of answers, however long they are.
+
+    Raises:
+        EvidenceError: Fewer than `least`.
+    """
+    if count < least:
+        raise EvidenceError(
+            f"Too little to learn from: {count} {what}, fewer than min_examples={least}. So few "
+            "hardly tell how much answers differ. Give more."
+        )
+
+
+def check_type(name: str, value: Any, kind: type[Any], wanted: str) -> None:
+    """Refuses a value of another type.
+
+    Raises:
+        InvalidParamsError: It is one.
+    """
+    if not isinstance(value, kind):
+        raise InvalidParamsError(f"{name} is a {type(value).__name__}; give {wanted}.")
+
+
+def _is_real(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)

@@ -7,35 +7,35 @@ from dataclasses import dataclass
 import numpy as np
 
 from amulet_integrations.learning.likelihood import Floats
-from amulet_integrations.learning.spline import Spline
 
-_POINTS = 201
 _SEED = 0  # the same examples give the same ranking
 
 
 @dataclass(frozen=True, repr=False)
 class Evidence:
-    """Log-likelihoods of examples for candidates at guidance scales.
+    """Log-likelihoods of examples for candidates, all over a grid of guidance scales.
 
     Attributes:
-        scales: The guidance scales, rising, shape (scales,).
-        log_likelihoods: In nats, shape (examples, candidates, scales).
+        grid: The guidance scales, rising by even steps, shape (points,).
+        curves: In nats, shape (examples, candidates, points).
     """
 
-    scales: Floats
-    log_likelihoods: Floats
+    grid: Floats
+    curves: Floats
 
     def log_evidence(self) -> Floats:
         """The log-likelihood of all examples for each candidate, its scale integrated out."""
-        grid, curves = self._curves(np.ones((1, len(self.log_likelihoods))))
-        evidence: Floats = _log_mean(grid, curves)[0]
+        evidence: Floats = _log_mean(self.curves.sum(axis=0)[None])[0]
         return evidence
 
-    def likeliest_scales(self) -> Floats:
-        """The guidance scale under which the examples are likeliest, for each candidate."""
-        grid, curves = self._curves(np.ones((1, len(self.log_likelihoods))))
-        likeliest: Floats = grid[curves[0].argmax(axis=0)]
-        return likeliest
+    def likeliest_scales(self) -> list[float | None]:
+        """The guidance scale under which the examples are likeliest, for each candidate.
+
+        None where that is an end of the grid: the likeliest one may lie outside of it.
+        """
+        ends = {0, len(self.grid) - 1}
+        tops = self.curves.sum(axis=0).argmax(axis=-1).tolist()
+        return [None if top in ends else float(self.grid[top]) for top in tops]
 
     def probabilities(self, log_priors: Floats, resamples: int) -> Floats:
         """The posterior over the candidates, shape (candidates,).
@@ -50,30 +50,22 @@ class Evidence:
             log_priors: Shape (candidates,).
             resamples: How many; 0 gives the plain posterior.
         """
-        count = len(self.log_likelihoods)
+        count = len(self.curves)
         draws: Floats = np.ones((1, count))
         if resamples:
             generator = np.random.default_rng(_SEED)
             draws = generator.multinomial(count, [1.0 / count] * count, resamples).astype(float)
-        posterior = _log_mean(*self._curves(draws)) + log_priors
+        posterior = _log_mean(np.tensordot(draws, self.curves, axes=1)) + log_priors
         posterior -= posterior.max(axis=1, keepdims=True)
         shares = np.exp(posterior)
         mean: Floats = (shares / shares.sum(axis=1, keepdims=True)).mean(axis=0)
         return mean
 
-    def _curves(self, draws: Floats) -> tuple[Floats, Floats]:
-        """A dense grid, and the total curves there, shape (draws, points, candidates)."""
-        totals = np.einsum("de,ecs->sdc", draws, self.log_likelihoods)
-        grid: Floats = np.linspace(float(self.scales[0]), float(self.scales[-1]), _POINTS)
-        curves = Spline(self.scales, totals.reshape(len(self.scales), -1))(grid)
-        return grid, curves.reshape(_POINTS, *totals.shape[1:]).swapaxes(0, 1)
 
-
-def _log_mean(grid: Floats, curves: Floats) -> Floats:
-    """The log of the mean of exp(curves) over the grid, by trapezoids: (draws, candidates)."""
-    weights = np.full(len(grid), 1.0)
+def _log_mean(curves: Floats) -> Floats:
+    """The log of the mean of exp(curves) over their last axis, by trapezoids of one width."""
+    weights = np.full(curves.shape[-1], 1.0)
     weights[[0, -1]] = 0.5
-    top = curves.max(axis=1, keepdims=True)
-    mean = (np.exp(curves - top) * weights[:, None]).sum(axis=1) / weights.sum()
-    result: Floats = np.log(mean) + top[:, 0]
+    top = curves.max(axis=-1, keepdims=True)
+    result: Floats = np.log((np.exp(curves - top) @ weights) / weights.sum()) + top[..., 0]
     return result

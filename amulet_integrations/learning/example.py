@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from difflib import get_close_matches
 from typing import Any, ClassVar, Self
 
-from pydantic import ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from amulet_integrations.errors import AmuletError, EvidenceError, UnknownArgumentError
+from amulet_integrations.errors import AmuletError, EvidenceError
 from amulet_integrations.prompting import ChatMessage
 from amulet_integrations.prompting.messages import check_encodable
 from amulet_integrations.validation import FrozenModel
@@ -68,6 +69,14 @@ class Example(FrozenModel):
             )
         return question
 
+    # Here too: a text may have slipped into it.
+    @field_validator("complete", mode="before")
+    @classmethod
+    def _is_complete_or_not(cls, complete: Any) -> Any:
+        if not isinstance(complete, bool):
+            raise EvidenceError(f"complete is a {type(complete).__name__}; give true or false.")
+        return complete
+
     @field_validator("accepted", "rejected", "system")
     @classmethod
     def _has_text(cls, text: str | None, info: Any) -> str | None:
@@ -101,6 +110,25 @@ class Example(FrozenModel):
         yield "complete", self.complete
 
 
+def unknown_names(owner: type[BaseModel], names: Iterable[Any]) -> str | None:
+    """Tells which names a model does not have; None where it has them all.
+
+    A name is told only if it is close to a known one: where names and texts were mixed up, as in
+    ``{"my question": "my answer"}``, it is private.
+    """
+    known = sorted(owner.model_fields)
+    unknown = [name for name in names if name not in owner.model_fields]
+    if not unknown:
+        return None
+    near = [
+        f"{name!r} (did you mean {close[0]!r}?)"
+        for name in unknown
+        if isinstance(name, str) and (close := get_close_matches(name, known, n=1))
+    ]
+    told = f"the name {', '.join(near)}" if near else "a name"
+    return f"{told} that {owner.__name__} does not have. It has: {', '.join(known)}."
+
+
 class _Hidden(str):
     """Stands for a text, without the quotes of one."""
 
@@ -115,10 +143,10 @@ def _read_turn(place: int, turn: Any) -> ChatMessage:
         return turn
     if not isinstance(turn, dict):
         raise EvidenceError(f"question[{place}] is a {type(turn).__name__}; give a ChatMessage.")
+    if unknown := unknown_names(ChatMessage, turn):
+        raise EvidenceError(f"question[{place}]: {unknown}")
     try:
         return ChatMessage(**turn)
-    except UnknownArgumentError as error:
-        raise EvidenceError(f"question[{place}]: {error}") from None
     except AmuletError:
         raise EvidenceError(
             f"question[{place}] is no message; give it role (system, user, assistant or tool) and "

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from amulet_integrations.errors import EvidenceError
+from amulet_integrations.errors import AmuletError, EvidenceError
+from amulet_integrations.learning.checks import check_type
 from amulet_integrations.profiles import PreferenceProfile, in_force
+from amulet_integrations.profiles.conditions import PreferenceContext
 from amulet_integrations.profiles.sharing import shared_contexts
 
 
@@ -22,14 +24,21 @@ def contexts_in_force(
     Raises:
         EvidenceError: No preference is in force, or the profile has a parent, whose preferences
             are not at hand here.
+        InvalidParamsError: `profile` is none.
+        InvalidProfileError: `context` is no mapping of strings to strings.
     """
+    check_type("profile", profile, PreferenceProfile, "a PreferenceProfile")
+    try:
+        told = PreferenceContext(context)
+    except AmuletError as error:
+        raise type(error)(f"context: {error}") from error
     if profile.parent is not None:
         raise EvidenceError(
             f"The profile of {profile.user_id!r} has parent={profile.parent!r}, whose preferences "
             "shape the answers too. Pass the profile with those, as profiles.inherited gives it, "
             "and apply the estimate to the profile itself."
         )
-    preferences = in_force(profile.preferences, datetime.now(UTC), context or {})
+    preferences = in_force(profile.preferences, datetime.now(UTC), told)
     if not preferences:
         raise EvidenceError(
             f"None of the {len(profile.preferences)} preferences of {profile.user_id!r} is in "

@@ -17,18 +17,20 @@ from amulet_integrations.learning.candidates import (
     read_candidates,
 )
 from amulet_integrations.learning.checks import (
+    DEFAULT_MIN_EXAMPLES,
+    DEFAULT_MIN_TOKENS,
     check_count,
+    check_enough,
     check_examples,
     check_number,
     check_scales,
-    check_share,
+    check_temperature,
     check_tokens,
 )
 from amulet_integrations.learning.evidence import Evidence
 from amulet_integrations.learning.example import Example
 from amulet_integrations.learning.rewards import Rewards
 from amulet_integrations.learning.spline import FEWEST_KNOTS
-from amulet_integrations.learning.strength import DEFAULT_MIN_TOKENS
 from amulet_integrations.learning.tokens import AnswerReader
 from amulet_integrations.profiles import Preference
 from amulet_integrations.prompting import DEFAULT_SEPARATOR
@@ -37,6 +39,11 @@ from amulet_integrations.validation import FrozenModel
 DEFAULT_SCALES = (0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.5, 8.0)
 DEFAULT_LEAST_ODDS = 3.0
 """Where Kass and Raftery (JASA, 1995) let "positive" evidence begin."""
+
+_POINTS = 201  # of the grid that the strength is integrated out on
+_SLIP = 0.01  # the share of tokens that the base writes
+_LAPSE = 0.05  # the share of choices that are made blindly
+_RESAMPLES = 200
 
 
 class RankedPreference(FrozenModel):
@@ -48,8 +55,8 @@ class RankedPreference(FrozenModel):
         probability: Its posterior probability.
         log_evidence: The log-likelihood of the examples under it, its strength integrated out, in
             nats.
-        guidance_scale: The scale under which the examples are likeliest, within those looked at;
-            None where there is no preference to scale.
+        guidance_scale: The scale under which the examples are likeliest; None where that is the
+            weakest or the strongest one looked at, or where there is no preference to scale.
     """
 
     preference: Preference | None
@@ -91,10 +98,8 @@ def rank_preferences(
     priors: Sequence[float] | None = None,
     temperature: float = 1.0,
     min_tokens: int = DEFAULT_MIN_TOKENS,
+    min_examples: int = DEFAULT_MIN_EXAMPLES,
     least_odds: float = DEFAULT_LEAST_ODDS,
-    slip: float = 0.01,
-    lapse: float = 0.05,
-    resamples: int = 200,
     max_guidance_scale: float = DEFAULT_MAX_GUIDANCE_SCALE,
     separator: str = DEFAULT_SEPARATOR,
     chat_template_kwargs: Mapping[str, Any] | None = None,
@@ -109,24 +114,24 @@ def rank_preferences(
     rejected answer b it is sigmoid(-r(b)).
 
     The strength g is one for all examples, unknown, and integrated out with a uniform prior over
-    the range of `guidance_scales`; a spline gives the likelihood between them. Three things keep
-    a single odd token, choice or example from deciding all: `slip` (see `estimate_strength`),
-    `lapse` (blind choices), and `resamples` (posteriors averaged over resampled examples).
+    the range of `guidance_scales`; a spline gives the rewards between them. Three things keep a
+    single odd token, choice or example from deciding all: slips of 1 % of the tokens (see
+    `estimate_strength`), blind choices of 5 %, and posteriors averaged over 200 resamples of the
+    examples.
 
     Args:
         engine: The engine of the model that answers the user.
         candidates: Texts, preferences (their weights count, their conditions do not), or None for
             having no preference; at least two, all different.
         examples: What the user accepted and rejected.
-        guidance_scales: Where the likelihood is worked out, at least 4, rising.
+        guidance_scales: Where the likelihood is worked out, at least 4, from 0 up,
+            rising.
         priors: How probable each candidate is beforehand, above 0 and up to a common factor; all
             alike by default.
-        temperature: The temperature that answers were sampled with, above 0.
+        temperature: The temperature that answers were sampled with, at least 0.01.
         min_tokens: Fewest tokens of answers.
+        min_examples: Fewest examples.
         least_odds: How many times as probable as the second the first has to be, above 1.
-        slip: The share of tokens written by the base, from 0 (off) to 1.
-        lapse: The share of choices between answers that are made blindly, from 0 (off) to 1.
-        resamples: How many resamples of the examples; 0 gives the plain posterior.
         max_guidance_scale: The largest guidance scale.
         separator: Stands between the system message and a preference.
         chat_template_kwargs: Further variables of the model's chat template.
@@ -135,22 +140,20 @@ def rank_preferences(
         The ranking.
 
     Raises:
-        EvidenceError: No example, too few tokens, or candidates that the answers do not tell
-            apart.
-        InvalidParamsError: A setting is out of its range, candidates are too few or the same, or
-            priors do not fit them.
+        EvidenceError: Too few examples or tokens, an example twice, or candidates that the
+            answers do not tell apart.
+        InvalidParamsError: A setting is out of its range or of another type, candidates are too
+            few or the same, or priors do not fit them.
         InvalidProfileError: A candidate's text is none.
         GuidanceScaleError: `guidance_scales` go past `max_guidance_scale`.
         ContextLengthError: An example is too long; the message has its number.
         PromptError: An example cannot be written as a prompt.
     """
-    check_number("temperature", temperature, 0.0)
-    check_number("least_odds", least_odds, 1.0)
-    check_number("max_guidance_scale", max_guidance_scale, 0.0)
-    check_share("slip", slip)
-    check_share("lapse", lapse)
+    temperature = check_temperature(temperature)
+    least_odds = check_number("least_odds", least_odds, 1.0)
+    max_guidance_scale = check_number("max_guidance_scale", max_guidance_scale, 0.0)
     check_count("min_tokens", min_tokens, 1)
-    check_count("resamples", resamples, 0)
+    check_count("min_examples", min_examples, 1)
     scales = check_scales("guidance_scales", guidance_scales, FEWEST_KNOTS, max_guidance_scale)
     read = read_candidates(candidates)
     log_priors = log_priors_of(priors, len(read))
@@ -164,9 +167,11 @@ def rank_preferences(
         )
     tokens = sum(len(answer.ids) for pair in answers for answer in pair if answer)
     check_tokens(tokens, sum(answer is not None for pair in answers for answer in pair), min_tokens)
-    rewards = Rewards(engine, read, scales, temperature=temperature, slip=slip, lapse=lapse)
-    evidence = Evidence(np.array(scales), np.array([rewards.of(*pair) for pair in answers]))
-    probabilities = evidence.probabilities(log_priors, resamples)
+    check_enough(len(answers), min_examples, "examples")
+    grid = np.linspace(scales[0], scales[-1], _POINTS)
+    rewards = Rewards(engine, read, scales, grid, temperature, slip=_SLIP, lapse=_LAPSE)
+    evidence = Evidence(grid, np.array([rewards.of(*pair) for pair in answers]))
+    probabilities = evidence.probabilities(log_priors, _RESAMPLES)
     ranked = _ranked(read, evidence, probabilities)
     _check_told_apart(ranked, least_odds, len(answers), tokens)
     return PreferenceRanking(
@@ -181,7 +186,7 @@ def _ranked(
         candidates,
         probabilities.tolist(),
         evidence.log_evidence().tolist(),
-        evidence.likeliest_scales().tolist(),
+        evidence.likeliest_scales(),
         strict=True,
     )
     found = [
@@ -200,18 +205,17 @@ def _ranked(
 def _check_told_apart(
     ranked: Sequence[RankedPreference], least_odds: float, examples: int, tokens: int
 ) -> None:
-    """Refuses a ranking whose first is hardly ahead, or which is the prior's alone."""
+    """Refuses a ranking whose first is hardly ahead."""
     first, second = ranked[:2]
-    evidence = [one.log_evidence for one in ranked]
-    decided = first.probability >= least_odds * second.probability
-    if decided and max(evidence) - min(evidence) >= np.log(least_odds):
+    if first.probability >= least_odds * second.probability:
         return
+    lead = first.log_evidence - second.log_evidence
     raise EvidenceError(
         f"{examples} examples of {tokens} tokens do not tell the candidates apart: "
         f"candidates[{first.number}] has probability {first.probability:.2f} and "
-        f"candidates[{second.number}] {second.probability:.2f}, and the log evidence of all "
-        f"differs by {max(evidence) - min(evidence):.1f} nats; least_odds={least_odds:g}. Give "
-        "more examples, or leave out candidates that come to the same."
+        f"candidates[{second.number}] {second.probability:.2f}, with {lead:.1f} nats more of log "
+        f"evidence; least_odds={least_odds:g}. Give more examples, or leave out candidates that "
+        "come to the same."
     )
 
 

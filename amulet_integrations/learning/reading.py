@@ -6,8 +6,8 @@ import json
 import os
 from pathlib import Path
 
-from amulet_integrations.errors import AmuletError, EvidenceError
-from amulet_integrations.learning.example import Example
+from amulet_integrations.errors import AmuletError, EvidenceError, UnknownArgumentError
+from amulet_integrations.learning.example import Example, unknown_names
 
 
 def read_examples(path: str | os.PathLike[str]) -> list[Example]:
@@ -24,7 +24,8 @@ def read_examples(path: str | os.PathLike[str]) -> list[Example]:
     Raises:
         EvidenceError: The file cannot be read or has no examples, or a line is no example. The
             message names file, line and field, and quotes no text.
-        UnknownArgumentError: A line has a name that `Example` does not have.
+        UnknownArgumentError: A line has a name that `Example` does not have. It is told only if it
+            is close to a known one.
     """
     file = Path(path)
     try:
@@ -36,6 +37,8 @@ def read_examples(path: str | os.PathLike[str]) -> list[Example]:
         raise EvidenceError(
             f"{file} is not in UTF-8 (at byte {error.start}); save it as UTF-8."
         ) from None
+    except ValueError:
+        raise EvidenceError("The path of the examples holds a NUL character.") from None
     read = [_example(file, number, line) for number, line in enumerate(lines, 1) if line.strip()]
     if not read:
         raise EvidenceError(f"{file} has no examples; give one JSON object on each line.")
@@ -50,11 +53,16 @@ def _example(file: Path, number: int, line: str) -> Example:
         raise EvidenceError(
             f"{place}: not JSON ({error.msg} at column {error.colno}); give one object a line."
         ) from None
+    except (ValueError, RecursionError) as error:
+        told = "nested too deeply" if isinstance(error, RecursionError) else "a number too long"
+        raise EvidenceError(f"{place}: JSON that is not read ({told}).") from None
     if not isinstance(fields, dict):
         raise EvidenceError(
             f"{place}: a {type(fields).__name__}; give an object with question and accepted or "
             "rejected."
         )
+    if unknown := unknown_names(Example, fields):
+        raise UnknownArgumentError(f"{place}: {unknown}")
     try:
         return Example(**fields)
     except AmuletError as error:

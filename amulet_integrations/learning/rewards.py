@@ -1,4 +1,4 @@
-"""What each candidate makes of an example, at each guidance scale."""
+"""What each candidate makes of an example, over a range of guidance scales."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import numpy as np
 from amulet_integrations.decoding import preference_weights
 from amulet_integrations.engine import Engine
 from amulet_integrations.learning.candidates import Candidate
-from amulet_integrations.learning.choices import log_probability_of_choice
+from amulet_integrations.learning.choices import curves_of_choice
 from amulet_integrations.learning.likelihood import Floats, log_likelihoods
+from amulet_integrations.learning.spline import spread
 from amulet_integrations.learning.tokens import Answer
 from amulet_integrations.profiles import Preference
 
@@ -25,7 +26,8 @@ class Rewards:
     Attributes:
         engine: What scores.
         candidates: None stands for the base alone.
-        scales: The guidance scales.
+        scales: The guidance scales that are scored.
+        grid: Those that the curves are wanted at, between the first and the last of them.
         temperature: The temperature of the policies.
         slip: The share of tokens that the base writes.
         lapse: The share of choices that are made blindly.
@@ -34,12 +36,13 @@ class Rewards:
     engine: Engine
     candidates: Sequence[Candidate]
     scales: Sequence[float]
+    grid: Floats
     temperature: float
     slip: float
     lapse: float
 
     def of(self, accepted: Answer | None, rejected: Answer | None) -> Floats:
-        """The log-likelihood of an example, in nats, shape (candidates, scales).
+        """The log-likelihood of an example, in nats, shape (candidates, points of the grid).
 
         Args:
             accepted: The answer accepted; its contexts are the base's and then one for each
@@ -48,13 +51,13 @@ class Rewards:
         """
         if accepted is not None and rejected is None:
             base, gains = self._read(accepted)
-            return base + gains
+            return base + spread(np.array(self.scales), gains, self.grid)
         margin = np.zeros((len(self.candidates), len(self.scales)))
         if accepted is not None:
             margin += self._read(accepted)[1]
         if rejected is not None:
             margin -= self._read(rejected)[1]
-        return log_probability_of_choice(margin, self.lapse)
+        return curves_of_choice(np.array(self.scales), margin, self.grid, self.lapse)
 
     def _read(self, answer: Answer) -> tuple[float, Floats]:
         """An answer's log P_base, and log P - log P_base, shape (candidates, scales)."""

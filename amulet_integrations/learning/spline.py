@@ -54,6 +54,11 @@ class Spline:
         return cell, width, 1.0 - right, right
 
 
+def spread(knots: Floats, values: Floats, at: Floats) -> Floats:
+    """Curves given by rows, read at other places: shape (curves, knots) to (curves, places)."""
+    return Spline(knots, values.T)(at).T
+
+
 def _second_derivatives(x: Floats, y: Floats) -> Floats:
     """At the knots, shape (knots, curves): the usual tridiagonal system, solved as a dense one."""
     h = np.diff(x)

@@ -13,30 +13,30 @@ from amulet_integrations.decoding.params import DEFAULT_MAX_GUIDANCE_SCALE
 from amulet_integrations.engine import Engine
 from amulet_integrations.errors import AmuletError, EvidenceError, InvalidParamsError
 from amulet_integrations.learning.checks import (
+    DEFAULT_MIN_EXAMPLES,
+    DEFAULT_MIN_TOKENS,
     check_count,
+    check_enough,
     check_examples,
     check_number,
     check_scales,
     check_share,
+    check_temperature,
     check_tokens,
 )
 from amulet_integrations.learning.example import Example
 from amulet_integrations.learning.in_force import contexts_in_force
 from amulet_integrations.learning.likelihood import log_likelihoods
 from amulet_integrations.learning.posterior import Posterior
+from amulet_integrations.learning.scales import default_scales
 from amulet_integrations.learning.spline import FEWEST_KNOTS
 from amulet_integrations.learning.tokens import Answer, AnswerReader
 from amulet_integrations.profiles import PreferenceProfile
 from amulet_integrations.prompting import DEFAULT_SEPARATOR
 from amulet_integrations.validation import FrozenModel
 
-DEFAULT_MIN_TOKENS = 64
 DEFAULT_WIDEST_INTERVAL = 2.0
 """20 answers of up to 32 tokens by the embedded model give 0.15 to 0.75, by the preference."""
-
-# Dense where the likelihood bends most; a spline through these is within 0.1 standard errors.
-_STEPS = ((0.0, 3.0, 0.2), (3.0, 8.0, 0.5), (8.0, 12.0, 1.0))
-_LAST_STEP = 2.0
 
 # The least moves an estimate from answers without slips by a quarter of its standard error.
 _SLIPS = (0.01, 0.03, 0.1)
@@ -53,9 +53,11 @@ class StrengthEstimate(FrozenModel):
         level: The probability of the interval.
         tokens: How many tokens of answers were read.
         examples: How many answers.
-        dispersion: How much more the answers differ than the model has it; 1 where they are
-            written as the model would. The interval allows for it, but far above 1, say 10, the
-            answers are not of this kind and the estimate means little.
+        dispersion: How much more the answers differ among each other than the model has it, at
+            least 1. The interval allows for it, but far above 1, say 10, the answers are not of
+            this kind and the estimate means little. A misfit that all answers share does not show
+            here: greedy answers (temperature 0) come out 35 to 50 % too strong with a dispersion
+            of 1.
         slip: The share of tokens that the base is taken to have written.
         scales: The guidance scales at which the likelihood was worked out.
         log_likelihoods: The answers' log-likelihood at each of them, in nats.
@@ -98,6 +100,7 @@ def estimate_strength(
     temperature: float = 1.0,
     scales: Sequence[float] | None = None,
     min_tokens: int = DEFAULT_MIN_TOKENS,
+    min_examples: int = DEFAULT_MIN_EXAMPLES,
     widest_interval: float = DEFAULT_WIDEST_INTERVAL,
     level: float = 0.95,
     slip: float | None = None,
@@ -125,7 +128,7 @@ def estimate_strength(
     range.)
 
     The prior is uniform over the range of `scales`. Only accepted answers count. The examples are
-    scored one after the other, each in one forward pass for all scales.
+    scored one after the other; all scales share the forward passes of an example.
 
     Args:
         engine: The engine of the model that answers the user.
@@ -134,11 +137,14 @@ def estimate_strength(
         examples: What the user accepted; a few hundred tokens together are enough.
         context: What the calls say about themselves, for preferences with conditions.
         temperature: The temperature that the answers were sampled with; leave it at 1 for
-            answers that people wrote. Above 0.
-        scales: Guidance scales at which the likelihood is worked out, at least 4, rising. By
-            default about 35, from 0 to `max_guidance_scale`.
+            answers that people wrote. At least 0.01. Greedy answers are no samples, and look
+            stronger than they were.
+        scales: Guidance scales at which the likelihood is worked out, at least 4, from 0 up,
+            rising. By default about 35, from 0 to `max_guidance_scale`.
         min_tokens: Fewest tokens of answers.
-        widest_interval: The widest interval that is still told.
+        min_examples: Fewest accepted answers.
+        widest_interval: The widest interval that is still told; never more than half of the range
+            of `scales`, as the prior alone has 95 % of it.
         level: The probability of the interval.
         slip: The share of tokens written by the base, from 0 (off) to 1; None estimates it.
         max_guidance_scale: The largest guidance scale.
@@ -149,22 +155,25 @@ def estimate_strength(
         The estimate.
 
     Raises:
-        EvidenceError: No accepted answer, too few tokens, no preference in force, an interval
-            that is too wide, or a maximum at the strongest scale.
-        InvalidParamsError: A setting is out of its range.
+        EvidenceError: No accepted answer, too few answers or tokens, an example twice, no
+            preference in force, an interval that is too wide, or a maximum at the strongest
+            scale, or at the weakest if that is not 0.
+        InvalidParamsError: A setting is out of its range or of another type.
+        InvalidProfileError: `context` is no mapping of strings to strings.
         GuidanceScaleError: `scales` go past `max_guidance_scale`.
         ContextLengthError: An example is too long; the message has its number.
         PromptError: An example cannot be written as a prompt.
     """
-    check_number("temperature", temperature, 0.0)
-    check_number("widest_interval", widest_interval, 0.0)
-    check_number("level", level, 0.0, 1.0)
-    check_number("max_guidance_scale", max_guidance_scale, 0.0)
+    temperature = check_temperature(temperature)
+    widest_interval = check_number("widest_interval", widest_interval, 0.0)
+    level = check_number("level", level, 0.0, 1.0)
+    max_guidance_scale = check_number("max_guidance_scale", max_guidance_scale, 0.0)
     slips = _SLIPS if slip is None else (check_share("slip", slip),)
     check_count("min_tokens", min_tokens, 1)
+    check_count("min_examples", min_examples, 1)
     places = check_scales(
         "scales",
-        _default_scales(max_guidance_scale) if scales is None else scales,
+        default_scales(max_guidance_scale) if scales is None else scales,
         FEWEST_KNOTS,
         max_guidance_scale,
     )
@@ -173,6 +182,7 @@ def estimate_strength(
     answers = _accepted(reader, check_examples(examples), texts)
     tokens = sum(len(answer.ids) for answer in answers)
     check_tokens(tokens, len(answers), min_tokens)
+    check_enough(len(answers), min_examples, "accepted answers")
     mixtures = [
         [weight / temperature for weight in preference_weights(scale, own_weights)]
         for scale in places
@@ -183,7 +193,7 @@ def estimate_strength(
     likeliest = int((found.sum(axis=0).max(axis=1) - costs).argmax())
     curves = found[:, likeliest]
     posterior = Posterior.of(np.array(places), curves, level)
-    _check_found(posterior, places, curves.sum(axis=0), widest_interval, tokens)
+    _check_found(posterior, places, widest_interval, tokens)
     return StrengthEstimate(
         guidance_scale=posterior.mode,
         interval=posterior.interval,
@@ -195,14 +205,6 @@ def estimate_strength(
         scales=tuple(places),
         log_likelihoods=tuple(curves.sum(axis=0).tolist()),
     )
-
-
-def _default_scales(maximum: float) -> list[float]:
-    scales: list[float] = []
-    for start, stop, step in (*_STEPS, (12.0, maximum, _LAST_STEP)):
-        count = max(0, round((stop - start) / step))
-        scales += [start + step * index for index in range(count)]
-    return [*(scale for scale in scales if scale < maximum), maximum]
 
 
 def _accepted(
@@ -222,25 +224,27 @@ def _accepted(
     return answers
 
 
-def _check_found(
-    posterior: Posterior,
-    places: Sequence[float],
-    log_likelihoods: Any,
-    widest: float,
-    tokens: int,
-) -> None:
+def _check_found(posterior: Posterior, places: Sequence[float], widest: float, tokens: int) -> None:
     """Refuses a posterior that says too little, or lies outside of what was looked at."""
     low, high = posterior.interval
-    if log_likelihoods.argmax() == len(places) - 1 or posterior.mode >= places[-1]:
+    if posterior.mode >= places[-1]:
         raise EvidenceError(
             f"The answers are likeliest at {places[-1]:g}, the strongest guidance scale looked at. "
             "They are not written as this model would, or another preference fits them better; "
             "if you mean it, raise max_guidance_scale."
         )
-    if high - low > widest:
+    if posterior.mode <= places[0] != 0.0:
+        raise EvidenceError(
+            f"The answers are likeliest at {places[0]:g}, the weakest guidance scale looked at. "
+            "Give scales that begin with 0."
+        )
+    # Answers that say nothing leave the prior, whose interval is narrow where the range is.
+    half = (places[-1] - places[0]) / 2.0
+    if high - low > min(widest, half):
+        bound = f"widest_interval={widest:g}" if widest <= half else "half of the range looked at"
         raise EvidenceError(
             f"{tokens} tokens leave the guidance scale between {low:.2f} and {high:.2f}, wider "
-            f"than widest_interval={widest:g} (the likeliest is {posterior.mode:.2f}, the "
+            f"than {bound} (the likeliest is {posterior.mode:.2f}, the "
             f"dispersion {posterior.dispersion:.1f}). Give more answers, or such as the preference "
             "makes a difference for."
         )

@@ -9,6 +9,7 @@ from typing import Any
 
 from amulet_integrations.engine import Engine
 from amulet_integrations.errors import AmuletError, ContextLengthError, EvidenceError, PromptError
+from amulet_integrations.learning.checks import check_type
 from amulet_integrations.learning.example import Example
 from amulet_integrations.prompting import ChatMessage, PromptBuilder
 from amulet_integrations.prompting.chat_template import prompt_format
@@ -37,6 +38,9 @@ class AnswerReader:
         engine: Its tokenizer and its context window count.
         separator: Stands between the system message and a preference.
         chat_template_kwargs: Further variables of the model's chat template.
+
+    Raises:
+        InvalidParamsError: One of the last two is of a wrong type.
     """
 
     def __init__(
@@ -45,6 +49,9 @@ class AnswerReader:
         separator: str,
         chat_template_kwargs: Mapping[str, Any] | None = None,
     ) -> None:
+        check_type("separator", separator, str, "a string")
+        if chat_template_kwargs is not None:
+            check_type("chat_template_kwargs", chat_template_kwargs, Mapping, "a dict")
         self._engine = engine
         self._prompts = PromptBuilder(engine.tokenizer, separator=separator)
         self._options = chat_template_kwargs

@@ -76,6 +76,21 @@ def test_no_more_than_a_bounded_number_of_values_is_mixed_at_once(tiny_engine, m
     assert max(held) == 3 * VOCABULARY
 
 
+def test_a_step_mixes_a_bounded_number_of_values(tiny_engine, monkeypatch):
+    whole = tiny_engine.score(CONTEXTS, COMPLETION, MIXTURES)
+    alone = tiny_engine.score(CONTEXTS, COMPLETION)
+    bound = 3 * len(MIXTURES) * VOCABULARY + 1
+    monkeypatch.setattr(scoring, "_HELD", bound)
+    runner = tiny_engine._runner
+    steps = list(scoring.score_in_steps(runner, CONTEXTS, COMPLETION, MIXTURES))
+    assert max(step.numel() * VOCABULARY for step in steps) == bound - 1
+    assert torch.equal(torch.cat(steps, dim=1), whole)
+    # Without mixtures there is one pass over the logits, and no need to stop within it.
+    steps = list(scoring.score_in_steps(runner, CONTEXTS, COMPLETION))
+    assert [step.shape[1] for step in steps] == [1, 64, 64, 21]
+    assert torch.equal(torch.cat(steps, dim=1), alone)
+
+
 def test_a_token_that_a_context_excludes_is_excluded_where_that_context_counts(monkeypatch):
     model = tiny_model()
     forward = model.forward
@@ -102,6 +117,8 @@ def test_a_token_that_a_context_excludes_is_excluded_where_that_context_counts(m
         ([[1.0, 0.0], [1.0]], r"mixtures\[1\] has 1 weights for 2 contexts"),
         ([[1.0, math.nan]], r"mixtures\[0\] holds the weight nan"),
         ([[1.0, 0.0], [math.inf, 0.0]], r"mixtures\[1\] holds the weight inf"),
+        ([[1.0, 1e39]], r"mixtures\[0\] holds a weight past 1,000,000 in size"),
+        ([[1.0, 0.0], [-(10**400), 0.0]], r"mixtures\[1\] holds a weight past 1,000,000"),
         ([[1.0, "0"]], r"mixtures\[0\] holds the weight '0'"),
         ([[True, 0.0]], r"mixtures\[0\] holds the weight True"),
     ],

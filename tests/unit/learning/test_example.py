@@ -52,7 +52,11 @@ def test_texts_stay_out_of_repr():
         ({"question": (), "accepted": SECRET}, "no user message"),
         ({"question": (ASKED, ANSWERED), "accepted": SECRET}, "ends with the assistant's"),
         ({"question": [{"role": SECRET, "content": SECRET}], "accepted": "a"}, r"question"),
-        ({"question": SECRET, "accepted": SECRET, "complete": 1}, "complete"),
+        ({"question": [{"role": "user", SECRET: "a"}], "accepted": "a"}, r"question\[0\]: a name"),
+        ({"question": [{1: SECRET}], "accepted": "a"}, r"question\[0\]: a name that ChatMessage"),
+        ({"question": [{"rol": "user"}], "accepted": "a"}, "'rol' .did you mean 'role'"),
+        ({"question": SECRET, "accepted": SECRET, "complete": 1}, "complete is a int"),
+        ({"question": SECRET, "accepted": SECRET, "complete": SECRET}, "complete is a str"),
     ],
 )
 def test_bad_examples_are_refused_without_their_texts(fields, message):
@@ -96,6 +100,11 @@ def test_examples_are_read_from_lines(tmp_path):
         (f'{{"question": "{SECRET}", "accepted": 5}}', "line 2: accepted is a int"),
         (f'{{"question": "{SECRET}", "accepted": ""}}', "line 2: accepted is blank"),
         (f'{{"accepted": "{SECRET}"}}', "line 2: question is missing"),
+        (f'{{"{SECRET}": "So."}}', "line 2: a name that Example does not have. It has: accepted"),
+        ('{"self": "a"}', "line 2: a name that Example does not have"),
+        ('{"question": ' + "1" * 5000 + "}", r"line 2: JSON that is not read \(a number too long"),
+        ("[" * 200_000, r"line 2: JSON that is not read \(nested too deeply"),
+        (f'{{"question": "a", "accepted": "b", "complete": "{SECRET}"}}', "line 2: complete is a"),
     ],
 )
 def test_bad_lines_are_named_without_their_texts(tmp_path, line, message):
@@ -114,6 +123,8 @@ def test_examples_need_no_torch():
 
 
 def test_files_that_cannot_be_read(tmp_path):
+    with pytest.raises(EvidenceError, match="NUL character"):
+        read_examples(str(tmp_path / "a\0b"))
     with pytest.raises(EvidenceError, match=r"none\.jsonl cannot be read: No such file"):
         read_examples(tmp_path / "none.jsonl")
     latin = tmp_path / "latin.jsonl"

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from amulet_integrations.learning.choices import log_probability_of_choice
+from amulet_integrations.learning.choices import curves_of_choice, log_probability_of_choice
 from amulet_integrations.learning.posterior import Posterior
+from amulet_integrations.learning.scales import default_scales
 from amulet_integrations.learning.spline import Spline
 from tests.unit.learning.oracle import interval
 
@@ -83,3 +84,37 @@ def test_choices_are_sigmoid_and_bounded():
     exact = log_probability_of_choice(margin, 0.0)
     assert exact[0] == -2000.0
     assert exact[2] == pytest.approx(-np.log(2.0))
+
+
+@pytest.mark.parametrize("lapse", [0.0, 0.05])
+@pytest.mark.parametrize("crossing", [1.0, 2.2, 4.5, 7.0])
+def test_choices_are_exact_between_wide_knots(lapse, crossing):
+    """Large margins that change sign between knots: a spline through choices would swing."""
+    knots = np.array([0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.5, 8.0])
+
+    def margins(scales):
+        # Straight ones, and ones that bend as log-partition functions do.
+        bent = 60.0 * (np.log(np.cosh(scales / 4.0)) - np.log(np.cosh(crossing / 4.0)))
+        return np.stack([20.0 * (scales - crossing), -60.0 * (scales - crossing), bent, -bent])
+
+    grid = np.linspace(0.5, 8.0, 201)
+    found = curves_of_choice(knots, margins(knots), grid, lapse)
+    np.testing.assert_allclose(
+        found, log_probability_of_choice(margins(grid), lapse), rtol=0, atol=0.1
+    )
+    assert found.max() <= 0.0
+
+
+@pytest.mark.parametrize("maximum", [0.1, 0.3, 0.5, 1.0, 5.0, 5.0000001, 12.5, 20.0, 1e3, 150_000])
+def test_default_scales_rise_without_a_jump(maximum):
+    scales = default_scales(maximum)
+    steps = np.diff(scales)
+    assert (scales[0], scales[-1]) == (0.0, maximum)
+    assert 4 <= len(scales) <= 100
+    assert (steps >= min(0.1, maximum / 4.0)).all()
+    assert (steps[1:] <= 2.6 * steps[:-1]).all()
+
+
+def test_default_scales_are_few_for_usual_bounds():
+    assert len(default_scales(20.0)) <= 34
+    assert len(default_scales(1e4)) <= 80

@@ -14,7 +14,8 @@ from amulet_integrations.errors import (
     InvalidParamsError,
     InvalidProfileError,
 )
-from amulet_integrations.learning import Example, rank_preferences, rewards
+from amulet_integrations.learning import Example, rank_preferences, ranking, rewards
+from amulet_integrations.learning.candidates import log_priors_of
 from amulet_integrations.learning.evidence import Evidence
 from tests.unit.learning import digits, oracle
 from tests.unit.learning.digits import DigitsEngine, accepted
@@ -26,7 +27,7 @@ ACCEPTED = [Example(question=q, accepted="You are a sea, and brief.") for q in Q
 PAIRS = [Example(question=q, accepted="The sea.", rejected="A blue user") for q in QUESTIONS]
 REJECTED = [Example(question=q, rejected="A blue user.") for q in QUESTIONS]
 SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0)
-PLAIN = {"guidance_scales": SCALES, "resamples": 0, "least_odds": 1.0001, "min_tokens": 1}
+PLAIN = {"guidance_scales": SCALES, "least_odds": 1.0001, "min_tokens": 1, "min_examples": 1}
 
 TASTES = [digits.LARGE, None, digits.EVEN, digits.ODD]
 ODD_ANSWERS = digits.drawn(digits.ODD, 3.0, 0)
@@ -66,11 +67,13 @@ def slow_log_evidence(examples, candidate, slip) -> float:
 
 @pytest.mark.parametrize("examples", [ACCEPTED, PAIRS, REJECTED], ids=["accepted", "both", "not"])
 @pytest.mark.parametrize("slip", [0.0, 0.05])
-def test_evidence_and_posterior_are_those_of_plain_forward_passes(tiny_engine, examples, slip):
+def test_evidence_and_posterior_are_those_of_plain_forward_passes(
+    tiny_engine, monkeypatch, examples, slip
+):
+    for name, value in (("_SLIP", slip), ("_LAPSE", 0.1), ("_RESAMPLES", 0)):
+        monkeypatch.setattr(ranking, name, value)
     priors = [1.0, 2.0, 3.0, 4.0]
-    found = rank_preferences(
-        tiny_engine, CANDIDATES, examples, priors=priors, slip=slip, lapse=0.1, **PLAIN
-    )
+    found = rank_preferences(tiny_engine, CANDIDATES, examples, priors=priors, **PLAIN)
     expected = np.array([slow_log_evidence(examples, it, slip) for it in CANDIDATES])
     posterior = np.exp(expected - expected.max()) * priors
     posterior /= posterior.sum()
@@ -107,7 +110,8 @@ def test_the_true_preference_comes_first(examples, candidates):
     shares = [one.probability for one in found.ranked if one.probability]
     assert found.entropy == pytest.approx(-sum(p * np.log2(p) for p in shares))
     assert found.examples == len(examples)
-    assert [candidates[it.number] for it in found.ranked if it.guidance_scale is None] == [None]
+    (none,) = (one for one in found.ranked if candidates[one.number] is None)
+    assert none.guidance_scale is None
     assert found == rank_preferences(engine, candidates, examples)
     assert digits.EVEN not in repr(found)
 
@@ -115,6 +119,14 @@ def test_the_true_preference_comes_first(examples, candidates):
 def test_strengths_are_told_and_integrated_out():
     found = rank_preferences(DigitsEngine(), TASTES, accepted(digits.EVEN, 4.0, 0))
     assert found.best.guidance_scale == pytest.approx(4.0, abs=1.0)
+
+
+@pytest.mark.parametrize("scales", [(0.5, 1.0, 1.5, 2.0), (6.0, 7.0, 8.0, 9.0)])
+def test_a_strength_at_an_end_of_those_looked_at_is_not_told(scales):
+    examples = accepted(digits.EVEN, 4.0, 0)
+    found = rank_preferences(DigitsEngine(), TASTES, examples, guidance_scales=scales)
+    assert found.best.preference == Preference(text=digits.EVEN)
+    assert found.best.guidance_scale is None
 
 
 def test_no_preference_is_a_candidate():
@@ -148,12 +160,35 @@ def test_what_is_not_told_apart_is_refused():
     alike = [Preference(text=digits.EVEN), Preference(text=digits.EVEN, weight=0.99)]
     with pytest.raises(EvidenceError, match=r"do not tell .*candidates\[\d\] has .*least_odds=3"):
         rank_preferences(engine, alike, examples)
-    with pytest.raises(EvidenceError, match="do not tell"):  # the prior alone would decide
-        rank_preferences(engine, alike, examples, priors=[99.0, 1.0])
+
+
+def test_priors_count():
+    alike = [Preference(text=digits.EVEN), Preference(text=digits.EVEN, weight=0.99)]
+    examples = accepted(digits.EVEN, 2.0, 0)
+    found = rank_preferences(DigitsEngine(), alike, examples, priors=[1.0, 99.0])
+    assert (found.best.number, found.best.probability > 0.97) == (1, True)
+
+
+def test_priors_of_any_size_are_shares():
+    np.testing.assert_allclose(np.exp(log_priors_of([1e308] * 4, 4)), 0.25)
+    np.testing.assert_allclose(np.exp(log_priors_of([1, 3], 2)), [0.25, 0.75])
+    logs = log_priors_of([1e-320, 1e300], 2)
+    assert np.isfinite(logs).all()
+    assert logs[0] == pytest.approx(-1427.6, abs=0.1)
+
+
+def test_too_few_examples_are_refused():
+    engine, examples = DigitsEngine(), accepted(digits.EVEN, 2.0, 0)
     with pytest.raises(EvidenceError, match="1 answers have 20 tokens"):
         rank_preferences(engine, TASTES, examples[:1])
+    with pytest.raises(EvidenceError, match="4 examples, fewer than min_examples=5"):
+        rank_preferences(engine, TASTES, examples[:4])
+    with pytest.raises(EvidenceError, match=r"examples\[10\] is the same as examples\[2\]"):
+        rank_preferences(engine, TASTES, [*examples, examples[2]])
     with pytest.raises(EvidenceError, match="no examples"):
         rank_preferences(engine, TASTES, [])
+    assert engine.calls == 0
+    assert rank_preferences(engine, TASTES, examples[:4], min_examples=4).examples == 4
 
 
 @pytest.mark.parametrize(
@@ -172,10 +207,11 @@ def test_what_is_not_told_apart_is_refused():
         (CANDIDATES, {"guidance_scales": [1, 2]}, InvalidParamsError, "at least 4"),
         (CANDIDATES, {"guidance_scales": [1, 2, 3, 99]}, GuidanceScaleError, "p = 99"),
         (CANDIDATES, {"least_odds": 1}, InvalidParamsError, "least_odds=1"),
-        (CANDIDATES, {"lapse": -0.1}, InvalidParamsError, "lapse=-0.1"),
-        (CANDIDATES, {"slip": 2}, InvalidParamsError, "slip=2"),
-        (CANDIDATES, {"resamples": -1}, InvalidParamsError, "resamples=-1"),
+        (CANDIDATES, {"guidance_scales": [-1, 1, 2, 3]}, InvalidParamsError, "from 0 up"),
+        (CANDIDATES, {"min_examples": 0}, InvalidParamsError, "min_examples=0"),
         (CANDIDATES, {"temperature": 0}, InvalidParamsError, "temperature=0"),
+        (CANDIDATES, {"temperature": 1e-3}, InvalidParamsError, "give at least 0.01"),
+        (CANDIDATES, {"separator": 3}, InvalidParamsError, "separator is a int"),
     ],
 )
 def test_bad_settings_are_refused_before_any_computing(

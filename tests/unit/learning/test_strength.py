@@ -12,9 +12,11 @@ from amulet_integrations import AmuletParams, Preference, PreferenceProfile
 from amulet_integrations.engine import LocalEngine
 from amulet_integrations.errors import (
     ContextLengthError,
+    EngineClosedError,
     EvidenceError,
     GuidanceScaleError,
     InvalidParamsError,
+    InvalidProfileError,
     PromptError,
 )
 from amulet_integrations.learning import Example, StrengthEstimate, estimate_strength
@@ -26,8 +28,9 @@ TEXT = "Be brief."
 PROFILE = PreferenceProfile(user_id="ann", preferences=[TEXT])
 ANSWERS = ["The sea is blue. ", "Be a helpful assistant!", "You are a user, and the sea is wide."]
 EXAMPLES = [Example(question=f"What is it, on day {n}?", accepted=a) for n, a in enumerate(ANSWERS)]
+FEW = {"min_tokens": 1, "min_examples": 3}
 COARSE = [0.0, 0.5, 1.5, 3.0, 6.0]
-ANYTHING = {"scales": COARSE, "min_tokens": 1, "widest_interval": 99.0}
+ANYTHING = {"scales": COARSE, "widest_interval": 99.0, **FEW}
 
 LARGE = PreferenceProfile(user_id="ann", preferences=[digits.LARGE])
 
@@ -69,7 +72,7 @@ def test_weights_are_shared_out_as_in_decoding(tiny_engine):
 
 
 def test_the_posterior_is_that_of_a_sum_over_a_fine_grid(tiny_engine):
-    found = estimate_strength(tiny_engine, PROFILE, EXAMPLES, slip=0.0, min_tokens=1)
+    found = estimate_strength(tiny_engine, PROFILE, EXAMPLES, slip=0.0, **FEW)
     fine = np.linspace(0.0, 4.0, 401)
     exact = curve(fine)
     assert found.guidance_scale == pytest.approx(fine[exact.argmax()], abs=0.02)
@@ -170,6 +173,10 @@ def test_answers_that_go_against_the_preference_are_at_zero():
 
 def test_too_little_is_refused():
     engine, examples = DigitsEngine(), accepted(digits.LARGE, 2.0, 0)
+    with pytest.raises(EvidenceError, match="4 accepted answers, fewer than min_examples=5"):
+        estimate_strength(engine, LARGE, [*examples[:4], Example(question="Why?", rejected="1")])
+    with pytest.raises(EvidenceError, match=r"examples\[10\] is the same as examples\[3\]"):
+        estimate_strength(engine, LARGE, [*examples, examples[3]])
     with pytest.raises(EvidenceError, match=r"The 3 answers have 60 tokens .* min_tokens=64"):
         estimate_strength(engine, LARGE, examples[:3])
     with pytest.raises(EvidenceError, match="None of the 1 examples has an accepted answer"):
@@ -179,6 +186,33 @@ def test_too_little_is_refused():
         estimate_strength(engine, LARGE, examples, widest_interval=0.05)
     with pytest.raises(EvidenceError, match="likeliest at 1, the strongest guidance scale"):
         estimate_strength(engine, LARGE, examples, max_guidance_scale=1.0)
+    with pytest.raises(EvidenceError, match=r"likeliest at 4, the weakest .* begin with 0"):
+        estimate_strength(engine, LARGE, examples, scales=[4.0, 5.0, 6.0, 7.0])
+
+
+def test_what_says_nothing_is_refused_whatever_the_range():
+    nothing = PreferenceProfile(user_id="ann", preferences=["Nothing of the kind."])
+    examples = accepted(None, 0.0, 0)
+    with pytest.raises(EvidenceError, match="wider than half of the range looked at"):
+        estimate_strength(DigitsEngine(), nothing, examples, max_guidance_scale=1.0)
+    with pytest.raises(EvidenceError, match=r"likeliest at|wider than widest_interval=2"):
+        estimate_strength(DigitsEngine(), nothing, examples)
+
+
+def test_numbers_of_numpy_are_numbers():
+    examples = accepted(digits.LARGE, 2.0, 0)
+    options = {"temperature": np.float32(1.0), "min_tokens": np.int64(64), "slip": np.float64(0.0)}
+    plain = estimate_strength(DigitsEngine(), LARGE, examples, slip=0.0)
+    assert estimate_strength(DigitsEngine(), LARGE, examples, **options) == plain
+
+
+def test_a_large_bound_costs_a_few_knots():
+    examples = accepted(digits.LARGE, 2.0, 0)
+    usual = estimate_strength(DigitsEngine(), LARGE, examples)
+    wide = estimate_strength(DigitsEngine(), LARGE, examples, max_guidance_scale=600.0)
+    assert len(wide.scales) < 60
+    assert wide.guidance_scale == pytest.approx(usual.guidance_scale, abs=0.01)
+    assert wide.interval == pytest.approx(usual.interval, abs=0.02)
 
 
 @pytest.mark.parametrize(
@@ -186,9 +220,19 @@ def test_too_little_is_refused():
     [
         ({"temperature": 0.0}, InvalidParamsError, "temperature=0.0"),
         ({"temperature": math.nan}, InvalidParamsError, "temperature=nan"),
+        ({"temperature": 0.001}, InvalidParamsError, "temperature=0.001: give at least 0.01"),
+        ({"separator": 3}, InvalidParamsError, "separator is a int"),
+        ({"chat_template_kwargs": ["a"]}, InvalidParamsError, "chat_template_kwargs is a list"),
+        ({"context": "email"}, InvalidProfileError, "context: .* is a str"),
+        ({"context": {"task": 3}}, InvalidProfileError, "context: .* is a int"),
         ({"level": 1.0}, InvalidParamsError, "level=1.0: .* above 0 and below 1"),
         ({"slip": 1.0}, InvalidParamsError, "slip=1.0"),
         ({"slip": "a"}, InvalidParamsError, "slip='a'"),
+        ({"slip": False}, InvalidParamsError, "slip=False"),
+        ({"min_examples": 0}, InvalidParamsError, "min_examples=0"),
+        ({"scales": [-1.0, 0.0, 1.0, 2.0]}, InvalidParamsError, "from 0 up"),
+        ({"scales": [0, 1, 2, 10**400]}, InvalidParamsError, "scales="),
+        ({"max_guidance_scale": 10**400}, InvalidParamsError, "max_guidance_scale is an integer"),
         ({"min_tokens": 0}, InvalidParamsError, "min_tokens=0"),
         ({"min_tokens": 2.5}, InvalidParamsError, "min_tokens=2.5"),
         ({"widest_interval": -1}, InvalidParamsError, "widest_interval=-1"),
@@ -220,14 +264,16 @@ def test_what_is_too_long_is_named_before_any_computing(untouched):
         estimate_strength(untouched, PROFILE, [long])
 
 
-def test_a_profile_with_a_parent_is_refused(untouched):
+def test_a_profile_with_a_parent_or_none_at_all_is_refused(untouched):
     child = PROFILE.model_copy(update={"parent": "everybody"})
     with pytest.raises(EvidenceError, match="parent='everybody'"):
         estimate_strength(untouched, child, [Example(question="Why?", accepted="So.")])
+    with pytest.raises(InvalidParamsError, match="profile is a str; give a PreferenceProfile"):
+        estimate_strength(untouched, TEXT, [Example(question="Why?", accepted="So.")])
 
 
 def test_errors_of_the_engine_name_the_example():
     engine = make_tiny_engine()
     engine.close()
-    with pytest.raises(Exception, match=r"examples\[0\]: The engine was closed"):
-        estimate_strength(engine, PROFILE, EXAMPLES, min_tokens=1)
+    with pytest.raises(EngineClosedError, match=r"examples\[0\]: The engine was closed"):
+        estimate_strength(engine, PROFILE, EXAMPLES, **FEW)
