@@ -1,15 +1,15 @@
-"""Checks of the numbers that both estimates take."""
+"""Checks of the numbers and examples that both estimates take."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from numbers import Integral, Real
 from typing import Any
 
 from amulet_integrations.decoding import check_guidance_scale
-from amulet_integrations.errors import EvidenceError, InvalidParamsError
+from amulet_integrations.errors import AmuletError, EvidenceError, InvalidParamsError
 from amulet_integrations.learning.example import Example
 
 DEFAULT_MIN_TOKENS = 64
@@ -17,6 +17,7 @@ DEFAULT_MIN_EXAMPLES = 5
 """Fewer hardly tell how much answers differ, and on that rests how sure an estimate is."""
 
 _LOWEST_TEMPERATURE = 0.01
+_PAIR = ("question", "accepted")
 
 
 def check_number(name: str, value: Any, low: float, high: float = math.inf) -> float:
@@ -97,20 +98,19 @@ def check_scales(name: str, scales: Any, fewest: int, maximum: float) -> list[fl
 
 
 def check_examples(examples: Any) -> Sequence[Example]:
-    """Refuses what are not examples, and examples that are counted twice.
+    """Reads examples, and refuses what are none and what would count twice.
+
+    Args:
+        examples: Each an `Example`, a dict of its fields, or a pair of question and answer.
 
     Raises:
         EvidenceError: One of them is something else, or the same as another.
     """
     if not isinstance(examples, Iterable):
         raise EvidenceError(f"examples is a {type(examples).__name__}; give a list of Examples.")
-    given = tuple(examples)
+    given = tuple(_read_example(number, one) for number, one in enumerate(examples))
     seen: dict[str, int] = {}
     for number, example in enumerate(given):
-        if not isinstance(example, Example):
-            raise EvidenceError(
-                f"examples[{number}] is a {type(example).__name__}; give an Example."
-            )
         first = seen.setdefault(example.model_dump_json(), number)
         if first != number:
             raise EvidenceError(
@@ -118,6 +118,28 @@ def check_examples(examples: Any) -> Sequence[Example]:
                 "Leave one of them out."
             )
     return given
+
+
+def _read_example(number: int, given: Any) -> Example:
+    if isinstance(given, Example):
+        return given
+    if isinstance(given, tuple) and len(given) == len(_PAIR):
+        given = dict(zip(_PAIR, given, strict=True))
+    if not isinstance(given, Mapping):
+        raise EvidenceError(
+            f"examples[{number}] is a {type(given).__name__}; give an Example, a dict of its "
+            "fields, or a pair of question and accepted answer."
+        )
+    if not given.keys() <= Example.model_fields.keys():
+        # The names are not told: they may be texts, in a dict of questions to answers.
+        raise EvidenceError(
+            f"examples[{number}] has a name that Example does not have; it has: "
+            f"{', '.join(Example.model_fields)}."
+        )
+    try:
+        return Example(**given)
+    except AmuletError as error:
+        raise EvidenceError(f"examples[{number}]: {error}") from None
 
 
 def check_tokens(tokens: int, answers: int, least: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any, ClassVar, Self
 
@@ -127,6 +127,10 @@ def unknown_names(owner: type[BaseModel], names: Iterable[Any]) -> str | None:
     ]
     told = f"the name {', '.join(near)}" if near else "a name"
     return f"{told} that {owner.__name__} does not have. It has: {', '.join(known)}."
+
+
+ExampleLike = Example | Mapping[str, Any] | tuple[str, str]
+"""An example, a dict of its fields, or a pair of question and accepted answer."""
 
 
 class _Hidden(str):

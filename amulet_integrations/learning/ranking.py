@@ -28,7 +28,7 @@ from amulet_integrations.learning.checks import (
     check_tokens,
 )
 from amulet_integrations.learning.evidence import Evidence
-from amulet_integrations.learning.example import Example
+from amulet_integrations.learning.example import ExampleLike
 from amulet_integrations.learning.rewards import Rewards
 from amulet_integrations.learning.spline import FEWEST_KNOTS
 from amulet_integrations.learning.tokens import AnswerReader
@@ -92,7 +92,7 @@ class PreferenceRanking(FrozenModel):
 def rank_preferences(
     engine: Engine,
     candidates: Sequence[str | Preference | None],
-    examples: Iterable[Example],
+    examples: Iterable[ExampleLike],
     *,
     guidance_scales: Sequence[float] = DEFAULT_SCALES,
     priors: Sequence[float] | None = None,
@@ -123,7 +123,7 @@ def rank_preferences(
         engine: The engine of the model that answers the user.
         candidates: Texts, preferences (their weights count, their conditions do not), or None for
             having no preference; at least two, all different.
-        examples: What the user accepted and rejected.
+        examples: What the user accepted and rejected, each as for `estimate_strength`.
         guidance_scales: Where the likelihood is worked out, at least 4, from 0 up,
             rising.
         priors: How probable each candidate is beforehand, above 0 and up to a common factor; all

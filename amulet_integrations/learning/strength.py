@@ -24,7 +24,7 @@ from amulet_integrations.learning.checks import (
     check_temperature,
     check_tokens,
 )
-from amulet_integrations.learning.example import Example
+from amulet_integrations.learning.example import Example, ExampleLike
 from amulet_integrations.learning.in_force import contexts_in_force
 from amulet_integrations.learning.likelihood import log_likelihoods
 from amulet_integrations.learning.posterior import Posterior
@@ -94,7 +94,7 @@ class StrengthEstimate(FrozenModel):
 def estimate_strength(
     engine: Engine,
     profile: PreferenceProfile,
-    examples: Iterable[Example],
+    examples: Iterable[ExampleLike],
     *,
     context: Mapping[str, str] | None = None,
     temperature: float = 1.0,
@@ -134,7 +134,8 @@ def estimate_strength(
         engine: The engine of the model that answers the user.
         profile: The user's; the preferences in force now count, with contexts and weights as
             they are decoded with.
-        examples: What the user accepted; a few hundred tokens together are enough.
+        examples: What the user accepted, each an `Example`, a dict of its fields, or a pair of
+            question and answer; a few hundred tokens together are enough.
         context: What the calls say about themselves, for preferences with conditions.
         temperature: The temperature that the answers were sampled with; leave it at 1 for
             answers that people wrote. At least 0.01. Greedy answers are no samples, and look

@@ -26,8 +26,9 @@ class AmuletLLM(StructuredOutputLLM):
     serialises components; a pickle keeps them.
 
     Every method takes the keyword arguments `preference`, `profile`, `user_id`,
-    `preference_context`, `params` and `method`, and for this call `temperature`, `max_tokens`, `min_new_tokens`, `top_p`, `top_k`,
-    `min_p`, `repetition_penalty`, `seed`, `stop`, `timeout` and `chat_template_kwargs`;
+    `preference_context`, `params` and `method`, and for this call `temperature`, `max_tokens`,
+    `min_new_tokens`, `top_p`, `top_k`, `min_p`, `repetition_penalty`, `seed`, `stop`, `timeout` and
+    `chat_template_kwargs`;
     `response_format` (a Pydantic model, or a dict of OpenAI's form) for JSON that follows a schema,
     with `steer_strings`; and `logprobs` with `top_logprobs`. Chats take `tools`, `tool_choice` and
     `parallel_tool_calls` as well. Others are refused.

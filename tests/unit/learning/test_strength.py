@@ -277,3 +277,26 @@ def test_errors_of_the_engine_name_the_example():
     engine.close()
     with pytest.raises(EngineClosedError, match=r"examples\[0\]: The engine was closed"):
         estimate_strength(engine, PROFILE, EXAMPLES, **FEW)
+
+
+def test_examples_may_be_pairs_and_dicts(tiny_engine):
+    expected = estimate_strength(tiny_engine, PROFILE, EXAMPLES, **ANYTHING)
+    pairs = [(one.question, one.accepted) for one in EXAMPLES]
+    dicts = [{"question": question, "accepted": accepted} for question, accepted in pairs]
+    for examples in (pairs, dicts):
+        assert estimate_strength(tiny_engine, PROFILE, examples, **ANYTHING) == expected
+
+
+@pytest.mark.parametrize(
+    ("example", "said"),
+    [
+        ({"my dog Rex": "ate it"}, "a name that Example does not have"),
+        ({"question": "Is it?"}, r"examples\[0\]: accepted and rejected are both missing"),
+        (("Is it?", "Yes.", "No."), "is a tuple"),
+        (7, "is a int"),
+    ],
+)
+def test_what_is_no_example_is_refused_without_quoting_it(untouched, example, said):
+    with pytest.raises(EvidenceError, match=said) as caught:
+        estimate_strength(untouched, PROFILE, [example])
+    assert "Rex" not in str(caught.value)
