@@ -67,6 +67,7 @@ def test_two_users_get_two_answers():
         assert ann != ben
 
 
+@pytest.mark.acceptance  # a minute of model time; the page on agents shows the same
 def test_an_agent_remembers_what_each_user_told_it():
     script = COOKBOOK / "agents.py"
     ran = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False)

@@ -11,7 +11,7 @@ from tests.unit.test_docs import CODE, PAGES
 pytestmark = pytest.mark.model
 
 # Each takes a minute and more; other tests do on the model what they show.
-LONG = {"llama_index_agents", "tools"}
+LONG = {"llama_index", "llama_index_agents", "tools"}
 WITH_CODE = [page for page in PAGES if "```python" in page.read_text(encoding="utf-8")]
 
 
