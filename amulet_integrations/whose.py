@@ -13,6 +13,7 @@ from amulet_integrations.errors import AmuletError, InvalidParamsError, Preferen
 from amulet_integrations.profiles import Preference, PreferenceProfile, current_scope
 from amulet_integrations.profiles.characters import checked_label
 from amulet_integrations.profiles.conditions import PreferenceContext
+from amulet_integrations.profiles.scope import told_together
 from amulet_integrations.validation import FrozenModel
 
 Source = Literal["call", "config", "scope", "constructor"]
@@ -119,10 +120,9 @@ def select(call: Whose, config: Whose | None = None, *, default: Whose, searchab
             "look the user up: pass profiles=, a store or a database URL, or name a "
             "preference= or profile= instead."
         )
-    context = PreferenceContext()
-    for _, level in levels:
-        if level in (chosen, default) or not level.names_somebody or _same_person(level, chosen):
-            context = context.over(level.preference_context)
+    told = told_together(chosen, [level for _, level in levels])
+    # The constructor's is every call's, whomever it names; it comes last in any case.
+    context = told.over(default.preference_context)
     settled = {"source": source, "params": call.params, "method": call.method}
     return chosen.model_copy(update={**settled, "preference_context": context})
 
@@ -135,10 +135,6 @@ def _levels(call: Whose, config: Whose | None, default: Whose) -> list[tuple[Sou
     if (scope := current_scope()) is not None:
         levels.append(("scope", Whose(**vars(scope))))
     return [*levels, ("constructor", default)]
-
-
-def _same_person(one: Whose, other: Whose) -> bool:
-    return one.person is not None and one.person == other.person
 
 
 def _of_type(name: str, value: Any, wanted: type, described: str) -> Any:

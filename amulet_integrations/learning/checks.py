@@ -10,7 +10,7 @@ from typing import Any
 
 from amulet_integrations.decoding import check_guidance_scale
 from amulet_integrations.errors import AmuletError, EvidenceError, InvalidParamsError
-from amulet_integrations.learning.example import Example
+from amulet_integrations.learning.example import Example, unknown_names
 
 DEFAULT_MIN_TOKENS = 64
 DEFAULT_MIN_EXAMPLES = 5
@@ -130,12 +130,8 @@ def _read_example(number: int, given: Any) -> Example:
             f"examples[{number}] is a {type(given).__name__}; give an Example, a dict of its "
             "fields, or a pair of question and accepted answer."
         )
-    if not given.keys() <= Example.model_fields.keys():
-        # The names are not told: they may be texts, in a dict of questions to answers.
-        raise EvidenceError(
-            f"examples[{number}] has a name that Example does not have; it has: "
-            f"{', '.join(Example.model_fields)}."
-        )
+    if unknown := unknown_names(Example, given):
+        raise EvidenceError(f"examples[{number}]: {unknown}")
     try:
         return Example(**given)
     except AmuletError as error:

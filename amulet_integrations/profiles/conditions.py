@@ -89,7 +89,9 @@ class PreferenceContext(Circumstances):
 
     def over(self, other: PreferenceContext) -> PreferenceContext:
         """Both together; where both have a name, this one's value."""
-        return PreferenceContext({**other, **self}) if other else self
+        if not (self and other):
+            return self or other
+        return PreferenceContext({**other, **self})
 
 
 def _checked(field: str, given: object) -> dict[str, str]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from types import TracebackType
+from typing import Protocol
 
 from amulet_integrations.errors import PreferenceSelectionError
 from amulet_integrations.profiles.characters import checked_label
@@ -42,6 +43,37 @@ class PreferenceScope:
     def person(self) -> str | None:
         """The id of the user who is named, also by a profile; None for nobody in particular."""
         return self.profile.user_id if self.profile else self.user_id
+
+
+class Level(Protocol):
+    """One of the places that may say whose preferences hold and what the call is about."""
+
+    @property
+    def names_somebody(self) -> bool:
+        """Whether it names a user, a preference or a profile."""
+
+    @property
+    def person(self) -> str | None:
+        """The id of the user that it names; None for nobody in particular."""
+
+    @property
+    def preference_context(self) -> PreferenceContext:
+        """What it tells about the call."""
+
+
+def told_together(chosen: Level, levels: Iterable[Level]) -> PreferenceContext:
+    """What levels tell about a call; one that names another user tells nothing of it.
+
+    Args:
+        chosen: The level whose user is followed.
+        levels: All of them, the one whose values count most first.
+    """
+    told = PreferenceContext()
+    for level in levels:
+        same_person = level.person is not None and level.person == chosen.person
+        if level is chosen or same_person or not level.names_somebody:
+            told = told.over(level.preference_context)
+    return told
 
 
 # The scopes entered and not yet left, outermost first. Every task and thread has its own value.
@@ -105,11 +137,7 @@ def current_scope() -> PreferenceScope | None:
     if not scopes:
         return None
     chosen = next((it for it in reversed(scopes) if it.names_somebody), scopes[-1])
-    context = PreferenceContext()
-    for scope in reversed(scopes):
-        same_person = scope.person is not None and scope.person == chosen.person
-        if scope is chosen or same_person or not scope.names_somebody:
-            context = context.over(scope.preference_context)
+    context = told_together(chosen, reversed(scopes))
     if context == chosen.preference_context:
         return chosen
     return replace(chosen, preference_context=context)

@@ -6,7 +6,6 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator
 from contextvars import copy_context
-from datetime import datetime
 from functools import partial
 from typing import Any, NoReturn, TypeVar, cast
 
@@ -297,10 +296,4 @@ def _stamp_of(document: object) -> Stamp:
     """Which profile a document is; where it is damaged, as if there were none."""
     if not isinstance(document, dict):
         return Stamp(0)
-    version, updated_at = document.get("version"), document.get("updated_at")
-    if not isinstance(version, int) or version < 0:
-        return Stamp(0)
-    try:
-        return Stamp(version, datetime.fromisoformat(updated_at) if updated_at else None)
-    except (TypeError, ValueError):
-        return Stamp(version)
+    return Stamp.read(document.get("version"), document.get("updated_at"))

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from amulet_integrations.errors import InvalidProfileError, ProfileConflictError
 from amulet_integrations.profiles.profile import PreferenceProfile
@@ -55,6 +55,21 @@ class Stamp(NamedTuple):
     def of(cls, profile: PreferenceProfile | None) -> Stamp:
         """That of a profile as it was read; of None, that of nothing stored."""
         return cls(0) if profile is None else cls(profile.version, profile.updated_at)
+
+    @classmethod
+    def read(cls, version: object, updated_at: Any) -> Stamp:
+        """That of what a store holds; where it is damaged, as much as can be read of it.
+
+        Args:
+            version: As stored; no version where it is not a whole number from 0 up.
+            updated_at: As stored, in ISO 8601.
+        """
+        if not isinstance(version, int) or version < 0:
+            return cls(0)
+        try:
+            return cls(version, datetime.fromisoformat(updated_at))
+        except (TypeError, ValueError):
+            return cls(version)
 
     def is_of(self, other: Stamp) -> bool:
         """Whether both are of one stored profile."""

@@ -80,12 +80,7 @@ def version_of(row: Row[Any]) -> int:
 
 def stamp_of(row: Row[Any] | None) -> Stamp:
     """Which profile a row holds; where there is none or it is damaged, none."""
-    if row is None:
-        return Stamp(0)
-    try:
-        return Stamp(version_of(row), datetime.fromisoformat(row.updated_at))
-    except (TypeError, ValueError):
-        return Stamp(version_of(row))
+    return Stamp(0) if row is None else Stamp.read(version_of(row), row.updated_at)
 
 
 def change_of(row: Row[Any]) -> ProfileChange:
