@@ -89,6 +89,10 @@ class EngineClosedError(GenerationError):
     """The engine was closed."""
 
 
+class EngineOverloadedError(GenerationError):
+    """Too many requests wait already; this one was not taken on. Try again later."""
+
+
 class IncompleteOutputError(GenerationError):
     """An answer that had to be whole, such as JSON, could not be finished within its tokens."""
 

@@ -1,124 +1,223 @@
-"""Keys and values of the running rows, written in place.
+"""Keys and values of the rows that run together, written in place.
 
 transformers' `DynamicCache` copies the whole cache at every token; this one writes each token's
 keys and values into room kept ahead, so that a step costs the same however long the text is.
+Every row begins at the first position and has a length of its own: it can be begun with what
+another row or an earlier request has read already, and its last tokens can be taken back.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, CacheLayerMixin
 
-
-def _roomy(length: int) -> int:
-    """Positions to make room for: some ahead, in proportion, so that growing stays cheap."""
-    return length + 32 + length // 8
+LayerStates = tuple[Tensor, Tensor] | None
+"""Keys and values of one row in one layer, (tokens, heads, head_dim); None where it has none."""
 
 
-class RoomyLayer(CacheLayerMixin):
-    """One layer's keys and values, (rows, heads, room, head_dim), of which `length` are in use.
+@dataclass
+class Places:
+    """Where the tokens of the pass under way belong; all layers share it.
 
-    Rows end at the same position; shorter ones are padded on the left, where the mask hides
-    them. Sliding windows are the mask's business too.
+    Attributes:
+        rows: The rows that take part; a slice where they lie together, which saves a copy.
+        columns: Where the new keys and values go, (rows, new), all rows of room counted on.
+        width: Positions that attention sees.
+        capacity: Rows that there is room for.
+        room: Positions that each row has room for.
+    """
+
+    rows: slice | Tensor = field(default_factory=lambda: slice(0, 0))
+    columns: Tensor = field(default_factory=lambda: torch.zeros(0, 0, dtype=torch.long))
+    width: int = 0
+    capacity: int = 0
+    room: int = 0
+    _targets: dict[torch.device, Tensor] = field(default_factory=dict)
+
+    @property
+    def past(self) -> int:
+        """Positions that attention sees before the new ones."""
+        return self.width - self.columns.shape[1]
+
+    def aim(self, rows: Sequence[int], columns: Tensor, width: int) -> None:
+        """Sets the pass that comes; see `RowCache.place`."""
+        which = torch.tensor(rows)
+        together = rows[-1] - rows[0] == len(rows) - 1
+        self.rows = slice(rows[0], rows[-1] + 1) if together else which
+        self.columns = columns + which[:, None] * self.room
+        self.width = width
+        self._targets.clear()
+
+    def targets(self, device: torch.device) -> Tensor:
+        """`columns` as one line on a layer's device; moved there once a pass."""
+        if device not in self._targets:
+            self._targets[device] = self.columns.flatten().to(device)
+        return self._targets[device]
+
+
+class RowLayer(CacheLayerMixin):
+    """One layer's keys and values, (rows, room, heads, head_dim).
+
+    Room that is not in use holds zeros or what was there before, always finite: the mask hides
+    it, but a hidden NaN would still spoil a sum. Sliding windows are the mask's business too.
+
+    Args:
+        places: Shared with the cache that the layer belongs to.
     """
 
     keys: Tensor
     values: Tensor
     is_sliding = False
 
-    def __init__(self) -> None:
+    def __init__(self, places: Places) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.length = 0
+        self._places = places
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
-        """Makes room for the first keys and values."""
+        """Makes room for the first keys and values, (rows, heads, new, head_dim)."""
         self.dtype, self.device = key_states.dtype, key_states.device
-        self.keys = _with_room(key_states[:, :, :0], key_states.shape[2])
-        self.values = _with_room(value_states[:, :, :0], value_states.shape[2])
+        size = self._places.capacity, self._places.room
+        self.keys = key_states.new_zeros((*size, *key_states.shape[1::2]))
+        self.values = value_states.new_zeros((*size, *value_states.shape[1::2]))
         self.is_initialized = True
 
     def update(
         self, key_states: Tensor, value_states: Tensor, *_args: Any, **_options: Any
     ) -> tuple[Tensor, Tensor]:
-        """Appends (rows, heads, new, head_dim); returns all that is in use."""
+        """Writes (rows, heads, new, head_dim); returns all that attention sees of these rows."""
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
-        start, end = self.length, self.length + key_states.shape[2]
-        if end > self.keys.shape[2]:
-            self.keys = _with_room(self.keys[:, :, :start], end)
-            self.values = _with_room(self.values[:, :, :start], end)
-        self.keys[:, :, start:end] = key_states
-        self.values[:, :, start:end] = value_states
-        self.length = end
-        return self.keys[:, :, :end], self.values[:, :, :end]
+        return self._write(self.keys, key_states), self._write(self.values, value_states)
 
-    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:  # noqa: ARG002
         """Length and offset of what a mask has to cover."""
-        return self.length + query_length, 0
+        return self._places.width, 0
 
     def get_seq_length(self) -> int:
-        """Positions in use."""
-        return self.length
+        """Positions that attention sees before the new ones."""
+        return self._places.past
 
     def get_max_length(self) -> int:
         """No bound (-1): room is made as it is needed."""
         return -1
 
-    def keep(self, rows: Tensor, start: int) -> None:
-        """Keeps the given rows, from position `start` on."""
-        self.keys = _with_room(self.keys[rows, :, start : self.length], 0)
-        self.values = _with_room(self.values[rows, :, start : self.length], 0)
-        self.length -= start
+    def resize(self) -> None:
+        """Moves into tensors of the capacity and the room that the cache has now."""
+        self.keys = _resized(self.keys, self._places)
+        self.values = _resized(self.values, self._places)
 
-    def join(self, other: RoomyLayer) -> None:
-        """Puts another layer's rows below these, ends aligned."""
-        length = max(self.length, other.length)
-        self.keys = _stack(self.keys[:, :, : self.length], other.keys[:, :, : other.length])
-        self.values = _stack(self.values[:, :, : self.length], other.values[:, :, : other.length])
-        self.length = length
+    def take(self, row: int, length: int) -> tuple[Tensor, Tensor]:
+        """A row's keys and values, (length, heads, head_dim) each; not copies."""
+        return self.keys[row, :length], self.values[row, :length]
+
+    def put(self, row: int, keys: Tensor, values: Tensor) -> None:
+        """Writes the beginning of a row, (tokens, heads, head_dim) each."""
+        if not self.is_initialized:
+            # The shapes that a pass would bring: (rows, heads, tokens, head_dim).
+            self.lazy_initialization(keys[None].transpose(1, 2), values[None].transpose(1, 2))
+        self.keys[row, : len(keys)] = keys
+        self.values[row, : len(values)] = values
+
+    def _write(self, states: Tensor, new: Tensor) -> Tensor:
+        places = self._places
+        flat = states.view(-1, *states.shape[2:])
+        flat.index_copy_(0, places.targets(states.device), new.transpose(1, 2).flatten(0, 1))
+        return states[places.rows, : places.width].transpose(1, 2)
 
 
 class RowCache(Cache):
-    """The cache of a batch; rows join and leave."""
+    """The cache of all rows; rows come and leave.
 
-    layers: list[RoomyLayer]  # type: ignore[assignment]
+    Attributes:
+        lengths: Tokens that each row holds.
+    """
+
+    layers: list[RowLayer]  # type: ignore[assignment]
 
     def __init__(self) -> None:
-        super().__init__(layer_class_to_replicate=RoomyLayer)
+        self._places = Places()
+        self.lengths: list[int] = []
+        super().__init__(layer_class_to_replicate=partial(RowLayer, self._places))  # type: ignore[arg-type]
 
-    def keep(self, rows: Sequence[int], start: int) -> None:
-        """Keeps the given rows and drops the first `start` positions of all of them."""
+    def add(self, rows: int) -> None:
+        """Adds empty rows below the others."""
+        self.lengths += [0] * rows
+        self._make_room(0)
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Keeps the given rows, in ascending order, and forgets the others."""
+        lengths = [self.lengths[row] for row in rows]
+        for target, row in enumerate(rows):
+            if target != row:
+                self.copy(row, target, lengths[target])
+        self.lengths[:] = lengths
+        self._give_room_back()
+
+    def copy(self, source: int, target: int, length: int) -> None:
+        """Begins a row with what another one begins with."""
+        self.put(target, self.take(source, length), length)
+
+    def take(self, row: int, length: int) -> list[LayerStates]:
+        """What every layer holds of a row's beginning; not copies."""
+        return [layer.take(row, length) if layer.is_initialized else None for layer in self.layers]
+
+    def put(self, row: int, states: Sequence[LayerStates], length: int) -> None:
+        """Begins a row with the first `length` tokens of what `take` returned."""
+        while len(self.layers) < len(states):
+            self.layers.append(RowLayer(self._places))
+        self._make_room(length)
+        for layer, of_layer in zip(self.layers, states, strict=False):
+            # A layer that shares another's keys never gets any of its own.
+            if of_layer is not None:
+                layer.put(row, of_layer[0][:length], of_layer[1][:length])
+        self.lengths[row] = length
+
+    def place(self, rows: Sequence[int], columns: Tensor, width: int) -> None:
+        """Says where the keys and values of the next pass belong.
+
+        Args:
+            rows: The rows that take part, in ascending order.
+            columns: Position of each new token in its row, (rows, new), on the CPU. Several
+                tokens may share the position after a row's last: it will be written again.
+            width: Positions that attention is to see.
+        """
+        self._make_room(width)
+        self._places.aim(rows, columns, width)
+
+    def _make_room(self, width: int) -> None:
+        places = self._places
+        if len(self.lengths) <= places.capacity and width < places.room:
+            return
+        places.capacity = max(places.capacity, len(self.lengths))
+        places.room = max(places.room, roomy(width))
+        self._resize()
+
+    def _give_room_back(self) -> None:
+        places = self._places
+        longest = roomy(max(self.lengths, default=0))
+        if 2 * len(self.lengths) <= places.capacity or 2 * longest <= places.room:
+            places.capacity, places.room = len(self.lengths), min(places.room, longest)
+            self._resize()
+
+    def _resize(self) -> None:
         for layer in self.layers:
             if layer.is_initialized:
-                layer.keep(torch.tensor(rows, device=layer.device), start)
-
-    def join(self, other: RowCache) -> None:
-        """Puts the rows of `other` below these. `other` is not to be used any more."""
-        for layer, newcomer in zip(self.layers, other.layers, strict=True):
-            # A layer that shares another's keys never gets any of its own.
-            if layer.is_initialized:
-                layer.join(newcomer)
+                layer.resize()
 
 
-def _with_room(states: Tensor, needed: int) -> Tensor:
-    """A copy with room for `needed` positions at least, and some ahead.
-
-    Room that is not in use holds zeros: a hidden NaN would still spoil a sum.
-    """
-    rows, heads, length, width = states.shape
-    roomy = states.new_zeros((rows, heads, _roomy(max(needed, length)), width))
-    roomy[:, :, :length] = states
-    return roomy
+def roomy(length: int) -> int:
+    """Positions to make room for: some ahead, in proportion, so that growing stays cheap."""
+    return length + 33 + length // 8
 
 
-def _stack(upper: Tensor, lower: Tensor) -> Tensor:
-    length = max(upper.shape[2], lower.shape[2])
-    rows = upper.shape[0] + lower.shape[0]
-    roomy = upper.new_zeros((rows, upper.shape[1], _roomy(length), upper.shape[3]))
-    roomy[: upper.shape[0], :, length - upper.shape[2] : length] = upper
-    roomy[upper.shape[0] :, :, length - lower.shape[2] : length] = lower
-    return roomy
+def _resized(states: Tensor, places: Places) -> Tensor:
+    resized = states.new_zeros((places.capacity, places.room, *states.shape[2:]))
+    rows, room = min(len(states), places.capacity), min(states.shape[1], places.room)
+    resized[:rows, :room] = states[:rows, :room]
+    return resized

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator
 from collections.abc import Sequence as SequenceOf
+from dataclasses import fields
 from functools import partial
 from typing import Any, Literal, Self, TypeVar, cast, overload
 from uuid import uuid4
@@ -14,6 +15,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from amulet_integrations.engine.grammar import GrammarCompiler
+from amulet_integrations.engine.limits import EngineLimits
 from amulet_integrations.engine.loading import (
     check_attention_only,
     context_window,
@@ -24,7 +26,7 @@ from amulet_integrations.engine.model_source import EMBEDDED, ModelSource
 from amulet_integrations.engine.request import GenerationRequest
 from amulet_integrations.engine.result import GenerationResult
 from amulet_integrations.engine.runner import ModelRunner
-from amulet_integrations.engine.scheduler import Scheduler
+from amulet_integrations.engine.scheduler import cache_tokens
 from amulet_integrations.engine.scoring import read_mixtures, score_in_steps
 from amulet_integrations.engine.sequence import Emit, Sequence
 from amulet_integrations.engine.streams import (
@@ -36,14 +38,11 @@ from amulet_integrations.engine.worker import run_on_worker
 from amulet_integrations.errors import (
     AmuletError,
     ContextLengthError,
-    InvalidParamsError,
     InvalidRequestError,
     UnknownArgumentError,
 )
 
-DEFAULT_MAX_ROWS = 64
-DEFAULT_MAX_PREFILL_TOKENS = 16_384
-
+LIMITS = frozenset(field.name for field in fields(EngineLimits))
 
 T = TypeVar("T")
 S = TypeVar("S", bound=StreamReader)
@@ -60,16 +59,18 @@ class LocalEngine:
         tokenizer: Its tokenizer.
         model_name: The checkpoint's name; the config's by default.
         fingerprint: Tells engines apart whose answers differ; its own for every engine by default.
-        max_rows: Most contexts decoded at once; further requests wait in line.
-        max_prefill_tokens: Most prompt tokens read in one step, padding included.
+        **limits: The fields of `EngineLimits`: max_rows, max_waiting, max_prefill_tokens,
+            max_cache_tokens, max_prefix_tokens, prompt_lookup_num_tokens.
 
     Attributes:
+        limits: All of them, with what was left to the engine filled in.
         context_window: Most tokens of prompt and completion; for models with two sets of rotary
             frequencies (longrope), as far as the first set goes.
 
     Raises:
         UnsupportedModelError: The model keeps a state that contexts of unequal length cannot share.
         InvalidParamsError: A limit is not a whole number above 0.
+        UnknownArgumentError: An argument has no meaning here.
     """
 
     def __init__(
@@ -79,13 +80,12 @@ class LocalEngine:
         *,
         model_name: str | None = None,
         fingerprint: str | None = None,
-        max_rows: int = DEFAULT_MAX_ROWS,
-        max_prefill_tokens: int = DEFAULT_MAX_PREFILL_TOKENS,
+        **limits: int | None,
     ) -> None:
         check_attention_only(model)
-        for name, limit in (("max_rows", max_rows), ("max_prefill_tokens", max_prefill_tokens)):
-            if not isinstance(limit, int) or limit < 1:
-                raise InvalidParamsError(f"{name}={limit!r}: give a whole number above 0.")
+        if unknown := limits.keys() - LIMITS:
+            raise UnknownArgumentError.for_names("LocalEngine", unknown, LIMITS)
+        self.limits = EngineLimits(**limits).for_model(model)  # type: ignore[arg-type]
         self.tokenizer = tokenizer
         self.model_name = model_name or str(model.config.name_or_path)
         self.fingerprint = fingerprint or uuid4().hex
@@ -95,43 +95,34 @@ class LocalEngine:
         self._end_ids = frozenset(id_ for id_ in _end_ids(model, tokenizer) if id_ < logits)
         self._grammars = GrammarCompiler(tokenizer, logits, self._end_ids)
         self._runner = ModelRunner(model)
-        self._loop = DecodeLoop(self._runner, Scheduler(max_rows, max_prefill_tokens))
+        self._loop = DecodeLoop(self._runner, self.limits)
 
     @classmethod
-    def from_pretrained(
-        cls,
-        model: str = EMBEDDED,
-        *,
-        max_rows: int = DEFAULT_MAX_ROWS,
-        max_prefill_tokens: int = DEFAULT_MAX_PREFILL_TOKENS,
-        **source: Any,
-    ) -> Self:
+    def from_pretrained(cls, model: str = EMBEDDED, **options: Any) -> Self:
         """Loads a checkpoint.
 
         Args:
             model: Hub id, local folder, or "embedded".
-            max_rows: Most contexts decoded at once.
-            max_prefill_tokens: Most prompt tokens read in one step.
-            **source: The other fields of `ModelSource`: dtype, device, device_map, revision,
-                local_files_only, trust_remote_code, quantization_config, attn_implementation.
+            **options: The other fields of `ModelSource` (dtype, device, device_map, revision,
+                local_files_only, trust_remote_code, quantization_config, attn_implementation, …)
+                and those of `EngineLimits` (max_rows, max_waiting, …).
 
         Raises:
             ModelNotFoundError: There is no such checkpoint.
             UnsupportedModelError: It is not decoder-only, or needs code of its own.
             MissingDependencyError: It needs a package that is not installed.
             UnknownArgumentError: An argument has no meaning here.
+            InvalidParamsError: A limit is not a whole number above 0.
         """
-        known = ModelSource.__dataclass_fields__
-        unknown = source.keys() - known
-        if unknown:
-            names = {*known, "max_rows", "max_prefill_tokens"}
-            raise UnknownArgumentError.for_names("from_pretrained", unknown, names)
-        return cls.from_source(
-            ModelSource(model, **source), max_rows=max_rows, max_prefill_tokens=max_prefill_tokens
-        )
+        known = ModelSource.__dataclass_fields__.keys() | LIMITS
+        if unknown := options.keys() - known:
+            raise UnknownArgumentError.for_names("from_pretrained", unknown, known)
+        limits = {name: options.pop(name) for name in options.keys() & LIMITS}
+        EngineLimits(**limits)  # refuse them before anything is loaded
+        return cls.from_source(ModelSource(model, **options), **limits)
 
     @classmethod
-    def from_source(cls, source: ModelSource, **limits: int) -> Self:
+    def from_source(cls, source: ModelSource, **limits: int | None) -> Self:
         """Loads what a `ModelSource` says; see `from_pretrained`."""
         model, tokenizer = run_on_worker(load_model, source)
         engine = cls(model, tokenizer, model_name=source.model, fingerprint=source.key, **limits)
@@ -148,6 +139,7 @@ class LocalEngine:
             ContextLengthError: A context leaves no room in the context window.
             InvalidRequestError: A token id is not in the vocabulary.
             EngineClosedError: The engine was closed.
+            EngineOverloadedError: Too many requests wait already.
             UnsupportedGrammarError: The grammar of a branch cannot be enforced.
         """
         return GenerationStream(partial(self._begin, request))
@@ -330,7 +322,7 @@ class LocalEngine:
         self._check_length(longest)
         for ids in request.contexts:
             self._check_tokens(ids)
-        return Sequence(
+        sequence = Sequence(
             request,
             emit,
             tokenizer=self.tokenizer,
@@ -338,7 +330,20 @@ class LocalEngine:
             end_ids=self._end_ids,
             room=self.context_window - longest,
             grammars=self._grammars,
+            max_draft=self.limits.prompt_lookup_num_tokens,
         )
+        self._check_memory(sequence)
+        return sequence
+
+    def _check_memory(self, sequence: Sequence) -> None:
+        needed, limit = cache_tokens([sequence]), self.limits.max_cache_tokens
+        if limit is not None and needed > limit:
+            raise ContextLengthError(
+                f"The request needs key/value memory for {needed} tokens: {len(sequence.contexts)} "
+                f"contexts of up to {sequence.most_tokens} tokens, with some ahead. The engine has "
+                f"max_cache_tokens={limit}. Lower max_new_tokens, shorten the prompt, or raise the "
+                "limit."
+            )
 
     def _check_length(self, tokens: int) -> None:
         if tokens >= self.context_window:

@@ -1,127 +1,115 @@
-"""One decode step of every running request: schedule, run, hand out tokens."""
+"""One step of every request: decode, read a part of the prompts, hand out tokens."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence as SequenceOf
-
 import torch
-from torch import Tensor
 
 from amulet_integrations.engine.failures import as_generation_error
-from amulet_integrations.engine.picking import Pick, WeightsMatrix, pick_tokens
-from amulet_integrations.engine.runner import ModelRunner, Rows
+from amulet_integrations.engine.memory import free_device_memory, is_out_of_memory
+from amulet_integrations.engine.picking import WeightsMatrix, pick_tokens
+from amulet_integrations.engine.reader import PromptReader
+from amulet_integrations.engine.rows import Rows
+from amulet_integrations.engine.runner import ModelRunner, Piece
 from amulet_integrations.engine.scheduler import Scheduler
 from amulet_integrations.engine.sequence import Sequence
-from amulet_integrations.errors import AmuletError
+from amulet_integrations.engine.verifying import hand_out, take_tokens
+
+_MAX_PASS_TOKENS = {"cpu": 32}  # a pass of few tokens costs the time of one; more is dearer
+_MAX_PASS_TOKENS_ELSEWHERE = 256
 
 
 class Lockstep:
-    """Keeps the scheduler's running requests and the model's rows together.
+    """Gives the scheduler's admitted requests their tokens. Only the worker thread may call in.
 
-    The rows are those of `scheduler.running`, request after request, context after context. Only
-    the worker thread may call in.
+    Args:
+        runner: The model.
+        scheduler: Who runs.
     """
 
     def __init__(self, runner: ModelRunner, scheduler: Scheduler) -> None:
         self._runner = runner
         self._scheduler = scheduler
-        self._rows: Rows | None = None
+        self._rows = Rows(scheduler)
+        self._reader = PromptReader(runner, scheduler, self._rows)
         self._matrix = WeightsMatrix(runner.device)
+        self._max_pass_tokens = _MAX_PASS_TOKENS.get(runner.device.type, _MAX_PASS_TOKENS_ELSEWHERE)
 
     @torch.inference_mode()
-    def step(self, newcomers: SequenceOf[Sequence]) -> None:
-        """Gives every running request one token, and `newcomers` their first one.
+    def step(self) -> None:
+        """Gives every running request a token or more, then reads a chunk of the others' prompts.
 
-        Newcomers that go on become `running`.
+        Requests whose prompts have been read get their first token and become `running`.
         """
-        if self._scheduler.running:
-            self._decode()
-        if newcomers:
-            self._read(newcomers)
+        self._rows.make()
+        try:
+            if self._scheduler.running:
+                self._decode()
+            if self._scheduler.reading:
+                self._start(self._reader.read())
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            self._make_memory(error)
+        self.leave()
 
     @torch.inference_mode()
     def leave(self) -> None:
         """Takes out the requests that are done, cancelled or overdue; their room is free."""
-        running = self._scheduler.running
-        for sequence in running:
+        for sequence in self._scheduler.admitted:
             sequence.end_if_overdue()
-        staying = [sequence for sequence in running if not sequence.done]
-        if len(staying) == len(running):
-            return
-        if not staying:
-            self.drop_all()
-            return
-        if self._rows is not None:
-            self._rows.keep(_rows_of(running, staying))
-        self._scheduler.running[:] = staying
+        gone = {id(sequence) for sequence in self._scheduler.admitted if sequence.done}
+        if gone:
+            self._rows.give_up(gone)
+            self._scheduler.forget(gone)
 
     def drop_all(self) -> None:
-        """Forgets every row; the requests must have ended."""
-        self._scheduler.running.clear()
-        self._rows = None
+        """Forgets every row and every prefix; the requests must have ended."""
+        self._rows.drop_all()
 
     def _decode(self) -> None:
-        running, rows = self._scheduler.running, self._rows
-        assert rows is not None  # noqa: S101 - running requests have rows
-        last = [sequence.completion[-1] for sequence in running for _ in sequence.contexts]
+        running, cache = self._scheduler.running, self._rows.cache
+        rows = self._rows.of(running)
+        limit = self._max_pass_tokens // rows[-1].stop - 1
+        drafts = [sequence.draft(limit) for sequence in running]
+        pieces = [
+            Piece(row, (sequence.completion[-1], *draft))
+            for sequence, of_it, draft in zip(running, rows, drafts, strict=True)
+            for row in of_it
+        ]
         try:
-            logits = self._runner.decode(rows, last)
-        except Exception as error:  # noqa: BLE001 - whatever the model raises, the engine lives
+            logits = self._runner.append(cache, pieces, keep=1 + max(map(len, drafts)))
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise
             failure = as_generation_error("The model", error)
             for sequence in running:
                 sequence.fail(failure)
-            self.drop_all()
             return
-        _hand_out(running, pick_tokens(running, logits, self._matrix.of(running)))
-        self.leave()
+        taken = take_tokens(running, drafts, logits, self._matrix)
+        for sequence, of_it, draft, count in zip(running, rows, drafts, taken, strict=True):
+            sequence.learn(len(draft), count - 1)
+            for row in of_it:
+                cache.lengths[row] -= 1 + len(draft) - count  # drafted, and not to be
 
-    def _read(self, newcomers: SequenceOf[Sequence]) -> None:
-        contexts = [ids for sequence in newcomers for ids in sequence.contexts]
-        try:
-            rows, logits = self._runner.prefill(contexts)
-        except Exception as error:  # noqa: BLE001
-            failure = as_generation_error("The model", error)
-        else:
-            self._begin(newcomers, rows, logits)
-            return
-        if len(newcomers) == 1:
-            newcomers[0].fail(failure)
-            return
-        # One of them is at fault: let it fail alone.
-        for sequence in newcomers:
-            self._read([sequence])
+    def _start(self, read: list[Sequence]) -> None:
+        """Gives requests that have just been read their first token."""
+        sequences = [sequence for sequence in read if not sequence.done]
+        if sequences:
+            logits = torch.stack(
+                [
+                    sequence.first_logits[index]
+                    for sequence in sequences
+                    for index in range(len(sequence.contexts))
+                ]
+            )
+            matrix = WeightsMatrix(self._runner.device).of(sequences)
+            hand_out(sequences, pick_tokens(sequences, logits, matrix))
+        for sequence in read:
+            sequence.first_logits.clear()
+        self._scheduler.start(len(read))
 
-    def _begin(self, newcomers: SequenceOf[Sequence], rows: Rows, logits: Tensor) -> None:
-        matrix = WeightsMatrix(self._runner.device).of(newcomers)
-        _hand_out(newcomers, pick_tokens(newcomers, logits, matrix))
-        staying = [sequence for sequence in newcomers if not sequence.done]
-        if not staying:
-            return
-        if len(staying) < len(newcomers):
-            rows.keep(_rows_of(newcomers, staying))
-        self._join(staying, rows)
-
-    def _join(self, sequences: SequenceOf[Sequence], rows: Rows) -> None:
-        if self._rows is None:
-            self._rows = rows
-        else:
-            self._rows.join(rows)
-        self._scheduler.running += sequences
-
-
-def _hand_out(sequences: SequenceOf[Sequence], picks: SequenceOf[Pick | AmuletError]) -> None:
-    for sequence, pick in zip(sequences, picks, strict=True):
-        if isinstance(pick, AmuletError):
-            sequence.fail(pick)
-            continue
-        try:
-            sequence.advance(pick.token, pick.logprob)
-        except Exception as error:  # noqa: BLE001 - one request's text is its own affair
-            sequence.fail(as_generation_error("Turning tokens into text", error))
-
-
-def _rows_of(sequences: SequenceOf[Sequence], staying: SequenceOf[Sequence]) -> list[int]:
-    """Row numbers of the `staying` requests, a part of `sequences` in the same order."""
-    wanted = {id(sequence) for sequence in staying}
-    owners = [id(sequence) for sequence in sequences for _ in sequence.contexts]
-    return [row for row, owner in enumerate(owners) if owner in wanted]
+    def _make_memory(self, error: Exception) -> None:
+        """After an allocation failed: the others try again once one thing less is held."""
+        if not self._rows.forget_prefixes():
+            self._scheduler.admitted[-1].fail(as_generation_error("The model", error))
+        free_device_memory()

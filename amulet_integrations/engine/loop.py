@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterable
-from collections.abc import Sequence as SequenceOf
 from weakref import WeakSet
 
 from amulet_integrations.engine.failures import as_generation_error
+from amulet_integrations.engine.limits import EngineLimits
 from amulet_integrations.engine.lockstep import Lockstep
 from amulet_integrations.engine.memory import give_back_memory
 from amulet_integrations.engine.runner import ModelRunner
@@ -25,10 +25,10 @@ class DecodeLoop:
     turns with it. While requests run or wait, the task queued keeps this object alive.
     """
 
-    def __init__(self, runner: ModelRunner, scheduler: Scheduler) -> None:
+    def __init__(self, runner: ModelRunner, limits: EngineLimits) -> None:
         self._runner = runner
-        self._scheduler = scheduler
-        self._lockstep = Lockstep(runner, scheduler)
+        self._scheduler = Scheduler(limits)
+        self._lockstep = Lockstep(runner, self._scheduler)
         self._lock = threading.Lock()  # guards the line of the scheduler and the two flags
         self._stepping = False
         self._most_rows = 0  # since memory was last given back
@@ -40,6 +40,7 @@ class DecodeLoop:
 
         Raises:
             EngineClosedError: The loop was closed, or the interpreter is shutting down.
+            EngineOverloadedError: The line is full; none of them was taken on.
         """
         with self._lock:
             self.check_open()
@@ -68,24 +69,25 @@ class DecodeLoop:
         self._lockstep.drop_all()
 
     def _step(self) -> None:
-        newcomers: SequenceOf[Sequence] = ()
+        rows = 0
         try:
             self._lockstep.leave()
             with self._lock:
-                newcomers = self._scheduler.admit()
-            self._lockstep.step(newcomers)
+                self._scheduler.admit()
+            rows = self._scheduler.rows
+            self._lockstep.step()
         except BaseException as error:  # noqa: BLE001 - callers must never be left waiting
             with self._lock:
-                self._drop_everyone(as_generation_error("Decoding", error), newcomers)
-        self._put_away(newcomers)
+                self._drop_everyone(as_generation_error("Decoding", error))
+        self._put_away(rows)
         with self._lock:
             self._go_on()
 
-    def _put_away(self, newcomers: SequenceOf[Sequence]) -> None:
+    def _put_away(self, rows: int) -> None:
         """Gives memory back once half of the rows have gone."""
-        rows = self._scheduler.rows
         # Newcomers may have come and gone within the step.
-        self._most_rows = max(self._most_rows, rows, len(newcomers))
+        self._most_rows = max(self._most_rows, rows)
+        rows = self._scheduler.rows
         if self._most_rows and rows <= self._most_rows // 2:
             give_back_memory()
             self._most_rows = rows
@@ -107,8 +109,8 @@ class DecodeLoop:
             self._drop_everyone(EngineClosedError("The engine was closed."))
         self._runner.release()
 
-    def _drop_everyone(self, error: AmuletError, others: SequenceOf[Sequence] = ()) -> None:
-        for sequence in (*self._scheduler.drop_everyone(), *others):
+    def _drop_everyone(self, error: AmuletError) -> None:
+        for sequence in self._scheduler.drop_everyone():
             sequence.fail(error)
         self._lockstep.drop_all()
 

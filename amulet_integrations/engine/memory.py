@@ -7,6 +7,8 @@ import gc
 from collections.abc import Callable
 from functools import cache
 
+import torch
+
 
 def give_back_memory() -> None:
     """Gives freed memory back, where the C library keeps it (glibc); does nothing elsewhere.
@@ -25,3 +27,17 @@ def _malloc_trim() -> Callable[[int], int] | None:
         return ctypes.CDLL(None).malloc_trim
     except (OSError, AttributeError, TypeError):  # another C library, another system
         return None
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an allocation failed, on a device or on the CPU."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
+        isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
+    )
+
+
+def free_device_memory() -> None:
+    """Gives back what torch keeps of a device's memory for later."""
+    gc.collect()
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()

@@ -21,11 +21,15 @@ class Usage:
         completion_tokens: Tokens generated, the end-of-text token and those of a stop string
             included.
         context_tokens: Tokens of each context that was run.
+        cached_tokens: How many of those had been read before, in an earlier request, another
+            context or another user's prompt that begins alike. Two results that differ in
+            nothing else are equal.
     """
 
     prompt_tokens: int
     completion_tokens: int
     context_tokens: tuple[int, ...]
+    cached_tokens: tuple[int, ...] = field(default=(), compare=False)
 
     @property
     def total_tokens(self) -> int:

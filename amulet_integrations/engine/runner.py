@@ -1,41 +1,27 @@
-"""Forward passes: token ids in, logits of the last position out."""
+"""Forward passes: token ids in, logits of the last positions out."""
 
 from __future__ import annotations
 
 import gc
 import inspect
+from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 from transformers import PreTrainedModel
 
 from amulet_integrations.engine.cache import RowCache
+from amulet_integrations.engine.masks import RowMasks
 
 
-class Rows:
-    """The contexts that run together: their cache, and how much of it is each one's own.
+class Piece(NamedTuple):
+    """What a pass appends to one row."""
 
-    Attributes:
-        cache: Keys and values; all rows end at the same position.
-        lengths: Tokens of each row; what is before them is padding.
-    """
-
-    def __init__(self, cache: RowCache, lengths: Sequence[int]) -> None:
-        self.cache = cache
-        self.lengths = list(lengths)
-
-    def keep(self, rows: Sequence[int]) -> None:
-        """Keeps the given rows, and only as much padding as they need."""
-        width = max(self.lengths)
-        self.lengths = [self.lengths[row] for row in rows]
-        self.cache.keep(rows, width - max(self.lengths))
-
-    def join(self, other: Rows) -> None:
-        """Adds the rows of `other` after these."""
-        self.cache.join(other.cache)
-        self.lengths += other.lengths
+    row: int
+    ids: Sequence[int]
 
 
 class ModelRunner:
@@ -43,6 +29,11 @@ class ModelRunner:
 
     Args:
         model: In eval mode, on its device.
+
+    Attributes:
+        device: Where token ids go in and logits come out.
+        mixes_lengths: Whether one pass may append several tokens to rows of unequal length;
+            otherwise rows are run together where they are equally long.
     """
 
     def __init__(self, model: PreTrainedModel) -> None:
@@ -50,62 +41,71 @@ class ModelRunner:
         accepted = inspect.signature(model.forward).parameters
         # Some models have no positions but what the mask implies (ALiBi).
         self._takes_positions = "position_ids" in accepted
+        self._masks = RowMasks(model)
+        self.mixes_lengths = self._masks.mixes_lengths
         self.device: torch.device = model.device
 
-    def prefill(self, contexts: Sequence[Sequence[int]]) -> tuple[Rows, Tensor]:
-        """Reads prompts.
+    def append(self, cache: RowCache, pieces: Sequence[Piece], keep: int = 1) -> Tensor:
+        """Appends tokens to rows of the cache.
+
+        Args:
+            cache: The cache; nothing in it counts as changed where the model raises.
+            pieces: For each row that takes part its tokens, rows ascending.
+            keep: Of how many positions logits are wanted: the last ones of each piece.
 
         Returns:
-            The rows, and the logits after each prompt, shape (rows, vocab).
+            Shape (pieces, keep, vocab). A piece of fewer tokens has its own at the end.
         """
-        rows = Rows(RowCache(), [0] * len(contexts))
-        width = max(map(len, contexts))
-        padded = [[0] * (width - len(ids)) + list(ids) for ids in contexts]
-        return rows, self._forward(rows, padded, [len(ids) for ids in contexts])[:, -1]
-
-    def decode(self, rows: Rows, tokens: Sequence[int]) -> Tensor:
-        """Appends one token to each row.
-
-        Returns:
-            The logits after it, shape (rows, vocab).
-        """
-        return self._forward(rows, [[token] for token in tokens], [1] * len(tokens))[:, -1]
-
-    def extend(self, rows: Rows, tokens: Sequence[int]) -> Tensor:
-        """Appends the same tokens to every row, for scoring.
-
-        Returns:
-            The logits after each of them, shape (rows, tokens, vocab).
-        """
-        count = len(tokens)
-        ids = [list(tokens)] * len(rows.lengths)
-        return self._forward(rows, ids, [count] * len(ids), logits_to_keep=count)
+        groups = self._groups(cache, pieces)
+        if len(groups) == 1:
+            return self._forward(cache, pieces, keep)
+        logits: list[Tensor] = [torch.empty(0)] * len(pieces)
+        for group in groups:
+            found = self._forward(cache, [pieces[index] for index in group], keep)
+            for index, of_piece in zip(group, found, strict=True):
+                logits[index] = pad(of_piece, (0, 0, keep - len(of_piece), 0))
+        return torch.stack(logits)
 
     def release(self) -> None:
         """Lets go of the model; nothing can be run any more."""
         del self._model
         gc.collect()  # layers and what was hung on them hold each other
 
-    def _forward(
-        self, rows: Rows, ids: list[list[int]], new: Sequence[int], logits_to_keep: int = 1
-    ) -> Tensor:
-        rows.lengths = [length + more for length, more in zip(rows.lengths, new, strict=True)]
-        lengths = torch.tensor(rows.lengths, device=self.device)
-        width = rows.cache.get_seq_length() + len(ids[0])
-        columns = torch.arange(width, device=self.device)
-        # The place of each column in its own row; negative where it is padding.
-        positions = columns - (width - lengths)[:, None]
-        inputs: dict[str, Any] = {"attention_mask": None}
-        if min(rows.lengths) < width:
-            inputs["attention_mask"] = positions >= 0
+    def _groups(self, cache: RowCache, pieces: Sequence[Piece]) -> list[list[int]]:
+        """Which pieces can run in one pass."""
+        single = all(len(piece.ids) == 1 for piece in pieces)
+        if self.mixes_lengths or (single and self._masks.hides_padding):
+            return [list(range(len(pieces)))]
+        groups: defaultdict[tuple[int, int], list[int]] = defaultdict(list)
+        for index, piece in enumerate(pieces):
+            groups[cache.lengths[piece.row], len(piece.ids)].append(index)
+        return list(groups.values())
+
+    def _forward(self, cache: RowCache, pieces: Sequence[Piece], keep: int) -> Tensor:
+        new = max(len(piece.ids) for piece in pieces)
+        counts = torch.tensor([len(piece.ids) for piece in pieces])
+        before = torch.tensor([cache.lengths[piece.row] for piece in pieces])
+        after = before + counts
+        # Padding stands before a piece, so that the last logits are those of its last token.
+        positions = after[:, None] + torch.arange(-new, 0)
+        padding = positions < before[:, None]
+        # Padding is written behind the row's end, where the next token will be written over it.
+        columns = torch.where(padding, after[:, None], positions)
+        padded = bool(padding.any())
+        cache.place([piece.row for piece in pieces], columns, int(after.max()))
+        positions = positions.masked_fill(padding, 0)
+        inputs: dict[str, Any] = self._masks.inputs(positions, after, padded, self._model)
         if self._takes_positions:
-            inputs["position_ids"] = positions[:, -len(ids[0]) :].clamp(min=0)
+            inputs["position_ids"] = positions.to(self.device)
+        ids = [[0] * (new - len(piece.ids)) + list(piece.ids) for piece in pieces]
         logits: Tensor = self._model(
-            input_ids=torch.tensor(ids, device=self.device),
-            past_key_values=rows.cache,
+            input_ids=torch.tensor(ids).to(self.device),
+            past_key_values=cache,
             use_cache=True,
-            logits_to_keep=logits_to_keep,
+            logits_to_keep=min(keep, new),
             return_dict=True,
             **inputs,
         ).logits
+        for piece in pieces:
+            cache.lengths[piece.row] += len(piece.ids)
         return logits

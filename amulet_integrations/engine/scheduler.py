@@ -1,74 +1,114 @@
-"""Who runs and who waits. Touches no tensors."""
+"""Who is decoded, who is read, and who waits. Touches no tensors."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
+from collections.abc import Sequence as SequenceOf
 
+from amulet_integrations.engine.cache import roomy
+from amulet_integrations.engine.limits import EngineLimits
 from amulet_integrations.engine.sequence import Sequence
+from amulet_integrations.errors import EngineOverloadedError
 
 
 class Scheduler:
     """First come, first served; a request is admitted with all its contexts or waits.
 
     Args:
-        max_rows: Most contexts that are decoded at once. A request with more runs alone.
-        max_prefill_tokens: Most tokens, padding included, that one step reads of new prompts. A
-            longer prompt is read alone.
+        limits: Every one of them filled in.
 
     Attributes:
         running: The requests that are being decoded, in the order of their rows.
+        reading: The requests whose prompts are being read; their rows come after.
     """
 
-    def __init__(self, max_rows: int, max_prefill_tokens: int) -> None:
-        self._max_rows = max_rows
-        self._max_prefill_tokens = max_prefill_tokens
-        self._waiting: deque[Sequence] = deque()
+    def __init__(self, limits: EngineLimits) -> None:
+        self.limits = limits
         self.running: list[Sequence] = []
+        self.reading: list[Sequence] = []
+        self._waiting: deque[Sequence] = deque()
 
     @property
     def has_work(self) -> bool:
         """Whether anything runs or waits."""
-        return bool(self.running or self._waiting)
+        return bool(self.running or self.reading or self._waiting)
+
+    @property
+    def admitted(self) -> list[Sequence]:
+        """The requests that have left the line and not ended, in the order of their rows."""
+        return [*self.running, *self.reading]
 
     @property
     def rows(self) -> int:
-        """Contexts that are being decoded."""
-        return sum(len(sequence.contexts) for sequence in self.running)
+        """Contexts of the requests that were admitted."""
+        return sum(len(sequence.contexts) for sequence in self.admitted)
+
+    @property
+    def tokens_to_spare(self) -> int:
+        """Tokens of the cache that the admitted requests will not need."""
+        return (self.limits.max_cache_tokens or 0) - cache_tokens(self.admitted)
 
     def add(self, sequences: Iterable[Sequence]) -> None:
-        """Puts requests at the end of the line."""
-        self._waiting.extend(sequences)
+        """Puts requests at the end of the line, all of them or none.
 
-    def admit(self) -> list[Sequence]:
-        """Takes from the line those that can start now; they are not `running` yet.
+        Raises:
+            EngineOverloadedError: The line is full.
+        """
+        newcomers = list(sequences)
+        # Those that the next step admits do not wait, but nobody knows yet which they are.
+        if len(self._waiting) + len(newcomers) > self.limits.max_waiting + self._free_rows():
+            raise EngineOverloadedError(
+                f"{len(self._waiting)} requests wait already and {len(newcomers)} more are too "
+                f"many for max_waiting={self.limits.max_waiting}. Try again later, send fewer at "
+                "once, or raise max_waiting."
+            )
+        self._waiting.extend(newcomers)
+
+    def admit(self) -> None:
+        """Takes from the line those that can start now.
 
         Requests that were cancelled or ran out of time in the line end here.
         """
         self._leave_line()
-        rows = self.rows
-        admitted: list[Sequence] = []
-        longest = 0
-        while self._waiting:
-            contexts = self._waiting[0].contexts
-            rows += len(contexts)
-            longest = max(longest, *map(len, contexts))
-            reading = rows - self.rows
-            too_many = rows > self._max_rows and (self.running or admitted)
-            too_long = reading * longest > self._max_prefill_tokens and admitted
-            if too_many or too_long:
-                break
-            admitted.append(self._waiting.popleft())
-        return admitted
+        while self._waiting and self._has_room_for(self._waiting[0]):
+            self.reading.append(self._waiting.popleft())
+
+    def start(self, count: int) -> None:
+        """Makes the first `count` requests that are read `running`."""
+        self.running += self.reading[:count]
+        del self.reading[:count]
+
+    def forget(self, gone: Container[int]) -> None:
+        """Lets go of the admitted requests with these `id`s."""
+        for those in (self.running, self.reading):
+            those[:] = [sequence for sequence in those if id(sequence) not in gone]
 
     def drop_everyone(self) -> list[Sequence]:
         """Forgets all requests and returns them."""
-        everyone = [*self.running, *self._waiting]
-        self.running.clear()
-        self._waiting.clear()
+        everyone = [*self.admitted, *self._waiting]
+        for those in (self.running, self.reading, self._waiting):
+            those.clear()
         return everyone
+
+    def _free_rows(self) -> int:
+        return max(0, self.limits.max_rows - self.rows)
+
+    def _has_room_for(self, newcomer: Sequence) -> bool:
+        if not self.admitted:
+            return True
+        together = [*self.admitted, newcomer]
+        rows = self.rows + len(newcomer.contexts)
+        tokens = cache_tokens(together)
+        return rows <= self.limits.max_rows and tokens <= (self.limits.max_cache_tokens or 0)
 
     def _leave_line(self) -> None:
         for sequence in self._waiting:
             sequence.end_if_overdue()
         self._waiting = deque(sequence for sequence in self._waiting if not sequence.done)
+
+
+def cache_tokens(sequences: SequenceOf[Sequence]) -> int:
+    """Tokens of the cache that these requests need at most: all rows are as wide as the widest."""
+    rows = sum(len(sequence.contexts) for sequence in sequences)
+    return rows * roomy(max((sequence.most_tokens for sequence in sequences), default=0))

@@ -13,9 +13,11 @@ from torch import Tensor
 
 from amulet_integrations.decoding.mixture import mix_contexts, mixing_matrix
 from amulet_integrations.engine.branch import Weights
-from amulet_integrations.engine.runner import ModelRunner
+from amulet_integrations.engine.cache import RowCache
+from amulet_integrations.engine.runner import ModelRunner, Piece
 from amulet_integrations.errors import InvalidRequestError
 
+_CHUNK_OF_PROMPT = 512  # tokens read before other requests take their turn
 _CHUNK = 64  # positions whose logits are held at once
 _CHUNK_OF_MIXTURES = 16  # fewer, for each is mixed many times and other requests wait meanwhile
 _HELD = 1 << 22  # most values (mixtures times vocabulary) held at once; in a step, times tokens
@@ -49,13 +51,23 @@ def score_in_steps(
         # As one request's weights first, so that they get the type that decoding mixes with.
         flat = mixing_matrix([[*chain.from_iterable(mixtures)]], runner.device)
         log_probs, chunk = _of_mixtures(flat.view(len(mixtures), -1)), _CHUNK_OF_MIXTURES
-    rows, last = _inferred(runner.prefill, contexts)
+    cache = RowCache()
+    cache.add(len(contexts))
+    last: dict[int, Tensor] = {}
+    for start in range(0, max(map(len, contexts)), _CHUNK_OF_PROMPT):
+        pieces = _pieces(contexts, start)
+        for piece, after in zip(pieces, _inferred(runner.append, cache, pieces), strict=True):
+            last[piece.row] = after
+        if start:
+            yield torch.empty(len(mixtures or contexts), 0)  # a turn for the other requests
     first, *rest = completion_ids
-    yield _inferred(log_probs, last[:, None], [first])
+    yield _inferred(log_probs, torch.stack([last[row] for row in sorted(last)]), [first])
     # The logits that predict a token are those one position before it.
     for start in range(0, len(rest), chunk):
         predicted = rest[start : start + chunk]
-        following = _inferred(runner.extend, rows, completion_ids[start : start + len(predicted)])
+        ids = completion_ids[start : start + len(predicted)]
+        pieces = [Piece(row, ids) for row in range(len(contexts))]
+        following = _inferred(runner.append, cache, pieces, len(ids))
         # Mixing may take far longer than the forward pass, and other requests wait for a step.
         mixed = 0 if mixtures is None else len(mixtures) * following.shape[-1]
         size = max(1, _HELD // mixed) if mixed else len(predicted)
@@ -105,6 +117,11 @@ def _read_row(name: str, row: Any, contexts: int) -> Weights:
                 "temperature."
             )
     return tuple(map(float, row))
+
+
+def _pieces(contexts: Sequence[Sequence[int]], start: int) -> list[Piece]:
+    chunks = (ids[start : start + _CHUNK_OF_PROMPT] for ids in contexts)
+    return [Piece(row, chunk) for row, chunk in enumerate(chunks) if chunk]
 
 
 @torch.inference_mode()

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 from amulet_integrations.decoding.detokenizer import IncrementalDetokenizer
 from amulet_integrations.decoding.sampler import TokenSampler
 from amulet_integrations.decoding.stopping import StopStrings
+from amulet_integrations.engine.drafts import PromptLookup
 from amulet_integrations.engine.guide import Guide
+from amulet_integrations.engine.prefixes import as_tokens
 from amulet_integrations.engine.request import GenerationRequest
 from amulet_integrations.engine.result import FinishReason, Increment, TokenLogprob, Usage
 from amulet_integrations.errors import (
@@ -42,9 +44,14 @@ class Sequence:
         end_ids: Tokens that end the text.
         room: Most tokens the context window leaves for the completion.
         grammars: Reads the grammars of the request's branches.
+        max_draft: Most tokens of a draft; 0 for none.
 
     Attributes:
         contexts: The contexts that are run: those of weight 0 are left out.
+        prompts: The same, in the form that is compared.
+        cached_tokens: For each context, tokens that had been read before.
+        first_logits: The logits after each context that has been read, shape (vocab,), until the
+            first token is picked.
         policy: The request's own policy, if it brings one.
         guide: Keeps the completion to the request's branches, if it has any.
         end_ids: Tokens that end the text.
@@ -69,10 +76,14 @@ class Sequence:
         end_ids: frozenset[int],
         room: int,
         grammars: GrammarCompiler,
+        max_draft: int = 0,
     ) -> None:
         self._submitted = time.monotonic()
         self.policy = request.policy
         self.contexts = request.running_contexts
+        self.prompts = [as_tokens(ids) for ids in self.contexts]
+        self.cached_tokens = [0] * len(self.contexts)
+        self.first_logits: dict[int, torch.Tensor] = {}
         self.end_ids = end_ids
         self.min_tokens = request.sampling.min_new_tokens
         self.logprobs = request.logprobs
@@ -91,12 +102,39 @@ class Sequence:
         self._stops = StopStrings(request.sampling.stop)
         self._free = self._stands_free()
         self._timeout = request.timeout
+        self._max_draft = max_draft
+        self._lookup: PromptLookup | None = None
         self._cancelled = False
 
     @property
     def weights(self) -> Weights | None:
         """The mixture that the next token is drawn with; None where there is a policy."""
         return self.guide.weights if self.guide else self._weights
+
+    @property
+    def most_tokens(self) -> int:
+        """Tokens of its longest row, once the completion is as long as it may get."""
+        return max(map(len, self.contexts)) + self._max_tokens
+
+    @property
+    def is_read(self) -> bool:
+        """Whether every context has been read."""
+        return len(self.first_logits) == len(self.contexts)
+
+    def draft(self, limit: int) -> list[int]:
+        """Guesses at the tokens that come next, `limit` at most, from the longest context."""
+        limit = min(limit, self._max_draft, self._max_tokens - len(self.completion) - 1)
+        if limit < 1:
+            return []
+        if self._lookup is None:
+            longest = max(self.contexts, key=len)
+            self._lookup = PromptLookup([*longest, *self.completion], self._max_draft)
+        return self._lookup.draft(limit)
+
+    def learn(self, drafted: int, right: int) -> None:
+        """Is told how many tokens of its last draft were right."""
+        if self._lookup is not None and drafted:
+            self._lookup.learn(drafted, right)
 
     def text_of(self, token: int) -> str:
         """A token's text by itself."""
@@ -109,6 +147,8 @@ class Sequence:
     def advance(self, token: int, logprob: TokenLogprob | None = None) -> None:
         """Takes the next token of every context and gives out what becomes certain."""
         self.completion.append(token)
+        if self._lookup is not None:
+            self._lookup.push([token])
         ended = token in self.end_ids
         # What closes a form is part of it, as what opens it: no stop string cuts it.
         was_free, self._free = self._free, self._stands_free()
@@ -180,6 +220,7 @@ class Sequence:
             prompt_tokens=self._prompt_tokens,
             completion_tokens=len(self.completion),
             context_tokens=tuple(len(ids) for ids in self.contexts),
+            cached_tokens=tuple(self.cached_tokens),
         )
 
 

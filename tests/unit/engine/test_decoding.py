@@ -24,6 +24,12 @@ ARCHITECTURES = {
     "gpt_neox": {},
     "bloom": {"n_layer": 2, "n_head": 4},
     "opt": {"ffn_dim": 64, "word_embed_proj_dim": 32},
+    "gpt_neo": {
+        "attention_types": [[["global", "local"], 1]],
+        "window_size": 8,
+        "num_layers": 2,
+        "num_heads": 4,
+    },
     "mpt": {"d_model": 32, "n_layers": 2, "n_heads": 4, "max_seq_len": 640},
 }
 

@@ -1,0 +1,190 @@
+"""Who gets in, who waits, who is refused, and how long a running stream is held up."""
+
+from __future__ import annotations
+
+import random
+import threading
+from itertools import pairwise
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from amulet_integrations import SamplingParams
+from amulet_integrations.engine import GenerationRequest, LocalEngine, run_on_worker
+from amulet_integrations.errors import (
+    ContextLengthError,
+    EngineOverloadedError,
+    GenerationError,
+    InvalidParamsError,
+    UnknownArgumentError,
+)
+from tests.support.oracle import slow_greedy
+from tests.support.tiny import VOCABULARY, tiny_engine, tiny_model, tiny_tokenizer
+
+MODEL = tiny_model()
+
+
+def request(length=5, tokens=6, seed=0, contexts=2, least=0):
+    generator = random.Random(seed)
+    ids = [[generator.randrange(2, VOCABULARY) for _ in range(length)] for _ in range(contexts)]
+    weights = [-1.0, 2.0] if contexts == 2 else [1.0]
+    sampling = SamplingParams(max_new_tokens=tokens, min_new_tokens=least)
+    return GenerationRequest(contexts=ids, weights=weights, sampling=sampling)
+
+
+arrivals = st.lists(
+    st.tuples(
+        st.integers(0, 5),  # tokens of the first stream before this one arrives
+        st.integers(1, 70),  # tokens of the prompt
+        st.integers(1, 20),  # tokens of the answer
+        st.sampled_from([1, 2]),  # contexts
+    ),
+    min_size=1,
+    max_size=6,
+)
+engines = st.fixed_dictionaries(
+    {
+        "max_rows": st.sampled_from([2, 5, 64]),
+        "max_prefill_tokens": st.sampled_from([1, 7, 64, 256]),
+        "max_cache_tokens": st.sampled_from([400, 2000, 100_000]),
+        "max_prefix_tokens": st.sampled_from([0, 100, 5000]),
+        "prompt_lookup_num_tokens": st.sampled_from([0, 10]),
+    }
+)
+
+
+@settings(max_examples=12, deadline=None)
+@given(arrivals, engines)
+def test_company_changes_nothing(schedule, limits):
+    requests, streams, tokens = [], [], []
+    with LocalEngine(MODEL, tiny_tokenizer(), **limits) as engine:
+        for seed, (wait, length, count, contexts) in enumerate(schedule):
+            for _, step in zip(range(wait), streams[0] if streams else (), strict=False):
+                tokens[0] += step.token_ids
+            # Every second one repeats an earlier prompt.
+            requests.append(request(length, count, seed // 2, contexts))
+            streams.append(engine.stream(requests[-1]))
+            tokens.append([])
+        for stream, ids in zip(streams, tokens, strict=True):
+            ids.extend(token for step in stream for token in step.token_ids)
+    for asked, ids in zip(requests, tokens, strict=True):
+        limit = asked.sampling.max_new_tokens
+        assert ids == slow_greedy(MODEL, asked.contexts, asked.weights or [1.0], limit)
+
+
+def test_a_full_line_refuses_one_more_and_loses_nobody():
+    with LocalEngine(MODEL, tiny_tokenizer(), max_rows=2, max_waiting=3) as engine:
+        go = threading.Event()
+        busy = threading.Thread(target=run_on_worker, args=(go.wait,))
+        busy.start()
+        # Two rows are free, so up to two are about to leave the line; three may wait.
+        streams = [engine.stream(request()) for _ in range(5)]
+        with pytest.raises(EngineOverloadedError, match=r"max_waiting=3.*Try again later"):
+            engine.stream(request())
+        with pytest.raises(EngineOverloadedError):
+            engine.generate([request()] * 9)
+        go.set()
+        answers = [[t for step in stream for t in step.token_ids] for stream in streams]
+        busy.join()
+        assert len(answers) == 5
+        assert all(answer == answers[0] for answer in answers)
+        assert len(engine.generate([request()])[0].token_ids) == len(answers[0])
+
+
+def test_more_than_the_memory_ever_holds_is_refused_with_the_numbers():
+    with LocalEngine(MODEL, tiny_tokenizer(), max_cache_tokens=500) as engine:
+        with pytest.raises(ContextLengthError, match=r"2 contexts of up to 300 tokens.*=500"):
+            engine.stream(request(length=200, tokens=100))
+        assert engine.generate([request(least=6)])[0].finish_reason == "length"
+
+
+def test_key_value_memory_stays_within_its_bound():
+    widest = []
+    with LocalEngine(
+        MODEL, tiny_tokenizer(), max_cache_tokens=700, max_prefix_tokens=200
+    ) as engine:
+        append = engine._runner.append
+
+        def watched(cache, pieces, keep=1):
+            logits = append(cache, pieces, keep)
+            (layer, *_) = cache.layers
+            kept = engine._loop._lockstep._rows._prefixes.tokens
+            widest.append(layer.keys.shape[0] * layer.keys.shape[1] + kept)
+            return logits
+
+        engine._runner.append = watched
+        asked = [request(length=20 + 7 * n, tokens=20, seed=n) for n in range(12)]
+        results = engine.generate(asked)
+    assert max(widest) <= 700
+    for each, result in zip(asked, results, strict=True):
+        assert result.token_ids == slow_greedy(MODEL, each.contexts, each.weights, 20)
+
+
+def test_a_long_prompt_holds_a_stream_up_for_one_chunk_at_a_time():
+    passes = []
+    with LocalEngine(
+        MODEL, tiny_tokenizer(), max_prefill_tokens=32, prompt_lookup_num_tokens=0
+    ) as engine:
+        append = engine._runner.append
+
+        def watched(cache, pieces, keep=1):
+            passes.append([len(piece.ids) for piece in pieces])
+            return append(cache, pieces, keep)
+
+        stream = engine.stream(request(tokens=60, least=60))
+        next(stream)
+        engine._runner.append = watched
+        long = engine.stream(request(length=300, tokens=2, seed=1))
+        list(stream)
+        assert len(list(long)) == 2
+    reading = [index for index, pieces in enumerate(passes) if max(pieces) > 1]
+    assert len(reading) >= 2 * 300 // 32
+    assert all(len(pieces) * max(pieces) <= 32 for pieces in passes)
+    # Between two chunks the running request always gets its token.
+    assert all(later - earlier == 2 for earlier, later in pairwise(reading[:10]))
+
+
+@pytest.mark.parametrize("failures", [1, 2, 3])
+def test_running_out_of_memory_costs_the_newest_request_at_most(failures):
+    asked = [request(tokens=12, seed=n, least=12) for n in range(3)]
+    with LocalEngine(MODEL, tiny_tokenizer()) as engine:
+        expected = engine.generate(asked)  # something is kept, which is given up first
+        append, left = engine._runner.append, [failures]
+
+        def short_of_memory(cache, pieces, keep=1):
+            if len(pieces) == 6 and left[0]:
+                left[0] -= 1
+                raise torch.OutOfMemoryError("CUDA out of memory.")
+            return append(cache, pieces, keep)
+
+        engine._runner.append = short_of_memory
+        outcomes = engine.generate(asked, return_exceptions=True)
+    failed = [isinstance(outcome, GenerationError) for outcome in outcomes]
+    assert failed == [False, False, failures > 1]
+    assert outcomes[: 3 - sum(failed)] == expected[: 3 - sum(failed)]
+    assert not failed[2] or "out of memory" in str(outcomes[2])
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [{"max_rows": 0}, {"max_waiting": -1}, {"max_cache_tokens": 1.5}, {"max_prefix_tokens": True}],
+)
+def test_limits_are_whole_numbers(limits):
+    with pytest.raises(InvalidParamsError, match=next(iter(limits))):
+        LocalEngine(MODEL, tiny_tokenizer(), **limits)
+    with pytest.raises(InvalidParamsError, match="whole number"):
+        LocalEngine.from_pretrained("no such model", **limits)
+
+
+def test_unknown_limits_are_refused():
+    with pytest.raises(UnknownArgumentError, match=r"max_row"):
+        LocalEngine(MODEL, tiny_tokenizer(), max_row=3)
+
+
+def test_what_is_left_to_the_engine_is_told():
+    with tiny_engine() as engine:
+        assert engine.limits.max_prefill_tokens == 256
+        assert engine.limits.max_cache_tokens > 10_000
+        assert engine.limits.max_prefix_tokens == 16_384
