@@ -43,6 +43,7 @@ _SOURCE = (
     "trust_remote_code",
     "quantization_config",
     "attn_implementation",
+    "pack_weights",
 )
 _ENVIRONMENT = {
     "model": "AMULET_MODEL",
@@ -71,6 +72,8 @@ class AmuletFields(BaseModel):
         trust_remote_code: Whether code that comes with the checkpoint may run.
         quantization_config: A transformers quantization config.
         attn_implementation: As in transformers.
+        pack_weights: Whether a model on the CPU may keep a second copy of its weights where that
+            makes it faster.
         engine: An engine to use instead of loading one.
         preference: A preference (or its text) for calls that name nobody.
         preference_profile: A profile for calls that name nobody; the constructor takes it as
@@ -122,6 +125,7 @@ class AmuletFields(BaseModel):
     trust_remote_code: bool = False
     quantization_config: Any = Field(default=None, exclude=True, repr=False)
     attn_implementation: str | None = None
+    pack_weights: bool = True
     engine: Engine | None = Field(default=None, exclude=True, repr=False)
 
     preference: str | Preference | None = Field(default=None, exclude=True, repr=False)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from pathlib import Path
 from typing import Self
 
 import torch
 from transformers import PreTrainedConfig, PreTrainedModel
 
+from amulet_integrations.engine.memory import available_memory
 from amulet_integrations.errors import InvalidParamsError
 
 _MAY_BE_NOUGHT = ("max_prefix_tokens", "prompt_lookup_num_tokens", "max_waiting")
@@ -82,9 +82,5 @@ def _free_memory(device: torch.device) -> int:
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         return free * 4 // 5
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        (free,) = (int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
-    except (OSError, ValueError):  # another system
-        return 4 << 30
-    return free * 1024 // 2
+    available = available_memory()
+    return (4 << 30) if available is None else available // 2

@@ -15,12 +15,13 @@ from transformers import (
 )
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
+from amulet_integrations.engine.attention import use_grouped_attention
 from amulet_integrations.engine.embedded import (
     EMBEDDED_CONTEXT_WINDOW,
     check_embedded_model,
     embedded_model_path,
 )
-from amulet_integrations.engine.few_rows import speed_up_few_rows
+from amulet_integrations.engine.kernel_choice import speed_up_linear
 from amulet_integrations.engine.model_source import EMBEDDED, ModelSource
 from amulet_integrations.errors import (
     InvalidRequestError,
@@ -115,10 +116,12 @@ def load_model(source: ModelSource) -> tuple[PreTrainedModel, PreTrainedTokenize
         raise MissingDependencyError(f"Loading {source.model!r} failed: {error}") from error
     except Exception as error:  # a damaged file may raise anything
         raise _loading_error(source, error) from error
+    model.eval()
     if source.device_map is None and source.quantization_config is None:
         model.to(_device(source.device))  # type: ignore[arg-type]
-    model.eval()
-    speed_up_few_rows(model)
+        speed_up_linear(model, pack_weights=source.pack_weights)
+        if source.attn_implementation is None:
+            use_grouped_attention(model)
     return model, tokenizer
 
 

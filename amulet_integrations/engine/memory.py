@@ -1,4 +1,4 @@
-"""Memory that was freed, given back to the operating system."""
+"""How much memory there is, and giving back what was freed."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import ctypes
 import gc
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 
 import torch
 
@@ -41,3 +42,13 @@ def free_device_memory() -> None:
     gc.collect()
     if torch.cuda.is_initialized():
         torch.cuda.empty_cache()
+
+
+def available_memory() -> int | None:
+    """Bytes of the machine's memory that can be had, where the system tells (Linux)."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        (available,) = (int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
+    except (OSError, ValueError):
+        return None
+    return available * 1024

@@ -24,6 +24,9 @@ class ModelSource:
         trust_remote_code: Whether code that comes with the checkpoint may run. Off unless asked.
         quantization_config: A transformers quantization config, or its dict.
         attn_implementation: As in transformers; None lets it choose.
+        pack_weights: Whether a model on the CPU may keep a second copy of its weights, in the
+            order in which the processor multiplies fastest. It does so where that is measured to
+            be faster, and where memory is plenty.
     """
 
     model: str = EMBEDDED
@@ -35,6 +38,7 @@ class ModelSource:
     trust_remote_code: bool = False
     quantization_config: Any = None
     attn_implementation: str | None = None
+    pack_weights: bool = True
 
     def __post_init__(self) -> None:
         # torch.bfloat16 is how most people write it; this file does without torch.

@@ -17,6 +17,8 @@ from amulet_integrations.engine import (
     GenerationRequest,
     LocalEngine,
     ModelSource,
+    kernel_choice,
+    linear_kernels,
     run_on_worker,
     shared_engine,
 )
@@ -132,7 +134,7 @@ def test_the_same_source_shares_one_engine_until_nobody_holds_it(checkpoint):
 
 
 def test_closing_an_engine_frees_its_model(checkpoint, monkeypatch):
-    monkeypatch.setattr("amulet_integrations.engine.few_rows._columns_are_faster", lambda _: True)
+    monkeypatch.setattr(kernel_choice, "choose", lambda seconds: linear_kernels.PACKED)
     engine = LocalEngine.from_pretrained(checkpoint)
     model = weakref.ref(engine._runner._model)
     engine.close()
