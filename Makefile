@@ -34,8 +34,8 @@ format: .venv/lint.done ## Put the style right
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: .venv/test.done ## Measure, side by side in one run
-	$(BIN)/python -m benchmarks
+bench: .venv/bench.done ## Measure, side by side in one run; only="one_user turns" for a part
+	$(BIN)/python -m benchmarks $(only)
 
 docs: .venv/docs.done ## Build the documentation into docs/_build
 	$(BIN)/sphinx-build -W -q -b html docs docs/_build
@@ -61,6 +61,10 @@ clean: ## Remove what was installed and built
 
 .venv/lint.done: .venv/test.done
 	$(PIP) -e ".[lint]"
+	@touch $@
+
+.venv/bench.done: .venv/test.done
+	$(PIP) -e ".[bench]"
 	@touch $@
 
 .venv/docs.done: pyproject.toml constraints.txt | .venv/bin/python

@@ -1,1 +1,1 @@
-"""Ratios measured side by side in one run. `make bench` prints them and keeps them as JSON."""
+"""Ratios measured side by side in one run. `make bench` prints them, keeps and plots them."""

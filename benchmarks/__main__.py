@@ -1,52 +1,70 @@
-"""Runs every benchmark, prints the figures, and writes them to benchmarks/results/."""
+"""Runs benchmarks, prints their figures, and writes them and their plots to benchmarks/results/.
+
+    python -m benchmarks [word ...] [--quick] [--list]
+
+Words choose benchmarks by what is in their names. `--quick` tries all with a few tokens: its
+figures mean nothing and go into a folder of their own.
+"""
 
 from __future__ import annotations
 
-import json
-import platform
-import sys
-from collections.abc import Callable
+import argparse
+import multiprocessing
+import os
+import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-import torch
-import transformers
-
-from benchmarks import grammar, one_user, policy_update, profiles
+from benchmarks import machine, report
+from benchmarks.plots import write_plots
+from benchmarks.suite import SUITE, chosen, measure
+from benchmarks.timing import FULL, QUICK, Effort, Figures
 
 RESULTS = Path(__file__).parent / "results"
 
-BENCHMARKS: dict[str, Callable[[], dict[str, float]]] = {
-    "one user, float32": lambda: one_user.measure("float32"),
-    "one user, bfloat16": lambda: one_user.measure("bfloat16"),
-    "grammar": grammar.measure,
-    f"policy update, {policy_update.VOCABULARY:,} entries": policy_update.measure,
-    "reading a profile": profiles.measure,
-}
-
 
 def main() -> None:
-    transformers.utils.logging.disable_progress_bar()
-    machine = {
-        "processor": platform.processor() or platform.machine(),
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
-        "python": platform.python_version(),
-    }
-    print("Medians of 5 interleaved rounds after one to warm up.", machine)
-    figures = {}
-    wanted = sys.argv[1:]
-    for name, measure in BENCHMARKS.items():
-        if wanted and not any(word in name for word in wanted):
-            continue
-        print(f"\n{name}")
-        figures[name] = measure()
-        for what, value in figures[name].items():
-            print(f"  {what:<36}{value:>10.2f}")
-    RESULTS.mkdir(exist_ok=True)
-    report = RESULTS / "figures.json"
-    report.write_text(json.dumps({"machine": machine, "figures": figures}, indent=2) + "\n")
-    print(f"\nWritten to {report}")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("words", nargs="*", help="what the benchmarks' names have in them")
+    parser.add_argument("--quick", action="store_true", help="try all with a few tokens")
+    parser.add_argument("--list", action="store_true", help="show the benchmarks' names")
+    asked = parser.parse_args()
+    names = chosen(asked.words)
+    if asked.list or not names:
+        print("Benchmarks:", *SUITE, sep="\n  ")
+        return
+    # Before torch is loaded where the figures are measured; see docs/performance.md.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    effort, folder = (QUICK, RESULTS / "quick") if asked.quick else (FULL, RESULTS)
+    here = machine.describe()
+    print("Medians of interleaved rounds, [least to most].", here)
+    for name in names:
+        _run(name, effort, folder, here)
+
+
+def _run(name: str, effort: Effort, folder: Path, here: dict[str, str | int]) -> None:
+    print(f"\n{name}", flush=True)
+    started = time.perf_counter()
+    try:
+        figures = _in_own_process(name, effort)
+    except Exception as error:  # noqa: BLE001 - the others are still to be measured
+        print(f"  Failed: {type(error).__name__}: {error}")
+        return
+    seconds = time.perf_counter() - started
+    if not figures:
+        return
+    print(*report.lines(name, figures), sep="\n")
+    plots = list(write_plots(name, SUITE[name].plots, figures, folder))
+    path = report.keep(name, figures, seconds, here, folder)
+    print(f"  {seconds:.0f} s. Written:", path, *plots, flush=True)
+
+
+def _in_own_process(name: str, effort: Effort) -> Figures:
+    """Measured where nothing has used torch before, and nothing of it stays behind."""
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=spawn) as process:
+        return process.submit(measure, name, effort).result()
 
 
 if __name__ == "__main__":

@@ -15,7 +15,8 @@ from amulet_integrations.engine.branch import Branch
 from amulet_integrations.engine.grammar import GrammarCompiler
 from amulet_integrations.engine.guide import Guide
 from amulet_integrations.prompting import ChatMessage, JsonOutput, PromptBuilder, Tool
-from benchmarks.timing import ROUNDS, median_seconds
+from benchmarks.answers import AS_IT_IS
+from benchmarks.timing import FULL, ROUNDS, Effort, median_seconds
 
 QUESTION = "Book a table for four tonight, somewhere quiet with a view of the sea."
 TOKENS = 128
@@ -52,10 +53,9 @@ TOOLS = [
 ]
 
 
-def measure() -> dict[str, float]:
+def measure(effort: Effort = FULL) -> dict[str, float]:
     """Milliseconds of a decode step and of its grammar, their ratio, and tokens per second."""
-    engine = LocalEngine.from_pretrained()
-    with engine:
+    with LocalEngine.from_pretrained(**AS_IT_IS) as engine:
         prompts = PromptBuilder(engine.tokenizer)
         question = [ChatMessage(role="user", content=QUESTION)]
         json_output = JsonOutput(json_schema=SCHEMA)
@@ -66,7 +66,7 @@ def measure() -> dict[str, float]:
             "JSON": _request(context, prompts.tool_format.json_grammar(SCHEMA)),
             "tools": _request(context, prompts.tool_format.calls_grammar(TOOLS, parallel=True)),
         }
-        return _measure(engine, requests)
+        return _measure(engine, requests, 1 if effort.quick else ROUNDS)
 
 
 def _request(context: list[int], grammar: str | None) -> GenerationRequest:
@@ -75,7 +75,9 @@ def _request(context: list[int], grammar: str | None) -> GenerationRequest:
     return GenerationRequest(contexts=[context], branches=branches, sampling=sampling)
 
 
-def _measure(engine: LocalEngine, requests: dict[str, GenerationRequest]) -> dict[str, float]:
+def _measure(
+    engine: LocalEngine, requests: dict[str, GenerationRequest], rounds: int
+) -> dict[str, float]:
     tokens: dict[str, list[int]] = {}
 
     def whole(name: str) -> Callable[[], None]:
@@ -85,7 +87,7 @@ def _measure(engine: LocalEngine, requests: dict[str, GenerationRequest]) -> dic
 
         return run
 
-    seconds = median_seconds({name: whole(name) for name in requests})
+    seconds = median_seconds({name: whole(name) for name in requests}, rounds)
     step = seconds["free text"] / TOKENS
     figures = {"decode step ms": 1000 * step}
     for name in ("JSON", "tools"):

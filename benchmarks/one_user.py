@@ -1,66 +1,59 @@
-"""One user: Amulet beside transformers' own generate, on the embedded model."""
+"""One user's answer: Amulet beside transformers' own generate, and beside its wrappers."""
 
 from __future__ import annotations
 
 import torch
-from transformers import AutoModelForCausalLM, GenerationConfig
+from langchain_core.messages import HumanMessage, SystemMessage
 
-from amulet_integrations import AmuletParams, SamplingParams
-from amulet_integrations.decoding import amulet_weights
-from amulet_integrations.engine import GenerationRequest, LocalEngine, run_on_worker
-from amulet_integrations.engine.embedded import embedded_model_path
+from amulet_integrations.engine import LocalEngine
 from amulet_integrations.prompting import ChatMessage, PromptBuilder
-from benchmarks.timing import median_seconds
+from benchmarks.answers import AS_IT_IS, answers, paired
+from benchmarks.peers import Peers, on_worker, present
+from benchmarks.plots import Bars
+from benchmarks.prompts import PARAMS, POETIC, STORY, pair, pref_system
+from benchmarks.timing import FULL, SECONDS, Effort, Figure, Figures, timed_rounds
 
-QUESTION = "Tell me a long story about a lighthouse keeper and the sea."
-PREFERENCE = "Use vivid, poetic language."
-TOKENS = 64
-PARAMS = AmuletParams(iterations=2)
+TOKENS = 48
+AMULET = "Amulet"
+RIVALS = (
+    "generate",
+    "generate(guidance_scale)",
+    "ChatHuggingFace.invoke",
+    "HuggingFaceLLM.complete",
+)
+PLOTS = [Bars("One user", "tokens/s", {name: f"{name} tokens/s" for name in (AMULET, *RIVALS)})]
 
 
-def measure(dtype: str) -> dict[str, float]:
-    """Tokens per second of the three rivals, and Amulet's ratio to the other two."""
-    path = embedded_model_path()
-    model = run_on_worker(
-        lambda: AutoModelForCausalLM.from_pretrained(path, dtype=getattr(torch, dtype)).eval()
-    )
-    engine = LocalEngine.from_pretrained(dtype=dtype)
-    question = [ChatMessage(role="user", content=QUESTION)]
-    base, pref = PromptBuilder(engine.tokenizer).contexts(question, [None, PREFERENCE])
-    greedy = GenerationConfig(
-        do_sample=False, min_new_tokens=TOKENS, max_new_tokens=TOKENS, pad_token_id=2
-    )
-
-    def generate(**options: object) -> None:
-        def run() -> None:
-            with torch.inference_mode():
-                ids = torch.tensor([pref])
-                model.generate(
-                    ids, attention_mask=torch.ones_like(ids), generation_config=greedy, **options
-                )
-
-        run_on_worker(run)
-
-    def guided() -> None:
-        generate(guidance_scale=PARAMS.guidance_scale, negative_prompt_ids=torch.tensor([base]))
-
-    with engine:
-        request = GenerationRequest(
-            contexts=[base, pref],
-            weights=amulet_weights(PARAMS),
-            sampling=SamplingParams(max_new_tokens=TOKENS),
-        )
-
-        def amulet() -> None:
-            (result,) = engine.generate([request])
-            if len(result.token_ids) != TOKENS:
-                raise SystemExit(f"The answer ended after {len(result.token_ids)} tokens.")
-
-        seconds = median_seconds({"amulet": amulet, "generate": generate, "guidance": guided})
-    return {
-        "amulet tokens/s": TOKENS / seconds["amulet"],
-        "generate tokens/s": TOKENS / seconds["generate"],
-        "generate(guidance_scale) tokens/s": TOKENS / seconds["guidance"],
-        "amulet / generate": seconds["generate"] / seconds["amulet"],
-        "amulet / generate(guidance_scale)": seconds["guidance"] / seconds["amulet"],
+def measure(dtype: str, effort: Effort = FULL) -> Figures:
+    """Tokens per second of all rivals, and Amulet's ratio to each."""
+    tokens = effort.tokens(TOKENS)
+    peers = Peers(dtype, tokens)
+    with LocalEngine.from_pretrained(dtype=dtype, **AS_IT_IS) as engine:
+        prompts = PromptBuilder(engine.tokenizer)
+        base, pref = pair(prompts, STORY, POETIC)
+        whole = prompts.render([ChatMessage(role="user", content=STORY)], POETIC)
+        messages = [SystemMessage(pref_system(POETIC)), HumanMessage(STORY)]
+        guided = {
+            "guidance_scale": PARAMS.guidance_scale,
+            "negative_prompt_ids": torch.tensor([base]),
+        }
+        rivals = {
+            AMULET: lambda: answers(engine, [paired(base, pref, tokens)]),
+            "generate": peers.generate(pref),
+            "generate(guidance_scale)": peers.generate(pref, **guided),
+            "ChatHuggingFace.invoke": on_worker(
+                peers.chat_hugging_face, lambda llm: llm.invoke(messages)
+            ),
+            "HuggingFaceLLM.complete": on_worker(
+                peers.hugging_face_llm, lambda llm: llm.complete(whole, formatted=True)
+            ),
+        }
+        measured = timed_rounds(present(rivals), effort.rounds)
+    seconds = {name: of[SECONDS] for name, of in measured.items()}
+    rates = {f"{name} tokens/s": Figure.rate(tokens, of) for name, of in seconds.items()}
+    ratios = {
+        f"{AMULET} / {name}": Figure.ratio(of, seconds[AMULET])
+        for name, of in seconds.items()
+        if name != AMULET
     }
+    return {**rates, **ratios}

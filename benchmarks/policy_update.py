@@ -1,4 +1,4 @@
-"""The policy update at a large vocabulary: the closed form beside the 60 iterations."""
+"""The policy of one token by size of the vocabulary: the mixture beside the 60 iterations."""
 
 from __future__ import annotations
 
@@ -12,32 +12,75 @@ from amulet_integrations.decoding import (
     mix_contexts,
     mixing_matrix,
 )
-from amulet_integrations.engine import run_on_worker
-from benchmarks.timing import median_seconds
+from amulet_integrations.engine import LocalEngine, run_on_worker
+from amulet_integrations.prompting import PromptBuilder
+from benchmarks.answers import AS_IT_IS, STEP, answers, paired
+from benchmarks.plots import Lines
+from benchmarks.prompts import POETIC, STORY, pair
+from benchmarks.timing import FULL, ROUNDS, SECONDS, Effort, Figure, Figures, Run, timed_rounds
 
-VOCABULARY = 152_064
-REPEATS = 10
+VOCABULARIES = (32_768, 65_536, 131_072, 152_064, 262_144)
+LARGE = 152_064
+"""The vocabulary of Qwen 2.5, for which the bounds are set."""
+REPEATS = {"mixture": 50, "closed form": 10, "60 iterations": 2}
+TOKENS = 24
+PLOTS = [
+    Lines(
+        "The policy of one token",
+        "entries of the vocabulary",
+        "ms",
+        {name: {size: f"{size} entries, {name} ms" for size in VOCABULARIES} for name in REPEATS},
+        log=True,
+    )
+]
 
 
-def measure() -> dict[str, float]:
+def measure(effort: Effort = FULL) -> Figures:
     """Milliseconds of one update: the engine's mixture, the closed form, the iterations."""
+    rounds = 1 if effort.quick else ROUNDS
+    tokens = effort.tokens(TOKENS)
+    with LocalEngine.from_pretrained(dtype="float32", **AS_IT_IS) as engine:
+        request = paired(*pair(PromptBuilder(engine.tokenizer), STORY, POETIC), tokens)
+        rivals: dict[str, Run] = {"step": lambda: answers(engine, [request])}
+        for size in VOCABULARIES:
+            rivals |= _updates(size)
+        measured = timed_rounds(rivals, rounds)
+    seconds = {
+        name: [s / REPEATS[name.split(", ")[1]] for s in of[SECONDS]]
+        for name, of in measured.items()
+        if name != "step"
+    }
+    step = measured["step"][STEP]
+    figures: dict[str, Figure | float] = {
+        f"{name} ms": Figure.of(1000 * s for s in of) for name, of in seconds.items()
+    }
+    for size in VOCABULARIES:
+        played = seconds[f"{size} entries, 60 iterations"]
+        for name in ("mixture", "closed form"):
+            ratio = Figure.ratio(played, seconds[f"{size} entries, {name}"])
+            figures[f"{size} entries, 60 iterations / {name}"] = ratio
+    figures["decode step ms"] = Figure.of(1000 * s for s in step)
+    mixture = seconds[f"{LARGE} entries, mixture"]
+    share = [100 * m / s for m, s in zip(mixture, step, strict=True)]
+    figures[f"{LARGE} entries, mixture % of a decode step"] = Figure.of(share)
+    return figures
+
+
+def _updates(size: int) -> dict[str, Run]:
     params = AmuletParams()
-    logits = torch.randn(2, VOCABULARY, generator=torch.Generator().manual_seed(0))
+    logits = torch.randn(2, size, generator=torch.Generator().manual_seed(0))
     matrix = mixing_matrix([amulet_weights(params)])
     updates = {
         "mixture": lambda: mix_contexts(logits, matrix),
         "closed form": lambda: amulet_policy(logits[0], logits[1], params),
         "60 iterations": lambda: ftrl_policy(logits[0], logits[1], params),
     }
-    rivals = {
-        name: lambda update=update: run_on_worker(lambda: [update() for _ in range(REPEATS)])
-        for name, update in updates.items()
-    }
-    with torch.inference_mode():
-        seconds = median_seconds(rivals)
-    milliseconds = {f"{name} ms": 1000 * s / REPEATS for name, s in seconds.items()}
+
+    @torch.inference_mode()
+    def repeat(name: str) -> None:
+        for _ in range(REPEATS[name]):
+            updates[name]()
+
     return {
-        **milliseconds,
-        "60 iterations / mixture": seconds["60 iterations"] / seconds["mixture"],
-        "60 iterations / closed form": seconds["60 iterations"] / seconds["closed form"],
+        f"{size} entries, {name}": lambda name=name: run_on_worker(repeat, name) for name in updates
     }

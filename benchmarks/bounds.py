@@ -1,0 +1,71 @@
+"""What is asked of the figures. A bound that is not met is told, and fails nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from benchmarks import one_user, users
+
+
+@dataclass(frozen=True)
+class Bound:
+    """What a figure has to be.
+
+    Attributes:
+        sign: "at least", "at most" or "under" as ">=", "<=" or "<".
+        limit: The number that it is compared with.
+    """
+
+    sign: str
+    limit: float
+
+    def met_by(self, value: float) -> bool:
+        """Whether a figure is as it has to be."""
+        compare: dict[str, Callable[[float, float], bool]] = {
+            ">=": float.__ge__,
+            "<=": float.__le__,
+            "<": float.__lt__,
+        }
+        return compare[self.sign](float(value), float(self.limit))
+
+    def __str__(self) -> str:
+        return f"{self.sign} {self.limit:g}"
+
+
+_EIGHT_USERS = (users.AMULET, *users.THROUGH_WRAPPERS)
+
+BOUNDS: Mapping[str, Mapping[str, Bound]] = {
+    "one user": {
+        f"{one_user.AMULET} / generate": Bound(">=", 1.05),
+        f"{one_user.AMULET} / generate(guidance_scale)": Bound(">=", 2),
+    },
+    "published algorithm": {"Amulet / published algorithm": Bound(">=", 20)},
+    "streams": {
+        "ChatAmulet.stream, % more time than engine.generate": Bound("<", 5),
+        "ChatAmulet.stream, % more time than ChatAmulet.invoke": Bound("<", 5),
+        "AmuletLLM.stream_chat, % more time than engine.generate": Bound("<", 5),
+        "AmuletLLM.stream_chat, % more time than AmuletLLM.chat": Bound("<", 5),
+    },
+    "users, bfloat16": {
+        **{f"{name} / {users.ONE_PROMPT}": Bound(">=", 4.5) for name in _EIGHT_USERS},
+        **{f"{name} / {users.PEER}": Bound(">=", 5) for name in _EIGHT_USERS},
+    },
+    "turns": {"turn 5, with reuse / without": Bound("<", 0.3)},
+    "policy update": {
+        "152064 entries, mixture % of a decode step": Bound("<", 2),
+        "152064 entries, 60 iterations / mixture": Bound(">=", 100),
+    },
+    "grounded answers, bfloat16": {"quoting, tokens/s, drafted / one by one": Bound(">=", 1.4)},
+    "grounded answers": {"free text, tokens/s, drafted / one by one": Bound(">=", 0.97)},
+    "reading a profile": {"cached us": Bound("<=", 20)},
+}
+"""Beginning of a benchmark's name -> figure -> its bound."""
+
+
+def bound_of(benchmark: str, figure: str) -> Bound | None:
+    """What is asked of a figure, if anything is."""
+    for beginning, bounds in BOUNDS.items():
+        if benchmark.startswith(beginning) and figure in bounds:
+            return bounds[figure]
+    return None

@@ -1,0 +1,75 @@
+"""Every benchmark by its name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import NamedTuple
+
+from transformers.utils import logging
+
+from benchmarks import (
+    gpu,
+    grammar,
+    grounded,
+    memory,
+    one_user,
+    policy_update,
+    profiles,
+    prompt_lengths,
+    published,
+    streams,
+    turns,
+    users,
+)
+from benchmarks.plots import Plot
+from benchmarks.timing import Effort, Figures
+
+DTYPES = ("float32", "bfloat16")
+
+
+class Benchmark(NamedTuple):
+    """One benchmark.
+
+    Attributes:
+        measure: Returns the figures.
+        plots: How they are drawn.
+    """
+
+    measure: Callable[[Effort], Figures]
+    plots: Sequence[Plot]
+
+
+SUITE: dict[str, Benchmark] = {
+    **{
+        f"{name}, {dtype}": Benchmark(partial(module.measure, dtype), module.PLOTS)
+        for name, module, dtypes in (
+            ("one user", one_user, DTYPES),
+            ("published algorithm", published, DTYPES),
+            ("streams", streams, DTYPES),
+            ("users", users, DTYPES),
+            ("turns", turns, DTYPES[:1]),
+            ("prompt lengths", prompt_lengths, DTYPES[:1]),
+            ("memory", memory, DTYPES[:1]),
+            ("grounded answers", grounded, DTYPES),
+        )
+        for dtype in dtypes
+    },
+    "policy update": Benchmark(policy_update.measure, policy_update.PLOTS),
+    "grammar": Benchmark(grammar.measure, ()),
+    "reading a profile": Benchmark(profiles.measure, ()),
+    "gpu": Benchmark(gpu.measure, gpu.PLOTS),
+}
+
+
+def chosen(words: Sequence[str]) -> list[str]:
+    """The benchmarks whose names have one of the words in them; without words all."""
+    wanted = [word.replace("_", " ").lower() for word in words]
+    return [name for name in SUITE if not wanted or any(word in name for word in wanted)]
+
+
+def measure(name: str, effort: Effort) -> Figures:
+    """Measures one benchmark, in a process of its own."""
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    return SUITE[name].measure(effort)
