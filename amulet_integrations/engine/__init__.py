@@ -7,6 +7,7 @@ from amulet_integrations._lazy import lazy_exports
 if TYPE_CHECKING:
     from amulet_integrations.engine.branch import Branch
     from amulet_integrations.engine.contract import Engine
+    from amulet_integrations.engine.limits import EngineLimits
     from amulet_integrations.engine.local import LocalEngine
     from amulet_integrations.engine.model_source import ModelSource
     from amulet_integrations.engine.request import GenerationRequest
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Branch",
     "Engine",
+    "EngineLimits",
     "FinishReason",
     "GenerationRequest",
     "GenerationResult",
@@ -39,6 +41,7 @@ __getattr__, __dir__ = lazy_exports(
     {
         ".branch": ("Branch",),
         ".contract": ("Engine",),
+        ".limits": ("EngineLimits",),
         ".local": ("LocalEngine",),
         ".model_source": ("ModelSource",),
         ".request": ("GenerationRequest",),
