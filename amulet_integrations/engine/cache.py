@@ -64,8 +64,9 @@ class Places:
 class RowLayer(CacheLayerMixin):
     """One layer's keys and values, (rows, room, heads, head_dim).
 
-    Room that is not in use holds zeros or what was there before, always finite: the mask hides
-    it, but a hidden NaN would still spoil a sum. Sliding windows are the mask's business too.
+    Room that is not in use holds zeros or what was there before. The mask hides it, but a hidden
+    NaN would still spoil a sum, so a row that failed is cleared. Sliding windows are the mask's
+    business too.
 
     Args:
         places: Shared with the cache that the layer belongs to.
@@ -93,6 +94,7 @@ class RowLayer(CacheLayerMixin):
         """Writes (rows, heads, new, head_dim); returns all that attention sees of these rows."""
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
+        self.fit()
         return self._write(self.keys, key_states), self._write(self.values, value_states)
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:  # noqa: ARG002
@@ -107,10 +109,16 @@ class RowLayer(CacheLayerMixin):
         """No bound (-1): room is made as it is needed."""
         return -1
 
-    def resize(self) -> None:
-        """Moves into tensors of the capacity and the room that the cache has now."""
-        self.keys = _resized(self.keys, self._places)
-        self.values = _resized(self.values, self._places)
+    def fit(self) -> None:
+        """Moves into tensors of the capacity and the room that the cache has now.
+
+        Before every use, for memory may have run out when the other layers did so.
+        """
+        size = self._places.capacity, self._places.room
+        if self.is_initialized and self.keys.shape[:2] != size:
+            self.keys, self.values = (
+                _resized(states, self._places) for states in (self.keys, self.values)
+            )
 
     def take(self, row: int, length: int) -> tuple[Tensor, Tensor]:
         """A row's keys and values, (length, heads, head_dim) each; not copies."""
@@ -121,8 +129,15 @@ class RowLayer(CacheLayerMixin):
         if not self.is_initialized:
             # The shapes that a pass would bring: (rows, heads, tokens, head_dim).
             self.lazy_initialization(keys[None].transpose(1, 2), values[None].transpose(1, 2))
+        self.fit()
         self.keys[row, : len(keys)] = keys
         self.values[row, : len(values)] = values
+
+    def clear(self, row: int) -> None:
+        """Writes zeros over a row."""
+        if self.is_initialized and row < len(self.keys):
+            self.keys[row] = 0
+            self.values[row] = 0
 
     def _write(self, states: Tensor, new: Tensor) -> Tensor:
         places = self._places
@@ -144,6 +159,16 @@ class RowCache(Cache):
         self._places = Places()
         self.lengths: list[int] = []
         super().__init__(layer_class_to_replicate=partial(RowLayer, self._places))  # type: ignore[arg-type]
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that there is room for."""
+        return self._places.capacity * self._places.room
+
+    def clear(self, row: int) -> None:
+        """Leaves nothing of a row: a NaN in it would spoil whoever comes next."""
+        for layer in self.layers:
+            layer.clear(row)
 
     def add(self, rows: int) -> None:
         """Adds empty rows below the others."""
@@ -194,8 +219,9 @@ class RowCache(Cache):
         places = self._places
         if len(self.lengths) <= places.capacity and width < places.room:
             return
-        places.capacity = max(places.capacity, len(self.lengths))
-        places.room = max(places.room, roomy(width))
+        # What is too much in one direction goes when more is needed in the other.
+        places.capacity = len(self.lengths)
+        places.room = roomy(max(width, *self.lengths))
         self._resize()
 
     def _give_room_back(self) -> None:
@@ -207,8 +233,7 @@ class RowCache(Cache):
 
     def _resize(self) -> None:
         for layer in self.layers:
-            if layer.is_initialized:
-                layer.resize()
+            layer.fit()
 
 
 def roomy(length: int) -> int:

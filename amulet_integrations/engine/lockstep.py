@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence as SequenceOf
+
 import torch
 
 from amulet_integrations.engine.failures import as_generation_error
@@ -40,8 +42,8 @@ class Lockstep:
 
         Requests whose prompts have been read get their first token and become `running`.
         """
-        self._rows.make()
         try:
+            self._rows.make()
             if self._scheduler.running:
                 self._decode()
             if self._scheduler.reading:
@@ -81,35 +83,60 @@ class Lockstep:
         except Exception as error:
             if is_out_of_memory(error):
                 raise
-            failure = as_generation_error("The model", error)
-            for sequence in running:
-                sequence.fail(failure)
+            self._find_fault(pieces, error)
             return
-        taken = take_tokens(running, drafts, logits, self._matrix)
+        try:
+            taken = take_tokens(running, drafts, logits, self._matrix)
+        except Exception as error:  # noqa: BLE001 - how far it came, nobody knows
+            _fail(running, error)
+            return
         for sequence, of_it, draft, count in zip(running, rows, drafts, taken, strict=True):
             sequence.learn(len(draft), count - 1)
-            for row in of_it:
-                cache.lengths[row] -= 1 + len(draft) - count  # drafted, and not to be
+            for row, ids in zip(of_it, sequence.contexts, strict=True):
+                # The last token is not read yet, and what was drafted wrongly is taken back.
+                cache.lengths[row] = len(ids) + len(sequence.completion) - 1
+
+    def _find_fault(self, pieces: SequenceOf[Piece], error: Exception) -> None:
+        """Lets those fail whom the model fails alone, or else everybody.
+
+        The others are decoded at the next step.
+        """
+        running, cache = self._scheduler.running, self._rows.cache
+        lengths = list(cache.lengths)
+        for sequence, rows in zip(running, self._rows.of(running), strict=True):
+            try:
+                self._runner.append(cache, pieces[rows.start : rows.stop])
+            except Exception as own:
+                if is_out_of_memory(own):
+                    raise
+                _fail([sequence], own)
+            finally:
+                cache.lengths[:] = lengths
+        if not any(sequence.done for sequence in running):
+            _fail(running, error)
 
     def _start(self, read: list[Sequence]) -> None:
         """Gives requests that have just been read their first token."""
         sequences = [sequence for sequence in read if not sequence.done]
         if sequences:
-            logits = torch.stack(
-                [
-                    sequence.first_logits[index]
-                    for sequence in sequences
-                    for index in range(len(sequence.contexts))
-                ]
-            )
-            matrix = WeightsMatrix(self._runner.device).of(sequences)
-            hand_out(sequences, pick_tokens(sequences, logits, matrix))
-        for sequence in read:
-            sequence.first_logits.clear()
+            try:
+                logits = torch.stack(
+                    [row for each in sequences for row in each.take_first_logits()]
+                )
+                matrix = WeightsMatrix(self._runner.device).of(sequences)
+                hand_out(sequences, pick_tokens(sequences, logits, matrix))
+            except Exception as error:  # noqa: BLE001
+                _fail(sequences, error)
         self._scheduler.start(len(read))
 
     def _make_memory(self, error: Exception) -> None:
         """After an allocation failed: the others try again once one thing less is held."""
         if not self._rows.forget_prefixes():
-            self._scheduler.admitted[-1].fail(as_generation_error("The model", error))
+            _fail(self._scheduler.admitted[-1:], error)
         free_device_memory()
+
+
+def _fail(sequences: SequenceOf[Sequence], error: Exception) -> None:
+    failure = as_generation_error("The model", error)
+    for sequence in sequences:
+        sequence.fail(failure)

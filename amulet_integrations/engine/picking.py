@@ -41,8 +41,8 @@ class WeightsMatrix:
         """The matrix, shape (requests, rows); a request with a policy of its own has none of it."""
         weights = [sequence.weights or (0.0,) * len(sequence.contexts) for sequence in sequences]
         if weights != self._weights:
-            self._weights = weights
             self._matrix = mixing_matrix(weights, self._device)
+            self._weights = weights  # last, for the matrix may not come about
         return self._matrix
 
 

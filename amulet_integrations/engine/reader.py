@@ -62,6 +62,8 @@ class PromptReader:
         parts: list[Part] = []
         for sequence in self._scheduler.reading:
             for index, ids in enumerate(sequence.contexts):
+                if chunk.full:
+                    return parts
                 begun = lengths[row] > 0 or self._rows.begin(sequence, index, row)
                 start = lengths[row]
                 if begun and (take := chunk.take(len(ids) - start)):
@@ -82,7 +84,7 @@ class PromptReader:
             return
         for part, after in zip(parts, logits, strict=True):
             if part.is_last:
-                part.sequence.first_logits[part.index] = after[-1]
+                part.sequence.first_logits[part.index] = after[-1].clone()  # not the whole chunk's
 
     def _find_fault(self, parts: SequenceOf[Part], error: Exception) -> None:
         """One request is at fault: let it fail alone."""

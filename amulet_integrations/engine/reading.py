@@ -53,12 +53,15 @@ class Chunk:
 
     Args:
         max_tokens: Most tokens of the pass, padding included.
+
+    Attributes:
+        full: Whether nothing more is taken.
     """
 
     def __init__(self, max_tokens: int) -> None:
         self._max_tokens = max_tokens
         self._takes: list[int] = []
-        self._full = False
+        self.full = False
 
     def take(self, left: int) -> int:
         """How many of a row's tokens that are left to be read are part of the chunk."""
@@ -66,8 +69,8 @@ class Chunk:
         take = min(left, self._max_tokens // count)
         padded = count * max([take, *self._takes])
         wasteful = padded > 2 * (take + sum(self._takes))
-        if not take or self._full or padded > self._max_tokens or wasteful:
-            self._full = self._full or left > 0
+        if not take or self.full or padded > self._max_tokens or wasteful:
+            self.full = self.full or left > 0
             return 0
         self._takes.append(take)
         return take

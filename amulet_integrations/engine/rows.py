@@ -7,7 +7,8 @@ from collections.abc import Sequence as SequenceOf
 from itertools import accumulate
 
 from amulet_integrations.engine.cache import RowCache
-from amulet_integrations.engine.prefixes import Prefix, PrefixCache, as_tokens
+from amulet_integrations.engine.memory import is_out_of_memory
+from amulet_integrations.engine.prefixes import Prefix, PrefixCache, Tokens, as_tokens
 from amulet_integrations.engine.reading import known_beginning
 from amulet_integrations.engine.scheduler import Scheduler
 from amulet_integrations.engine.sequence import Sequence
@@ -30,7 +31,7 @@ class Rows:
 
     def make(self) -> None:
         """Gives rows to those who were admitted since the last time."""
-        self._prefixes.shrink_to(self._scheduler.tokens_to_spare)
+        self._prefixes.shrink_to(self._scheduler.tokens_to_spare(self.cache.tokens))
         missing = self._scheduler.rows - len(self.cache.lengths)
         if missing:
             self.cache.add(missing)
@@ -52,10 +53,18 @@ class Rows:
             rows_made = [row for row in rows if row < len(self.cache.lengths)]
             if id(sequence) not in gone:
                 staying += rows_made
-            else:
-                for row, ids in zip(rows_made, sequence.contexts, strict=False):
+                continue
+            for row, ids in zip(rows_made, sequence.contexts, strict=False):
+                if sequence.is_sound:
                     self._remember(row, [*ids, *sequence.completion])
-        self.cache.keep(staying)
+                else:
+                    self.cache.clear(row)
+        try:
+            self.cache.keep(staying)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            # Only the smaller tensors did not come about; the rows are where they belong.
 
     def begin(self, sequence: Sequence, index: int, row: int) -> bool:
         """Puts what has been read before of a context into its row.
@@ -66,8 +75,7 @@ class Rows:
         ids = sequence.prompts[index]
         kept, prefix = self._prefixes.longest(ids)
         kept = min(kept, len(ids) - 1)  # the last token's logits are needed
-        prompts = [ids for other in self._scheduler.admitted for ids in other.prompts]
-        known = known_beginning(ids, prompts[:row], self.cache.lengths)
+        known = known_beginning(ids, *self._rows_to_copy(sequence, row))
         if known.worth_waiting(kept):
             return False
         if prefix is not None and kept > known.length:
@@ -88,11 +96,33 @@ class Rows:
         self.forget_prefixes()
         self.cache = RowCache()
 
+    def _rows_to_copy(self, sequence: Sequence, row: int) -> tuple[list[Tokens], list[int]]:
+        """The contexts of the rows before this one, and how much of each may be copied."""
+        admitted, lengths = self._scheduler.admitted, list(self.cache.lengths)
+        if not self._prefixes.max_tokens:
+            # Nobody is to learn from its speed what others have sent: only its own rows count.
+            own = self.of(admitted)[[id(other) for other in admitted].index(id(sequence))]
+            prompts = [ids if at in own else ids[:0] for at, ids in enumerate(_prompts(admitted))]
+        else:
+            prompts = _prompts(admitted)
+        return prompts[:row], lengths
+
     def _remember(self, row: int, ids: SequenceOf[int]) -> None:
         length = self.cache.lengths[row]
         text = as_tokens(ids[:length])
-        if self._prefixes.worth_keeping(text):
+        if not self._prefixes.worth_keeping(text):
+            return
+        try:
             states = [
                 kept and (kept[0].clone(), kept[1].clone()) for kept in self.cache.take(row, length)
             ]
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            self.forget_prefixes()
+        else:
             self._prefixes.keep(Prefix(text, states))
+
+
+def _prompts(sequences: SequenceOf[Sequence]) -> list[Tokens]:
+    return [ids for sequence in sequences for ids in sequence.prompts]

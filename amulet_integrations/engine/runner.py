@@ -49,13 +49,26 @@ class ModelRunner:
         """Appends tokens to rows of the cache.
 
         Args:
-            cache: The cache; nothing in it counts as changed where the model raises.
+            cache: The cache. Where the model raises, its rows are as long as before.
             pieces: For each row that takes part its tokens, rows ascending.
             keep: Of how many positions logits are wanted: the last ones of each piece.
 
         Returns:
             Shape (pieces, keep, vocab). A piece of fewer tokens has its own at the end.
         """
+        before = list(cache.lengths)
+        try:
+            return self._append(cache, pieces, keep)
+        except BaseException:
+            cache.lengths[:] = before
+            raise
+
+    def release(self) -> None:
+        """Lets go of the model; nothing can be run any more."""
+        del self._model
+        gc.collect()  # layers and what was hung on them hold each other
+
+    def _append(self, cache: RowCache, pieces: Sequence[Piece], keep: int) -> Tensor:
         groups = self._groups(cache, pieces)
         if len(groups) == 1:
             return self._forward(cache, pieces, keep)
@@ -65,11 +78,6 @@ class ModelRunner:
             for index, of_piece in zip(group, found, strict=True):
                 logits[index] = pad(of_piece, (0, 0, keep - len(of_piece), 0))
         return torch.stack(logits)
-
-    def release(self) -> None:
-        """Lets go of the model; nothing can be run any more."""
-        del self._model
-        gc.collect()  # layers and what was hung on them hold each other
 
     def _groups(self, cache: RowCache, pieces: Sequence[Piece]) -> list[list[int]]:
         """Which pieces can run in one pass."""

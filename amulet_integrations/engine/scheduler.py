@@ -44,10 +44,9 @@ class Scheduler:
         """Contexts of the requests that were admitted."""
         return sum(len(sequence.contexts) for sequence in self.admitted)
 
-    @property
-    def tokens_to_spare(self) -> int:
-        """Tokens of the cache that the admitted requests will not need."""
-        return (self.limits.max_cache_tokens or 0) - cache_tokens(self.admitted)
+    def tokens_to_spare(self, held: int) -> int:
+        """Tokens of the cache that the admitted requests neither hold nor will need."""
+        return (self.limits.max_cache_tokens or 0) - max(held, cache_tokens(self.admitted))
 
     def add(self, sequences: Iterable[Sequence]) -> None:
         """Puts requests at the end of the line, all of them or none.
@@ -56,8 +55,8 @@ class Scheduler:
             EngineOverloadedError: The line is full.
         """
         newcomers = list(sequences)
-        # Those that the next step admits do not wait, but nobody knows yet which they are.
-        if len(self._waiting) + len(newcomers) > self.limits.max_waiting + self._free_rows():
+        line = [*self._waiting, *newcomers]
+        if len(line) - self._about_to_start(line) > self.limits.max_waiting:
             raise EngineOverloadedError(
                 f"{len(self._waiting)} requests wait already and {len(newcomers)} more are too "
                 f"many for max_waiting={self.limits.max_waiting}. Try again later, send fewer at "
@@ -71,7 +70,7 @@ class Scheduler:
         Requests that were cancelled or ran out of time in the line end here.
         """
         self._leave_line()
-        while self._waiting and self._has_room_for(self._waiting[0]):
+        for _ in range(self._about_to_start(self._waiting)):
             self.reading.append(self._waiting.popleft())
 
     def start(self, count: int) -> None:
@@ -91,15 +90,19 @@ class Scheduler:
             those.clear()
         return everyone
 
-    def _free_rows(self) -> int:
-        return max(0, self.limits.max_rows - self.rows)
+    def _about_to_start(self, line: Iterable[Sequence]) -> int:
+        """How many of those in line there is room for beside the admitted ones."""
+        together = self.admitted
+        before = len(together)
+        for newcomer in line:
+            if together and not self._have_room([*together, newcomer]):
+                break
+            together.append(newcomer)
+        return len(together) - before
 
-    def _has_room_for(self, newcomer: Sequence) -> bool:
-        if not self.admitted:
-            return True
-        together = [*self.admitted, newcomer]
-        rows = self.rows + len(newcomer.contexts)
-        tokens = cache_tokens(together)
+    def _have_room(self, sequences: SequenceOf[Sequence]) -> bool:
+        rows = sum(len(sequence.contexts) for sequence in sequences)
+        tokens = cache_tokens(sequences)
         return rows <= self.limits.max_rows and tokens <= (self.limits.max_cache_tokens or 0)
 
     def _leave_line(self) -> None:

@@ -59,6 +59,7 @@ class Sequence:
         logprobs: How many of the likeliest tokens each step tells; None to tell nothing.
         completion: Tokens generated so far; the same for every context.
         done: Whether the last increment or an error has been given out.
+        is_sound: Whether nothing went wrong with it, so that what it has read can be trusted.
 
     Raises:
         InvalidRequestError: No branch can be finished within the room there is.
@@ -90,6 +91,7 @@ class Sequence:
         self.completion: list[int] = []
         self.sampler = TokenSampler(request.sampling, device)
         self.done = False
+        self.is_sound = True
         self._grammars = grammars
         self._prompt_tokens = len(request.contexts[0])
         self._emit = emit
@@ -120,6 +122,12 @@ class Sequence:
     def is_read(self) -> bool:
         """Whether every context has been read."""
         return len(self.first_logits) == len(self.contexts)
+
+    def take_first_logits(self) -> list[torch.Tensor]:
+        """`first_logits` in the order of the contexts; they are not kept any longer."""
+        taken = [self.first_logits[index] for index in range(len(self.contexts))]
+        self.first_logits.clear()
+        return taken
 
     def draft(self, limit: int) -> list[int]:
         """Guesses at the tokens that come next, `limit` at most, from the longest context."""
@@ -192,6 +200,8 @@ class Sequence:
         """Ends the request with an error, unless it has ended."""
         if not self.done:
             self.done = True
+            self.is_sound = isinstance(error, RequestCancelledError | RequestTimeoutError)
+            self.first_logits.clear()  # whoever keeps the stream does not keep these
             self._give(error)
 
     def _give(self, item: Increment | AmuletError) -> None:

@@ -1,0 +1,204 @@
+"""After anything that fails, at any moment, the others go on with the right tokens."""
+
+from __future__ import annotations
+
+import random
+from functools import wraps
+
+import pytest
+import torch
+
+from amulet_integrations import SamplingParams
+from amulet_integrations.engine import GenerationRequest, LocalEngine, picking
+from amulet_integrations.engine import cache as cache_module
+from amulet_integrations.engine.cache import RowCache
+from amulet_integrations.engine.rows import Rows
+from amulet_integrations.engine.runner import Piece
+from amulet_integrations.errors import EngineOverloadedError, GenerationError
+from tests.support.oracle import slow_greedy
+from tests.support.tiny import VOCABULARY, tiny_model, tiny_tokenizer
+
+MARK = 3
+SHORT_OF_MEMORY = torch.OutOfMemoryError("CUDA out of memory.")
+
+
+def request(seed, length=9, tokens=12, marked=False):
+    generator = random.Random(seed)
+    ids = [generator.randrange(4, VOCABULARY) for _ in range(length)]
+    sampling = SamplingParams(max_new_tokens=tokens, min_new_tokens=tokens)
+    return GenerationRequest(contexts=[[MARK, *ids] if marked else ids], sampling=sampling)
+
+
+class Fails:
+    """Raises at some of its calls, and otherwise does what it stands for."""
+
+    def __init__(self, function, at, error=SHORT_OF_MEMORY):
+        self._function, self._at, self._error, self.calls = function, set(at), error, 0
+
+    def __call__(self, *args, **options):
+        self.calls += 1
+        if self.calls - 1 in self._at:
+            raise self._error
+        return self._function(*args, **options)
+
+
+def bound(fails):
+    def method(*args, **options):  # a function, so that it is given its object
+        return fails(*args, **options)
+
+    return method
+
+
+@pytest.fixture
+def expected():
+    with LocalEngine(tiny_model(), tiny_tokenizer()) as engine:
+        return [engine.generate([request(seed)])[0] for seed in range(4)]
+
+
+@pytest.mark.parametrize("architecture", ["bloom", "llama"])
+def test_a_prompt_that_the_model_cannot_read_harms_no_neighbour(architecture):
+    sizes = {"n_layer": 2, "n_head": 4} if architecture == "bloom" else {}
+    model = tiny_model(architecture, **sizes)
+    forward = model.forward
+
+    @wraps(forward)
+    def cannot_read_the_mark(*args, input_ids, **options):
+        if (input_ids == MARK).any():
+            raise ValueError("what is this?")
+        return forward(*args, input_ids=input_ids, **options)
+
+    good = [request(1, length=5), request(2, length=11)]
+    with LocalEngine(model, tiny_tokenizer()) as engine:
+        alone = [engine.generate([each])[0] for each in good]
+    model.forward = cannot_read_the_mark
+    with LocalEngine(model, tiny_tokenizer()) as engine:
+        outcomes = engine.generate(
+            [good[0], request(3, marked=True), good[1]], return_exceptions=True
+        )
+    assert [outcomes[0], outcomes[2]] == alone
+    assert "what is this?" in str(outcomes[1])
+
+
+def test_a_token_that_the_model_cannot_go_on_from_fails_one_request(expected):
+    model = tiny_model()
+    forward = model.forward
+    bad = expected[1].token_ids[4]
+    assert bad not in expected[0].token_ids + expected[2].token_ids
+
+    @wraps(forward)
+    def cannot_go_on(*args, input_ids, **options):
+        if (input_ids[:, -1] == bad).any():
+            raise ValueError("no further")
+        return forward(*args, input_ids=input_ids, **options)
+
+    model.forward = cannot_go_on
+    with LocalEngine(model, tiny_tokenizer()) as engine:
+        outcomes = engine.generate([request(seed) for seed in range(3)], return_exceptions=True)
+    assert [outcomes[0], outcomes[2]] == [expected[0], expected[2]]
+    assert "no further" in str(outcomes[1])
+
+
+@pytest.mark.parametrize("call", range(6))
+def test_no_wrong_token_where_memory_runs_out_while_tokens_are_picked(expected, monkeypatch, call):
+    with LocalEngine(tiny_model(), tiny_tokenizer()) as engine:
+        engine.generate([request(9)])  # something to forget, so that nobody would have to fail
+        monkeypatch.setattr(picking, "mix_contexts", Fails(picking.mix_contexts, [call]))
+        outcomes = engine.generate([request(seed) for seed in range(2)], return_exceptions=True)
+        for outcome, right in zip(outcomes, expected, strict=False):
+            assert isinstance(outcome, GenerationError) or outcome == right
+        assert [engine.generate([request(seed)])[0] for seed in range(4)] == expected
+
+
+def test_weights_that_did_not_come_about_are_made_again(expected, monkeypatch):
+    with LocalEngine(tiny_model(), tiny_tokenizer()) as engine:
+        monkeypatch.setattr(picking, "mixing_matrix", Fails(picking.mixing_matrix, [1]))
+        engine.generate([request(0), request(1)], return_exceptions=True)
+        assert engine.generate([request(seed) for seed in range(4)]) == expected
+
+
+@pytest.mark.parametrize("call", range(5))
+def test_memory_that_runs_out_as_the_cache_grows_costs_the_newest_at_most(
+    expected, monkeypatch, call
+):
+    with LocalEngine(tiny_model(), tiny_tokenizer()) as engine:
+        resized = Fails(cache_module._resized, [call])
+        monkeypatch.setattr(cache_module, "_resized", bound(resized))
+        stream = engine.stream(request(0))
+        first = next(stream)
+        outcomes = engine.generate([request(seed) for seed in (1, 2, 3)], return_exceptions=True)
+        tokens = [*first.token_ids, *(token for step in stream for token in step.token_ids)]
+    assert tokens == expected[0].token_ids
+    assert outcomes[:2] == expected[1:3]
+    assert isinstance(outcomes[2], GenerationError) or outcomes[2] == expected[3]
+
+
+@pytest.mark.parametrize("what", ["make", "take", "_give_room_back"])
+def test_memory_that_runs_out_beside_the_passes_harms_no_running_stream(
+    expected, monkeypatch, what
+):
+    owner = Rows if what == "make" else RowCache
+    with LocalEngine(tiny_model(), tiny_tokenizer()) as engine:
+        stream = engine.stream(request(0))
+        first = next(stream)
+        fails = Fails(getattr(owner, what), [1])
+        monkeypatch.setattr(owner, what, bound(fails))
+        engine.generate([request(1, tokens=2)], return_exceptions=True)
+        engine.generate([request(2, tokens=3)], return_exceptions=True)
+        tokens = [*first.token_ids, *(token for step in stream for token in step.token_ids)]
+        assert fails.calls > 1
+    assert tokens == expected[0].token_ids
+
+
+def test_a_failed_row_leaves_nothing_to_the_next_one(expected):
+    model = tiny_model()
+    layer = model.model.layers[0].self_attn.v_proj
+    model.model.embed_tokens.weight.data[MARK] = 0.0
+    forward = layer.forward
+
+    def not_a_number(states):
+        values = forward(states)
+        spoilt = states.abs().sum(-1, keepdim=True) == 0
+        return values.masked_fill(spoilt, torch.nan)
+
+    layer.forward = not_a_number
+    with LocalEngine(model, tiny_tokenizer()) as engine:
+        long = request(5, length=30, tokens=40, marked=True)
+        outcomes = engine.generate([long, request(0), request(1)], return_exceptions=True)
+        assert isinstance(outcomes[0], GenerationError)
+        assert outcomes[1:] == expected[:2]
+        assert engine.generate([request(0), request(1)]) == expected[:2]
+
+
+def test_the_line_is_bounded_also_where_memory_is_what_holds_it_up():
+    with LocalEngine(tiny_model(), tiny_tokenizer(), max_cache_tokens=500, max_waiting=2) as engine:
+        large = request(0, length=50, tokens=330)
+        running = engine.stream(large)
+        next(running)
+        streams = [engine.stream(large) for _ in range(2)]
+        with pytest.raises(EngineOverloadedError):
+            engine.stream(large)
+        running.close()
+        assert len(list(streams[0])) == len(list(streams[1])) == 330
+
+
+def test_room_that_nobody_needs_goes_when_more_is_needed_elsewhere():
+    cache = RowCache()
+    runner = LocalEngine(tiny_model(), tiny_tokenizer())._runner
+    cache.add(64)
+    with torch.inference_mode():
+        runner.append(cache, [Piece(row, [5, 6, 7]) for row in range(64)])
+        cache.keep(range(33))
+        cache.add(1)
+        runner.append(cache, [Piece(33, [5] * 300)])
+    assert cache.tokens <= 34 * cache_module.roomy(300)
+
+
+def test_without_prefixes_nobody_learns_what_others_have_sent():
+    asked = request(1, length=100)
+    with LocalEngine(tiny_model(), tiny_tokenizer(), max_prefix_tokens=0) as engine:
+        stream = engine.stream(request(1, length=100, tokens=50))
+        next(stream)
+        (result,) = engine.generate([asked])
+        assert result.usage.cached_tokens == (0,)
+        stream.close()
+    assert result.token_ids == slow_greedy(tiny_model(), asked.contexts, [1.0], 12, end_id=-1)
