@@ -75,20 +75,22 @@ def test_company_changes_nothing(schedule, limits):
 
 
 def test_a_full_line_refuses_one_more_and_loses_nobody():
+    go = threading.Event()
+    busy = threading.Thread(target=run_on_worker, args=(go.wait,))
+    busy.start()
     with LocalEngine(MODEL, tiny_tokenizer(), max_rows=2, max_waiting=3) as engine:
-        go = threading.Event()
-        busy = threading.Thread(target=run_on_worker, args=(go.wait,))
-        busy.start()
-        # Two rows are free, so up to two are about to leave the line; three may wait.
-        streams = [engine.stream(request()) for _ in range(5)]
-        with pytest.raises(EngineOverloadedError, match=r"max_waiting=3.*Try again later"):
-            engine.stream(request())
-        with pytest.raises(EngineOverloadedError):
-            engine.generate([request()] * 9)
-        go.set()
+        try:
+            # There is room for one request of two contexts, and three may wait.
+            streams = [engine.stream(request()) for _ in range(4)]
+            with pytest.raises(EngineOverloadedError, match=r"max_waiting=3.*Try again later"):
+                engine.stream(request())
+            with pytest.raises(EngineOverloadedError):
+                engine.generate([request()] * 9)
+        finally:
+            go.set()
+            busy.join()
         answers = [[t for step in stream for t in step.token_ids] for stream in streams]
-        busy.join()
-        assert len(answers) == 5
+        assert len(answers) == 4
         assert all(answer == answers[0] for answer in answers)
         assert len(engine.generate([request()])[0].token_ids) == len(answers[0])
 
