@@ -192,8 +192,9 @@ def test_no_content_adds_or_takes_a_control_token(name, contents, preference):
     (ids,) = builder.contexts(conversation(contents), [preference])
     assert control_ids(tokenizer, ids) == harmless(builder, tokenizer)
     if name not in INEXACT:
-        decoded = tokenizer.decode(ids)
-        assert all(content in decoded for content in [*contents, preference])
+        # Tokenizers that write spaces as "▁" cannot tell the two apart.
+        decoded = tokenizer.decode(ids).replace("▁", " ")
+        assert all(content.replace("▁", " ") in decoded for content in [*contents, preference])
 
 
 @settings(max_examples=40, deadline=None, derandomize=True)
