@@ -8,8 +8,10 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from amulet_integrations.engine.attention import GROUPED_SDPA
+
 _FULL, _SLIDING = "full_attention", "sliding_attention"
-_APPLY_BOOLEANS = ("sdpa", "grouped_sdpa")
+_APPLY_BOOLEANS = ("sdpa", GROUPED_SDPA)
 _ADD = ("eager",)
 
 

@@ -9,7 +9,7 @@ from amulet_integrations.engine.memory import is_out_of_memory
 from amulet_integrations.engine.reading import Chunk
 from amulet_integrations.engine.rows import Rows
 from amulet_integrations.engine.runner import ModelRunner, Piece
-from amulet_integrations.engine.scheduler import Scheduler
+from amulet_integrations.engine.scheduler import Scheduler, row_count
 from amulet_integrations.engine.sequence import Sequence
 
 
@@ -58,7 +58,7 @@ class PromptReader:
         """Chooses what to read; who came first is read first."""
         chunk = Chunk(self._scheduler.limits.max_prefill_tokens or 1)
         lengths = self._rows.cache.lengths
-        row = sum(len(sequence.contexts) for sequence in self._scheduler.running)
+        row = row_count(self._scheduler.running)
         parts: list[Part] = []
         for sequence in self._scheduler.reading:
             for index, ids in enumerate(sequence.contexts):

@@ -75,7 +75,7 @@ class Rows:
         ids = sequence.prompts[index]
         kept, prefix = self._prefixes.longest(ids)
         kept = min(kept, len(ids) - 1)  # the last token's logits are needed
-        known = known_beginning(ids, *self._rows_to_copy(sequence, row))
+        known = known_beginning(ids, self._prompts_to_copy(sequence)[:row], self.cache.lengths)
         if known.worth_waiting(kept):
             return False
         if prefix is not None and kept > known.length:
@@ -96,16 +96,15 @@ class Rows:
         self.forget_prefixes()
         self.cache = RowCache()
 
-    def _rows_to_copy(self, sequence: Sequence, row: int) -> tuple[list[Tokens], list[int]]:
-        """The contexts of the rows before this one, and how much of each may be copied."""
-        admitted, lengths = self._scheduler.admitted, list(self.cache.lengths)
-        if not self._prefixes.max_tokens:
-            # Nobody is to learn from its speed what others have sent: only its own rows count.
-            own = self.of(admitted)[[id(other) for other in admitted].index(id(sequence))]
-            prompts = [ids if at in own else ids[:0] for at, ids in enumerate(_prompts(admitted))]
-        else:
-            prompts = _prompts(admitted)
-        return prompts[:row], lengths
+    def _prompts_to_copy(self, sequence: Sequence) -> list[Tokens]:
+        """The context of every row, empty where it is not for this request."""
+        # Without prefixes, nobody is to learn from its speed what others have sent.
+        shared = self._prefixes.max_tokens > 0
+        return [
+            ids if shared or other is sequence else ids[:0]
+            for other in self._scheduler.admitted
+            for ids in other.prompts
+        ]
 
     def _remember(self, row: int, ids: SequenceOf[int]) -> None:
         length = self.cache.lengths[row]
@@ -122,7 +121,3 @@ class Rows:
             self.forget_prefixes()
         else:
             self._prefixes.keep(Prefix(text, states))
-
-
-def _prompts(sequences: SequenceOf[Sequence]) -> list[Tokens]:
-    return [ids for sequence in sequences for ids in sequence.prompts]

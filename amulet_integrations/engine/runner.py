@@ -32,8 +32,6 @@ class ModelRunner:
 
     Attributes:
         device: Where token ids go in and logits come out.
-        mixes_lengths: Whether one pass may append several tokens to rows of unequal length;
-            otherwise rows are run together where they are equally long.
     """
 
     def __init__(self, model: PreTrainedModel) -> None:
@@ -42,7 +40,6 @@ class ModelRunner:
         # Some models have no positions but what the mask implies (ALiBi).
         self._takes_positions = "position_ids" in accepted
         self._masks = RowMasks(model)
-        self.mixes_lengths = self._masks.mixes_lengths
         self.device: torch.device = model.device
 
     def append(self, cache: RowCache, pieces: Sequence[Piece], keep: int = 1) -> Tensor:
@@ -80,9 +77,9 @@ class ModelRunner:
         return torch.stack(logits)
 
     def _groups(self, cache: RowCache, pieces: Sequence[Piece]) -> list[list[int]]:
-        """Which pieces can run in one pass."""
+        """Which pieces can run in one pass: all, or those of rows that are equally long."""
         single = all(len(piece.ids) == 1 for piece in pieces)
-        if self.mixes_lengths or (single and self._masks.hides_padding):
+        if self._masks.mixes_lengths or (single and self._masks.hides_padding):
             return [list(range(len(pieces)))]
         groups: defaultdict[tuple[int, int], list[int]] = defaultdict(list)
         for index, piece in enumerate(pieces):

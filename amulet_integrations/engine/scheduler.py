@@ -42,7 +42,7 @@ class Scheduler:
     @property
     def rows(self) -> int:
         """Contexts of the requests that were admitted."""
-        return sum(len(sequence.contexts) for sequence in self.admitted)
+        return row_count(self.admitted)
 
     def tokens_to_spare(self, held: int) -> int:
         """Tokens of the cache that the admitted requests neither hold nor will need."""
@@ -101,9 +101,10 @@ class Scheduler:
         return len(together) - before
 
     def _have_room(self, sequences: SequenceOf[Sequence]) -> bool:
-        rows = sum(len(sequence.contexts) for sequence in sequences)
         tokens = cache_tokens(sequences)
-        return rows <= self.limits.max_rows and tokens <= (self.limits.max_cache_tokens or 0)
+        return row_count(sequences) <= self.limits.max_rows and tokens <= (
+            self.limits.max_cache_tokens or 0
+        )
 
     def _leave_line(self) -> None:
         for sequence in self._waiting:
@@ -111,7 +112,13 @@ class Scheduler:
         self._waiting = deque(sequence for sequence in self._waiting if not sequence.done)
 
 
+def row_count(sequences: Iterable[Sequence]) -> int:
+    """Contexts of these requests."""
+    return sum(len(sequence.contexts) for sequence in sequences)
+
+
 def cache_tokens(sequences: SequenceOf[Sequence]) -> int:
     """Tokens of the cache that these requests need at most: all rows are as wide as the widest."""
-    rows = sum(len(sequence.contexts) for sequence in sequences)
-    return rows * roomy(max((sequence.most_tokens for sequence in sequences), default=0))
+    return row_count(sequences) * roomy(
+        max((sequence.most_tokens for sequence in sequences), default=0)
+    )

@@ -7,12 +7,9 @@ import random
 import threading
 import time
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
-from amulet_integrations import AmuletParams, SamplingParams
-from amulet_integrations.decoding import amulet_weights
 from amulet_integrations.engine import GenerationRequest, LocalEngine, run_on_worker
 from amulet_integrations.engine.memory import give_back_memory
 from amulet_integrations.errors import (
@@ -21,14 +18,13 @@ from amulet_integrations.errors import (
     GenerationError,
     RequestTimeoutError,
 )
-from amulet_integrations.prompting import ChatMessage, PromptBuilder
+from tests.support.busy import STATM, good_requests, resident_memory
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.model]
 
 MINUTES = float(os.environ.get("AMULET_SOAK_MINUTES", "10"))
 CALLERS = 12
 MAX_WAITING = 4
-WEIGHTS = amulet_weights(AmuletParams(iterations=2))
 DOCUMENT = "The ferry leaves at half past seven from the old stone pier. Dogs travel free. " * 4
 QUESTIONS = [
     "What is tea?",
@@ -38,19 +34,6 @@ QUESTIONS = [
     f"{DOCUMENT * 4} Do dogs pay?",
 ]
 PREFERENCES = ["Be brief.", "Answer as a pirate would.", "Use a list."]
-
-
-def good_requests(engine: LocalEngine) -> list[GenerationRequest]:
-    prompts = PromptBuilder(engine.tokenizer)
-    return [
-        GenerationRequest(
-            contexts=prompts.contexts([ChatMessage(role="user", content=question)], [None, text]),
-            weights=WEIGHTS,
-            sampling=SamplingParams(max_new_tokens=12),
-        )
-        for question in QUESTIONS
-        for text in PREFERENCES
-    ]
 
 
 class Caller(threading.Thread):
@@ -115,14 +98,14 @@ class Caller(threading.Thread):
 
 def resident_megabytes() -> float:
     run_on_worker(give_back_memory)
-    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 1e6
+    return resident_memory() / 1e6
 
 
-@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads Linux's /proc")
+@pytest.mark.skipif(not STATM.exists(), reason="reads Linux's /proc")
 def test_soak():
     limits = {"max_rows": 8, "max_waiting": MAX_WAITING, "max_prefix_tokens": 4096}
     with LocalEngine.from_pretrained(**limits) as engine:
-        requests = good_requests(engine)
+        requests = good_requests(engine, QUESTIONS, PREFERENCES, 12)
         expected = [engine.generate([request])[0] for request in requests]
         stop = threading.Event()
         callers = [Caller(engine, requests, expected, seed, stop) for seed in range(CALLERS)]

@@ -5,12 +5,9 @@ from __future__ import annotations
 import gc
 import random
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 
-from amulet_integrations import AmuletParams, SamplingParams
-from amulet_integrations.decoding import amulet_weights
 from amulet_integrations.engine import (
     GenerationRequest,
     GenerationResult,
@@ -24,25 +21,11 @@ from amulet_integrations.errors import (
     InvalidParamsError,
     InvalidRequestError,
 )
-from amulet_integrations.prompting import ChatMessage, PromptBuilder
+from tests.support.busy import STATM, good_requests, resident_memory
 
-WEIGHTS = amulet_weights(AmuletParams(iterations=2))
 QUESTIONS = ["What is tea?", "Name a river.", "Why is the sky blue?", "How do birds fly?"]
 KINDS = ["good", "good", "good", "cancel", "long", "params", "id", "policy"]
 PREFERENCES = ["Be brief.", "Answer as a pirate would."]
-
-
-def good_requests(engine: LocalEngine) -> list[GenerationRequest]:
-    prompts = PromptBuilder(engine.tokenizer)
-    return [
-        GenerationRequest(
-            contexts=prompts.contexts([ChatMessage(role="user", content=question)], [None, text]),
-            weights=WEIGHTS,
-            sampling=SamplingParams(max_new_tokens=8),
-        )
-        for question in QUESTIONS
-        for text in PREFERENCES
-    ]
 
 
 def run(engine: LocalEngine, expected: list[GenerationResult], number: int) -> str:
@@ -51,7 +34,7 @@ def run(engine: LocalEngine, expected: list[GenerationResult], number: int) -> s
         ["good", "good", "good", "cancel", "long", "params", "id", "policy"]
     )
     which = number % len(expected)
-    request = good_requests(engine)[which]
+    request = good_requests(engine, QUESTIONS, PREFERENCES, 8)[which]
     if kind == "good":
         assert engine.generate([request]) == [expected[which]]
     elif kind == "cancel":
@@ -72,16 +55,11 @@ def run(engine: LocalEngine, expected: list[GenerationResult], number: int) -> s
     return kind
 
 
-def resident_memory() -> int:
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * 4096
-
-
 @pytest.mark.model
-@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads Linux's /proc")
+@pytest.mark.skipif(not STATM.exists(), reason="reads Linux's /proc")
 @pytest.mark.parametrize("half", [40, pytest.param(100, marks=pytest.mark.acceptance)])
 def test_many_requests_from_sixteen_threads(embedded_engine, half):
-    expected = embedded_engine.generate(good_requests(embedded_engine))
+    expected = embedded_engine.generate(good_requests(embedded_engine, QUESTIONS, PREFERENCES, 8))
     memory, kinds = [], set()
     for part in range(2):
         numbers = range(half * part, half * (part + 1))
