@@ -9,16 +9,29 @@ import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import NamedTuple, TypeGuard
+from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import PreTrainedModel
 
-from amulet_integrations.engine.linear_kernels import KERNELS, PLAIN, Kernel, Product, use_kernels
+from amulet_integrations.engine.activations import use_float32_activations
+from amulet_integrations.engine.linear_groups import (
+    LinearGroup,
+    linear_groups,
+    use_kernels,
+)
+from amulet_integrations.engine.linear_kernels import (
+    FLOAT16,
+    KERNELS,
+    PLAIN,
+    Kernel,
+    Product,
+)
 from amulet_integrations.engine.memory import available_memory
 
 _MEASURED_ROWS = (1, 2, 16, 64)  # one for each bucket
+_BOUND_BY_ARITHMETIC = 2  # from this bucket on
 _CLEARLY = 0.9  # of the time, since one measurement differs from the next
 _LEAST_ROUNDS, _MOST_ROUNDS = 2, 6
 _ENOUGH_SECONDS = 0.05
@@ -27,7 +40,7 @@ _SAMPLE_WEIGHTS = 1 << 21
 
 
 class Sample(NamedTuple):
-    """A layer, or the first outputs of a large one, that stands for others of its shape."""
+    """A group of layers, or its first outputs, that stands for others of its shape."""
 
     weight: Tensor
     bias: Tensor | None
@@ -43,18 +56,19 @@ def speed_up_linear(model: PreTrainedModel, *, pack_weights: bool = True) -> Non
         pack_weights: Whether a way may be taken that keeps a second copy of the weights. It is
             not, whatever is said here, where memory is short.
     """
-    by_dtype: defaultdict[torch.dtype, list[nn.Linear]] = defaultdict(list)
-    for layer in model.modules():
-        if _is_plain(layer):
-            by_dtype[layer.weight.dtype].append(layer)
-    for dtype, layers in by_dtype.items():
-        copies = pack_weights and _has_room(layers)
+    by_dtype: defaultdict[torch.dtype, list[LinearGroup]] = defaultdict(list)
+    for group in linear_groups(model):
+        by_dtype[group[0].weight.dtype].append(group)
+    for dtype, groups in by_dtype.items():
+        copies = pack_weights and _has_room(groups)
         kernels = [
             kernel for kernel in KERNELS if dtype in kernel.dtypes and (copies or not kernel.copies)
         ]
         if len(kernels) > 1:
-            seconds = measure(sample(layers), kernels)
-            use_kernels(layers, [choose(of_bucket) for of_bucket in seconds])
+            chosen = [choose(seconds) for seconds in measure(sample(groups), kernels)]
+            use_kernels(groups, chosen)
+            if FLOAT16 in chosen[_BOUND_BY_ARITHMETIC:]:
+                use_float32_activations(model, [layer for group in groups for layer in group])
 
 
 def choose(seconds: Mapping[Kernel, float]) -> Kernel:
@@ -71,15 +85,15 @@ def choose(seconds: Mapping[Kernel, float]) -> Kernel:
     return best
 
 
-def sample(layers: Sequence[nn.Linear]) -> list[Sample]:
-    """A few layers of every shape."""
-    by_shape: defaultdict[torch.Size, list[nn.Linear]] = defaultdict(list)
-    for layer in layers:
-        by_shape[layer.weight.shape].append(layer)
+def sample(groups: Sequence[LinearGroup]) -> list[Sample]:
+    """A few groups of every shape."""
+    by_shape: defaultdict[tuple[torch.Size, ...], list[LinearGroup]] = defaultdict(list)
+    for group in groups:
+        by_shape[tuple(layer.weight.shape for layer in group)].append(group)
     return [
-        _first_outputs(layer, len(alike) / len(alike[:_SAME_SHAPE]))
+        _first_outputs(group, len(alike) / len(alike[:_SAME_SHAPE]))
         for alike in by_shape.values()
-        for layer in alike[:_SAME_SHAPE]
+        for group in alike[:_SAME_SHAPE]
     ]
 
 
@@ -126,25 +140,17 @@ def _seconds(product: Product, inputs: Tensor) -> float:
     return time.perf_counter() - started
 
 
-def _first_outputs(layer: nn.Linear, alike: float) -> Sample:
-    outputs = max(1, min(layer.out_features, _SAMPLE_WEIGHTS // layer.in_features))
-    bias = None if layer.bias is None else layer.bias[:outputs]
-    return Sample(layer.weight[:outputs], bias, alike * layer.out_features / outputs)
+def _first_outputs(group: LinearGroup, alike: float) -> Sample:
+    width, all_outputs = group[0].in_features, sum(layer.out_features for layer in group)
+    outputs = max(1, min(all_outputs, _SAMPLE_WEIGHTS // width))
+    weight = torch.cat([layer.weight[:outputs] for layer in group])[:outputs]
+    biases = [layer.bias[:outputs] for layer in group if layer.bias is not None]
+    bias = torch.cat(biases)[:outputs] if biases else None
+    return Sample(weight, bias, alike * all_outputs / outputs)
 
 
-def _is_plain(layer: nn.Module) -> TypeGuard[nn.Linear]:
-    """Whether it is a linear layer and nothing more: not quantized, not wrapped, on the CPU."""
-    return (
-        type(layer) is nn.Linear
-        and type(layer.weight) is nn.Parameter
-        and type(layer.weight.data) is Tensor
-        and layer.weight.device.type == "cpu"
-        and layer.weight.numel() > 0
-        and "forward" not in vars(layer)
-    )
-
-
-def _has_room(layers: Sequence[nn.Linear]) -> bool:
+def _has_room(groups: Sequence[LinearGroup]) -> bool:
     """Whether memory holds a second copy of the weights, and twice as much beside it."""
     free = available_memory()
-    return free is not None and free >= 3 * sum(layer.weight.nbytes for layer in layers)
+    weights = sum(layer.weight.nbytes for group in groups for layer in group)
+    return free is not None and free >= 3 * weights

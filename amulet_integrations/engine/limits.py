@@ -8,6 +8,7 @@ from typing import Self
 import torch
 from transformers import PreTrainedConfig, PreTrainedModel
 
+from amulet_integrations.engine.activations import activation_dtype
 from amulet_integrations.engine.memory import available_memory
 from amulet_integrations.errors import InvalidParamsError
 
@@ -74,7 +75,7 @@ def bytes_per_token(model: PreTrainedModel) -> int:
     heads = getattr(config, "num_attention_heads", None) or 1
     width = getattr(config, "head_dim", None) or config.hidden_size // heads
     heads = getattr(config, "num_key_value_heads", None) or heads
-    return int(2 * config.num_hidden_layers * heads * width * model.dtype.itemsize)
+    return int(2 * config.num_hidden_layers * heads * width * activation_dtype(model).itemsize)
 
 
 def _free_memory(device: torch.device) -> int:

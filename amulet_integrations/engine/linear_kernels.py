@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import linear
 
 BUCKETS = (1, 4, 16)
@@ -45,7 +45,7 @@ class Kernel:
 
 
 def _plain(weight: Tensor, bias: Tensor | None) -> Product:
-    return lambda rows: linear(rows, weight, bias)
+    return lambda rows: linear(rows.to(weight.dtype), weight, bias).to(rows.dtype)
 
 
 def _columns(weight: Tensor, bias: Tensor | None) -> Product:
@@ -94,34 +94,23 @@ KERNELS = (PLAIN, COLUMNS, PACKED, FLOAT16)
 """Those that cost more memory come later."""
 
 
-class BucketedLinear:
-    """What a linear layer computes, with a kernel for each bucket of rows.
+class BucketedProduct:
+    """A product with the same weights, by a kernel of its own for each bucket of rows.
 
     Args:
-        layer: Its weights must not change any more.
+        weight: Shape (out, in). It must not change any more.
+        bias: Shape (out,).
         kernels: One for each bucket.
     """
 
-    def __init__(self, layer: nn.Linear, kernels: Sequence[Kernel]) -> None:
-        # The tensors and not the layer, so that the two do not hold each other.
-        weight, bias = layer.weight.data, None if layer.bias is None else layer.bias.data
+    def __init__(self, weight: Tensor, bias: Tensor | None, kernels: Sequence[Kernel]) -> None:
         usable = [kernel if kernel.fits(weight) else PLAIN for kernel in kernels]
         products = {kernel: kernel.prepare(weight, bias) for kernel in dict.fromkeys(usable)}
         self._products = [products[kernel] for kernel in usable]
-        self._out_features = layer.out_features
+        self._out_features = weight.shape[0]
 
     def __call__(self, inputs: Tensor) -> Tensor:
         """Inputs (..., in) to (..., out)."""
         rows = inputs.reshape(-1, inputs.shape[-1])
         product = self._products[bisect_left(BUCKETS, rows.shape[0])]
         return product(rows).view(*inputs.shape[:-1], self._out_features)
-
-
-@torch.inference_mode()
-def use_kernels(layers: Sequence[nn.Linear], kernels: Sequence[Kernel]) -> None:
-    """Makes layers multiply with these kernels, one for each bucket."""
-    if set(kernels) == {PLAIN}:
-        return
-    for layer in layers:
-        # On the instance, so that nothing about the model's structure changes.
-        layer.forward = BucketedLinear(layer, kernels)  # type: ignore[assignment,method-assign]

@@ -67,7 +67,7 @@ def tiny_model(model_type: str = "llama", seed: int = 0, **changes: object) -> P
     """A random float32 model in eval mode, the same for the same seed."""
     torch.manual_seed(seed)
     sizes = {**SIZES, **changes}
-    if model_type in {"llama", "mistral", "qwen2", "gemma2"}:
+    if model_type in {"llama", "mistral", "qwen2", "qwen3", "gemma2"}:
         sizes.setdefault("num_key_value_heads", 2)
         sizes.setdefault("head_dim", 8)
     config = AutoConfig.for_model(model_type, **sizes)

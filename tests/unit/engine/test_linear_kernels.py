@@ -9,6 +9,7 @@ from torch import nn
 from amulet_integrations import SamplingParams
 from amulet_integrations.engine import GenerationRequest, LocalEngine, kernel_choice
 from amulet_integrations.engine.kernel_choice import choose, measure, sample, speed_up_linear
+from amulet_integrations.engine.linear_groups import linear_groups, use_kernels
 from amulet_integrations.engine.linear_kernels import (
     BUCKETS,
     COLUMNS,
@@ -17,7 +18,6 @@ from amulet_integrations.engine.linear_kernels import (
     PACKED,
     PLAIN,
     Kernel,
-    use_kernels,
 )
 from tests.support.oracle import slow_greedy
 from tests.support.tiny import tiny_model, tiny_tokenizer
@@ -34,7 +34,7 @@ def _raises(weight, bias):
 def _runs(kernel, dtype):
     """Whether this build of torch has it for this processor."""
     layer = nn.Linear(4, 4, dtype=dtype)
-    return kernel in measure(sample([layer]), [kernel])[0]
+    return kernel in measure(sample([(layer,)]), [kernel])[0]
 
 
 CASES = [
@@ -55,7 +55,7 @@ def check(layer, inputs, kernel):
     exact = inputs.double() @ layer.weight.double().t()
     if layer.bias is not None:
         exact += layer.bias.double()
-    use_kernels([layer], [kernel] * (len(BUCKETS) + 1))
+    use_kernels([(layer,)], [kernel] * (len(BUCKETS) + 1))
     with torch.inference_mode():
         outputs = layer(inputs)
     assert outputs.is_contiguous()
@@ -102,7 +102,7 @@ def test_weights_that_float16_cannot_hold_are_not_put_into_it(scale):
     layer.weight.data.mul_(scale)
     inputs = torch.randn(5, 6, dtype=torch.bfloat16)
     expected = layer(inputs)
-    use_kernels([layer], [FLOAT16] * 4)
+    use_kernels([(layer,)], [FLOAT16] * 4)
     assert torch.equal(layer(inputs), expected)
 
 
@@ -120,7 +120,7 @@ def named(name):
 )
 def test_the_number_of_rows_decides(rows, bucket):
     layer = nn.Linear(3, 1)
-    use_kernels([layer], [named(str(number)) for number in range(4)])
+    use_kernels([(layer,)], [named(str(number)) for number in range(4)])
     assert layer(torch.ones(rows, 3)).tolist() == [[bucket]] * rows
 
 
@@ -145,13 +145,13 @@ def test_a_kernel_that_is_missing_is_left_out():
         "unknown", PLAIN.dtypes, lambda weight, _: torch.ops.mkldnn.no_such_operator(weight)
     )
     layer = nn.Linear(4, 4)
-    for seconds in measure(sample([layer]), [PLAIN, missing, no_such_operator]):
+    for seconds in measure(sample([(layer,)]), [PLAIN, missing, no_such_operator]):
         assert list(seconds) == [PLAIN]
 
 
 def test_a_sample_stands_for_all_layers():
     layers = [nn.Linear(8, 4) for _ in range(7)] + [nn.Linear(4, 1 << 20)]
-    samples = sample(layers)
+    samples = sample([*((layer,) for layer in layers[2:]), tuple(layers[:2])])
     stood_for = sum(each.stands_for * each.weight.numel() for each in samples)
     assert stood_for == sum(layer.weight.numel() for layer in layers)
     assert sum(each.weight.numel() for each in samples) < 3 << 20
@@ -206,8 +206,7 @@ def test_models_decode_the_same_with_each(kernel):
     if not _runs(kernel, torch.float32):
         pytest.skip(f"no {kernel.name} here")
     model = tiny_model()
-    layers = [layer for layer in model.modules() if type(layer) is nn.Linear]
-    use_kernels(layers, [kernel] * 4)
+    use_kernels(linear_groups(model), [kernel] * 4)
     contexts, weights = [[5, 6, 7], [8, 9], [10]], [-1.0, 0.5, 1.5]
     request = GenerationRequest(
         contexts=contexts, weights=weights, sampling=SamplingParams(max_new_tokens=20)

@@ -51,7 +51,8 @@ def test_a_local_folder_loads_and_decodes_as_the_model_does(checkpoint):
 
 def test_the_dtype_is_what_was_asked_for(checkpoint):
     with LocalEngine.from_pretrained(checkpoint, dtype="bfloat16") as engine:
-        dtypes = {str(p.dtype) for p in engine._runner._model.parameters()}
+        layers = engine._runner._model.model.layers
+        dtypes = {str(layer.mlp.up_proj.weight.dtype) for layer in layers}
     assert dtypes == {"torch.bfloat16"}
 
 

@@ -1,0 +1,53 @@
+"""Half-precision weights with float32 between them, for processors without half arithmetic.
+
+Such a processor takes longer for attention and norms in bfloat16 or float16 than in float32, and
+the kernel that multiplies by their weights there works in float32 anyway, so every conversion
+between two products is time lost. Rounding less often also brings the logits closer to float32's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+_MOST_CONVERTED = 0.02  # of the weights: those of norms, and biases
+
+
+def use_float32_activations(model: PreTrainedModel, linear: Iterable[nn.Linear]) -> bool:
+    """Lets a model compute in float32 whatever is not a product with its large weights.
+
+    Args:
+        model: On the CPU.
+        linear: Its layers that take inputs of any dtype and return outputs of the same one.
+
+    Returns:
+        Whether it was done: not where other large weights would have to be converted.
+    """
+    embeddings = [module for module in model.modules() if isinstance(module, nn.Embedding)]
+    large = {id(layer.weight) for layer in (*linear, *embeddings)}
+    others = [
+        tensor
+        for tensor in (*model.parameters(), *model.buffers())
+        if id(tensor) not in large and tensor.is_floating_point()
+    ]
+    all_weights = sum(weight.numel() for weight in model.parameters())
+    if sum(tensor.numel() for tensor in others) > _MOST_CONVERTED * all_weights:
+        return False
+    for tensor in others:
+        tensor.data = tensor.data.float()
+    for embedding in embeddings:
+        embedding.register_forward_hook(_to_float32)
+    return True
+
+
+def activation_dtype(model: PreTrainedModel) -> torch.dtype:
+    """The type of what passes between a model's layers, and of its keys and values."""
+    hooks = model.get_input_embeddings()._forward_hooks.values()  # noqa: SLF001
+    return torch.float32 if _to_float32 in hooks else model.dtype
+
+
+def _to_float32(_module: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+    return output.float()
