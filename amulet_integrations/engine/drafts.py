@@ -27,13 +27,14 @@ class PromptLookup:
     """
 
     def __init__(self, prompt: Sequence[int], max_tokens: int) -> None:
-        self._text: list[int] = []
+        self._text = list(prompt)
         self._max_tokens = max_tokens
-        self._places: dict[tuple[int, ...], int] = {}
+        # The place after each n-gram, but for the last one, so that it never finds itself.
+        ngrams = zip(*(prompt[start:-1] for start in range(_NGRAM)), strict=False)
+        self._places = dict(zip(ngrams, range(_NGRAM, len(prompt)), strict=False))
         self._size = min(_FIRST_DRAFT, max_tokens)
         self._pause = 0
         self._next_pause = 1
-        self.push(prompt)
 
     def push(self, tokens: Sequence[int]) -> None:
         """Takes the tokens that the text goes on with."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from collections.abc import Sequence as SequenceOf
 from dataclasses import fields
 from functools import partial
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from amulet_integrations.engine.cache import roomy
 from amulet_integrations.engine.grammar import GrammarCompiler
 from amulet_integrations.engine.limits import EngineLimits
 from amulet_integrations.engine.loading import (
@@ -23,10 +24,10 @@ from amulet_integrations.engine.loading import (
 )
 from amulet_integrations.engine.loop import DecodeLoop
 from amulet_integrations.engine.model_source import EMBEDDED, ModelSource
+from amulet_integrations.engine.outcomes import all_good, attempt, cancel_all, read_to_end
 from amulet_integrations.engine.request import GenerationRequest
 from amulet_integrations.engine.result import GenerationResult
 from amulet_integrations.engine.runner import ModelRunner
-from amulet_integrations.engine.scheduler import cache_tokens
 from amulet_integrations.engine.scoring import read_mixtures, score_in_steps
 from amulet_integrations.engine.sequence import Emit, Sequence
 from amulet_integrations.engine.streams import (
@@ -38,13 +39,13 @@ from amulet_integrations.engine.worker import run_on_worker
 from amulet_integrations.errors import (
     AmuletError,
     ContextLengthError,
+    EngineOverloadedError,
     InvalidRequestError,
     UnknownArgumentError,
 )
 
 LIMITS = frozenset(field.name for field in fields(EngineLimits))
 
-T = TypeVar("T")
 S = TypeVar("S", bound=StreamReader)
 
 
@@ -182,12 +183,12 @@ class LocalEngine:
             results = [
                 stream
                 if isinstance(stream, AmuletError)
-                else _attempt(GenerationResult.fold, stream)
+                else attempt(GenerationResult.fold, stream)
                 for stream in streams
             ]
         finally:
-            _cancel_all(streams)
-        return results if return_exceptions else _all_good(results)
+            cancel_all(streams)
+        return results if return_exceptions else all_good(results)
 
     @overload
     async def agenerate(
@@ -210,12 +211,12 @@ class LocalEngine:
         streams = self._open_all(AsyncGenerationStream, requests, return_exceptions)
         try:
             results = [
-                stream if isinstance(stream, AmuletError) else await _afold(stream)
+                stream if isinstance(stream, AmuletError) else await read_to_end(stream)
                 for stream in streams
             ]
         finally:
-            _cancel_all(streams)
-        return results if return_exceptions else _all_good(results)
+            cancel_all(streams)
+        return results if return_exceptions else all_good(results)
 
     def score(
         self,
@@ -242,7 +243,8 @@ class LocalEngine:
         Raises:
             InvalidRequestError: No context, an empty one, no completion, unknown token ids, no
                 mixture, or one that is not a finite weight for each context.
-            ContextLengthError: Context and completion are past the context window.
+            ContextLengthError: Context and completion are past the context window, or past the
+                memory that there is for keys and values.
         """
         # A request of the same contexts has the same rules; its completion is one context more.
         contexts = GenerationRequest(contexts=contexts, policy=len).contexts
@@ -252,11 +254,25 @@ class LocalEngine:
             self._check_length(len(ids) + len(completion) - 1)
         for ids in (*contexts, completion):
             self._check_tokens(ids)
-        steps = score_in_steps(self._runner, contexts, completion, rows)
+        self._check_memory(len(contexts), max(map(len, contexts)) + len(completion))
+        steps = score_in_steps(
+            self._runner,
+            contexts,
+            completion,
+            rows,
+            max_prefill_tokens=self.limits.max_prefill_tokens or 1,
+        )
         pieces: list[Tensor] = []
         while run_on_worker(self._score_on, steps, pieces):
             pass
         return run_on_worker(partial(torch.cat, dim=1), pieces)
+
+    def forget_prefixes(self) -> None:
+        """Forgets the keys and values that are kept of ended requests.
+
+        For weights that were changed in place: what was read with the former ones is of no use.
+        """
+        run_on_worker(self._loop.forget_prefixes)
 
     def close(self) -> None:
         """Ends running requests with `EngineClosedError` and frees the model."""
@@ -282,14 +298,16 @@ class LocalEngine:
         given: object = requests
         if isinstance(given, GenerationRequest):
             raise InvalidRequestError("generate takes a list of requests; this is one request.")
-        streams = [_attempt(form, partial(self._prepare, request)) for request in requests]
+        streams = [attempt(form, partial(self._prepare, request)) for request in requests]
         if not go_on:
-            _all_good(streams)
-        self._loop.enqueue(
-            stream.sequence
-            for stream in streams
-            if not isinstance(stream, AmuletError) and stream.sequence
-        )
+            all_good(streams)
+        opened = [stream for stream in streams if not isinstance(stream, AmuletError)]
+        try:
+            self._loop.enqueue(stream.sequence for stream in opened if stream.sequence)
+        except EngineOverloadedError as error:
+            if not go_on:
+                raise
+            return [stream if isinstance(stream, AmuletError) else error for stream in streams]
         return streams
 
     def _score_on(self, steps: Iterator[Tensor], pieces: list[Tensor]) -> bool:
@@ -309,7 +327,7 @@ class LocalEngine:
         """Reads grammars ahead, so that preparing the requests takes no time to speak of."""
         for request in requests:
             for branch in getattr(request, "branches", ()):
-                _attempt(self._grammars.compile, branch.grammar)
+                attempt(self._grammars.compile, branch.grammar)
 
     def _prepare(self, request: GenerationRequest, emit: Emit) -> Sequence:
         given: object = request
@@ -332,17 +350,16 @@ class LocalEngine:
             grammars=self._grammars,
             max_draft=self.limits.prompt_lookup_num_tokens,
         )
-        self._check_memory(sequence)
+        self._check_memory(len(sequence.contexts), sequence.most_tokens)
         return sequence
 
-    def _check_memory(self, sequence: Sequence) -> None:
-        needed, limit = cache_tokens([sequence]), self.limits.max_cache_tokens
+    def _check_memory(self, contexts: int, tokens: int) -> None:
+        needed, limit = contexts * roomy(tokens), self.limits.max_cache_tokens
         if limit is not None and needed > limit:
             raise ContextLengthError(
-                f"The request needs key/value memory for {needed} tokens: {len(sequence.contexts)} "
-                f"contexts of up to {sequence.most_tokens} tokens, with some ahead. The engine has "
-                f"max_cache_tokens={limit}. Lower max_new_tokens, shorten the prompt, or raise the "
-                "limit."
+                f"The request needs key/value memory for {needed} tokens: {contexts} contexts of "
+                f"up to {tokens} tokens, with some ahead. The engine has max_cache_tokens={limit}. "
+                "Lower max_new_tokens, shorten the prompt, or raise the limit."
             )
 
     def _check_length(self, tokens: int) -> None:
@@ -370,30 +387,3 @@ def _end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> froz
     configured = getattr(model.generation_config, "eos_token_id", None)
     ids = configured if isinstance(configured, list) else [configured]
     return frozenset(token for token in (*ids, tokenizer.eos_token_id) if token is not None)
-
-
-def _attempt(function: Callable[..., T], *args: Any) -> T | AmuletError:
-    try:
-        return function(*args)
-    except AmuletError as error:
-        return error
-
-
-async def _afold(stream: AsyncGenerationStream) -> GenerationResult | AmuletError:
-    try:
-        return GenerationResult.fold([increment async for increment in stream])
-    except AmuletError as error:
-        return error
-
-
-def _all_good(outcomes: SequenceOf[T | AmuletError]) -> list[T]:
-    for outcome in outcomes:
-        if isinstance(outcome, AmuletError):
-            raise outcome
-    return cast("list[T]", outcomes)
-
-
-def _cancel_all(streams: SequenceOf[StreamReader | AmuletError]) -> None:
-    for stream in streams:
-        if not isinstance(stream, AmuletError):
-            stream.cancel()

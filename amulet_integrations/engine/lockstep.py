@@ -64,6 +64,10 @@ class Lockstep:
             self._rows.give_up(gone)
             self._scheduler.forget(gone)
 
+    def forget_prefixes(self) -> None:
+        """Forgets what is kept of ended requests."""
+        self._rows.forget_prefixes()
+
     def drop_all(self) -> None:
         """Forgets every row and every prefix; the requests must have ended."""
         self._rows.drop_all()

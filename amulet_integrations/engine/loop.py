@@ -53,6 +53,10 @@ class DecodeLoop:
         if self.closed:
             raise EngineClosedError("The engine was closed. Make a new one.")
 
+    def forget_prefixes(self) -> None:
+        """Forgets what is kept of ended requests; on the worker thread."""
+        self._lockstep.forget_prefixes()
+
     def close(self) -> None:
         """Ends every request and lets go of the model. Closing twice does nothing more."""
         with self._lock:

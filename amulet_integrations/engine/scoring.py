@@ -17,7 +17,6 @@ from amulet_integrations.engine.cache import RowCache
 from amulet_integrations.engine.runner import ModelRunner, Piece
 from amulet_integrations.errors import InvalidRequestError
 
-_CHUNK_OF_PROMPT = 512  # tokens read before other requests take their turn
 _CHUNK = 64  # positions whose logits are held at once
 _CHUNK_OF_MIXTURES = 16  # fewer, for each is mixed many times and other requests wait meanwhile
 _HELD = 1 << 22  # most values (mixtures times vocabulary) held at once; in a step, times tokens
@@ -32,6 +31,8 @@ def score_in_steps(
     contexts: Sequence[Sequence[int]],
     completion_ids: Sequence[int],
     mixtures: Sequence[Weights] | None = None,
+    *,
+    max_prefill_tokens: int = 512,
 ) -> Iterator[Tensor]:
     """Log-probabilities of a completion, a few tokens at each step.
 
@@ -40,6 +41,7 @@ def score_in_steps(
         contexts: Token ids of each context.
         completion_ids: The completion.
         mixtures: Rows of weights, one weight for each context; None scores each context.
+        max_prefill_tokens: Tokens of all contexts read in one step, if that is one for each.
 
     Yields:
         Shape (contexts, tokens of the step) or (mixtures, tokens of the step), float32, on the
@@ -54,8 +56,10 @@ def score_in_steps(
     cache = RowCache()
     cache.add(len(contexts))
     last: dict[int, Tensor] = {}
-    for start in range(0, max(map(len, contexts)), _CHUNK_OF_PROMPT):
-        pieces = _pieces(contexts, start)
+    read = max(1, max_prefill_tokens // len(contexts))
+    for start in range(0, max(map(len, contexts)), read):
+        chunks = (ids[start : start + read] for ids in contexts)
+        pieces = [Piece(row, chunk) for row, chunk in enumerate(chunks) if chunk]
         for piece, after in zip(pieces, _inferred(runner.append, cache, pieces), strict=True):
             last[piece.row] = after
         if start:
@@ -117,11 +121,6 @@ def _read_row(name: str, row: Any, contexts: int) -> Weights:
                 "temperature."
             )
     return tuple(map(float, row))
-
-
-def _pieces(contexts: Sequence[Sequence[int]], start: int) -> list[Piece]:
-    chunks = (ids[start : start + _CHUNK_OF_PROMPT] for ids in contexts)
-    return [Piece(row, chunk) for row, chunk in enumerate(chunks) if chunk]
 
 
 @torch.inference_mode()

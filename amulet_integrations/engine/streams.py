@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Self
@@ -23,6 +24,9 @@ class StreamReader:
     sequence: Sequence | None = None
     _over = False
 
+    def __init__(self) -> None:
+        self._process = os.getpid()
+
     def cancel(self) -> None:
         """Cancels the request if it still runs; its room is free at the next step."""
         if not self._over:
@@ -34,6 +38,15 @@ class StreamReader:
         self.sequence = sequence
         if self._over:  # cancelled while it was being prepared
             sequence.cancel()
+
+    def _check_process(self) -> None:
+        """Raises in a forked child, where nobody decodes for the parent's readers."""
+        if os.getpid() != self._process:
+            self._over = True  # the parent's request goes on
+            raise GenerationError(
+                "This stream was opened before the process forked, and only the parent can read "
+                "it. Submit the request again in the child."
+            )
 
     def _read(self, item: Increment | AmuletError) -> Increment:
         if isinstance(item, AmuletError):
@@ -51,6 +64,7 @@ class GenerationStream(StreamReader):
     """Iterator over the increments of one request; closing or dropping it cancels the request."""
 
     def __init__(self, prepare: Prepare) -> None:
+        super().__init__()
         self._mailbox: SimpleQueue[Increment | AmuletError] = SimpleQueue()
         self._attach(prepare(self._mailbox.put))
 
@@ -60,6 +74,7 @@ class GenerationStream(StreamReader):
     def __next__(self) -> Increment:
         if self._over:
             raise StopIteration
+        self._check_process()
         if is_worker_thread() and self._mailbox.empty():
             self.cancel()
             raise GenerationError(
@@ -94,6 +109,7 @@ class AsyncGenerationStream(StreamReader):
     """
 
     def __init__(self, prepare: Prepare, *, on_thread: bool = False) -> None:
+        super().__init__()
         emit = self._open_mailbox()
         if on_thread:
             loop = asyncio.get_running_loop()
@@ -128,6 +144,7 @@ class AsyncGenerationStream(StreamReader):
     async def __anext__(self) -> Increment:
         if self._over:
             raise StopAsyncIteration
+        self._check_process()
         try:
             item = await self._mailbox.get()
         except BaseException:  # the task was cancelled

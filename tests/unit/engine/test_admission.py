@@ -13,11 +13,13 @@ from hypothesis import strategies as st
 
 from amulet_integrations import SamplingParams
 from amulet_integrations.engine import GenerationRequest, LocalEngine, run_on_worker
+from amulet_integrations.engine.memory import is_out_of_memory
 from amulet_integrations.errors import (
     ContextLengthError,
     EngineOverloadedError,
     GenerationError,
     InvalidParamsError,
+    InvalidRequestError,
     UnknownArgumentError,
 )
 from tests.support.oracle import slow_greedy
@@ -167,6 +169,31 @@ def test_running_out_of_memory_costs_the_newest_request_at_most(failures):
     assert failed == [False, False, failures > 1]
     assert outcomes[: 3 - sum(failed)] == expected[: 3 - sum(failed)]
     assert not failed[2] or "out of memory" in str(outcomes[2])
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("CUDA error: out of memory"),
+        MemoryError(),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_libraries_say_in_their_own_words_that_memory_is_short(error):
+    assert is_out_of_memory(error)
+    assert not is_out_of_memory(RuntimeError("CUDA error: device-side assert triggered"))
+
+
+def test_a_full_line_is_an_outcome_where_errors_are():
+    bad = GenerationRequest(contexts=[[VOCABULARY]], sampling=SamplingParams())
+    with LocalEngine(MODEL, tiny_tokenizer(), max_rows=1, max_waiting=0) as engine:
+        asked = [request(seed=0), bad, request(seed=1)]
+        first, wrong, second = engine.generate(asked, return_exceptions=True)
+        assert isinstance(first, EngineOverloadedError)
+        assert isinstance(second, EngineOverloadedError)
+        assert isinstance(wrong, InvalidRequestError)
+        assert engine.generate([request(seed=0)])[0].token_ids
 
 
 @pytest.mark.parametrize(

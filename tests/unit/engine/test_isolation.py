@@ -204,6 +204,39 @@ def test_a_forked_child_decodes_whatever_the_parent_was_doing():
     assert ran.stdout == "0 True\n", ran.stderr
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+def test_a_forked_child_is_told_that_a_stream_is_its_parents():
+    ran = run_script(
+        """
+        import asyncio, os, torch
+        from amulet_integrations.errors import GenerationError
+        torch.set_num_threads(1)
+
+        async def both():
+            streams = engine.stream(long), engine.astream(long)
+            next(streams[0])
+            if child := os.fork():
+                _, status = os.waitpid(child, 0)
+                whole = list(streams[0]), [each async for each in streams[1]]
+                print(os.waitstatus_to_exitcode(status), *(len(each) > 100 for each in whole))
+                return
+            told = 0
+            try:
+                next(streams[0])
+            except GenerationError as error:
+                told += "before the process forked" in str(error)
+            try:
+                await anext(streams[1])
+            except GenerationError:
+                told += 1
+            os._exit(told)
+
+        asyncio.run(both())
+        """
+    )
+    assert ran.stdout == "2 True True\n", ran.stderr
+
+
 def test_contexts_of_weight_nought_take_no_room(tiny_engine):
     long = [5] * (tiny_engine.context_window + 5)
     result = tiny_engine.generate(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
+import torch
 
 from amulet_integrations import SamplingParams
 from amulet_integrations.engine import GenerationRequest, LocalEngine
@@ -106,3 +107,16 @@ def test_the_same_text_is_kept_once(model):
         for _ in range(3):
             engine.generate([asked])
         assert engine._loop._lockstep._rows._prefixes.tokens == 47
+
+
+def test_prefixes_read_with_former_weights_can_be_forgotten(model):
+    asked = request(text(1, 40), text(2, 40))
+    with LocalEngine(model, tiny_tokenizer()) as engine:
+        engine.generate([asked])
+        assert cached(engine.generate([asked])[0]) == (39, 39)
+        with torch.no_grad():
+            model.model.embed_tokens.weight.add_(0.5)
+        engine.forget_prefixes()
+        (result,) = engine.generate([asked])
+        assert cached(result) == (0, 0)
+        assert result.token_ids == slow_greedy(model, [*asked.contexts], WEIGHTS, 8)

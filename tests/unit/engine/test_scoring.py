@@ -12,7 +12,11 @@ import torch
 
 from amulet_integrations import SamplingParams
 from amulet_integrations.engine import GenerationRequest, LocalEngine, scoring
-from amulet_integrations.errors import EngineClosedError, InvalidRequestError
+from amulet_integrations.errors import (
+    ContextLengthError,
+    EngineClosedError,
+    InvalidRequestError,
+)
 from tests.support.tiny import VOCABULARY, tiny_engine, tiny_model, tiny_tokenizer
 
 CONTEXTS = [[5, 6, 7], [8], list(range(10, 60))]
@@ -153,3 +157,28 @@ def test_an_engine_closed_meanwhile_says_so():
     engine.close()
     with pytest.raises(EngineClosedError):
         engine._score_on(steps, pieces)
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 7, 64])
+def test_prompts_are_read_in_chunks_of_the_engines_size(chunk, monkeypatch):
+    widths = []
+    with LocalEngine(tiny_model(), tiny_tokenizer(), max_prefill_tokens=chunk) as engine:
+        append = engine._runner.append
+
+        def seen(cache, pieces, keep=1):
+            widths.append(sum(len(piece.ids) for piece in pieces))
+            return append(cache, pieces, keep)
+
+        monkeypatch.setattr(engine._runner, "append", seen)
+        scores = engine.score(CONTEXTS, COMPLETION[:1])
+    assert max(widths) <= max(chunk, len(CONTEXTS))
+    with tiny_engine() as other:
+        torch.testing.assert_close(scores, other.score(CONTEXTS, COMPLETION[:1]))
+
+
+def test_scores_that_memory_does_not_hold_are_refused():
+    with (
+        LocalEngine(tiny_model(), tiny_tokenizer(), max_cache_tokens=80) as engine,
+        pytest.raises(ContextLengthError, match="max_cache_tokens=80"),
+    ):
+        engine.score([[5] * 40, [6] * 40], [7] * 9)

@@ -1,0 +1,52 @@
+"""How much memory a process can still have."""
+
+from __future__ import annotations
+
+import pytest
+
+from amulet_integrations.engine import memory
+
+PLENTY = 1 << 62
+
+
+def group(folder, bound, used, inactive=0, active=0):
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "memory.max").write_text(f"{bound}\n")
+    (folder / "memory.current").write_text(f"{used}\n")
+    stat = f"anon 5\ninactive_file {inactive}\nactive_file {active}\n"
+    (folder / "memory.stat").write_text(stat)
+
+
+@pytest.fixture
+def groups(tmp_path, monkeypatch):
+    """The folder of control groups; this process is in a/b."""
+    own = tmp_path / "own"
+    own.write_text("1:name=systemd:/x\n0::/a/b\n")
+    monkeypatch.setattr(memory, "_CGROUPS", tmp_path / "groups")
+    monkeypatch.setattr(memory, "_OWN_CGROUP", own)
+    return tmp_path / "groups"
+
+
+def test_a_container_has_what_its_group_leaves_it(groups):
+    group(groups / "a" / "b", bound=9000, used=5000, inactive=300, active=40)
+    assert memory.available_memory() == 4340
+
+
+def test_the_narrowest_group_decides(groups):
+    group(groups / "a" / "b", bound="max", used=5000)
+    group(groups / "a", bound=7000, used=6000)
+    group(groups, bound=PLENTY, used=6000)
+    assert memory.available_memory() == 1000
+
+
+def test_a_group_past_its_bound_leaves_nothing(groups):
+    group(groups / "a" / "b", bound=5000, used=6000)
+    assert memory.available_memory() == 0
+
+
+@pytest.mark.parametrize("bound", ["max", PLENTY, "nonsense"])
+def test_without_a_bound_it_is_what_the_machine_has(groups, bound):
+    machine = memory.available_memory()
+    group(groups / "a" / "b", bound=bound, used=0)
+    assert memory.available_memory() == pytest.approx(machine, rel=0.2)
+    assert machine > 1 << 20
