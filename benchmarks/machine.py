@@ -8,6 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 PACKAGES = ("torch", "transformers", "langchain-huggingface", "llama-index-llms-huggingface")
+WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
 
 
 def describe() -> dict[str, str | int]:
@@ -19,7 +20,7 @@ def describe() -> dict[str, str | int]:
         "memory": _after("/proc/meminfo", "MemTotal") or "unknown",
         "python": platform.python_version(),
         **{package: _version(package) for package in PACKAGES},
-        "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "not set"),
+        **{name: os.environ.get(name, "not set") for name in WAITING},
     }
 
 

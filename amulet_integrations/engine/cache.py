@@ -31,6 +31,7 @@ class Places:
         width: Positions that attention sees.
         capacity: Rows that there is room for.
         room: Positions that each row has room for.
+        name: Another one for each capacity and room.
     """
 
     rows: slice | Tensor = field(default_factory=lambda: slice(0, 0))
@@ -38,6 +39,7 @@ class Places:
     width: int = 0
     capacity: int = 0
     room: int = 0
+    name: object = field(default_factory=object)
     _targets: dict[torch.device, Tensor] = field(default_factory=dict)
 
     @property
@@ -46,13 +48,21 @@ class Places:
         return self.width - self.columns.shape[1]
 
     def aim(self, rows: Sequence[int], columns: Tensor, width: int) -> None:
-        """Sets the pass that comes; see `RowCache.place`."""
+        """Sets the pass that comes; see `RowCache.aim`."""
         which = torch.tensor(rows)
         together = rows[-1] - rows[0] == len(rows) - 1
         self.rows = slice(rows[0], rows[-1] + 1) if together else which
         self.columns = columns + which[:, None] * self.room
         self.width = width
         self._targets.clear()
+
+    def aim_first_rows(self, positions: Tensor) -> None:
+        """Sets a pass of one token for each of the first rows; see `RowCache.aim_first_rows`."""
+        rows = len(positions)
+        self.rows = slice(0, rows)
+        self.width = self.room
+        self.columns = positions + self.room * torch.arange(rows, device=positions.device)[:, None]
+        self._targets = {positions.device: self.columns.flatten()}
 
     def targets(self, device: torch.device) -> Tensor:
         """`columns` as one line on a layer's device; moved there once a pass."""
@@ -173,7 +183,7 @@ class RowCache(Cache):
     def add(self, rows: int) -> None:
         """Adds empty rows below the others."""
         self.lengths += [0] * rows
-        self._make_room(0)
+        self.make_room(0)
 
     def keep(self, rows: Sequence[int]) -> None:
         """Keeps the given rows, in ascending order, and forgets the others."""
@@ -196,14 +206,14 @@ class RowCache(Cache):
         """Begins a row with the first `length` tokens of what `take` returned."""
         while len(self.layers) < len(states):
             self.layers.append(RowLayer(self._places))
-        self._make_room(length)
+        self.make_room(length)
         for layer, of_layer in zip(self.layers, states, strict=False):
             # A layer that shares another's keys never gets any of its own.
             if of_layer is not None:
                 layer.put(row, of_layer[0][:length], of_layer[1][:length])
         self.lengths[row] = length
 
-    def place(self, rows: Sequence[int], columns: Tensor, width: int) -> None:
+    def aim(self, rows: Sequence[int], columns: Tensor, width: int) -> None:
         """Says where the keys and values of the next pass belong.
 
         Args:
@@ -212,10 +222,28 @@ class RowCache(Cache):
                 tokens may share the position after a row's last: it will be written again.
             width: Positions that attention is to see.
         """
-        self._make_room(width)
+        self.make_room(width)
         self._places.aim(rows, columns, width)
 
-    def _make_room(self, width: int) -> None:
+    def aim_first_rows(self, positions: Tensor) -> int:
+        """Says where the next pass belongs, without a look at a value: one token a row.
+
+        Args:
+            positions: Of the tokens in the first rows, (rows, 1), on the layers' device.
+
+        Returns:
+            Positions that attention is to see: all that there is room for.
+        """
+        self._places.aim_first_rows(positions)
+        return self._places.room
+
+    @property
+    def place(self) -> object:
+        """Stands for where keys and values lie: another one whenever they have moved."""
+        return self._places.name
+
+    def make_room(self, width: int) -> None:
+        """Makes sure that rows may be so many positions long."""
         places = self._places
         if len(self.lengths) <= places.capacity and width < places.room:
             return
@@ -232,6 +260,7 @@ class RowCache(Cache):
             self._resize()
 
     def _resize(self) -> None:
+        self._places.name = object()
         for layer in self.layers:
             layer.fit()
 

@@ -30,6 +30,7 @@ from amulet_integrations.engine.result import GenerationResult
 from amulet_integrations.engine.runner import ModelRunner
 from amulet_integrations.engine.scoring import read_mixtures, score_in_steps
 from amulet_integrations.engine.sequence import Emit, Sequence
+from amulet_integrations.engine.step_graphs import check_one_cuda_device, record_cuda_graph
 from amulet_integrations.engine.streams import (
     AsyncGenerationStream,
     GenerationStream,
@@ -60,6 +61,8 @@ class LocalEngine:
         tokenizer: Its tokenizer.
         model_name: The checkpoint's name; the config's by default.
         fingerprint: Tells engines apart whose answers differ; its own for every engine by default.
+        cuda_graphs: Whether decode steps are recorded as CUDA graphs and replayed, on a model that
+            is whole on one CUDA device. Each recording takes memory of its own.
         **limits: The fields of `EngineLimits`: max_rows, max_waiting, max_prefill_tokens,
             max_cache_tokens, max_prefix_tokens, prompt_lookup_num_tokens.
 
@@ -81,6 +84,7 @@ class LocalEngine:
         *,
         model_name: str | None = None,
         fingerprint: str | None = None,
+        cuda_graphs: bool = False,
         **limits: int | None,
     ) -> None:
         check_attention_only(model)
@@ -96,6 +100,9 @@ class LocalEngine:
         self._end_ids = frozenset(id_ for id_ in _end_ids(model, tokenizer) if id_ < logits)
         self._grammars = GrammarCompiler(tokenizer, logits, self._end_ids)
         self._runner = ModelRunner(model)
+        if cuda_graphs:
+            check_one_cuda_device(model)
+            self._runner.record_steps(record_cuda_graph)
         self._loop = DecodeLoop(self._runner, self.limits)
 
     @classmethod
@@ -106,7 +113,7 @@ class LocalEngine:
             model: Hub id, local folder, or "embedded".
             **options: The other fields of `ModelSource` (dtype, device, device_map, revision,
                 local_files_only, trust_remote_code, quantization_config, attn_implementation, …)
-                and those of `EngineLimits` (max_rows, max_waiting, …).
+                and those of `EngineLimits` (max_rows, max_waiting, …); and `cuda_graphs`.
 
         Raises:
             ModelNotFoundError: There is no such checkpoint.
@@ -115,18 +122,29 @@ class LocalEngine:
             UnknownArgumentError: An argument has no meaning here.
             InvalidParamsError: A limit is not a whole number above 0.
         """
-        known = ModelSource.__dataclass_fields__.keys() | LIMITS
+        known = ModelSource.__dataclass_fields__.keys() | LIMITS | {"cuda_graphs"}
         if unknown := options.keys() - known:
             raise UnknownArgumentError.for_names("from_pretrained", unknown, known)
         limits = {name: options.pop(name) for name in options.keys() & LIMITS}
         EngineLimits(**limits)  # refuse them before anything is loaded
-        return cls.from_source(ModelSource(model, **options), **limits)
+        cuda_graphs = options.pop("cuda_graphs", False)
+        source = ModelSource(model, **options)
+        return cls.from_source(source, cuda_graphs=cuda_graphs, **limits)
 
     @classmethod
-    def from_source(cls, source: ModelSource, **limits: int | None) -> Self:
+    def from_source(
+        cls, source: ModelSource, *, cuda_graphs: bool = False, **limits: int | None
+    ) -> Self:
         """Loads what a `ModelSource` says; see `from_pretrained`."""
         model, tokenizer = run_on_worker(load_model, source)
-        engine = cls(model, tokenizer, model_name=source.model, fingerprint=source.key, **limits)
+        engine = cls(
+            model,
+            tokenizer,
+            model_name=source.model,
+            fingerprint=source.key,
+            cuda_graphs=cuda_graphs,
+            **limits,
+        )
         # Here, where people expect to wait, and not within an event loop's first answer.
         engine._grammars.prepare()
         return engine

@@ -62,13 +62,26 @@ class RowMasks:
         width = int(lengths.max())
         if not padded and bool((lengths == width).all()):
             return {"attention_mask": None}  # the model's own causal mask is right, and quicker
-        columns = torch.arange(width)
         if not self.mixes_lengths:
-            return {"attention_mask": (columns < lengths[:, None]).to(model.device)}
+            return {"attention_mask": (torch.arange(width) < lengths[:, None]).to(model.device)}
+        return {"attention_mask": self.of(positions.to(model.device), width, model)}
+
+    def of(
+        self, positions: Tensor, width: int, model: PreTrainedModel
+    ) -> Tensor | dict[str, Tensor]:
+        """The mask of tokens that see all before them, for models that mix lengths.
+
+        Args:
+            positions: Of the tokens in their rows, (rows, new), on the model's device.
+            width: Positions that there are.
+            model: Its dtype.
+
+        Returns:
+            Shape (rows, 1, new, width), or one for each kind of layer.
+        """
+        columns = torch.arange(width, device=positions.device)
         masks = {kind: self._mask(kind, positions, columns, model) for kind in self._kinds}
-        if len(masks) == 1:
-            return {"attention_mask": masks.popitem()[1]}
-        return {"attention_mask": masks}
+        return masks.popitem()[1] if len(masks) == 1 else masks
 
     def _mask(
         self, kind: str, positions: Tensor, columns: Tensor, model: PreTrainedModel
@@ -77,7 +90,7 @@ class RowMasks:
         seen = columns <= positions[:, :, None]
         if kind == _SLIDING and self._window:
             seen &= columns > positions[:, :, None] - self._window
-        mask = seen[:, None].to(model.device)
+        mask = seen[:, None]
         if not self._adds:
             return mask
         least = torch.finfo(model.dtype).min

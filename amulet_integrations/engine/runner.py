@@ -15,6 +15,7 @@ from transformers import PreTrainedModel
 
 from amulet_integrations.engine.cache import RowCache
 from amulet_integrations.engine.masks import RowMasks
+from amulet_integrations.engine.step_graphs import Record, StepGraphs
 
 
 class Piece(NamedTuple):
@@ -40,6 +41,7 @@ class ModelRunner:
         # Some models have no positions but what the mask implies (ALiBi).
         self._takes_positions = "position_ids" in accepted
         self._masks = RowMasks(model)
+        self._graphs: StepGraphs | None = None
         self.device: torch.device = model.device
 
     def append(self, cache: RowCache, pieces: Sequence[Piece], keep: int = 1) -> Tensor:
@@ -60,21 +62,36 @@ class ModelRunner:
             cache.lengths[:] = before
             raise
 
+    def record_steps(self, record: Record) -> None:
+        """Lets steps of one token a row be recorded and replayed, where the model allows it.
+
+        Args:
+            record: How to record; see `step_graphs`.
+        """
+        if self._masks.mixes_lengths and self._takes_positions:
+            self._graphs = StepGraphs(self._model, self._masks, record)
+
     def release(self) -> None:
         """Lets go of the model; nothing can be run any more."""
         del self._model
+        self._graphs = None
         gc.collect()  # layers and what was hung on them hold each other
 
     def _append(self, cache: RowCache, pieces: Sequence[Piece], keep: int) -> Tensor:
+        if self._graphs and _are_a_step(pieces):
+            logits = self._graphs.decode(cache, [piece.ids[0] for piece in pieces])
+            if logits is not None:
+                _lengthen(cache, pieces)
+                return logits
         groups = self._groups(cache, pieces)
         if len(groups) == 1:
             return self._forward(cache, pieces, keep)
-        logits: list[Tensor] = [torch.empty(0)] * len(pieces)
+        of_pieces: list[Tensor] = [torch.empty(0)] * len(pieces)
         for group in groups:
             found = self._forward(cache, [pieces[index] for index in group], keep)
             for index, of_piece in zip(group, found, strict=True):
-                logits[index] = pad(of_piece, (0, 0, keep - len(of_piece), 0))
-        return torch.stack(logits)
+                of_pieces[index] = pad(of_piece, (0, 0, keep - len(of_piece), 0))
+        return torch.stack(of_pieces)
 
     def _groups(self, cache: RowCache, pieces: Sequence[Piece]) -> list[list[int]]:
         """Which pieces can run in one pass: all, or those of rows that are equally long."""
@@ -97,7 +114,7 @@ class ModelRunner:
         # Padding is written behind the row's end, where the next token will be written over it.
         columns = torch.where(padding, after[:, None], positions)
         padded = bool(padding.any())
-        cache.place([piece.row for piece in pieces], columns, int(after.max()))
+        cache.aim([piece.row for piece in pieces], columns, int(after.max()))
         positions = positions.masked_fill(padding, 0)
         inputs: dict[str, Any] = self._masks.inputs(positions, after, padded, self._model)
         if self._takes_positions:
@@ -111,6 +128,15 @@ class ModelRunner:
             return_dict=True,
             **inputs,
         ).logits
-        for piece in pieces:
-            cache.lengths[piece.row] += len(piece.ids)
+        _lengthen(cache, pieces)
         return logits
+
+
+def _are_a_step(pieces: Sequence[Piece]) -> bool:
+    """Whether they are one token for each of the first rows."""
+    return all(piece.row == row and len(piece.ids) == 1 for row, piece in enumerate(pieces))
+
+
+def _lengthen(cache: RowCache, pieces: Sequence[Piece]) -> None:
+    for piece in pieces:
+        cache.lengths[piece.row] += len(piece.ids)

@@ -1,0 +1,169 @@
+"""Decode steps recorded once and replayed, for GPUs that end a step before Python has said it all.
+
+A step of one token a row does the same work every time, but for three things: the tokens, their
+positions, and where their keys and values go. Tokens and positions are kept in a tensor that stays
+where it is, the rest follows from them on the device, and attention sees all the room that there
+is, through a mask. So a recording holds for as many rows in the same room.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from amulet_integrations.engine.cache import RowCache
+from amulet_integrations.engine.masks import RowMasks
+from amulet_integrations.engine.memory import is_out_of_memory
+from amulet_integrations.errors import InvalidRequestError
+
+Replay = Callable[[], Tensor]
+Record = Callable[[Replay], Replay]
+"""Runs a function, and returns what does the same work again on the same tensors."""
+
+_WORTH_RECORDING = 3  # steps of as many rows in the same room: about what recording costs
+_MOST_RECORDINGS = 4  # each one holds what its step computes
+
+
+class StepGraphs:
+    """The recordings of one model.
+
+    Args:
+        model: On one device.
+        masks: Its masks, of four dimensions.
+        record: How to record.
+    """
+
+    def __init__(self, model: PreTrainedModel, masks: RowMasks, record: Record) -> None:
+        self._model = model
+        self._masks = masks
+        self._record: Record | None = record
+        self._place: object = None
+        self._steps: dict[int, int] = {}
+        self._recordings: dict[int, _Recording] = {}
+
+    def decode(self, cache: RowCache, ids: Sequence[int]) -> Tensor | None:
+        """Appends a token to each of the first rows of the cache, by replaying.
+
+        Args:
+            cache: Its `lengths` are left to the caller.
+            ids: A token for each of the first rows.
+
+        Returns:
+            Logits, shape (rows, 1, vocab), good until the next step. None where there is no
+            recording: the step has to be done in the ordinary way.
+        """
+        rows, lengths = len(ids), cache.lengths[: len(ids)]
+        cache.make_room(max(lengths) + 1)
+        self._keep_those_in(cache.place)
+        if rows not in self._recordings and not self._make(cache, ids, lengths):
+            return None
+        return self._recordings[rows].replay(ids, lengths)
+
+    def _keep_those_in(self, place: object) -> None:
+        """Forgets recordings whose keys and values lie elsewhere by now."""
+        if place is not self._place:
+            self._place = place
+            self._steps.clear()
+            self._recordings.clear()
+
+    def _make(self, cache: RowCache, ids: Sequence[int], lengths: Sequence[int]) -> bool:
+        rows = len(ids)
+        self._steps[rows] = self._steps.get(rows, 0) + 1
+        if self._record is None or self._steps[rows] < _WORTH_RECORDING:
+            return False
+        recording = _Recording(self._model, self._masks, cache, ids, lengths)
+        try:
+            recording.make(self._record)
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise
+            self._record = None
+            warnings.warn(
+                f"{type(self._model).__name__} cannot be recorded as a CUDA graph, so it decodes "
+                f"without: {error}",
+                stacklevel=2,
+            )
+            return False
+        while len(self._recordings) >= _MOST_RECORDINGS:
+            del self._recordings[next(iter(self._recordings))]
+        self._recordings[rows] = recording
+        return True
+
+
+class _Recording:
+    """A step of so many rows."""
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        masks: RowMasks,
+        cache: RowCache,
+        ids: Sequence[int],
+        lengths: Sequence[int],
+    ) -> None:
+        self._model, self._masks, self._cache = model, masks, cache
+        self._inputs = torch.empty(2, len(ids), 1, dtype=torch.long, device=model.device)
+        self._set(ids, lengths)
+
+    def make(self, record: Record) -> None:
+        self._again = record(self._step)
+
+    def replay(self, ids: Sequence[int], lengths: Sequence[int]) -> Tensor:
+        self._set(ids, lengths)
+        return self._again()
+
+    def _set(self, ids: Sequence[int], lengths: Sequence[int]) -> None:
+        self._inputs.copy_(torch.tensor([ids, lengths])[..., None])
+
+    def _step(self) -> Tensor:
+        ids, positions = self._inputs
+        width = self._cache.aim_first_rows(positions)
+        logits: Tensor = self._model(
+            input_ids=ids,
+            position_ids=positions,
+            attention_mask=self._masks.of(positions, width, self._model),
+            past_key_values=self._cache,
+            use_cache=True,
+            logits_to_keep=1,
+            return_dict=True,
+        ).logits
+        return logits
+
+
+def check_one_cuda_device(model: PreTrainedModel) -> None:
+    """Refuses models that no CUDA graph can hold.
+
+    Raises:
+        InvalidRequestError: It is not whole on one CUDA device.
+    """
+    devices = sorted({str(weight.device) for weight in model.parameters()})
+    if len(devices) != 1 or not devices[0].startswith("cuda"):
+        raise InvalidRequestError(
+            "cuda_graphs=True needs a model that is whole on one CUDA device; this one is on "
+            f"{', '.join(devices)}. Leave cuda_graphs out."
+        )
+
+
+def record_cuda_graph(step: Replay) -> Replay:
+    """Records work as a CUDA graph."""
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    # Libraries make their handles and choose their kernels at the first calls.
+    with torch.cuda.stream(stream):
+        for _ in range(2):
+            step()
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    # Other threads of the process may use the device meanwhile.
+    with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+        logits = step()
+
+    def replay() -> Tensor:
+        graph.replay()
+        return logits
+
+    return replay

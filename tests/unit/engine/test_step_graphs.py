@@ -1,0 +1,159 @@
+"""Recorded decode steps, with a recorder that does on the CPU what a CUDA graph does.
+
+It writes down the operations of one step and the tensors that they are done on. A replay does the
+same operations on the same tensors and runs no Python of the model's, so whatever the step takes
+from a Python value stays as it was when it was recorded.
+"""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from amulet_integrations import SamplingParams
+from amulet_integrations.engine import GenerationRequest, LocalEngine
+from amulet_integrations.errors import InvalidRequestError
+from tests.support.oracle import slow_greedy
+from tests.support.tiny import tiny_model, tiny_tokenizer
+
+WEIGHTS = [-1.0, 2.0]
+FAMILIES = ["llama", "mistral", "qwen2", "qwen3", "gemma2", "gpt_neox", "phi"]
+
+
+class Recording(TorchDispatchMode):
+    def __init__(self):
+        super().__init__()
+        self.operations = []
+
+    def __torch_dispatch__(self, function, _types, args=(), kwargs=None):
+        if function is torch.ops.aten._local_scalar_dense.default:
+            raise RuntimeError("A value was read on the host, which no graph can record.")
+        result = function(*args, **(kwargs or {}))
+        self.operations.append((function, args, kwargs or {}, result))
+        return result
+
+
+def record_operations(step):
+    with Recording() as recording:
+        logits = step()
+
+    def replay():
+        for function, args, kwargs, result in recording.operations:
+            again = function(*args, **kwargs)
+            for old, new in zip(tree_leaves(result), tree_leaves(again), strict=True):
+                # Views and results in place are the same memory already.
+                if isinstance(old, torch.Tensor) and old.data_ptr() != new.data_ptr():
+                    old.copy_(new)
+        recorded.replays += 1
+        return logits
+
+    recorded.steps += 1
+    return replay
+
+
+class recorded:  # noqa: N801 - a count of what the recorder did
+    steps = 0
+    replays = 0
+
+
+@pytest.fixture(autouse=True)
+def count_from_nought():
+    recorded.steps = recorded.replays = 0
+
+
+def request(base, pref, tokens=30):
+    return GenerationRequest(
+        contexts=[base, pref],
+        weights=WEIGHTS,
+        sampling=SamplingParams(max_new_tokens=tokens),
+    )
+
+
+def engine_of(model, record=record_operations, **limits):
+    engine = LocalEngine(model, tiny_tokenizer(), prompt_lookup_num_tokens=0, **limits)
+    engine._runner.record_steps(record)
+    return engine
+
+
+@pytest.mark.parametrize("model_type", FAMILIES)
+def test_replayed_steps_give_the_tokens_of_the_model(model_type):
+    base, pref = [5, 6, 7], [8, 9]
+    expected = slow_greedy(tiny_model(model_type), [base, pref], WEIGHTS, 50)
+    with engine_of(tiny_model(model_type)) as engine:
+        assert engine.generate([request(base, pref, 50)])[0].token_ids == expected
+    assert recorded.replays > 10
+
+
+def test_requests_that_come_and_go_change_nothing():
+    model = tiny_model()
+    asked = [request([5 + n, 6, 7], [8, 9 + n], tokens) for n, tokens in enumerate((60, 12, 25, 9))]
+    expected = [
+        slow_greedy(model, [*each.contexts], WEIGHTS, each.sampling.max_new_tokens)
+        for each in asked
+    ]
+    with engine_of(model) as engine:
+        streams = [engine.stream(asked[0])]
+        tokens = [[*next(streams[0]).token_ids]]
+        streams += [engine.stream(each) for each in asked[1:]]
+        tokens += [[] for _ in asked[1:]]
+        for index in (2, 1, 0, 3):
+            tokens[index] += [token for each in streams[index] for token in each.token_ids]
+    assert tokens == expected
+    assert recorded.steps >= 2
+    assert recorded.replays > 10
+
+
+def test_a_longer_text_is_recorded_anew_in_its_new_room():
+    model = tiny_model()
+    expected = slow_greedy(model, [[5, 6], [7]], WEIGHTS, 120)
+    with engine_of(model) as engine:
+        assert engine.generate([request([5, 6], [7], 120)])[0].token_ids == expected
+    assert recorded.steps > 1
+    assert recorded.replays > 100
+
+
+def test_what_cannot_be_recorded_is_decoded_without():
+    tries = []
+
+    def record(step):
+        tries.append(1)
+        step()
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+    model = tiny_model()
+    expected = slow_greedy(model, [[5, 6], [7]], WEIGHTS, 30)
+    with engine_of(model, record) as engine:
+        with pytest.warns(UserWarning, match="not permitted"):
+            results = engine.generate([request([5, 6], [7])])
+        results += engine.generate([request([5, 6], [7])])
+    assert [result.token_ids for result in results] == [expected] * 2
+    assert len(tries) == 1
+
+
+def test_models_with_masks_of_their_own_are_not_recorded():
+    model = tiny_model("bloom")
+    expected = slow_greedy(model, [[5, 6], [7]], WEIGHTS, 10)
+    with engine_of(model) as engine:
+        assert engine.generate([request([5, 6], [7], 10)])[0].token_ids == expected
+    assert recorded.steps == 0
+
+
+def test_a_model_elsewhere_is_refused():
+    with pytest.raises(InvalidRequestError, match=r"one CUDA device; this one is on cpu"):
+        LocalEngine(tiny_model(), tiny_tokenizer(), cuda_graphs=True)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no CUDA device")
+@pytest.mark.parametrize("model_type", FAMILIES)
+def test_a_gpu_replays_what_it_computes(model_type):
+    asked = [request([5 + n, 6, 7], [8, 9], 60) for n in range(3)]
+    with LocalEngine(tiny_model(model_type).to("cuda"), tiny_tokenizer()) as engine:
+        expected = engine.generate(asked)
+    with LocalEngine(
+        tiny_model(model_type).to("cuda"), tiny_tokenizer(), cuda_graphs=True
+    ) as engine:
+        assert engine.generate(asked) == expected
+        assert engine._runner._graphs._recordings
