@@ -8,6 +8,7 @@ the bandwidth with which this GPU copies.
 from __future__ import annotations
 
 import time
+from functools import partial
 
 import torch
 from transformers import (
@@ -30,11 +31,13 @@ COPIED = 2 << 30
 COPIES = 20
 NEEDED = 24 << 30
 FLOOR = "reading the weights once"
+PAIRED, PLAIN = "paired step", "plain step"
+STEPS = (PAIRED, PLAIN, f"{PAIRED}, recorded", f"{PLAIN}, recorded")
 PLOTS = [
     Bars(
         "A step of eight billion weights",
         "ms",
-        {name: f"{name} ms" for name in ("paired step", "plain step", FLOOR)},
+        {name: f"{name} ms" for name in (*STEPS, FLOOR)},
     )
 ]
 
@@ -55,25 +58,27 @@ def measure(effort: Effort = FULL) -> Figures:
     bandwidth = Figure.of(run_on_worker(_copy_bandwidth) for _ in range(effort.rounds))
     base = [3 + number % 40_000 for number in range(PROMPT)]
     pref = [*base[:20], *range(100, 140), *base[20:]]
-    with LocalEngine(model, tokenizer, **AS_IT_IS) as engine:
-        measured = timed_rounds(
-            {
-                "paired": lambda: answers(engine, [paired(base, pref, tokens)]),
-                "plain": lambda: answers(engine, [plain(base, tokens)]),
-            },
-            effort.rounds,
-        )
-    two, one = measured["paired"][STEP], measured["plain"][STEP]
+    asked = [paired(base, pref, tokens)], [plain(base, tokens)]
+    with (
+        LocalEngine(model, tokenizer, **AS_IT_IS) as engine,
+        LocalEngine(model, tokenizer, cuda_graphs=True, **AS_IT_IS) as recorded,
+    ):
+        ways = [
+            partial(answers, each, requests) for each in (engine, recorded) for requests in asked
+        ]
+        measured = timed_rounds(dict(zip(STEPS, ways, strict=True)), effort.rounds)
+    steps = {name: measured[name][STEP] for name in STEPS}
     floor = weights / bandwidth.value
     return {
         "weights read, GB": weights / 1e9,
         "bandwidth of copying, GB/s": Figure(*(speed / 1e9 for speed in bandwidth)),
         f"{FLOOR} ms": 1000 * floor,
-        "paired step ms": Figure.of(1000 * s for s in two),
-        "plain step ms": Figure.of(1000 * s for s in one),
-        "paired step / plain step": Figure.ratio(two, one),
-        f"paired step / {FLOOR}": Figure.of(s / floor for s in two),
-        f"plain step / {FLOOR}": Figure.of(s / floor for s in one),
+        **{f"{name} ms": Figure.of(1000 * s for s in times) for name, times in steps.items()},
+        f"{PAIRED} / {PLAIN}": Figure.ratio(steps[PAIRED], steps[PLAIN]),
+        **{
+            f"{name} / {FLOOR}": Figure.of(s / floor for s in times)
+            for name, times in steps.items()
+        },
     }
 
 
