@@ -16,6 +16,7 @@ from transformers import PreTrainedModel
 _MOST_CONVERTED = 0.02  # of the weights: those of norms, and biases
 
 
+@torch.no_grad()
 def use_float32_activations(model: PreTrainedModel, linear: Iterable[nn.Linear]) -> bool:
     """Lets a model compute in float32 whatever is not a product with its large weights.
 
@@ -24,7 +25,8 @@ def use_float32_activations(model: PreTrainedModel, linear: Iterable[nn.Linear])
         linear: Its layers that take inputs of any dtype and return outputs of the same one.
 
     Returns:
-        Whether it was done: not where other large weights would have to be converted.
+        Whether it was done: not where other large weights would have to be converted, nor where
+        the model's own code multiplies by weights of one type and inputs of another.
     """
     embeddings = [module for module in model.modules() if isinstance(module, nn.Embedding)]
     large = {id(layer.weight) for layer in (*linear, *embeddings)}
@@ -36,17 +38,31 @@ def use_float32_activations(model: PreTrainedModel, linear: Iterable[nn.Linear])
     all_weights = sum(weight.numel() for weight in model.parameters())
     if sum(tensor.numel() for tensor in others) > _MOST_CONVERTED * all_weights:
         return False
+    dtypes = [tensor.dtype for tensor in others]
     for tensor in others:
         tensor.data = tensor.data.float()
-    for embedding in embeddings:
-        embedding.register_forward_hook(_to_float32)
-    return True
+    hooks = [embedding.register_forward_hook(_to_float32) for embedding in embeddings]
+    if _runs(model):
+        return True
+    for tensor, dtype in zip(others, dtypes, strict=True):
+        tensor.data = tensor.data.to(dtype)
+    for hook in hooks:
+        hook.remove()
+    return False
 
 
 def activation_dtype(model: PreTrainedModel) -> torch.dtype:
     """The type of what passes between a model's layers, and of its keys and values."""
     hooks = model.get_input_embeddings()._forward_hooks.values()  # noqa: SLF001
     return torch.float32 if _to_float32 in hooks else model.dtype
+
+
+def _runs(model: PreTrainedModel) -> bool:
+    try:
+        model(input_ids=torch.zeros(1, 2, dtype=torch.long), use_cache=False)
+    except RuntimeError:
+        return False
+    return True
 
 
 def _to_float32(_module: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:

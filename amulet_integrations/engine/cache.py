@@ -188,11 +188,17 @@ class RowCache(Cache):
     def keep(self, rows: Sequence[int]) -> None:
         """Keeps the given rows, in ascending order, and forgets the others."""
         lengths = [self.lengths[row] for row in rows]
+        left_behind = range(len(rows), len(self.lengths))
         for target, row in enumerate(rows):
             if target != row:
                 self.copy(row, target, lengths[target])
         self.lengths[:] = lengths
-        self._give_room_back()
+        try:
+            self._give_room_back()
+        finally:
+            # Of what moved away nothing stays: it may be found later to have gone wrong.
+            for row in left_behind:
+                self.clear(row)
 
     def copy(self, source: int, target: int, length: int) -> None:
         """Begins a row with what another one begins with."""

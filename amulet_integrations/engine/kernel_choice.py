@@ -47,7 +47,7 @@ class Sample(NamedTuple):
     stands_for: float
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def speed_up_linear(model: PreTrainedModel, *, pack_weights: bool = True) -> None:
     """Makes the linear layers of a model on the CPU multiply in the fastest way.
 

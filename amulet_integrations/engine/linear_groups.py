@@ -14,7 +14,12 @@ from typing import TypeGuard
 import torch
 from torch import Tensor, nn
 
-from amulet_integrations.engine.linear_kernels import PLAIN, BucketedProduct, Kernel
+from amulet_integrations.engine.linear_kernels import (
+    PLAIN,
+    BucketedProduct,
+    Kernel,
+    fitting_kernels,
+)
 
 LinearGroup = tuple[nn.Linear, ...]
 """Layers that are given the same inputs, of one type and width; or one layer."""
@@ -24,27 +29,36 @@ _ONE_INPUT = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
 
 def linear_groups(model: nn.Module) -> list[LinearGroup]:
     """The linear layers of a model that are on the CPU and nothing more than linear layers."""
-    groups = [group for module in model.modules() for group in _of_one_input(module)]
-    grouped = {id(layer) for group in groups for layer in group}
+    groups: list[LinearGroup] = []
+    grouped: set[int] = set()
+    for module in model.modules():
+        for group in _of_one_input(module):
+            ids = {id(layer) for layer in group}
+            if not ids & grouped:
+                groups.append(group)
+                grouped |= ids
     alone = (layer for layer in model.modules() if _is_plain(layer) and id(layer) not in grouped)
     return [*groups, *((layer,) for layer in alone)]
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def use_kernels(groups: Iterable[LinearGroup], kernels: Sequence[Kernel]) -> None:
-    """Makes layers multiply with these kernels, one for each bucket, groups at once."""
+    """Makes layers multiply with these kernels, one for each bucket, groups at once.
+
+    A kernel that is not exact enough for a layer is replaced by torch's own there, and a group with
+    such a layer is not multiplied at once.
+    """
     if set(kernels) == {PLAIN}:
         return
     for group in groups:
-        weight, bias = _joined(group)
-        product = BucketedProduct(weight, bias, kernels)
-        if len(group) > 1 and not all(kernel.copies for kernel in kernels):
-            _put_into(weight, group)
-        shared = SharedProduct(product, [layer.out_features for layer in group])
-        for index, layer in enumerate(group):
+        fitting = [fitting_kernels(layer.weight, kernels) for layer in group]
+        if len(group) > 1 and fitting == [list(kernels)] * len(group):
+            _multiply_at_once(group, kernels)
+            continue
+        for layer, own in zip(group, fitting, strict=True):
+            weight, bias = _joined((layer,))
             # On the instance, so that nothing about the model's structure changes.
-            alone = len(group) == 1
-            layer.forward = product if alone else partial(shared, index)  # type: ignore[assignment,method-assign]
+            layer.forward = BucketedProduct(weight, bias, own)  # type: ignore[assignment,method-assign]
 
 
 class SharedProduct:
@@ -58,18 +72,27 @@ class SharedProduct:
     def __init__(self, product: BucketedProduct, sizes: Sequence[int]) -> None:
         self._product = product
         self._sizes = list(sizes)
-        self._inputs: Tensor | None = None
-        self._outputs: dict[int, Tensor] = {}
+        # In one piece, so that no thread ever sees another's outputs beside its own inputs.
+        self._computed: tuple[Tensor, dict[int, Tensor]] | None = None
 
     def __call__(self, index: int, inputs: Tensor) -> Tensor:
         """Inputs (..., in) to the outputs (..., out) of one layer."""
-        if inputs is not self._inputs or index not in self._outputs:
-            self._inputs = inputs
-            self._outputs = dict(enumerate(self._product(inputs).split(self._sizes, dim=-1)))
-        outputs = self._outputs.pop(index)
-        if not self._outputs:
-            self._inputs = None
-        return outputs.contiguous()
+        of, outputs = self._computed or (None, {})
+        if of is not inputs or index not in outputs:
+            outputs = dict(enumerate(self._product(inputs).split(self._sizes, dim=-1)))
+        left = {other: output for other, output in outputs.items() if other != index}
+        self._computed = (inputs, left) if left else None
+        return outputs[index].contiguous()
+
+
+def _multiply_at_once(group: LinearGroup, kernels: Sequence[Kernel]) -> None:
+    weight, bias = _joined(group)
+    product = BucketedProduct(weight, bias, kernels)
+    if not all(kernel.copies for kernel in kernels):
+        _put_into(weight, group)
+    shared = SharedProduct(product, [layer.out_features for layer in group])
+    for index, layer in enumerate(group):
+        layer.forward = partial(shared, index)  # type: ignore[method-assign]
 
 
 def _of_one_input(module: nn.Module) -> Iterator[LinearGroup]:

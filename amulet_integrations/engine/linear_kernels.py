@@ -94,19 +94,23 @@ KERNELS = (PLAIN, COLUMNS, PACKED, FLOAT16)
 """Those that cost more memory come later."""
 
 
+def fitting_kernels(weight: Tensor, kernels: Sequence[Kernel]) -> list[Kernel]:
+    """The same kernels, but torch's own where one is not exact enough for a weight."""
+    return [kernel if kernel.fits(weight) else PLAIN for kernel in kernels]
+
+
 class BucketedProduct:
     """A product with the same weights, by a kernel of its own for each bucket of rows.
 
     Args:
         weight: Shape (out, in). It must not change any more.
         bias: Shape (out,).
-        kernels: One for each bucket.
+        kernels: One for each bucket, which fit the weight.
     """
 
     def __init__(self, weight: Tensor, bias: Tensor | None, kernels: Sequence[Kernel]) -> None:
-        usable = [kernel if kernel.fits(weight) else PLAIN for kernel in kernels]
-        products = {kernel: kernel.prepare(weight, bias) for kernel in dict.fromkeys(usable)}
-        self._products = [products[kernel] for kernel in usable]
+        products = {kernel: kernel.prepare(weight, bias) for kernel in dict.fromkeys(kernels)}
+        self._products = [products[kernel] for kernel in kernels]
         self._out_features = weight.shape[0]
 
     def __call__(self, inputs: Tensor) -> Tensor:

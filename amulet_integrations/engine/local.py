@@ -30,7 +30,7 @@ from amulet_integrations.engine.result import GenerationResult
 from amulet_integrations.engine.runner import ModelRunner
 from amulet_integrations.engine.scoring import read_mixtures, score_in_steps
 from amulet_integrations.engine.sequence import Emit, Sequence
-from amulet_integrations.engine.step_graphs import check_one_cuda_device, record_cuda_graph
+from amulet_integrations.engine.step_graphs import CudaGraphRecorder, check_one_cuda_device
 from amulet_integrations.engine.streams import (
     AsyncGenerationStream,
     GenerationStream,
@@ -40,7 +40,6 @@ from amulet_integrations.engine.worker import run_on_worker
 from amulet_integrations.errors import (
     AmuletError,
     ContextLengthError,
-    EngineOverloadedError,
     InvalidRequestError,
     UnknownArgumentError,
 )
@@ -74,6 +73,7 @@ class LocalEngine:
     Raises:
         UnsupportedModelError: The model keeps a state that contexts of unequal length cannot share.
         InvalidParamsError: A limit is not a whole number above 0.
+        InvalidRequestError: `cuda_graphs`, and the model is not whole on one CUDA device.
         UnknownArgumentError: An argument has no meaning here.
     """
 
@@ -102,7 +102,7 @@ class LocalEngine:
         self._runner = ModelRunner(model)
         if cuda_graphs:
             check_one_cuda_device(model)
-            self._runner.record_steps(record_cuda_graph)
+            self._runner.record_steps(CudaGraphRecorder(model.device))
         self._loop = DecodeLoop(self._runner, self.limits)
 
     @classmethod
@@ -288,7 +288,9 @@ class LocalEngine:
     def forget_prefixes(self) -> None:
         """Forgets the keys and values that are kept of ended requests.
 
-        For weights that were changed in place: what was read with the former ones is of no use.
+        For a model of yours whose weights you change in place: what was read with the former ones
+        is of no use. A model that the engine has loaded may hold copies of its weights, which do
+        not follow.
         """
         run_on_worker(self._loop.forget_prefixes)
 
@@ -322,7 +324,7 @@ class LocalEngine:
         opened = [stream for stream in streams if not isinstance(stream, AmuletError)]
         try:
             self._loop.enqueue(stream.sequence for stream in opened if stream.sequence)
-        except EngineOverloadedError as error:
+        except AmuletError as error:  # for all of them: the line is full, or the engine closed
             if not go_on:
                 raise
             return [stream if isinstance(stream, AmuletError) else error for stream in streams]

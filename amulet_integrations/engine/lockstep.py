@@ -63,13 +63,17 @@ class Lockstep:
         if gone:
             self._rows.give_up(gone)
             self._scheduler.forget(gone)
+            if not self._scheduler.admitted:
+                self._runner.forget_recordings()
 
     def forget_prefixes(self) -> None:
         """Forgets what is kept of ended requests."""
+        self._runner.forget_recordings()
         self._rows.forget_prefixes()
 
     def drop_all(self) -> None:
         """Forgets every row and every prefix; the requests must have ended."""
+        self._runner.forget_recordings()
         self._rows.drop_all()
 
     def _decode(self) -> None:
@@ -83,7 +87,7 @@ class Lockstep:
             for row in of_it
         ]
         try:
-            logits = self._runner.append(cache, pieces, keep=1 + max(map(len, drafts)))
+            logits = self._runner.decode(cache, pieces, keep=1 + max(map(len, drafts)))
         except Exception as error:
             if is_out_of_memory(error):
                 raise
@@ -135,7 +139,7 @@ class Lockstep:
 
     def _make_memory(self, error: Exception) -> None:
         """After an allocation failed: the others try again once one thing less is held."""
-        if not self._rows.forget_prefixes():
+        if not (self._runner.forget_recordings() or self._rows.forget_prefixes()):
             _fail(self._scheduler.admitted[-1:], error)
         free_device_memory()
 

@@ -68,11 +68,11 @@ def _left_in_cgroups() -> Iterator[int]:
     """Bytes that every control group with a bound leaves, from the process's own upwards."""
     try:
         own = _OWN_CGROUP.read_text(encoding="utf-8").partition("0::/")[2].split("\n")[0]
-    except OSError:
+    except (OSError, ValueError):
         return
     group = _CGROUPS / own
     for folder in (group, *group.parents):
-        with suppress(OSError, ValueError):  # "max" is no number
+        with suppress(OSError, ValueError, KeyError):  # "max" is no number
             bound = int((folder / "memory.max").read_text(encoding="ascii"))
             used = int((folder / "memory.current").read_text(encoding="ascii"))
             yield max(0, bound - used + _file_cache(folder))

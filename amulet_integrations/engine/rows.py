@@ -55,7 +55,8 @@ class Rows:
                 staying += rows_made
                 continue
             for row, ids in zip(rows_made, sequence.contexts, strict=False):
-                if sequence.is_sound:
+                # Before the first token nobody knows whether what was read can be trusted.
+                if sequence.is_sound and sequence.completion:
                     self._remember(row, [*ids, *sequence.completion])
                 else:
                     self.cache.clear(row)

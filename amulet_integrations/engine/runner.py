@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import inspect
+import logging
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -16,6 +17,8 @@ from transformers import PreTrainedModel
 from amulet_integrations.engine.cache import RowCache
 from amulet_integrations.engine.masks import RowMasks
 from amulet_integrations.engine.step_graphs import Record, StepGraphs
+
+logger = logging.getLogger(__name__)
 
 
 class Piece(NamedTuple):
@@ -62,14 +65,32 @@ class ModelRunner:
             cache.lengths[:] = before
             raise
 
+    def decode(self, cache: RowCache, pieces: Sequence[Piece], keep: int) -> Tensor:
+        """`append` for the rows that decode together, which may replay what was recorded.
+
+        The logits are good until the next step.
+        """
+        if self._graphs and _are_a_step(pieces):
+            logits = self._graphs.decode(cache, [piece.ids[0] for piece in pieces])
+            if logits is not None:
+                _lengthen(cache, pieces)
+                return logits
+        return self.append(cache, pieces, keep)
+
     def record_steps(self, record: Record) -> None:
-        """Lets steps of one token a row be recorded and replayed, where the model allows it.
+        """Lets `decode` record steps of one token a row and replay them.
 
         Args:
             record: How to record; see `step_graphs`.
         """
         if self._masks.mixes_lengths and self._takes_positions:
             self._graphs = StepGraphs(self._model, self._masks, record)
+        else:
+            logger.warning("%s is decoded without CUDA graphs.", type(self._model).__name__)
+
+    def forget_recordings(self) -> bool:
+        """Frees what recorded steps hold; whether there were any."""
+        return self._graphs is not None and self._graphs.forget()
 
     def release(self) -> None:
         """Lets go of the model; nothing can be run any more."""
@@ -78,11 +99,6 @@ class ModelRunner:
         gc.collect()  # layers and what was hung on them hold each other
 
     def _append(self, cache: RowCache, pieces: Sequence[Piece], keep: int) -> Tensor:
-        if self._graphs and _are_a_step(pieces):
-            logits = self._graphs.decode(cache, [piece.ids[0] for piece in pieces])
-            if logits is not None:
-                _lengthen(cache, pieces)
-                return logits
         groups = self._groups(cache, pieces)
         if len(groups) == 1:
             return self._forward(cache, pieces, keep)

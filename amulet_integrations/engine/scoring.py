@@ -41,7 +41,7 @@ def score_in_steps(
         contexts: Token ids of each context.
         completion_ids: The completion.
         mixtures: Rows of weights, one weight for each context; None scores each context.
-        max_prefill_tokens: Tokens of all contexts read in one step, if that is one for each.
+        max_prefill_tokens: Most tokens of all contexts in one pass, if that is one for each.
 
     Yields:
         Shape (contexts, tokens of the step) or (mixtures, tokens of the step), float32, on the
@@ -57,6 +57,7 @@ def score_in_steps(
     cache.add(len(contexts))
     last: dict[int, Tensor] = {}
     read = max(1, max_prefill_tokens // len(contexts))
+    chunk = min(chunk, read)
     for start in range(0, max(map(len, contexts)), read):
         chunks = (ids[start : start + read] for ids in contexts)
         pieces = [Piece(row, chunk) for row, chunk in enumerate(chunks) if chunk]

@@ -8,7 +8,7 @@ is, through a mask. So a recording holds for as many rows in the same room.
 
 from __future__ import annotations
 
-import warnings
+import logging
 from collections.abc import Callable, Sequence
 
 import torch
@@ -17,14 +17,16 @@ from transformers import PreTrainedModel
 
 from amulet_integrations.engine.cache import RowCache
 from amulet_integrations.engine.masks import RowMasks
-from amulet_integrations.engine.memory import is_out_of_memory
+from amulet_integrations.engine.memory import free_device_memory, is_out_of_memory
 from amulet_integrations.errors import InvalidRequestError
+
+logger = logging.getLogger(__name__)
 
 Replay = Callable[[], Tensor]
 Record = Callable[[Replay], Replay]
 """Runs a function, and returns what does the same work again on the same tensors."""
 
-_WORTH_RECORDING = 3  # steps of as many rows in the same room: about what recording costs
+_WORTH_RECORDING = 3  # steps of as many rows in the same room: recording runs as many
 _MOST_RECORDINGS = 4  # each one holds what its step computes
 
 
@@ -61,35 +63,41 @@ class StepGraphs:
         self._keep_those_in(cache.place)
         if rows not in self._recordings and not self._make(cache, ids, lengths):
             return None
-        return self._recordings[rows].replay(ids, lengths)
+        self._recordings[rows] = recording = self._recordings.pop(rows)  # the last used is last
+        return recording.replay(ids, lengths)
+
+    def forget(self) -> bool:
+        """Frees all recordings; whether there were any."""
+        some = bool(self._recordings)
+        self._steps.clear()
+        self._recordings.clear()
+        return some
 
     def _keep_those_in(self, place: object) -> None:
         """Forgets recordings whose keys and values lie elsewhere by now."""
         if place is not self._place:
             self._place = place
-            self._steps.clear()
-            self._recordings.clear()
+            self.forget()
 
     def _make(self, cache: RowCache, ids: Sequence[int], lengths: Sequence[int]) -> bool:
         rows = len(ids)
         self._steps[rows] = self._steps.get(rows, 0) + 1
         if self._record is None or self._steps[rows] < _WORTH_RECORDING:
             return False
+        while len(self._recordings) >= _MOST_RECORDINGS:
+            oldest = next(iter(self._recordings))
+            del self._recordings[oldest], self._steps[oldest]
         recording = _Recording(self._model, self._masks, cache, ids, lengths)
         try:
             recording.make(self._record)
-        except Exception as error:
-            if is_out_of_memory(error):
-                raise
+        except Exception as error:  # noqa: BLE001 - the ordinary way is there
             self._record = None
-            warnings.warn(
-                f"{type(self._model).__name__} cannot be recorded as a CUDA graph, so it decodes "
-                f"without: {error}",
-                stacklevel=2,
-            )
+            self.forget()
+            name = type(self._model).__name__
+            logger.warning("%s is decoded without CUDA graphs from here on: %s", name, error)
+            if is_out_of_memory(error):
+                free_device_memory()
             return False
-        while len(self._recordings) >= _MOST_RECORDINGS:
-            del self._recordings[next(iter(self._recordings))]
         self._recordings[rows] = recording
         return True
 
@@ -148,22 +156,45 @@ def check_one_cuda_device(model: PreTrainedModel) -> None:
         )
 
 
-def record_cuda_graph(step: Replay) -> Replay:
-    """Records work as a CUDA graph."""
-    stream = torch.cuda.Stream()
-    stream.wait_stream(torch.cuda.current_stream())
-    # Libraries make their handles and choose their kernels at the first calls.
-    with torch.cuda.stream(stream):
-        for _ in range(2):
-            step()
-    torch.cuda.current_stream().wait_stream(stream)
-    graph = torch.cuda.CUDAGraph()
-    # Other threads of the process may use the device meanwhile.
-    with torch.cuda.graph(graph, capture_error_mode="thread_local"):
-        logits = step()
+class CudaGraphRecorder:
+    """Records work as CUDA graphs.
 
-    def replay() -> Tensor:
-        graph.replay()
-        return logits
+    Args:
+        device: Where the work is done.
+    """
 
-    return replay
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._stream = torch.cuda.Stream(device)
+
+    def __call__(self, step: Replay) -> Replay:
+        """Runs `step` three times and returns the replay of the last one."""
+        with torch.cuda.device(self._device):
+            self._warm_up(step)
+            graph = torch.cuda.CUDAGraph()
+            # Other threads of the process may use the device meanwhile.
+            capture = torch.cuda.graph(
+                graph, stream=self._stream, capture_error_mode="thread_local"
+            )
+            with capture:
+                logits = step()
+
+        def replay() -> Tensor:
+            graph.replay()
+            return logits
+
+        return replay
+
+    def _warm_up(self, step: Replay) -> None:
+        self._stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(self._stream):
+            step()  # libraries make their handles and choose their kernels
+            mode = torch.cuda.get_sync_debug_mode()
+            # What no graph can hold must fail here: a capture that fails leaves torch's allocator
+            # in a state in which it cannot give memory back.
+            torch.cuda.set_sync_debug_mode("error")
+            try:
+                step()
+            finally:
+                torch.cuda.set_sync_debug_mode(mode)
+        torch.cuda.current_stream().wait_stream(self._stream)

@@ -77,6 +77,21 @@ def test_the_large_weights_stay_as_they_are():
     assert model.dtype == torch.bfloat16
 
 
+def test_a_model_with_products_of_its_own_is_left_alone():
+    model = tiny_model("llama", **WIDE).to(torch.bfloat16)
+    ids = torch.tensor([[5, 6]])
+    expected = model(ids).logits
+    mlp = model.model.layers[0].mlp
+    mlp.forward = lambda inputs: mlp.down_proj(
+        nn.functional.silu(inputs @ mlp.gate_proj.weight.t()) * mlp.up_proj(inputs)
+    )
+    layers = [layer for group in linear_groups(model) for layer in group]
+    use_kernels(linear_groups(model), [FLOAT16] * (len(BUCKETS) + 1))
+    assert not use_float32_activations(model, layers)
+    assert activation_dtype(model) == torch.bfloat16
+    torch.testing.assert_close(model(ids).logits, expected, rtol=0.1, atol=0.5)
+
+
 def test_a_model_whose_large_weights_are_elsewhere_is_left_alone():
     model = tiny_model("gpt2", **WIDE).to(torch.bfloat16)
     layers = [layer for group in linear_groups(model) for layer in group]

@@ -112,8 +112,7 @@ def test_nothing_is_kept_of_a_pass():
         layer(inputs)
     shared = layers[0].forward.func
     assert shared is layers[2].forward.func
-    kept = [*vars(shared).values(), *shared._outputs.values()]
-    assert not [value for value in kept if isinstance(value, torch.Tensor)]
+    assert shared._computed is None
 
 
 @pytest.mark.parametrize("mixed", [[PLAIN, COLUMNS, PACKED, PACKED], [COLUMNS] * 4])
@@ -124,6 +123,26 @@ def test_the_weights_are_held_once(mixed):
     weights = [layer.weight for layer in attention.children()]
     assert len({weight.untyped_storage().data_ptr() for weight in weights}) == 1
     assert all(torch.equal(*pair) for pair in zip(weights, before, strict=True))
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1e6])
+def test_a_layer_that_a_kernel_does_not_fit_is_multiplied_apart(scale):
+    attention = Attention().to(torch.bfloat16)
+    attention.v_proj.weight.data.mul_(scale)
+    layers = [*attention.children()]
+    inputs = torch.randn(3, 6, dtype=torch.bfloat16)
+    expected = [layer(inputs) for layer in layers]
+    use_kernels(linear_groups(attention), [FLOAT16] * EVERY_BUCKET)
+    assert torch.equal(layers[2](inputs), expected[2])
+    for layer, outputs in zip(layers[:2], expected[:2], strict=True):
+        torch.testing.assert_close(layer(inputs), outputs, rtol=2e-2, atol=2e-2)
+
+
+def test_a_layer_of_two_modules_is_in_one_group():
+    first, second = Attention(), Attention()
+    second.k_proj = first.k_proj
+    groups = linear_groups(nn.ModuleList([first, second]))
+    assert sorted(map(len, groups)) == [1, 1, 3]
 
 
 def test_the_module_itself_is_no_copy_where_all_kernels_pack():

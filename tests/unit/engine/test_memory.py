@@ -44,6 +44,17 @@ def test_a_group_past_its_bound_leaves_nothing(groups):
     assert memory.available_memory() == 0
 
 
+def test_groups_that_say_it_in_other_words_are_passed_over(groups):
+    group(groups / "a" / "b", bound=9000, used=5000)
+    (groups / "a" / "b" / "memory.stat").write_text("anon 5\n")
+    assert memory.available_memory() > 1 << 20
+
+
+def test_a_group_may_have_a_name_that_nobody_can_read(groups, tmp_path):
+    (tmp_path / "own").write_bytes(b"0::/\xff\n")
+    assert memory.available_memory() > 1 << 20
+
+
 @pytest.mark.parametrize("bound", ["max", PLENTY, "nonsense"])
 def test_without_a_bound_it_is_what_the_machine_has(groups, bound):
     machine = memory.available_memory()

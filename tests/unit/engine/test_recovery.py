@@ -202,3 +202,29 @@ def test_without_prefixes_nobody_learns_what_others_have_sent():
         assert result.usage.cached_tokens == (0,)
         stream.close()
     assert result.token_ids == slow_greedy(tiny_model(), asked.contexts, [1.0], 12, end_id=-1)
+
+
+@pytest.mark.parametrize("prompt", [[7] * 6 + [MARK] * 30 + [9] * 30, [7] * 140 + [MARK] * 30])
+def test_what_went_wrong_while_a_prompt_was_read_reaches_no_later_request(prompt):
+    model = tiny_model()
+    model.model.embed_tokens.weight.data[MARK] = torch.nan
+    model.lm_head.weight.data[MARK] = 0  # nobody writes it
+
+    def asked(contexts, tokens, **more):
+        sampling = SamplingParams(max_new_tokens=tokens, min_new_tokens=tokens)
+        return GenerationRequest(contexts=contexts, sampling=sampling, **more)
+
+    options = {"prompt_lookup_num_tokens": 0, "max_prefill_tokens": 4, "max_prefix_tokens": 0}
+    with LocalEngine(model, tiny_tokenizer(), **options) as engine:
+        # It keeps the room wide; the second ends while the third is read, whose row moves then.
+        first = engine.stream(asked([[5, 6, 7], [8], [9]], 300, weights=[1.0, 1.0, -1.0]))
+        for _ in range(30):
+            next(first)
+        second = engine.stream(asked([[5, 6]], 38))
+        third = engine.stream(asked([prompt], 5))
+        list(second)
+        with pytest.raises(GenerationError, match="NaN"):
+            list(third)
+        later = [engine.stream(asked([[5 + number, 7]], 20)) for number in range(3)]
+        assert [len(list(stream)) for stream in later] == [20] * 3
+        first.close()

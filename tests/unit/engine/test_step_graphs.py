@@ -13,7 +13,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from amulet_integrations import SamplingParams
-from amulet_integrations.engine import GenerationRequest, LocalEngine
+from amulet_integrations.engine import GenerationRequest, LocalEngine, run_on_worker
+from amulet_integrations.engine.cache import RowCache
+from amulet_integrations.engine.masks import RowMasks
+from amulet_integrations.engine.runner import ModelRunner, Piece
+from amulet_integrations.engine.step_graphs import StepGraphs
 from amulet_integrations.errors import InvalidRequestError
 from tests.support.oracle import slow_greedy
 from tests.support.tiny import tiny_model, tiny_tokenizer
@@ -114,30 +118,91 @@ def test_a_longer_text_is_recorded_anew_in_its_new_room():
     assert recorded.replays > 100
 
 
-def test_what_cannot_be_recorded_is_decoded_without():
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("operation not permitted when stream is capturing"),
+        torch.OutOfMemoryError("CUDA out of memory; not permitted"),
+    ],
+    ids=["cannot", "no memory"],
+)
+def test_what_cannot_be_recorded_is_decoded_without(error, caplog):
     tries = []
 
     def record(step):
         tries.append(1)
         step()
-        raise RuntimeError("operation not permitted when stream is capturing")
+        raise error
 
     model = tiny_model()
     expected = slow_greedy(model, [[5, 6], [7]], WEIGHTS, 30)
     with engine_of(model, record) as engine:
-        with pytest.warns(UserWarning, match="not permitted"):
-            results = engine.generate([request([5, 6], [7])])
-        results += engine.generate([request([5, 6], [7])])
+        results = [engine.generate([request([5, 6], [7])])[0] for _ in range(2)]
     assert [result.token_ids for result in results] == [expected] * 2
     assert len(tries) == 1
+    assert "not permitted" in caplog.text
 
 
-def test_models_with_masks_of_their_own_are_not_recorded():
+def test_recordings_are_given_up_first_where_memory_is_short():
+    model = tiny_model()
+    asked = [request([5 + n, 6], [7], 40) for n in range(2)]
+    with engine_of(model, max_prefix_tokens=0) as engine:
+        decode, held = engine._runner.decode, []
+
+        def short_of_memory(cache, pieces, keep):
+            if recorded.replays == 10 and not held:
+                held.append(len(engine._runner._graphs._recordings))
+                raise torch.OutOfMemoryError("CUDA out of memory.")
+            return decode(cache, pieces, keep)
+
+        engine._runner.decode = short_of_memory
+        results = engine.generate(asked)
+    assert held == [1]
+    for each, result in zip(asked, results, strict=True):
+        assert result.token_ids == slow_greedy(model, [*each.contexts], WEIGHTS, 40)
+
+
+def test_nothing_is_held_once_nobody_decodes():
+    with engine_of(tiny_model()) as engine:
+        engine.generate([request([5, 6], [7], 40)])
+        engine.generate([request([5, 6], [7], 1)])
+        run_on_worker(int)  # the step that lets go has been done
+        assert recorded.steps
+        assert not engine._runner._graphs._recordings
+
+
+def test_scoring_leaves_recordings_alone():
+    with engine_of(tiny_model()) as engine:
+        stream = engine.stream(request([5, 6], [7], 90))
+        for count, _ in enumerate(stream):
+            if count in {10, 12, 14, 16}:
+                engine.score([[5, 6], [7]], [8, 9, 10])
+    assert recorded.steps <= 3  # one for each room that the text outgrew
+
+
+def test_as_many_rows_again_and_again_are_recorded_again_and_again_only_if_that_pays():
+    model = tiny_model()
+    graphs = StepGraphs(model, RowMasks(model), record_operations)
+    cache = RowCache()
+    cache.add(6)
+    with torch.inference_mode():
+        ModelRunner(model).append(cache, [Piece(row, [5 + row]) for row in range(6)])
+        for _ in range(3):
+            for rows in range(1, 7):
+                graphs.decode(cache, [9] * rows)
+    assert recorded.steps == 6
+    assert len(graphs._recordings) == 4
+    with torch.inference_mode():
+        assert graphs.decode(cache, [9]) is None  # it was evicted, and begins anew
+
+
+def test_models_with_masks_of_their_own_are_not_recorded(caplog):
     model = tiny_model("bloom")
     expected = slow_greedy(model, [[5, 6], [7]], WEIGHTS, 10)
     with engine_of(model) as engine:
         assert engine.generate([request([5, 6], [7], 10)])[0].token_ids == expected
     assert recorded.steps == 0
+    assert "without CUDA graphs" in caplog.text
 
 
 def test_a_model_elsewhere_is_refused():
