@@ -86,11 +86,13 @@ def _folded(
 ) -> Tensor:
     rows, heads, tokens, dim = query.shape
     groups = heads // key.shape[1]
+    # One token's mask serves the whole group without a copy.
+    masks = mask.expand(-1, -1, groups, -1) if tokens == 1 else mask.repeat(1, 1, groups, 1)
     output = scaled_dot_product_attention(
         query.reshape(rows, key.shape[1], groups * tokens, dim),
         key,
         value,
-        attn_mask=mask.repeat(1, 1, groups, 1),
+        attn_mask=masks,
         scale=scaling,
     )
     return output.reshape(rows, heads, tokens, value.shape[-1]).transpose(1, 2).contiguous()
