@@ -21,7 +21,7 @@ from benchmarks.plots import Lines
 from benchmarks.prompts import PARAMS, USERS, pair, pref_system
 from benchmarks.timing import FULL, SECONDS, Effort, Figure, Figures, timed_rounds
 
-TOKENS = 32
+TOKENS = 64
 COUNTS = (1, 2, 4, 8, 16)
 EIGHT = 8
 ONE_PROMPT = "generate, one prompt"
