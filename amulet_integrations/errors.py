@@ -143,3 +143,7 @@ class ProfileStoreError(ProfileError, OSError):
 
 class EvidenceError(AmuletError, ValueError):
     """Answers do not say enough about a user's preferences, or are no examples of them."""
+
+
+class EvaluationError(AmuletError, ValueError):
+    """An evaluation that cannot be run, resumed or reported as it was asked for."""

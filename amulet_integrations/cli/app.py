@@ -15,6 +15,8 @@ from amulet_integrations.cli.chat import EPILOG as CHAT_EXAMPLES
 from amulet_integrations.cli.chat import chat
 from amulet_integrations.cli.compare import EPILOG as COMPARE_EXAMPLES
 from amulet_integrations.cli.compare import compare
+from amulet_integrations.cli.evaluate import EPILOG as EVALUATE_EXAMPLES
+from amulet_integrations.cli.evaluate import evaluate
 from amulet_integrations.cli.options import examples, flowing, help_if_alone
 from amulet_integrations.cli.profile import profile
 from amulet_integrations.errors import AmuletError, GenerationError
@@ -75,6 +77,7 @@ app = typer.Typer(
 )
 app.command(help=flowing(chat.__doc__ or ""), epilog=CHAT_EXAMPLES)(chat)
 app.command(help=flowing(compare.__doc__ or ""), epilog=COMPARE_EXAMPLES)(compare)
+app.command(help=flowing(evaluate.__doc__ or ""), epilog=EVALUATE_EXAMPLES)(evaluate)
 app.add_typer(profile, name="profile")
 
 
@@ -91,7 +94,8 @@ def _show_version(wanted: bool) -> None:
 
         A preference is a sentence such as "Be concise". Amulet applies it while the answer is
         decoded, as strongly as you say, without training: [bold]compare[/bold] shows what that
-        does, [bold]profile[/bold] keeps what each user prefers, [bold]chat[/bold] answers by it.
+        does, [bold]profile[/bold] keeps what each user prefers, [bold]chat[/bold] answers by it,
+        [bold]evaluate[/bold] measures it on your questions.
         """
     ),
 )

@@ -18,8 +18,12 @@ if TYPE_CHECKING:
     from amulet_integrations.profiles import SqlProfileStore
 
 
-def open_engine(model: str) -> Engine:
+def open_engine(model: str, dtype: str = "auto") -> Engine:
     """Loads a model.
+
+    Args:
+        model: Hugging Face id, local folder, or "embedded".
+        dtype: What it computes in; "auto" is the checkpoint's own.
 
     Raises:
         ModelError: It cannot be loaded.
@@ -29,7 +33,7 @@ def open_engine(model: str) -> Engine:
         from amulet_integrations.engine import ModelSource, shared_engine  # noqa: PLC0415
 
         _quiet_transformers()
-        return shared_engine(ModelSource(model))
+        return shared_engine(ModelSource(model, dtype=dtype))
 
 
 def open_store(db: str | None) -> SqlProfileStore:

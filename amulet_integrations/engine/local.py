@@ -47,6 +47,7 @@ from amulet_integrations.errors import (
 LIMITS = frozenset(field.name for field in fields(EngineLimits))
 
 S = TypeVar("S", bound=StreamReader)
+T = TypeVar("T")
 
 
 class LocalEngine:
@@ -293,6 +294,24 @@ class LocalEngine:
         not follow.
         """
         run_on_worker(self._loop.forget_prefixes)
+
+    def run_model(self, function: Callable[[PreTrainedModel], T]) -> T:
+        """Runs a function of the model on the worker thread; running requests wait meanwhile.
+
+        Raises:
+            EngineClosedError: The engine was closed.
+        """
+
+        def run() -> T:
+            self._loop.check_open()
+            return function(self._runner.model)
+
+        return run_on_worker(run)
+
+    @property
+    def end_ids(self) -> frozenset[int]:
+        """The tokens that end a text."""
+        return self._end_ids
 
     def close(self) -> None:
         """Ends running requests with `EngineClosedError` and frees the model."""

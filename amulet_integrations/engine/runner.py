@@ -92,6 +92,11 @@ class ModelRunner:
         """Frees what recorded steps hold; whether there were any."""
         return self._graphs is not None and self._graphs.forget()
 
+    @property
+    def model(self) -> PreTrainedModel:
+        """The model."""
+        return self._model
+
     def release(self) -> None:
         """Lets go of the model; nothing can be run any more."""
         del self._model

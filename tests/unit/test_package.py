@@ -31,7 +31,8 @@ MAY_IMPORT = {
     "langchain": PARTS | {"whose", "personalizer", "settings"},
     "llama_index": PARTS | {"whose", "personalizer", "settings"},
     "learning": PARTS,
-    "cli": PARTS | {"whose", "personalizer", "settings", "learning"},
+    "evaluation": PARTS | {"whose", "personalizer"},
+    "cli": PARTS | {"whose", "personalizer", "settings", "langchain", "learning", "evaluation"},
 }
 FOUNDATION = {"errors", "validation", "_lazy", "call_time"}
 
@@ -44,6 +45,7 @@ FORBIDDEN = {
     "decoding": {"sqlalchemy", "langchain_core", "llama_index"},
     "engine": {"sqlalchemy", "langchain_core", "llama_index"},
     "learning": {"torch", "transformers", "sqlalchemy", "langchain_core", "llama_index"},
+    "evaluation": {"sqlalchemy", "langchain_core", "llama_index"},
 }
 
 PUBLIC = {
@@ -65,6 +67,18 @@ PUBLIC = {
         "linear_alignment_weights",
     },
     "amulet_integrations.engine": {"GenerationRequest", "LocalEngine"},
+    "amulet_integrations.evaluation": {
+        "Answer",
+        "Evaluation",
+        "Method",
+        "Preference",
+        "Question",
+        "Scorer",
+        "evaluate",
+        "read_methods",
+        "read_preferences",
+        "read_questions",
+    },
     "amulet_integrations.langchain": {
         "ChatAmulet",
         "LangGraphProfileStore",
@@ -109,6 +123,12 @@ def test_profiles_and_parameters_need_no_torch():
     code = "import sys; from amulet_integrations import AmuletParams, SamplingParams, PreferenceProfile; print('torch' in sys.modules, AmuletParams().guidance_scale > 5)"  # noqa: E501
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "False True"
+
+
+def test_an_evaluation_is_prepared_without_torch():
+    code = "import sys; import amulet_integrations.evaluation as e; e.evaluate, e.Evaluation; e.read_preferences(['creative']); e.read_methods(['amulet']); print([m for m in ('torch', 'transformers', 'langchain_core', 'matplotlib', 'datasets') if m in sys.modules])"  # noqa: E501
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "[]"
 
 
 def test_the_chat_model_needs_neither_langchain_nor_langgraph():

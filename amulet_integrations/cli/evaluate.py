@@ -1,0 +1,273 @@
+"""`amulet evaluate`: the paper's experiments on any model, questions and preferences."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from amulet_integrations.cli import screen
+from amulet_integrations.cli.bars import Bars
+from amulet_integrations.cli.options import Model, examples
+from amulet_integrations.cli.session import open_engine
+from amulet_integrations.cli.tables import show_table
+from amulet_integrations.engine.model_source import EMBEDDED
+from amulet_integrations.errors import MissingDependencyError
+from amulet_integrations.evaluation import (
+    DEFAULT_METHODS,
+    PAPER_PREFERENCES,
+    read_methods,
+    read_preferences,
+    read_questions,
+)
+from amulet_integrations.evaluation.methods import strengths
+
+if TYPE_CHECKING:
+    from amulet_integrations.evaluation import Evaluation, Scorer
+
+EPILOG = examples(
+    "amulet evaluate --data questions.json --sample 20 --preference creative",
+    'amulet evaluate --data questions.csv --preference "poet=Answer as a poet." --method amulet',
+    "amulet evaluate --data truthful_qa --set-up paper --strength 1 --strength 10 --strength 60",
+)
+_WHAT = "What is asked"
+_HOW = "How it is answered"
+_SCORES = "How it is measured"
+_VERDICT = 16  # tokens that a judge may say
+
+
+def evaluate(
+    *,
+    data: Annotated[
+        list[str],
+        typer.Option(
+            metavar="FILE",
+            help="Questions: .json, .jsonl or .csv, or one of the paper's data sets (truthful_qa, "
+            "personal_preference_eval, ultrachat, helpsteer). Repeat for more.",
+            show_default=False,
+            rich_help_panel=_WHAT,
+        ),
+    ],
+    data_field: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="The field that holds the question.",
+            show_default="question, prompt or instruction",
+            rich_help_panel=_WHAT,
+        ),
+    ] = None,
+    sample: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Draw so many questions of each data set.",
+            show_default="all",
+            rich_help_panel=_WHAT,
+        ),
+    ] = None,
+    preference: Annotated[
+        list[str],
+        typer.Option(
+            metavar="NAME_OR_TEXT",
+            help="creative, verbose, concise, uplifting, sycophantic, complex, formal, pleasant; "
+            "or any text, or NAME=TEXT. Repeat for more.",
+            rich_help_panel=_WHAT,
+        ),
+    ] = list(PAPER_PREFERENCES),  # noqa: B006
+    model: Model = EMBEDDED,
+    dtype: Annotated[
+        str,
+        typer.Option(
+            metavar="TYPE",
+            help="What the model computes in: float32 gives the same answers again, whatever "
+            "runs beside them.",
+            rich_help_panel="The model",
+        ),
+    ] = "auto",
+    method: Annotated[
+        list[str],
+        typer.Option(
+            metavar="NAME",
+            help="base, pref, beam_search, linear_alignment, amulet; or with a number, such as "
+            "amulet@10 or beam_search@4. Repeat for more.",
+            rich_help_panel=_HOW,
+        ),
+    ] = list(DEFAULT_METHODS),  # noqa: B006
+    strength: Annotated[
+        list[int] | None,
+        typer.Option(
+            min=0,
+            metavar="N",
+            help="Amulet with so many iterations as well; repeat for the trade-off curve.",
+            show_default=False,
+            rich_help_panel=_HOW,
+        ),
+    ] = None,
+    set_up: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="How questions are put: default, or paper with the paper's system prompt.",
+            rich_help_panel=_HOW,
+        ),
+    ] = "default",
+    max_new_tokens: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Most tokens of an answer.",
+            show_default="128",
+            rich_help_panel=_HOW,
+        ),
+    ] = None,
+    temperature: Annotated[
+        float,
+        typer.Option(
+            min=0.0,
+            metavar="T",
+            help="0 takes the likeliest token; above 0 samples, beam search excepted.",
+            rich_help_panel=_HOW,
+        ),
+    ] = 0.0,
+    seed: Annotated[
+        int,
+        typer.Option(min=0, metavar="N", help="Draws samples again.", rich_help_panel=_HOW),
+    ] = 0,
+    reward_model: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="A reward model, such as RLHFlow/ArmoRM-Llama3-8B-v0.1 (the paper's).",
+            show_default=False,
+            rich_help_panel=_SCORES,
+        ),
+    ] = None,
+    reward_index: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            metavar="N",
+            help="Which of several rewards counts.",
+            show_default="6 for ArmoRM",
+            rich_help_panel=_SCORES,
+        ),
+    ] = None,
+    trust_remote_code: Annotated[
+        bool,
+        typer.Option(
+            "--trust-remote-code",
+            help="Run code that comes with the reward model; ArmoRM needs it.",
+            rich_help_panel=_SCORES,
+        ),
+    ] = False,
+    judge: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Who compares answers: a model as in --model, or PROVIDER:MODEL as LangChain "
+            "names it.",
+            show_default=False,
+            rich_help_panel=_SCORES,
+        ),
+    ] = None,
+    output: Annotated[
+        Path,
+        typer.Option(
+            metavar="FOLDER",
+            help="Where answers and report go. A run that was stopped goes on there.",
+            rich_help_panel="The report",
+        ),
+    ] = Path("amulet-evaluation"),
+) -> None:
+    """Answer questions by every method under every preference, and measure the answers.
+
+    base knows no preference; pref has it in the prompt; beam search looks for the likeliest answer
+    to that; linear alignment and Amulet amplify what the preference changes. Every answer is kept
+    at once: the same command goes on where it was stopped.
+    """
+    from amulet_integrations.evaluation import evaluate as run  # noqa: PLC0415
+    from amulet_integrations.evaluation.reporting.plots import check_plots  # noqa: PLC0415
+
+    # Mistakes are told before the model is loaded, and long before the report.
+    check_plots()
+    preferences = read_preferences(preference)
+    methods = read_methods([*method, *strengths(strength or ())])
+    questions = read_questions(data, field=data_field, sample=sample, seed=seed)
+    engine = open_engine(model, dtype)
+    scorers = _scorers(reward_model, reward_index, trust_remote_code=trust_remote_code)
+    with Bars() as bars:
+        found = run(
+            engine,
+            questions,
+            preferences,
+            methods,
+            max_new_tokens=max_new_tokens,
+            temperature=temperature,
+            sample=sample,
+            seed=seed,
+            set_up=set_up,
+            output=output,
+            scorers=scorers,
+            judge=None if judge is None else _judge(judge),
+            progress=bars,
+        )
+    _report(found, output)
+
+
+def _scorers(
+    reward_model: str | None, index: int | None, *, trust_remote_code: bool
+) -> list[Scorer]:
+    from amulet_integrations.evaluation.sentiment import (  # noqa: PLC0415
+        SentimentScorer,
+        has_sentiment,
+    )
+    from amulet_integrations.evaluation.text_scores import TextScorer  # noqa: PLC0415
+
+    scorers: list[Scorer] = [TextScorer()]
+    if has_sentiment():
+        scorers.append(SentimentScorer())
+    if reward_model is not None:
+        from amulet_integrations.evaluation.reward_model import (  # noqa: PLC0415 - torch
+            RewardModelScorer,
+        )
+
+        scorers.append(
+            RewardModelScorer.from_pretrained(
+                reward_model, index=index, trust_remote_code=trust_remote_code
+            )
+        )
+    return scorers
+
+
+def _judge(name: str) -> Any:
+    """A local model, or one that LangChain knows by its provider."""
+    if ":" in name:
+        try:
+            from langchain.chat_models import init_chat_model  # noqa: PLC0415 - optional
+        except ImportError as error:
+            raise MissingDependencyError.for_extra("langchain", "agents") from error
+        return init_chat_model(name, temperature=0)
+    from amulet_integrations.langchain import ChatAmulet  # noqa: PLC0415 - optional
+
+    return ChatAmulet(engine=open_engine(name), method="base", max_tokens=_VERDICT)
+
+
+def _report(found: Evaluation, folder: Path) -> None:
+    from amulet_integrations.evaluation.reporting import write_report  # noqa: PLC0415
+    from amulet_integrations.evaluation.reporting.contents import gather  # noqa: PLC0415
+    from amulet_integrations.evaluation.reporting.report import text_tables  # noqa: PLC0415
+
+    contents = gather(found.answers, found.outcomes)
+    tables = text_tables(contents)
+    # The rest would scroll the main ones away; the page has all of them.
+    further = len(contents.other_tables) + len(contents.curves[1:])
+    for table in tables[: len(tables) - further]:
+        show_table(table)
+    settings = found.settings.model_dump(mode="json")
+    page, *others = write_report(settings, found.answers, found.outcomes, folder)
+    typer.echo(f"\nThe report: {screen.one_line(page)}")
+    typer.echo(f"Beside it: {screen.one_line(', '.join(path.name for path in others))}")

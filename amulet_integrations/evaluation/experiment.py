@@ -1,0 +1,156 @@
+"""The experiment itself: questions, preferences and methods in, measured answers out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack, closing
+from pathlib import Path
+
+from amulet_integrations.decoding.sampling_params import SamplingParams
+from amulet_integrations.engine.contract import Engine
+from amulet_integrations.evaluation.cases import Case, make_cases
+from amulet_integrations.evaluation.data import Source, read_questions
+from amulet_integrations.evaluation.folder import OutputFolder
+from amulet_integrations.evaluation.judging import Judge
+from amulet_integrations.evaluation.likelihoods import LikelihoodScorer
+from amulet_integrations.evaluation.measuring import check_scorers, measure
+from amulet_integrations.evaluation.methods import DEFAULT_METHODS, read_methods
+from amulet_integrations.evaluation.preferences import PAPER_PREFERENCES, read_preferences
+from amulet_integrations.evaluation.progress import Progress, ProgressCallback
+from amulet_integrations.evaluation.records import Answer, Method, Outcome, Preference
+from amulet_integrations.evaluation.result import Evaluation, in_order
+from amulet_integrations.evaluation.running import check_methods, run_cases
+from amulet_integrations.evaluation.scorer import Scorer
+from amulet_integrations.evaluation.set_ups import SetUp, read_set_up
+from amulet_integrations.evaluation.settings import Settings
+from amulet_integrations.evaluation.verdicts import ask_judge
+
+
+def evaluate(
+    model: str | Engine,
+    questions: Source | Iterable[Source],
+    preferences: Iterable[str | Preference] = PAPER_PREFERENCES,
+    methods: Iterable[str | Method] = DEFAULT_METHODS,
+    *,
+    max_new_tokens: int | None = None,
+    temperature: float = 0.0,
+    sample: int | None = None,
+    seed: int = 0,
+    field: str | None = None,
+    set_up: str | SetUp = "default",
+    dtype: str = "auto",
+    output: str | os.PathLike[str] | None = None,
+    scorers: Sequence[Scorer] = (),
+    judge: Judge | None = None,
+    progress: ProgressCallback | None = None,
+) -> Evaluation:
+    """Answers questions by every method under every preference, and measures the answers.
+
+    Args:
+        model: A checkpoint (hub id, local folder, or "embedded"), or an engine.
+        questions: Files, data sets by name, or questions; see `read_questions`.
+        preferences: Names or texts; see `read_preferences`. The paper's four by default.
+        methods: Names; see `read_methods`. The paper's five by default.
+        max_new_tokens: Most tokens of an answer; the set-up's by default.
+        temperature: 0 takes the likeliest token. Beam search knows no other.
+        sample: How many questions of each data set; None takes all.
+        seed: The same seed gives the same sample and, in float32, the same answers.
+        field: The field of the question in files.
+        set_up: How questions are put to the model: "default" as this package does, "paper" with
+            the paper's system prompt.
+        dtype: What a checkpoint is loaded in.
+        output: A folder, where every answer is kept at once; a run that was stopped goes on there,
+            without losing or repeating an answer. None keeps nothing.
+        scorers: What else is measured, beside the likelihoods.
+        judge: A LangChain chat model that says whether Amulet's answers are better than those of
+            each other method.
+        progress: Called after each answer that is given or measured.
+
+    Returns:
+        The answers, with their scores.
+
+    Raises:
+        EvaluationError: Questions, preferences or methods cannot be used, or `output` holds
+            something else. Nothing is overwritten.
+        AmuletError: The model cannot be loaded, or fails. What was answered is kept.
+    """
+    asked = read_preferences(preferences)
+    compared = read_methods(methods)
+    chosen = read_set_up(set_up)
+    if max_new_tokens is None:
+        max_new_tokens = chosen.max_new_tokens
+    SamplingParams(max_new_tokens=max_new_tokens, temperature=temperature)  # refuse them early
+    check_scorers(scorers)
+    put = read_questions(questions, field=field, sample=sample, seed=seed)
+    engine = _engine(model, dtype)
+    check_methods(engine, compared)
+    cases = make_cases(engine, chosen, put, asked, compared)
+    settings = Settings.of(
+        engine,
+        put,
+        set_up=chosen,
+        max_new_tokens=max_new_tokens,
+        temperature=temperature,
+        seed=seed,
+        sample=sample,
+        preferences=asked,
+        methods=compared,
+    )
+    tell = progress or (lambda _: None)
+    names = {preference.name: preference for preference in asked}
+    path = None if output is None else Path(output)
+    with ExitStack() as stack:
+        folder = None if path is None else stack.enter_context(OutputFolder(path, settings))
+        answers = _answer_all(engine, cases, settings, folder, tell)
+        measured = [
+            measure(scorer, answers, names, folder.scores if folder else None, tell)
+            for scorer in (LikelihoodScorer(engine, cases), *scorers)
+        ]
+        outcomes: list[Outcome] = []
+        if judge is not None:
+            verdicts = folder.outcomes if folder else None
+            outcomes = ask_judge(judge, answers, compared, names, verdicts, tell=tell)
+    return Evaluation(
+        settings=settings,
+        answers=in_order(settings, answers, measured),
+        outcomes=tuple(outcomes),
+        folder=path,
+    )
+
+
+def _engine(model: str | Engine, dtype: str) -> Engine:
+    if not isinstance(model, str):
+        return model
+    from amulet_integrations.engine import ModelSource, shared_engine  # noqa: PLC0415 - torch
+
+    return shared_engine(ModelSource(model, dtype=dtype))
+
+
+def _answer_all(
+    engine: Engine,
+    cases: Sequence[Case],
+    settings: Settings,
+    folder: OutputFolder | None,
+    tell: ProgressCallback,
+) -> list[Answer]:
+    """Every case's answer; those that the folder has are not asked for again."""
+    found = {answer.key: answer for answer in folder.answers.lines} if folder else {}
+    left = [case for case in cases if case.key not in found]
+    rows = {case.key: case.rows for case in cases}
+    total = sum(rows.values())
+    done = total - sum(case.rows for case in left)
+    tell(Progress("answers", len(found), len(cases), done / total))
+    sampling = SamplingParams(
+        max_new_tokens=settings.max_new_tokens,
+        temperature=settings.temperature,
+        stop=settings.set_up.prompts(engine.tokenizer).stop,
+    )
+    with closing(run_cases(engine, left, sampling=sampling, seed=settings.seed)) as answers:
+        for answer in answers:
+            if folder:
+                folder.answers.add(answer)
+            found[answer.key] = answer
+            done += rows[answer.key]
+            tell(Progress("answers", len(found), len(cases), done / total))
+    return [found[case.key] for case in cases]

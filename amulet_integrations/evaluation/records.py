@@ -1,0 +1,135 @@
+"""What an evaluation is about and what comes of it: questions, preferences, methods, answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from amulet_integrations.decoding import AmuletParams
+
+MethodKind = Literal["base", "pref", "beam_search", "linear_alignment", "amulet"]
+"""How an answer is decoded: the base context, the pref context, the pref context with beam search,
+and the two mixtures of both."""
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Question(_Frozen):
+    """A question of a data set.
+
+    Attributes:
+        data_set: The data set's name.
+        index: Its number there; one of each within a data set.
+        text: What the user asks.
+    """
+
+    data_set: str
+    index: int
+    text: str = Field(min_length=1)
+
+
+class Preference(_Frozen):
+    """What an answer ought to be like.
+
+    Attributes:
+        name: What tables call it.
+        text: What stands in the prompt.
+    """
+
+    name: str
+    text: str = Field(min_length=1)
+
+
+class Method(_Frozen):
+    """A way to answer.
+
+    Attributes:
+        name: What tables call it.
+        kind: How it decodes.
+        params: Of the kind "amulet".
+        ratio: Of the kind "linear_alignment".
+        num_beams: Of the kind "beam_search".
+    """
+
+    name: str
+    kind: MethodKind
+    params: AmuletParams = AmuletParams()
+    ratio: float = 1.0
+    num_beams: int = 16
+
+
+class CaseKey(NamedTuple):
+    """What tells an answer apart from every other one of a run."""
+
+    data_set: str
+    index: int  # type: ignore[assignment]  # a tuple's own method, of no use here
+    preference: str
+    method: str
+
+
+class Answer(_Frozen):
+    """An answer, and everything that was measured about it; one line of `answers.jsonl`.
+
+    Attributes:
+        data_set: Where the question is from.
+        index: The question's number there.
+        question: Its text.
+        preference: The preference's name.
+        method: The method's name.
+        text: The answer.
+        token_ids: The answer's tokens, without those that end it.
+        finish_reason: "stop" or "length".
+        scores: What each score says, by its name; a score that does not apply is left out.
+        seconds: Time to the answer; it differs from run to run.
+    """
+
+    data_set: str
+    index: int
+    question: str
+    preference: str
+    method: str
+    text: str
+    token_ids: tuple[int, ...]
+    finish_reason: str
+    scores: dict[str, float] = Field(default_factory=dict)
+    seconds: float = 0.0
+
+    @property
+    def key(self) -> CaseKey:
+        """What tells it apart."""
+        return CaseKey(self.data_set, self.index, self.preference, self.method)
+
+
+class Outcome(_Frozen):
+    """What a judge said of two answers to one question, both orders taken together.
+
+    Attributes:
+        data_set: Where the question is from.
+        index: The question's number there.
+        preference: The preference's name.
+        method: The method whose outcome it is.
+        against: The other method.
+        result: For `method`. Orders that disagree are a tie.
+        unparsable: Of the two replies, how many could not be read. A pair with one of them has no
+            result.
+    """
+
+    data_set: str
+    index: int
+    preference: str
+    method: str
+    against: str
+    result: Literal["win", "tie", "lose"] | None
+    unparsable: int = 0
+
+
+def by_method(answers: Iterable[Answer]) -> dict[str, list[Answer]]:
+    """The answers of each method, methods in the order in which they appear."""
+    found: dict[str, list[Answer]] = {}
+    for answer in answers:
+        found.setdefault(answer.method, []).append(answer)
+    return found

@@ -1,0 +1,86 @@
+"""How methods differ: in their scores, and in what a judge said of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from amulet_integrations.evaluation.comparisons import Comparison
+from amulet_integrations.evaluation.judging import WinCount
+from amulet_integrations.evaluation.reporting.tables import ALL
+from amulet_integrations.evaluation.reporting.text_tables import (
+    NOTHING,
+    Cell,
+    Group,
+    TextTable,
+    estimate_cell,
+    p_value,
+)
+from amulet_integrations.evaluation.score_notes import note_of
+from amulet_integrations.evaluation.statistics import Estimate
+
+
+def comparison_text(comparisons: Iterable[Comparison]) -> TextTable | None:
+    """Differences between methods; None where there are none. Clear ones are strong."""
+    found = list(comparisons)
+    if not found:
+        return None
+    groups: dict[str, list[tuple[Cell, ...]]] = {}
+    for one in found:
+        note = note_of(one.score)
+        label = f"{note.label}, {one.preference or 'all preferences'}"
+        clear = one.holm < 0.05  # noqa: PLR2004 - the usual level
+        cells = (
+            Cell(one.method),
+            estimate_cell(one.difference, note.digits, strong=clear, signed=True),
+            Cell(p_value(one.p_value)),
+            Cell(p_value(one.holm)),
+        )
+        groups.setdefault(label, []).append(cells)
+    return TextTable(
+        f"Differences from {found[0].against}",
+        ("method", "difference", "p", "p, corrected"),
+        tuple(Group(label, tuple(rows)) for label, rows in groups.items()),
+        caption=(
+            "Means over the questions that both methods answered. The p-value is that of a "
+            "sign-flip permutation test with questions as the unit, then corrected for all tests "
+            "of its group (Holm); differences with less than 0.05 after it are in bold."
+        ),
+    )
+
+
+def win_text(counts: Iterable[WinCount]) -> TextTable | None:
+    """Wins, ties and losses; None where nothing was judged."""
+    groups: dict[str, list[tuple[Cell, ...]]] = {}
+    for count in counts:
+        shown = (count.wins, count.ties, count.losses, count.unread, count.unparsable)
+        cells = (
+            Cell(count.method),
+            Cell(count.against),
+            _percent(count.rate),
+            *(Cell(str(held)) for held in shown),
+        )
+        groups.setdefault(count.preference or ALL, []).append(cells)
+    if not groups:
+        return None
+    return TextTable(
+        "Judged pairs",
+        (
+            *("method", "against", "win rate", "win", "tie", "lose", "no result"),
+            "unreadable replies",
+        ),
+        tuple(Group(label, tuple(rows)) for label, rows in groups.items()),
+        labels=2,
+        caption=(
+            "Each pair was shown to the judge in both orders. Orders that disagree make a tie, and "
+            "half of the ties count as won. A pair with a reply that could not be read has no "
+            "result."
+        ),
+    )
+
+
+def _percent(rate: Estimate | None) -> Cell:
+    if rate is None:
+        return Cell(NOTHING)
+    if rate.low is None or rate.high is None:
+        return Cell(f"{rate.mean:.0%}")
+    return Cell(f"{rate.mean:.0%}", f"[{rate.low:.0%}, {rate.high:.0%}]")

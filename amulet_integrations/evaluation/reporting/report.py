@@ -1,0 +1,127 @@
+"""A report in a folder: the page, the tables, the numbers and the plots."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+from amulet_integrations.errors import EvaluationError
+from amulet_integrations.evaluation.records import Answer, Outcome
+from amulet_integrations.evaluation.reporting.comparison_tables import comparison_text, win_text
+from amulet_integrations.evaluation.reporting.contents import Contents, gather
+from amulet_integrations.evaluation.reporting.csv_files import (
+    comparisons_csv,
+    scores_csv,
+    wins_csv,
+)
+from amulet_integrations.evaluation.reporting.html import Picture, render_page
+from amulet_integrations.evaluation.reporting.plots import (
+    DARK,
+    LIGHT,
+    Theme,
+    check_plots,
+    score_plot,
+    score_plot_name,
+    trade_off_plot,
+    win_plot,
+)
+from amulet_integrations.evaluation.reporting.strength_tables import strength_text, trade_off_text
+from amulet_integrations.evaluation.reporting.tables import outcome_text, score_text
+from amulet_integrations.evaluation.reporting.text_tables import TextTable, to_markdown
+from amulet_integrations.evaluation.score_notes import note_of
+from amulet_integrations.evaluation.trade_off import DEFAULT_ALLOWANCE
+
+
+def write_report(
+    settings: Mapping[str, object],
+    answers: Sequence[Answer],
+    outcomes: Sequence[Outcome],
+    folder: Path,
+    *,
+    allowance: float = DEFAULT_ALLOWANCE,
+) -> list[Path]:
+    """Writes report.html, tables.md, the numbers as CSV and the plots as PNG.
+
+    A report that was written there before is replaced; other files are left alone.
+
+    Args:
+        settings: What the run was made with; shown as it is.
+        answers: The answers with their scores.
+        outcomes: What a judge said; empty without one.
+        folder: Where to write; it is made where there is none.
+        allowance: How many nats per token a recommended strength may cost in fluency.
+
+    Returns:
+        The files written, the page first.
+
+    Raises:
+        EvaluationError: There is no answer, or the folder cannot be written.
+        MissingDependencyError: matplotlib is not installed. Nothing is written then.
+    """
+    check_plots()
+    contents = gather(answers, outcomes, allowance=allowance)
+    pictures = {picture.name: picture for picture in _pictures(contents)}
+    files = {"report.html": render_page(settings, contents, pictures).encode()}
+    tables = text_tables(contents)
+    files["tables.md"] = _encoded("\n".join(map(to_markdown, tables)))
+    files["scores.csv"] = _encoded(scores_csv(contents.whole_tables))
+    if contents.comparisons:
+        files["comparisons.csv"] = _encoded(comparisons_csv(contents.comparisons))
+    if contents.counts:
+        counts = [*contents.counts, *contents.counts_by_preference]
+        files["wins.csv"] = _encoded(wins_csv(counts))
+    files |= {f"{picture.name}.png": picture.light for picture in pictures.values()}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in files.items():
+            _replace(folder / name, content)
+    except OSError as error:
+        raise EvaluationError(
+            f"The report cannot be written to {folder}: {error.strerror}. Choose another folder."
+        ) from error
+    return [folder / name for name in files]
+
+
+def text_tables(contents: Contents) -> list[TextTable]:
+    """Every table of a report, the main ones first."""
+    tables = [
+        *map(score_text, contents.main_tables),
+        outcome_text(contents.compared),
+        *map(trade_off_text, contents.curves[:1]),
+        strength_text(contents.curves, contents.whole_tables),
+        win_text(contents.counts),
+        comparison_text(contents.comparisons),
+        *map(score_text, contents.other_tables),
+        *map(trade_off_text, contents.curves[1:]),
+    ]
+    return [table for table in tables if table is not None]
+
+
+def _pictures(contents: Contents) -> Iterator[Picture]:
+    for table in contents.main_tables:
+        name = score_plot_name(table.score)
+        title = f"{note_of(table.score).label} by method, with intervals"
+        yield _picture(name, title, partial(score_plot, table))
+    if contents.curves:
+        curve = contents.curves[0]
+        title = "Preference ratio against fluency over strengths"
+        yield _picture("trade-off", title, partial(trade_off_plot, curve))
+    if contents.counts:
+        title = "Wins, ties and losses"
+        yield _picture("wins", title, partial(win_plot, contents.counts))
+
+
+def _picture(name: str, title: str, draw: Callable[[Theme], bytes]) -> Picture:
+    return Picture(name, title, draw(LIGHT), draw(DARK))
+
+
+def _encoded(text: str) -> bytes:
+    return text.encode(errors="replace")
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Nobody who reads the file meanwhile sees half of it."""
+    unfinished = path.with_name(f".{path.name}.new")
+    unfinished.write_bytes(content)
+    unfinished.replace(path)

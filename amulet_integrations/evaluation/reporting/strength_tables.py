@@ -1,0 +1,80 @@
+"""What strength gains and costs, in numbers and in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from amulet_integrations.evaluation.reporting.tables import ScoreTable
+from amulet_integrations.evaluation.reporting.text_tables import (
+    NOTHING,
+    Cell,
+    Group,
+    TextTable,
+    estimate_cell,
+    number,
+)
+from amulet_integrations.evaluation.score_notes import note_of
+from amulet_integrations.evaluation.trade_off import TradeOff
+
+
+def trade_off_text(curve: TradeOff) -> TextTable:
+    """The strengths with what they gain and cost; the recommended one is strong."""
+    points = (curve.reference, *curve.strengths)
+    rows = tuple(
+        (
+            Cell(point.method, strong=point is curve.recommended),
+            estimate_cell(point.ratio, 3),
+            estimate_cell(point.fluency, 3),
+            Cell(number(point.fluency.mean - curve.reference.fluency.mean, 3, signed=True)),
+        )
+        for point in points
+    )
+    header = ("method", "preference ratio", "fluency", f"fluency beside {curve.reference.method}")
+    return TextTable(
+        f"Strengths, {curve.preference or 'all preferences'}",
+        header,
+        (Group("", rows),),
+        caption=recommendation(curve),
+    )
+
+
+def strength_text(curves: Sequence[TradeOff], tables: Iterable[ScoreTable]) -> TextTable | None:
+    """Every score's average over strengths, all preferences together; None without a curve.
+
+    Args:
+        curves: The first is over all preferences.
+        tables: Of all answers.
+    """
+    if not curves:
+        return None
+    methods = [point.method for point in (curves[0].reference, *curves[0].strengths)]
+    columns = [
+        (note_of(table.score), {row.method: row.average for row in table.blocks[-1].rows})
+        for table in tables
+    ]
+    rows = tuple(
+        (
+            Cell(method),
+            *(
+                Cell(NOTHING if mean is None else number(mean.mean, note.digits))
+                for note, means in columns
+                for mean in [means.get(method)]
+            ),
+        )
+        for method in methods
+    )
+    header = ("method", *(note.label.lower() for note, _ in columns))
+    return TextTable("Every score by strength", header, (Group("", rows),))
+
+
+def recommendation(curve: TradeOff) -> str:
+    """What the curve recommends, in words."""
+    allowed = f"{curve.allowance:g} nats per token of {curve.reference.method}'s"
+    if curve.recommended is None or curve.gain is None:
+        return f"No strength is recommended: none keeps its fluency within {allowed}."
+    kept = "" if curve.gain_kept is None else f", {100 * curve.gain_kept:.0f}% of the largest"
+    return (
+        f"Recommended: {curve.recommended.method}, the largest strength whose fluency stays within "
+        f"{allowed}. Its gain in preference ratio is {number(curve.gain, 3, signed=True)} nats per "
+        f"token{kept}."
+    )

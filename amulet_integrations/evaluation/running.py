@@ -1,0 +1,144 @@
+"""Answers cases: many at once through the engine, and beam search one at a time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Iterable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from itertools import islice
+
+from amulet_integrations.decoding.sampling_params import SamplingParams
+from amulet_integrations.engine.contract import Engine, IncrementStream
+from amulet_integrations.engine.request import GenerationRequest
+from amulet_integrations.engine.result import GenerationResult
+from amulet_integrations.errors import EvaluationError
+from amulet_integrations.evaluation.cases import Case
+from amulet_integrations.evaluation.methods import context_weights
+from amulet_integrations.evaluation.records import Answer, Method
+
+IN_FLIGHT = 32
+"""Requests that the engine is given at once: with two contexts each, as many rows as it runs."""
+
+
+def check_methods(engine: Engine, methods: Iterable[Method]) -> None:
+    """Refuses beam search on an engine that cannot do it.
+
+    Raises:
+        EvaluationError: The engine has no model in this process.
+    """
+    beams = [method.name for method in methods if method.kind == "beam_search"]
+    if beams and not hasattr(engine, "run_model"):
+        raise EvaluationError(
+            f"The method {beams[0]!r} needs a model in this process, which a "
+            f"{type(engine).__name__} does not have. Leave that method out."
+        )
+
+
+def run_cases(
+    engine: Engine,
+    cases: Sequence[Case],
+    *,
+    sampling: SamplingParams,
+    seed: int,
+) -> Generator[Answer]:
+    """Answers cases; closing the iterator cancels what still runs.
+
+    Args:
+        engine: What answers.
+        cases: What is to be answered.
+        sampling: How tokens are picked; each case gets a seed of its own.
+        seed: What those seeds are made of.
+
+    Yields:
+        Each answer once it is whole, in no particular order.
+
+    Raises:
+        AmuletError: A case cannot be answered.
+    """
+    beams = [case for case in cases if case.method.kind == "beam_search"]
+    mixtures = [case for case in cases if case.method.kind != "beam_search"]
+    yield from _run_mixtures(engine, mixtures, sampling, seed)
+    for case in beams:
+        yield _search(engine, case, sampling)
+
+
+def request_of(case: Case, sampling: SamplingParams, seed: int) -> GenerationRequest:
+    """What the engine is asked for; beam search asks it for nothing."""
+    return GenerationRequest(
+        contexts=case.contexts,
+        weights=context_weights(case.method),
+        sampling=sampling.model_copy(update={"seed": case.seed(seed)}),
+    )
+
+
+def _run_mixtures(
+    engine: Engine, cases: Iterable[Case], sampling: SamplingParams, seed: int
+) -> Generator[Answer]:
+    waiting = iter(cases)
+    running: dict[Future[Answer], IncrementStream] = {}
+    with ThreadPoolExecutor(IN_FLIGHT, "amulet-evaluation") as pool:
+        try:
+            while True:
+                for case in islice(waiting, IN_FLIGHT - len(running)):
+                    started = time.perf_counter()
+                    stream = engine.stream(request_of(case, sampling, seed))
+                    running[pool.submit(_follow, engine, case, stream, started)] = stream
+                if not running:
+                    return
+                done, _ = wait(running, return_when=FIRST_COMPLETED)
+                for future in done:
+                    del running[future]
+                    yield future.result()
+        finally:
+            for stream in running.values():
+                stream.close()
+
+
+def _follow(engine: Engine, case: Case, stream: IncrementStream, started: float) -> Answer:
+    return _answer(engine, case, GenerationResult.fold(stream), started)
+
+
+def _search(engine: Engine, case: Case, sampling: SamplingParams) -> Answer:
+    # Brings torch, which the other methods leave to the engine.
+    from amulet_integrations.engine.beam_search import RunsModel, beam_search  # noqa: PLC0415
+
+    assert isinstance(engine, RunsModel)  # noqa: S101 - `check_methods` saw to it
+    started = time.perf_counter()
+    result = beam_search(
+        engine,
+        case.contexts[1],
+        num_beams=case.method.num_beams,
+        max_new_tokens=sampling.max_new_tokens,
+        stop=sampling.stop,
+    )
+    return _answer(engine, case, result, started)
+
+
+def _answer(engine: Engine, case: Case, result: GenerationResult, started: float) -> Answer:
+    return Answer(
+        data_set=case.question.data_set,
+        index=case.question.index,
+        question=case.question.text,
+        preference=case.preference.name,
+        method=case.method.name,
+        text=result.text,
+        token_ids=_without_end(engine, result),
+        finish_reason=result.finish_reason,
+        seconds=round(time.perf_counter() - started, 3),
+    )
+
+
+def _without_end(engine: Engine, result: GenerationResult) -> tuple[int, ...]:
+    """The tokens without those that end the text: the end-of-text token, or a stop string's."""
+    ids = result.token_ids
+    ends = getattr(engine, "end_ids", {engine.tokenizer.eos_token_id})
+    if ids and ids[-1] in ends:
+        return tuple(ids[:-1])
+    while result.finish_reason == "stop" and ids and _says(engine, ids[:-1], result.text):
+        ids = ids[:-1]
+    return tuple(ids)
+
+
+def _says(engine: Engine, ids: Sequence[int], text: str) -> bool:
+    said = str(engine.tokenizer.decode(list(ids), skip_special_tokens=True))
+    return said.startswith(text)

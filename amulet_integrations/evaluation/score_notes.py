@@ -1,0 +1,100 @@
+"""What each score is called in a report, and what it says and does not say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from amulet_integrations.evaluation.text_scores import REPEATED_WORDS, WINDOW
+
+REWARD = "reward"
+
+Better = Literal["higher", "lower"]
+
+
+@dataclass(frozen=True)
+class ScoreNote:
+    """What a report says of a score.
+
+    Attributes:
+        score: Its name in the answers.
+        label: Its name for people.
+        meaning: What it says.
+        better: Which way is better; None where neither is.
+        digits: How many decimal places are shown.
+    """
+
+    score: str
+    label: str
+    meaning: str
+    better: Better | None = None
+    digits: int = 3
+
+
+_NOTES = (
+    ScoreNote(
+        REWARD,
+        "Reward",
+        "What a reward model gives the answer to the question and the preference together. It was "
+        "trained on people's choices, and the methods do not optimise it.",
+        "higher",
+    ),
+    ScoreNote(
+        "preference_ratio",
+        "Preference ratio",
+        "log P(answer | preference) less log P(answer | no preference) under the model itself, in "
+        "nats per token. It is the very thing that Amulet and linear alignment raise: it tells how "
+        "far the answers were steered, and never proves by itself that they are better.",
+    ),
+    ScoreNote(
+        "fluency_nll",
+        "Fluency",
+        "The negative log-likelihood under the context without the preference, in nats per token. "
+        "Lower is more fluent: this is the price of steering.",
+        "lower",
+    ),
+    ScoreNote(
+        "sentiment",
+        "Sentiment",
+        "VADER's compound score, from -1 to 1: how positive the words are by an English lexicon, "
+        "whatever the answer says.",
+    ),
+    ScoreNote("words", "Words", "How many words the answer has.", digits=1),
+    ScoreNote(
+        "lexical_variety",
+        "Lexical variety",
+        "The share of different words, on average over every "
+        f"{WINDOW} words in a row (MATTR), so long answers are not at a disadvantage. "
+        "Shorter answers have none and are left out.",
+    ),
+    ScoreNote(
+        "distinct_1",
+        "Distinct words",
+        "The share of different words in the answer. It falls as answers grow.",
+    ),
+    ScoreNote(
+        "distinct_2",
+        "Distinct pairs",
+        "The share of different pairs of words in the answer. It falls as answers grow.",
+    ),
+    ScoreNote(
+        "repetition",
+        "Repetition",
+        f"The share of {REPEATED_WORDS} words in a row that the answer holds already.",
+        "lower",
+    ),
+)
+OWN_SCORES = {note.score: note for note in _NOTES}
+"""The scores of this package, in the order of a report."""
+
+
+def note_of(score: str) -> ScoreNote:
+    """The note of a score, also of one that another package's evaluator gave."""
+    return OWN_SCORES.get(score) or ScoreNote(
+        score, score.replace("_", " "), "Given by an evaluator of your own."
+    )
+
+
+def in_order(scores: set[str]) -> list[str]:
+    """Scores in the order of a report: this package's, then others by name."""
+    return [score for score in OWN_SCORES if score in scores] + sorted(scores - OWN_SCORES.keys())

@@ -1,0 +1,93 @@
+"""Asks a judge about pairs of answers, and remembers what it says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from amulet_integrations.evaluation.journal import Journal
+from amulet_integrations.evaluation.judging import Judge, Pair, judge_pairs, pairs_of
+from amulet_integrations.evaluation.progress import Progress, ProgressCallback
+from amulet_integrations.evaluation.records import Answer, Method, Outcome, Preference
+
+
+class VerdictLine(Outcome):
+    """What a judge said of a pair; one line of `outcomes.jsonl`."""
+
+    judge: str
+
+    @property
+    def outcome(self) -> Outcome:
+        """The same without the judge's name."""
+        return Outcome(**self.model_dump(exclude={"judge"}))
+
+
+def judge_name(judge: Any) -> str:
+    """What a judge is called: its model's name, where it tells it."""
+    for name in ("model_name", "model"):
+        value = getattr(judge, name, None)
+        if isinstance(value, str) and value:
+            return value
+    return type(judge).__name__
+
+
+def ask_judge(
+    judge: Judge,
+    answers: Sequence[Answer],
+    methods: Sequence[Method],
+    preferences: Mapping[str, Preference],
+    journal: Journal[VerdictLine] | None = None,
+    *,
+    tell: ProgressCallback = lambda _: None,
+) -> list[Outcome]:
+    """What a judge says of Amulet's answers beside those of every other method.
+
+    Args:
+        judge: Any LangChain chat model.
+        answers: The answers.
+        methods: The methods. Without Amulet among them, each two are judged.
+        preferences: The preferences by name.
+        journal: Where it is kept; what is there already is not asked for again.
+        tell: Called after each pair.
+
+    Raises:
+        EvaluationError: The judge fails, or cannot be understood.
+    """
+    name = judge_name(judge)
+    pairs = pairs_of(answers, _judged(methods))
+    found = {
+        _case(line): line.outcome
+        for line in (journal.lines if journal else [])
+        if line.judge == name
+    }
+    left = [pair for pair in pairs if _case_of(pair) not in found]
+    stage, total = f"judge {name}", len(pairs)
+    if total:
+        tell(Progress(stage, total - len(left), total, 1 - len(left) / total))
+    for outcome in judge_pairs(judge, left, preferences):
+        if journal:
+            journal.add(VerdictLine(judge=name, **outcome.model_dump()))
+        found[_case(outcome)] = outcome
+        tell(Progress(stage, len(found), total, len(found) / total))
+    return [found[_case_of(pair)] for pair in pairs]
+
+
+def _judged(methods: Sequence[Method]) -> list[tuple[str, str]] | None:
+    """The first method of Amulet's against all that are none."""
+    ours = [method.name for method in methods if method.kind == "amulet"]
+    others = [method.name for method in methods if method.kind != "amulet"]
+    return [(ours[0], other) for other in others] if ours and others else None
+
+
+def _case(outcome: Outcome) -> tuple[str, int, str, str, str]:
+    return (
+        outcome.data_set,
+        outcome.index,
+        outcome.preference,
+        outcome.method,
+        outcome.against,
+    )
+
+
+def _case_of(pair: Pair) -> tuple[str, int, str, str, str]:
+    return (*pair.first.key, pair.second.method)

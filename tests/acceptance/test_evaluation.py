@@ -1,0 +1,77 @@
+"""An evaluation that is killed ten times gives what one gives that is left alone."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.support.evaluations import lines_of
+
+pytestmark = [pytest.mark.model, pytest.mark.acceptance]
+
+ROOT = Path(__file__).parents[2]
+KILLS = 10
+PATIENCE = 900
+TOLERANCE = 1e-4  # kernels are chosen by measuring, and round differently
+
+
+def start(folder: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.support.evaluations", "embedded", str(folder)],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def to_the_end(folder: Path) -> None:
+    process = start(folder)
+    told, _ = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0, told
+
+
+def killed(folder: Path, seconds: float) -> bool:
+    """Whether a run was killed so many seconds after it told where it goes on."""
+    process = start(folder)
+    process.stdout.readline()
+    time.sleep(seconds)
+    was_running = process.poll() is None
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=60)
+    return was_running
+
+
+def test_a_run_killed_ten_times_equals_one_that_was_not(tmp_path):
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    started = time.monotonic()
+    to_the_end(whole)
+    usual = time.monotonic() - started
+    draw = random.Random(8)
+    kept = [0]
+    for _ in range(KILLS):
+        # Moments after the model is loaded, so that most runs come some way.
+        assert killed(broken, draw.uniform(0, usual / KILLS)) or kept[-1]
+        path = broken / "answers.jsonl"
+        kept.append(path.read_bytes().count(b"\n") if path.exists() else 0)
+    assert kept == sorted(kept)
+    to_the_end(broken)
+
+    assert lines_of(broken) == lines_of(whole)
+    scores, expected = (lines_of(folder, "scores.jsonl") for folder in (broken, whole))
+    assert len(scores) == len(expected) == len(lines_of(whole))
+    for found, right in zip(by_key(scores), by_key(expected), strict=True):
+        assert found.pop("scores") == pytest.approx(right.pop("scores"), abs=TOLERANCE)
+        assert found == right
+
+
+def by_key(lines):
+    return sorted(lines, key=lambda line: [str(line[name]) for name in sorted(line)][:-1])

@@ -1,0 +1,148 @@
+"""Answers, outcomes and preferences made up for tests, the same every time."""
+
+from __future__ import annotations
+
+import random
+
+from amulet_integrations.evaluation.records import Answer, Outcome, Preference
+from amulet_integrations.evaluation.text_scores import text_scores
+
+METHODS = ("base", "pref", "beam_search", "linear_alignment", "amulet")
+STRENGTHS = {1: 1.95, 2: 2.46, 5: 3.2, 10: 3.9, 30: 4.95, 60: 5.65, 200: 6.9}
+WORDS = [
+    "sea",
+    "light",
+    "blue",
+    "morning",
+    "because",
+    "water",
+    "scatters",
+    "short",
+    "waves",
+    "more",
+    "than",
+    "long",
+    "ones",
+    "and",
+    "so",
+    "we",
+    "see",
+    "a",
+    "colour",
+    "that",
+    "is",
+    "calm",
+    "bright",
+    "deep",
+    "or",
+    "strange",
+    "while",
+    "people",
+    "walk",
+    "along",
+    "the",
+    "shore",
+    "to",
+    "look",
+    "for",
+    "shells",
+    "stones",
+    "and",
+    "stories",
+    "which",
+    "they",
+    "carry",
+    "home",
+    "in",
+    "small",
+    "bags",
+    "of",
+    "paper",
+]
+
+
+def answer(method="base", *, index=0, preference="creative", data_set="sea", text="It is.", **more):
+    fields = {
+        "data_set": data_set,
+        "index": index,
+        "question": f"Question {index} of {data_set}?",
+        "preference": preference,
+        "method": method,
+        "text": text,
+        "token_ids": (1, 2),
+        "finish_reason": "stop",
+    }
+    return Answer(**{**fields, **more})
+
+
+def measured(method, index, ratio, fluency, **more):
+    return answer(
+        method, index=index, scores={"preference_ratio": ratio, "fluency_nll": fluency}, **more
+    )
+
+
+def preference(name="creative"):
+    return Preference(name=name, text=f"Your answer should be {name}.")
+
+
+def preferences(*names):
+    return {name: preference(name) for name in names or ("creative",)}
+
+
+def run(
+    *,
+    data_sets=("sea", "sky"),
+    preferences=("creative", "concise"),
+    methods=METHODS,
+    questions=8,
+    strengths=(1, 2, 5, 10, 30, 60, 200),
+    reward=True,
+):
+    """The answers of a whole run, in which more guidance means more ratio and less fluency."""
+    drawn = random.Random(0)
+    guidance = {"base": 0.0, "pref": 1.0, "beam_search": 1.1, "linear_alignment": 3.0}
+    guidance |= {"amulet": 5.65} | {f"amulet@{n}": STRENGTHS[n] for n in strengths}
+    made = []
+    for data_set in data_sets:
+        for index in range(questions):
+            for name in preferences:
+                for method in (*methods, *(f"amulet@{n}" for n in strengths)):
+                    g = guidance[method]
+                    words = drawn.choices(WORDS, k=drawn.randint(20, 60))
+                    text = " ".join(words).capitalize() + "."
+                    scores = {
+                        "preference_ratio": 0.05 * g + drawn.gauss(0, 0.03),
+                        "fluency_nll": 0.75 + 0.03 * g**2 + drawn.gauss(0, 0.05),
+                        **text_scores(text),
+                    }
+                    if reward:
+                        scores["reward"] = 0.33 + 0.04 * g + drawn.gauss(0, 0.05)
+                    one = answer(
+                        method,
+                        index=index,
+                        preference=name,
+                        data_set=data_set,
+                        text=text,
+                        scores=scores,
+                        finish_reason=drawn.choice(["stop", "length"]),
+                    )
+                    made.append(one)
+    return made
+
+
+def outcomes(methods=("base", "pref", "beam_search", "linear_alignment"), pairs=20):
+    drawn = random.Random(1)
+    return [
+        Outcome(
+            data_set="sea",
+            index=index,
+            preference=name,
+            method="amulet",
+            against=against,
+            result=(result := drawn.choice(["win", "win", "tie", "lose", None])),
+            unparsable=0 if result else 1,
+        )
+        for against in methods
+        for name in ("creative", "concise")
+        for index in range(pairs)
+    ]

@@ -1,0 +1,149 @@
+"""Evaluators of other packages give scores, and what is no score is an error."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from amulet_integrations.errors import EvaluationError
+from amulet_integrations.evaluation.evaluators import evaluator_scorer
+from tests.unit.evaluation import made
+
+
+def scores_of(evaluator, text="Blue.", **options):
+    scorer = evaluator_scorer(evaluator, **options)
+    (said,) = scorer.score([made.answer(text=text)], made.preferences())
+    return said
+
+
+def test_a_function_is_given_what_it_asks_for():
+    seen = []
+
+    def polite(inputs, outputs, reference_outputs):
+        seen.extend([inputs, outputs, reference_outputs])
+        return True
+
+    assert scores_of(polite) == {"polite": 1.0}
+    assert seen == [
+        {"question": "Question 0 of sea?", "preference": "Your answer should be creative."},
+        {"answer": "Blue."},
+        {},
+    ]
+
+
+def test_a_function_may_ask_for_less():
+    assert scores_of(lambda outputs: len(outputs["answer"]), name="length") == {"length": 5.0}
+    assert scores_of(lambda **given: len(given), name="given") == {"given": 3.0}
+
+
+@pytest.mark.parametrize(
+    ("said", "scores"),
+    [
+        (0.5, {"mine": 0.5}),
+        (3, {"mine": 3.0}),
+        (False, {"mine": 0.0}),
+        (None, {}),
+        ({"key": "tone", "score": 0.25}, {"tone": 0.25}),
+        ({"score": True}, {"mine": 1.0}),
+        ({"key": "tone", "score": None, "comment": "?"}, {}),
+        ([{"key": "a", "score": 1}, {"key": "b", "score": 2}], {"a": 1.0, "b": 2.0}),
+        ({"results": [{"key": "a", "score": 1}]}, {"a": 1.0}),
+        (SimpleNamespace(key="tone", score=2), {"tone": 2.0}),
+        (SimpleNamespace(score=2), {"mine": 2.0}),
+    ],
+)
+def test_whatever_langsmith_allows_is_read(said, scores):
+    assert scores_of(lambda outputs: said, name="mine") == scores
+
+
+@pytest.mark.parametrize(
+    "said", ["good", {"key": "k", "score": "high"}, float("nan"), [[object()]]]
+)
+def test_what_is_no_number_is_an_error(said):
+    with pytest.raises(EvaluationError, match="'mine' says"):
+        scores_of(lambda outputs: said, name="mine")
+
+
+def test_a_score_called_as_one_of_ours_is_refused():
+    with pytest.raises(EvaluationError, match=r"'preference_ratio'.*another name"):
+        scores_of(lambda outputs: {"key": "preference_ratio", "score": 9}, name="mine")
+
+
+def test_an_evaluator_that_needs_more_than_an_answer_is_refused_at_once():
+    def of_run(run, example):
+        return 1
+
+    with pytest.raises(EvaluationError, match="asks for run, example"):
+        evaluator_scorer(of_run)
+    with pytest.raises(EvaluationError, match="is no evaluator"):
+        evaluator_scorer("polite")
+
+
+def test_an_evaluator_that_fails_is_named():
+    def broken(outputs):
+        raise KeyError("tone")
+
+    with pytest.raises(EvaluationError, match="'broken' failed: 'tone'"):
+        scores_of(broken)
+
+
+def test_langsmiths_own_result_is_read():
+    schemas = pytest.importorskip("langsmith.evaluation")
+    result = schemas.EvaluationResult(key="tone", score=0.75)
+    assert scores_of(lambda outputs: result) == {"tone": 0.75}
+
+
+def test_a_llama_index_evaluator_judges_by_its_llm():
+    evaluation = pytest.importorskip("llama_index.core.evaluation")
+    from llama_index.core.llms import CompletionResponse, CustomLLM, LLMMetadata
+
+    prompts = []
+
+    class Fake(CustomLLM):
+        @property
+        def metadata(self):
+            return LLMMetadata()
+
+        def complete(self, prompt, formatted=False, **kwargs):
+            prompts.append(prompt)
+            return CompletionResponse(text="4.5\nIt is fine.")
+
+        def stream_complete(self, prompt, formatted=False, **kwargs):
+            raise NotImplementedError
+
+    evaluator = evaluation.CorrectnessEvaluator(llm=Fake())
+    assert scores_of(evaluator) == {"correctness_evaluator": 4.5}
+    assert "Question 0 of sea? Your answer should be creative." in prompts[0]
+    assert "Blue." in prompts[0]
+
+
+def test_a_llama_index_evaluator_may_only_pass():
+    evaluation = pytest.importorskip("llama_index.core.evaluation")
+
+    class Short(evaluation.BaseEvaluator):
+        def _get_prompts(self):
+            return {}
+
+        def _update_prompts(self, prompts):
+            pass
+
+        async def aevaluate(self, query=None, response=None, contexts=None, **kwargs):
+            invalid = response == ""
+            return evaluation.EvaluationResult(passing=len(response) < 9, invalid_result=invalid)
+
+    assert scores_of(Short()) == {"short": 1.0}
+    assert scores_of(Short(), text="Much too long.") == {"short": 0.0}
+    assert scores_of(Short(), text="") == {}
+
+
+def test_neither_package_is_imported():
+    code = (
+        "import sys; sys.modules['langsmith'] = sys.modules['llama_index'] = None; "
+        "from amulet_integrations.evaluation.evaluators import evaluator_scorer; "
+        "print(evaluator_scorer(lambda outputs: 1).name)"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "<lambda>"

@@ -1,0 +1,160 @@
+"""Names to methods, methods to weights, and beam search beside transformers' own."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from amulet_integrations import AmuletParams, SamplingParams
+from amulet_integrations.decoding import amulet_weights, linear_alignment_weights
+from amulet_integrations.engine import GenerationRequest
+from amulet_integrations.engine.beam_search import beam_search
+from amulet_integrations.errors import (
+    ContextLengthError,
+    EngineClosedError,
+    EvaluationError,
+    GuidanceScaleError,
+)
+from amulet_integrations.evaluation import DEFAULT_METHODS, Method, read_methods
+from amulet_integrations.evaluation.methods import context_weights, guidance_scale, strengths
+from tests.support.tiny import CONTEXT_WINDOW, tiny_engine, tiny_model, tiny_tokenizer
+
+PROMPT = tiny_tokenizer()("You are a helpful assistant. The sea is blue.").input_ids
+
+
+def test_the_five_of_the_paper_are_the_default():
+    assert DEFAULT_METHODS == ("base", "pref", "beam_search", "linear_alignment", "amulet")
+    methods = read_methods(DEFAULT_METHODS)
+    assert [method.name for method in methods] == list(DEFAULT_METHODS)
+    assert methods[2].num_beams == 16
+    assert methods[4].params == AmuletParams()
+
+
+def test_weights_are_those_of_the_decoding():
+    found = {method.name: context_weights(method) for method in read_methods(DEFAULT_METHODS)}
+    assert found == {
+        "base": (1.0, 0.0),
+        "pref": (0.0, 1.0),
+        "beam_search": (0.0, 1.0),
+        "linear_alignment": linear_alignment_weights(2.0),
+        "amulet": pytest.approx(amulet_weights(AmuletParams())),
+    }
+
+
+@pytest.mark.parametrize(("iterations", "scale"), [(1, 1.95238), (2, 2.46341), (10, 3.89756)])
+def test_a_number_is_the_strength(iterations, scale):
+    (method,) = read_methods([f"amulet@{iterations}"])
+    assert method.name == f"amulet@{iterations}"
+    assert guidance_scale(method) == pytest.approx(scale, abs=1e-5)
+
+
+def test_other_numbers():
+    aligned, beams = read_methods(["linear_alignment@1.5", "beam_search@4"])
+    assert context_weights(aligned) == (-1.5, 2.5)
+    assert beams.num_beams == 4
+    assert guidance_scale(beams) is None
+
+
+def test_strengths_are_named_once():
+    assert strengths([1, 10, 1]) == ("amulet@1", "amulet@10")
+
+
+def test_a_method_of_ones_own():
+    own = Method(name="weak", kind="amulet", params=AmuletParams(iterations=0))
+    assert read_methods(["base", own])[1] is own
+
+
+@pytest.mark.parametrize(
+    ("methods", "told"),
+    [
+        ([], "no method"),
+        (["amulett"], "Did you mean 'amulet'"),
+        (["pref", "pref"], "given twice"),
+        (["base@3"], "takes no number"),
+        (["amulet@x"], "whole number of iterations"),
+        (["amulet@-1"], "whole number of iterations"),
+        (["beam_search@0"], "whole number of beams"),
+        (["linear_alignment@"], "a ratio"),
+    ],
+)
+def test_what_is_no_method(methods, told):
+    with pytest.raises(EvaluationError, match=told):
+        read_methods(methods)
+
+
+def test_what_is_too_strong():
+    with pytest.raises(GuidanceScaleError, match="linear_alignment@30"):
+        read_methods(["linear_alignment@30"])
+
+
+def test_one_beam_is_greedy(tiny_engine):
+    sampling = SamplingParams(max_new_tokens=12)
+    greedy = tiny_engine.generate([GenerationRequest(contexts=[PROMPT], sampling=sampling)])[0]
+    found = beam_search(tiny_engine, PROMPT, num_beams=1, max_new_tokens=12)
+    assert (found.token_ids, found.text) == (greedy.token_ids, greedy.text)
+    assert (found.finish_reason, found.usage) == (greedy.finish_reason, greedy.usage)
+
+
+def test_more_beams_find_what_transformers_finds(tiny_engine):
+    """The engine's own model has other kernels; an unchanged copy of it says the same."""
+    ids = torch.tensor([PROMPT])
+    expected = tiny_model().generate(
+        ids,
+        attention_mask=torch.ones_like(ids),
+        num_beams=5,
+        max_new_tokens=9,
+        early_stopping=True,
+    )
+    found = beam_search(tiny_engine, PROMPT, num_beams=5, max_new_tokens=9)
+    assert found.token_ids == expected[0, len(PROMPT) :].tolist()
+
+
+def test_the_beam_is_at_least_as_likely_as_greedy(tiny_engine):
+    def likelihood(ids):
+        return tiny_engine.score([PROMPT], ids).sum().item()
+
+    greedy, beam = (
+        beam_search(tiny_engine, PROMPT, num_beams=beams, max_new_tokens=6) for beams in (1, 16)
+    )
+    assert likelihood(beam.token_ids) > likelihood(greedy.token_ids)
+
+
+def test_a_text_that_ends_has_one_end(tiny_engine):
+    """Nothing is likelier than to end at once where the end is all that may follow."""
+    with tiny_engine_that_ends() as engine:
+        found = beam_search(engine, PROMPT, num_beams=3, max_new_tokens=8)
+    assert found.finish_reason == "stop"
+    assert found.token_ids == [1]
+    assert found.text == ""
+
+
+def tiny_engine_that_ends():
+    from amulet_integrations.engine import LocalEngine
+
+    model = tiny_model("gpt2")
+    with torch.no_grad():
+        model.get_output_embeddings().weight.zero_()
+        model.get_output_embeddings().weight[1] = 50.0
+        model.transformer.ln_f.weight.zero_()
+        model.transformer.ln_f.bias.fill_(1.0)
+    return LocalEngine(model, tiny_tokenizer(), model_name="ends")
+
+
+def test_a_stop_string_ends_it(tiny_engine):
+    whole = beam_search(tiny_engine, PROMPT, num_beams=1, max_new_tokens=12)
+    stop = whole.text[3:5]
+    found = beam_search(tiny_engine, PROMPT, num_beams=1, max_new_tokens=12, stop=[stop])
+    assert found.text == whole.text[: whole.text.index(stop)]
+    assert found.finish_reason == "stop"
+
+
+def test_no_room(tiny_engine):
+    with pytest.raises(ContextLengthError, match=str(CONTEXT_WINDOW)):
+        beam_search(tiny_engine, PROMPT * 100)
+
+
+def test_a_closed_engine():
+    engine = tiny_engine()
+    engine.close()
+    with pytest.raises(EngineClosedError):
+        beam_search(engine, PROMPT)

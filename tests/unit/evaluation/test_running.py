@@ -1,0 +1,301 @@
+"""Answers are those of the engine alone, written at once, and a killed run goes on."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from amulet_integrations import AmuletParams, SamplingParams
+from amulet_integrations.decoding import amulet_weights
+from amulet_integrations.engine import GenerationRequest
+from amulet_integrations.engine.result import GenerationResult, Usage
+from amulet_integrations.errors import EvaluationError, GenerationError
+from amulet_integrations.evaluation import Answer, Question, evaluate
+from amulet_integrations.evaluation.journal import Journal
+from amulet_integrations.evaluation.running import IN_FLIGHT, _without_end
+from amulet_integrations.prompting import ChatMessage, PromptBuilder
+from tests.support.evaluations import QUESTIONS, lines_of, run
+from tests.support.scripted import ScriptedEngine
+from tests.support.tiny import CONTEXT_WINDOW
+
+ROOT = Path(__file__).parents[3]
+FULL = Path("/dev/full")
+
+
+def answer(text: str = "Well.", **changes) -> Answer:
+    fields = {
+        "data_set": "a",
+        "index": 0,
+        "question": "Why?",
+        "preference": "p",
+        "method": "m",
+        "text": text,
+        "token_ids": (1, 2),
+        "finish_reason": "stop",
+    }
+    return Answer(**{**fields, **changes})
+
+
+class Failing:
+    """An engine that fails at the nth request."""
+
+    def __init__(self, engine, at):
+        self._engine, self._at, self.asked = engine, at, 0
+
+    def __getattr__(self, name):
+        return getattr(self._engine, name)
+
+    def stream(self, request):
+        self.asked += 1
+        if self.asked > self._at:
+            raise GenerationError("the model broke")
+        return self._engine.stream(request)
+
+
+class Counting:
+    """An engine that counts its requests, and how many ran at once."""
+
+    def __init__(self, engine):
+        self._engine, self._lock = engine, threading.Lock()
+        self.asked = self.running = self.most = 0
+
+    def __getattr__(self, name):
+        return getattr(self._engine, name)
+
+    def stream(self, request):
+        with self._lock:
+            self.asked += 1
+            self.running += 1
+            self.most = max(self.most, self.running)
+        return _Stream(self, self._engine.stream(request))
+
+
+class _Stream:
+    def __init__(self, engine, stream):
+        self._engine, self._stream = engine, stream
+
+    def __iter__(self):
+        yield from self._stream
+        with self._engine._lock:
+            self._engine.running -= 1
+
+    def close(self):
+        self._stream.close()
+
+
+def test_each_answer_is_what_the_engine_gives_alone(tiny_engine):
+    """Prompts by hand, one request at a time, and the end taken off by hand."""
+    texts = {"creative": "Your answer should be creative as much as possible.", "Rhyme.": "Rhyme."}
+    weights = {"base": (1.0, 0.0), "pref": (0.0, 1.0), "amulet@2": amulet_weights(AmuletParams(iterations=2))}  # fmt: skip # noqa: E501
+    found = evaluate(tiny_engine, QUESTIONS, list(texts), list(weights), max_new_tokens=12)
+    assert len(found.answers) == len(QUESTIONS) * len(texts) * len(weights)
+    prompts = PromptBuilder(tiny_engine.tokenizer)
+    for one in found.answers:
+        contexts = prompts.contexts(
+            [ChatMessage(role="user", content=one.question)], [None, texts[one.preference]]
+        )
+        (alone,) = tiny_engine.generate(
+            [
+                GenerationRequest(
+                    contexts=contexts,
+                    weights=weights[one.method],
+                    sampling=SamplingParams(max_new_tokens=12),
+                )
+            ]
+        )
+        ends = alone.token_ids[-1:] == [1]
+        assert one.text == alone.text
+        assert one.token_ids == tuple(alone.token_ids[: len(alone.token_ids) - ends])
+        assert one.finish_reason == alone.finish_reason
+
+
+@pytest.mark.parametrize(
+    ("text", "ending", "reason"),
+    [
+        ("Be brief.", "<|im_end|>", "stop"),
+        ("", "<|im_end|>", "stop"),
+        ("Be brief.", "The sea", "stop"),  # a stop string
+        ("Be brief.", "", "length"),
+    ],
+)
+def test_what_ends_a_text_is_no_part_of_it(tiny_engine, text, ending, reason):
+    tokenizer = tiny_engine.tokenizer
+    written, end = (tokenizer(part, add_special_tokens=False).input_ids for part in (text, ending))
+    result = GenerationResult([*written, *end], text, reason, Usage(1, 1, (1,)))
+    assert tokenizer.decode(_without_end(tiny_engine, result)) == text
+
+
+def test_many_are_in_flight_at_once(tiny_engine):
+    engine = Counting(tiny_engine)
+    questions = [Question(data_set="a", index=n, text=f"{n}?") for n in range(50)]
+    evaluate(engine, questions, ["creative"], ["base"], max_new_tokens=2)
+    assert engine.asked == 50
+    assert 8 < engine.most <= IN_FLIGHT
+
+
+def test_every_answer_is_on_the_disk_before_it_is_told(tiny_engine, tmp_path):
+    seen = []
+
+    def progress(told):
+        if told.stage == "answers":
+            file = tmp_path / "answers.jsonl"
+            lines = file.read_text().splitlines() if file.exists() else []
+            seen.append((told.done, len(lines), told.total))
+
+    evaluate(
+        tiny_engine, QUESTIONS, ["creative"], ["base", "pref"],
+        max_new_tokens=3, output=tmp_path, progress=progress,
+    )  # fmt: skip
+    assert seen == [(n, n, 6) for n in range(7)]
+
+
+def test_progress_counts_work(tiny_engine):
+    shares = []
+    evaluate(
+        tiny_engine, QUESTIONS[:1], ["creative"], ["base", "amulet", "beam_search@5"],
+        max_new_tokens=2, progress=lambda told: shares.append((told.stage, told.share)),
+    )  # fmt: skip
+    answers = [share for stage, share in shares if stage == "answers"]
+    assert answers == [0.0, pytest.approx(answers[1]), 3 / 8, 1.0]  # rows: 1, 2 and 5
+    assert shares[-1] == ("likelihoods", 1.0)
+
+
+def test_what_fails_leaves_what_was_answered(tiny_engine, tmp_path):
+    options = {"max_new_tokens": 3, "output": tmp_path}
+    with pytest.raises(GenerationError, match="the model broke"):
+        evaluate(Failing(tiny_engine, 4), QUESTIONS, ["creative"], ["base", "pref"], **options)
+    engine = Counting(tiny_engine)
+    whole = evaluate(engine, QUESTIONS, ["creative"], ["base", "pref"], **options)
+    assert engine.asked <= 6
+    alone = evaluate(tiny_engine, QUESTIONS, ["creative"], ["base", "pref"], max_new_tokens=3)
+    assert list(map(_untimed, whole.answers)) == list(map(_untimed, alone.answers))
+
+
+def test_a_callback_that_raises_ends_it(tiny_engine, tmp_path):
+    def progress(told):
+        if told.done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(
+            tiny_engine, QUESTIONS, ["creative"], ["base", "pref"],
+            max_new_tokens=3, output=tmp_path, progress=progress,
+        )  # fmt: skip
+    assert len(lines_of(tmp_path)) == 2
+    # Nothing runs on, and the folder is free again.
+    found = evaluate(
+        tiny_engine, QUESTIONS, ["creative"], ["base", "pref"], max_new_tokens=3, output=tmp_path
+    )
+    assert len({one.key for one in found.answers}) == len(lines_of(tmp_path)) == 6
+
+
+def test_same_seed_same_answers(tiny_engine):
+    def texts(seed, questions=QUESTIONS, methods=("base", "amulet@2")):
+        found = evaluate(
+            tiny_engine, questions, ["creative"], methods,
+            max_new_tokens=8, temperature=1.0, seed=seed,
+        )  # fmt: skip
+        return {one.key: one.token_ids for one in found.answers}
+
+    first = texts(3)
+    assert texts(3) == first
+    assert texts(4) != first
+    # Whatever else is asked.
+    assert texts(3, QUESTIONS[1:], ["base"]).items() <= first.items()
+
+
+def test_beam_search_needs_the_model():
+    with pytest.raises(EvaluationError, match="ScriptedEngine does not have"):
+        evaluate(ScriptedEngine(), QUESTIONS, ["creative"], ["base", "beam_search"])
+
+
+def test_a_question_that_is_too_long_is_told_before_anything_is_run(tiny_engine):
+    engine = Counting(tiny_engine)
+    long = Question(data_set="own", index=8, text="zq" * CONTEXT_WINDOW)
+    with pytest.raises(EvaluationError, match=f"Question 8 of 'own'.*{CONTEXT_WINDOW} tokens"):
+        evaluate(engine, [QUESTIONS[0], long], ["creative"], ["base"])
+    assert engine.asked == 0
+
+
+@pytest.mark.parametrize("kept", [0, 1, 2])
+def test_a_torn_line_is_cut_off(tmp_path, kept):
+    path = tmp_path / "a.jsonl"
+    with Journal(path, Answer, ["scores"]) as journal:
+        for number in range(3):
+            journal.add(answer(f"line {number}\u2028\n"))
+    lines = path.read_bytes().splitlines(keepends=True)
+    assert len(lines) == 3
+    for cut in (1, len(lines[kept]) // 2, len(lines[kept]) - 1):
+        path.write_bytes(b"".join(lines[:kept]) + lines[kept][:cut])
+        assert [one.text for one in Journal.read(path, Answer)] == [
+            f"line {number}\u2028\n" for number in range(kept)
+        ]
+        with Journal(path, Answer, ["scores"]) as journal:
+            assert len(journal.lines) == kept
+            journal.add(answer("new"))
+        assert path.read_bytes().splitlines(keepends=True)[:kept] == lines[:kept]
+        assert [one.text for one in Journal.read(path, Answer)][kept:] == ["new"]
+
+
+def test_a_damaged_line_is_told(tmp_path):
+    path = tmp_path / "a.jsonl"
+    with Journal(path, Answer) as journal:
+        journal.add(answer(), answer())
+    text = path.read_text()
+    path.write_text("{}\n" + text)
+    with pytest.raises(EvaluationError, match="line 1: not a line"):
+        Journal(path, Answer)
+    assert path.read_text() == "{}\n" + text
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="there is no /dev/full")
+def test_a_full_disk_is_told(tmp_path):
+    journal = Journal(tmp_path / "a.jsonl", Answer)
+    journal.close()
+    journal._file = FULL.open("ab", buffering=0)
+    with pytest.raises(EvaluationError, match="No space left"):
+        journal.add(answer())
+    journal.close()
+
+
+def test_a_killed_run_goes_on(tmp_path):
+    """SIGKILL after some answers; the rest is added, and nothing is there twice."""
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    ours = {**os.environ, "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.support.evaluations", "tiny", str(killed)],
+        cwd=ROOT, env=ours, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 120
+    for told in process.stdout:
+        if told == "answers 7\n":
+            process.send_signal(signal.SIGKILL)
+            break
+        assert time.monotonic() < deadline
+    process.stdout.close()
+    assert process.wait(30) == -signal.SIGKILL
+
+    before = (killed / "answers.jsonl").read_bytes()
+    assert before.count(b"\n") >= 7
+    with (killed / "answers.jsonl").open("ab") as file:
+        file.write(b'{"data_set":"asked","ind')  # as if killed while writing
+    resumed, uninterrupted = run("tiny", killed), run("tiny", whole)
+
+    assert (killed / "answers.jsonl").read_bytes().startswith(before)
+    assert lines_of(killed) == lines_of(whole)
+    assert lines_of(killed, "scores.jsonl") == lines_of(whole, "scores.jsonl")
+    assert [_untimed(one) for one in resumed.answers] == [
+        _untimed(one) for one in uninterrupted.answers
+    ]
+
+
+def _untimed(one):
+    return json.loads(one.model_dump_json(exclude={"seconds"}))

@@ -1,0 +1,110 @@
+"""The recommended strength is the largest within the allowance."""
+
+from __future__ import annotations
+
+import pytest
+
+from amulet_integrations.errors import EvaluationError
+from amulet_integrations.evaluation.trade_off import has_strengths, trade_off
+from tests.unit.evaluation import made
+
+CURVE = {
+    "pref": (0.0, 0.75),
+    "amulet@2": (0.1, 0.8),
+    "amulet@10": (0.2, 0.99),
+    "amulet@60": (0.4, 1.6),
+}
+
+
+def answers(curve=CURVE, questions=3, **more):
+    return [
+        made.measured(method, index, ratio, fluency, **more)
+        for method, (ratio, fluency) in curve.items()
+        for index in range(questions)
+    ]
+
+
+def test_the_largest_strength_within_the_allowance_and_its_gain():
+    found = trade_off(answers())
+    assert [point.iterations for point in found.strengths] == [2, 10, 60]
+    assert found.recommended.method == "amulet@10"
+    assert found.gain == pytest.approx(0.2)
+    assert found.gain_kept == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(
+    ("allowance", "method"), [(0.0, None), (0.06, "amulet@2"), (0.9, "amulet@60")]
+)
+def test_the_allowance_decides(allowance, method):
+    found = trade_off(answers(), allowance=allowance)
+    assert (found.recommended and found.recommended.method) == method
+    if method is None:
+        assert found.gain is None
+        assert found.gain_kept is None
+
+
+def test_a_price_just_at_the_allowance_is_within():
+    curve = {"pref": (0.0, 0.5), "amulet@2": (0.1, 0.75), "amulet@3": (0.2, 0.7501)}
+    assert trade_off(answers(curve)).recommended.method == "amulet@2"
+
+
+def test_the_largest_counts_even_where_a_smaller_one_is_past_the_allowance():
+    curve = {"pref": (0.0, 0.5), "amulet@2": (0.1, 0.9), "amulet@3": (0.2, 0.6)}
+    assert trade_off(answers(curve)).recommended.method == "amulet@3"
+
+
+def test_amulet_without_a_number_is_the_default_strength():
+    found = trade_off(answers({"pref": (0, 1), "amulet@200": (1, 1), "amulet": (1, 1)}))
+    assert [point.iterations for point in found.strengths] == [60, 200]
+
+
+def test_other_methods_do_not_matter():
+    noise = {"base": (9, 9), "linear_alignment@2": (9, 9), "amulet@x": (9, 9)}
+    assert trade_off(answers(CURVE | noise)) == trade_off(answers())
+
+
+def test_only_what_every_strength_answered_counts():
+    more = [made.measured("amulet@60", 99, 100.0, 0.0)]
+    assert trade_off(answers() + more) == trade_off(answers())
+
+
+def test_preferences_apart():
+    both = answers() + answers(
+        {"pref": (0, 1), "amulet@2": (1, 1), "amulet@10": (2, 9), "amulet@60": (3, 9)},
+        preference="concise",
+    )
+    assert trade_off(both, preference="concise").recommended.method == "amulet@2"
+    assert trade_off(both, preference="creative").recommended.method == "amulet@10"
+
+
+def test_no_gain_at_all_keeps_no_share():
+    found = trade_off(answers({"pref": (0.5, 1), "amulet@2": (0.2, 1)}))
+    assert found.gain == pytest.approx(-0.3)
+    assert found.gain_kept is None
+
+
+@pytest.mark.parametrize(
+    ("made_of", "what"),
+    [
+        ({"amulet@2": (0, 1)}, "needs answers of 'pref'"),
+        ({"pref": (0, 1)}, "amulet@2, amulet@10"),
+    ],
+)
+def test_what_is_missing_is_named(made_of, what):
+    with pytest.raises(EvaluationError, match=what):
+        trade_off(answers(made_of))
+    assert not has_strengths(answers(made_of))
+
+
+def test_no_common_question_is_an_error():
+    apart = [made.measured("pref", 1, 0, 1), made.measured("amulet@2", 2, 0, 1)]
+    with pytest.raises(EvaluationError, match="No question was answered by all of pref, amulet@2"):
+        trade_off(apart)
+    assert not has_strengths([*apart, made.measured("amulet@5", 2, 0, 1)])
+    assert has_strengths(answers())
+
+
+@pytest.mark.parametrize("allowance", [-0.1, float("nan")])
+def test_a_negative_allowance_is_an_error(allowance):
+    with pytest.raises(EvaluationError, match="allowance="):
+        trade_off(answers(), allowance=allowance)
