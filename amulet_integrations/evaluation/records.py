@@ -72,7 +72,7 @@ class CaseKey(NamedTuple):
 
 
 class Answer(_Frozen):
-    """An answer, and everything that was measured about it; one line of `answers.jsonl`.
+    """An answer, and everything that was measured about it.
 
     Attributes:
         data_set: Where the question is from.
