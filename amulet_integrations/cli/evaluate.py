@@ -257,17 +257,17 @@ def _judge(name: str) -> Any:
 
 
 def _report(found: Evaluation, folder: Path) -> None:
-    from amulet_integrations.evaluation.reporting import write_report  # noqa: PLC0415
     from amulet_integrations.evaluation.reporting.contents import gather  # noqa: PLC0415
-    from amulet_integrations.evaluation.reporting.report import text_tables  # noqa: PLC0415
+    from amulet_integrations.evaluation.reporting.report import (  # noqa: PLC0415
+        main_text_tables,
+        write_contents,
+    )
 
     contents = gather(found.answers, found.outcomes)
-    tables = text_tables(contents)
     # The rest would scroll the main ones away; the page has all of them.
-    further = len(contents.other_tables) + len(contents.curves[1:])
-    for table in tables[: len(tables) - further]:
+    for table in main_text_tables(contents):
         show_table(table)
     settings = found.settings.model_dump(mode="json")
-    page, *others = write_report(settings, found.answers, found.outcomes, folder)
+    page, *others = write_contents(settings, contents, folder)
     typer.echo(f"\nThe report: {screen.one_line(page)}")
     typer.echo(f"Beside it: {screen.one_line(', '.join(path.name for path in others))}")

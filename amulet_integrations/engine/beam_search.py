@@ -8,6 +8,7 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 import torch
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from amulet_integrations.decoding.stopping import StopStrings
 from amulet_integrations.engine.failures import as_generation_error
 from amulet_integrations.engine.result import GenerationResult, Usage
 from amulet_integrations.errors import AmuletError, ContextLengthError
@@ -98,10 +99,11 @@ def _result(
     if end is not None:
         del token_ids[end + 1 :]  # what follows is padding
     text = str(engine.tokenizer.decode(token_ids[:end], skip_special_tokens=True))
-    cuts = [at for string in stop if (at := text.find(string)) >= 0]
+    stops = StopStrings(stop)
+    text = stops.push(text) + stops.flush()
     return GenerationResult(
         token_ids=token_ids,
-        text=text[: min(cuts)] if cuts else text,
-        finish_reason="length" if end is None and not cuts else "stop",
+        text=text,
+        finish_reason="length" if end is None and stops.found is None else "stop",
         usage=Usage(len(context), len(token_ids), (len(context),)),
     )

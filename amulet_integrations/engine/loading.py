@@ -43,7 +43,7 @@ def check_source(source: ModelSource) -> None:
     """
     if source.model == EMBEDDED:
         _check_dtype(source.dtype)
-        _device(source.device)
+        find_device(source.device)
         check_embedded_model()
     else:
         load_config(source)
@@ -58,7 +58,7 @@ def load_config(source: ModelSource) -> PreTrainedConfig:
         InvalidRequestError: dtype or device is not one.
     """
     _check_dtype(source.dtype)
-    _device(source.device)
+    find_device(source.device)
     path = _name_or_path(source)
     try:
         config: PreTrainedConfig = AutoConfig.from_pretrained(path, **_hub_options(source))
@@ -118,7 +118,7 @@ def load_model(source: ModelSource) -> tuple[PreTrainedModel, PreTrainedTokenize
         raise _loading_error(source, error) from error
     model.eval()
     if source.device_map is None and source.quantization_config is None:
-        model.to(_device(source.device))  # type: ignore[arg-type]
+        model.to(find_device(source.device))  # type: ignore[arg-type]
         speed_up_linear(model, pack_weights=source.pack_weights)
         if source.attn_implementation is None:
             use_grouped_attention(model)
@@ -160,7 +160,12 @@ def _check_dtype(name: str) -> None:
         )
 
 
-def _device(name: str) -> torch.device:
+def find_device(name: str) -> torch.device:
+    """The device of a name; "auto" is the accelerator of this machine, or else the CPU.
+
+    Raises:
+        InvalidRequestError: It is not here.
+    """
     if name == "auto":
         accelerator = torch.accelerator.current_accelerator(check_available=True)
         return accelerator or torch.device("cpu")

@@ -107,12 +107,12 @@ class ModelRunner:
         groups = self._groups(cache, pieces)
         if len(groups) == 1:
             return self._forward(cache, pieces, keep)
-        of_pieces: list[Tensor] = [torch.empty(0)] * len(pieces)
+        logits: list[Tensor] = [torch.empty(0)] * len(pieces)
         for group in groups:
             found = self._forward(cache, [pieces[index] for index in group], keep)
             for index, of_piece in zip(group, found, strict=True):
-                of_pieces[index] = pad(of_piece, (0, 0, keep - len(of_piece), 0))
-        return torch.stack(of_pieces)
+                logits[index] = pad(of_piece, (0, 0, keep - len(of_piece), 0))
+        return torch.stack(logits)
 
     def _groups(self, cache: RowCache, pieces: Sequence[Piece]) -> list[list[int]]:
         """Which pieces can run in one pass: all, or those of rows that are equally long."""

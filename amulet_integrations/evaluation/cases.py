@@ -93,9 +93,10 @@ def make_cases(
                 f"window of {engine.context_window} tokens of {engine.model_name!r}. Leave the "
                 "question out."
             )
+        pairs = [(tuple(base), tuple(pref)) for pref in prefs]
         cases += [
-            Case(question, preference, method, (tuple(base), tuple(pref)))
-            for preference, pref in zip(preferences, prefs, strict=True)
+            Case(question, preference, method, contexts)
+            for preference, contexts in zip(preferences, pairs, strict=True)
             for method in methods
         ]
     return cases

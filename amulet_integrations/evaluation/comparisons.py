@@ -86,11 +86,7 @@ def compare_methods(
 
 
 def _values(answers: Iterable[Answer], score: str) -> dict[tuple[str, int, str], float]:
-    return {
-        (answer.data_set, answer.index, answer.preference): answer.scores[score]
-        for answer in answers
-        if score in answer.scores
-    }
+    return {answer.case: answer.scores[score] for answer in answers if score in answer.scores}
 
 
 def _differences(

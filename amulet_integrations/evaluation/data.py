@@ -12,6 +12,7 @@ from typing import Any
 
 from amulet_integrations.errors import EvaluationError, PromptError
 from amulet_integrations.evaluation.hub import HUB_DATA_SETS, load_hub_data_set
+from amulet_integrations.evaluation.names import repeated
 from amulet_integrations.evaluation.records import Question
 from amulet_integrations.evaluation.rows import read_rows
 from amulet_integrations.prompting.messages import check_encodable
@@ -153,14 +154,12 @@ def _check_text(text: Any, here: str) -> None:
 
 
 def _check_indices(name: str, questions: Sequence[Question]) -> None:
-    seen: set[int] = set()
-    for question in questions:
-        if question.index in seen:
-            raise EvaluationError(
-                f"Two questions of {name!r} have the index {question.index}. Give each its own, "
-                "or none to all of them."
-            )
-        seen.add(question.index)
+    twice = repeated(question.index for question in questions)
+    if twice is not None:
+        raise EvaluationError(
+            f"Two questions of {name!r} have the index {twice}. Give each its own, or none to all "
+            "of them."
+        )
 
 
 def _drawn(questions: Sequence[Question], sample: int | None, seed: int) -> Sequence[Question]:

@@ -81,7 +81,7 @@ def pairs_of(
         EvaluationError: There are no answers by one of the methods.
     """
     found = {
-        method: {(a.data_set, a.index, a.preference): a for a in theirs}
+        method: {answer.case: answer for answer in theirs}
         for method, theirs in by_method(answers).items()
     }
     pairs = []

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from amulet_integrations.errors import EvaluationError
 from amulet_integrations.evaluation.folder import ScoreLine
 from amulet_integrations.evaluation.journal import Journal
+from amulet_integrations.evaluation.names import repeated
 from amulet_integrations.evaluation.progress import Progress, ProgressCallback
 from amulet_integrations.evaluation.records import Answer, CaseKey, Preference
 from amulet_integrations.evaluation.scorer import Scorer
@@ -21,10 +22,9 @@ def check_scorers(scorers: Sequence[Scorer]) -> None:
     Raises:
         EvaluationError: There are two.
     """
-    names = [scorer.name for scorer in scorers]
-    for name in names:
-        if names.count(name) > 1:
-            raise EvaluationError(f"Two scorers are called {name!r}. Leave one of them out.")
+    twice = repeated(scorer.name for scorer in scorers)
+    if twice is not None:
+        raise EvaluationError(f"Two scorers are called {twice!r}. Leave one of them out.")
 
 
 def measure(

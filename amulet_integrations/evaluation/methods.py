@@ -10,12 +10,11 @@ from amulet_integrations.decoding.methods import method_guidance_scale
 from amulet_integrations.decoding.params import AmuletParams, check_guidance_scale
 from amulet_integrations.decoding.weights import DEFAULT_LINEAR_ALIGNMENT_RATIO, preference_weights
 from amulet_integrations.errors import EvaluationError
+from amulet_integrations.evaluation.names import repeated
 from amulet_integrations.evaluation.records import Method, MethodKind
 
 DEFAULT_METHODS: tuple[MethodKind, ...] = get_args(MethodKind)
 """The five of the paper, in the order of its tables."""
-
-DEFAULT_NUM_BEAMS = 16
 
 _NUMBERS = {
     "amulet": "a whole number of iterations, such as amulet@10",
@@ -46,11 +45,10 @@ def read_methods(methods: Iterable[str | Method]) -> tuple[Method, ...]:
     )
     if not read:
         raise EvaluationError(f"There is no method. Give some of {', '.join(DEFAULT_METHODS)}.")
-    seen: set[str] = set()
+    twice = repeated(method.name for method in read)
+    if twice is not None:
+        raise EvaluationError(f"The method {twice!r} is given twice. Give it once.")
     for method in read:
-        if method.name in seen:
-            raise EvaluationError(f"The method {method.name!r} is given twice. Give it once.")
-        seen.add(method.name)
         scale = guidance_scale(method)
         if scale is not None:
             check_guidance_scale(scale, source=f"the method {method.name!r}")

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 
 from amulet_integrations.errors import EvaluationError, PromptError
+from amulet_integrations.evaluation.names import repeated, shortened
 from amulet_integrations.evaluation.records import Preference
 from amulet_integrations.prompting.messages import check_preference
 
@@ -48,14 +49,12 @@ def read_preferences(preferences: Iterable[str | Preference]) -> tuple[Preferenc
         raise EvaluationError(
             f"There is no preference. Give some of {', '.join(KNOWN_PREFERENCES)}, or any text."
         )
-    seen: set[str] = set()
-    for preference in read:
-        if preference.name in seen:
-            raise EvaluationError(
-                f"Two preferences are called {preference.name!r}. Give one of them a name of its "
-                "own, as in name=text."
-            )
-        seen.add(preference.name)
+    twice = repeated(preference.name for preference in read)
+    if twice is not None:
+        raise EvaluationError(
+            f"Two preferences are called {twice!r}. Give one of them a name of its own, as in "
+            "name=text."
+        )
     return read
 
 
@@ -68,7 +67,7 @@ def _read_preference(given: str) -> Preference:
         name, text = named[1], named[2].strip()
     else:
         _check_spelling(text)
-        name = _shortened(text)
+        name = shortened(text, _LONGEST_NAME)
     try:
         check_preference(text)
     except PromptError as error:
@@ -84,8 +83,3 @@ def _check_spelling(text: str) -> None:
             f"The preference {text!r} is not known. Did you mean {near[0]!r}? To have it as a "
             f"text, write name=text, as in {text}={text}."
         )
-
-
-def _shortened(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= _LONGEST_NAME else line[: _LONGEST_NAME - 1].rstrip() + "…"

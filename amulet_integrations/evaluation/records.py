@@ -103,6 +103,11 @@ class Answer(_Frozen):
         """What tells it apart."""
         return CaseKey(self.data_set, self.index, self.preference, self.method)
 
+    @property
+    def case(self) -> tuple[str, int, str]:
+        """What it shares with other methods' answers: its data set, question and preference."""
+        return self.data_set, self.index, self.preference
+
 
 class Outcome(_Frozen):
     """What a judge said of two answers to one question, both orders taken together.

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import torch
 from transformers import (
     AutoConfig,
     AutoModelForSequenceClassification,
@@ -17,6 +16,7 @@ from transformers import (
 )
 from transformers.models.llama import modeling_llama
 
+from amulet_integrations.engine.loading import find_device
 from amulet_integrations.errors import ModelNotFoundError, UnsupportedModelError
 
 _AUTO_CLASS = "AutoModelForSequenceClassification"
@@ -48,7 +48,7 @@ def load_reward_model(
             model, told = AutoModelForSequenceClassification.from_pretrained(
                 name, dtype=dtype, output_loading_info=True, **options
             )
-        model.to(_device(device))
+        model.to(find_device(device))
     except Exception as error:  # a damaged file or the model's own code may raise anything
         raise _loading_error(name, error) from error
     if missing := sorted(told["missing_keys"]):
@@ -78,13 +78,6 @@ def _config(name: str, options: dict[str, Any]) -> PreTrainedConfig:
     except Exception as error:  # a damaged file may raise anything
         raise _loading_error(name, error) from error
     return config
-
-
-def _device(name: str) -> torch.device:
-    if name != "auto":
-        return torch.device(name)
-    found = torch.accelerator.current_accelerator(check_available=True)
-    return found or torch.device("cpu")
 
 
 def _loading_error(name: str, error: Exception) -> Exception:

@@ -5,7 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from amulet_integrations.evaluation.text_scores import REPEATED_WORDS, WINDOW
+from amulet_integrations.evaluation.likelihoods import FLUENCY, PREFERENCE_RATIO
+from amulet_integrations.evaluation.sentiment import SENTIMENT
+from amulet_integrations.evaluation.text_scores import (
+    DISTINCT_1,
+    DISTINCT_2,
+    LEXICAL_VARIETY,
+    REPEATED_WORDS,
+    REPETITION,
+    WINDOW,
+    WORDS,
+)
 
 REWARD = "reward"
 
@@ -40,45 +50,45 @@ _NOTES = (
         "higher",
     ),
     ScoreNote(
-        "preference_ratio",
+        PREFERENCE_RATIO,
         "Preference ratio",
         "log P(answer | preference) less log P(answer | no preference) under the model itself, in "
         "nats per token. It is the very thing that Amulet and linear alignment raise: it tells how "
         "far the answers were steered, and never proves by itself that they are better.",
     ),
     ScoreNote(
-        "fluency_nll",
+        FLUENCY,
         "Fluency",
         "The negative log-likelihood under the context without the preference, in nats per token. "
         "Lower is more fluent: this is the price of steering.",
         "lower",
     ),
     ScoreNote(
-        "sentiment",
+        SENTIMENT,
         "Sentiment",
         "VADER's compound score, from -1 to 1: how positive the words are by an English lexicon, "
         "whatever the answer says.",
     ),
-    ScoreNote("words", "Words", "How many words the answer has.", digits=1),
+    ScoreNote(WORDS, "Words", "How many words the answer has.", digits=1),
     ScoreNote(
-        "lexical_variety",
+        LEXICAL_VARIETY,
         "Lexical variety",
         "The share of different words, on average over every "
         f"{WINDOW} words in a row (MATTR), so long answers are not at a disadvantage. "
         "Shorter answers have none and are left out.",
     ),
     ScoreNote(
-        "distinct_1",
+        DISTINCT_1,
         "Distinct words",
         "The share of different words in the answer. It falls as answers grow.",
     ),
     ScoreNote(
-        "distinct_2",
+        DISTINCT_2,
         "Distinct pairs",
         "The share of different pairs of words in the answer. It falls as answers grow.",
     ),
     ScoreNote(
-        "repetition",
+        REPETITION,
         "Repetition",
         f"The share of {REPEATED_WORDS} words in a row that the answer holds already.",
         "lower",

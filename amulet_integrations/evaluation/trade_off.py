@@ -124,7 +124,7 @@ def trade_off(
             "end first."
         )
     reference, *points = (
-        _strength(name, iterations.get(name, 0), [a for a in methods[name] if _case(a) in common])
+        _strength(name, iterations.get(name, 0), [a for a in methods[name] if a.case in common])
         for name in compared
     )
     points.sort(key=lambda point: point.iterations)
@@ -148,15 +148,11 @@ def _iterations(methods: dict[str, list[Answer]]) -> dict[str, int]:
 
 
 def _common(methods: dict[str, list[Answer]], compared: Sequence[str]) -> set[tuple[str, int, str]]:
-    return set.intersection(*({_case(a) for a in methods[name]} for name in compared))
+    return set.intersection(*({a.case for a in methods[name]} for name in compared))
 
 
 def _measured(answer: Answer) -> bool:
     return PREFERENCE_RATIO in answer.scores and FLUENCY in answer.scores
-
-
-def _case(answer: Answer) -> tuple[str, int, str]:
-    return answer.data_set, answer.index, answer.preference
 
 
 def _strength(method: str, iterations: int, answers: Sequence[Answer]) -> Strength:

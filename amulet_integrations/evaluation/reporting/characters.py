@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from amulet_integrations.evaluation.names import shortened
+
 # Control characters are not allowed in a page, and lone surrogates cannot be written at all.
 _UNWRITABLE = {code: 0xFFFD for code in range(0x20) if chr(code) not in "\n\t"} | dict.fromkeys(
     [0x7F, *range(0x80, 0xA0), *range(0xD800, 0xE000)], 0xFFFD
@@ -15,7 +17,4 @@ def writable(text: str) -> str:
 
 def plot_label(text: str, longest: int = 28) -> str:
     """A short label for a picture, in which dollars begin no formula."""
-    line = " ".join(writable(text).split())
-    if len(line) > longest:
-        line = line[: longest - 1].rstrip() + "…"
-    return line.replace("$", r"\$")
+    return shortened(writable(text), longest).replace("$", r"\$")

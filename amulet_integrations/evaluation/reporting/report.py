@@ -60,10 +60,14 @@ def write_report(
         MissingDependencyError: matplotlib is not installed. Nothing is written then.
     """
     check_plots()
-    contents = gather(answers, outcomes, allowance=allowance)
+    return write_contents(settings, gather(answers, outcomes, allowance=allowance), folder)
+
+
+def write_contents(settings: Mapping[str, object], contents: Contents, folder: Path) -> list[Path]:
+    """`write_report` of what was gathered already."""
     pictures = {picture.name: picture for picture in _pictures(contents)}
     files = {"report.html": render_page(settings, contents, pictures).encode()}
-    tables = text_tables(contents)
+    tables = [*main_text_tables(contents), *_further_text_tables(contents)]
     files["tables.md"] = _encoded("\n".join(map(to_markdown, tables)))
     files["scores.csv"] = _encoded(scores_csv(contents.whole_tables))
     if contents.comparisons:
@@ -83,8 +87,8 @@ def write_report(
     return [folder / name for name in files]
 
 
-def text_tables(contents: Contents) -> list[TextTable]:
-    """Every table of a report, the main ones first."""
+def main_text_tables(contents: Contents) -> list[TextTable]:
+    """The tables that a reader looks at first."""
     tables = [
         *map(score_text, contents.main_tables),
         outcome_text(contents.compared),
@@ -92,6 +96,12 @@ def text_tables(contents: Contents) -> list[TextTable]:
         strength_text(contents.curves, contents.whole_tables),
         win_text(contents.counts),
         comparison_text(contents.comparisons),
+    ]
+    return [table for table in tables if table is not None]
+
+
+def _further_text_tables(contents: Contents) -> list[TextTable]:
+    tables = [
         *map(score_text, contents.other_tables),
         *map(trade_off_text, contents.curves[1:]),
     ]

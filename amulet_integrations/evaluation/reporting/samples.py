@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from amulet_integrations.evaluation.likelihoods import FLUENCY, PREFERENCE_RATIO
 from amulet_integrations.evaluation.records import Answer
 from amulet_integrations.evaluation.reporting.text_tables import number
-from amulet_integrations.evaluation.score_notes import note_of
+from amulet_integrations.evaluation.score_notes import REWARD, note_of
+from amulet_integrations.evaluation.text_scores import WORDS
 
 _QUESTIONS = 3  # of each preference
 _METHODS = 6  # side by side
-_SHOWN_SCORES = ("reward", "preference_ratio", "fluency_nll", "words")
+_SHOWN_SCORES = (REWARD, PREFERENCE_RATIO, FLUENCY, WORDS)
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ def facts(answer: Answer) -> str:
     """An answer's main scores in a line."""
     return " · ".join(
         f"{note_of(score).label.lower()} {number(answer.scores[score], min(2, note.digits))}"
-        if score != "words"
+        if score != WORDS
         else f"{answer.scores[score]:.0f} words"
         for score in _SHOWN_SCORES
         if score in answer.scores
