@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import torch
@@ -39,7 +40,10 @@ def beam_search(
     max_new_tokens: int = 512,
     stop: Sequence[str] = (),
 ) -> GenerationResult:
-    """The likeliest completion that transformers' own beam search finds.
+    """The likeliest completion that transformers' own beam search finds, with its defaults.
+
+    What the checkpoint's generation config asks for (penalties, suppressed tokens, a least
+    length) is left out, as the other methods leave it out.
 
     Running requests wait until it is done.
 
@@ -61,13 +65,9 @@ def beam_search(
             f"{engine.context_window} tokens. Shorten the question."
         )
     ends = sorted(engine.end_ids)
-    # Everything that a checkpoint's own generation config could bring in is said here.
     config = GenerationConfig(
         num_beams=num_beams,
         do_sample=False,
-        early_stopping=True,
-        length_penalty=1.0,
-        repetition_penalty=1.0,
         max_new_tokens=min(max_new_tokens, room),
         eos_token_id=ends or None,
         pad_token_id=ends[0] if ends else 0,
@@ -77,9 +77,10 @@ def beam_search(
     def search(model: Any) -> list[int]:
         ids = torch.tensor([context], device=model.device)
         options = {"tokenizer": engine.tokenizer} if stop else {}
-        found = model.generate(
-            ids, attention_mask=torch.ones_like(ids), generation_config=config, **options
-        )
+        with _own_generation_config(model, GenerationConfig()):
+            found = model.generate(
+                ids, attention_mask=torch.ones_like(ids), generation_config=config, **options
+            )
         tokens: list[int] = found[0, len(context) :].tolist()
         return tokens
 
@@ -90,6 +91,17 @@ def beam_search(
     except Exception as error:
         raise as_generation_error("Beam search", error) from error
     return _result(engine, context, token_ids, stop)
+
+
+@contextmanager
+def _own_generation_config(model: Any, config: GenerationConfig) -> Iterator[None]:
+    """Puts a config in place of the checkpoint's, which fills in whatever a call leaves open."""
+    checkpoints = model.generation_config
+    model.generation_config = config
+    try:
+        yield
+    finally:
+        model.generation_config = checkpoints
 
 
 def _result(

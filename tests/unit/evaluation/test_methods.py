@@ -103,10 +103,27 @@ def test_more_beams_find_what_transformers_finds(tiny_engine):
         attention_mask=torch.ones_like(ids),
         num_beams=5,
         max_new_tokens=9,
-        early_stopping=True,
     )
     found = beam_search(tiny_engine, PROMPT, num_beams=5, max_new_tokens=9)
     assert found.token_ids == expected[0, len(PROMPT) :].tolist()
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [{"no_repeat_ngram_size": 1}, {"suppress_tokens": list(range(2, 60))}],
+)
+def test_a_checkpoints_own_generation_config_changes_nothing(asked):
+    from amulet_integrations.engine import LocalEngine
+
+    def found(**own):
+        model = tiny_model()
+        model.generation_config.update(**own)
+        with LocalEngine(model, tiny_tokenizer(), model_name="own") as engine:
+            tokens = beam_search(engine, PROMPT, num_beams=4, max_new_tokens=30).token_ids
+        assert all(getattr(model.generation_config, name) == value for name, value in own.items())
+        return tokens
+
+    assert found(**asked) == found()
 
 
 def test_the_beam_is_at_least_as_likely_as_greedy(tiny_engine):
