@@ -10,6 +10,7 @@ import torch
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from amulet_integrations.decoding.stopping import StopStrings
+from amulet_integrations.engine.beam_cache import beam_cache, read_prompt
 from amulet_integrations.engine.failures import as_generation_error
 from amulet_integrations.engine.result import GenerationResult, Usage
 from amulet_integrations.errors import AmuletError, ContextLengthError
@@ -64,11 +65,11 @@ def beam_search(
             f"A context of {len(context)} tokens leaves no room in the context window of "
             f"{engine.context_window} tokens. Shorten the question."
         )
-    ends = sorted(engine.end_ids)
+    ends, most = sorted(engine.end_ids), min(max_new_tokens, room)
     config = GenerationConfig(
         num_beams=num_beams,
         do_sample=False,
-        max_new_tokens=min(max_new_tokens, room),
+        max_new_tokens=most,
         eos_token_id=ends or None,
         pad_token_id=ends[0] if ends else 0,
         stop_strings=list(stop) or None,
@@ -77,9 +78,15 @@ def beam_search(
     def search(model: Any) -> list[int]:
         ids = torch.tensor([context], device=model.device)
         options = {"tokenizer": engine.tokenizer} if stop else {}
+        cache = beam_cache(num_beams, len(context) + most)
+        read_prompt(model, ids, cache)
         with _own_generation_config(model, GenerationConfig()):
             found = model.generate(
-                ids, attention_mask=torch.ones_like(ids), generation_config=config, **options
+                ids,
+                attention_mask=torch.ones_like(ids),
+                generation_config=config,
+                past_key_values=cache,
+                **options,
             )
         tokens: list[int] = found[0, len(context) :].tolist()
         return tokens

@@ -95,17 +95,30 @@ def test_one_beam_is_greedy(tiny_engine):
     assert (found.finish_reason, found.usage) == (greedy.finish_reason, greedy.usage)
 
 
-def test_more_beams_find_what_transformers_finds(tiny_engine):
-    """The engine's own model has other kernels; an unchanged copy of it says the same."""
-    ids = torch.tensor([PROMPT])
-    expected = tiny_model().generate(
-        ids,
-        attention_mask=torch.ones_like(ids),
-        num_beams=5,
-        max_new_tokens=9,
+FAMILIES = ["llama", "qwen3", "phi", "gpt_neox", "gpt2", "opt", "bloom", "mpt"]
+
+
+@pytest.mark.parametrize(
+    ("model_type", "sizes"),
+    [
+        *((family, {}) for family in FAMILIES),
+        ("gemma2", {"sliding_window": 16}),
+        ("mistral", {"sliding_window": 16}),
+    ],
+)
+@pytest.mark.parametrize("prompt", [PROMPT, PROMPT[:1], PROMPT * 8])
+def test_more_beams_find_what_transformers_finds(model_type, sizes, prompt):
+    """The engine reads a prompt once and moves less; an unchanged copy of the model does not."""
+    from amulet_integrations.engine import LocalEngine
+
+    ids = torch.tensor([prompt])
+    expected = tiny_model(model_type, **sizes).generate(
+        ids, attention_mask=torch.ones_like(ids), num_beams=5, max_new_tokens=24
     )
-    found = beam_search(tiny_engine, PROMPT, num_beams=5, max_new_tokens=9)
-    assert found.token_ids == expected[0, len(PROMPT) :].tolist()
+    model = tiny_model(model_type, **sizes)
+    with LocalEngine(model, tiny_tokenizer(), model_name="searched") as engine:
+        found = beam_search(engine, prompt, num_beams=5, max_new_tokens=24)
+    assert found.token_ids == expected[0, len(prompt) :].tolist()
 
 
 @pytest.mark.parametrize(
