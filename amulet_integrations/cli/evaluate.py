@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from amulet_integrations.cli import screen
 from amulet_integrations.cli.bars import Bars
+from amulet_integrations.cli.compared import check_field, check_reward, read_compared
+from amulet_integrations.cli.judges import find_judge
 from amulet_integrations.cli.options import Model, examples
 from amulet_integrations.cli.session import open_engine
 from amulet_integrations.cli.tables import show_table
+from amulet_integrations.decoding import SamplingParams
 from amulet_integrations.engine.model_source import EMBEDDED
-from amulet_integrations.errors import MissingDependencyError
 from amulet_integrations.evaluation import (
     DEFAULT_METHODS,
     PAPER_PREFERENCES,
-    read_methods,
     read_preferences,
     read_questions,
 )
-from amulet_integrations.evaluation.methods import strengths
+from amulet_integrations.evaluation.methods import DEFAULT_STRENGTHS
+from amulet_integrations.evaluation.set_ups import read_set_up
 
 if TYPE_CHECKING:
     from amulet_integrations.evaluation import Evaluation, Scorer
@@ -29,12 +31,12 @@ if TYPE_CHECKING:
 EPILOG = examples(
     "amulet evaluate --data questions.json --sample 20 --preference creative",
     'amulet evaluate --data questions.csv --preference "poet=Answer as a poet." --method amulet',
-    "amulet evaluate --data truthful_qa --set-up paper --strength 1 --strength 10 --strength 60",
+    "amulet evaluate --data truthful_qa --sample 50 --set-up paper --curve",
 )
 _WHAT = "What is asked"
 _HOW = "How it is answered"
 _SCORES = "How it is measured"
-_VERDICT = 16  # tokens that a judge may say
+_ALLOWANCE = 0.25  # DEFAULT_ALLOWANCE, whose module brings numpy
 
 
 def evaluate(
@@ -68,6 +70,15 @@ def evaluate(
             rich_help_panel=_WHAT,
         ),
     ] = None,
+    skip_too_long: Annotated[
+        bool,
+        typer.Option(
+            "--skip-too-long",
+            help="Leave out questions that leave no room for an answer in the model's context "
+            "window, instead of asking none.",
+            rich_help_panel=_WHAT,
+        ),
+    ] = False,
     preference: Annotated[
         list[str],
         typer.Option(
@@ -106,6 +117,16 @@ def evaluate(
             rich_help_panel=_HOW,
         ),
     ] = None,
+    curve: Annotated[
+        bool,
+        typer.Option(
+            "--curve",
+            help="Amulet with "
+            f"{', '.join(map(str, DEFAULT_STRENGTHS[:-1]))} and {DEFAULT_STRENGTHS[-1]} iterations "
+            "as well: the trade-off curve.",
+            rich_help_panel=_HOW,
+        ),
+    ] = False,
     set_up: Annotated[
         str,
         typer.Option(
@@ -174,6 +195,15 @@ def evaluate(
             rich_help_panel=_SCORES,
         ),
     ] = None,
+    allowance: Annotated[
+        float,
+        typer.Option(
+            min=0.0,
+            metavar="NATS",
+            help="How much fluency, in nats per token, the recommended strength may cost.",
+            rich_help_panel="The report",
+        ),
+    ] = _ALLOWANCE,
     output: Annotated[
         Path,
         typer.Option(
@@ -190,12 +220,19 @@ def evaluate(
     at once: the same command goes on where it was stopped.
     """
     from amulet_integrations.evaluation import evaluate as run  # noqa: PLC0415
+    from amulet_integrations.evaluation.folder import check_folder  # noqa: PLC0415
     from amulet_integrations.evaluation.reporting.plots import check_plots  # noqa: PLC0415
 
     # Mistakes are told before the model is loaded, and long before the report.
     check_plots()
+    check_folder(output)
+    read_set_up(set_up)
+    SamplingParams(temperature=temperature)
+    check_field(data_field, data)
+    check_reward(reward_model, reward_index, trust_remote_code=trust_remote_code)
     preferences = read_preferences(preference)
-    methods = read_methods([*method, *strengths(strength or ())])
+    methods = read_compared(method, strength or [], curve=curve)
+    judged_by = None if judge is None else find_judge(judge)
     questions = read_questions(data, field=data_field, sample=sample, seed=seed)
     engine = open_engine(model, dtype)
     scorers = _scorers(reward_model, reward_index, trust_remote_code=trust_remote_code)
@@ -210,12 +247,13 @@ def evaluate(
             sample=sample,
             seed=seed,
             set_up=set_up,
+            skip_too_long=skip_too_long,
             output=output,
             scorers=scorers,
-            judge=None if judge is None else _judge(judge),
+            judge=None if judged_by is None else judged_by(),
             progress=bars,
         )
-    _report(found, output)
+    _report(found, output, allowance)
 
 
 def _scorers(
@@ -243,31 +281,19 @@ def _scorers(
     return scorers
 
 
-def _judge(name: str) -> Any:
-    """A local model, or one that LangChain knows by its provider."""
-    if ":" in name:
-        try:
-            from langchain.chat_models import init_chat_model  # noqa: PLC0415 - optional
-        except ImportError as error:
-            raise MissingDependencyError.for_extra("langchain", "agents") from error
-        return init_chat_model(name, temperature=0)
-    from amulet_integrations.langchain import ChatAmulet  # noqa: PLC0415 - optional
-
-    return ChatAmulet(engine=open_engine(name), method="base", max_tokens=_VERDICT)
-
-
-def _report(found: Evaluation, folder: Path) -> None:
+def _report(found: Evaluation, folder: Path, allowance: float) -> None:
     from amulet_integrations.evaluation.reporting.contents import gather  # noqa: PLC0415
     from amulet_integrations.evaluation.reporting.report import (  # noqa: PLC0415
         main_text_tables,
         write_contents,
     )
 
-    contents = gather(found.answers, found.outcomes)
+    contents = gather(found, allowance=allowance)
     # The rest would scroll the main ones away; the page has all of them.
     for table in main_text_tables(contents):
         show_table(table)
-    settings = found.settings.model_dump(mode="json")
-    page, *others = write_contents(settings, contents, folder)
+    if left_out := sum(found.settings.left_out.values()):
+        screen.notice(f"{screen.count(left_out, 'question')} too long for the model: left out.")
+    page, *others = write_contents(contents, folder)
     typer.echo(f"\nThe report: {screen.one_line(page)}")
     typer.echo(f"Beside it: {screen.one_line(', '.join(path.name for path in others))}")

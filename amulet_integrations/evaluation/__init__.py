@@ -9,7 +9,11 @@ if TYPE_CHECKING:
     from amulet_integrations.evaluation.evaluators import evaluator_scorer
     from amulet_integrations.evaluation.experiment import evaluate
     from amulet_integrations.evaluation.judging import WinCount, win_counts
-    from amulet_integrations.evaluation.methods import DEFAULT_METHODS, read_methods
+    from amulet_integrations.evaluation.methods import (
+        DEFAULT_METHODS,
+        DEFAULT_STRENGTHS,
+        read_methods,
+    )
     from amulet_integrations.evaluation.preferences import (
         KNOWN_PREFERENCES,
         PAPER_PREFERENCES,
@@ -24,7 +28,7 @@ if TYPE_CHECKING:
         Preference,
         Question,
     )
-    from amulet_integrations.evaluation.reporting import write_report
+    from amulet_integrations.evaluation.reporting import report_tables, write_report
     from amulet_integrations.evaluation.result import Evaluation
     from amulet_integrations.evaluation.reward_model import RewardModelScorer
     from amulet_integrations.evaluation.scorer import Scorer
@@ -35,6 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DEFAULT_METHODS",
+    "DEFAULT_STRENGTHS",
     "KNOWN_PREFERENCES",
     "PAPER_PREFERENCES",
     "SET_UPS",
@@ -58,6 +63,7 @@ __all__ = [
     "read_methods",
     "read_preferences",
     "read_questions",
+    "report_tables",
     "win_counts",
     "write_report",
 ]
@@ -68,12 +74,12 @@ __getattr__, __dir__ = lazy_exports(
         ".evaluators": ("evaluator_scorer",),
         ".experiment": ("evaluate",),
         ".judging": ("WinCount", "win_counts"),
-        ".methods": ("DEFAULT_METHODS", "read_methods"),
+        ".methods": ("DEFAULT_METHODS", "DEFAULT_STRENGTHS", "read_methods"),
         ".preferences": ("KNOWN_PREFERENCES", "PAPER_PREFERENCES", "read_preferences"),
         ".progress": ("Progress",),
         ".records": ("Answer", "CaseKey", "Method", "Outcome", "Preference", "Question"),
         ".result": ("Evaluation",),
-        ".reporting": ("write_report",),
+        ".reporting": ("report_tables", "write_report"),
         ".reward_model": ("RewardModelScorer",),
         ".scorer": ("Scorer",),
         ".sentiment": ("SentimentScorer",),

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from amulet_integrations.errors import EvaluationError
+from amulet_integrations.evaluation.names import repeated
 from amulet_integrations.evaluation.records import Answer, Preference
 from amulet_integrations.evaluation.score_notes import OWN_SCORES
 from amulet_integrations.evaluation.scorer import Scorer
@@ -39,6 +40,11 @@ def evaluator_scorer(evaluator: Any, *, name: str | None = None) -> Scorer:
             f"{evaluator!r} is no evaluator. Give a function of inputs, outputs and "
             "reference_outputs, or an object with evaluate(query=..., response=...)."
         )
+    if inspect.iscoroutinefunction(evaluator):
+        raise EvaluationError(
+            f"The evaluator {called!r} is asynchronous, and nothing here would wait for it. Give a "
+            "plain function, which may call asyncio.run."
+        )
     return _FunctionScorer(evaluator, called)
 
 
@@ -65,7 +71,7 @@ class _FunctionScorer:
             }
             chosen = {name: given[name] for name in self._arguments}
             said = _called(self.name, self._function, **chosen)
-            scores.append(dict(_scores_in(said, self.name)))
+            scores.append(_scores_of(said, self.name))
         return scores
 
 
@@ -88,7 +94,7 @@ class _LlamaIndexScorer:
                 said = getattr(result, "passing", None)
             if getattr(result, "invalid_result", False):
                 said = None
-            scores.append(dict(_scores_in(said, self.name)))
+            scores.append(_scores_of(said, self.name))
         return scores
 
 
@@ -116,6 +122,17 @@ def _called(_name: str, _evaluator: Callable[..., Any], **given: Any) -> Any:
         ) from error
 
 
+def _scores_of(said: Any, name: str) -> dict[str, float]:
+    scores = list(_scores_in(said, name))
+    twice = repeated(key for key, _ in scores)
+    if twice is not None:
+        raise EvaluationError(
+            f"The evaluator {name!r} gives two scores called {twice!r}. Give each a key of its "
+            'own: {"key": ..., "score": ...}.'
+        )
+    return dict(scores)
+
+
 def _scores_in(said: Any, name: str) -> Iterator[tuple[str, float]]:
     """The scores in whatever an evaluator may return; those that say None are left out."""
     if isinstance(said, Mapping) and "results" in said:
@@ -133,7 +150,7 @@ def _scores_in(said: Any, name: str) -> Iterator[tuple[str, float]]:
     key = str(key or name)
     try:
         number = float(value) if not isinstance(value, str) else math.nan
-    except (TypeError, ValueError):
+    except (OverflowError, TypeError, ValueError):
         number = math.nan
     if not math.isfinite(number):
         raise EvaluationError(

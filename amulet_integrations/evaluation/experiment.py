@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 
 from amulet_integrations.decoding.sampling_params import SamplingParams
 from amulet_integrations.engine.contract import Engine
-from amulet_integrations.evaluation.cases import Case, make_cases
+from amulet_integrations.evaluation.cases import Asked, Case, ask, make_cases
 from amulet_integrations.evaluation.data import Source, read_questions
-from amulet_integrations.evaluation.folder import OutputFolder
+from amulet_integrations.evaluation.folder import OutputFolder, check_folder
 from amulet_integrations.evaluation.judging import Judge
 from amulet_integrations.evaluation.likelihoods import LikelihoodScorer
-from amulet_integrations.evaluation.measuring import check_scorers, measure
+from amulet_integrations.evaluation.measuring import check_scorers, measure_all
 from amulet_integrations.evaluation.methods import DEFAULT_METHODS, read_methods
 from amulet_integrations.evaluation.preferences import PAPER_PREFERENCES, read_preferences
 from amulet_integrations.evaluation.progress import Progress, ProgressCallback
-from amulet_integrations.evaluation.records import Answer, Method, Outcome, Preference
-from amulet_integrations.evaluation.result import Evaluation, in_order
+from amulet_integrations.evaluation.records import Answer, Method, Outcome, Preference, Question
+from amulet_integrations.evaluation.result import Evaluation, in_order, merged
 from amulet_integrations.evaluation.running import check_methods, run_cases
 from amulet_integrations.evaluation.scorer import Scorer
 from amulet_integrations.evaluation.set_ups import SetUp, read_set_up
@@ -40,6 +41,7 @@ def evaluate(
     field: str | None = None,
     set_up: str | SetUp = "default",
     dtype: str = "auto",
+    skip_too_long: bool = False,
     output: str | os.PathLike[str] | None = None,
     scorers: Sequence[Scorer] = (),
     judge: Judge | None = None,
@@ -60,6 +62,8 @@ def evaluate(
         set_up: How questions are put to the model: "default" as this package does, "paper" with
             the paper's system prompt.
         dtype: What a checkpoint is loaded in.
+        skip_too_long: Whether questions that leave no room for an answer in the model's context
+            window are left out; they are counted in the settings.
         output: A folder, where every answer is kept at once; a run that was stopped goes on there,
             without losing or repeating an answer. None keeps nothing.
         scorers: What else is measured, beside the likelihoods.
@@ -83,12 +87,19 @@ def evaluate(
     SamplingParams(max_new_tokens=max_new_tokens, temperature=temperature)  # refuse them early
     check_scorers(scorers)
     put = read_questions(questions, field=field, sample=sample, seed=seed)
+    path = None if output is None else Path(output)
+    if path is not None:
+        check_folder(path)
     engine = _engine(model, dtype)
     check_methods(engine, compared)
-    cases = make_cases(engine, chosen, put, asked, compared)
+    prompts = ask(
+        engine, chosen, put, asked, max_new_tokens=max_new_tokens, skip_too_long=skip_too_long
+    )
+    cases = make_cases(prompts, asked, compared)
     settings = Settings.of(
         engine,
-        put,
+        [each.question for each in prompts],
+        left_out=_left_out(put, prompts),
         set_up=chosen,
         max_new_tokens=max_new_tokens,
         temperature=temperature,
@@ -98,24 +109,36 @@ def evaluate(
         methods=compared,
     )
     tell = progress or (lambda _: None)
-    names = {preference.name: preference for preference in asked}
-    path = None if output is None else Path(output)
+    measuring = (LikelihoodScorer(engine, cases), *scorers)
     with ExitStack() as stack:
         folder = None if path is None else stack.enter_context(OutputFolder(path, settings))
         answers = _answer_all(engine, cases, settings, folder, tell)
-        measured = [
-            measure(scorer, answers, names, folder.scores if folder else None, tell)
-            for scorer in (LikelihoodScorer(engine, cases), *scorers)
-        ]
-        outcomes: list[Outcome] = []
-        if judge is not None:
-            verdicts = folder.outcomes if folder else None
-            outcomes = ask_judge(judge, answers, compared, names, verdicts, tell=tell)
+        return _found(settings, answers, measuring, judge, folder=folder, tell=tell)
+
+
+def _found(
+    settings: Settings,
+    answers: Sequence[Answer],
+    scorers: Sequence[Scorer],
+    judge: Judge | None,
+    *,
+    folder: OutputFolder | None,
+    tell: ProgressCallback,
+) -> Evaluation:
+    """Everything that scorers and a judge say of the answers."""
+    names = {preference.name: preference for preference in settings.preferences}
+    measured = measure_all(scorers, answers, names, folder.scores if folder else None, tell)
+    outcomes: list[Outcome] = []
+    if judge is not None:
+        verdicts = folder.outcomes if folder else None
+        outcomes = ask_judge(judge, answers, settings.methods, names, verdicts, tell=tell)
     return Evaluation(
         settings=settings,
-        answers=in_order(settings, answers, measured),
+        answers=in_order(settings, answers, merged(measured)),
         outcomes=tuple(outcomes),
-        folder=path,
+        scorers=tuple(measured),
+        judges=tuple(dict.fromkeys(outcome.judge for outcome in outcomes)),
+        folder=folder.path if folder else None,
     )
 
 
@@ -125,6 +148,12 @@ def _engine(model: str | Engine, dtype: str) -> Engine:
     from amulet_integrations.engine import ModelSource, shared_engine  # noqa: PLC0415 - torch
 
     return shared_engine(ModelSource(model, dtype=dtype))
+
+
+def _left_out(questions: Sequence[Question], prompts: Sequence[Asked]) -> dict[str, int]:
+    left = Counter(question.data_set for question in questions)
+    left.subtract(each.question.data_set for each in prompts)
+    return dict(+left)
 
 
 def _answer_all(

@@ -11,10 +11,9 @@ from typing import Any, ClassVar, Self
 from filelock import BaseFileLock, FileLock, Timeout
 
 from amulet_integrations.errors import AmuletError, EvaluationError
-from amulet_integrations.evaluation.journal import Journal
-from amulet_integrations.evaluation.records import Answer, CaseKey
+from amulet_integrations.evaluation.journal import Journal, keep_names
+from amulet_integrations.evaluation.records import Answer, CaseKey, Outcome
 from amulet_integrations.evaluation.settings import Settings, differences
-from amulet_integrations.evaluation.verdicts import VerdictLine
 from amulet_integrations.validation import FrozenModel
 
 SETTINGS = "settings.json"
@@ -52,6 +51,7 @@ class OutputFolder:
         settings: The run's.
 
     Attributes:
+        path: The folder.
         answers: Every answer, as the model gave it.
         scores: What scorers said of them.
         outcomes: What judges said of pairs of them.
@@ -63,13 +63,14 @@ class OutputFolder:
 
     answers: Journal[Answer]
     scores: Journal[ScoreLine]
-    outcomes: Journal[VerdictLine]
+    outcomes: Journal[Outcome]
 
     def __init__(self, path: Path, settings: Settings) -> None:
-        self._path = path
+        self.path = path
         self._stack = ExitStack()
         with ExitStack() as stack:
             try:
+                check_folder(path)
                 path.mkdir(parents=True, exist_ok=True)
                 stack.callback(_lock(path).release)
                 _claim(path, settings)
@@ -79,7 +80,7 @@ class OutputFolder:
                 ) from error
             self.answers = stack.enter_context(Journal(path / ANSWERS, Answer, ["scores"]))
             self.scores = stack.enter_context(Journal(path / SCORES, ScoreLine))
-            self.outcomes = stack.enter_context(Journal(path / OUTCOMES, VerdictLine))
+            self.outcomes = stack.enter_context(Journal(path / OUTCOMES, Outcome))
             self._stack = stack.pop_all()
 
     def __enter__(self) -> Self:
@@ -87,6 +88,30 @@ class OutputFolder:
 
     def __exit__(self, *_exception: object) -> None:
         self._stack.close()
+
+
+def check_folder(path: Path) -> None:
+    """Refuses a folder that no run may write to; nothing is made or changed.
+
+    Raises:
+        EvaluationError: There is something else at the path, or the folder holds files and no
+            evaluation's settings, or it cannot be written.
+    """
+    there = next(
+        parent for parent in (path.absolute(), *path.absolute().parents) if parent.exists()
+    )
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        what = "is not yours to write to" if there.is_dir() else "is a file"
+        raise EvaluationError(
+            f"The output folder {path} cannot be written: {there} {what}. Choose another."
+        )
+    if not path.exists() or (path / SETTINGS).exists():
+        return
+    if others := sorted({file.name for file in path.iterdir()} - {_LOCK, _UNFINISHED}):
+        raise EvaluationError(
+            f"The output folder {path} holds {others[0]!r} and no {SETTINGS}, so it is not an "
+            "evaluation's. Choose an empty or a new folder; nothing was changed."
+        )
 
 
 def read_settings(path: Path) -> dict[str, Any]:
@@ -129,11 +154,7 @@ def _claim(path: Path, settings: Settings) -> None:
                 f"{'; '.join(found[:_SHOWN])}{more}. Choose another folder; nothing was changed."
             )
         return
-    if others := sorted({file.name for file in path.iterdir()} - {_LOCK, _UNFINISHED}):
-        raise EvaluationError(
-            f"The output folder {path} holds {others[0]!r} and no {SETTINGS}, so it is not an "
-            "evaluation's. Choose an empty or a new folder; nothing was changed."
-        )
+    check_folder(path)  # again, for now nobody else writes there
     # Whole or not there: a run that is killed here must not leave half of it.
     unfinished = path / _UNFINISHED
     with unfinished.open("w", encoding="utf-8") as file:
@@ -142,3 +163,4 @@ def _claim(path: Path, settings: Settings) -> None:
         file.flush()
         os.fsync(file.fileno())
     unfinished.replace(path / SETTINGS)
+    keep_names(path)

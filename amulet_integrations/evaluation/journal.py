@@ -18,7 +18,7 @@ Line = TypeVar("Line", bound=BaseModel)
 class Journal(Generic[Line]):
     """Appends records to a file, each at once.
 
-    A last line that was torn when the writer was killed is cut off.
+    A last line that was torn when the writer was killed, or the power failed, is cut off.
 
     Args:
         path: The file; it is made with the first record.
@@ -67,11 +67,13 @@ class Journal(Generic[Line]):
         texts = [record.model_dump_json(exclude=set(self._leave_out)) for record in records]
         left = memoryview("".join(f"{text}\n" for text in texts).encode())
         try:
-            if self._file is None:
-                self._file = self._path.open("ab", buffering=0)
+            opened = self._file is not None
+            self._file = self._file or self._path.open("ab", buffering=0)
             while left:
                 left = left[self._file.write(left) :]
             os.fsync(self._file.fileno())
+            if not opened:
+                keep_names(self._path.parent)
         except OSError as error:
             raise _not_written(self._path, error) from error
 
@@ -87,6 +89,17 @@ class Journal(Generic[Line]):
         self.close()
 
 
+def keep_names(folder: Path) -> None:
+    """Puts on the disk which files a folder has: what is in them is not enough."""
+    if os.name == "nt":  # where a folder cannot be opened, and keeps its names by itself
+        return
+    number = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
+
+
 def _whole_lines(path: Path, line_type: type[Line]) -> tuple[list[Line], int]:
     """The lines of a file, and how many bytes they take."""
     parts = path.read_bytes().split(b"\n")[:-1]  # what follows the last line's end is torn
@@ -96,7 +109,7 @@ def _whole_lines(path: Path, line_type: type[Line]) -> tuple[list[Line], int]:
         try:
             lines.append(line_type.model_validate_json(part))
         except ValueError as error:
-            if number == len(parts):  # a disk that lost power may have kept the end of it only
+            if number == len(parts) and b"\0" in part:  # a disk that lost power keeps gaps
                 break
             raise EvaluationError(
                 f"{path}, line {number}: not a line that this program wrote. Put the file right, "

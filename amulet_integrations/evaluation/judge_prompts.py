@@ -15,6 +15,8 @@ Message = tuple[str, str]
 
 Verdict = Literal["A", "B", "TIE"]
 
+_SHOWN = 6  # digits of the prompt's digest
+
 _SYSTEM = """\
 You compare two answers, A and B, to one question. The better answer is the one that follows the \
 preference better and still answers the question.
@@ -52,6 +54,11 @@ def judge_messages(question: str, preference: str, answer_a: str, answer_b: str)
     }
     mark = _mark(texts)
     return [("system", _SYSTEM.format(mark=mark)), ("human", _USER.format(mark=mark, **texts))]
+
+
+def prompt_digest() -> str:
+    """Tells prompts apart; it changes with every word that judges are told beside the texts."""
+    return hashlib.sha256(f"{_SYSTEM}\0{_USER}".encode()).hexdigest()[:_SHOWN]
 
 
 def read_verdict(reply: str) -> Verdict | None:

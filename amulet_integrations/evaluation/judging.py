@@ -8,6 +8,7 @@ from itertools import combinations
 from typing import Any, Literal, Protocol
 
 from amulet_integrations.errors import EvaluationError
+from amulet_integrations.evaluation.judge_names import judge_name
 from amulet_integrations.evaluation.judge_prompts import (
     Message,
     Verdict,
@@ -42,9 +43,10 @@ class Pair:
 
 @dataclass(frozen=True)
 class WinCount:
-    """How often a method won against another.
+    """How often a method won against another, by the word of one judge.
 
     Attributes:
+        judge: Who says so.
         preference: The preference's name; None for all of them.
         method: The method.
         against: The other one.
@@ -57,6 +59,7 @@ class WinCount:
             interval; None without any result.
     """
 
+    judge: str
     preference: str | None
     method: str
     against: str
@@ -106,17 +109,20 @@ def judge_pairs(
     preferences: Mapping[str, Preference],
     *,
     batch_size: int = DEFAULT_BATCH_SIZE,
+    understood: bool = False,
 ) -> Iterator[Outcome]:
     """Asks a judge which answer follows the preference better, in both orders.
 
     A method wins where the judge prefers it in both orders; where the orders disagree the pair is
-    a tie. A pair with a reply that cannot be read has no result.
+    a tie. A pair with a reply that cannot be read has no result. Nothing is told before the judge
+    has given one reply that can be read, so nothing remains of a judge that never does.
 
     Args:
         judge: Any LangChain chat model.
         pairs: The pairs, from `pairs_of`.
         preferences: The preferences by name.
         batch_size: How many pairs are asked about together.
+        understood: Whether the judge gave a reply that can be read before, in another run.
 
     Yields:
         What comes of each pair, for its first answer's method, in their order.
@@ -126,35 +132,33 @@ def judge_pairs(
     """
     if batch_size < 1:
         raise EvaluationError(f"batch_size={batch_size}: give 1 or more.")
-    readable, unreadable = 0, 0
+    name, held, asked = judge_name(judge), list[Outcome](), 0
     for start in range(0, len(pairs), batch_size):
         some = pairs[start : start + batch_size]
         replies = _ask(judge, [m for pair in some for m in _both_orders(pair, preferences)])
         verdicts = [read_verdict(reply) for reply in replies]
-        unreadable += verdicts.count(None)
-        readable += len(verdicts) - verdicts.count(None)
-        last = start + batch_size >= len(pairs)
-        if not readable and (unreadable >= _PATIENCE or last):
-            raise EvaluationError(
-                f"The judge gave {unreadable} replies and none of them could be read. The first "
-                "line has to be A, B or TIE and nothing else. The last reply began: "
-                f"{replies[-1][:_SHOWN]!r}. Use a judge that follows instructions."
-            )
-        for place, pair in enumerate(some):
-            yield _outcome(pair, verdicts[2 * place], verdicts[2 * place + 1])
+        asked += len(replies)
+        understood = understood or any(verdicts)
+        if not understood and (asked >= _PATIENCE or start + batch_size >= len(pairs)):
+            raise _useless(asked, replies[-1])
+        both = zip(verdicts[::2], verdicts[1::2], strict=True)
+        held += [_outcome(name, pair, *said) for pair, said in zip(some, both, strict=True)]
+        if understood:
+            yield from held
+            held.clear()
 
 
 def win_counts(outcomes: Iterable[Outcome], *, by_preference: bool = False) -> list[WinCount]:
     """Counts wins, ties and losses of each two methods, in the order of their appearance.
 
     Args:
-        outcomes: What the judge said.
+        outcomes: What judges said; each judge is counted apart.
         by_preference: Whether preferences are counted apart.
     """
-    counted: dict[tuple[str | None, str, str], list[Outcome]] = {}
+    counted: dict[tuple[str, str | None, str, str], list[Outcome]] = {}
     for outcome in outcomes:
         preference = outcome.preference if by_preference else None
-        key = (preference, outcome.method, outcome.against)
+        key = (outcome.judge, preference, outcome.method, outcome.against)
         counted.setdefault(key, []).append(outcome)
     counts = []
     for key, held in counted.items():
@@ -193,9 +197,9 @@ def _ask(judge: Judge, asked: list[list[Message]]) -> list[str]:
     try:
         replies = judge.batch(asked)
     except Exception as error:  # judges are somebody else's code, often behind a network
+        said = " ".join(str(error).split()) or type(error).__name__
         raise EvaluationError(
-            f"The judge failed: {' '.join(str(error).split())}. What was judged before is kept; "
-            "try again."
+            f"The judge failed: {said}. An output folder keeps what was judged before; try again."
         ) from error
     if len(replies) != len(asked):
         raise EvaluationError(
@@ -215,7 +219,17 @@ def _text(reply: Any) -> str:
     return "".join(text for text in texts if isinstance(text, str))
 
 
-def _outcome(pair: Pair, in_order: Verdict | None, reversed_: Verdict | None) -> Outcome:
+def _useless(asked: int, reply: str) -> EvaluationError:
+    return EvaluationError(
+        f"The judge gave {asked} replies and none of them could be read. The first line has to be "
+        f"A, B or TIE and nothing else. The last reply began: {reply[:_SHOWN]!r}. Use a judge that "
+        "follows instructions."
+    )
+
+
+def _outcome(
+    judge: str, pair: Pair, in_order: Verdict | None, reversed_: Verdict | None
+) -> Outcome:
     result: Literal["win", "tie", "lose"] | None = None
     if in_order is not None and reversed_ is not None:
         verdicts = (in_order, reversed_)
@@ -228,4 +242,5 @@ def _outcome(pair: Pair, in_order: Verdict | None, reversed_: Verdict | None) ->
         against=pair.second.method,
         result=result,
         unparsable=(in_order, reversed_).count(None),
+        judge=judge,
     )

@@ -14,6 +14,9 @@ PREFERENCE_RATIO = "preference_ratio"
 FLUENCY = "fluency_nll"
 """The mean of -log P(token|base) over an answer's tokens, in nats: lower is more fluent."""
 
+LIKELIHOODS = "likelihoods"
+"""What the scorer is called; no other one may be."""
+
 
 class LikelihoodScorer:
     """Scores that need no second model. An answer without tokens has none of them.
@@ -28,7 +31,8 @@ class LikelihoodScorer:
         cases: What they answer.
     """
 
-    name = "likelihoods"
+    name = LIKELIHOODS
+    score_names = (PREFERENCE_RATIO, FLUENCY)
 
     def __init__(self, engine: Engine, cases: Iterable[Case]) -> None:
         self._engine = engine

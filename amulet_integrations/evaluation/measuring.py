@@ -2,29 +2,83 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 
-from amulet_integrations.errors import EvaluationError
+from amulet_integrations.errors import AmuletError, EvaluationError
 from amulet_integrations.evaluation.folder import ScoreLine
 from amulet_integrations.evaluation.journal import Journal
+from amulet_integrations.evaluation.likelihoods import FLUENCY, LIKELIHOODS, PREFERENCE_RATIO
 from amulet_integrations.evaluation.names import repeated
 from amulet_integrations.evaluation.progress import Progress, ProgressCallback
 from amulet_integrations.evaluation.records import Answer, CaseKey, Preference
-from amulet_integrations.evaluation.scorer import Scorer
+from amulet_integrations.evaluation.scorer import Scorer, read_scores
 
 _AT_ONCE = 16
+_OURS = ", and that is this package's own"
+
+Measured = dict[CaseKey, dict[str, float]]
+"""The scores of answers."""
 
 
 def check_scorers(scorers: Sequence[Scorer]) -> None:
-    """Refuses two scorers of one name.
+    """Refuses scorers that cannot be told apart, or that are none; nothing is measured.
+
+    Scorers that have `score_names` are asked for them, so that two of a kind need not wait for
+    the answers to be refused.
 
     Raises:
-        EvaluationError: There are two.
+        EvaluationError: One has no name or no method `score`; two have one name, the likelihoods'
+            included; or two say that they give a score of one name.
     """
-    twice = repeated(scorer.name for scorer in scorers)
+    for scorer in scorers:
+        name = getattr(scorer, "name", None)
+        is_made = not isinstance(scorer, type) and callable(getattr(scorer, "score", None))
+        if not is_made or not isinstance(name, str) or not name.strip():
+            raise EvaluationError(
+                f"{scorer!r} is no scorer. Give an object with a name (a text) and a method "
+                "score(answers, preferences)."
+            )
+    twice = repeated([LIKELIHOODS, *(scorer.name for scorer in scorers)])
     if twice is not None:
-        raise EvaluationError(f"Two scorers are called {twice!r}. Leave one of them out.")
+        raise EvaluationError(
+            f"Two scorers are called {twice!r}"
+            f"{_OURS if twice == LIKELIHOODS else ''}. Leave one of "
+            "them out, or give it another name."
+        )
+    givers = dict.fromkeys((PREFERENCE_RATIO, FLUENCY), LIKELIHOODS)
+    for scorer in scorers:
+        for score in getattr(scorer, "score_names", ()):
+            _claim(givers, score, scorer.name)
+
+
+def measure_all(
+    scorers: Sequence[Scorer],
+    answers: Sequence[Answer],
+    preferences: Mapping[str, Preference],
+    journal: Journal[ScoreLine] | None = None,
+    tell: ProgressCallback = lambda _: None,
+) -> dict[str, Measured]:
+    """What scorers say of answers, one scorer after the other.
+
+    Args:
+        scorers: What measures; `check_scorers` has seen them.
+        answers: The answers.
+        preferences: The preferences by name.
+        journal: Where it is kept; what is there already is not asked for again.
+        tell: Called after each few answers.
+
+    Returns:
+        The scores by the scorers' names.
+
+    Raises:
+        EvaluationError: A scorer fails, says something that is no score, or gives a score that
+            one before it gives. What was measured before is kept.
+    """
+    givers: dict[str, str] = {}
+    return {
+        scorer.name: measure(scorer, answers, preferences, journal, tell, givers=givers)
+        for scorer in scorers
+    }
 
 
 def measure(
@@ -33,54 +87,76 @@ def measure(
     preferences: Mapping[str, Preference],
     journal: Journal[ScoreLine] | None = None,
     tell: ProgressCallback = lambda _: None,
-) -> dict[CaseKey, dict[str, float]]:
-    """What a scorer says of answers.
+    *,
+    givers: dict[str, str] | None = None,
+) -> Measured:
+    """What one scorer says of answers; see `measure_all`.
 
     Args:
         scorer: What measures.
         answers: The answers.
         preferences: The preferences by name.
-        journal: Where it is kept; what is there already is not asked for again.
+        journal: Where it is kept.
         tell: Called after each few answers.
-
-    Raises:
-        EvaluationError: The scorer says something that is no score.
+        givers: Which scorer gives which score; this one's are added.
     """
+    givers = {} if givers is None else givers
     known = journal.lines if journal else []
     wanted = {answer.key for answer in answers}
     found = {
         line.key: line.scores for line in known if line.scorer == scorer.name and line.key in wanted
     }
-    total = len(answers)
-    tell(Progress(scorer.name, len(found), total, len(found) / total))
+    _claim_all(givers, found, scorer.name)
+    tell(_progress(scorer, found, answers))
     left = [answer for answer in answers if answer.key not in found]
     for start in range(0, len(left), _AT_ONCE):
         some = left[start : start + _AT_ONCE]
-        scores = scorer.score(some, preferences)
-        _check(scorer, some, scores)
-        found |= {answer.key: said for answer, said in zip(some, scores, strict=True)}
+        said = _asked(scorer, some, preferences)
+        _claim_all(givers, said, scorer.name)
+        found |= said
         if journal:
-            journal.add(*(_line(scorer, answer, found[answer.key]) for answer in some))
-        tell(Progress(scorer.name, len(found), total, len(found) / total))
+            journal.add(*(_line(scorer, answer, said[answer.key]) for answer in some))
+        tell(_progress(scorer, found, answers))
     return found
+
+
+def _asked(
+    scorer: Scorer, answers: Sequence[Answer], preferences: Mapping[str, Preference]
+) -> Measured:
+    try:
+        said = scorer.score(answers, preferences)
+    except AmuletError:
+        raise
+    except Exception as error:  # scorers are somebody else's code
+        reason = " ".join(str(error).split())
+        raise EvaluationError(
+            f"The scorer {scorer.name!r} failed: {type(error).__name__}: {reason}. What an output "
+            "folder holds is kept; the same run goes on from there."
+        ) from error
+    return read_scores(scorer.name, answers, said)
+
+
+def _claim_all(givers: dict[str, str], measured: Measured, scorer: str) -> None:
+    for scores in measured.values():
+        for score in scores:
+            _claim(givers, score, scorer)
+
+
+def _claim(givers: dict[str, str], score: str, scorer: str) -> None:
+    """Makes a score this scorer's, or finds that it is another one's."""
+    other = givers.setdefault(score, scorer)
+    if other != scorer:
+        raise EvaluationError(
+            f"The scorers {other!r} and {scorer!r} both give a score {score!r}, and one would hide "
+            "the other. Leave one of them out, or let it call its score something else: a "
+            'RewardModelScorer by score="reward_2".'
+        )
+
+
+def _progress(scorer: Scorer, found: Measured, answers: Sequence[Answer]) -> Progress:
+    done, total = len(found), len(answers)
+    return Progress(scorer.name, done, total, done / total if total else 1.0)
 
 
 def _line(scorer: Scorer, answer: Answer, scores: dict[str, float]) -> ScoreLine:
     return ScoreLine(**answer.key._asdict(), scorer=scorer.name, scores=scores)
-
-
-def _check(
-    scorer: Scorer, answers: Sequence[Answer], scores: Sequence[Mapping[str, float]]
-) -> None:
-    if len(scores) != len(answers):
-        raise EvaluationError(
-            f"The scorer {scorer.name!r} gave {len(scores)} scores for {len(answers)} answers; it "
-            "has to give one dict for each."
-        )
-    for said in scores:
-        for name, value in said.items():
-            if not math.isfinite(value):
-                raise EvaluationError(
-                    f"The scorer {scorer.name!r} says {name}={value}; a score is a finite number, "
-                    "and left out where it does not apply."
-                )

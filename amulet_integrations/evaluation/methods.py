@@ -8,13 +8,16 @@ from typing import get_args
 
 from amulet_integrations.decoding.methods import method_guidance_scale
 from amulet_integrations.decoding.params import AmuletParams, check_guidance_scale
-from amulet_integrations.decoding.weights import DEFAULT_LINEAR_ALIGNMENT_RATIO, preference_weights
-from amulet_integrations.errors import EvaluationError
+from amulet_integrations.decoding.weights import preference_weights
+from amulet_integrations.errors import AmuletError, EvaluationError
 from amulet_integrations.evaluation.names import repeated
 from amulet_integrations.evaluation.records import Method, MethodKind
 
 DEFAULT_METHODS: tuple[MethodKind, ...] = get_args(MethodKind)
 """The five of the paper, in the order of its tables."""
+
+DEFAULT_STRENGTHS = (1, 2, 5, 10, 30, 60, 200)
+"""Iterations that make a curve: closely where little changes much, widely where it does not."""
 
 _NUMBERS = {
     "amulet": "a whole number of iterations, such as amulet@10",
@@ -83,7 +86,7 @@ def _read_method(text: str) -> Method:
             "such as amulet@10."
         )
     if not at:
-        return Method(name=kind, kind=kind, ratio=DEFAULT_LINEAR_ALIGNMENT_RATIO)
+        return Method(name=kind, kind=kind)
     if kind not in _NUMBERS:
         raise EvaluationError(f"The method {text!r} takes no number: write {kind!r}.")
     name = f"{kind}@{number.strip()}"
@@ -92,14 +95,8 @@ def _read_method(text: str) -> Method:
             return Method(name=name, kind=kind, ratio=float(number))
         if kind == "amulet":
             return Method(name=name, kind=kind, params=AmuletParams(iterations=int(number)))
-        return Method(name=name, kind=kind, num_beams=_positive(int(number)))
-    except ValueError as error:
+        return Method(name=name, kind=kind, num_beams=int(number))
+    except (ValueError, AmuletError) as error:
         raise EvaluationError(
             f"The method {text!r} is not understood: after the @ comes {_NUMBERS[kind]}."
         ) from error
-
-
-def _positive(number: int) -> int:
-    if number < 1:
-        raise ValueError(number)
-    return number

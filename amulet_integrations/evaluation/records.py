@@ -3,22 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal, NamedTuple
+from typing import Annotated, ClassVar, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, Field
 
 from amulet_integrations.decoding import AmuletParams
+from amulet_integrations.decoding.weights import DEFAULT_LINEAR_ALIGNMENT_RATIO
+from amulet_integrations.errors import AmuletError, EvaluationError
+from amulet_integrations.validation import FrozenModel
 
 MethodKind = Literal["base", "pref", "beam_search", "linear_alignment", "amulet"]
 """How an answer is decoded: the base context, the pref context, the pref context with beam search,
 and the two mixtures of both."""
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+def _said(text: str) -> str:
+    if not text.strip():
+        raise ValueError("it is blank; give it some text")
+    return text
 
 
-class Question(_Frozen):
+_Said = Annotated[str, AfterValidator(_said)]
+
+
+class _Record(FrozenModel):
+    error_type: ClassVar[type[AmuletError]] = EvaluationError
+
+
+class Question(_Record):
     """A question of a data set.
 
     Attributes:
@@ -27,12 +39,12 @@ class Question(_Frozen):
         text: What the user asks.
     """
 
-    data_set: str
+    data_set: _Said
     index: int
-    text: str = Field(min_length=1)
+    text: _Said
 
 
-class Preference(_Frozen):
+class Preference(_Record):
     """What an answer ought to be like.
 
     Attributes:
@@ -40,11 +52,11 @@ class Preference(_Frozen):
         text: What stands in the prompt.
     """
 
-    name: str
-    text: str = Field(min_length=1)
+    name: _Said
+    text: _Said
 
 
-class Method(_Frozen):
+class Method(_Record):
     """A way to answer.
 
     Attributes:
@@ -55,11 +67,11 @@ class Method(_Frozen):
         num_beams: Of the kind "beam_search".
     """
 
-    name: str
+    name: _Said
     kind: MethodKind
     params: AmuletParams = AmuletParams()
-    ratio: float = 1.0
-    num_beams: int = 16
+    ratio: float = Field(default=DEFAULT_LINEAR_ALIGNMENT_RATIO, allow_inf_nan=False)
+    num_beams: int = Field(default=16, ge=1)
 
 
 class CaseKey(NamedTuple):
@@ -71,7 +83,7 @@ class CaseKey(NamedTuple):
     method: str
 
 
-class Answer(_Frozen):
+class Answer(_Record):
     """An answer, and everything that was measured about it.
 
     Attributes:
@@ -109,7 +121,7 @@ class Answer(_Frozen):
         return self.data_set, self.index, self.preference
 
 
-class Outcome(_Frozen):
+class Outcome(_Record):
     """What a judge said of two answers to one question, both orders taken together.
 
     Attributes:
@@ -121,6 +133,7 @@ class Outcome(_Frozen):
         result: For `method`. Orders that disagree are a tie.
         unparsable: Of the two replies, how many could not be read. A pair with one of them has no
             result.
+        judge: Who says so.
     """
 
     data_set: str
@@ -130,6 +143,7 @@ class Outcome(_Frozen):
     against: str
     result: Literal["win", "tie", "lose"] | None
     unparsable: int = 0
+    judge: str = ""
 
 
 def by_method(answers: Iterable[Answer]) -> dict[str, list[Answer]]:

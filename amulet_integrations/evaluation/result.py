@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import ClassVar, Self
 
 from amulet_integrations.errors import AmuletError, EvaluationError
+from amulet_integrations.evaluation.comparisons import mean_of
 from amulet_integrations.evaluation.folder import (
     ANSWERS,
     OUTCOMES,
@@ -24,7 +25,6 @@ from amulet_integrations.evaluation.records import (
     Preference,
 )
 from amulet_integrations.evaluation.settings import Settings
-from amulet_integrations.evaluation.verdicts import VerdictLine
 from amulet_integrations.validation import FrozenModel
 
 
@@ -35,7 +35,9 @@ class Evaluation(FrozenModel):
         settings: How they came about.
         answers: With their scores; by data set, question, preference and method, in the order of
             the settings.
-        outcomes: What a judge said, where there was one.
+        outcomes: What judges said, where there were some.
+        scorers: Who measured: the names of the scorers, with their models where they have some.
+        judges: Who judged.
         folder: Where they are kept.
     """
 
@@ -44,14 +46,22 @@ class Evaluation(FrozenModel):
     settings: Settings
     answers: tuple[Answer, ...]
     outcomes: tuple[Outcome, ...] = ()
+    scorers: tuple[str, ...] = ()
+    judges: tuple[str, ...] = ()
     folder: Path | None = None
 
     @classmethod
-    def read(cls, folder: str | os.PathLike[str]) -> Self:
+    def read(cls, folder: str | os.PathLike[str], *, without: Collection[str] = ()) -> Self:
         """What a folder holds, also of a run that was stopped.
 
+        Args:
+            folder: The output folder of a run.
+            without: Names of scorers whose scores are left out, for a folder in which two of them
+                give scores of one name, such as two reward models.
+
         Raises:
-            EvaluationError: It holds no evaluation, or one that this version cannot read.
+            EvaluationError: It holds no evaluation, or one that this version cannot read; or two
+                scorers give one answer a score of one name.
         """
         path = Path(folder)
         found = read_settings(path)
@@ -61,15 +71,18 @@ class Evaluation(FrozenModel):
             raise EvaluationError(
                 f"The settings in {path} are not of this version of the package."
             ) from error
-        scores: dict[CaseKey, dict[str, float]] = {}
+        scores: dict[str, dict[CaseKey, dict[str, float]]] = {}
         for line in Journal.read(path / SCORES, ScoreLine):
-            scores.setdefault(line.key, {}).update(line.scores)
+            if line.scorer not in without:
+                scores.setdefault(line.scorer, {})[line.key] = line.scores
         answers = Journal.read(path / ANSWERS, Answer)
-        outcomes = [line.outcome for line in Journal.read(path / OUTCOMES, VerdictLine)]
+        outcomes = Journal.read(path / OUTCOMES, Outcome)
         return cls(
             settings=settings,
-            answers=in_order(settings, answers, [scores]),
+            answers=in_order(settings, answers, merged(scores)),
             outcomes=tuple(outcomes),
+            scorers=tuple(scores),
+            judges=tuple(dict.fromkeys(outcome.judge for outcome in outcomes)),
             folder=path,
         )
 
@@ -116,15 +129,51 @@ class Evaluation(FrozenModel):
         )
 
     def mean(self, score: str, **chosen: str | None) -> float | None:
-        """The mean of `values`; None where there are none."""
-        values = self.values(score, **chosen)
-        return sum(values) / len(values) if values else None
+        """A score's mean as the report has it: the mean of the data sets' means.
+
+        Args:
+            score: The score's name.
+            **chosen: See `select`.
+
+        Returns:
+            The mean; None where no answer has the score.
+        """
+        found = mean_of(self.select(**chosen), score)
+        return None if found is None else found.mean
+
+
+def merged(
+    measured: Mapping[str, Mapping[CaseKey, Mapping[str, float]]],
+) -> dict[CaseKey, dict[str, float]]:
+    """What several scorers say of answers, put together.
+
+    Args:
+        measured: What each says, by its name.
+
+    Raises:
+        EvaluationError: Two of them give a score of one name, be it of different answers: their
+            mean would be of neither.
+    """
+    scores: dict[CaseKey, dict[str, float]] = {}
+    givers: dict[str, str] = {}
+    for scorer, said in measured.items():
+        for key, values in said.items():
+            for name in values:
+                other = givers.setdefault(name, scorer)
+                if other != scorer:
+                    raise EvaluationError(
+                        f"The scorers {other!r} and {scorer!r} both give a score {name!r}, and a "
+                        "table has room for one. Leave one of them out; of a folder, with "
+                        f"Evaluation.read(folder, without=[{other!r}])."
+                    )
+            scores.setdefault(key, {}).update(values)
+    return scores
 
 
 def in_order(
     settings: Settings,
     answers: Iterable[Answer],
-    measured: Sequence[Mapping[CaseKey, Mapping[str, float]]],
+    scores: Mapping[CaseKey, Mapping[str, float]],
 ) -> tuple[Answer, ...]:
     """Answers with everything that was measured about them, in the settings' order."""
     places = [
@@ -145,11 +194,7 @@ def in_order(
             methods.get(answer.method, -1),
         )
 
-    return tuple(_scored(answer, measured) for answer in sorted(answers, key=place))
-
-
-def _scored(answer: Answer, measured: Sequence[Mapping[CaseKey, Mapping[str, float]]]) -> Answer:
-    scores: dict[str, float] = {}
-    for said in measured:
-        scores |= said.get(answer.key, {})
-    return answer.model_copy(update={"scores": scores})
+    return tuple(
+        answer.model_copy(update={"scores": scores.get(answer.key, {})})
+        for answer in sorted(answers, key=place)
+    )

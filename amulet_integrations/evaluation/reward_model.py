@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Self
 
@@ -12,17 +13,17 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from amulet_integrations.engine.worker import run_on_worker
 from amulet_integrations.errors import EvaluationError
 from amulet_integrations.evaluation.records import Answer, Preference
+from amulet_integrations.evaluation.reward_heads import reward_column
 from amulet_integrations.evaluation.reward_loading import load_reward_model
 from amulet_integrations.evaluation.reward_prompts import RewardPrompts, Row
-from amulet_integrations.evaluation.score_notes import REWARD
+from amulet_integrations.evaluation.score_notes import OWN_SCORES, REWARD
+from amulet_integrations.evaluation.scorer import place_of
 
 ARMORM = "RLHFlow/ArmoRM-Llama3-8B-v0.1"
 """The paper's reward model. It comes with code of its own: pass trust_remote_code=True."""
 
-INSTRUCTION_FOLLOWING = 6
-"""Where ArmoRM's `rewards` have how well instructions are followed (UltraFeedback's)."""
-
 DEFAULT_BATCH_SIZE = 8
+_SHOWN = 12  # of a commit's 40 digits
 
 
 class RewardModelScorer:
@@ -39,9 +40,16 @@ class RewardModelScorer:
         name: What the model is called.
         index: Which of several rewards counts; 6 by default, ArmoRM's instruction following.
         batch_size: How many answers are read together. Company changes no reward but by rounding.
+        score: What the score is called. A run with two reward models needs another name for the
+            second, such as "reward_skywork".
+
+    Attributes:
+        name: The score, and everything that changes it: the model, its commit where it is from
+            the hub, its type, how the prompt is put, and which of its rewards.
 
     Raises:
-        EvaluationError: The model's head gives no such reward; that is tried at once.
+        EvaluationError: The model's head gives no such reward, which is tried at once; or the
+            score has the name of another one of this package's.
     """
 
     def __init__(
@@ -52,9 +60,15 @@ class RewardModelScorer:
         name: str | None = None,
         index: int | None = None,
         batch_size: int = DEFAULT_BATCH_SIZE,
+        score: str = REWARD,
     ) -> None:
         if batch_size < 1:
             raise EvaluationError(f"batch_size={batch_size}: give 1 or more.")
+        if not score.strip() or (score != REWARD and score in OWN_SCORES):
+            raise EvaluationError(
+                f"score={score!r}: give a name that no other score has, such as 'reward_2'."
+            )
+        self.score_names = (score,)
         self._model = model
         self._prompts = RewardPrompts(tokenizer)
         self._model_name = name or model.config.name_or_path or type(model).__name__
@@ -65,7 +79,7 @@ class RewardModelScorer:
         pad = config.pad_token_id
         # Heads find the end of an answer by the config's padding token, whatever the tokenizer's.
         self._pad: int | None = pad if pad is not None and pad >= 0 else None
-        self._rewards([self._prompts.row("Is the sky blue?", "Yes.")])
+        self.name = self._identity(score, run_on_worker(self._try))
 
     @classmethod
     def from_pretrained(
@@ -78,6 +92,7 @@ class RewardModelScorer:
         dtype: str = "auto",
         device: str = "auto",
         batch_size: int = DEFAULT_BATCH_SIZE,
+        score: str = REWARD,
     ) -> Self:
         """Loads a reward model, and tries its head.
 
@@ -89,6 +104,7 @@ class RewardModelScorer:
             dtype: What to load it in; "auto" takes the checkpoint's.
             device: Where to put it; "auto" takes the accelerator, if there is one.
             batch_size: How many answers are read together.
+            score: What the score is called.
 
         Raises:
             ModelError: The model cannot be loaded, or has no trained head.
@@ -103,13 +119,7 @@ class RewardModelScorer:
                 device=device,
             )
         )
-        return cls(loaded, tokenizer, name=model, index=index, batch_size=batch_size)
-
-    @property
-    def name(self) -> str:
-        """The model's name, and which of its rewards."""
-        chosen = "" if self._index is None else f"[{self._index}]"
-        return f"{REWARD}:{self._model_name}{chosen}"
+        return cls(loaded, tokenizer, name=model, index=index, batch_size=batch_size, score=score)
 
     def score(
         self, answers: Sequence[Answer], preferences: Mapping[str, Preference]
@@ -125,17 +135,41 @@ class RewardModelScorer:
             for a in answers
         ]
         for answer, row in zip(answers, rows, strict=True):
-            if self._window is not None and len(row.ids) > self._window:
-                raise EvaluationError(
-                    f"Question {answer.index} of {answer.data_set!r} and its answer by "
-                    f"{answer.method!r} have {len(row.ids)} tokens, and {self._model_name} reads "
-                    f"{self._window}. Leave the question out, or take shorter answers."
-                )
+            self._check_length(answer, row)
         rewards: dict[int, float] = {}
         for places in self._batches(rows):
             said = self._rewards([rows[place] for place in places])
             rewards.update(zip(places, said, strict=True))
-        return [{REWARD: rewards[place]} for place in range(len(rows))]
+        (score,) = self.score_names
+        return [{score: rewards[place]} for place in range(len(rows))]
+
+    def _check_length(self, answer: Answer, row: Row) -> None:
+        if self._window is None or len(row.ids) <= self._window:
+            return
+        raise EvaluationError(
+            f"{self._model_name} reads {self._window} tokens, and {place_of(answer)} has "
+            f"{len(row.ids)} with its question. An output folder keeps its answers: the same run "
+            "goes on there without this reward model, or with one that reads more. Otherwise start "
+            "anew with shorter answers (max_new_tokens), or without the question."
+        )
+
+    def _try(self) -> int | None:
+        """Scores one answer, and finds out which of several rewards counts."""
+        output = self._output([self._prompts.row("Is the sky blue?", "Yes.")])
+        column, index = reward_column(output, 1, self._index, self._model_name)
+        if not math.isfinite(reward := column.item()):
+            raise EvaluationError(
+                f"{self._model_name} gives a short answer the reward {reward} in "
+                f"{_name_of(self._model.dtype)}. Load it in another type, such as "
+                'dtype="float32", or use another reward model.'
+            )
+        return index
+
+    def _identity(self, score: str, index: int | None) -> str:
+        commit = getattr(self._model.config, "_commit_hash", None)
+        model = f"{self._model_name}@{commit[:_SHOWN]}" if commit else self._model_name
+        chosen = [] if index is None else [f"[{index}]"]
+        return " ".join([score, model, _name_of(self._model.dtype), self._prompts.form, *chosen])
 
     def _batches(self, rows: Sequence[Row]) -> Iterator[list[int]]:
         """The rows' places, those of like length together."""
@@ -147,8 +181,13 @@ class RewardModelScorer:
     def _rewards(self, rows: Sequence[Row]) -> list[float]:
         return run_on_worker(self._run, rows)
 
-    @torch.inference_mode()
     def _run(self, rows: Sequence[Row]) -> list[float]:
+        output = self._output(rows)
+        column, _ = reward_column(output, len(rows), self._index, self._model_name)
+        return [float(value) for value in column.float()]
+
+    @torch.inference_mode()
+    def _output(self, rows: Sequence[Row]) -> Any:
         batch = {
             "input_ids": _padded([row.ids for row in rows], self._pad or 0),
             "attention_mask": _padded([[1] * len(row.ids) for row in rows], 0),
@@ -157,35 +196,11 @@ class RewardModelScorer:
         if types:
             batch["token_type_ids"] = _padded(types, 0)
         device = self._model.device
-        output = self._model(**{name: rows.to(device) for name, rows in batch.items()})
-        return [float(value) for value in self._column(output, len(rows)).float()]
+        return self._model(**{name: rows.to(device) for name, rows in batch.items()})
 
-    def _column(self, output: Any, rows: int) -> torch.Tensor:
-        """The reward that counts, one of each row."""
-        rewards = getattr(output, "rewards", None)
-        index = self._index
-        if rewards is not None:
-            index = INSTRUCTION_FOLLOWING if index is None else index
-        else:
-            rewards = getattr(output, "logits", None)
-        if rewards is None or rewards.dim() != 2 or len(rewards) != rows:  # noqa: PLR2004
-            shape = "nothing" if rewards is None else f"shape {tuple(rewards.shape)}"
-            raise EvaluationError(
-                f"{self._model_name} is no reward model: for {rows} answers its head gave {shape}, "
-                f"and ({rows}, rewards) is needed. Use a sequence-classification model that was "
-                "trained to give rewards."
-            )
-        width = rewards.shape[1]
-        if index is None and width == 1:
-            index = 0
-        if index is None or not 0 <= index < width:
-            raise EvaluationError(
-                f"{self._model_name} gives {width} values for each answer, and index={index} says "
-                f"which of them is the reward. Give an index from 0 to {width - 1}, or use a model "
-                "with a single one."
-            )
-        column: torch.Tensor = rewards[:, index]
-        return column
+
+def _name_of(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def _padded(rows: Sequence[Sequence[int]], value: int) -> torch.Tensor:

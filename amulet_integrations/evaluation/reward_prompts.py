@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from typing import TYPE_CHECKING, NamedTuple
 
 from amulet_integrations.errors import EvaluationError
@@ -27,6 +28,9 @@ class RewardPrompts:
     Args:
         tokenizer: The reward model's. Its chat template writes the two turns; one that has none
             reads a pair of texts.
+
+    Attributes:
+        form: How a question and an answer are put: by which template, or as a pair.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -35,6 +39,8 @@ class RewardPrompts:
         self._is_chat = bool(template)
         source = tokenizer.get_chat_template() if self._is_chat else ""
         self._control_tokens = ControlTokens(tokenizer, source)
+        digest = sha256(source.encode()).hexdigest()[:8]
+        self.form = f"template {digest}" if self._is_chat else "pair"
 
     def row(self, question: str, answer: str) -> Row:
         """The token ids of a user turn and an assistant turn."""

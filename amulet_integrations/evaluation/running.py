@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Hashable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from itertools import islice
 
@@ -50,14 +50,16 @@ def run_cases(
         seed: What those seeds are made of.
 
     Yields:
-        Each answer once it is whole, in no particular order.
+        Each answer once it is whole, in no particular order. What is the same request, as the base
+        context without sampling is under every preference, is asked once.
 
     Raises:
         AmuletError: A case cannot be answered.
     """
     beams = [case for case in cases if case.method.kind == "beam_search"]
     mixtures = [case for case in cases if case.method.kind != "beam_search"]
-    yield from _run_mixtures(engine, mixtures, sampling, seed)
+    alike = _alike(mixtures) if sampling.temperature == 0 else [[it] for it in mixtures]
+    yield from _run_mixtures(engine, alike, sampling, seed)
     for case in beams:
         yield _search(engine, case, sampling)
 
@@ -72,30 +74,44 @@ def request_of(case: Case, sampling: SamplingParams, seed: int) -> GenerationReq
 
 
 def _run_mixtures(
-    engine: Engine, cases: Iterable[Case], sampling: SamplingParams, seed: int
+    engine: Engine, alike: Iterable[Sequence[Case]], sampling: SamplingParams, seed: int
 ) -> Generator[Answer]:
-    waiting = iter(cases)
-    running: dict[Future[Answer], IncrementStream] = {}
+    waiting = iter(alike)
+    running: dict[Future[list[Answer]], IncrementStream] = {}
     with ThreadPoolExecutor(IN_FLIGHT, "amulet-evaluation") as pool:
         try:
             while True:
-                for case in islice(waiting, IN_FLIGHT - len(running)):
+                for cases in islice(waiting, IN_FLIGHT - len(running)):
                     started = time.perf_counter()
-                    stream = engine.stream(request_of(case, sampling, seed))
-                    running[pool.submit(_follow, engine, case, stream, started)] = stream
+                    stream = engine.stream(request_of(cases[0], sampling, seed))
+                    running[pool.submit(_follow, engine, cases, stream, started)] = stream
                 if not running:
                     return
                 done, _ = wait(running, return_when=FIRST_COMPLETED)
-                for future in done:
+                # What failed comes last: its neighbours are whole, and not to be lost.
+                for future in sorted(done, key=lambda it: it.exception() is not None):
                     del running[future]
-                    yield future.result()
+                    yield from future.result()
         finally:
             for stream in running.values():
                 stream.close()
 
 
-def _follow(engine: Engine, case: Case, stream: IncrementStream, started: float) -> Answer:
-    return _answer(engine, case, GenerationResult.fold(stream), started)
+def _alike(cases: Iterable[Case]) -> Iterable[list[Case]]:
+    """Puts together the cases that the model cannot tell apart."""
+    found: dict[Hashable, list[Case]] = {}
+    for case in cases:
+        weighed = zip(context_weights(case.method), case.contexts, strict=True)
+        read = [pair for pair in weighed if pair[0]]
+        found.setdefault(tuple(read), []).append(case)
+    return found.values()
+
+
+def _follow(
+    engine: Engine, cases: Sequence[Case], stream: IncrementStream, started: float
+) -> list[Answer]:
+    result = GenerationResult.fold(stream)
+    return [_answer(engine, case, result, started) for case in cases]
 
 
 def _search(engine: Engine, case: Case, sampling: SamplingParams) -> Answer:

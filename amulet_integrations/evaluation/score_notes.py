@@ -99,9 +99,9 @@ OWN_SCORES = {note.score: note for note in _NOTES}
 
 
 def note_of(score: str) -> ScoreNote:
-    """The note of a score, also of one that another package's evaluator gave."""
+    """The note of a score, also of one that is not this package's."""
     return OWN_SCORES.get(score) or ScoreNote(
-        score, score.replace("_", " "), "Given by an evaluator of your own."
+        score, score.replace("_", " "), "Given by a scorer of this run, under this name."
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 
 from amulet_integrations.errors import MissingDependencyError
@@ -17,11 +18,14 @@ class SentimentScorer:
     It adds up what words are worth by a lexicon, so it knows nothing of what a text says. Long
     texts of mostly pleasant words come near to 1 whatever they are about.
 
+    Attributes:
+        name: With the package's version, as another one may have another lexicon.
+
     Raises:
         MissingDependencyError: vaderSentiment is not installed.
     """
 
-    name = "vader"
+    score_names = (SENTIMENT,)
 
     def __init__(self) -> None:
         try:
@@ -30,6 +34,7 @@ class SentimentScorer:
             )
         except ImportError as error:
             raise MissingDependencyError.for_extra("vaderSentiment", "evaluation") from error
+        self.name = f"vader {_version()}".strip()
         self._vader = SentimentIntensityAnalyzer()
 
     def score(
@@ -49,3 +54,10 @@ class SentimentScorer:
 def has_sentiment() -> bool:
     """Whether the lexicon is installed."""
     return find_spec("vaderSentiment") is not None
+
+
+def _version() -> str:
+    try:
+        return version("vaderSentiment")
+    except PackageNotFoundError:  # a copy that nobody installed
+        return ""

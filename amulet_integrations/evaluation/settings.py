@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, ClassVar, Self
 
+from pydantic import Field
+
 from amulet_integrations import __version__
 from amulet_integrations.engine.contract import Engine
 from amulet_integrations.errors import AmuletError, EvaluationError
@@ -48,6 +50,7 @@ class Settings(FrozenModel):
         seed: What samples of questions and of tokens are drawn with.
         sample: How many questions of each data set were asked for.
         data_sets: Which questions are asked.
+        left_out: How many of each data set were too long for the model, and are not asked.
         preferences: The preferences.
         methods: The methods.
         versions: Of this package, of Python, and of the packages that compute.
@@ -65,6 +68,7 @@ class Settings(FrozenModel):
     seed: int
     sample: int | None = None
     data_sets: tuple[DataSetFacts, ...]
+    left_out: dict[str, int] = Field(default_factory=dict)
     preferences: tuple[Preference, ...]
     methods: tuple[Method, ...]
     versions: dict[str, str]

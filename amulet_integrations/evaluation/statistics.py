@@ -6,7 +6,7 @@ are drawn again, and whole questions change sides, never single answers.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -23,6 +23,7 @@ FLIPS = 10_000
 
 _EXACT = 13  # questions up to which every way to flip them is tried
 _ROUNDING = 1e-12
+_HELD = 1 << 21  # numbers in memory at once: those of 2000 resamples of 1000 questions
 
 
 @dataclass(frozen=True)
@@ -34,12 +35,14 @@ class Estimate:
         low: Where its interval begins; None where one question alone tells nothing about others.
         high: Where it ends.
         questions: How many questions it is the mean of.
+        values: How many answers; fewer than there are where a score does not apply to some.
     """
 
     mean: float
     low: float | None
     high: float | None
     questions: int
+    values: int
 
 
 def estimate(
@@ -66,15 +69,16 @@ def estimate(
         return None
     mean = float(np.mean([sums.sum() / counts.sum() for sums, counts in totals]))
     questions = sum(len(sums) for sums, _ in totals)
+    values = int(sum(counts.sum() for _, counts in totals))
     if all(len(sums) == 1 for sums, _ in totals):
-        return Estimate(mean, None, None, questions)
+        return Estimate(mean, None, None, questions, values)
     drawn = np.zeros(resamples)
     for stratum, (sums, counts) in enumerate(totals):
-        times = _times_drawn(len(sums), resamples, seed, stratum)
-        drawn += (times @ sums) / (times @ counts)
+        blocks = _times_drawn(len(sums), resamples, seed, stratum)
+        drawn += np.concatenate([(times @ sums) / (times @ counts) for times in blocks])
     tail = (1 - level) / 2
     low, high = np.quantile(drawn / len(totals), [tail, 1 - tail])
-    return Estimate(mean, float(low), float(high), questions)
+    return Estimate(mean, float(low), float(high), questions, values)
 
 
 def sign_flip_p_value(
@@ -104,14 +108,11 @@ def sign_flip_p_value(
         return float(np.mean(np.abs(signs @ parts) >= seen))
     generator = np.random.default_rng(seed)
     at_least = 0
-    for _ in range(0, flips, _AT_ONCE):
-        signs = generator.choice([-1.0, 1.0], size=(_AT_ONCE, len(parts)))
+    size = max(1, _HELD // len(parts))
+    for start in range(0, flips, size):
+        signs = generator.choice([-1.0, 1.0], size=(min(size, flips - start), len(parts)))
         at_least += int((np.abs(signs @ parts) >= seen).sum())
-    drawn = -(-flips // _AT_ONCE) * _AT_ONCE
-    return (at_least + 1) / (drawn + 1)
-
-
-_AT_ONCE = 1000  # worlds held in memory
+    return (at_least + 1) / (flips + 1)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -137,12 +138,29 @@ def _contributions(samples: Iterable[Sample]) -> NDArray[Any]:
     return np.concatenate(parts) / len(parts) if parts else np.zeros(0)
 
 
-@lru_cache(maxsize=8)
-def _times_drawn(questions: int, resamples: int, seed: int, stratum: int) -> NDArray[Any]:
-    """How often each question is drawn, shape (resamples, questions).
+def _times_drawn(questions: int, resamples: int, seed: int, stratum: int) -> Iterable[NDArray[Any]]:
+    """How often each question is drawn, in blocks of shape (some resamples, questions).
 
     All means of equally many questions share these: a table has hundreds of them.
     """
+    if questions * resamples > _HELD:
+        return _draw(questions, resamples, seed, stratum)
+    return _drawn_once(questions, resamples, seed, stratum)
+
+
+@lru_cache(maxsize=8)
+def _drawn_once(
+    questions: int, resamples: int, seed: int, stratum: int
+) -> tuple[NDArray[Any], ...]:
+    return tuple(_draw(questions, resamples, seed, stratum))
+
+
+def _draw(questions: int, resamples: int, seed: int, stratum: int) -> Iterator[NDArray[Any]]:
     generator = np.random.default_rng([seed, stratum, questions])
-    chances = np.full(questions, 1 / questions)
-    return generator.multinomial(questions, chances, size=resamples).astype(np.float32)
+    size = max(1, _HELD // questions)
+    for start in range(0, resamples, size):
+        some = min(size, resamples - start)
+        drawn = generator.integers(questions, size=(some, questions))
+        drawn += questions * np.arange(some)[:, None]  # each resample has places of its own
+        times = np.bincount(drawn.ravel(), minlength=some * questions)
+        yield times.reshape(some, questions).astype(np.float32)

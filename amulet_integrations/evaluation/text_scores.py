@@ -37,6 +37,7 @@ class TextScorer:
     """
 
     name = "text"
+    score_names = (WORDS, DISTINCT_1, DISTINCT_2, REPETITION, LEXICAL_VARIETY)
 
     def score(
         self,

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from amulet_integrations.decoding import AmuletParams
 from amulet_integrations.errors import EvaluationError
 from amulet_integrations.evaluation.comparisons import mean_of
 from amulet_integrations.evaluation.likelihoods import FLUENCY, PREFERENCE_RATIO
-from amulet_integrations.evaluation.records import Answer, by_method
+from amulet_integrations.evaluation.records import Answer, Method, by_method
 from amulet_integrations.evaluation.statistics import Estimate
 
 DEFAULT_ALLOWANCE = 0.25
 """Nats per token that fluency may cost."""
-
-REFERENCE = "pref"
-
-_AMULET = re.compile(r"amulet(?:@(\d+))?")
 
 
 @dataclass(frozen=True)
@@ -44,7 +38,7 @@ class TradeOff:
 
     Attributes:
         preference: The preference's name; None for all of them.
-        reference: The `pref` method's ratio and fluency.
+        reference: The ratio and fluency of the method of the kind "pref".
         strengths: Weakest first.
         allowance: How far above the reference's fluency a strength may be recommended.
         recommended: The largest strength within the allowance; None where none is.
@@ -72,17 +66,53 @@ class TradeOff:
         return self.gain / largest
 
 
-def has_strengths(answers: Sequence[Answer]) -> bool:
+def check_allowance(allowance: float) -> None:
+    """Refuses an allowance that is none.
+
+    Raises:
+        EvaluationError: It is negative, or no number.
+    """
+    if not allowance >= 0:
+        raise EvaluationError(
+            f"allowance={allowance}: it is how much worse the fluency may get, in nats per token, "
+            "so it is 0 or more."
+        )
+
+
+def reference_of(methods: Iterable[Method]) -> Method | None:
+    """What strengths and differences are seen beside: the first method of the kind "pref"."""
+    return next((method for method in methods if method.kind == "pref"), None)
+
+
+def strengths_of(methods: Iterable[Method]) -> tuple[Method, ...]:
+    """The methods that make a curve: Amulet with other iterations and nothing else other.
+
+    Of several such groups it is the largest, and of equally large ones the first. Each number of
+    iterations is there once.
+
+    Returns:
+        They, weakest first; also one alone.
+    """
+    groups: dict[Hashable, dict[int, Method]] = {}
+    for method in methods:
+        if method.kind == "amulet":
+            rest = tuple(method.params.model_dump(exclude={"iterations"}).items())
+            groups.setdefault(rest, {}).setdefault(method.params.iterations, method)
+    largest = max(groups.values(), key=len, default={})
+    return tuple(largest[iterations] for iterations in sorted(largest))
+
+
+def has_strengths(answers: Sequence[Answer], methods: Iterable[Method]) -> bool:
     """Whether `pref` and two strengths of Amulet, or more, answered some case in common."""
-    methods = by_method(answer for answer in answers if _measured(answer))
-    iterations = _iterations(methods)
-    if REFERENCE not in methods or len(iterations) < 2:  # noqa: PLR2004 - one makes no curve
+    measured, reference, strengths = _compared(answers, methods)
+    if reference is None or len(strengths) < 2:  # noqa: PLR2004 - one makes no curve
         return False
-    return bool(_common(methods, [REFERENCE, *iterations]))
+    return bool(_common(measured, [reference, *strengths]))
 
 
 def trade_off(
     answers: Sequence[Answer],
+    methods: Iterable[Method],
     *,
     preference: str | None = None,
     allowance: float = DEFAULT_ALLOWANCE,
@@ -90,8 +120,9 @@ def trade_off(
     """Measures what strength gains and costs, on the cases that every strength answered.
 
     Args:
-        answers: Those of `pref` and of Amulet at some strengths (methods "amulet@N", or "amulet"
-            for the default); other methods are left out.
+        answers: The answers of a run.
+        methods: Its methods. The first of the kind "pref" and those of `strengths_of` count;
+            others are left out, and so are those without an answer.
         preference: Only answers to this preference; None takes all.
         allowance: How many nats per token the fluency may be worse than that of `pref`.
 
@@ -99,35 +130,26 @@ def trade_off(
         EvaluationError: The allowance is negative; `pref` or Amulet is missing, or they have no
             case in common.
     """
-    if not allowance >= 0:
+    check_allowance(allowance)
+    asked = [answer for answer in answers if preference in {None, answer.preference}]
+    measured, pref, strengths = _compared(asked, methods)
+    if pref is None or not strengths:
         raise EvaluationError(
-            f"allowance={allowance}: it is how much worse the fluency may get, in nats per token, "
-            "so it is 0 or more."
+            "The trade-off needs answers of the method pref and of Amulet at some strengths, each "
+            f"with {PREFERENCE_RATIO} and {FLUENCY}. Run them with the methods pref, amulet@2, "
+            "amulet@10 and so on."
         )
-    methods = by_method(
-        answer
-        for answer in answers
-        if preference in {None, answer.preference} and _measured(answer)
-    )
-    iterations = _iterations(methods)
-    if REFERENCE not in methods or not iterations:
-        raise EvaluationError(
-            f"The trade-off needs answers of {REFERENCE!r} and of Amulet at some strengths, each "
-            f"with {PREFERENCE_RATIO} and {FLUENCY}. Run them with the methods "
-            f"{REFERENCE}, amulet@2, amulet@10 and so on."
-        )
-    compared = [REFERENCE, *iterations]
-    common = _common(methods, compared)
+    compared = [pref, *strengths]
+    common = _common(measured, compared)
     if not common:
         raise EvaluationError(
-            f"No question was answered by all of {', '.join(compared)}. Let the run go on to its "
-            "end first."
+            f"No question was answered by all of {', '.join(one.name for one in compared)}. Let "
+            "the run go on to its end first."
         )
     reference, *points = (
-        _strength(name, iterations.get(name, 0), [a for a in methods[name] if a.case in common])
-        for name in compared
+        _strength(method, [a for a in measured[method.name] if a.case in common])
+        for method in compared
     )
-    points.sort(key=lambda point: point.iterations)
     within = [p for p in points if p.fluency.mean <= reference.fluency.mean + allowance]
     return TradeOff(
         preference=preference,
@@ -138,25 +160,28 @@ def trade_off(
     )
 
 
-def _iterations(methods: dict[str, list[Answer]]) -> dict[str, int]:
-    """The methods that are Amulet at a strength, each strength once."""
-    found: dict[int, str] = {}
-    for name in methods:
-        if match := _AMULET.fullmatch(name):
-            found.setdefault(int(match[1] or AmuletParams().iterations), name)
-    return {name: iterations for iterations, name in found.items()}
+def _compared(
+    answers: Iterable[Answer], methods: Iterable[Method]
+) -> tuple[dict[str, list[Answer]], Method | None, tuple[Method, ...]]:
+    """The answers that were measured, by method; `pref`, and Amulet's strengths among them."""
+    measured = by_method(
+        answer
+        for answer in answers
+        if PREFERENCE_RATIO in answer.scores and FLUENCY in answer.scores
+    )
+    there = [method for method in methods if method.name in measured]
+    return measured, reference_of(there), strengths_of(there)
 
 
-def _common(methods: dict[str, list[Answer]], compared: Sequence[str]) -> set[tuple[str, int, str]]:
-    return set.intersection(*({a.case for a in methods[name]} for name in compared))
+def _common(
+    measured: Mapping[str, Sequence[Answer]], methods: Iterable[Method]
+) -> set[tuple[str, int, str]]:
+    return set.intersection(*({a.case for a in measured[method.name]} for method in methods))
 
 
-def _measured(answer: Answer) -> bool:
-    return PREFERENCE_RATIO in answer.scores and FLUENCY in answer.scores
-
-
-def _strength(method: str, iterations: int, answers: Sequence[Answer]) -> Strength:
+def _strength(method: Method, answers: Sequence[Answer]) -> Strength:
     ratio, fluency = mean_of(answers, PREFERENCE_RATIO), mean_of(answers, FLUENCY)
     if ratio is None or fluency is None:  # every answer has both
-        raise EvaluationError(f"No answer of {method!r} was measured.")
-    return Strength(method, iterations, ratio, fluency)
+        raise EvaluationError(f"No answer of {method.name!r} was measured.")
+    iterations = method.params.iterations if method.kind == "amulet" else 0
+    return Strength(method.name, iterations, ratio, fluency)

@@ -3,32 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from amulet_integrations.evaluation.journal import Journal
+from amulet_integrations.evaluation.judge_names import judge_name
 from amulet_integrations.evaluation.judging import Judge, Pair, judge_pairs, pairs_of
 from amulet_integrations.evaluation.progress import Progress, ProgressCallback
 from amulet_integrations.evaluation.records import Answer, Method, Outcome, Preference
 
-
-class VerdictLine(Outcome):
-    """What a judge said of a pair; one line of `outcomes.jsonl`."""
-
-    judge: str
-
-    @property
-    def outcome(self) -> Outcome:
-        """The same without the judge's name."""
-        return Outcome(**self.model_dump(exclude={"judge"}))
-
-
-def judge_name(judge: Any) -> str:
-    """What a judge is called: its model's name, where it tells it."""
-    for name in ("model_name", "model"):
-        value = getattr(judge, name, None)
-        if isinstance(value, str) and value:
-            return value
-    return type(judge).__name__
+_REPLIES = 2  # of a judge to a pair, one in each order
 
 
 def ask_judge(
@@ -36,7 +18,7 @@ def ask_judge(
     answers: Sequence[Answer],
     methods: Sequence[Method],
     preferences: Mapping[str, Preference],
-    journal: Journal[VerdictLine] | None = None,
+    journal: Journal[Outcome] | None = None,
     *,
     tell: ProgressCallback = lambda _: None,
 ) -> list[Outcome]:
@@ -45,9 +27,9 @@ def ask_judge(
     Args:
         judge: Any LangChain chat model.
         answers: The answers.
-        methods: The methods. Without Amulet among them, each two are judged.
+        methods: The methods. Each two are judged, unless Amulet and others are among them.
         preferences: The preferences by name.
-        journal: Where it is kept; what is there already is not asked for again.
+        journal: Where it is kept; what this judge said there already is not asked for again.
         tell: Called after each pair.
 
     Raises:
@@ -55,18 +37,16 @@ def ask_judge(
     """
     name = judge_name(judge)
     pairs = pairs_of(answers, _judged(methods))
-    found = {
-        _case(line): line.outcome
-        for line in (journal.lines if journal else [])
-        if line.judge == name
-    }
+    earlier = [line for line in (journal.lines if journal else []) if line.judge == name]
+    found = {_case(line): line for line in earlier}
     left = [pair for pair in pairs if _case_of(pair) not in found]
     stage, total = f"judge {name}", len(pairs)
     if total:
         tell(Progress(stage, total - len(left), total, 1 - len(left) / total))
-    for outcome in judge_pairs(judge, left, preferences):
+    understood = any(line.unparsable < _REPLIES for line in earlier)
+    for outcome in judge_pairs(judge, left, preferences, understood=understood):
         if journal:
-            journal.add(VerdictLine(judge=name, **outcome.model_dump()))
+            journal.add(outcome)
         found[_case(outcome)] = outcome
         tell(Progress(stage, len(found), total, len(found) / total))
     return [found[_case_of(pair)] for pair in pairs]

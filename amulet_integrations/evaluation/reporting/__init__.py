@@ -5,7 +5,16 @@ from typing import TYPE_CHECKING
 from amulet_integrations._lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from amulet_integrations.evaluation.reporting.report import write_report
+    from amulet_integrations.evaluation.reporting.markdown import to_markdown
+    from amulet_integrations.evaluation.reporting.report import report_tables, write_report
+    from amulet_integrations.evaluation.reporting.text_tables import TextTable
 
-__all__ = ["write_report"]
-__getattr__, __dir__ = lazy_exports(__name__, {".report": ("write_report",)})
+__all__ = ["TextTable", "report_tables", "to_markdown", "write_report"]
+__getattr__, __dir__ = lazy_exports(
+    __name__,
+    {
+        ".markdown": ("to_markdown",),
+        ".report": ("report_tables", "write_report"),
+        ".text_tables": ("TextTable",),
+    },
+)

@@ -32,13 +32,14 @@ def comparison_text(comparisons: Iterable[Comparison]) -> TextTable | None:
         cells = (
             Cell(one.method),
             estimate_cell(one.difference, note.digits, strong=clear, signed=True),
+            Cell(str(one.difference.questions)),
             Cell(p_value(one.p_value)),
             Cell(p_value(one.holm)),
         )
         groups.setdefault(label, []).append(cells)
     return TextTable(
         f"Differences from {found[0].against}",
-        ("method", "difference", "p", "p, corrected"),
+        ("method", "difference", "questions", "p", "p, corrected"),
         tuple(Group(label, tuple(rows)) for label, rows in groups.items()),
         caption=(
             "Means over the questions that both methods answered. The p-value is that of a "
@@ -49,9 +50,11 @@ def comparison_text(comparisons: Iterable[Comparison]) -> TextTable | None:
 
 
 def win_text(counts: Iterable[WinCount]) -> TextTable | None:
-    """Wins, ties and losses; None where nothing was judged."""
+    """Wins, ties and losses, of each judge apart; None where nothing was judged."""
+    found = list(counts)
+    judges = judges_of(found)
     groups: dict[str, list[tuple[Cell, ...]]] = {}
-    for count in counts:
+    for count in found:
         shown = (count.wins, count.ties, count.losses, count.unread, count.unparsable)
         cells = (
             Cell(count.method),
@@ -59,9 +62,13 @@ def win_text(counts: Iterable[WinCount]) -> TextTable | None:
             _percent(count.rate),
             *(Cell(str(held)) for held in shown),
         )
-        groups.setdefault(count.preference or ALL, []).append(cells)
+        label = count.preference or ALL
+        if len(judges) > 1:
+            label = f"{label}, judged by {count.judge}"
+        groups.setdefault(label, []).append(cells)
     if not groups:
         return None
+    alone = f"The judge is {judges[0]}. " if len(judges) == 1 and judges[0] else ""
     return TextTable(
         "Judged pairs",
         (
@@ -71,11 +78,16 @@ def win_text(counts: Iterable[WinCount]) -> TextTable | None:
         tuple(Group(label, tuple(rows)) for label, rows in groups.items()),
         labels=2,
         caption=(
-            "Each pair was shown to the judge in both orders. Orders that disagree make a tie, and "
-            "half of the ties count as won. A pair with a reply that could not be read has no "
-            "result."
+            f"{alone}Each pair was shown to the judge in both orders. Orders that disagree make a "
+            "tie, and half of the ties count as won. A pair with a reply that could not be read "
+            "has no result."
         ),
     )
+
+
+def judges_of(counts: Iterable[WinCount]) -> list[str]:
+    """Whose counts these are."""
+    return [*dict.fromkeys(count.judge for count in counts)]
 
 
 def _percent(rate: Estimate | None) -> Cell:

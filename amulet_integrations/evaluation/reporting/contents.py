@@ -10,16 +10,21 @@ from amulet_integrations.evaluation.comparisons import Comparison, compare_metho
 from amulet_integrations.evaluation.judging import WinCount, win_counts
 from amulet_integrations.evaluation.likelihoods import FLUENCY, PREFERENCE_RATIO
 from amulet_integrations.evaluation.outcomes import aim_of
-from amulet_integrations.evaluation.records import Answer, Outcome
+from amulet_integrations.evaluation.records import Answer, Method
 from amulet_integrations.evaluation.reporting.tables import ScoreTable, score_table
+from amulet_integrations.evaluation.result import Evaluation
 from amulet_integrations.evaluation.score_notes import OWN_SCORES, REWARD, in_order
 from amulet_integrations.evaluation.trade_off import (
     DEFAULT_ALLOWANCE,
-    REFERENCE,
     TradeOff,
+    check_allowance,
     has_strengths,
+    reference_of,
     trade_off,
 )
+
+MOST_STRENGTHS = 4
+"""Strengths that the tables of methods show; more would bury the other methods."""
 
 
 @dataclass(frozen=True)
@@ -27,20 +32,22 @@ class Contents:
     """What a report holds.
 
     Attributes:
-        answers: The answers, as they came.
-        compared: Those of the methods that tables and plots show: of the strengths of a curve
-            only the recommended one.
+        evaluation: What is reported.
+        compared: The answers of the methods that tables and plots show: of many strengths only
+            the first method of Amulet and the recommended one.
+        left_out: The names of the methods that are in the curve alone.
         tables: A table of those for each score, the main ones first.
         whole_tables: The same of all answers.
         comparisons: Every method against `pref`, or against the first where that is missing.
         curves: The trade-off over strengths, for all preferences and then for each; empty without
             strengths.
-        counts: What a judge said, for all preferences together.
+        counts: What each judge said, for all preferences together.
         counts_by_preference: The same for each.
     """
 
-    answers: tuple[Answer, ...]
+    evaluation: Evaluation
     compared: tuple[Answer, ...]
+    left_out: tuple[str, ...]
     tables: tuple[ScoreTable, ...]
     whole_tables: tuple[ScoreTable, ...]
     comparisons: tuple[Comparison, ...]
@@ -59,60 +66,75 @@ class Contents:
         return tuple(table for table in self.tables if not _is_main(table.score))
 
 
-def gather(
-    answers: Sequence[Answer], outcomes: Sequence[Outcome], *, allowance: float = DEFAULT_ALLOWANCE
-) -> Contents:
+def gather(evaluation: Evaluation, *, allowance: float = DEFAULT_ALLOWANCE) -> Contents:
     """Computes what a report holds.
 
+    Args:
+        evaluation: What is reported; also of a run that was stopped.
+        allowance: How many nats per token a recommended strength may cost in fluency.
+
     Raises:
-        EvaluationError: There is no answer.
+        EvaluationError: There is no answer, or the allowance is negative.
     """
+    check_allowance(allowance)
+    answers = evaluation.answers
     if not answers:
         raise EvaluationError("There is no answer to report. Let the run give some first.")
-    scores = in_order({score for answer in answers for score in answer.scores})
+    scores = in_order(set(evaluation.score_names))
     preferences = tuple(dict.fromkeys(answer.preference for answer in answers))
-    curves: list[TradeOff] = []
-    if has_strengths(answers):
-        asked: list[str | None] = [None, *preferences] if len(preferences) > 1 else [*preferences]
-        curves = [
-            trade_off(answers, preference=preference, allowance=allowance)
-            for preference in asked
-            if has_strengths([a for a in answers if preference in {None, a.preference}])
-        ]
-    compared = _compared(answers, curves)
+    curves = _curves(evaluation, preferences, allowance)
+    left_out = _left_out(evaluation.methods, curves)
+    compared = tuple(answer for answer in answers if answer.method not in left_out)
     tables = tuple(score_table(compared, score) for score in scores)
     whole = tables
-    if len(compared) < len(answers):
+    if left_out:
         whole = tuple(score_table(answers, score) for score in scores)
     return Contents(
-        answers=tuple(answers),
+        evaluation=evaluation,
         compared=compared,
+        left_out=left_out,
         tables=tables,
         whole_tables=whole,
-        comparisons=tuple(_comparisons(compared, scores, preferences)),
-        curves=tuple(curves),
-        counts=tuple(win_counts(outcomes)),
-        counts_by_preference=tuple(win_counts(outcomes, by_preference=True)),
+        comparisons=tuple(_comparisons(compared, evaluation.methods, scores, preferences)),
+        curves=curves,
+        counts=tuple(win_counts(evaluation.outcomes)),
+        counts_by_preference=tuple(win_counts(evaluation.outcomes, by_preference=True)),
     )
 
 
-def _compared(answers: Sequence[Answer], curves: Sequence[TradeOff]) -> tuple[Answer, ...]:
-    """Leaves out what the curve shows better, unless nothing of Amulet would be left."""
-    if not curves:
-        return tuple(answers)
-    recommended = curves[0].recommended
-    kept = {recommended.method} if recommended is not None else set()
-    left_out = {answer.method for answer in answers if answer.method.startswith("amulet@")} - kept
-    if all(point.method in left_out for point in curves[0].strengths):
-        return tuple(answers)
-    return tuple(answer for answer in answers if answer.method not in left_out)
+def _curves(
+    evaluation: Evaluation, preferences: Sequence[str], allowance: float
+) -> tuple[TradeOff, ...]:
+    """Over all preferences, and then over each; nothing without strengths."""
+    answers, methods = evaluation.answers, evaluation.methods
+    asked: list[str | None] = [None, *preferences] if len(preferences) > 1 else [*preferences]
+    return tuple(
+        trade_off(answers, methods, preference=preference, allowance=allowance)
+        for preference in asked
+        if has_strengths([a for a in answers if preference in {None, a.preference}], methods)
+    )
+
+
+def _left_out(methods: Sequence[Method], curves: Sequence[TradeOff]) -> tuple[str, ...]:
+    """What the curve shows better."""
+    if not curves or len(curves[0].strengths) <= MOST_STRENGTHS:
+        return ()
+    # Judges are asked about the first one.
+    kept = {next(method.name for method in methods if method.kind == "amulet")}
+    if curves[0].recommended is not None:
+        kept.add(curves[0].recommended.method)
+    return tuple(point.method for point in curves[0].strengths if point.method not in kept)
 
 
 def _comparisons(
-    answers: Sequence[Answer], scores: Sequence[str], preferences: Sequence[str]
+    answers: Sequence[Answer],
+    methods: Sequence[Method],
+    scores: Sequence[str],
+    preferences: Sequence[str],
 ) -> list[Comparison]:
-    methods = list(dict.fromkeys(answer.method for answer in answers))
-    against = REFERENCE if REFERENCE in methods else methods[0]
+    there = {answer.method for answer in answers}
+    reference = reference_of(method for method in methods if method.name in there)
+    against = answers[0].method if reference is None else reference.name
     asked: list[tuple[str, str | None]] = [(score, None) for score in scores if _is_main(score)]
     for preference in preferences:
         aim = aim_of(preference)

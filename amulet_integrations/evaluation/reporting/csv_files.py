@@ -9,13 +9,20 @@ from typing import Any
 
 from amulet_integrations.evaluation.comparisons import Comparison
 from amulet_integrations.evaluation.judging import WinCount
+from amulet_integrations.evaluation.reporting.characters import writable
 from amulet_integrations.evaluation.reporting.tables import ALL, AVERAGE, ScoreTable
 from amulet_integrations.evaluation.statistics import Estimate
 
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")  # what one may begin with
+
 
 def scores_csv(tables: Iterable[ScoreTable]) -> str:
-    """Every mean with its interval. Averages have the data set "average"."""
-    header = ["score", "preference", "method", "data_set", "mean", "low", "high", "questions"]
+    """Every mean with its interval, and of how many of the answers it is.
+
+    Averages have the data set "average".
+    """
+    header = ["score", "preference", "method", "data_set", "mean", "low", "high"]
+    header += ["questions", "measured", "answers"]
     return _csv(header, (line for table in tables for line in _lines(table)))
 
 
@@ -35,12 +42,12 @@ def comparisons_csv(comparisons: Iterable[Comparison]) -> str:
 
 
 def wins_csv(counts: Iterable[WinCount]) -> str:
-    """What the judge said, counted."""
-    header = ["preference", "method", "against", "win_rate", "low", "high", "questions"]
+    """What the judges said, counted."""
+    header = ["judge", "preference", "method", "against", "win_rate", "low", "high", "questions"]
     header += ["wins", "ties", "losses", "no_result", "unparsable_replies"]
     lines = (
         [
-            *(one.preference or ALL, one.method, one.against),
+            *(one.judge, one.preference or ALL, one.method, one.against),
             *([""] * 4 if one.rate is None else _numbers(one.rate)),
             *(one.wins, one.ties, one.losses, one.unread, one.unparsable),
         ]
@@ -52,11 +59,12 @@ def wins_csv(counts: Iterable[WinCount]) -> str:
 def _lines(table: ScoreTable) -> Iterator[list[Any]]:
     for block in table.blocks:
         for row in block.rows:
-            cells = zip((*table.data_sets, AVERAGE), (*row.cells, row.average), strict=True)
-            for data_set, found in cells:
+            data_sets = (*table.data_sets, AVERAGE)
+            cells = zip(data_sets, (*row.cells, row.average), row.shares, strict=True)
+            for data_set, found, share in cells:
                 if found is not None:
                     names = [table.score, block.preference or ALL, row.method, data_set]
-                    yield [*names, *_numbers(found)]
+                    yield [*names, *_numbers(found), *share]
 
 
 def _numbers(found: Estimate) -> list[Any]:
@@ -68,5 +76,13 @@ def _csv(header: Sequence[str], lines: Iterable[Sequence[Any]]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)
-    writer.writerows(lines)
+    writer.writerows([_harmless(value) for value in line] for line in lines)
     return text.getvalue()
+
+
+def _harmless(value: Any) -> Any:
+    """A text that no spreadsheet takes for a formula; numbers stay what they are."""
+    if not isinstance(value, str):
+        return value
+    text = writable(value)
+    return f"'{text}" if text.startswith(_FORMULA) else text

@@ -11,9 +11,11 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from amulet_integrations.evaluation.reporting.about import about, left_out
 from amulet_integrations.evaluation.reporting.characters import writable
 from amulet_integrations.evaluation.reporting.comparison_tables import comparison_text, win_text
 from amulet_integrations.evaluation.reporting.contents import Contents
+from amulet_integrations.evaluation.reporting.outcome_tables import outcome_text
 from amulet_integrations.evaluation.reporting.plots import score_plot_name
 from amulet_integrations.evaluation.reporting.samples import choose_samples, facts
 from amulet_integrations.evaluation.reporting.strength_tables import (
@@ -21,7 +23,7 @@ from amulet_integrations.evaluation.reporting.strength_tables import (
     strength_text,
     trade_off_text,
 )
-from amulet_integrations.evaluation.reporting.tables import outcome_text, score_text
+from amulet_integrations.evaluation.reporting.tables import score_text
 from amulet_integrations.evaluation.score_notes import note_of
 
 _TEMPLATE = "report.html.j2"
@@ -44,13 +46,10 @@ class Picture:
     dark: bytes
 
 
-def render_page(
-    settings: Mapping[str, object], contents: Contents, pictures: Mapping[str, Picture]
-) -> str:
+def render_page(contents: Contents, pictures: Mapping[str, Picture]) -> str:
     """Writes the page.
 
     Args:
-        settings: What the run was made with.
         contents: What the report holds.
         pictures: The plots by name.
     """
@@ -64,9 +63,13 @@ def render_page(
     environment.filters["data_uri"] = _data_uri
     environment.filters["facts"] = facts
     curves = contents.curves
-    answers = contents.answers
+    evaluation = contents.evaluation
+    answers = evaluation.answers
     page = environment.get_template(_TEMPLATE).render(
-        model=settings.get("model") or "a model",
+        model=evaluation.settings.model,
+        about=about(evaluation),
+        too_long=left_out(evaluation),
+        left_out=", ".join(contents.left_out),
         numbers={
             "answers": len(answers),
             "questions": len({(answer.data_set, answer.index) for answer in answers}),
@@ -89,7 +92,7 @@ def render_page(
         samples=choose_samples(contents.compared),
         notes=[note_of(table.score) for table in contents.tables],
         pictures=pictures,
-        settings=list(flat_settings(settings)),
+        settings=list(flat_settings(evaluation.settings.model_dump(mode="json"))),
     )
     return writable(page)
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import math
 import re
-from collections.abc import Sequence
+import warnings
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
@@ -13,6 +15,7 @@ from typing import Any
 from amulet_integrations.errors import MissingDependencyError
 from amulet_integrations.evaluation.judging import WinCount
 from amulet_integrations.evaluation.reporting.characters import plot_label
+from amulet_integrations.evaluation.reporting.comparison_tables import judges_of
 from amulet_integrations.evaluation.reporting.tables import ALL, ScoreTable
 from amulet_integrations.evaluation.score_notes import note_of
 from amulet_integrations.evaluation.statistics import Estimate
@@ -21,6 +24,7 @@ from amulet_integrations.evaluation.trade_off import Strength, TradeOff
 _WIDTH = 8.0
 _PANELS = 3  # side by side
 _DPI = 150
+_NAME = 60  # characters of a score that name a file
 _LEAST_SHARE = 0.06  # of a bar's length that holds its number
 
 
@@ -52,12 +56,21 @@ def check_plots() -> None:
 
 
 def score_plot_name(score: str) -> str:
-    """What the picture of a score is called, whatever the score is called."""
-    return f"scores-{re.sub(r'[^A-Za-z0-9_.-]', '_', score)}"
+    """What the picture of a score is called: a file's name, each score's its own."""
+    safe = re.sub(r"[^a-z0-9_.-]", "_", score)[:_NAME]
+    if safe != score:
+        safe += f"-{hashlib.sha256(score.encode(errors='surrogatepass')).hexdigest()[:8]}"
+    return f"scores-{safe}"
 
 
-def score_plot(table: ScoreTable, theme: Theme = LIGHT) -> bytes:
-    """A score's averages by method with their intervals, a panel for each preference, as PNG."""
+def score_plot(table: ScoreTable, theme: Theme = LIGHT, *, coloured: Collection[str] = ()) -> bytes:
+    """A score's averages by method with their intervals, a panel for each preference, as PNG.
+
+    Args:
+        table: The averages.
+        theme: The colours.
+        coloured: The names of the methods to look at, Amulet's.
+    """
     panels = [
         (block.preference or ALL, [(row.method, row.average) for row in block.rows])
         for block in table.blocks
@@ -68,7 +81,7 @@ def score_plot(table: ScoreTable, theme: Theme = LIGHT) -> bytes:
     columns = min(len(panels), _PANELS)
     picture, grid = _panels(rows, columns, 0.9 + 0.3 * methods, theme)
     for axes, (title, found) in zip(grid, panels, strict=False):
-        _dots(axes, found, theme)
+        _dots(axes, found, theme, coloured)
         axes.set_title(plot_label(title), fontsize=10, color=theme.ink, loc="left")
     for axes in grid[len(panels) :]:
         axes.set_visible(False)
@@ -92,7 +105,7 @@ def trade_off_plot(curve: TradeOff, theme: Theme = LIGHT) -> bytes:
         alpha=0.7,
     )
     _mark(axes, [reference], theme.muted, theme)
-    _label(axes, reference, reference.method, theme)
+    _label(axes, reference, plot_label(reference.method), theme)
     for point in _apart(points, curve.recommended):
         _label(axes, point, str(point.iterations), theme)
     if curve.recommended is not None:
@@ -104,7 +117,7 @@ def trade_off_plot(curve: TradeOff, theme: Theme = LIGHT) -> bytes:
             markeredgecolor=theme.warm,
             markeredgewidth=2,
             linestyle="none",
-            label=f"recommended: {curve.recommended.method}",
+            label=f"recommended: {plot_label(curve.recommended.method)}",
         )
         legend = axes.legend(loc="lower right", frameon=False, fontsize=9)
         for text in legend.get_texts():
@@ -120,9 +133,29 @@ def trade_off_plot(curve: TradeOff, theme: Theme = LIGHT) -> bytes:
 
 
 def win_plot(counts: Sequence[WinCount], theme: Theme = LIGHT) -> bytes:
-    """Wins, ties and losses of each two methods, as PNG."""
+    """Wins, ties and losses of each two methods, a panel for each judge, as PNG."""
+    judges = judges_of(counts)
+    panels = [[count for count in counts if count.judge == judge] for judge in judges]
+    height = 1.3 + 0.42 * max(map(len, panels))
+    picture, grid = _panels(len(judges), 1, height, theme, alike=False)
+    picture.get_layout_engine().set(h_pad=0.12)
+    for axes, judge, held in zip(grid, judges, panels, strict=True):
+        _win_bars(axes, held, theme)
+        if judge:
+            title = plot_label(f"judged by {judge}", 60)
+            axes.set_title(title, fontsize=10, color=theme.ink, loc="left")
+    grid[-1].set_xlabel("share of the judged pairs; numbers are pairs")
+    handles, names = grid[0].get_legend_handles_labels()
+    legend = picture.legend(
+        handles, names, loc="outside upper right", ncols=3, frameon=False, fontsize=9
+    )
+    for text in legend.get_texts():
+        text.set_color(theme.ink)
+    return _png(picture, theme)
+
+
+def _win_bars(axes: Any, counts: Sequence[WinCount], theme: Theme) -> None:
     several = len({count.preference for count in counts}) > 1
-    picture, (axes,) = _panels(1, 1, 1.3 + 0.42 * len(counts), theme)
     labels = [
         f"{plot_label(count.method)} against {plot_label(count.against)}"
         + (f", {plot_label(count.preference or ALL)}" if several else "")
@@ -153,18 +186,18 @@ def win_plot(counts: Sequence[WinCount], theme: Theme = LIGHT) -> bytes:
     axes.set_xlim(0, 1)
     axes.xaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f}%")
     axes.axvline(0.5, color=theme.ink, linewidth=0.8, linestyle=":")
-    axes.set_xlabel("share of the judged pairs; numbers are pairs")
-    legend = picture.legend(loc="outside upper right", ncols=3, frameon=False, fontsize=9)
-    for text in legend.get_texts():
-        text.set_color(theme.ink)
-    return _png(picture, theme)
 
 
-def _dots(axes: Any, found: Sequence[tuple[str, Estimate | None]], theme: Theme) -> None:
+def _dots(
+    axes: Any,
+    found: Sequence[tuple[str, Estimate | None]],
+    theme: Theme,
+    coloured: Collection[str],
+) -> None:
     for place, (method, mean) in enumerate(found):
         if mean is None:
             continue
-        colour = theme.main if method.startswith("amulet") else theme.muted
+        colour = theme.main if method in coloured else theme.muted
         if mean.low is not None and mean.high is not None:
             axes.plot([mean.low, mean.high], [place, place], color=colour, linewidth=2.2, alpha=0.6)
         axes.plot(mean.mean, place, marker="o", markersize=6, color=colour)
@@ -236,7 +269,9 @@ def _heading(theme: Theme) -> dict[str, Any]:
     return {"fontsize": 12, "fontweight": "bold", "color": theme.ink, "x": 0.02, "ha": "left"}
 
 
-def _panels(rows: int, columns: int, height: float, theme: Theme) -> tuple[Any, list[Any]]:
+def _panels(
+    rows: int, columns: int, height: float, theme: Theme, *, alike: bool = True
+) -> tuple[Any, list[Any]]:
     check_plots()
     # Not pyplot: it keeps every picture, and looks for a screen.
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415
@@ -244,7 +279,7 @@ def _panels(rows: int, columns: int, height: float, theme: Theme) -> tuple[Any, 
 
     picture = Figure(figsize=(_WIDTH, rows * height), layout="constrained")
     FigureCanvasAgg(picture)
-    grid = picture.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
+    grid = picture.subplots(rows, columns, squeeze=False, sharex=alike, sharey=alike)
     for axes in grid.flat:
         axes.set_facecolor(theme.background)
         axes.spines[["top", "right"]].set_visible(False)
@@ -257,5 +292,8 @@ def _panels(rows: int, columns: int, height: float, theme: Theme) -> tuple[Any, 
 
 def _png(picture: Any, theme: Theme) -> bytes:
     held = io.BytesIO()
-    picture.savefig(held, format="png", dpi=_DPI, facecolor=theme.background)
+    with warnings.catch_warnings():
+        # A box stands for it, and nobody who runs a command can do more.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        picture.savefig(held, format="png", dpi=_DPI, facecolor=theme.background)
     return held.getvalue()

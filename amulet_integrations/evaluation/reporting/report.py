@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
 from amulet_integrations.errors import EvaluationError
-from amulet_integrations.evaluation.records import Answer, Outcome
+from amulet_integrations.evaluation.reporting.about import about
 from amulet_integrations.evaluation.reporting.comparison_tables import comparison_text, win_text
 from amulet_integrations.evaluation.reporting.contents import Contents, gather
 from amulet_integrations.evaluation.reporting.csv_files import (
@@ -16,6 +17,8 @@ from amulet_integrations.evaluation.reporting.csv_files import (
     wins_csv,
 )
 from amulet_integrations.evaluation.reporting.html import Picture, render_page
+from amulet_integrations.evaluation.reporting.markdown import list_in_markdown, to_markdown
+from amulet_integrations.evaluation.reporting.outcome_tables import outcome_text
 from amulet_integrations.evaluation.reporting.plots import (
     DARK,
     LIGHT,
@@ -27,17 +30,16 @@ from amulet_integrations.evaluation.reporting.plots import (
     win_plot,
 )
 from amulet_integrations.evaluation.reporting.strength_tables import strength_text, trade_off_text
-from amulet_integrations.evaluation.reporting.tables import outcome_text, score_text
-from amulet_integrations.evaluation.reporting.text_tables import TextTable, to_markdown
+from amulet_integrations.evaluation.reporting.tables import score_text
+from amulet_integrations.evaluation.reporting.text_tables import TextTable
+from amulet_integrations.evaluation.result import Evaluation
 from amulet_integrations.evaluation.score_notes import note_of
 from amulet_integrations.evaluation.trade_off import DEFAULT_ALLOWANCE
 
 
 def write_report(
-    settings: Mapping[str, object],
-    answers: Sequence[Answer],
-    outcomes: Sequence[Outcome],
-    folder: Path,
+    evaluation: Evaluation,
+    folder: str | os.PathLike[str],
     *,
     allowance: float = DEFAULT_ALLOWANCE,
 ) -> list[Path]:
@@ -46,9 +48,7 @@ def write_report(
     A report that was written there before is replaced; other files are left alone.
 
     Args:
-        settings: What the run was made with; shown as it is.
-        answers: The answers with their scores.
-        outcomes: What a judge said; empty without one.
+        evaluation: What `evaluate` found, or `Evaluation.read` read.
         folder: Where to write; it is made where there is none.
         allowance: How many nats per token a recommended strength may cost in fluency.
 
@@ -56,19 +56,34 @@ def write_report(
         The files written, the page first.
 
     Raises:
-        EvaluationError: There is no answer, or the folder cannot be written.
+        EvaluationError: There is no answer, the allowance is negative, or the folder cannot be
+            written.
         MissingDependencyError: matplotlib is not installed. Nothing is written then.
     """
     check_plots()
-    return write_contents(settings, gather(answers, outcomes, allowance=allowance), folder)
+    return write_contents(gather(evaluation, allowance=allowance), Path(folder))
 
 
-def write_contents(settings: Mapping[str, object], contents: Contents, folder: Path) -> list[Path]:
+def report_tables(
+    evaluation: Evaluation, *, allowance: float = DEFAULT_ALLOWANCE
+) -> list[TextTable]:
+    """The report's main tables, without writing anything; `print` shows one as aligned text.
+
+    Args:
+        evaluation: What `evaluate` found, or `Evaluation.read` read.
+        allowance: How many nats per token a recommended strength may cost in fluency.
+
+    Raises:
+        EvaluationError: There is no answer, or the allowance is negative.
+    """
+    return main_text_tables(gather(evaluation, allowance=allowance))
+
+
+def write_contents(contents: Contents, folder: Path) -> list[Path]:
     """`write_report` of what was gathered already."""
     pictures = {picture.name: picture for picture in _pictures(contents)}
-    files = {"report.html": render_page(settings, contents, pictures).encode()}
-    tables = [*main_text_tables(contents), *_further_text_tables(contents)]
-    files["tables.md"] = _encoded("\n".join(map(to_markdown, tables)))
+    files = {"report.html": render_page(contents, pictures).encode()}
+    files["tables.md"] = _encoded(_markdown(contents))
     files["scores.csv"] = _encoded(scores_csv(contents.whole_tables))
     if contents.comparisons:
         files["comparisons.csv"] = _encoded(comparisons_csv(contents.comparisons))
@@ -100,19 +115,29 @@ def main_text_tables(contents: Contents) -> list[TextTable]:
     return [table for table in tables if table is not None]
 
 
+def _markdown(contents: Contents) -> str:
+    facts = about(contents.evaluation)
+    if contents.left_out:
+        facts.append(("In the tables of strengths alone", ", ".join(contents.left_out)))
+    tables = [*main_text_tables(contents), *_further_text_tables(contents)]
+    return "\n".join(["# Evaluation\n", list_in_markdown(facts), *map(to_markdown, tables)])
+
+
 def _further_text_tables(contents: Contents) -> list[TextTable]:
     tables = [
         *map(score_text, contents.other_tables),
         *map(trade_off_text, contents.curves[1:]),
+        win_text(contents.counts_by_preference),
     ]
     return [table for table in tables if table is not None]
 
 
 def _pictures(contents: Contents) -> Iterator[Picture]:
+    ours = {method.name for method in contents.evaluation.methods if method.kind == "amulet"}
     for table in contents.main_tables:
         name = score_plot_name(table.score)
         title = f"{note_of(table.score).label} by method, with intervals"
-        yield _picture(name, title, partial(score_plot, table))
+        yield _picture(name, title, partial(score_plot, table, coloured=ours))
     if contents.curves:
         curve = contents.curves[0]
         title = "Preference ratio against fluency over strengths"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from amulet_integrations.evaluation.reporting.tables import ScoreTable
+from amulet_integrations.evaluation.reporting.tables import FEWER, ScoreRow, ScoreTable
 from amulet_integrations.evaluation.reporting.text_tables import (
     NOTHING,
     Cell,
@@ -49,22 +49,21 @@ def strength_text(curves: Sequence[TradeOff], tables: Iterable[ScoreTable]) -> T
         return None
     methods = [point.method for point in (curves[0].reference, *curves[0].strengths)]
     columns = [
-        (note_of(table.score), {row.method: row.average for row in table.blocks[-1].rows})
+        (note_of(table.score), {row.method: row for row in table.blocks[-1].rows})
         for table in tables
     ]
     rows = tuple(
         (
             Cell(method),
-            *(
-                Cell(NOTHING if mean is None else number(mean.mean, note.digits))
-                for note, means in columns
-                for mean in [means.get(method)]
-            ),
+            *(_average(found.get(method), note.digits) for note, found in columns),
         )
         for method in methods
     )
     header = ("method", *(note.label.lower() for note, _ in columns))
-    return TextTable("Every score by strength", header, (Group("", rows),))
+    fewer = any(cell.small for row in rows for cell in row)
+    return TextTable(
+        "Every score by strength", header, (Group("", rows),), caption=FEWER if fewer else ""
+    )
 
 
 def recommendation(curve: TradeOff) -> str:
@@ -78,3 +77,9 @@ def recommendation(curve: TradeOff) -> str:
         f"{allowed}. Its gain in preference ratio is {number(curve.gain, 3, signed=True)} nats per "
         f"token{kept}."
     )
+
+
+def _average(row: ScoreRow | None, digits: int) -> Cell:
+    if row is None or row.average is None:
+        return Cell(NOTHING)
+    return Cell(number(row.average.mean, digits), str(row.shares[-1]))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from amulet_integrations.evaluation.comparisons import mean_of
-from amulet_integrations.evaluation.outcomes import Aim, aim_of
+from amulet_integrations.evaluation.outcomes import aim_of
 from amulet_integrations.evaluation.records import Answer
 from amulet_integrations.evaluation.reporting.text_tables import (
     Cell,
@@ -19,6 +20,28 @@ from amulet_integrations.evaluation.statistics import Estimate
 
 ALL = "all"
 AVERAGE = "average"
+FEWER = "Where some answers have no such score, it says of how many the mean is."
+
+
+class Share(NamedTuple):
+    """Of how many answers a mean is.
+
+    Attributes:
+        measured: How many have the score.
+        answers: How many there are.
+    """
+
+    measured: int
+    answers: int
+
+    @classmethod
+    def of(cls, answers: Sequence[Answer], score: str) -> Share:
+        """Counts them."""
+        return cls(sum(score in answer.scores for answer in answers), len(answers))
+
+    def __str__(self) -> str:
+        """What stands beside the mean; nothing where it is of all."""
+        return "" if self.measured == self.answers else f"{self.measured} of {self.answers}"
 
 
 @dataclass(frozen=True)
@@ -29,11 +52,13 @@ class ScoreRow:
         method: The method's name.
         cells: Its mean in each data set; None where no answer has the score.
         average: The mean of the data sets' means.
+        shares: Of how many answers each of the cells is, and the average last.
     """
 
     method: str
     cells: tuple[Estimate | None, ...]
     average: Estimate | None
+    shares: tuple[Share, ...]
 
 
 @dataclass(frozen=True)
@@ -79,8 +104,13 @@ def score_table(answers: Sequence[Answer], score: str) -> ScoreTable:
 
     def row(method: str, preference: str | None) -> ScoreRow:
         held = grouped.get((method, preference), [])
-        cells = tuple(mean_of([a for a in held if a.data_set == name], score) for name in data_sets)
-        return ScoreRow(method, cells, mean_of(held, score))
+        parts = [[a for a in held if a.data_set == name] for name in data_sets]
+        return ScoreRow(
+            method,
+            tuple(mean_of(part, score) for part in parts),
+            mean_of(held, score),
+            tuple(Share.of(part, score) for part in (*parts, held)),
+        )
 
     blocks = tuple(
         ScoreBlock(preference, tuple(row(method, preference) for method in methods))
@@ -98,12 +128,17 @@ def score_text(table: ScoreTable) -> TextTable:
         columns = [[row.cells[at] for row in block.rows] for at in range(len(table.data_sets))] + [
             [row.average for row in block.rows]
         ] * several
-        best = [_best(column, _sign(table.score, block.preference)) for column in columns]
+        best = [best_places(column, _sign(table.score, block.preference)) for column in columns]
         rows = tuple(
             (
                 Cell(row.method),
                 *(
-                    estimate_cell(column[at], note.digits, strong=at in best[place])
+                    estimate_cell(
+                        column[at],
+                        note.digits,
+                        strong=at in best[place],
+                        beside=str(row.shares[place]),
+                    )
                     for place, column in enumerate(columns)
                 ),
             )
@@ -111,51 +146,25 @@ def score_text(table: ScoreTable) -> TextTable:
         )
         groups.append(Group(block.preference or ALL, rows))
     header = ("method", *table.data_sets, *[AVERAGE] * several)
-    return TextTable(note.label, header, tuple(groups), caption=note.meaning)
+    fewer = any(str(share) for block in table.blocks for row in block.rows for share in row.shares)
+    caption = f"{note.meaning} {FEWER}" if fewer else note.meaning
+    return TextTable(note.label, header, tuple(groups), caption=caption)
 
 
-def outcome_text(answers: Sequence[Answer]) -> TextTable | None:
-    """What preferences ask for and no method optimises: a column for each preference with an aim.
+def best_places(column: Sequence[Estimate | None], sign: int) -> set[int]:
+    """The places of the best means; of none where there is nothing to tell apart.
 
-    Returns:
-        The table; None where no preference has an aim that was measured.
+    Args:
+        column: The means.
+        sign: 1 where more is better, -1 where less is, 0 where neither is.
     """
-    columns: list[tuple[str, Aim, list[Estimate | None]]] = []
-    unmeasured: list[str] = []
-    methods = tuple(dict.fromkeys(answer.method for answer in answers))
-    for preference in dict.fromkeys(answer.preference for answer in answers):
-        aim = aim_of(preference)
-        if aim is None:
-            continue
-        held = [answer for answer in answers if answer.preference == preference]
-        means = [mean_of([a for a in held if a.method == m], aim.score) for m in methods]
-        if any(means):
-            columns.append((preference, aim, means))
-        else:
-            unmeasured.append(f" {note_of(aim.score).label} was not measured.")
-    if not columns:
-        return None
-    best = [_best(means, aim.sign) for _, aim, means in columns]
-    rows = tuple(
-        (
-            Cell(method),
-            *(
-                estimate_cell(means[at], note_of(aim.score).digits, strong=at in best[place])
-                for place, (_, aim, means) in enumerate(columns)
-            ),
-        )
-        for at, method in enumerate(methods)
-    )
-    header = (
-        f"{name}: {aim.direction} {note_of(aim.score).label.lower()}" for name, aim, _ in columns
-    )
-    return TextTable(
-        "What preferences ask for",
-        ("method", *header),
-        (Group("", rows),),
-        caption="What can be counted of a preference, and is optimised by no method."
-        + "".join(unmeasured),
-    )
+    means = {at: found.mean for at, found in enumerate(column) if found is not None}
+    if not sign or len(means) < 2:  # noqa: PLR2004 - one alone is not the best
+        return set()
+    pick: Callable[[Iterable[float]], float] = max if sign > 0 else min
+    best = pick(means.values())
+    chosen = {at for at, mean in means.items() if mean == best}
+    return set() if len(chosen) == len(means) else chosen
 
 
 def _sign(score: str, preference: str | None) -> int:
@@ -164,14 +173,3 @@ def _sign(score: str, preference: str | None) -> int:
     if aim is not None and aim.score == score:
         return aim.sign
     return {"higher": 1, "lower": -1, None: 0}[note_of(score).better]
-
-
-def _best(column: Sequence[Estimate | None], sign: int) -> set[int]:
-    """The places of the best means; of none where there is nothing to tell apart."""
-    means = {at: found.mean for at, found in enumerate(column) if found is not None}
-    if not sign or len(means) < 2:  # noqa: PLR2004 - one alone is not the best
-        return set()
-    pick: Callable[[Iterable[float]], float] = max if sign > 0 else min
-    best = pick(means.values())
-    chosen = {at for at, mean in means.items() if mean == best}
-    return set() if len(chosen) == len(means) else chosen

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from amulet_integrations.evaluation.reporting.characters import one_line
 from amulet_integrations.evaluation.statistics import Estimate
 
 NOTHING = "–"  # noqa: RUF001 - an en dash is what stands for no value
-
-# Underscores within a word are themselves.
-_MARKUP = re.compile(r"[\\|`*\[\]<>~&]|(?<!\w)_|_(?!\w)")
 
 
 @dataclass(frozen=True)
@@ -49,6 +45,8 @@ class Group:
 class TextTable:
     """A table, its first `labels` columns words and the others numbers.
 
+    As a string it is plain text with aligned columns.
+
     Attributes:
         title: What it shows.
         header: The names of the columns.
@@ -63,50 +61,43 @@ class TextTable:
     labels: int = 1
     caption: str = field(default="")
 
+    def __str__(self) -> str:
+        parts = [one_line(self.title), _aligned(self), one_line(self.caption)]
+        return "\n".join(part for part in parts if part)
 
-def terminal_table(table: TextTable) -> tuple[list[str], list[list[str]]]:
-    """The header and the rows as plain strings, for whatever draws tables on a terminal.
+
+def terminal_table(table: TextTable) -> tuple[list[str], list[list[str]], int]:
+    """The header, the rows, and how many of the columns are words, for whatever draws tables.
 
     Where rows are grouped, a first column has the group's label beside the first of its rows.
+    Every cell is one line that a terminal shows and does not obey.
     """
     grouped = any(group.label for group in table.groups)
-    header = [""] * grouped + list(table.header)
+    header = [""] * grouped + [one_line(name) for name in table.header]
     rows = []
     for group in table.groups:
         for number, row in enumerate(group.rows):
-            label = [group.label if number == 0 else ""] * grouped
-            rows.append(label + [str(cell) for cell in row])
-    return header, rows
-
-
-def to_markdown(table: TextTable) -> str:
-    """The table in GitHub's Markdown, the best of each column in bold."""
-    grouped = any(group.label for group in table.groups)
-    header = [*[" "] * grouped, *map(_escaped, table.header)]
-    words = table.labels + grouped
-    rule = [":--"] * words + ["--:"] * (len(header) - words)
-    lines = [f"### {_escaped(table.title)}", ""]
-    if table.caption:
-        lines += [table.caption, ""]
-    lines += [_line(header), _line(rule)]
-    for group in table.groups:
-        for number, row in enumerate(group.rows):
-            label = [_escaped(group.label) if number == 0 else " "] * grouped
-            lines.append(_line(label + [_markdown(cell) for cell in row]))
-    return "\n".join(lines) + "\n"
+            label = [one_line(group.label) if number == 0 else ""] * grouped
+            rows.append(label + [one_line(str(cell)) for cell in row])
+    return header, rows, table.labels + grouped
 
 
 def estimate_cell(
-    found: Estimate | None, digits: int, *, strong: bool = False, signed: bool = False
+    found: Estimate | None,
+    digits: int,
+    *,
+    strong: bool = False,
+    signed: bool = False,
+    beside: str = "",
 ) -> Cell:
-    """A mean with its interval."""
+    """A mean with its interval, and what else stands beside it."""
     if found is None:
         return Cell(NOTHING)
     text = number(found.mean, digits, signed=signed)
     if found.low is None or found.high is None:
-        return Cell(text, strong=strong)
+        return Cell(text, beside, strong=strong)
     low, high = (number(end, digits, signed=signed) for end in (found.low, found.high))
-    return Cell(text, f"[{low}, {high}]", strong=strong)
+    return Cell(text, f"[{low}, {high}] {beside}".rstrip(), strong=strong)
 
 
 def number(value: float, digits: int, *, signed: bool = False) -> str:
@@ -120,14 +111,14 @@ def p_value(value: float) -> str:
     return "<0.001" if value < 0.001 else f"{value:.3f}"  # noqa: PLR2004 - look only
 
 
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
-def _markdown(cell: Cell) -> str:
-    text = f"**{_escaped(cell.text)}**" if cell.strong else _escaped(cell.text)
-    return f"{text} {cell.small}".rstrip()
-
-
-def _escaped(text: str) -> str:
-    return _MARKUP.sub(r"\\\g<0>", " ".join(text.split()))
+def _aligned(table: TextTable) -> str:
+    header, rows, words = terminal_table(table)
+    lines = [header, *rows]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if place < words else cell.rjust(width)
+            for place, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    )

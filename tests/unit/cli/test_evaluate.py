@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 import re
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
 
+from amulet_integrations.cli.app import app
 from amulet_integrations.engine import LocalEngine
 from amulet_integrations.evaluation import Evaluation
+from amulet_integrations.evaluation.trade_off import DEFAULT_ALLOWANCE
 from tests.support.tiny import tiny_engine as make_tiny_engine
 from tests.unit.cli.conftest import Amulet
 from tests.unit.cli.terminal import Terminal
@@ -23,6 +28,16 @@ def data(tmp_path: Path) -> str:
     rows = [{"index": index, "question": f"Why {index}?"} for index in range(6)]
     path.write_text(json.dumps(rows))
     return str(path)
+
+
+@pytest.fixture
+def no_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever loads a model ends with another exit code than a user's mistake."""
+
+    def loaded(*_: object) -> object:
+        raise AssertionError("A model is loaded.")
+
+    monkeypatch.setattr("amulet_integrations.cli.evaluate.open_engine", loaded)
 
 
 @pytest.fixture
@@ -77,10 +92,91 @@ def test_options_are_recorded(amulet: Amulet, data: str, output: Path) -> None:
     assert settings.set_up.name == "paper"
     assert (settings.seed, settings.temperature, settings.max_new_tokens) == (7, 0.5, 2)
     assert [method.name for method in settings.methods] == ["pref", "amulet@1", "amulet@2"]
-    assert "amulet@2" in result.stdout
-    assert "ecommended" in result.stdout
+    best = found_by_hand(output, allowance=0.25)
+    said = f"Recommended: {best}, the largest" if best else "No strength is recommended"
+    assert said in result.stdout
+    assert "within 0.25 nats per token of pref's" in result.stdout
 
 
+def found_by_hand(output: Path, *, allowance: float) -> str | None:
+    """The strongest method whose fluency is within the allowance, from the folder's own lines."""
+    fluency: dict[str, list[float]] = {}
+    for line in (output / "scores.jsonl").read_text().splitlines():
+        said = json.loads(line)
+        if "fluency_nll" in said["scores"]:
+            fluency.setdefault(said["method"], []).append(said["scores"]["fluency_nll"])
+    means = {method: sum(held) / len(held) for method, held in fluency.items()}
+    within = [
+        method
+        for method, mean in means.items()
+        if method.startswith("amulet") and mean <= means["pref"] + allowance
+    ]
+    return max(within, key=lambda method: int(method.partition("@")[2] or 60), default=None)
+
+
+@pytest.mark.parametrize("allowance", ["0", "50"])
+def test_the_allowance_decides_what_is_recommended(
+    amulet: Amulet, data: str, output: Path, allowance: str
+) -> None:
+    result = amulet(
+        "evaluate", "--data", data, "--sample", "2", "--preference", "creative", "--method", "pref",
+        "--strength", "1", "--strength", "200", "--max-new-tokens", "2",
+        "--allowance", allowance, "--output", str(output),
+    )  # fmt: skip
+
+    assert result.exit_code == 0, result.stderr
+    best = found_by_hand(output, allowance=float(allowance))
+    said = f"Recommended: {best}," if best else "No strength is recommended"
+    assert said in result.stdout
+    assert f"within {allowance} nats" in result.stdout
+
+
+def test_the_curve_takes_strengths_of_its_own_and_pref(
+    amulet: Amulet, data: str, output: Path
+) -> None:
+    result = amulet(
+        "evaluate", "--data", data, "--sample", "1", "--preference", "creative", "--curve",
+        "--method", "base", "--method", "amulet", "--method", "amulet@10",
+        "--max-new-tokens", "1", "--output", str(output),
+    )  # fmt: skip
+
+    assert result.exit_code == 0, result.stderr
+    assert [method.name for method in Evaluation.read(output).methods] == [
+        "base", "amulet", "amulet@10", "pref", "amulet@1", "amulet@2", "amulet@5", "amulet@30",
+        "amulet@200",
+    ]  # fmt: skip
+    assert "so pref answers as well" in result.stderr
+    assert (output / "trade-off.png").is_file()
+    assert "Strengths, creative" in result.stdout
+
+
+def test_the_default_allowance_is_the_reports() -> None:
+    parameters = get_command(app).commands["evaluate"].params
+    (option,) = (one for one in parameters if one.name == "allowance")
+    assert option.default == DEFAULT_ALLOWANCE
+
+
+def test_questions_that_are_too_long_can_be_left_out(
+    amulet: Amulet, tmp_path: Path, output: Path
+) -> None:
+    path = tmp_path / "long.json"
+    path.write_text(json.dumps(["Why?", "Why " * 5000]))
+    command = (
+        "evaluate", "--data", str(path), "--preference", "creative", *QUICK,
+        "--output", str(output),
+    )  # fmt: skip
+    refused = amulet(*command)
+    assert refused.exit_code == 2
+    assert not output.exists()
+
+    result = amulet(*command, "--skip-too-long")
+    assert result.exit_code == 0, result.stderr
+    assert {answer.index for answer in Evaluation.read(output).answers} == {0}
+    assert "1 question too long for the model: left out." in result.stderr
+    assert "1 of long: too long for the model" in (output / "report.html").read_text()
+
+
+@pytest.mark.usefixtures("no_model")
 @pytest.mark.parametrize(
     ("options", "told"),
     [
@@ -89,9 +185,17 @@ def test_options_are_recorded(amulet: Amulet, data: str, output: Path) -> None:
         (("--data-field", "ask"), "no field ask. It has: index, question"),
         (("--set-up", "papr"), "default, paper"),
         (("--data", "nothing.json"), "no file 'nothing.json'"),
+        (("--allowance", "nan"), "'--allowance'"),
+        (("--allowance", "-1"), "'--allowance'"),
+        (("--temperature", "inf"), "temperature"),
+        (("--reward-index", "2"), "--reward-index 2 needs a reward model"),
+        (("--trust-remote-code",), "--trust-remote-code needs a reward model"),
+        (("--judge", "nobody:some-model"), "--judge nobody:some-model cannot be used"),
+        (("--judge", "mistralai:small"), "langchain-mistralai"),
+        (("--strength", "1", "--method", "amulet@1", "--method", "amulet@1"), "given twice"),
     ],
 )
-def test_mistakes_are_told(
+def test_mistakes_are_told_before_the_model_is_loaded(
     amulet: Amulet, data: str, output: Path, options: tuple[str, ...], told: str
 ) -> None:
     result = amulet("evaluate", "--data", data, "--output", str(output), *QUICK, *options)
@@ -99,6 +203,58 @@ def test_mistakes_are_told(
     assert result.exit_code == 2
     assert told in result.stderr
     assert not output.exists()
+
+
+@pytest.mark.usefixtures("no_model")
+def test_a_field_is_not_for_the_papers_data_sets(amulet: Amulet, output: Path) -> None:
+    result = amulet(
+        "evaluate", "--data", "truthful_qa", "--data-field", "ask", "--output", str(output)
+    )
+
+    assert result.exit_code == 2
+    assert "--data-field ask names a field of files" in result.stderr
+
+
+@pytest.mark.usefixtures("no_model")
+def test_a_folder_of_something_else_is_told_before_the_model_is_loaded(
+    amulet: Amulet, data: str, output: Path
+) -> None:
+    output.mkdir()
+    (output / "mine.txt").write_text("mine")
+    result = amulet("evaluate", "--data", data, "--output", str(output))
+
+    assert result.exit_code == 2
+    assert "holds 'mine.txt'" in result.stderr
+    assert [path.name for path in output.iterdir()] == ["mine.txt"]
+
+
+@pytest.fixture
+def gone(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Takes a package away, from what was imported before as well."""
+
+    def take(package: str) -> None:
+        ours = "amulet_integrations.langchain"
+        for name in [name for name in sys.modules if name.startswith(ours)]:
+            monkeypatch.delitem(sys.modules, name)
+        monkeypatch.setitem(sys.modules, package, None)
+
+    return take
+
+
+@pytest.mark.usefixtures("no_model")
+@pytest.mark.parametrize(
+    ("judge", "missing"),
+    [("openai:gpt", "langchain.chat_models"), ("embedded", "langchain_core")],
+)
+def test_a_judge_without_its_package_is_told_before_the_model_is_loaded(
+    amulet: Amulet, data: str, gone: Callable[[str], None], judge: str, missing: str
+) -> None:
+    gone(missing)
+    result = amulet("evaluate", "--data", data, "--judge", judge)
+
+    assert result.exit_code == 2
+    extra = {"openai:gpt": "agents", "embedded": "langchain"}[judge]
+    assert f"amulet-integrations[{extra}]" in result.stderr
 
 
 def test_another_runs_folder_is_left_alone(amulet: Amulet, data: str, output: Path) -> None:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import random
 
-from amulet_integrations.evaluation.records import Answer, Outcome, Preference
+from amulet_integrations.evaluation.methods import read_methods
+from amulet_integrations.evaluation.records import Answer, Method, Outcome, Preference
+from amulet_integrations.evaluation.result import Evaluation
+from amulet_integrations.evaluation.set_ups import SET_UPS
+from amulet_integrations.evaluation.settings import DataSetFacts, Settings
 from amulet_integrations.evaluation.text_scores import text_scores
 
 METHODS = ("base", "pref", "beam_search", "linear_alignment", "amulet")
@@ -130,8 +134,47 @@ def run(
     return made
 
 
-def outcomes(methods=("base", "pref", "beam_search", "linear_alignment"), pairs=20):
-    drawn = random.Random(1)
+def named(*names):
+    """Methods by their names; whatever is no name of one is a base method of that name."""
+    return tuple(
+        read_methods([name])[0]
+        if name.partition("@")[0] in METHODS
+        else Method(name=name, kind="base")
+        for name in names
+    )
+
+
+def evaluation(answers, outcomes=(), *, methods=None, scorers=(), judges=(), **settings):
+    """What a run of these answers came to."""
+    names = dict.fromkeys(answer.method for answer in answers)
+    fields = {
+        "model": "some/model",
+        "set_up": SET_UPS["default"],
+        "max_new_tokens": 128,
+        "seed": 3,
+        "data_sets": tuple(
+            DataSetFacts(name=name, questions=1, sha256="0")
+            for name in dict.fromkeys(answer.data_set for answer in answers)
+        ),
+        "preferences": tuple(
+            preference(name) for name in dict.fromkeys(answer.preference for answer in answers)
+        ),
+        "methods": named(*names) if methods is None else methods,
+        "versions": {"torch": "2.13"},
+    }
+    return Evaluation(
+        settings=Settings(**{**fields, **settings}),
+        answers=tuple(answers),
+        outcomes=tuple(outcomes),
+        scorers=scorers,
+        judges=judges,
+    )
+
+
+def outcomes(
+    methods=("base", "pref", "beam_search", "linear_alignment"), pairs=20, judge="a judge", seed=1
+):
+    drawn = random.Random(seed)
     return [
         Outcome(
             data_set="sea",
@@ -141,6 +184,7 @@ def outcomes(methods=("base", "pref", "beam_search", "linear_alignment"), pairs=
             against=against,
             result=(result := drawn.choice(["win", "win", "tie", "lose", None])),
             unparsable=0 if result else 1,
+            judge=judge,
         )
         for against in methods
         for name in ("creative", "concise")

@@ -60,11 +60,25 @@ def test_whatever_langsmith_allows_is_read(said, scores):
 
 
 @pytest.mark.parametrize(
-    "said", ["good", {"key": "k", "score": "high"}, float("nan"), [[object()]]]
+    "said", ["good", {"key": "k", "score": "high"}, float("nan"), [[object()]], 10**400]
 )
 def test_what_is_no_number_is_an_error(said):
     with pytest.raises(EvaluationError, match="'mine' says"):
         scores_of(lambda outputs: said, name="mine")
+
+
+@pytest.mark.parametrize("said", [[0.1, 0.2], [{"key": "mine", "score": 1}, 0.5]])
+def test_two_scores_of_one_name_do_not_hide_one_another(said):
+    with pytest.raises(EvaluationError, match="'mine' gives two scores called 'mine'"):
+        scores_of(lambda outputs: said, name="mine")
+
+
+def test_an_asynchronous_evaluator_is_refused_at_once():
+    async def polite(outputs):
+        return 1
+
+    with pytest.raises(EvaluationError, match="'polite' is asynchronous"):
+        evaluator_scorer(polite)
 
 
 def test_a_score_called_as_one_of_ours_is_refused():

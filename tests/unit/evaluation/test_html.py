@@ -8,12 +8,11 @@ from html.parser import HTMLParser
 import pytest
 
 from amulet_integrations.errors import EvaluationError, MissingDependencyError
-from amulet_integrations.evaluation.reporting import write_report
+from amulet_integrations.evaluation.reporting import report_tables, write_report
 from amulet_integrations.evaluation.reporting.html import flat_settings
 from tests.unit.evaluation import made
 
 HOSTILE = "<script>alert('x')</script>\"'&{{ 7 * 7 }}{% raw %}\0\x1b[31m\ud800\u202e"
-SETTINGS = {"model": "some/model", "seed": 3, "versions": {"torch": "2.13"}}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -43,10 +42,10 @@ class Page(HTMLParser):
             self.text += data
 
 
-def report(folder, answers=None, outcomes=None, settings=None):
+def report(folder, answers=None, outcomes=None, **settings):
     answers = made.run(questions=4) if answers is None else answers
     outcomes = made.outcomes() if outcomes is None else outcomes
-    paths = write_report(settings or SETTINGS, answers, outcomes, folder)
+    paths = write_report(made.evaluation(answers, outcomes, **settings), folder)
     return paths, paths[0].read_text(encoding="utf-8")
 
 
@@ -87,6 +86,7 @@ def test_the_page_holds_all_of_it(whole):
         "unreadable replies",
         "Question 1 of sea?",
         "versions.torch",
+        "These tables leave out amulet@1, amulet@5, amulet@10, amulet@30, amulet@200",
     ):
         assert words in page.text
 
@@ -104,8 +104,8 @@ def test_strengths_are_in_the_curve_and_only_the_recommended_one_among_methods(w
     _, text = whole
     scores = text[text.index('id="scores"') : text.index('id="strength"')]
     assert "amulet@2<" in scores
-    assert "amulet@200" not in scores
-    assert "amulet@200" in text
+    assert "amulet@200</bdi></th>" not in scores
+    assert "amulet@200</bdi></th>" in text
 
 
 def test_what_people_wrote_is_shown_and_not_obeyed(tmp_path):
@@ -120,12 +120,26 @@ def test_what_people_wrote_is_shown_and_not_obeyed(tmp_path):
         )
         for method in ("base", HOSTILE)
     ]
-    settings = {HOSTILE: HOSTILE, "model": HOSTILE}
-    paths, text = report(tmp_path, answers, [], settings)
+    outcomes = [
+        outcome.model_copy(update={"method": HOSTILE, "preference": HOSTILE})
+        for name in (HOSTILE, HOSTILE + "2")
+        for outcome in made.outcomes((HOSTILE,), judge=name)
+    ]
+    paths, text = report(
+        tmp_path,
+        answers,
+        outcomes,
+        model=HOSTILE,
+        scorers=(HOSTILE,),
+        judges=(HOSTILE,),
+        versions={HOSTILE: HOSTILE},
+        left_out={HOSTILE: 1},
+    )
     page = Page(text)
     assert page.open == []
     assert "script" not in page.tags
-    assert page.text.count("<script>alert('x')</script>\"'&{{ 7 * 7 }}{% raw %}") >= 8
+    assert all(link.startswith(("data:image/png;base64,", "#")) for link in page.links)
+    assert page.text.count("<script>alert('x')</script>\"'&{{ 7 * 7 }}{% raw %}") >= 20
     assert not set(text) & {"\0", "\x1b", "\ud800"}
     assert all(path.parent == tmp_path for path in paths)
 
@@ -146,14 +160,14 @@ def test_a_run_without_judge_strengths_or_scores(tmp_path):
 
 def test_no_answers_are_an_error_and_nothing_is_written(tmp_path):
     with pytest.raises(EvaluationError, match="no answer to report"):
-        write_report(SETTINGS, [], [], tmp_path / "new")
+        write_report(made.evaluation([]), tmp_path / "new")
     assert not (tmp_path / "new").exists()
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(EvaluationError, match="cannot be written to"):
-        write_report(SETTINGS, [made.answer()], [], tmp_path / "file" / "folder")
+        write_report(made.evaluation([made.answer()]), tmp_path / "file" / "folder")
 
 
 def test_without_matplotlib_nothing_is_written(monkeypatch, tmp_path):
@@ -161,7 +175,7 @@ def test_without_matplotlib_nothing_is_written(monkeypatch, tmp_path):
         "amulet_integrations.evaluation.reporting.plots.find_spec", lambda name: None
     )
     with pytest.raises(MissingDependencyError, match="matplotlib"):
-        write_report(SETTINGS, [made.answer()], [], tmp_path / "new")
+        write_report(made.evaluation([made.answer()]), tmp_path / "new")
     assert not (tmp_path / "new").exists()
 
 
@@ -182,3 +196,81 @@ def test_settings_are_a_line_each():
         "methods.amulet": "params.alpha 2.0",
         "order": "a, b",
     }
+
+
+def test_the_page_and_the_markdown_say_who_measured_and_with_what(tmp_path):
+    settings = {
+        "model_revision": "abc123",
+        "dtype": "bfloat16",
+        "device": "cuda:0",
+        "versions": {"torch": "9.8", "transformers": "7.6"},
+        "scorers": ("likelihoods", "reward:some/judge [6]"),
+        "judges": ("ann", "bob"),
+    }
+    paths, text = report(tmp_path, [made.answer()], [], **settings)
+    page = Page(text[text.index('<section id="measured">') : text.index('<section id="settings">')])
+    markdown = (
+        next(path for path in paths if path.name == "tables.md").read_text().replace("\\", "")
+    )
+    for said in (
+        "abc123",
+        "bfloat16 on cuda:0",
+        "likelihoods, reward:some/judge [6]",
+        "ann, bob",
+        "torch 9.8, transformers 7.6",
+    ):
+        assert said in page.text
+        assert said in markdown
+
+
+def test_questions_that_were_too_long_are_told(tmp_path):
+    paths, text = report(tmp_path, [made.answer()], [], left_out={"sea": 3})
+    header = text[: text.index("</header>")]
+    assert "Left out: 3 of sea: too long for the model" in Page(header + "</header></main>").text
+    assert "3 of sea: too long" in paths[1].read_text()
+    _, text = report(tmp_path, [made.answer()], [])
+    assert "too long" not in text
+
+
+def test_what_was_not_measured_is_said_once_in_the_page_and_in_the_markdown(tmp_path):
+    answers = [
+        made.answer(preference=name, scores={"lexical_variety": 0.5})
+        for name in ("creative", "verbose", "concise")
+    ]
+    paths, text = report(tmp_path, answers, [])
+    assert text.count("was not measured") == 1
+    assert paths[1].read_text().count("was not measured") == 1
+
+
+def test_two_judges_are_told_apart_on_the_page(tmp_path):
+    outcomes = [
+        *made.outcomes(("base",), judge="ann"),
+        *made.outcomes(("base",), judge="bob", seed=2),
+    ]
+    _, text = report(tmp_path, [made.answer()], outcomes)
+    page = Page(text)
+    for judge in ("ann", "bob"):
+        for preference in ("all", "creative", "concise"):
+            assert page.text.count(f"{preference}, judged by {judge}") == 1
+
+
+def test_scores_of_like_names_have_a_picture_each(tmp_path):
+    names = ("my tone", "my_tone", "My_tone", "x" * 300)
+    answers = [made.answer(scores=dict.fromkeys(names, 1.0))]
+    paths, text = report(tmp_path, answers, [])
+    pictures = {path.name.lower() for path in paths if path.suffix == ".png"}
+    assert len(pictures) == 4
+    assert Page(text).tags.count("img") == 4
+
+
+def test_tables_as_text_without_a_file():
+    answers = [
+        made.answer(method, preference="formal", index=index, scores={"reward": value})
+        for index in range(2)
+        for method, value in (("base", 1.0), ("pref", 3.0))
+    ]
+    scores, differences = map(str, report_tables(made.evaluation(answers)))
+    assert scores.startswith("Reward\n")
+    assert "base    1.000 [1.000, 1.000]" in scores
+    assert differences.startswith("Differences from pref\n")
+    assert "-2.000 [-2.000, -2.000]" in differences

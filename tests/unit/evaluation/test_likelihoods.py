@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from amulet_integrations.errors import EvaluationError
-from amulet_integrations.evaluation import Evaluation, evaluate
+from amulet_integrations.evaluation import Evaluation, TextScorer, evaluate
 from amulet_integrations.prompting import ChatMessage, PromptBuilder
 from tests.support.evaluations import QUESTIONS
 from tests.support.tiny import tiny_model
@@ -63,6 +63,12 @@ def test_an_answer_without_tokens_has_none(tiny_engine):
     assert LikelihoodScorer(tiny_engine, []).score([empty], {}) == [{}]
 
 
+def test_it_says_beforehand_what_it_gives(found):
+    from amulet_integrations.evaluation.likelihoods import LikelihoodScorer
+
+    assert set(LikelihoodScorer.score_names) == found.answers[0].scores.keys()
+
+
 class Length:
     """Counts characters, and remembers of what."""
 
@@ -74,6 +80,16 @@ class Length:
     def score(self, answers, preferences):
         self.seen += [(one.key, preferences[one.preference].text) for one in answers]
         return [{"characters": self.value or len(one.text)} for one in answers]
+
+
+class OwnWords:
+    """Calls its score as one of this package's."""
+
+    name = "own words"
+    score_names = ("words",)
+
+    def score(self, answers, preferences):
+        return [{"words": 1.0} for _ in answers]
 
 
 def run(tiny_engine, *scorers, **options):
@@ -114,6 +130,7 @@ def test_what_was_measured_is_not_measured_again(tiny_engine, tmp_path):
     ("scorers", "told"),
     [
         ([Length(), Length()], "Two scorers are called 'length'"),
+        ([TextScorer(), OwnWords()], "'text' and 'own words' both give a score 'words'"),
         ([Length(math.nan)], "says characters=nan"),
     ],
 )

@@ -11,6 +11,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification
 from transformers.models.llama import modeling_llama
 
 from amulet_integrations.errors import EvaluationError, ModelNotFoundError, UnsupportedModelError
+from amulet_integrations.evaluation.measuring import check_scorers, measure_all
 from amulet_integrations.evaluation.reward_model import RewardModelScorer
 from tests.support.tiny import SIZES, tiny_tokenizer
 from tests.unit.evaluation import made
@@ -165,8 +166,10 @@ def test_a_head_with_too_few_rewards_is_refused_at_once(own_code_folder):
 
 
 def test_several_labels_without_an_index_are_refused_at_once():
-    with pytest.raises(EvaluationError, match="gives 3 values for each answer, and index=None"):
-        RewardModelScorer(plain_model(labels=3), tiny_tokenizer())
+    for labels in (2, 3):
+        told = f"gives {labels} values for each answer, and index=None"
+        with pytest.raises(EvaluationError, match=told):
+            RewardModelScorer(plain_model(labels=labels), tiny_tokenizer())
     assert len(scored(RewardModelScorer(plain_model(labels=3), tiny_tokenizer(), index=2))) == 5
 
 
@@ -203,7 +206,9 @@ def test_what_is_too_long_is_refused_before_any_is_scored():
     calls = []
     model.register_forward_hook(lambda *_: calls.append(1))
     with pytest.raises(
-        EvaluationError, match=r"Question 7 of 'sea' .* by 'amulet' have \d+ tokens"
+        EvaluationError,
+        match=r"reads 640 tokens, and the answer by 'amulet' to question 7 of 'sea', preference "
+        r"'creative' has \d{4} with its question.*keeps its answers.*max_new_tokens",
     ):
         scored(scorer, [made.answer(), made.answer("amulet", index=7, text="long " * 700)])
     assert calls == []
@@ -237,3 +242,83 @@ def test_torch_works_on_the_worker_thread():
 def test_a_batch_has_at_least_one_answer():
     with pytest.raises(EvaluationError, match="batch_size=0"):
         RewardModelScorer(plain_model(), tiny_tokenizer(), batch_size=0)
+
+
+def named(model=None, tokenizer=None, **options):
+    scorer = RewardModelScorer(
+        model or plain_model(), tokenizer or tiny_tokenizer(), name="org/judge", **options
+    )
+    return scorer.name
+
+
+def test_what_changes_rewards_is_in_the_name():
+    committed = plain_model()
+    committed.config._commit_hash = "0123456789abcdef" * 2
+    names = [
+        named(),
+        named(committed),
+        named(plain_model().to(torch.bfloat16)),
+        named(plain_model(labels=3), index=0),
+        named(plain_model(labels=3), index=2),
+        named(tokenizer=tiny_tokenizer(chat_template=None)),
+        named(tokenizer=tiny_tokenizer(chat_template=tiny_tokenizer().chat_template + " ")),
+        named(score="reward_2"),
+    ]
+    assert len(set(names)) == len(names)
+    assert named() == names[0]
+    assert names[0].startswith("reward org/judge float32 template ")
+    assert names[1].startswith("reward org/judge@0123456789ab float32 ")
+    assert names[2].startswith("reward org/judge bfloat16 ")
+    assert names[4].endswith(" [2]")
+    assert names[5] == "reward org/judge float32 pair"
+
+
+def test_the_reward_that_is_taken_by_itself_is_in_the_name(own_code_folder):
+    def name(index):
+        return RewardModelScorer.from_pretrained(
+            str(own_code_folder), trust_remote_code=True, index=index, device="cpu"
+        ).name
+
+    assert name(None) == name(6)
+    assert name(6).endswith("[6]")
+
+
+def test_a_second_reward_model_calls_its_score_something_else():
+    first = RewardModelScorer(plain_model(), tiny_tokenizer(), name="a")
+    clashing = RewardModelScorer(plain_model(), tiny_tokenizer(), name="b")
+    second = RewardModelScorer(plain_model(), tiny_tokenizer(), name="b", score="reward_b")
+    with pytest.raises(EvaluationError, match="both give a score 'reward'"):
+        check_scorers([first, clashing])
+    check_scorers([first, second])
+    (said,) = second.score([made.answer()], made.preferences())
+    assert said.keys() == {"reward_b"}
+
+
+@pytest.mark.parametrize("score", ["", " ", "words", "preference_ratio"])
+def test_a_score_of_another_name_of_ours_is_refused(score):
+    with pytest.raises(EvaluationError, match=f"score='{score}'"):
+        RewardModelScorer(plain_model(), tiny_tokenizer(), score=score)
+
+
+def test_a_model_whose_rewards_are_no_numbers_is_refused_at_once():
+    model = plain_model()
+    with torch.no_grad():
+        model.score.weight.fill_(float("nan"))
+    with pytest.raises(EvaluationError, match=r"the reward nan in float32.*another type"):
+        RewardModelScorer(model, tiny_tokenizer())
+
+
+def test_the_answer_whose_reward_is_no_number_is_named():
+    model = plain_model()
+    scorer = RewardModelScorer(model, tiny_tokenizer(), batch_size=1)
+    calls = []
+
+    def broken(module, given, output):
+        calls.append(1)
+        if len(calls) == 1:  # the shortest answer is read first
+            output.logits = output.logits * float("nan")
+        return output
+
+    model.register_forward_hook(broken)
+    with pytest.raises(EvaluationError, match=r"says reward=nan of .* to question 2 of 'sea'"):
+        measure_all([scorer], answers(), made.preferences())

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent import futures
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from amulet_integrations.decoding import amulet_weights
 from amulet_integrations.engine import GenerationRequest
 from amulet_integrations.engine.result import GenerationResult, Usage
 from amulet_integrations.errors import EvaluationError, GenerationError
-from amulet_integrations.evaluation import Answer, Question, evaluate
+from amulet_integrations.evaluation import Answer, Evaluation, Question, evaluate, running
 from amulet_integrations.evaluation.journal import Journal
 from amulet_integrations.evaluation.running import IN_FLIGHT, _without_end
 from amulet_integrations.prompting import ChatMessage, PromptBuilder
@@ -217,12 +218,94 @@ def test_beam_search_needs_the_model():
         evaluate(ScriptedEngine(), QUESTIONS, ["creative"], ["base", "beam_search"])
 
 
+LONG = Question(data_set="own", index=8, text="zq" * CONTEXT_WINDOW)
+
+
 def test_a_question_that_is_too_long_is_told_before_anything_is_run(tiny_engine):
     engine = Counting(tiny_engine)
-    long = Question(data_set="own", index=8, text="zq" * CONTEXT_WINDOW)
     with pytest.raises(EvaluationError, match=f"Question 8 of 'own'.*{CONTEXT_WINDOW} tokens"):
-        evaluate(engine, [QUESTIONS[0], long], ["creative"], ["base"])
+        evaluate(engine, [QUESTIONS[0], LONG], ["creative"], ["base"])
+    with pytest.raises(EvaluationError, match="Question 8 of 'own'"):  # nothing is left of these
+        evaluate(engine, [LONG], ["creative"], ["base"], skip_too_long=True)
     assert engine.asked == 0
+
+
+def test_a_question_that_is_too_long_can_be_left_out(tiny_engine, tmp_path):
+    asked = [QUESTIONS[0], LONG, LONG.model_copy(update={"index": 9, "text": "Short?"})]
+    found = evaluate(
+        tiny_engine, asked, ["creative"], ["base"],
+        max_new_tokens=3, output=tmp_path, skip_too_long=True,
+    )  # fmt: skip
+    assert [(one.data_set, one.index) for one in found.answers] == [("asked", 0), ("own", 9)]
+    assert Evaluation.read(tmp_path).settings.left_out == {"own": 1}
+
+
+def test_every_answer_has_room_and_can_be_measured_with_the_preference(tiny_engine):
+    """A prompt is refused if an answer of full length would not fit behind the longer context."""
+    question = QUESTIONS[0]
+    preference = "Answer " + "very " * 40 + "well."
+    prompts = PromptBuilder(tiny_engine.tokenizer)
+    longest = max(
+        len(ids)
+        for ids in prompts.contexts(
+            [ChatMessage(role="user", content=question.text)], [None, preference]
+        )
+    )
+    room = CONTEXT_WINDOW - longest
+    found = evaluate(tiny_engine, [question], [preference], ["base"], max_new_tokens=room)
+    assert len(found.answers[0].token_ids) > room / 2
+    assert "preference_ratio" in found.answers[0].scores
+    with pytest.raises(EvaluationError, match=f"no room for answers of {room + 1}"):
+        evaluate(tiny_engine, [question], [preference], ["base"], max_new_tokens=room + 1)
+
+
+def test_what_the_model_cannot_tell_apart_is_asked_once(tiny_engine):
+    def run(temperature):
+        engine = Counting(tiny_engine)
+        found = evaluate(
+            engine, QUESTIONS, ["creative", "concise"], ["base", "pref", "amulet@0"],
+            max_new_tokens=4, temperature=temperature,
+        )  # fmt: skip
+        assert len({one.key for one in found.answers}) == len(found.answers) == 18
+        return engine.asked, found
+
+    # The base answer of a question is one, and no iteration is the prompt with the preference.
+    asked, found = run(0.0)
+    assert asked == 9
+    said = {(one.index, one.token_ids) for one in found.select(method="base")}
+    assert len(said) == len(QUESTIONS)
+    asked, _ = run(1.0)
+    assert asked == 18
+
+
+def test_who_finishes_beside_a_failure_is_kept(tiny_engine, tmp_path, monkeypatch):
+    """All futures are done at once, the failed one first; the others' answers are written."""
+    failed = []
+
+    class First:
+        def __getattr__(self, name):
+            return getattr(tiny_engine, name)
+
+        def stream(self, request):
+            if not failed:
+                failed.append(request)
+                return _Broken()
+            return tiny_engine.stream(request)
+
+    class _Broken:
+        def __iter__(self):
+            raise GenerationError("the model broke")
+
+        def close(self):
+            pass
+
+    def all_done(running, return_when):
+        return [futures.wait([future]).done.pop() for future in running], set()
+
+    monkeypatch.setattr(running, "wait", all_done)
+    with pytest.raises(GenerationError, match="the model broke"):
+        evaluate(First(), QUESTIONS, ["creative"], ["base"], max_new_tokens=3, output=tmp_path)
+    assert len(lines_of(tmp_path)) == len(QUESTIONS) - 1
 
 
 @pytest.mark.parametrize("kept", [0, 1, 2])
@@ -254,6 +337,22 @@ def test_a_damaged_line_is_told(tmp_path):
     with pytest.raises(EvaluationError, match="line 1: not a line"):
         Journal(path, Answer)
     assert path.read_text() == "{}\n" + text
+    # A whole last line is somebody's work as well, not what a kill leaves.
+    path.write_text(text + "{}\n")
+    with pytest.raises(EvaluationError, match="line 3: not a line"):
+        Journal(path, Answer)
+    assert path.read_text() == text + "{}\n"
+
+
+def test_what_a_lost_power_leaves_is_cut_off(tmp_path):
+    path = tmp_path / "a.jsonl"
+    with Journal(path, Answer) as journal:
+        journal.add(answer())
+    line = path.read_bytes()
+    path.write_bytes(line + b"\0" * 20 + line[20:])
+    with Journal(path, Answer) as journal:
+        assert journal.lines == [answer()]
+    assert path.read_bytes() == line
 
 
 @pytest.mark.skipif(not FULL.exists(), reason="there is no /dev/full")

@@ -99,7 +99,17 @@ def test_somebody_elses_folder_is_left_alone(run, tmp_path):
     (tmp_path / "out" / "answers.jsonl").write_text("mine\n")
     with pytest.raises(EvaluationError, match=r"holds 'answers\.jsonl' and no settings\.json"):
         run()
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["answers.jsonl"]
     assert contents(tmp_path / "out") == {"answers.jsonl": b"mine\n"}
+
+
+def test_a_folder_is_looked_at_before_the_model_is_loaded(tmp_path, monkeypatch):
+    monkeypatch.setattr("amulet_integrations.engine.shared_engine", lambda _: pytest.fail("loaded"))
+    (tmp_path / "mine.txt").write_text("mine")
+    for output in (tmp_path, tmp_path / "mine.txt", tmp_path / "mine.txt" / "deeper"):
+        with pytest.raises(EvaluationError, match="Choose an"):
+            evaluate("embedded", [QUESTION], ["creative"], ["base"], output=output)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
 
 def test_what_is_no_folder(run, tmp_path):

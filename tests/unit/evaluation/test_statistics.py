@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from itertools import product
 
 import numpy as np
@@ -42,6 +43,22 @@ def test_the_interval_of_many_questions_is_the_normal_one():
     half = 1.96 * values.std() / np.sqrt(len(values))
     assert found.low == pytest.approx(values.mean() - half, abs=0.15 * half)
     assert found.high == pytest.approx(values.mean() + half, abs=0.15 * half)
+
+
+def test_intervals_of_very_many_questions_take_little_memory():
+    tracemalloc.start()
+    try:
+        values = np.random.default_rng(1).normal(3.0, 2.0, 5000)
+        found = estimate([of(values)])
+        sign_flip_p_value([of(np.ones(20_000))], flips=1000)
+        now, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    half = 1.96 * values.std() / np.sqrt(5000)
+    assert found.low == pytest.approx(values.mean() - half, abs=0.15 * half)
+    assert found.high == pytest.approx(values.mean() + half, abs=0.15 * half)
+    assert most < 60e6
+    assert now < 10e6
 
 
 def test_questions_are_the_unit_and_not_answers():
@@ -129,8 +146,26 @@ def test_methods_are_compared_by_the_cases_that_both_answered():
     assert found.p_value == found.holm == 2 / 2**4
 
 
+def test_a_mean_says_of_how_many_answers_it_is():
+    answers = [
+        made.answer(index=index, preference=name, scores={"words": 4.0} if index else {})
+        for index in range(5)
+        for name in ("creative", "concise", "verbose")
+    ]
+    assert (mean_of(answers, "words").questions, mean_of(answers, "words").values) == (4, 12)
+    assert (mean_of(answers[:6], "words").low, mean_of(answers[:6], "words").values) == (None, 3)
+
+
+def test_a_comparison_says_of_how_many_pairs_it_is():
+    answers = [made.answer(m, index=i, scores={"words": i}) for i in range(5) for m in "ab"]
+    answers[0] = made.answer("a", index=0)
+    (found,) = compare_methods(answers, "words", "a")
+    assert found.difference.values == 4
+
+
 def test_answers_without_the_score_are_left_out():
     answers = [made.answer(index=1, scores={"words": 4.0}), made.answer(index=2)]
     assert mean_of(answers, "words").questions == 1
+    assert mean_of(answers, "words").values == 1
     assert mean_of(answers, "reward") is None
     assert compare_methods(answers, "reward", "base") == []

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
+import unicodedata
 
 import pytest
+from markdown_it import MarkdownIt
 
 from amulet_integrations.evaluation.comparisons import compare_methods
 from amulet_integrations.evaluation.judging import win_counts
@@ -15,20 +17,25 @@ from amulet_integrations.evaluation.reporting.csv_files import (
     scores_csv,
     wins_csv,
 )
+from amulet_integrations.evaluation.reporting.markdown import to_markdown
+from amulet_integrations.evaluation.reporting.outcome_tables import outcome_text
 from amulet_integrations.evaluation.reporting.strength_tables import (
     recommendation,
     strength_text,
     trade_off_text,
 )
-from amulet_integrations.evaluation.reporting.tables import outcome_text, score_table, score_text
+from amulet_integrations.evaluation.reporting.tables import score_table, score_text
 from amulet_integrations.evaluation.reporting.text_tables import (
     number,
     p_value,
     terminal_table,
-    to_markdown,
 )
-from amulet_integrations.evaluation.trade_off import trade_off
+from amulet_integrations.evaluation.trade_off import trade_off as trade_off_of
 from tests.unit.evaluation import made
+
+
+def trade_off(answers, **more):
+    return trade_off_of(answers, made.evaluation(answers).methods, **more)
 
 
 def small(score="reward", preferences=("creative", "concise")):
@@ -120,7 +127,8 @@ def test_the_best_is_bold_in_markdown_with_its_interval_beside():
 
 
 def test_a_terminal_gets_strings():
-    header, rows = terminal_table(score_text(score_table(small(), "reward")))
+    header, rows, words = terminal_table(score_text(score_table(small(), "reward")))
+    assert words == 2
     assert header == ["", "method", "sea", "sky", "average"]
     assert rows[0][:2] == ["creative", "base"]
     assert rows[1][:2] == ["", "amulet"]
@@ -137,6 +145,7 @@ def test_csv_holds_every_number():
     )
     assert float(found["mean"]) == 6.5
     assert found["questions"] == "3"
+    assert (found["measured"], found["answers"]) == ("6", "6")
 
 
 def test_csv_of_comparisons_and_wins():
@@ -145,6 +154,7 @@ def test_csv_of_comparisons_and_wins():
     assert (row["method"], row["against"], float(row["difference"])) == ("amulet", "base", -3.0)
     counts = win_counts(made.outcomes(("base",)))
     (row,) = csv.DictReader(io.StringIO(wins_csv(counts)))
+    assert row["judge"] == "a judge"
     shown = [int(row[name]) for name in ("wins", "ties", "losses", "no_result")]
     assert sum(shown) == 40
     assert shown[3] == int(row["unparsable_replies"]) > 0
@@ -197,3 +207,172 @@ def test_numbers():
     assert number(1.5, 1, signed=True) == "+1.5"
     assert p_value(0.0004) == "<0.001"
     assert p_value(0.05) == "0.050"
+
+
+def lacking(score="lexical_variety"):
+    """Of four answers by amulet one has the score, and of base's all have it."""
+    some = [made.answer("base", index=index, scores={score: 0.5}) for index in range(4)]
+    some += [made.answer("amulet", index=index) for index in range(3)]
+    return [*some, made.answer("amulet", index=3, scores={score: 0.75})]
+
+
+def test_a_mean_of_fewer_answers_says_of_how_many():
+    table = score_table(lacking(), "lexical_variety")
+    text = score_text(table)
+    base, amulet = text.groups[0].rows
+    assert str(base[1]) == "0.500 [0.500, 0.500]"
+    assert str(amulet[1]) == "0.750 1 of 4"
+    assert "of how many the mean is" in text.caption
+    assert "of how many" not in score_text(score_table(small(), "reward")).caption
+    (row,) = (
+        row
+        for row in csv.DictReader(io.StringIO(scores_csv([table])))
+        if (row["method"], row["data_set"]) == ("amulet", "sea")
+    )
+    assert (row["measured"], row["answers"]) == ("1", "4")
+
+
+def test_outcomes_and_strengths_say_it_too():
+    text = outcome_text(lacking())
+    assert [str(row[1]) for row in text.groups[0].rows] == ["0.500 [0.500, 0.500]", "0.750 1 of 4"]
+    assert "of how many the mean is" in text.caption
+    answers = [
+        answer.model_copy(update={"scores": {"preference_ratio": 1, "fluency_nll": 1} | extra})
+        for at, answer in enumerate(
+            made.answer(method, index=index)
+            for method in ("pref", "amulet@1", "amulet@2")
+            for index in range(2)
+        )
+        for extra in [{"words": 9.0} if at else {}]
+    ]
+    whole = strength_text([trade_off(answers)], [score_table(answers, "words")])
+    assert [str(row[1]) for row in whole.groups[0].rows] == ["9.0 1 of 2", "9.0", "9.0"]
+    assert "of how many the mean is" in whole.caption
+
+
+def test_what_was_not_measured_is_said_once():
+    answers = [
+        made.answer(preference=name, scores={"lexical_variety": 0.5})
+        for name in ("creative", "verbose", "concise")
+    ]
+    assert outcome_text(answers).caption.count("Words was not measured.") == 1
+
+
+FORMULAS = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1"]
+
+
+@pytest.mark.parametrize("text", FORMULAS)
+def test_no_text_is_a_formula_and_numbers_stay(text):
+    answers = [
+        made.answer(method, preference=text, data_set=text, scores={text: -2.0})
+        for method in (text, "=b")
+    ]
+    first, *_ = csv.DictReader(io.StringIO(scores_csv([score_table(answers, text)])))
+    names = [first[name] for name in ("score", "preference", "method", "data_set")]
+    assert all(name.startswith("'") and name[1:].endswith(text.strip()) for name in names)
+    assert first["mean"] == "-2.0"
+    (count,) = win_counts(made.outcomes((text,), judge=text)[:1])
+    (row,) = csv.DictReader(io.StringIO(wins_csv([count])))
+    assert row["judge"].startswith("'")
+    assert row["against"].startswith("'")
+    assert row["method"] == "amulet"
+
+
+HOSTILE = [
+    "![x](http://a.example/x.png)",
+    "[x](http://a.example)",
+    "<img src=x onerror=y> & <b>",
+    "`code` | ``",
+    "*x* __y__ ~~z~~ _w_",
+    "\\",
+    "# x #",
+    "$a$ http://a.example www.a.example",
+    "one\n\n| two |",
+]
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_markdown_shows_every_name_as_it_is(text):
+    """What another program makes of the Markdown: a heading, a text and a table of plain words."""
+    answers = [
+        made.answer(method, preference=text, data_set=text, scores={text: 1.0})
+        for method in (text, "b")
+    ]
+    counts = win_counts(made.outcomes((text,), judge=text))
+    tables = [score_text(score_table(answers, text)), win_text(counts)]
+    parsed = MarkdownIt("commonmark").enable("table").parse("\n".join(map(to_markdown, tables)))
+    kinds = {token.type for token in parsed}
+    assert kinds <= {
+        *("heading_open", "heading_close", "paragraph_open", "paragraph_close", "inline"),
+        *(f"{part}_{end}" for part in ("table", "thead", "tbody", "tr", "th", "td")
+          for end in ("open", "close")),
+    }  # fmt: skip
+    inner = [child for token in parsed for child in token.children or ()]
+    assert {child.type for child in inner} <= {
+        "text",
+        "text_special",
+        "strong_open",
+        "strong_close",
+    }
+    shown = ["".join(c.content for c in token.children) for token in parsed if token.children]
+    said = " ".join(text.split())
+    assert shown[0] == " ".join(text.replace("_", " ").split())  # the score's, as a heading
+    assert shown[1:].count(said) == 4  # data set, preference, method, the method judged against
+    assert any(f"The judge is {said}." in part for part in shown)
+    written = "\n".join(map(to_markdown, tables))
+    assert "http://" not in written
+    assert "www.a" not in written
+
+
+def test_text_on_a_terminal_obeys_nobody():
+    evil = "x\x1b[2J\x07\r\x9b2J\ny"
+    answers = [
+        made.answer(method, preference=evil, data_set=evil, scores={evil: 1.0})
+        for method in (evil, "b")
+    ]
+    tables = [
+        score_text(score_table(answers, evil)),
+        win_text(win_counts(made.outcomes((evil,), judge=evil))),
+    ]
+    for table in tables:
+        text = str(table)
+        assert "x␛[2J" in text
+        assert not [c for c in text if unicodedata.category(c) == "Cc" and c != "\n"]
+        grouped = [row for group in table.groups for row in group.rows]
+        assert len(text.splitlines()) == 3 + len(grouped)  # title, header and caption
+
+
+def test_plain_text_has_aligned_columns():
+    lines = str(score_text(score_table(small("words", ("formal",)), "words"))).splitlines()
+    assert lines == [
+        "Words",
+        "        method             sea   sky         average",
+        "formal  base    2.0 [1.0, 3.0]  10.0  6.0 [5.5, 6.5]",
+        "        amulet  5.0 [4.0, 6.0]   1.0  3.0 [2.5, 3.5]",
+        "How many words the answer has.",
+    ]
+
+
+def test_two_judges_stand_apart_and_one_is_named():
+    one, other = (
+        made.outcomes(("base",), judge="ann"),
+        made.outcomes(("base",), judge="bob", seed=2),
+    )
+    alone = win_text(win_counts(one))
+    assert [group.label for group in alone.groups] == ["all"]
+    assert alone.caption.startswith("The judge is ann. ")
+    both = win_text(win_counts([*one, *other]))
+    assert [group.label for group in both.groups] == ["all, judged by ann", "all, judged by bob"]
+    assert "The judge is" not in both.caption
+    for group, outcomes in zip(both.groups, (one, other), strict=True):
+        (row,) = group.rows
+        wins = sum(outcome.result == "win" for outcome in outcomes)
+        assert (row[0].text, row[1].text, row[3].text) == ("amulet", "base", str(wins))
+    read = csv.DictReader(io.StringIO(wins_csv(win_counts([*one, *other]))))
+    assert [row["judge"] for row in read] == ["ann", "bob"]
+
+
+def test_comparisons_say_on_how_many_questions():
+    text = comparison_text(compare_methods(small(), "reward", "base", "creative"))
+    at = text.header.index("questions")
+    assert text.groups[0].rows[0][at].text == "3"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import sys
+from importlib.metadata import version
 
 import pytest
 
@@ -75,6 +76,19 @@ def test_sentiment_knows_pleasant_words():
     assert good["sentiment"] > 0.5
     assert bad["sentiment"] < -0.5
     assert blank == {}
+
+
+def test_the_lexicons_version_is_in_the_scorers_name():
+    pytest.importorskip("vaderSentiment")
+    assert SentimentScorer().name == f"vader {version('vaderSentiment')}"
+
+
+def test_scorers_say_beforehand_what_they_give():
+    pytest.importorskip("vaderSentiment")
+    whole = [made.answer(text="A wonderful day. " * 20)]
+    for scorer in (TextScorer(), SentimentScorer()):
+        (said,) = scorer.score(whole, {})
+        assert said.keys() == set(scorer.score_names)
 
 
 def test_sentiment_without_its_package_says_what_to_install(monkeypatch):

@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import pytest
 
+from amulet_integrations.decoding import AmuletParams
 from amulet_integrations.errors import EvaluationError
-from amulet_integrations.evaluation.trade_off import has_strengths, trade_off
+from amulet_integrations.evaluation import Method
+from amulet_integrations.evaluation.trade_off import (
+    has_strengths,
+    reference_of,
+    strengths_of,
+)
+from amulet_integrations.evaluation.trade_off import trade_off as trade_off_of
 from tests.unit.evaluation import made
 
 CURVE = {
@@ -14,6 +21,14 @@ CURVE = {
     "amulet@10": (0.2, 0.99),
     "amulet@60": (0.4, 1.6),
 }
+
+
+def trade_off(held, **more):
+    return trade_off_of(held, methods_of(held), **more)
+
+
+def methods_of(held):
+    return made.named(*dict.fromkeys(answer.method for answer in held))
 
 
 def answers(curve=CURVE, questions=3, **more):
@@ -59,7 +74,7 @@ def test_amulet_without_a_number_is_the_default_strength():
 
 
 def test_other_methods_do_not_matter():
-    noise = {"base": (9, 9), "linear_alignment@2": (9, 9), "amulet@x": (9, 9)}
+    noise = {"base": (9, 9), "linear_alignment@2": (9, 9)}
     assert trade_off(answers(CURVE | noise)) == trade_off(answers())
 
 
@@ -86,25 +101,64 @@ def test_no_gain_at_all_keeps_no_share():
 @pytest.mark.parametrize(
     ("made_of", "what"),
     [
-        ({"amulet@2": (0, 1)}, "needs answers of 'pref'"),
+        ({"amulet@2": (0, 1)}, "needs answers of the method pref"),
         ({"pref": (0, 1)}, "amulet@2, amulet@10"),
     ],
 )
 def test_what_is_missing_is_named(made_of, what):
     with pytest.raises(EvaluationError, match=what):
         trade_off(answers(made_of))
-    assert not has_strengths(answers(made_of))
+    assert not has_strengths(answers(made_of), methods_of(answers(made_of)))
 
 
 def test_no_common_question_is_an_error():
     apart = [made.measured("pref", 1, 0, 1), made.measured("amulet@2", 2, 0, 1)]
     with pytest.raises(EvaluationError, match="No question was answered by all of pref, amulet@2"):
         trade_off(apart)
-    assert not has_strengths([*apart, made.measured("amulet@5", 2, 0, 1)])
-    assert has_strengths(answers())
+    more = [*apart, made.measured("amulet@5", 2, 0, 1)]
+    assert not has_strengths(more, methods_of(more))
+    assert has_strengths(answers(), methods_of(answers()))
 
 
 @pytest.mark.parametrize("allowance", [-0.1, float("nan")])
 def test_a_negative_allowance_is_an_error(allowance):
     with pytest.raises(EvaluationError, match="allowance="):
         trade_off(answers(), allowance=allowance)
+
+
+def amulet(name, iterations, **params):
+    return Method(name=name, kind="amulet", params=AmuletParams(iterations=iterations, **params))
+
+
+def test_methods_count_by_what_they_are_and_not_by_their_names():
+    methods = (
+        Method(name="with it in the prompt", kind="pref"),
+        amulet("strong", 50),
+        amulet("weak", 3),
+        Method(name="amulet@9", kind="base"),
+    )
+    curve = {
+        "with it in the prompt": (0, 1),
+        "strong": (2, 1.2),
+        "weak": (1, 1),
+        "amulet@9": (9, 9),
+    }
+    found = trade_off_of(answers(curve), methods)
+    assert [(p.method, p.iterations) for p in found.strengths] == [("weak", 3), ("strong", 50)]
+    assert found.reference.method == "with it in the prompt"
+    assert found.recommended.method == "strong"
+    assert has_strengths(answers(curve), methods)
+
+
+def test_a_curve_is_of_methods_that_differ_in_iterations_only():
+    other = (amulet("gentle 1", 1, alpha=0.5), amulet("gentle 2", 2, alpha=0.5))
+    methods = (*other, amulet("a", 1), amulet("b", 2), amulet("c", 3), amulet("again", 3))
+    assert [method.name for method in strengths_of(methods)] == ["a", "b", "c"]
+    assert strengths_of(methods[:4]) == other
+    assert strengths_of(made.named("base", "pref")) == ()
+    assert reference_of(methods) is None
+
+
+def test_strengths_that_never_answered_are_left_out():
+    methods = (*methods_of(answers()), amulet("amulet@99", 99))
+    assert trade_off_of(answers(), methods) == trade_off(answers())

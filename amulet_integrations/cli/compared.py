@@ -1,0 +1,68 @@
+"""What `amulet evaluate` is told, read and checked before anything is computed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from amulet_integrations.cli import screen
+from amulet_integrations.errors import EvaluationError
+from amulet_integrations.evaluation import Method, read_methods
+from amulet_integrations.evaluation.hub import HUB_DATA_SETS
+from amulet_integrations.evaluation.methods import DEFAULT_STRENGTHS, strengths
+
+
+def read_compared(names: list[str], iterations: list[int], *, curve: bool) -> tuple[Method, ...]:
+    """The methods that are compared, with the strengths of the curve and what it is seen beside.
+
+    Args:
+        names: What `--method` said.
+        iterations: What `--strength` said.
+        curve: Whether the default strengths are added. One that is there already is not.
+
+    Raises:
+        EvaluationError: One is no method, or there twice.
+    """
+    # Brings numpy.
+    from amulet_integrations.evaluation.trade_off import (  # noqa: PLC0415
+        reference_of,
+        strengths_of,
+    )
+
+    asked = read_methods(names)
+    grid = strengths([*iterations, *(DEFAULT_STRENGTHS if curve else ())])
+    if not grid:
+        return asked
+    there = [method.params for method in asked if method.kind == "amulet"]
+    added = [
+        method
+        for method in read_methods(grid)
+        if method.params not in there and method.name not in names
+    ]
+    everything = [*asked, *added]
+    if reference_of(asked) is None and len(strengths_of(everything)) > 1:
+        screen.notice("The curve shows strengths beside the method pref, so pref answers as well.")
+        everything[len(asked) : len(asked)] = read_methods(["pref"])
+    return read_methods(everything)
+
+
+def check_field(field: str | None, sources: list[str]) -> None:
+    """Refuses `--data-field` where no file could have the field."""
+    if field is not None and all(
+        source in HUB_DATA_SETS and not Path(source).is_file() for source in sources
+    ):
+        raise EvaluationError(
+            f"--data-field {field} names a field of files, and there is no file: it is known where "
+            f"{', '.join(sources)} has its questions. Leave the option out."
+        )
+
+
+def check_reward(model: str | None, index: int | None, *, trust_remote_code: bool) -> None:
+    """Refuses options of a reward model where there is none."""
+    if model is not None:
+        return
+    for option, given in {
+        f"--reward-index {index}": index is not None,
+        "--trust-remote-code": trust_remote_code,
+    }.items():
+        if given:
+            raise EvaluationError(f"{option} needs a reward model: name it with --reward-model.")

@@ -1,0 +1,66 @@
+"""What preferences ask for, beside what was optimised."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from amulet_integrations.evaluation.comparisons import mean_of
+from amulet_integrations.evaluation.outcomes import Aim, aim_of
+from amulet_integrations.evaluation.records import Answer, by_method
+from amulet_integrations.evaluation.reporting.tables import FEWER, Share, best_places
+from amulet_integrations.evaluation.reporting.text_tables import (
+    Cell,
+    Group,
+    TextTable,
+    estimate_cell,
+)
+from amulet_integrations.evaluation.score_notes import note_of
+
+
+def outcome_text(answers: Sequence[Answer]) -> TextTable | None:
+    """What preferences ask for and no method optimises: a column for each preference with an aim.
+
+    Returns:
+        The table; None where no preference has an aim that was measured.
+    """
+    aims = [
+        (preference, aim)
+        for preference in dict.fromkeys(answer.preference for answer in answers)
+        if (aim := aim_of(preference)) is not None
+    ]
+    measured = {score for answer in answers for score in answer.scores}
+    shown = [(preference, aim) for preference, aim in aims if aim.score in measured]
+    if not shown:
+        return None
+    methods = [*by_method(answers)]
+    columns = [_column(answers, methods, preference, aim) for preference, aim in shown]
+    rows = tuple((Cell(method), *cells) for method, *cells in zip(methods, *columns, strict=True))
+    header = (f"{name}: {aim.direction} {note_of(aim.score).label.lower()}" for name, aim in shown)
+    missing = dict.fromkeys(aim.score for _, aim in aims if aim.score not in measured)
+    caption = [
+        "What can be counted of a preference, and is optimised by no method.",
+        *(f"{note_of(score).label} was not measured." for score in missing),
+        *[FEWER] * any(" of " in cell.small for column in columns for cell in column),
+    ]
+    return TextTable(
+        "What preferences ask for",
+        ("method", *header),
+        (Group("", rows),),
+        caption=" ".join(caption),
+    )
+
+
+def _column(
+    answers: Sequence[Answer], methods: Sequence[str], preference: str, aim: Aim
+) -> list[Cell]:
+    held = [
+        [a for a in answers if a.preference == preference and a.method == method]
+        for method in methods
+    ]
+    means = [mean_of(some, aim.score) for some in held]
+    best = best_places(means, aim.sign)
+    digits = note_of(aim.score).digits
+    return [
+        estimate_cell(mean, digits, strong=at in best, beside=str(Share.of(some, aim.score)))
+        for at, (mean, some) in enumerate(zip(means, held, strict=True))
+    ]

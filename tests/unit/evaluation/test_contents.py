@@ -1,0 +1,70 @@
+"""What a report holds: which methods, which curve, beside what."""
+
+from __future__ import annotations
+
+import pytest
+
+from amulet_integrations.decoding import AmuletParams
+from amulet_integrations.errors import EvaluationError
+from amulet_integrations.evaluation import Method
+from amulet_integrations.evaluation.reporting.contents import MOST_STRENGTHS, gather
+from tests.unit.evaluation import made
+
+
+def shown(contents):
+    return [row.method for row in contents.tables[0].blocks[0].rows]
+
+
+def test_few_strengths_are_in_every_table():
+    strengths = (1, 2, 10)[: MOST_STRENGTHS - 1]
+    contents = gather(made.evaluation(made.run(questions=2, strengths=strengths)))
+    assert contents.left_out == ()
+    assert shown(contents) == [*made.METHODS, "amulet@1", "amulet@2", "amulet@10"]
+
+
+def test_of_many_strengths_the_first_and_the_recommended_one_stay():
+    answers = made.run(questions=4, methods=("base", "pref"))
+    methods = made.named(
+        "base", "pref", "amulet@10", *(f"amulet@{n}" for n in (1, 2, 5, 30, 60, 200))
+    )
+    contents = gather(made.evaluation(answers, methods=methods))
+    assert contents.curves[0].recommended.method == "amulet@2"
+    assert set(shown(contents)) == {"base", "pref", "amulet@10", "amulet@2"}
+    assert contents.left_out == ("amulet@1", "amulet@5", "amulet@30", "amulet@60", "amulet@200")
+    rows = contents.whole_tables[0].blocks[0].rows
+    assert len(rows) == 9
+    assert len(contents.curves[0].strengths) == 7
+
+
+def test_names_do_not_matter():
+    called = {"base": "plain", "pref": "told", "amulet@1": "light", "amulet@2": "heavy"}
+    answers = [
+        answer.model_copy(update={"method": called[answer.method]})
+        for answer in made.run(questions=3, methods=("base", "pref"), strengths=(1, 2))
+    ]
+    methods = (
+        Method(name="plain", kind="base"),
+        Method(name="told", kind="pref"),
+        Method(name="light", kind="amulet", params=AmuletParams(iterations=1)),
+        Method(name="heavy", kind="amulet", params=AmuletParams(iterations=2)),
+    )
+    contents = gather(made.evaluation(answers, methods=methods))
+    assert [point.method for point in contents.curves[0].strengths] == ["light", "heavy"]
+    assert {comparison.against for comparison in contents.comparisons} == {"told"}
+
+
+def test_an_allowance_that_is_none_is_told_without_a_curve_too():
+    with pytest.raises(EvaluationError, match="allowance=-1"):
+        gather(made.evaluation([made.answer()]), allowance=-1)
+
+
+def test_judges_are_counted_apart():
+    outcomes = [
+        *made.outcomes(("base",), judge="ann"),
+        *made.outcomes(("base",), judge="bob", seed=2),
+    ]
+    contents = gather(made.evaluation([made.answer()], outcomes))
+    assert [count.judge for count in contents.counts] == ["ann", "bob"]
+    assert {(count.judge, count.preference) for count in contents.counts_by_preference} == {
+        (judge, name) for judge in ("ann", "bob") for name in ("creative", "concise")
+    }
