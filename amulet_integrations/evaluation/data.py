@@ -12,13 +12,15 @@ from typing import Any
 
 from amulet_integrations.errors import EvaluationError, PromptError
 from amulet_integrations.evaluation.hub import HUB_DATA_SETS, load_hub_data_set
-from amulet_integrations.evaluation.names import repeated
+from amulet_integrations.evaluation.names import repeated, shortened
 from amulet_integrations.evaluation.records import Question
 from amulet_integrations.evaluation.rows import read_rows
 from amulet_integrations.prompting.messages import check_encodable
 
 QUESTION_FIELDS = ("question", "prompt", "instruction")
 """Where a question is looked for, in this order, when no field is named."""
+
+_SHOWN = 80  # characters of a name that an error tells
 
 Source = str | os.PathLike[str] | Question
 """A file of questions, the name of one of the paper's data sets, or a question."""
@@ -56,17 +58,17 @@ def read_questions(
     if sample is not None and sample < 1:
         raise EvaluationError(f"sample={sample}: a sample has at least one question of a data set.")
     sets: dict[str, list[Question]] = {}
+    whole: set[str] = set()
     for source in sources:
-        if isinstance(source, Question):
-            sets.setdefault(source.data_set, []).append(source)
-            continue
-        questions = _of_source(source, field)
+        alone = isinstance(source, Question)
+        questions = [source] if isinstance(source, Question) else _of_source(source, field)
         name = questions[0].data_set
-        if name in sets:
+        if name in whole or (name in sets and not alone):
             raise EvaluationError(
                 f"Two data sets are called {name!r}. Rename one of the files, or give it once."
             )
-        sets[name] = questions
+        sets.setdefault(name, []).extend(questions)
+        whole |= set() if alone else {name}
     if not sets:
         raise EvaluationError("There is no question. Give a file of questions or a data set.")
     for name, questions in sets.items():
@@ -82,15 +84,22 @@ def digest(questions: Iterable[Question]) -> str:
 
 def _of_source(source: str | os.PathLike[str], field: str | None) -> list[Question]:
     path = Path(source)
-    if str(source) in HUB_DATA_SETS and not path.is_file():
+    if str(source) in HUB_DATA_SETS and not _is_file(path):
         hub = HUB_DATA_SETS[str(source)]
         return questions_of(load_hub_data_set(hub), hub.name, hub.field, place=hub.id)
-    if not path.exists():
+    if not _is_file(path):
         raise EvaluationError(
-            f"There is no file {str(path)!r}. Give a file of questions (.json, .jsonl, .csv), or "
-            f"one of {', '.join(HUB_DATA_SETS)}."
+            f"There is no file {shortened(str(path), _SHOWN)!r}. Give a file of questions (.json, "
+            f".jsonl, .csv), or one of {', '.join(HUB_DATA_SETS)}."
         )
     return questions_of(read_rows(path), path.stem, field, place=str(path))
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # no name of a file, but a question perhaps
+        return False
 
 
 def questions_of(
@@ -129,7 +138,7 @@ def _text(row: Mapping[str, Any], field: str | None, here: str) -> Any:
     found = ", ".join(map(str, row)) or "none"
     raise EvaluationError(
         f"{here}: no field {' or '.join(fields)}. It has: {found}. Name the one that holds the "
-        "question."
+        "question (--data-field, field=)."
     )
 
 

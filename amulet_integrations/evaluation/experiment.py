@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 
@@ -12,15 +12,16 @@ from amulet_integrations.decoding.sampling_params import SamplingParams
 from amulet_integrations.engine.contract import Engine
 from amulet_integrations.evaluation.cases import Asked, Case, ask, make_cases
 from amulet_integrations.evaluation.data import Source, read_questions
+from amulet_integrations.evaluation.fingerprints import prompts_digest
 from amulet_integrations.evaluation.folder import OutputFolder, check_folder
 from amulet_integrations.evaluation.judging import Judge
 from amulet_integrations.evaluation.likelihoods import LikelihoodScorer
-from amulet_integrations.evaluation.measuring import check_scorers, measure_all
+from amulet_integrations.evaluation.measuring import Measured, check_scorers, measure_all
 from amulet_integrations.evaluation.methods import DEFAULT_METHODS, read_methods
 from amulet_integrations.evaluation.preferences import PAPER_PREFERENCES, read_preferences
 from amulet_integrations.evaluation.progress import Progress, ProgressCallback
 from amulet_integrations.evaluation.records import Answer, Method, Outcome, Preference, Question
-from amulet_integrations.evaluation.result import Evaluation, in_order, merged
+from amulet_integrations.evaluation.result import Evaluation, by_scorer, in_order, merged
 from amulet_integrations.evaluation.running import check_methods, run_cases
 from amulet_integrations.evaluation.scorer import Scorer
 from amulet_integrations.evaluation.set_ups import SetUp, read_set_up
@@ -29,10 +30,10 @@ from amulet_integrations.evaluation.verdicts import ask_judge
 
 
 def evaluate(
-    model: str | Engine,
+    model: str | os.PathLike[str] | Engine,
     questions: Source | Iterable[Source],
-    preferences: Iterable[str | Preference] = PAPER_PREFERENCES,
-    methods: Iterable[str | Method] = DEFAULT_METHODS,
+    preferences: str | Preference | Iterable[str | Preference] = PAPER_PREFERENCES,
+    methods: str | Method | Iterable[str | Method] = DEFAULT_METHODS,
     *,
     max_new_tokens: int | None = None,
     temperature: float = 0.0,
@@ -99,6 +100,7 @@ def evaluate(
     settings = Settings.of(
         engine,
         [each.question for each in prompts],
+        prompts_sha256=prompts_digest([each.base, *each.prefs] for each in prompts),
         left_out=_left_out(put, prompts),
         set_up=chosen,
         max_new_tokens=max_new_tokens,
@@ -125,13 +127,17 @@ def _found(
     folder: OutputFolder | None,
     tell: ProgressCallback,
 ) -> Evaluation:
-    """Everything that scorers and a judge say of the answers."""
+    """Everything that scorers and judges say of the answers, in this run and in earlier ones."""
     names = {preference.name: preference for preference in settings.preferences}
     measured = measure_all(scorers, answers, names, folder.scores if folder else None, tell)
     outcomes: list[Outcome] = []
     if judge is not None:
         verdicts = folder.outcomes if folder else None
         outcomes = ask_judge(judge, answers, settings.methods, names, verdicts, tell=tell)
+    if folder is not None:
+        measured |= _of_others(measured, by_scorer(folder.scores.lines))
+        heard = {outcome.judge for outcome in outcomes}
+        outcomes = [*(it for it in folder.outcomes.lines if it.judge not in heard), *outcomes]
     return Evaluation(
         settings=settings,
         answers=in_order(settings, answers, merged(measured)),
@@ -142,12 +148,24 @@ def _found(
     )
 
 
-def _engine(model: str | Engine, dtype: str) -> Engine:
-    if not isinstance(model, str):
+def _of_others(asked: Mapping[str, Measured], kept: Mapping[str, Measured]) -> dict[str, Measured]:
+    """What a folder has of scorers that were not asked again; those asked go before a namesake."""
+    given = {name for said in asked.values() for scores in said.values() for name in scores}
+    found: dict[str, Measured] = {}
+    for scorer, said in kept.items():
+        names = {name for scores in said.values() for name in scores}
+        if scorer not in asked and not names & given:
+            found[scorer] = said
+            given |= names
+    return found
+
+
+def _engine(model: str | os.PathLike[str] | Engine, dtype: str) -> Engine:
+    if not isinstance(model, str | os.PathLike):
         return model
     from amulet_integrations.engine import ModelSource, shared_engine  # noqa: PLC0415 - torch
 
-    return shared_engine(ModelSource(model, dtype=dtype))
+    return shared_engine(ModelSource(os.fspath(model), dtype=dtype))
 
 
 def _left_out(questions: Sequence[Question], prompts: Sequence[Asked]) -> dict[str, int]:

@@ -6,15 +6,14 @@ import json
 import os
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 from filelock import BaseFileLock, FileLock, Timeout
 
-from amulet_integrations.errors import AmuletError, EvaluationError
+from amulet_integrations.errors import EvaluationError
 from amulet_integrations.evaluation.journal import Journal, keep_names
-from amulet_integrations.evaluation.records import Answer, CaseKey, Outcome
+from amulet_integrations.evaluation.records import Answer, Outcome, ScoreLine
 from amulet_integrations.evaluation.settings import Settings, differences
-from amulet_integrations.validation import FrozenModel
 
 SETTINGS = "settings.json"
 ANSWERS = "answers.jsonl"
@@ -23,24 +22,6 @@ OUTCOMES = "outcomes.jsonl"
 _LOCK = ".lock"
 _UNFINISHED = ".settings.json.new"
 _SHOWN = 3  # differences that an error tells
-
-
-class ScoreLine(FrozenModel):
-    """What a scorer said of an answer; one line of `scores.jsonl`."""
-
-    error_type: ClassVar[type[AmuletError]] = EvaluationError
-
-    data_set: str
-    index: int
-    preference: str
-    method: str
-    scorer: str
-    scores: dict[str, float]
-
-    @property
-    def key(self) -> CaseKey:
-        """The answer that it is about."""
-        return CaseKey(self.data_set, self.index, self.preference, self.method)
 
 
 class OutputFolder:
@@ -70,7 +51,7 @@ class OutputFolder:
         self._stack = ExitStack()
         with ExitStack() as stack:
             try:
-                check_folder(path)
+                _is_of(path, settings)  # a folder that is refused gets not even a lock
                 path.mkdir(parents=True, exist_ok=True)
                 stack.callback(_lock(path).release)
                 _claim(path, settings)
@@ -145,22 +126,29 @@ def _lock(path: Path) -> BaseFileLock:
 
 def _claim(path: Path, settings: Settings) -> None:
     """Makes the folder this run's, or finds that it is."""
-    asked = settings.model_dump(mode="json")
-    if (path / SETTINGS).exists():
-        if found := list(differences(read_settings(path), asked)):
-            more = f" (and {len(found) - _SHOWN} more)" if len(found) > _SHOWN else ""
-            raise EvaluationError(
-                f"The output folder {path} holds a run of other settings: "
-                f"{'; '.join(found[:_SHOWN])}{more}. Choose another folder; nothing was changed."
-            )
+    if _is_of(path, settings):
         return
-    check_folder(path)  # again, for now nobody else writes there
     # Whole or not there: a run that is killed here must not leave half of it.
     unfinished = path / _UNFINISHED
     with unfinished.open("w", encoding="utf-8") as file:
-        json.dump(asked, file, indent=2, ensure_ascii=False)
+        json.dump(settings.model_dump(mode="json"), file, indent=2, ensure_ascii=False)
         file.write("\n")
         file.flush()
         os.fsync(file.fileno())
     unfinished.replace(path / SETTINGS)
     keep_names(path)
+
+
+def _is_of(path: Path, settings: Settings) -> bool:
+    """Whether the folder holds this run already; anything but that and nothing is refused."""
+    check_folder(path)
+    if not (path / SETTINGS).exists():
+        return False
+    found = list(differences(read_settings(path), settings.model_dump(mode="json")))
+    if found:
+        more = f" (and {len(found) - _SHOWN} more)" if len(found) > _SHOWN else ""
+        raise EvaluationError(
+            f"The output folder {path} holds a run of other settings: "
+            f"{'; '.join(found[:_SHOWN])}{more}. Choose another folder; nothing was changed."
+        )
+    return True

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from amulet_integrations.errors import AmuletError, EvaluationError
-from amulet_integrations.evaluation.folder import ScoreLine
 from amulet_integrations.evaluation.journal import Journal
 from amulet_integrations.evaluation.likelihoods import FLUENCY, LIKELIHOODS, PREFERENCE_RATIO
 from amulet_integrations.evaluation.names import repeated
 from amulet_integrations.evaluation.progress import Progress, ProgressCallback
-from amulet_integrations.evaluation.records import Answer, CaseKey, Preference
+from amulet_integrations.evaluation.records import Answer, CaseKey, Preference, ScoreLine
 from amulet_integrations.evaluation.scorer import Scorer, read_scores
 
 _AT_ONCE = 16

@@ -26,7 +26,7 @@ _NUMBERS = {
 }
 
 
-def read_methods(methods: Iterable[str | Method]) -> tuple[Method, ...]:
+def read_methods(methods: str | Method | Iterable[str | Method]) -> tuple[Method, ...]:
     """Makes methods of their names.
 
     Args:
@@ -34,7 +34,8 @@ def read_methods(methods: Iterable[str | Method]) -> tuple[Method, ...]:
             (16 beams on that prompt), "linear_alignment" and "amulet", with the package's
             defaults. A number after an @ sets the strength: "amulet@10" plays 10 iterations,
             "linear_alignment@1.5" has that ratio, "beam_search@4" has 4 beams. The published
-            code samples within its beams; this is plain beam search, the same every time.
+            code samples within its beams; this is plain beam search, the same every time. One may
+            come alone.
 
     Returns:
         The methods, each called as it was asked for.
@@ -43,6 +44,8 @@ def read_methods(methods: Iterable[str | Method]) -> tuple[Method, ...]:
         EvaluationError: No method, an unknown one, or two of one name.
         GuidanceScaleError: One is past the largest guidance scale.
     """
+    if isinstance(methods, str | Method):
+        methods = [methods]
     read = tuple(
         method if isinstance(method, Method) else _read_method(method) for method in methods
     )

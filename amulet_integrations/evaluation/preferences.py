@@ -27,12 +27,14 @@ _LONGEST_NAME = 40
 _NAMED = re.compile(r"([\w-]{1,40})=(.*)", re.DOTALL)
 
 
-def read_preferences(preferences: Iterable[str | Preference]) -> tuple[Preference, ...]:
+def read_preferences(
+    preferences: str | Preference | Iterable[str | Preference],
+) -> tuple[Preference, ...]:
     """Makes preferences of names and texts.
 
     Args:
         preferences: Each the name of a published one ("creative"), a text ("Answer as a poet."),
-            or a name of your own with a text ("poet=Answer as a poet.").
+            or a name of your own with a text ("poet=Answer as a poet."). One may come alone.
 
     Returns:
         The preferences. One without a name is called by its text, shortened.
@@ -41,6 +43,8 @@ def read_preferences(preferences: Iterable[str | Preference]) -> tuple[Preferenc
         EvaluationError: No preference, a blank one, two of one name, or a single word that is
             nearly the name of a published one.
     """
+    if isinstance(preferences, str | Preference):
+        preferences = [preferences]
     read = tuple(
         preference if isinstance(preference, Preference) else _read_preference(preference)
         for preference in preferences

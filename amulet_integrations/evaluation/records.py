@@ -9,7 +9,8 @@ from pydantic import AfterValidator, Field
 
 from amulet_integrations.decoding import AmuletParams
 from amulet_integrations.decoding.weights import DEFAULT_LINEAR_ALIGNMENT_RATIO
-from amulet_integrations.errors import AmuletError, EvaluationError
+from amulet_integrations.errors import AmuletError, EvaluationError, PromptError
+from amulet_integrations.prompting.messages import check_encodable
 from amulet_integrations.validation import FrozenModel
 
 MethodKind = Literal["base", "pref", "beam_search", "linear_alignment", "amulet"]
@@ -20,6 +21,10 @@ and the two mixtures of both."""
 def _said(text: str) -> str:
     if not text.strip():
         raise ValueError("it is blank; give it some text")
+    try:
+        check_encodable(text, "text")
+    except PromptError as error:
+        raise ValueError(str(error)) from error
     return text
 
 
@@ -119,6 +124,31 @@ class Answer(_Record):
     def case(self) -> tuple[str, int, str]:
         """What it shares with other methods' answers: its data set, question and preference."""
         return self.data_set, self.index, self.preference
+
+
+class ScoreLine(_Record):
+    """What a scorer said of an answer.
+
+    Attributes:
+        data_set: Where the question is from.
+        index: The question's number there.
+        preference: The preference's name.
+        method: The method's name.
+        scorer: Who says so.
+        scores: The scores by their names.
+    """
+
+    data_set: str
+    index: int
+    preference: str
+    method: str
+    scorer: str
+    scores: dict[str, float]
+
+    @property
+    def key(self) -> CaseKey:
+        """The answer that it is about."""
+        return CaseKey(self.data_set, self.index, self.preference, self.method)
 
 
 class Outcome(_Record):

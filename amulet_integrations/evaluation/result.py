@@ -13,7 +13,6 @@ from amulet_integrations.evaluation.folder import (
     ANSWERS,
     OUTCOMES,
     SCORES,
-    ScoreLine,
     read_settings,
 )
 from amulet_integrations.evaluation.journal import Journal
@@ -23,6 +22,7 @@ from amulet_integrations.evaluation.records import (
     Method,
     Outcome,
     Preference,
+    ScoreLine,
 )
 from amulet_integrations.evaluation.settings import Settings
 from amulet_integrations.validation import FrozenModel
@@ -71,10 +71,8 @@ class Evaluation(FrozenModel):
             raise EvaluationError(
                 f"The settings in {path} are not of this version of the package."
             ) from error
-        scores: dict[str, dict[CaseKey, dict[str, float]]] = {}
-        for line in Journal.read(path / SCORES, ScoreLine):
-            if line.scorer not in without:
-                scores.setdefault(line.scorer, {})[line.key] = line.scores
+        lines = Journal.read(path / SCORES, ScoreLine)
+        scores = by_scorer(line for line in lines if line.scorer not in without)
         answers = Journal.read(path / ANSWERS, Answer)
         outcomes = Journal.read(path / OUTCOMES, Outcome)
         return cls(
@@ -140,6 +138,14 @@ class Evaluation(FrozenModel):
         """
         found = mean_of(self.select(**chosen), score)
         return None if found is None else found.mean
+
+
+def by_scorer(lines: Iterable[ScoreLine]) -> dict[str, dict[CaseKey, dict[str, float]]]:
+    """What each scorer says of answers, by its name."""
+    scores: dict[str, dict[CaseKey, dict[str, float]]] = {}
+    for line in lines:
+        scores.setdefault(line.scorer, {})[line.key] = line.scores
+    return scores
 
 
 def merged(

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Hashable, Iterable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
 from itertools import islice
 
 from amulet_integrations.decoding.sampling_params import SamplingParams
 from amulet_integrations.engine.contract import Engine, IncrementStream
 from amulet_integrations.engine.request import GenerationRequest
 from amulet_integrations.engine.result import GenerationResult
-from amulet_integrations.errors import EvaluationError
+from amulet_integrations.errors import AmuletError, EvaluationError
 from amulet_integrations.evaluation.cases import Case
 from amulet_integrations.evaluation.methods import context_weights
 from amulet_integrations.evaluation.records import Answer, Method
@@ -77,14 +77,15 @@ def _run_mixtures(
     engine: Engine, alike: Iterable[Sequence[Case]], sampling: SamplingParams, seed: int
 ) -> Generator[Answer]:
     waiting = iter(alike)
-    running: dict[Future[list[Answer]], IncrementStream] = {}
+    running: dict[Future[list[Answer]], IncrementStream | None] = {}
     with ThreadPoolExecutor(IN_FLIGHT, "amulet-evaluation") as pool:
         try:
             while True:
                 for cases in islice(waiting, IN_FLIGHT - len(running)):
-                    started = time.perf_counter()
-                    stream = engine.stream(request_of(cases[0], sampling, seed))
-                    running[pool.submit(_follow, engine, cases, stream, started)] = stream
+                    future, stream = _start(
+                        engine, cases, request_of(cases[0], sampling, seed), pool
+                    )
+                    running[future] = stream
                 if not running:
                     return
                 done, _ = wait(running, return_when=FIRST_COMPLETED)
@@ -94,7 +95,22 @@ def _run_mixtures(
                     yield from future.result()
         finally:
             for stream in running.values():
-                stream.close()
+                if stream is not None:
+                    stream.close()
+
+
+def _start(
+    engine: Engine, cases: Sequence[Case], request: GenerationRequest, pool: Executor
+) -> tuple[Future[list[Answer]], IncrementStream | None]:
+    """What becomes of a request, also where the engine does not take it."""
+    started = time.perf_counter()
+    try:
+        stream = engine.stream(request)
+    except AmuletError as error:
+        refused: Future[list[Answer]] = Future()
+        refused.set_exception(error)
+        return refused, None
+    return pool.submit(_follow, engine, cases, stream, started), stream
 
 
 def _alike(cases: Iterable[Case]) -> Iterable[list[Case]]:

@@ -13,6 +13,7 @@ from amulet_integrations import __version__
 from amulet_integrations.engine.contract import Engine
 from amulet_integrations.errors import AmuletError, EvaluationError
 from amulet_integrations.evaluation.data import digest
+from amulet_integrations.evaluation.fingerprints import weights_digest
 from amulet_integrations.evaluation.records import Method, Preference, Question
 from amulet_integrations.evaluation.set_ups import SetUp
 from amulet_integrations.validation import FrozenModel
@@ -42,6 +43,7 @@ class Settings(FrozenModel):
     Attributes:
         model: The checkpoint.
         model_revision: Its commit on the hub, where it is from there.
+        model_sha256: Of a sample of its weights: a name does not tell one fine-tune from the next.
         dtype: What the model computes in.
         device: Where it computes.
         set_up: How questions are put to it.
@@ -50,6 +52,7 @@ class Settings(FrozenModel):
         seed: What samples of questions and of tokens are drawn with.
         sample: How many questions of each data set were asked for.
         data_sets: Which questions are asked.
+        prompts_sha256: Of the tokens of all prompts: of the chat template and the tokenizer.
         left_out: How many of each data set were too long for the model, and are not asked.
         preferences: The preferences.
         methods: The methods.
@@ -60,6 +63,7 @@ class Settings(FrozenModel):
 
     model: str
     model_revision: str | None = None
+    model_sha256: str | None = None
     dtype: str | None = None
     device: str | None = None
     set_up: SetUp
@@ -68,6 +72,7 @@ class Settings(FrozenModel):
     seed: int
     sample: int | None = None
     data_sets: tuple[DataSetFacts, ...]
+    prompts_sha256: str | None = None
     left_out: dict[str, int] = Field(default_factory=dict)
     preferences: tuple[Preference, ...]
     methods: tuple[Method, ...]
@@ -102,7 +107,7 @@ def differences(there: Any, asked: Any, name: str = "") -> Iterator[str]:
         there, asked = ({item["name"]: item for item in items} for items in (there, asked))
         if list(there) != list(asked):
             yield _difference(name, list(there), list(asked))
-        for key in there.keys() & asked.keys():
+        for key in (key for key in there if key in asked):
             yield from differences(there[key], asked[key], f"{name}.{key}")
     elif isinstance(there, dict) and isinstance(asked, dict):
         for key in dict.fromkeys([*there, *asked]):
@@ -129,6 +134,7 @@ def _model_facts(engine: Engine) -> dict[str, str | None]:
     facts: dict[str, str | None] = run_model(
         lambda model: {
             "model_revision": getattr(model.config, "_commit_hash", None),
+            "model_sha256": weights_digest(model),
             "dtype": str(model.dtype).removeprefix("torch."),
             "device": str(model.device),
         }

@@ -22,9 +22,9 @@ PATIENCE = 900
 TOLERANCE = 1e-4  # kernels are chosen by measuring, and round differently
 
 
-def start(folder: Path) -> subprocess.Popen[str]:
+def start(folder: Path, temperature: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "tests.support.evaluations", "embedded", str(folder)],
+        [sys.executable, "-m", "tests.support.evaluations", "embedded", str(folder), temperature],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
@@ -33,37 +33,38 @@ def start(folder: Path) -> subprocess.Popen[str]:
     )
 
 
-def to_the_end(folder: Path) -> None:
-    process = start(folder)
+def to_the_end(folder: Path, temperature: str) -> None:
+    process = start(folder, temperature)
     told, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, told
 
 
-def killed(folder: Path, seconds: float) -> bool:
-    """Whether a run was killed so many seconds after it told where it goes on."""
-    process = start(folder)
+def kill(folder: Path, temperature: str, seconds: float) -> None:
+    """Kills a run so many seconds after it told where it goes on."""
+    process = start(folder, temperature)
     process.stdout.readline()
     time.sleep(seconds)
-    was_running = process.poll() is None
     process.send_signal(signal.SIGKILL)
-    process.communicate(timeout=60)
-    return was_running
+    told, _ = process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGKILL, f"It ended before it was killed: {told}"
 
 
-def test_a_run_killed_ten_times_equals_one_that_was_not(tmp_path):
+@pytest.mark.parametrize("temperature", ["0", "0.8"])
+def test_a_run_killed_ten_times_equals_one_that_was_not(tmp_path, temperature):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     started = time.monotonic()
-    to_the_end(whole)
+    to_the_end(whole, temperature)
     usual = time.monotonic() - started
     draw = random.Random(8)
     kept = [0]
     for _ in range(KILLS):
-        # Moments after the model is loaded, so that most runs come some way.
-        assert killed(broken, draw.uniform(0, usual / KILLS)) or kept[-1]
+        # Moments after the model is loaded, so that most runs come some way and none to the end.
+        kill(broken, temperature, draw.uniform(0, usual / KILLS))
         path = broken / "answers.jsonl"
         kept.append(path.read_bytes().count(b"\n") if path.exists() else 0)
     assert kept == sorted(kept)
-    to_the_end(broken)
+    assert len(set(kept)) > 3, f"The kills came at so few places: {kept}"
+    to_the_end(broken, temperature)
 
     assert lines_of(broken) == lines_of(whole)
     scores, expected = (lines_of(folder, "scores.jsonl") for folder in (broken, whole))

@@ -20,7 +20,7 @@ QUESTIONS = [
 METHODS = ["base", "beam_search@2", "amulet@10"]
 
 
-def run(model: str, output: str | Path) -> Evaluation:
+def run(model: str, output: str | Path, temperature: float = 0.0) -> Evaluation:
     """A short evaluation in float32."""
     engine = tiny_engine() if model == "tiny" else shared_engine(ModelSource(dtype="float32"))
     return evaluate(
@@ -29,6 +29,7 @@ def run(model: str, output: str | Path) -> Evaluation:
         ["creative", "concise"],
         METHODS,
         max_new_tokens=16,
+        temperature=temperature,
         output=output,
         progress=_tell,
     )
@@ -48,4 +49,4 @@ def lines_of(folder: Path, name: str = "answers.jsonl") -> list[dict[str, Any]]:
 
 
 if __name__ == "__main__":
-    run(sys.argv[1], sys.argv[2])
+    run(sys.argv[1], sys.argv[2], float(sys.argv[3]) if len(sys.argv) > 3 else 0.0)

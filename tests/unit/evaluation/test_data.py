@@ -99,7 +99,7 @@ def test_the_file_is_named_in_the_error(tmp_path):
     with pytest.raises(EvaluationError, match=r"nothing\.json.*truthful_qa"):
         read_questions(tmp_path / "nothing.json")
     (tmp_path / "folder.json").mkdir()
-    with pytest.raises(EvaluationError, match="cannot be read"):
+    with pytest.raises(EvaluationError, match=r"There is no file .*folder\.json"):
         read_questions(tmp_path / "folder.json")
 
 
@@ -108,6 +108,26 @@ def test_two_sets_of_one_name(tmp_path):
     paths = [written(folder, "a.json", '["Why?"]') for folder in (tmp_path, tmp_path / "b")]
     with pytest.raises(EvaluationError, match="Two data sets are called 'a'"):
         read_questions(paths)
+
+
+@pytest.mark.parametrize("turn", [1, -1])
+def test_a_file_and_a_question_do_not_make_one_set(tmp_path, turn):
+    path = written(tmp_path, "a.json", '["Why?"]')
+    alone = Question(data_set="a", index=7, text="How?")
+    with pytest.raises(EvaluationError, match="Two data sets are called 'a'"):
+        read_questions([path, alone][::turn])
+
+
+@pytest.mark.parametrize("given", ["Why is the sea blue? " * 100, "Why?\0", "."])
+def test_what_is_no_file(given):
+    with pytest.raises(EvaluationError, match="There is no file"):
+        read_questions(given)
+
+
+def test_the_way_to_name_a_field_is_told(tmp_path):
+    path = written(tmp_path, "a.json", '[{"text": "Why?"}]')
+    with pytest.raises(EvaluationError, match=r"It has: text\..*--data-field, field="):
+        read_questions(path)
 
 
 def test_nothing_is_given():

@@ -18,6 +18,12 @@ from tests.support.golden import golden, needs_golden
 from tests.support.tiny import tiny_tokenizer
 
 
+def test_one_may_come_alone():
+    assert read_preferences("poet") == read_preferences(["poet"])
+    (poet,) = read_preferences("poet")
+    assert read_preferences(poet) == (poet,)
+
+
 def test_the_published_ones():
     assert PAPER_PREFERENCES == ("creative", "verbose", "concise", "uplifting")
     assert set(KNOWN_PREFERENCES) - set(PAPER_PREFERENCES) == {

@@ -19,6 +19,7 @@ from amulet_integrations.evaluation.methods import guidance_scale, read_methods
         (lambda: Preference(name="kind", text="\u2003"), "text=.*blank"),
         (lambda: Preference(name="", text="Be kind."), "name=''.*blank"),
         (lambda: Preference(name="kind"), "text is missing"),
+        (lambda: Method(name="x\ud800", kind="base"), "name=.*surrogate"),
         (lambda: Method(name="x", kind="best_of_n"), "kind='best_of_n'"),
         (lambda: Method(name="x", kind="beam_search", num_beams=0), "num_beams=0"),
         (lambda: Method(name="x", kind="linear_alignment", ratio=float("nan")), "ratio=nan"),
@@ -32,6 +33,12 @@ def test_what_says_nothing_is_refused(make, told):
 def test_a_slip_in_a_name_is_told():
     with pytest.raises(UnknownArgumentError, match="did you mean 'ratio'"):
         Method(name="x", kind="linear_alignment", ration=1.0)
+
+
+def test_a_method_may_come_alone():
+    assert read_methods("amulet") == read_methods(["amulet"])
+    (amulet,) = read_methods("amulet")
+    assert read_methods(amulet) == (amulet,)
 
 
 def test_a_method_made_by_hand_is_the_named_one():

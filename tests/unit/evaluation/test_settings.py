@@ -10,9 +10,11 @@ import transformers
 from filelock import FileLock
 
 import amulet_integrations
+from amulet_integrations.engine import LocalEngine
 from amulet_integrations.errors import EvaluationError
 from amulet_integrations.evaluation import Evaluation, Question, evaluate
 from amulet_integrations.evaluation.settings import differences
+from tests.support.tiny import tiny_model, tiny_tokenizer
 
 QUESTION = Question(data_set="own", index=4, text="Why?")
 
@@ -67,6 +69,56 @@ def test_the_same_settings_go_on(run, tmp_path):
     assert Evaluation.read(tmp_path / "out") == first
 
 
+class Kind:
+    """Says of every answer the same, and judges every pair the same."""
+
+    def __init__(self, name, score="kindness"):
+        self.name, self._score, self.asked = name, score, 0
+        self.model_name = name
+
+    def score(self, answers, preferences):
+        return [{self._score: 1.0} for _ in answers]
+
+    def batch(self, asked):
+        self.asked += len(asked)
+        return ["TIE" for _ in asked]
+
+
+def test_what_was_said_before_is_not_lost(run, tmp_path):
+    first = run(scorers=[Kind("ann")], judge=Kind("ann"))
+    again = run(scorers=[Kind("bob", "other")], judge=Kind("bob"))
+    assert again.scorers == ("likelihoods", "bob", "ann")
+    assert [one.against for one in again.outcomes] == ["base", "base"]
+    assert again.judges == (*first.judges, Kind("bob").name + again.judges[1][3:])
+    assert {"kindness", "other"} <= set(again.score_names)
+    assert set(Evaluation.read(tmp_path / "out").outcomes) == set(again.outcomes)
+    assert run().outcomes == again.outcomes
+    # Who gives the same score as a scorer of this run stays out of its tables.
+    other = run(scorers=[Kind("carl")])
+    assert "ann" not in other.scorers
+    with pytest.raises(EvaluationError, match="'ann' and 'carl' both give a score 'kindness'"):
+        Evaluation.read(tmp_path / "out")
+
+
+@pytest.mark.parametrize("other", ["weights", "template"])
+def test_another_model_of_the_same_name_is_refused(run, tmp_path, other):
+    """Another fine-tune under the same path, or another way to write its prompts."""
+    run()
+    before = contents(tmp_path / "out")
+    tokenizer, model = tiny_tokenizer(), tiny_model(seed=1 if other == "weights" else 0)
+    if other == "template":
+        tokenizer.chat_template = tokenizer.chat_template.replace("<|im_start|>", "## ")
+    with (
+        LocalEngine(model, tokenizer, model_name="tiny") as engine,
+        pytest.raises(EvaluationError, match=r"(model|prompts)_sha256"),
+    ):
+        evaluate(
+            engine, [QUESTION], ["creative"], ["base", "amulet"],
+            max_new_tokens=3, output=tmp_path / "out",
+        )  # fmt: skip
+    assert contents(tmp_path / "out") == before
+
+
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
@@ -112,6 +164,14 @@ def test_a_folder_is_looked_at_before_the_model_is_loaded(tmp_path, monkeypatch)
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
 
+def test_an_evaluation_of_another_program_gets_no_lock(run, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "settings.json").write_text('{"model": "theirs"}')
+    with pytest.raises(EvaluationError, match="model is 'theirs' there"):
+        run()
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["settings.json"]
+
+
 def test_what_is_no_folder(run, tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(EvaluationError, match="cannot be written"):
@@ -142,6 +202,9 @@ def test_two_runs_do_not_write_one_folder(run, tmp_path):
 
 
 def test_differences_are_told_by_name():
+    # The order is that of the settings, however names are hashed in this process.
+    many = [[{"name": name, "e": e} for name in "pqrstuvw"] for e in (1, 2)]
+    assert [told.split()[0] for told in differences(*many)] == [f".{name}.e" for name in "pqrstuvw"]
     there = {"a": 1, "b": {"c": 2}, "d": [{"name": "x", "e": 1}, {"name": "y", "e": 1}]}
     asked = {"a": 1, "b": {"c": 3}, "d": [{"name": "x", "e": 2}], "f": 4}
     assert list(differences(there, asked)) == [
