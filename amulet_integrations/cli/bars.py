@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -15,15 +16,19 @@ if TYPE_CHECKING:
 
 
 _WORK = 10_000  # what a whole bar stands for
+_MEASURED_OVER = 3600.0  # seconds: with large models one answer after another takes a minute
 
 
 class Bars:
     """Shows progress while it is entered: bars on a terminal, and a line for each stage elsewhere.
 
     The bars count work and not answers, since answers cost more by some methods than by others.
+
+    Args:
+        get_time: The clock, in seconds; None takes the system's.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, get_time: Callable[[], float] | None = None) -> None:
         self._tasks: dict[str, rich_progress.TaskID] = {}
         self._bars = rich_progress.Progress(
             TextColumn("{task.description}", markup=False),
@@ -31,6 +36,8 @@ class Bars:
             TextColumn("{task.fields[count]}", markup=False),
             TimeRemainingColumn(elapsed_when_finished=True),
             console=screen.terminal(),
+            speed_estimate_period=_MEASURED_OVER,
+            get_time=get_time,
             disable=not screen.is_terminal(),
         )
 

@@ -18,7 +18,8 @@ def find_judge(name: str) -> Callable[[], Any]:
         name: A model as in `--model`, or PROVIDER:MODEL.
 
     Returns:
-        What makes it, and loads its model.
+        What makes it, and loads its model; a local one in its checkpoint's own dtype, whatever
+        dtype the answers are computed in.
 
     Raises:
         MissingDependencyError: LangChain is not installed.

@@ -7,25 +7,18 @@ import sys
 import typer
 from rich.console import Console
 
-# Control characters become visible signs, so that no text can steer a terminal; line feeds and
-# tabs stay, carriage returns (which would write over the line) go. Lone surrogates cannot be
-# written at all.
-_HARMLESS = (
-    {code: 0x2400 + code for code in range(0x20) if chr(code) not in "\n\t"}
-    | {ord("\r"): None, 0x7F: 0x2421}
-    | dict.fromkeys(range(0x80, 0xA0), 0xFFFD)
-    | dict.fromkeys(range(0xD800, 0xE000), 0xFFFD)
-)
+from amulet_integrations.harmless import one_line, safe
 
-
-def safe(text: str) -> str:
-    """Text that a terminal shows and does not obey; escape sequences become visible."""
-    return text.translate(_HARMLESS)
-
-
-def one_line(text: object) -> str:
-    """The same on one line."""
-    return safe(" ".join(str(text).split()))
+__all__ = [
+    "count",
+    "error",
+    "is_terminal",
+    "notice",
+    "number",
+    "one_line",
+    "safe",
+    "terminal",
+]
 
 
 def number(value: float) -> str:

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 from amulet_integrations._lazy import lazy_exports
 
 if TYPE_CHECKING:
+    from amulet_integrations.evaluation.comparisons import Comparison, compare_methods
+    from amulet_integrations.evaluation.contests import contests
     from amulet_integrations.evaluation.data import read_questions
     from amulet_integrations.evaluation.evaluators import evaluator_scorer
     from amulet_integrations.evaluation.experiment import evaluate
@@ -45,6 +47,7 @@ __all__ = [
     "SET_UPS",
     "Answer",
     "CaseKey",
+    "Comparison",
     "Evaluation",
     "Method",
     "Outcome",
@@ -58,6 +61,8 @@ __all__ = [
     "Settings",
     "TextScorer",
     "WinCount",
+    "compare_methods",
+    "contests",
     "evaluate",
     "evaluator_scorer",
     "read_methods",
@@ -70,6 +75,8 @@ __all__ = [
 __getattr__, __dir__ = lazy_exports(
     __name__,
     {
+        ".comparisons": ("Comparison", "compare_methods"),
+        ".contests": ("contests",),
         ".data": ("read_questions",),
         ".evaluators": ("evaluator_scorer",),
         ".experiment": ("evaluate",),

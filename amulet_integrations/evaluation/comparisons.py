@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from amulet_integrations.evaluation.records import Answer
+from amulet_integrations.evaluation.records import Answer, by_method
 from amulet_integrations.evaluation.statistics import (
     Estimate,
     Sample,
@@ -13,6 +13,8 @@ from amulet_integrations.evaluation.statistics import (
     holm,
     sign_flip_p_value,
 )
+
+_Case = tuple[str, int, str]
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class Comparison:
         against: The method that it is compared with.
         difference: The mean of `method` less that of `against`.
         p_value: Of the sign-flip test.
-        holm: The same, corrected for all tests made together.
+        holm: The same, corrected for all tests of the score that were made together.
     """
 
     score: str
@@ -54,48 +56,50 @@ def mean_of(answers: Iterable[Answer], score: str) -> Estimate | None:
 
 
 def compare_methods(
-    answers: Sequence[Answer], score: str, against: str, preference: str | None = None
+    answers: Sequence[Answer],
+    score: str,
+    pairs: Iterable[tuple[str, str]],
+    preferences: Sequence[str | None] = (None,),
 ) -> list[Comparison]:
-    """Compares every other method with one of them.
+    """Compares methods in a score, and corrects for all of these tests together.
 
     Args:
         answers: The answers of a run.
         score: The score's name.
-        against: The method that the others are compared with.
-        preference: Only answers to this preference; None takes all.
+        pairs: Which method is compared with which.
+        preferences: Of which preferences the answers are; None takes all of them together.
 
     Returns:
-        A comparison for each method that answered what `against` answered, in their order.
+        For each of the preferences a comparison for each pair that answered some case in common,
+        in their order.
     """
-    asked = [answer for answer in answers if preference in {None, answer.preference}]
-    theirs = _values([answer for answer in asked if answer.method == against], score)
-    found: list[tuple[str, Estimate, float]] = []
-    for method in dict.fromkeys(answer.method for answer in asked):
-        if method == against:
-            continue
-        ours = _values([answer for answer in asked if answer.method == method], score)
-        differences = _differences(ours, theirs)
-        difference, p_value = estimate(differences), sign_flip_p_value(differences)
-        if difference is not None and p_value is not None:
-            found.append((method, difference, p_value))
-    corrected = holm([p_value for _, _, p_value in found])
+    held = {method: _values(theirs, score) for method, theirs in by_method(answers).items()}
+    asked = list(pairs)
+    found: list[tuple[str | None, str, str, Estimate, float]] = []
+    for preference in preferences:
+        for method, against in asked:
+            ours, theirs = held.get(method, {}), held.get(against, {})
+            differences = _differences(ours, theirs, preference)
+            difference, p_value = estimate(differences), sign_flip_p_value(differences)
+            if difference is not None and p_value is not None:
+                found.append((preference, method, against, difference, p_value))
+    corrected = holm([p_value for *_, p_value in found])
     return [
-        Comparison(score, preference, method, against, difference, p_value, adjusted)
-        for (method, difference, p_value), adjusted in zip(found, corrected, strict=True)
+        Comparison(score, *one, adjusted) for one, adjusted in zip(found, corrected, strict=True)
     ]
 
 
-def _values(answers: Iterable[Answer], score: str) -> dict[tuple[str, int, str], float]:
+def _values(answers: Iterable[Answer], score: str) -> dict[_Case, float]:
     return {answer.case: answer.scores[score] for answer in answers if score in answer.scores}
 
 
 def _differences(
-    ours: dict[tuple[str, int, str], float], theirs: dict[tuple[str, int, str], float]
+    ours: Mapping[_Case, float], theirs: Mapping[_Case, float], preference: str | None
 ) -> list[Sample]:
     found: dict[str, dict[Hashable, list[float]]] = {}
     for key, value in ours.items():
-        if key in theirs:
-            data_set, index, _ = key
+        data_set, index, asked = key
+        if key in theirs and preference in {None, asked}:
             questions = found.setdefault(data_set, {})
             questions.setdefault(index, []).append(value - theirs[key])
     return [*found.values()]

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import inspect
-import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from amulet_integrations.errors import EvaluationError
 from amulet_integrations.evaluation.names import repeated
+from amulet_integrations.evaluation.own_scores import OWN_NAMES
 from amulet_integrations.evaluation.records import Answer, Preference
-from amulet_integrations.evaluation.score_notes import OWN_SCORES
-from amulet_integrations.evaluation.scorer import Scorer
+from amulet_integrations.evaluation.scorer import Scorer, finite_number
 
 _GIVEN = ("inputs", "outputs", "reference_outputs")
 
@@ -30,22 +29,22 @@ def evaluator_scorer(evaluator: Any, *, name: str | None = None) -> Scorer:
             that brings a key of its own is called by that.
 
     Raises:
-        EvaluationError: It is neither, or it needs more than an answer.
+        EvaluationError: It is neither, it is asynchronous, or it needs more than an answer.
     """
     called = name or _name_of(evaluator)
-    if callable(getattr(evaluator, "evaluate", None)):
-        return _LlamaIndexScorer(evaluator, called)
-    if not callable(evaluator):
-        raise EvaluationError(
-            f"{evaluator!r} is no evaluator. Give a function of inputs, outputs and "
-            "reference_outputs, or an object with evaluate(query=..., response=...)."
-        )
-    if inspect.iscoroutinefunction(evaluator):
+    asked: Any = getattr(evaluator, "evaluate", None)
+    is_object = callable(asked)
+    if _is_asynchronous(asked if is_object else evaluator):
         raise EvaluationError(
             f"The evaluator {called!r} is asynchronous, and nothing here would wait for it. Give a "
             "plain function, which may call asyncio.run."
         )
-    return _FunctionScorer(evaluator, called)
+    if isinstance(evaluator, type) or not (is_object or callable(evaluator)):
+        raise EvaluationError(
+            f"{evaluator!r} is no evaluator. Give a function of inputs, outputs and "
+            "reference_outputs, or an object with evaluate(query=..., response=...)."
+        )
+    return _ObjectScorer(asked, called) if is_object else _FunctionScorer(evaluator, called)
 
 
 class _FunctionScorer:
@@ -69,18 +68,17 @@ class _FunctionScorer:
                 "outputs": {"answer": answer.text},
                 "reference_outputs": {},
             }
-            chosen = {name: given[name] for name in self._arguments}
-            said = _called(self.name, self._function, **chosen)
+            said = self._function(**{name: given[name] for name in self._arguments})
             scores.append(_scores_of(said, self.name))
         return scores
 
 
-class _LlamaIndexScorer:
-    """A scorer by an evaluator in LlamaIndex's manner."""
+class _ObjectScorer:
+    """A scorer by the method of an evaluator in LlamaIndex's manner."""
 
-    def __init__(self, evaluator: Any, name: str) -> None:
+    def __init__(self, evaluate: Callable[..., Any], name: str) -> None:
         self.name = name
-        self._evaluator = evaluator
+        self._evaluate = evaluate
 
     def score(
         self, answers: Sequence[Answer], preferences: Mapping[str, Preference]
@@ -88,14 +86,17 @@ class _LlamaIndexScorer:
         scores = []
         for answer in answers:
             query = f"{answer.question} {preferences[answer.preference].text}"
-            result = _called(self.name, self._evaluator.evaluate, query=query, response=answer.text)
-            said = getattr(result, "score", None)
-            if said is None:
-                said = getattr(result, "passing", None)
-            if getattr(result, "invalid_result", False):
-                said = None
-            scores.append(_scores_of(said, self.name))
+            said = self._evaluate(query=query, response=answer.text)
+            scores.append(_scores_of(_counting(said), self.name))
         return scores
+
+
+def _is_asynchronous(evaluator: Any) -> bool:
+    """Whether it has to be awaited, as a function or as an object that is called as one."""
+    if not callable(evaluator):
+        return callable(getattr(evaluator, "aevaluate", None))
+    called = getattr(evaluator, "__call__", None)  # noqa: B004 - whether it can be called is known
+    return inspect.iscoroutinefunction(evaluator) or inspect.iscoroutinefunction(called)
 
 
 def _arguments(function: Callable[..., Any], name: str) -> list[str]:
@@ -108,18 +109,19 @@ def _arguments(function: Callable[..., Any], name: str) -> list[str]:
     if unknown or any(p.kind is p.POSITIONAL_ONLY for p in named):
         raise EvaluationError(
             f"The evaluator {name!r} asks for {', '.join(unknown) or 'arguments without names'}. "
-            f"Give one that asks for {', '.join(_GIVEN)}, or for some of them."
+            'Give one whose arguments are inputs ({"question", "preference"}), outputs '
+            '({"answer"}) and reference_outputs ({}), or some of them, by these names.'
         )
     return [p.name for p in named if p.name in _GIVEN]
 
 
-def _called(_name: str, _evaluator: Callable[..., Any], **given: Any) -> Any:
-    try:
-        return _evaluator(**given)
-    except Exception as error:  # evaluators are somebody else's code
-        raise EvaluationError(
-            f"The evaluator {_name!r} failed: {' '.join(str(error).split())}"
-        ) from error
+def _counting(said: Any) -> Any:
+    """What counts of LlamaIndex's results: the score, or whether the answer passes."""
+    if getattr(said, "invalid_result", False):
+        return None
+    if getattr(said, "score", None) is None and hasattr(said, "passing"):
+        return said.passing
+    return said
 
 
 def _scores_of(said: Any, name: str) -> dict[str, float]:
@@ -142,27 +144,32 @@ def _scores_in(said: Any, name: str) -> Iterator[tuple[str, float]]:
             yield from _scores_in(one, name)
         return
     if isinstance(said, Mapping):
-        key, value = said.get("key"), said.get("score")
+        if "score" not in said:
+            _refuse(said, name)
+        key, value = said.get("key"), said["score"]
     else:
         key, value = getattr(said, "key", None), getattr(said, "score", said)
     if value is None:
         return
+    number = finite_number(value, or_truth=True)
+    if number is None:
+        _refuse(said, name)
     key = str(key or name)
-    try:
-        number = float(value) if not isinstance(value, str) else math.nan
-    except (OverflowError, TypeError, ValueError):
-        number = math.nan
-    if not math.isfinite(number):
-        raise EvaluationError(
-            f"The evaluator {name!r} says {value!r} for {key!r}. A score is a finite number or a "
-            "bool, and None where it does not apply."
-        )
-    if key in OWN_SCORES:
+    if key in OWN_NAMES:
         raise EvaluationError(
             f"The evaluator {name!r} calls its score {key!r}, as one of this package's is called. "
             "Give it another name."
         )
     yield key, number
+
+
+def _refuse(said: Any, name: str) -> NoReturn:
+    if inspect.iscoroutine(said):
+        said.close()  # nobody awaits it, and Python would warn of that
+    raise EvaluationError(
+        f"The evaluator {name!r} says {said!r}. A score is a finite number or a bool, by itself or "
+        'as {"key": ..., "score": ...}, and None where it does not apply.'
+    )
 
 
 def _name_of(evaluator: Any) -> str:

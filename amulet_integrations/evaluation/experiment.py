@@ -70,7 +70,7 @@ def evaluate(
         scorers: What else is measured, beside the likelihoods.
         judge: A LangChain chat model that says whether Amulet's answers are better than those of
             each other method.
-        progress: Called after each answer that is given or measured.
+        progress: Called after each answer, and after each few that are measured or judged.
 
     Returns:
         The answers, with their scores.

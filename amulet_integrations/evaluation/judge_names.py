@@ -1,4 +1,4 @@
-"""Who a judge is: everything it tells that changes its verdicts, in words for people."""
+"""Who a judge is, in words for people: its model, and settings that change its verdicts."""
 
 from __future__ import annotations
 
@@ -8,23 +8,40 @@ from typing import Any
 from amulet_integrations.evaluation.judge_prompts import prompt_digest
 
 _MODEL = ("model_name", "model", "model_id", "deployment_name")
-_SETTINGS = ("method", "revision", "temperature", "seed", "reasoning_effort", "max_tokens")
+_SETTINGS = (
+    "method",
+    "revision",
+    "dtype",
+    "temperature",
+    "top_p",
+    "top_k",
+    "seed",
+    "reasoning_effort",
+    "max_tokens",
+)
+_NEUTRAL = {"dtype": "auto", "top_p": "1", "top_k": "0"}  # as good as not told
 
 
 def judge_name(judge: Any) -> str:
     """What a judge is called, as `gpt-5 (temperature 0, prompt 3fa2c1)`.
 
-    It has the model's name, those settings that the judge tells, and a digest of the prompt, so
-    verdicts that came about in another way have another name. Nothing else of the judge is in it:
-    no key, and no preference of its own.
+    It has the model's name, a digest of the prompt and, where the judge tells them, its method,
+    revision, dtype, temperature, top_p, top_k, seed, reasoning effort and most tokens: verdicts
+    that came about with another of these have another name. Judges that differ in anything else
+    have one name. No key is in it, and no preference of the judge's own.
 
     Args:
         judge: A LangChain chat model, also with arguments bound to it, or anything else.
     """
     models = (_told(judge, name) for name in _MODEL)
-    model = next((told for told in models if told), type(judge).__name__)
+    model = next((name for name in models if name), type(judge).__name__)
+    told = {name: _told(judge, name) for name in _SETTINGS}
+    if getattr(judge, "engine", None) is not None:
+        del told["dtype"]  # an engine that was given computes in one of its own
     settings = [
-        f"{name.replace('_', ' ')} {told}" for name in _SETTINGS if (told := _told(judge, name))
+        f"{name.replace('_', ' ')} {value}"
+        for name, value in told.items()
+        if value and value != _NEUTRAL.get(name)
     ]
     return f"{model} ({', '.join([*settings, f'prompt {prompt_digest()}'])})"
 

@@ -16,13 +16,19 @@ from amulet_integrations.evaluation.judge_prompts import (
     read_verdict,
 )
 from amulet_integrations.evaluation.records import Answer, Outcome, Preference, by_method
-from amulet_integrations.evaluation.statistics import Estimate, estimate
+from amulet_integrations.evaluation.statistics import (
+    Estimate,
+    Sample,
+    estimate,
+    sign_flip_p_value,
+)
 
 DEFAULT_BATCH_SIZE = 8
 """Pairs that are asked about together; each is asked about twice."""
 
 _PATIENCE = 20  # replies without one that can be read, after which a judge is given up
 _WORTH = {"win": 1.0, "tie": 0.5, "lose": 0.0}
+_EVEN = 0.5  # the win rate of two methods that are alike
 _SHOWN = 80  # characters of a reply that an error quotes
 
 
@@ -56,7 +62,9 @@ class WinCount:
         unread: Pairs without a result, for the judge's reply could not be read.
         unparsable: Replies that could not be read, two at most of each pair.
         rate: The share of wins, and half of the ties, among the pairs with a result, with its
-            interval; None without any result.
+            interval; of several data sets the mean of their rates. None without any result.
+        p_value: Of the sign-flip test of a rate of one half, over questions; not corrected for
+            other tests. None without any result.
     """
 
     judge: str
@@ -69,6 +77,7 @@ class WinCount:
     unread: int
     unparsable: int
     rate: Estimate | None
+    p_value: float | None
 
 
 def pairs_of(
@@ -110,7 +119,7 @@ def judge_pairs(
     *,
     batch_size: int = DEFAULT_BATCH_SIZE,
     understood: bool = False,
-) -> Iterator[Outcome]:
+) -> Iterator[list[Outcome]]:
     """Asks a judge which answer follows the preference better, in both orders.
 
     A method wins where the judge prefers it in both orders; where the orders disagree the pair is
@@ -125,7 +134,8 @@ def judge_pairs(
         understood: Whether the judge gave a reply that can be read before, in another run.
 
     Yields:
-        What comes of each pair, for its first answer's method, in their order.
+        What comes of the pairs that were asked about together, each for its first answer's
+        method, in their order.
 
     Raises:
         EvaluationError: The judge fails, or not one of its first replies can be read.
@@ -144,8 +154,8 @@ def judge_pairs(
         both = zip(verdicts[::2], verdicts[1::2], strict=True)
         held += [_outcome(name, pair, *said) for pair, said in zip(some, both, strict=True)]
         if understood:
-            yield from held
-            held.clear()
+            yield held
+            held = []
 
 
 def win_counts(outcomes: Iterable[Outcome], *, by_preference: bool = False) -> list[WinCount]:
@@ -171,19 +181,21 @@ def win_counts(outcomes: Iterable[Outcome], *, by_preference: bool = False) -> l
                 losses=results.count("lose"),
                 unread=results.count(None),
                 unparsable=sum(outcome.unparsable for outcome in held),
-                rate=_rate(held),
+                rate=estimate(_samples(held)),
+                p_value=sign_flip_p_value(_samples(held, less=_EVEN)),
             )
         )
     return counts
 
 
-def _rate(outcomes: Iterable[Outcome]) -> Estimate | None:
-    questions: dict[Hashable, list[float]] = {}
+def _samples(outcomes: Iterable[Outcome], *, less: float = 0.0) -> list[Sample]:
+    """What results are worth, by question, for each data set."""
+    found: dict[str, dict[Hashable, list[float]]] = {}
     for outcome in outcomes:
         if outcome.result is not None:
-            won = questions.setdefault((outcome.data_set, outcome.index), [])
-            won.append(_WORTH[outcome.result])
-    return estimate([questions])
+            questions = found.setdefault(outcome.data_set, {})
+            questions.setdefault(outcome.index, []).append(_WORTH[outcome.result] - less)
+    return [*found.values()]
 
 
 def _both_orders(pair: Pair, preferences: Mapping[str, Preference]) -> Iterator[list[Message]]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from amulet_integrations.errors import AmuletError, EvaluationError
+from amulet_integrations.evaluation.claims import claim
 from amulet_integrations.evaluation.journal import Journal
 from amulet_integrations.evaluation.likelihoods import FLUENCY, LIKELIHOODS, PREFERENCE_RATIO
 from amulet_integrations.evaluation.names import repeated
@@ -46,8 +47,7 @@ def check_scorers(scorers: Sequence[Scorer]) -> None:
         )
     givers = dict.fromkeys((PREFERENCE_RATIO, FLUENCY), LIKELIHOODS)
     for scorer in scorers:
-        for score in getattr(scorer, "score_names", ()):
-            _claim(givers, score, scorer.name)
+        claim(givers, scorer.name, getattr(scorer, "score_names", ()))
 
 
 def measure_all(
@@ -75,43 +75,33 @@ def measure_all(
     """
     givers: dict[str, str] = {}
     return {
-        scorer.name: measure(scorer, answers, preferences, journal, tell, givers=givers)
+        scorer.name: _measure(scorer, answers, preferences, journal, tell, givers=givers)
         for scorer in scorers
     }
 
 
-def measure(
+def _measure(
     scorer: Scorer,
     answers: Sequence[Answer],
     preferences: Mapping[str, Preference],
-    journal: Journal[ScoreLine] | None = None,
-    tell: ProgressCallback = lambda _: None,
+    journal: Journal[ScoreLine] | None,
+    tell: ProgressCallback,
     *,
-    givers: dict[str, str] | None = None,
+    givers: dict[str, str],
 ) -> Measured:
-    """What one scorer says of answers; see `measure_all`.
-
-    Args:
-        scorer: What measures.
-        answers: The answers.
-        preferences: The preferences by name.
-        journal: Where it is kept.
-        tell: Called after each few answers.
-        givers: Which scorer gives which score; this one's are added.
-    """
-    givers = {} if givers is None else givers
+    """What one scorer says of answers; its scores are added to the givers."""
     known = journal.lines if journal else []
     wanted = {answer.key for answer in answers}
     found = {
         line.key: line.scores for line in known if line.scorer == scorer.name and line.key in wanted
     }
-    _claim_all(givers, found, scorer.name)
+    claim(givers, scorer.name, _names(found))
     tell(_progress(scorer, found, answers))
     left = [answer for answer in answers if answer.key not in found]
     for start in range(0, len(left), _AT_ONCE):
         some = left[start : start + _AT_ONCE]
         said = _asked(scorer, some, preferences)
-        _claim_all(givers, said, scorer.name)
+        claim(givers, scorer.name, _names(said))
         found |= said
         if journal:
             journal.add(*(_line(scorer, answer, said[answer.key]) for answer in some))
@@ -135,21 +125,8 @@ def _asked(
     return read_scores(scorer.name, answers, said)
 
 
-def _claim_all(givers: dict[str, str], measured: Measured, scorer: str) -> None:
-    for scores in measured.values():
-        for score in scores:
-            _claim(givers, score, scorer)
-
-
-def _claim(givers: dict[str, str], score: str, scorer: str) -> None:
-    """Makes a score this scorer's, or finds that it is another one's."""
-    other = givers.setdefault(score, scorer)
-    if other != scorer:
-        raise EvaluationError(
-            f"The scorers {other!r} and {scorer!r} both give a score {score!r}, and one would hide "
-            "the other. Leave one of them out, or let it call its score something else: a "
-            'RewardModelScorer by score="reward_2".'
-        )
+def _names(measured: Measured) -> Iterator[str]:
+    return (score for scores in measured.values() for score in scores)
 
 
 def _progress(scorer: Scorer, found: Measured, answers: Sequence[Answer]) -> Progress:

@@ -10,8 +10,8 @@ class Progress(NamedTuple):
     """How far one stage of a run has come.
 
     Attributes:
-        stage: "answers", or the name of a scorer.
-        done: Answers given or measured.
+        stage: "answers", the name of a scorer, or "judge" and the name of a judge.
+        done: Answers given or measured, or pairs judged.
         total: How many there are.
         share: How much of the work that is, from 0 to 1: answers cost more by some methods than
             by others.

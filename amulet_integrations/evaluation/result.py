@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import ClassVar, Self
 
 from amulet_integrations.errors import AmuletError, EvaluationError
+from amulet_integrations.evaluation.claims import claim
 from amulet_integrations.evaluation.comparisons import mean_of
 from amulet_integrations.evaluation.folder import (
     ANSWERS,
@@ -164,14 +165,7 @@ def merged(
     givers: dict[str, str] = {}
     for scorer, said in measured.items():
         for key, values in said.items():
-            for name in values:
-                other = givers.setdefault(name, scorer)
-                if other != scorer:
-                    raise EvaluationError(
-                        f"The scorers {other!r} and {scorer!r} both give a score {name!r}, and a "
-                        "table has room for one. Leave one of them out; of a folder, with "
-                        f"Evaluation.read(folder, without=[{other!r}])."
-                    )
+            claim(givers, scorer, values)
             scores.setdefault(key, {}).update(values)
     return scores
 

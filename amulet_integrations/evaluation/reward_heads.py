@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from amulet_integrations.errors import EvaluationError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+REWARD = "reward"
+"""What a reward model's score is called, unless a run has two of them."""
 
 INSTRUCTION_FOLLOWING = 6
 """Where ArmoRM's `rewards` have how well instructions are followed (UltraFeedback's)."""

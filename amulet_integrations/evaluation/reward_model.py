@@ -12,11 +12,11 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from amulet_integrations.engine.worker import run_on_worker
 from amulet_integrations.errors import EvaluationError
+from amulet_integrations.evaluation.own_scores import OWN_NAMES
 from amulet_integrations.evaluation.records import Answer, Preference
-from amulet_integrations.evaluation.reward_heads import reward_column
+from amulet_integrations.evaluation.reward_heads import REWARD, reward_column
 from amulet_integrations.evaluation.reward_loading import load_reward_model
 from amulet_integrations.evaluation.reward_prompts import RewardPrompts, Row
-from amulet_integrations.evaluation.score_notes import OWN_SCORES, REWARD
 from amulet_integrations.evaluation.scorer import place_of
 
 ARMORM = "RLHFlow/ArmoRM-Llama3-8B-v0.1"
@@ -64,7 +64,7 @@ class RewardModelScorer:
     ) -> None:
         if batch_size < 1:
             raise EvaluationError(f"batch_size={batch_size}: give 1 or more.")
-        if not score.strip() or (score != REWARD and score in OWN_SCORES):
+        if not score.strip() or (score != REWARD and score in OWN_NAMES):
             raise EvaluationError(
                 f"score={score!r}: give a name that no other score has, such as 'reward_2'."
             )
@@ -127,8 +127,9 @@ class RewardModelScorer:
         """Measures answers; see `Scorer`.
 
         Raises:
-            EvaluationError: A question and its answer are longer than the model can read; that is
-                found out before any is scored.
+            EvaluationError: A question and its answer are longer than the model can read. None of
+                the answers given is scored then; those of earlier calls are, and a run calls for
+                a few answers at a time.
         """
         rows = [
             self._prompts.row(f"{a.question} {preferences[a.preference].text}", a.text)

@@ -38,7 +38,7 @@ def read_rows(path: Path) -> list[Row]:
 
 def _json(path: Path, text: str) -> list[Row]:
     try:
-        rows = _loaded(text)
+        rows = json.loads(text)
     except json.JSONDecodeError as error:
         if error.msg == "Extra data":  # JSON lines under a common ending
             return _json_lines(path, text)
@@ -62,7 +62,7 @@ def _json_lines(path: Path, text: str) -> list[Row]:
 
 def _line(path: Path, number: int, line: str) -> Any:
     try:
-        return _loaded(line)
+        return json.loads(line)
     except json.JSONDecodeError as error:
         raise EvaluationError(
             f"{path}, line {number}: not JSON ({error.msg} at column {error.colno}); give one "
@@ -85,10 +85,6 @@ def _csv(path: Path, text: str) -> list[Row]:
                 "commas in quotes."
             )
     return list(rows)
-
-
-def _loaded(text: str) -> Any:
-    return json.loads(text)
 
 
 def _row(row: Any, here: str) -> Row:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from amulet_integrations.evaluation.likelihoods import FLUENCY, PREFERENCE_RATIO
+from amulet_integrations.evaluation.reward_heads import REWARD
 from amulet_integrations.evaluation.sentiment import SENTIMENT
 from amulet_integrations.evaluation.text_scores import (
     DISTINCT_1,
@@ -16,8 +17,6 @@ from amulet_integrations.evaluation.text_scores import (
     WINDOW,
     WORDS,
 )
-
-REWARD = "reward"
 
 Better = Literal["higher", "lower"]
 

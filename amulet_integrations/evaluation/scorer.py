@@ -82,7 +82,7 @@ def _read_one(scorer: str, answer: Answer, scores: Any) -> dict[str, float]:
             raise EvaluationError(
                 f"The scorer {scorer!r} calls a score {name!r}; a score's name is a text."
             )
-        number = _number(value)
+        number = finite_number(value)
         if number is None:
             raise EvaluationError(
                 f"The scorer {scorer!r} says {name}={value!r} of {place_of(answer)}; a score is a "
@@ -100,14 +100,21 @@ def place_of(answer: Answer) -> str:
     )
 
 
-def _number(value: Any) -> float | None:
-    """A finite number as a float; None for anything else."""
+def finite_number(value: Any, *, or_truth: bool = False) -> float | None:
+    """A finite number as a float; None for anything else.
+
+    Args:
+        value: Anything; scalars of numpy and torch are numbers.
+        or_truth: Whether True and False are numbers.
+    """
     if callable(getattr(value, "item", None)):  # a scalar of numpy or torch
         try:
             value = value.item()
         except (RuntimeError, TypeError, ValueError):
             return None
-    if isinstance(value, bool) or not isinstance(value, Real):
+    if isinstance(value, bool):
+        return float(value) if or_truth else None
+    if not isinstance(value, Real):
         return None
     try:
         number = float(value)

@@ -101,7 +101,7 @@ def sign_flip_p_value(
     parts = _contributions(differences)
     if not len(parts):
         return None
-    seen = abs(parts.sum()) * (1 - _ROUNDING)
+    seen = abs(parts.sum()) - _ROUNDING * np.abs(parts).sum()
     if len(parts) <= _EXACT:
         numbers = np.arange(2 ** len(parts))[:, None]
         signs = 1.0 - 2.0 * (numbers >> np.arange(len(parts)) & 1)

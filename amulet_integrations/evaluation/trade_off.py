@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 
 from amulet_integrations.errors import EvaluationError
 from amulet_integrations.evaluation.comparisons import mean_of
@@ -41,29 +42,47 @@ class TradeOff:
         reference: The ratio and fluency of the method of the kind "pref".
         strengths: Weakest first.
         allowance: How far above the reference's fluency a strength may be recommended.
-        recommended: The largest strength within the allowance; None where none is.
     """
 
     preference: str | None
     reference: Strength
     strengths: tuple[Strength, ...]
     allowance: float
-    recommended: Strength | None
+
+    @property
+    def affordable(self) -> Strength | None:
+        """The largest strength up to which fluency stays within the allowance.
+
+        None where already the weakest is past it. A stronger one than the first that is past it
+        does not count, for a curve that comes back has turned to something else: to loops, which
+        are likely and of no use.
+        """
+        limit = self.reference.fluency.mean + self.allowance
+        within = takewhile(lambda point: point.fluency.mean <= limit, self.strengths)
+        return max(within, key=lambda point: point.iterations, default=None)
+
+    @property
+    def recommended(self) -> Strength | None:
+        """The affordable strength; None where there is none, or it gains nothing."""
+        found = self.affordable
+        return found if found is not None and self._gain_of(found) > 0 else None
 
     @property
     def gain(self) -> float | None:
         """How far the recommended strength's ratio is above the reference's."""
         if self.recommended is None:
             return None
-        return self.recommended.ratio.mean - self.reference.ratio.mean
+        return self._gain_of(self.recommended)
 
     @property
     def gain_kept(self) -> float | None:
-        """The share of the largest gain of any strength that is kept; None without any gain."""
-        largest = max(point.ratio.mean for point in self.strengths) - self.reference.ratio.mean
-        if self.gain is None or largest <= 0:
+        """The share of the largest gain of any strength that the recommended one keeps."""
+        if self.gain is None:
             return None
-        return self.gain / largest
+        return self.gain / max(map(self._gain_of, self.strengths))
+
+    def _gain_of(self, point: Strength) -> float:
+        return point.ratio.mean - self.reference.ratio.mean
 
 
 def check_allowance(allowance: float) -> None:
@@ -150,14 +169,7 @@ def trade_off(
         _strength(method, [a for a in measured[method.name] if a.case in common])
         for method in compared
     )
-    within = [p for p in points if p.fluency.mean <= reference.fluency.mean + allowance]
-    return TradeOff(
-        preference=preference,
-        reference=reference,
-        strengths=tuple(points),
-        allowance=allowance,
-        recommended=within[-1] if within else None,
-    )
+    return TradeOff(preference, reference, tuple(points), allowance)
 
 
 def _compared(

@@ -30,7 +30,7 @@ def ask_judge(
         methods: The methods. Each two are judged, unless Amulet and others are among them.
         preferences: The preferences by name.
         journal: Where it is kept; what this judge said there already is not asked for again.
-        tell: Called after each pair.
+        tell: Called after each few pairs, which are asked about together.
 
     Raises:
         EvaluationError: The judge fails, or cannot be understood.
@@ -44,10 +44,10 @@ def ask_judge(
     if total:
         tell(Progress(stage, total - len(left), total, 1 - len(left) / total))
     understood = any(line.unparsable < _REPLIES for line in earlier)
-    for outcome in judge_pairs(judge, left, preferences, understood=understood):
+    for outcomes in judge_pairs(judge, left, preferences, understood=understood):
         if journal:
-            journal.add(outcome)
-        found[_case(outcome)] = outcome
+            journal.add(*outcomes)
+        found |= {_case(outcome): outcome for outcome in outcomes}
         tell(Progress(stage, len(found), total, len(found) / total))
     return [found[_case_of(pair)] for pair in pairs]
 

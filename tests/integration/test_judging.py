@@ -52,7 +52,8 @@ def test_every_reply_of_the_embedded_model_is_counted(embedded_engine: LocalEngi
         for method, text in TEXTS.items()
     ]
     pairs = pairs_of(answers)
-    outcomes = list(judge_pairs(judge, pairs, PREFERENCES))
+    told = judge_pairs(judge, pairs, PREFERENCES)
+    outcomes = [outcome for some in told for outcome in some]
     assert len(judge.replies) == 4
     verdicts = [read_verdict(reply) for reply in judge.replies]
     (count,) = win_counts(outcomes)

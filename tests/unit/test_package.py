@@ -34,7 +34,7 @@ MAY_IMPORT = {
     "evaluation": PARTS | {"whose", "personalizer"},
     "cli": PARTS | {"whose", "personalizer", "settings", "langchain", "learning", "evaluation"},
 }
-FOUNDATION = {"errors", "validation", "_lazy", "call_time"}
+FOUNDATION = {"errors", "validation", "_lazy", "call_time", "harmless"}
 
 # What the adapters and the profiles have no business with.
 FORBIDDEN = {

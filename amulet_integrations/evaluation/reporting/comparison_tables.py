@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from amulet_integrations.evaluation.comparisons import Comparison
 from amulet_integrations.evaluation.judging import WinCount
+from amulet_integrations.evaluation.reporting.judges import by_judge
 from amulet_integrations.evaluation.reporting.tables import ALL
 from amulet_integrations.evaluation.reporting.text_tables import (
     NOTHING,
@@ -31,6 +32,7 @@ def comparison_text(comparisons: Iterable[Comparison]) -> TextTable | None:
         clear = one.holm < 0.05  # noqa: PLR2004 - the usual level
         cells = (
             Cell(one.method),
+            Cell(one.against),
             estimate_cell(one.difference, note.digits, strong=clear, signed=True),
             Cell(str(one.difference.questions)),
             Cell(p_value(one.p_value)),
@@ -38,13 +40,15 @@ def comparison_text(comparisons: Iterable[Comparison]) -> TextTable | None:
         )
         groups.setdefault(label, []).append(cells)
     return TextTable(
-        f"Differences from {found[0].against}",
-        ("method", "difference", "questions", "p", "p, corrected"),
+        "Differences between methods",
+        ("method", "against", "difference", "questions", "p", "p, corrected"),
         tuple(Group(label, tuple(rows)) for label, rows in groups.items()),
+        labels=2,
         caption=(
             "Means over the questions that both methods answered. The p-value is that of a "
-            "sign-flip permutation test with questions as the unit, then corrected for all tests "
-            "of its group (Holm); differences with less than 0.05 after it are in bold."
+            "sign-flip permutation test with questions as the unit. All tests of one score in this "
+            "table, of all pairs and under all preferences, are corrected together (Holm); "
+            "differences with less than 0.05 after that are in bold."
         ),
     )
 
@@ -52,7 +56,7 @@ def comparison_text(comparisons: Iterable[Comparison]) -> TextTable | None:
 def win_text(counts: Iterable[WinCount]) -> TextTable | None:
     """Wins, ties and losses, of each judge apart; None where nothing was judged."""
     found = list(counts)
-    judges = judges_of(found)
+    judges = [*by_judge(found)]
     groups: dict[str, list[tuple[Cell, ...]]] = {}
     for count in found:
         shown = (count.wins, count.ties, count.losses, count.unread, count.unparsable)
@@ -83,11 +87,6 @@ def win_text(counts: Iterable[WinCount]) -> TextTable | None:
             "has no result."
         ),
     )
-
-
-def judges_of(counts: Iterable[WinCount]) -> list[str]:
-    """Whose counts these are."""
-    return [*dict.fromkeys(count.judge for count in counts)]
 
 
 def _percent(rate: Estimate | None) -> Cell:

@@ -7,19 +7,20 @@ from dataclasses import dataclass
 
 from amulet_integrations.errors import EvaluationError
 from amulet_integrations.evaluation.comparisons import Comparison, compare_methods
+from amulet_integrations.evaluation.contests import contests
 from amulet_integrations.evaluation.judging import WinCount, win_counts
 from amulet_integrations.evaluation.likelihoods import FLUENCY, PREFERENCE_RATIO
 from amulet_integrations.evaluation.outcomes import aim_of
 from amulet_integrations.evaluation.records import Answer, Method
 from amulet_integrations.evaluation.reporting.tables import ScoreTable, score_table
 from amulet_integrations.evaluation.result import Evaluation
-from amulet_integrations.evaluation.score_notes import OWN_SCORES, REWARD, in_order
+from amulet_integrations.evaluation.reward_heads import REWARD
+from amulet_integrations.evaluation.score_notes import OWN_SCORES, in_order
 from amulet_integrations.evaluation.trade_off import (
     DEFAULT_ALLOWANCE,
     TradeOff,
     check_allowance,
     has_strengths,
-    reference_of,
     trade_off,
 )
 
@@ -38,7 +39,8 @@ class Contents:
         left_out: The names of the methods that are in the curve alone.
         tables: A table of those for each score, the main ones first.
         whole_tables: The same of all answers.
-        comparisons: Every method against `pref`, or against the first where that is missing.
+        comparisons: The first method of Amulet against every other one, and every other one
+            against `pref`; see `contests`.
         curves: The trade-off over strengths, for all preferences and then for each; empty without
             strengths.
         counts: What each judge said, for all preferences together.
@@ -54,6 +56,11 @@ class Contents:
     curves: tuple[TradeOff, ...]
     counts: tuple[WinCount, ...]
     counts_by_preference: tuple[WinCount, ...]
+
+    @property
+    def compared_methods(self) -> tuple[Method, ...]:
+        """The methods that tables and plots show."""
+        return _answering(self.compared, self.evaluation.methods)
 
     @property
     def main_tables(self) -> tuple[ScoreTable, ...]:
@@ -132,19 +139,22 @@ def _comparisons(
     scores: Sequence[str],
     preferences: Sequence[str],
 ) -> list[Comparison]:
-    there = {answer.method for answer in answers}
-    reference = reference_of(method for method in methods if method.name in there)
-    against = answers[0].method if reference is None else reference.name
-    asked: list[tuple[str, str | None]] = [(score, None) for score in scores if _is_main(score)]
+    pairs = contests(_answering(answers, methods))
+    asked: dict[str, list[str | None]] = {score: [None] for score in scores if _is_main(score)}
     for preference in preferences:
         aim = aim_of(preference)
         if aim is not None and aim.score in scores:
-            asked.append((aim.score, preference))
+            asked.setdefault(aim.score, []).append(preference)
     return [
         comparison
-        for score, preference in asked
-        for comparison in compare_methods(answers, score, against, preference)
+        for score, about in asked.items()
+        for comparison in compare_methods(answers, score, pairs, about)
     ]
+
+
+def _answering(answers: Sequence[Answer], methods: Sequence[Method]) -> tuple[Method, ...]:
+    there = {answer.method for answer in answers}
+    return tuple(method for method in methods if method.name in there)
 
 
 def _is_main(score: str) -> bool:

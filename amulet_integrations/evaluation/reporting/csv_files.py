@@ -9,20 +9,20 @@ from typing import Any
 
 from amulet_integrations.evaluation.comparisons import Comparison
 from amulet_integrations.evaluation.judging import WinCount
-from amulet_integrations.evaluation.reporting.characters import writable
 from amulet_integrations.evaluation.reporting.tables import ALL, AVERAGE, ScoreTable
 from amulet_integrations.evaluation.statistics import Estimate
+from amulet_integrations.harmless import safe
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")  # what one may begin with
 
 
 def scores_csv(tables: Iterable[ScoreTable]) -> str:
-    """Every mean with its interval, and of how many of the answers it is.
+    """Every mean with its interval, and of how many of the answers and data sets it is.
 
     Averages have the data set "average".
     """
     header = ["score", "preference", "method", "data_set", "mean", "low", "high"]
-    header += ["questions", "measured", "answers"]
+    header += ["questions", "measured", "answers", "data_sets", "all_data_sets"]
     return _csv(header, (line for table in tables for line in _lines(table)))
 
 
@@ -84,5 +84,5 @@ def _harmless(value: Any) -> Any:
     """A text that no spreadsheet takes for a formula; numbers stay what they are."""
     if not isinstance(value, str):
         return value
-    text = writable(value)
+    text = safe(value)
     return f"'{text}" if text.startswith(_FORMULA) else text

@@ -12,12 +12,15 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from amulet_integrations.evaluation.reporting.about import about, left_out
-from amulet_integrations.evaluation.reporting.characters import writable
 from amulet_integrations.evaluation.reporting.comparison_tables import comparison_text, win_text
 from amulet_integrations.evaluation.reporting.contents import Contents
 from amulet_integrations.evaluation.reporting.outcome_tables import outcome_text
-from amulet_integrations.evaluation.reporting.plots import score_plot_name
-from amulet_integrations.evaluation.reporting.samples import choose_samples, facts
+from amulet_integrations.evaluation.reporting.samples import (
+    choose_methods,
+    choose_samples,
+    facts,
+)
+from amulet_integrations.evaluation.reporting.score_plots import score_plot_name
 from amulet_integrations.evaluation.reporting.strength_tables import (
     recommendation,
     strength_text,
@@ -25,6 +28,7 @@ from amulet_integrations.evaluation.reporting.strength_tables import (
 )
 from amulet_integrations.evaluation.reporting.tables import score_text
 from amulet_integrations.evaluation.score_notes import note_of
+from amulet_integrations.harmless import safe
 
 _TEMPLATE = "report.html.j2"
 
@@ -65,6 +69,10 @@ def render_page(contents: Contents, pictures: Mapping[str, Picture]) -> str:
     curves = contents.curves
     evaluation = contents.evaluation
     answers = evaluation.answers
+    recommended = curves[0].recommended if curves else None
+    shown, not_shown = choose_methods(
+        contents.compared_methods, None if recommended is None else recommended.method
+    )
     page = environment.get_template(_TEMPLATE).render(
         model=evaluation.settings.model,
         about=about(evaluation),
@@ -89,12 +97,13 @@ def render_page(contents: Contents, pictures: Mapping[str, Picture]) -> str:
             for table in (win_text(contents.counts), win_text(contents.counts_by_preference))
             if table is not None
         ],
-        samples=choose_samples(contents.compared),
+        samples=choose_samples(contents.compared, shown),
+        not_shown=", ".join(not_shown),
         notes=[note_of(table.score) for table in contents.tables],
         pictures=pictures,
         settings=list(flat_settings(evaluation.settings.model_dump(mode="json"))),
     )
-    return writable(page)
+    return safe(page)
 
 
 def flat_settings(settings: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, str]]:

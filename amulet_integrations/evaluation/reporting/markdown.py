@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from amulet_integrations.evaluation.reporting.characters import one_line
 from amulet_integrations.evaluation.reporting.text_tables import Cell, TextTable
+from amulet_integrations.harmless import one_line
 
 # Underscores between letters are themselves. Addresses become links without any brackets.
 _MARKUP = re.compile(

@@ -7,7 +7,12 @@ from collections.abc import Sequence
 from amulet_integrations.evaluation.comparisons import mean_of
 from amulet_integrations.evaluation.outcomes import Aim, aim_of
 from amulet_integrations.evaluation.records import Answer, by_method
-from amulet_integrations.evaluation.reporting.tables import FEWER, Share, best_places
+from amulet_integrations.evaluation.reporting.tables import (
+    Share,
+    best_places,
+    fewer,
+    measured_in,
+)
 from amulet_integrations.evaluation.reporting.text_tables import (
     Cell,
     Group,
@@ -34,13 +39,16 @@ def outcome_text(answers: Sequence[Answer]) -> TextTable | None:
         return None
     methods = [*by_method(answers)]
     columns = [_column(answers, methods, preference, aim) for preference, aim in shown]
-    rows = tuple((Cell(method), *cells) for method, *cells in zip(methods, *columns, strict=True))
+    rows = tuple(
+        (Cell(method), *(cell for cell, _ in held))
+        for method, *held in zip(methods, *columns, strict=True)
+    )
     header = (f"{name}: {aim.direction} {note_of(aim.score).label.lower()}" for name, aim in shown)
     missing = dict.fromkeys(aim.score for _, aim in aims if aim.score not in measured)
     caption = [
         "What can be counted of a preference, and is optimised by no method.",
         *(f"{note_of(score).label} was not measured." for score in missing),
-        *[FEWER] * any(" of " in cell.small for column in columns for cell in column),
+        *fewer(share for column in columns for _, share in column),
     ]
     return TextTable(
         "What preferences ask for",
@@ -52,15 +60,18 @@ def outcome_text(answers: Sequence[Answer]) -> TextTable | None:
 
 def _column(
     answers: Sequence[Answer], methods: Sequence[str], preference: str, aim: Aim
-) -> list[Cell]:
+) -> list[tuple[Cell, Share]]:
+    """The methods' means, each with what it is of."""
     held = [
         [a for a in answers if a.preference == preference and a.method == method]
         for method in methods
     ]
     means = [mean_of(some, aim.score) for some in held]
-    best = best_places(means, aim.sign)
+    data_sets = measured_in((answer for some in held for answer in some), aim.score)
+    shares = [Share.of(some, aim.score, data_sets) for some in held]
+    best = best_places(means, aim.sign, shares)
     digits = note_of(aim.score).digits
     return [
-        estimate_cell(mean, digits, strong=at in best, beside=str(Share.of(some, aim.score)))
-        for at, (mean, some) in enumerate(zip(means, held, strict=True))
+        (estimate_cell(mean, digits, strong=at in best, beside=str(share)), share)
+        for at, (mean, share) in enumerate(zip(means, shares, strict=True))
     ]

@@ -24,17 +24,24 @@ from amulet_integrations.evaluation.reporting.plots import (
     LIGHT,
     Theme,
     check_plots,
+    is_ours,
+)
+from amulet_integrations.evaluation.reporting.score_plots import (
+    SCORE_PLOT,
     score_plot,
     score_plot_name,
-    trade_off_plot,
-    win_plot,
 )
 from amulet_integrations.evaluation.reporting.strength_tables import strength_text, trade_off_text
 from amulet_integrations.evaluation.reporting.tables import score_text
 from amulet_integrations.evaluation.reporting.text_tables import TextTable
+from amulet_integrations.evaluation.reporting.trade_off_plots import trade_off_plot
+from amulet_integrations.evaluation.reporting.win_plots import win_plot
 from amulet_integrations.evaluation.result import Evaluation
 from amulet_integrations.evaluation.score_notes import note_of
 from amulet_integrations.evaluation.trade_off import DEFAULT_ALLOWANCE
+
+_NOT_ALWAYS = ("comparisons.csv", "wins.csv")  # tables that not every report has
+_PICTURES = (f"{SCORE_PLOT}*.png", "trade-off.png", "wins.png")
 
 
 def write_report(
@@ -45,7 +52,8 @@ def write_report(
 ) -> list[Path]:
     """Writes report.html, tables.md, the numbers as CSV and the plots as PNG.
 
-    A report that was written there before is replaced; other files are left alone.
+    A report that was written there before is replaced, also those of its files that this one does
+    not have; other files are left alone.
 
     Args:
         evaluation: What `evaluate` found, or `Evaluation.read` read.
@@ -93,6 +101,9 @@ def write_contents(contents: Contents, folder: Path) -> list[Path]:
     files |= {f"{picture.name}.png": picture.light for picture in pictures.values()}
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        for path in _former(folder):
+            if path.name not in files:
+                path.unlink(missing_ok=True)
         for name, content in files.items():
             _replace(folder / name, content)
     except OSError as error:
@@ -153,6 +164,13 @@ def _picture(name: str, title: str, draw: Callable[[Theme], bytes]) -> Picture:
 
 def _encoded(text: str) -> bytes:
     return text.encode(errors="replace")
+
+
+def _former(folder: Path) -> list[Path]:
+    """The files of a report that was written there before."""
+    tables = [folder / name for name in _NOT_ALWAYS if (folder / name).is_file()]
+    pictures = [path for pattern in _PICTURES for path in folder.glob(pattern) if path.is_file()]
+    return [*tables, *(path for path in pictures if is_ours(path.read_bytes()))]
 
 
 def _replace(path: Path, content: bytes) -> None:

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from amulet_integrations.evaluation.likelihoods import FLUENCY, PREFERENCE_RATIO
-from amulet_integrations.evaluation.records import Answer
+from amulet_integrations.evaluation.records import Answer, Method
 from amulet_integrations.evaluation.reporting.text_tables import number
-from amulet_integrations.evaluation.score_notes import REWARD, note_of
+from amulet_integrations.evaluation.reward_heads import REWARD
+from amulet_integrations.evaluation.score_notes import note_of
 from amulet_integrations.evaluation.text_scores import WORDS
 
 _QUESTIONS = 3  # of each preference
@@ -24,7 +25,7 @@ class Sample:
         preference: The preference's name.
         data_set: Where the question is from.
         question: Its text.
-        answers: One of each method.
+        answers: One of each method that is shown.
     """
 
     preference: str
@@ -33,9 +34,13 @@ class Sample:
     answers: tuple[Answer, ...]
 
 
-def choose_samples(answers: Sequence[Answer]) -> list[Sample]:
-    """Chooses questions spread over the run, the same ones for every preference."""
-    methods = list(dict.fromkeys(answer.method for answer in answers))[:_METHODS]
+def choose_samples(answers: Sequence[Answer], methods: Sequence[str]) -> list[Sample]:
+    """Chooses questions spread over the run, the same ones for every preference.
+
+    Args:
+        answers: The answers of a run.
+        methods: Whose answers are shown, in this order.
+    """
     cases = {(a.preference, a.data_set, a.index, a.method): a for a in answers}
     questions = list(dict.fromkeys((answer.data_set, answer.index) for answer in answers))
     step = max(1, len(questions) // _QUESTIONS)
@@ -49,13 +54,39 @@ def choose_samples(answers: Sequence[Answer]) -> list[Sample]:
     return samples
 
 
+def choose_methods(
+    methods: Sequence[Method], recommended: str | None
+) -> tuple[list[str], list[str]]:
+    """Chooses whose answers stand side by side.
+
+    Args:
+        methods: Those that answered.
+        recommended: The name of the recommended strength, where there is one.
+
+    Returns:
+        The names of those that are shown: without the preference, with it in the prompt, the first
+        of Amulet, the recommended strength, and then others in their order; and of those that are
+        left out.
+    """
+    first = [
+        next((method.name for method in methods if method.kind == kind), None)
+        for kind in ("base", "pref", "amulet")
+    ]
+    names = [method.name for method in methods]
+    wanted = dict.fromkeys([*first, recommended, *names])
+    ordered = [name for name in wanted if name in names]
+    return ordered[:_METHODS], ordered[_METHODS:]
+
+
 def facts(answer: Answer) -> str:
     """An answer's main scores in a line."""
     return " · ".join(
-        f"{note_of(score).label.lower()} {number(answer.scores[score], min(2, note.digits))}"
-        if score != WORDS
-        else f"{answer.scores[score]:.0f} words"
-        for score in _SHOWN_SCORES
-        if score in answer.scores
-        for note in [note_of(score)]
+        _fact(score, answer.scores[score]) for score in _SHOWN_SCORES if score in answer.scores
     )
+
+
+def _fact(score: str, value: float) -> str:
+    if score == WORDS:
+        return f"{value:.0f} words"
+    note = note_of(score)
+    return f"{note.label.lower()} {number(value, min(2, note.digits))}"

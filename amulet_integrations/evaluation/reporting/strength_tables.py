@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from amulet_integrations.evaluation.reporting.tables import FEWER, ScoreRow, ScoreTable
+from amulet_integrations.evaluation.reporting.tables import ScoreRow, ScoreTable, fewer
 from amulet_integrations.evaluation.reporting.text_tables import (
     NOTHING,
     Cell,
@@ -60,22 +60,30 @@ def strength_text(curves: Sequence[TradeOff], tables: Iterable[ScoreTable]) -> T
         for method in methods
     )
     header = ("method", *(note.label.lower() for note, _ in columns))
-    fewer = any(cell.small for row in rows for cell in row)
+    shares = (found[m].shares[-1] for _, found in columns for m in methods if m in found)
     return TextTable(
-        "Every score by strength", header, (Group("", rows),), caption=FEWER if fewer else ""
+        "Every score by strength", header, (Group("", rows),), caption=" ".join(fewer(shares))
     )
 
 
 def recommendation(curve: TradeOff) -> str:
     """What the curve recommends, in words."""
     allowed = f"{curve.allowance:g} nats per token of {curve.reference.method}'s"
-    if curve.recommended is None or curve.gain is None:
-        return f"No strength is recommended: none keeps its fluency within {allowed}."
-    kept = "" if curve.gain_kept is None else f", {100 * curve.gain_kept:.0f}% of the largest"
+    if curve.affordable is None:
+        return (
+            "No strength is recommended: already the weakest does not keep its fluency within "
+            f"{allowed}."
+        )
+    if curve.recommended is None or curve.gain is None or curve.gain_kept is None:
+        return (
+            f"No strength is recommended: {curve.affordable.method} is the largest up to which "
+            f"fluency stays within {allowed}, and gains nothing in preference ratio."
+        )
+    gain = number(curve.gain, 3, signed=True)
     return (
-        f"Recommended: {curve.recommended.method}, the largest strength whose fluency stays within "
-        f"{allowed}. Its gain in preference ratio is {number(curve.gain, 3, signed=True)} nats per "
-        f"token{kept}."
+        f"Recommended: {curve.recommended.method}, the largest strength up to which fluency stays "
+        f"within {allowed}. Its gain in preference ratio is {gain} nats per token, "
+        f"{100 * curve.gain_kept:.0f}% of the largest."
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -21,27 +21,59 @@ from amulet_integrations.evaluation.statistics import Estimate
 ALL = "all"
 AVERAGE = "average"
 FEWER = "Where some answers have no such score, it says of how many the mean is."
+INCOMPLETE = (
+    "A mean that lacks a data set which other methods have says so (in pictures it is a hollow "
+    "dot), and is not compared with theirs."
+)
 
 
 class Share(NamedTuple):
-    """Of how many answers a mean is.
+    """Of how many answers, and of how many data sets, a mean is.
 
     Attributes:
-        measured: How many have the score.
+        measured: How many answers have the score.
         answers: How many there are.
+        data_sets: In how many data sets answers have it.
+        all_data_sets: In how many those of any method have it.
     """
 
     measured: int
     answers: int
+    data_sets: int
+    all_data_sets: int
 
     @classmethod
-    def of(cls, answers: Sequence[Answer], score: str) -> Share:
-        """Counts them."""
-        return cls(sum(score in answer.scores for answer in answers), len(answers))
+    def of(cls, answers: Sequence[Answer], score: str, data_sets: Collection[str]) -> Share:
+        """Counts them; `data_sets` are those in which answers of any method have the score."""
+        measured = [answer for answer in answers if score in answer.scores]
+        there = {answer.data_set for answer in measured}
+        return cls(len(measured), len(answers), len(there), len(data_sets))
+
+    @property
+    def whole(self) -> bool:
+        """Whether no data set is missing, so that the mean can be compared with others."""
+        return self.data_sets == self.all_data_sets
 
     def __str__(self) -> str:
         """What stands beside the mean; nothing where it is of all."""
-        return "" if self.measured == self.answers else f"{self.measured} of {self.answers}"
+        parts = []
+        if self.measured != self.answers:
+            parts.append(f"{self.measured} of {self.answers}")
+        if not self.whole:
+            parts.append(f"{self.data_sets} of {self.all_data_sets} data sets")
+        return ", ".join(parts)
+
+
+def fewer(shares: Iterable[Share]) -> list[str]:
+    """What a caption says of means that are not of all."""
+    found = list(shares)
+    said = [FEWER] if any(share.measured != share.answers for share in found) else []
+    return said + ([INCOMPLETE] if any(0 < s.data_sets < s.all_data_sets for s in found) else [])
+
+
+def measured_in(answers: Iterable[Answer], score: str) -> set[str]:
+    """The data sets in which some answer has the score."""
+    return {answer.data_set for answer in answers if score in answer.scores}
 
 
 @dataclass(frozen=True)
@@ -102,14 +134,28 @@ def score_table(answers: Sequence[Answer], score: str) -> ScoreTable:
         for preference in (answer.preference, None):
             grouped.setdefault((answer.method, preference), []).append(answer)
 
+    measured = {
+        preference: measured_in(
+            (answer for answer in answers if preference in {None, answer.preference}), score
+        )
+        for preference in preferences
+    }
+
     def row(method: str, preference: str | None) -> ScoreRow:
         held = grouped.get((method, preference), [])
+        there = measured[preference]
         parts = [[a for a in held if a.data_set == name] for name in data_sets]
         return ScoreRow(
             method,
             tuple(mean_of(part, score) for part in parts),
             mean_of(held, score),
-            tuple(Share.of(part, score) for part in (*parts, held)),
+            (
+                *(
+                    Share.of(part, score, there & {name})
+                    for name, part in zip(data_sets, parts, strict=True)
+                ),
+                Share.of(held, score, there),
+            ),
         )
 
     blocks = tuple(
@@ -128,7 +174,14 @@ def score_text(table: ScoreTable) -> TextTable:
         columns = [[row.cells[at] for row in block.rows] for at in range(len(table.data_sets))] + [
             [row.average for row in block.rows]
         ] * several
-        best = [best_places(column, _sign(table.score, block.preference)) for column in columns]
+        best = [
+            best_places(
+                column,
+                _sign(table.score, block.preference),
+                [row.shares[place] for row in block.rows],
+            )
+            for place, column in enumerate(columns)
+        ]
         rows = tuple(
             (
                 Cell(row.method),
@@ -146,19 +199,25 @@ def score_text(table: ScoreTable) -> TextTable:
         )
         groups.append(Group(block.preference or ALL, rows))
     header = ("method", *table.data_sets, *[AVERAGE] * several)
-    fewer = any(str(share) for block in table.blocks for row in block.rows for share in row.shares)
-    caption = f"{note.meaning} {FEWER}" if fewer else note.meaning
+    shares = (share for block in table.blocks for row in block.rows for share in row.shares)
+    caption = " ".join([note.meaning, *fewer(shares)])
     return TextTable(note.label, header, tuple(groups), caption=caption)
 
 
-def best_places(column: Sequence[Estimate | None], sign: int) -> set[int]:
+def best_places(column: Sequence[Estimate | None], sign: int, shares: Sequence[Share]) -> set[int]:
     """The places of the best means; of none where there is nothing to tell apart.
 
     Args:
         column: The means.
         sign: 1 where more is better, -1 where less is, 0 where neither is.
+        shares: Of what each of them is. One that lacks a data set is neither the best, nor does
+            it keep another from being it.
     """
-    means = {at: found.mean for at, found in enumerate(column) if found is not None}
+    means = {
+        at: found.mean
+        for at, (found, share) in enumerate(zip(column, shares, strict=True))
+        if found is not None and share.whole
+    }
     if not sign or len(means) < 2:  # noqa: PLR2004 - one alone is not the best
         return set()
     pick: Callable[[Iterable[float]], float] = max if sign > 0 else min

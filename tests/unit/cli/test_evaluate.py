@@ -99,19 +99,22 @@ def test_options_are_recorded(amulet: Amulet, data: str, output: Path) -> None:
 
 
 def found_by_hand(output: Path, *, allowance: float) -> str | None:
-    """The strongest method whose fluency is within the allowance, from the folder's own lines."""
-    fluency: dict[str, list[float]] = {}
+    """The last strength before fluency is past the allowance, from the folder's own lines."""
+    held: dict[tuple[str, str], list[float]] = {}
     for line in (output / "scores.jsonl").read_text().splitlines():
         said = json.loads(line)
-        if "fluency_nll" in said["scores"]:
-            fluency.setdefault(said["method"], []).append(said["scores"]["fluency_nll"])
-    means = {method: sum(held) / len(held) for method, held in fluency.items()}
-    within = [
-        method
-        for method, mean in means.items()
-        if method.startswith("amulet") and mean <= means["pref"] + allowance
-    ]
-    return max(within, key=lambda method: int(method.partition("@")[2] or 60), default=None)
+        for score in {"fluency_nll", "preference_ratio"} & said["scores"].keys():
+            held.setdefault((said["method"], score), []).append(said["scores"][score])
+    means = {key: sum(values) / len(values) for key, values in held.items()}
+    best = None
+    strengths = {method for method, _ in means if method.startswith("amulet")}
+    for method in sorted(strengths, key=lambda method: int(method.partition("@")[2] or 60)):
+        if means[method, "fluency_nll"] > means["pref", "fluency_nll"] + allowance:
+            break
+        best = method
+    if best and means[best, "preference_ratio"] <= means["pref", "preference_ratio"]:
+        return None
+    return best
 
 
 @pytest.mark.parametrize("allowance", ["0", "50"])

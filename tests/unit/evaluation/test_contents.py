@@ -50,7 +50,34 @@ def test_names_do_not_matter():
     )
     contents = gather(made.evaluation(answers, methods=methods))
     assert [point.method for point in contents.curves[0].strengths] == ["light", "heavy"]
-    assert {comparison.against for comparison in contents.comparisons} == {"told"}
+    assert {(one.method, one.against) for one in contents.comparisons} == {
+        *(("light", other) for other in ("plain", "told", "heavy")),
+        *((other, "told") for other in ("plain", "heavy")),
+    }
+
+
+def test_amulet_is_compared_with_linear_alignment_and_tests_of_a_score_are_corrected_together():
+    """Words are tested for both preferences that ask for some: by all of these tests."""
+    methods = ("pref", "linear_alignment", "amulet")
+    answers = [
+        made.answer(method, index=index, preference=name, scores={"words": 10.0 * place + index})
+        for name in ("concise", "verbose")
+        for place, method in enumerate(methods)
+        for index in range(12)
+    ]
+    found = gather(made.evaluation(answers)).comparisons
+    assert [(one.preference, one.method, one.against) for one in found] == [
+        (name, *pair)
+        for name in ("concise", "verbose")
+        for pair in (
+            ("amulet", "pref"),
+            ("amulet", "linear_alignment"),
+            ("linear_alignment", "pref"),
+        )
+    ]
+    assert [one.difference.mean for one in found] == pytest.approx([20, 10, 10] * 2)
+    assert [one.p_value for one in found] == pytest.approx([2 / 2**12] * 6)
+    assert [one.holm for one in found] == pytest.approx([6 * 2 / 2**12] * 6)
 
 
 def test_an_allowance_that_is_none_is_told_without_a_curve_too():

@@ -9,10 +9,12 @@ import pytest
 
 from amulet_integrations.errors import EvaluationError, MissingDependencyError
 from amulet_integrations.evaluation.reporting import report_tables, write_report
-from amulet_integrations.evaluation.reporting.html import flat_settings
+from amulet_integrations.evaluation.reporting.contents import gather
+from amulet_integrations.evaluation.reporting.html import flat_settings, render_page
 from tests.unit.evaluation import made
 
-HOSTILE = "<script>alert('x')</script>\"'&{{ 7 * 7 }}{% raw %}\0\x1b[31m\ud800\u202e"
+NAME = "<script>alert('x')</script>\"'&{{ 7 * 7 }}{% raw %}\0\x1b[31m\u202e"
+HOSTILE = f"{NAME}\ud800"  # what names of methods and preferences cannot hold
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -82,7 +84,7 @@ def test_the_page_holds_all_of_it(whole):
         "creative: more lexical variety",
         "Preference ratio",
         "never proves by itself that they are better",
-        "Differences from pref",
+        "Differences between methods",
         "unreadable replies",
         "Question 1 of sea?",
         "versions.torch",
@@ -114,16 +116,16 @@ def test_what_people_wrote_is_shown_and_not_obeyed(tmp_path):
             method,
             text=HOSTILE,
             question=HOSTILE,
-            preference=HOSTILE,
+            preference=NAME,
             data_set=HOSTILE,
             scores={HOSTILE: 1.0, "words": 2.0},
         )
-        for method in ("base", HOSTILE)
+        for method in ("base", NAME)
     ]
     outcomes = [
-        outcome.model_copy(update={"method": HOSTILE, "preference": HOSTILE})
+        outcome.model_copy(update={"method": NAME, "preference": NAME})
         for name in (HOSTILE, HOSTILE + "2")
-        for outcome in made.outcomes((HOSTILE,), judge=name)
+        for outcome in made.outcomes((NAME,), judge=name)
     ]
     paths, text = report(
         tmp_path,
@@ -150,6 +152,45 @@ def test_other_files_are_left_alone_and_an_old_report_is_replaced(tmp_path):
     _, text = report(tmp_path, [made.answer(scores={"words": 1.0})], [])
     assert (tmp_path / "answers.jsonl").read_text() == "mine"
     assert "old" not in text[:100]
+
+
+def test_nothing_of_a_former_report_stays_beside_a_new_one(tmp_path):
+    from matplotlib.figure import Figure
+
+    Figure().savefig(tmp_path / "scores-mine.png")
+    (tmp_path / "scores-of-mine.csv").write_text("mine")
+    mine = {path.name for path in tmp_path.iterdir()}
+    answers = made.run(questions=2)
+    answers[0] = answers[0].model_copy(update={"scores": {"my tone": 1.0} | answers[0].scores})
+    former, _ = report(tmp_path, answers)
+    assert any(path.name.startswith("scores-my_tone") for path in former)
+    assert {"wins.csv", "wins.png", "trade-off.png"} < {path.name for path in former}
+    paths, _ = report(tmp_path, [made.answer(scores={"reward": 1.0})], [])
+    assert {path.name for path in tmp_path.iterdir()} == mine | {path.name for path in paths}
+    assert len(paths) == 4
+
+
+def samples_of(answers):
+    """The methods of the page's sample answers, and what it says of those without one."""
+    text = render_page(gather(made.evaluation(answers)), {})
+    part = text[text.index('<section id="samples">') : text.index('<section id="notes">')]
+    headings = re.findall(r"<h4><bdi>(.+?)</bdi></h4>", part)
+    return headings, re.findall(r"no room for those of <bdi>(.+?)</bdi>", part)
+
+
+@pytest.mark.parametrize("others", [2, 5])
+def test_samples_show_the_recommended_strength_and_name_what_is_left_out(others):
+    points = {f"linear_alignment@{n}": (0.1, 9.0) for n in range(1, others + 1)}
+    points |= {"amulet@60": (0.9, 9.0), "amulet@2": (0.5, 1.0)}
+    points |= {"pref": (0.1, 1.0), "base": (0.0, 1.0)}
+    answers = [made.measured(method, 0, *point) for method, point in points.items()]
+    shown, missing = samples_of(answers)
+    assert shown == [
+        *("base", "pref", "amulet@60", "amulet@2", "linear_alignment@1", "linear_alignment@2")
+    ]
+    assert missing == [", ".join(f"linear_alignment@{n}" for n in range(3, others + 1))] * (
+        others > 2
+    )
 
 
 def test_a_run_without_judge_strengths_or_scores(tmp_path):
@@ -272,5 +313,5 @@ def test_tables_as_text_without_a_file():
     scores, differences = map(str, report_tables(made.evaluation(answers)))
     assert scores.startswith("Reward\n")
     assert "base    1.000 [1.000, 1.000]" in scores
-    assert differences.startswith("Differences from pref\n")
+    assert differences.startswith("Differences between methods\n")
     assert "-2.000 [-2.000, -2.000]" in differences

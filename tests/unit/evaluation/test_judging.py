@@ -55,7 +55,8 @@ def judged(reply, texts=(("good", "bad"),), **options):
         answers.append(made.answer("amulet", index=index, text=first))
         answers.append(made.answer("pref", index=index, text=second))
     judge = reply if hasattr(reply, "batch") else ScriptedJudge(reply)
-    return list(judge_pairs(judge, pairs_of(answers), made.preferences(), **options))
+    told = judge_pairs(judge, pairs_of(answers), made.preferences(), **options)
+    return [outcome for some in told for outcome in some]
 
 
 def likes_good(a, b):
@@ -257,8 +258,8 @@ def test_nothing_is_told_of_a_judge_before_it_is_understood():
         made.answer(method, index=index) for index in range(20) for method in ("amulet", "pref")
     ]
     judge = nonsense_until(12)
-    outcomes = judge_pairs(judge, pairs_of(answers), made.preferences(), batch_size=4)
-    assert next(outcomes).result is None
+    told = judge_pairs(judge, pairs_of(answers), made.preferences(), batch_size=4)
+    assert [outcome.result for outcome in next(told)] == [None] * 6 + ["tie"] * 2
     assert len(judge.asked) == 16
 
 
@@ -389,10 +390,62 @@ def test_an_outcome_tells_its_judge():
     assert judged(judge)[0].judge.startswith("fair-7b (")
 
 
+def of_data_sets(**results):
+    """A pair for each result of a data set, each to a question of its own."""
+    return [
+        outcome(result, data_set=data_set, index=index)
+        for data_set, all_of_it in results.items()
+        for index, result in enumerate(all_of_it)
+    ]
+
+
 def test_the_interval_of_a_rate_is_that_of_whole_questions():
     """A thousand verdicts on two questions tell as little as two of them."""
-    results = [("sea", 1, "win"), ("sky", 1, "lose")]
-    few = [outcome(result, data_set=name, index=index) for name, index, result in results]
+    few = of_data_sets(sea=["win", "lose"])
     (count,) = win_counts(few * 500)
     assert count.rate.questions == 2
     assert (count.rate.low, count.rate.mean, count.rate.high) == (0.0, 0.5, 1.0)
+
+
+def test_data_sets_have_equal_weight_in_a_rate_however_large_they_are():
+    (count,) = win_counts(of_data_sets(large=["win"] * 90, small=["lose"] * 10))
+    assert (count.wins, count.losses) == (90, 10)
+    assert count.rate.mean == 0.5
+    # Questions are drawn again within their data set, where each is like the others.
+    assert (count.rate.low, count.rate.high) == (0.5, 0.5)
+    assert count.p_value > 0.9
+
+
+def share_of_worlds_as_far_from_even(worths):
+    """The share of all ways to change sides in which as many are won more than lost, or lost."""
+    leads = [worth - 0.5 for worth in worths]
+    worlds = [
+        abs(sum(sign * lead for sign, lead in zip(signs, leads, strict=True)))
+        for signs in itertools.product((-1, 1), repeat=len(leads))
+    ]
+    return sum(world >= abs(sum(leads)) for world in worlds) / len(worlds)
+
+
+@pytest.mark.parametrize(
+    ("results", "worths"),
+    [
+        (["win"] * 10, [1] * 10),
+        (["win"] * 6 + ["lose"] * 2, [1] * 6 + [0] * 2),
+        (["lose"] * 5 + ["tie"] * 3 + ["win"], [0] * 5 + [0.5] * 3 + [1]),
+        (["tie"] * 4, [0.5] * 4),
+        (["win", "lose", None], [1, 0]),
+    ],
+)
+def test_a_rate_is_tested_against_one_half(results, worths):
+    (count,) = win_counts(of_data_sets(sea=results))
+    assert count.p_value == pytest.approx(share_of_worlds_as_far_from_even(worths))
+
+
+def test_the_answers_to_one_question_change_sides_together():
+    (count,) = win_counts([outcome("win", index=index) for index in (1, 2) for _ in range(50)])
+    assert count.p_value == 0.5
+
+
+def test_without_a_result_there_is_neither_a_rate_nor_a_test():
+    (count,) = win_counts([outcome(None, unparsable=2)])
+    assert (count.rate, count.p_value) == (None, None)

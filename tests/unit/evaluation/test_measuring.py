@@ -58,7 +58,9 @@ def one(value):
 
 def test_two_scorers_that_give_one_score_are_refused_before_the_second_is_kept(tmp_path):
     path = tmp_path / "scores.jsonl"
-    told = r"'first' and 'second' both give a score 'reward'.*score=\"reward_2\""
+    told = (
+        r"'first' and 'second' both give a score 'reward'.*score=\"reward_2\".*without=\['first'\]"
+    )
     with Journal(path, ScoreLine) as journal, pytest.raises(EvaluationError, match=told):
         measured(Says("first", reward=1), Says("second", other=1, reward=2), journal=journal)
     kept = Journal.read(path, ScoreLine)

@@ -9,16 +9,11 @@ import pytest
 
 from amulet_integrations.errors import MissingDependencyError
 from amulet_integrations.evaluation.judging import win_counts
-from amulet_integrations.evaluation.reporting.plots import (
-    DARK,
-    LIGHT,
-    check_plots,
-    score_plot,
-    score_plot_name,
-    trade_off_plot,
-    win_plot,
-)
+from amulet_integrations.evaluation.reporting.plots import DARK, LIGHT, check_plots
+from amulet_integrations.evaluation.reporting.score_plots import score_plot, score_plot_name
 from amulet_integrations.evaluation.reporting.tables import score_table
+from amulet_integrations.evaluation.reporting.trade_off_plots import trade_off_plot
+from amulet_integrations.evaluation.reporting.win_plots import win_plot
 from amulet_integrations.evaluation.trade_off import trade_off as trade_off_of
 from tests.unit.evaluation import made
 
@@ -116,6 +111,16 @@ def test_dots_are_the_means_and_lines_their_intervals(drawn):
     ]
     assert labels(axes) == ["base", "mine"]
     assert axes.get_title(loc="left") == "creative"
+
+
+def test_a_mean_that_lacks_a_data_set_is_a_hollow_dot(drawn):
+    answers = [
+        made.answer(method, data_set=data_set, scores={"reward": 1.0})
+        for method, data_set in (("base", "sea"), ("base", "sky"), ("pref", "sea"))
+    ]
+    (axes,) = drawn(score_plot, score_table(answers, "reward"))
+    insides = [line.get_markerfacecolor() for line in axes.lines if len(line.get_xdata()) == 1]
+    assert insides == [LIGHT.muted, LIGHT.background]
 
 
 @pytest.mark.parametrize(("allowance", "marked"), [(0.25, (1.1, 0.5)), (0.0, None)])

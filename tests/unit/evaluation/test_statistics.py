@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from amulet_integrations.evaluation.comparisons import compare_methods, mean_of
+from amulet_integrations.evaluation.contests import contests
 from amulet_integrations.evaluation.statistics import estimate, holm, sign_flip_p_value
 from tests.unit.evaluation import made
 
@@ -140,10 +141,56 @@ def test_methods_are_compared_by_the_cases_that_both_answered():
         for method, bonus in (("pref", 0.0), ("amulet", 3.0))
     ]
     answers += [made.answer("amulet", index=9, scores={"words": 1000.0})]
-    (found,) = compare_methods(answers, "words", "pref")
+    (found,) = compare_methods(answers, "words", [("amulet", "pref")])
     assert (found.method, found.against) == ("amulet", "pref")
     assert found.difference.mean == found.difference.low == pytest.approx(3.0)
     assert found.p_value == found.holm == 2 / 2**4
+
+
+def test_all_tests_of_a_score_are_corrected_together():
+    """Two preferences and two pairs are four tests: the least p-value is multiplied by four."""
+    bonus = {"pref": [0] * 6, "amulet": [5, 6, 7, 8, 9, 4], "base": [1, -1, 2, -2, 3, -3]}
+    answers = [
+        made.answer(method, index=index, preference=name, scores={"words": value})
+        for name in ("concise", "verbose")
+        for method, held in bonus.items()
+        for index, value in enumerate(held)
+    ]
+    pairs = [("amulet", "pref"), ("base", "pref")]
+    found = compare_methods(answers, "words", pairs, ("concise", "verbose"))
+    assert [(one.preference, one.method, one.against) for one in found] == [
+        (name, *pair) for name in ("concise", "verbose") for pair in pairs
+    ]
+    assert [one.p_value for one in found] == pytest.approx([2 / 2**6, 1, 2 / 2**6, 1])
+    assert [one.holm for one in found] == pytest.approx([4 * 2 / 2**6, 1, 4 * 2 / 2**6, 1])
+    assert [one.difference.mean for one in found] == pytest.approx([6.5, 0, 6.5, 0])
+
+
+@pytest.mark.parametrize(
+    ("names", "pairs"),
+    [
+        (
+            ("base", "pref", "linear_alignment", "amulet@2", "amulet"),
+            {
+                *(("amulet@2", other) for other in ("base", "pref", "linear_alignment", "amulet")),
+                *((other, "pref") for other in ("base", "linear_alignment", "amulet")),
+            },
+        ),
+        (("base", "pref"), {("base", "pref")}),
+        (("base", "linear_alignment"), {("linear_alignment", "base")}),
+        (("amulet", "base"), {("amulet", "base")}),
+        (
+            ("base", "linear_alignment", "amulet"),
+            {("amulet", "base"), ("amulet", "linear_alignment"), ("linear_alignment", "base")},
+        ),
+        (("pref",), set()),
+        ((), set()),
+    ],
+)
+def test_amulet_is_compared_with_every_method_and_every_other_one_with_pref(names, pairs):
+    found = contests(made.named(*names))
+    assert set(found) == pairs
+    assert len(found) == len(pairs)
 
 
 def test_a_mean_says_of_how_many_answers_it_is():
@@ -159,7 +206,7 @@ def test_a_mean_says_of_how_many_answers_it_is():
 def test_a_comparison_says_of_how_many_pairs_it_is():
     answers = [made.answer(m, index=i, scores={"words": i}) for i in range(5) for m in "ab"]
     answers[0] = made.answer("a", index=0)
-    (found,) = compare_methods(answers, "words", "a")
+    (found,) = compare_methods(answers, "words", [("b", "a")])
     assert found.difference.values == 4
 
 
@@ -168,4 +215,4 @@ def test_answers_without_the_score_are_left_out():
     assert mean_of(answers, "words").questions == 1
     assert mean_of(answers, "words").values == 1
     assert mean_of(answers, "reward") is None
-    assert compare_methods(answers, "reward", "base") == []
+    assert compare_methods(answers, "reward", [("pref", "base")]) == []

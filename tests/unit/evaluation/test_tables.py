@@ -149,7 +149,7 @@ def test_csv_holds_every_number():
 
 
 def test_csv_of_comparisons_and_wins():
-    comparisons = compare_methods(small(), "reward", "base")
+    comparisons = compare_methods(small(), "reward", [("amulet", "base")])
     (row,) = csv.DictReader(io.StringIO(comparisons_csv(comparisons)))
     assert (row["method"], row["against"], float(row["difference"])) == ("amulet", "base", -3.0)
     counts = win_counts(made.outcomes(("base",)))
@@ -174,10 +174,11 @@ def test_outcomes_have_a_column_for_each_preference_with_an_aim():
 
 
 def test_comparisons_as_text():
-    text = comparison_text(compare_methods(small(), "reward", "base", "creative"))
-    assert text.title == "Differences from base"
+    text = comparison_text(compare_methods(small(), "reward", [("amulet", "base")], ["creative"]))
+    assert text.title == "Differences between methods"
     assert text.groups[0].label == "Reward, creative"
-    assert [str(cell) for cell in text.groups[0].rows[0]][:1] == ["amulet"]
+    assert [str(cell) for cell in text.groups[0].rows[0]][:2] == ["amulet", "base"]
+    assert "All tests of one score" in text.caption
     assert comparison_text([]) is None
 
 
@@ -198,7 +199,16 @@ def test_strengths_as_text_with_the_gain_that_is_kept():
     whole = strength_text([curve], [score_table(answers, "reward"), score_table(answers, "words")])
     assert whole.header == ("method", "reward", "words")
     assert len(whole.groups[0].rows) == 8
-    assert "No strength" in recommendation(trade_off(answers, allowance=0.0))
+    assert "already the weakest" in recommendation(trade_off(answers, allowance=0.0))
+
+
+def test_a_strength_that_gains_nothing_is_named_and_not_recommended():
+    points = {"pref": (0.5, 1.0), "amulet@2": (0.4, 1.0), "amulet@9": (0.9, 9.0)}
+    curve = trade_off([made.measured(method, 0, *point) for method, point in points.items()])
+    said = recommendation(curve)
+    assert said.startswith("No strength is recommended: amulet@2 is the largest")
+    assert "gains nothing" in said
+    assert not any(row[0].strong for row in trade_off_text(curve).groups[0].rows)
 
 
 def test_numbers():
@@ -230,6 +240,62 @@ def test_a_mean_of_fewer_answers_says_of_how_many():
         if (row["method"], row["data_set"]) == ("amulet", "sea")
     )
     assert (row["measured"], row["answers"]) == ("1", "4")
+
+
+def one_sided(score):
+    """What pref said of both data sets and amulet of one, the easier, alone; base is the worst."""
+    values = {("easy", "base"): 0.8, ("hard", "base"): -0.2, ("easy", "pref"): 1.0}
+    values |= {("hard", "pref"): 0.0, ("easy", "amulet"): 0.9, ("hard", "amulet"): None}
+    return [
+        made.answer(
+            method,
+            index=index,
+            data_set=data_set,
+            scores={} if value is None else {score: value},
+        )
+        for (data_set, method), value in values.items()
+        for index in range(2)
+    ]
+
+
+def test_a_mean_that_lacks_a_data_set_is_not_the_best_and_says_so():
+    answers = one_sided("reward")
+    for answered in (answers, [answer for answer in answers if answer.scores]):
+        table = score_table(answered, "reward")
+        text = score_text(table)
+        assert strong(text) == [("pref", 1), ("pref", 2), ("pref", 3)]
+        (amulet,) = (row for row in text.groups[0].rows if row[0].text == "amulet")
+        assert amulet[3].text == "0.900"
+        assert amulet[3].small.endswith("1 of 2 data sets")
+        assert "not compared" in text.caption
+        read = csv.DictReader(io.StringIO(scores_csv([table])))
+        shares = {
+            row["method"]: (row["data_sets"], row["all_data_sets"])
+            for row in read
+            if row["data_set"] == "average"
+        }
+        assert shares == {"base": ("2", "2"), "pref": ("2", "2"), "amulet": ("1", "2")}
+
+
+def test_a_whole_mean_alone_is_not_the_best():
+    answers = [answer for answer in one_sided("reward") if answer.method != "base"]
+    assert ("pref", 3) not in strong(score_text(score_table(answers, "reward")))
+
+
+def test_a_data_set_in_which_nobody_has_the_score_is_missing_to_nobody():
+    answers = [answer for answer in one_sided("reward") if answer.data_set == "easy"]
+    answers += [made.answer(method, data_set="hard") for method in ("base", "pref", "amulet")]
+    text = score_text(score_table(answers, "reward"))
+    assert ("pref", 3) in strong(text)
+    assert "data sets" not in str([str(row[3]) for row in text.groups[0].rows])
+
+
+def test_an_outcome_that_lacks_a_data_set_is_not_the_best_and_says_so():
+    text = outcome_text(one_sided("lexical_variety"))
+    assert strong(text) == [("pref", 1)]
+    (amulet,) = (row for row in text.groups[0].rows if row[0].text == "amulet")
+    assert amulet[1].small.endswith("2 of 4, 1 of 2 data sets")
+    assert "not compared" in text.caption
 
 
 def test_outcomes_and_strengths_say_it_too():
@@ -373,6 +439,6 @@ def test_two_judges_stand_apart_and_one_is_named():
 
 
 def test_comparisons_say_on_how_many_questions():
-    text = comparison_text(compare_methods(small(), "reward", "base", "creative"))
+    text = comparison_text(compare_methods(small(), "reward", [("amulet", "base")], ["creative"]))
     at = text.header.index("questions")
     assert text.groups[0].rows[0][at].text == "3"

@@ -1,4 +1,4 @@
-"""The recommended strength is the largest within the allowance."""
+"""The recommended strength is the largest up to which fluency stays within the allowance."""
 
 from __future__ import annotations
 
@@ -63,9 +63,18 @@ def test_a_price_just_at_the_allowance_is_within():
     assert trade_off(answers(curve)).recommended.method == "amulet@2"
 
 
-def test_the_largest_counts_even_where_a_smaller_one_is_past_the_allowance():
-    curve = {"pref": (0.0, 0.5), "amulet@2": (0.1, 0.9), "amulet@3": (0.2, 0.6)}
-    assert trade_off(answers(curve)).recommended.method == "amulet@3"
+def test_nothing_counts_from_the_first_strength_past_the_allowance_on():
+    curve = {
+        "pref": (0.0, 0.75),
+        "amulet@200": (0.9, 0.9),
+        "amulet@60": (0.4, 2.0),
+        "amulet@10": (0.3, 1.5),
+        "amulet@2": (0.1, 0.8),
+    }
+    assert trade_off(answers(curve)).recommended.method == "amulet@2"
+    curve["amulet@1"] = (0.05, 1.1)
+    assert trade_off(answers(curve)).recommended is None
+    assert trade_off(answers(curve)).affordable is None
 
 
 def test_amulet_without_a_number_is_the_default_strength():
@@ -92,10 +101,11 @@ def test_preferences_apart():
     assert trade_off(both, preference="creative").recommended.method == "amulet@10"
 
 
-def test_no_gain_at_all_keeps_no_share():
-    found = trade_off(answers({"pref": (0.5, 1), "amulet@2": (0.2, 1)}))
-    assert found.gain == pytest.approx(-0.3)
-    assert found.gain_kept is None
+@pytest.mark.parametrize("ratio", [0.2, 0.5])
+def test_what_gains_nothing_is_not_recommended(ratio):
+    found = trade_off(answers({"pref": (0.5, 1), "amulet@2": (ratio, 1), "amulet@9": (0.9, 9)}))
+    assert found.affordable.method == "amulet@2"
+    assert (found.recommended, found.gain, found.gain_kept) == (None, None, None)
 
 
 @pytest.mark.parametrize(

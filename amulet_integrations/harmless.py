@@ -1,0 +1,21 @@
+"""Text that steers no terminal and can be written to any file."""
+
+from __future__ import annotations
+
+# Control characters become visible signs; line feeds and tabs stay, and carriage returns, which
+# would write over the line, go. Lone surrogates cannot be written at all.
+_SIGNS = (
+    {code: 0x2400 + code for code in range(0x20) if chr(code) not in "\n\t"}
+    | {ord("\r"): None, 0x7F: 0x2421}
+    | dict.fromkeys([*range(0x80, 0xA0), *range(0xD800, 0xE000)], 0xFFFD)
+)
+
+
+def safe(text: str) -> str:
+    """Text that a terminal shows and does not obey; escape sequences become visible."""
+    return text.translate(_SIGNS)
+
+
+def one_line(text: object) -> str:
+    """The same on one line."""
+    return safe(" ".join(str(text).split()))
