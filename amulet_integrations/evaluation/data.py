@@ -20,7 +20,7 @@ from amulet_integrations.prompting.messages import check_encodable
 QUESTION_FIELDS = ("question", "prompt", "instruction")
 """Where a question is looked for, in this order, when no field is named."""
 
-_SHOWN = 80  # characters of a name that an error tells
+_SHOWN = 300  # characters of a path that an error tells; a question given as a path has more
 
 Source = str | os.PathLike[str] | Question
 """A file of questions, the name of one of the paper's data sets, or a question."""
