@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from amulet_integrations.cli import screen
 from amulet_integrations.errors import EvaluationError
 from amulet_integrations.evaluation import Method, read_methods
-from amulet_integrations.evaluation.hub import HUB_DATA_SETS
+from amulet_integrations.evaluation.data import is_on_hub
 from amulet_integrations.evaluation.methods import DEFAULT_STRENGTHS, strengths
 
 
@@ -47,9 +45,7 @@ def read_compared(names: list[str], iterations: list[int], *, curve: bool) -> tu
 
 def check_field(field: str | None, sources: list[str]) -> None:
     """Refuses `--data-field` where no file could have the field."""
-    if field is not None and all(
-        source in HUB_DATA_SETS and not Path(source).is_file() for source in sources
-    ):
+    if field is not None and all(map(is_on_hub, sources)):
         raise EvaluationError(
             f"--data-field {field} names a field of files, and there is no file: it is known where "
             f"{', '.join(sources)} has its questions. Leave the option out."

@@ -80,7 +80,7 @@ def beam_search(
         options = {"tokenizer": engine.tokenizer} if stop else {}
         cache = beam_cache(num_beams, len(context) + most)
         read_prompt(model, ids, cache)
-        with _own_generation_config(model, GenerationConfig()):
+        with _without_generation_config(model):
             found = model.generate(
                 ids,
                 attention_mask=torch.ones_like(ids),
@@ -101,10 +101,10 @@ def beam_search(
 
 
 @contextmanager
-def _own_generation_config(model: Any, config: GenerationConfig) -> Iterator[None]:
-    """Puts a config in place of the checkpoint's, which fills in whatever a call leaves open."""
+def _without_generation_config(model: Any) -> Iterator[None]:
+    """Takes away the checkpoint's config, which fills in whatever a call leaves open."""
     checkpoints = model.generation_config
-    model.generation_config = config
+    model.generation_config = GenerationConfig()
     try:
         yield
     finally:

@@ -84,7 +84,7 @@ def digest(questions: Iterable[Question]) -> str:
 
 def _of_source(source: str | os.PathLike[str], field: str | None) -> list[Question]:
     path = Path(source)
-    if str(source) in HUB_DATA_SETS and not _is_file(path):
+    if is_on_hub(source):
         hub = HUB_DATA_SETS[str(source)]
         return questions_of(load_hub_data_set(hub), hub.name, hub.field, place=hub.id)
     if not _is_file(path):
@@ -93,6 +93,11 @@ def _of_source(source: str | os.PathLike[str], field: str | None) -> list[Questi
             f".jsonl, .csv), or one of {', '.join(HUB_DATA_SETS)}."
         )
     return questions_of(read_rows(path), path.stem, field, place=str(path))
+
+
+def is_on_hub(source: str | os.PathLike[str]) -> bool:
+    """Whether a source names one of the paper's data sets; a file of that name comes first."""
+    return str(source) in HUB_DATA_SETS and not _is_file(Path(source))
 
 
 def _is_file(path: Path) -> bool:
