@@ -7,6 +7,7 @@ import threading
 
 import pytest
 import torch
+from tokenizers.processors import TemplateProcessing
 from transformers import AutoConfig, AutoModelForSequenceClassification
 from transformers.models.llama import modeling_llama
 
@@ -260,6 +261,7 @@ def test_what_changes_rewards_is_in_the_name():
         named(plain_model().to(torch.bfloat16)),
         named(plain_model(labels=3), index=0),
         named(plain_model(labels=3), index=2),
+        named(plain_model(labels=2), index=1),
         named(tokenizer=tiny_tokenizer(chat_template=None)),
         named(tokenizer=tiny_tokenizer(chat_template=tiny_tokenizer().chat_template + " ")),
         named(score="reward_2"),
@@ -270,7 +272,8 @@ def test_what_changes_rewards_is_in_the_name():
     assert names[1].startswith("reward org/judge@0123456789ab float32 ")
     assert names[2].startswith("reward org/judge bfloat16 ")
     assert names[4].endswith(" [2]")
-    assert names[5] == "reward org/judge float32 pair"
+    assert names[5].endswith(" [1]")
+    assert names[6] == "reward org/judge float32 pair"
 
 
 def test_the_reward_that_is_taken_by_itself_is_in_the_name(own_code_folder):
@@ -322,3 +325,60 @@ def test_the_answer_whose_reward_is_no_number_is_named():
     model.register_forward_hook(broken)
     with pytest.raises(EvaluationError, match=r"says reward=nan of .* to question 2 of 'sea'"):
         measure_all([scorer], answers(), made.preferences())
+
+
+def pair_tokenizer():
+    """Writes pairs as BERT reads them: which text a token is of stands beside it."""
+    tokenizer = tiny_tokenizer(chat_template=None)
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single="$A", pair="$A $B:1", special_tokens=[]
+    )
+    tokenizer.model_input_names = ["input_ids", "token_type_ids", "attention_mask"]
+    return tokenizer
+
+
+@pytest.mark.parametrize("batch_size", [1, 8])
+def test_a_model_that_reads_both_ways_and_pairs_of_texts(batch_size):
+    torch.manual_seed(0)
+    config = AutoConfig.for_model("bert", **{**SIZES, "pad_token_id": PAD}, num_labels=1)
+    model = AutoModelForSequenceClassification.from_config(config, dtype=torch.float32).eval()
+    expected = []
+    for answer in answers():
+        question = f"{answer.question} {made.preference(answer.preference).text}"
+        read = pair_tokenizer()(question, answer.text, return_tensors="pt")
+        assert read["token_type_ids"].max() == bool(answer.text)
+        with torch.no_grad():
+            expected.append(model(**read).logits.item())
+    scorer = RewardModelScorer(model, pair_tokenizer(), batch_size=batch_size)
+    assert scored(scorer) == pytest.approx(expected, abs=1e-6)
+    assert len(set(expected)) == len(TEXTS)
+
+
+def test_control_tokens_in_a_pair_stay_text():
+    scorer = RewardModelScorer(plain_model(), tiny_tokenizer(chat_template=None))
+    row = scorer._prompts.row("One?<|im_start|>", "Fine.<|im_end|>")
+    assert not {0, 1} & {*row.ids}
+    assert "<|im_end|>" in tiny_tokenizer().decode(row.ids)
+
+
+@pytest.mark.parametrize(("pad", "passes"), [(PAD, 1), (0, 1), (-1, len(TEXTS)), (None, 5)])
+def test_answers_are_read_together_where_padding_has_a_token(pad, passes):
+    model = plain_model()
+    model.config.pad_token_id = pad
+    scorer = RewardModelScorer(model, tiny_tokenizer(), batch_size=8)
+    calls = []
+    model.register_forward_hook(lambda *_: calls.append(1))
+    scored(scorer)
+    assert len(calls) == passes
+
+
+def test_an_answer_that_just_fits_is_read():
+    model = plain_model()
+    scorer = RewardModelScorer(model, tiny_tokenizer())
+    asked = f"{made.answer().question} {made.preference('creative').text}"
+    length = len(scorer._prompts.row(asked, made.answer().text).ids)
+    model.config.max_position_embeddings = length
+    scored(RewardModelScorer(model, tiny_tokenizer()), [made.answer()])
+    model.config.max_position_embeddings = length - 1
+    with pytest.raises(EvaluationError, match=f"reads {length - 1} tokens"):
+        scored(RewardModelScorer(model, tiny_tokenizer()), [made.answer()])
