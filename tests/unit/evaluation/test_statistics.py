@@ -46,6 +46,14 @@ def test_the_interval_of_many_questions_is_the_normal_one():
     assert found.high == pytest.approx(values.mean() + half, abs=0.15 * half)
 
 
+@pytest.mark.parametrize(("level", "deviations"), [(0.8, 1.2816), (0.95, 1.96), (0.99, 2.5758)])
+def test_the_level_says_how_much_lies_in_the_interval(level, deviations):
+    values = np.random.default_rng(1).normal(3.0, 2.0, 100)
+    found = estimate([of(values)], level=level, resamples=50_000)
+    width = 2 * deviations * values.std() / np.sqrt(len(values))
+    assert found.high - found.low == pytest.approx(width, rel=0.02)
+
+
 def test_intervals_of_very_many_questions_take_little_memory():
     tracemalloc.start()
     try:
@@ -115,6 +123,18 @@ def test_many_questions_are_flipped_at_random():
     assert drawn == pytest.approx(exact_p_value(values), abs=0.02)
     assert drawn == sign_flip_p_value([of(values)])
     assert sign_flip_p_value([of([1.0] * 60)]) == 1 / 10_001
+
+
+def test_very_many_questions_are_flipped_in_several_blocks():
+    assert sign_flip_p_value([of([0.0] * 1000)]) == 1.0
+    assert sign_flip_p_value([of([1.0] * 1000)]) == 1 / 10_001
+
+
+def test_data_sets_of_unlike_sizes_weigh_the_same_in_the_test():
+    few, many = [4.0, -1.0], [0.5, 1.0, -2.0, 1.5, 0.7, 0.1]
+    parts = [value / len(values) for values in (few, many) for value in values]
+    assert sign_flip_p_value([of(few), of(many)]) == exact_p_value(parts)
+    assert exact_p_value(parts) != exact_p_value([*few, *many])
 
 
 def test_answers_to_one_question_change_sides_together():
