@@ -58,6 +58,8 @@ def test_it_answers_measures_and_reports(amulet: Amulet, data: str, output: Path
     ]  # fmt: skip
     assert [preference.name for preference in found.preferences] == ["creative", "poet"]
     assert len(found.answers) == 2 * 2 * 5
+    settings = found.settings
+    assert (settings.temperature, settings.seed, settings.set_up.name) == (0.0, 0, "default")
     assert {"preference_ratio", "fluency_nll", "words"} <= set(found.score_names)
     assert (output / "report.html").is_file()
     assert list(output.glob("*.png"))
