@@ -7,7 +7,10 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -22,8 +25,10 @@ PATIENCE = 900
 TOLERANCE = 1e-4  # kernels are chosen by measuring, and round differently
 
 
-def start(folder: Path, temperature: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
+@contextmanager
+def running(folder: Path, temperature: str) -> Iterator[subprocess.Popen[str]]:
+    """A run in a process of its own, which does not outlive this."""
+    process = subprocess.Popen(
         [sys.executable, "-m", "tests.support.evaluations", "embedded", str(folder), temperature],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
@@ -31,32 +36,49 @@ def start(folder: Path, temperature: str) -> subprocess.Popen[str]:
         stderr=subprocess.STDOUT,
         text=True,
     )
+    clock = threading.Timer(PATIENCE, process.kill)
+    clock.start()
+    try:
+        yield process
+    finally:
+        clock.cancel()
+        process.kill()
+        process.communicate()
 
 
-def wait_for_answers(process: subprocess.Popen[str]) -> None:
-    """Reads what a run tells until it says where it goes on; what loading says comes first."""
-    while not process.stdout.readline().startswith("answers"):
-        assert process.poll() is None, "It ended before it told anything."
+def told_by(process: subprocess.Popen[str]) -> Iterator[str]:
+    """What a run tells from where it goes on; what loading says comes before that."""
+    told = []
+    for line in process.stdout:
+        told.append(line)
+        if line.startswith("answers"):
+            yield line
+            yield from process.stdout
+            return
+    pytest.fail(f"It ended before it answered: {''.join(told)}")
 
 
-def to_the_end(folder: Path, temperature: str) -> float:
-    """Runs to the end; returns for how many seconds after the model was loaded."""
-    process = start(folder, temperature)
-    wait_for_answers(process)
-    started = time.monotonic()
-    told, _ = process.communicate(timeout=PATIENCE)
-    assert process.returncode == 0, told
-    return time.monotonic() - started
+def to_the_end(folder: Path, temperature: str) -> list[tuple[int, float]]:
+    """Runs to the end; returns after how many seconds there were how many lines of journals."""
+    moments = []
+    with running(folder, temperature) as process:
+        lines = told_by(process)
+        told = [next(lines)]
+        started = time.monotonic()
+        for line in lines:
+            told.append(line)
+            moments.append((kept_in(folder), time.monotonic() - started))
+        assert process.wait(PATIENCE) == 0, "".join(told)
+        return [*moments, (kept_in(folder), time.monotonic() - started)]
 
 
 def kill(folder: Path, temperature: str, seconds: float) -> None:
     """Kills a run so many seconds after it told where it goes on."""
-    process = start(folder, temperature)
-    wait_for_answers(process)
-    time.sleep(seconds)
-    process.send_signal(signal.SIGKILL)
-    told, _ = process.communicate(timeout=60)
-    assert process.returncode == -signal.SIGKILL, f"It ended before it was killed: {told}"
+    with running(folder, temperature) as process:
+        next(told_by(process))
+        time.sleep(seconds)
+        process.send_signal(signal.SIGKILL)
+        assert process.wait(60) == -signal.SIGKILL, "It ended before it was killed."
 
 
 def kept_in(folder: Path) -> int:
@@ -67,14 +89,13 @@ def kept_in(folder: Path) -> int:
 @pytest.mark.parametrize("temperature", ["0", "0.8"])
 def test_a_run_killed_ten_times_equals_one_that_was_not(tmp_path, temperature):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    usual = to_the_end(whole, temperature)
-    all_lines = kept_in(whole)
+    moments = to_the_end(whole, temperature)
     draw = random.Random(8)
     kept = [0]
     for _ in range(KILLS):
-        # A share of what is left, so that most runs come some way and none to the end.
-        left = usual * (1 - kept[-1] / all_lines)
-        kill(broken, temperature, draw.uniform(0.1, 0.5) * left)
+        # A share of the time that is left, so that most runs come some way and none to the end.
+        reached = max((at for lines, at in moments if lines <= kept[-1]), default=0.0)
+        kill(broken, temperature, draw.uniform(0.1, 0.5) * (moments[-1][1] - reached))
         kept.append(kept_in(broken))
     assert kept == sorted(kept)
     assert len(set(kept)) > 3, f"The kills came at so few places: {kept}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Iterator, Sequence
 
 from amulet_integrations.evaluation.comparisons import mean_of
 from amulet_integrations.evaluation.outcomes import Aim, aim_of
@@ -20,6 +20,7 @@ from amulet_integrations.evaluation.reporting.text_tables import (
     estimate_cell,
 )
 from amulet_integrations.evaluation.score_notes import note_of
+from amulet_integrations.evaluation.text_scores import WORDS
 
 
 def outcome_text(answers: Sequence[Answer]) -> TextTable | None:
@@ -49,6 +50,7 @@ def outcome_text(answers: Sequence[Answer]) -> TextTable | None:
         "What can be counted of a preference, and is optimised by no method.",
         *(f"{note_of(score).label} was not measured." for score in missing),
         *fewer(share for column in columns for _, share in column),
+        *_cut_off(answers, {name for name, aim in shown if aim.score == WORDS}),
     ]
     return TextTable(
         "What preferences ask for",
@@ -56,6 +58,18 @@ def outcome_text(answers: Sequence[Answer]) -> TextTable | None:
         (Group("", rows),),
         caption=" ".join(caption),
     )
+
+
+def _cut_off(answers: Sequence[Answer], preferences: Container[str]) -> Iterator[str]:
+    """That answers end at the limit of tokens, where it matters how long they are."""
+    counted = by_method([a for a in answers if a.preference in preferences])
+    cut = {
+        method: sum(answer.finish_reason == "length" for answer in held)
+        for method, held in counted.items()
+    }
+    if any(cut.values()):
+        told = ", ".join(f"{method} {cut[method]} of {len(counted[method])}" for method in cut)
+        yield f"Answers cut off at the limit of tokens, whose words are too few: {told}."
 
 
 def _column(

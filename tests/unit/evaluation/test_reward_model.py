@@ -350,7 +350,7 @@ def test_a_model_that_reads_both_ways_and_pairs_of_texts(batch_size):
         with torch.no_grad():
             expected.append(model(**read).logits.item())
     scorer = RewardModelScorer(model, pair_tokenizer(), batch_size=batch_size)
-    assert scored(scorer) == pytest.approx(expected, abs=1e-6)
+    assert scored(scorer) == pytest.approx(expected, abs=1e-5)
     assert len(set(expected)) == len(TEXTS)
 
 
@@ -361,15 +361,15 @@ def test_control_tokens_in_a_pair_stay_text():
     assert "<|im_end|>" in tiny_tokenizer().decode(row.ids)
 
 
-@pytest.mark.parametrize(("pad", "passes"), [(PAD, 1), (0, 1), (-1, len(TEXTS)), (None, 5)])
-def test_answers_are_read_together_where_padding_has_a_token(pad, passes):
+@pytest.mark.parametrize(("pad", "alone"), [(PAD, False), (0, False), (-1, True), (None, True)])
+def test_answers_are_read_together_where_padding_has_a_token(pad, alone):
     model = plain_model()
     model.config.pad_token_id = pad
     scorer = RewardModelScorer(model, tiny_tokenizer(), batch_size=8)
     calls = []
     model.register_forward_hook(lambda *_: calls.append(1))
     scored(scorer)
-    assert len(calls) == passes
+    assert len(calls) == (len(TEXTS) if alone else 1)
 
 
 def test_an_answer_that_just_fits_is_read():

@@ -290,6 +290,28 @@ def test_a_data_set_in_which_nobody_has_the_score_is_missing_to_nobody():
     assert "data sets" not in str([str(row[3]) for row in text.groups[0].rows])
 
 
+def test_where_words_count_it_says_how_many_answers_were_cut_off():
+    def answers(reasons, preference="verbose"):
+        return [
+            made.answer(
+                method,
+                index=index,
+                preference=preference,
+                finish_reason=reason,
+                scores={"words": 3.0, "lexical_variety": 0.5},
+            )
+            for method in ("base", "amulet")
+            for index, reason in enumerate(reasons[method])
+        ]
+
+    reasons = {"base": ["length", "length", "stop"], "amulet": ["stop", "stop", "length"]}
+    caption = outcome_text([*answers(reasons), *answers(reasons, "creative")]).caption
+    assert caption.endswith("whose words are too few: base 2 of 3, amulet 1 of 3.")
+    whole = {"base": ["stop"], "amulet": ["stop"]}
+    assert "limit" not in outcome_text(answers(whole)).caption
+    assert "limit" not in outcome_text(answers(reasons, "creative")).caption
+
+
 def test_an_outcome_that_lacks_a_data_set_is_not_the_best_and_says_so():
     text = outcome_text(one_sided("lexical_variety"))
     assert strong(text) == [("pref", 1)]
