@@ -95,7 +95,7 @@ def test_a_run_killed_ten_times_equals_one_that_was_not(tmp_path, temperature):
     for _ in range(KILLS):
         # A share of the time that is left, so that most runs come some way and none to the end.
         reached = max((at for lines, at in moments if lines <= kept[-1]), default=0.0)
-        kill(broken, temperature, draw.uniform(0.1, 0.5) * (moments[-1][1] - reached))
+        kill(broken, temperature, draw.uniform(0.1, 0.35) * (moments[-1][1] - reached))
         kept.append(kept_in(broken))
     assert kept == sorted(kept)
     assert len(set(kept)) > 3, f"The kills came at so few places: {kept}"
