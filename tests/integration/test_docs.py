@@ -10,8 +10,8 @@ from tests.unit.test_docs import CODE, PAGES
 
 pytestmark = pytest.mark.model
 
-# Each takes a minute and more; other tests do on the model what they show.
-LONG = {"llama_index", "llama_index_agents", "tools"}
+# Each takes half a minute and more; other tests do on the model what they show.
+LONG = {"engine", "learning", "llama_index", "llama_index_agents", "tools"}
 WITH_CODE = [page for page in PAGES if "```python" in page.read_text(encoding="utf-8")]
 
 
