@@ -2,48 +2,22 @@
 
 from __future__ import annotations
 
-import os
 import random
 import signal
 import subprocess
-import sys
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.support.evaluations import lines_of
+from tests.support.evaluations import lines_of, running
 
 pytestmark = [pytest.mark.model, pytest.mark.acceptance]
 
-ROOT = Path(__file__).parents[2]
 KILLS = 10
 PATIENCE = 900
 TOLERANCE = 1e-4  # kernels are chosen by measuring, and round differently
-
-
-@contextmanager
-def running(folder: Path, temperature: str) -> Iterator[subprocess.Popen[str]]:
-    """A run in a process of its own, which does not outlive this."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.support.evaluations", "embedded", str(folder), temperature],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    clock = threading.Timer(PATIENCE, process.kill)
-    clock.start()
-    try:
-        yield process
-    finally:
-        clock.cancel()
-        process.kill()
-        process.communicate()
 
 
 def told_by(process: subprocess.Popen[str]) -> Iterator[str]:
@@ -61,7 +35,7 @@ def told_by(process: subprocess.Popen[str]) -> Iterator[str]:
 def to_the_end(folder: Path, temperature: str) -> list[tuple[int, float]]:
     """Runs to the end; returns after how many seconds there were how many lines of journals."""
     moments = []
-    with running(folder, temperature) as process:
+    with running("embedded", folder, temperature, patience=PATIENCE) as process:
         lines = told_by(process)
         told = [next(lines)]
         started = time.monotonic()
@@ -74,7 +48,7 @@ def to_the_end(folder: Path, temperature: str) -> list[tuple[int, float]]:
 
 def kill(folder: Path, temperature: str, seconds: float) -> None:
     """Kills a run so many seconds after it told where it goes on."""
-    with running(folder, temperature) as process:
+    with running("embedded", folder, temperature, patience=PATIENCE) as process:
         next(told_by(process))
         time.sleep(seconds)
         process.send_signal(signal.SIGKILL)

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +22,7 @@ QUESTIONS = [
         ["How do I make tea?", "Why is the sea blue?", "What should I read on a long train ride?"]
     )
 ]
+ROOT = Path(__file__).parents[2]
 METHODS = ["base", "beam_search@2", "amulet@10"]
 
 
@@ -35,6 +41,29 @@ def run(model: str, output: str | Path, temperature: float = 0.0) -> Evaluation:
     )
 
 
+@contextmanager
+def running(
+    model: str, output: Path, temperature: str = "0", *, patience: float
+) -> Iterator[subprocess.Popen[str]]:
+    """The same in a process of its own, which ends with the block, or after some seconds."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.support.evaluations", model, str(output), temperature],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    clock = threading.Timer(patience, process.kill)
+    clock.start()
+    try:
+        yield process
+    finally:
+        clock.cancel()
+        process.kill()
+        process.communicate()
+
+
 def _tell(progress: Progress) -> None:
     sys.stdout.write(f"{progress.stage} {progress.done}\n")
     sys.stdout.flush()
@@ -49,4 +78,4 @@ def lines_of(folder: Path, name: str = "answers.jsonl") -> list[dict[str, Any]]:
 
 
 if __name__ == "__main__":
-    run(sys.argv[1], sys.argv[2], float(sys.argv[3]) if len(sys.argv) > 3 else 0.0)
+    run(sys.argv[1], sys.argv[2], float(sys.argv[3]))

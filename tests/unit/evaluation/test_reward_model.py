@@ -62,6 +62,11 @@ class TinyRewardModel(LlamaPreTrainedModel):
 """
 
 
+def asked(answer):
+    """The question and the preference together, as the paper puts them."""
+    return f"{answer.question} {made.preference(answer.preference).text}"
+
+
 def answers():
     return [made.answer(index=index, text=text) for index, text in enumerate(TEXTS)]
 
@@ -106,10 +111,7 @@ def one_by_one(model, column):
     tokenizer = tiny_tokenizer()
     for answer in answers():
         turns = [
-            {
-                "role": "user",
-                "content": f"{answer.question} {made.preference(answer.preference).text}",
-            },
+            {"role": "user", "content": asked(answer)},
             {"role": "assistant", "content": answer.text},
         ]
         text = tokenizer.apply_chat_template(turns, tokenize=False)
@@ -344,8 +346,7 @@ def test_a_model_that_reads_both_ways_and_pairs_of_texts(batch_size):
     model = AutoModelForSequenceClassification.from_config(config, dtype=torch.float32).eval()
     expected = []
     for answer in answers():
-        question = f"{answer.question} {made.preference(answer.preference).text}"
-        read = pair_tokenizer()(question, answer.text, return_tensors="pt")
+        read = pair_tokenizer()(asked(answer), answer.text, return_tensors="pt")
         assert read["token_type_ids"].max() == bool(answer.text)
         with torch.no_grad():
             expected.append(model(**read).logits.item())
@@ -375,8 +376,7 @@ def test_answers_are_read_together_where_padding_has_a_token(pad, alone):
 def test_an_answer_that_just_fits_is_read():
     model = plain_model()
     scorer = RewardModelScorer(model, tiny_tokenizer())
-    asked = f"{made.answer().question} {made.preference('creative').text}"
-    length = len(scorer._prompts.row(asked, made.answer().text).ids)
+    length = len(scorer._prompts.row(asked(made.answer()), made.answer().text).ids)
     model.config.max_position_embeddings = length
     scored(RewardModelScorer(model, tiny_tokenizer()), [made.answer()])
     model.config.max_position_embeddings = length - 1

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from concurrent import futures
@@ -24,10 +21,10 @@ from amulet_integrations.evaluation.journal import Journal
 from amulet_integrations.evaluation.running import IN_FLIGHT, _without_end
 from amulet_integrations.prompting import ChatMessage, PromptBuilder
 from tests.support.evaluations import QUESTIONS, lines_of, run
+from tests.support.evaluations import running as running_apart
 from tests.support.scripted import ScriptedEngine
 from tests.support.tiny import CONTEXT_WINDOW
 
-ROOT = Path(__file__).parents[3]
 FULL = Path("/dev/full")
 
 
@@ -390,19 +387,12 @@ def test_a_full_disk_is_told(tmp_path):
 def test_a_killed_run_goes_on(tmp_path):
     """SIGKILL after some answers; the rest is added, and nothing is there twice."""
     killed, whole = tmp_path / "killed", tmp_path / "whole"
-    ours = {**os.environ, "PYTHONPATH": str(ROOT)}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.support.evaluations", "tiny", str(killed)],
-        cwd=ROOT, env=ours, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    deadline = time.monotonic() + 120
-    for told in process.stdout:
-        if told == "answers 7\n":
-            process.send_signal(signal.SIGKILL)
-            break
-        assert time.monotonic() < deadline
-    process.stdout.close()
-    assert process.wait(30) == -signal.SIGKILL
+    with running_apart("tiny", killed, patience=120) as process:
+        for told in process.stdout:
+            if told == "answers 7\n":
+                process.send_signal(signal.SIGKILL)
+                break
+        assert process.wait(30) == -signal.SIGKILL
 
     before = (killed / "answers.jsonl").read_bytes()
     assert before.count(b"\n") >= 7
