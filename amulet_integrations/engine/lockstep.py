@@ -8,7 +8,7 @@ import torch
 
 from amulet_integrations.engine.failures import as_generation_error
 from amulet_integrations.engine.memory import free_device_memory, is_out_of_memory
-from amulet_integrations.engine.picking import WeightsMatrix, pick_tokens
+from amulet_integrations.engine.picking import BatchMixing, pick_tokens
 from amulet_integrations.engine.reader import PromptReader
 from amulet_integrations.engine.rows import Rows
 from amulet_integrations.engine.runner import ModelRunner, Piece
@@ -33,7 +33,7 @@ class Lockstep:
         self._scheduler = scheduler
         self._rows = Rows(scheduler)
         self._reader = PromptReader(runner, scheduler, self._rows)
-        self._matrix = WeightsMatrix(runner.device)
+        self._mixing = BatchMixing(runner.device)
         self._max_pass_tokens = _MAX_PASS_TOKENS.get(runner.device.type, _MAX_PASS_TOKENS_ELSEWHERE)
 
     @torch.inference_mode()
@@ -94,7 +94,7 @@ class Lockstep:
             self._find_fault(pieces, error)
             return
         try:
-            taken = take_tokens(running, drafts, logits, self._matrix)
+            taken = take_tokens(running, drafts, logits, self._mixing)
         except Exception as error:  # noqa: BLE001 - how far it came, nobody knows
             _fail(running, error)
             return
@@ -131,8 +131,8 @@ class Lockstep:
                 logits = torch.stack(
                     [row for each in sequences for row in each.take_first_logits()]
                 )
-                matrix = WeightsMatrix(self._runner.device).of(sequences)
-                hand_out(sequences, pick_tokens(sequences, logits, matrix))
+                mixing = BatchMixing(self._runner.device).of(sequences)
+                hand_out(sequences, pick_tokens(sequences, logits, mixing))
             except Exception as error:  # noqa: BLE001
                 _fail(sequences, error)
         self._scheduler.start(len(read))

@@ -9,24 +9,45 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from amulet_integrations.decoding.mixture import mix_contexts, mixing_matrix
+from amulet_integrations.decoding.divergence import DivergenceBounds, mix_bounded_contexts
+from amulet_integrations.decoding.mixture import mixing_matrix
+from amulet_integrations.engine.branch import Weights
 from amulet_integrations.engine.failures import as_generation_error
 from amulet_integrations.engine.guide import Guide
 from amulet_integrations.engine.request import Policy
 from amulet_integrations.engine.result import TokenLogprob
-from amulet_integrations.engine.sequence import Sequence
+from amulet_integrations.engine.sequence import Bound, Sequence
 from amulet_integrations.errors import AmuletError, GenerationError, InvalidRequestError
 
 
 class Pick(NamedTuple):
-    """The token of one request, and how likely it was where that was asked for."""
+    """The token of one request.
+
+    Attributes:
+        token: The token.
+        logprob: How likely it was, where that was asked for.
+        fraction: How far guidance went, as in `Increment.guidance_fractions`.
+    """
 
     token: int
     logprob: TokenLogprob | None = None
+    fraction: float = 1.0
 
 
-class WeightsMatrix:
-    """The mixing matrix of a batch, made anew only where weights have changed.
+class Mixing(NamedTuple):
+    """How a batch is mixed.
+
+    Attributes:
+        matrix: The weights, shape (requests, rows); a request with a policy of its own has none.
+        bounds: Their bounds.
+    """
+
+    matrix: Tensor
+    bounds: DivergenceBounds
+
+
+class BatchMixing:
+    """How the requests of a batch are mixed, made anew only where weights or bounds have changed.
 
     Args:
         device: Where it is to be.
@@ -34,32 +55,44 @@ class WeightsMatrix:
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self._weights: list[tuple[float, ...]] | None = None
-        self._matrix = torch.empty(0)
+        self._asked: list[tuple[Weights, Bound | None]] | None = None
+        self._mixing: Mixing | None = None
 
-    def of(self, sequences: SequenceOf[Sequence]) -> Tensor:
-        """The matrix, shape (requests, rows); a request with a policy of its own has none of it."""
-        weights = [sequence.weights or (0.0,) * len(sequence.contexts) for sequence in sequences]
-        if weights != self._weights:
-            self._matrix = mixing_matrix(weights, self._device)
-            self._weights = weights  # last, for the matrix may not come about
-        return self._matrix
+    def of(self, sequences: SequenceOf[Sequence]) -> Mixing:
+        """How these requests are mixed for their next tokens."""
+        asked = [
+            (sequence.weights or (0.0,) * len(sequence.contexts), sequence.bound)
+            for sequence in sequences
+        ]
+        if self._mixing is None or asked != self._asked:
+            self._mixing = _mixing(asked, self._device)
+            self._asked = asked  # last, for the tensors may not come about
+        return self._mixing
+
+
+def _mixing(asked: SequenceOf[tuple[Weights, Bound | None]], device: torch.device) -> Mixing:
+    weights = [own for own, _ in asked]
+    reference = [bound.reference if bound else own for own, bound in asked]
+    max_kl = [bound.max_kl if bound else None for _, bound in asked]
+    bounds = DivergenceBounds(reference, max_kl, device)
+    return Mixing(mixing_matrix(weights, device), bounds)
 
 
 def pick_tokens(
-    sequences: SequenceOf[Sequence], logits: Tensor, matrix: Tensor
+    sequences: SequenceOf[Sequence], logits: Tensor, mixing: Mixing
 ) -> list[Pick | AmuletError]:
     """Picks the next token of every request; one's failure does not touch the others.
 
     Args:
         sequences: The requests of the batch, in the order of their rows.
         logits: Shape (rows, vocab).
-        matrix: From `WeightsMatrix`.
+        mixing: From `BatchMixing`.
 
     Returns:
         For each request its token, or what went wrong with it.
     """
-    mixed = mix_contexts(logits, matrix)
+    mixed, matrix, parts = mix_bounded_contexts(logits, *mixing)
+    fractions = parts.tolist()
     alone: dict[int, Pick | AmuletError] = {}
     end = 0
     for index, sequence in enumerate(sequences):
@@ -68,19 +101,22 @@ def pick_tokens(
         try:
             policy = _policy(sequence, rows, mixture, matrix[index, start:end])
             if sequence.guide or sequence.logprobs is not None:
-                alone[index] = _draw(sequence, rows, policy)
+                alone[index] = _draw(sequence, rows, policy, fractions[index])
             elif (free := _without_end(sequence, policy)) is not mixture:
                 mixed[index] = free
         except AmuletError as error:
             alone[index] = error
         except BaseException as error:  # noqa: BLE001 - also what Rust raises in a panic
             alone[index] = as_generation_error("Sampling", error)
-    together = _draw_together(sequences, mixed, alone)
+    together = _draw_together(sequences, mixed, fractions, alone)
     return [alone[index] if index in alone else together[index] for index in range(len(sequences))]
 
 
 def _draw_together(
-    sequences: SequenceOf[Sequence], mixed: Tensor, alone: Container[int]
+    sequences: SequenceOf[Sequence],
+    mixed: Tensor,
+    fractions: SequenceOf[float],
+    alone: Container[int],
 ) -> list[Pick | AmuletError]:
     """The tokens of the requests that need no more than one draw; one transfer for all."""
     highest, tokens = mixed.max(dim=-1)
@@ -95,24 +131,26 @@ def _draw_together(
                 failures[index] = as_generation_error("Sampling", error)
     possible, picked = torch.stack([highest.isfinite().long(), tokens]).tolist()
     return [
-        failures.get(index) or (Pick(picked[index]) if possible[index] else _no_token())
+        failures.get(index)
+        or (Pick(picked[index], None, fractions[index]) if possible[index] else _no_token())
         for index in range(len(sequences))
     ]
 
 
-def _draw(sequence: Sequence, rows: Tensor, policy: Tensor) -> Pick:
+def _draw(sequence: Sequence, rows: Tensor, policy: Tensor, fraction: float) -> Pick:
     """The token of a request whose draw may have to be repeated, or that is to be told about."""
     guide, weights = sequence.guide, sequence.weights
     if guide is None:
-        return _told(sequence, policy, _token(sequence, policy))
+        return _told(sequence, policy, _token(sequence, policy), fraction)
     while True:
         token = guide.take(_token(sequence, _kept_to(guide, policy)))
         if token is not None:
-            return _told(sequence, policy, token)
+            return _told(sequence, policy, token, fraction)
         if guide.weights != weights:
             weights = guide.weights
-            matrix = mixing_matrix([weights], rows.device)
-            policy = _policy(sequence, rows, mix_contexts(rows, matrix)[0], matrix[0])
+            mixing = _mixing([(weights, sequence.bound)], rows.device)
+            mixed, matrix, parts = mix_bounded_contexts(rows, *mixing)
+            policy, fraction = _policy(sequence, rows, mixed[0], matrix[0]), float(parts)
 
 
 def _policy(sequence: Sequence, rows: Tensor, mixed: Tensor, weights: Tensor) -> Tensor:
@@ -162,9 +200,9 @@ def _token(sequence: Sequence, policy: Tensor) -> int:
     return int(sequence.sampler.sample(policy, sequence.completion))
 
 
-def _told(sequence: Sequence, policy: Tensor, token: int) -> Pick:
+def _told(sequence: Sequence, policy: Tensor, token: int, fraction: float) -> Pick:
     if sequence.logprobs is None:
-        return Pick(token)
+        return Pick(token, None, fraction)
     logprobs = policy.double().log_softmax(dim=-1)
     top = logprobs.topk(sequence.logprobs)
     alternatives = [
@@ -172,7 +210,8 @@ def _told(sequence: Sequence, policy: Tensor, token: int) -> Pick:
         for value, other in zip(top.values.tolist(), top.indices.tolist(), strict=True)
     ]
     value = float(logprobs[token])
-    return Pick(token, TokenLogprob(token, sequence.text_of(token), value, tuple(alternatives)))
+    told = TokenLogprob(token, sequence.text_of(token), value, tuple(alternatives))
+    return Pick(token, told, fraction)
 
 
 def _no_token() -> GenerationError:

@@ -28,6 +28,12 @@ class GenerationRequest(FrozenModel):
         policy: Instead of weights: a function of the contexts' log-probabilities (contexts,
             vocab) that returns the policy's (vocab,), called on the engine's own thread at every
             token. It needs not be normalised.
+        max_kl: A bound, in nats and at least 0, on the divergence of every token's policy from the
+            mixture `reference_weights`: the weights act as far as it allows (see
+            `decoding.divergence`). None for none. Mixtures of the first context alone apply no
+            preference, and are never bounded.
+        reference_weights: The mixture at guidance 1, from which `max_kl` is measured. By default
+            the second context alone, where there are two.
         branches: The forms that the completion may take; any text where there are none. While
             several can still be meant, tokens are drawn with `weights`; from when one is left,
             with that branch's own.
@@ -46,8 +52,9 @@ class GenerationRequest(FrozenModel):
             never part of it.
 
     Raises:
-        InvalidRequestError: No context, an empty one, a negative token id, or weights that do
-            not fit the contexts or do not add up to 1.
+        InvalidRequestError: No context, an empty one, a negative token id, weights that do not
+            fit the contexts or do not add up to 1, or a bound that is negative, not finite,
+            beside a policy, or measured from nothing.
     """
 
     error_type: ClassVar[type[AmuletError]] = InvalidRequestError
@@ -55,6 +62,8 @@ class GenerationRequest(FrozenModel):
     contexts: tuple[tuple[int, ...], ...] = Field(min_length=1, repr=False)
     weights: Weights | None = None
     policy: Policy | None = None
+    max_kl: float | None = Field(default=None, ge=0.0, allow_inf_nan=False)
+    reference_weights: Weights | None = None
     branches: tuple[Branch, ...] = ()
     thoughts_end: str | None = Field(default=None, min_length=1)
     thoughts_begin: str | None = Field(default=None, min_length=1)
@@ -95,6 +104,11 @@ class GenerationRequest(FrozenModel):
                     "Pass weights and branches, or a policy, not both: they are for the engine's "
                     "own mixture."
                 )
+            if self.max_kl is not None or self.reference_weights is not None:
+                raise InvalidRequestError(
+                    f"max_kl={self.max_kl!r} is given with a policy. The bound is one on the "
+                    "engine's own mixture: bound the policy yourself, or pass weights."
+                )
             return self
         count = len(self.contexts)
         if self.weights is None and count > 1:
@@ -107,7 +121,27 @@ class GenerationRequest(FrozenModel):
                     f"{len(weights)} weights for {count} contexts; pass one for each."
                 )
             _check_sum(weights)
+        self._check_reference(count)
         return self
+
+    def _check_reference(self, count: int) -> None:
+        if self.reference_weights is None:
+            if self.max_kl is not None and count > 2:  # noqa: PLR2004 - base and pref
+                raise InvalidRequestError(
+                    f"max_kl={self.max_kl:g} with {count} contexts: pass reference_weights, the "
+                    "mixture at guidance 1, from which the divergence is measured."
+                )
+            return
+        if self.max_kl is None:
+            raise InvalidRequestError(
+                "reference_weights are given without max_kl, the bound that is measured from them."
+            )
+        if len(self.reference_weights) != count:
+            raise InvalidRequestError(
+                f"{len(self.reference_weights)} reference_weights for {count} contexts; pass one "
+                "for each."
+            )
+        _check_sum(self.reference_weights)
 
     @property
     def running(self) -> tuple[int, ...]:
@@ -116,7 +150,7 @@ class GenerationRequest(FrozenModel):
             return tuple(range(len(self.contexts)))
         return tuple(
             index
-            for index, weights in enumerate(zip(*self._mixtures, strict=True))
+            for index, weights in enumerate(zip(*self._run_mixtures, strict=True))
             if any(weight != 0 for weight in weights)
         )
 
@@ -129,6 +163,23 @@ class GenerationRequest(FrozenModel):
         """A mixture's weights of the contexts that are run; None stands for the request's own."""
         weights = weights or self.weights or (1.0,)
         return tuple(weights[index] for index in self.running)
+
+    @property
+    def running_reference(self) -> Weights | None:
+        """The reference's weights of the contexts that are run; None where nothing is bounded."""
+        return None if self._reference is None else self.running_weights(self._reference)
+
+    @property
+    def _reference(self) -> Weights | None:
+        """The mixture that bounds are measured from, where a mixture has one."""
+        if self.max_kl is None or not any(any(mixture[1:]) for mixture in self._mixtures):
+            return None
+        return self.reference_weights or (0.0, 1.0)
+
+    @property
+    def _run_mixtures(self) -> list[Weights]:
+        reference = self._reference
+        return self._mixtures if reference is None else [*self._mixtures, reference]
 
     @property
     def _mixtures(self) -> list[Weights]:

@@ -74,6 +74,9 @@ class Increment:
         finish_reason: Set on the last increment only.
         usage: Set on the last increment only.
         logprobs: One for each of `token_ids`, where they were asked for.
+        guidance_fractions: For each of `token_ids`, how much of the way from guidance 1 to the
+            request's weights a bound (`max_kl`) allowed: 1 where it held nothing back. Empty
+            where the request has none.
         shortened: Set on the last increment only: whether a form was closed sooner than the model
             would have, because the tokens ran out. It is whole, but strings in it may break off.
     """
@@ -83,6 +86,7 @@ class Increment:
     finish_reason: FinishReason | None = None
     usage: Usage | None = None
     logprobs: tuple[TokenLogprob, ...] = ()
+    guidance_fractions: tuple[float, ...] = ()
     shortened: bool = False
 
 
@@ -96,6 +100,7 @@ class GenerationResult:
         finish_reason: Why it ended.
         usage: Tokens used.
         logprobs: One for each token, where they were asked for.
+        guidance_fractions: One for each token, where there was a bound; see `Increment`.
         shortened: Whether a form was closed early, because the tokens ran out.
     """
 
@@ -104,6 +109,7 @@ class GenerationResult:
     finish_reason: FinishReason
     usage: Usage
     logprobs: list[TokenLogprob] = field(default_factory=list)
+    guidance_fractions: list[float] = field(default_factory=list)
     shortened: bool = False
 
     @classmethod
@@ -118,5 +124,6 @@ class GenerationResult:
             finish_reason=last.finish_reason,
             usage=last.usage,
             logprobs=[logprob for step in steps for logprob in step.logprobs],
+            guidance_fractions=[part for step in steps for part in step.guidance_fractions],
             shortened=last.shortened,
         )

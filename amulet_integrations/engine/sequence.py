@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from amulet_integrations.decoding.detokenizer import IncrementalDetokenizer
 from amulet_integrations.decoding.sampler import TokenSampler
 from amulet_integrations.decoding.stopping import StopStrings
+from amulet_integrations.engine.branch import Weights
 from amulet_integrations.engine.drafts import PromptLookup
 from amulet_integrations.engine.guide import Guide
 from amulet_integrations.engine.prefixes import as_tokens
@@ -25,8 +26,20 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedTokenizerBase
 
-    from amulet_integrations.engine.branch import Weights
     from amulet_integrations.engine.grammar import GrammarCompiler
+
+
+class Bound(NamedTuple):
+    """How far the policy of a token may be from the mixture at guidance 1.
+
+    Attributes:
+        reference: The weights of that mixture, for the contexts that are run.
+        max_kl: The divergence, in nats.
+    """
+
+    reference: Weights
+    max_kl: float
+
 
 Emit = Callable[[Increment | AmuletError], object]
 """Takes what a request gives out: increments, the last one with a finish reason, or one error."""
@@ -98,6 +111,9 @@ class Sequence:
         self._max_tokens = min(request.sampling.max_new_tokens, room)
         self.guide = Guide(request, grammars, self._max_tokens) if request.branches else None
         self._weights = None if request.policy else request.running_weights(None)
+        self._max_kl = request.max_kl
+        self._reference = request.running_reference
+        self._runs_base = request.running[0] == 0
         self._detokenizer = IncrementalDetokenizer(
             tokenizer, skip_special_tokens=request.skip_special_tokens
         )
@@ -112,6 +128,25 @@ class Sequence:
     def weights(self) -> Weights | None:
         """The mixture that the next token is drawn with; None where there is a policy."""
         return self.guide.weights if self.guide else self._weights
+
+    @property
+    def bound(self) -> Bound | None:
+        """The bound on the next token's policy; None where there is none.
+
+        Where no preference is applied, and where the weights are the reference's, there is nothing
+        to be bounded.
+        """
+        weights = self.weights
+        if self._max_kl is None or self._reference is None or weights in (None, self._reference):
+            return None
+        if self._runs_base and not any(weights[1:]):
+            return None
+        return Bound(self._reference, self._max_kl)
+
+    @property
+    def is_bounded(self) -> bool:
+        """Whether some of its tokens have a bound."""
+        return self._reference is not None
 
     @property
     def most_tokens(self) -> int:
@@ -152,8 +187,16 @@ class Sequence:
         """Asks for the request to end at the next step. May be called from any thread."""
         self._cancelled = True
 
-    def advance(self, token: int, logprob: TokenLogprob | None = None) -> None:
-        """Takes the next token of every context and gives out what becomes certain."""
+    def advance(
+        self, token: int, logprob: TokenLogprob | None = None, fraction: float = 1.0
+    ) -> None:
+        """Takes the next token of every context and gives out what becomes certain.
+
+        Args:
+            token: The token.
+            logprob: How likely it was, where that is told.
+            fraction: How far guidance went, as in `Increment.guidance_fractions`.
+        """
         self.completion.append(token)
         if self._lookup is not None:
             self._lookup.push([token])
@@ -180,6 +223,7 @@ class Sequence:
                 reason,
                 self._usage() if self.done else None,
                 logprobs,
+                guidance_fractions=(fraction,) if self.is_bounded else (),
                 shortened=self.done and self.guide is not None and self.guide.shortened,
             )
         )

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from amulet_integrations.engine.failures import as_generation_error
-from amulet_integrations.engine.picking import Pick, WeightsMatrix, pick_tokens
+from amulet_integrations.engine.picking import BatchMixing, Pick, pick_tokens
 from amulet_integrations.engine.sequence import Sequence
 from amulet_integrations.errors import AmuletError
 
@@ -17,7 +17,7 @@ def take_tokens(
     sequences: SequenceOf[Sequence],
     drafts: SequenceOf[SequenceOf[int]],
     logits: Tensor,
-    matrix: WeightsMatrix,
+    mixing: BatchMixing,
 ) -> list[int]:
     """Picks tokens for as long as they are those of the draft, and one more.
 
@@ -29,7 +29,7 @@ def take_tokens(
         sequences: The requests, in the order of their rows.
         drafts: For each of them, the tokens that were appended after its last one.
         logits: Shape (rows, positions, vocab); each request's own positions are the last ones.
-        matrix: The mixing matrix of all of them.
+        mixing: How all of them are mixed.
 
     Returns:
         For each request, how many tokens it was given.
@@ -39,8 +39,8 @@ def take_tokens(
     while going:
         those = [sequences[index] for index in going]
         here = _at(logits, sequences, going, [taken[i] - 1 - len(drafts[i]) for i in going])
-        hand_out(those, pick_tokens(those, here, matrix.of(those)))
-        matrix = WeightsMatrix(logits.device)  # the one of all requests stays as it is
+        hand_out(those, pick_tokens(those, here, mixing.of(those)))
+        mixing = BatchMixing(logits.device)  # the one of all requests stays as it is
         for index in going:
             taken[index] += 1
         going = [i for i in going if _goes_on(sequences[i], drafts[i], taken[i])]
@@ -54,7 +54,7 @@ def hand_out(sequences: SequenceOf[Sequence], picks: SequenceOf[Pick | AmuletErr
             sequence.fail(pick)
             continue
         try:
-            sequence.advance(pick.token, pick.logprob)
+            sequence.advance(pick.token, pick.logprob, pick.fraction)
         except Exception as error:  # noqa: BLE001 - one request's text is its own affair
             sequence.fail(as_generation_error("Turning tokens into text", error))
 

@@ -1,0 +1,126 @@
+"""How strongly preferences are applied: a guidance scale, and a bound on what it may do."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal, NamedTuple, Self, get_args
+
+from pydantic import Field, model_validator
+
+from amulet_integrations.decoding.params import AmuletParams
+from amulet_integrations.errors import AmuletError, InvalidParamsError
+from amulet_integrations.validation import FrozenModel
+
+PresetName = Literal["gentle", "default", "strong", "paper"]
+
+GuidanceScale = Annotated[float, Field(allow_inf_nan=False)]
+"""p: 0 is the base policy, 1 the pref policy, and above 1 the preference is amplified."""
+
+MaxKL = Annotated[float, Field(ge=0.0, allow_inf_nan=False)] | Literal["default"] | None
+"""A bound in nats; None is no bound, and "default" leaves it to the preset in force."""
+
+
+class Preset(NamedTuple):
+    """A strength with a name.
+
+    Attributes:
+        guidance_scale: The strength p.
+        max_kl: The bound on the divergence from the pref policy, in nats a token; None for none.
+    """
+
+    guidance_scale: float
+    max_kl: float | None
+
+
+PRESETS: dict[PresetName, Preset] = {
+    "gentle": Preset(1.5, 0.1),
+    "default": Preset(2.0, 0.2),
+    "strong": Preset(5.0, 0.4),
+    "paper": Preset(AmuletParams().guidance_scale, None),
+}
+"""The strengths by name; "paper" is the published method. docs/results.md says how they were chosen."""
+
+
+class Strength(FrozenModel):
+    """What one level - a call, a scope, a profile, a constructor - says of the strength.
+
+    At most one of the first three is set.
+
+    Attributes:
+        guidance_scale: The strength p itself, as in classifier-free guidance.
+        params: The parameters of Amulet's game, which ends at a guidance scale.
+        preset: A strength by name: "gentle", "default", "strong" or "paper". It brings a bound
+            too, unless `max_kl` says another.
+        max_kl: The bound on the divergence of every token's policy from the pref policy, in nats.
+            None is no bound; "default" leaves it to the preset, or to the next level.
+
+    Raises:
+        InvalidParamsError: Two of the first three are given, or a value is out of its range.
+    """
+
+    error_type: ClassVar[type[AmuletError]] = InvalidParamsError
+
+    guidance_scale: GuidanceScale | None = None
+    params: AmuletParams | None = None
+    preset: PresetName | None = None
+    max_kl: MaxKL = "default"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _check_preset(cls, data: dict[str, object]) -> dict[str, object]:
+        preset = data.get("preset")
+        if preset is not None and preset not in PRESETS:
+            raise InvalidParamsError(
+                f"preset={preset!r} is no preset. There are "
+                f"{', '.join(map(repr, get_args(PresetName)))}; or give a guidance_scale and max_kl."
+            )
+        return data
+
+    @model_validator(mode="after")
+    def _says_one(self) -> Self:
+        given = [name for name in SOURCES if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise InvalidParamsError(
+                f"{' and '.join(given)} are given together. Say the strength in one way: "
+                "guidance_scale=, params= or preset=."
+            )
+        return self
+
+    @property
+    def says_scale(self) -> bool:
+        """Whether a guidance scale is told, in one of the three ways."""
+        return any(getattr(self, name) is not None for name in SOURCES)
+
+    @property
+    def bound(self) -> float | Literal["default"] | None:
+        """The bound, a preset's own included; "default" where nothing is said of it."""
+        if self.max_kl == "default" and self.preset is not None:
+            return PRESETS[self.preset].max_kl
+        return self.max_kl
+
+    def over(self, other: Strength) -> Strength:
+        """What this level says; of the rest, what the other one says."""
+        source = self if self.says_scale else other
+        said = {name: getattr(source, name) for name in SOURCES}
+        return Strength(**said, max_kl=other.bound if self.bound == "default" else self.bound)
+
+    def settled(self, default: Preset) -> Preset:
+        """The scale and the bound; the default's where nothing is said of them.
+
+        The default's bound holds for strengths outside of 0 to 1: between base and pref there is
+        nothing that neither of them would write.
+        """
+        scale = default.guidance_scale
+        if self.guidance_scale is not None:
+            scale = self.guidance_scale
+        elif self.params is not None:
+            scale = self.params.guidance_scale
+        elif self.preset is not None:
+            scale = PRESETS[self.preset].guidance_scale
+        bound = self.bound
+        if bound == "default":
+            bound = None if 0.0 <= scale <= 1.0 else default.max_kl
+        return Preset(scale, bound)
+
+
+SOURCES = ("guidance_scale", "params", "preset")
+"""The three ways to say a strength."""
