@@ -37,7 +37,7 @@ PRESETS: dict[PresetName, Preset] = {
     "strong": Preset(5.0, 0.4),
     "paper": Preset(AmuletParams().guidance_scale, None),
 }
-"""The strengths by name; "paper" is the published method. docs/results.md says how they were chosen."""
+"""The strengths by name; "paper" is the published method. docs/results.md: how they were chosen."""
 
 
 class Strength(FrozenModel):
@@ -71,7 +71,7 @@ class Strength(FrozenModel):
         if preset is not None and preset not in PRESETS:
             raise InvalidParamsError(
                 f"preset={preset!r} is no preset. There are "
-                f"{', '.join(map(repr, get_args(PresetName)))}; or give a guidance_scale and max_kl."
+                f"{', '.join(map(repr, get_args(PresetName)))}; or give guidance_scale and max_kl."
             )
         return data
 
