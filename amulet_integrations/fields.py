@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from amulet_integrations.decoding.methods import Method
 from amulet_integrations.decoding.params import DEFAULT_MAX_GUIDANCE_SCALE, AmuletParams
 from amulet_integrations.decoding.sampling_params import SamplingParams
+from amulet_integrations.decoding.strength import GuidanceScale, MaxKL, PresetName
 from amulet_integrations.decoding.weights import DEFAULT_LINEAR_ALIGNMENT_RATIO
 from amulet_integrations.engine.contract import Engine
 from amulet_integrations.engine.model_source import EMBEDDED, ModelSource
@@ -89,7 +90,16 @@ class AmuletFields(BaseModel):
             store object is used as it is; put it into a `CachedProfileStore` yourself.
         method: "amulet", "linear_alignment", "pref" (the preference in the prompt, nothing more)
             or "base" (no preferences).
-        params: Amulet's parameters; those of a call or a profile go before.
+        guidance_scale: How strongly preferences are applied, as in classifier-free guidance: 1
+            puts them into the prompt and no more, above 1 amplifies them. What a call, a scope or
+            a profile says goes before. Without it, and without `params` and `preset`, it is the
+            preset that `amulet evaluate` saved for this model, or else the default one.
+        params: The same as parameters of Amulet's game.
+        preset: The same by name: "gentle", "default", "strong", or "paper", the published method.
+        max_kl: The bound on what guidance may do to a token: on the divergence of its policy from
+            that of the prompt with the preference, in nats. None is no bound; "default" is that
+            of the preset.
+        saved_presets: Whether a preset that was saved for this model is used.
         linear_alignment_ratio: The ratio rho of linear alignment.
         max_guidance_scale: The largest strength accepted; the operator's bound.
         separator: Stands between the system message and the preference.
@@ -136,7 +146,11 @@ class AmuletFields(BaseModel):
     profiles: ProfileStore | str | Path | None = Field(default=None, exclude=True, repr=False)
     profiles_ttl: float = Field(default=10.0, ge=0.0, allow_inf_nan=False)
     method: Method = "amulet"
-    params: AmuletParams = AmuletParams()
+    guidance_scale: GuidanceScale = None
+    params: AmuletParams | None = None
+    preset: PresetName | None = None
+    max_kl: MaxKL = "default"
+    saved_presets: bool = True
     linear_alignment_ratio: float = DEFAULT_LINEAR_ALIGNMENT_RATIO
     max_guidance_scale: float = Field(default=DEFAULT_MAX_GUIDANCE_SCALE, gt=0.0)
     separator: str = DEFAULT_SEPARATOR

@@ -11,13 +11,10 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
-from amulet_integrations.decoding.methods import Method, method_guidance_scale
-from amulet_integrations.decoding.params import (
-    DEFAULT_MAX_GUIDANCE_SCALE,
-    AmuletParams,
-    check_guidance_scale,
-)
+from amulet_integrations.decoding.methods import Method, method_strength
+from amulet_integrations.decoding.params import DEFAULT_MAX_GUIDANCE_SCALE, check_guidance_scale
 from amulet_integrations.decoding.sampling_params import SamplingParams
+from amulet_integrations.decoding.strength import PRESETS, SCALES, Preset, Strength
 from amulet_integrations.decoding.weights import DEFAULT_LINEAR_ALIGNMENT_RATIO
 from amulet_integrations.engine.contract import Engine
 from amulet_integrations.engine.request import GenerationRequest
@@ -39,6 +36,7 @@ from amulet_integrations.prompting import (
     PromptBuilder,
     ToolUse,
 )
+from amulet_integrations.saved_presets import find_preset, has_presets
 from amulet_integrations.steering import Mixtures, steer
 from amulet_integrations.whose import Source, Whose, select
 
@@ -54,8 +52,10 @@ class Personalization:
         version: The version of the user's stored profile.
         preferences: The preferences in force.
         method: The method.
-        params: Amulet's parameters.
-        guidance_scale: The strength that method and parameters come to.
+        guidance_scale: The strength that all of it comes to.
+        max_kl: The bound on what that does to a token, in nats; None for none.
+        preset: The name of the strength where it has one: a preset's, or "saved" for the one that
+            was saved for this model.
         source: Which level named the user; None when nobody was named.
     """
 
@@ -63,8 +63,9 @@ class Personalization:
     version: int | None
     preferences: tuple[Preference, ...]
     method: Method
-    params: AmuletParams
     guidance_scale: float
+    max_kl: float | None
+    preset: str | None
     source: Source | None
 
     @cached_property
@@ -76,19 +77,31 @@ class Personalization:
         ]
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
-    def describe(self, *, texts: bool = False) -> dict[str, Any]:
+    def describe(self, *, texts: bool = False, fractions: Sequence[float] = ()) -> dict[str, Any]:
         """Says what was applied, as plain JSON values.
 
         Args:
             texts: Whether the preferences' texts are told as well; they are private.
+            fractions: The answer's `Increment.guidance_fractions`. With them it says how many
+                tokens the bound held back, and the mean of the guidance scales that were used.
         """
         told = {"name", "weight", "text"} if texts else {"name", "weight"}
+        used = {}
+        if fractions:
+            mean = sum(fractions) / len(fractions)
+            used = {
+                "bounded_tokens": sum(fraction < 1.0 for fraction in fractions),
+                "mean_guidance_scale": 1.0 + mean * (self.guidance_scale - 1.0),
+            }
         return {
             "user_id": self.user_id,
             "profile_version": self.version,
             "source": self.source,
             "method": self.method if self.preferences else "base",
-            "guidance_scale": self.guidance_scale if self.preferences else 0.0,
+            "guidance_scale": self.guidance_scale,
+            "max_kl": self.max_kl,
+            "preset": self.preset,
+            **used,
             "preferences": [preference.model_dump(include=told) for preference in self.preferences],
         }
 
@@ -104,14 +117,17 @@ class Personalizer:
         profiles: Where users' profiles are; None where users are not known by id.
         default: The constructor's choice, for calls that name nobody.
         method: The method where neither the call nor the profile has one.
-        params: Amulet's parameters where neither the call nor the profile has any.
+        strength: How strongly preferences are applied, as far as neither the call nor the profile
+            says so; what it does not say either is the model's saved preset, or else the default
+            one.
+        saved_presets: Whether a preset that was saved for the engine's model is used.
         linear_alignment_ratio: The ratio rho of linear alignment.
         max_guidance_scale: The largest guidance scale accepted.
         separator: Stands between the system message and the preference.
         prompts: Finds what writes prompts for an engine and a separator, where it is shared.
 
     Raises:
-        GuidanceScaleError: `params` or `linear_alignment_ratio` are past `max_guidance_scale`.
+        GuidanceScaleError: The strength or `linear_alignment_ratio` is past `max_guidance_scale`.
     """
 
     def __init__(
@@ -121,7 +137,8 @@ class Personalizer:
         profiles: ProfileStore | None = None,
         default: Whose | None = None,
         method: Method = "amulet",
-        params: AmuletParams | None = None,
+        strength: Strength | None = None,
+        saved_presets: bool = False,
         linear_alignment_ratio: float = DEFAULT_LINEAR_ALIGNMENT_RATIO,
         max_guidance_scale: float = DEFAULT_MAX_GUIDANCE_SCALE,
         separator: str = DEFAULT_SEPARATOR,
@@ -132,11 +149,12 @@ class Personalizer:
         self._profiles = profiles
         self._default = default or Whose()
         self._method = method
-        self._params = params or AmuletParams()
+        self._strength = strength or Strength()
+        self._saved_presets = saved_presets
         self._ratio = linear_alignment_ratio
         self._max_guidance_scale = max_guidance_scale
         self._separator = separator
-        self._guidance_scale(method, self._params)
+        self._settled(method, self._strength, PRESETS["default"])
 
     @cached_property
     def engine(self) -> Engine:
@@ -163,18 +181,25 @@ class Personalizer:
         """
         profile = self._look_up(chosen)
         method = chosen.method or (profile and profile.method) or self._method
-        params = chosen.params or (profile and profile.params) or self._params
+        strength = chosen.strength
+        if profile is not None:
+            strength = strength.over(profile.strength)
+        strength = strength.over(self._strength)
         preferences: tuple[Preference, ...] = ()
         if method != "base":
             candidates = _preferences(chosen, profile)
             preferences = in_force(candidates, datetime.now(UTC), chosen.preference_context)
+        name, applied = None, Preset(0.0, None)
+        if preferences:
+            name, applied = self._named_strength(method, strength)
         return Personalization(
             user_id=profile.user_id if profile else chosen.user_id,
             version=profile.version if profile else None,
             preferences=preferences,
             method=method,
-            params=params,
-            guidance_scale=self._guidance_scale(method, params) if preferences else 0.0,
+            guidance_scale=applied.guidance_scale,
+            max_kl=applied.max_kl,
+            preset=name,
             source=chosen.source,
         )
 
@@ -209,6 +234,8 @@ class Personalizer:
         texts, own_weights = shared_contexts(personalization.preferences)
         mixtures = Mixtures.of(personalization.guidance_scale, own_weights)
         common: dict[str, Any] = {"timeout": timeout, "logprobs": logprobs}
+        if personalization.max_kl is not None and mixtures.steers:
+            common |= {"max_kl": personalization.max_kl, "reference_weights": mixtures.pref}
         if isinstance(messages, str):
             contexts = self.prompts.formatted_contexts(messages, [None, *texts])
             return GenerationRequest(
@@ -285,12 +312,36 @@ class Personalizer:
             return given
         return read_whole_profile(self._profiles, chosen.user_id)
 
-    def _guidance_scale(self, method: Method, params: AmuletParams) -> float:
-        scale = method_guidance_scale(method, params, self._ratio)
-        origin = f"linear_alignment_ratio={self._ratio:g}"
-        return check_guidance_scale(
-            scale, self._max_guidance_scale, repr(params) if method == "amulet" else origin
-        )
+    def _named_strength(self, method: Method, strength: Strength) -> tuple[str | None, Preset]:
+        """What a method is applied with, and the name that this has, if it has one."""
+        name: str | None = strength.preset
+        default = PRESETS["default"]
+        if not strength.says_scale:
+            name = "default"
+            if (saved := self._saved_preset()) is not None:
+                name, default = "saved", saved
+        return name if method == "amulet" else None, self._settled(method, strength, default)
+
+    def _saved_preset(self) -> Preset | None:
+        """What was saved for the engine's model; the model is loaded only if there is anything."""
+        if not self._saved_presets or not has_presets():
+            return None
+        fingerprint = getattr(self.engine, "model_fingerprint", None)
+        saved = None if fingerprint is None else find_preset(fingerprint)
+        return None if saved is None else saved.preset
+
+    def _settled(self, method: Method, strength: Strength, default: Preset) -> Preset:
+        """What a method is applied with, within the operator's bound."""
+        applied = method_strength(method, strength, default, self._ratio)
+        source = f"linear_alignment_ratio={self._ratio:g}"
+        if method == "amulet":
+            source = ", ".join(
+                f"{name}={getattr(strength, name)!r}"
+                for name in SCALES
+                if getattr(strength, name) is not None
+            )
+        check_guidance_scale(applied.guidance_scale, self._max_guidance_scale, source)
+        return applied
 
 
 def _own_prompts(engine: Engine, separator: str) -> PromptBuilder:

@@ -9,6 +9,7 @@ from typing import Any, Self
 from pydantic import PrivateAttr, model_validator
 
 from amulet_integrations.decoding.sampling_params import SamplingParams
+from amulet_integrations.decoding.strength import Strength
 from amulet_integrations.engine.contract import Engine
 from amulet_integrations.engine.loading import check_source
 from amulet_integrations.errors import InvalidParamsError, UnknownArgumentError
@@ -19,7 +20,10 @@ from amulet_integrations.profiles.characters import checked_label
 from amulet_integrations.resources import Resources
 from amulet_integrations.whose import Whose, select
 
-WHOSE = ("preference", "profile", "user_id", "params", "method", "preference_context")
+STRENGTH = tuple(Strength.model_fields)
+"""Arguments of a call that say how strongly preferences are applied."""
+
+WHOSE = ("preference", "profile", "user_id", "method", "preference_context", *STRENGTH)
 """Arguments of a call that say whose preferences it follows, when and how."""
 
 _OTHER = ("max_tokens", "max_new_tokens", "stop", "timeout", "chat_template_kwargs")
@@ -40,6 +44,13 @@ class Call:
     sampling: SamplingParams
     timeout: float | None
     chat_template_kwargs: Mapping[str, Any] | None = None
+
+
+def without_unset(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of a call without those that are None, which say nothing; but `max_kl` does."""
+    return {
+        name: value for name, value in arguments.items() if value is not None or name == "max_kl"
+    }
 
 
 class AmuletSettings(AmuletFields):
@@ -98,7 +109,8 @@ class AmuletSettings(AmuletFields):
             profiles=store,
             default=self._default,
             method=self.method,
-            params=self.params,
+            strength=Strength.said_by(self),
+            saved_presets=self.saved_presets,
             linear_alignment_ratio=self.linear_alignment_ratio,
             max_guidance_scale=self.max_guidance_scale,
             separator=self.separator,
@@ -165,7 +177,7 @@ class AmuletSettings(AmuletFields):
         known = {*WHOSE, *SAMPLING, *_OTHER, *also}
         if unknown := arguments.keys() - known:
             raise UnknownArgumentError.for_names(f"A call of {type(self).__name__}", unknown, known)
-        given = {name: value for name, value in arguments.items() if value is not None}
+        given = without_unset(arguments)
         one_limit(given)
         changes = {name: given[name] for name in (*SAMPLING, "stop") if name in given}
         for name in ("max_tokens", "max_new_tokens"):

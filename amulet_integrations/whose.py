@@ -9,6 +9,13 @@ from pydantic import Field, field_validator, model_validator
 
 from amulet_integrations.decoding.methods import Method
 from amulet_integrations.decoding.params import AmuletParams
+from amulet_integrations.decoding.strength import (
+    SCALES,
+    GuidanceScale,
+    MaxKL,
+    PresetName,
+    Strength,
+)
 from amulet_integrations.errors import AmuletError, InvalidParamsError, PreferenceSelectionError
 from amulet_integrations.profiles import Preference, PreferenceProfile, current_scope
 from amulet_integrations.profiles.characters import checked_label
@@ -26,7 +33,11 @@ class Whose(FrozenModel):
         preference: A preference, or its text.
         profile: A whole profile.
         user_id: A user whose profile is in the store.
-        params: Amulet's parameters, in place of the profile's or the constructor's.
+        guidance_scale: The strength, in place of the profile's or the constructor's; or `params`
+            or `preset`.
+        params: The same as Amulet's parameters.
+        preset: The same by name.
+        max_kl: The bound on what the strength may do to a token, in place of the others'.
         method: The method, in place of the profile's or the constructor's.
         preference_context: What the call is about, such as ``{"topic": "health"}``, for
             preferences that have a `when`.
@@ -35,7 +46,8 @@ class Whose(FrozenModel):
     Raises:
         PreferenceSelectionError: Two of the first three are set, or one is of a wrong type.
         InvalidProfileError: A preference's text, a user id or the context is not valid.
-        InvalidParamsError: `params` or `method` is not one.
+        InvalidParamsError: A strength, a bound or `method` is not one, two strengths are given,
+            or one beside a method that takes none.
     """
 
     error_type: ClassVar[type[AmuletError]] = InvalidParamsError
@@ -43,7 +55,10 @@ class Whose(FrozenModel):
     preference: Preference | None = Field(default=None, repr=False)
     profile: PreferenceProfile | None = Field(default=None, repr=False)
     user_id: str | None = None
+    guidance_scale: GuidanceScale = None
     params: AmuletParams | None = None
+    preset: PresetName | None = None
+    max_kl: MaxKL = "default"
     method: Method | None = None
     preference_context: PreferenceContext = PreferenceContext()
     source: Source | None = None
@@ -76,6 +91,22 @@ class Whose(FrozenModel):
                 "one way: preference=, profile= or user_id=."
             )
         return self
+
+    @model_validator(mode="after")
+    def _check_strength(self) -> Self:
+        strength = self.strength
+        if strength.says_scale and self.method not in {None, "amulet"}:
+            name = next(name for name in SCALES if getattr(self, name) is not None)
+            raise InvalidParamsError(
+                f"{name}= is given with method={self.method!r}, which has a strength of its own. "
+                'Leave one of them out, or use method="amulet".'
+            )
+        return self
+
+    @property
+    def strength(self) -> Strength:
+        """How strongly the preferences are applied, as far as it is said here."""
+        return Strength.said_by(self)
 
     @property
     def names_somebody(self) -> bool:
@@ -120,11 +151,19 @@ def select(call: Whose, config: Whose | None = None, *, default: Whose, searchab
             "look the user up: pass profiles=, a store or a database URL, or name a "
             "preference= or profile= instead."
         )
-    told = told_together(chosen, [level for _, level in levels])
+    told, strength = told_together(chosen, [level for _, level in levels])
     # The constructor's is every call's, whomever it names; it comes last in any case.
     context = told.over(default.preference_context)
-    settled = {"source": source, "params": call.params, "method": call.method}
-    return chosen.model_copy(update={**settled, "preference_context": context})
+    settled = {"source": source, "method": call.method, "preference_context": context}
+    return chosen.model_copy(update={**settled, **_of_method(call, strength)})
+
+
+def _of_method(call: Whose, strength: Strength) -> dict[str, Any]:
+    """The strength that a call follows; a call for another method wants nobody's."""
+    told = dict(strength)
+    if call.method not in {None, "amulet"}:
+        told |= dict.fromkeys(SCALES)
+    return told
 
 
 def _levels(call: Whose, config: Whose | None, default: Whose) -> list[tuple[Source, Whose]]:
@@ -133,7 +172,9 @@ def _levels(call: Whose, config: Whose | None, default: Whose) -> list[tuple[Sou
     if config is not None:
         levels.append(("config", config))
     if (scope := current_scope()) is not None:
-        levels.append(("scope", Whose(**vars(scope))))
+        scoped = {**vars(scope), **dict(scope.strength)}
+        del scoped["strength"]
+        levels.append(("scope", Whose(**scoped)))
     return [*levels, ("constructor", default)]
 
 

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from amulet_integrations.cli.race import Answer
-from amulet_integrations.cli.screen import count, number, one_line, safe
+from amulet_integrations.cli.screen import count, one_line, safe
 from amulet_integrations.decoding.methods import Method
 
 LABELS: dict[Method, str] = {
@@ -115,7 +115,7 @@ def _titled(title: str, text: str) -> Text:
 
 
 def _scale(answer: Answer) -> str:
-    return f"scale {number(answer.guidance_scale)}"
+    return f"scale {answer.strength}"
 
 
 def _state(answer: Answer) -> str:

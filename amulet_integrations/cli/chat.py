@@ -16,15 +16,19 @@ from amulet_integrations.cli.board import LABELS
 from amulet_integrations.cli.conversation import Conversation
 from amulet_integrations.cli.options import (
     METHODS,
-    STRENGTH,
     Database,
+    GuidanceScale,
+    Iterations,
+    MaxKL,
     MaxTokens,
     Model,
+    Preset,
     Seed,
     System,
     Temperature,
-    amulet_params,
     examples,
+    read_strength,
+    strength_label,
 )
 from amulet_integrations.cli.session import open_engine, open_store
 from amulet_integrations.decoding import SamplingParams
@@ -37,7 +41,7 @@ from amulet_integrations.whose import Whose
 
 EPILOG = examples(
     "amulet chat --user ann",
-    'amulet chat --prefer "Explain as to a child." --iterations 2',
+    'amulet chat --prefer "Explain as to a child." --preset strong',
     'echo "Why is the sky blue?" | amulet chat --user ann',
 )
 _PREFERENCES = "Whose preferences, and how strongly"
@@ -75,16 +79,10 @@ def chat(
             rich_help_panel=_PREFERENCES,
         ),
     ] = None,
-    iterations: Annotated[
-        int | None,
-        typer.Option(
-            min=0,
-            metavar="N",
-            help=STRENGTH,
-            show_default="the profile's, else 60",
-            rich_help_panel=_PREFERENCES,
-        ),
-    ] = None,
+    guidance_scale: GuidanceScale = None,
+    preset: Preset = None,
+    max_kl: MaxKL = None,
+    iterations: Iterations = None,
     db: Database = None,
     system: System = None,
     max_tokens: MaxTokens = 512,
@@ -106,12 +104,12 @@ def chat(
     whose = Whose(
         user_id=user,
         profile=PreferenceProfile(user_id=_YOU, preferences=tuple(prefer)) if prefer else None,
-        params=amulet_params(iterations),
         method=method,
+        **dict(read_strength(guidance_scale, preset, max_kl, iterations)),
     )
     sampling = SamplingParams(max_new_tokens=max_tokens, temperature=temperature, seed=seed)
     with nullcontext() if user is None else open_store(db) as store:
-        personalizer = Personalizer(open_engine(model), profiles=store)
+        personalizer = Personalizer(open_engine(model), profiles=store, saved_presets=True)
         conversation = Conversation(personalizer, whose, sampling, system)
         watched = sys.stdin.isatty() and screen.is_terminal()
         _greet(conversation, model, watched)
@@ -132,7 +130,7 @@ def _greet(conversation: Conversation, model: str, watched: bool) -> None:
             model,
             user or _YOU,
             screen.count(len(applied.preferences), "preference"),
-            f"{method}, guidance scale {screen.number(applied.guidance_scale)}",
+            f"{method}, guidance scale {strength_label(applied.guidance_scale, applied.max_kl)}",
         )
         console = screen.terminal()
         console.print(Text(screen.one_line(" · ".join(facts)), style="bold"))

@@ -13,14 +13,18 @@ from rich.live import Live
 from amulet_integrations.cli import screen
 from amulet_integrations.cli.board import Board, Section, headed
 from amulet_integrations.cli.options import (
-    STRENGTH,
+    GuidanceScale,
+    Iterations,
+    MaxKL,
     MaxTokens,
     Model,
+    Preset,
     Seed,
     System,
     Temperature,
-    amulet_params,
     examples,
+    read_strength,
+    strength_label,
 )
 from amulet_integrations.cli.race import Answer, follow
 from amulet_integrations.cli.session import open_engine, opening
@@ -34,7 +38,7 @@ from amulet_integrations.prompting import ChatMessage
 from amulet_integrations.whose import Whose
 
 EPILOG = examples(
-    'amulet compare "How do I make tea?" --prefer "Be concise" --iterations 2',
+    'amulet compare "How do I make tea?" --prefer "Be concise." --preset strong',
     'amulet compare "What is rain?" --prefer "Answer as a poet." --prefer "Use short words."',
 )
 _FOLLOWING: tuple[Method, ...] = ("pref", "linear_alignment", "amulet")
@@ -54,10 +58,10 @@ def compare(
             show_default=False,
         ),
     ],
-    iterations: Annotated[
-        int,
-        typer.Option(min=0, metavar="N", help=STRENGTH),
-    ] = 60,
+    guidance_scale: GuidanceScale = None,
+    preset: Preset = None,
+    max_kl: MaxKL = None,
+    iterations: Iterations = None,
     system: System = None,
     max_tokens: MaxTokens = 120,
     temperature: Temperature = 0.0,
@@ -67,19 +71,21 @@ def compare(
     """Answer a question without a preference and with it, side by side.
 
     base knows no preference; pref has it in the prompt; linear alignment and Amulet amplify what
-    it changes, by the guidance scale shown. All answers are decoded together.
+    it changes, by the guidance scale shown and no further than its bound allows. All answers are
+    decoded together.
     """
-    params = amulet_params(iterations)
+    strength = read_strength(guidance_scale, preset, max_kl, iterations)
     sampling = SamplingParams(max_new_tokens=max_tokens, temperature=temperature, seed=seed)
     preferences = [Preference(text=text) for text in prefer]
     messages = [*opening(system), ChatMessage(role="user", content=question)]
-    personalizer = Personalizer(open_engine(model), params=params)
+    personalizer = Personalizer(open_engine(model), strength=strength, saved_presets=True)
 
     def planned(method: Method, preference: Preference | None = None) -> Answer:
         whose = personalizer.select(Whose(preference=preference, method=method))
         personalization = personalizer.resolve(whose)
         request = personalizer.request(messages, personalization, sampling)
-        return Answer(method, personalization.guidance_scale, request)
+        label = strength_label(personalization.guidance_scale, personalization.max_kl)
+        return Answer(method, label, request)
 
     sections = [
         Section(preference.text, [planned(method, preference) for method in _FOLLOWING])

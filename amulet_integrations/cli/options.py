@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated
 
 import typer
 
+from amulet_integrations.cli.screen import number
 from amulet_integrations.decoding import AmuletParams, check_guidance_scale
+from amulet_integrations.decoding.strength import PresetName, Strength
 from amulet_integrations.engine.model_source import EMBEDDED
+from amulet_integrations.errors import InvalidParamsError
 
-STRENGTH = (
-    "Strength: updates of Amulet's game. 1, 2, 10, 60 give guidance scale 1.95, 2.46, 3.90, 5.65; "
-    "small models ramble when it is strong."
-)
 METHODS = (
     "How preferences are applied: amulet, linear_alignment, pref (in the prompt) or base (not)."
 )
+_STRENGTH = "How strongly (one of --guidance-scale, --preset and --iterations)"
 _ANSWER = "The answer"
 _MODEL = "The model"
 
@@ -30,17 +31,52 @@ def flowing(text: str) -> str:
     return "\n\n".join(" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
 
 
-def amulet_params(iterations: int | None) -> AmuletParams | None:
-    """Amulet's parameters with this many iterations; None leaves them to others.
+def read_strength(
+    guidance_scale: float | None,
+    preset: PresetName | None,
+    max_kl: str | None,
+    iterations: int | None,
+) -> Strength:
+    """What the options say of the strength; nothing where none of them is given.
 
     Raises:
-        InvalidParamsError: The number is out of its range, or makes it too strong.
+        InvalidParamsError: A value is out of its range or too strong, or two strengths are given.
     """
-    if iterations is None:
+    said = Strength(
+        guidance_scale=guidance_scale,
+        params=None if iterations is None else AmuletParams(iterations=iterations),
+        preset=preset,
+        max_kl="default" if max_kl is None else read_max_kl(max_kl),
+    )
+    if said.says_scale:
+        given = "--guidance-scale" if iterations is None else f"--iterations {iterations}"
+        check_guidance_scale(said.settled().guidance_scale, source=given)
+    return said
+
+
+def read_max_kl(text: str) -> float | None:
+    """A bound as it is typed: nats, or "none".
+
+    Raises:
+        InvalidParamsError: It is neither.
+    """
+    if text.strip().lower() == "none":
         return None
-    params = AmuletParams(iterations=iterations)
-    check_guidance_scale(params.guidance_scale, source=f"--iterations {iterations}")
-    return params
+    try:
+        bound = float(text)
+    except ValueError:
+        bound = -1.0
+    if not 0.0 <= bound < math.inf:
+        raise InvalidParamsError(
+            f"--max-kl {text}: give nats a token, 0 or more, such as 0.2, or none for no bound."
+        )
+    return bound
+
+
+def strength_label(guidance_scale: float, max_kl: float | None) -> str:
+    """A strength and its bound in a few characters."""
+    bound = "" if max_kl is None else f", KL ≤ {number(max_kl)}"
+    return f"{number(guidance_scale)}{bound}"
 
 
 def help_if_alone(context: typer.Context) -> None:
@@ -49,6 +85,45 @@ def help_if_alone(context: typer.Context) -> None:
         context.get_help()
 
 
+GuidanceScale = Annotated[
+    float | None,
+    typer.Option(
+        metavar="P",
+        help="How strongly preferences are applied: 1 puts them into the prompt and no more, above "
+        "1 amplifies them.",
+        show_default="the preset's",
+        rich_help_panel=_STRENGTH,
+    ),
+]
+Preset = Annotated[
+    PresetName | None,
+    typer.Option(
+        metavar="NAME",
+        help="A strength by name: gentle, default, strong; paper is the published method.",
+        show_default="default",
+        rich_help_panel=_STRENGTH,
+    ),
+]
+MaxKL = Annotated[
+    str | None,
+    typer.Option(
+        "--max-kl",
+        metavar="NATS",
+        help="A bound on what the strength may do to a token; none lifts it.",
+        show_default="the preset's",
+        rich_help_panel=_STRENGTH,
+    ),
+]
+Iterations = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        metavar="N",
+        help="The strength as updates of Amulet's game: 1, 2, 10, 60 give 1.95, 2.46, 3.90, 5.65.",
+        show_default=False,
+        rich_help_panel=_STRENGTH,
+    ),
+]
 Model = Annotated[
     str,
     typer.Option(

@@ -20,7 +20,7 @@ class Answer:
 
     Attributes:
         method: How it is decoded.
-        guidance_scale: How strongly the preference is applied.
+        strength: How strongly the preference is applied, for people.
         request: What the engine is asked for.
         text: The text so far.
         tokens: Tokens so far.
@@ -29,7 +29,7 @@ class Answer:
     """
 
     method: Method
-    guidance_scale: float
+    strength: str
     request: GenerationRequest = field(repr=False)
     text: str = ""
     tokens: int = 0

@@ -5,10 +5,37 @@ from __future__ import annotations
 from typing import Literal
 
 from amulet_integrations.decoding.params import AmuletParams
+from amulet_integrations.decoding.strength import PRESETS, Preset, Strength
 from amulet_integrations.decoding.weights import DEFAULT_LINEAR_ALIGNMENT_RATIO
 
 Method = Literal["amulet", "linear_alignment", "pref", "base"]
 """How a policy is made of the contexts: which guidance scale goes into `preference_weights`."""
+
+
+def method_strength(
+    method: Method,
+    strength: Strength,
+    default: Preset = PRESETS["default"],
+    linear_alignment_ratio: float = DEFAULT_LINEAR_ALIGNMENT_RATIO,
+) -> Preset:
+    """The guidance scale of a method, and the bound on what it may do.
+
+    Args:
+        method: As for `method_guidance_scale`. The contexts of "base" and "pref" have no bound.
+        strength: What is said of the strength: for "amulet" all of it, for "linear_alignment" the
+            bound.
+        default: What holds where nothing is said.
+        linear_alignment_ratio: The ratio rho, for "linear_alignment".
+
+    Raises:
+        GuidanceScaleError: The scale of the strength's `params` is too large for a float.
+    """
+    if method == "amulet":
+        return strength.settled(default)
+    if method == "linear_alignment":
+        scale = 1.0 + linear_alignment_ratio
+        return Strength(guidance_scale=scale, max_kl=strength.bound).settled(default)
+    return Preset(1.0 if method == "pref" else 0.0, None)
 
 
 def method_guidance_scale(

@@ -2,25 +2,50 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal, NamedTuple, Self, get_args
+import math
+from numbers import Real
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, model_validator
 
 from amulet_integrations.decoding.params import AmuletParams
 from amulet_integrations.errors import AmuletError, InvalidParamsError
 from amulet_integrations.validation import FrozenModel
 
+
+def _check_guidance_scale(value: Any) -> Any:
+    if value is None or (_is_number(value) and math.isfinite(value)):
+        return value
+    raise InvalidParamsError(
+        f"guidance_scale={value!r}: give a finite number, such as 2. 0 is the model without the "
+        "preference, 1 with it in the prompt, and more amplifies it."
+    )
+
+
+def _check_max_kl(value: Any) -> Any:
+    if value in (None, "default") or (_is_number(value) and 0.0 <= value < math.inf):
+        return value
+    raise InvalidParamsError(
+        f"max_kl={value!r}: give nats a token, 0 or more, such as 0.2; None for no bound, or "
+        "'default' for that of the preset."
+    )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
 PresetName = Literal["gentle", "default", "strong", "paper"]
 
-GuidanceScale = Annotated[float, Field(allow_inf_nan=False)]
+GuidanceScale = Annotated[float | None, BeforeValidator(_check_guidance_scale)]
 """p: 0 is the base policy, 1 the pref policy, and above 1 the preference is amplified."""
 
-MaxKL = Annotated[float, Field(ge=0.0, allow_inf_nan=False)] | Literal["default"] | None
+MaxKL = Annotated[float | Literal["default"] | None, BeforeValidator(_check_max_kl)]
 """A bound in nats; None is no bound, and "default" leaves it to the preset in force."""
 
 
 class Preset(NamedTuple):
-    """A strength with a name.
+    """A strength with its bound.
 
     Attributes:
         guidance_scale: The strength p.
@@ -38,6 +63,9 @@ PRESETS: dict[PresetName, Preset] = {
     "paper": Preset(AmuletParams().guidance_scale, None),
 }
 """The strengths by name; "paper" is the published method. docs/results.md: how they were chosen."""
+
+SCALES = ("guidance_scale", "params", "preset")
+"""The three ways to say a strength."""
 
 
 class Strength(FrozenModel):
@@ -59,25 +87,23 @@ class Strength(FrozenModel):
 
     error_type: ClassVar[type[AmuletError]] = InvalidParamsError
 
-    guidance_scale: GuidanceScale | None = None
+    guidance_scale: GuidanceScale = None
     params: AmuletParams | None = None
     preset: PresetName | None = None
     max_kl: MaxKL = "default"
 
-    @model_validator(mode="before")
     @classmethod
-    def _check_preset(cls, data: dict[str, object]) -> dict[str, object]:
-        preset = data.get("preset")
-        if preset is not None and preset not in PRESETS:
-            raise InvalidParamsError(
-                f"preset={preset!r} is no preset. There are "
-                f"{', '.join(map(repr, get_args(PresetName)))}; or give guidance_scale and max_kl."
-            )
-        return data
+    def said_by(cls, level: Any) -> Self:
+        """What an object with these four attributes says.
+
+        Raises:
+            InvalidParamsError: See the class.
+        """
+        return cls(**{name: getattr(level, name) for name in cls.model_fields})
 
     @model_validator(mode="after")
     def _says_one(self) -> Self:
-        given = [name for name in SOURCES if getattr(self, name) is not None]
+        given = [name for name in SCALES if getattr(self, name) is not None]
         if len(given) > 1:
             raise InvalidParamsError(
                 f"{' and '.join(given)} are given together. Say the strength in one way: "
@@ -88,7 +114,7 @@ class Strength(FrozenModel):
     @property
     def says_scale(self) -> bool:
         """Whether a guidance scale is told, in one of the three ways."""
-        return any(getattr(self, name) is not None for name in SOURCES)
+        return any(getattr(self, name) is not None for name in SCALES)
 
     @property
     def bound(self) -> float | Literal["default"] | None:
@@ -100,14 +126,18 @@ class Strength(FrozenModel):
     def over(self, other: Strength) -> Strength:
         """What this level says; of the rest, what the other one says."""
         source = self if self.says_scale else other
-        said = {name: getattr(source, name) for name in SOURCES}
-        return Strength(**said, max_kl=other.bound if self.bound == "default" else self.bound)
+        said = {name: getattr(source, name) for name in SCALES}
+        bound = other.bound if self.bound == "default" else self.bound
+        return Strength(**said, max_kl=bound)
 
-    def settled(self, default: Preset) -> Preset:
+    def settled(self, default: Preset = PRESETS["default"]) -> Preset:
         """The scale and the bound; the default's where nothing is said of them.
 
         The default's bound holds for strengths outside of 0 to 1: between base and pref there is
         nothing that neither of them would write.
+
+        Raises:
+            GuidanceScaleError: The scale of `params` is too large for a float.
         """
         scale = default.guidance_scale
         if self.guidance_scale is not None:
@@ -120,7 +150,3 @@ class Strength(FrozenModel):
         if bound == "default":
             bound = None if 0.0 <= scale <= 1.0 else default.max_kl
         return Preset(scale, bound)
-
-
-SOURCES = ("guidance_scale", "params", "preset")
-"""The three ways to say a strength."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
@@ -34,6 +34,7 @@ class AnswerWriter:
     Args:
         parser: Tells text, thoughts and calls apart.
         facts: What the last chunk's `response_metadata` tells beside the finish reason.
+        describe: Says what was applied, `Personalization.describe`.
         as_blocks: Whether text and thoughts are written as content blocks with an index, as
             LangChain's output version "v1" wants; otherwise as plain text.
         tell_usage: Whether the last chunk counts the tokens.
@@ -47,12 +48,15 @@ class AnswerWriter:
         parser: AnswerParser,
         facts: dict[str, Any],
         *,
+        describe: Callable[..., dict[str, Any]],
         as_blocks: bool = False,
         tell_usage: bool = True,
     ) -> None:
         self.invalid: list[InvalidToolCall] = []
         self._parser = parser
         self._facts = facts
+        self._describe = describe
+        self._fractions: list[float] = []
         self._as_blocks = as_blocks
         self._tell_usage = tell_usage
         self._block: tuple[type, int] | None = None
@@ -63,6 +67,7 @@ class AnswerWriter:
     def chunks(self, increment: Increment) -> Iterator[ChatGenerationChunk]:
         """Translates one step; steps that bring nothing make no chunk, but for the last."""
         self._logprobs += [_openai_logprob(told) for told in increment.logprobs]
+        self._fractions += increment.guidance_fractions
         pieces = list(self._parser.push(increment.text))
         if increment.usage is not None:
             pieces += self._parser.flush()
@@ -142,6 +147,7 @@ class AnswerWriter:
         message.response_metadata = {
             "finish_reason": "tool_calls" if valid and reason == "stop" else reason,
             **self._facts,
+            "amulet": self._describe(fractions=self._fractions),
         }
         if increment.shortened:
             message.response_metadata["shortened"] = True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import aclosing, closing
+from functools import partial
 from typing import Any
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
@@ -33,6 +34,7 @@ from amulet_integrations.langchain.tools import AnyTool, to_openai_tools
 from amulet_integrations.personalizer import Personalization
 from amulet_integrations.prompting.openai_form.form import Form
 from amulet_integrations.prompting.openai_form.tools import ToolChoice
+from amulet_integrations.settings import without_unset
 
 
 class ChatAmulet(IdentifiedModel):
@@ -115,7 +117,7 @@ class ChatAmulet(IdentifiedModel):
             UnknownArgumentError: One of `kwargs` means nothing to a call.
         """
         given = {"tool_choice": tool_choice, "parallel_tool_calls": parallel_tool_calls, **kwargs}
-        given = {name: value for name, value in given.items() if value is not None}
+        given = without_unset(given)
         if written := to_openai_tools(tools, strict):
             given["tools"] = written
         bound = in_plain_form(given)
@@ -248,10 +250,8 @@ class ChatAmulet(IdentifiedModel):
         personalizer = model.personalizer
         writer = AnswerWriter(
             personalizer.parser(**asked),
-            facts={
-                "model_name": model.model,
-                "amulet": personalization.describe(texts=self.include_preference_text),
-            },
+            facts={"model_name": model.model},
+            describe=partial(personalization.describe, texts=self.include_preference_text),
             as_blocks=streams and self.output_version == "v1",
             tell_usage=not streams or kwargs.get("stream_usage", self.stream_usage) is not False,
         )

@@ -1,4 +1,4 @@
-"""Whose preferences a `RunnableConfig` asks for."""
+"""Whose preferences a `RunnableConfig` asks for, and how strongly."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from typing import Any
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import ensure_config
 
+from amulet_integrations.settings import STRENGTH, without_unset
 from amulet_integrations.whose import Whose
 
 
 def whose_of(config: RunnableConfig | None, *, searchable: bool = True) -> Whose:
-    """The user and the context in ``config["configurable"]``.
+    """The user, the context and the strength in ``config["configurable"]``.
 
     Without a config of its own a call has the one of the chain or graph node around it.
 
@@ -30,5 +31,5 @@ def whose_of(config: RunnableConfig | None, *, searchable: bool = True) -> Whose
 def whose_in(config: Mapping[str, Any] | None, *, searchable: bool = True) -> Whose:
     """As `whose_of`, of this config alone."""
     configurable = (config or {}).get("configurable") or {}
-    names = ("user_id", "preference_context") if searchable else ("preference_context",)
-    return Whose(**{it: configurable[it] for it in names if configurable.get(it) is not None})
+    names = ("preference_context", *STRENGTH, *(("user_id",) if searchable else ()))
+    return Whose(**without_unset({it: configurable[it] for it in names if it in configurable}))

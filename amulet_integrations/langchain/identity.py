@@ -11,6 +11,7 @@ from langchain_core.load.serializable import SerializedConstructor
 from langchain_core.messages import BaseMessage
 from langchain_core.tools import BaseTool
 
+from amulet_integrations.decoding.strength import Strength
 from amulet_integrations.langchain.entries import PERSONALIZATION, PersonalizedEntries
 from amulet_integrations.langchain.messages import to_chat_messages
 from amulet_integrations.langchain.tools import to_openai_tools
@@ -32,7 +33,8 @@ class IdentifiedModel(PersonalizedEntries):
             "model": self.model,
             "engine": self.engine.fingerprint if self.engine else self.source.key,
             "method": self.method,
-            "params": self.params.model_dump(),
+            "strength": Strength.said_by(self).model_dump(),
+            "saved_presets": self.saved_presets,
             "linear_alignment_ratio": self.linear_alignment_ratio,
             "separator": self.separator,
             "include_preference_text": self.include_preference_text,

@@ -83,6 +83,7 @@ class GrowingAnswer(Generic[R]):
         form: Makes the responses, of what was told so far and their other fields.
         parser: Tells text, thoughts and calls apart.
         facts: What the last response's `raw` tells beside usage and finish reason.
+        describe: Says what was applied, `Personalization.describe`.
         tool_names: The tools' own names, by those that the model was told.
     """
 
@@ -91,12 +92,15 @@ class GrowingAnswer(Generic[R]):
         form: Callable[..., R],
         parser: AnswerParser,
         facts: Mapping[str, Any],
+        describe: Callable[..., dict[str, Any]],
         tool_names: Mapping[str, str],
     ) -> None:
         self.logprobs: list[list[LogProb]] = []
         self._form = form
         self._parser = parser
         self._facts = facts
+        self._describe = describe
+        self._fractions: list[float] = []
         self._tool_names = tool_names
         self._told = Told()
         self._invalid: list[dict[str, Any]] = []
@@ -109,6 +113,7 @@ class GrowingAnswer(Generic[R]):
         before = Told(self._told.text, self._told.thoughts)
         for piece in pieces:
             self._read(piece)
+        self._fractions += increment.guidance_fractions
         logprobs = [_candidates(told) for told in increment.logprobs]
         self.logprobs += logprobs
         fields: dict[str, Any] = {"additional_kwargs": {}}
@@ -155,6 +160,7 @@ class GrowingAnswer(Generic[R]):
             "finish_reason": "tool_calls" if called else increment.finish_reason,
             "usage": usage,
             **self._facts,
+            "amulet": self._describe(fractions=self._fractions),
         }
         if increment.shortened:
             raw["shortened"] = True

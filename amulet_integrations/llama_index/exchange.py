@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from contextlib import aclosing, closing
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Generic
 
 from amulet_integrations.llama_index.answers import GrowingAnswer, R
@@ -94,7 +95,7 @@ class Exchange(Generic[R]):
         engine = self.llm.load_engine()
         personalizer = self.llm.personalizer
         personalization = personalizer.resolve(self.whose)
-        told = personalization.describe(texts=self.llm.include_preference_text)
+        describe = partial(personalization.describe, texts=self.llm.include_preference_text)
         asked: dict[str, Any] = {
             "tool_use": self.form.tool_use,
             "json_output": self.form.json_output,
@@ -103,7 +104,7 @@ class Exchange(Generic[R]):
         parser = AnswerParser()
         if not isinstance(self.conversation, str):
             parser = personalizer.parser(self.conversation, **asked)
-        facts = {"model": engine.model_name, "amulet": told}
+        facts = {"model": engine.model_name}
         request = {
             "messages": self.conversation,
             "personalization": personalization,
@@ -112,7 +113,7 @@ class Exchange(Generic[R]):
             "logprobs": self.form.logprobs,
             **asked,
         }
-        answer = GrowingAnswer(self.respond, parser, facts, self.tool_names)
+        answer = GrowingAnswer(self.respond, parser, facts, describe, self.tool_names)
         return _Opened(personalizer, request, answer)
 
     def _in_span(self, answer: Callable[..., Any]) -> Any:

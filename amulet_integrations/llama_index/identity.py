@@ -20,7 +20,7 @@ from pydantic import Field, PrivateAttr, computed_field, model_validator
 from amulet_integrations.errors import AmuletError
 from amulet_integrations.llama_index.packing import ModelPromptHelper
 from amulet_integrations.prompting import ChatMessage
-from amulet_integrations.settings import AmuletSettings
+from amulet_integrations.settings import AmuletSettings, without_unset
 from amulet_integrations.whose import Whose
 
 _ROOM_FOR_PREFERENCES = 128
@@ -141,6 +141,6 @@ class IdentifiedLLM(AmuletSettings, CustomLLM, FunctionCallingLLM):
         no preferences, and pass on what they do not know.
         """
         copy = self.model_copy()
-        given = {name: value for name, value in arguments.items() if value is not None}
+        given = without_unset(arguments)
         copy._bound = {**self._bound, **given}  # noqa: SLF001 - the copy is this class's own
         return copy

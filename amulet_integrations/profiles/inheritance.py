@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
+from functools import reduce
 
+from amulet_integrations.decoding.strength import Strength
 from amulet_integrations.errors import InvalidProfileError
 from amulet_integrations.profiles.profile import PreferenceProfile
 
@@ -79,8 +81,8 @@ def inherited(line: Sequence[PreferenceProfile]) -> PreferenceProfile:
     """The first profile of a line with all that holds by the others: it needs no parent any more.
 
     Those furthest up come first. Of preferences that have one name, the one nearest to the user
-    holds, also while its own conditions are not met: the name decides. `method` and `params` are
-    the nearest ones that are given.
+    holds, also while its own conditions are not met: the name decides. The method, the strength
+    and its bound are the nearest ones that are given.
     """
     own, *above = line
     if not above:
@@ -90,11 +92,13 @@ def inherited(line: Sequence[PreferenceProfile]) -> PreferenceProfile:
     for one in line:
         groups.append([it for it in one.preferences if it.name not in overridden])
         overridden.update(it.name for it in one.preferences if it.name is not None)
+    strength = reduce(Strength.over, [one.strength for one in line])
     return own.model_copy(
         update={
             "parent": None,
             "preferences": tuple(it for group in reversed(groups) for it in group),
             "method": next((one.method for one in line if one.method is not None), None),
-            "params": next((one.params for one in line if one.params is not None), None),
+            **strength.model_dump(exclude={"params"}),
+            "params": strength.params,
         }
     )

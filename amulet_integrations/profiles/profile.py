@@ -9,6 +9,7 @@ from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from amulet_integrations.decoding.methods import Method
 from amulet_integrations.decoding.params import AmuletParams
+from amulet_integrations.decoding.strength import GuidanceScale, MaxKL, PresetName, Strength
 from amulet_integrations.errors import AmuletError, InvalidProfileError
 from amulet_integrations.profiles.characters import checked_label
 from amulet_integrations.profiles.instants import Instant
@@ -26,7 +27,12 @@ class PreferenceProfile(FrozenModel):
         user_id: Who it is: 1 to 256 characters, without control characters.
         preferences: What the user prefers; no two with the same name. A list or a tuple of
             preferences, where a plain string stands for a preference of that text.
-        params: Parameters of the decoding; None leaves them to the caller.
+        guidance_scale: How strongly the preferences are applied, as in classifier-free guidance;
+            or `params` or `preset` in its place. None of them leaves it to the caller.
+        params: The same as parameters of Amulet's game.
+        preset: The same by name: "gentle", "default", "strong" or "paper".
+        max_kl: The bound on what the strength may do to a token, in nats; None is no bound, and
+            "default" leaves it to the preset or the caller.
         method: How to decode; None leaves that to the caller.
         parent: The id of another profile, such as ``"organisation"``, whose preferences hold too
             unless one here has the same name; see `inheritance.inherited`. A parent's preferences
@@ -36,7 +42,7 @@ class PreferenceProfile(FrozenModel):
 
     Raises:
         InvalidProfileError: A value is out of its range.
-        InvalidParamsError: `params` is given as a dict with a value out of its range.
+        InvalidParamsError: A strength or bound is out of its range, or two strengths are given.
     """
 
     model_config = ConfigDict(hide_input_in_errors=True)
@@ -44,7 +50,10 @@ class PreferenceProfile(FrozenModel):
 
     user_id: str
     preferences: tuple[Preference, ...] = ()
+    guidance_scale: GuidanceScale = None
     params: AmuletParams | None = None
+    preset: PresetName | None = None
+    max_kl: MaxKL = "default"
     method: Method | None = None
     parent: str | None = None
     version: int = Field(default=0, ge=0)
@@ -67,6 +76,16 @@ class PreferenceProfile(FrozenModel):
                 f"parent={self.parent!r} is the profile itself; give another one, or None."
             )
         return self
+
+    @model_validator(mode="after")
+    def _check_strength(self) -> Self:
+        Strength.said_by(self)
+        return self
+
+    @property
+    def strength(self) -> Strength:
+        """What the profile says of the strength."""
+        return Strength.said_by(self)
 
     # Before pydantic's own check, whose message would quote the texts.
     @field_validator("preferences", mode="before")

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Protocol
 
+from amulet_integrations.decoding.params import AmuletParams
+from amulet_integrations.decoding.strength import MaxKL, PresetName, Strength
 from amulet_integrations.errors import PreferenceSelectionError
 from amulet_integrations.profiles.characters import checked_label
 from amulet_integrations.profiles.conditions import PreferenceContext
@@ -27,12 +29,14 @@ class PreferenceScope:
         preference: One preference, of nobody in particular.
         profile: A whole profile.
         preference_context: What the calls inside are about, for preferences that have a `when`.
+        strength: How strongly the preferences are applied inside.
     """
 
     user_id: str | None = None
     preference: Preference | None = None
     profile: PreferenceProfile | None = None
     preference_context: PreferenceContext = field(default_factory=PreferenceContext)
+    strength: Strength = field(default_factory=Strength)
 
     @property
     def names_somebody(self) -> bool:
@@ -60,20 +64,25 @@ class Level(Protocol):
     def preference_context(self) -> PreferenceContext:
         """What it tells about the call."""
 
+    @property
+    def strength(self) -> Strength:
+        """How strongly preferences are applied."""
 
-def told_together(chosen: Level, levels: Iterable[Level]) -> PreferenceContext:
+
+def told_together(chosen: Level, levels: Iterable[Level]) -> tuple[PreferenceContext, Strength]:
     """What levels tell about a call; one that names another user tells nothing of it.
 
     Args:
         chosen: The level whose user is followed.
         levels: All of them, the one whose values count most first.
     """
-    told = PreferenceContext()
+    context, strength = PreferenceContext(), Strength()
     for level in levels:
         same_person = level.person is not None and level.person == chosen.person
         if level is chosen or same_person or not level.names_somebody:
-            told = told.over(level.preference_context)
-    return told
+            context = context.over(level.preference_context)
+            strength = strength.over(level.strength)
+    return context, strength
 
 
 # The scopes entered and not yet left, outermost first. Every task and thread has its own value.
@@ -88,16 +97,23 @@ def preference_scope(
     preference: str | Preference | None = None,
     profile: PreferenceProfile | None = None,
     preference_context: Mapping[str, str] | None = None,
+    guidance_scale: float | None = None,
+    params: AmuletParams | None = None,
+    preset: PresetName | None = None,
+    max_kl: MaxKL = "default",
 ) -> AbstractContextManager[PreferenceScope]:
     """Says whose preferences hold inside a ``with`` block.
 
     It is a context variable: it reaches what is called inside the block, awaited there, or
     started there as an asyncio task, and no other task or thread. The innermost block that names
-    somebody counts. What the blocks tell about the calls is put together, the innermost value of
-    a name before the others; one that names another user tells nothing. No store is read here.
+    somebody counts. What the blocks tell about the calls and of the strength is put together, the
+    innermost value before the others; one that names another user tells nothing. No store is read
+    here.
 
         with preference_scope(user_id="ann", preference_context={"locale": "de"}):
             query_engine.query("What is new?")
+
+    The strength goes before the one of the user's profile.
 
     Args:
         user_id: A user whose profile the model's store holds.
@@ -105,6 +121,10 @@ def preference_scope(
         profile: A whole profile.
         preference_context: What the calls inside are about, such as ``{"topic": "health"}``, for
             preferences that have a `when`.
+        guidance_scale: How strongly the preferences are applied, as in classifier-free guidance.
+        params: The same as parameters of Amulet's game.
+        preset: The same by name: "gentle", "default", "strong" or "paper".
+        max_kl: The bound on what the strength may do to a token, in nats; None is no bound.
 
     Returns:
         A context manager that gives the scope.
@@ -113,13 +133,16 @@ def preference_scope(
         PreferenceSelectionError: More than one of the first three is given, or nothing at all, or
             one of a wrong type.
         InvalidProfileError: The user id, the text of the preference or the context is not valid.
+        InvalidParamsError: The strength or the bound is out of its range, or told twice.
     """
+    strength = Strength(guidance_scale=guidance_scale, params=params, preset=preset, max_kl=max_kl)
     choices = {"user_id": user_id, "preference": preference, "profile": profile}
     given = [name for name, value in choices.items() if value is not None]
-    if len(given) > 1 or not (given or preference_context is not None):
+    more = preference_context is not None or strength != Strength()
+    if len(given) > 1 or not (given or more):
         raise PreferenceSelectionError(
             f"preference_scope got {' and '.join(given) or 'nothing'}; give one of user_id, "
-            "preference and profile, or only a preference_context."
+            "preference and profile, or only a preference_context or a strength."
         )
     if isinstance(preference, str):
         preference = Preference(text=preference)
@@ -128,7 +151,7 @@ def preference_scope(
     _check_type("preference", preference, Preference, "a string or a Preference")
     _check_type("profile", profile, PreferenceProfile, "a PreferenceProfile")
     context = PreferenceContext(preference_context)
-    return _Block(PreferenceScope(user_id, preference, profile, context))
+    return _Block(PreferenceScope(user_id, preference, profile, context, strength))
 
 
 def current_scope() -> PreferenceScope | None:
@@ -137,10 +160,10 @@ def current_scope() -> PreferenceScope | None:
     if not scopes:
         return None
     chosen = next((it for it in reversed(scopes) if it.names_somebody), scopes[-1])
-    context = told_together(chosen, reversed(scopes))
-    if context == chosen.preference_context:
+    context, strength = told_together(chosen, reversed(scopes))
+    if context == chosen.preference_context and strength == chosen.strength:
         return chosen
-    return replace(chosen, preference_context=context)
+    return replace(chosen, preference_context=context, strength=strength)
 
 
 class _Block(AbstractContextManager[PreferenceScope]):

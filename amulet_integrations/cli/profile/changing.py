@@ -9,11 +9,14 @@ import typer
 from amulet_integrations.cli import screen
 from amulet_integrations.cli.options import (
     METHODS,
-    STRENGTH,
     Database,
+    GuidanceScale,
+    Iterations,
+    MaxKL,
+    Preset,
     User,
-    amulet_params,
     examples,
+    read_strength,
 )
 from amulet_integrations.cli.profile.group import (
     existing,
@@ -33,7 +36,7 @@ from amulet_integrations.profiles import Preference, PreferenceProfile
     "set",
     epilog=examples(
         'amulet profile set ann --prefer "Be concise."',
-        'amulet profile set ann --prefer "Be concise." --prefer "No jargon." --iterations 10',
+        'amulet profile set ann --prefer "Be concise." --prefer "No jargon." --preset gentle',
         'amulet profile set ann --prefer "Be concise." --parent everyone',
     ),
 )
@@ -44,10 +47,10 @@ def set_(
         list[str],
         typer.Option(metavar="TEXT", help="A preference; repeat for more.", show_default=False),
     ],
-    iterations: Annotated[
-        int | None,
-        typer.Option(min=0, metavar="N", help=STRENGTH, show_default="left to the caller"),
-    ] = None,
+    guidance_scale: GuidanceScale = None,
+    preset: Preset = None,
+    max_kl: MaxKL = None,
+    iterations: Iterations = None,
     method: Annotated[
         Method | None,
         typer.Option(metavar="METHOD", help=METHODS, show_default="left to the caller"),
@@ -66,9 +69,9 @@ def set_(
     made = PreferenceProfile(
         user_id=user,
         preferences=tuple(prefer),
-        params=amulet_params(iterations),
         method=method,
         parent=parent,
+        **dict(read_strength(guidance_scale, preset, max_kl, iterations)),
     )
     with open_store(db) as store:
         tell_saved(store.save(made, by=operator()))

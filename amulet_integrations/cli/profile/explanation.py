@@ -8,14 +8,12 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any
 
+from amulet_integrations.cli.options import strength_label
 from amulet_integrations.cli.profile.sheet import minute
 from amulet_integrations.cli.screen import number
-from amulet_integrations.decoding.methods import method_guidance_scale
-from amulet_integrations.decoding.params import AmuletParams
-from amulet_integrations.decoding.weights import (
-    DEFAULT_LINEAR_ALIGNMENT_RATIO,
-    preference_weights,
-)
+from amulet_integrations.decoding.methods import method_strength
+from amulet_integrations.decoding.strength import Preset
+from amulet_integrations.decoding.weights import preference_weights
 from amulet_integrations.profiles import PreferenceProfile
 from amulet_integrations.profiles.inheritance import Line, inherited
 from amulet_integrations.profiles.selection import Verdict, explain
@@ -47,11 +45,9 @@ class Explanation:
         return inherited(self.line)
 
     @property
-    def guidance_scale(self) -> float:
+    def strength(self) -> Preset:
         """The strength; where the profile leaves it to the caller, with the defaults."""
-        params = self.whole.params or AmuletParams()
-        method = self.whole.method or "amulet"
-        return method_guidance_scale(method, params, DEFAULT_LINEAR_ALIGNMENT_RATIO)
+        return method_strength(self.whole.method or "amulet", self.whole.strength)
 
     @property
     def weights(self) -> tuple[float, ...]:
@@ -59,7 +55,7 @@ class Explanation:
         holding = [it.preference for it in self.verdicts if it.holds]
         if self.whole.method == "base":
             holding = []
-        return preference_weights(self.guidance_scale, shared_contexts(holding)[1])
+        return preference_weights(self.strength.guidance_scale, shared_contexts(holding)[1])
 
     @property
     def missing_parent(self) -> str | None:
@@ -75,7 +71,8 @@ class Explanation:
             "line": [profile.user_id for profile in self.line],
             "missing_parent": self.missing_parent,
             "method": self.whole.method,
-            "guidance_scale": self.guidance_scale,
+            "guidance_scale": self.strength.guidance_scale,
+            "max_kl": self.strength.max_kl,
             "weights": list(self.weights),
             "preferences": [
                 {
@@ -127,10 +124,11 @@ def _outcome(explanation: Explanation) -> str:
     if not others:
         by_method = explanation.whole.method == "base"
         return f"plain decoding: {'the method is base' if by_method else 'no preference holds'}"
-    left = "" if explanation.whole.params or explanation.whole.method else " unless the caller says"
+    said = explanation.whole.strength.says_scale or explanation.whole.method
+    left = "" if said else " unless the caller says"
     mixture = ", ".join([f"{base:+.3g} base", *(f"{weight:+.3g}" for weight in others)])
     method = explanation.whole.method or "amulet"
     return (
-        f"{method}, guidance scale {number(explanation.guidance_scale)}{left}: "
+        f"{method}, guidance scale {strength_label(*explanation.strength)}{left}: "
         f"{mixture} {'preferences' if len(others) == 1 else 'for each preference'}"
     )

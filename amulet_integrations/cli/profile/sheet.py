@@ -35,13 +35,23 @@ def _lines(profile: PreferenceProfile) -> Iterator[str]:
 
 
 def _strength(profile: PreferenceProfile) -> str:
-    params = profile.params
-    if params is None:
-        return "left to the caller"
-    return (
-        f"guidance scale {number(params.guidance_scale)} (iterations {params.iterations}, "
-        f"alpha {number(params.alpha)}, lambda {number(params.lambda_)}, eta {number(params.eta)})"
-    )
+    told = profile.strength
+    said: list[str] = []
+    if told.preset is not None:
+        said.append(f"{told.preset} (guidance scale {number(told.settled().guidance_scale)})")
+    elif (params := told.params) is not None:
+        said.append(
+            f"guidance scale {number(params.guidance_scale)} (iterations {params.iterations}, "
+            f"alpha {number(params.alpha)}, lambda {number(params.lambda_)}, "
+            f"eta {number(params.eta)})"
+        )
+    elif told.guidance_scale is not None:
+        said.append(f"guidance scale {number(told.guidance_scale)}")
+    if told.bound is None:
+        said.append("no bound")
+    elif told.bound != "default":
+        said.append(f"KL ≤ {number(told.bound)} nats a token")
+    return ", ".join(said) or "left to the caller"
 
 
 def _notes(preference: Preference) -> Iterator[str]:
