@@ -6,39 +6,32 @@ from amulet_integrations.cli import screen
 from amulet_integrations.errors import EvaluationError
 from amulet_integrations.evaluation import Method, read_methods
 from amulet_integrations.evaluation.data import is_on_hub
-from amulet_integrations.evaluation.methods import DEFAULT_STRENGTHS, strengths
+from amulet_integrations.evaluation.methods import grid, strengths
 
 
 def read_compared(names: list[str], iterations: list[int], *, curve: bool) -> tuple[Method, ...]:
-    """The methods that are compared, with the strengths of the curve and what it is seen beside.
+    """The methods that are compared, with the points of the frontier and what it is seen beside.
 
     Args:
         names: What `--method` said.
         iterations: What `--strength` said.
-        curve: Whether the default strengths are added. One that is there already is not.
+        curve: Whether the default grid is added. A point that is there already is not.
 
     Raises:
         EvaluationError: One is no method, or there twice.
     """
     # Brings numpy.
-    from amulet_integrations.evaluation.trade_off import (  # noqa: PLC0415
-        reference_of,
-        strengths_of,
-    )
+    from amulet_integrations.evaluation.frontier import points_of, reference_of  # noqa: PLC0415
 
     asked = read_methods(names)
-    grid = strengths([*iterations, *(DEFAULT_STRENGTHS if curve else ())])
-    if not grid:
+    added = (*strengths(iterations), *(grid() if curve else ()))
+    if not added:
         return asked
-    there = [method.params for method in asked if method.kind == "amulet"]
-    added = [
-        method
-        for method in read_methods(grid)
-        if method.params not in there and method.name not in names
-    ]
-    everything = [*asked, *added]
-    if reference_of(asked) is None and len(strengths_of(everything)) > 1:
-        screen.notice("The curve shows strengths beside the method pref, so pref answers as well.")
+    there = points_of(asked)
+    points = points_of([*asked, *read_methods(added)])
+    everything = [*asked, *(point for point in points if point not in there)]
+    if reference_of(asked) is None and len(points) > 1:
+        screen.notice("The frontier is seen beside the method pref, so pref answers as well.")
         everything[len(asked) : len(asked)] = read_methods(["pref"])
     return read_methods(everything)
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from amulet_integrations.cli import screen
 from amulet_integrations.cli.bars import Bars
 from amulet_integrations.cli.compared import check_field, check_reward, read_compared
 from amulet_integrations.cli.judges import find_judge
 from amulet_integrations.cli.options import Model, examples
+from amulet_integrations.cli.reported import check_saving, save_recommended, show_report
+from amulet_integrations.cli.scorers import check_relevance, make_scorers
 from amulet_integrations.cli.session import open_engine
-from amulet_integrations.cli.tables import show_table
 from amulet_integrations.decoding import SamplingParams
 from amulet_integrations.engine.model_source import EMBEDDED
 from amulet_integrations.evaluation import (
@@ -22,21 +22,18 @@ from amulet_integrations.evaluation import (
     read_preferences,
     read_questions,
 )
-from amulet_integrations.evaluation.methods import DEFAULT_STRENGTHS
 from amulet_integrations.evaluation.set_ups import read_set_up
-
-if TYPE_CHECKING:
-    from amulet_integrations.evaluation import Evaluation, Scorer
 
 EPILOG = examples(
     "amulet evaluate --data questions.json --sample 20 --preference creative",
     'amulet evaluate --data questions.csv --preference "poet=Answer as a poet." --method amulet',
-    "amulet evaluate --data truthful_qa --sample 50 --set-up paper --curve",
+    "amulet evaluate --data truthful_qa --sample 50 --set-up paper --method amulet@paper",
+    "amulet evaluate --data questions.json --sample 20 --curve --save-preset",
 )
 _WHAT = "What is asked"
 _HOW = "How it is answered"
 _SCORES = "How it is measured"
-_ALLOWANCE = 0.25  # DEFAULT_ALLOWANCE, whose module brings numpy
+_ALLOWANCE = 0.1  # DEFAULT_ALLOWANCE, whose module brings numpy
 
 
 def evaluate(
@@ -102,8 +99,11 @@ def evaluate(
         list[str],
         typer.Option(
             metavar="NAME",
-            help="base, pref, beam_search, linear_alignment, amulet; or with a number, such as "
-            "amulet@10 or beam_search@4. Repeat for more.",
+            help="base, pref, beam_search, linear_alignment, amulet (the default preset); or with "
+            "a strength: a preset (amulet@gentle, @strong, @paper), iterations (amulet@10), a "
+            "guidance scale (amulet@p=2.5), beams (beam_search@4); and with a bound in nats, such "
+            "as amulet@p=2.5,kl=0.2. Without kl, iterations and scales have none, exactly as "
+            "published. Repeat for more.",
             rich_help_panel=_HOW,
         ),
     ] = list(DEFAULT_METHODS),  # noqa: B006
@@ -112,7 +112,8 @@ def evaluate(
         typer.Option(
             min=0,
             metavar="N",
-            help="Amulet with so many iterations as well; repeat for the trade-off curve.",
+            help="Amulet with so many iterations as well, without a bound; repeat for more points "
+            "of the frontier.",
             show_default=False,
             rich_help_panel=_HOW,
         ),
@@ -121,9 +122,8 @@ def evaluate(
         bool,
         typer.Option(
             "--curve",
-            help="Amulet with "
-            f"{', '.join(map(str, DEFAULT_STRENGTHS[:-1]))} and {DEFAULT_STRENGTHS[-1]} iterations "
-            "as well: the trade-off curve.",
+            help="Amulet with the guidance scales 1.5, 2, 3 and 5 under the bounds 0.1, 0.2 and "
+            "0.4 as well: the frontier of what guidance gains and costs.",
             rich_help_panel=_HOW,
         ),
     ] = False,
@@ -185,6 +185,16 @@ def evaluate(
             rich_help_panel=_SCORES,
         ),
     ] = False,
+    relevance: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="The sentence embedding that says whether answers are about their questions: a "
+            "Hugging Face id, a local folder, embedded, or none.",
+            show_default="embedded, where it is installed",
+            rich_help_panel=_SCORES,
+        ),
+    ] = None,
     judge: Annotated[
         str | None,
         typer.Option(
@@ -200,10 +210,20 @@ def evaluate(
         typer.Option(
             min=0.0,
             metavar="NATS",
-            help="How much fluency, in nats per token, the recommended strength may cost.",
+            help="By how many nats per token -log P(answer | preference) may rise beside pref at "
+            "the recommended point.",
             rich_help_panel="The report",
         ),
     ] = _ALLOWANCE,
+    save_preset: Annotated[
+        bool,
+        typer.Option(
+            "--save-preset",
+            help="Keep the recommended guidance scale and bound for this model, where chat models "
+            "and LLMs of this package find them.",
+            rich_help_panel="The report",
+        ),
+    ] = False,
     output: Annotated[
         Path,
         typer.Option(
@@ -230,12 +250,17 @@ def evaluate(
     SamplingParams(temperature=temperature)
     check_field(data_field, data)
     check_reward(reward_model, reward_index, trust_remote_code=trust_remote_code)
+    check_relevance(relevance)
     preferences = read_preferences(preference)
     methods = read_compared(method, strength or [], curve=curve)
+    if save_preset:
+        check_saving(methods)
     judged_by = None if judge is None else find_judge(judge)
     questions = read_questions(data, field=data_field, sample=sample, seed=seed)
     engine = open_engine(model, dtype)
-    scorers = _scorers(reward_model, reward_index, trust_remote_code=trust_remote_code)
+    scorers = make_scorers(
+        relevance, reward_model, reward_index, trust_remote_code=trust_remote_code
+    )
     with Bars() as bars:
         found = run(
             engine,
@@ -253,47 +278,6 @@ def evaluate(
             judge=None if judged_by is None else judged_by(),
             progress=bars,
         )
-    _report(found, output, allowance)
-
-
-def _scorers(
-    reward_model: str | None, index: int | None, *, trust_remote_code: bool
-) -> list[Scorer]:
-    from amulet_integrations.evaluation.sentiment import (  # noqa: PLC0415
-        SentimentScorer,
-        has_sentiment,
-    )
-    from amulet_integrations.evaluation.text_scores import TextScorer  # noqa: PLC0415
-
-    scorers: list[Scorer] = [TextScorer()]
-    if has_sentiment():
-        scorers.append(SentimentScorer())
-    if reward_model is not None:
-        from amulet_integrations.evaluation.reward_model import (  # noqa: PLC0415 - torch
-            RewardModelScorer,
-        )
-
-        scorers.append(
-            RewardModelScorer.from_pretrained(
-                reward_model, index=index, trust_remote_code=trust_remote_code
-            )
-        )
-    return scorers
-
-
-def _report(found: Evaluation, folder: Path, allowance: float) -> None:
-    from amulet_integrations.evaluation.reporting.contents import gather  # noqa: PLC0415
-    from amulet_integrations.evaluation.reporting.report import (  # noqa: PLC0415
-        main_text_tables,
-        write_contents,
-    )
-
-    contents = gather(found, allowance=allowance)
-    # The rest would scroll the main ones away; the page has all of them.
-    for table in main_text_tables(contents):
-        show_table(table)
-    if left_out := sum(found.settings.left_out.values()):
-        screen.notice(f"{screen.count(left_out, 'question')} too long for the model: left out.")
-    page, *others = write_contents(contents, folder)
-    typer.echo(f"\nThe report: {screen.one_line(page)}")
-    typer.echo(f"Beside it: {screen.one_line(', '.join(path.name for path in others))}")
+    contents = show_report(found, output, allowance)
+    if save_preset:
+        save_recommended(engine, contents)

@@ -15,6 +15,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from amulet_integrations.engine.cache import roomy
+from amulet_integrations.engine.fingerprint import model_fingerprint
 from amulet_integrations.engine.grammar import GrammarCompiler
 from amulet_integrations.engine.limits import EngineLimits
 from amulet_integrations.engine.loading import (
@@ -28,7 +29,8 @@ from amulet_integrations.engine.outcomes import all_good, attempt, cancel_all, r
 from amulet_integrations.engine.request import GenerationRequest
 from amulet_integrations.engine.result import GenerationResult
 from amulet_integrations.engine.runner import ModelRunner
-from amulet_integrations.engine.scoring import read_mixtures, score_in_steps
+from amulet_integrations.engine.score_bounds import read_bounds
+from amulet_integrations.engine.scoring import read_mixtures, read_temperature, score_in_steps
 from amulet_integrations.engine.sequence import Emit, Sequence
 from amulet_integrations.engine.step_graphs import CudaGraphRecorder, check_one_cuda_device
 from amulet_integrations.engine.streams import (
@@ -105,6 +107,7 @@ class LocalEngine:
             check_one_cuda_device(model)
             self._runner.record_steps(CudaGraphRecorder(model.device))
         self._loop = DecodeLoop(self._runner, self.limits)
+        self._model_fingerprint: str | None = None
 
     @classmethod
     def from_pretrained(cls, model: str = EMBEDDED, **options: Any) -> Self:
@@ -242,6 +245,10 @@ class LocalEngine:
         contexts: SequenceOf[SequenceOf[int]],
         completion_ids: SequenceOf[int],
         mixtures: SequenceOf[SequenceOf[float]] | None = None,
+        *,
+        max_kl: float | SequenceOf[float | None] | None = None,
+        reference_weights: SequenceOf[float] | SequenceOf[SequenceOf[float]] | None = None,
+        temperature: float = 1.0,
     ) -> Tensor:
         """Log-probabilities of a completion, token by token.
 
@@ -252,23 +259,33 @@ class LocalEngine:
             completion_ids: The completion, at least one token.
             mixtures: Rows of finite weights, shape (mixtures, contexts). Each row w scores under
                 softmax(sum_k w_k log pi_k); all share the same forward passes. A row needs not
-                add up to 1: weights divided by T are those of the temperature T. A token that is
-                -inf in a context of nonzero weight is excluded, as in decoding. None scores under
-                each context by itself.
+                add up to 1 where it has no bound. A token that is -inf in a context of nonzero
+                weight is excluded, as in decoding. None scores under each context by itself.
+            max_kl: A bound in nats on the divergence of every token's policy from the mixture
+                `reference_weights`, as in `GenerationRequest`: one for all mixtures, or one for
+                each, None among them for no bound. The first context alone is never bounded.
+            reference_weights: The mixture at guidance 1, from which bounds are measured, or rows
+                of one for each mixture. By default the second context alone, where there are two.
+            temperature: Divides the log-probabilities once they are mixed and bounded.
 
         Returns:
             Shape (contexts, tokens), or (mixtures, tokens) with `mixtures`; float32, on the CPU.
 
         Raises:
             InvalidRequestError: No context, an empty one, no completion, unknown token ids, no
-                mixture, or one that is not a finite weight for each context.
+                mixture, one that is not a finite weight for each context or that has a bound and
+                does not add up to 1, bounds that are negative, not finite, not one for each
+                mixture or without mixtures, a reference that is missing, does not fit or has no
+                bounds, or a temperature that is not finite and above 0.
             ContextLengthError: Context and completion are past the context window, or past the
                 memory that there is for keys and values.
         """
         # A request of the same contexts has the same rules; its completion is one context more.
         contexts = GenerationRequest(contexts=contexts, policy=len).contexts
         (completion,) = GenerationRequest(contexts=[completion_ids]).contexts
-        rows = None if mixtures is None else read_mixtures(mixtures, len(contexts))
+        temperature = read_temperature(temperature)
+        rows = None if mixtures is None else read_mixtures(mixtures, len(contexts), temperature)
+        bounds = read_bounds(max_kl, reference_weights, rows, len(contexts))
         for ids in contexts:
             self._check_length(len(ids) + len(completion) - 1)
         for ids in (*contexts, completion):
@@ -279,6 +296,8 @@ class LocalEngine:
             contexts,
             completion,
             rows,
+            bounds=bounds,
+            temperature=temperature,
             max_prefill_tokens=self.limits.max_prefill_tokens or 1,
         )
         pieces: list[Tensor] = []
@@ -312,6 +331,19 @@ class LocalEngine:
     def end_ids(self) -> frozenset[int]:
         """The tokens that end a text."""
         return self._end_ids
+
+    @property
+    def model_fingerprint(self) -> str:
+        """The same for the same checkpoint, whatever it is called; see `engine.fingerprint`.
+
+        It is computed when it is first asked for, on the worker thread.
+
+        Raises:
+            EngineClosedError: The engine was closed before that.
+        """
+        if self._model_fingerprint is None:
+            self._model_fingerprint = self.run_model(model_fingerprint)
+        return self._model_fingerprint
 
     def close(self) -> None:
         """Ends running requests with `EngineClosedError` and frees the model."""

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from amulet_integrations.evaluation.experiment import evaluate
     from amulet_integrations.evaluation.judging import WinCount, win_counts
     from amulet_integrations.evaluation.methods import (
+        DEFAULT_GRID,
         DEFAULT_METHODS,
-        DEFAULT_STRENGTHS,
         read_methods,
     )
     from amulet_integrations.evaluation.preferences import (
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         Preference,
         Question,
     )
+    from amulet_integrations.evaluation.relevance import RelevanceScorer
     from amulet_integrations.evaluation.reporting import report_tables, write_report
     from amulet_integrations.evaluation.result import Evaluation
     from amulet_integrations.evaluation.reward_model import RewardModelScorer
@@ -40,8 +41,8 @@ if TYPE_CHECKING:
     from amulet_integrations.evaluation.text_scores import TextScorer
 
 __all__ = [
+    "DEFAULT_GRID",
     "DEFAULT_METHODS",
-    "DEFAULT_STRENGTHS",
     "KNOWN_PREFERENCES",
     "PAPER_PREFERENCES",
     "SET_UPS",
@@ -54,6 +55,7 @@ __all__ = [
     "Preference",
     "Progress",
     "Question",
+    "RelevanceScorer",
     "RewardModelScorer",
     "Scorer",
     "SentimentScorer",
@@ -81,10 +83,11 @@ __getattr__, __dir__ = lazy_exports(
         ".evaluators": ("evaluator_scorer",),
         ".experiment": ("evaluate",),
         ".judging": ("WinCount", "win_counts"),
-        ".methods": ("DEFAULT_METHODS", "DEFAULT_STRENGTHS", "read_methods"),
+        ".methods": ("DEFAULT_GRID", "DEFAULT_METHODS", "read_methods"),
         ".preferences": ("KNOWN_PREFERENCES", "PAPER_PREFERENCES", "read_preferences"),
         ".progress": ("Progress",),
         ".records": ("Answer", "CaseKey", "Method", "Outcome", "Preference", "Question"),
+        ".relevance": ("RelevanceScorer",),
         ".result": ("Evaluation",),
         ".reporting": ("report_tables", "write_report"),
         ".reward_model": ("RewardModelScorer",),

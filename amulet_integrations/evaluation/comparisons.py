@@ -55,6 +55,22 @@ def mean_of(answers: Iterable[Answer], score: str) -> Estimate | None:
     return estimate(samples_of(answers, score))
 
 
+def mean_difference(
+    ours: Iterable[Answer], theirs: Iterable[Answer], score: str
+) -> Estimate | None:
+    """How far a score of one method's answers is above another's, on the mean.
+
+    Args:
+        ours: The answers of the one.
+        theirs: Those of the other.
+        score: The score's name.
+
+    Returns:
+        The mean over the cases in which both have the score; None where there is none.
+    """
+    return estimate(_differences(_values(ours, score), _values(theirs, score), None))
+
+
 def compare_methods(
     answers: Sequence[Answer],
     score: str,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from amulet_integrations.evaluation.frontier import reference_of
 from amulet_integrations.evaluation.records import Method
-from amulet_integrations.evaluation.trade_off import reference_of
 
 
 def contests(methods: Sequence[Method]) -> list[tuple[str, str]]:

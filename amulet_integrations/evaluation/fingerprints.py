@@ -8,10 +8,10 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from torch import Tensor, nn
+from amulet_integrations.engine.fingerprint import sample_of
 
-_EACH_WAY = 8  # values of a tensor along each of its axes
+if TYPE_CHECKING:
+    from torch import nn
 
 
 def weights_digest(model: nn.Module) -> str:
@@ -27,7 +27,7 @@ def weights_digest(model: nn.Module) -> str:
     for name, tensor in sorted(model.state_dict().items()):
         found.update(json.dumps([name, list(tensor.shape), str(tensor.dtype)]).encode())
         with suppress(NotImplementedError, RuntimeError, TypeError):  # packed, or on no device
-            found.update(_sample(tensor).cpu().double().numpy().tobytes())
+            found.update(sample_of(tensor).cpu().double().numpy().tobytes())
     return found.hexdigest()
 
 
@@ -40,9 +40,3 @@ def prompts_digest(prompts: Iterable[Sequence[Sequence[int]]]) -> str:
     return hashlib.sha256(
         json.dumps([list(map(list, ids)) for ids in prompts]).encode()
     ).hexdigest()
-
-
-def _sample(tensor: Tensor) -> Tensor:
-    """Without a copy of the whole, wherever it lies and in whatever order."""
-    steps = (slice(None, None, max(1, size // _EACH_WAY)) for size in tensor.shape)
-    return tensor.detach()[tuple(steps)]

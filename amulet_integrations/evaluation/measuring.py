@@ -7,10 +7,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from amulet_integrations.errors import AmuletError, EvaluationError
 from amulet_integrations.evaluation.claims import claim
 from amulet_integrations.evaluation.journal import Journal
-from amulet_integrations.evaluation.likelihoods import FLUENCY, LIKELIHOODS, PREFERENCE_RATIO
+from amulet_integrations.evaluation.likelihoods import LIKELIHOODS, LikelihoodScorer, completed
 from amulet_integrations.evaluation.names import repeated
 from amulet_integrations.evaluation.progress import Progress, ProgressCallback
-from amulet_integrations.evaluation.records import Answer, CaseKey, Preference, ScoreLine
+from amulet_integrations.evaluation.records import (
+    BOUNDED_TOKENS,
+    Answer,
+    CaseKey,
+    Preference,
+    ScoreLine,
+)
 from amulet_integrations.evaluation.scorer import Scorer, read_scores
 
 _AT_ONCE = 16
@@ -45,7 +51,7 @@ def check_scorers(scorers: Sequence[Scorer]) -> None:
             f"{_OURS if twice == LIKELIHOODS else ''}. Leave one of "
             "them out, or give it another name."
         )
-    givers = dict.fromkeys((PREFERENCE_RATIO, FLUENCY), LIKELIHOODS)
+    givers = dict.fromkeys((*LikelihoodScorer.score_names, BOUNDED_TOKENS), LIKELIHOODS)
     for scorer in scorers:
         claim(givers, scorer.name, getattr(scorer, "score_names", ()))
 
@@ -93,7 +99,9 @@ def _measure(
     known = journal.lines if journal else []
     wanted = {answer.key for answer in answers}
     found = {
-        line.key: line.scores for line in known if line.scorer == scorer.name and line.key in wanted
+        line.key: scores_of(line)
+        for line in known
+        if line.scorer == scorer.name and line.key in wanted
     }
     claim(givers, scorer.name, _names(found))
     tell(_progress(scorer, found, answers))
@@ -107,6 +115,11 @@ def _measure(
             journal.add(*(_line(scorer, answer, said[answer.key]) for answer in some))
         tell(_progress(scorer, found, answers))
     return found
+
+
+def scores_of(line: ScoreLine) -> dict[str, float]:
+    """The scores of a line, also of one that an earlier version wrote."""
+    return completed(line.scores) if line.scorer == LIKELIHOODS else line.scores
 
 
 def _asked(

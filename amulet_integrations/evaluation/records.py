@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated, ClassVar, Literal, NamedTuple
+from typing import Annotated, ClassVar, Literal, NamedTuple, Self
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from amulet_integrations.decoding import AmuletParams
 from amulet_integrations.decoding.weights import DEFAULT_LINEAR_ALIGNMENT_RATIO
@@ -16,6 +16,9 @@ from amulet_integrations.validation import FrozenModel
 MethodKind = Literal["base", "pref", "beam_search", "linear_alignment", "amulet"]
 """How an answer is decoded: the base context, the pref context, the pref context with beam search,
 and the two mixtures of both."""
+
+BOUNDABLE: tuple[MethodKind, ...] = ("linear_alignment", "amulet")
+"""The kinds that a bound can hold back: the others apply no guidance past the pref policy."""
 
 
 def _said(text: str) -> str:
@@ -67,16 +70,44 @@ class Method(_Record):
     Attributes:
         name: What tables call it.
         kind: How it decodes.
-        params: Of the kind "amulet".
+        params: Of the kind "amulet": the game that it plays, unless `guidance_scale` is given.
+        guidance_scale: Of the kind "amulet": its strength as one number, instead of `params`.
         ratio: Of the kind "linear_alignment".
         num_beams: Of the kind "beam_search".
+        max_kl: Of the kinds "amulet" and "linear_alignment": the bound on the divergence of every
+            token's policy from the pref policy, in nats. None for none, as published.
+
+    Raises:
+        EvaluationError: A value is out of its range, or of another kind than the method.
     """
 
     name: _Said
     kind: MethodKind
     params: AmuletParams = AmuletParams()
+    guidance_scale: float | None = Field(default=None, allow_inf_nan=False)
     ratio: float = Field(default=DEFAULT_LINEAR_ALIGNMENT_RATIO, allow_inf_nan=False)
     num_beams: int = Field(default=16, ge=1)
+    max_kl: float | None = Field(default=None, ge=0.0, allow_inf_nan=False)
+
+    @model_validator(mode="after")
+    def _fits_its_kind(self) -> Self:
+        if self.max_kl is not None and self.kind not in BOUNDABLE:
+            raise EvaluationError(
+                f"The method {self.name!r} has a bound (max_kl={self.max_kl:g}), and {self.kind} "
+                f"has no guidance to hold back. Leave it out; {' and '.join(BOUNDABLE)} take one."
+            )
+        if self.guidance_scale is None:
+            return self
+        if self.kind != "amulet" or self.params != AmuletParams():
+            raise EvaluationError(
+                f"The method {self.name!r} has guidance_scale={self.guidance_scale:g}, which is "
+                "for the kind amulet, instead of params. Give the one or the other."
+            )
+        return self
+
+
+BOUNDED_TOKENS = "bounded_tokens"
+"""The score that every answer of a bounded method brings with it; see `Answer`."""
 
 
 class CaseKey(NamedTuple):
@@ -102,6 +133,8 @@ class Answer(_Record):
         finish_reason: "stop" or "length".
         scores: What each score says, by its name; a score that does not apply is left out.
         seconds: Time to the answer; it differs from run to run.
+        bounded_tokens: The share of its tokens at which a bound held the method back; None where
+            the method has none.
     """
 
     data_set: str
@@ -114,6 +147,7 @@ class Answer(_Record):
     finish_reason: str
     scores: dict[str, float] = Field(default_factory=dict)
     seconds: float = 0.0
+    bounded_tokens: float | None = None
 
     @property
     def key(self) -> CaseKey:

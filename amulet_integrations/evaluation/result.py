@@ -17,7 +17,9 @@ from amulet_integrations.evaluation.folder import (
     read_settings,
 )
 from amulet_integrations.evaluation.journal import Journal
+from amulet_integrations.evaluation.measuring import scores_of
 from amulet_integrations.evaluation.records import (
+    BOUNDED_TOKENS,
     Answer,
     CaseKey,
     Method,
@@ -145,7 +147,7 @@ def by_scorer(lines: Iterable[ScoreLine]) -> dict[str, dict[CaseKey, dict[str, f
     """What each scorer says of answers, by its name."""
     scores: dict[str, dict[CaseKey, dict[str, float]]] = {}
     for line in lines:
-        scores.setdefault(line.scorer, {})[line.key] = line.scores
+        scores.setdefault(line.scorer, {})[line.key] = scores_of(line)
     return scores
 
 
@@ -195,6 +197,11 @@ def in_order(
         )
 
     return tuple(
-        answer.model_copy(update={"scores": scores.get(answer.key, {})})
+        answer.model_copy(update={"scores": {**_own_scores(answer), **scores.get(answer.key, {})}})
         for answer in sorted(answers, key=place)
     )
+
+
+def _own_scores(answer: Answer) -> dict[str, float]:
+    """What an answer brings with it: how much of it a bound held back."""
+    return {} if answer.bounded_tokens is None else {BOUNDED_TOKENS: answer.bounded_tokens}

@@ -69,6 +69,7 @@ def request_of(case: Case, sampling: SamplingParams, seed: int) -> GenerationReq
     return GenerationRequest(
         contexts=case.contexts,
         weights=context_weights(case.method),
+        max_kl=case.method.max_kl,
         sampling=sampling.model_copy(update={"seed": case.seed(seed)}),
     )
 
@@ -119,7 +120,7 @@ def _alike(cases: Iterable[Case]) -> Iterable[list[Case]]:
     for case in cases:
         weighed = zip(context_weights(case.method), case.contexts, strict=True)
         read = [pair for pair in weighed if pair[0]]
-        found.setdefault(tuple(read), []).append(case)
+        found.setdefault((case.method.max_kl, *read), []).append(case)
     return found.values()
 
 
@@ -157,7 +158,15 @@ def _answer(engine: Engine, case: Case, result: GenerationResult, started: float
         token_ids=_without_end(engine, result),
         finish_reason=result.finish_reason,
         seconds=round(time.perf_counter() - started, 3),
+        bounded_tokens=_bounded(result.guidance_fractions),
     )
+
+
+def _bounded(fractions: Sequence[float]) -> float | None:
+    """The share of tokens at which a bound held guidance back; None where there was no bound."""
+    if not fractions:
+        return None
+    return round(sum(fraction < 1.0 for fraction in fractions) / len(fractions), 6)
 
 
 def _without_end(engine: Engine, result: GenerationResult) -> tuple[int, ...]:

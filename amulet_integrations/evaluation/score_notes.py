@@ -5,7 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from amulet_integrations.evaluation.likelihoods import FLUENCY, PREFERENCE_RATIO
+from amulet_integrations.evaluation.likelihoods import (
+    BROKEN,
+    BROKEN_NLL,
+    FLUENCY,
+    PREF_NLL,
+    PREFERENCE_RATIO,
+)
+from amulet_integrations.evaluation.records import BOUNDED_TOKENS
+from amulet_integrations.evaluation.relevance import RELEVANCE
 from amulet_integrations.evaluation.reward_heads import REWARD
 from amulet_integrations.evaluation.sentiment import SENTIMENT
 from amulet_integrations.evaluation.text_scores import (
@@ -56,11 +64,40 @@ _NOTES = (
         "far the answers were steered, and never proves by itself that they are better.",
     ),
     ScoreNote(
+        PREF_NLL,
+        "Pref NLL",
+        "The negative log-likelihood under the context with the preference, in nats per token. "
+        "Lower is closer to what the model itself would write: its rise is the price of guidance.",
+        "lower",
+    ),
+    ScoreNote(
+        RELEVANCE,
+        "Relevance",
+        "The cosine of the question and the answer by a sentence embedding that no method sees: "
+        "whether the answer is still about the question. It falls a little with every preference "
+        "about form or tone.",
+        "higher",
+    ),
+    ScoreNote(
+        BROKEN,
+        "Broken answers",
+        f"The share of answers above {BROKEN_NLL:g} nats per token under the context with the "
+        "preference, where text stops making sense, and of answers without any token. The "
+        "threshold is this package's own yardstick.",
+        "lower",
+    ),
+    ScoreNote(
         FLUENCY,
         "Fluency",
-        "The negative log-likelihood under the context without the preference, in nats per token. "
-        "Lower is more fluent: this is the price of steering.",
+        "The negative log-likelihood under the context without the preference, in nats per token: "
+        "how far the answer is from what the model would say to everybody.",
         "lower",
+    ),
+    ScoreNote(
+        BOUNDED_TOKENS,
+        "Tokens held back",
+        "The share of an answer's tokens at which the bound allowed less guidance than the method "
+        "asks for. Only methods with a bound have it.",
     ),
     ScoreNote(
         SENTIMENT,
@@ -84,7 +121,8 @@ _NOTES = (
     ScoreNote(
         DISTINCT_2,
         "Distinct pairs",
-        "The share of different pairs of words in the answer. It falls as answers grow.",
+        "The share of different pairs of words in the answer. It falls as answers grow; what is "
+        "left to 1 are pairs that the answer holds already.",
     ),
     ScoreNote(
         REPETITION,

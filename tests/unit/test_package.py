@@ -22,9 +22,10 @@ MAY_IMPORT = {
     "profiles": {"decoding"},
     "prompting": {"decoding"},
     "engine": {"decoding"},
+    "saved_presets": {"decoding"},
     "whose": {"decoding", "profiles"},
     "steering": {"decoding", "prompting", "engine"},
-    "personalizer": PARTS | {"whose", "steering"},
+    "personalizer": PARTS | {"whose", "steering", "saved_presets"},
     "fields": PARTS | {"whose"},
     "resources": PARTS,
     "settings": PARTS | {"whose", "personalizer", "fields", "resources"},
@@ -32,7 +33,8 @@ MAY_IMPORT = {
     "llama_index": PARTS | {"whose", "personalizer", "settings"},
     "learning": PARTS,
     "evaluation": PARTS | {"whose", "personalizer"},
-    "cli": PARTS | {"whose", "personalizer", "settings", "langchain", "learning", "evaluation"},
+    "cli": PARTS
+    | {"whose", "personalizer", "settings", "saved_presets", "langchain", "learning", "evaluation"},
 }
 FOUNDATION = {"errors", "validation", "_lazy", "call_time", "harmless"}
 

@@ -20,11 +20,12 @@ from amulet_integrations.cli.profile.group import (
 )
 from amulet_integrations.cli.screen import number
 from amulet_integrations.cli.session import open_engine, open_store
+from amulet_integrations.decoding.strength import MaxKL, Strength
 from amulet_integrations.profiles.conditions import PreferenceContext
 from amulet_integrations.profiles.stores.access import read_whole_profile
 
 if TYPE_CHECKING:
-    from amulet_integrations.learning import Example, PreferenceRanking, StrengthEstimate
+    from amulet_integrations.learning import PreferenceRanking, StrengthEstimate
 
 
 @profile.command(
@@ -53,6 +54,14 @@ def learn(
             show_default=False,
         ),
     ] = None,
+    max_kl: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NATS",
+            help="The bound on guidance that answers are decoded under, or 'none'.",
+            show_default="the profile's, or the default preset's",
+        ),
+    ] = None,
     about: About = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Tell what was learned and store nothing.")
@@ -64,28 +73,37 @@ def learn(
     """Learn how strongly a user wants their preferences applied, and store it.
 
     The strength is the guidance scale under which the answers that the user accepted are likeliest
-    to the model; nothing is trained. With --among, candidates for a preference are ranked instead,
+    to the model; nothing is trained. It is stored with the bound that the answers were read under,
+    for the two belong together. With --among, candidates for a preference are ranked instead,
     and nothing is stored.
     """
     if among and (about or dry_run):
         raise typer.BadParameter("--among stores nothing and knows no --about; leave those out.")
     context = PreferenceContext(pairs("--about", about))
+    bound = _read_bound(max_kl)
     # Brings torch, which `amulet profile show` has no use for.
-    from amulet_integrations.learning import estimate_strength, read_examples  # noqa: PLC0415
+    from amulet_integrations.learning import (  # noqa: PLC0415
+        estimate_strength,
+        rank_preferences,
+        read_examples,
+    )
 
     found = read_examples(file)
     if among:
-        _rank(user, among, found, model, as_json=as_json)
+        ranking = rank_preferences(open_engine(model), among, found, max_kl=bound)
+        _tell_ranking(user, ranking, as_json=as_json)
         return
     with open_store(db) as store:
         whole = known(read_whole_profile(store, user), user)
-        estimate = estimate_strength(open_engine(model), whole, found, context=context)
+        estimate = estimate_strength(
+            open_engine(model), whole, found, context=context, max_kl=bound
+        )
         if as_json:
             print_json(estimate.model_dump(mode="json"))
         else:
             typer.echo(_told(estimate))
         if not dry_run:
-            # Another method, also an inherited one, would not read the parameters.
+            # Another method, also an inherited one, would not read the scale.
             method = {} if whole.method is None else {"method": "amulet"}
             stored = store.update(
                 user,
@@ -98,10 +116,25 @@ def learn(
                     screen.notice(f"The method is amulet now; it was {whole.method}.")
 
 
-def _rank(user: str, among: list[str], found: list[Example], model: str, *, as_json: bool) -> None:
-    from amulet_integrations.learning import rank_preferences  # noqa: PLC0415
+def _read_bound(text: str | None) -> MaxKL:
+    """What --max-kl says.
 
-    ranking = rank_preferences(open_engine(model), among, found)
+    Raises:
+        InvalidParamsError: It is negative or not finite.
+    """
+    if text is None:
+        return "default"
+    if text == "none":
+        return None
+    try:
+        return Strength(max_kl=float(text)).bound
+    except ValueError:
+        raise typer.BadParameter(
+            f"--max-kl={screen.one_line(text)}: give a number of nats, such as 0.2, or none."
+        ) from None
+
+
+def _tell_ranking(user: str, ranking: PreferenceRanking, *, as_json: bool) -> None:
     if as_json:
         print_json(_as_json(ranking))
         return
@@ -113,8 +146,10 @@ def _rank(user: str, among: list[str], found: list[Example], model: str, *, as_j
 
 def _told(estimate: StrengthEstimate) -> str:
     low, high = estimate.interval
+    bound = estimate.max_kl
+    shown = number(bound) if isinstance(bound, float) else bound or "none"
     return (
-        f"Guidance scale {number(estimate.guidance_scale)} "
+        f"Guidance scale {number(estimate.guidance_scale)} with max_kl {shown} "
         f"({estimate.level:.0%} between {number(low)} and {number(high)}), from "
         f"{screen.count(estimate.examples, 'answer')} of {estimate.tokens:,} tokens."
     )

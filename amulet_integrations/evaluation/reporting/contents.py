@@ -8,24 +8,27 @@ from dataclasses import dataclass
 from amulet_integrations.errors import EvaluationError
 from amulet_integrations.evaluation.comparisons import Comparison, compare_methods
 from amulet_integrations.evaluation.contests import contests
+from amulet_integrations.evaluation.frontier import (
+    DEFAULT_ALLOWANCE,
+    Frontier,
+    check_allowance,
+    frontier,
+    has_frontier,
+)
 from amulet_integrations.evaluation.judging import WinCount, win_counts
-from amulet_integrations.evaluation.likelihoods import FLUENCY, PREFERENCE_RATIO
+from amulet_integrations.evaluation.likelihoods import BROKEN, PREF_NLL, PREFERENCE_RATIO
 from amulet_integrations.evaluation.outcomes import aim_of
 from amulet_integrations.evaluation.records import Answer, Method
+from amulet_integrations.evaluation.relevance import RELEVANCE
 from amulet_integrations.evaluation.reporting.tables import ScoreTable, score_table
 from amulet_integrations.evaluation.result import Evaluation
 from amulet_integrations.evaluation.reward_heads import REWARD
 from amulet_integrations.evaluation.score_notes import OWN_SCORES, in_order
-from amulet_integrations.evaluation.trade_off import (
-    DEFAULT_ALLOWANCE,
-    TradeOff,
-    check_allowance,
-    has_strengths,
-    trade_off,
-)
 
-MOST_STRENGTHS = 4
-"""Strengths that the tables of methods show; more would bury the other methods."""
+MOST_POINTS = 4
+"""Points of a frontier that the tables of methods show; more would bury the other methods."""
+
+_MAIN = frozenset({REWARD, PREFERENCE_RATIO, PREF_NLL, RELEVANCE, BROKEN})
 
 
 @dataclass(frozen=True)
@@ -34,15 +37,15 @@ class Contents:
 
     Attributes:
         evaluation: What is reported.
-        compared: The answers of the methods that tables and plots show: of many strengths only
+        compared: The answers of the methods that tables and plots show: of many points only
             the first method of Amulet and the recommended one.
-        left_out: The names of the methods that are in the curve alone.
+        left_out: The names of the methods that are in the frontier alone.
         tables: A table of those for each score, the main ones first.
         whole_tables: The same of all answers.
         comparisons: The first method of Amulet against every other one, and every other one
             against `pref`; see `contests`.
-        curves: The trade-off over strengths, for all preferences and then for each; empty without
-            strengths.
+        frontiers: What strengths and bounds gain and cost, for all preferences and then for each;
+            empty without at least two of them.
         counts: What each judge said, for all preferences together.
         counts_by_preference: The same for each.
     """
@@ -53,7 +56,7 @@ class Contents:
     tables: tuple[ScoreTable, ...]
     whole_tables: tuple[ScoreTable, ...]
     comparisons: tuple[Comparison, ...]
-    curves: tuple[TradeOff, ...]
+    frontiers: tuple[Frontier, ...]
     counts: tuple[WinCount, ...]
     counts_by_preference: tuple[WinCount, ...]
 
@@ -78,7 +81,7 @@ def gather(evaluation: Evaluation, *, allowance: float = DEFAULT_ALLOWANCE) -> C
 
     Args:
         evaluation: What is reported; also of a run that was stopped.
-        allowance: How many nats per token a recommended strength may cost in fluency.
+        allowance: By how many nats per token `pref_nll` may rise at a recommended point.
 
     Raises:
         EvaluationError: There is no answer, or the allowance is negative.
@@ -89,8 +92,8 @@ def gather(evaluation: Evaluation, *, allowance: float = DEFAULT_ALLOWANCE) -> C
         raise EvaluationError("There is no answer to report. Let the run give some first.")
     scores = in_order(set(evaluation.score_names))
     preferences = tuple(dict.fromkeys(answer.preference for answer in answers))
-    curves = _curves(evaluation, preferences, allowance)
-    left_out = _left_out(evaluation.methods, curves)
+    frontiers = _frontiers(evaluation, preferences, allowance)
+    left_out = _left_out(evaluation.methods, frontiers)
     compared = tuple(answer for answer in answers if answer.method not in left_out)
     tables = tuple(score_table(compared, score) for score in scores)
     whole = tables
@@ -103,34 +106,34 @@ def gather(evaluation: Evaluation, *, allowance: float = DEFAULT_ALLOWANCE) -> C
         tables=tables,
         whole_tables=whole,
         comparisons=tuple(_comparisons(compared, evaluation.methods, scores, preferences)),
-        curves=curves,
+        frontiers=frontiers,
         counts=tuple(win_counts(evaluation.outcomes)),
         counts_by_preference=tuple(win_counts(evaluation.outcomes, by_preference=True)),
     )
 
 
-def _curves(
+def _frontiers(
     evaluation: Evaluation, preferences: Sequence[str], allowance: float
-) -> tuple[TradeOff, ...]:
-    """Over all preferences, and then over each; nothing without strengths."""
+) -> tuple[Frontier, ...]:
+    """Over all preferences, and then over each; nothing without points."""
     answers, methods = evaluation.answers, evaluation.methods
     asked: list[str | None] = [None, *preferences] if len(preferences) > 1 else [*preferences]
     return tuple(
-        trade_off(answers, methods, preference=preference, allowance=allowance)
+        frontier(answers, methods, preference=preference, allowance=allowance)
         for preference in asked
-        if has_strengths([a for a in answers if preference in {None, a.preference}], methods)
+        if has_frontier([a for a in answers if preference in {None, a.preference}], methods)
     )
 
 
-def _left_out(methods: Sequence[Method], curves: Sequence[TradeOff]) -> tuple[str, ...]:
-    """What the curve shows better."""
-    if not curves or len(curves[0].strengths) <= MOST_STRENGTHS:
+def _left_out(methods: Sequence[Method], frontiers: Sequence[Frontier]) -> tuple[str, ...]:
+    """What the frontier shows better."""
+    if not frontiers or len(frontiers[0].points) <= MOST_POINTS:
         return ()
     # Judges are asked about the first one.
     kept = {next(method.name for method in methods if method.kind == "amulet")}
-    if curves[0].recommended is not None:
-        kept.add(curves[0].recommended.method)
-    return tuple(point.method for point in curves[0].strengths if point.method not in kept)
+    if frontiers[0].recommended is not None:
+        kept.add(frontiers[0].recommended.method)
+    return tuple(point.method for point in frontiers[0].points if point.method not in kept)
 
 
 def _comparisons(
@@ -158,4 +161,4 @@ def _answering(answers: Sequence[Answer], methods: Sequence[Method]) -> tuple[Me
 
 
 def _is_main(score: str) -> bool:
-    return score in {REWARD, PREFERENCE_RATIO, FLUENCY} or score not in OWN_SCORES
+    return score in _MAIN or score not in OWN_SCORES

@@ -14,6 +14,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from amulet_integrations.evaluation.reporting.about import about, left_out
 from amulet_integrations.evaluation.reporting.comparison_tables import comparison_text, win_text
 from amulet_integrations.evaluation.reporting.contents import Contents
+from amulet_integrations.evaluation.reporting.frontier_tables import (
+    frontier_text,
+    recommendation,
+    strength_text,
+)
 from amulet_integrations.evaluation.reporting.outcome_tables import outcome_text
 from amulet_integrations.evaluation.reporting.samples import (
     choose_methods,
@@ -21,11 +26,6 @@ from amulet_integrations.evaluation.reporting.samples import (
     facts,
 )
 from amulet_integrations.evaluation.reporting.score_plots import score_plot_name
-from amulet_integrations.evaluation.reporting.strength_tables import (
-    recommendation,
-    strength_text,
-    trade_off_text,
-)
 from amulet_integrations.evaluation.reporting.tables import score_text
 from amulet_integrations.evaluation.score_notes import note_of
 from amulet_integrations.harmless import safe
@@ -66,10 +66,10 @@ def render_page(contents: Contents, pictures: Mapping[str, Picture]) -> str:
     )
     environment.filters["data_uri"] = _data_uri
     environment.filters["facts"] = facts
-    curves = contents.curves
+    frontiers = contents.frontiers
     evaluation = contents.evaluation
     answers = evaluation.answers
-    recommended = curves[0].recommended if curves else None
+    recommended = frontiers[0].recommended if frontiers else None
     shown, not_shown = choose_methods(
         contents.compared_methods, None if recommended is None else recommended.method
     )
@@ -85,13 +85,13 @@ def render_page(contents: Contents, pictures: Mapping[str, Picture]) -> str:
             "preferences": len({answer.preference for answer in answers}),
             "methods": len({answer.method for answer in answers}),
         },
-        recommendation=recommendation(curves[0]) if curves else None,
+        recommendation=recommendation(frontiers[0]) if frontiers else None,
         main=[(score_plot_name(table.score), score_text(table)) for table in contents.main_tables],
         others=[score_text(table) for table in contents.other_tables],
         outcome=outcome_text(contents.compared),
         comparison=comparison_text(contents.comparisons),
-        curves=[trade_off_text(curve) for curve in curves],
-        strengths=strength_text(curves, contents.whole_tables),
+        frontiers=[frontier_text(each) for each in frontiers],
+        strengths=strength_text(frontiers, contents.whole_tables),
         wins=[
             table
             for table in (win_text(contents.counts), win_text(contents.counts_by_preference))

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from amulet_integrations.errors import EvaluationError
+from amulet_integrations.evaluation.frontier import DEFAULT_ALLOWANCE
 from amulet_integrations.evaluation.reporting.about import about
 from amulet_integrations.evaluation.reporting.comparison_tables import comparison_text, win_text
 from amulet_integrations.evaluation.reporting.contents import Contents, gather
@@ -16,6 +17,8 @@ from amulet_integrations.evaluation.reporting.csv_files import (
     scores_csv,
     wins_csv,
 )
+from amulet_integrations.evaluation.reporting.frontier_plots import frontier_plot
+from amulet_integrations.evaluation.reporting.frontier_tables import frontier_text, strength_text
 from amulet_integrations.evaluation.reporting.html import Picture, render_page
 from amulet_integrations.evaluation.reporting.markdown import list_in_markdown, to_markdown
 from amulet_integrations.evaluation.reporting.outcome_tables import outcome_text
@@ -31,17 +34,14 @@ from amulet_integrations.evaluation.reporting.score_plots import (
     score_plot,
     score_plot_name,
 )
-from amulet_integrations.evaluation.reporting.strength_tables import strength_text, trade_off_text
 from amulet_integrations.evaluation.reporting.tables import score_text
 from amulet_integrations.evaluation.reporting.text_tables import TextTable
-from amulet_integrations.evaluation.reporting.trade_off_plots import trade_off_plot
 from amulet_integrations.evaluation.reporting.win_plots import win_plot
 from amulet_integrations.evaluation.result import Evaluation
 from amulet_integrations.evaluation.score_notes import note_of
-from amulet_integrations.evaluation.trade_off import DEFAULT_ALLOWANCE
 
 _NOT_ALWAYS = ("comparisons.csv", "wins.csv")  # tables that not every report has
-_PICTURES = (f"{SCORE_PLOT}*.png", "trade-off.png", "wins.png")
+_PICTURES = (f"{SCORE_PLOT}*.png", "frontier.png", "wins.png")
 
 
 def write_report(
@@ -58,7 +58,7 @@ def write_report(
     Args:
         evaluation: What `evaluate` found, or `Evaluation.read` read.
         folder: Where to write; it is made where there is none.
-        allowance: How many nats per token a recommended strength may cost in fluency.
+        allowance: By how many nats per token `pref_nll` may rise at a recommended point.
 
     Returns:
         The files written, the page first.
@@ -79,7 +79,7 @@ def report_tables(
 
     Args:
         evaluation: What `evaluate` found, or `Evaluation.read` read.
-        allowance: How many nats per token a recommended strength may cost in fluency.
+        allowance: By how many nats per token `pref_nll` may rise at a recommended point.
 
     Raises:
         EvaluationError: There is no answer, or the allowance is negative.
@@ -118,8 +118,8 @@ def main_text_tables(contents: Contents) -> list[TextTable]:
     tables = [
         *map(score_text, contents.main_tables),
         outcome_text(contents.compared),
-        *map(trade_off_text, contents.curves[:1]),
-        strength_text(contents.curves, contents.whole_tables),
+        *map(frontier_text, contents.frontiers[:1]),
+        strength_text(contents.frontiers, contents.whole_tables),
         win_text(contents.counts),
         comparison_text(contents.comparisons),
     ]
@@ -129,7 +129,7 @@ def main_text_tables(contents: Contents) -> list[TextTable]:
 def _markdown(contents: Contents) -> str:
     facts = about(contents.evaluation)
     if contents.left_out:
-        facts.append(("In the tables of strengths alone", ", ".join(contents.left_out)))
+        facts.append(("In the frontier alone", ", ".join(contents.left_out)))
     tables = [*main_text_tables(contents), *_further_text_tables(contents)]
     return "\n".join(["# Evaluation\n", list_in_markdown(facts), *map(to_markdown, tables)])
 
@@ -137,7 +137,7 @@ def _markdown(contents: Contents) -> str:
 def _further_text_tables(contents: Contents) -> list[TextTable]:
     tables = [
         *map(score_text, contents.other_tables),
-        *map(trade_off_text, contents.curves[1:]),
+        *map(frontier_text, contents.frontiers[1:]),
         win_text(contents.counts_by_preference),
     ]
     return [table for table in tables if table is not None]
@@ -149,10 +149,9 @@ def _pictures(contents: Contents) -> Iterator[Picture]:
         name = score_plot_name(table.score)
         title = f"{note_of(table.score).label} by method, with intervals"
         yield _picture(name, title, partial(score_plot, table, coloured=ours))
-    if contents.curves:
-        curve = contents.curves[0]
-        title = "Preference ratio against fluency over strengths"
-        yield _picture("trade-off", title, partial(trade_off_plot, curve))
+    if contents.frontiers:
+        title = "What guidance gains and costs, by guidance scale and bound"
+        yield _picture("frontier", title, partial(frontier_plot, contents.frontiers[0]))
     if contents.counts:
         title = "Wins, ties and losses"
         yield _picture("wins", title, partial(win_plot, contents.counts))

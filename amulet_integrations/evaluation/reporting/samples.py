@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from amulet_integrations.evaluation.likelihoods import FLUENCY, PREFERENCE_RATIO
+from amulet_integrations.evaluation.likelihoods import PREF_NLL, PREFERENCE_RATIO
 from amulet_integrations.evaluation.records import Answer, Method
 from amulet_integrations.evaluation.reporting.text_tables import number
 from amulet_integrations.evaluation.reward_heads import REWARD
@@ -14,7 +14,7 @@ from amulet_integrations.evaluation.text_scores import WORDS
 
 _QUESTIONS = 3  # of each preference
 _METHODS = 6  # side by side
-_SHOWN_SCORES = (REWARD, PREFERENCE_RATIO, FLUENCY, WORDS)
+_SHOWN_SCORES = (REWARD, PREFERENCE_RATIO, PREF_NLL, WORDS)
 
 
 @dataclass(frozen=True)

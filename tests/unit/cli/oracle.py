@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from amulet_integrations.decoding import SamplingParams
+from amulet_integrations.decoding import SamplingParams, preference_weights
+from amulet_integrations.decoding.strength import PRESETS
 from amulet_integrations.engine import GenerationRequest, LocalEngine
 from amulet_integrations.prompting import ChatMessage, PromptBuilder
+
+SCALE, BOUND = PRESETS["default"]
+DEFAULT = preference_weights(SCALE, [1.0])
 
 
 def answer(
@@ -14,7 +18,9 @@ def answer(
     turns: Sequence[str],
     preference: str | None = None,
     weights: tuple[float, float] = (1.0, 0.0),
+    *,
     max_tokens: int = 12,
+    max_kl: float | None = BOUND,
 ) -> str:
     """The answer to turns that alternate between user and assistant, the user's last."""
     messages = [
@@ -25,6 +31,7 @@ def answer(
     request = GenerationRequest(
         contexts=PromptBuilder(engine.tokenizer).contexts(messages, texts),
         weights=weights[: len(texts)],
+        max_kl=None if preference is None else max_kl,
         sampling=SamplingParams(max_new_tokens=max_tokens),
     )
     return engine.generate([request])[0].text

@@ -8,7 +8,7 @@ from amulet_integrations import AmuletParams, PreferenceProfile, SqlProfileStore
 from amulet_integrations.decoding import amulet_weights
 from amulet_integrations.engine import GenerationRequest, LocalEngine
 from tests.unit.cli.conftest import Amulet
-from tests.unit.cli.oracle import answer
+from tests.unit.cli.oracle import BOUND, DEFAULT, SCALE, answer
 from tests.unit.cli.terminal import Terminal
 
 SHORT = ("--max-tokens", "12")
@@ -103,7 +103,7 @@ def test_the_profile_is_read_anew_at_every_turn(
         result = amulet("chat", "--user", "ann", "--db", db, *SHORT, stdin=two, engine=engine)
 
     before = answer(tiny_engine, [FIRST], PREFERENCE, WEAK)
-    after = answer(tiny_engine, [FIRST], "Use lists.", amulet_weights(AmuletParams()))
+    after = answer(tiny_engine, [FIRST], "Use lists.", DEFAULT)
     assert result.stdout == f"{shown(before)}\n{shown(after)}\n"
 
 
@@ -189,9 +189,10 @@ def test_on_a_terminal_ctrl_c_ends_the_answer_only(
         code = screen.run(engine, "chat", "--prefer", PREFERENCE, *SHORT, typed=typed)
 
     assert code == 0
-    assert "embedded · you · 1 preference · Amulet, guidance scale 5.65" in screen.text
+    strength = f"guidance scale {SCALE:g}, KL ≤ {BOUND:g}"
+    assert f"embedded · you · 1 preference · Amulet, {strength}" in screen.text
     # What the user saw of the first answer is part of the conversation.
-    said = answer(tiny_engine, [FIRST], PREFERENCE, amulet_weights(AmuletParams()), max_tokens=6)
+    said = answer(tiny_engine, [FIRST], PREFERENCE, DEFAULT, max_tokens=6)
     assert f"{FIRST}<|im_end|>" in engine.prompt(1)
     assert f"assistant\n{said.rstrip('�')}" in engine.prompt(1)
     assert SECOND in engine.prompt(1)

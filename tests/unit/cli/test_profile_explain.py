@@ -8,6 +8,7 @@ import pytest
 
 from amulet_integrations import SqlProfileStore
 from tests.unit.cli.conftest import Amulet
+from tests.unit.cli.oracle import BOUND, DEFAULT, SCALE
 
 
 @pytest.fixture
@@ -58,8 +59,8 @@ def test_it_says_what_holds_what_does_not_and_why(amulet: Amulet, filled: str) -
         "      (does not hold: it holds from 2126-01-01T00:00:00+00:00)",
         # Three weights of 1, 1 and 0.5 share a guidance scale of 1.952.
         (
-            "  comes to     amulet, guidance scale 1.95: -0.952 base, +0.781, +0.781, +0.39 "
-            "for each preference"
+            f"  comes to     amulet, guidance scale 1.95, KL ≤ {BOUND:g}: -0.952 base, +0.781, "
+            "+0.781, +0.39 for each preference"
         ),
     ]
 
@@ -83,7 +84,17 @@ def test_what_is_told_and_when_decide(amulet: Amulet, filled: str) -> None:
 def test_one_shared_context_and_none(amulet: Amulet, db: str) -> None:
     amulet("profile", "set", "ann", "--prefer", "a", "--prefer", "b", "--db", db)
     shared = amulet("profile", "explain", "ann", "--db", db).stdout
-    assert "amulet, guidance scale 5.65 unless the caller says: -4.65 base, +5.65 pref" in shared
+    strength = f"guidance scale {SCALE:g}, KL ≤ {BOUND:g} unless the caller says"
+    base, pref = DEFAULT
+    assert f"amulet, {strength}: {base:+.3g} base, {pref:+.3g} pref" in shared
+    lines = {
+        ("--guidance-scale", "1.5"): f"guidance scale 1.5, KL ≤ {BOUND:g}: -0.5 base, +1.5",
+        ("--preset", "paper"): "guidance scale 5.65: -4.65 base, +5.65",
+        ("--preset", "paper", "--max-kl", "0.05"): "guidance scale 5.65, KL ≤ 0.05: -4.65 base",
+    }
+    for options, line in lines.items():
+        amulet("profile", "set", "ann", "--prefer", "a", *options, "--db", db)
+        assert line in amulet("profile", "explain", "ann", "--db", db).stdout
     amulet("profile", "set", "bob", "--prefer", "a", "--method", "base", "--db", db)
     plain = amulet("profile", "explain", "bob", "--db", db).stdout
     assert "plain decoding: the method is base" in plain

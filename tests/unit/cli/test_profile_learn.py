@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from amulet_integrations import AmuletParams, PreferenceProfile, SqlProfileStore
+from amulet_integrations import PreferenceProfile, SqlProfileStore
+from amulet_integrations.decoding.strength import Strength
 from amulet_integrations.engine import LocalEngine
 from amulet_integrations.learning import Example, estimate_strength, rank_preferences
 from tests.support.accepted import accepted_answers
@@ -49,24 +50,40 @@ def stored(db: str) -> PreferenceProfile:
         return store.get("ann")
 
 
+@pytest.mark.parametrize(
+    ("option", "bound", "shown"),
+    [
+        ((), {}, "default"),
+        (("--max-kl", "0.5"), {"max_kl": 0.5}, "0.5"),
+        (("--max-kl", "none"), {"max_kl": None}, "none"),
+    ],
+)
 def test_the_strength_is_told_and_stored(
-    amulet: Amulet, ann: str, file: str, liked: list[Example], tiny_engine: LocalEngine
+    amulet: Amulet,
+    ann: str,
+    file: str,
+    liked: list[Example],
+    tiny_engine: LocalEngine,
+    *,
+    option: tuple[str, ...],
+    bound: dict[str, float | None],
+    shown: str,
 ) -> None:
-    expected = estimate_strength(tiny_engine, stored(ann), liked)
-    result = amulet("profile", "learn", "ann", file, "--db", ann)
+    expected = estimate_strength(tiny_engine, stored(ann), liked, **bound)
+    result = amulet("profile", "learn", "ann", file, *option, "--db", ann)
 
     assert result.exit_code == 0, result.stderr
     low, high = expected.interval
     assert result.stdout.splitlines() == [
         (
-            f"Guidance scale {expected.guidance_scale:.3g} "
+            f"Guidance scale {expected.guidance_scale:.3g} with max_kl {shown} "
             f"(95% between {low:.3g} and {high:.3g}), "
             f"from {expected.examples} answers of {expected.tokens} tokens."
         ),
         "Saved ann: 1 preference, version 2.",
     ]
-    assert stored(ann).params == AmuletParams.from_guidance_scale(expected.guidance_scale)
-    assert stored(ann).params.guidance_scale == pytest.approx(expected.guidance_scale)
+    told = Strength(guidance_scale=expected.guidance_scale, max_kl=expected.max_kl)
+    assert stored(ann).strength == told
 
 
 def test_a_dry_run_stores_nothing(amulet: Amulet, ann: str, file: str) -> None:
@@ -86,7 +103,7 @@ def test_what_is_inherited_counts_and_is_not_copied(
     alone = PreferenceProfile(user_id="ann", preferences=[TEXT])
     found = stored(db)
     assert (found.preferences, found.parent, found.method) == ((), "all", "amulet")
-    assert found.params == estimate_strength(tiny_engine, alone, liked).params
+    assert found.guidance_scale == estimate_strength(tiny_engine, alone, liked).guidance_scale
 
 
 def test_candidates_are_ranked(
@@ -124,6 +141,13 @@ def test_too_little_is_refused(
     assert result.exit_code == 2
     assert said in result.stderr
     assert stored(ann).version == 1
+
+
+@pytest.mark.parametrize("bound", ["-1", "nan", "much"])
+def test_a_bound_that_is_none_is_refused(amulet: Amulet, ann: str, file: str, bound: str) -> None:
+    result = amulet("profile", "learn", "ann", file, "--max-kl", bound, "--db", ann)
+    assert (result.exit_code, stored(ann).version) == (2, 1)
+    assert "nats" in result.stderr
 
 
 def test_whoever_has_no_profile_is_told(amulet: Amulet, db: str, file: str) -> None:

@@ -79,10 +79,11 @@ def answer(method="base", *, index=0, preference="creative", data_set="sea", tex
     return Answer(**{**fields, **more})
 
 
-def measured(method, index, ratio, fluency, **more):
-    return answer(
-        method, index=index, scores={"preference_ratio": ratio, "fluency_nll": fluency}, **more
-    )
+def measured(method, index, ratio, nll, **more):
+    """An answer of this ratio and cost; what is no field of an answer is one more score."""
+    scores = {"preference_ratio": ratio, "pref_nll": nll, "broken": float(nll > 1.6)}
+    scores |= {name: more.pop(name) for name in [*more] if name not in Answer.model_fields}
+    return answer(method, index=index, scores=scores, **more)
 
 
 def preference(name="creative"):
@@ -105,7 +106,7 @@ def run(
     """The answers of a whole run, in which more guidance means more ratio and less fluency."""
     drawn = random.Random(0)
     guidance = {"base": 0.0, "pref": 1.0, "beam_search": 1.1, "linear_alignment": 3.0}
-    guidance |= {"amulet": 5.65} | {f"amulet@{n}": STRENGTHS[n] for n in strengths}
+    guidance |= {"amulet": 2.0} | {f"amulet@{n}": STRENGTHS[n] for n in strengths}
     made = []
     for data_set in data_sets:
         for index in range(questions):
@@ -117,6 +118,8 @@ def run(
                     scores = {
                         "preference_ratio": 0.05 * g + drawn.gauss(0, 0.03),
                         "fluency_nll": 0.75 + 0.03 * g**2 + drawn.gauss(0, 0.05),
+                        "pref_nll": 0.75 + 0.03 * (g - 1) ** 2 + drawn.gauss(0, 0.05),
+                        "broken": 0.0,
                         **text_scores(text),
                     }
                     if reward:

@@ -1,4 +1,4 @@
-"""What a report holds: which methods, which curve, beside what."""
+"""What a report holds: which methods, which frontier, beside what."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 from amulet_integrations.decoding import AmuletParams
 from amulet_integrations.errors import EvaluationError
 from amulet_integrations.evaluation import Method
-from amulet_integrations.evaluation.reporting.contents import MOST_STRENGTHS, gather
+from amulet_integrations.evaluation.reporting.contents import MOST_POINTS, gather
 from tests.unit.evaluation import made
 
 
@@ -15,25 +15,25 @@ def shown(contents):
     return [row.method for row in contents.tables[0].blocks[0].rows]
 
 
-def test_few_strengths_are_in_every_table():
-    strengths = (1, 2, 10)[: MOST_STRENGTHS - 1]
+def test_few_points_are_in_every_table():
+    strengths = (1, 2, 10)[: MOST_POINTS - 1]
     contents = gather(made.evaluation(made.run(questions=2, strengths=strengths)))
     assert contents.left_out == ()
     assert shown(contents) == [*made.METHODS, "amulet@1", "amulet@2", "amulet@10"]
 
 
-def test_of_many_strengths_the_first_and_the_recommended_one_stay():
+def test_of_many_points_the_first_and_the_recommended_one_stay():
     answers = made.run(questions=4, methods=("base", "pref"))
     methods = made.named(
         "base", "pref", "amulet@10", *(f"amulet@{n}" for n in (1, 2, 5, 30, 60, 200))
     )
     contents = gather(made.evaluation(answers, methods=methods))
-    assert contents.curves[0].recommended.method == "amulet@2"
+    assert contents.frontiers[0].recommended.method == "amulet@2"
     assert set(shown(contents)) == {"base", "pref", "amulet@10", "amulet@2"}
     assert contents.left_out == ("amulet@1", "amulet@5", "amulet@30", "amulet@60", "amulet@200")
     rows = contents.whole_tables[0].blocks[0].rows
     assert len(rows) == 9
-    assert len(contents.curves[0].strengths) == 7
+    assert len(contents.frontiers[0].points) == 7
 
 
 def test_names_do_not_matter():
@@ -49,7 +49,7 @@ def test_names_do_not_matter():
         Method(name="heavy", kind="amulet", params=AmuletParams(iterations=2)),
     )
     contents = gather(made.evaluation(answers, methods=methods))
-    assert [point.method for point in contents.curves[0].strengths] == ["light", "heavy"]
+    assert [point.method for point in contents.frontiers[0].points] == ["light", "heavy"]
     assert {(one.method, one.against) for one in contents.comparisons} == {
         *(("light", other) for other in ("plain", "told", "heavy")),
         *((other, "told") for other in ("plain", "heavy")),
@@ -80,7 +80,7 @@ def test_amulet_is_compared_with_linear_alignment_and_tests_of_a_score_are_corre
     assert [one.holm for one in found] == pytest.approx([6 * 2 / 2**12] * 6)
 
 
-def test_an_allowance_that_is_none_is_told_without_a_curve_too():
+def test_an_allowance_that_is_none_is_told_without_a_frontier_too():
     with pytest.raises(EvaluationError, match="allowance=-1"):
         gather(made.evaluation([made.answer()]), allowance=-1)
 

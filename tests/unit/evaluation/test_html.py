@@ -66,8 +66,9 @@ def test_all_files_are_written(whole):
         "wins.csv",
         "scores-reward.png",
         "scores-preference_ratio.png",
-        "scores-fluency_nll.png",
-        "trade-off.png",
+        "scores-pref_nll.png",
+        "scores-broken.png",
+        "frontier.png",
         "wins.png",
     ]
     assert all(path.stat().st_size > 100 for path in paths)
@@ -78,7 +79,7 @@ def test_the_page_holds_all_of_it(whole):
     page = Page(whole[1])
     assert page.open == []
     assert page.tags.count("h1") == 1
-    assert page.tags.count("img") == 5
+    assert page.tags.count("img") == 6
     for words in (
         "Recommended: amulet@2",
         "creative: more lexical variety",
@@ -88,7 +89,7 @@ def test_the_page_holds_all_of_it(whole):
         "unreadable replies",
         "Question 1 of sea?",
         "versions.torch",
-        "These tables leave out amulet@1, amulet@5, amulet@10, amulet@30, amulet@200",
+        "These tables leave out amulet@1, amulet@5, amulet@10, amulet@30, amulet@60, amulet@200",
     ):
         assert words in page.text
 
@@ -102,7 +103,7 @@ def test_the_page_needs_nothing_else(whole):
     assert {link[1:] for link in page.links if link.startswith("#")} <= sections
 
 
-def test_strengths_are_in_the_curve_and_only_the_recommended_one_among_methods(whole):
+def test_strengths_are_in_the_frontier_and_only_the_recommended_one_among_methods(whole):
     _, text = whole
     scores = text[text.index('id="scores"') : text.index('id="strength"')]
     assert "amulet@2<" in scores
@@ -164,7 +165,7 @@ def test_nothing_of_a_former_report_stays_beside_a_new_one(tmp_path):
     answers[0] = answers[0].model_copy(update={"scores": {"my tone": 1.0} | answers[0].scores})
     former, _ = report(tmp_path, answers)
     assert any(path.name.startswith("scores-my_tone") for path in former)
-    assert {"wins.csv", "wins.png", "trade-off.png"} < {path.name for path in former}
+    assert {"wins.csv", "wins.png", "frontier.png"} < {path.name for path in former}
     paths, _ = report(tmp_path, [made.answer(scores={"reward": 1.0})], [])
     assert {path.name for path in tmp_path.iterdir()} == mine | {path.name for path in paths}
     assert len(paths) == 4

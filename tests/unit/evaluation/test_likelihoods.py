@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import pytest
@@ -41,10 +42,13 @@ def test_they_are_those_of_the_model(tiny_engine, found):
             )
         )
         count = len(one.token_ids)
-        assert one.scores == {
+        expected = {
             "preference_ratio": pytest.approx((sum(pref) - sum(base)) / count, abs=1e-4),
             "fluency_nll": pytest.approx(-sum(base) / count, abs=1e-4),
+            "pref_nll": pytest.approx(-sum(pref) / count, abs=1e-4),
+            "broken": float(-sum(pref) / count > 1.6),
         }
+        assert {name: one.scores[name] for name in expected} == expected
 
 
 def test_amulet_raises_the_ratio_at_a_price(found):
@@ -55,18 +59,41 @@ def test_amulet_raises_the_ratio_at_a_price(found):
     assert found.mean("fluency_nll", method="amulet") > found.mean("fluency_nll", method="base")
 
 
-def test_an_answer_without_tokens_has_none(tiny_engine):
+def test_an_answer_without_tokens_is_broken_and_has_no_likelihood(tiny_engine):
     from amulet_integrations.evaluation.likelihoods import LikelihoodScorer
     from tests.unit.evaluation.test_running import answer
 
     empty = answer("", token_ids=())
-    assert LikelihoodScorer(tiny_engine, []).score([empty], {}) == [{}]
+    assert LikelihoodScorer(tiny_engine, []).score([empty], {}) == [{"broken": 1.0}]
 
 
 def test_it_says_beforehand_what_it_gives(found):
     from amulet_integrations.evaluation.likelihoods import LikelihoodScorer
 
     assert set(LikelihoodScorer.score_names) == found.answers[0].scores.keys()
+
+
+def test_a_folder_of_before_has_the_new_scores_too(tiny_engine, tmp_path):
+    """Its lines hold two scores, of which the others follow, and none of an empty answer; its
+    methods and answers say nothing of bounds."""
+    first = run(tiny_engine, output=tmp_path)
+    path = tmp_path / "scores.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    for at, line in enumerate(lines):
+        kept = ("preference_ratio", "fluency_nll") if at else ()
+        line["scores"] = {name: line["scores"][name] for name in kept}
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    settings = json.loads((tmp_path / "settings.json").read_text())
+    for method in settings["methods"]:
+        del method["max_kl"], method["guidance_scale"]
+    (tmp_path / "settings.json").write_text(json.dumps(settings))
+    answers = (tmp_path / "answers.jsonl").read_text()
+    (tmp_path / "answers.jsonl").write_text(answers.replace(',"bounded_tokens":null', ""))
+    for found in (run(tiny_engine, output=tmp_path), Evaluation.read(tmp_path)):
+        scores = [answer.scores for answer in found.answers]
+        assert scores.count({"broken": 1.0}) == 1
+        for one, before in zip(scores, first.answers, strict=True):
+            assert "pref_nll" not in one or one == pytest.approx(before.scores, abs=1e-6)
 
 
 class Length:
@@ -106,7 +133,8 @@ def test_other_scorers_add_theirs(tiny_engine):
         len(one.text) for one in found.answers
     ]
     assert scorer.seen == [(one.key, CREATIVE) for one in found.answers]
-    assert found.score_names == ("preference_ratio", "fluency_nll", "characters")
+    own = ("preference_ratio", "fluency_nll", "pref_nll", "broken")
+    assert found.score_names == (*own, "characters")
     lengths = [len(one.text) for one in found.answers if one.method == "base"]
     assert found.values("characters", method="base") == tuple(lengths)
     assert found.mean("characters", method="base") == sum(lengths) / 3

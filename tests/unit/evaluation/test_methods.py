@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from amulet_integrations import AmuletParams, SamplingParams
-from amulet_integrations.decoding import amulet_weights, linear_alignment_weights
+from amulet_integrations.decoding import linear_alignment_weights
+from amulet_integrations.decoding.strength import PRESETS, Preset
 from amulet_integrations.engine import GenerationRequest
 from amulet_integrations.engine.beam_search import beam_search
 from amulet_integrations.errors import (
@@ -15,8 +16,14 @@ from amulet_integrations.errors import (
     EvaluationError,
     GuidanceScaleError,
 )
-from amulet_integrations.evaluation import DEFAULT_METHODS, Method, read_methods
-from amulet_integrations.evaluation.methods import context_weights, guidance_scale, strengths
+from amulet_integrations.evaluation import DEFAULT_GRID, DEFAULT_METHODS, Method, read_methods
+from amulet_integrations.evaluation.methods import (
+    context_weights,
+    grid,
+    guidance_scale,
+    strength_of,
+    strengths,
+)
 from tests.support.tiny import CONTEXT_WINDOW, tiny_engine, tiny_model, tiny_tokenizer
 
 PROMPT = tiny_tokenizer()("You are a helpful assistant. The sea is blue.").input_ids
@@ -27,7 +34,62 @@ def test_the_five_of_the_paper_are_the_default():
     methods = read_methods(DEFAULT_METHODS)
     assert [method.name for method in methods] == list(DEFAULT_METHODS)
     assert methods[2].num_beams == 16
-    assert methods[4].params == AmuletParams()
+
+
+@pytest.mark.parametrize(
+    ("name", "scale", "bound"),
+    [
+        ("base", 0.0, None),
+        ("pref", 1.0, None),
+        ("amulet", *PRESETS["default"]),
+        ("amulet@gentle", *PRESETS["gentle"]),
+        ("amulet@strong", *PRESETS["strong"]),
+        ("amulet@paper", 5.64870, None),
+        ("amulet@1", 1.95238, None),
+        ("amulet@10", 3.89756, None),
+        ("amulet@p=2.5", 2.5, None),
+        ("amulet@2,kl=0.2", 2.46341, 0.2),
+        ("amulet@p=3, kl=0.1", 3.0, 0.1),
+        ("amulet,kl=0", PRESETS["default"].guidance_scale, 0.0),
+        ("amulet@strong,kl=none", PRESETS["strong"].guidance_scale, None),
+        ("linear_alignment", 3.0, None),
+        ("linear_alignment@1.5,kl=0.2", 2.5, 0.2),
+    ],
+)
+def test_a_name_says_the_guidance_scale_and_the_bound(name, scale, bound):
+    (method,) = read_methods([name])
+    assert method.name == name.replace(" ", "")
+    assert guidance_scale(method) == pytest.approx(scale, abs=1e-5)
+    assert method.max_kl == bound
+
+
+def test_the_grid_is_every_scale_under_every_bound_with_names_that_read_back():
+    assert len(grid()) == len(set(grid())) == 12
+    assert [strength_of(method) for method in read_methods(grid())] == list(DEFAULT_GRID)
+    assert grid([Preset(2.0, None)]) == ("amulet@p=2,kl=none",)
+
+
+def test_settings_without_these_fields_are_of_methods_without_a_bound():
+    old = {"name": "amulet", "kind": "amulet", "params": AmuletParams().model_dump()}
+    assert strength_of(Method.model_validate(old)) == PRESETS["paper"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"kind": "pref", "max_kl": 0.2}, "pref has no guidance to hold back"),
+        ({"kind": "amulet", "max_kl": -0.1}, "max_kl=-0.1"),
+        ({"kind": "amulet", "guidance_scale": float("nan")}, "guidance_scale=nan"),
+        ({"kind": "linear_alignment", "guidance_scale": 2.0}, "for the kind amulet"),
+        (
+            {"kind": "amulet", "guidance_scale": 2.0, "params": AmuletParams(iterations=3)},
+            "instead of params",
+        ),
+    ],
+)
+def test_what_no_method_can_be(fields, told):
+    with pytest.raises(EvaluationError, match=told):
+        Method(name="own", **fields)
 
 
 def test_weights_are_those_of_the_decoding():
@@ -37,15 +99,8 @@ def test_weights_are_those_of_the_decoding():
         "pref": (0.0, 1.0),
         "beam_search": (0.0, 1.0),
         "linear_alignment": linear_alignment_weights(2.0),
-        "amulet": pytest.approx(amulet_weights(AmuletParams())),
+        "amulet": (1 - PRESETS["default"].guidance_scale, PRESETS["default"].guidance_scale),
     }
-
-
-@pytest.mark.parametrize(("iterations", "scale"), [(1, 1.95238), (2, 2.46341), (10, 3.89756)])
-def test_a_number_is_the_strength(iterations, scale):
-    (method,) = read_methods([f"amulet@{iterations}"])
-    assert method.name == f"amulet@{iterations}"
-    assert guidance_scale(method) == pytest.approx(scale, abs=1e-5)
 
 
 def test_other_numbers():
@@ -72,6 +127,12 @@ def test_a_method_of_ones_own():
         (["pref", "pref"], "given twice"),
         (["base@3"], "takes no number"),
         (["amulet@x"], "whole number of iterations"),
+        (["amulet@p=inf"], "guidance scale"),
+        (["amulet@2,kl=-1"], "a bound in nats, 0 or more, such as amulet,kl=0.2"),
+        (["amulet@2,kl=nan"], "a bound in nats"),
+        (["amulet@2,0.2"], "a bound in nats"),
+        (["pref,kl=0.2"], "takes no bound, for pref has no guidance"),
+        (["beam_search@4,kl=0.2"], "leave out 'kl=0.2'"),
         (["amulet@-1"], "whole number of iterations"),
         (["beam_search@0"], "whole number of beams"),
         (["linear_alignment@"], "a ratio"),
@@ -85,6 +146,8 @@ def test_what_is_no_method(methods, told):
 def test_what_is_too_strong():
     with pytest.raises(GuidanceScaleError, match="linear_alignment@30"):
         read_methods(["linear_alignment@30"])
+    with pytest.raises(GuidanceScaleError, match="amulet@p=21"):
+        read_methods(["amulet@p=21,kl=0.1"])
 
 
 def test_one_beam_is_greedy(tiny_engine):

@@ -8,18 +8,18 @@ import sys
 import pytest
 
 from amulet_integrations.errors import MissingDependencyError
+from amulet_integrations.evaluation.frontier import frontier as frontier_of
 from amulet_integrations.evaluation.judging import win_counts
+from amulet_integrations.evaluation.reporting.frontier_plots import frontier_plot
 from amulet_integrations.evaluation.reporting.plots import DARK, LIGHT, check_plots
 from amulet_integrations.evaluation.reporting.score_plots import score_plot, score_plot_name
 from amulet_integrations.evaluation.reporting.tables import score_table
-from amulet_integrations.evaluation.reporting.trade_off_plots import trade_off_plot
 from amulet_integrations.evaluation.reporting.win_plots import win_plot
-from amulet_integrations.evaluation.trade_off import trade_off as trade_off_of
 from tests.unit.evaluation import made
 
 
-def trade_off(answers, **more):
-    return trade_off_of(answers, made.evaluation(answers).methods, **more)
+def frontier(answers, **more):
+    return frontier_of(answers, made.evaluation(answers).methods, **more)
 
 
 @pytest.fixture
@@ -123,21 +123,27 @@ def test_a_mean_that_lacks_a_data_set_is_a_hollow_dot(drawn):
     assert insides == [LIGHT.muted, LIGHT.background]
 
 
-@pytest.mark.parametrize(("allowance", "marked"), [(0.25, (1.1, 0.5)), (0.0, None)])
-def test_the_curve_goes_through_its_points_and_marks_the_recommended_one(drawn, allowance, marked):
-    points = {"pref": (0.0, 1.0), "amulet@1": (0.5, 1.1), "amulet@5": (2.0, 3.0)}
+@pytest.mark.parametrize(("gain", "marked"), [(0.5, (0.25, 0.5)), (-0.5, None)])
+def test_the_frontier_joins_the_optimal_points_and_marks_the_recommended_one(drawn, gain, marked):
+    points = {
+        "pref": (0.0, 1.0),
+        "amulet@p=2,kl=0.2": (gain, 1.25),
+        "amulet@p=4": (-0.25, 1.5),
+        "amulet@p=5": (2 * gain, 3.0),
+    }
     answers = [
         made.measured(method, index, *point)
         for method, point in points.items()
         for index in range(2)
     ]
-    (axes,) = drawn(trade_off_plot, trade_off(answers, allowance=allowance))
-    curves = [
+    (axes,) = drawn(frontier_plot, frontier(answers))
+    joined = [
         list(zip(line.get_xdata(), line.get_ydata(), strict=True))
         for line in axes.lines
-        if len(line.get_xdata()) == 3
+        if line.get_label().startswith("no other point")
     ]
-    assert [(1.0, 0.0), (1.1, 0.5), (3.0, 2.0)] in curves
+    best = [(0.0, 0.0), (0.25, 0.5), (2.0, 1.0)] if marked else [(0.0, 0.0)]
+    assert joined == [best]
     rings = [
         (line.get_xdata()[0], line.get_ydata()[0])
         for line in axes.lines
@@ -145,8 +151,8 @@ def test_the_curve_goes_through_its_points_and_marks_the_recommended_one(drawn, 
     ]
     assert rings == [marked] * (marked is not None)
     limits = [line for line in axes.lines if line.get_linestyle() == "--"]
-    assert [line.get_xdata()[0] for line in limits] == [1.0 + allowance]
-    assert {text.get_text() for text in axes.texts} == {"pref", "1", "5"}
+    assert [line.get_xdata()[0] for line in limits] == [0.1]
+    assert {text.get_text() for text in axes.texts} == {"pref", "2, kl 0.2", "4", "5"}
 
 
 def outcomes_of(judge, against, results):

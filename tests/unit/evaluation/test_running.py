@@ -132,6 +132,34 @@ def test_each_answer_is_what_the_engine_gives_alone(tiny_engine):
         assert one.finish_reason == alone.finish_reason
 
 
+def test_a_bound_reaches_the_engine_and_is_not_that_of_another_method(tiny_engine, tmp_path):
+    bounds = {"amulet@p=5": None, "amulet@p=5,kl=0.05": 0.05, "amulet@p=5,kl=2": 2.0}
+    found = evaluate(
+        tiny_engine, QUESTIONS, ["Rhyme."], list(bounds), max_new_tokens=12, output=tmp_path
+    )
+    prompts = PromptBuilder(tiny_engine.tokenizer)
+    for one in found.answers:
+        contexts = prompts.contexts(
+            [ChatMessage(role="user", content=one.question)], [None, "Rhyme."]
+        )
+        request = GenerationRequest(
+            contexts=contexts,
+            weights=(-4.0, 5.0),
+            max_kl=bounds[one.method],
+            sampling=SamplingParams(max_new_tokens=12),
+        )
+        (alone,) = tiny_engine.generate([request])
+        assert one.text == alone.text
+        fractions = alone.guidance_fractions
+        share = sum(part < 1 for part in fractions) / len(fractions) if fractions else None
+        assert one.bounded_tokens == (share if share is None else pytest.approx(share, abs=1e-6))
+        assert one.scores.get("bounded_tokens") == one.bounded_tokens
+    held = [found.mean("bounded_tokens", method=method) for method in bounds]
+    assert held[0] is None
+    assert 1.0 >= held[1] > held[2]
+    assert Evaluation.read(tmp_path) == found
+
+
 @pytest.mark.parametrize(
     ("text", "ending", "reason"),
     [

@@ -10,6 +10,7 @@ import pytest
 from markdown_it import MarkdownIt
 
 from amulet_integrations.evaluation.comparisons import compare_methods
+from amulet_integrations.evaluation.frontier import frontier as frontier_of
 from amulet_integrations.evaluation.judging import win_counts
 from amulet_integrations.evaluation.reporting.comparison_tables import comparison_text, win_text
 from amulet_integrations.evaluation.reporting.csv_files import (
@@ -17,25 +18,24 @@ from amulet_integrations.evaluation.reporting.csv_files import (
     scores_csv,
     wins_csv,
 )
-from amulet_integrations.evaluation.reporting.markdown import to_markdown
-from amulet_integrations.evaluation.reporting.outcome_tables import outcome_text
-from amulet_integrations.evaluation.reporting.strength_tables import (
+from amulet_integrations.evaluation.reporting.frontier_tables import (
+    frontier_text,
     recommendation,
     strength_text,
-    trade_off_text,
 )
+from amulet_integrations.evaluation.reporting.markdown import to_markdown
+from amulet_integrations.evaluation.reporting.outcome_tables import outcome_text
 from amulet_integrations.evaluation.reporting.tables import score_table, score_text
 from amulet_integrations.evaluation.reporting.text_tables import (
     number,
     p_value,
     terminal_table,
 )
-from amulet_integrations.evaluation.trade_off import trade_off as trade_off_of
 from tests.unit.evaluation import made
 
 
-def trade_off(answers, **more):
-    return trade_off_of(answers, made.evaluation(answers).methods, **more)
+def frontier(answers, **more):
+    return frontier_of(answers, made.evaluation(answers).methods, **more)
 
 
 def small(score="reward", preferences=("creative", "concise")):
@@ -189,26 +189,37 @@ def test_wins_as_text_show_what_could_not_be_read():
     assert win_text([]) is None
 
 
-def test_strengths_as_text_with_the_gain_that_is_kept():
+def test_a_frontier_as_text_names_the_pair_and_the_rule():
     answers = made.run()
-    curve = trade_off(answers)
-    text = trade_off_text(curve)
+    found = frontier(answers)
+    text = frontier_text(found)
     assert [row[0].text for row in text.groups[0].rows if row[0].strong] == ["amulet@2"]
-    assert "Recommended: amulet@2" in recommendation(curve)
-    assert f"{curve.gain:+.3f} nats" in recommendation(curve)
-    whole = strength_text([curve], [score_table(answers, "reward"), score_table(answers, "words")])
+    said = recommendation(found)
+    assert said.startswith("Recommended: amulet@2 (guidance_scale=2.463, max_kl=None), the largest")
+    assert "pref NLL up by at most 0.1 nats per token, repeated pairs up by at most 0.03" in said
+    assert "relevance" not in said  # was not measured
+    assert f"{found.recommended.gain.mean:+.3f} nats per token beside pref's" in said
+    rows = {row[0].text: [str(cell) for cell in row[1:]] for row in text.groups[0].rows}
+    assert rows["pref"][:2] == ["1", "none"]
+    assert rows["amulet"][:2] == ["2", "0.2"]
+    assert rows["amulet"][-1] == "none"
+    assert rows["amulet@200"][-1] == "pref NLL"
+    whole = strength_text([found], [score_table(answers, "reward"), score_table(answers, "words")])
     assert whole.header == ("method", "reward", "words")
-    assert len(whole.groups[0].rows) == 8
-    assert "already the weakest" in recommendation(trade_off(answers, allowance=0.0))
+    assert len(whole.groups[0].rows) == 9
 
 
-def test_a_strength_that_gains_nothing_is_named_and_not_recommended():
-    points = {"pref": (0.5, 1.0), "amulet@2": (0.4, 1.0), "amulet@9": (0.9, 9.0)}
-    curve = trade_off([made.measured(method, 0, *point) for method, point in points.items()])
-    said = recommendation(curve)
-    assert said.startswith("No strength is recommended: amulet@2 is the largest")
-    assert "gains nothing" in said
-    assert not any(row[0].strong for row in trade_off_text(curve).groups[0].rows)
+def test_what_no_point_keeps_and_what_none_gains_is_said_plainly():
+    points = {"pref": (0.0, 1.0), "amulet@p=2": (0.4, 1.25), "amulet@p=3": (0.9, 9.0)}
+    found = frontier([made.measured(method, 0, *point) for method, point in points.items()])
+    said = recommendation(found)
+    assert said.startswith("No point keeps all limits beside pref: pref NLL up by")
+    assert "amulet@p=2 (guidance_scale=2, max_kl=None), past its limits in pref NLL (+0.25)" in said
+    assert frontier_text(found).groups[0].rows[2][-1].text == "pref NLL, broken answers"
+    points = {"pref": (0.5, 1.0), "amulet@p=2": (0.4, 1.0)}
+    found = frontier([made.measured(method, 0, *point) for method, point in points.items()])
+    assert recommendation(found).startswith("Nothing is recommended: no point within the limits")
+    assert not any(row[0].strong for row in frontier_text(found).groups[0].rows)
 
 
 def test_numbers():
@@ -325,7 +336,9 @@ def test_outcomes_and_strengths_say_it_too():
     assert [str(row[1]) for row in text.groups[0].rows] == ["0.500 [0.500, 0.500]", "0.750 1 of 4"]
     assert "of how many the mean is" in text.caption
     answers = [
-        answer.model_copy(update={"scores": {"preference_ratio": 1, "fluency_nll": 1} | extra})
+        answer.model_copy(
+            update={"scores": {"preference_ratio": 1, "pref_nll": 1, "broken": 0} | extra}
+        )
         for at, answer in enumerate(
             made.answer(method, index=index)
             for method in ("pref", "amulet@1", "amulet@2")
@@ -333,7 +346,7 @@ def test_outcomes_and_strengths_say_it_too():
         )
         for extra in [{"words": 9.0} if at else {}]
     ]
-    whole = strength_text([trade_off(answers)], [score_table(answers, "words")])
+    whole = strength_text([frontier(answers)], [score_table(answers, "words")])
     assert [str(row[1]) for row in whole.groups[0].rows] == ["9.0 1 of 2", "9.0", "9.0"]
     assert "of how many the mean is" in whole.caption
 

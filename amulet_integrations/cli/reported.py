@@ -1,0 +1,118 @@
+"""What `amulet evaluate` ends with: the report, and the strength that it recommends."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from amulet_integrations.cli import screen
+from amulet_integrations.cli.tables import show_table
+from amulet_integrations.errors import EvaluationError
+from amulet_integrations.saved_presets import SavedPreset, check_presets_writable, save_preset
+
+if TYPE_CHECKING:
+    from amulet_integrations.engine import Engine
+    from amulet_integrations.evaluation import Evaluation, Method
+    from amulet_integrations.evaluation.frontier import Limit
+    from amulet_integrations.evaluation.reporting.contents import Contents
+
+
+def show_report(found: Evaluation, folder: Path, allowance: float) -> Contents:
+    """Shows the main tables and writes the report.
+
+    Returns:
+        What it holds.
+    """
+    from amulet_integrations.evaluation.reporting.contents import gather  # noqa: PLC0415
+    from amulet_integrations.evaluation.reporting.report import (  # noqa: PLC0415
+        main_text_tables,
+        write_contents,
+    )
+
+    contents = gather(found, allowance=allowance)
+    # The rest would scroll the main ones away; the page has all of them.
+    for table in main_text_tables(contents):
+        show_table(table)
+    if left_out := sum(found.settings.left_out.values()):
+        screen.notice(f"{screen.count(left_out, 'question')} too long for the model: left out.")
+    page, *others = write_contents(contents, folder)
+    typer.echo(f"\nThe report: {screen.one_line(page)}")
+    typer.echo(f"Beside it: {screen.one_line(', '.join(path.name for path in others))}")
+    return contents
+
+
+def check_saving(methods: Iterable[Method]) -> None:
+    """Refuses `--save-preset` where there will be nothing to choose from, or nowhere to write.
+
+    Raises:
+        EvaluationError: There is at most one point of Amulet.
+        AmuletError: The file of presets cannot be written.
+    """
+    from amulet_integrations.evaluation.frontier import points_of  # noqa: PLC0415 - numpy
+
+    if len(points_of(methods)) < 2:  # noqa: PLR2004 - one leaves nothing to choose
+        raise EvaluationError(
+            "--save-preset keeps the best of several strengths, and there is none to choose from. "
+            "Add --curve, or two methods such as amulet@p=2,kl=0.2 and amulet@p=3,kl=0.2."
+        )
+    check_presets_writable()
+
+
+def save_recommended(engine: Engine, contents: Contents) -> None:
+    """Keeps the recommended strength under the model's fingerprint, and says so.
+
+    One that breaks more answers than `pref` does is not kept: nobody who uses the model would
+    expect that.
+
+    Raises:
+        EvaluationError: The engine's model is in another process, which does not tell what it is.
+        AmuletError: The file of presets cannot be written.
+    """
+    frontier = contents.frontiers[0] if contents.frontiers else None
+    point = None if frontier is None else frontier.recommended
+    if frontier is None or point is None:
+        screen.notice("No preset is saved, for none is recommended.")
+        return
+    if frontier.breaks(point):
+        answers = screen.count(point.broken, "answer")
+        screen.notice(
+            f"No preset is saved: {point.method} breaks {answers}, and {frontier.reference.method} "
+            f"{frontier.reference.broken}. Try weaker guidance or a tighter bound."
+        )
+        return
+    fingerprint = getattr(engine, "model_fingerprint", None)
+    if fingerprint is None:
+        raise EvaluationError(
+            f"A {type(engine).__name__} does not tell which model it runs. Pass guidance_scale="
+            f"{point.strength.guidance_scale:g} and max_kl={point.strength.max_kl} yourself."
+        )
+    scale, bound = point.strength
+    path = save_preset(
+        fingerprint,
+        SavedPreset(
+            guidance_scale=scale,
+            max_kl=bound,
+            model=engine.model_name,
+            source=_source(contents, frontier.missed(point)),
+        ),
+    )
+    typer.echo(
+        f"Saved for this model: guidance_scale={scale:.4g}, max_kl={bound}, in "
+        f"{screen.one_line(path)}"
+    )
+
+
+def _source(contents: Contents, missed: Iterable[Limit]) -> str:
+    """Where it is from: how much was asked, in which way, and which limits it does not keep."""
+    answers = contents.evaluation.answers
+    questions = len({(answer.data_set, answer.index) for answer in answers})
+    preferences = len({answer.preference for answer in answers})
+    set_up = contents.evaluation.settings.set_up.name
+    return (
+        f"amulet evaluate: {screen.count(questions, 'question')}, "
+        f"{screen.count(preferences, 'preference')}, set-up {set_up}"
+        + "".join(f", past its limit in {limit.what}" for limit in missed)
+    )
