@@ -68,11 +68,21 @@ class Engine(Protocol):
         contexts: Sequence[Sequence[int]],
         completion_ids: Sequence[int],
         mixtures: Sequence[Sequence[float]] | None = None,
+        *,
+        max_kl: float | Sequence[float | None] | None = None,
+        reference_weights: Sequence[float] | Sequence[Sequence[float]] | None = None,
+        temperature: float = 1.0,
     ) -> Tensor:
         """Log-probabilities of a completion, token by token, float32, on the CPU.
 
         Under each context, (contexts, tokens); or with `mixtures`, rows of weights of shape
         (mixtures, contexts), under softmax(sum_k w_k log pi_k) for each row, (mixtures, tokens).
+
+        `max_kl` bounds, in nats, the divergence of every token's policy from the mixture
+        `reference_weights` (the second of two contexts by default): one bound for all mixtures,
+        or one for each, where None is none; the references too are one or one for each. Mixtures
+        of the first context alone are never bounded. The temperature divides what was mixed and
+        bounded.
         """
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""How likely answers are under mixtures of their contexts."""
+"""How likely answers are under policies that mix their contexts."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from amulet_integrations.engine import Engine
 from amulet_integrations.errors import AmuletError, EvidenceError
+from amulet_integrations.learning.policies import Policy, base_policy
 from amulet_integrations.learning.tokens import Answer
 
 Floats: TypeAlias = NDArray[np.float64]
@@ -18,28 +19,36 @@ Floats: TypeAlias = NDArray[np.float64]
 def log_likelihoods(
     engine: Engine,
     answer: Answer,
-    mixtures: Sequence[Sequence[float]],
+    policies: Sequence[Policy],
     slips: Sequence[float],
+    temperature: float,
 ) -> Floats:
-    """The log-likelihood of an answer under each mixture; the contexts are read once.
+    """The log-likelihood of an answer under each policy; the contexts are read once.
 
     Args:
         engine: What scores.
         answer: The answer and its contexts.
-        mixtures: Rows of weights, one for each context, the base first. Each adds up to the same:
-            1 over the temperature.
+        policies: Mixtures of these contexts.
         slips: Probabilities with which a token is written by the base alone.
+        temperature: The temperature of all of them, the base included.
 
     Returns:
-        In nats, for each slip, shape (slips, mixtures), float64.
+        In nats, for each slip, shape (slips, policies), float64.
 
     Raises:
-        EvidenceError: Some mixture excludes a token of the answer, or the model gives NaN.
+        EvidenceError: Some policy excludes a token of the answer, or the model gives NaN.
         AmuletError: The engine's own error, with the example's number.
     """
-    base = [sum(mixtures[0]), *([0.0] * (len(answer.contexts) - 1))]
+    mixtures, references, bounds = zip(base_policy(len(answer.contexts)), *policies, strict=True)
     try:
-        scores = engine.score(answer.contexts, answer.ids, [base, *mixtures])
+        scores = engine.score(
+            answer.contexts,
+            answer.ids,
+            mixtures,
+            max_kl=bounds,
+            reference_weights=references,
+            temperature=temperature,
+        )
     except AmuletError as error:
         raise type(error)(f"{answer.place}: {error}") from error
     # In float64: hundreds of tokens are added up, and fractions of a nat count.
@@ -49,8 +58,8 @@ def log_likelihoods(
     )
     if not np.isfinite(totals).all():
         raise EvidenceError(
-            f"{answer.place}: its log-likelihood is not finite under some of {len(mixtures)} "
-            "mixtures, as if the model excluded one of its tokens. Leave it out."
+            f"{answer.place}: its log-likelihood is not finite under some of "
+            f"{len(policies)} policies, as if the model excluded one of its tokens. Leave it out."
         )
     return totals
 

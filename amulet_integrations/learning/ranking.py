@@ -9,6 +9,7 @@ import numpy as np
 from pydantic import Field
 
 from amulet_integrations.decoding.params import DEFAULT_MAX_GUIDANCE_SCALE
+from amulet_integrations.decoding.strength import MaxKL, Strength
 from amulet_integrations.engine import Engine
 from amulet_integrations.errors import AmuletError, EvidenceError, InvalidParamsError
 from amulet_integrations.learning.candidates import (
@@ -97,6 +98,7 @@ def rank_preferences(
     guidance_scales: Sequence[float] = DEFAULT_SCALES,
     priors: Sequence[float] | None = None,
     temperature: float = 1.0,
+    max_kl: MaxKL = "default",
     min_tokens: int = DEFAULT_MIN_TOKENS,
     min_examples: int = DEFAULT_MIN_EXAMPLES,
     least_odds: float = DEFAULT_LEAST_ODDS,
@@ -114,7 +116,8 @@ def rank_preferences(
     rejected answer b it is sigmoid(-r(b)).
 
     The strength g is one for all examples, unknown, and integrated out with a uniform prior over
-    the range of `guidance_scales`; a spline gives the rewards between them. Three things keep a
+    the range of `guidance_scales`; a spline gives the rewards between them. P is bounded as it is
+    where answers are decoded, so strong scales come to much the same. Three things keep a
     single odd token, choice or example from deciding all: slips of 1 % of the tokens (see
     `estimate_strength`), blind choices of 5 %, and posteriors averaged over 200 resamples of the
     examples.
@@ -129,6 +132,8 @@ def rank_preferences(
         priors: How probable each candidate is beforehand, above 0 and up to a common factor; all
             alike by default.
         temperature: The temperature that answers were sampled with, at least 0.01.
+        max_kl: The bound that answers are decoded under, in nats; None for none. By default that
+            of the preset "default", which holds at scales above 1.
         min_tokens: Fewest tokens of answers.
         min_examples: Fewest examples.
         least_odds: How many times as probable as the second the first has to be, above 1.
@@ -152,6 +157,7 @@ def rank_preferences(
     temperature = check_temperature(temperature)
     least_odds = check_number("least_odds", least_odds, 1.0)
     max_guidance_scale = check_number("max_guidance_scale", max_guidance_scale, 0.0)
+    max_kl = Strength(max_kl=max_kl).bound
     check_count("min_tokens", min_tokens, 1)
     check_count("min_examples", min_examples, 1)
     scales = check_scales("guidance_scales", guidance_scales, FEWEST_KNOTS, max_guidance_scale)
@@ -169,7 +175,7 @@ def rank_preferences(
     check_tokens(tokens, sum(answer is not None for pair in answers for answer in pair), min_tokens)
     check_enough(len(answers), min_examples, "examples")
     grid = np.linspace(scales[0], scales[-1], _POINTS)
-    rewards = Rewards(engine, read, scales, grid, temperature, slip=_SLIP, lapse=_LAPSE)
+    rewards = Rewards(engine, read, scales, grid, temperature, max_kl, slip=_SLIP, lapse=_LAPSE)
     evidence = Evidence(grid, np.array([rewards.of(*pair) for pair in answers]))
     probabilities = evidence.probabilities(log_priors, _RESAMPLES)
     ranked = _ranked(read, evidence, probabilities)

@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from amulet_integrations.decoding import preference_weights
+from amulet_integrations.decoding.strength import MaxKL
 from amulet_integrations.engine import Engine
 from amulet_integrations.learning.candidates import Candidate
 from amulet_integrations.learning.choices import curves_of_choice
 from amulet_integrations.learning.likelihood import Floats, log_likelihoods
+from amulet_integrations.learning.policies import Policy, base_policy, policies_at
 from amulet_integrations.learning.spline import spread
 from amulet_integrations.learning.tokens import Answer
 from amulet_integrations.profiles import Preference
@@ -29,6 +30,7 @@ class Rewards:
         scales: The guidance scales that are scored.
         grid: Those that the curves are wanted at, between the first and the last of them.
         temperature: The temperature of the policies.
+        max_kl: Their bound.
         slip: The share of tokens that the base writes.
         lapse: The share of choices that are made blindly.
     """
@@ -38,6 +40,7 @@ class Rewards:
     scales: Sequence[float]
     grid: Floats
     temperature: float
+    max_kl: MaxKL
     slip: float
     lapse: float
 
@@ -68,21 +71,22 @@ class Rewards:
         for start in range(0, len(preferences), _CONTEXTS):
             stop = start + _CONTEXTS
             part = replace(answer, contexts=[base, *preferred[start:stop]])
-            mixtures = self._mixtures(preferences[start:stop])
-            (found,) = log_likelihoods(self.engine, part, mixtures, [self.slip])
+            policies = self._policies(preferences[start:stop])
+            (found,) = log_likelihoods(self.engine, part, policies, [self.slip], self.temperature)
             log_base, others = float(found[0]), found[1:]
             rows += [*(others.reshape(-1, len(self.scales)) - log_base)]
         gains = iter(rows)
         none = np.zeros(len(self.scales))
         return log_base, np.array([none if it is None else next(gains) for it in self.candidates])
 
-    def _mixtures(self, preferences: Sequence[Preference]) -> list[list[float]]:
+    def _policies(self, preferences: Sequence[Preference]) -> list[Policy]:
         """The base, and then each preference alone at each scale."""
-        rows = [[1.0, *([0.0] * len(preferences))]]
-        for place, preference in enumerate(preferences):
-            for scale in self.scales:
-                base, own = preference_weights(scale, [preference.weight])
-                row = [base, *([0.0] * len(preferences))]
-                row[1 + place] = own
-                rows.append(row)
-        return [[weight / self.temperature for weight in row] for row in rows]
+        count = len(preferences)
+        return [
+            base_policy(1 + count),
+            *(
+                policy.among(place, count)
+                for place, preference in enumerate(preferences)
+                for policy in policies_at(self.scales, [preference.weight], self.max_kl)
+            ),
+        ]

@@ -8,8 +8,9 @@ from typing import Any, ClassVar
 import numpy as np
 from pydantic import Field
 
-from amulet_integrations.decoding import AmuletParams, preference_weights
+from amulet_integrations.decoding import AmuletParams
 from amulet_integrations.decoding.params import DEFAULT_MAX_GUIDANCE_SCALE
+from amulet_integrations.decoding.strength import MaxKL, Strength
 from amulet_integrations.engine import Engine
 from amulet_integrations.errors import AmuletError, EvidenceError, InvalidParamsError
 from amulet_integrations.learning.checks import (
@@ -27,6 +28,7 @@ from amulet_integrations.learning.checks import (
 from amulet_integrations.learning.example import Example, ExampleLike
 from amulet_integrations.learning.in_force import contexts_in_force
 from amulet_integrations.learning.likelihood import log_likelihoods
+from amulet_integrations.learning.policies import policies_at
 from amulet_integrations.learning.posterior import Posterior
 from amulet_integrations.learning.scales import default_scales
 from amulet_integrations.learning.spline import FEWEST_KNOTS
@@ -49,6 +51,9 @@ class StrengthEstimate(FrozenModel):
     Attributes:
         guidance_scale: The likeliest guidance scale (the mode of the posterior). 0 says that the
             answers do not follow the preferences.
+        max_kl: The bound that the answers were scored under at that scale, in nats; None for none.
+            "default" where the scale is from 0 to 1 and no bound was named: there the default one
+            does not hold.
         interval: The credible interval.
         level: The probability of the interval.
         tokens: How many tokens of answers were read.
@@ -66,6 +71,7 @@ class StrengthEstimate(FrozenModel):
     error_type: ClassVar[type[AmuletError]] = InvalidParamsError
 
     guidance_scale: float
+    max_kl: MaxKL = None
     interval: tuple[float, float]
     level: float
     tokens: int
@@ -81,11 +87,17 @@ class StrengthEstimate(FrozenModel):
         return AmuletParams.from_guidance_scale(self.guidance_scale)
 
     def apply_to(self, profile: PreferenceProfile) -> PreferenceProfile:
-        """A copy of a profile with these parameters, to be saved; its version is kept.
+        """A copy of a profile with this scale and its bound, to be saved; its version is kept.
 
-        A profile of another method becomes one of "amulet", the method that reads parameters.
+        They take the place of its `params` or `preset`. A profile of another method becomes one of
+        "amulet", the method that reads a scale.
         """
-        update: dict[str, Any] = {"params": self.params}
+        update: dict[str, Any] = {
+            "guidance_scale": self.guidance_scale,
+            "max_kl": self.max_kl,
+            "params": None,
+            "preset": None,
+        }
         if profile.method is not None:
             update["method"] = "amulet"
         return profile.model_copy(update=update)
@@ -98,6 +110,7 @@ def estimate_strength(
     *,
     context: Mapping[str, str] | None = None,
     temperature: float = 1.0,
+    max_kl: MaxKL = "default",
     scales: Sequence[float] | None = None,
     min_tokens: int = DEFAULT_MIN_TOKENS,
     min_examples: int = DEFAULT_MIN_EXAMPLES,
@@ -115,17 +128,22 @@ def estimate_strength(
         log softmax(log pi_base + g * sum_k w_k (log pi_k - log pi_base)),
 
     the log-probability of the token that was written. That is an exponential family in g, whose
-    sufficient statistic is the preference's advantage of the token; so the log-likelihood is
-    concave and has one maximum. Reading guidance as a likelihood whose strength can be inferred is
-    the Bayesian view of Context Steering (He et al., ICLR 2025).
+    sufficient statistic is the preference's advantage of the token; so without a bound the
+    log-likelihood is concave and has one maximum. Reading guidance as a likelihood whose strength
+    can be inferred is the Bayesian view of Context Steering (He et al., ICLR 2025).
+
+    Under a bound, a token's policy goes no further from some g on, and nor does what it says of
+    the strength: its log-likelihood is flat from there, so the sum need not be concave, and the
+    stronger the guidance was, the fewer tokens tell of it. Where the bound held nearly all of them
+    back, stronger scales are as likely; the interval is then wide, and refused.
 
     One token that the preference makes absurd could outvote a thousand: its log-likelihood falls
     linearly in g, without end. Answers of people have such tokens, and so have sampled ones whose
     text is tokenised in another way than it was written. So with the probability `slip` a token is
     written by the base, which bounds what it can say against g. How often, is estimated too, with
     a prior for small values: it is 0.01 unless 0.03 or 0.1 make the answers e^3 or e^6 times as
-    likely. (With slips the sum need not be concave; the maximum is looked for over the whole
-    range.)
+    likely. (With slips, too, the sum need not be concave; the maximum is looked for over the
+    whole range.)
 
     The prior is uniform over the range of `scales`. Only accepted answers count. The examples are
     scored one after the other; all scales share the forward passes of an example.
@@ -140,6 +158,10 @@ def estimate_strength(
         temperature: The temperature that the answers were sampled with; leave it at 1 for
             answers that people wrote. At least 0.01. Greedy answers are no samples, and look
             stronger than they were.
+        max_kl: The bound that the user's answers are decoded under, in nats; None for none. By
+            default the profile's own, or else that of the preset "default", which holds at scales
+            above 1. Where wrappers have another one, from their constructors or a preset saved for
+            the model, name it here.
         scales: Guidance scales at which the likelihood is worked out, at least 4, from 0 up,
             rising. By default about 35, from 0 to `max_guidance_scale`.
         min_tokens: Fewest tokens of answers.
@@ -169,6 +191,7 @@ def estimate_strength(
     widest_interval = check_number("widest_interval", widest_interval, 0.0)
     level = check_number("level", level, 0.0, 1.0)
     max_guidance_scale = check_number("max_guidance_scale", max_guidance_scale, 0.0)
+    named = Strength(max_kl=max_kl)
     slips = _SLIPS if slip is None else (check_share("slip", slip),)
     check_count("min_tokens", min_tokens, 1)
     check_count("min_examples", min_examples, 1)
@@ -184,19 +207,20 @@ def estimate_strength(
     tokens = sum(len(answer.ids) for answer in answers)
     check_tokens(tokens, len(answers), min_tokens)
     check_enough(len(answers), min_examples, "accepted answers")
-    mixtures = [
-        [weight / temperature for weight in preference_weights(scale, own_weights)]
-        for scale in places
-    ]
+    bound = named.over(profile.strength).bound
+    policies = policies_at(places, own_weights, bound)
     # Shape (examples, slips, scales).
-    found = np.array([log_likelihoods(engine, answer, mixtures, slips) for answer in answers])
+    found = np.array(
+        [log_likelihoods(engine, answer, policies, slips, temperature) for answer in answers]
+    )
     costs = _COST_OF_SLIPS * np.arange(len(slips))
     likeliest = int((found.sum(axis=0).max(axis=1) - costs).argmax())
     curves = found[:, likeliest]
     posterior = Posterior.of(np.array(places), curves, level)
-    _check_found(posterior, places, widest_interval, tokens)
+    _check_found(posterior, places, widest_interval, tokens, policies[-1].max_kl)
     return StrengthEstimate(
         guidance_scale=posterior.mode,
+        max_kl=_told_bound(posterior.mode, bound),
         interval=posterior.interval,
         level=level,
         tokens=tokens,
@@ -206,6 +230,12 @@ def estimate_strength(
         scales=tuple(places),
         log_likelihoods=tuple(curves.sum(axis=0).tolist()),
     )
+
+
+def _told_bound(scale: float, bound: MaxKL) -> MaxKL:
+    """The bound in force at a scale; "default" where that is none for being the default one."""
+    applied = Strength(guidance_scale=scale, max_kl=bound).settled().max_kl
+    return bound if applied is None else applied
 
 
 def _accepted(
@@ -225,14 +255,31 @@ def _accepted(
     return answers
 
 
-def _check_found(posterior: Posterior, places: Sequence[float], widest: float, tokens: int) -> None:
-    """Refuses a posterior that says too little, or lies outside of what was looked at."""
+def _check_found(
+    posterior: Posterior, places: Sequence[float], widest: float, tokens: int, bound: float | None
+) -> None:
+    """Refuses a posterior that says too little, or lies outside of what was looked at.
+
+    Args:
+        posterior: What was found.
+        places: The guidance scales looked at.
+        widest: The widest interval that is still told.
+        tokens: How many tokens it rests on.
+        bound: The bound on the strongest of them, in nats.
+    """
     low, high = posterior.interval
+    held = ""
+    if bound is not None:
+        held = (
+            f" Under max_kl={bound:g} strong scales write much alike, and no answers tell them "
+            "apart: learn from answers of weaker guidance or of a wider bound, or set "
+            "max_guidance_scale to the strongest that you would decode with."
+        )
     if posterior.mode >= places[-1]:
         raise EvidenceError(
             f"The answers are likeliest at {places[-1]:g}, the strongest guidance scale looked at. "
             "They are not written as this model would, or another preference fits them better; "
-            "if you mean it, raise max_guidance_scale."
+            f"if you mean it, raise max_guidance_scale.{held}"
         )
     if posterior.mode <= places[0] != 0.0:
         raise EvidenceError(
@@ -242,10 +289,10 @@ def _check_found(posterior: Posterior, places: Sequence[float], widest: float, t
     # Answers that say nothing leave the prior, whose interval is narrow where the range is.
     half = (places[-1] - places[0]) / 2.0
     if high - low > min(widest, half):
-        bound = f"widest_interval={widest:g}" if widest <= half else "half of the range looked at"
+        limit = f"widest_interval={widest:g}" if widest <= half else "half of the range looked at"
         raise EvidenceError(
             f"{tokens} tokens leave the guidance scale between {low:.2f} and {high:.2f}, wider "
-            f"than {bound} (the likeliest is {posterior.mode:.2f}, the "
+            f"than {limit} (the likeliest is {posterior.mode:.2f}, the "
             f"dispersion {posterior.dispersion:.1f}). Give more answers, or such as the preference "
-            "makes a difference for."
+            f"makes a difference for.{held}"
         )

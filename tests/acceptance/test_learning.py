@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from amulet_integrations import PreferenceProfile
+from amulet_integrations.decoding.strength import PRESETS
 from amulet_integrations.engine import LocalEngine
 from amulet_integrations.errors import EvidenceError
 from amulet_integrations.learning import estimate_strength, rank_preferences
@@ -24,7 +25,8 @@ from tests.support.golden import needs_questions, paper_questions
 pytestmark = [pytest.mark.model, pytest.mark.acceptance, needs_questions]
 
 KEY = "acceptance/learning"
-SCALES = (1.0, 3.0, 5.65)
+SETTINGS = ((1.0, None), (1.5, 0.2), (3.0, None), (5.65, None))
+"""Guidance scales and bounds. From 2 on such a bound often leaves too little to tell them by."""
 SEEDS = range(10)
 TOKENS = 32
 PREFERENCES = [
@@ -64,12 +66,14 @@ def questions(seed: int, count: int) -> list[str]:
     return [asked[(20 * seed + place) % len(asked)] for place in range(count)]
 
 
-def strength(engine: LocalEngine, scale: float, seed: int) -> Result:
+def strength(engine: LocalEngine, scale: float, max_kl: float | None, seed: int) -> Result:
     text = PREFERENCES[seed % len(PREFERENCES)]
-    examples = accepted_answers(engine, questions(seed, 20), text, scale, seed=seed, tokens=TOKENS)
+    examples = accepted_answers(
+        engine, questions(seed, 20), text, scale, seed=seed, tokens=TOKENS, max_kl=max_kl
+    )
     profile = PreferenceProfile(user_id="ann", preferences=[text])
     try:
-        found = estimate_strength(engine, profile, examples)
+        found = estimate_strength(engine, profile, examples, max_kl=max_kl)
     except EvidenceError as error:
         return {"refused": str(error)}
     return {
@@ -85,7 +89,13 @@ def ranking(engine: LocalEngine, seed: int) -> Result:
     true = seed % len(PREFERENCES)
     scale = (1.5, 3.0, 5.0)[seed % 3]
     examples = accepted_answers(
-        engine, questions(seed, 6), PREFERENCES[true], scale, seed=100 + seed, tokens=TOKENS
+        engine,
+        questions(seed, 6),
+        PREFERENCES[true],
+        scale,
+        seed=100 + seed,
+        tokens=TOKENS,
+        max_kl=PRESETS["default"].max_kl,
     )
     try:
         found = rank_preferences(engine, PREFERENCES, examples)
@@ -101,18 +111,19 @@ def ranking(engine: LocalEngine, seed: int) -> Result:
     }
 
 
-@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize(("scale", "max_kl"), SETTINGS)
 @pytest.mark.parametrize("seed", SEEDS)
-def test_a_strength_is_estimated(embedded_engine, kept, scale, seed):
-    kept(f"strength {scale} {seed}", partial(strength, embedded_engine, scale, seed))
+def test_a_strength_is_estimated(embedded_engine, kept, scale, max_kl, seed):
+    work = partial(strength, embedded_engine, scale, max_kl, seed)
+    kept(f"strength {scale} {max_kl} {seed}", work)
 
 
-@pytest.mark.parametrize("scale", SCALES)
-def test_strengths_are_found_again(embedded_engine, kept, scale):
-    found = [
-        kept(f"strength {scale} {seed}", partial(strength, embedded_engine, scale, seed))
-        for seed in SEEDS
-    ]
+@pytest.mark.parametrize(("scale", "max_kl"), SETTINGS)
+def test_strengths_are_found_again(embedded_engine, kept, scale, max_kl):
+    found = []
+    for seed in SEEDS:
+        work = partial(strength, embedded_engine, scale, max_kl, seed)
+        found.append(kept(f"strength {scale} {max_kl} {seed}", work))
     told = [one for one in found if "refused" not in one]
     near = [one for one in told if abs(one["scale"] - scale) <= max(0.5, 0.2 * scale)]
     covered = [one for one in told if one["interval"][0] <= scale <= one["interval"][1]]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from amulet_integrations import PreferenceProfile
+from amulet_integrations.decoding.strength import Strength
 from amulet_integrations.engine import LocalEngine
 from amulet_integrations.learning import estimate_strength, rank_preferences
 from tests.support.accepted import accepted_answers
@@ -23,17 +24,26 @@ QUESTIONS = [
 ]
 
 
-def test_a_strength_is_estimated(embedded_engine: LocalEngine) -> None:
-    examples = accepted_answers(embedded_engine, QUESTIONS, PIRATE, 3.0, seed=1, tokens=20)
+def test_a_strength_is_estimated_under_a_bound(embedded_engine: LocalEngine) -> None:
+    examples = accepted_answers(
+        embedded_engine, QUESTIONS, PIRATE, 2.0, seed=1, tokens=32, max_kl=0.5
+    )
     profile = PreferenceProfile(user_id="ann", preferences=[PIRATE])
-    found = estimate_strength(embedded_engine, profile, examples)
-    assert found.guidance_scale == pytest.approx(3.0, abs=0.6)
-    assert found.interval[1] - found.interval[0] < 1.5
-    assert found.apply_to(profile).params == found.params
+    found = estimate_strength(embedded_engine, profile, examples, max_kl=0.5)
+    assert found.guidance_scale == pytest.approx(2.0, abs=0.4)
+    assert found.interval[0] <= 2.0 <= found.interval[1]
+    applied = found.apply_to(profile).strength
+    assert applied == Strength(guidance_scale=found.guidance_scale, max_kl=0.5)
+    # What the bound held back looks like weaker guidance to who knows of no bound.
+    unbounded = estimate_strength(embedded_engine, profile, examples, max_kl=None)
+    assert unbounded.interval[1] < 2.0
+    assert max(unbounded.log_likelihoods) < max(found.log_likelihoods) - 5.0
 
 
 def test_the_true_preference_comes_first(embedded_engine: LocalEngine) -> None:
-    examples = accepted_answers(embedded_engine, QUESTIONS, PIRATE, 2.0, seed=2, tokens=20)
+    examples = accepted_answers(
+        embedded_engine, QUESTIONS, PIRATE, 2.0, seed=2, tokens=20, max_kl=0.2
+    )
     found = rank_preferences(embedded_engine, [*OTHERS, PIRATE], examples)
     assert found.best.number == len(OTHERS)
     assert found.best.probability > 0.9

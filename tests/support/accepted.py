@@ -20,6 +20,7 @@ def accepted_answers(
     seed: int,
     tokens: int,
     temperature: float = 1.0,
+    max_kl: float | None = None,
 ) -> list[Example]:
     """One answer to each question under a preference; blank ones are left out."""
     prompts = PromptBuilder(engine.tokenizer)
@@ -27,6 +28,7 @@ def accepted_answers(
         GenerationRequest(
             contexts=prompts.contexts([ChatMessage(role="user", content=question)], [None, text]),
             weights=preference_weights(scale, [1.0]),
+            max_kl=max_kl,
             sampling=SamplingParams(
                 max_new_tokens=tokens, temperature=temperature, seed=1000 * seed + place
             ),

@@ -46,7 +46,7 @@ class ScriptedEngine:
     async def agenerate(self, requests: Sequence[GenerationRequest]) -> list[GenerationResult]:
         return self.generate(requests)
 
-    def score(self, contexts: Any, completion_ids: Any, mixtures: Any = None) -> Any:
+    def score(self, *asked: Any, **options: Any) -> Any:
         raise NotImplementedError
 
     def close(self) -> None:

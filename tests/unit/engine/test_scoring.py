@@ -30,16 +30,40 @@ MIXTURES = [
 ]
 
 
-def slow_scores(model, contexts, completion, mixtures):
-    """Shape (mixtures, tokens), float64."""
+def log_probs(model, contexts, completion):
+    """Of every token under each context, shape (contexts, tokens, vocab), float64."""
     rows = []
     for context in contexts:
         with torch.no_grad():
             logits = model(torch.tensor([[*context, *completion]])).logits[0]
         rows.append(logits[len(context) - 1 : -1].double().log_softmax(-1))
-    mixed = torch.einsum("mk,ktv->mtv", torch.tensor(mixtures).double(), torch.stack(rows))
+    return torch.stack(rows)
+
+
+def slow_scores(model, contexts, completion, mixtures):
+    """Shape (mixtures, tokens), float64."""
+    rows = log_probs(model, contexts, completion)
+    mixed = torch.einsum("mk,ktv->mtv", torch.tensor(mixtures).double(), rows)
     picked = torch.tensor(completion)[None, :, None].expand(len(mixtures), -1, 1)
     return mixed.log_softmax(-1).gather(-1, picked)[..., 0]
+
+
+def slow_bounded(rows, weights, reference, bound, temperature):
+    """The completion's scores and fractions by bisection on the divergence of each token."""
+    start, end = (
+        torch.einsum("k,ktv->tv", torch.tensor(mixture).double(), rows)
+        for mixture in (reference, weights)
+    )
+    at_start = start.log_softmax(-1)
+    low = torch.zeros(len(start), 1).double()
+    high = torch.ones_like(low)
+    for _ in range(60):
+        middle = (low + high) / 2.0
+        policy = (start + middle * (end - start)).log_softmax(-1)
+        within = (policy.exp() * (policy - at_start)).sum(-1, keepdim=True) <= bound
+        low, high = torch.where(within, middle, low), torch.where(within, high, middle)
+    policy = ((start + low * (end - start)) / temperature).log_softmax(-1)
+    return policy.gather(-1, torch.tensor(COMPLETION)[:, None])[:, 0], low[:, 0]
 
 
 def test_scores_are_those_of_the_mixtures(tiny_engine):
@@ -109,6 +133,153 @@ def test_a_token_that_a_context_excludes_is_excluded_where_that_context_counts(m
         scores = engine.score([[5], [6]], [9, 7], [[1.0, 0.0], [2.0, -1.0], [0.5, 0.5]])
     assert scores[:, 0].isneginf().tolist() == [False, True, True]
     assert scores[:, 1].isfinite().all()
+
+
+def test_bounded_scores_are_those_of_a_slow_search(tiny_engine):
+    reference = [0.25, 0.5, 0.25]
+    bounded = [
+        ([-0.5, 1.0, 0.5], 0.5),
+        ([-3.5, 3.0, 1.5], 0.5),  # twice and more in the same direction: one search for both
+        ([-3.5, 3.0, 1.5], 0.02),
+        ([0.5, 0.25, 0.25], 0.05),  # back towards the base
+        ([0.0, 0.0, 1.0], 0.0),  # nowhere
+        ([8.0, -2.0, -5.0], 3.0),
+    ]
+    free = [([1.0, 0.0, 0.0], 0.2), (reference, 0.0), ([-4.0, 5.0, 0.0], None)]
+    mixtures, bounds = zip(*bounded, *free, strict=True)
+    scores = tiny_engine.score(
+        CONTEXTS,
+        COMPLETION,
+        mixtures,
+        max_kl=bounds,
+        reference_weights=reference,
+        temperature=0.7,
+    ).double()
+    rows = log_probs(tiny_model(), CONTEXTS, COMPLETION)
+    fractions = []
+    for score, (weights, bound) in zip(scores, bounded, strict=False):
+        expected, fraction = slow_bounded(rows, weights, reference, bound, 0.7)
+        torch.testing.assert_close(score, expected, rtol=1e-3, atol=2e-2)
+        fractions.append((fraction < 1.0).double().mean().item())
+    assert [0.0 < share < 1.0 for share in fractions].count(True) >= 2
+    divided = [[weight / 0.7 for weight in weights] for weights, _ in free]
+    expected = slow_scores(tiny_model(), CONTEXTS, COMPLETION, divided)
+    torch.testing.assert_close(scores[-3:], expected, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize(("scale", "max_kl"), [(6.0, 0.1), (2.0, 0.5), (6.0, None)])
+def test_bounded_scores_are_those_that_decoding_tells(tiny_engine, scale, max_kl):
+    contexts, weights = [[5, 6, 7], [8, 9]], [1.0 - scale, scale]
+    sampling = SamplingParams(max_new_tokens=60, temperature=1.0, seed=1)
+    (result,) = tiny_engine.generate(
+        [
+            GenerationRequest(
+                contexts=contexts, weights=weights, max_kl=max_kl, sampling=sampling, logprobs=0
+            )
+        ]
+    )
+    (scores,) = tiny_engine.score(contexts, result.token_ids, [weights], max_kl=max_kl)
+    told = torch.tensor([one.logprob for one in result.logprobs])
+    torch.testing.assert_close(scores, told, rtol=0.0, atol=1e-4)
+    if max_kl is not None:
+        assert min(result.guidance_fractions) < 1.0
+
+
+def test_mixtures_in_one_direction_share_a_search(tiny_engine, monkeypatch):
+    contexts, scales = [[5, 6, 7], [8, 9]], [0.5, 1.0, 1.2, 2.0, 3.0, 5.65, 20.0]
+    mixtures = [[1.0 - scale, scale] for scale in scales]
+    alone = [tiny_engine.score(contexts, COMPLETION, [row], max_kl=0.3) for row in mixtures]
+    searched = []
+    real = scoring.mix_bounded_contexts
+    monkeypatch.setattr(
+        scoring,
+        "mix_bounded_contexts",
+        lambda logits, *mixing: searched.append(len(mixing[0])) or real(logits, *mixing),
+    )
+    together = tiny_engine.score(contexts, COMPLETION, mixtures, max_kl=0.3)
+    torch.testing.assert_close(together, torch.cat(alone), rtol=0.0, atol=2e-3)
+    # One from the reference towards stronger guidance, and one from there towards the base.
+    assert searched == [1] * 2 * len(COMPLETION)
+
+
+def test_every_mixture_may_have_a_reference_of_its_own(tiny_engine):
+    mixtures = [[-1.0, 2.0, 0.0], [-1.0, 0.0, 2.0]]
+    references = [[0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
+    both = tiny_engine.score(
+        CONTEXTS, COMPLETION, mixtures, max_kl=0.3, reference_weights=references
+    )
+    for place in (1, 2):
+        two = [CONTEXTS[0], CONTEXTS[place]]
+        (alone,) = tiny_engine.score(two, COMPLETION, [[-1.0, 2.0]], max_kl=0.3)
+        torch.testing.assert_close(both[place - 1], alone, rtol=1e-4, atol=1e-4)
+
+
+def test_a_temperature_divides_single_contexts_too(tiny_engine):
+    warm = tiny_engine.score(CONTEXTS, COMPLETION, temperature=2.0)
+    halves = tiny_engine.score(CONTEXTS, COMPLETION, torch.eye(3) / 2.0)
+    torch.testing.assert_close(warm, halves, rtol=1e-4, atol=1e-4)
+
+
+def test_a_bound_excludes_what_the_reference_excludes(monkeypatch):
+    model = tiny_model()
+    forward = model.forward
+
+    def without_token_9(*args, **kwargs):
+        output = forward(*args, **kwargs)
+        output.logits[2, :, 9] = -math.inf
+        return output
+
+    mixtures = [[0.5, 0.5, 0.0], [0.4, 0.5, 0.1], [-0.5, 0.5, 1.0]]
+    with LocalEngine(model, tiny_tokenizer()) as engine:
+        monkeypatch.setattr(engine._runner._model, "forward", without_token_9)
+        contexts, reference = [[5], [6], [7]], [0.0, 0.5, 0.5]
+        scores = engine.score(contexts, [9, 7], mixtures, max_kl=99.0, reference_weights=reference)
+        free = engine.score(contexts, [9, 7], mixtures)
+    assert scores[:, 0].isneginf().all()
+    assert free[:, 0].isneginf().tolist() == [False, True, True]
+    assert scores[0, 1] > free[0, 1]
+    torch.testing.assert_close(scores[1:, 1], free[1:, 1])
+
+
+TWO = [[-1.0, 2.0], [0.0, 1.0]]
+
+
+@pytest.mark.parametrize(
+    ("mixtures", "options", "message"),
+    [
+        (TWO, {"max_kl": -0.1}, "max_kl=-0.1: give a bound in nats, finite and at least 0"),
+        (TWO, {"max_kl": [0.1, math.nan]}, r"max_kl\[1\]=nan: give a bound"),
+        (TWO, {"max_kl": math.inf}, "max_kl=inf"),
+        (TWO, {"max_kl": "0.2"}, "max_kl='0.2'"),
+        (TWO, {"max_kl": True}, "max_kl=True"),
+        (TWO, {"max_kl": 10**400}, "max_kl=1000"),
+        (TWO, {"max_kl": [0.1]}, "1 bounds in max_kl for 2 mixtures"),
+        (None, {"max_kl": 0.1}, "max_kl=0.1 is given without mixtures"),
+        (TWO, {"reference_weights": [0, 1]}, "reference_weights are given without max_kl"),
+        (TWO, {"max_kl": 0.1, "reference_weights": [1]}, "1 reference_weights for 2 contexts"),
+        (TWO, {"max_kl": 0.1, "reference_weights": [1, 1]}, "add up to 2"),
+        (TWO, {"max_kl": 0.1, "reference_weights": [[0, 1]]}, "1 rows of reference_weights for 2"),
+        (
+            [[0.0, 1.0], [-2.0, 4.0]],
+            {"max_kl": 0.1},
+            r"mixtures\[1\] has a bound, max_kl=0.1, and .* add up to 2; .* A temperature is",
+        ),
+        (TWO, {"temperature": 0.0}, "temperature=0.0: give a finite number above 0"),
+        (None, {"temperature": -1}, "temperature=-1"),
+        (None, {"temperature": math.nan}, "temperature=nan"),
+        (None, {"temperature": math.inf}, "temperature=inf"),
+        (None, {"temperature": 10**400}, "temperature=1000"),
+        ([[-4e5, 4e5]], {"temperature": 0.1}, "a weight past 100,000 in size"),
+    ],
+)
+def test_bad_bounds_are_refused_before_any_computing(
+    tiny_engine, monkeypatch, mixtures, options, message
+):
+    monkeypatch.setattr(tiny_engine, "_runner", None)
+    with pytest.raises(InvalidRequestError, match=message):
+        tiny_engine.score([[5], [6]], [7], mixtures, **options)
+    with pytest.raises(InvalidRequestError, match="with 3 contexts: pass reference_weights"):
+        tiny_engine.score([[5], [6], [7]], [7], [[0.0, 0.5, 0.5]], max_kl=0.1)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -39,12 +41,19 @@ class DigitsEngine:
         self,
         contexts: Sequence[Sequence[int]],
         completion_ids: Sequence[int],
-        mixtures: Sequence[Sequence[float]] | None = None,
+        mixtures: Sequence[Sequence[float]],
+        *,
+        max_kl: Sequence[float | None],
+        reference_weights: Sequence[Sequence[float]],
+        temperature: float,
     ) -> Tensor:
         self.calls += 1
-        assert mixtures is not None
-        logits = np.array([self._logits(ids) for ids in contexts])
-        policies = log_softmax(np.array(mixtures) @ log_softmax(logits))
+        rows = log_softmax(np.array([self._logits(ids) for ids in contexts]))
+        mixed = [
+            bounded(np.array(reference) @ rows, np.array(weights) @ rows, bound)
+            for weights, reference, bound in zip(mixtures, reference_weights, max_kl, strict=True)
+        ]
+        policies = log_softmax(np.array(mixed) / temperature)
         digits = [DIGITS.index(self.tokenizer.decode([token])) for token in completion_ids]
         return torch.tensor(policies[:, digits], dtype=torch.float32)
 
@@ -57,17 +66,44 @@ def log_softmax(logits: np.ndarray) -> np.ndarray:
     return logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
 
 
-def drawn(taste: str | None, scale: float, seed: int, *, examples: int = 10) -> list[str]:
+def bounded(reference: np.ndarray, asked: np.ndarray, max_kl: float | None) -> np.ndarray:
+    """The logits furthest on the way from a reference whose divergence is within a bound."""
+    if max_kl is None:
+        return asked
+    return reference + fraction(reference.tobytes(), asked.tobytes(), max_kl) * (asked - reference)
+
+
+@cache
+def fraction(reference: bytes, asked: bytes, max_kl: float) -> float:
+    """How far on the way that is, from 0 to 1, by bisection."""
+    start, end = np.frombuffer(reference), np.frombuffer(asked)
+    low, high = 0.0, 1.0
+    for at in (1.0, *[None] * 50):
+        middle = (low + high) / 2.0 if at is None else at
+        policy = log_softmax(start + middle * (end - start))
+        within = np.exp(policy) @ (policy - log_softmax(start)) <= max_kl
+        low, high = (middle, high) if within else (low, middle)
+    return low
+
+
+def drawn(
+    taste: str | None,
+    scale: float,
+    seed: int,
+    *,
+    examples: int = 10,
+    max_kl: float | None = None,
+) -> list[str]:
     """Answers of 20 digits each."""
     logits = scale * TASTES[taste] if taste else np.zeros(10)
+    if taste:
+        logits = bounded(TASTES[taste], logits, max_kl)
     generator = np.random.default_rng(seed)
     shares = np.exp(log_softmax(logits))
     return ["".join(generator.choice(list(DIGITS), 20, p=shares)) for _ in range(examples)]
 
 
-def accepted(taste: str | None, scale: float, seed: int, *, examples: int = 10) -> list[Example]:
+def accepted(taste: str | None, scale: float, seed: int, **options: Any) -> list[Example]:
     """Examples with such answers."""
-    return [
-        Example(question=QUESTION, accepted=answer)
-        for answer in drawn(taste, scale, seed, examples=examples)
-    ]
+    answers = drawn(taste, scale, seed, **options)
+    return [Example(question=QUESTION, accepted=answer) for answer in answers]

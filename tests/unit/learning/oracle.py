@@ -33,17 +33,34 @@ def log_likelihood(
     *,
     temperature: float = 1.0,
     slip: float = 0.0,
+    max_kl: float | None = None,
 ) -> float:
     """Of an answer, as plain text, under preferences with weights that need no sharing out."""
     base = log_probs(question, None, answer)
-    mixed = base.clone()
-    for text, weight in preferences:
-        mixed += scale * weight * (log_probs(question, text, answer) - base)
+    way = sum(weight * (log_probs(question, text, answer) - base) for text, weight in preferences)
+    mixed = base + bounded_scales(base, way, scale, max_kl) * way
     picked = torch.tensor(tokenizer()(answer)["input_ids"])[:, None]
     by_mixture, by_base = (
         (row / temperature).log_softmax(-1).gather(-1, picked) for row in (mixed, base)
     )
     return float(((1.0 - slip) * by_mixture.exp() + slip * by_base.exp()).log().sum())
+
+
+def bounded_scales(
+    base: torch.Tensor, way: torch.Tensor | int, scale: float, max_kl: float | None
+) -> torch.Tensor:
+    """How strong each token's guidance is, (tokens, 1): the scale, or less where a bound binds."""
+    scales = torch.full((len(base), 1), scale, dtype=torch.float64)
+    if max_kl is None:
+        return scales
+    pref = (base + way).log_softmax(-1)
+    low, high = torch.ones_like(scales), scales
+    for _ in range(50):
+        middle = (low + high) / 2.0
+        policy = (base + middle * way).log_softmax(-1)
+        within = (policy.exp() * (policy - pref)).sum(-1, keepdim=True) <= max_kl
+        low, high = torch.where(within, middle, low), torch.where(within, high, middle)
+    return low
 
 
 def interval(grid: NDArray, curve: NDArray, level: float) -> tuple[float, float]:

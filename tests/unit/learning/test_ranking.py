@@ -39,7 +39,7 @@ def untouched(tiny_engine, monkeypatch) -> LocalEngine:
     return tiny_engine
 
 
-def slow_log_evidence(examples, candidate, slip) -> float:
+def slow_log_evidence(examples, candidate, **options) -> float:
     """Log-likelihoods by plain forward passes, and the mean over a fine grid of scales."""
     given = [(candidate.text, candidate.weight)] if isinstance(candidate, Preference) else []
     given = [(candidate, 1.0)] if isinstance(candidate, str) else given
@@ -48,13 +48,13 @@ def slow_log_evidence(examples, candidate, slip) -> float:
         if answer is None:
             return 0.0
         liked, base = (
-            oracle.log_likelihood(question, answer, given, at, slip=slip) for at in (scale, 0.0)
+            oracle.log_likelihood(question, answer, given, at, **options) for at in (scale, 0.0)
         )
         return liked - base
 
     def log_likelihood(one, scale):
         if one.rejected is None:
-            return oracle.log_likelihood(one.question, one.accepted, given, scale, slip=slip)
+            return oracle.log_likelihood(one.question, one.accepted, given, scale, **options)
         margin = reward(one.question, one.accepted, scale)
         margin -= reward(one.question, one.rejected, scale)
         return np.log(0.9 / (1.0 + np.exp(-margin)) + 0.05)
@@ -66,15 +66,19 @@ def slow_log_evidence(examples, candidate, slip) -> float:
 
 
 @pytest.mark.parametrize("examples", [ACCEPTED, PAIRS, REJECTED], ids=["accepted", "both", "not"])
-@pytest.mark.parametrize("slip", [0.0, 0.05])
+@pytest.mark.parametrize(("slip", "max_kl"), [(0.0, None), (0.05, None), (0.05, 4.0)])
 def test_evidence_and_posterior_are_those_of_plain_forward_passes(
-    tiny_engine, monkeypatch, examples, slip
+    tiny_engine, monkeypatch, examples, slip, max_kl
 ):
     for name, value in (("_SLIP", slip), ("_LAPSE", 0.1), ("_RESAMPLES", 0)):
         monkeypatch.setattr(ranking, name, value)
     priors = [1.0, 2.0, 3.0, 4.0]
-    found = rank_preferences(tiny_engine, CANDIDATES, examples, priors=priors, **PLAIN)
-    expected = np.array([slow_log_evidence(examples, it, slip) for it in CANDIDATES])
+    found = rank_preferences(
+        tiny_engine, CANDIDATES, examples, priors=priors, max_kl=max_kl, **PLAIN
+    )
+    expected = np.array(
+        [slow_log_evidence(examples, it, slip=slip, max_kl=max_kl) for it in CANDIDATES]
+    )
     posterior = np.exp(expected - expected.max()) * priors
     posterior /= posterior.sum()
     for one in found.ranked:
@@ -211,6 +215,7 @@ def test_too_few_examples_are_refused():
         (CANDIDATES, {"min_examples": 0}, InvalidParamsError, "min_examples=0"),
         (CANDIDATES, {"temperature": 0}, InvalidParamsError, "temperature=0"),
         (CANDIDATES, {"temperature": 1e-3}, InvalidParamsError, "give at least 0.01"),
+        (CANDIDATES, {"max_kl": -1}, InvalidParamsError, "max_kl=-1: give nats"),
         (CANDIDATES, {"separator": 3}, InvalidParamsError, "separator is a int"),
     ],
 )

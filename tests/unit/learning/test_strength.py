@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from amulet_integrations import AmuletParams, Preference, PreferenceProfile
+from amulet_integrations.decoding.strength import PRESETS, Strength
 from amulet_integrations.engine import LocalEngine
 from amulet_integrations.errors import (
     ContextLengthError,
@@ -25,14 +26,14 @@ from tests.unit.learning import digits, oracle
 from tests.unit.learning.digits import DigitsEngine, accepted
 
 TEXT = "Be brief."
-PROFILE = PreferenceProfile(user_id="ann", preferences=[TEXT])
+PROFILE = PreferenceProfile(user_id="ann", preferences=[TEXT], max_kl=None)
 ANSWERS = ["The sea is blue. ", "Be a helpful assistant!", "You are a user, and the sea is wide."]
 EXAMPLES = [Example(question=f"What is it, on day {n}?", accepted=a) for n, a in enumerate(ANSWERS)]
 FEW = {"min_tokens": 1, "min_examples": 3}
 COARSE = [0.0, 0.5, 1.5, 3.0, 6.0]
 ANYTHING = {"scales": COARSE, "widest_interval": 99.0, **FEW}
 
-LARGE = PreferenceProfile(user_id="ann", preferences=[digits.LARGE])
+LARGE = PreferenceProfile(user_id="ann", preferences=[digits.LARGE], max_kl=None)
 
 
 def curve(scales, preferences=((TEXT, 1.0),), **options) -> np.ndarray:
@@ -54,7 +55,15 @@ def untouched(tiny_engine, monkeypatch) -> LocalEngine:
     return tiny_engine
 
 
-@pytest.mark.parametrize("options", [{"slip": 0.0}, {"slip": 0.02}, {"temperature": 1.5}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"max_kl": None},
+        {"slip": 0.02, "max_kl": None},
+        {"temperature": 1.5, "max_kl": None},
+        {"temperature": 1.5, "max_kl": 0.3},
+    ],
+)
 def test_likelihoods_are_those_of_plain_forward_passes(tiny_engine, options):
     options = {"slip": 0.0, **options}
     found = estimate_strength(tiny_engine, PROFILE, EXAMPLES, **ANYTHING, **options)
@@ -65,6 +74,7 @@ def test_weights_are_shared_out_as_in_decoding(tiny_engine):
     both = PreferenceProfile(
         user_id="ann",
         preferences=[Preference(text=TEXT, weight=0.5), Preference(text="Be a sea.", weight=-0.25)],
+        max_kl=None,
     )
     found = estimate_strength(tiny_engine, both, EXAMPLES, slip=0.0, **ANYTHING)
     expected = curve(COARSE, [(TEXT, 0.5), ("Be a sea.", -0.25)])
@@ -81,7 +91,7 @@ def test_the_posterior_is_that_of_a_sum_over_a_fine_grid(tiny_engine):
     assert found.interval == pytest.approx(oracle.interval(finer, exact, 0.95), abs=0.01)
 
 
-def test_without_slips_the_log_likelihood_is_concave(tiny_engine):
+def test_without_slips_and_bounds_the_log_likelihood_is_concave(tiny_engine):
     scales = np.linspace(0.0, 10.0, 21).tolist()
     found = estimate_strength(
         tiny_engine, PROFILE, EXAMPLES, **{**ANYTHING, "scales": scales}, slip=0.0
@@ -106,6 +116,65 @@ def test_the_scale_is_found_again(scale):
     assert one.params.guidance_scale == pytest.approx(one.guidance_scale)
 
 
+BOUND = PRESETS["default"].max_kl
+SAYS_NO_BOUND = PreferenceProfile(user_id="ann", preferences=[digits.LARGE])
+
+
+@pytest.mark.parametrize("scale", [0.5, 1.5])
+def test_the_scale_is_found_again_under_the_default_bound(scale):
+    found = [
+        estimate_strength(
+            DigitsEngine(),
+            SAYS_NO_BOUND,
+            accepted(digits.LARGE, scale, seed, examples=60, max_kl=BOUND),
+        )
+        for seed in range(10)
+    ]
+    assert sum(one.interval[0] <= scale <= one.interval[1] for one in found) >= 8
+    middle = float(np.median([one.guidance_scale for one in found]))
+    assert middle == pytest.approx(scale, abs=0.15)
+    assert {one.max_kl for one in found} == {"default" if scale < 1.0 else BOUND}
+
+
+def test_where_the_bound_held_everything_back_nothing_is_told():
+    # Every token has the same policy, so that from 2.43 on all strengths write alike.
+    examples = accepted(digits.LARGE, 5.0, 0, examples=60, max_kl=0.2)
+    with pytest.raises(EvidenceError, match=r"wider than .* Under max_kl=0\.2 strong scales"):
+        estimate_strength(DigitsEngine(), LARGE, examples, max_kl=0.2)
+    # They look like weaker ones that nothing held back.
+    told = estimate_strength(DigitsEngine(), LARGE, examples, max_kl=None)
+    assert told.guidance_scale == pytest.approx(2.43, abs=0.25)
+    assert told.max_kl is None
+
+
+def test_the_bound_is_the_calls_or_the_profiles_or_the_default():
+    examples = accepted(digits.LARGE, 1.5, 0, examples=60)
+
+    def learned(**options):
+        said = {name: options.pop(name) for name in ("profile",) if name in options}
+        profile = SAYS_NO_BOUND.model_copy(update=said.get("profile", {}))
+        return estimate_strength(DigitsEngine(), profile, examples, **options)
+
+    assert learned().max_kl == BOUND
+    assert learned(profile={"max_kl": 0.5}) == learned(max_kl=0.5)
+    assert learned(profile={"preset": "strong"}) == learned(max_kl=PRESETS["strong"].max_kl)
+    assert learned(profile={"preset": "paper"}).max_kl is None
+    assert learned(profile={"max_kl": 0.5}, max_kl=None) == learned(max_kl=None)
+
+
+def test_a_bound_of_ones_own_holds_weak_guidance_back_too():
+    # KL(base || pref) is 0.16 a digit here: under 0.05 no policy comes near the base.
+    told = {
+        max_kl: estimate_strength(
+            DigitsEngine(), LARGE, accepted(digits.LARGE, 0.0, 0), max_kl=max_kl, slip=0.0
+        )
+        for max_kl in (0.05, "default")
+    }
+    flat = np.array(told[0.05].log_likelihoods)[:3]
+    assert np.ptp(flat) < 1e-3
+    assert told["default"].log_likelihoods[0] > flat[0] + 0.5
+
+
 def test_only_what_is_in_force_counts():
     limited = PreferenceProfile(
         user_id="ann",
@@ -113,6 +182,7 @@ def test_only_what_is_in_force_counts():
             Preference(text=digits.LARGE, when={"task": "email"}),
             Preference(text=digits.ODD, valid_until=datetime(2020, 1, 1, tzinfo=UTC)),
         ],
+        max_kl=None,
     )
     examples = accepted(digits.LARGE, 2.0, 0)
     told = estimate_strength(DigitsEngine(), limited, examples, context={"task": "email"})
@@ -145,6 +215,7 @@ def test_rejected_answers_do_not_count():
 def test_an_estimate_is_applied_to_a_copy():
     estimate = StrengthEstimate(
         guidance_scale=3.0,
+        max_kl=0.2,
         interval=(2.0, 4.0),
         level=0.95,
         tokens=100,
@@ -154,11 +225,12 @@ def test_an_estimate_is_applied_to_a_copy():
         scales=(0.0, 1.0),
         log_likelihoods=(-2.0, -1.0),
     )
-    stored = PROFILE.model_copy(update={"version": 4})
-    changed = estimate.apply_to(stored)
-    assert changed.params == estimate.params == AmuletParams.from_guidance_scale(3.0)
-    assert (changed.version, changed.preferences) == (4, PROFILE.preferences)
-    assert (changed.method, stored.params) == (None, None)
+    for said in ({"params": AmuletParams()}, {"preset": "strong"}, {"guidance_scale": 1.5}):
+        stored = PROFILE.model_copy(update={"version": 4, "max_kl": 0.1, **said})
+        changed = estimate.apply_to(stored)
+        assert changed.strength == Strength(guidance_scale=3.0, max_kl=0.2)
+        assert (changed.version, changed.preferences) == (4, PROFILE.preferences)
+        assert (changed.method, stored.max_kl) == (None, 0.1)
     other = stored.model_copy(update={"method": "pref"})
     assert estimate.apply_to(other).method == "amulet"
     assert "log_likelihoods" not in repr(estimate)
@@ -221,6 +293,9 @@ def test_a_large_bound_costs_a_few_knots():
         ({"temperature": 0.0}, InvalidParamsError, "temperature=0.0"),
         ({"temperature": math.nan}, InvalidParamsError, "temperature=nan"),
         ({"temperature": 0.001}, InvalidParamsError, "temperature=0.001: give at least 0.01"),
+        ({"max_kl": -0.1}, InvalidParamsError, "max_kl=-0.1: give nats"),
+        ({"max_kl": math.nan}, InvalidParamsError, "max_kl=nan"),
+        ({"max_kl": "none"}, InvalidParamsError, "max_kl='none'"),
         ({"separator": 3}, InvalidParamsError, "separator is a int"),
         ({"chat_template_kwargs": ["a"]}, InvalidParamsError, "chat_template_kwargs is a list"),
         ({"context": "email"}, InvalidProfileError, "context: .* is a str"),
