@@ -15,10 +15,9 @@ test acceptance: export OMP_WAIT_POLICY ?= passive
 help: ## Show what there is to make
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
-demo: .venv/demo.done ## Two users, one question, two answers, on the embedded model
-	$(BIN)/amulet compare "How can I sleep better?" \
-		--prefer "Answer in one short sentence." --iterations 1 --max-tokens 80
+demo: .venv/demo.done ## Two users, three questions, two answers each, on the embedded model
 	$(BIN)/python cookbook/two_users.py
+	$(BIN)/amulet compare "What is the capital of France?" --prefer "Answer like a friendly pirate."
 
 test: .venv/test.done ## Run the tests
 	$(BIN)/python -m pytest -n 2 --dist worksteal

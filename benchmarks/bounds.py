@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from benchmarks import one_user, users
+from benchmarks import bounded_policy, one_user, users
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,8 @@ BOUNDS: Mapping[str, Mapping[str, Bound]] = {
     "policy update": {
         "152064 entries, mixture % of a decode step": Bound("<", 2),
         "152064 entries, 60 iterations / mixture": Bound(">=", 100),
+        bounded_policy.share(1): Bound("<", 4),
+        bounded_policy.share(8): Bound("<", 8),
     },
     "grounded answers, bfloat16": {"quoting, tokens/s, drafted / one by one": Bound(">=", 1.4)},
     "grounded answers": {"free text, tokens/s, drafted / one by one": Bound(">=", 0.97)},

@@ -1,4 +1,4 @@
-"""The policy of one token by size of the vocabulary: the mixture beside the 60 iterations."""
+"""The policy of one token: the mixture beside the 60 iterations, and what a bound on it costs."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from amulet_integrations.decoding import (
 )
 from amulet_integrations.engine import LocalEngine, run_on_worker
 from amulet_integrations.prompting import PromptBuilder
+from benchmarks import bounded_policy
 from benchmarks.answers import AS_IT_IS, STEP, answers, paired
 from benchmarks.plots import Lines
 from benchmarks.prompts import POETIC, STORY, pair
@@ -36,7 +37,7 @@ PLOTS = [
 
 
 def measure(effort: Effort = FULL) -> Figures:
-    """Milliseconds of one update: the engine's mixture, the closed form, the iterations."""
+    """Milliseconds of one update: mixture, closed form, iterations; and what a bound adds."""
     rounds = 1 if effort.quick else ROUNDS
     tokens = effort.tokens(TOKENS)
     with LocalEngine.from_pretrained(dtype="float32", **AS_IT_IS) as engine:
@@ -44,11 +45,12 @@ def measure(effort: Effort = FULL) -> Figures:
         rivals: dict[str, Run] = {"step": lambda: answers(engine, [request])}
         for size in VOCABULARIES:
             rivals |= _updates(size)
+        rivals |= bounded_policy.rivals(engine, tokens)
         measured = timed_rounds(rivals, rounds)
     seconds = {
         name: [s / REPEATS[name.split(", ")[1]] for s in of[SECONDS]]
         for name, of in measured.items()
-        if name != "step"
+        if name.split(", ")[-1] in REPEATS
     }
     step = measured["step"][STEP]
     figures: dict[str, Figure | float] = {
@@ -63,7 +65,7 @@ def measure(effort: Effort = FULL) -> Figures:
     mixture = seconds[f"{LARGE} entries, mixture"]
     share = [100 * m / s for m, s in zip(mixture, step, strict=True)]
     figures[f"{LARGE} entries, mixture % of a decode step"] = Figure.of(share)
-    return figures
+    return figures | bounded_policy.figures(measured)
 
 
 def _updates(size: int) -> dict[str, Run]:

@@ -15,14 +15,13 @@ from langchain.agents import create_agent
 from langchain.agents.middleware import ModelRequest, ModelResponse, wrap_model_call
 from langgraph.store.memory import InMemoryStore
 
-from amulet_integrations import AmuletParams
 from amulet_integrations.langchain import ChatAmulet, LangGraphProfileStore, PreferenceMiddleware
 
 WISHES = {
-    "ann": "Please answer with a numbered list.",
+    "ann": "Please answer with bullet points.",
     "ben": "Please answer like a friendly pirate.",
 }
-QUESTION = "Why should I learn to swim?"
+QUESTION = "Why is water important?"
 
 
 @dataclass
@@ -58,7 +57,7 @@ def main() -> None:
     transformers.utils.logging.disable_progress_bar()
     memory = InMemoryStore()
     agent = create_agent(
-        ChatAmulet(params=AmuletParams(iterations=1), max_tokens=48),
+        ChatAmulet(max_tokens=60),
         middleware=[PreferenceMiddleware(), quote_wishes],
         context_schema=Context,
         store=memory,

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import tempfile
+import textwrap
 from pathlib import Path
 
 import transformers
 
-from amulet_integrations import AmuletParams, PreferenceProfile, SqlProfileStore
+from amulet_integrations import PreferenceProfile, SqlProfileStore
 from amulet_integrations.langchain import ChatAmulet
 
 USERS = {
-    "ann": "Answer with a numbered list.",
-    "ben": "Answer like a friendly pirate.",
+    "ann": "Answer in one short sentence.",
+    "ben": "Answer like a friendly pirate. Be brief.",
 }
-QUESTIONS = ["Why should I learn to swim?", "How do I make tea?"]
-
-# One update (p = 1.95): at the published 60 (p = 5.65) so small a model rambles.
-STRENGTH = AmuletParams(iterations=1)
+QUESTIONS = [
+    "What is the capital of France?",
+    "Why is water important?",
+    "What is photosynthesis?",
+]
 
 
 def main() -> None:
@@ -28,18 +30,24 @@ def main() -> None:
     ):
         for user_id, preference in USERS.items():
             profiles.save(PreferenceProfile(user_id=user_id, preferences=[preference]))
-        exchange(ChatAmulet(profiles=profiles, params=STRENGTH, max_tokens=60))
+            print(f'{user_id} prefers: "{preference}"')
+        exchange(ChatAmulet(profiles=profiles, max_tokens=70))
 
 
 def exchange(llm: ChatAmulet) -> None:
-    print(f"\nTwo users, guidance scale p = {STRENGTH.guidance_scale:.2f}")
+    configs = [{"configurable": {"user_id": user_id}} for user_id in USERS]
     for question in QUESTIONS:
-        print(f"\n— {question}")
-        for user_id, preference in USERS.items():
-            print(f'\n{user_id} ("{preference}"):')
-            for chunk in llm.stream(question, user_id=user_id):
-                print(chunk.text, end="", flush=True)
-            print()
+        print(f"\n{question}")
+        answers = llm.batch([question] * len(USERS), configs)  # decoded together
+        for user_id, answer in zip(USERS, answers, strict=True):
+            print(f"\n  {user_id}:")
+            for line in filter(None, answer.text.splitlines()):
+                print(textwrap.fill(line, 80, initial_indent="    ", subsequent_indent="    "))
+    used = answers[0].response_metadata["amulet"]
+    print(
+        f"\nGuidance scale {used['guidance_scale']:g}, bounded to {used['max_kl']:g} nats a token "
+        f"(preset {used['preset']!r})."
+    )
 
 
 if __name__ == "__main__":

@@ -43,6 +43,14 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.write_line(f"LangChain standard suites: {counts} of {len(tests)}")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_config(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keeps the user's saved presets away from the tests, and from the processes they start."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AMULET_CONFIG_DIR", str(tmp_path_factory.mktemp("config")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def tiny_engine() -> Iterator[LocalEngine]:
     """An engine of a tiny random Llama: real decoding in milliseconds."""

@@ -6,6 +6,11 @@ from amulet_integrations._lazy import lazy_exports
 
 if TYPE_CHECKING:
     from amulet_integrations.decoding.detokenizer import IncrementalDetokenizer
+    from amulet_integrations.decoding.divergence import (
+        BoundedMixture,
+        DivergenceBounds,
+        mix_bounded_contexts,
+    )
     from amulet_integrations.decoding.logits_processor import AmuletLogitsProcessor
     from amulet_integrations.decoding.methods import Method, method_guidance_scale
     from amulet_integrations.decoding.mixture import mix_contexts, mixing_matrix
@@ -18,6 +23,7 @@ if TYPE_CHECKING:
     from amulet_integrations.decoding.sampler import TokenSampler
     from amulet_integrations.decoding.sampling_params import SamplingParams
     from amulet_integrations.decoding.stopping import StopStrings
+    from amulet_integrations.decoding.strength import PRESETS, Preset, Strength
     from amulet_integrations.decoding.weights import (
         amulet_weights,
         linear_alignment_weights,
@@ -26,12 +32,17 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DEFAULT_MAX_GUIDANCE_SCALE",
+    "PRESETS",
     "AmuletLogitsProcessor",
     "AmuletParams",
+    "BoundedMixture",
+    "DivergenceBounds",
     "IncrementalDetokenizer",
     "Method",
+    "Preset",
     "SamplingParams",
     "StopStrings",
+    "Strength",
     "TokenSampler",
     "amulet_policy",
     "amulet_weights",
@@ -39,6 +50,7 @@ __all__ = [
     "ftrl_policy",
     "linear_alignment_weights",
     "method_guidance_scale",
+    "mix_bounded_contexts",
     "mix_contexts",
     "mixing_matrix",
     "preference_weights",
@@ -51,6 +63,8 @@ __getattr__, __dir__ = lazy_exports(
         ".weights": ("amulet_weights", "linear_alignment_weights", "preference_weights"),
         ".methods": ("Method", "method_guidance_scale"),
         ".policies": ("amulet_policy", "ftrl_policy"),
+        ".divergence": ("BoundedMixture", "DivergenceBounds", "mix_bounded_contexts"),
+        ".strength": ("PRESETS", "Preset", "Strength"),
         ".mixture": ("mix_contexts", "mixing_matrix"),
         ".sampler": ("TokenSampler",),
         ".detokenizer": ("IncrementalDetokenizer",),

@@ -6,7 +6,12 @@ import torch
 from torch import Tensor
 from transformers import LogitsProcessor
 
-from amulet_integrations.decoding.mixture import mix_contexts, mixing_matrix
+from amulet_integrations.decoding.divergence import (
+    DivergenceBounds,
+    check_max_kl,
+    mix_bounded_contexts,
+)
+from amulet_integrations.decoding.mixture import mixing_matrix
 from amulet_integrations.decoding.params import (
     DEFAULT_MAX_GUIDANCE_SCALE,
     AmuletParams,
@@ -14,7 +19,7 @@ from amulet_integrations.decoding.params import (
 )
 from amulet_integrations.decoding.sampler import TokenSampler
 from amulet_integrations.decoding.sampling_params import SamplingParams
-from amulet_integrations.decoding.weights import amulet_weights
+from amulet_integrations.decoding.weights import preference_weights
 from amulet_integrations.errors import (
     GenerationError,
     InvalidParamsError,
@@ -32,15 +37,21 @@ class AmuletLogitsProcessor(LogitsProcessor):
     `generate`'s own at their defaults.
 
     Args:
-        params: The game's parameters.
+        params: The game's parameters; the published ones where neither these nor
+            `guidance_scale` are given.
+        max_kl: A bound, in nats, on the divergence of every token's policy from the pref policy
+            (see `decoding.divergence`); None for none. The base policy, guidance 0, is never
+            bounded.
+        guidance_scale: The guidance scale itself, in place of `params`.
         sampling: How to pick the token; `seed` starts anew with every `generate` (but for one
             that goes on exactly where the last one ended). Its
             `max_new_tokens` is not used: say it to `generate`.
         max_guidance_scale: The largest guidance scale accepted.
 
     Raises:
-        GuidanceScaleError: `params` end past `max_guidance_scale`.
-        InvalidParamsError: `sampling` has stop strings, which are `generate`'s (`stop_strings=`).
+        GuidanceScaleError: The scale is past `max_guidance_scale`.
+        InvalidParamsError: `params` and `guidance_scale` are both given, `max_kl` is negative or
+            not finite, or `sampling` has stop strings, which are `generate`'s (`stop_strings=`).
 
     Example:
         >>> rows = tokenizer([base_prompt, pref_prompt], padding=True, return_tensors="pt")
@@ -51,19 +62,31 @@ class AmuletLogitsProcessor(LogitsProcessor):
     def __init__(
         self,
         params: AmuletParams | None = None,
+        max_kl: float | None = None,
         *,
+        guidance_scale: float | None = None,
         sampling: SamplingParams | None = None,
         max_guidance_scale: float = DEFAULT_MAX_GUIDANCE_SCALE,
     ) -> None:
-        params = params or AmuletParams()
+        if params is not None and guidance_scale is not None:
+            raise InvalidParamsError(
+                f"params={params!r} and guidance_scale={guidance_scale!r} are given together. Say "
+                "the strength in one of the two ways."
+            )
+        check_max_kl(max_kl)
         self._sampling = sampling or SamplingParams()
         if self._sampling.stop:
             raise InvalidParamsError(
                 f"stop={self._sampling.stop!r}: inside generate, pass stop_strings= and "
                 "tokenizer= to generate instead."
             )
-        check_guidance_scale(params.guidance_scale, max_guidance_scale, repr(params))
-        self._weights = amulet_weights(params)
+        if guidance_scale is None:
+            params = params or AmuletParams()
+            scale = check_guidance_scale(params.guidance_scale, max_guidance_scale, repr(params))
+        else:
+            scale = check_guidance_scale(guidance_scale, max_guidance_scale)
+        self._weights = preference_weights(scale, [1.0])
+        self._max_kl = max_kl if scale else None
         self._samplers: list[TokenSampler] = []
         self._prompt_length = 0
         self._expected: Tensor | None = None
@@ -107,7 +130,9 @@ class AmuletLogitsProcessor(LogitsProcessor):
         pairs = len(completions)
         # Rows of one pair side by side, as the mixture wants them.
         side_by_side = scores.view(2, pairs, -1).transpose(0, 1).flatten(0, 1)
-        mixed = mix_contexts(side_by_side, mixing_matrix([self._weights] * pairs, scores.device))
+        matrix = mixing_matrix([self._weights] * pairs, scores.device)
+        bounds = DivergenceBounds([(0.0, 1.0)] * pairs, [self._max_kl] * pairs, scores.device)
+        mixed = mix_bounded_contexts(side_by_side, matrix, bounds).logits
         if not mixed.amax(dim=-1).isfinite().all():
             raise GenerationError(
                 "No token can be picked: a policy is NaN, or excludes every token. "

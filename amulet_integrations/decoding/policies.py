@@ -12,6 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from amulet_integrations.decoding.divergence import check_max_kl, fractions_within
 from amulet_integrations.decoding.params import AmuletParams
 from amulet_integrations.errors import InvalidRequestError
 
@@ -56,7 +57,12 @@ class _Contexts(NamedTuple):
         return torch.log_softmax(logits, dim=-1)
 
 
-def amulet_policy(base_logits: Tensor, pref_logits: Tensor, params: AmuletParams) -> Tensor:
+def amulet_policy(
+    base_logits: Tensor,
+    pref_logits: Tensor,
+    params: AmuletParams,
+    max_kl: float | None = None,
+) -> Tensor:
     """The policy at which Amulet's game ends, in closed form.
 
     softmax(p log pi_1 + (1 - p) log pi_base), with p = ``params.guidance_scale``.
@@ -66,6 +72,9 @@ def amulet_policy(base_logits: Tensor, pref_logits: Tensor, params: AmuletParams
             floating dtype. -inf excludes a token.
         pref_logits: The same of the pref context.
         params: The game's parameters.
+        max_kl: A bound, in nats, on each policy's divergence from the pref policy: p moves
+            towards 1 as far as it takes (see `decoding.divergence`). None for none; p = 0, which
+            applies no preference, is never bounded.
 
     Returns:
         Log-probabilities, shape (..., vocab), float32 or wider. A token that either context
@@ -73,11 +82,18 @@ def amulet_policy(base_logits: Tensor, pref_logits: Tensor, params: AmuletParams
 
     Raises:
         GuidanceScaleError: The game ends past what a float holds.
+        InvalidParamsError: The bound is negative or not finite.
         InvalidRequestError: The shapes differ, or no token is left.
     """
+    check_max_kl(max_kl)
     scale = params.guidance_scale
     contexts = _Contexts.of(base_logits, pref_logits)
-    return contexts.policy(scale * contexts.advantage)
+    policy = contexts.policy(scale * contexts.advantage)
+    if max_kl is None or scale == 0.0:
+        return policy
+    fractions = fractions_within(contexts.policy(contexts.advantage), policy, max_kl)
+    bounded = contexts.policy((1.0 + fractions * (scale - 1.0)) * contexts.advantage)
+    return torch.where(fractions < 1.0, bounded, policy)
 
 
 def ftrl_policy(

@@ -11,7 +11,7 @@ import pytest
 from llama_index.core import Settings, get_response_synthesizer
 from llama_index.core.schema import NodeWithScore
 
-from amulet_integrations import AmuletParams, preference_scope
+from amulet_integrations import preference_scope
 from amulet_integrations.engine import LocalEngine
 from amulet_integrations.llama_index import AmuletLLM
 from tests.support.library import (
@@ -43,8 +43,7 @@ def heard(embedded_engine: LocalEngine) -> Overheard:
 
 @pytest.fixture
 def llm(heard: Overheard) -> Iterator[AmuletLLM]:
-    llm = AmuletLLM(engine=heard, profiles=store_of(SIXTEEN), max_tokens=24)
-    assert llm.params == AmuletParams()
+    llm = AmuletLLM(engine=heard, profiles=store_of(SIXTEEN), preset="paper", max_tokens=24)
     with settings_of(llm):
         yield llm
 

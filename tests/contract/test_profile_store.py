@@ -262,6 +262,22 @@ async def test_only_profiles_are_stored(store):
     assert store.user_ids() == []
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"guidance_scale": 0.1 + 0.2, "max_kl": None},
+        {"preset": "strong"},
+        {"params": AmuletParams(alpha=0.1 + 0.2), "max_kl": 1 / 3},
+        {"max_kl": 0.0},
+    ],
+    ids=str,
+)
+def test_a_strength_and_its_bound_are_stored_exactly(store, said):
+    profile = PreferenceProfile(user_id="ann", preferences=["Be brief."], **said)
+    assert contents(store.save(profile)) == contents(profile)
+    assert store.get("ann").strength == profile.strength
+
+
 def test_an_update_changes_what_is_stored(store):
     store.save(full_profile())
     stored = store.update("ann", noting("Be kind."))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +20,15 @@ COOKBOOK = Path(__file__).parents[2] / "cookbook"
 NOTEBOOKS = ("langchain.ipynb", "llama_index.ipynb")
 # A minute of model time each: one of them is run by `make test`, the other by `make acceptance`.
 LONG = {"langchain.ipynb": pytest.mark.acceptance}
+
+DEMO = {
+    "cookbook/two_users.py": [COOKBOOK / "two_users.py"],
+    "amulet compare": [
+        *("-m", "amulet_integrations", "compare", "What is the capital of France?"),
+        *("--prefer", "Answer like a friendly pirate."),
+    ],
+}
+"""What `make demo` runs, by the names that the README has for it."""
 
 
 class ThisInterpreter(KernelSpecManager):
@@ -52,19 +62,27 @@ def test_a_notebook_runs_and_prints_what_it_shows(name, tmp_path):
     assert all("".join(shown(cell)).strip() for cell in code_cells(run) if cell.outputs)
 
 
-@pytest.mark.acceptance  # `make demo` runs the same script
-def test_two_users_get_two_answers():
-    script = COOKBOOK / "two_users.py"
-    ran = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False)
+@pytest.mark.parametrize(("name", "command"), DEMO.items())
+def test_the_readme_shows_what_the_demo_prints(name, command, tmp_path, monkeypatch):
+    monkeypatch.setenv("AMULET_CONFIG_DIR", str(tmp_path))  # no preset that somebody saved here
+    ran = subprocess.run([sys.executable, *command], capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
-    questions = ran.stdout.split("\n— ")[1:]
-    assert len(questions) == 2
-    for question in questions:
-        _, *answers = re.split(r"\n(?:ann|ben) \(.*\):\n", question)
-        ann, ben = (answer.strip() for answer in answers)
-        assert len(ann) > 20
-        assert len(ben) > 20
-        assert ann != ben
+    readme = (COOKBOOK.parent / "README.md").read_text(encoding="utf-8")
+    (shown,) = re.findall(
+        rf"^<!-- {name} prints .*\n```text\n((?:.*\n)*?)```$", readme, re.MULTILINE
+    )
+    assert ran.stdout.rstrip() == shown.rstrip(), (
+        f"{name} prints something else than the README shows. If its answers are as good, put what "
+        f"this prints into the README's block: python {shlex.join(map(str, command))}"
+    )
+
+
+def test_the_readme_shows_two_answers_to_three_questions():
+    readme = (COOKBOOK.parent / "README.md").read_text(encoding="utf-8")
+    (shown,) = re.findall(r"cookbook/two_users\.py prints .*\n```text\n((?:.*\n)*?)```", readme)
+    answers = re.findall(r"(?m)(?:^    .*\n)+", shown)
+    assert len(answers) == 6
+    assert all(ann != ben for ann, ben in zip(answers[::2], answers[1::2], strict=True))
 
 
 @pytest.mark.acceptance  # a minute of model time; the page on agents shows the same
@@ -73,7 +91,7 @@ def test_an_agent_remembers_what_each_user_told_it():
     ran = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
     told, *answers = re.split(r"\n\n(?:ann|ben): Why .*\n", ran.stdout)
-    for user_id, wish in (("ann", "numbered list"), ("ben", "pirate")):
+    for user_id, wish in (("ann", "bullet points"), ("ben", "pirate")):
         (kept,) = re.findall(rf"kept for {user_id}: \['(.*)'\]", told)
         assert wish in kept
     ann, ben = (answer.strip() for answer in answers)

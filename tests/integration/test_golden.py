@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
+from llama_index.core.llms import ChatMessage as LlamaMessage
 
 from amulet_integrations import AmuletParams, SamplingParams
 from amulet_integrations.decoding import amulet_weights, linear_alignment_weights
 from amulet_integrations.engine import GenerationRequest
+from amulet_integrations.langchain import ChatAmulet
+from amulet_integrations.llama_index import AmuletLLM
 from tests.support.golden import golden, needs_golden
 
 pytestmark = [pytest.mark.model, needs_golden]
@@ -24,14 +29,17 @@ def request(sequence, weights) -> GenerationRequest:
     )
 
 
-def amulet(sequence) -> GenerationRequest:
-    params = AmuletParams(
+def params_of(sequence) -> AmuletParams:
+    return AmuletParams(
         alpha=sequence["alpha"],
         lambda_=sequence["lam"],
         eta=sequence["eta"],
         iterations=sequence["iterations"],
     )
-    return request(sequence, amulet_weights(params))
+
+
+def amulet(sequence) -> GenerationRequest:
+    return request(sequence, amulet_weights(params_of(sequence)))
 
 
 def linear_alignment(sequence) -> GenerationRequest:
@@ -71,3 +79,34 @@ def test_beside_another_method(embedded_engine):
 def test_linear_alignment_alone(embedded_engine, sequence):
     result = embedded_engine.generate([linear_alignment(sequence)])[0]
     assert result.token_ids == sequence["linear_alignment_ratio2"]
+
+
+def asked(sequence, tokenizer) -> tuple[str, str, dict]:
+    """System message, question and strength: the published ones by name, others unbounded."""
+    whole = tokenizer.decode(sequence["base_ids"])
+    system = whole.removeprefix("<|im_start|>system\n").partition("<|im_end|>")[0]
+    strength = {"preset": "paper"}
+    if (params := params_of(sequence)) != AmuletParams():
+        strength = {"params": params, "max_kl": None}
+    return system, sequence["question"], {"preference": sequence["preference"], **strength}
+
+
+async def test_the_wrappers_write_the_same_with_the_papers_preset(embedded_engine):
+    settings = {"engine": embedded_engine, "max_tokens": 20, "separator": ""}
+    chat, llm = ChatAmulet(**settings), AmuletLLM(**settings)
+    tokenizer = embedded_engine.tokenizer
+    calls = [asked(sequence, tokenizer) for sequence in SEQUENCES]
+    expected = [tokenizer.decode(it["amulet"], skip_special_tokens=True) for it in SEQUENCES]
+    messages = await asyncio.gather(
+        *(chat.ainvoke([("system", system), ("user", text)], **how) for system, text, how in calls)
+    )
+    assert [message.text for message in messages] == expected
+    responses = await asyncio.gather(
+        *(
+            llm.achat(
+                [LlamaMessage(role="system", content=system), LlamaMessage(content=text)], **how
+            )
+            for system, text, how in calls[:SOME]
+        )
+    )
+    assert [response.message.content for response in responses] == expected[:SOME]

@@ -18,6 +18,7 @@ from amulet_integrations import (
     SamplingParams,
 )
 from amulet_integrations.decoding import amulet_weights
+from amulet_integrations.decoding.strength import PRESETS
 from amulet_integrations.engine import GenerationRequest, LocalEngine
 from amulet_integrations.langchain import ChatAmulet
 from amulet_integrations.prompting import ChatMessage, PromptBuilder
@@ -51,6 +52,7 @@ def test_two_users_of_one_chain_get_what_the_engine_writes_for_each(
         GenerationRequest(
             contexts=prompts.contexts(conversation, [None, text]),
             weights=amulet_weights(PARAMS),
+            max_kl=PRESETS["default"].max_kl,
             sampling=SamplingParams(max_new_tokens=16),
         )
         for text in TASTES.values()

@@ -21,6 +21,7 @@ from amulet_integrations import (
     SamplingParams,
 )
 from amulet_integrations.decoding import amulet_weights
+from amulet_integrations.decoding.strength import PRESETS
 from amulet_integrations.engine import GenerationRequest, GenerationResult, LocalEngine
 from amulet_integrations.engine.branch import Branch
 from amulet_integrations.engine.result import Increment
@@ -78,8 +79,8 @@ class Overheard:
         self.requests += requests
         return await self._engine.agenerate(requests)
 
-    def score(self, contexts: Any, completion_ids: Any, mixtures: Any = None) -> Any:
-        return self._engine.score(contexts, completion_ids, mixtures)
+    def score(self, *asked: Any, **options: Any) -> Any:
+        return self._engine.score(*asked, **options)
 
     def close(self) -> None:
         pass
@@ -128,8 +129,7 @@ FORCED: list[tuple[str, list[Any], str, list[Any]]] = [
 async def test_a_preference_at_full_strength_leaves_forced_calls_as_they_are(
     embedded_engine: LocalEngine,
 ) -> None:
-    llm = ChatAmulet(engine=embedded_engine, max_tokens=48)
-    assert llm.params == AmuletParams()
+    llm = ChatAmulet(engine=embedded_engine, preset="paper", max_tokens=48)
     asked = [
         (llm.bind_tools(tools, tool_choice=choice), question)
         for question, tools, choice, _ in FORCED
@@ -238,6 +238,7 @@ def final_answer(
     return GenerationRequest(
         contexts=prompts.contexts(conversation, [None, preference], tools=[offered]),
         weights=(1.0, 0.0),
+        max_kl=PRESETS["default"].max_kl,
         branches=(
             Branch(grammar=calls),
             Branch(grammar=prompts.tool_format.text_grammar(), weights=amulet_weights(MILD)),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import fmean
 
-from amulet_integrations import AmuletParams, Preference, PreferenceProfile, SamplingParams
+from amulet_integrations import Preference, PreferenceProfile, SamplingParams
 from amulet_integrations.engine import LocalEngine
 from amulet_integrations.personalizer import Personalizer
 from amulet_integrations.prompting import ChatMessage, PromptBuilder
@@ -33,7 +33,8 @@ def mean_ratios(
         profile = PreferenceProfile(
             user_id="ann",
             preferences=preferences,
-            params=AmuletParams.from_guidance_scale(3.0),
+            guidance_scale=3.0,
+            max_kl=None,
         )
         chosen = personalizer.resolve(personalizer.select(Whose(profile=profile)))
         requests = [

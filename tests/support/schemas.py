@@ -11,7 +11,8 @@ from typing import Any
 from jsonschema import Draft202012Validator
 from llguidance import LLMatcher
 
-from amulet_integrations import AmuletParams, SamplingParams
+from amulet_integrations import SamplingParams
+from amulet_integrations.decoding.strength import Strength
 from amulet_integrations.engine import GenerationRequest, GenerationResult
 from amulet_integrations.engine.contract import Engine
 from amulet_integrations.personalizer import Personalizer
@@ -58,7 +59,7 @@ class Records:
 
     def request(self, seed: int) -> GenerationRequest:
         """What is asked for `seed`."""
-        personalizer = Personalizer(self.engine, params=AmuletParams())
+        personalizer = Personalizer(self.engine, strength=Strength(preset="paper"))
         personalization = personalizer.resolve(Whose(preference=PREFERENCE))
         schema = random_schema(random.Random(seed))
         return personalizer.request(

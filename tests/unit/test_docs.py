@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from amulet_integrations.decoding.strength import PRESETS
+
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
@@ -43,6 +45,20 @@ def test_every_page_is_in_the_table_of_contents():
     contents = (ROOT / "docs" / "index.md").read_text(encoding="utf-8").split("{toctree}")[1]
     pages = {page.stem for page in PAGES if page.parent.name == "docs"} - {"index"}
     assert pages == set(re.findall(r"^\w+$", contents, re.MULTILINE))
+
+
+def test_the_table_of_presets_is_what_holds():
+    concepts = (ROOT / "docs" / "concepts.md").read_text(encoding="utf-8")
+    rows = re.findall(r'^\| `"(\w+)"` \| (\S+) \| (\S+) \|$', concepts, re.MULTILINE)
+    told = [
+        (
+            name,
+            f"{preset.guidance_scale:.4g}",
+            "None" if preset.max_kl is None else f"{preset.max_kl:g}",
+        )
+        for name, preset in PRESETS.items()
+    ]
+    assert rows == told
 
 
 def test_pages_hold_code_and_links():

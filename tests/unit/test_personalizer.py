@@ -14,6 +14,7 @@ from amulet_integrations import (
     SamplingParams,
     preference_scope,
 )
+from amulet_integrations.decoding.strength import PRESETS, Strength
 from amulet_integrations.errors import (
     GuidanceScaleError,
     PreferenceSelectionError,
@@ -28,6 +29,7 @@ from tests.support.tiny import tiny_model
 QUESTION = [ChatMessage(role="user", content="Is the sea blue?")]
 NOW = datetime.now(UTC)
 GENTLE = AmuletParams(iterations=2)
+STEERED_AWAY = Preference(text="Be brief.", weight=-1)
 
 PROFILES = [
     PreferenceProfile(user_id="brief", preferences=["Be brief."]),
@@ -59,7 +61,7 @@ def request_of(personalizer, whose, **config):
     return personalizer.request(QUESTION, personalization, SamplingParams())
 
 
-P = AmuletParams().guidance_scale
+P, BOUND = PRESETS["default"]
 
 
 @pytest.mark.parametrize(
@@ -75,7 +77,7 @@ P = AmuletParams().guidance_scale
         ({"user_id": "brief", "method": "pref"}, ["Be brief."], [0, 1]),
         ({"user_id": "brief", "method": "base"}, [], [1]),
         ({"preference": "Be brief."}, ["Be brief."], [1 - P, P]),
-        ({"preference": Preference(text="Be brief.", weight=-1)}, ["Be brief."], [1 + P, -P]),
+        ({"preference": STEERED_AWAY}, ["Be brief."], [1 + P, -P]),
         ({"profile": PROFILES[0]}, ["Be brief."], [1 - P, P]),
         ({}, [], [1]),
     ],
@@ -87,6 +89,12 @@ def test_contexts_and_weights(personalizer, tiny_engine, whose, texts, weights):
         weights = [1 - GENTLE.guidance_scale, GENTLE.guidance_scale]
     assert [list(ids) for ids in request.contexts] == by_hand
     assert request.weights == pytest.approx(weights)
+    bounded = whose.get("method") != "pref" and len(weights) > 1
+    assert request.max_kl == (BOUND if bounded else None)
+    reference = {2: (0, 1), 3: (0.75, 0.5, -0.25)}[len(weights)] if bounded else None
+    if whose.get("preference") == STEERED_AWAY:
+        reference = (2, -1)
+    assert request.reference_weights == reference
 
 
 def test_the_nearest_name_wins(tiny_engine):
@@ -151,7 +159,11 @@ def test_the_bound_on_strength_holds_for_profiles_too(tiny_engine):
     with pytest.raises(GuidanceScaleError, match="max_guidance_scale = 20"):
         request_of(Personalizer(tiny_engine), Whose(profile=profile))
     with pytest.raises(GuidanceScaleError):
-        Personalizer(tiny_engine, params=strong)
+        Personalizer(tiny_engine, strength=Strength(params=strong))
+    tight = Personalizer(tiny_engine, max_guidance_scale=6.0)
+    for said in ({"guidance_scale": 6.1}, {"guidance_scale": -7.0}, {"params": strong}):
+        with pytest.raises(GuidanceScaleError, match=f"{next(iter(said))}="):
+            request_of(tight, Whose(preference="Shout.", **said))
 
 
 def test_fingerprints_tell_apart_what_must_not_be_confused(personalizer):
@@ -161,6 +173,8 @@ def test_fingerprints_tell_apart_what_must_not_be_confused(personalizer):
         Whose(user_id="over"),
         Whose(user_id="brief", method="pref"),
         Whose(user_id="brief", params=GENTLE),
+        Whose(user_id="brief", max_kl=None),
+        Whose(user_id="brief", max_kl=BOUND / 2),
         Whose(preference="Be brief."),
         Whose(preference="Be brief!"),
         Whose(),
@@ -264,7 +278,7 @@ def test_preferences_of_parents_hold_with_the_users_own(tiny_engine):
     assert holding(personalizer, {"user_id": "ann"}) == ["Be kind.", "Be brief."]
     assert holding(personalizer, {"profile": given}) == ["Be kind.", "Be bold."]
     applied = personalizer.resolve(personalizer.select(Whose(user_id="ann")))
-    assert (applied.user_id, applied.params) == ("ann", GENTLE)
+    assert (applied.user_id, applied.guidance_scale) == ("ann", GENTLE.guidance_scale)
 
 
 def test_a_given_profile_with_a_parent_needs_a_store(tiny_engine):
@@ -294,7 +308,7 @@ def test_several_preferences_decode_as_the_mixture_says(tiny_engine, weights, pa
     """Against float64, one whole forward pass for each context and token."""
     texts = ["Be brief.", "The sea is kind.", "You are blue."][: len(weights)]
     preferences = [Preference(text=t, weight=w) for t, w in zip(texts, weights, strict=True)]
-    profile = PreferenceProfile(user_id="ann", preferences=preferences, params=params)
+    profile = PreferenceProfile(user_id="ann", preferences=preferences, params=params, max_kl=None)
     short = SamplingParams(max_new_tokens=12)
     request = request_of(Personalizer(tiny_engine), Whose(profile=profile))
     (result,) = tiny_engine.generate([request.model_copy(update={"sampling": short})])

@@ -74,7 +74,9 @@ def test_each_section_is_what_the_engine_answers(amulet: Amulet, tiny_engine: Lo
         assert result.exit_code == 0, result.stderr
         found = {head.partition(" (")[0]: text for head, text in sections(result.stdout).items()}
         assert found == {
-            label: shown(answer(tiny_engine, [QUESTION], PREFERENCE, weights, max_kl=max_kl).strip())
+            label: shown(
+                answer(tiny_engine, [QUESTION], PREFERENCE, weights, max_kl=max_kl)
+            ).strip()
             for label, weights in WEIGHTS.items()
         }
         answers += found.values()

@@ -40,13 +40,13 @@ def generate(model, base, pref, processor, tokens=12, **options):
     return out[:, width:].tolist()
 
 
-def slow_greedy(model, base, pref, tokens):
+def slow_greedy(model, base, pref, tokens, max_kl=None):
     """No cache, no batch, the policy at every token."""
     completion = []
     while len(completion) < tokens and completion[-1:] != [1]:
         with torch.no_grad():
             logits = [model(torch.tensor([ids + completion])).logits[0, -1] for ids in (base, pref)]
-        completion.append(int(amulet_policy(*logits, PARAMS).argmax()))
+        completion.append(int(amulet_policy(*logits, PARAMS, max_kl).argmax()))
     return completion
 
 
@@ -55,6 +55,14 @@ def test_both_rows_take_amulets_token(model, options):
     expected = slow_greedy(model, BASE, PREF, 12)
     rows = generate(model, [BASE], [PREF], AmuletLogitsProcessor(PARAMS), **options)
     assert rows == [expected, expected]
+
+
+@pytest.mark.parametrize("max_kl", [0.0, 0.05, 0.5])
+def test_a_bound_is_kept_by_every_pair(model, max_kl):
+    processor = AmuletLogitsProcessor(max_kl=max_kl, guidance_scale=PARAMS.guidance_scale)
+    rows = generate(model, [BASE, [400, 401]], [PREF, [400, 401, 9]], processor, 8)
+    assert rows[0] == rows[2] == slow_greedy(model, BASE, PREF, 8, max_kl)
+    assert rows[1] == rows[3] == slow_greedy(model, [400, 401], [400, 401, 9], 8, max_kl)
 
 
 def test_pairs_of_one_batch_are_decoded_each_for_itself(model):
@@ -93,6 +101,12 @@ def test_a_pair_without_a_token_is_an_error():
 def test_bad_use_is_refused():
     with pytest.raises(GuidanceScaleError, match="143,056"):
         AmuletLogitsProcessor(AmuletParams(alpha=4, lambda_=0.5, iterations=15))
+    with pytest.raises(GuidanceScaleError, match="max_guidance_scale"):
+        AmuletLogitsProcessor(guidance_scale=1e6)
+    with pytest.raises(InvalidParamsError, match="one of the two ways"):
+        AmuletLogitsProcessor(PARAMS, guidance_scale=2.0)
+    with pytest.raises(InvalidParamsError, match="None is no bound"):
+        AmuletLogitsProcessor(max_kl=-1.0)
     with pytest.raises(InvalidParamsError, match="stop_strings"):
         AmuletLogitsProcessor(sampling=SamplingParams(stop=["x"]))
     with pytest.raises(InvalidRequestError, match="3 rows"):

@@ -102,7 +102,8 @@ def test_a_token_that_the_model_cannot_go_on_from_fails_one_request(expected):
 def test_no_wrong_token_where_memory_runs_out_while_tokens_are_picked(expected, monkeypatch, call):
     with LocalEngine(tiny_model(), tiny_tokenizer()) as engine:
         engine.generate([request(9)])  # something to forget, so that nobody would have to fail
-        monkeypatch.setattr(picking, "mix_contexts", Fails(picking.mix_contexts, [call]))
+        fails = Fails(picking.mix_bounded_contexts, [call])
+        monkeypatch.setattr(picking, "mix_bounded_contexts", fails)
         outcomes = engine.generate([request(seed) for seed in range(2)], return_exceptions=True)
         for outcome, right in zip(outcomes, expected, strict=False):
             assert isinstance(outcome, GenerationError) or outcome == right

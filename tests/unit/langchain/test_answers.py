@@ -20,6 +20,7 @@ from amulet_integrations import (
     SamplingParams,
 )
 from amulet_integrations.decoding import amulet_weights, linear_alignment_weights
+from amulet_integrations.decoding.strength import PRESETS
 from amulet_integrations.engine import GenerationRequest, LocalEngine
 from amulet_integrations.engine.result import Increment
 from amulet_integrations.langchain import ChatAmulet
@@ -32,13 +33,17 @@ Make = Callable[..., ChatAmulet]
 QUESTION = "What is the sea?"
 
 
-def decoded(engine: LocalEngine, preferences: list[str], weights: list[float]) -> str:
+def decoded(
+    engine: LocalEngine, preferences: list[str], weights: list[float], max_kl: float | None = None
+) -> str:
     """What the engine writes for contexts and weights put together by hand."""
     contexts = PromptBuilder(engine.tokenizer).contexts(
         [ChatMessage(role="user", content=QUESTION)], [None, *preferences]
     )
     sampling = SamplingParams(max_new_tokens=8)
-    request = GenerationRequest(contexts=contexts, weights=weights, sampling=sampling)
+    request = GenerationRequest(
+        contexts=contexts, weights=weights, max_kl=max_kl, sampling=sampling
+    )
     return engine.generate([request])[0].text
 
 
@@ -46,10 +51,13 @@ def test_one_preference_is_decoded_with_amulets_weights(
     chat: Make, tiny_engine: LocalEngine
 ) -> None:
     params = AmuletParams(iterations=2)
-    expected = decoded(tiny_engine, [TASTES["ann"]], list(amulet_weights(params)))
-    assert chat(params=params).invoke(QUESTION, user_id="ann").text == expected
-    assert chat().invoke(QUESTION, user_id="ann", params=params).text == expected
-    assert expected != decoded(tiny_engine, [TASTES["ann"]], list(amulet_weights(AmuletParams())))
+    weights = list(amulet_weights(params))
+    expected = decoded(tiny_engine, [TASTES["ann"]], weights)
+    assert chat(params=params, max_kl=None).invoke(QUESTION, user_id="ann").text == expected
+    call: dict[str, Any] = {"params": params, "max_kl": None}
+    assert chat().invoke(QUESTION, user_id="ann", **call).text == expected
+    bounded = decoded(tiny_engine, [TASTES["ann"]], weights, PRESETS["default"].max_kl)
+    assert chat(params=params).invoke(QUESTION, user_id="ann").text == bounded != expected
 
 
 @pytest.mark.parametrize(
@@ -60,8 +68,11 @@ def test_the_other_methods_are_other_weights(
     chat: Make, tiny_engine: LocalEngine, method: Any, weights: list[float]
 ) -> None:
     expected = decoded(tiny_engine, [TASTES["ann"]], weights)
-    assert chat().invoke(QUESTION, user_id="ann", method=method).text == expected
-    assert chat(method=method).invoke(QUESTION, user_id="ann").text == expected
+    assert chat(max_kl=None).invoke(QUESTION, user_id="ann", method=method).text == expected
+    assert chat(max_kl=None, method=method).invoke(QUESTION, user_id="ann").text == expected
+    bounded = decoded(tiny_engine, [TASTES["ann"]], weights, PRESETS["default"].max_kl)
+    assert chat(method=method).invoke(QUESTION, user_id="ann").text == bounded
+    assert (bounded == expected) == (method == "pref")
 
 
 def test_weighted_preferences_have_contexts_of_their_own(
@@ -75,7 +86,8 @@ def test_weighted_preferences_have_contexts_of_their_own(
     store.save(PreferenceProfile(user_id="cid", preferences=preferences))
     weights = [1.0 / 1.6, -0.6 / 1.6]
     expected = decoded(tiny_engine, texts, [1 - p * sum(weights), *(p * w for w in weights)])
-    answer = chat(params=AmuletParams(iterations=2)).invoke(QUESTION, user_id="cid")
+    llm = chat(params=AmuletParams(iterations=2), max_kl=None)
+    answer = llm.invoke(QUESTION, user_id="cid")
     assert answer.text == expected
     told = answer.response_metadata["amulet"]
     assert told["guidance_scale"] == p
@@ -290,7 +302,7 @@ def told_logprobs(message: BaseMessage) -> list[dict[str, Any]]:
 async def test_logprobs_are_those_of_the_mixture_on_every_path(
     chat: Make, tiny_engine: LocalEngine
 ) -> None:
-    llm = chat(user_id="ann", params=AmuletParams(iterations=2))
+    llm = chat(user_id="ann", params=AmuletParams(iterations=2), max_kl=None)
     asked = {"logprobs": True, "top_logprobs": 2}
     answer = llm.invoke(QUESTION, **asked)
     told = told_logprobs(answer)

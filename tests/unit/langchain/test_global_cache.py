@@ -135,6 +135,10 @@ def test_a_changed_profile_misses_what_was_written_before(
         {"method": "base"},
         {"method": "linear_alignment"},
         {"params": AmuletParams(iterations=2)},
+        {"guidance_scale": 1.5},
+        {"preset": "strong"},
+        {"max_kl": 0.05},
+        {"max_kl": None},
     ],
     ids=str,
 )
@@ -149,11 +153,12 @@ def test_another_method_or_strength_is_another_answer(
 def test_a_profiles_own_method_and_strength_count(
     llm: ChatAmulet, engine: AgentEngine, store: InMemoryProfileStore
 ) -> None:
-    for changes in ({}, {"method": "pref"}, {"params": AmuletParams(iterations=2)}):
+    said: list[dict[str, Any]] = [{"params": AmuletParams(iterations=2)}, {"max_kl": None}]
+    for changes in ({}, {"method": "pref"}, *said):
         profile = PreferenceProfile(user_id="ann", preferences=["Be brief."], **changes)
         store.save(profile)
         llm.invoke(QUESTION, user_id="ann")
-    assert len(engine.requests) == 3
+    assert len(engine.requests) == 4
 
 
 def test_two_ways_to_structure_an_answer_are_two_answers(

@@ -158,6 +158,8 @@ def test_a_model_comes_back_from_its_serialised_form(other_model: str) -> None:
         "max_tokens": 9,
         "method": "pref",
         "params": AmuletParams(alpha=1.0, iterations=3),
+        "max_kl": None,
+        "saved_presets": False,
         "chat_template_kwargs": {"enable_thinking": False},
         "user_id": "ann",
         "timeout": 5.0,

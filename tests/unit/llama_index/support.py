@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from llama_index.core.base.llms.types import ChatMessage as LlamaMessage
 
-from amulet_integrations import AmuletParams, PreferenceProfile, SamplingParams
-from amulet_integrations.decoding import amulet_weights
+from amulet_integrations import PreferenceProfile, SamplingParams
+from amulet_integrations.decoding import preference_weights
+from amulet_integrations.decoding.strength import PRESETS, Preset
 from amulet_integrations.engine import GenerationRequest, GenerationResult, LocalEngine
 from amulet_integrations.llama_index import AmuletLLM
 from amulet_integrations.profiles import InMemoryProfileStore
@@ -22,18 +23,22 @@ def by_hand(
     engine: LocalEngine,
     preference: str | None = None,
     turns: Sequence[tuple[str, str]] = (("user", QUESTION),),
-    params: AmuletParams | None = None,
+    strength: Preset = PRESETS["default"],
 ) -> GenerationResult:
     """Amulet on two contexts, or plain decoding without a preference."""
     messages = [ChatMessage(role=role, content=content) for role, content in turns]
     prompts = PromptBuilder(engine.tokenizer)
     sampling = SamplingParams(max_new_tokens=TOKENS)
+    max_kl = None
     if preference is None:
         contexts, weights = prompts.contexts(messages, [None]), [1.0]
     else:
         contexts = prompts.contexts(messages, [None, preference])
-        weights = amulet_weights(params or AmuletParams())
-    request = GenerationRequest(contexts=contexts, weights=weights, sampling=sampling)
+        weights = preference_weights(strength.guidance_scale, [1.0])
+        max_kl = strength.max_kl
+    request = GenerationRequest(
+        contexts=contexts, weights=weights, max_kl=max_kl, sampling=sampling
+    )
     return engine.generate([request])[0]
 
 

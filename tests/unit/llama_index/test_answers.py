@@ -14,6 +14,7 @@ from llama_index.core.prompts import PromptTemplate
 
 from amulet_integrations import AmuletParams, InMemoryProfileStore, SamplingParams
 from amulet_integrations.decoding import amulet_weights
+from amulet_integrations.decoding.strength import PRESETS
 from amulet_integrations.engine import GenerationRequest, LocalEngine
 from amulet_integrations.errors import (
     ContextLengthError,
@@ -71,6 +72,10 @@ def text_of(response):
 
 async def test_all_eight_methods_give_the_engines_answer(tiny_engine, llm):
     expected = by_hand(tiny_engine, ANN)
+    scale, bound = PRESETS["default"]
+    fractions = expected.guidance_fractions
+    held = [fraction for fraction in fractions if fraction < 1.0]
+    assert held
     responses = await all_eight(llm)
     for response in responses:
         assert text_of(response) == expected.text
@@ -87,7 +92,11 @@ async def test_all_eight_methods_give_the_engines_answer(tiny_engine, llm):
                 "profile_version": None,
                 "source": "constructor",
                 "method": "amulet",
-                "guidance_scale": pytest.approx(5.6487, abs=1e-4),
+                "guidance_scale": scale,
+                "max_kl": bound,
+                "preset": "default",
+                "bounded_tokens": len(held),
+                "mean_guidance_scale": pytest.approx(1 + sum(fractions) / TOKENS * (scale - 1)),
                 "preferences": [{"name": None, "weight": 1.0}],
             },
         }
@@ -249,15 +258,20 @@ def test_a_whole_prompt_is_read_as_it_stands(tiny_engine, formatted):
     front = [token for part in ("Say ", "<", "|im_end|>", ".\n\n") for token in ids(part)]
     request = GenerationRequest(
         contexts=[ids(prompt), front + ids(prompt)],
-        weights=amulet_weights(AmuletParams()),
+        weights=amulet_weights(AmuletParams()),  # those of the preset "paper"
         sampling=SamplingParams(max_new_tokens=TOKENS),
     )
     expected = tiny_engine.generate([request])[0]
     if formatted:
-        llm = small_llm(tiny_engine, preference=preference)
+        llm = small_llm(tiny_engine, preference=preference, preset="paper")
         response = llm.complete(prompt, formatted=True)
     else:
-        llm = small_llm(tiny_engine, preference=preference, completion_to_prompt=lambda _: prompt)
+        llm = small_llm(
+            tiny_engine,
+            preference=preference,
+            preset="paper",
+            completion_to_prompt=lambda _: prompt,
+        )
         response = llm.complete("What?")
     assert response.text == expected.text
     assert response.raw["usage"]["prompt_tokens"] == len(ids(prompt))

@@ -8,6 +8,7 @@ import pytest
 from llama_index.core.prompts import PromptTemplate
 
 from amulet_integrations import AmuletParams, Preference, PreferenceProfile, preference_scope
+from amulet_integrations.decoding.strength import Preset
 from amulet_integrations.errors import GuidanceScaleError, PreferenceSelectionError
 from tests.unit.llama_index.support import (
     ANN,
@@ -89,8 +90,10 @@ def test_a_user_without_a_store_is_refused(tiny_engine):
 
 def test_params_and_method_of_a_call_go_before_the_constructors(tiny_engine, llm, texts):
     gentle = AmuletParams(iterations=1)
-    expected = by_hand(tiny_engine, ANN, params=gentle).text
-    assert llm.complete(QUESTION, user_id="ann", params=gentle).text == expected != texts["ann"]
+    strong = Preset(gentle.guidance_scale, None)
+    expected = by_hand(tiny_engine, ANN, strength=strong).text
+    asked = llm.complete(QUESTION, user_id="ann", params=gentle, max_kl=None)
+    assert asked.text == expected != texts["ann"]
     assert llm.complete(QUESTION, user_id="ann", method="base").text == texts["nobody"]
     with pytest.raises(GuidanceScaleError):
         llm.complete(QUESTION, user_id="ann", params=AmuletParams(alpha=4.0, lambda_=0.5))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from amulet_integrations import AmuletParams, InMemoryProfileStore, Preference, PreferenceProfile
+from amulet_integrations.decoding.strength import PRESETS, Strength
 from amulet_integrations.errors import InvalidProfileError
 from amulet_integrations.profiles.inheritance import LONGEST_LINE, inherited, line_of
 from amulet_integrations.profiles.stores.access import aread_whole_profile, read_whole_profile
@@ -53,8 +54,21 @@ def test_what_is_further_up_comes_first_and_a_nearer_name_takes_its_place(store)
 
 def test_method_and_parameters_are_the_nearest_ones_given(store):
     whole = read_whole_profile(store, "ann")
-    assert (whole.method, whole.params) == ("amulet", EVERYONE.params)
+    assert (whole.method, whole.strength) == ("amulet", EVERYONE.strength)
     assert (whole.user_id, whole.version, whole.parent) == ("ann", 1, None)
+
+
+def test_a_strength_and_its_bound_are_inherited_each_from_the_nearest_who_says_it(store):
+    for own, whole in [
+        ({}, {"params": EVERYONE.params, "max_kl": 0.3}),
+        ({"max_kl": None}, {"params": EVERYONE.params, "max_kl": None}),
+        ({"guidance_scale": 1.5}, {"guidance_scale": 1.5, "max_kl": 0.3}),
+        ({"preset": "strong"}, {"preset": "strong", "max_kl": PRESETS["strong"].max_kl}),
+        ({"preset": "paper", "max_kl": 0.1}, {"preset": "paper", "max_kl": 0.1}),
+    ]:
+        store.save(TEAM.model_copy(update={"max_kl": 0.3}))
+        store.save(ANN.model_copy(update=own))
+        assert read_whole_profile(store, "ann").strength == Strength(**whole)
 
 
 async def test_async_reading_gives_the_same(store):

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from amulet_integrations.decoding.params import AmuletParams
+from amulet_integrations.decoding.strength import PRESETS, Strength
 from amulet_integrations.errors import AmuletError, InvalidProfileError, UnknownArgumentError
 from amulet_integrations.profiles import Preference, PreferenceProfile
 
@@ -16,7 +17,7 @@ PRIVATE = "I am recovering from an illness"
 def test_only_the_user_is_needed():
     profile = PreferenceProfile(user_id="ann")
     assert profile.preferences == ()
-    assert profile.params is None
+    assert profile.strength == Strength()
     assert profile.method is None
     assert profile.version == 0
     assert profile.updated_at is None
@@ -84,6 +85,9 @@ def test_bad_values_are_refused_without_showing_texts(field, value, told):
         ("params", {"alpha": "much"}, "alpha='much'"),
         ("params", {"lambda_": -1}, "lambda_=-1"),
         ("params", {"alhpa": 1}, "did you mean 'alpha'"),
+        ("guidance_scale", "much", "guidance_scale='much'"),
+        ("max_kl", -0.1, "max_kl=-0.1"),
+        ("preset", "bold", "preset='bold'"),
     ],
 )
 def test_errors_in_the_parts_of_a_profile_stay_what_they_are(field, value, told):
@@ -128,6 +132,19 @@ def test_bad_json_is_an_error_of_ours():
 labels = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=64).filter(
     str.strip
 )
+finite = st.floats(allow_nan=False, allow_infinity=False)
+strengths = st.one_of(
+    st.just({}),
+    finite.map(lambda scale: {"guidance_scale": scale}),
+    st.sampled_from(list(PRESETS)).map(lambda name: {"preset": name}),
+    st.builds(
+        AmuletParams,
+        alpha=finite,
+        lambda_=st.floats(0, 1e9),
+        eta=st.floats(1e-300, 1e9),
+        iterations=st.integers(0, 10_000),
+    ).map(lambda params: {"params": params}),
+)
 profiles = st.builds(
     PreferenceProfile,
     user_id=labels,
@@ -136,22 +153,16 @@ profiles = st.builds(
         max_size=4,
         unique_by=lambda preference: preference.name or object(),
     ),
-    params=st.none()
-    | st.builds(
-        AmuletParams,
-        alpha=st.floats(allow_nan=False, allow_infinity=False),
-        lambda_=st.floats(0, 1e9),
-        eta=st.floats(1e-300, 1e9),
-        iterations=st.integers(0, 10_000),
-    ),
+    max_kl=st.none() | st.just("default") | st.floats(0, allow_infinity=False),
     method=st.sampled_from([None, "amulet", "linear_alignment", "pref", "base"]),
     version=st.integers(0, 2**63),
     updated_at=st.none() | st.datetimes(timezones=st.just(UTC)),
 )
 
 
-@given(profiles)
-def test_json_holds_a_profile_exactly(profile):
+@given(profiles, strengths)
+def test_json_holds_a_profile_exactly(profile, strength):
+    profile = profile.model_copy(update=strength)
     again = PreferenceProfile.model_validate_json(profile.model_dump_json())
     assert again == profile
     assert hash(again) == hash(profile)

@@ -27,6 +27,7 @@ ANN = PreferenceProfile(
         "Be brief.",
     ],
     params=AmuletParams(alpha=0.1 + 0.2),
+    max_kl=None,
     method="pref",
     parent="org",
 )
@@ -70,7 +71,10 @@ def test_the_format_is_pinned():
                     "when": {},
                 },
             ],
+            "guidance_scale": None,
             "params": {"alpha": 0.1 + 0.2, "lambda_": 2.0, "eta": 10.0, "iterations": 60},
+            "preset": None,
+            "max_kl": None,
             "method": "pref",
             "parent": "org",
             "version": 1,

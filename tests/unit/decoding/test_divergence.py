@@ -1,0 +1,221 @@
+"""The bound on the divergence from the pref policy, against bisection over every token."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from amulet_integrations import AmuletParams
+from amulet_integrations.decoding import (
+    DivergenceBounds,
+    amulet_policy,
+    mix_bounded_contexts,
+    mix_contexts,
+    mixing_matrix,
+    preference_weights,
+)
+from amulet_integrations.errors import InvalidParamsError
+
+INF = float("inf")
+NEAR = 1e-3
+
+
+def between(logits, weights, reference, fraction):
+    """Log-probabilities of the policy at a fraction of the way, float64, shape (vocab,)."""
+    logits = logits.double()
+    first, last = (torch.tensor(row, dtype=torch.float64) for row in (reference, weights))
+    excluded = logits.isneginf().any(dim=0)
+    mixed = (first + fraction * (last - first)) @ logits.masked_fill(logits.isneginf(), 0.0)
+    return mixed.masked_fill(excluded, -INF).log_softmax(-1)
+
+
+def divergence(policy, reference):
+    """KL(policy || reference) of log-probabilities, in nats."""
+    terms = policy.exp() * (policy - reference)
+    return float(terms[~policy.isneginf()].sum())
+
+
+def largest_fraction(logits, weights, reference, bound):
+    """The oracle: a plain bisection."""
+    at_one = between(logits, weights, reference, 0.0)
+
+    def within(fraction):
+        return divergence(between(logits, weights, reference, fraction), at_one) <= bound
+
+    if within(1.0):
+        return 1.0
+    low, high = 0.0, 1.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if within(middle) else (low, middle)
+    return low
+
+
+class Request:
+    """One request of a random batch: its contexts' logits, weights, reference and bound."""
+
+    def __init__(self, generator, scale, bound, preferences, *, vocab=97, spread=4.0, gap=2.0):
+        base = torch.randn(vocab, generator=generator) * spread
+        moved = torch.randn(preferences, vocab, generator=generator) * gap
+        self.logits = torch.cat([base[None], base + moved])
+        own = (torch.rand(preferences, generator=generator) * 2 - 1).tolist()
+        own = [1.0] if preferences == 1 else own
+        self.weights = preference_weights(scale, own)
+        self.reference = preference_weights(1.0, own)
+        self.bound = bound
+
+    def check(self, row, fraction):
+        """Compares a policy and its fraction with the oracle's."""
+        run = torch.tensor(self.weights) != 0
+        if self.bound is not None:
+            run |= torch.tensor(self.reference) != 0
+        logits = self.logits.masked_fill(~run[:, None], 0.0)
+        expected, at_one = 1.0, between(logits, self.weights, self.reference, 0.0)
+        if self.bound is not None:
+            expected = largest_fraction(logits, self.weights, self.reference, self.bound)
+        policy = row.double().log_softmax(-1)
+        if expected < 1.0 and self.bound:
+            assert abs(divergence(policy, at_one) - self.bound) <= NEAR
+        told = between(logits, self.weights, self.reference, fraction)
+        exact = between(logits, self.weights, self.reference, expected)
+        assert (policy.exp() - told.exp()).abs().max() < NEAR
+        assert (policy.exp() - exact.exp()).abs().max() < 10 * NEAR
+        assert policy.isneginf().equal(told.isneginf())
+
+
+def mix(requests):
+    matrix = mixing_matrix([request.weights for request in requests])
+    bounds = DivergenceBounds([r.reference for r in requests], [r.bound for r in requests])
+    logits = torch.cat([request.logits for request in requests])
+    return mix_bounded_contexts(logits, matrix, bounds), mix_contexts(logits, matrix)
+
+
+asked = st.tuples(
+    st.floats(-3, 20), st.none() | st.just(0.0) | st.floats(0.02, 2.0), st.integers(1, 3)
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(asked, min_size=1, max_size=5), st.integers(0, 2**32 - 1), st.booleans())
+def test_random_batches_are_bounded_as_the_oracle_bounds_them(asked, seed, exclude):
+    generator = torch.Generator().manual_seed(seed)
+    requests = [Request(generator, *each) for each in asked]
+    if exclude:
+        for request in requests:
+            request.logits[torch.rand(request.logits.shape, generator=generator) < 0.1] = -INF
+    (logits, matrix, fractions), unbounded = mix(requests)
+    column = 0
+    for index, request in enumerate(requests):
+        request.check(logits[index], float(fractions[index]))
+        if request.bound is None:
+            assert logits[index].equal(unbounded[index])
+        used = slice(column, column + len(request.weights))
+        first, last = map(torch.tensor, (request.reference, request.weights))
+        torch.testing.assert_close(
+            matrix[index, used], first + float(fractions[index]) * (last - first)
+        )
+        column = used.stop
+
+
+@pytest.mark.parametrize("scale", [-3.0, 1.5, 5.65, 20.0])
+@pytest.mark.parametrize(("spread", "gap"), [(0.1, 0.01), (20.0, 60.0), (1.0, 300.0)])
+def test_advantages_from_nothing_to_hundreds_of_nats(scale, spread, gap):
+    generator = torch.Generator().manual_seed(1)
+    shape = {"vocab": 3000, "spread": spread, "gap": gap}
+    requests = [
+        Request(generator, scale, bound, 1, **shape) for bound in (0.02, 0.2, 3.0) for _ in range(3)
+    ]
+    (logits, _, fractions), _ = mix(requests)
+    for request, row, fraction in zip(requests, logits, fractions.tolist(), strict=True):
+        request.check(row, fraction)
+
+
+def test_a_larger_bound_goes_further():
+    bounds = [0.0, 0.01, 0.02, 0.1, 0.3, 1.0, 5.0, 1e6]
+    requests = [Request(torch.Generator().manual_seed(2), 8.0, bound, 1) for bound in bounds]
+    (logits, _, fractions), unbounded = mix(requests)
+    assert fractions.tolist() == sorted(fractions.tolist())
+    assert len(set(fractions.tolist())) == len(bounds)
+    assert logits[0].equal(requests[0].logits[1])
+    assert fractions[-1] == 1.0
+    assert logits[-1].equal(unbounded[-1])
+
+
+def test_where_it_does_not_bind_it_changes_no_bit():
+    generator = torch.Generator().manual_seed(3)
+    requests = [Request(generator, scale, 0.5, 2, gap=0.1) for scale in (-0.5, 0.5, 1.0, 2.0)]
+    (logits, matrix, fractions), unbounded = mix(requests)
+    assert fractions.tolist() == [1.0] * 4
+    assert logits.equal(unbounded)
+    assert matrix.equal(mixing_matrix([request.weights for request in requests]))
+
+
+def test_without_bounds_it_is_mix_contexts():
+    generator = torch.Generator().manual_seed(4)
+    requests = [Request(generator, scale, None, 2) for scale in (-3.0, 0.5, 20.0)]
+    (logits, _, fractions), unbounded = mix(requests)
+    assert logits.equal(unbounded)
+    assert fractions.tolist() == [1.0] * 3
+
+
+@pytest.mark.parametrize("poison", [float("nan"), INF])
+@pytest.mark.parametrize("context", [0, 1])
+def test_a_broken_row_harms_nobody(poison, context):
+    generator = torch.Generator().manual_seed(5)
+    requests = [Request(generator, 5.0, 0.2, 1) for _ in range(3)]
+    (whole, _, _), _ = mix(requests)
+    requests[1].logits[context, 7] = poison
+    (logits, _, fractions), _ = mix(requests)
+    assert logits[1].isnan().all()
+    assert fractions[1] == 1.0
+    assert logits[0].equal(whole[0])
+    assert logits[2].equal(whole[2])
+
+
+def test_a_request_without_a_token_left_has_none():
+    logits = torch.tensor([[0.0, -INF, -INF], [-INF, 0.0, -INF]])
+    bounds = DivergenceBounds([(0.0, 1.0)], [0.1])
+    mixed = mix_bounded_contexts(logits, mixing_matrix([(-1.0, 2.0)]), bounds).logits
+    assert mixed.isneginf().all()
+
+
+def test_company_changes_nothing():
+    generator = torch.Generator().manual_seed(6)
+    requests = [
+        Request(generator, scale, bound, count)
+        for scale, bound, count in [(5.0, 0.2, 1), (-2.0, 0.1, 2), (9.0, None, 3), (1.5, 0.02, 1)]
+    ]
+    (together, _, fractions), _ = mix(requests)
+    for index, request in enumerate(requests):
+        (alone, _, fraction), _ = mix([request])
+        torch.testing.assert_close(together[index], alone[0], rtol=1e-5, atol=1e-4)
+        torch.testing.assert_close(fractions[index], fraction[0], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
+def test_amulets_policy_takes_a_bound_over_any_shape(dtype):
+    generator = torch.Generator().manual_seed(7)
+    base, pref = (torch.randn(2, 3, 50, generator=generator).to(dtype) for _ in range(2))
+    base[0, 0, 3] = pref[1, 2, 4] = -INF
+    params = AmuletParams()
+    free = amulet_policy(base, pref, params)
+    bounded = amulet_policy(base, pref, params, max_kl=0.3)
+    assert bounded.dtype == free.dtype
+    scale = params.guidance_scale
+    for index in range(6):
+        rows = torch.stack([base.view(6, -1)[index], pref.view(6, -1)[index]])
+        fraction = largest_fraction(rows, (1 - scale, scale), (0.0, 1.0), 0.3)
+        assert fraction < 1.0
+        exact = between(rows, (1 - scale, scale), (0.0, 1.0), fraction)
+        assert (bounded.view(6, -1)[index].double().exp() - exact.exp()).abs().max() < NEAR
+    assert amulet_policy(base, pref, params, max_kl=1e6).equal(free)
+    single = amulet_policy(base[1, 1], pref[1, 1], params, 0.3)
+    torch.testing.assert_close(single, bounded[1, 1])
+
+
+@pytest.mark.parametrize("bound", [-0.1, float("nan"), INF, "0.2", True])
+def test_what_is_no_bound_is_refused(bound):
+    with pytest.raises(InvalidParamsError, match="None is no bound"):
+        amulet_policy(torch.zeros(3), torch.zeros(3), AmuletParams(), bound)
