@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import json
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
@@ -20,6 +17,7 @@ from amulet_integrations.engine.contract import Engine
 from amulet_integrations.engine.request import GenerationRequest
 from amulet_integrations.engine.result import Increment
 from amulet_integrations.errors import PreferenceSelectionError
+from amulet_integrations.personalization import Personalization
 from amulet_integrations.profiles import (
     Preference,
     PreferenceProfile,
@@ -38,75 +36,7 @@ from amulet_integrations.prompting import (
 )
 from amulet_integrations.saved_presets import find_preset, has_presets
 from amulet_integrations.steering import Mixtures, steer
-from amulet_integrations.whose import Source, Whose, select
-
-
-@dataclass(frozen=True, repr=False)
-class Personalization:
-    """What one call is decoded with; made once, immutable, and silent about preference texts.
-
-    Its `repr` tells answers apart that must not be confused, and so can be part of a cache key.
-
-    Attributes:
-        user_id: The user, where one was named.
-        version: The version of the user's stored profile.
-        preferences: The preferences in force.
-        method: The method.
-        guidance_scale: The strength that all of it comes to.
-        max_kl: The bound on what that does to a token, in nats; None for none.
-        preset: The name of the strength where it has one: a preset's, or "saved" for the one that
-            was saved for this model.
-        source: Which level named the user; None when nobody was named.
-    """
-
-    user_id: str | None
-    version: int | None
-    preferences: tuple[Preference, ...]
-    method: Method
-    guidance_scale: float
-    max_kl: float | None
-    preset: str | None
-    source: Source | None
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """A digest of everything that shapes the answer or is told about it."""
-        facts = [
-            self.describe(),
-            [(preference.text, preference.weight) for preference in self.preferences],
-        ]
-        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-
-    def describe(self, *, texts: bool = False, fractions: Sequence[float] = ()) -> dict[str, Any]:
-        """Says what was applied, as plain JSON values.
-
-        Args:
-            texts: Whether the preferences' texts are told as well; they are private.
-            fractions: The answer's `Increment.guidance_fractions`. With them it says how many
-                tokens the bound held back, and the mean of the guidance scales that were used.
-        """
-        told = {"name", "weight", "text"} if texts else {"name", "weight"}
-        used = {}
-        if fractions:
-            mean = sum(fractions) / len(fractions)
-            used = {
-                "bounded_tokens": sum(fraction < 1.0 for fraction in fractions),
-                "mean_guidance_scale": 1.0 + mean * (self.guidance_scale - 1.0),
-            }
-        return {
-            "user_id": self.user_id,
-            "profile_version": self.version,
-            "source": self.source,
-            "method": self.method if self.preferences else "base",
-            "guidance_scale": self.guidance_scale,
-            "max_kl": self.max_kl,
-            "preset": self.preset,
-            **used,
-            "preferences": [preference.model_dump(include=told) for preference in self.preferences],
-        }
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.fingerprint})"
+from amulet_integrations.whose import Whose, select
 
 
 class Personalizer:

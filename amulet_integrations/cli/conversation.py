@@ -8,7 +8,8 @@ from contextlib import closing
 from amulet_integrations.cli.session import opening
 from amulet_integrations.decoding import SamplingParams
 from amulet_integrations.engine.result import Increment
-from amulet_integrations.personalizer import Personalization, Personalizer
+from amulet_integrations.personalization import Personalization
+from amulet_integrations.personalizer import Personalizer
 from amulet_integrations.prompting import ChatMessage
 from amulet_integrations.whose import Whose
 

@@ -129,6 +129,6 @@ def check_guidance_scale(
     origin = f" (from {source})" if source else ""
     raise GuidanceScaleError(
         f"The guidance scale p = {scale:,.6g}{origin} is past max_guidance_scale = {maximum:g}. "
-        "Use a smaller guidance_scale or ratio, fewer iterations or a smaller alpha; or, if you run "
-        "this service and mean it, raise max_guidance_scale."
+        "Use a smaller guidance_scale or ratio, fewer iterations or a smaller alpha; or, if you "
+        "run this service and mean it, raise max_guidance_scale."
     )

@@ -57,9 +57,9 @@ class Preset(NamedTuple):
 
 
 PRESETS: dict[PresetName, Preset] = {
-    "gentle": Preset(1.5, 0.1),
-    "default": Preset(2.0, 0.2),
-    "strong": Preset(5.0, 0.4),
+    "gentle": Preset(1.5, 0.2),
+    "default": Preset(3.0, 0.1),
+    "strong": Preset(3.0, 0.3),
     "paper": Preset(AmuletParams().guidance_scale, None),
 }
 """The strengths by name; "paper" is the published method. docs/results.md: how they were chosen."""

@@ -31,7 +31,7 @@ class Pick(NamedTuple):
 
     token: int
     logprob: TokenLogprob | None = None
-    fraction: float = 1.0
+    fraction: float | None = None
 
 
 class Mixing(NamedTuple):
@@ -92,7 +92,10 @@ def pick_tokens(
         For each request its token, or what went wrong with it.
     """
     mixed, matrix, parts = mix_bounded_contexts(logits, *mixing)
-    fractions = parts.tolist()
+    fractions = [
+        part if sequence.bound else None
+        for part, sequence in zip(parts.tolist(), sequences, strict=True)
+    ]
     alone: dict[int, Pick | AmuletError] = {}
     end = 0
     for index, sequence in enumerate(sequences):
@@ -115,7 +118,7 @@ def pick_tokens(
 def _draw_together(
     sequences: SequenceOf[Sequence],
     mixed: Tensor,
-    fractions: SequenceOf[float],
+    fractions: SequenceOf[float | None],
     alone: Container[int],
 ) -> list[Pick | AmuletError]:
     """The tokens of the requests that need no more than one draw; one transfer for all."""
@@ -137,7 +140,7 @@ def _draw_together(
     ]
 
 
-def _draw(sequence: Sequence, rows: Tensor, policy: Tensor, fraction: float) -> Pick:
+def _draw(sequence: Sequence, rows: Tensor, policy: Tensor, fraction: float | None) -> Pick:
     """The token of a request whose draw may have to be repeated, or that is to be told about."""
     guide, weights = sequence.guide, sequence.weights
     if guide is None:
@@ -150,7 +153,8 @@ def _draw(sequence: Sequence, rows: Tensor, policy: Tensor, fraction: float) -> 
             weights = guide.weights
             mixing = _mixing([(weights, sequence.bound)], rows.device)
             mixed, matrix, parts = mix_bounded_contexts(rows, *mixing)
-            policy, fraction = _policy(sequence, rows, mixed[0], matrix[0]), float(parts)
+            policy = _policy(sequence, rows, mixed[0], matrix[0])
+            fraction = float(parts) if sequence.bound else None
 
 
 def _policy(sequence: Sequence, rows: Tensor, mixed: Tensor, weights: Tensor) -> Tensor:
@@ -200,7 +204,7 @@ def _token(sequence: Sequence, policy: Tensor) -> int:
     return int(sequence.sampler.sample(policy, sequence.completion))
 
 
-def _told(sequence: Sequence, policy: Tensor, token: int, fraction: float) -> Pick:
+def _told(sequence: Sequence, policy: Tensor, token: int, fraction: float | None) -> Pick:
     if sequence.logprobs is None:
         return Pick(token, None, fraction)
     logprobs = policy.double().log_softmax(dim=-1)

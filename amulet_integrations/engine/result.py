@@ -75,8 +75,8 @@ class Increment:
         usage: Set on the last increment only.
         logprobs: One for each of `token_ids`, where they were asked for.
         guidance_fractions: For each of `token_ids`, how much of the way from guidance 1 to the
-            request's weights a bound (`max_kl`) allowed: 1 where it held nothing back. Empty
-            where the request has none.
+            request's weights a bound (`max_kl`) allowed: 1 where it held nothing back, None where
+            the token's own mixture has none. Empty where the request has none.
         shortened: Set on the last increment only: whether a form was closed sooner than the model
             would have, because the tokens ran out. It is whole, but strings in it may break off.
     """
@@ -86,7 +86,7 @@ class Increment:
     finish_reason: FinishReason | None = None
     usage: Usage | None = None
     logprobs: tuple[TokenLogprob, ...] = ()
-    guidance_fractions: tuple[float, ...] = ()
+    guidance_fractions: tuple[float | None, ...] = ()
     shortened: bool = False
 
 
@@ -109,7 +109,7 @@ class GenerationResult:
     finish_reason: FinishReason
     usage: Usage
     logprobs: list[TokenLogprob] = field(default_factory=list)
-    guidance_fractions: list[float] = field(default_factory=list)
+    guidance_fractions: list[float | None] = field(default_factory=list)
     shortened: bool = False
 
     @classmethod

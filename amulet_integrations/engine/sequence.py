@@ -188,7 +188,7 @@ class Sequence:
         self._cancelled = True
 
     def advance(
-        self, token: int, logprob: TokenLogprob | None = None, fraction: float = 1.0
+        self, token: int, logprob: TokenLogprob | None = None, fraction: float | None = None
     ) -> None:
         """Takes the next token of every context and gives out what becomes certain.
 

@@ -162,11 +162,12 @@ def _answer(engine: Engine, case: Case, result: GenerationResult, started: float
     )
 
 
-def _bounded(fractions: Sequence[float]) -> float | None:
+def _bounded(fractions: Sequence[float | None]) -> float | None:
     """The share of tokens at which a bound held guidance back; None where there was no bound."""
     if not fractions:
         return None
-    return round(sum(fraction < 1.0 for fraction in fractions) / len(fractions), 6)
+    held = sum(fraction is not None and fraction < 1.0 for fraction in fractions)
+    return round(held / len(fractions), 6)
 
 
 def _without_end(engine: Engine, result: GenerationResult) -> tuple[int, ...]:

@@ -56,7 +56,7 @@ class AnswerWriter:
         self._parser = parser
         self._facts = facts
         self._describe = describe
-        self._fractions: list[float] = []
+        self._fractions: list[float | None] = []
         self._as_blocks = as_blocks
         self._tell_usage = tell_usage
         self._block: tuple[type, int] | None = None

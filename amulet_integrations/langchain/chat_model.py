@@ -31,7 +31,7 @@ from amulet_integrations.langchain.messages import to_chat_messages
 from amulet_integrations.langchain.schemas import AnySchema
 from amulet_integrations.langchain.structured import StructuredMethod, StructuredOutput
 from amulet_integrations.langchain.tools import AnyTool, to_openai_tools
-from amulet_integrations.personalizer import Personalization
+from amulet_integrations.personalization import Personalization
 from amulet_integrations.prompting.openai_form.form import Form
 from amulet_integrations.prompting.openai_form.tools import ToolChoice
 from amulet_integrations.settings import without_unset

@@ -29,7 +29,7 @@ from amulet_integrations.call_time import (
 )
 from amulet_integrations.langchain.configs import whose_of
 from amulet_integrations.langchain.form import in_plain_form
-from amulet_integrations.personalizer import Personalization
+from amulet_integrations.personalization import Personalization
 from amulet_integrations.prompting.openai_form.form import FORM, Form
 from amulet_integrations.settings import AmuletSettings, Call
 from amulet_integrations.whose import Whose

@@ -100,7 +100,7 @@ class GrowingAnswer(Generic[R]):
         self._parser = parser
         self._facts = facts
         self._describe = describe
-        self._fractions: list[float] = []
+        self._fractions: list[float | None] = []
         self._tool_names = tool_names
         self._told = Told()
         self._invalid: list[dict[str, Any]] = []

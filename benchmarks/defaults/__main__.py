@@ -41,7 +41,7 @@ def _run(asked: argparse.Namespace) -> None:
     settings = [Setting.read(name) for name in asked.settings]
     with parts.opened(asked.out, asked.rows) as study:
         if asked.part == "facts":
-            parts.facts(study)
+            parts.facts(study, settings)
         elif asked.part == "screen":
             parts.screen(study)
         elif asked.part == "loops":

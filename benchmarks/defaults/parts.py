@@ -49,9 +49,13 @@ def opened(folder: Path, rows: int) -> Iterator[Study]:
         yield Study(engine, journal, partial(print, flush=True))
 
 
-def facts(study: Study) -> None:
-    """Base and pref on every fact, from which those to screen are chosen."""
-    study.run(jobs((BASE, PREF), fact_questions(), UNRELATED_PREFERENCES), "facts, base and pref")
+def facts(study: Study, settings: Sequence[Setting] = ()) -> None:
+    """Base, pref and some settings on every fact.
+
+    Those to screen are chosen from what pref says, so it is asked before any other.
+    """
+    for asked in ((BASE, PREF), settings):
+        study.run(jobs(asked, fact_questions(), UNRELATED_PREFERENCES), "all facts")
 
 
 def screen(study: Study) -> None:

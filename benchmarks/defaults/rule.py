@@ -48,7 +48,7 @@ def misses(figures: Figures) -> dict[str, float]:
 
     More broken answers than the pref policy's are counted in hundredths of all answers.
     """
-    lost = (figures.pref_right - figures.right) / figures.facts
+    lost = (figures.pref_right - figures.right) / max(1, figures.facts)
     over = {
         "nll": figures.nll_rise / NLL_RISE - 1.0,
         "relevance": figures.relevance_fall / RELEVANCE_FALL - 1.0,

@@ -25,16 +25,26 @@ MAY_IMPORT = {
     "saved_presets": {"decoding"},
     "whose": {"decoding", "profiles"},
     "steering": {"decoding", "prompting", "engine"},
-    "personalizer": PARTS | {"whose", "steering", "saved_presets"},
+    "personalization": {"decoding", "profiles", "whose"},
+    "personalizer": PARTS | {"whose", "steering", "saved_presets", "personalization"},
     "fields": PARTS | {"whose"},
     "resources": PARTS,
     "settings": PARTS | {"whose", "personalizer", "fields", "resources"},
-    "langchain": PARTS | {"whose", "personalizer", "settings"},
+    "langchain": PARTS | {"whose", "personalization", "personalizer", "settings"},
     "llama_index": PARTS | {"whose", "personalizer", "settings"},
     "learning": PARTS,
     "evaluation": PARTS | {"whose", "personalizer"},
     "cli": PARTS
-    | {"whose", "personalizer", "settings", "saved_presets", "langchain", "learning", "evaluation"},
+    | {
+        "whose",
+        "personalization",
+        "personalizer",
+        "settings",
+        "saved_presets",
+        "langchain",
+        "learning",
+        "evaluation",
+    },
 }
 FOUNDATION = {"errors", "validation", "_lazy", "call_time", "harmless"}
 
