@@ -94,7 +94,7 @@ def _table(answers: Sequence[Answer], lines: int | None) -> Table:
     cells: list[RenderableType] = []
     for answer in answers:
         head = Text(LABELS[answer.method], style=_STYLES[answer.method])
-        head.append(f"\n{_scale(answer)}", style="not bold dim")
+        head.append(f"\n{_in_two_lines(_scale(answer))}", style="not bold dim")
         foot = Text(_state(answer), style="not bold dim")
         table.add_column(head, foot, ratio=1, overflow="fold")
         cells.append(_End(_body(answer), lines))
@@ -116,6 +116,12 @@ def _titled(title: str, text: str) -> Text:
 
 def _scale(answer: Answer) -> str:
     return f"scale {answer.strength}"
+
+
+def _in_two_lines(scale: str) -> str:
+    """The scale and below it the bound, so that narrow columns are alike."""
+    number, _, bound = scale.partition(", ")
+    return f"{number}\n{bound}"
 
 
 def _state(answer: Answer) -> str:

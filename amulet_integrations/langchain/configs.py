@@ -8,8 +8,11 @@ from typing import Any
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import ensure_config
 
-from amulet_integrations.settings import STRENGTH, without_unset
+from amulet_integrations.settings import without_unset
 from amulet_integrations.whose import Whose
+
+# Not `params`, a name under which applications keep what they like.
+_ALWAYS = ("preference_context", "guidance_scale", "preset", "max_kl")
 
 
 def whose_of(config: RunnableConfig | None, *, searchable: bool = True) -> Whose:
@@ -31,5 +34,5 @@ def whose_of(config: RunnableConfig | None, *, searchable: bool = True) -> Whose
 def whose_in(config: Mapping[str, Any] | None, *, searchable: bool = True) -> Whose:
     """As `whose_of`, of this config alone."""
     configurable = (config or {}).get("configurable") or {}
-    names = ("preference_context", *STRENGTH, *(("user_id",) if searchable else ()))
+    names = (*_ALWAYS, *(("user_id",) if searchable else ()))
     return Whose(**without_unset({it: configurable[it] for it in names if it in configurable}))

@@ -1,21 +1,23 @@
-"""Whom the bindings around an agent's model name, and what they say its calls are about."""
+"""Whom the bindings around an agent's model name, and what else they say of its calls."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 from langchain_core.runnables import Runnable, RunnableWithFallbacks
 from langchain_core.runnables.base import RunnableBindingBase
 from langchain_core.runnables.config import ensure_config
 from langchain_core.runnables.configurable import DynamicRunnable
 
+from amulet_integrations.decoding.strength import Strength
 from amulet_integrations.errors import PreferenceSelectionError
 from amulet_integrations.langchain.chat_model import ChatAmulet
 from amulet_integrations.langchain.configs import whose_in
 from amulet_integrations.profiles.conditions import PreferenceContext
+from amulet_integrations.settings import STRENGTH, without_unset
 from amulet_integrations.whose import Whose
 
 NAMES = ("preference", "profile", "user_id")
@@ -23,6 +25,18 @@ NAMES = ("preference", "profile", "user_id")
 
 ABOUT = "preference_context"
 """The argument that says what a call is about."""
+
+
+class Told(NamedTuple):
+    """What is told about a call.
+
+    Attributes:
+        about: What it is about.
+        strength: How strongly preferences are applied.
+    """
+
+    about: PreferenceContext = PreferenceContext()
+    strength: Strength = Strength()
 
 
 @dataclass(frozen=True)
@@ -33,17 +47,19 @@ class Bound:
         names: The arguments of calls that name somebody; for a pinned model, its user.
         config_user: The user of the config that was bound.
         about: What the calls are about, by the bound arguments and then by the bound config.
+        strength: How strongly preferences are applied, by the same.
     """
 
     names: Mapping[str, Any] = field(default_factory=dict)
     config_user: str | None = None
     about: PreferenceContext = field(default_factory=PreferenceContext)
+    strength: Strength = field(default_factory=Strength)
 
-    def about_calls_of(self, user_id: str | None) -> PreferenceContext:
+    def told_of(self, user_id: str | None) -> Told:
         """What was told of calls of this user's, or of anybody's."""
         whose = user_of(self.names) if self.names else self.config_user
         nobody = not self.names and self.config_user is None
-        return self.about if nobody or whose == user_id else PreferenceContext()
+        return Told(self.about, self.strength) if nobody or whose == user_id else Told()
 
 
 @dataclass(frozen=True)
@@ -94,6 +110,7 @@ def _inside(outer: Whose, inner: Whose) -> Whose:
     return Whose(
         user_id=inner.user_id if outer.user_id is None else outer.user_id,
         preference_context=outer.preference_context or inner.preference_context,
+        **dict(outer.strength.over(inner.strength)),
     )
 
 
@@ -102,20 +119,22 @@ def _bound_to(model: ChatAmulet, arguments: Mapping[str, Any], config: Whose) ->
     if not names and model.pinned:
         names = {"user_id": model.user_id}
     about = PreferenceContext(arguments.get(ABOUT)).over(config.preference_context)
-    return Bound(names, config.user_id, about)
+    strength = strength_in(arguments).over(config.strength)
+    return Bound(names, config.user_id, about, strength)
 
 
-def told_alike(models: Sequence[BoundModel], user_id: str | None) -> PreferenceContext:
+def told_alike(models: Sequence[BoundModel], user_id: str | None) -> Told:
     """What was bound about calls of a user's, to all of the models alike.
 
     Raises:
         PreferenceSelectionError: They disagree.
     """
-    first, *others = (one.bound.about_calls_of(user_id) for one in models)
+    first, *others = (one.bound.told_of(user_id) for one in models)
     if any(it != first for it in others):
+        what = ABOUT if any(it.about != first.about for it in others) else "strength"
         raise PreferenceSelectionError(
             "The agent's model and its fallbacks are bound to different values of "
-            f"{ABOUT}. Bind all of them to the same, or tell it in the config or context."
+            f"{what}. Bind all of them to the same, or tell it in the config or context."
         )
     return first
 
@@ -140,6 +159,11 @@ def agreed(models: Sequence[BoundModel]) -> Bound:
 def names_in(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Those arguments that name somebody."""
     return {name: arguments[name] for name in NAMES if arguments.get(name) is not None}
+
+
+def strength_in(arguments: Mapping[str, Any]) -> Strength:
+    """What arguments of a call say of the strength."""
+    return Strength(**without_unset({it: arguments[it] for it in STRENGTH if it in arguments}))
 
 
 def user_of(names: Mapping[str, Any]) -> str | None:

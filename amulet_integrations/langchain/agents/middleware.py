@@ -14,9 +14,11 @@ from amulet_integrations.langchain.agents.bound_users import (
     ABOUT,
     Bound,
     BoundModel,
+    Told,
     agreed,
     models_of,
     names_in,
+    strength_in,
     told_alike,
     user_of,
 )
@@ -139,14 +141,20 @@ class PreferenceMiddleware(AgentMiddleware[Any, Any, Any]):
             return _Plan.of(request, {"user_id": in_context})
         return _Plan(request)
 
-    def _with_circumstances(
-        self, request: Request, bound: PreferenceContext, follows: str | None
-    ) -> Request:
-        """A request that tells what the run is about: the model hears of no runtime context."""
-        settings = request.model_settings
-        told = PreferenceContext(settings.get(ABOUT)).over(bound)
-        told = told.over(self._users.circumstances(request.runtime, follows))
-        return request.override(model_settings={**settings, ABOUT: told}) if told else request
+    def _with_circumstances(self, request: Request, bound: Told, follows: str | None) -> Request:
+        """A request that tells what the run is about, and how strongly preferences are applied.
+
+        The model hears of no runtime context, and of nothing bound to it where tools are bound.
+        """
+        settings = dict(request.model_settings)
+        told = PreferenceContext(settings.get(ABOUT)).over(bound.about)
+        if told := told.over(self._users.circumstances(request.runtime, follows)):
+            settings[ABOUT] = told
+        strength = strength_in(settings).over(bound.strength)
+        settings |= strength.model_dump(exclude_defaults=True, exclude={"params"})
+        if strength.params is not None:
+            settings["params"] = strength.params
+        return request.override(model_settings=settings)
 
     def _without_tools(self, request: Request) -> Request:
         ours = {id(tool) for tool in self.tools}
