@@ -22,10 +22,7 @@ def answer(
     max_tokens: int = 12,
     max_kl: float | None = BOUND,
 ) -> str:
-    """The answer to turns that alternate between user and assistant, the user's last.
-
-    Control characters, which the tiny model writes too, stand there as their visible signs.
-    """
+    """The answer to turns that alternate between user and assistant, the user's last."""
     messages = [
         ChatMessage(role="assistant" if place % 2 else "user", content=content)
         for place, content in enumerate(turns)
@@ -37,7 +34,9 @@ def answer(
         max_kl=None if preference is None else max_kl,
         sampling=SamplingParams(max_new_tokens=max_tokens),
     )
-    text = engine.generate([request])[0].text
-    return "".join(
-        chr(0x2400 + ord(it)) if ord(it) < 32 and it not in "\n\t" else it for it in text
-    )
+    return engine.generate([request])[0].text
+
+
+def visible(text: str) -> str:
+    """Text as terminals show it: with signs in place of the control characters."""
+    return "".join(chr(0x2400 + ord(it)) if it < " " and it not in "\n\t" else it for it in text)

@@ -10,7 +10,7 @@ from amulet_integrations.decoding import AmuletParams, amulet_weights, linear_al
 from amulet_integrations.engine import GenerationRequest, LocalEngine
 from amulet_integrations.errors import GenerationError
 from tests.unit.cli.conftest import Amulet
-from tests.unit.cli.oracle import BOUND, SCALE, answer
+from tests.unit.cli.oracle import BOUND, SCALE, answer, visible
 from tests.unit.cli.terminal import Terminal
 from tests.unit.cli.test_chat import shown
 
@@ -182,7 +182,7 @@ def test_one_that_fails_leaves_the_others(amulet: Amulet, tiny_engine: LocalEngi
     base, pref, aligned, _ = sections(result.stdout).values()
     assert base == answer(tiny_engine, [QUESTION]).strip()
     assert pref.endswith("Error: the model [bold]broke[/bold]")
-    assert aligned == answer(tiny_engine, [QUESTION], PREFERENCE, (-2.0, 3.0)).strip()
+    assert aligned == visible(answer(tiny_engine, [QUESTION], PREFERENCE, (-2.0, 3.0))).strip()
     assert result.exit_code == 1
     assert result.stderr == "Error: the model [bold]broke[/bold]\n"
 
@@ -253,7 +253,8 @@ def test_on_a_terminal_there_is_a_table(
         f"Amulet scale 2.46 KL ≤ {BOUND:g}",
     ]
     assert answers == [
-        answer(tiny_engine, [QUESTION], PREFERENCE, weights).strip() for weights in WEIGHTS.values()
+        visible(answer(tiny_engine, [QUESTION], PREFERENCE, weights)).strip()
+        for weights in WEIGHTS.values()
     ]
     assert feet == ["12 tokens (cut)"] * 4
 
