@@ -11,7 +11,7 @@ from typing import Any
 from amulet_integrations.decoding.methods import Method, method_strength
 from amulet_integrations.decoding.params import DEFAULT_MAX_GUIDANCE_SCALE, check_guidance_scale
 from amulet_integrations.decoding.sampling_params import SamplingParams
-from amulet_integrations.decoding.strength import PRESETS, SCALES, Preset, Strength
+from amulet_integrations.decoding.strength import PRESETS, Preset, Strength
 from amulet_integrations.decoding.weights import DEFAULT_LINEAR_ALIGNMENT_RATIO
 from amulet_integrations.engine.contract import Engine
 from amulet_integrations.engine.request import GenerationRequest
@@ -84,7 +84,7 @@ class Personalizer:
         self._ratio = linear_alignment_ratio
         self._max_guidance_scale = max_guidance_scale
         self._separator = separator
-        self._settled(method, self._strength, PRESETS["default"])
+        self._named_strength(method, self._strength, saved=False)
 
     @cached_property
     def engine(self) -> Engine:
@@ -100,8 +100,12 @@ class Personalizer:
         """`select` with this personalizer's default and store."""
         return select(call, config, default=self._default, searchable=self._profiles is not None)
 
-    def resolve(self, chosen: Whose) -> Personalization:
+    def resolve(self, chosen: Whose, *, saved: bool = True) -> Personalization:
         """Looks the chosen user up and settles everything; may block on the store.
+
+        Args:
+            chosen: From `select`.
+            saved: Whether a saved preset may be used, for which the model is loaded.
 
         Raises:
             GuidanceScaleError: The strength asked for is past `max_guidance_scale`.
@@ -121,7 +125,7 @@ class Personalizer:
             preferences = in_force(candidates, datetime.now(UTC), chosen.preference_context)
         name, applied = None, Preset(0.0, None)
         if preferences:
-            name, applied = self._named_strength(method, strength)
+            name, applied = self._named_strength(method, strength, saved=saved)
         return Personalization(
             user_id=profile.user_id if profile else chosen.user_id,
             version=profile.version if profile else None,
@@ -242,36 +246,31 @@ class Personalizer:
             return given
         return read_whole_profile(self._profiles, chosen.user_id)
 
-    def _named_strength(self, method: Method, strength: Strength) -> tuple[str | None, Preset]:
+    def _named_strength(
+        self, method: Method, strength: Strength, *, saved: bool
+    ) -> tuple[str | None, Preset]:
         """What a method is applied with, and the name that this has, if it has one."""
-        name: str | None = strength.preset
-        default = PRESETS["default"]
-        if not strength.says_scale:
-            name = "default"
-            if (saved := self._saved_preset()) is not None:
-                name, default = "saved", saved
-        return name if method == "amulet" else None, self._settled(method, strength, default)
-
-    def _saved_preset(self) -> Preset | None:
-        """What was saved for the engine's model; the model is loaded only if there is anything."""
-        if not self._saved_presets or not has_presets():
-            return None
-        fingerprint = getattr(self.engine, "model_fingerprint", None)
-        saved = None if fingerprint is None else find_preset(fingerprint)
-        return None if saved is None else saved.preset
-
-    def _settled(self, method: Method, strength: Strength, default: Preset) -> Preset:
-        """What a method is applied with, within the operator's bound."""
-        applied = method_strength(method, strength, default, self._ratio)
-        source = f"linear_alignment_ratio={self._ratio:g}"
-        if method == "amulet":
-            source = ", ".join(
-                f"{name}={getattr(strength, name)!r}"
-                for name in SCALES
-                if getattr(strength, name) is not None
-            )
+        name, preset = "default", PRESETS["default"]
+        if saved and not (strength.says_scale and strength.bound != "default"):
+            name, preset = self._default_preset()
+        applied = method_strength(method, strength, preset, self._ratio)
+        source = repr(strength) if strength.says_scale else f"the preset {name!r}"
+        if method == "linear_alignment":
+            source = f"linear_alignment_ratio={self._ratio:g}"
         check_guidance_scale(applied.guidance_scale, self._max_guidance_scale, source)
-        return applied
+        if strength.preset is not None:
+            name, preset = strength.preset, PRESETS[strength.preset]
+        by_name = strength.guidance_scale is None and strength.params is None
+        has_name = method == "amulet" and by_name and applied == preset
+        return name if has_name else None, applied
+
+    def _default_preset(self) -> tuple[str, Preset]:
+        """What holds where nobody says more; the model is loaded only if anything is saved."""
+        if self._saved_presets and has_presets():
+            fingerprint = getattr(self.engine, "model_fingerprint", None)
+            if fingerprint is not None and (saved := find_preset(fingerprint)) is not None:
+                return "saved", saved.preset
+        return "default", PRESETS["default"]
 
 
 def _own_prompts(engine: Engine, separator: str) -> PromptBuilder:

@@ -99,6 +99,11 @@ def has_presets() -> bool:
     return bool(_presets())
 
 
+def presets_stamp() -> str:
+    """Tells one state of the file from the next; "" where there are no presets."""
+    return repr(_read[0]) if _presets() else ""
+
+
 def save_preset(fingerprint: str, preset: SavedPreset) -> Path:
     """Keeps a preset for a model, in the place of one that it had.
 

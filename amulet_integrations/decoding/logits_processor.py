@@ -19,6 +19,7 @@ from amulet_integrations.decoding.params import (
 )
 from amulet_integrations.decoding.sampler import TokenSampler
 from amulet_integrations.decoding.sampling_params import SamplingParams
+from amulet_integrations.decoding.strength import Strength
 from amulet_integrations.decoding.weights import preference_weights
 from amulet_integrations.errors import (
     GenerationError,
@@ -68,11 +69,9 @@ class AmuletLogitsProcessor(LogitsProcessor):
         sampling: SamplingParams | None = None,
         max_guidance_scale: float = DEFAULT_MAX_GUIDANCE_SCALE,
     ) -> None:
-        if params is not None and guidance_scale is not None:
-            raise InvalidParamsError(
-                f"params={params!r} and guidance_scale={guidance_scale!r} are given together. Say "
-                "the strength in one of the two ways."
-            )
+        strength = Strength(guidance_scale=guidance_scale, params=params)
+        if not strength.says_scale:
+            strength = Strength(params=AmuletParams())
         check_max_kl(max_kl)
         self._sampling = sampling or SamplingParams()
         if self._sampling.stop:
@@ -80,11 +79,9 @@ class AmuletLogitsProcessor(LogitsProcessor):
                 f"stop={self._sampling.stop!r}: inside generate, pass stop_strings= and "
                 "tokenizer= to generate instead."
             )
-        if guidance_scale is None:
-            params = params or AmuletParams()
-            scale = check_guidance_scale(params.guidance_scale, max_guidance_scale, repr(params))
-        else:
-            scale = check_guidance_scale(guidance_scale, max_guidance_scale)
+        scale = check_guidance_scale(
+            strength.settled().guidance_scale, max_guidance_scale, repr(strength)
+        )
         self._weights = preference_weights(scale, [1.0])
         self._max_kl = max_kl if scale else None
         self._samplers: list[TokenSampler] = []

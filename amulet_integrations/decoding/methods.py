@@ -51,8 +51,6 @@ def method_guidance_scale(
         params: The game's parameters, for "amulet".
         linear_alignment_ratio: The ratio rho, for "linear_alignment".
     """
-    if method == "amulet":
-        return params.guidance_scale
-    if method == "linear_alignment":
-        return 1.0 + linear_alignment_ratio
-    return 1.0 if method == "pref" else 0.0
+    return method_strength(
+        method, Strength(params=params), linear_alignment_ratio=linear_alignment_ratio
+    ).guidance_scale

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from numbers import Real
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
 
@@ -26,8 +27,8 @@ def _check_max_kl(value: Any) -> Any:
     if value in (None, "default") or (_is_number(value) and 0.0 <= value < math.inf):
         return value
     raise InvalidParamsError(
-        f"max_kl={value!r}: give nats a token, 0 or more, such as 0.2; None for no bound, or "
-        "'default' for that of the preset."
+        f"max_kl={value!r}: give nats a token, 0 or more, such as 0.2, or None for no bound; "
+        "'default' says nothing of it."
     )
 
 
@@ -107,7 +108,7 @@ class Strength(FrozenModel):
         if len(given) > 1:
             raise InvalidParamsError(
                 f"{' and '.join(given)} are given together. Say the strength in one way: "
-                "guidance_scale=, params= or preset=."
+                "guidance_scale=, params= or preset= (None takes back one that was bound)."
             )
         return self
 
@@ -122,6 +123,9 @@ class Strength(FrozenModel):
         if self.max_kl == "default" and self.preset is not None:
             return PRESETS[self.preset].max_kl
         return self.max_kl
+
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        yield from ((name, value) for name, value in self if value not in (None, "default"))
 
     def over(self, other: Strength) -> Strength:
         """What this level says; of the rest, what the other one says."""

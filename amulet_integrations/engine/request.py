@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from numbers import Real
+from sys import float_info
 from typing import Any, ClassVar, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -62,7 +64,7 @@ class GenerationRequest(FrozenModel):
     contexts: tuple[tuple[int, ...], ...] = Field(min_length=1, repr=False)
     weights: Weights | None = None
     policy: Policy | None = None
-    max_kl: float | None = Field(default=None, ge=0.0, allow_inf_nan=False)
+    max_kl: float | None = None
     reference_weights: Weights | None = None
     branches: tuple[Branch, ...] = ()
     thoughts_end: str | None = Field(default=None, min_length=1)
@@ -71,6 +73,11 @@ class GenerationRequest(FrozenModel):
     timeout: float | None = Field(default=None, gt=0.0)
     logprobs: int | None = Field(default=None, ge=0, le=20)
     skip_special_tokens: bool = True
+
+    @field_validator("max_kl", mode="before")
+    @classmethod
+    def _check_max_kl(cls, max_kl: Any) -> float | None:
+        return read_bound("max_kl", max_kl)
 
     @field_validator("contexts", mode="before")
     @classmethod
@@ -192,6 +199,26 @@ class GenerationRequest(FrozenModel):
             weights = branch.weights or own
             mixtures += [weights, branch.string_weights or weights]
         return mixtures
+
+
+def read_bound(name: str, bound: Any) -> float | None:
+    """Checks a bound on the divergence; None is none.
+
+    Args:
+        name: What it is called in the message.
+        bound: The bound, in nats.
+
+    Raises:
+        InvalidRequestError: It is not a finite number, 0 or more.
+    """
+    if bound is None:
+        return None
+    is_number = isinstance(bound, Real) and not isinstance(bound, bool)
+    if not is_number or not 0.0 <= bound <= float_info.max:
+        raise InvalidRequestError(
+            f"{name}={bound!r}: give a bound in nats, finite and at least 0, or None for none."
+        )
+    return float(bound)
 
 
 def _check_sum(weights: tuple[float, ...]) -> None:

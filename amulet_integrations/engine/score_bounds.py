@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from numbers import Real
-from sys import float_info
 from typing import Any, NamedTuple
 
 import torch
@@ -13,7 +11,7 @@ from torch import Tensor
 from amulet_integrations.decoding.divergence import DivergenceBounds
 from amulet_integrations.decoding.mixture import mixing_matrix
 from amulet_integrations.engine.branch import Weights
-from amulet_integrations.engine.request import GenerationRequest
+from amulet_integrations.engine.request import GenerationRequest, read_bound
 from amulet_integrations.errors import InvalidRequestError
 
 _DIGITS = 9  # of a direction: those that differ by less share a ray
@@ -104,8 +102,8 @@ def _bound_of_each(max_kl: Any, mixtures: int) -> tuple[float | None, ...]:
                 f"{len(given)} bounds in max_kl for {mixtures} mixtures; pass one for each (None "
                 "for no bound), or a single one for all."
             )
-        return tuple(_read_bound(f"max_kl[{index}]", bound) for index, bound in enumerate(given))
-    return (_read_bound("max_kl", given),) * mixtures
+        return tuple(read_bound(f"max_kl[{index}]", bound) for index, bound in enumerate(given))
+    return (read_bound("max_kl", given),) * mixtures
 
 
 def _reference_of_each(reference_weights: Any, mixtures: int) -> list[Any]:
@@ -123,17 +121,6 @@ def _reference_of_each(reference_weights: Any, mixtures: int) -> list[Any]:
 
 def _as_list(given: Any) -> Any:
     return given.tolist() if hasattr(given, "tolist") else given
-
-
-def _read_bound(name: str, bound: Any) -> float | None:
-    if bound is None:
-        return None
-    is_number = isinstance(bound, Real) and not isinstance(bound, bool)
-    if not is_number or not 0.0 <= bound <= float_info.max:
-        raise InvalidRequestError(
-            f"{name}={bound!r}: give a bound in nats, finite and at least 0, or None for none."
-        )
-    return float(bound)
 
 
 def _reference(index: int, weights: Weights, bound: float | None, given: Any) -> Weights:

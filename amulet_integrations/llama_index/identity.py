@@ -20,6 +20,7 @@ from pydantic import Field, PrivateAttr, computed_field, model_validator
 from amulet_integrations.errors import AmuletError
 from amulet_integrations.llama_index.packing import ModelPromptHelper
 from amulet_integrations.prompting import ChatMessage
+from amulet_integrations.saved_presets import presets_stamp
 from amulet_integrations.settings import AmuletSettings, without_unset
 from amulet_integrations.whose import Whose
 
@@ -73,13 +74,16 @@ class IdentifiedLLM(AmuletSettings, CustomLLM, FunctionCallingLLM):
 
         LlamaIndex keeps what transformations gave under keys made of those forms, so one user
         would be served what was written for another. None where nobody is named; else a digest
-        that holds in this process and gives nothing away. Reads the store.
+        that holds in this process and gives nothing away. Reads the store; does not load the
+        model.
         """
         try:
             whose = self.select(Whose())
             if not whose.names_somebody:
                 return None
-            spoken = self.personalizer.resolve(whose).fingerprint
+            spoken = self.personalizer.resolve(whose, saved=False).fingerprint
+            if self.saved_presets:
+                spoken += presets_stamp()
         except AmuletError:
             spoken = uuid4().hex  # asking will fail; until then it is nobody else
         return hashlib.blake2b(spoken.encode(), key=_SALT).hexdigest()

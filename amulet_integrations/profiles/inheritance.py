@@ -98,7 +98,6 @@ def inherited(line: Sequence[PreferenceProfile]) -> PreferenceProfile:
             "parent": None,
             "preferences": tuple(it for group in reversed(groups) for it in group),
             "method": next((one.method for one in line if one.method is not None), None),
-            **strength.model_dump(exclude={"params"}),
-            "params": strength.params,
+            **dict(strength),
         }
     )

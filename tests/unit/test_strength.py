@@ -56,10 +56,10 @@ def test_the_nearest_level_that_says_it_counts_for_scale_and_bound_each(nearest)
     bounds = {level: {"max_kl": 0.5 + place} for place, level in enumerate(says)}
     both = {level: {**scales[level], **bounds[level]} for level in says}
     assert strength(scales) == (None, Preset(1.5, BOUND))
-    assert strength(bounds) == ("default", Preset(SCALE, 0.5))
+    assert strength(bounds) == (None, Preset(SCALE, 0.5))
     assert strength(both) == (None, Preset(1.5, 0.5))
     lifted = {**bounds, LEVELS[nearest]: {"max_kl": None}}
-    assert strength(lifted) == ("default", Preset(SCALE, None))
+    assert strength(lifted) == (None, Preset(SCALE, None))
     assert strength({**lifted, "call": {"guidance_scale": 3, **lifted.get("call", {})}}) == (
         None,
         Preset(3.0, None),
@@ -71,12 +71,16 @@ def test_the_nearest_level_that_says_it_counts_for_scale_and_bound_each(nearest)
     [
         ({}, "default", PRESETS["default"]),
         *[({"call": {"preset": name}}, name, preset) for name, preset in PRESETS.items()],
-        ({"call": {"preset": "strong", "max_kl": 0.05}}, "strong", (PRESETS["strong"][0], 0.05)),
-        ({"call": {"preset": "strong", "max_kl": None}}, "strong", (PRESETS["strong"][0], None)),
+        ({"call": {"preset": "strong", "max_kl": 0.05}}, None, (PRESETS["strong"][0], 0.05)),
+        ({"call": {"preset": "strong", "max_kl": None}}, None, (PRESETS["strong"][0], None)),
         # A preset brings its bound, and a farther one does not replace it.
         ({"call": {"preset": "paper"}, "profile": {"max_kl": 0.05}}, "paper", PRESETS["paper"]),
         ({"call": {"preset": "gentle"}, "profile": {"max_kl": None}}, "gentle", PRESETS["gentle"]),
-        ({"call": {"max_kl": 0.05}, "profile": {"preset": "strong"}}, "strong", (5.0, 0.05)),
+        (
+            {"call": {"max_kl": 0.05}, "profile": {"preset": "strong"}},
+            None,
+            (PRESETS["strong"].guidance_scale, 0.05),
+        ),
         ({"call": {"guidance_scale": 3}, "profile": {"preset": "paper"}}, None, (3.0, None)),
         ({"profile": {"params": GENTLE}}, None, (GENTLE.guidance_scale, BOUND)),
         (
@@ -95,8 +99,6 @@ def test_the_nearest_level_that_says_it_counts_for_scale_and_bound_each(nearest)
     ids=str,
 )
 def test_what_a_strength_comes_to(said, name, applied):
-    if applied[0] == 5.0:
-        applied = (PRESETS["strong"].guidance_scale, applied[1])
     assert strength(said) == (name, Preset(*applied))
 
 
@@ -219,12 +221,12 @@ class Other(ScriptedEngine):
         ({}, {"engine": Other()}, "default", (SCALE, BOUND)),
         ({}, {"engine": ScriptedEngine()}, "default", (SCALE, BOUND)),
         ({}, {"engine": Known(), "saved_presets": False}, "default", (SCALE, BOUND)),
-        ({"profile": {"max_kl": None}}, {"engine": Known()}, "saved", (1.75, None)),
+        ({"profile": {"max_kl": None}}, {"engine": Known()}, None, (1.75, None)),
         ({"profile": {"preset": "default"}}, {"engine": Known()}, "default", (SCALE, BOUND)),
-        ({"constructor": {"guidance_scale": 3.0}}, {"engine": Known()}, None, (3.0, BOUND)),
+        ({"constructor": {"guidance_scale": 2.5}}, {"engine": Known()}, None, (2.5, 0.07)),
         ({}, {"engine": Known(), "method": "pref"}, None, (1.0, None)),
     ],
-    ids=str,
+    ids=["its own", "another's", "unknown", "off", "no bound", "by name", "a scale", "pref"],
 )
 def test_a_preset_that_was_saved_for_the_model_is_the_default(said, settings, name, applied):
     found = strength(said, **{"saved_presets": True, **settings})

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from amulet_integrations.cli import screen
-from amulet_integrations.cli.options import Database, Json, Model, User, examples
+from amulet_integrations.cli.options import Database, Json, Model, User, examples, read_max_kl
 from amulet_integrations.cli.profile.group import (
     About,
     known,
@@ -20,7 +20,7 @@ from amulet_integrations.cli.profile.group import (
 )
 from amulet_integrations.cli.screen import number
 from amulet_integrations.cli.session import open_engine, open_store
-from amulet_integrations.decoding.strength import MaxKL, Strength
+from amulet_integrations.decoding.strength import MaxKL
 from amulet_integrations.profiles.conditions import PreferenceContext
 from amulet_integrations.profiles.stores.access import read_whole_profile
 
@@ -80,7 +80,7 @@ def learn(
     if among and (about or dry_run):
         raise typer.BadParameter("--among stores nothing and knows no --about; leave those out.")
     context = PreferenceContext(pairs("--about", about))
-    bound = _read_bound(max_kl)
+    bound: MaxKL = "default" if max_kl is None else read_max_kl(max_kl)
     # Brings torch, which `amulet profile show` has no use for.
     from amulet_integrations.learning import (  # noqa: PLC0415
         estimate_strength,
@@ -114,24 +114,6 @@ def learn(
                 tell_saved(stored)
                 if whole.method not in {None, "amulet"}:
                     screen.notice(f"The method is amulet now; it was {whole.method}.")
-
-
-def _read_bound(text: str | None) -> MaxKL:
-    """What --max-kl says.
-
-    Raises:
-        InvalidParamsError: It is negative or not finite.
-    """
-    if text is None:
-        return "default"
-    if text == "none":
-        return None
-    try:
-        return Strength(max_kl=float(text)).bound
-    except ValueError:
-        raise typer.BadParameter(
-            f"--max-kl={screen.one_line(text)}: give a number of nats, such as 0.2, or none."
-        ) from None
 
 
 def _tell_ranking(user: str, ranking: PreferenceRanking, *, as_json: bool) -> None:

@@ -12,6 +12,7 @@ from langchain_core.runnables.base import RunnableBindingBase
 from langchain_core.runnables.config import ensure_config
 from langchain_core.runnables.configurable import DynamicRunnable
 
+from amulet_integrations.decoding.methods import Method
 from amulet_integrations.decoding.strength import Strength
 from amulet_integrations.errors import PreferenceSelectionError
 from amulet_integrations.langchain.chat_model import ChatAmulet
@@ -33,10 +34,12 @@ class Told(NamedTuple):
     Attributes:
         about: What it is about.
         strength: How strongly preferences are applied.
+        method: By which method.
     """
 
     about: PreferenceContext = PreferenceContext()
     strength: Strength = Strength()
+    method: Method | None = None
 
 
 @dataclass(frozen=True)
@@ -48,18 +51,22 @@ class Bound:
         config_user: The user of the config that was bound.
         about: What the calls are about, by the bound arguments and then by the bound config.
         strength: How strongly preferences are applied, by the same.
+        method: By which method, by the bound arguments.
     """
 
     names: Mapping[str, Any] = field(default_factory=dict)
     config_user: str | None = None
     about: PreferenceContext = field(default_factory=PreferenceContext)
     strength: Strength = field(default_factory=Strength)
+    method: Method | None = None
 
     def told_of(self, user_id: str | None) -> Told:
         """What was told of calls of this user's, or of anybody's."""
         whose = user_of(self.names) if self.names else self.config_user
         nobody = not self.names and self.config_user is None
-        return Told(self.about, self.strength) if nobody or whose == user_id else Told()
+        if not nobody and whose != user_id:
+            return Told()
+        return Told(self.about, self.strength, self.method)
 
 
 @dataclass(frozen=True)
@@ -120,7 +127,7 @@ def _bound_to(model: ChatAmulet, arguments: Mapping[str, Any], config: Whose) ->
         names = {"user_id": model.user_id}
     about = PreferenceContext(arguments.get(ABOUT)).over(config.preference_context)
     strength = strength_in(arguments).over(config.strength)
-    return Bound(names, config.user_id, about, strength)
+    return Bound(names, config.user_id, about, strength, arguments.get("method"))
 
 
 def told_alike(models: Sequence[BoundModel], user_id: str | None) -> Told:
@@ -131,7 +138,7 @@ def told_alike(models: Sequence[BoundModel], user_id: str | None) -> Told:
     """
     first, *others = (one.bound.told_of(user_id) for one in models)
     if any(it != first for it in others):
-        what = ABOUT if any(it.about != first.about for it in others) else "strength"
+        what = ABOUT if any(it.about != first.about for it in others) else "strength or method"
         raise PreferenceSelectionError(
             "The agent's model and its fallbacks are bound to different values of "
             f"{what}. Bind all of them to the same, or tell it in the config or context."

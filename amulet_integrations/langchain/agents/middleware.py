@@ -10,6 +10,7 @@ from typing import Any
 from langchain.agents.middleware import AgentMiddleware, ModelRequest, ModelResponse
 from pydantic import model_serializer
 
+from amulet_integrations.decoding.strength import Strength
 from amulet_integrations.langchain.agents.bound_users import (
     ABOUT,
     Bound,
@@ -37,6 +38,7 @@ from amulet_integrations.profiles.stores.access import (
     read_whole_profile,
     with_parents,
 )
+from amulet_integrations.settings import STRENGTH
 
 Answer = ModelResponse[Any]
 Request = ModelRequest[Any]
@@ -150,10 +152,14 @@ class PreferenceMiddleware(AgentMiddleware[Any, Any, Any]):
         told = PreferenceContext(settings.get(ABOUT)).over(bound.about)
         if told := told.over(self._users.circumstances(request.runtime, follows)):
             settings[ABOUT] = told
+        method = settings.get("method") or bound.method
+        if method is not None:
+            settings["method"] = method
         strength = strength_in(settings).over(bound.strength)
-        settings |= strength.model_dump(exclude_defaults=True, exclude={"params"})
-        if strength.params is not None:
-            settings["params"] = strength.params
+        unsaid = dict(Strength())
+        # A method of its own strength takes none from what is bound around it.
+        passed_on = STRENGTH if method in (None, "amulet") else ("max_kl",)
+        settings |= {it: said for it, said in strength if it in passed_on and said != unsaid[it]}
         return request.override(model_settings=settings)
 
     def _without_tools(self, request: Request) -> Request:

@@ -25,12 +25,12 @@ CHAT = said(("user", QUESTION))
 SCALE, BOUND = PRESETS["default"]
 GENTLE = AmuletParams(iterations=2)
 SAID = [
-    ({"guidance_scale": 3.0}, (3.0, BOUND, None)),
-    ({"guidance_scale": 3.0, "max_kl": None}, (3.0, None, None)),
+    ({"guidance_scale": 2.75}, (2.75, BOUND, None)),
+    ({"guidance_scale": 2.75, "max_kl": None}, (2.75, None, None)),
     ({"params": GENTLE, "max_kl": 0.3}, (GENTLE.guidance_scale, 0.3, None)),
     ({"preset": "paper"}, (PRESETS["paper"].guidance_scale, None, "paper")),
-    ({"max_kl": 0.05}, (SCALE, 0.05, "default")),
-    ({"max_kl": None}, (SCALE, None, "default")),
+    ({"max_kl": 0.05}, (SCALE, 0.05, None)),
+    ({"max_kl": None}, (SCALE, None, None)),
 ]
 
 
