@@ -78,8 +78,10 @@ _read: tuple[_Stamp | None, Mapping[str, SavedPreset]] = (None, _NONE)
 
 def presets_path() -> Path:
     """The file: in `AMULET_CONFIG_DIR`, or else in the user's folder of settings."""
-    folder = os.environ.get("AMULET_CONFIG_DIR") or user_config_path("amulet-integrations")
-    return Path(folder) / PRESETS_FILE
+    folder = os.environ.get("AMULET_CONFIG_DIR", "").strip()
+    if not folder:
+        return user_config_path("amulet-integrations") / PRESETS_FILE
+    return Path(folder).expanduser() / PRESETS_FILE
 
 
 def find_preset(fingerprint: str) -> SavedPreset | None:
@@ -150,6 +152,8 @@ def check_presets_writable() -> None:
     """
     path = presets_path()
     there = next(parent for parent in path.absolute().parents if parent.exists())
+    if path.is_dir():
+        raise AmuletError(_not_written(path, "it is a folder"))
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
         raise AmuletError(_not_written(path, f"{there} is not a folder that you may write to"))
 
@@ -199,7 +203,7 @@ def _changing() -> Iterator[dict[str, object]]:
         with FileLock(path.with_suffix(".lock")):
             entries = _entries_or_none(path)
             yield entries
-            _replace(path, json.dumps(entries, indent=2, ensure_ascii=False) + "\n")
+            _replace(path, json.dumps(entries, indent=2) + "\n")
     except OSError as error:
         raise AmuletError(_not_written(path, str(error.strerror))) from error
 

@@ -70,8 +70,8 @@ def compare(
 ) -> None:
     """Answer a question without a preference and with it, side by side.
 
-    base knows no preference; pref has it in the prompt; linear alignment and Amulet amplify what
-    it changes, by the guidance scale shown and no further than its bound allows. All answers are
+    base knows no preference; pref has it in the prompt; linear alignment, as published, and Amulet
+    amplify what it changes, by the guidance scale and within the bound shown. All answers are
     decoded together.
     """
     strength = read_strength(guidance_scale, preset, max_kl, iterations)
@@ -81,7 +81,10 @@ def compare(
     personalizer = Personalizer(open_engine(model), strength=strength, saved_presets=True)
 
     def planned(method: Method, preference: Preference | None = None) -> Answer:
-        whose = personalizer.select(Whose(preference=preference, method=method))
+        asked = Whose(preference=preference, method=method)
+        if method == "linear_alignment" and max_kl is None:
+            asked = asked.model_copy(update={"max_kl": None})  # as published
+        whose = personalizer.select(asked)
         personalization = personalizer.resolve(whose)
         request = personalizer.request(messages, personalization, sampling)
         label = strength_label(personalization.guidance_scale, personalization.max_kl)

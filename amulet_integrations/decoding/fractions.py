@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 _LIKELY = -8.0  # log-probability, for the first look
-_ROUGHLY, _CLOSELY = 0.1, 0.01  # shares of the bound from where one more step is enough
+_ROUGHLY, _CLOSELY = 0.1, 2e-3  # shares of the bound within which a divergence is at it
+_CLOSEST = 5e-4  # nats within which it is, however large the bound
 _UNLIKELY = -80.0  # nats below the likeliest; further down float32 has slow numbers, then none
 _MOST_STEPS = 64
 _HALVING = 4  # every so many steps
@@ -53,8 +54,9 @@ def largest_fractions(start: Tensor, end: Tensor, max_kl: Floats) -> Floats:
     def among_all(rows: _Rows, fraction: Floats) -> tuple[Floats, Floats]:
         return _divergence(fraction, *_sums(start, way, rows, fraction))
 
-    guess = _search(among_likely, max_kl, _first_guess(likely, likely_way, max_kl), _ROUGHLY)
-    return _search(among_all, max_kl, guess, _CLOSELY)
+    guess = _first_guess(likely, likely_way, max_kl)
+    guess = _search(among_likely, max_kl, guess, _ROUGHLY * max_kl)
+    return _search(among_all, max_kl, guess, np.minimum(_CLOSELY * max_kl, _CLOSEST))
 
 
 def _likely(start: Tensor, end: Tensor) -> tuple[Floats, Floats]:
@@ -86,20 +88,17 @@ def _first_guess(start: Floats, way: Floats, max_kl: Floats) -> Floats:
     return np.minimum(guess, 1.0)
 
 
-def _search(divergence: _Divergence, max_kl: Floats, guess: Floats, tolerance: float) -> Floats:
+def _search(divergence: _Divergence, max_kl: Floats, guess: Floats, close: Floats) -> Floats:
     """The fractions at which divergences are their bounds, shape (rows,).
 
     Args:
         divergence: Tells the divergences of some rows.
         max_kl: The bounds, shape (rows,).
         guess: Where to begin, at most 1.
-        tolerance: How near to its bound, as a share of it, a divergence has to be for the step
-            from there to be the last one.
+        close: How near to its bound a divergence has to be, in nats, shape (rows,).
     """
-    roots = [
-        _Root(bound, first, tolerance)
-        for bound, first in zip(max_kl.tolist(), guess.tolist(), strict=True)
-    ]
+    each = zip(max_kl.tolist(), guess.tolist(), close.tolist(), strict=True)
+    roots = [_Root(*one) for one in each]
     while left := [row for row, root in enumerate(roots) if not root.done]:
         fraction = np.array([roots[row].fraction for row in left])
         told = divergence(np.array(left), fraction)
@@ -116,9 +115,9 @@ class _Root:
         done: Whether it is.
     """
 
-    def __init__(self, max_kl: float, guess: float, tolerance: float) -> None:
+    def __init__(self, max_kl: float, guess: float, close: float) -> None:
         self._max_kl = max_kl
-        self._close = tolerance * max_kl
+        self._close = close
         self._low, self._high = 0.0, 2.0  # 1 has not been tried
         self._steps = 0
         self.done = max_kl == 0.0
@@ -141,8 +140,9 @@ class _Root:
         self._steps += 1
         if self._high - self._low < _SAME or self._steps >= _MOST_STEPS:
             self.fraction, self.done = self._low, True
-        elif usable and abs(divergence - self._max_kl) <= self._close:
-            self.fraction, self.done = newton, True
+        # The place itself and not the next one: beyond a plateau anything may come.
+        elif abs(divergence - self._max_kl) <= self._close:
+            self.done = True
         # Now and then a halving, lest the steps be too short.
         elif usable and self._steps % _HALVING:
             self.fraction = newton

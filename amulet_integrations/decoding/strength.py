@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from numbers import Real
+from sys import float_info
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
 
 from pydantic import BeforeValidator, model_validator
@@ -15,7 +15,7 @@ from amulet_integrations.validation import FrozenModel
 
 
 def _check_guidance_scale(value: Any) -> Any:
-    if value is None or (_is_number(value) and math.isfinite(value)):
+    if value is None or (_is_number(value) and abs(value) <= float_info.max):
         return value
     raise InvalidParamsError(
         f"guidance_scale={value!r}: give a finite number, such as 2. 0 is the model without the "
@@ -24,7 +24,8 @@ def _check_guidance_scale(value: Any) -> Any:
 
 
 def _check_max_kl(value: Any) -> Any:
-    if value in (None, "default") or (_is_number(value) and 0.0 <= value < math.inf):
+    says_none = value is None or (isinstance(value, str) and value == "default")
+    if says_none or (_is_number(value) and 0.0 <= value <= float_info.max):
         return value
     raise InvalidParamsError(
         f"max_kl={value!r}: give nats a token, 0 or more, such as 0.2, or None for no bound; "
@@ -58,8 +59,8 @@ class Preset(NamedTuple):
 
 
 PRESETS: dict[PresetName, Preset] = {
-    "gentle": Preset(1.5, 0.2),
-    "default": Preset(3.0, 0.1),
+    "gentle": Preset(1.25, 0.1),
+    "default": Preset(2.0, 0.1),
     "strong": Preset(3.0, 0.3),
     "paper": Preset(AmuletParams().guidance_scale, None),
 }

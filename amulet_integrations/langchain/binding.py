@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
 from typing import Any
 
 from langchain_core.language_models import LanguageModelInput
 from langchain_core.messages import AIMessage, AIMessageChunk
-from langchain_core.runnables import RunnableBinding, RunnableConfig
+from langchain_core.runnables import Runnable, RunnableBinding, RunnableConfig
 
 from amulet_integrations.call_time import (
     async_iterator_as_called,
     coroutine_as_called,
     iterator_as_called,
 )
+from amulet_integrations.prompting.openai_form.form import FORM
 from amulet_integrations.whose import Whose
 
 
@@ -34,6 +35,22 @@ class AmuletBinding(RunnableBinding[LanguageModelInput, AIMessage]):  # type: ig
     def lc_id(cls) -> list[str]:
         """As LangChain's own bindings, so that it is loaded as one."""
         return [*cls.get_lc_namespace(), "RunnableBinding"]
+
+    def bind_tools(self, tools: Sequence[Any], **kwargs: Any) -> Runnable[LanguageModelInput, Any]:
+        """As `ChatAmulet.bind_tools`; what is bound already stays bound."""
+        return self._around(self.bound.bind_tools(tools, **{**self.kwargs, **kwargs}))  # type: ignore[attr-defined]
+
+    def with_structured_output(
+        self, schema: Any = None, **kwargs: Any
+    ) -> Runnable[LanguageModelInput, Any]:
+        """As `ChatAmulet.with_structured_output`; what is bound stays, but for tools and forms."""
+        kept = {name: value for name, value in self.kwargs.items() if name not in FORM}
+        made = self.bound.with_structured_output(schema, **{**kept, **kwargs})  # type: ignore[attr-defined]
+        return self._around(made)
+
+    def _around(self, made: Runnable[LanguageModelInput, Any]) -> Runnable[LanguageModelInput, Any]:
+        """What was made of the model, with the config that is bound here."""
+        return made.with_config(self.config) if self.config else made
 
     # LangChain's bindings start when they are read; the model selects whose preferences hold when
     # it is called, so here it is called at once.

@@ -125,8 +125,10 @@ def _bound_to(model: ChatAmulet, arguments: Mapping[str, Any], config: Whose) ->
     names = names_in(arguments)
     if not names and model.pinned:
         names = {"user_id": model.user_id}
-    about = PreferenceContext(arguments.get(ABOUT)).over(config.preference_context)
-    strength = strength_in(arguments).over(config.strength)
+    about, strength = PreferenceContext(arguments.get(ABOUT)), strength_in(arguments)
+    if not names or config.user_id in {None, user_of(names)}:
+        # A config that names another user tells nothing of this one's calls.
+        about, strength = about.over(config.preference_context), strength.over(config.strength)
     return Bound(names, config.user_id, about, strength, arguments.get("method"))
 
 

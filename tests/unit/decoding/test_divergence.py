@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -219,3 +221,13 @@ def test_amulets_policy_takes_a_bound_over_any_shape(dtype):
 def test_what_is_no_bound_is_refused(bound):
     with pytest.raises(InvalidParamsError, match="None is no bound"):
         amulet_policy(torch.zeros(3), torch.zeros(3), AmuletParams(), bound)
+
+
+def test_a_plateau_of_the_divergence_hides_no_cliff():
+    """Near the bound the divergence hardly rises, and far beyond it there is a third token."""
+    pref = torch.tensor([math.log(1 - 0.90563), math.log(0.90563), -25.0])
+    logits = torch.stack([pref - torch.tensor([-10.0, 0.0, 12.0]), pref])
+    bounds = DivergenceBounds([(0.0, 1.0)], [0.1])
+    mixture = mix_bounded_contexts(logits, mixing_matrix([(-2.0, 3.0)]), bounds)
+    policy, reference = mixture.logits[0].double().log_softmax(-1), pref.double().log_softmax(-1)
+    assert float((policy.exp() * (policy - reference)).sum()) == pytest.approx(0.1, abs=1e-3)

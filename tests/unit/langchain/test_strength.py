@@ -247,3 +247,35 @@ def test_two_strengths_are_never_served_each_others_answers(roads: tuple[str, ..
         for strength in strengths:
             ROADS[road](engine, strength)
     assert len(engine.requests) == len(strengths)
+
+
+@pytest.mark.parametrize("tools", [[], [depth]], ids=["plain", "tools"])
+@pytest.mark.parametrize("pinned", [False, True])
+def test_a_config_of_another_user_says_nothing_of_an_agents_answer(
+    tools: list[Any], pinned: bool
+) -> None:
+    engine = AgentEngine()
+    users = [PreferenceProfile(user_id=name, preferences=["Be brief."]) for name in ("ann", "bob")]
+    base = ChatAmulet(engine=engine, profiles=InMemoryProfileStore(users))
+    bob: Any = base.for_user("bob") if pinned else base.bind(user_id="bob")
+    llm = bob.with_config(configurable={"user_id": "ann", "guidance_scale": 4.0, "max_kl": 0.9})
+    agent = create_agent(llm, tools, middleware=[PreferenceMiddleware(tools=False)])
+    told = agent.invoke({"messages": [("user", QUESTION)]})["messages"][-1].response_metadata
+    assert told["amulet"]["user_id"] == "bob"
+    assert (told["amulet"]["guidance_scale"], told["amulet"]["max_kl"]) == (SCALE, BOUND)
+
+
+def test_what_is_bound_stays_bound_where_tools_or_a_form_are() -> None:
+    engine = AgentEngine()
+    bound = make(engine).bind(guidance_scale=2.75, max_kl=0.4)
+    bound.bind_tools([depth]).invoke(QUESTION)
+    bound.with_structured_output(method="json_mode", include_raw=True).invoke(QUESTION)
+    bound.with_config(configurable={"max_kl": 0.4}).bind_tools([depth]).invoke(QUESTION)
+    assert [request.max_kl for request in engine.requests] == [0.4] * 3
+
+
+def test_an_agents_bound_method_stays_beside_tools() -> None:
+    engine = AgentEngine()
+    llm = ChatAmulet(engine=engine).bind(method="pref")
+    message = by_an_agent(engine, {"preset": "strong"}, llm)
+    assert message.response_metadata["amulet"]["guidance_scale"] == 1.0

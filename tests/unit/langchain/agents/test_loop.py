@@ -204,13 +204,13 @@ def test_a_user_whom_only_the_context_names_is_nobody_without_the_middleware(
     assert engine.preferences() == [""]
 
 
-def test_a_binding_that_is_dropped_by_langchain_leaves_nobody(store: InMemoryProfileStore) -> None:
+def test_a_user_that_is_bound_stays_where_tools_are_bound(store: InMemoryProfileStore) -> None:
     engine = AgentEngine()
     llm: Any = ChatAmulet(engine=engine, profiles=store)
     llm.bind(user_id="ann").bind_tools([depth]).invoke("Hello.")
     llm.for_user("ann").bind_tools([depth]).invoke("Hello.")
     llm.bind_tools([depth], user_id="ann").invoke("Hello.")
-    assert [bool(prompt) for prompt in engine.preferences()] == [False, True, True]
+    assert [bool(prompt) for prompt in engine.preferences()] == [True, True, True]
 
 
 @pytest.mark.parametrize("version", [None, "v1"])
