@@ -44,8 +44,10 @@ def exchange(llm: ChatAmulet) -> None:
             for line in filter(None, answer.text.splitlines()):
                 print(textwrap.fill(line, 80, initial_indent="    ", subsequent_indent="    "))
     used = answers[0].response_metadata["amulet"]
+    bound = used["max_kl"]
     print(
-        f"\nGuidance scale {used['guidance_scale']:g}, bounded to {used['max_kl']:g} nats a token "
+        f"\nGuidance scale {used['guidance_scale']:g}, "
+        f"{'not bounded' if bound is None else f'bounded to {bound:g} nats a token'} "
         f"(preset {used['preset']!r})."
     )
 
