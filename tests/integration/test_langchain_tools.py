@@ -148,7 +148,7 @@ async def test_a_preference_at_full_strength_leaves_forced_calls_as_they_are(
 
 
 async def test_a_preference_at_full_strength_changes_prose(embedded_engine: LocalEngine) -> None:
-    llm = ChatAmulet(engine=embedded_engine, max_tokens=6)
+    llm = ChatAmulet(engine=embedded_engine, preset="paper", max_tokens=6)
     questions = [question for question, *_ in FORCED]
     # Tools that may not be called leave prose to the preference, as having none does.
     silent = llm.bind_tools([add], tool_choice="none")
@@ -271,7 +271,7 @@ SEA: dict[str, Any] = {
 async def test_structured_output_stays_valid_and_is_steered_in_strings_alone(
     embedded_engine: LocalEngine,
 ) -> None:
-    llm = ChatAmulet(engine=embedded_engine, max_tokens=64, preference=STRONG)
+    llm = ChatAmulet(engine=embedded_engine, preset="paper", max_tokens=64, preference=STRONG)
     ways: list[dict[str, Any]] = [
         {"method": "json_schema"},
         {"method": "json_mode"},

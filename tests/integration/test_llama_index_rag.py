@@ -51,7 +51,9 @@ def heard(embedded_engine: LocalEngine) -> Overheard:
 
 @pytest.fixture
 def llm(heard: Overheard) -> Iterator[AmuletLLM]:
-    llm = AmuletLLM(engine=heard, profiles=store_of(TASTES), params=MILD, max_tokens=12)
+    llm = AmuletLLM(
+        engine=heard, profiles=store_of(TASTES), params=MILD, max_kl=None, max_tokens=12
+    )
     with settings_of(llm):
         yield llm
 
@@ -267,7 +269,7 @@ async def test_long_texts_are_packed_into_contexts_that_fit(
     embedded_engine: LocalEngine, index: VectorStoreIndex
 ) -> None:
     heard = Overheard(embedded_engine, context_window=320)
-    llm = AmuletLLM(engine=heard, profiles=store_of(TASTES), params=MILD, max_tokens=4)
+    llm = AmuletLLM(engine=heard, profiles=store_of(TASTES), params=MILD, max_kl=None, max_tokens=4)
     nodes = [node for node in index.docstore.docs.values() if node.ref_doc_id == "users"][:6]
     with settings_of(llm):
         assert Settings.prompt_helper.context_window < 200

@@ -54,7 +54,7 @@ class House:
 @pytest.fixture(scope="module")
 def everybody(embedded_engine: LocalEngine) -> Iterator[House]:
     heard = Overheard(embedded_engine)
-    llm = AmuletLLM(engine=heard, profiles=store_of(EIGHT), params=MILD, max_tokens=8)
+    llm = AmuletLLM(engine=heard, profiles=store_of(EIGHT), params=MILD, max_kl=None, max_tokens=8)
     with settings_of(llm):
         house = House(heard, llm, {})
         for name in EIGHT:

@@ -31,7 +31,7 @@ MAY_IMPORT = {
     "resources": PARTS,
     "settings": PARTS | {"whose", "personalizer", "fields", "resources"},
     "langchain": PARTS | {"whose", "personalization", "personalizer", "settings"},
-    "llama_index": PARTS | {"whose", "personalizer", "settings"},
+    "llama_index": PARTS | {"whose", "personalizer", "settings", "saved_presets"},
     "learning": PARTS,
     "evaluation": PARTS | {"whose", "personalizer"},
     "cli": PARTS

@@ -9,6 +9,7 @@ import unicodedata
 import pytest
 from markdown_it import MarkdownIt
 
+from amulet_integrations.decoding.strength import PRESETS
 from amulet_integrations.evaluation.comparisons import compare_methods
 from amulet_integrations.evaluation.frontier import frontier as frontier_of
 from amulet_integrations.evaluation.judging import win_counts
@@ -201,7 +202,8 @@ def test_a_frontier_as_text_names_the_pair_and_the_rule():
     assert f"{found.recommended.gain.mean:+.3f} nats per token beside pref's" in said
     rows = {row[0].text: [str(cell) for cell in row[1:]] for row in text.groups[0].rows}
     assert rows["pref"][:2] == ["1", "none"]
-    assert rows["amulet"][:2] == ["2", "0.2"]
+    scale, bound = PRESETS["default"]
+    assert rows["amulet"][:2] == [f"{scale:g}", f"{bound:g}"]
     assert rows["amulet"][-1] == "none"
     assert rows["amulet@200"][-1] == "pref NLL"
     whole = strength_text([found], [score_table(answers, "reward"), score_table(answers, "words")])

@@ -121,7 +121,8 @@ def test_the_true_preference_comes_first(examples, candidates):
 
 
 def test_strengths_are_told_and_integrated_out():
-    found = rank_preferences(DigitsEngine(), TASTES, accepted(digits.EVEN, 4.0, 0))
+    examples = accepted(digits.EVEN, 4.0, 0)
+    found = rank_preferences(DigitsEngine(), TASTES, examples, max_kl=None)
     assert found.best.guidance_scale == pytest.approx(4.0, abs=1.0)
 
 
