@@ -27,6 +27,7 @@ from amulet_integrations.decoding.mixture import mix_contexts, mixing_matrix
 from amulet_integrations.errors import InvalidParamsError
 
 _EXCLUDED = -1e6  # nats, in place of -inf
+_ROWS_AT_ONCE = 16  # policies; what is computed of them fits a processor's cache
 
 
 def check_max_kl(max_kl: float | None) -> None:
@@ -128,7 +129,7 @@ def mix_bounded_contexts(
     if not bounds:
         return BoundedMixture(mixed, matrix, fractions)
     mixed, logits = mixed.detach(), logits.detach()  # a fraction has no gradient
-    for block in _blocks(len(bounds.requests), logits.device):
+    for block in _blocks(len(bounds.requests)):
         requests = bounds.requests[block]
         reference = bounds.mix_reference(logits, block)
         found = _hold_back(mixed, requests, reference, bounds.max_kl[block])
@@ -155,7 +156,7 @@ def fractions_within(reference: Tensor, asked: Tensor, max_kl: float) -> Tensor:
     bounds = np.full(len(start), max_kl, dtype=np.float64)
     found = [
         largest_fractions(*_finite(start[block], end[block]), bounds[block])
-        for block in _blocks(len(start), start.device)
+        for block in _blocks(len(start))
     ]
     parts = torch.from_numpy(np.concatenate(found)).to(asked.dtype)
     return parts.to(asked.device).view(*asked.shape[:-1], 1)
@@ -169,11 +170,9 @@ def _finite(start: Tensor, end: Tensor) -> tuple[Tensor, Tensor]:
     )
 
 
-def _blocks(rows: int, device: torch.device) -> list[slice]:
+def _blocks(rows: int) -> list[slice]:
     """The rows that are worked on together."""
-    # On the CPU one at a time, so that what is computed stays in the processor's cache.
-    size = 1 if device.type == "cpu" else max(1, rows)
-    return [slice(first, first + size) for first in range(0, rows, size)]
+    return [slice(first, first + _ROWS_AT_ONCE) for first in range(0, rows, _ROWS_AT_ONCE)]
 
 
 def _hold_back(mixed: Tensor, requests: list[int], reference: Tensor, max_kl: Floats) -> Floats:

@@ -179,13 +179,9 @@ def _small_sums(start: Floats, way: Floats, fraction: Floats) -> tuple[Floats, .
 def _sums(start: Tensor, way: Tensor, rows: _Rows, fraction: Floats) -> Floats:
     """What `_divergence` needs, from the whole vocabulary; shape (4, rows)."""
     part = torch.from_numpy(fraction).to(start.dtype).to(start.device)[:, None]
-    if start.device.type != "cpu":
-        return _block_sums(start[rows], way[rows], part).cpu().double().numpy()
-    # Row by row, so that what is computed stays in the processor's cache.
-    each = [
-        _block_sums(start[row], way[row], t) for row, t in zip(rows.tolist(), part, strict=True)
-    ]
-    return torch.stack(each, dim=1).double().numpy()
+    if len(rows) < len(start):
+        start, way = start[rows], way[rows]
+    return _block_sums(start, way, part).cpu().double().numpy()
 
 
 def _block_sums(start: Tensor, way: Tensor, fraction: Tensor) -> Tensor:
