@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from amulet_integrations.decoding.methods import Method
+from amulet_integrations.decoding.methods import Method, strength_of_method
 from amulet_integrations.decoding.params import AmuletParams
 from amulet_integrations.decoding.strength import (
     SCALES,
@@ -155,15 +155,7 @@ def select(call: Whose, config: Whose | None = None, *, default: Whose, searchab
     # The constructor's is every call's, whomever it names; it comes last in any case.
     context = told.over(default.preference_context)
     settled = {"source": source, "method": call.method, "preference_context": context}
-    return chosen.model_copy(update={**settled, **_of_method(call, strength)})
-
-
-def _of_method(call: Whose, strength: Strength) -> dict[str, Any]:
-    """The strength that a call follows; a call for another method wants nobody's."""
-    told = dict(strength)
-    if call.method not in {None, "amulet"}:
-        told |= dict.fromkeys(SCALES)
-    return told
+    return chosen.model_copy(update={**settled, **dict(strength_of_method(call.method, strength))})
 
 
 def _levels(call: Whose, config: Whose | None, default: Whose) -> list[tuple[Source, Whose]]:

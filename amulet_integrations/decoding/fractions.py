@@ -181,14 +181,10 @@ def _sums(start: Tensor, way: Tensor, rows: _Rows, fraction: Floats) -> Floats:
     part = torch.from_numpy(fraction).to(start.dtype).to(start.device)[:, None]
     if len(rows) < len(start):
         start, way = start[rows], way[rows]
-    return _block_sums(start, way, part).cpu().double().numpy()
-
-
-def _block_sums(start: Tensor, way: Tensor, fraction: Tensor) -> Tensor:
-    """Of tokens (..., vocab) at fractions (..., 1); shape (4, ...)."""
-    logits = torch.addcmul(start, way, fraction)
+    logits = torch.addcmul(start, way, part)
     highest = logits.amax(dim=-1, keepdim=True)
     odds = logits.sub_(highest).clamp_min_(_UNLIKELY).exp_()
     total = odds.sum(dim=-1)
     first = odds.mul_(way).sum(dim=-1)
-    return torch.stack([highest[..., 0], total, first, odds.mul_(way).sum(dim=-1)])
+    sums = torch.stack([highest[..., 0], total, first, odds.mul_(way).sum(dim=-1)])
+    return sums.cpu().double().numpy()

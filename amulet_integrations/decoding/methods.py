@@ -38,6 +38,11 @@ def method_strength(
     return Preset(1.0 if method == "pref" else 0.0, None)
 
 
+def strength_of_method(method: Method | None, strength: Strength) -> Strength:
+    """What is left of a strength under a method; those of their own scale take none from it."""
+    return strength if method in {None, "amulet"} else Strength(max_kl=strength.max_kl)
+
+
 def method_guidance_scale(
     method: Method,
     params: AmuletParams,

@@ -92,10 +92,9 @@ def pick_tokens(
         For each request its token, or what went wrong with it.
     """
     mixed, matrix, parts = mix_bounded_contexts(logits, *mixing)
-    fractions = [
-        part if sequence.bound else None
-        for part, sequence in zip(parts.tolist(), sequences, strict=True)
-    ]
+    fractions: list[float | None] = [None] * len(sequences)
+    for index in mixing.bounds.requests:
+        fractions[index] = float(parts[index])
     alone: dict[int, Pick | AmuletError] = {}
     end = 0
     for index, sequence in enumerate(sequences):
@@ -154,7 +153,7 @@ def _draw(sequence: Sequence, rows: Tensor, policy: Tensor, fraction: float | No
             mixing = _mixing([(weights, sequence.bound)], rows.device)
             mixed, matrix, parts = mix_bounded_contexts(rows, *mixing)
             policy = _policy(sequence, rows, mixed[0], matrix[0])
-            fraction = float(parts) if sequence.bound else None
+            fraction = float(parts) if mixing.bounds else None
 
 
 def _policy(sequence: Sequence, rows: Tensor, mixed: Tensor, weights: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from typing import Any
 from langchain.agents.middleware import AgentMiddleware, ModelRequest, ModelResponse
 from pydantic import model_serializer
 
+from amulet_integrations.decoding.methods import strength_of_method
 from amulet_integrations.decoding.strength import Strength
 from amulet_integrations.langchain.agents.bound_users import (
     ABOUT,
@@ -38,7 +39,6 @@ from amulet_integrations.profiles.stores.access import (
     read_whole_profile,
     with_parents,
 )
-from amulet_integrations.settings import STRENGTH
 
 Answer = ModelResponse[Any]
 Request = ModelRequest[Any]
@@ -155,11 +155,9 @@ class PreferenceMiddleware(AgentMiddleware[Any, Any, Any]):
         method = settings.get("method") or bound.method
         if method is not None:
             settings["method"] = method
-        strength = strength_in(settings).over(bound.strength)
+        strength = strength_of_method(method, strength_in(settings).over(bound.strength))
         unsaid = dict(Strength())
-        # A method of its own strength takes none from what is bound around it.
-        passed_on = STRENGTH if method in (None, "amulet") else ("max_kl",)
-        settings |= {it: said for it, said in strength if it in passed_on and said != unsaid[it]}
+        settings |= {it: said for it, said in strength if said != unsaid[it]}
         return request.override(model_settings=settings)
 
     def _without_tools(self, request: Request) -> Request:
