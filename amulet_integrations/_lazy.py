@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import importlib
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 
 def lazy_exports(
-    package: str, modules: Mapping[str, Sequence[str]]
+    package: str,
+    modules: Mapping[str, Sequence[str]],
+    *,
+    renamed: Mapping[str, str] | None = None,
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """Makes a package's `__getattr__` and `__dir__`.
 
@@ -16,6 +20,8 @@ def lazy_exports(
         package: The package's `__name__`.
         modules: Each submodule (relative, such as ``".policies"``) with the public names that it
             defines. A submodule without names is itself the export.
+        renamed: Former names, each with the name that took its place. They work for one release,
+            with a DeprecationWarning.
 
     Returns:
         The two functions to bind as ``__getattr__`` and ``__dir__`` in the package.
@@ -24,6 +30,14 @@ def lazy_exports(
     bare = {module.removeprefix(".") for module, names in modules.items() if not names}
 
     def getattr_(name: str) -> Any:
+        if renamed and name in renamed:
+            new = renamed[name]
+            warnings.warn(
+                f"{package}.{name} is now called {new}. The old name goes with the next release.",
+                DeprecationWarning,
+                stacklevel=2,
+            )
+            name = new
         if name in bare:
             return importlib.import_module(f".{name}", package)
         if name not in homes:

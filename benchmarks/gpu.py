@@ -20,7 +20,7 @@ from transformers import (
 )
 
 from amulet_integrations.engine import LocalEngine, run_on_worker
-from amulet_integrations.engine.embedded import embedded_model_path
+from amulet_integrations.engine.backends.transformers.embedded import embedded_model_path
 from benchmarks.answers import AS_IT_IS, STEP, answers, paired, plain
 from benchmarks.plots import Bars
 from benchmarks.timing import FULL, Effort, Figure, Figures, timed_rounds

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from amulet_integrations import SamplingParams
 from amulet_integrations.engine import GenerationRequest, LocalEngine, run_on_worker
-from amulet_integrations.engine.branch import Branch
-from amulet_integrations.engine.grammar import GrammarCompiler
-from amulet_integrations.engine.guide import Guide
+from amulet_integrations.engine.structured.alternatives import OutputAlternative
+from amulet_integrations.engine.structured.grammar import GrammarCompiler
+from amulet_integrations.engine.structured.output_state import Guide
 from amulet_integrations.prompting import ChatMessage, JsonOutput, PromptBuilder, Tool
 from benchmarks.answers import AS_IT_IS
 from benchmarks.timing import FULL, ROUNDS, Effort, median_seconds
@@ -70,9 +70,9 @@ def measure(effort: Effort = FULL) -> dict[str, float]:
 
 
 def _request(context: list[int], grammar: str | None) -> GenerationRequest:
-    branches = [Branch(grammar=grammar)] if grammar else []
+    alternatives = [OutputAlternative(grammar=grammar)] if grammar else []
     sampling = SamplingParams(max_new_tokens=TOKENS, min_new_tokens=0 if grammar else TOKENS)
-    return GenerationRequest(contexts=[context], branches=branches, sampling=sampling)
+    return GenerationRequest(contexts=[context], alternatives=alternatives, sampling=sampling)
 
 
 def _measure(

@@ -23,7 +23,7 @@ from transformers import (
 from transformers.generation.streamers import BaseStreamer
 
 from amulet_integrations.engine import run_on_worker
-from amulet_integrations.engine.embedded import embedded_model_path
+from amulet_integrations.engine.backends.transformers.embedded import embedded_model_path
 from benchmarks.answers import FIRST, STEP
 from benchmarks.timing import Run
 

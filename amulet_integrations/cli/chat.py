@@ -12,7 +12,7 @@ import typer
 from rich.text import Text
 
 from amulet_integrations.cli import screen
-from amulet_integrations.cli.board import LABELS
+from amulet_integrations.cli.columns import LABELS
 from amulet_integrations.cli.conversation import Conversation
 from amulet_integrations.cli.options import (
     METHODS,
@@ -32,12 +32,12 @@ from amulet_integrations.cli.options import (
 )
 from amulet_integrations.cli.session import open_engine, open_store
 from amulet_integrations.decoding import SamplingParams
-from amulet_integrations.decoding.methods import Method
-from amulet_integrations.engine.model_source import EMBEDDED
+from amulet_integrations.decoding.strength import Method
+from amulet_integrations.engine.backends.transformers.model_source import EMBEDDED
 from amulet_integrations.errors import AmuletError
-from amulet_integrations.personalizer import Personalizer
+from amulet_integrations.personalization.personalizer import Personalizer
+from amulet_integrations.personalization.selection import PreferenceSelection
 from amulet_integrations.profiles import PreferenceProfile
-from amulet_integrations.whose import Whose
 
 EPILOG = examples(
     "amulet chat --user ann",
@@ -101,7 +101,7 @@ def chat(
             "--user and --prefer are given together. Keep the preference in the user's profile: "
             f"{_how_to_keep(user)}"
         )
-    whose = Whose(
+    whose = PreferenceSelection(
         user_id=user,
         profile=PreferenceProfile(user_id=_YOU, preferences=tuple(prefer)) if prefer else None,
         method=method,

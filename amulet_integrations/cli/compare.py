@@ -11,7 +11,7 @@ import typer
 from rich.live import Live
 
 from amulet_integrations.cli import screen
-from amulet_integrations.cli.board import Board, Section, headed
+from amulet_integrations.cli.columns import Board, Section, headed
 from amulet_integrations.cli.options import (
     GuidanceScale,
     Iterations,
@@ -26,16 +26,16 @@ from amulet_integrations.cli.options import (
     read_strength,
     strength_label,
 )
-from amulet_integrations.cli.race import Answer, follow
 from amulet_integrations.cli.session import open_engine, opening
+from amulet_integrations.cli.stream_many import Answer, follow
 from amulet_integrations.decoding import SamplingParams
-from amulet_integrations.decoding.methods import Method
-from amulet_integrations.engine.contract import Engine
-from amulet_integrations.engine.model_source import EMBEDDED
-from amulet_integrations.personalizer import Personalizer
+from amulet_integrations.decoding.strength import Method
+from amulet_integrations.engine.backends.transformers.model_source import EMBEDDED
+from amulet_integrations.engine.protocol import Engine
+from amulet_integrations.personalization.personalizer import Personalizer
+from amulet_integrations.personalization.selection import PreferenceSelection
 from amulet_integrations.profiles import Preference
 from amulet_integrations.prompting import ChatMessage
-from amulet_integrations.whose import Whose
 
 EPILOG = examples(
     'amulet compare "How do I make tea?" --prefer "Be concise." --preset strong',
@@ -81,7 +81,7 @@ def compare(
     personalizer = Personalizer(open_engine(model), strength=strength, saved_presets=True)
 
     def planned(method: Method, preference: Preference | None = None) -> Answer:
-        asked = Whose(preference=preference, method=method)
+        asked = PreferenceSelection(preference=preference, method=method)
         if method == "linear_alignment" and max_kl is None:
             asked = asked.model_copy(update={"max_kl": None})  # as published
         whose = personalizer.select(asked)

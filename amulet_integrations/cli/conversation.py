@@ -8,10 +8,10 @@ from contextlib import closing
 from amulet_integrations.cli.session import opening
 from amulet_integrations.decoding import SamplingParams
 from amulet_integrations.engine.result import Increment
-from amulet_integrations.personalization import Personalization
-from amulet_integrations.personalizer import Personalizer
+from amulet_integrations.personalization.applied import Personalization
+from amulet_integrations.personalization.personalizer import Personalizer
+from amulet_integrations.personalization.selection import PreferenceSelection
 from amulet_integrations.prompting import ChatMessage
-from amulet_integrations.whose import Whose
 
 
 class Conversation:
@@ -27,7 +27,7 @@ class Conversation:
     def __init__(
         self,
         personalizer: Personalizer,
-        whose: Whose,
+        whose: PreferenceSelection,
         sampling: SamplingParams,
         system: str | None,
     ) -> None:

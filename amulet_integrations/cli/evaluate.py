@@ -15,14 +15,14 @@ from amulet_integrations.cli.reported import check_saving, save_recommended, sho
 from amulet_integrations.cli.scorers import check_relevance, make_scorers
 from amulet_integrations.cli.session import open_engine
 from amulet_integrations.decoding import SamplingParams
-from amulet_integrations.engine.model_source import EMBEDDED
+from amulet_integrations.engine.backends.transformers.model_source import EMBEDDED
 from amulet_integrations.evaluation import (
     DEFAULT_METHODS,
     PAPER_PREFERENCES,
     read_preferences,
     read_questions,
 )
-from amulet_integrations.evaluation.set_ups import read_set_up
+from amulet_integrations.evaluation.data.set_ups import read_set_up
 
 EPILOG = examples(
     "amulet evaluate --data questions.json --sample 20 --preference creative",
@@ -240,8 +240,8 @@ def evaluate(
     at once: the same command goes on where it was stopped.
     """
     from amulet_integrations.evaluation import evaluate as run  # noqa: PLC0415
-    from amulet_integrations.evaluation.folder import check_folder  # noqa: PLC0415
     from amulet_integrations.evaluation.reporting.plots import check_plots  # noqa: PLC0415
+    from amulet_integrations.evaluation.runs.folder import check_folder  # noqa: PLC0415
 
     # Mistakes are told before the model is loaded, and long before the report.
     check_plots()

@@ -11,12 +11,16 @@ import typer
 from amulet_integrations.cli import screen
 from amulet_integrations.cli.tables import show_table
 from amulet_integrations.errors import EvaluationError
-from amulet_integrations.saved_presets import SavedPreset, check_presets_writable, save_preset
+from amulet_integrations.personalization.saved_presets import (
+    SavedPreset,
+    check_presets_writable,
+    save_preset,
+)
 
 if TYPE_CHECKING:
     from amulet_integrations.engine import Engine
     from amulet_integrations.evaluation import Evaluation, Method
-    from amulet_integrations.evaluation.frontier import Limit
+    from amulet_integrations.evaluation.analysis.frontier import Limit
     from amulet_integrations.evaluation.reporting.contents import Contents
 
 
@@ -51,7 +55,7 @@ def check_saving(methods: Iterable[Method]) -> None:
         EvaluationError: There is at most one point of Amulet.
         AmuletError: The file of presets cannot be written.
     """
-    from amulet_integrations.evaluation.frontier import points_of  # noqa: PLC0415 - numpy
+    from amulet_integrations.evaluation.analysis.frontier import points_of  # noqa: PLC0415 - numpy
 
     if len(points_of(methods)) < 2:  # noqa: PLR2004 - one leaves nothing to choose
         raise EvaluationError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from amulet_integrations.evaluation.relevance import (
+from amulet_integrations.evaluation.metrics.relevance import (
     EMBEDDED_ENCODER,
     RelevanceScorer,
     embedded_encoder_path,
@@ -43,11 +43,11 @@ def make_scorers(
         ModelError: A model cannot be loaded.
         EvaluationError: The reward model gives no such reward.
     """
-    from amulet_integrations.evaluation.sentiment import (  # noqa: PLC0415
+    from amulet_integrations.evaluation.metrics.sentiment import (  # noqa: PLC0415
         SentimentScorer,
         has_sentiment,
     )
-    from amulet_integrations.evaluation.text_scores import TextScorer  # noqa: PLC0415
+    from amulet_integrations.evaluation.metrics.text_scores import TextScorer  # noqa: PLC0415
 
     scorers: list[Scorer] = [TextScorer()]
     if has_sentiment():
@@ -57,7 +57,7 @@ def make_scorers(
     if relevance not in {None, _NOT_MEASURED}:
         scorers.append(RelevanceScorer.from_pretrained(relevance))
     if reward_model is not None:
-        from amulet_integrations.evaluation.reward_model import (  # noqa: PLC0415 - torch
+        from amulet_integrations.evaluation.metrics.reward_model import (  # noqa: PLC0415 - torch
             RewardModelScorer,
         )
 

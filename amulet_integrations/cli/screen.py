@@ -7,7 +7,7 @@ import sys
 import typer
 from rich.console import Console
 
-from amulet_integrations.harmless import one_line, safe
+from amulet_integrations.terminal_text import one_line, safe
 
 __all__ = [
     "count",

@@ -11,23 +11,26 @@ if TYPE_CHECKING:
         DivergenceBounds,
         mix_bounded_contexts,
     )
-    from amulet_integrations.decoding.logits_processor import AmuletLogitsProcessor
-    from amulet_integrations.decoding.methods import Method, method_guidance_scale
-    from amulet_integrations.decoding.mixture import mix_contexts, mixing_matrix
-    from amulet_integrations.decoding.params import (
+    from amulet_integrations.decoding.guidance import (
         DEFAULT_MAX_GUIDANCE_SCALE,
         AmuletParams,
+        amulet_weights,
         check_guidance_scale,
+        linear_alignment_weights,
+        preference_weights,
     )
+    from amulet_integrations.decoding.logits_processor import AmuletLogitsProcessor
+    from amulet_integrations.decoding.mixture import mix_contexts, mixing_matrix
     from amulet_integrations.decoding.policies import amulet_policy, ftrl_policy
     from amulet_integrations.decoding.sampler import TokenSampler
     from amulet_integrations.decoding.sampling_params import SamplingParams
     from amulet_integrations.decoding.stopping import StopStrings
-    from amulet_integrations.decoding.strength import PRESETS, Preset, Strength
-    from amulet_integrations.decoding.weights import (
-        amulet_weights,
-        linear_alignment_weights,
-        preference_weights,
+    from amulet_integrations.decoding.strength import (
+        PRESETS,
+        Method,
+        Preset,
+        Strength,
+        method_guidance_scale,
     )
 
 __all__ = [
@@ -58,13 +61,18 @@ __all__ = [
 __getattr__, __dir__ = lazy_exports(
     __name__,
     {
-        ".params": ("AmuletParams", "DEFAULT_MAX_GUIDANCE_SCALE", "check_guidance_scale"),
+        ".guidance": (
+            "AmuletParams",
+            "DEFAULT_MAX_GUIDANCE_SCALE",
+            "amulet_weights",
+            "check_guidance_scale",
+            "linear_alignment_weights",
+            "preference_weights",
+        ),
         ".sampling_params": ("SamplingParams",),
-        ".weights": ("amulet_weights", "linear_alignment_weights", "preference_weights"),
-        ".methods": ("Method", "method_guidance_scale"),
         ".policies": ("amulet_policy", "ftrl_policy"),
         ".divergence": ("BoundedMixture", "DivergenceBounds", "mix_bounded_contexts"),
-        ".strength": ("PRESETS", "Preset", "Strength"),
+        ".strength": ("Method", "PRESETS", "Preset", "Strength", "method_guidance_scale"),
         ".mixture": ("mix_contexts", "mixing_matrix"),
         ".sampler": ("TokenSampler",),
         ".detokenizer": ("IncrementalDetokenizer",),

@@ -11,16 +11,16 @@ from amulet_integrations.decoding.divergence import (
     check_max_kl,
     mix_bounded_contexts,
 )
-from amulet_integrations.decoding.mixture import mixing_matrix
-from amulet_integrations.decoding.params import (
+from amulet_integrations.decoding.guidance import (
     DEFAULT_MAX_GUIDANCE_SCALE,
     AmuletParams,
     check_guidance_scale,
+    preference_weights,
 )
+from amulet_integrations.decoding.mixture import mixing_matrix
 from amulet_integrations.decoding.sampler import TokenSampler
 from amulet_integrations.decoding.sampling_params import SamplingParams
 from amulet_integrations.decoding.strength import Strength
-from amulet_integrations.decoding.weights import preference_weights
 from amulet_integrations.errors import (
     GenerationError,
     InvalidParamsError,

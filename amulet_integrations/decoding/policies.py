@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from amulet_integrations.decoding.divergence import check_max_kl, fractions_within
-from amulet_integrations.decoding.params import AmuletParams
+from amulet_integrations.decoding.guidance import AmuletParams
 from amulet_integrations.errors import InvalidRequestError
 
 Utility = Callable[[Tensor, Tensor, Tensor, int], Tensor]

@@ -5,11 +5,10 @@ from typing import TYPE_CHECKING
 from amulet_integrations._lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from amulet_integrations.engine.branch import Branch
-    from amulet_integrations.engine.contract import Engine
+    from amulet_integrations.engine.backends.transformers.model_source import ModelSource
     from amulet_integrations.engine.limits import EngineLimits
-    from amulet_integrations.engine.local import LocalEngine
-    from amulet_integrations.engine.model_source import ModelSource
+    from amulet_integrations.engine.local_engine import LocalEngine
+    from amulet_integrations.engine.protocol import Engine
     from amulet_integrations.engine.request import GenerationRequest
     from amulet_integrations.engine.result import (
         FinishReason,
@@ -19,10 +18,10 @@ if TYPE_CHECKING:
         Usage,
     )
     from amulet_integrations.engine.shared import shared_engine
+    from amulet_integrations.engine.structured.alternatives import OutputAlternative
     from amulet_integrations.engine.worker import run_on_worker
 
 __all__ = [
-    "Branch",
     "Engine",
     "EngineLimits",
     "FinishReason",
@@ -31,6 +30,7 @@ __all__ = [
     "Increment",
     "LocalEngine",
     "ModelSource",
+    "OutputAlternative",
     "TokenLogprob",
     "Usage",
     "run_on_worker",
@@ -39,14 +39,15 @@ __all__ = [
 __getattr__, __dir__ = lazy_exports(
     __name__,
     {
-        ".branch": ("Branch",),
-        ".contract": ("Engine",),
+        ".structured.alternatives": ("OutputAlternative",),
+        ".protocol": ("Engine",),
         ".limits": ("EngineLimits",),
-        ".local": ("LocalEngine",),
-        ".model_source": ("ModelSource",),
+        ".local_engine": ("LocalEngine",),
+        ".backends.transformers.model_source": ("ModelSource",),
         ".request": ("GenerationRequest",),
         ".result": ("FinishReason", "GenerationResult", "Increment", "TokenLogprob", "Usage"),
         ".shared": ("shared_engine",),
         ".worker": ("run_on_worker",),
     },
+    renamed={"Branch": "OutputAlternative"},
 )

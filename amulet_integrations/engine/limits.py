@@ -8,8 +8,8 @@ from typing import Self
 import torch
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from amulet_integrations.engine.activations import activation_dtype
-from amulet_integrations.engine.memory import available_memory
+from amulet_integrations.engine.backends.transformers.activations import activation_dtype
+from amulet_integrations.engine.backends.transformers.memory import available_memory
 from amulet_integrations.errors import InvalidParamsError
 
 _MAY_BE_NOUGHT = ("max_prefix_tokens", "prompt_lookup_num_tokens", "max_waiting")

@@ -7,18 +7,18 @@ import threading
 from collections.abc import Iterable
 from weakref import WeakSet
 
+from amulet_integrations.engine.backends.transformers.memory import give_back_memory
+from amulet_integrations.engine.backends.transformers.runner import ModelRunner
+from amulet_integrations.engine.core import EngineCore
 from amulet_integrations.engine.failures import as_generation_error
 from amulet_integrations.engine.limits import EngineLimits
-from amulet_integrations.engine.lockstep import Lockstep
-from amulet_integrations.engine.memory import give_back_memory
-from amulet_integrations.engine.runner import ModelRunner
 from amulet_integrations.engine.scheduler import Scheduler
 from amulet_integrations.engine.sequence import Sequence
 from amulet_integrations.engine.worker import run_on_worker, submit_to_worker
 from amulet_integrations.errors import AmuletError, EngineClosedError
 
 
-class DecodeLoop:
+class EngineLoop:
     """Takes requests from any thread and decodes them on the worker thread.
 
     One step is one task of the worker, so models, and functions given to `run_on_worker`, take
@@ -28,7 +28,7 @@ class DecodeLoop:
     def __init__(self, runner: ModelRunner, limits: EngineLimits) -> None:
         self._runner = runner
         self._scheduler = Scheduler(limits)
-        self._lockstep = Lockstep(runner, self._scheduler)
+        self._lockstep = EngineCore(runner, self._scheduler)
         self._lock = threading.Lock()  # guards the line of the scheduler and the two flags
         self._stepping = False
         self._most_rows = 0  # since memory was last given back
@@ -119,7 +119,7 @@ class DecodeLoop:
         self._lockstep.drop_all()
 
 
-_loops: WeakSet[DecodeLoop] = WeakSet()
+_loops: WeakSet[EngineLoop] = WeakSet()
 
 
 def _start_all_afresh() -> None:

@@ -28,7 +28,7 @@ async def read_to_end(stream: AsyncGenerationStream) -> GenerationResult | Amule
         return error
 
 
-def all_good(outcomes: Sequence[T | AmuletError]) -> list[T]:
+def raise_first(outcomes: Sequence[T | AmuletError]) -> list[T]:
     """The results.
 
     Raises:

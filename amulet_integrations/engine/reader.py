@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence as SequenceOf
 
+from amulet_integrations.engine.backends.transformers.memory import is_out_of_memory
+from amulet_integrations.engine.backends.transformers.runner import ModelRunner, Piece
 from amulet_integrations.engine.failures import as_generation_error
-from amulet_integrations.engine.memory import is_out_of_memory
+from amulet_integrations.engine.kv.slots import Rows
 from amulet_integrations.engine.reading import Chunk
-from amulet_integrations.engine.rows import Rows
-from amulet_integrations.engine.runner import ModelRunner, Piece
 from amulet_integrations.engine.scheduler import Scheduler, row_count
 from amulet_integrations.engine.sequence import Sequence
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from amulet_integrations.engine.prefixes import Tokens, shared_length
+from amulet_integrations.engine.kv.prefix_cache import Tokens, shared_length
 
 _WORTH_WAITING = 16  # tokens; a pass of its own costs about as much as reading a few
 

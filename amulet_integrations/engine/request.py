@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Self
 from pydantic import Field, field_validator, model_validator
 
 from amulet_integrations.decoding.sampling_params import SamplingParams
-from amulet_integrations.engine.branch import Branch, Weights
+from amulet_integrations.engine.structured.alternatives import OutputAlternative, Weights
 from amulet_integrations.errors import AmuletError, InvalidRequestError
 from amulet_integrations.validation import FrozenModel
 
@@ -66,7 +66,7 @@ class GenerationRequest(FrozenModel):
     policy: Policy | None = None
     max_kl: float | None = None
     reference_weights: Weights | None = None
-    branches: tuple[Branch, ...] = ()
+    alternatives: tuple[OutputAlternative, ...] = ()
     thoughts_end: str | None = Field(default=None, min_length=1)
     thoughts_begin: str | None = Field(default=None, min_length=1)
     sampling: SamplingParams = SamplingParams()
@@ -106,7 +106,7 @@ class GenerationRequest(FrozenModel):
     @model_validator(mode="after")
     def _weights_fit(self) -> Self:
         if self.policy is not None:
-            if self.weights is not None or self.branches:
+            if self.weights is not None or self.alternatives:
                 raise InvalidRequestError(
                     "Pass weights and branches, or a policy, not both: they are for the engine's "
                     "own mixture."
@@ -192,12 +192,12 @@ class GenerationRequest(FrozenModel):
     def _mixtures(self) -> list[Weights]:
         """Every mixture that some token may be drawn with."""
         own = self.weights or (1.0,)
-        if not self.branches:
+        if not self.alternatives:
             return [own]
-        mixtures = [own] if len(self.branches) > 1 or self.thoughts_end else []
-        for branch in self.branches:
-            weights = branch.weights or own
-            mixtures += [weights, branch.string_weights or weights]
+        mixtures = [own] if len(self.alternatives) > 1 or self.thoughts_end else []
+        for alternative in self.alternatives:
+            weights = alternative.weights or own
+            mixtures += [weights, alternative.string_weights or weights]
         return mixtures
 
 

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Container, Iterable
 from collections.abc import Sequence as SequenceOf
 
-from amulet_integrations.engine.cache import roomy
+from amulet_integrations.engine.backends.transformers.row_cache import roomy
 from amulet_integrations.engine.limits import EngineLimits
 from amulet_integrations.engine.sequence import Sequence
 from amulet_integrations.errors import EngineOverloadedError

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, NamedTuple
 from amulet_integrations.decoding.detokenizer import IncrementalDetokenizer
 from amulet_integrations.decoding.sampler import TokenSampler
 from amulet_integrations.decoding.stopping import StopStrings
-from amulet_integrations.engine.branch import Weights
-from amulet_integrations.engine.drafts import PromptLookup
-from amulet_integrations.engine.guide import Guide
-from amulet_integrations.engine.prefixes import as_tokens
+from amulet_integrations.engine.kv.prefix_cache import as_tokens
 from amulet_integrations.engine.request import GenerationRequest
 from amulet_integrations.engine.result import FinishReason, Increment, TokenLogprob, Usage
+from amulet_integrations.engine.sampling.prompt_lookup import PromptLookup
+from amulet_integrations.engine.structured.alternatives import Weights
+from amulet_integrations.engine.structured.output_state import Guide
 from amulet_integrations.errors import (
     AmuletError,
     IncompleteOutputError,
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedTokenizerBase
 
-    from amulet_integrations.engine.grammar import GrammarCompiler
+    from amulet_integrations.engine.structured.grammar import GrammarCompiler
 
 
 class Bound(NamedTuple):
@@ -109,7 +109,7 @@ class Sequence:
         self._prompt_tokens = len(request.contexts[0])
         self._emit = emit
         self._max_tokens = min(request.sampling.max_new_tokens, room)
-        self.guide = Guide(request, grammars, self._max_tokens) if request.branches else None
+        self.guide = Guide(request, grammars, self._max_tokens) if request.alternatives else None
         self._weights = None if request.policy else request.running_weights(None)
         self._max_kl = request.max_kl
         self._reference = request.running_reference

@@ -6,8 +6,8 @@ import threading
 from collections import defaultdict
 from weakref import WeakValueDictionary
 
-from amulet_integrations.engine.local import LocalEngine
-from amulet_integrations.engine.model_source import ModelSource
+from amulet_integrations.engine.backends.transformers.model_source import ModelSource
+from amulet_integrations.engine.local_engine import LocalEngine
 
 _engines: WeakValueDictionary[str, LocalEngine] = WeakValueDictionary()
 _locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)

@@ -10,13 +10,13 @@ from langchain_core.language_models import LanguageModelInput
 from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.runnables import Runnable, RunnableBinding, RunnableConfig
 
-from amulet_integrations.call_time import (
-    async_iterator_as_called,
-    coroutine_as_called,
-    iterator_as_called,
+from amulet_integrations.bind_context import (
+    bind_async_iterator,
+    bind_coroutine,
+    bind_iterator,
 )
-from amulet_integrations.prompting.openai_form.form import FORM
-from amulet_integrations.whose import Whose
+from amulet_integrations.personalization.selection import PreferenceSelection
+from amulet_integrations.prompting.openai_compat.output_options import FORM
 
 
 class AmuletBinding(RunnableBinding[LanguageModelInput, AIMessage]):  # type: ignore[no-redef]
@@ -83,17 +83,17 @@ class AmuletBinding(RunnableBinding[LanguageModelInput, AIMessage]):  # type: ig
         return self.bound.astream(input, config, **{**self.kwargs, **kwargs})  # type: ignore[return-value]
 
     def abatch(self, *args: Any, **kwargs: Any) -> Coroutine[Any, Any, list[AIMessage]]:  # noqa: D102
-        return coroutine_as_called(super().abatch(*args, **kwargs))
+        return bind_coroutine(super().abatch(*args, **kwargs))
 
     def batch_as_completed(self, *args: Any, **kwargs: Any) -> Iterator[tuple[int, Any]]:  # noqa: D102
-        return iterator_as_called(super().batch_as_completed(*args, **kwargs))
+        return bind_iterator(super().batch_as_completed(*args, **kwargs))
 
     def abatch_as_completed(self, *args: Any, **kwargs: Any) -> AsyncIterator[tuple[int, Any]]:  # noqa: D102
-        return async_iterator_as_called(super().abatch_as_completed(*args, **kwargs))
+        return bind_async_iterator(super().abatch_as_completed(*args, **kwargs))
 
     def astream_events(self, *args: Any, **kwargs: Any) -> Any:  # noqa: D102
         events = super().astream_events(*args, **kwargs)
-        return coroutine_as_called(events) if asyncio.iscoroutine(events) else events
+        return bind_coroutine(events) if asyncio.iscoroutine(events) else events
 
 
 def _without_texts(arguments: dict[str, Any]) -> dict[str, Any]:
@@ -101,5 +101,5 @@ def _without_texts(arguments: dict[str, Any]) -> dict[str, Any]:
     hidden = dict(arguments)
     for name in ("preference", "profile"):
         if arguments.get(name) is not None:
-            hidden[name] = getattr(Whose(**{name: arguments[name]}), name)
+            hidden[name] = getattr(PreferenceSelection(**{name: arguments[name]}), name)
     return hidden

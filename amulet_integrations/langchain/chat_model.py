@@ -20,8 +20,8 @@ from langchain_core.prompt_values import PromptValue
 from langchain_core.runnables import Runnable
 from pydantic import Field, SecretStr
 
+from amulet_integrations.client import without_unset
 from amulet_integrations.errors import PromptError
-from amulet_integrations.langchain.answers import AnswerWriter
 from amulet_integrations.langchain.binding import AmuletBinding
 from amulet_integrations.langchain.entries import PERSONALIZATION
 from amulet_integrations.langchain.exchange import Exchange
@@ -29,12 +29,12 @@ from amulet_integrations.langchain.form import in_plain_form
 from amulet_integrations.langchain.identity import IdentifiedModel
 from amulet_integrations.langchain.messages import to_chat_messages
 from amulet_integrations.langchain.schemas import AnySchema
+from amulet_integrations.langchain.streaming import AnswerWriter
 from amulet_integrations.langchain.structured import StructuredMethod, StructuredOutput
 from amulet_integrations.langchain.tools import AnyTool, to_openai_tools
-from amulet_integrations.personalization import Personalization
-from amulet_integrations.prompting.openai_form.form import Form
-from amulet_integrations.prompting.openai_form.tools import ToolChoice
-from amulet_integrations.settings import without_unset
+from amulet_integrations.personalization.applied import Personalization
+from amulet_integrations.prompting.openai_compat.output_options import Form
+from amulet_integrations.prompting.openai_compat.tools import ToolChoice
 
 
 class ChatAmulet(IdentifiedModel):
@@ -58,7 +58,7 @@ class ChatAmulet(IdentifiedModel):
     chain reaches the model only when it runs: where its stream may be read outside of the scope in
     which it was asked for, name the user in the config.
 
-    The constructor takes the fields of `AmuletFields`, those of every LangChain chat model
+    The constructor takes the fields of `AmuletConfig`, those of every LangChain chat model
     (``cache``, ``callbacks``, ``rate_limiter`` and so on) and the following.
 
     Attributes:

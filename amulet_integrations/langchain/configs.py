@@ -8,14 +8,14 @@ from typing import Any
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import ensure_config
 
-from amulet_integrations.settings import without_unset
-from amulet_integrations.whose import Whose
+from amulet_integrations.client import without_unset
+from amulet_integrations.personalization.selection import PreferenceSelection
 
 # Not `params`, a name under which applications keep what they like.
 _ALWAYS = ("preference_context", "guidance_scale", "preset", "max_kl")
 
 
-def whose_of(config: RunnableConfig | None, *, searchable: bool = True) -> Whose:
+def selection_of(config: RunnableConfig | None, *, searchable: bool = True) -> PreferenceSelection:
     """The user, the context and the strength in ``config["configurable"]``.
 
     Without a config of its own a call has the one of the chain or graph node around it.
@@ -28,11 +28,15 @@ def whose_of(config: RunnableConfig | None, *, searchable: bool = True) -> Whose
     Raises:
         InvalidProfileError: What stands there is no user id, or no context.
     """
-    return whose_in(ensure_config(config), searchable=searchable)
+    return selection_in(ensure_config(config), searchable=searchable)
 
 
-def whose_in(config: Mapping[str, Any] | None, *, searchable: bool = True) -> Whose:
-    """As `whose_of`, of this config alone."""
+def selection_in(
+    config: Mapping[str, Any] | None, *, searchable: bool = True
+) -> PreferenceSelection:
+    """As `selection_of`, of this config alone."""
     configurable = (config or {}).get("configurable") or {}
     names = (*_ALWAYS, *(("user_id",) if searchable else ()))
-    return Whose(**without_unset({it: configurable[it] for it in names if it in configurable}))
+    return PreferenceSelection(
+        **without_unset({it: configurable[it] for it in names if it in configurable})
+    )

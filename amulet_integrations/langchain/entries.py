@@ -22,20 +22,20 @@ from langchain_core.prompt_values import PromptValue
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import get_config_list
 
-from amulet_integrations.call_time import (
-    async_iterator_as_called,
-    coroutine_as_called,
-    iterator_as_called,
+from amulet_integrations.bind_context import (
+    bind_async_iterator,
+    bind_coroutine,
+    bind_iterator,
 )
-from amulet_integrations.langchain.configs import whose_of
+from amulet_integrations.client import AmuletClient, Call
+from amulet_integrations.langchain.configs import selection_of
 from amulet_integrations.langchain.form import in_plain_form
-from amulet_integrations.personalization import Personalization
-from amulet_integrations.prompting.openai_form.form import FORM, Form
-from amulet_integrations.settings import AmuletSettings, Call
-from amulet_integrations.whose import Whose
+from amulet_integrations.personalization.applied import Personalization
+from amulet_integrations.personalization.selection import PreferenceSelection
+from amulet_integrations.prompting.openai_compat.output_options import FORM, Form
 
 PERSONALIZATION = "personalization"
-"""The call argument that holds whose preferences hold: a `Whose`, later a `Personalization`."""
+"""The call argument for whose preferences hold: a selection, later a `Personalization`."""
 
 _LANGCHAIN_OWN = (
     "stream",
@@ -53,11 +53,11 @@ _LISTENING = {
 """Arguments of `astream_log` and of `astream_events` that choose what is told."""
 
 
-class PersonalizedEntries(AmuletSettings, BaseChatModel):
+class PersonalizedEntries(AmuletClient, BaseChatModel):
     """Overrides every public method of `BaseChatModel` that starts an answer."""
 
     # Of two bases pydantic follows the last, and LangChain's drops unknown arguments in silence.
-    model_config = AmuletSettings.model_config
+    model_config = AmuletClient.model_config
 
     def invoke(
         self,
@@ -212,7 +212,7 @@ class PersonalizedEntries(AmuletSettings, BaseChatModel):
         """As `Runnable.abatch`."""
         # Copies, so that what the caller does to the config meanwhile does not matter.
         configs = get_config_list(config, len(inputs))
-        return coroutine_as_called(
+        return bind_coroutine(
             super().abatch(inputs, configs, return_exceptions=return_exceptions, **kwargs)
         )
 
@@ -225,7 +225,7 @@ class PersonalizedEntries(AmuletSettings, BaseChatModel):
         **kwargs: Any,
     ) -> Iterator[tuple[int, Any]]:
         """As `Runnable.batch_as_completed`."""
-        return iterator_as_called(
+        return bind_iterator(
             super().batch_as_completed(
                 inputs, _all_at_once(config, inputs), return_exceptions=return_exceptions, **kwargs
             )
@@ -240,7 +240,7 @@ class PersonalizedEntries(AmuletSettings, BaseChatModel):
         **kwargs: Any,
     ) -> AsyncIterator[tuple[int, Any]]:
         """As `Runnable.abatch_as_completed`."""
-        return async_iterator_as_called(
+        return bind_async_iterator(
             super().abatch_as_completed(
                 inputs, config, return_exceptions=return_exceptions, **kwargs
             )
@@ -250,16 +250,18 @@ class PersonalizedEntries(AmuletSettings, BaseChatModel):
         self, kwargs: dict[str, Any], config: RunnableConfig | None = None
     ) -> dict[str, Any]:
         """Call arguments with one choice in the place of those that name a user; no I/O."""
-        if isinstance(kwargs.get(PERSONALIZATION), Whose | Personalization):
+        if isinstance(kwargs.get(PERSONALIZATION), PreferenceSelection | Personalization):
             return kwargs
         call = self._read_call(kwargs)
         kwargs = in_plain_form(kwargs)
         Form.read(kwargs)
-        others = {name: kwargs[name] for name in kwargs if name not in Whose.model_fields}
+        others = {
+            name: kwargs[name] for name in kwargs if name not in PreferenceSelection.model_fields
+        }
         return {**others, PERSONALIZATION: self.select(call.whose, self._config_whose(config))}
 
-    def _config_whose(self, config: RunnableConfig | None) -> Whose:
-        return whose_of(config, searchable=self.profiles is not None)
+    def _config_whose(self, config: RunnableConfig | None) -> PreferenceSelection:
+        return selection_of(config, searchable=self.profiles is not None)
 
     def _selected_listening(
         self, kwargs: dict[str, Any], config: RunnableConfig | None
@@ -280,7 +282,7 @@ class PersonalizedEntries(AmuletSettings, BaseChatModel):
         read = {
             name: value
             for name, value in kwargs.items()
-            if not isinstance(value, Whose | Personalization)
+            if not isinstance(value, PreferenceSelection | Personalization)
         }
         also = (*FORM, *_LANGCHAIN_OWN, "model")
         return self.read_call(read if stop is None else {**read, "stop": stop}, also)

@@ -10,8 +10,8 @@ from typing import Any
 from langchain_core.messages import AIMessage
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 
-from amulet_integrations.langchain.answers import AnswerWriter
-from amulet_integrations.personalizer import Personalizer
+from amulet_integrations.langchain.streaming import AnswerWriter
+from amulet_integrations.personalization.personalizer import Personalizer
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from typing import Any
 
 from amulet_integrations.langchain.schemas import to_json_schema
 from amulet_integrations.langchain.tools import to_openai_tools
-from amulet_integrations.prompting.openai_form.form import plain_form
-from amulet_integrations.prompting.openai_form.response_format import json_schema_format
+from amulet_integrations.prompting.openai_compat.output_options import plain_form
+from amulet_integrations.prompting.openai_compat.response_format import json_schema_format
 
 
 def in_plain_form(arguments: Mapping[str, Any]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from amulet_integrations.langchain.blocks import (
     is_of_no_account,
 )
 from amulet_integrations.prompting import ChatMessage
-from amulet_integrations.prompting.tools import ToolCall
+from amulet_integrations.prompting.tools.tool_use import ToolCall
 
 Role = Literal["system", "user", "assistant"]
 

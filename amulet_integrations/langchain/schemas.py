@@ -8,7 +8,7 @@ from typing import Any
 from langchain_core.utils.function_calling import convert_to_json_schema
 
 from amulet_integrations.errors import PromptError
-from amulet_integrations.prompting.openai_form import schemas
+from amulet_integrations.prompting.openai_compat import schemas
 
 AnySchema = Mapping[str, Any] | type
 

@@ -22,17 +22,17 @@ from pydantic.v1 import ValidationError as ValidationErrorV1
 
 from amulet_integrations.errors import PromptError
 from amulet_integrations.langchain.schemas import AnySchema, to_json_schema
-from amulet_integrations.prompting.openai_form.response_format import (
+from amulet_integrations.prompting.openai_compat.response_format import (
     json_object_format,
     json_schema_format,
 )
-from amulet_integrations.prompting.openai_form.schemas import (
+from amulet_integrations.prompting.openai_compat.schemas import (
     closed,
     is_pydantic,
     name_of,
     strictness_of,
 )
-from amulet_integrations.prompting.openai_form.tools import as_tool_name
+from amulet_integrations.prompting.openai_compat.tools import as_tool_name
 
 StructuredMethod = Literal["json_schema", "function_calling", "json_mode"]
 

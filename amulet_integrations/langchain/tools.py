@@ -9,7 +9,7 @@ from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
 from amulet_integrations.errors import PromptError
-from amulet_integrations.prompting.openai_form.tools import (
+from amulet_integrations.prompting.openai_compat.tools import (
     as_tool_name,
     checked_tool,
     listed,

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from amulet_integrations.decoding import preference_weights
 from amulet_integrations.decoding.strength import MaxKL, Strength
-from amulet_integrations.engine.branch import Weights
+from amulet_integrations.engine.structured.alternatives import Weights
 
 _NEXT_TO_BASE = 1e-6  # a guidance scale
 

@@ -9,10 +9,11 @@ import numpy as np
 from pydantic import Field
 
 from amulet_integrations.decoding import AmuletParams
-from amulet_integrations.decoding.params import DEFAULT_MAX_GUIDANCE_SCALE
+from amulet_integrations.decoding.guidance import DEFAULT_MAX_GUIDANCE_SCALE
 from amulet_integrations.decoding.strength import MaxKL, Strength
 from amulet_integrations.engine import Engine
 from amulet_integrations.errors import AmuletError, EvidenceError, InvalidParamsError
+from amulet_integrations.learning.active_preferences import contexts_in_force
 from amulet_integrations.learning.checks import (
     DEFAULT_MIN_EXAMPLES,
     DEFAULT_MIN_TOKENS,
@@ -26,7 +27,6 @@ from amulet_integrations.learning.checks import (
     check_tokens,
 )
 from amulet_integrations.learning.example import Example, ExampleLike
-from amulet_integrations.learning.in_force import contexts_in_force
 from amulet_integrations.learning.likelihood import log_likelihoods
 from amulet_integrations.learning.policies import policies_at
 from amulet_integrations.learning.posterior import Posterior

@@ -13,7 +13,7 @@ from amulet_integrations.learning.checks import check_type
 from amulet_integrations.learning.example import Example
 from amulet_integrations.prompting import ChatMessage, PromptBuilder
 from amulet_integrations.prompting.chat_template import prompt_format
-from amulet_integrations.prompting.control_tokens import ControlTokens, Text
+from amulet_integrations.prompting.escaping import ControlTokens, Text
 
 
 @dataclass(frozen=True, repr=False)

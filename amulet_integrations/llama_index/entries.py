@@ -19,14 +19,14 @@ from llama_index.core.llms.callbacks import llm_chat_callback, llm_completion_ca
 
 from amulet_integrations import prompting
 from amulet_integrations.errors import PromptError
-from amulet_integrations.llama_index.answers import chat_form, completion_form
 from amulet_integrations.llama_index.exchange import Exchange
 from amulet_integrations.llama_index.identity import IdentifiedLLM
 from amulet_integrations.llama_index.messages import check_messages, from_llama_index
 from amulet_integrations.llama_index.spans import opens_own_span, without_preferences
+from amulet_integrations.llama_index.streaming import chat_form, completion_form
 from amulet_integrations.llama_index.text_programs import format_wanted_by_caller
 from amulet_integrations.llama_index.tools import own_names, to_openai_tools
-from amulet_integrations.prompting.openai_form.form import FORM, Form, plain_form
+from amulet_integrations.prompting.openai_compat.output_options import FORM, Form, plain_form
 
 _OF_TOOLS = {"tools", "tool_choice", "parallel_tool_calls"}
 _OF_COMPLETIONS = tuple(name for name in FORM if name not in _OF_TOOLS)

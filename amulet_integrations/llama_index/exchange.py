@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic
 
-from amulet_integrations.llama_index.answers import GrowingAnswer, R
+from amulet_integrations.client import AmuletClient, Call
 from amulet_integrations.llama_index.spans import in_span
-from amulet_integrations.personalizer import Personalizer
+from amulet_integrations.llama_index.streaming import GrowingAnswer, R
+from amulet_integrations.personalization.personalizer import Personalizer
+from amulet_integrations.personalization.selection import PreferenceSelection
 from amulet_integrations.prompting import AnswerParser, ChatMessage
-from amulet_integrations.prompting.openai_form.form import Form
-from amulet_integrations.settings import AmuletSettings, Call
-from amulet_integrations.whose import Whose
+from amulet_integrations.prompting.openai_compat.output_options import Form
 
 
 @dataclass(frozen=True, repr=False, kw_only=True)
@@ -38,7 +38,7 @@ class Exchange(Generic[R]):
         tool_names: The tools' own names, by those that the model is told.
     """
 
-    llm: AmuletSettings
+    llm: AmuletClient
     method: str
     callback: Callable[[], Callable[..., Any]]
     asked: Any
@@ -46,7 +46,7 @@ class Exchange(Generic[R]):
     conversation: list[ChatMessage] | str
     call: Call
     form: Form
-    whose: Whose
+    whose: PreferenceSelection
     respond: Callable[..., R]
     tool_names: Mapping[str, str]
 

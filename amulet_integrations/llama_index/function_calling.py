@@ -17,12 +17,12 @@ from llama_index.core.base.llms.types import (
 from llama_index.core.llms.llm import ToolSelection
 from llama_index.core.tools import BaseTool
 
-from amulet_integrations.call_time import coroutine_as_called
+from amulet_integrations.bind_context import bind_coroutine
 from amulet_integrations.errors import NoToolCallError, PromptError
 from amulet_integrations.llama_index.predictions import PredictingLLM
 from amulet_integrations.llama_index.spans import opens_own_span
 from amulet_integrations.llama_index.tools import callable_tool, is_of_program
-from amulet_integrations.prompting.openai_form.tools import (
+from amulet_integrations.prompting.openai_compat.tools import (
     ToolChoice,
     listed,
     to_openai_choice,
@@ -108,7 +108,7 @@ class ToolCallingLLM(PredictingLLM):
         llm, shown = self._caller(kwargs)
         tools = [callable_tool(tool) for tool in listed(tools)]
         called = super(ToolCallingLLM, llm).apredict_and_call(tools, *args, **shown)
-        return coroutine_as_called(self._loaded(called))
+        return bind_coroutine(self._loaded(called))
 
     def get_tool_calls_from_response(
         self,

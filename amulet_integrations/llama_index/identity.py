@@ -17,18 +17,18 @@ from llama_index.core.llms.function_calling import FunctionCallingLLM
 from llama_index.core.llms.llm import default_completion_to_prompt
 from pydantic import Field, PrivateAttr, computed_field, model_validator
 
+from amulet_integrations.client import AmuletClient, without_unset
 from amulet_integrations.errors import AmuletError
 from amulet_integrations.llama_index.packing import ModelPromptHelper
+from amulet_integrations.personalization.saved_presets import presets_stamp
+from amulet_integrations.personalization.selection import PreferenceSelection
 from amulet_integrations.prompting import ChatMessage
-from amulet_integrations.saved_presets import presets_stamp
-from amulet_integrations.settings import AmuletSettings, without_unset
-from amulet_integrations.whose import Whose
 
 _ROOM_FOR_PREFERENCES = 128
 _SALT = token_bytes(32)
 
 
-class IdentifiedLLM(AmuletSettings, CustomLLM, FunctionCallingLLM):
+class IdentifiedLLM(AmuletClient, CustomLLM, FunctionCallingLLM):
     """How the model presents itself, and how its tokens are counted."""
 
     # A user without the store to look him up in is of no use, and no store is written out.
@@ -78,8 +78,8 @@ class IdentifiedLLM(AmuletSettings, CustomLLM, FunctionCallingLLM):
         model.
         """
         try:
-            whose = self.select(Whose())
-            if not whose.names_somebody:
+            whose = self.select(PreferenceSelection())
+            if not whose.is_set:
                 return None
             spoken = self.personalizer.resolve(whose, saved=False).fingerprint
             if self.saved_presets:

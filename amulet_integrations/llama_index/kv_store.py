@@ -10,7 +10,7 @@ from urllib.parse import unquote
 from llama_index.core.storage.kvstore.types import BaseKVStore, MutableMappingKVStore
 
 from amulet_integrations.errors import ProfileStoreError
-from amulet_integrations.profiles.stores.scripted import Script, ScriptedProfileStore
+from amulet_integrations.profiles.stores.key_value import KeyValueProfileStore, Script
 
 DEFAULT_COLLECTION = "amulet_profiles"
 """Where profiles are kept, unless another collection is named."""
@@ -20,7 +20,7 @@ _MAPPINGS = Lock()
 _OF_MAPPINGS = ("get", "put", "delete", "get_all")
 
 
-class KVProfileStore(ScriptedProfileStore):
+class KVProfileStore(KeyValueProfileStore):
     """A `ProfileStore` in a LlamaIndex `BaseKVStore`: in memory, Redis, MongoDB and so on.
 
         profiles = KVProfileStore(SimpleKVStore())

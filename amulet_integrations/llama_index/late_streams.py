@@ -14,8 +14,8 @@ from llama_index.core.llms.structured_llm import StructuredLLM
 from llama_index_instrumentation import get_dispatcher
 from llama_index_instrumentation.span_handlers import NullSpanHandler
 
-from amulet_integrations.call_time import async_iterator_as_called, iterator_as_called
-from amulet_integrations.settings import AmuletSettings
+from amulet_integrations.bind_context import bind_async_iterator, bind_iterator
+from amulet_integrations.client import AmuletClient
 
 _SYNTHESIZERS = "llama_index.core.response_synthesizers.base"
 
@@ -40,9 +40,9 @@ class LateStreams(NullSpanHandler):
         if not _asks_us(getattr(instance, "_llm", None)):
             return
         if isinstance(result, StreamingResponse) and result.response_gen is not None:
-            result.response_gen = iterator_as_called(result.response_gen)
+            result.response_gen = bind_iterator(result.response_gen)
         elif isinstance(result, AsyncStreamingResponse):
-            result.response_gen = async_iterator_as_called(result.response_gen)
+            result.response_gen = bind_async_iterator(result.response_gen)
 
 
 def watch_late_streams() -> None:
@@ -53,4 +53,4 @@ def watch_late_streams() -> None:
 
 
 def _asks_us(llm: Any) -> bool:
-    return isinstance(llm.llm if isinstance(llm, StructuredLLM) else llm, AmuletSettings)
+    return isinstance(llm.llm if isinstance(llm, StructuredLLM) else llm, AmuletClient)

@@ -44,7 +44,7 @@ class AmuletLLM(StructuredOutputLLM):
     out.
 
     Args:
-        **data: The fields of `AmuletFields` (with `profile` for a profile), and those of
+        **data: The fields of `AmuletConfig` (with `profile` for a profile), and those of
             LlamaIndex's `LLM`: `system_prompt` (the system message of calls without one),
             `callback_manager`, `messages_to_prompt`, `completion_to_prompt`, `output_parser`,
             `pydantic_program_mode`, `query_wrapper_prompt`, `rate_limiter`.

@@ -11,7 +11,7 @@ from llama_index.core.output_parsers import PydanticOutputParser
 from llama_index.core.output_parsers.selection import SelectionOutputParser
 from llama_index.core.question_gen.output_parser import SubQuestionOutputParser
 
-from amulet_integrations.prompting.openai_form.response_format import json_object_format
+from amulet_integrations.prompting.openai_compat.response_format import json_object_format
 
 
 def json_read_by(parser: Any, prompt_args: Mapping[str, Any]) -> dict[str, Any] | None:

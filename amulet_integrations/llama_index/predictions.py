@@ -10,12 +10,12 @@ from typing import Any, Self, TypeVar
 from llama_index.core.prompts import BasePromptTemplate
 from llama_index.core.types import TokenAsyncGen, TokenGen
 
-from amulet_integrations.call_time import coroutine_as_called
+from amulet_integrations.bind_context import bind_coroutine
+from amulet_integrations.client import WHOSE
 from amulet_integrations.errors import AmuletError, AnswerError, PromptError
 from amulet_integrations.llama_index.entries import AnsweringLLM
 from amulet_integrations.llama_index.output_parsers import json_read_by
 from amulet_integrations.llama_index.spans import opens_own_span
-from amulet_integrations.settings import WHOSE
 
 T = TypeVar("T")
 
@@ -44,7 +44,7 @@ class PredictingLLM(AnsweringLLM):
         with not_taken_for_an_answer():
             llm, filled = self._readable(prompt, prompt_args)
         predicted = super(PredictingLLM, llm).apredict(prompt, **filled)
-        return coroutine_as_called(told_apart(self._loaded(predicted)))
+        return bind_coroutine(told_apart(self._loaded(predicted)))
 
     @opens_own_span
     def stream(self, prompt: BasePromptTemplate, **prompt_args: Any) -> TokenGen:
@@ -59,7 +59,7 @@ class PredictingLLM(AnsweringLLM):
         """As `stream`, for asyncio."""
         llm, filled = self.named_by(prompt_args, variables_of(prompt))
         streamed = super(PredictingLLM, llm).astream(prompt, **filled)
-        return coroutine_as_called(self._loaded(streamed))
+        return bind_coroutine(self._loaded(streamed))
 
     def _readable(
         self, prompt: BasePromptTemplate, prompt_args: dict[str, Any]

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from llama_index_instrumentation import get_dispatcher
 from llama_index_instrumentation.dispatcher import DISPATCHER_SPAN_DECORATED_ATTR
 
-from amulet_integrations.settings import WHOSE
+from amulet_integrations.client import WHOSE
 
 M = TypeVar("M", bound=Callable[..., Any])
 

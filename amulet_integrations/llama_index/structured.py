@@ -20,10 +20,10 @@ from llama_index.core.types import Model, PydanticProgramMode
 from llama_index_instrumentation import get_dispatcher
 from pydantic import BaseModel
 
-from amulet_integrations.call_time import (
-    async_iterator_as_called,
-    coroutine_as_called,
-    iterator_as_called,
+from amulet_integrations.bind_context import (
+    bind_async_iterator,
+    bind_coroutine,
+    bind_iterator,
 )
 from amulet_integrations.errors import PromptError
 from amulet_integrations.llama_index.function_calling import ToolCallingLLM
@@ -104,7 +104,7 @@ class StructuredOutputLLM(ToolCallingLLM):
                 predicted = programs.astructured_predict(
                     output_cls, asking.prompt, **asking.prompt_args
                 )
-                return coroutine_as_called(told_apart(self._loaded(predicted)))
+                return bind_coroutine(told_apart(self._loaded(predicted)))
             response = asking.llm.achat(asking.messages, **asking.arguments)
 
         async def predict(*_: Any, **_shown: Any) -> Model:
@@ -134,7 +134,7 @@ class StructuredOutputLLM(ToolCallingLLM):
             objects = programs.stream_structured_predict(
                 output_cls, asking.prompt, **asking.prompt_args
             )
-            return iterator_as_called(objects)
+            return bind_iterator(objects)
         responses = asking.llm.stream_chat(asking.messages, **asking.arguments)
 
         def predict(*_: Any, **_shown: Any) -> Generator[Model | FlexibleModel, None, None]:
@@ -161,7 +161,7 @@ class StructuredOutputLLM(ToolCallingLLM):
             opening = programs.astream_structured_predict(
                 output_cls, asking.prompt, **asking.prompt_args
             )
-            return coroutine_as_called(self._tied(opening))
+            return bind_coroutine(self._tied(opening))
         responses = asking.llm.astream_chat(asking.messages, **asking.arguments)
 
         async def predict(*_: Any, **_shown: Any) -> AsyncGenerator[Model | FlexibleModel, None]:
@@ -208,7 +208,7 @@ class StructuredOutputLLM(ToolCallingLLM):
     async def _tied(
         self, opening: Coroutine[Any, Any, AsyncGenerator[Any, None]]
     ) -> AsyncGenerator[Any, None]:
-        return async_iterator_as_called(await self._loaded(opening))
+        return bind_async_iterator(await self._loaded(opening))
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from llama_index.core.prompts import BasePromptTemplate
 from llama_index.core.types import TokenAsyncGen, TokenGen
 from pydantic import BaseModel
 
-from amulet_integrations.call_time import coroutine_as_called
+from amulet_integrations.bind_context import bind_coroutine
 from amulet_integrations.errors import PromptError
 from amulet_integrations.llama_index.objects import ObjectReader
 from amulet_integrations.llama_index.predictions import (
@@ -135,7 +135,7 @@ class AmuletStructuredLLM(StructuredLLM):
         with not_taken_for_an_answer():
             model, filled = self._for_prompt(prompt, prompt_args)
         work = super(AmuletStructuredLLM, model).apredict(prompt, **filled)
-        return coroutine_as_called(told_apart(work))
+        return bind_coroutine(told_apart(work))
 
     @opens_own_span
     def stream(self, prompt: BasePromptTemplate, **prompt_args: Any) -> TokenGen:
@@ -149,7 +149,7 @@ class AmuletStructuredLLM(StructuredLLM):
     ) -> Coroutine[Any, Any, TokenAsyncGen]:
         """As LlamaIndex's own."""
         model, filled = self._for_prompt(prompt, prompt_args)
-        return coroutine_as_called(super(AmuletStructuredLLM, model).astream(prompt, **filled))
+        return bind_coroutine(super(AmuletStructuredLLM, model).astream(prompt, **filled))
 
     # Predictions of objects of other classes are the inner model's affair.
 

@@ -11,8 +11,8 @@ from llama_index.core.program import function_program
 from llama_index.core.tools import BaseTool, FunctionTool, ToolMetadata
 
 from amulet_integrations.errors import PromptError
-from amulet_integrations.prompting.openai_form.schemas import to_json_schema
-from amulet_integrations.prompting.openai_form.tools import (
+from amulet_integrations.prompting.openai_compat.schemas import to_json_schema
+from amulet_integrations.prompting.openai_compat.tools import (
     as_tool_name,
     checked_tool,
     listed,

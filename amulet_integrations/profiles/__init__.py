@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from amulet_integrations._lazy import lazy_exports
 
 if TYPE_CHECKING:
+    from amulet_integrations.profiles.active import Verdict, active_preferences, explain
     from amulet_integrations.profiles.inheritance import inherited, line_of
     from amulet_integrations.profiles.preference import Preference
     from amulet_integrations.profiles.profile import PreferenceProfile
@@ -13,10 +14,9 @@ if TYPE_CHECKING:
         current_scope,
         preference_scope,
     )
-    from amulet_integrations.profiles.selection import Verdict, explain, in_force
+    from amulet_integrations.profiles.stores.base import ProfileStore
     from amulet_integrations.profiles.stores.cached import CachedProfileStore
     from amulet_integrations.profiles.stores.changes import ProfileChange
-    from amulet_integrations.profiles.stores.contract import ProfileStore
     from amulet_integrations.profiles.stores.memory import InMemoryProfileStore
     from amulet_integrations.profiles.stores.opening import open_profile_store
     from amulet_integrations.profiles.stores.sql.store import SqlProfileStore
@@ -32,11 +32,11 @@ __all__ = [
     "ProfileStore",
     "SqlProfileStore",
     "Verdict",
+    "active_preferences",
     "current_scope",
     "explain",
     "export_profiles",
     "import_profiles",
-    "in_force",
     "inherited",
     "line_of",
     "open_profile_store",
@@ -48,14 +48,15 @@ __getattr__, __dir__ = lazy_exports(
         ".preference": ("Preference",),
         ".profile": ("PreferenceProfile",),
         ".inheritance": ("inherited", "line_of"),
-        ".selection": ("Verdict", "explain", "in_force"),
+        ".active": ("Verdict", "explain", "active_preferences"),
         ".scope": ("PreferenceScope", "current_scope", "preference_scope"),
         ".stores.cached": ("CachedProfileStore",),
         ".stores.changes": ("ProfileChange",),
-        ".stores.contract": ("ProfileStore",),
+        ".stores.base": ("ProfileStore",),
         ".stores.opening": ("open_profile_store",),
         ".stores.memory": ("InMemoryProfileStore",),
         ".stores.sql.store": ("SqlProfileStore",),
         ".stores.transfer": ("export_profiles", "import_profiles"),
     },
+    renamed={"in_force": "active_preferences"},
 )

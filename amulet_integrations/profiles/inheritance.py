@@ -19,7 +19,7 @@ LineSteps = Generator[str, PreferenceProfile | None, Line]
 """The walk up a line: it yields the id of each parent, and is sent what a store holds of it."""
 
 
-def line_steps(profile: PreferenceProfile) -> LineSteps:
+def iter_ancestors(profile: PreferenceProfile) -> LineSteps:
     """Walks up from a profile, for callers that read from threads and from event loops alike.
 
     A parent that is not stored ends the line, as a user without a profile has no preferences.
@@ -49,7 +49,7 @@ def line_steps(profile: PreferenceProfile) -> LineSteps:
 
 
 def line_of(profile: PreferenceProfile, read: Callable[[str], PreferenceProfile | None]) -> Line:
-    """`line_steps`, with a function that reads profiles.
+    """`iter_ancestors`, with a function that reads profiles.
 
     Args:
         profile: The profile to start from.
@@ -58,7 +58,7 @@ def line_of(profile: PreferenceProfile, read: Callable[[str], PreferenceProfile 
     Raises:
         InvalidProfileError: The line is a circle, or too long.
     """
-    steps, found = line_steps(profile), None
+    steps, found = iter_ancestors(profile), None
     while True:
         try:
             parent = steps.send(found)
@@ -68,7 +68,7 @@ def line_of(profile: PreferenceProfile, read: Callable[[str], PreferenceProfile 
         found = read(parent)
 
 
-def adopts(profile: PreferenceProfile, earlier: PreferenceProfile | None) -> bool:
+def parent_changed(profile: PreferenceProfile, earlier: PreferenceProfile | None) -> bool:
     """Whether a profile has a parent that it did not have before, so that its line may be wrong.
 
     Others are not looked at: a line that somebody made too long further up must not keep a user

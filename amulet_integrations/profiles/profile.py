@@ -7,9 +7,8 @@ from typing import Any, ClassVar, Self
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
-from amulet_integrations.decoding.methods import Method
-from amulet_integrations.decoding.params import AmuletParams
-from amulet_integrations.decoding.strength import GuidanceScale, MaxKL, PresetName, Strength
+from amulet_integrations.decoding.guidance import AmuletParams
+from amulet_integrations.decoding.strength import GuidanceScale, MaxKL, Method, PresetName, Strength
 from amulet_integrations.errors import AmuletError, InvalidProfileError
 from amulet_integrations.profiles.characters import checked_label
 from amulet_integrations.profiles.instants import Instant

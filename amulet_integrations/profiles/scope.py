@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Protocol
 
-from amulet_integrations.decoding.params import AmuletParams
+from amulet_integrations.decoding.guidance import AmuletParams
 from amulet_integrations.decoding.strength import MaxKL, PresetName, Strength
 from amulet_integrations.errors import PreferenceSelectionError
 from amulet_integrations.profiles.characters import checked_label
@@ -39,7 +39,7 @@ class PreferenceScope:
     strength: Strength = field(default_factory=Strength)
 
     @property
-    def names_somebody(self) -> bool:
+    def is_set(self) -> bool:
         """Whether a user, a preference or a profile is set."""
         return any(it is not None for it in (self.user_id, self.preference, self.profile))
 
@@ -53,7 +53,7 @@ class Level(Protocol):
     """One of the places that may say whose preferences hold and what the call is about."""
 
     @property
-    def names_somebody(self) -> bool:
+    def is_set(self) -> bool:
         """Whether it names a user, a preference or a profile."""
 
     @property
@@ -69,7 +69,7 @@ class Level(Protocol):
         """How strongly preferences are applied."""
 
 
-def told_together(chosen: Level, levels: Iterable[Level]) -> tuple[PreferenceContext, Strength]:
+def merge_contexts(chosen: Level, levels: Iterable[Level]) -> tuple[PreferenceContext, Strength]:
     """What levels tell about a call; one that names another user tells nothing of it.
 
     Args:
@@ -79,7 +79,7 @@ def told_together(chosen: Level, levels: Iterable[Level]) -> tuple[PreferenceCon
     context, strength = PreferenceContext(), Strength()
     for level in levels:
         same_person = level.person is not None and level.person == chosen.person
-        if level is chosen or same_person or not level.names_somebody:
+        if level is chosen or same_person or not level.is_set:
             context = context.over(level.preference_context)
             strength = strength.over(level.strength)
     return context, strength
@@ -159,8 +159,8 @@ def current_scope() -> PreferenceScope | None:
     scopes = _scopes.get()
     if not scopes:
         return None
-    chosen = next((it for it in reversed(scopes) if it.names_somebody), scopes[-1])
-    context, strength = told_together(chosen, reversed(scopes))
+    chosen = next((it for it in reversed(scopes) if it.is_set), scopes[-1])
+    context, strength = merge_contexts(chosen, reversed(scopes))
     if context == chosen.preference_context and strength == chosen.strength:
         return chosen
     return replace(chosen, preference_context=context, strength=strength)

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 from amulet_integrations._lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from amulet_integrations.prompting.answers.parser import AnswerParser
     from amulet_integrations.prompting.builder import PromptBuilder
-    from amulet_integrations.prompting.grammars.tool_formats import ToolFormat
     from amulet_integrations.prompting.messages import (
         DEFAULT_SEPARATOR,
         DEFAULT_SYSTEM,
         ChatMessage,
     )
-    from amulet_integrations.prompting.tools import JsonOutput, Tool, ToolCall, ToolUse
+    from amulet_integrations.prompting.parsing.parser import AnswerParser
+    from amulet_integrations.prompting.tools.formats import ToolFormat
+    from amulet_integrations.prompting.tools.tool_use import JsonOutput, Tool, ToolCall, ToolUse
 
 __all__ = [
     "DEFAULT_SEPARATOR",
@@ -33,10 +33,10 @@ __all__ = [
 __getattr__, __dir__ = lazy_exports(
     __name__,
     {
-        ".answers.parser": ("AnswerParser",),
+        ".parsing.parser": ("AnswerParser",),
         ".builder": ("PromptBuilder",),
         ".messages": ("ChatMessage", "DEFAULT_SEPARATOR", "DEFAULT_SYSTEM"),
-        ".grammars.tool_formats": ("ToolFormat",),
-        ".tools": ("JsonOutput", "Tool", "ToolCall", "ToolUse"),
+        ".tools.formats": ("ToolFormat",),
+        ".tools.tool_use": ("JsonOutput", "Tool", "ToolCall", "ToolUse"),
     },
 )

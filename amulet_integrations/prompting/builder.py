@@ -8,11 +8,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from amulet_integrations.errors import PromptError
-from amulet_integrations.prompting.answers.thoughts import END_OF_THOUGHTS, THINK
-from amulet_integrations.prompting.asked import Asked
-from amulet_integrations.prompting.calls import parted
 from amulet_integrations.prompting.chat_template import prompt_format
-from amulet_integrations.prompting.control_tokens import ControlTokens, Text
+from amulet_integrations.prompting.escaping import ControlTokens, Text
 from amulet_integrations.prompting.messages import (
     DEFAULT_SEPARATOR,
     DEFAULT_SYSTEM,
@@ -20,17 +17,20 @@ from amulet_integrations.prompting.messages import (
     check_preference,
     check_prompt,
 )
-from amulet_integrations.prompting.tool_prompts.probe import CallStyle
-from amulet_integrations.prompting.tool_prompts.template import ToolTemplate, tool_template
-from amulet_integrations.prompting.tools import JsonOutput, Tool, ToolUse
+from amulet_integrations.prompting.parsing.reasoning import END_OF_THOUGHTS, THINK
+from amulet_integrations.prompting.prompt_inputs import Asked
+from amulet_integrations.prompting.tools.calls import parted
+from amulet_integrations.prompting.tools.probe import CallStyle
+from amulet_integrations.prompting.tools.template import ToolTemplate, tool_template
+from amulet_integrations.prompting.tools.tool_use import JsonOutput, Tool, ToolUse
 from amulet_integrations.prompting.writer import PromptWriter
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from amulet_integrations.prompting.answers.parser import AnswerParser
-    from amulet_integrations.prompting.answers.thoughts import Reasoning
-    from amulet_integrations.prompting.grammars.tool_formats import ToolFormat
+    from amulet_integrations.prompting.parsing.parser import AnswerParser
+    from amulet_integrations.prompting.parsing.reasoning import Reasoning
+    from amulet_integrations.prompting.tools.formats import ToolFormat
 
 
 class PromptBuilder:
@@ -90,13 +90,18 @@ class PromptBuilder:
     def tool_format(self) -> ToolFormat:
         """How the model writes calls: as its template does, or as the system text says."""
         # Here, so that prompts without tools load no grammars.
-        from amulet_integrations.prompting.grammars import tool_formats  # noqa: PLC0415
+        from amulet_integrations.prompting.tools.formats import (  # noqa: PLC0415
+            HermesFormat,
+            LlamaFormat,
+            MistralArgsFormat,
+            MistralFormat,
+        )
 
         formats: dict[CallStyle, Callable[[PreTrainedTokenizerBase], ToolFormat]] = {
-            "hermes": tool_formats.HermesFormat,
-            "llama": tool_formats.LlamaFormat,
-            "mistral": tool_formats.MistralFormat,
-            "mistral-args": tool_formats.MistralArgsFormat,
+            "hermes": HermesFormat,
+            "llama": LlamaFormat,
+            "mistral": MistralFormat,
+            "mistral-args": MistralArgsFormat,
         }
         return formats[self._tool_template.style](self._tokenizer)
 
@@ -286,7 +291,7 @@ class PromptBuilder:
         Returns:
             A parser for one answer.
         """
-        from amulet_integrations.prompting.answers.parser import AnswerParser  # noqa: PLC0415
+        from amulet_integrations.prompting.parsing.parser import AnswerParser  # noqa: PLC0415
 
         if tool_use is None:
             return AnswerParser(reasoning=reasoning)

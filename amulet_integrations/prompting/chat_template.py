@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from amulet_integrations.errors import PromptError
 from amulet_integrations.prompting.messages import BLANK_LINE
-from amulet_integrations.prompting.turns import Turn
+from amulet_integrations.prompting.tools.turns import Turn
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 from pydantic import Field, ValidationInfo, field_validator
 
 from amulet_integrations.errors import AmuletError, PromptError
-from amulet_integrations.prompting.tools import ToolCall
+from amulet_integrations.prompting.tools.tool_use import ToolCall
 from amulet_integrations.validation import FrozenModel
 
 DEFAULT_SYSTEM = "You are a helpful assistant."

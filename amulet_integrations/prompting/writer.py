@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from itertools import chain
 from typing import Any
 
-from amulet_integrations.prompting.asked import Asked, json_section
 from amulet_integrations.prompting.chat_template import PromptFormat
-from amulet_integrations.prompting.control_tokens import ControlTokens, Disguise, Text
+from amulet_integrations.prompting.escaping import ControlTokens, Disguise, Text
 from amulet_integrations.prompting.messages import system_text
-from amulet_integrations.prompting.tool_prompts.template import ToolTemplate
-from amulet_integrations.prompting.turns import Turn, turns_of
+from amulet_integrations.prompting.prompt_inputs import Asked, json_section
+from amulet_integrations.prompting.tools.template import ToolTemplate
+from amulet_integrations.prompting.tools.turns import Turn, turns_of
 
 
 class PromptWriter:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from amulet_integrations.evaluation.statistics import Estimate
+from amulet_integrations.evaluation.analysis.statistics import Estimate
 from benchmarks.defaults.rule import NLL_RISE
 from benchmarks.defaults.scores import Scored
 

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from amulet_integrations.engine import LocalEngine
-from amulet_integrations.evaluation.journal import Journal
+from amulet_integrations.evaluation.runs.journal import Journal
 from benchmarks.defaults.facts import fact_questions, facts_to_screen
 from benchmarks.defaults.questions import (
     PREFERENCES,

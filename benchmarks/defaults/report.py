@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from amulet_integrations.evaluation.journal import Journal
-from amulet_integrations.evaluation.statistics import Estimate
+from amulet_integrations.evaluation.analysis.statistics import Estimate
+from amulet_integrations.evaluation.runs.journal import Journal
 from benchmarks.defaults.ends import ends_table
 from benchmarks.defaults.frontier import write_frontier
 from benchmarks.defaults.parts import ANSWERS, screened_facts

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from amulet_integrations.evaluation.statistics import Estimate, estimate
-from amulet_integrations.evaluation.text_scores import distinct
+from amulet_integrations.evaluation.analysis.statistics import Estimate, estimate
+from amulet_integrations.evaluation.metrics.text_scores import distinct
 from benchmarks.defaults.facts import is_right
 from benchmarks.defaults.questions import ABOUT_FORM
 from benchmarks.defaults.rule import Figures

@@ -13,8 +13,8 @@ from amulet_integrations import SamplingParams
 from amulet_integrations.engine import GenerationRequest, LocalEngine
 from amulet_integrations.engine.result import GenerationResult
 from amulet_integrations.engine.streams import GenerationStream
-from amulet_integrations.evaluation.journal import Journal
-from amulet_integrations.evaluation.set_ups import SET_UPS
+from amulet_integrations.evaluation.data.set_ups import SET_UPS
+from amulet_integrations.evaluation.runs.journal import Journal
 from amulet_integrations.prompting import ChatMessage, PromptBuilder
 from benchmarks.defaults.questions import Question
 from benchmarks.defaults.recording import SharedPolicy, Trace

@@ -11,7 +11,7 @@ from collections import Counter
 import pytest
 
 from amulet_integrations.engine import GenerationRequest, LocalEngine, run_on_worker
-from amulet_integrations.engine.memory import give_back_memory
+from amulet_integrations.engine.backends.transformers.memory import give_back_memory
 from amulet_integrations.errors import (
     ContextLengthError,
     EngineOverloadedError,

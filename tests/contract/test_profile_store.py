@@ -19,7 +19,7 @@ from langgraph.store.memory import InMemoryStore
 from langgraph.store.sqlite import SqliteStore
 from llama_index.core.storage.kvstore import SimpleKVStore
 
-from amulet_integrations.decoding.params import AmuletParams
+from amulet_integrations.decoding.guidance import AmuletParams
 from amulet_integrations.errors import InvalidProfileError, ProfileConflictError
 from amulet_integrations.langchain import LangGraphProfileStore
 from amulet_integrations.llama_index import KVProfileStore
@@ -33,7 +33,7 @@ from amulet_integrations.profiles import (
 )
 from amulet_integrations.profiles.inheritance import LONGEST_LINE
 from amulet_integrations.profiles.stores.access import aread_whole_profile, read_whole_profile
-from amulet_integrations.profiles.stores.contract import UpdatingProfileStore
+from amulet_integrations.profiles.stores.base import UpdatingProfileStore
 
 ODD_IDS = ["Ann", "ann", "ann ", "älice@例え.jp", "😀", "o'brien; --", "50%_", "a/b", "x" * 256]
 ODD_IDS += [".", "..", "a.b", "a%2Eb", "%", "%25", "*", "langgraph", "{user_id}", "users"]

@@ -11,14 +11,14 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import event
 
-from amulet_integrations.decoding.params import AmuletParams
+from amulet_integrations.decoding.guidance import AmuletParams
 from amulet_integrations.errors import (
     InvalidProfileError,
     ProfileConflictError,
     ProfileStoreError,
 )
 from amulet_integrations.profiles import Preference, PreferenceProfile, SqlProfileStore
-from amulet_integrations.profiles.stores.contract import UpdatingProfileStore
+from amulet_integrations.profiles.stores.base import UpdatingProfileStore
 from amulet_integrations.profiles.stores.sql import importing
 
 ANN = PreferenceProfile(

@@ -10,7 +10,7 @@ from llama_index.core.prompts import PromptTemplate
 from pydantic import BaseModel, Field, create_model
 
 from amulet_integrations.engine import GenerationRequest
-from amulet_integrations.engine.branch import Branch
+from amulet_integrations.engine.structured.alternatives import OutputAlternative
 from amulet_integrations.errors import UnsupportedGrammarError
 from amulet_integrations.langchain import ChatAmulet
 from amulet_integrations.llama_index import AmuletLLM
@@ -106,7 +106,8 @@ async def test_the_llama_index_model_blocks_no_loop(warm):
 async def test_a_grammar_without_an_end_blocks_no_loop(warm):
     asked = [
         GenerationRequest(
-            contexts=[[5, 6]], branches=[Branch(grammar=f'start: "{letter}" start "-"')]
+            contexts=[[5, 6]],
+            alternatives=[OutputAlternative(grammar=f'start: "{letter}" start "-"')],
         )
         for letter in "abcd"
     ]

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from amulet_integrations.engine import LocalEngine
-from amulet_integrations.evaluation.judge_prompts import read_verdict
-from amulet_integrations.evaluation.judging import judge_pairs, pairs_of, win_counts
-from amulet_integrations.evaluation.records import Answer, Preference
+from amulet_integrations.evaluation.judging.judge import judge_pairs, pairs_of, win_counts
+from amulet_integrations.evaluation.judging.prompts import read_verdict
+from amulet_integrations.evaluation.runs.records import Answer, Preference
 from amulet_integrations.langchain import ChatAmulet
 
 pytestmark = pytest.mark.model

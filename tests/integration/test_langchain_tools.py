@@ -23,8 +23,8 @@ from amulet_integrations import (
 from amulet_integrations.decoding import amulet_weights
 from amulet_integrations.decoding.strength import PRESETS
 from amulet_integrations.engine import GenerationRequest, GenerationResult, LocalEngine
-from amulet_integrations.engine.branch import Branch
 from amulet_integrations.engine.result import Increment
+from amulet_integrations.engine.structured.alternatives import OutputAlternative
 from amulet_integrations.langchain import ChatAmulet, PreferenceMiddleware
 from amulet_integrations.prompting import ChatMessage, PromptBuilder, Tool, ToolCall
 
@@ -239,9 +239,11 @@ def final_answer(
         contexts=prompts.contexts(conversation, [None, preference], tools=[offered]),
         weights=(1.0, 0.0),
         max_kl=PRESETS["default"].max_kl,
-        branches=(
-            Branch(grammar=calls),
-            Branch(grammar=prompts.tool_format.text_grammar(), weights=amulet_weights(MILD)),
+        alternatives=(
+            OutputAlternative(grammar=calls),
+            OutputAlternative(
+                grammar=prompts.tool_format.text_grammar(), weights=amulet_weights(MILD)
+            ),
         ),
         sampling=SamplingParams(max_new_tokens=FINAL_TOKENS, min_new_tokens=1),
     )

@@ -14,7 +14,7 @@ from amulet_integrations.engine import (
     LocalEngine,
     run_on_worker,
 )
-from amulet_integrations.engine.memory import give_back_memory
+from amulet_integrations.engine.backends.transformers.memory import give_back_memory
 from amulet_integrations.errors import (
     ContextLengthError,
     GenerationError,

@@ -17,7 +17,7 @@ from llama_index.core.schema import Document
 
 from amulet_integrations import AmuletParams, InMemoryProfileStore, PreferenceProfile
 from amulet_integrations.engine import GenerationRequest, GenerationResult, LocalEngine
-from amulet_integrations.engine.contract import AsyncIncrementStream, IncrementStream
+from amulet_integrations.engine.protocol import AsyncIncrementStream, IncrementStream
 from amulet_integrations.llama_index import AmuletLLM
 from cookbook.minilm import MiniLM
 

@@ -7,9 +7,9 @@ from statistics import fmean
 
 from amulet_integrations import Preference, PreferenceProfile, SamplingParams
 from amulet_integrations.engine import LocalEngine
-from amulet_integrations.personalizer import Personalizer
+from amulet_integrations.personalization.personalizer import Personalizer
+from amulet_integrations.personalization.selection import PreferenceSelection
 from amulet_integrations.prompting import ChatMessage, PromptBuilder
-from amulet_integrations.whose import Whose
 
 RAISED = "Answer like a pirate."
 OTHER = "Use short and simple sentences."
@@ -36,7 +36,7 @@ def mean_ratios(
             guidance_scale=3.0,
             max_kl=None,
         )
-        chosen = personalizer.resolve(personalizer.select(Whose(profile=profile)))
+        chosen = personalizer.resolve(personalizer.select(PreferenceSelection(profile=profile)))
         requests = [
             personalizer.request(
                 conversation,

@@ -14,10 +14,10 @@ from llguidance import LLMatcher
 from amulet_integrations import SamplingParams
 from amulet_integrations.decoding.strength import Strength
 from amulet_integrations.engine import GenerationRequest, GenerationResult
-from amulet_integrations.engine.contract import Engine
-from amulet_integrations.personalizer import Personalizer
+from amulet_integrations.engine.protocol import Engine
+from amulet_integrations.personalization.personalizer import Personalizer
+from amulet_integrations.personalization.selection import PreferenceSelection
 from amulet_integrations.prompting import ChatMessage, JsonOutput
-from amulet_integrations.whose import Whose
 
 Schema = dict[str, Any]
 
@@ -60,7 +60,7 @@ class Records:
     def request(self, seed: int) -> GenerationRequest:
         """What is asked for `seed`."""
         personalizer = Personalizer(self.engine, strength=Strength(preset="paper"))
-        personalization = personalizer.resolve(Whose(preference=PREFERENCE))
+        personalization = personalizer.resolve(PreferenceSelection(preference=PREFERENCE))
         schema = random_schema(random.Random(seed))
         return personalizer.request(
             [ChatMessage(role="user", content="Make up a record of anything you like.")],

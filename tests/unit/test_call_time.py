@@ -8,10 +8,10 @@ from contextvars import ContextVar
 
 import pytest
 
-from amulet_integrations.call_time import (
-    async_iterator_as_called,
-    coroutine_as_called,
-    iterator_as_called,
+from amulet_integrations.bind_context import (
+    bind_async_iterator,
+    bind_coroutine,
+    bind_iterator,
 )
 
 WHO = ContextVar("WHO", default="nobody")
@@ -67,13 +67,13 @@ class Steps:
 
 def test_a_generator_takes_each_step_for_who_asked():
     steps = Steps()
-    late = asked_by("ann", iterator_as_called, steps.generator())
+    late = asked_by("ann", bind_iterator, steps.generator())
     assert asked_by("bob", list, late) == ["ann"] * 3
     assert steps.closed_for == "ann"
 
 
 def test_a_generator_may_be_read_in_another_thread():
-    late = asked_by("ann", iterator_as_called, Steps().generator())
+    late = asked_by("ann", bind_iterator, Steps().generator())
     seen = [next(late)]
     thread = threading.Thread(target=lambda: seen.extend(late))
     thread.start()
@@ -82,7 +82,7 @@ def test_a_generator_may_be_read_in_another_thread():
 
 
 def test_nobody_in_particular_is_somebody_too():
-    late = iterator_as_called(Steps().generator())
+    late = bind_iterator(Steps().generator())
     assert asked_by("bob", list, late) == ["nobody"] * 3
 
 
@@ -93,21 +93,21 @@ def test_what_a_step_sets_is_there_in_the_next_one_and_nowhere_else():
             WHO.set(who)
         yield WHO.get()
 
-    late = asked_by("ann", iterator_as_called, steps())
+    late = asked_by("ann", bind_iterator, steps())
     assert list(late) == ["ann", "cat", "dog"]
     assert WHO.get() == "nobody"
 
 
 def test_two_readers_are_kept_apart():
-    ann = asked_by("ann", iterator_as_called, Steps().generator())
-    bob = asked_by("bob", iterator_as_called, Steps().generator())
+    ann = asked_by("ann", bind_iterator, Steps().generator())
+    bob = asked_by("bob", bind_iterator, Steps().generator())
     assert [who for pair in zip(ann, bob, strict=True) for who in pair] == ["ann", "bob"] * 3
 
 
 def test_an_iterator_that_cannot_be_closed_will_do():
-    late = iterator_as_called(iter([1, None, False]))
+    late = bind_iterator(iter([1, None, False]))
     assert list(late) == [1, None, False]
-    short = iterator_as_called(iter([1, 2]))
+    short = bind_iterator(iter([1, 2]))
     assert next(short) == 1
     short.close()
     assert list(short) == []
@@ -115,7 +115,7 @@ def test_an_iterator_that_cannot_be_closed_will_do():
 
 def test_a_generator_that_is_closed_early_closes_what_it_reads():
     steps = Steps()
-    late = asked_by("ann", iterator_as_called, steps.generator())
+    late = asked_by("ann", bind_iterator, steps.generator())
     next(late)
     assert steps.closed_for is None
     asked_by("bob", lambda it: it.close(), late)
@@ -127,7 +127,7 @@ def test_a_failing_generator_fails_as_it_does():
         yield 1
         raise RuntimeError("no more")
 
-    late = iterator_as_called(steps())
+    late = bind_iterator(steps())
     assert next(late) == 1
     with pytest.raises(RuntimeError, match="no more"):
         next(late)
@@ -135,7 +135,7 @@ def test_a_failing_generator_fails_as_it_does():
 
 async def test_an_async_generator_takes_each_step_for_who_asked():
     steps = Steps()
-    late = asked_by("ann", async_iterator_as_called, steps.agenerator())
+    late = asked_by("ann", bind_async_iterator, steps.agenerator())
     WHO.set("bob")
     assert [who async for who in late] == ["ann"] * 3
     assert WHO.get() == "bob"
@@ -155,13 +155,13 @@ async def test_an_async_iterator_that_cannot_be_closed_will_do():
             self.left -= 1
             return WHO.get()
 
-    late = asked_by("ann", async_iterator_as_called, Once())
+    late = asked_by("ann", bind_async_iterator, Once())
     assert [who async for who in late] == ["ann"]
 
 
 async def test_an_async_generator_that_is_closed_early_closes_what_it_reads():
     steps = Steps()
-    late = asked_by("ann", async_iterator_as_called, steps.agenerator())
+    late = asked_by("ann", bind_async_iterator, steps.agenerator())
     assert await anext(late) == "ann"
     assert steps.closed_for is None
     await late.aclose()
@@ -173,7 +173,7 @@ async def test_a_failing_async_generator_fails_as_it_does():
         yield 1
         raise RuntimeError("no more")
 
-    late = async_iterator_as_called(steps())
+    late = bind_async_iterator(steps())
     assert await anext(late) == 1
     with pytest.raises(RuntimeError, match="no more"):
         await anext(late)
@@ -181,7 +181,7 @@ async def test_a_failing_async_generator_fails_as_it_does():
 
 async def test_a_coroutine_runs_for_who_asked():
     steps = Steps()
-    late = asked_by("ann", coroutine_as_called, steps.coroutine())
+    late = asked_by("ann", bind_coroutine, steps.coroutine())
     WHO.set("bob")
     assert await late == ["ann", "ann"]
     assert WHO.get() == "bob"
@@ -192,7 +192,7 @@ async def test_a_failing_coroutine_fails_as_it_does():
         raise RuntimeError("no more")
 
     with pytest.raises(RuntimeError, match="no more"):
-        await coroutine_as_called(work())
+        await bind_coroutine(work())
 
 
 class Waiting:
@@ -214,12 +214,12 @@ class Waiting:
         await self.wait()
 
     async def read(self):
-        return [step async for step in async_iterator_as_called(self.steps())]
+        return [step async for step in bind_async_iterator(self.steps())]
 
 
 @pytest.mark.parametrize(
     "work",
-    [lambda it: coroutine_as_called(it.wait()), lambda it: it.read()],
+    [lambda it: bind_coroutine(it.wait()), lambda it: it.read()],
     ids=["coroutine", "iterator"],
 )
 async def test_who_is_cancelled_ends_the_work(work):

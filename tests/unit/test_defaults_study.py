@@ -7,7 +7,7 @@ import pytest
 from amulet_integrations.decoding.sampling_params import SamplingParams
 from amulet_integrations.engine import LocalEngine
 from amulet_integrations.engine.request import GenerationRequest
-from amulet_integrations.evaluation.journal import Journal
+from amulet_integrations.evaluation.runs.journal import Journal
 from amulet_integrations.prompting import ChatMessage, PromptBuilder
 from benchmarks.defaults import study
 from benchmarks.defaults.questions import Question

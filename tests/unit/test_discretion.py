@@ -7,16 +7,16 @@ import traceback
 import pytest
 
 from amulet_integrations import Preference, PreferenceProfile, preference_scope
+from amulet_integrations.client import AmuletClient
 from amulet_integrations.errors import AmuletError
-from amulet_integrations.settings import AmuletSettings
-from amulet_integrations.whose import Whose
+from amulet_integrations.personalization.selection import PreferenceSelection
 
 SECRET = "my secret illness"
 URL = "mysql://ann:PASSW0RD@db/profiles"
 
 
 def settings(tiny_engine, **values):
-    return AmuletSettings(engine=tiny_engine, **values)
+    return AmuletClient(engine=tiny_engine, **values)
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_constructors_and_calls(tiny_engine, values):
         lambda: Preference(text=[SECRET]),
         lambda: PreferenceProfile(user_id="", preferences=[SECRET]),
         lambda: PreferenceProfile(user_id="ann", preferences=[{"text": SECRET, "weight": 9}]),
-        lambda: Whose(preference=SECRET, user_id="ann"),
+        lambda: PreferenceSelection(preference=SECRET, user_id="ann"),
         lambda: preference_scope(preference=SECRET, user_id="ann"),
         lambda: PreferenceProfile.model_validate_json(
             f'{{"user_id": 3, "preferences": "{SECRET}"}}'

@@ -22,31 +22,17 @@ MAY_IMPORT = {
     "profiles": {"decoding"},
     "prompting": {"decoding"},
     "engine": {"decoding"},
-    "saved_presets": {"decoding"},
-    "whose": {"decoding", "profiles"},
-    "steering": {"decoding", "prompting", "engine"},
-    "personalization": {"decoding", "profiles", "whose"},
-    "personalizer": PARTS | {"whose", "steering", "saved_presets", "personalization"},
-    "fields": PARTS | {"whose"},
-    "resources": PARTS,
-    "settings": PARTS | {"whose", "personalizer", "fields", "resources"},
-    "langchain": PARTS | {"whose", "personalization", "personalizer", "settings"},
-    "llama_index": PARTS | {"whose", "personalizer", "settings", "saved_presets"},
+    "personalization": PARTS,
+    "config": PARTS | {"personalization"},
+    "registry": PARTS,
+    "client": PARTS | {"personalization", "config", "registry"},
+    "langchain": PARTS | {"personalization", "client"},
+    "llama_index": PARTS | {"personalization", "client"},
     "learning": PARTS,
-    "evaluation": PARTS | {"whose", "personalizer"},
-    "cli": PARTS
-    | {
-        "whose",
-        "personalization",
-        "personalizer",
-        "settings",
-        "saved_presets",
-        "langchain",
-        "learning",
-        "evaluation",
-    },
+    "evaluation": PARTS | {"personalization"},
+    "cli": PARTS | {"personalization", "client", "langchain", "learning", "evaluation"},
 }
-FOUNDATION = {"errors", "validation", "_lazy", "call_time", "harmless"}
+FOUNDATION = {"errors", "validation", "_lazy", "bind_context", "terminal_text"}
 
 # What the adapters and the profiles have no business with.
 FORBIDDEN = {

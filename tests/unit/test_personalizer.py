@@ -20,9 +20,9 @@ from amulet_integrations.errors import (
     PreferenceSelectionError,
     ProfileStoreError,
 )
-from amulet_integrations.personalizer import Personalizer
+from amulet_integrations.personalization.personalizer import Personalizer
+from amulet_integrations.personalization.selection import PreferenceSelection
 from amulet_integrations.prompting import ChatMessage, PromptBuilder
-from amulet_integrations.whose import Whose
 from tests.support.oracle import slow_greedy
 from tests.support.tiny import tiny_model
 
@@ -83,7 +83,7 @@ P, BOUND = PRESETS["default"]
     ],
 )
 def test_contexts_and_weights(personalizer, tiny_engine, whose, texts, weights):
-    request = request_of(personalizer, Whose(**whose))
+    request = request_of(personalizer, PreferenceSelection(**whose))
     by_hand = PromptBuilder(tiny_engine.tokenizer).contexts(QUESTION, [None, *texts])
     if weights is None:  # Amulet with the profile's own parameters
         weights = [1 - GENTLE.guidance_scale, GENTLE.guidance_scale]
@@ -101,35 +101,35 @@ def test_the_nearest_name_wins(tiny_engine):
     personalizer = Personalizer(
         tiny_engine,
         profiles=InMemoryProfileStore(PROFILES),
-        default=Whose(preference="The constructor's."),
+        default=PreferenceSelection(preference="The constructor's."),
     )
 
     def chosen(call, user_id=None):
-        whose = personalizer.select(call, Whose(user_id=user_id))
+        whose = personalizer.select(call, PreferenceSelection(user_id=user_id))
         return whose.source, whose.user_id
 
-    assert chosen(Whose()) == ("constructor", None)
+    assert chosen(PreferenceSelection()) == ("constructor", None)
     with preference_scope(user_id="both"):
-        assert chosen(Whose()) == ("scope", "both")
-        assert chosen(Whose(), "brief") == ("config", "brief")
-        assert chosen(Whose(user_id="own"), "brief") == ("call", "own")
-        assert chosen(Whose(preference="x"), "brief") == ("call", None)
+        assert chosen(PreferenceSelection()) == ("scope", "both")
+        assert chosen(PreferenceSelection(), "brief") == ("config", "brief")
+        assert chosen(PreferenceSelection(user_id="own"), "brief") == ("call", "own")
+        assert chosen(PreferenceSelection(preference="x"), "brief") == ("call", None)
 
 
 def test_a_named_user_does_not_get_the_constructors_preference(tiny_engine):
     store = InMemoryProfileStore()
     personalizer = Personalizer(
-        tiny_engine, profiles=store, default=Whose(preference="The constructor's.")
+        tiny_engine, profiles=store, default=PreferenceSelection(preference="The constructor's.")
     )
-    assert request_of(personalizer, Whose(user_id="new")).weights == (1.0,)
+    assert request_of(personalizer, PreferenceSelection(user_id="new")).weights == (1.0,)
 
 
 def test_users_without_a_store(tiny_engine):
     personalizer = Personalizer(tiny_engine)
     with pytest.raises(PreferenceSelectionError, match="profiles="):
-        personalizer.select(Whose(user_id="ann"))
+        personalizer.select(PreferenceSelection(user_id="ann"))
     with preference_scope(user_id="ann"), pytest.raises(PreferenceSelectionError):
-        personalizer.select(Whose())
+        personalizer.select(PreferenceSelection())
 
 
 def test_a_store_that_breaks_its_word_is_an_error_of_ours(tiny_engine):
@@ -144,40 +144,40 @@ def test_a_store_that_breaks_its_word_is_an_error_of_ours(tiny_engine):
     store = Odd()
     personalizer = Personalizer(tiny_engine, profiles=store)
     with pytest.raises(ProfileStoreError, match=r"Odd\.get failed: ZeroDivisionError"):
-        request_of(personalizer, Whose(user_id="ann"))
+        request_of(personalizer, PreferenceSelection(user_id="ann"))
     store.answer = {"user_id": "ann"}
     with pytest.raises(ProfileStoreError, match="returned a dict"):
-        request_of(personalizer, Whose(user_id="ann"))
+        request_of(personalizer, PreferenceSelection(user_id="ann"))
     store.answer = PreferenceProfile(user_id="bob", preferences=["Shout."])
     with pytest.raises(ProfileStoreError, match="another user's profile for user_id='ann'"):
-        request_of(personalizer, Whose(user_id="ann"))
+        request_of(personalizer, PreferenceSelection(user_id="ann"))
 
 
 def test_the_bound_on_strength_holds_for_profiles_too(tiny_engine):
     strong = AmuletParams(alpha=4, lambda_=0.5, iterations=15)
     profile = PreferenceProfile(user_id="bold", preferences=["Shout."], params=strong)
     with pytest.raises(GuidanceScaleError, match="max_guidance_scale = 20"):
-        request_of(Personalizer(tiny_engine), Whose(profile=profile))
+        request_of(Personalizer(tiny_engine), PreferenceSelection(profile=profile))
     with pytest.raises(GuidanceScaleError):
         Personalizer(tiny_engine, strength=Strength(params=strong))
     tight = Personalizer(tiny_engine, max_guidance_scale=6.0)
     for said in ({"guidance_scale": 6.1}, {"guidance_scale": -7.0}, {"params": strong}):
         with pytest.raises(GuidanceScaleError, match=f"{next(iter(said))}="):
-            request_of(tight, Whose(preference="Shout.", **said))
+            request_of(tight, PreferenceSelection(preference="Shout.", **said))
 
 
 def test_fingerprints_tell_apart_what_must_not_be_confused(personalizer):
     choices = [
-        Whose(user_id="brief"),
-        Whose(user_id="both"),
-        Whose(user_id="over"),
-        Whose(user_id="brief", method="pref"),
-        Whose(user_id="brief", params=GENTLE),
-        Whose(user_id="brief", max_kl=None),
-        Whose(user_id="brief", max_kl=BOUND / 2),
-        Whose(preference="Be brief."),
-        Whose(preference="Be brief!"),
-        Whose(),
+        PreferenceSelection(user_id="brief"),
+        PreferenceSelection(user_id="both"),
+        PreferenceSelection(user_id="over"),
+        PreferenceSelection(user_id="brief", method="pref"),
+        PreferenceSelection(user_id="brief", params=GENTLE),
+        PreferenceSelection(user_id="brief", max_kl=None),
+        PreferenceSelection(user_id="brief", max_kl=BOUND / 2),
+        PreferenceSelection(preference="Be brief."),
+        PreferenceSelection(preference="Be brief!"),
+        PreferenceSelection(),
     ]
 
     def fingerprint(whose):
@@ -188,7 +188,7 @@ def test_fingerprints_tell_apart_what_must_not_be_confused(personalizer):
 
 
 def test_what_is_told_holds_no_text_unless_asked(personalizer):
-    applied = personalizer.resolve(personalizer.select(Whose(user_id="weighed")))
+    applied = personalizer.resolve(personalizer.select(PreferenceSelection(user_id="weighed")))
     assert "brief" not in repr(applied)
     assert "brief" not in str(applied.describe())
     assert applied.describe(texts=True)["preferences"][0]["text"] == "Be brief."
@@ -205,12 +205,14 @@ def circumstantial(tiny_engine):
     return Personalizer(
         tiny_engine,
         profiles=InMemoryProfileStore([WHEN, *PROFILES]),
-        default=Whose(user_id="when", preference_context={"locale": "de"}),
+        default=PreferenceSelection(user_id="when", preference_context={"locale": "de"}),
     )
 
 
 def holding(personalizer, call=None, config=None):
-    chosen = personalizer.select(Whose(**(call or {})), Whose(**(config or {})))
+    chosen = personalizer.select(
+        PreferenceSelection(**(call or {})), PreferenceSelection(**(config or {}))
+    )
     return [it.text for it in personalizer.resolve(chosen).preferences]
 
 
@@ -263,7 +265,7 @@ def test_one_preference_has_its_conditions_too(tiny_engine):
 
 def test_fingerprints_follow_the_circumstances(circumstantial):
     def fingerprint(context):
-        chosen = circumstantial.select(Whose(preference_context=context))
+        chosen = circumstantial.select(PreferenceSelection(preference_context=context))
         return circumstantial.resolve(chosen).fingerprint
 
     assert fingerprint({"topic": "health"}) != fingerprint({})
@@ -277,7 +279,7 @@ def test_preferences_of_parents_hold_with_the_users_own(tiny_engine):
     given = PreferenceProfile(user_id="new", parent="all", preferences=["Be bold."])
     assert holding(personalizer, {"user_id": "ann"}) == ["Be kind.", "Be brief."]
     assert holding(personalizer, {"profile": given}) == ["Be kind.", "Be bold."]
-    applied = personalizer.resolve(personalizer.select(Whose(user_id="ann")))
+    applied = personalizer.resolve(personalizer.select(PreferenceSelection(user_id="ann")))
     assert (applied.user_id, applied.guidance_scale) == ("ann", GENTLE.guidance_scale)
 
 
@@ -310,7 +312,7 @@ def test_several_preferences_decode_as_the_mixture_says(tiny_engine, weights, pa
     preferences = [Preference(text=t, weight=w) for t, w in zip(texts, weights, strict=True)]
     profile = PreferenceProfile(user_id="ann", preferences=preferences, params=params, max_kl=None)
     short = SamplingParams(max_new_tokens=12)
-    request = request_of(Personalizer(tiny_engine), Whose(profile=profile))
+    request = request_of(Personalizer(tiny_engine), PreferenceSelection(profile=profile))
     (result,) = tiny_engine.generate([request.model_copy(update={"sampling": short})])
 
     mixture = {None: 1.0}

@@ -11,7 +11,7 @@ import pytest
 
 from amulet_integrations.decoding.strength import Preset
 from amulet_integrations.errors import AmuletError, InvalidParamsError
-from amulet_integrations.saved_presets import (
+from amulet_integrations.personalization.saved_presets import (
     SavedPreset,
     check_presets_writable,
     find_preset,
@@ -61,14 +61,14 @@ def test_what_is_saved_is_found_and_can_be_forgotten(folder):
 def test_a_file_that_another_process_writes_is_read_again():
     save_preset("a", SAVED)
     assert find_preset("b") is None
-    code = "from amulet_integrations.saved_presets import *; save_preset('b', SavedPreset(guidance_scale=3.0))"  # noqa: E501
+    code = "from amulet_integrations.personalization.saved_presets import *; save_preset('b', SavedPreset(guidance_scale=3.0))"  # noqa: E501
     subprocess.run([sys.executable, "-c", code], check=True)
     assert find_preset("b").guidance_scale == 3.0
     assert find_preset("a") == SAVED
 
 
 def test_several_processes_lose_nothing():
-    code = "import sys; from amulet_integrations.saved_presets import *; [save_preset(f'{sys.argv[1]}{n}', SavedPreset(guidance_scale=n)) for n in range(20)]"  # noqa: E501
+    code = "import sys; from amulet_integrations.personalization.saved_presets import *; [save_preset(f'{sys.argv[1]}{n}', SavedPreset(guidance_scale=n)) for n in range(20)]"  # noqa: E501
     running = [subprocess.Popen([sys.executable, "-c", code, name]) for name in "abc"]
     assert [process.wait(60) for process in running] == [0, 0, 0]
     assert len(json.loads(presets_path().read_text())) == 60

@@ -10,6 +10,7 @@ from amulet_integrations import (
     PreferenceProfile,
     SqlProfileStore,
 )
+from amulet_integrations.client import AmuletClient
 from amulet_integrations.errors import (
     AmuletError,
     GuidanceScaleError,
@@ -19,8 +20,7 @@ from amulet_integrations.errors import (
     PreferenceSelectionError,
     UnknownArgumentError,
 )
-from amulet_integrations.settings import AmuletSettings
-from amulet_integrations.whose import Whose
+from amulet_integrations.personalization.selection import PreferenceSelection
 from tests.support.tiny import tiny_model, tiny_tokenizer
 
 STRONG = AmuletParams(alpha=4, lambda_=0.5, iterations=15)
@@ -45,17 +45,17 @@ STRONG = AmuletParams(alpha=4, lambda_=0.5, iterations=15)
 )
 def test_bad_values_fail_when_the_wrapper_is_made(values, error, told):
     with pytest.raises(error, match=told) as caught:
-        AmuletSettings(**values)
+        AmuletClient(**values)
     assert isinstance(caught.value, ValueError)
     assert isinstance(caught.value, AmuletError)
 
 
 def test_the_operator_may_raise_the_bound(tiny_engine):
-    AmuletSettings(engine=tiny_engine, params=STRONG, max_guidance_scale=200_000)
+    AmuletClient(engine=tiny_engine, params=STRONG, max_guidance_scale=200_000)
 
 
 def test_a_call_may_change_how_but_not_what(tiny_engine):
-    settings = AmuletSettings(engine=tiny_engine, temperature=0.5, stop="END", seed=1)
+    settings = AmuletClient(engine=tiny_engine, temperature=0.5, stop="END", seed=1)
     call = settings.read_call({"temperature": 0.9, "max_tokens": 7, "user_id": "ann"})
     assert (call.sampling.temperature, call.sampling.max_new_tokens) == (0.9, 7)
     assert (call.sampling.stop, call.sampling.seed) == (("END",), 1)
@@ -80,15 +80,15 @@ def test_a_call_may_change_how_but_not_what(tiny_engine):
 )
 def test_bad_arguments_of_a_call_are_refused_when_they_are_read(tiny_engine, values, error, told):
     with pytest.raises(error, match=told):
-        AmuletSettings(engine=tiny_engine).read_call(values)
+        AmuletClient(engine=tiny_engine).read_call(values)
 
 
 def test_a_copy_with_another_model_or_store_uses_it(tiny_engine, tmp_path):
     stores = [str(tmp_path / "one.db"), tmp_path / "two.db"]
     with SqlProfileStore(stores[1]) as second:
         second.save(PreferenceProfile(user_id="ann", preferences=["Be brief."]))
-    settings = AmuletSettings(engine=tiny_engine, profiles=stores[0])
-    ann = Whose(user_id="ann")
+    settings = AmuletClient(engine=tiny_engine, profiles=stores[0])
+    ann = PreferenceSelection(user_id="ann")
     assert settings.personalizer.resolve(settings.select(ann)).preferences == ()
     copy = settings.model_copy(update={"profiles": stores[1]})
     assert len(copy.personalizer.resolve(copy.select(ann)).preferences) == 1
@@ -100,7 +100,7 @@ def test_a_copy_with_another_model_loads_that_one(tmp_path):
         folders.append(str(tmp_path / str(seed)))
         tiny_model(seed=seed).save_pretrained(folders[-1])
         tiny_tokenizer().save_pretrained(folders[-1])
-    first = AmuletSettings(model=folders[0])
+    first = AmuletClient(model=folders[0])
     second = first.model_copy(update={"model": folders[1]})
     assert first.load_engine().model_name == folders[0]
     assert second.load_engine().model_name == folders[1]
@@ -109,12 +109,12 @@ def test_a_copy_with_another_model_loads_that_one(tmp_path):
 
 def test_a_profile_goes_where_langchain_keeps_something_else(tiny_engine):
     profile = PreferenceProfile(user_id="ann", preferences=["Be brief."])
-    settings = AmuletSettings(engine=tiny_engine, profile=profile)
+    settings = AmuletClient(engine=tiny_engine, profile=profile)
     assert settings.preference_profile == profile
 
 
 def test_no_private_text_is_shown_or_dumped(tiny_engine):
-    settings = AmuletSettings(
+    settings = AmuletClient(
         engine=tiny_engine, preference="my secret", profiles="sqlite:///secret-place.db"
     )
     for shown in (repr(settings), str(settings.model_dump()), settings.model_dump_json()):
@@ -123,7 +123,7 @@ def test_no_private_text_is_shown_or_dumped(tiny_engine):
 
 def test_copies_for_users_share_engine_and_store(tiny_engine):
     store = InMemoryProfileStore([PreferenceProfile(user_id="ann", preferences=["Be brief."])])
-    settings = AmuletSettings(engine=tiny_engine, profiles=store)
+    settings = AmuletClient(engine=tiny_engine, profiles=store)
     ann = settings.for_user("ann")
     assert ann.load_engine() is settings.load_engine()
     resolved = ann.personalizer.resolve(ann.select(settings.read_call({}).whose))

@@ -13,12 +13,12 @@ from amulet_integrations import (
     PreferenceProfile,
     preference_scope,
 )
+from amulet_integrations.client import AmuletClient
 from amulet_integrations.decoding.strength import PRESETS, Preset, Strength
 from amulet_integrations.errors import InvalidParamsError
-from amulet_integrations.personalizer import Personalizer
-from amulet_integrations.saved_presets import SavedPreset, save_preset
-from amulet_integrations.settings import AmuletSettings
-from amulet_integrations.whose import Whose
+from amulet_integrations.personalization.personalizer import Personalizer
+from amulet_integrations.personalization.saved_presets import SavedPreset, save_preset
+from amulet_integrations.personalization.selection import PreferenceSelection
 from tests.support.scripted import ScriptedEngine
 
 SCALE, BOUND = PRESETS["default"]
@@ -38,9 +38,9 @@ def resolved(said, method=None, engine=None, **settings):
         strength=Strength(**said.get("constructor", {})),
         **settings,
     )
-    call = Whose(method=method, **said.get("call", {}))
+    call = PreferenceSelection(method=method, **said.get("call", {}))
     with preference_scope(user_id="ann", **said.get("scope", {})):
-        chosen = personalizer.select(call, Whose(**said.get("config", {})))
+        chosen = personalizer.select(call, PreferenceSelection(**said.get("config", {})))
     return personalizer.resolve(chosen)
 
 
@@ -124,12 +124,16 @@ def test_a_scope_of_another_user_says_nothing_of_the_strength():
         return personalizer.resolve(personalizer.select(call)).guidance_scale
 
     with preference_scope(user_id="bob", guidance_scale=3.0, max_kl=None):
-        assert scale(Whose()) == scale(Whose(user_id="bob")) == 3.0
-        assert scale(Whose(user_id="ann")) == scale(Whose(preference="Be kind.")) == SCALE
+        assert scale(PreferenceSelection()) == scale(PreferenceSelection(user_id="bob")) == 3.0
+        assert (
+            scale(PreferenceSelection(user_id="ann"))
+            == scale(PreferenceSelection(preference="Be kind."))
+            == SCALE
+        )
         with preference_scope(guidance_scale=4.0):
-            assert scale(Whose()) == 4.0
+            assert scale(PreferenceSelection()) == 4.0
         with preference_scope(user_id="ann"):
-            assert scale(Whose()) == SCALE
+            assert scale(PreferenceSelection()) == SCALE
 
 
 BAD = [
@@ -147,12 +151,12 @@ BAD = [
 @pytest.mark.parametrize(("said", "remedy"), BAD, ids=str)
 def test_what_is_no_strength_is_refused_at_every_level(said, remedy):
     engine = ScriptedEngine()
-    settings = AmuletSettings(engine=engine)
+    settings = AmuletClient(engine=engine)
     levels = {
         "call": lambda: settings.read_call(said),
-        "whose": lambda: Whose(**said),
+        "whose": lambda: PreferenceSelection(**said),
         "scope": lambda: preference_scope(**said),
-        "constructor": lambda: AmuletSettings(engine=engine, **said),
+        "constructor": lambda: AmuletClient(engine=engine, **said),
         "strength": lambda: Strength(**said),
     }
     for make in levels.values():
@@ -168,9 +172,9 @@ def test_what_is_no_strength_is_refused_at_every_level(said, remedy):
 def test_a_strength_beside_a_method_that_has_its_own_is_refused(said):
     for method in ("pref", "linear_alignment", "base"):
         with pytest.raises(InvalidParamsError, match=f"method='{method}'.*Leave one of them out"):
-            Whose(method=method, **said)
-    assert Whose(method="amulet", **said).strength == Strength(**said)
-    assert Whose(method="linear_alignment", max_kl=0.1).strength.max_kl == 0.1
+            PreferenceSelection(method=method, **said)
+    assert PreferenceSelection(method="amulet", **said).strength == Strength(**said)
+    assert PreferenceSelection(method="linear_alignment", max_kl=0.1).strength.max_kl == 0.1
 
 
 def test_what_a_bound_held_back_is_told_after_an_answer():
@@ -237,8 +241,8 @@ def test_a_preset_that_was_saved_for_the_model_is_the_default(said, settings, na
 def test_wrappers_find_it_unless_they_are_told_not_to(tiny_engine):
     save_preset(tiny_engine.model_fingerprint, SavedPreset(guidance_scale=1.25))
     for settings, scale in ({}, 1.25), ({"saved_presets": False}, SCALE):
-        wrapper = AmuletSettings(engine=tiny_engine, preference="Be brief.", **settings)
-        applied = wrapper.personalizer.resolve(wrapper.select(Whose()))
+        wrapper = AmuletClient(engine=tiny_engine, preference="Be brief.", **settings)
+        applied = wrapper.personalizer.resolve(wrapper.select(PreferenceSelection()))
         assert applied.guidance_scale == scale
 
 
@@ -246,5 +250,7 @@ def test_no_model_is_loaded_to_look_for_a_preset_where_none_is_saved():
     def load():
         raise AssertionError("the model is loaded")
 
-    applied = Personalizer(load, saved_presets=True).resolve(Whose(preference="Be brief."))
+    applied = Personalizer(load, saved_presets=True).resolve(
+        PreferenceSelection(preference="Be brief.")
+    )
     assert applied.preset == "default"

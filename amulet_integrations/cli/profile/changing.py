@@ -27,7 +27,7 @@ from amulet_integrations.cli.profile.group import (
     tell_saved,
 )
 from amulet_integrations.cli.session import open_store
-from amulet_integrations.decoding.methods import Method
+from amulet_integrations.decoding.strength import Method
 from amulet_integrations.errors import ProfileError
 from amulet_integrations.profiles import Preference, PreferenceProfile
 

@@ -11,13 +11,12 @@ from typing import Any
 from amulet_integrations.cli.options import strength_label
 from amulet_integrations.cli.profile.sheet import minute
 from amulet_integrations.cli.screen import number
-from amulet_integrations.decoding.methods import method_strength
-from amulet_integrations.decoding.strength import Preset
-from amulet_integrations.decoding.weights import preference_weights
+from amulet_integrations.decoding.guidance import preference_weights
+from amulet_integrations.decoding.strength import Preset, method_strength
 from amulet_integrations.profiles import PreferenceProfile
+from amulet_integrations.profiles.active import Verdict, explain
+from amulet_integrations.profiles.grouping import group_preferences
 from amulet_integrations.profiles.inheritance import Line, inherited
-from amulet_integrations.profiles.selection import Verdict, explain
-from amulet_integrations.profiles.sharing import shared_contexts
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,7 @@ class Explanation:
         holding = [it.preference for it in self.verdicts if it.holds]
         if self.whole.method == "base":
             holding = []
-        return preference_weights(self.strength.guidance_scale, shared_contexts(holding)[1])
+        return preference_weights(self.strength.guidance_scale, group_preferences(holding)[1])
 
     @property
     def missing_parent(self) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amulet_integrations.evaluation.result import Evaluation
+from amulet_integrations.evaluation.analysis.result import Evaluation
 
 
 def about(evaluation: Evaluation) -> list[tuple[str, str]]:

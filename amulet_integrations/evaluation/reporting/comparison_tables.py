@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from amulet_integrations.evaluation.comparisons import Comparison
-from amulet_integrations.evaluation.judging import WinCount
+from amulet_integrations.evaluation.analysis.comparisons import Comparison
+from amulet_integrations.evaluation.analysis.statistics import Estimate
+from amulet_integrations.evaluation.judging.judge import WinCount
+from amulet_integrations.evaluation.metrics.score_notes import note_of
 from amulet_integrations.evaluation.reporting.judges import by_judge
 from amulet_integrations.evaluation.reporting.tables import ALL
 from amulet_integrations.evaluation.reporting.text_tables import (
@@ -16,8 +18,6 @@ from amulet_integrations.evaluation.reporting.text_tables import (
     estimate_cell,
     p_value,
 )
-from amulet_integrations.evaluation.score_notes import note_of
-from amulet_integrations.evaluation.statistics import Estimate
 
 
 def comparison_text(comparisons: Iterable[Comparison]) -> TextTable | None:

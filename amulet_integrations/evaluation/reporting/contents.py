@@ -6,24 +6,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from amulet_integrations.errors import EvaluationError
-from amulet_integrations.evaluation.comparisons import Comparison, compare_methods
-from amulet_integrations.evaluation.contests import contests
-from amulet_integrations.evaluation.frontier import (
+from amulet_integrations.evaluation.analysis.comparisons import Comparison, compare_methods
+from amulet_integrations.evaluation.analysis.frontier import (
     DEFAULT_ALLOWANCE,
     Frontier,
     check_allowance,
     frontier,
     has_frontier,
 )
-from amulet_integrations.evaluation.judging import WinCount, win_counts
-from amulet_integrations.evaluation.likelihoods import BROKEN, PREF_NLL, PREFERENCE_RATIO
-from amulet_integrations.evaluation.outcomes import aim_of
-from amulet_integrations.evaluation.records import Answer, Method
-from amulet_integrations.evaluation.relevance import RELEVANCE
+from amulet_integrations.evaluation.analysis.method_pairs import method_pairs
+from amulet_integrations.evaluation.analysis.result import Evaluation
+from amulet_integrations.evaluation.judging.judge import WinCount, win_counts
+from amulet_integrations.evaluation.metrics.likelihoods import BROKEN, PREF_NLL, PREFERENCE_RATIO
+from amulet_integrations.evaluation.metrics.relevance import RELEVANCE
+from amulet_integrations.evaluation.metrics.reward_heads import REWARD
+from amulet_integrations.evaluation.metrics.score_notes import OWN_SCORES, in_order
+from amulet_integrations.evaluation.metrics.target import aim_of
 from amulet_integrations.evaluation.reporting.tables import ScoreTable, score_table
-from amulet_integrations.evaluation.result import Evaluation
-from amulet_integrations.evaluation.reward_heads import REWARD
-from amulet_integrations.evaluation.score_notes import OWN_SCORES, in_order
+from amulet_integrations.evaluation.runs.records import Answer, Method
 
 MOST_POINTS = 4
 """Points of a frontier that the tables of methods show; more would bury the other methods."""
@@ -142,7 +142,7 @@ def _comparisons(
     scores: Sequence[str],
     preferences: Sequence[str],
 ) -> list[Comparison]:
-    pairs = contests(_answering(answers, methods))
+    pairs = method_pairs(_answering(answers, methods))
     asked: dict[str, list[str | None]] = {score: [None] for score in scores if _is_main(score)}
     for preference in preferences:
         aim = aim_of(preference)

@@ -7,11 +7,11 @@ import io
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from amulet_integrations.evaluation.comparisons import Comparison
-from amulet_integrations.evaluation.judging import WinCount
+from amulet_integrations.evaluation.analysis.comparisons import Comparison
+from amulet_integrations.evaluation.analysis.statistics import Estimate
+from amulet_integrations.evaluation.judging.judge import WinCount
 from amulet_integrations.evaluation.reporting.tables import ALL, AVERAGE, ScoreTable
-from amulet_integrations.evaluation.statistics import Estimate
-from amulet_integrations.harmless import safe
+from amulet_integrations.terminal_text import safe
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")  # what one may begin with
 

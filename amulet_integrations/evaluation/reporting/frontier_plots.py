@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from amulet_integrations.evaluation.frontier import Frontier, Point
+from amulet_integrations.evaluation.analysis.frontier import Frontier, Point
+from amulet_integrations.evaluation.analysis.statistics import Estimate
 from amulet_integrations.evaluation.reporting.plots import (
     LIGHT,
     Theme,
@@ -14,7 +15,6 @@ from amulet_integrations.evaluation.reporting.plots import (
     plot_label,
     png,
 )
-from amulet_integrations.evaluation.statistics import Estimate
 
 _FAR = 1.5  # nats: a point that costs more would leave the others no room
 _LABEL = (0.1, 0.045)  # room that a label takes, in shares of the panel

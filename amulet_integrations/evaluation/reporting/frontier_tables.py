@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from amulet_integrations.decoding.strength import Preset
-from amulet_integrations.evaluation.frontier import Frontier, Limit, Point
+from amulet_integrations.evaluation.analysis.frontier import Frontier, Limit, Point
+from amulet_integrations.evaluation.metrics.score_notes import note_of
 from amulet_integrations.evaluation.reporting.tables import ScoreRow, ScoreTable, fewer
 from amulet_integrations.evaluation.reporting.text_tables import (
     NOTHING,
@@ -15,7 +16,6 @@ from amulet_integrations.evaluation.reporting.text_tables import (
     estimate_cell,
     number,
 )
-from amulet_integrations.evaluation.score_notes import note_of
 
 
 def frontier_text(frontier: Frontier) -> TextTable:

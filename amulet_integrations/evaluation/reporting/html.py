@@ -11,6 +11,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from amulet_integrations.evaluation.metrics.score_notes import note_of
 from amulet_integrations.evaluation.reporting.about import about, left_out
 from amulet_integrations.evaluation.reporting.comparison_tables import comparison_text, win_text
 from amulet_integrations.evaluation.reporting.contents import Contents
@@ -27,8 +28,7 @@ from amulet_integrations.evaluation.reporting.samples import (
 )
 from amulet_integrations.evaluation.reporting.score_plots import score_plot_name
 from amulet_integrations.evaluation.reporting.tables import score_text
-from amulet_integrations.evaluation.score_notes import note_of
-from amulet_integrations.harmless import safe
+from amulet_integrations.terminal_text import safe
 
 _TEMPLATE = "report.html.j2"
 

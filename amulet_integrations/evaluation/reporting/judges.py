@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from amulet_integrations.evaluation.judging import WinCount
+from amulet_integrations.evaluation.judging.judge import WinCount
 
 
 def by_judge(counts: Iterable[WinCount]) -> dict[str, list[WinCount]]:

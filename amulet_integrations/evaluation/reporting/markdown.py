@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from amulet_integrations.evaluation.reporting.text_tables import Cell, TextTable
-from amulet_integrations.harmless import one_line
+from amulet_integrations.terminal_text import one_line
 
 # Underscores between letters are themselves. Addresses become links without any brackets.
 _MARKUP = re.compile(

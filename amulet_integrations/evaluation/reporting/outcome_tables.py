@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterator, Sequence
 
-from amulet_integrations.evaluation.comparisons import mean_of
-from amulet_integrations.evaluation.outcomes import Aim, aim_of
-from amulet_integrations.evaluation.records import Answer, by_method
+from amulet_integrations.evaluation.analysis.comparisons import mean_of
+from amulet_integrations.evaluation.metrics.score_notes import note_of
+from amulet_integrations.evaluation.metrics.target import Aim, aim_of
+from amulet_integrations.evaluation.metrics.text_scores import WORDS
 from amulet_integrations.evaluation.reporting.tables import (
     Share,
     best_places,
@@ -19,8 +20,7 @@ from amulet_integrations.evaluation.reporting.text_tables import (
     TextTable,
     estimate_cell,
 )
-from amulet_integrations.evaluation.score_notes import note_of
-from amulet_integrations.evaluation.text_scores import WORDS
+from amulet_integrations.evaluation.runs.records import Answer, by_method
 
 
 def outcome_text(answers: Sequence[Answer]) -> TextTable | None:

@@ -9,8 +9,8 @@ from importlib.util import find_spec
 from typing import Any
 
 from amulet_integrations.errors import MissingDependencyError
-from amulet_integrations.evaluation.names import shortened
-from amulet_integrations.harmless import safe
+from amulet_integrations.evaluation.runs.names import shortened
+from amulet_integrations.terminal_text import safe
 
 _SOFTWARE = "amulet-integrations evaluation"  # what a picture says it was made by
 _WIDTH = 8.0

@@ -8,7 +8,9 @@ from functools import partial
 from pathlib import Path
 
 from amulet_integrations.errors import EvaluationError
-from amulet_integrations.evaluation.frontier import DEFAULT_ALLOWANCE
+from amulet_integrations.evaluation.analysis.frontier import DEFAULT_ALLOWANCE
+from amulet_integrations.evaluation.analysis.result import Evaluation
+from amulet_integrations.evaluation.metrics.score_notes import note_of
 from amulet_integrations.evaluation.reporting.about import about
 from amulet_integrations.evaluation.reporting.comparison_tables import comparison_text, win_text
 from amulet_integrations.evaluation.reporting.contents import Contents, gather
@@ -37,8 +39,6 @@ from amulet_integrations.evaluation.reporting.score_plots import (
 from amulet_integrations.evaluation.reporting.tables import score_text
 from amulet_integrations.evaluation.reporting.text_tables import TextTable
 from amulet_integrations.evaluation.reporting.win_plots import win_plot
-from amulet_integrations.evaluation.result import Evaluation
-from amulet_integrations.evaluation.score_notes import note_of
 
 _NOT_ALWAYS = ("comparisons.csv", "wins.csv")  # tables that not every report has
 _PICTURES = (f"{SCORE_PLOT}*.png", "frontier.png", "wins.png")

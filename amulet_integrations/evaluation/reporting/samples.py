@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from amulet_integrations.evaluation.likelihoods import PREF_NLL, PREFERENCE_RATIO
-from amulet_integrations.evaluation.records import Answer, Method
+from amulet_integrations.evaluation.metrics.likelihoods import PREF_NLL, PREFERENCE_RATIO
+from amulet_integrations.evaluation.metrics.reward_heads import REWARD
+from amulet_integrations.evaluation.metrics.score_notes import note_of
+from amulet_integrations.evaluation.metrics.text_scores import WORDS
 from amulet_integrations.evaluation.reporting.text_tables import number
-from amulet_integrations.evaluation.reward_heads import REWARD
-from amulet_integrations.evaluation.score_notes import note_of
-from amulet_integrations.evaluation.text_scores import WORDS
+from amulet_integrations.evaluation.runs.records import Answer, Method
 
 _QUESTIONS = 3  # of each preference
 _METHODS = 6  # side by side

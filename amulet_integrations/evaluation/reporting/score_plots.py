@@ -8,6 +8,7 @@ import re
 from collections.abc import Collection, Sequence
 from typing import Any
 
+from amulet_integrations.evaluation.metrics.score_notes import note_of
 from amulet_integrations.evaluation.reporting.plots import (
     LIGHT,
     Theme,
@@ -17,7 +18,6 @@ from amulet_integrations.evaluation.reporting.plots import (
     png,
 )
 from amulet_integrations.evaluation.reporting.tables import ALL, ScoreRow, ScoreTable
-from amulet_integrations.evaluation.score_notes import note_of
 
 SCORE_PLOT = "scores-"
 """How the names of these pictures' files begin."""

@@ -6,17 +6,17 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from amulet_integrations.evaluation.comparisons import mean_of
-from amulet_integrations.evaluation.outcomes import aim_of
-from amulet_integrations.evaluation.records import Answer
+from amulet_integrations.evaluation.analysis.comparisons import mean_of
+from amulet_integrations.evaluation.analysis.statistics import Estimate
+from amulet_integrations.evaluation.metrics.score_notes import note_of
+from amulet_integrations.evaluation.metrics.target import aim_of
 from amulet_integrations.evaluation.reporting.text_tables import (
     Cell,
     Group,
     TextTable,
     estimate_cell,
 )
-from amulet_integrations.evaluation.score_notes import note_of
-from amulet_integrations.evaluation.statistics import Estimate
+from amulet_integrations.evaluation.runs.records import Answer
 
 ALL = "all"
 AVERAGE = "average"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from amulet_integrations.evaluation.statistics import Estimate
-from amulet_integrations.harmless import one_line
+from amulet_integrations.evaluation.analysis.statistics import Estimate
+from amulet_integrations.terminal_text import one_line
 
 NOTHING = "–"  # noqa: RUF001 - an en dash is what stands for no value
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from amulet_integrations.evaluation.judging import WinCount
+from amulet_integrations.evaluation.judging.judge import WinCount
 from amulet_integrations.evaluation.reporting.judges import by_judge
 from amulet_integrations.evaluation.reporting.plots import (
     LIGHT,

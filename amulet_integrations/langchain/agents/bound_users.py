@@ -12,14 +12,13 @@ from langchain_core.runnables.base import RunnableBindingBase
 from langchain_core.runnables.config import ensure_config
 from langchain_core.runnables.configurable import DynamicRunnable
 
-from amulet_integrations.decoding.methods import Method
-from amulet_integrations.decoding.strength import Strength
+from amulet_integrations.client import STRENGTH, without_unset
+from amulet_integrations.decoding.strength import Method, Strength
 from amulet_integrations.errors import PreferenceSelectionError
 from amulet_integrations.langchain.chat_model import ChatAmulet
-from amulet_integrations.langchain.configs import whose_in
+from amulet_integrations.langchain.configs import selection_in
+from amulet_integrations.personalization.selection import PreferenceSelection
 from amulet_integrations.profiles.conditions import PreferenceContext
-from amulet_integrations.settings import STRENGTH, without_unset
-from amulet_integrations.whose import Whose
 
 NAMES = ("preference", "profile", "user_id")
 """The arguments of a call that name somebody."""
@@ -80,7 +79,7 @@ class BoundModel:
 def models_of(
     model: Runnable[Any, Any],
     arguments: Mapping[str, Any] = MappingProxyType({}),
-    config: Whose | None = None,
+    config: PreferenceSelection | None = None,
 ) -> Iterator[BoundModel]:
     """The models that may answer: through bindings, fallbacks and configurable fields.
 
@@ -93,9 +92,9 @@ def models_of(
         PreferenceSelectionError: One of them is no `ChatAmulet`.
         InvalidProfileError: The user or the context of a bound config is none.
     """
-    config = config or Whose()
+    config = config or PreferenceSelection()
     if isinstance(model, RunnableBindingBase | DynamicRunnable):
-        config = _inside(config, whose_in(model.config))
+        config = _inside(config, selection_in(model.config))
     if isinstance(model, ChatAmulet):
         yield BoundModel(model, _bound_to(model, arguments, config))
     elif isinstance(model, RunnableBindingBase):
@@ -112,16 +111,18 @@ def models_of(
         )
 
 
-def _inside(outer: Whose, inner: Whose) -> Whose:
+def _inside(outer: PreferenceSelection, inner: PreferenceSelection) -> PreferenceSelection:
     """Two bound configs as LangChain merges them."""
-    return Whose(
+    return PreferenceSelection(
         user_id=inner.user_id if outer.user_id is None else outer.user_id,
         preference_context=outer.preference_context or inner.preference_context,
         **dict(outer.strength.over(inner.strength)),
     )
 
 
-def _bound_to(model: ChatAmulet, arguments: Mapping[str, Any], config: Whose) -> Bound:
+def _bound_to(
+    model: ChatAmulet, arguments: Mapping[str, Any], config: PreferenceSelection
+) -> Bound:
     names = names_in(arguments)
     if not names and model.pinned:
         names = {"user_id": model.user_id}

@@ -10,8 +10,7 @@ from typing import Any
 from langchain.agents.middleware import AgentMiddleware, ModelRequest, ModelResponse
 from pydantic import model_serializer
 
-from amulet_integrations.decoding.methods import strength_of_method
-from amulet_integrations.decoding.strength import Strength
+from amulet_integrations.decoding.strength import Strength, strength_of_method
 from amulet_integrations.langchain.agents.bound_users import (
     ABOUT,
     Bound,
@@ -207,7 +206,7 @@ class _Plan:
 
 def _profile_of_the_model(models: Sequence[BoundModel]) -> PreferenceProfile | None:
     """The profile that the model would follow by itself: the scope's, or its constructor's."""
-    if (scope := current_scope()) is not None and scope.names_somebody:
+    if (scope := current_scope()) is not None and scope.is_set:
         return scope.profile
     return models[0].model.preference_profile if len(models) == 1 else None
 

@@ -12,7 +12,7 @@ from langgraph.runtime import Runtime
 
 from amulet_integrations.errors import PreferenceSelectionError
 from amulet_integrations.langchain.agents.store import LangGraphProfileStore
-from amulet_integrations.langchain.configs import whose_of
+from amulet_integrations.langchain.configs import selection_of
 from amulet_integrations.profiles import ProfileStore, current_scope, open_profile_store
 from amulet_integrations.profiles.characters import checked_label
 from amulet_integrations.profiles.conditions import PreferenceContext
@@ -86,7 +86,7 @@ class RuntimeUsers:
             InvalidProfileError: What stands in its place is no mapping of strings to strings.
         """
         told = PreferenceContext()
-        config = whose_of(getattr(runtime, "config", None))
+        config = selection_of(getattr(runtime, "config", None))
         if config.user_id in {None, user_id}:
             told = told.over(config.preference_context)
         if self.context_user(runtime) in {None, user_id}:
@@ -107,7 +107,7 @@ def config_user(runtime: AnyRuntime) -> str | None:
         InvalidProfileError: What stands there is no user id.
     """
     # Tools are handed their config; around a model call it is in a context variable.
-    return whose_of(getattr(runtime, "config", None)).user_id
+    return selection_of(getattr(runtime, "config", None)).user_id
 
 
 def _told(rule: str | Callable[[Any], Any], context: Any) -> Any:

@@ -10,7 +10,7 @@ from urllib.parse import unquote
 from langgraph.store.base import BaseStore, GetOp
 
 from amulet_integrations.errors import ProfileStoreError
-from amulet_integrations.profiles.stores.scripted import Script, ScriptedProfileStore
+from amulet_integrations.profiles.stores.key_value import KeyValueProfileStore, Script
 
 DEFAULT_NAMESPACE = ("users", "{user_id}", "preferences")
 """Where each user's profile is kept, unless another place is given."""
@@ -22,7 +22,7 @@ _USER = "{user_id}"
 _PAGE = 100
 
 
-class LangGraphProfileStore(ScriptedProfileStore):
+class LangGraphProfileStore(KeyValueProfileStore):
     """A `ProfileStore` in a LangGraph `BaseStore`, such as a graph's own.
 
         profiles = LangGraphProfileStore(InMemoryStore())

@@ -13,14 +13,14 @@ from inspect import iscoroutinefunction
 from typing import Any, Protocol, runtime_checkable
 
 from amulet_integrations.errors import AmuletError, ProfileStoreError
-from amulet_integrations.profiles.inheritance import inherited, line_of, line_steps
+from amulet_integrations.profiles.inheritance import inherited, iter_ancestors, line_of
 from amulet_integrations.profiles.profile import PreferenceProfile
-from amulet_integrations.profiles.stores.contract import (
+from amulet_integrations.profiles.stores.base import (
     ProfileStore,
     Update,
     UpdatingProfileStore,
 )
-from amulet_integrations.profiles.stores.turns import Turns
+from amulet_integrations.profiles.stores.keyed_lock import Turns
 from amulet_integrations.profiles.stores.versions import changed_profile
 
 # For stores that only save: one turn for each user, whichever object leads to the profile.
@@ -88,7 +88,7 @@ async def aread_whole_profile(store: ProfileStore, user_id: str) -> PreferencePr
 
 async def awith_parents(store: ProfileStore, profile: PreferenceProfile) -> PreferenceProfile:
     """As `with_parents`."""
-    steps, found = line_steps(profile), None
+    steps, found = iter_ancestors(profile), None
     while True:
         try:
             parent = steps.send(found)

@@ -6,7 +6,7 @@ import asyncio
 from abc import abstractmethod
 
 from amulet_integrations.profiles.profile import PreferenceProfile
-from amulet_integrations.profiles.stores.contract import Update
+from amulet_integrations.profiles.stores.base import Update
 
 
 class AsyncForms:

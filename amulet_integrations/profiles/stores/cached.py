@@ -22,9 +22,9 @@ from amulet_integrations.profiles.stores.access import (
     read_profile,
     update_profile,
 )
-from amulet_integrations.profiles.stores.announcements import listen
 from amulet_integrations.profiles.stores.async_forms import AsyncForms
-from amulet_integrations.profiles.stores.contract import ProfileStore, Update
+from amulet_integrations.profiles.stores.base import ProfileStore, Update
+from amulet_integrations.profiles.stores.invalidation import listen
 
 
 class _Entry(NamedTuple):

@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from threading import Lock
 
 from amulet_integrations.profiles.characters import checked_label
-from amulet_integrations.profiles.inheritance import adopts, line_of
+from amulet_integrations.profiles.inheritance import line_of, parent_changed
 from amulet_integrations.profiles.profile import PreferenceProfile
 from amulet_integrations.profiles.stores.async_forms import AsyncForms
-from amulet_integrations.profiles.stores.contract import Update
+from amulet_integrations.profiles.stores.base import Update
 from amulet_integrations.profiles.stores.versions import (
     Stamp,
     based_on,
@@ -68,7 +68,7 @@ class InMemoryProfileStore(AsyncForms):
         with self._lock:
             earlier = self._profiles.get(profile.user_id)
             check_current(profile.user_id, expected, Stamp.of(earlier))
-            if adopts(profile, earlier):
+            if parent_changed(profile, earlier):
                 line_of(profile, self._profiles.get)
             stored = next_version(profile, earlier.version if earlier else 0)
             self._profiles[profile.user_id] = stored

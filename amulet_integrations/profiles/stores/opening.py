@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import cast
 
 from amulet_integrations.errors import ProfileStoreError
+from amulet_integrations.profiles.stores.base import ProfileStore
 from amulet_integrations.profiles.stores.cached import CachedProfileStore, checked_ttl
-from amulet_integrations.profiles.stores.contract import ProfileStore
 
 
 def open_profile_store(

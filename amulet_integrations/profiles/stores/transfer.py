@@ -10,15 +10,15 @@ from typing import Any, TypeVar
 from pydantic import BaseModel
 from pydantic_core import from_json
 
-from amulet_integrations.decoding.params import AmuletParams
+from amulet_integrations.decoding.guidance import AmuletParams
 from amulet_integrations.errors import AmuletError, InvalidProfileError, UnknownArgumentError
 from amulet_integrations.profiles.characters import checked_label
 from amulet_integrations.profiles.inheritance import line_of
 from amulet_integrations.profiles.preference import Preference
 from amulet_integrations.profiles.profile import PreferenceProfile
 from amulet_integrations.profiles.stores.access import read_profile
+from amulet_integrations.profiles.stores.base import ProfileStore
 from amulet_integrations.profiles.stores.changes import ProfileChange
-from amulet_integrations.profiles.stores.contract import ProfileStore
 
 Model = TypeVar("Model", bound=BaseModel)
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from amulet_integrations.errors import InvalidProfileError, ProfileConflictError
 from amulet_integrations.profiles.profile import PreferenceProfile
-from amulet_integrations.profiles.stores.contract import Update
+from amulet_integrations.profiles.stores.base import Update
 
 PATIENCE = 30.0
 """Seconds after which an update that others always come before gives up."""

@@ -16,11 +16,11 @@ from amulet_integrations.cli.reported import save_recommended
 from amulet_integrations.decoding.strength import PRESETS
 from amulet_integrations.engine import LocalEngine
 from amulet_integrations.evaluation import DEFAULT_GRID, Evaluation
-from amulet_integrations.evaluation.frontier import DEFAULT_ALLOWANCE
-from amulet_integrations.evaluation.methods import strength_of
-from amulet_integrations.evaluation.relevance import has_embedded_encoder
+from amulet_integrations.evaluation.analysis.frontier import DEFAULT_ALLOWANCE
+from amulet_integrations.evaluation.metrics.relevance import has_embedded_encoder
 from amulet_integrations.evaluation.reporting.contents import gather
-from amulet_integrations.saved_presets import find_preset
+from amulet_integrations.evaluation.runs.methods import strength_of
+from amulet_integrations.personalization.saved_presets import find_preset
 from tests.support.tiny import tiny_engine as make_tiny_engine
 from tests.unit.cli.conftest import Amulet
 from tests.unit.cli.terminal import Terminal
@@ -234,7 +234,9 @@ def test_the_curve_is_the_frontier_of_its_grid_beside_pref(
 def test_the_embedded_encoder_without_its_wheel_is_told_before_the_model_is_loaded(
     amulet: Amulet, data: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("amulet_integrations.evaluation.relevance.find_spec", lambda name: None)
+    monkeypatch.setattr(
+        "amulet_integrations.evaluation.metrics.relevance.find_spec", lambda name: None
+    )
     result = amulet("evaluate", "--data", data, "--relevance", "embedded")
 
     assert result.exit_code == 2

@@ -10,8 +10,9 @@ import torch
 from transformers import AutoModelForCausalLM
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-from amulet_integrations.engine import LocalEngine, attention
-from amulet_integrations.engine.attention import (
+from amulet_integrations.engine import LocalEngine
+from amulet_integrations.engine.backends.transformers import attention
+from amulet_integrations.engine.backends.transformers.attention import (
     GROUPED_SDPA,
     grouped_sdpa_forward,
     use_grouped_attention,

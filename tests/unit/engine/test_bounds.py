@@ -7,7 +7,7 @@ import torch
 
 from amulet_integrations import SamplingParams
 from amulet_integrations.engine import GenerationRequest, LocalEngine
-from amulet_integrations.engine.branch import Branch
+from amulet_integrations.engine.structured.alternatives import OutputAlternative
 from amulet_integrations.errors import InvalidRequestError
 from tests.support.oracle import slow_greedy
 from tests.support.tiny import tiny_model, tiny_tokenizer
@@ -164,8 +164,8 @@ def test_log_probabilities_are_the_bounded_policys(engine, model):
 def test_forms_are_bounded_where_a_preference_acts(engine):
     grammar = 'start: "a" /[a-z]{8}/'
     limits = {"tokens": 40, "sampling": {"min_new_tokens": 0}}
-    steered = asked(branches=[Branch(grammar=grammar)], **limits)
-    plain = asked(branches=[Branch(grammar=grammar, weights=(1.0, 0.0))], **limits)
+    steered = asked(alternatives=[OutputAlternative(grammar=grammar)], **limits)
+    plain = asked(alternatives=[OutputAlternative(grammar=grammar, weights=(1.0, 0.0))], **limits)
     unbounded = plain.model_copy(update={"max_kl": None})
     held, base, free = engine.generate([steered, plain, unbounded])
     assert len(held.guidance_fractions) == len(held.token_ids)
@@ -177,11 +177,14 @@ def test_forms_are_bounded_where_a_preference_acts(engine):
 
 def test_a_form_that_is_chosen_brings_its_own_weights_to_the_bound(engine):
     call, prose = "start: /[a-m][a-z]{6}/", "start: /[n-z][a-z]{6}/"
-    branches = [Branch(grammar=call, weights=(1.0, 0.0)), Branch(grammar=prose)]
+    alternatives = [
+        OutputAlternative(grammar=call, weights=(1.0, 0.0)),
+        OutputAlternative(grammar=prose),
+    ]
     requests = [
         asked(
             max_kl=0.05,
-            branches=branches,
+            alternatives=alternatives,
             tokens=40,
             sampling={"min_new_tokens": 0, "temperature": 1.0, "seed": seed},
         )

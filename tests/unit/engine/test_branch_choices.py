@@ -15,7 +15,7 @@ from llguidance.hf import from_tokenizer
 
 from amulet_integrations import SamplingParams
 from amulet_integrations.engine import GenerationRequest, LocalEngine
-from amulet_integrations.engine.branch import Branch
+from amulet_integrations.engine.structured.alternatives import OutputAlternative
 from tests.support.schemas import schema_grammar
 from tests.support.tiny import VOCABULARY, tiny_model, tiny_tokenizer
 
@@ -38,8 +38,8 @@ class Rule:
         return bool(re.fullmatch(self.beginning, text + piece))
 
     @property
-    def branch(self) -> Branch:
-        return Branch(grammar=self.grammar, weights=self.weights)
+    def alternative(self) -> OutputAlternative:
+        return OutputAlternative(grammar=self.grammar, weights=self.weights)
 
 
 LETTERS = Rule("start: /[a-zA-Z ]+/", "[a-zA-Z ]+", "[a-zA-Z ]+", MIXED)
@@ -104,7 +104,7 @@ def deciding(contexts, rules, tokens=12, weights=BASE, **sampling):
     return GenerationRequest(
         contexts=contexts,
         weights=weights,
-        branches=[rule.branch for rule in rules],
+        alternatives=[rule.alternative for rule in rules],
         sampling=SamplingParams(max_new_tokens=tokens, **sampling),
     )
 
@@ -194,7 +194,7 @@ def test_string_weights_write_what_stands_inside_string_values(tiny_engine, mode
         request = GenerationRequest(
             contexts=contexts,
             weights=BASE,
-            branches=[Branch(grammar=schema_grammar(WORDS), string_weights=MIXED)],
+            alternatives=[OutputAlternative(grammar=schema_grammar(WORDS), string_weights=MIXED)],
             sampling=SamplingParams(max_new_tokens=200),
         )
         (result,) = tiny_engine.generate([request])
@@ -206,21 +206,21 @@ def test_string_weights_write_what_stands_inside_string_values(tiny_engine, mode
 
 
 @pytest.mark.parametrize(
-    ("branches", "lengths"),
+    ("alternatives", "lengths"),
     [
-        ([Branch(grammar="start: /a+/", weights=BASE)], (3,)),
-        ([Branch(grammar="start: /a+/", weights=(0.0, 1.0))], (2,)),
-        ([Branch(grammar="start: /a+/", weights=BASE, string_weights=MIXED)], (3, 2)),
-        ([Branch(grammar="start: /a+/")], (3, 2)),
-        ([LETTERS.branch, SIGNS.branch], (3, 2)),
+        ([OutputAlternative(grammar="start: /a+/", weights=BASE)], (3,)),
+        ([OutputAlternative(grammar="start: /a+/", weights=(0.0, 1.0))], (2,)),
+        ([OutputAlternative(grammar="start: /a+/", weights=BASE, string_weights=MIXED)], (3, 2)),
+        ([OutputAlternative(grammar="start: /a+/")], (3, 2)),
+        ([LETTERS.alternative, SIGNS.alternative], (3, 2)),
         ([], (3, 2)),
     ],
 )
-def test_contexts_without_weight_anywhere_are_not_run(tiny_engine, branches, lengths):
+def test_contexts_without_weight_anywhere_are_not_run(tiny_engine, alternatives, lengths):
     request = GenerationRequest(
         contexts=[[5, 6, 7], [8, 9]],
         weights=MIXED,
-        branches=branches,
+        alternatives=alternatives,
         sampling=SamplingParams(max_new_tokens=3),
     )
     (result,) = tiny_engine.generate([request])
@@ -231,13 +231,13 @@ def test_contexts_without_weight_anywhere_are_not_run(tiny_engine, branches, len
 def test_a_lone_context_writes_what_it_would_write_beside_another(tiny_engine):
     alone = GenerationRequest(
         contexts=[[5, 6, 7]],
-        branches=[Branch(grammar=schema_grammar(WORDS))],
+        alternatives=[OutputAlternative(grammar=schema_grammar(WORDS))],
         sampling=SamplingParams(max_new_tokens=60),
     )
     beside = GenerationRequest(
         contexts=[[5, 6, 7], [8, 9]],
         weights=BASE,
-        branches=[Branch(grammar=schema_grammar(WORDS))],
+        alternatives=[OutputAlternative(grammar=schema_grammar(WORDS))],
         sampling=SamplingParams(max_new_tokens=60),
     )
     first, second = tiny_engine.generate([alone, beside])
@@ -247,12 +247,14 @@ def test_a_lone_context_writes_what_it_would_write_beside_another(tiny_engine):
 def test_one_request_may_follow_several_forms_at_once(model):
     """A form that others contain ends where it is whole, and the others may go on."""
     with LocalEngine(model, tiny_tokenizer()) as engine:
-        branches = [Branch(grammar=f'start: "{word}"') for word in ("a", "ab", "abc")]
+        alternatives = [
+            OutputAlternative(grammar=f'start: "{word}"') for word in ("a", "ab", "abc")
+        ]
         texts = set()
         for seed in range(30):
             request = GenerationRequest(
                 contexts=[[5, 6]],
-                branches=branches,
+                alternatives=alternatives,
                 sampling=SamplingParams(max_new_tokens=5, temperature=3.0, seed=seed),
             )
             (result,) = engine.generate([request])

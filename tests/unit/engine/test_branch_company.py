@@ -11,8 +11,8 @@ import pytest
 
 from amulet_integrations import SamplingParams
 from amulet_integrations.engine import GenerationRequest, GenerationResult, LocalEngine
-from amulet_integrations.engine import grammar as grammar_module
-from amulet_integrations.engine.branch import Branch
+from amulet_integrations.engine.structured import grammar as grammar_module
+from amulet_integrations.engine.structured.alternatives import OutputAlternative
 from amulet_integrations.errors import EngineClosedError, GenerationError, RequestTimeoutError
 from tests.support.schemas import random_schema, schema_grammar
 from tests.support.tiny import tiny_engine as make_tiny_engine
@@ -24,13 +24,13 @@ BASE, MIXED = (1.0, 0.0), (-3.0, 4.0)
 def guided(seed, tokens=160, **changes):
     rng = random.Random(seed)
     grammar = schema_grammar(random_schema(rng))
-    branches = [Branch(grammar=grammar, weights=BASE, string_weights=MIXED)]
+    alternatives = [OutputAlternative(grammar=grammar, weights=BASE, string_weights=MIXED)]
     if seed % 2:
-        branches.append(Branch(grammar="start: /[a-zA-Z ]+/", weights=MIXED))
+        alternatives.append(OutputAlternative(grammar="start: /[a-zA-Z ]+/", weights=MIXED))
     return GenerationRequest(
         contexts=[[rng.randrange(2, 500) for _ in range(rng.randint(2, 20))] for _ in range(2)],
         weights=BASE,
-        branches=branches,
+        alternatives=alternatives,
         sampling=SamplingParams(max_new_tokens=tokens),
         **changes,
     )

@@ -9,7 +9,12 @@ import torch
 from tokenizers import AddedToken
 
 from amulet_integrations import SamplingParams
-from amulet_integrations.engine import Branch, GenerationRequest, GenerationResult, LocalEngine
+from amulet_integrations.engine import (
+    GenerationRequest,
+    GenerationResult,
+    LocalEngine,
+    OutputAlternative,
+)
 from amulet_integrations.errors import (
     ContextLengthError,
     GenerationError,
@@ -34,7 +39,11 @@ TEXT = "start: /(.|\\n)*/"
 
 def asked(grammar: str, **changes) -> GenerationRequest:
     sampling = changes.pop("sampling", SamplingParams(max_new_tokens=60, temperature=1.0, seed=1))
-    given = {"contexts": [[3, 4, 5]], "branches": [Branch(grammar=grammar)], **changes}
+    given = {
+        "contexts": [[3, 4, 5]],
+        "alternatives": [OutputAlternative(grammar=grammar)],
+        **changes,
+    }
     return GenerationRequest(sampling=sampling, **given)
 
 
@@ -115,9 +124,11 @@ def test_a_token_that_begins_thoughts_does_so_even_where_text_could_hold_it():
     request = GenerationRequest(
         contexts=[[3, 4, 5], [6, 7, 8]],
         weights=(1.0, 0.0),
-        branches=[
-            Branch(grammar='start: "call!"', weights=(1.0, 0.0)),
-            Branch(grammar=f"start: (/(.|\\n)*/ <[{begin}]>)* /(.|\\n)*/", weights=(-1.0, 2.0)),
+        alternatives=[
+            OutputAlternative(grammar='start: "call!"', weights=(1.0, 0.0)),
+            OutputAlternative(
+                grammar=f"start: (/(.|\\n)*/ <[{begin}]>)* /(.|\\n)*/", weights=(-1.0, 2.0)
+            ),
         ],
         thoughts_begin="<think>",
         thoughts_end="</think>",
@@ -130,14 +141,14 @@ def test_a_token_that_begins_thoughts_does_so_even_where_text_could_hold_it():
 
 
 def test_a_context_that_leaves_no_room_for_a_call_is_refused_and_not_answered_in_text(tiny_engine):
-    calls = Branch(grammar=f'start: "{"x" * 200}"', weights=(1.0, 0.0))
-    text = Branch(grammar=TEXT, weights=(-1.0, 2.0))
+    calls = OutputAlternative(grammar=f'start: "{"x" * 200}"', weights=(1.0, 0.0))
+    text = OutputAlternative(grammar=TEXT, weights=(-1.0, 2.0))
 
     def request(length: int, tokens: int) -> GenerationRequest:
         return GenerationRequest(
             contexts=[[3, 4, 5], [3] * length],
             weights=(1.0, 0.0),
-            branches=[calls, text],
+            alternatives=[calls, text],
             sampling=SamplingParams(max_new_tokens=tokens),
         )
 
@@ -176,14 +187,16 @@ def _shortest(engine: LocalEngine, grammar: str) -> int:
 
 
 @pytest.mark.parametrize("least", [0, 3])
-@pytest.mark.parametrize("branches", [(), (Branch(grammar=TEXT),)], ids=["free", "guided"])
-def test_end_tokens_and_embeddings_past_the_logits_do_no_harm(least, branches):
+@pytest.mark.parametrize(
+    "alternatives", [(), (OutputAlternative(grammar=TEXT),)], ids=["free", "guided"]
+)
+def test_end_tokens_and_embeddings_past_the_logits_do_no_harm(least, alternatives):
     model = tiny_model()
     model.lm_head = torch.nn.Linear(model.config.hidden_size, 400, bias=False)
     model.generation_config.eos_token_id = [1, 7, 600]
     engine = LocalEngine(model, tiny_tokenizer())
     sampling = SamplingParams(max_new_tokens=6, min_new_tokens=least, temperature=1.0, seed=3)
-    request = GenerationRequest(contexts=[[0, 5]], branches=branches, sampling=sampling)
+    request = GenerationRequest(contexts=[[0, 5]], alternatives=alternatives, sampling=sampling)
     (result,) = engine.generate([request])
     assert len(result.token_ids) >= max(least, 1)
 

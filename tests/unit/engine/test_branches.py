@@ -11,7 +11,7 @@ from jsonschema import Draft202012Validator
 
 from amulet_integrations import SamplingParams
 from amulet_integrations.engine import GenerationRequest, LocalEngine
-from amulet_integrations.engine.branch import Branch
+from amulet_integrations.engine.structured.alternatives import OutputAlternative
 from amulet_integrations.errors import (
     AmuletError,
     GenerationError,
@@ -36,12 +36,12 @@ body: %json {"type": "object", "properties": {"a": {"type": "string"}}, "require
 
 def asked(grammar, tokens, seed=0, weights=(0.5, 0.5), **changes):
     """A request for what a grammar describes, at temperature 1."""
-    branch = changes.pop("branch", {})
+    alternative = changes.pop("alternative", {})
     sampling = {"max_new_tokens": tokens, "temperature": 1.0, "seed": seed}
     return GenerationRequest(
         contexts=CONTEXTS,
         weights=weights,
-        branches=[Branch(grammar=grammar, **branch)],
+        alternatives=[OutputAlternative(grammar=grammar, **alternative)],
         sampling=SamplingParams(**(sampling | changes.pop("sampling", {}))),
         **changes,
     )
@@ -73,7 +73,7 @@ def test_random_schemas_at_full_strength_within_any_budget(tiny_engine, part):
         least = shortest(tiny_engine, grammar)
         steered = {"weights": (0.0, 1.0), "string_weights": FULL_STRENGTH}
         for tokens in (least, least + rng.randint(1, 9), least + rng.randint(20, 90)):
-            asking.append(asked(grammar, tokens, seed, FULL_STRENGTH, branch=steered))
+            asking.append(asked(grammar, tokens, seed, FULL_STRENGTH, alternative=steered))
             schemas.append(schema)
         with pytest.raises(InvalidRequestError, match=rf"room for {least - 1} .* has {least}"):
             tiny_engine.generate([asked(grammar, least - 1)])
@@ -104,7 +104,11 @@ async def test_asyncio_is_told_the_same(tiny_engine):
 def test_the_context_window_is_a_budget_too(tiny_engine):
     long = GenerationRequest(
         contexts=[[5] * (tiny_engine.context_window - 20)],
-        branches=[Branch(grammar=schema_grammar({"type": "array", "items": WORD, "minItems": 2}))],
+        alternatives=[
+            OutputAlternative(
+                grammar=schema_grammar({"type": "array", "items": WORD, "minItems": 2})
+            )
+        ],
         sampling=SamplingParams(temperature=1.0, seed=1),
     )
     (result,) = tiny_engine.generate([long])
@@ -143,10 +147,10 @@ def test_recursive_schemas_end(tiny_engine):
             "tree": {
                 "type": "object",
                 "properties": {
-                    "branches": {"type": "array", "items": {"$ref": "#/$defs/tree"}},
+                    "alternatives": {"type": "array", "items": {"$ref": "#/$defs/tree"}},
                     "name": WORD,
                 },
-                "required": ["branches", "name"],
+                "required": ["alternatives", "name"],
                 "additionalProperties": False,
             }
         },
@@ -216,12 +220,14 @@ def test_a_tokenizer_that_cannot_be_read_is_refused_at_submission():
 
 def test_an_empty_grammar_and_odd_weights_are_refused():
     with pytest.raises(InvalidRequestError, match="grammar"):
-        Branch(grammar="")
+        OutputAlternative(grammar="")
     for weights in ({"weights": (1.0,)}, {"string_weights": (1.0, 1.0)}):
         with pytest.raises(InvalidRequestError, match=r"1 weights for 2|add up to 2"):
-            asked("start: /a/", 5, branch=weights)
+            asked("start: /a/", 5, alternative=weights)
     with pytest.raises(InvalidRequestError, match="not both"):
-        GenerationRequest(contexts=[[5]], policy=len, branches=[Branch(grammar="start: /a/")])
+        GenerationRequest(
+            contexts=[[5]], policy=len, alternatives=[OutputAlternative(grammar="start: /a/")]
+        )
 
 
 @pytest.mark.parametrize("tokens", [4, 12, 19, 24, 32, 48])

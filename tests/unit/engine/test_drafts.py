@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from amulet_integrations import SamplingParams
 from amulet_integrations.engine import GenerationRequest, LocalEngine
-from amulet_integrations.engine.drafts import PromptLookup
+from amulet_integrations.engine.sampling.prompt_lookup import PromptLookup
 from tests.support.oracle import slow_greedy
 from tests.support.tiny import VOCABULARY, tiny_model, tiny_tokenizer
 

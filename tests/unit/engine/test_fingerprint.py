@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from amulet_integrations.engine import LocalEngine
-from amulet_integrations.engine.fingerprint import model_fingerprint
+from amulet_integrations.engine.backends.transformers.fingerprint import model_fingerprint
 from amulet_integrations.errors import EngineClosedError
 from tests.support.tiny import tiny_model, tiny_tokenizer
 

@@ -6,8 +6,14 @@ import pytest
 import torch
 from torch import nn
 
-from amulet_integrations.engine.linear_groups import linear_groups, use_kernels
-from amulet_integrations.engine.linear_kernels import BUCKETS, COLUMNS, FLOAT16, PACKED, PLAIN
+from amulet_integrations.engine.backends.cpu.linear_groups import linear_groups, use_kernels
+from amulet_integrations.engine.backends.cpu.linear_kernels import (
+    BUCKETS,
+    COLUMNS,
+    FLOAT16,
+    PACKED,
+    PLAIN,
+)
 from tests.support.tiny import tiny_model
 
 EVERY_BUCKET = len(BUCKETS) + 1

@@ -7,10 +7,16 @@ import torch
 from torch import nn
 
 from amulet_integrations import SamplingParams
-from amulet_integrations.engine import GenerationRequest, LocalEngine, kernel_choice
-from amulet_integrations.engine.kernel_choice import choose, measure, sample, speed_up_linear
-from amulet_integrations.engine.linear_groups import linear_groups, use_kernels
-from amulet_integrations.engine.linear_kernels import (
+from amulet_integrations.engine import GenerationRequest, LocalEngine
+from amulet_integrations.engine.backends.cpu import kernel_choice
+from amulet_integrations.engine.backends.cpu.kernel_choice import (
+    choose,
+    measure,
+    sample,
+    speed_up_linear,
+)
+from amulet_integrations.engine.backends.cpu.linear_groups import linear_groups, use_kernels
+from amulet_integrations.engine.backends.cpu.linear_kernels import (
     BUCKETS,
     COLUMNS,
     FLOAT16,

@@ -17,12 +17,11 @@ from amulet_integrations.engine import (
     GenerationRequest,
     LocalEngine,
     ModelSource,
-    kernel_choice,
-    linear_kernels,
     run_on_worker,
     shared_engine,
 )
-from amulet_integrations.engine.embedded import embedded_model_path
+from amulet_integrations.engine.backends.cpu import kernel_choice, linear_kernels
+from amulet_integrations.engine.backends.transformers.embedded import embedded_model_path
 from amulet_integrations.errors import (
     InvalidParamsError,
     InvalidRequestError,
@@ -230,7 +229,7 @@ def test_the_embedded_model_is_converted_once(monkeypatch, tmp_path):
     conversions = []
     monkeypatch.setenv("AMULET_CACHE_DIR", str(tmp_path))
     monkeypatch.setattr(
-        "amulet_integrations.engine.embedded._convert",
+        "amulet_integrations.engine.backends.transformers.embedded._convert",
         lambda gguf, folder: conversions.append(gguf),
     )
     assert embedded_model_path() == embedded_model_path()

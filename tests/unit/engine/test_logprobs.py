@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from amulet_integrations import SamplingParams
 from amulet_integrations.engine import GenerationRequest, GenerationResult
-from amulet_integrations.engine.branch import Branch
+from amulet_integrations.engine.structured.alternatives import OutputAlternative
 from amulet_integrations.errors import AmuletError, InvalidParamsError, InvalidRequestError
 from tests.support.schemas import random_schema, schema_grammar
 from tests.support.tiny import VOCABULARY, tiny_engine, tiny_model, tiny_tokenizer
@@ -101,7 +101,10 @@ def test_constrained_requests_tell_what_the_model_thought_without_the_grammar(
     grammar = schema_grammar(random_schema(random.Random(seed)))
     sampling = {"temperature": 1.0, "seed": seed}
     request = ask(
-        BASE, branches=[Branch(grammar=grammar, weights=MIXED)], tokens=80, sampling=sampling
+        BASE,
+        alternatives=[OutputAlternative(grammar=grammar, weights=MIXED)],
+        tokens=80,
+        sampling=sampling,
     )
     (result,) = tiny_engine.generate([request])
     json.loads(result.text)
@@ -111,11 +114,11 @@ def test_constrained_requests_tell_what_the_model_thought_without_the_grammar(
 
 
 def test_a_decided_branch_is_told_by_its_own_weights(tiny_engine, model):
-    branches = [
-        Branch(grammar="start: /[a-zA-Z ]+/", weights=MIXED),
-        Branch(grammar="start: /[!-@]+/", weights=MIXED),
+    alternatives = [
+        OutputAlternative(grammar="start: /[a-zA-Z ]+/", weights=MIXED),
+        OutputAlternative(grammar="start: /[!-@]+/", weights=MIXED),
     ]
-    (result,) = tiny_engine.generate([ask(BASE, branches=branches)])
+    (result,) = tiny_engine.generate([ask(BASE, alternatives=alternatives)])
     check(result, lambda done: mixture(model, CONTEXTS, done, MIXED))
 
 
@@ -186,11 +189,11 @@ def test_min_new_tokens_holds_for_samples_and_in_company(ending_engine):
 def test_min_new_tokens_lengthens_constrained_text_as_far_as_its_grammar_goes(tiny_engine):
     for seed in range(8):
         sampling = {"temperature": 3.0, "seed": seed, "min_new_tokens": 15}
-        branches = [Branch(grammar=r"start: /[a-z ]*/")]
-        (result,) = tiny_engine.generate([ask(branches=branches, sampling=sampling)])
+        alternatives = [OutputAlternative(grammar=r"start: /[a-z ]*/")]
+        (result,) = tiny_engine.generate([ask(alternatives=alternatives, sampling=sampling)])
         assert len(result.token_ids) >= 15
-        whole = [Branch(grammar=schema_grammar({"type": "boolean"}))]
-        (short,) = tiny_engine.generate([ask(branches=whole, sampling=sampling)])
+        whole = [OutputAlternative(grammar=schema_grammar({"type": "boolean"}))]
+        (short,) = tiny_engine.generate([ask(alternatives=whole, sampling=sampling)])
         assert json.loads(short.text) in {True, False}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from amulet_integrations.engine import memory
+from amulet_integrations.engine.backends.transformers import memory
 
 PLENTY = 1 << 62
 

@@ -9,11 +9,12 @@ import pytest
 import torch
 
 from amulet_integrations import SamplingParams
-from amulet_integrations.engine import GenerationRequest, LocalEngine, picking
-from amulet_integrations.engine import cache as cache_module
-from amulet_integrations.engine.cache import RowCache
-from amulet_integrations.engine.rows import Rows
-from amulet_integrations.engine.runner import Piece
+from amulet_integrations.engine import GenerationRequest, LocalEngine
+from amulet_integrations.engine.backends.transformers import row_cache as cache_module
+from amulet_integrations.engine.backends.transformers.row_cache import RowCache
+from amulet_integrations.engine.backends.transformers.runner import Piece
+from amulet_integrations.engine.kv.slots import Rows
+from amulet_integrations.engine.sampling import token_choice as picking
 from amulet_integrations.errors import EngineOverloadedError, GenerationError
 from tests.support.oracle import slow_greedy
 from tests.support.tiny import VOCABULARY, tiny_model, tiny_tokenizer

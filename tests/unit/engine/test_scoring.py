@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from amulet_integrations import SamplingParams
-from amulet_integrations.engine import GenerationRequest, LocalEngine, scoring
+from amulet_integrations.engine import GenerationRequest, LocalEngine
+from amulet_integrations.engine.sampling import scoring
 from amulet_integrations.errors import (
     ContextLengthError,
     EngineClosedError,

@@ -14,10 +14,10 @@ from torch.utils._pytree import tree_leaves
 
 from amulet_integrations import SamplingParams
 from amulet_integrations.engine import GenerationRequest, LocalEngine, run_on_worker
-from amulet_integrations.engine.cache import RowCache
-from amulet_integrations.engine.masks import RowMasks
-from amulet_integrations.engine.runner import ModelRunner, Piece
-from amulet_integrations.engine.step_graphs import StepGraphs
+from amulet_integrations.engine.backends.transformers.cuda_graphs import StepGraphs
+from amulet_integrations.engine.backends.transformers.masks import RowMasks
+from amulet_integrations.engine.backends.transformers.row_cache import RowCache
+from amulet_integrations.engine.backends.transformers.runner import ModelRunner, Piece
 from amulet_integrations.errors import InvalidRequestError
 from tests.support.oracle import slow_greedy
 from tests.support.tiny import tiny_model, tiny_tokenizer

@@ -8,7 +8,7 @@ import pytest
 from tokenizers import AddedToken
 
 from amulet_integrations import SamplingParams
-from amulet_integrations.engine import Branch, GenerationRequest, LocalEngine
+from amulet_integrations.engine import GenerationRequest, LocalEngine, OutputAlternative
 from tests.support.tiny import tiny_model, tiny_tokenizer
 
 END = "</think>"
@@ -36,7 +36,7 @@ def answers(engine: LocalEngine, tokens: int, seeds: range) -> list[tuple[str, s
     requests = [
         GenerationRequest(
             contexts=[[3, 4, 5 + seed]],
-            branches=[Branch(grammar=GRAMMAR)],
+            alternatives=[OutputAlternative(grammar=GRAMMAR)],
             thoughts_end=END,
             skip_special_tokens=False,
             sampling=SamplingParams(max_new_tokens=tokens, temperature=1.0, seed=seed),
@@ -80,7 +80,7 @@ def test_a_model_that_ends_its_thoughts_is_not_held_up():
 def test_no_end_of_text_within_thoughts(engine):
     request = GenerationRequest(
         contexts=[[3, 4, 5]],
-        branches=[Branch(grammar=GRAMMAR)],
+        alternatives=[OutputAlternative(grammar=GRAMMAR)],
         thoughts_end=END,
         sampling=SamplingParams(max_new_tokens=300, temperature=5.0, seed=1),
     )
@@ -94,7 +94,7 @@ def test_thoughts_are_drawn_with_the_requests_weights_and_the_answer_with_the_br
         request = GenerationRequest(
             contexts=[[3, 4, 5], [9, 8, 7, 6]],
             weights=deciding,
-            branches=[Branch(grammar=GRAMMAR, weights=own)],
+            alternatives=[OutputAlternative(grammar=GRAMMAR, weights=own)],
             thoughts_end=END,
             skip_special_tokens=False,
             sampling=SamplingParams(max_new_tokens=100),

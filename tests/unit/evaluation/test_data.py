@@ -10,7 +10,7 @@ import pytest
 
 from amulet_integrations.errors import EvaluationError, MissingDependencyError
 from amulet_integrations.evaluation import Question, read_questions
-from amulet_integrations.evaluation.data import digest
+from amulet_integrations.evaluation.data.questions import digest
 
 
 def written(folder, name, text):

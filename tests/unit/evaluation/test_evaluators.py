@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from amulet_integrations.errors import EvaluationError
-from amulet_integrations.evaluation.evaluators import evaluator_scorer
-from amulet_integrations.evaluation.measuring import measure_all
-from amulet_integrations.evaluation.score_notes import OWN_SCORES
+from amulet_integrations.evaluation.metrics.evaluators import evaluator_scorer
+from amulet_integrations.evaluation.metrics.measuring import measure_all
+from amulet_integrations.evaluation.metrics.score_notes import OWN_SCORES
 from tests.unit.evaluation import made
 
 
@@ -246,7 +246,7 @@ def test_a_llama_index_evaluator_may_only_pass():
 def test_neither_package_is_imported():
     code = (
         "import sys; sys.modules['langsmith'] = sys.modules['llama_index'] = None; "
-        "from amulet_integrations.evaluation.evaluators import evaluator_scorer; "
+        "from amulet_integrations.evaluation.metrics.evaluators import evaluator_scorer; "
         "print(evaluator_scorer(lambda outputs: 1).name)"
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -8,8 +8,8 @@ from amulet_integrations.decoding import AmuletParams
 from amulet_integrations.decoding.strength import Preset
 from amulet_integrations.errors import EvaluationError
 from amulet_integrations.evaluation import Method
-from amulet_integrations.evaluation.frontier import frontier as frontier_of
-from amulet_integrations.evaluation.frontier import has_frontier, points_of, reference_of
+from amulet_integrations.evaluation.analysis.frontier import frontier as frontier_of
+from amulet_integrations.evaluation.analysis.frontier import has_frontier, points_of, reference_of
 from amulet_integrations.evaluation.reporting.contents import gather
 from tests.unit.evaluation import made
 

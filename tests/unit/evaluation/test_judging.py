@@ -9,9 +9,9 @@ from types import SimpleNamespace
 import pytest
 
 from amulet_integrations.errors import EvaluationError
-from amulet_integrations.evaluation.judge_prompts import judge_messages, read_verdict
-from amulet_integrations.evaluation.judging import judge_pairs, pairs_of, win_counts
-from amulet_integrations.evaluation.records import Outcome
+from amulet_integrations.evaluation.judging.judge import judge_pairs, pairs_of, win_counts
+from amulet_integrations.evaluation.judging.prompts import judge_messages, read_verdict
+from amulet_integrations.evaluation.runs.records import Outcome
 from tests.unit.evaluation import made
 
 

@@ -60,7 +60,7 @@ def test_amulet_raises_the_ratio_at_a_price(found):
 
 
 def test_an_answer_without_tokens_is_broken_and_has_no_likelihood(tiny_engine):
-    from amulet_integrations.evaluation.likelihoods import LikelihoodScorer
+    from amulet_integrations.evaluation.metrics.likelihoods import LikelihoodScorer
     from tests.unit.evaluation.test_running import answer
 
     empty = answer("", token_ids=())
@@ -68,7 +68,7 @@ def test_an_answer_without_tokens_is_broken_and_has_no_likelihood(tiny_engine):
 
 
 def test_it_says_beforehand_what_it_gives(found):
-    from amulet_integrations.evaluation.likelihoods import LikelihoodScorer
+    from amulet_integrations.evaluation.metrics.likelihoods import LikelihoodScorer
 
     assert set(LikelihoodScorer.score_names) == found.answers[0].scores.keys()
 

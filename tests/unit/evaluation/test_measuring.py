@@ -10,9 +10,9 @@ import torch
 
 from amulet_integrations.errors import EvaluationError
 from amulet_integrations.evaluation import TextScorer
-from amulet_integrations.evaluation.folder import ScoreLine
-from amulet_integrations.evaluation.journal import Journal
-from amulet_integrations.evaluation.measuring import check_scorers, measure_all
+from amulet_integrations.evaluation.metrics.measuring import check_scorers, measure_all
+from amulet_integrations.evaluation.runs.folder import ScoreLine
+from amulet_integrations.evaluation.runs.journal import Journal
 from tests.unit.evaluation import made
 
 ANSWERS = [made.answer(index=index, text="one two") for index in range(20)]

@@ -9,7 +9,7 @@ from amulet_integrations import AmuletParams, SamplingParams
 from amulet_integrations.decoding import linear_alignment_weights
 from amulet_integrations.decoding.strength import PRESETS, Preset
 from amulet_integrations.engine import GenerationRequest
-from amulet_integrations.engine.beam_search import beam_search
+from amulet_integrations.engine.backends.transformers.beam_search import beam_search
 from amulet_integrations.errors import (
     ContextLengthError,
     EngineClosedError,
@@ -17,7 +17,7 @@ from amulet_integrations.errors import (
     GuidanceScaleError,
 )
 from amulet_integrations.evaluation import DEFAULT_GRID, DEFAULT_METHODS, Method, read_methods
-from amulet_integrations.evaluation.methods import (
+from amulet_integrations.evaluation.runs.methods import (
     context_weights,
     grid,
     guidance_scale,

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from amulet_integrations.evaluation.outcomes import AIMS, Aim, aim_of
-from amulet_integrations.evaluation.score_notes import OWN_SCORES
-from amulet_integrations.evaluation.sentiment import SENTIMENT
-from amulet_integrations.evaluation.text_scores import text_scores
+from amulet_integrations.evaluation.metrics.score_notes import OWN_SCORES
+from amulet_integrations.evaluation.metrics.sentiment import SENTIMENT
+from amulet_integrations.evaluation.metrics.target import AIMS, Aim, aim_of
+from amulet_integrations.evaluation.metrics.text_scores import text_scores
 
 
 def test_verbose_wants_more_words_and_concise_fewer():

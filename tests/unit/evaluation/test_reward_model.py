@@ -12,8 +12,8 @@ from transformers import AutoConfig, AutoModelForSequenceClassification
 from transformers.models.llama import modeling_llama
 
 from amulet_integrations.errors import EvaluationError, ModelNotFoundError, UnsupportedModelError
-from amulet_integrations.evaluation.measuring import check_scorers, measure_all
-from amulet_integrations.evaluation.reward_model import RewardModelScorer
+from amulet_integrations.evaluation.metrics.measuring import check_scorers, measure_all
+from amulet_integrations.evaluation.metrics.reward_model import RewardModelScorer
 from tests.support.tiny import SIZES, tiny_tokenizer
 from tests.unit.evaluation import made
 

@@ -16,9 +16,10 @@ from amulet_integrations.decoding import amulet_weights
 from amulet_integrations.engine import GenerationRequest
 from amulet_integrations.engine.result import GenerationResult, Usage
 from amulet_integrations.errors import EvaluationError, GenerationError
-from amulet_integrations.evaluation import Answer, Evaluation, Question, evaluate, running
-from amulet_integrations.evaluation.journal import Journal
-from amulet_integrations.evaluation.running import IN_FLIGHT, _without_end
+from amulet_integrations.evaluation import Answer, Evaluation, Question, evaluate
+from amulet_integrations.evaluation.runs import running
+from amulet_integrations.evaluation.runs.journal import Journal
+from amulet_integrations.evaluation.runs.running import IN_FLIGHT, _without_end
 from amulet_integrations.prompting import ChatMessage, PromptBuilder
 from tests.support.evaluations import QUESTIONS, lines_of, run
 from tests.support.evaluations import running as running_apart

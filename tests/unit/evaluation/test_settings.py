@@ -13,7 +13,7 @@ import amulet_integrations
 from amulet_integrations.engine import LocalEngine
 from amulet_integrations.errors import EvaluationError
 from amulet_integrations.evaluation import Evaluation, Question, evaluate
-from amulet_integrations.evaluation.settings import differences
+from amulet_integrations.evaluation.runs.settings import differences
 from tests.support.tiny import tiny_model, tiny_tokenizer
 
 QUESTION = Question(data_set="own", index=4, text="Why?")

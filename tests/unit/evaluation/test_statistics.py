@@ -8,9 +8,9 @@ from itertools import product
 import numpy as np
 import pytest
 
-from amulet_integrations.evaluation.comparisons import compare_methods, mean_of
-from amulet_integrations.evaluation.contests import contests
-from amulet_integrations.evaluation.statistics import estimate, holm, sign_flip_p_value
+from amulet_integrations.evaluation.analysis.comparisons import compare_methods, mean_of
+from amulet_integrations.evaluation.analysis.method_pairs import method_pairs
+from amulet_integrations.evaluation.analysis.statistics import estimate, holm, sign_flip_p_value
 from tests.unit.evaluation import made
 
 
@@ -208,7 +208,7 @@ def test_all_tests_of_a_score_are_corrected_together():
     ],
 )
 def test_amulet_is_compared_with_every_method_and_every_other_one_with_pref(names, pairs):
-    found = contests(made.named(*names))
+    found = method_pairs(made.named(*names))
     assert set(found) == pairs
     assert len(found) == len(pairs)
 

@@ -10,9 +10,9 @@ import pytest
 from markdown_it import MarkdownIt
 
 from amulet_integrations.decoding.strength import PRESETS
-from amulet_integrations.evaluation.comparisons import compare_methods
-from amulet_integrations.evaluation.frontier import frontier as frontier_of
-from amulet_integrations.evaluation.judging import win_counts
+from amulet_integrations.evaluation.analysis.comparisons import compare_methods
+from amulet_integrations.evaluation.analysis.frontier import frontier as frontier_of
+from amulet_integrations.evaluation.judging.judge import win_counts
 from amulet_integrations.evaluation.reporting.comparison_tables import comparison_text, win_text
 from amulet_integrations.evaluation.reporting.csv_files import (
     comparisons_csv,

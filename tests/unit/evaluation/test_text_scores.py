@@ -9,8 +9,8 @@ from importlib.metadata import version
 import pytest
 
 from amulet_integrations.errors import MissingDependencyError
-from amulet_integrations.evaluation.sentiment import SentimentScorer
-from amulet_integrations.evaluation.text_scores import (
+from amulet_integrations.evaluation.metrics.sentiment import SentimentScorer
+from amulet_integrations.evaluation.metrics.text_scores import (
     TextScorer,
     distinct,
     lexical_variety,

@@ -10,17 +10,12 @@ from types import SimpleNamespace
 import pytest
 
 from amulet_integrations.errors import EvaluationError
-from amulet_integrations.evaluation import (
-    Evaluation,
-    evaluate,
-    judge_prompts,
-    read_methods,
-    win_counts,
-)
-from amulet_integrations.evaluation.journal import Journal
-from amulet_integrations.evaluation.judge_names import judge_name
-from amulet_integrations.evaluation.records import Outcome
-from amulet_integrations.evaluation.verdicts import ask_judge
+from amulet_integrations.evaluation import Evaluation, evaluate, read_methods, win_counts
+from amulet_integrations.evaluation.judging import prompts as judge_prompts
+from amulet_integrations.evaluation.judging.names import judge_name
+from amulet_integrations.evaluation.judging.verdicts import ask_judge
+from amulet_integrations.evaluation.runs.journal import Journal
+from amulet_integrations.evaluation.runs.records import Outcome
 from tests.support.evaluations import QUESTIONS
 from tests.unit.evaluation import made
 

@@ -34,7 +34,7 @@ class Holder(BaseModel):
 
 def asked(llm: Any, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """The schema that an answer, or the arguments of its one tool, is asked for by."""
-    from amulet_integrations.personalizer import Personalizer
+    from amulet_integrations.personalization.personalizer import Personalizer
 
     seen: dict[str, Any] = {}
     request = Personalizer.request

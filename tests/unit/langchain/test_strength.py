@@ -136,9 +136,9 @@ def check(engine: ScriptedEngine, message: Any, expected: tuple[Any, ...]) -> No
 
 def mixture(request: GenerationRequest) -> Any:
     """The weights of text, also beside tools and inside JSON."""
-    if not request.branches:
+    if not request.alternatives:
         return request.weights
-    return request.branches[-1].string_weights or request.branches[-1].weights
+    return request.alternatives[-1].string_weights or request.alternatives[-1].weights
 
 
 @pytest.mark.parametrize(("said", "expected"), SAID, ids=str)

@@ -154,7 +154,7 @@ def test_tracers_are_told_the_schema(method: Any) -> None:
 
 
 def json_output_of(llm: Any, monkeypatch: pytest.MonkeyPatch) -> JsonOutput:
-    from amulet_integrations.personalizer import Personalizer
+    from amulet_integrations.personalization.personalizer import Personalizer
 
     seen: list[Any] = []
     request = Personalizer.request
@@ -386,8 +386,8 @@ def test_the_tool_to_call_is_named_after_any_schema(schema: Any, name: str, answ
         found = found.model_dump()
     assert (found.dict() if isinstance(found, BaseModelV1) else found) == answer
     engine: Any = llm.engine
-    (branch,) = engine.requests[-1].branches
-    assert '"name' in branch.grammar.replace("\\", "")
+    (alternative,) = engine.requests[-1].alternatives
+    assert '"name' in alternative.grammar.replace("\\", "")
 
 
 def test_an_old_model_is_as_it_was_however_often_it_is_used() -> None:

@@ -136,7 +136,7 @@ def test_every_way_to_choose_is_followed(choice: Any) -> None:
     bound = llm.bind_tools([add, shout], tool_choice=choice)
     bound.invoke(QUESTION)
     engine: Any = llm.engine
-    grammars = [branch.grammar for branch in engine.requests[-1].branches]
+    grammars = [alternative.grammar for alternative in engine.requests[-1].alternatives]
     can_call = any("add" in grammar and "shout" in grammar for grammar in grammars)
     assert can_call == (CHOICES[choice] != "none")
 
@@ -155,9 +155,9 @@ def test_a_named_tool_is_the_only_one_that_can_be_called(choice: Any) -> None:
     llm = model()
     llm.bind_tools([add, shout], tool_choice=choice).invoke(QUESTION)
     engine: Any = llm.engine
-    (branch,) = engine.requests[-1].branches
-    assert r"\"shout\"" in branch.grammar
-    assert r"\"add\"" not in branch.grammar
+    (alternative,) = engine.requests[-1].alternatives
+    assert r"\"shout\"" in alternative.grammar
+    assert r"\"add\"" not in alternative.grammar
 
 
 def test_a_tool_named_any_is_not_what_any_means() -> None:

@@ -116,7 +116,7 @@ def test_tools_and_schemas_are_told_in_every_context(ask: Ask) -> None:
         assert len(texts) == 2
         assert all(said in text for text in texts)
         assert [TASTES["ann"] in text for text in texts] == [False, True]
-        assert request.branches
+        assert request.alternatives
 
 
 @every_way

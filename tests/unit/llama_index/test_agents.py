@@ -108,7 +108,7 @@ async def test_a_function_agent_calls_until_the_model_answers(streaming):
     assert "The Aegean is 6000 m deep." in second
     assert call("add", a=6000, b=1) in third
     # The model was free: it might have answered with text.
-    assert all(request.branches for request in engine.requests)
+    assert all(request.alternatives for request in engine.requests)
 
 
 async def test_the_stream_of_a_function_agent_tells_text_and_calls_as_they_grow():

@@ -184,7 +184,7 @@ def test_a_model_that_writes_whole_prompts_selects_in_text():
         ["a sea", "a lake"], QueryBundle("?")
     )
     assert selected.inds == [1]
-    assert not engine.requests[0].branches
+    assert not engine.requests[0].alternatives
 
 
 TOLD_HOW = {

@@ -96,7 +96,7 @@ async def test_a_programs_objects_are_those_that_were_written(kind):
     engine = ScriptedEngine(list(WATER if kind == "text" else CALLED))
     found = await every_call(program_of(kind, AmuletLLM(engine=engine)))
     assert found == [Water(kind="salt", litres=12)] * 4
-    assert all(request.branches for request in engine.requests)
+    assert all(request.alternatives for request in engine.requests)
 
 
 async def test_a_program_whose_call_is_not_required_waits_for_one_nevertheless(llm):
@@ -132,14 +132,14 @@ def test_a_programs_own_parser_reads_its_own_texts():
     engine = ScriptedEngine(["AB", "C"])
     program = program_of("text", AmuletLLM(engine=engine), output_parser=Shouting(Water))
     assert program(what="water") == Water(kind="sweet", litres=3)
-    assert not engine.requests[0].branches
+    assert not engine.requests[0].alternatives
 
 
 def test_a_response_format_of_the_call_goes_before_the_programs():
     engine = ScriptedEngine(list(WATER))
     program = program_of("text", AmuletLLM(engine=engine))
     program(llm_kwargs={"response_format": {"type": "text"}}, what="water")
-    assert not engine.requests[0].branches
+    assert not engine.requests[0].alternatives
 
 
 # What a text says is no schema.
@@ -167,7 +167,7 @@ async def test_a_prompt_that_says_a_schema_is_answered_freely():
     assert len(engine.requests) == 12
     for request in engine.requests:
         assert SAYS_A_SCHEMA.strip() in engine.tokenizer.decode(request.contexts[0])
-        assert not request.branches
+        assert not request.alternatives
 
 
 class Named(BaseModel):
@@ -180,9 +180,9 @@ def test_a_document_in_a_programs_prompt_does_not_change_its_schema():
     engine = ScriptedEngine(['{"a_name": "x"}'])
     program = program_of("text", AmuletLLM(engine=engine), Named)
     assert program(what=SAYS_A_SCHEMA) == Named(a_name="x")
-    (branch,) = engine.requests[0].branches
-    assert "a_name" in branch.grammar
-    assert "litres" not in branch.grammar
+    (alternative,) = engine.requests[0].alternatives
+    assert "a_name" in alternative.grammar
+    assert "litres" not in alternative.grammar
 
 
 class Meddling(AmuletLLM):
@@ -197,7 +197,7 @@ class Meddling(AmuletLLM):
 def test_calls_beside_the_programs_own_are_answered_freely():
     engine = ScriptedEngine(list(WATER))
     assert program_of("text", Meddling(engine=engine))(what="water")
-    assert [bool(request.branches) for request in engine.requests] == [False, True]
+    assert [bool(request.alternatives) for request in engine.requests] == [False, True]
 
 
 # Output parsers of prompts.
@@ -268,7 +268,7 @@ async def test_parsers_that_read_in_their_own_way_constrain_nothing():
     assert (await selector.aselect(CHOICES, QUERY)).selections[0].index == 1
     generator = LLMQuestionGenerator.from_defaults(llm=llm, output_parser=MyQuestions())
     assert generator.generate(CHOICES, QUERY)[0].tool_name == "sky"
-    assert [request.branches for request in engine.requests] == [()] * 3
+    assert [request.alternatives for request in engine.requests] == [()] * 3
 
 
 class Renamed(SelectionOutputParser):

@@ -98,8 +98,8 @@ def check(engine, response, expected):
     scale, bound, _ = expected
     (request,) = engine.requests
     mixed = request.weights
-    if request.branches:
-        mixed = request.branches[-1].string_weights or request.branches[-1].weights
+    if request.alternatives:
+        mixed = request.alternatives[-1].string_weights or request.alternatives[-1].weights
     assert mixed == pytest.approx((1.0 - scale, scale))
     assert request.max_kl == bound
     assert request.reference_weights == (None if bound is None else (0.0, 1.0))
@@ -141,7 +141,7 @@ def test_structured_predictions_take_a_strength():
     )
     assert found == Word(word="sea")
     assert engine.requests[0].max_kl is None
-    assert engine.requests[0].branches[-1].string_weights == (-2.0, 3.0)
+    assert engine.requests[0].alternatives[-1].string_weights == (-2.0, 3.0)
 
 
 @pytest.mark.parametrize(

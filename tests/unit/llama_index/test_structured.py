@@ -254,8 +254,8 @@ def test_strings_are_steered_where_it_is_asked_for():
     ):
         llm = AmuletLLM(engine=engine, preference=ANN, steer_strings=made)
         llm.structured_predict(Word, SEA, called, thing="sea")
-        (branch,) = engine.requests[-1].branches
-        assert (branch.string_weights not in (None, branch.weights)) == steered
+        (alternative,) = engine.requests[-1].alternatives
+        assert (alternative.string_weights not in (None, alternative.weights)) == steered
 
 
 @pytest.mark.parametrize("mode", MODES)

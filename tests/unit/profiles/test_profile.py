@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from amulet_integrations.decoding.params import AmuletParams
+from amulet_integrations.decoding.guidance import AmuletParams
 from amulet_integrations.decoding.strength import PRESETS, Strength
 from amulet_integrations.errors import AmuletError, InvalidProfileError, UnknownArgumentError
 from amulet_integrations.profiles import Preference, PreferenceProfile

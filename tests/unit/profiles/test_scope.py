@@ -209,7 +209,7 @@ def test_what_was_told_of_another_user_does_not():
 
 def test_a_scope_of_circumstances_alone_names_nobody():
     with preference_scope(preference_context={}) as scope:
-        assert not scope.names_somebody
+        assert not scope.is_set
 
 
 @pytest.mark.parametrize(

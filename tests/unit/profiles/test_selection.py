@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from amulet_integrations.errors import InvalidProfileError
-from amulet_integrations.profiles import Preference, PreferenceProfile, in_force
+from amulet_integrations.profiles import Preference, PreferenceProfile, active_preferences
+from amulet_integrations.profiles.active import explain
 from amulet_integrations.profiles.inheritance import inherited
-from amulet_integrations.profiles.selection import explain
 
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
@@ -17,11 +17,11 @@ SECOND = timedelta(seconds=1)
 
 def test_preferences_without_limits_are_always_in_force_and_in_order():
     preferences = [Preference(text="One."), Preference(text="Two.", weight=-0.5)]
-    assert in_force(preferences, NOON) == tuple(preferences)
+    assert active_preferences(preferences, NOON) == tuple(preferences)
 
 
 def test_no_preferences_none_in_force():
-    assert in_force((), NOON) == ()
+    assert active_preferences((), NOON) == ()
 
 
 @pytest.mark.parametrize(
@@ -30,21 +30,21 @@ def test_no_preferences_none_in_force():
 )
 def test_a_window_holds_from_its_beginning_until_before_its_end(after_noon, expected):
     preference = Preference(text="One.", valid_from=NOON, valid_until=NOON + 60 * SECOND)
-    assert bool(in_force([preference], NOON + after_noon)) is expected
+    assert bool(active_preferences([preference], NOON + after_noon)) is expected
 
 
 def test_a_window_may_be_open_at_either_end():
     since = Preference(text="Since.", valid_from=NOON)
     until = Preference(text="Until.", valid_until=NOON)
-    assert in_force([since, until], NOON - SECOND) == (until,)
-    assert in_force([since, until], NOON) == (since,)
+    assert active_preferences([since, until], NOON - SECOND) == (until,)
+    assert active_preferences([since, until], NOON) == (since,)
 
 
 def test_time_zones_are_compared_as_instants():
     preference = Preference(text="One.", valid_from=NOON)
     tokyo = timezone(timedelta(hours=9))
-    assert in_force([preference], datetime(2026, 6, 1, 21, tzinfo=tokyo)) == (preference,)
-    assert in_force([preference], datetime(2026, 6, 1, 20, 59, tzinfo=tokyo)) == ()
+    assert active_preferences([preference], datetime(2026, 6, 1, 21, tzinfo=tokyo)) == (preference,)
+    assert active_preferences([preference], datetime(2026, 6, 1, 20, 59, tzinfo=tokyo)) == ()
 
 
 @pytest.mark.parametrize(
@@ -59,17 +59,17 @@ def test_time_zones_are_compared_as_instants():
 )
 def test_every_condition_must_be_met(context, expected):
     preference = Preference(text="One.", when={"task": "email", "to": "bob"})
-    assert bool(in_force([preference], NOON, context)) is expected
+    assert bool(active_preferences([preference], NOON, context)) is expected
 
 
 def test_weight_zero_is_not_in_force():
     on, off = Preference(text="On.", weight=0.01), Preference(text="Off.", weight=0)
-    assert in_force([on, off], NOON) == (on,)
+    assert active_preferences([on, off], NOON) == (on,)
 
 
 def test_the_moment_needs_a_time_zone():
     with pytest.raises(InvalidProfileError, match=r"at=2026-06-01T12:00:00 has no time zone"):
-        in_force([], NOON.replace(tzinfo=None))
+        active_preferences([], NOON.replace(tzinfo=None))
 
 
 def test_every_obstacle_is_told_with_the_value_that_stands_in_the_way():
@@ -146,7 +146,7 @@ def lines(draw):
 @given(lines(), st.sampled_from([{}, {"topic": "health"}, {"topic": "sport", "locale": "de"}]))
 def test_what_is_explained_as_in_force_is_what_is_in_force(line, context):
     holding = [it.preference for it in explain(line, NOON, context) if it.holds]
-    assert tuple(holding) == in_force(inherited(line).preferences, NOON, context)
+    assert tuple(holding) == active_preferences(inherited(line).preferences, NOON, context)
 
 
 def slow_in_force(line, context):
@@ -171,7 +171,9 @@ def slow_in_force(line, context):
 
 @given(lines(), st.sampled_from([{}, {"topic": "health"}, {"topic": "sport", "locale": "de"}]))
 def test_the_rules_are_those_of_a_slow_version(line, context):
-    assert in_force(inherited(line).preferences, NOON, context) == slow_in_force(line, context)
+    assert active_preferences(inherited(line).preferences, NOON, context) == slow_in_force(
+        line, context
+    )
 
 
 def test_a_moment_without_a_time_zone_is_refused_here_too():

@@ -8,8 +8,8 @@ from collections.abc import Iterable
 
 from amulet_integrations.profiles.profile import PreferenceProfile
 from amulet_integrations.profiles.stores.async_forms import AsyncForms
+from amulet_integrations.profiles.stores.base import Update
 from amulet_integrations.profiles.stores.changes import ProfileChange
-from amulet_integrations.profiles.stores.contract import Update
 
 
 class SqlAsyncForms(AsyncForms):

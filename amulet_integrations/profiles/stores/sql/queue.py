@@ -10,9 +10,9 @@ from filelock import FileLock
 from sqlalchemy.exc import SQLAlchemyError
 
 from amulet_integrations.errors import ProfileStoreError
+from amulet_integrations.profiles.stores.keyed_lock import Turns
 from amulet_integrations.profiles.stores.sql.database import Database
 from amulet_integrations.profiles.stores.sql.locks import Locks
-from amulet_integrations.profiles.stores.turns import Turns
 
 PATIENCE = 5
 """Seconds after which an update waits no longer, and takes its chance among the others."""

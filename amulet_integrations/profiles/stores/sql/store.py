@@ -11,9 +11,9 @@ from sqlalchemy import Connection
 from amulet_integrations.profiles.characters import checked_label
 from amulet_integrations.profiles.profile import PreferenceProfile
 from amulet_integrations.profiles.stores import transfer
-from amulet_integrations.profiles.stores.announcements import announce
+from amulet_integrations.profiles.stores.base import Update
 from amulet_integrations.profiles.stores.changes import ProfileChange
-from amulet_integrations.profiles.stores.contract import Update
+from amulet_integrations.profiles.stores.invalidation import announce
 from amulet_integrations.profiles.stores.sql.async_forms import SqlAsyncForms
 from amulet_integrations.profiles.stores.sql.damaged import check_name
 from amulet_integrations.profiles.stores.sql.database import Database, Work

@@ -108,7 +108,7 @@ def test_the_loop_runs_until_the_model_answers(way: Any, version: str | None) ->
     assert "The Aegean is 6000 m deep." in second
     assert call("add", a=6000, b=1) in third
     # The model was free: two ways on, or one that may be either.
-    assert all(request.branches for request in engine.requests)
+    assert all(request.alternatives for request in engine.requests)
 
 
 @every_way

@@ -28,7 +28,7 @@ from amulet_integrations.profiles.stores.access import (
     read_whole_profile,
     update_profile,
 )
-from amulet_integrations.profiles.stores.contract import UpdatingProfileStore
+from amulet_integrations.profiles.stores.base import UpdatingProfileStore
 
 PRIVATE = "I am recovering from an illness."
 ANN = PreferenceProfile(user_id="ann", preferences=[PRIVATE])

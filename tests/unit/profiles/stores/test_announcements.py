@@ -5,8 +5,8 @@ from __future__ import annotations
 import gc
 from concurrent.futures import ThreadPoolExecutor
 
-from amulet_integrations.profiles.stores import announcements
-from amulet_integrations.profiles.stores.announcements import announce, listen
+from amulet_integrations.profiles.stores import invalidation as announcements
+from amulet_integrations.profiles.stores.invalidation import announce, listen
 
 
 class Hearing:

@@ -23,7 +23,7 @@ from amulet_integrations.errors import (
 )
 from amulet_integrations.profiles import CachedProfileStore
 from amulet_integrations.profiles.stores import cached
-from amulet_integrations.profiles.stores.announcements import announce
+from amulet_integrations.profiles.stores.invalidation import announce
 
 ANN = PreferenceProfile(user_id="ann", preferences=["Be brief."])
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from amulet_integrations.decoding.params import AmuletParams
+from amulet_integrations.decoding.guidance import AmuletParams
 from amulet_integrations.errors import InvalidProfileError
 from amulet_integrations.profiles import InMemoryProfileStore, Preference, PreferenceProfile
 from amulet_integrations.profiles.stores.transfer import export_profiles, import_profiles

@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from amulet_integrations.errors import ProfileStoreError
-from amulet_integrations.profiles.stores.turns import Turns
+from amulet_integrations.profiles.stores.keyed_lock import Turns
 
 
 async def test_a_key_has_one_holder_at_a_time_and_others_do_not_wait_for_it() -> None:

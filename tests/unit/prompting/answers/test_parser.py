@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from amulet_integrations.prompting.answers.parser import (
+from amulet_integrations.prompting.parsing.parser import (
     Answer,
     AnswerParser,
     CallPiece,
@@ -18,7 +18,7 @@ from amulet_integrations.prompting.answers.parser import (
     TextPiece,
     fold,
 )
-from amulet_integrations.prompting.grammars.tool_formats import (
+from amulet_integrations.prompting.tools.formats import (
     HermesFormat,
     LlamaFormat,
     MistralArgsFormat,

@@ -15,7 +15,7 @@ from pydantic import UUID4, BaseModel, Field, StringConstraints, TypeAdapter
 from typing_extensions import TypedDict
 
 from amulet_integrations.errors import UnsupportedGrammarError
-from amulet_integrations.prompting.grammars.json_schemas import (
+from amulet_integrations.prompting.json_schema.constrained import (
     arguments_schema,
     constrained_schema,
     json_rule,

@@ -9,15 +9,15 @@ import pytest
 from tokenizers import AddedToken
 
 from amulet_integrations.errors import UnsupportedGrammarError
-from amulet_integrations.prompting.answers.parser import Answer, AnswerParser, fold
-from amulet_integrations.prompting.grammars.tool_formats import (
+from amulet_integrations.prompting.parsing.parser import Answer, AnswerParser, fold
+from amulet_integrations.prompting.tools.formats import (
     HermesFormat,
     LlamaFormat,
     MistralArgsFormat,
     MistralFormat,
     ToolFormat,
 )
-from amulet_integrations.prompting.tools import Tool
+from amulet_integrations.prompting.tools.tool_use import Tool
 from tests.support.tiny import tiny_tokenizer
 from tests.unit.prompting.grammars.walks import Walker
 

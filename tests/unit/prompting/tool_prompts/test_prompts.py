@@ -15,8 +15,8 @@ from amulet_integrations.prompting import (
     ToolCall,
     ToolUse,
 )
-from amulet_integrations.prompting.answers.pieces import CallPiece, ReasoningPiece
-from amulet_integrations.prompting.grammars.tool_formats import (
+from amulet_integrations.prompting.parsing.pieces import CallPiece, ReasoningPiece
+from amulet_integrations.prompting.tools.formats import (
     HermesFormat,
     LlamaFormat,
     MistralArgsFormat,

@@ -1,0 +1,146 @@
+"""Answers side by side: a table that grows on a terminal, headed sections elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from rich.box import ROUNDED
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.table import Table
+from rich.text import Text
+
+from amulet_integrations.cli.screen import count, one_line, safe
+from amulet_integrations.cli.stream_many import Answer
+from amulet_integrations.decoding.strength import Method
+
+LABELS: dict[Method, str] = {
+    "base": "base",
+    "pref": "pref",
+    "linear_alignment": "linear alignment",
+    "amulet": "Amulet",
+}
+_STYLES: dict[Method, str] = {
+    "base": "bold",
+    "pref": "bold cyan",
+    "linear_alignment": "bold yellow",
+    "amulet": "bold green",
+}
+_NARROWEST_COLUMN = 18
+_LINES_OF_A_TABLE = 8
+"""Lines that a table takes beside the answers: title, frame, head, foot."""
+_OTHER_LINES = 3
+"""Question, legend, and the line of the cursor."""
+_LEGEND = "scale p: p · log P(with the preference) + (1 - p) · log P(without it)"
+_FEWEST_LINES = 3
+
+
+@dataclass(frozen=True)
+class Section:
+    """Answers that stand side by side.
+
+    Attributes:
+        preference: The preference they follow; None for those that follow none.
+        answers: One for each method.
+    """
+
+    preference: str | None
+    answers: list[Answer]
+
+
+class Board:
+    """The table of a comparison, drawn anew as the answers grow.
+
+    While any answer still grows, each shows the end of its text that fits the screen; once all
+    are done, everything.
+
+    Args:
+        question: What was asked.
+        sections: The answers.
+    """
+
+    def __init__(self, question: str, sections: Sequence[Section]) -> None:
+        self._question = question
+        self._sections = sections
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield _titled("Question", self._question)
+        tables = list(self._tables(max(1, options.max_width // _NARROWEST_COLUMN)))
+        lines = None
+        if not all(answer.done for section in self._sections for answer in section.answers):
+            spare = console.height - _OTHER_LINES - _LINES_OF_A_TABLE * len(tables)
+            lines = max(_FEWEST_LINES, spare // len(tables))
+        for title, answers in tables:
+            if title is not None:
+                yield _titled("Preference", title)
+            yield _table(answers, lines)
+        yield Text(_LEGEND, style="dim")
+
+    def _tables(self, columns: int) -> Iterator[tuple[str | None, Sequence[Answer]]]:
+        for section in self._sections:
+            for start in range(0, len(section.answers), columns):
+                title = section.preference if start == 0 else None
+                yield title, section.answers[start : start + columns]
+
+
+def headed(answer: Answer) -> str:
+    """An answer under a head of its own, for output that is read by programs or later."""
+    head = f"--- {LABELS[answer.method]} (guidance {_scale(answer)}, {_state(answer)}) ---"
+    return f"{head}\n{_body(answer).plain}\n"
+
+
+def _table(answers: Sequence[Answer], lines: int | None) -> Table:
+    table = Table(box=ROUNDED, expand=True, show_footer=True, border_style="dim")
+    cells: list[RenderableType] = []
+    for answer in answers:
+        head = Text(LABELS[answer.method], style=_STYLES[answer.method])
+        head.append(f"\n{_in_two_lines(_scale(answer))}", style="not bold dim")
+        foot = Text(_state(answer), style="not bold dim")
+        table.add_column(head, foot, ratio=1, overflow="fold")
+        cells.append(_End(_body(answer), lines))
+    table.add_row(*cells)
+    return table
+
+
+def _body(answer: Answer) -> Text:
+    said = Text(safe(answer.text.strip()))
+    if answer.error is None:
+        return said
+    error = Text(f"Error: {one_line(answer.error)}", style="red")
+    return Text("\n").join([said, error]) if said else error
+
+
+def _titled(title: str, text: str) -> Text:
+    return Text.assemble((f"{title}: ", "dim"), one_line(text))
+
+
+def _scale(answer: Answer) -> str:
+    return f"scale {answer.strength}"
+
+
+def _in_two_lines(scale: str) -> str:
+    """The scale and below it the bound, so that narrow columns are alike."""
+    number, _, bound = scale.partition(", ")
+    return f"{number}\n{bound}"
+
+
+def _state(answer: Answer) -> str:
+    tokens = count(answer.tokens, "token")
+    if answer.error is not None:
+        return f"{tokens}, failed"
+    if answer.finish_reason == "length":
+        return f"{tokens} (cut)"
+    return tokens if answer.done else f"{tokens} …"
+
+
+class _End:
+    """The last lines of a text, as many as there is room for."""
+
+    def __init__(self, text: Text, lines: int | None) -> None:
+        self._text = text
+        self._lines = lines
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        wrapped = self._text.wrap(console, options.max_width, overflow="fold")
+        shown = wrapped if self._lines is None else wrapped[-self._lines :]
+        yield Text("\n").join(shown)

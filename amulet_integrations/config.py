@@ -1,0 +1,241 @@
+"""The fields that both wrappers have."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from amulet_integrations.decoding.guidance import (
+    DEFAULT_LINEAR_ALIGNMENT_RATIO,
+    DEFAULT_MAX_GUIDANCE_SCALE,
+    AmuletParams,
+)
+from amulet_integrations.decoding.sampling_params import SamplingParams
+from amulet_integrations.decoding.strength import GuidanceScale, MaxKL, Method, PresetName
+from amulet_integrations.engine.backends.transformers.model_source import EMBEDDED, ModelSource
+from amulet_integrations.engine.protocol import Engine
+from amulet_integrations.errors import InvalidParamsError
+from amulet_integrations.personalization.selection import PreferenceSelection
+from amulet_integrations.profiles import Preference, PreferenceProfile, ProfileStore
+from amulet_integrations.profiles.conditions import PreferenceContext
+from amulet_integrations.prompting import DEFAULT_SEPARATOR
+from amulet_integrations.validation import as_amulet_error
+
+SAMPLING = (
+    "min_new_tokens",
+    "temperature",
+    "top_p",
+    "top_k",
+    "min_p",
+    "repetition_penalty",
+    "seed",
+)
+"""Fields that are sampling parameters, by their own names."""
+
+_SOURCE = (
+    "model",
+    "dtype",
+    "device",
+    "device_map",
+    "revision",
+    "local_files_only",
+    "trust_remote_code",
+    "quantization_config",
+    "attn_implementation",
+    "pack_weights",
+)
+_ENVIRONMENT = {
+    "model": "AMULET_MODEL",
+    "dtype": "AMULET_DTYPE",
+    "device": "AMULET_DEVICE",
+    "profiles": "AMULET_PROFILES",
+}
+
+
+class AmuletConfig(BaseModel):
+    """Fields that `ChatAmulet` and `AmuletLLM` share. Unknown names are refused.
+
+    Where the constructor is not given `model`, `dtype`, `device` or `profiles`, the environment
+    variables AMULET_MODEL, AMULET_DTYPE, AMULET_DEVICE and AMULET_PROFILES stand in; blank ones
+    count as not set. Explicit values, None too, go before.
+
+    Attributes:
+        model: Hugging Face id, local folder, or "embedded" (SmolLM2-135M-Instruct). Its config is
+            read at once, so a wrong name fails here; the weights are loaded on first use, once
+            for all wrappers with the same model settings.
+        dtype: "auto" (the checkpoint's) or "float32", "bfloat16", "float16".
+        device: "auto" (CUDA, then MPS, then CPU) or a torch device.
+        device_map: As in transformers, for models larger than one device.
+        revision: OutputAlternative, tag or commit on the hub.
+        local_files_only: Whether never to ask the hub.
+        trust_remote_code: Whether code that comes with the checkpoint may run.
+        quantization_config: A transformers quantization config.
+        attn_implementation: As in transformers.
+        pack_weights: Whether a model on the CPU may keep a second copy of its weights where that
+            makes it faster.
+        engine: An engine to use instead of loading one.
+        preference: A preference (or its text) for calls that name nobody.
+        preference_profile: A profile for calls that name nobody; the constructor takes it as
+            `profile`.
+        user_id: The user for calls that name nobody.
+        preference_context: What all calls are about, such as ``{"locale": "de"}``, for
+            preferences that have a `when`; what a call, config or scope tells is put over it.
+        pinned: Whether `user_id` (or nobody, without one) holds against configs and scopes as
+            well; `for_user` and `plain` set it.
+        profiles: The store of users' profiles, a database URL, or the path of an SQLite file.
+        profiles_ttl: Seconds for which a profile that was read from a database given by its URL or
+            path is used again, if nobody in this process changes it; 0 reads it for every call. A
+            store object is used as it is; put it into a `CachedProfileStore` yourself.
+        method: "amulet", "linear_alignment", "pref" (the preference in the prompt, nothing more)
+            or "base" (no preferences).
+        guidance_scale: How strongly preferences are applied, as in classifier-free guidance: 1
+            puts them into the prompt and no more, above 1 amplifies them. What a call, a scope or
+            a profile says goes before. Without it, and without `params` and `preset`, it is the
+            preset that `amulet evaluate` saved for this model, or else the default one.
+        params: The same as parameters of Amulet's game.
+        preset: The same by name: "gentle", "default", "strong", or "paper", the published method.
+        max_kl: The bound on what guidance may do to a token: on the divergence of its policy from
+            that of the prompt with the preference, in nats. None is no bound; "default" is that
+            of the preset.
+        saved_presets: Whether a preset that was saved for this model is used.
+        linear_alignment_ratio: The ratio rho of linear alignment.
+        max_guidance_scale: The largest strength accepted; the operator's bound.
+        separator: Stands between the system message and the preference.
+        include_preference_text: Whether answers' metadata tells the preferences' texts. They
+            reach callbacks and traces then.
+        max_tokens: Most tokens of an answer; also as `max_new_tokens`.
+        min_new_tokens: Fewest tokens of an answer. At 1 no answer is empty, although small models
+            sometimes end theirs at once.
+        temperature: 0 is greedy.
+        top_p: Keeps the smallest set of tokens with this much probability.
+        top_k: Keeps this many tokens; 0 keeps all.
+        min_p: Drops tokens below this fraction of the likeliest one's probability.
+        repetition_penalty: Above 1 discourages tokens already in the answer.
+        seed: Makes sampling repeatable.
+        stop: Strings that end an answer; they do not cut calls and JSON, which are always whole.
+        timeout: Seconds after which a request fails with `RequestTimeoutError`.
+        chat_template_kwargs: Further variables of the model's chat template, such as
+            ``{"enable_thinking": False}``; those of a call are put over them one by one.
+        steer_strings: Whether preferences steer the text inside the strings of structured output
+            with the strength they have in prose; otherwise they are in the prompt and no more.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid", arbitrary_types_allowed=True, populate_by_name=True, protected_namespaces=()
+    )
+
+    model: str = EMBEDDED
+    dtype: str = "auto"
+    device: str = "auto"
+    device_map: str | dict[str, Any] | None = None
+    revision: str | None = None
+    local_files_only: bool = False
+    trust_remote_code: bool = False
+    quantization_config: Any = Field(default=None, exclude=True, repr=False)
+    attn_implementation: str | None = None
+    pack_weights: bool = True
+    engine: Engine | None = Field(default=None, exclude=True, repr=False)
+
+    preference: str | Preference | None = Field(default=None, exclude=True, repr=False)
+    preference_profile: PreferenceProfile | None = Field(default=None, exclude=True, repr=False)
+    user_id: str | None = None
+    pinned: bool = Field(default=False, exclude=True, repr=False)
+    preference_context: PreferenceContext = PreferenceContext()
+    profiles: ProfileStore | str | Path | None = Field(default=None, exclude=True, repr=False)
+    profiles_ttl: float = Field(default=10.0, ge=0.0, allow_inf_nan=False)
+    method: Method = "amulet"
+    guidance_scale: GuidanceScale = None
+    params: AmuletParams | None = None
+    preset: PresetName | None = None
+    max_kl: MaxKL = "default"
+    saved_presets: bool = True
+    linear_alignment_ratio: float = DEFAULT_LINEAR_ALIGNMENT_RATIO
+    max_guidance_scale: float = Field(default=DEFAULT_MAX_GUIDANCE_SCALE, gt=0.0)
+    separator: str = DEFAULT_SEPARATOR
+    include_preference_text: bool = False
+
+    max_tokens: int = Field(default=512, alias="max_new_tokens")
+    min_new_tokens: int = 1
+    temperature: float = 0.0
+    top_p: float = 1.0
+    top_k: int = 0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+    timeout: float | None = Field(default=None, gt=0.0)
+    chat_template_kwargs: dict[str, Any] | None = None
+    steer_strings: bool = False
+
+    def __init__(self, **data: Any) -> None:
+        try:
+            super().__init__(**data)
+        except ValidationError as error:
+            # Not `from error`: pydantic's error quotes its input, and tracebacks are logged.
+            raise as_amulet_error(error, type(self), InvalidParamsError) from None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _untangle_names(cls, data: Any) -> Any:
+        if not isinstance(data, Mapping):
+            return data
+        data = {**cls._environment(), **data}
+        one_limit(data)
+        if "n" in data:
+            raise InvalidParamsError(
+                f"n={data['n']!r}: a call gives one answer. For several, send the input several "
+                "times with a temperature above 0."
+            )
+        if "profile" in data and not cls._is_model_profile(data["profile"]):
+            data["preference_profile"] = data.pop("profile")
+        if data.get("preference_context", ...) is None:
+            del data["preference_context"]
+        if isinstance(data.get("stop"), str):
+            data["stop"] = (data["stop"],)
+        return data
+
+    @classmethod
+    def _environment(cls) -> dict[str, str]:
+        values = {name: os.environ.get(variable, "") for name, variable in _ENVIRONMENT.items()}
+        return {name: value.strip() for name, value in values.items() if value.strip()}
+
+    @classmethod
+    def _is_model_profile(cls, profile: Any) -> bool:
+        """Under the name `profile`, LangChain's models keep what the model is able to do."""
+        other = isinstance(profile, Mapping) and not profile.keys() & PreferenceProfile.model_fields
+        return "profile" in cls.model_fields and (profile is None or other)
+
+    @field_validator("dtype", mode="before")
+    @classmethod
+    def _name_dtype(cls, dtype: Any) -> Any:
+        return ModelSource(dtype=dtype).dtype
+
+    @field_validator("preference_profile", mode="before")
+    @classmethod
+    def _read_profile(cls, profile: Any) -> Any:
+        return PreferenceSelection(profile=profile).profile
+
+    @property
+    def source(self) -> ModelSource:
+        """Which model to load and how."""
+        return ModelSource(**{name: getattr(self, name) for name in _SOURCE})
+
+    @property
+    def sampling(self) -> SamplingParams:
+        """The constructor's sampling parameters."""
+        values = {name: getattr(self, name) for name in SAMPLING}
+        return SamplingParams(max_new_tokens=self.max_tokens, stop=self.stop, **values)
+
+
+def one_limit(arguments: Mapping[str, Any]) -> None:
+    """Refuses both names of the one limit given together.
+
+    Raises:
+        InvalidParamsError: So it is.
+    """
+    if "max_tokens" in arguments and "max_new_tokens" in arguments:
+        raise InvalidParamsError("max_tokens and max_new_tokens are one parameter: pass one.")

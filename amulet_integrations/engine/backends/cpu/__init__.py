@@ -1,0 +1,1 @@
+"""Kernels for the linear layers of small batches on a CPU."""

@@ -1,0 +1,1 @@
+"""The backend that runs Hugging Face checkpoints with torch."""

@@ -1,0 +1,128 @@
+"""Beam search over one context: the one way of decoding that is no mixture of contexts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Protocol, TypeVar, runtime_checkable
+
+import torch
+from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+from amulet_integrations.decoding.stopping import StopStrings
+from amulet_integrations.engine.backends.transformers.beam_cache import beam_cache, read_prompt
+from amulet_integrations.engine.failures import as_generation_error
+from amulet_integrations.engine.result import GenerationResult, Usage
+from amulet_integrations.errors import AmuletError, ContextLengthError
+
+T = TypeVar("T")
+
+
+@runtime_checkable
+class RunsModel(Protocol):
+    """An engine whose model is in this process, as `LocalEngine` is."""
+
+    tokenizer: PreTrainedTokenizerBase
+    context_window: int
+
+    @property
+    def end_ids(self) -> frozenset[int]:
+        """The tokens that end a text."""
+
+    def run_model(self, function: Callable[[PreTrainedModel], T]) -> T:
+        """Runs a function of the model where it may be run."""
+
+
+def beam_search(
+    engine: RunsModel,
+    context: Sequence[int],
+    *,
+    num_beams: int = 16,
+    max_new_tokens: int = 512,
+    stop: Sequence[str] = (),
+) -> GenerationResult:
+    """The likeliest completion that transformers' own beam search finds, with its defaults.
+
+    What the checkpoint's generation config asks for (penalties, suppressed tokens, a least
+    length) is left out, as the other methods leave it out.
+
+    Running requests wait until it is done.
+
+    Args:
+        engine: What holds the model.
+        context: Token ids of the prompt.
+        num_beams: How many completions are kept at each step.
+        max_new_tokens: Most tokens to generate; fewer where the context window ends.
+        stop: Strings that end the completion; they are not part of the text.
+
+    Raises:
+        ContextLengthError: The context leaves no room in the context window.
+        GenerationError: The model fails.
+    """
+    room = engine.context_window - len(context)
+    if room < 1:
+        raise ContextLengthError(
+            f"A context of {len(context)} tokens leaves no room in the context window of "
+            f"{engine.context_window} tokens. Shorten the question."
+        )
+    ends, most = sorted(engine.end_ids), min(max_new_tokens, room)
+    config = GenerationConfig(
+        num_beams=num_beams,
+        do_sample=False,
+        max_new_tokens=most,
+        eos_token_id=ends or None,
+        pad_token_id=ends[0] if ends else 0,
+        stop_strings=list(stop) or None,
+    )
+
+    def search(model: Any) -> list[int]:
+        ids = torch.tensor([context], device=model.device)
+        options = {"tokenizer": engine.tokenizer} if stop else {}
+        cache = beam_cache(num_beams, len(context) + most)
+        read_prompt(model, ids, cache)
+        with _without_generation_config(model):
+            found = model.generate(
+                ids,
+                attention_mask=torch.ones_like(ids),
+                generation_config=config,
+                past_key_values=cache,
+                **options,
+            )
+        tokens: list[int] = found[0, len(context) :].tolist()
+        return tokens
+
+    try:
+        token_ids = engine.run_model(search)
+    except AmuletError:
+        raise
+    except Exception as error:
+        raise as_generation_error("Beam search", error) from error
+    return _result(engine, context, token_ids, stop)
+
+
+@contextmanager
+def _without_generation_config(model: Any) -> Iterator[None]:
+    """Takes away the checkpoint's config, which fills in whatever a call leaves open."""
+    checkpoints = model.generation_config
+    model.generation_config = GenerationConfig()
+    try:
+        yield
+    finally:
+        model.generation_config = checkpoints
+
+
+def _result(
+    engine: RunsModel, context: Sequence[int], token_ids: list[int], stop: Sequence[str]
+) -> GenerationResult:
+    end = next((at for at, token in enumerate(token_ids) if token in engine.end_ids), None)
+    if end is not None:
+        del token_ids[end + 1 :]  # what follows is padding
+    text = str(engine.tokenizer.decode(token_ids[:end], skip_special_tokens=True))
+    stops = StopStrings(stop)
+    text = stops.push(text) + stops.flush()
+    return GenerationResult(
+        token_ids=token_ids,
+        text=text,
+        finish_reason="length" if end is None and stops.found is None else "stop",
+        usage=Usage(len(context), len(token_ids), (len(context),)),
+    )

@@ -1,0 +1,208 @@
+"""Checkpoints to models, refusing early what this engine cannot run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+from amulet_integrations.engine.backends.cpu.kernel_choice import speed_up_linear
+from amulet_integrations.engine.backends.transformers.attention import use_grouped_attention
+from amulet_integrations.engine.backends.transformers.embedded import (
+    EMBEDDED_CONTEXT_WINDOW,
+    check_embedded_model,
+    embedded_model_path,
+)
+from amulet_integrations.engine.backends.transformers.model_source import EMBEDDED, ModelSource
+from amulet_integrations.errors import (
+    InvalidRequestError,
+    MissingDependencyError,
+    ModelNotFoundError,
+    UnsupportedModelError,
+)
+
+_DTYPES = ("auto", "float32", "bfloat16", "float16", "float64")
+_ENCODERS = ("bert", "camembert", "electra", "roberta", "xlm-roberta", "data2vec-text", "ernie")
+
+
+def check_source(source: ModelSource) -> None:
+    """Refuses what cannot be run, without loading or converting anything.
+
+    Raises:
+        MissingDependencyError: The embedded model is not installed.
+        AmuletError: As `load_config`.
+    """
+    if source.model == EMBEDDED:
+        _check_dtype(source.dtype)
+        find_device(source.device)
+        check_embedded_model()
+    else:
+        load_config(source)
+
+
+def load_config(source: ModelSource) -> PreTrainedConfig:
+    """Reads a checkpoint's config, which is quick, and refuses what cannot be run.
+
+    Raises:
+        ModelNotFoundError: There is no such checkpoint, or the hub cannot be reached.
+        UnsupportedModelError: It is not decoder-only, or needs code of its own.
+        InvalidRequestError: dtype or device is not one.
+    """
+    _check_dtype(source.dtype)
+    find_device(source.device)
+    path = _name_or_path(source)
+    try:
+        config: PreTrainedConfig = AutoConfig.from_pretrained(path, **_hub_options(source))
+    except Exception as error:  # a damaged file may raise anything
+        raise _loading_error(source, error) from error
+    _check_decoder_only(source.model, config)
+    return config
+
+
+def source_context_window(source: ModelSource) -> int:
+    """Most tokens of prompt and completion, as the config says; quick, loads and converts nothing.
+
+    Raises:
+        AmuletError: As `load_config`.
+    """
+    if source.model == EMBEDDED:
+        return EMBEDDED_CONTEXT_WINDOW
+    return context_window(load_config(source))
+
+
+def context_window(config: PreTrainedConfig) -> int:
+    """Most tokens of prompt and completion together."""
+    text_config = config.get_text_config()
+    window: int = getattr(text_config, "max_position_embeddings", 2048)
+    rope = getattr(text_config, "rope_parameters", None) or {}
+    if rope.get("rope_type") == "longrope":
+        # Past it transformers turns all rows of a batch to other frequencies, the short ones too.
+        return rope.get("original_max_position_embeddings") or window
+    return window
+
+
+def load_model(source: ModelSource) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Loads a checkpoint, in eval mode and on its device.
+
+    Raises:
+        ModelNotFoundError: As `load_config`, or a file of the checkpoint is missing.
+        UnsupportedModelError: As `load_config`.
+        MissingDependencyError: `device_map` or a quantization needs a package.
+    """
+    load_config(source)
+    path = _name_or_path(source)
+    placement: dict[str, Any] = {}
+    if source.device_map is not None:
+        placement["device_map"] = source.device_map
+    if source.quantization_config is not None:
+        placement["quantization_config"] = source.quantization_config
+    if source.attn_implementation is not None:
+        placement["attn_implementation"] = source.attn_implementation
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(path, **_hub_options(source))
+        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+            path, dtype=source.dtype, **placement, **_hub_options(source)
+        )
+    except ImportError as error:
+        raise MissingDependencyError(f"Loading {source.model!r} failed: {error}") from error
+    except Exception as error:  # a damaged file may raise anything
+        raise _loading_error(source, error) from error
+    model.eval()
+    if source.device_map is None and source.quantization_config is None:
+        model.to(find_device(source.device))  # type: ignore[arg-type]
+        speed_up_linear(model, pack_weights=source.pack_weights)
+        if source.attn_implementation is None:
+            use_grouped_attention(model)
+    return model, tokenizer
+
+
+def check_attention_only(model: PreTrainedModel) -> None:
+    """Refuses models that keep more of the past than attention's keys and values.
+
+    Raises:
+        UnsupportedModelError: It does.
+    """
+    kinds = getattr(model.config.get_text_config(), "layer_types", None) or []
+    others = [kind for kind in kinds if "attention" not in kind or "linear" in kind]
+    if getattr(model, "_is_stateful", False) or others:
+        raise UnsupportedModelError(
+            f"{model.config.name_or_path or type(model).__name__} ({model.config.model_type}) "
+            "keeps a recurrent state, which contexts of unequal length cannot share. Use a model "
+            "with attention only."
+        )
+
+
+def _name_or_path(source: ModelSource) -> str:
+    return str(embedded_model_path()) if source.model == EMBEDDED else source.model
+
+
+def _hub_options(source: ModelSource) -> dict[str, Any]:
+    return {
+        "revision": source.revision,
+        "local_files_only": source.local_files_only or source.model == EMBEDDED,
+        "trust_remote_code": source.trust_remote_code,
+    }
+
+
+def _check_dtype(name: str) -> None:
+    if name not in _DTYPES:
+        raise InvalidRequestError(
+            f"dtype={name!r} is not one to decode in. Use {', '.join(map(repr, _DTYPES))}."
+        )
+
+
+def find_device(name: str) -> torch.device:
+    """The device of a name; "auto" is the accelerator of this machine, or else the CPU.
+
+    Raises:
+        InvalidRequestError: It is not here.
+    """
+    if name == "auto":
+        accelerator = torch.accelerator.current_accelerator(check_available=True)
+        return accelerator or torch.device("cpu")
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise InvalidRequestError(
+            f"device={name!r} is not here: {error}. Use 'auto', 'cpu', 'cuda', 'cuda:1', 'mps', …"
+        ) from error
+
+
+def _check_decoder_only(name: str, config: PreTrainedConfig) -> None:
+    known = {
+        architecture
+        for entry in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values()
+        for architecture in ([entry] if isinstance(entry, str) else entry)
+    }
+    architectures = config.architectures or []
+    own_code = "AutoModelForCausalLM" in (getattr(config, "auto_map", None) or {})
+    # Encoders such as BERT have a causal head, which is of use only if they were trained with it.
+    encoder = config.model_type in _ENCODERS and not getattr(config, "is_decoder", True)
+    decoder = own_code or (bool(known.intersection(architectures)) and not encoder)
+    if config.is_encoder_decoder or not decoder:
+        raise UnsupportedModelError(
+            f"model={name!r} is {', '.join(architectures) or config.model_type}, not a "
+            "decoder-only language model. Use a checkpoint of a ...ForCausalLM class."
+        )
+
+
+def _loading_error(source: ModelSource, error: Exception) -> Exception:
+    if "trust_remote_code" in str(error):
+        return UnsupportedModelError(
+            f"model={source.model!r} comes with code of its own. Pass trust_remote_code=True if "
+            "you have read that code and trust it."
+        )
+    reason = " ".join(str(error).split())
+    return ModelNotFoundError(
+        f"model={source.model!r} cannot be loaded. Give a Hugging Face id, a local folder with "
+        f"config, tokenizer and weights, or 'embedded'. What transformers says: {reason}"
+    )

@@ -1,0 +1,1 @@
+"""Grammars: what an answer may still say, and how it ends."""

@@ -1,0 +1,1 @@
+"""What the scores say: intervals, comparisons, the frontier of strengths."""

@@ -1,0 +1,1 @@
+"""Asking, and the folder where answers are written."""

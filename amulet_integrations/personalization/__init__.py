@@ -1,0 +1,1 @@
+"""Who a call is for, and what their preferences make of it."""

@@ -1,1 +1,0 @@
-"""Reads an answer back: text, thoughts and calls."""

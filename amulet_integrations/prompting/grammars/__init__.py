@@ -1,1 +1,0 @@
-"""What answers with tools or of JSON keep to, as grammars of llguidance."""

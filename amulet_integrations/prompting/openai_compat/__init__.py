@@ -1,0 +1,1 @@
+"""OpenAI's tools and response formats, read."""

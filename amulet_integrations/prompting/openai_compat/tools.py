@@ -1,0 +1,163 @@
+"""Tools in OpenAI's form, and the choice among them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+from amulet_integrations.errors import PromptError
+from amulet_integrations.prompting.openai_compat.schemas import check_schema, closed
+from amulet_integrations.prompting.tools.tool_use import Tool, ToolUse
+
+T = TypeVar("T")
+ToolChoice = str | bool | Mapping[str, Any] | None
+
+_CHOICES = {
+    "auto": "auto",
+    "any": "required",
+    "required": "required",
+    True: "required",
+    "none": "none",
+    False: "none",
+}
+
+
+def listed(tools: Sequence[T]) -> list[T]:
+    """The tools as a list of their own.
+
+    Raises:
+        PromptError: They are no list.
+    """
+    if not isinstance(tools, list | tuple):
+        raise PromptError(f"tools is a {type(tools).__name__}; give a list of tools.")
+    return list(tools)
+
+
+def checked_tool(function: Mapping[str, Any], strict: bool | None = None) -> dict[str, Any]:
+    """A tool of which it is known that its calls can be enforced.
+
+    Args:
+        function: Name, description, parameters, and perhaps `strict`.
+        strict: Whether arguments that the schema does not name are refused at every depth.
+
+    Returns:
+        The tool in OpenAI's form.
+
+    Raises:
+        PromptError: It cannot be used, or is strict where the call is not.
+        UnsupportedGrammarError: Its parameters cannot be enforced.
+    """
+    function = dict(function)
+    if strict is not None and function.setdefault("strict", strict) != strict:
+        raise PromptError(
+            f"The tool {function['name']!r} has strict={function['strict']!r}, and the call has "
+            f"strict={strict!r}. Leave one of them out."
+        )
+    if function.get("strict") is True and "parameters" in function:
+        function["parameters"] = closed(function["parameters"])
+    check_schema(f"the tool {function['name']!r}", _read(function).parameters, of_tool=True)
+    return {"type": "function", "function": function}
+
+
+def unlike(tools: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The tools without those that are given twice, perhaps as a class and as its schema.
+
+    Raises:
+        PromptError: Two differ but have one name.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for tool in tools:
+        name = tool["function"]["name"]
+        if _bare(found.setdefault(name, tool)) != _bare(tool):
+            raise PromptError(
+                f"Two tools have the name {name!r}, so a call could not tell which is meant. "
+                "Give each tool a name of its own."
+            )
+    return list(found.values())
+
+
+def to_openai_choice(choice: ToolChoice) -> str | dict[str, Any]:
+    """Writes a choice in OpenAI's form: "auto", "required", "none", or a dict that names a tool.
+
+    A name is written as the model is told it; see `as_tool_name`.
+
+    Raises:
+        PromptError: It is none of the known forms.
+    """
+    if choice is None:
+        return "auto"
+    if isinstance(choice, bool | str):
+        return _CHOICES.get(choice) or _named(str(choice))
+    if isinstance(choice, Mapping):
+        function = choice.get("function")
+        name = function.get("name") if isinstance(function, Mapping) else choice.get("name")
+        if isinstance(name, str):
+            return _named(name)
+        kind = choice.get("type")
+        if isinstance(kind, str) and kind in _CHOICES:
+            return _CHOICES[kind]
+    raise PromptError(
+        f"tool_choice={choice!r} is not one. Use 'auto', 'any', 'none', the name of a tool, or "
+        '{"type": "function", "function": {"name": ...}}.'
+    )
+
+
+def to_tool_use(
+    tools: Sequence[dict[str, Any]], choice: ToolChoice = None, parallel: bool | None = None
+) -> ToolUse | None:
+    """Reads tools in OpenAI's form and the choice among them.
+
+    Args:
+        tools: As `checked_tool` gives them.
+        choice: In any form.
+        parallel: Whether one answer may hold several calls; None: unless it has to be one.
+
+    Returns:
+        None where there are no tools.
+
+    Raises:
+        PromptError: A tool cannot be used, or the choice names none of them.
+    """
+    chosen = to_openai_choice(choice)
+    if not tools:
+        if chosen in {"auto", "none"}:
+            return None
+        raise PromptError(f"tool_choice={choice!r} wants a call, but there are no tools. Add some.")
+    read = tuple(_read(tool["function"]) for tool in tools)
+    if isinstance(chosen, str):
+        return ToolUse(tools=read, choice=chosen, parallel=parallel)
+    name = chosen["function"]["name"]
+    return ToolUse(tools=read, choice="required", tool_name=name, parallel=parallel)
+
+
+def wants_one_call(choice: ToolChoice) -> bool:
+    """Whether Anthropic's form of a choice asks for one call at most."""
+    return isinstance(choice, Mapping) and bool(choice.get("disable_parallel_tool_use"))
+
+
+def as_tool_name(name: str) -> str:
+    """The name of a class as that of a tool: of ``Box[int]``, `Box_int_`."""
+    return re.sub(r"[^a-zA-Z0-9_.-]", "_", name)[:64]
+
+
+def _named(name: str) -> dict[str, Any]:
+    return {"type": "function", "function": {"name": as_tool_name(name)}}
+
+
+def _read(function: Mapping[str, Any]) -> Tool:
+    known = {name: function[name] for name in ("description", "parameters") if function.get(name)}
+    return Tool(name=function["name"], **known)
+
+
+def _bare(schema: Any) -> Any:
+    """A schema without titles, which some write and others drop."""
+    if isinstance(schema, list):
+        return [_bare(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    return {
+        name: _bare(value)
+        for name, value in schema.items()
+        if not (name == "title" and isinstance(value, str))
+    }

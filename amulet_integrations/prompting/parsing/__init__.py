@@ -1,0 +1,1 @@
+"""An answer's text read back: thoughts, text and calls."""

@@ -1,0 +1,1 @@
+"""Tools in prompts: what they are, and how each template writes them."""

@@ -1,0 +1,79 @@
+"""Tools as text, for models whose chat template knows none, and for models without one.
+
+The tools become a section of the system text, calls the end of the assistant's turns, and what
+they gave the user's turns.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from amulet_integrations.prompting.chat_template import PromptFormat
+from amulet_integrations.prompting.tools.probe import CallStyle
+from amulet_integrations.prompting.tools.turns import Turn
+
+
+class WrittenTools:
+    """Tools as text, for models whose template knows none.
+
+    Args:
+        plain: The format of the model's prompts.
+    """
+
+    style: CallStyle = "hermes"
+
+    def __init__(self, plain: PromptFormat) -> None:
+        self.format = plain
+        self.source = plain.source + _SECTION + _RESULT
+
+    def section(self, tools: Sequence[dict[str, Any]]) -> str:
+        """Lists the tools and says how to call one."""
+        listed = (json.dumps(tool["function"], ensure_ascii=False) for tool in tools)
+        return _SECTION % "\n".join(listed) if tools else ""
+
+    def arranged(self, turns: Sequence[Turn]) -> list[Turn]:
+        """Writes calls at the end of the assistant's text, results in a row as the user's turn."""
+        arranged: list[Turn] = []
+        after_result = False
+        for turn in turns:
+            is_result = turn["role"] == "tool"
+            written = _with_result(turn) if is_result else _with_calls(turn)
+            if is_result and after_result:
+                content = arranged[-1]["content"] + "\n" + written["content"]
+                arranged[-1] = {**written, "content": content}
+            else:
+                arranged.append(written)
+            after_result = is_result
+        return arranged
+
+    def handed(self, tools: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:  # noqa: ARG002
+        """Nothing: the template would not read it."""
+        return []
+
+
+_SECTION = """\
+You can call these tools:
+<tools>
+%s
+</tools>
+To call a tool, write its name and arguments like this:
+<tool_call>
+{"name": "...", "arguments": {...}}
+</tool_call>"""
+_CALL = "<tool_call>\n%s\n</tool_call>"
+_RESULT = "<tool_response>\n%s\n</tool_response>"
+
+
+def _with_calls(turn: Turn) -> Turn:
+    if "tool_calls" not in turn:
+        return turn
+    calls = (json.dumps(call["function"], ensure_ascii=False) for call in turn["tool_calls"])
+    parts = [turn["content"], *(_CALL % call for call in calls)]
+    kept = {name: value for name, value in turn.items() if name != "tool_calls"}
+    return {**kept, "content": "\n".join(filter(None, parts))}
+
+
+def _with_result(turn: Turn) -> Turn:
+    return {"role": "user", "content": _RESULT % turn["content"]}

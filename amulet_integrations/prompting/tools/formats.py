@@ -1,0 +1,210 @@
+"""How models write calls of tools: the markers, and the grammars that keep a model to them.
+
+The grammars are llguidance's: of calls, of text in which no call begins, of JSON.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from amulet_integrations.prompting.json_schema.constrained import (
+    arguments_schema,
+    constrained_schema,
+    json_rule,
+)
+from amulet_integrations.prompting.json_schema.lark import MarkerTokens, containing, quoted
+from amulet_integrations.prompting.tools.tool_use import Tool
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+class ToolFormat(ABC):
+    """The way in which one family of models writes calls.
+
+    Args:
+        tokenizer: The model's transformers tokenizer.
+
+    Attributes:
+        opening: The marker before calls; "" where calls stand at the very start of the answer.
+        closing: The marker after a call; "" where there is none.
+        calls_after_text: Whether calls may come after text.
+        foreign: Markers of what others write; text has none of them.
+    """
+
+    opening: ClassVar[str]
+    closing: ClassVar[str] = ""
+    calls_after_text: ClassVar[bool] = True
+    foreign: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        self._tokens = MarkerTokens(tokenizer)
+
+    @property
+    def skip_special_tokens(self) -> bool:
+        """Whether decoding may leave special tokens out without losing what calls begin with."""
+        return not any(map(self._tokens.is_special, self._markers))
+
+    def calls_grammar(self, tools: Sequence[Tool], *, parallel: bool) -> str:
+        """The llguidance grammar of one or more calls.
+
+        Args:
+            tools: What may be called; each call has arguments of its own tool's schema.
+            parallel: Whether there may be several calls, if the format has room for them.
+
+        Returns:
+            Lark text.
+
+        Raises:
+            UnsupportedGrammarError: A tool's schema says what cannot be enforced.
+        """
+        return f"start: calls\n{self._calls_rules(tools, parallel=parallel)}"
+
+    def text_grammar(self) -> str:
+        """The llguidance grammar of any text in which no call begins."""
+        return f"start: text\n{self._text_rules}"
+
+    def text_and_calls_grammar(self, tools: Sequence[Tool], *, parallel: bool) -> str:
+        """The llguidance grammar of text, of calls, and of calls after text if the format can.
+
+        Args:
+            tools: What may be called.
+            parallel: Whether there may be several calls.
+
+        Returns:
+            Lark text.
+
+        Raises:
+            UnsupportedGrammarError: A tool's schema says what cannot be enforced.
+        """
+        rules = self._calls_rules(tools, parallel=parallel) + self._text_rules
+        if not self.calls_after_text:
+            return f"start: (text | calls)\n{rules}"
+        if self._tokens.is_token(self.opening):
+            return f"start: text calls?\n{rules}"
+        rules += f"opened[lazy]: TEXT {quoted(self.opening)}\n"
+        return f"start: (text | lead opened rest)\n{rules}"
+
+    def json_grammar(self, schema: Mapping[str, Any]) -> str:
+        """The llguidance grammar of a JSON text.
+
+        Args:
+            schema: Its JSON schema, as the caller gave it.
+
+        Returns:
+            Lark text.
+
+        Raises:
+            UnsupportedGrammarError: The schema says what cannot be enforced.
+        """
+        return f"start: {json_rule(constrained_schema(schema))}\n"
+
+    @property
+    def _markers(self) -> tuple[str, ...]:
+        return tuple(filter(None, (self.opening, self.closing)))
+
+    @property
+    def _text_rules(self) -> str:
+        never = containing(self.opening, *self.foreign)
+        return self._tokens.text_rules((*self._markers, *self.foreign), never=never)
+
+    def _calls_rules(self, tools: Sequence[Tool], *, parallel: bool) -> str:
+        opening = self._tokens.lark(self.opening)
+        return f"calls: {opening} rest\n{self._rest_rules(tools, opening, parallel=parallel)}"
+
+    @abstractmethod
+    def _rest_rules(self, tools: Sequence[Tool], opening: str, *, parallel: bool) -> str:
+        """Rule `rest`: what follows the first `opening`, with all that it needs."""
+
+
+class HermesFormat(ToolFormat):
+    """Hermes and Qwen: a JSON object between tags for each call, anywhere in the answer."""
+
+    opening = "<tool_call>"
+    closing = "</tool_call>"
+    foreign = ("<tool_response>",)
+
+    def _rest_rules(self, tools: Sequence[Tool], opening: str, *, parallel: bool) -> str:
+        more = f' ("\\n" {opening} body)*' if parallel else ""
+        closing = self._tokens.lark(self.closing)
+        return (
+            f'rest: body{more}\nbody: "\\n" call "\\n" {closing}\n{_call_rule(tools, "arguments")}'
+        )
+
+
+class MistralFormat(ToolFormat):
+    """Mistral: a marker and a JSON list of calls, at the end of the answer."""
+
+    opening = "[TOOL_CALLS]"
+
+    def _rest_rules(self, tools: Sequence[Tool], opening: str, *, parallel: bool) -> str:  # noqa: ARG002
+        more = ' (", " call)*' if parallel else ""
+        return f'rest: " "? "[" call{more} "]"\n{_call_rule(tools, "arguments")}'
+
+
+class MistralArgsFormat(ToolFormat):
+    """Later Mistral models: a marker, the tool's name, another marker, and the arguments."""
+
+    opening = "[TOOL_CALLS]"
+    separator: ClassVar[str] = "[ARGS]"
+
+    @property
+    def _markers(self) -> tuple[str, ...]:
+        return self.opening, self.separator
+
+    def _rest_rules(self, tools: Sequence[Tool], opening: str, *, parallel: bool) -> str:
+        more = f" ({opening} call)*" if parallel else ""
+        separator = self._tokens.lark(self.separator)
+        calls = [f"{quoted(tool.name)} {separator} {_arguments(tool)}" for tool in tools]
+        return f"rest: call{more}\ncall: {_either(calls)}\n"
+
+
+class LlamaFormat(ToolFormat):
+    """Llama 3: one JSON object and nothing else; an answer that begins otherwise is text."""
+
+    opening = ""
+    calls_after_text = False
+    python_tag: ClassVar[str] = "<|python_tag|>"
+
+    # A text does not begin as a call might: with a JSON object of these keys, fenced or not.
+    _call_like: ClassVar[str] = (
+        r"[ \t\r\n]*(```[a-z]*[ \t\r\n]*)?(\[[ \t\r\n]*)?\{[ \t\r\n]*"
+        r'"(name|parameters|arguments|type|function|id)"(.|\n)*'
+    )
+
+    @property
+    def skip_special_tokens(self) -> bool:
+        """The one marker there is may be left out."""
+        return True
+
+    @property
+    def _text_rules(self) -> str:
+        never = f"({self._call_like}|{containing(self.python_tag)})"
+        return self._tokens.text_rules((self.python_tag,), never=never)
+
+    def _calls_rules(self, tools: Sequence[Tool], *, parallel: bool) -> str:
+        tag = self._tokens.lark(self.python_tag)
+        return f"calls: {tag}? rest\n{self._rest_rules(tools, tag, parallel=parallel)}"
+
+    def _rest_rules(self, tools: Sequence[Tool], opening: str, *, parallel: bool) -> str:  # noqa: ARG002
+        return f"rest: call\n{_call_rule(tools, 'parameters')}"
+
+
+def _call_rule(tools: Sequence[Tool], key: str) -> str:
+    """Rule `call`: the JSON object of a call; a tool's name brings its own arguments."""
+    calls = [
+        f'{quoted(f"""{{"name": "{tool.name}", "{key}": """)} {_arguments(tool)} "}}"'
+        for tool in tools
+    ]
+    return f"call: {_either(calls)}\n"
+
+
+def _arguments(tool: Tool) -> str:
+    # Each schema is a document of its own in the grammar, so $defs and $ref stay as they are.
+    return json_rule(arguments_schema(tool.parameters))
+
+
+def _either(alternatives: Sequence[str]) -> str:
+    return "\n    | ".join(alternatives)

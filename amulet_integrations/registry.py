@@ -1,0 +1,74 @@
+"""What copies of a wrapper share: loaded engines, their prompts, and open stores."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+from amulet_integrations.engine.backends.transformers.loader import (
+    check_source,
+    source_context_window,
+)
+from amulet_integrations.engine.backends.transformers.model_source import ModelSource
+from amulet_integrations.engine.protocol import Engine
+from amulet_integrations.engine.shared import shared_engine
+from amulet_integrations.profiles import ProfileStore, open_profile_store
+from amulet_integrations.prompting import PromptBuilder
+
+
+class Registry:
+    """Loads, opens and finds out each thing once. May be used from any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._engines: dict[str, Engine] = {}
+        self._stores: dict[tuple[str, float], ProfileStore] = {}
+        self._prompts: dict[tuple[int, str], tuple[Engine, PromptBuilder]] = {}
+        self._windows: dict[str, int] = {}
+        self._checked: set[str] = set()
+
+    def __reduce__(self) -> tuple[type[Registry], tuple[()]]:
+        # Another process loads and opens its own.
+        return Registry, ()
+
+    def check(self, source: ModelSource) -> None:
+        """`check_source`, once for each source that is good."""
+        if source.key not in self._checked:
+            check_source(source)
+            self._checked.add(source.key)
+
+    def context_window(self, source: ModelSource) -> int:
+        """The context window of a source's model, whether or not the model is loaded."""
+        if source.key not in self._windows:
+            self._windows[source.key] = source_context_window(source)
+        return self._windows[source.key]
+
+    def prompts(self, engine: Engine, separator: str) -> PromptBuilder:
+        """What writes prompts for an engine's model; it tries the chat template out once."""
+        with self._lock:
+            # The engine is kept too, so that its id is no other one's.
+            kept = self._prompts.get((id(engine), separator))
+            if kept is None:
+                kept = engine, PromptBuilder(engine.tokenizer, separator=separator)
+                self._prompts[id(engine), separator] = kept
+            return kept[1]
+
+    def engine(self, source: ModelSource) -> Engine:
+        """The one engine of a source; loads it where nobody has."""
+        with self._lock:
+            # Kept here, because `shared_engine` frees what nobody holds.
+            self._engines[source.key] = shared_engine(source)
+            return self._engines[source.key]
+
+    def store(
+        self, store_or_url: ProfileStore | str | Path | None, ttl: float
+    ) -> ProfileStore | None:
+        """The store, opened where it is given by its place, with a cache of this time to live."""
+        if store_or_url is None:
+            return None
+        if not isinstance(store_or_url, str | Path):
+            return open_profile_store(store_or_url)
+        with self._lock:
+            if (key := (str(store_or_url), ttl)) not in self._stores:
+                self._stores[key] = open_profile_store(store_or_url, ttl=ttl)
+            return self._stores[key]
