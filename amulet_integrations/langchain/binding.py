@@ -16,7 +16,7 @@ from amulet_integrations.bind_context import (
     bind_iterator,
 )
 from amulet_integrations.personalization.selection import PreferenceSelection
-from amulet_integrations.prompting.openai_compat.output_options import FORM
+from amulet_integrations.prompting.openai_compat.output_options import OUTPUT_OPTIONS
 
 
 class AmuletBinding(RunnableBinding[LanguageModelInput, AIMessage]):  # type: ignore[no-redef]
@@ -44,7 +44,7 @@ class AmuletBinding(RunnableBinding[LanguageModelInput, AIMessage]):  # type: ig
         self, schema: Any = None, **kwargs: Any
     ) -> Runnable[LanguageModelInput, Any]:
         """As `ChatAmulet.with_structured_output`; what is bound stays, but for tools and forms."""
-        kept = {name: value for name, value in self.kwargs.items() if name not in FORM}
+        kept = {name: value for name, value in self.kwargs.items() if name not in OUTPUT_OPTIONS}
         made = self.bound.with_structured_output(schema, **{**kept, **kwargs})  # type: ignore[attr-defined]
         return self._around(made)
 

@@ -33,7 +33,7 @@ from amulet_integrations.langchain.streaming import AnswerWriter
 from amulet_integrations.langchain.structured import StructuredMethod, StructuredOutput
 from amulet_integrations.langchain.tools import AnyTool, to_openai_tools
 from amulet_integrations.personalization.applied import Personalization
-from amulet_integrations.prompting.openai_compat.output_options import Form
+from amulet_integrations.prompting.openai_compat.output_options import OutputOptions
 from amulet_integrations.prompting.openai_compat.tools import ToolChoice
 
 
@@ -122,7 +122,7 @@ class ChatAmulet(IdentifiedModel):
             given["tools"] = written
         bound = in_plain_form(given)
         self._read_call(bound)
-        Form.read(bound)
+        OutputOptions.read(bound)
         return self.bind(**bound)
 
     def with_structured_output(
@@ -233,7 +233,7 @@ class ChatAmulet(IdentifiedModel):
         kwargs = self._resolved(selected)
         model, call = self.of_model(kwargs.get("model")), self._read_call(kwargs, stop)
         personalization: Personalization = kwargs[PERSONALIZATION]
-        form = Form.read(kwargs, steer_strings=self.steer_strings)
+        form = OutputOptions.read(kwargs, steer_strings=self.steer_strings)
         asked: dict[str, Any] = {
             "messages": to_chat_messages(messages),
             "tool_use": form.tool_use,

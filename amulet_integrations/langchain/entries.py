@@ -32,7 +32,7 @@ from amulet_integrations.langchain.configs import selection_of
 from amulet_integrations.langchain.form import in_plain_form
 from amulet_integrations.personalization.applied import Personalization
 from amulet_integrations.personalization.selection import PreferenceSelection
-from amulet_integrations.prompting.openai_compat.output_options import FORM, Form
+from amulet_integrations.prompting.openai_compat.output_options import OUTPUT_OPTIONS, OutputOptions
 
 PERSONALIZATION = "personalization"
 """The call argument for whose preferences hold: a selection, later a `Personalization`."""
@@ -254,7 +254,7 @@ class PersonalizedEntries(AmuletClient, BaseChatModel):
             return kwargs
         call = self._read_call(kwargs)
         kwargs = in_plain_form(kwargs)
-        Form.read(kwargs)
+        OutputOptions.read(kwargs)
         others = {
             name: kwargs[name] for name in kwargs if name not in PreferenceSelection.model_fields
         }
@@ -284,7 +284,7 @@ class PersonalizedEntries(AmuletClient, BaseChatModel):
             for name, value in kwargs.items()
             if not isinstance(value, PreferenceSelection | Personalization)
         }
-        also = (*FORM, *_LANGCHAIN_OWN, "model")
+        also = (*OUTPUT_OPTIONS, *_LANGCHAIN_OWN, "model")
         return self.read_call(read if stop is None else {**read, "stop": stop}, also)
 
     async def _agenerate_selected(

@@ -26,10 +26,14 @@ from amulet_integrations.llama_index.spans import opens_own_span, without_prefer
 from amulet_integrations.llama_index.streaming import chat_form, completion_form
 from amulet_integrations.llama_index.text_programs import format_wanted_by_caller
 from amulet_integrations.llama_index.tools import own_names, to_openai_tools
-from amulet_integrations.prompting.openai_compat.output_options import FORM, Form, plain_form
+from amulet_integrations.prompting.openai_compat.output_options import (
+    OUTPUT_OPTIONS,
+    OutputOptions,
+    plain_form,
+)
 
 _OF_TOOLS = {"tools", "tool_choice", "parallel_tool_calls"}
-_OF_COMPLETIONS = tuple(name for name in FORM if name not in _OF_TOOLS)
+_OF_COMPLETIONS = tuple(name for name in OUTPUT_OPTIONS if name not in _OF_TOOLS)
 _SYSTEM = {MessageRole.SYSTEM, MessageRole.DEVELOPER}
 
 
@@ -119,7 +123,7 @@ class AnsweringLLM(IdentifiedLLM):
         own = {} if wanted is None else {"response_format": wanted}
         given = {**own, **self._bound, **kwargs}
         arguments = plain_form(given, to_openai_tools)
-        call = self.read_call(arguments, FORM)
+        call = self.read_call(arguments, OUTPUT_OPTIONS)
         return Exchange(
             llm=self,
             method=method,
@@ -157,8 +161,8 @@ class AnsweringLLM(IdentifiedLLM):
 
     def _form(
         self, arguments: dict[str, Any], conversation: list[prompting.ChatMessage] | str
-    ) -> Form:
-        form = Form.read(arguments, steer_strings=self.steer_strings)
+    ) -> OutputOptions:
+        form = OutputOptions.read(arguments, steer_strings=self.steer_strings)
         if isinstance(conversation, str) and (form.tool_use or form.json_output):
             raise PromptError(
                 "A prompt that is written whole cannot be told of tools or a response format. "

@@ -15,7 +15,7 @@ from amulet_integrations.llama_index.streaming import GrowingAnswer, R
 from amulet_integrations.personalization.personalizer import Personalizer
 from amulet_integrations.personalization.selection import PreferenceSelection
 from amulet_integrations.prompting import AnswerParser, ChatMessage
-from amulet_integrations.prompting.openai_compat.output_options import Form
+from amulet_integrations.prompting.openai_compat.output_options import OutputOptions
 
 
 @dataclass(frozen=True, repr=False, kw_only=True)
@@ -45,7 +45,7 @@ class Exchange(Generic[R]):
     shown: dict[str, Any]
     conversation: list[ChatMessage] | str
     call: Call
-    form: Form
+    form: OutputOptions
     whose: PreferenceSelection
     respond: Callable[..., R]
     tool_names: Mapping[str, str]

@@ -18,7 +18,7 @@ from amulet_integrations.prompting.openai_compat.tools import (
 )
 from amulet_integrations.prompting.tools.tool_use import JsonOutput, ToolUse
 
-FORM = (
+OUTPUT_OPTIONS = (
     "tools",
     "tool_choice",
     "parallel_tool_calls",
@@ -34,7 +34,7 @@ _MOST_LOGPROBS = 20
 
 
 @dataclass(frozen=True)
-class Form:
+class OutputOptions:
     """The form that an answer has to have.
 
     Attributes:
@@ -48,11 +48,11 @@ class Form:
     logprobs: int | None = None
 
     @classmethod
-    def read(cls, arguments: Mapping[str, Any], *, steer_strings: bool = False) -> Form:
+    def read(cls, arguments: Mapping[str, Any], *, steer_strings: bool = False) -> OutputOptions:
         """Reads a call's arguments, as `plain_form` has written them.
 
         Args:
-            arguments: Those of the call; others than `FORM` are passed over.
+            arguments: Those of the call; others than `OUTPUT_OPTIONS` are passed over.
             steer_strings: What holds where the call says nothing about it.
 
         Raises:
