@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from amulet_integrations.errors import PromptError
 from amulet_integrations.prompting.chat_template import prompt_format
@@ -31,6 +31,18 @@ if TYPE_CHECKING:
     from amulet_integrations.prompting.parsing.parser import AnswerParser
     from amulet_integrations.prompting.parsing.reasoning import Reasoning
     from amulet_integrations.prompting.tools.formats import ToolFormat
+
+
+class Prompts(NamedTuple):
+    """The rendered contexts of one conversation.
+
+    Attributes:
+        contexts: Token ids, one list for each preference text.
+        reasoning: Whether the answer begins with reasoning; see `PromptBuilder.reasoning`.
+    """
+
+    contexts: list[list[int]]
+    reasoning: Reasoning = "none"
 
 
 class PromptBuilder:
@@ -139,9 +151,28 @@ class PromptBuilder:
                 no call, a preference is blank, `chat_template_kwargs` has a name that is set
                 here, or the model's chat template refuses the conversation.
         """
+        return self.render_contexts(
+            messages,
+            preference_texts,
+            tools=tools,
+            json_output=json_output,
+            chat_template_kwargs=chat_template_kwargs,
+        ).contexts
+
+    def render_contexts(
+        self,
+        messages: Sequence[ChatMessage],
+        preference_texts: Sequence[str | None],
+        *,
+        tools: Sequence[Tool] = (),
+        json_output: JsonOutput | None = None,
+        chat_template_kwargs: Mapping[str, Any] | None = None,
+    ) -> Prompts:
+        """`contexts` and `reasoning` of one conversation, with every prompt rendered once."""
         asked = _sound(Asked(messages, tools, json_output, chat_template_kwargs))
         prompts = [self._written(asked, text) for text in preference_texts]
-        return [self._writer(asked).encode(prompt) for prompt in prompts]
+        contexts = [self._writer(asked).encode(prompt) for prompt in prompts]
+        return Prompts(contexts, self._reasoning_after(prompts[0]) if prompts else "none")
 
     def count_tokens(self, messages: Sequence[ChatMessage], *, tools: Sequence[Tool] = ()) -> int:
         """How many tokens the base context of a conversation has.
@@ -258,10 +289,14 @@ class PromptBuilder:
         if not self.thinks:
             return "none"
         asked = _sound(Asked(messages, tools, json_output, chat_template_kwargs))
-        written = self._written(asked, None)
-        if written.ends_with(THINK):
+        return self._reasoning_after(self._written(asked, None))
+
+    def _reasoning_after(self, prompt: Text) -> Reasoning:
+        if not self.thinks:
+            return "none"
+        if prompt.ends_with(THINK):
             return "already open"
-        return "none" if written.ends_with(END_OF_THOUGHTS) else "may open"
+        return "none" if prompt.ends_with(END_OF_THOUGHTS) else "may open"
 
     def skip_special_tokens(self, *, calls: bool, reasoning: Reasoning) -> bool:
         """Whether an answer can be read without the text of special tokens.
