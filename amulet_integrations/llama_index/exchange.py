@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic
 
-from amulet_integrations.client import AmuletClient, Call
+from amulet_integrations.client import AmuletClient, CallArguments
 from amulet_integrations.llama_index.spans import in_span
 from amulet_integrations.llama_index.streaming import GrowingAnswer, R
 from amulet_integrations.personalization.prepared_call import PreparedAnswer, PreparedCall
@@ -44,7 +44,7 @@ class Exchange(Generic[R]):
     asked: Any
     shown: dict[str, Any]
     conversation: list[ChatMessage] | str
-    call: Call
+    call: CallArguments
     form: OutputOptions
     whose: PreferenceSelection
     respond: Callable[..., R]

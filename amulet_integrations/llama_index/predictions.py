@@ -11,7 +11,7 @@ from llama_index.core.prompts import BasePromptTemplate
 from llama_index.core.types import TokenAsyncGen, TokenGen
 
 from amulet_integrations.bind_context import bind_coroutine
-from amulet_integrations.client import WHOSE
+from amulet_integrations.client import SELECTION_ARGUMENTS
 from amulet_integrations.errors import AmuletError, AnswerError, PromptError
 from amulet_integrations.llama_index.entries import AnsweringLLM
 from amulet_integrations.llama_index.output_parsers import json_read_by
@@ -81,7 +81,7 @@ class PredictingLLM(AnsweringLLM):
             arguments: What a method was called with.
             variables: Names that mean something else to it.
         """
-        names = (set(WHOSE) & arguments.keys()) - set(variables)
+        names = (set(SELECTION_ARGUMENTS) & arguments.keys()) - set(variables)
         others = {name: value for name, value in arguments.items() if name not in names}
         return self._binding(**{name: arguments[name] for name in names}), others
 

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from llama_index_instrumentation import get_dispatcher
 from llama_index_instrumentation.dispatcher import DISPATCHER_SPAN_DECORATED_ATTR
 
-from amulet_integrations.client import WHOSE
+from amulet_integrations.client import SELECTION_ARGUMENTS
 
 M = TypeVar("M", bound=Callable[..., Any])
 
@@ -35,4 +35,4 @@ def in_span(
 
 def without_preferences(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Arguments of a call without those on whose preferences to follow."""
-    return {name: value for name, value in arguments.items() if name not in WHOSE}
+    return {name: value for name, value in arguments.items() if name not in SELECTION_ARGUMENTS}
