@@ -33,15 +33,25 @@ _ROLES: dict[MessageRole, Literal["system", "user", "assistant", "tool"]] = {
     MessageRole.FUNCTION: "tool",
 }
 
-# What is told elsewhere, and a hint to a provider's cache, which says nothing to a model.
-_NO_TEXT = (CachePoint, ThinkingBlock, ToolCallBlock)
+# Converted apart from the text; and a hint to a provider's cache, which means nothing to a model.
+_BLOCKS_WITHOUT_TEXT = (CachePoint, ThinkingBlock, ToolCallBlock)
+
+
+def user_message(text: str) -> LlamaMessage:
+    """What a user says, as a message."""
+    return LlamaMessage(role=MessageRole.USER, content=text)
+
+
+def has_system_message(messages: Sequence[LlamaMessage]) -> bool:
+    """Whether one of the messages is a system or a developer message."""
+    return any(_ROLES[message.role] == "system" for message in messages)
 
 
 def check_messages(messages: object) -> None:
-    """Refuses what is no list of LlamaIndex's messages, or an empty one.
+    """Checks that an argument is a conversation.
 
     Raises:
-        PromptError: So it is.
+        PromptError: It is not a list of LlamaIndex's messages, or the list is empty.
     """
     if isinstance(messages, str) or not isinstance(messages, Sequence):
         raise PromptError(
@@ -50,15 +60,15 @@ def check_messages(messages: object) -> None:
         )
     if not messages:
         raise PromptError("The conversation is empty. Give it at least one user message.")
-    for place, message in enumerate(messages):
+    for index, message in enumerate(messages):
         if not isinstance(message, LlamaMessage):
             raise PromptError(
-                f"messages[{place}] is a {type(message).__name__}; give LlamaIndex's ChatMessage."
+                f"messages[{index}] is a {type(message).__name__}; give LlamaIndex's ChatMessage."
             )
 
 
-def from_llama_index(messages: Sequence[LlamaMessage]) -> list[ChatMessage]:
-    """Translates a conversation.
+def to_chat_messages(messages: Sequence[LlamaMessage]) -> tuple[ChatMessage, ...]:
+    """Converts a conversation.
 
     Args:
         messages: LlamaIndex's messages. Developer messages count as system messages, and text
@@ -70,71 +80,74 @@ def from_llama_index(messages: Sequence[LlamaMessage]) -> list[ChatMessage]:
         The same turns, as the prompt builder takes them.
 
     Raises:
-        PromptError: A message holds something that a text model cannot read.
+        PromptError: A message contains something that a text model cannot read.
     """
-    return [_translated(place, message) for place, message in enumerate(messages)]
+    return tuple(_converted(index, message) for index, message in enumerate(messages))
 
 
-def _translated(place: int, message: LlamaMessage) -> ChatMessage:
+def _converted(index: int, message: LlamaMessage) -> ChatMessage:
     role = _ROLES[message.role]
-    more: dict[str, Any] = {}
+    content = "\n".join(_texts(index, message))
     if role == "assistant":
-        if calls := tuple(_calls(place, message)):
-            more["tool_calls"] = calls
-        if thoughts := _thoughts(message):
-            more["reasoning"] = thoughts
-    elif role == "tool":
-        told = message.additional_kwargs
-        name = told.get("name")
-        more["tool_call_id"] = told.get("tool_call_id")
-        more["name"] = as_tool_name(name) if isinstance(name, str) else name
-    return ChatMessage(role=role, content="\n".join(_texts(place, message)), **more)
+        calls = tuple(_calls(index, message))
+        return ChatMessage(
+            role=role, content=content, tool_calls=calls, reasoning=_thoughts(message)
+        )
+    if role == "tool":
+        name = message.additional_kwargs.get("name")
+        return ChatMessage(
+            role=role,
+            content=content,
+            tool_call_id=message.additional_kwargs.get("tool_call_id"),
+            name=as_tool_name(name) if isinstance(name, str) else name,
+        )
+    return ChatMessage(role=role, content=content)
 
 
-def _texts(place: int, message: LlamaMessage) -> Iterator[str]:
+def _texts(index: int, message: LlamaMessage) -> Iterator[str]:
     for block in message.blocks:
         if isinstance(block, CitableBlock | CitationBlock):
             for cited in block.nested_blocks:
-                yield _text(place, cited)
-        elif not isinstance(block, _NO_TEXT):
-            yield _text(place, block)
+                yield _text(index, cited)
+        elif not isinstance(block, _BLOCKS_WITHOUT_TEXT):
+            yield _text(index, block)
 
 
-def _text(place: int, block: BaseContentBlock) -> str:
+def _text(index: int, block: BaseContentBlock) -> str:
     if isinstance(block, TextBlock):
         return block.text
     kind = getattr(block, "block_type", type(block).__name__)
     raise PromptError(
-        f"messages[{place}] holds a block of type {kind!r}; this model reads text only. Remove "
+        f"messages[{index}] holds a block of type {kind!r}; this model reads text only. Remove "
         "the block, or say in a text block what it shows."
     )
 
 
-def _thoughts(message: LlamaMessage) -> str:
+def _thoughts(message: LlamaMessage) -> str | None:
     blocks = [block for block in message.blocks if isinstance(block, ThinkingBlock)]
-    return "\n\n".join(block.content for block in blocks if block.content)
+    return "\n\n".join(block.content for block in blocks if block.content) or None
 
 
-def _calls(place: int, message: LlamaMessage) -> Iterator[ToolCall]:
-    """The calls of a message; where blocks tell them, the other place tells the same ones."""
+def _calls(index: int, message: LlamaMessage) -> Iterator[ToolCall]:
+    """The calls of a message; where it has blocks of them, the other place repeats the blocks."""
     blocks = [block for block in message.blocks if isinstance(block, ToolCallBlock)]
     for block in blocks:
-        yield _call(place, block.tool_name, block.tool_kwargs, block.tool_call_id)
-    for told in () if blocks else message.additional_kwargs.get("tool_calls") or ():
-        # OpenAI's client gives objects, whose fields have the same names.
-        function = _field(told, "function")
+        yield _call(index, block.tool_name, block.tool_kwargs, block.tool_call_id)
+    for call in () if blocks else message.additional_kwargs.get("tool_calls") or ():
+        # OpenAI's client returns objects, whose attributes have the same names.
+        function = _field(call, "function")
         name, arguments = _field(function, "name"), _field(function, "arguments")
-        yield _call(place, name, arguments, _field(told, "id"))
+        yield _call(index, name, arguments, _field(call, "id"))
 
 
 def _field(owner: Any, name: str) -> Any:
     return owner.get(name) if isinstance(owner, Mapping) else getattr(owner, name, None)
 
 
-def _call(place: int, name: Any, arguments: Any, call_id: Any) -> ToolCall:
+def _call(index: int, name: Any, arguments: Any, call_id: Any) -> ToolCall:
     if not isinstance(name, str):
         raise PromptError(
-            f"messages[{place}] holds a tool call without a name. Use ToolCallBlock, or "
+            f"messages[{index}] holds a tool call without a name. Use ToolCallBlock, or "
             '{"id": ..., "function": {"name": ..., "arguments": ...}}.'
         )
     if isinstance(arguments, str):
@@ -144,7 +157,7 @@ def _call(place: int, name: Any, arguments: Any, call_id: Any) -> ToolCall:
             arguments = None
     if not isinstance(arguments, Mapping):
         raise PromptError(
-            f"messages[{place}] calls {name!r} with arguments that are no JSON object. Give them "
+            f"messages[{index}] calls {name!r} with arguments that are no JSON object. Give them "
             "as a dict."
         )
     return ToolCall(name=as_tool_name(name), arguments=dict(arguments), id=call_id)

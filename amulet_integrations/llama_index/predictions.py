@@ -1,100 +1,44 @@
-"""Filling prompts in and asking: what query engines, selectors and question generators call."""
+"""What predictions need of a prompt: its variables, the JSON that its parser reads, its errors."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Collection, Coroutine, Iterator, Mapping
-from contextlib import closing, contextmanager
-from typing import Any, Self, TypeVar
+import inspect
+import json
+from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping
+from contextlib import contextmanager
+from functools import wraps
+from typing import Any, TypeVar, cast
 
+from llama_index.core.output_parsers import PydanticOutputParser
+from llama_index.core.output_parsers.selection import SelectionOutputParser
 from llama_index.core.prompts import BasePromptTemplate
-from llama_index.core.types import TokenAsyncGen, TokenGen
+from llama_index.core.question_gen.output_parser import SubQuestionOutputParser
 
-from amulet_integrations.bind_context import bind_coroutine
-from amulet_integrations.client import SELECTION_ARGUMENTS
 from amulet_integrations.errors import AmuletError, AnswerError, PromptError
-from amulet_integrations.llama_index.entries import AnsweringLLM
-from amulet_integrations.llama_index.output_parsers import json_read_by
-from amulet_integrations.llama_index.spans import opens_own_span
+from amulet_integrations.prompting.openai_compat.response_format import json_object_format
 
+F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
 
 
-class PredictingLLM(AnsweringLLM):
-    """LlamaIndex's own methods, with answers that a prompt's output parser is able to read.
+def raises_answer_errors(method: F) -> F:
+    """Makes a method raise `AnswerError` in place of our errors that are ValueErrors.
 
-    They take `preference`, `profile`, `user_id`, `preference_context`, `params` and `method` as
-    well, where the prompt has no variables of these names.
+    LlamaIndex's query engines take a ValueError for an answer that does not fit, and go on with an
+    empty response. Where the method returns a coroutine, its errors are replaced as well.
     """
 
-    @opens_own_span
-    def predict(self, prompt: BasePromptTemplate, **prompt_args: Any) -> str:
-        """As LlamaIndex's own; JSON where the prompt's or the model's output parser reads it.
+    @wraps(method)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        with _answer_errors():
+            result = method(*args, **kwargs)
+        return _awaited(result) if isinstance(result, Coroutine) else result
 
-        Raises:
-            AnswerError: The prompt cannot be answered; the cause is the error proper.
-        """
-        with not_taken_for_an_answer():
-            llm, filled = self._readable(prompt, prompt_args)
-            return super(PredictingLLM, llm).predict(prompt, **filled)
-
-    @opens_own_span
-    def apredict(self, prompt: BasePromptTemplate, **prompt_args: Any) -> Coroutine[Any, Any, str]:
-        """As `predict`, for asyncio."""
-        with not_taken_for_an_answer():
-            llm, filled = self._readable(prompt, prompt_args)
-        predicted = super(PredictingLLM, llm).apredict(prompt, **filled)
-        return bind_coroutine(told_apart(self._loaded(predicted)))
-
-    @opens_own_span
-    def stream(self, prompt: BasePromptTemplate, **prompt_args: Any) -> TokenGen:
-        """As LlamaIndex's own, which reads no output parsers."""
-        llm, filled = self.named_by(prompt_args, variables_of(prompt))
-        return super(PredictingLLM, llm).stream(prompt, **filled)
-
-    @opens_own_span
-    def astream(
-        self, prompt: BasePromptTemplate, **prompt_args: Any
-    ) -> Coroutine[Any, Any, TokenAsyncGen]:
-        """As `stream`, for asyncio."""
-        llm, filled = self.named_by(prompt_args, variables_of(prompt))
-        streamed = super(PredictingLLM, llm).astream(prompt, **filled)
-        return bind_coroutine(self._loaded(streamed))
-
-    def _readable(
-        self, prompt: BasePromptTemplate, prompt_args: dict[str, Any]
-    ) -> tuple[Self, dict[str, Any]]:
-        """A model whose answers the output parser reads, and what the prompt is filled in with."""
-        llm, filled = self.named_by(prompt_args, variables_of(prompt))
-        parser = self.output_parser or prompt.output_parser
-        wanted = json_read_by(parser, {**prompt.kwargs, **filled})
-        if wanted is None or self._writes_whole_prompts:
-            return llm, filled
-        return llm._binding(response_format=wanted), filled  # noqa: SLF001 - of this class
-
-    def named_by(
-        self, arguments: Mapping[str, Any], variables: Collection[str] = ()
-    ) -> tuple[Self, dict[str, Any]]:
-        """A copy that follows the arguments on preferences, and the others.
-
-        Args:
-            arguments: What a method was called with.
-            variables: Names that mean something else to it.
-        """
-        names = (set(SELECTION_ARGUMENTS) & arguments.keys()) - set(variables)
-        others = {name: value for name, value in arguments.items() if name not in names}
-        return self._binding(**{name: arguments[name] for name in names}), others
-
-    async def _loaded(self, work: Coroutine[Any, Any, T]) -> T:
-        # What the base class does first, it does on the event loop.
-        with closing(work):
-            await asyncio.to_thread(self.load_engine)
-            return await work
+    return cast("F", wrapper)
 
 
 @contextmanager
-def not_taken_for_an_answer() -> Iterator[None]:
-    """Raises errors of ours as such that query engines do not take for answers that do not fit."""
+def _answer_errors() -> Iterator[None]:
     try:
         yield
     except AmuletError as error:
@@ -103,17 +47,16 @@ def not_taken_for_an_answer() -> Iterator[None]:
         raise
 
 
-async def told_apart(work: Coroutine[Any, Any, T]) -> T:
-    """`not_taken_for_an_answer` around a coroutine."""
-    with not_taken_for_an_answer():
-        return await work
+async def _awaited(coroutine: Coroutine[Any, Any, T]) -> T:
+    with _answer_errors():
+        return await coroutine
 
 
-def variables_of(prompt: BasePromptTemplate) -> Collection[str]:
-    """The names that a prompt is filled in under.
+def template_variables(prompt: BasePromptTemplate) -> Collection[str]:
+    """Returns the names of a prompt's variables.
 
     Raises:
-        PromptError: It is no prompt template.
+        PromptError: `prompt` is not a prompt template.
     """
     if not isinstance(prompt, BasePromptTemplate):
         raise PromptError(
@@ -121,3 +64,58 @@ def variables_of(prompt: BasePromptTemplate) -> Collection[str]:
             "`complete`."
         )
     return prompt.template_vars
+
+
+def parser_response_format(parser: Any, prompt_args: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Returns the response format of answers that an output parser reads.
+
+    Prompts that have one of these parsers describe the schema to the model in words.
+
+    Args:
+        parser: An output parser, or None.
+        prompt_args: The values of the prompt's variables, among them what there is to choose from.
+
+    Returns:
+        None where the parser does not read JSON of a known schema.
+    """
+    if _parses_as(parser, PydanticOutputParser):
+        return json_object_format(parser.output_cls)
+    if _parses_as(parser, SelectionOutputParser):
+        return json_object_format(_selection_schema(prompt_args))
+    if _parses_as(parser, SubQuestionOutputParser):
+        return json_object_format(_sub_question_schema(prompt_args))
+    return None
+
+
+def _parses_as(parser: Any, kind: type) -> bool:
+    """Whether a parser is of a kind and does not override how that kind parses."""
+    # Not compared as attributes: LlamaIndex wraps methods anew each time they are looked up.
+    own, known = (inspect.getattr_static(cls, "parse", None) for cls in (type(parser), kind))
+    return isinstance(parser, kind) and own is known
+
+
+def _selection_schema(prompt_args: Mapping[str, Any]) -> dict[str, Any]:
+    choice: dict[str, Any] = {"type": "integer", "minimum": 1}
+    if isinstance(count := prompt_args.get("num_choices"), int):
+        choice["maximum"] = count
+    selection = _object_schema(choice=choice, reason={"type": "string"})
+    if "max_outputs" not in prompt_args:
+        return selection
+    limit = {"maxItems": prompt_args["max_outputs"]} if prompt_args["max_outputs"] else {}
+    return {"type": "array", "items": selection, "minItems": 1, **limit}
+
+
+def _sub_question_schema(prompt_args: Mapping[str, Any]) -> dict[str, Any]:
+    tool_name: dict[str, Any] = {"type": "string"}
+    try:
+        names = list(json.loads(prompt_args["tools_str"]))
+    except (KeyError, TypeError, ValueError):
+        names = []
+    if names:
+        tool_name["enum"] = names
+    question = _object_schema(sub_question={"type": "string"}, tool_name=tool_name)
+    return _object_schema(items={"type": "array", "items": question, "minItems": 1})
+
+
+def _object_schema(**properties: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "properties": properties, "required": list(properties)}

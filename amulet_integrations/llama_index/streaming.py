@@ -1,9 +1,10 @@
-"""Increments of the engine in, LlamaIndex's responses out."""
+"""The engine's increments in, LlamaIndex's responses out."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterable, Mapping
+from contextlib import aclosing, closing
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 from uuid import uuid4
@@ -19,11 +20,12 @@ from llama_index.core.base.llms.types import (
     ThinkingBlock,
     ToolCallBlock,
 )
+from pydantic_core import from_json
 
 from amulet_integrations.engine import Increment
 from amulet_integrations.engine.result import TokenLogprob
-from amulet_integrations.llama_index.partial_json import parse_growing
-from amulet_integrations.prompting import AnswerParser
+from amulet_integrations.personalization.answer_reader import AnswerReader
+from amulet_integrations.personalization.prepared_call import PreparedAnswer
 from amulet_integrations.prompting.parsing.pieces import (
     CallPiece,
     InvalidCallPiece,
@@ -33,161 +35,195 @@ from amulet_integrations.prompting.parsing.pieces import (
 )
 
 R = TypeVar("R", bound=ChatResponse | CompletionResponse)
+S = TypeVar("S")
+T = TypeVar("T")
+Coro = Coroutine[Any, Any, T]
+
+_INCOMPLETE_NUMBER_END = re.compile(r"(?<=[0-9])(?:\.|\.?[eE][+-]?)$")
+"""What a JSON number cannot end with; without it the number has a value already."""
 
 
 @dataclass
-class Call:
-    """What has been read of one call."""
+class PartialCall:
+    """A tool call while it is being written."""
 
     name: str
     id: str
     text: str = ""
     arguments: dict[str, Any] = field(default_factory=dict)
 
+    def to_openai(self) -> dict[str, Any]:
+        """The call in OpenAI's form."""
+        function = {"name": self.name, "arguments": self.text or "{}"}
+        return {"id": self.id, "type": "function", "function": function}
+
 
 @dataclass
-class Told:
-    """What an answer has told so far."""
+class PartialAnswer:
+    """An answer while it is being written."""
 
     text: str = ""
     thoughts: str = ""
-    calls: dict[int, Call] = field(default_factory=dict)
+    calls: dict[int, PartialCall] = field(default_factory=dict)
 
 
-def completion_form(told: Told, **fields: Any) -> CompletionResponse:
+def completion_response(answer: PartialAnswer, **fields: Any) -> CompletionResponse:
     """What `complete` and its siblings return."""
-    return CompletionResponse(text=told.text, **fields)
+    return CompletionResponse(text=answer.text, **fields)
 
 
-def chat_form(told: Told, **fields: Any) -> ChatResponse:
+def chat_response(answer: PartialAnswer, **fields: Any) -> ChatResponse:
     """What `chat` and its siblings return; LlamaIndex reads calls in either of two places."""
-    calls = list(told.calls.values())
+    calls = list(answer.calls.values())
     blocks: list[ContentBlock] = []
-    if told.thoughts:
-        blocks.append(ThinkingBlock(content=told.thoughts))
-    if told.text or not calls:
-        blocks.append(TextBlock(text=told.text))
+    if answer.thoughts:
+        blocks.append(ThinkingBlock(content=answer.thoughts))
+    if answer.text or not calls:
+        blocks.append(TextBlock(text=answer.text))
     blocks += [
         ToolCallBlock(tool_call_id=call.id, tool_name=call.name, tool_kwargs=call.arguments)
         for call in calls
     ]
-    more = {"tool_calls": [_openai_call(call) for call in calls]} if calls else {}
-    message = ChatMessage(role=MessageRole.ASSISTANT, blocks=blocks, additional_kwargs=more)
+    kwargs = {"tool_calls": [call.to_openai() for call in calls]} if calls else {}
+    message = ChatMessage(role=MessageRole.ASSISTANT, blocks=blocks, additional_kwargs=kwargs)
     return ChatResponse(message=message, **fields)
 
 
-class GrowingAnswer(Generic[R]):
-    """One answer, from its first increment to its last.
+class ResponseBuilder(Generic[R]):
+    """Builds the responses of one answer, from its first increment to its last.
 
     Args:
-        form: Makes the responses, of what was told so far and their other fields.
-        parser: Tells text, thoughts and calls apart.
-        facts: What the last response's `raw` tells beside usage and finish reason.
-        describe: Says what was applied, `Personalization.describe`.
-        tool_names: The tools' own names, by those that the model was told.
+        prepared: The request, which is decoded when the responses are read.
+        make_response: `chat_response` or `completion_response`.
+        reader: Reads the increments.
+        tool_names: The tools' original names, by those in the prompt.
     """
 
     def __init__(
         self,
-        form: Callable[..., R],
-        parser: AnswerParser,
-        facts: Mapping[str, Any],
-        describe: Callable[..., dict[str, Any]],
+        prepared: PreparedAnswer,
+        make_response: Callable[..., R],
+        reader: AnswerReader,
         tool_names: Mapping[str, str],
     ) -> None:
-        self.logprobs: list[list[LogProb]] = []
-        self._form = form
-        self._parser = parser
-        self._facts = facts
-        self._describe = describe
-        self._fractions: list[float | None] = []
+        self._prepared = prepared
+        self._make_response = make_response
+        self._reader = reader
         self._tool_names = tool_names
-        self._told = Told()
-        self._invalid: list[dict[str, Any]] = []
+        self._answer = PartialAnswer()
+        self._logprobs: list[list[LogProb]] = []
+        self._invalid_calls: list[dict[str, Any]] = []
 
-    def add(self, increment: Increment) -> R:
-        """The answer so far; with finish reason and usage once this was the last increment."""
-        pieces = list(self._parser.push(increment.text))
-        if increment.usage is not None:
-            pieces += self._parser.flush()
-        before = Told(self._told.text, self._told.thoughts)
-        for piece in pieces:
-            self._read(piece)
-        self._fractions += increment.guidance_fractions
-        logprobs = [_candidates(told) for told in increment.logprobs]
-        self.logprobs += logprobs
-        fields: dict[str, Any] = {"additional_kwargs": {}}
-        if thoughts := self._told.thoughts[len(before.thoughts) :]:
-            fields["additional_kwargs"]["thinking_delta"] = thoughts
-        if increment.usage is not None:
-            usage = _usage(increment)
-            fields["raw"] = self._raw(increment, usage)
-            fields["additional_kwargs"] |= usage
-        delta = self._told.text[len(before.text) :]
-        return self._form(self._told, delta=delta, logprobs=logprobs or None, **fields)
+    def responses(self) -> Generator[R, None, None]:
+        """The answer as it grows; the last response has the finish reason and the usage."""
+        return flat_map(self._prepared.stream(), self._add)
 
-    def whole(self, last: R) -> R:
-        """The last response as that of a call which does not stream."""
+    def aresponses(self) -> AsyncGenerator[R, None]:
+        """As `responses`, for asyncio."""
+        return aflat_map(self._prepared.astream(), self._add)
+
+    def finish(self, last: R) -> R:
+        """Makes the last response of a stream that of a call which does not stream."""
         last.delta = None
-        last.logprobs = self.logprobs or None
+        last.logprobs = self._logprobs or None
         last.additional_kwargs.pop("thinking_delta", None)
         return last
 
-    def _read(self, piece: Piece) -> None:
-        told = self._told
+    def _add(self, increment: Increment) -> list[R]:
+        text_length, thoughts_length = len(self._answer.text), len(self._answer.thoughts)
+        for piece in self._reader.read(increment):
+            self._add_piece(piece)
+        logprobs = [_candidates(token) for token in increment.logprobs]
+        self._logprobs += logprobs
+        fields: dict[str, Any] = {"additional_kwargs": {}}
+        if thoughts := self._answer.thoughts[thoughts_length:]:
+            fields["additional_kwargs"]["thinking_delta"] = thoughts
+        if increment.usage is not None:
+            fields["raw"] = self._raw(increment)
+            fields["additional_kwargs"] |= fields["raw"]["usage"]
+        delta = self._answer.text[text_length:]
+        return [self._make_response(self._answer, delta=delta, logprobs=logprobs or None, **fields)]
+
+    def _add_piece(self, piece: Piece) -> None:
+        answer = self._answer
         match piece:
             case TextPiece():
-                told.text += piece.text
+                answer.text += piece.text
             case ReasoningPiece():
-                told.thoughts += piece.text
+                answer.thoughts += piece.text
             case CallPiece():
-                if (call := told.calls.get(piece.index)) is None:
+                if (call := answer.calls.get(piece.index)) is None:
                     name = piece.name or ""
                     call_id = piece.id or f"call_{uuid4().hex[:24]}"
-                    call = Call(self._tool_names.get(name, name), call_id)
-                    told.calls[piece.index] = call
+                    call = PartialCall(self._tool_names.get(name, name), call_id)
+                    answer.calls[piece.index] = call
                 call.text += piece.arguments
-                call.arguments = parse_growing(call.text, call.arguments)
-            case InvalidCallPiece():
-                # It cannot be made; what the model wrote is shown, so that nothing is lost.
-                told.calls.pop(piece.index, None)
-                told.text += piece.text
-                self._invalid.append({"name": piece.name, "text": piece.text, "error": piece.error})
+                call.arguments = parse_partial_object(call.text, call.arguments)
+            case InvalidCallPiece(text=text, name=name, error=error):
+                # The call cannot be made; its text is shown, so that nothing is lost.
+                answer.calls.pop(piece.index, None)
+                answer.text += text
+                self._invalid_calls.append({"name": name, "text": text, "error": error})
 
-    def _raw(self, increment: Increment, usage: dict[str, int]) -> dict[str, Any]:
-        called = self._told.calls and increment.finish_reason == "stop"
-        raw = {
-            "finish_reason": "tool_calls" if called else increment.finish_reason,
-            "usage": usage,
-            **self._facts,
-            "amulet": self._describe(fractions=self._fractions),
+    def _raw(self, last: Increment) -> dict[str, Any]:
+        assert last.usage is not None  # noqa: S101 - the last increment has it
+        usage = {
+            "prompt_tokens": last.usage.prompt_tokens,
+            "completion_tokens": last.usage.completion_tokens,
+            "total_tokens": last.usage.total_tokens,
         }
-        if increment.shortened:
-            raw["shortened"] = True
-        if self._invalid:
-            raw["invalid_tool_calls"] = self._invalid
+        metadata = self._reader.metadata(last, has_calls=bool(self._answer.calls))
+        raw = {"model": self._prepared.engine.model_name, "usage": usage, **metadata}
+        if self._invalid_calls:
+            raw["invalid_tool_calls"] = self._invalid_calls
         return raw
 
 
-def _usage(increment: Increment) -> dict[str, int]:
-    assert increment.usage is not None  # noqa: S101 - on the last increment only
-    return {
-        "prompt_tokens": increment.usage.prompt_tokens,
-        "completion_tokens": increment.usage.completion_tokens,
-        "total_tokens": increment.usage.total_tokens,
-    }
+def parse_partial_object(text: str, before: dict[str, Any]) -> dict[str, Any]:
+    """Parses a JSON object that is still being written; its last value may be incomplete.
+
+    Args:
+        text: All of the text so far.
+        before: What was parsed of it a moment ago.
+
+    Returns:
+        The object so far; `before` where the text contains none yet.
+    """
+    try:
+        found = from_json(_INCOMPLETE_NUMBER_END.sub("", text), allow_partial="trailing-strings")
+    except ValueError:
+        return before
+    return found if isinstance(found, dict) else before
 
 
-def _openai_call(call: Call) -> dict[str, Any]:
-    function = {"name": call.name, "arguments": call.text or json.dumps(call.arguments)}
-    return {"id": call.id, "type": "function", "function": function}
+def flat_map(
+    stream: Generator[T, None, None], function: Callable[[T], Iterable[S]]
+) -> Generator[S, None, None]:
+    """Yields what `function` makes of each item; closing the generator closes the stream."""
+    with closing(stream):
+        for item in stream:
+            yield from function(item)
 
 
-def _candidates(told: TokenLogprob) -> list[LogProb]:
+async def aflat_map(
+    stream: AsyncGenerator[T, None], function: Callable[[T], Iterable[S]]
+) -> AsyncGenerator[S, None]:
+    """As `flat_map`, for asyncio."""
+    async with aclosing(stream):
+        async for item in stream:
+            for made in function(item):
+                yield made
+
+
+async def map_awaited(coroutine: Coro[T], function: Callable[[T], S]) -> S:
+    """Awaits a coroutine and returns what `function` makes of its result."""
+    return function(await coroutine)
+
+
+def _candidates(token: TokenLogprob) -> list[LogProb]:
     """The token that was drawn, then the likeliest others."""
-    others = [other for other in told.top if other.token_id != told.token_id]
-    return [_logprob(one) for one in (told, *others)]
-
-
-def _logprob(told: TokenLogprob) -> LogProb:
-    return LogProb(token=told.token, logprob=told.finite_logprob, bytes=told.utf8 or [])
+    others = [other for other in token.top if other.token_id != token.token_id]
+    return [
+        LogProb(token=candidate.token, logprob=candidate.finite_logprob, bytes=candidate.utf8 or [])
+        for candidate in (token, *others)
+    ]

@@ -1,12 +1,10 @@
-"""Structured output: objects of a schema, enforced while decoding."""
+"""Structured output: objects of a Pydantic model, enforced while decoding."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Mapping
-from contextlib import aclosing, closing
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, Generic, cast
+from typing import TYPE_CHECKING, Any, Generic, cast
 
 from llama_index.core.base.llms.types import ChatMessage, ChatResponse
 from llama_index.core.instrumentation.events.llm import (
@@ -14,271 +12,236 @@ from llama_index.core.instrumentation.events.llm import (
     LLMStructuredPredictInProgressEvent,
     LLMStructuredPredictStartEvent,
 )
-from llama_index.core.program.utils import FlexibleModel
+from llama_index.core.llms.llm import LLM
+from llama_index.core.program.utils import FlexibleModel, create_flexible_model
 from llama_index.core.prompts import BasePromptTemplate
 from llama_index.core.types import Model, PydanticProgramMode
 from llama_index_instrumentation import get_dispatcher
-from pydantic import BaseModel
+from pydantic import ValidationError
 
-from amulet_integrations.bind_context import (
-    bind_async_iterator,
-    bind_coroutine,
-    bind_iterator,
+from amulet_integrations.bind_context import bind_async_iterator, bind_coroutine, bind_iterator
+from amulet_integrations.errors import PromptError, StructuredOutputError
+from amulet_integrations.llama_index.instrumentation import call_in_span
+from amulet_integrations.llama_index.llm_call import writes_whole_prompts
+from amulet_integrations.llama_index.streaming import (
+    Coro,
+    aflat_map,
+    flat_map,
+    map_awaited,
+    parse_partial_object,
 )
-from amulet_integrations.errors import PromptError
-from amulet_integrations.llama_index.function_calling import ToolCallingLLM
-from amulet_integrations.llama_index.objects import ObjectReader
-from amulet_integrations.llama_index.predictions import (
-    not_taken_for_an_answer,
-    told_apart,
-    variables_of,
-)
-from amulet_integrations.llama_index.spans import in_span, opens_own_span
-from amulet_integrations.llama_index.structured_llm import AmuletStructuredLLM
+from amulet_integrations.prompting.openai_compat.response_format import json_object_format
+
+if TYPE_CHECKING:
+    from amulet_integrations.llama_index.llm import AmuletLLM
 
 _dispatcher = get_dispatcher(__name__)
 
-# LlamaIndex's programs settle these, whatever they are told.
-_OF_PROGRAMS = {"tool_required", "tool_choice", "allow_parallel_tool_calls"}
+# LlamaIndex's programs set these themselves, whatever the caller says.
+_SET_BY_PROGRAMS = {"tool_required", "tool_choice", "allow_parallel_tool_calls"}
 
 
-class StructuredOutputLLM(ToolCallingLLM):
-    """Predictions of objects: JSON that follows the schema, with any model.
+class ObjectReader(Generic[Model]):
+    """Reads one answer as an instance of a Pydantic model.
 
-    The model is told the schema in the system text. Preferences are in the prompt while JSON is
-    written; `steer_strings` steers the text in its strings as prose is steered.
-
-    That is so in `pydantic_program_mode` "default". The modes "function" and "llm" go through
-    LlamaIndex's own programs, with answers that are enforced as well.
+    Args:
+        output_cls: The Pydantic model.
     """
 
-    @opens_own_span
-    def structured_predict(
-        self,
-        output_cls: type[Model],
-        prompt: BasePromptTemplate,
-        llm_kwargs: Mapping[str, Any] | None = None,
-        **prompt_args: Any,
-    ) -> Model:
-        """Predicts an object.
+    def __init__(self, output_cls: type[Model]) -> None:
+        self._output_cls = output_cls
+        self._partial_cls = create_flexible_model(output_cls)
+        self._fields: dict[str, Any] = {}
 
-        Args:
-            output_cls: The Pydantic model that it is an instance of.
-            prompt: What is asked.
-            llm_kwargs: Arguments of the call; see `AmuletLLM`.
-            **prompt_args: What the prompt is filled in with.
+    def read(self, response: ChatResponse) -> Model:
+        """Returns the object of a whole answer.
 
         Raises:
-            StructuredOutputError: The model's own validators refuse what follows its schema.
-            AnswerError: The call cannot be followed, for example because the schema cannot be
-                enforced while decoding; the cause is the error proper.
-            GenerationError: Decoding failed.
+            StructuredOutputError: The model's own validators refuse it.
         """
-        with not_taken_for_an_answer():
-            asking = self._asking(output_cls, prompt, llm_kwargs, prompt_args)
-            if programs := asking.programs:
-                predicted: Model = programs.structured_predict(
-                    output_cls, asking.prompt, **asking.prompt_args
-                )
-                return predicted
-
-            def predict(*_: Any, **_shown: Any) -> Model:
-                asking.start()
-                return asking.end(asking.llm.chat(asking.messages, **asking.arguments))
-
-            found: Model = asking.in_span("structured_predict", predict)
-            return found
-
-    @opens_own_span
-    def astructured_predict(
-        self,
-        output_cls: type[Model],
-        prompt: BasePromptTemplate,
-        llm_kwargs: Mapping[str, Any] | None = None,
-        **prompt_args: Any,
-    ) -> Coroutine[Any, Any, Model]:
-        """As `structured_predict`, without blocking the event loop."""
-        with not_taken_for_an_answer():
-            asking = self._asking(output_cls, prompt, llm_kwargs, prompt_args)
-            if programs := asking.programs:
-                predicted = programs.astructured_predict(
-                    output_cls, asking.prompt, **asking.prompt_args
-                )
-                return bind_coroutine(told_apart(self._loaded(predicted)))
-            response = asking.llm.achat(asking.messages, **asking.arguments)
-
-        async def predict(*_: Any, **_shown: Any) -> Model:
-            asking.start()
-            with not_taken_for_an_answer():
-                return asking.end(await response)
-
-        found: Coroutine[Any, Any, Model] = asking.in_span("astructured_predict", predict)
-        return found
-
-    @opens_own_span
-    @not_taken_for_an_answer()
-    def stream_structured_predict(
-        self,
-        output_cls: type[Model],
-        prompt: BasePromptTemplate,
-        llm_kwargs: Mapping[str, Any] | None = None,
-        **prompt_args: Any,
-    ) -> Generator[Model | FlexibleModel, None, None]:
-        """As `structured_predict`: the object as it grows, and at last whole.
-
-        Fields that have not come yet are None; an object that does not validate yet is a
-        `FlexibleModel` of LlamaIndex's.
-        """
-        asking = self._asking(output_cls, prompt, llm_kwargs, prompt_args)
-        if programs := asking.programs:
-            objects = programs.stream_structured_predict(
-                output_cls, asking.prompt, **asking.prompt_args
+        try:
+            return self._output_cls.model_validate_json(response.message.content or "")
+        except ValidationError as error:
+            reasons = "; ".join(
+                f"{'.'.join(map(str, reason['loc'])) or 'all of it'}: {reason['msg']}"
+                for reason in error.errors(include_input=False, include_url=False)
             )
-            return bind_iterator(objects)
-        responses = asking.llm.stream_chat(asking.messages, **asking.arguments)
+            raise StructuredOutputError(
+                f"The answer follows the schema of {self._output_cls.__name__}, but its validators "
+                f"refuse it ({reasons}). Say in the schema what they ask for, or ask again."
+            ) from error
 
-        def predict(*_: Any, **_shown: Any) -> Generator[Model | FlexibleModel, None, None]:
-            asking.start()
-            return asking.objects(responses)
+    def read_partial(self, response: ChatResponse) -> Model | FlexibleModel | None:
+        """Returns the object so far, and at last the whole one; None where nothing is new.
 
-        opened: Generator[Model | FlexibleModel, None, None] = asking.in_span(
-            "stream_structured_predict", predict
-        )
-        return opened
-
-    @opens_own_span
-    @not_taken_for_an_answer()
-    def astream_structured_predict(
-        self,
-        output_cls: type[Model],
-        prompt: BasePromptTemplate,
-        llm_kwargs: Mapping[str, Any] | None = None,
-        **prompt_args: Any,
-    ) -> Coroutine[Any, Any, AsyncGenerator[Model | FlexibleModel, None]]:
-        """As `stream_structured_predict`, without blocking the event loop."""
-        asking = self._asking(output_cls, prompt, llm_kwargs, prompt_args)
-        if programs := asking.programs:
-            opening = programs.astream_structured_predict(
-                output_cls, asking.prompt, **asking.prompt_args
-            )
-            return bind_coroutine(self._tied(opening))
-        responses = asking.llm.astream_chat(asking.messages, **asking.arguments)
-
-        async def predict(*_: Any, **_shown: Any) -> AsyncGenerator[Model | FlexibleModel, None]:
-            asking.start()
-            return asking.aobjects(await told_apart(responses))
-
-        opened: Coroutine[Any, Any, AsyncGenerator[Model | FlexibleModel, None]] = asking.in_span(
-            "astream_structured_predict", predict
-        )
-        return opened
-
-    def as_structured_llm(self, output_cls: type[BaseModel], **kwargs: Any) -> AmuletStructuredLLM:
-        """A model whose every answer is an object, for query engines and the like.
-
-        Args:
-            output_cls: The Pydantic model whose instances answers are; they are in `raw`.
-            **kwargs: Fields of LlamaIndex's `StructuredLLM`.
+        Fields that have not come yet are None. What does not validate yet is a `FlexibleModel`.
         """
-        return AmuletStructuredLLM(llm=self, output_cls=output_cls, **kwargs)
+        if response.raw is not None:
+            return self.read(response)
+        found = parse_partial_object(response.message.content or "", self._fields)
+        if found == self._fields:
+            return None
+        self._fields = found
+        try:
+            return self._output_cls.model_validate(found)
+        except ValidationError:
+            return self._partial_cls.model_validate(found)
 
-    def _asking(
-        self,
+
+@dataclass(frozen=True, kw_only=True)
+class StructuredPrediction(Generic[Model]):
+    """One prediction of an object, with LlamaIndex's events of it.
+
+    In `pydantic_program_mode` "default" the answer of a chat is the object. In the other modes
+    LlamaIndex's own programs predict it.
+
+    Attributes:
+        llm: The model, with the arguments of the call bound to it.
+        output_cls: The Pydantic model of the object.
+        prompt: The prompt.
+        prompt_args: The values of the prompt's variables.
+    """
+
+    llm: AmuletLLM
+    output_cls: type[Model]
+    prompt: BasePromptTemplate
+    prompt_args: Mapping[str, Any]
+
+    @classmethod
+    def prepare(
+        cls,
+        llm: AmuletLLM,
         output_cls: type[Model],
         prompt: BasePromptTemplate,
         llm_kwargs: Mapping[str, Any] | None,
-        prompt_args: dict[str, Any],
-    ) -> _Asking[Model]:
-        given = dict(llm_kwargs or {})
-        if "response_format" in given:
+        prompt_args: Mapping[str, Any],
+    ) -> StructuredPrediction[Model]:
+        """Binds a call's arguments to the model.
+
+        Raises:
+            PromptError: `prompt` is not a prompt template, or `llm_kwargs` has a response format.
+        """
+        arguments = dict(llm_kwargs or {})
+        if "response_format" in arguments:
             raise PromptError(
                 "response_format= is what output_cls says already; leave it out of llm_kwargs."
             )
-        llm, filled = self.named_by(prompt_args, variables_of(prompt))
-        arguments = {name: value for name, value in given.items() if name not in _OF_PROGRAMS}
-        programs = None
-        if self.pydantic_program_mode != PydanticProgramMode.DEFAULT:
-            # The base class's methods use LlamaIndex's programs, which change the prompt; their
-            # spans are shown no arguments of a copy that has them already.
-            prompt = prompt.model_copy()
-            copy = llm._binding(**arguments)  # noqa: SLF001 - of this class
-            programs = cast("ToolCallingLLM", super(StructuredOutputLLM, copy))
-        return _Asking(llm, programs, output_cls, prompt, filled, arguments)
+        llm, prompt_args = llm.bind_preferences(prompt_args, prompt)
+        mode = llm.pydantic_program_mode
+        if mode == PydanticProgramMode.DEFAULT:
+            arguments["response_format"] = output_cls
+        else:
+            prompt = prompt.model_copy()  # programs change it
+            if mode == PydanticProgramMode.LLM and not writes_whole_prompts(llm):
+                arguments["response_format"] = json_object_format(output_cls)
+        for name in _SET_BY_PROGRAMS:
+            arguments.pop(name, None)
+        return cls(
+            llm=llm.bind_arguments(arguments),
+            output_cls=output_cls,
+            prompt=prompt,
+            prompt_args=prompt_args,
+        )
 
-    async def _tied(
-        self, opening: Coroutine[Any, Any, AsyncGenerator[Any, None]]
-    ) -> AsyncGenerator[Any, None]:
-        return bind_async_iterator(await self._loaded(opening))
+    def predict(self) -> Model:
+        """Predicts the object."""
+        if self._uses_program:
+            return cast("Model", LLM.structured_predict(*self._arguments, **self.prompt_args))
 
+        def answer(*_: Any, **__: Any) -> Model:
+            self._start()
+            return self._finish(self.llm.chat(self._messages()))
 
-@dataclass(frozen=True)
-class _Asking(Generic[Model]):
-    """One prediction, and LlamaIndex's events of it.
+        return cast("Model", self._in_span("structured_predict", answer))
 
-    Attributes:
-        llm: Who is asked.
-        programs: Who is asked instead, where LlamaIndex's programs are wanted.
-        output_cls: What the answer is an instance of.
-        prompt: What is asked.
-        prompt_args: What the prompt is filled in with.
-        llm_kwargs: Arguments of the call.
-    """
+    def apredict(self) -> Coro[Model]:
+        """As `predict`, for asyncio."""
+        if self._uses_program:
+            predicted = LLM.astructured_predict(*self._arguments, **self.prompt_args)
+            return bind_coroutine(predicted)
+        response = self.llm.achat(self._messages())
 
-    llm: StructuredOutputLLM
-    programs: ToolCallingLLM | None
-    output_cls: type[Model]
-    prompt: BasePromptTemplate
-    prompt_args: dict[str, Any]
-    llm_kwargs: dict[str, Any]
+        async def answer(*_: Any, **__: Any) -> Model:
+            self._start()
+            return self._finish(await response)
 
-    @cached_property
-    def messages(self) -> list[ChatMessage]:
+        return cast("Coro[Model]", self._in_span("astructured_predict", answer))
+
+    def stream(self) -> Generator[Model | FlexibleModel, None, None]:
+        """Yields the object as it grows, and at last whole."""
+        if self._uses_program:
+            return bind_iterator(
+                LLM.stream_structured_predict(*self._arguments, **self.prompt_args)
+            )
+        responses = self.llm.stream_chat(self._messages())
+
+        def answer(*_: Any, **__: Any) -> Generator[Model | FlexibleModel, None, None]:
+            self._start()
+            return flat_map(responses, self._object_reader())
+
+        stream: Generator[Model | FlexibleModel, None, None] = self._in_span(
+            "stream_structured_predict", answer
+        )
+        return stream
+
+    def astream(self) -> Coro[AsyncGenerator[Model | FlexibleModel, None]]:
+        """As `stream`, for asyncio."""
+        if self._uses_program:
+            stream = LLM.astream_structured_predict(*self._arguments, **self.prompt_args)
+            return bind_coroutine(map_awaited(stream, bind_async_iterator))
+        responses = self.llm.astream_chat(self._messages())
+
+        async def answer(*_: Any, **__: Any) -> AsyncGenerator[Model | FlexibleModel, None]:
+            self._start()
+            return aflat_map(await responses, self._object_reader())
+
+        opening: Coro[AsyncGenerator[Model | FlexibleModel, None]] = self._in_span(
+            "astream_structured_predict", answer
+        )
+        return opening
+
+    @property
+    def _uses_program(self) -> bool:
+        return self.llm.pydantic_program_mode != PydanticProgramMode.DEFAULT
+
+    @property
+    def _arguments(self) -> tuple[AmuletLLM, type[Model], BasePromptTemplate]:
+        return self.llm, self.output_cls, self.prompt
+
+    def _messages(self) -> list[ChatMessage]:
         messages = self.prompt.format_messages(llm=self.llm, **self.prompt_args)
-        return self.llm._extend_messages(messages)  # noqa: SLF001 - LlamaIndex's own programs do
+        return self.llm._extend_messages(messages)  # noqa: SLF001 - LlamaIndex's programs do
 
-    @cached_property
-    def arguments(self) -> dict[str, Any]:
-        return {**self.llm_kwargs, "response_format": self.output_cls}
+    def _in_span(self, name: str, answer: Callable[..., Any]) -> Any:
+        return call_in_span(
+            self.llm, name, answer, (self.output_cls, self.prompt), self.prompt_args
+        )
 
-    @cached_property
-    def reader(self) -> ObjectReader[Model]:
-        return ObjectReader(self.output_cls)
-
-    def in_span(self, name: str, predict: Callable[..., Any]) -> Any:
-        return in_span(self.llm, name, predict, (self.output_cls, self.prompt), self.prompt_args)
-
-    def start(self) -> None:
+    def _start(self) -> None:
         _dispatcher.event(
             LLMStructuredPredictStartEvent(
-                output_cls=self.output_cls, template=self.prompt, template_args=self.prompt_args
+                output_cls=self.output_cls,
+                template=self.prompt,
+                template_args=dict(self.prompt_args),
             )
         )
 
-    def end(self, response: ChatResponse) -> Model:
-        found = self.reader.whole(response)
+    def _finish(self, response: ChatResponse) -> Model:
+        found = ObjectReader(self.output_cls).read(response)
         _dispatcher.event(LLMStructuredPredictEndEvent(output=found))
         return found
 
-    def objects(
-        self, responses: Generator[ChatResponse, None, None]
-    ) -> Generator[Model | FlexibleModel, None, None]:
-        with closing(responses):
-            for response in responses:
-                yield from self._news(response)
+    def _object_reader(self) -> Callable[[ChatResponse], list[Model | FlexibleModel]]:
+        """Makes the function that reads the responses of a stream, and fires the events."""
+        reader = ObjectReader(self.output_cls)
 
-    async def aobjects(
-        self, responses: AsyncGenerator[ChatResponse, None]
-    ) -> AsyncGenerator[Model | FlexibleModel, None]:
-        async with aclosing(responses):
-            async for response in responses:
-                for found in self._news(response):
-                    yield found
+        def read(response: ChatResponse) -> list[Model | FlexibleModel]:
+            if response.raw is not None:  # the last response
+                return [self._finish(response)]
+            found = reader.read_partial(response)
+            if found is None:
+                return []
+            _dispatcher.event(LLMStructuredPredictInProgressEvent(output=found))
+            return [found]
 
-    def _news(self, response: ChatResponse) -> list[Model | FlexibleModel]:
-        if response.raw is not None:  # the last one
-            return [self.end(response)]
-        found = self.reader.growing(response)
-        if found is None:
-            return []
-        _dispatcher.event(LLMStructuredPredictInProgressEvent(output=found))
-        return [found]
+        return read

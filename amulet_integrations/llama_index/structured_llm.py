@@ -1,9 +1,10 @@
 """A model whose every answer is an object."""
 
+# ruff: noqa: ARG002 - no prompt is whole here, so `formatted` has no effect
+
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Coroutine, Generator, Sequence
-from contextlib import aclosing, closing
+from collections.abc import Callable, Sequence
 from typing import Any, Self
 
 from llama_index.core.base.llms.types import (
@@ -24,30 +25,28 @@ from pydantic import BaseModel
 
 from amulet_integrations.bind_context import bind_coroutine
 from amulet_integrations.errors import PromptError
-from amulet_integrations.llama_index.objects import ObjectReader
-from amulet_integrations.llama_index.predictions import (
-    not_taken_for_an_answer,
-    told_apart,
-    variables_of,
-)
-from amulet_integrations.llama_index.spans import opens_own_span
+from amulet_integrations.llama_index.instrumentation import PrivateSpans
+from amulet_integrations.llama_index.messages import user_message
+from amulet_integrations.llama_index.predictions import raises_answer_errors
+from amulet_integrations.llama_index.streaming import Coro, aflat_map, flat_map, map_awaited
+from amulet_integrations.llama_index.structured import ObjectReader
 
 
-class AmuletStructuredLLM(StructuredLLM):
-    """What `AmuletLLM.as_structured_llm` gives.
+class AmuletStructuredLLM(PrivateSpans, StructuredLLM):
+    """What `AmuletLLM.as_structured_llm` returns.
 
-    Unlike LlamaIndex's, it settles whose preferences hold when it is called, shows none of them in
-    spans and events, streams completions as well, and its responses count tokens. The events are
-    those of the model inside.
+    Unlike LlamaIndex's `StructuredLLM`, it resolves the user when it is called, shows no
+    preferences in spans and events, streams completions as well, and counts tokens in its
+    responses. The events are those of the model inside.
 
     Attributes:
         llm: The `AmuletLLM` that is asked.
-        output_cls: The Pydantic model whose instances answers are; a response has them in `raw`.
+        output_cls: The Pydantic model whose instances answers are; they are the responses' `raw`.
     """
 
     @property
     def metadata(self) -> LLMMetadata:
-        """That of the model inside, but that there are no tools."""
+        """That of the model inside, except that it calls no tools."""
         return self.llm.metadata.model_copy(update={"is_function_calling_model": False})
 
     def for_user(self, user_id: str) -> Self:
@@ -58,129 +57,98 @@ class AmuletStructuredLLM(StructuredLLM):
         """As `AmuletLLM.plain`."""
         return self.model_copy(update={"llm": self.llm.plain()})  # type: ignore[attr-defined]
 
-    @opens_own_span
     def chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
         """Answers a conversation with an object; arguments as for `AmuletLLM.chat`."""
-        return self._whole(self.llm.chat(messages, **self._asking(kwargs)))
+        return self._read(self.llm.chat(messages, **self._arguments(kwargs)))
 
-    @opens_own_span
-    def achat(
-        self, messages: Sequence[ChatMessage], **kwargs: Any
-    ) -> Coroutine[Any, Any, ChatResponse]:
+    def achat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> Coro[ChatResponse]:
         """As `chat`, without blocking the event loop."""
-        return self._awhole(self.llm.achat(messages, **self._asking(kwargs)))
+        return map_awaited(self.llm.achat(messages, **self._arguments(kwargs)), self._read)
 
-    @opens_own_span
     def stream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseGen:
         """As `chat`: the object as it grows, and at last whole."""
-        return self._growing(self.llm.stream_chat(messages, **self._asking(kwargs)))
+        responses = self.llm.stream_chat(messages, **self._arguments(kwargs))
+        return flat_map(responses, _partial_reader(self.output_cls))
 
-    @opens_own_span
     def astream_chat(
         self, messages: Sequence[ChatMessage], **kwargs: Any
-    ) -> Coroutine[Any, Any, ChatResponseAsyncGen]:
+    ) -> Coro[ChatResponseAsyncGen]:
         """As `stream_chat`, without blocking the event loop."""
-        return self._agrowing(self.llm.astream_chat(messages, **self._asking(kwargs)))
+        opening = self.llm.astream_chat(messages, **self._arguments(kwargs))
+        reader = _partial_reader(self.output_cls)
+        return map_awaited(opening, lambda responses: aflat_map(responses, reader))
 
-    @opens_own_span
-    def complete(
-        self,
-        prompt: str,
-        formatted: bool = False,  # noqa: ARG002 - nothing is a whole prompt
-        **kwargs: Any,
-    ) -> CompletionResponse:
-        """As `chat`, for what one user says."""
-        return _completion(self.chat(_said(prompt), **kwargs))
+    def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
+        """As `chat`, for one user message."""
+        return _completion(self.chat([user_message(prompt)], **kwargs))
 
-    @opens_own_span
     def acomplete(
-        self,
-        prompt: str,
-        formatted: bool = False,  # noqa: ARG002
-        **kwargs: Any,
-    ) -> Coroutine[Any, Any, CompletionResponse]:
+        self, prompt: str, formatted: bool = False, **kwargs: Any
+    ) -> Coro[CompletionResponse]:
         """As `complete`, without blocking the event loop."""
-        return _acompletion(self.achat(_said(prompt), **kwargs))
+        return map_awaited(self.achat([user_message(prompt)], **kwargs), _completion)
 
-    @opens_own_span
     def stream_complete(
-        self,
-        prompt: str,
-        formatted: bool = False,  # noqa: ARG002
-        **kwargs: Any,
+        self, prompt: str, formatted: bool = False, **kwargs: Any
     ) -> CompletionResponseGen:
         """As `complete`: the object as it grows, and at last whole."""
-        return _completions(self.stream_chat(_said(prompt), **kwargs))
+        return flat_map(self.stream_chat([user_message(prompt)], **kwargs), _completions)
 
-    @opens_own_span
     def astream_complete(
-        self,
-        prompt: str,
-        formatted: bool = False,  # noqa: ARG002
-        **kwargs: Any,
-    ) -> Coroutine[Any, Any, CompletionResponseAsyncGen]:
+        self, prompt: str, formatted: bool = False, **kwargs: Any
+    ) -> Coro[CompletionResponseAsyncGen]:
         """As `stream_complete`, without blocking the event loop."""
-        return _acompletions(self.astream_chat(_said(prompt), **kwargs))
+        opening = self.astream_chat([user_message(prompt)], **kwargs)
+        return map_awaited(opening, lambda responses: aflat_map(responses, _completions))
 
-    @opens_own_span
+    @raises_answer_errors
     def predict(self, prompt: BasePromptTemplate, **prompt_args: Any) -> str:
         """As LlamaIndex's own; errors are those of `AmuletLLM.predict`."""
-        with not_taken_for_an_answer():
-            model, filled = self._for_prompt(prompt, prompt_args)
-            return super(AmuletStructuredLLM, model).predict(prompt, **filled)
+        llm, prompt_args = self._bind_preferences(prompt, prompt_args)
+        return super(AmuletStructuredLLM, llm).predict(prompt, **prompt_args)
 
-    @opens_own_span
-    def apredict(self, prompt: BasePromptTemplate, **prompt_args: Any) -> Coroutine[Any, Any, str]:
+    @raises_answer_errors
+    def apredict(self, prompt: BasePromptTemplate, **prompt_args: Any) -> Coro[str]:
         """As `predict`, for asyncio."""
-        with not_taken_for_an_answer():
-            model, filled = self._for_prompt(prompt, prompt_args)
-        work = super(AmuletStructuredLLM, model).apredict(prompt, **filled)
-        return bind_coroutine(told_apart(work))
+        llm, prompt_args = self._bind_preferences(prompt, prompt_args)
+        return bind_coroutine(super(AmuletStructuredLLM, llm).apredict(prompt, **prompt_args))
 
-    @opens_own_span
     def stream(self, prompt: BasePromptTemplate, **prompt_args: Any) -> TokenGen:
         """As LlamaIndex's own."""
-        model, filled = self._for_prompt(prompt, prompt_args)
-        return super(AmuletStructuredLLM, model).stream(prompt, **filled)
+        llm, prompt_args = self._bind_preferences(prompt, prompt_args)
+        return super(AmuletStructuredLLM, llm).stream(prompt, **prompt_args)
 
-    @opens_own_span
-    def astream(
-        self, prompt: BasePromptTemplate, **prompt_args: Any
-    ) -> Coroutine[Any, Any, TokenAsyncGen]:
+    def astream(self, prompt: BasePromptTemplate, **prompt_args: Any) -> Coro[TokenAsyncGen]:
         """As LlamaIndex's own."""
-        model, filled = self._for_prompt(prompt, prompt_args)
-        return bind_coroutine(super(AmuletStructuredLLM, model).astream(prompt, **filled))
+        llm, prompt_args = self._bind_preferences(prompt, prompt_args)
+        return bind_coroutine(super(AmuletStructuredLLM, llm).astream(prompt, **prompt_args))
 
-    # Predictions of objects of other classes are the inner model's affair.
+    # Objects of other classes are predicted by the model inside.
 
-    @opens_own_span
     def structured_predict(self, *args: Any, **kwargs: Any) -> Any:
         """As `AmuletLLM.structured_predict`."""
         return self.llm.structured_predict(*args, **kwargs)
 
-    @opens_own_span
     def astructured_predict(self, *args: Any, **kwargs: Any) -> Any:
         """As `AmuletLLM.astructured_predict`."""
         return self.llm.astructured_predict(*args, **kwargs)
 
-    @opens_own_span
     def stream_structured_predict(self, *args: Any, **kwargs: Any) -> Any:
         """As `AmuletLLM.stream_structured_predict`."""
         return self.llm.stream_structured_predict(*args, **kwargs)
 
-    @opens_own_span
     def astream_structured_predict(self, *args: Any, **kwargs: Any) -> Any:
         """As `AmuletLLM.astream_structured_predict`."""
         return self.llm.astream_structured_predict(*args, **kwargs)
 
-    def _for_prompt(
-        self, prompt: BasePromptTemplate, arguments: dict[str, Any]
+    def _bind_preferences(
+        self, prompt: BasePromptTemplate, prompt_args: dict[str, Any]
     ) -> tuple[Self, dict[str, Any]]:
-        """A copy that follows the arguments on preferences, and what fills the prompt in."""
-        llm, filled = self.llm.named_by(arguments, variables_of(prompt))  # type: ignore[attr-defined]
-        return self.model_copy(update={"llm": llm}), filled
+        """As `AmuletLLM.bind_preferences`, of the model inside."""
+        llm, others = self.llm.bind_preferences(prompt_args, prompt)  # type: ignore[attr-defined]
+        return self.model_copy(update={"llm": llm}), others
 
-    def _asking(self, kwargs: dict[str, Any]) -> dict[str, Any]:
+    def _arguments(self, kwargs: dict[str, Any]) -> dict[str, Any]:
         if "response_format" in kwargs:
             raise PromptError(
                 f"response_format= is {self.output_cls.__name__} already; leave it out, or ask the "
@@ -188,54 +156,33 @@ class AmuletStructuredLLM(StructuredLLM):
             )
         return {**kwargs, "response_format": self.output_cls}
 
-    def _whole(self, response: ChatResponse) -> ChatResponse:
-        return _holding(ObjectReader(self.output_cls).whole(response), response)
-
-    async def _awhole(self, answering: Coroutine[Any, Any, ChatResponse]) -> ChatResponse:
-        return self._whole(await answering)
-
-    def _growing(self, responses: ChatResponseGen) -> ChatResponseGen:
-        growing = _Growing(self.output_cls)
-        with closing(responses):
-            for response in responses:
-                yield from growing.news(response)
-
-    async def _agrowing(
-        self, opening: Coroutine[Any, Any, ChatResponseAsyncGen]
-    ) -> ChatResponseAsyncGen:
-        return self._agrowing_of(await opening)
-
-    async def _agrowing_of(self, responses: ChatResponseAsyncGen) -> ChatResponseAsyncGen:
-        growing = _Growing(self.output_cls)
-        async with aclosing(responses):
-            async for response in responses:
-                for found in growing.news(response):
-                    yield found
+    def _read(self, response: ChatResponse) -> ChatResponse:
+        return _with_object(response, ObjectReader(self.output_cls).read(response))
 
 
-class _Growing:
-    """One answer as it streams; steps that bring nothing to the object are told with the next."""
+def _partial_reader(output_cls: type[BaseModel]) -> Callable[[ChatResponse], list[ChatResponse]]:
+    """Makes the function that reads the responses of one stream.
 
-    def __init__(self, output_cls: type[BaseModel]) -> None:
-        self._reader = ObjectReader(output_cls)
-        self._delta = ""
+    What a response adds to the text, and not to the object, is reported with the next one.
+    """
+    reader = ObjectReader(output_cls)
+    delta = ""
 
-    def news(self, response: ChatResponse) -> list[ChatResponse]:
-        self._delta += response.delta or ""
-        found = self._reader.growing(response)
+    def read(response: ChatResponse) -> list[ChatResponse]:
+        nonlocal delta
+        delta += response.delta or ""
+        found = reader.read_partial(response)
         if found is None:
             return []
-        delta, self._delta = self._delta, ""
-        return [_holding(found, response, delta=delta)]
+        read_delta, delta = delta, ""
+        return [_with_object(response, found, delta=read_delta)]
+
+    return read
 
 
-def _holding(found: BaseModel, response: ChatResponse, **changes: Any) -> ChatResponse:
+def _with_object(response: ChatResponse, found: BaseModel, **changes: Any) -> ChatResponse:
     message = ChatMessage(role=MessageRole.ASSISTANT, content=found.model_dump_json())
     return response.model_copy(update={"message": message, "raw": found, **changes})
-
-
-def _said(prompt: str) -> list[ChatMessage]:
-    return [ChatMessage(role=MessageRole.USER, content=prompt)]
 
 
 def _completion(response: ChatResponse) -> CompletionResponse:
@@ -248,25 +195,5 @@ def _completion(response: ChatResponse) -> CompletionResponse:
     )
 
 
-async def _acompletion(answering: Coroutine[Any, Any, ChatResponse]) -> CompletionResponse:
-    return _completion(await answering)
-
-
-def _completions(
-    responses: Generator[ChatResponse, None, None],
-) -> Generator[CompletionResponse, None, None]:
-    with closing(responses):
-        yield from map(_completion, responses)
-
-
-async def _acompletions(
-    opening: Coroutine[Any, Any, ChatResponseAsyncGen],
-) -> AsyncGenerator[CompletionResponse, None]:
-    responses = await opening
-
-    async def completions() -> AsyncGenerator[CompletionResponse, None]:
-        async with aclosing(responses):
-            async for response in responses:
-                yield _completion(response)
-
-    return completions()
+def _completions(response: ChatResponse) -> list[CompletionResponse]:
+    return [_completion(response)]

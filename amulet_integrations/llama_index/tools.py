@@ -1,4 +1,4 @@
-"""LlamaIndex's tools in OpenAI's form."""
+"""LlamaIndex's tools in OpenAI's form, the choice among them, and the calls of an answer."""
 
 from __future__ import annotations
 
@@ -7,15 +7,19 @@ from copy import copy
 from dataclasses import fields
 from typing import Any
 
+from llama_index.core.base.llms.types import ChatResponse, ToolCallBlock
+from llama_index.core.llms.llm import ToolSelection
 from llama_index.core.program import function_program
 from llama_index.core.tools import BaseTool, FunctionTool, ToolMetadata
 
 from amulet_integrations.errors import PromptError
 from amulet_integrations.prompting.openai_compat.schemas import to_json_schema
 from amulet_integrations.prompting.openai_compat.tools import (
+    ToolChoice,
     as_tool_name,
     checked_tool,
     listed,
+    to_openai_choice,
     unlike,
 )
 
@@ -23,54 +27,92 @@ AnyTool = BaseTool | Mapping[str, Any]
 
 
 def to_openai_tools(tools: Sequence[AnyTool]) -> list[dict[str, Any]]:
-    """Writes tools in OpenAI's form, which is plain JSON.
+    """Converts tools to OpenAI's form, which is plain JSON.
 
     Args:
         tools: LlamaIndex's tools, or dicts in OpenAI's form.
 
     Raises:
-        PromptError: One of them describes no function, or two differ but have one name.
+        PromptError: A tool describes no function, or two tools differ but have one name.
         UnsupportedGrammarError: A schema cannot be enforced while decoding.
     """
-    return unlike([checked_tool(_function_of(tool)) for tool in listed(tools)])
+    return unlike([checked_tool(_function(tool)) for tool in listed(tools)])
 
 
-def own_names(tools: Sequence[AnyTool]) -> dict[str, str]:
-    """The names by which LlamaIndex knows its tools, by those that the model is told."""
+def original_names(tools: Sequence[AnyTool]) -> dict[str, str]:
+    """Returns the names of LlamaIndex's tools, by the names that stand in the prompt."""
     names = [tool.metadata.get_name() for tool in tools if isinstance(tool, BaseTool)]
     return {as_tool_name(name): name for name in names}
 
 
-def is_of_program(tool: AnyTool) -> bool:
-    """Whether a program made the tool of a class whose object it waits for.
+def chat_tool_options(
+    tools: Sequence[AnyTool], choice: ToolChoice, *, required: bool, parallel: bool
+) -> dict[str, Any]:
+    """Converts the arguments of `chat_with_tools` to those of `chat`.
 
-    LlamaIndex's programs say only sometimes that a call has to be made, but without one they have
-    nothing to return.
+    Args:
+        tools: As for `to_openai_tools`.
+        choice: The choice among them, in any form; None where the caller makes none.
+        required: Whether the model has to call a tool.
+        parallel: Whether one answer may contain several calls. A named tool is called once.
+    """
+    tools = listed(tools)
+    if choice is None and (required or (tools and all(map(_is_program_tool, tools)))):
+        choice = "required"
+    openai_choice = to_openai_choice(choice)
+    return {
+        "tools": tools,
+        "tool_choice": openai_choice,
+        "parallel_tool_calls": parallel and not isinstance(openai_choice, dict),
+    }
+
+
+def tool_selections(response: ChatResponse) -> list[ToolSelection]:
+    """Returns the calls of an answer, in LlamaIndex's form."""
+    return [
+        ToolSelection(
+            tool_id=block.tool_call_id or "",
+            tool_name=block.tool_name,
+            tool_kwargs=block.tool_kwargs,
+        )
+        for block in response.message.blocks
+        if isinstance(block, ToolCallBlock)
+    ]
+
+
+def callable_tools(tools: Sequence[BaseTool]) -> list[BaseTool]:
+    """Returns tools that LlamaIndex is able to call.
+
+    LlamaIndex looks up the properties in a tool's schema. The schema of a recursive class has none
+    at the top, but refers to them.
+    """
+    return [_with_properties(tool) for tool in listed(tools)]
+
+
+def _is_program_tool(tool: AnyTool) -> bool:
+    """Whether a `FunctionCallingProgram` made the tool, of the class that it returns.
+
+    LlamaIndex's programs require a call only sometimes, but have nothing to return without one.
     """
     maker = getattr(tool.fn, "__module__", None) if isinstance(tool, FunctionTool) else None
     return maker == function_program.__name__
 
 
-def callable_tool(tool: BaseTool) -> BaseTool:
-    """The tool, as LlamaIndex is able to call it.
-
-    What it calls tools with looks their properties up, and a recursive class has none of its own:
-    its schema refers to them.
-    """
+def _with_properties(tool: BaseTool) -> BaseTool:
     if not isinstance(tool, FunctionTool) or "properties" in tool.metadata.get_parameters_dict():
         return tool
-    told = {field.name: getattr(tool.metadata, field.name) for field in fields(tool.metadata)}
-    other = copy(tool)
-    other._metadata = _WithProperties(**told)  # noqa: SLF001 - the copy's own
-    return other
+    metadata = {field.name: getattr(tool.metadata, field.name) for field in fields(tool.metadata)}
+    twin = copy(tool)
+    twin._metadata = _MetadataWithProperties(**metadata)  # noqa: SLF001 - the copy's own
+    return twin
 
 
-class _WithProperties(ToolMetadata):
+class _MetadataWithProperties(ToolMetadata):
     def get_parameters_dict(self) -> dict[str, Any]:
         return {"properties": {}, **super().get_parameters_dict()}
 
 
-def _function_of(tool: AnyTool) -> dict[str, Any]:
+def _function(tool: AnyTool) -> dict[str, Any]:
     if isinstance(tool, Mapping):
         function = tool.get("function")
         if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
@@ -88,11 +130,11 @@ def _function_of(tool: AnyTool) -> dict[str, Any]:
     return {
         "name": as_tool_name(tool.metadata.name),
         "description": tool.metadata.description or "",
-        "parameters": _parameters_of(tool),
+        "parameters": _parameters(tool),
     }
 
 
-def _parameters_of(tool: BaseTool) -> dict[str, Any]:
+def _parameters(tool: BaseTool) -> dict[str, Any]:
     """The whole schema; LlamaIndex's own form of it leaves parts out, recursion among them."""
     if tool.metadata.fn_schema is None:
         return dict(tool.metadata.get_parameters_dict())

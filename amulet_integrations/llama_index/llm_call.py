@@ -1,0 +1,250 @@
+"""One call of a model: its arguments, converted once, and its answer as LlamaIndex's responses."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
+from contextlib import aclosing, closing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic
+
+from llama_index.core.base.llms.generic_utils import messages_to_prompt
+from llama_index.core.base.llms.types import ChatMessage as LlamaMessage
+from llama_index.core.base.llms.types import ChatResponse, CompletionResponse, MessageRole
+from llama_index.core.llms.callbacks import llm_chat_callback, llm_completion_callback
+from llama_index.core.llms.llm import default_completion_to_prompt
+
+from amulet_integrations.client import CallArguments
+from amulet_integrations.errors import PromptError
+from amulet_integrations.llama_index.instrumentation import call_in_span, without_preferences
+from amulet_integrations.llama_index.messages import (
+    check_messages,
+    has_system_message,
+    to_chat_messages,
+    user_message,
+)
+from amulet_integrations.llama_index.streaming import (
+    R,
+    ResponseBuilder,
+    chat_response,
+    completion_response,
+)
+from amulet_integrations.llama_index.tools import original_names, to_openai_tools
+from amulet_integrations.personalization.answer_reader import AnswerReader
+from amulet_integrations.personalization.prepared_call import PreparedCall
+from amulet_integrations.personalization.selection import PreferenceSelection
+from amulet_integrations.prompting import ChatMessage
+from amulet_integrations.prompting.openai_compat.output_options import (
+    OUTPUT_OPTIONS,
+    OutputOptions,
+    plain_form,
+)
+
+if TYPE_CHECKING:
+    from amulet_integrations.llama_index.llm import AmuletLLM
+
+Conversation = tuple[ChatMessage, ...] | str
+"""A conversation; a string is a prompt that the caller has written whole."""
+
+
+@dataclass(frozen=True)
+class CallKind(Generic[R]):
+    """What chats and completions differ in.
+
+    Attributes:
+        callback: LlamaIndex's decorator that fires the events of this kind of call.
+        make_response: Makes the responses; see `ResponseBuilder`.
+        output_options: Names of the arguments that shape the answer.
+    """
+
+    callback: Callable[[], Callable[..., Any]]
+    make_response: Callable[..., R]
+    output_options: tuple[str, ...]
+
+
+CHAT: CallKind[ChatResponse] = CallKind(llm_chat_callback, chat_response, OUTPUT_OPTIONS)
+COMPLETION: CallKind[CompletionResponse] = CallKind(
+    llm_completion_callback,
+    completion_response,
+    tuple(name for name in OUTPUT_OPTIONS if "tool" not in name),
+)
+
+
+@dataclass(frozen=True, repr=False, kw_only=True)
+class LLMCall(Generic[R]):
+    """A call whose arguments are converted and validated; made when the public method is called.
+
+    LlamaIndex's span, events and callbacks surround the builder. They see `argument` and `shown`.
+
+    Attributes:
+        llm: The model that is called.
+        kind: Chat or completion.
+        method: The public method's name, for the span.
+        argument: The messages or the prompt, as the caller gave them.
+        shown: The keyword arguments without those that select preferences.
+        conversation: What the model is asked.
+        options: The sampling parameters and the like.
+        output: The form that the answer has to have.
+        selection: Whose preferences the answer follows.
+        tool_names: The tools' original names, by those in the prompt.
+    """
+
+    llm: AmuletLLM
+    kind: CallKind[R]
+    method: str
+    argument: Any
+    shown: Mapping[str, Any]
+    conversation: Conversation
+    options: CallArguments
+    output: OutputOptions
+    selection: PreferenceSelection
+    tool_names: Mapping[str, str]
+
+    @classmethod
+    def prepare(
+        cls,
+        llm: AmuletLLM,
+        kind: CallKind[R],
+        method: str,
+        *,
+        argument: Any,
+        conversation: Conversation,
+        kwargs: Mapping[str, Any],
+    ) -> LLMCall[R]:
+        """Reads the keyword arguments of a call and resolves the user; does no I/O.
+
+        Raises:
+            AmuletError: One of them is unknown or not valid.
+        """
+        options = llm.read_call(kwargs, kind.output_options)
+        plain = plain_form(kwargs, to_openai_tools)
+        output = OutputOptions.read(plain, steer_strings=llm.steer_strings)
+        if isinstance(conversation, str) and (output.tool_use or output.json_output):
+            raise PromptError(
+                "A prompt that is written whole cannot describe tools or a response format. "
+                "Leave out messages_to_prompt, completion_to_prompt and formatted=True, so that "
+                "the model's chat template writes the prompt."
+            )
+        return cls(
+            llm=llm,
+            kind=kind,
+            method=method,
+            argument=argument,
+            shown=without_preferences(plain),
+            conversation=conversation,
+            options=options,
+            output=output,
+            selection=llm.resolve_user(options.selection),
+            tool_names=original_names(kwargs.get("tools") or ()),
+        )
+
+    def run(self) -> R:
+        """The whole answer."""
+        builder = self._start()
+
+        def answer(*_: Any, **__: Any) -> R:
+            *_partial, last = builder.responses()
+            return builder.finish(last)
+
+        response: R = self._in_span(answer)
+        return response
+
+    def stream(self) -> Generator[R, None, None]:
+        """The answer as it grows; closing the generator ends the builder."""
+        responses = self._start().responses()
+        return _closing_both(self._in_span(lambda *_, **__: responses), responses)
+
+    async def arun(self) -> R:
+        """As `run`, for asyncio; cancelling the task ends the builder."""
+        builder = await asyncio.to_thread(self._start)
+
+        async def answer(*_: Any, **__: Any) -> R:
+            *_partial, last = [response async for response in builder.aresponses()]
+            return builder.finish(last)
+
+        response: R = await self._in_span(answer)
+        return response
+
+    async def astream(self) -> AsyncGenerator[R, None]:
+        """As `stream`, for asyncio."""
+        responses = (await asyncio.to_thread(self._start)).aresponses()
+
+        async def answer(*_: Any, **__: Any) -> AsyncGenerator[R, None]:
+            return responses
+
+        return _aclosing_both(await self._in_span(answer), responses)
+
+    def _start(self) -> ResponseBuilder[R]:
+        """Does what may block: loads the model, looks the user up, renders the prompts."""
+        personalizer = self.llm.personalizer
+        personalization = personalizer.personalize(self.selection)
+        prepared = personalizer.prepare_answer(
+            PreparedCall(
+                messages=self.conversation,
+                personalization=personalization,
+                sampling=self.options.sampling,
+                output=self.output,
+                timeout=self.options.timeout,
+                chat_template_kwargs=self.options.chat_template_kwargs,
+            )
+        )
+        reader = AnswerReader(
+            prepared.parser,
+            personalization,
+            include_preference_text=self.llm.include_preference_text,
+        )
+        return ResponseBuilder(prepared, self.kind.make_response, reader, self.tool_names)
+
+    def _in_span(self, answer: Callable[..., Any]) -> Any:
+        """Calls `answer` as a method of the model, in its span and between its events."""
+        answer.__name__ = self.method
+        traced = self.kind.callback()(answer)
+        return call_in_span(self.llm, self.method, traced, (self.argument,), self.shown)
+
+
+# LlamaIndex's generators do not close what they read from, and whoever keeps the exception that
+# ended one keeps the rest of the chain alive with it.
+def _closing_both(
+    traced: Generator[R, None, None], responses: Generator[R, None, None]
+) -> Generator[R, None, None]:
+    with closing(responses), closing(traced):
+        yield from traced
+
+
+async def _aclosing_both(
+    traced: AsyncGenerator[R, None], responses: AsyncGenerator[R, None]
+) -> AsyncGenerator[R, None]:
+    async with aclosing(responses), aclosing(traced):
+        async for response in traced:
+            yield response
+
+
+def conversation_of_messages(llm: AmuletLLM, messages: Sequence[LlamaMessage]) -> Conversation:
+    """Converts the messages of a chat; where the caller writes prompts, to a whole prompt."""
+    check_messages(messages)
+    if llm.system_prompt and not has_system_message(messages):
+        system = LlamaMessage(role=MessageRole.SYSTEM, content=llm.system_prompt)
+        messages = [system, *messages]
+    if writes_whole_prompts(llm):
+        return llm.messages_to_prompt(messages)  # type: ignore[misc]
+    return to_chat_messages(messages)
+
+
+def conversation_of_prompt(llm: AmuletLLM, prompt: str, *, formatted: bool) -> Conversation:
+    """Converts the prompt of a completion, which is one user message unless it is whole."""
+    if not isinstance(prompt, str):
+        raise PromptError(f"prompt is a {type(prompt).__name__}; give a string.")
+    if formatted:
+        return prompt
+    if llm.query_wrapper_prompt is not None:
+        prompt = llm.query_wrapper_prompt.format(query_str=prompt)
+    if llm.completion_to_prompt not in (None, default_completion_to_prompt):
+        whole = llm.completion_to_prompt(prompt)
+        # Where the system prompt goes inside is not known; LlamaIndex too puts it in front.
+        return f"{llm.system_prompt}\n\n{whole}" if llm.system_prompt else whole
+    return conversation_of_messages(llm, [user_message(prompt)])
+
+
+def writes_whole_prompts(llm: AmuletLLM) -> bool:
+    """Whether the caller's `messages_to_prompt` writes prompts in place of the chat template."""
+    return llm.messages_to_prompt not in (None, messages_to_prompt)
