@@ -1,13 +1,14 @@
-"""Requests in, tokens out. Knows contexts and weights; no users, no methods, no framework."""
+"""Decodes requests: contexts and weights in, tokens out. It knows no users and no frameworks."""
 
 from typing import TYPE_CHECKING
 
 from amulet_integrations._lazy import lazy_exports
 
 if TYPE_CHECKING:
+    from amulet_integrations.engine.backends.base import Backend
     from amulet_integrations.engine.backends.transformers.model_source import ModelSource
-    from amulet_integrations.engine.limits import EngineLimits
-    from amulet_integrations.engine.local_engine import LocalEngine
+    from amulet_integrations.engine.limits import EngineLimits, EngineLoad
+    from amulet_integrations.engine.local_engine import LocalEngine, shared_engine
     from amulet_integrations.engine.protocol import Engine
     from amulet_integrations.engine.request import GenerationRequest
     from amulet_integrations.engine.result import (
@@ -17,13 +18,14 @@ if TYPE_CHECKING:
         TokenLogprob,
         Usage,
     )
-    from amulet_integrations.engine.shared import shared_engine
     from amulet_integrations.engine.structured.alternatives import OutputAlternative
     from amulet_integrations.engine.worker import run_on_worker
 
 __all__ = [
+    "Backend",
     "Engine",
     "EngineLimits",
+    "EngineLoad",
     "FinishReason",
     "GenerationRequest",
     "GenerationResult",
@@ -41,12 +43,12 @@ __getattr__, __dir__ = lazy_exports(
     {
         ".structured.alternatives": ("OutputAlternative",),
         ".protocol": ("Engine",),
-        ".limits": ("EngineLimits",),
-        ".local_engine": ("LocalEngine",),
+        ".limits": ("EngineLimits", "EngineLoad"),
+        ".local_engine": ("LocalEngine", "shared_engine"),
+        ".backends.base": ("Backend",),
         ".backends.transformers.model_source": ("ModelSource",),
         ".request": ("GenerationRequest",),
         ".result": ("FinishReason", "GenerationResult", "Increment", "TokenLogprob", "Usage"),
-        ".shared": ("shared_engine",),
         ".worker": ("run_on_worker",),
     },
     renamed={"Branch": "OutputAlternative"},

@@ -1,4 +1,4 @@
-"""One step of every request: decode, read a part of the prompts, hand out tokens."""
+"""One step of the engine: decodes the running requests, then computes a chunk of the prompts."""
 
 from __future__ import annotations
 
@@ -6,145 +6,145 @@ from collections.abc import Sequence as SequenceOf
 
 import torch
 
-from amulet_integrations.engine.backends.transformers.memory import (
-    free_device_memory,
-    is_out_of_memory,
-)
-from amulet_integrations.engine.backends.transformers.runner import ModelRunner, Piece
-from amulet_integrations.engine.failures import as_generation_error
-from amulet_integrations.engine.kv.slots import Rows
-from amulet_integrations.engine.reader import PromptReader
+from amulet_integrations.engine.backends.base import Backend, RowInput
+from amulet_integrations.engine.kv.slots import SlotManager
+from amulet_integrations.engine.prefill import Prefill
+from amulet_integrations.engine.result import as_generation_error
 from amulet_integrations.engine.sampling.speculative import hand_out, take_tokens
 from amulet_integrations.engine.sampling.token_choice import BatchMixing, pick_tokens
 from amulet_integrations.engine.scheduler import Scheduler
 from amulet_integrations.engine.sequence import Sequence
 
-_MAX_PASS_TOKENS = {"cpu": 32}  # a pass of few tokens costs the time of one; more is dearer
-_MAX_PASS_TOKENS_ELSEWHERE = 256
-
 
 class EngineCore:
-    """Gives the scheduler's admitted requests their tokens. Only the worker thread may call in.
+    """Gives the scheduler's admitted requests their tokens. Runs on the worker thread only.
 
     Args:
-        runner: The model.
-        scheduler: Who runs.
+        backend: The backend.
+        scheduler: The scheduler.
     """
 
-    def __init__(self, runner: ModelRunner, scheduler: Scheduler) -> None:
-        self._runner = runner
+    def __init__(self, backend: Backend, scheduler: Scheduler) -> None:
+        self._backend = backend
         self._scheduler = scheduler
-        self._rows = Rows(scheduler)
-        self._reader = PromptReader(runner, scheduler, self._rows)
-        self._mixing = BatchMixing(runner.device)
-        self._max_pass_tokens = _MAX_PASS_TOKENS.get(runner.device.type, _MAX_PASS_TOKENS_ELSEWHERE)
+        self._slots = SlotManager(backend, scheduler)
+        self._prefill = Prefill(backend, scheduler, self._slots)
+        self._mixing = BatchMixing(backend.device)
+
+    @property
+    def prefix_tokens(self) -> int:
+        """The number of tokens that are kept of ended requests."""
+        return self._slots.prefix_tokens
 
     @torch.inference_mode()
     def step(self) -> None:
-        """Gives every running request a token or more, then reads a chunk of the others' prompts.
+        """Gives every running request a token or more, then computes a chunk of the prompts.
 
-        Requests whose prompts have been read get their first token and become `running`.
+        Requests whose prompts are complete get their first token and become `running`.
         """
         try:
-            self._rows.make()
+            self._slots.allocate()
             if self._scheduler.running:
                 self._decode()
-            if self._scheduler.reading:
-                self._start(self._reader.read())
+            if self._scheduler.prefilling:
+                self._sample_first_tokens(self._prefill.step())
         except Exception as error:
-            if not is_out_of_memory(error):
+            if not self._backend.is_out_of_memory(error):
                 raise
-            self._make_memory(error)
-        self.leave()
+            self._free_memory(error)
+        self.remove_finished()
 
     @torch.inference_mode()
-    def leave(self) -> None:
-        """Takes out the requests that are done, cancelled or overdue; their room is free."""
+    def remove_finished(self) -> None:
+        """Removes the requests that are done, cancelled or overdue, and frees their rows."""
         for sequence in self._scheduler.admitted:
             sequence.end_if_overdue()
         gone = {id(sequence) for sequence in self._scheduler.admitted if sequence.done}
         if gone:
-            self._rows.give_up(gone)
-            self._scheduler.forget(gone)
+            self._slots.release(gone)
+            self._scheduler.remove(gone)
             if not self._scheduler.admitted:
-                self._runner.forget_recordings()
+                self._backend.drop_graphs()
 
     def forget_prefixes(self) -> None:
-        """Forgets what is kept of ended requests."""
-        self._runner.forget_recordings()
-        self._rows.forget_prefixes()
+        """Drops everything that is kept of ended requests."""
+        self._backend.drop_graphs()
+        self._slots.forget_prefixes()
 
-    def drop_all(self) -> None:
-        """Forgets every row and every prefix; the requests must have ended."""
-        self._runner.forget_recordings()
-        self._rows.drop_all()
+    def reset(self) -> None:
+        """Drops all rows and prefixes. The requests must have ended."""
+        self._backend.drop_graphs()
+        self._slots.reset()
 
     def _decode(self) -> None:
-        running, cache = self._scheduler.running, self._rows.cache
-        rows = self._rows.of(running)
-        limit = self._max_pass_tokens // rows[-1].stop - 1
-        drafts = [sequence.draft(limit) for sequence in running]
-        pieces = [
-            Piece(row, (sequence.completion[-1], *draft))
-            for sequence, of_it, draft in zip(running, rows, drafts, strict=True)
-            for row in of_it
+        running, cache = self._scheduler.running, self._slots.cache
+        rows = self._slots.rows_of(running)
+        draft_limit = self._backend.max_decode_tokens // rows[-1].stop - 1
+        drafts = [sequence.draft(draft_limit) for sequence in running]
+        inputs = [
+            RowInput(row, (sequence.completion[-1], *draft))
+            for sequence, own_rows, draft in zip(running, rows, drafts, strict=True)
+            for row in own_rows
         ]
         try:
-            logits = self._runner.decode(cache, pieces, keep=1 + max(map(len, drafts)))
+            logits = self._backend.decode(cache, inputs, 1 + max(map(len, drafts)))
         except Exception as error:
-            if is_out_of_memory(error):
+            if self._backend.is_out_of_memory(error):
                 raise
-            self._find_fault(pieces, error)
+            self._isolate_failure(inputs, error)
             return
         try:
             taken = take_tokens(running, drafts, logits, self._mixing)
-        except Exception as error:  # noqa: BLE001 - how far it came, nobody knows
+        except Exception as error:  # noqa: BLE001 - how many tokens were taken is unknown
             _fail(running, error)
             return
-        for sequence, of_it, draft, count in zip(running, rows, drafts, taken, strict=True):
-            sequence.learn(len(draft), count - 1)
-            for row, ids in zip(of_it, sequence.contexts, strict=True):
-                # The last token is not read yet, and what was drafted wrongly is taken back.
-                cache.lengths[row] = len(ids) + len(sequence.completion) - 1
+        for sequence, own_rows, draft, count in zip(running, rows, drafts, taken, strict=True):
+            if not draft:
+                continue
+            sequence.update_acceptance(len(draft), count - 1)
+            for row, ids in zip(own_rows, sequence.contexts, strict=True):
+                # The last token is not in the cache yet, and wrong drafts are taken back.
+                cache.truncate(row, len(ids) + len(sequence.completion) - 1)
 
-    def _find_fault(self, pieces: SequenceOf[Piece], error: Exception) -> None:
-        """Lets those fail whom the model fails alone, or else everybody.
+    def _isolate_failure(self, inputs: SequenceOf[RowInput], error: Exception) -> None:
+        """Fails the requests that the model fails at alone; if there are none, all of them.
 
         The others are decoded at the next step.
         """
-        running, cache = self._scheduler.running, self._rows.cache
-        lengths = list(cache.lengths)
-        for sequence, rows in zip(running, self._rows.of(running), strict=True):
+        running, cache = self._scheduler.running, self._slots.cache
+        for sequence, rows in zip(running, self._slots.rows_of(running), strict=True):
+            lengths = [cache.lengths[row] for row in rows]
             try:
-                self._runner.append(cache, pieces[rows.start : rows.stop])
-            except Exception as own:
-                if is_out_of_memory(own):
+                self._backend.forward(cache, inputs[rows.start : rows.stop])
+            except Exception as own_error:
+                if self._backend.is_out_of_memory(own_error):
                     raise
-                _fail([sequence], own)
+                _fail([sequence], own_error)
             finally:
-                cache.lengths[:] = lengths
+                for row, length in zip(rows, lengths, strict=True):
+                    cache.truncate(row, length)
         if not any(sequence.done for sequence in running):
             _fail(running, error)
 
-    def _start(self, read: list[Sequence]) -> None:
-        """Gives requests that have just been read their first token."""
-        sequences = [sequence for sequence in read if not sequence.done]
+    def _sample_first_tokens(self, ready: list[Sequence]) -> None:
+        """Gives requests whose prompts are complete their first token."""
+        sequences = [sequence for sequence in ready if not sequence.done]
         if sequences:
             try:
                 logits = torch.stack(
                     [row for each in sequences for row in each.take_first_logits()]
                 )
-                mixing = BatchMixing(self._runner.device).of(sequences)
+                mixing = BatchMixing(self._backend.device).of(sequences)
                 hand_out(sequences, pick_tokens(sequences, logits, mixing))
             except Exception as error:  # noqa: BLE001
                 _fail(sequences, error)
-        self._scheduler.start(len(read))
+        self._scheduler.start(len(ready))
 
-    def _make_memory(self, error: Exception) -> None:
-        """After an allocation failed: the others try again once one thing less is held."""
-        if not (self._runner.forget_recordings() or self._rows.forget_prefixes()):
+    def _free_memory(self, error: Exception) -> None:
+        """Drops graphs, else prefixes, else the newest request, so that the next step succeeds."""
+        if not (self._backend.drop_graphs() or self._slots.forget_prefixes()):
             _fail(self._scheduler.admitted[-1:], error)
-        free_device_memory()
+        self._backend.free_memory()
 
 
 def _fail(sequences: SequenceOf[Sequence], error: Exception) -> None:

@@ -1,35 +1,25 @@
-"""The engine in this process: a transformers model, decoding many requests in lockstep."""
+"""The engine in this process: decodes many requests in lockstep on one backend."""
 
 from __future__ import annotations
 
 import asyncio
+import threading
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from collections.abc import Sequence as SequenceOf
 from dataclasses import fields
 from functools import partial
-from typing import Any, Literal, Self, TypeVar, cast, overload
-from uuid import uuid4
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
+from weakref import WeakValueDictionary
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from amulet_integrations.engine.backends.transformers.cuda_graphs import (
-    CudaGraphRecorder,
-    check_one_cuda_device,
-)
-from amulet_integrations.engine.backends.transformers.fingerprint import model_fingerprint
-from amulet_integrations.engine.backends.transformers.loader import (
-    check_attention_only,
-    context_window,
-    load_model,
-)
+from amulet_integrations.engine.backends.base import Backend
 from amulet_integrations.engine.backends.transformers.model_source import EMBEDDED, ModelSource
-from amulet_integrations.engine.backends.transformers.row_cache import roomy
-from amulet_integrations.engine.backends.transformers.runner import ModelRunner
-from amulet_integrations.engine.limits import EngineLimits
+from amulet_integrations.engine.input_processor import InputProcessor
+from amulet_integrations.engine.limits import EngineLimits, EngineLoad
 from amulet_integrations.engine.loop import EngineLoop
-from amulet_integrations.engine.outcomes import attempt, cancel_all, raise_first, read_to_end
 from amulet_integrations.engine.request import GenerationRequest
 from amulet_integrations.engine.result import GenerationResult
 from amulet_integrations.engine.sampling.score_bounds import read_bounds
@@ -43,15 +33,22 @@ from amulet_integrations.engine.streams import (
     AsyncGenerationStream,
     GenerationStream,
     StreamReader,
+    attempt,
+    cancel_all,
+    raise_first,
+    read_to_end,
 )
 from amulet_integrations.engine.structured.grammar import GrammarCompiler
 from amulet_integrations.engine.worker import run_on_worker
 from amulet_integrations.errors import (
     AmuletError,
-    ContextLengthError,
     InvalidRequestError,
     UnknownArgumentError,
+    UnsupportedModelError,
 )
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 LIMITS = frozenset(field.name for field in fields(EngineLimits))
 
@@ -63,62 +60,69 @@ class LocalEngine:
     """Decodes requests on this machine. Every method may be called from any thread.
 
     All torch work is done on one thread of the process (`run_on_worker`). A request that arrives
-    while others run joins them at the next step, and changes none of their tokens.
+    while others run joins them at the next step and changes none of their tokens.
 
     Args:
-        model: A decoder-only model, in eval mode and on its device.
-        tokenizer: Its tokenizer.
-        model_name: The checkpoint's name; the config's by default.
-        fingerprint: Tells engines apart whose answers differ; its own for every engine by default.
+        model: A decoder-only transformers model, in eval mode and on its device; or a `Backend`,
+            without a tokenizer and without any of the next four arguments.
+        tokenizer: The model's tokenizer.
+        model_name: The checkpoint's name; by default the config's.
+        fingerprint: Equal for engines that give equal answers; by default every engine has its own.
         cuda_graphs: Whether decode steps are recorded as CUDA graphs and replayed, on a model that
-            is whole on one CUDA device. Each recording takes memory of its own.
+            is whole on one CUDA device. Each graph takes memory of its own.
         **limits: The fields of `EngineLimits`: max_rows, max_waiting, max_prefill_tokens,
             max_cache_tokens, max_prefix_tokens, prompt_lookup_num_tokens.
 
     Attributes:
-        limits: All of them, with what was left to the engine filled in.
-        context_window: Most tokens of prompt and completion; for models with two sets of rotary
-            frequencies (longrope), as far as the first set goes.
+        backend: What computes the logits.
+        limits: All limits, with every default filled in.
+        context_window: Most tokens of prompt and completion. For models with two sets of rotary
+            frequencies (longrope), it ends where the first set does.
 
     Raises:
         UnsupportedModelError: The model keeps a state that contexts of unequal length cannot share.
         InvalidParamsError: A limit is not a whole number above 0.
-        InvalidRequestError: `cuda_graphs`, and the model is not whole on one CUDA device.
-        UnknownArgumentError: An argument has no meaning here.
+        InvalidRequestError: `cuda_graphs` is set, and the model is not whole on one CUDA device.
+        UnknownArgumentError: There is no such argument.
     """
 
     def __init__(
         self,
-        model: PreTrainedModel,
-        tokenizer: PreTrainedTokenizerBase,
+        model: PreTrainedModel | Backend,
+        tokenizer: PreTrainedTokenizerBase | None = None,
         *,
         model_name: str | None = None,
         fingerprint: str | None = None,
         cuda_graphs: bool = False,
         **limits: int | None,
     ) -> None:
-        check_attention_only(model)
         if unknown := limits.keys() - LIMITS:
             raise UnknownArgumentError.for_names("LocalEngine", unknown, LIMITS)
-        self.limits = EngineLimits(**limits).for_model(model)  # type: ignore[arg-type]
-        self.tokenizer = tokenizer
-        self.model_name = model_name or str(model.config.name_or_path)
-        self.fingerprint = fingerprint or uuid4().hex
-        self.context_window = context_window(model.config)
-        self._vocab_size = _rows(model.get_input_embeddings())
-        logits = _rows(model.get_output_embeddings() or model.get_input_embeddings())
-        self._end_ids = frozenset(id_ for id_ in _end_ids(model, tokenizer) if id_ < logits)
-        self._grammars = GrammarCompiler(tokenizer, logits, self._end_ids)
-        self._runner = ModelRunner(model)
-        if cuda_graphs:
-            check_one_cuda_device(model)
-            self._runner.record_steps(CudaGraphRecorder(model.device))
-        self._loop = EngineLoop(self._runner, self.limits)
+        self.backend: Backend
+        if not isinstance(model, Backend):
+            self.backend = _transformers_backend(
+                model, tokenizer, model_name, fingerprint, cuda_graphs
+            )
+        elif tokenizer is None and not (model_name or fingerprint or cuda_graphs):
+            self.backend = model
+        else:
+            raise InvalidRequestError(
+                f"A {type(model).__name__} has its own tokenizer, model_name, fingerprint and "
+                "cuda_graphs. Leave these arguments out."
+            )
+        self.limits = EngineLimits(**limits).with_defaults(self.backend)  # type: ignore[arg-type]
+        self.tokenizer = self.backend.tokenizer
+        self.model_name = self.backend.model_name
+        self.fingerprint = self.backend.fingerprint
+        self.context_window = self.backend.context_window
+        self._grammars = GrammarCompiler(self.tokenizer, self.backend.logits_size, self.end_ids)
+        self._inputs = InputProcessor(self.backend, self.limits, self._grammars)
+        self._loop = EngineLoop(self.backend, self.limits)
         self._model_fingerprint: str | None = None
 
     @classmethod
     def from_pretrained(cls, model: str = EMBEDDED, **options: Any) -> Self:
-        """Loads a checkpoint.
+        """Loads a checkpoint with transformers.
 
         Args:
             model: Hub id, local folder, or "embedded".
@@ -130,7 +134,7 @@ class LocalEngine:
             ModelNotFoundError: There is no such checkpoint.
             UnsupportedModelError: It is not decoder-only, or needs code of its own.
             MissingDependencyError: It needs a package that is not installed.
-            UnknownArgumentError: An argument has no meaning here.
+            UnknownArgumentError: There is no such argument.
             InvalidParamsError: A limit is not a whole number above 0.
         """
         known = ModelSource.__dataclass_fields__.keys() | LIMITS | {"cuda_graphs"}
@@ -146,7 +150,11 @@ class LocalEngine:
     def from_source(
         cls, source: ModelSource, *, cuda_graphs: bool = False, **limits: int | None
     ) -> Self:
-        """Loads what a `ModelSource` says; see `from_pretrained`."""
+        """Loads the model of a `ModelSource`; see `from_pretrained`."""
+        from amulet_integrations.engine.backends.transformers.loader import (  # noqa: PLC0415
+            load_model,
+        )
+
         model, tokenizer = run_on_worker(load_model, source)
         engine = cls(
             model,
@@ -156,12 +164,12 @@ class LocalEngine:
             cuda_graphs=cuda_graphs,
             **limits,
         )
-        # Here, where people expect to wait, and not within an event loop's first answer.
+        # Users expect to wait here, and not for the first answer in an event loop.
         engine._grammars.prepare()
         return engine
 
     def stream(self, request: GenerationRequest) -> GenerationStream:
-        """Submits a request, at once, and returns its increments as they come.
+        """Submits a request at once and returns its increments as they come.
 
         Closing the stream, or dropping it, cancels the request.
 
@@ -170,15 +178,15 @@ class LocalEngine:
             InvalidRequestError: A token id is not in the vocabulary.
             EngineClosedError: The engine was closed.
             EngineOverloadedError: Too many requests wait already.
-            UnsupportedGrammarError: The grammar of a branch cannot be enforced.
+            UnsupportedGrammarError: A grammar of the request cannot be enforced.
         """
-        return GenerationStream(partial(self._begin, request))
+        return GenerationStream(partial(self._submit, request))
 
     def astream(self, request: GenerationRequest) -> AsyncGenerationStream:
-        """`stream` for asyncio. Not a coroutine; to be called while the loop runs."""
-        # Reading a grammar takes a while; the event loop must not wait for it.
+        """`stream` for asyncio. It is not a coroutine; call it while the loop runs."""
+        # Compiling a grammar takes a while, and the event loop must not wait for it.
         slow = isinstance(request, GenerationRequest) and bool(request.alternatives)
-        return AsyncGenerationStream(partial(self._begin, request), on_thread=slow)
+        return AsyncGenerationStream(partial(self._submit, request), on_thread=slow)
 
     @overload
     def generate(
@@ -199,13 +207,13 @@ class LocalEngine:
         """Decodes requests together.
 
         Args:
-            requests: They are submitted at once; the engine's other requests run beside them.
-            return_exceptions: Whether a request that fails leaves its error in its place, as with
-                `asyncio.gather`. Otherwise the first error is raised: before anything is computed
-                where a request is at fault, else once the others are done.
+            requests: The requests. They are submitted together; other requests run beside them.
+            return_exceptions: Whether the error of a request that fails takes its result's place,
+                as with `asyncio.gather`. Otherwise the first error is raised: before anything is
+                computed if a request is refused, else when the others are done.
 
         Raises:
-            AmuletError: As `stream`, and `GenerationError` for what fails on the way.
+            AmuletError: As `stream`, and `GenerationError` if decoding fails.
         """
         streams = self._open_all(GenerationStream, requests, return_exceptions)
         try:
@@ -236,7 +244,7 @@ class LocalEngine:
         self, requests: SequenceOf[GenerationRequest], *, return_exceptions: bool = False
     ) -> SequenceOf[GenerationResult | AmuletError]:
         """`generate` for asyncio; cancelling the task cancels the requests."""
-        await asyncio.to_thread(self._read_grammars, requests)
+        await asyncio.to_thread(self._inputs.compile_grammars, requests)
         streams = self._open_all(AsyncGenerationStream, requests, return_exceptions)
         try:
             results = [
@@ -293,13 +301,9 @@ class LocalEngine:
         temperature = read_temperature(temperature)
         rows = None if mixtures is None else read_mixtures(mixtures, len(contexts), temperature)
         bounds = read_bounds(max_kl, reference_weights, rows, len(contexts))
-        for ids in contexts:
-            self._check_length(len(ids) + len(completion) - 1)
-        for ids in (*contexts, completion):
-            self._check_tokens(ids)
-        self._check_memory(len(contexts), max(map(len, contexts)) + len(completion))
+        self._inputs.check_scoring(contexts, completion)
         steps = score_in_steps(
-            self._runner,
+            self.backend,
             contexts,
             completion,
             rows,
@@ -308,49 +312,71 @@ class LocalEngine:
             max_prefill_tokens=self.limits.max_prefill_tokens or 1,
         )
         pieces: list[Tensor] = []
-        while run_on_worker(self._score_on, steps, pieces):
-            pass
+        try:
+            while run_on_worker(self._score_on, steps, pieces):
+                pass
+        finally:
+            run_on_worker(steps.close)
         return run_on_worker(partial(torch.cat, dim=1), pieces)
 
     def forget_prefixes(self) -> None:
-        """Forgets the keys and values that are kept of ended requests.
+        """Drops the keys and values that are kept of ended requests.
 
-        For a model of yours whose weights you change in place: what was read with the former ones
-        is of no use. A model that the engine has loaded may hold copies of its weights, which do
-        not follow.
+        Call it after you have changed the weights of your own model in place: what was computed
+        with the former weights is of no use. A model that the engine has loaded may hold copies of
+        its weights, which do not change with them.
         """
         run_on_worker(self._loop.forget_prefixes)
 
     def run_model(self, function: Callable[[PreTrainedModel], T]) -> T:
-        """Runs a function of the model on the worker thread; running requests wait meanwhile.
+        """Runs a function of the transformers model on the worker thread.
+
+        Running requests wait meanwhile.
 
         Raises:
             EngineClosedError: The engine was closed.
+            UnsupportedModelError: The backend has no transformers model.
         """
 
         def run() -> T:
             self._loop.check_open()
-            return function(self._runner.model)
+            model = getattr(self.backend, "model", None)
+            if model is None:
+                raise UnsupportedModelError(
+                    f"{type(self.backend).__name__} has no transformers model to run a function "
+                    "of. Load the model with LocalEngine.from_pretrained."
+                )
+            return function(model)
 
         return run_on_worker(run)
 
     @property
     def end_ids(self) -> frozenset[int]:
         """The tokens that end a text."""
-        return self._end_ids
+        return self.backend.end_ids
 
     @property
     def model_fingerprint(self) -> str:
-        """The same for the same checkpoint, whatever it is called; see `engine.fingerprint`.
+        """Equal for engines of the same checkpoint, whatever it is called.
 
-        It is computed when it is first asked for, on the worker thread.
+        It is computed at the first access, on the worker thread.
 
         Raises:
             EngineClosedError: The engine was closed before that.
         """
+
+        def compute() -> str:
+            self._loop.check_open()
+            return self.backend.model_fingerprint()
+
         if self._model_fingerprint is None:
-            self._model_fingerprint = self.run_model(model_fingerprint)
+            self._model_fingerprint = run_on_worker(compute)
         return self._model_fingerprint
+
+    @property
+    def load(self) -> EngineLoad:
+        """How many requests run and wait now."""
+        return self._loop.load
 
     def close(self) -> None:
         """Ends running requests with `EngineClosedError` and frees the model."""
@@ -368,100 +394,76 @@ class LocalEngine:
         self.close()
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.model_name!r}, device={str(self._runner.device)!r})"
+        return f"{type(self).__name__}({self.model_name!r}, device={str(self.backend.device)!r})"
 
     def _open_all(
-        self, form: type[S], requests: SequenceOf[GenerationRequest], go_on: bool
+        self, kind: type[S], requests: SequenceOf[GenerationRequest], keep_errors: bool
     ) -> list[S | AmuletError]:
         given: object = requests
         if isinstance(given, GenerationRequest):
             raise InvalidRequestError("generate takes a list of requests; this is one request.")
-        streams = [attempt(form, partial(self._prepare, request)) for request in requests]
-        if not go_on:
+        streams = [attempt(kind, partial(self._inputs.process, request)) for request in requests]
+        if not keep_errors:
             raise_first(streams)
         opened = [stream for stream in streams if not isinstance(stream, AmuletError)]
         try:
             self._loop.enqueue(stream.sequence for stream in opened if stream.sequence)
-        except AmuletError as error:  # for all of them: the line is full, or the engine closed
-            if not go_on:
+        except AmuletError as error:  # for all of them: the queue is full, or the engine closed
+            if not keep_errors:
                 raise
             return [stream if isinstance(stream, AmuletError) else error for stream in streams]
         return streams
 
     def _score_on(self, steps: Iterator[Tensor], pieces: list[Tensor]) -> bool:
-        """Takes the next step of scoring; returns whether there was one."""
-        self._loop.check_open()  # here, where nobody can close it in between
+        """Runs the next step of scoring; returns whether there was one.
+
+        On the worker thread, where the engine cannot be closed in between.
+        """
+        self._loop.check_open()
         piece = next(steps, None)
         if piece is not None:
             pieces.append(piece)
         return piece is not None
 
-    def _begin(self, request: GenerationRequest, emit: Emit) -> Sequence:
-        sequence = self._prepare(request, emit)
+    def _submit(self, request: GenerationRequest, emit: Emit) -> Sequence:
+        sequence = self._inputs.process(request, emit)
         self._loop.enqueue([sequence])
         return sequence
 
-    def _read_grammars(self, requests: SequenceOf[GenerationRequest]) -> None:
-        """Reads grammars ahead, so that preparing the requests takes no time to speak of."""
-        for request in requests:
-            for alternative in getattr(request, "alternatives", ()):
-                attempt(self._grammars.compile, alternative.grammar)
 
-    def _prepare(self, request: GenerationRequest, emit: Emit) -> Sequence:
-        given: object = request
-        if not isinstance(given, GenerationRequest):
-            raise InvalidRequestError(
-                f"A {type(given).__name__} is no GenerationRequest. generate takes a list of "
-                "requests, stream takes one."
-            )
-        longest = max(map(len, request.running_contexts))
-        self._check_length(longest)
-        for ids in request.contexts:
-            self._check_tokens(ids)
-        sequence = Sequence(
-            request,
-            emit,
-            tokenizer=self.tokenizer,
-            device=self._runner.device,
-            end_ids=self._end_ids,
-            room=self.context_window - longest,
-            grammars=self._grammars,
-            max_draft=self.limits.prompt_lookup_num_tokens,
+_engines: WeakValueDictionary[str, LocalEngine] = WeakValueDictionary()
+_locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+
+
+def shared_engine(source: ModelSource) -> LocalEngine:
+    """Returns the one engine of a model: loaded by the first caller, freed when nobody holds it.
+
+    Raises:
+        ModelError: The model cannot be loaded.
+    """
+    with _locks[source.key]:
+        engine = _engines.get(source.key)
+        if engine is None or engine.closed:
+            engine = LocalEngine.from_source(source)
+            _engines[source.key] = engine
+        return engine
+
+
+def _transformers_backend(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase | None,
+    model_name: str | None,
+    fingerprint: str | None,
+    cuda_graphs: bool,
+) -> Backend:
+    from amulet_integrations.engine.backends.transformers.backend import (  # noqa: PLC0415
+        TransformersBackend,
+    )
+
+    if tokenizer is None:
+        raise InvalidRequestError(
+            f"LocalEngine of a {type(model).__name__} needs the model's tokenizer too."
         )
-        self._check_memory(len(sequence.contexts), sequence.most_tokens)
-        return sequence
-
-    def _check_memory(self, contexts: int, tokens: int) -> None:
-        needed, limit = contexts * roomy(tokens), self.limits.max_cache_tokens
-        if limit is not None and needed > limit:
-            raise ContextLengthError(
-                f"The request needs key/value memory for {needed} tokens: {contexts} contexts of "
-                f"up to {tokens} tokens, with some ahead. The engine has max_cache_tokens={limit}. "
-                "Lower max_new_tokens, shorten the prompt, or raise the limit."
-            )
-
-    def _check_length(self, tokens: int) -> None:
-        if tokens >= self.context_window:
-            raise ContextLengthError(
-                f"A context of {tokens} tokens leaves no room in the context window of "
-                f"{self.context_window} tokens of {self.model_name!r}. Shorten the conversation "
-                "or the documents in it."
-            )
-
-    def _check_tokens(self, ids: SequenceOf[int]) -> None:
-        if max(ids) >= self._vocab_size:
-            raise InvalidRequestError(
-                f"Token id {max(ids)} is not in the vocabulary of {self._vocab_size} entries of "
-                f"{self.model_name!r}. Was the prompt made with another model's tokenizer?"
-            )
-
-
-def _rows(embeddings: Any) -> int:
-    return int(cast("Tensor", embeddings.weight).shape[0])
-
-
-def _end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
-    """Every token that ends a text: chat models often have one more than the tokenizer's."""
-    configured = getattr(model.generation_config, "eos_token_id", None)
-    ids = configured if isinstance(configured, list) else [configured]
-    return frozenset(token for token in (*ids, tokenizer.eos_token_id) if token is not None)
+    return TransformersBackend(
+        model, tokenizer, model_name=model_name, fingerprint=fingerprint, cuda_graphs=cuda_graphs
+    )

@@ -1,15 +1,18 @@
-"""What comes back: increments while decoding, and the result they fold into."""
+"""What comes back: increments while decoding, the result that they fold into, and errors."""
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
+from amulet_integrations.errors import GenerationError
+
 _LEAST_LOGPROB = -9999.0
 
 FinishReason = Literal["stop", "length"]
-""""stop": the model ended the text, or a stop string appeared. "length": no room was left."""
+""""stop": the model ended the text, or a stop string appeared. "length": no token was left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +24,7 @@ class Usage:
         completion_tokens: Tokens generated, the end-of-text token and those of a stop string
             included.
         context_tokens: Tokens of each context that was run.
-        cached_tokens: How many of those had been read before, in an earlier request, another
+        cached_tokens: How many of those had been computed before, in an earlier request, another
             context or another user's prompt that begins alike. Two results that differ in
             nothing else are equal.
     """
@@ -33,7 +36,7 @@ class Usage:
 
     @property
     def total_tokens(self) -> int:
-        """Prompt and completion together."""
+        """The tokens of prompt and completion together."""
         return self.prompt_tokens + self.completion_tokens
 
 
@@ -45,7 +48,7 @@ class TokenLogprob:
         token_id: The token.
         token: Its text.
         logprob: The natural logarithm of its probability.
-        top: The likeliest tokens at this place, likeliest first, as many as were asked for.
+        top: The likeliest tokens at this position, likeliest first, as many as were requested.
     """
 
     token_id: int
@@ -55,12 +58,12 @@ class TokenLogprob:
 
     @property
     def finite_logprob(self) -> float:
-        """The logarithm as JSON can hold it: -9999 for minus infinity, as OpenAI writes it."""
+        """The logarithm as JSON can hold it: -9999 for minus infinity, as in OpenAI's API."""
         return max(self.logprob, _LEAST_LOGPROB)
 
     @property
     def utf8(self) -> list[int] | None:
-        """The bytes of the text; None where the token is a part of a character only."""
+        """The bytes of the text; None if the token is only a part of a character."""
         return None if "\ufffd" in self.token else list(self.token.encode())
 
 
@@ -69,16 +72,17 @@ class Increment:
     """One step of a stream.
 
     Attributes:
-        text: The text that became certain, "" where a character or a stop string may be pending.
+        text: The text that became certain; "" while a character or a stop string may be pending.
         token_ids: The tokens of this step.
         finish_reason: Set on the last increment only.
         usage: Set on the last increment only.
-        logprobs: One for each of `token_ids`, where they were asked for.
+        logprobs: One for each of `token_ids`, if they were requested.
         guidance_fractions: For each of `token_ids`, how much of the way from guidance 1 to the
-            request's weights a bound (`max_kl`) allowed: 1 where it held nothing back, None where
-            the token's own mixture has none. Empty where the request has none.
-        shortened: Set on the last increment only: whether a form was closed sooner than the model
-            would have, because the tokens ran out. It is whole, but strings in it may break off.
+            request's weights the bound (`max_kl`) allowed: 1 if it held nothing back, None if the
+            token's own mixture has no bound. Empty if the request has no bound.
+        shortened: Set on the last increment only: whether the output was closed sooner than the
+            model would have done, because the tokens ran out. It satisfies its grammar, but
+            strings in it may break off.
     """
 
     text: str
@@ -99,9 +103,9 @@ class GenerationResult:
         text: The text of all increments; without special tokens, stop string or anything after.
         finish_reason: Why it ended.
         usage: Tokens used.
-        logprobs: One for each token, where they were asked for.
-        guidance_fractions: One for each token, where there was a bound; see `Increment`.
-        shortened: Whether a form was closed early, because the tokens ran out.
+        logprobs: One for each token, if they were requested.
+        guidance_fractions: One for each token, if there was a bound; see `Increment`.
+        shortened: Whether the output was closed early, because the tokens ran out.
     """
 
     token_ids: list[int]
@@ -114,7 +118,7 @@ class GenerationResult:
 
     @classmethod
     def fold(cls, increments: Iterable[Increment]) -> GenerationResult:
-        """Puts the increments of a whole stream together."""
+        """Joins the increments of a whole stream."""
         steps = list(increments)
         last = steps[-1]
         assert last.finish_reason is not None and last.usage is not None  # noqa: S101, PT018
@@ -127,3 +131,20 @@ class GenerationResult:
             guidance_fractions=[part for step in steps for part in step.guidance_fractions],
             shortened=last.shortened,
         )
+
+
+def as_generation_error(what: str, error: BaseException) -> GenerationError:
+    """Makes a `GenerationError` that is caused by `error`.
+
+    Args:
+        what: What failed, as the beginning of a sentence.
+        error: What was raised. The variables of its frames are released: they may be tensors, and
+            callers may keep the error for long.
+    """
+    if error.__traceback__ is not None:
+        # The frame that caught it still runs and cannot be cleared, so it is left out.
+        error.__traceback__ = error.__traceback__.tb_next
+    traceback.clear_frames(error.__traceback__)
+    failure = GenerationError(f"{what} failed: {type(error).__name__}: {error}")
+    failure.__cause__ = error
+    return failure

@@ -61,10 +61,11 @@ class Sequence:
 
     Attributes:
         contexts: The contexts that are run: those of weight 0 are left out.
-        prompts: The same, in the form that is compared.
-        cached_tokens: For each context, tokens that had been read before.
-        first_logits: The logits after each context that has been read, shape (vocab,), until the
-            first token is picked.
+        prompts: The same as arrays, for comparisons.
+        max_lengths: The most tokens that each context's row may hold, completion included.
+        cached_tokens: For each context, the tokens that had been computed before.
+        first_logits: The logits after each context whose prefill is complete, shape (vocab,),
+            until the first token is sampled.
         policy: The request's own policy, if it brings one.
         guide: Keeps the completion to the request's branches, if it has any.
         end_ids: Tokens that end the text.
@@ -72,7 +73,7 @@ class Sequence:
         logprobs: How many of the likeliest tokens each step tells; None to tell nothing.
         completion: Tokens generated so far; the same for every context.
         done: Whether the last increment or an error has been given out.
-        is_sound: Whether nothing went wrong with it, so that what it has read can be trusted.
+        is_sound: Whether nothing went wrong with it, so that its keys and values can be kept.
 
     Raises:
         InvalidRequestError: No branch can be finished within the room there is.
@@ -109,6 +110,7 @@ class Sequence:
         self._prompt_tokens = len(request.contexts[0])
         self._emit = emit
         self._max_tokens = min(request.sampling.max_new_tokens, room)
+        self.max_lengths = [len(ids) + self._max_tokens for ids in self.contexts]
         self.guide = Guide(request, grammars, self._max_tokens) if request.alternatives else None
         self._weights = None if request.policy else request.running_weights(None)
         self._max_kl = request.max_kl
@@ -149,13 +151,8 @@ class Sequence:
         return self._reference is not None
 
     @property
-    def most_tokens(self) -> int:
-        """Tokens of its longest row, once the completion is as long as it may get."""
-        return max(map(len, self.contexts)) + self._max_tokens
-
-    @property
-    def is_read(self) -> bool:
-        """Whether every context has been read."""
+    def is_prefilled(self) -> bool:
+        """Whether the prefill of every context is complete."""
         return len(self.first_logits) == len(self.contexts)
 
     def take_first_logits(self) -> list[torch.Tensor]:
@@ -174,10 +171,10 @@ class Sequence:
             self._lookup = PromptLookup([*longest, *self.completion], self._max_draft)
         return self._lookup.draft(limit)
 
-    def learn(self, drafted: int, right: int) -> None:
-        """Is told how many tokens of its last draft were right."""
+    def update_acceptance(self, drafted: int, accepted: int) -> None:
+        """Adapts the drafts to come to how many tokens of the last draft were accepted."""
         if self._lookup is not None and drafted:
-            self._lookup.learn(drafted, right)
+            self._lookup.learn(drafted, accepted)
 
     def text_of(self, token: int) -> str:
         """A token's text by itself."""

@@ -1,25 +1,31 @@
-"""How callers see a running request: an iterator, or an async one, over one mailbox."""
+"""How callers see running requests: as iterators, or async ones; and their results."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 from collections.abc import Callable
+from collections.abc import Sequence as SequenceOf
 from queue import SimpleQueue
-from typing import Self
+from typing import Any, Self, TypeVar, cast
 
-from amulet_integrations.engine.failures import as_generation_error
-from amulet_integrations.engine.result import Increment
+from amulet_integrations.engine.result import (
+    GenerationResult,
+    Increment,
+    as_generation_error,
+)
 from amulet_integrations.engine.sequence import Emit, Sequence
 from amulet_integrations.engine.worker import is_worker_thread
 from amulet_integrations.errors import AmuletError, GenerationError, InvalidRequestError
 
+T = TypeVar("T")
+
 Prepare = Callable[[Emit], Sequence]
-"""Makes the request's `Sequence`, whose output will go where the argument says."""
+"""Makes the request's `Sequence`, which gives its output to the argument."""
 
 
 class StreamReader:
-    """What both forms share: which request it is, and when it is over."""
+    """What both kinds of streams share: which request it is, and when it is over."""
 
     sequence: Sequence | None = None
     _over = False
@@ -28,7 +34,7 @@ class StreamReader:
         self._process = os.getpid()
 
     def cancel(self) -> None:
-        """Cancels the request if it still runs; its room is free at the next step."""
+        """Cancels the request if it still runs; its rows are free at the next step."""
         if not self._over:
             self._over = True
             if self.sequence:
@@ -40,7 +46,7 @@ class StreamReader:
             sequence.cancel()
 
     def _check_process(self) -> None:
-        """Raises in a forked child, where nobody decodes for the parent's readers."""
+        """Raises in a forked child, where the parent's requests are not decoded."""
         if os.getpid() != self._process:
             self._over = True  # the parent's request goes on
             raise GenerationError(
@@ -56,7 +62,7 @@ class StreamReader:
         return item
 
     def __del__(self) -> None:
-        # A reader that was dropped half-way wants no more.
+        # A stream that was dropped half-way is not read any more.
         self.cancel()
 
 
@@ -89,7 +95,7 @@ class GenerationStream(StreamReader):
         return self._read(item)
 
     def close(self) -> None:
-        """The same as `cancel`, under the name that generators have."""
+        """Cancels the request, as generators do under this name."""
         self.cancel()
 
     def __enter__(self) -> Self:
@@ -100,12 +106,12 @@ class GenerationStream(StreamReader):
 
 
 class AsyncGenerationStream(StreamReader):
-    """The same for asyncio. To be made while the loop that reads it runs.
+    """Async iterator over the increments. Must be made in the event loop that reads it.
 
     Args:
         prepare: Makes the request's `Sequence`.
-        on_thread: Whether to call it on a thread, because it may take a while. Where it refuses
-            the request, reading the stream raises its error.
+        on_thread: Whether to call `prepare` on a thread, because it may take a while. If it
+            refuses the request, reading the stream raises its error.
     """
 
     def __init__(self, prepare: Prepare, *, on_thread: bool = False) -> None:
@@ -134,7 +140,7 @@ class AsyncGenerationStream(StreamReader):
                 "astream and agenerate are for code that runs in an event loop; use stream or "
                 "generate."
             ) from None
-        # The mailbox, not the stream: a stream that nobody holds must be able to go.
+        # Bound to the mailbox and not to the stream, so that a dropped stream is freed.
         post = self._mailbox.put_nowait
         return lambda item: loop.call_soon_threadsafe(post, item)
 
@@ -153,7 +159,7 @@ class AsyncGenerationStream(StreamReader):
         return self._read(item)
 
     async def aclose(self) -> None:
-        """The same as `cancel`, under the name that generators have."""
+        """Cancels the request, as generators do under this name."""
         self.cancel()
 
     async def __aenter__(self) -> Self:
@@ -161,3 +167,38 @@ class AsyncGenerationStream(StreamReader):
 
     async def __aexit__(self, *_exception: object) -> None:
         await self.aclose()
+
+
+def attempt(function: Callable[..., T], *args: Any) -> T | AmuletError:
+    """Returns what a function returns, or the `AmuletError` that it raises."""
+    try:
+        return function(*args)
+    except AmuletError as error:
+        return error
+
+
+async def read_to_end(stream: AsyncGenerationStream) -> GenerationResult | AmuletError:
+    """Returns the result of a stream, or the `AmuletError` that ends it."""
+    try:
+        return GenerationResult.fold([increment async for increment in stream])
+    except AmuletError as error:
+        return error
+
+
+def raise_first(outcomes: SequenceOf[T | AmuletError]) -> list[T]:
+    """Returns the outcomes if none of them is an error.
+
+    Raises:
+        AmuletError: The first error among them.
+    """
+    for outcome in outcomes:
+        if isinstance(outcome, AmuletError):
+            raise outcome
+    return cast("list[T]", outcomes)
+
+
+def cancel_all(streams: SequenceOf[StreamReader | AmuletError]) -> None:
+    """Cancels the streams that still run."""
+    for stream in streams:
+        if not isinstance(stream, AmuletError):
+            stream.cancel()

@@ -11,7 +11,7 @@ from collections import Counter
 import pytest
 
 from amulet_integrations.engine import GenerationRequest, LocalEngine, run_on_worker
-from amulet_integrations.engine.backends.transformers.memory import give_back_memory
+from amulet_integrations.engine.memory_use import trim_heap
 from amulet_integrations.errors import (
     ContextLengthError,
     EngineOverloadedError,
@@ -97,7 +97,7 @@ class Caller(threading.Thread):
 
 
 def resident_megabytes() -> float:
-    run_on_worker(give_back_memory)
+    run_on_worker(trim_heap)
     return resident_memory() / 1e6
 
 
@@ -115,7 +115,7 @@ def test_soak():
         end = time.monotonic() + 60 * MINUTES
         while (left := end - time.monotonic()) > 0:
             time.sleep(min(5.0, left))
-            waiting.append(len(engine._loop._scheduler._waiting))
+            waiting.append(engine.load.waiting)
             memory.append((60 * MINUTES - left, resident_megabytes()))
         stop.set()
         for caller in callers:

@@ -14,7 +14,7 @@ from amulet_integrations.engine import (
     LocalEngine,
     run_on_worker,
 )
-from amulet_integrations.engine.backends.transformers.memory import give_back_memory
+from amulet_integrations.engine.memory_use import trim_heap
 from amulet_integrations.errors import (
     ContextLengthError,
     GenerationError,
@@ -69,7 +69,7 @@ def test_many_requests_from_sixteen_threads(embedded_engine, half):
             )
         for _ in range(3):  # until the engine has put away what was cancelled last
             run_on_worker(gc.collect)
-        run_on_worker(give_back_memory)
+        run_on_worker(trim_heap)
         memory.append(resident_memory())
     assert kinds == set(KINDS)
     assert memory[1] < 1.03 * memory[0]

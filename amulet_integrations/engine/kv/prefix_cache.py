@@ -1,18 +1,20 @@
-"""Keys and values of what was read before, so that only what is new has to be read."""
+"""Prefixes of contexts that were computed before, so that only what is new has to be computed."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import count
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from amulet_integrations.engine.backends.transformers.row_cache import LayerStates
+from amulet_integrations.engine.backends.base import SavedPrefix
 
 Tokens = NDArray[np.int64]
+
+_MIN_TOKENS_TO_WAIT_FOR = 16  # a pass of its own costs about as much as computing a few tokens
 
 
 class Prefix(NamedTuple):
@@ -20,69 +22,111 @@ class Prefix(NamedTuple):
 
     Attributes:
         ids: Its tokens.
-        states: What every layer holds of them.
+        saved: Its states, kept by the backend.
     """
 
     ids: Tokens
-    states: Sequence[LayerStates]
+    saved: SavedPrefix
+
+
+class PrefixMatch(NamedTuple):
+    """How much of a context's beginning other rows hold, or will hold after their prefill.
+
+    Attributes:
+        row: The row that holds the most of it now.
+        length: The number of tokens that this row holds.
+        upcoming: The most tokens of it that any row will hold.
+    """
+
+    row: int
+    length: int
+    upcoming: int
+
+    def worth_waiting(self, available: int) -> bool:
+        """Returns whether to wait for the upcoming tokens, if `available` ones are saved."""
+        return self.upcoming - max(self.length, available) >= _MIN_TOKENS_TO_WAIT_FOR
 
 
 def as_tokens(ids: Sequence[int]) -> Tokens:
-    """Token ids in the form that is compared."""
+    """Returns token ids as an array, which is quick to compare."""
     return np.asarray(ids, dtype=np.int64)
 
 
 def shared_length(one: Tokens, other: Tokens) -> int:
-    """How many tokens two texts begin with together."""
+    """Returns the length of the longest common prefix."""
     length = min(len(one), len(other))
     different = np.flatnonzero(one[:length] != other[:length])
     return int(different[0]) if len(different) else length
 
 
-class PrefixCache:
-    """Keeps the contexts of requests that have ended; what was used least recently goes first.
+def match_prefix(ids: Tokens, others: Sequence[Tokens], lengths: Sequence[int]) -> PrefixMatch:
+    """Compares a context with those of other rows.
 
     Args:
-        max_tokens: Most tokens kept; 0 keeps nothing.
+        ids: The context. Its last token is never matched, because its logits are needed.
+        others: The contexts of the rows.
+        lengths: The number of tokens that each row holds now.
+    """
+    best = PrefixMatch(-1, 0, 0)
+    for row, other in enumerate(others):
+        shared = min(shared_length(ids, other), len(ids) - 1)
+        upcoming = max(best.upcoming, shared)
+        held = min(shared, lengths[row])
+        if held > best.length:
+            best = PrefixMatch(row, held, upcoming)
+        else:
+            best = best._replace(upcoming=upcoming)
+    return best
+
+
+class PrefixCache:
+    """Keeps the contexts of ended requests. The least recently used is dropped first.
+
+    Args:
+        max_tokens: The most tokens to keep; 0 keeps nothing.
+        free: Called with `Prefix.saved` of each prefix that is dropped.
 
     Attributes:
-        tokens: Tokens kept now.
+        tokens: The number of tokens kept now.
     """
 
-    def __init__(self, max_tokens: int) -> None:
+    def __init__(self, max_tokens: int, free: Callable[[SavedPrefix], None]) -> None:
         self.max_tokens = max_tokens
         self.tokens = 0
-        self._kept: OrderedDict[int, Prefix] = OrderedDict()
+        self._free = free
+        self._prefixes: OrderedDict[int, Prefix] = OrderedDict()
         self._keys = count()
 
     def longest(self, ids: Tokens) -> tuple[int, Prefix | None]:
-        """The kept text that begins as `ids` does for longest, and for how many tokens."""
+        """Returns the longest common prefix with a kept context, and that context."""
         best, found = 0, None
-        for key, prefix in self._kept.items():
+        for key, prefix in self._prefixes.items():
             if len(prefix.ids) > best and (length := shared_length(ids, prefix.ids)) > best:
                 best, found = length, key
         if found is None:
             return 0, None
-        self._kept.move_to_end(found)
-        return best, self._kept[found]
+        self._prefixes.move_to_end(found)
+        return best, self._prefixes[found]
 
-    def worth_keeping(self, ids: Tokens) -> bool:
-        """Whether a text is neither too long to keep nor kept already; then `keep` it."""
+    def accepts(self, ids: Tokens) -> bool:
+        """Returns whether a context is neither too long to keep nor kept already."""
         return 0 < len(ids) <= self.max_tokens and self.longest(ids)[0] < len(ids)
 
-    def keep(self, prefix: Prefix) -> None:
-        """Keeps a text that is `worth_keeping`, instead of what is but its beginning."""
-        for key, other in list(self._kept.items()):
+    def add(self, prefix: Prefix) -> None:
+        """Keeps a context that `accepts` has accepted, and drops those that are its beginning."""
+        for key, other in list(self._prefixes.items()):
             if shared_length(prefix.ids, other.ids) == len(other.ids):
-                self._forget(key)
-        self._kept[next(self._keys)] = prefix
+                self._drop(key)
+        self._prefixes[next(self._keys)] = prefix
         self.tokens += len(prefix.ids)
         self.shrink_to(self.max_tokens)
 
     def shrink_to(self, max_tokens: int) -> None:
-        """Forgets what was used least recently until no more than so many tokens are kept."""
+        """Drops the least recently used until no more than `max_tokens` are kept."""
         while self.tokens > max(0, max_tokens):
-            self._forget(next(iter(self._kept)))
+            self._drop(next(iter(self._prefixes)))
 
-    def _forget(self, key: int) -> None:
-        self.tokens -= len(self._kept.pop(key).ids)
+    def _drop(self, key: int) -> None:
+        prefix = self._prefixes.pop(key)
+        self.tokens -= len(prefix.ids)
+        self._free(prefix.saved)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from itertools import chain
 from numbers import Real
 from sys import float_info
@@ -14,8 +15,7 @@ from torch import Tensor
 
 from amulet_integrations.decoding.divergence import mix_bounded_contexts
 from amulet_integrations.decoding.mixture import mix_contexts, mixing_matrix
-from amulet_integrations.engine.backends.transformers.row_cache import RowCache
-from amulet_integrations.engine.backends.transformers.runner import ModelRunner, Piece
+from amulet_integrations.engine.backends.base import Backend, RowInput
 from amulet_integrations.engine.sampling.score_bounds import Ray, ScoreBounds, rays_of
 from amulet_integrations.engine.structured.alternatives import Weights
 from amulet_integrations.errors import InvalidRequestError
@@ -31,7 +31,7 @@ LogProbs = Callable[[Tensor, Sequence[int]], Tensor]
 
 
 def score_in_steps(
-    runner: ModelRunner,
+    backend: Backend,
     contexts: Sequence[Sequence[int]],
     completion_ids: Sequence[int],
     mixtures: Sequence[Weights] | None = None,
@@ -39,11 +39,11 @@ def score_in_steps(
     bounds: ScoreBounds | None = None,
     temperature: float = 1.0,
     max_prefill_tokens: int = 512,
-) -> Iterator[Tensor]:
+) -> Generator[Tensor, None, None]:
     """Log-probabilities of a completion, a few tokens at each step.
 
     Args:
-        runner: The model.
+        backend: The backend.
         contexts: Token ids of each context.
         completion_ids: The completion.
         mixtures: Rows of weights, one weight for each context; None scores each context.
@@ -59,35 +59,36 @@ def score_in_steps(
     costs = 0  # of a token, in mixtures
     if mixtures is not None:
         # As one request's weights first, so that they get the type that decoding mixes with.
-        flat = mixing_matrix([[*chain.from_iterable(mixtures)]], runner.device)
-        rays = [] if bounds is None else rays_of(mixtures, bounds, runner.device)
+        flat = mixing_matrix([[*chain.from_iterable(mixtures)]], backend.device)
+        rays = [] if bounds is None else rays_of(mixtures, bounds, backend.device)
         log_probs = _of_mixtures(flat.view(len(mixtures), -1), rays, temperature)
         chunk, costs = _CHUNK_OF_MIXTURES, len(mixtures) + _SEARCH * len(rays)
-    cache = RowCache()
-    cache.add(len(contexts))
-    last: dict[int, Tensor] = {}
-    read = max(1, max_prefill_tokens // len(contexts))
-    chunk = min(chunk, read)
-    for start in range(0, max(map(len, contexts)), read):
-        chunks = (ids[start : start + read] for ids in contexts)
-        pieces = [Piece(row, chunk) for row, chunk in enumerate(chunks) if chunk]
-        for piece, after in zip(pieces, _inferred(runner.append, cache, pieces), strict=True):
-            last[piece.row] = after
-        if start:
-            yield torch.empty(len(mixtures or contexts), 0)  # a turn for the other requests
-    first, *rest = completion_ids
-    yield _inferred(log_probs, torch.stack([last[row] for row in sorted(last)]), [first])
-    # The logits that predict a token are those one position before it.
-    for start in range(0, len(rest), chunk):
-        predicted = rest[start : start + chunk]
-        ids = completion_ids[start : start + len(predicted)]
-        pieces = [Piece(row, ids) for row in range(len(contexts))]
-        following = _inferred(runner.append, cache, pieces, len(ids))
-        # Mixing may take far longer than the forward pass, and other requests wait for a step.
-        mixed = costs * following.shape[-1]
-        size = max(1, _HELD // mixed) if mixed else len(predicted)
-        for at in range(0, len(predicted), size):
-            yield _inferred(log_probs, following[:, at : at + size], predicted[at : at + size])
+    with closing(backend.new_cache()) as cache:
+        cache.add(len(contexts))
+        last: dict[int, Tensor] = {}
+        read = max(1, max_prefill_tokens // len(contexts))
+        chunk = min(chunk, read)
+        for start in range(0, max(map(len, contexts)), read):
+            chunks = (ids[start : start + read] for ids in contexts)
+            inputs = [RowInput(row, ids) for row, ids in enumerate(chunks) if ids]
+            logits = _inferred(backend.forward, cache, inputs)
+            for row_input, after in zip(inputs, logits, strict=True):
+                last[row_input.row] = after
+            if start:
+                yield torch.empty(len(mixtures or contexts), 0)  # a turn for the other requests
+        first, *rest = completion_ids
+        yield _inferred(log_probs, torch.stack([last[row] for row in sorted(last)]), [first])
+        # The logits that predict a token are those one position before it.
+        for start in range(0, len(rest), chunk):
+            predicted = rest[start : start + chunk]
+            ids = completion_ids[start : start + len(predicted)]
+            inputs = [RowInput(row, ids) for row in range(len(contexts))]
+            following = _inferred(backend.forward, cache, inputs, len(ids))
+            # Mixing may take far longer than the forward pass, and other requests wait for a step.
+            mixed = costs * following.shape[-1]
+            size = max(1, _HELD // mixed) if mixed else len(predicted)
+            for at in range(0, len(predicted), size):
+                yield _inferred(log_probs, following[:, at : at + size], predicted[at : at + size])
 
 
 def read_temperature(temperature: Any) -> float:

@@ -7,7 +7,7 @@ from collections.abc import Sequence as SequenceOf
 import torch
 from torch import Tensor
 
-from amulet_integrations.engine.failures import as_generation_error
+from amulet_integrations.engine.result import as_generation_error
 from amulet_integrations.engine.sampling.token_choice import BatchMixing, Pick, pick_tokens
 from amulet_integrations.engine.sequence import Sequence
 from amulet_integrations.errors import AmuletError

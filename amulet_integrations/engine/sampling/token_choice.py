@@ -11,9 +11,8 @@ from torch import Tensor
 
 from amulet_integrations.decoding.divergence import DivergenceBounds, mix_bounded_contexts
 from amulet_integrations.decoding.mixture import mixing_matrix
-from amulet_integrations.engine.failures import as_generation_error
 from amulet_integrations.engine.request import Policy
-from amulet_integrations.engine.result import TokenLogprob
+from amulet_integrations.engine.result import TokenLogprob, as_generation_error
 from amulet_integrations.engine.sequence import Bound, Sequence
 from amulet_integrations.engine.structured.alternatives import Weights
 from amulet_integrations.engine.structured.output_state import Guide

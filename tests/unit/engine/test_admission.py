@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from amulet_integrations import SamplingParams
 from amulet_integrations.engine import GenerationRequest, LocalEngine, run_on_worker
-from amulet_integrations.engine.backends.transformers.memory import is_out_of_memory
+from amulet_integrations.engine.memory_use import is_out_of_memory
 from amulet_integrations.errors import (
     ContextLengthError,
     EngineOverloadedError,
@@ -109,16 +109,16 @@ def test_key_value_memory_stays_within_its_bound():
     with LocalEngine(
         MODEL, tiny_tokenizer(), max_cache_tokens=700, max_prefix_tokens=200
     ) as engine:
-        append = engine._runner.append
+        forward = engine.backend.forward
 
-        def watched(cache, pieces, keep=1):
-            logits = append(cache, pieces, keep)
+        def watched(cache, inputs, logits_to_keep=1):
+            logits = forward(cache, inputs, logits_to_keep)
             (layer, *_) = cache.layers
-            kept = engine._loop._lockstep._rows._prefixes.tokens
+            kept = engine.load.prefix_tokens
             widest.append(layer.keys.shape[0] * layer.keys.shape[1] + kept)
             return logits
 
-        engine._runner.append = watched
+        engine.backend.forward = watched
         asked = [request(length=20 + 7 * n, tokens=20, seed=n) for n in range(12)]
         results = engine.generate(asked)
     assert max(widest) <= 700
@@ -131,23 +131,23 @@ def test_a_long_prompt_holds_a_stream_up_for_one_chunk_at_a_time():
     with LocalEngine(
         MODEL, tiny_tokenizer(), max_prefill_tokens=32, prompt_lookup_num_tokens=0
     ) as engine:
-        append = engine._runner.append
+        forward = engine.backend.forward
 
-        def watched(cache, pieces, keep=1):
-            passes.append([len(piece.ids) for piece in pieces])
-            return append(cache, pieces, keep)
+        def watched(cache, inputs, logits_to_keep=1):
+            passes.append([len(each.ids) for each in inputs])
+            return forward(cache, inputs, logits_to_keep)
 
         stream = engine.stream(request(tokens=60, least=60))
         next(stream)
-        engine._runner.append = watched
+        engine.backend.forward = watched
         long = engine.stream(request(length=300, tokens=2, seed=1))
         list(stream)
         assert len(list(long)) == 2
-    reading = [index for index, pieces in enumerate(passes) if max(pieces) > 1]
-    assert len(reading) >= 2 * 300 // 32
-    assert all(len(pieces) * max(pieces) <= 32 for pieces in passes)
+    prefills = [index for index, lengths in enumerate(passes) if max(lengths) > 1]
+    assert len(prefills) >= 2 * 300 // 32
+    assert all(len(lengths) * max(lengths) <= 32 for lengths in passes)
     # Between two chunks the running request always gets its token.
-    assert all(later - earlier == 2 for earlier, later in pairwise(reading[:10]))
+    assert all(later - earlier == 2 for earlier, later in pairwise(prefills[:10]))
 
 
 @pytest.mark.parametrize("failures", [1, 2, 3])
@@ -155,15 +155,15 @@ def test_running_out_of_memory_costs_the_newest_request_at_most(failures):
     asked = [request(tokens=12, seed=n, least=12) for n in range(3)]
     with LocalEngine(MODEL, tiny_tokenizer()) as engine:
         expected = engine.generate(asked)  # something is kept, which is given up first
-        append, left = engine._runner.append, [failures]
+        forward, left = engine.backend.forward, [failures]
 
-        def short_of_memory(cache, pieces, keep=1):
-            if len(pieces) == 6 and left[0]:
+        def short_of_memory(cache, inputs, logits_to_keep=1):
+            if len(inputs) == 6 and left[0]:
                 left[0] -= 1
                 raise torch.OutOfMemoryError("CUDA out of memory.")
-            return append(cache, pieces, keep)
+            return forward(cache, inputs, logits_to_keep)
 
-        engine._runner.append = short_of_memory
+        engine.backend.forward = short_of_memory
         outcomes = engine.generate(asked, return_exceptions=True)
     failed = [isinstance(outcome, GenerationError) for outcome in outcomes]
     assert failed == [False, False, failures > 1]

@@ -148,8 +148,7 @@ async def until(condition):
 
 
 def idle(engine):
-    scheduler = engine._loop._scheduler
-    return not scheduler.has_work and not scheduler.running
+    return engine.load.is_idle
 
 
 @pytest.mark.parametrize("way", ["cancel", "aclose", "drop"])

@@ -20,6 +20,7 @@ from amulet_integrations.engine import (
     LocalEngine,
     run_on_worker,
 )
+from amulet_integrations.engine.scheduler import Scheduler
 from amulet_integrations.errors import GenerationError, InvalidRequestError
 from tests.support.tiny import tiny_engine as make_tiny_engine
 from tests.support.tiny import tiny_model, tiny_tokenizer
@@ -109,9 +110,8 @@ def test_errors_hold_no_tensors(tiny_engine):
 
 def test_a_defect_in_the_scheduler_hangs_nobody(monkeypatch):
     with make_tiny_engine() as engine:
-        scheduler = engine._loop._scheduler
         with monkeypatch.context() as patch:
-            patch.setattr(type(scheduler), "admit", lambda _: 1 / 0)
+            patch.setattr(Scheduler, "admit", lambda _: 1 / 0)
             with pytest.raises(GenerationError, match="ZeroDivisionError"):
                 engine.generate([request()])
         assert engine.generate([request()])[0].token_ids
@@ -272,7 +272,7 @@ def test_a_penalty_on_one_context_is_that_of_generate():
         ids = torch.tensor([[5, 6, 7]])
         sampling = SamplingParams(max_new_tokens=25, repetition_penalty=1.5)
         result = engine.generate([GenerationRequest(contexts=ids, sampling=sampling)])[0]
-        model = engine._runner._model
+        model = engine.backend.model
         expected = []
         while len(expected) < 25 and expected[-1:] != [1]:
             logits = model(torch.tensor([[5, 6, 7, *expected]])).logits[0, -1].detach()

@@ -10,10 +10,10 @@ import torch
 
 from amulet_integrations import SamplingParams
 from amulet_integrations.engine import GenerationRequest, LocalEngine
+from amulet_integrations.engine.backends.base import RowInput
 from amulet_integrations.engine.backends.transformers import row_cache as cache_module
 from amulet_integrations.engine.backends.transformers.row_cache import RowCache
-from amulet_integrations.engine.backends.transformers.runner import Piece
-from amulet_integrations.engine.kv.slots import Rows
+from amulet_integrations.engine.kv.slots import SlotManager
 from amulet_integrations.engine.sampling import token_choice as picking
 from amulet_integrations.errors import EngineOverloadedError, GenerationError
 from tests.support.oracle import slow_greedy
@@ -134,11 +134,11 @@ def test_memory_that_runs_out_as_the_cache_grows_costs_the_newest_at_most(
     assert isinstance(outcomes[2], GenerationError) or outcomes[2] == expected[3]
 
 
-@pytest.mark.parametrize("what", ["make", "take", "_give_room_back"])
+@pytest.mark.parametrize("what", ["allocate", "save", "_shrink"])
 def test_memory_that_runs_out_beside_the_passes_harms_no_running_stream(
     expected, monkeypatch, what
 ):
-    owner = Rows if what == "make" else RowCache
+    owner = SlotManager if what == "allocate" else RowCache
     with LocalEngine(tiny_model(), tiny_tokenizer()) as engine:
         stream = engine.stream(request(0))
         first = next(stream)
@@ -184,15 +184,15 @@ def test_the_line_is_bounded_also_where_memory_is_what_holds_it_up():
 
 
 def test_room_that_nobody_needs_goes_when_more_is_needed_elsewhere():
-    cache = RowCache()
-    runner = LocalEngine(tiny_model(), tiny_tokenizer())._runner
+    backend = LocalEngine(tiny_model(), tiny_tokenizer()).backend
+    cache = backend.new_cache()
     cache.add(64)
     with torch.inference_mode():
-        runner.append(cache, [Piece(row, [5, 6, 7]) for row in range(64)])
+        backend.forward(cache, [RowInput(row, [5, 6, 7]) for row in range(64)])
         cache.keep(range(33))
         cache.add(1)
-        runner.append(cache, [Piece(33, [5] * 300)])
-    assert cache.tokens <= 34 * cache_module.roomy(300)
+        backend.forward(cache, [RowInput(33, [5] * 300)])
+    assert cache.tokens <= 34 * cache_module.padded_capacity(300)
 
 
 def test_without_prefixes_nobody_learns_what_others_have_sent():

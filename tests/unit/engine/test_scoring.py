@@ -110,12 +110,12 @@ def test_a_step_mixes_a_bounded_number_of_values(tiny_engine, monkeypatch):
     alone = tiny_engine.score(CONTEXTS, COMPLETION)
     bound = 3 * len(MIXTURES) * VOCABULARY + 1
     monkeypatch.setattr(scoring, "_HELD", bound)
-    runner = tiny_engine._runner
-    steps = list(scoring.score_in_steps(runner, CONTEXTS, COMPLETION, MIXTURES))
+    backend = tiny_engine.backend
+    steps = list(scoring.score_in_steps(backend, CONTEXTS, COMPLETION, MIXTURES))
     assert max(step.numel() * VOCABULARY for step in steps) == bound - 1
     assert torch.equal(torch.cat(steps, dim=1), whole)
     # Without mixtures there is one pass over the logits, and no need to stop within it.
-    steps = list(scoring.score_in_steps(runner, CONTEXTS, COMPLETION))
+    steps = list(scoring.score_in_steps(backend, CONTEXTS, COMPLETION))
     assert [step.shape[1] for step in steps] == [1, 64, 64, 21]
     assert torch.equal(torch.cat(steps, dim=1), alone)
 
@@ -130,7 +130,7 @@ def test_a_token_that_a_context_excludes_is_excluded_where_that_context_counts(m
         return output
 
     with LocalEngine(model, tiny_tokenizer()) as engine:
-        monkeypatch.setattr(engine._runner._model, "forward", without_token_9)
+        monkeypatch.setattr(engine.backend.model, "forward", without_token_9)
         scores = engine.score([[5], [6]], [9, 7], [[1.0, 0.0], [2.0, -1.0], [0.5, 0.5]])
     assert scores[:, 0].isneginf().tolist() == [False, True, True]
     assert scores[:, 1].isfinite().all()
@@ -232,7 +232,7 @@ def test_a_bound_excludes_what_the_reference_excludes(monkeypatch):
 
     mixtures = [[0.5, 0.5, 0.0], [0.4, 0.5, 0.1], [-0.5, 0.5, 1.0]]
     with LocalEngine(model, tiny_tokenizer()) as engine:
-        monkeypatch.setattr(engine._runner._model, "forward", without_token_9)
+        monkeypatch.setattr(engine.backend.model, "forward", without_token_9)
         contexts, reference = [[5], [6], [7]], [0.0, 0.5, 0.5]
         scores = engine.score(contexts, [9, 7], mixtures, max_kl=99.0, reference_weights=reference)
         free = engine.score(contexts, [9, 7], mixtures)
@@ -276,7 +276,7 @@ TWO = [[-1.0, 2.0], [0.0, 1.0]]
 def test_bad_bounds_are_refused_before_any_computing(
     tiny_engine, monkeypatch, mixtures, options, message
 ):
-    monkeypatch.setattr(tiny_engine, "_runner", None)
+    monkeypatch.setattr(tiny_engine, "backend", None)
     with pytest.raises(InvalidRequestError, match=message):
         tiny_engine.score([[5], [6]], [7], mixtures, **options)
     with pytest.raises(InvalidRequestError, match="with 3 contexts: pass reference_weights"):
@@ -300,7 +300,7 @@ def test_bad_bounds_are_refused_before_any_computing(
     ],
 )
 def test_bad_mixtures_are_refused_before_any_computing(tiny_engine, monkeypatch, mixtures, message):
-    monkeypatch.setattr(tiny_engine, "_runner", None)
+    monkeypatch.setattr(tiny_engine, "backend", None)
     with pytest.raises(InvalidRequestError, match=message):
         tiny_engine.score([[5], [6]], [7], mixtures)
 
@@ -335,13 +335,13 @@ def test_an_engine_closed_meanwhile_says_so():
 def test_prompts_are_read_in_chunks_of_the_engines_size(chunk, monkeypatch):
     widths = []
     with LocalEngine(tiny_model(), tiny_tokenizer(), max_prefill_tokens=chunk) as engine:
-        append = engine._runner.append
+        forward = engine.backend.forward
 
-        def seen(cache, pieces, keep=1):
-            widths.append(sum(len(piece.ids) for piece in pieces))
-            return append(cache, pieces, keep)
+        def seen(cache, inputs, logits_to_keep=1):
+            widths.append(sum(len(each.ids) for each in inputs))
+            return forward(cache, inputs, logits_to_keep)
 
-        monkeypatch.setattr(engine._runner, "append", seen)
+        monkeypatch.setattr(engine.backend, "forward", seen)
         scores = engine.score(CONTEXTS, COMPLETION[:30])
     assert max(widths) <= max(chunk, len(CONTEXTS))
     with tiny_engine() as other:

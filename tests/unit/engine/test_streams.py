@@ -34,8 +34,8 @@ def request(tokens=30, **changes):
 def slow_engine():
     """Decodes one request at a time, slowly enough to be interrupted."""
     engine = make_tiny_engine()
-    lone = LocalEngine(engine._runner._model, engine.tokenizer, max_rows=2)
-    forward = lone._runner._model.forward
+    lone = LocalEngine(engine.backend.model, engine.tokenizer, max_rows=2)
+    forward = lone.backend.model.forward
 
     def slowly(*args, **options):
         slowly.steps += 1
@@ -43,14 +43,14 @@ def slow_engine():
         return forward(*args, **options)
 
     slowly.steps = 0
-    lone._runner._model.forward = slowly
+    lone.backend.model.forward = slowly
     with lone:
         yield lone
 
 
 def steps_of(slow_engine):
     """How many steps were taken: what a busy machine does not lengthen, as it does seconds."""
-    return slow_engine._runner._model.forward.steps
+    return slow_engine.backend.model.forward.steps
 
 
 async def test_all_four_ways_tell_the_same(tiny_engine):
@@ -86,7 +86,7 @@ def test_the_end_of_text_token_ends_the_text():
     engine = make_tiny_engine()
     with engine:
         free = engine.generate([request(20)])[0]
-        engine._end_ids = frozenset({free.token_ids[4]})
+        engine.backend.end_ids = frozenset({free.token_ids[4]})
         ended = engine.generate([request(20)])[0]
     first = free.token_ids.index(free.token_ids[4])
     assert ended.token_ids == free.token_ids[: first + 1]
@@ -152,7 +152,7 @@ async def test_one_bad_request_beside_good_ones(tiny_engine):
 
 def test_a_model_that_fails_fails_its_requests_only_once():
     engine = make_tiny_engine()
-    forward = engine._runner._model.forward
+    forward = engine.backend.model.forward
     calls = []
 
     def fails_on_long_prompts(input_ids, **options):
@@ -161,7 +161,7 @@ def test_a_model_that_fails_fails_its_requests_only_once():
             raise RuntimeError("too long for me")
         return forward(input_ids=input_ids, **options)
 
-    engine._runner._model.forward = fails_on_long_prompts
+    engine.backend.model.forward = fails_on_long_prompts
     with engine:
         outcomes = engine.generate(
             [request(), GenerationRequest(contexts=[[5] * 30]), request()], return_exceptions=True
@@ -261,7 +261,7 @@ def test_many_threads_and_an_empty_list(tiny_engine):
 def test_no_logits_but_those_of_the_last_position_are_made(prompt):
     engine = make_tiny_engine()
     widths = []
-    engine._runner._model.lm_head.register_forward_hook(
+    engine.backend.model.lm_head.register_forward_hook(
         lambda module, inputs, output: widths.append(output.shape[1])
     )
     with engine:

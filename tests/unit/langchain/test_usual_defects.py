@@ -276,7 +276,7 @@ class Steps:
         self.pause, self.taken = 0.0, 0
         self.begun = threading.Event()
         self.error: Exception | None = None
-        model: Any = self.engine._runner._model
+        model: Any = self.engine.backend.model
         self._forward = model.forward
         model.forward = self._step
 

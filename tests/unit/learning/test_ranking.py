@@ -35,7 +35,7 @@ ODD_ANSWERS = digits.drawn(digits.ODD, 3.0, 0)
 
 @pytest.fixture
 def untouched(tiny_engine, monkeypatch) -> LocalEngine:
-    monkeypatch.setattr(tiny_engine, "_runner", None)
+    monkeypatch.setattr(tiny_engine, "backend", None)
     return tiny_engine
 
 

@@ -51,7 +51,7 @@ def curve(scales, preferences=((TEXT, 1.0),), **options) -> np.ndarray:
 @pytest.fixture
 def untouched(tiny_engine, monkeypatch) -> LocalEngine:
     """An engine that must not compute."""
-    monkeypatch.setattr(tiny_engine, "_runner", None)
+    monkeypatch.setattr(tiny_engine, "backend", None)
     return tiny_engine
 
 

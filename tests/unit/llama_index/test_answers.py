@@ -172,7 +172,7 @@ LONG = 500
 
 def frees(llm: AmuletLLM) -> bool:
     """Whether a short request is served long before a long one would be over."""
-    counted = llm.engine._runner._model.forward
+    counted = llm.engine.backend.model.forward
     before = counted.steps
     llm.complete(QUESTION, max_tokens=1)
     waited = counted.steps - before

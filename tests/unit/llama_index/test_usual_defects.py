@@ -309,7 +309,7 @@ class Steps:
         self.pause, self.taken = 0.0, 0
         self.begun = threading.Event()
         self.error = None
-        model = self.engine._runner._model
+        model = self.engine.backend.model
         self._forward = model.forward
         model.forward = self._step
 

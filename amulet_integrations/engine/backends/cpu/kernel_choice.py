@@ -28,7 +28,7 @@ from amulet_integrations.engine.backends.cpu.linear_kernels import (
     Product,
 )
 from amulet_integrations.engine.backends.transformers.activations import use_float32_activations
-from amulet_integrations.engine.backends.transformers.memory import available_memory
+from amulet_integrations.engine.memory_use import available_memory
 
 _MEASURED_ROWS = (1, 2, 16, 64)  # one for each bucket
 _BOUND_BY_ARITHMETIC = 2  # from this bucket on

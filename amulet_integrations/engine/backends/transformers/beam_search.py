@@ -11,8 +11,7 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerB
 
 from amulet_integrations.decoding.stopping import StopStrings
 from amulet_integrations.engine.backends.transformers.beam_cache import beam_cache, read_prompt
-from amulet_integrations.engine.failures import as_generation_error
-from amulet_integrations.engine.result import GenerationResult, Usage
+from amulet_integrations.engine.result import GenerationResult, Usage, as_generation_error
 from amulet_integrations.errors import AmuletError, ContextLengthError
 
 T = TypeVar("T")

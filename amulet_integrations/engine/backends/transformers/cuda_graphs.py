@@ -1,9 +1,10 @@
-"""Decode steps recorded once and replayed, for GPUs that end a step before Python has said it all.
+"""Decode steps captured as CUDA graphs and replayed, for GPUs that are faster than Python.
 
-A step of one token a row does the same work every time, but for three things: the tokens, their
-positions, and where their keys and values go. Tokens and positions are kept in a tensor that stays
-where it is, the rest follows from them on the device, and attention sees all the room that there
-is, through a mask. So a recording holds for as many rows in the same room.
+A step of one token a row does the same work every time, except for the tokens, their positions, and
+the slots of their keys and values. Tokens and positions are written into a tensor that keeps its
+place, and the slots are computed from them on the device. Attention sees all allocated positions
+through a mask. So a captured step can be replayed for the same number of rows in the same
+allocation.
 """
 
 from __future__ import annotations
@@ -16,97 +17,98 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from amulet_integrations.engine.backends.transformers.masks import RowMasks
-from amulet_integrations.engine.backends.transformers.memory import (
-    free_device_memory,
-    is_out_of_memory,
-)
 from amulet_integrations.engine.backends.transformers.row_cache import RowCache
+from amulet_integrations.engine.memory_use import free_device_memory, is_out_of_memory
 from amulet_integrations.errors import InvalidRequestError
 
 logger = logging.getLogger(__name__)
 
 Replay = Callable[[], Tensor]
-Record = Callable[[Replay], Replay]
-"""Runs a function, and returns what does the same work again on the same tensors."""
+Capture = Callable[[Replay], Replay]
+"""Runs a function and returns another one that repeats its work on the same tensors."""
 
-_WORTH_RECORDING = 3  # steps of as many rows in the same room: recording runs as many
-_MOST_RECORDINGS = 4  # each one holds what its step computes
+_STEPS_BEFORE_CAPTURE = 3  # with as many rows in the same allocation: a capture runs as many
+_MAX_GRAPHS = 4  # each one holds the memory of its step
 
 
-class StepGraphs:
-    """The recordings of one model.
+class CudaGraphRunner:
+    """The captured steps of one model.
 
     Args:
-        model: On one device.
-        masks: Its masks, of four dimensions.
-        record: How to record.
+        model: A model on one device.
+        masks: The model's masks, of four dimensions.
+        capture: Captures a step.
+
+    Attributes:
+        captured: The number of graphs that are held.
     """
 
-    def __init__(self, model: PreTrainedModel, masks: RowMasks, record: Record) -> None:
+    def __init__(self, model: PreTrainedModel, masks: RowMasks, capture: Capture) -> None:
         self._model = model
         self._masks = masks
-        self._record: Record | None = record
-        self._place: object = None
-        self._steps: dict[int, int] = {}
-        self._recordings: dict[int, _Recording] = {}
+        self._capture: Capture | None = capture
+        self._allocation: object = None
+        self._steps: dict[int, int] = {}  # by number of rows
+        self._graphs: dict[int, _CapturedStep] = {}  # by number of rows; the last used is last
+
+    @property
+    def captured(self) -> int:
+        """See the class."""
+        return len(self._graphs)
 
     def decode(self, cache: RowCache, ids: Sequence[int]) -> Tensor | None:
-        """Appends a token to each of the first rows of the cache, by replaying.
+        """Appends a token to each of the first rows of the cache by replaying a step.
 
         Args:
-            cache: Its `lengths` are left to the caller.
+            cache: The cache. The caller updates its `lengths`.
             ids: A token for each of the first rows.
 
         Returns:
-            Logits, shape (rows, 1, vocab), good until the next step. None where there is no
-            recording: the step has to be done in the ordinary way.
+            Logits, shape (rows, 1, vocab), valid until the next step. None if no graph can be
+            replayed: the caller runs the model.
         """
         rows, lengths = len(ids), cache.lengths[: len(ids)]
-        cache.make_room(max(lengths) + 1)
-        self._keep_those_in(cache.place)
-        if rows not in self._recordings and not self._make(cache, ids, lengths):
+        cache.reserve(max(lengths) + 1)
+        if cache.allocation is not self._allocation:  # the graphs would use freed memory
+            self._allocation = cache.allocation
+            self.drop()
+        if rows not in self._graphs and not self._capture_step(cache, ids, lengths):
             return None
-        self._recordings[rows] = recording = self._recordings.pop(rows)  # the last used is last
-        return recording.replay(ids, lengths)
+        self._graphs[rows] = graph = self._graphs.pop(rows)
+        return graph.replay(ids, lengths)
 
-    def forget(self) -> bool:
-        """Frees all recordings; whether there were any."""
-        some = bool(self._recordings)
+    def drop(self) -> bool:
+        """Frees all graphs; returns whether there were any."""
+        had_graphs = bool(self._graphs)
         self._steps.clear()
-        self._recordings.clear()
-        return some
+        self._graphs.clear()
+        return had_graphs
 
-    def _keep_those_in(self, place: object) -> None:
-        """Forgets recordings whose keys and values lie elsewhere by now."""
-        if place is not self._place:
-            self._place = place
-            self.forget()
-
-    def _make(self, cache: RowCache, ids: Sequence[int], lengths: Sequence[int]) -> bool:
+    def _capture_step(self, cache: RowCache, ids: Sequence[int], lengths: Sequence[int]) -> bool:
         rows = len(ids)
         self._steps[rows] = self._steps.get(rows, 0) + 1
-        if self._record is None or self._steps[rows] < _WORTH_RECORDING:
+        if self._capture is None or self._steps[rows] < _STEPS_BEFORE_CAPTURE:
             return False
-        while len(self._recordings) >= _MOST_RECORDINGS:
-            oldest = next(iter(self._recordings))
-            del self._recordings[oldest], self._steps[oldest]
-        recording = _Recording(self._model, self._masks, cache, ids, lengths)
+        while len(self._graphs) >= _MAX_GRAPHS:
+            oldest = next(iter(self._graphs))
+            del self._graphs[oldest], self._steps[oldest]
+        graph = _CapturedStep(self._model, self._masks, cache, ids, lengths)
         try:
-            recording.make(self._record)
-        except Exception as error:  # noqa: BLE001 - the ordinary way is there
-            self._record = None
-            self.forget()
+            graph.capture(self._capture)
+        except Exception as error:  # noqa: BLE001 - the model still runs without graphs
+            self._capture = None
+            self.drop()
             name = type(self._model).__name__
             logger.warning("%s is decoded without CUDA graphs from here on: %s", name, error)
             if is_out_of_memory(error):
                 free_device_memory()
             return False
-        self._recordings[rows] = recording
+        self._graphs[rows] = graph
         return True
 
 
-class _Recording:
-    """A step of so many rows."""
+class _CapturedStep:
+    """A step of one token for each of the first rows."""
 
     def __init__(
         self,
@@ -120,19 +122,19 @@ class _Recording:
         self._inputs = torch.empty(2, len(ids), 1, dtype=torch.long, device=model.device)
         self._set(ids, lengths)
 
-    def make(self, record: Record) -> None:
-        self._again = record(self._step)
+    def capture(self, capture: Capture) -> None:
+        self._replay = capture(self._step)
 
     def replay(self, ids: Sequence[int], lengths: Sequence[int]) -> Tensor:
         self._set(ids, lengths)
-        return self._again()
+        return self._replay()
 
     def _set(self, ids: Sequence[int], lengths: Sequence[int]) -> None:
         self._inputs.copy_(torch.tensor([ids, lengths])[..., None])
 
     def _step(self) -> Tensor:
         ids, positions = self._inputs
-        width = self._cache.aim_first_rows(positions)
+        width = self._cache.map_single_tokens(positions)
         logits: Tensor = self._model(
             input_ids=ids,
             position_ids=positions,
@@ -146,10 +148,10 @@ class _Recording:
 
 
 def check_one_cuda_device(model: PreTrainedModel) -> None:
-    """Refuses models that no CUDA graph can hold.
+    """Refuses models whose steps cannot be captured.
 
     Raises:
-        InvalidRequestError: It is not whole on one CUDA device.
+        InvalidRequestError: The model is not whole on one CUDA device.
     """
     devices = sorted({str(weight.device) for weight in model.parameters()})
     if len(devices) != 1 or not devices[0].startswith("cuda"):
@@ -159,11 +161,11 @@ def check_one_cuda_device(model: PreTrainedModel) -> None:
         )
 
 
-class CudaGraphRecorder:
-    """Records work as CUDA graphs.
+class CudaGraphCapture:
+    """Captures work as CUDA graphs.
 
     Args:
-        device: Where the work is done.
+        device: The CUDA device that does the work.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -171,7 +173,7 @@ class CudaGraphRecorder:
         self._stream = torch.cuda.Stream(device)
 
     def __call__(self, step: Replay) -> Replay:
-        """Runs `step` three times and returns the replay of the last one."""
+        """Runs `step` three times and returns a replay of the last one."""
         with torch.cuda.device(self._device):
             self._warm_up(step)
             graph = torch.cuda.CUDAGraph()
@@ -193,8 +195,8 @@ class CudaGraphRecorder:
         with torch.cuda.stream(self._stream):
             step()  # libraries make their handles and choose their kernels
             mode = torch.cuda.get_sync_debug_mode()
-            # What no graph can hold must fail here: a capture that fails leaves torch's allocator
-            # in a state in which it cannot give memory back.
+            # What no graph can hold must fail here: after a failed capture, torch's allocator
+            # cannot return memory.
             torch.cuda.set_sync_debug_mode("error")
             try:
                 step()

@@ -22,6 +22,7 @@ from amulet_integrations.engine.backends.transformers.embedded import (
     check_embedded_model,
     embedded_model_path,
 )
+from amulet_integrations.engine.backends.transformers.model_info import context_window
 from amulet_integrations.engine.backends.transformers.model_source import EMBEDDED, ModelSource
 from amulet_integrations.errors import (
     InvalidRequestError,
@@ -79,17 +80,6 @@ def source_context_window(source: ModelSource) -> int:
     return context_window(load_config(source))
 
 
-def context_window(config: PreTrainedConfig) -> int:
-    """Most tokens of prompt and completion together."""
-    text_config = config.get_text_config()
-    window: int = getattr(text_config, "max_position_embeddings", 2048)
-    rope = getattr(text_config, "rope_parameters", None) or {}
-    if rope.get("rope_type") == "longrope":
-        # Past it transformers turns all rows of a batch to other frequencies, the short ones too.
-        return rope.get("original_max_position_embeddings") or window
-    return window
-
-
 def load_model(source: ModelSource) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Loads a checkpoint, in eval mode and on its device.
 
@@ -123,22 +113,6 @@ def load_model(source: ModelSource) -> tuple[PreTrainedModel, PreTrainedTokenize
         if source.attn_implementation is None:
             use_grouped_attention(model)
     return model, tokenizer
-
-
-def check_attention_only(model: PreTrainedModel) -> None:
-    """Refuses models that keep more of the past than attention's keys and values.
-
-    Raises:
-        UnsupportedModelError: It does.
-    """
-    kinds = getattr(model.config.get_text_config(), "layer_types", None) or []
-    others = [kind for kind in kinds if "attention" not in kind or "linear" in kind]
-    if getattr(model, "_is_stateful", False) or others:
-        raise UnsupportedModelError(
-            f"{model.config.name_or_path or type(model).__name__} ({model.config.model_type}) "
-            "keeps a recurrent state, which contexts of unequal length cannot share. Use a model "
-            "with attention only."
-        )
 
 
 def _name_or_path(source: ModelSource) -> str:

@@ -14,7 +14,7 @@ from amulet_integrations.engine.backends.transformers.activations import (
     activation_dtype,
     use_float32_activations,
 )
-from amulet_integrations.engine.limits import bytes_per_token
+from amulet_integrations.engine.backends.transformers.model_info import bytes_per_token
 from tests.support.oracle import slow_greedy
 from tests.support.tiny import tiny_model, tiny_tokenizer
 

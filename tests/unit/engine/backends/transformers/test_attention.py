@@ -120,7 +120,7 @@ def test_a_checkpoint_is_switched_unless_told_otherwise(tmp_path):
     tiny_tokenizer().save_pretrained(tmp_path)
     for chosen, used in ((None, GROUPED_SDPA), ("sdpa", "sdpa"), ("eager", "eager")):
         with LocalEngine.from_pretrained(str(tmp_path), attn_implementation=chosen) as engine:
-            assert engine._runner._model.config._attn_implementation == used
+            assert engine.backend.model.config._attn_implementation == used
 
 
 def test_a_switched_model_is_saved_and_shown_as_any_other(tmp_path):

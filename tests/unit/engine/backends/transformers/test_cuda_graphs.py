@@ -1,8 +1,8 @@
-"""Recorded decode steps, with a recorder that does on the CPU what a CUDA graph does.
+"""Captured decode steps, with a capture on the CPU that does what a CUDA graph does.
 
-It writes down the operations of one step and the tensors that they are done on. A replay does the
-same operations on the same tensors and runs no Python of the model's, so whatever the step takes
-from a Python value stays as it was when it was recorded.
+It records the operations of one step and the tensors that they are applied to. A replay repeats
+them on the same tensors and runs no Python of the model's, so whatever the step takes from a Python
+value stays as it was when it was captured.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ from torch.utils._pytree import tree_leaves
 
 from amulet_integrations import SamplingParams
 from amulet_integrations.engine import GenerationRequest, LocalEngine, run_on_worker
-from amulet_integrations.engine.backends.transformers.cuda_graphs import StepGraphs
+from amulet_integrations.engine.backends.base import RowInput
+from amulet_integrations.engine.backends.transformers.backend import TransformersBackend
+from amulet_integrations.engine.backends.transformers.cuda_graphs import CudaGraphRunner
 from amulet_integrations.engine.backends.transformers.masks import RowMasks
 from amulet_integrations.engine.backends.transformers.row_cache import RowCache
-from amulet_integrations.engine.backends.transformers.runner import ModelRunner, Piece
 from amulet_integrations.errors import InvalidRequestError
 from tests.support.oracle import slow_greedy
 from tests.support.tiny import tiny_model, tiny_tokenizer
@@ -33,13 +34,13 @@ class Recording(TorchDispatchMode):
 
     def __torch_dispatch__(self, function, _types, args=(), kwargs=None):
         if function is torch.ops.aten._local_scalar_dense.default:
-            raise RuntimeError("A value was read on the host, which no graph can record.")
+            raise RuntimeError("A value was read on the host, which no graph can hold.")
         result = function(*args, **(kwargs or {}))
         self.operations.append((function, args, kwargs or {}, result))
         return result
 
 
-def record_operations(step):
+def capture_operations(step):
     with Recording() as recording:
         logits = step()
 
@@ -50,21 +51,21 @@ def record_operations(step):
                 # Views and results in place are the same memory already.
                 if isinstance(old, torch.Tensor) and old.data_ptr() != new.data_ptr():
                     old.copy_(new)
-        recorded.replays += 1
+        counts.replays += 1
         return logits
 
-    recorded.steps += 1
+    counts.captures += 1
     return replay
 
 
-class recorded:  # noqa: N801 - a count of what the recorder did
-    steps = 0
+class counts:  # noqa: N801 - what the capture has done
+    captures = 0
     replays = 0
 
 
 @pytest.fixture(autouse=True)
-def count_from_nought():
-    recorded.steps = recorded.replays = 0
+def count_from_zero():
+    counts.captures = counts.replays = 0
 
 
 def request(base, pref, tokens=30):
@@ -75,9 +76,13 @@ def request(base, pref, tokens=30):
     )
 
 
-def engine_of(model, record=record_operations, **limits):
+def captured_graphs(engine):
+    return engine.backend.captured_graphs
+
+
+def engine_of(model, capture=capture_operations, **limits):
     engine = LocalEngine(model, tiny_tokenizer(), prompt_lookup_num_tokens=0, **limits)
-    engine._runner.record_steps(record)
+    engine.backend.use_graphs(capture)
     return engine
 
 
@@ -87,7 +92,7 @@ def test_replayed_steps_give_the_tokens_of_the_model(model_type):
     expected = slow_greedy(tiny_model(model_type), [base, pref], WEIGHTS, 50)
     with engine_of(tiny_model(model_type)) as engine:
         assert engine.generate([request(base, pref, 50)])[0].token_ids == expected
-    assert recorded.replays > 10
+    assert counts.replays > 10
 
 
 def test_requests_that_come_and_go_change_nothing():
@@ -105,17 +110,17 @@ def test_requests_that_come_and_go_change_nothing():
         for index in (2, 1, 0, 3):
             tokens[index] += [token for each in streams[index] for token in each.token_ids]
     assert tokens == expected
-    assert recorded.steps >= 2
-    assert recorded.replays > 10
+    assert counts.captures >= 2
+    assert counts.replays > 10
 
 
-def test_a_longer_text_is_recorded_anew_in_its_new_room():
+def test_a_longer_text_is_captured_again_in_its_new_allocation():
     model = tiny_model()
     expected = slow_greedy(model, [[5, 6], [7]], WEIGHTS, 120)
     with engine_of(model) as engine:
         assert engine.generate([request([5, 6], [7], 120)])[0].token_ids == expected
-    assert recorded.steps > 1
-    assert recorded.replays > 100
+    assert counts.captures > 1
+    assert counts.replays > 100
 
 
 @pytest.mark.parametrize(
@@ -126,86 +131,87 @@ def test_a_longer_text_is_recorded_anew_in_its_new_room():
     ],
     ids=["cannot", "no memory"],
 )
-def test_what_cannot_be_recorded_is_decoded_without(error, caplog):
+def test_what_cannot_be_captured_is_decoded_without_graphs(error, caplog):
     tries = []
 
-    def record(step):
+    def failing_capture(step):
         tries.append(1)
         step()
         raise error
 
     model = tiny_model()
     expected = slow_greedy(model, [[5, 6], [7]], WEIGHTS, 30)
-    with engine_of(model, record) as engine:
+    with engine_of(model, failing_capture) as engine:
         results = [engine.generate([request([5, 6], [7])])[0] for _ in range(2)]
     assert [result.token_ids for result in results] == [expected] * 2
     assert len(tries) == 1
     assert "not permitted" in caplog.text
 
 
-def test_recordings_are_given_up_first_where_memory_is_short():
+def test_graphs_are_dropped_first_where_memory_is_short():
     model = tiny_model()
     asked = [request([5 + n, 6], [7], 40) for n in range(2)]
     with engine_of(model, max_prefix_tokens=0) as engine:
-        decode, held = engine._runner.decode, []
+        decode, held = engine.backend.decode, []
 
-        def short_of_memory(cache, pieces, keep):
-            if recorded.replays == 10 and not held:
-                held.append(len(engine._runner._graphs._recordings))
+        def short_of_memory(cache, inputs, logits_to_keep):
+            if counts.replays == 10 and not held:
+                held.append(captured_graphs(engine))
                 raise torch.OutOfMemoryError("CUDA out of memory.")
-            return decode(cache, pieces, keep)
+            return decode(cache, inputs, logits_to_keep)
 
-        engine._runner.decode = short_of_memory
+        engine.backend.decode = short_of_memory
         results = engine.generate(asked)
     assert held == [1]
     for each, result in zip(asked, results, strict=True):
         assert result.token_ids == slow_greedy(model, [*each.contexts], WEIGHTS, 40)
 
 
-def test_nothing_is_held_once_nobody_decodes():
+def test_no_graph_is_held_once_nobody_decodes():
     with engine_of(tiny_model()) as engine:
         engine.generate([request([5, 6], [7], 40)])
         engine.generate([request([5, 6], [7], 1)])
-        run_on_worker(int)  # the step that lets go has been done
-        assert recorded.steps
-        assert not engine._runner._graphs._recordings
+        run_on_worker(int)  # the step that drops them has been done
+        assert counts.captures
+        assert not captured_graphs(engine)
 
 
-def test_scoring_leaves_recordings_alone():
+def test_scoring_leaves_graphs_alone():
     with engine_of(tiny_model()) as engine:
         stream = engine.stream(request([5, 6], [7], 90))
         for count, _ in enumerate(stream):
             if count in {10, 12, 14, 16}:
                 engine.score([[5, 6], [7]], [8, 9, 10])
-    assert recorded.steps <= 3  # one for each room that the text outgrew
+    assert counts.captures <= 3  # one for each allocation that the text outgrew
 
 
-def test_as_many_rows_again_and_again_are_recorded_again_and_again_only_if_that_pays():
+def test_the_least_recently_used_graph_is_dropped():
     model = tiny_model()
-    graphs = StepGraphs(model, RowMasks(model), record_operations)
+    graphs = CudaGraphRunner(model, RowMasks(model), capture_operations)
     cache = RowCache()
     cache.add(6)
     with torch.inference_mode():
-        ModelRunner(model).append(cache, [Piece(row, [5 + row]) for row in range(6)])
+        backend = TransformersBackend(model, tiny_tokenizer())
+        backend.forward(cache, [RowInput(row, [5 + row]) for row in range(6)])
         for _ in range(3):
             for rows in range(1, 7):
                 graphs.decode(cache, [9] * rows)
-    assert recorded.steps == 6
-    assert len(graphs._recordings) == 4
+    assert counts.captures == 6
+    assert graphs.captured == 4
     with torch.inference_mode():
-        assert graphs.decode(cache, [9]) is None  # it was evicted, and begins anew
+        assert graphs.decode(cache, [9]) is None  # it was evicted
 
 
-def test_models_with_masks_of_their_own_are_not_recorded(caplog):
+def test_models_with_masks_of_their_own_are_not_captured(caplog):
     model = tiny_model("bloom")
     expected = slow_greedy(model, [[5, 6], [7]], WEIGHTS, 10)
     with engine_of(model) as engine:
         assert engine.generate([request([5, 6], [7], 10)])[0].token_ids == expected
-    assert recorded.steps == 0
+    assert counts.captures == 0
     assert "without CUDA graphs" in caplog.text
 
 
-def test_a_model_elsewhere_is_refused():
+def test_a_model_on_the_cpu_is_refused():
     with pytest.raises(InvalidRequestError, match=r"one CUDA device; this one is on cpu"):
         LocalEngine(tiny_model(), tiny_tokenizer(), cuda_graphs=True)
 
@@ -221,4 +227,4 @@ def test_a_gpu_replays_what_it_computes(model_type):
         tiny_model(model_type).to("cuda"), tiny_tokenizer(), cuda_graphs=True
     ) as engine:
         assert engine.generate(asked) == expected
-        assert engine._runner._graphs._recordings
+        assert captured_graphs(engine)

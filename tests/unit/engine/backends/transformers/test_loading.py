@@ -50,7 +50,7 @@ def test_a_local_folder_loads_and_decodes_as_the_model_does(checkpoint):
 
 def test_the_dtype_is_what_was_asked_for(checkpoint):
     with LocalEngine.from_pretrained(checkpoint, dtype="bfloat16") as engine:
-        layers = engine._runner._model.model.layers
+        layers = engine.backend.model.model.layers
         dtypes = {str(layer.mlp.up_proj.weight.dtype) for layer in layers}
     assert dtypes == {"torch.bfloat16"}
 
@@ -127,7 +127,7 @@ def test_the_same_source_shares_one_engine_until_nobody_holds_it(checkpoint):
     engine.close()
     again = shared_engine(ModelSource(checkpoint))
     assert again is not engine
-    model = weakref.ref(again._runner._model)
+    model = weakref.ref(again.backend.model)
     del again
     gc.collect()
     assert model() is None
@@ -136,7 +136,7 @@ def test_the_same_source_shares_one_engine_until_nobody_holds_it(checkpoint):
 def test_closing_an_engine_frees_its_model(checkpoint, monkeypatch):
     monkeypatch.setattr(kernel_choice, "choose", lambda seconds: linear_kernels.PACKED)
     engine = LocalEngine.from_pretrained(checkpoint)
-    model = weakref.ref(engine._runner._model)
+    model = weakref.ref(engine.backend.model)
     engine.close()
     assert model() is None
 
@@ -200,7 +200,7 @@ def test_without_its_wheel_the_embedded_model_says_what_to_install(monkeypatch, 
 def test_a_conversion_that_is_killed_leaves_no_half_model(tmp_path):
     killed = """
 import os
-from amulet_integrations.engine import embedded
+from amulet_integrations.engine.backends.transformers import embedded
 def half(gguf, folder):
     (folder / "config.json").write_text("{")
     os._exit(9)
@@ -214,7 +214,7 @@ embedded.embedded_model_path()
         "smollm2-135m-instruct.partial-"
     ]
     whole = """
-from amulet_integrations.engine import embedded
+from amulet_integrations.engine.backends.transformers import embedded
 embedded._convert = lambda gguf, folder: (folder / "config.json").write_text("{}")
 print(embedded.embedded_model_path())
 """

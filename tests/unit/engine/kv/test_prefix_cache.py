@@ -106,7 +106,7 @@ def test_the_same_text_is_kept_once(model):
     with LocalEngine(model, tiny_tokenizer()) as engine:
         for _ in range(3):
             engine.generate([asked])
-        assert engine._loop._lockstep._rows._prefixes.tokens == 47
+        assert engine.load.prefix_tokens == 47
 
 
 def test_prefixes_read_with_former_weights_can_be_forgotten(model):

@@ -1,0 +1,236 @@
+"""The backend of transformers models: forward passes over rows of unequal length."""
+
+from __future__ import annotations
+
+import gc
+import inspect
+import logging
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any, cast
+from uuid import uuid4
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from amulet_integrations.engine.backends.base import KVCache, RowInput, SavedPrefix
+from amulet_integrations.engine.backends.transformers.cuda_graphs import (
+    Capture,
+    CudaGraphCapture,
+    CudaGraphRunner,
+    check_one_cuda_device,
+)
+from amulet_integrations.engine.backends.transformers.fingerprint import model_fingerprint
+from amulet_integrations.engine.backends.transformers.masks import RowMasks
+from amulet_integrations.engine.backends.transformers.model_info import (
+    bytes_per_token,
+    check_attention_only,
+    context_window,
+    end_token_ids,
+    free_cache_bytes,
+    vocabulary_sizes,
+)
+from amulet_integrations.engine.backends.transformers.row_cache import RowCache, padded_capacity
+from amulet_integrations.engine.memory_use import free_device_memory, is_out_of_memory
+
+logger = logging.getLogger(__name__)
+
+_DECODE_TOKENS_CPU = 32  # up to here a pass takes about as long as one of a single token
+_DECODE_TOKENS_GPU = 256
+_PREFILL_TOKENS_CPU, _PREFILL_TOKENS_GPU = 256, 4096
+_LEAST_CACHE_TOKENS = 1024
+
+
+class TransformersBackend:
+    """Runs a decoder-only model; see `Backend` for the methods.
+
+    Args:
+        model: A model with attention only, in eval mode and on its device.
+        tokenizer: The model's tokenizer.
+        model_name: The checkpoint's name; by default the config's.
+        fingerprint: Equal for backends that give equal answers; by default every backend has its
+            own.
+        cuda_graphs: Whether decode steps are recorded as CUDA graphs and replayed.
+
+    Raises:
+        UnsupportedModelError: The model keeps a state that contexts of unequal length cannot share.
+        InvalidRequestError: `cuda_graphs` is set, and the model is not whole on one CUDA device.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        model_name: str | None = None,
+        fingerprint: str | None = None,
+        cuda_graphs: bool = False,
+    ) -> None:
+        check_attention_only(model)
+        self._model = model
+        self.tokenizer = tokenizer
+        self.model_name = model_name or str(model.config.name_or_path)
+        self.fingerprint = fingerprint or uuid4().hex
+        self.context_window = context_window(model.config)
+        self.vocab_size, self.logits_size = vocabulary_sizes(model)
+        self.end_ids = end_token_ids(model, tokenizer, self.logits_size)
+        self.device: torch.device = model.device
+        on_cpu = self.device.type == "cpu"
+        self.max_decode_tokens = _DECODE_TOKENS_CPU if on_cpu else _DECODE_TOKENS_GPU
+        self.default_prefill_tokens = _PREFILL_TOKENS_CPU if on_cpu else _PREFILL_TOKENS_GPU
+        # Some models have no positions but those that the mask implies (ALiBi).
+        self._takes_positions = "position_ids" in inspect.signature(model.forward).parameters
+        self._masks = RowMasks(model)
+        self._graphs: CudaGraphRunner | None = None
+        if cuda_graphs:
+            check_one_cuda_device(model)
+            self.use_graphs(CudaGraphCapture(self.device))
+
+    @property
+    def model(self) -> PreTrainedModel:
+        """The model."""
+        return self._model
+
+    @property
+    def captured_graphs(self) -> int:
+        """The number of CUDA graphs that are held."""
+        return 0 if self._graphs is None else self._graphs.captured
+
+    def use_graphs(self, capture: Capture) -> None:
+        """Lets `decode` record steps of one token a row and replay them.
+
+        Args:
+            capture: Records a step; see `cuda_graphs`.
+        """
+        if self._masks.mixes_lengths and self._takes_positions:
+            self._graphs = CudaGraphRunner(self._model, self._masks, capture)
+        else:
+            logger.warning("%s is decoded without CUDA graphs.", type(self._model).__name__)
+
+    def free_cache_tokens(self) -> int:
+        """See `Backend`; half of the free memory is counted, four fifths on CUDA."""
+        return max(
+            _LEAST_CACHE_TOKENS, free_cache_bytes(self.device) // bytes_per_token(self._model)
+        )
+
+    def cache_tokens(self, lengths: Sequence[int]) -> int:
+        """See `Backend`; every row takes as much memory as the longest."""
+        return len(lengths) * padded_capacity(max(lengths, default=0))
+
+    def new_cache(self) -> RowCache:
+        """See `Backend`."""
+        return RowCache()
+
+    def forward(
+        self, cache: KVCache, inputs: Sequence[RowInput], logits_to_keep: int = 1
+    ) -> Tensor:
+        """See `Backend`."""
+        rows = cast("RowCache", cache)
+        before = list(rows.lengths)
+        try:
+            groups = self._groups(rows, inputs)
+            if len(groups) == 1:
+                return self._forward(rows, inputs, logits_to_keep)
+            return self._forward_groups(rows, inputs, groups, logits_to_keep)
+        except BaseException:
+            rows.lengths[:] = before
+            raise
+
+    def decode(self, cache: KVCache, inputs: Sequence[RowInput], logits_to_keep: int) -> Tensor:
+        """See `Backend`; a step of one token for each of the first rows may be replayed."""
+        if self._graphs and _is_single_token_step(inputs):
+            rows = cast("RowCache", cache)
+            logits = self._graphs.decode(rows, [each.ids[0] for each in inputs])
+            if logits is not None:
+                _lengthen(rows, inputs)
+                return logits
+        return self.forward(cache, inputs, logits_to_keep)
+
+    def free_prefix(self, saved: SavedPrefix) -> None:
+        """See `Backend`; nothing is to be done, because tensors free themselves."""
+
+    def drop_graphs(self) -> bool:
+        """See `Backend`."""
+        return self._graphs is not None and self._graphs.drop()
+
+    def is_out_of_memory(self, error: BaseException) -> bool:
+        """See `Backend`."""
+        return is_out_of_memory(error)
+
+    def free_memory(self) -> None:
+        """See `Backend`."""
+        free_device_memory()
+
+    def model_fingerprint(self) -> str:
+        """See `Backend`, and `fingerprint.model_fingerprint`."""
+        return model_fingerprint(self._model)
+
+    def release(self) -> None:
+        """See `Backend`."""
+        del self._model
+        self._graphs = None
+        gc.collect()  # layers and their hooks refer to each other
+
+    def _groups(self, cache: RowCache, inputs: Sequence[RowInput]) -> list[list[int]]:
+        """Returns which inputs can run in one pass: all, or those of rows that are equally long."""
+        single = all(len(each.ids) == 1 for each in inputs)
+        if self._masks.mixes_lengths or (single and self._masks.hides_padding):
+            return [list(range(len(inputs)))]
+        groups: defaultdict[tuple[int, int], list[int]] = defaultdict(list)
+        for index, each in enumerate(inputs):
+            groups[cache.lengths[each.row], len(each.ids)].append(index)
+        return list(groups.values())
+
+    def _forward_groups(
+        self,
+        cache: RowCache,
+        inputs: Sequence[RowInput],
+        groups: Sequence[Sequence[int]],
+        logits_to_keep: int,
+    ) -> Tensor:
+        logits: list[Tensor] = [torch.empty(0)] * len(inputs)
+        for group in groups:
+            of_group = self._forward(cache, [inputs[index] for index in group], logits_to_keep)
+            for index, of_input in zip(group, of_group, strict=True):
+                logits[index] = pad(of_input, (0, 0, logits_to_keep - len(of_input), 0))
+        return torch.stack(logits)
+
+    def _forward(self, cache: RowCache, inputs: Sequence[RowInput], logits_to_keep: int) -> Tensor:
+        new = max(len(each.ids) for each in inputs)
+        counts = torch.tensor([len(each.ids) for each in inputs])
+        before = torch.tensor([cache.lengths[each.row] for each in inputs])
+        after = before + counts
+        # Padding stands before the tokens, so that the last logits are those of the last token.
+        positions = after[:, None] + torch.arange(-new, 0)
+        padding = positions < before[:, None]
+        # Padding is written behind the row's end, where the next token will overwrite it.
+        columns = torch.where(padding, after[:, None], positions)
+        padded = bool(padding.any())
+        cache.map_slots([each.row for each in inputs], columns, int(after.max()))
+        positions = positions.masked_fill(padding, 0)
+        options: dict[str, Any] = self._masks.inputs(positions, after, padded, self._model)
+        if self._takes_positions:
+            options["position_ids"] = positions.to(self.device)
+        ids = [[0] * (new - len(each.ids)) + list(each.ids) for each in inputs]
+        logits: Tensor = self._model(
+            input_ids=torch.tensor(ids).to(self.device),
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=min(logits_to_keep, new),
+            return_dict=True,
+            **options,
+        ).logits
+        _lengthen(cache, inputs)
+        return logits
+
+
+def _is_single_token_step(inputs: Sequence[RowInput]) -> bool:
+    """Returns whether the inputs are one token for each of the first rows."""
+    return all(each.row == row and len(each.ids) == 1 for row, each in enumerate(inputs))
+
+
+def _lengthen(cache: RowCache, inputs: Sequence[RowInput]) -> None:
+    for each in inputs:
+        cache.lengths[each.row] += len(each.ids)

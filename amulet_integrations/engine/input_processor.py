@@ -1,0 +1,111 @@
+"""Checks requests against the model and the limits, and prepares them for the scheduler."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence as SequenceOf
+
+from amulet_integrations.engine.backends.base import Backend
+from amulet_integrations.engine.limits import EngineLimits
+from amulet_integrations.engine.request import GenerationRequest
+from amulet_integrations.engine.sequence import Emit, Sequence
+from amulet_integrations.engine.streams import attempt
+from amulet_integrations.engine.structured.grammar import GrammarCompiler
+from amulet_integrations.errors import ContextLengthError, InvalidRequestError
+
+
+class InputProcessor:
+    """Turns requests into sequences, or refuses them. May be used from any thread.
+
+    Args:
+        backend: The backend.
+        limits: The engine's limits.
+        grammars: Compiles the grammars of requests.
+    """
+
+    def __init__(self, backend: Backend, limits: EngineLimits, grammars: GrammarCompiler) -> None:
+        self._backend = backend
+        self._limits = limits
+        self._grammars = grammars
+
+    def process(self, request: GenerationRequest, emit: Emit) -> Sequence:
+        """Makes the sequence of a request, which gives its output to `emit`.
+
+        Raises:
+            ContextLengthError: A context leaves no room in the context window, or the request
+                needs more memory for keys and values than there is.
+            InvalidRequestError: This is no request, or a token id is not in the vocabulary.
+            UnsupportedGrammarError: A grammar of the request cannot be enforced.
+        """
+        given: object = request
+        if not isinstance(given, GenerationRequest):
+            raise InvalidRequestError(
+                f"A {type(given).__name__} is no GenerationRequest. generate takes a list of "
+                "requests, stream takes one."
+            )
+        longest = max(map(len, request.running_contexts))
+        self._check_length(longest)
+        for ids in request.contexts:
+            self._check_tokens(ids)
+        sequence = Sequence(
+            request,
+            emit,
+            tokenizer=self._backend.tokenizer,
+            device=self._backend.device,
+            end_ids=self._backend.end_ids,
+            room=self._backend.context_window - longest,
+            grammars=self._grammars,
+            max_draft=self._limits.prompt_lookup_num_tokens,
+        )
+        self._check_memory(sequence.max_lengths)
+        return sequence
+
+    def compile_grammars(self, requests: SequenceOf[GenerationRequest]) -> None:
+        """Compiles grammars ahead, so that `process` takes little time afterwards.
+
+        Errors are left to `process`.
+        """
+        for request in requests:
+            for alternative in getattr(request, "alternatives", ()):
+                attempt(self._grammars.compile, alternative.grammar)
+
+    def check_scoring(
+        self, contexts: SequenceOf[SequenceOf[int]], completion: SequenceOf[int]
+    ) -> None:
+        """Refuses contexts and a completion that cannot be scored.
+
+        Raises:
+            ContextLengthError: They are longer than the context window or the memory.
+            InvalidRequestError: A token id is not in the vocabulary.
+        """
+        for ids in contexts:
+            self._check_length(len(ids) + len(completion) - 1)
+        for ids in (*contexts, completion):
+            self._check_tokens(ids)
+        self._check_memory([len(ids) + len(completion) for ids in contexts])
+
+    def _check_memory(self, lengths: SequenceOf[int]) -> None:
+        needed, limit = self._backend.cache_tokens(lengths), self._limits.max_cache_tokens
+        if limit is not None and needed > limit:
+            raise ContextLengthError(
+                f"The request needs key/value memory for {needed} tokens: {len(lengths)} contexts "
+                f"of up to {max(lengths)} tokens, and what is allocated ahead. The engine has "
+                f"max_cache_tokens={limit}. Lower max_new_tokens, shorten the prompt, or raise the "
+                "limit."
+            )
+
+    def _check_length(self, tokens: int) -> None:
+        window = self._backend.context_window
+        if tokens >= window:
+            raise ContextLengthError(
+                f"A context of {tokens} tokens leaves no room in the context window of {window} "
+                f"tokens of {self._backend.model_name!r}. Shorten the conversation or the "
+                "documents in it."
+            )
+
+    def _check_tokens(self, ids: SequenceOf[int]) -> None:
+        if max(ids) >= self._backend.vocab_size:
+            raise InvalidRequestError(
+                f"Token id {max(ids)} is not in the vocabulary of {self._backend.vocab_size} "
+                f"entries of {self._backend.model_name!r}. Was the prompt made with another "
+                "model's tokenizer?"
+            )
