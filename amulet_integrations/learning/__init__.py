@@ -1,18 +1,21 @@
-"""What accepted and rejected answers say about a user's preferences, told by `Engine.score`."""
+"""A user's preferences and their strength, estimated from accepted and rejected answers."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from amulet_integrations._lazy import lazy_exports
+from amulet_integrations.errors import MissingDependencyError
 
 if TYPE_CHECKING:
-    from amulet_integrations.learning.example import Example
+    from amulet_integrations.learning.examples import Example, read_examples
     from amulet_integrations.learning.ranking import (
         PreferenceRanking,
         RankedPreference,
         rank_preferences,
     )
-    from amulet_integrations.learning.reading import read_examples
-    from amulet_integrations.learning.strength import StrengthEstimate, estimate_strength
+    from amulet_integrations.learning.strength_estimate import (
+        StrengthEstimate,
+        estimate_strength,
+    )
 
 __all__ = [
     "Example",
@@ -23,12 +26,20 @@ __all__ = [
     "rank_preferences",
     "read_examples",
 ]
-__getattr__, __dir__ = lazy_exports(
+_export, __dir__ = lazy_exports(
     __name__,
     {
-        ".example": ("Example",),
-        ".reading": ("read_examples",),
-        ".strength": ("StrengthEstimate", "estimate_strength"),
+        ".examples": ("Example", "read_examples"),
+        ".strength_estimate": ("StrengthEstimate", "estimate_strength"),
         ".ranking": ("PreferenceRanking", "RankedPreference", "rank_preferences"),
     },
 )
+
+
+def __getattr__(name: str) -> Any:
+    try:
+        return _export(name)
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "scipy":
+            raise
+        raise MissingDependencyError.for_extra("scipy", "learning") from error

@@ -1,19 +1,150 @@
-"""What examples say for each candidate, with the strength integrated out."""
+"""The evidence of examples for each candidate preference, with the strength integrated out."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.special import log_expit, logsumexp, softmax
 
-from amulet_integrations.learning.likelihood import Floats
+from amulet_integrations.decoding.strength import MaxKL
+from amulet_integrations.engine import Engine
+from amulet_integrations.learning.guidance_scales import interpolate
+from amulet_integrations.learning.policy_likelihood import (
+    Floats,
+    Policy,
+    base_policy,
+    log_likelihoods,
+    policies_at,
+)
+from amulet_integrations.learning.tokenized_answers import TokenizedAnswer
+from amulet_integrations.profiles import Preference
 
+_CONTEXTS = 15  # preference contexts that are scored at once, beside the base
 _SEED = 0  # the same examples give the same ranking
+
+
+def log_choice_probability(margin: Floats, lapse: float) -> Floats:
+    """The log-probability that a user chooses the answer with the higher reward.
+
+    The choice is Bradley and Terry's, sigmoid(margin), but for a share of choices that are made
+    blindly. Without those one slip of the hand would count for the whole margin, which adds up
+    over an answer's tokens to dozens of nats; with them it costs log(lapse / 2) at most. (They are
+    the lapses of psychometric functions: Wichmann and Hill, Perception & Psychophysics, 2001.)
+
+    Args:
+        margin: The reward of the accepted answer minus that of the rejected one, in nats.
+        lapse: The share of blind choices, from 0 to 1.
+
+    Returns:
+        log((1 - lapse) sigmoid(margin) + lapse / 2), same shape.
+    """
+    log_sigmoid: Floats = log_expit(margin)
+    if lapse == 0.0:
+        return log_sigmoid
+    mixed: Floats = np.logaddexp(np.log1p(-lapse) + log_sigmoid, np.log(lapse / 2.0))
+    return mixed
+
+
+def choice_curves(scales: Floats, margins: Floats, grid: Floats, lapse: float) -> Floats:
+    """The log-probability of a choice on a grid, from margins at a few guidance scales.
+
+    Margins are smooth in the scale and are interpolated. The log-probability of a choice is not:
+    where a large margin changes its sign, a spline through a few log-probabilities would swing by
+    dozens of nats.
+
+    Args:
+        scales: Where the margins are known, rising, shape (scales,).
+        margins: In nats, shape (candidates, scales).
+        grid: Where the curves are wanted, shape (points,).
+        lapse: The share of blind choices, from 0 to 1.
+
+    Returns:
+        Shape (candidates, points), never above 0.
+    """
+    return log_choice_probability(interpolate(scales, margins, grid), lapse)
+
+
+@dataclass(frozen=True, repr=False)
+class CandidateScorer:
+    """Scores examples under all candidates, over a range of guidance scales.
+
+    Attributes:
+        engine: Computes the likelihoods.
+        candidates: The preferences; None stands for the base alone.
+        scales: The guidance scales that are scored.
+        grid: The scales at which curves are wanted, between the first and the last of `scales`.
+        temperature: The temperature of the policies.
+        max_kl: Their bound.
+        slip: The share of tokens that the base writes.
+        lapse: The share of choices that are made blindly.
+    """
+
+    engine: Engine
+    candidates: Sequence[Preference | None]
+    scales: Sequence[float]
+    grid: Floats
+    temperature: float
+    max_kl: MaxKL
+    slip: float
+    lapse: float
+
+    def log_likelihood(
+        self, accepted: TokenizedAnswer | None, rejected: TokenizedAnswer | None
+    ) -> Floats:
+        """The log-likelihood of an example, in nats, shape (candidates, points of the grid).
+
+        Args:
+            accepted: The accepted answer. Its contexts are the base's and then one for each
+                candidate that is a preference, in order.
+            rejected: The rejected answer, with the same contexts.
+        """
+        scales = np.array(self.scales)
+        if accepted is not None and rejected is None:
+            base, rewards = self._rewards(accepted)
+            return base + interpolate(scales, rewards, self.grid)
+        margin = np.zeros((len(self.candidates), len(self.scales)))
+        if accepted is not None:
+            margin += self._rewards(accepted)[1]
+        if rejected is not None:
+            margin -= self._rewards(rejected)[1]
+        return choice_curves(scales, margin, self.grid, self.lapse)
+
+    def _rewards(self, answer: TokenizedAnswer) -> tuple[float, Floats]:
+        """An answer's log P_base, and log P - log P_base, shape (candidates, scales)."""
+        base, *contexts = answer.contexts
+        rewards = np.zeros((len(self.candidates), len(self.scales)))
+        preferred = [i for i, candidate in enumerate(self.candidates) if candidate is not None]
+        log_base = 0.0
+        for start in range(0, len(preferred), _CONTEXTS):
+            part = slice(start, start + _CONTEXTS)
+            policies = self._policies(preferred[part])
+            (found,) = log_likelihoods(
+                self.engine,
+                replace(answer, contexts=[base, *contexts[part]]),
+                policies,
+                [self.slip],
+                self.temperature,
+            )
+            log_base = float(found[0])
+            rewards[preferred[part]] = found[1:].reshape(-1, len(self.scales)) - log_base
+        return log_base, rewards
+
+    def _policies(self, places: Sequence[int]) -> list[Policy]:
+        """The base, and then each of these candidates alone at each scale."""
+        policies = [base_policy(1 + len(places))]
+        for index, place in enumerate(places):
+            preference = self.candidates[place]
+            weight = 0.0 if preference is None else preference.weight
+            at_scales = policies_at(self.scales, [weight], self.max_kl)
+            policies += [policy.among(index, len(places)) for policy in at_scales]
+        return policies
 
 
 @dataclass(frozen=True, repr=False)
 class Evidence:
-    """Log-likelihoods of examples for candidates, all over a grid of guidance scales.
+    """Log-likelihoods of examples for candidates, on a grid of guidance scales.
 
     Attributes:
         grid: The guidance scales, rising by even steps, shape (points,).
@@ -25,8 +156,7 @@ class Evidence:
 
     def log_evidence(self) -> Floats:
         """The log-likelihood of all examples for each candidate, its scale integrated out."""
-        evidence: Floats = _log_mean(self.curves.sum(axis=0)[None])[0]
-        return evidence
+        return _log_mean(self.curves.sum(axis=0))
 
     def likeliest_scales(self) -> list[float | None]:
         """The guidance scale under which the examples are likeliest, for each candidate.
@@ -42,7 +172,7 @@ class Evidence:
 
         A posterior over models that are all wrong jumps to certainty for whichever is a little
         less so. Hence the posteriors of many resamples of the examples (with replacement) are
-        averaged: a candidate that leads by the grace of two examples does not lead in the samples
+        averaged: a candidate that leads because of two examples does not lead in the resamples
         without them. This is BayesBag (Buehlmann, 2014; Huggins and Miller, Bayesian Analysis,
         2023). It leaves clear evidence clear, and a single example as it is.
 
@@ -55,10 +185,8 @@ class Evidence:
         if resamples:
             generator = np.random.default_rng(_SEED)
             draws = generator.multinomial(count, [1.0 / count] * count, resamples).astype(float)
-        posterior = _log_mean(np.tensordot(draws, self.curves, axes=1)) + log_priors
-        posterior -= posterior.max(axis=1, keepdims=True)
-        shares = np.exp(posterior)
-        mean: Floats = (shares / shares.sum(axis=1, keepdims=True)).mean(axis=0)
+        posteriors = _log_mean(np.tensordot(draws, self.curves, axes=1)) + log_priors
+        mean: Floats = softmax(posteriors, axis=1).mean(axis=0)
         return mean
 
 
@@ -66,6 +194,5 @@ def _log_mean(curves: Floats) -> Floats:
     """The log of the mean of exp(curves) over their last axis, by trapezoids of one width."""
     weights = np.full(curves.shape[-1], 1.0)
     weights[[0, -1]] = 0.5
-    top = curves.max(axis=-1, keepdims=True)
-    result: Floats = np.log((np.exp(curves - top) @ weights) / weights.sum()) + top[..., 0]
-    return result
+    mean: Floats = logsumexp(curves, axis=-1, b=weights / weights.sum())
+    return mean

@@ -1,13 +1,14 @@
-"""The posterior of one number, from its log-likelihood at a few places."""
+"""The posterior of a guidance scale, from log-likelihoods at a few scales."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.interpolate import CubicSpline
 
-from amulet_integrations.learning.likelihood import Floats
-from amulet_integrations.learning.spline import Spline
+from amulet_integrations.learning.policy_likelihood import Floats
 
 _POINTS = 2001
 _NEGLIGIBLE = 40.0  # nats below the highest: e^-40 of its density
@@ -15,13 +16,13 @@ _NEGLIGIBLE = 40.0  # nats below the highest: e^-40 of its density
 
 @dataclass(frozen=True)
 class Posterior:
-    """What examples say about a number with a uniform prior over a range.
+    """The posterior of a guidance scale whose prior is uniform over a range.
 
     Attributes:
-        mode: Its likeliest value.
-        interval: The equal-tailed credible interval; where the mode is outside of it, at an end of
-            the range, the interval begins there and has all of its tail on the other side.
-        dispersion: How much more the examples differ than the likelihood has it, at least 1.
+        mode: The likeliest scale.
+        interval: The equal-tailed credible interval. Where the mode is outside of it, at an end of
+            the range, the interval begins at the mode and has all of its tail on the other side.
+        dispersion: How much more the examples differ than the likelihood predicts, at least 1.
     """
 
     mode: float
@@ -29,13 +30,13 @@ class Posterior:
     dispersion: float
 
     @classmethod
-    def of(cls, places: Floats, log_likelihoods: Floats, level: float) -> Posterior:
-        """Works the posterior out.
+    def of(cls, scales: Floats, log_likelihoods: Floats, level: float) -> Posterior:
+        """Computes the posterior.
 
-        The curves are smooth, so a cubic spline gives them between the places; the density is
-        then added up by trapezoids, on a grid that is made anew where the density is.
+        The curves are smooth, so a cubic spline interpolates them between the scales. The density
+        is integrated by trapezoids, on a grid that is refined to where the density is.
 
-        A likelihood holds only if answers are written as it says. Where they are not, examples
+        A likelihood holds only if answers are written as it assumes. Where they are not, examples
         pull in different directions by more than it expects, and the interval would be too narrow.
         So the log-likelihood is divided by the dispersion: the variance of the examples' slopes
         at the mode over the curvature (the two are equal where the model is right: the information
@@ -44,14 +45,15 @@ class Posterior:
         so intervals only ever get wider.
 
         Args:
-            places: Where the curves are known, rising, shape (places,).
-            log_likelihoods: The curve of each example, in nats, shape (examples, places).
+            scales: Where the curves are known, rising, shape (scales,).
+            log_likelihoods: The curve of each example, in nats, shape (examples, scales).
             level: The probability of the interval.
         """
-        total = Spline(places, log_likelihoods.sum(axis=0)[:, None])
-        mode = _mode(total)
-        dispersion = _dispersion(total, Spline(places, log_likelihoods.T), mode)
-        grid, density = _density(total, dispersion)
+        each = CubicSpline(scales, log_likelihoods, axis=1)
+        total = CubicSpline(scales, log_likelihoods.sum(axis=0))
+        mode = _mode(total, scales[0], scales[-1])
+        dispersion = _dispersion(each(mode, 1), -float(total(mode, 2)))
+        grid, density = _density(lambda at: total(at) / dispersion, scales[0], scales[-1])
         mass = np.concatenate([[0.0], np.cumsum(np.diff(grid) * (density[1:] + density[:-1]) / 2)])
         mass /= mass[-1]
 
@@ -66,30 +68,26 @@ class Posterior:
         return cls(mode, (low, high), dispersion)
 
 
-def _mode(curve: Spline) -> float:
-    low, high = curve.knots[0], curve.knots[-1]
+def _mode(curve: Callable[[Floats], Floats], low: float, high: float) -> float:
     for _ in range(3):
         grid = np.linspace(low, high, _POINTS)
-        top = int(curve(grid)[:, 0].argmax())
+        top = int(curve(grid).argmax())
         low, high = grid[max(top - 1, 0)], grid[min(top + 1, _POINTS - 1)]
     return float(grid[top])
 
 
-def _dispersion(total: Spline, each: Spline, mode: float) -> float:
-    at = np.array([mode])
-    slopes = each.slope(at)[0]
-    information = -float(total.bend(at)[0, 0])
+def _dispersion(slopes: Floats, information: float) -> float:
+    """The variance of the examples' slopes over the information, that is minus the curvature."""
     if len(slopes) == 1 or information <= 0.0:
         return 1.0
     return max(1.0, len(slopes) * float(slopes.var(ddof=1)) / information)
 
 
-def _density(total: Spline, dispersion: float) -> tuple[Floats, Floats]:
-    """A grid where the density is, and the density there, its highest value 1."""
-    low, high = total.knots[0], total.knots[-1]
+def _density(curve: Callable[[Floats], Floats], low: float, high: float) -> tuple[Floats, Floats]:
+    """A grid where the density exp(curve) is, and the density there, scaled to at most 1."""
     for _ in range(3):
         grid = np.linspace(low, high, _POINTS)
-        log_density = total(grid)[:, 0] / dispersion
+        log_density = curve(grid)
         log_density -= log_density.max()
         (kept,) = np.nonzero(log_density > -_NEGLIGIBLE)
         low, high = grid[max(kept[0] - 1, 0)], grid[min(kept[-1] + 1, _POINTS - 1)]

@@ -1,38 +1,35 @@
-"""Which of several preferences fits the answers that a user accepted and rejected."""
+"""Candidate preferences, ranked by how well they explain accepted and rejected answers."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, ClassVar
+from collections.abc import Iterable, Sequence
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 from pydantic import Field
+from scipy.special import entr, log_softmax
 
 from amulet_integrations.decoding.guidance import DEFAULT_MAX_GUIDANCE_SCALE
 from amulet_integrations.decoding.strength import MaxKL, Strength
 from amulet_integrations.engine import Engine
 from amulet_integrations.errors import AmuletError, EvidenceError, InvalidParamsError
-from amulet_integrations.learning.candidates import (
-    Candidate,
-    log_priors_of,
-    read_candidates,
-)
-from amulet_integrations.learning.checks import (
+from amulet_integrations.learning.arguments import (
     DEFAULT_MIN_EXAMPLES,
     DEFAULT_MIN_TOKENS,
-    check_count,
-    check_enough,
-    check_examples,
-    check_number,
-    check_scales,
-    check_temperature,
-    check_tokens,
+    Count,
+    Odds,
+    Positive,
+    Priors,
+    Separator,
+    Temperature,
+    TemplateVariables,
+    checked_arguments,
 )
-from amulet_integrations.learning.evidence import Evidence
-from amulet_integrations.learning.example import ExampleLike
-from amulet_integrations.learning.rewards import Rewards
-from amulet_integrations.learning.spline import FEWEST_KNOTS
-from amulet_integrations.learning.tokens import AnswerReader
+from amulet_integrations.learning.evidence import CandidateScorer, Evidence
+from amulet_integrations.learning.examples import ExampleLike, check_examples
+from amulet_integrations.learning.guidance_scales import check_scales
+from amulet_integrations.learning.policy_likelihood import Floats
+from amulet_integrations.learning.tokenized_answers import AnswerTokenizer, check_enough
 from amulet_integrations.profiles import Preference
 from amulet_integrations.prompting import DEFAULT_SEPARATOR
 from amulet_integrations.validation import FrozenModel
@@ -47,17 +44,20 @@ _LAPSE = 0.05  # the share of choices that are made blindly
 _RESAMPLES = 200
 
 
+Candidate: TypeAlias = Preference | None
+
+
 class RankedPreference(FrozenModel):
-    """A candidate and what the examples say for it.
+    """A candidate and the evidence for it.
 
     Attributes:
-        preference: The candidate; None is that there is no preference.
-        number: Its place among the candidates as they were given, from 0.
+        preference: The candidate; None stands for having no preference.
+        number: Its number among the candidates as they were given, from 0.
         probability: Its posterior probability.
         log_evidence: The log-likelihood of the examples under it, its strength integrated out, in
             nats.
         guidance_scale: The scale under which the examples are likeliest; None where that is the
-            weakest or the strongest one looked at, or where there is no preference to scale.
+            weakest or the strongest one computed, or where there is no preference to scale.
     """
 
     preference: Preference | None
@@ -72,7 +72,7 @@ class PreferenceRanking(FrozenModel):
 
     Attributes:
         ranked: The candidates.
-        entropy: Of their probabilities, in bits: 0 where one is certain.
+        entropy: The entropy of their probabilities, in bits: 0 where one is certain.
         tokens: How many tokens of answers were read.
         examples: How many examples.
     """
@@ -90,49 +90,48 @@ class PreferenceRanking(FrozenModel):
         return self.ranked[0]
 
 
+@checked_arguments
 def rank_preferences(
     engine: Engine,
     candidates: Sequence[str | Preference | None],
     examples: Iterable[ExampleLike],
     *,
     guidance_scales: Sequence[float] = DEFAULT_SCALES,
-    priors: Sequence[float] | None = None,
-    temperature: float = 1.0,
+    priors: Priors = None,
+    temperature: Temperature = 1.0,
     max_kl: MaxKL = "default",
-    min_tokens: int = DEFAULT_MIN_TOKENS,
-    min_examples: int = DEFAULT_MIN_EXAMPLES,
-    least_odds: float = DEFAULT_LEAST_ODDS,
-    max_guidance_scale: float = DEFAULT_MAX_GUIDANCE_SCALE,
-    separator: str = DEFAULT_SEPARATOR,
-    chat_template_kwargs: Mapping[str, Any] | None = None,
+    min_tokens: Count = DEFAULT_MIN_TOKENS,
+    min_examples: Count = DEFAULT_MIN_EXAMPLES,
+    least_odds: Odds = DEFAULT_LEAST_ODDS,
+    max_guidance_scale: Positive = DEFAULT_MAX_GUIDANCE_SCALE,
+    separator: Separator = DEFAULT_SEPARATOR,
+    chat_template_kwargs: TemplateVariables = None,
 ) -> PreferenceRanking:
     """Ranks candidate preferences by how well they explain answers.
 
     With P the probability of an answer under a candidate k at the guidance scale g, an example
-    with only an accepted answer a counts as log P(a): the user wrote it, or would have. With both,
-    it is a choice between two answers that somebody else wrote, so only the choice counts, by
-    Bradley and Terry: sigmoid(r(a) - r(b)), where r = log P - log P_base is the implicit reward of
-    direct preference optimisation (Rafailov et al., NeurIPS 2023), with its beta at 1. With only a
-    rejected answer b it is sigmoid(-r(b)).
+    with only an accepted answer a counts as log P(a): the user wrote it, or would have. An example
+    with both is a choice between two answers that somebody else wrote. So only the choice counts,
+    by Bradley and Terry: sigmoid(r(a) - r(b)), where r = log P - log P_base is the implicit reward
+    of direct preference optimisation (Rafailov et al., NeurIPS 2023), with its beta at 1. With only
+    a rejected answer b it is sigmoid(-r(b)).
 
     The strength g is one for all examples, unknown, and integrated out with a uniform prior over
-    the range of `guidance_scales`; a spline gives the rewards between them. P is bounded as it is
-    where answers are decoded, so strong scales come to much the same. Three things keep a
-    single odd token, choice or example from deciding all: slips of 1 % of the tokens (see
-    `estimate_strength`), blind choices of 5 %, and posteriors averaged over 200 resamples of the
-    examples.
+    the range of `guidance_scales`; a spline gives the rewards between them. P is bounded as in
+    decoding, so strong scales differ little. Three things keep a single odd token, choice or
+    example from deciding everything: slips of 1 % of the tokens (see `estimate_strength`), 5 % of
+    blind choices, and posteriors averaged over 200 resamples of the examples.
 
     Args:
         engine: The engine of the model that answers the user.
         candidates: Texts, preferences (their weights count, their conditions do not), or None for
             having no preference; at least two, all different.
         examples: What the user accepted and rejected, each as for `estimate_strength`.
-        guidance_scales: Where the likelihood is worked out, at least 4, from 0 up,
-            rising.
+        guidance_scales: Where the likelihood is computed, at least 4, from 0 up, rising.
         priors: How probable each candidate is beforehand, above 0 and up to a common factor; all
-            alike by default.
+            equal by default.
         temperature: The temperature that answers were sampled with, at least 0.01.
-        max_kl: The bound that answers are decoded under, in nats; None for none. By default that
+        max_kl: The bound under which answers are decoded, in nats; None for none. By default that
             of the preset "default", which holds at scales above 1.
         min_tokens: Fewest tokens of answers.
         min_examples: Fewest examples.
@@ -145,48 +144,103 @@ def rank_preferences(
         The ranking.
 
     Raises:
-        EvidenceError: Too few examples or tokens, an example twice, or candidates that the
-            answers do not tell apart.
-        InvalidParamsError: A setting is out of its range or of another type, candidates are too
+        EvidenceError: There are too few examples or tokens, an example is given twice, or the
+            answers do not distinguish the candidates.
+        InvalidParamsError: An argument is out of its range or of another type, candidates are too
             few or the same, or priors do not fit them.
-        InvalidProfileError: A candidate's text is none.
+        InvalidProfileError: A candidate's text is blank or too long.
         GuidanceScaleError: `guidance_scales` go past `max_guidance_scale`.
         ContextLengthError: An example is too long; the message has its number.
         PromptError: An example cannot be written as a prompt.
     """
-    temperature = check_temperature(temperature)
-    least_odds = check_number("least_odds", least_odds, 1.0)
-    max_guidance_scale = check_number("max_guidance_scale", max_guidance_scale, 0.0)
-    max_kl = Strength(max_kl=max_kl).bound
-    check_count("min_tokens", min_tokens, 1)
-    check_count("min_examples", min_examples, 1)
-    scales = check_scales("guidance_scales", guidance_scales, FEWEST_KNOTS, max_guidance_scale)
-    read = read_candidates(candidates)
-    log_priors = log_priors_of(priors, len(read))
-    given = check_examples(examples)
-    texts = [candidate.text for candidate in read if candidate is not None]
-    reader = AnswerReader(engine, separator, chat_template_kwargs)
-    answers = [reader.answers(number, example, texts) for number, example in enumerate(given)]
-    if not answers:
+    bound = Strength(max_kl=max_kl).bound
+    scales = check_scales("guidance_scales", guidance_scales, max_guidance_scale)
+    given = _check_candidates(candidates)
+    log_priors = normalized_log_priors(priors, len(given))
+    texts = [candidate.text for candidate in given if candidate is not None]
+    tokenizer = AnswerTokenizer(engine, separator, chat_template_kwargs)
+    pairs = [
+        tokenizer.tokenize(*numbered, texts) for numbered in enumerate(check_examples(examples))
+    ]
+    if not pairs:
         raise EvidenceError(
             "There are no examples. Give answers that the user took or turned down."
         )
-    tokens = sum(len(answer.ids) for pair in answers for answer in pair if answer)
-    check_tokens(tokens, sum(answer is not None for pair in answers for answer in pair), min_tokens)
-    check_enough(len(answers), min_examples, "examples")
+    answers = [answer for pair in pairs for answer in pair if answer is not None]
+    tokens = check_enough(answers, len(pairs), "examples", min_tokens, min_examples)
     grid = np.linspace(scales[0], scales[-1], _POINTS)
-    rewards = Rewards(engine, read, scales, grid, temperature, max_kl, slip=_SLIP, lapse=_LAPSE)
-    evidence = Evidence(grid, np.array([rewards.of(*pair) for pair in answers]))
+    scorer = CandidateScorer(
+        engine, given, scales, grid, temperature, bound, slip=_SLIP, lapse=_LAPSE
+    )
+    evidence = Evidence(grid, np.array([scorer.log_likelihood(*pair) for pair in pairs]))
     probabilities = evidence.probabilities(log_priors, _RESAMPLES)
-    ranked = _ranked(read, evidence, probabilities)
-    _check_told_apart(ranked, least_odds, len(answers), tokens)
+    ranked = _ranked(given, evidence, probabilities)
+    _check_distinguished(ranked, least_odds, len(pairs), tokens)
     return PreferenceRanking(
-        ranked=ranked, entropy=_bits(probabilities), tokens=tokens, examples=len(answers)
+        ranked=ranked,
+        entropy=float(entr(probabilities).sum() / np.log(2.0)),
+        tokens=tokens,
+        examples=len(pairs),
     )
 
 
+def _check_candidates(candidates: Any) -> list[Candidate]:
+    """Makes preferences of texts; None stays.
+
+    Raises:
+        InvalidParamsError: There are fewer than two, two are the same, or one is no preference.
+        InvalidProfileError: A text is out of its range.
+    """
+    if isinstance(candidates, str) or not isinstance(candidates, Sequence):
+        raise InvalidParamsError(
+            f"candidates is a {type(candidates).__name__}; give a list of at least two."
+        )
+    checked = [_check_candidate(f"candidates[{i}]", it) for i, it in enumerate(candidates)]
+    if len(checked) < 2:  # noqa: PLR2004 - a choice
+        raise InvalidParamsError(f"{len(checked)} candidates leave no choice; give at least two.")
+    seen: dict[Any, int] = {}
+    for number, candidate in enumerate(checked):
+        key = candidate and (candidate.text, candidate.weight)
+        first = seen.setdefault(key, number)
+        if first != number:
+            raise InvalidParamsError(
+                f"candidates[{number}] is the same as candidates[{first}]; leave one out."
+            )
+    return checked
+
+
+def _check_candidate(place: str, candidate: Any) -> Candidate:
+    if isinstance(candidate, str):
+        candidate = Preference(text=candidate)
+    if candidate is None:
+        return None
+    if not isinstance(candidate, Preference):
+        raise InvalidParamsError(
+            f"{place} is a {type(candidate).__name__}; give a text, a Preference or None."
+        )
+    if candidate.weight == 0.0:
+        raise InvalidParamsError(f"{place} has weight 0, which switches it off; give None instead.")
+    return candidate
+
+
+def normalized_log_priors(priors: Sequence[float] | None, count: int) -> Floats:
+    """The logarithms of priors, scaled to add up to 1.
+
+    Raises:
+        InvalidParamsError: There is not one for each candidate.
+    """
+    if priors is None:
+        priors = [1.0] * count
+    if len(priors) != count:
+        raise InvalidParamsError(
+            f"priors: {len(priors)} for {count} candidates; give one for each."
+        )
+    logs: Floats = log_softmax(np.log(priors))
+    return logs
+
+
 def _ranked(
-    candidates: Sequence[Candidate], evidence: Evidence, probabilities: Any
+    candidates: Sequence[Candidate], evidence: Evidence, probabilities: Floats
 ) -> tuple[RankedPreference, ...]:
     rows = zip(
         candidates,
@@ -195,7 +249,7 @@ def _ranked(
         evidence.likeliest_scales(),
         strict=True,
     )
-    found = [
+    ranked = [
         RankedPreference(
             preference=candidate,
             number=number,
@@ -205,10 +259,10 @@ def _ranked(
         )
         for number, (candidate, probability, log_evidence, scale) in enumerate(rows)
     ]
-    return tuple(sorted(found, key=lambda it: (it.probability, it.log_evidence), reverse=True))
+    return tuple(sorted(ranked, key=lambda it: (it.probability, it.log_evidence), reverse=True))
 
 
-def _check_told_apart(
+def _check_distinguished(
     ranked: Sequence[RankedPreference], least_odds: float, examples: int, tokens: int
 ) -> None:
     """Refuses a ranking whose first is hardly ahead."""
@@ -223,8 +277,3 @@ def _check_told_apart(
         f"evidence; least_odds={least_odds:g}. Give more examples, or leave out candidates that "
         "come to the same."
     )
-
-
-def _bits(probabilities: Any) -> float:
-    shares = probabilities[probabilities > 0.0]
-    return float(-(shares * np.log2(shares)).sum()) + 0.0

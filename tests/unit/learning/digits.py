@@ -66,17 +66,19 @@ def log_softmax(logits: np.ndarray) -> np.ndarray:
     return logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
 
 
-def bounded(reference: np.ndarray, asked: np.ndarray, max_kl: float | None) -> np.ndarray:
-    """The logits furthest on the way from a reference whose divergence is within a bound."""
+def bounded(reference: np.ndarray, guided: np.ndarray, max_kl: float | None) -> np.ndarray:
+    """The logits furthest from a reference, towards the guided ones, that keep a bound."""
     if max_kl is None:
-        return asked
-    return reference + fraction(reference.tobytes(), asked.tobytes(), max_kl) * (asked - reference)
+        return guided
+    return reference + fraction(reference.tobytes(), guided.tobytes(), max_kl) * (
+        guided - reference
+    )
 
 
 @cache
-def fraction(reference: bytes, asked: bytes, max_kl: float) -> float:
-    """How far on the way that is, from 0 to 1, by bisection."""
-    start, end = np.frombuffer(reference), np.frombuffer(asked)
+def fraction(reference: bytes, guided: bytes, max_kl: float) -> float:
+    """How far towards the guided logits that is, from 0 to 1, by bisection."""
+    start, end = np.frombuffer(reference), np.frombuffer(guided)
     low, high = 0.0, 1.0
     for at in (1.0, *[None] * 50):
         middle = (low + high) / 2.0 if at is None else at

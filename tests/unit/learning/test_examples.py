@@ -1,4 +1,4 @@
-"""Examples: what they hold, what they refuse, what they keep to themselves."""
+"""Examples: what they contain, what they refuse, and that their texts stay private."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from amulet_integrations.learning import Example, read_examples
 from amulet_integrations.prompting import ChatMessage
 
 SECRET = "my dog Rex"
-ASKED = ChatMessage(role="user", content=SECRET)
-ANSWERED = ChatMessage(role="assistant", content="Woof.")
+QUESTION = ChatMessage(role="user", content=SECRET)
+ANSWER = ChatMessage(role="assistant", content="Woof.")
 
 
 def test_a_question_is_a_conversation():
     assert Example(question="Why?", accepted="So.").messages == (
         ChatMessage(role="user", content="Why?"),
     )
-    told = Example(question=(ASKED, ANSWERED, ASKED), rejected="No.", system="Be kind.")
-    assert [message.role for message in told.messages] == ["system", "user", "assistant", "user"]
+    whole = Example(question=(QUESTION, ANSWER, QUESTION), rejected="No.", system="Be kind.")
+    assert [message.role for message in whole.messages] == ["system", "user", "assistant", "user"]
 
 
 def test_texts_stay_out_of_repr():
@@ -35,7 +35,7 @@ def test_texts_stay_out_of_repr():
     shown = repr(example)
     assert SECRET not in shown
     assert "accepted=<10 characters>" in shown
-    assert SECRET not in repr(Example(question=(ASKED,), accepted="So."))
+    assert SECRET not in repr(Example(question=(QUESTION,), accepted="So."))
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_texts_stay_out_of_repr():
         ({"question": SECRET, "accepted": 3}, "accepted is a int"),
         ({"question": [SECRET], "accepted": SECRET}, "question"),
         ({"question": (), "accepted": SECRET}, "no user message"),
-        ({"question": (ASKED, ANSWERED), "accepted": SECRET}, "ends with the assistant's"),
+        ({"question": (QUESTION, ANSWER), "accepted": SECRET}, "ends with the assistant's"),
         ({"question": [{"role": SECRET, "content": SECRET}], "accepted": "a"}, r"question"),
         ({"question": [{"role": "user", SECRET: "a"}], "accepted": "a"}, r"question\[0\]: a name"),
         ({"question": [{1: SECRET}], "accepted": "a"}, r"question\[0\]: a name that ChatMessage"),
@@ -71,7 +71,7 @@ def test_half_a_character_is_refused():
         Example(question="Why?", accepted="\ud83d")
 
 
-def test_a_misspelt_name_is_told_with_the_right_one():
+def test_a_misspelt_name_is_named_with_the_right_one():
     with pytest.raises(UnknownArgumentError, match="did you mean 'accepted'"):
         Example(question="Why?", acepted="So.")
 
@@ -116,10 +116,32 @@ def test_bad_lines_are_named_without_their_texts(tmp_path, line, message):
     assert caught.value.__cause__ is None
 
 
-def test_examples_need_no_torch():
-    code = "import sys; from amulet_integrations.learning import read_examples; print('torch' in sys.modules)"  # noqa: E501
+def python(code: str) -> str:
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert ran.stdout.strip() == "False"
+    return ran.stdout.strip()
+
+
+def test_examples_need_neither_torch_nor_scipy():
+    code = """
+import sys
+from amulet_integrations.learning import read_examples
+print({"torch", "scipy"} & sys.modules.keys())
+"""
+    assert python(code) == "set()"
+
+
+@pytest.mark.parametrize("name", ["estimate_strength", "rank_preferences"])
+def test_without_scipy_the_extra_is_named(name):
+    code = f"""
+import sys
+sys.modules["scipy"] = None
+from amulet_integrations import errors, learning
+try:
+    learning.{name}
+except errors.MissingDependencyError as error:
+    print(error)
+"""
+    assert 'pip install "amulet-integrations[learning]"' in python(code)
 
 
 def test_files_that_cannot_be_read(tmp_path):

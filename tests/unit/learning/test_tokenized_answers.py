@@ -8,22 +8,22 @@ import pytest
 
 from amulet_integrations.errors import EvidenceError, PromptError
 from amulet_integrations.learning import Example
-from amulet_integrations.learning.tokens import AnswerReader
+from amulet_integrations.learning.tokenized_answers import AnswerTokenizer
 from amulet_integrations.prompting import ChatMessage, PromptBuilder
 from tests.support.tiny import CHATML, tiny_tokenizer
 
 THINKS = CHATML.replace("assistant\n{% endif %}", "assistant\n<think>\n{% endif %}")
 
 
-def reader(chat_template: str | None = CHATML, **options) -> AnswerReader:
+def reader(chat_template: str | None = CHATML, **options) -> AnswerTokenizer:
     engine = SimpleNamespace(
         tokenizer=tiny_tokenizer(chat_template), context_window=640, model_name="tiny"
     )
-    return AnswerReader(engine, "\n\n", options or None)
+    return AnswerTokenizer(engine, "\n\n", options or None)
 
 
-def read(reader: AnswerReader, **fields):
-    return reader.answers(0, Example(question="Why?", **fields), ["Be brief."])
+def read(reader: AnswerTokenizer, **fields):
+    return reader.tokenize(0, Example(question="Why?", **fields), ["Be brief."])
 
 
 def test_contexts_are_those_of_decoding():
@@ -54,7 +54,7 @@ def test_the_end_is_the_templates_own():
     tokenizer = tiny_tokenizer()
     tokenizer.eos_token = "<|im_start|>"  # as models whose turns end with another token
     engine = SimpleNamespace(tokenizer=tokenizer, context_window=640, model_name="tiny")
-    whole, _ = read(AnswerReader(engine, "\n\n"), accepted="So.", complete=True)
+    whole, _ = read(AnswerTokenizer(engine, "\n\n"), accepted="So.", complete=True)
     assert whole.ids[-1] == 1
 
 
@@ -69,7 +69,7 @@ def test_a_tokenizer_without_an_end():
     tokenizer.eos_token = None
     engine = SimpleNamespace(tokenizer=tokenizer, context_window=640, model_name="tiny")
     with pytest.raises(EvidenceError, match=r"examples\[0\]: complete=True, but"):
-        read(AnswerReader(engine, "\n\n"), accepted="So.", complete=True)
+        read(AnswerTokenizer(engine, "\n\n"), accepted="So.", complete=True)
 
 
 def test_templates_that_think_first_are_refused():

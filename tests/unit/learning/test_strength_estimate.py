@@ -117,7 +117,7 @@ def test_the_scale_is_found_again(scale):
 
 
 BOUND = PRESETS["default"].max_kl
-SAYS_NO_BOUND = PreferenceProfile(user_id="ann", preferences=[digits.LARGE])
+WITHOUT_BOUND = PreferenceProfile(user_id="ann", preferences=[digits.LARGE])
 
 
 @pytest.mark.parametrize("scale", [0.5, 1.5])
@@ -125,7 +125,7 @@ def test_the_scale_is_found_again_under_the_default_bound(scale):
     found = [
         estimate_strength(
             DigitsEngine(),
-            SAYS_NO_BOUND,
+            WITHOUT_BOUND,
             accepted(digits.LARGE, scale, seed, examples=60, max_kl=BOUND),
         )
         for seed in range(10)
@@ -136,23 +136,22 @@ def test_the_scale_is_found_again_under_the_default_bound(scale):
     assert {one.max_kl for one in found} == {"default" if scale < 1.0 else BOUND}
 
 
-def test_where_the_bound_held_everything_back_nothing_is_told():
+def test_where_the_bound_held_everything_back_nothing_is_found():
     # Every token has the same policy, so that from 2.43 on all strengths write alike.
     examples = accepted(digits.LARGE, 5.0, 0, examples=60, max_kl=0.2)
     with pytest.raises(EvidenceError, match=r"wider than .* Under max_kl=0\.2 strong scales"):
         estimate_strength(DigitsEngine(), LARGE, examples, max_kl=0.2)
     # They look like weaker ones that nothing held back.
-    told = estimate_strength(DigitsEngine(), LARGE, examples, max_kl=None)
-    assert told.guidance_scale == pytest.approx(2.43, abs=0.25)
-    assert told.max_kl is None
+    found = estimate_strength(DigitsEngine(), LARGE, examples, max_kl=None)
+    assert found.guidance_scale == pytest.approx(2.43, abs=0.25)
+    assert found.max_kl is None
 
 
 def test_the_bound_is_the_calls_or_the_profiles_or_the_default():
     examples = accepted(digits.LARGE, 1.5, 0, examples=60)
 
     def learned(**options):
-        said = {name: options.pop(name) for name in ("profile",) if name in options}
-        profile = SAYS_NO_BOUND.model_copy(update=said.get("profile", {}))
+        profile = WITHOUT_BOUND.model_copy(update=options.pop("profile", {}))
         return estimate_strength(DigitsEngine(), profile, examples, **options)
 
     assert learned().max_kl == BOUND
@@ -164,18 +163,18 @@ def test_the_bound_is_the_calls_or_the_profiles_or_the_default():
 
 def test_a_bound_of_ones_own_holds_weak_guidance_back_too():
     # KL(base || pref) is 0.16 a digit here: under 0.05 no policy comes near the base.
-    told = {
+    found = {
         max_kl: estimate_strength(
             DigitsEngine(), LARGE, accepted(digits.LARGE, 0.0, 0), max_kl=max_kl, slip=0.0
         )
         for max_kl in (0.05, "default")
     }
-    flat = np.array(told[0.05].log_likelihoods)[:3]
+    flat = np.array(found[0.05].log_likelihoods)[:3]
     assert np.ptp(flat) < 1e-3
-    assert told["default"].log_likelihoods[0] > flat[0] + 0.5
+    assert found["default"].log_likelihoods[0] > flat[0] + 0.5
 
 
-def test_only_what_is_in_force_counts():
+def test_only_active_preferences_count():
     limited = PreferenceProfile(
         user_id="ann",
         preferences=[
@@ -185,8 +184,8 @@ def test_only_what_is_in_force_counts():
         max_kl=None,
     )
     examples = accepted(digits.LARGE, 2.0, 0)
-    told = estimate_strength(DigitsEngine(), limited, examples, context={"task": "email"})
-    assert told == estimate_strength(DigitsEngine(), LARGE, examples)
+    found = estimate_strength(DigitsEngine(), limited, examples, context={"task": "email"})
+    assert found == estimate_strength(DigitsEngine(), LARGE, examples)
     with pytest.raises(EvidenceError, match="None of the 2 preferences of 'ann' is in force"):
         estimate_strength(DigitsEngine(), limited, examples)
 
@@ -225,8 +224,8 @@ def test_an_estimate_is_applied_to_a_copy():
         scales=(0.0, 1.0),
         log_likelihoods=(-2.0, -1.0),
     )
-    for said in ({"params": AmuletParams()}, {"preset": "strong"}, {"guidance_scale": 1.5}):
-        stored = PROFILE.model_copy(update={"version": 4, "max_kl": 0.1, **said})
+    for strength in ({"params": AmuletParams()}, {"preset": "strong"}, {"guidance_scale": 1.5}):
+        stored = PROFILE.model_copy(update={"version": 4, "max_kl": 0.1, **strength})
         changed = estimate.apply_to(stored)
         assert changed.strength == Strength(guidance_scale=3.0, max_kl=0.2)
         assert (changed.version, changed.preferences) == (4, PROFILE.preferences)
@@ -262,7 +261,7 @@ def test_too_little_is_refused():
         estimate_strength(engine, LARGE, examples, scales=[4.0, 5.0, 6.0, 7.0])
 
 
-def test_what_says_nothing_is_refused_whatever_the_range():
+def test_answers_without_evidence_are_refused_whatever_the_range():
     nothing = PreferenceProfile(user_id="ann", preferences=["Nothing of the kind."])
     examples = accepted(None, 0.0, 0)
     with pytest.raises(EvidenceError, match="wider than half of the range looked at"):
@@ -292,22 +291,34 @@ def test_a_large_bound_costs_a_few_knots():
     [
         ({"temperature": 0.0}, InvalidParamsError, "temperature=0.0"),
         ({"temperature": math.nan}, InvalidParamsError, "temperature=nan"),
-        ({"temperature": 0.001}, InvalidParamsError, "temperature=0.001: give at least 0.01"),
+        (
+            {"temperature": 0.001},
+            InvalidParamsError,
+            "temperature=0.001: .* greater than or equal to 0.01",
+        ),
         ({"max_kl": -0.1}, InvalidParamsError, "max_kl=-0.1: give nats"),
         ({"max_kl": math.nan}, InvalidParamsError, "max_kl=nan"),
         ({"max_kl": "none"}, InvalidParamsError, "max_kl='none'"),
-        ({"separator": 3}, InvalidParamsError, "separator is a int"),
-        ({"chat_template_kwargs": ["a"]}, InvalidParamsError, "chat_template_kwargs is a list"),
+        ({"separator": 3}, InvalidParamsError, "separator=3: .* valid string"),
+        (
+            {"chat_template_kwargs": ["a"]},
+            InvalidParamsError,
+            r"chat_template_kwargs=\['a'\]: .* valid dictionary",
+        ),
         ({"context": "email"}, InvalidProfileError, "context: .* is a str"),
         ({"context": {"task": 3}}, InvalidProfileError, "context: .* is a int"),
-        ({"level": 1.0}, InvalidParamsError, "level=1.0: .* above 0 and below 1"),
+        ({"level": 1.0}, InvalidParamsError, "level=1.0: .* less than 1"),
         ({"slip": 1.0}, InvalidParamsError, "slip=1.0"),
         ({"slip": "a"}, InvalidParamsError, "slip='a'"),
         ({"slip": False}, InvalidParamsError, "slip=False"),
         ({"min_examples": 0}, InvalidParamsError, "min_examples=0"),
         ({"scales": [-1.0, 0.0, 1.0, 2.0]}, InvalidParamsError, "from 0 up"),
         ({"scales": [0, 1, 2, 10**400]}, InvalidParamsError, "scales="),
-        ({"max_guidance_scale": 10**400}, InvalidParamsError, "max_guidance_scale is an integer"),
+        (
+            {"max_guidance_scale": 10**400},
+            InvalidParamsError,
+            "max_guidance_scale=1000.*: .* valid number",
+        ),
         ({"min_tokens": 0}, InvalidParamsError, "min_tokens=0"),
         ({"min_tokens": 2.5}, InvalidParamsError, "min_tokens=2.5"),
         ({"widest_interval": -1}, InvalidParamsError, "widest_interval=-1"),
@@ -343,7 +354,9 @@ def test_a_profile_with_a_parent_or_none_at_all_is_refused(untouched):
     child = PROFILE.model_copy(update={"parent": "everybody"})
     with pytest.raises(EvidenceError, match="parent='everybody'"):
         estimate_strength(untouched, child, [Example(question="Why?", accepted="So.")])
-    with pytest.raises(InvalidParamsError, match="profile is a str; give a PreferenceProfile"):
+    with pytest.raises(
+        InvalidParamsError, match=r"profile is a str: .* instance of PreferenceProfile"
+    ):
         estimate_strength(untouched, TEXT, [Example(question="Why?", accepted="So.")])
 
 
@@ -363,7 +376,7 @@ def test_examples_may_be_pairs_and_dicts(tiny_engine):
 
 
 @pytest.mark.parametrize(
-    ("example", "said"),
+    ("example", "message"),
     [
         ({"my dog Rex": "ate it"}, "a name that Example does not have"),
         ({"question": "Is it?"}, r"examples\[0\]: accepted and rejected are both missing"),
@@ -371,7 +384,7 @@ def test_examples_may_be_pairs_and_dicts(tiny_engine):
         (7, "is a int"),
     ],
 )
-def test_what_is_no_example_is_refused_without_quoting_it(untouched, example, said):
-    with pytest.raises(EvidenceError, match=said) as caught:
+def test_what_is_no_example_is_refused_without_quoting_it(untouched, example, message):
+    with pytest.raises(EvidenceError, match=message) as caught:
         estimate_strength(untouched, PROFILE, [example])
     assert "Rex" not in str(caught.value)

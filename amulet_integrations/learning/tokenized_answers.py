@@ -9,19 +9,18 @@ from typing import Any
 
 from amulet_integrations.engine import Engine
 from amulet_integrations.errors import AmuletError, ContextLengthError, EvidenceError, PromptError
-from amulet_integrations.learning.checks import check_type
-from amulet_integrations.learning.example import Example
+from amulet_integrations.learning.examples import Example
 from amulet_integrations.prompting import ChatMessage, PromptBuilder
 from amulet_integrations.prompting.chat_template import prompt_format
 from amulet_integrations.prompting.escaping import ControlTokens, Text
 
 
 @dataclass(frozen=True, repr=False)
-class Answer:
-    """An answer, ready to be scored.
+class TokenizedAnswer:
+    """An answer that can be scored.
 
     Attributes:
-        place: Which example it belongs to, for messages.
+        place: The example that it belongs to, such as "examples[3]", for messages.
         contexts: Token ids of each context that it follows, the base first.
         ids: Its own token ids.
     """
@@ -31,16 +30,13 @@ class Answer:
     ids: Sequence[int]
 
 
-class AnswerReader:
-    """Writes the prompts of examples and reads their answers as tokens.
+class AnswerTokenizer:
+    """Tokenizes the prompts and the answers of examples.
 
     Args:
-        engine: Its tokenizer and its context window count.
+        engine: Brings the tokenizer and the context window.
         separator: Stands between the system message and a preference.
         chat_template_kwargs: Further variables of the model's chat template.
-
-    Raises:
-        InvalidParamsError: One of the last two is of a wrong type.
     """
 
     def __init__(
@@ -49,22 +45,19 @@ class AnswerReader:
         separator: str,
         chat_template_kwargs: Mapping[str, Any] | None = None,
     ) -> None:
-        check_type("separator", separator, str, "a string")
-        if chat_template_kwargs is not None:
-            check_type("chat_template_kwargs", chat_template_kwargs, Mapping, "a dict")
         self._engine = engine
         self._prompts = PromptBuilder(engine.tokenizer, separator=separator)
         self._options = chat_template_kwargs
         source = prompt_format(engine.tokenizer, None).source
         self._control_tokens = ControlTokens(engine.tokenizer, source)
 
-    def answers(
+    def tokenize(
         self, number: int, example: Example, texts: Sequence[str]
-    ) -> tuple[Answer | None, Answer | None]:
-        """The accepted and the rejected answer of an example.
+    ) -> tuple[TokenizedAnswer | None, TokenizedAnswer | None]:
+        """The accepted and the rejected answer of an example; None where there is none.
 
         Args:
-            number: The example's place among all, from 0, for messages.
+            number: The example's number among all, from 0, for messages.
             example: The example.
             texts: The preferences; each has a context, after the base.
 
@@ -75,13 +68,13 @@ class AnswerReader:
         place = f"examples[{number}]"
         try:
             contexts = self._contexts(example, texts)
-            answers = [self._read(text, example) for text in (example.accepted, example.rejected)]
+            answers = [self._encode(text, example) for text in (example.accepted, example.rejected)]
         except AmuletError as error:
             raise type(error)(f"{place}: {error}") from error
         longest = max(map(len, contexts))
         for ids in filter(None, answers):
             self._check_length(place, longest, len(ids))
-        accepted, rejected = (ids and Answer(place, contexts, ids) for ids in answers)
+        accepted, rejected = (ids and TokenizedAnswer(place, contexts, ids) for ids in answers)
         return accepted or None, rejected or None
 
     def _contexts(self, example: Example, texts: Sequence[str]) -> list[list[int]]:
@@ -95,12 +88,12 @@ class AnswerReader:
             )
         return self._prompts.contexts(messages, [None, *texts], chat_template_kwargs=options)
 
-    def _read(self, text: str | None, example: Example) -> list[int]:
+    def _encode(self, text: str | None, example: Example) -> list[int]:
         if text is None:
             return []
         # In a dialogue of plain text, answers stand after "Assistant:" and a space.
         written = text if self._prompts.is_chat else " " + text.lstrip()
-        # All of it is a person's text, so nothing in it is read as a control token.
+        # All of it is text of a person, so nothing in it counts as a control token.
         ids = self._control_tokens.encode(Text(written, b"\1" * len(written)))
         return [*ids, self._end_id] if example.complete else ids
 
@@ -117,11 +110,11 @@ class AnswerReader:
     def _end_id(self) -> int:
         """The token that ends the assistant's turn: the template's own, or the tokenizer's."""
         tokenizer = self._engine.tokenizer
-        asked = ChatMessage(role="user", content="a")
-        said = ChatMessage(role="assistant", content="a")
+        question = ChatMessage(role="user", content="a")
+        answer = ChatMessage(role="assistant", content="a")
         before, whole = (
-            self._prompts.contexts(talk, [None], chat_template_kwargs=self._options)[0]
-            for talk in ([asked], [asked, said, asked])
+            self._prompts.contexts(messages, [None], chat_template_kwargs=self._options)[0]
+            for messages in ([question], [question, answer, question])
         )
         if self._prompts.is_chat and whole[: len(before)] == before:
             special = tokenizer.added_tokens_decoder
@@ -134,3 +127,32 @@ class AnswerReader:
                 "off."
             )
         return int(tokenizer.eos_token_id)
+
+
+def check_enough(
+    answers: Sequence[TokenizedAnswer], examples: int, what: str, min_tokens: int, min_examples: int
+) -> int:
+    """Counts the tokens of all answers, and refuses too little to learn from.
+
+    Args:
+        answers: The answers.
+        examples: How many examples they come from.
+        what: What is counted by `examples`, for the message.
+        min_tokens: Fewest tokens.
+        min_examples: Fewest examples, however long they are.
+
+    Raises:
+        EvidenceError: There are too few tokens or examples.
+    """
+    tokens = sum(len(answer.ids) for answer in answers)
+    if tokens < min_tokens:
+        raise EvidenceError(
+            f"The {len(answers)} answers have {tokens} tokens together, fewer than "
+            f"min_tokens={min_tokens}. Give more or longer answers."
+        )
+    if examples < min_examples:
+        raise EvidenceError(
+            f"Too little to learn from: {examples} {what}, fewer than min_examples={min_examples}. "
+            "So few hardly show how much answers differ. Give more."
+        )
+    return tokens
