@@ -70,9 +70,17 @@ def program_of(kind, llm, output_cls=Water, template="Make some {what}.", **opti
     )
 
 
-async def every_call(program, **arguments):
+def llm_kwargs_of(program, **llm_kwargs):
+    """Arguments of a call whose answer is enforced."""
+    if isinstance(program, LLMTextCompletionProgram):
+        schema = program.output_cls.model_json_schema()
+        return {"response_format": {"type": "json_object", "schema": schema}, **llm_kwargs}
+    return llm_kwargs
+
+
+async def every_call(program, **llm_kwargs):
     """The objects of all four ways; a stream's last one."""
-    arguments = {"what": "water", **arguments}
+    arguments = {"what": "water", "llm_kwargs": llm_kwargs_of(program, **llm_kwargs)}
     return [
         program(**arguments),
         await program.acall(**arguments),
@@ -87,7 +95,9 @@ async def test_every_model_makes_valid_objects_in_every_way(llm, kind, output_cl
     program = program_of(kind, llm, output_cls)
     found = await every_call(program)
     assert all(type(one) is output_cls and one == found[0] for one in found)
-    seeds = [program(llm_kwargs={"seed": seed}, what="water") for seed in range(2, 6)]
+    seeds = [
+        program(llm_kwargs=llm_kwargs_of(program, seed=seed), what="water") for seed in range(2, 6)
+    ]
     assert len({one.model_dump_json() for one in seeds}) > 1
 
 
@@ -109,9 +119,9 @@ async def test_a_programs_arguments_reach_the_engine(kind):
     engine = ScriptedEngine(list(WATER if kind == "text" else CALLED))
     llm = AmuletLLM(engine=engine, profiles=store_of_two())
     asked = {"max_tokens": 77, "temperature": 0.5, "user_id": "ann"}
-    await every_call(program_of(kind, llm), llm_kwargs=asked)
+    await every_call(program_of(kind, llm), **asked)
     with preference_scope(user_id="ann"):
-        await every_call(program_of(kind, llm), llm_kwargs={"max_tokens": 77, "temperature": 0.5})
+        await every_call(program_of(kind, llm), max_tokens=77, temperature=0.5)
     assert len(engine.requests) == 8
     for request in engine.requests:
         assert (request.sampling.max_new_tokens, request.sampling.temperature) == (77, 0.5)
@@ -135,11 +145,13 @@ def test_a_programs_own_parser_reads_its_own_texts():
     assert not engine.requests[0].alternatives
 
 
-def test_a_response_format_of_the_call_goes_before_the_programs():
+@pytest.mark.parametrize("enforced", [True, False])
+def test_a_text_program_is_enforced_only_where_its_call_says_so(enforced):
     engine = ScriptedEngine(list(WATER))
     program = program_of("text", AmuletLLM(engine=engine))
-    program(llm_kwargs={"response_format": {"type": "text"}}, what="water")
-    assert not engine.requests[0].alternatives
+    llm_kwargs = llm_kwargs_of(program) if enforced else {}
+    assert program(llm_kwargs=llm_kwargs, what="water") == Water(kind="salt", litres=12)
+    assert bool(engine.requests[0].alternatives) == enforced
 
 
 # What a text says is no schema.
@@ -179,25 +191,11 @@ class Named(BaseModel):
 def test_a_document_in_a_programs_prompt_does_not_change_its_schema():
     engine = ScriptedEngine(['{"a_name": "x"}'])
     program = program_of("text", AmuletLLM(engine=engine), Named)
-    assert program(what=SAYS_A_SCHEMA) == Named(a_name="x")
+    llm_kwargs = llm_kwargs_of(program)
+    assert program(llm_kwargs=llm_kwargs, what=SAYS_A_SCHEMA) == Named(a_name="x")
     (alternative,) = engine.requests[0].alternatives
     assert "a_name" in alternative.grammar
     assert "litres" not in alternative.grammar
-
-
-class Meddling(AmuletLLM):
-    """Asks twice, as models do that look something up first."""
-
-    def chat(self, messages, **kwargs):
-        first = [it.text for it in [self.complete("Anything?")]]
-        assert first
-        return super().chat(messages, **kwargs)
-
-
-def test_calls_beside_the_programs_own_are_answered_freely():
-    engine = ScriptedEngine(list(WATER))
-    assert program_of("text", Meddling(engine=engine))(what="water")
-    assert [bool(request.alternatives) for request in engine.requests] == [False, True]
 
 
 # Output parsers of prompts.

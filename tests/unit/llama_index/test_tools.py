@@ -72,7 +72,7 @@ class Tree(BaseModel):
     """Plants a tree."""
 
     kind: str = Field(max_length=5)
-    alternatives: list[Tree] = Field(default=[], max_length=1)
+    branches: list[Tree] = Field(default=[], max_length=1)
 
 
 def opened(content: int) -> str:
