@@ -20,27 +20,34 @@ from amulet_integrations.profiles import ProfileStore, current_scope
 from amulet_integrations.profiles.characters import checked_label
 from amulet_integrations.registry import Registry
 
-STRENGTH = tuple(Strength.model_fields)
-"""Arguments of a call that say how strongly preferences are applied."""
+STRENGTH_ARGUMENTS = tuple(Strength.model_fields)
+"""Arguments of a call that set how strongly preferences are applied."""
 
-WHOSE = ("preference", "profile", "user_id", "method", "preference_context", *STRENGTH)
-"""Arguments of a call that say whose preferences it follows, when and how."""
+SELECTION_ARGUMENTS = (
+    "preference",
+    "profile",
+    "user_id",
+    "method",
+    "preference_context",
+    *STRENGTH_ARGUMENTS,
+)
+"""Arguments of a call that select whose preferences it follows, when and how."""
 
-_OTHER = ("max_tokens", "max_new_tokens", "stop", "timeout", "chat_template_kwargs")
+_OTHER_ARGUMENTS = ("max_tokens", "max_new_tokens", "stop", "timeout", "chat_template_kwargs")
 
 
 @dataclass(frozen=True)
-class Call:
-    """The arguments of one call, read.
+class CallArguments:
+    """The validated arguments of one call.
 
     Attributes:
-        whose: What they say about whose preferences to follow.
+        selection: The preferences that the arguments select; see `AmuletClient.resolve_user`.
         sampling: The constructor's sampling parameters with the call's in their place.
         timeout: Seconds after which the request fails.
         chat_template_kwargs: Further variables of the model's chat template.
     """
 
-    whose: PreferenceSelection
+    selection: PreferenceSelection
     sampling: SamplingParams
     timeout: float | None
     chat_template_kwargs: Mapping[str, Any] | None = None
@@ -167,7 +174,7 @@ class AmuletClient(AmuletConfig):
         memo.update({id(it): it for it in (self.engine, self.profiles, self._registry)})
         return super().__deepcopy__(memo)
 
-    def read_call(self, arguments: Mapping[str, Any], also: Collection[str] = ()) -> Call:
+    def read_call(self, arguments: Mapping[str, Any], also: Collection[str] = ()) -> CallArguments:
         """Reads the keyword arguments of a call.
 
         Args:
@@ -179,7 +186,7 @@ class AmuletClient(AmuletConfig):
             InvalidParamsError: A sampling parameter is out of its range.
             PreferenceSelectionError: They name more than one preference, profile or user.
         """
-        known = {*WHOSE, *SAMPLING, *_OTHER, *also}
+        known = {*SELECTION_ARGUMENTS, *SAMPLING, *_OTHER_ARGUMENTS, *also}
         if unknown := arguments.keys() - known:
             raise UnknownArgumentError.for_names(f"A call of {type(self).__name__}", unknown, known)
         given = without_unset(arguments)
@@ -192,8 +199,10 @@ class AmuletClient(AmuletConfig):
         is_number = isinstance(timeout, int | float) and not isinstance(timeout, bool)
         if timeout is not None and not (is_number and timeout > 0):
             raise InvalidParamsError(f"timeout={timeout!r}: give seconds above 0, or None.")
-        return Call(
-            whose=PreferenceSelection(**{name: given[name] for name in WHOSE if name in given}),
+        return CallArguments(
+            selection=PreferenceSelection(
+                **{name: given[name] for name in SELECTION_ARGUMENTS if name in given}
+            ),
             sampling=self.sampling.model_copy(update=changes),
             timeout=timeout,
             chat_template_kwargs=self._template_kwargs(given.get("chat_template_kwargs")),

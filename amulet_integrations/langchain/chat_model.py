@@ -1,43 +1,87 @@
-"""The chat model."""
+"""The chat model.
+
+LangChain starts most of its work late: at the first `next()`, or when a coroutine is awaited. So
+every public method here is a plain function that first validates its arguments and decides whose
+preferences the call follows, which needs no I/O. The user is looked up before callbacks and the
+response cache see the call; on an event loop, by a thread.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Coroutine,
+    Iterator,
+    Sequence,
+)
 from contextlib import aclosing, closing
+from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar, cast
 
-from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
-from langchain_core.language_models import LanguageModelInput
+from langchain_core.callbacks import (
+    AsyncCallbackManagerForLLMRun,
+    CallbackManagerForLLMRun,
+    Callbacks,
+)
+from langchain_core.language_models import (
+    BaseChatModel,
+    LangSmithParams,
+    LanguageModelInput,
+    ModelProfile,
+)
 from langchain_core.language_models.chat_models import (
     agenerate_from_stream,
     generate_from_stream,
 )
-from langchain_core.messages import AIMessage, BaseMessage
-from langchain_core.outputs import ChatGenerationChunk, ChatResult
+from langchain_core.load import dumpd
+from langchain_core.load.serializable import SerializedConstructor
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
+from langchain_core.outputs import ChatGenerationChunk, ChatResult, LLMResult
 from langchain_core.prompt_values import PromptValue
-from langchain_core.runnables import Runnable
+from langchain_core.runnables import Runnable, RunnableConfig
+from langchain_core.runnables.config import get_config_list
+from langchain_core.tools import BaseTool
 from pydantic import Field, SecretStr
 
-from amulet_integrations.client import without_unset
+from amulet_integrations.bind_context import (
+    bind_async_iterator,
+    bind_coroutine,
+    bind_iterator,
+)
+from amulet_integrations.client import AmuletClient, without_unset
 from amulet_integrations.errors import PromptError
 from amulet_integrations.langchain.binding import AmuletBinding
-from amulet_integrations.langchain.entries import PERSONALIZATION
-from amulet_integrations.langchain.exchange import Exchange
-from amulet_integrations.langchain.form import in_plain_form
-from amulet_integrations.langchain.identity import IdentifiedModel
+from amulet_integrations.langchain.call_arguments import (
+    CALL,
+    EVENT_OPTIONS,
+    RUN_OPTIONS,
+    ChatCall,
+    PersonalizedCall,
+    check_arguments,
+    read_arguments,
+)
 from amulet_integrations.langchain.messages import to_chat_messages
-from amulet_integrations.langchain.schemas import AnySchema
-from amulet_integrations.langchain.streaming import AnswerWriter
+from amulet_integrations.langchain.serialization import (
+    identifying_params,
+    model_profile,
+    serialized_constructor,
+)
+from amulet_integrations.langchain.streaming import ChunkStream
 from amulet_integrations.langchain.structured import StructuredMethod, StructuredOutput
-from amulet_integrations.langchain.tools import AnyTool, to_openai_tools
-from amulet_integrations.personalization.prepared_call import Personalization, PreparedCall
-from amulet_integrations.prompting.openai_compat.output_options import OutputOptions
-from amulet_integrations.prompting.openai_compat.tools import ToolChoice
+from amulet_integrations.langchain.tools import AnySchema, AnyTool, to_openai_tools
+from amulet_integrations.personalization.answer_reader import AnswerReader
+from amulet_integrations.prompting.openai_compat.tools import ToolChoice, to_tool_use
+
+T = TypeVar("T")
 
 
-class ChatAmulet(IdentifiedModel):
+class ChatAmulet(AmuletClient, BaseChatModel):
     """A local language model that answers each user as that user likes.
 
         llm = ChatAmulet(profiles="sqlite:///profiles.db")
@@ -73,10 +117,168 @@ class ChatAmulet(IdentifiedModel):
         ModelNotFoundError: There is no such checkpoint.
     """
 
+    # Of two bases pydantic follows the last, and LangChain's drops unknown arguments in silence.
+    model_config = AmuletClient.model_config
+
     streaming: bool = False
     stream_usage: bool = True
     max_retries: int | None = None
     api_key: SecretStr | None = Field(default=None, exclude=True)
+
+    def invoke(
+        self,
+        input: LanguageModelInput,  # noqa: A002 - LangChain's name, here and below
+        config: RunnableConfig | None = None,
+        **kwargs: Any,
+    ) -> AIMessage:
+        """As `BaseChatModel.invoke`."""
+        prompt, kwargs = self._read_with_input(input, config, kwargs)
+        return super().invoke(prompt, config, **kwargs)
+
+    def ainvoke(
+        self,
+        input: LanguageModelInput,  # noqa: A002
+        config: RunnableConfig | None = None,
+        **kwargs: Any,
+    ) -> Coroutine[Any, Any, AIMessage]:
+        """As `BaseChatModel.ainvoke`."""
+        prompt, kwargs = self._read_with_input(input, config, kwargs)
+        return super().ainvoke(prompt, config, **kwargs)
+
+    def stream(
+        self,
+        input: LanguageModelInput,  # noqa: A002
+        config: RunnableConfig | None = None,
+        **kwargs: Any,
+    ) -> Iterator[AIMessageChunk]:
+        """As `BaseChatModel.stream`."""
+        prompt, kwargs = self._read_with_input(input, config, kwargs)
+        return super().stream(prompt, config, **self._personalized(kwargs))
+
+    def astream(
+        self,
+        input: LanguageModelInput,  # noqa: A002
+        config: RunnableConfig | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[AIMessageChunk]:
+        """As `BaseChatModel.astream`."""
+        prompt, kwargs = self._read_with_input(input, config, kwargs)
+        return self._stream_personalized(kwargs, partial(super().astream, prompt, config))
+
+    def generate(
+        self,
+        messages: list[list[BaseMessage]],
+        stop: list[str] | None = None,
+        callbacks: Callbacks = None,
+        **kwargs: Any,
+    ) -> LLMResult:
+        """As `BaseChatModel.generate`; `generate_prompt` and `invoke` come through here too."""
+        kwargs = self._read({**kwargs, "stop": stop}, also=RUN_OPTIONS)
+        return super().generate(messages, callbacks=callbacks, **self._personalized(kwargs))
+
+    def agenerate(
+        self,
+        messages: list[list[BaseMessage]],
+        stop: list[str] | None = None,
+        callbacks: Callbacks = None,
+        **kwargs: Any,
+    ) -> Coroutine[Any, Any, LLMResult]:
+        """As `BaseChatModel.agenerate`."""
+        kwargs = self._read({**kwargs, "stop": stop}, also=RUN_OPTIONS)
+        generate = partial(super().agenerate, messages, callbacks=callbacks)
+        return self._await_personalized(kwargs, generate)
+
+    def agenerate_prompt(
+        self,
+        prompts: list[PromptValue],
+        stop: list[str] | None = None,
+        callbacks: Callbacks = None,
+        **kwargs: Any,
+    ) -> Coroutine[Any, Any, LLMResult]:
+        """As `BaseChatModel.agenerate_prompt`."""
+        messages = [prompt.to_messages() for prompt in prompts]
+        return self.agenerate(messages, stop, callbacks, **kwargs)
+
+    def stream_events(
+        self,
+        input: LanguageModelInput,  # noqa: A002
+        config: RunnableConfig | None = None,
+        *,
+        version: Any = "v2",
+        **kwargs: Any,
+    ) -> Any:
+        """As `BaseChatModel.stream_events`; its version v3 does not come through `stream`."""
+        if version == "v3":
+            input, kwargs = self._read_with_input(input, config, kwargs)  # noqa: A001
+            kwargs = self._personalized(kwargs)
+        return super().stream_events(input, config, version=version, **kwargs)
+
+    def astream_events(
+        self,
+        input: LanguageModelInput,  # noqa: A002
+        config: RunnableConfig | None = None,
+        *,
+        version: Any = "v2",
+        **kwargs: Any,
+    ) -> Any:
+        """As `BaseChatModel.astream_events`; its version v3 does not come through `astream`."""
+        events: Any = partial(super().astream_events, version=version)
+        if version == "v3":
+            prompt, kwargs = self._read_with_input(input, config, kwargs)
+            return self._await_personalized(kwargs, partial(events, prompt, config))
+        return events(input, config, **self._read(kwargs, config, also=EVENT_OPTIONS))
+
+    def astream_log(
+        self,
+        input: Any,  # noqa: A002
+        config: RunnableConfig | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """As `Runnable.astream_log`."""
+        kwargs = self._read(kwargs, config, also=EVENT_OPTIONS)
+        return super().astream_log(input, config, **kwargs)
+
+    # Batches have a config for each input, and each input comes through `invoke` or `ainvoke`. So
+    # only the context variables of the call have to be kept.
+
+    def batch(
+        self,
+        inputs: list[LanguageModelInput],
+        config: RunnableConfig | list[RunnableConfig] | None = None,
+        **kwargs: Any,
+    ) -> list[AIMessage]:
+        """As `Runnable.batch`, all inputs together unless the config has a `max_concurrency`."""
+        return super().batch(inputs, _with_full_concurrency(config, inputs), **kwargs)
+
+    def abatch(
+        self,
+        inputs: list[LanguageModelInput],
+        config: RunnableConfig | list[RunnableConfig] | None = None,
+        **kwargs: Any,
+    ) -> Coroutine[Any, Any, list[AIMessage]]:
+        """As `Runnable.abatch`."""
+        # Copies, because the caller may change the configs meanwhile.
+        configs = get_config_list(config, len(inputs))
+        return bind_coroutine(super().abatch(inputs, configs, **kwargs))
+
+    def batch_as_completed(
+        self,
+        inputs: Sequence[LanguageModelInput],
+        config: RunnableConfig | Sequence[RunnableConfig] | None = None,
+        **kwargs: Any,
+    ) -> Iterator[tuple[int, Any]]:
+        """As `Runnable.batch_as_completed`."""
+        configs = _with_full_concurrency(config, inputs)
+        return bind_iterator(super().batch_as_completed(inputs, configs, **kwargs))
+
+    def abatch_as_completed(
+        self,
+        inputs: Sequence[LanguageModelInput],
+        config: RunnableConfig | Sequence[RunnableConfig] | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[tuple[int, Any]]:
+        """As `Runnable.abatch_as_completed`."""
+        return bind_async_iterator(super().abatch_as_completed(inputs, config, **kwargs))
 
     def bind(self, **kwargs: Any) -> AmuletBinding:  # type: ignore[override]
         """A model with arguments of a call bound to it; no text of a preference is told by it.
@@ -120,10 +322,7 @@ class ChatAmulet(IdentifiedModel):
         given = without_unset(given)
         if written := to_openai_tools(tools, strict):
             given["tools"] = written
-        bound = in_plain_form(given)
-        self._read_call(bound)
-        OutputOptions.read(bound)
-        return self.bind(**bound)
+        return self.bind(**check_arguments(self, given))
 
     def with_structured_output(
         self,
@@ -172,15 +371,47 @@ class ChatAmulet(IdentifiedModel):
         llm = self.bind_tools(output.tools if tools is None else tools, **arguments, **kwargs)
         return output.read_from(llm, include_raw=include_raw)
 
+    def get_token_ids(self, text: str) -> list[int]:
+        """Token ids of a text, by the model's own tokenizer; loads the model."""
+        if self.custom_get_token_ids is not None:
+            return self.custom_get_token_ids(text)
+        tokenizer = self.load_engine().tokenizer
+        return cast("list[int]", tokenizer.encode(text, add_special_tokens=False))
+
+    def get_num_tokens_from_messages(
+        self,
+        messages: list[BaseMessage],
+        tools: Sequence[dict[str, Any] | type | Callable[..., Any] | BaseTool] | None = None,
+    ) -> int:
+        """Number of tokens in the prompt of a conversation; loads the model.
+
+        Args:
+            messages: Any part of a conversation.
+            tools: The tools that the prompt describes.
+        """
+        use = to_tool_use(to_openai_tools(tools or ()))
+        return self.personalizer.prompts.count_tokens(
+            to_chat_messages(messages), tools=use.tools if use else ()
+        )
+
+    @classmethod
+    def is_lc_serializable(cls) -> bool:
+        """Yes; engines, preferences, profiles, stores and keys are left out."""
+        return True
+
+    def to_json(self) -> SerializedConstructor:
+        """The settings of the model, for `dumpd`; see `serialized_constructor`."""
+        return serialized_constructor(self)
+
     def _generate(
         self,
         messages: list[BaseMessage],
         stop: list[str] | None = None,
-        run_manager: CallbackManagerForLLMRun | None = None,  # noqa: ARG002 - tokens are not told
+        run_manager: CallbackManagerForLLMRun | None = None,  # noqa: ARG002
         **kwargs: Any,
     ) -> ChatResult:
-        exchange = self._open(messages, stop, self._selected(kwargs))
-        return exchange.complete(generate_from_stream(exchange.chunks()))
+        stream = self._prepare(messages, stop, kwargs)
+        return stream.complete(generate_from_stream(stream.chunks()))
 
     async def _agenerate(
         self,
@@ -189,8 +420,8 @@ class ChatAmulet(IdentifiedModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,  # noqa: ARG002
         **kwargs: Any,
     ) -> ChatResult:
-        exchange = await asyncio.to_thread(self._open, messages, stop, self._selected(kwargs))
-        return exchange.complete(await agenerate_from_stream(exchange.achunks()))
+        stream = await asyncio.to_thread(self._prepare, messages, stop, kwargs)
+        return stream.complete(await agenerate_from_stream(stream.achunks()))
 
     def _stream(
         self,
@@ -199,8 +430,8 @@ class ChatAmulet(IdentifiedModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
-        exchange = self._open(messages, stop, self._selected(kwargs), streams=True)
-        with closing(exchange.chunks()) as chunks:
+        stream = self._prepare(messages, stop, kwargs, streams=True)
+        with closing(stream.chunks()) as chunks:
             for chunk in chunks:
                 if run_manager:
                     run_manager.on_llm_new_token(chunk.text, chunk=chunk)
@@ -213,50 +444,138 @@ class ChatAmulet(IdentifiedModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
-        selected = self._selected(kwargs)
-        exchange = await asyncio.to_thread(self._open, messages, stop, selected, streams=True)
-        async with aclosing(exchange.achunks()) as chunks:
+        stream = await asyncio.to_thread(self._prepare, messages, stop, kwargs, streams=True)
+        async with aclosing(stream.achunks()) as chunks:
             async for chunk in chunks:
                 if run_manager:
                     await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
                 yield chunk
 
-    def _open(
+    def _read(
         self,
-        messages: list[BaseMessage],
-        stop: list[str] | None,
-        selected: dict[str, Any],
-        *,
-        streams: bool = False,
-    ) -> Exchange:
-        """Does what may block: loads the model, looks the user up, makes ready to read."""
-        kwargs = self._resolved(selected)
-        model, call = self.of_model(kwargs.get("model")), self._read_call(kwargs, stop)
-        personalization: Personalization = kwargs[PERSONALIZATION]
-        form = OutputOptions.read(kwargs, steer_strings=self.steer_strings)
-        prepared = PreparedCall(
-            messages=tuple(to_chat_messages(messages)),
-            personalization=personalization,
-            sampling=call.sampling,
-            output=form,
-            timeout=call.timeout,
-            chat_template_kwargs=call.chat_template_kwargs,
-        )
-        answer = model.personalizer.prepare_answer(prepared)
-        writer = AnswerWriter(
-            answer.parser,
-            facts={"model_name": model.model},
-            describe=partial(personalization.describe, texts=self.include_preference_text),
-            as_blocks=streams and self.output_version == "v1",
-            tell_usage=not streams or kwargs.get("stream_usage", self.stream_usage) is not False,
-        )
-        return Exchange(answer, writer)
+        kwargs: dict[str, Any],
+        config: RunnableConfig | None = None,
+        also: Collection[str] = (),
+    ) -> dict[str, Any]:
+        """The arguments with a `ChatCall` among them; reads them unless a caller of ours has."""
+        if isinstance(kwargs.get(CALL), ChatCall):
+            return kwargs
+        return read_arguments(self, kwargs, config, also)
+
+    def _read_with_input(
+        self,
+        model_input: LanguageModelInput,
+        config: RunnableConfig | None,
+        kwargs: dict[str, Any],
+    ) -> tuple[PromptValue, dict[str, Any]]:
+        """As `_read`, with the input converted as well."""
+        kwargs = self._read(kwargs, config)
+        prompt, call = self._convert_input(model_input), kwargs[CALL]
+        if call.messages is None:
+            call = replace(call, messages=to_chat_messages(prompt.to_messages()))
+        return prompt, {**kwargs, CALL: call}
 
     def _convert_input(self, model_input: LanguageModelInput) -> PromptValue:
         try:
-            prompt = super()._convert_input(model_input)
+            return super()._convert_input(model_input)
         except (ValueError, NotImplementedError) as error:
             raise PromptError(f"The input is no conversation: {error}") from error
-        # Here already, because tracers read blocks of images and the like, and fail in their way.
-        to_chat_messages(prompt.to_messages())
-        return prompt
+
+    def _personalized(self, kwargs: dict[str, Any]) -> dict[str, Any]:
+        """The arguments with the user looked up; may block on the store."""
+        call: ChatCall = kwargs[CALL]
+        if not isinstance(call, PersonalizedCall):
+            personalizer = self.of_model(call.model).personalizer
+            call = call.with_personalization(personalizer.personalize(call.selection))
+        return {**kwargs, CALL: call}
+
+    async def _await_personalized(
+        self, kwargs: dict[str, Any], method: Callable[..., Awaitable[T]]
+    ) -> T:
+        return await method(**await asyncio.to_thread(self._personalized, kwargs))
+
+    async def _stream_personalized(
+        self, kwargs: dict[str, Any], method: Callable[..., AsyncIterator[AIMessageChunk]]
+    ) -> AsyncGenerator[AIMessageChunk, None]:
+        chunks = method(**await asyncio.to_thread(self._personalized, kwargs))
+        async with aclosing(cast("AsyncGenerator[AIMessageChunk, None]", chunks)):
+            async for chunk in chunks:
+                yield chunk
+
+    def _prepare(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None,
+        kwargs: dict[str, Any],
+        *,
+        streams: bool = False,
+    ) -> ChunkStream:
+        """Does what may block: loads the model, looks the user up, renders the prompts."""
+        call = self._personalized(self._read({**kwargs, "stop": stop}))[CALL]
+        model = self.of_model(call.model)
+        answer = model.personalizer.prepare_answer(call.prepared(messages))
+        reader = AnswerReader(
+            answer.parser,
+            call.personalization,
+            include_preference_text=self.include_preference_text,
+        )
+        return ChunkStream(
+            answer,
+            reader,
+            model_name=model.model,
+            as_blocks=streams and self.output_version == "v1",
+            include_usage=call.stream_usage or not streams,
+        )
+
+    @property
+    def _llm_type(self) -> str:
+        return "chat-amulet"
+
+    @property
+    def _identifying_params(self) -> dict[str, Any]:
+        return identifying_params(self)
+
+    def _resolve_model_profile(self) -> ModelProfile | None:
+        return model_profile(self)
+
+    @property
+    def _serialized(self) -> dict[str, Any]:
+        # LangChain keeps it in a cached property, which `for_user` would copy with the old user.
+        return cast("dict[str, Any]", dumpd(self))
+
+    def _get_invocation_params(
+        self, stop: list[str] | None = None, **kwargs: Any
+    ) -> dict[str, Any]:
+        """The parameters that callbacks are given."""
+        if isinstance(call := kwargs.get(CALL), PersonalizedCall):
+            kwargs[CALL] = call.personalization.describe()
+        params = super()._get_invocation_params(stop=self._stop(stop), **kwargs)
+        if (model := kwargs.get("model")) is not None:
+            params["engine"] = identifying_params(self.of_model(model))["engine"]
+        return params
+
+    def _get_llm_string(self, stop: list[str] | None = None, **kwargs: Any) -> str:
+        """The cache's key: all settings, those of the call, and a digest of the preferences."""
+        params = {**self._get_invocation_params(stop=stop, **kwargs), **kwargs}
+        return str(sorted(params.items()))
+
+    def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
+        if "max_new_tokens" in kwargs:
+            kwargs["max_tokens"] = kwargs["max_new_tokens"]
+        params = super()._get_ls_params(stop=self._stop(stop), **kwargs)
+        params["ls_provider"] = "amulet"
+        return params
+
+    def _stop(self, stop: list[str] | None) -> list[str]:
+        return list(self.stop) if stop is None else stop
+
+
+def _with_full_concurrency(
+    config: RunnableConfig | Sequence[RunnableConfig] | None, inputs: Sequence[LanguageModelInput]
+) -> list[RunnableConfig]:
+    """Configs whose thread pool has a thread for each input; a thread here only waits."""
+    configs = get_config_list(config, len(inputs))
+    for one in configs:
+        if one.get("max_concurrency") is None:
+            one["max_concurrency"] = len(inputs)
+    return configs

@@ -1,64 +1,90 @@
-"""LangChain's messages in, this package's messages out."""
+"""LangChain's messages in, this package's messages out.
+
+Message content may hold blocks in the forms of LangChain, OpenAI and Anthropic.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from langchain_core import messages as lc
 
 from amulet_integrations.errors import PromptError
-from amulet_integrations.langchain.blocks import (
-    Block,
-    Result,
-    block_call,
-    block_reasoning,
-    block_result,
-    block_text,
-    is_of_no_account,
-)
 from amulet_integrations.prompting import ChatMessage
 from amulet_integrations.prompting.tools.tool_use import ToolCall
 
+Block = str | dict[Any, Any]
 Role = Literal["system", "user", "assistant"]
 
 _ROLES: dict[str, Role] = {"system": "system", "user": "user", "assistant": "assistant"}
+_TEXT_KEYS = {
+    "text": "text",
+    "text-plain": "text",
+    "input_text": "text",
+    "output_text": "text",
+    "refusal": "refusal",
+}
+_CALL_KEYS = {"tool_use": "input", "tool_call": "args", "function_call": "arguments"}
+_RESULT_KEYS = {"tool_result": "tool_use_id", "function_call_output": "call_id"}
+# Reasoning that only its provider can read, and parts of calls that the message has whole.
+_IGNORED = {"redacted_thinking", "input_json_delta", "tool_call_chunk", "invalid_tool_call"}
+_MEDIA = {
+    "image": "an image",
+    "image_url": "an image",
+    "input_image": "an image",
+    "audio": "a sound",
+    "input_audio": "a sound",
+    "video": "a video",
+    "file": "a file",
+    "input_file": "a file",
+    "document": "a document",
+}
 
 
-def to_chat_messages(messages: Sequence[lc.BaseMessage]) -> list[ChatMessage]:
-    """Translates a conversation.
+def to_chat_messages(messages: Sequence[lc.BaseMessage]) -> tuple[ChatMessage, ...]:
+    """Converts a conversation.
 
     Args:
         messages: System, human, AI, tool and chat messages, with text or lists of blocks. Names of
-            people and cache marks are passed over; artifacts of tools are not shown.
+            people, cache marks and artifacts of tools are ignored.
 
     Raises:
         PromptError: A message of another kind, or a block that a text model cannot read.
     """
-    translation = _Translation()
-    return [shown for message in messages for shown in translation.of(message)]
+    conversion = _Conversion()
+    return tuple(converted for message in messages for converted in conversion.of(message))
 
 
-class _Translation:
-    """One conversation, with what later messages refer to."""
+@dataclass(frozen=True)
+class _ToolResult:
+    call_id: str
+    content: str
+    failed: bool
+
+
+class _Conversion:
+    """One conversation, with the calls that later messages refer to."""
 
     def __init__(self) -> None:
         self._names: dict[str | None, str] = {}
-        self._broken: set[str | None] = set()
+        self._invalid_ids: set[str | None] = set()
 
     def of(self, message: lc.BaseMessage) -> Iterator[ChatMessage]:
         if isinstance(message, lc.ToolMessage):
             failed = message.status == "error"
-            text = "".join(_texts(message))
-            yield self._result(Result(message.tool_call_id, text, failed), message.name)
+            result = _ToolResult(message.tool_call_id, _text(message), failed)
+            yield self._tool_message(result, message.name)
         elif isinstance(message, lc.AIMessage):
-            yield self._answer(message)
+            yield self._ai_message(message)
         elif isinstance(message, lc.HumanMessage):
-            yield from self._said(message)
+            yield from self._human_message(message)
         else:
-            yield ChatMessage(role=_role(message), content="".join(_texts(message)))
+            yield ChatMessage(role=_role(message), content=_text(message))
 
-    def _answer(self, message: lc.AIMessage) -> ChatMessage:
+    def _ai_message(self, message: lc.AIMessage) -> ChatMessage:
         if "function_call" in message.additional_kwargs and not message.tool_calls:
             raise PromptError(
                 "An AI message holds a function_call of OpenAI's old form. Put it into the "
@@ -66,38 +92,39 @@ class _Translation:
             )
         calls = tuple(_calls(message))
         self._names.update({call.id: call.name for call in calls})
-        content = "".join(_texts(message))
+        content = _text(message)
         for invalid in message.invalid_tool_calls:
-            # What the model wrote; it is no call, but the complaint that follows is about it.
-            self._broken.add(invalid["id"])
+            # Shown as text, because the error message that follows is about it.
+            self._invalid_ids.add(invalid["id"])
             content += f"{invalid['name'] or ''} {invalid['args'] or ''}".strip()
         more: dict[str, Any] = {"tool_calls": calls} if calls else {}
         if reasoning := _reasoning(message):
             more["reasoning"] = reasoning
         return ChatMessage(role="assistant", content=content, **more)
 
-    def _said(self, message: lc.HumanMessage) -> Iterator[ChatMessage]:
-        """A human message; results of tools in it become messages of their own."""
-        text: list[str] = []
-        results = 0
+    def _human_message(self, message: lc.HumanMessage) -> Iterator[ChatMessage]:
+        """A human message; tool results in it become messages of their own."""
+        texts: list[str] = []
+        has_results = False
         for block in _blocks(message):
-            if (result := block_result(block, message)) is None:
-                text.append(_text(block, message))
+            result = _block_result(block, type(message).__name__)
+            if result is None:
+                texts.append(_block_text(block, type(message).__name__))
                 continue
-            results += 1
-            if "".join(text).strip():
-                yield ChatMessage(role="user", content="".join(text))
-            text = []
-            yield self._result(result, None)
-        if not results or "".join(text).strip():
-            yield ChatMessage(role="user", content="".join(text))
+            has_results = True
+            if "".join(texts).strip():
+                yield ChatMessage(role="user", content="".join(texts))
+            texts = []
+            yield self._tool_message(result, None)
+        if not has_results or "".join(texts).strip():
+            yield ChatMessage(role="user", content="".join(texts))
 
-    def _result(self, result: Result, name: str | None) -> ChatMessage:
+    def _tool_message(self, result: _ToolResult, name: str | None) -> ChatMessage:
         content = result.content
         if result.failed and not content.lower().startswith("error"):
             content = f"Error: {content}"
-        if result.call_id in self._broken:
-            # Tools answer calls only, and this one was none.
+        if result.call_id in self._invalid_ids:
+            # Tool messages answer valid calls only.
             return ChatMessage(role="user", content=content)
         name = name or self._names.get(result.call_id)
         more = {"name": name} if name else {}
@@ -107,10 +134,10 @@ class _Translation:
 def _role(message: lc.BaseMessage) -> Role:
     if isinstance(message, lc.SystemMessage):
         return "system"
-    if isinstance(message, lc.ChatMessage) and message.role in _ROLES:
-        return _ROLES[message.role]
     kind = type(message).__name__
     if isinstance(message, lc.ChatMessage):
+        if message.role in _ROLES:
+            return _ROLES[message.role]
         kind += f" of role {message.role!r}"
     raise PromptError(
         f"A {kind} cannot be shown to this model. Use SystemMessage, HumanMessage, AIMessage, "
@@ -120,36 +147,124 @@ def _role(message: lc.BaseMessage) -> Role:
 
 def _blocks(message: lc.BaseMessage) -> list[Block]:
     content = [message.content] if isinstance(message.content, str) else message.content
-    return [block for block in content if not is_of_no_account(block)]
+    return [block for block in content if not _is_ignored(block)]
 
 
-def _texts(message: lc.BaseMessage) -> Iterator[str]:
-    for block in _blocks(message):
-        if not isinstance(message, lc.AIMessage) or not _is_about_the_answer(block):
-            yield _text(block, message)
-
-
-def _text(block: Block, message: lc.BaseMessage) -> str:
-    return block_text(block, type(message).__name__)
-
-
-def _is_about_the_answer(block: Block) -> bool:
-    return block_call(block) is not None or block_reasoning(block) is not None
+def _text(message: lc.BaseMessage) -> str:
+    blocks = _blocks(message)
+    if isinstance(message, lc.AIMessage):
+        blocks = [it for it in blocks if _block_call(it) is None and _block_reasoning(it) is None]
+    return "".join(_block_text(block, type(message).__name__) for block in blocks)
 
 
 def _calls(message: lc.AIMessage) -> Iterator[ToolCall]:
-    """The calls of a message, and those that stand in its blocks only."""
-    told = {call["id"] for call in message.tool_calls + message.invalid_tool_calls}
+    """The calls of a message, and those that are in its blocks only."""
+    known = {call["id"] for call in message.tool_calls + message.invalid_tool_calls}
     for call in message.tool_calls:
         yield ToolCall(name=call["name"], arguments=call["args"], id=call["id"])
     for block in _blocks(message):
-        found = block_call(block)
-        if found and (only := ToolCall(**found)).id not in told:
-            yield only
+        if (found := _block_call(block)) and found.id not in known:
+            yield found
 
 
 def _reasoning(message: lc.AIMessage) -> str:
-    told = message.additional_kwargs.get("reasoning_content")
-    if isinstance(told, str) and told:
-        return told
-    return "\n\n".join(filter(None, map(block_reasoning, _blocks(message))))
+    reasoning = message.additional_kwargs.get("reasoning_content")
+    if isinstance(reasoning, str) and reasoning:
+        return reasoning
+    return "\n\n".join(filter(None, map(_block_reasoning, _blocks(message))))
+
+
+def _kind(block: Block) -> str:
+    """The type of a block, as a string whatever it is; "" where there is none."""
+    if isinstance(block, str) or (kind := block.get("type")) is None:
+        return ""
+    return str(kind)
+
+
+def _is_ignored(block: Block) -> bool:
+    is_cache_mark = isinstance(block, dict) and block.keys() == {"cachePoint"}
+    return is_cache_mark or _kind(block) in _IGNORED
+
+
+def _block_text(block: Block, owner: str) -> str:
+    """The text of a block.
+
+    Args:
+        block: The block.
+        owner: The kind of message that contains it, for the error.
+
+    Raises:
+        PromptError: The block is no text.
+    """
+    if isinstance(block, str):
+        return block
+    kind = _kind(block)
+    text = block.get(_TEXT_KEYS.get(kind, "") if kind else "text")
+    if isinstance(text, str):
+        return text
+    source = block.get("source")
+    if kind == "document" and isinstance(source, Mapping) and source.get("type") == "text":
+        return str(source.get("data", ""))
+    held = f"{_MEDIA[kind]}, " if kind in _MEDIA else ""
+    raise PromptError(
+        f"A {owner} holds {held}a block of type {kind or None!r}, but this model reads text only. "
+        'Leave the block out, or put {"type": "text", "text": ...} in its place, with what it '
+        "shows in words."
+    )
+
+
+def _block_call(block: Block) -> ToolCall | None:
+    """The tool call that a block is; None for other blocks.
+
+    Raises:
+        PromptError: Its name or arguments are not valid.
+    """
+    key = _CALL_KEYS.get(_kind(block))
+    if isinstance(block, str) or key is None:
+        return None
+    arguments = block.get(key) or {}
+    if isinstance(arguments, str):
+        try:
+            arguments = json.loads(arguments)
+        except ValueError:
+            arguments = None
+    if not isinstance(arguments, Mapping):
+        raise PromptError(
+            f"The call of {block.get('name')!r} in a block has {key} that are no JSON object. Give "
+            "the arguments as a dict."
+        )
+    call_id = block.get("call_id") or block.get("id")
+    return ToolCall(name=block.get("name"), arguments=dict(arguments), id=call_id)
+
+
+def _block_result(block: Block, owner: str) -> _ToolResult | None:
+    """The result of a tool that a block is; None for other blocks.
+
+    Raises:
+        PromptError: It contains something that is no text.
+    """
+    key = _RESULT_KEYS.get(_kind(block))
+    if isinstance(block, str) or key is None:
+        return None
+    owner = f"{owner}'s tool result"
+    content = block.get("content", block.get("output")) or ""
+    parts = [content] if isinstance(content, str) else content
+    if not isinstance(parts, list) or not all(isinstance(part, str | dict) for part in parts):
+        raise PromptError(
+            f"A {owner} is neither a text nor a list of blocks. Give the tool's output as a string."
+        )
+    text = "".join(_block_text(part, owner) for part in parts)
+    return _ToolResult(str(block.get(key)), text, bool(block.get("is_error")))
+
+
+def _block_reasoning(block: Block) -> str | None:
+    """The reasoning that a block is; None for other blocks."""
+    if isinstance(block, str) or _kind(block) not in {"thinking", "reasoning"}:
+        return None
+    for key in ("thinking", "reasoning"):
+        if isinstance(block.get(key), str):
+            return str(block[key])
+    summary = block.get("summary")
+    parts = summary if isinstance(summary, list) else []
+    texts = [part.get("text") for part in parts if isinstance(part, dict)]
+    return "\n".join(text for text in texts if isinstance(text, str))

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Generator, Iterator, Sequence
+from contextlib import aclosing, closing
 from dataclasses import dataclass, replace
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import uuid4
 
-from langchain_core.messages import AIMessageChunk, InvalidToolCall, ToolCallChunk
+from langchain_core.messages import AIMessage, AIMessageChunk, InvalidToolCall, ToolCallChunk
 from langchain_core.messages.ai import UsageMetadata
 from langchain_core.messages.tool import invalid_tool_call, tool_call_chunk
-from langchain_core.outputs import ChatGenerationChunk
+from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_core.utils.json import parse_partial_json
 
 from amulet_integrations.engine.result import Increment, TokenLogprob, Usage
+from amulet_integrations.personalization.answer_reader import AnswerReader
+from amulet_integrations.personalization.prepared_call import PreparedAnswer
 from amulet_integrations.prompting.parsing.pieces import (
     CallPiece,
     InvalidCallPiece,
@@ -22,62 +25,71 @@ from amulet_integrations.prompting.parsing.pieces import (
     ReasoningPiece,
 )
 
-if TYPE_CHECKING:
-    from amulet_integrations.prompting import AnswerParser
-
-_SPOILERS = ("", "]", "}", '"]', '"}', '\\"]', '\\"}')
+_INVALID_ENDS = ("", "]", "}", '"]', '"}', '\\"]', '\\"}')
 
 
-class AnswerWriter:
-    """Writes the chunks of one answer.
+class ChunkStream:
+    """One answer as LangChain's chunks; to be read once.
 
     Args:
-        parser: Tells text, thoughts and calls apart.
-        facts: What the last chunk's `response_metadata` tells beside the finish reason.
-        describe: Says what was applied, `Personalization.describe`.
-        as_blocks: Whether text and thoughts are written as content blocks with an index, as
-            LangChain's output version "v1" wants; otherwise as plain text.
-        tell_usage: Whether the last chunk counts the tokens.
-
-    Attributes:
-        invalid: Calls that cannot be made, as the model wrote them.
+        answer: The request and its engine.
+        reader: Reads the increments.
+        model_name: The model that answers, for `response_metadata`.
+        as_blocks: Whether text and reasoning are content blocks with an index, as LangChain's
+            output version "v1" needs; otherwise the content is plain text.
+        include_usage: Whether the last chunk counts the tokens.
     """
 
     def __init__(
         self,
-        parser: AnswerParser,
-        facts: dict[str, Any],
+        answer: PreparedAnswer,
+        reader: AnswerReader,
         *,
-        describe: Callable[..., dict[str, Any]],
+        model_name: str,
         as_blocks: bool = False,
-        tell_usage: bool = True,
+        include_usage: bool = True,
     ) -> None:
-        self.invalid: list[InvalidToolCall] = []
-        self._parser = parser
-        self._facts = facts
-        self._describe = describe
-        self._fractions: list[float | None] = []
+        self._answer = answer
+        self._reader = reader
+        self._model_name = model_name
         self._as_blocks = as_blocks
-        self._tell_usage = tell_usage
+        self._include_usage = include_usage
         self._block: tuple[type, int] | None = None
         self._block_index = -1
         self._calls: dict[int, _Call] = {}
+        self._invalid_calls: list[InvalidToolCall] = []
         self._logprobs: list[dict[str, Any]] = []
 
-    def chunks(self, increment: Increment) -> Iterator[ChatGenerationChunk]:
-        """Translates one step; steps that bring nothing make no chunk, but for the last."""
-        self._logprobs += [_openai_logprob(told) for told in increment.logprobs]
-        self._fractions += increment.guidance_fractions
-        pieces = list(self._parser.push(increment.text))
+    def chunks(self) -> Generator[ChatGenerationChunk, None, None]:
+        """The answer as it grows; closing the generator ends the decoding."""
+        with closing(self._answer.stream()) as increments:
+            for increment in increments:
+                yield from self._convert(increment)
+
+    async def achunks(self) -> AsyncGenerator[ChatGenerationChunk, None]:
+        """`chunks` for asyncio."""
+        async with aclosing(self._answer.astream()) as increments:
+            async for increment in increments:
+                for chunk in self._convert(increment):
+                    yield chunk
+
+    def complete(self, result: ChatResult) -> ChatResult:
+        """Adds to a whole answer what its chunks could not carry."""
+        message = result.generations[0].message
+        if isinstance(message, AIMessage) and self._invalid_calls:
+            message.invalid_tool_calls = self._invalid_calls
+        return result
+
+    def _convert(self, increment: Increment) -> Iterator[ChatGenerationChunk]:
+        """The chunks of one increment; there may be none, except for the last increment."""
+        self._logprobs += map(_openai_logprob, increment.logprobs)
+        blocks = groupby(self._reader.read(increment), key=self._next_block)
+        messages = [self._message(index, list(pieces)) for index, pieces in blocks]
         if increment.usage is not None:
-            pieces += self._parser.flush()
-        blocks = groupby(pieces, key=self._next_block)
-        messages = [self._message(block, list(group)) for block, group in blocks]
-        if increment.usage is not None:
-            # Chunks of calls are never the last: LangChain would take what it has for the whole.
+            # LangChain takes the last chunk for a whole answer, so it may not be part of a call.
             if not messages or messages[-1].tool_call_chunks:
                 messages.append(AIMessageChunk(content=""))
-            self._close(messages[-1], increment, increment.usage)
+            self._finish(messages[-1], increment, increment.usage)
         for message in messages:
             if self._logprobs:
                 message.response_metadata["logprobs"] = {"content": self._logprobs}
@@ -85,7 +97,7 @@ class AnswerWriter:
             yield ChatGenerationChunk(message=message)
 
     def _next_block(self, piece: Piece) -> int:
-        """The place among the answer's content blocks where a piece belongs."""
+        """The index of the content block that a piece belongs to."""
         block: tuple[type, int] = (type(piece), 0)
         if isinstance(piece, CallPiece | InvalidCallPiece):
             block = (CallPiece, piece.index)
@@ -95,16 +107,15 @@ class AnswerWriter:
         return self._block_index
 
     def _message(self, block: int, pieces: Sequence[Piece]) -> AIMessageChunk:
-        """One chunk for pieces of one block."""
+        """One chunk for the pieces of one block."""
         calls = [piece for piece in pieces if isinstance(piece, CallPiece | InvalidCallPiece)]
         if calls:
             return AIMessageChunk(content="", tool_call_chunks=[self._call_chunk(block, calls)])
         text = "".join(getattr(piece, "text", "") for piece in pieces)
         if isinstance(pieces[0], ReasoningPiece):
+            reasoning = [{"type": "reasoning", "reasoning": text, "index": block}]
             return AIMessageChunk(
-                content=[{"type": "reasoning", "reasoning": text, "index": block}]
-                if self._as_blocks
-                else "",
+                content=reasoning if self._as_blocks else "",
                 additional_kwargs={"reasoning_content": text},
             )
         return AIMessageChunk(
@@ -114,8 +125,8 @@ class AnswerWriter:
     def _call_chunk(
         self, block: int, pieces: Sequence[CallPiece | InvalidCallPiece]
     ) -> ToolCallChunk:
-        """What pieces of one call add to it."""
-        # Among blocks, a call that had the index of a text would be merged with it.
+        """The part of a call that some pieces add to it."""
+        # Among blocks, LangChain would merge a call with a text of the same index.
         index = block if self._as_blocks else pieces[0].index
         call = self._calls.setdefault(pieces[0].index, _Call(index))
         before = replace(call)
@@ -125,7 +136,7 @@ class AnswerWriter:
             if isinstance(piece, CallPiece):
                 call.arguments += piece.arguments
             else:
-                self._spoil(call, piece, is_new=before.id == "" and len(pieces) == 1)
+                self._invalidate(call, piece, is_new=before.id == "" and len(pieces) == 1)
         return tool_call_chunk(
             name=None if before.name else call.name,
             args=call.arguments[len(before.arguments) :],
@@ -133,26 +144,22 @@ class AnswerWriter:
             index=index,
         )
 
-    def _spoil(self, call: _Call, piece: InvalidCallPiece, *, is_new: bool) -> None:
-        """Makes LangChain see that a call is none; it would mend JSON that breaks off."""
+    def _invalidate(self, call: _Call, piece: InvalidCallPiece, *, is_new: bool) -> None:
+        """Makes the arguments unreadable; LangChain would complete JSON that breaks off."""
         written = piece.text if is_new else call.arguments
-        self.invalid.append(
+        self._invalid_calls.append(
             invalid_tool_call(name=call.name, args=written, id=call.id, error=piece.error)
         )
-        call.arguments = _spoilt(written)
+        call.arguments = _unreadable(written)
 
-    def _close(self, message: AIMessageChunk, increment: Increment, usage: Usage) -> None:
-        valid = len(self._calls) > len(self.invalid)
-        reason = increment.finish_reason
+    def _finish(self, message: AIMessageChunk, last: Increment, usage: Usage) -> None:
+        has_calls = len(self._calls) > len(self._invalid_calls)
         message.response_metadata = {
-            "finish_reason": "tool_calls" if valid and reason == "stop" else reason,
-            **self._facts,
-            "amulet": self._describe(fractions=self._fractions),
+            "model_name": self._model_name,
+            **self._reader.metadata(last, has_calls=has_calls),
         }
-        if increment.shortened:
-            message.response_metadata["shortened"] = True
         message.chunk_position = "last"
-        if self._tell_usage:
+        if self._include_usage:
             message.usage_metadata = UsageMetadata(
                 input_tokens=usage.prompt_tokens,
                 output_tokens=usage.completion_tokens,
@@ -162,7 +169,7 @@ class AnswerWriter:
 
 @dataclass
 class _Call:
-    """What has been told of one call."""
+    """A tool call as far as it has been written."""
 
     index: int
     id: str = ""
@@ -170,9 +177,10 @@ class _Call:
     arguments: str = ""
 
 
-def _spoilt(arguments: str) -> str:
+def _unreadable(arguments: str) -> str:
     """Arguments with an end that keeps LangChain's lenient parser from reading an object."""
-    return next(text for end in _SPOILERS if not _reads_as_object(text := (arguments or "]") + end))
+    candidates = ((arguments or "]") + end for end in _INVALID_ENDS)
+    return next(text for text in candidates if not _reads_as_object(text))
 
 
 def _reads_as_object(arguments: str) -> bool:
@@ -182,9 +190,9 @@ def _reads_as_object(arguments: str) -> bool:
         return False
 
 
-def _openai_logprob(told: TokenLogprob) -> dict[str, Any]:
-    return {**_openai_token(told), "top_logprobs": [_openai_token(other) for other in told.top]}
+def _openai_logprob(logprob: TokenLogprob) -> dict[str, Any]:
+    return {**_openai_token(logprob), "top_logprobs": [_openai_token(it) for it in logprob.top]}
 
 
-def _openai_token(told: TokenLogprob) -> dict[str, Any]:
-    return {"token": told.token, "logprob": told.finite_logprob, "bytes": told.utf8}
+def _openai_token(logprob: TokenLogprob) -> dict[str, Any]:
+    return {"token": logprob.token, "logprob": logprob.finite_logprob, "bytes": logprob.utf8}

@@ -21,7 +21,7 @@ from pydantic import BaseModel, SkipValidation, ValidationError
 from pydantic.v1 import ValidationError as ValidationErrorV1
 
 from amulet_integrations.errors import PromptError
-from amulet_integrations.langchain.schemas import AnySchema, to_json_schema
+from amulet_integrations.langchain.tools import AnySchema, to_json_schema
 from amulet_integrations.prompting.openai_compat.response_format import (
     json_object_format,
     json_schema_format,

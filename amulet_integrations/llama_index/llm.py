@@ -32,7 +32,7 @@ from llama_index.core.types import Model, TokenAsyncGen, TokenGen
 from pydantic import BaseModel, Field, PrivateAttr, computed_field, model_validator
 
 from amulet_integrations.bind_context import bind_coroutine
-from amulet_integrations.client import WHOSE, AmuletClient, without_unset
+from amulet_integrations.client import SELECTION_ARGUMENTS, AmuletClient, without_unset
 from amulet_integrations.errors import AmuletError, NoToolCallError, PromptError
 from amulet_integrations.llama_index.instrumentation import PrivateSpans, install_stream_binder
 from amulet_integrations.llama_index.llm_call import (
@@ -510,7 +510,7 @@ class AmuletLLM(PrivateSpans, AmuletClient, CustomLLM, FunctionCallingLLM):
             PromptError: `prompt` is not a prompt template.
         """
         variables = () if prompt is None else template_variables(prompt)
-        names = (set(WHOSE) & arguments.keys()) - set(variables)
+        names = (set(SELECTION_ARGUMENTS) & arguments.keys()) - set(variables)
         others = {name: value for name, value in arguments.items() if name not in names}
         return self.bind_arguments({name: arguments[name] for name in names}), others
 

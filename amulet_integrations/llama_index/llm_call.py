@@ -14,7 +14,7 @@ from llama_index.core.base.llms.types import ChatResponse, CompletionResponse, M
 from llama_index.core.llms.callbacks import llm_chat_callback, llm_completion_callback
 from llama_index.core.llms.llm import default_completion_to_prompt
 
-from amulet_integrations.client import Call
+from amulet_integrations.client import CallArguments
 from amulet_integrations.errors import PromptError
 from amulet_integrations.llama_index.instrumentation import call_in_span, without_preferences
 from amulet_integrations.llama_index.messages import (
@@ -95,7 +95,7 @@ class LLMCall(Generic[R]):
     argument: Any
     shown: Mapping[str, Any]
     conversation: Conversation
-    options: Call
+    options: CallArguments
     output: OutputOptions
     selection: PreferenceSelection
     tool_names: Mapping[str, str]
@@ -134,7 +134,7 @@ class LLMCall(Generic[R]):
             conversation=conversation,
             options=options,
             output=output,
-            selection=llm.resolve_user(options.whose),
+            selection=llm.resolve_user(options.selection),
             tool_names=original_names(kwargs.get("tools") or ()),
         )
 

@@ -59,7 +59,7 @@ def test_a_call_may_change_how_but_not_what(tiny_engine):
     call = settings.read_call({"temperature": 0.9, "max_tokens": 7, "user_id": "ann"})
     assert (call.sampling.temperature, call.sampling.max_new_tokens) == (0.9, 7)
     assert (call.sampling.stop, call.sampling.seed) == (("END",), 1)
-    assert call.whose.user_id == "ann"
+    assert call.selection.user_id == "ann"
     with pytest.raises(UnknownArgumentError, match="did you mean 'temperature'"):
         settings.read_call({"temprature": 0.9})
     with pytest.raises(PreferenceSelectionError, match="given together"):
@@ -126,6 +126,6 @@ def test_copies_for_users_share_engine_and_store(tiny_engine):
     settings = AmuletClient(engine=tiny_engine, profiles=store)
     ann = settings.for_user("ann")
     assert ann.load_engine() is settings.load_engine()
-    resolved = ann.personalizer.personalize(ann.resolve_user(settings.read_call({}).whose))
+    resolved = ann.personalizer.personalize(ann.resolve_user(settings.read_call({}).selection))
     assert [preference.text for preference in resolved.preferences] == ["Be brief."]
     assert settings.user_id is None

@@ -12,11 +12,11 @@ from langchain_core.runnables.base import RunnableBindingBase
 from langchain_core.runnables.config import ensure_config
 from langchain_core.runnables.configurable import DynamicRunnable
 
-from amulet_integrations.client import STRENGTH, without_unset
+from amulet_integrations.client import STRENGTH_ARGUMENTS, without_unset
 from amulet_integrations.decoding.strength import Method, Strength
 from amulet_integrations.errors import PreferenceSelectionError
+from amulet_integrations.langchain.call_arguments import selection_in
 from amulet_integrations.langchain.chat_model import ChatAmulet
-from amulet_integrations.langchain.configs import selection_in
 from amulet_integrations.personalization.selection import PreferenceSelection
 from amulet_integrations.profiles.conditions import PreferenceContext
 
@@ -173,7 +173,9 @@ def names_in(arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 def strength_in(arguments: Mapping[str, Any]) -> Strength:
     """What arguments of a call say of the strength."""
-    return Strength(**without_unset({it: arguments[it] for it in STRENGTH if it in arguments}))
+    return Strength(
+        **without_unset({it: arguments[it] for it in STRENGTH_ARGUMENTS if it in arguments})
+    )
 
 
 def user_of(names: Mapping[str, Any]) -> str | None:

@@ -12,7 +12,7 @@ from langgraph.runtime import Runtime
 
 from amulet_integrations.errors import PreferenceSelectionError
 from amulet_integrations.langchain.agents.store import LangGraphProfileStore
-from amulet_integrations.langchain.configs import selection_of
+from amulet_integrations.langchain.call_arguments import selection_of
 from amulet_integrations.profiles import ProfileStore, current_scope, open_profile_store
 from amulet_integrations.profiles.characters import checked_label
 from amulet_integrations.profiles.conditions import PreferenceContext

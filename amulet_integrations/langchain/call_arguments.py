@@ -1,0 +1,200 @@
+"""Reads the arguments of a call of the chat model, once, when the public method is called."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from langchain_core.messages import BaseMessage
+from langchain_core.runnables import RunnableConfig
+from langchain_core.runnables.config import ensure_config
+
+from amulet_integrations.client import CallArguments, without_unset
+from amulet_integrations.langchain.messages import to_chat_messages
+from amulet_integrations.langchain.tools import to_json_schema, to_openai_tools
+from amulet_integrations.personalization.prepared_call import Personalization, PreparedCall
+from amulet_integrations.personalization.selection import PreferenceSelection
+from amulet_integrations.prompting import ChatMessage
+from amulet_integrations.prompting.openai_compat.output_options import (
+    OUTPUT_OPTIONS,
+    OutputOptions,
+    plain_form,
+)
+from amulet_integrations.prompting.openai_compat.response_format import json_schema_format
+
+if TYPE_CHECKING:
+    from amulet_integrations.langchain.chat_model import ChatAmulet
+
+CALL = "personalization"
+"""The keyword argument that carries a `ChatCall` through LangChain's methods.
+
+Callbacks and tracers are given `Personalization.describe` under this name.
+"""
+
+RUN_OPTIONS = ("tags", "metadata", "run_name", "run_id")
+"""Arguments of `generate` and `agenerate` for LangChain."""
+
+EVENT_OPTIONS = {
+    "diff",
+    "with_streamed_output_list",
+    *(f"{verb}_{kind}" for verb in ("include", "exclude") for kind in ("names", "types", "tags")),
+}
+"""Arguments of `astream_log` and `astream_events` that choose the events."""
+
+# Those of OpenAI's form, and those for `BaseChatModel`, tracers and the form of chunks.
+_OTHER_ARGUMENTS = (
+    *OUTPUT_OPTIONS,
+    "model",
+    "stream",
+    "stream_usage",
+    "ls_structured_output_format",
+    "structured_output_format",
+)
+
+# Not `params`, under which applications keep what they like.
+_CONFIGURABLE = ("preference_context", "guidance_scale", "preset", "max_kl")
+
+
+@dataclass(frozen=True, repr=False, kw_only=True)
+class ChatCall:
+    """One call, validated.
+
+    Attributes:
+        arguments: The sampling parameters, the timeout and the template's variables.
+        output: The tools, the response format and the log-probabilities.
+        selection: Whose preferences the call follows.
+        model: The name of another model that is to answer; None for the chat model's own.
+        stream_usage: Whether the last chunk of a stream counts the tokens.
+        messages: The converted conversation; None where the public method takes several.
+    """
+
+    arguments: CallArguments
+    output: OutputOptions
+    selection: PreferenceSelection
+    model: str | None
+    stream_usage: bool
+    messages: tuple[ChatMessage, ...] | None = None
+
+    def with_personalization(self, personalization: Personalization) -> PersonalizedCall:
+        """The same call, with the selected user looked up."""
+        return PersonalizedCall(**vars(self), personalization=personalization)
+
+
+@dataclass(frozen=True, repr=False, kw_only=True)
+class PersonalizedCall(ChatCall):
+    """A call whose user has been looked up.
+
+    Its `repr` shows a digest of the preferences and no other argument, because LangChain writes
+    keyword arguments into the keys of its cache.
+
+    Attributes:
+        personalization: The preferences that the call follows.
+    """
+
+    personalization: Personalization
+
+    def __repr__(self) -> str:
+        return repr(self.personalization)
+
+    def prepared(self, messages: Sequence[BaseMessage]) -> PreparedCall:
+        """What the engine needs; converts `messages` where nobody has."""
+        return PreparedCall(
+            messages=to_chat_messages(messages) if self.messages is None else self.messages,
+            personalization=self.personalization,
+            sampling=self.arguments.sampling,
+            output=self.output,
+            timeout=self.arguments.timeout,
+            chat_template_kwargs=self.arguments.chat_template_kwargs,
+        )
+
+
+def read_arguments(
+    llm: ChatAmulet,
+    arguments: Mapping[str, Any],
+    config: RunnableConfig | None = None,
+    also: Collection[str] = (),
+) -> dict[str, Any]:
+    """Validates the keyword arguments of a call and decides whose preferences it follows.
+
+    Does no I/O.
+
+    Args:
+        llm: The chat model.
+        arguments: The keyword arguments.
+        config: The config of the call.
+        also: Further names that are allowed.
+
+    Returns:
+        The arguments with tools and formats as plain JSON, and with a `ChatCall` in the place of
+        those that select preferences.
+
+    Raises:
+        AmuletError: One of the arguments is unknown or not valid.
+    """
+    read = llm.read_call(arguments, (*_OTHER_ARGUMENTS, *also))
+    plain = plain_arguments(arguments)
+    searchable = llm.profiles is not None
+    call = ChatCall(
+        arguments=read,
+        output=OutputOptions.read(plain, steer_strings=llm.steer_strings),
+        selection=llm.resolve_user(read.selection, selection_of(config, searchable=searchable)),
+        model=plain.get("model"),
+        stream_usage=plain.get("stream_usage", llm.stream_usage) is not False,
+    )
+    others = {name: plain[name] for name in plain if name not in PreferenceSelection.model_fields}
+    return {**others, CALL: call}
+
+
+def check_arguments(llm: ChatAmulet, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Validates arguments that are to be bound to a model, and returns them as plain JSON.
+
+    Raises:
+        AmuletError: One of them is unknown or not valid.
+    """
+    plain = plain_arguments(arguments)
+    llm.read_call(plain, _OTHER_ARGUMENTS)
+    OutputOptions.read(plain)
+    return plain
+
+
+def plain_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments with tools, tool choice and response format as plain JSON.
+
+    Tracers and the keys of caches need them in this form.
+
+    Raises:
+        PromptError: One of them cannot be used.
+    """
+    response_format = arguments.get("response_format")
+    if isinstance(response_format, type):
+        response_format = json_schema_format(to_json_schema(response_format))
+        arguments = {**arguments, "response_format": response_format}
+    return plain_form(arguments, to_openai_tools)
+
+
+def selection_of(config: RunnableConfig | None, *, searchable: bool = True) -> PreferenceSelection:
+    """The user, the context and the strength in ``config["configurable"]``.
+
+    Where the call has no config of its own, that of the surrounding chain or graph node counts.
+
+    Args:
+        config: The config of the call.
+        searchable: Whether there is a store to look users up in. Frameworks put user ids into
+            their configs for reasons of their own, so without a store the user id is ignored.
+
+    Raises:
+        InvalidProfileError: The user id or the context is not valid.
+    """
+    return selection_in(ensure_config(config), searchable=searchable)
+
+
+def selection_in(
+    config: Mapping[str, Any] | None, *, searchable: bool = True
+) -> PreferenceSelection:
+    """As `selection_of`, of this config alone."""
+    configurable = (config or {}).get("configurable") or {}
+    names = (*_CONFIGURABLE, "user_id") if searchable else _CONFIGURABLE
+    return PreferenceSelection(
+        **without_unset({name: configurable[name] for name in names if name in configurable})
+    )

@@ -1,0 +1,67 @@
+"""Descriptions of the chat model for caches, tracers, agents and `dumpd`, without preferences."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from langchain_core.language_models import ModelProfile
+from langchain_core.load.serializable import SerializedConstructor
+
+from amulet_integrations.decoding.strength import Strength
+
+if TYPE_CHECKING:
+    from amulet_integrations.langchain.chat_model import ChatAmulet
+
+
+def identifying_params(llm: ChatAmulet) -> dict[str, Any]:
+    """Every setting that shapes answers, except for the preferences."""
+    return {
+        "model": llm.model,
+        "engine": llm.engine.fingerprint if llm.engine else llm.source.key,
+        "method": llm.method,
+        "strength": Strength.said_by(llm).model_dump(),
+        "saved_presets": llm.saved_presets,
+        "linear_alignment_ratio": llm.linear_alignment_ratio,
+        "separator": llm.separator,
+        "include_preference_text": llm.include_preference_text,
+        "chat_template_kwargs": llm.chat_template_kwargs,
+        "steer_strings": llm.steer_strings,
+        **llm.sampling.model_dump(mode="json"),
+    }
+
+
+def model_profile(llm: ChatAmulet) -> ModelProfile:
+    """What the model can do, for agents. Tool calls and formats are enforced for any model."""
+    profile = ModelProfile(
+        text_inputs=True,
+        text_outputs=True,
+        image_inputs=False,
+        audio_inputs=False,
+        video_inputs=False,
+        pdf_inputs=False,
+        tool_calling=True,
+        tool_choice=True,
+        tool_call_streaming=True,
+        structured_output=True,
+        max_output_tokens=llm.max_tokens,
+    )
+    if llm.engine is not None:
+        profile["max_input_tokens"] = llm.engine.context_window
+    return profile
+
+
+def serialized_constructor(llm: ChatAmulet) -> SerializedConstructor:
+    """All settings of the model, so that no environment changes it when it is loaded.
+
+    Engines, preferences, profiles, stores and keys are left out. A loaded model has the store that
+    its own environment names, because a database URL may hold a password.
+    """
+    settings = llm.model_dump(mode="json")
+    if "streaming" not in llm.model_fields_set:
+        # To LangChain, a given False means that streaming is turned off.
+        del settings["streaming"]
+    if llm.pinned:
+        settings["pinned"] = True
+    if hasattr(llm.quantization_config, "to_dict"):
+        settings["quantization_config"] = llm.quantization_config.to_dict()
+    return SerializedConstructor(lc=1, type="constructor", id=llm.lc_id(), kwargs=settings)
