@@ -22,7 +22,7 @@ from amulet_integrations import preference_scope
 from amulet_integrations.llama_index import AmuletLLM
 from tests.support.scripted import ScriptedEngine
 from tests.support.tiny import tiny_engine as make_tiny_engine
-from tests.unit.llama_index.support import ANN, BOB, said, store_of_two
+from tests.unit.llama_index.support import ANN, BOB, chat_messages, store_of_two
 
 
 class Kind(str, Enum):  # noqa: UP042 - what users write
@@ -129,7 +129,9 @@ async def test_a_programs_arguments_reach_the_engine(kind):
 
 
 async def test_a_chat_prompt_will_do(llm):
-    prompt = ChatPromptTemplate(message_templates=said(("system", "Pour."), ("user", "{what}!")))
+    prompt = ChatPromptTemplate(
+        message_templates=chat_messages(("system", "Pour."), ("user", "{what}!"))
+    )
     program = LLMTextCompletionProgram.from_defaults(output_cls=Water, prompt=prompt, llm=llm)
     assert all(type(one) is Water for one in await every_call(program))
 
@@ -146,7 +148,7 @@ def test_a_programs_own_parser_reads_its_own_texts():
 
 
 @pytest.mark.parametrize("enforced", [True, False])
-def test_a_text_program_is_enforced_only_where_its_call_says_so(enforced):
+def test_a_text_program_is_enforced_only_where_its_call_names_the_schema(enforced):
     engine = ScriptedEngine(list(WATER))
     program = program_of("text", AmuletLLM(engine=engine))
     llm_kwargs = llm_kwargs_of(program) if enforced else {}
@@ -159,11 +161,11 @@ def test_a_text_program_is_enforced_only_where_its_call_says_so(enforced):
 SAYS_A_SCHEMA = PydanticOutputParser(Water).get_format_string(escape_json=False)
 
 
-async def test_a_prompt_that_says_a_schema_is_answered_freely():
+async def test_a_schema_in_a_prompt_enforces_nothing():
     engine = ScriptedEngine()
     llm = AmuletLLM(engine=engine)
     text = f"Summarise this.\n\n{SAYS_A_SCHEMA}"
-    typed, template = said(("user", text)), PromptTemplate("{text}")
+    typed, template = chat_messages(("user", text)), PromptTemplate("{text}")
     llm.complete(text)
     list(llm.stream_complete(text))
     await llm.acomplete(text)
@@ -311,6 +313,6 @@ async def test_a_prediction_that_is_parsed_is_for_who_asked():
     with preference_scope(user_id="bob"):
         await late
     for request in engine.requests:
-        told = engine.tokenizer.decode(request.contexts[-1])
-        assert ANN in told
-        assert BOB not in told
+        prompt = engine.tokenizer.decode(request.contexts[-1])
+        assert ANN in prompt
+        assert BOB not in prompt
