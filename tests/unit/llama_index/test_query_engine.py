@@ -326,7 +326,7 @@ def chatting(request):
     chat = CHAT_ENGINES[request.param](AmuletLLM(engine=engine, profiles=store_of_two()))
 
     def contexts():
-        return [engine.tokenizer.decode(asked.contexts[-1]) for asked in engine.requests]
+        return [engine.tokenizer.decode(request.contexts[-1]) for request in engine.requests]
 
     return chat, contexts
 

@@ -201,7 +201,7 @@ async def answered(llm: AmuletLLM, way: str) -> list[Any]:
 
 @pytest.mark.parametrize("way", ASKED)
 async def test_each_method_fires_start_progress_and_end_events_in_one_span(events, way):
-    asked, kind = ASKED[way]
+    argument, kind = ASKED[way]
     llm = scripted("Well", ", ", "yes.")
     responses = await answered(llm, way)
     progress = [f"LLM{kind}InProgressEvent"] * (3 if "stream" in way else 0)
@@ -211,7 +211,7 @@ async def test_each_method_fires_start_progress_and_end_events_in_one_span(event
         f"LLM{kind}EndEvent",
     ]
     start, *growing, end = events
-    assert (start.messages if kind == "Chat" else start.prompt) == asked
+    assert (start.messages if kind == "Chat" else start.prompt) == argument
     assert start.model_dict == llm.to_payload()
     assert [event.response for event in growing] == (responses if growing else [])
     assert end.response == responses[-1]

@@ -162,12 +162,12 @@ class Context:
 
 def test_an_agents_middleware_leaves_a_plain_model_plain():
     engine = AgentEngine()
-    asked = {"messages": [("user", QUESTION)]}
+    state = {"messages": [("user", QUESTION)]}
     for llm in (ChatAmulet(engine=engine), ChatAmulet(engine=engine).plain()):
         agent = create_agent(
             llm, [], middleware=[PreferenceMiddleware(store_of_two())], context_schema=Context
         )
-        agent.invoke(asked, context=Context("ann"), config={"configurable": {"user_id": "ann"}})
+        agent.invoke(state, context=Context("ann"), config={"configurable": {"user_id": "ann"}})
     followed, plain = engine.preferences()
     assert ANN in followed
     assert plain == ""

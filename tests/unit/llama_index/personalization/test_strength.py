@@ -128,8 +128,8 @@ async def test_also_on_an_event_loop(strength, expected):
         check(engine, await ask(llm_of(engine)), expected)
     engine = Roomy()
     with preference_scope(**strength):
-        asked = llm_of(engine).astream_chat(CHAT)
-    check(engine, [response async for response in await asked][-1], expected)
+        opening = llm_of(engine).astream_chat(CHAT)
+    check(engine, [response async for response in await opening][-1], expected)
 
 
 def test_structured_predictions_take_a_strength():

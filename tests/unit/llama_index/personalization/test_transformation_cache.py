@@ -16,7 +16,7 @@ from tests.unit.llama_index.support import ANN, BOB, store_of_two
 
 
 class Echo(ScriptedEngine):
-    """Says for whom it was asked."""
+    """Answers with the name of the user whose preference the prompt has."""
 
     def _steps(self, request):
         prompts = "".join(map(self.tokenizer.decode, request.contexts))

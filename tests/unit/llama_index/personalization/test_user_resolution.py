@@ -1,4 +1,4 @@
-"""Whose preferences an answer follows; the oracle is the engine, asked by hand."""
+"""Whose preferences an answer follows; the oracle is the engine with a request written by hand."""
 
 from __future__ import annotations
 
@@ -92,8 +92,8 @@ def test_params_and_method_of_a_call_go_before_the_constructors(tiny_engine, llm
     gentle = AmuletParams(iterations=1)
     strong = Preset(gentle.guidance_scale, None)
     expected = engine_result(tiny_engine, ANN, strength=strong).text
-    asked = llm.complete(QUESTION, user_id="ann", params=gentle, max_kl=None)
-    assert asked.text == expected != texts["ann"]
+    response = llm.complete(QUESTION, user_id="ann", params=gentle, max_kl=None)
+    assert response.text == expected != texts["ann"]
     assert llm.complete(QUESTION, user_id="ann", method="base").text == texts["nobody"]
     with pytest.raises(GuidanceScaleError):
         llm.complete(QUESTION, user_id="ann", params=AmuletParams(alpha=4.0, lambda_=0.5))
@@ -111,9 +111,9 @@ def test_for_user_is_a_copy_on_the_same_engine(llm, texts):
 
 async def test_a_prediction_follows_the_user_who_asked_wherever_it_is_awaited(llm, texts):
     with preference_scope(user_id="ann"):
-        asked = llm.apredict(PromptTemplate(QUESTION))
+        prediction = llm.apredict(PromptTemplate(QUESTION))
     with preference_scope(user_id="bob"):
-        assert await asked == texts["ann"]
+        assert await prediction == texts["ann"]
 
 
 @pytest.mark.parametrize("ask", ["stream_chat", "stream_complete"])

@@ -118,8 +118,8 @@ async def test_a_program_whose_call_is_not_required_waits_for_one_nevertheless(l
 async def test_a_programs_arguments_reach_the_engine(kind):
     engine = ScriptedEngine(list(WATER if kind == "text" else CALLED))
     llm = AmuletLLM(engine=engine, profiles=store_of_two())
-    asked = {"max_tokens": 77, "temperature": 0.5, "user_id": "ann"}
-    await every_call(program_of(kind, llm), **asked)
+    options = {"max_tokens": 77, "temperature": 0.5, "user_id": "ann"}
+    await every_call(program_of(kind, llm), **options)
     with preference_scope(user_id="ann"):
         await every_call(program_of(kind, llm), max_tokens=77, temperature=0.5)
     assert len(engine.requests) == 8

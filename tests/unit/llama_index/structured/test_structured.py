@@ -108,21 +108,21 @@ async def every_prediction(llm, output_cls, prompt=SEA, **arguments):
 @pytest.mark.parametrize("mode", MODES)
 async def test_every_model_predicts_valid_objects_in_every_way(llm, output_cls, mode):
     llm = llm.model_copy(update={"pydantic_program_mode": mode})
-    asked = {"temperature": 1.0, "seed": 3}
-    found = await every_prediction(llm, output_cls, llm_kwargs=asked)
+    options = {"temperature": 1.0, "seed": 3}
+    found = await every_prediction(llm, output_cls, llm_kwargs=options)
     for one in found:
         assert type(one) is output_cls
         assert output_cls.model_validate_json(one.model_dump_json()) == one
     assert all(one == found[0] for one in found)
-    other = llm.structured_predict(output_cls, SEA, {**asked, "seed": 4}, thing="sea")
+    other = llm.structured_predict(output_cls, SEA, {**options, "seed": 4}, thing="sea")
     assert other != found[0]
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_every_draw_is_valid(llm, seed):
-    asked = {"temperature": 1.5, "seed": seed, "max_tokens": 110}
+    options = {"temperature": 1.5, "seed": seed, "max_tokens": 110}
     for output_cls in CLASSES:
-        assert isinstance(llm.structured_predict(output_cls, SEA, asked, thing="sea"), output_cls)
+        assert isinstance(llm.structured_predict(output_cls, SEA, options, thing="sea"), output_cls)
 
 
 def grows(before, after):
@@ -182,10 +182,10 @@ def test_streams_of_random_models_only_grow(llm, mode):
 async def test_arguments_of_the_call_reach_the_engine_in_every_way(roomy, mode, monkeypatch):
     requests = watch(monkeypatch, roomy)
     llm = AmuletLLM(engine=roomy, pydantic_program_mode=mode, max_tokens=80)
-    asked = {"max_tokens": 81, "temperature": 0.5, "seed": 7, "timeout": 50.0, "preference": ANN}
-    given = dict(asked)
+    options = {"max_tokens": 81, "temperature": 0.5, "seed": 7, "timeout": 50.0, "preference": ANN}
+    given = dict(options)
     assert all(await every_prediction(llm, Word, llm_kwargs=given))
-    assert given == asked  # the caller's own dict is left as it was
+    assert given == options  # the caller's own dict is left as it was
     assert len(requests) == 4
     for request in requests:
         found = request.sampling
@@ -199,11 +199,11 @@ def watch(monkeypatch, engine):
     """The requests that an engine gets from now on."""
     requests = []
     for name in ("stream", "astream"):
-        asked = getattr(engine, name)
+        method = getattr(engine, name)
 
-        def noted(request, asked=asked):
+        def noted(request, method=method):
             requests.append(request)
-            return asked(request)
+            return method(request)
 
         monkeypatch.setattr(engine, name, noted, raising=False)
     return requests
@@ -212,8 +212,8 @@ def watch(monkeypatch, engine):
 @pytest.mark.parametrize("mode", MODES)
 async def test_names_that_programs_settle_themselves_change_nothing(llm, mode):
     llm = llm.model_copy(update={"pydantic_program_mode": mode})
-    asked = {"tool_required": False, "tool_choice": "none", "allow_parallel_tool_calls": True}
-    found = await every_prediction(llm, Word, llm_kwargs=asked)
+    options = {"tool_required": False, "tool_choice": "none", "allow_parallel_tool_calls": True}
+    found = await every_prediction(llm, Word, llm_kwargs=options)
     assert found == await every_prediction(llm, Word)
     assert all(type(one) is Word for one in found)
 
@@ -230,16 +230,16 @@ def refuses(kind, message):
 @pytest.mark.parametrize("mode", MODES)
 async def test_what_is_no_argument_is_refused(llm, mode):
     llm = llm.model_copy(update={"pydantic_program_mode": mode})
-    for asked, kind in (
+    for options, kind in (
         ({"temprature": 1.0}, UnknownArgumentError),
         ({"temperature": -1.0}, InvalidParamsError),
     ):
-        with refuses(kind, next(iter(asked))):
-            llm.structured_predict(Word, SEA, asked, thing="sea")
-        with refuses(kind, next(iter(asked))):
-            await llm.astructured_predict(Word, SEA, asked, thing="sea")
-        with pytest.raises(AmuletError, match=next(iter(asked))):
-            list(llm.stream_structured_predict(Word, SEA, asked, thing="sea"))
+        with refuses(kind, next(iter(options))):
+            llm.structured_predict(Word, SEA, options, thing="sea")
+        with refuses(kind, next(iter(options))):
+            await llm.astructured_predict(Word, SEA, options, thing="sea")
+        with pytest.raises(AmuletError, match=next(iter(options))):
+            list(llm.stream_structured_predict(Word, SEA, options, thing="sea"))
 
 
 def test_strings_are_steered_where_requested():
