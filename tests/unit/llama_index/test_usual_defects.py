@@ -26,10 +26,10 @@ from amulet_integrations.errors import (
 from amulet_integrations.llama_index import AmuletLLM
 from tests.support.scripted import ScriptedEngine
 from tests.support.tiny import CONTEXT_WINDOW, tiny_model, tiny_tokenizer
-from tests.unit.llama_index.support import ANN, QUESTION, by_hand, said, small_llm
+from tests.unit.llama_index.support import ANN, QUESTION, chat_messages, engine_result, small_llm
 from tests.unit.prompting.models import GEMMA, LLAMA3, MISTRAL, byte_level, metaspace
 
-CHAT = said(("user", QUESTION))
+CHAT = chat_messages(("user", QUESTION))
 
 
 class Word(BaseModel):
@@ -47,7 +47,7 @@ TOOL = FunctionTool.from_defaults(depth)
 
 
 def as_chat(asked):
-    return said(("user", asked)) if isinstance(asked, str) else asked
+    return chat_messages(("user", asked)) if isinstance(asked, str) else asked
 
 
 async def _all(opening):
@@ -156,7 +156,7 @@ def test_a_prompt_past_the_window_is_refused(tiny_engine, ask):
 def test_an_answer_is_plain_json_and_tells_its_tokens(tiny_engine, ask):
     llm = small_llm(tiny_engine, preference=ANN)
     response = ask(llm, QUESTION, logprobs=True, top_logprobs=2)
-    expected = by_hand(tiny_engine, ANN)
+    expected = engine_result(tiny_engine, ANN)
     assert text_of(response) == expected.text
     assert QUESTION not in text_of(response)
     told = json.loads(response.model_dump_json())
@@ -200,9 +200,9 @@ TEMPLATES = {
 }
 CONVERSATIONS = {
     "one turn": CHAT,
-    "a system message": said(("system", "Speak plainly."), ("user", QUESTION)),
-    "two turns of the user": said(("user", "Hello."), ("user", QUESTION)),
-    "two turns of the assistant": said(
+    "a system message": chat_messages(("system", "Speak plainly."), ("user", QUESTION)),
+    "two turns of the user": chat_messages(("user", "Hello."), ("user", QUESTION)),
+    "two turns of the assistant": chat_messages(
         ("user", "Hello."), ("assistant", "Hi."), ("assistant", "Ask."), ("user", QUESTION)
     ),
     "a call and its result": WITH_CALLS,
@@ -278,7 +278,7 @@ def test_control_tokens_in_calls_results_and_documents_stay_text():
         call = ToolCallBlock(tool_call_id="1", tool_name="depth", tool_kwargs={"sea": typed})
         tool = FunctionTool.from_defaults(depth, description=typed)
         conversation = [
-            *said(("system", typed), ("user", typed)),
+            *chat_messages(("system", typed), ("user", typed)),
             ChatMessage(role="assistant", blocks=[TextBlock(text=typed), call]),
             ChatMessage(role="tool", content=typed, additional_kwargs={"tool_call_id": "1"}),
         ]
