@@ -22,7 +22,7 @@ from amulet_integrations.errors import (
 from tests.support.scripted import ScriptedEngine
 from tests.support.stepped import SteppedEngine
 from tests.support.tiny import CONTEXT_WINDOW, tiny_tokenizer
-from tests.support.wrappers import ASK, QUESTION, WRAPPERS, Ask, Turn, Wrapper, collect, each
+from tests.support.wrappers import ASK, QUESTION, WRAPPERS, Ask, Turn, Wrapper, each
 from tests.unit.prompting.models import GEMMA, LLAMA3, MISTRAL, byte_level, metaspace
 
 TASTE = "Be kind."
@@ -164,23 +164,30 @@ def test_stop_strings_cut_no_call_and_no_json(
 KANA = "あさひがのぼるうみ、ひろい😀。"
 
 
-async def _deltas(wrapper: Wrapper, llm: Any, **call: Any) -> list[str]:
-    chunks = await collect(await wrapper.astream(llm, ASK, **call))
-    return [wrapper.delta(chunk) for chunk in chunks]
+def check_letters(deltas: Sequence[str]) -> None:
+    assert "".join(deltas) == f'"{KANA}"'
+    assert "\ufffd" not in "".join(deltas)
+    assert sum(bool(delta.strip('"')) for delta in deltas) == len(KANA)
+
+
+# The grammar makes a random model write it; no letter of it is a token.
+WRITE_KANA = {"response_format": json_of({"const": KANA}), "max_tokens": 80}
 
 
 @every_stream
 def test_letters_of_several_bytes_stream_as_they_are_written(
     wrapper: Wrapper, ask: Callable[..., Any], tiny_engine: LocalEngine
 ) -> None:
-    # The grammar makes a random model write it; no letter of it is a token.
-    call = {"response_format": json_of({"const": KANA})}
-    llm = wrapper.make(engine=tiny_engine, max_tokens=80)
-    deltas = [wrapper.delta(chunk) for chunk in ask(llm, ASK, **call)]
-    for texts in (deltas, asyncio.run(_deltas(wrapper, llm, **call))):
-        assert "".join(texts) == f'"{KANA}"'
-        assert "\ufffd" not in "".join(texts)
-        assert sum(bool(text.strip('"')) for text in texts) == len(KANA)
+    stream = ask(wrapper.make(engine=tiny_engine), ASK, **WRITE_KANA)
+    check_letters([wrapper.delta(chunk) for chunk in stream])
+
+
+@by_way("astreams")
+async def test_letters_of_several_bytes_stream_on_the_loop_too(
+    wrapper: Wrapper, ask: Callable[..., Any], tiny_engine: LocalEngine
+) -> None:
+    stream = await ask(wrapper.make(engine=tiny_engine), ASK, **WRITE_KANA)
+    check_letters([wrapper.delta(chunk) async for chunk in stream])
 
 
 # Conversations and prompts.
@@ -355,16 +362,18 @@ def test_a_closed_or_dropped_stream_frees_the_engine(
     assert has_room(slow, wrapper)
 
 
-@every_wrapper
-async def test_a_closed_or_dropped_async_stream_frees_the_engine(wrapper: Wrapper) -> None:
+@by_way("astreams", "other_astreams")
+async def test_a_closed_or_dropped_async_stream_frees_the_engine(
+    wrapper: Wrapper, ask: Callable[..., Any]
+) -> None:
     engine = ScriptedEngine(None)
     llm = wrapper.make(engine=engine)
-    closed = await wrapper.astream(llm, ASK)
+    closed = await ask(llm, ASK)
     await anext(closed)
     assert engine.running == 1
     await closed.aclose()
     await stops_running(engine)
-    async for _ in await wrapper.astream(llm, ASK):
+    async for _ in await ask(llm, ASK):
         break
     await stops_running(engine)
     assert len(engine.requests) == 2
@@ -429,7 +438,8 @@ class WatchedStore(InMemoryProfileStore):
         return super().get(user_id)
 
 
-@every_coroutine
+@pytest.mark.filterwarnings("ignore:.*beta")
+@by_way("awaited", "other_awaited")
 async def test_models_are_loaded_and_stores_read_by_other_threads(
     wrapper: Wrapper,
     ask: Callable[[Any], Any],
@@ -443,7 +453,7 @@ async def test_models_are_loaded_and_stores_read_by_other_threads(
         loaders.append(threading.current_thread())
         return tiny_engine
 
-    llm = wrapper.make(engine=tiny_engine, max_tokens=8, profiles=store, user_id="ann")
+    llm = wrapper.make(engine=tiny_engine, max_tokens=80, profiles=store, user_id="ann")
     monkeypatch.setattr(type(llm), "load_engine", load)
     assert await ask(llm)
     assert store.readers

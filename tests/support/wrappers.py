@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from langchain.agents import create_agent
 from langchain_core import messages as lc
 from langchain_core.tools import tool as langchain_tool
 from llama_index.core.base.llms.types import ChatMessage, TextBlock, ToolCallBlock
@@ -58,7 +59,10 @@ class Wrapper(Protocol):
         streams: Ways to open a stream with a conversation and arguments of a call; the stream can
             be iterated and closed.
         other_streams: Further ways, which take no arguments.
-        awaited: Coroutine functions of the model, for all async methods.
+        astreams: Ways to open an async stream, likewise; they return a coroutine.
+        other_astreams: Further ways, which take no arguments.
+        awaited: Coroutine functions of the model, which decode until they are cancelled.
+        other_awaited: Further ones, whose answers may end early.
     """
 
     name: str
@@ -66,16 +70,16 @@ class Wrapper(Protocol):
     completions: Mapping[str, Ask]
     streams: Mapping[str, Callable[..., Any]]
     other_streams: Mapping[str, Callable[..., Any]]
+    astreams: Mapping[str, Callable[..., Any]]
+    other_astreams: Mapping[str, Callable[..., Any]]
     awaited: Mapping[str, Callable[[Any], Any]]
+    other_awaited: Mapping[str, Callable[[Any], Any]]
 
     def make(self, **settings: Any) -> Any:
         """The model."""
 
     def tool(self, description: str = "Looks up how deep a sea is.") -> Any:
         """The tool `depth(sea: str)`, as the framework describes tools."""
-
-    async def astream(self, llm: Any, turns: Sequence[Turn], **call: Any) -> Any:
-        """Opens an async stream."""
 
     def delta(self, chunk: Any) -> str:
         """The text that a chunk adds."""
@@ -125,30 +129,47 @@ class LangChain:
             "stream": lambda llm, turns, **call: llm.stream(self._messages(turns), **call)
         }
         self.other_streams = {
-            "bind_tools": lambda llm, turns: llm.bind_tools(
-                [self.tool()], tool_choice="none"
-            ).stream(self._messages(turns))
+            "bind_tools": lambda llm, turns: self._free(llm).stream(self._messages(turns))
         }
-        self.awaited = {
+
+        async def astream(llm: Any, turns: Sequence[Turn], **call: Any) -> Any:
+            return llm.astream(self._messages(turns), **call)
+
+        async def events(llm: Any) -> Any:
+            stream = await llm.astream_events(QUESTION, version="v3")
+            return await stream.output
+
+        self.astreams = {"astream": astream}
+        self.other_astreams = {"bind_tools": lambda llm, turns: astream(self._free(llm), turns)}
+        awaited: dict[str, Callable[[Any], Any]] = {
             "ainvoke": lambda llm: llm.ainvoke(QUESTION),
             "astream": lambda llm: collect(llm.astream(QUESTION)),
             "astream_events": lambda llm: collect(llm.astream_events(QUESTION, version="v2")),
             "abatch": lambda llm: llm.abatch([QUESTION, QUESTION]),
-            "agenerate": lambda llm: llm.agenerate([self._messages(ASK)]),
+            "agent": lambda llm: create_agent(llm, []).ainvoke({"messages": [("user", QUESTION)]}),
             "chain": lambda llm: (llm | (lambda answer: answer.text)).ainvoke(QUESTION),
-            "tools": lambda llm: llm.bind_tools([self.tool()], tool_choice="none").ainvoke(
-                QUESTION
-            ),
         }
+        self.awaited = awaited | {
+            f"{name}, tools": self._with_tools(way) for name, way in awaited.items()
+        }
+        self.other_awaited = {
+            "agenerate": lambda llm: llm.agenerate([self._messages(ASK)]),
+            "astream_events v3": events,
+            "structured": lambda llm: llm.with_structured_output(Word).ainvoke(QUESTION),
+        }
+
+    def _free(self, llm: Any) -> Any:
+        """With a tool that is not called: the random model would soon end a call of its own."""
+        return llm.bind_tools([self.tool()], tool_choice="none")
+
+    def _with_tools(self, way: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        return lambda llm: way(self._free(llm))
 
     def make(self, **settings: Any) -> ChatAmulet:
         return ChatAmulet(**settings)
 
     def tool(self, description: str = "Looks up how deep a sea is.") -> Any:
         return langchain_tool(description=description)(depth)
-
-    async def astream(self, llm: Any, turns: Sequence[Turn], **call: Any) -> Any:
-        return llm.astream(self._messages(turns), **call)
 
     def delta(self, chunk: Any) -> str:
         return str(chunk.text)
@@ -209,6 +230,19 @@ class LlamaIndex:
             ),
         }
 
+        self.astreams = {
+            "astream_chat": lambda llm, turns, **call: llm.astream_chat(
+                self._messages(turns), **call
+            ),
+            "astream_complete": lambda llm, turns, **call: llm.astream_complete(
+                turns[-1].text, **call
+            ),
+        }
+        self.other_astreams = {
+            "astream": lambda llm, _: llm.astream(prompt),
+            "astream_chat_with_tools": lambda llm, _: llm.astream_chat_with_tools([tool], QUESTION),
+        }
+
         async def opened(stream: Any) -> list[Any]:
             return await collect(await stream)
 
@@ -223,15 +257,28 @@ class LlamaIndex:
                 [tool], QUESTION, tool_choice="none"
             ),
         }
+        self.other_awaited = {
+            "astream_chat_with_tools": lambda llm: opened(
+                llm.astream_chat_with_tools([tool], QUESTION)
+            ),
+            "apredict_and_call": lambda llm: llm.apredict_and_call(
+                [tool], QUESTION, tool_required=True
+            ),
+            "astructured_predict": lambda llm: llm.astructured_predict(Word, prompt),
+            "astream_structured_predict": lambda llm: opened(
+                llm.astream_structured_predict(Word, prompt)
+            ),
+            "structured model": lambda llm: llm.as_structured_llm(Word).achat(self._messages(ASK)),
+            "structured model, stream": lambda llm: opened(
+                llm.as_structured_llm(Word).astream_complete(QUESTION)
+            ),
+        }
 
     def make(self, **settings: Any) -> AmuletLLM:
         return AmuletLLM(**settings)
 
     def tool(self, description: str = "Looks up how deep a sea is.") -> Any:
         return FunctionTool.from_defaults(depth, description=description)
-
-    async def astream(self, llm: Any, turns: Sequence[Turn], **call: Any) -> Any:
-        return await llm.astream_chat(self._messages(turns), **call)
 
     def delta(self, chunk: Any) -> str:
         return str(chunk.delta)
