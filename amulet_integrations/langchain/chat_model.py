@@ -79,6 +79,7 @@ from amulet_integrations.personalization.answer_reader import AnswerReader
 from amulet_integrations.prompting.openai_compat.tools import ToolChoice, to_tool_use
 
 T = TypeVar("T")
+Config = RunnableConfig | None
 
 
 class ChatAmulet(AmuletClient, BaseChatModel):
@@ -87,20 +88,20 @@ class ChatAmulet(AmuletClient, BaseChatModel):
         llm = ChatAmulet(profiles="sqlite:///profiles.db")
         llm.invoke("What is a black hole?", user_id="ann")
 
-    Whose preferences hold is settled once, when a method is called. The first of these that names
-    somebody wins:
+    Whose preferences a call follows is decided once, when a method is called. The first of these
+    that names somebody wins:
 
     1. the call: ``preference=``, ``profile=`` or ``user_id=`` (also by `bind`), or `for_user`;
-    2. the config: ``{"configurable": {"user_id": ...}}``, which chains and graphs hand on;
+    2. the config: ``{"configurable": {"user_id": ...}}``, which chains and graphs pass on;
     3. the surrounding `preference_scope`;
     4. the constructor.
 
-    Each of them may also tell what the call is about, ``preference_context={"topic": "health"}``,
-    for preferences that have a `when`; it is put together.
+    Each of them may also say what the call is about, ``preference_context={"topic": "health"}``,
+    for preferences that have a `when`. What they say is merged.
 
-    A call takes ``method``, ``params``, ``stop``, ``timeout`` and the sampling parameters too. A
-    chain reaches the model only when it runs: where its stream may be read outside of the scope in
-    which it was asked for, name the user in the config.
+    A call also takes ``method``, ``params``, ``stop``, ``timeout`` and the sampling parameters. A
+    chain calls the model only when it runs. So where the stream of a chain may be read after its
+    scope has ended, name the user in the config.
 
     The constructor takes the fields of `AmuletConfig`, those of every LangChain chat model
     (``cache``, ``callbacks``, ``rate_limiter`` and so on) and the following.
@@ -109,7 +110,7 @@ class ChatAmulet(AmuletClient, BaseChatModel):
         streaming: Whether `invoke` streams to callbacks. False, where given, turns streaming off.
         stream_usage: Whether the last chunk of a stream counts the tokens.
         max_retries: Without effect: there is no network between you and the model.
-        api_key: Without effect: nobody asks for one.
+        api_key: Without effect: a local model needs none.
 
     Raises:
         UnknownArgumentError: An argument has no meaning here.
@@ -125,41 +126,27 @@ class ChatAmulet(AmuletClient, BaseChatModel):
     max_retries: int | None = None
     api_key: SecretStr | None = Field(default=None, exclude=True)
 
-    def invoke(
-        self,
-        input: LanguageModelInput,  # noqa: A002 - LangChain's name, here and below
-        config: RunnableConfig | None = None,
-        **kwargs: Any,
-    ) -> AIMessage:
+    def invoke(self, input: LanguageModelInput, config: Config = None, **kwargs: Any) -> AIMessage:
         """As `BaseChatModel.invoke`."""
         prompt, kwargs = self._read_with_input(input, config, kwargs)
         return super().invoke(prompt, config, **kwargs)
 
     def ainvoke(
-        self,
-        input: LanguageModelInput,  # noqa: A002
-        config: RunnableConfig | None = None,
-        **kwargs: Any,
+        self, input: LanguageModelInput, config: Config = None, **kwargs: Any
     ) -> Coroutine[Any, Any, AIMessage]:
         """As `BaseChatModel.ainvoke`."""
         prompt, kwargs = self._read_with_input(input, config, kwargs)
         return super().ainvoke(prompt, config, **kwargs)
 
     def stream(
-        self,
-        input: LanguageModelInput,  # noqa: A002
-        config: RunnableConfig | None = None,
-        **kwargs: Any,
+        self, input: LanguageModelInput, config: Config = None, **kwargs: Any
     ) -> Iterator[AIMessageChunk]:
         """As `BaseChatModel.stream`."""
         prompt, kwargs = self._read_with_input(input, config, kwargs)
         return super().stream(prompt, config, **self._personalized(kwargs))
 
     def astream(
-        self,
-        input: LanguageModelInput,  # noqa: A002
-        config: RunnableConfig | None = None,
-        **kwargs: Any,
+        self, input: LanguageModelInput, config: Config = None, **kwargs: Any
     ) -> AsyncIterator[AIMessageChunk]:
         """As `BaseChatModel.astream`."""
         prompt, kwargs = self._read_with_input(input, config, kwargs)
@@ -201,8 +188,8 @@ class ChatAmulet(AmuletClient, BaseChatModel):
 
     def stream_events(
         self,
-        input: LanguageModelInput,  # noqa: A002
-        config: RunnableConfig | None = None,
+        input: LanguageModelInput,
+        config: Config = None,
         *,
         version: Any = "v2",
         **kwargs: Any,
@@ -215,8 +202,8 @@ class ChatAmulet(AmuletClient, BaseChatModel):
 
     def astream_events(
         self,
-        input: LanguageModelInput,  # noqa: A002
-        config: RunnableConfig | None = None,
+        input: LanguageModelInput,
+        config: Config = None,
         *,
         version: Any = "v2",
         **kwargs: Any,
@@ -228,12 +215,7 @@ class ChatAmulet(AmuletClient, BaseChatModel):
             return self._await_personalized(kwargs, partial(events, prompt, config))
         return events(input, config, **self._read(kwargs, config, also=EVENT_OPTIONS))
 
-    def astream_log(
-        self,
-        input: Any,  # noqa: A002
-        config: RunnableConfig | None = None,
-        **kwargs: Any,
-    ) -> Any:
+    def astream_log(self, input: Any, config: Config = None, **kwargs: Any) -> Any:
         """As `Runnable.astream_log`."""
         kwargs = self._read(kwargs, config, also=EVENT_OPTIONS)
         return super().astream_log(input, config, **kwargs)
@@ -244,7 +226,7 @@ class ChatAmulet(AmuletClient, BaseChatModel):
     def batch(
         self,
         inputs: list[LanguageModelInput],
-        config: RunnableConfig | list[RunnableConfig] | None = None,
+        config: Config | list[RunnableConfig] = None,
         **kwargs: Any,
     ) -> list[AIMessage]:
         """As `Runnable.batch`, all inputs together unless the config has a `max_concurrency`."""
@@ -253,7 +235,7 @@ class ChatAmulet(AmuletClient, BaseChatModel):
     def abatch(
         self,
         inputs: list[LanguageModelInput],
-        config: RunnableConfig | list[RunnableConfig] | None = None,
+        config: Config | list[RunnableConfig] = None,
         **kwargs: Any,
     ) -> Coroutine[Any, Any, list[AIMessage]]:
         """As `Runnable.abatch`."""
@@ -264,7 +246,7 @@ class ChatAmulet(AmuletClient, BaseChatModel):
     def batch_as_completed(
         self,
         inputs: Sequence[LanguageModelInput],
-        config: RunnableConfig | Sequence[RunnableConfig] | None = None,
+        config: Config | Sequence[RunnableConfig] = None,
         **kwargs: Any,
     ) -> Iterator[tuple[int, Any]]:
         """As `Runnable.batch_as_completed`."""
@@ -274,14 +256,14 @@ class ChatAmulet(AmuletClient, BaseChatModel):
     def abatch_as_completed(
         self,
         inputs: Sequence[LanguageModelInput],
-        config: RunnableConfig | Sequence[RunnableConfig] | None = None,
+        config: Config | Sequence[RunnableConfig] = None,
         **kwargs: Any,
     ) -> AsyncIterator[tuple[int, Any]]:
         """As `Runnable.abatch_as_completed`."""
         return bind_async_iterator(super().abatch_as_completed(inputs, config, **kwargs))
 
     def bind(self, **kwargs: Any) -> AmuletBinding:  # type: ignore[override]
-        """A model with arguments of a call bound to it; no text of a preference is told by it.
+        """A model with arguments of a call bound to it; its serialised forms show no preference.
 
         Raises:
             PreferenceSelectionError: A preference or profile is of a wrong type.
@@ -306,15 +288,15 @@ class ChatAmulet(AmuletClient, BaseChatModel):
             tool_choice: None or "auto" lets the model choose between text and calls; "any",
                 "required" or True makes it call; "none" or False keeps it from calling; the name
                 of a tool, or OpenAI's or Anthropic's dict for one, makes it call that tool.
-            parallel_tool_calls: Whether one answer may hold several calls; None allows of several
-                where the model calls of its own accord, and of one where it has to.
+            parallel_tool_calls: Whether one answer may contain several calls. None allows several
+                where the model may choose to call, and one where it has to.
             strict: True closes every object in the tools' schemas to names they do not list.
             kwargs: Other arguments of a call, such as `user_id` or `response_format`; they are
-                kept.
+                bound, too.
 
         Raises:
-            PromptError: A tool describes no function, two differ but have one name, or
-                `tool_choice` names none of them.
+            PromptError: A tool describes no function, two different tools have one name, or
+                `tool_choice` names no tool.
             UnsupportedGrammarError: A schema that cannot be enforced while decoding.
             UnknownArgumentError: One of `kwargs` means nothing to a call.
         """
@@ -340,23 +322,24 @@ class ChatAmulet(AmuletClient, BaseChatModel):
             schema: A Pydantic model (answers are its instances), or a TypedDict, a JSON schema or
                 a function in OpenAI's form (answers are dicts). None, with `method="json_mode"`,
                 is any JSON object.
-            method: "json_schema" tells the model the schema in the system text; "json_mode" does
-                not, so the prompt should; "function_calling" makes it a tool that has to be called.
+            method: "json_schema" writes the schema into the system text. "json_mode" does not, so
+                your prompt should describe it. "function_calling" makes it a tool that has to be
+                called.
             include_raw: Whether to return ``{"raw", "parsed", "parsing_error"}``.
             strict: As in `bind_tools`.
-            tools: With "json_schema", tools that the model may call instead; the answer is None
-                then, so `include_raw` is needed to see the calls.
-            kwargs: Other arguments of a call, such as `user_id` or `steer_strings`; they are kept.
-                Those that the method sets itself, such as `tool_choice`, are refused.
+            tools: With "json_schema", tools that the model may call instead. The result is None
+                then; use `include_raw` to see the calls.
+            kwargs: Other arguments of a call, such as `user_id` or `steer_strings`; they are bound,
+                too. Those that the method sets itself, such as `tool_choice`, are refused.
 
         Returns:
-            A runnable. When it streams, dicts grow and instances come once, whole. Where the
-            tokens run out the object is closed early, so a string in it may break off; the
-            message, which `include_raw` returns, then has ``response_metadata["shortened"]``.
-            Stop strings do not cut calls and JSON, which are always whole.
+            A runnable. When it streams, dicts grow, and an instance comes once, whole. Where the
+            tokens run out, the object is closed early, so a string in it may break off. Then the
+            message, which `include_raw` returns, has ``response_metadata["shortened"]``. Stop
+            strings do not cut calls and JSON, which are always complete.
 
         Raises:
-            PromptError: There is no schema, `method` is not one, or one of `kwargs` is set by it.
+            PromptError: There is no schema, `method` is unknown, or it sets one of `kwargs` itself.
             UnsupportedGrammarError: A schema that cannot be enforced while decoding.
         """
         output = StructuredOutput(schema, method, strict)
@@ -369,7 +352,7 @@ class ChatAmulet(AmuletClient, BaseChatModel):
                 "out, or use bind_tools."
             )
         llm = self.bind_tools(output.tools if tools is None else tools, **arguments, **kwargs)
-        return output.read_from(llm, include_raw=include_raw)
+        return output.parse_answers_of(llm, include_raw=include_raw)
 
     def get_token_ids(self, text: str) -> list[int]:
         """Token ids of a text, by the model's own tokenizer; loads the model."""
@@ -452,10 +435,7 @@ class ChatAmulet(AmuletClient, BaseChatModel):
                 yield chunk
 
     def _read(
-        self,
-        kwargs: dict[str, Any],
-        config: RunnableConfig | None = None,
-        also: Collection[str] = (),
+        self, kwargs: dict[str, Any], config: Config = None, also: Collection[str] = ()
     ) -> dict[str, Any]:
         """The arguments with a `ChatCall` among them; reads them unless a caller of ours has."""
         if isinstance(kwargs.get(CALL), ChatCall):
@@ -463,10 +443,7 @@ class ChatAmulet(AmuletClient, BaseChatModel):
         return read_arguments(self, kwargs, config, also)
 
     def _read_with_input(
-        self,
-        model_input: LanguageModelInput,
-        config: RunnableConfig | None,
-        kwargs: dict[str, Any],
+        self, model_input: LanguageModelInput, config: Config, kwargs: dict[str, Any]
     ) -> tuple[PromptValue, dict[str, Any]]:
         """As `_read`, with the input converted as well."""
         kwargs = self._read(kwargs, config)
@@ -571,7 +548,7 @@ class ChatAmulet(AmuletClient, BaseChatModel):
 
 
 def _with_full_concurrency(
-    config: RunnableConfig | Sequence[RunnableConfig] | None, inputs: Sequence[LanguageModelInput]
+    config: Config | Sequence[RunnableConfig], inputs: Sequence[LanguageModelInput]
 ) -> list[RunnableConfig]:
     """Configs whose thread pool has a thread for each input; a thread here only waits."""
     configs = get_config_list(config, len(inputs))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from inspect import isfunction
-from typing import Any
+from typing import Any, TypeVar
 
 from llama_index.core.base.response.schema import AsyncStreamingResponse, StreamingResponse
 from llama_index.core.llms.structured_llm import StructuredLLM
@@ -20,6 +20,8 @@ from llama_index_instrumentation.span_handlers import NullSpanHandler
 
 from amulet_integrations.bind_context import bind_async_iterator, bind_iterator
 from amulet_integrations.client import SELECTION_ARGUMENTS, AmuletClient
+
+T = TypeVar("T")
 
 _SYNTHESIZERS = "llama_index.core.response_synthesizers.base"
 
@@ -43,13 +45,13 @@ class PrivateSpans:
 def call_in_span(
     owner: object,
     name: str,
-    function: Callable[..., Any],
+    function: Callable[..., T],
     args: tuple[Any, ...],
     kwargs: Mapping[str, Any],
-) -> Any:
+) -> T:
     """Calls a function as the method `name` of `owner`, in a span that records its arguments."""
     function.__name__ = name
-    method = _dispatcher.span(function).__get__(owner, type(owner))
+    method: Callable[..., T] = _dispatcher.span(function).__get__(owner, type(owner))
     return method(*args, **kwargs)
 
 

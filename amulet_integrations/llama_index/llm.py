@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from secrets import token_bytes
 from typing import TYPE_CHECKING, Any, Self
 from uuid import uuid4
 
-from llama_index.core.agent.react import ReActChatFormatter, ReActOutputParser
 from llama_index.core.base.llms.types import (
     ChatMessage,
     ChatResponse,
@@ -25,14 +24,13 @@ from llama_index.core.indices.prompt_helper import PromptHelper
 from llama_index.core.llms.custom import CustomLLM
 from llama_index.core.llms.function_calling import FunctionCallingLLM
 from llama_index.core.llms.llm import ToolSelection
-from llama_index.core.program.utils import FlexibleModel
 from llama_index.core.prompts import BasePromptTemplate
 from llama_index.core.tools import BaseTool
 from llama_index.core.types import Model, TokenAsyncGen, TokenGen
 from pydantic import BaseModel, Field, PrivateAttr, computed_field, model_validator
 
 from amulet_integrations.bind_context import bind_coroutine
-from amulet_integrations.client import SELECTION_ARGUMENTS, AmuletClient, without_unset
+from amulet_integrations.client import AmuletClient, without_unset
 from amulet_integrations.errors import AmuletError, NoToolCallError, PromptError
 from amulet_integrations.llama_index.instrumentation import PrivateSpans, install_stream_binder
 from amulet_integrations.llama_index.llm_call import (
@@ -45,23 +43,24 @@ from amulet_integrations.llama_index.llm_call import (
 )
 from amulet_integrations.llama_index.messages import user_message
 from amulet_integrations.llama_index.predictions import (
-    parser_response_format,
+    bind_parser_format,
+    bind_preferences,
     raises_answer_errors,
-    template_variables,
 )
 from amulet_integrations.llama_index.prompt_helper import (
     DEFAULT_PREFERENCE_TOKENS,
     ModelPromptHelper,
 )
 from amulet_integrations.llama_index.streaming import Coro
-from amulet_integrations.llama_index.structured import StructuredPrediction
+from amulet_integrations.llama_index.structured import AsyncObjects, Objects, StructuredPrediction
 from amulet_integrations.llama_index.structured_llm import AmuletStructuredLLM
 from amulet_integrations.llama_index.tools import (
     callable_tools,
     chat_tool_options,
+    react_defaults,
     tool_selections,
 )
-from amulet_integrations.personalization.saved_presets import presets_stamp
+from amulet_integrations.personalization.saved_presets import presets_version
 from amulet_integrations.personalization.selection import PreferenceSelection
 from amulet_integrations.prompting.openai_compat.tools import ToolChoice
 
@@ -181,7 +180,7 @@ class AmuletLLM(PrivateSpans, AmuletClient, CustomLLM, FunctionCallingLLM):
                 return None
             identity = self.personalizer.personalize(selection, saved=False).fingerprint
             if self.saved_presets:
-                identity += presets_stamp()
+                identity += presets_version()
         except AmuletError:
             identity = uuid4().hex  # a call will fail; until then no other model is like this one
         return hashlib.blake2b(identity.encode(), key=_SALT).hexdigest()
@@ -288,23 +287,23 @@ class AmuletLLM(PrivateSpans, AmuletClient, CustomLLM, FunctionCallingLLM):
         Raises:
             AnswerError: The prompt cannot be answered; the cause is the error itself.
         """
-        llm, prompt_args = self._bind_parser_format(prompt, prompt_args)
+        llm, prompt_args = bind_parser_format(self, prompt_args, prompt)
         return super(AmuletLLM, llm).predict(prompt, **prompt_args)
 
     @raises_answer_errors
     def apredict(self, prompt: BasePromptTemplate, **prompt_args: Any) -> Coro[str]:
         """As `predict`, for asyncio."""
-        llm, prompt_args = self._bind_parser_format(prompt, prompt_args)
+        llm, prompt_args = bind_parser_format(self, prompt_args, prompt)
         return bind_coroutine(super(AmuletLLM, llm).apredict(prompt, **prompt_args))
 
     def stream(self, prompt: BasePromptTemplate, **prompt_args: Any) -> TokenGen:
         """As LlamaIndex's own, which reads no output parsers."""
-        llm, prompt_args = self.bind_preferences(prompt_args, prompt)
+        llm, prompt_args = bind_preferences(self, prompt_args, prompt)
         return super(AmuletLLM, llm).stream(prompt, **prompt_args)
 
     def astream(self, prompt: BasePromptTemplate, **prompt_args: Any) -> Coro[TokenAsyncGen]:
         """As `stream`, for asyncio."""
-        llm, prompt_args = self.bind_preferences(prompt_args, prompt)
+        llm, prompt_args = bind_preferences(self, prompt_args, prompt)
         return bind_coroutine(super(AmuletLLM, llm).astream(prompt, **prompt_args))
 
     @raises_answer_errors
@@ -354,7 +353,7 @@ class AmuletLLM(PrivateSpans, AmuletClient, CustomLLM, FunctionCallingLLM):
         prompt: BasePromptTemplate,
         llm_kwargs: Mapping[str, Any] | None = None,
         **prompt_args: Any,
-    ) -> Generator[Model | FlexibleModel, None, None]:
+    ) -> Objects[Model]:
         """As `structured_predict`: yields the object as it grows, and at last whole.
 
         Fields that have not come yet are None. An object that does not validate yet is a
@@ -370,7 +369,7 @@ class AmuletLLM(PrivateSpans, AmuletClient, CustomLLM, FunctionCallingLLM):
         prompt: BasePromptTemplate,
         llm_kwargs: Mapping[str, Any] | None = None,
         **prompt_args: Any,
-    ) -> Coro[AsyncGenerator[Model | FlexibleModel, None]]:
+    ) -> Coro[AsyncObjects[Model]]:
         """As `stream_structured_predict`, without blocking the event loop."""
         prediction = StructuredPrediction.prepare(self, output_cls, prompt, llm_kwargs, prompt_args)
         return prediction.astream()
@@ -432,14 +431,14 @@ class AmuletLLM(PrivateSpans, AmuletClient, CustomLLM, FunctionCallingLLM):
         self, tools: Sequence[BaseTool], *args: Any, **kwargs: Any
     ) -> AgentChatResponse:
         """As LlamaIndex's own: asks, makes the calls, and returns what the tools returned."""
-        llm, kwargs = self._bind_for_calling(kwargs)
+        llm, kwargs = bind_preferences(self, react_defaults(self) | kwargs)
         return super(AmuletLLM, llm).predict_and_call(callable_tools(tools), *args, **kwargs)
 
     def apredict_and_call(
         self, tools: Sequence[BaseTool], *args: Any, **kwargs: Any
     ) -> Coro[AgentChatResponse]:
         """As `predict_and_call`, without blocking the event loop."""
-        llm, kwargs = self._bind_for_calling(kwargs)
+        llm, kwargs = bind_preferences(self, react_defaults(self) | kwargs)
         called = super(AmuletLLM, llm).apredict_and_call(callable_tools(tools), *args, **kwargs)
         return bind_coroutine(called)
 
@@ -493,49 +492,6 @@ class AmuletLLM(PrivateSpans, AmuletClient, CustomLLM, FunctionCallingLLM):
         twin = self.model_copy()
         twin._bound = {**self._bound, **without_unset(arguments)}  # noqa: SLF001 - the copy's own
         return twin
-
-    def bind_preferences(
-        self, arguments: Mapping[str, Any], prompt: BasePromptTemplate | None = None
-    ) -> tuple[Self, dict[str, Any]]:
-        """Binds those of a method's arguments that select preferences.
-
-        Args:
-            arguments: The arguments.
-            prompt: The prompt that the others fill in; its variables are not bound.
-
-        Returns:
-            The copy that follows the preferences, and the other arguments.
-
-        Raises:
-            PromptError: `prompt` is not a prompt template.
-        """
-        variables = () if prompt is None else template_variables(prompt)
-        names = (set(SELECTION_ARGUMENTS) & arguments.keys()) - set(variables)
-        others = {name: value for name, value in arguments.items() if name not in names}
-        return self.bind_arguments({name: arguments[name] for name in names}), others
-
-    def _bind_parser_format(
-        self, prompt: BasePromptTemplate, prompt_args: Mapping[str, Any]
-    ) -> tuple[Self, dict[str, Any]]:
-        """As `bind_preferences`, with the response format that the output parser reads."""
-        llm, others = self.bind_preferences(prompt_args, prompt)
-        parser = self.output_parser or prompt.output_parser
-        response_format = parser_response_format(parser, {**prompt.kwargs, **others})
-        if response_format is None or writes_whole_prompts(self):
-            return llm, others
-        return llm.bind_arguments({"response_format": response_format}), others
-
-    def _bind_for_calling(self, kwargs: Mapping[str, Any]) -> tuple[Self, dict[str, Any]]:
-        """As `bind_preferences`, for methods that ask and make the calls."""
-        llm, others = self.bind_preferences(kwargs)
-        if not writes_whole_prompts(self):
-            return llm, others
-        # Tools are then described in text, for which LlamaIndex sets no defaults.
-        defaults = {
-            "react_chat_formatter": ReActChatFormatter(),
-            "output_parser": ReActOutputParser(),
-        }
-        return llm, {**defaults, **others}
 
     def _chat_call(
         self, method: str, messages: Sequence[ChatMessage], kwargs: Mapping[str, Any]

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
 from contextlib import aclosing, closing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from llama_index.core.base.llms.generic_utils import messages_to_prompt
 from llama_index.core.base.llms.types import ChatMessage as LlamaMessage
@@ -43,6 +43,7 @@ from amulet_integrations.prompting.openai_compat.output_options import (
 if TYPE_CHECKING:
     from amulet_integrations.llama_index.llm import AmuletLLM
 
+T = TypeVar("T")
 Conversation = tuple[ChatMessage, ...] | str
 """A conversation; a string is a prompt that the caller has written whole."""
 
@@ -146,8 +147,7 @@ class LLMCall(Generic[R]):
             *_partial, last = builder.responses()
             return builder.finish(last)
 
-        response: R = self._in_span(answer)
-        return response
+        return self._in_span(answer)
 
     def stream(self) -> Generator[R, None, None]:
         """The answer as it grows; closing the generator ends the builder."""
@@ -162,8 +162,7 @@ class LLMCall(Generic[R]):
             *_partial, last = [response async for response in builder.aresponses()]
             return builder.finish(last)
 
-        response: R = await self._in_span(answer)
-        return response
+        return await self._in_span(answer)
 
     async def astream(self) -> AsyncGenerator[R, None]:
         """As `stream`, for asyncio."""
@@ -195,10 +194,10 @@ class LLMCall(Generic[R]):
         )
         return ResponseBuilder(prepared, self.kind.make_response, reader, self.tool_names)
 
-    def _in_span(self, answer: Callable[..., Any]) -> Any:
+    def _in_span(self, answer: Callable[..., T]) -> T:
         """Calls `answer` as a method of the model, in its span and between its events."""
         answer.__name__ = self.method
-        traced = self.kind.callback()(answer)
+        traced: Callable[..., T] = self.kind.callback()(answer)
         return call_in_span(self.llm, self.method, traced, (self.argument,), self.shown)
 
 

@@ -1,4 +1,4 @@
-"""What predictions need of a prompt: its variables, the JSON that its parser reads, its errors."""
+"""Predictions: what the prompt's arguments and its output parser ask for, and the errors."""
 
 from __future__ import annotations
 
@@ -7,17 +7,23 @@ import json
 from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from functools import wraps
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from llama_index.core.output_parsers import PydanticOutputParser
 from llama_index.core.output_parsers.selection import SelectionOutputParser
 from llama_index.core.prompts import BasePromptTemplate
 from llama_index.core.question_gen.output_parser import SubQuestionOutputParser
 
+from amulet_integrations.client import SELECTION_ARGUMENTS
 from amulet_integrations.errors import AmuletError, AnswerError, PromptError
+from amulet_integrations.llama_index.llm_call import writes_whole_prompts
 from amulet_integrations.prompting.openai_compat.response_format import json_object_format
 
+if TYPE_CHECKING:
+    from amulet_integrations.llama_index.llm import AmuletLLM
+
 F = TypeVar("F", bound=Callable[..., Any])
+L = TypeVar("L", bound="AmuletLLM")
 T = TypeVar("T")
 
 
@@ -52,12 +58,41 @@ async def _awaited(coroutine: Coroutine[Any, Any, T]) -> T:
         return await coroutine
 
 
-def template_variables(prompt: BasePromptTemplate) -> Collection[str]:
-    """Returns the names of a prompt's variables.
+def bind_preferences(
+    llm: L, arguments: Mapping[str, Any], prompt: BasePromptTemplate | None = None
+) -> tuple[L, dict[str, Any]]:
+    """Binds those of a method's arguments that select preferences.
+
+    Args:
+        llm: The model.
+        arguments: The arguments.
+        prompt: The prompt that the others fill in; its own variables are not bound.
+
+    Returns:
+        The copy that follows the preferences, and the other arguments.
 
     Raises:
         PromptError: `prompt` is not a prompt template.
     """
+    variables = () if prompt is None else _template_variables(prompt)
+    names = (set(SELECTION_ARGUMENTS) & arguments.keys()) - set(variables)
+    others = {name: value for name, value in arguments.items() if name not in names}
+    return llm.bind_arguments({name: arguments[name] for name in names}), others
+
+
+def bind_parser_format(
+    llm: L, arguments: Mapping[str, Any], prompt: BasePromptTemplate
+) -> tuple[L, dict[str, Any]]:
+    """As `bind_preferences`, with the response format that the output parser reads."""
+    bound, others = bind_preferences(llm, arguments, prompt)
+    parser = llm.output_parser or prompt.output_parser
+    response_format = _parser_response_format(parser, {**prompt.kwargs, **others})
+    if response_format is None or writes_whole_prompts(llm):
+        return bound, others
+    return bound.bind_arguments({"response_format": response_format}), others
+
+
+def _template_variables(prompt: object) -> Collection[str]:
     if not isinstance(prompt, BasePromptTemplate):
         raise PromptError(
             f"prompt is a {type(prompt).__name__}; give a prompt template, or pass a string to "
@@ -66,7 +101,7 @@ def template_variables(prompt: BasePromptTemplate) -> Collection[str]:
     return prompt.template_vars
 
 
-def parser_response_format(parser: Any, prompt_args: Mapping[str, Any]) -> dict[str, Any] | None:
+def _parser_response_format(parser: Any, prompt_args: Mapping[str, Any]) -> dict[str, Any] | None:
     """Returns the response format of answers that an output parser reads.
 
     Prompts that have one of these parsers describe the schema to the model in words.

@@ -154,7 +154,7 @@ class ResponseBuilder(Generic[R]):
             case CallPiece():
                 if (call := answer.calls.get(piece.index)) is None:
                     name = piece.name or ""
-                    call_id = piece.id or f"call_{uuid4().hex[:24]}"
+                    call_id = f"call_{uuid4().hex[:24]}"
                     call = PartialCall(self._tool_names.get(name, name), call_id)
                     answer.calls[piece.index] = call
                 call.text += piece.arguments

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, cast
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from llama_index.core.base.llms.types import ChatMessage, ChatResponse
 from llama_index.core.instrumentation.events.llm import (
@@ -23,6 +23,7 @@ from amulet_integrations.bind_context import bind_async_iterator, bind_coroutine
 from amulet_integrations.errors import PromptError, StructuredOutputError
 from amulet_integrations.llama_index.instrumentation import call_in_span
 from amulet_integrations.llama_index.llm_call import writes_whole_prompts
+from amulet_integrations.llama_index.predictions import bind_preferences
 from amulet_integrations.llama_index.streaming import (
     Coro,
     aflat_map,
@@ -34,6 +35,10 @@ from amulet_integrations.prompting.openai_compat.response_format import json_obj
 
 if TYPE_CHECKING:
     from amulet_integrations.llama_index.llm import AmuletLLM
+
+T = TypeVar("T")
+Objects = Generator[Model | FlexibleModel, None, None]
+AsyncObjects = AsyncGenerator[Model | FlexibleModel, None]
 
 _dispatcher = get_dispatcher(__name__)
 
@@ -126,7 +131,7 @@ class StructuredPrediction(Generic[Model]):
             raise PromptError(
                 "response_format= is what output_cls says already; leave it out of llm_kwargs."
             )
-        llm, prompt_args = llm.bind_preferences(prompt_args, prompt)
+        llm, prompt_args = bind_preferences(llm, prompt_args, prompt)
         mode = llm.pydantic_program_mode
         if mode == PydanticProgramMode.DEFAULT:
             arguments["response_format"] = output_cls
@@ -146,73 +151,64 @@ class StructuredPrediction(Generic[Model]):
     def predict(self) -> Model:
         """Predicts the object."""
         if self._uses_program:
-            return cast("Model", LLM.structured_predict(*self._arguments, **self.prompt_args))
+            predicted: Model = self._run_program(LLM.structured_predict)
+            return predicted
 
         def answer(*_: Any, **__: Any) -> Model:
             self._start()
             return self._finish(self.llm.chat(self._messages()))
 
-        return cast("Model", self._in_span("structured_predict", answer))
+        return self._in_span("structured_predict", answer)
 
     def apredict(self) -> Coro[Model]:
         """As `predict`, for asyncio."""
         if self._uses_program:
-            predicted = LLM.astructured_predict(*self._arguments, **self.prompt_args)
-            return bind_coroutine(predicted)
+            return bind_coroutine(self._run_program(LLM.astructured_predict))
         response = self.llm.achat(self._messages())
 
         async def answer(*_: Any, **__: Any) -> Model:
             self._start()
             return self._finish(await response)
 
-        return cast("Coro[Model]", self._in_span("astructured_predict", answer))
+        return self._in_span("astructured_predict", answer)
 
-    def stream(self) -> Generator[Model | FlexibleModel, None, None]:
+    def stream(self) -> Objects[Model]:
         """Yields the object as it grows, and at last whole."""
         if self._uses_program:
-            return bind_iterator(
-                LLM.stream_structured_predict(*self._arguments, **self.prompt_args)
-            )
+            return bind_iterator(self._run_program(LLM.stream_structured_predict))
         responses = self.llm.stream_chat(self._messages())
 
-        def answer(*_: Any, **__: Any) -> Generator[Model | FlexibleModel, None, None]:
+        def answer(*_: Any, **__: Any) -> Objects[Model]:
             self._start()
             return flat_map(responses, self._object_reader())
 
-        stream: Generator[Model | FlexibleModel, None, None] = self._in_span(
-            "stream_structured_predict", answer
-        )
-        return stream
+        return self._in_span("stream_structured_predict", answer)
 
-    def astream(self) -> Coro[AsyncGenerator[Model | FlexibleModel, None]]:
+    def astream(self) -> Coro[AsyncObjects[Model]]:
         """As `stream`, for asyncio."""
         if self._uses_program:
-            stream = LLM.astream_structured_predict(*self._arguments, **self.prompt_args)
-            return bind_coroutine(map_awaited(stream, bind_async_iterator))
+            opening = self._run_program(LLM.astream_structured_predict)
+            return bind_coroutine(map_awaited(opening, bind_async_iterator))
         responses = self.llm.astream_chat(self._messages())
 
-        async def answer(*_: Any, **__: Any) -> AsyncGenerator[Model | FlexibleModel, None]:
+        async def answer(*_: Any, **__: Any) -> AsyncObjects[Model]:
             self._start()
             return aflat_map(await responses, self._object_reader())
 
-        opening: Coro[AsyncGenerator[Model | FlexibleModel, None]] = self._in_span(
-            "astream_structured_predict", answer
-        )
-        return opening
+        return self._in_span("astream_structured_predict", answer)
 
     @property
     def _uses_program(self) -> bool:
         return self.llm.pydantic_program_mode != PydanticProgramMode.DEFAULT
 
-    @property
-    def _arguments(self) -> tuple[AmuletLLM, type[Model], BasePromptTemplate]:
-        return self.llm, self.output_cls, self.prompt
+    def _run_program(self, method: Callable[..., T]) -> T:
+        return method(self.llm, self.output_cls, self.prompt, **self.prompt_args)
 
     def _messages(self) -> list[ChatMessage]:
         messages = self.prompt.format_messages(llm=self.llm, **self.prompt_args)
         return self.llm._extend_messages(messages)  # noqa: SLF001 - LlamaIndex's programs do
 
-    def _in_span(self, name: str, answer: Callable[..., Any]) -> Any:
+    def _in_span(self, name: str, answer: Callable[..., T]) -> T:
         return call_in_span(
             self.llm, name, answer, (self.output_cls, self.prompt), self.prompt_args
         )

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from llama_index.core.base.llms.types import (
     ChatMessage,
@@ -27,9 +27,12 @@ from amulet_integrations.bind_context import bind_coroutine
 from amulet_integrations.errors import PromptError
 from amulet_integrations.llama_index.instrumentation import PrivateSpans
 from amulet_integrations.llama_index.messages import user_message
-from amulet_integrations.llama_index.predictions import raises_answer_errors
+from amulet_integrations.llama_index.predictions import bind_preferences, raises_answer_errors
 from amulet_integrations.llama_index.streaming import Coro, aflat_map, flat_map, map_awaited
 from amulet_integrations.llama_index.structured import ObjectReader
+
+if TYPE_CHECKING:
+    from amulet_integrations.llama_index.llm import AmuletLLM
 
 
 class AmuletStructuredLLM(PrivateSpans, StructuredLLM):
@@ -144,8 +147,8 @@ class AmuletStructuredLLM(PrivateSpans, StructuredLLM):
     def _bind_preferences(
         self, prompt: BasePromptTemplate, prompt_args: dict[str, Any]
     ) -> tuple[Self, dict[str, Any]]:
-        """As `AmuletLLM.bind_preferences`, of the model inside."""
-        llm, others = self.llm.bind_preferences(prompt_args, prompt)  # type: ignore[attr-defined]
+        """As `bind_preferences`, of the model inside."""
+        llm, others = bind_preferences(cast("AmuletLLM", self.llm), prompt_args, prompt)
         return self.model_copy(update={"llm": llm}), others
 
     def _arguments(self, kwargs: dict[str, Any]) -> dict[str, Any]:

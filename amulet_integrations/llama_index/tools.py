@@ -7,8 +7,9 @@ from copy import copy
 from dataclasses import fields
 from typing import Any
 
+from llama_index.core.agent.react import ReActChatFormatter, ReActOutputParser
 from llama_index.core.base.llms.types import ChatResponse, ToolCallBlock
-from llama_index.core.llms.llm import ToolSelection
+from llama_index.core.llms.llm import LLM, ToolSelection
 from llama_index.core.program import function_program
 from llama_index.core.tools import BaseTool, FunctionTool, ToolMetadata
 
@@ -87,6 +88,16 @@ def callable_tools(tools: Sequence[BaseTool]) -> list[BaseTool]:
     at the top, but refers to them.
     """
     return [_with_properties(tool) for tool in listed(tools)]
+
+
+def react_defaults(llm: LLM) -> dict[str, Any]:
+    """Returns arguments of `predict_and_call` that LlamaIndex needs and sets no defaults for.
+
+    A model that cannot be shown tools is asked for them in text, by a `ReActAgent`.
+    """
+    if llm.metadata.is_function_calling_model:
+        return {}
+    return {"react_chat_formatter": ReActChatFormatter(), "output_parser": ReActOutputParser()}
 
 
 def _is_program_tool(tool: AnyTool) -> bool:

@@ -72,8 +72,8 @@ async def test_sixteen_users_at_once_are_answered_as_if_alone(
         with preference_scope(user_id=user_id):
             return await engine.aquery(question)
 
-    asked = list(zip(SIXTEEN, cycle(QUESTIONS), strict=False))
-    responses = await asyncio.gather(*(ask(*one) for one in asked))
+    calls = list(zip(SIXTEEN, cycle(QUESTIONS), strict=False))
+    responses = await asyncio.gather(*(ask(*one) for one in calls))
     with preference_scope(user_id="user 0"):
         together = [
             "".join([piece async for piece in response.response_gen])
@@ -82,7 +82,7 @@ async def test_sixteen_users_at_once_are_answered_as_if_alone(
             for response in responses
         ]
     assert all(len(tasted) == 1 for tasted in heard.tasted(SIXTEEN))
-    alone = [str(await engine_of(llm.for_user(name)).aquery(question)) for name, question in asked]
+    alone = [str(await engine_of(llm.for_user(name)).aquery(question)) for name, question in calls]
     assert together == alone
     assert len(set(together)) > len(together) // 2
 

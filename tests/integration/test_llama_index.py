@@ -85,10 +85,10 @@ def growing(llm: AmuletLLM) -> Any:
     return found[-1]
 
 
-def written(program: type[Any]) -> Callable[[AmuletLLM], Any]:
+def written(program: type[Any], **llm_kwargs: Any) -> Callable[[AmuletLLM], Any]:
     def run(llm: AmuletLLM) -> Any:
         made = program.from_defaults(output_cls=Person, prompt_template_str="{source}", llm=llm)
-        return made(source=SOURCE)
+        return made(llm_kwargs=llm_kwargs, source=SOURCE)
 
     return run
 
@@ -100,7 +100,10 @@ WAYS: dict[str, Callable[[AmuletLLM], Any]] = {
     ),
     "stream_structured_predict": growing,
     "as_structured_llm": lambda llm: llm.as_structured_llm(Person).complete(SOURCE).raw,
-    "text program": written(LLMTextCompletionProgram),
+    "text program": written(
+        LLMTextCompletionProgram,
+        response_format={"type": "json_object", "schema": Person.model_json_schema()},
+    ),
     "function program": written(FunctionCallingProgram),
 }
 

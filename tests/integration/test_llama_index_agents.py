@@ -117,10 +117,10 @@ async def test_a_workflow_of_agents_asks_the_library_for_each_user(
             return await workflow.run(user_msg=QUESTION)
 
     outputs = await asyncio.gather(*map(run, TASTES))
-    asked = [calls_of(output)[0] for output in outputs]
-    assert asked[0] == asked[1]
-    assert asked[0][0] == "library"
-    assert asked[0][1]["input"]
+    calls = [calls_of(output)[0] for output in outputs]
+    assert calls[0] == calls[1]
+    assert calls[0][0] == "library"
+    assert calls[0][1]["input"]
     texts: dict[str, list[str]] = {user_id: [] for user_id in TASTES}
     for (user_id,), text in zip(heard.tasted(TASTES), heard.texts(), strict=True):
         texts[user_id].append(text)

@@ -80,12 +80,12 @@ async def test_every_response_mode_answers_the_user_of_the_scope(
 ) -> None:
     chunks = 2 if mode in {"refine", "accumulate"} else 1
     own = {"text_qa_template": None} if mode == "compact" else {}
-    asked, anns, nobodys = (
+    scoped, anns, nobodys = (
         engine_of(index, one, chunks=chunks, response_mode=mode, **own)
         for one in (llm, llm.for_user("ann"), llm.plain())
     )
     with preference_scope(user_id="ann"):
-        sync = asyncio.to_thread(asked.query, QUESTION)
+        sync = asyncio.to_thread(scoped.query, QUESTION)
         answers = await asyncio.gather(sync, nobodys.aquery(QUESTION))
     answer, plain = map(str, answers)
     assert answer == str(await anns.aquery(QUESTION))
@@ -222,12 +222,12 @@ async def test_sub_questions_name_tools_and_the_answer_follows_the_preference(
 ) -> None:
     asker = llm.plain().model_copy(update={"max_tokens": 64})
     generator = LLMQuestionGenerator.from_defaults(llm=asker)
-    asked: list[Any] = []
+    questions: list[Any] = []
     agenerate = generator.agenerate
 
     async def listened(*args: Any) -> Any:
-        asked.extend(await agenerate(*args))
-        return asked
+        questions.extend(await agenerate(*args))
+        return questions
 
     generator.agenerate = listened  # type: ignore[method-assign]
     engine = SubQuestionQueryEngine.from_defaults(
@@ -239,11 +239,11 @@ async def test_sub_questions_name_tools_and_the_answer_follows_the_preference(
     )
     with preference_scope(user_id="ann"):
         response = await engine.aquery("How are streams closed, and where are profiles kept?")
-    assert asked
-    assert {question.tool_name for question in asked} <= {"streams", "profiles"}
-    assert all(question.sub_question.strip() for question in asked)
-    assert heard.tasted(TASTES) == [[], *[["ann"]] * (len(asked) + 1)]
-    for question in asked:
+    assert questions
+    assert {question.tool_name for question in questions} <= {"streams", "profiles"}
+    assert all(question.sub_question.strip() for question in questions)
+    assert heard.tasted(TASTES) == [[], *[["ann"]] * (len(questions) + 1)]
+    for question in questions:
         assert f"Sub question: {question.sub_question}" in heard.texts()[-1]
     assert str(response) == heard.alone(heard.requests[-1]).text
     assert str(response) != heard.without_preferences(heard.requests[-1])

@@ -39,7 +39,7 @@ EIGHT = {
 
 
 @dataclass
-class House:
+class Setup:
     """What the tests of this module share."""
 
     heard: Overheard
@@ -52,41 +52,41 @@ class House:
 
 
 @pytest.fixture(scope="module")
-def everybody(embedded_engine: LocalEngine) -> Iterator[House]:
+def everybody(embedded_engine: LocalEngine) -> Iterator[Setup]:
     heard = Overheard(embedded_engine)
     llm = AmuletLLM(engine=heard, profiles=store_of(EIGHT), params=MILD, max_kl=None, max_tokens=8)
     with settings_of(llm):
-        house = House(heard, llm, {})
+        setup = Setup(heard, llm, {})
         for name in EIGHT:
-            house.alone[name] = str(house.engine(llm.for_user(name)).query(QUESTION))
-        yield house
+            setup.alone[name] = str(setup.engine(llm.for_user(name)).query(QUESTION))
+        yield setup
 
 
 @pytest.fixture
-def house(everybody: House) -> House:
+def setup(everybody: Setup) -> Setup:
     everybody.heard.requests.clear()
     return everybody
 
 
-def test_users_alone_are_answered_in_eight_ways(house: House) -> None:
-    assert len(set(house.alone.values())) == len(EIGHT)
+def test_users_alone_are_answered_in_eight_ways(setup: Setup) -> None:
+    assert len(set(setup.alone.values())) == len(EIGHT)
 
 
-async def test_queries_of_eight_tasks_at_once_are_answered_as_if_alone(house: House) -> None:
-    engine = house.engine(house.llm)
+async def test_queries_of_eight_tasks_at_once_are_answered_as_if_alone(setup: Setup) -> None:
+    engine = setup.engine(setup.llm)
 
     async def ask(user_id: str) -> str:
         with preference_scope(user_id=user_id):
             return str(await engine.aquery(QUESTION))
 
     answers = await asyncio.gather(*map(ask, EIGHT))
-    assert dict(zip(EIGHT, answers, strict=True)) == house.alone
-    assert sorted(house.heard.tasted(EIGHT)) == [[name] for name in EIGHT]
+    assert dict(zip(EIGHT, answers, strict=True)) == setup.alone
+    assert sorted(setup.heard.tasted(EIGHT)) == [[name] for name in EIGHT]
 
 
 @pytest.mark.acceptance
-def test_queries_of_eight_threads_at_once_are_answered_as_if_alone(house: House) -> None:
-    engine = house.engine(house.llm)
+def test_queries_of_eight_threads_at_once_are_answered_as_if_alone(setup: Setup) -> None:
+    engine = setup.engine(setup.llm)
 
     def ask(user_id: str) -> str:
         with preference_scope(user_id=user_id):
@@ -94,16 +94,16 @@ def test_queries_of_eight_threads_at_once_are_answered_as_if_alone(house: House)
 
     with ThreadPoolExecutor(len(EIGHT)) as threads:
         answers = list(threads.map(ask, EIGHT))
-    assert dict(zip(EIGHT, answers, strict=True)) == house.alone
-    assert sorted(house.heard.tasted(EIGHT)) == [[name] for name in EIGHT]
+    assert dict(zip(EIGHT, answers, strict=True)) == setup.alone
+    assert sorted(setup.heard.tasted(EIGHT)) == [[name] for name in EIGHT]
 
 
-class Said(Event):
+class TextWritten(Event):
     text: str
 
 
-class Asking(Workflow):
-    """Asks in a step, and says what it hears while it hears it."""
+class AskingWorkflow(Workflow):
+    """Asks in a step, and writes the answer to its event stream as it comes."""
 
     def __init__(self, engine: Any) -> None:
         super().__init__(timeout=60)
@@ -118,15 +118,15 @@ class Asking(Workflow):
             response = await self._engine.aquery(QUESTION)
         text = ""
         async for piece in response.response_gen:
-            ctx.write_event_to_stream(Said(text=piece))
+            ctx.write_event_to_stream(TextWritten(text=piece))
             text += piece
         return StopEvent(result=text)
 
 
 async def test_workflows_at_once_keep_to_the_user_around_them_or_in_their_step(
-    house: House,
+    setup: Setup,
 ) -> None:
-    workflow = Asking(house.engine(house.llm, streaming=True))
+    workflow = AskingWorkflow(setup.engine(setup.llm, streaming=True))
 
     async def run(user_id: str, *, around: bool) -> tuple[str, str]:
         if around:
@@ -134,13 +134,15 @@ async def test_workflows_at_once_keep_to_the_user_around_them_or_in_their_step(
                 handler = workflow.run()
         else:
             handler = workflow.run(user_id=user_id)
-        said = [event.text async for event in handler.stream_events() if isinstance(event, Said)]
-        assert len(said) > 1
-        return "".join(said), await handler
+        streamed = [
+            event.text async for event in handler.stream_events() if isinstance(event, TextWritten)
+        ]
+        assert len(streamed) > 1
+        return "".join(streamed), await handler
 
     with preference_scope(user_id="hal"):
         inside = [run(user_id, around=False) for user_id in ("ann", "bob")]
         runs = await asyncio.gather(*inside, *(run(name, around=True) for name in ("cid", "dee")))
-    for user_id, (said, result) in zip(("ann", "bob", "cid", "dee"), runs, strict=True):
-        assert said == result == house.alone[user_id]
-    assert sorted(house.heard.tasted(EIGHT)) == [["ann"], ["bob"], ["cid"], ["dee"]]
+    for user_id, (streamed, result) in zip(("ann", "bob", "cid", "dee"), runs, strict=True):
+        assert streamed == result == setup.alone[user_id]
+    assert sorted(setup.heard.tasted(EIGHT)) == [["ann"], ["bob"], ["cid"], ["dee"]]

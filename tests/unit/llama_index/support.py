@@ -1,4 +1,4 @@
-"""What the engine answers when it is asked by hand: the oracle of these tests."""
+"""What the engine answers to a request that is written by hand: the oracle of these tests."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TOKENS = 12
 ANN, BOB = "Be brief, says zebra.", "Tell me about blue whales."
 
 
-def by_hand(
+def engine_result(
     engine: LocalEngine,
     preference: str | None = None,
     turns: Sequence[tuple[str, str]] = (("user", QUESTION),),
@@ -55,6 +55,6 @@ def small_llm(engine: LocalEngine, **settings: object) -> AmuletLLM:
     return AmuletLLM(**{"engine": engine, "max_tokens": TOKENS, **settings})
 
 
-def said(*turns: tuple[str, str]) -> list[LlamaMessage]:
-    """LlamaIndex's messages."""
+def chat_messages(*turns: tuple[str, str]) -> list[LlamaMessage]:
+    """LlamaIndex's messages of these roles and texts."""
     return [LlamaMessage(role=role, content=content) for role, content in turns]

@@ -55,11 +55,11 @@ def add(a: int, b: int) -> int:
 TOOLS = [FunctionTool.from_defaults(depth), FunctionTool.from_defaults(add)]
 
 
-def in_turns(*said: str) -> Callable[[str], str]:
+def in_turns(*texts: str) -> Callable[[str], str]:
     """One text after the other, by how many answers the prompt shows."""
 
     def answer(prompt: str) -> str:
-        return said[prompt.rpartition(QUESTION)[2].count("assistant\n") - 1]
+        return texts[prompt.rpartition(QUESTION)[2].count("assistant\n") - 1]
 
     return answer
 
@@ -100,7 +100,7 @@ async def test_a_function_agent_calls_until_the_model_answers(streaming):
     ]
     engine: Any = llm.engine
     first, second, third = engine.prompts()
-    # Each prompt goes on from the one before, so what was said and done is seen as it was.
+    # Each prompt goes on from the one before, so the history is repeated as it was.
     assert second.startswith(first)
     assert third.startswith(second)
     assert call("depth", sea="Aegean") in second
@@ -111,13 +111,13 @@ async def test_a_function_agent_calls_until_the_model_answers(streaming):
     assert all(request.alternatives for request in engine.requests)
 
 
-async def test_the_stream_of_a_function_agent_tells_text_and_calls_as_they_grow():
+async def test_the_stream_of_a_function_agent_has_text_and_calls_as_they_grow():
     _, events = await run(FunctionAgent(llm=model(ASKED_TWICE), tools=TOOLS))
-    told = [event for event in events if isinstance(event, AgentStream)]
-    assert "".join(event.delta for event in told) == "Let me see.6001 m."
+    streamed = [event for event in events if isinstance(event, AgentStream)]
+    assert "".join(event.delta for event in streamed) == "Let me see.6001 m."
     growing = [
         selection.tool_kwargs.get("sea", "")
-        for event in told
+        for event in streamed
         for selection in event.tool_calls
         if selection.tool_name == "depth"
     ]
@@ -154,7 +154,7 @@ async def test_the_first_call_can_be_settled(initial):
     assert [name for name, *_ in results(events)][:1] == [initial]
 
 
-async def test_what_a_tool_complains_of_is_told_to_the_model():
+async def test_the_error_of_a_tool_is_shown_to_the_model():
     llm = model(in_turns(call("add", a="many", b=1), call("add", a=1, b=1), "Two."))
     output, events = await run(FunctionAgent(llm=llm, tools=TOOLS))
     assert str(output) == "Two."
@@ -171,7 +171,7 @@ async def test_a_call_that_cannot_be_made_ends_the_run_as_text():
     assert output.raw["invalid_tool_calls"][0]["name"] == "sink"
 
 
-async def test_a_second_question_is_asked_with_what_was_said_and_done_before():
+async def test_a_second_question_has_the_history_of_the_first():
     def answer(prompt: str) -> str:
         if "And the Red?" in prompt:
             return "Shallow."
@@ -281,18 +281,18 @@ async def test_two_users_run_agents_at_once_and_each_request_follows_its_own(kin
 
     await asyncio.gather(ask("ann"), ask("bob"))
     engine: Any = llm.engine
-    told = list(zip(engine.prompts(), engine.preferences(), strict=True))
-    assert len(told) == 2 * requests
-    for prompt, preferring in told:
+    requested = list(zip(engine.prompts(), engine.preferences(), strict=True))
+    assert len(requested) == 2 * requests
+    for prompt, preferring in requested:
         is_ann = "I am ann." in prompt
         assert ANN not in prompt
         assert BOB not in prompt
         assert (ANN in preferring, BOB in preferring) == (is_ann, not is_ann)
-    assert sum("I am ann." in prompt for prompt, _ in told) == requests
+    assert sum("I am ann." in prompt for prompt, _ in requested) == requests
 
 
 @pytest.mark.parametrize("kind", AGENTS)
-async def test_a_run_speaks_for_who_started_it_wherever_its_events_are_read(kind):
+async def test_a_run_follows_the_user_who_started_it_wherever_its_events_are_read(kind):
     make, answer, requests = AGENTS[kind]
     llm = model(answer, profiles=store_of_two())
     agent = make(llm=llm, tools=TOOLS)

@@ -111,7 +111,7 @@ def be_kind(profile: PreferenceProfile) -> PreferenceProfile:
 
 
 @given(st.sets(labels, max_size=8))
-def test_any_users_are_told_apart_by_keys_that_every_store_takes(users: set[str]) -> None:
+def test_any_users_have_different_keys_that_every_store_accepts(users: set[str]) -> None:
     store = KVProfileStore(within := SimpleKVStore())
     for user_id in users:
         assert store.save(PreferenceProfile(user_id=user_id)).version == 1

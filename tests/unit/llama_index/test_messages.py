@@ -29,7 +29,7 @@ from amulet_integrations.llama_index import AmuletLLM
 from amulet_integrations.prompting import PromptBuilder, ToolCall
 from tests.support.scripted import ScriptedEngine
 from tests.support.tiny import CHATML
-from tests.unit.llama_index.support import by_hand, said, small_llm
+from tests.unit.llama_index.support import chat_messages, engine_result, small_llm
 
 TALK = [("system", "Be kind."), ("user", "Hi."), ("assistant", "Hello."), ("user", "Sea?")]
 
@@ -38,8 +38,8 @@ TALK = [("system", "Be kind."), ("user", "Hi."), ("assistant", "Hello."), ("user
 @pytest.mark.parametrize("assistant", ["assistant", "chatbot", "model"])
 def test_every_turn_is_read(tiny_engine, system, assistant):
     turns = [(system, "Be kind."), TALK[1], (assistant, "Hello."), TALK[3]]
-    response = small_llm(tiny_engine).chat(said(*turns))
-    assert response.message.content == by_hand(tiny_engine, turns=TALK).text
+    response = small_llm(tiny_engine).chat(chat_messages(*turns))
+    assert response.message.content == engine_result(tiny_engine, turns=TALK).text
 
 
 def test_text_blocks_are_joined_and_silent_blocks_skipped(tiny_engine):
@@ -50,7 +50,7 @@ def test_text_blocks_are_joined_and_silent_blocks_skipped(tiny_engine):
         TextBlock(text="two"),
     ]
     response = small_llm(tiny_engine).chat([ChatMessage(role="user", blocks=blocks)])
-    expected = by_hand(tiny_engine, turns=[("user", "one\ntwo")])
+    expected = engine_result(tiny_engine, turns=[("user", "one\ntwo")])
     assert response.message.content == expected.text
 
 
@@ -64,7 +64,7 @@ def test_what_is_cited_is_read(tiny_engine):
     )
     blocks = [citable, citation, TextBlock(text="three")]
     response = small_llm(tiny_engine).chat([ChatMessage(role="user", blocks=blocks)])
-    expected = by_hand(tiny_engine, turns=[("user", "one\ntwo\nthree")])
+    expected = engine_result(tiny_engine, turns=[("user", "one\ntwo\nthree")])
     assert response.message.content == expected.text
 
 
@@ -88,25 +88,25 @@ IMAGE = ImageBlock(image=b"aGk=")
 )
 @pytest.mark.parametrize("place", [0, 2])
 def test_other_blocks_are_refused_by_name_and_place(tiny_engine, block, named, place):
-    before = said(("user", "Hi."), ("assistant", "Hello."))[:place]
+    before = chat_messages(("user", "Hi."), ("assistant", "Hello."))[:place]
     message = ChatMessage(role="user", blocks=[TextBlock(text="what is it?"), block])
     with pytest.raises(PromptError, match=rf"messages\[{place}\].*{named}"):
         small_llm(tiny_engine).chat([*before, message])
 
 
 @pytest.mark.parametrize(
-    ("messages", "told"),
+    ("messages", "message"),
     [
         ([], "empty"),
         ("hello", "str"),
         (None, "NoneType"),
         (["hello"], r"messages\[0\] is a str"),
-        (said(("system", "x")), "user message"),
-        (said(("user", " ")), "blank"),
+        (chat_messages(("system", "x")), "user message"),
+        (chat_messages(("user", " ")), "blank"),
     ],
 )
-def test_what_is_no_conversation_is_refused(tiny_engine, messages, told):
-    with pytest.raises(PromptError, match=told):
+def test_what_is_no_conversation_is_refused(tiny_engine, messages, message):
+    with pytest.raises(PromptError, match=message):
         small_llm(tiny_engine).chat(messages)
 
 
@@ -119,7 +119,7 @@ def as_objects(call: dict[str, Any]) -> SimpleNamespace:
 
 
 ARGUMENTS = {"sea": "Ägäis", "deep": True}
-TOLD = openai_call("c1", "depth", json.dumps(ARGUMENTS))
+OPENAI_CALL = openai_call("c1", "depth", json.dumps(ARGUMENTS))
 
 
 def block(arguments: Any) -> ToolCallBlock:
@@ -132,22 +132,22 @@ CALLING = {
         role="assistant", blocks=[TextBlock(text="Hm."), block(json.dumps(ARGUMENTS))]
     ),
     "OpenAI's dict": ChatMessage(
-        role="assistant", content="Hm.", additional_kwargs={"tool_calls": [TOLD]}
+        role="assistant", content="Hm.", additional_kwargs={"tool_calls": [OPENAI_CALL]}
     ),
     "OpenAI's object": ChatMessage(
-        role="assistant", content="Hm.", additional_kwargs={"tool_calls": [as_objects(TOLD)]}
+        role="assistant", content="Hm.", additional_kwargs={"tool_calls": [as_objects(OPENAI_CALL)]}
     ),
     "both": ChatMessage(
         role="assistant",
         blocks=[TextBlock(text="Hm."), block(ARGUMENTS)],
-        additional_kwargs={"tool_calls": [TOLD]},
+        additional_kwargs={"tool_calls": [OPENAI_CALL]},
     ),
 }
 
 
 def result(call_id: str | None, text: str, role: str = "tool", **more: Any) -> ChatMessage:
-    told = {**more, **({} if call_id is None else {"tool_call_id": call_id})}
-    return ChatMessage(role=role, content=text, additional_kwargs=told)
+    kwargs = {**more, **({} if call_id is None else {"tool_call_id": call_id})}
+    return ChatMessage(role=role, content=text, additional_kwargs=kwargs)
 
 
 def chat(*messages: ChatMessage, engine: ScriptedEngine | None = None) -> list[str]:
@@ -162,10 +162,10 @@ def chat(*messages: ChatMessage, engine: ScriptedEngine | None = None) -> list[s
 def test_calls_and_results_in_every_form_are_the_same_turns(form, role):
     engine = ScriptedEngine()
     turns = [
-        *said(("user", "How deep?")),
+        *chat_messages(("user", "How deep?")),
         CALLING[form],
         result("c1", "3 km", role),
-        *said(("user", "Thanks.")),
+        *chat_messages(("user", "Thanks.")),
     ]
     (prompt,) = chat(*turns, engine=engine)
     call = ToolCall(name="depth", arguments=ARGUMENTS, id="c1")
@@ -188,7 +188,7 @@ def test_an_answer_of_the_model_can_be_given_back_as_it_came():
     text = '<tool_call>\n{"name": "depth", "arguments": {"sea": "Red"}}\n</tool_call>'
     engine = ScriptedEngine([f"Hm.\n{text}"])
     tool = {"type": "function", "function": {"name": "depth"}}
-    question = said(("user", "How deep?"))
+    question = chat_messages(("user", "How deep?"))
     answer = AmuletLLM(engine=engine).chat(question, tools=[tool]).message
     (call,) = (block for block in answer.blocks if isinstance(block, ToolCallBlock))
     kept = ChatMessage.model_validate_json(answer.model_dump_json())
@@ -221,7 +221,7 @@ def test_results_are_matched_to_their_calls_by_id(place):
     )
     engine = ScriptedEngine()
     engine.tokenizer.chat_template = NATIVE
-    turns = [*said(("user", "How?")), calling, result("b", "big"), result("a", "deep")]
+    turns = [*chat_messages(("user", "How?")), calling, result("b", "big"), result("a", "deep")]
     (prompt,) = chat(*turns, engine=engine)
     shown = re.findall(r"#(\w+)", prompt)
     answered = re.findall(r"(\w+)=(big|deep)", prompt)
@@ -231,13 +231,15 @@ def test_results_are_matched_to_their_calls_by_id(place):
 
 
 def test_a_result_without_an_id_answers_the_tool_that_it_names():
-    assert "3 km" in chat(*said(("user", "How?")), CALLING["block"], result(None, "3 km"))[0]
+    assert (
+        "3 km" in chat(*chat_messages(("user", "How?")), CALLING["block"], result(None, "3 km"))[0]
+    )
     named = result(None, "3 km", name="depth")
-    assert "3 km" in chat(*said(("user", "How?")), CALLING["block"], named)[0]
+    assert "3 km" in chat(*chat_messages(("user", "How?")), CALLING["block"], named)[0]
 
 
 @pytest.mark.parametrize(
-    ("turns", "told"),
+    ("turns", "message"),
     [
         ([result("c1", "42")], r"messages\[1\].*'c1'.*none"),
         ([result(None, "42")], r"messages\[1\].*names no call"),
@@ -246,43 +248,43 @@ def test_a_result_without_an_id_answers_the_tool_that_it_names():
         ([CALLING["block"], result(None, "42", name="size")], r"messages\[2\].*'size'.*'depth'"),
     ],
 )
-def test_results_of_no_call_are_refused(turns, told):
-    with pytest.raises(PromptError, match=told):
-        chat(*said(("user", "hi")), *turns)
+def test_results_of_no_call_are_refused(turns, message):
+    with pytest.raises(PromptError, match=message):
+        chat(*chat_messages(("user", "hi")), *turns)
 
 
 @pytest.mark.parametrize("arguments", ["{", '{"sea": ', "[1]", "5", "null", '"x"'])
 @pytest.mark.parametrize("place", ["block", "OpenAI's form"])
 def test_arguments_that_are_no_object_are_refused(arguments, place):
-    told = {"tool_calls": [openai_call("c1", "depth", arguments)]}
+    kwargs = {"tool_calls": [openai_call("c1", "depth", arguments)]}
     calling = (
         ChatMessage(role="assistant", blocks=[block(arguments)])
         if place == "block"
-        else ChatMessage(role="assistant", content="", additional_kwargs=told)
+        else ChatMessage(role="assistant", content="", additional_kwargs=kwargs)
     )
     with pytest.raises(PromptError, match=r"messages\[1\] calls 'depth'.*no JSON object"):
-        chat(*said(("user", "hi")), calling)
+        chat(*chat_messages(("user", "hi")), calling)
 
 
 @pytest.mark.parametrize("call", [{"id": "x"}, {"function": {}}, 5, {"function": {"name": 3}}])
 def test_a_call_without_a_name_is_refused(call):
     calling = ChatMessage(role="assistant", content="", additional_kwargs={"tool_calls": [call]})
     with pytest.raises(PromptError, match=r"messages\[1\].*without a name"):
-        chat(*said(("user", "hi")), calling)
+        chat(*chat_messages(("user", "hi")), calling)
 
 
 @pytest.mark.parametrize("arguments", ["", "{}"])
 def test_a_call_without_arguments_is_read(arguments):
-    told = {"tool_calls": [openai_call("c1", "now", arguments)]}
-    calling = ChatMessage(role="assistant", content="", additional_kwargs=told)
-    assert '"now"' in chat(*said(("user", "hi")), calling)[0]
+    kwargs = {"tool_calls": [openai_call("c1", "now", arguments)]}
+    calling = ChatMessage(role="assistant", content="", additional_kwargs=kwargs)
+    assert '"now"' in chat(*chat_messages(("user", "hi")), calling)[0]
 
 
-def test_the_name_of_a_call_is_the_one_that_the_model_was_told():
+def test_the_name_of_a_call_is_the_one_that_the_prompt_has():
     calling = ChatMessage(
         role="assistant", blocks=[ToolCallBlock(tool_name="Box[int]", tool_kwargs={"content": 1})]
     )
-    prompt = chat(*said(("user", "hi")), calling)[0]
+    prompt = chat(*chat_messages(("user", "hi")), calling)[0]
     assert '"Box_int_"' in prompt
     assert "Box[int]" not in prompt
 
@@ -291,7 +293,10 @@ def test_a_result_that_names_its_tool_as_llama_index_does_is_read():
     calling = ChatMessage(
         role="assistant", blocks=[ToolCallBlock(tool_name="Box[int]", tool_kwargs={"content": 1})]
     )
-    assert "full" in chat(*said(("user", "hi")), calling, result(None, "full", name="Box[int]"))[0]
+    assert (
+        "full"
+        in chat(*chat_messages(("user", "hi")), calling, result(None, "full", name="Box[int]"))[0]
+    )
 
 
 def test_thoughts_are_shown_to_templates_that_show_them():
@@ -306,9 +311,9 @@ def test_thoughts_are_shown_to_templates_that_show_them():
         ThinkingBlock(content="so."),
         TextBlock(text="Yes."),
     ]
-    turns = [*said(("user", "Sea?")), ChatMessage(role="assistant", blocks=blocks)]
-    shown = chat(*turns, *said(("user", "Why?")), engine=engine)[0]
+    turns = [*chat_messages(("user", "Sea?")), ChatMessage(role="assistant", blocks=blocks)]
+    shown = chat(*turns, *chat_messages(("user", "Why?")), engine=engine)[0]
     assert "<think>Hm,\n\nso.</think>Yes." in shown
-    hidden = chat(*turns, *said(("user", "Why?")))[0]
+    hidden = chat(*turns, *chat_messages(("user", "Why?")))[0]
     assert "Yes." in hidden
     assert "so." not in hidden

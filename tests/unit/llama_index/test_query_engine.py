@@ -24,7 +24,7 @@ from amulet_integrations import preference_scope
 from amulet_integrations.errors import AmuletError
 from amulet_integrations.llama_index import AmuletLLM
 from tests.support.scripted import ScriptedEngine
-from tests.unit.llama_index.support import ANN, BOB, by_hand, small_llm, store_of_two
+from tests.unit.llama_index.support import ANN, BOB, engine_result, small_llm, store_of_two
 
 QUESTION = "What is the sea?"
 BLUE, SALT = "The sea is blue.", "The sea is salt."
@@ -59,7 +59,7 @@ def synthesizer(response_mode="compact", **options):
 
 
 def written(engine, preference, prompt=f"{BLUE}\n{QUESTION}"):
-    return by_hand(engine, preference, turns=[("user", prompt)]).text
+    return engine_result(engine, preference, turns=[("user", prompt)]).text
 
 
 def refined(engine, preference):
@@ -140,11 +140,11 @@ async def test_an_async_stream_is_written_for_who_asked_wherever_it_is_read(tiny
         return "".join([part async for part in answer.async_response_gen()])
 
     after, inside = await ask(), await ask()
-    told = expected(tiny_engine, ANN)
-    assert await read(after) == told
+    answer = expected(tiny_engine, ANN)
+    assert await read(after) == answer
     with preference_scope(user_id="bob"):
-        assert await read(inside) == told
-        assert await asyncio.create_task(read(await ask())) == told
+        assert await read(inside) == answer
+        assert await asyncio.create_task(read(await ask())) == answer
 
 
 @every_mode
@@ -175,9 +175,9 @@ def test_streams_of_two_users_do_not_mix(tiny_engine, llm, mode):
         texts = [text + part for text, part in zip(texts, parts, strict=True)]
     rest = ["".join(answer) for answer in answers]
     whole = [expected(tiny_engine, preference) for preference in (ANN, BOB)]
-    for text, more, told in zip(texts, rest, whole, strict=True):
-        assert told.startswith(text)
-        assert told.endswith(more)
+    for text, more, full in zip(texts, rest, whole, strict=True):
+        assert full.startswith(text)
+        assert full.endswith(more)
 
 
 @pytest.mark.parametrize("mode", ["compact", "refine", "tree_summarize", "simple_summarize"])
@@ -233,7 +233,7 @@ async def test_streams_of_other_models_are_left_alone(llm, mode):
         assert "".join(answers[0].response_gen)
 
 
-def test_an_empty_retrieval_streams_what_it_says(llm):
+def test_an_empty_retrieval_streams_its_text(llm):
     with preference_scope(user_id="ann"):
         answer = synthesizer(streaming=True).synthesize(QUESTION, [])
     assert "".join(answer.response_gen) == "Empty Response"
@@ -281,8 +281,8 @@ async def test_what_is_accumulated_is_for_who_asked(tiny_engine, llm, mode, use_
 
     with preference_scope(user_id="ann"):
         later = str(await synthesizer(mode, use_async=use_async).asynthesize(QUESTION, TWO))
-    for told in (await asyncio.to_thread(ask), later):
-        found = [part.split(": ", 1)[1] for part in told.split("\n---------------------\n")]
+    for text in (await asyncio.to_thread(ask), later):
+        found = [part.split(": ", 1)[1] for part in text.split("\n---------------------\n")]
         assert found == [written(tiny_engine, ANN, prompt) for prompt in prompts]
 
 
@@ -305,8 +305,8 @@ def test_a_query_engine_streams_for_who_asked(tiny_engine, llm):
 def test_a_chat_engine_streams_for_who_asked(tiny_engine, llm):
     with preference_scope(user_id="ann"):
         answer = SimpleChatEngine.from_defaults().stream_chat(QUESTION)
-    said = "".join(answer.response_gen)
-    assert said == by_hand(tiny_engine, ANN).text
+    text = "".join(answer.response_gen)
+    assert text == engine_result(tiny_engine, ANN).text
 
 
 CHAT_ENGINES = {
@@ -325,30 +325,30 @@ def chatting(request):
     engine.context_window = 100_000
     chat = CHAT_ENGINES[request.param](AmuletLLM(engine=engine, profiles=store_of_two()))
 
-    def told():
-        return [engine.tokenizer.decode(asked.contexts[-1]) for asked in engine.requests]
+    def contexts():
+        return [engine.tokenizer.decode(request.contexts[-1]) for request in engine.requests]
 
-    return chat, told
+    return chat, contexts
 
 
 def test_every_request_of_a_chat_engine_is_for_who_asked(chatting):
-    chat, told = chatting
+    chat, contexts = chatting
     with preference_scope(user_id="ann"):
         chat.chat(QUESTION)
         stream = chat.stream_chat(QUESTION)
     with preference_scope(user_id="bob"):
         assert "".join(stream.response_gen) == "Well."
-    assert len(told()) >= 2
-    assert all(ANN in text and BOB not in text for text in told())
+    assert len(contexts()) >= 2
+    assert all(ANN in text and BOB not in text for text in contexts())
 
 
 async def test_every_async_request_of_a_chat_engine_is_for_who_asked(chatting):
-    chat, told = chatting
+    chat, contexts = chatting
     with preference_scope(user_id="ann"):
         await chat.achat(QUESTION)
         stream = await chat.astream_chat(QUESTION)
     with preference_scope(user_id="bob"):
         parts = [part async for part in stream.async_response_gen()]
     assert "".join(parts) == "Well."
-    assert len(told()) >= 2
-    assert all(ANN in text and BOB not in text for text in told())
+    assert len(contexts()) >= 2
+    assert all(ANN in text and BOB not in text for text in contexts())

@@ -1,4 +1,4 @@
-"""Tools: what the model is told of them, which calls come back, and what is refused."""
+"""Tools: how prompts describe them, which calls come back, and what is refused."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from llama_index.core.base.llms.types import (
     ToolCallBlock,
 )
 from llama_index.core.callbacks import CallbackManager
-from llama_index.core.instrumentation import get_dispatcher
 from llama_index.core.program.function_program import get_function_tool
 from llama_index.core.tools import FunctionTool, ToolMetadata
 from pydantic import BaseModel, Field
@@ -35,8 +34,15 @@ from amulet_integrations.errors import (
 from amulet_integrations.llama_index import AmuletLLM
 from tests.support.scripted import ScriptedEngine
 from tests.support.tiny import tiny_engine as make_tiny_engine
-from tests.unit.llama_index.support import ANN, BOB, QUESTION, by_hand, said, store_of_two
-from tests.unit.llama_index.test_privacy import SECRET, Callbacks, Events, Spans
+from tests.unit.llama_index.recorders import SECRET
+from tests.unit.llama_index.support import (
+    ANN,
+    BOB,
+    QUESTION,
+    chat_messages,
+    engine_result,
+    store_of_two,
+)
 
 ASK = "What is 2 and 3?"
 
@@ -72,7 +78,7 @@ class Tree(BaseModel):
     """Plants a tree."""
 
     kind: str = Field(max_length=5)
-    alternatives: list[Tree] = Field(default=[], max_length=1)
+    branches: list[Tree] = Field(default=[], max_length=1)
 
 
 def opened(content: int) -> str:
@@ -85,7 +91,7 @@ BOX = FunctionTool.from_defaults(
 
 
 def written(*calls: tuple[str, Any]) -> str:
-    """Calls as the tiny model is told to write them."""
+    """Calls in the form that the tiny model's prompt asks for."""
     return "\n".join(
         "<tool_call>\n" + json.dumps({"name": name, "arguments": arguments}) + "\n</tool_call>"
         for name, arguments in calls
@@ -132,12 +138,12 @@ def calls_of(response: ChatResponse) -> list[tuple[str, Any]]:
 
 
 def check_calls(response: ChatResponse) -> None:
-    """Fails unless the calls are told alike in both places, follow the schemas and can be kept."""
+    """Fails unless both places have the same calls, which follow the schemas and can be stored."""
     blocks = [block for block in response.message.blocks if isinstance(block, ToolCallBlock)]
     assert blocks
-    for block, told in zip(blocks, response.message.additional_kwargs["tool_calls"], strict=True):
-        function = told["function"]
-        assert (told["id"], told["type"]) == (block.tool_call_id, "function")
+    for block, call in zip(blocks, response.message.additional_kwargs["tool_calls"], strict=True):
+        function = call["function"]
+        assert (call["id"], call["type"]) == (block.tool_call_id, "function")
         assert function["name"] == block.tool_name
         assert json.loads(function["arguments"]) == block.tool_kwargs
         schema = BOTH[block.tool_name].metadata.get_parameters_dict()
@@ -148,15 +154,15 @@ def check_calls(response: ChatResponse) -> None:
 
 
 def without_ids(response: ChatResponse) -> dict[str, Any]:
-    told = response.model_dump(exclude={"delta", "logprobs"})
-    for block in told["message"]["blocks"]:
+    dumped = response.model_dump(exclude={"delta", "logprobs"})
+    for block in dumped["message"]["blocks"]:
         block.pop("tool_call_id", None)
-    for call in told["message"]["additional_kwargs"].get("tool_calls", ()):
+    for call in dumped["message"]["additional_kwargs"].get("tool_calls", ()):
         call.pop("id")
-    return told
+    return dumped
 
 
-async def test_the_tools_are_told_in_every_context_of_every_way_to_ask():
+async def test_every_method_describes_the_tools_in_every_context():
     llm = scripted(preference=ANN)
     await all_four(llm, [ADD, SHOUT], ASK)
     engine: Any = llm.engine
@@ -164,8 +170,8 @@ async def test_the_tools_are_told_in_every_context_of_every_way_to_ask():
     for place in range(4):
         plain, preferring = prompts_of(llm, place)
         for prompt in (plain, preferring):
-            for told in ('"add"', '"a"', "Adds two numbers.", '"shout"', '"times"', ASK):
-                assert told in prompt
+            for part in ('"add"', '"a"', "Adds two numbers.", '"shout"', '"times"', ASK):
+                assert part in prompt
         assert (ANN in plain, ANN in preferring) == (False, True)
 
 
@@ -201,9 +207,9 @@ async def test_a_model_that_must_not_call_writes_text_and_still_knows_the_tools(
     for response in await all_four(llm, [ADD], ASK, tool_choice=choice):
         assert calls_of(response) == []
         assert response.message.content
-    told = scripted()
-    told.chat_with_tools([ADD], ASK, tool_choice=choice)
-    assert "Adds two numbers." in prompts_of(told)[0]
+    llm_of_script = scripted()
+    llm_of_script.chat_with_tools([ADD], ASK, tool_choice=choice)
+    assert "Adds two numbers." in prompts_of(llm_of_script)[0]
 
 
 @pytest.mark.parametrize("choice", [None, "auto"])
@@ -252,8 +258,8 @@ def check_growth(responses: list[ChatResponse]) -> None:
         ]
         assert all(begins(b.tool_kwargs, n.tool_kwargs) for b, n in zip(was, now, strict=False))
         texts = [
-            [call["function"]["arguments"] for call in told]
-            for told in (
+            [call["function"]["arguments"] for call in calls]
+            for calls in (
                 response.message.additional_kwargs.get("tool_calls", [])
                 for response in (before, after)
             )
@@ -300,8 +306,8 @@ async def test_a_tool_whose_name_a_model_cannot_write_comes_back_under_its_own(l
         ((name, arguments),) = calls_of(response)
         assert name == "Box[int]"
         Box[int].model_validate(arguments)
-        told = response.message.additional_kwargs["tool_calls"][0]["function"]
-        assert told["name"] == "Box[int]"
+        function = response.message.additional_kwargs["tool_calls"][0]["function"]
+        assert function["name"] == "Box[int]"
     answers = [
         llm.predict_and_call([BOX], ASK, tool_required=True),
         await llm.apredict_and_call([BOX], ASK, tool_required=True),
@@ -333,12 +339,12 @@ def test_a_class_of_recursive_fields_is_a_tool(llm):
         assert name == "plant"
         assert tool(**arguments).raw_output == Tree.model_validate(arguments, strict=True)
     deep = {"kind": "oak", "branches": [{"kind": "elm", "branches": [{"kind": "ash"}]}]}
-    told = scripted(written(("plant", deep)))
-    assert calls_of(told.chat_with_tools([tool], ASK)) == [("plant", deep)]
-    assert '"branches"' in prompts_of(told)[0]
+    scripted_llm = scripted(written(("plant", deep)))
+    assert calls_of(scripted_llm.chat_with_tools([tool], ASK)) == [("plant", deep)]
+    assert '"branches"' in prompts_of(scripted_llm)[0]
 
 
-async def test_the_tools_of_programs_are_called_without_being_told_to(llm):
+async def test_the_tools_of_programs_are_called_without_tool_required(llm):
     for made_of in (Box[int], Tree):
         tool = get_function_tool(made_of)
         for response in await all_four(llm, [tool], ASK):
@@ -359,11 +365,11 @@ def test_openais_dicts_are_tools(llm):
     ((name, arguments),) = calls_of(llm.chat_with_tools([tool], ASK, tool_required=True))
     assert name == "pick"
     Draft202012Validator(schema).validate(arguments)
-    chat = said(("user", ASK))
+    chat = chat_messages(("user", ASK))
     assert calls_of(llm.chat(chat, tools=[tool], tool_choice="pick")) == [(name, arguments)]
 
 
-def test_a_tool_given_twice_is_told_once():
+def test_a_tool_given_twice_is_described_once():
     llm = scripted()
     llm.chat_with_tools([ADD, FunctionTool.from_defaults(add)], ASK)
     assert prompts_of(llm)[0].count('"name": "add"') == 1
@@ -410,9 +416,9 @@ WAYS = [
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("bad", BAD)
 async def test_what_cannot_be_used_is_refused_by_the_call_before_anything_is_computed(way, bad):
-    tools, arguments, kind, told = BAD[bad]
+    tools, arguments, kind, message = BAD[bad]
     llm = scripted()
-    with pytest.raises(kind, match=told):
+    with pytest.raises(kind, match=message):
         getattr(llm, way)(tools, **{"user_msg": ASK, **arguments})
     engine: Any = llm.engine
     assert not engine.requests
@@ -421,12 +427,12 @@ async def test_what_cannot_be_used_is_refused_by_the_call_before_anything_is_com
 @pytest.mark.parametrize("way", ["chat", "stream_chat", "achat", "astream_chat"])
 @pytest.mark.parametrize("bad", [bad for bad in BAD if "user_msg" not in BAD[bad][1]])
 async def test_chats_refuse_the_same_tools(way, bad):
-    tools, arguments, kind, told = BAD[bad]
+    tools, arguments, kind, message = BAD[bad]
     if "tool_required" in arguments:
         arguments = {"tool_choice": "required"}
     llm = scripted()
-    with pytest.raises(kind, match=told):
-        getattr(llm, way)(said(("user", ASK)), tools=tools, **arguments)
+    with pytest.raises(kind, match=message):
+        getattr(llm, way)(chat_messages(("user", ASK)), tools=tools, **arguments)
     engine: Any = llm.engine
     assert not engine.requests
 
@@ -434,9 +440,9 @@ async def test_chats_refuse_the_same_tools(way, bad):
 @pytest.mark.parametrize("way", ["predict_and_call", "apredict_and_call"])
 @pytest.mark.parametrize("bad", BAD)
 async def test_predictions_refuse_the_same(way, bad):
-    tools, arguments, kind, told = BAD[bad]
+    tools, arguments, kind, message = BAD[bad]
     llm = scripted()
-    with pytest.raises(kind, match=told):
+    with pytest.raises(kind, match=message):
         await _result(getattr(llm, way)(tools, **{"user_msg": ASK, **arguments}))
     engine: Any = llm.engine
     assert not engine.requests
@@ -524,11 +530,11 @@ async def test_a_prediction_gives_what_the_tool_gives(user_msg):
     assert ASK in prompts_of(llm)[0]
 
 
-async def test_a_prediction_is_told_what_was_said_before():
+async def test_a_prediction_has_the_chat_history():
     llm = scripted(written(TWO[0]))
-    history = said(("user", "Hello, sea."), ("assistant", "Hi!"))
+    history = chat_messages(("user", "Hello, sea."), ("assistant", "Hi!"))
     await predicted(llm, [ADD], ASK, history)
-    await predicted(llm, [ADD], chat_history=[*history, *said(("user", ASK))])
+    await predicted(llm, [ADD], chat_history=[*history, *chat_messages(("user", ASK))])
     engine: Any = llm.engine
     prompts = {prompts_of(llm, place)[0] for place in range(4)}
     assert len(engine.requests) == 4
@@ -553,7 +559,7 @@ async def test_a_prediction_without_a_call_is_text_or_an_error():
         await llm.apredict_and_call([ADD], ASK)
 
 
-async def test_the_error_of_a_tool_is_told_or_raised():
+async def test_the_error_of_a_tool_is_returned_or_raised():
     llm = scripted(written(("fail", {"reason": "sea"})))
     for answer in await predicted(llm, [FAIL], ASK):
         assert "Out of sea." in answer.response
@@ -572,8 +578,8 @@ async def test_arguments_of_a_call_reach_the_engine_from_every_way():
     engine: Any = llm.engine
     assert len(engine.requests) == 6
     for request in engine.requests:
-        told = request.sampling
-        assert (told.temperature, told.max_new_tokens, told.seed) == (0.5, 7, 3)
+        sampling = request.sampling
+        assert (sampling.temperature, sampling.max_new_tokens, sampling.seed) == (0.5, 7, 3)
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -610,21 +616,10 @@ def test_a_preference_changes_prose_and_no_forced_call(roomy, level):
         prose = own.complete(QUESTION, max_tokens=12, **named)
     assert forced.raw["amulet"]["method"] == "amulet"
     assert calls_of(forced) == expected
-    assert prose.text == by_hand(roomy, ANN).text != by_hand(roomy).text
+    assert prose.text == engine_result(roomy, ANN).text != engine_result(roomy).text
 
 
-@pytest.fixture
-def watched():
-    root = get_dispatcher()
-    before = list(root.event_handlers), list(root.span_handlers)
-    events, spans, callbacks = Events(seen=[]), Spans(), Callbacks()
-    root.add_event_handler(events)
-    root.add_span_handler(spans)
-    yield events, spans, callbacks
-    root.event_handlers, root.span_handlers = before
-
-
-async def test_no_handler_is_told_a_preference_of_a_call_with_tools(watched):
+async def test_no_handler_receives_the_preference_of_a_call_with_tools(watched):
     events, spans, callbacks = watched
     llm = scripted(written(TWO[0]), callback_manager=CallbackManager([callbacks]))
     call = {"preference": SECRET, "temperature": 0.25}
@@ -633,16 +628,16 @@ async def test_no_handler_is_told_a_preference_of_a_call_with_tools(watched):
     engine: Any = llm.engine
     assert len(engine.requests) == 6
     assert all(SECRET in prompts_of(llm, place)[1] for place in range(6))
-    told = [repr(event) + event.model_dump_json() for event in events.seen]
-    told += [repr(seen) for seen in callbacks.seen] + spans._told
+    recorded = [repr(event) + event.model_dump_json() for event in events.seen]
+    recorded += [repr(seen) for seen in callbacks.seen] + spans.recorded
     assert len(callbacks.seen) >= 12
     assert len(events.seen) >= 12
-    assert not any(SECRET in text for text in told)
-    assert any("0.25" in text for text in spans._told)
+    assert not any(SECRET in text for text in recorded)
+    assert any("0.25" in text for text in spans.recorded)
 
 
 @pytest.mark.parametrize("user", [None, "ann", "bob"])
-async def test_calls_with_tools_speak_for_who_asked_wherever_they_are_read(user):
+async def test_calls_with_tools_follow_the_user_who_asked_wherever_they_are_read(user):
     llm = scripted(written(TWO[0]), profiles=store_of_two())
     with preference_scope(user_id=user) if user else preference_scope(preference=ANN):
         stream = llm.stream_chat_with_tools([ADD], ASK)

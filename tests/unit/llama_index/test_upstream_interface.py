@@ -10,7 +10,6 @@ from llama_index.core.base.llms.base import BaseLLM
 from llama_index.core.base.llms.types import ChatMessage, ChatResponse, CompletionResponse
 from llama_index.core.callbacks import CallbackManager
 from llama_index.core.callbacks.schema import EventPayload
-from llama_index.core.instrumentation import get_dispatcher
 from llama_index.core.llms import LLM, CustomLLM
 from llama_index.core.llms.function_calling import FunctionCallingLLM
 from llama_index.core.program.function_program import get_function_tool
@@ -20,10 +19,10 @@ from pydantic import BaseModel, Field
 from amulet_integrations.llama_index import AmuletLLM
 from tests.support.scripted import ScriptedEngine
 from tests.unit.langchain.agents.support import AgentEngine, call
-from tests.unit.llama_index.support import ANN, QUESTION, by_hand, said, small_llm
-from tests.unit.llama_index.test_privacy import Callbacks, Events
+from tests.unit.llama_index.recorders import Callbacks
+from tests.unit.llama_index.support import ANN, QUESTION, chat_messages, engine_result, small_llm
 
-CHAT = said(("user", QUESTION))
+CHAT = chat_messages(("user", QUESTION))
 PASSWORD = "hunter2"
 
 
@@ -33,7 +32,7 @@ class Person(BaseModel):
     name: str = Field(description="The person's name")
 
 
-def test_it_is_every_kind_of_model_that_llama_index_knows(tiny_engine):
+def test_it_is_every_kind_of_model_that_llama_index_has(tiny_engine):
     llm = small_llm(tiny_engine)
     for kind in (BaseLLM, LLM, CustomLLM, FunctionCallingLLM):
         assert kind.__name__ in [base.__name__ for base in type(llm).__mro__]
@@ -99,14 +98,14 @@ async def test_an_agent_calls_all_tools_with_what_the_model_gives_them():
 @pytest.mark.parametrize("tools", [[], ()], ids=["list", "tuple"])
 async def test_chats_with_no_tools_are_chats(tiny_engine, tools):
     llm = small_llm(tiny_engine)
-    expected = by_hand(tiny_engine).text
+    expected = engine_result(tiny_engine).text
     stream = await llm.astream_chat_with_tools(tools=tools, chat_history=CHAT)
     assert [response.message.content async for response in stream][-1] == expected
     assert llm.chat_with_tools(tools=tools, chat_history=CHAT).message.content == expected
 
 
 @pytest.mark.parametrize("texts", [("",), ("", "")], ids=["one", "two"])
-async def test_a_stream_that_says_nothing_ends(texts):
+async def test_an_empty_stream_ends(texts):
     llm = scripted(*texts)
     assert [response.delta for response in llm.stream_chat(CHAT)] == [*texts]
     stream = await llm.astream_chat(CHAT)
@@ -121,7 +120,7 @@ def test_a_prompt_may_be_given_by_place_or_by_name_and_not_by_both(tiny_engine, 
     def text(answer: Any) -> str:
         return answer.text if way == "complete" else "".join(part.delta for part in answer)
 
-    expected = by_hand(tiny_engine).text
+    expected = engine_result(tiny_engine).text
     assert text(ask(QUESTION)) == text(ask(prompt=QUESTION)) == expected
     with pytest.raises(TypeError, match="multiple values"):
         ask(QUESTION, prompt=QUESTION)
@@ -137,7 +136,7 @@ def test_messages_may_be_given_by_place_or_by_name_and_not_by_both(tiny_engine, 
         last = answer if way == "chat" else list(answer)[-1]
         return str(last.message.content)
 
-    assert text(ask(CHAT)) == text(ask(messages=CHAT)) == by_hand(tiny_engine).text
+    assert text(ask(CHAT)) == text(ask(messages=CHAT)) == engine_result(tiny_engine).text
     with pytest.raises(TypeError, match="multiple values"):
         ask(CHAT, messages=CHAT)
 
@@ -157,7 +156,7 @@ def private(tmp_path, callbacks):
     )
 
 
-def test_what_callbacks_are_told_of_the_model_names_it_and_holds_no_secret(private):
+def test_the_payload_of_callbacks_names_the_model_and_contains_no_secret(private):
     payload = private.to_payload()
     assert payload["model"] == payload["model_name"] == private.metadata.model_name
     assert payload["temperature"] == 0.25
@@ -176,16 +175,6 @@ def test_callbacks_are_given_that_payload(private, callbacks):
         if kind == "start" and EventPayload.SERIALIZED in payload
     ]
     assert payloads == [private.to_payload()] * 2
-
-
-@pytest.fixture
-def events():
-    root = get_dispatcher()
-    before = list(root.event_handlers)
-    seen = Events(seen=[])
-    root.add_event_handler(seen)
-    yield seen.seen
-    root.event_handlers = before
 
 
 ASKED: dict[str, tuple[Any, str]] = {
@@ -211,8 +200,8 @@ async def answered(llm: AmuletLLM, way: str) -> list[Any]:
 
 
 @pytest.mark.parametrize("way", ASKED)
-async def test_each_way_to_ask_tells_start_progress_and_end_in_one_span(events, way):
-    asked, kind = ASKED[way]
+async def test_each_method_fires_start_progress_and_end_events_in_one_span(events, way):
+    argument, kind = ASKED[way]
     llm = scripted("Well", ", ", "yes.")
     responses = await answered(llm, way)
     progress = [f"LLM{kind}InProgressEvent"] * (3 if "stream" in way else 0)
@@ -222,7 +211,7 @@ async def test_each_way_to_ask_tells_start_progress_and_end_in_one_span(events, 
         f"LLM{kind}EndEvent",
     ]
     start, *growing, end = events
-    assert (start.messages if kind == "Chat" else start.prompt) == asked
+    assert (start.messages if kind == "Chat" else start.prompt) == argument
     assert start.model_dict == llm.to_payload()
     assert [event.response for event in growing] == (responses if growing else [])
     assert end.response == responses[-1]

@@ -24,13 +24,13 @@ from tests.unit.llama_index.support import (
     ANN,
     QUESTION,
     TOKENS,
-    by_hand,
-    said,
+    chat_messages,
+    engine_result,
     small_llm,
     store_of_two,
 )
 
-CHAT = said(("user", QUESTION))
+CHAT = chat_messages(("user", QUESTION))
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def folder(tmp_path):
 
 
 @pytest.mark.usefixtures("unloaded")
-def test_the_metadata_of_a_saved_model_is_told_without_loading_it(folder):
+def test_the_metadata_of_a_saved_model_is_known_without_loading_it(folder):
     metadata = AmuletLLM(model=folder, max_tokens=33).metadata
     assert metadata.context_window == 384
     assert metadata.num_output == 33
@@ -67,9 +67,9 @@ def test_the_metadata_of_a_saved_model_is_told_without_loading_it(folder):
 
 def test_the_metadata_of_a_saved_model_is_that_of_its_engine(folder):
     llm = AmuletLLM(model=folder)
-    told = llm.metadata
-    assert llm.load_engine().context_window == told.context_window == 384
-    assert llm.metadata == told
+    metadata = llm.metadata
+    assert llm.load_engine().context_window == metadata.context_window == 384
+    assert llm.metadata == metadata
 
 
 def test_the_metadata_of_an_engine_is_its_own(tiny_engine):
@@ -91,9 +91,9 @@ def test_the_embedded_models_window_is_known_without_loading_it():
     config = embedded._folder() / "config.json"
     if not config.is_file():
         pytest.skip("the embedded model has not been converted on this machine")
-    told = json.loads(config.read_text())["max_position_embeddings"]
-    assert told == embedded.EMBEDDED_CONTEXT_WINDOW
-    assert AmuletLLM().metadata.context_window == told
+    window = json.loads(config.read_text())["max_position_embeddings"]
+    assert window == embedded.EMBEDDED_CONTEXT_WINDOW
+    assert AmuletLLM().metadata.context_window == window
 
 
 # Tokens.
@@ -129,7 +129,7 @@ async def test_token_counters_count_what_the_engine_counted(tiny_engine):
         await llm.achat(CHAT),
         [it async for it in await llm.astream_chat(CHAT)][-1],
     ]
-    expected = by_hand(tiny_engine, ANN).usage
+    expected = engine_result(tiny_engine, ANN).usage
     assert len(counter.llm_token_counts) == len(responses)
     for response, counted in zip(responses, counter.llm_token_counts, strict=True):
         usage = response.raw["usage"]
@@ -147,7 +147,7 @@ LONG = [
 ]
 QA = PromptTemplate("Context: {context_str}\nQuestion: {query_str}\nAnswer: ")
 CHAT_QA = ChatPromptTemplate(
-    message_templates=said(
+    message_templates=chat_messages(
         ("system", "You are a helpful assistant."), ("user", "{context_str}\n{query_str}")
     )
 )
@@ -261,13 +261,13 @@ def test_settings_take_model_tokenizer_and_helper(tiny_engine, monkeypatch):
         make = get_response_synthesizer(summary_template=template, response_mode="tree_summarize")
         answer = make.synthesize("Blue?", nodes)
     # The splitter of a text drops the space at its end.
-    assert str(answer) == by_hand(tiny_engine, ANN, turns=[("user", "Sea?Blue?")]).text
+    assert str(answer) == engine_result(tiny_engine, ANN, turns=[("user", "Sea?Blue?")]).text
 
 
 # Forms that leave the process.
 
 
-def test_the_payload_tells_model_and_temperature_and_no_preference(tiny_engine):
+def test_the_payload_contains_model_and_temperature_and_no_preference(tiny_engine):
     llm = small_llm(tiny_engine, preference=ANN, temperature=0.5, system_prompt="Be kind.")
     payload = llm.to_payload()
     assert payload["model"] == "tiny"
@@ -318,7 +318,7 @@ def test_a_pickle_without_a_store_says_so_when_somebody_is_named(tiny_engine):
     llm = small_llm(tiny_engine, profiles=store_of_two())
     back = pickle.loads(pickle.dumps(llm))  # noqa: S301 - made above
     back.engine = tiny_engine
-    assert back.complete(QUESTION).text == by_hand(tiny_engine).text
+    assert back.complete(QUESTION).text == engine_result(tiny_engine).text
     with pytest.raises(PreferenceSelectionError, match="profiles="):
         back.complete(QUESTION, user_id="ann")
 
@@ -355,7 +355,7 @@ async def test_every_way_writes_the_prompt_with_the_chat_template():
         assert prompt.count(QUESTION) == 1
 
 
-async def test_every_way_tells_the_system_prompt_once():
+async def test_every_method_writes_the_system_prompt_once():
     for prompt in await prompts_of(system_prompt="Be kind to zebras."):
         assert prompt.startswith("<|im_start|>system\nBe kind to zebras.")
         assert prompt.count("zebras") == 1

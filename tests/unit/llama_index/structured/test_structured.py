@@ -10,8 +10,6 @@ from typing import Annotated, Any, Literal
 
 import pytest
 from llama_index.core.callbacks import CallbackManager, TokenCountingHandler
-from llama_index.core.instrumentation import get_dispatcher
-from llama_index.core.instrumentation.event_handlers import BaseEventHandler
 from llama_index.core.llms.structured_llm import StructuredLLM
 from llama_index.core.prompts import ChatPromptTemplate, PromptTemplate
 from llama_index.core.types import PydanticProgramMode
@@ -31,7 +29,7 @@ from amulet_integrations.errors import (
 from amulet_integrations.llama_index import AmuletLLM
 from tests.support.scripted import ScriptedEngine
 from tests.support.tiny import tiny_engine as make_tiny_engine
-from tests.unit.llama_index.support import ANN, BOB, said, store_of_two
+from tests.unit.llama_index.support import ANN, BOB, chat_messages, store_of_two
 
 SEA = PromptTemplate("Describe the {thing}.")
 MODES = [PydanticProgramMode.DEFAULT, PydanticProgramMode.FUNCTION, PydanticProgramMode.LLM]
@@ -97,12 +95,12 @@ def scripted(text, **settings):
 
 async def every_prediction(llm, output_cls, prompt=SEA, **arguments):
     """The objects of all four ways; a stream's last one."""
-    told: dict[str, Any] = {"thing": "sea", **arguments}
+    kwargs: dict[str, Any] = {"thing": "sea", **arguments}
     return [
-        llm.structured_predict(output_cls, prompt, **told),
-        await llm.astructured_predict(output_cls, prompt, **told),
-        list(llm.stream_structured_predict(output_cls, prompt, **told))[-1],
-        [it async for it in await llm.astream_structured_predict(output_cls, prompt, **told)][-1],
+        llm.structured_predict(output_cls, prompt, **kwargs),
+        await llm.astructured_predict(output_cls, prompt, **kwargs),
+        list(llm.stream_structured_predict(output_cls, prompt, **kwargs))[-1],
+        [it async for it in await llm.astream_structured_predict(output_cls, prompt, **kwargs)][-1],
     ]
 
 
@@ -110,25 +108,25 @@ async def every_prediction(llm, output_cls, prompt=SEA, **arguments):
 @pytest.mark.parametrize("mode", MODES)
 async def test_every_model_predicts_valid_objects_in_every_way(llm, output_cls, mode):
     llm = llm.model_copy(update={"pydantic_program_mode": mode})
-    asked = {"temperature": 1.0, "seed": 3}
-    found = await every_prediction(llm, output_cls, llm_kwargs=asked)
+    options = {"temperature": 1.0, "seed": 3}
+    found = await every_prediction(llm, output_cls, llm_kwargs=options)
     for one in found:
         assert type(one) is output_cls
         assert output_cls.model_validate_json(one.model_dump_json()) == one
     assert all(one == found[0] for one in found)
-    other = llm.structured_predict(output_cls, SEA, {**asked, "seed": 4}, thing="sea")
+    other = llm.structured_predict(output_cls, SEA, {**options, "seed": 4}, thing="sea")
     assert other != found[0]
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_every_draw_is_valid(llm, seed):
-    asked = {"temperature": 1.5, "seed": seed, "max_tokens": 110}
+    options = {"temperature": 1.5, "seed": seed, "max_tokens": 110}
     for output_cls in CLASSES:
-        assert isinstance(llm.structured_predict(output_cls, SEA, asked, thing="sea"), output_cls)
+        assert isinstance(llm.structured_predict(output_cls, SEA, options, thing="sea"), output_cls)
 
 
 def grows(before, after):
-    """Whether nothing that was told is taken back; the last number may have gone on."""
+    """Whether nothing is taken back; the last number may have gone on."""
     if isinstance(before, dict) and isinstance(after, dict):
         return all(name in after and grows(before[name], after[name]) for name in before)
     if isinstance(before, list) and isinstance(after, list):
@@ -156,13 +154,13 @@ async def test_a_stream_only_grows_and_ends_with_the_whole():
         [it async for it in await llm.astream_structured_predict(Sea, SEA, thing="sea")],
     ]
     for objects in streams:
-        told = [json.loads(it.model_dump_json(exclude_unset=True)) for it in objects]
-        assert len(told) > 30
-        assert told[-1] == SCRIPT
+        dumped = [json.loads(it.model_dump_json(exclude_unset=True)) for it in objects]
+        assert len(dumped) > 30
+        assert dumped[-1] == SCRIPT
         assert type(objects[-1]) is Sea
-        for before, after in pairwise(told):
+        for before, after in pairwise(dumped):
             assert grows(before, after)
-        assert any(it.get("nick") == "Archi" for it in told)
+        assert any(it.get("nick") == "Archi" for it in dumped)
         # What has not come yet is None, not missing.
         assert all(hasattr(it, name) for it in objects for name in Sea.model_fields)
 
@@ -171,9 +169,9 @@ async def test_a_stream_only_grows_and_ends_with_the_whole():
 def test_streams_of_random_models_only_grow(llm, mode):
     llm = llm.model_copy(update={"pydantic_program_mode": mode})
     objects = list(llm.stream_structured_predict(Sea, SEA, {"seed": 1}, thing="sea"))
-    told = [json.loads(it.model_dump_json(exclude_unset=True)) for it in objects]
-    assert len(told) > 5
-    assert all(grows(before, after) for before, after in pairwise(told))
+    dumped = [json.loads(it.model_dump_json(exclude_unset=True)) for it in objects]
+    assert len(dumped) > 5
+    assert all(grows(before, after) for before, after in pairwise(dumped))
     assert type(objects[-1]) is Sea
 
 
@@ -184,10 +182,10 @@ def test_streams_of_random_models_only_grow(llm, mode):
 async def test_arguments_of_the_call_reach_the_engine_in_every_way(roomy, mode, monkeypatch):
     requests = watch(monkeypatch, roomy)
     llm = AmuletLLM(engine=roomy, pydantic_program_mode=mode, max_tokens=80)
-    asked = {"max_tokens": 81, "temperature": 0.5, "seed": 7, "timeout": 50.0, "preference": ANN}
-    given = dict(asked)
+    options = {"max_tokens": 81, "temperature": 0.5, "seed": 7, "timeout": 50.0, "preference": ANN}
+    given = dict(options)
     assert all(await every_prediction(llm, Word, llm_kwargs=given))
-    assert given == asked  # the caller's own dict is left as it was
+    assert given == options  # the caller's own dict is left as it was
     assert len(requests) == 4
     for request in requests:
         found = request.sampling
@@ -201,11 +199,11 @@ def watch(monkeypatch, engine):
     """The requests that an engine gets from now on."""
     requests = []
     for name in ("stream", "astream"):
-        asked = getattr(engine, name)
+        method = getattr(engine, name)
 
-        def noted(request, asked=asked):
+        def noted(request, method=method):
             requests.append(request)
-            return asked(request)
+            return method(request)
 
         monkeypatch.setattr(engine, name, noted, raising=False)
     return requests
@@ -214,16 +212,16 @@ def watch(monkeypatch, engine):
 @pytest.mark.parametrize("mode", MODES)
 async def test_names_that_programs_settle_themselves_change_nothing(llm, mode):
     llm = llm.model_copy(update={"pydantic_program_mode": mode})
-    asked = {"tool_required": False, "tool_choice": "none", "allow_parallel_tool_calls": True}
-    found = await every_prediction(llm, Word, llm_kwargs=asked)
+    options = {"tool_required": False, "tool_choice": "none", "allow_parallel_tool_calls": True}
+    found = await every_prediction(llm, Word, llm_kwargs=options)
     assert found == await every_prediction(llm, Word)
     assert all(type(one) is Word for one in found)
 
 
 @contextmanager
-def refuses(kind, told):
+def refuses(kind, message):
     """Checks that a prediction fails as LlamaIndex's engines cannot take for an answer."""
-    with pytest.raises(AnswerError, match=told) as caught:
+    with pytest.raises(AnswerError, match=message) as caught:
         yield
     assert isinstance(caught.value.__cause__, kind)
     assert not isinstance(caught.value, ValueError)
@@ -232,19 +230,19 @@ def refuses(kind, told):
 @pytest.mark.parametrize("mode", MODES)
 async def test_what_is_no_argument_is_refused(llm, mode):
     llm = llm.model_copy(update={"pydantic_program_mode": mode})
-    for asked, kind in (
+    for options, kind in (
         ({"temprature": 1.0}, UnknownArgumentError),
         ({"temperature": -1.0}, InvalidParamsError),
     ):
-        with refuses(kind, next(iter(asked))):
-            llm.structured_predict(Word, SEA, asked, thing="sea")
-        with refuses(kind, next(iter(asked))):
-            await llm.astructured_predict(Word, SEA, asked, thing="sea")
-        with pytest.raises(AmuletError, match=next(iter(asked))):
-            list(llm.stream_structured_predict(Word, SEA, asked, thing="sea"))
+        with refuses(kind, next(iter(options))):
+            llm.structured_predict(Word, SEA, options, thing="sea")
+        with refuses(kind, next(iter(options))):
+            await llm.astructured_predict(Word, SEA, options, thing="sea")
+        with pytest.raises(AmuletError, match=next(iter(options))):
+            list(llm.stream_structured_predict(Word, SEA, options, thing="sea"))
 
 
-def test_strings_are_steered_where_it_is_asked_for():
+def test_strings_are_steered_where_requested():
     engine = ScriptedEngine(['{"word": "x"}'])
     for made, called, steered in (
         (False, {}, False),
@@ -277,12 +275,12 @@ async def test_a_prediction_is_for_who_asked_wherever_it_is_read(roomy, mode, mo
         llm.structured_predict(Word, SEA, {"user_id": "ann"}, thing="sea")
     assert len(requests) == 4
     for request in requests:
-        told = roomy.tokenizer.decode(request.contexts[-1])
-        assert ANN in told
-        assert BOB not in told
+        prompt_text = roomy.tokenizer.decode(request.contexts[-1])
+        assert ANN in prompt_text
+        assert BOB not in prompt_text
 
 
-def test_the_schema_is_told_in_every_context():
+def test_every_context_describes_the_schema():
     engine = ScriptedEngine(['{"word": "x"}'])
     AmuletLLM(engine=engine, preference=ANN).structured_predict(Word, SEA, thing="sea")
     texts = [engine.tokenizer.decode(context) for context in engine.requests[0].contexts]
@@ -293,7 +291,7 @@ def test_the_schema_is_told_in_every_context():
 def test_prompts_of_several_messages_are_filled_in():
     engine = ScriptedEngine(['{"word": "x"}'])
     prompt = ChatPromptTemplate(
-        message_templates=said(("system", "Speak of {thing}."), ("user", "Go on: {thing}"))
+        message_templates=chat_messages(("system", "Speak of {thing}."), ("user", "Go on: {thing}"))
     )
     llm = AmuletLLM(engine=engine)
     assert llm.structured_predict(Word, prompt, thing="seas") == Word(word="x")
@@ -302,7 +300,7 @@ def test_prompts_of_several_messages_are_filled_in():
     assert "Go on: seas" in text
 
 
-def test_the_system_prompt_is_told_once():
+def test_the_system_prompt_appears_once():
     engine = ScriptedEngine(['{"word": "x"}'])
     llm = AmuletLLM(engine=engine, system_prompt="Be terse about zebras.")
     llm.structured_predict(Word, SEA, thing="sea")
@@ -345,10 +343,10 @@ REFUSED = {
 
 @pytest.mark.parametrize("case", REFUSED)
 async def test_validators_that_refuse_are_named_and_nothing_of_the_answer_is(case):
-    output_cls, text, told = REFUSED[case]
+    output_cls, text, message = REFUSED[case]
     llm = scripted(text)
     structured = llm.as_structured_llm(output_cls)
-    chat = said(("user", "Sea?"))
+    chat = chat_messages(("user", "Sea?"))
 
     async def last_of(opening):
         return [it async for it in await opening][-1]
@@ -371,11 +369,11 @@ async def test_validators_that_refuse_are_named_and_nothing_of_the_answer_is(cas
     ]
     errors = []
     for way in ways:
-        with pytest.raises(StructuredOutputError, match=told) as caught:
+        with pytest.raises(StructuredOutputError, match=message) as caught:
             way()
         errors.append(caught.value)
     for way in later:
-        with pytest.raises(StructuredOutputError, match=told) as caught:
+        with pytest.raises(StructuredOutputError, match=message) as caught:
             await way()
         errors.append(caught.value)
     assert not any("hush" in str(error) for error in errors)
@@ -403,7 +401,7 @@ def test_a_schema_beyond_grammars_is_refused_before_anything_is_computed(mode):
     with pytest.raises(AmuletError, match="'not'"):
         list(llm.stream_structured_predict(Beyond, SEA, thing="sea"))
     with pytest.raises(UnsupportedGrammarError, match="not"):
-        llm.as_structured_llm(Beyond).chat(said(("user", "Sea?")))
+        llm.as_structured_llm(Beyond).chat(chat_messages(("user", "Sea?")))
     assert not llm.engine.requests
 
 
@@ -414,7 +412,7 @@ def test_an_async_call_refuses_when_it_is_made():
             ask(Beyond, SEA, thing="sea")
 
 
-def test_the_class_is_said_once():
+def test_a_response_format_beside_the_class_is_refused():
     llm = scripted("{}")
     with refuses(PromptError, "response_format"):
         llm.structured_predict(Word, SEA, {"response_format": Sea}, thing="sea")
@@ -438,23 +436,6 @@ def test_whole_prompts_take_no_schema():
 
 
 # LlamaIndex's events.
-
-
-class Events(BaseEventHandler):
-    seen: list[Any]
-
-    def handle(self, event, **kwargs):
-        self.seen.append(event)
-
-
-@pytest.fixture
-def events():
-    root = get_dispatcher()
-    before = list(root.event_handlers)
-    handler = Events(seen=[])
-    root.add_event_handler(handler)
-    yield handler.seen
-    root.event_handlers = before
 
 
 def of_predictions(events):
@@ -493,7 +474,7 @@ async def test_predictions_fire_their_events(llm, events, mode):
 # Structured models.
 
 
-CHAT = said(("system", "Know the {sea}."), ("user", "What are {{braces}} and {thing}?"))
+CHAT = chat_messages(("system", "Know the {sea}."), ("user", "What are {{braces}} and {thing}?"))
 
 
 async def every_answer(llm, chat=CHAT, text="Sea {x} {{y}}?", **call):
@@ -562,16 +543,16 @@ async def test_a_structured_models_streams_only_grow():
         [it async for it in await llm.astream_complete("Sea?")],
     ]
     for responses in streams:
-        told = [json.loads(it.raw.model_dump_json(exclude_unset=True)) for it in responses]
-        assert len(told) > 30
-        assert told[-1] == SCRIPT
-        assert all(grows(before, after) for before, after in pairwise(told))
+        dumped = [json.loads(it.raw.model_dump_json(exclude_unset=True)) for it in responses]
+        assert len(dumped) > 30
+        assert dumped[-1] == SCRIPT
+        assert all(grows(before, after) for before, after in pairwise(dumped))
         for response in responses:
             assert json.loads(text_of(response)) == json.loads(response.raw.model_dump_json())
 
 
 @pytest.mark.parametrize("way", range(8))
-async def test_a_structured_model_answers_who_asked(roomy, way, monkeypatch):
+async def test_a_structured_model_follows_the_user_who_asked(roomy, way, monkeypatch):
     requests = watch(monkeypatch, roomy)
     llm = AmuletLLM(engine=roomy, max_tokens=40, profiles=store_of_two()).as_structured_llm(Word)
     names = ["chat", "stream_chat", "achat", "astream_chat"]
@@ -590,9 +571,9 @@ async def test_a_structured_model_answers_who_asked(roomy, way, monkeypatch):
         getattr(llm, name.removeprefix("a").removeprefix("stream_"))(argument, user_id="ann")
     assert len(requests) == 2
     for request in requests:
-        told = roomy.tokenizer.decode(request.contexts[-1])
-        assert ANN in told
-        assert BOB not in told
+        prompt_text = roomy.tokenizer.decode(request.contexts[-1])
+        assert ANN in prompt_text
+        assert BOB not in prompt_text
 
 
 class Endless(ScriptedEngine):

@@ -1,4 +1,4 @@
-"""Prompts that are filled in: whose they are, what is told of them, and what becomes of errors."""
+"""Predictions: which user they follow, what handlers receive, and which errors they raise."""
 
 from __future__ import annotations
 
@@ -23,8 +23,15 @@ from amulet_integrations.errors import (
 )
 from amulet_integrations.llama_index import AmuletLLM
 from tests.support.scripted import ScriptedEngine
-from tests.unit.llama_index.support import ANN, BOB, QUESTION, by_hand, small_llm, store_of_two
-from tests.unit.llama_index.test_privacy import SECRET, watched  # noqa: F401 - a fixture
+from tests.unit.llama_index.recorders import SECRET
+from tests.unit.llama_index.support import (
+    ANN,
+    BOB,
+    QUESTION,
+    engine_result,
+    small_llm,
+    store_of_two,
+)
 
 PROMPT = PromptTemplate("{question}")
 
@@ -86,37 +93,42 @@ OBJECTS = {
 async def test_a_prediction_follows_whom_the_call_names(tiny_engine, ask, named):
     llm = small_llm(tiny_engine, profiles=store_of_two())
     with preference_scope(user_id="bob"):
-        assert await ask(llm, PROMPT, question=QUESTION, **named) == by_hand(tiny_engine, ANN).text
+        assert (
+            await ask(llm, PROMPT, question=QUESTION, **named)
+            == engine_result(tiny_engine, ANN).text
+        )
 
 
 @in_every_way
 async def test_a_variable_of_the_prompt_is_no_argument(tiny_engine, ask):
     prompt = PromptTemplate("{preference} {user_id}")
-    told = await ask(small_llm(tiny_engine), prompt, preference="Blue whales", user_id="ann?")
-    assert told == by_hand(tiny_engine, turns=[("user", "Blue whales ann?")]).text
+    answer = await ask(small_llm(tiny_engine), prompt, preference="Blue whales", user_id="ann?")
+    assert answer == engine_result(tiny_engine, turns=[("user", "Blue whales ann?")]).text
 
 
 @pytest.mark.parametrize("mode", ["default", "function", "llm"])
 @pytest.mark.parametrize("ask", OBJECTS.values(), ids=OBJECTS)
 @pytest.mark.parametrize("where", ["prompt_args", "llm_kwargs"])
-async def test_no_handler_is_told_whom_a_prediction_names(tiny_engine, watched, ask, mode, where):  # noqa: F811
+async def test_no_handler_receives_the_preference_of_an_object_prediction(
+    tiny_engine, watched, ask, mode, where
+):
     events, spans, _ = watched
     llm = small_llm(tiny_engine, max_tokens=99, pydantic_program_mode=mode)
     named = {"preference": SECRET}
     given = named if where == "prompt_args" else {"llm_kwargs": named}
     assert isinstance(await ask(llm, Sea, PROMPT, question=QUESTION, **given), Sea)
-    told = [repr(event) for event in events.seen] + spans._told
-    assert len(told) > 4
-    assert SECRET not in "".join(told)
+    recorded = [repr(event) for event in events.seen] + spans.recorded
+    assert len(recorded) > 4
+    assert SECRET not in "".join(recorded)
 
 
 @in_every_way
-async def test_no_handler_is_told_whom_a_text_names(tiny_engine, watched, ask):  # noqa: F811
+async def test_no_handler_receives_the_preference_of_a_text_prediction(tiny_engine, watched, ask):
     events, spans, _ = watched
     await ask(small_llm(tiny_engine), PROMPT, question=QUESTION, preference=SECRET)
-    told = [repr(event) for event in events.seen] + spans._told
-    assert len(told) > 4
-    assert SECRET not in "".join(told)
+    recorded = [repr(event) for event in events.seen] + spans.recorded
+    assert len(recorded) > 4
+    assert SECRET not in "".join(recorded)
 
 
 def test_no_method_of_ours_is_in_a_span_that_records_arguments():
@@ -136,7 +148,7 @@ NODES = [NodeWithScore(node=TextNode(text="The sea is blue."), score=1.0)]
     ("mode", "output_cls"),
     [*((mode, None) for mode in MODES), *((mode, Sea) for mode in MODES if mode[0] != "s")],
 )
-async def test_an_error_is_never_told_as_an_empty_response(tiny_engine, mode, output_cls):
+async def test_an_error_never_becomes_an_empty_response(tiny_engine, mode, output_cls):
     llm = small_llm(tiny_engine)
     synthesizer = get_response_synthesizer(llm=llm, response_mode=mode, output_cls=output_cls)
     with preference_scope(user_id="ann"):
@@ -147,7 +159,7 @@ async def test_an_error_is_never_told_as_an_empty_response(tiny_engine, mode, ou
     assert isinstance(caught.value.__cause__, PreferenceSelectionError)
 
 
-async def test_the_cause_is_the_error_proper(tiny_engine):
+async def test_the_cause_is_the_original_error(tiny_engine):
     llm = small_llm(tiny_engine)
     with pytest.raises(AnswerError, match="640") as caught:
         llm.predict(PROMPT, question="sea " * 900)
@@ -187,13 +199,13 @@ def test_a_model_that_writes_whole_prompts_selects_in_text():
     assert not engine.requests[0].alternatives
 
 
-TOLD_HOW = {
+REACT_OPTIONS = {
     "react_chat_formatter": ReActChatFormatter.from_defaults(),
     "output_parser": ReActOutputParser(),
 }
 
 
-@pytest.mark.parametrize("given", [TOLD_HOW, {}], ids=["told how", "not told how"])
+@pytest.mark.parametrize("given", [REACT_OPTIONS, {}], ids=["options", "no options"])
 @pytest.mark.parametrize("ask", ["predict_and_call", "apredict_and_call"])
 async def test_a_model_that_writes_whole_prompts_calls_tools_in_text(ask, given):
     def depth(sea: str) -> str:
@@ -214,4 +226,4 @@ def test_a_whole_prompt_with_a_response_format_is_refused():
 
 
 def test_bob_is_not_ann(tiny_engine):
-    assert by_hand(tiny_engine, ANN).text != by_hand(tiny_engine, BOB).text
+    assert engine_result(tiny_engine, ANN).text != engine_result(tiny_engine, BOB).text

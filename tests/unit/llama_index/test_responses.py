@@ -1,4 +1,4 @@
-"""What comes back, the same in all eight ways to ask."""
+"""Responses, the same in all eight ways to ask."""
 
 from __future__ import annotations
 
@@ -26,9 +26,16 @@ from amulet_integrations.errors import (
 from amulet_integrations.llama_index import AmuletLLM
 from tests.support.scripted import ScriptedEngine
 from tests.support.tiny import CHATML, CONTEXT_WINDOW, tiny_model, tiny_tokenizer
-from tests.unit.llama_index.support import ANN, QUESTION, TOKENS, by_hand, said, small_llm
+from tests.unit.llama_index.support import (
+    ANN,
+    QUESTION,
+    TOKENS,
+    chat_messages,
+    engine_result,
+    small_llm,
+)
 
-CHAT = said(("user", QUESTION))
+CHAT = chat_messages(("user", QUESTION))
 
 
 @pytest.fixture
@@ -71,7 +78,7 @@ def text_of(response):
 
 
 async def test_all_eight_methods_give_the_engines_answer(tiny_engine, llm):
-    expected = by_hand(tiny_engine, ANN)
+    expected = engine_result(tiny_engine, ANN)
     scale, bound = PRESETS["default"]
     fractions = expected.guidance_fractions
     held = [fraction for fraction in fractions if fraction < 1.0]
@@ -110,7 +117,7 @@ async def test_all_eight_methods_give_the_engines_answer(tiny_engine, llm):
 @pytest.mark.parametrize(
     ("ask", "argument"), [("stream_complete", QUESTION), ("stream_chat", CHAT)]
 )
-def test_a_stream_tells_the_text_so_far_and_what_is_new(llm, ask, argument):
+def test_a_stream_has_the_text_so_far_and_the_delta(llm, ask, argument):
     chunks = list(getattr(llm, ask)(argument))
     assert len(chunks) == TOKENS
     so_far = ""
@@ -121,7 +128,7 @@ def test_a_stream_tells_the_text_so_far_and_what_is_new(llm, ask, argument):
 
 
 async def test_stop_strings_end_every_form_alike(tiny_engine, llm):
-    whole = by_hand(tiny_engine, ANN).text
+    whole = engine_result(tiny_engine, ANN).text
     stop = whole[3:5]
     for response in await all_eight(llm, stop=[stop]):
         assert text_of(response) == whole[: whole.index(stop)]
@@ -284,29 +291,32 @@ def test_messages_to_prompt_writes_whole_prompts(tiny_engine):
     llm = small_llm(tiny_engine, messages_to_prompt=shout, system_prompt="sys")
     whole = "<|im_start|>system\nSYS<|im_start|>user\nHI"
     expected = small_llm(tiny_engine).complete(whole, formatted=True).text
-    assert llm.chat(said(("user", "hi"))).message.content == expected
+    assert llm.chat(chat_messages(("user", "hi"))).message.content == expected
     assert llm.complete("hi").text == expected
 
 
 def test_system_prompt_is_the_system_message_of_calls_without_one(tiny_engine):
     llm = small_llm(tiny_engine, system_prompt="Be terse.", preference=ANN)
     turns = [("system", "Be terse."), ("user", QUESTION)]
-    expected = by_hand(tiny_engine, ANN, turns=turns).text
+    expected = engine_result(tiny_engine, ANN, turns=turns).text
     assert llm.complete(QUESTION).text == expected
     assert llm.chat(CHAT).message.content == expected
     assert llm.predict(PromptTemplate(QUESTION)) == expected
     other = [("system", "Be rude."), ("user", QUESTION)]
-    assert llm.chat(said(*other)).message.content == by_hand(tiny_engine, ANN, turns=other).text
+    assert (
+        llm.chat(chat_messages(*other)).message.content
+        == engine_result(tiny_engine, ANN, turns=other).text
+    )
 
 
 def test_query_wrapper_prompt_wraps_what_is_completed(tiny_engine):
     wrapper = PromptTemplate("Q: {query_str}")
     llm = small_llm(tiny_engine, query_wrapper_prompt=wrapper)
-    expected = by_hand(tiny_engine, turns=[("user", f"Q: {QUESTION}")]).text
+    expected = engine_result(tiny_engine, turns=[("user", f"Q: {QUESTION}")]).text
     assert llm.complete(QUESTION).text == expected
 
 
-def test_metadata_tells_the_engines_numbers(tiny_engine, llm):
+def test_metadata_has_the_engines_numbers(tiny_engine, llm):
     assert llm.metadata.context_window == CONTEXT_WINDOW
     assert llm.metadata.num_output == TOKENS
     assert llm.metadata.model_name == "tiny"
@@ -323,9 +333,9 @@ class Thinker(ScriptedEngine):
 
     def __init__(self, *texts: str) -> None:
         super().__init__(texts)
-        said = "{{ m['content'] }}"
+        content = "{{ m['content'] }}"
         thought = "{% if m.reasoning_content %}<think>{{ m.reasoning_content }}</think>{% endif %}"
-        self.tokenizer.chat_template = CHATML.replace(said, thought + said)
+        self.tokenizer.chat_template = CHATML.replace(content, thought + content)
 
 
 @pytest.mark.parametrize("answer", ["<think>Hm, so.</think>Yes.", "Yes."])
@@ -349,7 +359,7 @@ async def test_completions_leave_thoughts_out():
 @pytest.mark.parametrize(
     ("ask", "argument"), [("stream_complete", QUESTION), ("stream_chat", CHAT)]
 )
-def test_streams_tell_what_is_new_of_the_thoughts(ask, argument):
+def test_streams_have_a_delta_of_the_thoughts(ask, argument):
     chunks = list(getattr(AmuletLLM(engine=Thinker(*"<think>Hm, so.</think>Yes.")), ask)(argument))
     thoughts = [chunk.additional_kwargs.get("thinking_delta") for chunk in chunks]
     assert "".join(filter(None, thoughts)) == "Hm, so."
@@ -358,6 +368,6 @@ def test_streams_tell_what_is_new_of_the_thoughts(ask, argument):
     assert not any(chunk.delta for chunk, thought in zip(chunks, thoughts, strict=True) if thought)
 
 
-def test_a_whole_answer_has_no_news_of_thoughts():
+def test_a_whole_answer_has_no_delta_of_thoughts():
     response = AmuletLLM(engine=Thinker("<think>Hm, so.</think>Yes.")).chat(CHAT)
     assert "thinking_delta" not in response.additional_kwargs

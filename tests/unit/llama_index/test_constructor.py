@@ -14,18 +14,18 @@ from amulet_integrations.errors import (
     UnknownArgumentError,
 )
 from amulet_integrations.llama_index import AmuletLLM
-from tests.unit.llama_index.support import ANN, QUESTION, by_hand, small_llm
+from tests.unit.llama_index.support import ANN, QUESTION, engine_result, small_llm
 
 
 def test_a_profile_can_be_a_dict(tiny_engine):
     profile = {"user_id": "x", "preferences": [ANN]}
     assert small_llm(tiny_engine, profile=profile).complete(QUESTION).text == (
-        by_hand(tiny_engine, ANN).text
+        engine_result(tiny_engine, ANN).text
     )
 
 
 @pytest.mark.parametrize(
-    ("given", "error", "told"),
+    ("given", "error", "message"),
     [
         ({"temprature": 1.0}, UnknownArgumentError, "did you mean 'temperature'"),
         ({"temperature": -1.0}, InvalidParamsError, "temperature=-1"),
@@ -35,8 +35,8 @@ def test_a_profile_can_be_a_dict(tiny_engine):
         ({"max_tokens": 5, "max_new_tokens": 6}, InvalidParamsError, "pass one"),
     ],
 )
-def test_bad_arguments_are_refused_by_errors_of_ours(tiny_engine, given, error, told):
-    with pytest.raises(error, match=told):
+def test_bad_arguments_are_refused_by_errors_of_ours(tiny_engine, given, error, message):
+    with pytest.raises(error, match=message):
         AmuletLLM(engine=tiny_engine, **given)
 
 
@@ -56,7 +56,7 @@ def run(code: str) -> str:
 
 
 def test_without_llama_index_the_extra_is_named():
-    told = run(
+    output = run(
         "import sys\n"
         "class Blocker:\n"
         "    def find_spec(self, name, path=None, target=None):\n"
@@ -69,7 +69,7 @@ def test_without_llama_index_the_extra_is_named():
         "except MissingDependencyError as error:\n"
         "    print(error)\n"
     )
-    assert 'pip install "amulet-integrations[llama-index]"' in told
+    assert 'pip install "amulet-integrations[llama-index]"' in output
 
 
 def test_the_package_exports_two_names():

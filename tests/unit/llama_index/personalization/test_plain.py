@@ -20,8 +20,8 @@ from tests.unit.llama_index.support import (
     BOB,
     QUESTION,
     TOKENS,
-    by_hand,
-    said,
+    chat_messages,
+    engine_result,
     small_llm,
     store_of_two,
 )
@@ -38,7 +38,7 @@ SCOPES = {"a text": {"preference": BOB}, "a user": {"user_id": "bob"}}
 
 @pytest.fixture(scope="module")
 def texts(tiny_engine):
-    found = {name: by_hand(tiny_engine, text).text for name, text in TEXTS.items()}
+    found = {name: engine_result(tiny_engine, text).text for name, text in TEXTS.items()}
     assert len(set(found.values())) == 3  # else nothing here could fail
     return found
 
@@ -111,21 +111,21 @@ def test_copies_and_pickles_of_plain_models_stay_plain(tiny_engine, texts, make,
         assert answer(pickled) == texts["ann"]
 
 
-def test_a_serialised_form_tells_whose_a_model_is_as_that_of_for_user_does(tiny_engine, texts):
+def test_the_serialised_form_of_a_plain_model_reveals_no_user(tiny_engine, texts):
     llm = small_llm(tiny_engine, profiles=store_of_two(), preference=ANN)
     back = AmuletLLM.from_dict(llm.plain().to_dict(), engine=tiny_engine)
     assert answer(back) == texts["nobody"]
     for form in (llm.plain().to_dict(), llm.for_user("ann").to_dict()):
         assert not {"pinned", "preference", "preference_profile", "user_id"} & form.keys()
-    told = dumpd(chat(tiny_engine, preference=ANN).plain())
-    assert ANN not in str(told)
+    dumped = dumpd(chat(tiny_engine, preference=ANN).plain())
+    assert ANN not in str(dumped)
 
 
 async def test_a_plain_model_is_plain_in_every_way(tiny_engine, texts):
     plain = small_llm(tiny_engine, profiles=store_of_two(), user_id="ann").plain()
-    conversation = said(("user", QUESTION))
+    conversation = chat_messages(("user", QUESTION))
     with preference_scope(user_id="bob"):
-        told = [
+        answers = [
             plain.chat(conversation).message.content,
             list(plain.stream_chat(conversation))[-1].message.content,
             (await plain.achat(conversation)).message.content,
@@ -137,7 +137,7 @@ async def test_a_plain_model_is_plain_in_every_way(tiny_engine, texts):
             await plain.apredict(PromptTemplate(QUESTION)),
             "".join(plain.stream(PromptTemplate(QUESTION))),
         ]
-    assert told == [texts["nobody"]] * 10
+    assert answers == [texts["nobody"]] * 10
     assert plain.complete(QUESTION).raw["amulet"]["preferences"] == []
 
 
@@ -162,12 +162,12 @@ class Context:
 
 def test_an_agents_middleware_leaves_a_plain_model_plain():
     engine = AgentEngine()
-    asked = {"messages": [("user", QUESTION)]}
+    state = {"messages": [("user", QUESTION)]}
     for llm in (ChatAmulet(engine=engine), ChatAmulet(engine=engine).plain()):
         agent = create_agent(
             llm, [], middleware=[PreferenceMiddleware(store_of_two())], context_schema=Context
         )
-        agent.invoke(asked, context=Context("ann"), config={"configurable": {"user_id": "ann"}})
+        agent.invoke(state, context=Context("ann"), config={"configurable": {"user_id": "ann"}})
     followed, plain = engine.preferences()
     assert ANN in followed
     assert plain == ""

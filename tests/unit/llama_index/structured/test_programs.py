@@ -22,7 +22,7 @@ from amulet_integrations import preference_scope
 from amulet_integrations.llama_index import AmuletLLM
 from tests.support.scripted import ScriptedEngine
 from tests.support.tiny import tiny_engine as make_tiny_engine
-from tests.unit.llama_index.support import ANN, BOB, said, store_of_two
+from tests.unit.llama_index.support import ANN, BOB, chat_messages, store_of_two
 
 
 class Kind(str, Enum):  # noqa: UP042 - what users write
@@ -70,9 +70,17 @@ def program_of(kind, llm, output_cls=Water, template="Make some {what}.", **opti
     )
 
 
-async def every_call(program, **arguments):
+def llm_kwargs_of(program, **llm_kwargs):
+    """Arguments of a call whose answer is enforced."""
+    if isinstance(program, LLMTextCompletionProgram):
+        schema = program.output_cls.model_json_schema()
+        return {"response_format": {"type": "json_object", "schema": schema}, **llm_kwargs}
+    return llm_kwargs
+
+
+async def every_call(program, **llm_kwargs):
     """The objects of all four ways; a stream's last one."""
-    arguments = {"what": "water", **arguments}
+    arguments = {"what": "water", "llm_kwargs": llm_kwargs_of(program, **llm_kwargs)}
     return [
         program(**arguments),
         await program.acall(**arguments),
@@ -87,7 +95,9 @@ async def test_every_model_makes_valid_objects_in_every_way(llm, kind, output_cl
     program = program_of(kind, llm, output_cls)
     found = await every_call(program)
     assert all(type(one) is output_cls and one == found[0] for one in found)
-    seeds = [program(llm_kwargs={"seed": seed}, what="water") for seed in range(2, 6)]
+    seeds = [
+        program(llm_kwargs=llm_kwargs_of(program, seed=seed), what="water") for seed in range(2, 6)
+    ]
     assert len({one.model_dump_json() for one in seeds}) > 1
 
 
@@ -108,10 +118,10 @@ async def test_a_program_whose_call_is_not_required_waits_for_one_nevertheless(l
 async def test_a_programs_arguments_reach_the_engine(kind):
     engine = ScriptedEngine(list(WATER if kind == "text" else CALLED))
     llm = AmuletLLM(engine=engine, profiles=store_of_two())
-    asked = {"max_tokens": 77, "temperature": 0.5, "user_id": "ann"}
-    await every_call(program_of(kind, llm), llm_kwargs=asked)
+    options = {"max_tokens": 77, "temperature": 0.5, "user_id": "ann"}
+    await every_call(program_of(kind, llm), **options)
     with preference_scope(user_id="ann"):
-        await every_call(program_of(kind, llm), llm_kwargs={"max_tokens": 77, "temperature": 0.5})
+        await every_call(program_of(kind, llm), max_tokens=77, temperature=0.5)
     assert len(engine.requests) == 8
     for request in engine.requests:
         assert (request.sampling.max_new_tokens, request.sampling.temperature) == (77, 0.5)
@@ -119,7 +129,9 @@ async def test_a_programs_arguments_reach_the_engine(kind):
 
 
 async def test_a_chat_prompt_will_do(llm):
-    prompt = ChatPromptTemplate(message_templates=said(("system", "Pour."), ("user", "{what}!")))
+    prompt = ChatPromptTemplate(
+        message_templates=chat_messages(("system", "Pour."), ("user", "{what}!"))
+    )
     program = LLMTextCompletionProgram.from_defaults(output_cls=Water, prompt=prompt, llm=llm)
     assert all(type(one) is Water for one in await every_call(program))
 
@@ -135,11 +147,13 @@ def test_a_programs_own_parser_reads_its_own_texts():
     assert not engine.requests[0].alternatives
 
 
-def test_a_response_format_of_the_call_goes_before_the_programs():
+@pytest.mark.parametrize("enforced", [True, False])
+def test_a_text_program_is_enforced_only_where_its_call_names_the_schema(enforced):
     engine = ScriptedEngine(list(WATER))
     program = program_of("text", AmuletLLM(engine=engine))
-    program(llm_kwargs={"response_format": {"type": "text"}}, what="water")
-    assert not engine.requests[0].alternatives
+    llm_kwargs = llm_kwargs_of(program) if enforced else {}
+    assert program(llm_kwargs=llm_kwargs, what="water") == Water(kind="salt", litres=12)
+    assert bool(engine.requests[0].alternatives) == enforced
 
 
 # What a text says is no schema.
@@ -147,11 +161,11 @@ def test_a_response_format_of_the_call_goes_before_the_programs():
 SAYS_A_SCHEMA = PydanticOutputParser(Water).get_format_string(escape_json=False)
 
 
-async def test_a_prompt_that_says_a_schema_is_answered_freely():
+async def test_a_schema_in_a_prompt_enforces_nothing():
     engine = ScriptedEngine()
     llm = AmuletLLM(engine=engine)
     text = f"Summarise this.\n\n{SAYS_A_SCHEMA}"
-    typed, template = said(("user", text)), PromptTemplate("{text}")
+    typed, template = chat_messages(("user", text)), PromptTemplate("{text}")
     llm.complete(text)
     list(llm.stream_complete(text))
     await llm.acomplete(text)
@@ -179,25 +193,11 @@ class Named(BaseModel):
 def test_a_document_in_a_programs_prompt_does_not_change_its_schema():
     engine = ScriptedEngine(['{"a_name": "x"}'])
     program = program_of("text", AmuletLLM(engine=engine), Named)
-    assert program(what=SAYS_A_SCHEMA) == Named(a_name="x")
+    llm_kwargs = llm_kwargs_of(program)
+    assert program(llm_kwargs=llm_kwargs, what=SAYS_A_SCHEMA) == Named(a_name="x")
     (alternative,) = engine.requests[0].alternatives
     assert "a_name" in alternative.grammar
     assert "litres" not in alternative.grammar
-
-
-class Meddling(AmuletLLM):
-    """Asks twice, as models do that look something up first."""
-
-    def chat(self, messages, **kwargs):
-        first = [it.text for it in [self.complete("Anything?")]]
-        assert first
-        return super().chat(messages, **kwargs)
-
-
-def test_calls_beside_the_programs_own_are_answered_freely():
-    engine = ScriptedEngine(list(WATER))
-    assert program_of("text", Meddling(engine=engine))(what="water")
-    assert [bool(request.alternatives) for request in engine.requests] == [False, True]
 
 
 # Output parsers of prompts.
@@ -313,6 +313,6 @@ async def test_a_prediction_that_is_parsed_is_for_who_asked():
     with preference_scope(user_id="bob"):
         await late
     for request in engine.requests:
-        told = engine.tokenizer.decode(request.contexts[-1])
-        assert ANN in told
-        assert BOB not in told
+        prompt = engine.tokenizer.decode(request.contexts[-1])
+        assert ANN in prompt
+        assert BOB not in prompt

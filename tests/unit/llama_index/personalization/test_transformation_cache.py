@@ -16,11 +16,11 @@ from tests.unit.llama_index.support import ANN, BOB, store_of_two
 
 
 class Echo(ScriptedEngine):
-    """Says for whom it was asked."""
+    """Answers with the name of the user whose preference the prompt has."""
 
     def _steps(self, request):
-        told = "".join(map(self.tokenizer.decode, request.contexts))
-        self._texts = ["ann" if ANN in told else "bob" if BOB in told else "nobody"]
+        prompts = "".join(map(self.tokenizer.decode, request.contexts))
+        self._texts = ["ann" if ANN in prompts else "bob" if BOB in prompts else "nobody"]
         return super()._steps(request)
 
 
@@ -65,20 +65,20 @@ def test_a_changed_profile_is_not_answered_out_of_the_cache(llm):
         assert summary(shared) == "bob"
 
 
-def test_the_form_tells_nothing_of_whom_it_speaks_for(llm):
+def test_a_serialised_form_reveals_no_user_and_no_preference(llm):
     nobody = llm.to_dict()
     assert nobody["speaks_for"] is None
     with preference_scope(user_id="ann"):
-        told = json.dumps(llm.to_dict())
-    assert "ann" not in told
-    assert ANN not in told
-    assert json.dumps(nobody) != told
+        anns = json.dumps(llm.to_dict())
+    assert "ann" not in anns
+    assert ANN not in anns
+    assert json.dumps(nobody) != anns
 
 
-def test_a_form_that_speaks_for_somebody_can_be_read(llm, tmp_path):
-    told = AmuletLLM(preference=ANN, max_tokens=7).to_dict()
-    assert told["speaks_for"]
-    assert AmuletLLM.from_dict(told).max_tokens == 7
+def test_a_serialised_form_with_a_digest_can_be_read(llm, tmp_path):
+    form = AmuletLLM(preference=ANN, max_tokens=7).to_dict()
+    assert form["speaks_for"]
+    assert AmuletLLM.from_dict(form).max_tokens == 7
 
 
 def test_a_user_who_cannot_be_looked_up_shares_no_form():

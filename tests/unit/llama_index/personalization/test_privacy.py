@@ -1,78 +1,20 @@
-"""What handlers of events, spans and callbacks are told, and what is written out."""
+"""What handlers of events, spans and callbacks receive, and what serialised forms contain."""
 
 from __future__ import annotations
 
 import copy
 import pickle
-from typing import Any
 
 import pytest
 from llama_index.core.callbacks import CallbackManager, TokenCountingHandler
-from llama_index.core.callbacks.base_handler import BaseCallbackHandler
-from llama_index.core.instrumentation import get_dispatcher
-from llama_index.core.instrumentation.event_handlers import BaseEventHandler
-from llama_index.core.instrumentation.span_handlers import BaseSpanHandler
-from pydantic import PrivateAttr
 
 from amulet_integrations import Preference, PreferenceProfile
 from amulet_integrations.llama_index import AmuletLLM
-from tests.unit.llama_index.support import QUESTION, TOKENS, said, small_llm, store_of_two
+from tests.unit.llama_index.recorders import SECRET
+from tests.unit.llama_index.support import QUESTION, TOKENS, chat_messages, small_llm, store_of_two
 
-SECRET = "I am recovering from an illness."
 PASSWORD = "hunter2"
-CHAT = said(("user", QUESTION))
-
-
-class Events(BaseEventHandler):
-    seen: list[Any]
-
-    def handle(self, event, **kwargs):
-        self.seen.append(event)
-
-
-class Spans(BaseSpanHandler):
-    _told: list[str] = PrivateAttr(default_factory=list)
-    _arguments: list[dict] = PrivateAttr(default_factory=list)
-
-    def new_span(self, id_, bound_args, instance=None, **kwargs):
-        self._told += [id_, repr(bound_args), repr(bound_args.arguments), repr(instance)]
-        self._arguments.append(dict(bound_args.arguments))
-
-    def prepare_to_exit_span(self, id_, bound_args, instance=None, result=None, **kwargs):
-        self._told.append(repr(result))
-
-    def prepare_to_drop_span(self, id_, bound_args, instance=None, err=None, **kwargs):
-        self._told.append(repr(err))
-
-
-class Callbacks(BaseCallbackHandler):
-    def __init__(self):
-        super().__init__([], [])
-        self.seen = []
-
-    def on_event_start(self, event_type, payload=None, event_id="", parent_id="", **kwargs):
-        self.seen.append(("start", event_type, payload))
-        return event_id
-
-    def on_event_end(self, event_type, payload=None, event_id="", **kwargs):
-        self.seen.append(("end", event_type, payload))
-
-    def start_trace(self, trace_id=None):
-        pass
-
-    def end_trace(self, trace_id=None, trace_map=None):
-        pass
-
-
-@pytest.fixture
-def watched():
-    root = get_dispatcher()
-    before = list(root.event_handlers), list(root.span_handlers)
-    events, spans, callbacks = Events(seen=[]), Spans(), Callbacks()
-    root.add_event_handler(events)
-    root.add_span_handler(spans)
-    yield events, spans, callbacks
-    root.event_handlers, root.span_handlers = before
+CHAT = chat_messages(("user", QUESTION))
 
 
 @pytest.mark.parametrize(
@@ -85,7 +27,7 @@ def watched():
     ids=["text", "preference", "profile"],
 )
 @pytest.mark.parametrize("level", ["call", "constructor"])
-async def test_no_handler_is_told_a_preference_or_a_password(
+async def test_no_handler_receives_a_preference_or_a_password(
     tiny_engine, watched, named, level, tmp_path
 ):
     events, spans, callbacks = watched
@@ -105,14 +47,14 @@ async def test_no_handler_is_told_a_preference_or_a_password(
     assert [_ async for _ in await llm.astream_complete(QUESTION, **call)]
     assert [_ async for _ in await llm.astream_chat(CHAT, **call)]
 
-    told = [repr(event) + event.model_dump_json() for event in events.seen]
-    told += [repr(seen) for seen in callbacks.seen] + spans._told
+    recorded = [repr(event) + event.model_dump_json() for event in events.seen]
+    recorded += [repr(seen) for seen in callbacks.seen] + spans.recorded
     assert len(events.seen) > 16
-    assert len(spans._told) == 8 * 5
+    assert len(spans.recorded) == 8 * 5
     assert len(callbacks.seen) == 16
-    assert not any(SECRET in text or PASSWORD in text for text in told)
-    # What is no secret is told, so that traces stay useful.
-    assert any("'temperature': 0.0" in text for text in spans._told)
+    assert not any(SECRET in text or PASSWORD in text for text in recorded)
+    # What is no secret is recorded, so that traces stay useful.
+    assert any("'temperature': 0.0" in text for text in spans.recorded)
 
 
 def test_each_call_fires_each_event_once(tiny_engine, watched):
@@ -134,11 +76,11 @@ def test_each_call_fires_each_event_once(tiny_engine, watched):
     assert events.seen[1].response.raw["finish_reason"] == "length"
     assert events.seen[-1].response == last
     assert [kind for kind, *_ in callbacks.seen] == ["start", "end"] * 2
-    assert [text.partition("-")[0] for text in spans._told if text.startswith("AmuletLLM.")] == [
+    assert [text.partition("-")[0] for text in spans.recorded if text.startswith("AmuletLLM.")] == [
         "AmuletLLM.chat",
         "AmuletLLM.stream_complete",
     ]
-    assert spans._arguments[0]["messages"] == CHAT
+    assert spans.arguments[0]["messages"] == CHAT
 
 
 def test_tokens_are_counted_right(tiny_engine):
@@ -151,7 +93,7 @@ def test_tokens_are_counted_right(tiny_engine):
     assert counter.completion_llm_token_count == 2 * TOKENS
 
 
-def test_texts_are_told_where_asked_for(tiny_engine):
+def test_preference_texts_are_reported_where_requested(tiny_engine):
     llm = small_llm(tiny_engine, preference=SECRET, include_preference_text=True)
     assert llm.complete(QUESTION).raw["amulet"]["preferences"][0]["text"] == SECRET
 

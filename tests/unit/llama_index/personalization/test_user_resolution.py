@@ -1,4 +1,4 @@
-"""Whose preferences an answer follows; the oracle is the engine, asked by hand."""
+"""Whose preferences an answer follows; the oracle is the engine with a request written by hand."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from tests.unit.llama_index.support import (
     ANN,
     BOB,
     QUESTION,
-    by_hand,
-    said,
+    chat_messages,
+    engine_result,
     small_llm,
     store_of_two,
 )
 
-CHAT = said(("user", QUESTION))
+CHAT = chat_messages(("user", QUESTION))
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def llm(tiny_engine):
 
 @pytest.fixture(scope="module")
 def texts(tiny_engine):
-    found = {name: by_hand(tiny_engine, text).text for name, text in TEXTS.items()}
+    found = {name: engine_result(tiny_engine, text).text for name, text in TEXTS.items()}
     assert len(set(found.values())) == 3  # else nothing here could fail
     return found
 
@@ -91,9 +91,9 @@ def test_a_user_without_a_store_is_refused(tiny_engine):
 def test_params_and_method_of_a_call_go_before_the_constructors(tiny_engine, llm, texts):
     gentle = AmuletParams(iterations=1)
     strong = Preset(gentle.guidance_scale, None)
-    expected = by_hand(tiny_engine, ANN, strength=strong).text
-    asked = llm.complete(QUESTION, user_id="ann", params=gentle, max_kl=None)
-    assert asked.text == expected != texts["ann"]
+    expected = engine_result(tiny_engine, ANN, strength=strong).text
+    response = llm.complete(QUESTION, user_id="ann", params=gentle, max_kl=None)
+    assert response.text == expected != texts["ann"]
     assert llm.complete(QUESTION, user_id="ann", method="base").text == texts["nobody"]
     with pytest.raises(GuidanceScaleError):
         llm.complete(QUESTION, user_id="ann", params=AmuletParams(alpha=4.0, lambda_=0.5))
@@ -109,15 +109,15 @@ def test_for_user_is_a_copy_on_the_same_engine(llm, texts):
         assert ann.complete(QUESTION, user_id="bob").text == texts["bob"]
 
 
-async def test_a_prediction_speaks_for_who_asked_wherever_it_is_awaited(llm, texts):
+async def test_a_prediction_follows_the_user_who_asked_wherever_it_is_awaited(llm, texts):
     with preference_scope(user_id="ann"):
-        asked = llm.apredict(PromptTemplate(QUESTION))
+        prediction = llm.apredict(PromptTemplate(QUESTION))
     with preference_scope(user_id="bob"):
-        assert await asked == texts["ann"]
+        assert await prediction == texts["ann"]
 
 
 @pytest.mark.parametrize("ask", ["stream_chat", "stream_complete"])
-def test_a_stream_speaks_for_who_asked_wherever_it_is_read(llm, texts, ask):
+def test_a_stream_follows_the_user_who_asked_wherever_it_is_read(llm, texts, ask):
     argument = CHAT if ask == "stream_chat" else QUESTION
     with preference_scope(user_id="ann"):
         after, inside = getattr(llm, ask)(argument), getattr(llm, ask)(argument)

@@ -16,9 +16,16 @@ from amulet_integrations import (
 )
 from amulet_integrations.errors import InvalidProfileError
 from tests.support.library import Overheard
-from tests.unit.llama_index.support import ANN, BOB, QUESTION, by_hand, said, small_llm
+from tests.unit.llama_index.support import (
+    ANN,
+    BOB,
+    QUESTION,
+    chat_messages,
+    engine_result,
+    small_llm,
+)
 
-CHAT = said(("user", QUESTION))
+CHAT = chat_messages(("user", QUESTION))
 HEALTH, SPORT = {"topic": "health"}, {"topic": "sport"}
 PROFILE = PreferenceProfile(
     user_id="ann",
@@ -33,20 +40,20 @@ def llm(tiny_engine):
 
 @pytest.fixture(scope="module")
 def plain(tiny_engine):
-    return by_hand(tiny_engine).text
+    return engine_result(tiny_engine).text
 
 
 @pytest.fixture(scope="module")
 def healthy(tiny_engine):
-    return by_hand(tiny_engine, ANN).text
+    return engine_result(tiny_engine, ANN).text
 
 
 @pytest.fixture(scope="module")
 def sporty(tiny_engine):
-    return by_hand(tiny_engine, BOB).text
+    return engine_result(tiny_engine, BOB).text
 
 
-def test_calls_scopes_and_the_constructor_tell_it(tiny_engine, llm, plain, healthy, sporty):
+def test_calls_scopes_and_the_constructor_set_it(tiny_engine, llm, plain, healthy, sporty):
     assert len({plain, healthy, sporty}) == 3  # else nothing here could fail
     assert llm.complete(QUESTION).text == plain
     assert llm.complete(QUESTION, preference_context=HEALTH).text == healthy
@@ -60,7 +67,7 @@ def test_calls_scopes_and_the_constructor_tell_it(tiny_engine, llm, plain, healt
 
 
 @pytest.mark.parametrize("ask", ["stream_chat", "stream_complete"])
-def test_streams_keep_what_was_told_when_they_were_asked_for(llm, healthy, ask):
+def test_streams_keep_the_context_of_their_call(llm, healthy, ask):
     with preference_scope(preference_context=HEALTH):
         stream = getattr(llm, ask)(CHAT if ask == "stream_chat" else QUESTION)
     with preference_scope(preference_context=SPORT):
@@ -70,14 +77,14 @@ def test_streams_keep_what_was_told_when_they_were_asked_for(llm, healthy, ask):
 
 async def test_predictions_take_it_and_do_not_write_it_into_the_prompt(llm, healthy):
     template = PromptTemplate("{question}")
-    told = {"question": QUESTION, "preference_context": HEALTH}
-    assert llm.predict(template, **told) == healthy
-    assert await llm.apredict(template, **told) == healthy
+    kwargs = {"question": QUESTION, "preference_context": HEALTH}
+    assert llm.predict(template, **kwargs) == healthy
+    assert await llm.apredict(template, **kwargs) == healthy
 
 
 def test_a_prompt_of_its_own_may_use_the_name(llm, tiny_engine):
     template = PromptTemplate("{preference_context}")
-    expected = by_hand(tiny_engine, turns=(("user", QUESTION),)).text
+    expected = engine_result(tiny_engine, turns=(("user", QUESTION),)).text
     assert llm.predict(template, preference_context=QUESTION) == expected
 
 
@@ -91,12 +98,12 @@ def test_query_engines_follow_the_scope(llm, tiny_engine):
     with preference_scope(user_id="ann", preference_context=SPORT):
         sporty = engine.query(QUESTION)
     assert (str(healthy), str(sporty)) == (
-        by_hand(tiny_engine, ANN).text,
-        by_hand(tiny_engine, BOB).text,
+        engine_result(tiny_engine, ANN).text,
+        engine_result(tiny_engine, BOB).text,
     )
 
 
-def test_serialised_forms_speak_for_the_circumstances(llm):
+def test_serialised_forms_differ_with_the_preference_context(llm):
     def digest():
         return llm.to_dict()["speaks_for"]
 
@@ -118,7 +125,7 @@ class Word(BaseModel):
 
 
 @pytest.mark.parametrize("ask", ["predict", "apredict", "stream", "astream"])
-async def test_structured_models_fill_prompts_in_for_the_user_who_is_named(llm, tiny_engine, ask):
+async def test_structured_models_fill_in_prompts_for_the_named_user(llm, tiny_engine, ask):
     llm = small_llm(tiny_engine, profiles=llm.profiles, max_tokens=24)
     nobody = llm.as_structured_llm(Word)
     named = {"user_id": "ann", "preference_context": HEALTH}

@@ -1,4 +1,4 @@
-"""A strength and its bound reach the engine by every road, and are told with the answer."""
+"""A strength and its bound reach the engine from every entry point, and the answer reports them."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from amulet_integrations.decoding.strength import PRESETS
 from amulet_integrations.errors import InvalidParamsError
 from amulet_integrations.llama_index import AmuletLLM
 from tests.support.scripted import ScriptedEngine
-from tests.unit.llama_index.support import QUESTION, said, small_llm
+from tests.unit.llama_index.support import QUESTION, chat_messages, small_llm
 
-CHAT = said(("user", QUESTION))
+CHAT = chat_messages(("user", QUESTION))
 SCALE, BOUND = PRESETS["default"]
 GENTLE = AmuletParams(iterations=2)
-SAID = [
+STRENGTHS = [
     ({"guidance_scale": 2.75}, (2.75, BOUND, None)),
     ({"guidance_scale": 2.75, "max_kl": None}, (2.75, None, None)),
     ({"params": GENTLE, "max_kl": 0.3}, (GENTLE.guidance_scale, 0.3, None)),
@@ -72,7 +72,7 @@ def of_a_profile(engine, strength):
     return llm.for_user("ann").complete(QUESTION)
 
 
-ROADS = {
+ENTRY_POINTS = {
     "constructor": lambda engine, it: llm_of(engine, **it).complete(QUESTION),
     "complete": lambda engine, it: llm_of(engine).complete(QUESTION, **it),
     "chat": lambda engine, it: llm_of(engine).chat(CHAT, **it),
@@ -104,19 +104,19 @@ def check(engine, response, expected):
     assert request.max_kl == bound
     assert request.reference_weights == (None if bound is None else (0.0, 1.0))
     if hasattr(response, "raw"):
-        told = response.raw["amulet"]
-        assert (told["guidance_scale"], told["max_kl"], told["preset"]) == expected
-        assert "brief" not in str(told)
+        applied = response.raw["amulet"]
+        assert (applied["guidance_scale"], applied["max_kl"], applied["preset"]) == expected
+        assert "brief" not in str(applied)
 
 
-@pytest.mark.parametrize(("strength", "expected"), SAID, ids=str)
-@pytest.mark.parametrize("road", ROADS)
-def test_every_road_leads_to_the_engine(road, strength, expected):
+@pytest.mark.parametrize(("strength", "expected"), STRENGTHS, ids=str)
+@pytest.mark.parametrize("entry_point", ENTRY_POINTS)
+def test_every_entry_point_passes_the_strength_to_the_engine(entry_point, strength, expected):
     engine = Roomy()
-    check(engine, ROADS[road](engine, strength), expected)
+    check(engine, ENTRY_POINTS[entry_point](engine, strength), expected)
 
 
-@pytest.mark.parametrize(("strength", "expected"), SAID, ids=str)
+@pytest.mark.parametrize(("strength", "expected"), STRENGTHS, ids=str)
 async def test_also_on_an_event_loop(strength, expected):
     prompt = PromptTemplate("{question}")
     for ask in (
@@ -128,8 +128,8 @@ async def test_also_on_an_event_loop(strength, expected):
         check(engine, await ask(llm_of(engine)), expected)
     engine = Roomy()
     with preference_scope(**strength):
-        asked = llm_of(engine).astream_chat(CHAT)
-    check(engine, [response async for response in await asked][-1], expected)
+        opening = llm_of(engine).astream_chat(CHAT)
+    check(engine, [response async for response in await opening][-1], expected)
 
 
 def test_structured_predictions_take_a_strength():
@@ -171,18 +171,18 @@ def test_what_is_no_strength_is_refused_at_the_call(strength, remedy):
     assert engine.requests == []
 
 
-def test_what_the_bound_held_back_is_told_with_the_last_response(tiny_engine):
+def test_the_last_response_reports_what_the_bound_held_back(tiny_engine):
     llm = small_llm(tiny_engine, preference="Be brief.", guidance_scale=4.0, max_kl=0.05)
     *others, last = llm.stream_complete(QUESTION)
     assert not any(response.raw and "amulet" in response.raw for response in others)
-    told = last.raw["amulet"]
-    assert 0 < told["bounded_tokens"] <= len(others) + 1
-    assert 1.0 < told["mean_guidance_scale"] < 4.0
+    applied = last.raw["amulet"]
+    assert 0 < applied["bounded_tokens"] <= len(others) + 1
+    assert 1.0 < applied["mean_guidance_scale"] < 4.0
     free = llm.complete(QUESTION, max_kl=None).raw["amulet"]
     assert "bounded_tokens" not in free
 
 
-def test_serialised_forms_tell_strengths_and_bounds_apart():
+def test_serialised_forms_distinguish_strengths_and_bounds():
     def digest(*scopes):
         if not scopes:
             return llm.to_dict()["speaks_for"]
@@ -190,13 +190,13 @@ def test_serialised_forms_tell_strengths_and_bounds_apart():
             return digest(*scopes[1:])
 
     llm = llm_of(ScriptedEngine())
-    strengths = [strength for strength, _ in SAID]
+    strengths = [strength for strength, _ in STRENGTHS]
     digests = [digest(), *(digest(strength) for strength in strengths)]
     assert len(set(digests)) == len(digests)
-    assert digest(SAID[1][0]) == digests[2]
+    assert digest(STRENGTHS[1][0]) == digests[2]
     forms = [llm_of(ScriptedEngine(), **strength).to_json() for strength in strengths]
     assert len(set(forms)) == len(forms)
     for strength in strengths:
-        told = AmuletLLM(preference="Be brief.", **strength).to_dict()
-        back = AmuletLLM.from_dict(told)
+        form = AmuletLLM(preference="Be brief.", **strength).to_dict()
+        back = AmuletLLM.from_dict(form)
         assert {name: getattr(back, name) for name in strength} == strength
