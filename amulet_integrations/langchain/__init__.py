@@ -17,13 +17,13 @@ except ImportError as error:
 from amulet_integrations.langchain.chat_model import ChatAmulet
 
 if TYPE_CHECKING:
+    from amulet_integrations.langchain.agents.langgraph_store import LangGraphProfileStore
     from amulet_integrations.langchain.agents.middleware import PreferenceMiddleware
-    from amulet_integrations.langchain.agents.remembering import (
+    from amulet_integrations.langchain.agents.preference_tools import (
         forget_preference,
         preference_tools,
         remember_preference,
     )
-    from amulet_integrations.langchain.agents.store import LangGraphProfileStore
 
 __all__ = [
     "ChatAmulet",
@@ -39,8 +39,12 @@ _of_agents, __dir__ = lazy_exports(
     {
         ".chat_model": ("ChatAmulet",),
         ".agents.middleware": ("PreferenceMiddleware",),
-        ".agents.remembering": ("forget_preference", "preference_tools", "remember_preference"),
-        ".agents.store": ("LangGraphProfileStore",),
+        ".agents.preference_tools": (
+            "forget_preference",
+            "preference_tools",
+            "remember_preference",
+        ),
+        ".agents.langgraph_store": ("LangGraphProfileStore",),
     },
 )
 

@@ -18,6 +18,8 @@ from amulet_integrations.bind_context import (
 from amulet_integrations.personalization.selection import PreferenceSelection
 from amulet_integrations.prompting.openai_compat.output_options import OUTPUT_OPTIONS
 
+Config = RunnableConfig | None
+
 
 class AmuletBinding(RunnableBinding[LanguageModelInput, AIMessage]):  # type: ignore[no-redef]
     """Tells no preference's text, and follows the scope in which it was asked, as the model does.
@@ -56,28 +58,19 @@ class AmuletBinding(RunnableBinding[LanguageModelInput, AIMessage]):  # type: ig
     # it is called, so here it is called at once.
 
     def ainvoke(  # noqa: D102 - LangChain's methods, here and below
-        self,
-        input: LanguageModelInput,  # noqa: A002
-        config: RunnableConfig | None = None,
-        **kwargs: Any,
+        self, input: LanguageModelInput, config: Config = None, **kwargs: Any
     ) -> Coroutine[Any, Any, AIMessage]:
         config = self._merge_configs(config)
         return self.bound.ainvoke(input, config, **{**self.kwargs, **kwargs})
 
     def stream(  # noqa: D102
-        self,
-        input: LanguageModelInput,  # noqa: A002
-        config: RunnableConfig | None = None,
-        **kwargs: Any,
+        self, input: LanguageModelInput, config: Config = None, **kwargs: Any
     ) -> Iterator[AIMessageChunk]:
         config = self._merge_configs(config)
         return self.bound.stream(input, config, **{**self.kwargs, **kwargs})  # type: ignore[return-value]
 
     def astream(  # noqa: D102
-        self,
-        input: LanguageModelInput,  # noqa: A002
-        config: RunnableConfig | None = None,
-        **kwargs: Any,
+        self, input: LanguageModelInput, config: Config = None, **kwargs: Any
     ) -> AsyncIterator[AIMessageChunk]:
         config = self._merge_configs(config)
         return self.bound.astream(input, config, **{**self.kwargs, **kwargs})  # type: ignore[return-value]

@@ -79,6 +79,7 @@ from amulet_integrations.personalization.answer_reader import AnswerReader
 from amulet_integrations.prompting.openai_compat.tools import ToolChoice, to_tool_use
 
 T = TypeVar("T")
+Config = RunnableConfig | None
 
 
 class ChatAmulet(AmuletClient, BaseChatModel):
@@ -125,41 +126,27 @@ class ChatAmulet(AmuletClient, BaseChatModel):
     max_retries: int | None = None
     api_key: SecretStr | None = Field(default=None, exclude=True)
 
-    def invoke(
-        self,
-        input: LanguageModelInput,  # noqa: A002 - LangChain's name, here and below
-        config: RunnableConfig | None = None,
-        **kwargs: Any,
-    ) -> AIMessage:
+    def invoke(self, input: LanguageModelInput, config: Config = None, **kwargs: Any) -> AIMessage:
         """As `BaseChatModel.invoke`."""
         prompt, kwargs = self._read_with_input(input, config, kwargs)
         return super().invoke(prompt, config, **kwargs)
 
     def ainvoke(
-        self,
-        input: LanguageModelInput,  # noqa: A002
-        config: RunnableConfig | None = None,
-        **kwargs: Any,
+        self, input: LanguageModelInput, config: Config = None, **kwargs: Any
     ) -> Coroutine[Any, Any, AIMessage]:
         """As `BaseChatModel.ainvoke`."""
         prompt, kwargs = self._read_with_input(input, config, kwargs)
         return super().ainvoke(prompt, config, **kwargs)
 
     def stream(
-        self,
-        input: LanguageModelInput,  # noqa: A002
-        config: RunnableConfig | None = None,
-        **kwargs: Any,
+        self, input: LanguageModelInput, config: Config = None, **kwargs: Any
     ) -> Iterator[AIMessageChunk]:
         """As `BaseChatModel.stream`."""
         prompt, kwargs = self._read_with_input(input, config, kwargs)
         return super().stream(prompt, config, **self._personalized(kwargs))
 
     def astream(
-        self,
-        input: LanguageModelInput,  # noqa: A002
-        config: RunnableConfig | None = None,
-        **kwargs: Any,
+        self, input: LanguageModelInput, config: Config = None, **kwargs: Any
     ) -> AsyncIterator[AIMessageChunk]:
         """As `BaseChatModel.astream`."""
         prompt, kwargs = self._read_with_input(input, config, kwargs)
@@ -201,8 +188,8 @@ class ChatAmulet(AmuletClient, BaseChatModel):
 
     def stream_events(
         self,
-        input: LanguageModelInput,  # noqa: A002
-        config: RunnableConfig | None = None,
+        input: LanguageModelInput,
+        config: Config = None,
         *,
         version: Any = "v2",
         **kwargs: Any,
@@ -215,8 +202,8 @@ class ChatAmulet(AmuletClient, BaseChatModel):
 
     def astream_events(
         self,
-        input: LanguageModelInput,  # noqa: A002
-        config: RunnableConfig | None = None,
+        input: LanguageModelInput,
+        config: Config = None,
         *,
         version: Any = "v2",
         **kwargs: Any,
@@ -228,12 +215,7 @@ class ChatAmulet(AmuletClient, BaseChatModel):
             return self._await_personalized(kwargs, partial(events, prompt, config))
         return events(input, config, **self._read(kwargs, config, also=EVENT_OPTIONS))
 
-    def astream_log(
-        self,
-        input: Any,  # noqa: A002
-        config: RunnableConfig | None = None,
-        **kwargs: Any,
-    ) -> Any:
+    def astream_log(self, input: Any, config: Config = None, **kwargs: Any) -> Any:
         """As `Runnable.astream_log`."""
         kwargs = self._read(kwargs, config, also=EVENT_OPTIONS)
         return super().astream_log(input, config, **kwargs)
@@ -244,7 +226,7 @@ class ChatAmulet(AmuletClient, BaseChatModel):
     def batch(
         self,
         inputs: list[LanguageModelInput],
-        config: RunnableConfig | list[RunnableConfig] | None = None,
+        config: Config | list[RunnableConfig] = None,
         **kwargs: Any,
     ) -> list[AIMessage]:
         """As `Runnable.batch`, all inputs together unless the config has a `max_concurrency`."""
@@ -253,7 +235,7 @@ class ChatAmulet(AmuletClient, BaseChatModel):
     def abatch(
         self,
         inputs: list[LanguageModelInput],
-        config: RunnableConfig | list[RunnableConfig] | None = None,
+        config: Config | list[RunnableConfig] = None,
         **kwargs: Any,
     ) -> Coroutine[Any, Any, list[AIMessage]]:
         """As `Runnable.abatch`."""
@@ -264,7 +246,7 @@ class ChatAmulet(AmuletClient, BaseChatModel):
     def batch_as_completed(
         self,
         inputs: Sequence[LanguageModelInput],
-        config: RunnableConfig | Sequence[RunnableConfig] | None = None,
+        config: Config | Sequence[RunnableConfig] = None,
         **kwargs: Any,
     ) -> Iterator[tuple[int, Any]]:
         """As `Runnable.batch_as_completed`."""
@@ -274,7 +256,7 @@ class ChatAmulet(AmuletClient, BaseChatModel):
     def abatch_as_completed(
         self,
         inputs: Sequence[LanguageModelInput],
-        config: RunnableConfig | Sequence[RunnableConfig] | None = None,
+        config: Config | Sequence[RunnableConfig] = None,
         **kwargs: Any,
     ) -> AsyncIterator[tuple[int, Any]]:
         """As `Runnable.abatch_as_completed`."""
@@ -452,10 +434,7 @@ class ChatAmulet(AmuletClient, BaseChatModel):
                 yield chunk
 
     def _read(
-        self,
-        kwargs: dict[str, Any],
-        config: RunnableConfig | None = None,
-        also: Collection[str] = (),
+        self, kwargs: dict[str, Any], config: Config = None, also: Collection[str] = ()
     ) -> dict[str, Any]:
         """The arguments with a `ChatCall` among them; reads them unless a caller of ours has."""
         if isinstance(kwargs.get(CALL), ChatCall):
@@ -463,10 +442,7 @@ class ChatAmulet(AmuletClient, BaseChatModel):
         return read_arguments(self, kwargs, config, also)
 
     def _read_with_input(
-        self,
-        model_input: LanguageModelInput,
-        config: RunnableConfig | None,
-        kwargs: dict[str, Any],
+        self, model_input: LanguageModelInput, config: Config, kwargs: dict[str, Any]
     ) -> tuple[PromptValue, dict[str, Any]]:
         """As `_read`, with the input converted as well."""
         kwargs = self._read(kwargs, config)
@@ -571,7 +547,7 @@ class ChatAmulet(AmuletClient, BaseChatModel):
 
 
 def _with_full_concurrency(
-    config: RunnableConfig | Sequence[RunnableConfig] | None, inputs: Sequence[LanguageModelInput]
+    config: Config | Sequence[RunnableConfig], inputs: Sequence[LanguageModelInput]
 ) -> list[RunnableConfig]:
     """Configs whose thread pool has a thread for each input; a thread here only waits."""
     configs = get_config_list(config, len(inputs))

@@ -213,14 +213,13 @@ class RawOutputParser(BaseTransformOutputParser[dict[str, Any]]):
         """Reads an answer's text."""
         return self.parse_result([Generation(text=text)])
 
-    def _transform(self, input: Iterator[str | BaseMessage]) -> Iterator[dict[str, Any]]:  # noqa: A002
+    def _transform(self, input: Iterator[str | BaseMessage]) -> Iterator[dict[str, Any]]:
         growing = _Growing(self)
         for chunk in input:
             yield growing.with_next(chunk)
 
     async def _atransform(
-        self,
-        input: AsyncIterator[str | BaseMessage],  # noqa: A002
+        self, input: AsyncIterator[str | BaseMessage]
     ) -> AsyncIterator[dict[str, Any]]:
         growing = _Growing(self)
         async for chunk in input:

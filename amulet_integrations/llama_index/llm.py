@@ -60,7 +60,7 @@ from amulet_integrations.llama_index.tools import (
     react_defaults,
     tool_selections,
 )
-from amulet_integrations.personalization.saved_presets import presets_stamp
+from amulet_integrations.personalization.saved_presets import presets_version
 from amulet_integrations.personalization.selection import PreferenceSelection
 from amulet_integrations.prompting.openai_compat.tools import ToolChoice
 
@@ -180,7 +180,7 @@ class AmuletLLM(PrivateSpans, AmuletClient, CustomLLM, FunctionCallingLLM):
                 return None
             identity = self.personalizer.personalize(selection, saved=False).fingerprint
             if self.saved_presets:
-                identity += presets_stamp()
+                identity += presets_version()
         except AmuletError:
             identity = uuid4().hex  # a call will fail; until then no other model is like this one
         return hashlib.blake2b(identity.encode(), key=_SALT).hexdigest()

@@ -115,7 +115,7 @@ class PreferenceSelection(FrozenModel):
         return bool(self._named)
 
     @property
-    def person(self) -> str | None:
+    def effective_user_id(self) -> str | None:
         """The id of the user who is named, also by a profile; None for nobody in particular."""
         return self.profile.user_id if self.profile else self.user_id
 

@@ -44,7 +44,7 @@ class PreferenceScope:
         return any(it is not None for it in (self.user_id, self.preference, self.profile))
 
     @property
-    def person(self) -> str | None:
+    def effective_user_id(self) -> str | None:
         """The id of the user who is named, also by a profile; None for nobody in particular."""
         return self.profile.user_id if self.profile else self.user_id
 
@@ -57,7 +57,7 @@ class Level(Protocol):
         """Whether it names a user, a preference or a profile."""
 
     @property
-    def person(self) -> str | None:
+    def effective_user_id(self) -> str | None:
         """The id of the user that it names; None for nobody in particular."""
 
     @property
@@ -77,9 +77,10 @@ def merge_contexts(chosen: Level, levels: Iterable[Level]) -> tuple[PreferenceCo
         levels: All of them, the one whose values count most first.
     """
     context, strength = PreferenceContext(), Strength()
+    user_id = chosen.effective_user_id
     for level in levels:
-        same_person = level.person is not None and level.person == chosen.person
-        if level is chosen or same_person or not level.is_set:
+        same_user = user_id is not None and level.effective_user_id == user_id
+        if level is chosen or same_user or not level.is_set:
             context = context.over(level.preference_context)
             strength = strength.over(level.strength)
     return context, strength

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,27 +11,23 @@ from langchain.agents.middleware import AgentMiddleware, ModelRequest, ModelResp
 from pydantic import model_serializer
 
 from amulet_integrations.decoding.strength import Strength, strength_of_method
-from amulet_integrations.langchain.agents.bound_users import (
-    ABOUT,
-    Bound,
+from amulet_integrations.langchain.agents.bound_models import (
     BoundModel,
-    Told,
-    agreed,
+    check_options,
+    common_user,
+    merge_options,
     models_of,
     names_in,
-    strength_in,
-    told_alike,
-    user_of,
+    selection_in_arguments,
 )
-from amulet_integrations.langchain.agents.remembering import tools_for
-from amulet_integrations.langchain.agents.runtime_user import (
+from amulet_integrations.langchain.agents.preference_tools import tools_for
+from amulet_integrations.langchain.agents.runtime_users import (
     ContextRule,
     RuntimeUsers,
     UserRule,
-    config_user,
 )
+from amulet_integrations.personalization.selection import PreferenceSelection
 from amulet_integrations.profiles import PreferenceProfile, ProfileStore, current_scope
-from amulet_integrations.profiles.conditions import PreferenceContext
 from amulet_integrations.profiles.stores.access import (
     aread_whole_profile,
     awith_parents,
@@ -58,15 +54,15 @@ class PreferenceMiddleware(AgentMiddleware[Any, Any, Any]):
     the surrounding `preference_scope`; the model's constructor. The profile is read anew for each
     model call, so a change holds from the next one on. Where a store fails the run does, too.
 
-    What the middleware hands on (a profile that it has read, the context's user) reaches the model
-    as an argument of the call. So ``response_metadata["amulet"]["source"]`` is "call" then, even
-    where config, context or scope named the user.
+    The middleware passes the profile that it has read, or the context's user, to the model as an
+    argument of the call. So ``response_metadata["amulet"]["source"]`` is "call" then, even where
+    config, context or scope named the user.
 
-    It brings two tools, `remember_preference` and `forget_preference`, by which users change their
-    own profiles: whose it is comes from config, context or scope and never from the model. A text
-    that gets into the conversation (a web page, a document) may still talk a model into calling
-    them; where that matters, switch them off or have people approve the calls. They are not shown
-    to the model where there is no store for them, and where the call names another user.
+    The middleware adds two tools, `remember_preference` and `forget_preference`, by which users
+    change their own profiles. The user comes from config, context or scope, and never from the
+    model. A text in the conversation (a web page, a document) may still make a model call them;
+    where that matters, switch them off or have people approve the calls. The model is not shown
+    the tools where there is no store for them, or where the call names another user.
 
     Args:
         profiles: The store of profiles, a database URL or the path of an SQLite file. None for
@@ -105,59 +101,71 @@ class PreferenceMiddleware(AgentMiddleware[Any, Any, Any]):
                 anywhere.
             ProfileError: The store fails, or what it holds is not a profile.
         """
-        return handler(self._plan(request).looked_up())
+        return handler(self._plan(request).read())
 
     async def awrap_model_call(
         self, request: Request, handler: Callable[[Request], Awaitable[Answer]]
     ) -> Answer:
         """As `wrap_model_call`, without blocking the event loop."""
-        return await handler(await self._plan(request).alooked_up())
+        return await handler(await self._plan(request).aread())
 
-    def _plan(self, request: Request) -> _Plan:
-        """Settles whose profile is wanted, and where it is; reads no store."""
+    def _plan(self, request: Request) -> _Lookup:
+        """Decides whose profile is followed, and where it is; reads no store."""
         runtime, models = request.runtime, list(models_of(request.model))
-        user_id, store = self._users.named(runtime), self._users.store(runtime)
-        given = names_in(request.model_settings)
-        bound = Bound() if given else agreed(models)
-        names = given or bound.names
-        follows = user_of(names) if names else bound.config_user or user_id
-        if store is None or follows != user_id:
+        run_user, store = self._users.user_of(runtime), self._users.store(runtime)
+        selection, names = selection_in_arguments(request.model_settings), {}
+        if selection.is_set:
+            names = names_in(request.model_settings)
+        else:
+            bound = common_user(models)
+            names = dict(bound.names)
+            selection = bound.selection or PreferenceSelection(user_id=run_user)
+        user_id = selection.effective_user_id
+        if store is None or user_id != run_user:
             request = self._without_tools(request)
-        request = self._with_circumstances(request, told_alike(models, follows), follows)
+        request = self._with_options(request, models, selection)
         if names:
-            # Bound names are lost where tools are bound and kept where not: say all of them.
-            others = dict.fromkeys(name for one in models for name in one.bound.names)
-            plan = _Plan.of(request, {**others, **names})
-            return plan.reading(store, names.get("profile"))
-        if store is not None and follows is not None:
-            return _Plan(request, store, user_id=follows)
+            # Bindings are lost where tools are bound and kept where not, so all names are set.
+            names = dict.fromkeys(name for one in models for name in one.names) | names
+            return _Lookup(_with_settings(request, names), store, _heir(selection.profile))
         if store is not None:
-            return _Plan(request).reading(store, _profile_of_the_model(models))
+            return _Lookup(request, store, user_id or _heir(_profile_of(models)))
         searchable = all(one.model.profiles is not None for one in models)
-        if searchable and bound.config_user:
-            return _Plan.of(request, {"user_id": bound.config_user})
-        # Config and scope reach the model by themselves; the context does not.
-        in_context = self._users.context_user(runtime)
-        if in_context and not (searchable and config_user(runtime)):
-            return _Plan.of(request, {"user_id": in_context})
-        return _Plan(request)
+        if searchable and models[0].config.user_id:
+            return _Lookup(_with_settings(request, {"user_id": user_id}))
+        # Config and scope reach the model by themselves; the runtime context does not.
+        in_context = self._users.context(runtime).user_id
+        if in_context and not (searchable and self._users.config(runtime).user_id):
+            request = _with_settings(request, {"user_id": in_context})
+        return _Lookup(request)
 
-    def _with_circumstances(self, request: Request, bound: Told, follows: str | None) -> Request:
-        """A request that tells what the run is about, and how strongly preferences are applied.
+    def _with_options(
+        self, request: Request, models: Sequence[BoundModel], selection: PreferenceSelection
+    ) -> Request:
+        """A request with what the run is about, and with how strongly preferences are applied.
 
-        The model hears of no runtime context, and of nothing bound to it where tools are bound.
+        The model does not see the runtime context, nor what is bound to it where tools are bound.
         """
-        settings = dict(request.model_settings)
-        told = PreferenceContext(settings.get(ABOUT)).over(bound.about)
-        if told := told.over(self._users.circumstances(request.runtime, follows)):
-            settings[ABOUT] = told
-        method = settings.get("method") or bound.method
+        check_options(models, selection)
+        levels = [
+            selection_in_arguments(request.model_settings),
+            models[0].call,
+            models[0].config,
+            self._users.config(request.runtime),
+            self._users.context(request.runtime),
+        ]
+        context, strength, method = merge_options(selection, levels)
+        unset = dict(Strength())
+        options: dict[str, Any] = {
+            name: value
+            for name, value in strength_of_method(method, strength)
+            if value != unset[name]
+        }
+        if context:
+            options["preference_context"] = context
         if method is not None:
-            settings["method"] = method
-        strength = strength_of_method(method, strength_in(settings).over(bound.strength))
-        unsaid = dict(Strength())
-        settings |= {it: said for it, said in strength if said != unsaid[it]}
-        return request.override(model_settings=settings)
+            options["method"] = method
+        return _with_settings(request, options)
 
     def _without_tools(self, request: Request) -> Request:
         ours = {id(tool) for tool in self.tools}
@@ -165,59 +173,59 @@ class PreferenceMiddleware(AgentMiddleware[Any, Any, Any]):
 
 
 @dataclass(frozen=True)
-class _Plan:
-    """A request, and what still has to be read for it: a user's profile, or a profile's parents."""
+class _Lookup:
+    """A request, and what has still to be read for it.
+
+    Attributes:
+        request: The request.
+        store: Where to read; None where nothing has to be read.
+        wanted: The user whose profile to read, or a profile whose parents to read.
+    """
 
     request: Request
     store: ProfileStore | None = None
-    user_id: str | None = None
-    profile: PreferenceProfile | None = None
+    wanted: str | PreferenceProfile | None = None
 
-    @classmethod
-    def of(cls, request: Request, names: Mapping[str, Any]) -> _Plan:
-        """A request that names somebody, with nothing left to read."""
-        return cls(request.override(model_settings={**request.model_settings, **names}))
-
-    def reading(self, store: ProfileStore | None, profile: Any) -> _Plan:
-        """The same, with the parents of a profile to be read where it has any."""
-        has_parents = isinstance(profile, PreferenceProfile) and profile.parent is not None
-        return replace(self, store=store, profile=profile) if store and has_parents else self
-
-    def looked_up(self) -> Request:
-        if self.store is None:
+    def read(self) -> Request:
+        if self.store is None or self.wanted is None:
             return self.request
-        if self.profile is not None:
-            return self._with_profile(with_parents(self.store, self.profile))
-        return self._with_profile(read_whole_profile(self.store, str(self.user_id)))
+        if isinstance(self.wanted, str):
+            return self._with_profile(read_whole_profile(self.store, self.wanted))
+        return self._with_profile(with_parents(self.store, self.wanted))
 
-    async def alooked_up(self) -> Request:
-        if self.store is None:
+    async def aread(self) -> Request:
+        if self.store is None or self.wanted is None:
             return self.request
-        if self.profile is not None:
-            return self._with_profile(await awith_parents(self.store, self.profile))
-        return self._with_profile(await aread_whole_profile(self.store, str(self.user_id)))
+        if isinstance(self.wanted, str):
+            return self._with_profile(await aread_whole_profile(self.store, self.wanted))
+        return self._with_profile(await awith_parents(self.store, self.wanted))
 
     def _with_profile(self, found: PreferenceProfile | None) -> Request:
-        # An empty one for None: without any, the model would look for somebody by itself.
-        profile = found or PreferenceProfile(user_id=str(self.user_id))
-        settings = {**self.request.model_settings, "profile": _DiscreetProfile.of(profile)}
-        return self.request.override(model_settings=settings)
+        # An empty one for None, because without any the model would look for somebody by itself.
+        profile = found or PreferenceProfile(user_id=str(self.wanted))
+        private = {name: getattr(profile, name) for name in profile.model_fields_set}
+        return _with_settings(self.request, {"profile": _PrivateProfile(**private)})
 
 
-def _profile_of_the_model(models: Sequence[BoundModel]) -> PreferenceProfile | None:
+def _with_settings(request: Request, settings: Mapping[str, Any]) -> Request:
+    return request.override(model_settings={**request.model_settings, **settings})
+
+
+def _profile_of(models: Sequence[BoundModel]) -> PreferenceProfile | None:
     """The profile that the model would follow by itself: the scope's, or its constructor's."""
     if (scope := current_scope()) is not None and scope.is_set:
         return scope.profile
     return models[0].model.preference_profile if len(models) == 1 else None
 
 
-class _DiscreetProfile(PreferenceProfile):
-    """A profile that serialises without its preferences: tracers write down whole requests."""
+def _heir(profile: PreferenceProfile | None) -> PreferenceProfile | None:
+    """The profile, if it has a parent that must be read."""
+    return profile if profile and profile.parent is not None else None
 
-    @classmethod
-    def of(cls, profile: PreferenceProfile) -> PreferenceProfile:
-        return cls(**{name: getattr(profile, name) for name in profile.model_fields_set})
+
+class _PrivateProfile(PreferenceProfile):
+    """A profile that serialises without its preferences, because tracers record whole requests."""
 
     @model_serializer
-    def _told(self) -> dict[str, Any]:
+    def _public_fields(self) -> dict[str, Any]:
         return {"user_id": self.user_id, "version": self.version}

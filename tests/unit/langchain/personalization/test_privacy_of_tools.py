@@ -23,7 +23,7 @@ from amulet_integrations.errors import AmuletError, GenerationError
 from amulet_integrations.langchain import ChatAmulet, PreferenceMiddleware
 from tests.support.scripted import ScriptedEngine
 from tests.unit.langchain.agents.support import AgentEngine, call
-from tests.unit.langchain.test_privacy import Recorder
+from tests.unit.langchain.personalization.test_privacy import Recorder
 
 SECRET = "my quiet allergy"
 PASSWORD = "hunter2"

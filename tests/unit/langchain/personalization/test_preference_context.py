@@ -19,7 +19,7 @@ from amulet_integrations import (
 from amulet_integrations.errors import InvalidProfileError
 from amulet_integrations.langchain import ChatAmulet
 from tests.support.scripted import ScriptedEngine
-from tests.unit.langchain.test_whose import ALAZY, EAGER, LAZY
+from tests.unit.langchain.personalization.test_user_resolution import ALAZY, EAGER, LAZY
 
 QUESTION = "What is the sea?"
 HEALTH = {"topic": "health"}

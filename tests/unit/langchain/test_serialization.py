@@ -212,7 +212,7 @@ def test_agents_are_told_what_the_model_can_do(chat: Callable[..., ChatAmulet]) 
 
 def test_traces_name_preferences_and_never_tell_them(chat: Callable[..., ChatAmulet]) -> None:
     from amulet_integrations import Preference, PreferenceProfile
-    from tests.unit.langchain.test_privacy import Recorder
+    from tests.unit.langchain.personalization.test_privacy import Recorder
 
     secret = "Mention no nuts, for I am allergic."
     preferences = [Preference(text=secret, name="food")]

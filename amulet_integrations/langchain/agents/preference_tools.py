@@ -1,4 +1,4 @@
-"""Tools by which users change their own profiles: they say so, and the model calls."""
+"""Tools with which the model changes the profile of the user who asks for it."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from pydantic.json_schema import SkipJsonSchema
 
 from amulet_integrations.errors import ProfileStoreError
 from amulet_integrations.langchain.agents.preference_notes import Change, forgotten, remembered
-from amulet_integrations.langchain.agents.runtime_user import RuntimeUsers, UserRule
+from amulet_integrations.langchain.agents.runtime_users import RuntimeUsers, UserRule
 from amulet_integrations.profiles import PreferenceProfile, ProfileStore
 from amulet_integrations.profiles.stores.access import aupdate_profile, update_profile
 
 _Runtime = ToolRuntime[Any, Any]
 _Optional = str | SkipJsonSchema[None]
 
-NOBODY = (
+UNKNOWN_USER = (
     "It is not known who the user is, so nothing was changed. Tell the user politely that "
     "preferences can be kept only for users who are signed in."
 )
@@ -37,7 +37,7 @@ def preference_tools(
 ) -> list[BaseTool]:
     """The tools `remember_preference` and `forget_preference` over a given store.
 
-    `PreferenceMiddleware` brings them along; this is for graphs of your own, with a `ToolNode`.
+    `PreferenceMiddleware` has them already; these are for graphs of your own, with a `ToolNode`.
 
     Args:
         profiles: The store of profiles, a database URL or the path of an SQLite file; None for
@@ -58,7 +58,7 @@ def tools_for(users: RuntimeUsers) -> list[BaseTool]:
     return [remember, forget]
 
 
-# The model is shown these fields; whose profile it is comes from the runtime alone.
+# The model is shown these fields, except for the runtime, which names the user.
 
 
 class _Arguments(BaseModel):
@@ -85,19 +85,15 @@ class _Forget(_Arguments):
     name: _Optional = Field(default=None, description="The name of the preference, if known.")
 
 
-class _Told:
-    """A change of a profile that remembers what there is to tell about it.
-
-    Attributes:
-        words: What the model is told; of the last time it was asked, which is the one that counts.
-    """
+class _RecordedChange:
+    """A change that keeps its message. A store may apply it several times; the last one counts."""
 
     def __init__(self, change: Change) -> None:
         self._change = change
-        self.words = ""
+        self.message = ""
 
     def __call__(self, profile: PreferenceProfile) -> PreferenceProfile | None:
-        changed, self.words = self._change(profile)
+        changed, self.message = self._change(profile)
         return changed
 
 
@@ -105,37 +101,33 @@ def _tool(
     tool: str,
     description: str,
     arguments: type[BaseModel],
-    change: Callable[[str | None, str | None], Change],
+    make_change: Callable[[str | None, str | None], Change],
     users: RuntimeUsers,
 ) -> BaseTool:
     def call(runtime: _Runtime, preference: str | None = None, name: str | None = None) -> str:
-        if (place := _place(users, runtime)) is None:
-            return NOBODY
-        told = _Told(change(preference, name))
-        update_profile(*place, told, by=tool)
-        return told.words
+        if (user_id := users.user_of(runtime)) is None:
+            return UNKNOWN_USER
+        change = _RecordedChange(make_change(preference, name))
+        update_profile(_store(users, runtime), user_id, change, by=tool)
+        return change.message
 
     async def acall(
         runtime: _Runtime, preference: str | None = None, name: str | None = None
     ) -> str:
-        if (place := _place(users, runtime)) is None:
-            return NOBODY
-        told = _Told(change(preference, name))
-        await aupdate_profile(*place, told, by=tool)
-        return told.words
+        if (user_id := users.user_of(runtime)) is None:
+            return UNKNOWN_USER
+        change = _RecordedChange(make_change(preference, name))
+        await aupdate_profile(_store(users, runtime), user_id, change, by=tool)
+        return change.message
 
     return StructuredTool.from_function(
         call, acall, name=tool, description=description, args_schema=arguments
     )
 
 
-def _place(users: RuntimeUsers, runtime: _Runtime) -> tuple[ProfileStore, str] | None:
-    """Where the profile of the user of a run is; None where nobody is named."""
-    user_id, store = users.named(runtime), users.store(runtime)
-    if user_id is None:
-        return None
-    if store is not None:
-        return store, user_id
+def _store(users: RuntimeUsers, runtime: _Runtime) -> ProfileStore:
+    if (store := users.store(runtime)) is not None:
+        return store
     raise ProfileStoreError(
         "There is no store to change profiles in. Give one to PreferenceMiddleware(profiles=...) "
         "or preference_tools(profiles=...), or give the graph one: create_agent(..., store=...)."

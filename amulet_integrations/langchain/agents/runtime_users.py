@@ -1,0 +1,106 @@
+"""The user of a graph's run, what the run is about, and where the user's profile is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from langgraph.prebuilt import ToolRuntime
+from langgraph.runtime import Runtime
+
+from amulet_integrations.errors import PreferenceSelectionError
+from amulet_integrations.langchain.agents.langgraph_store import LangGraphProfileStore
+from amulet_integrations.langchain.call_arguments import selection_of
+from amulet_integrations.personalization.selection import PreferenceSelection
+from amulet_integrations.profiles import ProfileStore, current_scope, open_profile_store
+
+UserRule = str | Callable[[Any], str | None]
+"""The name of an attribute or key of the runtime context, or a function of the context."""
+
+ContextRule = str | Callable[[Any], Mapping[str, str] | None]
+"""The same, for what a run is about."""
+
+AnyRuntime = Runtime[Any] | ToolRuntime[Any, Any]
+
+
+@dataclass(frozen=True)
+class RuntimeUsers:
+    """Reads users from runtimes; the middleware and its tools share one.
+
+    Attributes:
+        user_id: Where the runtime context holds the user's id.
+        profiles: The store of profiles; None for the graph's own store.
+        preference_context: Where the runtime context holds what the run is about.
+
+    Raises:
+        PreferenceSelectionError: `user_id` or `preference_context` is neither a name nor a
+            function.
+        ProfileStoreError: `profiles` cannot be opened.
+    """
+
+    user_id: UserRule = "user_id"
+    profiles: ProfileStore | str | Path | None = None
+    preference_context: ContextRule = "preference_context"
+
+    def __post_init__(self) -> None:
+        _check_rule("user_id", self.user_id)
+        _check_rule("preference_context", self.preference_context)
+        if self.profiles is not None:
+            object.__setattr__(self, "profiles", open_profile_store(self.profiles))
+
+    def config(self, runtime: AnyRuntime) -> PreferenceSelection:
+        """What the config of a run selects.
+
+        Raises:
+            InvalidProfileError: The user id or the context in it is not valid.
+        """
+        # Tools are handed their config; around a model call it is in a context variable.
+        return selection_of(getattr(runtime, "config", None))
+
+    def context(self, runtime: AnyRuntime) -> PreferenceSelection:
+        """What the runtime context of a run selects.
+
+        Raises:
+            InvalidProfileError: The user id or the context in it is not valid.
+        """
+        about = _value(self.preference_context, runtime.context)
+        return PreferenceSelection(
+            user_id=_value(self.user_id, runtime.context),
+            **({} if about is None else {"preference_context": about}),
+        )
+
+    def user_of(self, runtime: AnyRuntime) -> str | None:
+        """The user of a run: the config's, else the runtime context's, else the scope's.
+
+        Raises:
+            InvalidProfileError: A user id is not valid.
+        """
+        scope = current_scope()
+        user_ids = (self.config(runtime).user_id, self.context(runtime).user_id)
+        named = next((user_id for user_id in user_ids if user_id is not None), None)
+        return scope.user_id if named is None and scope else named
+
+    def store(self, runtime: AnyRuntime) -> ProfileStore | None:
+        """Where the profiles of a run are: the given store, else the graph's own."""
+        if self.profiles is not None:
+            return open_profile_store(self.profiles)
+        return None if runtime.store is None else LangGraphProfileStore(runtime.store)
+
+
+def _value(rule: str | Callable[[Any], Any], context: Any) -> Any:
+    """The value that a rule finds in a runtime context; None where there is none."""
+    if context is None:
+        return None
+    if callable(rule):
+        return rule(context)
+    return context.get(rule) if isinstance(context, Mapping) else getattr(context, rule, None)
+
+
+def _check_rule(name: str, rule: object) -> None:
+    if not (isinstance(rule, str) and rule) and not callable(rule):
+        raise PreferenceSelectionError(
+            f"{name}={rule!r}: give the name under which the runtime context holds it, or a "
+            "function that takes the context and returns it."
+        )
