@@ -143,7 +143,7 @@ class GrowingAnswer(Generic[R]):
             case CallPiece():
                 if (call := told.calls.get(piece.index)) is None:
                     name = piece.name or ""
-                    call_id = piece.id or f"call_{uuid4().hex[:24]}"
+                    call_id = f"call_{uuid4().hex[:24]}"
                     call = Call(self._tool_names.get(name, name), call_id)
                     told.calls[piece.index] = call
                 call.text += piece.arguments

@@ -9,6 +9,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import regex
+
 from amulet_integrations.prompting.json_schema.constrained import (
     arguments_schema,
     constrained_schema,
@@ -32,8 +34,13 @@ class ToolFormat(ABC):
         closing: The marker after a call; "" where there is none.
         calls_after_text: Whether calls may come after text.
         foreign: Markers of what others write; text has none of them.
+        head: Matches a call from its opening marker (or the comma before it, in a list) up to its
+            arguments; group 1 is the tool's name.
+        tail: Matches what follows the arguments of a call; has a group if another call follows.
     """
 
+    head: ClassVar[regex.Pattern[str]]
+    tail: ClassVar[regex.Pattern[str]]
     opening: ClassVar[str]
     closing: ClassVar[str] = ""
     calls_after_text: ClassVar[bool] = True
@@ -119,9 +126,21 @@ class ToolFormat(ABC):
         """Rule `rest`: what follows the first `opening`, with all that it needs."""
 
 
+_NAME = r"([a-zA-Z0-9_.-]{1,64})"
+
+
+def _object_head(opening: str, key: str) -> regex.Pattern[str]:
+    """Matches the beginning of a call that is a JSON object; `key` names the arguments."""
+    return regex.compile(
+        rf'\s*{opening}\s*\{{\s*"name"\s*:\s*"{_NAME}"\s*,\s*"{key}"\s*:\s*(?=\{{)'
+    )
+
+
 class HermesFormat(ToolFormat):
     """Hermes and Qwen: a JSON object between tags for each call, anywhere in the answer."""
 
+    head = _object_head("<tool_call>", "arguments")
+    tail = regex.compile(r"\s*\}\s*</tool_call>")
     opening = "<tool_call>"
     closing = "</tool_call>"
     foreign = ("<tool_response>",)
@@ -137,6 +156,8 @@ class HermesFormat(ToolFormat):
 class MistralFormat(ToolFormat):
     """Mistral: a marker and a JSON list of calls, at the end of the answer."""
 
+    head = _object_head(r"(?:\[TOOL_CALLS\]\s*\[|,)", "arguments")
+    tail = regex.compile(r"\s*\}\s*(?:\]|(?=(,)))")
     opening = "[TOOL_CALLS]"
 
     def _rest_rules(self, tools: Sequence[Tool], opening: str, *, parallel: bool) -> str:  # noqa: ARG002
@@ -147,6 +168,8 @@ class MistralFormat(ToolFormat):
 class MistralArgsFormat(ToolFormat):
     """Later Mistral models: a marker, the tool's name, another marker, and the arguments."""
 
+    head = regex.compile(rf"\s*\[TOOL_CALLS\]\s*{_NAME}\[ARGS\]\s*(?=\{{)")
+    tail = regex.compile("")
     opening = "[TOOL_CALLS]"
     separator: ClassVar[str] = "[ARGS]"
 
@@ -164,6 +187,8 @@ class MistralArgsFormat(ToolFormat):
 class LlamaFormat(ToolFormat):
     """Llama 3: one JSON object and nothing else; an answer that begins otherwise is text."""
 
+    head = _object_head(r"(?:<\|python_tag\|>)?", "parameters")
+    tail = regex.compile(r"\s*\}")
     opening = ""
     calls_after_text = False
     python_tag: ClassVar[str] = "<|python_tag|>"

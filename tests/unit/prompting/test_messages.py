@@ -14,7 +14,7 @@ from amulet_integrations.prompting import (
     ToolCall,
 )
 from tests.unit.prompting.models import CHATML, byte_level
-from tests.unit.prompting.tool_prompts.tool_models import MISTRAL_V3, QWEN
+from tests.unit.prompting.tools.tool_models import MISTRAL_V3, QWEN
 
 HELLO = [ChatMessage(role="user", content="Hello")]
 

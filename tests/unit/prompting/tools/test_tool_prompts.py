@@ -23,8 +23,8 @@ from amulet_integrations.prompting.tools.formats import (
     MistralFormat,
 )
 from tests.unit.prompting.models import CHATML, GEMMA, QWEN3, TEMPLATES, byte_level, metaspace
-from tests.unit.prompting.tool_prompts.tool_models import LLAMA, MISTRAL_V3, MISTRAL_V11, QWEN
-from tests.unit.prompting.tool_prompts.tool_talk import (
+from tests.unit.prompting.tools.tool_models import LLAMA, MISTRAL_V3, MISTRAL_V11, QWEN
+from tests.unit.prompting.tools.tool_talk import (
     CALLS,
     NATIVE,
     OSLO,

@@ -17,8 +17,8 @@ from amulet_integrations.prompting import (
 )
 from tests.unit.prompting.models import CHATML, CONTROL, byte_level, metaspace
 from tests.unit.prompting.test_control_tokens import CONTENT, control_ids
-from tests.unit.prompting.tool_prompts.tool_models import QWEN
-from tests.unit.prompting.tool_prompts.tool_talk import NATIVE, WITHOUT, by_hand
+from tests.unit.prompting.tools.tool_models import QWEN
+from tests.unit.prompting.tools.tool_talk import NATIVE, WITHOUT, by_hand
 
 TEMPLATES = {**NATIVE, **WITHOUT}
 MODELS = {name: byte_level(template) for name, template in TEMPLATES.items()}
