@@ -1,4 +1,4 @@
-"""What a prompt is made from besides the preference."""
+"""What a prompt is made from, besides the preference: validated, and ready to be escaped."""
 
 from __future__ import annotations
 
@@ -8,18 +8,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from amulet_integrations.errors import PromptError
-from amulet_integrations.prompting.escaping import strings_in
+from amulet_integrations.prompting.escaping import ControlTokenEscaper, iter_strings
 from amulet_integrations.prompting.messages import (
     ChatMessage,
     check_conversation,
     check_encodable,
 )
-from amulet_integrations.prompting.tools.calls import numbered_calls
 from amulet_integrations.prompting.tools.tool_use import JsonOutput, Tool
-from amulet_integrations.prompting.tools.turns import tool_turn
+from amulet_integrations.prompting.tools.turns import Turn, number_calls
 
-# What we tell the template, or the tokenizer, ourselves.
-_OURS = frozenset(
+# What the prompt builder passes to the template, or to the tokenizer, itself.
+_RESERVED = frozenset(
     {
         "add_generation_prompt",
         "chat_template",
@@ -43,86 +42,93 @@ _JSON_SECTION = "Answer with nothing but JSON that follows this JSON schema:\n%s
 
 
 @dataclass(frozen=True)
-class Asked:
-    """A conversation with all that the model is told along with it.
+class PromptInputs:
+    """A conversation, with everything else that the model is given besides a preference.
 
     Attributes:
         messages: The conversation.
-        tools: What the model may call.
-        json_output: What JSON the answer has to be.
-        options: More arguments for the chat template.
+        tools: The tools that the model may call.
+        json_output: The JSON that the answer has to be.
+        chat_template_kwargs: More arguments for the chat template.
     """
 
     messages: Sequence[ChatMessage]
     tools: Sequence[Tool] = ()
     json_output: JsonOutput | None = None
-    options: Mapping[str, Any] | None = None
+    chat_template_kwargs: Mapping[str, Any] | None = None
 
     @property
-    def speaks_of_tools(self) -> bool:
+    def mentions_tools(self) -> bool:
         """Whether there are tools, or calls and results in the conversation."""
         return bool(self.tools) or any(m.tool_calls or m.role == "tool" for m in self.messages)
 
     @property
     def schema(self) -> dict[str, Any] | None:
-        """The JSON schema that the model is told."""
-        told = self.json_output is not None and self.json_output.in_prompt
-        return self.json_output.json_schema if self.json_output and told else None
+        """The JSON schema that stands in the prompt, if any."""
+        output = self.json_output
+        return output.json_schema if output is not None and output.in_prompt else None
 
-    @property
-    def tool_turns(self) -> list[dict[str, Any]]:
-        """The tools as chat templates take them."""
-        return [tool_turn(tool) for tool in self.tools]
-
-    def check(self) -> None:
-        """Refuses what cannot be made a prompt of.
+    def validate(self) -> None:
+        """Refuses what no prompt can be made from.
 
         Raises:
-            PromptError: The conversation is unsound, something is no JSON or no whole text, or an
-                argument for the template is one that is given by us.
+            PromptError: The conversation is invalid, something is not JSON or cannot be encoded,
+                or `chat_template_kwargs` has a reserved name.
         """
         check_conversation(self.messages)
-        numbered_calls(self.messages)  # refuses tool messages that answer no call
-        check_options(self.options or {})
+        number_calls(self.messages)  # refuses tool messages that answer no call
+        _check_template_kwargs(self.chat_template_kwargs or {})
         for text in self.strings():
             check_encodable(text, "tools, calls, schema or chat_template_kwargs")
 
     def strings(self) -> Iterator[str]:
-        """Every string that somebody else wrote, but the system texts and preferences.
+        """Every string that somebody else wrote.
 
         Raises:
-            PromptError: Something in the tools, calls, schema or options is no JSON.
+            PromptError: Something in the tools, calls, schema or template arguments is not JSON.
         """
         for message in self.messages:
             yield message.content
             yield message.reasoning or ""
             for call in message.tool_calls:
                 yield call.name
-                yield from strings_in(call.arguments)
+                yield from iter_strings(call.arguments)
         for tool in self.tools:
-            yield from strings_in(tool.model_dump())
-        yield from strings_in(self.schema)
-        yield from strings_in(dict(self.options or {}))
+            yield from iter_strings(tool.model_dump())
+        yield from iter_strings(self.schema)
+        yield from iter_strings(dict(self.chat_template_kwargs or {}))
 
 
 def json_section(schema: dict[str, Any] | None) -> str:
-    """What the system text says of the JSON that is wanted; "" for None."""
+    """The part of the system text that describes the wanted JSON; "" for None."""
     if schema is None:
         return ""
     return _JSON_SECTION % json.dumps(schema, ensure_ascii=False, separators=(",", ":"))
 
 
-def check_options(options: Mapping[str, Any]) -> None:
-    """Refuses arguments for a template that would override ours.
+def escape_turn(turn: Turn, escaper: ControlTokenEscaper) -> Turn:
+    """A turn with everything escaped that people or the model wrote."""
+    # Templates may write the results of tools as JSON.
+    escape = escaper.escape_json if turn["role"] == "tool" else escaper.escape
+    escaped = {**turn, "content": escape(turn["content"])}
+    if "reasoning_content" in turn:
+        escaped["reasoning_content"] = escaper.escape(turn["reasoning_content"])
+    if "name" in turn:
+        escaped["name"] = escaper.escape_json(turn["name"])
+    if "tool_calls" in turn:
+        escaped["tool_calls"] = [
+            {**call, "function": escaper.escape_values(call["function"])}
+            for call in turn["tool_calls"]
+        ]
+    return escaped
 
-    Raises:
-        PromptError: One of the names is taken, or no string.
-    """
-    if odd := [name for name in options if not isinstance(name, str)]:
+
+def _check_template_kwargs(kwargs: Mapping[str, Any]) -> None:
+    if odd := [name for name in kwargs if not isinstance(name, str)]:
         raise PromptError(
             f"chat_template_kwargs has the name {odd[0]!r}, but names of variables are strings."
         )
-    taken = [name for name in options if name in _OURS or name.endswith("_token")]
+    taken = [name for name in kwargs if name in _RESERVED or name.endswith("_token")]
     if taken:
         raise PromptError(
             f"chat_template_kwargs has {', '.join(map(repr, taken))}, which the prompt builder "

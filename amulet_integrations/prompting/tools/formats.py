@@ -17,6 +17,7 @@ from amulet_integrations.prompting.json_schema.constrained import (
     json_rule,
 )
 from amulet_integrations.prompting.json_schema.lark import MarkerTokens, containing, quoted
+from amulet_integrations.prompting.tools.probe import CallStyle
 from amulet_integrations.prompting.tools.tool_use import Tool
 
 if TYPE_CHECKING:
@@ -233,3 +234,12 @@ def _arguments(tool: Tool) -> str:
 
 def _either(alternatives: Sequence[str]) -> str:
     return "\n    | ".join(alternatives)
+
+
+TOOL_FORMATS: Mapping[CallStyle, type[ToolFormat]] = {
+    "hermes": HermesFormat,
+    "llama": LlamaFormat,
+    "mistral": MistralFormat,
+    "mistral-args": MistralArgsFormat,
+}
+"""The format of each style of calls."""

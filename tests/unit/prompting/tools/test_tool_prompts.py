@@ -63,7 +63,7 @@ def assistant(content: str, *made: ToolCall, **fields) -> ChatMessage:
 def test_the_way_a_model_writes_calls_is_found_out(name):
     builder = PromptBuilder(byte_level({**NATIVE, **WITHOUT}[name]))
     assert type(builder.tool_format) is FORMATS[name]
-    assert builder.tells_tools_as_text == (name in WITHOUT)
+    assert builder.lists_tools_in_system_text == (name in WITHOUT)
 
 
 @pytest.mark.parametrize("make", [byte_level, metaspace], ids=["byte-level", "metaspace"])
@@ -215,17 +215,17 @@ def test_a_template_that_leaves_something_out_is_not_used_for_tools():
         builder = PromptBuilder(byte_level(QWEN.replace(part, less)))
         if part == "{{ call.arguments | tojson }}":
             # It writes them as they are, so it is given them as text.
-            assert not builder.tells_tools_as_text
+            assert not builder.lists_tools_in_system_text
             assert json.dumps(ROME.arguments) in builder.render(TALK, tools=TOOLS)
         else:
-            assert builder.tells_tools_as_text
+            assert builder.lists_tools_in_system_text
 
 
 def test_a_template_for_tools_beside_the_default_is_used_for_them():
     tokenizer = byte_level()
     tokenizer.chat_template = {"default": CHATML, "tool_use": QWEN}
     builder = PromptBuilder(tokenizer)
-    assert not builder.tells_tools_as_text
+    assert not builder.lists_tools_in_system_text
     expected = by_hand("qwen", byte_level(QWEN), "Be brief.", TALK[1:], TOOLS)
     assert builder.render(TALK, tools=TOOLS) == expected
     assert builder.render([SYSTEM, QUESTION]) == PromptBuilder(byte_level(CHATML)).render(
