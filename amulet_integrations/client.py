@@ -15,8 +15,8 @@ from amulet_integrations.engine.backends.transformers.loader import check_source
 from amulet_integrations.engine.protocol import Engine
 from amulet_integrations.errors import InvalidParamsError, UnknownArgumentError
 from amulet_integrations.personalization.personalizer import Personalizer
-from amulet_integrations.personalization.selection import PreferenceSelection, select
-from amulet_integrations.profiles import ProfileStore
+from amulet_integrations.personalization.selection import PreferenceSelection, resolve_user
+from amulet_integrations.profiles import ProfileStore, current_scope
 from amulet_integrations.profiles.characters import checked_label
 from amulet_integrations.registry import Registry
 
@@ -61,7 +61,7 @@ class AmuletClient(AmuletConfig):
     @model_validator(mode="after")
     def _check_early(self) -> Self:
         # Made to be refused where a value is out of its range; nothing is loaded or opened.
-        _ = self.sampling, self._personalizer(None)
+        _ = self.sampling, self._default, self._personalizer(None)
         if self.engine is None:
             check_source(self.source)
         else:
@@ -107,7 +107,6 @@ class AmuletClient(AmuletConfig):
         return Personalizer(
             self.load_engine,
             profiles=store,
-            default=self._default,
             method=self.method,
             strength=Strength.said_by(self),
             saved_presets=self.saved_presets,
@@ -117,15 +116,19 @@ class AmuletClient(AmuletConfig):
             prompts=self._registry.prompts,
         )
 
-    def select(
+    def resolve_user(
         self, call: PreferenceSelection, config: PreferenceSelection | None = None
     ) -> PreferenceSelection:
-        """As `personalizer.select`; does no I/O, so it may be called on an event loop."""
+        """`resolve_user` with this client's default and store.
+
+        It does no I/O, so it may be called on an event loop.
+        """
         if self.pinned and not call.is_set:
             if self.user_id is None:
                 return call
             call = call.model_copy(update={"user_id": self.user_id})
-        return select(call, config, default=self._default, searchable=self.profiles is not None)
+        default, searchable = self._default, self.profiles is not None
+        return resolve_user(call, config, current_scope(), default, searchable=searchable)
 
     def for_user(self, user_id: str) -> Self:
         """A copy that answers this user, on the same engine and store; it costs next to nothing.
@@ -138,7 +141,7 @@ class AmuletClient(AmuletConfig):
             PreferenceSelectionError: There is no store to look the user up in.
             InvalidProfileError: `user_id` is no valid user id.
         """
-        self.select(PreferenceSelection(user_id=checked_label("user_id", user_id)))
+        self.resolve_user(PreferenceSelection(user_id=checked_label("user_id", user_id)))
         named = {"user_id": user_id, "preference": None, "preference_profile": None}
         return self.model_copy(update={**named, "pinned": True})
 

@@ -33,7 +33,8 @@ from amulet_integrations.decoding.strength import Method
 from amulet_integrations.engine.backends.transformers.model_source import EMBEDDED
 from amulet_integrations.engine.protocol import Engine
 from amulet_integrations.personalization.personalizer import Personalizer
-from amulet_integrations.personalization.selection import PreferenceSelection
+from amulet_integrations.personalization.prepared_call import PreparedCall
+from amulet_integrations.personalization.selection import PreferenceSelection, resolve_user
 from amulet_integrations.profiles import Preference
 from amulet_integrations.prompting import ChatMessage
 
@@ -77,16 +78,17 @@ def compare(
     strength = read_strength(guidance_scale, preset, max_kl, iterations)
     sampling = SamplingParams(max_new_tokens=max_tokens, temperature=temperature, seed=seed)
     preferences = [Preference(text=text) for text in prefer]
-    messages = [*opening(system), ChatMessage(role="user", content=question)]
+    messages = (*opening(system), ChatMessage(role="user", content=question))
     personalizer = Personalizer(open_engine(model), strength=strength, saved_presets=True)
 
     def planned(method: Method, preference: Preference | None = None) -> Answer:
         asked = PreferenceSelection(preference=preference, method=method)
         if method == "linear_alignment" and max_kl is None:
             asked = asked.model_copy(update={"max_kl": None})  # as published
-        whose = personalizer.select(asked)
-        personalization = personalizer.resolve(whose)
-        request = personalizer.request(messages, personalization, sampling)
+        personalization = personalizer.personalize(resolve_user(asked, searchable=False))
+        request = personalizer.build_request(
+            PreparedCall(messages=messages, personalization=personalization, sampling=sampling)
+        )
         label = strength_label(personalization.guidance_scale, personalization.max_kl)
         return Answer(method, label, request)
 

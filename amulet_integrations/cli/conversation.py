@@ -8,9 +8,9 @@ from contextlib import closing
 from amulet_integrations.cli.session import opening
 from amulet_integrations.decoding import SamplingParams
 from amulet_integrations.engine.result import Increment
-from amulet_integrations.personalization.applied import Personalization
 from amulet_integrations.personalization.personalizer import Personalizer
-from amulet_integrations.personalization.selection import PreferenceSelection
+from amulet_integrations.personalization.prepared_call import Personalization, PreparedCall
+from amulet_integrations.personalization.selection import PreferenceSelection, resolve_user
 from amulet_integrations.prompting import ChatMessage
 
 
@@ -39,7 +39,7 @@ class Conversation:
 
     def personalization(self) -> Personalization:
         """What the next answer is decoded with; reads the profile anew."""
-        return self._personalizer.resolve(self._personalizer.select(self.whose))
+        return self._personalizer.personalize(resolve_user(self.whose, searchable=True))
 
     def ask(self, question: str) -> Generator[Increment]:
         """Streams an answer. Closing the generator ends it there.
@@ -49,8 +49,12 @@ class Conversation:
         """
         asked = ChatMessage(role="user", content=question)
         said = ""
-        messages = [*self._opening, *self._turns, asked]
-        answer = self._personalizer.stream(messages, self.personalization(), self._sampling)
+        prepared = PreparedCall(
+            messages=(*self._opening, *self._turns, asked),
+            personalization=self.personalization(),
+            sampling=self._sampling,
+        )
+        answer = self._personalizer.stream(prepared)
         try:
             with closing(answer):
                 for increment in answer:

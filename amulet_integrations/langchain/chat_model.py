@@ -32,7 +32,7 @@ from amulet_integrations.langchain.schemas import AnySchema
 from amulet_integrations.langchain.streaming import AnswerWriter
 from amulet_integrations.langchain.structured import StructuredMethod, StructuredOutput
 from amulet_integrations.langchain.tools import AnyTool, to_openai_tools
-from amulet_integrations.personalization.applied import Personalization
+from amulet_integrations.personalization.prepared_call import Personalization, PreparedCall
 from amulet_integrations.prompting.openai_compat.output_options import OutputOptions
 from amulet_integrations.prompting.openai_compat.tools import ToolChoice
 
@@ -234,28 +234,23 @@ class ChatAmulet(IdentifiedModel):
         model, call = self.of_model(kwargs.get("model")), self._read_call(kwargs, stop)
         personalization: Personalization = kwargs[PERSONALIZATION]
         form = OutputOptions.read(kwargs, steer_strings=self.steer_strings)
-        asked: dict[str, Any] = {
-            "messages": to_chat_messages(messages),
-            "tool_use": form.tool_use,
-            "json_output": form.json_output,
-            "chat_template_kwargs": call.chat_template_kwargs,
-        }
-        request = {
-            **asked,
-            "personalization": personalization,
-            "sampling": call.sampling,
-            "timeout": call.timeout,
-            "logprobs": form.logprobs,
-        }
-        personalizer = model.personalizer
+        prepared = PreparedCall(
+            messages=tuple(to_chat_messages(messages)),
+            personalization=personalization,
+            sampling=call.sampling,
+            output=form,
+            timeout=call.timeout,
+            chat_template_kwargs=call.chat_template_kwargs,
+        )
+        answer = model.personalizer.prepare_answer(prepared)
         writer = AnswerWriter(
-            personalizer.parser(**asked),
+            answer.parser,
             facts={"model_name": model.model},
             describe=partial(personalization.describe, texts=self.include_preference_text),
             as_blocks=streams and self.output_version == "v1",
             tell_usage=not streams or kwargs.get("stream_usage", self.stream_usage) is not False,
         )
-        return Exchange(personalizer, request, writer)
+        return Exchange(answer, writer)
 
     def _convert_input(self, model_input: LanguageModelInput) -> PromptValue:
         try:

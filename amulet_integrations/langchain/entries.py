@@ -30,7 +30,7 @@ from amulet_integrations.bind_context import (
 from amulet_integrations.client import AmuletClient, Call
 from amulet_integrations.langchain.configs import selection_of
 from amulet_integrations.langchain.form import in_plain_form
-from amulet_integrations.personalization.applied import Personalization
+from amulet_integrations.personalization.prepared_call import Personalization
 from amulet_integrations.personalization.selection import PreferenceSelection
 from amulet_integrations.prompting.openai_compat.output_options import OUTPUT_OPTIONS, OutputOptions
 
@@ -258,7 +258,10 @@ class PersonalizedEntries(AmuletClient, BaseChatModel):
         others = {
             name: kwargs[name] for name in kwargs if name not in PreferenceSelection.model_fields
         }
-        return {**others, PERSONALIZATION: self.select(call.whose, self._config_whose(config))}
+        return {
+            **others,
+            PERSONALIZATION: self.resolve_user(call.whose, self._config_whose(config)),
+        }
 
     def _config_whose(self, config: RunnableConfig | None) -> PreferenceSelection:
         return selection_of(config, searchable=self.profiles is not None)
@@ -275,7 +278,7 @@ class PersonalizedEntries(AmuletClient, BaseChatModel):
         chosen = kwargs[PERSONALIZATION]
         if isinstance(chosen, Personalization):
             return kwargs
-        return {**kwargs, PERSONALIZATION: self.personalizer.resolve(chosen)}
+        return {**kwargs, PERSONALIZATION: self.personalizer.personalize(chosen)}
 
     def _read_call(self, kwargs: dict[str, Any], stop: list[str] | None = None) -> Call:
         """Reads call arguments, but for the choice that `_selected` puts among them."""

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Generator
 from contextlib import aclosing, closing
 from dataclasses import dataclass
-from typing import Any
 
 from langchain_core.messages import AIMessage
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 
 from amulet_integrations.langchain.streaming import AnswerWriter
-from amulet_integrations.personalization.personalizer import Personalizer
+from amulet_integrations.personalization.prepared_call import PreparedAnswer
 
 
 @dataclass(frozen=True)
@@ -19,24 +18,22 @@ class Exchange:
     """Everything that a question needs, ready to be asked.
 
     Attributes:
-        personalizer: Asks the engine.
-        request: What its `stream` takes.
+        answer: The request and its engine.
         writer: Writes the chunks.
     """
 
-    personalizer: Personalizer
-    request: dict[str, Any]
+    answer: PreparedAnswer
     writer: AnswerWriter
 
     def chunks(self) -> Generator[ChatGenerationChunk, None, None]:
         """The answer as it grows; closing the generator ends the decoding."""
-        with closing(self.personalizer.stream(**self.request)) as increments:
+        with closing(self.answer.stream()) as increments:
             for increment in increments:
                 yield from self.writer.chunks(increment)
 
     async def achunks(self) -> AsyncGenerator[ChatGenerationChunk, None]:
         """`chunks` for asyncio."""
-        async with aclosing(self.personalizer.astream(**self.request)) as increments:
+        async with aclosing(self.answer.astream()) as increments:
             async for increment in increments:
                 for chunk in self.writer.chunks(increment):
                     yield chunk

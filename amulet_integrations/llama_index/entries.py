@@ -133,7 +133,7 @@ class AnsweringLLM(IdentifiedLLM):
             conversation=conversation,
             call=call,
             form=self._form(arguments, conversation),
-            whose=self.select(call.whose),
+            whose=self.resolve_user(call.whose),
             respond=chat_form,
             tool_names=own_names(given.get("tools") or ()),
         )
@@ -154,7 +154,7 @@ class AnsweringLLM(IdentifiedLLM):
             conversation=conversation,
             call=call,
             form=self._form(arguments, conversation),
-            whose=self.select(call.whose),
+            whose=self.resolve_user(call.whose),
             respond=completion_form,
             tool_names={},
         )

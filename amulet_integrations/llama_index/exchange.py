@@ -12,9 +12,9 @@ from typing import Any, Generic
 from amulet_integrations.client import AmuletClient, Call
 from amulet_integrations.llama_index.spans import in_span
 from amulet_integrations.llama_index.streaming import GrowingAnswer, R
-from amulet_integrations.personalization.personalizer import Personalizer
+from amulet_integrations.personalization.prepared_call import PreparedAnswer, PreparedCall
 from amulet_integrations.personalization.selection import PreferenceSelection
-from amulet_integrations.prompting import AnswerParser, ChatMessage
+from amulet_integrations.prompting import ChatMessage
 from amulet_integrations.prompting.openai_compat.output_options import OutputOptions
 
 
@@ -92,29 +92,22 @@ class Exchange(Generic[R]):
 
     def _open(self) -> _Opened[R]:
         """Does what may block: loads the model, looks the user up, makes ready to read."""
-        engine = self.llm.load_engine()
         personalizer = self.llm.personalizer
-        personalization = personalizer.resolve(self.whose)
+        personalization = personalizer.personalize(self.whose)
+        messages = self.conversation
+        prepared = PreparedCall(
+            messages=messages if isinstance(messages, str) else tuple(messages),
+            personalization=personalization,
+            sampling=self.call.sampling,
+            output=self.form,
+            timeout=self.call.timeout,
+            chat_template_kwargs=self.call.chat_template_kwargs,
+        )
+        answer = personalizer.prepare_answer(prepared)
         describe = partial(personalization.describe, texts=self.llm.include_preference_text)
-        asked: dict[str, Any] = {
-            "tool_use": self.form.tool_use,
-            "json_output": self.form.json_output,
-            "chat_template_kwargs": self.call.chat_template_kwargs,
-        }
-        parser = AnswerParser()
-        if not isinstance(self.conversation, str):
-            parser = personalizer.parser(self.conversation, **asked)
-        facts = {"model": engine.model_name}
-        request = {
-            "messages": self.conversation,
-            "personalization": personalization,
-            "sampling": self.call.sampling,
-            "timeout": self.call.timeout,
-            "logprobs": self.form.logprobs,
-            **asked,
-        }
-        answer = GrowingAnswer(self.respond, parser, facts, describe, self.tool_names)
-        return _Opened(personalizer, request, answer)
+        facts = {"model": answer.engine.model_name}
+        growing = GrowingAnswer(self.respond, answer.parser, facts, describe, self.tool_names)
+        return _Opened(answer, growing)
 
     def _in_span(self, answer: Callable[..., Any]) -> Any:
         """Calls `answer` as a method of the model, in its span and between its events."""
@@ -127,17 +120,16 @@ class Exchange(Generic[R]):
 class _Opened(Generic[R]):
     """A call that is ready to be put to the engine."""
 
-    personalizer: Personalizer
-    request: dict[str, Any]
+    prepared: PreparedAnswer
     answer: GrowingAnswer[R]
 
     def responses(self) -> Generator[R, None, None]:
-        with closing(self.personalizer.stream(**self.request)) as increments:
+        with closing(self.prepared.stream()) as increments:
             for increment in increments:
                 yield self.answer.add(increment)
 
     async def aresponses(self) -> AsyncGenerator[R, None]:
-        async with aclosing(self.personalizer.astream(**self.request)) as increments:
+        async with aclosing(self.prepared.astream()) as increments:
             async for increment in increments:
                 yield self.answer.add(increment)
 

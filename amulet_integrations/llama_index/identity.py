@@ -78,10 +78,10 @@ class IdentifiedLLM(AmuletClient, CustomLLM, FunctionCallingLLM):
         model.
         """
         try:
-            whose = self.select(PreferenceSelection())
+            whose = self.resolve_user(PreferenceSelection())
             if not whose.is_set:
                 return None
-            spoken = self.personalizer.resolve(whose, saved=False).fingerprint
+            spoken = self.personalizer.personalize(whose, saved=False).fingerprint
             if self.saved_presets:
                 spoken += presets_stamp()
         except AmuletError:

@@ -1,16 +1,16 @@
 """Which contexts write which part of an answer.
 
-Preferences are about what people read. So calls of tools, and whether there are any, come from the
-base context alone: no preference can cause a call, keep one from being made or change it. JSON is
-written with the preferences in the prompt but not strengthened, for strength is what breaks
-syntax; text is written by the whole mixture.
+Preferences are about what people read. So the base context alone decides whether tools are called,
+and writes the calls: no preference can cause, prevent or change a call. JSON is written with the
+preferences in the prompt but without amplification, which breaks syntax. Text is written by the
+whole mixture.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from amulet_integrations.decoding.guidance import preference_weights
 from amulet_integrations.engine.structured.alternatives import OutputAlternative, Weights
@@ -18,98 +18,108 @@ from amulet_integrations.prompting.parsing.reasoning import END_OF_THOUGHTS, THI
 
 if TYPE_CHECKING:
     from amulet_integrations.prompting import JsonOutput, ToolFormat, ToolUse
+    from amulet_integrations.prompting.openai_compat.output_options import OutputOptions
     from amulet_integrations.prompting.parsing.reasoning import Reasoning
 
 
 @dataclass(frozen=True)
-class Mixtures:
-    """The weights of the contexts, base first, for the kinds of writing.
+class ContextWeights:
+    """The mixtures of the contexts, base first, that write the parts of an answer.
 
     Attributes:
         base: The base context alone.
-        pref: The preferences in the prompt and nothing more, guidance scale 1.
-        mixed: The method's own.
+        pref: The preferences in the prompt and nothing more: guidance scale 1.
+        guided: The mixture at the guidance scale of the call.
     """
 
     base: Weights
     pref: Weights
-    mixed: Weights
+    guided: Weights
 
     @classmethod
-    def of(cls, guidance_scale: float, own_weights: Sequence[float]) -> Mixtures:
+    def at_scale(cls, guidance_scale: float, weights: Sequence[float]) -> ContextWeights:
         """The mixtures for preference contexts of these weights."""
         return cls(
-            base=preference_weights(0.0, own_weights),
-            pref=preference_weights(1.0, own_weights),
-            mixed=preference_weights(guidance_scale, own_weights),
+            base=preference_weights(0.0, weights),
+            pref=preference_weights(1.0, weights),
+            guided=preference_weights(guidance_scale, weights),
         )
 
     @property
-    def steers(self) -> bool:
-        """Whether there is a preference at work."""
+    def has_preferences(self) -> bool:
+        """Whether there is a context beside the base context."""
         return len(self.base) > 1
 
 
-def steer(
-    mixtures: Mixtures,
-    tool_format: ToolFormat,
-    reasoning: Reasoning,
-    tool_use: ToolUse | None = None,
-    json_output: JsonOutput | None = None,
-) -> dict[str, Any]:
-    """Decides how an answer with tools or of JSON may go on, and who writes it.
+@dataclass(frozen=True, kw_only=True)
+class GuidancePlan:
+    """The forms that an answer may take, each with the mixture that writes it.
+
+    Attributes:
+        weights: The mixture while several forms are possible, and in the reasoning.
+        alternatives: The forms; none for text of any kind.
+        thoughts_begin: The text with which the model may begin its reasoning; None where the
+            prompt has begun it.
+        thoughts_end: The text that ends the reasoning; None where there is none.
+    """
+
+    weights: Weights
+    alternatives: tuple[OutputAlternative, ...] = ()
+    thoughts_begin: str | None = None
+    thoughts_end: str | None = None
+
+
+def plan_guidance(
+    weights: ContextWeights, tool_format: ToolFormat, reasoning: Reasoning, output: OutputOptions
+) -> GuidancePlan:
+    """Decides which forms an answer with tools or JSON may take, and which contexts write them.
 
     Args:
-        mixtures: The weights of the contexts.
-        tool_format: How the model writes calls.
-        reasoning: Whether thoughts come first. They are written as what comes after them.
-        tool_use: The tools that may or must be called.
-        json_output: The JSON that the answer, where it is no call, has to be.
-
-    Returns:
-        Fields of a `GenerationRequest`.
+        weights: The mixtures of the contexts.
+        tool_format: How the model writes tool calls.
+        reasoning: Whether the answer begins with reasoning. The same mixture writes the reasoning
+            and what follows it.
+        output: The tools and the response format; at least one of the two is set.
     """
-    alternatives = _branches(mixtures, tool_format, tool_use, json_output)
-    fields: dict[str, Any] = {
-        "branches": alternatives,
-        # With a choice between branches, the first is that of the calls.
-        "weights": alternatives[0].weights,
-    }
-    if reasoning != "none":
-        fields["thoughts_end"] = END_OF_THOUGHTS
-        fields["thoughts_begin"] = THINK if reasoning == "may open" else None
-    return fields
+    alternatives = _alternatives(weights, tool_format, output.tool_use, output.json_output)
+    return GuidancePlan(
+        # Where calls and content are both possible, the calls come first.
+        weights=alternatives[0].weights or weights.base,
+        alternatives=alternatives,
+        thoughts_begin=THINK if reasoning == "may open" else None,
+        thoughts_end=None if reasoning == "none" else END_OF_THOUGHTS,
+    )
 
 
-def _branches(
-    mixtures: Mixtures,
+def _alternatives(
+    weights: ContextWeights,
     tool_format: ToolFormat,
     tool_use: ToolUse | None,
     json_output: JsonOutput | None,
 ) -> tuple[OutputAlternative, ...]:
     if tool_use is None or not tool_use.callable_tools:
-        return (_content(mixtures, tool_format, json_output),)
+        return (_content(weights, tool_format, json_output),)
     tools = tool_use.callable_tools
     parallel = tool_use.may_repeat
-    if json_output is None and not tool_use.is_forced and not mixtures.steers:
+    if json_output is None and not tool_use.is_forced and not weights.has_preferences:
         grammar = tool_format.text_and_calls_grammar(tools, parallel=parallel)
-        return (OutputAlternative(grammar=grammar, weights=mixtures.base),)
+        return (OutputAlternative(grammar=grammar, weights=weights.base),)
     grammar = tool_format.calls_grammar(tools, parallel=parallel)
-    calls = OutputAlternative(grammar=grammar, weights=mixtures.base)
+    calls = OutputAlternative(grammar=grammar, weights=weights.base)
     if tool_use.is_forced:
         return (calls,)
-    # Decided before any text is written: text that follows a preference must not lead to a call.
-    return calls, _content(mixtures, tool_format, json_output)
+    # The choice comes before any text: text that follows a preference must not lead to a call.
+    return calls, _content(weights, tool_format, json_output)
 
 
 def _content(
-    mixtures: Mixtures, tool_format: ToolFormat, json_output: JsonOutput | None
+    weights: ContextWeights, tool_format: ToolFormat, json_output: JsonOutput | None
 ) -> OutputAlternative:
-    """What the answer is where it is no call: JSON, or text in which no call begins."""
+    """An answer without calls: JSON, or text in which no call begins."""
     if json_output is None:
-        return OutputAlternative(grammar=tool_format.text_grammar(), weights=mixtures.mixed)
+        return OutputAlternative(grammar=tool_format.text_grammar(), weights=weights.guided)
     return OutputAlternative(
         grammar=tool_format.json_grammar(json_output.json_schema),
-        weights=mixtures.pref,
-        string_weights=mixtures.mixed if json_output.steer_strings else None,
+        weights=weights.pref,
+        string_weights=weights.guided if json_output.steer_strings else None,
     )

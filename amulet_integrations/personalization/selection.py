@@ -18,10 +18,10 @@ from amulet_integrations.decoding.strength import (
     strength_of_method,
 )
 from amulet_integrations.errors import AmuletError, InvalidParamsError, PreferenceSelectionError
-from amulet_integrations.profiles import Preference, PreferenceProfile, current_scope
+from amulet_integrations.profiles import Preference, PreferenceProfile
 from amulet_integrations.profiles.characters import checked_label
 from amulet_integrations.profiles.conditions import PreferenceContext
-from amulet_integrations.profiles.scope import merge_contexts
+from amulet_integrations.profiles.scope import PreferenceScope, merge_contexts
 from amulet_integrations.validation import FrozenModel
 
 Source = Literal["call", "config", "scope", "constructor"]
@@ -125,60 +125,70 @@ class PreferenceSelection(FrozenModel):
         return [name for name in names if getattr(self, name) is not None]
 
 
-def select(
+def resolve_user(
     call: PreferenceSelection,
     config: PreferenceSelection | None = None,
+    scope: PreferenceScope | None = None,
+    default: PreferenceSelection | None = None,
     *,
-    default: PreferenceSelection,
     searchable: bool,
 ) -> PreferenceSelection:
-    """Decides whose preferences a call follows, reading no store.
+    """Decides whose preferences a call follows. Reads no store.
 
-    The first that names somebody wins: the call, the framework's config, the surrounding
-    `preference_scope`, the constructor. What they tell about the call is put together; where two
-    of them give a name, the value of the one that comes first counts. One that names another user
-    than the one who is followed tells nothing of this call, but the constructor, whose context is
-    every call's. To be called when the public method is, since scopes end.
+    The first level that names somebody wins: the call, the framework's config, the surrounding
+    `preference_scope`, the constructor. Their contexts and strengths are merged; where two levels
+    set the same name, the first one counts. A level that names another user contributes nothing,
+    except for the constructor, whose context is part of every call. Call this when the public
+    method is called, because scopes end.
 
     Args:
-        call: What the call's own arguments say.
+        call: The call's own arguments.
         config: The user and the context in LangChain's ``config["configurable"]``.
-        default: The constructor's choice, for calls that name nobody.
+        scope: The surrounding scope, from `current_scope`.
+        default: The constructor's selection, for calls that name nobody.
         searchable: Whether there is a store to look users up in.
 
     Raises:
-        PreferenceSelectionError: An explicitly named user cannot be looked up, because there
-            is no store.
+        PreferenceSelectionError: A user is named and there is no store.
     """
-    levels = _levels(call, config, default)
-    source, chosen = next(
-        ((name, it) for name, it in levels if it.is_set), (None, PreferenceSelection())
+    default = default or PreferenceSelection()
+    scoped = None if scope is None else _from_scope(scope)
+    candidates: list[tuple[Source, PreferenceSelection | None]] = [
+        ("call", call),
+        ("config", config),
+        ("scope", scoped),
+        ("constructor", default),
+    ]
+    levels = [(source, level) for source, level in candidates if level is not None]
+    source, selected = next(
+        ((source, level) for source, level in levels if level.is_set),
+        (None, PreferenceSelection()),
     )
-    if chosen.user_id is not None and not searchable:
+    if selected.user_id is not None and not searchable:
         raise PreferenceSelectionError(
-            f"user_id={chosen.user_id!r} is named ({source}), but there is no place to "
+            f"user_id={selected.user_id!r} is named ({source}), but there is no place to "
             "look the user up: pass profiles=, a store or a database URL, or name a "
             "preference= or profile= instead."
         )
-    told, strength = merge_contexts(chosen, [level for _, level in levels])
-    # The constructor's is every call's, whomever it names; it comes last in any case.
-    context = told.over(default.preference_context)
-    settled = {"source": source, "method": call.method, "preference_context": context}
-    return chosen.model_copy(update={**settled, **dict(strength_of_method(call.method, strength))})
+    context, strength = merge_contexts(selected, [level for _, level in levels])
+    return selected.model_copy(
+        update={
+            "source": source,
+            "method": call.method,
+            "preference_context": context.over(default.preference_context),
+            **dict(strength_of_method(call.method, strength)),
+        }
+    )
 
 
-def _levels(
-    call: PreferenceSelection, config: PreferenceSelection | None, default: PreferenceSelection
-) -> list[tuple[Source, PreferenceSelection]]:
-    """What each level says, the one that counts most first."""
-    levels: list[tuple[Source, PreferenceSelection]] = [("call", call)]
-    if config is not None:
-        levels.append(("config", config))
-    if (scope := current_scope()) is not None:
-        scoped = {**vars(scope), **dict(scope.strength)}
-        del scoped["strength"]
-        levels.append(("scope", PreferenceSelection(**scoped)))
-    return [*levels, ("constructor", default)]
+def _from_scope(scope: PreferenceScope) -> PreferenceSelection:
+    return PreferenceSelection(
+        preference=scope.preference,
+        profile=scope.profile,
+        user_id=scope.user_id,
+        preference_context=scope.preference_context,
+        **dict(scope.strength),
+    )
 
 
 def _of_type(name: str, value: Any, wanted: type, described: str) -> Any:

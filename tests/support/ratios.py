@@ -8,6 +8,7 @@ from statistics import fmean
 from amulet_integrations import Preference, PreferenceProfile, SamplingParams
 from amulet_integrations.engine import LocalEngine
 from amulet_integrations.personalization.personalizer import Personalizer
+from amulet_integrations.personalization.prepared_call import PreparedCall
 from amulet_integrations.personalization.selection import PreferenceSelection
 from amulet_integrations.prompting import ChatMessage, PromptBuilder
 
@@ -36,12 +37,14 @@ def mean_ratios(
             guidance_scale=3.0,
             max_kl=None,
         )
-        chosen = personalizer.resolve(personalizer.select(PreferenceSelection(profile=profile)))
+        chosen = personalizer.personalize(PreferenceSelection(profile=profile))
         requests = [
-            personalizer.request(
-                conversation,
-                chosen,
-                SamplingParams(max_new_tokens=TOKENS, temperature=1.0, seed=seed),
+            personalizer.build_request(
+                PreparedCall(
+                    messages=tuple(conversation),
+                    personalization=chosen,
+                    sampling=SamplingParams(max_new_tokens=TOKENS, temperature=1.0, seed=seed),
+                )
             )
             for seed, conversation in enumerate(conversations)
         ]

@@ -16,8 +16,10 @@ from amulet_integrations.decoding.strength import Strength
 from amulet_integrations.engine import GenerationRequest, GenerationResult
 from amulet_integrations.engine.protocol import Engine
 from amulet_integrations.personalization.personalizer import Personalizer
+from amulet_integrations.personalization.prepared_call import PreparedCall
 from amulet_integrations.personalization.selection import PreferenceSelection
 from amulet_integrations.prompting import ChatMessage, JsonOutput
+from amulet_integrations.prompting.openai_compat.output_options import OutputOptions
 
 Schema = dict[str, Any]
 
@@ -60,13 +62,20 @@ class Records:
     def request(self, seed: int) -> GenerationRequest:
         """What is asked for `seed`."""
         personalizer = Personalizer(self.engine, strength=Strength(preset="paper"))
-        personalization = personalizer.resolve(PreferenceSelection(preference=PREFERENCE))
+        personalization = personalizer.personalize(PreferenceSelection(preference=PREFERENCE))
         schema = random_schema(random.Random(seed))
-        return personalizer.request(
-            [ChatMessage(role="user", content="Make up a record of anything you like.")],
-            personalization,
-            SamplingParams(temperature=1.0, seed=seed, max_new_tokens=self.max_new_tokens),
-            json_output=JsonOutput(json_schema=schema, steer_strings=True),
+        question = ChatMessage(role="user", content="Make up a record of anything you like.")
+        return personalizer.build_request(
+            PreparedCall(
+                messages=(question,),
+                personalization=personalization,
+                sampling=SamplingParams(
+                    temperature=1.0, seed=seed, max_new_tokens=self.max_new_tokens
+                ),
+                output=OutputOptions(
+                    json_output=JsonOutput(json_schema=schema, steer_strings=True)
+                ),
+            )
         )
 
 

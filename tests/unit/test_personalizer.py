@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import pytest
 
@@ -21,12 +22,14 @@ from amulet_integrations.errors import (
     ProfileStoreError,
 )
 from amulet_integrations.personalization.personalizer import Personalizer
-from amulet_integrations.personalization.selection import PreferenceSelection
+from amulet_integrations.personalization.prepared_call import PreparedCall
+from amulet_integrations.personalization.selection import PreferenceSelection, resolve_user
+from amulet_integrations.profiles import current_scope
 from amulet_integrations.prompting import ChatMessage, PromptBuilder
 from tests.support.oracle import slow_greedy
 from tests.support.tiny import tiny_model
 
-QUESTION = [ChatMessage(role="user", content="Is the sea blue?")]
+QUESTION = ChatMessage(role="user", content="Is the sea blue?")
 NOW = datetime.now(UTC)
 GENTLE = AmuletParams(iterations=2)
 STEERED_AWAY = Preference(text="Be brief.", weight=-1)
@@ -56,9 +59,18 @@ def personalizer(tiny_engine):
     return Personalizer(tiny_engine, profiles=InMemoryProfileStore(PROFILES))
 
 
-def request_of(personalizer, whose, **config):
-    personalization = personalizer.resolve(personalizer.select(whose, **config))
-    return personalizer.request(QUESTION, personalization, SamplingParams())
+def selected(call=None, config=None, default=None, *, searchable=True):
+    call = call or PreferenceSelection()
+    return resolve_user(call, config, current_scope(), default, searchable=searchable)
+
+
+def request_of(personalizer, call, default=None):
+    personalization = personalizer.personalize(selected(call, None, default))
+    return personalizer.build_request(
+        PreparedCall(
+            messages=(QUESTION,), personalization=personalization, sampling=SamplingParams()
+        )
+    )
 
 
 P, BOUND = PRESETS["default"]
@@ -84,7 +96,7 @@ P, BOUND = PRESETS["default"]
 )
 def test_contexts_and_weights(personalizer, tiny_engine, whose, texts, weights):
     request = request_of(personalizer, PreferenceSelection(**whose))
-    by_hand = PromptBuilder(tiny_engine.tokenizer).contexts(QUESTION, [None, *texts])
+    by_hand = PromptBuilder(tiny_engine.tokenizer).contexts([QUESTION], [None, *texts])
     if weights is None:  # Amulet with the profile's own parameters
         weights = [1 - GENTLE.guidance_scale, GENTLE.guidance_scale]
     assert [list(ids) for ids in request.contexts] == by_hand
@@ -97,16 +109,12 @@ def test_contexts_and_weights(personalizer, tiny_engine, whose, texts, weights):
     assert request.reference_weights == reference
 
 
-def test_the_nearest_name_wins(tiny_engine):
-    personalizer = Personalizer(
-        tiny_engine,
-        profiles=InMemoryProfileStore(PROFILES),
-        default=PreferenceSelection(preference="The constructor's."),
-    )
+def test_the_nearest_name_wins():
+    default = PreferenceSelection(preference="The constructor's.")
 
     def chosen(call, user_id=None):
-        whose = personalizer.select(call, PreferenceSelection(user_id=user_id))
-        return whose.source, whose.user_id
+        selection = selected(call, PreferenceSelection(user_id=user_id), default)
+        return selection.source, selection.user_id
 
     assert chosen(PreferenceSelection()) == ("constructor", None)
     with preference_scope(user_id="both"):
@@ -117,19 +125,16 @@ def test_the_nearest_name_wins(tiny_engine):
 
 
 def test_a_named_user_does_not_get_the_constructors_preference(tiny_engine):
-    store = InMemoryProfileStore()
-    personalizer = Personalizer(
-        tiny_engine, profiles=store, default=PreferenceSelection(preference="The constructor's.")
-    )
-    assert request_of(personalizer, PreferenceSelection(user_id="new")).weights == (1.0,)
+    personalizer = Personalizer(tiny_engine, profiles=InMemoryProfileStore())
+    default = PreferenceSelection(preference="The constructor's.")
+    assert request_of(personalizer, PreferenceSelection(user_id="new"), default).weights == (1.0,)
 
 
-def test_users_without_a_store(tiny_engine):
-    personalizer = Personalizer(tiny_engine)
+def test_users_without_a_store():
     with pytest.raises(PreferenceSelectionError, match="profiles="):
-        personalizer.select(PreferenceSelection(user_id="ann"))
+        selected(PreferenceSelection(user_id="ann"), searchable=False)
     with preference_scope(user_id="ann"), pytest.raises(PreferenceSelectionError):
-        personalizer.select(PreferenceSelection())
+        selected(searchable=False)
 
 
 def test_a_store_that_breaks_its_word_is_an_error_of_ours(tiny_engine):
@@ -181,14 +186,14 @@ def test_fingerprints_tell_apart_what_must_not_be_confused(personalizer):
     ]
 
     def fingerprint(whose):
-        return personalizer.resolve(personalizer.select(whose)).fingerprint
+        return personalizer.personalize(selected(whose)).fingerprint
 
     assert len({fingerprint(whose) for whose in choices}) == len(choices)
     assert fingerprint(choices[0]) == fingerprint(choices[0])
 
 
 def test_what_is_told_holds_no_text_unless_asked(personalizer):
-    applied = personalizer.resolve(personalizer.select(PreferenceSelection(user_id="weighed")))
+    applied = personalizer.personalize(selected(PreferenceSelection(user_id="weighed")))
     assert "brief" not in repr(applied)
     assert "brief" not in str(applied.describe())
     assert applied.describe(texts=True)["preferences"][0]["text"] == "Be brief."
@@ -200,44 +205,42 @@ GERMAN = Preference(text="Answer in German.", when={"locale": "de"})
 WHEN = PreferenceProfile(user_id="when", preferences=[HEALTH, GERMAN, "Be brief."])
 
 
+def holding(personalizer, call=None, config=None, default=None):
+    call, config = PreferenceSelection(**(call or {})), PreferenceSelection(**(config or {}))
+    applied = personalizer.personalize(selected(call, config, default))
+    return [it.text for it in applied.preferences]
+
+
 @pytest.fixture
-def circumstantial(tiny_engine):
-    return Personalizer(
-        tiny_engine,
-        profiles=InMemoryProfileStore([WHEN, *PROFILES]),
-        default=PreferenceSelection(user_id="when", preference_context={"locale": "de"}),
-    )
+def in_germany(tiny_engine):
+    """What holds by default of a client that is made for a user in Germany."""
+    default = PreferenceSelection(user_id="when", preference_context={"locale": "de"})
+    store = InMemoryProfileStore([WHEN, *PROFILES])
+    return partial(holding, Personalizer(tiny_engine, profiles=store), default=default)
 
 
-def holding(personalizer, call=None, config=None):
-    chosen = personalizer.select(
-        PreferenceSelection(**(call or {})), PreferenceSelection(**(config or {}))
-    )
-    return [it.text for it in personalizer.resolve(chosen).preferences]
-
-
-def test_the_circumstances_of_all_levels_are_put_together(circumstantial):
-    assert holding(circumstantial) == ["Answer in German.", "Be brief."]
+def test_the_circumstances_of_all_levels_are_put_together(in_germany):
+    assert in_germany() == ["Answer in German.", "Be brief."]
     health = {"preference_context": {"topic": "health"}}
     everything = ["Be gentle.", "Answer in German.", "Be brief."]
-    assert holding(circumstantial, health) == everything
-    assert holding(circumstantial, None, health) == everything
+    assert in_germany(health) == everything
+    assert in_germany(None, health) == everything
     with preference_scope(**health):
-        assert holding(circumstantial) == everything
+        assert in_germany() == everything
 
 
-def test_the_nearest_value_counts(circumstantial):
+def test_the_nearest_value_counts(in_germany):
     english = {"preference_context": {"locale": "en"}}
     health = {"preference_context": {"topic": "health"}}
     with preference_scope(**english):
-        assert holding(circumstantial) == ["Be brief."]
+        assert in_germany() == ["Be brief."]
         german = {"preference_context": {"locale": "de"}}
-        assert holding(circumstantial, None, german) == ["Answer in German.", "Be brief."]
-        assert holding(circumstantial, english, german) == ["Be brief."]
-        assert holding(circumstantial, health, german)[0] == "Be gentle."
+        assert in_germany(None, german) == ["Answer in German.", "Be brief."]
+        assert in_germany(english, german) == ["Be brief."]
+        assert in_germany(health, german)[0] == "Be gentle."
 
 
-def test_what_is_told_of_another_users_call_says_nothing_of_this_one(circumstantial, tiny_engine):
+def test_what_is_told_of_another_users_call_says_nothing_of_this_one(tiny_engine):
     health = {"topic": "health"}
     other = Personalizer(tiny_engine, profiles=InMemoryProfileStore([WHEN]))
     for naming in ({"user_id": "brief"}, {"preference": "x"}, {"profile": PROFILES[0]}):
@@ -251,9 +254,9 @@ def test_what_is_told_of_another_users_call_says_nothing_of_this_one(circumstant
     assert holding(other, {"user_id": "when"}, config) == ["Be brief."]
 
 
-def test_the_constructors_context_is_every_calls(circumstantial, tiny_engine):
+def test_the_constructors_context_is_every_calls(in_germany):
     other = WHEN.model_copy(update={"user_id": "other"})
-    assert holding(circumstantial, {"profile": other})[0] == "Answer in German."
+    assert in_germany({"profile": other})[0] == "Answer in German."
 
 
 def test_one_preference_has_its_conditions_too(tiny_engine):
@@ -263,10 +266,12 @@ def test_one_preference_has_its_conditions_too(tiny_engine):
     assert holding(personalizer, met) == ["Be gentle."]
 
 
-def test_fingerprints_follow_the_circumstances(circumstantial):
+def test_fingerprints_follow_the_circumstances(tiny_engine):
+    personalizer = Personalizer(tiny_engine, profiles=InMemoryProfileStore([WHEN]))
+
     def fingerprint(context):
-        chosen = circumstantial.select(PreferenceSelection(preference_context=context))
-        return circumstantial.resolve(chosen).fingerprint
+        call = PreferenceSelection(user_id="when", preference_context=context)
+        return personalizer.personalize(selected(call)).fingerprint
 
     assert fingerprint({"topic": "health"}) != fingerprint({})
     assert fingerprint({"topic": "sport"}) == fingerprint({})
@@ -279,7 +284,7 @@ def test_preferences_of_parents_hold_with_the_users_own(tiny_engine):
     given = PreferenceProfile(user_id="new", parent="all", preferences=["Be bold."])
     assert holding(personalizer, {"user_id": "ann"}) == ["Be kind.", "Be brief."]
     assert holding(personalizer, {"profile": given}) == ["Be kind.", "Be bold."]
-    applied = personalizer.resolve(personalizer.select(PreferenceSelection(user_id="ann")))
+    applied = personalizer.personalize(selected(PreferenceSelection(user_id="ann")))
     assert (applied.user_id, applied.guidance_scale) == ("ann", GENTLE.guidance_scale)
 
 

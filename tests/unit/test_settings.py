@@ -89,9 +89,9 @@ def test_a_copy_with_another_model_or_store_uses_it(tiny_engine, tmp_path):
         second.save(PreferenceProfile(user_id="ann", preferences=["Be brief."]))
     settings = AmuletClient(engine=tiny_engine, profiles=stores[0])
     ann = PreferenceSelection(user_id="ann")
-    assert settings.personalizer.resolve(settings.select(ann)).preferences == ()
+    assert settings.personalizer.personalize(settings.resolve_user(ann)).preferences == ()
     copy = settings.model_copy(update={"profiles": stores[1]})
-    assert len(copy.personalizer.resolve(copy.select(ann)).preferences) == 1
+    assert len(copy.personalizer.personalize(copy.resolve_user(ann)).preferences) == 1
 
 
 def test_a_copy_with_another_model_loads_that_one(tmp_path):
@@ -126,6 +126,6 @@ def test_copies_for_users_share_engine_and_store(tiny_engine):
     settings = AmuletClient(engine=tiny_engine, profiles=store)
     ann = settings.for_user("ann")
     assert ann.load_engine() is settings.load_engine()
-    resolved = ann.personalizer.resolve(ann.select(settings.read_call({}).whose))
+    resolved = ann.personalizer.personalize(ann.resolve_user(settings.read_call({}).whose))
     assert [preference.text for preference in resolved.preferences] == ["Be brief."]
     assert settings.user_id is None

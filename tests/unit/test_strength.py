@@ -18,12 +18,17 @@ from amulet_integrations.decoding.strength import PRESETS, Preset, Strength
 from amulet_integrations.errors import InvalidParamsError
 from amulet_integrations.personalization.personalizer import Personalizer
 from amulet_integrations.personalization.saved_presets import SavedPreset, save_preset
-from amulet_integrations.personalization.selection import PreferenceSelection
+from amulet_integrations.personalization.selection import PreferenceSelection, resolve_user
+from amulet_integrations.profiles import current_scope
 from tests.support.scripted import ScriptedEngine
 
 SCALE, BOUND = PRESETS["default"]
 GENTLE = AmuletParams(iterations=2)
 LEVELS = ("call", "config", "scope", "profile", "parent", "constructor")
+
+
+def resolved_selection(call, config=None):
+    return resolve_user(call, config, current_scope(), searchable=True)
 
 
 def resolved(said, method=None, engine=None, **settings):
@@ -40,8 +45,9 @@ def resolved(said, method=None, engine=None, **settings):
     )
     call = PreferenceSelection(method=method, **said.get("call", {}))
     with preference_scope(user_id="ann", **said.get("scope", {})):
-        chosen = personalizer.select(call, PreferenceSelection(**said.get("config", {})))
-    return personalizer.resolve(chosen)
+        config = PreferenceSelection(**said.get("config", {}))
+        selection = resolved_selection(call, config)
+    return personalizer.personalize(selection)
 
 
 def strength(said, **settings):
@@ -121,7 +127,7 @@ def test_a_scope_of_another_user_says_nothing_of_the_strength():
     personalizer = Personalizer(ScriptedEngine(), profiles=store)
 
     def scale(call):
-        return personalizer.resolve(personalizer.select(call)).guidance_scale
+        return personalizer.personalize(resolved_selection(call)).guidance_scale
 
     with preference_scope(user_id="bob", guidance_scale=3.0, max_kl=None):
         assert scale(PreferenceSelection()) == scale(PreferenceSelection(user_id="bob")) == 3.0
@@ -242,7 +248,7 @@ def test_wrappers_find_it_unless_they_are_told_not_to(tiny_engine):
     save_preset(tiny_engine.model_fingerprint, SavedPreset(guidance_scale=1.25))
     for settings, scale in ({}, 1.25), ({"saved_presets": False}, SCALE):
         wrapper = AmuletClient(engine=tiny_engine, preference="Be brief.", **settings)
-        applied = wrapper.personalizer.resolve(wrapper.select(PreferenceSelection()))
+        applied = wrapper.personalizer.personalize(wrapper.resolve_user(PreferenceSelection()))
         assert applied.guidance_scale == scale
 
 
@@ -250,7 +256,7 @@ def test_no_model_is_loaded_to_look_for_a_preset_where_none_is_saved():
     def load():
         raise AssertionError("the model is loaded")
 
-    applied = Personalizer(load, saved_presets=True).resolve(
+    applied = Personalizer(load, saved_presets=True).personalize(
         PreferenceSelection(preference="Be brief.")
     )
     assert applied.preset == "default"

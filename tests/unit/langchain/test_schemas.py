@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from amulet_integrations.errors import PromptError, UnsupportedGrammarError
 from amulet_integrations.langchain import ChatAmulet
+from amulet_integrations.personalization.prepared_call import PreparedCall
 from amulet_integrations.prompting import JsonOutput, ToolUse
 from tests.support.scripted import ScriptedEngine
 
@@ -36,16 +37,16 @@ def asked(llm: Any, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """The schema that an answer, or the arguments of its one tool, is asked for by."""
     from amulet_integrations.personalization.personalizer import Personalizer
 
-    seen: dict[str, Any] = {}
-    request = Personalizer.request
+    seen: list[PreparedCall] = []
+    prepare_answer = Personalizer.prepare_answer
 
-    def noted(self: Personalizer, *args: Any, **kwargs: Any) -> Any:
-        seen.update(kwargs)
-        return request(self, *args, **kwargs)
+    def recorded(self: Personalizer, prepared: PreparedCall) -> Any:
+        seen.append(prepared)
+        return prepare_answer(self, prepared)
 
-    monkeypatch.setattr(Personalizer, "request", noted)
+    monkeypatch.setattr(Personalizer, "prepare_answer", recorded)
     llm.invoke("x")
-    output, use = seen.get("json_output"), seen.get("tool_use")
+    output, use = seen[-1].output.json_output, seen[-1].output.tool_use
     if isinstance(output, JsonOutput):
         return output.json_schema
     assert isinstance(use, ToolUse)

@@ -22,6 +22,7 @@ from pydantic.v1 import BaseModel as BaseModelV1
 
 from amulet_integrations.errors import PromptError, UnknownArgumentError, UnsupportedGrammarError
 from amulet_integrations.langchain import ChatAmulet
+from amulet_integrations.personalization.prepared_call import PreparedCall
 from amulet_integrations.prompting import JsonOutput
 from tests.support.scripted import ScriptedEngine
 
@@ -157,13 +158,13 @@ def json_output_of(llm: Any, monkeypatch: pytest.MonkeyPatch) -> JsonOutput:
     from amulet_integrations.personalization.personalizer import Personalizer
 
     seen: list[Any] = []
-    request = Personalizer.request
+    prepare_answer = Personalizer.prepare_answer
 
-    def watched(self: Any, *args: Any, json_output: Any = None, **options: Any) -> Any:
-        seen.append(json_output)
-        return request(self, *args, json_output=json_output, **options)
+    def recorded(self: Personalizer, prepared: PreparedCall) -> Any:
+        seen.append(prepared.output.json_output)
+        return prepare_answer(self, prepared)
 
-    monkeypatch.setattr(Personalizer, "request", watched)
+    monkeypatch.setattr(Personalizer, "prepare_answer", recorded)
     llm.invoke(QUESTION)
     return seen[-1]
 
