@@ -33,8 +33,8 @@ from amulet_integrations.langchain.streaming import AnswerWriter
 from amulet_integrations.langchain.structured import StructuredMethod, StructuredOutput
 from amulet_integrations.langchain.tools import AnyTool, to_openai_tools
 from amulet_integrations.personalization.prepared_call import Personalization, PreparedCall
+from amulet_integrations.prompting.openai_compat.openai_tools import ToolChoice
 from amulet_integrations.prompting.openai_compat.output_options import OutputOptions
-from amulet_integrations.prompting.openai_compat.tools import ToolChoice
 
 
 class ChatAmulet(IdentifiedModel):

@@ -7,7 +7,7 @@ from typing import Any
 
 from amulet_integrations.langchain.schemas import to_json_schema
 from amulet_integrations.langchain.tools import to_openai_tools
-from amulet_integrations.prompting.openai_compat.output_options import plain_form
+from amulet_integrations.prompting.openai_compat.output_options import plain_arguments
 from amulet_integrations.prompting.openai_compat.response_format import json_schema_format
 
 
@@ -21,4 +21,4 @@ def in_plain_form(arguments: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(wanted, type):
         wanted = json_schema_format(to_json_schema(wanted))
         arguments = {**arguments, "response_format": wanted}
-    return plain_form(arguments, to_openai_tools)
+    return plain_arguments(arguments, to_openai_tools)

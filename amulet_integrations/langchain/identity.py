@@ -16,7 +16,7 @@ from amulet_integrations.langchain.entries import PERSONALIZATION, PersonalizedE
 from amulet_integrations.langchain.messages import to_chat_messages
 from amulet_integrations.langchain.tools import to_openai_tools
 from amulet_integrations.personalization.prepared_call import Personalization
-from amulet_integrations.prompting.openai_compat.tools import to_tool_use
+from amulet_integrations.prompting.openai_compat.openai_tools import to_tool_use
 
 
 class IdentifiedModel(PersonalizedEntries):

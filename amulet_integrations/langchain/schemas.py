@@ -28,4 +28,4 @@ def to_json_schema(schema: AnySchema) -> dict[str, Any]:
     try:
         return convert_to_json_schema(schema)
     except Exception as error:  # annotations that pydantic cannot write raise what they like
-        raise PromptError(f"{schemas.shown(schema)} has no JSON schema: {error}") from error
+        raise PromptError(f"{schemas.schema_label(schema)} has no JSON schema: {error}") from error

@@ -9,11 +9,11 @@ from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
 from amulet_integrations.errors import PromptError
-from amulet_integrations.prompting.openai_compat.tools import (
+from amulet_integrations.prompting.openai_compat.openai_tools import (
     as_tool_name,
     checked_tool,
-    listed,
-    unlike,
+    tool_list,
+    unique_tools,
 )
 
 AnyTool = Mapping[str, Any] | type | Callable[..., Any] | BaseTool
@@ -33,7 +33,7 @@ def to_openai_tools(tools: Sequence[AnyTool], strict: bool | None = None) -> lis
     Raises:
         PromptError: One of them describes no function, or two differ but have one name.
     """
-    return unlike([_to_openai_tool(tool, strict) for tool in listed(tools)])
+    return unique_tools([_to_openai_tool(tool, strict) for tool in tool_list(tools)])
 
 
 def _to_openai_tool(tool: AnyTool, strict: bool | None) -> dict[str, Any]:

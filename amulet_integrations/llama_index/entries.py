@@ -29,7 +29,7 @@ from amulet_integrations.llama_index.tools import own_names, to_openai_tools
 from amulet_integrations.prompting.openai_compat.output_options import (
     OUTPUT_OPTIONS,
     OutputOptions,
-    plain_form,
+    plain_arguments,
 )
 
 _OF_TOOLS = {"tools", "tool_choice", "parallel_tool_calls"}
@@ -122,7 +122,7 @@ class AnsweringLLM(IdentifiedLLM):
         wanted = None if isinstance(conversation, str) else format_wanted_by_caller()
         own = {} if wanted is None else {"response_format": wanted}
         given = {**own, **self._bound, **kwargs}
-        arguments = plain_form(given, to_openai_tools)
+        arguments = plain_arguments(given, to_openai_tools)
         call = self.read_call(arguments, OUTPUT_OPTIONS)
         return Exchange(
             llm=self,
@@ -144,7 +144,7 @@ class AnsweringLLM(IdentifiedLLM):
         conversation = self._prompted(prompt, formatted=formatted)
         arguments = {**self._bound, **kwargs}
         call = self.read_call(arguments, _OF_COMPLETIONS)
-        arguments = plain_form(arguments, to_openai_tools)
+        arguments = plain_arguments(arguments, to_openai_tools)
         return Exchange(
             llm=self,
             method=method,

@@ -22,10 +22,10 @@ from amulet_integrations.errors import NoToolCallError, PromptError
 from amulet_integrations.llama_index.predictions import PredictingLLM
 from amulet_integrations.llama_index.spans import opens_own_span
 from amulet_integrations.llama_index.tools import callable_tool, is_of_program
-from amulet_integrations.prompting.openai_compat.tools import (
+from amulet_integrations.prompting.openai_compat.openai_tools import (
     ToolChoice,
-    listed,
     to_openai_choice,
+    tool_list,
 )
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ class ToolCallingLLM(PredictingLLM):
     ) -> AgentChatResponse:
         """As LlamaIndex's own: asks, makes the calls, and gives what the tools gave."""
         llm, shown = self._caller(kwargs)
-        tools = [callable_tool(tool) for tool in listed(tools)]
+        tools = [callable_tool(tool) for tool in tool_list(tools)]
         return super(ToolCallingLLM, llm).predict_and_call(tools, *args, **shown)
 
     @opens_own_span
@@ -106,7 +106,7 @@ class ToolCallingLLM(PredictingLLM):
     ) -> Coroutine[Any, Any, AgentChatResponse]:
         """As `predict_and_call`, without blocking the event loop."""
         llm, shown = self._caller(kwargs)
-        tools = [callable_tool(tool) for tool in listed(tools)]
+        tools = [callable_tool(tool) for tool in tool_list(tools)]
         called = super(ToolCallingLLM, llm).apredict_and_call(tools, *args, **shown)
         return bind_coroutine(self._loaded(called))
 
@@ -154,7 +154,7 @@ class ToolCallingLLM(PredictingLLM):
         messages = [*(chat_history or ()), *((user_msg,) if user_msg is not None else ())]
         if not messages:
             raise PromptError("There is nothing to answer: pass user_msg= or chat_history=.")
-        tools = listed(tools)
+        tools = tool_list(tools)
         waited_for = bool(tools) and all(map(is_of_program, tools))
         if tool_choice is None and (tool_required or waited_for):
             tool_choice = "required"

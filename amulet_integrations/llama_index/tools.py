@@ -11,13 +11,13 @@ from llama_index.core.program import function_program
 from llama_index.core.tools import BaseTool, FunctionTool, ToolMetadata
 
 from amulet_integrations.errors import PromptError
-from amulet_integrations.prompting.openai_compat.schemas import to_json_schema
-from amulet_integrations.prompting.openai_compat.tools import (
+from amulet_integrations.prompting.openai_compat.openai_tools import (
     as_tool_name,
     checked_tool,
-    listed,
-    unlike,
+    tool_list,
+    unique_tools,
 )
+from amulet_integrations.prompting.openai_compat.schemas import to_json_schema
 
 AnyTool = BaseTool | Mapping[str, Any]
 
@@ -32,7 +32,7 @@ def to_openai_tools(tools: Sequence[AnyTool]) -> list[dict[str, Any]]:
         PromptError: One of them describes no function, or two differ but have one name.
         UnsupportedGrammarError: A schema cannot be enforced while decoding.
     """
-    return unlike([checked_tool(_function_of(tool)) for tool in listed(tools)])
+    return unique_tools([checked_tool(_function_of(tool)) for tool in tool_list(tools)])
 
 
 def own_names(tools: Sequence[AnyTool]) -> dict[str, str]:
