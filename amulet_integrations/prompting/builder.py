@@ -23,8 +23,11 @@ from amulet_integrations.prompting.messages import (
     check_prompt,
 )
 from amulet_integrations.prompting.parsing.reasoning import END_OF_THOUGHTS
-from amulet_integrations.prompting.prepared_prompt import PreparedPrompt, PromptTemplate
-from amulet_integrations.prompting.prompt_inputs import PromptInputs
+from amulet_integrations.prompting.prepared_prompt import (
+    PreparedPrompt,
+    PromptInputs,
+    PromptTemplate,
+)
 from amulet_integrations.prompting.token_counter import TokenCounter
 from amulet_integrations.prompting.tools.template import ToolTemplate, find_tool_template
 from amulet_integrations.prompting.tools.tool_use import JsonOutput, Tool, ToolUse
@@ -109,11 +112,6 @@ class PromptBuilder:
         from amulet_integrations.prompting.tools.formats import TOOL_FORMATS  # noqa: PLC0415
 
         return TOOL_FORMATS[self._tool_template.style](self._tokenizer)
-
-    @property
-    def lists_tools_in_system_text(self) -> bool:
-        """Whether the system text lists the tools, because the model's template cannot."""
-        return bool(self._tool_template.system_section([{"function": {}}]))
 
     def prepare(
         self,

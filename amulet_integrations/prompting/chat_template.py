@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from amulet_integrations.errors import PromptError
 from amulet_integrations.prompting.messages import BLANK_LINE
@@ -21,72 +21,15 @@ if TYPE_CHECKING:
 _REASONING_END = "</think>"
 
 
-class PromptFormat(Protocol):
-    """How a conversation becomes the text of a prompt.
+class PlainFormat:
+    """The prompt of a model without a chat template: the system text, then a dialogue.
 
     Attributes:
         is_chat: Whether there is a chat template.
         source: The source of the template; "" without one.
         stop: Stop strings that end the assistant's turn.
+        thinks: Whether the prompt writes `<think>`, or reads it in answers.
     """
-
-    is_chat: bool
-    source: str
-    stop: tuple[str, ...]
-
-    @property
-    def thinks(self) -> bool:
-        """Whether the prompt writes `<think>`, or reads it in answers."""
-        ...
-
-    def split_reasoning(self, turn: Turn) -> Turn:
-        """Splits thoughts from an answer if the prompt has a separate place for them."""
-        ...
-
-    def layout(self, system: str, turns: Sequence[Turn]) -> list[Turn]:
-        """Arranges the system text and the turns as this format takes them."""
-        ...
-
-    def render(
-        self,
-        turns: Sequence[Turn],
-        tools: Sequence[dict[str, Any]] | None = None,
-        template_kwargs: Mapping[str, Any] | None = None,
-    ) -> str:
-        """Renders the prompt, up to where the assistant's answer begins.
-
-        Args:
-            turns: From `layout`.
-            tools: The tools that the template lists.
-            template_kwargs: More arguments for the template.
-        """
-        ...
-
-
-def prompt_format(tokenizer: PreTrainedTokenizerBase, chat_template: str | None) -> PromptFormat:
-    """The format of a model's prompts.
-
-    Args:
-        tokenizer: The model's tokenizer.
-        chat_template: A template, or the name of one, to use instead of the tokenizer's own.
-
-    Returns:
-        The model's chat format, or plain text if it has no template.
-
-    Raises:
-        PromptError: The tokenizer has several templates and none of them is the default.
-    """
-    if not chat_template and not tokenizer.chat_template:
-        return PlainFormat()
-    try:
-        source = tokenizer.get_chat_template(chat_template)
-    except ValueError as error:
-        raise PromptError(f"No chat template to use: {error}") from error
-    return ChatFormat(tokenizer, source)
-
-
-class PlainFormat:
-    """The prompt of a model without a chat template: the system text, then a dialogue."""
 
     is_chat = False
     source = ""
@@ -162,7 +105,12 @@ class ChatFormat:
         tools: Sequence[dict[str, Any]] | None = None,
         template_kwargs: Mapping[str, Any] | None = None,
     ) -> str:
-        """Renders the turns, with the generation prompt.
+        """Renders the prompt, up to where the assistant's answer begins.
+
+        Args:
+            turns: From `layout`.
+            tools: The tools that the template lists.
+            template_kwargs: More arguments for the template.
 
         Raises:
             PromptError: The template refused the conversation; its own message is quoted.
@@ -237,6 +185,32 @@ class ChatFormat:
 
     def _try(self, *turns: tuple[str, str]) -> str:
         return self.try_render([{"role": role, "content": content} for role, content in turns])
+
+
+PromptFormat = PlainFormat | ChatFormat
+"""How a conversation becomes the text of a prompt."""
+
+
+def prompt_format(tokenizer: PreTrainedTokenizerBase, chat_template: str | None) -> PromptFormat:
+    """The format of a model's prompts.
+
+    Args:
+        tokenizer: The model's tokenizer.
+        chat_template: A template, or the name of one, to use instead of the tokenizer's own.
+
+    Returns:
+        The model's chat format, or plain text if it has no template.
+
+    Raises:
+        PromptError: The tokenizer has several templates and none of them is the default.
+    """
+    if not chat_template and not tokenizer.chat_template:
+        return PlainFormat()
+    try:
+        source = tokenizer.get_chat_template(chat_template)
+    except ValueError as error:
+        raise PromptError(f"No chat template to use: {error}") from error
+    return ChatFormat(tokenizer, source)
 
 
 def _fold_system(system: str, turns: Sequence[Turn]) -> list[Turn]:

@@ -48,7 +48,7 @@ class ChatMessage(FrozenModel):
 
     @field_validator("content", "reasoning")
     @classmethod
-    def _is_encodable(cls, text: str | None, info: ValidationInfo) -> str | None:
+    def _check_text(cls, text: str | None, info: ValidationInfo) -> str | None:
         check_encodable(text or "", f"message's {info.field_name}")
         return text
 

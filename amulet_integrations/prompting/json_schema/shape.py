@@ -131,19 +131,15 @@ def _check_json(value: Any, pointer: str, *, written: bool) -> None:
             f"The schema has a text with the character {found.group()!a} at {pointer}, which "
             "cannot be written while decoding. Leave the character out."
         )
-    for place, inner in _parts(value, pointer):
-        _check_json(inner, place, written=written)
-
-
-def _parts(value: Any, pointer: str) -> Iterator[tuple[str, Any]]:
     if isinstance(value, list | tuple):
-        yield from ((at(pointer, str(index)), inner) for index, inner in enumerate(value))
+        for index, inner in enumerate(value):
+            _check_json(inner, at(pointer, str(index)), written=written)
     elif isinstance(value, dict):
         for name, inner in value.items():
             if not isinstance(name, str):
                 _refuse(pointer, name, "a name, which is a string")
-            yield pointer, name
-            yield at(pointer, name), inner
+            _check_json(name, pointer, written=written)
+            _check_json(inner, at(pointer, name), written=written)
 
 
 def _is_names(value: Any, *, or_one: bool) -> bool:

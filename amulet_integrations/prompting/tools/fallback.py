@@ -20,6 +20,11 @@ class FallbackToolTemplate:
 
     Args:
         plain: The format of the model's prompts.
+
+    Attributes:
+        format: Renders the conversations that mention tools.
+        source: The source of everything that writes markers.
+        style: How the model writes calls.
     """
 
     style: CallStyle = "hermes"

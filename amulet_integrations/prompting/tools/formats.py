@@ -1,6 +1,6 @@
-"""How models write calls of tools: the markers, and the grammars that keep a model to them.
+"""How models write tool calls: the markers, how a parser finds them, and the grammars.
 
-The grammars are llguidance's: of calls, of text in which no call begins, of JSON.
+The grammars are written for llguidance: grammars of calls, of text without calls, and of JSON.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ class ToolFormat(ABC):
         tokenizer: The model's transformers tokenizer.
 
     Attributes:
-        opening: The marker before calls; "" where calls stand at the very start of the answer.
-        closing: The marker after a call; "" where there is none.
+        opening: The marker before calls; "" if calls stand only at the start of the answer.
+        closing: The marker after a call; "" if there is none.
         calls_after_text: Whether calls may come after text.
-        foreign: Markers of what others write; text has none of them.
+        foreign: Markers that only others write, such as those of results; text has none of them.
         head: Matches a call from its opening marker (or the comma before it, in a list) up to its
             arguments; group 1 is the tool's name.
         tail: Matches what follows the arguments of a call; has a group if another call follows.
@@ -52,40 +52,40 @@ class ToolFormat(ABC):
 
     @property
     def skip_special_tokens(self) -> bool:
-        """Whether decoding may leave special tokens out without losing what calls begin with."""
+        """Whether decoding may leave out special tokens without losing the markers of calls."""
         return not any(map(self._tokens.is_special, self._markers))
 
     def calls_grammar(self, tools: Sequence[Tool], *, parallel: bool) -> str:
         """The llguidance grammar of one or more calls.
 
         Args:
-            tools: What may be called; each call has arguments of its own tool's schema.
-            parallel: Whether there may be several calls, if the format has room for them.
+            tools: The tools that may be called. The arguments of a call follow its tool's schema.
+            parallel: Whether there may be several calls, if the format supports it.
 
         Returns:
             Lark text.
 
         Raises:
-            UnsupportedGrammarError: A tool's schema says what cannot be enforced.
+            UnsupportedGrammarError: A tool's schema cannot be enforced.
         """
         return f"start: calls\n{self._calls_rules(tools, parallel=parallel)}"
 
     def text_grammar(self) -> str:
-        """The llguidance grammar of any text in which no call begins."""
+        """The llguidance grammar of any text that contains no beginning of a call."""
         return f"start: text\n{self._text_rules}"
 
     def text_and_calls_grammar(self, tools: Sequence[Tool], *, parallel: bool) -> str:
-        """The llguidance grammar of text, of calls, and of calls after text if the format can.
+        """The llguidance grammar of text, of calls, and of text before calls (`calls_after_text`).
 
         Args:
-            tools: What may be called.
+            tools: The tools that may be called.
             parallel: Whether there may be several calls.
 
         Returns:
             Lark text.
 
         Raises:
-            UnsupportedGrammarError: A tool's schema says what cannot be enforced.
+            UnsupportedGrammarError: A tool's schema cannot be enforced.
         """
         rules = self._calls_rules(tools, parallel=parallel) + self._text_rules
         if not self.calls_after_text:
@@ -105,7 +105,7 @@ class ToolFormat(ABC):
             Lark text.
 
         Raises:
-            UnsupportedGrammarError: The schema says what cannot be enforced.
+            UnsupportedGrammarError: The schema cannot be enforced.
         """
         return f"start: {json_rule(constrained_schema(schema))}\n"
 
@@ -124,7 +124,7 @@ class ToolFormat(ABC):
 
     @abstractmethod
     def _rest_rules(self, tools: Sequence[Tool], opening: str, *, parallel: bool) -> str:
-        """Rule `rest`: what follows the first `opening`, with all that it needs."""
+        """The rule `rest`, of what follows the first `opening`, and all rules that it uses."""
 
 
 _NAME = r"([a-zA-Z0-9_.-]{1,64})"
@@ -186,7 +186,7 @@ class MistralArgsFormat(ToolFormat):
 
 
 class LlamaFormat(ToolFormat):
-    """Llama 3: one JSON object and nothing else; an answer that begins otherwise is text."""
+    """Llama 3: the answer is one JSON object; an answer that begins otherwise is text."""
 
     head = _object_head(r"(?:<\|python_tag\|>)?", "parameters")
     tail = regex.compile(r"\s*\}")
@@ -194,7 +194,7 @@ class LlamaFormat(ToolFormat):
     calls_after_text = False
     python_tag: ClassVar[str] = "<|python_tag|>"
 
-    # A text does not begin as a call might: with a JSON object of these keys, fenced or not.
+    # A text does not begin like a call: with a JSON object of these keys, fenced or not.
     _call_like: ClassVar[str] = (
         r"[ \t\r\n]*(```[a-z]*[ \t\r\n]*)?(\[[ \t\r\n]*)?\{[ \t\r\n]*"
         r'"(name|parameters|arguments|type|function|id)"(.|\n)*'
@@ -202,7 +202,7 @@ class LlamaFormat(ToolFormat):
 
     @property
     def skip_special_tokens(self) -> bool:
-        """The one marker there is may be left out."""
+        """True: the only marker is optional."""
         return True
 
     @property
@@ -219,7 +219,7 @@ class LlamaFormat(ToolFormat):
 
 
 def _call_rule(tools: Sequence[Tool], key: str) -> str:
-    """Rule `call`: the JSON object of a call; a tool's name brings its own arguments."""
+    """The rule `call`: the JSON object of a call, with the arguments of the tool that it names."""
     calls = [
         f'{quoted(f"""{{"name": "{tool.name}", "{key}": """)} {_arguments(tool)} "}}"'
         for tool in tools
@@ -228,7 +228,7 @@ def _call_rule(tools: Sequence[Tool], key: str) -> str:
 
 
 def _arguments(tool: Tool) -> str:
-    # Each schema is a document of its own in the grammar, so $defs and $ref stay as they are.
+    # Each schema is a separate document in the grammar, so $defs and $ref stay as they are.
     return json_rule(arguments_schema(tool.parameters))
 
 

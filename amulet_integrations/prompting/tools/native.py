@@ -31,6 +31,10 @@ class NativeToolTemplate:
     Args:
         chat: The model's chat format.
         arguments_as_text: Whether the template takes the arguments of a call as JSON text.
+
+    Attributes:
+        format: Renders the conversations that mention tools.
+        source: The source of everything that writes markers.
     """
 
     def __init__(self, chat: ChatFormat, *, arguments_as_text: bool) -> None:

@@ -1,50 +1,19 @@
-"""How tools, calls and results get into the prompts of a model."""
+"""Finds out how tools, calls and results get into the prompts of a model."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
 from amulet_integrations.prompting.chat_template import ChatFormat, PromptFormat
 from amulet_integrations.prompting.tools.fallback import FallbackToolTemplate
 from amulet_integrations.prompting.tools.native import NativeToolTemplate
-from amulet_integrations.prompting.tools.probe import CallStyle
-from amulet_integrations.prompting.tools.turns import Turn
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
-class ToolTemplate(Protocol):
-    """How tools, calls and results get into the prompts of one model.
-
-    Attributes:
-        source: The source of everything that writes markers.
-    """
-
-    source: str
-
-    @property
-    def format(self) -> PromptFormat:
-        """Renders the conversations that mention tools."""
-        ...
-
-    @property
-    def style(self) -> CallStyle:
-        """How the model writes calls."""
-        ...
-
-    def system_section(self, tools: Sequence[dict[str, Any]]) -> str:
-        """The part of the system text that lists the tools; "" if the template lists them."""
-        ...
-
-    def arrange_turns(self, turns: Sequence[Turn]) -> list[Turn]:
-        """The turns, with calls and results in the places where this model reads them."""
-        ...
-
-    def template_tools(self, tools: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-        """The tools that are passed to the chat template."""
-        ...
+ToolTemplate = NativeToolTemplate | FallbackToolTemplate
+"""How tools, calls and results get into the prompts of one model."""
 
 
 def find_tool_template(tokenizer: PreTrainedTokenizerBase, plain: PromptFormat) -> ToolTemplate:

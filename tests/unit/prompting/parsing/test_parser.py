@@ -70,7 +70,7 @@ def mistral_args(*made):
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "said", "made"),
+    ("name", "text", "expected", "expected_calls"),
     [
         ("hermes", hermes(SEARCH), "", [SEARCH]),
         ("hermes", "Let me see.\n\n" + hermes(SEARCH, ADD) + "\n", "Let me see.", [SEARCH, ADD]),
@@ -85,10 +85,10 @@ def mistral_args(*made):
         ("mistral-args", "Sure. " + mistral_args(ADD) + " ok", "Sure. ok", [ADD]),
     ],
 )
-def test_what_models_are_meant_to_write(name, text, said, made):
+def test_well_formed_answers_are_read(name, text, expected, expected_calls):
     answer = read(name, text)
-    assert calls(answer) == made
-    assert (answer.text, answer.invalid) == (said, ())
+    assert calls(answer) == expected_calls
+    assert (answer.text, answer.invalid) == (expected, ())
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_a_call_whose_arguments_are_whole_is_a_call(name, text):
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "told"),
+    ("name", "text", "error"),
     [
         ("hermes", '<tool_call>\n{"name": "add", "arguments": {"a": 1,', "cut short"),
         ("hermes", "<tool_call>\n", "cut short"),
@@ -130,15 +130,15 @@ def test_a_call_whose_arguments_are_whole_is_a_call(name, text):
         ("mistral-args", "[TOOL_CALLS]sub[ARGS]{}", "search, add"),
     ],
 )
-def test_calls_that_cannot_be_made(name, text, told):
+def test_calls_that_cannot_be_made(name, text, error):
     answer = read(name, text)
     assert (answer.text, answer.calls) == ("", ())
     (invalid,) = answer.invalid
-    assert told in invalid.error
+    assert error in invalid.error
     assert invalid.text in text
 
 
-def test_an_invalid_call_takes_the_place_of_what_was_streamed():
+def test_an_invalid_call_replaces_what_was_streamed():
     reader = parser("hermes")
     begun = reader.push('<tool_call>{"name": "add", "arguments": {"a": 1')
     assert begun == [CallPiece(0, "add", '{"a": 1')]
@@ -170,7 +170,7 @@ def test_an_invalid_call_does_not_hide_the_next(broken):
         ("mistral", '[TOOL_CALLS][{"name": "sub", "arguments": {}}]'),
     ],
 )
-def test_reading_broken_calls_takes_no_longer_than_reading(name, broken):
+def test_reading_broken_calls_takes_linear_time(name, broken):
     def seconds(count):
         start = time.process_time()
         assert len(read(name, broken * count).invalid) == count
@@ -207,14 +207,14 @@ def test_what_only_looks_like_a_call_is_text(name, text):
     assert read(name, text) == WholeAnswer(text=text)
 
 
-def test_without_tools_all_is_text():
+def test_everything_is_text_without_tools():
     reader = AnswerParser()
     text = f"a \n{hermes(ADD)}"
     assert reader.push(text) == [TextPiece(text)]
     assert reader.flush() == []
 
 
-def test_text_and_arguments_come_as_they_are_written():
+def test_text_and_arguments_are_streamed():
     reader = parser("hermes")
     assert reader.push("One mo") == [TextPiece("One mo")]
     assert reader.push('ment.\n<tool_call>\n{"name": "search", ') == [TextPiece("ment.")]
@@ -225,7 +225,7 @@ def test_text_and_arguments_come_as_they_are_written():
 
 
 @pytest.mark.parametrize(
-    ("reasoning", "text", "thought", "said"),
+    ("reasoning", "text", "thought", "expected"),
     [
         ("may open", "<think>\na\nb\n</think>\n\nYes.", "a\nb", "Yes."),
         ("may open", "\n<think></think>Yes.", "", "Yes."),
@@ -239,10 +239,10 @@ def test_text_and_arguments_come_as_they_are_written():
         ("none", "<think>a</think>b", "", "<think>a</think>b"),
     ],
 )
-def test_thoughts_are_parted_from_the_answer(reasoning, text, thought, said):
+def test_thoughts_are_separated_from_the_answer(reasoning, text, thought, expected):
     for chunks in ([text], list(text)):
         answer = read("hermes", *chunks, reasoning=reasoning)
-        assert (answer.reasoning, answer.text) == (thought, said)
+        assert (answer.reasoning, answer.text) == (thought, expected)
 
 
 def test_calls_in_thoughts_are_thoughts():
@@ -265,7 +265,7 @@ REASONING = st.sampled_from(["none", "may open", "already open"])
 
 @settings(max_examples=300, deadline=None)
 @given(st.sampled_from(sorted(FORMATS)), TEXTS, REASONING, st.data())
-def test_how_the_text_is_cut_makes_no_difference(name, text, reasoning, data):
+def test_answers_do_not_depend_on_how_the_text_is_cut(name, text, reasoning, data):
     cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=8)))
     chunks = [text[a:b] for a, b in zip([0, *cuts], [*cuts, len(text)], strict=True)]
     whole = read(name, text, reasoning=reasoning)
@@ -287,7 +287,7 @@ ARGUMENTS = st.dictionaries(st.text(), VALUES, max_size=3)
     st.booleans(),
     st.sampled_from([None, 2]),
 )
-def test_arguments_of_any_kind_are_read_as_json_reads_them(made, ascii_only, indent):
+def test_any_json_object_is_read_as_arguments(made, ascii_only, indent):
     def written(value):
         return json.dumps(value, ensure_ascii=ascii_only, indent=indent)
 
@@ -308,7 +308,7 @@ MARKED = {"hermes": hermes(ADD), "mistral": mistral(ADD), "mistral-args": mistra
 
 @given(st.data())
 @settings(max_examples=60, deadline=None)
-def test_where_calls_open_answers_markers_further_on_are_text(data):
+def test_later_markers_are_text_if_calls_open_the_answer(data):
     name = data.draw(st.sampled_from(sorted(MARKED)))
     call = MARKED[name]
     space = data.draw(st.sampled_from(["", " ", "\n\n"]))
