@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
+import regex
+
 from amulet_integrations.decoding.json_cursor import JsonCursor
 from amulet_integrations.prompting.parsing.pieces import (
     CallPiece,
@@ -15,15 +17,12 @@ from amulet_integrations.prompting.parsing.pieces import (
     Piece,
     TextPiece,
 )
-from amulet_integrations.prompting.parsing.reasoning import (
-    Reasoning,
-    ReasoningParser,
-    marker_beginning,
-)
+from amulet_integrations.prompting.parsing.reasoning import Reasoning, ReasoningParser
 from amulet_integrations.prompting.tools.formats import ToolFormat
 
 _CUT_SHORT = "The call is cut short."
-_NAME = re.compile(r'"name"\s*:\s*"([^"\\]*)"')
+_NAME = re.compile(r'[^{]*\{\s*"name"\s*:\s*"([^"\\]*)"')
+_NO_CALL = regex.compile(r"(?!)")  # matches nothing
 
 
 @dataclass
@@ -32,15 +31,15 @@ class _Call:
 
     Attributes:
         name: The tool.
-        text: All that was read of the call, from its opening marker.
+        text: All that was read of the call, without its markers.
         error: Why the call cannot be made; "" as long as nothing is wrong with it.
         arguments: The JSON text of the arguments.
         cursor: Follows the arguments to their end.
     """
 
     name: str
-    text: str
-    error: str
+    text: str = ""
+    error: str = ""
     arguments: str = ""
     cursor: JsonCursor = field(default_factory=JsonCursor)
 
@@ -69,17 +68,18 @@ class AnswerParser:
         *,
         calls_open_answer: bool = False,
     ) -> None:
-        self._format = tool_format
+        self._head = tool_format.head if tool_format else _NO_CALL
+        self._tail = tool_format.tail if tool_format else _NO_CALL
+        self._opening = tool_format.opening if tool_format else ""
+        self._closing = tool_format.closing if tool_format else ""
         self._names = tuple(tool_names)
         self._reasoning = ReasoningParser(reasoning)
-        # In the text, or in a call: before its arguments, in them, or after them.
-        self._state: Literal["text", "head", "arguments", "tail"] = "text"
-        self._is_start = tool_format is not None and (calls_open_answer or not tool_format.opening)
-        if self._is_start:
-            self._state = "head"
+        self._state: Literal["text", "arguments", "tail"] = "text"
+        # Whether the answer may still begin with a call, and calls can stand only there.
+        self._is_start = tool_format is not None and (calls_open_answer or not self._opening)
         self._held = ""  # has been read, but it is not yet clear what it is
         self._space = ""  # white space that is dropped if a call follows
-        self._call = _Call("", "", "")
+        self._call = _Call("")
         self._count = 0  # of calls that have ended
 
     def push(self, text: str) -> list[Piece]:
@@ -102,17 +102,20 @@ class AnswerParser:
         """
         pieces, answer = self._reasoning.flush()
         pieces += self._read(answer)
+        held, self._held = self._held, ""
         if self._state == "arguments":
             pieces += self._end_call(_CUT_SHORT)
         elif self._state == "tail":
             pieces += self._end_call()
-        elif self._state == "head" and self._is_cut_short():
-            pieces.append(self._invalid_head(self._held, _CUT_SHORT))
+            held = held.partition(",")[2]  # another call of a list may have begun
+            pieces += self._invalid_call(held, _CUT_SHORT) if held else []
+        elif self._is_cut_short(held):
+            pieces += self._invalid_call(held.strip().removeprefix(self._opening), _CUT_SHORT)
         else:
-            pieces += self._text_pieces(self._held)
+            pieces += self._text_pieces(held)
         if self._space and not self._count:
             pieces.append(TextPiece(self._space))
-        self._held = self._space = ""
+        self._space = ""
         return pieces
 
     def _read(self, text: str) -> list[Piece]:
@@ -120,7 +123,6 @@ class AnswerParser:
         self._held += text
         read = {
             "text": self._read_text,
-            "head": self._read_head,
             "arguments": self._read_arguments,
             "tail": self._read_tail,
         }
@@ -132,47 +134,36 @@ class AnswerParser:
         return pieces
 
     def _read_text(self) -> list[Piece]:
-        """Reads up to the marker that opens a call."""
-        opening = self._format.opening if self._format else ""
-        text, found, after = self._held.partition(opening) if opening else (self._held, "", "")
-        if found:
-            self._state, self._held = "head", found + after
-        else:
-            self._held = marker_beginning(text, opening)
-            text = text.removesuffix(self._held)
-        return self._text_pieces(text)
-
-    def _read_head(self) -> list[Piece]:
-        """Reads a call up to its arguments, if it is one."""
-        assert self._format is not None  # noqa: S101 - without a format all is text
-        head = self._format.head.match(self._held, partial=True)
-        if head is None:
-            return self._read_other()
-        if head.partial:
-            return []
-        name = head.group(1)
-        known = ", ".join(self._names) or "none"
-        unknown = f"There is no tool {name!r}. The tools are: {known}."
-        self._call = _Call(name, self._take(head.end()), "" if name in self._names else unknown)
-        self._state, self._is_start, self._space = "arguments", False, ""
-        return []
-
-    def _read_other(self) -> list[Piece]:
-        """Reads what only begins like a call: a broken one if it has an end, otherwise text."""
-        assert self._format is not None  # noqa: S101 - without a format all is text
-        opening, closing = self._format.opening, self._format.closing
-        begun = bool(opening) and self._held.lstrip().startswith(opening)
-        if begun and closing:
-            if closing not in self._held:
-                return []
-            written = self._take(self._held.index(closing) + len(closing))
-            self._state, self._is_start = "text", False
-            return [self._invalid_head(written.removesuffix(closing), "This is no call of a tool.")]
-        self._state = "text"
+        """Reads up to the arguments of the next call."""
         if self._is_start:
-            self._format = None  # no call can follow
-            return []
-        return self._text_pieces(self._take(len(opening) if begun else 0))
+            start = self._held.lstrip()
+            found = self._head.match(start, partial=True)
+            if found is None:
+                self._head, self._is_start = _NO_CALL, False  # no call can follow
+                return []
+            if found.partial:
+                return []
+            self._held = start
+        else:
+            found = self._head.search(self._held, partial=True)
+        pieces = self._text_pieces(self._take(found.start() if found else len(self._held)))
+        if found is None or found.partial:
+            return pieces
+        self._is_start = False
+        if not self._opening:
+            self._head = _NO_CALL  # the answer is this one call
+        written = self._take(len(found.group())).removeprefix(self._opening)
+        if found.group("name") is None:
+            broken = written.removesuffix(self._closing)
+            return pieces + self._invalid_call(broken, "This is no call of a tool.")
+        self._begin_call(found.group("name"), written)
+        return pieces
+
+    def _begin_call(self, name: str, text: str) -> None:
+        known = ", ".join(self._names) or "none"
+        error = "" if name in self._names else f"There is no tool {name!r}. The tools are: {known}."
+        self._call = _Call(name, text, error)
+        self._state, self._space = "arguments", ""
 
     def _read_arguments(self) -> list[Piece]:
         """Passes the arguments on, up to their closing bracket."""
@@ -190,43 +181,42 @@ class AnswerParser:
         return [] if call.error else [CallPiece(self._count, name, arguments)]
 
     def _read_tail(self) -> list[Piece]:
-        """Reads what follows the arguments, up to the end of the call."""
-        assert self._format is not None  # noqa: S101 - without a format all is text
-        tail = self._format.tail.match(self._held, partial=True)
-        if tail is None:
+        """Reads what follows the arguments: the end of the call, or the next one of a list."""
+        found = self._tail.match(self._held, partial=True)
+        if found is None:
             return self._end_call("There is more in the call than its name and its arguments.")
-        if tail.partial:
+        if found.partial:
             return []
-        self._call.text += self._take(tail.end()).removesuffix(self._format.closing)
-        return self._end_call(is_last=tail.lastindex is None)
+        end, comma, following = self._take(found.end()).partition(",")
+        self._call.text += end.removesuffix(self._closing)
+        pieces = self._end_call()
+        if comma:
+            self._begin_call(found.group("name"), following)
+        return pieces
 
-    def _end_call(self, error: str = "", *, is_last: bool = True) -> list[Piece]:
-        call = self._call
+    def _end_call(self, error: str = "") -> list[Piece]:
+        call, self._state = self._call, "text"
         error = call.error or error or _arguments_error(call.arguments)
+        if error:
+            return self._invalid_call(call.text, error, call.name)
         self._count += 1
-        self._state = "text" if is_last else "head"
-        if not error:
-            return []
-        return [InvalidCallPiece(self._count - 1, self._unmarked(call.text), error, call.name)]
+        return []
 
-    def _invalid_head(self, text: str, error: str) -> InvalidCallPiece:
+    def _invalid_call(self, text: str, error: str, name: str | None = None) -> list[Piece]:
         self._space = ""
         self._count += 1
-        return InvalidCallPiece(self._count - 1, self._unmarked(text), error)
+        return [InvalidCallPiece(self._count - 1, text.strip(), error, name)]
 
-    def _is_cut_short(self) -> bool:
-        """Whether what is held, at the end of the answer, is the beginning of a call."""
-        assert self._format is not None  # noqa: S101 - without a format all is text
-        if self._format.head.match(self._held, partial=True) is None:
+    def _is_cut_short(self, held: str) -> bool:
+        """Whether what is held at the end of the answer is the beginning of a call."""
+        begun = held.lstrip()
+        if not self._opening:
+            name = _NAME.match(begun)
+            return self._is_start and name is not None and name.group(1) in self._names
+        if not begun.startswith(self._opening):
             return False
-        if self._format.opening:
-            return self._held.lstrip().startswith((self._format.opening, ","))
-        name = _NAME.search(self._held)
-        return name is not None and name.group(1) in self._names
-
-    def _unmarked(self, text: str) -> str:
-        opening = self._format.opening if self._format else ""
-        return text.strip().removeprefix(opening).strip()
+        # A format with a closing marker holds everything back that follows an opening one.
+        return not self._closing or begun.removeprefix(self._opening).lstrip()[:1] in ("", "{")
 
     def _take(self, length: int) -> str:
         taken, self._held = self._held[:length], self._held[length:]
@@ -234,7 +224,7 @@ class AnswerParser:
 
     def _text_pieces(self, text: str) -> list[Piece]:
         """The text without white space at its end, which is held back if a call may follow."""
-        if self._format is None:
+        if self._head is _NO_CALL and not self._count:
             return [TextPiece(text)] if text else []
         text = self._space + text
         self._space = text[len(text.rstrip()) :]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+import regex
+
 from amulet_integrations.prompting.parsing.pieces import Piece, ReasoningPiece
 
 THINK, END_OF_THOUGHTS = "<think>", "</think>"
@@ -13,6 +15,8 @@ Reasoning = Literal["none", "may open", "already open"]
 ``<think>``; "already open" if the prompt itself ends with ``<think>``."""
 
 _NEWLINES = "\r\n"
+_BEGINNING = regex.compile(rf"\s*{THINK}")
+_END = regex.compile(rf"[{_NEWLINES}]*{END_OF_THOUGHTS}")
 
 
 class ReasoningParser:
@@ -25,11 +29,11 @@ class ReasoningParser:
     """
 
     def __init__(self, reasoning: Reasoning) -> None:
-        self._state: Literal["before", "thoughts", "after", "answer"] = (
+        # "opened" and "closed" stand right behind a tag.
+        self._state: Literal["before", "opened", "thoughts", "closed", "answer"] = (
             "answer" if reasoning == "none" else "before"
         )
         self._is_open = reasoning == "already open"
-        self._is_first = True  # no thought has been read yet
         self._held = ""
 
     def push(self, text: str) -> tuple[list[Piece], str]:
@@ -45,11 +49,12 @@ class ReasoningParser:
         pieces: list[Piece] = []
         if self._state == "before":
             self._look_for_beginning()
+        if self._state == "opened" and self._skip_newlines():
+            self._state = "thoughts"
         if self._state == "thoughts":
             pieces = self._read_thoughts()
-        if self._state == "after":
-            self._held = self._held.lstrip(_NEWLINES)
-            self._state = "answer" if self._held else "after"
+        if self._state == "closed" and self._skip_newlines():
+            self._state = "answer"
         if self._state != "answer":
             return pieces, ""
         answer, self._held = self._held, ""
@@ -63,32 +68,20 @@ class ReasoningParser:
         return [], held
 
     def _look_for_beginning(self) -> None:
-        start = self._held.lstrip()
-        if start.startswith(THINK):
-            self._state, self._held = "thoughts", start.removeprefix(THINK)
-        elif not THINK.startswith(start):
-            self._state = "thoughts" if self._is_open else "answer"
+        found = _BEGINNING.match(self._held, partial=True)
+        if found is None:
+            self._state = "opened" if self._is_open else "answer"
+        elif not found.partial:
+            self._state, self._held = "opened", self._held[found.end() :]
+
+    def _skip_newlines(self) -> bool:
+        self._held = self._held.lstrip(_NEWLINES)
+        return bool(self._held)
 
     def _read_thoughts(self) -> list[Piece]:
-        if self._is_first:
-            self._held = self._held.lstrip(_NEWLINES)
-            self._is_first = not self._held
-        thought, end, answer = self._held.partition(END_OF_THOUGHTS)
-        if end:
-            self._state, self._held = "after", answer
-            thought = thought.rstrip(_NEWLINES)
-        else:
-            # The end may be the beginning of the closing tag, or newlines before it.
-            self._held = marker_beginning(thought, END_OF_THOUGHTS)
-            thought = thought.removesuffix(self._held)
-            newlines = thought[len(thought.rstrip(_NEWLINES)) :]
-            thought, self._held = thought.removesuffix(newlines), newlines + self._held
+        found = _END.search(self._held, partial=True)
+        end = found.start() if found else len(self._held)
+        thought, self._held = self._held[:end], self._held[end:]
+        if found and not found.partial:
+            self._state, self._held = "closed", self._held.removeprefix(found.group())
         return [ReasoningPiece(thought)] if thought else []
-
-
-def marker_beginning(text: str, marker: str) -> str:
-    """The longest end of `text` with which `marker` may begin; "" if there is none."""
-    for length in range(min(len(text), len(marker) - 1), 0, -1):
-        if marker.startswith(text[-length:]):
-            return text[-length:]
-    return ""

@@ -35,9 +35,10 @@ class ToolFormat(ABC):
         closing: The marker after a call; "" if there is none.
         calls_after_text: Whether calls may come after text.
         foreign: Markers that only others write, such as those of results; text has none of them.
-        head: Matches a call from its opening marker (or the comma before it, in a list) up to its
-            arguments; group 1 is the tool's name.
-        tail: Matches what follows the arguments of a call; has a group if another call follows.
+        head: Matches a call from its opening marker up to its arguments. The group "name" is the
+            tool's name; without it, the match is a broken call, up to its closing marker.
+        tail: Matches what follows the arguments of a call: its end, or, after a comma, the head
+            of the next call.
     """
 
     head: ClassVar[regex.Pattern[str]]
@@ -127,20 +128,20 @@ class ToolFormat(ABC):
         """The rule `rest`, of what follows the first `opening`, and all rules that it uses."""
 
 
-_NAME = r"([a-zA-Z0-9_.-]{1,64})"
+_NAME = r"(?P<name>[a-zA-Z0-9_.-]{1,64})"
 
 
-def _object_head(opening: str, key: str) -> regex.Pattern[str]:
-    """Matches the beginning of a call that is a JSON object; `key` names the arguments."""
-    return regex.compile(
-        rf'\s*{opening}\s*\{{\s*"name"\s*:\s*"{_NAME}"\s*,\s*"{key}"\s*:\s*(?=\{{)'
-    )
+def _object_head(key: str) -> str:
+    """A pattern of the beginning of a call that is a JSON object; `key` names the arguments."""
+    return rf'\s*\{{\s*"name"\s*:\s*"{_NAME}"\s*,\s*"{key}"\s*:\s*(?=\{{)'
 
 
 class HermesFormat(ToolFormat):
     """Hermes and Qwen: a JSON object between tags for each call, anywhere in the answer."""
 
-    head = _object_head("<tool_call>", "arguments")
+    head = regex.compile(
+        rf"<tool_call>(?:{_object_head('arguments')}|(?:(?!<tool_call>)(?s:.))*?</tool_call>)"
+    )
     tail = regex.compile(r"\s*\}\s*</tool_call>")
     opening = "<tool_call>"
     closing = "</tool_call>"
@@ -157,8 +158,8 @@ class HermesFormat(ToolFormat):
 class MistralFormat(ToolFormat):
     """Mistral: a marker and a JSON list of calls, at the end of the answer."""
 
-    head = _object_head(r"(?:\[TOOL_CALLS\]\s*\[|,)", "arguments")
-    tail = regex.compile(r"\s*\}\s*(?:\]|(?=(,)))")
+    head = regex.compile(rf"\[TOOL_CALLS\]\s*\[{_object_head('arguments')}")
+    tail = regex.compile(rf"\s*\}}\s*(?:\]|,{_object_head('arguments')})")
     opening = "[TOOL_CALLS]"
 
     def _rest_rules(self, tools: Sequence[Tool], opening: str, *, parallel: bool) -> str:  # noqa: ARG002
@@ -169,7 +170,7 @@ class MistralFormat(ToolFormat):
 class MistralArgsFormat(ToolFormat):
     """Later Mistral models: a marker, the tool's name, another marker, and the arguments."""
 
-    head = regex.compile(rf"\s*\[TOOL_CALLS\]\s*{_NAME}\[ARGS\]\s*(?=\{{)")
+    head = regex.compile(rf"\[TOOL_CALLS\]\s*{_NAME}\[ARGS\]\s*(?=\{{)")
     tail = regex.compile("")
     opening = "[TOOL_CALLS]"
     separator: ClassVar[str] = "[ARGS]"
@@ -188,7 +189,7 @@ class MistralArgsFormat(ToolFormat):
 class LlamaFormat(ToolFormat):
     """Llama 3: the answer is one JSON object; an answer that begins otherwise is text."""
 
-    head = _object_head(r"(?:<\|python_tag\|>)?", "parameters")
+    head = regex.compile(rf"(?:<\|python_tag\|>)?{_object_head('parameters')}")
     tail = regex.compile(r"\s*\}")
     opening = ""
     calls_after_text = False

@@ -147,6 +147,22 @@ def test_an_invalid_call_replaces_what_was_streamed():
     assert (end.index, end.text, end.name) == (0, '{"name": "add", "arguments": {"a": 1', "add")
 
 
+@pytest.mark.parametrize("cut", range(1, 30))
+def test_a_call_that_breaks_off_spoils_no_earlier_one(cut):
+    first, second = ADD_JSON, '{"name": "search", "arguments": {"q": 1'
+    texts = {
+        "hermes": f"<tool_call>\n{first}\n</tool_call>\n<tool_call>\n{second[:cut]}",
+        "mistral": f"[TOOL_CALLS][{first}, {second[:cut]}",
+        "mistral-args": mistral_args(ADD) + '[TOOL_CALLS]search[ARGS]{"q": 1'[: 12 + cut],
+    }
+    for name, text in texts.items():
+        answer = read(name, *text)
+        assert calls(answer) == [ADD]
+        assert answer.text == ""
+        (invalid,) = answer.invalid
+        assert "cut short" in invalid.error
+
+
 @pytest.mark.parametrize(
     "broken",
     [
