@@ -138,18 +138,17 @@ class AnswerParser:
         if self._is_start:
             start = self._held.lstrip()
             found = self._head.match(start, partial=True)
+            if found is not None and found.partial:
+                return []
+            self._is_start = False
             if found is None:
-                self._head, self._is_start = _NO_CALL, False  # no call can follow
-                return []
-            if found.partial:
-                return []
-            self._held = start
-        else:
-            found = self._head.search(self._held, partial=True)
+                self._head = _NO_CALL  # no call can follow
+            else:
+                self._held = start
+        found = self._head.search(self._held, partial=True)
         pieces = self._text_pieces(self._take(found.start() if found else len(self._held)))
         if found is None or found.partial:
             return pieces
-        self._is_start = False
         if not self._opening:
             self._head = _NO_CALL  # the answer is this one call
         written = self._take(len(found.group())).removeprefix(self._opening)

@@ -240,6 +240,13 @@ def test_text_and_arguments_are_streamed():
     assert reader.flush() == []
 
 
+@pytest.mark.parametrize("name", sorted(FORMATS))
+def test_text_is_not_held_back_where_no_call_can_come(name):
+    reader = AnswerParser(FORMATS[name], NAMES, calls_open_answer=True)
+    assert reader.push('{"a') == [TextPiece('{"a')]
+    assert reader.push('b": ') == [TextPiece('b": ')]
+
+
 @pytest.mark.parametrize(
     ("reasoning", "text", "thought", "expected"),
     [
