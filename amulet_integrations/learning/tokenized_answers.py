@@ -12,7 +12,7 @@ from amulet_integrations.errors import AmuletError, ContextLengthError, Evidence
 from amulet_integrations.learning.examples import Example
 from amulet_integrations.prompting import ChatMessage, PromptBuilder
 from amulet_integrations.prompting.chat_template import prompt_format
-from amulet_integrations.prompting.escaping import ControlTokens, Text
+from amulet_integrations.prompting.control_tokens import ControlTokens
 
 
 @dataclass(frozen=True, repr=False)
@@ -94,7 +94,7 @@ class AnswerTokenizer:
         # In a dialogue of plain text, answers stand after "Assistant:" and a space.
         written = text if self._prompts.is_chat else " " + text.lstrip()
         # All of it is text of a person, so nothing in it counts as a control token.
-        ids = self._control_tokens.encode(Text(written, b"\1" * len(written)))
+        ids = self._control_tokens.encode_literal(written)
         return [*ids, self._end_id] if example.complete else ids
 
     def _check_length(self, place: str, context: int, answer: int) -> None:
