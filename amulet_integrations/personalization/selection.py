@@ -19,8 +19,8 @@ from amulet_integrations.decoding.strength import (
 )
 from amulet_integrations.errors import AmuletError, InvalidParamsError, PreferenceSelectionError
 from amulet_integrations.profiles import Preference, PreferenceProfile, current_scope
-from amulet_integrations.profiles.characters import checked_label
 from amulet_integrations.profiles.conditions import PreferenceContext
+from amulet_integrations.profiles.field_types import checked_label
 from amulet_integrations.profiles.scope import merge_contexts
 from amulet_integrations.validation import FrozenModel
 
@@ -115,7 +115,7 @@ class PreferenceSelection(FrozenModel):
         return bool(self._named)
 
     @property
-    def person(self) -> str | None:
+    def effective_user_id(self) -> str | None:
         """The id of the user who is named, also by a profile; None for nobody in particular."""
         return self.profile.user_id if self.profile else self.user_id
 

@@ -404,7 +404,7 @@ def held(kind: str, store: Any, place: Path) -> Callable[[], None]:
         other = sqlite3.connect(place, check_same_thread=False, isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
         return other.close
-    lock = store._lock if isinstance(store, InMemoryProfileStore) else store._within.lock
+    lock = store._lock if isinstance(store, InMemoryProfileStore) else store._store.lock
     lock.acquire()
     return lock.release
 

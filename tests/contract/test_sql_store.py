@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import event
+from sqlalchemy import Engine, event
 
 from amulet_integrations.decoding.guidance import AmuletParams
 from amulet_integrations.errors import (
@@ -19,7 +19,7 @@ from amulet_integrations.errors import (
 )
 from amulet_integrations.profiles import Preference, PreferenceProfile, SqlProfileStore
 from amulet_integrations.profiles.stores.base import UpdatingProfileStore
-from amulet_integrations.profiles.stores.sql import importing
+from amulet_integrations.profiles.stores.sql import queries
 
 ANN = PreferenceProfile(
     user_id="ann",
@@ -339,13 +339,17 @@ class TestFiles:
         file = json.loads(store.export_json())
         file["profiles"] = [{"user_id": f"user {it}", "preferences": ["x"]} for it in range(7)]
         text, ran = json.dumps(file), []
-        engine = store._database._engine("write")
-        event.listen(engine, "before_cursor_execute", lambda *about: ran.append(about[2]))
+
+        def note(*about):
+            ran.append(about[2])
+
+        event.listen(Engine, "before_cursor_execute", note)
         stored = store.import_json(text, by="me")
-        assert len(ran) < 10
+        event.remove(Engine, "before_cursor_execute", note)
+        assert 0 < len(ran) < 10
         versions = [1, 1, 1, 2, 1, 3, 1]
         assert [one.version for one in stored] == versions
-        monkeypatch.setattr(importing, "_AT_ONCE", 3)
+        monkeypatch.setattr(queries, "IDS_PER_QUERY", 3)
         again = store.import_json(text)
         assert [one.version for one in again] == [it + 1 for it in versions]
         for number, one in enumerate(again):
@@ -442,7 +446,7 @@ class TestPlaces:
     def test_every_committed_change_is_announced(self, store, monkeypatch):
         told = []
         monkeypatch.setattr(
-            "amulet_integrations.profiles.stores.sql.store.announce",
+            "amulet_integrations.profiles.stores.sql.sql_store.publish_change",
             lambda place, user_id: told.append((place, user_id)),
         )
         store.save(ANN)

@@ -14,8 +14,8 @@ from amulet_integrations.errors import PreferenceSelectionError
 from amulet_integrations.langchain.agents.store import LangGraphProfileStore
 from amulet_integrations.langchain.configs import selection_of
 from amulet_integrations.profiles import ProfileStore, current_scope, open_profile_store
-from amulet_integrations.profiles.characters import checked_label
 from amulet_integrations.profiles.conditions import PreferenceContext
+from amulet_integrations.profiles.field_types import checked_label
 
 UserRule = str | Callable[[Any], str | None]
 """The name of an attribute or key of the runtime context, or a function of the context."""

@@ -23,7 +23,7 @@ from amulet_integrations.errors import (
 )
 from amulet_integrations.profiles import CachedProfileStore
 from amulet_integrations.profiles.stores import cached
-from amulet_integrations.profiles.stores.invalidation import announce
+from amulet_integrations.profiles.stores.invalidation import publish_change
 
 ANN = PreferenceProfile(user_id="ann", preferences=["Be brief."])
 
@@ -316,7 +316,7 @@ def test_errors_are_not_remembered() -> None:
     assert len(within.asked) == 4
 
 
-class Announcing(Counting):
+class Publishing(Counting):
     """A store at a place, as those of a database are."""
 
     def __init__(self, place: str) -> None:
@@ -325,13 +325,13 @@ class Announcing(Counting):
 
 
 def test_what_other_objects_write_at_the_same_place_is_seen() -> None:
-    within, elsewhere = Announcing("test:here"), Announcing("test:there")
+    within, elsewhere = Publishing("test:here"), Publishing("test:there")
     here, there = CachedProfileStore(within), CachedProfileStore(elsewhere)
     for user_id in ("ann", "bob"):
         here.get(user_id)
         there.get(user_id)
     stored = within.save(ANN)
-    announce("test:here", "ann")
+    publish_change("test:here", "ann")
     assert here.get("ann") == stored
     here.get("bob")
     there.get("ann")

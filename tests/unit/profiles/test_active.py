@@ -88,7 +88,7 @@ def test_every_obstacle_is_told_with_the_value_that_stands_in_the_way():
         PreferenceProfile(user_id="work", preferences=[Preference(text="Six.", name="on")]),
     ]
     found = explain(line, NOON, {"topic": "sport"})
-    assert [(it.user_id, it.preference.text, it.obstacle) for it in found] == [
+    assert [(it.user_id, it.preference.text, it.reason) for it in found] == [
         ("work", "Six.", "overridden by ann's own on"),
         ("ann", "One.", None),
         ("ann", "Two.", "its weight is 0"),
@@ -99,7 +99,7 @@ def test_every_obstacle_is_told_with_the_value_that_stands_in_the_way():
             "Five.",
             (
                 "it holds when topic is 'health', and topic is 'sport'; "
-                "it holds when locale is 'de', and locale is not told"
+                "it holds when locale is 'de', and locale is not given"
             ),
         ),
     ]

@@ -16,8 +16,7 @@ from alembic.script import ScriptDirectory
 
 from amulet_integrations.errors import CorruptProfileError, ProfileStoreError
 from amulet_integrations.profiles import PreferenceProfile, SqlProfileStore
-from amulet_integrations.profiles.stores.sql.migration import FOLDER, HEAD
-from amulet_integrations.profiles.stores.sql.tables import Tables
+from amulet_integrations.profiles.stores.sql.schema import FOLDER, HEAD, Tables
 from tests.support.sql_writers import context, open_at_once, open_without_alembic
 
 ANN = PreferenceProfile(user_id="ann", preferences=["Be brief."])

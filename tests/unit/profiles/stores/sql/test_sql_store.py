@@ -81,10 +81,10 @@ def test_so_is_the_file_of_a_url(url, tmp_path, monkeypatch):
     with SqlProfileStore(url) as store:
         store.save(ANN)
         first = store.place
-        assert store._database.file in {None, str(folder / "profiles.db")}
         monkeypatch.chdir("/")
-        store._database._engine("read").dispose()
-        assert store.get("ann").version == 1
+        # While one connection is in use, another one is opened.
+        found = store._database.read("wait", lambda _: store.get("ann"))
+        assert found.version == 1
     assert (folder / "profiles.db").is_file()
     with SqlProfileStore(folder / "profiles.db") as again:
         assert again.place == first
@@ -115,10 +115,10 @@ def test_by_default_the_users_data_folder_is_used(tmp_path, monkeypatch):
 )
 def test_a_database_in_memory_is_one_for_all_threads_and_no_file(url, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with SqlProfileStore(url) as store, ThreadPoolExecutor(1) as other_thread:
-        other_thread.submit(store.save, ANN).result()
-        assert store.get("ann").version == 1
-        assert store._database._engine("read").pool.size() == 1
+    with SqlProfileStore(url) as store, ThreadPoolExecutor(8) as threads:
+        stored = list(threads.map(store.save, [ANN] * 16))
+        assert sorted(profile.version for profile in stored) == list(range(1, 17))
+        assert store.get("ann").version == 16
     assert list(tmp_path.iterdir()) == []
 
 

@@ -22,12 +22,14 @@ from amulet_integrations.errors import (
 from amulet_integrations.profiles import PreferenceProfile, SqlProfileStore
 from amulet_integrations.profiles.stores.sql import engines
 from amulet_integrations.profiles.stores.sql.database import Database
-from amulet_integrations.profiles.stores.sql.urls import (
+from amulet_integrations.profiles.stores.sql.database_url import (
     database_url,
+    hide_secrets,
     place_of,
-    shown,
-    without_secrets,
+    shown_url,
 )
+from amulet_integrations.profiles.stores.sql.queries import Queries
+from amulet_integrations.profiles.stores.sql.schema import Tables
 from tests.support.postgres import PASSWORD
 from tests.support.sql_writers import (
     context,
@@ -60,7 +62,7 @@ class TestUrls:
     )
     def test_postgresql_is_reached_by_psycopg(self, url):
         assert database_url(url).drivername == "postgresql+psycopg"
-        assert shown(database_url(url)) == "postgresql://ann:***@host/db"
+        assert shown_url(database_url(url)) == "postgresql://ann:***@host/db"
 
     @pytest.mark.parametrize(
         "url", ["mysql://u:hunter2@host/db", "postgresql+asyncpg://u:hunter2@host/db", "oracle://x"]
@@ -92,11 +94,11 @@ class TestUrls:
     )
     def test_a_short_password_is_masked_where_it_stands_alone(self, password, told):
         url = database_url(f"postgresql://ann:{password}@host/db")
-        assert without_secrets("for hunter2, db and x", url) == told
+        assert hide_secrets("for hunter2, db and x", url) == told
 
     def test_options_that_may_hold_a_password_are_not_shown(self):
         url = database_url("postgresql://ann@host/db?password=hunter2&sslpassword=hunter3")
-        assert "hunter" not in shown(url)
+        assert "hunter" not in shown_url(url)
 
     def test_a_missing_driver_is_named_with_the_line_that_installs_it(self, monkeypatch):
         def import_dbapi():
@@ -247,7 +249,7 @@ class TestLosing:
 
     def test_a_connection_lost_in_a_transaction_stores_nothing(self, store, postgres_server):
         def work(connection):
-            store._records.delete(connection, "ann", None)
+            connection.exec_driver_sql("DELETE FROM amulet_profiles")
             postgres_server.hang_up(postgres_server.reusable)
             connection.exec_driver_sql("SELECT 1")
 
@@ -269,7 +271,7 @@ class TestLosing:
 
         told = []
         monkeypatch.setattr(
-            "amulet_integrations.profiles.stores.sql.store.announce",
+            "amulet_integrations.profiles.stores.sql.sql_store.publish_change",
             lambda place, user_id: told.append(user_id),
         )
         monkeypatch.setattr(PGDialect_psycopg, "do_commit", cut_off)
@@ -283,7 +285,9 @@ class TestLosing:
 
 class TestWaiting:
     def test_a_lock_is_not_waited_for_without_end(self, postgres_url, monkeypatch):
-        monkeypatch.setattr("amulet_integrations.profiles.stores.sql.locks.SECONDS_TO_WAIT", 0.1)
+        monkeypatch.setattr(
+            "amulet_integrations.profiles.stores.sql.advisory_locks.SECONDS_TO_WAIT", 0.1
+        )
         with SqlProfileStore(postgres_url) as store, psycopg.connect(postgres_url) as other:
             store.save(ANN)
             other.execute("SELECT * FROM amulet_profiles FOR UPDATE")
@@ -336,23 +340,17 @@ class TestWaiting:
             inside, done = threading.Event(), threading.Event()
 
             def work(connection):
-                store._records.save(connection, ANN, store_deed())
+                Queries(connection, Tables("amulet_"), "x").save(ANN, "save", None)
                 inside.set()
                 assert done.wait(20)
 
-            thread = threading.Thread(target=store._database.write, args=("save", work))
+            thread = threading.Thread(target=Database(postgres_url).write, args=("save", work))
             thread.start()
             assert inside.wait(20)
             assert store.save(PreferenceProfile(user_id="bob")).version == 1
             done.set()
             thread.join()
             assert store.get("ann").version == 1
-
-
-def store_deed():
-    from amulet_integrations.profiles.stores.sql.rows import Deed
-
-    return Deed("save", None)
 
 
 class TestPrivacy:
