@@ -180,7 +180,7 @@ def _to_utc(moment: datetime, info: ValidationInfo) -> datetime:
     return as_utc(str(info.field_name), moment)
 
 
-# Each is checked before pydantic's own check, whose message would quote the value.
+# Each is checked before pydantic's own check, because that one quotes the value in its message.
 Label = Annotated[str, BeforeValidator(_check_label)]
 """A user id or a name; see `checked_label`."""
 

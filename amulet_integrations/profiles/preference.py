@@ -26,8 +26,8 @@ class Preference(FrozenModel):
         weight: From -1 to 1. 1 applies the preference in full, 0.5 half as strongly, a negative
             weight steers away from it, and 0 switches it off.
         name: A label that is unique among the user's preferences, 1 to 256 characters.
-        valid_from: The preference applies from this moment on (with a time zone; kept in UTC).
-        valid_until: It no longer applies at this moment (with a time zone; kept in UTC).
+        valid_from: The preference applies from this moment on (with a time zone; stored in UTC).
+        valid_until: It no longer applies at this moment (with a time zone; stored in UTC).
         when: It applies where the context of the call has all of these values, such as
             ``{"task": "email"}``. Empty means everywhere.
 

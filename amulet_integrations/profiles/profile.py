@@ -78,7 +78,7 @@ class PreferenceProfile(FrozenModel):
         """How strongly the preferences are applied, as far as the profile says."""
         return Strength.said_by(self)
 
-    # Before pydantic's own check, whose message would quote the texts.
+    # Before pydantic's own check, because that one quotes the texts in its message.
     @field_validator("preferences", mode="before")
     @classmethod
     def _read_preferences(cls, preferences: Any) -> tuple[Any, ...]:

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
-from types import TracebackType
 from typing import Protocol
 
 from amulet_integrations.decoding.guidance import AmuletParams
@@ -185,12 +184,7 @@ class _ScopeBlock(AbstractContextManager[PreferenceScope]):
         _scopes.set((*_scopes.get(), self._scope))
         return self._scope
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         scopes = _scopes.get()
         for place in reversed(range(len(scopes))):
             if scopes[place] is self._scope:

@@ -12,7 +12,7 @@ from types import MethodType
 from weakref import WeakMethod, ref
 
 Subscriber = Callable[[str], None]
-"""Receives the id of the user whose profile changed, on the writer's thread; must not raise."""
+"""Is called with the id of the changed user, on the thread of the writer. It must not raise."""
 
 _Reference = Callable[[], Subscriber | None]
 

@@ -44,9 +44,9 @@ _MOST_RANGES = 20  # of versions that a message names
 
 
 class CurrentRow(NamedTuple):
-    """The row of a user's profile, if there is one, and the last version of all time."""
+    """The version in the row of a user's profile, and the user's last version of all time."""
 
-    row: Row[Any] | None = None
+    version: Version = Version(0)
     last_version: int = 0
 
 
@@ -149,9 +149,7 @@ class Queries:
         user_id = profile.user_id
         self.locks.user(user_id)
         current = self._current_rows([user_id])
-        row = current[user_id].row
-        stored = Version(0) if row is None else Version.read(version_of(row), row.updated_at)
-        check_current(user_id, expected, stored)
+        check_current(user_id, expected, current[user_id].version)
         if profile.parent and parent_changed(profile, self.sound_profile(user_id)):
             self.locks.parents()
             line_of(profile, self.sound_profile)
@@ -172,7 +170,7 @@ class Queries:
         """
         self.locks.user(user_id)
         if not is_valid_id(user_id):
-            # Such a user has no history that anybody could read.
+            # No history can be read by such an id.
             return self._remove(user_id, self._profiles)
         version = self._current_rows([user_id])[user_id].last_version + 1
         if not self._remove(user_id, self._profiles):
@@ -217,7 +215,8 @@ class Queries:
         # Processes with an earlier version of this package have no locks but those of rows ...
         locked = select(self._profiles).with_for_update()
         for row in self._rows(locked, self._profiles.c.user_id, user_ids):
-            current[row.user_id] = CurrentRow(row, version_of(row))
+            number = version_of(row)
+            current[row.user_id] = CurrentRow(Version.read(number, row.updated_at), number)
         user_id, version = self._changes.c.user_id, self._changes.c.version
         newest = select(user_id, func.max(version).label("last_version")).group_by(user_id)
         newest = newest.where(version.between(1, LARGEST_VERSION - 1))

@@ -1,4 +1,4 @@
-"""The tables of a store, and their migrations, whoever else migrates at the same time."""
+"""The tables of a store, and their migration, which several processes may begin at once."""
 
 from __future__ import annotations
 
