@@ -1,4 +1,4 @@
-"""What the store in a database promises besides, checked on every kind of database alike."""
+"""What stores in a database promise beyond other stores, on every kind of database."""
 
 from __future__ import annotations
 
@@ -218,7 +218,7 @@ class TestHistory:
         assert store.history("nobody") == []
 
     @pytest.mark.parametrize("by", ["", "a\nb", "x" * 257, 5])
-    def test_who_is_a_label(self, store, by):
+    def test_the_author_is_a_label(self, store, by):
         calls = [
             lambda: store.save(ANN, by=by),
             lambda: store.update("ann", add("one"), by=by),
@@ -371,7 +371,7 @@ class TestFiles:
         store.import_json(json.dumps(file))
         assert (store.get("ann").parent, store.get("bob").parent) == ("bob", None)
 
-    def test_the_history_is_exported_for_whoever_asks_and_not_imported(self, store):
+    def test_the_history_is_exported_on_request_and_not_imported(self, store):
         store.save(ANN, by="ann")
         store.delete("ann")
         store.save(profile("bob's", user_id="bob"))
@@ -384,7 +384,7 @@ class TestFiles:
         assert [one.version for one in store.import_json(everybody)] == [2]
         assert len(store.history("ann")) == 2
 
-    def test_somebody_of_whom_there_is_nothing_is_told(self, store):
+    def test_exporting_a_user_without_a_profile_is_an_error(self, store):
         store.save(ANN)
         store.delete("ann")
         for user_id in ("ann", "nobody"):
@@ -443,11 +443,11 @@ class TestPlaces:
             store.save(profile("other", user_id="bob"))
             assert (mine.user_ids(), other.user_ids()) == (["ann"], ["bob"])
 
-    def test_every_committed_change_is_announced(self, store, monkeypatch):
-        told = []
+    def test_every_committed_change_is_published(self, store, monkeypatch):
+        published = []
         monkeypatch.setattr(
             "amulet_integrations.profiles.stores.sql.sql_store.publish_change",
-            lambda place, user_id: told.append((place, user_id)),
+            lambda place, user_id: published.append((place, user_id)),
         )
         store.save(ANN)
         store.update("bob", add("one"))
@@ -457,9 +457,9 @@ class TestPlaces:
         store.import_json(text)
         store.erase("bob")
         users = ["ann", "bob", "ann", "ann", "ann", "bob", "bob"]
-        assert told == [(store.place, user_id) for user_id in users]
+        assert published == [(store.place, user_id) for user_id in users]
 
-    def test_a_closed_store_says_so(self, store):
+    def test_a_closed_store_is_an_error(self, store):
         store.close()
         store.close()
         calls = [

@@ -31,7 +31,7 @@ def test_no_heavy_library_is_imported_where_no_database_is_used(statement):
     assert ran.stdout.strip() == "[]"
 
 
-def test_every_export_is_what_its_name_says():
+def test_every_export_has_the_name_of_its_object():
     for name in profiles.__all__:
         assert getattr(profiles, name).__name__ == name
 
