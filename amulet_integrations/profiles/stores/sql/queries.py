@@ -208,7 +208,9 @@ class Queries:
             return
         for start in range(0, len(user_ids), IDS_PER_QUERY):
             some = user_ids[start : start + IDS_PER_QUERY]
-            yield from self._connection.execute(query.where(column.in_(some)))
+            # SQLAlchemy is quicker with "=" than with "IN".
+            condition = column.in_(some) if len(some) > 1 else column == some[0]
+            yield from self._connection.execute(query.where(condition))
 
     def _current_rows(self, user_ids: Sequence[str]) -> dict[str, CurrentRow]:
         current = dict.fromkeys(user_ids, CurrentRow())

@@ -152,11 +152,9 @@ class SqlProfileStore:
             ProfileStoreError: The database cannot be read.
         """
         checked_label("user_id", user_id)
-        if limit is not None:
-            _check_positive("limit", limit)
-            limit = min(limit, LARGEST_VERSION)
+        newest = None if limit is None else _checked_number("limit", limit)
         return self._read(
-            "read the history of a profile", lambda it: it.changes([user_id], newest=limit)
+            "read the history of a profile", lambda it: it.changes([user_id], newest=newest)
         )
 
     def restore(self, user_id: str, version: int, *, by: str | None = None) -> PreferenceProfile:
@@ -177,13 +175,13 @@ class SqlProfileStore:
             ProfileStoreError: The database cannot be written.
         """
         checked_label("user_id", user_id)
-        _check_positive("version", version)
+        number = _checked_number("version", version)
         _check_author(by)
 
         def work(queries: Queries) -> PreferenceProfile:
             # The lock comes first: what is erased meanwhile must not come back.
             queries.locks.user(user_id)
-            return queries.save(queries.version_to_restore(user_id, version), "restore", by)
+            return queries.save(queries.version_to_restore(user_id, number), "restore", by)
 
         return self._write("restore a profile", [user_id], work)
 
@@ -324,6 +322,8 @@ def _check_row_id(user_id: object) -> None:
         checked_label("user_id", user_id)
 
 
-def _check_positive(what: str, number: object) -> None:
-    if not isinstance(number, int) or isinstance(number, bool) or number < 1:
-        raise InvalidProfileError(f"{what}={number!r:.80} is no whole number of at least 1.")
+def _checked_number(what: str, number: object) -> int:
+    """Checks a number that counts from 1, and limits it to the largest version."""
+    if isinstance(number, int) and not isinstance(number, bool) and number >= 1:
+        return min(number, LARGEST_VERSION)
+    raise InvalidProfileError(f"{what}={number!r:.80} is no whole number of at least 1.")
