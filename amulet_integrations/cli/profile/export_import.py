@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from amulet_integrations.cli import screen
-from amulet_integrations.cli.options import Database, examples
+from amulet_integrations.cli import terminal
+from amulet_integrations.cli.loading import open_store
+from amulet_integrations.cli.options import Database, examples, option
 from amulet_integrations.cli.profile.group import operator, profile
-from amulet_integrations.cli.session import open_store
 from amulet_integrations.errors import ProfileError
 
 
@@ -32,8 +31,7 @@ def export(
         typer.Option("--history", help="With every earlier version, for who asks for their data."),
     ] = False,
     output: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Where to write it.", show_default="standard output"),
+        Path | None, option("FILE", "Where to write it.", default="standard output")
     ] = None,
     db: Database = None,
 ) -> None:
@@ -41,7 +39,7 @@ def export(
     with open_store(db) as store:
         text = store.export_json(users or None, history=history)
     if output is None:
-        typer.echo(screen.safe(text))
+        typer.echo(terminal.safe(text))
         return
     try:
         output.write_text(text + "\n", encoding="utf-8")
@@ -49,7 +47,7 @@ def export(
         raise ProfileError(
             f"--output {str(output)!r} cannot be written: {error.strerror}."
         ) from None
-    typer.echo(f"Exported to {screen.one_line(output)}.")
+    typer.echo(f"Exported to {terminal.one_line(output)}.")
 
 
 @profile.command(
@@ -58,18 +56,17 @@ def export(
 )
 def import_(
     file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="What `export` wrote; - for standard input.")
+        typer.FileBinaryRead,
+        typer.Argument(metavar="FILE", help="What `export` wrote; - for standard input."),
     ],
     db: Database = None,
 ) -> None:
     """Store the profiles of an export, each as a new version of its user's; all or none."""
     try:
-        data = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
-        text = data.decode("utf-8")
-    except OSError as error:
-        raise ProfileError(f"{str(file)!r} cannot be read: {error.strerror}.") from None
+        text = file.read().decode("utf-8")
     except UnicodeDecodeError:
-        raise ProfileError(f"{str(file)!r} is not UTF-8 text, so it is no export.") from None
+        name = getattr(file, "name", "standard input")
+        raise ProfileError(f"{name!r} is not UTF-8 text, so it is no export.") from None
     with open_store(db) as store:
         stored = store.import_json(text, by=operator())
-    typer.echo(f"Imported {screen.count(len(stored), 'profile')}.")
+    typer.echo(f"Imported {terminal.plural(len(stored), 'profile')}.")

@@ -1,4 +1,4 @@
-"""`amulet profile history`, `restore` and `erase`: what was, and what must be no more."""
+"""`amulet profile history`, `restore` and `erase`: the earlier versions of a profile."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ from typing import Annotated
 
 import typer
 
-from amulet_integrations.cli import screen
-from amulet_integrations.cli.options import Database, Json, User, examples
+from amulet_integrations.cli import terminal
+from amulet_integrations.cli.loading import open_store
+from amulet_integrations.cli.options import Database, Json, User, examples, option
 from amulet_integrations.cli.profile.group import (
-    known,
     operator,
     print_json,
+    print_saved,
     profile,
-    tell_saved,
+    require,
 )
-from amulet_integrations.cli.profile.sheet import minute
-from amulet_integrations.cli.session import open_store
+from amulet_integrations.cli.profile.profile_text import format_time
 from amulet_integrations.profiles.stores.changes import ProfileChange
 
-_DONE = {
+_ACTIONS = {
     "save": "saved",
     "delete": "removed",
     "restore": "restored",
@@ -30,26 +30,22 @@ _DONE = {
 @profile.command(epilog=examples("amulet profile history ann", "amulet profile history ann --json"))
 def history(
     user: User,
-    limit: Annotated[
-        int | None,
-        typer.Option(min=1, metavar="N", help="Only the newest N.", show_default="all"),
-    ] = None,
+    limit: Annotated[int | None, option("N", "Only the newest N.", default="all", min=1)] = None,
     db: Database = None,
     as_json: Json = False,
 ) -> None:
     """List every change of a user's profile: when, what and by whom.
 
-    The texts of the preferences are not told, but with --json; see one version with `show
-    --version`.
+    The texts of the preferences are shown only with --json; see one version with `show --version`.
     """
     with open_store(db) as store:
-        changes = known(store.history(user, limit=limit) or None, user)
+        changes = require(store.history(user, limit=limit), user)
     if as_json:
         print_json([change.model_dump(mode="json") for change in changes])
         return
     width = len(str(changes[-1].version))
     for change in changes:
-        typer.echo(f"{change.version:>{width}}  {minute(change.at)}  {_told(change)}")
+        typer.echo(f"{change.version:>{width}}  {format_time(change.at)}  {_describe(change)}")
 
 
 @profile.command(epilog=examples("amulet profile restore ann 3"))
@@ -63,7 +59,7 @@ def restore(
 ) -> None:
     """Bring back an earlier version of a user's profile, as a new version."""
     with open_store(db) as store:
-        tell_saved(store.restore(user, version, by=operator()))
+        print_saved(store.restore(user, version, by=operator()))
 
 
 @profile.command(epilog=examples("amulet profile erase ann"))
@@ -76,19 +72,19 @@ def erase(
     with open_store(db) as store:
         if not yes:
             typer.confirm(
-                f"Erase the profile of {screen.one_line(user)} and its history for good?",
+                f"Erase the profile of {terminal.one_line(user)} and its history for good?",
                 abort=True,
                 err=True,
             )
-        known(store.erase(user) or None, user)
-    typer.echo(f"Erased the profile of {screen.one_line(user)} and its history.")
+        require(store.erase(user), user)
+    typer.echo(f"Erased the profile of {terminal.one_line(user)} and its history.")
 
 
-def _told(change: ProfileChange) -> str:
+def _describe(change: ProfileChange) -> str:
     if change.problem is not None or change.action is None:
-        return f"damaged: {screen.one_line(change.problem)}"
-    who = "" if change.by is None else f" by {screen.one_line(change.by)}"
-    held = ""
+        return f"damaged: {terminal.one_line(change.problem)}"
+    who = "" if change.by is None else f" by {terminal.one_line(change.by)}"
+    preferences = ""
     if change.profile is not None:
-        held = f": {screen.count(len(change.profile.preferences), 'preference')}"
-    return f"{_DONE[change.action]}{who}{held}"
+        preferences = f": {terminal.plural(len(change.profile.preferences), 'preference')}"
+    return f"{_ACTIONS[change.action]}{who}{preferences}"

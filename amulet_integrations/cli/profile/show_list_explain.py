@@ -1,4 +1,4 @@
-"""`amulet profile show`, `list` and `explain`: what users prefer, and what of it holds."""
+"""`amulet profile show`, `list` and `explain`: what users prefer, and which of it holds."""
 
 from __future__ import annotations
 
@@ -9,12 +9,19 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
-from amulet_integrations.cli import screen
-from amulet_integrations.cli.options import Database, Json, User, examples
-from amulet_integrations.cli.profile.explanation import Explanation, explanation_sheet
-from amulet_integrations.cli.profile.group import About, existing, known, pairs, print_json, profile
-from amulet_integrations.cli.profile.sheet import minute, profile_sheet
-from amulet_integrations.cli.session import open_store
+from amulet_integrations.cli import terminal
+from amulet_integrations.cli.loading import open_store
+from amulet_integrations.cli.options import Database, Json, User, examples, option
+from amulet_integrations.cli.profile.explanation import Explanation, format_explanation
+from amulet_integrations.cli.profile.group import (
+    About,
+    parse_pairs,
+    print_json,
+    profile,
+    require,
+    require_profile,
+)
+from amulet_integrations.cli.profile.profile_text import format_profile, format_time
 from amulet_integrations.errors import CorruptProfileError, InvalidProfileError, ProfileError
 from amulet_integrations.profiles import PreferenceProfile, ProfileChange, ProfileStore
 from amulet_integrations.profiles.conditions import PreferenceContext
@@ -32,10 +39,7 @@ from amulet_integrations.profiles.instants import as_utc
 def show(
     user: User,
     version: Annotated[
-        int | None,
-        typer.Option(
-            min=1, metavar="N", help="An earlier version.", show_default="the one that holds"
-        ),
+        int | None, option("N", "An earlier version.", default="the one that holds", min=1)
     ] = None,
     db: Database = None,
     as_json: Json = False,
@@ -43,13 +47,13 @@ def show(
     """Show a user's profile, with the texts of the preferences."""
     with open_store(db) as store:
         if version is None:
-            found = existing(store, user)
+            found = require_profile(store, user)
         else:
-            found = _version(known(store.history(user) or None, user), user, version)
+            found = _version(require(store.history(user), user), user, version)
     if as_json:
         print_json(found.model_dump(mode="json"))
     else:
-        typer.echo(screen.safe(profile_sheet(found)))
+        typer.echo(terminal.safe(format_profile(found)))
 
 
 @profile.command("list")
@@ -61,8 +65,8 @@ def list_(db: Database = None, as_json: Json = False) -> None:
         print_json([_as_json(user, found) for user, found in everyone.items()])
         return
     if not everyone:
-        screen.notice('There are no profiles. Make one: amulet profile set USER --prefer "…"')
-    names = [Text(screen.one_line(user)) for user in everyone]
+        terminal.notice('There are no profiles. Make one: amulet profile set USER --prefer "…"')
+    names = [Text(terminal.one_line(user)) for user in everyone]
     width = max((name.cell_len for name in names), default=0)
     for name, found in zip(names, everyone.values(), strict=True):
         typer.echo(f"{name}{' ' * (width - name.cell_len)}  {_summary(found)}")
@@ -78,25 +82,22 @@ def list_(db: Database = None, as_json: Json = False) -> None:
 def explain(
     user: User,
     about: About = None,
-    at: Annotated[
-        str | None,
-        typer.Option(metavar="TIME", help="A moment with a time zone.", show_default="now"),
-    ] = None,
+    at: Annotated[str | None, option("TIME", "A moment with a time zone.", default="now")] = None,
     db: Database = None,
     as_json: Json = False,
 ) -> None:
     """Tell which preferences of a user hold, which do not and why, and what they come to."""
-    moment = datetime.now(UTC) if at is None else _moment(at)
-    context = PreferenceContext(pairs("--about", about))
+    time = datetime.now(UTC) if at is None else _parse_time(at)
+    context = PreferenceContext(parse_pairs("--about", about))
     with open_store(db) as store:
-        explanation = Explanation(line_of(existing(store, user), store.get), moment, context)
+        explanation = Explanation(line_of(require_profile(store, user), store.get), time, context)
     if as_json:
         print_json(explanation.as_json())
     else:
-        typer.echo(screen.safe(explanation_sheet(explanation)))
+        typer.echo(terminal.safe(format_explanation(explanation)))
 
 
-def _moment(text: str) -> datetime:
+def _parse_time(text: str) -> datetime:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
@@ -124,16 +125,16 @@ def _everyone(store: ProfileStore) -> Iterator[tuple[str, PreferenceProfile | Pr
     """Every user and profile; a damaged one hides nobody else's."""
     for user in store.user_ids():
         try:
-            yield user, existing(store, user)
+            yield user, require_profile(store, user)
         except (CorruptProfileError, InvalidProfileError) as error:
             yield user, error
 
 
 def _summary(found: PreferenceProfile | ProfileError) -> str:
     if isinstance(found, ProfileError):
-        return f"damaged: {screen.one_line(found)}"
-    preferences = screen.count(len(found.preferences), "preference")
-    return f"{preferences}, version {found.version}, {minute(found.updated_at)}"
+        return f"damaged: {terminal.one_line(found)}"
+    preferences = terminal.plural(len(found.preferences), "preference")
+    return f"{preferences}, version {found.version}, {format_time(found.updated_at)}"
 
 
 def _as_json(user: str, found: PreferenceProfile | ProfileError) -> dict[str, Any]:

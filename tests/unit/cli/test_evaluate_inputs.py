@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from amulet_integrations.cli.compared import read_compared
+from amulet_integrations.cli.evaluate_inputs import compared_methods
 from amulet_integrations.evaluation import DEFAULT_GRID
 from amulet_integrations.evaluation.runs.methods import strength_of
 
@@ -22,14 +22,14 @@ from amulet_integrations.evaluation.runs.methods import strength_of
     ],
 )
 def test_strengths_come_beside_the_methods(names, strengths, expected, told, capsys):
-    compared = read_compared(names, strengths, curve=False)
+    compared = compared_methods(names, strengths, curve=False)
     assert [method.name for method in compared] == expected
     said = "".join(capsys.readouterr())
     assert ("so pref answers as well" in said) == told
 
 
 def test_the_curve_has_every_point_of_its_grid_once():
-    compared = read_compared(["pref", "amulet@p=5,kl=0.4"], [5], curve=True)
+    compared = compared_methods(["pref", "amulet@p=5,kl=0.4"], [5], curve=True)
     assert [method.name for method in compared][:2] == ["pref", "amulet@p=5,kl=0.4"]
     found = {strength_of(method) for method in compared[1:]}
     assert len(found) == len(compared) - 1 == 13  # twelve of the grid, and five iterations

@@ -1,4 +1,4 @@
-"""From options to an engine and a store, quietly, but telling a watcher what takes so long."""
+"""The engine and the profile store that the options name."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from rich.control import Control
 from rich.segment import ControlType
 from rich.text import Text
 
-from amulet_integrations.cli import screen
-from amulet_integrations.prompting import ChatMessage
+from amulet_integrations.cli import terminal
 
 if TYPE_CHECKING:
     from amulet_integrations.engine import Engine
@@ -28,8 +27,8 @@ def open_engine(model: str, dtype: str = "auto") -> Engine:
     Raises:
         ModelError: It cannot be loaded.
     """
-    with _telling(f"Loading {model} …"):
-        # Importing torch is a good part of what takes so long.
+    with _status_line(f"Loading {model} …"):
+        # Importing torch takes a good part of the time.
         from amulet_integrations.engine import ModelSource, shared_engine  # noqa: PLC0415
 
         _quiet_transformers()
@@ -47,19 +46,15 @@ def open_store(db: str | None) -> SqlProfileStore:
     return SqlProfileStore(db)
 
 
-def opening(system: str | None) -> list[ChatMessage]:
-    """The messages that a conversation begins with."""
-    return [] if system is None else [ChatMessage(role="system", content=system)]
-
-
 @contextmanager
-def _telling(message: str) -> Iterator[None]:
-    if not screen.is_terminal():
+def _status_line(message: str) -> Iterator[None]:
+    """Shows a message on a terminal for as long as it is entered."""
+    if not terminal.is_interactive():
         yield
         return
-    # A line that stands still, since the embedded model's first use draws a bar of its own on it.
-    console = screen.terminal()
-    console.print(Text(screen.one_line(message), style="dim"), end="\r")
+    # Not rich's Status: the first use of the embedded model draws a bar of its own on this line.
+    console = terminal.console()
+    console.print(Text(terminal.one_line(message), style="dim"), end="\r")
     try:
         yield
     finally:

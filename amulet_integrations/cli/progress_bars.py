@@ -1,4 +1,4 @@
-"""How far an evaluation has come: a bar for each stage, with the time that is left."""
+"""The progress of an evaluation: a bar for each stage, with the time that is left."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from typing import TYPE_CHECKING, Self
 from rich import progress as rich_progress
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 
-from amulet_integrations.cli import screen
+from amulet_integrations.cli import terminal
 
 if TYPE_CHECKING:
     from amulet_integrations.evaluation import Progress
 
 
-_WORK = 10_000  # what a whole bar stands for
-_MEASURED_OVER = 3600.0  # seconds: with large models one answer after another takes a minute
+_TOTAL_WORK = 10_000  # of a whole bar
+_SPEED_PERIOD = 3600.0  # seconds: with large models one answer after another takes a minute
 
 
-class Bars:
+class ProgressBars:
     """Shows progress while it is entered: bars on a terminal, and a line for each stage elsewhere.
 
-    The bars count work and not answers, since answers cost more by some methods than by others.
+    The bars measure work and not answers, since some methods cost more for an answer than others.
 
     Args:
         get_time: The clock, in seconds; None takes the system's.
@@ -35,27 +35,27 @@ class Bars:
             BarColumn(),
             TextColumn("{task.fields[count]}", markup=False),
             TimeRemainingColumn(elapsed_when_finished=True),
-            console=screen.terminal(),
-            speed_estimate_period=_MEASURED_OVER,
+            console=terminal.console(),
+            speed_estimate_period=_SPEED_PERIOD,
             get_time=get_time,
-            disable=not screen.is_terminal(),
+            disable=not terminal.is_interactive(),
         )
 
     def __call__(self, progress: Progress) -> None:
-        """Shows how far a stage has come."""
+        """Shows the progress of a stage."""
         count = f"{progress.done}/{progress.total}"
         if progress.stage in self._tasks:
             task = self._tasks[progress.stage]
-            self._bars.update(task, completed=progress.share * _WORK, count=count)
+            self._bars.update(task, completed=progress.share * _TOTAL_WORK, count=count)
             return
-        name = screen.one_line(progress.stage)
-        # What was done before begins the bar and is no part of its speed.
+        name = terminal.one_line(progress.stage)
+        # What was done in an earlier run starts the bar, and does not count for its speed.
         self._tasks[progress.stage] = self._bars.add_task(
-            name, total=_WORK, completed=round(progress.share * _WORK), count=count
+            name, total=_TOTAL_WORK, completed=round(progress.share * _TOTAL_WORK), count=count
         )
         if self._bars.disable:
             kept = f", {progress.done} of them kept" if progress.done else ""
-            screen.notice(f"{name}: {progress.total}{kept} …")
+            terminal.notice(f"{name}: {progress.total}{kept} …")
 
     def __enter__(self) -> Self:
         self._bars.start()

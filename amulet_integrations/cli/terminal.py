@@ -1,4 +1,4 @@
-"""What reaches the screen: text made harmless, and plain output where nobody watches."""
+"""What the commands print: text that steers no terminal, and plain text where nobody watches."""
 
 from __future__ import annotations
 
@@ -10,42 +10,42 @@ from rich.console import Console
 from amulet_integrations.terminal_text import one_line, safe
 
 __all__ = [
-    "count",
+    "console",
     "error",
-    "is_terminal",
+    "is_interactive",
     "notice",
-    "number",
     "one_line",
+    "plural",
     "safe",
-    "terminal",
+    "short_number",
 ]
 
 
-def number(value: float) -> str:
+def short_number(value: float) -> str:
     """A guidance scale or a parameter, short: 3, 2.46, 143055."""
     return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"  # noqa: PLR2004 - look only
 
 
-def count(number: int, noun: str) -> str:
+def plural(number: int, noun: str) -> str:
     """Such as "1 preference" or "2 preferences"."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def is_terminal() -> bool:
-    """Whether somebody watches the output on a terminal that can draw."""
-    return sys.stdout.isatty() and not terminal().is_dumb_terminal
+def is_interactive() -> bool:
+    """Whether the output is a terminal that can draw."""
+    return sys.stdout.isatty() and not console().is_dumb_terminal
 
 
-def terminal() -> Console:
-    """The terminal. Strings given to it are never read as markup, emoji codes or the like."""
+def console() -> Console:
+    """The terminal. Strings printed on it are never read as markup, emoji codes or the like."""
     return Console(markup=False, emoji=False, highlight=False, force_terminal=sys.stdout.isatty())
 
 
 def error(message: object) -> None:
-    """Says what went wrong, in one line on stderr."""
+    """Prints what went wrong, in one line on stderr."""
     typer.secho(f"Error: {one_line(message)}", err=True, fg=typer.colors.RED)
 
 
 def notice(message: object) -> None:
-    """Says what is worth knowing but no part of the output, in one line on stderr."""
+    """Prints what is worth knowing but is no part of the output, in one line on stderr."""
     typer.secho(one_line(message), err=True, dim=True)
