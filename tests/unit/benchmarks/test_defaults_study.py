@@ -13,7 +13,7 @@ from benchmarks.defaults import study
 from benchmarks.defaults.questions import Question
 from benchmarks.defaults.rule import Figures, choose, misses
 from benchmarks.defaults.settings import BASE, CANDIDATES, PAPER, PREF, Setting, loop_breakers
-from benchmarks.defaults.study import Answer, Study, jobs, missing
+from benchmarks.defaults.study import RecordedAnswer, Study, jobs, missing
 from tests.support.tiny import tiny_model, tiny_tokenizer
 
 GOOD = Figures(0.3, 0.05, 0.04, 0.01, 5, 5, 360, 36, 38, 60)
@@ -58,9 +58,9 @@ def test_only_what_is_not_there_is_asked(tmp_path):
     # The base policy says the same under both.
     assert [len(job.settings) for job in every] == [1, 2, 2] * 2
     path = tmp_path / "answers.jsonl"
-    with Journal(path, Answer) as journal:
+    with Journal(path, RecordedAnswer) as journal:
         journal.add(_answer(*every[1].keys(PREF)[0]), _answer(*every[0].keys(BASE)[0]))
-    with Journal(path, Answer) as journal:
+    with Journal(path, RecordedAnswer) as journal:
         left = every[1]._replace(settings=(PAPER,))
         assert missing(every, journal) == [every[0], left, *every[2:]]
         journal.lines.append(_answer(*every[0].keys(BASE)[1]))
@@ -84,7 +84,7 @@ def test_settings_that_share_requests_answer_as_each_does_alone(tmp_path, monkey
     question = Question("set/1", "set", "Why is the sea blue?")
     with (
         LocalEngine(tiny_model(), tiny_tokenizer(), prompt_lookup_num_tokens=0) as engine,
-        Journal(tmp_path / "answers.jsonl", Answer) as journal,
+        Journal(tmp_path / "answers.jsonl", RecordedAnswer) as journal,
     ):
         said = []
         Study(engine, journal, said.append).run(
@@ -116,7 +116,7 @@ def test_settings_that_share_requests_answer_as_each_does_alone(tmp_path, monkey
 
 
 def _answer(set_up, setting, asked, preference):
-    return Answer(
+    return RecordedAnswer(
         set_up=set_up,
         setting=setting,
         set_="set",

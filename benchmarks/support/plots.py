@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from benchmarks.timing import Figure, Figures
+from benchmarks.support.timing import Figure, Figures
 
 WIDTH = 7.0
 
@@ -101,7 +101,7 @@ Plot = Bars | Lines
 def write_plots(
     benchmark: str, plots: Sequence[Plot], figures: Figures, folder: Path
 ) -> Iterator[Path]:
-    """Draws what was measured into PNG files, and tells their names."""
+    """Draws the figures into PNG files, and yields their paths."""
     if not plots or not figures:
         return
     if find_spec("matplotlib") is None:

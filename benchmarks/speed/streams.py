@@ -12,11 +12,11 @@ from amulet_integrations.engine import LocalEngine
 from amulet_integrations.langchain import ChatAmulet
 from amulet_integrations.llama_index import AmuletLLM
 from amulet_integrations.prompting import ChatMessage, PromptBuilder
-from benchmarks.answers import AS_IT_IS, paired
-from benchmarks.peers import Peers, on_own_threads, present
-from benchmarks.plots import Bars
-from benchmarks.prompts import PARAMS, POETIC, STORY, pair, pref_system
-from benchmarks.timing import FULL, SECONDS, Effort, Figure, Figures, timed_rounds
+from benchmarks.support.peers import Peers, on_own_threads, present
+from benchmarks.support.plots import Bars
+from benchmarks.support.prompts import PARAMS, POETIC, STORY, pair, pref_system
+from benchmarks.support.timed_answers import NO_REUSE, guided_request
+from benchmarks.support.timing import FULL, SECONDS, Effort, Figure, Figures, timed_rounds
 
 TOKENS = 32
 ROUNDS = 5
@@ -41,9 +41,9 @@ def measure(dtype: str, effort: Effort = FULL) -> Figures:
     tokens = effort.tokens(TOKENS)
     rounds = 1 if effort.quick else ROUNDS
     peers = Peers(dtype, tokens)
-    with LocalEngine.from_pretrained(dtype=dtype, **AS_IT_IS) as engine:
+    with LocalEngine.from_pretrained(dtype=dtype, **NO_REUSE) as engine:
         prompts = PromptBuilder(engine.tokenizer)
-        request = paired(*pair(prompts, STORY, POETIC), tokens)
+        request = guided_request(*pair(prompts, STORY, POETIC), tokens)
         options: dict[str, Any] = {
             "engine": engine,
             "preference": POETIC,

@@ -18,7 +18,7 @@ from amulet_integrations import (
     SqlProfileStore,
 )
 from amulet_integrations.profiles import CachedProfileStore, ProfileStore
-from benchmarks.timing import FULL, ROUNDS, Effort, median_seconds
+from benchmarks.support.timing import FULL, ROUNDS, Effort, median_seconds
 
 USERS = [f"user-{number}@example.com" for number in range(100)]
 READS = {"cached": 100_000, "in memory": 100_000, "SQLite file": 500, "PostgreSQL": 500}

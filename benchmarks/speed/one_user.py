@@ -7,11 +7,11 @@ from langchain_core.messages import HumanMessage, SystemMessage
 
 from amulet_integrations.engine import LocalEngine
 from amulet_integrations.prompting import ChatMessage, PromptBuilder
-from benchmarks.answers import AS_IT_IS, answers, paired
-from benchmarks.peers import Peers, on_worker, present
-from benchmarks.plots import Bars
-from benchmarks.prompts import PARAMS, POETIC, STORY, pair, pref_system
-from benchmarks.timing import FULL, SECONDS, Effort, Figure, Figures, timed_rounds
+from benchmarks.support.peers import Peers, on_worker, present
+from benchmarks.support.plots import Bars
+from benchmarks.support.prompts import PARAMS, POETIC, STORY, pair, pref_system
+from benchmarks.support.timed_answers import NO_REUSE, guided_request, run_together
+from benchmarks.support.timing import FULL, SECONDS, Effort, Figure, Figures, timed_rounds
 
 TOKENS = 48
 AMULET = "Amulet"
@@ -28,7 +28,7 @@ def measure(dtype: str, effort: Effort = FULL) -> Figures:
     """Tokens per second of all rivals, and Amulet's ratio to each."""
     tokens = effort.tokens(TOKENS)
     peers = Peers(dtype, tokens)
-    with LocalEngine.from_pretrained(dtype=dtype, **AS_IT_IS) as engine:
+    with LocalEngine.from_pretrained(dtype=dtype, **NO_REUSE) as engine:
         prompts = PromptBuilder(engine.tokenizer)
         base, pref = pair(prompts, STORY, POETIC)
         whole = prompts.render([ChatMessage(role="user", content=STORY)], POETIC)
@@ -38,7 +38,7 @@ def measure(dtype: str, effort: Effort = FULL) -> Figures:
             "negative_prompt_ids": torch.tensor([base]),
         }
         rivals = {
-            AMULET: lambda: answers(engine, [paired(base, pref, tokens)]),
+            AMULET: lambda: run_together(engine, [guided_request(base, pref, tokens)]),
             "generate": peers.generate(pref),
             "generate(guidance_scale)": peers.generate(pref, **guided),
             "ChatHuggingFace.invoke": on_worker(

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.bounds import bound_of
-from benchmarks.timing import Figure, Figures
+from benchmarks.support.timing import Figure, Figures
 
 NAME = "figures.json"
 
 
-def lines(benchmark: str, figures: Figures) -> Iterator[str]:
-    """Each figure with its rounds, what is asked of it, and whether it is met."""
+def format_lines(benchmark: str, figures: Figures) -> Iterator[str]:
+    """Each figure with its rounds, its bound, and whether the bound is met."""
     width = max(map(len, figures), default=0) + 2
     for name, figure in figures.items():
         line = f"  {name:<{width}}{_value(figure):>10,.2f}"
@@ -27,7 +27,7 @@ def lines(benchmark: str, figures: Figures) -> Iterator[str]:
         yield line
 
 
-def keep(
+def save(
     benchmark: str, figures: Figures, seconds: float, machine: Mapping[str, Any], folder: Path
 ) -> Path:
     """Writes the figures into the report, beside those of other benchmarks on this machine."""
@@ -50,12 +50,12 @@ def keep(
 def entry(benchmark: str, name: str, figure: Figure | float) -> dict[str, Any]:
     """A figure as JSON holds it."""
     value = _value(figure)
-    told: dict[str, Any] = {"value": value}
+    content: dict[str, Any] = {"value": value}
     if isinstance(figure, Figure):
-        told |= {"min": figure.low, "max": figure.high}
+        content |= {"min": figure.low, "max": figure.high}
     if bound := bound_of(benchmark, name):
-        told |= {"bound": str(bound), "met": "yes" if bound.met_by(value) else "no"}
-    return told
+        content |= {"bound": str(bound), "met": "yes" if bound.met_by(value) else "no"}
+    return content
 
 
 def _value(figure: Figure | float) -> float:

@@ -1,4 +1,4 @@
-"""What is asked: stories, which nothing in the prompt says, for as many users as there are."""
+"""Questions and preferences of sixteen users: stories, which no prompt contains already."""
 
 from __future__ import annotations
 

@@ -13,11 +13,11 @@ from transformers import PreTrainedModel
 from amulet_integrations import AmuletParams
 from amulet_integrations.engine import LocalEngine, run_on_worker
 from amulet_integrations.prompting import PromptBuilder
-from benchmarks.answers import AS_IT_IS, answers, paired
-from benchmarks.peers import Peers
-from benchmarks.plots import Bars
-from benchmarks.prompts import POETIC, pair, story_prompt
-from benchmarks.timing import FULL, SECONDS, Effort, Figure, Figures, timed_rounds
+from benchmarks.support.peers import Peers
+from benchmarks.support.plots import Bars
+from benchmarks.support.prompts import POETIC, pair, story_prompt
+from benchmarks.support.timed_answers import NO_REUSE, guided_request, run_together
+from benchmarks.support.timing import FULL, SECONDS, Effort, Figure, Figures, timed_rounds
 
 PROMPT = 1_000
 TOKENS = 32
@@ -41,14 +41,14 @@ def measure(dtype: str, effort: Effort = FULL) -> Figures:
     tokens = effort.tokens(TOKENS)
     prompt = 100 if effort.quick else PROMPT
     peers = Peers(dtype, tokens)
-    with LocalEngine.from_pretrained(dtype=dtype, **AS_IT_IS) as engine:
+    with LocalEngine.from_pretrained(dtype=dtype, **NO_REUSE) as engine:
         question = story_prompt(engine.tokenizer, prompt)
         base, pref = pair(PromptBuilder(engine.tokenizer), question, POETIC)
         rivals = {
-            AMULET: lambda: answers(engine, [paired(base, pref, tokens)]),
+            AMULET: lambda: run_together(engine, [guided_request(base, pref, tokens)]),
             PUBLISHED: lambda: run_on_worker(publish, peers.model, base, pref, PUBLISHED_TOKENS),
         }
-        answers(engine, [paired(base[:64], pref[:64], 2)])
+        run_together(engine, [guided_request(base[:64], pref[:64], 2)])
         # The other one would gain nothing by being warmed up, and takes long.
         measured = timed_rounds(rivals, min(ROUNDS, effort.rounds), warm_up=False)
     seconds = {name: of[SECONDS] for name, of in measured.items()}

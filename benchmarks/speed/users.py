@@ -15,11 +15,17 @@ from amulet_integrations.engine import GenerationRequest, LocalEngine
 from amulet_integrations.langchain import ChatAmulet
 from amulet_integrations.llama_index import AmuletLLM
 from amulet_integrations.prompting import PromptBuilder
-from benchmarks.answers import AS_IT_IS, FIRST, answers, paired, plain
-from benchmarks.peers import Peers, on_own_threads, present
-from benchmarks.plots import Lines
-from benchmarks.prompts import PARAMS, USERS, pair, pref_system
-from benchmarks.timing import FULL, SECONDS, Effort, Figure, Figures, timed_rounds
+from benchmarks.support.peers import Peers, on_own_threads, present
+from benchmarks.support.plots import Lines
+from benchmarks.support.prompts import PARAMS, USERS, pair, pref_system
+from benchmarks.support.timed_answers import (
+    FIRST,
+    NO_REUSE,
+    guided_request,
+    plain_request,
+    run_together,
+)
+from benchmarks.support.timing import FULL, SECONDS, Effort, Figure, Figures, timed_rounds
 
 TOKENS = 64
 COUNTS = (1, 2, 4, 8, 16)
@@ -55,11 +61,11 @@ def measure(dtype: str, effort: Effort = FULL) -> Figures:
     """Tokens per second of all users together, and their median time to the first token."""
     tokens = effort.tokens(TOKENS)
     peers = Peers(dtype, tokens)
-    with LocalEngine.from_pretrained(dtype=dtype, **AS_IT_IS) as engine:
+    with LocalEngine.from_pretrained(dtype=dtype, **NO_REUSE) as engine:
         prompts = PromptBuilder(engine.tokenizer)
         contexts = [pair(prompts, question, preference) for question, preference in USERS]
-        two = [paired(base, pref, tokens) for base, pref in contexts]
-        one = [plain(base, tokens) for base, _ in contexts]
+        two = [guided_request(base, pref, tokens) for base, pref in contexts]
+        one = [plain_request(base, tokens) for base, _ in contexts]
         prefs = [pref for _, pref in contexts]
         rivals: dict[str, Callable[[], Any] | None] = {ONE_PROMPT: peers.generate(prefs[0])}
         for count in effort.some(COUNTS):
@@ -90,7 +96,7 @@ def measure(dtype: str, effort: Effort = FULL) -> Figures:
 
 
 def _run(engine: LocalEngine, requests: Sequence[GenerationRequest]) -> Callable[[], Any]:
-    return lambda: answers(engine, requests)
+    return lambda: run_together(engine, requests)
 
 
 def _wrappers(engine: LocalEngine, tokens: int) -> dict[str, Callable[[], Any]]:

@@ -7,11 +7,18 @@ from typing import Any
 
 from amulet_integrations.engine import GenerationRequest, LocalEngine
 from amulet_integrations.prompting import PromptBuilder
-from benchmarks.answers import AS_IT_IS, FIRST, STEP, answers, paired, plain
-from benchmarks.peers import Peers, present
-from benchmarks.plots import Lines
-from benchmarks.prompts import POETIC, pair, story_prompt
-from benchmarks.timing import FULL, Effort, Figure, Figures, timed_rounds
+from benchmarks.support.peers import Peers, present
+from benchmarks.support.plots import Lines
+from benchmarks.support.prompts import POETIC, pair, story_prompt
+from benchmarks.support.timed_answers import (
+    FIRST,
+    NO_REUSE,
+    STEP,
+    guided_request,
+    plain_request,
+    run_together,
+)
+from benchmarks.support.timing import FULL, Effort, Figure, Figures, timed_rounds
 
 LENGTHS = (100, 1_000, 4_000)
 TOKENS = 16
@@ -38,13 +45,13 @@ def measure(dtype: str, effort: Effort = FULL) -> Figures:
     tokens = effort.tokens(TOKENS)
     peers = Peers(dtype, tokens)
     figures: dict[str, Figure | float] = {}
-    with LocalEngine.from_pretrained(dtype=dtype, **AS_IT_IS) as engine:
+    with LocalEngine.from_pretrained(dtype=dtype, **NO_REUSE) as engine:
         prompts = PromptBuilder(engine.tokenizer)
         for length in effort.some(LENGTHS):
             base, pref = pair(prompts, story_prompt(engine.tokenizer, length), POETIC)
             rivals = {
-                "Amulet": _run(engine, paired(base, pref, tokens)),
-                "plain": _run(engine, plain(base, tokens)),
+                "Amulet": _run(engine, guided_request(base, pref, tokens)),
+                "plain": _run(engine, plain_request(base, tokens)),
                 "generate": peers.generate(base),
             }
             warm_up = length == LENGTHS[0]  # reading thousands of tokens is warm enough
@@ -63,4 +70,4 @@ def measure(dtype: str, effort: Effort = FULL) -> Figures:
 
 
 def _run(engine: LocalEngine, request: GenerationRequest) -> Callable[[], Any]:
-    return lambda: answers(engine, [request])
+    return lambda: run_together(engine, [request])

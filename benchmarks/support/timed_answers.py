@@ -1,4 +1,4 @@
-"""Running requests on an engine, and when their tokens came."""
+"""Requests, and running them on an engine with the times of their tokens."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from amulet_integrations import AmuletParams, SamplingParams
 from amulet_integrations.decoding import amulet_weights
 from amulet_integrations.engine import GenerationRequest, LocalEngine
 from amulet_integrations.engine.result import Usage
-from benchmarks.prompts import PARAMS
+from benchmarks.support.prompts import PARAMS
 
 FIRST = "first token"
 STEP = "step"
 
-AS_IT_IS = {"max_prefix_tokens": 0, "prompt_lookup_num_tokens": 0}
-"""Options of an engine that reads every prompt anew and drafts nothing.
+NO_REUSE = {"max_prefix_tokens": 0, "prompt_lookup_num_tokens": 0}
+"""Options of an engine that reuses no prefix and drafts no tokens.
 
 Rounds repeat their prompts, so with either of them an engine would have less to do than its rivals,
 and the figure would not be that of a paired step.
 """
 
 
-class Answer(NamedTuple):
+class TimedAnswer(NamedTuple):
     """One answer.
 
     Attributes:
         seconds: From submission to its end.
         first: From submission to its first token.
-        tokens: All of them.
-        text: What was said.
-        usage: What the engine counted.
+        tokens: The ids of all tokens.
+        text: The text.
+        usage: The token counts of the engine.
     """
 
     seconds: float
@@ -48,7 +48,7 @@ class Answer(NamedTuple):
         return (self.seconds - self.first) / max(1, len(self.tokens) - 1)
 
 
-def paired(
+def guided_request(
     base: list[int],
     pref: list[int],
     tokens: int,
@@ -64,12 +64,12 @@ def paired(
     )
 
 
-def plain(context: list[int], tokens: int, *, exactly: bool = True) -> GenerationRequest:
+def plain_request(context: list[int], tokens: int, *, exactly: bool = True) -> GenerationRequest:
     """A request of one context."""
     return GenerationRequest(contexts=[context], sampling=_sampling(tokens, exactly=exactly))
 
 
-def answer(engine: LocalEngine, request: GenerationRequest) -> Answer:
+def run_request(engine: LocalEngine, request: GenerationRequest) -> TimedAnswer:
     """Decodes one request."""
     started = time.perf_counter()
     first, tokens, text = 0.0, [], ""
@@ -81,13 +81,13 @@ def answer(engine: LocalEngine, request: GenerationRequest) -> Answer:
     seconds = time.perf_counter() - started
     if increment.usage is None or len(tokens) < request.sampling.min_new_tokens:
         raise SystemExit(f"An answer ended after {len(tokens)} tokens.")
-    return Answer(seconds, first, tokens, text, increment.usage)
+    return TimedAnswer(seconds, first, tokens, text, increment.usage)
 
 
-def answers(engine: LocalEngine, requests: Sequence[GenerationRequest]) -> dict[str, float]:
-    """Decodes requests at once; tells the median of their times to the first token and a step."""
+def run_together(engine: LocalEngine, requests: Sequence[GenerationRequest]) -> dict[str, float]:
+    """Decodes requests together; returns the medians of time to the first token and step."""
     with ThreadPoolExecutor(len(requests)) as threads:
-        done = list(threads.map(lambda request: answer(engine, request), requests))
+        done = list(threads.map(lambda request: run_request(engine, request), requests))
     return {
         FIRST: statistics.median(one.first for one in done),
         STEP: statistics.median(one.step for one in done),

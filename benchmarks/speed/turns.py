@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from amulet_integrations.engine import LocalEngine
 from amulet_integrations.prompting import ChatMessage, PromptBuilder
-from benchmarks.answers import AS_IT_IS, Answer, answer, paired
-from benchmarks.plots import Lines
-from benchmarks.prompts import POETIC, diary
-from benchmarks.timing import FULL, Effort, Figure, Figures
+from benchmarks.support.plots import Lines
+from benchmarks.support.prompts import POETIC, diary
+from benchmarks.support.timed_answers import NO_REUSE, TimedAnswer, guided_request, run_request
+from benchmarks.support.timing import FULL, Effort, Figure, Figures
 
 TURNS = range(1, 6)
 TURN_TOKENS = 300
@@ -30,8 +30,8 @@ def measure(dtype: str, effort: Effort = FULL) -> Figures:
     """Milliseconds to the first token of every turn of about 300 tokens."""
     tokens = effort.tokens(TOKENS)
     turn_tokens = 30 if effort.quick else TURN_TOKENS
-    without = {**AS_IT_IS}
-    with_reuse = {key: value for key, value in AS_IT_IS.items() if key != "max_prefix_tokens"}
+    without = {**NO_REUSE}
+    with_reuse = {key: value for key, value in NO_REUSE.items() if key != "max_prefix_tokens"}
     with (
         LocalEngine.from_pretrained(dtype=dtype, **with_reuse) as reusing,
         LocalEngine.from_pretrained(dtype=dtype, **without) as reading,
@@ -64,15 +64,15 @@ def measure(dtype: str, effort: Effort = FULL) -> Figures:
 
 def _converse(
     engine: LocalEngine, *, seed: int, turns: int, turn_tokens: int, tokens: int
-) -> list[Answer]:
+) -> list[TimedAnswer]:
     """One conversation; the answers are the engine's own."""
     prompts = PromptBuilder(engine.tokenizer)
     messages: list[ChatMessage] = []
-    said = []
+    answers = []
     for turn in range(turns):
         text = diary(engine.tokenizer, turn_tokens - tokens - 10, seed=100 * seed + turn)
         messages.append(ChatMessage(role="user", content=text))
         base, pref = prompts.contexts(messages, [None, POETIC])
-        said.append(answer(engine, paired(base, pref, tokens)))
-        messages.append(ChatMessage(role="assistant", content=said[-1].text))
-    return said
+        answers.append(run_request(engine, guided_request(base, pref, tokens)))
+        messages.append(ChatMessage(role="assistant", content=answers[-1].text))
+    return answers

@@ -25,13 +25,13 @@ def describe() -> dict[str, str | int]:
 
 
 def _after(file: str, name: str) -> str:
-    """What a file of the system says behind a name."""
+    """The value behind a name in a file of the system."""
     try:
         lines = Path(file).read_text(encoding="utf-8").splitlines()
     except OSError:
         return ""
-    said = (line.partition(":")[2].strip() for line in lines if line.startswith(name))
-    return next(said, "")
+    values = (line.partition(":")[2].strip() for line in lines if line.startswith(name))
+    return next(values, "")
 
 
 def _version(package: str) -> str:

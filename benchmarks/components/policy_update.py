@@ -14,11 +14,20 @@ from amulet_integrations.decoding import (
 )
 from amulet_integrations.engine import LocalEngine, run_on_worker
 from amulet_integrations.prompting import PromptBuilder
-from benchmarks import bounded_policy
-from benchmarks.answers import AS_IT_IS, STEP, answers, paired
-from benchmarks.plots import Lines
-from benchmarks.prompts import POETIC, STORY, pair
-from benchmarks.timing import FULL, ROUNDS, SECONDS, Effort, Figure, Figures, Run, timed_rounds
+from benchmarks.components import bounded_policy
+from benchmarks.support.plots import Lines
+from benchmarks.support.prompts import POETIC, STORY, pair
+from benchmarks.support.timed_answers import NO_REUSE, STEP, guided_request, run_together
+from benchmarks.support.timing import (
+    FULL,
+    ROUNDS,
+    SECONDS,
+    Effort,
+    Figure,
+    Figures,
+    Run,
+    timed_rounds,
+)
 
 VOCABULARIES = (32_768, 65_536, 131_072, 152_064, 262_144)
 LARGE = 152_064
@@ -40,9 +49,9 @@ def measure(effort: Effort = FULL) -> Figures:
     """Milliseconds of one update: mixture, closed form, iterations; and what a bound adds."""
     rounds = 1 if effort.quick else ROUNDS
     tokens = effort.tokens(TOKENS)
-    with LocalEngine.from_pretrained(dtype="float32", **AS_IT_IS) as engine:
-        request = paired(*pair(PromptBuilder(engine.tokenizer), STORY, POETIC), tokens)
-        rivals: dict[str, Run] = {"step": lambda: answers(engine, [request])}
+    with LocalEngine.from_pretrained(dtype="float32", **NO_REUSE) as engine:
+        request = guided_request(*pair(PromptBuilder(engine.tokenizer), STORY, POETIC), tokens)
+        rivals: dict[str, Run] = {"step": lambda: run_together(engine, [request])}
         for size in VOCABULARIES:
             rivals |= _updates(size)
         rivals |= bounded_policy.rivals(engine, tokens)

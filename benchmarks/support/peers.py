@@ -24,8 +24,8 @@ from transformers.generation.streamers import BaseStreamer
 
 from amulet_integrations.engine import run_on_worker
 from amulet_integrations.engine.backends.transformers.embedded import embedded_model_path
-from benchmarks.answers import FIRST, STEP
-from benchmarks.timing import Run
+from benchmarks.support.timed_answers import FIRST, STEP
+from benchmarks.support.timing import Run
 
 
 class Peers:

@@ -7,11 +7,11 @@ import statistics
 from amulet_integrations import AmuletParams
 from amulet_integrations.engine import GenerationRequest, LocalEngine
 from amulet_integrations.prompting import PromptBuilder
-from benchmarks.answers import AS_IT_IS, Answer, answer, paired
-from benchmarks.grounded_questions import FREE, PREFERENCE, QUOTING, STRENGTH
-from benchmarks.plots import Bars
-from benchmarks.prompts import pair
-from benchmarks.timing import FULL, Effort, Figure, Figures
+from benchmarks.speed.grounded_questions import FREE, PREFERENCE, QUOTING, STRENGTH
+from benchmarks.support.plots import Bars
+from benchmarks.support.prompts import pair
+from benchmarks.support.timed_answers import NO_REUSE, TimedAnswer, guided_request, run_request
+from benchmarks.support.timing import FULL, Effort, Figure, Figures
 
 TOKENS = 96
 ROUNDS = 2
@@ -36,15 +36,15 @@ PLOTS = [
 def measure(dtype: str, effort: Effort = FULL) -> Figures:
     """Tokens per second of whole answers, reading the prompt included, and of their decoding."""
     tokens = effort.tokens(TOKENS)
-    drafting = {key: of for key, of in AS_IT_IS.items() if key != "prompt_lookup_num_tokens"}
+    drafting = {key: of for key, of in NO_REUSE.items() if key != "prompt_lookup_num_tokens"}
     with (
         LocalEngine.from_pretrained(dtype=dtype, **drafting) as with_drafts,
-        LocalEngine.from_pretrained(dtype=dtype, **AS_IT_IS) as without,
+        LocalEngine.from_pretrained(dtype=dtype, **NO_REUSE) as without,
     ):
         engines = {DRAFTED: with_drafts, SINGLE: without}
         requests = _requests(PromptBuilder(without.tokenizer), tokens, effort)
         for engine in engines.values():
-            answer(engine, requests["free text"][0])  # to warm up
+            run_request(engine, requests["free text"][0])  # to warm up
         rounds = [_round(engines, requests) for _ in range(min(ROUNDS, effort.rounds))]
     figures: dict[str, Figure | float] = {}
     for kind in KINDS:
@@ -79,7 +79,7 @@ def quoted_share(tokens: list[int], document: list[int]) -> float:
     return sum(quoted) / len(tokens)
 
 
-Round = dict[tuple[str, str], list[Answer]]
+Round = dict[tuple[str, str], list[TimedAnswer]]
 """The answers of one round, by kind of question and by engine."""
 
 
@@ -89,7 +89,7 @@ def _round(engines: dict[str, LocalEngine], requests: dict[str, list[GenerationR
     for kind, of_kind in requests.items():
         for request in of_kind:
             for how, engine in engines.items():
-                answers[kind, how].append(answer(engine, request))
+                answers[kind, how].append(run_request(engine, request))
     return answers
 
 
@@ -100,18 +100,18 @@ def _requests(
     asked = {"quoting": quoting, "free text": list(effort.some(FREE))}
     return {
         kind: [
-            paired(base, pref, tokens, params=MILD, exactly=kind == "free text")
+            guided_request(base, pref, tokens, params=MILD, exactly=kind == "free text")
             for base, pref in (pair(prompts, question, PREFERENCE) for question in questions)
         ]
         for kind, questions in asked.items()
     }
 
 
-def _rate(answers: list[Answer]) -> float:
+def _rate(answers: list[TimedAnswer]) -> float:
     return sum(len(one.tokens) for one in answers) / sum(one.seconds for one in answers)
 
 
-def _decoding_rate(answers: list[Answer]) -> float:
+def _decoding_rate(answers: list[TimedAnswer]) -> float:
     return sum(len(one.tokens) - 1 for one in answers) / sum(
         one.seconds - one.first for one in answers
     )

@@ -15,8 +15,8 @@ from amulet_integrations.engine.structured.alternatives import OutputAlternative
 from amulet_integrations.engine.structured.grammar import GrammarCompiler
 from amulet_integrations.engine.structured.output_state import Guide
 from amulet_integrations.prompting import ChatMessage, JsonOutput, PromptBuilder, Tool
-from benchmarks.answers import AS_IT_IS
-from benchmarks.timing import FULL, ROUNDS, Effort, median_seconds
+from benchmarks.support.timed_answers import NO_REUSE
+from benchmarks.support.timing import FULL, ROUNDS, Effort, median_seconds
 
 QUESTION = "Book a table for four tonight, somewhere quiet with a view of the sea."
 TOKENS = 128
@@ -55,7 +55,7 @@ TOOLS = [
 
 def measure(effort: Effort = FULL) -> dict[str, float]:
     """Milliseconds of a decode step and of its grammar, their ratio, and tokens per second."""
-    with LocalEngine.from_pretrained(**AS_IT_IS) as engine:
+    with LocalEngine.from_pretrained(**NO_REUSE) as engine:
         prompts = PromptBuilder(engine.tokenizer)
         question = [ChatMessage(role="user", content=QUESTION)]
         json_output = JsonOutput(json_schema=SCHEMA)

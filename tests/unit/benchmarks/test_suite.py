@@ -9,14 +9,14 @@ import pytest
 import torch
 
 from amulet_integrations.decoding import ftrl_policy
-from benchmarks import report
 from benchmarks.bounds import BOUNDS, Bound, bound_of
-from benchmarks.grounded import quoted_share
-from benchmarks.memory import bytes_per_token
-from benchmarks.plots import Bars, Lines, write_plots
-from benchmarks.published import GAME, play
-from benchmarks.suite import SUITE, chosen
-from benchmarks.timing import QUICK, Effort, Figure, timed_rounds
+from benchmarks.components.memory import bytes_per_token
+from benchmarks.speed.grounded_answers import quoted_share
+from benchmarks.speed.published import GAME, play
+from benchmarks.suite import SUITE, select_benchmarks
+from benchmarks.support import report
+from benchmarks.support.plots import Bars, Lines, write_plots
+from benchmarks.support.timing import QUICK, Effort, Figure, timed_rounds
 
 
 def test_rivals_run_in_turn_after_one_run_to_warm_up():
@@ -67,9 +67,9 @@ def test_a_bound_for_one_dtype_holds_for_that_alone():
 
 
 def test_words_choose_benchmarks():
-    assert chosen([]) == list(SUITE)
-    assert chosen(["one_user"]) == ["one user, float32", "one user, bfloat16"]
-    assert chosen(["GPU", "turns"]) == ["turns, float32", "gpu"]
+    assert select_benchmarks([]) == list(SUITE)
+    assert select_benchmarks(["one_user"]) == ["one user, float32", "one user, bfloat16"]
+    assert select_benchmarks(["GPU", "turns"]) == ["turns, float32", "gpu"]
 
 
 FIGURES = {
@@ -79,8 +79,8 @@ FIGURES = {
 }
 
 
-def test_lines_tell_bounds_and_whether_they_are_met():
-    met, missed, free = report.lines("one user, float32", FIGURES)
+def test_lines_contain_bounds_and_whether_they_are_met():
+    met, missed, free = report.format_lines("one user, float32", FIGURES)
     assert met.endswith("[1.00 to 1.20]   bound: >= 1.05, met: yes")
     assert missed.endswith("bound: >= 2, met: no")
     assert "bound" not in free
@@ -88,8 +88,8 @@ def test_lines_tell_bounds_and_whether_they_are_met():
 
 def test_reports_of_one_machine_are_put_together(tmp_path):
     here = {"processor": "some"}
-    report.keep("one user, float32", FIGURES, 1.0, here, tmp_path)
-    path = report.keep("gpu", {"x": 1.0}, 1.0, here, tmp_path)
+    report.save("one user, float32", FIGURES, 1.0, here, tmp_path)
+    path = report.save("gpu", {"x": 1.0}, 1.0, here, tmp_path)
     kept = json.loads(path.read_text())
     assert kept["machine"] == here
     assert kept["benchmarks"].keys() == {"one user, float32", "gpu"}
@@ -100,7 +100,7 @@ def test_reports_of_one_machine_are_put_together(tmp_path):
         "bound": ">= 1.05",
         "met": "yes",
     }
-    report.keep("gpu", {"x": 1.0}, 1.0, {"processor": "another"}, tmp_path)
+    report.save("gpu", {"x": 1.0}, 1.0, {"processor": "another"}, tmp_path)
     assert json.loads(path.read_text())["benchmarks"].keys() == {"gpu"}
 
 

@@ -21,9 +21,15 @@ from transformers import (
 
 from amulet_integrations.engine import LocalEngine, run_on_worker
 from amulet_integrations.engine.backends.transformers.embedded import embedded_model_path
-from benchmarks.answers import AS_IT_IS, STEP, answers, paired, plain
-from benchmarks.plots import Bars
-from benchmarks.timing import FULL, Effort, Figure, Figures, timed_rounds
+from benchmarks.support.plots import Bars
+from benchmarks.support.timed_answers import (
+    NO_REUSE,
+    STEP,
+    guided_request,
+    plain_request,
+    run_together,
+)
+from benchmarks.support.timing import FULL, Effort, Figure, Figures, timed_rounds
 
 PROMPT = 512
 TOKENS = 128
@@ -58,15 +64,17 @@ def measure(effort: Effort = FULL) -> Figures:
     bandwidth = Figure.of(run_on_worker(_copy_bandwidth) for _ in range(effort.rounds))
     base = [3 + number % 40_000 for number in range(PROMPT)]
     pref = [*base[:20], *range(100, 140), *base[20:]]
-    asked = [paired(base, pref, tokens)], [plain(base, tokens)]
+    workloads = [guided_request(base, pref, tokens)], [plain_request(base, tokens)]
     with (
-        LocalEngine(model, tokenizer, **AS_IT_IS) as engine,
-        LocalEngine(model, tokenizer, cuda_graphs=True, **AS_IT_IS) as recorded,
+        LocalEngine(model, tokenizer, **NO_REUSE) as engine,
+        LocalEngine(model, tokenizer, cuda_graphs=True, **NO_REUSE) as recorded,
     ):
-        ways = [
-            partial(answers, each, requests) for each in (engine, recorded) for requests in asked
+        runs = [
+            partial(run_together, each, requests)
+            for each in (engine, recorded)
+            for requests in workloads
         ]
-        measured = timed_rounds(dict(zip(STEPS, ways, strict=True)), effort.rounds)
+        measured = timed_rounds(dict(zip(STEPS, runs, strict=True)), effort.rounds)
     steps = {name: measured[name][STEP] for name in STEPS}
     floor = weights / bandwidth.value
     return {

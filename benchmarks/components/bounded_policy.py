@@ -13,9 +13,9 @@ from amulet_integrations import SamplingParams
 from amulet_integrations.decoding import DivergenceBounds, mix_bounded_contexts, mixing_matrix
 from amulet_integrations.engine import GenerationRequest, LocalEngine, run_on_worker
 from amulet_integrations.prompting import PromptBuilder
-from benchmarks.answers import STEP, answers, paired
-from benchmarks.prompts import USERS, pair
-from benchmarks.timing import Figure, Rounds, Run
+from benchmarks.support.prompts import USERS, pair
+from benchmarks.support.timed_answers import STEP, guided_request, run_together
+from benchmarks.support.timing import Figure, Rounds, Run
 
 VOCABULARIES = (49_152, 152_064)
 """That of the embedded model, and that of Qwen 2.5."""
@@ -27,7 +27,7 @@ BOUND = "bound's time"
 
 
 def share(count: int) -> str:
-    """The name of the figure that says what a bound adds to a decode step."""
+    """The name of the figure of what a bound adds to a decode step."""
     return f"{count} requests, bound % of a decode step"
 
 
@@ -42,29 +42,29 @@ def rivals(engine: LocalEngine, tokens: int = TOKENS) -> dict[str, Run]:
             runs[_policies(count, size)] = lambda count=count, size=size: run_on_worker(
                 _bound_seconds, steps, count, size
             )
-        free = [paired(*each, tokens) for each in pairs[:count]]
+        free = [guided_request(*each, tokens) for each in pairs[:count]]
         free = [request.model_copy(update={"weights": STRONG}) for request in free]
         bounded = [request.model_copy(update={"max_kl": MAX_KL}) for request in free]
-        runs[_decoding(count, "free")] = lambda asked=free: answers(engine, asked)
-        runs[_decoding(count, "bounded")] = lambda asked=bounded: answers(engine, asked)
+        runs[_decoding(count, "free")] = lambda requests=free: run_together(engine, requests)
+        runs[_decoding(count, "bounded")] = lambda requests=bounded: run_together(engine, requests)
     return runs
 
 
 def figures(measured: Rounds) -> dict[str, Figure | float]:
     """Milliseconds a step that a bound adds, by the size of the vocabulary, and its share."""
-    told: dict[str, Figure | float] = {}
+    figures: dict[str, Figure | float] = {}
     for count in COUNTS:
         for size in VOCABULARIES:
             seconds = measured[_policies(count, size)][BOUND]
-            told[f"{count} requests, {size} entries, bound ms"] = Figure.of(
+            figures[f"{count} requests, {size} entries, bound ms"] = Figure.of(
                 1000 * each for each in seconds
             )
         free, bounded = (measured[_decoding(count, how)][STEP] for how in ("free", "bounded"))
-        told[f"{count} requests, decode step ms"] = Figure.of(1000 * each for each in free)
-        told[share(count)] = Figure.of(
+        figures[f"{count} requests, decode step ms"] = Figure.of(1000 * each for each in free)
+        figures[share(count)] = Figure.of(
             100 * (more / less - 1) for more, less in zip(bounded, free, strict=True)
         )
-    return told
+    return figures
 
 
 def _policies(count: int, size: int) -> str:
@@ -78,7 +78,7 @@ def _decoding(count: int, how: str) -> str:
 def _steps(
     engine: LocalEngine, pairs: Sequence[tuple[list[int], list[int]]], tokens: int
 ) -> list[Tensor]:
-    """What the model says at every token: log-probabilities, each (2 * requests, vocab)."""
+    """The model's log-probabilities at every token, each (2 * requests, vocab)."""
     seen: list[list[Tensor]] = []
 
     def request(contexts: tuple[list[int], list[int]]) -> GenerationRequest:
@@ -104,7 +104,7 @@ def _bound_seconds(steps: Sequence[Tensor], count: int, size: int) -> dict[str, 
     added = []
     for step in steps:
         rows = step[: 2 * count]
-        # A larger vocabulary says the same again.
+        # A larger vocabulary repeats the same entries.
         logits = rows.repeat(1, -(-size // rows.shape[-1]))[:, :size].contiguous()
         started = time.perf_counter()
         mix_bounded_contexts(logits, matrix)

@@ -13,10 +13,10 @@ from transformers import AutoConfig, PreTrainedConfig
 from amulet_integrations.engine import LocalEngine
 from amulet_integrations.engine.backends.transformers.embedded import embedded_model_path
 from amulet_integrations.prompting import PromptBuilder
-from benchmarks.answers import AS_IT_IS, paired
-from benchmarks.plots import Lines
-from benchmarks.prompts import POETIC, pair, story_prompt
-from benchmarks.timing import FULL, Effort, Figures
+from benchmarks.support.plots import Lines
+from benchmarks.support.prompts import POETIC, pair, story_prompt
+from benchmarks.support.timed_answers import NO_REUSE, guided_request
+from benchmarks.support.timing import FULL, Effort, Figures
 
 COUNTS = (1, 2, 4, 8)
 PROMPT = 1_000
@@ -65,11 +65,15 @@ def bytes_per_token(config: PreTrainedConfig, item: int) -> int:
 
 def _growth(dtype: str, users: int, prompt: int) -> tuple[int, int]:
     """By how many bytes this process grew, and how many tokens its users' contexts held."""
-    with LocalEngine.from_pretrained(dtype=dtype, **AS_IT_IS) as engine:
+    with LocalEngine.from_pretrained(dtype=dtype, **NO_REUSE) as engine:
         prompts = PromptBuilder(engine.tokenizer)
-        engine.generate([paired(*pair(prompts, "Hello.", POETIC), 2)])  # what is made but once
+        engine.generate(
+            [guided_request(*pair(prompts, "Hello.", POETIC), 2)]
+        )  # what is made but once
         requests = [
-            paired(*pair(prompts, story_prompt(engine.tokenizer, prompt, seed), POETIC), TOKENS)
+            guided_request(
+                *pair(prompts, story_prompt(engine.tokenizer, prompt, seed), POETIC), TOKENS
+            )
             for seed in range(users)
         ]
         _give_heap_back()
