@@ -23,7 +23,7 @@ def python(code: str, *args: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize(
-    ("args", "told"),
+    ("args", "message"),
     [
         ((), "compare"),
         (("chat",), "--user"),
@@ -36,11 +36,11 @@ def python(code: str, *args: str) -> subprocess.CompletedProcess[str]:
         (("profile", "remove"), "--number"),
     ],
 )
-def test_every_command_has_help(amulet: Amulet, args: tuple[str, ...], told: str) -> None:
+def test_every_command_has_help(amulet: Amulet, args: tuple[str, ...], message: str) -> None:
     result = amulet(*args, "--help")
 
     assert result.exit_code == 0
-    assert told in result.stdout
+    assert message in result.stdout
     assert "Usage: amulet" in result.stdout
 
 
@@ -65,7 +65,7 @@ def test_version(amulet: Amulet) -> None:
 
 
 @pytest.mark.parametrize(
-    ("args", "told"),
+    ("args", "message"),
     [
         (("--nope",), "--nope"),
         (("chat", "--nope"), "See: amulet chat --help"),
@@ -80,13 +80,15 @@ def test_version(amulet: Amulet) -> None:
         (("compare", " ", "--prefer", "a"), "blank"),
     ],
 )
-def test_mistakes_are_told_in_one_line(amulet: Amulet, args: tuple[str, ...], told: str) -> None:
+def test_mistakes_are_reported_in_one_line(
+    amulet: Amulet, args: tuple[str, ...], message: str
+) -> None:
     result = amulet(*args)
 
     assert result.exit_code == 2
     assert result.stdout == ""
     assert result.stderr.startswith("Error: ")
-    assert told in result.stderr
+    assert message in result.stderr
     assert len(result.stderr.splitlines()) == 1
 
 
@@ -117,7 +119,7 @@ def test_the_module_is_the_command() -> None:
     assert result.stderr == "Error: No such option: --nope. See: amulet profile --help\n"
 
 
-def test_an_unknown_model_is_told_in_one_line(tmp_path: Path) -> None:
+def test_an_unknown_model_is_reported_in_one_line(tmp_path: Path) -> None:
     nowhere = str(tmp_path / "no-such-model")
     result = CliRunner().invoke(app, ["compare", "?", "--prefer", "a", "--model", nowhere])
 
@@ -143,7 +145,7 @@ def test_help_needs_neither_torch_nor_a_database() -> None:
 
 
 @pytest.mark.parametrize("missing", ["typer", "rich"])
-def test_without_the_extra_it_says_how_to_get_it(missing: str) -> None:
+def test_without_the_extra_it_shows_how_to_get_it(missing: str) -> None:
     result = python(
         "import sys; sys.modules[sys.argv.pop(1)] = None\n"
         "from amulet_integrations.cli import main; main()",

@@ -1,4 +1,4 @@
-"""Which methods `amulet evaluate` compares, for what it is told."""
+"""Which methods `amulet evaluate` compares, by its options."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from amulet_integrations.evaluation.runs.methods import strength_of
 
 
 @pytest.mark.parametrize(
-    ("names", "strengths", "expected", "told"),
+    ("names", "strengths", "expected", "notice"),
     [
         (["base", "amulet"], [], ["base", "amulet"], False),
         (["amulet@paper"], [60], ["amulet@paper"], False),  # is that already
@@ -21,11 +21,11 @@ from amulet_integrations.evaluation.runs.methods import strength_of
         (["linear_alignment"], [3, 1], ["linear_alignment", "pref", "amulet@1", "amulet@3"], True),
     ],
 )
-def test_strengths_come_beside_the_methods(names, strengths, expected, told, capsys):
+def test_strengths_come_beside_the_methods(names, strengths, expected, notice, capsys):
     compared = compared_methods(names, strengths, curve=False)
     assert [method.name for method in compared] == expected
-    said = "".join(capsys.readouterr())
-    assert ("so pref answers as well" in said) == told
+    printed = "".join(capsys.readouterr())
+    assert ("so pref answers as well" in printed) == notice
 
 
 def test_the_curve_has_every_point_of_its_grid_once():

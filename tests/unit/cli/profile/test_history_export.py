@@ -33,7 +33,7 @@ def texts(db: str, user: str = "ann") -> list[str] | None:
     return found and [preference.text for preference in found.preferences]
 
 
-def test_history_tells_when_what_and_by_whom(amulet: Amulet, filled: str) -> None:
+def test_history_shows_when_what_and_by_whom(amulet: Amulet, filled: str) -> None:
     result = amulet("profile", "history", "ann", "--db", filled)
     with SqlProfileStore(filled) as store:
         times = [f"{change.at:%Y-%m-%d %H:%M} UTC" for change in store.history("ann")]
@@ -46,15 +46,15 @@ def test_history_tells_when_what_and_by_whom(amulet: Amulet, filled: str) -> Non
 
 
 def test_history_as_json_is_every_change(amulet: Amulet, filled: str) -> None:
-    told = json.loads(amulet("profile", "history", "ann", "--json", "--db", filled).stdout)
-    assert [(it["version"], it["action"], it["by"]) for it in told] == [
+    changes = json.loads(amulet("profile", "history", "ann", "--json", "--db", filled).stdout)
+    assert [(it["version"], it["action"], it["by"]) for it in changes] == [
         (1, "save", "zoe"),
         (2, "save", "zoe"),
         (3, "delete", "zoe"),
     ]
-    assert told[1]["profile"]["preferences"][1]["text"] == "Use lists."
+    assert changes[1]["profile"]["preferences"][1]["text"] == "Use lists."
     newest = amulet("profile", "history", "ann", "--limit", "1", "--json", "--db", filled)
-    assert json.loads(newest.stdout) == told[2:]
+    assert json.loads(newest.stdout) == changes[2:]
 
 
 def test_a_version_is_shown_and_restored(amulet: Amulet, filled: str) -> None:
@@ -69,7 +69,7 @@ def test_a_version_is_shown_and_restored(amulet: Amulet, filled: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (("restore", "ann", "9"), "9"),
         (("restore", "ann", "3"), "3"),
@@ -81,16 +81,16 @@ def test_a_version_is_shown_and_restored(amulet: Amulet, filled: str) -> None:
         (("export", "bob"), "'bob'"),
     ],
 )
-def test_what_is_not_there_is_told(
-    amulet: Amulet, filled: str, arguments: tuple[str, ...], said: str
+def test_what_is_not_there_is_reported(
+    amulet: Amulet, filled: str, arguments: tuple[str, ...], message: str
 ) -> None:
     result = amulet("profile", *arguments, "--db", filled)
     assert result.exit_code == 2
-    assert said in result.stderr
+    assert message in result.stderr
     assert result.stdout == ""
 
 
-def test_a_damaged_version_says_so(amulet: Amulet, filled: str) -> None:
+def test_a_damaged_version_is_reported(amulet: Amulet, filled: str) -> None:
     with closing(sqlite3.connect(filled)) as connection:
         damage = "update amulet_profile_changes set body='{', changed_at='x' where version = 1"
         connection.execute(damage)
@@ -123,10 +123,10 @@ def test_export_and_import_carry_profiles_over(amulet: Amulet, db: str, tmp_path
 
     result = amulet("profile", "import", file, "--db", other)
     assert result.stdout == "Imported 2 profiles.\n"
-    told = amulet("profile", "show", "ann", "--json", "--db", other)
+    after = amulet("profile", "show", "ann", "--json", "--db", other)
     before = amulet("profile", "show", "ann", "--json", "--db", db)
     same = {"updated_at": None}
-    assert {**json.loads(told.stdout), **same} == {**json.loads(before.stdout), **same}
+    assert {**json.loads(after.stdout), **same} == {**json.loads(before.stdout), **same}
 
     ann = amulet("profile", "export", "ann", "--history", "--db", db).stdout
     assert [it["version"] for it in json.loads(ann)["history"]] == [1]
@@ -137,7 +137,9 @@ def test_export_and_import_carry_profiles_over(amulet: Amulet, db: str, tmp_path
         assert store.history("ann")[-1].by == "zoe"
 
 
-def test_a_bad_file_is_told_and_nothing_is_stored(amulet: Amulet, db: str, tmp_path: Path) -> None:
+def test_a_bad_file_is_reported_and_nothing_is_stored(
+    amulet: Amulet, db: str, tmp_path: Path
+) -> None:
     file = tmp_path / "bad.json"
     exported = {
         "format": "amulet-profiles",
@@ -147,7 +149,7 @@ def test_a_bad_file_is_told_and_nothing_is_stored(amulet: Amulet, db: str, tmp_p
             {"user_id": "bob", "preferences": [{"text": "Shhh.", "weight": 3}]},
         ],
     }
-    for content, said in [
+    for content, message in [
         (json.dumps(exported), "profiles[1].preferences[0].weight"),
         (json.dumps({**exported, "format_version": 7}), "format_version"),
         ("not JSON", "JSON"),
@@ -155,7 +157,7 @@ def test_a_bad_file_is_told_and_nothing_is_stored(amulet: Amulet, db: str, tmp_p
         file.write_text(content)
         result = amulet("profile", "import", str(file), "--db", db)
         assert result.exit_code == 2
-        assert said in result.stderr
+        assert message in result.stderr
         assert "Shhh" not in result.stderr
     assert amulet("profile", "import", str(tmp_path / "none"), "--db", db).exit_code == 2
     file.write_bytes(b"\xff\xfe")
@@ -165,7 +167,7 @@ def test_a_bad_file_is_told_and_nothing_is_stored(amulet: Amulet, db: str, tmp_p
     assert texts(db) is None
 
 
-def test_the_output_that_cannot_be_written_is_told(amulet: Amulet, db: str) -> None:
+def test_the_output_that_cannot_be_written_is_reported(amulet: Amulet, db: str) -> None:
     amulet("profile", "set", "ann", "--prefer", "Be brief.", "--db", db)
     result = amulet("profile", "export", "--output", "/nowhere/at/all.json", "--db", db)
     assert result.exit_code == 2

@@ -31,7 +31,7 @@ def filled(amulet: Amulet, db: str) -> str:
     return db
 
 
-def test_it_says_what_holds_what_does_not_and_why(amulet: Amulet, filled: str) -> None:
+def test_it_shows_what_holds_what_does_not_and_why(amulet: Amulet, filled: str) -> None:
     at = ("--at", "2026-06-01T12:00+00:00")
     result = amulet("profile", "explain", "ann", *at, "--db", filled)
     assert result.stdout.splitlines() == [
@@ -65,11 +65,11 @@ def test_it_says_what_holds_what_does_not_and_why(amulet: Amulet, filled: str) -
     ]
 
 
-def test_what_is_told_and_when_decide(amulet: Amulet, filled: str) -> None:
+def test_the_context_and_the_time_decide(amulet: Amulet, filled: str) -> None:
     def holding(*arguments: str) -> list[str]:
         result = amulet("profile", "explain", "ann", *arguments, "--json", "--db", filled)
-        told = json.loads(result.stdout)
-        return [it["text"] for it in told["preferences"] if it["holds"]]
+        preferences = json.loads(result.stdout)["preferences"]
+        return [it["text"] for it in preferences if it["holds"]]
 
     always = ["Cite sources.", "Be brief.", "Ahoy!"]
     now = ("--at", "2026-06-01T12:00+00:00")
@@ -101,7 +101,7 @@ def test_one_shared_context_and_none(amulet: Amulet, db: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (("explain", "zoe"), "There is no profile of 'zoe'"),
         (("explain", "ann", "--about", "health"), "write NAME=VALUE"),
@@ -117,14 +117,14 @@ def test_one_shared_context_and_none(amulet: Amulet, db: str) -> None:
         (("set", "everyone", "--prefer", "x", "--parent", "ann"), "circle"),
     ],
 )
-def test_mistakes_are_told_and_change_nothing(
-    amulet: Amulet, filled: str, arguments: tuple[str, ...], said: str
+def test_mistakes_are_reported_and_change_nothing(
+    amulet: Amulet, filled: str, arguments: tuple[str, ...], message: str
 ) -> None:
     with SqlProfileStore(filled) as store:
         before = [store.get(user) for user in store.user_ids()]
     result = amulet("profile", *arguments, "--db", filled)
     assert result.exit_code == 2
-    assert said in result.stderr
+    assert message in result.stderr
     with SqlProfileStore(filled) as store:
         assert [store.get(user) for user in store.user_ids()] == before
 
@@ -132,7 +132,7 @@ def test_mistakes_are_told_and_change_nothing(
 def test_parents_are_shown_and_missed_where_they_are_not_stored(amulet: Amulet, db: str) -> None:
     amulet("profile", "set", "ann", "--prefer", "Be brief.", "--parent", "ghost", "--db", db)
     assert "  inherits     from ghost" in amulet("profile", "show", "ann", "--db", db).stdout
-    told = amulet("profile", "explain", "ann", "--db", db).stdout
-    assert "  inherits     from ghost (who has no profile)" in told
+    shown = amulet("profile", "explain", "ann", "--db", db).stdout
+    assert "  inherits     from ghost (who has no profile)" in shown
     as_json = amulet("profile", "explain", "ann", "--json", "--db", db).stdout
     assert json.loads(as_json)["missing_parent"] == "ghost"

@@ -58,7 +58,7 @@ def stored(db: str) -> PreferenceProfile:
         (("--max-kl", "none"), {"max_kl": None}, "none"),
     ],
 )
-def test_the_strength_is_told_and_stored(
+def test_the_strength_is_shown_and_stored(
     amulet: Amulet,
     ann: str,
     file: str,
@@ -82,8 +82,8 @@ def test_the_strength_is_told_and_stored(
         ),
         "Saved ann: 1 preference, version 2.",
     ]
-    told = Strength(guidance_scale=expected.guidance_scale, max_kl=expected.max_kl)
-    assert stored(ann).strength == told
+    strength = Strength(guidance_scale=expected.guidance_scale, max_kl=expected.max_kl)
+    assert stored(ann).strength == strength
 
 
 def test_a_dry_run_stores_nothing(amulet: Amulet, ann: str, file: str) -> None:
@@ -116,15 +116,15 @@ def test_candidates_are_ranked(
         f"{one.probability:6.1%}  {one.preference.text}" for one in expected.ranked
     ]
     assert expected.best.preference.text == TEXT
-    told = json.loads(
+    content = json.loads(
         amulet("profile", "learn", "ann", file, *candidates, "--json", "--db", ann).stdout
     )
-    assert told["ranked"][0]["preference"] == TEXT
+    assert content["ranked"][0]["preference"] == TEXT
     assert stored(ann).version == 1
 
 
 @pytest.mark.parametrize(
-    ("lines", "said"),
+    ("lines", "message"),
     [
         ("", "no examples"),
         ("nonsense", "line 1"),
@@ -133,24 +133,24 @@ def test_candidates_are_ranked(
     ],
 )
 def test_too_little_is_refused(
-    amulet: Amulet, ann: str, tmp_path: Path, lines: str, said: str
+    amulet: Amulet, ann: str, tmp_path: Path, lines: str, message: str
 ) -> None:
     path = tmp_path / "few.jsonl"
     path.write_text(lines)
     result = amulet("profile", "learn", "ann", str(path), "--db", ann)
     assert result.exit_code == 2
-    assert said in result.stderr
+    assert message in result.stderr
     assert stored(ann).version == 1
 
 
 @pytest.mark.parametrize("bound", ["-1", "nan", "much"])
-def test_a_bound_that_is_none_is_refused(amulet: Amulet, ann: str, file: str, bound: str) -> None:
+def test_a_bad_bound_is_refused(amulet: Amulet, ann: str, file: str, bound: str) -> None:
     result = amulet("profile", "learn", "ann", file, "--max-kl", bound, "--db", ann)
     assert (result.exit_code, stored(ann).version) == (2, 1)
     assert "nats" in result.stderr
 
 
-def test_whoever_has_no_profile_is_told(amulet: Amulet, db: str, file: str) -> None:
+def test_whoever_has_no_profile_is_reported(amulet: Amulet, db: str, file: str) -> None:
     result = amulet("profile", "learn", "zoe", file, "--db", db)
     assert "There is no profile of 'zoe'" in result.stderr
 

@@ -52,7 +52,7 @@ def test_add_makes_a_profile(amulet: Amulet, db: str) -> None:
     assert stored(db).preferences == (Preference(text="Be brief."),)
 
 
-def test_show_tells_everything(amulet: Amulet, db: str) -> None:
+def test_show_contains_everything(amulet: Amulet, db: str) -> None:
     amulet("profile", "set", "ann", "--prefer", "Be brief.", "--iterations", "2", "--db", db)
     more = ("--prefer", "[red]a[/red]\nb", "--weight", "0.5", "--name", "layout")
     amulet("profile", "add", "ann", *more, "--db", db)
@@ -159,7 +159,7 @@ def test_without_a_name_it_is_the_default_database(amulet: Amulet) -> None:
 
 
 @pytest.mark.parametrize(
-    ("args", "told"),
+    ("args", "message"),
     [
         (("add", "ann", "--prefer", "a", "--weight", "3"), "--weight"),
         (("add", "ann", "--prefer", "a", "--weight", "nan"), "--weight"),
@@ -178,8 +178,8 @@ def test_without_a_name_it_is_the_default_database(amulet: Amulet) -> None:
         (("sat", "ann"), "Did you mean 'set'?"),
     ],
 )
-def test_mistakes_are_told_in_one_line(
-    amulet: Amulet, monkeypatch: pytest.MonkeyPatch, db: str, args: tuple[str, ...], told: str
+def test_mistakes_are_reported_in_one_line(
+    amulet: Amulet, monkeypatch: pytest.MonkeyPatch, db: str, args: tuple[str, ...], message: str
 ) -> None:
     monkeypatch.setenv("AMULET_DB", db)
     amulet("profile", "set", "known", "--prefer", "a")
@@ -188,7 +188,7 @@ def test_mistakes_are_told_in_one_line(
     assert result.exit_code == 2
     assert result.stdout == ""
     assert result.stderr.startswith("Error: ")
-    assert told in result.stderr
+    assert message in result.stderr
     assert len(result.stderr.splitlines()) == 1
     assert "\x1b" not in result.stderr
 
