@@ -10,11 +10,11 @@ import typer
 from amulet_integrations.cli import terminal
 from amulet_integrations.cli.loading import open_store
 from amulet_integrations.cli.options import Database, examples, option
-from amulet_integrations.cli.profile.group import operator, profile
+from amulet_integrations.cli.profile import group
 from amulet_integrations.errors import ProfileError
 
 
-@profile.command(
+@group.profile.command(
     "export",
     epilog=examples(
         "amulet profile export > profiles.json",
@@ -50,7 +50,7 @@ def export(
     typer.echo(f"Exported to {terminal.one_line(output)}.")
 
 
-@profile.command(
+@group.profile.command(
     "import",
     epilog=examples("amulet profile import profiles.json", "amulet profile import - < ann.json"),
 )
@@ -68,5 +68,5 @@ def import_(
         name = getattr(file, "name", "standard input")
         raise ProfileError(f"{name!r} is not UTF-8 text, so it is no export.") from None
     with open_store(db) as store:
-        stored = store.import_json(text, by=operator())
+        stored = store.import_json(text, by=group.operator())
     typer.echo(f"Imported {terminal.plural(len(stored), 'profile')}.")

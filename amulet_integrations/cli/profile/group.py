@@ -73,6 +73,14 @@ def print_saved(stored: PreferenceProfile) -> None:
     )
 
 
+def print_result(content: object, text: str, *, as_json: bool) -> None:
+    """Prints a result as JSON, or as text."""
+    if as_json:
+        print_json(content)
+    else:
+        typer.echo(terminal.safe(text))
+
+
 def print_json(value: object) -> None:
     """Prints a value as JSON that steers no terminal."""
     # JSON escapes the usual control characters, but not those above 127.

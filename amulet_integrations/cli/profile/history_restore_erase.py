@@ -9,13 +9,7 @@ import typer
 from amulet_integrations.cli import terminal
 from amulet_integrations.cli.loading import open_store
 from amulet_integrations.cli.options import Database, Json, User, examples, option
-from amulet_integrations.cli.profile.group import (
-    operator,
-    print_json,
-    print_saved,
-    profile,
-    require,
-)
+from amulet_integrations.cli.profile import group
 from amulet_integrations.cli.profile.profile_text import format_time
 from amulet_integrations.profiles.stores.changes import ProfileChange
 
@@ -27,7 +21,9 @@ _ACTIONS = {
 }
 
 
-@profile.command(epilog=examples("amulet profile history ann", "amulet profile history ann --json"))
+@group.profile.command(
+    epilog=examples("amulet profile history ann", "amulet profile history ann --json")
+)
 def history(
     user: User,
     limit: Annotated[int | None, option("N", "Only the newest N.", default="all", min=1)] = None,
@@ -39,16 +35,16 @@ def history(
     The texts of the preferences are shown only with --json; see one version with `show --version`.
     """
     with open_store(db) as store:
-        changes = require(store.history(user, limit=limit), user)
+        changes = group.require(store.history(user, limit=limit), user)
     if as_json:
-        print_json([change.model_dump(mode="json") for change in changes])
+        group.print_json([change.model_dump(mode="json") for change in changes])
         return
     width = len(str(changes[-1].version))
     for change in changes:
         typer.echo(f"{change.version:>{width}}  {format_time(change.at)}  {_describe(change)}")
 
 
-@profile.command(epilog=examples("amulet profile restore ann 3"))
+@group.profile.command(epilog=examples("amulet profile restore ann 3"))
 def restore(
     user: User,
     version: Annotated[
@@ -59,10 +55,10 @@ def restore(
 ) -> None:
     """Bring back an earlier version of a user's profile, as a new version."""
     with open_store(db) as store:
-        print_saved(store.restore(user, version, by=operator()))
+        group.print_saved(store.restore(user, version, by=group.operator()))
 
 
-@profile.command(epilog=examples("amulet profile erase ann"))
+@group.profile.command(epilog=examples("amulet profile erase ann"))
 def erase(
     user: User,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
@@ -76,7 +72,7 @@ def erase(
                 abort=True,
                 err=True,
             )
-        require(store.erase(user), user)
+        group.require(store.erase(user), user)
     typer.echo(f"Erased the profile of {terminal.one_line(user)} and its history.")
 
 

@@ -10,15 +10,7 @@ import typer
 from amulet_integrations.cli import options, terminal
 from amulet_integrations.cli.loading import open_engine, open_store
 from amulet_integrations.cli.options import option
-from amulet_integrations.cli.profile.group import (
-    About,
-    operator,
-    parse_pairs,
-    print_json,
-    print_saved,
-    profile,
-    require,
-)
+from amulet_integrations.cli.profile import group
 from amulet_integrations.cli.terminal import short_number
 from amulet_integrations.profiles.conditions import PreferenceContext
 from amulet_integrations.profiles.stores.access import read_whole_profile
@@ -27,7 +19,7 @@ if TYPE_CHECKING:
     from amulet_integrations.learning import PreferenceRanking, StrengthEstimate
 
 
-@profile.command(
+@group.profile.command(
     epilog=options.examples(
         "amulet profile learn ann liked.jsonl",
         "amulet profile learn ann liked.jsonl --dry-run",
@@ -54,7 +46,7 @@ def learn(
         ),
     ] = None,
     max_kl: options.MaxKL = None,
-    about: About = None,
+    about: group.About = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Tell what was learned and store nothing.")
     ] = False,
@@ -71,7 +63,7 @@ def learn(
     """
     if among and (about or dry_run):
         raise typer.BadParameter("--among stores nothing and knows no --about; leave those out.")
-    context = PreferenceContext(parse_pairs("--about", about))
+    context = PreferenceContext(group.parse_pairs("--about", about))
     bound = options.read_strength(max_kl=max_kl).bound
     # Brings torch, which `amulet profile show` has no use for.
     from amulet_integrations.learning import (  # noqa: PLC0415
@@ -86,14 +78,11 @@ def learn(
         _print_ranking(user, ranking, as_json=as_json)
         return
     with open_store(db) as store:
-        whole = require(read_whole_profile(store, user), user)
+        whole = group.require(read_whole_profile(store, user), user)
         estimate = estimate_strength(
             open_engine(model), whole, given, context=context, max_kl=bound
         )
-        if as_json:
-            print_json(estimate.model_dump(mode="json"))
-        else:
-            typer.echo(_describe(estimate))
+        group.print_result(estimate.model_dump(mode="json"), _describe(estimate), as_json=as_json)
         if dry_run:
             return
         # Another method, also an inherited one, would not read the scale.
@@ -101,10 +90,10 @@ def learn(
         stored = store.update(
             user,
             lambda own: estimate.apply_to(own.model_copy(update=method)),
-            by=operator(),
+            by=group.operator(),
         )
         if not as_json:
-            print_saved(stored)
+            group.print_saved(stored)
             if whole.method not in {None, "amulet"}:
                 terminal.notice(f"The method is amulet now; it was {whole.method}.")
 
@@ -115,7 +104,7 @@ def _print_ranking(user: str, ranking: PreferenceRanking, *, as_json: bool) -> N
         content = ranking.model_dump(mode="json")
         for row, text in zip(content["ranked"], texts, strict=True):
             row["preference"] = text
-        print_json(content)
+        group.print_json(content)
         return
     for ranked, text in zip(ranking.ranked, texts, strict=True):
         typer.echo(f"{ranked.probability:6.1%}  {terminal.one_line(text)}")

@@ -9,20 +9,13 @@ import typer
 from amulet_integrations.cli import options, terminal
 from amulet_integrations.cli.loading import open_store
 from amulet_integrations.cli.options import method_option, option
-from amulet_integrations.cli.profile.group import (
-    operator,
-    parse_pairs,
-    print_saved,
-    profile,
-    require,
-    require_profile,
-)
+from amulet_integrations.cli.profile import group
 from amulet_integrations.decoding.strength import Method
 from amulet_integrations.errors import ProfileError
 from amulet_integrations.profiles import Preference, PreferenceProfile
 
 
-@profile.command(
+@group.profile.command(
     "set",
     epilog=options.examples(
         'amulet profile set ann --prefer "Be concise."',
@@ -58,10 +51,10 @@ def set_(
         **dict(options.read_strength(guidance_scale, preset, max_kl, iterations)),
     )
     with open_store(db) as store:
-        print_saved(store.save(replacement, by=operator()))
+        group.print_saved(store.save(replacement, by=group.operator()))
 
 
-@profile.command(
+@group.profile.command(
     epilog=options.examples(
         'amulet profile add ann --prefer "Use lists." --name layout --weight 0.5',
         'amulet profile add ann --prefer "Be gentle." --when topic=health',
@@ -108,7 +101,7 @@ def add(
             "text": prefer,
             "weight": weight,
             "name": name,
-            "when": parse_pairs("--when", when),
+            "when": group.parse_pairs("--when", when),
             "valid_from": valid_from,
             "valid_until": valid_until,
         }
@@ -118,10 +111,10 @@ def add(
         return before.model_copy(update={"preferences": (*before.preferences, preference)})
 
     with open_store(db) as store:
-        print_saved(store.update(user, with_it, by=operator()))
+        group.print_saved(store.update(user, with_it, by=group.operator()))
 
 
-@profile.command(
+@group.profile.command(
     epilog=options.examples(
         "amulet profile remove ann",
         "amulet profile remove ann --name layout",
@@ -158,8 +151,8 @@ def remove(
 
     with open_store(db) as store:
         if name is not None or number is not None:
-            require_profile(store, user)
-            print_saved(store.update(user, without_it, by=operator()))
+            group.require_profile(store, user)
+            group.print_saved(store.update(user, without_it, by=group.operator()))
         else:
-            require(store.delete(user, by=operator()), user)
+            group.require(store.delete(user, by=group.operator()), user)
             typer.echo(f"Removed the profile of {terminal.one_line(user)}.")

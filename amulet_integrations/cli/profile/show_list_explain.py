@@ -12,15 +12,8 @@ from rich.text import Text
 from amulet_integrations.cli import terminal
 from amulet_integrations.cli.loading import open_store
 from amulet_integrations.cli.options import Database, Json, User, examples, option
+from amulet_integrations.cli.profile import group
 from amulet_integrations.cli.profile.explanation import Explanation, format_explanation
-from amulet_integrations.cli.profile.group import (
-    About,
-    parse_pairs,
-    print_json,
-    profile,
-    require,
-    require_profile,
-)
 from amulet_integrations.cli.profile.profile_text import format_profile, format_time
 from amulet_integrations.errors import CorruptProfileError, InvalidProfileError, ProfileError
 from amulet_integrations.profiles import PreferenceProfile, ProfileChange, ProfileStore
@@ -29,7 +22,7 @@ from amulet_integrations.profiles.inheritance import line_of
 from amulet_integrations.profiles.instants import as_utc
 
 
-@profile.command(
+@group.profile.command(
     epilog=examples(
         "amulet profile show ann",
         "amulet profile show ann --json",
@@ -47,22 +40,19 @@ def show(
     """Show a user's profile, with the texts of the preferences."""
     with open_store(db) as store:
         if version is None:
-            found = require_profile(store, user)
+            found = group.require_profile(store, user)
         else:
-            found = _version(require(store.history(user), user), user, version)
-    if as_json:
-        print_json(found.model_dump(mode="json"))
-    else:
-        typer.echo(terminal.safe(format_profile(found)))
+            found = _version(group.require(store.history(user), user), user, version)
+    group.print_result(found.model_dump(mode="json"), format_profile(found), as_json=as_json)
 
 
-@profile.command("list")
+@group.profile.command("list")
 def list_(db: Database = None, as_json: Json = False) -> None:
     """List everyone who has a profile, without the texts of the preferences."""
     with open_store(db) as store:
         everyone = dict(_everyone(store))
     if as_json:
-        print_json([_as_json(user, found) for user, found in everyone.items()])
+        group.print_json([_as_json(user, found) for user, found in everyone.items()])
         return
     if not everyone:
         terminal.notice('There are no profiles. Make one: amulet profile set USER --prefer "…"')
@@ -72,7 +62,7 @@ def list_(db: Database = None, as_json: Json = False) -> None:
         typer.echo(f"{name}{' ' * (width - name.cell_len)}  {_summary(found)}")
 
 
-@profile.command(
+@group.profile.command(
     epilog=examples(
         "amulet profile explain ann",
         "amulet profile explain ann --about topic=health --about locale=de",
@@ -81,20 +71,20 @@ def list_(db: Database = None, as_json: Json = False) -> None:
 )
 def explain(
     user: User,
-    about: About = None,
+    about: group.About = None,
     at: Annotated[str | None, option("TIME", "A moment with a time zone.", default="now")] = None,
     db: Database = None,
     as_json: Json = False,
 ) -> None:
     """Tell which preferences of a user hold, which do not and why, and what they come to."""
     time = datetime.now(UTC) if at is None else _parse_time(at)
-    context = PreferenceContext(parse_pairs("--about", about))
+    context = PreferenceContext(group.parse_pairs("--about", about))
     with open_store(db) as store:
-        explanation = Explanation(line_of(require_profile(store, user), store.get), time, context)
-    if as_json:
-        print_json(explanation.as_json())
-    else:
-        typer.echo(terminal.safe(format_explanation(explanation)))
+        explanation = Explanation(
+            line_of(group.require_profile(store, user), store.get), time, context
+        )
+    text = format_explanation(explanation)
+    group.print_result(explanation.as_json(), text, as_json=as_json)
 
 
 def _parse_time(text: str) -> datetime:
@@ -125,7 +115,7 @@ def _everyone(store: ProfileStore) -> Iterator[tuple[str, PreferenceProfile | Pr
     """Every user and profile; a damaged one hides nobody else's."""
     for user in store.user_ids():
         try:
-            yield user, require_profile(store, user)
+            yield user, group.require_profile(store, user)
         except (CorruptProfileError, InvalidProfileError) as error:
             yield user, error
 
