@@ -1,7 +1,7 @@
-"""Local language models behind LangChain and LlamaIndex, answering each user as that user likes.
+"""Local language models behind LangChain and LlamaIndex that answer each user as that user likes.
 
-Importing this package imports neither torch nor transformers nor a framework: names are looked
-up in their modules on first use.
+Importing this package imports neither torch nor transformers nor a framework: names are imported
+from their modules on first use.
 """
 
 from typing import TYPE_CHECKING

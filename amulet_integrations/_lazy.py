@@ -19,15 +19,15 @@ def lazy_exports(
     Args:
         package: The package's `__name__`.
         modules: Each submodule (relative, such as ``".policies"``) with the public names that it
-            defines. A submodule without names is itself the export.
-        renamed: Former names, each with the name that took its place. They work for one release,
+            defines. A submodule without names is exported itself.
+        renamed: Former names, each with the name that replaced it. They work for one release,
             with a DeprecationWarning.
 
     Returns:
         The two functions to bind as ``__getattr__`` and ``__dir__`` in the package.
     """
-    homes = {name: module for module, names in modules.items() for name in names}
-    bare = {module.removeprefix(".") for module, names in modules.items() if not names}
+    modules_by_name = {name: module for module, names in modules.items() for name in names}
+    submodules = {module.removeprefix(".") for module, names in modules.items() if not names}
 
     def getattr_(name: str) -> Any:
         if renamed and name in renamed:
@@ -38,10 +38,10 @@ def lazy_exports(
                 stacklevel=2,
             )
             name = new
-        if name in bare:
+        if name in submodules:
             return importlib.import_module(f".{name}", package)
-        if name not in homes:
+        if name not in modules_by_name:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        return getattr(importlib.import_module(homes[name], package), name)
+        return getattr(importlib.import_module(modules_by_name[name], package), name)
 
-    return getattr_, lambda: sorted(bare | homes.keys())
+    return getattr_, lambda: sorted(submodules | modules_by_name.keys())

@@ -1,4 +1,4 @@
-"""Text that steers no terminal and can be written to any file."""
+"""Text without control characters, so that it steers no terminal and can be written to any file."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _SIGNS = (
 
 
 def safe(text: str) -> str:
-    """Text that a terminal shows and does not obey; escape sequences become visible."""
+    """Text that a terminal shows and does not obey: control characters become visible signs."""
     return text.translate(_SIGNS)
 
 
 def one_line(text: object) -> str:
-    """The same on one line."""
+    """The text of an object as `safe` makes it, on one line."""
     return safe(" ".join(str(text).split()))

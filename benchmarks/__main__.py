@@ -15,10 +15,10 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-from benchmarks import machine, report
-from benchmarks.plots import write_plots
-from benchmarks.suite import SUITE, chosen, measure
-from benchmarks.timing import FULL, QUICK, Effort, Figures
+from benchmarks.suite import SUITE, measure, select_benchmarks
+from benchmarks.support import machine, report
+from benchmarks.support.plots import write_plots
+from benchmarks.support.timing import FULL, QUICK, Effort, Figures
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -28,16 +28,16 @@ def main() -> None:
     parser.add_argument("words", nargs="*", help="what the benchmarks' names have in them")
     parser.add_argument("--quick", action="store_true", help="try all with a few tokens")
     parser.add_argument("--list", action="store_true", help="show the benchmarks' names")
-    asked = parser.parse_args()
-    names = chosen(asked.words)
-    if asked.list or not names:
+    arguments = parser.parse_args()
+    names = select_benchmarks(arguments.words)
+    if arguments.list or not names:
         print("Benchmarks:", *SUITE, sep="\n  ")
         return
     # Before torch is loaded where the figures are measured; see docs/performance.md.
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    effort, folder = (QUICK, RESULTS / "quick") if asked.quick else (FULL, RESULTS)
+    effort, folder = (QUICK, RESULTS / "quick") if arguments.quick else (FULL, RESULTS)
     here = machine.describe()
     print("Medians of interleaved rounds, [least to most].", here)
     for name in names:
@@ -55,9 +55,9 @@ def _run(name: str, effort: Effort, folder: Path, here: dict[str, str | int]) ->
     seconds = time.perf_counter() - started
     if not figures:
         return
-    print(*report.lines(name, figures), sep="\n")
+    print(*report.format_lines(name, figures), sep="\n")
     plots = list(write_plots(name, SUITE[name].plots, figures, folder))
-    path = report.keep(name, figures, seconds, here, folder)
+    path = report.save(name, figures, seconds, here, folder)
     print(f"  {seconds:.0f} s. Written:", path, *plots, flush=True)
 
 

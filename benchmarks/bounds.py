@@ -1,16 +1,17 @@
-"""What is asked of the figures. A bound that is not met is told, and fails nothing."""
+"""The bounds of the figures. A bound that is not met is reported, and fails nothing."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from benchmarks import bounded_policy, one_user, users
+from benchmarks.components import bounded_policy
+from benchmarks.speed import one_user, users
 
 
 @dataclass(frozen=True)
 class Bound:
-    """What a figure has to be.
+    """A bound that a figure has to keep.
 
     Attributes:
         sign: "at least", "at most" or "under" as ">=", "<=" or "<".
@@ -21,7 +22,7 @@ class Bound:
     limit: float
 
     def met_by(self, value: float) -> bool:
-        """Whether a figure is as it has to be."""
+        """Whether a figure keeps the bound."""
         compare: dict[str, Callable[[float, float], bool]] = {
             ">=": float.__ge__,
             "<=": float.__le__,
@@ -66,7 +67,7 @@ BOUNDS: Mapping[str, Mapping[str, Bound]] = {
 
 
 def bound_of(benchmark: str, figure: str) -> Bound | None:
-    """What is asked of a figure, if anything is."""
+    """The bound of a figure; None without one."""
     for beginning, bounds in BOUNDS.items():
         if benchmark.startswith(beginning) and figure in bounds:
             return bounds[figure]

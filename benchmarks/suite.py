@@ -8,22 +8,19 @@ from typing import NamedTuple
 
 from transformers.utils import logging
 
-from benchmarks import (
+from benchmarks.components import grammar, memory, policy_update, profile_reads
+from benchmarks.speed import (
     gpu,
-    grammar,
-    grounded,
-    memory,
+    grounded_answers,
     one_user,
-    policy_update,
-    profiles,
     prompt_lengths,
     published,
     streams,
     turns,
     users,
 )
-from benchmarks.plots import Plot
-from benchmarks.timing import Effort, Figures
+from benchmarks.support.plots import Plot
+from benchmarks.support.timing import Effort, Figures
 
 DTYPES = ("float32", "bfloat16")
 
@@ -51,18 +48,18 @@ SUITE: dict[str, Benchmark] = {
             ("turns", turns, DTYPES[:1]),
             ("prompt lengths", prompt_lengths, DTYPES[:1]),
             ("memory", memory, DTYPES[:1]),
-            ("grounded answers", grounded, DTYPES),
+            ("grounded answers", grounded_answers, DTYPES),
         )
         for dtype in dtypes
     },
     "policy update": Benchmark(policy_update.measure, policy_update.PLOTS),
     "grammar": Benchmark(grammar.measure, ()),
-    "reading a profile": Benchmark(profiles.measure, ()),
+    "reading a profile": Benchmark(profile_reads.measure, ()),
     "gpu": Benchmark(gpu.measure, gpu.PLOTS),
 }
 
 
-def chosen(words: Sequence[str]) -> list[str]:
+def select_benchmarks(words: Sequence[str]) -> list[str]:
     """The benchmarks whose names have one of the words in them; without words all."""
     wanted = [word.replace("_", " ").lower() for word in words]
     return [name for name in SUITE if not wanted or any(word in name for word in wanted)]

@@ -1,6 +1,6 @@
 """One agent, two users: each tells it once how to answer, and it answers each that way.
 
-What is told is kept in the graph's own store, under the id of the user whose run it is. The model
+Every wish is kept in the graph's own store, under the id of the user whose run it is. The model
 has no say in whose it is.
 """
 
@@ -35,18 +35,18 @@ class Context:
 def quote_wishes(
     request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], ModelResponse[Any]]
 ) -> ModelResponse[Any]:
-    """Makes the model call where a wish is told, and lets it quote the user and nothing else.
+    """Makes the model call where a user states a wish, and lets it quote nothing but the user.
 
     The embedded model is too small to decide to call, or to put a wish into words of its own.
     Leave this out with a larger one.
     """
-    said = request.messages[-1]
-    if said.type == "human" and said.text.startswith("Please"):
+    message = request.messages[-1]
+    if message.type == "human" and message.text.startswith("Please"):
         quoting = {
             "title": "remember_preference",
             "description": "Remembers how the user wants to be answered.",
             "type": "object",
-            "properties": {"preference": {"enum": [said.text]}},
+            "properties": {"preference": {"enum": [message.text]}},
             "required": ["preference"],
         }
         request = request.override(tools=[quoting], tool_choice="remember_preference")
@@ -64,13 +64,13 @@ def main() -> None:
     )
 
     def ask(user_id: str, text: str) -> list[Any]:
-        said = {"messages": [("user", text)]}
-        messages: list[Any] = agent.invoke(said, context=Context(user_id))["messages"]
+        inputs = {"messages": [("user", text)]}
+        messages: list[Any] = agent.invoke(inputs, context=Context(user_id))["messages"]
         return messages
 
     for user_id, wish in WISHES.items():
-        (told,) = (message for message in ask(user_id, wish) if message.type == "tool")
-        print(f"{user_id}: {wish}\n  {told.text}")
+        (result,) = (message for message in ask(user_id, wish) if message.type == "tool")
+        print(f"{user_id}: {wish}\n  {result.text}")
 
     profiles = LangGraphProfileStore(memory)
     for user_id in profiles.user_ids():

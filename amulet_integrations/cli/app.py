@@ -10,13 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from amulet_integrations import __version__
-from amulet_integrations.cli import screen
-from amulet_integrations.cli.chat import EPILOG as CHAT_EXAMPLES
-from amulet_integrations.cli.chat import chat
-from amulet_integrations.cli.compare import EPILOG as COMPARE_EXAMPLES
-from amulet_integrations.cli.compare import compare
-from amulet_integrations.cli.evaluate import EPILOG as EVALUATE_EXAMPLES
-from amulet_integrations.cli.evaluate import evaluate
+from amulet_integrations.cli import chat, compare, evaluate, terminal
 from amulet_integrations.cli.options import examples, flowing, help_if_alone
 from amulet_integrations.cli.profile import profile
 from amulet_integrations.errors import AmuletError, GenerationError
@@ -43,11 +37,12 @@ class RootCommand(TyperGroup):
         except Exception as error:  # noqa: BLE001 - users get a line, never a traceback
             if self._debug:
                 traceback.print_exc()
-            code = _tell(error)
+            code = _report(error)
         sys.exit(code)
 
 
-def _tell(error: Exception) -> int:
+def _report(error: Exception) -> int:
+    """Prints an error; returns the exit code."""
     if isinstance(error, typer.Abort):  # the input ended where an answer was expected
         return FAILED
     if isinstance(error, typer.TyperException):
@@ -56,12 +51,12 @@ def _tell(error: Exception) -> int:
         if context is not None:
             stop = "" if message.endswith((".", "?")) else "."
             message += f"{stop} See: {context.command_path} --help"
-        screen.error(message)
+        terminal.error(message)
         return error.exit_code
     if isinstance(error, AmuletError):
-        screen.error(error)
+        terminal.error(error)
         return FAILED if isinstance(error, GenerationError) else WRONG_INPUT
-    screen.error(f"{type(error).__name__}: {error} (amulet --debug … shows where)")
+    terminal.error(f"{type(error).__name__}: {error} (amulet --debug … shows where)")
     return FAILED
 
 
@@ -75,9 +70,12 @@ app = typer.Typer(
         "amulet chat --user ann",
     ),
 )
-app.command(help=flowing(chat.__doc__ or ""), epilog=CHAT_EXAMPLES)(chat)
-app.command(help=flowing(compare.__doc__ or ""), epilog=COMPARE_EXAMPLES)(compare)
-app.command(help=flowing(evaluate.__doc__ or ""), epilog=EVALUATE_EXAMPLES)(evaluate)
+for _command, _epilog in (
+    (chat.chat, chat.EPILOG),
+    (compare.compare, compare.EPILOG),
+    (evaluate.evaluate, evaluate.EPILOG),
+):
+    app.command(help=flowing(_command.__doc__ or ""), epilog=_epilog)(_command)
 app.add_typer(profile, name="profile")
 
 

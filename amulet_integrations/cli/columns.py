@@ -10,8 +10,8 @@ from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.table import Table
 from rich.text import Text
 
-from amulet_integrations.cli.screen import count, one_line, safe
-from amulet_integrations.cli.stream_many import Answer
+from amulet_integrations.cli.stream_many import StreamedAnswer
+from amulet_integrations.cli.terminal import one_line, plural, safe
 from amulet_integrations.decoding.strength import Method
 
 LABELS: dict[Method, str] = {
@@ -27,8 +27,8 @@ _STYLES: dict[Method, str] = {
     "amulet": "bold green",
 }
 _NARROWEST_COLUMN = 18
-_LINES_OF_A_TABLE = 8
-"""Lines that a table takes beside the answers: title, frame, head, foot."""
+_TABLE_LINES = 8
+"""Lines of a table other than the answers: title, frame, head, foot."""
 _OTHER_LINES = 3
 """Question, legend, and the line of the cursor."""
 _LEGEND = "scale p: p · log P(with the preference) + (1 - p) · log P(without it)"
@@ -36,39 +36,39 @@ _FEWEST_LINES = 3
 
 
 @dataclass(frozen=True)
-class Section:
+class AnswerGroup:
     """Answers that stand side by side.
 
     Attributes:
-        preference: The preference they follow; None for those that follow none.
+        preference: The preference that they follow; None where they follow none.
         answers: One for each method.
     """
 
     preference: str | None
-    answers: list[Answer]
+    answers: list[StreamedAnswer]
 
 
-class Board:
-    """The table of a comparison, drawn anew as the answers grow.
+class ComparisonView:
+    """The table of a comparison, drawn again as the answers grow.
 
-    While any answer still grows, each shows the end of its text that fits the screen; once all
-    are done, everything.
+    As long as any answer grows, each shows as much of the end of its text as fits the screen. Once
+    all are done, they show everything.
 
     Args:
-        question: What was asked.
-        sections: The answers.
+        question: The question.
+        groups: The answers.
     """
 
-    def __init__(self, question: str, sections: Sequence[Section]) -> None:
+    def __init__(self, question: str, groups: Sequence[AnswerGroup]) -> None:
         self._question = question
-        self._sections = sections
+        self._groups = groups
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         yield _titled("Question", self._question)
         tables = list(self._tables(max(1, options.max_width // _NARROWEST_COLUMN)))
         lines = None
-        if not all(answer.done for section in self._sections for answer in section.answers):
-            spare = console.height - _OTHER_LINES - _LINES_OF_A_TABLE * len(tables)
+        if not all(answer.done for group in self._groups for answer in group.answers):
+            spare = console.height - _OTHER_LINES - _TABLE_LINES * len(tables)
             lines = max(_FEWEST_LINES, spare // len(tables))
         for title, answers in tables:
             if title is not None:
@@ -76,56 +76,56 @@ class Board:
             yield _table(answers, lines)
         yield Text(_LEGEND, style="dim")
 
-    def _tables(self, columns: int) -> Iterator[tuple[str | None, Sequence[Answer]]]:
-        for section in self._sections:
-            for start in range(0, len(section.answers), columns):
-                title = section.preference if start == 0 else None
-                yield title, section.answers[start : start + columns]
+    def _tables(self, columns: int) -> Iterator[tuple[str | None, Sequence[StreamedAnswer]]]:
+        for group in self._groups:
+            for start in range(0, len(group.answers), columns):
+                title = group.preference if start == 0 else None
+                yield title, group.answers[start : start + columns]
 
 
-def headed(answer: Answer) -> str:
-    """An answer under a head of its own, for output that is read by programs or later."""
+def plain_answer(answer: StreamedAnswer) -> str:
+    """An answer under a heading, for output that is read by programs or later."""
     head = f"--- {LABELS[answer.method]} (guidance {_scale(answer)}, {_state(answer)}) ---"
     return f"{head}\n{_body(answer).plain}\n"
 
 
-def _table(answers: Sequence[Answer], lines: int | None) -> Table:
+def _table(answers: Sequence[StreamedAnswer], lines: int | None) -> Table:
     table = Table(box=ROUNDED, expand=True, show_footer=True, border_style="dim")
     cells: list[RenderableType] = []
     for answer in answers:
         head = Text(LABELS[answer.method], style=_STYLES[answer.method])
-        head.append(f"\n{_in_two_lines(_scale(answer))}", style="not bold dim")
+        head.append(f"\n{_on_two_lines(_scale(answer))}", style="not bold dim")
         foot = Text(_state(answer), style="not bold dim")
         table.add_column(head, foot, ratio=1, overflow="fold")
-        cells.append(_End(_body(answer), lines))
+        cells.append(_Tail(_body(answer), lines))
     table.add_row(*cells)
     return table
 
 
-def _body(answer: Answer) -> Text:
-    said = Text(safe(answer.text.strip()))
+def _body(answer: StreamedAnswer) -> Text:
+    text = Text(safe(answer.text.strip()))
     if answer.error is None:
-        return said
+        return text
     error = Text(f"Error: {one_line(answer.error)}", style="red")
-    return Text("\n").join([said, error]) if said else error
+    return Text("\n").join([text, error]) if text else error
 
 
 def _titled(title: str, text: str) -> Text:
     return Text.assemble((f"{title}: ", "dim"), one_line(text))
 
 
-def _scale(answer: Answer) -> str:
+def _scale(answer: StreamedAnswer) -> str:
     return f"scale {answer.strength}"
 
 
-def _in_two_lines(scale: str) -> str:
-    """The scale and below it the bound, so that narrow columns are alike."""
+def _on_two_lines(scale: str) -> str:
+    """The scale and the bound below it, so that narrow columns look alike."""
     number, _, bound = scale.partition(", ")
     return f"{number}\n{bound}"
 
 
-def _state(answer: Answer) -> str:
-    tokens = count(answer.tokens, "token")
+def _state(answer: StreamedAnswer) -> str:
+    tokens = plural(answer.tokens, "token")
     if answer.error is not None:
         return f"{tokens}, failed"
     if answer.finish_reason == "length":
@@ -133,8 +133,8 @@ def _state(answer: Answer) -> str:
     return tokens if answer.done else f"{tokens} …"
 
 
-class _End:
-    """The last lines of a text, as many as there is room for."""
+class _Tail:
+    """The last lines of a text; None shows all."""
 
     def __init__(self, text: Text, lines: int | None) -> None:
         self._text = text

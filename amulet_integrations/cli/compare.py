@@ -2,32 +2,19 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Generator, Sequence
-from contextlib import closing
+from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Annotated
 
 import typer
 from rich.live import Live
 
-from amulet_integrations.cli import screen
-from amulet_integrations.cli.columns import Board, Section, headed
-from amulet_integrations.cli.options import (
-    GuidanceScale,
-    Iterations,
-    MaxKL,
-    MaxTokens,
-    Model,
-    Preset,
-    Seed,
-    System,
-    Temperature,
-    examples,
-    read_strength,
-    strength_label,
-)
-from amulet_integrations.cli.session import open_engine, opening
-from amulet_integrations.cli.stream_many import Answer, follow
+from amulet_integrations.cli import options, terminal
+from amulet_integrations.cli.columns import AnswerGroup, ComparisonView, plain_answer
+from amulet_integrations.cli.conversation import system_messages
+from amulet_integrations.cli.loading import open_engine
+from amulet_integrations.cli.options import option
+from amulet_integrations.cli.stream_many import StreamedAnswer, stream_many
 from amulet_integrations.decoding import SamplingParams
 from amulet_integrations.decoding.strength import Method
 from amulet_integrations.engine.backends.transformers.model_source import EMBEDDED
@@ -38,12 +25,12 @@ from amulet_integrations.personalization.selection import PreferenceSelection, r
 from amulet_integrations.profiles import Preference
 from amulet_integrations.prompting import ChatMessage
 
-EPILOG = examples(
+EPILOG = options.examples(
     'amulet compare "How do I make tea?" --prefer "Be concise." --preset strong',
     'amulet compare "What is rain?" --prefer "Answer as a poet." --prefer "Use short words."',
 )
-_FOLLOWING: tuple[Method, ...] = ("pref", "linear_alignment", "amulet")
-_DRAWN_PER_SECOND = 8
+_METHODS_WITH_PREFERENCE: tuple[Method, ...] = ("pref", "linear_alignment", "amulet")
+_REFRESHES_PER_SECOND = 8
 
 
 def compare(
@@ -53,21 +40,17 @@ def compare(
     *,
     prefer: Annotated[
         list[str],
-        typer.Option(
-            metavar="TEXT",
-            help="A preference; repeat to compare several, each on its own.",
-            show_default=False,
-        ),
+        option("TEXT", "A preference; repeat to compare several, each on its own.", default=False),
     ],
-    guidance_scale: GuidanceScale = None,
-    preset: Preset = None,
-    max_kl: MaxKL = None,
-    iterations: Iterations = None,
-    system: System = None,
-    max_tokens: MaxTokens = 120,
-    temperature: Temperature = 0.0,
-    seed: Seed = None,
-    model: Model = EMBEDDED,
+    guidance_scale: options.GuidanceScale = None,
+    preset: options.Preset = None,
+    max_kl: options.MaxKL = None,
+    iterations: options.Iterations = None,
+    system: options.System = None,
+    max_tokens: options.MaxTokens = 120,
+    temperature: options.Temperature = 0.0,
+    seed: options.Seed = None,
+    model: options.Model = EMBEDDED,
 ) -> None:
     """Answer a question without a preference and with it, side by side.
 
@@ -75,63 +58,58 @@ def compare(
     amplify what it changes, by the guidance scale and within the bound shown. All answers are
     decoded together.
     """
-    strength = read_strength(guidance_scale, preset, max_kl, iterations)
+    strength = options.read_strength(guidance_scale, preset, max_kl, iterations)
     sampling = SamplingParams(max_new_tokens=max_tokens, temperature=temperature, seed=seed)
     preferences = [Preference(text=text) for text in prefer]
-    messages = (*opening(system), ChatMessage(role="user", content=question))
+    messages = (*system_messages(system), ChatMessage(role="user", content=question))
     personalizer = Personalizer(open_engine(model), strength=strength, saved_presets=True)
 
-    def planned(method: Method, preference: Preference | None = None) -> Answer:
-        asked = PreferenceSelection(preference=preference, method=method)
+    def prepare(method: Method, preference: Preference | None = None) -> StreamedAnswer:
+        selection = PreferenceSelection(preference=preference, method=method)
         if method == "linear_alignment" and max_kl is None:
-            asked = asked.model_copy(update={"max_kl": None})  # as published
-        personalization = personalizer.personalize(resolve_user(asked, searchable=False))
+            selection = selection.model_copy(update={"max_kl": None})  # as published
+        personalization = personalizer.personalize(resolve_user(selection, searchable=False))
         request = personalizer.build_request(
             PreparedCall(messages=messages, personalization=personalization, sampling=sampling)
         )
-        label = strength_label(personalization.guidance_scale, personalization.max_kl)
-        return Answer(method, label, request)
+        label = options.strength_label(personalization.guidance_scale, personalization.max_kl)
+        return StreamedAnswer(method, label, request)
 
-    sections = [
-        Section(preference.text, [planned(method, preference) for method in _FOLLOWING])
+    groups = [
+        AnswerGroup(
+            preference.text, [prepare(method, preference) for method in _METHODS_WITH_PREFERENCE]
+        )
         for preference in preferences
     ]
-    # All preferences have the answer without one in common; a single one has it beside.
-    if len(sections) == 1:
-        sections[0].answers.insert(0, planned("base"))
+    # Several preferences share the answer without one; a single preference has it beside its own.
+    if len(groups) == 1:
+        groups[0].answers.insert(0, prepare("base"))
     else:
-        sections.insert(0, Section(None, [planned("base")]))
-    _run(personalizer.engine, question, sections)
+        groups.insert(0, AnswerGroup(None, [prepare("base")]))
+    _run(personalizer.engine, question, groups)
 
 
-def _run(engine: Engine, question: str, sections: Sequence[Section]) -> None:
-    answers = [answer for section in sections for answer in section.answers]
-    with closing(follow(engine, answers)) as growing:
-        if screen.is_terminal():
-            _draw(growing, Board(question, sections))
-        else:
-            _write(growing, question, sections)
-    failed = [answer.error for answer in answers if answer.error is not None]
-    if failed:
-        raise failed[0]
-
-
-def _draw(growing: Generator[Answer], board: Board) -> None:
-    with Live(board, console=screen.terminal(), refresh_per_second=_DRAWN_PER_SECOND):
-        for _ in growing:
-            pass
-
-
-def _write(growing: Generator[Answer], question: str, sections: Sequence[Section]) -> None:
-    typer.echo(f"Question: {screen.one_line(question)}\n")
-    waiting = deque(
-        (section.preference if answer is section.answers[0] else None, answer)
-        for section in sections
-        for answer in section.answers
+def _run(engine: Engine, question: str, groups: Sequence[AnswerGroup]) -> None:
+    answers = [answer for group in groups for answer in group.answers]
+    interactive = terminal.is_interactive()
+    view = Live(
+        ComparisonView(question, groups),
+        console=terminal.console(),
+        refresh_per_second=_REFRESHES_PER_SECOND,
     )
-    for _ in growing:
-        while waiting and waiting[0][1].done:
-            preference, answer = waiting.popleft()
-            if preference is not None:
-                typer.echo(f"Preference: {screen.one_line(preference)}\n")
-            typer.echo(headed(answer))
+    with view if interactive else nullcontext():
+        stream_many(engine, answers)
+    if not interactive:
+        _print_plain(question, groups)
+    for answer in answers:
+        if answer.error is not None:
+            raise answer.error
+
+
+def _print_plain(question: str, groups: Sequence[AnswerGroup]) -> None:
+    typer.echo(f"Question: {terminal.one_line(question)}\n")
+    for group in groups:
+        if group.preference is not None:
+            typer.echo(f"Preference: {terminal.one_line(group.preference)}\n")
+        for answer in group.answers:
+            typer.echo(plain_answer(answer))

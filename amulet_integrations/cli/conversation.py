@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Generator
 from contextlib import closing
 
-from amulet_integrations.cli.session import opening
 from amulet_integrations.decoding import SamplingParams
 from amulet_integrations.engine.result import Increment
 from amulet_integrations.personalization.personalizer import Personalizer
@@ -14,43 +13,48 @@ from amulet_integrations.personalization.selection import PreferenceSelection, r
 from amulet_integrations.prompting import ChatMessage
 
 
+def system_messages(system: str | None) -> list[ChatMessage]:
+    """The messages that a conversation begins with."""
+    return [] if system is None else [ChatMessage(role="system", content=system)]
+
+
 class Conversation:
     """One chat from its first question on.
 
     Args:
-        personalizer: Answers.
-        whose: Whose preferences are followed; may be changed between turns.
-        sampling: How to pick tokens.
+        personalizer: Answers the questions.
+        selection: Whose preferences are followed; may be changed between turns.
+        sampling: How tokens are chosen.
         system: The system message.
     """
 
     def __init__(
         self,
         personalizer: Personalizer,
-        whose: PreferenceSelection,
+        selection: PreferenceSelection,
         sampling: SamplingParams,
         system: str | None,
     ) -> None:
-        self.whose = whose
+        self.selection = selection
         self._personalizer = personalizer
         self._sampling = sampling
-        self._opening = opening(system)
+        self._system = system_messages(system)
         self._turns: list[ChatMessage] = []
 
     def personalization(self) -> Personalization:
         """What the next answer is decoded with; reads the profile anew."""
-        return self._personalizer.personalize(resolve_user(self.whose, searchable=True))
+        return self._personalizer.personalize(resolve_user(self.selection, searchable=True))
 
     def ask(self, question: str) -> Generator[Increment]:
         """Streams an answer. Closing the generator ends it there.
 
-        Question and answer become turns of the conversation, also if the answer was cut short,
-        but not if nothing of it came.
+        Question and answer become turns of the conversation. So does an answer that was cut short,
+        unless it was cut before its first character.
         """
-        asked = ChatMessage(role="user", content=question)
-        said = ""
+        turn = ChatMessage(role="user", content=question)
+        text = ""
         prepared = PreparedCall(
-            messages=(*self._opening, *self._turns, asked),
+            messages=(*self._system, *self._turns, turn),
             personalization=self.personalization(),
             sampling=self._sampling,
         )
@@ -58,11 +62,11 @@ class Conversation:
         try:
             with closing(answer):
                 for increment in answer:
-                    said += increment.text
+                    text += increment.text
                     yield increment
         finally:
-            if said:
-                self._turns += [asked, ChatMessage(role="assistant", content=said)]
+            if text:
+                self._turns += [turn, ChatMessage(role="assistant", content=text)]
 
     def reset(self) -> None:
         """Forgets all turns."""

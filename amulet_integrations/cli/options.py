@@ -1,24 +1,18 @@
-"""Options that several commands share, each said once."""
+"""Options that several commands share, each defined once."""
 
 from __future__ import annotations
 
 import math
-from typing import Annotated
+from functools import partial
+from typing import Annotated, Any
 
 import typer
 
-from amulet_integrations.cli.screen import number
+from amulet_integrations.cli.terminal import short_number
 from amulet_integrations.decoding import AmuletParams, check_guidance_scale
 from amulet_integrations.decoding.strength import PresetName, Strength
 from amulet_integrations.engine.backends.transformers.model_source import EMBEDDED
 from amulet_integrations.errors import InvalidParamsError
-
-METHODS = (
-    "How preferences are applied: amulet, linear_alignment, pref (in the prompt) or base (not)."
-)
-_STRENGTH = "How strongly (one of --guidance-scale, --preset and --iterations)"
-_ANSWER = "The answer"
-_MODEL = "The model"
 
 
 def examples(*lines: str) -> str:
@@ -31,35 +25,64 @@ def flowing(text: str) -> str:
     return "\n\n".join(" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
 
 
+def help_if_alone(context: typer.Context) -> None:
+    """Shows the help of a group that was called without a command."""
+    if context.invoked_subcommand is None:
+        context.get_help()
+
+
+def option(
+    metavar: str | None,
+    text: str,
+    *names: str,
+    default: str | bool = True,
+    panel: str | None = None,
+    **settings: Any,
+) -> Any:
+    """An option of a command.
+
+    Args:
+        metavar: Stands for the value in the help; None where there is none, as for a flag.
+        text: The help.
+        *names: The names, where they are not the parameter's own.
+        default: How the help describes the default: True shows its value, False nothing.
+        panel: The panel of the help that the option stands in.
+        **settings: Further arguments of `typer.Option`.
+    """
+    return typer.Option(
+        *names,
+        metavar=metavar,
+        help=text,
+        show_default=default,
+        rich_help_panel=panel,
+        **settings,
+    )
+
+
 def read_strength(
-    guidance_scale: float | None,
-    preset: PresetName | None,
-    max_kl: str | None,
-    iterations: int | None,
+    guidance_scale: float | None = None,
+    preset: PresetName | None = None,
+    max_kl: str | None = None,
+    iterations: int | None = None,
 ) -> Strength:
-    """What the options say of the strength; nothing where none of them is given.
+    """The strength that the options name; an empty one where none of them is given.
 
     Raises:
         InvalidParamsError: A value is out of its range or too strong, or two strengths are given.
     """
-    said = Strength(
+    strength = Strength(
         guidance_scale=guidance_scale,
         params=None if iterations is None else AmuletParams(iterations=iterations),
         preset=preset,
-        max_kl="default" if max_kl is None else read_max_kl(max_kl),
+        max_kl="default" if max_kl is None else _parse_max_kl(max_kl),
     )
-    if said.says_scale:
-        given = "--guidance-scale" if iterations is None else f"--iterations {iterations}"
-        check_guidance_scale(said.settled().guidance_scale, source=given)
-    return said
+    if strength.says_scale:
+        source = "--guidance-scale" if iterations is None else f"--iterations {iterations}"
+        check_guidance_scale(strength.settled().guidance_scale, source=source)
+    return strength
 
 
-def read_max_kl(text: str) -> float | None:
-    """A bound as it is typed: nats, or "none".
-
-    Raises:
-        InvalidParamsError: It is neither.
-    """
+def _parse_max_kl(text: str) -> float | None:
     if text.strip().lower() == "none":
         return None
     try:
@@ -75,103 +98,81 @@ def read_max_kl(text: str) -> float | None:
 
 def strength_label(guidance_scale: float, max_kl: float | None) -> str:
     """A strength and its bound in a few characters."""
-    bound = "" if max_kl is None else f", KL ≤ {number(max_kl)}"
-    return f"{number(guidance_scale)}{bound}"
+    bound = "" if max_kl is None else f", KL ≤ {short_number(max_kl)}"
+    return f"{short_number(guidance_scale)}{bound}"
 
 
-def help_if_alone(context: typer.Context) -> None:
-    """Shows the help of a group that was called without a command."""
-    if context.invoked_subcommand is None:
-        context.get_help()
-
+_strength = partial(option, panel="How strongly")
+_answer = partial(option, panel="How it is answered")
+method_option = partial(
+    option,
+    "METHOD",
+    "How preferences are applied: amulet, linear_alignment, pref (in the prompt) or base (not).",
+)
 
 GuidanceScale = Annotated[
     float | None,
-    typer.Option(
-        metavar="P",
-        help="How strongly preferences are applied: 1 puts them into the prompt and no more, above "
-        "1 amplifies them.",
-        show_default="the preset's",
-        rich_help_panel=_STRENGTH,
+    _strength(
+        "P",
+        "How strongly preferences are applied: 1 puts them into the prompt and no more, above 1 "
+        "amplifies them. Give this, --preset or --iterations.",
+        default="the preset's",
     ),
 ]
 Preset = Annotated[
     PresetName | None,
-    typer.Option(
-        metavar="NAME",
-        help="A strength by name: gentle, default, strong; paper is the published method.",
-        show_default="default",
-        rich_help_panel=_STRENGTH,
+    _strength(
+        "NAME",
+        "A strength by name: gentle, default, strong; paper is the published method.",
+        default="default",
     ),
 ]
 MaxKL = Annotated[
     str | None,
-    typer.Option(
+    _strength(
+        "NATS",
+        "A bound on what the strength may do to a token; none lifts it.",
         "--max-kl",
-        metavar="NATS",
-        help="A bound on what the strength may do to a token; none lifts it.",
-        show_default="the preset's",
-        rich_help_panel=_STRENGTH,
+        default="the profile's, or the preset's",
     ),
 ]
 Iterations = Annotated[
     int | None,
-    typer.Option(
+    _strength(
+        "N",
+        "The strength as updates of Amulet's game: 1, 2, 10, 60 give 1.95, 2.46, 3.90, 5.65.",
+        default=False,
         min=0,
-        metavar="N",
-        help="The strength as updates of Amulet's game: 1, 2, 10, 60 give 1.95, 2.46, 3.90, 5.65.",
-        show_default=False,
-        rich_help_panel=_STRENGTH,
     ),
 ]
 Model = Annotated[
     str,
-    typer.Option(
+    option(
+        "NAME",
+        f"Hugging Face id, local folder, or '{EMBEDDED}' (SmolLM2-135M-Instruct).",
         envvar="AMULET_MODEL",
-        metavar="NAME",
-        help=f"Hugging Face id, local folder, or '{EMBEDDED}' (SmolLM2-135M-Instruct).",
-        rich_help_panel=_MODEL,
+        panel="The model",
     ),
 ]
 System = Annotated[
     str | None,
-    typer.Option(
-        metavar="TEXT",
-        help="The system message, which the preferences follow.",
-        show_default="a neutral one",
-        rich_help_panel=_ANSWER,
-    ),
+    _answer("TEXT", "The system message, which the preferences follow.", default="a neutral one"),
 ]
-MaxTokens = Annotated[
-    int, typer.Option(min=1, metavar="N", help="Most tokens of an answer.", rich_help_panel=_ANSWER)
-]
+MaxTokens = Annotated[int, _answer("N", "Most tokens of an answer.", min=1)]
 Temperature = Annotated[
-    float,
-    typer.Option(
-        min=0.0,
-        metavar="T",
-        help="0 takes the likeliest token; above 0 samples.",
-        rich_help_panel=_ANSWER,
-    ),
+    float, _answer("T", "0 takes the likeliest token; above 0 samples.", min=0.0)
 ]
 Seed = Annotated[
-    int | None,
-    typer.Option(
-        min=0,
-        metavar="N",
-        help="Makes sampling repeatable.",
-        show_default="a fresh one",
-        rich_help_panel=_ANSWER,
-    ),
+    int | None, _answer("N", "Makes sampling repeatable.", default="a fresh one", min=0)
 ]
 Database = Annotated[
     str | None,
-    typer.Option(
+    option(
+        "PATH_OR_URL",
+        "Where profiles are kept: an SQLite file or a database URL.",
         "--db",
         envvar="AMULET_DB",
-        metavar="PATH_OR_URL",
-        help="Where profiles are kept: an SQLite file or a database URL.",
-        show_default="profiles.db in your data folder",
+        default="profiles.db in your data folder",
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]

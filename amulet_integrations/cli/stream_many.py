@@ -1,8 +1,8 @@
-"""Several requests decoded together, followed by one reader."""
+"""Several requests, decoded together."""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class Answer:
-    """One answer as far as it has come.
+class StreamedAnswer:
+    """One answer, as far as it has come.
 
     Attributes:
         method: How it is decoded.
         strength: How strongly the preference is applied, for people.
-        request: What the engine is asked for.
+        request: The request for the engine.
         text: The text so far.
-        tokens: Tokens so far.
-        finish_reason: Set once the answer is whole.
-        error: Set if it failed.
+        tokens: How many tokens so far.
+        finish_reason: Set once the answer is complete.
+        error: Set if the answer failed.
     """
 
     method: Method
@@ -41,40 +41,36 @@ class Answer:
         """Whether nothing more will come."""
         return self.error is not None or self.finish_reason is not None
 
-
-def follow(engine: Engine, answers: Sequence[Answer]) -> Generator[Answer]:
-    """Decodes answers together; one that fails leaves the others be.
-
-    Closing the iterator cancels what still runs.
-
-    Yields:
-        An answer each time it has grown or failed.
-    """
-    running: list[tuple[Answer, IncrementStream]] = []
-    for answer in answers:
+    def read_next(self, stream: IncrementStream) -> None:
+        """Adds the next increment of its stream."""
         try:
-            running.append((answer, engine.stream(answer.request)))
+            increment = next(stream)
         except AmuletError as error:
-            answer.error = error
-            yield answer
+            self.error = error
+            return
+        self.text += increment.text
+        self.tokens += len(increment.token_ids)
+        self.finish_reason = increment.finish_reason
+
+
+def stream_many(engine: Engine, answers: Sequence[StreamedAnswer]) -> None:
+    """Decodes answers together and updates each as it grows.
+
+    An answer that fails has its error set and does not affect the others. Any other exception, such
+    as Ctrl-C, cancels all.
+    """
+    running: list[tuple[StreamedAnswer, IncrementStream]] = []
     try:
+        for answer in answers:
+            try:
+                running.append((answer, engine.stream(answer.request)))
+            except AmuletError as error:
+                answer.error = error
         while running:
-            # The requests advance in lockstep, so waiting for each in turn keeps none waiting.
+            # The requests advance in lockstep, so waiting for each in turn delays none.
             for answer, stream in running:
-                _grow(answer, stream)
-                yield answer
+                answer.read_next(stream)
             running = [pair for pair in running if not pair[0].done]
     finally:
         for _, stream in running:
             stream.close()
-
-
-def _grow(answer: Answer, stream: IncrementStream) -> None:
-    try:
-        increment = next(stream)
-    except AmuletError as error:
-        answer.error = error
-        return
-    answer.text += increment.text
-    answer.tokens += len(increment.token_ids)
-    answer.finish_reason = increment.finish_reason

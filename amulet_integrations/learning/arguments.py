@@ -55,7 +55,7 @@ class _Arguments(FrozenModel):
     error_type: ClassVar[type[AmuletError]] = InvalidParamsError
 
 
-def checked_arguments(function: Callable[P, R]) -> Callable[P, R]:
+def checked(function: Callable[P, R]) -> Callable[P, R]:
     """Has pydantic check every argument whose type is an `Annotated` one.
 
     The checked call raises InvalidParamsError where an argument is of another type or out of its
@@ -74,8 +74,8 @@ def checked_arguments(function: Callable[P, R]) -> Callable[P, R]:
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
         bound = signature.bind(*args, **kwargs)
         bound.apply_defaults()
-        checked = model(**{name: bound.arguments[name] for name in fields})
-        bound.arguments.update((name, getattr(checked, name)) for name in fields)
+        values = model(**{name: bound.arguments[name] for name in fields})
+        bound.arguments.update((name, getattr(values, name)) for name in fields)
         return function(*bound.args, **bound.kwargs)
 
     return call

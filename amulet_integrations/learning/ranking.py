@@ -13,18 +13,7 @@ from amulet_integrations.decoding.guidance import DEFAULT_MAX_GUIDANCE_SCALE
 from amulet_integrations.decoding.strength import MaxKL, Strength
 from amulet_integrations.engine import Engine
 from amulet_integrations.errors import AmuletError, EvidenceError, InvalidParamsError
-from amulet_integrations.learning.arguments import (
-    DEFAULT_MIN_EXAMPLES,
-    DEFAULT_MIN_TOKENS,
-    Count,
-    Odds,
-    Positive,
-    Priors,
-    Separator,
-    Temperature,
-    TemplateVariables,
-    checked_arguments,
-)
+from amulet_integrations.learning import arguments
 from amulet_integrations.learning.evidence import CandidateScorer, Evidence
 from amulet_integrations.learning.examples import ExampleLike, check_examples
 from amulet_integrations.learning.guidance_scales import check_scales
@@ -90,22 +79,22 @@ class PreferenceRanking(FrozenModel):
         return self.ranked[0]
 
 
-@checked_arguments
+@arguments.checked
 def rank_preferences(
     engine: Engine,
     candidates: Sequence[str | Preference | None],
     examples: Iterable[ExampleLike],
     *,
     guidance_scales: Sequence[float] = DEFAULT_SCALES,
-    priors: Priors = None,
-    temperature: Temperature = 1.0,
+    priors: arguments.Priors = None,
+    temperature: arguments.Temperature = 1.0,
     max_kl: MaxKL = "default",
-    min_tokens: Count = DEFAULT_MIN_TOKENS,
-    min_examples: Count = DEFAULT_MIN_EXAMPLES,
-    least_odds: Odds = DEFAULT_LEAST_ODDS,
-    max_guidance_scale: Positive = DEFAULT_MAX_GUIDANCE_SCALE,
-    separator: Separator = DEFAULT_SEPARATOR,
-    chat_template_kwargs: TemplateVariables = None,
+    min_tokens: arguments.Count = arguments.DEFAULT_MIN_TOKENS,
+    min_examples: arguments.Count = arguments.DEFAULT_MIN_EXAMPLES,
+    least_odds: arguments.Odds = DEFAULT_LEAST_ODDS,
+    max_guidance_scale: arguments.Positive = DEFAULT_MAX_GUIDANCE_SCALE,
+    separator: arguments.Separator = DEFAULT_SEPARATOR,
+    chat_template_kwargs: arguments.TemplateVariables = None,
 ) -> PreferenceRanking:
     """Ranks candidate preferences by how well they explain answers.
 

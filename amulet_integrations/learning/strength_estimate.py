@@ -14,19 +14,7 @@ from amulet_integrations.decoding.guidance import DEFAULT_MAX_GUIDANCE_SCALE
 from amulet_integrations.decoding.strength import MaxKL, Strength
 from amulet_integrations.engine import Engine
 from amulet_integrations.errors import AmuletError, EvidenceError, InvalidParamsError
-from amulet_integrations.learning.arguments import (
-    DEFAULT_MIN_EXAMPLES,
-    DEFAULT_MIN_TOKENS,
-    Count,
-    OptionalShare,
-    Positive,
-    Probability,
-    Profile,
-    Separator,
-    Temperature,
-    TemplateVariables,
-    checked_arguments,
-)
+from amulet_integrations.learning import arguments
 from amulet_integrations.learning.examples import Example, ExampleLike, check_examples
 from amulet_integrations.learning.guidance_scales import check_scales, default_scales
 from amulet_integrations.learning.policy_likelihood import log_likelihoods, policies_at
@@ -108,24 +96,24 @@ class StrengthEstimate(FrozenModel):
         return profile.model_copy(update=update)
 
 
-@checked_arguments
+@arguments.checked
 def estimate_strength(
     engine: Engine,
-    profile: Profile,
+    profile: arguments.Profile,
     examples: Iterable[ExampleLike],
     *,
     context: Mapping[str, str] | None = None,
-    temperature: Temperature = 1.0,
+    temperature: arguments.Temperature = 1.0,
     max_kl: MaxKL = "default",
     scales: Sequence[float] | None = None,
-    min_tokens: Count = DEFAULT_MIN_TOKENS,
-    min_examples: Count = DEFAULT_MIN_EXAMPLES,
-    widest_interval: Positive = DEFAULT_WIDEST_INTERVAL,
-    level: Probability = 0.95,
-    slip: OptionalShare = None,
-    max_guidance_scale: Positive = DEFAULT_MAX_GUIDANCE_SCALE,
-    separator: Separator = DEFAULT_SEPARATOR,
-    chat_template_kwargs: TemplateVariables = None,
+    min_tokens: arguments.Count = arguments.DEFAULT_MIN_TOKENS,
+    min_examples: arguments.Count = arguments.DEFAULT_MIN_EXAMPLES,
+    widest_interval: arguments.Positive = DEFAULT_WIDEST_INTERVAL,
+    level: arguments.Probability = 0.95,
+    slip: arguments.OptionalShare = None,
+    max_guidance_scale: arguments.Positive = DEFAULT_MAX_GUIDANCE_SCALE,
+    separator: arguments.Separator = DEFAULT_SEPARATOR,
+    chat_template_kwargs: arguments.TemplateVariables = None,
 ) -> StrengthEstimate:
     """Estimates the guidance scale under which a user's accepted answers are likeliest.
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from benchmarks.defaults.scores import Scored
-from benchmarks.defaults.study import Answer
+from benchmarks.defaults.study import RecordedAnswer
 
 SHORT = 5
 """Answers of fewer tokens are called short."""
@@ -40,7 +40,7 @@ def ends_table(settings: Mapping[str, Scored]) -> str:
     return "\n".join(rows)
 
 
-def _row(answers: list[Answer]) -> Iterable[str]:
+def _row(answers: list[RecordedAnswer]) -> Iterable[str]:
     yield f"{sum(len(answer.pref) < SHORT for answer in answers)} of {len(answers)}"
     yield str(sum(not answer.pref for answer in answers))
     yield f"{np.mean([answer.ended for answer in answers]):.0%}"
@@ -50,9 +50,9 @@ def _row(answers: list[Answer]) -> Iterable[str]:
     yield _mean(end[:FIRST] for end in before)
     yield _mean(end[FIRST:] for end in before)
     yield _mean(end[-1:] for end, answer in zip(ends, answers, strict=True) if answer.ended)
-    said = [np.subtract(answer.pref, answer.base) for answer in answers]
-    yield _mean(tokens[:FIRST] for tokens in said)
-    yield _mean(tokens[FIRST:] for tokens in said)
+    advantages = [np.subtract(answer.pref, answer.base) for answer in answers]
+    yield _mean(tokens[:FIRST] for tokens in advantages)
+    yield _mean(tokens[FIRST:] for tokens in advantages)
 
 
 def _mean(parts: Iterable[np.ndarray]) -> str:

@@ -25,7 +25,7 @@ from benchmarks.defaults.settings import (
     Setting,
     loop_breakers,
 )
-from benchmarks.defaults.study import Answer, Study, jobs
+from benchmarks.defaults.study import RecordedAnswer, Study, jobs
 
 ANSWERS = "answers.jsonl"
 PAPER_QUESTIONS = 10
@@ -41,7 +41,7 @@ def opened(folder: Path, rows: int) -> Iterator[Study]:
         rows: Most contexts that are decoded at once.
     """
     with (
-        Journal(folder / ANSWERS, Answer) as journal,
+        Journal(folder / ANSWERS, RecordedAnswer) as journal,
         LocalEngine.from_pretrained(
             dtype="float32", max_rows=rows, max_prefix_tokens=65_536, prompt_lookup_num_tokens=0
         ) as engine,
@@ -52,10 +52,10 @@ def opened(folder: Path, rows: int) -> Iterator[Study]:
 def facts(study: Study, settings: Sequence[Setting] = ()) -> None:
     """Base, pref and some settings on every fact.
 
-    Those to screen are chosen from what pref says, so it is asked before any other.
+    Those to screen are chosen by the answers of pref, so pref answers before any other.
     """
-    for asked in ((BASE, PREF), settings):
-        study.run(jobs(asked, fact_questions(), UNRELATED_PREFERENCES), "all facts")
+    for answering in ((BASE, PREF), settings):
+        study.run(jobs(answering, fact_questions(), UNRELATED_PREFERENCES), "all facts")
 
 
 def screen(study: Study) -> None:
@@ -64,20 +64,20 @@ def screen(study: Study) -> None:
     chosen = screened_facts(study.answers)
     shown = [*CANDIDATES, PAPER]
     study.run(jobs(shown, chosen, UNRELATED_PREFERENCES), "facts, screening")
-    asked = questions(SCREENED_OF_EACH_SET)
-    few = asked[:PAPER_QUESTIONS]
+    screened = questions(SCREENED_OF_EACH_SET)
+    few = screened[:PAPER_QUESTIONS]
     settings = (BASE, PREF, *CANDIDATES)
     study.run(
         [
             *jobs((*settings, PAPER), few, PREFERENCES),
-            *jobs(settings, asked[len(few) :], PREFERENCES),
+            *jobs(settings, screened[len(few) :], PREFERENCES),
         ],
         "screening",
     )
 
 
 def loops(study: Study, settings: Sequence[Setting]) -> None:
-    """What is said against repetition, beside each of some settings."""
+    """Measures against repetition, beside each of some settings."""
     breakers = [each for setting in settings for each in loop_breakers(setting)]
     study.run(jobs(breakers, screened_facts(study.answers), UNRELATED_PREFERENCES), "facts, loops")
     study.run(jobs(breakers, questions(SCREENED_OF_EACH_SET), PREFERENCES), "loops")
@@ -90,12 +90,12 @@ def confirm(study: Study, settings: Sequence[Setting], set_up: str, every: int) 
     study.run(jobs(compared, fact_questions(), UNRELATED_PREFERENCES, set_up), f"facts, {set_up}")
 
 
-def screened_facts(answers: Iterable[Answer]) -> list[Question]:
-    """The facts of the screening, by what pref said before any guided setting was asked."""
-    said = [
+def screened_facts(answers: Iterable[RecordedAnswer]) -> list[Question]:
+    """The facts of the screening, by the answers of pref before any guided setting answered."""
+    answers = [
         (answer.asked, answer.text)
         for answer in answers
         if answer.set_ == "facts" and answer.set_up == "default" and answer.setting == PREF.name
     ]
-    keys = facts_to_screen(said)
+    keys = facts_to_screen(answers)
     return [question for question in fact_questions() if question.key in keys]

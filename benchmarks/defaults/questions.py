@@ -1,4 +1,4 @@
-"""What is asked, and under which preferences."""
+"""The questions, and the preferences under which they are answered."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ SCREENED_OF_EACH_SET = 10
 _SEED = "defaults"
 
 EVERYDAY_PREFERENCES = {
-    "short": "Answer in one short sentence.",
-    "pirate": "Answer like a friendly pirate.",
+    "short": "RecordedAnswer in one short sentence.",
+    "pirate": "RecordedAnswer like a friendly pirate.",
     "child": "Use words that a child of six understands.",
     "formal": "Be formal and polite.",
-    "list": "Answer with a numbered list.",
+    "list": "RecordedAnswer with a numbered list.",
 }
 PREFERENCES = {
     **{name: KNOWN_PREFERENCES[name] for name in PAPER_PREFERENCES},
@@ -37,9 +37,9 @@ UNRELATED_PREFERENCES = {
     "vegan": "I am vegan.",
     "nurse": "I work as a nurse.",
     "time": "You may take your time.",
-    "pirate": "Answer like a friendly pirate.",
+    "pirate": "RecordedAnswer like a friendly pirate.",
 }
-"""Under these, facts are asked for."""
+"""The preferences under which facts are asked for."""
 
 
 class Question(NamedTuple):
@@ -48,7 +48,7 @@ class Question(NamedTuple):
     Attributes:
         key: Its name, unlike any other's.
         set_: What it belongs to: a data set, or "facts".
-        text: What the user says.
+        text: The user's message.
     """
 
     key: str

@@ -19,7 +19,7 @@ from benchmarks.defaults.questions import (
 from benchmarks.defaults.rule import Choice, choose, misses
 from benchmarks.defaults.scores import Relevance, Scored
 from benchmarks.defaults.settings import BASE, PAPER, PREF
-from benchmarks.defaults.study import Answer
+from benchmarks.defaults.study import RecordedAnswer
 
 
 def write_report(folder: Path, set_up: str, *, confirmed: bool) -> str:
@@ -30,14 +30,14 @@ def write_report(folder: Path, set_up: str, *, confirmed: bool) -> str:
         set_up: The answers to whose prompt are looked at.
         confirmed: Whether all questions and facts count, or those of the screening.
     """
-    answers = Journal.read(folder / ANSWERS, Answer)
-    asked = questions() if confirmed else questions(SCREENED_OF_EACH_SET)
+    answers = Journal.read(folder / ANSWERS, RecordedAnswer)
+    chosen = questions() if confirmed else questions(SCREENED_OF_EACH_SET)
     facts = None if confirmed else {fact.key for fact in screened_facts(answers)}
     of_set_up = [answer for answer in answers if answer.set_up == set_up]
     relevance = Relevance(
-        folder / "relevance.json", {question.key: question.text for question in asked}
+        folder / "relevance.json", {question.key: question.text for question in chosen}
     )
-    settings = _scored(of_set_up, relevance, {question.key for question in asked}, facts)
+    settings = _scored(of_set_up, relevance, {question.key for question in chosen}, facts)
     name = f"{'confirmed' if confirmed else 'screened'}-{set_up}"
     shared = _shared_with_most(settings)
     compared = {name: each for name, each in settings.items() if name in shared}
@@ -63,20 +63,20 @@ def write_report(folder: Path, set_up: str, *, confirmed: bool) -> str:
 
 
 def _scored(
-    answers: Iterable[Answer], relevance: Relevance, asked: set[str], facts: set[str] | None
+    answers: Iterable[RecordedAnswer], relevance: Relevance, keys: set[str], facts: set[str] | None
 ) -> dict[str, Scored]:
     """The settings, each with the questions that it has answered under every preference."""
-    told: dict[str, list[Answer]] = {}
-    known: dict[str, list[Answer]] = {}
+    by_setting: dict[str, list[RecordedAnswer]] = {}
+    known: dict[str, list[RecordedAnswer]] = {}
     for answer in answers:
         if answer.set_ == "facts":
             if facts is None or answer.asked in facts:
                 known.setdefault(answer.setting, []).append(answer)
-        elif answer.asked in asked:
-            told.setdefault(answer.setting, []).append(answer)
+        elif answer.asked in keys:
+            by_setting.setdefault(answer.setting, []).append(answer)
     scored = {
         name: Scored(relevance.score(_whole(of_setting)), known.get(name, []))
-        for name, of_setting in told.items()
+        for name, of_setting in by_setting.items()
     }
     pref = scored[PREF.name]
     return {
@@ -85,7 +85,7 @@ def _scored(
     }
 
 
-def _whole(answers: Sequence[Answer]) -> list[Answer]:
+def _whole(answers: Sequence[RecordedAnswer]) -> list[RecordedAnswer]:
     under: dict[str, int] = {}
     for answer in answers:
         under[answer.asked] = under.get(answer.asked, 0) + 1

@@ -14,7 +14,7 @@ class Figures(NamedTuple):
         nll_rise: How much -log P(token | pref) is above the pref policy's.
         relevance_fall: How much the cosine of question and answer is below its, over the
             preferences about form.
-        repetition_rise: How much larger a share of word pairs was said before.
+        repetition_rise: How much larger the share of repeated word pairs is.
         broken: How many answers are broken.
         pref_broken: How many of the pref policy's are.
         answers: Of how many.
@@ -60,7 +60,7 @@ def misses(figures: Figures) -> dict[str, float]:
 
 
 class Choice(NamedTuple):
-    """What the rule says.
+    """The result of the rule.
 
     Attributes:
         name: The setting.

@@ -16,7 +16,7 @@ from amulet_integrations.evaluation.metrics.text_scores import distinct
 from benchmarks.defaults.facts import is_right
 from benchmarks.defaults.questions import ABOUT_FORM
 from benchmarks.defaults.rule import Figures
-from benchmarks.defaults.study import Answer
+from benchmarks.defaults.study import RecordedAnswer
 
 BROKEN_NLL = 1.6
 """Nats a token under the pref context past which an answer is called broken."""
@@ -44,7 +44,7 @@ class Score:
         broken: Whether it is empty, or above 1.6 nats a token under the pref context.
     """
 
-    def __init__(self, answer: Answer, relevance: float) -> None:
+    def __init__(self, answer: RecordedAnswer, relevance: float) -> None:
         self.answer = answer
         self.relevance = relevance
         tokens = len(answer.pref)
@@ -67,7 +67,7 @@ class Scored:
         facts: Its answers to facts.
     """
 
-    def __init__(self, scores: Iterable[Score], facts: Iterable[Answer]) -> None:
+    def __init__(self, scores: Iterable[Score], facts: Iterable[RecordedAnswer]) -> None:
         self.cells: dict[Cell, Score] = {
             (score.answer.asked, score.answer.preference): score for score in scores
         }
@@ -149,7 +149,7 @@ class Relevance:
         self._questions = questions
         self._known: dict[str, float] = json.loads(path.read_text()) if path.exists() else {}
 
-    def score(self, answers: Iterable[Answer]) -> list[Score]:
+    def score(self, answers: Iterable[RecordedAnswer]) -> list[Score]:
         """The scores of answers to questions."""
         answers = list(answers)
         new = {
@@ -162,7 +162,7 @@ class Relevance:
             self._path.write_text(json.dumps(self._known))
         return [Score(answer, self._known.get(_name(answer), 0.0)) for answer in answers]
 
-    def _embed(self, new: Mapping[str, Answer]) -> None:
+    def _embed(self, new: Mapping[str, RecordedAnswer]) -> None:
         from cookbook.minilm import MiniLM  # noqa: PLC0415 - loads a model
 
         model = MiniLM(embed_batch_size=_BATCH)
@@ -176,5 +176,5 @@ class Relevance:
             self._known[name] = round(cosine, 5)
 
 
-def _name(answer: Answer) -> str:
+def _name(answer: RecordedAnswer) -> str:
     return sha256(f"{answer.asked}\n{answer.text}".encode()).hexdigest()[:24]

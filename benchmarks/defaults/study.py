@@ -1,4 +1,4 @@
-"""Asking the model, answer by answer; what is there already is not asked again."""
+"""Runs the study, answer by answer; answers that exist are not generated again."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from benchmarks.defaults.settings import BASE, Setting
 QUESTION_TOKENS = 64
 FACT_TOKENS = 40
 _LINE = 64  # requests that are open at once; enough that the engine's rows are always full
-_TOLD_EVERY = 20.0  # seconds
+_REPORT_EVERY = 20.0  # seconds
 
 
-class Answer(BaseModel):
-    """What the model said, and how likely that was; a line of the file.
+class RecordedAnswer(BaseModel):
+    """An answer of the model and how likely it is: a line of the file.
 
     Attributes:
         set_up: Whose prompt it was, as in `evaluation.set_ups`.
@@ -71,7 +71,7 @@ class Job(NamedTuple):
     Attributes:
         set_up: Whose prompt.
         settings: How it is answered.
-        question: What is asked.
+        question: The question.
         preferences: Their texts by name: one, but the base policy's answer is the same for all.
     """
 
@@ -87,32 +87,32 @@ class Job(NamedTuple):
 
 def jobs(
     settings: Iterable[Setting],
-    asked: Iterable[Question],
+    questions: Iterable[Question],
     preferences: Mapping[str, str],
     set_up: str = "default",
 ) -> Iterator[Job]:
     """What a study asks, question by question, so that any part of it is a fair sample."""
     guided = tuple(setting for setting in settings if setting != BASE)
-    for question in asked:
+    for question in questions:
         if BASE in settings:
             yield Job(set_up, (BASE,), question, preferences)
         for name, text in preferences.items():
             yield Job(set_up, guided, question, {name: text})
 
 
-def missing(asked: Iterable[Job], journal: Journal[Answer]) -> list[Job]:
+def missing(wanted: Iterable[Job], journal: Journal[RecordedAnswer]) -> list[Job]:
     """The same without the settings whose answers are there."""
     there = {answer.key for answer in journal.lines}
     left = [
         job._replace(
             settings=tuple(each for each in job.settings if not there.issuperset(job.keys(each)))
         )
-        for job in asked
+        for job in wanted
     ]
     return [job for job in left if job.settings]
 
 
-class _Asked:
+class _RunningJob:
     """A job under way."""
 
     def __init__(self, job: Job, contexts: Sequence[Sequence[int]], end_id: int) -> None:
@@ -127,34 +127,34 @@ class Study:
     """Runs requests on an engine and keeps what comes back.
 
     Args:
-        engine: It must make no drafts, for policies are asked once for every token.
+        engine: It must make no drafts, for policies are called once for every token.
         journal: Where answers are kept.
-        say: Takes lines of progress.
+        log: Takes lines of progress.
     """
 
     def __init__(
         self,
         engine: LocalEngine,
-        journal: Journal[Answer],
-        say: Callable[[str], object] = print,
+        journal: Journal[RecordedAnswer],
+        log: Callable[[str], object] = print,
     ) -> None:
         self._engine = engine
         self._journal = journal
-        self._say = say
+        self._log = log
         self._prompts: dict[str, PromptBuilder] = {}
-        self._line: deque[tuple[_Asked, SharedPolicy, GenerationStream]] = deque()
+        self._line: deque[tuple[_RunningJob, SharedPolicy, GenerationStream]] = deque()
 
     @property
-    def answers(self) -> Sequence[Answer]:
+    def answers(self) -> Sequence[RecordedAnswer]:
         """Those that are there."""
         return self._journal.lines
 
-    def run(self, asked: Iterable[Job], name: str) -> None:
+    def run(self, wanted: Iterable[Job], name: str) -> None:
         """Runs what is missing; answers are on the disk as soon as a question has them all."""
-        todo = missing(asked, self._journal)
+        todo = missing(wanted, self._journal)
         total = sum(len(job.settings) for job in todo)
-        self._say(f"{name}: {len(todo)} prompts, {total} requests")
-        started, told = time.monotonic(), 0.0
+        self._log(f"{name}: {len(todo)} prompts, {total} requests")
+        started, reported = time.monotonic(), 0.0
         done = tokens = 0
         for one in self._answered(todo):
             there = {answer.key for answer in self._journal.lines}
@@ -169,20 +169,20 @@ class Study:
             tokens += sum(len(trace.tokens) for trace in one.traces)
             done += len(one.traces)
             seconds = time.monotonic() - started
-            if seconds - told > _TOLD_EVERY or done == total:
-                told = seconds
-                self._say(
+            if seconds - reported > _REPORT_EVERY or done == total:
+                reported = seconds
+                self._log(
                     f"{time.strftime('%H:%M:%S')} {name}: {done}/{total}, "
                     f"{tokens / seconds:.0f} tokens/s, "
                     f"{seconds / done * (total - done) / 60:.1f} minutes left"
                 )
 
-    def _answered(self, todo: Iterable[Job]) -> Iterator[_Asked]:
+    def _answered(self, todo: Iterable[Job]) -> Iterator[_RunningJob]:
         """The jobs, each as soon as all of its settings have answered; many are under way."""
         waiting = iter(todo)
         while True:
             while len(self._line) < _LINE and (job := next(waiting, None)) is not None:
-                one = _Asked(job, self._contexts(job), self._end_id)
+                one = _RunningJob(job, self._contexts(job), self._end_id)
                 self._go_on(one, one.traces)
             if not self._line:
                 return
@@ -196,7 +196,7 @@ class Study:
             if not one.parties:
                 yield one
 
-    def _go_on(self, one: _Asked, traces: Sequence[Trace]) -> None:
+    def _go_on(self, one: _RunningJob, traces: Sequence[Trace]) -> None:
         policy = SharedPolicy(traces)
         request = GenerationRequest(
             contexts=[[*context, *traces[0].tokens] for context in one.contexts],
@@ -219,10 +219,10 @@ class Study:
             [None, *job.preferences.values()],
         )
 
-    def _answers(self, job: Job, trace: Trace) -> Iterator[Answer]:
-        said = slice(len(trace.tokens) - trace.ended)
+    def _answers(self, job: Job, trace: Trace) -> Iterator[RecordedAnswer]:
+        text = slice(len(trace.tokens) - trace.ended)
         for context, name in enumerate(job.preferences, 1):
-            yield Answer(
+            yield RecordedAnswer(
                 set_up=job.set_up,
                 setting=trace.setting.name,
                 set_=job.question.set_,
@@ -230,8 +230,8 @@ class Study:
                 preference=name,
                 text=self._engine.tokenizer.decode(trace.tokens, skip_special_tokens=True),
                 ended=trace.ended,
-                base=_column(trace.of_token[said], 0),
-                pref=_column(trace.of_token[said], context),
+                base=_column(trace.of_token[text], 0),
+                pref=_column(trace.of_token[text], context),
                 end_base=_column(trace.of_end, 0),
                 end_pref=_column(trace.of_end, context),
                 held=round(sum(part < 1.0 for part in trace.fractions) / len(trace.fractions), 4),

@@ -26,7 +26,7 @@ pytestmark = [pytest.mark.model, pytest.mark.acceptance, needs_questions]
 
 KEY = "acceptance/learning"
 SETTINGS = ((1.0, None), (1.5, 0.2), (3.0, None), (5.65, None))
-"""Guidance scales and bounds. From 2 on such a bound often leaves too little to tell them by."""
+"""Guidance scales and bounds. From scale 2 on such a bound often leaves too little evidence."""
 SEEDS = range(10)
 TOKENS = 32
 PREFERENCES = [
@@ -46,7 +46,7 @@ state = cache(state_of_the_code)
 
 @pytest.fixture
 def kept(pytestconfig: pytest.Config) -> Callable[[str, Callable[[], Result]], Result]:
-    """Works a result out, unless it was already while the code was the same."""
+    """Computes a result, unless it was computed already while the code was the same."""
     now = state(str(pytestconfig.rootpath))
 
     def result_of(name: str, work: Callable[[], Result]) -> Result:
@@ -62,8 +62,8 @@ def kept(pytestconfig: pytest.Config) -> Callable[[str, Callable[[], Result]], R
 
 
 def questions(seed: int, count: int) -> list[str]:
-    asked = [question for question in paper_questions() if len(question) <= 300]
-    return [asked[(20 * seed + place) % len(asked)] for place in range(count)]
+    candidates = [question for question in paper_questions() if len(question) <= 300]
+    return [candidates[(20 * seed + place) % len(candidates)] for place in range(count)]
 
 
 def strength(engine: LocalEngine, scale: float, max_kl: float | None, seed: int) -> Result:
@@ -124,9 +124,9 @@ def test_strengths_are_found_again(embedded_engine, kept, scale, max_kl):
     for seed in SEEDS:
         work = partial(strength, embedded_engine, scale, max_kl, seed)
         found.append(kept(f"strength {scale} {max_kl} {seed}", work))
-    told = [one for one in found if "refused" not in one]
-    near = [one for one in told if abs(one["scale"] - scale) <= max(0.5, 0.2 * scale)]
-    covered = [one for one in told if one["interval"][0] <= scale <= one["interval"][1]]
+    estimated = [one for one in found if "refused" not in one]
+    near = [one for one in estimated if abs(one["scale"] - scale) <= max(0.5, 0.2 * scale)]
+    covered = [one for one in estimated if one["interval"][0] <= scale <= one["interval"][1]]
     assert len(near) >= 9
     assert len(covered) >= 8
 

@@ -34,7 +34,7 @@ def test_a_strength_is_estimated_under_a_bound(embedded_engine: LocalEngine) -> 
     assert found.interval[0] <= 2.0 <= found.interval[1]
     applied = found.apply_to(profile).strength
     assert applied == Strength(guidance_scale=found.guidance_scale, max_kl=0.5)
-    # What the bound held back looks like weaker guidance to who knows of no bound.
+    # Without the bound, what it held back looks like weaker guidance.
     unbounded = estimate_strength(embedded_engine, profile, examples, max_kl=None)
     assert unbounded.interval[1] < 2.0
     assert max(unbounded.log_likelihoods) < max(found.log_likelihoods) - 5.0

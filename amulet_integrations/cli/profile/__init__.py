@@ -1,6 +1,19 @@
 """`amulet profile`: what each user prefers, kept in a database."""
 
-from amulet_integrations.cli.profile import changing, keeping, learning, moving, showing
+from amulet_integrations.cli.profile import (
+    export_import,
+    history_restore_erase,
+    learn,
+    set_add_remove,
+    show_list_explain,
+)
 from amulet_integrations.cli.profile.group import profile
 
-__all__ = ["changing", "keeping", "learning", "moving", "profile", "showing"]
+__all__ = [
+    "export_import",
+    "history_restore_erase",
+    "learn",
+    "profile",
+    "set_add_remove",
+    "show_list_explain",
+]

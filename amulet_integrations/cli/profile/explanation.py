@@ -1,4 +1,4 @@
-"""Which preferences of a user hold, why the others do not, and what they come to."""
+"""Which preferences of a user hold, why the others do not, and the guidance that results."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from functools import cached_property
 from typing import Any
 
 from amulet_integrations.cli.options import strength_label
-from amulet_integrations.cli.profile.sheet import minute
-from amulet_integrations.cli.screen import number
+from amulet_integrations.cli.profile.profile_text import format_time, preference_lines
+from amulet_integrations.cli.terminal import short_number
 from amulet_integrations.decoding.guidance import preference_weights
 from amulet_integrations.decoding.strength import Preset, method_strength
 from amulet_integrations.profiles import PreferenceProfile
@@ -21,11 +21,11 @@ from amulet_integrations.profiles.inheritance import Line, inherited
 
 @dataclass(frozen=True)
 class Explanation:
-    """What would hold of a user's profile, at a moment and under some circumstances.
+    """Which preferences of a profile hold at a time and in a context.
 
     Attributes:
         line: The profile, its parent and so on.
-        at: The moment.
+        at: The time.
         context: What the call is about.
     """
 
@@ -35,7 +35,7 @@ class Explanation:
 
     @cached_property
     def verdicts(self) -> tuple[Verdict, ...]:
-        """One for each preference, those furthest up first."""
+        """One for each preference, those of the furthest ancestor first."""
         return explain(self.line, self.at, self.context)
 
     @cached_property
@@ -45,7 +45,7 @@ class Explanation:
 
     @property
     def strength(self) -> Preset:
-        """The strength; where the profile leaves it to the caller, with the defaults."""
+        """The strength; the defaults where the profile leaves it to the caller."""
         return method_strength(self.whole.method or "amulet", self.whole.strength)
 
     @property
@@ -58,7 +58,7 @@ class Explanation:
 
     @property
     def missing_parent(self) -> str | None:
-        """The id at which the line ends because nothing is stored of it."""
+        """The ancestor at which the line ends because nothing is stored of it; None without one."""
         return self.line[-1].parent
 
     def as_json(self) -> dict[str, Any]:
@@ -85,13 +85,13 @@ class Explanation:
         }
 
 
-def explanation_sheet(explanation: Explanation) -> str:
-    """The explanation, written out for people."""
+def format_explanation(explanation: Explanation) -> str:
+    """The explanation as text, for people."""
     return "\n".join([explanation.whole.user_id, *(f"  {line}" for line in _lines(explanation))])
 
 
 def _lines(explanation: Explanation) -> Iterator[str]:
-    yield f"at           {minute(explanation.at)}"
+    yield f"at           {format_time(explanation.at)}"
     about = ", ".join(f"{name} is {value}" for name, value in explanation.context.items())
     yield f"about        {about or 'nothing told (--about NAME=VALUE)'}"
     if names := [it.parent for it in explanation.line if it.parent is not None]:
@@ -99,23 +99,19 @@ def _lines(explanation: Explanation) -> Iterator[str]:
         yield f"inherits     from {', then '.join(names)}{absent}"
     yield "preferences" if explanation.verdicts else "preferences  none"
     for verdict in explanation.verdicts:
-        yield from _verdict_lines(verdict, explanation.whole.user_id)
+        marker = "  +" if verdict.holds else "  -"
+        notes = _notes(verdict, explanation.whole.user_id)
+        yield from preference_lines(marker, verdict.preference, notes)
     yield f"comes to     {_outcome(explanation)}"
 
 
-def _verdict_lines(verdict: Verdict, user_id: str) -> Iterator[str]:
-    first, *further = verdict.preference.text.splitlines()
-    label = f"{verdict.preference.name}: " if verdict.preference.name else ""
-    yield f"  {'+' if verdict.holds else '-'} {label}{first}"
-    yield from (f"    {line}" for line in further)
-    notes = []
+def _notes(verdict: Verdict, user_id: str) -> Iterator[str]:
     if verdict.user_id != user_id:
-        notes.append(f"from {verdict.user_id}")
+        yield f"from {verdict.user_id}"
     if verdict.holds and verdict.preference.weight != 1.0:
-        notes.append(f"weight {number(verdict.preference.weight)}")
+        yield f"weight {short_number(verdict.preference.weight)}"
     if verdict.reason:
-        notes.append(f"does not hold: {verdict.reason}")
-    yield from (f"    ({note})" for note in notes)
+        yield f"does not hold: {verdict.reason}"
 
 
 def _outcome(explanation: Explanation) -> str:
@@ -123,11 +119,11 @@ def _outcome(explanation: Explanation) -> str:
     if not others:
         by_method = explanation.whole.method == "base"
         return f"plain decoding: {'the method is base' if by_method else 'no preference holds'}"
-    said = explanation.whole.strength.says_scale or explanation.whole.method
-    left = "" if said else " unless the caller says"
+    fixed = explanation.whole.strength.says_scale or explanation.whole.method
+    unless = "" if fixed else " unless the caller says"
     mixture = ", ".join([f"{base:+.3g} base", *(f"{weight:+.3g}" for weight in others)])
     method = explanation.whole.method or "amulet"
     return (
-        f"{method}, guidance scale {strength_label(*explanation.strength)}{left}: "
+        f"{method}, guidance scale {strength_label(*explanation.strength)}{unless}: "
         f"{mixture} {'preferences' if len(others) == 1 else 'for each preference'}"
     )

@@ -9,8 +9,8 @@ from typing import Annotated, TypeVar
 
 import typer
 
-from amulet_integrations.cli import screen
-from amulet_integrations.cli.options import flowing, help_if_alone
+from amulet_integrations.cli import terminal
+from amulet_integrations.cli.options import flowing, help_if_alone, option
 from amulet_integrations.errors import ProfileError
 from amulet_integrations.profiles import PreferenceProfile, ProfileStore
 
@@ -20,11 +20,11 @@ profile = typer.Typer(rich_markup_mode="rich")
 
 About = Annotated[
     list[str] | None,
-    typer.Option(
+    option(
+        "NAME=VALUE",
+        "What the call is about, such as topic=health; repeat for more.",
         "--about",
-        metavar="NAME=VALUE",
-        help="What the call is about, such as topic=health; repeat for more.",
-        show_default=False,
+        default=False,
     ),
 ]
 
@@ -39,66 +39,74 @@ About = Annotated[
         """
     ),
 )
-def _profiles(context: typer.Context) -> None:
+def _profile(context: typer.Context) -> None:
     help_if_alone(context)
 
 
-def existing(store: ProfileStore, user: str) -> PreferenceProfile:
+def require_profile(store: ProfileStore, user: str) -> PreferenceProfile:
     """The profile of a user.
 
     Raises:
         ProfileError: There is none.
     """
-    return known(store.get(user), user)
+    return require(store.get(user), user)
 
 
-def known(found: T | None, user: str) -> T:
+def require(found: T | None, user: str) -> T:
     """What was found of a user.
 
     Raises:
-        ProfileError: Nothing was.
+        ProfileError: Nothing was found.
     """
-    if found is None:
+    if not found:
         raise ProfileError(
             f"There is no profile of {user!r}. See who has one with: amulet profile list"
         )
     return found
 
 
-def tell_saved(stored: PreferenceProfile) -> None:
-    """Says what was stored, without a text."""
+def print_saved(stored: PreferenceProfile) -> None:
+    """Prints what was stored, without a text."""
     typer.echo(
-        f"Saved {screen.one_line(stored.user_id)}: "
-        f"{screen.count(len(stored.preferences), 'preference')}, version {stored.version}."
+        f"Saved {terminal.one_line(stored.user_id)}: "
+        f"{terminal.plural(len(stored.preferences), 'preference')}, version {stored.version}."
     )
 
 
+def print_result(content: object, text: str, *, as_json: bool) -> None:
+    """Prints a result as JSON, or as text."""
+    if as_json:
+        print_json(content)
+    else:
+        typer.echo(terminal.safe(text))
+
+
+def print_json(value: object) -> None:
+    """Prints a value as JSON that steers no terminal."""
+    # JSON escapes the usual control characters, but not those above 127.
+    typer.echo(terminal.safe(json.dumps(value, ensure_ascii=False, indent=2)))
+
+
 def operator() -> str | None:
-    """Who runs the command, for the history; None where the system does not know."""
+    """The user of the system who runs the command, for the history; None where it is unknown."""
     try:
         return getpass.getuser()
     except (ImportError, KeyError, OSError):
         return None
 
 
-def pairs(option: str, given: Sequence[str] | None) -> Mapping[str, str]:
-    """Reads NAME=VALUE, given several times.
+def parse_pairs(option: str, given: Sequence[str] | None) -> Mapping[str, str]:
+    """Parses NAME=VALUE, given several times.
 
     Raises:
         typer.BadParameter: One of them is no such pair, or two have one name.
     """
-    found: dict[str, str] = {}
+    pairs: dict[str, str] = {}
     for pair in given or ():
-        name, equals, value = pair.partition("=")
-        if not (equals and name.strip() and value.strip()):
+        name, value = (part.strip() for part in pair.partition("=")[::2])
+        if not (name and value):
             raise typer.BadParameter(f"{option} {pair!r}: write NAME=VALUE, such as topic=health.")
-        if name.strip() in found:
-            raise typer.BadParameter(f"{option} {name.strip()!r} is given twice.")
-        found[name.strip()] = value.strip()
-    return found
-
-
-def print_json(value: object) -> None:
-    """Prints a value as JSON that no terminal obeys."""
-    # JSON escapes the usual control characters, but not those above 127.
-    typer.echo(screen.safe(json.dumps(value, ensure_ascii=False, indent=2)))
+        if name in pairs:
+            raise typer.BadParameter(f"{option} {name!r} is given twice.")
+        pairs[name] = value
+    return pairs

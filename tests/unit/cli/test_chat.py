@@ -79,12 +79,12 @@ def test_method_is_followed(amulet: Amulet, tiny_engine: LocalEngine) -> None:
 
 def test_system_and_sampling_reach_the_request(amulet: Amulet, tiny_engine: LocalEngine) -> None:
     engine = Watched(tiny_engine)
-    sampling = ("--temperature", "0.5", "--seed", "7", "--max-tokens", "3")
-    amulet("chat", "--system", "Talk as Bo.", *sampling, stdin=FIRST, engine=engine)
+    options = ("--temperature", "0.5", "--seed", "7", "--max-tokens", "3")
+    amulet("chat", "--system", "Talk as Bo.", *options, stdin=FIRST, engine=engine)
 
     assert "Talk as Bo." in engine.prompt(0)
-    told = engine.requests[0].sampling
-    assert (told.temperature, told.seed, told.max_new_tokens) == (0.5, 7, 3)
+    sampling = engine.requests[0].sampling
+    assert (sampling.temperature, sampling.seed, sampling.max_new_tokens) == (0.5, 7, 3)
 
 
 def test_the_profile_is_read_anew_at_every_turn(
@@ -114,13 +114,13 @@ def test_iterations_go_before_the_profile(
         strong = AmuletParams(iterations=10)
         store.save(PreferenceProfile(user_id="ann", preferences=(PREFERENCE,), params=strong))
     engine = Watched(tiny_engine)
-    whose = ("--user", "ann", "--db", db, "--iterations", "2")
-    amulet("chat", *whose, *SHORT, stdin=FIRST, engine=engine)
+    selection = ("--user", "ann", "--db", db, "--iterations", "2")
+    amulet("chat", *selection, *SHORT, stdin=FIRST, engine=engine)
 
     assert engine.requests[0].weights == pytest.approx(WEAK)
 
 
-def test_a_user_without_profile_is_told_so(
+def test_a_user_without_profile_is_notified(
     amulet: Amulet, tiny_engine: LocalEngine, db: str
 ) -> None:
     result = amulet("chat", "--user", "bo", "--db", db, *SHORT, stdin=FIRST)
@@ -192,9 +192,9 @@ def test_on_a_terminal_ctrl_c_ends_the_answer_only(
     strength = f"guidance scale {SCALE:g}, KL ≤ {BOUND:g}"
     assert f"embedded · you · 1 preference · Amulet, {strength}" in screen.text
     # What the user saw of the first answer is part of the conversation.
-    said = answer(tiny_engine, [FIRST], PREFERENCE, DEFAULT, max_tokens=6)
+    seen = answer(tiny_engine, [FIRST], PREFERENCE, DEFAULT, max_tokens=6)
     assert f"{FIRST}<|im_end|>" in engine.prompt(1)
-    assert f"assistant\n{said.rstrip('�')}" in engine.prompt(1)
+    assert f"assistant\n{seen.rstrip('�')}" in engine.prompt(1)
     assert SECOND in engine.prompt(1)
 
 

@@ -35,7 +35,7 @@ def sections(output: str) -> dict[str, str]:
 
 
 class Recording:
-    """An engine that remembers its requests, and fails one of them after two steps if told to."""
+    """An engine that remembers its requests, and fails one of them after two steps if it should."""
 
     def __init__(
         self,
@@ -67,10 +67,10 @@ class Recording:
 
 
 def test_each_section_is_what_the_engine_answers(amulet: Amulet, tiny_engine: LocalEngine) -> None:
-    asked = ("compare", QUESTION, "--prefer", PREFERENCE, "--iterations", "2", *SHORT)
+    command = ("compare", QUESTION, "--prefer", PREFERENCE, "--iterations", "2", *SHORT)
     answers = []
-    for max_kl, said in [(None, "none"), (0.05, "0.05")]:
-        result = amulet(*asked, "--max-kl", said)
+    for max_kl, typed in [(None, "none"), (0.05, "0.05")]:
+        result = amulet(*command, "--max-kl", typed)
 
         assert result.exit_code == 0, result.stderr
         found = {head.partition(" (")[0]: text for head, text in sections(result.stdout).items()}
@@ -84,7 +84,7 @@ def test_each_section_is_what_the_engine_answers(amulet: Amulet, tiny_engine: Lo
     assert len(set(answers)) > 4
 
 
-def test_heads_tell_scale_and_tokens(amulet: Amulet) -> None:
+def test_heads_contain_scale_and_tokens(amulet: Amulet) -> None:
     result = amulet("compare", QUESTION, "--prefer", PREFERENCE, "--iterations", "2", *SHORT)
 
     assert list(sections(result.stdout)) == [
@@ -96,7 +96,7 @@ def test_heads_tell_scale_and_tokens(amulet: Amulet) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "strength"),
     [
         ((), f"{SCALE:g}, KL ≤ {BOUND:g}"),
         (("--preset", "paper"), "5.65"),
@@ -108,11 +108,13 @@ def test_heads_tell_scale_and_tokens(amulet: Amulet) -> None:
     ],
     ids=str,
 )
-def test_strength_is_told_in_each_way(amulet: Amulet, options: tuple[str, ...], told: str) -> None:
-    asked = ("compare", QUESTION, "--prefer", PREFERENCE, "--max-tokens", "1")
-    result = amulet(*asked, *options)
+def test_strength_is_shown_in_each_way(
+    amulet: Amulet, options: tuple[str, ...], strength: str
+) -> None:
+    command = ("compare", QUESTION, "--prefer", PREFERENCE, "--max-tokens", "1")
+    result = amulet(*command, *options)
 
-    assert f"Amulet (guidance scale {told}, 1 token (cut))" in sections(result.stdout)
+    assert f"Amulet (guidance scale {strength}, 1 token (cut))" in sections(result.stdout)
 
 
 @pytest.mark.parametrize("command", ["compare", "chat", "profile set"])
@@ -129,15 +131,15 @@ def test_strength_is_told_in_each_way(amulet: Amulet, options: tuple[str, ...], 
     ],
     ids=str,
 )
-def test_a_strength_that_is_none_is_refused(
+def test_a_bad_strength_is_refused(
     amulet: Amulet, db: str, command: str, options: tuple[str, ...], remedy: str
 ) -> None:
-    asked = {
+    command = {
         "compare": ("compare", QUESTION, "--prefer", PREFERENCE),
         "chat": ("chat", "--prefer", PREFERENCE),
         "profile set": ("profile", "set", "ann", "--prefer", PREFERENCE, "--db", db),
     }[command]
-    result = amulet(*asked, *options, engine=None, stdin=QUESTION)
+    result = amulet(*command, *options, engine=None, stdin=QUESTION)
     assert result.exit_code == 2
     assert remedy in " ".join(result.stderr.replace("│", " ").split())
 
@@ -172,8 +174,8 @@ def test_options_reach_the_requests(amulet: Amulet, tiny_engine: LocalEngine) ->
 
     for request in engine.requests:
         assert "Talk as Bo." in tiny_engine.tokenizer.decode(request.contexts[0])
-        told = request.sampling
-        assert (told.temperature, told.seed, told.max_new_tokens) == (0.5, 7, 3)
+        used = request.sampling
+        assert (used.temperature, used.seed, used.max_new_tokens) == (0.5, 7, 3)
 
 
 def test_one_that_fails_leaves_the_others(amulet: Amulet, tiny_engine: LocalEngine) -> None:
@@ -191,7 +193,7 @@ def test_one_that_fails_leaves_the_others(amulet: Amulet, tiny_engine: LocalEngi
     assert result.stderr == "Error: the model [bold]broke[/bold]\n"
 
 
-def test_a_context_that_is_too_long_is_told_in_its_place(
+def test_a_context_that_is_too_long_is_reported_in_its_place(
     amulet: Amulet, tiny_engine: LocalEngine
 ) -> None:
     result = amulet("compare", QUESTION, "--prefer", "zq" * 900, *SHORT)

@@ -12,7 +12,7 @@ import pytest
 from typer.main import get_command
 
 from amulet_integrations.cli.app import app
-from amulet_integrations.cli.reported import save_recommended
+from amulet_integrations.cli.evaluate_report import save_recommended
 from amulet_integrations.decoding.strength import PRESETS
 from amulet_integrations.engine import LocalEngine
 from amulet_integrations.evaluation import DEFAULT_GRID, Evaluation
@@ -34,7 +34,7 @@ QUICK = (
 
 @pytest.fixture
 def data(tmp_path: Path) -> str:
-    path = tmp_path / "asked.json"
+    path = tmp_path / "questions.json"
     rows = [{"index": index, "question": f"Why {index}?"} for index in range(6)]
     path.write_text(json.dumps(rows))
     return str(path)
@@ -122,9 +122,9 @@ def found_by_hand(output: Path, *, allowance: float) -> tuple[str | None, bool]:
     """What is recommended, and whether it keeps all limits, from the folder's own lines."""
     held: dict[tuple[str, str], list[float]] = {}
     for line in (output / "scores.jsonl").read_text().splitlines():
-        said = json.loads(line)
-        for score, value in said["scores"].items():
-            held.setdefault((said["method"], score), []).append(value)
+        row = json.loads(line)
+        for score, value in row["scores"].items():
+            held.setdefault((row["method"], score), []).append(value)
     means = {key: sum(values) / len(values) for key, values in held.items()}
 
     def past(method: str, score: str, sign: int) -> float:
@@ -168,9 +168,9 @@ def test_the_recommended_pair_is_saved_where_this_model_finds_it(
     assert result.exit_code == 0, result.stderr
     best, keeps = found_by_hand(output, allowance=float(allowance))
     assert best is not None
-    said = " ".join(result.stdout.split())
-    assert f"Recommended: {best} (" in said if keeps else f"is recommended: {best} (" in said
-    assert f"up by at most {allowance} nats" in said
+    shown = " ".join(result.stdout.split())
+    assert f"Recommended: {best} (" in shown if keeps else f"is recommended: {best} (" in shown
+    assert f"up by at most {allowance} nats" in shown
     assert not config.exists()
 
     result = amulet(*command, "--save-preset")
@@ -183,9 +183,9 @@ def test_the_recommended_pair_is_saved_where_this_model_finds_it(
     }
     assert saved.preset == pairs[best]
     assert saved.model == "tiny"
-    asked = "amulet evaluate: 2 questions, 1 preference, set-up default"
-    assert saved.source.startswith(asked)
-    assert (saved.source == asked) == keeps
+    source = "amulet evaluate: 2 questions, 1 preference, set-up default"
+    assert saved.source.startswith(source)
+    assert (saved.source == source) == keeps
     assert f"in {config / 'presets.json'}" in result.stdout
 
 
@@ -231,7 +231,7 @@ def test_the_curve_is_the_frontier_of_its_grid_beside_pref(
 
 
 @pytest.mark.usefixtures("no_model")
-def test_the_embedded_encoder_without_its_wheel_is_told_before_the_model_is_loaded(
+def test_the_embedded_encoder_without_its_wheel_is_reported_before_the_model_is_loaded(
     amulet: Amulet, data: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
@@ -271,7 +271,7 @@ def test_questions_that_are_too_long_can_be_left_out(
 
 @pytest.mark.usefixtures("no_model")
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         (("--method", "amulett"), "Did you mean 'amulet'"),
         (("--preference", "creativ"), "Did you mean 'creative'"),
@@ -291,13 +291,13 @@ def test_questions_that_are_too_long_can_be_left_out(
         (("--save-preset",), "--save-preset keeps the best of several strengths"),
     ],
 )
-def test_mistakes_are_told_before_the_model_is_loaded(
-    amulet: Amulet, data: str, output: Path, options: tuple[str, ...], told: str
+def test_mistakes_are_reported_before_the_model_is_loaded(
+    amulet: Amulet, data: str, output: Path, options: tuple[str, ...], message: str
 ) -> None:
     result = amulet("evaluate", "--data", data, "--output", str(output), *QUICK, *options)
 
     assert result.exit_code == 2
-    assert told in result.stderr
+    assert message in result.stderr
     assert not output.exists()
 
 
@@ -312,7 +312,7 @@ def test_a_field_is_not_for_the_papers_data_sets(amulet: Amulet, output: Path) -
 
 
 @pytest.mark.usefixtures("no_model")
-def test_a_folder_of_something_else_is_told_before_the_model_is_loaded(
+def test_a_folder_of_something_else_is_reported_before_the_model_is_loaded(
     amulet: Amulet, data: str, output: Path
 ) -> None:
     output.mkdir()
@@ -342,7 +342,7 @@ def gone(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     ("judge", "missing"),
     [("openai:gpt", "langchain.chat_models"), ("embedded", "langchain_core")],
 )
-def test_a_judge_without_its_package_is_told_before_the_model_is_loaded(
+def test_a_judge_without_its_package_is_reported_before_the_model_is_loaded(
     amulet: Amulet, data: str, gone: Callable[[str], None], judge: str, missing: str
 ) -> None:
     gone(missing)
@@ -364,7 +364,7 @@ def test_another_runs_folder_is_left_alone(amulet: Amulet, data: str, output: Pa
     assert {path.name: path.read_bytes() for path in output.iterdir()} == before
 
 
-def test_a_judge_that_answers_nonsense_is_told(amulet: Amulet, data: str, output: Path) -> None:
+def test_a_judge_that_answers_nonsense_is_reported(amulet: Amulet, data: str, output: Path) -> None:
     """The model is its own judge here; what was answered stays."""
     with make_tiny_engine(max_position_embeddings=2048) as engine:
         result = amulet(

@@ -1,0 +1,51 @@
+"""What the commands print: text that steers no terminal, and plain text where nobody watches."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+from rich.console import Console
+
+from amulet_integrations.terminal_text import one_line, safe
+
+__all__ = [
+    "console",
+    "error",
+    "is_interactive",
+    "notice",
+    "one_line",
+    "plural",
+    "safe",
+    "short_number",
+]
+
+
+def short_number(value: float) -> str:
+    """A guidance scale or a parameter, short: 3, 2.46, 143055."""
+    return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"  # noqa: PLR2004 - look only
+
+
+def plural(number: int, noun: str) -> str:
+    """Such as "1 preference" or "2 preferences"."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def is_interactive() -> bool:
+    """Whether the output is a terminal that can draw."""
+    return sys.stdout.isatty() and not console().is_dumb_terminal
+
+
+def console() -> Console:
+    """The terminal. Strings printed on it are never read as markup, emoji codes or the like."""
+    return Console(markup=False, emoji=False, highlight=False, force_terminal=sys.stdout.isatty())
+
+
+def error(message: object) -> None:
+    """Prints what went wrong, in one line on stderr."""
+    typer.secho(f"Error: {one_line(message)}", err=True, fg=typer.colors.RED)
+
+
+def notice(message: object) -> None:
+    """Prints what is worth knowing but is no part of the output, in one line on stderr."""
+    typer.secho(one_line(message), err=True, dim=True)

@@ -1,0 +1,1 @@
+"""Speed: whole answers, and steps of decoding, beside rivals."""

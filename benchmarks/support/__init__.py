@@ -1,0 +1,1 @@
+"""Shared by all benchmarks: requests, rivals, timing, and the report."""
