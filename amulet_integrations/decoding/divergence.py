@@ -14,7 +14,6 @@ grows with t, so one number for each request is searched (`decoding.fractions`).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -24,26 +23,9 @@ from torch import Tensor
 
 from amulet_integrations.decoding.fractions import Floats, largest_fractions
 from amulet_integrations.decoding.mixture import mix_contexts, mixing_matrix
-from amulet_integrations.errors import InvalidParamsError
 
 _EXCLUDED = -1e6  # nats, in place of -inf
 _ROWS_AT_ONCE = 16  # policies; what is computed of them fits a processor's cache
-
-
-def check_max_kl(max_kl: float | None) -> None:
-    """Checks a bound.
-
-    Raises:
-        InvalidParamsError: It is not a finite number of nats, at least 0.
-    """
-    if max_kl is None:
-        return
-    given: object = max_kl
-    is_number = isinstance(given, int | float) and not isinstance(given, bool)
-    if not is_number or not 0.0 <= max_kl < math.inf:
-        raise InvalidParamsError(
-            f"max_kl={max_kl!r}: a bound is a finite number of nats, at least 0. None is no bound."
-        )
 
 
 class DivergenceBounds:

@@ -8,13 +8,13 @@ from transformers import LogitsProcessor
 
 from amulet_integrations.decoding.divergence import (
     DivergenceBounds,
-    check_max_kl,
     mix_bounded_contexts,
 )
 from amulet_integrations.decoding.guidance import (
     DEFAULT_MAX_GUIDANCE_SCALE,
     AmuletParams,
     check_guidance_scale,
+    check_max_kl,
     preference_weights,
 )
 from amulet_integrations.decoding.mixture import mixing_matrix

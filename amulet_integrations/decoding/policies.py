@@ -12,8 +12,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from amulet_integrations.decoding.divergence import check_max_kl, fractions_within
-from amulet_integrations.decoding.guidance import AmuletParams
+from amulet_integrations.decoding.divergence import fractions_within
+from amulet_integrations.decoding.guidance import AmuletParams, check_max_kl
 from amulet_integrations.errors import InvalidRequestError
 
 Utility = Callable[[Tensor, Tensor, Tensor, int], Tensor]

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from numbers import Real
 from sys import float_info
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
 
 from pydantic import BeforeValidator, model_validator
 
-from amulet_integrations.decoding.guidance import DEFAULT_LINEAR_ALIGNMENT_RATIO, AmuletParams
+from amulet_integrations.decoding.guidance import (
+    DEFAULT_LINEAR_ALIGNMENT_RATIO,
+    AmuletParams,
+    check_max_kl,
+    is_real_number,
+)
 from amulet_integrations.errors import AmuletError, InvalidParamsError
 from amulet_integrations.validation import FrozenModel
 
 
 def _check_guidance_scale(value: Any) -> Any:
-    if value is None or (_is_number(value) and abs(value) <= float_info.max):
+    if value is None or (is_real_number(value) and abs(value) <= float_info.max):
         return value
     raise InvalidParamsError(
         f"guidance_scale={value!r}: give a finite number, such as 2. 0 is the model without the "
@@ -24,17 +28,7 @@ def _check_guidance_scale(value: Any) -> Any:
 
 
 def _check_max_kl(value: Any) -> Any:
-    says_none = value is None or (isinstance(value, str) and value == "default")
-    if says_none or (_is_number(value) and 0.0 <= value <= float_info.max):
-        return value
-    raise InvalidParamsError(
-        f"max_kl={value!r}: give nats a token, 0 or more, such as 0.2, or None for no bound; "
-        "'default' says nothing of it."
-    )
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool)
+    return value if isinstance(value, str) and value == "default" else check_max_kl(value)
 
 
 Method = Literal["amulet", "linear_alignment", "pref", "base"]

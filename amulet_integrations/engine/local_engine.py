@@ -32,12 +32,8 @@ from amulet_integrations.engine.loop import EngineLoop
 from amulet_integrations.engine.outcomes import attempt, cancel_all, raise_first, read_to_end
 from amulet_integrations.engine.request import GenerationRequest
 from amulet_integrations.engine.result import GenerationResult
-from amulet_integrations.engine.sampling.score_bounds import read_bounds
-from amulet_integrations.engine.sampling.scoring import (
-    read_mixtures,
-    read_temperature,
-    score_in_steps,
-)
+from amulet_integrations.engine.sampling.scored_mixtures import read_mixtures, read_temperature
+from amulet_integrations.engine.sampling.scoring import score_in_steps
 from amulet_integrations.engine.sequence import Emit, Sequence
 from amulet_integrations.engine.streams import (
     AsyncGenerationStream,
@@ -291,8 +287,13 @@ class LocalEngine:
         contexts = GenerationRequest(contexts=contexts, policy=len).contexts
         (completion,) = GenerationRequest(contexts=[completion_ids]).contexts
         temperature = read_temperature(temperature)
-        rows = None if mixtures is None else read_mixtures(mixtures, len(contexts), temperature)
-        bounds = read_bounds(max_kl, reference_weights, rows, len(contexts))
+        scored = read_mixtures(
+            mixtures,
+            max_kl,
+            reference_weights,
+            contexts=len(contexts),
+            temperature=temperature,
+        )
         for ids in contexts:
             self._check_length(len(ids) + len(completion) - 1)
         for ids in (*contexts, completion):
@@ -302,8 +303,7 @@ class LocalEngine:
             self._runner,
             contexts,
             completion,
-            rows,
-            bounds=bounds,
+            scored,
             temperature=temperature,
             max_prefill_tokens=self.limits.max_prefill_tokens or 1,
         )

@@ -71,7 +71,7 @@ def steer(
     """
     alternatives = _branches(mixtures, tool_format, tool_use, json_output)
     fields: dict[str, Any] = {
-        "branches": alternatives,
+        "alternatives": alternatives,
         # With a choice between branches, the first is that of the calls.
         "weights": alternatives[0].weights,
     }

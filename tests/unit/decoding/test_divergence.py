@@ -219,7 +219,7 @@ def test_amulets_policy_takes_a_bound_over_any_shape(dtype):
 
 @pytest.mark.parametrize("bound", [-0.1, float("nan"), INF, "0.2", True])
 def test_what_is_no_bound_is_refused(bound):
-    with pytest.raises(InvalidParamsError, match="None is no bound"):
+    with pytest.raises(InvalidParamsError, match="None for no bound"):
         amulet_policy(torch.zeros(3), torch.zeros(3), AmuletParams(), bound)
 
 

@@ -96,7 +96,7 @@ def beam_search(
 
 @contextmanager
 def _without_generation_config(model: Any) -> Iterator[None]:
-    """Takes away the checkpoint's config, from which `generate` fills in what a call leaves open."""
+    """Takes away the checkpoint's config, whose values `generate` would fill in."""
     own_config = model.generation_config
     model.generation_config = GenerationConfig()
     try:
