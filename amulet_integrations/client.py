@@ -109,7 +109,7 @@ class AmuletClient(AmuletConfig):
             profiles=store,
             default=self._default,
             method=self.method,
-            strength=Strength.said_by(self),
+            strength=Strength.of(self),
             saved_presets=self.saved_presets,
             linear_alignment_ratio=self.linear_alignment_ratio,
             max_guidance_scale=self.max_guidance_scale,

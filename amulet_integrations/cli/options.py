@@ -48,7 +48,7 @@ def read_strength(
         preset=preset,
         max_kl="default" if max_kl is None else read_max_kl(max_kl),
     )
-    if said.says_scale:
+    if said.has_scale:
         given = "--guidance-scale" if iterations is None else f"--iterations {iterations}"
         check_guidance_scale(said.settled().guidance_scale, source=given)
     return said

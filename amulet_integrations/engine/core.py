@@ -14,8 +14,8 @@ from amulet_integrations.engine.backends.transformers.runner import ModelRunner,
 from amulet_integrations.engine.failures import as_generation_error
 from amulet_integrations.engine.kv.slots import Rows
 from amulet_integrations.engine.reader import PromptReader
-from amulet_integrations.engine.sampling.speculative import hand_out, take_tokens
-from amulet_integrations.engine.sampling.token_choice import BatchMixing, pick_tokens
+from amulet_integrations.engine.sampling.speculative import append_tokens, verify_drafts
+from amulet_integrations.engine.sampling.token_choice import BatchMixing, choose_tokens
 from amulet_integrations.engine.scheduler import Scheduler
 from amulet_integrations.engine.sequence import Sequence
 
@@ -97,7 +97,7 @@ class EngineCore:
             self._find_fault(pieces, error)
             return
         try:
-            taken = take_tokens(running, drafts, logits, self._mixing)
+            taken = verify_drafts(running, drafts, logits, self._mixing)
         except Exception as error:  # noqa: BLE001 - how far it came, nobody knows
             _fail(running, error)
             return
@@ -134,8 +134,8 @@ class EngineCore:
                 logits = torch.stack(
                     [row for each in sequences for row in each.take_first_logits()]
                 )
-                mixing = BatchMixing(self._runner.device).of(sequences)
-                hand_out(sequences, pick_tokens(sequences, logits, mixing))
+                mixing = BatchMixing(self._runner.device)
+                append_tokens(sequences, choose_tokens(sequences, logits, mixing))
             except Exception as error:  # noqa: BLE001
                 _fail(sequences, error)
         self._scheduler.start(len(read))

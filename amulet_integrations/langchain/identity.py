@@ -33,7 +33,7 @@ class IdentifiedModel(PersonalizedEntries):
             "model": self.model,
             "engine": self.engine.fingerprint if self.engine else self.source.key,
             "method": self.method,
-            "strength": Strength.said_by(self).model_dump(),
+            "strength": Strength.of(self).model_dump(),
             "saved_presets": self.saved_presets,
             "linear_alignment_ratio": self.linear_alignment_ratio,
             "separator": self.separator,

@@ -15,7 +15,7 @@ from amulet_integrations.decoding.strength import (
     Method,
     PresetName,
     Strength,
-    strength_of_method,
+    applicable_strength,
 )
 from amulet_integrations.errors import AmuletError, InvalidParamsError, PreferenceSelectionError
 from amulet_integrations.profiles import Preference, PreferenceProfile, current_scope
@@ -96,7 +96,7 @@ class PreferenceSelection(FrozenModel):
     @model_validator(mode="after")
     def _check_strength(self) -> Self:
         strength = self.strength
-        if strength.says_scale and self.method not in {None, "amulet"}:
+        if strength.has_scale and self.method not in {None, "amulet"}:
             name = next(name for name in SCALES if getattr(self, name) is not None)
             raise InvalidParamsError(
                 f"{name}= is given with method={self.method!r}, which has a strength of its own. "
@@ -107,7 +107,7 @@ class PreferenceSelection(FrozenModel):
     @property
     def strength(self) -> Strength:
         """How strongly the preferences are applied, as far as it is said here."""
-        return Strength.said_by(self)
+        return Strength.of(self)
 
     @property
     def is_set(self) -> bool:
@@ -164,7 +164,7 @@ def select(
     # The constructor's is every call's, whomever it names; it comes last in any case.
     context = told.over(default.preference_context)
     settled = {"source": source, "method": call.method, "preference_context": context}
-    return chosen.model_copy(update={**settled, **dict(strength_of_method(call.method, strength))})
+    return chosen.model_copy(update={**settled, **dict(applicable_strength(call.method, strength))})
 
 
 def _levels(

@@ -78,13 +78,13 @@ class PreferenceProfile(FrozenModel):
 
     @model_validator(mode="after")
     def _check_strength(self) -> Self:
-        Strength.said_by(self)
+        Strength.of(self)
         return self
 
     @property
     def strength(self) -> Strength:
         """What the profile says of the strength."""
-        return Strength.said_by(self)
+        return Strength.of(self)
 
     # Before pydantic's own check, whose message would quote the texts.
     @field_validator("preferences", mode="before")

@@ -123,7 +123,7 @@ def _outcome(explanation: Explanation) -> str:
     if not others:
         by_method = explanation.whole.method == "base"
         return f"plain decoding: {'the method is base' if by_method else 'no preference holds'}"
-    said = explanation.whole.strength.says_scale or explanation.whole.method
+    said = explanation.whole.strength.has_scale or explanation.whole.method
     left = "" if said else " unless the caller says"
     mixture = ", ".join([f"{base:+.3g} base", *(f"{weight:+.3g}" for weight in others)])
     method = explanation.whole.method or "amulet"

@@ -10,7 +10,7 @@ from typing import Any
 from langchain.agents.middleware import AgentMiddleware, ModelRequest, ModelResponse
 from pydantic import model_serializer
 
-from amulet_integrations.decoding.strength import Strength, strength_of_method
+from amulet_integrations.decoding.strength import Strength, applicable_strength
 from amulet_integrations.langchain.agents.bound_users import (
     ABOUT,
     Bound,
@@ -154,7 +154,7 @@ class PreferenceMiddleware(AgentMiddleware[Any, Any, Any]):
         method = settings.get("method") or bound.method
         if method is not None:
             settings["method"] = method
-        strength = strength_of_method(method, strength_in(settings).over(bound.strength))
+        strength = applicable_strength(method, strength_in(settings).over(bound.strength))
         unsaid = dict(Strength())
         settings |= {it: said for it, said in strength if said != unsaid[it]}
         return request.override(model_settings=settings)

@@ -147,10 +147,10 @@ def test_recursive_schemas_end(tiny_engine):
             "tree": {
                 "type": "object",
                 "properties": {
-                    "alternatives": {"type": "array", "items": {"$ref": "#/$defs/tree"}},
+                    "branches": {"type": "array", "items": {"$ref": "#/$defs/tree"}},
                     "name": WORD,
                 },
-                "required": ["alternatives", "name"],
+                "required": ["branches", "name"],
                 "additionalProperties": False,
             }
         },
