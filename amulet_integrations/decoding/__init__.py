@@ -1,4 +1,4 @@
-"""The mathematics: tensors in, tensors out. Knows no model, no cache and no framework."""
+"""The mathematics: tensors in, tensors out; no model, no cache, no framework."""
 
 from typing import TYPE_CHECKING
 

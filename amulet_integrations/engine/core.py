@@ -15,7 +15,7 @@ from amulet_integrations.engine.failures import as_generation_error
 from amulet_integrations.engine.kv.slots import Rows
 from amulet_integrations.engine.reader import PromptReader
 from amulet_integrations.engine.sampling.speculative import append_tokens, verify_drafts
-from amulet_integrations.engine.sampling.token_choice import BatchMixing, choose_tokens
+from amulet_integrations.engine.sampling.token_choice import cached_mixing, choose_tokens
 from amulet_integrations.engine.scheduler import Scheduler
 from amulet_integrations.engine.sequence import Sequence
 
@@ -36,7 +36,7 @@ class EngineCore:
         self._scheduler = scheduler
         self._rows = Rows(scheduler)
         self._reader = PromptReader(runner, scheduler, self._rows)
-        self._mixing = BatchMixing(runner.device)
+        self._mixing = cached_mixing(runner.device)
         self._max_pass_tokens = _MAX_PASS_TOKENS.get(runner.device.type, _MAX_PASS_TOKENS_ELSEWHERE)
 
     @torch.inference_mode()
@@ -134,8 +134,7 @@ class EngineCore:
                 logits = torch.stack(
                     [row for each in sequences for row in each.take_first_logits()]
                 )
-                mixing = BatchMixing(self._runner.device)
-                append_tokens(sequences, choose_tokens(sequences, logits, mixing))
+                append_tokens(sequences, choose_tokens(sequences, logits, self._mixing))
             except Exception as error:  # noqa: BLE001
                 _fail(sequences, error)
         self._scheduler.start(len(read))

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from collections.abc import Sequence as SequenceOf
+from itertools import accumulate
 
 import torch
 from torch import Tensor
 
 from amulet_integrations.engine.failures import as_generation_error
-from amulet_integrations.engine.sampling.token_choice import BatchMixing, ChosenToken, choose_tokens
+from amulet_integrations.engine.sampling.token_choice import ChosenToken, Mixing, choose_tokens
 from amulet_integrations.engine.sequence import Sequence
 from amulet_integrations.errors import AmuletError
 
@@ -18,7 +19,7 @@ def verify_drafts(
     sequences: SequenceOf[Sequence],
     drafts: SequenceOf[SequenceOf[int]],
     logits: Tensor,
-    mixing: BatchMixing,
+    mixing: Mixing,
 ) -> list[int]:
     """Chooses tokens for as long as they are those of the draft, and one more.
 
@@ -30,7 +31,7 @@ def verify_drafts(
         sequences: The requests, in the order of their rows.
         drafts: For each request, the drafted tokens that were appended after its last token.
         logits: Shape (rows, positions, vocab). A request's own positions are the last ones.
-        mixing: How the whole batch is mixed.
+        mixing: From `cached_mixing`.
 
     Returns:
         For each request, how many tokens were appended to its completion.
@@ -41,7 +42,6 @@ def verify_drafts(
         batch = [sequences[index] for index in active]
         positions = {index: counts[index] - 1 - len(drafts[index]) for index in active}
         append_tokens(batch, choose_tokens(batch, _logits_at(logits, sequences, positions), mixing))
-        mixing = BatchMixing(logits.device)  # the whole batch's mixing stays as it is
         for index in active:
             counts[index] += 1
         active = [i for i in active if _is_confirmed(sequences[i], drafts[i], counts[i])]
@@ -76,17 +76,14 @@ def _logits_at(
     Args:
         logits: The logits of all requests.
         sequences: All requests.
-        positions: The position of each request that is wanted, counted from the end.
+        positions: The wanted requests, each with its position, counted from the end.
     """
     if logits.shape[1] == 1:
         return logits[:, 0]
-    rows: list[int] = []
-    columns: list[int] = []
-    first = 0
-    for index, sequence in enumerate(sequences):
-        end = first + len(sequence.contexts)
-        if index in positions:
-            rows += range(first, end)
-            columns += [positions[index] % logits.shape[1]] * (end - first)
-        first = end
-    return logits[torch.tensor(rows), torch.tensor(columns)]
+    ends = list(accumulate(len(sequence.contexts) for sequence in sequences))
+    return torch.cat(
+        [
+            logits[ends[index] - len(sequences[index].contexts) : ends[index], position]
+            for index, position in positions.items()
+        ]
+    )

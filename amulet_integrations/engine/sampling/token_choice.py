@@ -13,8 +13,9 @@ The steps, in order:
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Callable
 from collections.abc import Sequence as SequenceOf
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 import torch
@@ -28,6 +29,8 @@ from amulet_integrations.engine.result import TokenLogprob
 from amulet_integrations.engine.sequence import Bound, Sequence
 from amulet_integrations.engine.structured.alternatives import Weights
 from amulet_integrations.errors import AmuletError, GenerationError, InvalidRequestError
+
+_CACHED_MIXINGS = 8
 
 
 class ChosenToken(NamedTuple):
@@ -44,36 +47,17 @@ class ChosenToken(NamedTuple):
     fraction: float | None = None
 
 
-class BatchMixing:
-    """How the contexts of a batch are mixed; computed anew only where weights or bounds change.
-
-    Args:
-        device: The device of the logits.
-    """
-
-    def __init__(self, device: torch.device) -> None:
-        self._device = device
-        self._mixtures: list[tuple[Weights, Bound | None]] | None = None
-        self._mixing: tuple[Tensor, DivergenceBounds] | None = None
-
-    def of(self, sequences: SequenceOf[Sequence]) -> tuple[Tensor, DivergenceBounds]:
-        """The weights (requests, rows) and the bounds for the next tokens of these requests.
-
-        The weights of a request that has a policy of its own are 0.
-        """
-        mixtures = [
-            (sequence.weights or (0.0,) * len(sequence.contexts), sequence.bound)
-            for sequence in sequences
-        ]
-        if self._mixing is None or mixtures != self._mixtures:
-            self._mixing = _mixing(mixtures, self._device)
-            self._mixtures = mixtures  # last: the tensors may fail to be allocated
-        return self._mixing
+Mixture = tuple[Weights, Bound | None]
+Mixing = Callable[[tuple[Mixture, ...]], tuple[Tensor, DivergenceBounds]]
+"""f(the mixtures of a batch) -> their weights (requests, rows) and their bounds."""
 
 
-def _mixing(
-    mixtures: SequenceOf[tuple[Weights, Bound | None]], device: torch.device
-) -> tuple[Tensor, DivergenceBounds]:
+def cached_mixing(device: torch.device) -> Mixing:
+    """Lays out mixtures on a device, and keeps the last few for the steps that follow."""
+    return lru_cache(maxsize=_CACHED_MIXINGS)(partial(_mixing, device))
+
+
+def _mixing(device: torch.device, mixtures: tuple[Mixture, ...]) -> tuple[Tensor, DivergenceBounds]:
     weights = [own for own, _ in mixtures]
     reference = [bound.reference if bound else own for own, bound in mixtures]
     max_kl = [bound.max_kl if bound else None for _, bound in mixtures]
@@ -81,24 +65,30 @@ def _mixing(
 
 
 def choose_tokens(
-    sequences: SequenceOf[Sequence], logits: Tensor, mixing: BatchMixing
+    sequences: SequenceOf[Sequence], logits: Tensor, mixing: Mixing
 ) -> list[ChosenToken | AmuletError]:
     """Chooses the next token of every request; one request's failure does not touch the others.
 
     Args:
         sequences: The requests of the batch, in the order of their rows.
         logits: Shape (rows, vocab).
-        mixing: How they are mixed.
+        mixing: From `cached_mixing`.
 
     Returns:
         For each request its token, or the error that ends it.
     """
-    matrix, bounds = mixing.of(sequences)
+    # The weights of a request that has a policy of its own are 0.
+    matrix, bounds = mixing(
+        tuple(
+            (sequence.weights or (0.0,) * len(sequence.contexts), sequence.bound)
+            for sequence in sequences
+        )
+    )
     mixed, matrix, parts = mix_bounded_contexts(logits, matrix, bounds)
     fractions: list[float | None] = [None] * len(sequences)
     for index in bounds.requests:
         fractions[index] = float(parts[index])
-    alone: dict[int, ChosenToken | AmuletError] = {}
+    choices: list[ChosenToken | AmuletError | None] = [None] * len(sequences)
     end = 0
     for index, sequence in enumerate(sequences):
         start, end = end, end + len(sequence.contexts)
@@ -106,15 +96,14 @@ def choose_tokens(
         try:
             policy = _policy(sequence, rows, mixture, matrix[index, start:end])
             if sequence.output_state or sequence.logprobs is not None:
-                alone[index] = _choose_alone(sequence, rows, policy, fractions[index])
+                choices[index] = _choose_alone(sequence, rows, policy, fractions[index])
             elif (allowed := _without_end(sequence, policy)) is not mixture:
                 mixed[index] = allowed
         except AmuletError as error:
-            alone[index] = error
+            choices[index] = error
         except BaseException as error:  # noqa: BLE001 - a panic of Rust code is no Exception
-            alone[index] = as_generation_error("Sampling", error)
-    together = _choose_together(sequences, mixed, fractions, alone)
-    return [alone.get(index) or together[index] for index in range(len(sequences))]
+            choices[index] = as_generation_error("Sampling", error)
+    return _choose_together(sequences, mixed, fractions, choices)
 
 
 def _policy(sequence: Sequence, rows: Tensor, mixture: Tensor, weights: Tensor) -> Tensor:
@@ -154,24 +143,22 @@ def _choose_together(
     sequences: SequenceOf[Sequence],
     policies: Tensor,
     fractions: SequenceOf[float | None],
-    alone: Container[int],
+    choices: list[ChosenToken | AmuletError | None],
 ) -> list[ChosenToken | AmuletError]:
-    """Chooses for the requests that need a single draw, with one transfer from the device."""
+    """Fills in the missing choices: a single draw each, and one transfer from the device."""
     highest, tokens = policies.max(dim=-1)
-    failures: dict[int, AmuletError] = {}
     for index, sequence in enumerate(sequences):
-        if index not in alone and not sequence.filters.is_argmax:
+        if choices[index] is None and not sequence.filters.is_argmax:
             # A row that is no policy is reported below; to draw from it would crash a GPU.
             policy = torch.where(highest[index].isfinite(), policies[index], 0.0)
             try:
                 tokens[index] = sequence.filters.draw(policy, sequence.completion)
             except Exception as error:  # noqa: BLE001
-                failures[index] = as_generation_error("Sampling", error)
-    usable, drawn = torch.stack([highest.isfinite().long(), tokens]).tolist()
+                choices[index] = as_generation_error("Sampling", error)
+    finite, drawn = torch.stack([highest.isfinite().long(), tokens]).tolist()
     return [
-        failures.get(index)
-        or (ChosenToken(drawn[index], None, fractions[index]) if usable[index] else _no_token())
-        for index in range(len(sequences))
+        choice or (ChosenToken(token, None, fraction) if usable else _no_token())
+        for choice, token, fraction, usable in zip(choices, drawn, fractions, finite, strict=True)
     ]
 
 
@@ -189,7 +176,7 @@ def _choose_alone(
             return _with_logprob(sequence, policy, token, fraction)
         if state.weights != weights:
             weights = state.weights
-            matrix, bounds = _mixing([(weights, sequence.bound)], rows.device)
+            matrix, bounds = _mixing(rows.device, ((weights, sequence.bound),))
             mixed, matrix, parts = mix_bounded_contexts(rows, matrix, bounds)
             policy = _policy(sequence, rows, mixed[0], matrix[0])
             fraction = float(parts) if bounds else None

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache, partial
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -43,33 +43,6 @@ class CompiledGrammar:
     shortest_completion: tuple[int, ...]
 
 
-class _CompileOnce:
-    """Compiles one grammar for the first caller; others wait for it, but for no other grammar.
-
-    An error is kept as well, so that nobody computes for long to find it again.
-    """
-
-    def __init__(self, compile_: Callable[[str], CompiledGrammar], grammar: str) -> None:
-        self._compile = compile_
-        self._grammar = grammar
-        self._lock = threading.Lock()
-        self._compiled: CompiledGrammar | None = None
-        self._error: tuple[type[AmuletError], str] | None = None
-
-    def result(self) -> CompiledGrammar:
-        with self._lock:
-            if self._error:
-                error_type, message = self._error
-                raise error_type(message)
-            if self._compiled is None:
-                try:
-                    self._compiled = self._compile(self._grammar)
-                except AmuletError as error:
-                    self._error = type(error), str(error)
-                    raise
-            return self._compiled
-
-
 class GrammarCompiler:
     """Compiles grammars for one model. May be called from any thread.
 
@@ -86,7 +59,9 @@ class GrammarCompiler:
         self._vocab_size = vocab_size
         self._end_ids = sorted(end_ids)
         self._tokenizer_lock = threading.Lock()
-        self._grammars = lru_cache(maxsize=_MAX_COMPILED)(partial(_CompileOnce, self._compile))
+        # A caller waits while its own grammar is compiled by another one, but for no other grammar.
+        self._lock_of = lru_cache(maxsize=_MAX_COMPILED)(lambda _grammar: threading.Lock())
+        self._outcome_of = lru_cache(maxsize=_MAX_COMPILED)(self._outcome)
 
     def compile(self, grammar: str) -> CompiledGrammar:
         """Compiles a grammar, or returns it as it was compiled before.
@@ -95,7 +70,12 @@ class GrammarCompiler:
             UnsupportedGrammarError: llguidance cannot read it, or no text satisfies it.
             UnsupportedModelError: llguidance cannot read the tokenizer.
         """
-        return self._grammars(grammar).result()
+        with self._lock_of(grammar):
+            outcome = self._outcome_of(grammar)
+        if isinstance(outcome, CompiledGrammar):
+            return outcome
+        error_type, message = outcome
+        raise error_type(message)
 
     def prepare(self) -> None:
         """Reads the tokenizer now, which keeps Python busy for up to seconds.
@@ -160,6 +140,13 @@ class GrammarCompiler:
                 "and structured output cannot be enforced with this model. Use a model with a "
                 f"fast tokenizer. ({error})"
             ) from error
+
+    def _outcome(self, grammar: str) -> CompiledGrammar | tuple[type[AmuletError], str]:
+        """The grammar or its error, which is kept too: to find it again would take as long."""
+        try:
+            return self._compile(grammar)
+        except AmuletError as error:
+            return type(error), str(error)
 
     def _compile(self, grammar: str) -> CompiledGrammar:
         with self._tokenizer_lock:

@@ -26,7 +26,6 @@ _CLOSING_ORDERS = (
     b'}],:"' + _DIGITS + b"ntf[{-.eE+ \n",
     b"}],:ntf" + _DIGITS + b'{["-.eE+ \n',
 )
-_NUMBER_ENDS = b"}],:{["  # a number after one of these is a new one
 # Inside a string that cannot be closed yet: the separators of dates, addresses and the like come
 # before the characters between them.
 _FILLING = b"-._@:/+TZ0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSUVWXY ,;=#%&!?()[]{}"
@@ -80,11 +79,6 @@ class TokenTable:
             return self._quote
         found = self._filling[allowed[self._filling]].tolist()
         return min(found, key=counts.__getitem__) if found else self._shortest_token(allowed)
-
-    def reset_digits(self, counts: Counter[int]) -> None:
-        """Counts digits from 0 again, for the next number."""
-        for digit in self._digits:
-            counts.pop(digit, None)
 
     def _shortest_token(self, allowed: NDArray[np.bool_]) -> int | None:
         found = np.flatnonzero(allowed)
@@ -171,12 +165,9 @@ class _Search:
     def _append(self, token: int) -> bool:
         if not self._matcher.consume_token(token):
             return False
-        piece = self._table.pieces[token]
         self._tokens.append(token)
         self._counts[token] += 1
-        self._cursor.push(piece)
-        if not self._cursor.in_string and piece.rstrip()[-1:] in _NUMBER_ENDS:
-            self._table.reset_digits(self._counts)
+        self._cursor.push(self._table.pieces[token])
         return True
 
 
