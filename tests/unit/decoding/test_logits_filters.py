@@ -32,7 +32,7 @@ def test_temperature_sharpens():
     torch.testing.assert_close(odds, (LOGITS / 0.5).softmax(-1), atol=0.03, rtol=0)
 
 
-def test_top_k_top_p_and_min_p_keep_what_they_say():
+def test_top_k_top_p_and_min_p_keep_the_right_tokens():
     assert draws(SamplingParams(temperature=1.0, top_k=2, seed=1)).count_nonzero() == 2
     probabilities = LOGITS.softmax(-1)
     inside = (probabilities.cumsum(-1) - probabilities < 0.7).sum()

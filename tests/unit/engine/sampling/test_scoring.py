@@ -45,8 +45,8 @@ def slow_scores(model, contexts, completion, mixtures):
     """Shape (mixtures, tokens), float64."""
     rows = log_probs(model, contexts, completion)
     mixed = torch.einsum("mk,ktv->mtv", torch.tensor(mixtures).double(), rows)
-    picked = torch.tensor(completion)[None, :, None].expand(len(mixtures), -1, 1)
-    return mixed.log_softmax(-1).gather(-1, picked)[..., 0]
+    token_ids = torch.tensor(completion)[None, :, None].expand(len(mixtures), -1, 1)
+    return mixed.log_softmax(-1).gather(-1, token_ids)[..., 0]
 
 
 def slow_bounded(rows, weights, reference, bound, temperature):
@@ -169,7 +169,7 @@ def test_bounded_scores_are_those_of_a_slow_search(tiny_engine):
 
 
 @pytest.mark.parametrize(("scale", "max_kl"), [(6.0, 0.1), (2.0, 0.5), (6.0, None)])
-def test_bounded_scores_are_those_that_decoding_tells(tiny_engine, scale, max_kl):
+def test_bounded_scores_are_those_that_decoding_reports(tiny_engine, scale, max_kl):
     contexts, weights = [[5, 6, 7], [8, 9]], [1.0 - scale, scale]
     sampling = SamplingParams(max_new_tokens=60, temperature=1.0, seed=1)
     (result,) = tiny_engine.generate(
@@ -180,8 +180,8 @@ def test_bounded_scores_are_those_that_decoding_tells(tiny_engine, scale, max_kl
         ]
     )
     (scores,) = tiny_engine.score(contexts, result.token_ids, [weights], max_kl=max_kl)
-    told = torch.tensor([one.logprob for one in result.logprobs])
-    torch.testing.assert_close(scores, told, rtol=0.0, atol=1e-4)
+    logprobs = torch.tensor([one.logprob for one in result.logprobs])
+    torch.testing.assert_close(scores, logprobs, rtol=0.0, atol=1e-4)
     if max_kl is not None:
         assert min(result.guidance_fractions) < 1.0
 
