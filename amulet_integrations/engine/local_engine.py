@@ -166,7 +166,7 @@ class LocalEngine:
             InvalidRequestError: A token id is not in the vocabulary.
             EngineClosedError: The engine was closed.
             EngineOverloadedError: Too many requests wait already.
-            UnsupportedGrammarError: The grammar of a branch cannot be enforced.
+            UnsupportedGrammarError: The grammar of an alternative cannot be enforced.
         """
         return GenerationStream(partial(self._begin, request))
 

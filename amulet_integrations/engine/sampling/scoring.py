@@ -20,8 +20,8 @@ from amulet_integrations.engine.sampling.scored_mixtures import (
 
 _CHUNK = 64  # positions whose logits are held at once
 _CHUNK_OF_MIXTURES = 16  # fewer: mixing them many times takes long, and other requests wait
-_MIXED_AT_ONCE = 1 << 22  # most values (mixtures times vocabulary) held at once; a step's, too
-_SEARCH_COST = 16  # a search for how far a bound lets guidance go costs as much as so many mixtures
+_MIXED_AT_ONCE = 1 << 22  # most values (mixtures times vocabulary) held at once, or in a step
+_SEARCH_COST = 16  # mixtures that take as long as one search within a bound
 
 LogProbs = Callable[[Tensor, Sequence[int]], Tensor]
 """f(logits (contexts, tokens, vocab), token ids) -> log-probabilities (rows, tokens)."""
@@ -44,16 +44,16 @@ def score_in_steps(
         completion_ids: The completion.
         mixtures: The mixtures; None scores each context.
         temperature: Divides what was mixed and bounded.
-        max_prefill_tokens: Most tokens of all contexts in one pass, if that is one for each.
+        max_prefill_tokens: Most tokens of all contexts in one pass, but at least one for each.
 
     Yields:
         Shape (contexts, tokens of the step) or (mixtures, tokens of the step), float32, on the
         CPU. Together the steps have every token, in order.
     """
     log_probs, chunk = _context_scorer(temperature), _CHUNK
-    mixtures_a_token = 0  # so many mixtures cost as much time as a token does
+    mixtures_a_token = 0  # the cost of a token
     if mixtures is not None:
-        # In one row first, for the dtype that decoding mixes with.
+        # In one row first, for the dtype in which decoding mixes.
         row = [weight for mixture in mixtures for weight in mixture.weights]
         matrix = mixing_matrix([row], runner.device).view(len(mixtures), -1)
         searches = shared_searches(mixtures, runner.device)
@@ -80,7 +80,7 @@ def score_in_steps(
         ids = completion_ids[start : start + len(predicted)]
         pieces = [Piece(row, ids) for row in range(len(contexts))]
         following = _inferred(runner.append, cache, pieces, len(ids))
-        # Mixing may take far longer than the forward pass, and other requests wait for a step.
+        # Mixing may take far longer than the forward pass, and other requests wait for the step.
         mixed = mixtures_a_token * following.shape[-1]
         size = max(1, _MIXED_AT_ONCE // mixed) if mixed else len(predicted)
         for at in range(0, len(predicted), size):

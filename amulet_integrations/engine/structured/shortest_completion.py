@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from llguidance import LLMatcher
@@ -124,50 +125,43 @@ def satisfies(matcher: LLMatcher, tokens: Sequence[int]) -> bool:
     return state.consume_tokens(tokens) and state.is_accepting()
 
 
+@dataclass
 class _Search:
     """One search, with one order of preference. It changes `matcher` and `cursor`."""
 
-    def __init__(
-        self,
-        matcher: LLMatcher,
-        cursor: JsonCursor,
-        table: TokenTable,
-        allowed_tokens: AllowedTokens,
-        order: int,
-    ) -> None:
-        self._matcher = matcher
-        self._cursor = cursor
-        self._table = table
-        self._allowed_tokens = allowed_tokens
-        self._order = order
-        self._counts: Counter[int] = Counter()
-        self._tokens: list[int] = []
+    matcher: LLMatcher
+    cursor: JsonCursor
+    table: TokenTable
+    allowed_tokens: AllowedTokens
+    order: int
+    counts: Counter[int] = field(default_factory=Counter)
+    tokens: list[int] = field(default_factory=list)
 
     def run(self, limit: int, previous: Sequence[int]) -> list[int] | None:
-        while not self._matcher.is_accepting():
+        while not self.matcher.is_accepting():
             for token in self._next_tokens():
-                if token is None or len(self._tokens) >= limit or not self._append(token):
+                if token is None or len(self.tokens) >= limit or not self._append(token):
                     return None
             for start in range(1, min(len(previous), _MAX_SKIPPED)):
                 rest = previous[start:]
-                if len(self._tokens) + len(rest) <= limit and satisfies(self._matcher, rest):
-                    return [*self._tokens, *rest]
-        return self._tokens
+                if len(self.tokens) + len(rest) <= limit and satisfies(self.matcher, rest):
+                    return [*self.tokens, *rest]
+        return self.tokens
 
     def _next_tokens(self) -> list[int | None]:
-        if forced := self._matcher.compute_ff_tokens():
+        if forced := self.matcher.compute_ff_tokens():
             return list(forced)
-        allowed = self._allowed_tokens(self._matcher)
-        if self._cursor.in_string:
-            return [self._table.string_token(allowed, self._counts)]
-        return [self._table.closing_token(allowed, self._order, self._counts)]
+        allowed = self.allowed_tokens(self.matcher)
+        if self.cursor.in_string:
+            return [self.table.string_token(allowed, self.counts)]
+        return [self.table.closing_token(allowed, self.order, self.counts)]
 
     def _append(self, token: int) -> bool:
-        if not self._matcher.consume_token(token):
+        if not self.matcher.consume_token(token):
             return False
-        self._tokens.append(token)
-        self._counts[token] += 1
-        self._cursor.push(self._table.pieces[token])
+        self.tokens.append(token)
+        self.counts[token] += 1
+        self.cursor.push(self.table.pieces[token])
         return True
 
 
