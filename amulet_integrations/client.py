@@ -115,7 +115,7 @@ class AmuletClient(AmuletConfig):
             self.load_engine,
             profiles=store,
             method=self.method,
-            strength=Strength.said_by(self),
+            strength=Strength.of(self),
             saved_presets=self.saved_presets,
             linear_alignment_ratio=self.linear_alignment_ratio,
             max_guidance_scale=self.max_guidance_scale,

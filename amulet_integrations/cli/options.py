@@ -76,7 +76,7 @@ def read_strength(
         preset=preset,
         max_kl="default" if max_kl is None else _parse_max_kl(max_kl),
     )
-    if strength.says_scale:
+    if strength.has_scale:
         source = "--guidance-scale" if iterations is None else f"--iterations {iterations}"
         check_guidance_scale(strength.settled().guidance_scale, source=source)
     return strength

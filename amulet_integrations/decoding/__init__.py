@@ -1,4 +1,4 @@
-"""The mathematics: tensors in, tensors out. Knows no model, no cache and no framework."""
+"""The mathematics: tensors in, tensors out; no model, no cache, no framework."""
 
 from typing import TYPE_CHECKING
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
         linear_alignment_weights,
         preference_weights,
     )
+    from amulet_integrations.decoding.logits_filters import LogitsFilters
     from amulet_integrations.decoding.logits_processor import AmuletLogitsProcessor
     from amulet_integrations.decoding.mixture import mix_contexts, mixing_matrix
     from amulet_integrations.decoding.policies import amulet_policy, ftrl_policy
-    from amulet_integrations.decoding.sampler import TokenSampler
     from amulet_integrations.decoding.sampling_params import SamplingParams
     from amulet_integrations.decoding.stopping import StopStrings
     from amulet_integrations.decoding.strength import (
@@ -41,12 +41,12 @@ __all__ = [
     "BoundedMixture",
     "DivergenceBounds",
     "IncrementalDetokenizer",
+    "LogitsFilters",
     "Method",
     "Preset",
     "SamplingParams",
     "StopStrings",
     "Strength",
-    "TokenSampler",
     "amulet_policy",
     "amulet_weights",
     "check_guidance_scale",
@@ -74,7 +74,7 @@ __getattr__, __dir__ = lazy_exports(
         ".divergence": ("BoundedMixture", "DivergenceBounds", "mix_bounded_contexts"),
         ".strength": ("Method", "PRESETS", "Preset", "Strength", "method_guidance_scale"),
         ".mixture": ("mix_contexts", "mixing_matrix"),
-        ".sampler": ("TokenSampler",),
+        ".logits_filters": ("LogitsFilters",),
         ".detokenizer": ("IncrementalDetokenizer",),
         ".stopping": ("StopStrings",),
         ".logits_processor": ("AmuletLogitsProcessor",),

@@ -1,4 +1,4 @@
-"""Token ids to text, token by token, never half a character."""
+"""Token ids to text, token by token, in whole characters."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
 
 class IncrementalDetokenizer:
-    """Decodes a growing completion and gives out each character once it is whole.
+    """Decodes a growing completion and returns each character once it is whole.
 
     A token may hold part of a character, and its text may depend on the token before it (leading
     spaces). So each piece is the difference between two decodings that start at the same earlier
-    token: the way of Hugging Face's text-generation-inference. Works with any tokenizer;
-    `tokenizers.DecodeStream` does not know the slow ones and gives up on invalid bytes.
+    token, as in Hugging Face's text-generation-inference. This works with any tokenizer, whereas
+    `tokenizers.DecodeStream` needs a fast one and fails on invalid bytes.
 
     Args:
         tokenizer: The model's tokenizer.
@@ -29,26 +29,26 @@ class IncrementalDetokenizer:
         self._tokenizer = tokenizer
         self._skip_special_tokens = skip_special_tokens
         self._ids: list[int] = []
-        self._start = 0  # where the two decodings begin
-        self._done = 0  # tokens whose text has been given out
-        self._given = ""  # the decoding of ids[start:done]
+        self._start = 0  # the token at which both decodings begin
+        self._done = 0  # number of tokens whose text has been returned
+        self._returned = ""  # the decoding of ids[start:done]
 
     def push(self, token_id: int) -> str:
-        """Takes the next token; returns the text that is now certain, often all of it."""
+        """Appends a token; returns the text that is now certain, often all of it."""
         self._ids.append(token_id)
         text = self._decode(self._start)
-        if len(text) <= len(self._given) or text.endswith(_REPLACEMENT):
+        if len(text) <= len(self._returned) or text.endswith(_REPLACEMENT):
             return ""
-        piece = text[len(self._given) :]
+        piece = text[len(self._returned) :]
         self._start, self._done = self._done, len(self._ids)
-        self._given = self._decode(self._start)
+        self._returned = self._decode(self._start)
         return piece
 
     def flush(self) -> str:
-        """Returns the text of what is left: bytes that never became a whole character."""
-        piece = self._decode(self._start)[len(self._given) :]
+        """Returns the rest of the text: bytes that never became a whole character."""
+        piece = self._decode(self._start)[len(self._returned) :]
         self._start = self._done = len(self._ids)
-        self._given = ""
+        self._returned = ""
         return piece
 
     def _decode(self, start: int) -> str:

@@ -1,7 +1,7 @@
 """A bound on how far guidance may take a policy from the pref policy, token by token.
 
-Guidance extrapolates: at strength p the policy is pi_p ∝ pi_pref (pi_pref / pi_base)^(p-1), and
-where the two contexts differ by many nats it picks tokens that neither of them finds plausible. The
+Guidance extrapolates: at strength p the policy is pi_p ∝ pi_pref (pi_pref / pi_base)^(p-1). Where
+the two contexts differ by many nats, it picks tokens that neither of them finds plausible. The
 bound is the constrained form of Amulet's own objective: of all policies within `max_kl` nats of
 pi_pref, the one with the largest expected advantage E[log pi_pref - log pi_base]. It is a policy of
 the same family, softmax(z_1 + t (z_p - z_1)) with a fraction t from 0 to 1, where z_1 and z_p are
@@ -9,12 +9,11 @@ the logits at guidance 1 and at p. Its divergence from pi_pref,
 
     KL(t) = t E_t[z_p - z_1] - log E_1[exp(t (z_p - z_1))],      dKL/dt = t Var_t[z_p - z_1] >= 0,
 
-grows with t, so one number for each request is searched (`decoding.fractions`).
+grows with t, so a single number is searched for each request (`decoding.fractions`).
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -24,39 +23,22 @@ from torch import Tensor
 
 from amulet_integrations.decoding.fractions import Floats, largest_fractions
 from amulet_integrations.decoding.mixture import mix_contexts, mixing_matrix
-from amulet_integrations.errors import InvalidParamsError
 
 _EXCLUDED = -1e6  # nats, in place of -inf
-_ROWS_AT_ONCE = 16  # policies; what is computed of them fits a processor's cache
-
-
-def check_max_kl(max_kl: float | None) -> None:
-    """Checks a bound.
-
-    Raises:
-        InvalidParamsError: It is not a finite number of nats, at least 0.
-    """
-    if max_kl is None:
-        return
-    given: object = max_kl
-    is_number = isinstance(given, int | float) and not isinstance(given, bool)
-    if not is_number or not 0.0 <= max_kl < math.inf:
-        raise InvalidParamsError(
-            f"max_kl={max_kl!r}: a bound is a finite number of nats, at least 0. None is no bound."
-        )
+_BLOCK_ROWS = 16  # policies bounded together; what is computed of them fits a processor's cache
 
 
 class DivergenceBounds:
     """The bounds of a batch of requests.
 
     Args:
-        reference: For each request, the weights of its contexts at guidance 1: the policy from
-            which the divergence is measured.
-        max_kl: For each request its bound in nats, at least 0; None where it has none.
-        device: Where the logits will be.
+        reference: For each request, the weights of its contexts at guidance 1. The divergence is
+            measured from this mixture.
+        max_kl: For each request its bound in nats, at least 0; None for no bound.
+        device: The device of the logits.
 
     Attributes:
-        requests: Which requests have a bound.
+        requests: The indices of the requests that have a bound.
         reference: Their rows of the mixing matrix at guidance 1, shape (bounded, rows).
         max_kl: Their bounds, float64, shape (bounded,).
     """
@@ -70,35 +52,19 @@ class DivergenceBounds:
         self.requests = [index for index, bound in enumerate(max_kl) if bound is not None]
         self.reference = mixing_matrix(reference, device)[self.requests]
         self.max_kl = np.array([bound for bound in max_kl if bound is not None], dtype=np.float64)
-        # Where the reference is one context alone, the product is its logits.
-        self._contexts = [_only_context(row) for row in self.reference.tolist()]
 
     def __bool__(self) -> bool:
         return len(self.requests) > 0
 
-    def mix_reference(self, logits: Tensor, block: slice) -> Tensor:
-        """The logits at guidance 1 of some of them, shape (some, vocab), float32."""
-        contexts = self._contexts[block]
-        if None in contexts:
-            return mix_contexts(logits, self.reference[block])
-        if len(contexts) == 1:
-            return logits[contexts[0]][None].float()
-        return logits[contexts].float()
-
-
-def _only_context(weights: Sequence[float]) -> int | None:
-    used = [row for row, weight in enumerate(weights) if weight != 0]
-    return used[0] if len(used) == 1 and weights[used[0]] == 1 else None
-
 
 class BoundedMixture(NamedTuple):
-    """What a batch of requests is decoded with.
+    """The policies of a batch of requests.
 
     Attributes:
-        logits: Of every request's policy, shape (requests, vocab), float32.
-        matrix: The weights that make it, shape (requests, rows).
-        fractions: How much of the way from guidance 1 to its own weights each request went,
-            shape (requests,), float64, on the CPU; 1 where nothing held it back.
+        logits: The logits of every request's policy, shape (requests, vocab), float32.
+        matrix: The weights that make them, shape (requests, rows).
+        fractions: The fraction of the way from guidance 1 to its own weights that each request
+            went, shape (requests,), float64, on the CPU; 1 where nothing held it back.
     """
 
     logits: Tensor
@@ -113,12 +79,12 @@ def mix_bounded_contexts(
 
     Where a bound binds, the divergence KL(policy || policy at guidance 1) is within 1e-3 nats of
     it; elsewhere the policy is that of `mix_contexts`, bit for bit. A token that is -inf in one of
-    a request's contexts is excluded, and both policies are taken over the others.
+    a request's contexts is excluded, and both policies are taken over the other tokens.
 
     Args:
         logits: Logits of every context, shape (rows, vocab), any floating dtype.
-        matrix: The weights asked for, shape (requests, rows), from `mixing_matrix`.
-        bounds: The bounds of these requests; None for none.
+        matrix: The wanted weights, shape (requests, rows), from `mixing_matrix`.
+        bounds: The bounds of these requests; None for no bounds.
 
     Returns:
         The policies and what they are made of. A request whose contexts hold NaN or +inf has a
@@ -131,7 +97,7 @@ def mix_bounded_contexts(
     mixed, logits = mixed.detach(), logits.detach()  # a fraction has no gradient
     for block in _blocks(len(bounds.requests)):
         requests = bounds.requests[block]
-        reference = bounds.mix_reference(logits, block)
+        reference = mix_contexts(logits, bounds.reference[block])
         found = _hold_back(mixed, requests, reference, bounds.max_kl[block])
         fractions[requests] = torch.from_numpy(found)
     start, part = bounds.reference, fractions[bounds.requests, None].to(matrix.dtype)
@@ -140,26 +106,31 @@ def mix_bounded_contexts(
     return BoundedMixture(mixed, matrix, fractions)
 
 
-def fractions_within(reference: Tensor, asked: Tensor, max_kl: float) -> Tensor:
-    """How far each policy may go from one to another within one bound.
+def fractions_within(reference: Tensor, wanted: Tensor, max_kl: float) -> Tensor:
+    """The largest fraction of the way from one policy to another that a bound allows.
 
     Args:
         reference: Log-probabilities from which the divergence is measured, shape (..., vocab).
-        asked: Those that are wanted, same shape and with -inf at the same tokens.
+        wanted: Log-probabilities of the other policy, same shape, -inf at the same tokens.
         max_kl: The bound in nats.
 
     Returns:
-        The fractions, shape (..., 1), of the dtype of `asked`.
+        The fractions, shape (..., 1), of the dtype of `wanted`.
     """
-    vocab = asked.shape[-1]
-    start, end = reference.detach().reshape(-1, vocab), asked.detach().reshape(-1, vocab)
-    bounds = np.full(len(start), max_kl, dtype=np.float64)
+    vocab = wanted.shape[-1]
+    start, end = reference.detach().reshape(-1, vocab), wanted.detach().reshape(-1, vocab)
     found = [
-        largest_fractions(*_finite(start[block], end[block]), bounds[block])
+        largest_fractions(
+            *_finite(start[block], end[block]), np.full(len(start[block]), max_kl, dtype=np.float64)
+        )
         for block in _blocks(len(start))
     ]
-    parts = torch.from_numpy(np.concatenate(found)).to(asked.dtype)
-    return parts.to(asked.device).view(*asked.shape[:-1], 1)
+    fractions = torch.from_numpy(np.concatenate(found)).to(wanted.dtype)
+    return fractions.to(wanted.device).view(*wanted.shape[:-1], 1)
+
+
+def _blocks(rows: int) -> list[slice]:
+    return [slice(first, first + _BLOCK_ROWS) for first in range(0, rows, _BLOCK_ROWS)]
 
 
 def _finite(start: Tensor, end: Tensor) -> tuple[Tensor, Tensor]:
@@ -170,32 +141,27 @@ def _finite(start: Tensor, end: Tensor) -> tuple[Tensor, Tensor]:
     )
 
 
-def _blocks(rows: int) -> list[slice]:
-    """The rows that are worked on together."""
-    return [slice(first, first + _ROWS_AT_ONCE) for first in range(0, rows, _ROWS_AT_ONCE)]
-
-
 def _hold_back(mixed: Tensor, requests: list[int], reference: Tensor, max_kl: Floats) -> Floats:
     """Brings policies within their bounds, in place.
 
     Args:
         mixed: The logits of all requests, shape (requests, vocab).
-        requests: Those that are bounded here.
+        requests: The indices of the requests that are bounded here.
         reference: Their logits at guidance 1, shape (bounded, vocab).
         max_kl: Their bounds, shape (bounded,).
 
     Returns:
-        How far each of them went, shape (bounded,).
+        Their fractions, shape (bounded,).
     """
-    asked = mixed[requests] if len(requests) > 1 else mixed[requests[0]][None]
-    start, end = reference.log_softmax(dim=-1), asked.log_softmax(dim=-1)
+    wanted = mixed[requests] if len(requests) > 1 else mixed[requests[0]][None]
+    start, end = reference.log_softmax(dim=-1), wanted.log_softmax(dim=-1)
     excluded = None
     if not bool((start.sum() + end.sum()).isfinite()):
-        excluded = asked.isneginf() | reference.isneginf()
-        asked = asked.masked_fill(excluded, -torch.inf)
-        mixed[requests] = asked
+        excluded = wanted.isneginf() | reference.isneginf()
+        wanted = wanted.masked_fill(excluded, -torch.inf)
+        mixed[requests] = wanted
         reference = reference.masked_fill(excluded, -torch.inf)
-        start, end = _finite(reference.log_softmax(dim=-1), asked.log_softmax(dim=-1))
+        start, end = _finite(reference.log_softmax(dim=-1), wanted.log_softmax(dim=-1))
     found = largest_fractions(start, end, max_kl)
     for row, (request, fraction) in enumerate(zip(requests, found.tolist(), strict=True)):
         if fraction < 1.0:

@@ -8,7 +8,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import ClassVar, Self
+from numbers import Real
+from sys import float_info
+from typing import Any, ClassVar, Self
 
 from pydantic import Field
 
@@ -139,6 +141,38 @@ def check_guidance_scale(
         "Use a smaller guidance_scale or ratio, fewer iterations or a smaller alpha; or, if you "
         "run this service and mean it, raise max_guidance_scale."
     )
+
+
+def check_max_kl(
+    max_kl: Any,
+    name: str = "max_kl",
+    error_type: type[AmuletError] = InvalidParamsError,
+) -> float | None:
+    """Checks a bound on the divergence of a policy from the pref policy.
+
+    Args:
+        max_kl: The bound in nats; None for no bound.
+        name: Its name in the message.
+        error_type: The class of the error.
+
+    Returns:
+        The bound.
+
+    Raises:
+        AmuletError: `error_type`; the bound is not a finite number of at least 0.
+    """
+    if max_kl is None:
+        return None
+    if is_real_number(max_kl) and 0.0 <= max_kl <= float_info.max:
+        return float(max_kl)
+    raise error_type(
+        f"{name}={max_kl!r}: give a bound in nats, 0 or more, such as 0.2, or None for no bound."
+    )
+
+
+def is_real_number(value: Any) -> bool:
+    """Whether a value is a number; a bool is none."""
+    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def amulet_weights(params: AmuletParams) -> tuple[float, float]:

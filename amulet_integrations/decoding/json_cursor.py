@@ -1,4 +1,4 @@
-"""Where in a JSON text a writer stands, read piece by piece."""
+"""The position in a JSON text that is read piece by piece."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ _Part = Literal["key", "value"]
 
 @dataclass(slots=True)
 class JsonCursor:
-    """Follows a JSON text that is being written, in whatever pieces it comes.
+    """Follows a JSON text that is being written.
 
-    It checks nothing: text that is no JSON gives answers without a meaning. Text around the JSON
-    does no harm as long as it holds neither quotes nor unbalanced brackets.
+    The text is not checked: for text that is no JSON the attributes mean nothing. Text around the
+    JSON does no harm as long as it has neither quotes nor unbalanced brackets.
 
     Attributes:
         containers: The objects and arrays that are open, outermost first, as their brackets.
-        in_string: Whether the text stands inside a string.
+        in_string: Whether the position is inside a string.
     """
 
     containers: bytes = b""
@@ -35,11 +35,11 @@ class JsonCursor:
 
     @property
     def in_string_value(self) -> bool:
-        """Whether the text stands inside a string that is no property's name."""
+        """Whether the position is inside a string that is no property name."""
         return self.in_string and self._part == "value"
 
     def push(self, text: str | bytes) -> None:
-        """Reads on. Half of a UTF-8 character does no harm: what matters is ASCII."""
+        """Reads the next piece. It may end within a UTF-8 character, since only ASCII matters."""
         for byte in text.encode() if isinstance(text, str) else text:
             if self.in_string:
                 self._read_inside(byte)
@@ -47,7 +47,7 @@ class JsonCursor:
                 self._read_outside(byte)
 
     def copy(self) -> Self:
-        """A cursor at the same place."""
+        """A cursor at the same position."""
         return replace(self)
 
     def _read_inside(self, byte: int) -> None:

@@ -1,4 +1,4 @@
-"""Amulet for people who call `model.generate` themselves."""
+"""Amulet inside `model.generate` of transformers."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from transformers import LogitsProcessor
 
 from amulet_integrations.decoding.divergence import (
     DivergenceBounds,
-    check_max_kl,
     mix_bounded_contexts,
 )
 from amulet_integrations.decoding.guidance import (
     DEFAULT_MAX_GUIDANCE_SCALE,
     AmuletParams,
     check_guidance_scale,
+    check_max_kl,
     preference_weights,
 )
+from amulet_integrations.decoding.logits_filters import LogitsFilters
 from amulet_integrations.decoding.mixture import mixing_matrix
-from amulet_integrations.decoding.sampler import TokenSampler
 from amulet_integrations.decoding.sampling_params import SamplingParams
 from amulet_integrations.decoding.strength import Strength
 from amulet_integrations.errors import (
@@ -34,25 +34,25 @@ class AmuletLogitsProcessor(LogitsProcessor):
     The first half of the batch holds the base prompts, the second half the pref prompts in the
     same order: ``tokenizer(base_prompts + pref_prompts, padding=True)``, padded on the left.
     The processor picks each pair's token itself and returns one-hot rows, so that both rows of a
-    pair take it even where `generate` samples. Sampling parameters therefore go in here; leave
-    `generate`'s own at their defaults.
+    pair take it even where `generate` samples. So give the sampling parameters to the processor,
+    and leave those of `generate` at their defaults.
 
     Args:
-        params: The game's parameters; the published ones where neither these nor
-            `guidance_scale` are given.
+        params: The game's parameters; the published ones where neither `params` nor
+            `guidance_scale` is given.
         max_kl: A bound, in nats, on the divergence of every token's policy from the pref policy
-            (see `decoding.divergence`); None for none. The base policy, guidance 0, is never
+            (see `decoding.divergence`); None for no bound. The base policy, guidance 0, is never
             bounded.
         guidance_scale: The guidance scale itself, in place of `params`.
-        sampling: How to pick the token; `seed` starts anew with every `generate` (but for one
-            that goes on exactly where the last one ended). Its
-            `max_new_tokens` is not used: say it to `generate`.
+        sampling: How to pick the token. Every `generate` begins with `seed` again, except one that
+            continues exactly where the last one ended. `max_new_tokens` is not used: give it to
+            `generate`.
         max_guidance_scale: The largest guidance scale accepted.
 
     Raises:
         GuidanceScaleError: The scale is past `max_guidance_scale`.
         InvalidParamsError: `params` and `guidance_scale` are both given, `max_kl` is negative or
-            not finite, or `sampling` has stop strings, which are `generate`'s (`stop_strings=`).
+            not finite, or `sampling` has stop strings, which `generate` takes (`stop_strings=`).
 
     Example:
         >>> rows = tokenizer([base_prompt, pref_prompt], padding=True, return_tensors="pt")
@@ -70,21 +70,21 @@ class AmuletLogitsProcessor(LogitsProcessor):
         max_guidance_scale: float = DEFAULT_MAX_GUIDANCE_SCALE,
     ) -> None:
         strength = Strength(guidance_scale=guidance_scale, params=params)
-        if not strength.says_scale:
+        if not strength.has_scale:
             strength = Strength(params=AmuletParams())
-        check_max_kl(max_kl)
         self._sampling = sampling or SamplingParams()
         if self._sampling.stop:
             raise InvalidParamsError(
                 f"stop={self._sampling.stop!r}: inside generate, pass stop_strings= and "
                 "tokenizer= to generate instead."
             )
+        bound = check_max_kl(max_kl)
         scale = check_guidance_scale(
             strength.settled().guidance_scale, max_guidance_scale, repr(strength)
         )
         self._weights = preference_weights(scale, [1.0])
-        self._max_kl = max_kl if scale else None
-        self._samplers: list[TokenSampler] = []
+        self._max_kl = bound if scale else None
+        self._filters: list[LogitsFilters] = []
         self._prompt_length = 0
         self._expected: Tensor | None = None
 
@@ -108,38 +108,32 @@ class AmuletLogitsProcessor(LogitsProcessor):
                 f"The batch has {rows} rows; pass the base prompts and then as many pref prompts."
             )
         pairs = rows // 2
-        if not self._goes_on(input_ids):
-            self._begin(pairs, length, scores.device)
-        tokens = self._pick(input_ids[pairs:, self._prompt_length :].tolist(), scores)
-        self._expected = torch.cat([input_ids, tokens.repeat(2)[:, None]], dim=1)
-        one_hot = torch.full_like(scores, -torch.inf)
-        return one_hot.scatter_(1, tokens.repeat(2)[:, None], 0.0)
+        if self._expected is None or not torch.equal(self._expected, input_ids):
+            # These are not the last rows with the tokens picked for them: a new `generate`.
+            self._prompt_length = length
+            self._filters = [LogitsFilters(self._sampling, scores.device) for _ in range(pairs)]
+        completions = input_ids[pairs:, self._prompt_length :].tolist()
+        tokens = self._pick(completions, self._policies(scores)).repeat(2)[:, None]
+        self._expected = torch.cat([input_ids, tokens], dim=1)
+        return torch.full_like(scores, -torch.inf).scatter_(1, tokens, 0.0)
 
-    def _goes_on(self, input_ids: Tensor) -> bool:
-        """Whether these are the last rows with the tokens that were picked for them."""
-        return self._expected is not None and torch.equal(self._expected, input_ids)
-
-    def _begin(self, pairs: int, length: int, device: torch.device) -> None:
-        self._prompt_length = length
-        self._samplers = [TokenSampler(self._sampling, device) for _ in range(pairs)]
-
-    def _pick(self, completions: list[list[int]], scores: Tensor) -> Tensor:
-        pairs = len(completions)
-        # Rows of one pair side by side, as the mixture wants them.
-        side_by_side = scores.view(2, pairs, -1).transpose(0, 1).flatten(0, 1)
+    def _policies(self, scores: Tensor) -> Tensor:
+        """Logits of each pair's policy, shape (pairs, vocab)."""
+        pairs = len(scores) // 2
+        # The mixture wants the rows of one pair side by side.
+        contexts = scores.view(2, pairs, -1).transpose(0, 1).flatten(0, 1)
         matrix = mixing_matrix([self._weights] * pairs, scores.device)
         bounds = DivergenceBounds([(0.0, 1.0)] * pairs, [self._max_kl] * pairs, scores.device)
-        mixed = mix_bounded_contexts(side_by_side, matrix, bounds).logits
-        if not mixed.amax(dim=-1).isfinite().all():
+        policies = mix_bounded_contexts(contexts, matrix, bounds).logits
+        if not policies.amax(dim=-1).isfinite().all():
             raise GenerationError(
                 "No token can be picked: a policy is NaN, or excludes every token. "
                 "Try the model in float32."
             )
+        return policies
+
+    def _pick(self, completions: list[list[int]], policies: Tensor) -> Tensor:
+        pairs = zip(self._filters, policies, completions, strict=True)
         return torch.stack(
-            [
-                sampler.sample(logits, completion)
-                for sampler, logits, completion in zip(
-                    self._samplers, mixed, completions, strict=True
-                )
-            ]
+            [filters.draw(policy, completion) for filters, policy, completion in pairs]
         )

@@ -9,12 +9,12 @@ from torch import Tensor
 
 
 def mixing_matrix(weights: Sequence[Sequence[float]], device: torch.device | str = "cpu") -> Tensor:
-    """Lays the context weights of a batch of requests out as one matrix.
+    """Lays out the context weights of a batch of requests as one matrix.
 
     Args:
-        weights: For each request, the weight of each of its contexts; the requests' contexts are
-            the rows of the batch, in order.
-        device: Where the matrix is to be.
+        weights: For each request, the weight of each of its contexts. The contexts of all requests
+            are the rows of the batch, in order.
+        device: The device of the matrix.
 
     Returns:
         Shape (requests, rows). Row r of the batch belongs to the one request with a weight in
@@ -48,7 +48,7 @@ def mix_contexts(logits: Tensor, matrix: Tensor) -> Tensor:
     logits = logits.to(matrix.dtype)
     if logits.device.type == "cpu":
         mixed = matrix @ logits
-        # One cheap reduction tells that all was finite; on a device it would be a stall.
+        # One cheap reduction shows that all is finite; on a device it would stall.
         if mixed.sum().isfinite():
             return mixed
     return _mix_with_exclusions(logits, matrix).float()

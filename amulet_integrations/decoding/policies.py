@@ -1,7 +1,7 @@
-"""Amulet's policy in closed form, and the iterative game that it is the end of.
+"""Amulet's policy in closed form, and the iterative game that ends at it.
 
-Both work on the advantage ``log pi - log pi_base`` rather than on ``log pi``: there the update
-only adds and scales, so errors stay proportional to the result however large the scale is.
+Both compute the advantage ``log pi - log pi_base`` rather than ``log pi``. On it the update only
+adds and scales, so errors stay proportional to the result however large the scale is.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from amulet_integrations.decoding.divergence import check_max_kl, fractions_within
-from amulet_integrations.decoding.guidance import AmuletParams
+from amulet_integrations.decoding.divergence import fractions_within
+from amulet_integrations.decoding.guidance import AmuletParams, check_max_kl
 from amulet_integrations.errors import InvalidRequestError
 
 Utility = Callable[[Tensor, Tensor, Tensor, int], Tensor]
@@ -44,8 +44,8 @@ class _Contexts(NamedTuple):
             )
         log_base = base_logits.to(dtype).masked_fill(~allowed, 0.0)
         log_pref = pref_logits.to(dtype).masked_fill(~allowed, 0.0)
-        # Constants do not change a policy; taking them off at the token that gains most leaves
-        # the likely tokens' advantages near 0, where floats are finest.
+        # A constant does not change a policy. Subtracting it at the token that gains most leaves
+        # the advantages of likely tokens near 0, where floats are finest.
         gain = (log_pref - log_base).masked_fill(~allowed, -torch.inf)
         anchor = gain.argmax(dim=-1, keepdim=True)
         log_base = log_base - log_base.gather(-1, anchor)
@@ -73,7 +73,7 @@ def amulet_policy(
         pref_logits: The same of the pref context.
         params: The game's parameters.
         max_kl: A bound, in nats, on each policy's divergence from the pref policy: p moves
-            towards 1 as far as it takes (see `decoding.divergence`). None for none; p = 0, which
+            towards 1 as far as needed (see `decoding.divergence`). None for no bound; p = 0, which
             applies no preference, is never bounded.
 
     Returns:
@@ -106,8 +106,8 @@ def ftrl_policy(
 
     pi_{t+1} ∝ exp((eta * sum_{i<=t} u_i + lambda*eta*t * log pi_1 + log pi_t) / (t*lambda*eta + 1))
 
-    With the default utility it ends where `amulet_policy` is, at `iterations` times the cost; a
-    utility of one's own has no closed form.
+    With the default utility it ends at `amulet_policy`, at `iterations` times the cost. A utility
+    of your own has no closed form.
 
     Args:
         base_logits: Logits of the base context, shape (..., vocab); -inf excludes a token.
@@ -124,21 +124,14 @@ def ftrl_policy(
         InvalidRequestError: The shapes differ, no token is left, or the utility's shape is wrong.
     """
     contexts = _Contexts.of(base_logits, pref_logits)
-    if utility is None:
-        utility_of = _default_utility(params.alpha)
-    else:
-        utility_of = _custom_utility(contexts, utility)
+    utility_of = None if utility is None else _custom_utility(contexts, utility)
     start = advantage = contexts.advantage
     total = torch.zeros_like(start)
     for step in range(1, params.iterations + 1):
-        total = total + utility_of(advantage, step)
+        total = total + (utility_of(advantage, step) if utility_of else params.alpha * advantage)
         pull = params.lambda_ * params.eta * step
         advantage = (params.eta * total + pull * start + advantage) / (pull + 1.0)
     return contexts.policy(advantage)
-
-
-def _default_utility(alpha: float) -> Callable[[Tensor, int], Tensor]:
-    return lambda advantage, _step: alpha * advantage
 
 
 def _custom_utility(contexts: _Contexts, utility: Utility) -> Callable[[Tensor, int], Tensor]:

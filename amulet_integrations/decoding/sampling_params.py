@@ -1,4 +1,4 @@
-"""How a token is chosen from the policy, and when to stop."""
+"""Parameters of sampling, and of when to stop."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ StopString = Annotated[str, StringConstraints(min_length=1)]
 class SamplingParams(FrozenModel):
     """Parameters of sampling, under the names that transformers uses.
 
-    They act on the mixture of the contexts, never on one context, in this order: repetition
+    They apply to the mixture of the contexts, never to one context, in this order: repetition
     penalty, temperature, top-k, top-p, min-p.
 
     Attributes:
         max_new_tokens: Most tokens to generate, at least 1.
-        min_new_tokens: No end-of-text token is drawn before so many tokens; 0 is off.
+        min_new_tokens: Number of tokens before which no end-of-text token is drawn; 0 is off.
         temperature: 0 takes the most likely token (greedy, as the published code does).
         top_p: Keeps the smallest set of tokens with at least this much probability; 1 keeps all.
         top_k: Keeps this many most likely tokens; 0 keeps all.
         min_p: Drops tokens below this fraction of the likeliest one's probability; 0 drops none.
         repetition_penalty: Above 1 discourages tokens already in the completion; 1 is off; from
-            0.01 to 100. As in transformers it acts on a single context's logits, and on the
-            weighted log-probabilities of several.
-        seed: Makes sampling repeatable, whatever else the engine runs; None draws a fresh one.
+            0.01 to 100. It applies to a single context's logits, as in transformers, and to the
+            weighted log-probabilities of several contexts.
+        seed: Makes sampling repeatable, whatever else the engine runs; None draws a new seed.
         stop: Strings that end the completion; they are not part of the text. One string, or a
             sequence of at most 64.
 
@@ -50,14 +50,14 @@ class SamplingParams(FrozenModel):
 
     @field_validator("*", mode="before")
     @classmethod
-    def _a_flag_is_no_number(cls, value: Any) -> Any:
+    def _refuse_bools(cls, value: Any) -> Any:
         if isinstance(value, bool):
-            raise ValueError("A bool means nothing here")  # noqa: TRY004 - pydantic tells it
+            raise ValueError("A bool means nothing here")  # noqa: TRY004 - pydantic reports it
         return value
 
     @field_validator("stop", mode="before")
     @classmethod
-    def _one_string_is_one_stop(cls, stop: Any) -> Any:
+    def _stop_as_sequence(cls, stop: Any) -> Any:
         if stop is None:
             return ()
         return (stop,) if isinstance(stop, str) else stop

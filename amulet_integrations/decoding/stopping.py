@@ -1,4 +1,4 @@
-"""Stop strings found while text arrives in pieces."""
+"""Finds stop strings while text arrives in pieces."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Iterable
 
 
 class StopStrings:
-    """Passes text on until a stop string appears, however the pieces cut it.
+    """Passes text on until a stop string appears, however the text is cut into pieces.
 
-    The outcome is that of reading the text one character at a time: the stop string that is
-    complete first wins, whatever the pieces are.
+    The result is that of reading one character at a time: the stop string that is complete first
+    ends the text.
 
     Args:
         stops: The stop strings, none of them empty.
@@ -24,7 +24,7 @@ class StopStrings:
         self.found: str | None = None
 
     def push(self, text: str) -> str:
-        """Takes the next piece of text; returns what can be passed on for certain."""
+        """Reads the next piece; returns the text that certainly stands before any stop string."""
         if self.found is not None:
             return ""
         text = self._held + text
@@ -42,13 +42,13 @@ class StopStrings:
         return text[: len(text) - kept]
 
     def flush(self) -> str:
-        """Returns what was held back, once no more text is coming."""
+        """Returns the text that was held back, once no more text follows."""
         held, self._held = self._held, ""
         return held
 
 
 def _overlap(text: str, stop: str) -> int:
-    """Length of the longest end of `text` that is a beginning of `stop`, but not all of it."""
+    """Length of the longest suffix of `text` that is a prefix of `stop`, but not all of `stop`."""
     for size in range(min(len(text), len(stop) - 1), 0, -1):
         if text.endswith(stop[:size]):
             return size

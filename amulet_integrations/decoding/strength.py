@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from numbers import Real
 from sys import float_info
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
 
 from pydantic import BeforeValidator, model_validator
 
-from amulet_integrations.decoding.guidance import DEFAULT_LINEAR_ALIGNMENT_RATIO, AmuletParams
+from amulet_integrations.decoding.guidance import (
+    DEFAULT_LINEAR_ALIGNMENT_RATIO,
+    AmuletParams,
+    check_max_kl,
+    is_real_number,
+)
 from amulet_integrations.errors import AmuletError, InvalidParamsError
 from amulet_integrations.validation import FrozenModel
 
 
 def _check_guidance_scale(value: Any) -> Any:
-    if value is None or (_is_number(value) and abs(value) <= float_info.max):
+    if value is None or (is_real_number(value) and abs(value) <= float_info.max):
         return value
     raise InvalidParamsError(
         f"guidance_scale={value!r}: give a finite number, such as 2. 0 is the model without the "
@@ -24,21 +28,11 @@ def _check_guidance_scale(value: Any) -> Any:
 
 
 def _check_max_kl(value: Any) -> Any:
-    says_none = value is None or (isinstance(value, str) and value == "default")
-    if says_none or (_is_number(value) and 0.0 <= value <= float_info.max):
-        return value
-    raise InvalidParamsError(
-        f"max_kl={value!r}: give nats a token, 0 or more, such as 0.2, or None for no bound; "
-        "'default' says nothing of it."
-    )
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool)
+    return value if isinstance(value, str) and value == "default" else check_max_kl(value)
 
 
 Method = Literal["amulet", "linear_alignment", "pref", "base"]
-"""How a policy is made of the contexts: which guidance scale goes into `preference_weights`."""
+"""How the contexts are mixed: which guidance scale `preference_weights` is called with."""
 
 PresetName = Literal["gentle", "default", "strong", "paper"]
 
@@ -46,7 +40,7 @@ GuidanceScale = Annotated[float | None, BeforeValidator(_check_guidance_scale)]
 """p: 0 is the base policy, 1 the pref policy, and above 1 the preference is amplified."""
 
 MaxKL = Annotated[float | Literal["default"] | None, BeforeValidator(_check_max_kl)]
-"""A bound in nats; None is no bound, and "default" leaves it to the preset in force."""
+"""A bound in nats; None is no bound, and "default" is the bound of the preset that applies."""
 
 
 class Preset(NamedTuple):
@@ -70,19 +64,19 @@ PRESETS: dict[PresetName, Preset] = {
 """The strengths by name; "paper" is the published method. docs/results.md: how they were chosen."""
 
 SCALES = ("guidance_scale", "params", "preset")
-"""The three ways to say a strength."""
+"""The three fields of which one gives the guidance scale."""
 
 
 class Strength(FrozenModel):
-    """What one level - a call, a scope, a profile, a constructor - says of the strength.
+    """What one level (a call, a scope, a profile, a constructor) sets of the strength.
 
-    At most one of the first three is set.
+    At most one of `guidance_scale`, `params` and `preset` is set.
 
     Attributes:
         guidance_scale: The strength p itself, as in classifier-free guidance.
         params: The parameters of Amulet's game, which ends at a guidance scale.
         preset: A strength by name: "gentle", "default", "strong" or "paper". It brings a bound
-            too, unless `max_kl` says another.
+            too, unless `max_kl` is set.
         max_kl: The bound on the divergence of every token's policy from the pref policy, in nats.
             None is no bound; "default" leaves it to the preset, or to the next level.
 
@@ -98,8 +92,8 @@ class Strength(FrozenModel):
     max_kl: MaxKL = "default"
 
     @classmethod
-    def said_by(cls, level: Any) -> Self:
-        """What an object with these four attributes says.
+    def of(cls, level: Any) -> Self:
+        """The strength that an object sets which has these four attributes.
 
         Raises:
             InvalidParamsError: See the class.
@@ -107,7 +101,7 @@ class Strength(FrozenModel):
         return cls(**{name: getattr(level, name) for name in cls.model_fields})
 
     @model_validator(mode="after")
-    def _says_one(self) -> Self:
+    def _has_one_scale(self) -> Self:
         given = [name for name in SCALES if getattr(self, name) is not None]
         if len(given) > 1:
             raise InvalidParamsError(
@@ -117,13 +111,13 @@ class Strength(FrozenModel):
         return self
 
     @property
-    def says_scale(self) -> bool:
-        """Whether a guidance scale is told, in one of the three ways."""
+    def has_scale(self) -> bool:
+        """Whether a guidance scale is set, in one of the three ways."""
         return any(getattr(self, name) is not None for name in SCALES)
 
     @property
     def bound(self) -> float | Literal["default"] | None:
-        """The bound, a preset's own included; "default" where nothing is said of it."""
+        """The bound, a preset's own included; "default" where none is set."""
         if self.max_kl == "default" and self.preset is not None:
             return PRESETS[self.preset].max_kl
         return self.max_kl
@@ -132,17 +126,17 @@ class Strength(FrozenModel):
         yield from ((name, value) for name, value in self if value not in (None, "default"))
 
     def over(self, other: Strength) -> Strength:
-        """What this level says; of the rest, what the other one says."""
-        source = self if self.says_scale else other
-        said = {name: getattr(source, name) for name in SCALES}
+        """The scale and the bound of this level; where it sets none, those of the other level."""
+        source = self if self.has_scale else other
+        scale = {name: getattr(source, name) for name in SCALES}
         bound = other.bound if self.bound == "default" else self.bound
-        return Strength(**said, max_kl=bound)
+        return Strength(**scale, max_kl=bound)
 
     def settled(self, default: Preset = PRESETS["default"]) -> Preset:
-        """The scale and the bound; the default's where nothing is said of them.
+        """The scale and the bound as numbers; the default's where they are not set.
 
-        The default's bound holds for strengths outside of 0 to 1: between base and pref there is
-        nothing that neither of them would write.
+        The default's bound applies only to strengths outside of 0 to 1: between base and pref
+        there is nothing that neither of them would write.
 
         Raises:
             GuidanceScaleError: The scale of `params` is too large for a float.
@@ -166,13 +160,14 @@ def method_strength(
     default: Preset = PRESETS["default"],
     linear_alignment_ratio: float = DEFAULT_LINEAR_ALIGNMENT_RATIO,
 ) -> Preset:
-    """The guidance scale of a method, and the bound on what it may do.
+    """The guidance scale and the bound of a method.
 
     Args:
-        method: As for `method_guidance_scale`. The contexts of "base" and "pref" have no bound.
-        strength: What is said of the strength: for "amulet" all of it, for "linear_alignment" the
-            bound.
-        default: What holds where nothing is said.
+        method: "base" ignores preferences (scale 0); "pref" only puts them into the prompt (1);
+            "linear_alignment" extrapolates once (1 + rho); "amulet" plays its game (p). "base" and
+            "pref" have no bound.
+        strength: The strength: all of it for "amulet", only the bound for "linear_alignment".
+        default: The scale and the bound where `strength` sets none.
         linear_alignment_ratio: The ratio rho, for "linear_alignment".
 
     Raises:
@@ -186,8 +181,8 @@ def method_strength(
     return Preset(1.0 if method == "pref" else 0.0, None)
 
 
-def strength_of_method(method: Method | None, strength: Strength) -> Strength:
-    """What is left of a strength under a method; those of their own scale take none from it."""
+def applicable_strength(method: Method | None, strength: Strength) -> Strength:
+    """The part of a strength that a method uses: a method with a scale of its own takes none."""
     return strength if method in {None, "amulet"} else Strength(max_kl=strength.max_kl)
 
 
@@ -196,14 +191,14 @@ def method_guidance_scale(
     params: AmuletParams,
     linear_alignment_ratio: float = DEFAULT_LINEAR_ALIGNMENT_RATIO,
 ) -> float:
-    """The guidance scale of a method.
+    """The guidance scale of a method; see `method_strength`.
 
     Args:
-        method: "base" ignores preferences (0); "pref" only puts them into the prompt (1);
-            "linear_alignment" extrapolates once (1 + rho); "amulet" plays its game (p).
+        method: The method.
         params: The game's parameters, for "amulet".
         linear_alignment_ratio: The ratio rho, for "linear_alignment".
     """
+    strength = Strength(params=params)
     return method_strength(
-        method, Strength(params=params), linear_alignment_ratio=linear_alignment_ratio
+        method, strength, linear_alignment_ratio=linear_alignment_ratio
     ).guidance_scale

@@ -10,8 +10,8 @@ from amulet_integrations.engine.backends.base import Backend, RowInput
 from amulet_integrations.engine.kv.slots import SlotManager
 from amulet_integrations.engine.prefill import Prefill
 from amulet_integrations.engine.result import as_generation_error
-from amulet_integrations.engine.sampling.speculative import hand_out, take_tokens
-from amulet_integrations.engine.sampling.token_choice import BatchMixing, pick_tokens
+from amulet_integrations.engine.sampling.speculative import append_tokens, verify_drafts
+from amulet_integrations.engine.sampling.token_choice import cached_mixing, choose_tokens
 from amulet_integrations.engine.scheduler import Scheduler
 from amulet_integrations.engine.sequence import Sequence
 
@@ -29,7 +29,7 @@ class EngineCore:
         self._scheduler = scheduler
         self._slots = SlotManager(backend, scheduler)
         self._prefill = Prefill(backend, scheduler, self._slots)
-        self._mixing = BatchMixing(backend.device)
+        self._mixing = cached_mixing(backend.device)
 
     @property
     def prefix_tokens(self) -> int:
@@ -94,7 +94,7 @@ class EngineCore:
             self._isolate_failure(inputs, error)
             return
         try:
-            taken = take_tokens(running, drafts, logits, self._mixing)
+            taken = verify_drafts(running, drafts, logits, self._mixing)
         except Exception as error:  # noqa: BLE001 - how many tokens were taken is unknown
             _fail(running, error)
             return
@@ -134,8 +134,7 @@ class EngineCore:
                 logits = torch.stack(
                     [row for each in sequences for row in each.take_first_logits()]
                 )
-                mixing = BatchMixing(self._backend.device).of(sequences)
-                hand_out(sequences, pick_tokens(sequences, logits, mixing))
+                append_tokens(sequences, choose_tokens(sequences, logits, self._mixing))
             except Exception as error:  # noqa: BLE001
                 _fail(sequences, error)
         self._scheduler.start(len(ready))

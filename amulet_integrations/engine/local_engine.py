@@ -22,12 +22,8 @@ from amulet_integrations.engine.limits import EngineLimits, EngineLoad
 from amulet_integrations.engine.loop import EngineLoop
 from amulet_integrations.engine.request import GenerationRequest
 from amulet_integrations.engine.result import GenerationResult
-from amulet_integrations.engine.sampling.score_bounds import read_bounds
-from amulet_integrations.engine.sampling.scoring import (
-    read_mixtures,
-    read_temperature,
-    score_in_steps,
-)
+from amulet_integrations.engine.sampling.scored_mixtures import read_mixtures, read_temperature
+from amulet_integrations.engine.sampling.scoring import score_in_steps
 from amulet_integrations.engine.sequence import Emit, Sequence
 from amulet_integrations.engine.streams import (
     AsyncGenerationStream,
@@ -178,7 +174,7 @@ class LocalEngine:
             InvalidRequestError: A token id is not in the vocabulary.
             EngineClosedError: The engine was closed.
             EngineOverloadedError: Too many requests wait already.
-            UnsupportedGrammarError: A grammar of the request cannot be enforced.
+            UnsupportedGrammarError: The grammar of an alternative cannot be enforced.
         """
         return GenerationStream(partial(self._submit, request))
 
@@ -299,15 +295,19 @@ class LocalEngine:
         contexts = GenerationRequest(contexts=contexts, policy=len).contexts
         (completion,) = GenerationRequest(contexts=[completion_ids]).contexts
         temperature = read_temperature(temperature)
-        rows = None if mixtures is None else read_mixtures(mixtures, len(contexts), temperature)
-        bounds = read_bounds(max_kl, reference_weights, rows, len(contexts))
+        scored = read_mixtures(
+            mixtures,
+            max_kl,
+            reference_weights,
+            contexts=len(contexts),
+            temperature=temperature,
+        )
         self._inputs.check_scoring(contexts, completion)
         steps = score_in_steps(
             self.backend,
             contexts,
             completion,
-            rows,
-            bounds=bounds,
+            scored,
             temperature=temperature,
             max_prefill_tokens=self.limits.max_prefill_tokens or 1,
         )

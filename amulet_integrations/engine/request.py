@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable
-from numbers import Real
-from sys import float_info
 from typing import Any, ClassVar, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from amulet_integrations.decoding.guidance import check_max_kl
 from amulet_integrations.decoding.sampling_params import SamplingParams
 from amulet_integrations.engine.structured.alternatives import OutputAlternative, Weights
 from amulet_integrations.errors import AmuletError, InvalidRequestError
@@ -36,10 +36,10 @@ class GenerationRequest(FrozenModel):
             preference, and are never bounded.
         reference_weights: The mixture at guidance 1, from which `max_kl` is measured. By default
             the second context alone, where there are two.
-        branches: The forms that the completion may take; any text where there are none. While
-            several can still be meant, tokens are drawn with `weights`; from when one is left,
-            with that branch's own.
-        thoughts_end: What ends a reasoning model's thoughts, such as "</think>", where branches
+        alternatives: The forms that the completion may take; any text where there are none. Tokens
+            are drawn with `weights` while several alternatives are possible, and with the weights
+            of the last one once the others are ruled out. `branches` is their former name.
+        thoughts_end: What ends a reasoning model's thoughts, such as "</think>", where alternatives
             follow them. They are any text, drawn with `weights`, and take at most half of the
             tokens.
         thoughts_begin: What the model begins its thoughts with, if it wants to have any; None
@@ -74,10 +74,26 @@ class GenerationRequest(FrozenModel):
     logprobs: int | None = Field(default=None, ge=0, le=20)
     skip_special_tokens: bool = True
 
+    @model_validator(mode="before")
+    @classmethod
+    def _rename_branches(cls, fields: Any) -> Any:
+        if not isinstance(fields, dict) or "branches" not in fields:
+            return fields
+        warnings.warn(
+            "GenerationRequest(branches=...) is now called alternatives=. The old name goes with "
+            "the next release.",
+            DeprecationWarning,
+            stacklevel=4,
+        )
+        if "alternatives" in fields:
+            raise InvalidRequestError("branches= is the former name of alternatives=: pass one.")
+        renamed = {name: value for name, value in fields.items() if name != "branches"}
+        return {**renamed, "alternatives": fields["branches"]}
+
     @field_validator("max_kl", mode="before")
     @classmethod
     def _check_max_kl(cls, max_kl: Any) -> float | None:
-        return read_bound("max_kl", max_kl)
+        return check_max_kl(max_kl, error_type=InvalidRequestError)
 
     @field_validator("contexts", mode="before")
     @classmethod
@@ -108,8 +124,8 @@ class GenerationRequest(FrozenModel):
         if self.policy is not None:
             if self.weights is not None or self.alternatives:
                 raise InvalidRequestError(
-                    "Pass weights and branches, or a policy, not both: they are for the engine's "
-                    "own mixture."
+                    "Pass weights and alternatives, or a policy, not both: they are for the "
+                    "engine's own mixture."
                 )
             if self.max_kl is not None or self.reference_weights is not None:
                 raise InvalidRequestError(
@@ -199,26 +215,6 @@ class GenerationRequest(FrozenModel):
             weights = alternative.weights or own
             mixtures += [weights, alternative.string_weights or weights]
         return mixtures
-
-
-def read_bound(name: str, bound: Any) -> float | None:
-    """Checks a bound on the divergence; None is none.
-
-    Args:
-        name: What it is called in the message.
-        bound: The bound, in nats.
-
-    Raises:
-        InvalidRequestError: It is not a finite number, 0 or more.
-    """
-    if bound is None:
-        return None
-    is_number = isinstance(bound, Real) and not isinstance(bound, bool)
-    if not is_number or not 0.0 <= bound <= float_info.max:
-        raise InvalidRequestError(
-            f"{name}={bound!r}: give a bound in nats, finite and at least 0, or None for none."
-        )
-    return float(bound)
 
 
 def _check_sum(weights: tuple[float, ...]) -> None:

@@ -7,14 +7,14 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from amulet_integrations.decoding.detokenizer import IncrementalDetokenizer
-from amulet_integrations.decoding.sampler import TokenSampler
+from amulet_integrations.decoding.logits_filters import LogitsFilters
 from amulet_integrations.decoding.stopping import StopStrings
 from amulet_integrations.engine.kv.prefix_cache import as_tokens
 from amulet_integrations.engine.request import GenerationRequest
 from amulet_integrations.engine.result import FinishReason, Increment, TokenLogprob, Usage
 from amulet_integrations.engine.sampling.prompt_lookup import PromptLookup
 from amulet_integrations.engine.structured.alternatives import Weights
-from amulet_integrations.engine.structured.output_state import Guide
+from amulet_integrations.engine.structured.output_state import StructuredOutputState
 from amulet_integrations.errors import (
     AmuletError,
     IncompleteOutputError,
@@ -56,7 +56,7 @@ class Sequence:
         device: Where policies will be.
         end_ids: Tokens that end the text.
         room: Most tokens the context window leaves for the completion.
-        grammars: Reads the grammars of the request's branches.
+        grammars: Compiles the grammars of the request's alternatives.
         max_draft: Most tokens of a draft; 0 for none.
 
     Attributes:
@@ -67,7 +67,7 @@ class Sequence:
         first_logits: The logits after each context whose prefill is complete, shape (vocab,),
             until the first token is sampled.
         policy: The request's own policy, if it brings one.
-        guide: Keeps the completion to the request's branches, if it has any.
+        output_state: Keeps the completion to the request's alternatives; None where it has none.
         end_ids: Tokens that end the text.
         min_tokens: Tokens before which none of `end_ids` is drawn.
         logprobs: How many of the likeliest tokens each step tells; None to tell nothing.
@@ -76,8 +76,8 @@ class Sequence:
         is_sound: Whether nothing went wrong with it, so that its keys and values can be kept.
 
     Raises:
-        InvalidRequestError: No branch can be finished within the room there is.
-        UnsupportedGrammarError: A branch's grammar cannot be enforced.
+        InvalidRequestError: No alternative can be finished within the room there is.
+        UnsupportedGrammarError: An alternative's grammar cannot be enforced.
         UnsupportedModelError: The model's tokenizer allows of no grammar.
     """
 
@@ -103,7 +103,7 @@ class Sequence:
         self.min_tokens = request.sampling.min_new_tokens
         self.logprobs = request.logprobs
         self.completion: list[int] = []
-        self.sampler = TokenSampler(request.sampling, device)
+        self.filters = LogitsFilters(request.sampling, device)
         self.done = False
         self.is_sound = True
         self._grammars = grammars
@@ -111,7 +111,11 @@ class Sequence:
         self._emit = emit
         self._max_tokens = min(request.sampling.max_new_tokens, room)
         self.max_lengths = [len(ids) + self._max_tokens for ids in self.contexts]
-        self.guide = Guide(request, grammars, self._max_tokens) if request.alternatives else None
+        self.output_state = (
+            StructuredOutputState(request, grammars, self._max_tokens)
+            if request.alternatives
+            else None
+        )
         self._weights = None if request.policy else request.running_weights(None)
         self._max_kl = request.max_kl
         self._reference = request.running_reference
@@ -129,7 +133,7 @@ class Sequence:
     @property
     def weights(self) -> Weights | None:
         """The mixture that the next token is drawn with; None where there is a policy."""
-        return self.guide.weights if self.guide else self._weights
+        return self.output_state.weights if self.output_state else self._weights
 
     @property
     def bound(self) -> Bound | None:
@@ -203,7 +207,7 @@ class Sequence:
         may_stop = was_free and self._free
         text = "" if ended else self._read(self._detokenizer.push(token), may_stop)
         reason = self._finish_reason(ended)
-        if reason == "length" and self.guide and not self.guide.satisfied:
+        if reason == "length" and self.output_state and not self.output_state.is_satisfied:
             self.fail(_incomplete(len(self.completion)))
             return
         if reason is not None:
@@ -221,7 +225,9 @@ class Sequence:
                 self._usage() if self.done else None,
                 logprobs,
                 guidance_fractions=(fraction,) if self.is_bounded else (),
-                shortened=self.done and self.guide is not None and self.guide.shortened,
+                shortened=self.done
+                and self.output_state is not None
+                and self.output_state.shortened,
             )
         )
 
@@ -252,7 +258,7 @@ class Sequence:
             self.done = True
 
     def _stands_free(self) -> bool:
-        return self.guide is None or self.guide.free
+        return self.output_state is None or self.output_state.in_free_text
 
     def _read(self, text: str, may_stop: bool) -> str:
         return self._stops.push(text) if may_stop else self._stops.flush() + text
@@ -260,11 +266,11 @@ class Sequence:
     def _finish_reason(self, ended: bool) -> FinishReason | None:
         if ended or self._stops.found is not None:
             return "stop"
-        if self.guide and self.guide.finished:
+        if self.output_state and self.output_state.is_finished:
             return "stop"
         if len(self.completion) < self._max_tokens:
             return None
-        return "stop" if self.guide and self.guide.whole else "length"
+        return "stop" if self.output_state and self.output_state.is_complete else "length"
 
     def _usage(self) -> Usage:
         return Usage(

@@ -19,7 +19,7 @@ def identifying_params(llm: ChatAmulet) -> dict[str, Any]:
         "model": llm.model,
         "engine": llm.engine.fingerprint if llm.engine else llm.source.key,
         "method": llm.method,
-        "strength": Strength.said_by(llm).model_dump(),
+        "strength": Strength.of(llm).model_dump(),
         "saved_presets": llm.saved_presets,
         "linear_alignment_ratio": llm.linear_alignment_ratio,
         "separator": llm.separator,

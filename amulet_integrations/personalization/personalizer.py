@@ -225,10 +225,10 @@ class Personalizer:
     ) -> tuple[str | None, Preset]:
         """The strength of a method, and its name where it has one."""
         name, preset = "default", PRESETS["default"]
-        if saved and not (strength.says_scale and strength.bound != "default"):
+        if saved and not (strength.has_scale and strength.bound != "default"):
             name, preset = self._default_preset()
         applied = method_strength(method, strength, preset, self._ratio)
-        source = repr(strength) if strength.says_scale else f"the preset {name!r}"
+        source = repr(strength) if strength.has_scale else f"the preset {name!r}"
         if method == "linear_alignment":
             source = f"linear_alignment_ratio={self._ratio:g}"
         check_guidance_scale(applied.guidance_scale, self._max_guidance_scale, source)

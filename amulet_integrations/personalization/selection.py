@@ -15,7 +15,7 @@ from amulet_integrations.decoding.strength import (
     Method,
     PresetName,
     Strength,
-    strength_of_method,
+    applicable_strength,
 )
 from amulet_integrations.errors import AmuletError, InvalidParamsError, PreferenceSelectionError
 from amulet_integrations.profiles import Preference, PreferenceProfile
@@ -98,7 +98,7 @@ class PreferenceSelection(FrozenModel):
     @model_validator(mode="after")
     def _check_strength(self) -> Self:
         strength = self.strength
-        if strength.says_scale and self.method not in {None, "amulet"}:
+        if strength.has_scale and self.method not in {None, "amulet"}:
             name = next(name for name in SCALES if getattr(self, name) is not None)
             raise InvalidParamsError(
                 f"{name}= is given with method={self.method!r}, which has a strength of its own. "
@@ -109,7 +109,7 @@ class PreferenceSelection(FrozenModel):
     @property
     def strength(self) -> Strength:
         """The strength, as far as it is set here."""
-        return Strength.said_by(self)
+        return Strength.of(self)
 
     @property
     def is_set(self) -> bool:
@@ -178,7 +178,7 @@ def resolve_user(
             "source": source,
             "method": call.method,
             "preference_context": context.over(default.preference_context),
-            **dict(strength_of_method(call.method, strength)),
+            **dict(applicable_strength(call.method, strength)),
         }
     )
 

@@ -70,13 +70,13 @@ class PreferenceProfile(FrozenModel):
 
     @model_validator(mode="after")
     def _check_strength(self) -> Self:
-        Strength.said_by(self)
+        Strength.of(self)
         return self
 
     @property
     def strength(self) -> Strength:
         """How strongly the preferences are applied, as far as the profile says."""
-        return Strength.said_by(self)
+        return Strength.of(self)
 
     # Before pydantic's own check, because that one quotes the texts in its message.
     @field_validator("preferences", mode="before")

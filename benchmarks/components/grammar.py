@@ -13,7 +13,7 @@ from amulet_integrations import SamplingParams
 from amulet_integrations.engine import GenerationRequest, LocalEngine, run_on_worker
 from amulet_integrations.engine.structured.alternatives import OutputAlternative
 from amulet_integrations.engine.structured.grammar import GrammarCompiler
-from amulet_integrations.engine.structured.output_state import Guide
+from amulet_integrations.engine.structured.output_state import StructuredOutputState
 from amulet_integrations.prompting import ChatMessage, JsonOutput, PromptBuilder, Tool
 from benchmarks.support.timed_answers import NO_REUSE
 from benchmarks.support.timing import FULL, ROUNDS, Effort, median_seconds
@@ -106,15 +106,15 @@ def _grammar_seconds(engine: LocalEngine, request: GenerationRequest, tokens: li
     policy = torch.zeros(width)
 
     def walk() -> float:
-        guide = Guide(request, grammars, TOKENS)
+        state = StructuredOutputState(request, grammars, TOKENS)
         started = time.perf_counter()
         for token in tokens:
-            _masked(policy, guide)
-            guide.take(token)
+            _masked(policy, state)
+            state.advance(token)
         return (time.perf_counter() - started) / len(tokens)
 
     return statistics.median(run_on_worker(walk) for _ in range(ROUNDS + 1))
 
 
-def _masked(policy: Tensor, guide: Guide) -> Tensor:
-    return policy.masked_fill(~torch.from_numpy(guide.allowed()), -torch.inf)
+def _masked(policy: Tensor, state: StructuredOutputState) -> Tensor:
+    return policy.masked_fill(~torch.from_numpy(state.allowed_tokens()), -torch.inf)

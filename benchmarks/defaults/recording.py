@@ -14,8 +14,8 @@ from torch import Tensor
 
 from amulet_integrations import SamplingParams
 from amulet_integrations.decoding.divergence import DivergenceBounds, mix_bounded_contexts
+from amulet_integrations.decoding.logits_filters import LogitsFilters
 from amulet_integrations.decoding.mixture import mixing_matrix
-from amulet_integrations.decoding.sampler import TokenSampler
 from benchmarks.defaults.settings import Setting
 
 
@@ -43,7 +43,7 @@ class Trace:
         self.fractions: list[float] = []
         self._end_id = end_id
         self._most = most
-        self._sampler = TokenSampler(SamplingParams(repetition_penalty=setting.repetition_penalty))
+        self._filters = LogitsFilters(SamplingParams(repetition_penalty=setting.repetition_penalty))
 
     @property
     def ended(self) -> bool:
@@ -59,7 +59,7 @@ class Trace:
         """The token of a policy, which has not been noted yet; shape (vocab,)."""
         if self.setting.no_repeat_ngram and (said := self._said_before()):
             logits = logits.index_fill(0, torch.tensor(said), -torch.inf)
-        return int(self._sampler.sample(logits, self.tokens))
+        return int(self._filters.draw(logits, self.tokens))
 
     def note(self, token: int, log_probs: Tensor, fraction: float) -> None:
         """Takes the next token; the contexts' log-probabilities have shape (contexts, vocab)."""

@@ -119,7 +119,7 @@ def _outcome(explanation: Explanation) -> str:
     if not others:
         by_method = explanation.whole.method == "base"
         return f"plain decoding: {'the method is base' if by_method else 'no preference holds'}"
-    fixed = explanation.whole.strength.says_scale or explanation.whole.method
+    fixed = explanation.whole.strength.has_scale or explanation.whole.method
     unless = "" if fixed else " unless the caller says"
     mixture = ", ".join([f"{base:+.3g} base", *(f"{weight:+.3g}" for weight in others)])
     method = explanation.whole.method or "amulet"

@@ -1,1 +1,1 @@
-"""From logits to tokens: the choice of a token, drafts, and scores of given text."""
+"""From logits to tokens: the choice of a token, drafts of tokens, and scores of given text."""

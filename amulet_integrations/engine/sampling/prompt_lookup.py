@@ -1,9 +1,8 @@
-"""Guesses at the next tokens, copied from what the request's own text says elsewhere.
+"""Prompt lookup: drafts of the next tokens, copied from elsewhere in the request's own text.
 
-Prompt lookup (Saxena 2023, `prompt_lookup_num_tokens` in transformers): answers that quote a
-document repeat its tokens, so where the last few tokens stand in the prompt, what follows them
-there is a good guess. A guess costs nothing but room in the next pass; what the model would not
-have written is taken back.
+Answers that quote a document repeat its tokens. So where the last few tokens occur in the prompt,
+the tokens that follow them there are a good guess (Saxena 2023, `prompt_lookup_num_tokens` in
+transformers). A draft costs nothing but room in the next pass, and wrong tokens are taken back.
 """
 
 from __future__ import annotations
@@ -16,9 +15,9 @@ _LONGEST_PAUSE = 32
 
 
 class PromptLookup:
-    """The drafts of one request.
+    """Makes the drafts of one request.
 
-    Drafts grow while they prove right. After one that was wrong from its first token there is a
+    Drafts grow while they are right. A draft that is wrong from its first token is followed by a
     pause, twice as long each time, so that text that cannot be drafted costs next to nothing.
 
     Args:
@@ -27,25 +26,24 @@ class PromptLookup:
     """
 
     def __init__(self, prompt: Sequence[int], max_tokens: int) -> None:
-        self._text = list(prompt)
+        self._text: list[int] = []
+        # The place after each n-gram except the last one, so that it never finds itself.
+        self._places: dict[tuple[int, ...], int] = {}
         self._max_tokens = max_tokens
-        # The place after each n-gram, but for the last one, so that it never finds itself.
-        ngrams = zip(*(prompt[start:-1] for start in range(_NGRAM)), strict=False)
-        self._places = dict(zip(ngrams, range(_NGRAM, len(prompt)), strict=False))
         self._size = min(_FIRST_DRAFT, max_tokens)
         self._pause = 0
         self._next_pause = 1
+        self.push(prompt)
 
     def push(self, tokens: Sequence[int]) -> None:
-        """Takes the tokens that the text goes on with."""
+        """Appends tokens to the text."""
         for token in tokens:
             self._text.append(token)
-            # The n-gram before this token, so that it never finds itself.
             if len(self._text) > _NGRAM:
                 self._places[tuple(self._text[-_NGRAM - 1 : -1])] = len(self._text) - 1
 
     def draft(self, limit: int) -> list[int]:
-        """Guesses at the next tokens, `limit` at most; none where there is nothing to go by."""
+        """A draft of at most `limit` tokens; empty where the last tokens occur nowhere else."""
         if self._pause:
             self._pause -= 1
             return []
@@ -55,7 +53,7 @@ class PromptLookup:
         return self._text[place : place + min(self._size, limit)]
 
     def learn(self, drafted: int, right: int) -> None:
-        """Is told how many tokens of a draft were right."""
+        """Adapts to how many tokens of a draft were right."""
         if right == drafted:
             self._size = min(2 * self._size, self._max_tokens)
         elif right == 0:

@@ -1,84 +1,89 @@
-"""From the logits of a pass to tokens: one for each request, and more where drafts were right."""
+"""Speculative verification: one pass gives a token, and one more for each right drafted token."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from collections.abc import Sequence as SequenceOf
+from itertools import accumulate
 
 import torch
 from torch import Tensor
 
 from amulet_integrations.engine.result import as_generation_error
-from amulet_integrations.engine.sampling.token_choice import BatchMixing, Pick, pick_tokens
+from amulet_integrations.engine.sampling.token_choice import ChosenToken, Mixing, choose_tokens
 from amulet_integrations.engine.sequence import Sequence
 from amulet_integrations.errors import AmuletError
 
 
-def take_tokens(
+def verify_drafts(
     sequences: SequenceOf[Sequence],
     drafts: SequenceOf[SequenceOf[int]],
     logits: Tensor,
-    mixing: BatchMixing,
+    mixing: Mixing,
 ) -> list[int]:
-    """Picks tokens for as long as they are those of the draft, and one more.
+    """Chooses tokens for as long as they are those of the draft, and one more.
 
-    Every token is picked from the policy after all tokens before it, whatever was drafted, with
-    the request's own random state. So the completion is the one that it would be without drafts;
-    they only change how many of its tokens one pass gives.
+    Every token is chosen from the policy after all tokens before it, whatever the draft was, with
+    the request's own random state. So the completion is the same as without drafts; they only
+    change how many of its tokens one pass gives.
 
     Args:
         sequences: The requests, in the order of their rows.
-        drafts: For each of them, the tokens that were appended after its last one.
-        logits: Shape (rows, positions, vocab); each request's own positions are the last ones.
-        mixing: How all of them are mixed.
+        drafts: For each request, the drafted tokens that were appended after its last token.
+        logits: Shape (rows, positions, vocab). A request's own positions are the last ones.
+        mixing: From `cached_mixing`.
 
     Returns:
-        For each request, how many tokens it was given.
+        For each request, how many tokens were appended to its completion.
     """
-    taken = [0] * len(sequences)
-    going = list(range(len(sequences)))
-    while going:
-        those = [sequences[index] for index in going]
-        here = _at(logits, sequences, going, [taken[i] - 1 - len(drafts[i]) for i in going])
-        hand_out(those, pick_tokens(those, here, mixing.of(those)))
-        mixing = BatchMixing(logits.device)  # the one of all requests stays as it is
-        for index in going:
-            taken[index] += 1
-        going = [i for i in going if _goes_on(sequences[i], drafts[i], taken[i])]
-    return taken
+    counts = [0] * len(sequences)
+    active = list(range(len(sequences)))
+    while active:
+        batch = [sequences[index] for index in active]
+        positions = {index: counts[index] - 1 - len(drafts[index]) for index in active}
+        append_tokens(batch, choose_tokens(batch, _logits_at(logits, sequences, positions), mixing))
+        for index in active:
+            counts[index] += 1
+        active = [i for i in active if _is_confirmed(sequences[i], drafts[i], counts[i])]
+    return counts
 
 
-def hand_out(sequences: SequenceOf[Sequence], picks: SequenceOf[Pick | AmuletError]) -> None:
-    """Gives every request its token, or ends it with what went wrong."""
-    for sequence, pick in zip(sequences, picks, strict=True):
-        if isinstance(pick, AmuletError):
-            sequence.fail(pick)
+def append_tokens(
+    sequences: SequenceOf[Sequence], choices: SequenceOf[ChosenToken | AmuletError]
+) -> None:
+    """Appends its token to every request, or ends the request with its error."""
+    for sequence, choice in zip(sequences, choices, strict=True):
+        if isinstance(choice, AmuletError):
+            sequence.fail(choice)
             continue
         try:
-            sequence.advance(pick.token, pick.logprob, pick.fraction)
-        except Exception as error:  # noqa: BLE001 - one request's text is its own affair
+            sequence.advance(choice.token, choice.logprob, choice.fraction)
+        except Exception as error:  # noqa: BLE001 - one request's text concerns no other request
             sequence.fail(as_generation_error("Turning tokens into text", error))
 
 
-def _goes_on(sequence: Sequence, draft: SequenceOf[int], taken: int) -> bool:
-    """Whether the last token was the one drafted, so that logits after it are at hand."""
-    right = taken <= len(draft) and sequence.completion[-1] == draft[taken - 1]
-    return right and not sequence.done
+def _is_confirmed(sequence: Sequence, draft: SequenceOf[int], count: int) -> bool:
+    """Whether the last token is the drafted one, so that the logits after it are known."""
+    confirmed = count <= len(draft) and sequence.completion[-1] == draft[count - 1]
+    return confirmed and not sequence.done
 
 
-def _at(
-    logits: Tensor, sequences: SequenceOf[Sequence], which: SequenceOf[int], at: SequenceOf[int]
+def _logits_at(
+    logits: Tensor, sequences: SequenceOf[Sequence], positions: Mapping[int, int]
 ) -> Tensor:
-    """The logits of some requests' rows, each at its own position, counted from the end."""
+    """The logits of some requests' rows, (rows, vocab).
+
+    Args:
+        logits: The logits of all requests.
+        sequences: All requests.
+        positions: The wanted requests, each with its position, counted from the end.
+    """
     if logits.shape[1] == 1:
         return logits[:, 0]
-    rows: list[int] = []
-    positions: list[int] = []
-    first = 0
-    of_request = dict(zip(which, at, strict=True))
-    for index, sequence in enumerate(sequences):
-        end = first + len(sequence.contexts)
-        if index in of_request:
-            rows += range(first, end)
-            positions += [of_request[index] % logits.shape[1]] * (end - first)
-        first = end
-    return logits[torch.tensor(rows), torch.tensor(positions)]
+    ends = list(accumulate(len(sequence.contexts) for sequence in sequences))
+    return torch.cat(
+        [
+            logits[ends[index] - len(sequences[index].contexts) : ends[index], position]
+            for index, position in positions.items()
+        ]
+    )

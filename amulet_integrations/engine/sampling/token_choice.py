@@ -1,9 +1,21 @@
-"""From the contexts' logits to one token for each request."""
+"""Where a token is chosen: from the contexts' logits to one token for each request.
+
+The steps, in order:
+
+1. mix the contexts, as far as the request's bound allows (`mix_bounded_contexts`), or call the
+   request's own policy;
+2. exclude the tokens that the grammar does not allow, and the end of the text before
+   `min_new_tokens`;
+3. repetition penalty, temperature, top-k, top-p, min-p, and the draw (`LogitsFilters.draw`). The
+   penalty leaves excluded tokens excluded, so its place before or after step 2 is the same;
+4. offer the token to the grammar, which may put another one in its place or ask for a new draw.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Callable
 from collections.abc import Sequence as SequenceOf
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 import torch
@@ -15,16 +27,17 @@ from amulet_integrations.engine.request import Policy
 from amulet_integrations.engine.result import TokenLogprob, as_generation_error
 from amulet_integrations.engine.sequence import Bound, Sequence
 from amulet_integrations.engine.structured.alternatives import Weights
-from amulet_integrations.engine.structured.output_state import Guide
 from amulet_integrations.errors import AmuletError, GenerationError, InvalidRequestError
 
+_CACHED_MIXINGS = 8
 
-class Pick(NamedTuple):
-    """The token of one request.
+
+class ChosenToken(NamedTuple):
+    """The next token of one request.
 
     Attributes:
-        token: The token.
-        logprob: How likely it was, where that was asked for.
+        token: The token id.
+        logprob: Its log-probability, where the request asks for log-probabilities.
         fraction: How far guidance went, as in `Increment.guidance_fractions`.
     """
 
@@ -33,149 +46,78 @@ class Pick(NamedTuple):
     fraction: float | None = None
 
 
-class Mixing(NamedTuple):
-    """How a batch is mixed.
-
-    Attributes:
-        matrix: The weights, shape (requests, rows); a request with a policy of its own has none.
-        bounds: Their bounds.
-    """
-
-    matrix: Tensor
-    bounds: DivergenceBounds
+Mixture = tuple[Weights, Bound | None]
+Mixing = Callable[[tuple[Mixture, ...]], tuple[Tensor, DivergenceBounds]]
+"""f(the mixtures of a batch) -> their weights (requests, rows) and their bounds."""
 
 
-class BatchMixing:
-    """How the requests of a batch are mixed, made anew only where weights or bounds have changed.
-
-    Args:
-        device: Where it is to be.
-    """
-
-    def __init__(self, device: torch.device) -> None:
-        self._device = device
-        self._asked: list[tuple[Weights, Bound | None]] | None = None
-        self._mixing: Mixing | None = None
-
-    def of(self, sequences: SequenceOf[Sequence]) -> Mixing:
-        """How these requests are mixed for their next tokens."""
-        asked = [
-            (sequence.weights or (0.0,) * len(sequence.contexts), sequence.bound)
-            for sequence in sequences
-        ]
-        if self._mixing is None or asked != self._asked:
-            self._mixing = _mixing(asked, self._device)
-            self._asked = asked  # last, for the tensors may not come about
-        return self._mixing
+def cached_mixing(device: torch.device) -> Mixing:
+    """Lays out mixtures on a device, and keeps the last few for the steps that follow."""
+    return lru_cache(maxsize=_CACHED_MIXINGS)(partial(_mixing, device))
 
 
-def _mixing(asked: SequenceOf[tuple[Weights, Bound | None]], device: torch.device) -> Mixing:
-    weights = [own for own, _ in asked]
-    reference = [bound.reference if bound else own for own, bound in asked]
-    max_kl = [bound.max_kl if bound else None for _, bound in asked]
-    bounds = DivergenceBounds(reference, max_kl, device)
-    return Mixing(mixing_matrix(weights, device), bounds)
+def _mixing(device: torch.device, mixtures: tuple[Mixture, ...]) -> tuple[Tensor, DivergenceBounds]:
+    weights = [own for own, _ in mixtures]
+    reference = [bound.reference if bound else own for own, bound in mixtures]
+    max_kl = [bound.max_kl if bound else None for _, bound in mixtures]
+    return mixing_matrix(weights, device), DivergenceBounds(reference, max_kl, device)
 
 
-def pick_tokens(
+def choose_tokens(
     sequences: SequenceOf[Sequence], logits: Tensor, mixing: Mixing
-) -> list[Pick | AmuletError]:
-    """Picks the next token of every request; one's failure does not touch the others.
+) -> list[ChosenToken | AmuletError]:
+    """Chooses the next token of every request; one request's failure does not touch the others.
 
     Args:
         sequences: The requests of the batch, in the order of their rows.
         logits: Shape (rows, vocab).
-        mixing: From `BatchMixing`.
+        mixing: From `cached_mixing`.
 
     Returns:
-        For each request its token, or what went wrong with it.
+        For each request its token, or the error that ends it.
     """
-    mixed, matrix, parts = mix_bounded_contexts(logits, *mixing)
+    # The weights of a request that has a policy of its own are 0.
+    matrix, bounds = mixing(
+        tuple(
+            (sequence.weights or (0.0,) * len(sequence.contexts), sequence.bound)
+            for sequence in sequences
+        )
+    )
+    mixed, matrix, parts = mix_bounded_contexts(logits, matrix, bounds)
     fractions: list[float | None] = [None] * len(sequences)
-    for index in mixing.bounds.requests:
+    for index in bounds.requests:
         fractions[index] = float(parts[index])
-    alone: dict[int, Pick | AmuletError] = {}
+    choices: list[ChosenToken | AmuletError | None] = [None] * len(sequences)
     end = 0
     for index, sequence in enumerate(sequences):
         start, end = end, end + len(sequence.contexts)
         rows, mixture = logits[start:end], mixed[index]
         try:
             policy = _policy(sequence, rows, mixture, matrix[index, start:end])
-            if sequence.guide or sequence.logprobs is not None:
-                alone[index] = _draw(sequence, rows, policy, fractions[index])
-            elif (free := _without_end(sequence, policy)) is not mixture:
-                mixed[index] = free
+            if sequence.output_state or sequence.logprobs is not None:
+                choices[index] = _choose_alone(sequence, rows, policy, fractions[index])
+            elif (allowed := _without_end(sequence, policy)) is not mixture:
+                mixed[index] = allowed
         except AmuletError as error:
-            alone[index] = error
-        except BaseException as error:  # noqa: BLE001 - also what Rust raises in a panic
-            alone[index] = as_generation_error("Sampling", error)
-    together = _draw_together(sequences, mixed, fractions, alone)
-    return [alone[index] if index in alone else together[index] for index in range(len(sequences))]
+            choices[index] = error
+        except BaseException as error:  # noqa: BLE001 - a panic of Rust code is no Exception
+            choices[index] = as_generation_error("Sampling", error)
+    return _choose_together(sequences, mixed, fractions, choices)
 
 
-def _draw_together(
-    sequences: SequenceOf[Sequence],
-    mixed: Tensor,
-    fractions: SequenceOf[float | None],
-    alone: Container[int],
-) -> list[Pick | AmuletError]:
-    """The tokens of the requests that need no more than one draw; one transfer for all."""
-    highest, tokens = mixed.max(dim=-1)
-    failures: dict[int, AmuletError] = {}
-    for index, sequence in enumerate(sequences):
-        if index not in alone and not sequence.sampler.is_argmax:
-            # A row that is not a policy is reported below; sampling from it would crash a GPU.
-            usable = torch.where(highest[index].isfinite(), mixed[index], 0.0)
-            try:
-                tokens[index] = sequence.sampler.sample(usable, sequence.completion)
-            except Exception as error:  # noqa: BLE001
-                failures[index] = as_generation_error("Sampling", error)
-    possible, picked = torch.stack([highest.isfinite().long(), tokens]).tolist()
-    return [
-        failures.get(index)
-        or (Pick(picked[index], None, fractions[index]) if possible[index] else _no_token())
-        for index in range(len(sequences))
-    ]
-
-
-def _draw(sequence: Sequence, rows: Tensor, policy: Tensor, fraction: float | None) -> Pick:
-    """The token of a request whose draw may have to be repeated, or that is to be told about."""
-    guide, weights = sequence.guide, sequence.weights
-    if guide is None:
-        return _told(sequence, policy, _token(sequence, policy), fraction)
-    while True:
-        token = guide.take(_token(sequence, _kept_to(guide, policy)))
-        if token is not None:
-            return _told(sequence, policy, token, fraction)
-        if guide.weights != weights:
-            weights = guide.weights
-            mixing = _mixing([(weights, sequence.bound)], rows.device)
-            mixed, matrix, parts = mix_bounded_contexts(rows, *mixing)
-            policy = _policy(sequence, rows, mixed[0], matrix[0])
-            fraction = float(parts) if mixing.bounds else None
-
-
-def _policy(sequence: Sequence, rows: Tensor, mixed: Tensor, weights: Tensor) -> Tensor:
-    """The policy, shape (vocab,), up to a constant where a constant does not matter."""
+def _policy(sequence: Sequence, rows: Tensor, mixture: Tensor, weights: Tensor) -> Tensor:
+    """Logits of the policy, shape (vocab,); the constant is right where the penalty needs it."""
     if sequence.policy is not None:
         try:
-            mixed = _own_policy(sequence.policy, rows)
-        except BaseException as error:  # noqa: BLE001 - the caller's code raises what it likes
+            return _own_policy(sequence.policy, rows)
+        except BaseException as error:  # noqa: BLE001 - the caller's code may raise anything
             failure = as_generation_error("The request's own policy", error)
-            # Not from here: the frames of this handler hold tensors.
+            # Raised with the cause only: the frames of this handler hold tensors.
             raise failure from failure.__cause__
-    elif sequence.sampler.needs_log_probs and len(rows) > 1:
-        # Back to what the constants were that a softmax would drop.
-        mixed = mixed - weights @ torch.logsumexp(rows.to(weights.dtype), dim=-1)
-    return mixed
-
-
-def _without_end(sequence: Sequence, policy: Tensor) -> Tensor:
-    """The policy without the tokens that end the text, as long as the text must not end."""
-    if len(sequence.completion) >= sequence.min_tokens:
-        return policy
-    end_ids = torch.tensor(sorted(sequence.end_ids), device=policy.device)
-    return policy.index_fill(0, end_ids, -torch.inf)
+    if sequence.filters.needs_log_probs and len(rows) > 1:
+        # From a mixture of logits to the mixture of log-probabilities.
+        return mixture - weights @ torch.logsumexp(rows.to(weights.dtype), dim=-1)
+    return mixture
 
 
 def _own_policy(policy: Policy, logits: Tensor) -> Tensor:
@@ -188,32 +130,77 @@ def _own_policy(policy: Policy, logits: Tensor) -> Tensor:
     return log_policy
 
 
-def _kept_to(guide: Guide, policy: Tensor) -> Tensor:
-    allowed = torch.from_numpy(guide.allowed()).to(policy.device)
-    return policy.masked_fill(~allowed, -torch.inf)
+def _without_end(sequence: Sequence, policy: Tensor) -> Tensor:
+    """Excludes the tokens that end the text before `min_new_tokens`."""
+    if len(sequence.completion) >= sequence.min_tokens:
+        return policy
+    end_ids = torch.tensor(sorted(sequence.end_ids), device=policy.device)
+    return policy.index_fill(0, end_ids, -torch.inf)
 
 
-def _token(sequence: Sequence, policy: Tensor) -> int:
+def _choose_together(
+    sequences: SequenceOf[Sequence],
+    policies: Tensor,
+    fractions: SequenceOf[float | None],
+    choices: list[ChosenToken | AmuletError | None],
+) -> list[ChosenToken | AmuletError]:
+    """Fills in the missing choices: a single draw each, and one transfer from the device."""
+    highest, tokens = policies.max(dim=-1)
+    for index, sequence in enumerate(sequences):
+        if choices[index] is None and not sequence.filters.is_argmax:
+            # A row that is no policy is reported below; to draw from it would crash a GPU.
+            policy = torch.where(highest[index].isfinite(), policies[index], 0.0)
+            try:
+                tokens[index] = sequence.filters.draw(policy, sequence.completion)
+            except Exception as error:  # noqa: BLE001
+                choices[index] = as_generation_error("Sampling", error)
+    finite, drawn = torch.stack([highest.isfinite().long(), tokens]).tolist()
+    return [
+        choice or (ChosenToken(token, None, fraction) if usable else _no_token())
+        for choice, token, fraction, usable in zip(choices, drawn, fractions, finite, strict=True)
+    ]
+
+
+def _choose_alone(
+    sequence: Sequence, rows: Tensor, policy: Tensor, fraction: float | None
+) -> ChosenToken:
+    """Chooses for a request whose draw may be repeated, or which wants log-probabilities."""
+    state, weights = sequence.output_state, sequence.weights
+    if state is None:
+        return _with_logprob(sequence, policy, _draw(sequence, policy), fraction)
+    while True:
+        allowed = torch.from_numpy(state.allowed_tokens()).to(policy.device)
+        token = state.advance(_draw(sequence, policy.masked_fill(~allowed, -torch.inf)))
+        if token is not None:
+            return _with_logprob(sequence, policy, token, fraction)
+        if state.weights != weights:
+            weights = state.weights
+            matrix, bounds = _mixing(rows.device, ((weights, sequence.bound),))
+            mixed, matrix, parts = mix_bounded_contexts(rows, matrix, bounds)
+            policy = _policy(sequence, rows, mixed[0], matrix[0])
+            fraction = float(parts) if bounds else None
+
+
+def _draw(sequence: Sequence, policy: Tensor) -> int:
     policy = _without_end(sequence, policy)
     if not bool(policy.max().isfinite()):
         raise _no_token()
-    if sequence.sampler.is_argmax:
-        return int(policy.argmax())
-    return int(sequence.sampler.sample(policy, sequence.completion))
+    return int(sequence.filters.draw(policy, sequence.completion))
 
 
-def _told(sequence: Sequence, policy: Tensor, token: int, fraction: float | None) -> Pick:
+def _with_logprob(
+    sequence: Sequence, policy: Tensor, token: int, fraction: float | None
+) -> ChosenToken:
     if sequence.logprobs is None:
-        return Pick(token, None, fraction)
+        return ChosenToken(token, None, fraction)
     logprobs = policy.double().log_softmax(dim=-1)
     top = logprobs.topk(sequence.logprobs)
-    alternatives = [
+    likeliest = tuple(
         TokenLogprob(other, sequence.text_of(other), value)
         for value, other in zip(top.values.tolist(), top.indices.tolist(), strict=True)
-    ]
-    value = float(logprobs[token])
-    told = TokenLogprob(token, sequence.text_of(token), value, tuple(alternatives))
-    return Pick(token, told, fraction)
+    )
+    logprob = TokenLogprob(token, sequence.text_of(token), float(logprobs[token]), likeliest)
+    return ChosenToken(token, logprob, fraction)
 
 
 def _no_token() -> GenerationError:

@@ -1,1 +1,1 @@
-"""Grammars: what an answer may still say, and how it ends."""
+"""Structured output: grammars, how far a completion has come in them, and how it is finished."""

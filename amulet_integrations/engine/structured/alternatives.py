@@ -1,4 +1,4 @@
-"""One way in which a completion may go on, with the grammar that it keeps to."""
+"""A form that a completion may take: a grammar, and the weights that it is written with."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ Weights = tuple[FiniteFloat, ...]
 class OutputAlternative(FrozenModel):
     """A form that a completion may take: calls of tools, a JSON text, or text of any kind.
 
-    Wherever the grammar is not satisfied yet, the engine sees to it that it will be: strings,
-    arrays and objects are closed before `max_new_tokens` runs out, and stop strings do not end the
-    text there.
+    The engine sees to it that the grammar is satisfied: strings, arrays and objects are closed
+    before `max_new_tokens` runs out, and stop strings do not end the text inside them.
 
     Attributes:
-        grammar: A grammar of llguidance: Lark text, or JSON as its `grammar_from_*` functions
-            return.
-        weights: The mixture of the contexts while this branch is written; None for the request's.
+        grammar: A grammar of llguidance: Lark text, or the JSON that its `grammar_from_*`
+            functions return.
+        weights: The mixture of the contexts that this alternative is written with; None for the
+            request's.
         string_weights: The mixture inside string values of JSON; None for `weights`.
 
     Raises:

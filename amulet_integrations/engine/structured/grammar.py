@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache, partial
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -25,9 +25,9 @@ from amulet_integrations.errors import AmuletError, UnsupportedGrammarError, Uns
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-_KEPT = 128  # compiled grammars
-_LONGEST_WAY = 4096  # tokens after which a grammar counts as one that has no end
-_BEGINNING = 8  # steps after which one that is too large has shown it
+_MAX_COMPILED = 128  # grammars that are kept
+_MAX_COMPLETION = 4096  # tokens; a grammar that needs more counts as endless
+_FIRST_STEPS = 8  # llguidance gives up within so many tokens on a grammar that is too large
 
 
 @dataclass(frozen=True)
@@ -35,47 +35,20 @@ class CompiledGrammar:
     """A grammar at its beginning.
 
     Attributes:
-        matcher: llguidance's state; to be copied, not changed.
-        home: Tokens of a short text that satisfies the grammar.
+        matcher: The state of llguidance; to be copied, not changed.
+        shortest_completion: Tokens of a short text that satisfies the grammar.
     """
 
     matcher: LLMatcher
-    home: tuple[int, ...]
-
-
-class _Reading:
-    """A grammar that is read once, by whoever asks first; others wait for no grammar but theirs.
-
-    What is wrong with it is remembered too, so that nobody finds out twice at the same cost.
-    """
-
-    def __init__(self, read: Callable[[str], CompiledGrammar], grammar: str) -> None:
-        self._read = read
-        self._grammar = grammar
-        self._lock = threading.Lock()
-        self._compiled: CompiledGrammar | None = None
-        self._error: tuple[type[AmuletError], str] | None = None
-
-    def outcome(self) -> CompiledGrammar:
-        with self._lock:
-            if self._error:
-                error_type, message = self._error
-                raise error_type(message)
-            if self._compiled is None:
-                try:
-                    self._compiled = self._read(self._grammar)
-                except AmuletError as error:
-                    self._error = type(error), str(error)
-                    raise
-            return self._compiled
+    shortest_completion: tuple[int, ...]
 
 
 class GrammarCompiler:
-    """Reads grammars for one model; safe to be called from any thread.
+    """Compiles grammars for one model. May be called from any thread.
 
     Args:
         tokenizer: The model's tokenizer.
-        vocab_size: Length of the model's logits; the tokenizer may know fewer tokens.
+        vocab_size: Length of the model's logits; the tokenizer may have fewer tokens.
         end_ids: Tokens that end the text.
     """
 
@@ -85,62 +58,68 @@ class GrammarCompiler:
         self._tokenizer = tokenizer
         self._vocab_size = vocab_size
         self._end_ids = sorted(end_ids)
-        self._lock = threading.Lock()  # for reading the tokenizer
-        self._known = lru_cache(maxsize=_KEPT)(partial(_Reading, self._compiled))
+        self._tokenizer_lock = threading.Lock()
+        # A caller waits while its own grammar is compiled by another one, but for no other grammar.
+        self._lock_of = lru_cache(maxsize=_MAX_COMPILED)(lambda _grammar: threading.Lock())
+        self._outcome_of = lru_cache(maxsize=_MAX_COMPILED)(self._outcome)
 
     def compile(self, grammar: str) -> CompiledGrammar:
-        """Reads a grammar, or remembers it.
+        """Compiles a grammar, or returns it as it was compiled before.
 
         Raises:
             UnsupportedGrammarError: llguidance cannot read it, or no text satisfies it.
             UnsupportedModelError: llguidance cannot read the tokenizer.
         """
-        return self._known(grammar).outcome()
+        with self._lock_of(grammar):
+            outcome = self._outcome_of(grammar)
+        if isinstance(outcome, CompiledGrammar):
+            return outcome
+        error_type, message = outcome
+        raise error_type(message)
 
     def prepare(self) -> None:
-        """Reads the tokenizer now, which keeps Python busy for up to seconds, and not later.
+        """Reads the tokenizer now, which keeps Python busy for up to seconds.
 
-        Tokenizers that cannot be read are no error here: many requests have no grammar.
+        A tokenizer that cannot be read is no error here, since many requests have no grammar.
         """
-        with contextlib.suppress(UnsupportedModelError), self._lock:
-            _ = self.alphabet
+        with contextlib.suppress(UnsupportedModelError), self._tokenizer_lock:
+            _ = self._table
 
-    def allowed(self, matcher: LLMatcher) -> NDArray[np.bool_]:
+    def allowed_tokens(self, matcher: LLMatcher) -> NDArray[np.bool_]:
         """Which tokens may come next, shape (vocab_size,)."""
         bits = allocate_token_bitmask(1, self._vocab_size)
         fill_next_token_bitmask(matcher, bits)
         unpacked = np.unpackbits(bits.view(np.uint8), bitorder="little", count=self._vocab_size)
         return unpacked.view(np.bool_)
 
-    def bytes_of(self, token: int) -> bytes:
-        """What a token writes."""
-        return self.alphabet.pieces[token]
-
-    def text_of(self, token: int) -> str:
-        """A token's text, that of special tokens too."""
-        return str(self._tokenizer.decode([token], skip_special_tokens=False))
-
-    def tokens_of(self, text: str) -> list[int]:
-        """The tokens of a text in which control tokens are meant as such."""
-        return list(self._tokenizer.encode(text, add_special_tokens=False))
-
     def any_text(self) -> NDArray[np.bool_]:
-        """Every token but those that end the text, shape (vocab_size,)."""
+        """Every token except those that end the text, shape (vocab_size,)."""
         mask = np.ones(self._vocab_size, dtype=np.bool_)
         mask[self._end_ids] = False
         return mask
 
+    def bytes_of(self, token: int) -> bytes:
+        """The bytes that a token writes."""
+        return self._table.pieces[token]
+
+    def text_of(self, token: int) -> str:
+        """The text of a token, also of a special token."""
+        return str(self._tokenizer.decode([token], skip_special_tokens=False))
+
+    def tokens_of(self, text: str) -> list[int]:
+        """The tokens of a text. Control tokens in it are meant as control tokens."""
+        return list(self._tokenizer.encode(text, add_special_tokens=False))
+
     def shortest_completion(
-        self, matcher: LLMatcher, cursor: JsonCursor, limit: int, known: Sequence[int] = ()
+        self, matcher: LLMatcher, cursor: JsonCursor, limit: int, previous: Sequence[int] = ()
     ) -> list[int] | None:
-        """`shortest_completion` with this vocabulary: None where it has over `limit` tokens."""
+        """`shortest_completion` with this vocabulary; None where it has over `limit` tokens."""
         return shortest_completion(
-            matcher, cursor, self.alphabet, self.allowed, limit=limit, known=known
+            matcher, cursor, self._table, self.allowed_tokens, limit=limit, previous=previous
         )
 
     @cached_property
-    def alphabet(self) -> TokenTable:
-        """What each token writes."""
+    def _table(self) -> TokenTable:
         tokenizer = self._ll_tokenizer
         return TokenTable([tokenizer.decode_bytes([token]) for token in range(self._vocab_size)])
 
@@ -155,54 +134,65 @@ class GrammarCompiler:
             return from_tokenizer(
                 cast("Any", self._tokenizer), n_vocab=self._vocab_size, eos_token=self._end_ids
             )
-        except Exception as error:  # a Rust library's ways to say no are many
+        except Exception as error:  # a Rust library may raise anything
             raise UnsupportedModelError(
                 f"llguidance cannot read the tokenizer {type(self._tokenizer).__name__}, so tools "
                 "and structured output cannot be enforced with this model. Use a model with a "
                 f"fast tokenizer. ({error})"
             ) from error
 
-    def _compiled(self, grammar: str) -> CompiledGrammar:
-        with self._lock:
-            _ = self.alphabet
+    def _outcome(self, grammar: str) -> CompiledGrammar | tuple[type[AmuletError], str]:
+        """The grammar or its error, which is kept too: to find it again would take as long."""
+        try:
+            return self._compile(grammar)
+        except AmuletError as error:
+            return type(error), str(error)
+
+    def _compile(self, grammar: str) -> CompiledGrammar:
+        with self._tokenizer_lock:
+            _ = self._table
         matcher = LLMatcher(self._ll_tokenizer, grammar, log_level=0)
         if matcher.is_error():
             raise UnsupportedGrammarError(
                 f"The grammar cannot be enforced: {first_line(matcher.get_error())} Change the "
                 "schema (or the grammar) so that it does without."
             )
-        home = None
-        shorter = self.shortest_completion(matcher, JsonCursor(), _LONGEST_WAY)
-        while shorter is not None:
-            home = shorter
-            shorter = (
-                self.shortest_completion(matcher, JsonCursor(), len(home) - 1) if home else None
-            )
-        if home is None:
+        completion = self._best_completion(matcher)
+        if completion is None:
             raise UnsupportedGrammarError(
-                f"No text of at most {_LONGEST_WAY} tokens was found that satisfies the grammar: "
-                "a schema that needs itself for ever, a pattern and a length that do not fit, or "
-                "a pattern whose end is hard to find (such as ^.*word$). Give it an end."
+                f"No text of at most {_MAX_COMPLETION} tokens was found that satisfies the "
+                "grammar: a schema that needs itself for ever, a pattern and a length that do not "
+                "fit, or a pattern whose end is hard to find (such as ^.*word$). Give it an end."
                 f"{self._limit_hit(grammar)}"
             )
-        return CompiledGrammar(matcher, tuple(home))
+        return CompiledGrammar(matcher, tuple(completion))
+
+    def _best_completion(self, matcher: LLMatcher) -> list[int] | None:
+        """Searches again with a lower limit as long as a shorter completion is found."""
+        best, limit = None, _MAX_COMPLETION
+        while (found := self.shortest_completion(matcher, JsonCursor(), limit)) is not None:
+            best, limit = found, len(found) - 1
+            if not found:
+                break
+        return best
 
     def _limit_hit(self, grammar: str) -> str:
-        """What llguidance says where it gives up on a grammar at its very beginning."""
+        """The reason of llguidance where it gives up on a grammar at its very beginning."""
         matcher = LLMatcher(self._ll_tokenizer, grammar, log_level=0)
-        for _ in range(_BEGINNING):
-            for token in matcher.compute_ff_tokens() or np.flatnonzero(self.allowed(matcher))[:1]:
+        for _ in range(_FIRST_STEPS):
+            forced = matcher.compute_ff_tokens()
+            for token in forced or np.flatnonzero(self.allowed_tokens(matcher))[:1]:
                 matcher.consume_token(int(token))
             if matcher.is_error():
-                gist = first_line(matcher.get_error())
-                return f" Or simplify it, for llguidance gave up: {gist}"
+                reason = first_line(matcher.get_error())
+                return f" Or simplify it, for llguidance gave up: {reason}"
         return ""
 
 
 def first_line(message: str) -> str:
-    """The gist of one of llguidance's errors, as a sentence."""
+    """The first line of an error of llguidance, as a sentence."""
     lines = [line.strip() for line in message.splitlines() if line.strip()]
     if not lines:
         return "llguidance does not say why."
-    gist = lines[0] if not lines[0].endswith(":") else f"{lines[0]} {lines[-1]}"
-    return gist if gist.endswith(".") else gist + "."
+    line = lines[0] if not lines[0].endswith(":") else f"{lines[0]} {lines[-1]}"
+    return line if line.endswith(".") else line + "."

@@ -1,8 +1,8 @@
-"""One branch as far as it has been written, with a way to its end always at hand."""
+"""How far a completion has come in one grammar, with a way to finish it always known."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from amulet_integrations.decoding.json_cursor import JsonCursor
 from amulet_integrations.engine.structured.grammar import first_line
@@ -20,39 +20,53 @@ if TYPE_CHECKING:
 _NOT_ASCII = 0x80
 
 
-class Path:
-    """A branch that a completion follows.
-
-    No token is taken after which the way home is longer than the tokens left, so what was begun
-    is finished. As room runs out, what is open closes; and a string or an array that others must
-    follow takes at most half of the room that was free when it began.
-
-    Args:
-        branch: The branch.
-        request: The request that it belongs to.
-        grammars: Reads its grammar.
+class _Reserve(NamedTuple):
+    """Tokens that a string or an array must leave for what follows it.
 
     Attributes:
-        branch: The branch.
-        home: Tokens that satisfy the grammar from here; none where it is satisfied.
-        structured: Whether the text was, at any time, inside a form that must be finished.
+        depth: The nesting depth of the string or the array.
+        tokens: How many tokens must stay free as long as it is open.
+    """
+
+    depth: int
+    tokens: int
+
+
+class GrammarState:
+    """The state of one alternative's grammar.
+
+    A token is refused where the shortest completion after it is longer than the tokens left, so
+    what was begun is finished: as tokens run out, whatever is open closes. A string or an array
+    that other strings follow takes at most half of the tokens that were free when it began.
+
+    Args:
+        alternative: The alternative.
+        request: Its request.
+        grammars: Compiles its grammar.
+
+    Attributes:
+        shortest_completion: Tokens that satisfy the grammar from here; none where it is satisfied.
+        is_structured: Whether the text was, at any time, inside a structure that must be finished.
+
+    Raises:
+        UnsupportedGrammarError: The grammar cannot be enforced.
+        UnsupportedModelError: No grammar can be enforced with the model's tokenizer.
     """
 
     def __init__(
         self, alternative: OutputAlternative, request: GenerationRequest, grammars: GrammarCompiler
     ) -> None:
         compiled = grammars.compile(alternative.grammar)
-        self.alternative = alternative
-        self.home = list(compiled.home)
         self._grammars = grammars
-        self.structured = not self.free
         self._matcher = compiled.matcher.deep_copy()
+        self.shortest_completion = list(compiled.shortest_completion)
+        self.is_structured = not self.in_free_text
         self._cursor = JsonCursor()
         self._weights = request.running_weights(alternative.weights)
         self._string_weights = request.running_weights(
-            alternative.string_weights or alternative.weights,
+            alternative.string_weights or alternative.weights
         )
-        self._shares: list[tuple[int, int]] = []  # depth and room to be left, of what is open
+        self._reserves: list[_Reserve] = []
         self._allowed: NDArray[np.bool_] | None = None
 
     @property
@@ -61,100 +75,100 @@ class Path:
         return self._string_weights if self._cursor.in_string_value else self._weights
 
     @property
-    def free(self) -> bool:
-        """Whether the text may end here, but perhaps for the rest of a character.
+    def in_free_text(self) -> bool:
+        """Whether the text may end here, except for the rest of a character.
 
-        Told by the way home, which has no ASCII in it then.
+        The shortest completion then has no ASCII character.
         """
-        return all(byte >= _NOT_ASCII for token in self.home for byte in self._piece(token))
+        return all(
+            byte >= _NOT_ASCII
+            for token in self.shortest_completion
+            for byte in self._grammars.bytes_of(token)
+        )
 
     @property
-    def finished(self) -> bool:
-        """Whether nothing can follow."""
-        return not self.home and bool(self._matcher.is_stopped())
+    def is_finished(self) -> bool:
+        """Whether no token can follow."""
+        return not self.shortest_completion and bool(self._matcher.is_stopped())
 
-    def allowed(self) -> NDArray[np.bool_]:
+    def allowed_tokens(self) -> NDArray[np.bool_]:
         """Which tokens may come next, shape (vocab,); not to be changed."""
         if self._allowed is None:
-            self._allowed = self._grammars.allowed(self._matcher)
+            self._allowed = self._grammars.allowed_tokens(self._matcher)
         return self._allowed
 
     def advance(self, token: int, left: int) -> bool:
-        """Takes a token, one of those allowed, unless too little room would be left.
+        """Accepts a token, unless too few tokens would be left to finish.
 
         Args:
-            token: The token.
-            left: Tokens that may follow it.
+            token: One of the allowed tokens.
+            left: How many tokens may follow it.
 
         Returns:
-            Whether it was taken; otherwise nothing has changed.
+            Whether the token was accepted. Otherwise nothing has changed.
 
         Raises:
-            GenerationError: llguidance gives up on the grammar here.
+            GenerationError: llguidance gives up on the grammar.
         """
         cursor = self._cursor.copy()
-        cursor.push(self._piece(token))
+        cursor.push(self._grammars.bytes_of(token))
         if not self._matcher.consume_token(token):
             raise GenerationError(
                 "The grammar got too large to go on with: "
                 f"{first_line(self._matcher.get_error())} Simplify the schema."
             )
-        home = self._way_from_here(token, cursor, left)
-        on_the_way = bool(self.home) and token == self.home[0]
-        if home is None or not (on_the_way or self._leaves_room(cursor, home, left)):
+        completion = self._completion_after(token, cursor, left)
+        is_planned = self.shortest_completion[:1] == [token]
+        if completion is None or not (is_planned or self._keeps_reserves(cursor, completion, left)):
             self._matcher.rollback(1)
             return False
-        if not home:
-            cursor = JsonCursor()  # what was written may have been prose, with quotes of its own
-        self._shares = self._shares_at(cursor, left - len(home))
-        self._cursor, self.home, self._allowed = cursor, home, None
-        self.structured = self.structured or not self.free
+        if not completion:
+            cursor = JsonCursor()  # the text so far may have been prose with quotes of its own
+        self._reserves = self._reserves_at(cursor, left - len(completion))
+        self._cursor, self.shortest_completion, self._allowed = cursor, completion, None
+        self.is_structured = self.is_structured or not self.in_free_text
         return True
 
-    def _way_from_here(self, token: int, cursor: JsonCursor, left: int) -> list[int] | None:
-        matcher = self._matcher
-        if matcher.is_accepting():
+    def _completion_after(self, token: int, cursor: JsonCursor, left: int) -> list[int] | None:
+        previous = self.shortest_completion
+        if self._matcher.is_accepting():
             return []
-        if self.home and token == self.home[0]:
-            return self.home[1:]
-        # Most often the token stands inside a string, and the way stays as it was, if it does not
-        # get shorter.
-        for known in (self.home[1:], self.home):
-            if 0 < len(known) <= left and satisfies(matcher, known):
-                return known
-        return self._grammars.shortest_completion(matcher, cursor, left, self.home)
+        if previous[:1] == [token]:
+            return previous[1:]
+        # Most tokens stand inside a string, after which the same completion satisfies the grammar.
+        for completion in (previous[1:], previous):
+            if 0 < len(completion) <= left and satisfies(self._matcher, completion):
+                return completion
+        return self._grammars.shortest_completion(self._matcher, cursor, left, previous)
 
-    def _leaves_room(self, cursor: JsonCursor, home: list[int], left: int) -> bool:
-        free = left - len(home)
+    def _keeps_reserves(self, cursor: JsonCursor, completion: list[int], left: int) -> bool:
+        free = left - len(completion)
         return free >= 0 and not any(
-            free < kept and self._others_follow(cursor, home, depth)
-            for depth, kept in self._shares
-            if depth <= _depth(cursor)
+            free < reserve.tokens and self._strings_follow(cursor, completion, reserve.depth)
+            for reserve in self._reserves
+            if reserve.depth <= _depth(cursor)
         )
 
-    def _others_follow(self, cursor: JsonCursor, home: list[int], depth: int) -> bool:
-        """Whether the way home writes strings after it has closed what is open at `depth`."""
+    def _strings_follow(self, cursor: JsonCursor, completion: list[int], depth: int) -> bool:
+        """Whether the completion writes strings after it has closed what is open at `depth`."""
         cursor = cursor.copy()
         closed = False
-        for token in home:
-            piece = self._piece(token)
+        for token in completion:
+            piece = self._grammars.bytes_of(token)
             if closed and b'"' in piece:
                 return True
             cursor.push(piece)
             closed = closed or _depth(cursor) < depth
         return False
 
-    def _shares_at(self, cursor: JsonCursor, free: int) -> list[tuple[int, int]]:
+    def _reserves_at(self, cursor: JsonCursor, free: int) -> list[_Reserve]:
         depth = _depth(cursor)
-        shares = [share for share in self._shares if share[0] <= depth]
+        reserves = [reserve for reserve in self._reserves if reserve.depth <= depth]
         if depth > _depth(self._cursor) and (cursor.in_string or cursor.containers[-1:] == b"["):
-            shares.append((depth, free // 2))
-        return shares
-
-    def _piece(self, token: int) -> bytes:
-        return self._grammars.bytes_of(token)
+            reserves.append(_Reserve(depth, free // 2))
+        return reserves
 
 
 def _depth(cursor: JsonCursor) -> int:
-    """How much is open, a string included."""
+    """How many structures are open, a string included."""
     return cursor.depth + cursor.in_string

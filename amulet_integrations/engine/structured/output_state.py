@@ -1,16 +1,16 @@
-"""Keeps one request to its branches: what may come next, with which weights, until when.
+"""Keeps one request to its alternatives: which tokens may come next, and with which weights.
 
-While several branches can still be meant, tokens are drawn with the request's own weights. A
-token that leaves one branch only has decided; where that branch has weights of its own, the token
-is drawn once more, with those.
+While several alternatives are possible, tokens are drawn with the request's own weights. The token
+that leaves a single alternative has decided. Where that alternative has weights of its own, the
+token is drawn again, with those.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from amulet_integrations.engine.structured.grammar_state import Path
-from amulet_integrations.engine.structured.reasoning import Thoughts, end_length
+from amulet_integrations.engine.structured.grammar_state import GrammarState
+from amulet_integrations.engine.structured.reasoning_state import ReasoningState, end_length
 from amulet_integrations.errors import ContextLengthError, GenerationError, InvalidRequestError
 
 if TYPE_CHECKING:
@@ -22,160 +22,171 @@ if TYPE_CHECKING:
     from amulet_integrations.engine.structured.grammar import GrammarCompiler
 
 
-class Guide:
-    """The branches of one request, as far as its completion has been written.
+class StructuredOutputState:
+    """How far the completion of one request has come in its alternatives.
 
     Args:
-        request: A request with branches.
-        grammars: Reads their grammars.
+        request: A request with alternatives.
+        grammars: Compiles their grammars.
         room: Most tokens of the completion.
 
     Attributes:
-        shortened: Whether something was closed sooner than the model would have, for want of room.
+        shortened: Whether something was closed sooner than the model would have closed it, because
+            the tokens ran out.
 
     Raises:
-        ContextLengthError: The contexts leave too little room for a branch that `max_new_tokens`
-            has room for.
-        InvalidRequestError: No branch can be finished within `room` tokens.
+        ContextLengthError: The contexts leave too little room for an alternative that fits into
+            `max_new_tokens`.
+        InvalidRequestError: No alternative can be finished within `room` tokens.
         UnsupportedGrammarError: A grammar cannot be enforced.
-        UnsupportedModelError: The model's tokenizer allows of no grammar.
+        UnsupportedModelError: No grammar can be enforced with the model's tokenizer.
     """
 
     def __init__(self, request: GenerationRequest, grammars: GrammarCompiler, room: int) -> None:
+        self._grammars = grammars
         self._left = room
-        self._banned: set[int] = set()
+        self._rejected: set[int] = set()
         self._deciding_weights = request.running_weights(None)
         self.shortened = False
-        self._paths = self._paths_of(request, grammars)
-        thoughts = self._thoughts_of(request, grammars) if request.thoughts_end else None
-        self._may_think = thoughts if thoughts and thoughts.beginning is not None else None
-        self._thoughts = None if self._may_think else thoughts
+        self._states = self._states_that_fit(request)
+        self._reasoning = self._reasoning_of(request) if request.thoughts_end else None
 
     @property
     def weights(self) -> Weights:
         """The mixture that the next token is drawn with, for the contexts that are run."""
-        if self._thoughts or self._may_think or len(self._paths) > 1:
+        if self._reasoning or len(self._states) > 1:
             return self._deciding_weights
-        return self._paths[0].weights
+        return self._states[0].weights
 
     @property
-    def satisfied(self) -> bool:
+    def is_satisfied(self) -> bool:
         """Whether the text may end here."""
-        return not self._thoughts and any(not path.home for path in self._paths)
+        return not self._is_reasoning and any(
+            not state.shortest_completion for state in self._states
+        )
 
     @property
-    def free(self) -> bool:
-        """Whether the text stands inside no form that must be finished."""
-        return not self._thoughts and any(path.free for path in self._paths)
+    def in_free_text(self) -> bool:
+        """Whether the text stands inside no structure that must be finished."""
+        return not self._is_reasoning and any(state.in_free_text for state in self._states)
 
     @property
-    def whole(self) -> bool:
-        """Whether the text may end here and has a form that an end without a reason cannot cut."""
-        return any(not path.home and path.structured for path in self._paths)
+    def is_complete(self) -> bool:
+        """Whether the text may end here and has a structure, so that it cannot have been cut."""
+        return any(not state.shortest_completion and state.is_structured for state in self._states)
 
     @property
-    def finished(self) -> bool:
-        """Whether nothing can follow."""
-        return all(path.finished for path in self._paths)
+    def is_finished(self) -> bool:
+        """Whether no token can follow."""
+        return all(state.is_finished for state in self._states)
 
-    def allowed(self) -> NDArray[np.bool_]:
+    def allowed_tokens(self) -> NDArray[np.bool_]:
         """Which tokens may come next, shape (vocab,)."""
-        if self._thoughts:
-            return self._thoughts.allowed()
-        first, *others = [path.allowed() for path in self._paths]
+        if self._is_reasoning:
+            return self._grammars.any_text()
+        first, *others = [state.allowed_tokens() for state in self._states]
         for mask in others:
             first = first | mask
-        if not self._banned and not self._may_think:
+        if not self._rejected and not self._reasoning:
             return first
         first = first.copy()
-        first[list(self._banned)] = False
-        if self._may_think:
-            first[self._may_think.beginning] = True
+        first[list(self._rejected)] = False
+        if self._reasoning:
+            first[self._reasoning.first_token] = True
         return first
 
-    def take(self, token: int) -> int | None:
-        """Takes the token that was drawn, or what has to stand in its place.
+    def advance(self, token: int) -> int | None:
+        """Accepts the drawn token, or appends the token that has to stand in its place.
 
         Args:
-            token: One of those allowed.
+            token: One of the allowed tokens.
 
         Returns:
-            The token that the completion goes on with: the one given, or the next one of the way
-            to the end where the token would leave too little room. None where another one is to
-            be drawn, with what are now the weights and the tokens allowed.
+            The token that was appended: the drawn one, or the next one of the shortest completion
+            where the drawn one would leave too few tokens. None where nothing was appended and
+            another token is to be drawn, as `weights` and `allowed_tokens` now are.
         """
         before = self.weights
-        possible = [path for path in self._paths if path.allowed()[token]]
-        if self._may_think:
-            may_think, self._may_think = self._may_think, None
-            if may_think.begins_with(token) or (token == may_think.beginning and not possible):
-                may_think.begin()
-                self._thoughts = may_think
-        if self._thoughts:
-            return self._thought(self._thoughts, token)
+        possible = [state for state in self._states if state.allowed_tokens()[token]]
+        if self._reasoning and not self._reasoning.has_begun:
+            self._begin_or_skip_reasoning(self._reasoning, token, bool(possible))
+        if self._reasoning:
+            return self._advance_reasoning(self._reasoning, token)
         if not possible:
             raise GenerationError(f"The token {token} is not one that the grammar allows.")
         if len(possible) == 1:
-            self._paths = possible
+            self._states = possible
         if self.weights != before:
             return None
-        going_on = [path for path in possible if path.advance(token, self._left - 1)]
-        if going_on:
-            return self._taken(token, going_on)
-        return self._turn_home(token, possible)
+        accepting = [state for state in possible if state.advance(token, self._left - 1)]
+        if accepting:
+            return self._append(token, accepting)
+        return self._append_shortest(token, possible)
 
-    def _paths_of(self, request: GenerationRequest, grammars: GrammarCompiler) -> list[Path]:
-        """The branches that there is room for."""
-        room, wanted = self._left, request.sampling.max_new_tokens
+    @property
+    def _is_reasoning(self) -> bool:
+        return self._reasoning is not None and self._reasoning.has_begun
+
+    def _states_that_fit(self, request: GenerationRequest) -> list[GrammarState]:
+        """The states of the alternatives that can be finished within the room."""
+        room = self._left
         if request.thoughts_end and not request.thoughts_begin:
-            room -= end_length(request.thoughts_end, grammars)
-        paths = [Path(alternative, request, grammars) for alternative in request.alternatives]
-        fitting = [path for path in paths if len(path.home) <= room]
-        shortest = min(len(path.home) for path in paths)
-        if len(fitting) < len(paths) and self._left < wanted:
+            room -= end_length(request.thoughts_end, self._grammars)
+        states = [GrammarState(each, request, self._grammars) for each in request.alternatives]
+        lengths = [len(state.shortest_completion) for state in states]
+        if max(lengths) > room and self._left < request.sampling.max_new_tokens:
             raise ContextLengthError(
                 f"The contexts leave room for {max(room, 0)} tokens of an answer, but what it may "
-                f"be has {max(len(path.home) for path in paths)} at least. Shorten the "
-                "conversation, the tools or the schema."
+                f"be has {max(lengths)} at least. Shorten the conversation, the tools or the "
+                "schema."
             )
-        if not fitting:
+        if min(lengths) > room:
             raise InvalidRequestError(
                 f"There is room for {max(room, 0)} tokens, but the shortest answer found for the "
-                f"schema (or grammar) has {shortest}. Ask for more tokens or for less in the "
+                f"schema (or grammar) has {min(lengths)}. Ask for more tokens or for less in the "
                 "answer."
             )
-        return fitting
+        return [state for state in states if len(state.shortest_completion) <= room]
 
-    def _thoughts_of(
-        self, request: GenerationRequest, grammars: GrammarCompiler
-    ) -> Thoughts | None:
-        longest = max(len(path.home) for path in self._paths)
+    def _reasoning_of(self, request: GenerationRequest) -> ReasoningState | None:
+        """The reasoning, which leaves half of the tokens to the answer, and enough to finish it."""
+        longest = max(len(state.shortest_completion) for state in self._states)
         end = str(request.thoughts_end)
-        room = self._left - max(self._left // 2, longest) - end_length(end, grammars)
+        room = self._left - max(self._left // 2, longest) - end_length(end, self._grammars)
         if request.thoughts_begin and room < 1:
             return None
-        return Thoughts(request.thoughts_begin, end, grammars, room)
+        return ReasoningState(request.thoughts_begin, end, self._grammars, room)
 
-    def _thought(self, thoughts: Thoughts, token: int) -> int:
-        token = thoughts.take(token)
+    def _begin_or_skip_reasoning(
+        self, reasoning: ReasoningState, token: int, in_grammar: bool
+    ) -> None:
+        if reasoning.is_begun_by(token) or (token == reasoning.first_token and not in_grammar):
+            reasoning.begin()
+        else:
+            self._reasoning = None
+
+    def _advance_reasoning(self, reasoning: ReasoningState, token: int) -> int:
+        token = reasoning.advance(token)
         self._left -= 1
-        if thoughts.over:
-            self._thoughts = None
+        if reasoning.is_over:
+            self._reasoning = None
         return token
 
-    def _turn_home(self, token: int, possible: list[Path]) -> int | None:
-        homeward = next((path.home[0] for path in possible if path.home), None)
-        if homeward is None or homeward in self._banned:
-            self._banned.add(token)
+    def _append_shortest(self, refused: int, possible: list[GrammarState]) -> int | None:
+        """Appends the next token of a shortest completion; None where that was refused, too."""
+        completions = [state.shortest_completion for state in possible]
+        token = next((tokens[0] for tokens in completions if tokens), None)
+        if token is None or token in self._rejected:
+            self._rejected.add(refused)
             return None
         self.shortened = True
-        going_on = [path for path in self._paths if path.allowed()[homeward]]
-        return self._taken(
-            homeward, [path for path in going_on if path.advance(homeward, self._left - 1)]
+        possible = [state for state in self._states if state.allowed_tokens()[token]]
+        return self._append(
+            token, [state for state in possible if state.advance(token, self._left - 1)]
         )
 
-    def _taken(self, token: int, paths: list[Path]) -> int:
-        self._paths = paths
+    def _append(self, token: int, states: list[GrammarState]) -> int:
+        self._states = states
         self._left -= 1
-        self._banned.clear()
+        self._rejected.clear()
         return token

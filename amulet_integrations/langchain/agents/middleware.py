@@ -10,7 +10,7 @@ from typing import Any
 from langchain.agents.middleware import AgentMiddleware, ModelRequest, ModelResponse
 from pydantic import model_serializer
 
-from amulet_integrations.decoding.strength import Strength, strength_of_method
+from amulet_integrations.decoding.strength import Strength, applicable_strength
 from amulet_integrations.langchain.agents.bound_models import (
     BoundModel,
     check_options,
@@ -158,7 +158,7 @@ class PreferenceMiddleware(AgentMiddleware[Any, Any, Any]):
         unset = dict(Strength())
         options: dict[str, Any] = {
             name: value
-            for name, value in strength_of_method(method, strength)
+            for name, value in applicable_strength(method, strength)
             if value != unset[name]
         }
         if context:

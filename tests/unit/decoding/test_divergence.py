@@ -80,11 +80,11 @@ class Request:
         policy = row.double().log_softmax(-1)
         if expected < 1.0 and self.bound:
             assert abs(divergence(policy, at_one) - self.bound) <= NEAR
-        told = between(logits, self.weights, self.reference, fraction)
+        found = between(logits, self.weights, self.reference, fraction)
         exact = between(logits, self.weights, self.reference, expected)
-        assert (policy.exp() - told.exp()).abs().max() < NEAR
+        assert (policy.exp() - found.exp()).abs().max() < NEAR
         assert (policy.exp() - exact.exp()).abs().max() < 10 * NEAR
-        assert policy.isneginf().equal(told.isneginf())
+        assert policy.isneginf().equal(found.isneginf())
 
 
 def mix(requests):
@@ -94,16 +94,16 @@ def mix(requests):
     return mix_bounded_contexts(logits, matrix, bounds), mix_contexts(logits, matrix)
 
 
-asked = st.tuples(
+wanted = st.tuples(
     st.floats(-3, 20), st.none() | st.just(0.0) | st.floats(0.02, 2.0), st.integers(1, 3)
 )
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(asked, min_size=1, max_size=5), st.integers(0, 2**32 - 1), st.booleans())
-def test_random_batches_are_bounded_as_the_oracle_bounds_them(asked, seed, exclude):
+@given(st.lists(wanted, min_size=1, max_size=5), st.integers(0, 2**32 - 1), st.booleans())
+def test_random_batches_are_bounded_as_the_oracle_bounds_them(wanted, seed, exclude):
     generator = torch.Generator().manual_seed(seed)
-    requests = [Request(generator, *each) for each in asked]
+    requests = [Request(generator, *each) for each in wanted]
     if exclude:
         for request in requests:
             request.logits[torch.rand(request.logits.shape, generator=generator) < 0.1] = -INF
@@ -219,7 +219,7 @@ def test_amulets_policy_takes_a_bound_over_any_shape(dtype):
 
 @pytest.mark.parametrize("bound", [-0.1, float("nan"), INF, "0.2", True])
 def test_what_is_no_bound_is_refused(bound):
-    with pytest.raises(InvalidParamsError, match="None is no bound"):
+    with pytest.raises(InvalidParamsError, match="None for no bound"):
         amulet_policy(torch.zeros(3), torch.zeros(3), AmuletParams(), bound)
 
 

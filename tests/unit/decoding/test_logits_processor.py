@@ -105,7 +105,7 @@ def test_bad_use_is_refused():
         AmuletLogitsProcessor(guidance_scale=1e6)
     with pytest.raises(InvalidParamsError, match="in one way"):
         AmuletLogitsProcessor(PARAMS, guidance_scale=2.0)
-    with pytest.raises(InvalidParamsError, match="None is no bound"):
+    with pytest.raises(InvalidParamsError, match="None for no bound"):
         AmuletLogitsProcessor(max_kl=-1.0)
     with pytest.raises(InvalidParamsError, match="stop_strings"):
         AmuletLogitsProcessor(sampling=SamplingParams(stop=["x"]))

@@ -126,7 +126,7 @@ def test_half_precision_logits_are_worked_on_in_float32(dtype):
     torch.testing.assert_close(result.double(), exact, rtol=1e-4, atol=1e-4)
 
 
-def test_a_utility_of_ones_own_is_played():
+def test_a_callers_utility_is_played():
     base, pref = random_logits(2, 40, 2.0, 1.0)
     params = AmuletParams(alpha=1.5, lambda_=1.0, eta=5.0, iterations=7)
 

@@ -1,4 +1,4 @@
-"""Tokens to text, and stop strings in it, whatever way the pieces are cut."""
+"""Tokens to text, and stop strings in it, however the pieces are cut."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_characters_of_several_tokens_come_as_soon_as_they_are_whole():
 
 
 def cut(text, stops):
-    """The obvious way: character by character, looking back each time."""
+    """The obvious algorithm: character by character, looking back each time."""
     seen = ""
     for character in text:
         seen += character

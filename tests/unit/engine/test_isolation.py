@@ -57,7 +57,7 @@ def test_a_sampler_or_a_tokenizer_that_fails_fails_one_request(monkeypatch):
     with make_tiny_engine() as engine:
         good = engine.generate([request()])[0]
         monkeypatch.setattr(
-            "amulet_integrations.decoding.sampler.torch.multinomial",
+            "amulet_integrations.decoding.logits_filters.torch.multinomial",
             lambda *_args, **_options: (_ for _ in ()).throw(RuntimeError("no dice")),
         )
         outcomes = engine.generate([request(), request(temperature=1.0)], return_exceptions=True)

@@ -14,7 +14,7 @@ from amulet_integrations.engine.backends.base import RowInput
 from amulet_integrations.engine.backends.transformers import row_cache as cache_module
 from amulet_integrations.engine.backends.transformers.row_cache import RowCache
 from amulet_integrations.engine.kv.slots import SlotManager
-from amulet_integrations.engine.sampling import token_choice as picking
+from amulet_integrations.engine.sampling import token_choice
 from amulet_integrations.errors import EngineOverloadedError, GenerationError
 from tests.support.oracle import slow_greedy
 from tests.support.tiny import VOCABULARY, tiny_model, tiny_tokenizer
@@ -103,8 +103,8 @@ def test_a_token_that_the_model_cannot_go_on_from_fails_one_request(expected):
 def test_no_wrong_token_where_memory_runs_out_while_tokens_are_picked(expected, monkeypatch, call):
     with LocalEngine(tiny_model(), tiny_tokenizer()) as engine:
         engine.generate([request(9)])  # something to forget, so that nobody would have to fail
-        fails = Fails(picking.mix_bounded_contexts, [call])
-        monkeypatch.setattr(picking, "mix_bounded_contexts", fails)
+        fails = Fails(token_choice.mix_bounded_contexts, [call])
+        monkeypatch.setattr(token_choice, "mix_bounded_contexts", fails)
         outcomes = engine.generate([request(seed) for seed in range(2)], return_exceptions=True)
         for outcome, right in zip(outcomes, expected, strict=False):
             assert isinstance(outcome, GenerationError) or outcome == right
@@ -113,7 +113,7 @@ def test_no_wrong_token_where_memory_runs_out_while_tokens_are_picked(expected, 
 
 def test_weights_that_did_not_come_about_are_made_again(expected, monkeypatch):
     with LocalEngine(tiny_model(), tiny_tokenizer()) as engine:
-        monkeypatch.setattr(picking, "mixing_matrix", Fails(picking.mixing_matrix, [1]))
+        monkeypatch.setattr(token_choice, "mixing_matrix", Fails(token_choice.mixing_matrix, [0]))
         engine.generate([request(0), request(1)], return_exceptions=True)
         assert engine.generate([request(seed) for seed in range(4)]) == expected
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from amulet_integrations.engine import GenerationRequest
+from amulet_integrations.engine import GenerationRequest, OutputAlternative
 from amulet_integrations.errors import InvalidRequestError, UnknownArgumentError
 
 
@@ -53,3 +53,16 @@ def test_large_weights_may_be_off_by_their_rounding():
 def test_misspelt_arguments_are_refused():
     with pytest.raises(UnknownArgumentError, match="did you mean 'weights'"):
         GenerationRequest(contexts=[[1]], weigths=[1.0])
+
+
+def test_branches_is_the_former_name_of_alternatives():
+    alternative = OutputAlternative(grammar="start: /a/")
+    with pytest.warns(DeprecationWarning, match="now called alternatives") as warned:
+        request = GenerationRequest(contexts=[[1]], branches=[alternative])
+    assert warned[0].filename == __file__
+    assert request == GenerationRequest(contexts=[[1]], alternatives=[alternative])
+    with (
+        pytest.warns(DeprecationWarning, match="alternatives"),
+        pytest.raises(InvalidRequestError, match="pass one"),
+    ):
+        GenerationRequest(contexts=[[1]], branches=[alternative], alternatives=[alternative])

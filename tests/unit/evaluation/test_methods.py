@@ -171,7 +171,7 @@ FAMILIES = ["llama", "qwen3", "phi", "gpt_neox", "gpt2", "opt", "bloom", "mpt"]
 )
 @pytest.mark.parametrize("prompt", [PROMPT, PROMPT[:1], PROMPT * 8])
 def test_more_beams_find_what_transformers_finds(model_type, sizes, prompt):
-    """The engine reads a prompt once and moves less; an unchanged copy of the model does not."""
+    """The model of an engine gives what a copy of it outside of an engine gives."""
     from amulet_integrations.engine import LocalEngine
 
     ids = torch.tensor([prompt])

@@ -1,4 +1,4 @@
-"""Beam search over one context: the one way of decoding that is no mixture of contexts."""
+"""Beam search over one context: a baseline, and the only decoding that is no mixture."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import torch
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from amulet_integrations.decoding.stopping import StopStrings
-from amulet_integrations.engine.backends.transformers.beam_cache import beam_cache, read_prompt
 from amulet_integrations.engine.result import GenerationResult, Usage, as_generation_error
 from amulet_integrations.errors import AmuletError, ContextLengthError
 
@@ -29,7 +28,7 @@ class RunsModel(Protocol):
         """The tokens that end a text."""
 
     def run_model(self, function: Callable[[PreTrainedModel], T]) -> T:
-        """Runs a function of the model where it may be run."""
+        """Calls a function with the model, on the thread that may run it."""
 
 
 def beam_search(
@@ -40,15 +39,13 @@ def beam_search(
     max_new_tokens: int = 512,
     stop: Sequence[str] = (),
 ) -> GenerationResult:
-    """The likeliest completion that transformers' own beam search finds, with its defaults.
+    """The likeliest completion that the beam search of `model.generate` finds, with its defaults.
 
-    What the checkpoint's generation config asks for (penalties, suppressed tokens, a least
-    length) is left out, as the other methods leave it out.
-
-    Running requests wait until it is done.
+    The checkpoint's generation config (penalties, suppressed tokens, a least length) is left out,
+    as the other methods leave it out. Requests of the engine wait until the search is done.
 
     Args:
-        engine: What holds the model.
+        engine: The engine that holds the model.
         context: Token ids of the prompt.
         num_beams: How many completions are kept at each step.
         max_new_tokens: Most tokens to generate; fewer where the context window ends.
@@ -56,6 +53,7 @@ def beam_search(
 
     Raises:
         ContextLengthError: The context leaves no room in the context window.
+        EngineClosedError: The engine was closed.
         GenerationError: The model fails.
     """
     room = engine.context_window - len(context)
@@ -64,11 +62,11 @@ def beam_search(
             f"A context of {len(context)} tokens leaves no room in the context window of "
             f"{engine.context_window} tokens. Shorten the question."
         )
-    ends, most = sorted(engine.end_ids), min(max_new_tokens, room)
+    ends = sorted(engine.end_ids)
     config = GenerationConfig(
         num_beams=num_beams,
         do_sample=False,
-        max_new_tokens=most,
+        max_new_tokens=min(max_new_tokens, room),
         eos_token_id=ends or None,
         pad_token_id=ends[0] if ends else 0,
         stop_strings=list(stop) or None,
@@ -76,16 +74,12 @@ def beam_search(
 
     def search(model: Any) -> list[int]:
         ids = torch.tensor([context], device=model.device)
-        options = {"tokenizer": engine.tokenizer} if stop else {}
-        cache = beam_cache(num_beams, len(context) + most)
-        read_prompt(model, ids, cache)
         with _without_generation_config(model):
             found = model.generate(
                 ids,
                 attention_mask=torch.ones_like(ids),
                 generation_config=config,
-                past_key_values=cache,
-                **options,
+                tokenizer=engine.tokenizer if stop else None,
             )
         tokens: list[int] = found[0, len(context) :].tolist()
         return tokens
@@ -101,13 +95,13 @@ def beam_search(
 
 @contextmanager
 def _without_generation_config(model: Any) -> Iterator[None]:
-    """Takes away the checkpoint's config, which fills in whatever a call leaves open."""
-    checkpoints = model.generation_config
+    """Takes away the checkpoint's config, whose values `generate` would fill in."""
+    own_config = model.generation_config
     model.generation_config = GenerationConfig()
     try:
         yield
     finally:
-        model.generation_config = checkpoints
+        model.generation_config = own_config
 
 
 def _result(
@@ -115,7 +109,7 @@ def _result(
 ) -> GenerationResult:
     end = next((at for at, token in enumerate(token_ids) if token in engine.end_ids), None)
     if end is not None:
-        del token_ids[end + 1 :]  # what follows is padding
+        del token_ids[end + 1 :]  # padding follows the end of the text
     text = str(engine.tokenizer.decode(token_ids[:end], skip_special_tokens=True))
     stops = StopStrings(stop)
     text = stops.push(text) + stops.flush()

@@ -111,7 +111,7 @@ def test_prompts_longer_than_the_room_ahead():
         )
 
 
-def test_contexts_of_weight_nought_are_not_run(tiny_engine):
+def test_contexts_of_weight_0_are_not_run(tiny_engine):
     contexts = [[5, 6, 7], [8, 9]]
     result = tiny_engine.generate([GenerationRequest(contexts=contexts, weights=[0.0, 1.0])])[0]
     assert result.usage.context_tokens == (2,)
@@ -120,7 +120,7 @@ def test_contexts_of_weight_nought_are_not_run(tiny_engine):
     assert result.token_ids == plain.token_ids
 
 
-def test_a_policy_of_ones_own_is_followed(tiny_engine):
+def test_a_callers_policy_is_followed(tiny_engine):
     params = AmuletParams(iterations=5)
     contexts = [[5, 6, 7], [8, 9]]
     sampling = SamplingParams(max_new_tokens=10)

@@ -1,4 +1,4 @@
-"""What a step tells of its token, beside log-probabilities computed by hand; ends, special text."""
+"""Log-probabilities against those computed by hand; ends of the text; special tokens."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def model():
     return tiny_model()
 
 
-def ask(weights=MIXED, contexts=CONTEXTS, tokens=24, **changes):
+def make_request(weights=MIXED, contexts=CONTEXTS, tokens=24, **changes):
     sampling = SamplingParams(**{"max_new_tokens": tokens, **changes.pop("sampling", {})})
     return GenerationRequest(
         contexts=contexts, weights=weights, sampling=sampling, **{"logprobs": 5, **changes}
@@ -54,8 +54,8 @@ def check(result, policy_at, count=5):
         values = [other.logprob for other in step.top]
         assert values == sorted(values, reverse=True)
         assert values == pytest.approx(policy.topk(count).values.tolist(), abs=2e-4)
-        told = [float(policy[other.token_id]) for other in step.top]
-        assert values == pytest.approx(told, abs=2e-4)
+        expected = [float(policy[other.token_id]) for other in step.top]
+        assert values == pytest.approx(expected, abs=2e-4)
         assert len({other.token_id for other in step.top}) == count
         assert not any(other.top for other in step.top)
 
@@ -70,19 +70,19 @@ SAMPLED = {"temperature": 1.3, "top_k": 40, "top_p": 0.9, "seed": 4}
 )
 @pytest.mark.parametrize("weights", [BASE, MIXED], ids=["base", "mixed"])
 def test_they_are_those_of_the_mixture(tiny_engine, model, weights, sampling):
-    (result,) = tiny_engine.generate([ask(weights, sampling=sampling)])
+    (result,) = tiny_engine.generate([make_request(weights, sampling=sampling)])
     check(result, lambda done: mixture(model, CONTEXTS, done, weights))
-    (quiet,) = tiny_engine.generate([ask(weights, sampling=sampling, logprobs=None)])
+    (quiet,) = tiny_engine.generate([make_request(weights, sampling=sampling, logprobs=None)])
     assert quiet.token_ids == result.token_ids
     assert quiet.logprobs == []
 
 
 def test_a_single_context(tiny_engine, model):
-    (result,) = tiny_engine.generate([ask(None, CONTEXTS[:1], sampling=SAMPLED)])
+    (result,) = tiny_engine.generate([make_request(None, CONTEXTS[:1], sampling=SAMPLED)])
     check(result, lambda done: mixture(model, CONTEXTS[:1], done, (1.0,)))
 
 
-def test_a_policy_of_ones_own(tiny_engine, model):
+def test_a_callers_policy(tiny_engine, model):
     def policy(log_probs):
         return 3.0 * log_probs[0] - log_probs[1]  # not normalised
 
@@ -90,17 +90,15 @@ def test_a_policy_of_ones_own(tiny_engine, model):
         rows = rows_of(model, CONTEXTS, done)
         return (3.0 * rows[0] - rows[1]).log_softmax(-1)
 
-    (result,) = tiny_engine.generate([ask(None, policy=policy)])
+    (result,) = tiny_engine.generate([make_request(None, policy=policy)])
     check(result, by_hand)
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_constrained_requests_tell_what_the_model_thought_without_the_grammar(
-    tiny_engine, model, seed
-):
+def test_constrained_requests_report_the_policy_without_the_grammar(tiny_engine, model, seed):
     grammar = schema_grammar(random_schema(random.Random(seed)))
     sampling = {"temperature": 1.0, "seed": seed}
-    request = ask(
+    request = make_request(
         BASE,
         alternatives=[OutputAlternative(grammar=grammar, weights=MIXED)],
         tokens=80,
@@ -109,23 +107,28 @@ def test_constrained_requests_tell_what_the_model_thought_without_the_grammar(
     (result,) = tiny_engine.generate([request])
     json.loads(result.text)
     check(result, lambda done: mixture(model, CONTEXTS, done, MIXED))
-    # What a grammar forces is unlikely by itself, and is told as what it is.
+    # What a grammar forces is unlikely by itself, and is reported so.
     assert min(step.logprob for step in result.logprobs) < -5
 
 
-def test_a_decided_branch_is_told_by_its_own_weights(tiny_engine, model):
+def test_a_decided_alternative_is_reported_with_its_own_weights(tiny_engine, model):
     alternatives = [
         OutputAlternative(grammar="start: /[a-zA-Z ]+/", weights=MIXED),
         OutputAlternative(grammar="start: /[!-@]+/", weights=MIXED),
     ]
-    (result,) = tiny_engine.generate([ask(BASE, alternatives=alternatives)])
+    (result,) = tiny_engine.generate([make_request(BASE, alternatives=alternatives)])
     check(result, lambda done: mixture(model, CONTEXTS, done, MIXED))
 
 
 def test_requests_with_and_without_them_side_by_side(tiny_engine):
-    asked = [ask(), ask(logprobs=None), ask(BASE), ask(BASE, logprobs=0)]
-    results = tiny_engine.generate(asked)
-    for request, result in zip(asked, results, strict=True):
+    requests = [
+        make_request(),
+        make_request(logprobs=None),
+        make_request(BASE),
+        make_request(BASE, logprobs=0),
+    ]
+    results = tiny_engine.generate(requests)
+    for request, result in zip(requests, results, strict=True):
         (alone,) = tiny_engine.generate([request])
         assert alone.token_ids == result.token_ids
     assert results[0].token_ids == results[1].token_ids
@@ -134,11 +137,11 @@ def test_requests_with_and_without_them_side_by_side(tiny_engine):
     assert values == pytest.approx([step.logprob for step in results[2].logprobs], abs=2e-4)
 
 
-def test_streams_tell_them_token_by_token(tiny_engine):
-    steps = list(tiny_engine.stream(ask()))
+def test_streams_report_them_token_by_token(tiny_engine):
+    steps = list(tiny_engine.stream(make_request()))
     assert all(len(step.logprobs) == len(step.token_ids) == 1 for step in steps)
     folded = GenerationResult.fold(steps)
-    (whole,) = tiny_engine.generate([ask()])
+    (whole,) = tiny_engine.generate([make_request()])
     assert folded == whole
     tokenizer = tiny_tokenizer()
     assert [step.token for step in whole.logprobs] == [
@@ -147,16 +150,16 @@ def test_streams_tell_them_token_by_token(tiny_engine):
 
 
 @pytest.mark.parametrize("count", [-1, 21, "many"])
-def test_how_many_are_told_has_bounds(count):
+def test_how_many_are_reported_has_bounds(count):
     with pytest.raises(InvalidRequestError, match="logprobs"):
-        ask(logprobs=count)
+        make_request(logprobs=count)
 
 
 @pytest.fixture(scope="module")
 def ending_engine():
     """An engine that wants to end the text at its fifth token."""
     with tiny_engine() as engine:
-        free = engine.generate([ask(logprobs=None)])[0]
+        free = engine.generate([make_request(logprobs=None)])[0]
         engine._end_ids = frozenset({END, free.token_ids[4]})
         yield engine
 
@@ -164,11 +167,11 @@ def ending_engine():
 @pytest.mark.parametrize("logprobs", [None, 3])
 def test_no_end_before_min_new_tokens(ending_engine, model, logprobs):
     ends = ending_engine._end_ids
-    (short,) = ending_engine.generate([ask(logprobs=logprobs)])
+    (short,) = ending_engine.generate([make_request(logprobs=logprobs)])
     assert short.finish_reason == "stop"
     least = len(short.token_ids) + 6
     sampling = {"min_new_tokens": least}
-    (long,) = ending_engine.generate([ask(logprobs=logprobs, sampling=sampling)])
+    (long,) = ending_engine.generate([make_request(logprobs=logprobs, sampling=sampling)])
     assert len(long.token_ids) >= least
     assert not set(long.token_ids[: least - 1]) & ends
     for number in range(least - 1):  # otherwise nothing has changed
@@ -179,8 +182,10 @@ def test_no_end_before_min_new_tokens(ending_engine, model, logprobs):
 
 def test_min_new_tokens_holds_for_samples_and_in_company(ending_engine):
     sampling = {"temperature": 1.5, "min_new_tokens": 20, "top_k": 3}
-    asked = [ask(logprobs=None, sampling={**sampling, "seed": seed}) for seed in range(12)]
-    results = ending_engine.generate([*asked, ask(logprobs=None)])
+    requests = [
+        make_request(logprobs=None, sampling={**sampling, "seed": seed}) for seed in range(12)
+    ]
+    results = ending_engine.generate([*requests, make_request(logprobs=None)])
     for result in results[:-1]:
         assert not set(result.token_ids[:19]) & ending_engine._end_ids
     assert len(results[-1].token_ids) < 19
@@ -190,10 +195,12 @@ def test_min_new_tokens_lengthens_constrained_text_as_far_as_its_grammar_goes(ti
     for seed in range(8):
         sampling = {"temperature": 3.0, "seed": seed, "min_new_tokens": 15}
         alternatives = [OutputAlternative(grammar=r"start: /[a-z ]*/")]
-        (result,) = tiny_engine.generate([ask(alternatives=alternatives, sampling=sampling)])
+        (result,) = tiny_engine.generate(
+            [make_request(alternatives=alternatives, sampling=sampling)]
+        )
         assert len(result.token_ids) >= 15
         whole = [OutputAlternative(grammar=schema_grammar({"type": "boolean"}))]
-        (short,) = tiny_engine.generate([ask(alternatives=whole, sampling=sampling)])
+        (short,) = tiny_engine.generate([make_request(alternatives=whole, sampling=sampling)])
         assert json.loads(short.text) in {True, False}
 
 
@@ -206,18 +213,18 @@ def test_min_new_tokens_has_bounds(value):
 
 
 @pytest.mark.parametrize("skip", [True, False])
-def test_special_tokens_stay_in_the_text_where_asked_for(skip):
+def test_special_tokens_stay_in_the_text_where_wanted(skip):
     def policy(log_probs):
         """Writes a special token now and then, and ends after nine."""
-        step = len(told)
-        told.append(step)
+        step = len(steps)
+        steps.append(step)
         wanted = torch.full((VOCABULARY,), -50.0)
         wanted[END if step == 9 else 0 if step % 3 == 1 else 40 + step] = 0.0
         return wanted
 
-    told: list[int] = []
+    steps: list[int] = []
     with tiny_engine() as engine:
-        request = ask(None, policy=policy, logprobs=None, skip_special_tokens=skip)
+        request = make_request(None, policy=policy, logprobs=None, skip_special_tokens=skip)
         (result,) = engine.generate([request])
         tokenizer = engine.tokenizer
     assert result.token_ids[-1] == END

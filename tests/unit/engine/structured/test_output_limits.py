@@ -1,4 +1,4 @@
-"""At the edges of grammar, room and vocabulary, nothing is told as whole that is not."""
+"""At the limits of grammar, tokens and vocabulary, no output that was cut counts as whole."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ NAMES = {
 TEXT = "start: /(.|\\n)*/"
 
 
-def asked(grammar: str, **changes) -> GenerationRequest:
+def make_request(grammar: str, **changes) -> GenerationRequest:
     sampling = changes.pop("sampling", SamplingParams(max_new_tokens=60, temperature=1.0, seed=1))
     given = {
         "contexts": [[3, 4, 5]],
@@ -47,13 +47,13 @@ def asked(grammar: str, **changes) -> GenerationRequest:
     return GenerationRequest(sampling=sampling, **given)
 
 
-def test_a_grammar_that_outgrows_llguidance_fails_and_is_never_told_as_whole(tiny_engine):
+def test_a_grammar_that_outgrows_llguidance_fails_and_is_never_whole(tiny_engine):
     many = {f"p{number}": {"type": "integer"} for number in range(520)}
     wide = {"type": "object", "properties": many, "additionalProperties": False}
     items = {"anyOf": [{"type": "boolean"}, wide]}
     grammar = schema_grammar({"type": "array", "items": items, "minItems": 3})
     requests = [
-        asked(
+        make_request(
             grammar,
             contexts=[[0, 5 + seed]],
             sampling=SamplingParams(max_new_tokens=80, temperature=1.0, seed=seed),
@@ -71,12 +71,14 @@ def test_a_grammar_that_outgrows_llguidance_fails_and_is_never_told_as_whole(tin
         assert "Simplify the schema" in str(failure)
 
 
-def test_llguidances_own_reason_is_told(tiny_engine):
+def test_llguidances_own_reason_is_in_the_message(tiny_engine):
     many = {f"p{number}": {"type": "integer"} for number in range(1000)}
     with pytest.raises(UnsupportedGrammarError, match="items; max is 2000"):
-        tiny_engine.generate([asked(schema_grammar({"type": "object", "properties": many}))])
+        tiny_engine.generate([make_request(schema_grammar({"type": "object", "properties": many}))])
     with pytest.raises(UnsupportedGrammarError, match="look-around"):
-        tiny_engine.generate([asked(schema_grammar({"type": "string", "pattern": "(?=a)b"}))])
+        tiny_engine.generate(
+            [make_request(schema_grammar({"type": "string", "pattern": "(?=a)b"}))]
+        )
 
 
 @pytest.mark.parametrize("tokens", range(10, 30, 3))
@@ -94,7 +96,7 @@ def test_thoughts_for_which_there_is_no_room_are_left_out(tokens):
     )
     thinking = {"thoughts_end": "</think>", "thoughts_begin": "<think>"}
     sampling = SamplingParams(max_new_tokens=tokens, temperature=1.0, seed=tokens)
-    (result,) = engine.generate([asked(grammar, sampling=sampling, **thinking)])
+    (result,) = engine.generate([make_request(grammar, sampling=sampling, **thinking)])
     assert json.loads(result.text.rpartition("</think>")[2])["a"] is not None
     assert ("</think>" in result.text) == ("<think>" in result.text)
 
@@ -102,13 +104,15 @@ def test_thoughts_for_which_there_is_no_room_are_left_out(tokens):
 def test_thoughts_that_the_prompt_opened_count_in_the_room_that_is_needed(tiny_engine):
     grammar = schema_grammar({"enum": ["a"]})
     enough = SamplingParams(max_new_tokens=40)
-    (result,) = tiny_engine.generate([asked(grammar, sampling=enough, thoughts_end="</think>")])
+    (result,) = tiny_engine.generate(
+        [make_request(grammar, sampling=enough, thoughts_end="</think>")]
+    )
     assert result.text.endswith('"a"')
     # The JSON alone would fit.
     few = SamplingParams(max_new_tokens=5)
-    tiny_engine.generate([asked(grammar, sampling=few)])
+    tiny_engine.generate([make_request(grammar, sampling=few)])
     with pytest.raises(InvalidRequestError, match="room for 0 tokens"):
-        tiny_engine.generate([asked(grammar, sampling=few, thoughts_end="</think>")])
+        tiny_engine.generate([make_request(grammar, sampling=few, thoughts_end="</think>")])
 
 
 def test_a_token_that_begins_thoughts_does_so_even_where_text_could_hold_it():
@@ -159,36 +163,40 @@ def test_a_context_that_leaves_no_room_for_a_call_is_refused_and_not_answered_in
     assert len(result.token_ids) <= 4
 
 
-def test_what_was_closed_early_is_told_and_nothing_is_put_at_its_end(tiny_engine):
+def test_what_was_closed_early_is_reported_and_nothing_is_put_at_its_end(tiny_engine):
     grammar = schema_grammar(NAMES)
     shortest = _shortest(tiny_engine, grammar)
-    told = []
+    shortened = []
     for tokens in (shortest, shortest + 6, shortest + 40, 500):
         for seed in range(4):
             sampling = SamplingParams(max_new_tokens=tokens, temperature=1.0, seed=seed)
-            (result,) = tiny_engine.generate([asked(grammar, sampling=sampling)])
+            (result,) = tiny_engine.generate([make_request(grammar, sampling=sampling)])
             (free,) = tiny_engine.generate(
-                [asked(grammar, sampling=sampling.model_copy(update={"max_new_tokens": 600}))]
+                [
+                    make_request(
+                        grammar, sampling=sampling.model_copy(update={"max_new_tokens": 600})
+                    )
+                ]
             )
             first, wanted = json.loads(result.text)["first"], json.loads(free.text)["first"]
             if len(first) > 1:
                 assert wanted.startswith(first)  # no filler was added to what the model wrote
             if not result.shortened:
                 assert result.text == free.text
-            told.append(result.shortened)
-    assert True in told
-    assert False in told
+            shortened.append(result.shortened)
+    assert True in shortened
+    assert False in shortened
 
 
 def _shortest(engine: LocalEngine, grammar: str) -> int:
     with pytest.raises(InvalidRequestError) as caught:
-        engine.generate([asked(grammar, sampling=SamplingParams(max_new_tokens=1))])
+        engine.generate([make_request(grammar, sampling=SamplingParams(max_new_tokens=1))])
     return int(str(caught.value).split(" has ")[1].split(".")[0])
 
 
 @pytest.mark.parametrize("least", [0, 3])
 @pytest.mark.parametrize(
-    "alternatives", [(), (OutputAlternative(grammar=TEXT),)], ids=["free", "guided"]
+    "alternatives", [(), (OutputAlternative(grammar=TEXT),)], ids=["free", "constrained"]
 )
 def test_end_tokens_and_embeddings_past_the_logits_do_no_harm(least, alternatives):
     model = tiny_model()
@@ -201,8 +209,8 @@ def test_end_tokens_and_embeddings_past_the_logits_do_no_harm(least, alternative
     assert len(result.token_ids) >= max(least, 1)
 
 
-def test_a_model_that_can_end_no_text_is_told_so():
+def test_a_model_that_can_end_no_text_is_refused():
     tokenizer, model = tiny_tokenizer(), tiny_model()
     tokenizer.eos_token = model.generation_config.eos_token_id = None
     with pytest.raises(UnsupportedModelError, match="no token that ends a text"):
-        LocalEngine(model, tokenizer).generate([asked(TEXT)])
+        LocalEngine(model, tokenizer).generate([make_request(TEXT)])

@@ -18,7 +18,7 @@ TOKENS = 12
 BOUND = 0.2
 
 
-def asked(max_kl=BOUND, contexts=(BASE, PREF), weights=STRONG, tokens=TOKENS, **changes):
+def make_request(max_kl=BOUND, contexts=(BASE, PREF), weights=STRONG, tokens=TOKENS, **changes):
     sampling = {"max_new_tokens": tokens, "min_new_tokens": tokens} | changes.pop("sampling", {})
     return GenerationRequest(
         contexts=contexts,
@@ -83,12 +83,12 @@ def engine(model):
 
 
 def test_greedy_tokens_are_those_of_the_slow_decode(engine, model):
-    requests = [asked(bound) for bound in (0.0, 0.05, 0.3, 2.0)]
-    requests += [asked(weights=(2.0, -1.0)), asked(weights=(-0.3, 1.3))]
+    requests = [make_request(bound) for bound in (0.0, 0.05, 0.3, 2.0)]
+    requests += [make_request(weights=(2.0, -1.0)), make_request(weights=(-0.3, 1.3))]
     expected = [slow_bounded(model, request) for request in requests]
     for request, each in zip(requests, expected, strict=True):  # alone
         same(engine.generate([request])[0], each)
-    beside = [asked(None), asked(None, (BASE,), (1.0,))]
+    beside = [make_request(None), make_request(None, (BASE,), (1.0,))]
     results = engine.generate([beside[0], *requests, beside[1]])  # in company
     for result, each in zip(results[1:-1], expected, strict=True):
         same(result, each)
@@ -102,14 +102,14 @@ def test_greedy_tokens_are_those_of_the_slow_decode(engine, model):
 @pytest.mark.parametrize("drafts", [0, 8])
 def test_drafts_change_no_token(model, drafts):
     repeated = ((BASE * 4), (*PREF, *BASE * 4))
-    request = asked(contexts=repeated, tokens=24)
+    request = make_request(contexts=repeated, tokens=24)
     with LocalEngine(model, tiny_tokenizer(), prompt_lookup_num_tokens=drafts) as engine:
         same(engine.generate([request])[0], slow_bounded(model, request))
 
 
 def test_several_preferences_are_bounded_from_their_mixture(engine, model):
     contexts, reference = (BASE, PREF, OTHER), (0.0, 1.5, -0.5)
-    request = asked(
+    request = make_request(
         contexts=contexts, weights=(0.0, 7.5, -6.5), reference_weights=reference, max_kl=0.3
     )
     (result,) = engine.generate([request])
@@ -118,38 +118,38 @@ def test_several_preferences_are_bounded_from_their_mixture(engine, model):
 
 
 def test_no_bound_leaves_tokens_as_they_were(engine, model):
-    (result,) = engine.generate([asked(None, tokens=10, sampling={"min_new_tokens": 0})])
+    (result,) = engine.generate([make_request(None, tokens=10, sampling={"min_new_tokens": 0})])
     assert result.token_ids == slow_greedy(model, [BASE, PREF], STRONG, 10)
     assert result.guidance_fractions == []
-    (loose,) = engine.generate([asked(1e6)])
-    (free,) = engine.generate([asked(None)])
+    (loose,) = engine.generate([make_request(1e6)])
+    (free,) = engine.generate([make_request(None)])
     assert loose.token_ids == free.token_ids
     assert set(loose.guidance_fractions) == {1.0}
 
 
 def test_a_seed_repeats_what_is_sampled_from_the_bounded_policy(engine):
     sampling = {"temperature": 1.0, "seed": 3}
-    request = asked(tokens=30, sampling=sampling)
-    first, beside = engine.generate([request, asked()])
+    request = make_request(tokens=30, sampling=sampling)
+    first, beside = engine.generate([request, make_request()])
     (again,) = engine.generate([request])
     same(first, (again.token_ids, again.guidance_fractions))
-    (free,) = engine.generate([asked(None, tokens=30, sampling=sampling)])
+    (free,) = engine.generate([make_request(None, tokens=30, sampling=sampling)])
     assert first.token_ids != free.token_ids
     assert len(first.guidance_fractions) == 30
     assert len(beside.guidance_fractions) == TOKENS
 
 
-def test_every_increment_tells_the_fraction_of_its_token(engine):
-    request = asked(logprobs=2)
+def test_every_increment_has_the_fraction_of_its_token(engine):
+    request = make_request(logprobs=2)
     steps = list(engine.stream(request))
     (whole,) = engine.generate([request])
     assert all(len(step.guidance_fractions) == len(step.token_ids) for step in steps)
-    told = [fraction for step in steps for fraction in step.guidance_fractions]
-    assert told == whole.guidance_fractions
+    fractions = [fraction for step in steps for fraction in step.guidance_fractions]
+    assert fractions == whole.guidance_fractions
 
 
 def test_log_probabilities_are_the_bounded_policys(engine, model):
-    (result,) = engine.generate([asked(tokens=3, logprobs=0)])
+    (result,) = engine.generate([make_request(tokens=3, logprobs=0)])
     for at, token in enumerate(result.token_ids):
         before = result.token_ids[:at]
         with torch.no_grad():
@@ -164,8 +164,10 @@ def test_log_probabilities_are_the_bounded_policys(engine, model):
 def test_forms_are_bounded_where_a_preference_acts(engine):
     grammar = 'start: "a" /[a-z]{8}/'
     limits = {"tokens": 40, "sampling": {"min_new_tokens": 0}}
-    steered = asked(alternatives=[OutputAlternative(grammar=grammar)], **limits)
-    plain = asked(alternatives=[OutputAlternative(grammar=grammar, weights=(1.0, 0.0))], **limits)
+    steered = make_request(alternatives=[OutputAlternative(grammar=grammar)], **limits)
+    plain = make_request(
+        alternatives=[OutputAlternative(grammar=grammar, weights=(1.0, 0.0))], **limits
+    )
     unbounded = plain.model_copy(update={"max_kl": None})
     held, base, free = engine.generate([steered, plain, unbounded])
     assert len(held.guidance_fractions) == len(held.token_ids)
@@ -182,7 +184,7 @@ def test_a_form_that_is_chosen_brings_its_own_weights_to_the_bound(engine):
         OutputAlternative(grammar=prose),
     ]
     requests = [
-        asked(
+        make_request(
             max_kl=0.05,
             alternatives=alternatives,
             tokens=40,
@@ -205,7 +207,7 @@ def test_a_form_that_is_chosen_brings_its_own_weights_to_the_bound(engine):
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"max_kl": -0.1}, "max_kl"),
         ({"max_kl": float("nan")}, "max_kl"),
@@ -217,6 +219,6 @@ def test_a_form_that_is_chosen_brings_its_own_weights_to_the_bound(engine):
         ({"reference_weights": (0.5, 0.6)}, "add up to"),
     ],
 )
-def test_what_cannot_be_bounded_is_refused(changes, told):
-    with pytest.raises(InvalidRequestError, match=told):
-        asked(**changes)
+def test_what_cannot_be_bounded_is_refused(changes, message):
+    with pytest.raises(InvalidRequestError, match=message):
+        make_request(**changes)

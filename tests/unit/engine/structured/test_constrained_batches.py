@@ -21,7 +21,7 @@ from tests.support.tiny import tiny_model, tiny_tokenizer
 BASE, MIXED = (1.0, 0.0), (-3.0, 4.0)
 
 
-def guided(seed, tokens=160, **changes):
+def constrained(seed, tokens=160, **changes):
     rng = random.Random(seed)
     grammar = schema_grammar(random_schema(rng))
     alternatives = [OutputAlternative(grammar=grammar, weights=BASE, string_weights=MIXED)]
@@ -45,26 +45,26 @@ def free(seed, tokens=40):
     )
 
 
-def everyone():
-    return [make(seed) for seed in range(5) for make in (guided, free)]
+def all_requests():
+    return [make(seed) for seed in range(5) for make in (constrained, free)]
 
 
 @pytest.fixture(scope="module")
 def alone():
     """What each request gives with nobody beside it."""
     with make_tiny_engine() as engine:
-        return [engine.generate([request])[0] for request in everyone()]
+        return [engine.generate([request])[0] for request in all_requests()]
 
 
 def test_company_changes_nothing(tiny_engine, alone):
-    assert tiny_engine.generate(everyone()) == alone
-    backwards = tiny_engine.generate(everyone()[::-1])
+    assert tiny_engine.generate(all_requests()) == alone
+    backwards = tiny_engine.generate(all_requests()[::-1])
     assert backwards[::-1] == alone
 
 
 def test_joining_late_changes_nothing(tiny_engine, alone):
     going = []
-    for request in everyone():
+    for request in all_requests():
         going.append((tiny_engine.stream(request), []))
         for stream, steps in going[::2]:
             steps.extend(step for step in [next(stream, None)] if step)
@@ -75,16 +75,16 @@ def test_joining_late_changes_nothing(tiny_engine, alone):
 
 def test_few_rows_change_nothing(alone):
     with LocalEngine(tiny_model(), tiny_tokenizer(), max_rows=3) as engine:
-        assert engine.generate(everyone()) == alone
+        assert engine.generate(all_requests()) == alone
 
 
 async def test_asyncio_changes_nothing(tiny_engine, alone):
-    assert await tiny_engine.agenerate(everyone()) == alone
+    assert await tiny_engine.agenerate(all_requests()) == alone
 
     async def streamed(request):
         return GenerationResult.fold([step async for step in tiny_engine.astream(request)])
 
-    assert await asyncio.gather(*map(streamed, everyone())) == alone
+    assert await asyncio.gather(*map(streamed, all_requests())) == alone
 
 
 def test_a_constrained_request_that_fails_fails_alone(monkeypatch, alone):
@@ -99,11 +99,11 @@ def test_a_constrained_request_that_fails_fails_alone(monkeypatch, alone):
         return fill(matcher, bits, *rest)
 
     with make_tiny_engine() as engine:
-        for request in everyone()[::2]:  # what is read once is read before
+        for request in all_requests()[::2]:  # their grammars are compiled before
             engine.stream(request).close()
         calls.clear()
         monkeypatch.setattr(grammar_module, "fill_next_token_bitmask", fails_once)
-        outcomes = engine.generate(everyone(), return_exceptions=True)
+        outcomes = engine.generate(all_requests(), return_exceptions=True)
     failed = [number for number, item in enumerate(outcomes) if isinstance(item, GenerationError)]
     assert len(failed) == len(victims) == 1
     assert failed[0] % 2 == 0
@@ -113,10 +113,10 @@ def test_a_constrained_request_that_fails_fails_alone(monkeypatch, alone):
 
 
 def test_one_that_is_too_slow_or_cancelled_leaves_the_others_alone(tiny_engine, alone):
-    closed = tiny_engine.stream(guided(7))
+    closed = tiny_engine.stream(constrained(7))
     next(closed)
-    late = tiny_engine.stream(guided(8, timeout=1e-6))
-    streams = [tiny_engine.stream(request) for request in everyone()]
+    late = tiny_engine.stream(constrained(8, timeout=1e-6))
+    streams = [tiny_engine.stream(request) for request in all_requests()]
     closed.close()
     with pytest.raises(RequestTimeoutError):
         list(late)
@@ -124,8 +124,8 @@ def test_one_that_is_too_slow_or_cancelled_leaves_the_others_alone(tiny_engine, 
 
 
 @pytest.fixture
-def slow_reader(monkeypatch):
-    """An engine that reads a grammar only once it is told to."""
+def slow_compiler(monkeypatch):
+    """An engine that compiles a grammar only when the test lets it."""
     engine = make_tiny_engine()
     go_on, begun = threading.Event(), threading.Event()
     read = engine._grammars.compile
@@ -151,18 +151,18 @@ def idle(engine):
     return engine.load.is_idle
 
 
-@pytest.mark.parametrize("way", ["cancel", "aclose", "drop"])
-async def test_leaving_while_the_grammar_is_read_frees_everything(slow_reader, way):
-    engine, begun, go_on = slow_reader
-    stream = engine.astream(guided(2, tokens=600))
+@pytest.mark.parametrize("leave", ["cancel", "aclose", "drop"])
+async def test_leaving_while_the_grammar_is_compiled_frees_everything(slow_compiler, leave):
+    engine, begun, go_on = slow_compiler
+    stream = engine.astream(constrained(2, tokens=600))
     await until(begun.is_set)
-    if way == "cancel":
+    if leave == "cancel":
         task = asyncio.ensure_future(anext(stream))
         await asyncio.sleep(0.01)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-    elif way == "aclose":
+    elif leave == "aclose":
         await stream.aclose()
         assert [step async for step in stream] == []
     else:
@@ -180,9 +180,9 @@ async def test_leaving_while_the_grammar_is_read_frees_everything(slow_reader, w
     assert all(len(sequence.completion) < 100 for sequence in submitted)
 
 
-async def test_closing_while_the_grammar_is_read_tells_the_reader(slow_reader):
-    engine, begun, go_on = slow_reader
-    stream = engine.astream(guided(2))
+async def test_closing_while_the_grammar_is_compiled_ends_the_stream(slow_compiler):
+    engine, begun, go_on = slow_compiler
+    stream = engine.astream(constrained(2))
     await until(begun.is_set)
     await asyncio.to_thread(engine.close)
     go_on.set()
@@ -190,10 +190,10 @@ async def test_closing_while_the_grammar_is_read_tells_the_reader(slow_reader):
         await anext(stream)
 
 
-async def test_the_loop_goes_on_while_another_reads_a_grammar(monkeypatch):
-    """What has been read already does not wait for what is being read."""
+async def test_the_loop_goes_on_while_another_compiles_a_grammar(monkeypatch):
+    """A grammar that was compiled does not wait for one that is being compiled."""
     with make_tiny_engine() as engine:
-        known, new = guided(2, tokens=600), guided(4, tokens=600)
+        known, new = constrained(2, tokens=600), constrained(4, tokens=600)
         expected = engine.generate([known])
         go_on, begun = threading.Event(), threading.Event()
         make = grammar_module.LLMatcher

@@ -17,7 +17,7 @@ WEIGHTS = [-1.0, 2.0]
 
 
 class Copycat:
-    """A model that says what its prompt says after the same token, but for every seventh place."""
+    """A model that repeats what follows the same token in its prompt, except at every 7th place."""
 
     def __init__(self, model):
         self._forward = model.forward
@@ -84,14 +84,14 @@ def test_requests_with_and_without_drafts_run_together():
 
 @settings(max_examples=12, deadline=None)
 @given(st.lists(st.integers(2, 5), min_size=1, max_size=40), st.integers(0, 4))
-def test_greedy_is_that_of_the_slow_way_on_repetitive_text(text, seed):
+def test_greedy_is_that_of_the_slow_decode_on_repetitive_text(text, seed):
     model = tiny_model(seed=seed)
     contexts = [text, [7, *text]]
-    asked = GenerationRequest(
+    request_of_text = GenerationRequest(
         contexts=contexts, weights=WEIGHTS, sampling=SamplingParams(max_new_tokens=24)
     )
     with LocalEngine(model, tiny_tokenizer(), prompt_lookup_num_tokens=6) as engine:
-        (found,) = engine.generate([asked])
+        (found,) = engine.generate([request_of_text])
     assert found.token_ids == slow_greedy(model, contexts, WEIGHTS, 24)
 
 

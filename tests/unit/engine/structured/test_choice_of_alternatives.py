@@ -1,4 +1,4 @@
-"""Who writes what: the decision, each branch and its strings, beside slow ways to do the same."""
+"""Which weights write what: the decision, an alternative and its strings; slow decodes agree."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ BASE, MIXED = (1.0, 0.0), (-3.0, 4.0)
 
 @dataclass(frozen=True)
 class Rule:
-    """A branch as two regular expressions: of all its beginnings, and of what is whole."""
+    """An alternative as two regular expressions: of all its beginnings, and of what is whole."""
 
     grammar: str
     beginning: str
@@ -77,8 +77,8 @@ def best(rows, weights, allowed):
     return max(allowed, key=lambda token: float(policy[token]))
 
 
-def slow_branches(model, pieces, contexts, rules, *, weights=BASE, tokens=12):
-    """Greedy tokens by the letter: the request's weights decide, the branch's write."""
+def slow_alternatives(model, pieces, contexts, rules, *, weights=BASE, tokens=12):
+    """Greedy tokens by the letter: the request's weights decide, the alternative's write."""
     completion, text, possible = [], "", list(rules)
 
     def allowed():
@@ -110,12 +110,12 @@ def deciding(contexts, rules, tokens=12, weights=BASE, **sampling):
 
 
 @pytest.mark.parametrize("rules", [(LETTERS, SIGNS), (SIGNS, LETTERS), (NAMES, CAPITALS)])
-def test_the_request_decides_and_the_branch_writes(tiny_engine, model, pieces, rules):
+def test_the_request_decides_and_the_alternative_writes(tiny_engine, model, pieces, rules):
     cases = [random_contexts(seed) for seed in range(14)]
     results = tiny_engine.generate([deciding(contexts, rules) for contexts in cases])
     taken = set()
     for contexts, result in zip(cases, results, strict=True):
-        expected = slow_branches(model, pieces, contexts, rules)
+        expected = slow_alternatives(model, pieces, contexts, rules)
         assert result.token_ids == expected
         taken.add(re.fullmatch(rules[0].whole, result.text) is None)
     assert taken == {True, False}

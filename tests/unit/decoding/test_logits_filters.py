@@ -5,21 +5,21 @@ from __future__ import annotations
 import torch
 
 from amulet_integrations import SamplingParams
-from amulet_integrations.decoding import TokenSampler
+from amulet_integrations.decoding import LogitsFilters
 
 LOGITS = torch.tensor([2.0, 1.0, 0.5, 0.0, -1.0, -4.0])
 
 
 def draws(params: SamplingParams, count: int = 4000, completion=()) -> torch.Tensor:
-    sampler = TokenSampler(params)
-    tokens = torch.stack([sampler.sample(LOGITS, completion) for _ in range(count)])
+    filters = LogitsFilters(params)
+    tokens = torch.stack([filters.draw(LOGITS, completion) for _ in range(count)])
     return torch.bincount(tokens, minlength=len(LOGITS)) / count
 
 
 def test_greedy_takes_the_likeliest():
-    sampler = TokenSampler(SamplingParams())
-    assert sampler.is_argmax
-    assert sampler.sample(LOGITS, []) == 0
+    filters = LogitsFilters(SamplingParams())
+    assert filters.is_argmax
+    assert filters.draw(LOGITS, []) == 0
 
 
 def test_sampling_follows_the_policy():
@@ -32,7 +32,7 @@ def test_temperature_sharpens():
     torch.testing.assert_close(odds, (LOGITS / 0.5).softmax(-1), atol=0.03, rtol=0)
 
 
-def test_top_k_top_p_and_min_p_keep_what_they_say():
+def test_top_k_top_p_and_min_p_keep_the_right_tokens():
     assert draws(SamplingParams(temperature=1.0, top_k=2, seed=1)).count_nonzero() == 2
     probabilities = LOGITS.softmax(-1)
     inside = (probabilities.cumsum(-1) - probabilities < 0.7).sum()
@@ -42,18 +42,18 @@ def test_top_k_top_p_and_min_p_keep_what_they_say():
 
 
 def test_the_penalty_sees_the_completion_only():
-    penalised = TokenSampler(SamplingParams(repetition_penalty=3.0))
+    penalised = LogitsFilters(SamplingParams(repetition_penalty=3.0))
     assert not penalised.is_argmax
-    assert penalised.sample(LOGITS, []) == 0
-    assert penalised.sample(LOGITS, [0, 0]) == 1
+    assert penalised.draw(LOGITS, []) == 0
+    assert penalised.draw(LOGITS, [0, 0]) == 1
     # As in transformers, a negative logit is multiplied, a positive one divided.
-    assert penalised.sample(torch.tensor([-1.0, -2.0]), [0]) == 1
+    assert penalised.draw(torch.tensor([-1.0, -2.0]), [0]) == 1
 
 
 def test_a_seed_repeats_and_no_seed_does_not():
     def tokens(seed):
-        sampler = TokenSampler(SamplingParams(temperature=1.5, seed=seed))
-        return [int(sampler.sample(LOGITS, [])) for _ in range(60)]
+        filters = LogitsFilters(SamplingParams(temperature=1.5, seed=seed))
+        return [int(filters.draw(LOGITS, [])) for _ in range(60)]
 
     assert tokens(7) == tokens(7)
     assert tokens(7) != tokens(8)

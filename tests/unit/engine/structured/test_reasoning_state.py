@@ -89,7 +89,7 @@ def test_no_end_of_text_within_thoughts(engine):
     assert json.loads(result.text.rpartition("\n")[2])["digits"]
 
 
-def test_thoughts_are_drawn_with_the_requests_weights_and_the_answer_with_the_branchs(engine):
+def test_thoughts_are_drawn_with_the_requests_weights_and_the_answer_with_the_alternatives(engine):
     def text(deciding: tuple[float, float], own: tuple[float, float]) -> str:
         request = GenerationRequest(
             contexts=[[3, 4, 5], [9, 8, 7, 6]],

@@ -34,7 +34,7 @@ body: %json {"type": "object", "properties": {"a": {"type": "string"}}, "require
 """
 
 
-def asked(grammar, tokens, seed=0, weights=(0.5, 0.5), **changes):
+def make_request(grammar, tokens, seed=0, weights=(0.5, 0.5), **changes):
     """A request for what a grammar describes, at temperature 1."""
     alternative = changes.pop("alternative", {})
     sampling = {"max_new_tokens": tokens, "temperature": 1.0, "seed": seed}
@@ -48,7 +48,7 @@ def asked(grammar, tokens, seed=0, weights=(0.5, 0.5), **changes):
 
 
 def written(engine, schema, tokens=80, seed=0, **changes):
-    (result,) = engine.generate([asked(schema_grammar(schema), tokens, seed, **changes)])
+    (result,) = engine.generate([make_request(schema_grammar(schema), tokens, seed, **changes)])
     assert result.finish_reason == "stop"
     assert len(result.token_ids) <= tokens
     value = json.loads(result.text)
@@ -57,27 +57,29 @@ def written(engine, schema, tokens=80, seed=0, **changes):
 
 
 def shortest(engine, grammar):
-    """The smallest budget that is accepted, as the error about a smaller one tells it."""
-    with pytest.raises(InvalidRequestError, match="There is room for 1 tokens") as told:
-        engine.stream(asked(grammar, 1))
-    return int(re.search(r"has (\d+)\.", str(told.value))[1])
+    """The smallest budget that is accepted, from the error about a smaller one."""
+    with pytest.raises(InvalidRequestError, match="There is room for 1 tokens") as caught:
+        engine.stream(make_request(grammar, 1))
+    return int(re.search(r"has (\d+)\.", str(caught.value))[1])
 
 
 @pytest.mark.parametrize("part", range(4))
 def test_random_schemas_at_full_strength_within_any_budget(tiny_engine, part):
     rng = random.Random(part)
-    asking, schemas = [], []
+    requests, schemas = [], []
     for seed in range(10 * part, 10 * part + 10):
         schema = random_schema(random.Random(seed))
         grammar = schema_grammar(schema)
         least = shortest(tiny_engine, grammar)
         steered = {"weights": (0.0, 1.0), "string_weights": FULL_STRENGTH}
         for tokens in (least, least + rng.randint(1, 9), least + rng.randint(20, 90)):
-            asking.append(asked(grammar, tokens, seed, FULL_STRENGTH, alternative=steered))
+            requests.append(make_request(grammar, tokens, seed, FULL_STRENGTH, alternative=steered))
             schemas.append(schema)
         with pytest.raises(InvalidRequestError, match=rf"room for {least - 1} .* has {least}"):
-            tiny_engine.generate([asked(grammar, least - 1)])
-    for request, schema, result in zip(asking, schemas, tiny_engine.generate(asking), strict=True):
+            tiny_engine.generate([make_request(grammar, least - 1)])
+    for request, schema, result in zip(
+        requests, schemas, tiny_engine.generate(requests), strict=True
+    ):
         Draft202012Validator(schema).validate(json.loads(result.text))
         assert result.finish_reason == "stop"
         assert len(result.token_ids) <= request.sampling.max_new_tokens
@@ -89,16 +91,16 @@ def test_a_budget_too_small_is_refused_before_anything_is_computed(monkeypatch):
         monkeypatch.setattr(model, "forward", None)  # cannot be called
         for call in (engine.stream, lambda request: engine.generate([request])):
             with pytest.raises(InvalidRequestError, match="room for 3 tokens"):
-                call(asked(schema_grammar({"const": "a long text"}), 3))
+                call(make_request(schema_grammar({"const": "a long text"}), 3))
 
 
-async def test_asyncio_is_told_the_same(tiny_engine):
+async def test_asyncio_raises_the_same(tiny_engine):
     for grammar, error in ((schema_grammar({"const": "long text"}), InvalidRequestError),
                            ("start: [", UnsupportedGrammarError)):  # fmt: skip
         with pytest.raises(error):
-            await tiny_engine.agenerate([asked(grammar, 3)])
+            await tiny_engine.agenerate([make_request(grammar, 3)])
         with pytest.raises(error):
-            [_ async for _ in tiny_engine.astream(asked(grammar, 3))]
+            [_ async for _ in tiny_engine.astream(make_request(grammar, 3))]
 
 
 def test_the_context_window_is_a_budget_too(tiny_engine):
@@ -147,10 +149,10 @@ def test_recursive_schemas_end(tiny_engine):
             "tree": {
                 "type": "object",
                 "properties": {
-                    "alternatives": {"type": "array", "items": {"$ref": "#/$defs/tree"}},
+                    "branches": {"type": "array", "items": {"$ref": "#/$defs/tree"}},
                     "name": WORD,
                 },
-                "required": ["alternatives", "name"],
+                "required": ["branches", "name"],
                 "additionalProperties": False,
             }
         },
@@ -181,7 +183,7 @@ ENDLESS = {
 
 
 @pytest.mark.parametrize(
-    ("grammar", "told"),
+    ("grammar", "message"),
     [
         pytest.param(
             schema_grammar(ENDLESS), "needs itself", id="endless", marks=pytest.mark.acceptance
@@ -194,17 +196,17 @@ ENDLESS = {
         ("no grammar at all", "cannot be enforced"),
     ],
 )
-def test_what_cannot_be_enforced_is_refused_at_submission(tiny_engine, grammar, told):
+def test_what_cannot_be_enforced_is_refused_at_submission(tiny_engine, grammar, message):
     for _ in range(2):  # what is remembered is refused as well
-        with pytest.raises(UnsupportedGrammarError, match=told) as caught:
-            tiny_engine.stream(asked(grammar, 50))
+        with pytest.raises(UnsupportedGrammarError, match=message) as caught:
+            tiny_engine.stream(make_request(grammar, 50))
     assert isinstance(caught.value, ValueError)
     assert isinstance(caught.value, AmuletError)
 
 
 def test_a_tokenizer_that_cannot_be_read_is_refused_at_submission():
     class Slow:
-        """Knows as much as unguided decoding needs."""
+        """Knows as much as unconstrained decoding needs."""
 
         eos_token_id = 1
 
@@ -213,7 +215,7 @@ def test_a_tokenizer_that_cannot_be_read_is_refused_at_submission():
 
     with LocalEngine(tiny_model(), Slow()) as engine:
         with pytest.raises(UnsupportedModelError, match="fast tokenizer"):
-            engine.stream(asked(schema_grammar({}), 50))
+            engine.stream(make_request(schema_grammar({}), 50))
         free = GenerationRequest(contexts=[[5]], sampling=SamplingParams(max_new_tokens=3))
         assert len(engine.generate([free])[0].token_ids) == 3
 
@@ -223,7 +225,7 @@ def test_an_empty_grammar_and_odd_weights_are_refused():
         OutputAlternative(grammar="")
     for weights in ({"weights": (1.0,)}, {"string_weights": (1.0, 1.0)}):
         with pytest.raises(InvalidRequestError, match=r"1 weights for 2|add up to 2"):
-            asked("start: /a/", 5, alternative=weights)
+            make_request("start: /a/", 5, alternative=weights)
     with pytest.raises(InvalidRequestError, match="not both"):
         GenerationRequest(
             contexts=[[5]], policy=len, alternatives=[OutputAlternative(grammar="start: /a/")]
@@ -232,7 +234,7 @@ def test_an_empty_grammar_and_odd_weights_are_refused():
 
 @pytest.mark.parametrize("tokens", [4, 12, 19, 24, 32, 48])
 def test_a_call_that_begins_late_is_finished_or_not_begun(tiny_engine, tokens):
-    requests = [asked(LATE_CALL, tokens, seed) for seed in range(40)]
+    requests = [make_request(LATE_CALL, tokens, seed) for seed in range(40)]
     results = tiny_engine.generate(requests)
     calls = [result for result in results if "<" in result.text]
     for result in calls:
@@ -250,7 +252,7 @@ def test_a_call_that_begins_late_is_finished_or_not_begun(tiny_engine, tokens):
 
 
 def test_free_text_that_is_cut_says_so(tiny_engine):
-    requests = [asked(r"start: /(.|\n)*/", 40, seed) for seed in range(12)]
+    requests = [make_request(r"start: /(.|\n)*/", 40, seed) for seed in range(12)]
     results = tiny_engine.generate(requests)
     full = [result for result in results if len(result.token_ids) == 40]
     assert any(ord(letter) > 0xFF for result in full for letter in result.text)
@@ -273,22 +275,22 @@ def test_stop_strings_leave_json_alone(tiny_engine):
 
 def test_stop_strings_cut_text_beside_grammars(tiny_engine):
     grammar = r"start: /(.|\n)*/"
-    (free,) = tiny_engine.generate([asked(grammar, 30, 3)])
+    (free,) = tiny_engine.generate([make_request(grammar, 30, 3)])
     for start in (4, 9, 15):
         stop = free.text[start : start + 3]
-        (cut,) = tiny_engine.generate([asked(grammar, 30, 3, sampling={"stop": [stop]})])
+        (cut,) = tiny_engine.generate([make_request(grammar, 30, 3, sampling={"stop": [stop]})])
         assert cut.text == free.text[: free.text.index(stop)]
         assert cut.finish_reason == "stop"
 
 
 def test_what_has_no_more_to_say_ends_without_an_end_token(tiny_engine):
-    (result,) = tiny_engine.generate([asked(schema_grammar({"const": 12}), 50)])
+    (result,) = tiny_engine.generate([make_request(schema_grammar({"const": 12}), 50)])
     assert result.text == "12"
     assert not set(result.token_ids) & tiny_engine._end_ids
 
 
 def test_text_and_tokens_agree_when_streamed(tiny_engine):
-    request = asked(schema_grammar(random_schema(random.Random(11))), 200, 4)
+    request = make_request(schema_grammar(random_schema(random.Random(11))), 200, 4)
     steps = list(tiny_engine.stream(request))
     (whole,) = tiny_engine.generate([request])
     assert "".join(step.text for step in steps) == whole.text
