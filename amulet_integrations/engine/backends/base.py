@@ -37,7 +37,7 @@ class KVCache(Protocol):
 
     @property
     def lengths(self) -> Sequence[int]:
-        """The number of tokens that each row holds."""
+        """The number of tokens that each row holds now; a copy, or the cache's own list."""
 
     @property
     def tokens(self) -> int:
