@@ -70,7 +70,7 @@ class AmuletConfig(BaseModel):
         dtype: "auto" (the checkpoint's) or "float32", "bfloat16", "float16".
         device: "auto" (CUDA, then MPS, then CPU) or a torch device.
         device_map: As in transformers, for models larger than one device.
-        revision: OutputAlternative, tag or commit on the hub.
+        revision: Branch, tag or commit on the hub.
         local_files_only: Whether never to ask the hub.
         trust_remote_code: Whether code that comes with the checkpoint may run.
         quantization_config: A transformers quantization config.
