@@ -282,7 +282,7 @@ def test_every_saved_prefix_is_freed(subject, monkeypatch):
         assert len(saved) == 4
         assert 0 < len(freed) < 4
         engine.forget_prefixes()
-        assert engine.load.prefix_tokens == 0
+        assert engine.stats.prefix_tokens == 0
     assert [id(prefix) for prefix in freed] == [id(prefix) for prefix in saved]
 
 
@@ -361,7 +361,7 @@ def test_cancelling_gives_the_row_back(subject):
         running.close()
         assert token_ids(waiting) == subject.greedy(request_of([6], [1.0]))
         run_on_worker(int)  # the step that ends it
-        assert engine.load.is_idle
+        assert engine.stats.is_idle
 
 
 def test_the_failure_of_one_request_is_its_own(subject):
