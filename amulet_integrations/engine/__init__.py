@@ -7,7 +7,7 @@ from amulet_integrations._lazy import lazy_exports
 if TYPE_CHECKING:
     from amulet_integrations.engine.backends.base import Backend
     from amulet_integrations.engine.backends.transformers.model_source import ModelSource
-    from amulet_integrations.engine.limits import EngineLimits, EngineLoad
+    from amulet_integrations.engine.limits import EngineLimits, EngineStats
     from amulet_integrations.engine.local_engine import LocalEngine, shared_engine
     from amulet_integrations.engine.protocol import Engine
     from amulet_integrations.engine.request import GenerationRequest
@@ -25,7 +25,7 @@ __all__ = [
     "Backend",
     "Engine",
     "EngineLimits",
-    "EngineLoad",
+    "EngineStats",
     "FinishReason",
     "GenerationRequest",
     "GenerationResult",
@@ -43,7 +43,7 @@ __getattr__, __dir__ = lazy_exports(
     {
         ".structured.alternatives": ("OutputAlternative",),
         ".protocol": ("Engine",),
-        ".limits": ("EngineLimits", "EngineLoad"),
+        ".limits": ("EngineLimits", "EngineStats"),
         ".local_engine": ("LocalEngine", "shared_engine"),
         ".backends.base": ("Backend",),
         ".backends.transformers.model_source": ("ModelSource",),

@@ -72,7 +72,7 @@ class EngineLimits:
 
 
 @dataclass(frozen=True)
-class EngineLoad:
+class EngineStats:
     """What an engine does at a moment.
 
     Attributes:

@@ -18,7 +18,7 @@ from torch import Tensor
 from amulet_integrations.engine.backends.base import Backend
 from amulet_integrations.engine.backends.transformers.model_source import EMBEDDED, ModelSource
 from amulet_integrations.engine.input_processor import InputProcessor
-from amulet_integrations.engine.limits import EngineLimits, EngineLoad
+from amulet_integrations.engine.limits import EngineLimits, EngineStats
 from amulet_integrations.engine.loop import EngineLoop
 from amulet_integrations.engine.request import GenerationRequest
 from amulet_integrations.engine.result import GenerationResult
@@ -374,9 +374,9 @@ class LocalEngine:
         return self._model_fingerprint
 
     @property
-    def load(self) -> EngineLoad:
+    def stats(self) -> EngineStats:
         """How many requests run and wait now."""
-        return self._loop.load
+        return self._loop.stats
 
     def close(self) -> None:
         """Ends running requests with `EngineClosedError` and frees the model."""

@@ -9,7 +9,7 @@ from weakref import WeakSet
 
 from amulet_integrations.engine.backends.base import Backend
 from amulet_integrations.engine.core import EngineCore
-from amulet_integrations.engine.limits import EngineLimits, EngineLoad
+from amulet_integrations.engine.limits import EngineLimits, EngineStats
 from amulet_integrations.engine.memory_use import trim_heap
 from amulet_integrations.engine.result import as_generation_error
 from amulet_integrations.engine.scheduler import Scheduler
@@ -43,10 +43,10 @@ class EngineLoop:
         _loops.add(self)
 
     @property
-    def load(self) -> EngineLoad:
+    def stats(self) -> EngineStats:
         """What the engine does now."""
         scheduler = self._scheduler
-        return EngineLoad(
+        return EngineStats(
             running=len(scheduler.running),
             prefilling=len(scheduler.prefilling),
             waiting=scheduler.waiting,

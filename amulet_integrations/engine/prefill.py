@@ -93,15 +93,15 @@ class Prefill:
     def _next_chunks(self) -> list[ContextChunk]:
         """Chooses what to compute; earlier requests come first."""
         budget = PassBudget(self._scheduler.limits.max_prefill_tokens or 1)
-        lengths = self._slots.cache.lengths
+        cache = self._slots.cache
         row = row_count(self._scheduler.running)
         chunks: list[ContextChunk] = []
         for sequence in self._scheduler.prefilling:
             for index, ids in enumerate(sequence.contexts):
                 if budget.full:
                     return chunks
-                begun = lengths[row] > 0 or self._slots.load_prefix(sequence, index, row)
-                start = lengths[row]
+                begun = cache.lengths[row] > 0 or self._slots.load_prefix(sequence, index, row)
+                start = cache.lengths[row]
                 if begun and (take := budget.take(len(ids) - start)):
                     end = start + take
                     row_input = RowInput(row, ids[start:end])

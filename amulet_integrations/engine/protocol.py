@@ -1,4 +1,4 @@
-"""What the rest of the package needs of an engine; it may run in another process."""
+"""What the rest of the package needs of an engine, which may run in another process."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ class IncrementStream(Iterator[Increment], Protocol):
     """A running request, as its caller sees it."""
 
     def close(self) -> None:
-        """Cancels the request if it still runs; its room is free at the next step."""
+        """Cancels the request if it still runs; its rows are free at the next step."""
 
 
 class AsyncIncrementStream(Protocol):
-    """The same in asyncio."""
+    """A running request in asyncio, as its caller sees it."""
 
     def __aiter__(self) -> Self: ...
 
@@ -37,11 +37,11 @@ class Engine(Protocol):
 
     @property
     def model_name(self) -> str:
-        """The checkpoint, as it was asked for."""
+        """The checkpoint's name, as the caller gave it."""
 
     @property
     def fingerprint(self) -> str:
-        """Tells engines apart whose answers differ; part of the keys of caches."""
+        """Equal for engines that give equal answers; part of the keys of caches."""
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
@@ -52,13 +52,13 @@ class Engine(Protocol):
         """Most tokens of prompt and completion together."""
 
     def stream(self, request: GenerationRequest) -> IncrementStream:
-        """Submits a request, at once, and returns its increments as they come."""
+        """Submits a request at once and returns its increments as they come."""
 
     def generate(self, requests: Sequence[GenerationRequest]) -> list[GenerationResult]:
         """Decodes requests together."""
 
     def astream(self, request: GenerationRequest) -> AsyncIncrementStream:
-        """`stream` for asyncio: the loop is never blocked."""
+        """`stream` for asyncio, which never blocks the loop."""
 
     async def agenerate(self, requests: Sequence[GenerationRequest]) -> list[GenerationResult]:
         """`generate` for asyncio; cancelling the task cancels the requests."""
@@ -75,14 +75,14 @@ class Engine(Protocol):
     ) -> Tensor:
         """Log-probabilities of a completion, token by token, float32, on the CPU.
 
-        Under each context, (contexts, tokens); or with `mixtures`, rows of weights of shape
-        (mixtures, contexts), under softmax(sum_k w_k log pi_k) for each row, (mixtures, tokens).
+        Without `mixtures`, each context is scored by itself, (contexts, tokens). `mixtures` are
+        rows of weights, (mixtures, contexts), and each row w scores under
+        softmax(sum_k w_k log pi_k), (mixtures, tokens).
 
         `max_kl` bounds, in nats, the divergence of every token's policy from the mixture
-        `reference_weights` (the second of two contexts by default): one bound for all mixtures,
-        or one for each, where None is none; the references too are one or one for each. Mixtures
-        of the first context alone are never bounded. The temperature divides what was mixed and
-        bounded.
+        `reference_weights`, by default the second of two contexts. Both are given once for all
+        mixtures or once for each; a bound of None is none. Mixtures of the first context alone are
+        never bounded. The temperature divides the mixed and bounded log-probabilities.
         """
 
     def close(self) -> None:

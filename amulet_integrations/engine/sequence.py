@@ -30,11 +30,11 @@ if TYPE_CHECKING:
 
 
 class Bound(NamedTuple):
-    """How far the policy of a token may be from the mixture at guidance 1.
+    """A bound on the divergence of a token's policy from the mixture at guidance 1.
 
     Attributes:
         reference: The weights of that mixture, for the contexts that are run.
-        max_kl: The divergence, in nats.
+        max_kl: The bound, in nats.
     """
 
     reference: Weights
@@ -42,22 +42,22 @@ class Bound(NamedTuple):
 
 
 Emit = Callable[[Increment | AmuletError], object]
-"""Takes what a request gives out: increments, the last one with a finish reason, or one error."""
+"""Receives a request's output: increments, the last one with a finish reason, or one error."""
 
 
 class Sequence:
     """One request from submission to its last token.
 
     Args:
-        request: What was asked for.
-        emit: Where increments and the error, if any, go. Called on the worker thread; must not
+        request: The request.
+        emit: Receives the increments, or the error. It is called on the worker thread and must not
             block.
-        tokenizer: For the text.
-        device: Where policies will be.
+        tokenizer: The model's tokenizer.
+        device: The device of the logits.
         end_ids: Tokens that end the text.
-        room: Most tokens the context window leaves for the completion.
-        grammars: Compiles the grammars of the request's alternatives.
-        max_draft: Most tokens of a draft; 0 for none.
+        room: Most tokens that the context window leaves for the completion.
+        grammars: Compiles the grammars of the request.
+        max_draft: Most tokens of a draft; 0 for no drafts.
 
     Attributes:
         contexts: The contexts that are run: those of weight 0 are left out.
@@ -70,15 +70,16 @@ class Sequence:
         output_state: Keeps the completion to the request's alternatives; None where it has none.
         end_ids: Tokens that end the text.
         min_tokens: Tokens before which none of `end_ids` is drawn.
-        logprobs: How many of the likeliest tokens each step tells; None to tell nothing.
+        logprobs: How many of the likeliest tokens each increment contains; None for no
+            log-probabilities at all.
         completion: Tokens generated so far; the same for every context.
-        done: Whether the last increment or an error has been given out.
+        done: Whether the last increment or an error has been emitted.
         is_sound: Whether nothing went wrong with it, so that its keys and values can be kept.
 
     Raises:
-        InvalidRequestError: No alternative can be finished within the room there is.
-        UnsupportedGrammarError: An alternative's grammar cannot be enforced.
-        UnsupportedModelError: The model's tokenizer allows of no grammar.
+        InvalidRequestError: No alternative can be finished within the tokens that are left.
+        UnsupportedGrammarError: A grammar cannot be enforced.
+        UnsupportedModelError: Grammars cannot be enforced with the model's tokenizer.
     """
 
     def __init__(
@@ -124,7 +125,7 @@ class Sequence:
             tokenizer, skip_special_tokens=request.skip_special_tokens
         )
         self._stops = StopStrings(request.sampling.stop)
-        self._free = self._stands_free()
+        self._free = self._is_free()
         self._timeout = request.timeout
         self._max_draft = max_draft
         self._lookup: PromptLookup | None = None
@@ -132,15 +133,14 @@ class Sequence:
 
     @property
     def weights(self) -> Weights | None:
-        """The mixture that the next token is drawn with; None where there is a policy."""
+        """The mixture that the next token is drawn with; None if the request has a policy."""
         return self.output_state.weights if self.output_state else self._weights
 
     @property
     def bound(self) -> Bound | None:
-        """The bound on the next token's policy; None where there is none.
+        """The bound on the next token's policy; None if it has none.
 
-        Where no preference is applied, and where the weights are the reference's, there is nothing
-        to be bounded.
+        A mixture of the first context alone, and the reference itself, are never bounded.
         """
         weights = self.weights
         if self._max_kl is None or self._reference is None or weights in (None, self._reference):
@@ -160,13 +160,13 @@ class Sequence:
         return len(self.first_logits) == len(self.contexts)
 
     def take_first_logits(self) -> list[torch.Tensor]:
-        """`first_logits` in the order of the contexts; they are not kept any longer."""
+        """Returns `first_logits` in the order of the contexts, and drops them."""
         taken = [self.first_logits[index] for index in range(len(self.contexts))]
         self.first_logits.clear()
         return taken
 
     def draft(self, limit: int) -> list[int]:
-        """Guesses at the tokens that come next, `limit` at most, from the longest context."""
+        """Guesses the next tokens, `limit` at most, from the longest context."""
         limit = min(limit, self._max_draft, self._max_tokens - len(self.completion) - 1)
         if limit < 1:
             return []
@@ -181,43 +181,43 @@ class Sequence:
             self._lookup.learn(drafted, accepted)
 
     def text_of(self, token: int) -> str:
-        """A token's text by itself."""
+        """Returns a token's text by itself."""
         return self._grammars.text_of(token)
 
     def cancel(self) -> None:
-        """Asks for the request to end at the next step. May be called from any thread."""
+        """Ends the request at the next step. May be called from any thread."""
         self._cancelled = True
 
     def advance(
         self, token: int, logprob: TokenLogprob | None = None, fraction: float | None = None
     ) -> None:
-        """Takes the next token of every context and gives out what becomes certain.
+        """Appends a token to every context and emits the text that becomes certain.
 
         Args:
             token: The token.
-            logprob: How likely it was, where that is told.
+            logprob: The token's log-probability, if the request wants it.
             fraction: How far guidance went, as in `Increment.guidance_fractions`.
         """
         self.completion.append(token)
         if self._lookup is not None:
             self._lookup.push([token])
         ended = token in self.end_ids
-        # What closes a form is part of it, as what opens it: no stop string cuts it.
-        was_free, self._free = self._free, self._stands_free()
+        # No stop string cuts the token that opens or closes a structure.
+        was_free, self._free = self._free, self._is_free()
         may_stop = was_free and self._free
-        text = "" if ended else self._read(self._detokenizer.push(token), may_stop)
+        text = "" if ended else self._push_text(self._detokenizer.push(token), may_stop)
         reason = self._finish_reason(ended)
         if reason == "length" and self.output_state and not self.output_state.is_satisfied:
             self.fail(_incomplete(len(self.completion)))
             return
         if reason is not None:
-            text += self._read(self._detokenizer.flush(), may_stop)
+            text += self._push_text(self._detokenizer.flush(), may_stop)
             text += self._stops.flush()
             # The last bytes may have been those of a stop string.
             reason = "stop" if self._stops.found else reason
         self.done = reason is not None
         logprobs = () if logprob is None else (logprob,)
-        self._give(
+        self._emit_item(
             Increment(
                 text,
                 (token,),
@@ -244,23 +244,23 @@ class Sequence:
             )
 
     def fail(self, error: AmuletError) -> None:
-        """Ends the request with an error, unless it has ended."""
+        """Ends the request with an error, unless it has ended already."""
         if not self.done:
             self.done = True
             self.is_sound = isinstance(error, RequestCancelledError | RequestTimeoutError)
-            self.first_logits.clear()  # whoever keeps the stream does not keep these
-            self._give(error)
+            self.first_logits.clear()  # a stream that is kept must not keep tensors
+            self._emit_item(error)
 
-    def _give(self, item: Increment | AmuletError) -> None:
+    def _emit_item(self, item: Increment | AmuletError) -> None:
         try:
             self._emit(item)
-        except Exception:  # noqa: BLE001 - its reader is gone, with the event loop it lived in
+        except Exception:  # noqa: BLE001 - the event loop of its reader is closed
             self.done = True
 
-    def _stands_free(self) -> bool:
+    def _is_free(self) -> bool:
         return self.output_state is None or self.output_state.in_free_text
 
-    def _read(self, text: str, may_stop: bool) -> str:
+    def _push_text(self, text: str, may_stop: bool) -> str:
         return self._stops.push(text) if may_stop else self._stops.flush() + text
 
     def _finish_reason(self, ended: bool) -> FinishReason | None:

@@ -1,7 +1,7 @@
 """The one thread of this process that does all torch work.
 
-torch's OpenMP pool loses nearly half its speed once a second thread has used it, so every model
-of the process takes turns on this thread, one decode step or one function at a time.
+torch's OpenMP pool loses nearly half its speed once a second thread has used it. So all models of
+the process take turns on this thread: one decode step or one function at a time.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _lock = threading.Lock()
 
 
 def submit_to_worker(function: Callable[..., T], *args: Any) -> Future[T]:
-    """Queues a function for the worker thread, behind what is queued already."""
+    """Queues a function for the worker thread."""
     global _pool  # noqa: PLW0603 - one pool for the process is the point
     with _lock:
         if _pool is None:
@@ -29,12 +29,12 @@ def submit_to_worker(function: Callable[..., T], *args: Any) -> Future[T]:
 
 
 def run_on_worker(function: Callable[..., T], *args: Any) -> T:
-    """Runs a function on the worker thread and waits for what it returns or raises.
+    """Runs a function on the worker thread and returns its result, or raises its error.
 
     Args:
-        function: Does torch work: beam search, scoring, a reward model. Requests that are being
-            decoded wait while it runs.
-        *args: Passed to `function`.
+        function: A function that does torch work, such as beam search or a reward model. Requests
+            that are being decoded wait while it runs.
+        *args: The arguments of `function`.
     """
     if is_worker_thread():
         return function(*args)
@@ -42,7 +42,7 @@ def run_on_worker(function: Callable[..., T], *args: Any) -> T:
 
 
 def is_worker_thread() -> bool:
-    """Whether the caller runs on the worker thread."""
+    """Returns whether the caller runs on the worker thread."""
     return getattr(_here, "is_worker", False)
 
 

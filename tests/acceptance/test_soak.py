@@ -115,7 +115,7 @@ def test_soak():
         end = time.monotonic() + 60 * MINUTES
         while (left := end - time.monotonic()) > 0:
             time.sleep(min(5.0, left))
-            waiting.append(engine.load.waiting)
+            waiting.append(engine.stats.waiting)
             memory.append((60 * MINUTES - left, resident_megabytes()))
         stop.set()
         for caller in callers:

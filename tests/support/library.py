@@ -98,7 +98,7 @@ class Overheard:
     @property
     def has_work(self) -> bool:
         """Whether a request runs or waits."""
-        return not self.engine.load.is_idle
+        return not self.engine.stats.is_idle
 
     def texts(self) -> list[str]:
         """The contexts of every request, as text."""

@@ -185,6 +185,25 @@ def test_imports_point_down(part):
                 assert used in MAY_IMPORT[part] | FOUNDATION | {part}, f"{file} imports {name}"
 
 
+# Which backend computes the logits is known to nobody in the engine but to those who load it.
+KNOW_THE_BACKEND = ("backends/", "local_engine.py", "__init__.py")
+
+
+def test_the_engine_knows_its_backend_by_the_protocol_only():
+    checked = 0
+    for file in files_of("engine"):
+        if file.relative_to(PACKAGE / "engine").as_posix().startswith(KNOW_THE_BACKEND):
+            continue
+        checked += 1
+        backends = {
+            name
+            for name in imports_of(file)
+            if name.startswith("amulet_integrations.engine.backends")
+        }
+        assert backends <= {"amulet_integrations.engine.backends.base"}, file
+    assert checked > 20
+
+
 @pytest.mark.parametrize("module", PUBLIC)
 def test_public_names_are_there(module):
     import importlib

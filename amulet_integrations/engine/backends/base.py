@@ -1,7 +1,9 @@
 """What the engine needs of whatever computes logits: a backend, and its cache of rows.
 
 The scheduler, prefill, sampling and grammars use nothing else. A backend that keeps these promises
-runs under `LocalEngine`. All calls but those of `Backend`'s attributes come from the worker thread.
+runs under `LocalEngine`. Its attributes and `cache_tokens` are used from any thread. While the
+engine is made, `free_cache_tokens` and `new_cache` are called on the thread that makes it. All
+other calls come from the worker thread.
 """
 
 from __future__ import annotations
@@ -37,7 +39,7 @@ class KVCache(Protocol):
 
     @property
     def lengths(self) -> Sequence[int]:
-        """The number of tokens that each row holds."""
+        """The number of tokens that each row holds now; a copy, or the cache's own list."""
 
     @property
     def tokens(self) -> int:
@@ -141,9 +143,9 @@ class Backend(Protocol):
             logits_to_keep: For how many positions at the end of each input logits are wanted.
 
         Returns:
-            Logits, shape (inputs, positions, `logits_size`), where the last position is that of
-            the last token. `positions` is at most `logits_to_keep`, and at least the length of
-            the longest input where that is less. A shorter input's logits stand at the end.
+            Logits, shape (inputs, positions, `logits_size`). The last position is that of the
+            last token. `positions` is `logits_to_keep`, or fewer if every input is shorter; the
+            logits of a shorter input stand at the end.
         """
 
     def decode(

@@ -1,4 +1,4 @@
-"""Who gets in, who waits, who is refused, and how long a running stream is held up."""
+"""Which requests are admitted, wait or are refused, and how long streams are held up."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ engines = st.fixed_dictionaries(
 
 @settings(max_examples=12, deadline=None)
 @given(arrivals, engines)
-def test_company_changes_nothing(schedule, limits):
+def test_other_requests_change_no_token(schedule, limits):
     requests, streams, tokens = [], [], []
     with LocalEngine(MODEL, tiny_tokenizer(), **limits) as engine:
         for seed, (wait, length, count, contexts) in enumerate(schedule):
@@ -71,12 +71,12 @@ def test_company_changes_nothing(schedule, limits):
             tokens.append([])
         for stream, ids in zip(streams, tokens, strict=True):
             ids.extend(token for step in stream for token in step.token_ids)
-    for asked, ids in zip(requests, tokens, strict=True):
-        limit = asked.sampling.max_new_tokens
-        assert ids == slow_greedy(MODEL, asked.contexts, asked.weights or [1.0], limit)
+    for each, ids in zip(requests, tokens, strict=True):
+        limit = each.sampling.max_new_tokens
+        assert ids == slow_greedy(MODEL, each.contexts, each.weights or [1.0], limit)
 
 
-def test_a_full_line_refuses_one_more_and_loses_nobody():
+def test_a_full_queue_refuses_one_more_and_loses_none():
     go = threading.Event()
     busy = threading.Thread(target=run_on_worker, args=(go.wait,))
     busy.start()
@@ -97,7 +97,7 @@ def test_a_full_line_refuses_one_more_and_loses_nobody():
         assert len(engine.generate([request()])[0].token_ids) == len(answers[0])
 
 
-def test_more_than_the_memory_ever_holds_is_refused_with_the_numbers():
+def test_a_request_larger_than_the_memory_is_refused():
     with LocalEngine(MODEL, tiny_tokenizer(), max_cache_tokens=500) as engine:
         with pytest.raises(ContextLengthError, match=r"2 contexts of up to 300 tokens.*=500"):
             engine.stream(request(length=200, tokens=100))
@@ -114,15 +114,15 @@ def test_key_value_memory_stays_within_its_bound():
         def watched(cache, inputs, logits_to_keep=1):
             logits = forward(cache, inputs, logits_to_keep)
             (layer, *_) = cache.layers
-            kept = engine.load.prefix_tokens
+            kept = engine.stats.prefix_tokens
             widest.append(layer.keys.shape[0] * layer.keys.shape[1] + kept)
             return logits
 
         engine.backend.forward = watched
-        asked = [request(length=20 + 7 * n, tokens=20, seed=n) for n in range(12)]
-        results = engine.generate(asked)
+        requests = [request(length=20 + 7 * n, tokens=20, seed=n) for n in range(12)]
+        results = engine.generate(requests)
     assert max(widest) <= 700
-    for each, result in zip(asked, results, strict=True):
+    for each, result in zip(requests, results, strict=True):
         assert result.token_ids == slow_greedy(MODEL, each.contexts, each.weights, 20)
 
 
@@ -152,9 +152,9 @@ def test_a_long_prompt_holds_a_stream_up_for_one_chunk_at_a_time():
 
 @pytest.mark.parametrize("failures", [1, 2, 3])
 def test_running_out_of_memory_costs_the_newest_request_at_most(failures):
-    asked = [request(tokens=12, seed=n, least=12) for n in range(3)]
+    requests = [request(tokens=12, seed=n, least=12) for n in range(3)]
     with LocalEngine(MODEL, tiny_tokenizer()) as engine:
-        expected = engine.generate(asked)  # something is kept, which is given up first
+        expected = engine.generate(requests)  # something is kept, which is given up first
         forward, left = engine.backend.forward, [failures]
 
         def short_of_memory(cache, inputs, logits_to_keep=1):
@@ -164,7 +164,7 @@ def test_running_out_of_memory_costs_the_newest_request_at_most(failures):
             return forward(cache, inputs, logits_to_keep)
 
         engine.backend.forward = short_of_memory
-        outcomes = engine.generate(asked, return_exceptions=True)
+        outcomes = engine.generate(requests, return_exceptions=True)
     failed = [isinstance(outcome, GenerationError) for outcome in outcomes]
     assert failed == [False, False, failures > 1]
     assert outcomes[: 3 - sum(failed)] == expected[: 3 - sum(failed)]
@@ -180,16 +180,16 @@ def test_running_out_of_memory_costs_the_newest_request_at_most(failures):
     ],
     ids=lambda error: type(error).__name__,
 )
-def test_libraries_say_in_their_own_words_that_memory_is_short(error):
+def test_failed_allocations_of_libraries_are_recognised(error):
     assert is_out_of_memory(error)
     assert not is_out_of_memory(RuntimeError("CUDA error: device-side assert triggered"))
 
 
-def test_a_full_line_is_an_outcome_where_errors_are():
+def test_a_full_queue_is_an_outcome_with_return_exceptions():
     bad = GenerationRequest(contexts=[[VOCABULARY]], sampling=SamplingParams())
     with LocalEngine(MODEL, tiny_tokenizer(), max_rows=1, max_waiting=0) as engine:
-        asked = [request(seed=0), bad, request(seed=1)]
-        first, wrong, second = engine.generate(asked, return_exceptions=True)
+        requests = [request(seed=0), bad, request(seed=1)]
+        first, wrong, second = engine.generate(requests, return_exceptions=True)
         assert isinstance(first, EngineOverloadedError)
         assert isinstance(second, EngineOverloadedError)
         assert isinstance(wrong, InvalidRequestError)
@@ -212,7 +212,7 @@ def test_unknown_limits_are_refused():
         LocalEngine(MODEL, tiny_tokenizer(), max_row=3)
 
 
-def test_what_is_left_to_the_engine_is_told():
+def test_defaults_are_filled_in():
     with tiny_engine() as engine:
         assert engine.limits.max_prefill_tokens == 256
         assert engine.limits.max_cache_tokens > 10_000

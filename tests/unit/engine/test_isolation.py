@@ -1,4 +1,4 @@
-"""What goes wrong stays where it went wrong, and nobody waits for ever."""
+"""A failure concerns one request only, and no caller waits for ever."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_errors_hold_no_tensors(tiny_engine):
     assert kept[0]() is None
 
 
-def test_a_defect_in_the_scheduler_hangs_nobody(monkeypatch):
+def test_a_defect_in_the_scheduler_leaves_no_caller_waiting(monkeypatch):
     with make_tiny_engine() as engine:
         with monkeypatch.context() as patch:
             patch.setattr(Scheduler, "admit", lambda _: 1 / 0)
@@ -117,7 +117,7 @@ def test_a_defect_in_the_scheduler_hangs_nobody(monkeypatch):
         assert engine.generate([request()])[0].token_ids
 
 
-def test_a_reader_that_is_gone_disturbs_nobody(tiny_engine):
+def test_a_closed_event_loop_disturbs_no_other_request(tiny_engine):
     async def leave():
         stream = tiny_engine.astream(request(max_new_tokens=400))
         await anext(stream)
@@ -140,7 +140,7 @@ def test_the_worker_does_not_wait_for_itself(tiny_engine):
     assert tiny_engine.generate([request()])[0].token_ids
 
 
-def test_async_calls_outside_a_loop_say_so(tiny_engine):
+def test_async_calls_outside_a_loop_are_refused(tiny_engine):
     with pytest.raises(InvalidRequestError, match="event loop"):
         tiny_engine.astream(request())
 
@@ -177,12 +177,12 @@ def test_the_interpreter_exits_while_a_thread_decodes():
                 while True:
                     engine.generate([long])
             except EngineClosedError:
-                print("told")
+                print("closed")
         threading.Thread(target=decode).start()
         engine.generate([short])
         """
     )
-    assert (ran.returncode, ran.stdout) == (0, "told\n"), ran.stderr
+    assert (ran.returncode, ran.stdout) == (0, "closed\n"), ran.stderr
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
@@ -205,7 +205,7 @@ def test_a_forked_child_decodes_whatever_the_parent_was_doing():
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
-def test_a_forked_child_is_told_that_a_stream_is_its_parents():
+def test_a_forked_child_cannot_read_its_parents_stream():
     ran = run_script(
         """
         import asyncio, os, torch
@@ -220,16 +220,16 @@ def test_a_forked_child_is_told_that_a_stream_is_its_parents():
                 whole = list(streams[0]), [each async for each in streams[1]]
                 print(os.waitstatus_to_exitcode(status), *(len(each) > 100 for each in whole))
                 return
-            told = 0
+            errors = 0
             try:
                 next(streams[0])
             except GenerationError as error:
-                told += "before the process forked" in str(error)
+                errors += "before the process forked" in str(error)
             try:
                 await anext(streams[1])
             except GenerationError:
-                told += 1
-            os._exit(told)
+                errors += 1
+            os._exit(errors)
 
         asyncio.run(both())
         """
@@ -237,7 +237,7 @@ def test_a_forked_child_is_told_that_a_stream_is_its_parents():
     assert ran.stdout == "2 True True\n", ran.stderr
 
 
-def test_contexts_of_weight_nought_take_no_room(tiny_engine):
+def test_contexts_of_weight_zero_are_not_run(tiny_engine):
     long = [5] * (tiny_engine.context_window + 5)
     result = tiny_engine.generate(
         [

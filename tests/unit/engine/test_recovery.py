@@ -23,7 +23,7 @@ MARK = 3
 SHORT_OF_MEMORY = torch.OutOfMemoryError("CUDA out of memory.")
 
 
-def request(seed, length=9, tokens=12, marked=False):
+def make_request(seed, length=9, tokens=12, marked=False):
     generator = random.Random(seed)
     ids = [generator.randrange(4, VOCABULARY) for _ in range(length)]
     sampling = SamplingParams(max_new_tokens=tokens, min_new_tokens=tokens)
@@ -53,11 +53,11 @@ def bound(fails):
 @pytest.fixture
 def expected():
     with LocalEngine(tiny_model(), tiny_tokenizer()) as engine:
-        return [engine.generate([request(seed)])[0] for seed in range(4)]
+        return [engine.generate([make_request(seed)])[0] for seed in range(4)]
 
 
 @pytest.mark.parametrize("architecture", ["bloom", "llama"])
-def test_a_prompt_that_the_model_cannot_read_harms_no_neighbour(architecture):
+def test_a_prompt_that_the_model_fails_at_harms_no_other_request(architecture):
     sizes = {"n_layer": 2, "n_head": 4} if architecture == "bloom" else {}
     model = tiny_model(architecture, **sizes)
     forward = model.forward
@@ -68,13 +68,13 @@ def test_a_prompt_that_the_model_cannot_read_harms_no_neighbour(architecture):
             raise ValueError("what is this?")
         return forward(*args, input_ids=input_ids, **options)
 
-    good = [request(1, length=5), request(2, length=11)]
+    good = [make_request(1, length=5), make_request(2, length=11)]
     with LocalEngine(model, tiny_tokenizer()) as engine:
         alone = [engine.generate([each])[0] for each in good]
     model.forward = cannot_read_the_mark
     with LocalEngine(model, tiny_tokenizer()) as engine:
         outcomes = engine.generate(
-            [good[0], request(3, marked=True), good[1]], return_exceptions=True
+            [good[0], make_request(3, marked=True), good[1]], return_exceptions=True
         )
     assert [outcomes[0], outcomes[2]] == alone
     assert "what is this?" in str(outcomes[1])
@@ -94,28 +94,32 @@ def test_a_token_that_the_model_cannot_go_on_from_fails_one_request(expected):
 
     model.forward = cannot_go_on
     with LocalEngine(model, tiny_tokenizer()) as engine:
-        outcomes = engine.generate([request(seed) for seed in range(3)], return_exceptions=True)
+        outcomes = engine.generate(
+            [make_request(seed) for seed in range(3)], return_exceptions=True
+        )
     assert [outcomes[0], outcomes[2]] == [expected[0], expected[2]]
     assert "no further" in str(outcomes[1])
 
 
 @pytest.mark.parametrize("call", range(6))
-def test_no_wrong_token_where_memory_runs_out_while_tokens_are_picked(expected, monkeypatch, call):
+def test_no_wrong_token_where_memory_runs_out_while_tokens_are_sampled(expected, monkeypatch, call):
     with LocalEngine(tiny_model(), tiny_tokenizer()) as engine:
-        engine.generate([request(9)])  # something to forget, so that nobody would have to fail
+        engine.generate([make_request(9)])  # something to forget, so that nobody would have to fail
         fails = Fails(token_choice.mix_bounded_contexts, [call])
         monkeypatch.setattr(token_choice, "mix_bounded_contexts", fails)
-        outcomes = engine.generate([request(seed) for seed in range(2)], return_exceptions=True)
+        outcomes = engine.generate(
+            [make_request(seed) for seed in range(2)], return_exceptions=True
+        )
         for outcome, right in zip(outcomes, expected, strict=False):
             assert isinstance(outcome, GenerationError) or outcome == right
-        assert [engine.generate([request(seed)])[0] for seed in range(4)] == expected
+        assert [engine.generate([make_request(seed)])[0] for seed in range(4)] == expected
 
 
-def test_weights_that_did_not_come_about_are_made_again(expected, monkeypatch):
+def test_weights_that_could_not_be_allocated_are_made_again(expected, monkeypatch):
     with LocalEngine(tiny_model(), tiny_tokenizer()) as engine:
         monkeypatch.setattr(token_choice, "mixing_matrix", Fails(token_choice.mixing_matrix, [0]))
-        engine.generate([request(0), request(1)], return_exceptions=True)
-        assert engine.generate([request(seed) for seed in range(4)]) == expected
+        engine.generate([make_request(0), make_request(1)], return_exceptions=True)
+        assert engine.generate([make_request(seed) for seed in range(4)]) == expected
 
 
 @pytest.mark.parametrize("call", range(5))
@@ -125,9 +129,11 @@ def test_memory_that_runs_out_as_the_cache_grows_costs_the_newest_at_most(
     with LocalEngine(tiny_model(), tiny_tokenizer()) as engine:
         resized = Fails(cache_module._resized, [call])
         monkeypatch.setattr(cache_module, "_resized", bound(resized))
-        stream = engine.stream(request(0))
+        stream = engine.stream(make_request(0))
         first = next(stream)
-        outcomes = engine.generate([request(seed) for seed in (1, 2, 3)], return_exceptions=True)
+        outcomes = engine.generate(
+            [make_request(seed) for seed in (1, 2, 3)], return_exceptions=True
+        )
         tokens = [*first.token_ids, *(token for step in stream for token in step.token_ids)]
     assert tokens == expected[0].token_ids
     assert outcomes[:2] == expected[1:3]
@@ -140,12 +146,12 @@ def test_memory_that_runs_out_beside_the_passes_harms_no_running_stream(
 ):
     owner = SlotManager if what == "allocate" else RowCache
     with LocalEngine(tiny_model(), tiny_tokenizer()) as engine:
-        stream = engine.stream(request(0))
+        stream = engine.stream(make_request(0))
         first = next(stream)
         fails = Fails(getattr(owner, what), [1])
         monkeypatch.setattr(owner, what, bound(fails))
-        engine.generate([request(1, tokens=2)], return_exceptions=True)
-        engine.generate([request(2, tokens=3)], return_exceptions=True)
+        engine.generate([make_request(1, tokens=2)], return_exceptions=True)
+        engine.generate([make_request(2, tokens=3)], return_exceptions=True)
         tokens = [*first.token_ids, *(token for step in stream for token in step.token_ids)]
         assert fails.calls > 1
     assert tokens == expected[0].token_ids
@@ -164,16 +170,16 @@ def test_a_failed_row_leaves_nothing_to_the_next_one(expected):
 
     layer.forward = not_a_number
     with LocalEngine(model, tiny_tokenizer()) as engine:
-        long = request(5, length=30, tokens=40, marked=True)
-        outcomes = engine.generate([long, request(0), request(1)], return_exceptions=True)
+        long = make_request(5, length=30, tokens=40, marked=True)
+        outcomes = engine.generate([long, make_request(0), make_request(1)], return_exceptions=True)
         assert isinstance(outcomes[0], GenerationError)
         assert outcomes[1:] == expected[:2]
-        assert engine.generate([request(0), request(1)]) == expected[:2]
+        assert engine.generate([make_request(0), make_request(1)]) == expected[:2]
 
 
-def test_the_line_is_bounded_also_where_memory_is_what_holds_it_up():
+def test_the_queue_is_bounded_where_requests_wait_for_memory():
     with LocalEngine(tiny_model(), tiny_tokenizer(), max_cache_tokens=500, max_waiting=2) as engine:
-        large = request(0, length=50, tokens=330)
+        large = make_request(0, length=50, tokens=330)
         running = engine.stream(large)
         next(running)
         streams = [engine.stream(large) for _ in range(2)]
@@ -183,7 +189,7 @@ def test_the_line_is_bounded_also_where_memory_is_what_holds_it_up():
         assert len(list(streams[0])) == len(list(streams[1])) == 330
 
 
-def test_room_that_nobody_needs_goes_when_more_is_needed_elsewhere():
+def test_unused_rows_are_freed_when_longer_rows_are_needed():
     backend = LocalEngine(tiny_model(), tiny_tokenizer()).backend
     cache = backend.new_cache()
     cache.add(64)
@@ -195,38 +201,38 @@ def test_room_that_nobody_needs_goes_when_more_is_needed_elsewhere():
     assert cache.tokens <= 34 * cache_module.padded_capacity(300)
 
 
-def test_without_prefixes_nobody_learns_what_others_have_sent():
-    asked = request(1, length=100)
+def test_without_prefixes_no_request_copies_another_ones_rows():
+    request = make_request(1, length=100)
     with LocalEngine(tiny_model(), tiny_tokenizer(), max_prefix_tokens=0) as engine:
-        stream = engine.stream(request(1, length=100, tokens=50))
+        stream = engine.stream(make_request(1, length=100, tokens=50))
         next(stream)
-        (result,) = engine.generate([asked])
+        (result,) = engine.generate([request])
         assert result.usage.cached_tokens == (0,)
         stream.close()
-    assert result.token_ids == slow_greedy(tiny_model(), asked.contexts, [1.0], 12, end_id=-1)
+    assert result.token_ids == slow_greedy(tiny_model(), request.contexts, [1.0], 12, end_id=-1)
 
 
 @pytest.mark.parametrize("prompt", [[7] * 6 + [MARK] * 30 + [9] * 30, [7] * 140 + [MARK] * 30])
-def test_what_went_wrong_while_a_prompt_was_read_reaches_no_later_request(prompt):
+def test_nan_in_a_prompt_reaches_no_later_request(prompt):
     model = tiny_model()
     model.model.embed_tokens.weight.data[MARK] = torch.nan
     model.lm_head.weight.data[MARK] = 0  # nobody writes it
 
-    def asked(contexts, tokens, **more):
+    def request_of(contexts, tokens, **more):
         sampling = SamplingParams(max_new_tokens=tokens, min_new_tokens=tokens)
         return GenerationRequest(contexts=contexts, sampling=sampling, **more)
 
     options = {"prompt_lookup_num_tokens": 0, "max_prefill_tokens": 4, "max_prefix_tokens": 0}
     with LocalEngine(model, tiny_tokenizer(), **options) as engine:
         # It keeps the room wide; the second ends while the third is read, whose row moves then.
-        first = engine.stream(asked([[5, 6, 7], [8], [9]], 300, weights=[1.0, 1.0, -1.0]))
+        first = engine.stream(request_of([[5, 6, 7], [8], [9]], 300, weights=[1.0, 1.0, -1.0]))
         for _ in range(30):
             next(first)
-        second = engine.stream(asked([[5, 6]], 38))
-        third = engine.stream(asked([prompt], 5))
+        second = engine.stream(request_of([[5, 6]], 38))
+        third = engine.stream(request_of([prompt], 5))
         list(second)
         with pytest.raises(GenerationError, match="NaN"):
             list(third)
-        later = [engine.stream(asked([[5 + number, 7]], 20)) for number in range(3)]
+        later = [engine.stream(request_of([[5 + number, 7]], 20)) for number in range(3)]
         assert [len(list(stream)) for stream in later] == [20] * 3
         first.close()

@@ -22,7 +22,7 @@ def test_one_context_needs_no_weight():
 
 
 @pytest.mark.parametrize(
-    ("values", "told"),
+    ("values", "message"),
     [
         ({"contexts": []}, "contexts"),
         ({"contexts": [[]]}, r"contexts\[0\] holds no token"),
@@ -39,8 +39,8 @@ def test_one_context_needs_no_weight():
         ({"contexts": [[1]], "timeout": 0}, "timeout"),
     ],
 )
-def test_bad_requests_are_refused_when_they_are_made(values, told):
-    with pytest.raises(InvalidRequestError, match=told) as caught:
+def test_bad_requests_are_refused_when_they_are_made(values, message):
+    with pytest.raises(InvalidRequestError, match=message) as caught:
         GenerationRequest(**values)
     assert isinstance(caught.value, ValueError)
 

@@ -53,7 +53,7 @@ def steps_of(slow_engine):
     return slow_engine.backend.model.forward.steps
 
 
-async def test_all_four_ways_tell_the_same(tiny_engine):
+async def test_all_four_methods_give_the_same(tiny_engine):
     one = request(sampling={"temperature": 0.9, "seed": 2})
     whole = tiny_engine.generate([one])[0]
     streamed = GenerationResult.fold(tiny_engine.stream(one))
@@ -102,13 +102,13 @@ def test_the_context_window_cuts_the_completion(tiny_engine):
 
 
 @pytest.mark.parametrize(
-    ("ids", "error", "told"),
+    ("ids", "error", "message"),
     [
         ([5] * CONTEXT_WINDOW, ContextLengthError, f"{CONTEXT_WINDOW} tokens leaves no room"),
         ([5, 100_000], InvalidRequestError, "100000 is not in the vocabulary of 512"),
     ],
 )
-async def test_what_cannot_be_run_is_refused_before_anything_is(tiny_engine, ids, error, told):
+async def test_what_cannot_be_run_is_refused_before_anything_is(tiny_engine, ids, error, message):
     bad = GenerationRequest(contexts=[[5], ids], weights=[0.5, 0.5])
     for call in (
         lambda: tiny_engine.stream(bad),
@@ -117,9 +117,9 @@ async def test_what_cannot_be_run_is_refused_before_anything_is(tiny_engine, ids
         lambda: tiny_engine.score([ids], [5]),
         lambda: tiny_engine.score([[5]], ids),
     ):
-        with pytest.raises(error, match=told):
+        with pytest.raises(error, match=message):
             call()
-    with pytest.raises(error, match=told):
+    with pytest.raises(error, match=message):
         await tiny_engine.agenerate([bad])
 
 
@@ -170,7 +170,7 @@ def test_a_model_that_fails_fails_its_requests_only_once():
         assert outcomes[0] == outcomes[2] == engine.generate([request()])[0]
 
 
-def test_closing_or_dropping_a_stream_gives_its_room_back(slow_engine):
+def test_closing_or_dropping_a_stream_gives_its_row_back(slow_engine):
     quick = request(1)
     for end in (lambda stream: stream.close(), lambda stream: None):
         stream = slow_engine.stream(request(600))
@@ -189,7 +189,7 @@ def test_a_closed_stream_is_over(tiny_engine):
     assert list(stream) == []
 
 
-async def test_a_cancelled_task_gives_its_room_back(slow_engine):
+async def test_a_cancelled_task_gives_its_row_back(slow_engine):
     for start in (
         lambda: slow_engine.agenerate([request(600)]),
         lambda: anext(aiter_all(slow_engine.astream(request(600)))),

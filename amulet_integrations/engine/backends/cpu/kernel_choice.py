@@ -1,6 +1,6 @@
-"""The fastest kernel for every number of rows, measured when a model is loaded.
+"""Chooses the fastest kernel for every number of rows, measured when a model is loaded.
 
-One choice holds for all layers of a model: the times are those of a sample of them.
+All layers of a model use the same choice; the times are those of a sample of them.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _SAMPLE_WEIGHTS = 1 << 21
 
 
 class Sample(NamedTuple):
-    """A group of layers, or its first outputs, that stands for others of its shape."""
+    """The first outputs of a group of layers, which stands for others of its shape."""
 
     weight: Tensor
     bias: Tensor | None
@@ -49,18 +49,18 @@ class Sample(NamedTuple):
 
 @torch.no_grad()
 def speed_up_linear(model: PreTrainedModel, *, pack_weights: bool = True) -> None:
-    """Makes the linear layers of a model on the CPU multiply in the fastest way.
+    """Makes the linear layers of a model on the CPU multiply with the fastest kernels.
 
     Args:
-        model: Its weights must not change any more.
-        pack_weights: Whether a way may be taken that keeps a second copy of the weights. It is
-            not, whatever is said here, where memory is short.
+        model: A model whose weights do not change any more.
+        pack_weights: Whether kernels may be chosen that keep a second copy of the weights. They
+            are never chosen if memory is short.
     """
     by_dtype: defaultdict[torch.dtype, list[LinearGroup]] = defaultdict(list)
     for group in linear_groups(model):
         by_dtype[group[0].weight.dtype].append(group)
     for dtype, groups in by_dtype.items():
-        copies = pack_weights and _has_room(groups)
+        copies = pack_weights and _fits_in_memory(groups)
         kernels = [
             kernel for kernel in KERNELS if dtype in kernel.dtypes and (copies or not kernel.copies)
         ]
@@ -72,11 +72,11 @@ def speed_up_linear(model: PreTrainedModel, *, pack_weights: bool = True) -> Non
 
 
 def choose(seconds: Mapping[Kernel, float]) -> Kernel:
-    """The kernel for one number of rows.
+    """Chooses the kernel for one number of rows.
 
     Args:
-        seconds: How long each one takes; those that cost more memory come later, and have to be
-            faster by a clear margin than those before.
+        seconds: The time that each kernel takes. Those that take more memory come later and have
+            to be clearly faster than those before.
     """
     best = PLAIN
     for kernel, taken in seconds.items():
@@ -86,7 +86,7 @@ def choose(seconds: Mapping[Kernel, float]) -> Kernel:
 
 
 def sample(groups: Sequence[LinearGroup]) -> list[Sample]:
-    """A few groups of every shape."""
+    """Returns a few groups of every shape."""
     by_shape: defaultdict[tuple[torch.Size, ...], list[LinearGroup]] = defaultdict(list)
     for group in groups:
         by_shape[tuple(layer.weight.shape for layer in group)].append(group)
@@ -98,9 +98,9 @@ def sample(groups: Sequence[LinearGroup]) -> list[Sample]:
 
 
 def measure(samples: Sequence[Sample], kernels: Sequence[Kernel]) -> list[dict[Kernel, float]]:
-    """Seconds that all layers take with each kernel, for each bucket of rows.
+    """Measures the seconds that all layers take with each kernel, for each bucket of rows.
 
-    A kernel that this build of torch or this processor lacks is left out.
+    Kernels that this build of torch or this processor lacks are left out.
     """
     products: dict[Kernel, list[Product]] = {}
     for kernel in kernels:
@@ -118,8 +118,8 @@ def _pass_seconds(
     inputs = [weight.new_ones(rows, weight.shape[1]) for weight, *_ in samples]
     best = {kernel: [float("inf")] * len(samples) for kernel in products}
     spent = dict.fromkeys(products, 0.0)
-    # One layer after the other, as in a model, so that none is still in the processor's cache;
-    # and the kernels in turn, so that what else the machine does meets them all.
+    # One layer after the other, as in a model, so that no weight is still in the processor's
+    # cache. The kernels take turns, so that other load on the machine slows all of them.
     for done in range(_MOST_ROUNDS):
         for kernel, prepared in products.items():
             if done >= _LEAST_ROUNDS and spent[kernel] > _ENOUGH_SECONDS:
@@ -149,8 +149,8 @@ def _first_outputs(group: LinearGroup, alike: float) -> Sample:
     return Sample(weight, bias, alike * all_outputs / outputs)
 
 
-def _has_room(groups: Sequence[LinearGroup]) -> bool:
-    """Whether memory holds a second copy of the weights, and twice as much beside it."""
+def _fits_in_memory(groups: Sequence[LinearGroup]) -> bool:
+    """Returns whether memory holds a second copy of the weights, and twice as much beside it."""
     free = available_memory()
     weights = sum(layer.weight.nbytes for group in groups for layer in group)
     return free is not None and free >= 3 * weights

@@ -1,8 +1,8 @@
-"""Linear layers of one input, multiplied at once.
+"""Linear layers of the same input, fused into one product.
 
-Attention multiplies the same states by three weights, a gated feed-forward part by two. Placed one
-below the other they are one weight, whose single product takes less time than theirs: every
-product has to wake the processor's cores and wait for the last of them.
+Attention multiplies the same states by three weights, and a gated feed-forward block by two. One
+product with their concatenation takes less time, because every product has to wake the processor's
+cores and wait for the last of them.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from amulet_integrations.engine.backends.cpu.linear_kernels import (
 )
 
 LinearGroup = tuple[nn.Linear, ...]
-"""Layers that are given the same inputs, of one type and width; or one layer."""
+"""Layers with the same input, dtype and width; or a single layer."""
 
-_ONE_INPUT = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
+_SHARED_INPUT = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
 
 
 def linear_groups(model: nn.Module) -> list[LinearGroup]:
-    """The linear layers of a model that are on the CPU and nothing more than linear layers."""
+    """Returns the plain linear layers of a model that are on the CPU, in groups."""
     groups: list[LinearGroup] = []
     grouped: set[int] = set()
     for module in model.modules():
-        for group in _of_one_input(module):
+        for group in _groups_of(module):
             ids = {id(layer) for layer in group}
             if not ids & grouped:
                 groups.append(group)
@@ -43,60 +43,60 @@ def linear_groups(model: nn.Module) -> list[LinearGroup]:
 
 @torch.no_grad()
 def use_kernels(groups: Iterable[LinearGroup], kernels: Sequence[Kernel]) -> None:
-    """Makes layers multiply with these kernels, one for each bucket, groups at once.
+    """Makes layers multiply with these kernels, one for each bucket, and fuses groups.
 
-    A kernel that is not exact enough for a layer is replaced by torch's own there, and a group with
-    such a layer is not multiplied at once.
+    If a kernel is not exact enough for a layer, torch's own takes its place, and the layer's group
+    is not fused.
     """
     if set(kernels) == {PLAIN}:
         return
     for group in groups:
         fitting = [fitting_kernels(layer.weight, kernels) for layer in group]
         if len(group) > 1 and fitting == [list(kernels)] * len(group):
-            _multiply_at_once(group, kernels)
+            _fuse(group, kernels)
             continue
         for layer, own in zip(group, fitting, strict=True):
-            weight, bias = _joined((layer,))
-            # On the instance, so that nothing about the model's structure changes.
+            weight, bias = _concatenated((layer,))
+            # On the instance, so that the structure of the model does not change.
             layer.forward = BucketedProduct(weight, bias, own)  # type: ignore[assignment,method-assign]
 
 
 class SharedProduct:
-    """The outputs of a group, computed when the first of its layers is called.
+    """The outputs of a fused group, computed when the first of its layers is called.
 
     Args:
-        product: With the joined weights.
-        sizes: Outputs of each layer.
+        product: The product with the concatenated weights.
+        sizes: The number of outputs of each layer.
     """
 
     def __init__(self, product: BucketedProduct, sizes: Sequence[int]) -> None:
         self._product = product
         self._sizes = list(sizes)
-        # In one piece, so that no thread ever sees another's outputs beside its own inputs.
+        # One tuple, so that no thread sees another's outputs together with its own inputs.
         self._computed: tuple[Tensor, dict[int, Tensor]] | None = None
 
     def __call__(self, index: int, inputs: Tensor) -> Tensor:
-        """Inputs (..., in) to the outputs (..., out) of one layer."""
-        of, outputs = self._computed or (None, {})
-        if of is not inputs or index not in outputs:
+        """Multiplies inputs (..., in); returns the outputs (..., out) of one layer."""
+        computed_for, outputs = self._computed or (None, {})
+        if computed_for is not inputs or index not in outputs:
             outputs = dict(enumerate(self._product(inputs).split(self._sizes, dim=-1)))
-        left = {other: output for other, output in outputs.items() if other != index}
-        self._computed = (inputs, left) if left else None
+        unused = {other: output for other, output in outputs.items() if other != index}
+        self._computed = (inputs, unused) if unused else None
         return outputs[index].contiguous()
 
 
-def _multiply_at_once(group: LinearGroup, kernels: Sequence[Kernel]) -> None:
-    weight, bias = _joined(group)
+def _fuse(group: LinearGroup, kernels: Sequence[Kernel]) -> None:
+    weight, bias = _concatenated(group)
     product = BucketedProduct(weight, bias, kernels)
     if not all(kernel.copies for kernel in kernels):
-        _put_into(weight, group)
+        _share_memory(weight, group)
     shared = SharedProduct(product, [layer.out_features for layer in group])
     for index, layer in enumerate(group):
         layer.forward = partial(shared, index)  # type: ignore[method-assign]
 
 
-def _of_one_input(module: nn.Module) -> Iterator[LinearGroup]:
-    for names in _ONE_INPUT:
+def _groups_of(module: nn.Module) -> Iterator[LinearGroup]:
+    for names in _SHARED_INPUT:
         layers = (getattr(module, name, None) for name in names)
         group = tuple(layer for layer in layers if _is_plain(layer))
         alike = {(each.in_features, each.weight.dtype, each.bias is None) for each in group}
@@ -104,8 +104,8 @@ def _of_one_input(module: nn.Module) -> Iterator[LinearGroup]:
             yield group
 
 
-def _joined(group: LinearGroup) -> tuple[Tensor, Tensor | None]:
-    """Weight (out, in) and bias (out,) of all layers of a group, one below the other."""
+def _concatenated(group: LinearGroup) -> tuple[Tensor, Tensor | None]:
+    """Returns the concatenated weights (out, in) and biases (out,) of a group."""
     if len(group) == 1:
         bias = group[0].bias
         return group[0].weight.data, None if bias is None else bias.data
@@ -114,15 +114,15 @@ def _joined(group: LinearGroup) -> tuple[Tensor, Tensor | None]:
     return weight, torch.cat(biases) if biases else None
 
 
-def _put_into(weight: Tensor, group: LinearGroup) -> None:
-    """Lets the layers' own weights be parts of the joined one, so that memory holds them once."""
+def _share_memory(weight: Tensor, group: LinearGroup) -> None:
+    """Makes the layers' weights views of the concatenated one, so that they are held once."""
     sizes = [layer.out_features for layer in group]
     for layer, part in zip(group, weight.split(sizes), strict=True):
         layer.weight.data = part
 
 
 def _is_plain(layer: object) -> TypeGuard[nn.Linear]:
-    """Whether it is a linear layer and nothing more: not quantized, not wrapped, on the CPU."""
+    """Returns whether a module is a linear layer on the CPU, neither quantized nor wrapped."""
     return (
         type(layer) is nn.Linear
         and type(layer.weight) is nn.Parameter

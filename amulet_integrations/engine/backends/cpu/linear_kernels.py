@@ -1,7 +1,7 @@
-"""Ways to multiply by a model's weights on the CPU.
+"""Kernels that multiply by a model's weights on the CPU.
 
-Which is fastest differs between processors, and with the number of rows. Processors without
-arithmetic in bfloat16 or float16, above all, take many times longer in those than in float32.
+Which one is fastest depends on the processor and on the number of rows. Processors without
+arithmetic in bfloat16 or float16 take many times longer in those dtypes than in float32.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 BUCKETS = (1, 4, 16)
-"""Most rows of each bucket but the last one, which has no end."""
+"""The most rows of each bucket; the last bucket, which has no bound, is left out."""
 
 Product = Callable[[Tensor], Tensor]
-"""Rows (rows, in) to (rows, out)."""
+"""f(rows (rows, in)) -> (rows, out)."""
 
 
 def _anything(weight: Tensor) -> bool:  # noqa: ARG001
@@ -30,11 +30,11 @@ class Kernel:
     """A way to multiply.
 
     Attributes:
-        name: Tells it apart.
-        dtypes: The weights it takes.
-        prepare: Weight (out, in) and bias to the product with them.
+        name: The name.
+        dtypes: The dtypes of weights that it accepts.
+        prepare: Makes the product with a weight (out, in) and a bias.
         copies: Whether it keeps a copy of the weights, as large as they are.
-        fits: Whether it is as exact as `torch` with these weights.
+        fits: Returns whether it is as exact as torch's own with a weight.
     """
 
     name: str
@@ -49,10 +49,10 @@ def _plain(weight: Tensor, bias: Tensor | None) -> Product:
 
 
 def _columns(weight: Tensor, bias: Tensor | None) -> Product:
-    """Weights times columns: on AMD processors MKL takes another path there, better for few."""
+    """Weights times columns: MKL's code for it is faster for few rows on AMD processors."""
 
     def product(rows: Tensor) -> Tensor:
-        # Contiguous: attention leaves its fast path for anything else.
+        # Contiguous, because attention's fast path accepts nothing else.
         outputs = torch.mm(weight, rows.t()).t().contiguous()
         return outputs if bias is None else outputs.add_(bias)
 
@@ -60,14 +60,14 @@ def _columns(weight: Tensor, bias: Tensor | None) -> Product:
 
 
 def _packed(weight: Tensor, bias: Tensor | None) -> Product:
-    """The weights in the order in which oneDNN reads them."""
+    """Keeps the weights in the order in which oneDNN reads them."""
     packed = torch.ops.mkldnn._reorder_linear_weight(weight, BUCKETS[-1])  # noqa: SLF001
     multiply = torch.ops.mkldnn._linear_pointwise  # noqa: SLF001
     return lambda rows: multiply(rows, packed, bias, "none", [], "")
 
 
 def _float16(weight: Tensor, bias: Tensor | None) -> Product:
-    """Weights kept in float16, everything else in float32 (FBGEMM)."""
+    """Keeps the weights in float16 and computes in float32 (FBGEMM)."""
     bias = None if bias is None else bias.float()
     packed = torch.ops.quantized.linear_prepack_fp16(weight.float(), bias)
     multiply = torch.ops.quantized.linear_dynamic_fp16
@@ -75,7 +75,7 @@ def _float16(weight: Tensor, bias: Tensor | None) -> Product:
 
 
 def _fits_float16(weight: Tensor) -> bool:
-    """Whether float16 holds the weights with an error below that of bfloat16 at the largest."""
+    """Returns whether float16 holds the weights more exactly than bfloat16 holds the largest."""
     if weight.dtype == torch.float16:
         return True
     least, most = torch.aminmax(weight)
@@ -91,21 +91,21 @@ PACKED = Kernel("packed", _FLOAT32, _packed, copies=True)
 FLOAT16 = Kernel("float16", _HALVES, _float16, copies=True, fits=_fits_float16)
 
 KERNELS = (PLAIN, COLUMNS, PACKED, FLOAT16)
-"""Those that cost more memory come later."""
+"""All kernels. Those that take more memory come later."""
 
 
 def fitting_kernels(weight: Tensor, kernels: Sequence[Kernel]) -> list[Kernel]:
-    """The same kernels, but torch's own where one is not exact enough for a weight."""
+    """Replaces the kernels that are not exact enough for a weight by torch's own."""
     return [kernel if kernel.fits(weight) else PLAIN for kernel in kernels]
 
 
 class BucketedProduct:
-    """A product with the same weights, by a kernel of its own for each bucket of rows.
+    """A product by a different kernel for each bucket of rows.
 
     Args:
-        weight: Shape (out, in). It must not change any more.
-        bias: Shape (out,).
-        kernels: One for each bucket, which fit the weight.
+        weight: The weight, (out, in). It must not change any more.
+        bias: The bias, (out,).
+        kernels: A kernel for each bucket that fits the weight.
     """
 
     def __init__(self, weight: Tensor, bias: Tensor | None, kernels: Sequence[Kernel]) -> None:
@@ -114,7 +114,7 @@ class BucketedProduct:
         self._out_features = weight.shape[0]
 
     def __call__(self, inputs: Tensor) -> Tensor:
-        """Inputs (..., in) to (..., out)."""
+        """Multiplies inputs (..., in); returns (..., out)."""
         rows = inputs.reshape(-1, inputs.shape[-1])
         product = self._products[bisect_left(BUCKETS, rows.shape[0])]
         return product(rows).view(*inputs.shape[:-1], self._out_features)

@@ -1,8 +1,8 @@
-"""Half-precision weights with float32 between them, for processors without half arithmetic.
+"""Float32 activations between half-precision weights, for processors without half arithmetic.
 
-Such a processor takes longer for attention and norms in bfloat16 or float16 than in float32, and
-the kernel that multiplies by their weights there works in float32 anyway, so every conversion
-between two products is time lost. Rounding less often also brings the logits closer to float32's.
+Such a processor takes longer for attention and norms in bfloat16 or float16 than in float32. Its
+kernel for products with half-precision weights works in float32 anyway, so every conversion between
+two products costs time. Rounding less often also brings the logits closer to those of float32.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-_MOST_CONVERTED = 0.02  # of the weights: those of norms, and biases
+_MAX_CONVERTED = 0.02  # of the weights: those of norms, and biases
 
 
 @torch.no_grad()
 def use_float32_activations(model: PreTrainedModel, linear: Iterable[nn.Linear]) -> bool:
-    """Lets a model compute in float32 whatever is not a product with its large weights.
+    """Makes a model compute in float32 all but the products with its large weights.
 
     Args:
-        model: On the CPU.
-        linear: Its layers that take inputs of any dtype and return outputs of the same one.
+        model: A model on the CPU.
+        linear: The layers that accept inputs of any dtype and return outputs of the same dtype.
 
     Returns:
-        Whether it was done: not where other large weights would have to be converted, nor where
-        the model's own code multiplies by weights of one type and inputs of another.
+        Whether it was done. It is not if other large weights would have to be converted, or if the
+        model's own code multiplies weights of one dtype by inputs of another.
     """
     embeddings = [module for module in model.modules() if isinstance(module, nn.Embedding)]
     large = {id(layer.weight) for layer in (*linear, *embeddings)}
@@ -36,7 +36,7 @@ def use_float32_activations(model: PreTrainedModel, linear: Iterable[nn.Linear])
         if id(tensor) not in large and tensor.is_floating_point()
     ]
     all_weights = sum(weight.numel() for weight in model.parameters())
-    if sum(tensor.numel() for tensor in others) > _MOST_CONVERTED * all_weights:
+    if sum(tensor.numel() for tensor in others) > _MAX_CONVERTED * all_weights:
         return False
     dtypes = [tensor.dtype for tensor in others]
     for tensor in others:
@@ -52,7 +52,7 @@ def use_float32_activations(model: PreTrainedModel, linear: Iterable[nn.Linear])
 
 
 def activation_dtype(model: PreTrainedModel) -> torch.dtype:
-    """The type of what passes between a model's layers, and of its keys and values."""
+    """Returns the dtype of the values between a model's layers, and of its keys and values."""
     hooks = model.get_input_embeddings()._forward_hooks.values()  # noqa: SLF001
     return torch.float32 if _to_float32 in hooks else model.dtype
 

@@ -1,9 +1,8 @@
-"""Attention on the CPU of heads that share keys and values, without copying those for each head.
+"""Grouped-query attention on the CPU without copying keys and values for each head.
 
 With a mask and more than one new token, transformers repeats the keys and values for every query
-head (grouped-query attention), which takes as long as the attention itself. The heads of a group
-see the same keys through the same mask, so their queries can stand one after the other instead,
-as if they were further tokens of one head.
+head, which takes as long as the attention itself. The heads of a group see the same keys through
+the same mask, so their queries can be concatenated instead, as if they were tokens of one head.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from transformers.masking_utils import sdpa_mask
 
 GROUPED_SDPA = "grouped_sdpa"
 
-_MOST_TOKENS = 64  # for more, the copy costs little beside the products
+_MAX_TOKENS = 64  # with more tokens, the copy costs little in comparison
 _NOT_FOLDED = ("position_bias", "cache", "softcap")
 
 
@@ -35,14 +34,14 @@ def grouped_sdpa_forward(
     scaling: float | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
-    """What transformers' `sdpa_attention_forward` computes, in less time where that is possible.
+    """Computes what transformers' `sdpa_attention_forward` does, in less time where possible.
 
     Args:
         module: The attention layer.
         query: Shape (rows, heads, tokens, dim).
         key: Shape (rows, key heads, width, dim).
         value: Shape (rows, key heads, width, value dim).
-        attention_mask: Shape (rows, 1, tokens, width), or anything that transformers takes.
+        attention_mask: Shape (rows, 1, tokens, width), or anything that transformers accepts.
         dropout: As in transformers.
         scaling: As in transformers.
         **kwargs: As in transformers.
@@ -54,7 +53,7 @@ def grouped_sdpa_forward(
     if (
         attention_mask is not None
         and attention_mask.shape[1:] == (1, tokens, width)
-        and tokens <= _MOST_TOKENS
+        and tokens <= _MAX_TOKENS
         and query.shape[1] > key.shape[1]
         and dropout == 0.0
         and all(kwargs.get(name) is None for name in _NOT_FOLDED)
@@ -67,7 +66,7 @@ def grouped_sdpa_forward(
 
 
 def use_grouped_attention(model: PreTrainedModel) -> None:
-    """Switches a model that attends with `sdpa`, on the CPU and in groups."""
+    """Switches a model on the CPU that uses `sdpa` and groups of heads to this attention."""
     config = model.config.get_text_config()
     heads = getattr(config, "num_attention_heads", None) or 0
     key_heads = getattr(config, "num_key_value_heads", None) or heads
@@ -76,7 +75,7 @@ def use_grouped_attention(model: PreTrainedModel) -> None:
         and key_heads < heads
         and model.config._attn_implementation == "sdpa"  # noqa: SLF001
         and getattr(model, "_supports_attention_backend", False)
-        and not _asks_for_names(model)
+        and not _compares_names(model)
     ):
         model.set_attn_implementation(GROUPED_SDPA)
 
@@ -86,7 +85,7 @@ def _folded(
 ) -> Tensor:
     rows, heads, tokens, dim = query.shape
     groups = heads // key.shape[1]
-    # One token's mask serves the whole group without a copy.
+    # One token's mask is shared by the group without a copy.
     masks = mask.expand(-1, -1, groups, -1) if tokens == 1 else mask.repeat(1, 1, groups, 1)
     output = scaled_dot_product_attention(
         query.reshape(rows, key.shape[1], groups * tokens, dim),
@@ -98,8 +97,8 @@ def _folded(
     return output.reshape(rows, heads, tokens, value.shape[-1]).transpose(1, 2).contiguous()
 
 
-def _asks_for_names(model: PreTrainedModel) -> bool:
-    """Whether the model's own code compares the name "sdpa", as some do to choose a mask."""
+def _compares_names(model: PreTrainedModel) -> bool:
+    """Returns whether the model's own code compares the name "sdpa", as some do for a mask."""
     try:
         source = inspect.getsource(sys.modules[type(model).__module__])
     except (OSError, TypeError, KeyError):

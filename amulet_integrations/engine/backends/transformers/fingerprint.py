@@ -1,4 +1,4 @@
-"""What tells one checkpoint from the next, whatever it is called and however it was loaded."""
+"""A fingerprint of a checkpoint that depends neither on its name nor on how it was loaded."""
 
 from __future__ import annotations
 
@@ -11,33 +11,33 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel
 
-_EACH_WAY = 8  # values of a tensor along each of its axes
-_NOT_THE_MODEL = frozenset({"dtype", "torch_dtype", "transformers_version", "name_or_path"})
-"""Entries of a config that say how, whence and by what it was loaded; private ones do, too."""
+_SAMPLES_PER_AXIS = 8  # values of a tensor
+_LOADING_KEYS = frozenset({"dtype", "torch_dtype", "transformers_version", "name_or_path"})
+"""Entries of a config about loading, not about the model. Private ones are left out too."""
 
 
 def model_fingerprint(model: PreTrainedModel) -> str:
-    """The SHA-256 of a model's architecture and of a sample of its weights.
+    """Computes the SHA-256 of a model's architecture and of a sample of its weights.
 
-    It is the same for a checkpoint in float32 and in bfloat16, in any folder and under any name,
-    and on any device that holds all weights. A quantized model has another one.
+    It is equal for a checkpoint in float32 and in bfloat16, in any folder and under any name, and
+    on any device that holds all weights. A quantized model has another one.
 
     Args:
-        model: The model. Its weights are only read.
+        model: The model.
     """
     architecture = _without_loading(model.config.to_diff_dict())
-    found = hashlib.sha256(json.dumps(architecture, sort_keys=True, default=str).encode())
+    digest = hashlib.sha256(json.dumps(architecture, sort_keys=True, default=str).encode())
     for name, tensor in sorted(model.state_dict().items()):
-        found.update(json.dumps([name, list(tensor.shape)]).encode())
+        digest.update(json.dumps([name, list(tensor.shape)]).encode())
         with suppress(NotImplementedError, RuntimeError, TypeError):  # packed, or on no device
-            found.update(sample_of(tensor).cpu().bfloat16().float().numpy().tobytes())
-    return found.hexdigest()
+            digest.update(sample_of(tensor).cpu().bfloat16().float().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def sample_of(tensor: Tensor) -> Tensor:
-    """A few values of a tensor, wherever and in whatever order it lies, without a copy of it all.
+    """Returns a few values of a tensor without copying the others.
 
-    Training moves nearly all values, and reading all would take as long as loading the model.
+    Training changes nearly all values, and reading all would take as long as loading the model.
 
     Args:
         tensor: Any tensor.
@@ -45,16 +45,16 @@ def sample_of(tensor: Tensor) -> Tensor:
     Returns:
         A view, at most 15 values along each axis.
     """
-    steps = (slice(None, None, max(1, size // _EACH_WAY)) for size in tensor.shape)
+    steps = (slice(None, None, max(1, size // _SAMPLES_PER_AXIS)) for size in tensor.shape)
     return tensor.detach()[tuple(steps)]
 
 
 def _without_loading(config: Any) -> Any:
-    """A config as JSON, in all of its parts without what does not change an answer's policy."""
+    """Returns a config as JSON, without the entries about loading, at any depth."""
     if isinstance(config, dict):
         return {
             str(key): _without_loading(value)
             for key, value in config.items()
-            if key not in _NOT_THE_MODEL and not str(key).startswith("_")
+            if key not in _LOADING_KEYS and not str(key).startswith("_")
         }
     return [_without_loading(item) for item in config] if isinstance(config, list) else config

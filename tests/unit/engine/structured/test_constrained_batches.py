@@ -148,7 +148,7 @@ async def until(condition):
 
 
 def idle(engine):
-    return engine.load.is_idle
+    return engine.stats.is_idle
 
 
 @pytest.mark.parametrize("leave", ["cancel", "aclose", "drop"])

@@ -113,7 +113,7 @@ def test_weights_that_float16_cannot_hold_are_not_put_into_it(scale):
 
 
 def named(name):
-    """A kernel that says which one it is."""
+    """A kernel whose products return its own number."""
     number = float(name)
     return Kernel(
         name, PLAIN.dtypes, lambda weight, _: lambda rows: rows.new_full((len(rows), 1), number)

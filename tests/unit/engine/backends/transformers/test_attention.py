@@ -85,7 +85,7 @@ def test_anything_else_is_left_to_transformers(other, unfolded):
 
 
 @pytest.mark.parametrize("tokens", [1, 3, 64, 65])
-def test_a_model_with_random_masks_says_the_same(tokens):
+def test_a_model_with_random_masks_gives_the_same(tokens):
     torch.manual_seed(tokens)
     plain, grouped = tiny_model(), tiny_model()
     use_grouped_attention(grouped)
@@ -115,7 +115,7 @@ def test_only_models_that_gain_are_switched(changes, used):
     assert model.config._attn_implementation == used
 
 
-def test_a_checkpoint_is_switched_unless_told_otherwise(tmp_path):
+def test_a_checkpoint_is_switched_unless_it_names_an_implementation(tmp_path):
     tiny_model().save_pretrained(tmp_path)
     tiny_tokenizer().save_pretrained(tmp_path)
     for chosen, used in ((None, GROUPED_SDPA), ("sdpa", "sdpa"), ("eager", "eager")):

@@ -97,16 +97,18 @@ def test_replayed_steps_give_the_tokens_of_the_model(model_type):
 
 def test_requests_that_come_and_go_change_nothing():
     model = tiny_model()
-    asked = [request([5 + n, 6, 7], [8, 9 + n], tokens) for n, tokens in enumerate((60, 12, 25, 9))]
+    requests = [
+        request([5 + n, 6, 7], [8, 9 + n], tokens) for n, tokens in enumerate((60, 12, 25, 9))
+    ]
     expected = [
         slow_greedy(model, [*each.contexts], WEIGHTS, each.sampling.max_new_tokens)
-        for each in asked
+        for each in requests
     ]
     with engine_of(model) as engine:
-        streams = [engine.stream(asked[0])]
+        streams = [engine.stream(requests[0])]
         tokens = [[*next(streams[0]).token_ids]]
-        streams += [engine.stream(each) for each in asked[1:]]
-        tokens += [[] for _ in asked[1:]]
+        streams += [engine.stream(each) for each in requests[1:]]
+        tokens += [[] for _ in requests[1:]]
         for index in (2, 1, 0, 3):
             tokens[index] += [token for each in streams[index] for token in each.token_ids]
     assert tokens == expected
@@ -150,7 +152,7 @@ def test_what_cannot_be_captured_is_decoded_without_graphs(error, caplog):
 
 def test_graphs_are_dropped_first_where_memory_is_short():
     model = tiny_model()
-    asked = [request([5 + n, 6], [7], 40) for n in range(2)]
+    requests = [request([5 + n, 6], [7], 40) for n in range(2)]
     with engine_of(model, max_prefix_tokens=0) as engine:
         decode, held = engine.backend.decode, []
 
@@ -161,9 +163,9 @@ def test_graphs_are_dropped_first_where_memory_is_short():
             return decode(cache, inputs, logits_to_keep)
 
         engine.backend.decode = short_of_memory
-        results = engine.generate(asked)
+        results = engine.generate(requests)
     assert held == [1]
-    for each, result in zip(asked, results, strict=True):
+    for each, result in zip(requests, results, strict=True):
         assert result.token_ids == slow_greedy(model, [*each.contexts], WEIGHTS, 40)
 
 
@@ -220,11 +222,11 @@ def test_a_model_on_the_cpu_is_refused():
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no CUDA device")
 @pytest.mark.parametrize("model_type", FAMILIES)
 def test_a_gpu_replays_what_it_computes(model_type):
-    asked = [request([5 + n, 6, 7], [8, 9], 60) for n in range(3)]
+    requests = [request([5 + n, 6, 7], [8, 9], 60) for n in range(3)]
     with LocalEngine(tiny_model(model_type).to("cuda"), tiny_tokenizer()) as engine:
-        expected = engine.generate(asked)
+        expected = engine.generate(requests)
     with LocalEngine(
         tiny_model(model_type).to("cuda"), tiny_tokenizer(), cuda_graphs=True
     ) as engine:
-        assert engine.generate(asked) == expected
+        assert engine.generate(requests) == expected
         assert captured_graphs(engine)

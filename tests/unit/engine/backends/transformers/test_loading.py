@@ -48,7 +48,7 @@ def test_a_local_folder_loads_and_decodes_as_the_model_does(checkpoint):
         assert engine.model_name == checkpoint
 
 
-def test_the_dtype_is_what_was_asked_for(checkpoint):
+def test_the_dtype_is_the_requested_one(checkpoint):
     with LocalEngine.from_pretrained(checkpoint, dtype="bfloat16") as engine:
         layers = engine.backend.model.model.layers
         dtypes = {str(layer.mlp.up_proj.weight.dtype) for layer in layers}
@@ -66,7 +66,7 @@ def test_a_folder_without_a_model_is_an_error(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("config", "told"),
+    ("config", "message"),
     [
         (T5Config(architectures=["T5ForConditionalGeneration"]), "T5ForConditionalGeneration"),
         (AutoConfig.for_model("bert", architectures=["BertForMaskedLM"]), "BertForMaskedLM"),
@@ -74,9 +74,9 @@ def test_a_folder_without_a_model_is_an_error(tmp_path):
         (AutoConfig.for_model("bert", architectures=["BertLMHeadModel"]), "BertLMHeadModel"),
     ],
 )
-def test_models_that_are_not_decoder_only_are_refused(tmp_path, config, told):
+def test_models_that_are_not_decoder_only_are_refused(tmp_path, config, message):
     config.save_pretrained(tmp_path)
-    with pytest.raises(UnsupportedModelError, match=told):
+    with pytest.raises(UnsupportedModelError, match=message):
         LocalEngine.from_pretrained(str(tmp_path))
 
 
@@ -105,7 +105,7 @@ def test_code_that_comes_with_a_checkpoint_does_not_run(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("options", "error", "told"),
+    ("options", "error", "message"),
     [
         ({"dtype": "float31"}, InvalidRequestError, "float31"),
         ({"dtype": "int8"}, InvalidRequestError, "int8"),
@@ -115,8 +115,8 @@ def test_code_that_comes_with_a_checkpoint_does_not_run(tmp_path):
         ({"devise": "cpu"}, UnknownArgumentError, "did you mean 'device'"),
     ],
 )
-def test_bad_options_are_refused(checkpoint, options, error, told):
-    with pytest.raises(error, match=told):
+def test_bad_options_are_refused(checkpoint, options, error, message):
+    with pytest.raises(error, match=message):
         LocalEngine.from_pretrained(checkpoint, **options)
 
 
@@ -155,7 +155,7 @@ def test_damaged_weights_are_an_error_of_ours(tmp_path, damage):
         LocalEngine.from_pretrained(str(tmp_path))
 
 
-def test_limits_are_whole_numbers_above_nought():
+def test_limits_are_whole_numbers_above_zero():
     for limit in (0, -1, "8"):
         with pytest.raises(InvalidParamsError, match="max_rows"):
             LocalEngine(tiny_model(), tiny_tokenizer(), max_rows=limit)

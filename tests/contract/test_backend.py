@@ -1,0 +1,463 @@
+"""What `LocalEngine` promises on every backend, checked against a slow loop over its logits."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import wraps
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from amulet_integrations import SamplingParams
+from amulet_integrations.engine import (
+    Backend,
+    GenerationRequest,
+    GenerationResult,
+    LocalEngine,
+    OutputAlternative,
+    run_on_worker,
+)
+from amulet_integrations.engine.backends.base import RowInput
+from amulet_integrations.engine.backends.transformers.backend import TransformersBackend
+from amulet_integrations.errors import (
+    ContextLengthError,
+    EngineClosedError,
+    EngineOverloadedError,
+    GenerationError,
+    InvalidRequestError,
+    UnsupportedModelError,
+)
+from tests.support.table_backend import TableBackend
+from tests.support.tiny import tiny_model, tiny_tokenizer
+
+BAD = 3  # a token that the failing backends cannot compute
+MIXTURES = [
+    ([1], [1.0]),
+    ([9, 14], [-1.0, 2.0]),
+    ([30, 2, 11], [-0.5, 2.0, -0.5]),
+]
+
+
+@dataclass
+class Subject:
+    """A backend, and the obvious way to its logits.
+
+    Attributes:
+        make: Makes the backend; one that fails on `BAD` if its argument is true.
+        logits_after: The logits after some tokens, shape (vocab,), without a cache.
+        completions: The completions that were computed already.
+    """
+
+    make: Callable[..., Backend]
+    logits_after: Callable[[Sequence[int]], Tensor]
+    completions: dict[Any, list[int]] = field(default_factory=dict)
+
+    def engine(self, *, failing: bool = False, **limits: int) -> LocalEngine:
+        return LocalEngine(self.make(failing), **limits)
+
+    def log_probs(
+        self, contexts: Sequence[Sequence[int]], weights: Sequence[float], completion: Sequence[int]
+    ) -> Tensor:
+        rows = [self.logits_after([*ids, *completion]).double().log_softmax(-1) for ids in contexts]
+        mixed = torch.tensor(weights, dtype=torch.float64) @ torch.stack(rows)
+        return mixed.log_softmax(-1)
+
+    def greedy(self, request: GenerationRequest) -> list[int]:
+        key = request.contexts, request.weights or (1.0,), request.sampling.max_new_tokens
+        if key not in self.completions:
+            contexts, weights, max_tokens = key
+            completion: list[int] = []
+            while len(completion) < max_tokens and completion[-1:] != [1]:
+                completion.append(int(self.log_probs(contexts, weights, completion).argmax()))
+            self.completions[key] = completion
+        return self.completions[key]
+
+
+def table_subject() -> Subject:
+    backend = TableBackend(tiny_tokenizer())
+    return Subject(
+        lambda failing: TableBackend(tiny_tokenizer(), BAD if failing else None),
+        backend.logits_after,
+    )
+
+
+def transformers_subject() -> Subject:
+    model = tiny_model()
+
+    def make(failing: bool) -> Backend:
+        own = tiny_model()
+        forward = own.forward
+
+        @wraps(forward)
+        def fails(*args, input_ids, **options):
+            if failing and (input_ids == BAD).any():
+                raise ValueError(f"no logits after token {BAD}")
+            return forward(*args, input_ids=input_ids, **options)
+
+        own.forward = fails
+        return TransformersBackend(own, tiny_tokenizer(), model_name="tiny")
+
+    def logits_after(ids: Sequence[int]) -> Tensor:
+        with torch.no_grad():
+            return model(torch.tensor([[*ids]])).logits[0, -1]
+
+    return Subject(make, logits_after)
+
+
+SUBJECTS = {"table": table_subject, "transformers": transformers_subject}
+
+
+@pytest.fixture(scope="module", params=SUBJECTS)
+def subject(request) -> Subject:
+    return SUBJECTS[request.param]()
+
+
+def tokens(seed: int, length: int) -> list[int]:
+    generator = random.Random(seed)
+    return [generator.randrange(4, 500) for _ in range(length)]
+
+
+def request_of(lengths, weights, *, seed=0, max_new_tokens=12, **options) -> GenerationRequest:
+    return GenerationRequest(
+        contexts=[tokens(100 * seed + index, length) for index, length in enumerate(lengths)],
+        weights=weights,
+        sampling=SamplingParams(max_new_tokens=max_new_tokens),
+        **options,
+    )
+
+
+def requests() -> list[GenerationRequest]:
+    return [
+        request_of(lengths, weights, seed=seed, max_new_tokens=6 + 5 * seed)
+        for seed, (lengths, weights) in enumerate(MIXTURES)
+    ]
+
+
+def token_ids(stream) -> list[int]:
+    return [token for increment in stream for token in increment.token_ids]
+
+
+def in_batches(counted: list[int], function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    def counting(cache, inputs, logits_to_keep=1):
+        counted.append(len(inputs))
+        return function(cache, inputs, logits_to_keep)
+
+    return counting
+
+
+def test_it_is_a_backend(subject):
+    assert isinstance(subject.make(False), Backend)
+
+
+class RandomRows:
+    """Calls the cache's methods in random order and knows which tokens each row must hold."""
+
+    def __init__(self, subject: Subject, seed: int) -> None:
+        self.subject = subject
+        self.random = random.Random(seed)
+        self.backend = subject.make(False)
+        self.cache = self.backend.new_cache()
+        self.expected: list[list[int]] = []
+        self.saved = []
+
+    def append(self):
+        count = self.random.randint(1, len(self.expected))
+        rows = sorted(self.random.sample(range(len(self.expected)), count))
+        lengths = [self.random.randint(1, 9) for _ in rows]
+        inputs = [
+            RowInput(row, [self.random.randrange(4, 500) for _ in range(length)])
+            for row, length in zip(rows, lengths, strict=True)
+        ]
+        logits = self.backend.forward(self.cache, inputs, 3)
+        for (row, ids), of_row in zip(inputs, logits, strict=True):
+            self.expected[row] += ids
+            for back in range(min(3, len(ids))):
+                held = self.expected[row][: len(self.expected[row]) - back]
+                right = self.subject.logits_after(held)
+                torch.testing.assert_close(of_row[-1 - back], right, atol=1e-3, rtol=1e-3)
+
+    def add(self):
+        self.cache.add(2)
+        self.expected += [[], []]
+
+    def keep(self):
+        count = max(2, len(self.expected) - 2)
+        rows = sorted(self.random.sample(range(len(self.expected)), count))
+        self.cache.keep(rows)
+        self.expected = [self.expected[row] for row in rows]
+
+    def copy(self):
+        source, target = self.random.sample(range(len(self.expected)), 2)
+        length = self.random.randint(0, len(self.expected[source]))
+        self.cache.copy(source, target, length)
+        self.expected[target] = self.expected[source][:length]
+
+    def truncate(self):
+        row = self.random.randrange(len(self.expected))
+        length = self.random.randint(0, len(self.expected[row]))
+        self.cache.truncate(row, length)
+        del self.expected[row][length:]
+
+    def save(self):
+        row = self.random.randrange(len(self.expected))
+        if ids := self.expected[row]:
+            self.saved.append((self.cache.save(row, len(ids)), list(ids)))
+
+    def load(self):
+        if self.saved:
+            prefix, ids = self.saved.pop(self.random.randrange(len(self.saved)))
+            self.cache.add(1)
+            self.expected.append(ids[: self.random.randint(1, len(ids))])
+            self.cache.load(len(self.expected) - 1, prefix, len(self.expected[-1]))
+            self.backend.free_prefix(prefix)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_rows_hold_what_was_appended_copied_cut_and_loaded(subject, seed):
+    rows = RandomRows(subject, seed)
+    others = [rows.add, rows.keep, rows.copy, rows.truncate, rows.save, rows.load]
+    with torch.inference_mode():
+        rows.add()
+        for _ in range(20):
+            rows.random.choice(others)()
+            rows.append()
+            assert list(rows.cache.lengths) == [len(ids) for ids in rows.expected]
+    rows.cache.close()
+
+
+def test_contexts_decode_in_lockstep(subject):
+    with subject.engine() as engine:
+        for request in requests():
+            (result,) = engine.generate([request])
+            assert result.token_ids == subject.greedy(request)
+            assert result.usage.context_tokens == tuple(map(len, request.contexts))
+
+
+def test_company_and_the_time_of_arrival_change_no_token(subject):
+    expected = [subject.greedy(request) for request in requests()]
+    with subject.engine(max_prefill_tokens=8) as engine:
+        assert [result.token_ids for result in engine.generate(requests())] == expected
+        first, *others = requests()
+        running = engine.stream(others.pop())
+        begun = [*next(running).token_ids, *next(running).token_ids]
+        late = engine.generate([first, *others])
+        assert [result.token_ids for result in late] == expected[:2]
+        assert [*begun, *token_ids(running)] == expected[2]
+
+
+@pytest.mark.parametrize("max_prefix_tokens", [0, 1000])
+def test_a_kept_prefix_changes_no_token(subject, max_prefix_tokens):
+    shared = tokens(1, 40)
+    request = GenerationRequest(
+        contexts=[shared, [*shared, *tokens(2, 20)]],
+        weights=[-1.0, 2.0],
+        sampling=SamplingParams(max_new_tokens=6),
+    )
+    expected = subject.greedy(request)
+    with subject.engine(max_prefix_tokens=max_prefix_tokens) as engine:
+        first, second = (engine.generate([request])[0] for _ in range(2))
+        assert first.token_ids == second.token_ids == expected
+        if max_prefix_tokens:
+            assert first.usage.cached_tokens == (0, 40)  # from the request's own other context
+            assert second.usage.cached_tokens == (39, 59)
+        else:
+            assert second.usage.cached_tokens == first.usage.cached_tokens
+
+
+def test_every_saved_prefix_is_freed(subject, monkeypatch):
+    backend = subject.make(False)
+    kind, saved, freed = type(backend.new_cache()), [], []
+    save = kind.save
+    monkeypatch.setattr(kind, "save", lambda *args: saved.append(prefix := save(*args)) or prefix)
+    monkeypatch.setattr(backend, "free_prefix", freed.append)
+    with LocalEngine(backend, max_prefix_tokens=60) as engine:
+        for seed in range(4):
+            engine.generate([request_of([25], [1.0], seed=seed)])
+        run_on_worker(int)  # the step that ends the last request
+        assert len(saved) == 4
+        assert 0 < len(freed) < 4
+        engine.forget_prefixes()
+        assert engine.stats.prefix_tokens == 0
+    assert [id(prefix) for prefix in freed] == [id(prefix) for prefix in saved]
+
+
+@pytest.mark.parametrize("drafts", [0, 10])
+def test_drafts_save_passes_and_change_no_logits(subject, drafts):
+    text = tokens(3, 30)
+    prompt, answer = [*text, *text[:4]], text[4:28]
+    coming, seen, passes = iter(answer), [], []
+
+    def copies_the_prompt(log_probs: Tensor) -> Tensor:
+        seen.append(log_probs.clone())
+        return log_probs[0].index_fill(0, torch.tensor([next(coming)]), 100.0)
+
+    request = GenerationRequest(
+        contexts=[prompt],
+        policy=copies_the_prompt,
+        sampling=SamplingParams(max_new_tokens=len(answer)),
+    )
+    backend = subject.make(False)
+    backend.decode = in_batches(passes, backend.decode)
+    with LocalEngine(backend, prompt_lookup_num_tokens=drafts) as engine:
+        assert engine.generate([request])[0].token_ids == answer
+    assert len(passes) < 10 if drafts else len(passes) == len(answer) - 1
+    for position, log_probs in enumerate(seen):
+        right = subject.log_probs([prompt], [1.0], answer[:position]).float()
+        torch.testing.assert_close(log_probs[0], right, atol=1e-3, rtol=1e-3)
+
+
+def test_wrong_drafts_are_taken_back(subject):
+    repeated = [*tokens(3, 8)] * 3  # every trigram has a draft, and the model does not copy it
+    request = GenerationRequest(
+        contexts=[repeated], sampling=SamplingParams(max_new_tokens=20, temperature=0.0)
+    )
+    with subject.engine(prompt_lookup_num_tokens=10) as engine:
+        assert engine.generate([request])[0].token_ids == subject.greedy(request)
+
+
+def test_grammars_are_kept(subject):
+    grammar = "start: /[a-c]{3}(-[0-9]{2}){2}/"
+    guided = request_of(
+        [7, 12],
+        [-1.0, 2.0],
+        max_new_tokens=30,
+        alternatives=[OutputAlternative(grammar=grammar)],
+    )
+    with subject.engine() as engine:
+        (alone,) = engine.generate([guided])
+        together = engine.generate([*requests(), guided])
+    assert re.fullmatch("[a-c]{3}(-[0-9]{2}){2}", alone.text)
+    assert together[-1].text == alone.text
+    assert [result.token_ids for result in together[:-1]] == list(map(subject.greedy, requests()))
+
+
+def test_a_stop_string_ends_the_text(subject):
+    request = request_of([5, 9], [-1.0, 2.0], max_new_tokens=20)
+    with subject.engine() as engine:
+        whole = engine.generate([request])[0].text
+        stop = whole[len(whole) // 2 :][:3]
+        sampling = SamplingParams(max_new_tokens=20, stop=[stop])
+        (cut,) = engine.generate([request.model_copy(update={"sampling": sampling})])
+        streamed = GenerationResult.fold(
+            engine.stream(request.model_copy(update={"sampling": sampling}))
+        )
+    assert cut == streamed
+    assert cut.text == whole[: whole.index(stop)]
+    assert cut.finish_reason == "stop"
+
+
+def test_cancelling_gives_the_row_back(subject):
+    with subject.engine(max_rows=1, max_waiting=1) as engine:
+        running = engine.stream(request_of([5], [1.0], max_new_tokens=600))
+        next(running)
+        waiting = engine.stream(request_of([6], [1.0]))
+        with pytest.raises(EngineOverloadedError):
+            engine.stream(request_of([7], [1.0]))
+        running.close()
+        assert token_ids(waiting) == subject.greedy(request_of([6], [1.0]))
+        run_on_worker(int)  # the step that ends it
+        assert engine.stats.is_idle
+
+
+def test_the_failure_of_one_request_is_its_own(subject):
+    good = requests()
+    bad = GenerationRequest(contexts=[[5, 6], [8, BAD, 7]], weights=[-1.0, 2.0])
+    with subject.engine(failing=True) as engine:
+        outcomes = engine.generate([good[0], bad, *good[1:]], return_exceptions=True)
+        assert isinstance(outcomes[1], GenerationError)
+        assert f"no logits after token {BAD}" in str(outcomes[1])
+        del outcomes[1]
+        assert [outcome.token_ids for outcome in outcomes] == list(map(subject.greedy, good))
+
+
+def test_running_out_of_memory_costs_the_newest_request_at_most(subject):
+    backend = subject.make(False)
+    decode, failures = backend.decode, [2]
+
+    def short_of_memory(cache, inputs, logits_to_keep):
+        if len(inputs) == 6 and failures[0]:
+            failures[0] -= 1
+            raise MemoryError
+        return decode(cache, inputs, logits_to_keep)
+
+    backend.decode = short_of_memory
+    with LocalEngine(backend, max_prefix_tokens=0) as engine:
+        outcomes = engine.generate(requests(), return_exceptions=True)
+    expected = list(map(subject.greedy, requests()))
+    assert [outcome.token_ids for outcome in outcomes[:2]] == expected[:2]
+    assert isinstance(outcomes[2], GenerationError)
+
+
+def test_what_does_not_fit_is_refused(subject):
+    with subject.engine(max_cache_tokens=200) as engine:
+        with pytest.raises(ContextLengthError, match="context window"):
+            engine.stream(request_of([engine.context_window], [1.0]))
+        with pytest.raises(ContextLengthError, match="max_cache_tokens=200"):
+            engine.stream(request_of([120, 120], [-1.0, 2.0]))
+        with pytest.raises(InvalidRequestError, match="not in the vocabulary"):
+            engine.stream(GenerationRequest(contexts=[[engine.backend.vocab_size]]))
+        assert engine.generate(requests()[:1])[0].token_ids == subject.greedy(requests()[0])
+
+
+def test_scores_are_those_of_the_slow_loop(subject):
+    (request,) = [request_of([9, 14], [-1.0, 2.0])]
+    completion = tokens(8, 30)
+    mixtures = [[1.0, 0.0], [-1.0, 2.0]]
+    expected = torch.tensor(
+        [
+            [
+                float(subject.log_probs(request.contexts, weights, completion[:index])[token])
+                for index, token in enumerate(completion)
+            ]
+            for weights in [*mixtures, [0.0, 1.0]]
+        ]
+    )
+    with subject.engine(max_prefill_tokens=16) as engine:
+        mixed = engine.score(request.contexts, completion, mixtures)
+        each = engine.score(request.contexts, completion)
+        # Scoring has rows of its own: requests go on as if nothing had been.
+        stream = engine.stream(request)
+        begun = next(stream).token_ids
+        engine.score(request.contexts, completion)
+        assert [*begun, *token_ids(stream)] == subject.greedy(request)
+    torch.testing.assert_close(mixed, expected[:2], atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(each, expected[[0, 2]], atol=1e-3, rtol=1e-3)
+
+
+def test_closing_ends_everything_and_releases_the_backend(subject, monkeypatch):
+    backend, released = subject.make(False), []
+    monkeypatch.setattr(backend, "release", lambda: released.append(True))
+    engine = LocalEngine(backend, max_rows=1)
+    streams = [engine.stream(request_of([5], [1.0], max_new_tokens=600)) for _ in range(2)]
+    next(streams[0])
+    engine.close()
+    engine.close()
+    for stream in streams:
+        with pytest.raises(EngineClosedError):
+            list(stream)
+    for call in (
+        lambda: engine.generate(requests()),
+        lambda: engine.score([[5]], [6]),
+        lambda: engine.model_fingerprint,
+    ):
+        with pytest.raises(EngineClosedError):
+            call()
+    assert released == [True]
+
+
+def test_a_backend_brings_its_own_tokenizer_and_name():
+    backend = TableBackend(tiny_tokenizer())
+    with pytest.raises(InvalidRequestError, match="own tokenizer"):
+        LocalEngine(backend, tiny_tokenizer())
+    with pytest.raises(InvalidRequestError, match="needs the model's tokenizer"):
+        LocalEngine(tiny_model())
+    with LocalEngine(backend) as engine:
+        assert (engine.model_name, engine.fingerprint) == ("table", "table")
+        assert engine.model_fingerprint == "table"
+        with pytest.raises(UnsupportedModelError, match="no transformers model"):
+            engine.run_model(type)
