@@ -4,44 +4,8 @@ Importing this package imports neither torch nor transformers nor a framework: n
 from their modules on first use.
 """
 
-from typing import TYPE_CHECKING
-
-from amulet_integrations._lazy import lazy_exports
-
-if TYPE_CHECKING:
-    from amulet_integrations import errors
-    from amulet_integrations.decoding import AmuletParams, SamplingParams
-    from amulet_integrations.profiles import (
-        InMemoryProfileStore,
-        Preference,
-        PreferenceProfile,
-        SqlProfileStore,
-        preference_scope,
-    )
+import lazy_loader
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "AmuletParams",
-    "InMemoryProfileStore",
-    "Preference",
-    "PreferenceProfile",
-    "SamplingParams",
-    "SqlProfileStore",
-    "errors",
-    "preference_scope",
-]
-__getattr__, __dir__ = lazy_exports(
-    __name__,
-    {
-        ".decoding": ("AmuletParams", "SamplingParams"),
-        ".profiles": (
-            "InMemoryProfileStore",
-            "Preference",
-            "PreferenceProfile",
-            "SqlProfileStore",
-            "preference_scope",
-        ),
-        ".errors": (),
-    },
-)
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,15 @@
+from .backends.base import Backend as Backend
+from .backends.transformers.model_source import ModelSource as ModelSource
+from .limits import EngineLimits as EngineLimits
+from .limits import EngineStats as EngineStats
+from .local_engine import LocalEngine as LocalEngine
+from .local_engine import shared_engine as shared_engine
+from .protocol import Engine as Engine
+from .request import GenerationRequest as GenerationRequest
+from .result import FinishReason as FinishReason
+from .result import GenerationResult as GenerationResult
+from .result import Increment as Increment
+from .result import TokenLogprob as TokenLogprob
+from .result import Usage as Usage
+from .structured.alternatives import OutputAlternative as OutputAlternative
+from .worker import run_on_worker as run_on_worker

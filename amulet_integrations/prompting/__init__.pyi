@@ -1,0 +1,11 @@
+from .builder import PromptBuilder as PromptBuilder
+from .messages import DEFAULT_SEPARATOR as DEFAULT_SEPARATOR
+from .messages import DEFAULT_SYSTEM as DEFAULT_SYSTEM
+from .messages import ChatMessage as ChatMessage
+from .parsing.parser import AnswerParser as AnswerParser
+from .prepared_prompt import PreparedPrompt as PreparedPrompt
+from .tools.formats import ToolFormat as ToolFormat
+from .tools.tool_use import JsonOutput as JsonOutput
+from .tools.tool_use import Tool as Tool
+from .tools.tool_use import ToolCall as ToolCall
+from .tools.tool_use import ToolUse as ToolUse
