@@ -5,8 +5,8 @@ from __future__ import annotations
 from amulet_integrations.cli import screen
 from amulet_integrations.errors import EvaluationError
 from amulet_integrations.evaluation import Method, read_methods
+from amulet_integrations.evaluation.data.methods import grid, points_of, reference_of, strengths
 from amulet_integrations.evaluation.data.questions import is_on_hub
-from amulet_integrations.evaluation.runs.methods import grid, strengths
 
 
 def read_compared(names: list[str], iterations: list[int], *, curve: bool) -> tuple[Method, ...]:
@@ -20,9 +20,6 @@ def read_compared(names: list[str], iterations: list[int], *, curve: bool) -> tu
     Raises:
         EvaluationError: One is no method, or there twice.
     """
-    # Brings numpy.
-    from amulet_integrations.evaluation.analysis.frontier import points_of, reference_of  # noqa: PLC0415
-
     asked = read_methods(names)
     added = (*strengths(iterations), *(grid() if curve else ()))
     if not added:

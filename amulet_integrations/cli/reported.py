@@ -11,6 +11,7 @@ import typer
 from amulet_integrations.cli import screen
 from amulet_integrations.cli.tables import show_table
 from amulet_integrations.errors import EvaluationError
+from amulet_integrations.evaluation.data.methods import points_of
 from amulet_integrations.personalization.saved_presets import (
     SavedPreset,
     check_presets_writable,
@@ -21,22 +22,22 @@ if TYPE_CHECKING:
     from amulet_integrations.engine import Engine
     from amulet_integrations.evaluation import Evaluation, Method
     from amulet_integrations.evaluation.analysis.frontier import Limit
-    from amulet_integrations.evaluation.reporting.contents import Contents
+    from amulet_integrations.evaluation.reporting.report_contents import ReportContents
 
 
-def show_report(found: Evaluation, folder: Path, allowance: float) -> Contents:
+def show_report(found: Evaluation, folder: Path, allowance: float) -> ReportContents:
     """Shows the main tables and writes the report.
 
     Returns:
         What it holds.
     """
-    from amulet_integrations.evaluation.reporting.contents import gather  # noqa: PLC0415
     from amulet_integrations.evaluation.reporting.report import (  # noqa: PLC0415
         main_text_tables,
         write_contents,
     )
+    from amulet_integrations.evaluation.reporting.report_contents import gather_contents  # noqa: PLC0415
 
-    contents = gather(found, allowance=allowance)
+    contents = gather_contents(found, allowance=allowance)
     # The rest would scroll the main ones away; the page has all of them.
     for table in main_text_tables(contents):
         show_table(table)
@@ -55,8 +56,6 @@ def check_saving(methods: Iterable[Method]) -> None:
         EvaluationError: There is at most one point of Amulet.
         AmuletError: The file of presets cannot be written.
     """
-    from amulet_integrations.evaluation.analysis.frontier import points_of  # noqa: PLC0415 - numpy
-
     if len(points_of(methods)) < 2:  # noqa: PLR2004 - one leaves nothing to choose
         raise EvaluationError(
             "--save-preset keeps the best of several strengths, and there is none to choose from. "
@@ -65,7 +64,7 @@ def check_saving(methods: Iterable[Method]) -> None:
     check_presets_writable()
 
 
-def save_recommended(engine: Engine, contents: Contents) -> None:
+def save_recommended(engine: Engine, contents: ReportContents) -> None:
     """Keeps the recommended strength under the model's fingerprint, and says so.
 
     One that breaks more answers than `pref` does is not kept: nobody who uses the model would
@@ -109,7 +108,7 @@ def save_recommended(engine: Engine, contents: Contents) -> None:
     )
 
 
-def _source(contents: Contents, missed: Iterable[Limit]) -> str:
+def _source(contents: ReportContents, missed: Iterable[Limit]) -> str:
     """Where it is from: how much was asked, in which way, and which limits it does not keep."""
     answers = contents.evaluation.answers
     questions = len({(answer.data_set, answer.index) for answer in answers})

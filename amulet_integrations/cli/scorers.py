@@ -43,11 +43,11 @@ def make_scorers(
         ModelError: A model cannot be loaded.
         EvaluationError: The reward model gives no such reward.
     """
-    from amulet_integrations.evaluation.metrics.sentiment import (  # noqa: PLC0415
+    from amulet_integrations.evaluation.metrics.text_scores import (  # noqa: PLC0415
         SentimentScorer,
+        TextScorer,
         has_sentiment,
     )
-    from amulet_integrations.evaluation.metrics.text_scores import TextScorer  # noqa: PLC0415
 
     scorers: list[Scorer] = [TextScorer()]
     if has_sentiment():

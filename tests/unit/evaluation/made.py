@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import random
 
-from amulet_integrations.evaluation.analysis.result import Evaluation
+from amulet_integrations.evaluation.data.methods import read_methods
+from amulet_integrations.evaluation.data.record_types import Answer, Method, Outcome, Preference
 from amulet_integrations.evaluation.data.set_ups import SET_UPS
 from amulet_integrations.evaluation.metrics.text_scores import text_scores
-from amulet_integrations.evaluation.runs.methods import read_methods
-from amulet_integrations.evaluation.runs.records import Answer, Method, Outcome, Preference
-from amulet_integrations.evaluation.runs.settings import DataSetFacts, Settings
+from amulet_integrations.evaluation.runs.evaluation_result import Evaluation
+from amulet_integrations.evaluation.runs.run_settings import DataSetFacts, Settings
 
 METHODS = ("base", "pref", "beam_search", "linear_alignment", "amulet")
 STRENGTHS = {1: 1.95, 2: 2.46, 5: 3.2, 10: 3.9, 30: 4.95, 60: 5.65, 200: 6.9}

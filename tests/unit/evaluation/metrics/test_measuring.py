@@ -1,0 +1,194 @@
+"""What scorers say is read strictly, kept, and never hidden by another scorer's."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import torch
+
+from amulet_integrations.errors import EvaluationError
+from amulet_integrations.evaluation import TextScorer
+from amulet_integrations.evaluation.data.record_types import ScoreLine
+from amulet_integrations.evaluation.metrics.measuring import check_scorers, measure_all
+from amulet_integrations.evaluation.runs.journal import Journal
+from tests.unit.evaluation import made
+
+ANSWERS = [made.answer(index=index, text="one two") for index in range(20)]
+
+
+class Says:
+    """Says the same of every answer."""
+
+    def __init__(self, name="mine", **scores):
+        self.name, self.scores, self.asked = name, scores, 0
+
+    def score(self, answers, preferences):
+        self.asked += len(answers)
+        return [dict(self.scores) for _ in answers]
+
+
+class Declares(Says):
+    """Tells beforehand what it will say."""
+
+    @property
+    def score_names(self):
+        return tuple(self.scores)
+
+
+class Returns(Says):
+    """Returns something else than it should, or whatever a function of the answers returns."""
+
+    def __init__(self, said):
+        super().__init__()
+        self.said = said
+
+    def score(self, answers, preferences):
+        return self.said(answers) if callable(self.said) else self.said
+
+
+def measured(*scorers, journal=None):
+    return measure_all(scorers, ANSWERS, made.preferences(), journal)
+
+
+def one(value):
+    return Returns(lambda answers: [{"tone": value} for _ in answers])
+
+
+def test_two_scorers_that_give_one_score_are_refused_before_the_second_is_kept(tmp_path):
+    path = tmp_path / "scores.jsonl"
+    told = (
+        r"'first' and 'second' both give a score 'reward'.*score=\"reward_2\".*without=\['first'\]"
+    )
+    with Journal(path, ScoreLine) as journal, pytest.raises(EvaluationError, match=told):
+        measured(Says("first", reward=1), Says("second", other=1, reward=2), journal=journal)
+    kept = Journal.read(path, ScoreLine)
+    assert {line.scorer for line in kept} == {"first"}
+    assert len(kept) == len(ANSWERS)
+
+
+def test_a_clash_is_found_in_what_is_kept_too(tmp_path):
+    path = tmp_path / "scores.jsonl"
+    for name in ("first", "second"):
+        with Journal(path, ScoreLine) as journal:
+            measured(Says(name, reward=1), journal=journal)
+    first, second = Says("first", reward=1), Says("second", reward=1)
+    with Journal(path, ScoreLine) as journal, pytest.raises(EvaluationError, match="both give"):
+        measured(first, second, journal=journal)
+    assert first.asked == second.asked == 0
+
+
+def test_scorers_of_different_scores_go_together():
+    found = measured(Says("first", reward=1), Says("second", reward_2=2))
+    lines = [line for line in found if line.key == ANSWERS[0].key]
+    assert [(line.scorer, line.scores) for line in lines] == [
+        ("first", {"reward": 1}),
+        ("second", {"reward_2": 2}),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("scorers", "told"),
+    [
+        ([Says("a"), Says("a")], "Two scorers are called 'a'"),
+        ([Says("likelihoods")], "called 'likelihoods', and that is this package's own"),
+        ([Declares("a", tone=1), Declares("b", tone=1)], "'a' and 'b' both give a score 'tone'"),
+        ([Declares("a", words=1), TextScorer()], "'a' and 'text' both give a score 'words'"),
+        ([Declares("a", fluency_nll=1)], "'likelihoods' and 'a' both give"),
+        ([TextScorer], "is no scorer"),
+        ([Says(" ")], "is no scorer"),
+        ([lambda answers: 1], "is no scorer"),
+    ],
+)
+def test_scorers_are_refused_before_they_are_asked(scorers, told):
+    with pytest.raises(EvaluationError, match=told):
+        check_scorers(scorers)
+
+
+def test_scorers_that_go_together_are_let_through():
+    check_scorers([TextScorer(), Says("a"), Declares("b", tone=1), Declares("c", reward=1)])
+
+
+@pytest.mark.parametrize("said", [None, 0.5, np.float32(0.5), True, "good", {"tone": 1.0}, iter])
+def test_what_is_no_list(said):
+    with pytest.raises(EvaluationError, match=r"'mine' gave .* a list, with one dict for each"):
+        measured(Returns(said))
+
+
+@pytest.mark.parametrize("said", [None, 0.5, np.float32(0.5), True, "good", ["tone"]])
+def test_what_is_no_dict(said):
+    with pytest.raises(EvaluationError, match=r"'mine' gave .* to question 0 of 'sea'.* a dict"):
+        measured(Returns(lambda answers: [said for _ in answers]))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [None, "good", True, np.bool_(True), float("nan"), float("inf"), np.float32("nan"),
+     torch.tensor(float("nan")), torch.zeros(2), np.zeros(2), 1j, 10**400],
+)  # fmt: skip
+def test_what_is_no_number(value):
+    with pytest.raises(EvaluationError, match=r"'mine' gave tone=.* question 0 .* a finite number"):
+        measured(one(value))
+
+
+def test_the_answer_without_a_number_is_named():
+    values = [0.5] * 5 + [float("nan")] + [0.5] * 10
+    scorer = Returns(lambda answers: [{"tone": value} for value in values])
+    with pytest.raises(EvaluationError, match=r"by 'base' to question 5 of 'sea', .*'creative'"):
+        measured(scorer)
+
+
+@pytest.mark.parametrize("name", [1, None, ""])
+def test_what_is_no_name(name):
+    with pytest.raises(EvaluationError, match="'mine' calls a score"):
+        measured(Returns(lambda answers: [{name: 1.0} for _ in answers]))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [0.5, np.float32(0.5), np.float64(0.5), torch.tensor(0.5), torch.tensor([0.5]), Fraction(1, 2)],
+)
+def test_scalars_of_other_packages_are_numbers_and_are_kept(value, tmp_path):
+    path = tmp_path / "scores.jsonl"
+    with Journal(path, ScoreLine) as journal:
+        found = measured(one(value), journal=journal)
+    assert {type(line.scores["tone"]) for line in found} == {float}
+    assert [line.scores for line in Journal.read(path, ScoreLine)] == [{"tone": 0.5}] * 20
+
+
+def test_a_scorer_that_fails_is_named_and_what_was_measured_is_kept(tmp_path):
+    path = tmp_path / "scores.jsonl"
+    scorer = Says(tone=1)
+    whole = scorer.score
+
+    def failing(answers, preferences):
+        if scorer.asked:
+            raise KeyError("tone of\nvoice")
+        return whole(answers, preferences)
+
+    scorer.score = failing
+    told = "The scorer 'mine' failed: KeyError: 'tone of"
+    with Journal(path, ScoreLine) as journal:
+        with pytest.raises(EvaluationError, match=told) as error:
+            measured(Says("before", words=2), scorer, journal=journal)
+        assert isinstance(error.value.__cause__, KeyError)
+    kept = [line.scorer for line in Journal.read(path, ScoreLine)]
+    assert kept.count("before") == 20
+    assert 0 < kept.count("mine") < 20
+    again = Says(tone=1)
+    with Journal(path, ScoreLine) as journal:
+        found = measured(again, journal=journal)
+    assert [line.scorer for line in found] == ["mine"] * 20
+    assert again.asked == 20 - kept.count("mine")
+
+
+def test_scores_are_copied():
+    shared = {"tone": 1.0}
+    found = measured(Returns(lambda answers: [shared for _ in answers]))
+    shared["tone"] = 2.0
+    assert {line.scores["tone"] for line in found} == {1.0}
+
+
+def test_a_run_without_answers_has_no_scores():
+    assert measure_all([Says(tone=1)], [], {}) == []
