@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from amulet_integrations.errors import EvaluationError, MissingDependencyError
+from amulet_integrations.terminal_text import one_line
 
 Row = Mapping[str, Any] | str
 """An object that has a question in one of its fields, or a question itself."""
@@ -72,10 +73,9 @@ def load_hub_data_set(name: str) -> list[Row]:
                 text = row[source.field]  # a question may be in several rows, with other answers
                 questions.setdefault(text, {"index": index, source.field: text})
     except Exception as error:  # the hub, the network and the disk may fail in any way
-        reason = " ".join(str(error).split())
         raise EvaluationError(
             f"The data set {name!r} ({source.id} on the hub) cannot be loaded. Try "
-            f"again with a network, or give a file. What datasets says: {reason}"
+            f"again with a network, or give a file. What datasets says: {one_line(error)}"
         ) from error
     return list(questions.values())
 

@@ -27,6 +27,7 @@ from amulet_integrations.evaluation.judging.judge_prompts import (
     text_of,
 )
 from amulet_integrations.evaluation.runs.journal import Journal
+from amulet_integrations.terminal_text import one_line
 
 DEFAULT_BATCH_SIZE = 8
 """The number of pairs in a batch. A batch has two questions to the judge for each pair."""
@@ -142,9 +143,6 @@ def make_pairs(
     Args:
         answers: The answers of a run.
         methods: Pairs of methods; None compares each two methods.
-
-    Raises:
-        EvaluationError: One of the methods has no answers.
     """
     by_prompt = {
         method: {answer.prompt_key: answer for answer in group}
@@ -152,16 +150,11 @@ def make_pairs(
     }
     pairs = []
     for first, second in combinations(by_prompt, 2) if methods is None else methods:
-        for method in (first, second):
-            if method not in by_prompt:
-                raise EvaluationError(
-                    f"There are no answers by {method!r} to judge. There are answers by "
-                    f"{', '.join(by_prompt)}."
-                )
+        others = by_prompt.get(second, {})
         pairs += [
-            Pair(answer, by_prompt[second][key])
-            for key, answer in by_prompt[first].items()
-            if key in by_prompt[second]
+            Pair(answer, others[key])
+            for key, answer in by_prompt.get(first, {}).items()
+            if key in others
         ]
     return pairs
 
@@ -193,8 +186,6 @@ def judge_pairs(
     Raises:
         EvaluationError: The judge fails, or none of its first replies can be read.
     """
-    if batch_size < 1:
-        raise EvaluationError(f"batch_size={batch_size}: give 1 or more.")
     name, waiting, count = judge_name(judge), list[Outcome](), 0
     for start in range(0, len(pairs), batch_size):
         batch = pairs[start : start + batch_size]
@@ -237,7 +228,7 @@ def _call(judge: Judge, inputs: list[list[Message]]) -> list[str]:
     try:
         replies = judge.batch(inputs)
     except Exception as error:  # a judge may be a user's own code, or behind a network
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = one_line(error) or type(error).__name__
         raise EvaluationError(
             f"The judge failed: {reason}. An output folder keeps what was judged before; try again."
         ) from error

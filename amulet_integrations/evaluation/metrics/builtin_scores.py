@@ -144,6 +144,9 @@ _NOTES = (
 BUILTIN_SCORES = {note.score: note for note in _NOTES}
 """The scores of this package, in the order of a report. No other scorer may use these names."""
 
+MAIN_SCORES = frozenset({REWARD, PREFERENCE_RATIO, PREF_NLL, RELEVANCE, BROKEN})
+"""The scores that a reader looks at first."""
+
 
 def note_of(score: str) -> ScoreNote:
     """Returns the note of a score, also of a score that is not this package's."""

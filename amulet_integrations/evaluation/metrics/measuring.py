@@ -21,6 +21,7 @@ from amulet_integrations.evaluation.metrics.likelihoods import (
 )
 from amulet_integrations.evaluation.metrics.scorer import Scorer, check_unique, read_scores
 from amulet_integrations.evaluation.runs.journal import Journal
+from amulet_integrations.terminal_text import one_line
 
 _BATCH = 16  # answers that a scorer measures at a time
 
@@ -129,10 +130,9 @@ def _call(
     except AmuletError:
         raise
     except Exception as error:  # a scorer may be a user's own code
-        reason = " ".join(str(error).split())
         raise EvaluationError(
-            f"The scorer {scorer.name!r} failed: {type(error).__name__}: {reason}. What an output "
-            "folder holds is kept; the same run goes on from there."
+            f"The scorer {scorer.name!r} failed: {type(error).__name__}: {one_line(error)}. What "
+            "an output folder holds is kept; the same run goes on from there."
         ) from error
     return read_scores(scorer.name, answers, returned)
 

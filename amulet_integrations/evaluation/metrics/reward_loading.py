@@ -17,6 +17,7 @@ from transformers.models.llama import modeling_llama
 
 from amulet_integrations.engine.backends.transformers.loader import find_device
 from amulet_integrations.errors import ModelNotFoundError, UnsupportedModelError
+from amulet_integrations.terminal_text import one_line
 
 _AUTO_CLASS = "AutoModelForSequenceClassification"
 _REMOVED = "LLAMA_INPUTS_DOCSTRING"
@@ -84,10 +85,9 @@ def _removed_names() -> Iterator[None]:
 def _loading_error(name: str, error: Exception) -> Exception:
     if "trust_remote_code" in str(error):
         return _own_code_error(name)
-    reason = " ".join(str(error).split())
     return ModelNotFoundError(
         f"The reward model {name!r} cannot be loaded. Give a Hugging Face id or a local folder of "
-        f"a sequence-classification model. What transformers says: {reason}"
+        f"a sequence-classification model. What transformers says: {one_line(error)}"
     )
 
 

@@ -17,6 +17,7 @@ from amulet_integrations.evaluation.data.record_types import Answer, Preference,
 from amulet_integrations.evaluation.metrics.builtin_scores import BUILTIN_SCORES, REWARD
 from amulet_integrations.evaluation.metrics.reward_loading import load_reward_model
 from amulet_integrations.evaluation.metrics.reward_prompts import RewardInput, RewardPrompts
+from amulet_integrations.evaluation.metrics.scorer import model_label
 
 ARMORM = "RLHFlow/ArmoRM-Llama3-8B-v0.1"
 """The paper's reward model. It comes with code of its own: pass trust_remote_code=True."""
@@ -25,7 +26,6 @@ INSTRUCTION_FOLLOWING = 6
 """The column of ArmoRM's `rewards` for how well instructions are followed (UltraFeedback's)."""
 
 DEFAULT_BATCH_SIZE = 8
-_COMMIT_DIGITS = 12
 
 
 class RewardModelScorer:
@@ -83,7 +83,10 @@ class RewardModelScorer:
         pad = config.pad_token_id
         # Heads find the end of an answer by the padding token of the config, not the tokenizer's.
         self._pad: int | None = pad if pad is not None and pad >= 0 else None
-        self.name = self._identity(score, run_on_worker(self._try))
+        label = model_label(self._model_name, model)
+        index = run_on_worker(self._try_head)
+        column = "" if index is None else f" [{index}]"
+        self.name = f"{score} {label} {self._prompts.form}{column}"
 
     @classmethod
     def from_pretrained(
@@ -157,23 +160,17 @@ class RewardModelScorer:
             "anew with shorter answers (max_new_tokens), or without the question."
         )
 
-    def _try(self) -> int | None:
+    def _try_head(self) -> int | None:
         """Scores one answer, and returns which of several rewards is used."""
         output = self._forward([self._prompts.encode("Is the sky blue?", "Yes.")])
         column, index = _reward_column(output, 1, self._index, self._model_name)
         if not math.isfinite(reward := column.item()):
             raise EvaluationError(
                 f"{self._model_name} gives a short answer the reward {reward} in "
-                f"{_name_of(self._model.dtype)}. Load it in another type, such as "
-                'dtype="float32", or use another reward model.'
+                f"{str(self._model.dtype).removeprefix('torch.')}. Load it in another type, such "
+                'as dtype="float32", or use another reward model.'
             )
         return index
-
-    def _identity(self, score: str, index: int | None) -> str:
-        commit = getattr(self._model.config, "_commit_hash", None)
-        model = f"{self._model_name}@{commit[:_COMMIT_DIGITS]}" if commit else self._model_name
-        column = [] if index is None else [f"[{index}]"]
-        return " ".join([score, model, _name_of(self._model.dtype), self._prompts.form, *column])
 
     def _batches(self, inputs: Sequence[RewardInput]) -> Iterator[list[int]]:
         """Yields the places of the inputs of each batch. Inputs of like length are together."""
@@ -237,10 +234,6 @@ def _reward_column(
             f"is the reward. Give an index from 0 to {width - 1}, or use a model with a single one."
         )
     return rewards[:, chosen], chosen if width > 1 else None
-
-
-def _name_of(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
 
 
 def _padded(rows: Sequence[Sequence[int]], value: int) -> Tensor:

@@ -15,6 +15,8 @@ from amulet_integrations.evaluation.data.record_types import (
     describe_answer,
 )
 
+_COMMIT_DIGITS = 12
+
 
 class Scorer(Protocol):
     """Measures answers. Its scores are stored under its name, and reused when a run is resumed.
@@ -98,6 +100,13 @@ def read_scores(scorer: str, answers: Sequence[Answer], returned: Any) -> list[S
         )
         for answer, scores in zip(answers, returned, strict=True)
     ]
+
+
+def model_label(name: str, model: Any) -> str:
+    """Returns what identifies a model in a scorer's name: its name, its commit and its dtype."""
+    commit = getattr(model.config, "_commit_hash", None)
+    revision = f"@{commit[:_COMMIT_DIGITS]}" if commit else ""
+    return f"{name}{revision} {str(model.dtype).removeprefix('torch.')}"
 
 
 def _check_scores(scorer: str, answer: Answer, scores: Any) -> dict[str, float]:

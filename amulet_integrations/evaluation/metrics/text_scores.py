@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from importlib.util import find_spec
 
 from amulet_integrations.errors import MissingDependencyError
@@ -110,7 +110,7 @@ class SentimentScorer:
             )
         except ImportError as error:
             raise MissingDependencyError.for_extra("vaderSentiment", "evaluation") from error
-        self.name = package_label("vader", "vaderSentiment")
+        self.name = f"vader {version('vaderSentiment')}"
         self._vader = SentimentIntensityAnalyzer()
 
     def score(
@@ -130,11 +130,3 @@ class SentimentScorer:
 def has_sentiment() -> bool:
     """Whether the lexicon is installed."""
     return find_spec("vaderSentiment") is not None
-
-
-def package_label(name: str, package: str) -> str:
-    """Returns a name with the version of its package, if that is an installed distribution."""
-    try:
-        return f"{name} {version(package)}"
-    except PackageNotFoundError:  # the package was copied, not installed
-        return name

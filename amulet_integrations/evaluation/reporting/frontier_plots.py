@@ -7,13 +7,7 @@ from typing import Any
 
 from amulet_integrations.evaluation.analysis.frontier import Frontier, Point
 from amulet_integrations.evaluation.analysis.statistics import Estimate
-from amulet_integrations.evaluation.reporting.plots import (
-    LIGHT,
-    Theme,
-    make_panels,
-    plot_label,
-    to_png,
-)
+from amulet_integrations.evaluation.reporting import plots
 
 _FAR = 1.5  # nats; if a point costs more, the scales become logarithmic
 _LINEAR = 0.5  # nats; logarithmic scales are linear up to here
@@ -21,35 +15,35 @@ _LABEL = (0.1, 0.045)  # the room of a label, in shares of the panel
 _TICKS = [-5, -2, -1, -0.5, -0.25, 0, 0.25, 0.5, 1, 2, 5, 10, 20, 50]
 
 
-def frontier_plot(frontier: Frontier, theme: Theme = LIGHT) -> bytes:
+def frontier_plot(frontier: Frontier) -> bytes:
     """Draws gain against cost of every point as PNG, with a ring around the recommended one.
 
     Points are labelled by guidance scale and bound. A line joins the Pareto-optimal points.
     """
-    figure, (axes,) = make_panels(1, 1, 4.8, theme)
+    figure, (axes,) = plots.make_panels(1, 1, 4.8)
     reference, recommended, optimal = frontier.reference, frontier.recommended, frontier.optimal
-    axes.axvspan(0.0, frontier.allowance, color=theme.main, alpha=0.08, linewidth=0)
-    axes.axvline(frontier.allowance, color=theme.muted, linestyle="--", linewidth=1)
+    axes.axvspan(0.0, frontier.allowance, color=plots.MAIN, alpha=0.08, linewidth=0)
+    axes.axvline(frontier.allowance, color=plots.MUTED, linestyle="--", linewidth=1)
     axes.plot(
         [point.cost.mean for point in optimal],
         [point.gain.mean for point in optimal],
-        color=theme.main,
+        color=plots.MAIN,
         linewidth=1.4,
         alpha=0.7,
         label="no other point gains more for less",
     )
-    _draw_points(axes, frontier.points, theme.main, theme)
-    _draw_points(axes, [reference], theme.muted, theme)
+    _draw_points(axes, frontier.points, plots.MAIN)
+    _draw_points(axes, [reference], plots.MUTED)
     if recommended is not None:
         ring = {"marker": "o", "markersize": 15, "markerfacecolor": "none", "markeredgewidth": 2}
         axes.plot(
             *(recommended.cost.mean, recommended.gain.mean),
             **ring,
-            markeredgecolor=theme.warm,
+            markeredgecolor=plots.WARM,
             linestyle="none",
-            label=f"recommended: {plot_label(recommended.method)}",
+            label=f"recommended: {plots.plot_label(recommended.method)}",
         )
-    axes.legend(loc="lower right", frameon=False, fontsize=9, labelcolor=theme.ink)
+    axes.legend(loc="lower right", frameon=False, fontsize=9, labelcolor=plots.INK)
     axes.margins(0.1)
     is_far = max((point.cost.mean for point in frontier.points), default=0.0) > _FAR
     if is_far:
@@ -58,19 +52,19 @@ def frontier_plot(frontier: Frontier, theme: Theme = LIGHT) -> bytes:
     for point in _without_overlaps(axes, [*first, *frontier.points]):
         scale, bound = point.strength
         name = f"{scale:.3g}" if bound is None else f"{scale:.3g}, kl {bound:g}"
-        _draw_label(axes, point, name, theme, offset=(-7, 7), align="right")
-    name = plot_label(reference.method)
-    _draw_label(axes, reference, name, theme, offset=(7, -14), align="left")
+        _draw_label(axes, point, name, offset=(-7, 7), align="right")
+    name = plots.plot_label(reference.method)
+    _draw_label(axes, reference, name, offset=(7, -14), align="left")
     scale_note = f" (logarithmic past {_LINEAR:g})" if is_far else ""
     axes.set_xlabel(f"cost: rise of -log P(answer | preference), nats per token{scale_note}")
     axes.set_ylabel(f"gain: rise of the preference ratio, nats per token{scale_note}")
-    axes.grid(color=theme.grid, linewidth=0.8)
+    axes.grid(color=plots.GRID, linewidth=0.8)
     axes.set_axisbelow(True)
     title = f"Guidance scale and bound, {frontier.preference or 'all preferences'}"
-    return to_png(figure, theme, title)
+    return plots.to_png(figure, title)
 
 
-def _draw_points(axes: Any, points: Sequence[Point], colour: str, theme: Theme) -> None:
+def _draw_points(axes: Any, points: Sequence[Point], colour: str) -> None:
     """Draws points with their intervals in both directions."""
     costs, gains = [point.cost for point in points], [point.gain for point in points]
     axes.errorbar(
@@ -81,9 +75,9 @@ def _draw_points(axes: Any, points: Sequence[Point], colour: str, theme: Theme) 
         fmt="o",
         markersize=6,
         color=colour,
-        ecolor=theme.neutral,
+        ecolor=plots.NEUTRAL,
         elinewidth=1,
-        markeredgecolor=theme.background,
+        markeredgecolor=plots.BACKGROUND,
     )
 
 
@@ -101,19 +95,18 @@ def _without_overlaps(axes: Any, points: Sequence[Point]) -> list[Point]:
         [(point.cost.mean, point.gain.mean) for point in points]
     )
     width, height = _LABEL
-    shown: list[int] = []
-    for index, (x, y) in enumerate(places):
-        others = [places[other] for other in shown]
-        if not any(abs(x - it[0]) < width and abs(y - it[1]) < height for it in others):
-            shown.append(index)
-    return [points[index] for index in shown]
+    shown: list[Point] = []
+    taken: list[tuple[float, float]] = []
+    for point, (x, y) in zip(points, places, strict=True):
+        if not any(abs(x - left) < width and abs(y - low) < height for left, low in taken):
+            shown.append(point)
+            taken.append((x, y))
+    return shown
 
 
-def _draw_label(
-    axes: Any, point: Point, text: str, theme: Theme, *, offset: tuple[int, int], align: str
-) -> None:
+def _draw_label(axes: Any, point: Point, text: str, *, offset: tuple[int, int], align: str) -> None:
     place = (point.cost.mean, point.gain.mean)
-    style = {"textcoords": "offset points", "fontsize": 9, "color": theme.ink}
+    style = {"textcoords": "offset points", "fontsize": 9, "color": plots.INK}
     axes.annotate(text, place, xytext=offset, ha=align, **style)
 
 

@@ -18,15 +18,9 @@ from amulet_integrations.evaluation.metrics.builtin_scores import (
     WORDS,
     note_of,
 )
+from amulet_integrations.evaluation.reporting import result_tables
 from amulet_integrations.evaluation.reporting.plots import score_plot_name
 from amulet_integrations.evaluation.reporting.report_contents import ReportContents, answering
-from amulet_integrations.evaluation.reporting.result_tables import (
-    comparison_text,
-    frontier_text,
-    recommendation,
-    strength_text,
-    win_text,
-)
 from amulet_integrations.evaluation.reporting.score_tables import outcome_text, score_text
 from amulet_integrations.evaluation.reporting.text_tables import format_number
 from amulet_integrations.terminal_text import safe
@@ -38,19 +32,15 @@ _SHOWN_SCORES = (REWARD, PREFERENCE_RATIO, PREF_NLL, WORDS)
 
 
 class Picture(NamedTuple):
-    """A plot for a light page and for a dark one.
+    """A plot.
 
     Attributes:
-        name: The name of its file, without the ending.
         title: A description for those who cannot see it.
-        light: A PNG in the colours of the light page.
-        dark: A PNG in the colours of the dark page.
+        png: The image.
     """
 
-    name: str
     title: str
-    light: bytes
-    dark: bytes
+    png: bytes
 
 
 class Sample(NamedTuple):
@@ -89,7 +79,7 @@ def render_page(contents: ReportContents, pictures: Mapping[str, Picture]) -> st
     methods = _sample_methods(
         answering(contents.compared, contents.evaluation.methods), contents.recommended
     )
-    wins = (win_text(contents.counts), win_text(contents.counts_by_preference))
+    wins = map(result_tables.win_text, (contents.counts, contents.counts_by_preference))
     page = environment.get_template(_TEMPLATE).render(
         contents=contents,
         numbers={
@@ -99,13 +89,13 @@ def render_page(contents: ReportContents, pictures: Mapping[str, Picture]) -> st
             "preferences": len({answer.preference for answer in answers}),
             "methods": len({answer.method for answer in answers}),
         },
-        recommendation=recommendation(frontiers[0]) if frontiers else None,
+        recommendation=result_tables.recommendation(frontiers[0]) if frontiers else None,
         main=[(score_plot_name(table.score), score_text(table)) for table in contents.main_tables],
         others=[score_text(table) for table in contents.other_tables],
         outcome=outcome_text(contents.compared),
-        comparison=comparison_text(contents.comparisons),
-        frontiers=[frontier_text(each) for each in frontiers],
-        strengths=strength_text(frontiers, contents.whole_tables),
+        comparison=result_tables.comparison_text(contents.comparisons),
+        frontiers=[result_tables.frontier_text(each) for each in frontiers],
+        strengths=result_tables.strength_text(frontiers, contents.whole_tables),
         wins=[table for table in wins if table is not None],
         samples=list(_choose_samples(contents.compared, methods[:_METHODS])),
         not_shown=", ".join(methods[_METHODS:]),

@@ -3,51 +3,28 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 
 from amulet_integrations.errors import EvaluationError
 from amulet_integrations.evaluation.analysis.frontier import DEFAULT_ALLOWANCE
 from amulet_integrations.evaluation.metrics.builtin_scores import note_of
-from amulet_integrations.evaluation.reporting.csv_files import (
-    comparisons_csv,
-    scores_csv,
-    wins_csv,
+from amulet_integrations.evaluation.reporting import (
+    csv_files,
+    plots,
+    result_tables,
+    score_tables,
+    text_tables,
 )
 from amulet_integrations.evaluation.reporting.frontier_plots import frontier_plot
 from amulet_integrations.evaluation.reporting.html_page import Picture, render_page
-from amulet_integrations.evaluation.reporting.plots import (
-    DARK,
-    LIGHT,
-    SCORE_PLOT,
-    Theme,
-    check_plots,
-    is_own_plot,
-    score_plot,
-    score_plot_name,
-    win_plot,
-)
 from amulet_integrations.evaluation.reporting.report_contents import (
     ReportContents,
     gather_contents,
 )
-from amulet_integrations.evaluation.reporting.result_tables import (
-    comparison_text,
-    frontier_text,
-    strength_text,
-    win_text,
-)
-from amulet_integrations.evaluation.reporting.score_tables import outcome_text, score_text
-from amulet_integrations.evaluation.reporting.text_tables import (
-    TextTable,
-    escape_markdown,
-    to_markdown,
-)
 from amulet_integrations.evaluation.runs.evaluation_result import Evaluation
 
 _OPTIONAL_TABLES = ("comparisons.csv", "wins.csv")  # a report may lack these
-_PLOTS = (f"{SCORE_PLOT}*.png", "frontier.png", "wins.png")
+_PLOTS = (f"{plots.SCORE_PLOT}*.png", "frontier.png", "wins.png")
 
 
 def write_report(
@@ -74,13 +51,13 @@ def write_report(
             written.
         MissingDependencyError: matplotlib is not installed. Then nothing is written.
     """
-    check_plots()
+    plots.check_plots()
     return write_contents(gather_contents(evaluation, allowance=allowance), Path(folder))
 
 
 def report_tables(
     evaluation: Evaluation, *, allowance: float = DEFAULT_ALLOWANCE
-) -> list[TextTable]:
+) -> list[text_tables.TextTable]:
     """Returns the main tables of a report. `print` shows a table as aligned text.
 
     Args:
@@ -95,18 +72,18 @@ def report_tables(
 
 def write_contents(contents: ReportContents, folder: Path) -> list[Path]:
     """Writes a report of these contents; see `write_report`."""
-    pictures = {picture.name: picture for picture in _draw_pictures(contents)}
+    pictures = _draw_pictures(contents)
     texts = {
         "report.html": render_page(contents, pictures),
         "tables.md": _markdown(contents),
-        "scores.csv": scores_csv(contents.whole_tables),
+        "scores.csv": csv_files.scores_csv(contents.whole_tables),
     }
     if contents.comparisons:
-        texts["comparisons.csv"] = comparisons_csv(contents.comparisons)
+        texts["comparisons.csv"] = csv_files.comparisons_csv(contents.comparisons)
     if contents.counts:
-        texts["wins.csv"] = wins_csv([*contents.counts, *contents.counts_by_preference])
+        texts["wins.csv"] = csv_files.wins_csv([*contents.counts, *contents.counts_by_preference])
     files = {name: text.encode(errors="replace") for name, text in texts.items()}
-    files |= {f"{picture.name}.png": picture.light for picture in pictures.values()}
+    files |= {f"{name}.png": picture.png for name, picture in pictures.items()}
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for path in _earlier_files(folder):
@@ -121,15 +98,15 @@ def write_contents(contents: ReportContents, folder: Path) -> list[Path]:
     return [folder / name for name in files]
 
 
-def main_text_tables(contents: ReportContents) -> list[TextTable]:
+def main_text_tables(contents: ReportContents) -> list[text_tables.TextTable]:
     """Returns the tables that a reader looks at first."""
     tables = [
-        *map(score_text, contents.main_tables),
-        outcome_text(contents.compared),
-        *map(frontier_text, contents.frontiers[:1]),
-        strength_text(contents.frontiers, contents.whole_tables),
-        win_text(contents.counts),
-        comparison_text(contents.comparisons),
+        *map(score_tables.score_text, contents.main_tables),
+        score_tables.outcome_text(contents.compared),
+        *map(result_tables.frontier_text, contents.frontiers[:1]),
+        result_tables.strength_text(contents.frontiers, contents.whole_tables),
+        result_tables.win_text(contents.counts),
+        result_tables.comparison_text(contents.comparisons),
     ]
     return [table for table in tables if table is not None]
 
@@ -138,38 +115,40 @@ def _markdown(contents: ReportContents) -> str:
     facts = contents.facts
     if contents.left_out:
         facts["In the frontier alone"] = ", ".join(contents.left_out)
-    lines = [f"- **{name}**: {escape_markdown(value)}\n" for name, value in facts.items()]
+    lines = [
+        f"- **{name}**: {text_tables.escape_markdown(value)}\n" for name, value in facts.items()
+    ]
     others = [
-        *map(score_text, contents.other_tables),
-        *map(frontier_text, contents.frontiers[1:]),
-        win_text(contents.counts_by_preference),
+        *map(score_tables.score_text, contents.other_tables),
+        *map(result_tables.frontier_text, contents.frontiers[1:]),
+        result_tables.win_text(contents.counts_by_preference),
     ]
     tables = [*main_text_tables(contents), *(table for table in others if table is not None)]
-    return "\n".join(["# Evaluation\n", "".join(lines), *map(to_markdown, tables)])
+    return "\n".join(["# Evaluation\n", "".join(lines), *map(text_tables.to_markdown, tables)])
 
 
-def _draw_pictures(contents: ReportContents) -> Iterator[Picture]:
+def _draw_pictures(contents: ReportContents) -> dict[str, Picture]:
+    """Returns the plots by their names."""
     amulet = {method.name for method in contents.evaluation.methods if method.kind == "amulet"}
+    pictures = {}
     for table in contents.main_tables:
         title = f"{note_of(table.score).label} by method, with intervals"
-        draw = partial(score_plot, table, coloured=amulet)
-        yield _draw(score_plot_name(table.score), title, draw)
+        pictures[plots.score_plot_name(table.score)] = Picture(
+            title, plots.score_plot(table, coloured=amulet)
+        )
     if contents.frontiers:
         title = "What guidance gains and costs, by guidance scale and bound"
-        yield _draw("frontier", title, partial(frontier_plot, contents.frontiers[0]))
+        pictures["frontier"] = Picture(title, frontier_plot(contents.frontiers[0]))
     if contents.counts:
-        yield _draw("wins", "Wins, ties and losses", partial(win_plot, contents.counts))
-
-
-def _draw(name: str, title: str, draw: Callable[[Theme], bytes]) -> Picture:
-    return Picture(name, title, draw(LIGHT), draw(DARK))
+        pictures["wins"] = Picture("Wins, ties and losses", plots.win_plot(contents.counts))
+    return pictures
 
 
 def _earlier_files(folder: Path) -> list[Path]:
     """Returns the files of an earlier report that the new one may lack."""
     tables = [folder / name for name in _OPTIONAL_TABLES if (folder / name).is_file()]
-    plots = [path for pattern in _PLOTS for path in folder.glob(pattern) if path.is_file()]
-    return [*tables, *(path for path in plots if is_own_plot(path.read_bytes()))]
+    images = [path for pattern in _PLOTS for path in folder.glob(pattern) if path.is_file()]
+    return [*tables, *(path for path in images if plots.is_own_plot(path.read_bytes()))]
 
 
 def _replace(path: Path, content: bytes) -> None:

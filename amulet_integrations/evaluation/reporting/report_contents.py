@@ -20,12 +20,8 @@ from amulet_integrations.evaluation.analysis.frontier import (
 from amulet_integrations.evaluation.data.record_types import Answer, Method
 from amulet_integrations.evaluation.judging.win_counts import WinCount, win_counts
 from amulet_integrations.evaluation.metrics.builtin_scores import (
-    BROKEN,
     BUILTIN_SCORES,
-    PREF_NLL,
-    PREFERENCE_RATIO,
-    RELEVANCE,
-    REWARD,
+    MAIN_SCORES,
     TARGETS,
 )
 from amulet_integrations.evaluation.reporting.score_tables import ScoreTable, score_table
@@ -33,8 +29,6 @@ from amulet_integrations.evaluation.runs.evaluation_result import Evaluation
 
 MOST_POINTS = 4
 """If a frontier has more points, the tables of methods leave most of them out."""
-
-_MAIN = frozenset({REWARD, PREFERENCE_RATIO, PREF_NLL, RELEVANCE, BROKEN})
 
 
 @dataclass(frozen=True)
@@ -186,4 +180,4 @@ def _comparisons(
 
 
 def _is_main(score: str) -> bool:
-    return score in _MAIN or score not in BUILTIN_SCORES
+    return score in MAIN_SCORES or score not in BUILTIN_SCORES

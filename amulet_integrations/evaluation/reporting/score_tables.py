@@ -9,7 +9,7 @@ from typing import NamedTuple
 from amulet_integrations.evaluation.analysis.comparisons import mean_of
 from amulet_integrations.evaluation.analysis.statistics import Estimate
 from amulet_integrations.evaluation.data.record_types import Answer, by_method
-from amulet_integrations.evaluation.metrics.builtin_scores import TARGETS, WORDS, Target, note_of
+from amulet_integrations.evaluation.metrics.builtin_scores import TARGETS, WORDS, note_of
 from amulet_integrations.evaluation.reporting.text_tables import (
     Cell,
     Group,
@@ -136,7 +136,7 @@ def score_table(answers: Sequence[Answer], score: str) -> ScoreTable:
 
     def block(preference: str | None) -> ScoreBlock:
         chosen = [answer for answer in answers if preference in {None, answer.preference}]
-        measured = _measured_data_sets(chosen, score)
+        measured = {answer.data_set for answer in chosen if score in answer.scores}
         groups = by_method(chosen)
         rows = []
         for method in methods:
@@ -180,26 +180,26 @@ def outcome_text(answers: Sequence[Answer]) -> TextTable | None:
     if not shown:
         return None
     methods = [*by_method(answers)]
-    means = {name: _target_means(answers, methods, name, it) for name, it in shown.items()}
-    columns = [
-        _column(means[name], target.sign, note_of(target.score).digits)
-        for name, target in shown.items()
-    ]
-    labels = (
-        f"{name}: {it.direction} {note_of(it.score).label.lower()}" for name, it in shown.items()
-    )
+    header, columns, means = ["method"], [], list[ScoreMean]()
+    for name, target in shown.items():
+        own = [answer for answer in answers if answer.preference == name]
+        (block,) = score_table(own, target.score).blocks
+        averages = {row.method: row.average for row in block.rows}
+        column = [averages.get(it, ScoreMean(None, 0, 0, 0, 0)) for it in methods]
+        note = note_of(target.score)
+        header.append(f"{name}: {target.direction} {note.label.lower()}")
+        columns.append(_column(column, target.sign, note.digits))
+        means += column
     missing = dict.fromkeys(it.score for it in targets.values() if it.score not in measured)
     caption = [
         "What can be counted of a preference, and is optimised by no method.",
         *(f"{note_of(score).label} was not measured." for score in missing),
-        *coverage_notes(mean for column in means.values() for mean in column),
+        *coverage_notes(means),
         *_cut_off(answers, [name for name, target in shown.items() if target.score == WORDS]),
     ]
     rows = tuple(zip(map(Cell, methods), *columns, strict=True))
-    header = ("method", *labels)
-    return TextTable(
-        "What preferences ask for", header, (Group("", rows),), caption=" ".join(caption)
-    )
+    groups = (Group("", rows),)
+    return TextTable("What preferences ask for", tuple(header), groups, caption=" ".join(caption))
 
 
 def coverage_notes(means: Iterable[ScoreMean]) -> list[str]:
@@ -231,20 +231,6 @@ def _column(means: Sequence[ScoreMean], sign: int, digits: int) -> list[Cell]:
         )
         for mean in means
     ]
-
-
-def _measured_data_sets(answers: Iterable[Answer], score: str) -> set[str]:
-    return {answer.data_set for answer in answers if score in answer.scores}
-
-
-def _target_means(
-    answers: Sequence[Answer], methods: Sequence[str], preference: str, target: Target
-) -> list[ScoreMean]:
-    """Returns the mean of the target's score for each method."""
-    groups = by_method(answer for answer in answers if answer.preference == preference)
-    chosen = (answer for group in groups.values() for answer in group)
-    data_sets = _measured_data_sets(chosen, target.score)
-    return [ScoreMean.of(groups.get(method, []), target.score, data_sets) for method in methods]
 
 
 def _cut_off(answers: Sequence[Answer], preferences: Collection[str]) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from amulet_integrations.evaluation.analysis.statistics import Estimate
@@ -100,31 +100,18 @@ def terminal_table(table: TextTable) -> tuple[list[str], list[list[str]], int]:
     If rows are grouped, a first column has the label of the group in its first row. Every cell is
     one line without control characters.
     """
-    grouped = any(group.label for group in table.groups)
-    header = [""] * grouped + [one_line(name) for name in table.header]
-    rows = []
-    for group in table.groups:
-        for number, row in enumerate(group.rows):
-            label = [one_line(group.label) if number == 0 else ""] * grouped
-            rows.append(label + [one_line(str(cell)) for cell in row])
-    return header, rows, table.labels + grouped
+    return _grid(table, one_line, lambda cell: one_line(str(cell)))
 
 
 def to_markdown(table: TextTable) -> str:
     """Returns the table in GitHub's Markdown, with highlighted cells in bold."""
-    grouped = any(group.label for group in table.groups)
-    header = [*[" "] * grouped, *map(escape_markdown, table.header)]
-    words = table.labels + grouped
+    header, rows, words = _grid(table, escape_markdown, _markdown_cell)
     rule = [":--"] * words + ["--:"] * (len(header) - words)
     lines = [f"### {escape_markdown(table.title)}", ""]
     if table.caption:
         lines += [escape_markdown(table.caption), ""]
-    rows = [header, rule]
-    for group in table.groups:
-        for number, row in enumerate(group.rows):
-            label = [escape_markdown(group.label) if number == 0 else " "] * grouped
-            rows.append(label + [_markdown_cell(cell) for cell in row])
-    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)]) + "\n"
+    lines += [f"| {' | '.join(row)} |" for row in (header, rule, *rows)]
+    return "\n".join(lines) + "\n"
 
 
 def escape_markdown(text: str) -> str:
@@ -159,6 +146,20 @@ def format_number(value: float, digits: int, *, signed: bool = False) -> str:
 def format_p_value(value: float) -> str:
     """Formats a p-value."""
     return "<0.001" if value < 0.001 else f"{value:.3f}"  # noqa: PLR2004
+
+
+def _grid(
+    table: TextTable, write_label: Callable[[str], str], write_cell: Callable[[Cell], str]
+) -> tuple[list[str], list[list[str]], int]:
+    """Returns the header, the rows, and the number of columns that are words; all as strings."""
+    grouped = any(group.label for group in table.groups)
+    header = [""] * grouped + [write_label(name) for name in table.header]
+    rows = [
+        [write_label(group.label if number == 0 else "")] * grouped + [write_cell(it) for it in row]
+        for group in table.groups
+        for number, row in enumerate(group.rows)
+    ]
+    return header, rows, table.labels + grouped
 
 
 def _markdown_cell(cell: Cell) -> str:

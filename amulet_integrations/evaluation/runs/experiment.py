@@ -28,20 +28,10 @@ from amulet_integrations.evaluation.data.record_types import (
 )
 from amulet_integrations.evaluation.data.set_ups import SetUp, read_set_up
 from amulet_integrations.evaluation.judging.judge import Judge, ask_judge
+from amulet_integrations.evaluation.metrics import measuring
 from amulet_integrations.evaluation.metrics.likelihoods import LikelihoodScorer
-from amulet_integrations.evaluation.metrics.measuring import (
-    check_scorers,
-    current_lines,
-    measure_all,
-)
 from amulet_integrations.evaluation.metrics.scorer import Scorer
-from amulet_integrations.evaluation.runs.answer_tasks import (
-    AnswerTask,
-    QuestionPrompts,
-    make_tasks,
-    prompts_digest,
-    write_prompts,
-)
+from amulet_integrations.evaluation.runs import answer_tasks
 from amulet_integrations.evaluation.runs.answering import check_methods, generate_answers
 from amulet_integrations.evaluation.runs.evaluation_result import Evaluation
 from amulet_integrations.evaluation.runs.output_folder import OutputFolder, check_folder
@@ -105,14 +95,14 @@ def evaluate(
     if max_new_tokens is None:
         max_new_tokens = set_up.max_new_tokens
     SamplingParams(max_new_tokens=max_new_tokens, temperature=temperature)  # refused early
-    check_scorers(scorers)
+    measuring.check_scorers(scorers)
     wanted = read_questions(questions, field=field, sample=sample, seed=seed)
     path = None if output is None else Path(output)
     if path is not None:
         check_folder(path)
     engine = _find_engine(model, dtype)
     check_methods(engine, methods)
-    prompts = write_prompts(
+    prompts = answer_tasks.write_prompts(
         engine,
         set_up,
         wanted,
@@ -120,11 +110,11 @@ def evaluate(
         max_new_tokens=max_new_tokens,
         skip_too_long=skip_too_long,
     )
-    tasks = make_tasks(prompts, preferences, methods)
+    tasks = answer_tasks.make_tasks(prompts, preferences, methods)
     settings = Settings.of(
         engine,
         [each.question for each in prompts],
-        prompts_sha256=prompts_digest(prompts),
+        prompts_sha256=answer_tasks.prompts_digest(prompts),
         left_out=_count_left_out(wanted, prompts),
         set_up=set_up,
         max_new_tokens=max_new_tokens,
@@ -146,7 +136,7 @@ def evaluate(
 
 def _answer_all(
     engine: Engine,
-    tasks: Sequence[AnswerTask],
+    tasks: Sequence[answer_tasks.AnswerTask],
     settings: Settings,
     folder: OutputFolder | None,
     on_progress: ProgressCallback,
@@ -185,7 +175,9 @@ def _measure_and_judge(
 ) -> Evaluation:
     """Measures and judges the answers, and adds what the folder has from earlier runs."""
     names = {preference.name: preference for preference in settings.preferences}
-    lines = measure_all(scorers, answers, names, folder.scores if folder else None, on_progress)
+    lines = measuring.measure_all(
+        scorers, answers, names, folder.scores if folder else None, on_progress
+    )
     outcomes: list[Outcome] = []
     if judge is not None:
         journal = folder.outcomes if folder else None
@@ -193,7 +185,7 @@ def _measure_and_judge(
             judge, answers, settings.methods, names, journal, on_progress=on_progress
         )
     if folder is not None:
-        lines += _lines_of_others(lines, current_lines(folder.scores.lines))
+        lines += _lines_of_others(lines, measuring.current_lines(folder.scores.lines))
         judges = {outcome.judge for outcome in outcomes}
         outcomes = [*(it for it in folder.outcomes.lines if it.judge not in judges), *outcomes]
     return Evaluation.of(settings, answers, lines, outcomes, folder.path if folder else None)
@@ -222,7 +214,7 @@ def _find_engine(model: str | os.PathLike[str] | Engine, dtype: str) -> Engine:
 
 
 def _count_left_out(
-    questions: Sequence[Question], prompts: Sequence[QuestionPrompts]
+    questions: Sequence[Question], prompts: Sequence[answer_tasks.QuestionPrompts]
 ) -> dict[str, int]:
     counts = Counter(question.data_set for question in questions)
     counts.subtract(each.question.data_set for each in prompts)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterator, Sequence
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from typing import Any, ClassVar, Self
 
 from pydantic import Field
@@ -139,10 +139,5 @@ def _model_facts(engine: Engine) -> dict[str, str | None]:
 
 
 def _versions() -> dict[str, str]:
-    found = {"amulet-integrations": __version__, "python": platform.python_version()}
-    for package in _PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
+    own = {"amulet-integrations": __version__, "python": platform.python_version()}
+    return own | {package: version(package) for package in _PACKAGES}

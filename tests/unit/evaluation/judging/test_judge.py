@@ -346,14 +346,8 @@ def test_every_two_methods_make_pairs_of_the_cases_they_share():
     ] * 2
 
 
-def test_a_method_without_answers_is_an_error():
-    with pytest.raises(EvaluationError, match="no answers by 'beam_search'"):
-        make_pairs([made.answer("x")], [("x", "beam_search")])
-
-
-def test_a_batch_has_at_least_one_pair():
-    with pytest.raises(EvaluationError, match="batch_size=0"):
-        judged(likes_good, batch_size=0)
+def test_a_method_without_answers_has_no_pairs():
+    assert make_pairs([made.answer("x")], [("x", "beam_search")]) == []
 
 
 def test_counts_apart_by_preference():

@@ -12,8 +12,9 @@ from amulet_integrations.evaluation.analysis.frontier import find_frontier
 from amulet_integrations.evaluation.judging.win_counts import win_counts
 from amulet_integrations.evaluation.reporting.frontier_plots import frontier_plot
 from amulet_integrations.evaluation.reporting.plots import (
-    DARK,
-    LIGHT,
+    BACKGROUND,
+    MAIN,
+    MUTED,
     check_plots,
     score_plot,
     score_plot_name,
@@ -109,7 +110,7 @@ def test_dots_are_the_means_and_lines_their_intervals(drawn):
         for index, value in enumerate(held)
     ]
     (axes,) = drawn(score_plot, score_table(answers, "reward"), coloured={"mine"})
-    assert dots(axes) == {(2.0, 0): LIGHT.muted, (5.0, 1): LIGHT.main}
+    assert dots(axes) == {(2.0, 0): MUTED, (5.0, 1): MAIN}
     assert [tuple(line.get_xdata()) for line in axes.lines if len(line.get_xdata()) == 2] == [
         (1.0, 3.0),
         (5.0, 5.0),
@@ -125,7 +126,7 @@ def test_a_mean_that_lacks_a_data_set_is_a_hollow_dot(drawn):
     ]
     (axes,) = drawn(score_plot, score_table(answers, "reward"))
     insides = [line.get_markerfacecolor() for line in axes.lines if len(line.get_xdata()) == 1]
-    assert insides == [LIGHT.muted, LIGHT.background]
+    assert insides == [MUTED, BACKGROUND]
 
 
 @pytest.mark.parametrize(("gain", "marked"), [(0.5, (0.25, 0.5)), (-0.5, None)])
@@ -207,11 +208,6 @@ def test_preferences_apart_are_named(drawn):
 def test_a_pair_without_a_result_is_no_division_by_zero(drawn):
     (axes,) = drawn(win_plot, win_counts(outcomes_of("ann", "base", [None, None])))
     assert bars(axes) == [[(0, 0.0, 0.0)]] * 3
-
-
-def test_dark_pictures_are_dark():
-    drawn = pixels(win_plot(win_counts(made.outcomes()), DARK))
-    assert drawn[0, 0, :3].max() < 0.2
 
 
 def test_names_of_files_are_safe_whatever_a_score_is_called():

@@ -99,6 +99,8 @@ def test_the_page_needs_nothing_else(whole):
     assert all(link.startswith(("data:image/png;base64,", "#")) for link in page.links)
     assert "script" not in page.tags
     assert not re.search(r"url\(|@import|https?://", whole[1])
+    dark = whole[1].partition("prefers-color-scheme: dark) {")[2]
+    assert "figure img { filter: invert(1)" in dark.partition("\n}")[0]
     sections = set(re.findall(r'id="(\w+)"', whole[1]))
     assert {link[1:] for link in page.links if link.startswith("#")} <= sections
 
