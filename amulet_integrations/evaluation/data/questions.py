@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from amulet_integrations.errors import EvaluationError, PromptError
+from amulet_integrations.errors import EvaluationError
 from amulet_integrations.evaluation.data.question_sources import (
     HUB_DATA_SETS,
     Row,
@@ -18,7 +18,6 @@ from amulet_integrations.evaluation.data.question_sources import (
     read_rows,
 )
 from amulet_integrations.evaluation.data.record_types import Question, find_duplicate, shorten
-from amulet_integrations.prompting.messages import check_encodable
 
 QUESTION_FIELDS = ("question", "prompt", "instruction")
 """Where a question is looked for, in this order, if no field is named."""
@@ -128,9 +127,11 @@ def _make_questions(
     for position, row in enumerate(rows):
         here = f"{place}, question {position + 1}"
         text = row if isinstance(row, str) else _find_text(row, fields, here)
-        index = position if isinstance(row, str) else _read_index(row.get("index", position), here)
-        _check_text(text, here)
-        questions.append(Question(data_set=data_set, index=index, text=text))
+        index = position if isinstance(row, str) else row.get("index", position)
+        try:
+            questions.append(Question(data_set=data_set, index=index, text=text))
+        except EvaluationError as error:
+            raise EvaluationError(f"{here}: {error}") from error
     return questions
 
 
@@ -143,25 +144,6 @@ def _find_text(row: Any, fields: Sequence[str], here: str) -> Any:
         f"{here}: no field {' or '.join(fields)}. It has: {found}. Name the one that holds the "
         "question (--data-field, field=)."
     )
-
-
-def _read_index(index: Any, here: str) -> int:
-    if isinstance(index, str):
-        index = index.strip()
-        index = int(index) if index.isascii() and index.isdigit() else index
-    if not isinstance(index, int) or isinstance(index, bool):
-        raise EvaluationError(f"{here}: index={index!r}; an index is a whole number.")
-    return index
-
-
-def _check_text(text: Any, here: str) -> None:
-    if not isinstance(text, str) or not text.strip():
-        what = "blank" if isinstance(text, str) else f"a {type(text).__name__}"
-        raise EvaluationError(f"{here}: the question is {what}; it has to be a text.")
-    try:
-        check_encodable(text, "question")
-    except PromptError as error:
-        raise EvaluationError(f"{here}: {error}") from error
 
 
 def _draw(questions: Sequence[Question], sample: int | None, seed: int) -> Sequence[Question]:

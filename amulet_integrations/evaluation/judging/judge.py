@@ -69,7 +69,7 @@ def ask_judge(
     answers: Sequence[Answer],
     methods: Sequence[Method],
     preferences: Mapping[str, Preference],
-    journal: Journal[Outcome] | None = None,
+    journal: Journal[Outcome],
     *,
     on_progress: ProgressCallback = lambda _: None,
 ) -> list[Outcome]:
@@ -96,7 +96,7 @@ def ask_judge(
     others = [method.name for method in methods if method.kind != "amulet"]
     compared = [(amulet[0], other) for other in others] if amulet and others else None
     pairs = make_pairs(answers, compared)
-    earlier = [line for line in (journal.lines if journal else []) if line.judge == name]
+    earlier = [line for line in journal.lines if line.judge == name]
     found = {(line.key, line.against): line for line in earlier}
     missing = [pair for pair in pairs if pair.key not in found]
     stage, total = f"judge {name}", len(pairs)
@@ -104,8 +104,7 @@ def ask_judge(
         on_progress(Progress(stage, total - len(missing), total, 1 - len(missing) / total))
     understood = any(line.unparsable < _ORDERS for line in earlier)
     for outcomes in judge_pairs(judge, missing, preferences, understood=understood):
-        if journal:
-            journal.add(*outcomes)
+        journal.add(*outcomes)
         found |= {(outcome.key, outcome.against): outcome for outcome in outcomes}
         on_progress(Progress(stage, len(found), total, len(found) / total))
     return [found[pair.key] for pair in pairs]

@@ -58,7 +58,7 @@ def measure_all(
     scorers: Sequence[Scorer],
     answers: Sequence[Answer],
     preferences: Mapping[str, Preference],
-    journal: Journal[ScoreLine] | None = None,
+    journal: Journal[ScoreLine],
     on_progress: ProgressCallback = lambda _: None,
 ) -> list[ScoreLine]:
     """Measures answers by each scorer in turn.
@@ -99,14 +99,17 @@ def _measure(
     scorer: Scorer,
     answers: Sequence[Answer],
     preferences: Mapping[str, Preference],
-    journal: Journal[ScoreLine] | None,
+    journal: Journal[ScoreLine],
     on_progress: ProgressCallback,
     *,
     owners: dict[str, str],
 ) -> list[ScoreLine]:
     keys = {answer.key for answer in answers}
-    stored = [] if journal is None else [it for it in journal.lines if it.scorer == scorer.name]
-    found = [line for line in current_lines(stored) if line.key in keys]
+    found = [
+        line
+        for line in current_lines(journal.lines)
+        if line.scorer == scorer.name and line.key in keys
+    ]
     _check_lines(owners, found)
     total = len(answers)
     on_progress(Progress(scorer.name, len(found), total, len(found) / total if total else 1.0))
@@ -116,8 +119,7 @@ def _measure(
         lines = _call(scorer, missing[start : start + _BATCH], preferences)
         _check_lines(owners, lines)
         found += lines
-        if journal:
-            journal.add(*lines)
+        journal.add(*lines)
         on_progress(Progress(scorer.name, len(found), total, len(found) / total))
     return found
 

@@ -138,17 +138,11 @@ def finite_number(value: Any, *, allow_bool: bool = False) -> float | None:
         value: Any object. Scalars of numpy and torch are numbers.
         allow_bool: Whether True and False are numbers.
     """
-    if callable(getattr(value, "item", None)):  # a scalar of numpy or torch
-        try:
-            value = value.item()
-        except (RuntimeError, TypeError, ValueError):
-            return None
-    if isinstance(value, bool):
-        return float(value) if allow_bool else None
-    if not isinstance(value, Real):
-        return None
     try:
-        number = float(value)
-    except OverflowError:
+        if callable(getattr(value, "item", None)):  # a scalar of numpy or torch
+            value = value.item()
+        number = float(value) if isinstance(value, Real) else math.nan
+    except (OverflowError, RuntimeError, TypeError, ValueError):
         return None
-    return number if math.isfinite(number) else None
+    is_number = math.isfinite(number) and (allow_bool or not isinstance(value, bool))
+    return number if is_number else None

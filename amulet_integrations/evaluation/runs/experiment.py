@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from contextlib import ExitStack, closing
+from contextlib import closing
 from pathlib import Path
 
 from amulet_integrations.decoding.sampling_params import SamplingParams
@@ -34,7 +34,11 @@ from amulet_integrations.evaluation.metrics.scorer import Scorer
 from amulet_integrations.evaluation.runs import answer_tasks
 from amulet_integrations.evaluation.runs.answering import check_methods, generate_answers
 from amulet_integrations.evaluation.runs.evaluation_result import Evaluation
-from amulet_integrations.evaluation.runs.output_folder import OutputFolder, check_folder
+from amulet_integrations.evaluation.runs.output_folder import (
+    OutputFolder,
+    check_folder,
+    open_folder,
+)
 from amulet_integrations.evaluation.runs.run_settings import Settings
 
 
@@ -126,8 +130,7 @@ def evaluate(
     )
     on_progress = progress or (lambda _: None)
     all_scorers = (LikelihoodScorer(engine, tasks), *scorers)
-    with ExitStack() as stack:
-        folder = None if path is None else stack.enter_context(OutputFolder(path, settings))
+    with open_folder(path, settings) as folder:
         answers = _answer_all(engine, tasks, settings, folder, on_progress)
         return _measure_and_judge(
             settings, answers, all_scorers, judge, folder=folder, on_progress=on_progress
@@ -138,11 +141,11 @@ def _answer_all(
     engine: Engine,
     tasks: Sequence[answer_tasks.AnswerTask],
     settings: Settings,
-    folder: OutputFolder | None,
+    folder: OutputFolder,
     on_progress: ProgressCallback,
 ) -> list[Answer]:
     """Returns the answer of each task. Answers in the folder are not generated again."""
-    found = {answer.key: answer for answer in folder.answers.lines} if folder else {}
+    found = {answer.key: answer for answer in folder.answers.lines}
     missing = [task for task in tasks if task.key not in found]
     rows = {task.key: task.rows for task in tasks}
     total = sum(rows.values())
@@ -156,8 +159,7 @@ def _answer_all(
     generated = generate_answers(engine, missing, sampling=sampling, seed=settings.seed)
     with closing(generated) as answers:
         for answer in answers:
-            if folder:
-                folder.answers.add(answer)
+            folder.answers.add(answer)
             found[answer.key] = answer
             done += rows[answer.key]
             on_progress(Progress("answers", len(found), len(tasks), done / total))
@@ -170,25 +172,21 @@ def _measure_and_judge(
     scorers: Sequence[Scorer],
     judge: Judge | None,
     *,
-    folder: OutputFolder | None,
+    folder: OutputFolder,
     on_progress: ProgressCallback,
 ) -> Evaluation:
     """Measures and judges the answers, and adds what the folder has from earlier runs."""
     names = {preference.name: preference for preference in settings.preferences}
-    lines = measuring.measure_all(
-        scorers, answers, names, folder.scores if folder else None, on_progress
-    )
+    lines = measuring.measure_all(scorers, answers, names, folder.scores, on_progress)
+    lines += _lines_of_others(lines, measuring.current_lines(folder.scores.lines))
     outcomes: list[Outcome] = []
     if judge is not None:
-        journal = folder.outcomes if folder else None
         outcomes = ask_judge(
-            judge, answers, settings.methods, names, journal, on_progress=on_progress
+            judge, answers, settings.methods, names, folder.outcomes, on_progress=on_progress
         )
-    if folder is not None:
-        lines += _lines_of_others(lines, measuring.current_lines(folder.scores.lines))
-        judges = {outcome.judge for outcome in outcomes}
-        outcomes = [*(it for it in folder.outcomes.lines if it.judge not in judges), *outcomes]
-    return Evaluation.of(settings, answers, lines, outcomes, folder.path if folder else None)
+    judges = {outcome.judge for outcome in outcomes}
+    earlier = [outcome for outcome in folder.outcomes.lines if outcome.judge not in judges]
+    return Evaluation.of(settings, answers, lines, [*earlier, *outcomes], folder.path)
 
 
 def _lines_of_others(lines: Sequence[ScoreLine], stored: Sequence[ScoreLine]) -> list[ScoreLine]:

@@ -21,7 +21,7 @@ class Journal(Generic[Line]):
     An incomplete last line, as a killed process or a power failure leaves it, is removed.
 
     Args:
-        path: The file. It is created with the first record.
+        path: The file. It is created with the first record. None stores nothing.
         line_type: The type of the records.
         leave_out: Fields that are not written.
 
@@ -32,15 +32,18 @@ class Journal(Generic[Line]):
         EvaluationError: The file cannot be read or written, or contains something else.
     """
 
-    def __init__(self, path: Path, line_type: type[Line], leave_out: Iterable[str] = ()) -> None:
+    def __init__(
+        self, path: Path | None, line_type: type[Line], leave_out: Iterable[str] = ()
+    ) -> None:
         self._path = path
         self._leave_out = frozenset(leave_out)
         self._file: FileIO | None = None
         self.lines: list[Line] = []
+        if path is None or not path.exists():
+            return
         try:
-            if path.exists():
-                self.lines, size = _read_lines(path, line_type)
-                os.truncate(path, size)
+            self.lines, size = _read_lines(path, line_type)
+            os.truncate(path, size)
         except OSError as error:
             raise _not_written(path, error) from error
 
@@ -64,6 +67,8 @@ class Journal(Generic[Line]):
         Raises:
             EvaluationError: They cannot be written.
         """
+        if self._path is None:
+            return
         texts = [record.model_dump_json(exclude=set(self._leave_out)) for record in records]
         left = memoryview("".join(f"{text}\n" for text in texts).encode())
         try:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple
 
 from filelock import BaseFileLock, FileLock, Timeout
 
@@ -24,46 +25,52 @@ _UNFINISHED = ".settings.json.new"
 _SHOWN = 3  # differences that an error tells
 
 
-class OutputFolder:
-    """Opens a folder for a run, which resumes an earlier run of the same settings.
-
-    Args:
-        path: The folder. It is created if there is none.
-        settings: The settings of the run.
+class OutputFolder(NamedTuple):
+    """The open journals of a run.
 
     Attributes:
-        path: The folder.
+        path: The folder; None if nothing is stored.
         answers: Every answer, without its scores.
         scores: The scores of the answers.
         outcomes: The verdicts of judges.
+    """
+
+    path: Path | None
+    answers: Journal[Answer]
+    scores: Journal[ScoreLine]
+    outcomes: Journal[Outcome]
+
+
+@contextmanager
+def open_folder(path: Path | None, settings: Settings) -> Iterator[OutputFolder]:
+    """Opens the folder of a run, which resumes an earlier run of the same settings.
+
+    Args:
+        path: The folder. It is created if there is none. None stores nothing.
+        settings: The settings of the run.
 
     Raises:
         EvaluationError: The folder contains a run of other settings or other files, another
             process writes to it, or it cannot be written. Nothing is overwritten.
     """
-
-    def __init__(self, path: Path, settings: Settings) -> None:
-        self.path = path
-        with ExitStack() as stack:
-            try:
-                _has_run(path, settings)  # before the lock, so that a refused folder is not changed
+    with ExitStack() as stack:
+        try:
+            if path is not None:
+                _has_run(path, settings)  # before the lock, so that a refused folder is unchanged
                 path.mkdir(parents=True, exist_ok=True)
                 stack.callback(_lock(path).release)
                 _claim(path, settings)
-            except OSError as error:
-                raise EvaluationError(
-                    f"The output folder {path} cannot be written: {error.strerror}. Choose another."
-                ) from error
-            self.answers = stack.enter_context(Journal(path / ANSWERS, Answer, ["scores"]))
-            self.scores = stack.enter_context(Journal(path / SCORES, ScoreLine))
-            self.outcomes = stack.enter_context(Journal(path / OUTCOMES, Outcome))
-            self._stack = stack.pop_all()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_exception: object) -> None:
-        self._stack.close()
+        except OSError as error:
+            raise EvaluationError(
+                f"The output folder {path} cannot be written: {error.strerror}. Choose another."
+            ) from error
+        answers, scores, outcomes = (path and path / name for name in (ANSWERS, SCORES, OUTCOMES))
+        yield OutputFolder(
+            path,
+            stack.enter_context(Journal(answers, Answer, ["scores"])),
+            stack.enter_context(Journal(scores, ScoreLine)),
+            stack.enter_context(Journal(outcomes, Outcome)),
+        )
 
 
 def check_folder(path: Path) -> None:

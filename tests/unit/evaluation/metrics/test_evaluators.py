@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 
 from amulet_integrations.errors import EvaluationError
+from amulet_integrations.evaluation.data.record_types import ScoreLine
 from amulet_integrations.evaluation.metrics.builtin_scores import BUILTIN_SCORES
 from amulet_integrations.evaluation.metrics.evaluators import evaluator_scorer
 from amulet_integrations.evaluation.metrics.measuring import measure_all
+from amulet_integrations.evaluation.runs.journal import Journal
 from tests.unit.evaluation import made
 
 
@@ -191,7 +193,7 @@ def test_an_evaluator_that_fails_is_named():
     for evaluator in (broken, Evaluating(lambda **given: broken(given))):
         scorer = evaluator_scorer(evaluator, name="broken")
         with pytest.raises(EvaluationError, match="'broken' failed: KeyError: 'tone'"):
-            measure_all([scorer], [made.answer()], made.preferences())
+            measure_all([scorer], [made.answer()], made.preferences(), Journal(None, ScoreLine))
 
 
 def test_langsmiths_own_result_is_read():

@@ -49,7 +49,7 @@ class Returns(Says):
 
 
 def measured(*scorers, journal=None):
-    return measure_all(scorers, ANSWERS, made.preferences(), journal)
+    return measure_all(scorers, ANSWERS, made.preferences(), journal or Journal(None, ScoreLine))
 
 
 def one(value):
@@ -191,4 +191,4 @@ def test_scores_are_copied():
 
 
 def test_a_run_without_answers_has_no_scores():
-    assert measure_all([Says(tone=1)], [], {}) == []
+    assert measure_all([Says(tone=1)], [], {}, Journal(None, ScoreLine)) == []

@@ -12,8 +12,10 @@ from transformers import AutoConfig, AutoModelForSequenceClassification
 from transformers.models.llama import modeling_llama
 
 from amulet_integrations.errors import EvaluationError, ModelNotFoundError, UnsupportedModelError
+from amulet_integrations.evaluation.data.record_types import ScoreLine
 from amulet_integrations.evaluation.metrics.measuring import check_scorers, measure_all
 from amulet_integrations.evaluation.metrics.reward_model import RewardModelScorer
+from amulet_integrations.evaluation.runs.journal import Journal
 from tests.support.tiny import SIZES, tiny_tokenizer
 from tests.unit.evaluation import made
 
@@ -326,7 +328,7 @@ def test_the_answer_whose_reward_is_no_number_is_named():
 
     model.register_forward_hook(broken)
     with pytest.raises(EvaluationError, match=r"gave reward=nan for .* to question 2 of 'sea'"):
-        measure_all([scorer], answers(), made.preferences())
+        measure_all([scorer], answers(), made.preferences(), Journal(None, ScoreLine))
 
 
 def pair_tokenizer():
