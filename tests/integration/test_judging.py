@@ -53,8 +53,8 @@ def test_every_reply_of_the_embedded_model_is_counted(embedded_engine: LocalEngi
         for method, text in TEXTS.items()
     ]
     pairs = make_pairs(answers)
-    told = judge_pairs(judge, pairs, PREFERENCES)
-    outcomes = [outcome for some in told for outcome in some]
+    batches = judge_pairs(judge, pairs, PREFERENCES)
+    outcomes = [outcome for some in batches for outcome in some]
     assert len(judge.replies) == 4
     verdicts = [read_verdict(reply) for reply in judge.replies]
     (count,) = win_counts(outcomes)

@@ -44,8 +44,7 @@ class Point:
     Attributes:
         method: The name of the method.
         strength: Its guidance scale and its bound.
-        ratio: The preference ratio, in nats per token.
-        gain: The rise of the preference ratio.
+        gain: The rise of the preference ratio, in nats per token.
         cost: The rise of `pref_nll`, in nats per token.
         relevance: The rise of the relevance; None if it was not measured.
         repeated: The rise of the share of repeated pairs of words; None if it was not measured.
@@ -55,7 +54,6 @@ class Point:
 
     method: str
     strength: Preset
-    ratio: Estimate
     gain: Estimate
     cost: Estimate
     relevance: Estimate | None
@@ -215,17 +213,15 @@ def find_frontier(
 
 def _point(method: Method, answers: Sequence[Answer], reference: Sequence[Answer]) -> Point | None:
     """Measures a point; None if none of its answers has tokens where the reference's has some."""
-    ratio = mean_of(answers, PREFERENCE_RATIO)
     gain = mean_difference(answers, reference, PREFERENCE_RATIO)
     cost = mean_difference(answers, reference, PREF_NLL)
     strength = strength_of(method)
-    if ratio is None or gain is None or cost is None or strength is None:
+    if gain is None or cost is None or strength is None:
         return None
     distinct = mean_difference(answers, reference, DISTINCT_2)
     return Point(
         method=method.name,
         strength=strength,
-        ratio=ratio,
         gain=gain,
         cost=cost,
         relevance=mean_difference(answers, reference, RELEVANCE),

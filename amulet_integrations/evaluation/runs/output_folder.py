@@ -22,7 +22,7 @@ SCORES = "scores.jsonl"
 OUTCOMES = "outcomes.jsonl"
 _LOCK = ".lock"
 _UNFINISHED = ".settings.json.new"
-_SHOWN = 3  # differences that an error tells
+_SHOWN = 3  # differences in an error message
 
 
 class OutputFolder(NamedTuple):

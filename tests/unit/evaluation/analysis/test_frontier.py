@@ -91,7 +91,7 @@ def test_broken_answers_are_those_that_pref_does_not_have():
 
 
 def test_where_none_keeps_them_it_is_the_one_that_misses_least():
-    """Each miss is told in shares of what is allowed."""
+    """Each excess is a share of what is allowed."""
     points = {"pref": (0, 1), "amulet@p=2": (1, 1.25), "amulet@p=3": (2, 1.1)}
     others = {
         "pref": PREF,
@@ -116,7 +116,7 @@ def test_what_gains_nothing_is_not_recommended():
     assert found.breaks(found.recommended)
 
 
-def test_an_answer_without_tokens_is_broken_and_its_case_counts():
+def test_an_answer_without_tokens_is_broken_and_counts():
     held = [
         made.answer(PAPER, index=0, token_ids=(), text="", scores={"broken": 1.0})
         if (answer.method, answer.index) == (PAPER, 0)

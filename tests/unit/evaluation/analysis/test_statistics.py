@@ -50,7 +50,7 @@ def test_the_interval_of_many_questions_is_the_normal_one():
 
 
 @pytest.mark.parametrize(("level", "deviations"), [(0.8, 1.2816), (0.95, 1.96), (0.99, 2.5758)])
-def test_the_level_says_how_much_lies_in_the_interval(level, deviations):
+def test_the_level_sets_the_width_of_the_interval(level, deviations):
     values = np.random.default_rng(1).normal(3.0, 2.0, 100)
     found = estimate([of(values)], level=level, resamples=50_000)
     width = 2 * deviations * values.std() / np.sqrt(len(values))
@@ -157,7 +157,7 @@ def test_holm_as_in_its_definition():
     assert holm([]) == []
 
 
-def test_methods_are_compared_by_the_cases_that_both_answered():
+def test_methods_are_compared_on_the_prompts_that_both_answered():
     answers = [
         made.answer(method, index=index, scores={"words": 10.0 * index + bonus})
         for index in range(4)

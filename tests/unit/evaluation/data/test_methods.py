@@ -56,7 +56,7 @@ def test_the_five_of_the_paper_are_the_default():
         ("linear_alignment@1.5,kl=0.2", 2.5, 0.2),
     ],
 )
-def test_a_name_says_the_guidance_scale_and_the_bound(name, scale, bound):
+def test_a_name_sets_the_guidance_scale_and_the_bound(name, scale, bound):
     (method,) = read_methods([name])
     assert method.name == name.replace(" ", "")
     assert guidance_scale(method) == pytest.approx(scale, abs=1e-5)
@@ -75,7 +75,7 @@ def test_settings_without_these_fields_are_of_methods_without_a_bound():
 
 
 @pytest.mark.parametrize(
-    ("fields", "told"),
+    ("fields", "message"),
     [
         ({"kind": "pref", "max_kl": 0.2}, "pref has no guidance to hold back"),
         ({"kind": "amulet", "max_kl": -0.1}, "max_kl=-0.1"),
@@ -87,8 +87,8 @@ def test_settings_without_these_fields_are_of_methods_without_a_bound():
         ),
     ],
 )
-def test_what_no_method_can_be(fields, told):
-    with pytest.raises(EvaluationError, match=told):
+def test_invalid_fields_of_a_method_are_refused(fields, message):
+    with pytest.raises(EvaluationError, match=message):
         Method(name="own", **fields)
 
 
@@ -103,7 +103,7 @@ def test_weights_are_those_of_the_decoding():
     }
 
 
-def test_other_numbers():
+def test_ratios_and_beams_can_be_set():
     aligned, beams = read_methods(["linear_alignment@1.5", "beam_search@4"])
     assert context_weights(aligned) == (-1.5, 2.5)
     assert beams.num_beams == 4
@@ -114,13 +114,13 @@ def test_strengths_are_named_once():
     assert strengths([1, 10, 1]) == ("amulet@1", "amulet@10")
 
 
-def test_a_method_of_ones_own():
+def test_a_method_object_is_returned_as_it_is():
     own = Method(name="weak", kind="amulet", params=AmuletParams(iterations=0))
     assert read_methods(["base", own])[1] is own
 
 
 @pytest.mark.parametrize(
-    ("methods", "told"),
+    ("methods", "message"),
     [
         ([], "no method"),
         (["amulett"], "Did you mean 'amulet'"),
@@ -138,12 +138,12 @@ def test_a_method_of_ones_own():
         (["linear_alignment@"], "a ratio"),
     ],
 )
-def test_what_is_no_method(methods, told):
-    with pytest.raises(EvaluationError, match=told):
+def test_invalid_names_of_methods_are_refused(methods, message):
+    with pytest.raises(EvaluationError, match=message):
         read_methods(methods)
 
 
-def test_what_is_too_strong():
+def test_too_large_guidance_scales_are_refused():
     with pytest.raises(GuidanceScaleError, match="linear_alignment@30"):
         read_methods(["linear_alignment@30"])
     with pytest.raises(GuidanceScaleError, match="amulet@p=21"):
@@ -185,10 +185,10 @@ def test_more_beams_find_what_transformers_finds(model_type, sizes, prompt):
 
 
 @pytest.mark.parametrize(
-    "asked",
+    "options",
     [{"no_repeat_ngram_size": 1}, {"suppress_tokens": list(range(2, 60))}],
 )
-def test_a_checkpoints_own_generation_config_changes_nothing(asked):
+def test_a_checkpoints_own_generation_config_changes_nothing(options):
     from amulet_integrations.engine import LocalEngine
 
     def found(**own):
@@ -199,7 +199,7 @@ def test_a_checkpoints_own_generation_config_changes_nothing(asked):
         assert all(getattr(model.generation_config, name) == value for name, value in own.items())
         return tokens
 
-    assert found(**asked) == found()
+    assert found(**options) == found()
 
 
 def test_the_beam_is_at_least_as_likely_as_greedy(tiny_engine):
@@ -241,7 +241,7 @@ def test_a_stop_string_ends_it(tiny_engine):
     assert found.finish_reason == "stop"
 
 
-def test_no_room(tiny_engine):
+def test_a_prompt_that_is_too_long_is_refused(tiny_engine):
     with pytest.raises(ContextLengthError, match=str(CONTEXT_WINDOW)):
         beam_search(tiny_engine, PROMPT * 100)
 

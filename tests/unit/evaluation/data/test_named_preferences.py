@@ -24,7 +24,7 @@ def test_one_may_come_alone():
     assert read_preferences(poet) == (poet,)
 
 
-def test_the_published_ones():
+def test_the_published_preferences():
     assert PAPER_PREFERENCES == ("creative", "verbose", "concise", "uplifting")
     assert set(KNOWN_PREFERENCES) - set(PAPER_PREFERENCES) == {
         "sycophantic", "complex", "formal", "pleasant",
@@ -39,7 +39,7 @@ def test_their_texts_are_those_of_the_published_code():
     assert texts.items() <= KNOWN_PREFERENCES.items()
 
 
-def test_texts():
+def test_texts_are_named_by_themselves():
     named, bare, long, odd = read_preferences(
         ["poet=Answer as a poet.", "Use lists.", "Be kind. " * 20, "Say that x = 1."]
     )
@@ -50,13 +50,13 @@ def test_texts():
     assert odd.text == "Say that x = 1."
 
 
-def test_one_of_ones_own():
+def test_a_preference_object_is_returned_as_it_is():
     own = Preference(name="mine", text="Rhyme.")
     assert read_preferences([own]) == (own,)
 
 
 @pytest.mark.parametrize(
-    ("preferences", "told"),
+    ("preferences", "message"),
     [
         ([], "no preference"),
         ([" "], "blank"),
@@ -67,8 +67,8 @@ def test_one_of_ones_own():
         (["\ud800 x"], "surrogate"),
     ],
 )
-def test_what_is_no_preference(preferences, told):
-    with pytest.raises(EvaluationError, match=told):
+def test_invalid_preferences_are_refused(preferences, message):
+    with pytest.raises(EvaluationError, match=message):
         read_preferences(preferences)
 
 
@@ -91,7 +91,7 @@ def test_the_papers_set_up_puts_a_space_before_the_preference():
     assert pref == base.replace("advice. ", "advice. Be brief.")
 
 
-def test_there_is_no_such_set_up():
+def test_an_unknown_set_up_is_refused():
     with pytest.raises(EvaluationError, match="default, paper"):
         read_set_up("papr")
 
@@ -101,6 +101,6 @@ def test_there_is_no_such_set_up():
 def test_the_papers_set_up_is_the_published_one(embedded_engine):
     prompts = SET_UPS["paper"].prompts(embedded_engine.tokenizer)
     for one in golden("sequences.json"):
-        asked = [ChatMessage(role="user", content=one["question"])]
+        messages = [ChatMessage(role="user", content=one["question"])]
         preference = KNOWN_PREFERENCES[one["preference_name"]]
-        assert prompts.contexts(asked, [None, preference]) == [one["base_ids"], one["pref_ids"]]
+        assert prompts.contexts(messages, [None, preference]) == [one["base_ids"], one["pref_ids"]]

@@ -1,4 +1,4 @@
-"""Questions from files and from a hub that is none."""
+"""Questions from files, and from a hub that is replaced."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def written(folder, name, text):
     return path
 
 
-def asked(path, **options):
+def read(path, **options):
     return [(question.index, question.text) for question in read_questions(path, **options)]
 
 
@@ -33,33 +33,33 @@ def asked(path, **options):
         ("a.CSV", '\ufeffinstruction,index\nWhy?,3\n"Où, ça?",5\n'),
     ],
 )
-def test_every_form_says_the_same(tmp_path, name, text):
+def test_all_file_formats_give_the_same_questions(tmp_path, name, text):
     path = written(tmp_path, name, text)
-    assert asked(path) == [(3, "Why?"), (5, "Où, ça?")]
+    assert read(path) == [(3, "Why?"), (5, "Où, ça?")]
     assert {question.data_set for question in read_questions(str(path))} == {"a"}
 
 
 def test_plain_strings_are_questions(tmp_path):
-    assert asked(written(tmp_path, "a.json", '["Why?", "How?"]')) == [(0, "Why?"), (1, "How?")]
+    assert read(written(tmp_path, "a.json", '["Why?", "How?"]')) == [(0, "Why?"), (1, "How?")]
 
 
 def test_without_an_index_rows_are_counted(tmp_path):
     path = written(tmp_path, "a.jsonl", '{"question": "a?"}\n{"question": "b?"}\n')
-    assert asked(path) == [(0, "a?"), (1, "b?")]
+    assert read(path) == [(0, "a?"), (1, "b?")]
 
 
-def test_a_text_is_left_as_it_is(tmp_path):
+def test_texts_are_not_changed(tmp_path):
     path = written(tmp_path, "a.json", json.dumps([{"question": " Why?\r"}]))
-    assert asked(path) == [(0, " Why?\r")]
+    assert read(path) == [(0, " Why?\r")]
 
 
-def test_the_field_that_is_named(tmp_path):
+def test_the_field_can_be_named(tmp_path):
     path = written(tmp_path, "a.json", '[{"question": "no", "ask": "Why?"}]')
-    assert asked(path, field="ask") == [(0, "Why?")]
+    assert read(path, field="ask") == [(0, "Why?")]
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "told"),
+    ("name", "text", "message"),
     [
         (
             "a.json",
@@ -89,9 +89,9 @@ def test_the_field_that_is_named(tmp_path):
         ("a.json", b"\xff\xfe", "not in UTF-8"),
     ],
 )
-def test_what_cannot_be_read(tmp_path, name, text, told):
+def test_invalid_files_are_refused(tmp_path, name, text, message):
     path = written(tmp_path, name, text)
-    with pytest.raises(EvaluationError, match=told):
+    with pytest.raises(EvaluationError, match=message):
         read_questions(path)
 
 
@@ -103,7 +103,7 @@ def test_the_file_is_named_in_the_error(tmp_path):
         read_questions(tmp_path / "folder.json")
 
 
-def test_two_sets_of_one_name(tmp_path):
+def test_two_data_sets_of_one_name_are_refused(tmp_path):
     (tmp_path / "b").mkdir()
     paths = [written(folder, "a.json", '["Why?"]') for folder in (tmp_path, tmp_path / "b")]
     with pytest.raises(EvaluationError, match="Two data sets are called 'a'"):
@@ -119,18 +119,18 @@ def test_a_file_and_a_question_do_not_make_one_set(tmp_path, turn):
 
 
 @pytest.mark.parametrize("given", ["Why is the sea blue? " * 100, "Why?\0", "."])
-def test_what_is_no_file(given):
+def test_a_missing_file_is_refused(given):
     with pytest.raises(EvaluationError, match="There is no file"):
         read_questions(given)
 
 
-def test_the_way_to_name_a_field_is_told(tmp_path):
+def test_a_missing_field_is_reported_with_the_option_that_names_it(tmp_path):
     path = written(tmp_path, "a.json", '[{"text": "Why?"}]')
     with pytest.raises(EvaluationError, match=r"It has: text\..*--data-field, field="):
         read_questions(path)
 
 
-def test_nothing_is_given():
+def test_no_source_is_refused():
     with pytest.raises(EvaluationError, match="no question"):
         read_questions([])
 
@@ -142,7 +142,7 @@ def test_questions_may_be_given_themselves():
         read_questions([own[0], own[0]])
 
 
-def test_a_sample_is_drawn_again(tmp_path):
+def test_the_same_seed_draws_the_same_sample(tmp_path):
     path = written(tmp_path, "a.json", json.dumps([f"{n}?" for n in range(50)]))
     other = written(tmp_path, "b.json", json.dumps([f"{n}!" for n in range(50)]))
     first = read_questions(path, sample=7, seed=1)
@@ -175,12 +175,12 @@ def test_a_digest_tells_questions_apart():
 
 @pytest.fixture
 def hub(monkeypatch):
-    """A package `datasets` that remembers what it was asked for."""
+    """A package `datasets` that records its calls."""
     module = ModuleType("datasets")
-    module.rows, module.asked = [], []
+    module.rows, module.calls = [], []
 
     def load_dataset(*args, **options):
-        module.asked.append((*args, options))
+        module.calls.append((*args, options))
         if isinstance(module.rows, Exception):
             raise module.rows
         return module.rows
@@ -192,34 +192,34 @@ def hub(monkeypatch):
 
 def test_truthful_qa(hub):
     hub.rows = [{"question": "Why?", "best_answer": "x"}, {"question": "How?"}]
-    assert asked("truthful_qa") == [(0, "Why?"), (1, "How?")]
-    assert hub.asked == [("truthfulqa/truthful_qa", "generation", {"split": "validation"})]
+    assert read("truthful_qa") == [(0, "Why?"), (1, "How?")]
+    assert hub.calls == [("truthfulqa/truthful_qa", "generation", {"split": "validation"})]
 
 
-def test_a_question_before_several_answers_is_asked_once(hub):
+def test_a_question_in_several_rows_is_read_once(hub):
     hub.rows = [{"prompt": text} for text in ("a", "a", "b", "a")]
-    assert asked("helpsteer") == [(0, "a"), (2, "b")]
-    assert hub.asked == [("nvidia/HelpSteer", None, {"split": "train"})]
+    assert read("helpsteer") == [(0, "a"), (2, "b")]
+    assert hub.calls == [("nvidia/HelpSteer", None, {"split": "train"})]
 
 
 def test_ultrachat_is_a_part_of_ultrafeedback(hub):
     sources = ["evol", "ultrachat", "truthful_qa", "ultrachat"]
     hub.rows = [{"instruction": f"{n}", "source": name} for n, name in enumerate(sources)]
-    assert asked("ultrachat") == [(1, "1"), (3, "3")]
+    assert read("ultrachat") == [(1, "1"), (3, "3")]
 
 
 def test_personal_preference_eval(hub):
     hub.rows = [{"question": "Why?", "index": 9}]
-    assert asked("personal_preference_eval", field="ignored here") == [(0, "Why?")]
+    assert read("personal_preference_eval", field="ignored here") == [(0, "Why?")]
 
 
-def test_a_hub_that_is_not_reached(hub):
+def test_an_unreachable_hub_is_reported(hub):
     hub.rows = ConnectionError("no route\nto host")
     with pytest.raises(EvaluationError, match=r"nvidia/HelpSteer on the hub.*no route to host"):
         read_questions("helpsteer")
 
 
-def test_without_the_package(monkeypatch):
+def test_the_missing_package_is_reported(monkeypatch):
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(MissingDependencyError, match=r"amulet-integrations\[evaluation\]"):
         read_questions("helpsteer")

@@ -11,7 +11,7 @@ from amulet_integrations.evaluation.data.methods import guidance_scale, read_met
 
 
 @pytest.mark.parametrize(
-    ("make", "told"),
+    ("make", "message"),
     [
         (lambda: Question(data_set="a", index=0, text=" \n"), "text=.*blank"),
         (lambda: Question(data_set="", index=0, text="Why?"), "data_set=''.*blank"),
@@ -25,12 +25,12 @@ from amulet_integrations.evaluation.data.methods import guidance_scale, read_met
         (lambda: Method(name="x", kind="linear_alignment", ratio=float("nan")), "ratio=nan"),
     ],
 )
-def test_what_says_nothing_is_refused(make, told):
-    with pytest.raises(EvaluationError, match=told):
+def test_invalid_records_are_refused(make, message):
+    with pytest.raises(EvaluationError, match=message):
         make()
 
 
-def test_a_slip_in_a_name_is_told():
+def test_a_misspelt_field_is_reported():
     with pytest.raises(UnknownArgumentError, match="did you mean 'ratio'"):
         Method(name="x", kind="linear_alignment", ration=1.0)
 

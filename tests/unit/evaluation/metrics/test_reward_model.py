@@ -64,7 +64,7 @@ class TinyRewardModel(LlamaPreTrainedModel):
 """
 
 
-def asked(answer):
+def user_text(answer):
     """The question and the preference together, as the paper puts them."""
     return f"{answer.question} {made.preference(answer.preference).text}"
 
@@ -113,7 +113,7 @@ def one_by_one(model, column):
     tokenizer = tiny_tokenizer()
     for answer in answers():
         turns = [
-            {"role": "user", "content": asked(answer)},
+            {"role": "user", "content": user_text(answer)},
             {"role": "assistant", "content": answer.text},
         ]
         text = tokenizer.apply_chat_template(turns, tokenize=False)
@@ -124,7 +124,7 @@ def one_by_one(model, column):
 
 
 def scored(scorer, what=None):
-    return [said["reward"] for said in scorer.score(what or answers(), made.preferences())]
+    return [scores["reward"] for scores in scorer.score(what or answers(), made.preferences())]
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 8])
@@ -153,7 +153,7 @@ def test_one_of_several_rewards(own_code_folder, index, column):
     assert scorer.name.endswith("[18]") == (index == 18)
 
 
-def test_what_is_lent_to_own_code_is_taken_back(own_code_folder):
+def test_the_name_provided_to_own_code_is_removed_again(own_code_folder):
     RewardModelScorer.from_pretrained(str(own_code_folder), trust_remote_code=True, device="cpu")
     assert not hasattr(modeling_llama, "LLAMA_INPUTS_DOCSTRING")
 
@@ -172,8 +172,8 @@ def test_a_head_with_too_few_rewards_is_refused_at_once(own_code_folder):
 
 def test_several_labels_without_an_index_are_refused_at_once():
     for labels in (2, 3):
-        told = f"gives {labels} values for each answer, and index=None"
-        with pytest.raises(EvaluationError, match=told):
+        message = f"gives {labels} values for each answer, and index=None"
+        with pytest.raises(EvaluationError, match=message):
             RewardModelScorer(plain_model(labels=labels), tiny_tokenizer())
     assert len(scored(RewardModelScorer(plain_model(labels=3), tiny_tokenizer(), index=2))) == 5
 
@@ -200,12 +200,12 @@ def test_a_head_that_was_never_trained_is_refused(tmp_path):
         RewardModelScorer.from_pretrained(str(tmp_path), device="cpu")
 
 
-def test_no_model_at_all(tmp_path):
+def test_a_missing_model_is_refused(tmp_path):
     with pytest.raises(ModelNotFoundError, match="cannot be loaded"):
         RewardModelScorer.from_pretrained(str(tmp_path / "nothing"))
 
 
-def test_what_is_too_long_is_refused_before_any_is_scored():
+def test_a_too_long_answer_is_refused_before_any_is_scored():
     model = plain_model()
     scorer = RewardModelScorer(model, tiny_tokenizer())
     calls = []
@@ -290,19 +290,19 @@ def test_the_reward_that_is_taken_by_itself_is_in_the_name(own_code_folder):
     assert name(6).endswith("[6]")
 
 
-def test_a_second_reward_model_calls_its_score_something_else():
+def test_a_second_reward_model_needs_another_name_for_its_score():
     first = RewardModelScorer(plain_model(), tiny_tokenizer(), name="a")
     clashing = RewardModelScorer(plain_model(), tiny_tokenizer(), name="b")
     second = RewardModelScorer(plain_model(), tiny_tokenizer(), name="b", score="reward_b")
     with pytest.raises(EvaluationError, match="both give a score 'reward'"):
         check_scorers([first, clashing])
     check_scorers([first, second])
-    (said,) = second.score([made.answer()], made.preferences())
-    assert said.keys() == {"reward_b"}
+    (scores,) = second.score([made.answer()], made.preferences())
+    assert scores.keys() == {"reward_b"}
 
 
 @pytest.mark.parametrize("score", ["", " ", "words", "preference_ratio"])
-def test_a_score_of_another_name_of_ours_is_refused(score):
+def test_the_name_of_another_builtin_score_is_refused(score):
     with pytest.raises(EvaluationError, match=f"score='{score}'"):
         RewardModelScorer(plain_model(), tiny_tokenizer(), score=score)
 
@@ -348,7 +348,7 @@ def test_a_model_that_reads_both_ways_and_pairs_of_texts(batch_size):
     model = AutoModelForSequenceClassification.from_config(config, dtype=torch.float32).eval()
     expected = []
     for answer in answers():
-        read = pair_tokenizer()(asked(answer), answer.text, return_tensors="pt")
+        read = pair_tokenizer()(user_text(answer), answer.text, return_tensors="pt")
         assert read["token_type_ids"].max() == bool(answer.text)
         with torch.no_grad():
             expected.append(model(**read).logits.item())
@@ -378,7 +378,7 @@ def test_answers_are_read_together_where_padding_has_a_token(pad, alone):
 def test_an_answer_that_just_fits_is_read():
     model = plain_model()
     scorer = RewardModelScorer(model, tiny_tokenizer())
-    length = len(scorer._prompts.encode(asked(made.answer()), made.answer().text).ids)
+    length = len(scorer._prompts.encode(user_text(made.answer()), made.answer().text).ids)
     model.config.max_position_embeddings = length
     scored(RewardModelScorer(model, tiny_tokenizer()), [made.answer()])
     model.config.max_position_embeddings = length - 1

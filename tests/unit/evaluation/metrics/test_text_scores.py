@@ -66,7 +66,7 @@ def test_scores_that_do_not_apply_are_left_out():
 
 def test_the_scorer_measures_each_answer():
     answers = [made.answer(text="a b"), made.answer(text="")]
-    assert [said["words"] for said in TextScorer().score(answers, {})] == [2, 0]
+    assert [scores["words"] for scores in TextScorer().score(answers, {})] == [2, 0]
 
 
 def test_sentiment_knows_pleasant_words():
@@ -83,12 +83,12 @@ def test_the_lexicons_version_is_in_the_scorers_name():
     assert SentimentScorer().name == f"vader {version('vaderSentiment')}"
 
 
-def test_scorers_say_beforehand_what_they_give():
+def test_scorers_declare_their_scores():
     pytest.importorskip("vaderSentiment")
     whole = [made.answer(text="A wonderful day. " * 20)]
     for scorer in (TextScorer(), SentimentScorer()):
-        (said,) = scorer.score(whole, {})
-        assert said.keys() == set(scorer.score_names)
+        (scores,) = scorer.score(whole, {})
+        assert scores.keys() == set(scorer.score_names)
 
 
 def test_sentiment_without_its_package_says_what_to_install(monkeypatch):

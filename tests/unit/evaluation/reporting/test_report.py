@@ -1,4 +1,4 @@
-"""The page holds everything, obeys nothing that an answer says, and needs no network."""
+"""The page holds everything, obeys no text of an answer, and needs no network."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def test_strengths_are_in_the_frontier_and_only_the_recommended_one_among_method
     assert "amulet@200</bdi></th>" in text
 
 
-def test_what_people_wrote_is_shown_and_not_obeyed(tmp_path):
+def test_hostile_texts_are_shown_and_not_obeyed(tmp_path):
     answers = [
         made.answer(
             method,
@@ -174,7 +174,7 @@ def test_nothing_of_a_former_report_stays_beside_a_new_one(tmp_path):
 
 
 def samples_of(answers):
-    """The methods of the page's sample answers, and what it says of those without one."""
+    """The methods of the page's sample answers, and the text about those without one."""
     text = render_page(gather_contents(made.evaluation(answers)), {})
     part = text[text.index('<section id="samples">') : text.index('<section id="notes">')]
     headings = re.findall(r"<h4><bdi>(.+?)</bdi></h4>", part)
@@ -242,7 +242,7 @@ def test_settings_are_a_line_each():
     }
 
 
-def test_the_page_and_the_markdown_say_who_measured_and_with_what(tmp_path):
+def test_the_page_and_the_markdown_name_scorers_judges_and_versions(tmp_path):
     settings = {
         "model_revision": "abc123",
         "dtype": "bfloat16",
@@ -256,18 +256,18 @@ def test_the_page_and_the_markdown_say_who_measured_and_with_what(tmp_path):
     markdown = (
         next(path for path in paths if path.name == "tables.md").read_text().replace("\\", "")
     )
-    for said in (
+    for text_part in (
         "abc123",
         "bfloat16 on cuda:0",
         "likelihoods, reward:some/judge [6]",
         "ann, bob",
         "torch 9.8, transformers 7.6",
     ):
-        assert said in page.text
-        assert said in markdown
+        assert text_part in page.text
+        assert text_part in markdown
 
 
-def test_questions_that_were_too_long_are_told(tmp_path):
+def test_questions_that_were_too_long_are_counted(tmp_path):
     paths, text = report(tmp_path, [made.answer()], [], left_out={"sea": 3})
     header = text[: text.index("</header>")]
     assert "Left out: 3 of sea: too long for the model" in Page(header + "</header></main>").text
@@ -276,7 +276,7 @@ def test_questions_that_were_too_long_are_told(tmp_path):
     assert "too long" not in text
 
 
-def test_what_was_not_measured_is_said_once_in_the_page_and_in_the_markdown(tmp_path):
+def test_an_unmeasured_score_is_mentioned_once_in_each_form(tmp_path):
     answers = [
         made.answer(preference=name, scores={"lexical_variety": 0.5})
         for name in ("creative", "verbose", "concise")
@@ -286,7 +286,7 @@ def test_what_was_not_measured_is_said_once_in_the_page_and_in_the_markdown(tmp_
     assert paths[1].read_text().count("was not measured") == 1
 
 
-def test_two_judges_are_told_apart_on_the_page(tmp_path):
+def test_two_judges_are_separate_on_the_page(tmp_path):
     outcomes = [
         *made.outcomes(("base",), judge="ann"),
         *made.outcomes(("base",), judge="bob", seed=2),

@@ -37,22 +37,22 @@ def test_of_many_points_the_first_and_the_recommended_one_stay():
 
 
 def test_names_do_not_matter():
-    called = {"base": "plain", "pref": "told", "amulet@1": "light", "amulet@2": "heavy"}
+    called = {"base": "plain", "pref": "prompted", "amulet@1": "light", "amulet@2": "heavy"}
     answers = [
         answer.model_copy(update={"method": called[answer.method]})
         for answer in made.run(questions=3, methods=("base", "pref"), strengths=(1, 2))
     ]
     methods = (
         Method(name="plain", kind="base"),
-        Method(name="told", kind="pref"),
+        Method(name="prompted", kind="pref"),
         Method(name="light", kind="amulet", params=AmuletParams(iterations=1)),
         Method(name="heavy", kind="amulet", params=AmuletParams(iterations=2)),
     )
     contents = gather_contents(made.evaluation(answers, methods=methods))
     assert [point.method for point in contents.frontiers[0].points] == ["light", "heavy"]
     assert {(one.method, one.against) for one in contents.comparisons} == {
-        *(("light", other) for other in ("plain", "told", "heavy")),
-        *((other, "told") for other in ("plain", "heavy")),
+        *(("light", other) for other in ("plain", "prompted", "heavy")),
+        *((other, "prompted") for other in ("plain", "heavy")),
     }
 
 
@@ -80,7 +80,7 @@ def test_amulet_is_compared_with_linear_alignment_and_tests_of_a_score_are_corre
     assert [one.holm for one in found] == pytest.approx([6 * 2 / 2**12] * 6)
 
 
-def test_an_allowance_that_is_none_is_told_without_a_frontier_too():
+def test_a_negative_allowance_is_refused_without_a_frontier_too():
     with pytest.raises(EvaluationError, match="allowance=-1"):
         gather_contents(made.evaluation([made.answer()]), allowance=-1)
 

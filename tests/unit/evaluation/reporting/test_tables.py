@@ -164,7 +164,7 @@ def test_csv_of_comparisons_and_wins():
     assert shown[3] == int(row["unparsable_replies"]) > 0
 
 
-def test_outcomes_have_a_column_for_each_preference_with_an_aim():
+def test_outcomes_have_a_column_for_each_preference_with_a_target():
     answers = made.run(preferences=("creative", "formal", "concise", "uplifting"), strengths=())
     text = outcome_text(answers)
     assert text.header == (
@@ -186,7 +186,7 @@ def test_comparisons_as_text():
     assert comparison_text([]) is None
 
 
-def test_wins_as_text_show_what_could_not_be_read():
+def test_wins_as_text_show_unreadable_replies():
     text = win_text(win_counts(made.outcomes(("base",))))
     assert text.header[-2:] == ("no result", "unreadable replies")
     assert int(text.groups[0].rows[0][-1].text) > 0
@@ -198,11 +198,13 @@ def test_a_frontier_as_text_names_the_pair_and_the_rule():
     found = frontier(answers)
     text = frontier_text(found)
     assert [row[0].text for row in text.groups[0].rows if row[0].strong] == ["amulet@2"]
-    said = recommendation(found)
-    assert said.startswith("Recommended: amulet@2 (guidance_scale=2.463, max_kl=None), the largest")
-    assert "pref NLL up by at most 0.1 nats per token, repeated pairs up by at most 0.03" in said
-    assert "relevance" not in said  # was not measured
-    assert f"{found.recommended.gain.mean:+.3f} nats per token beside pref's" in said
+    words = recommendation(found)
+    assert words.startswith(
+        "Recommended: amulet@2 (guidance_scale=2.463, max_kl=None), the largest"
+    )
+    assert "pref NLL up by at most 0.1 nats per token, repeated pairs up by at most 0.03" in words
+    assert "relevance" not in words  # was not measured
+    assert f"{found.recommended.gain.mean:+.3f} nats per token beside pref's" in words
     rows = {row[0].text: [str(cell) for cell in row[1:]] for row in text.groups[0].rows}
     assert rows["pref"][:2] == ["1", "none"]
     scale, bound = PRESETS["default"]
@@ -214,12 +216,14 @@ def test_a_frontier_as_text_names_the_pair_and_the_rule():
     assert len(whole.groups[0].rows) == 9
 
 
-def test_what_no_point_keeps_and_what_none_gains_is_said_plainly():
+def test_a_frontier_without_a_point_in_its_limits_says_so():
     points = {"pref": (0.0, 1.0), "amulet@p=2": (0.4, 1.25), "amulet@p=3": (0.9, 9.0)}
     found = frontier([made.measured(method, 0, *point) for method, point in points.items()])
-    said = recommendation(found)
-    assert said.startswith("No point keeps all limits beside pref: pref NLL up by")
-    assert "amulet@p=2 (guidance_scale=2, max_kl=None), past its limits in pref NLL (+0.25)" in said
+    words = recommendation(found)
+    assert words.startswith("No point keeps all limits beside pref: pref NLL up by")
+    assert (
+        "amulet@p=2 (guidance_scale=2, max_kl=None), past its limits in pref NLL (+0.25)" in words
+    )
     assert frontier_text(found).groups[0].rows[2][-1].text == "pref NLL, broken answers"
     points = {"pref": (0.5, 1.0), "amulet@p=2": (0.4, 1.0), "amulet@p=3": (0.3, 1.0)}
     found = frontier([made.measured(method, 0, *point) for method, point in points.items()])
@@ -259,7 +263,7 @@ def test_a_mean_of_fewer_answers_says_of_how_many():
 
 
 def one_sided(score):
-    """What pref said of both data sets and amulet of one, the easier, alone; base is the worst."""
+    """base and pref have the score in both data sets, amulet only in the easier one."""
     values = {("easy", "base"): 0.8, ("hard", "base"): -0.2, ("easy", "pref"): 1.0}
     values |= {("hard", "pref"): 0.0, ("easy", "amulet"): 0.9, ("hard", "amulet"): None}
     return [
@@ -336,7 +340,7 @@ def test_an_outcome_that_lacks_a_data_set_is_not_the_best_and_says_so():
     assert "not compared" in text.caption
 
 
-def test_outcomes_and_strengths_say_it_too():
+def test_outcomes_and_strengths_say_of_how_many_answers_they_are():
     text = outcome_text(lacking())
     assert [str(row[1]) for row in text.groups[0].rows] == ["0.500 [0.500, 0.500]", "0.750 1 of 4"]
     assert "of how many the mean is" in text.caption
@@ -356,7 +360,7 @@ def test_outcomes_and_strengths_say_it_too():
     assert "of how many the mean is" in whole.caption
 
 
-def test_what_was_not_measured_is_said_once():
+def test_an_unmeasured_score_is_mentioned_once():
     answers = [
         made.answer(preference=name, scores={"lexical_variety": 0.5})
         for name in ("creative", "verbose", "concise")
@@ -421,16 +425,16 @@ def test_markdown_shows_every_name_as_it_is(text):
         "strong_close",
     }
     shown = ["".join(c.content for c in token.children) for token in parsed if token.children]
-    said = " ".join(text.split())
+    words = " ".join(text.split())
     assert shown[0] == " ".join(text.replace("_", " ").split())  # the score's, as a heading
-    assert shown[1:].count(said) == 4  # data set, preference, method, the method judged against
-    assert any(f"The judge is {said}." in part for part in shown)
+    assert shown[1:].count(words) == 4  # data set, preference, method, the method judged against
+    assert any(f"The judge is {words}." in part for part in shown)
     written = "\n".join(map(to_markdown, tables))
     assert "http://" not in written
     assert "www.a" not in written
 
 
-def test_text_on_a_terminal_obeys_nobody():
+def test_control_characters_are_shown_and_not_obeyed():
     evil = "x\x1b[2J\x07\r\x9b2J\ny"
     answers = [
         made.answer(method, preference=evil, data_set=evil, scores={evil: 1.0})
@@ -459,7 +463,7 @@ def test_plain_text_has_aligned_columns():
     ]
 
 
-def test_two_judges_stand_apart_and_one_is_named():
+def test_two_judges_are_separate_and_a_single_one_is_named():
     one, other = (
         made.outcomes(("base",), judge="ann"),
         made.outcomes(("base",), judge="bob", seed=2),

@@ -47,24 +47,24 @@ class Failing:
     """An engine that fails at the nth request."""
 
     def __init__(self, engine, at):
-        self._engine, self._at, self.asked = engine, at, 0
+        self._engine, self._at, self.requests = engine, at, 0
         self._answered = []
 
     def __getattr__(self, name):
         return getattr(self._engine, name)
 
     def stream(self, request):
-        self.asked += 1
-        if self.asked > self._at:
+        self.requests += 1
+        if self.requests > self._at:
             for answered in self._answered:  # so that it is known what was whole before
                 assert answered.wait(30)
             time.sleep(0.1)
             raise GenerationError("the model broke")
         self._answered.append(threading.Event())
-        return _Told(self._engine.stream(request), self._answered[-1])
+        return _Signalling(self._engine.stream(request), self._answered[-1])
 
 
-class _Told:
+class _Signalling:
     def __init__(self, stream, whole):
         self._stream, self._whole = stream, whole
 
@@ -81,14 +81,14 @@ class Counting:
 
     def __init__(self, engine):
         self._engine, self._lock = engine, threading.Lock()
-        self.asked = self.running = self.most = 0
+        self.requests = self.running = self.most = 0
 
     def __getattr__(self, name):
         return getattr(self._engine, name)
 
     def stream(self, request):
         with self._lock:
-            self.asked += 1
+            self.requests += 1
             self.running += 1
             self.most = max(self.most, self.running)
         return _Stream(self, self._engine.stream(request))
@@ -155,9 +155,9 @@ def test_a_bound_reaches_the_engine_and_is_not_that_of_another_method(tiny_engin
         share = sum(part < 1 for part in fractions) / len(fractions) if fractions else None
         assert one.bounded_tokens == (share if share is None else pytest.approx(share, abs=1e-6))
         assert one.scores.get("bounded_tokens") == one.bounded_tokens
-    held = [found.mean("bounded_tokens", method=method) for method in bounds]
-    assert held[0] is None
-    assert 1.0 >= held[1] > held[2]
+    means = [found.mean("bounded_tokens", method=method) for method in bounds]
+    assert means[0] is None
+    assert 1.0 >= means[1] > means[2]
     assert Evaluation.read(tmp_path) == found
 
 
@@ -181,18 +181,18 @@ def test_many_are_in_flight_at_once(tiny_engine):
     engine = Counting(tiny_engine)
     questions = [Question(data_set="a", index=n, text=f"{n}?") for n in range(50)]
     evaluate(engine, questions, ["creative"], ["base"], max_new_tokens=2)
-    assert engine.asked == 50
+    assert engine.requests == 50
     assert 8 < engine.most <= IN_FLIGHT
 
 
-def test_every_answer_is_on_the_disk_before_it_is_told(tiny_engine, tmp_path):
+def test_every_answer_is_on_the_disk_before_it_is_reported(tiny_engine, tmp_path):
     seen = []
 
-    def progress(told):
-        if told.stage == "answers":
+    def progress(report):
+        if report.stage == "answers":
             file = tmp_path / "answers.jsonl"
             lines = file.read_text().splitlines() if file.exists() else []
-            seen.append((told.done, len(lines), told.total))
+            seen.append((report.done, len(lines), report.total))
 
     evaluate(
         tiny_engine, QUESTIONS, ["creative"], ["base", "pref"],
@@ -205,7 +205,7 @@ def test_progress_counts_work(tiny_engine):
     shares = []
     evaluate(
         tiny_engine, QUESTIONS[:1], ["creative"], ["base", "amulet", "beam_search@5"],
-        max_new_tokens=2, progress=lambda told: shares.append((told.stage, told.share)),
+        max_new_tokens=2, progress=lambda report: shares.append((report.stage, report.share)),
     )  # fmt: skip
     answers = [share for stage, share in shares if stage == "answers"]
     assert answers[0] == 0.0
@@ -214,7 +214,7 @@ def test_progress_counts_work(tiny_engine):
     assert shares[-1] == ("likelihoods", 1.0)
 
 
-def test_what_fails_leaves_what_was_answered(tiny_engine, tmp_path):
+def test_a_failure_leaves_the_answers_before_it(tiny_engine, tmp_path):
     options = {"max_new_tokens": 3, "output": tmp_path}
     failing = Failing(tiny_engine, 4)
     with pytest.raises(GenerationError, match="the model broke"):
@@ -223,14 +223,14 @@ def test_what_fails_leaves_what_was_answered(tiny_engine, tmp_path):
     assert kept == 4
     engine = Counting(tiny_engine)
     whole = evaluate(engine, QUESTIONS, ["creative"], ["base", "pref"], **options)
-    assert engine.asked == 6 - kept
+    assert engine.requests == 6 - kept
     alone = evaluate(tiny_engine, QUESTIONS, ["creative"], ["base", "pref"], max_new_tokens=3)
     assert list(map(_untimed, whole.answers)) == list(map(_untimed, alone.answers))
 
 
 def test_a_callback_that_raises_ends_it(tiny_engine, tmp_path):
-    def progress(told):
-        if told.done == 2:
+    def progress(report):
+        if report.done == 2:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -257,7 +257,7 @@ def test_same_seed_same_answers(tiny_engine):
     first = texts(3)
     assert texts(3) == first
     assert texts(4) != first
-    # Whatever else is asked.
+    # Other questions and methods make no difference.
     assert texts(3, QUESTIONS[1:], ["base"]).items() <= first.items()
 
 
@@ -269,19 +269,19 @@ def test_beam_search_needs_the_model():
 LONG = Question(data_set="own", index=8, text="zq" * CONTEXT_WINDOW)
 
 
-def test_a_question_that_is_too_long_is_told_before_anything_is_run(tiny_engine):
+def test_a_question_that_is_too_long_is_reported_before_anything_runs(tiny_engine):
     engine = Counting(tiny_engine)
     with pytest.raises(EvaluationError, match=f"Question 8 of 'own'.*{CONTEXT_WINDOW} tokens"):
         evaluate(engine, [QUESTIONS[0], LONG], ["creative"], ["base"])
     with pytest.raises(EvaluationError, match="Question 8 of 'own'"):  # nothing is left of these
         evaluate(engine, [LONG], ["creative"], ["base"], skip_too_long=True)
-    assert engine.asked == 0
+    assert engine.requests == 0
 
 
 def test_a_question_that_is_too_long_can_be_left_out(tiny_engine, tmp_path):
-    asked = [QUESTIONS[0], LONG, LONG.model_copy(update={"index": 9, "text": "Short?"})]
+    questions = [QUESTIONS[0], LONG, LONG.model_copy(update={"index": 9, "text": "Short?"})]
     found = evaluate(
-        tiny_engine, asked, ["creative"], ["base"],
+        tiny_engine, questions, ["creative"], ["base"],
         max_new_tokens=3, output=tmp_path, skip_too_long=True,
     )  # fmt: skip
     assert [(one.data_set, one.index) for one in found.answers] == [("asked", 0), ("own", 9)]
@@ -307,7 +307,7 @@ def test_every_answer_has_room_and_can_be_measured_with_the_preference(tiny_engi
         evaluate(tiny_engine, [question], [preference], ["base"], max_new_tokens=room + 1)
 
 
-def test_what_the_model_cannot_tell_apart_is_asked_once(tiny_engine):
+def test_equal_requests_are_sent_once(tiny_engine):
     def run(temperature):
         engine = Counting(tiny_engine)
         found = evaluate(
@@ -315,18 +315,18 @@ def test_what_the_model_cannot_tell_apart_is_asked_once(tiny_engine):
             max_new_tokens=4, temperature=temperature,
         )  # fmt: skip
         assert len({one.key for one in found.answers}) == len(found.answers) == 18
-        return engine.asked, found
+        return engine.requests, found
 
     # The base answer of a question is one, and no iteration is the prompt with the preference.
-    asked, found = run(0.0)
-    assert asked == 9
-    said = {(one.index, one.token_ids) for one in found.select(method="base")}
-    assert len(said) == len(QUESTIONS)
-    asked, _ = run(1.0)
-    assert asked == 18
+    requests, found = run(0.0)
+    assert requests == 9
+    texts = {(one.index, one.token_ids) for one in found.select(method="base")}
+    assert len(texts) == len(QUESTIONS)
+    requests, _ = run(1.0)
+    assert requests == 18
 
 
-def test_who_finishes_beside_a_failure_is_kept(tiny_engine, tmp_path, monkeypatch):
+def test_answers_beside_a_failure_are_kept(tiny_engine, tmp_path, monkeypatch):
     """All futures are done at once, the failed one first; the others' answers are written."""
     failed = []
 
@@ -357,7 +357,7 @@ def test_who_finishes_beside_a_failure_is_kept(tiny_engine, tmp_path, monkeypatc
 
 
 @pytest.mark.parametrize("kept", [0, 1, 2])
-def test_a_torn_line_is_cut_off(tmp_path, kept):
+def test_an_incomplete_line_is_removed(tmp_path, kept):
     path = tmp_path / "a.jsonl"
     with Journal(path, Answer, ["scores"]) as journal:
         for number in range(3):
@@ -376,7 +376,7 @@ def test_a_torn_line_is_cut_off(tmp_path, kept):
         assert [one.text for one in Journal.read(path, Answer)][kept:] == ["new"]
 
 
-def test_a_damaged_line_is_told(tmp_path):
+def test_a_damaged_line_is_reported(tmp_path):
     path = tmp_path / "a.jsonl"
     with Journal(path, Answer) as journal:
         journal.add(answer(), answer())
@@ -392,7 +392,7 @@ def test_a_damaged_line_is_told(tmp_path):
     assert path.read_text() == text + "{}\n"
 
 
-def test_what_a_lost_power_leaves_is_cut_off(tmp_path):
+def test_a_line_with_zeros_is_removed(tmp_path):
     path = tmp_path / "a.jsonl"
     with Journal(path, Answer) as journal:
         journal.add(answer())
@@ -404,7 +404,7 @@ def test_what_a_lost_power_leaves_is_cut_off(tmp_path):
 
 
 @pytest.mark.skipif(not FULL.exists(), reason="there is no /dev/full")
-def test_a_full_disk_is_told(tmp_path):
+def test_a_full_disk_is_reported(tmp_path):
     journal = Journal(tmp_path / "a.jsonl", Answer)
     journal.close()
     journal._file = FULL.open("ab", buffering=0)
@@ -413,12 +413,12 @@ def test_a_full_disk_is_told(tmp_path):
     journal.close()
 
 
-def test_a_killed_run_goes_on(tmp_path):
+def test_a_killed_run_is_resumed(tmp_path):
     """SIGKILL after some answers; the rest is added, and nothing is there twice."""
     killed, whole = tmp_path / "killed", tmp_path / "whole"
     with running_apart("tiny", killed, patience=120) as process:
-        for told in process.stdout:
-            if told == "answers 7\n":
+        for line in process.stdout:
+            if line == "answers 7\n":
                 process.send_signal(signal.SIGKILL)
                 break
         assert process.wait(30) == -signal.SIGKILL

@@ -61,7 +61,7 @@ def test_everything_is_recorded(run, tmp_path):
     assert versions["amulet-integrations"] == amulet_integrations.__version__
 
 
-def test_the_same_settings_go_on(run, tmp_path):
+def test_a_run_of_the_same_settings_is_resumed(run, tmp_path):
     first = run()
     before = contents(tmp_path / "out")
     assert run() == first
@@ -70,21 +70,21 @@ def test_the_same_settings_go_on(run, tmp_path):
 
 
 class Kind:
-    """Says of every answer the same, and judges every pair the same."""
+    """A scorer and judge that treats all answers and pairs alike."""
 
     def __init__(self, name, score="kindness"):
-        self.name, self._score, self.asked = name, score, 0
+        self.name, self._score, self.calls = name, score, 0
         self.model_name = name
 
     def score(self, answers, preferences):
         return [{self._score: 1.0} for _ in answers]
 
-    def batch(self, asked):
-        self.asked += len(asked)
-        return ["TIE" for _ in asked]
+    def batch(self, inputs):
+        self.calls += len(inputs)
+        return ["TIE" for _ in inputs]
 
 
-def test_what_was_said_before_is_not_lost(run, tmp_path):
+def test_scores_and_verdicts_of_earlier_runs_are_kept(run, tmp_path):
     first = run(scorers=[Kind("ann")], judge=Kind("ann"))
     again = run(scorers=[Kind("bob", "other")], judge=Kind("bob"))
     assert again.scorers == ("likelihoods", "bob", "ann")
@@ -120,7 +120,7 @@ def test_another_model_of_the_same_name_is_refused(run, tmp_path, other):
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"max_new_tokens": 4}, "max_new_tokens is 3 there and 4 here"),
         ({"seed": 1}, "seed is 0 there and 1 here"),
@@ -130,10 +130,10 @@ def test_another_model_of_the_same_name_is_refused(run, tmp_path, other):
         ({"set_up": "paper"}, "set_up.name is 'default' there and 'paper' here"),
     ],
 )
-def test_other_settings_are_refused(run, tmp_path, changes, told):
+def test_other_settings_are_refused(run, tmp_path, changes, message):
     run()
     before = contents(tmp_path / "out")
-    with pytest.raises(EvaluationError, match=told):
+    with pytest.raises(EvaluationError, match=message):
         run(**changes)
     assert contents(tmp_path / "out") == before
 
@@ -146,7 +146,7 @@ def test_other_versions_are_refused(run, tmp_path):
         run()
 
 
-def test_somebody_elses_folder_is_left_alone(run, tmp_path):
+def test_a_folder_of_other_files_is_left_alone(run, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "answers.jsonl").write_text("mine\n")
     with pytest.raises(EvaluationError, match=r"holds 'answers\.jsonl' and no settings\.json"):
@@ -155,7 +155,7 @@ def test_somebody_elses_folder_is_left_alone(run, tmp_path):
     assert contents(tmp_path / "out") == {"answers.jsonl": b"mine\n"}
 
 
-def test_a_folder_is_looked_at_before_the_model_is_loaded(tmp_path, monkeypatch):
+def test_a_folder_is_checked_before_the_model_is_loaded(tmp_path, monkeypatch):
     monkeypatch.setattr("amulet_integrations.engine.shared_engine", lambda _: pytest.fail("loaded"))
     (tmp_path / "mine.txt").write_text("mine")
     for output in (tmp_path, tmp_path / "mine.txt", tmp_path / "mine.txt" / "deeper"):
@@ -172,7 +172,7 @@ def test_an_evaluation_of_another_program_gets_no_lock(run, tmp_path):
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["settings.json"]
 
 
-def test_what_is_no_folder(run, tmp_path):
+def test_paths_and_settings_that_cannot_be_read_are_refused(run, tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(EvaluationError, match="cannot be written"):
         run(output=tmp_path / "file")
@@ -184,7 +184,7 @@ def test_what_is_no_folder(run, tmp_path):
         Evaluation.read(tmp_path / "nowhere")
 
 
-def test_killed_before_the_settings_were_whole(run, tmp_path):
+def test_unfinished_settings_of_a_killed_run_are_replaced(run, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / ".settings.json.new").write_text('{"mod')
     assert len(run().answers) == 2
@@ -201,16 +201,16 @@ def test_two_runs_do_not_write_one_folder(run, tmp_path):
     assert len(run().answers) == 2
 
 
-def test_differences_are_told_by_name():
+def test_differences_have_the_name_and_both_values():
     # The order is that of the settings, however names are hashed in this process.
     many = [[{"name": name, "e": e} for name in "pqrstuvw"] for e in (1, 2)]
-    assert [told.split()[0] for told in differences(*many)] == [f".{name}.e" for name in "pqrstuvw"]
-    there = {"a": 1, "b": {"c": 2}, "d": [{"name": "x", "e": 1}, {"name": "y", "e": 1}]}
-    asked = {"a": 1, "b": {"c": 3}, "d": [{"name": "x", "e": 2}], "f": 4}
-    assert list(differences(there, asked)) == [
+    assert [line.split()[0] for line in differences(*many)] == [f".{name}.e" for name in "pqrstuvw"]
+    stored = {"a": 1, "b": {"c": 2}, "d": [{"name": "x", "e": 1}, {"name": "y", "e": 1}]}
+    current = {"a": 1, "b": {"c": 3}, "d": [{"name": "x", "e": 2}], "f": 4}
+    assert list(differences(stored, current)) == [
         "b.c is 2 there and 3 here",
         "d is ['x', 'y'] there and ['x'] here",
         "d.x.e is 1 there and 2 here",
         "f is None there and 4 here",
     ]
-    assert list(differences(there, there)) == []
+    assert list(differences(stored, stored)) == []
