@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 
+from amulet_integrations.evaluation.analysis.frontier import find_frontier
 from amulet_integrations.evaluation.data.methods import read_methods
 from amulet_integrations.evaluation.data.record_types import Answer, Method, Outcome, Preference
 from amulet_integrations.evaluation.data.set_ups import SET_UPS
@@ -192,4 +193,23 @@ def outcomes(
         for against in methods
         for name in ("creative", "concise")
         for index in range(pairs)
+    ]
+
+
+def frontier(answers, **more):
+    """The frontier of these answers."""
+    return find_frontier(answers, evaluation(answers).methods, **more)
+
+
+def small(score="reward", preferences=("creative", "concise")):
+    """Two data sets of unequal size, two methods, whose means are easily worked out."""
+    values = {("sea", "base"): [1, 3], ("sea", "amulet"): [4, 6]}
+    values |= {("sky", "base"): [10], ("sky", "amulet"): [1]}
+    return [
+        answer(
+            method, index=index, preference=name, data_set=data_set, scores={score: value + extra}
+        )
+        for extra, name in enumerate(preferences)
+        for (data_set, method), held in values.items()
+        for index, value in enumerate(held)
     ]

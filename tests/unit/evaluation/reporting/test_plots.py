@@ -8,7 +8,6 @@ import sys
 import pytest
 
 from amulet_integrations.errors import MissingDependencyError
-from amulet_integrations.evaluation.analysis.frontier import find_frontier
 from amulet_integrations.evaluation.judging.win_counts import win_counts
 from amulet_integrations.evaluation.reporting.frontier_plots import frontier_plot
 from amulet_integrations.evaluation.reporting.plots import (
@@ -22,10 +21,6 @@ from amulet_integrations.evaluation.reporting.plots import (
 )
 from amulet_integrations.evaluation.reporting.score_tables import score_table
 from tests.unit.evaluation import made
-
-
-def frontier(answers, **more):
-    return find_frontier(answers, made.evaluation(answers).methods, **more)
 
 
 @pytest.fixture
@@ -142,7 +137,7 @@ def test_the_frontier_joins_the_optimal_points_and_marks_the_recommended_one(dra
         for method, point in points.items()
         for index in range(2)
     ]
-    (axes,) = drawn(frontier_plot, frontier(answers))
+    (axes,) = drawn(frontier_plot, made.frontier(answers))
     joined = [
         list(zip(line.get_xdata(), line.get_ydata(), strict=True))
         for line in axes.lines

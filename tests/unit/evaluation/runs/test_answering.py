@@ -7,7 +7,6 @@ import signal
 import threading
 import time
 from concurrent import futures
-from pathlib import Path
 
 import pytest
 
@@ -16,31 +15,14 @@ from amulet_integrations.decoding import amulet_weights
 from amulet_integrations.engine import GenerationRequest
 from amulet_integrations.engine.result import GenerationResult, Usage
 from amulet_integrations.errors import EvaluationError, GenerationError
-from amulet_integrations.evaluation import Answer, Evaluation, Question, evaluate
+from amulet_integrations.evaluation import Evaluation, Question, evaluate
 from amulet_integrations.evaluation.runs import answering
 from amulet_integrations.evaluation.runs.answering import IN_FLIGHT, without_end
-from amulet_integrations.evaluation.runs.journal import Journal
 from amulet_integrations.prompting import ChatMessage, PromptBuilder
 from tests.support.evaluations import QUESTIONS, lines_of, run
 from tests.support.evaluations import running as running_apart
 from tests.support.scripted import ScriptedEngine
 from tests.support.tiny import CONTEXT_WINDOW
-
-FULL = Path("/dev/full")
-
-
-def answer(text: str = "Well.", **changes) -> Answer:
-    fields = {
-        "data_set": "a",
-        "index": 0,
-        "question": "Why?",
-        "preference": "p",
-        "method": "m",
-        "text": text,
-        "token_ids": (1, 2),
-        "finish_reason": "stop",
-    }
-    return Answer(**{**fields, **changes})
 
 
 class Failing:
@@ -354,63 +336,6 @@ def test_answers_beside_a_failure_are_kept(tiny_engine, tmp_path, monkeypatch):
     with pytest.raises(GenerationError, match="the model broke"):
         evaluate(First(), QUESTIONS, ["creative"], ["base"], max_new_tokens=3, output=tmp_path)
     assert len(lines_of(tmp_path)) == len(QUESTIONS) - 1
-
-
-@pytest.mark.parametrize("kept", [0, 1, 2])
-def test_an_incomplete_line_is_removed(tmp_path, kept):
-    path = tmp_path / "a.jsonl"
-    with Journal(path, Answer, ["scores"]) as journal:
-        for number in range(3):
-            journal.add(answer(f"line {number}\u2028\n"))
-    lines = path.read_bytes().splitlines(keepends=True)
-    assert len(lines) == 3
-    for cut in (1, len(lines[kept]) // 2, len(lines[kept]) - 1):
-        path.write_bytes(b"".join(lines[:kept]) + lines[kept][:cut])
-        assert [one.text for one in Journal.read(path, Answer)] == [
-            f"line {number}\u2028\n" for number in range(kept)
-        ]
-        with Journal(path, Answer, ["scores"]) as journal:
-            assert len(journal.lines) == kept
-            journal.add(answer("new"))
-        assert path.read_bytes().splitlines(keepends=True)[:kept] == lines[:kept]
-        assert [one.text for one in Journal.read(path, Answer)][kept:] == ["new"]
-
-
-def test_a_damaged_line_is_reported(tmp_path):
-    path = tmp_path / "a.jsonl"
-    with Journal(path, Answer) as journal:
-        journal.add(answer(), answer())
-    text = path.read_text()
-    path.write_text("{}\n" + text)
-    with pytest.raises(EvaluationError, match="line 1: not a line"):
-        Journal(path, Answer)
-    assert path.read_text() == "{}\n" + text
-    # A whole last line is somebody's work as well, not what a kill leaves.
-    path.write_text(text + "{}\n")
-    with pytest.raises(EvaluationError, match="line 3: not a line"):
-        Journal(path, Answer)
-    assert path.read_text() == text + "{}\n"
-
-
-def test_a_line_with_zeros_is_removed(tmp_path):
-    path = tmp_path / "a.jsonl"
-    with Journal(path, Answer) as journal:
-        journal.add(answer())
-    line = path.read_bytes()
-    path.write_bytes(line + b"\0" * 20 + line[20:])
-    with Journal(path, Answer) as journal:
-        assert journal.lines == [answer()]
-    assert path.read_bytes() == line
-
-
-@pytest.mark.skipif(not FULL.exists(), reason="there is no /dev/full")
-def test_a_full_disk_is_reported(tmp_path):
-    journal = Journal(tmp_path / "a.jsonl", Answer)
-    journal.close()
-    journal._file = FULL.open("ab", buffering=0)
-    with pytest.raises(EvaluationError, match="No space left"):
-        journal.add(answer())
-    journal.close()
 
 
 def test_a_killed_run_is_resumed(tmp_path):
