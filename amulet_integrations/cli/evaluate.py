@@ -197,7 +197,7 @@ def evaluate(
     """
     from amulet_integrations.evaluation import evaluate as run  # noqa: PLC0415
     from amulet_integrations.evaluation.reporting.plots import check_plots  # noqa: PLC0415
-    from amulet_integrations.evaluation.runs.folder import check_folder  # noqa: PLC0415
+    from amulet_integrations.evaluation.runs.output_folder import check_folder  # noqa: PLC0415
 
     # Mistakes are found before the model is loaded, and long before the report.
     check_plots()

@@ -12,6 +12,7 @@ from amulet_integrations.cli import terminal
 from amulet_integrations.cli.loading import open_engine
 from amulet_integrations.errors import EvaluationError, MissingDependencyError
 from amulet_integrations.evaluation import Method, read_methods
+from amulet_integrations.evaluation.data.methods import grid, points_of, reference_of, strengths
 from amulet_integrations.evaluation.data.questions import is_on_hub
 from amulet_integrations.evaluation.metrics.relevance import (
     EMBEDDED_ENCODER,
@@ -19,7 +20,6 @@ from amulet_integrations.evaluation.metrics.relevance import (
     embedded_encoder_path,
     has_embedded_encoder,
 )
-from amulet_integrations.evaluation.runs.methods import grid, strengths
 
 if TYPE_CHECKING:
     from amulet_integrations.evaluation import Scorer
@@ -39,9 +39,6 @@ def compared_methods(names: list[str], iterations: list[int], *, curve: bool) ->
     Raises:
         EvaluationError: One is no method, or is given twice.
     """
-    # Brings numpy.
-    from amulet_integrations.evaluation.analysis.frontier import points_of, reference_of  # noqa: PLC0415
-
     named = read_methods(names)
     added = (*strengths(iterations), *(grid() if curve else ()))
     if not added:
@@ -101,11 +98,11 @@ def make_scorers(
         ModelError: A model cannot be loaded.
         EvaluationError: The reward model gives no such reward.
     """
-    from amulet_integrations.evaluation.metrics.sentiment import (  # noqa: PLC0415
+    from amulet_integrations.evaluation.metrics.text_scores import (  # noqa: PLC0415
         SentimentScorer,
+        TextScorer,
         has_sentiment,
     )
-    from amulet_integrations.evaluation.metrics.text_scores import TextScorer  # noqa: PLC0415
 
     scorers: list[Scorer] = [TextScorer()]
     if has_sentiment():

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from amulet_integrations.cli import terminal
 from amulet_integrations.errors import EvaluationError
+from amulet_integrations.evaluation.data.methods import points_of
 from amulet_integrations.personalization.saved_presets import (
     SavedPreset,
     check_presets_writable,
@@ -23,22 +24,22 @@ if TYPE_CHECKING:
     from amulet_integrations.evaluation import Evaluation, Method
     from amulet_integrations.evaluation.analysis.frontier import Limit
     from amulet_integrations.evaluation.reporting import TextTable
-    from amulet_integrations.evaluation.reporting.contents import Contents
+    from amulet_integrations.evaluation.reporting.report_contents import ReportContents
 
 
-def show_report(evaluation: Evaluation, folder: Path, allowance: float) -> Contents:
+def show_report(evaluation: Evaluation, folder: Path, allowance: float) -> ReportContents:
     """Shows the main tables and writes the report.
 
     Returns:
         The contents of the report.
     """
-    from amulet_integrations.evaluation.reporting.contents import gather  # noqa: PLC0415
     from amulet_integrations.evaluation.reporting.report import (  # noqa: PLC0415
         main_text_tables,
         write_contents,
     )
+    from amulet_integrations.evaluation.reporting.report_contents import gather_contents  # noqa: PLC0415
 
-    contents = gather(evaluation, allowance=allowance)
+    contents = gather_contents(evaluation, allowance=allowance)
     # The other tables would scroll the main ones away; the page has all of them.
     for table in main_text_tables(contents):
         _show_table(table)
@@ -59,8 +60,6 @@ def check_saving(methods: Iterable[Method]) -> None:
         EvaluationError: At most one strength of Amulet is compared.
         AmuletError: The file of presets cannot be written.
     """
-    from amulet_integrations.evaluation.analysis.frontier import points_of  # noqa: PLC0415 - numpy
-
     if len(points_of(methods)) < 2:  # noqa: PLR2004 - one leaves nothing to choose
         raise EvaluationError(
             "--save-preset keeps the best of several strengths, and there is none to choose from. "
@@ -69,7 +68,7 @@ def check_saving(methods: Iterable[Method]) -> None:
     check_presets_writable()
 
 
-def save_recommended(engine: Engine, contents: Contents) -> None:
+def save_recommended(engine: Engine, contents: ReportContents) -> None:
     """Saves the recommended strength under the model's fingerprint, and prints it.
 
     A strength that breaks more answers than `pref` is not saved: nobody who uses the model would
@@ -113,7 +112,7 @@ def save_recommended(engine: Engine, contents: Contents) -> None:
     )
 
 
-def _source(contents: Contents, missed: Iterable[Limit]) -> str:
+def _source(contents: ReportContents, missed: Iterable[Limit]) -> str:
     """Where a preset is from: the questions, the set-up, and the limits that it exceeds."""
     answers = contents.evaluation.answers
     questions = len({(answer.data_set, answer.index) for answer in answers})

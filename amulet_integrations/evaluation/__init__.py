@@ -1,4 +1,4 @@
-"""The paper's experiments on any model: answers by every method, and what they are worth."""
+"""The paper's experiments on any model: answers by every method, and measures of their quality."""
 
 import lazy_loader
 

@@ -7,7 +7,10 @@ import random
 from pathlib import Path
 from typing import NamedTuple
 
-from amulet_integrations.evaluation.data.preferences import KNOWN_PREFERENCES, PAPER_PREFERENCES
+from amulet_integrations.evaluation.data.named_preferences import (
+    KNOWN_PREFERENCES,
+    PAPER_PREFERENCES,
+)
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 SETS = ("helpsteer", "personal_preference_eval", "truthful_qa", "ultrachat")

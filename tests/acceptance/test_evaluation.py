@@ -20,36 +20,36 @@ PATIENCE = 900
 TOLERANCE = 1e-4  # kernels are chosen by measuring, and round differently
 
 
-def told_by(process: subprocess.Popen[str]) -> Iterator[str]:
-    """What a run tells from where it goes on; what loading says comes before that."""
-    told = []
+def lines_of_run(process: subprocess.Popen[str]) -> Iterator[str]:
+    """Yields the progress of a run, from the line that says where it is resumed."""
+    output = []
     for line in process.stdout:
-        told.append(line)
+        output.append(line)
         if line.startswith("answers"):
             yield line
             yield from process.stdout
             return
-    pytest.fail(f"It ended before it answered: {''.join(told)}")
+    pytest.fail(f"It ended before it answered: {''.join(output)}")
 
 
 def to_the_end(folder: Path, temperature: str) -> list[tuple[int, float]]:
     """Runs to the end; returns after how many seconds there were how many lines of journals."""
     moments = []
     with running("embedded", folder, temperature, patience=PATIENCE) as process:
-        lines = told_by(process)
-        told = [next(lines)]
+        lines = lines_of_run(process)
+        output = [next(lines)]
         started = time.monotonic()
         for line in lines:
-            told.append(line)
+            output.append(line)
             moments.append((kept_in(folder), time.monotonic() - started))
-        assert process.wait(PATIENCE) == 0, "".join(told)
+        assert process.wait(PATIENCE) == 0, "".join(output)
         return [*moments, (kept_in(folder), time.monotonic() - started)]
 
 
 def kill(folder: Path, temperature: str, seconds: float) -> None:
-    """Kills a run so many seconds after it told where it goes on."""
+    """Kills a run so many seconds after it was resumed."""
     with running("embedded", folder, temperature, patience=PATIENCE) as process:
-        next(told_by(process))
+        next(lines_of_run(process))
         time.sleep(seconds)
         process.send_signal(signal.SIGKILL)
         assert process.wait(60) == -signal.SIGKILL, "It ended before it was killed."

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from amulet_integrations.engine import LocalEngine
-from amulet_integrations.evaluation.judging.judge import judge_pairs, pairs_of, win_counts
-from amulet_integrations.evaluation.judging.prompts import read_verdict
-from amulet_integrations.evaluation.runs.records import Answer, Preference
+from amulet_integrations.evaluation.data.record_types import Answer, Preference
+from amulet_integrations.evaluation.judging.judge import judge_pairs, make_pairs
+from amulet_integrations.evaluation.judging.judge_prompts import read_verdict
+from amulet_integrations.evaluation.judging.win_counts import win_counts
 from amulet_integrations.langchain import ChatAmulet
 
 pytestmark = pytest.mark.model
@@ -51,9 +52,9 @@ def test_every_reply_of_the_embedded_model_is_counted(embedded_engine: LocalEngi
         for index, question in enumerate(("Why is the sky blue?", "What colour is the sky?"))
         for method, text in TEXTS.items()
     ]
-    pairs = pairs_of(answers)
-    told = judge_pairs(judge, pairs, PREFERENCES)
-    outcomes = [outcome for some in told for outcome in some]
+    pairs = make_pairs(answers)
+    batches = judge_pairs(judge, pairs, PREFERENCES)
+    outcomes = [outcome for some in batches for outcome in some]
     assert len(judge.replies) == 4
     verdicts = [read_verdict(reply) for reply in judge.replies]
     (count,) = win_counts(outcomes)

@@ -37,7 +37,7 @@ def run(model: str, output: str | Path, temperature: float = 0.0) -> Evaluation:
         max_new_tokens=16,
         temperature=temperature,
         output=output,
-        progress=_tell,
+        progress=_print_progress,
     )
 
 
@@ -64,7 +64,7 @@ def running(
         process.communicate()
 
 
-def _tell(progress: Progress) -> None:
+def _print_progress(progress: Progress) -> None:
     sys.stdout.write(f"{progress.stage} {progress.done}\n")
     sys.stdout.flush()
 

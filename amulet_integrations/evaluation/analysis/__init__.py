@@ -1,1 +1,1 @@
-"""What the scores say: intervals, comparisons, the frontier of strengths."""
+"""Statistics of the scores: intervals, comparisons, and the frontier of strengths."""

@@ -1,34 +1,38 @@
-"""Scores of answers, gathered for means and for tests between methods."""
+"""The means of scores, and the differences between methods."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from amulet_integrations.evaluation.analysis.statistics import (
     Estimate,
     Sample,
     estimate,
+    group_samples,
     holm,
     sign_flip_p_value,
 )
-from amulet_integrations.evaluation.runs.records import Answer, by_method
+from amulet_integrations.evaluation.data.methods import reference_of
+from amulet_integrations.evaluation.data.record_types import Answer, Method, by_method
 
-_Case = tuple[str, int, str]
+_Values = Mapping[tuple[str, int, str], float]  # the scores of a method by `Answer.prompt_key`
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """How two methods differ in a score, over the questions and preferences that both answered.
+    """The difference between two methods in a score.
+
+    It covers the questions and preferences that both methods answered.
 
     Attributes:
-        score: The score's name.
-        preference: The preference's name; None for all of them.
+        score: The name of the score.
+        preference: The name of the preference; None for all of them.
         method: The method.
         against: The method that it is compared with.
-        difference: The mean of `method` less that of `against`.
-        p_value: Of the sign-flip test.
-        holm: The same, corrected for all tests of the score that were made together.
+        difference: The mean of `method` minus the mean of `against`.
+        p_value: The p-value of the sign-flip test.
+        holm: The p-value, corrected for all tests of the score that were made together.
     """
 
     score: str
@@ -40,35 +44,27 @@ class Comparison:
     holm: float
 
 
-def samples_of(answers: Iterable[Answer], score: str) -> list[Sample]:
-    """A score of answers, by question, for each data set."""
-    found: dict[str, dict[Hashable, list[float]]] = {}
-    for answer in answers:
-        if score in answer.scores:
-            questions = found.setdefault(answer.data_set, {})
-            questions.setdefault(answer.index, []).append(answer.scores[score])
-    return [*found.values()]
-
-
 def mean_of(answers: Iterable[Answer], score: str) -> Estimate | None:
-    """The mean of the data sets' means of a score, with its interval; None without a value."""
-    return estimate(samples_of(answers, score))
+    """Returns the mean of the data sets' means of a score, or None if no answer has the score."""
+    measured = (answer for answer in answers if score in answer.scores)
+    return estimate(group_samples((it.data_set, it.index, it.scores[score]) for it in measured))
 
 
 def mean_difference(
-    ours: Iterable[Answer], theirs: Iterable[Answer], score: str
+    answers: Iterable[Answer], others: Iterable[Answer], score: str
 ) -> Estimate | None:
-    """How far a score of one method's answers is above another's, on the mean.
+    """Returns the mean difference in a score between the answers of two methods.
 
     Args:
-        ours: The answers of the one.
-        theirs: Those of the other.
-        score: The score's name.
+        answers: The answers of one method.
+        others: The answers of the other, whose score is subtracted.
+        score: The name of the score.
 
     Returns:
-        The mean over the cases in which both have the score; None where there is none.
+        The mean over the questions and preferences for which both have the score, or None if
+        there are none.
     """
-    return estimate(_differences(_values(ours, score), _values(theirs, score), None))
+    return estimate(_differences(_values(answers, score), _values(others, score), None))
 
 
 def compare_methods(
@@ -81,41 +77,56 @@ def compare_methods(
 
     Args:
         answers: The answers of a run.
-        score: The score's name.
-        pairs: Which method is compared with which.
-        preferences: Of which preferences the answers are; None takes all of them together.
+        score: The name of the score.
+        pairs: The names of the methods to compare.
+        preferences: Each pair is tested for each of these preferences; None stands for all
+            preferences together.
 
     Returns:
-        For each of the preferences a comparison for each pair that answered some case in common,
-        in their order.
+        A comparison for each preference and each pair that has answers in common, in their order.
     """
-    held = {method: _values(theirs, score) for method, theirs in by_method(answers).items()}
-    asked = list(pairs)
-    found: list[tuple[str | None, str, str, Estimate, float]] = []
+    values = {method: _values(own, score) for method, own in by_method(answers).items()}
+    pairs = list(pairs)
+    tests: list[tuple[str | None, str, str, Estimate, float]] = []
     for preference in preferences:
-        for method, against in asked:
-            ours, theirs = held.get(method, {}), held.get(against, {})
-            differences = _differences(ours, theirs, preference)
-            difference, p_value = estimate(differences), sign_flip_p_value(differences)
+        for method, against in pairs:
+            samples = _differences(values.get(method, {}), values.get(against, {}), preference)
+            difference, p_value = estimate(samples), sign_flip_p_value(samples)
             if difference is not None and p_value is not None:
-                found.append((preference, method, against, difference, p_value))
-    corrected = holm([p_value for *_, p_value in found])
-    return [
-        Comparison(score, *one, adjusted) for one, adjusted in zip(found, corrected, strict=True)
-    ]
+                tests.append((preference, method, against, difference, p_value))
+    corrected = holm([p_value for *_, p_value in tests])
+    return [Comparison(score, *test, p) for test, p in zip(tests, corrected, strict=True)]
 
 
-def _values(answers: Iterable[Answer], score: str) -> dict[_Case, float]:
-    return {answer.case: answer.scores[score] for answer in answers if score in answer.scores}
+def method_pairs(methods: Sequence[Method]) -> list[tuple[str, str]]:
+    """Returns the pairs of methods that are worth comparing, by their names.
+
+    The first method of Amulet is compared with every other method, and every other method with
+    `pref`, or with the first of all methods if there is no `pref`.
+
+    Args:
+        methods: The methods that have answers.
+    """
+    if not methods:
+        return []
+    amulet = next((method for method in methods if method.kind == "amulet"), None)
+    reference = reference_of(methods) or methods[0]
+    others = [method for method in methods if method is not amulet]
+    pairs = [] if amulet is None else [(amulet, other) for other in others]
+    if reference is not amulet:
+        pairs += [(other, reference) for other in others if other is not reference]
+    return [(method.name, against.name) for method, against in pairs]
 
 
-def _differences(
-    ours: Mapping[_Case, float], theirs: Mapping[_Case, float], preference: str | None
-) -> list[Sample]:
-    found: dict[str, dict[Hashable, list[float]]] = {}
-    for key, value in ours.items():
-        data_set, index, asked = key
-        if key in theirs and preference in {None, asked}:
-            questions = found.setdefault(data_set, {})
-            questions.setdefault(index, []).append(value - theirs[key])
-    return [*found.values()]
+def _values(answers: Iterable[Answer], score: str) -> _Values:
+    return {it.prompt_key: it.scores[score] for it in answers if score in it.scores}
+
+
+def _differences(values: _Values, others: _Values, preference: str | None) -> list[Sample]:
+    def differences() -> Iterator[tuple[str, int, float]]:
+        for key, value in values.items():
+            data_set, index, of_answer = key
+            if key in others and preference in {None, of_answer}:
+                yield data_set, index, value - others[key]
+
+    return group_samples(differences())

@@ -1,7 +1,8 @@
-"""Means with intervals, and tests between methods; questions are the unit of both.
+"""Means with confidence intervals, and tests between methods, with questions as the unit.
 
-The answers to one question, under several preferences, resemble one another. So whole questions
-are drawn again, and whole questions change sides, never single answers.
+The answers to one question under several preferences are not independent. So the bootstrap draws
+whole questions, and the permutation test flips the signs of whole questions, never of single
+answers.
 """
 
 from __future__ import annotations
@@ -21,21 +22,21 @@ LEVEL = 0.95
 RESAMPLES = 2000
 FLIPS = 10_000
 
-_EXACT = 13  # questions up to which every way to flip them is tried
+_EXACT = 13  # up to so many questions every combination of signs is tried
 _ROUNDING = 1e-12
-_HELD = 1 << 21  # numbers in memory at once: those of 2000 resamples of 1000 questions
+_BLOCK = 1 << 21  # numbers in memory at once: 2000 resamples of 1000 questions
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean and how sure it is.
+    """A mean with its confidence interval.
 
     Attributes:
         mean: The mean.
-        low: Where its interval begins; None where one question alone tells nothing about others.
-        high: Where it ends.
-        questions: How many questions it is the mean of.
-        values: How many answers; fewer than there are where a score does not apply to some.
+        low: The lower end of the interval; None if no data set has more than one question.
+        high: The upper end of the interval, or None.
+        questions: The number of questions.
+        values: The number of answers with a value.
     """
 
     mean: float
@@ -45,6 +46,21 @@ class Estimate:
     values: int
 
 
+def group_samples(values: Iterable[tuple[str, int, float]]) -> list[Sample]:
+    """Groups values by data set and question.
+
+    Args:
+        values: For each answer its data set, the index of its question, and its value.
+
+    Returns:
+        One sample for each data set.
+    """
+    samples: dict[str, dict[Hashable, list[float]]] = {}
+    for data_set, index, value in values:
+        samples.setdefault(data_set, {}).setdefault(index, []).append(value)
+    return [*samples.values()]
+
+
 def estimate(
     samples: Iterable[Sample],
     *,
@@ -52,19 +68,18 @@ def estimate(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Estimate | None:
-    """The mean of the data sets' means, with its bootstrap interval (percentiles).
+    """Computes the mean of the data sets' means, with a percentile bootstrap interval.
 
     Args:
-        samples: One for each data set. Questions are drawn again within their data set.
-        level: How much of the bootstrap's means lie in the interval.
-        resamples: How often questions are drawn.
+        samples: One for each data set. Questions are resampled within their data set.
+        level: The confidence level of the interval.
+        resamples: The number of bootstrap resamples.
         seed: The same seed gives the same interval.
 
     Returns:
-        The mean; None where there is no value.
+        The mean, or None if there is no value.
     """
-    totals = [_totals(sample) for sample in samples]
-    totals = [(sums, counts) for sums, counts in totals if len(sums)]
+    totals = [(sums, counts) for sums, counts in map(_totals, samples) if len(sums)]
     if not totals:
         return None
     mean = float(np.mean([sums.sum() / counts.sum() for sums, counts in totals]))
@@ -72,35 +87,37 @@ def estimate(
     values = int(sum(counts.sum() for _, counts in totals))
     if all(len(sums) == 1 for sums, _ in totals):
         return Estimate(mean, None, None, questions, values)
-    drawn = np.zeros(resamples)
+    means = np.zeros(resamples)
     for stratum, (sums, counts) in enumerate(totals):
-        blocks = _times_drawn(len(sums), resamples, seed, stratum)
-        drawn += np.concatenate([(times @ sums) / (times @ counts) for times in blocks])
+        blocks = _resample(len(sums), resamples, seed, stratum)
+        means += np.concatenate([(times @ sums) / (times @ counts) for times in blocks])
     tail = (1 - level) / 2
-    low, high = np.quantile(drawn / len(totals), [tail, 1 - tail])
+    low, high = np.quantile(means / len(totals), [tail, 1 - tail])
     return Estimate(mean, float(low), float(high), questions, values)
 
 
 def sign_flip_p_value(
     differences: Iterable[Sample], *, flips: int = FLIPS, seed: int = 0
 ) -> float | None:
-    """Tests whether the mean of paired differences is zero, by a permutation test, two-sided.
+    """Tests whether the mean of paired differences is zero, by a two-sided permutation test.
 
-    Were the two methods alike, each question could as well have had its differences the other way
-    round. The p-value is the share of such worlds with a mean as far from zero as the one seen:
-    of all of them up to 13 questions, otherwise of many drawn at random and the one seen.
+    If the two methods were alike, the differences of each question could as well have the opposite
+    sign. The p-value is the share of all combinations of signs whose mean is at least as far from
+    zero as the observed mean. Up to 13 questions every combination is tried. Beyond that,
+    combinations are drawn at random, and the observed one is added to them.
 
     Args:
         differences: One sample for each data set; data sets have equal weight.
-        flips: How many worlds are drawn, where there are too many to try each.
+        flips: How many combinations are drawn, if there are too many to try each.
         seed: The same seed gives the same p-value.
 
     Returns:
-        The p-value; None where there is no difference to test.
+        The p-value, or None if there is no difference to test.
     """
-    parts = _contributions(differences)
-    if not len(parts):
+    totals = [(sums, counts) for sums, counts in map(_totals, differences) if len(sums)]
+    if not totals:
         return None
+    parts = np.concatenate([sums / counts.sum() for sums, counts in totals]) / len(totals)
     seen = abs(parts.sum()) - _ROUNDING * np.abs(parts).sum()
     if len(parts) <= _EXACT:
         numbers = np.arange(2 ** len(parts))[:, None]
@@ -108,7 +125,7 @@ def sign_flip_p_value(
         return float(np.mean(np.abs(signs @ parts) >= seen))
     generator = np.random.default_rng(seed)
     at_least = 0
-    size = max(1, _HELD // len(parts))
+    size = max(1, _BLOCK // len(parts))
     for start in range(0, flips, size):
         signs = generator.choice([-1.0, 1.0], size=(min(size, flips - start), len(parts)))
         at_least += int((np.abs(signs @ parts) >= seen).sum())
@@ -116,7 +133,7 @@ def sign_flip_p_value(
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Corrects p-values for having made so many tests (Holm 1979); the order is kept."""
+    """Corrects p-values for the number of tests (Holm 1979), in the same order."""
     adjusted = [1.0] * len(p_values)
     largest = 0.0
     for rank, place in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
@@ -126,41 +143,32 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def _totals(sample: Sample) -> tuple[NDArray[Any], NDArray[Any]]:
-    """For each question that has values their sum and their number."""
-    values = [held for held in sample.values() if held]
-    return np.array([sum(held) for held in values]), np.array([float(len(v)) for v in values])
+    """Returns the sum and the number of the values of each question that has some."""
+    values = [answers for answers in sample.values() if answers]
+    return np.array([sum(it) for it in values]), np.array([float(len(it)) for it in values])
 
 
-def _contributions(samples: Iterable[Sample]) -> NDArray[Any]:
-    """What each question adds to the mean of the data sets' means."""
-    totals = [_totals(sample) for sample in samples]
-    parts = [sums / counts.sum() for sums, counts in totals if len(sums)]
-    return np.concatenate(parts) / len(parts) if parts else np.zeros(0)
+def _resample(questions: int, resamples: int, seed: int, stratum: int) -> Iterable[NDArray[Any]]:
+    """Yields how often each question is drawn, in blocks of shape (some resamples, questions).
 
-
-def _times_drawn(questions: int, resamples: int, seed: int, stratum: int) -> Iterable[NDArray[Any]]:
-    """How often each question is drawn, in blocks of shape (some resamples, questions).
-
-    All means of equally many questions share these: a table has hundreds of them.
+    Resamples that fit into one block are kept: a report has hundreds of means of as many questions.
     """
-    if questions * resamples > _HELD:
+    if questions * resamples > _BLOCK:
         return _draw(questions, resamples, seed, stratum)
-    return _drawn_once(questions, resamples, seed, stratum)
+    return _draw_once(questions, resamples, seed, stratum)
 
 
 @lru_cache(maxsize=8)
-def _drawn_once(
-    questions: int, resamples: int, seed: int, stratum: int
-) -> tuple[NDArray[Any], ...]:
-    return tuple(_draw(questions, resamples, seed, stratum))
+def _draw_once(*arguments: int) -> tuple[NDArray[Any], ...]:
+    return tuple(_draw(*arguments))
 
 
 def _draw(questions: int, resamples: int, seed: int, stratum: int) -> Iterator[NDArray[Any]]:
     generator = np.random.default_rng([seed, stratum, questions])
-    size = max(1, _HELD // questions)
+    size = max(1, _BLOCK // questions)
     for start in range(0, resamples, size):
         some = min(size, resamples - start)
         drawn = generator.integers(questions, size=(some, questions))
-        drawn += questions * np.arange(some)[:, None]  # each resample has places of its own
+        drawn += questions * np.arange(some)[:, None]  # each resample counts in places of its own
         times = np.bincount(drawn.ravel(), minlength=some * questions)
         yield times.reshape(some, questions).astype(np.float32)

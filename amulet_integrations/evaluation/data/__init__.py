@@ -1,1 +1,1 @@
-"""Questions and preferences: files, data sets of the hub, the paper's set-ups."""
+"""The inputs of an evaluation (questions, preferences, methods), and its records."""

@@ -1,4 +1,4 @@
-"""How questions are put to the model: the package's own way, or the paper's."""
+"""How questions are put to the model: in the package's own way, or in the paper's."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ class SetUp(FrozenModel):
     """The prompt around a question, and how long answers may get.
 
     Attributes:
-        name: What settings call it.
+        name: The name in the settings of a run.
         system: The system text of both contexts.
-        separator: Stands between it and the preference.
-        max_new_tokens: Most tokens of an answer, where nothing else is said.
+        separator: The text between the system text and the preference.
+        max_new_tokens: The most tokens of an answer, unless a run sets another number.
     """
 
     error_type: ClassVar[type[AmuletError]] = EvaluationError
@@ -33,14 +33,14 @@ class SetUp(FrozenModel):
     max_new_tokens: int = Field(default=128, ge=1)
 
     def prompts(self, tokenizer: PreTrainedTokenizerBase) -> PromptBuilder:
-        """What writes the prompts of a model."""
+        """Returns the builder of this set-up's prompts for a tokenizer."""
         return PromptBuilder(tokenizer, separator=self.separator, default_system=self.system)
 
 
 SET_UPS = {
     "default": SetUp(name="default"),
-    # The published prompt ends with the space that the preference follows, in the base context
-    # too; so that space is part of the system text.
+    # The published prompt ends with the space before the preference, in the base context too. So
+    # that space is part of the system text.
     "paper": SetUp(
         name="paper",
         system=(
@@ -56,10 +56,10 @@ SET_UPS = {
 
 
 def read_set_up(set_up: str | SetUp) -> SetUp:
-    """Finds a set-up.
+    """Finds a set-up by its name.
 
     Raises:
-        EvaluationError: There is none of this name.
+        EvaluationError: No set-up has this name.
     """
     if isinstance(set_up, SetUp):
         return set_up

@@ -1,1 +1,1 @@
-"""A judge's choice between two answers."""
+"""A judge's choice between two answers, and the win rates of methods."""

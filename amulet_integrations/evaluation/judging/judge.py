@@ -1,42 +1,54 @@
-"""Which of two answers a judge prefers: win rates by any LangChain chat model."""
+"""Asks a judge, any LangChain chat model, which of two answers follows a preference better."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any, Literal, Protocol
 
 from amulet_integrations.errors import EvaluationError
-from amulet_integrations.evaluation.analysis.statistics import (
-    Estimate,
-    Sample,
-    estimate,
-    sign_flip_p_value,
+from amulet_integrations.evaluation.data.record_types import (
+    Answer,
+    AnswerKey,
+    Method,
+    Outcome,
+    Preference,
+    Progress,
+    ProgressCallback,
+    by_method,
 )
-from amulet_integrations.evaluation.judging.names import judge_name
-from amulet_integrations.evaluation.judging.prompts import (
+from amulet_integrations.evaluation.judging.judge_prompts import (
     Message,
     Verdict,
     judge_messages,
+    prompt_digest,
     read_verdict,
+    text_of,
 )
-from amulet_integrations.evaluation.runs.records import Answer, Outcome, Preference, by_method
+from amulet_integrations.evaluation.runs.journal import Journal
+from amulet_integrations.terminal_text import one_line
 
 DEFAULT_BATCH_SIZE = 8
-"""Pairs that are asked about together; each is asked about twice."""
+"""The number of pairs in a batch. A batch has two questions to the judge for each pair."""
 
-_PATIENCE = 20  # replies without one that can be read, after which a judge is given up
-_WORTH = {"win": 1.0, "tie": 0.5, "lose": 0.0}
-_EVEN = 0.5  # the win rate of two methods that are alike
-_SHOWN = 80  # characters of a reply that an error quotes
+_PATIENCE = 20  # a judge is given up after so many replies if none could be read
+_SHOWN = 80  # characters of a reply in an error
+_ORDERS = 2  # in which a pair is shown to the judge
+_MODEL_NAMES = ("model_name", "model", "model_id", "deployment_name")
+_SETTINGS = (
+    *("method", "revision", "dtype", "temperature", "top_p", "top_k", "seed"),
+    *("reasoning_effort", "max_tokens"),
+)
+_PairKey = tuple[AnswerKey, str]
+_NEUTRAL = {"dtype": "auto", "top_p": "1", "top_k": "0"}  # these values change nothing
 
 
 class Judge(Protocol):
-    """What judges: a LangChain chat model, or anything that takes its messages."""
+    """A LangChain chat model, or anything else that accepts its messages."""
 
     def batch(self, inputs: list[list[Message]], /) -> Sequence[Any]:
-        """Answers several lists of messages; see LangChain's `Runnable.batch`."""
+        """Replies to several lists of messages; see LangChain's `Runnable.batch`."""
 
 
 @dataclass(frozen=True)
@@ -46,68 +58,102 @@ class Pair:
     first: Answer
     second: Answer
 
+    @property
+    def key(self) -> _PairKey:
+        """Identifies the pair within a run."""
+        return self.first.key, self.second.method
 
-@dataclass(frozen=True)
-class WinCount:
-    """How often a method won against another, by the word of one judge.
 
-    Attributes:
-        judge: Who says so.
-        preference: The preference's name; None for all of them.
-        method: The method.
-        against: The other one.
-        wins: Pairs in which `method` was preferred, in both orders.
-        ties: Pairs called a tie, or judged by the place of the answers.
-        losses: Pairs in which `against` was preferred, in both orders.
-        unread: Pairs without a result, for the judge's reply could not be read.
-        unparsable: Replies that could not be read, two at most of each pair.
-        rate: The share of wins, and half of the ties, among the pairs with a result, with its
-            interval; of several data sets the mean of their rates. None without any result.
-        p_value: Of the sign-flip test of a rate of one half, over questions; not corrected for
-            other tests. None without any result.
+def ask_judge(
+    judge: Judge,
+    answers: Sequence[Answer],
+    methods: Sequence[Method],
+    preferences: Mapping[str, Preference],
+    journal: Journal[Outcome],
+    *,
+    on_progress: ProgressCallback = lambda _: None,
+) -> list[Outcome]:
+    """Asks a judge to compare the answers of the first method of Amulet with all other methods'.
+
+    Args:
+        judge: Any LangChain chat model.
+        answers: The answers.
+        methods: The methods. Each two of them are compared, unless there are both methods of Amulet
+            and others.
+        preferences: The preferences by name.
+        journal: Where outcomes are stored. Pairs for which it has an outcome of this judge are not
+            asked again.
+        on_progress: Called after each batch of pairs.
+
+    Returns:
+        The outcome of each pair.
+
+    Raises:
+        EvaluationError: The judge fails, or its replies cannot be read.
     """
+    name = judge_name(judge)
+    amulet = [method.name for method in methods if method.kind == "amulet"]
+    others = [method.name for method in methods if method.kind != "amulet"]
+    compared = [(amulet[0], other) for other in others] if amulet and others else None
+    pairs = make_pairs(answers, compared)
+    earlier = [line for line in journal.lines if line.judge == name]
+    found = {(line.key, line.against): line for line in earlier}
+    missing = [pair for pair in pairs if pair.key not in found]
+    stage, total = f"judge {name}", len(pairs)
+    if total:
+        on_progress(Progress(stage, total - len(missing), total, 1 - len(missing) / total))
+    understood = any(line.unparsable < _ORDERS for line in earlier)
+    for outcomes in judge_pairs(judge, missing, preferences, understood=understood):
+        journal.add(*outcomes)
+        found |= {(outcome.key, outcome.against): outcome for outcome in outcomes}
+        on_progress(Progress(stage, len(found), total, len(found) / total))
+    return [found[pair.key] for pair in pairs]
 
-    judge: str
-    preference: str | None
-    method: str
-    against: str
-    wins: int
-    ties: int
-    losses: int
-    unread: int
-    unparsable: int
-    rate: Estimate | None
-    p_value: float | None
+
+def judge_name(judge: Any) -> str:
+    """Returns the name of a judge, such as `gpt-5 (temperature 0, prompt 3fa2c1)`.
+
+    It has the name of the model, a digest of the prompt and, if the judge has these attributes,
+    its method, revision, dtype, temperature, top_p, top_k, seed, reasoning effort and most tokens.
+    Verdicts under other settings have another name. The name contains no key, and none of the
+    judge's own preferences.
+
+    Args:
+        judge: A LangChain chat model, also with bound arguments, or anything else.
+    """
+    models = (_setting(judge, name) for name in _MODEL_NAMES)
+    model = next((name for name in models if name), type(judge).__name__)
+    settings = {name: _setting(judge, name) for name in _SETTINGS}
+    if getattr(judge, "engine", None) is not None:
+        del settings["dtype"]  # a given engine computes in its own dtype
+    shown = [
+        f"{name.replace('_', ' ')} {value}"
+        for name, value in settings.items()
+        if value and value != _NEUTRAL.get(name)
+    ]
+    return f"{model} ({', '.join([*shown, f'prompt {prompt_digest()}'])})"
 
 
-def pairs_of(
+def make_pairs(
     answers: Iterable[Answer], methods: Iterable[tuple[str, str]] | None = None
 ) -> list[Pair]:
-    """The pairs of answers to judge.
+    """Returns the pairs of answers to compare.
 
     Args:
         answers: The answers of a run.
-        methods: Which method is judged against which; None takes each two once.
-
-    Raises:
-        EvaluationError: There are no answers by one of the methods.
+        methods: Pairs of methods; None compares each two methods.
     """
-    found = {
-        method: {answer.case: answer for answer in theirs}
-        for method, theirs in by_method(answers).items()
+    by_prompt = {
+        method: {answer.prompt_key: answer for answer in group}
+        for method, group in by_method(answers).items()
     }
     pairs = []
-    for first, second in combinations(found, 2) if methods is None else methods:
-        for method in (first, second):
-            if method not in found:
-                raise EvaluationError(
-                    f"There are no answers by {method!r} to judge. There are answers by "
-                    f"{', '.join(found)}."
-                )
+    for first, second in combinations(by_prompt, 2) if methods is None else methods:
+        others = by_prompt.get(second, {})
         pairs += [
-            Pair(answer, found[second][case])
-            for case, answer in found[first].items()
-            if case in found[second]
+            Pair(answer, others[key])
+            for key, answer in by_prompt.get(first, {}).items()
+            if key in others
         ]
     return pairs
 
@@ -122,80 +168,52 @@ def judge_pairs(
 ) -> Iterator[list[Outcome]]:
     """Asks a judge which answer follows the preference better, in both orders.
 
-    A method wins where the judge prefers it in both orders; where the orders disagree the pair is
-    a tie. A pair with a reply that cannot be read has no result. Nothing is told before the judge
-    has given one reply that can be read, so nothing remains of a judge that never does.
+    A method wins if the judge prefers it in both orders. If the orders disagree, the pair is a tie.
+    A pair has no result if one of its replies cannot be read. Nothing is yielded until the judge
+    has given one reply that can be read, so a judge that never does leaves nothing behind.
 
     Args:
         judge: Any LangChain chat model.
-        pairs: The pairs, from `pairs_of`.
+        pairs: The pairs, from `make_pairs`.
         preferences: The preferences by name.
-        batch_size: How many pairs are asked about together.
-        understood: Whether the judge gave a reply that can be read before, in another run.
+        batch_size: The number of pairs in a batch.
+        understood: Whether a reply of this judge could be read in an earlier run.
 
     Yields:
-        What comes of the pairs that were asked about together, each for its first answer's
-        method, in their order.
+        The outcomes of a batch for the methods of the first answers, in the order of the pairs.
 
     Raises:
-        EvaluationError: The judge fails, or not one of its first replies can be read.
+        EvaluationError: The judge fails, or none of its first replies can be read.
     """
-    if batch_size < 1:
-        raise EvaluationError(f"batch_size={batch_size}: give 1 or more.")
-    name, held, asked = judge_name(judge), list[Outcome](), 0
+    name, waiting, count = judge_name(judge), list[Outcome](), 0
     for start in range(0, len(pairs), batch_size):
-        some = pairs[start : start + batch_size]
-        replies = _ask(judge, [m for pair in some for m in _both_orders(pair, preferences)])
+        batch = pairs[start : start + batch_size]
+        replies = _call(judge, [m for pair in batch for m in _both_orders(pair, preferences)])
         verdicts = [read_verdict(reply) for reply in replies]
-        asked += len(replies)
+        count += len(replies)
         understood = understood or any(verdicts)
-        if not understood and (asked >= _PATIENCE or start + batch_size >= len(pairs)):
-            raise _useless(asked, replies[-1])
-        both = zip(verdicts[::2], verdicts[1::2], strict=True)
-        held += [_outcome(name, pair, *said) for pair, said in zip(some, both, strict=True)]
-        if understood:
-            yield held
-            held = []
-
-
-def win_counts(outcomes: Iterable[Outcome], *, by_preference: bool = False) -> list[WinCount]:
-    """Counts wins, ties and losses of each two methods, in the order of their appearance.
-
-    Args:
-        outcomes: What judges said; each judge is counted apart.
-        by_preference: Whether preferences are counted apart.
-    """
-    counted: dict[tuple[str, str | None, str, str], list[Outcome]] = {}
-    for outcome in outcomes:
-        preference = outcome.preference if by_preference else None
-        key = (outcome.judge, preference, outcome.method, outcome.against)
-        counted.setdefault(key, []).append(outcome)
-    counts = []
-    for key, held in counted.items():
-        results = [outcome.result for outcome in held]
-        counts.append(
-            WinCount(
-                *key,
-                wins=results.count("win"),
-                ties=results.count("tie"),
-                losses=results.count("lose"),
-                unread=results.count(None),
-                unparsable=sum(outcome.unparsable for outcome in held),
-                rate=estimate(_samples(held)),
-                p_value=sign_flip_p_value(_samples(held, less=_EVEN)),
+        if not understood and (count >= _PATIENCE or start + batch_size >= len(pairs)):
+            raise EvaluationError(
+                f"The judge gave {count} replies and none of them could be read. The first line "
+                "has to be A, B or TIE and nothing else. The last reply began: "
+                f"{replies[-1][:_SHOWN]!r}. Use a judge that follows instructions."
             )
-        )
-    return counts
+        both = zip(verdicts[::2], verdicts[1::2], strict=True)
+        waiting += [_outcome(name, pair, *two) for pair, two in zip(batch, both, strict=True)]
+        if understood:
+            yield waiting
+            waiting = []
 
 
-def _samples(outcomes: Iterable[Outcome], *, less: float = 0.0) -> list[Sample]:
-    """What results are worth, by question, for each data set."""
-    found: dict[str, dict[Hashable, list[float]]] = {}
-    for outcome in outcomes:
-        if outcome.result is not None:
-            questions = found.setdefault(outcome.data_set, {})
-            questions.setdefault(outcome.index, []).append(_WORTH[outcome.result] - less)
-    return [*found.values()]
+def _setting(judge: Any, name: str) -> str:
+    """Returns a setting of a judge as text, empty if the judge has none."""
+    bound = getattr(judge, "kwargs", None)  # arguments of `bind` override the model's own
+    value = bound.get(name) if isinstance(bound, Mapping) else None
+    if value is None:
+        value = getattr(judge, name, None)
+    if isinstance(value, float):
+        return f"{value:g}"  # 0 and 0.0 are the same temperature
+    return str(value) if isinstance(value, str | int) else ""
 
 
 def _both_orders(pair: Pair, preferences: Mapping[str, Preference]) -> Iterator[list[Message]]:
@@ -205,54 +223,31 @@ def _both_orders(pair: Pair, preferences: Mapping[str, Preference]) -> Iterator[
         yield judge_messages(question, preference, answer_a, answer_b)
 
 
-def _ask(judge: Judge, asked: list[list[Message]]) -> list[str]:
+def _call(judge: Judge, inputs: list[list[Message]]) -> list[str]:
     try:
-        replies = judge.batch(asked)
-    except Exception as error:  # judges are somebody else's code, often behind a network
-        said = " ".join(str(error).split()) or type(error).__name__
+        replies = judge.batch(inputs)
+    except Exception as error:  # a judge may be a user's own code, or behind a network
+        reason = one_line(error) or type(error).__name__
         raise EvaluationError(
-            f"The judge failed: {said}. An output folder keeps what was judged before; try again."
+            f"The judge failed: {reason}. An output folder keeps what was judged before; try again."
         ) from error
-    if len(replies) != len(asked):
+    if len(replies) != len(inputs):
         raise EvaluationError(
-            f"The judge gave {len(replies)} replies to {len(asked)} questions. A judge's `batch` "
+            f"The judge gave {len(replies)} replies to {len(inputs)} questions. A judge's `batch` "
             "gives one for each."
         )
-    return [_text(reply) for reply in replies]
+    return [text_of(reply) for reply in replies]
 
 
-def _text(reply: Any) -> str:
-    """The text of a message: a string, or the text blocks among its contents."""
-    content = getattr(reply, "content", reply)
-    if isinstance(content, str):
-        return content
-    blocks = content if isinstance(content, list) else []
-    texts = [block.get("text") if isinstance(block, dict) else block for block in blocks]
-    return "".join(text for text in texts if isinstance(text, str))
-
-
-def _useless(asked: int, reply: str) -> EvaluationError:
-    return EvaluationError(
-        f"The judge gave {asked} replies and none of them could be read. The first line has to be "
-        f"A, B or TIE and nothing else. The last reply began: {reply[:_SHOWN]!r}. Use a judge that "
-        "follows instructions."
-    )
-
-
-def _outcome(
-    judge: str, pair: Pair, in_order: Verdict | None, reversed_: Verdict | None
-) -> Outcome:
+def _outcome(judge: str, pair: Pair, in_order: Verdict | None, swapped: Verdict | None) -> Outcome:
     result: Literal["win", "tie", "lose"] | None = None
-    if in_order is not None and reversed_ is not None:
-        verdicts = (in_order, reversed_)
+    if in_order is not None and swapped is not None:
+        verdicts = (in_order, swapped)
         result = "win" if verdicts == ("A", "B") else "lose" if verdicts == ("B", "A") else "tie"
     return Outcome(
-        data_set=pair.first.data_set,
-        index=pair.first.index,
-        preference=pair.first.preference,
-        method=pair.first.method,
+        **pair.first.key._asdict(),
         against=pair.second.method,
         result=result,
-        unparsable=(in_order, reversed_).count(None),
+        unparsable=(in_order, swapped).count(None),
         judge=judge,
     )

@@ -1,1 +1,1 @@
-"""Scores of answers."""
+"""The scores of answers, and the scorers that measure them."""

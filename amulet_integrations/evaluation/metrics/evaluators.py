@@ -1,4 +1,4 @@
-"""Evaluators written for LangSmith or LlamaIndex, as scorers. Neither package is needed here."""
+"""Makes scorers of evaluators written for LangSmith or LlamaIndex. It imports neither package."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 
 from amulet_integrations.errors import EvaluationError
-from amulet_integrations.evaluation.metrics.builtin_scores import OWN_NAMES
+from amulet_integrations.evaluation.data.record_types import Answer, Preference, find_duplicate
+from amulet_integrations.evaluation.metrics.builtin_scores import BUILTIN_SCORES
 from amulet_integrations.evaluation.metrics.scorer import Scorer, finite_number
-from amulet_integrations.evaluation.runs.names import repeated
-from amulet_integrations.evaluation.runs.records import Answer, Preference
 
-_GIVEN = ("inputs", "outputs", "reference_outputs")
+_ARGUMENTS = ("inputs", "outputs", "reference_outputs")
 
 
 def evaluator_scorer(evaluator: Any, *, name: str | None = None) -> Scorer:
@@ -22,21 +21,21 @@ def evaluator_scorer(evaluator: Any, *, name: str | None = None) -> Scorer:
     Args:
         evaluator: A LangSmith evaluator: a function of `inputs` ({"question", "preference"}),
             `outputs` ({"answer"}) and `reference_outputs` ({}), or of some of them, that returns a
-            number, a bool, {"key", "score"}, or several of those. Or a LlamaIndex evaluator,
-            an object whose `evaluate(query=..., response=...)` returns a score or whether the
-            response passes; its query is the question, a space and the preference.
-        name: What the scorer and its score are called; by default as the evaluator is. A score
-            that brings a key of its own is called by that.
+            number, a bool, {"key", "score"}, or several of those. Or a LlamaIndex evaluator: an
+            object whose `evaluate(query=..., response=...)` returns a score or whether the
+            response passes. Its query is the question, a space and the preference.
+        name: The name of the scorer and of its score; by default the name of the evaluator. A
+            result with a key has that key as its name.
 
     Raises:
-        EvaluationError: It is neither, it is asynchronous, or it needs more than an answer.
+        EvaluationError: The object is no evaluator, is asynchronous, or needs more than an answer.
     """
-    called = name or _name_of(evaluator)
-    asked: Any = getattr(evaluator, "evaluate", None)
-    is_object = callable(asked)
-    if _is_asynchronous(asked if is_object else evaluator):
+    label = name or _name_of(evaluator)
+    evaluate: Any = getattr(evaluator, "evaluate", None)
+    is_object = callable(evaluate)
+    if _is_asynchronous(evaluate if is_object else evaluator):
         raise EvaluationError(
-            f"The evaluator {called!r} is asynchronous, and nothing here would wait for it. Give a "
+            f"The evaluator {label!r} is asynchronous, and nothing here would wait for it. Give a "
             "plain function, which may call asyncio.run."
         )
     if isinstance(evaluator, type) or not (is_object or callable(evaluator)):
@@ -44,118 +43,111 @@ def evaluator_scorer(evaluator: Any, *, name: str | None = None) -> Scorer:
             f"{evaluator!r} is no evaluator. Give a function of inputs, outputs and "
             "reference_outputs, or an object with evaluate(query=..., response=...)."
         )
-    return _ObjectScorer(asked, called) if is_object else _FunctionScorer(evaluator, called)
+    if is_object:
+        return _EvaluatorScorer(label, lambda *texts: _call_object(evaluate, *texts))
+    arguments = _argument_names(evaluator, label)
+    return _EvaluatorScorer(label, lambda *texts: _call_function(evaluator, arguments, *texts))
 
 
-class _FunctionScorer:
-    """A scorer by a function in LangSmith's manner."""
+class _EvaluatorScorer:
+    """Calls an evaluator with the question, the preference and the answer, and reads its scores."""
 
-    def __init__(self, function: Callable[..., Any], name: str) -> None:
-        self.name = name
-        self._function = function
-        self._arguments = _arguments(function, name)
-
-    def score(
-        self, answers: Sequence[Answer], preferences: Mapping[str, Preference]
-    ) -> list[dict[str, float]]:
-        scores = []
-        for answer in answers:
-            given = {
-                "inputs": {
-                    "question": answer.question,
-                    "preference": preferences[answer.preference].text,
-                },
-                "outputs": {"answer": answer.text},
-                "reference_outputs": {},
-            }
-            said = self._function(**{name: given[name] for name in self._arguments})
-            scores.append(_scores_of(said, self.name))
-        return scores
-
-
-class _ObjectScorer:
-    """A scorer by the method of an evaluator in LlamaIndex's manner."""
-
-    def __init__(self, evaluate: Callable[..., Any], name: str) -> None:
+    def __init__(self, name: str, evaluate: Callable[[str, str, str], Any]) -> None:
         self.name = name
         self._evaluate = evaluate
 
     def score(
         self, answers: Sequence[Answer], preferences: Mapping[str, Preference]
     ) -> list[dict[str, float]]:
-        scores = []
-        for answer in answers:
-            query = f"{answer.question} {preferences[answer.preference].text}"
-            said = self._evaluate(query=query, response=answer.text)
-            scores.append(_scores_of(_counting(said), self.name))
-        return scores
+        return [
+            _read_result(
+                self._evaluate(it.question, preferences[it.preference].text, it.text), self.name
+            )
+            for it in answers
+        ]
+
+
+def _call_function(
+    function: Callable[..., Any],
+    arguments: Sequence[str],
+    question: str,
+    preference: str,
+    answer: str,
+) -> Any:
+    given = {
+        "inputs": {"question": question, "preference": preference},
+        "outputs": {"answer": answer},
+        "reference_outputs": {},
+    }
+    return function(**{name: given[name] for name in arguments})
+
+
+def _call_object(evaluate: Callable[..., Any], question: str, preference: str, answer: str) -> Any:
+    """Returns the score, or whether the answer passes if the result has no score."""
+    result = evaluate(query=f"{question} {preference}", response=answer)
+    if getattr(result, "invalid_result", False):
+        return None
+    if getattr(result, "score", None) is None and hasattr(result, "passing"):
+        return result.passing
+    return result
 
 
 def _is_asynchronous(evaluator: Any) -> bool:
-    """Whether it has to be awaited, as a function or as an object that is called as one."""
+    """Whether an evaluator has to be awaited, be it a function or an object."""
     if not callable(evaluator):
         return callable(getattr(evaluator, "aevaluate", None))
-    called = getattr(evaluator, "__call__", None)  # noqa: B004 - whether it can be called is known
-    return inspect.iscoroutinefunction(evaluator) or inspect.iscoroutinefunction(called)
+    call = getattr(evaluator, "__call__", None)  # noqa: B004 - it is known to be callable
+    return inspect.iscoroutinefunction(evaluator) or inspect.iscoroutinefunction(call)
 
 
-def _arguments(function: Callable[..., Any], name: str) -> list[str]:
-    """Which of the three a function asks for, as LangSmith gives them: by their names."""
+def _argument_names(function: Callable[..., Any], name: str) -> list[str]:
+    """Returns which of the three arguments a function has, since LangSmith passes them by name."""
     parameters = inspect.signature(function).parameters.values()
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
-        return list(_GIVEN)
+        return list(_ARGUMENTS)
     named = [p for p in parameters if p.kind is not p.VAR_POSITIONAL]
-    unknown = [p.name for p in named if p.name not in _GIVEN and p.default is p.empty]
+    unknown = [p.name for p in named if p.name not in _ARGUMENTS and p.default is p.empty]
     if unknown or any(p.kind is p.POSITIONAL_ONLY for p in named):
         raise EvaluationError(
             f"The evaluator {name!r} asks for {', '.join(unknown) or 'arguments without names'}. "
             'Give one whose arguments are inputs ({"question", "preference"}), outputs '
             '({"answer"}) and reference_outputs ({}), or some of them, by these names.'
         )
-    return [p.name for p in named if p.name in _GIVEN]
+    return [p.name for p in named if p.name in _ARGUMENTS]
 
 
-def _counting(said: Any) -> Any:
-    """What counts of LlamaIndex's results: the score, or whether the answer passes."""
-    if getattr(said, "invalid_result", False):
-        return None
-    if getattr(said, "score", None) is None and hasattr(said, "passing"):
-        return said.passing
-    return said
-
-
-def _scores_of(said: Any, name: str) -> dict[str, float]:
-    scores = list(_scores_in(said, name))
-    twice = repeated(key for key, _ in scores)
-    if twice is not None:
+def _read_result(result: Any, name: str) -> dict[str, float]:
+    scores = list(_iter_scores(result, name))
+    duplicate = find_duplicate(key for key, _ in scores)
+    if duplicate is not None:
         raise EvaluationError(
-            f"The evaluator {name!r} gives two scores called {twice!r}. Give each a key of its "
+            f"The evaluator {name!r} gives two scores called {duplicate!r}. Give each a key of its "
             'own: {"key": ..., "score": ...}.'
         )
     return dict(scores)
 
 
-def _scores_in(said: Any, name: str) -> Iterator[tuple[str, float]]:
-    """The scores in whatever an evaluator may return; those that say None are left out."""
-    if isinstance(said, Mapping) and "results" in said:
-        said = said["results"]
-    if isinstance(said, list | tuple):
-        for one in said:
-            yield from _scores_in(one, name)
+def _iter_scores(result: Any, name: str) -> Iterator[tuple[str, float]]:
+    """Yields the scores in a result of any allowed form. Scores that are None are left out."""
+    if isinstance(result, Mapping) and "results" in result:
+        result = result["results"]
+    if isinstance(result, list | tuple):
+        for one in result:
+            yield from _iter_scores(one, name)
         return
-    if isinstance(said, Mapping):
-        if "score" not in said:
-            _refuse(said, name)
-        key, value = said.get("key"), said["score"]
+    if isinstance(result, Mapping):
+        if "score" not in result:
+            _refuse(result, name)
+        key, value = result.get("key"), result["score"]
     else:
-        key, value = getattr(said, "key", None), getattr(said, "score", said)
+        key, value = getattr(result, "key", None), getattr(result, "score", result)
     if value is None:
         return
-    number = finite_number(value, or_truth=True)
+    number = finite_number(value, allow_bool=True)
     if number is None:
-        _refuse(said, name)
+        _refuse(result, name)
     key = str(key or name)
-    if key in OWN_NAMES:
+    if key in BUILTIN_SCORES:
         raise EvaluationError(
             f"The evaluator {name!r} calls its score {key!r}, as one of this package's is called. "
             "Give it another name."
@@ -163,15 +155,15 @@ def _scores_in(said: Any, name: str) -> Iterator[tuple[str, float]]:
     yield key, number
 
 
-def _refuse(said: Any, name: str) -> NoReturn:
-    if inspect.iscoroutine(said):
-        said.close()  # nobody awaits it, and Python would warn of that
+def _refuse(result: Any, name: str) -> NoReturn:
+    if inspect.iscoroutine(result):
+        result.close()  # otherwise Python warns that it was never awaited
     raise EvaluationError(
-        f"The evaluator {name!r} says {said!r}. A score is a finite number or a bool, by itself or "
-        'as {"key": ..., "score": ...}, and None where it does not apply.'
+        f"The evaluator {name!r} gave {result!r}. A score is a finite number or a bool, by itself "
+        'or as {"key": ..., "score": ...}, and None where it does not apply.'
     )
 
 
 def _name_of(evaluator: Any) -> str:
-    own = getattr(evaluator, "__name__", None) or type(evaluator).__name__
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", str(own)).lower()
+    name = getattr(evaluator, "__name__", None) or type(evaluator).__name__
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", str(name)).lower()

@@ -1,84 +1,72 @@
-"""What the model itself says of answers: how much they follow the preference, and at what cost."""
+"""The likelihoods of answers under the model itself: how far it was steered, and at what cost."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
 from amulet_integrations.engine.protocol import Engine
-from amulet_integrations.evaluation.runs.cases import Case
-from amulet_integrations.evaluation.runs.records import Answer, Preference
-
-PREFERENCE_RATIO = "preference_ratio"
-"""The mean of log P(token|pref) - log P(token|base) over an answer's tokens, in nats."""
-
-FLUENCY = "fluency_nll"
-"""The mean of -log P(token|base) over an answer's tokens, in nats: lower is more fluent."""
-
-PREF_NLL = "pref_nll"
-"""The mean of -log P(token|pref) over an answer's tokens, in nats: what guidance costs."""
-
-BROKEN = "broken"
-"""1 where an answer is broken, else 0."""
-
-BROKEN_NLL = 1.6
-"""The `pref_nll` above which an answer counts as broken, in nats a token.
-
-It is this package's own yardstick, and no threshold of the literature: of the embedded model's
-answers, those that read well are below it and nonsense is far above.
-"""
+from amulet_integrations.evaluation.data.record_types import Answer, Preference
+from amulet_integrations.evaluation.metrics.builtin_scores import (
+    BROKEN,
+    BROKEN_NLL,
+    FLUENCY,
+    PREF_NLL,
+    PREFERENCE_RATIO,
+)
+from amulet_integrations.evaluation.runs.answer_tasks import AnswerTask
 
 LIKELIHOODS = "likelihoods"
-"""What the scorer is called; no other one may be."""
+"""The name of the scorer, which no other scorer may have."""
 
 
 class LikelihoodScorer:
-    """Scores that need no second model.
+    """Scores by the model that gave the answers.
 
-    The preference ratio is the very thing that Amulet raises, under the very model that it raises
-    it with: it tells how far an answer was steered, and is no proof that it is better. What the
-    steering costs is told by `pref_nll`: the price, in nats per token, at which the model that is
-    told the preference would have written the answer, and by `fluency_nll`, the same of the model
-    that is not. An answer is broken where `pref_nll` is above `BROKEN_NLL`. An answer without
-    tokens is broken too, for nobody is served by it, and has none of the other scores.
+    All are means over the tokens of an answer, in nats per token. `preference_ratio` is
+    log P(token | pref) - log P(token | base). It is what Amulet raises, under the model that
+    Amulet runs on: it measures how far an answer was steered, and does not prove that the answer is
+    better. `pref_nll` is -log P(token | pref), the cost of guidance. `fluency_nll` is
+    -log P(token | base). `broken` is 1 for an answer whose `pref_nll` is above `BROKEN_NLL`, and
+    otherwise 0. An answer without tokens is broken too, and has none of the other scores.
 
     Args:
         engine: The engine that gave the answers.
-        cases: What they answer.
+        tasks: The tasks that they answer.
     """
 
     name = LIKELIHOODS
     score_names = (PREFERENCE_RATIO, FLUENCY, PREF_NLL, BROKEN)
 
-    def __init__(self, engine: Engine, cases: Iterable[Case]) -> None:
+    def __init__(self, engine: Engine, tasks: Iterable[AnswerTask]) -> None:
         self._engine = engine
-        self._contexts = {case.key: case.contexts for case in cases}
+        self._contexts = {task.key: task.contexts for task in tasks}
 
     def score(
         self,
         answers: Sequence[Answer],
-        preferences: Mapping[str, Preference],  # noqa: ARG002 - the contexts hold them
+        preferences: Mapping[str, Preference],  # noqa: ARG002 - the contexts contain them
     ) -> list[dict[str, float]]:
         """Measures answers; see `Scorer`.
 
         Raises:
             AmuletError: The engine fails.
         """
-        return [self._of(answer) for answer in answers]
+        return [self._score(answer) for answer in answers]
 
-    def _of(self, answer: Answer) -> dict[str, float]:
+    def _score(self, answer: Answer) -> dict[str, float]:
         if not answer.token_ids:
-            return completed({})
-        scored = self._engine.score(self._contexts[answer.key], answer.token_ids)
-        base, pref = (float(total) / len(answer.token_ids) for total in scored.double().sum(dim=1))
-        return completed({PREFERENCE_RATIO: pref - base, FLUENCY: -base})
+            return complete_scores({})
+        log_probs = self._engine.score(self._contexts[answer.key], answer.token_ids)
+        base, pref = (float(it) / len(answer.token_ids) for it in log_probs.double().sum(dim=1))
+        return complete_scores({PREFERENCE_RATIO: pref - base, FLUENCY: -base})
 
 
-def completed(scores: Mapping[str, float]) -> dict[str, float]:
-    """All scores of the likelihoods' scorer, of those that its first versions kept.
+def complete_scores(scores: Mapping[str, float]) -> dict[str, float]:
+    """Adds the scores that follow from the preference ratio and the fluency.
 
     Args:
-        scores: The preference ratio and the fluency, or more; nothing for an answer without
-            tokens.
+        scores: The two, as the first versions of this package stored them, or more. Empty for an
+            answer without tokens.
     """
     if FLUENCY not in scores or PREFERENCE_RATIO not in scores:
         return {**scores, BROKEN: 1.0}

@@ -1,155 +1,144 @@
-"""Asks scorers about answers, a few at a time, and remembers what they say."""
+"""Calls the scorers of a run, a few answers at a time, and stores their scores."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from amulet_integrations.errors import AmuletError, EvaluationError
+from amulet_integrations.evaluation.data.record_types import (
+    BOUNDED_TOKENS,
+    Answer,
+    Preference,
+    Progress,
+    ProgressCallback,
+    ScoreLine,
+    find_duplicate,
+)
 from amulet_integrations.evaluation.metrics.likelihoods import (
     LIKELIHOODS,
     LikelihoodScorer,
-    completed,
+    complete_scores,
 )
-from amulet_integrations.evaluation.metrics.scorer import Scorer, read_scores
+from amulet_integrations.evaluation.metrics.scorer import Scorer, check_unique, read_scores
 from amulet_integrations.evaluation.runs.journal import Journal
-from amulet_integrations.evaluation.runs.names import repeated
-from amulet_integrations.evaluation.runs.progress import Progress, ProgressCallback
-from amulet_integrations.evaluation.runs.records import (
-    BOUNDED_TOKENS,
-    Answer,
-    CaseKey,
-    Preference,
-    ScoreLine,
-)
-from amulet_integrations.evaluation.runs.unique import check_unique
+from amulet_integrations.terminal_text import one_line
 
-_AT_ONCE = 16
-_OURS = ", and that is this package's own"
-
-Measured = dict[CaseKey, dict[str, float]]
-"""The scores of answers."""
+_BATCH = 16  # answers that a scorer measures at a time
 
 
 def check_scorers(scorers: Sequence[Scorer]) -> None:
-    """Refuses scorers that cannot be told apart, or that are none; nothing is measured.
-
-    Scorers that have `score_names` are asked for them, so that two of a kind need not wait for
-    the answers to be refused.
+    """Checks that scorers have the right interface and do not clash. Nothing is measured.
 
     Raises:
-        EvaluationError: One has no name or no method `score`; two have one name, the likelihoods'
-            included; or two say that they give a score of one name.
+        EvaluationError: A scorer has no name or no method `score`; two scorers have the same
+            name, which may also be that of the likelihoods; or the `score_names` of two scorers
+            have a name in common.
     """
     for scorer in scorers:
         name = getattr(scorer, "name", None)
-        is_made = not isinstance(scorer, type) and callable(getattr(scorer, "score", None))
-        if not is_made or not isinstance(name, str) or not name.strip():
+        is_instance = not isinstance(scorer, type) and callable(getattr(scorer, "score", None))
+        if not is_instance or not isinstance(name, str) or not name.strip():
             raise EvaluationError(
                 f"{scorer!r} is no scorer. Give an object with a name (a text) and a method "
                 "score(answers, preferences)."
             )
-    twice = repeated([LIKELIHOODS, *(scorer.name for scorer in scorers)])
-    if twice is not None:
+    duplicate = find_duplicate([LIKELIHOODS, *(scorer.name for scorer in scorers)])
+    if duplicate is not None:
+        builtin = ", and that is this package's own" if duplicate == LIKELIHOODS else ""
         raise EvaluationError(
-            f"Two scorers are called {twice!r}"
-            f"{_OURS if twice == LIKELIHOODS else ''}. Leave one of "
-            "them out, or give it another name."
+            f"Two scorers are called {duplicate!r}{builtin}. Leave one of them out, or give it "
+            "another name."
         )
-    givers = dict.fromkeys((*LikelihoodScorer.score_names, BOUNDED_TOKENS), LIKELIHOODS)
+    owners = dict.fromkeys((*LikelihoodScorer.score_names, BOUNDED_TOKENS), LIKELIHOODS)
     for scorer in scorers:
-        check_unique(givers, scorer.name, getattr(scorer, "score_names", ()))
+        check_unique(owners, scorer.name, getattr(scorer, "score_names", ()))
 
 
 def measure_all(
     scorers: Sequence[Scorer],
     answers: Sequence[Answer],
     preferences: Mapping[str, Preference],
-    journal: Journal[ScoreLine] | None = None,
-    tell: ProgressCallback = lambda _: None,
-) -> dict[str, Measured]:
-    """What scorers say of answers, one scorer after the other.
+    journal: Journal[ScoreLine],
+    on_progress: ProgressCallback = lambda _: None,
+) -> list[ScoreLine]:
+    """Measures answers by each scorer in turn.
 
     Args:
-        scorers: What measures; `check_scorers` has seen them.
+        scorers: The scorers, which `check_scorers` accepted.
         answers: The answers.
         preferences: The preferences by name.
-        journal: Where it is kept; what is there already is not asked for again.
-        tell: Called after each few answers.
+        journal: Where scores are stored. Those that it has already are not measured again.
+        on_progress: Called after each few answers.
 
     Returns:
-        The scores by the scorers' names.
+        The scores of each answer by each scorer, in the order of the scorers.
 
     Raises:
-        EvaluationError: A scorer fails, says something that is no score, or gives a score that
-            one before it gives. What was measured before is kept.
+        EvaluationError: A scorer fails, returns something that is no score, or gives a score that
+            an earlier one gives. What was measured before is kept.
     """
-    givers: dict[str, str] = {}
-    return {
-        scorer.name: _measure(scorer, answers, preferences, journal, tell, givers=givers)
+    owners: dict[str, str] = {}
+    return [
+        line
         for scorer in scorers
-    }
+        for line in _measure(scorer, answers, preferences, journal, on_progress, owners=owners)
+    ]
+
+
+def current_lines(lines: Iterable[ScoreLine]) -> list[ScoreLine]:
+    """Completes lines of the likelihoods that an earlier version of this package wrote."""
+    return [
+        line.model_copy(update={"scores": complete_scores(line.scores)})
+        if line.scorer == LIKELIHOODS
+        else line
+        for line in lines
+    ]
 
 
 def _measure(
     scorer: Scorer,
     answers: Sequence[Answer],
     preferences: Mapping[str, Preference],
-    journal: Journal[ScoreLine] | None,
-    tell: ProgressCallback,
+    journal: Journal[ScoreLine],
+    on_progress: ProgressCallback,
     *,
-    givers: dict[str, str],
-) -> Measured:
-    """What one scorer says of answers; its scores are added to the givers."""
-    known = journal.lines if journal else []
-    wanted = {answer.key for answer in answers}
-    found = {
-        line.key: scores_of(line)
-        for line in known
-        if line.scorer == scorer.name and line.key in wanted
-    }
-    check_unique(givers, scorer.name, _names(found))
-    tell(_progress(scorer, found, answers))
-    left = [answer for answer in answers if answer.key not in found]
-    for start in range(0, len(left), _AT_ONCE):
-        some = left[start : start + _AT_ONCE]
-        said = _asked(scorer, some, preferences)
-        check_unique(givers, scorer.name, _names(said))
-        found |= said
-        if journal:
-            journal.add(*(_line(scorer, answer, said[answer.key]) for answer in some))
-        tell(_progress(scorer, found, answers))
+    owners: dict[str, str],
+) -> list[ScoreLine]:
+    keys = {answer.key for answer in answers}
+    found = [
+        line
+        for line in current_lines(journal.lines)
+        if line.scorer == scorer.name and line.key in keys
+    ]
+    _check_lines(owners, found)
+    total = len(answers)
+    on_progress(Progress(scorer.name, len(found), total, len(found) / total if total else 1.0))
+    measured = {line.key for line in found}
+    missing = [answer for answer in answers if answer.key not in measured]
+    for start in range(0, len(missing), _BATCH):
+        lines = _call(scorer, missing[start : start + _BATCH], preferences)
+        _check_lines(owners, lines)
+        found += lines
+        journal.add(*lines)
+        on_progress(Progress(scorer.name, len(found), total, len(found) / total))
     return found
 
 
-def scores_of(line: ScoreLine) -> dict[str, float]:
-    """The scores of a line, also of one that an earlier version wrote."""
-    return completed(line.scores) if line.scorer == LIKELIHOODS else line.scores
-
-
-def _asked(
+def _call(
     scorer: Scorer, answers: Sequence[Answer], preferences: Mapping[str, Preference]
-) -> Measured:
+) -> list[ScoreLine]:
     try:
-        said = scorer.score(answers, preferences)
+        returned = scorer.score(answers, preferences)
     except AmuletError:
         raise
-    except Exception as error:  # scorers are somebody else's code
-        reason = " ".join(str(error).split())
+    except Exception as error:  # a scorer may be a user's own code
         raise EvaluationError(
-            f"The scorer {scorer.name!r} failed: {type(error).__name__}: {reason}. What an output "
-            "folder holds is kept; the same run goes on from there."
+            f"The scorer {scorer.name!r} failed: {type(error).__name__}: {one_line(error)}. What "
+            "an output folder holds is kept; the same run goes on from there."
         ) from error
-    return read_scores(scorer.name, answers, said)
+    return read_scores(scorer.name, answers, returned)
 
 
-def _names(measured: Measured) -> Iterator[str]:
-    return (score for scores in measured.values() for score in scores)
-
-
-def _progress(scorer: Scorer, found: Measured, answers: Sequence[Answer]) -> Progress:
-    done, total = len(found), len(answers)
-    return Progress(scorer.name, done, total, done / total if total else 1.0)
-
-
-def _line(scorer: Scorer, answer: Answer, scores: dict[str, float]) -> ScoreLine:
-    return ScoreLine(**answer.key._asdict(), scorer=scorer.name, scores=scores)
+def _check_lines(owners: dict[str, str], lines: Iterable[ScoreLine]) -> None:
+    for line in lines:
+        check_unique(owners, line.scorer, line.scores)

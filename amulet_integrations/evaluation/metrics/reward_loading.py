@@ -1,4 +1,4 @@
-"""Reward models from checkpoints."""
+"""Loads reward models from checkpoints."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from transformers import (
     AutoConfig,
     AutoModelForSequenceClassification,
     AutoTokenizer,
-    PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
@@ -18,6 +17,7 @@ from transformers.models.llama import modeling_llama
 
 from amulet_integrations.engine.backends.transformers.loader import find_device
 from amulet_integrations.errors import ModelNotFoundError, UnsupportedModelError
+from amulet_integrations.terminal_text import one_line
 
 _AUTO_CLASS = "AutoModelForSequenceClassification"
 _REMOVED = "LLAMA_INPUTS_DOCSTRING"
@@ -31,27 +31,26 @@ def load_reward_model(
     dtype: str = "auto",
     device: str = "auto",
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Loads a sequence-classification model, in eval mode and on its device.
+    """Loads a sequence-classification model in eval mode.
 
     Raises:
-        ModelNotFoundError: It cannot be loaded.
-        UnsupportedModelError: It needs code of its own, or its head was never trained.
+        ModelNotFoundError: The model cannot be loaded.
+        UnsupportedModelError: The model needs code of its own, or its head was never trained.
     """
     options: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code}
-    config = _config(name, options)
-    # transformers may know the rest of such a model, and would load that with a random head.
-    if not trust_remote_code and _AUTO_CLASS in (getattr(config, "auto_map", None) or {}):
-        raise _own_code_error(name)
     try:
+        _check_own_code(name, options)
         tokenizer = AutoTokenizer.from_pretrained(name, **options)
         with _removed_names():
-            model, told = AutoModelForSequenceClassification.from_pretrained(
+            model, info = AutoModelForSequenceClassification.from_pretrained(
                 name, dtype=dtype, output_loading_info=True, **options
             )
         model.to(find_device(device))
+    except UnsupportedModelError:
+        raise
     except Exception as error:  # a damaged file or the model's own code may raise anything
         raise _loading_error(name, error) from error
-    if missing := sorted(told["missing_keys"]):
+    if missing := sorted(info["missing_keys"]):
         raise UnsupportedModelError(
             f"The reward model {name!r} lacks weights ({', '.join(missing[:3])}), so its rewards "
             "would be random. Use a checkpoint that was trained to give rewards."
@@ -59,9 +58,20 @@ def load_reward_model(
     return model.eval(), tokenizer
 
 
+def _check_own_code(name: str, options: dict[str, Any]) -> None:
+    """Refuses a model whose own code may not run.
+
+    transformers may know its base model, and would load that with a random head.
+    """
+    config = AutoConfig.from_pretrained(name, **options)
+    own_classes = getattr(config, "auto_map", None) or {}
+    if _AUTO_CLASS in own_classes and not options["trust_remote_code"]:
+        raise _own_code_error(name)
+
+
 @contextmanager
 def _removed_names() -> Iterator[None]:
-    """Lends a name to ArmoRM's own code, which imports a text that transformers 5 has no more."""
+    """Provides a name that ArmoRM's own code imports and that transformers 5 no longer has."""
     if hasattr(modeling_llama, _REMOVED):
         yield
         return
@@ -72,21 +82,12 @@ def _removed_names() -> Iterator[None]:
         delattr(modeling_llama, _REMOVED)
 
 
-def _config(name: str, options: dict[str, Any]) -> PreTrainedConfig:
-    try:
-        config: PreTrainedConfig = AutoConfig.from_pretrained(name, **options)
-    except Exception as error:  # a damaged file may raise anything
-        raise _loading_error(name, error) from error
-    return config
-
-
 def _loading_error(name: str, error: Exception) -> Exception:
     if "trust_remote_code" in str(error):
         return _own_code_error(name)
-    reason = " ".join(str(error).split())
     return ModelNotFoundError(
         f"The reward model {name!r} cannot be loaded. Give a Hugging Face id or a local folder of "
-        f"a sequence-classification model. What transformers says: {reason}"
+        f"a sequence-classification model. What transformers says: {one_line(error)}"
     )
 
 

@@ -1,4 +1,4 @@
-"""Scores by a reward model, a second model that was trained on what people like."""
+"""Scores answers by a reward model, a second model that was trained on human preferences."""
 
 from __future__ import annotations
 
@@ -7,49 +7,53 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Self
 
 import torch
+from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from amulet_integrations.engine.worker import run_on_worker
 from amulet_integrations.errors import EvaluationError
-from amulet_integrations.evaluation.metrics.builtin_scores import OWN_NAMES
-from amulet_integrations.evaluation.metrics.reward_heads import REWARD, reward_column
+from amulet_integrations.evaluation.data.record_types import Answer, Preference, describe_answer
+from amulet_integrations.evaluation.metrics.builtin_scores import BUILTIN_SCORES, REWARD
 from amulet_integrations.evaluation.metrics.reward_loading import load_reward_model
-from amulet_integrations.evaluation.metrics.reward_prompts import RewardPrompts, Row
-from amulet_integrations.evaluation.metrics.scorer import place_of
-from amulet_integrations.evaluation.runs.records import Answer, Preference
+from amulet_integrations.evaluation.metrics.reward_prompts import RewardInput, RewardPrompts
+from amulet_integrations.evaluation.metrics.scorer import model_label
 
 ARMORM = "RLHFlow/ArmoRM-Llama3-8B-v0.1"
 """The paper's reward model. It comes with code of its own: pass trust_remote_code=True."""
 
+INSTRUCTION_FOLLOWING = 6
+"""The column of ArmoRM's `rewards` for how well instructions are followed (UltraFeedback's)."""
+
 DEFAULT_BATCH_SIZE = 8
-_SHOWN = 12  # of a commit's 40 digits
 
 
 class RewardModelScorer:
     """The reward of an answer to the question and the preference together.
 
-    The user turn holds the question, a space and the preference's text, as in the paper; the
-    answer is the assistant's turn. Models with several rewards (an output `rewards`, as ArmoRM
-    has) give the one of `index`, others their one logit. Answers are whole: nothing is cut off.
+    The user turn contains the question, a space and the text of the preference, as in the paper.
+    The assistant turn contains the whole answer; nothing is truncated. If a model has several
+    rewards (an output `rewards`, as ArmoRM has), the score is the one at `index`. Otherwise it is
+    the model's one logit.
 
     Args:
         model: A sequence-classification model, in eval mode.
-        tokenizer: Its tokenizer. Without a chat template, the question and the answer are read as
-            a pair of texts.
-        name: What the model is called.
-        index: Which of several rewards counts; 6 by default, ArmoRM's instruction following.
-        batch_size: How many answers are read together. Company changes no reward but by rounding.
-        score: What the score is called. A run with two reward models needs another name for the
+        tokenizer: The tokenizer of the model. Without a chat template, question and answer are
+            read as a pair of texts.
+        name: The name of the model.
+        index: Which of several rewards is the score; 6 by default, which is ArmoRM's instruction
+            following.
+        batch_size: How many answers are read together. It changes rewards only by rounding.
+        score: The name of the score. A run with two reward models needs another name for the
             second, such as "reward_skywork".
 
     Attributes:
-        name: The score, and everything that changes it: the model, its commit where it is from
-            the hub, its type, how the prompt is put, and which of its rewards.
+        name: The score and everything that changes it: the model, its commit if it is from the
+            hub, its dtype, the form of the prompt, and the index of the reward.
 
     Raises:
-        EvaluationError: The model's head gives no such reward, which is tried at once; or the
-            score has the name of another one of this package's.
+        EvaluationError: The head of the model has no such reward, which is tried at once; or
+            another score of this package has the name `score`.
     """
 
     def __init__(
@@ -64,7 +68,7 @@ class RewardModelScorer:
     ) -> None:
         if batch_size < 1:
             raise EvaluationError(f"batch_size={batch_size}: give 1 or more.")
-        if not score.strip() or (score != REWARD and score in OWN_NAMES):
+        if not score.strip() or (score != REWARD and score in BUILTIN_SCORES):
             raise EvaluationError(
                 f"score={score!r}: give a name that no other score has, such as 'reward_2'."
             )
@@ -77,9 +81,12 @@ class RewardModelScorer:
         config = model.config.get_text_config()
         self._window: int | None = getattr(config, "max_position_embeddings", None)
         pad = config.pad_token_id
-        # Heads find the end of an answer by the config's padding token, whatever the tokenizer's.
+        # Heads find the end of an answer by the padding token of the config, not the tokenizer's.
         self._pad: int | None = pad if pad is not None and pad >= 0 else None
-        self.name = self._identity(score, run_on_worker(self._try))
+        label = model_label(self._model_name, model)
+        index = run_on_worker(self._try_head)
+        column = "" if index is None else f" [{index}]"
+        self.name = f"{score} {label} {self._prompts.form}{column}"
 
     @classmethod
     def from_pretrained(
@@ -98,17 +105,17 @@ class RewardModelScorer:
 
         Args:
             model: A Hugging Face id or a local folder.
-            index: Which of several rewards counts.
+            index: Which of several rewards is the score.
             trust_remote_code: Whether to run code that comes with the model; ArmoRM needs it.
-            revision: Which commit, branch or tag of the hub.
-            dtype: What to load it in; "auto" takes the checkpoint's.
-            device: Where to put it; "auto" takes the accelerator, if there is one.
+            revision: A commit, branch or tag of the hub.
+            dtype: The dtype of the model; "auto" takes the checkpoint's.
+            device: The device of the model; "auto" takes the accelerator, if there is one.
             batch_size: How many answers are read together.
-            score: What the score is called.
+            score: The name of the score.
 
         Raises:
-            ModelError: The model cannot be loaded, or has no trained head.
-            EvaluationError: Its head does not fit.
+            ModelError: The model cannot be loaded, or its head was never trained.
+            EvaluationError: The head has no such reward.
         """
         loaded, tokenizer = run_on_worker(
             lambda: load_reward_model(
@@ -127,83 +134,108 @@ class RewardModelScorer:
         """Measures answers; see `Scorer`.
 
         Raises:
-            EvaluationError: A question and its answer are longer than the model can read. None of
-                the answers given is scored then; those of earlier calls are, and a run calls for
-                a few answers at a time.
+            EvaluationError: A question and its answer are too long for the model. Then none of
+                these answers is scored. A run passes a few answers at a time, so earlier ones are.
         """
-        rows = [
-            self._prompts.row(f"{a.question} {preferences[a.preference].text}", a.text)
-            for a in answers
+        inputs = [
+            self._prompts.encode(f"{it.question} {preferences[it.preference].text}", it.text)
+            for it in answers
         ]
-        for answer, row in zip(answers, rows, strict=True):
-            self._check_length(answer, row)
+        for answer, one in zip(answers, inputs, strict=True):
+            self._check_length(answer, one)
         rewards: dict[int, float] = {}
-        for places in self._batches(rows):
-            said = self._rewards([rows[place] for place in places])
-            rewards.update(zip(places, said, strict=True))
+        for places in self._batches(inputs):
+            values = run_on_worker(self._rewards, [inputs[place] for place in places])
+            rewards.update(zip(places, values, strict=True))
         (score,) = self.score_names
-        return [{score: rewards[place]} for place in range(len(rows))]
+        return [{score: rewards[place]} for place in range(len(inputs))]
 
-    def _check_length(self, answer: Answer, row: Row) -> None:
-        if self._window is None or len(row.ids) <= self._window:
+    def _check_length(self, answer: Answer, one: RewardInput) -> None:
+        if self._window is None or len(one.ids) <= self._window:
             return
         raise EvaluationError(
-            f"{self._model_name} reads {self._window} tokens, and {place_of(answer)} has "
-            f"{len(row.ids)} with its question. An output folder keeps its answers: the same run "
+            f"{self._model_name} reads {self._window} tokens, and {describe_answer(answer)} has "
+            f"{len(one.ids)} with its question. An output folder keeps its answers: the same run "
             "goes on there without this reward model, or with one that reads more. Otherwise start "
             "anew with shorter answers (max_new_tokens), or without the question."
         )
 
-    def _try(self) -> int | None:
-        """Scores one answer, and finds out which of several rewards counts."""
-        output = self._output([self._prompts.row("Is the sky blue?", "Yes.")])
-        column, index = reward_column(output, 1, self._index, self._model_name)
+    def _try_head(self) -> int | None:
+        """Scores one answer, and returns which of several rewards is used."""
+        output = self._forward([self._prompts.encode("Is the sky blue?", "Yes.")])
+        column, index = _reward_column(output, 1, self._index, self._model_name)
         if not math.isfinite(reward := column.item()):
             raise EvaluationError(
                 f"{self._model_name} gives a short answer the reward {reward} in "
-                f"{_name_of(self._model.dtype)}. Load it in another type, such as "
-                'dtype="float32", or use another reward model.'
+                f"{str(self._model.dtype).removeprefix('torch.')}. Load it in another type, such "
+                'as dtype="float32", or use another reward model.'
             )
         return index
 
-    def _identity(self, score: str, index: int | None) -> str:
-        commit = getattr(self._model.config, "_commit_hash", None)
-        model = f"{self._model_name}@{commit[:_SHOWN]}" if commit else self._model_name
-        chosen = [] if index is None else [f"[{index}]"]
-        return " ".join([score, model, _name_of(self._model.dtype), self._prompts.form, *chosen])
-
-    def _batches(self, rows: Sequence[Row]) -> Iterator[list[int]]:
-        """The rows' places, those of like length together."""
+    def _batches(self, inputs: Sequence[RewardInput]) -> Iterator[list[int]]:
+        """Yields the places of the inputs of each batch. Inputs of like length are together."""
         size = 1 if self._pad is None else self._batch_size
-        places = sorted(range(len(rows)), key=lambda place: len(rows[place].ids))
+        places = sorted(range(len(inputs)), key=lambda place: len(inputs[place].ids))
         for start in range(0, len(places), size):
             yield places[start : start + size]
 
-    def _rewards(self, rows: Sequence[Row]) -> list[float]:
-        return run_on_worker(self._run, rows)
-
-    def _run(self, rows: Sequence[Row]) -> list[float]:
-        output = self._output(rows)
-        column, _ = reward_column(output, len(rows), self._index, self._model_name)
+    def _rewards(self, inputs: Sequence[RewardInput]) -> list[float]:
+        output = self._forward(inputs)
+        column, _ = _reward_column(output, len(inputs), self._index, self._model_name)
         return [float(value) for value in column.float()]
 
     @torch.inference_mode()
-    def _output(self, rows: Sequence[Row]) -> Any:
+    def _forward(self, inputs: Sequence[RewardInput]) -> Any:
         batch = {
-            "input_ids": _padded([row.ids for row in rows], self._pad or 0),
-            "attention_mask": _padded([[1] * len(row.ids) for row in rows], 0),
+            "input_ids": _padded([it.ids for it in inputs], self._pad or 0),
+            "attention_mask": _padded([[1] * len(it.ids) for it in inputs], 0),
         }
-        types = [row.type_ids for row in rows if row.type_ids is not None]
-        if types:
+        if types := [it.type_ids for it in inputs if it.type_ids is not None]:
             batch["token_type_ids"] = _padded(types, 0)
         device = self._model.device
-        return self._model(**{name: rows.to(device) for name, rows in batch.items()})
+        return self._model(**{name: tensor.to(device) for name, tensor in batch.items()})
 
 
-def _name_of(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
+def _reward_column(
+    output: Any, rows: int, index: int | None, model: str
+) -> tuple[Tensor, int | None]:
+    """Finds the reward in the output of a model.
+
+    Args:
+        output: The output. Several rewards are its `rewards`, a single one is its `logits`.
+        rows: The number of answers.
+        index: Which of several rewards to take; None takes the only one, or ArmoRM's instruction
+            following.
+        model: The name of the model.
+
+    Returns:
+        The reward of each answer, shape (rows,); and its index, None if there is only one.
+
+    Raises:
+        EvaluationError: There is no such reward.
+    """
+    rewards = getattr(output, "rewards", None)
+    if rewards is not None:
+        index = INSTRUCTION_FOLLOWING if index is None else index
+    else:
+        rewards = getattr(output, "logits", None)
+    if rewards is None or rewards.dim() != 2 or len(rewards) != rows:  # noqa: PLR2004
+        shape = "nothing" if rewards is None else f"shape {tuple(rewards.shape)}"
+        raise EvaluationError(
+            f"{model} is no reward model: for {rows} answers its head gave {shape}, and ({rows}, "
+            "rewards) is needed. Use a sequence-classification model that was trained to give "
+            "rewards."
+        )
+    width = rewards.shape[1]
+    chosen = 0 if index is None and width == 1 else index
+    if chosen is None or not 0 <= chosen < width:
+        raise EvaluationError(
+            f"{model} gives {width} values for each answer, and index={chosen} says which of them "
+            f"is the reward. Give an index from 0 to {width - 1}, or use a model with a single one."
+        )
+    return rewards[:, chosen], chosen if width > 1 else None
 
 
-def _padded(rows: Sequence[Sequence[int]], value: int) -> torch.Tensor:
-    """Padding goes to the right: left of an answer it would change the positions of its tokens."""
+def _padded(rows: Sequence[Sequence[int]], value: int) -> Tensor:
+    """Pads rows on the right: padding on the left would change the positions of tokens."""
     return pad_sequence([torch.tensor(row) for row in rows], batch_first=True, padding_value=value)

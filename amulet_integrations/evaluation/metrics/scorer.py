@@ -1,25 +1,32 @@
-"""What a score is to an evaluation."""
+"""The interface of scorers, and the checks of what they return."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from numbers import Real
 from typing import Any, Protocol
 
 from amulet_integrations.errors import EvaluationError
-from amulet_integrations.evaluation.runs.records import Answer, CaseKey, Preference
+from amulet_integrations.evaluation.data.record_types import (
+    Answer,
+    Preference,
+    ScoreLine,
+    describe_answer,
+)
+
+_COMMIT_DIGITS = 12
 
 
 class Scorer(Protocol):
-    """Measures answers. What it says is kept under its name, and not asked for again on resuming.
+    """Measures answers. Its scores are stored under its name, and reused when a run is resumed.
 
-    A scorer may have an attribute `score_names`, the names of its scores: then a clash with
-    another scorer's is found before any answer is given, and not when both were asked.
+    A scorer may have an attribute `score_names` with the names of its scores. Then a clash with
+    another scorer is found before the first answer, and not only when both have been called.
 
     Attributes:
-        name: Tells apart what is measured. Whatever changes scores is part of it: where a model
-            measures, its name, revision and type.
+        name: Identifies what is measured. Whatever changes scores must be part of it: for a model
+            its name, revision and dtype.
     """
 
     @property
@@ -29,54 +36,86 @@ class Scorer(Protocol):
     def score(
         self, answers: Sequence[Answer], preferences: Mapping[str, Preference]
     ) -> list[dict[str, float]]:
-        """Measures answers, each by itself.
+        """Measures answers, each independently of the others.
 
         Args:
             answers: Some of the answers of a run.
-            preferences: Every preference of the run, by its name.
+            preferences: Every preference of the run by its name.
 
         Returns:
-            For each answer its scores by name; one that does not apply is left out. No two scorers
-            of a run may give a score of one name.
+            For each answer its scores by name. A score that does not apply is left out. No two
+            scorers of a run may use the same name for a score.
         """
 
 
-def read_scores(
-    scorer: str, answers: Sequence[Answer], said: Any
-) -> dict[CaseKey, dict[str, float]]:
-    """Reads what a scorer returned, which is somebody else's code.
+def check_unique(owners: dict[str, str], scorer: str, scores: Iterable[str]) -> None:
+    """Checks that no other scorer gives these scores, and records them as this scorer's.
 
     Args:
-        scorer: Its name.
-        answers: What it was asked about.
-        said: What it returned. Scalars of numpy and torch are numbers.
+        owners: The scorer of each score so far. The scores are added to it.
+        scorer: The name of the scorer.
+        scores: The names of its scores. Names may be repeated.
 
     Raises:
-        EvaluationError: That is not a dict of finite numbers for each answer.
+        EvaluationError: Another scorer gives a score of the same name.
     """
-    if not isinstance(said, list | tuple):
-        raise EvaluationError(
-            f"The scorer {scorer!r} gave {said!r}; it has to give a list, with one dict for each "
-            "answer."
-        )
-    if len(said) != len(answers):
-        raise EvaluationError(
-            f"The scorer {scorer!r} gave {len(said)} scores for {len(answers)} answers; it has to "
-            "give one dict for each."
-        )
-    return {
-        answer.key: _read_one(scorer, answer, scores)
-        for answer, scores in zip(answers, said, strict=True)
-    }
+    for score in scores:
+        other = owners.setdefault(score, scorer)
+        if other != scorer:
+            raise EvaluationError(
+                f"The scorers {other!r} and {scorer!r} both give a score {score!r}, and one would "
+                "hide the other. Leave one of them out, or let it call its score something else: "
+                'a RewardModelScorer by score="reward_2". Of a folder that holds both, read one '
+                f"with Evaluation.read(folder, without=[{other!r}])."
+            )
 
 
-def _read_one(scorer: str, answer: Answer, scores: Any) -> dict[str, float]:
+def read_scores(scorer: str, answers: Sequence[Answer], returned: Any) -> list[ScoreLine]:
+    """Checks what a scorer returned, since a scorer may be a user's own code.
+
+    Args:
+        scorer: The name of the scorer.
+        answers: The answers that it measured.
+        returned: What it returned. Scalars of numpy and torch are numbers.
+
+    Returns:
+        The scores of each answer.
+
+    Raises:
+        EvaluationError: The scorer did not return a dict of finite numbers for each answer.
+    """
+    if not isinstance(returned, list | tuple):
+        raise EvaluationError(
+            f"The scorer {scorer!r} gave {returned!r}; it has to give a list, with one dict for "
+            "each answer."
+        )
+    if len(returned) != len(answers):
+        raise EvaluationError(
+            f"The scorer {scorer!r} gave {len(returned)} scores for {len(answers)} answers; it has "
+            "to give one dict for each."
+        )
+    return [
+        ScoreLine(
+            **answer.key._asdict(), scorer=scorer, scores=_check_scores(scorer, answer, scores)
+        )
+        for answer, scores in zip(answers, returned, strict=True)
+    ]
+
+
+def model_label(name: str, model: Any) -> str:
+    """Returns what identifies a model in a scorer's name: its name, its commit and its dtype."""
+    commit = getattr(model.config, "_commit_hash", None)
+    revision = f"@{commit[:_COMMIT_DIGITS]}" if commit else ""
+    return f"{name}{revision} {str(model.dtype).removeprefix('torch.')}"
+
+
+def _check_scores(scorer: str, answer: Answer, scores: Any) -> dict[str, float]:
     if not isinstance(scores, Mapping):
         raise EvaluationError(
-            f"The scorer {scorer!r} says {scores!r} of {place_of(answer)}; it has to give a dict "
-            "of numbers by the scores' names, an empty one where none applies."
+            f"The scorer {scorer!r} gave {scores!r} for {describe_answer(answer)}; it has to give "
+            "a dict of numbers by the scores' names, an empty one where none applies."
         )
-    found: dict[str, float] = {}
+    checked: dict[str, float] = {}
     for name, value in scores.items():
         if not isinstance(name, str) or not name.strip():
             raise EvaluationError(
@@ -85,39 +124,25 @@ def _read_one(scorer: str, answer: Answer, scores: Any) -> dict[str, float]:
         number = finite_number(value)
         if number is None:
             raise EvaluationError(
-                f"The scorer {scorer!r} says {name}={value!r} of {place_of(answer)}; a score is a "
-                "finite number, and left out where it does not apply."
+                f"The scorer {scorer!r} gave {name}={value!r} for {describe_answer(answer)}; a "
+                "score is a finite number, and left out where it does not apply."
             )
-        found[name] = number
-    return found
+        checked[name] = number
+    return checked
 
 
-def place_of(answer: Answer) -> str:
-    """Which answer it is, for people."""
-    return (
-        f"the answer by {answer.method!r} to question {answer.index} of {answer.data_set!r}, "
-        f"preference {answer.preference!r}"
-    )
-
-
-def finite_number(value: Any, *, or_truth: bool = False) -> float | None:
-    """A finite number as a float; None for anything else.
+def finite_number(value: Any, *, allow_bool: bool = False) -> float | None:
+    """Converts a finite number to a float; returns None for anything else.
 
     Args:
-        value: Anything; scalars of numpy and torch are numbers.
-        or_truth: Whether True and False are numbers.
+        value: Any object. Scalars of numpy and torch are numbers.
+        allow_bool: Whether True and False are numbers.
     """
-    if callable(getattr(value, "item", None)):  # a scalar of numpy or torch
-        try:
-            value = value.item()
-        except (RuntimeError, TypeError, ValueError):
-            return None
-    if isinstance(value, bool):
-        return float(value) if or_truth else None
-    if not isinstance(value, Real):
-        return None
     try:
-        number = float(value)
-    except OverflowError:
+        if callable(getattr(value, "item", None)):  # a scalar of numpy or torch
+            value = value.item()
+        number = float(value) if isinstance(value, Real) else math.nan
+    except (OverflowError, RuntimeError, TypeError, ValueError):
         return None
-    return number if math.isfinite(number) else None
+    is_number = math.isfinite(number) and (allow_bool or not isinstance(value, bool))
+    return number if is_number else None

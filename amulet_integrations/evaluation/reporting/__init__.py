@@ -1,4 +1,4 @@
-"""What an evaluation found, as tables, plots and a page."""
+"""The report of an evaluation: tables, plots and a page."""
 
 import lazy_loader
 

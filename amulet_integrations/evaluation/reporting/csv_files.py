@@ -1,4 +1,4 @@
-"""The report's numbers as CSV, a line for each."""
+"""The numbers of a report as CSV, one mean, difference or count in each line."""
 
 from __future__ import annotations
 
@@ -9,27 +9,38 @@ from typing import Any
 
 from amulet_integrations.evaluation.analysis.comparisons import Comparison
 from amulet_integrations.evaluation.analysis.statistics import Estimate
-from amulet_integrations.evaluation.judging.judge import WinCount
-from amulet_integrations.evaluation.reporting.tables import ALL, AVERAGE, ScoreTable
+from amulet_integrations.evaluation.judging.win_counts import WinCount
+from amulet_integrations.evaluation.reporting.score_tables import ALL, AVERAGE, ScoreTable
 from amulet_integrations.terminal_text import safe
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")  # what one may begin with
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")  # a formula begins with one of these
 
 
 def scores_csv(tables: Iterable[ScoreTable]) -> str:
-    """Every mean with its interval, and of how many of the answers and data sets it is.
+    """Returns every mean with its interval, and how many answers and data sets it covers.
 
-    Averages have the data set "average".
+    The data set of averages is "average".
     """
+
+    def lines() -> Iterator[list[Any]]:
+        for table in tables:
+            for block in table.blocks:
+                for row in block.rows:
+                    means = zip((*table.data_sets, AVERAGE), (*row.means, row.average), strict=True)
+                    for data_set, (estimate, *coverage) in means:
+                        names = [table.score, block.preference or ALL, row.method, data_set]
+                        if estimate is not None:
+                            yield [*names, *_numbers(estimate), *coverage]
+
     header = ["score", "preference", "method", "data_set", "mean", "low", "high"]
-    header += ["questions", "measured", "answers", "data_sets", "all_data_sets"]
-    return _csv(header, (line for table in tables for line in _lines(table)))
+    return _csv(
+        [*header, "questions", "measured", "answers", "data_sets", "all_data_sets"], lines()
+    )
 
 
 def comparisons_csv(comparisons: Iterable[Comparison]) -> str:
-    """Every difference with its interval and its p-values."""
+    """Returns every difference with its interval and its p-values."""
     header = ["score", "preference", "method", "against", "difference", "low", "high"]
-    header += ["questions", "p", "p_holm"]
     lines = (
         [
             *(one.score, one.preference or ALL, one.method, one.against),
@@ -38,13 +49,12 @@ def comparisons_csv(comparisons: Iterable[Comparison]) -> str:
         ]
         for one in comparisons
     )
-    return _csv(header, lines)
+    return _csv([*header, "questions", "p", "p_holm"], lines)
 
 
 def wins_csv(counts: Iterable[WinCount]) -> str:
-    """What the judges said, counted."""
+    """Returns the counts of each judge."""
     header = ["judge", "preference", "method", "against", "win_rate", "low", "high", "questions"]
-    header += ["wins", "ties", "losses", "no_result", "unparsable_replies"]
     lines = (
         [
             *(one.judge, one.preference or ALL, one.method, one.against),
@@ -53,35 +63,23 @@ def wins_csv(counts: Iterable[WinCount]) -> str:
         ]
         for one in counts
     )
-    return _csv(header, lines)
+    return _csv([*header, "wins", "ties", "losses", "no_result", "unparsable_replies"], lines)
 
 
-def _lines(table: ScoreTable) -> Iterator[list[Any]]:
-    for block in table.blocks:
-        for row in block.rows:
-            data_sets = (*table.data_sets, AVERAGE)
-            cells = zip(data_sets, (*row.cells, row.average), row.shares, strict=True)
-            for data_set, found, share in cells:
-                if found is not None:
-                    names = [table.score, block.preference or ALL, row.method, data_set]
-                    yield [*names, *_numbers(found), *share]
-
-
-def _numbers(found: Estimate) -> list[Any]:
-    ends = ("" if end is None else end for end in (found.low, found.high))
-    return [found.mean, *ends, found.questions]
+def _numbers(estimate: Estimate) -> list[Any]:
+    return [estimate.mean, estimate.low, estimate.high, estimate.questions]
 
 
 def _csv(header: Sequence[str], lines: Iterable[Sequence[Any]]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)
-    writer.writerows([_harmless(value) for value in line] for line in lines)
+    writer.writerows([_escape(value) for value in line] for line in lines)
     return text.getvalue()
 
 
-def _harmless(value: Any) -> Any:
-    """A text that no spreadsheet takes for a formula; numbers stay what they are."""
+def _escape(value: Any) -> Any:
+    """Returns a text that no spreadsheet takes for a formula. Numbers are left as they are."""
     if not isinstance(value, str):
         return value
     text = safe(value)

@@ -1,47 +1,30 @@
-"""A report in a folder: the page, the tables, the numbers and the plots."""
+"""Writes a report into a folder: the page, the tables, the numbers and the plots."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 
 from amulet_integrations.errors import EvaluationError
 from amulet_integrations.evaluation.analysis.frontier import DEFAULT_ALLOWANCE
-from amulet_integrations.evaluation.analysis.result import Evaluation
-from amulet_integrations.evaluation.metrics.score_notes import note_of
-from amulet_integrations.evaluation.reporting.about import about
-from amulet_integrations.evaluation.reporting.comparison_tables import comparison_text, win_text
-from amulet_integrations.evaluation.reporting.contents import Contents, gather
-from amulet_integrations.evaluation.reporting.csv_files import (
-    comparisons_csv,
-    scores_csv,
-    wins_csv,
+from amulet_integrations.evaluation.metrics.builtin_scores import note_of
+from amulet_integrations.evaluation.reporting import (
+    csv_files,
+    plots,
+    result_tables,
+    score_tables,
+    text_tables,
 )
 from amulet_integrations.evaluation.reporting.frontier_plots import frontier_plot
-from amulet_integrations.evaluation.reporting.frontier_tables import frontier_text, strength_text
-from amulet_integrations.evaluation.reporting.html import Picture, render_page
-from amulet_integrations.evaluation.reporting.markdown import list_in_markdown, to_markdown
-from amulet_integrations.evaluation.reporting.outcome_tables import outcome_text
-from amulet_integrations.evaluation.reporting.plots import (
-    DARK,
-    LIGHT,
-    Theme,
-    check_plots,
-    is_ours,
+from amulet_integrations.evaluation.reporting.html_page import Picture, render_page
+from amulet_integrations.evaluation.reporting.report_contents import (
+    ReportContents,
+    gather_contents,
 )
-from amulet_integrations.evaluation.reporting.score_plots import (
-    SCORE_PLOT,
-    score_plot,
-    score_plot_name,
-)
-from amulet_integrations.evaluation.reporting.tables import score_text
-from amulet_integrations.evaluation.reporting.text_tables import TextTable
-from amulet_integrations.evaluation.reporting.win_plots import win_plot
+from amulet_integrations.evaluation.runs.evaluation_result import Evaluation
 
-_NOT_ALWAYS = ("comparisons.csv", "wins.csv")  # tables that not every report has
-_PICTURES = (f"{SCORE_PLOT}*.png", "frontier.png", "wins.png")
+_OPTIONAL_TABLES = ("comparisons.csv", "wins.csv")  # a report may lack these
+_PLOTS = (f"{plots.SCORE_PLOT}*.png", "frontier.png", "wins.png")
 
 
 def write_report(
@@ -52,56 +35,58 @@ def write_report(
 ) -> list[Path]:
     """Writes report.html, tables.md, the numbers as CSV and the plots as PNG.
 
-    A report that was written there before is replaced, also those of its files that this one does
-    not have; other files are left alone.
+    It replaces an earlier report in the folder, and removes files of it that the new report does
+    not have. Other files are left alone.
 
     Args:
-        evaluation: What `evaluate` found, or `Evaluation.read` read.
-        folder: Where to write; it is made where there is none.
-        allowance: By how many nats per token `pref_nll` may rise at a recommended point.
+        evaluation: The result of `evaluate` or `Evaluation.read`.
+        folder: The folder. It is created if there is none.
+        allowance: How far `pref_nll` may rise at a recommended point, in nats per token.
 
     Returns:
-        The files written, the page first.
+        The paths of the files, the page first.
 
     Raises:
         EvaluationError: There is no answer, the allowance is negative, or the folder cannot be
             written.
-        MissingDependencyError: matplotlib is not installed. Nothing is written then.
+        MissingDependencyError: matplotlib is not installed. Then nothing is written.
     """
-    check_plots()
-    return write_contents(gather(evaluation, allowance=allowance), Path(folder))
+    plots.check_plots()
+    return write_contents(gather_contents(evaluation, allowance=allowance), Path(folder))
 
 
 def report_tables(
     evaluation: Evaluation, *, allowance: float = DEFAULT_ALLOWANCE
-) -> list[TextTable]:
-    """The report's main tables, without writing anything; `print` shows one as aligned text.
+) -> list[text_tables.TextTable]:
+    """Returns the main tables of a report. `print` shows a table as aligned text.
 
     Args:
-        evaluation: What `evaluate` found, or `Evaluation.read` read.
-        allowance: By how many nats per token `pref_nll` may rise at a recommended point.
+        evaluation: The result of `evaluate` or `Evaluation.read`.
+        allowance: How far `pref_nll` may rise at a recommended point, in nats per token.
 
     Raises:
         EvaluationError: There is no answer, or the allowance is negative.
     """
-    return main_text_tables(gather(evaluation, allowance=allowance))
+    return main_text_tables(gather_contents(evaluation, allowance=allowance))
 
 
-def write_contents(contents: Contents, folder: Path) -> list[Path]:
-    """`write_report` of what was gathered already."""
-    pictures = {picture.name: picture for picture in _pictures(contents)}
-    files = {"report.html": render_page(contents, pictures).encode()}
-    files["tables.md"] = _encoded(_markdown(contents))
-    files["scores.csv"] = _encoded(scores_csv(contents.whole_tables))
+def write_contents(contents: ReportContents, folder: Path) -> list[Path]:
+    """Writes a report of these contents; see `write_report`."""
+    pictures = _draw_pictures(contents)
+    texts = {
+        "report.html": render_page(contents, pictures),
+        "tables.md": _markdown(contents),
+        "scores.csv": csv_files.scores_csv(contents.whole_tables),
+    }
     if contents.comparisons:
-        files["comparisons.csv"] = _encoded(comparisons_csv(contents.comparisons))
+        texts["comparisons.csv"] = csv_files.comparisons_csv(contents.comparisons)
     if contents.counts:
-        counts = [*contents.counts, *contents.counts_by_preference]
-        files["wins.csv"] = _encoded(wins_csv(counts))
-    files |= {f"{picture.name}.png": picture.light for picture in pictures.values()}
+        texts["wins.csv"] = csv_files.wins_csv([*contents.counts, *contents.counts_by_preference])
+    files = {name: text.encode(errors="replace") for name, text in texts.items()}
+    files |= {f"{name}.png": picture.png for name, picture in pictures.items()}
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for path in _former(folder):
+        for path in _earlier_files(folder):
             if path.name not in files:
                 path.unlink(missing_ok=True)
         for name, content in files.items():
@@ -113,67 +98,61 @@ def write_contents(contents: Contents, folder: Path) -> list[Path]:
     return [folder / name for name in files]
 
 
-def main_text_tables(contents: Contents) -> list[TextTable]:
-    """The tables that a reader looks at first."""
+def main_text_tables(contents: ReportContents) -> list[text_tables.TextTable]:
+    """Returns the tables that a reader looks at first."""
     tables = [
-        *map(score_text, contents.main_tables),
-        outcome_text(contents.compared),
-        *map(frontier_text, contents.frontiers[:1]),
-        strength_text(contents.frontiers, contents.whole_tables),
-        win_text(contents.counts),
-        comparison_text(contents.comparisons),
+        *map(score_tables.score_text, contents.main_tables),
+        score_tables.outcome_text(contents.compared),
+        *map(result_tables.frontier_text, contents.frontiers[:1]),
+        result_tables.strength_text(contents.frontiers, contents.whole_tables),
+        result_tables.win_text(contents.counts),
+        result_tables.comparison_text(contents.comparisons),
     ]
     return [table for table in tables if table is not None]
 
 
-def _markdown(contents: Contents) -> str:
-    facts = about(contents.evaluation)
+def _markdown(contents: ReportContents) -> str:
+    facts = contents.facts
     if contents.left_out:
-        facts.append(("In the frontier alone", ", ".join(contents.left_out)))
-    tables = [*main_text_tables(contents), *_further_text_tables(contents)]
-    return "\n".join(["# Evaluation\n", list_in_markdown(facts), *map(to_markdown, tables)])
-
-
-def _further_text_tables(contents: Contents) -> list[TextTable]:
-    tables = [
-        *map(score_text, contents.other_tables),
-        *map(frontier_text, contents.frontiers[1:]),
-        win_text(contents.counts_by_preference),
+        facts["In the frontier alone"] = ", ".join(contents.left_out)
+    lines = [
+        f"- **{name}**: {text_tables.escape_markdown(value)}\n" for name, value in facts.items()
     ]
-    return [table for table in tables if table is not None]
+    others = [
+        *map(score_tables.score_text, contents.other_tables),
+        *map(result_tables.frontier_text, contents.frontiers[1:]),
+        result_tables.win_text(contents.counts_by_preference),
+    ]
+    tables = [*main_text_tables(contents), *(table for table in others if table is not None)]
+    return "\n".join(["# Evaluation\n", "".join(lines), *map(text_tables.to_markdown, tables)])
 
 
-def _pictures(contents: Contents) -> Iterator[Picture]:
-    ours = {method.name for method in contents.evaluation.methods if method.kind == "amulet"}
+def _draw_pictures(contents: ReportContents) -> dict[str, Picture]:
+    """Returns the plots by their names."""
+    amulet = {method.name for method in contents.evaluation.methods if method.kind == "amulet"}
+    pictures = {}
     for table in contents.main_tables:
-        name = score_plot_name(table.score)
         title = f"{note_of(table.score).label} by method, with intervals"
-        yield _picture(name, title, partial(score_plot, table, coloured=ours))
+        pictures[plots.score_plot_name(table.score)] = Picture(
+            title, plots.score_plot(table, coloured=amulet)
+        )
     if contents.frontiers:
         title = "What guidance gains and costs, by guidance scale and bound"
-        yield _picture("frontier", title, partial(frontier_plot, contents.frontiers[0]))
+        pictures["frontier"] = Picture(title, frontier_plot(contents.frontiers[0]))
     if contents.counts:
-        title = "Wins, ties and losses"
-        yield _picture("wins", title, partial(win_plot, contents.counts))
+        pictures["wins"] = Picture("Wins, ties and losses", plots.win_plot(contents.counts))
+    return pictures
 
 
-def _picture(name: str, title: str, draw: Callable[[Theme], bytes]) -> Picture:
-    return Picture(name, title, draw(LIGHT), draw(DARK))
-
-
-def _encoded(text: str) -> bytes:
-    return text.encode(errors="replace")
-
-
-def _former(folder: Path) -> list[Path]:
-    """The files of a report that was written there before."""
-    tables = [folder / name for name in _NOT_ALWAYS if (folder / name).is_file()]
-    pictures = [path for pattern in _PICTURES for path in folder.glob(pattern) if path.is_file()]
-    return [*tables, *(path for path in pictures if is_ours(path.read_bytes()))]
+def _earlier_files(folder: Path) -> list[Path]:
+    """Returns the files of an earlier report that the new one may lack."""
+    tables = [folder / name for name in _OPTIONAL_TABLES if (folder / name).is_file()]
+    images = [path for pattern in _PLOTS for path in folder.glob(pattern) if path.is_file()]
+    return [*tables, *(path for path in images if plots.is_own_plot(path.read_bytes()))]
 
 
 def _replace(path: Path, content: bytes) -> None:
-    """Nobody who reads the file meanwhile sees half of it."""
+    """Replaces a file at once, so that nobody reads half of it."""
     unfinished = path.with_name(f".{path.name}.new")
     unfinished.write_bytes(content)
     unfinished.replace(path)

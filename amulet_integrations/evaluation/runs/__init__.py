@@ -1,1 +1,1 @@
-"""Asking, and the folder where answers are written."""
+"""Running an evaluation: the tasks, the answers, and the folder that keeps them."""

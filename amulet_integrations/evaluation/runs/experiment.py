@@ -1,38 +1,45 @@
-"""The experiment itself: questions, preferences and methods in, measured answers out."""
+"""Runs an evaluation: reads its inputs, generates the answers, and measures and judges them."""
 
 from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import ExitStack, closing
+from collections.abc import Iterable, Sequence
+from contextlib import closing
 from pathlib import Path
 
 from amulet_integrations.decoding.sampling_params import SamplingParams
 from amulet_integrations.engine.protocol import Engine
-from amulet_integrations.evaluation.analysis.result import Evaluation, by_scorer, in_order, merged
-from amulet_integrations.evaluation.data.preferences import PAPER_PREFERENCES, read_preferences
+from amulet_integrations.evaluation.data.methods import DEFAULT_METHODS, read_methods
+from amulet_integrations.evaluation.data.named_preferences import (
+    PAPER_PREFERENCES,
+    read_preferences,
+)
 from amulet_integrations.evaluation.data.questions import Source, read_questions
-from amulet_integrations.evaluation.data.set_ups import SetUp, read_set_up
-from amulet_integrations.evaluation.judging.judge import Judge
-from amulet_integrations.evaluation.judging.verdicts import ask_judge
-from amulet_integrations.evaluation.metrics.likelihoods import LikelihoodScorer
-from amulet_integrations.evaluation.metrics.measuring import Measured, check_scorers, measure_all
-from amulet_integrations.evaluation.metrics.scorer import Scorer
-from amulet_integrations.evaluation.runs.cases import Asked, Case, ask, make_cases
-from amulet_integrations.evaluation.runs.fingerprints import prompts_digest
-from amulet_integrations.evaluation.runs.folder import OutputFolder, check_folder
-from amulet_integrations.evaluation.runs.methods import DEFAULT_METHODS, read_methods
-from amulet_integrations.evaluation.runs.progress import Progress, ProgressCallback
-from amulet_integrations.evaluation.runs.records import (
+from amulet_integrations.evaluation.data.record_types import (
     Answer,
     Method,
     Outcome,
     Preference,
+    Progress,
+    ProgressCallback,
     Question,
+    ScoreLine,
 )
-from amulet_integrations.evaluation.runs.running import check_methods, run_cases
-from amulet_integrations.evaluation.runs.settings import Settings
+from amulet_integrations.evaluation.data.set_ups import SetUp, read_set_up
+from amulet_integrations.evaluation.judging.judge import Judge, ask_judge
+from amulet_integrations.evaluation.metrics import measuring
+from amulet_integrations.evaluation.metrics.likelihoods import LikelihoodScorer
+from amulet_integrations.evaluation.metrics.scorer import Scorer
+from amulet_integrations.evaluation.runs import answer_tasks
+from amulet_integrations.evaluation.runs.answering import check_methods, generate_answers
+from amulet_integrations.evaluation.runs.evaluation_result import Evaluation
+from amulet_integrations.evaluation.runs.output_folder import (
+    OutputFolder,
+    check_folder,
+    open_folder,
+)
+from amulet_integrations.evaluation.runs.run_settings import Settings
 
 
 def evaluate(
@@ -61,112 +68,142 @@ def evaluate(
         questions: Files, data sets by name, or questions; see `read_questions`.
         preferences: Names or texts; see `read_preferences`. The paper's four by default.
         methods: Names; see `read_methods`. The paper's five by default.
-        max_new_tokens: Most tokens of an answer; the set-up's by default.
-        temperature: 0 takes the likeliest token. Beam search knows no other.
+        max_new_tokens: The most tokens of an answer; by default the set-up's number.
+        temperature: 0 takes the most likely token. Beam search ignores it.
         sample: How many questions of each data set; None takes all.
         seed: The same seed gives the same sample and, in float32, the same answers.
         field: The field of the question in files.
-        set_up: How questions are put to the model: "default" as this package does, "paper" with
+        set_up: How questions are put to the model: "default" is this package's way, "paper" has
             the paper's system prompt.
-        dtype: What a checkpoint is loaded in.
+        dtype: The dtype in which a checkpoint is loaded.
         skip_too_long: Whether questions that leave no room for an answer in the model's context
-            window are left out; they are counted in the settings.
-        output: A folder, where every answer is kept at once; a run that was stopped goes on there,
-            without losing or repeating an answer. None keeps nothing.
-        scorers: What else is measured, beside the likelihoods.
-        judge: A LangChain chat model that says whether Amulet's answers are better than those of
-            each other method.
+            window are left out. The settings count them.
+        output: A folder in which every answer is stored at once. A run that was stopped is resumed
+            there, without losing or repeating an answer. None stores nothing.
+        scorers: Further scorers, beside the likelihoods.
+        judge: A LangChain chat model that compares Amulet's answers with those of each other
+            method.
         progress: Called after each answer, and after each few that are measured or judged.
 
     Returns:
-        The answers, with their scores.
+        The answers with their scores.
 
     Raises:
-        EvaluationError: Questions, preferences or methods cannot be used, or `output` holds
+        EvaluationError: Questions, preferences or methods cannot be used, or `output` contains
             something else. Nothing is overwritten.
-        AmuletError: The model cannot be loaded, or fails. What was answered is kept.
+        AmuletError: The model cannot be loaded, or fails. Answers that were given are kept.
     """
-    asked = read_preferences(preferences)
-    compared = read_methods(methods)
-    chosen = read_set_up(set_up)
+    preferences = read_preferences(preferences)
+    methods = read_methods(methods)
+    set_up = read_set_up(set_up)
     if max_new_tokens is None:
-        max_new_tokens = chosen.max_new_tokens
-    SamplingParams(max_new_tokens=max_new_tokens, temperature=temperature)  # refuse them early
-    check_scorers(scorers)
-    put = read_questions(questions, field=field, sample=sample, seed=seed)
+        max_new_tokens = set_up.max_new_tokens
+    SamplingParams(max_new_tokens=max_new_tokens, temperature=temperature)  # refused early
+    measuring.check_scorers(scorers)
+    wanted = read_questions(questions, field=field, sample=sample, seed=seed)
     path = None if output is None else Path(output)
     if path is not None:
         check_folder(path)
-    engine = _engine(model, dtype)
-    check_methods(engine, compared)
-    prompts = ask(
-        engine, chosen, put, asked, max_new_tokens=max_new_tokens, skip_too_long=skip_too_long
+    engine = _find_engine(model, dtype)
+    check_methods(engine, methods)
+    prompts = answer_tasks.write_prompts(
+        engine,
+        set_up,
+        wanted,
+        preferences,
+        max_new_tokens=max_new_tokens,
+        skip_too_long=skip_too_long,
     )
-    cases = make_cases(prompts, asked, compared)
+    tasks = answer_tasks.make_tasks(prompts, preferences, methods)
     settings = Settings.of(
         engine,
         [each.question for each in prompts],
-        prompts_sha256=prompts_digest([each.base, *each.prefs] for each in prompts),
-        left_out=_left_out(put, prompts),
-        set_up=chosen,
+        prompts_sha256=answer_tasks.prompts_digest(prompts),
+        left_out=_count_left_out(wanted, prompts),
+        set_up=set_up,
         max_new_tokens=max_new_tokens,
         temperature=temperature,
         seed=seed,
         sample=sample,
-        preferences=asked,
-        methods=compared,
+        preferences=preferences,
+        methods=methods,
     )
-    tell = progress or (lambda _: None)
-    measuring = (LikelihoodScorer(engine, cases), *scorers)
-    with ExitStack() as stack:
-        folder = None if path is None else stack.enter_context(OutputFolder(path, settings))
-        answers = _answer_all(engine, cases, settings, folder, tell)
-        return _found(settings, answers, measuring, judge, folder=folder, tell=tell)
+    on_progress = progress or (lambda _: None)
+    all_scorers = (LikelihoodScorer(engine, tasks), *scorers)
+    with open_folder(path, settings) as folder:
+        answers = _answer_all(engine, tasks, settings, folder, on_progress)
+        return _measure_and_judge(
+            settings, answers, all_scorers, judge, folder=folder, on_progress=on_progress
+        )
 
 
-def _found(
+def _answer_all(
+    engine: Engine,
+    tasks: Sequence[answer_tasks.AnswerTask],
+    settings: Settings,
+    folder: OutputFolder,
+    on_progress: ProgressCallback,
+) -> list[Answer]:
+    """Returns the answer of each task. Answers in the folder are not generated again."""
+    found = {answer.key: answer for answer in folder.answers.lines}
+    missing = [task for task in tasks if task.key not in found]
+    rows = {task.key: task.rows for task in tasks}
+    total = sum(rows.values())
+    done = total - sum(task.rows for task in missing)
+    on_progress(Progress("answers", len(found), len(tasks), done / total))
+    sampling = SamplingParams(
+        max_new_tokens=settings.max_new_tokens,
+        temperature=settings.temperature,
+        stop=settings.set_up.prompts(engine.tokenizer).stop,
+    )
+    generated = generate_answers(engine, missing, sampling=sampling, seed=settings.seed)
+    with closing(generated) as answers:
+        for answer in answers:
+            folder.answers.add(answer)
+            found[answer.key] = answer
+            done += rows[answer.key]
+            on_progress(Progress("answers", len(found), len(tasks), done / total))
+    return [found[task.key] for task in tasks]
+
+
+def _measure_and_judge(
     settings: Settings,
     answers: Sequence[Answer],
     scorers: Sequence[Scorer],
     judge: Judge | None,
     *,
-    folder: OutputFolder | None,
-    tell: ProgressCallback,
+    folder: OutputFolder,
+    on_progress: ProgressCallback,
 ) -> Evaluation:
-    """Everything that scorers and judges say of the answers, in this run and in earlier ones."""
+    """Measures and judges the answers, and adds what the folder has from earlier runs."""
     names = {preference.name: preference for preference in settings.preferences}
-    measured = measure_all(scorers, answers, names, folder.scores if folder else None, tell)
+    lines = measuring.measure_all(scorers, answers, names, folder.scores, on_progress)
+    lines += _lines_of_others(lines, measuring.current_lines(folder.scores.lines))
     outcomes: list[Outcome] = []
     if judge is not None:
-        verdicts = folder.outcomes if folder else None
-        outcomes = ask_judge(judge, answers, settings.methods, names, verdicts, tell=tell)
-    if folder is not None:
-        measured |= _of_others(measured, by_scorer(folder.scores.lines))
-        heard = {outcome.judge for outcome in outcomes}
-        outcomes = [*(it for it in folder.outcomes.lines if it.judge not in heard), *outcomes]
-    return Evaluation(
-        settings=settings,
-        answers=in_order(settings, answers, merged(measured)),
-        outcomes=tuple(outcomes),
-        scorers=tuple(measured),
-        judges=tuple(dict.fromkeys(outcome.judge for outcome in outcomes)),
-        folder=folder.path if folder else None,
-    )
+        outcomes = ask_judge(
+            judge, answers, settings.methods, names, folder.outcomes, on_progress=on_progress
+        )
+    judges = {outcome.judge for outcome in outcomes}
+    earlier = [outcome for outcome in folder.outcomes.lines if outcome.judge not in judges]
+    return Evaluation.of(settings, answers, lines, [*earlier, *outcomes], folder.path)
 
 
-def _of_others(asked: Mapping[str, Measured], kept: Mapping[str, Measured]) -> dict[str, Measured]:
-    """What a folder has of scorers that were not asked again; those asked go before a namesake."""
-    given = {name for said in asked.values() for scores in said.values() for name in scores}
-    found: dict[str, Measured] = {}
-    for scorer, said in kept.items():
-        names = {name for scores in said.values() for name in scores}
-        if scorer not in asked and not names & given:
-            found[scorer] = said
-            given |= names
-    return found
+def _lines_of_others(lines: Sequence[ScoreLine], stored: Sequence[ScoreLine]) -> list[ScoreLine]:
+    """Returns the stored scores of other scorers, unless these give a score of the same name."""
+    names = {name for line in lines for name in line.scores}
+    scorers = {line.scorer for line in lines}
+    others: list[ScoreLine] = []
+    for scorer in dict.fromkeys(line.scorer for line in stored if line.scorer not in scorers):
+        own = [line for line in stored if line.scorer == scorer]
+        own_names = {name for line in own for name in line.scores}
+        if not own_names & names:
+            others += own
+            names |= own_names
+    return others
 
 
-def _engine(model: str | os.PathLike[str] | Engine, dtype: str) -> Engine:
+def _find_engine(model: str | os.PathLike[str] | Engine, dtype: str) -> Engine:
     if not isinstance(model, str | os.PathLike):
         return model
     from amulet_integrations.engine import ModelSource, shared_engine  # noqa: PLC0415 - torch
@@ -174,36 +211,9 @@ def _engine(model: str | os.PathLike[str] | Engine, dtype: str) -> Engine:
     return shared_engine(ModelSource(os.fspath(model), dtype=dtype))
 
 
-def _left_out(questions: Sequence[Question], prompts: Sequence[Asked]) -> dict[str, int]:
-    left = Counter(question.data_set for question in questions)
-    left.subtract(each.question.data_set for each in prompts)
-    return dict(+left)
-
-
-def _answer_all(
-    engine: Engine,
-    cases: Sequence[Case],
-    settings: Settings,
-    folder: OutputFolder | None,
-    tell: ProgressCallback,
-) -> list[Answer]:
-    """Every case's answer; those that the folder has are not asked for again."""
-    found = {answer.key: answer for answer in folder.answers.lines} if folder else {}
-    left = [case for case in cases if case.key not in found]
-    rows = {case.key: case.rows for case in cases}
-    total = sum(rows.values())
-    done = total - sum(case.rows for case in left)
-    tell(Progress("answers", len(found), len(cases), done / total))
-    sampling = SamplingParams(
-        max_new_tokens=settings.max_new_tokens,
-        temperature=settings.temperature,
-        stop=settings.set_up.prompts(engine.tokenizer).stop,
-    )
-    with closing(run_cases(engine, left, sampling=sampling, seed=settings.seed)) as answers:
-        for answer in answers:
-            if folder:
-                folder.answers.add(answer)
-            found[answer.key] = answer
-            done += rows[answer.key]
-            tell(Progress("answers", len(found), len(cases), done / total))
-    return [found[case.key] for case in cases]
+def _count_left_out(
+    questions: Sequence[Question], prompts: Sequence[answer_tasks.QuestionPrompts]
+) -> dict[str, int]:
+    counts = Counter(question.data_set for question in questions)
+    counts.subtract(each.question.data_set for each in prompts)
+    return dict(+counts)

@@ -1,4 +1,4 @@
-"""Files of JSON lines that survive being killed: a line is on the disk, or it is not there."""
+"""Files of JSON lines that survive a killed process: a line is complete, or it is not there."""
 
 from __future__ import annotations
 
@@ -16,64 +16,69 @@ Line = TypeVar("Line", bound=BaseModel)
 
 
 class Journal(Generic[Line]):
-    """Appends records to a file, each at once.
+    """Appends records to a file. Each record is on the disk when `add` returns.
 
-    A last line that was torn when the writer was killed, or the power failed, is cut off.
+    An incomplete last line, as a killed process or a power failure leaves it, is removed.
 
     Args:
-        path: The file; it is made with the first record.
-        line_type: What a line holds.
+        path: The file. It is created with the first record. None stores nothing.
+        line_type: The type of the records.
         leave_out: Fields that are not written.
 
     Attributes:
-        lines: What the file held when it was opened.
+        lines: The records in the file when it was opened.
 
     Raises:
-        EvaluationError: The file cannot be read or written, or holds something else.
+        EvaluationError: The file cannot be read or written, or contains something else.
     """
 
-    def __init__(self, path: Path, line_type: type[Line], leave_out: Iterable[str] = ()) -> None:
+    def __init__(
+        self, path: Path | None, line_type: type[Line], leave_out: Iterable[str] = ()
+    ) -> None:
         self._path = path
         self._leave_out = frozenset(leave_out)
         self._file: FileIO | None = None
         self.lines: list[Line] = []
+        if path is None or not path.exists():
+            return
         try:
-            if path.exists():
-                self.lines, whole = _whole_lines(path, line_type)
-                os.truncate(path, whole)
+            self.lines, size = _read_lines(path, line_type)
+            os.truncate(path, size)
         except OSError as error:
             raise _not_written(path, error) from error
 
     @staticmethod
     def read(path: Path, line_type: type[Line]) -> list[Line]:
-        """What a file holds, which is left as it is; nothing where there is none.
+        """Reads the records of a file without changing it. A missing file has none.
 
         Raises:
-            EvaluationError: The file cannot be read, or holds something else.
+            EvaluationError: The file cannot be read, or contains something else.
         """
         try:
-            return _whole_lines(path, line_type)[0]
+            return _read_lines(path, line_type)[0]
         except FileNotFoundError:
             return []
         except OSError as error:
             raise EvaluationError(f"{path} cannot be read: {error.strerror}.") from error
 
     def add(self, *records: Line) -> None:
-        """Writes records; when it returns they are on the disk.
+        """Writes records to the disk.
 
         Raises:
             EvaluationError: They cannot be written.
         """
+        if self._path is None:
+            return
         texts = [record.model_dump_json(exclude=set(self._leave_out)) for record in records]
         left = memoryview("".join(f"{text}\n" for text in texts).encode())
         try:
-            opened = self._file is not None
+            is_new = self._file is None
             self._file = self._file or self._path.open("ab", buffering=0)
             while left:
                 left = left[self._file.write(left) :]
             os.fsync(self._file.fileno())
-            if not opened:
-                keep_names(self._path.parent)
+            if is_new:
+                sync_folder(self._path.parent)
         except OSError as error:
             raise _not_written(self._path, error) from error
 
@@ -89,9 +94,9 @@ class Journal(Generic[Line]):
         self.close()
 
 
-def keep_names(folder: Path) -> None:
-    """Puts on the disk which files a folder has: what is in them is not enough."""
-    if os.name == "nt":  # where a folder cannot be opened, and keeps its names by itself
+def sync_folder(folder: Path) -> None:
+    """Writes the names of a folder's files to the disk, which `fsync` of the files does not do."""
+    if os.name == "nt":  # a folder cannot be opened there, and needs no fsync
         return
     number = os.open(folder, os.O_RDONLY)
     try:
@@ -100,23 +105,23 @@ def keep_names(folder: Path) -> None:
         os.close(number)
 
 
-def _whole_lines(path: Path, line_type: type[Line]) -> tuple[list[Line], int]:
-    """The lines of a file, and how many bytes they take."""
-    parts = path.read_bytes().split(b"\n")[:-1]  # what follows the last line's end is torn
+def _read_lines(path: Path, line_type: type[Line]) -> tuple[list[Line], int]:
+    """Returns the complete lines of a file, and their size in bytes."""
+    parts = path.read_bytes().split(b"\n")[:-1]  # whatever follows the last line end is incomplete
     lines: list[Line] = []
-    whole = 0
+    size = 0
     for number, part in enumerate(parts, 1):
         try:
             lines.append(line_type.model_validate_json(part))
         except ValueError as error:
-            if number == len(parts) and b"\0" in part:  # a disk that lost power keeps gaps
+            if number == len(parts) and b"\0" in part:  # a power failure may leave zeros
                 break
             raise EvaluationError(
                 f"{path}, line {number}: not a line that this program wrote. Put the file right, "
                 "or choose another output folder."
             ) from error
-        whole += len(part) + 1
-    return lines, whole
+        size += len(part) + 1
+    return lines, size
 
 
 def _not_written(path: Path, error: OSError) -> EvaluationError:

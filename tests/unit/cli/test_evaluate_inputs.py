@@ -6,7 +6,7 @@ import pytest
 
 from amulet_integrations.cli.evaluate_inputs import compared_methods
 from amulet_integrations.evaluation import DEFAULT_GRID
-from amulet_integrations.evaluation.runs.methods import strength_of
+from amulet_integrations.evaluation.data.methods import strength_of
 
 
 @pytest.mark.parametrize(

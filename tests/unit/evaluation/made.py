@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import random
 
-from amulet_integrations.evaluation.analysis.result import Evaluation
+from amulet_integrations.evaluation.analysis.frontier import find_frontier
+from amulet_integrations.evaluation.data.methods import read_methods
+from amulet_integrations.evaluation.data.record_types import Answer, Method, Outcome, Preference
 from amulet_integrations.evaluation.data.set_ups import SET_UPS
 from amulet_integrations.evaluation.metrics.text_scores import text_scores
-from amulet_integrations.evaluation.runs.methods import read_methods
-from amulet_integrations.evaluation.runs.records import Answer, Method, Outcome, Preference
-from amulet_integrations.evaluation.runs.settings import DataSetFacts, Settings
+from amulet_integrations.evaluation.runs.evaluation_result import Evaluation
+from amulet_integrations.evaluation.runs.run_settings import DataSetFacts, Settings
 
 METHODS = ("base", "pref", "beam_search", "linear_alignment", "amulet")
 STRENGTHS = {1: 1.95, 2: 2.46, 5: 3.2, 10: 3.9, 30: 4.95, 60: 5.65, 200: 6.9}
@@ -192,4 +193,23 @@ def outcomes(
         for against in methods
         for name in ("creative", "concise")
         for index in range(pairs)
+    ]
+
+
+def frontier(answers, **more):
+    """The frontier of these answers."""
+    return find_frontier(answers, evaluation(answers).methods, **more)
+
+
+def small(score="reward", preferences=("creative", "concise")):
+    """Two data sets of unequal size, two methods, whose means are easily worked out."""
+    values = {("sea", "base"): [1, 3], ("sea", "amulet"): [4, 6]}
+    values |= {("sky", "base"): [10], ("sky", "amulet"): [1]}
+    return [
+        answer(
+            method, index=index, preference=name, data_set=data_set, scores={score: value + extra}
+        )
+        for extra, name in enumerate(preferences)
+        for (data_set, method), held in values.items()
+        for index, value in enumerate(held)
     ]
