@@ -76,7 +76,7 @@ from amulet_integrations.langchain.streaming import ChunkStream
 from amulet_integrations.langchain.structured import StructuredMethod, StructuredOutput
 from amulet_integrations.langchain.tools import AnySchema, AnyTool, to_openai_tools
 from amulet_integrations.personalization.answer_reader import AnswerReader
-from amulet_integrations.prompting.openai_compat.tools import ToolChoice, to_tool_use
+from amulet_integrations.prompting.openai_compat.openai_tools import ToolChoice, to_tool_use
 
 T = TypeVar("T")
 Config = RunnableConfig | None

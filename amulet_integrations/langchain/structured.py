@@ -22,17 +22,17 @@ from pydantic.v1 import ValidationError as ValidationErrorV1
 
 from amulet_integrations.errors import PromptError
 from amulet_integrations.langchain.tools import AnySchema, to_json_schema
+from amulet_integrations.prompting.openai_compat.openai_tools import as_tool_name
 from amulet_integrations.prompting.openai_compat.response_format import (
     json_object_format,
     json_schema_format,
 )
 from amulet_integrations.prompting.openai_compat.schemas import (
-    closed,
     is_pydantic,
-    name_of,
-    strictness_of,
+    schema_name,
+    strict_flag,
+    strict_schema,
 )
-from amulet_integrations.prompting.openai_compat.tools import as_tool_name
 
 StructuredMethod = Literal["json_schema", "function_calling", "json_mode"]
 
@@ -70,7 +70,7 @@ class StructuredOutput:
         self._schema = schema
         self._json_schema = None if schema is None else to_json_schema(schema)
         self._method = method
-        self._strict = strictness_of(schema) if strict is None else strict
+        self._strict = strict_flag(schema) if strict is None else strict
 
     @property
     def tools(self) -> list[dict[str, Any]]:
@@ -78,11 +78,11 @@ class StructuredOutput:
         if self._json_schema is None or self._method != "function_calling":
             return []
         parameters = dict(self._json_schema)
-        name = as_tool_name(name_of(parameters))
+        name = as_tool_name(schema_name(parameters))
         parameters.pop("title", None)
         description = str(parameters.pop("description", ""))
         if self._strict:
-            parameters = closed(parameters)
+            parameters = strict_schema(parameters)
         return [{"name": name, "description": description, "parameters": parameters}]
 
     @property
@@ -97,7 +97,7 @@ class StructuredOutput:
             arguments["response_format"] = json_schema_format(self._json_schema, self._strict)
         if self._json_schema is None:
             return arguments
-        titled = {**self._json_schema, "title": name_of(self._json_schema)}
+        titled = {**self._json_schema, "title": schema_name(self._json_schema)}
         traced = {
             "kwargs": {"method": self._method, "strict": self._strict},
             "schema": titled if isinstance(self._schema, Mapping) else self._schema,

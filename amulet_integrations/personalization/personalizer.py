@@ -37,7 +37,7 @@ from amulet_integrations.profiles import (
 from amulet_integrations.profiles.grouping import group_preferences
 from amulet_integrations.profiles.stores.access import read_whole_profile, with_parents
 from amulet_integrations.prompting import DEFAULT_SEPARATOR, PromptBuilder
-from amulet_integrations.prompting.builder import Prompts
+from amulet_integrations.prompting.parsing.reasoning import Reasoning
 
 
 class Personalizer:
@@ -156,14 +156,15 @@ class Personalizer:
         texts, own_weights = group_preferences(personalization.preferences)
         weights = ContextWeights.at_scale(personalization.guidance_scale, own_weights)
         bounded = personalization.max_kl is not None and weights.has_preferences
-        prompts, plan = self._render(prepared, texts), GuidancePlan(weights=weights.guided)
+        contexts, reasoning = self._render(prepared, texts)
+        plan = GuidancePlan(weights=weights.guided)
         if output.tool_use or output.json_output:
-            plan = plan_guidance(weights, self.prompts.tool_format, prompts.reasoning, output)
+            plan = plan_guidance(weights, self.prompts.tool_format, reasoning, output)
         stop = prepared.sampling.stop
         if not isinstance(prepared.messages, str):
             stop += self.prompts.stop
         request = GenerationRequest(
-            contexts=prompts.contexts,
+            contexts=contexts,
             weights=plan.weights,
             alternatives=plan.alternatives,
             thoughts_begin=plan.thoughts_begin,
@@ -174,12 +175,12 @@ class Personalizer:
             timeout=prepared.timeout,
             logprobs=prepared.output.logprobs,
             skip_special_tokens=self.prompts.skip_special_tokens(
-                calls=output.tool_use is not None, reasoning=prompts.reasoning
+                calls=output.tool_use is not None, reasoning=reasoning
             ),
         )
         parser = self.prompts.parser(
             output.tool_use if output.tool_use and output.tool_use.callable_tools else None,
-            prompts.reasoning,
+            reasoning,
             calls_open_answer=output.json_output is not None,
         )
         return PreparedAnswer(self.engine, request, parser)
@@ -188,18 +189,23 @@ class Personalizer:
         """Decodes the answer to a call; closing the generator cancels the request."""
         yield from self.prepare_answer(prepared).stream()
 
-    def _render(self, prepared: PreparedCall, texts: Sequence[str]) -> Prompts:
-        """The contexts of a call: without a preference, and with each of `texts`."""
+    def _render(
+        self, prepared: PreparedCall, texts: Sequence[str]
+    ) -> tuple[list[list[int]], Reasoning]:
+        """The contexts of a call, without a preference and with each of `texts`, and its reasoning.
+
+        Every context is rendered once.
+        """
         if isinstance(prepared.messages, str):
-            return Prompts(self.prompts.formatted_contexts(prepared.messages, [None, *texts]))
+            return self.prompts.formatted_contexts(prepared.messages, [None, *texts]), "none"
         tool_use = prepared.output.tool_use
-        return self.prompts.render_contexts(
+        prompt = self.prompts.prepare(
             prepared.messages,
-            [None, *texts],
             tools=tool_use.tools if tool_use else (),
             json_output=prepared.output.json_output,
             chat_template_kwargs=prepared.chat_template_kwargs,
         )
+        return prompt.contexts([None, *texts]), prompt.reasoning
 
     def _look_up(self, selection: PreferenceSelection) -> PreferenceProfile | None:
         given = selection.profile
