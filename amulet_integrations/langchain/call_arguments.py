@@ -133,7 +133,7 @@ def read_arguments(
         AmuletError: One of the arguments is unknown or not valid.
     """
     read = llm.read_call(arguments, (*_OTHER_ARGUMENTS, *also))
-    plain = to_plain_json(arguments)
+    plain = json_arguments(arguments)
     searchable = llm.profiles is not None
     call = ChatCall(
         arguments=read,
@@ -152,13 +152,13 @@ def check_arguments(llm: ChatAmulet, arguments: Mapping[str, Any]) -> dict[str, 
     Raises:
         AmuletError: One of them is unknown or not valid.
     """
-    plain = to_plain_json(arguments)
+    plain = json_arguments(arguments)
     llm.read_call(plain, _OTHER_ARGUMENTS)
     OutputOptions.read(plain)
     return plain
 
 
-def to_plain_json(arguments: Mapping[str, Any]) -> dict[str, Any]:
+def json_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Arguments with tools, tool choice and response format as plain JSON.
 
     Tracers and the keys of caches need them in this form.
