@@ -13,12 +13,12 @@ from sqlalchemy import (
     Row,
     Select,
     Table,
-    bindparam,
     delete,
     func,
     insert,
     select,
 )
+from sqlalchemy.dialects import postgresql, sqlite
 
 from amulet_integrations.errors import CorruptProfileError, InvalidProfileError
 from amulet_integrations.profiles.field_types import checked_label
@@ -240,10 +240,11 @@ class Queries:
             return []
         stored = [next_version(one, current[one.user_id].last_version) for one in profiles]
         rows = [row_of(one) for one in stored]
-        is_replaced = self._profiles.c.user_id == bindparam("replaced")
-        replaced = [{"replaced": one.user_id} for one in stored]
-        self._connection.execute(delete(self._profiles).where(is_replaced), replaced)
-        self._connection.execute(insert(self._profiles), rows)
+        dialect = postgresql if self._connection.dialect.name == "postgresql" else sqlite
+        upsert = dialect.insert(self._profiles)
+        new = {name: upsert.excluded[name] for name in ("version", "updated_at", "body")}
+        upsert = upsert.on_conflict_do_update(index_elements=["user_id"], set_=new)
+        self._connection.execute(upsert, rows)
         changes = [
             {
                 "user_id": row["user_id"],

@@ -388,8 +388,8 @@ class TestPrivacy:
             with engine.begin() as connection:
                 connection.exec_driver_sql("ALTER TABLE amulet_profiles RENAME TO elsewhere")
                 connection.exec_driver_sql(
-                    "CREATE TABLE amulet_profiles (user_id TEXT, version INT, updated_at TEXT, "
-                    "body TEXT, more INT NOT NULL)"
+                    "CREATE TABLE amulet_profiles (user_id TEXT PRIMARY KEY, version INT, "
+                    "updated_at TEXT, body TEXT, more INT NOT NULL)"
                 )
             with pytest.raises(ProfileStoreError, match=r"save a profile in .*more") as caught:
                 store.save(ANN)
