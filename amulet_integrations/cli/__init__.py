@@ -14,7 +14,7 @@ _NEEDED = {"typer", "rich"}
 def main() -> None:
     """Runs `amulet` with the arguments of the process, and exits."""
     try:
-        from amulet_integrations.cli.app import app  # noqa: PLC0415 - only now is typer needed
+        from .app import app  # noqa: PLC0415 - only now is typer needed
     except ModuleNotFoundError as error:
         missing = (error.name or "").partition(".")[0]
         if missing not in _NEEDED:

@@ -10,10 +10,11 @@ import typer
 from typer.core import TyperGroup
 
 from amulet_integrations import __version__
-from amulet_integrations.cli import chat, compare, evaluate, terminal
-from amulet_integrations.cli.options import examples, flowing, help_if_alone
-from amulet_integrations.cli.profile import profile
 from amulet_integrations.errors import AmuletError, GenerationError
+
+from . import chat, compare, evaluate, terminal
+from .options import examples, flowing, help_if_alone
+from .profile import profile
 
 INTERRUPTED = 130
 WRONG_INPUT = 2

@@ -11,11 +11,6 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from amulet_integrations.cli import options, terminal
-from amulet_integrations.cli.columns import LABELS
-from amulet_integrations.cli.conversation import Conversation
-from amulet_integrations.cli.loading import open_engine, open_store
-from amulet_integrations.cli.options import method_option, option
 from amulet_integrations.decoding import SamplingParams
 from amulet_integrations.decoding.strength import Method
 from amulet_integrations.engine.backends.transformers.model_source import EMBEDDED
@@ -23,6 +18,12 @@ from amulet_integrations.errors import AmuletError, PreferenceSelectionError
 from amulet_integrations.personalization.personalizer import Personalizer
 from amulet_integrations.personalization.selection import PreferenceSelection
 from amulet_integrations.profiles import PreferenceProfile
+
+from . import options, terminal
+from .columns import LABELS
+from .conversation import Conversation
+from .loading import open_engine, open_store
+from .options import method_option, option
 
 EPILOG = options.examples(
     "amulet chat --user ann",

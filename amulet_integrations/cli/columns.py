@@ -10,9 +10,10 @@ from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.table import Table
 from rich.text import Text
 
-from amulet_integrations.cli.stream_many import StreamedAnswer
-from amulet_integrations.cli.terminal import one_line, plural, safe
 from amulet_integrations.decoding.strength import Method
+
+from .stream_many import StreamedAnswer
+from .terminal import one_line, plural, safe
 
 LABELS: dict[Method, str] = {
     "base": "base",

@@ -9,12 +9,6 @@ from typing import Annotated
 import typer
 from rich.live import Live
 
-from amulet_integrations.cli import options, terminal
-from amulet_integrations.cli.columns import AnswerGroup, ComparisonView, plain_answer
-from amulet_integrations.cli.conversation import system_messages
-from amulet_integrations.cli.loading import open_engine
-from amulet_integrations.cli.options import option
-from amulet_integrations.cli.stream_many import StreamedAnswer, stream_many
 from amulet_integrations.decoding import SamplingParams
 from amulet_integrations.decoding.strength import Method
 from amulet_integrations.engine.backends.transformers.model_source import EMBEDDED
@@ -24,6 +18,13 @@ from amulet_integrations.personalization.prepared_call import PreparedCall
 from amulet_integrations.personalization.selection import PreferenceSelection, resolve_user
 from amulet_integrations.profiles import Preference
 from amulet_integrations.prompting import ChatMessage
+
+from . import options, terminal
+from .columns import AnswerGroup, ComparisonView, plain_answer
+from .conversation import system_messages
+from .loading import open_engine
+from .options import option
+from .stream_many import StreamedAnswer, stream_many
 
 EPILOG = options.examples(
     'amulet compare "How do I make tea?" --prefer "Be concise." --preset strong',

@@ -6,17 +6,6 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated
 
-from amulet_integrations.cli.evaluate_inputs import (
-    check_field,
-    check_scorers,
-    compared_methods,
-    find_judge,
-    make_scorers,
-)
-from amulet_integrations.cli.evaluate_report import check_saving, save_recommended, show_report
-from amulet_integrations.cli.loading import open_engine
-from amulet_integrations.cli.options import Model, Temperature, examples, option
-from amulet_integrations.cli.progress_bars import ProgressBars
 from amulet_integrations.decoding import SamplingParams
 from amulet_integrations.engine.backends.transformers.model_source import EMBEDDED
 from amulet_integrations.evaluation import (
@@ -26,6 +15,12 @@ from amulet_integrations.evaluation import (
     read_questions,
 )
 from amulet_integrations.evaluation.data.set_ups import read_set_up
+
+from .evaluate_inputs import check_field, check_scorers, compared_methods, find_judge, make_scorers
+from .evaluate_report import check_saving, save_recommended, show_report
+from .loading import open_engine
+from .options import Model, Temperature, examples, option
+from .progress_bars import ProgressBars
 
 EPILOG = examples(
     "amulet evaluate --data questions.json --sample 20 --preference creative",

@@ -10,7 +10,7 @@ from rich.control import Control
 from rich.segment import ControlType
 from rich.text import Text
 
-from amulet_integrations.cli import terminal
+from . import terminal
 
 if TYPE_CHECKING:
     from amulet_integrations.engine import Engine

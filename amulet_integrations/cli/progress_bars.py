@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Self
 from rich import progress as rich_progress
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 
-from amulet_integrations.cli import terminal
+from . import terminal
 
 if TYPE_CHECKING:
     from amulet_integrations.evaluation import Progress

@@ -21,8 +21,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from amulet_integrations.decoding.fractions import Floats, largest_fractions
-from amulet_integrations.decoding.mixture import mix_contexts, mixing_matrix
+from .fractions import Floats, largest_fractions
+from .mixture import mix_contexts, mixing_matrix
 
 _EXCLUDED = -1e6  # nats, in place of -inf
 _BLOCK_ROWS = 16  # policies bounded together; what is computed of them fits a processor's cache

@@ -16,7 +16,7 @@ from transformers import (
     TopPLogitsWarper,
 )
 
-from amulet_integrations.decoding.sampling_params import SamplingParams
+from .sampling_params import SamplingParams
 
 
 class LogitsFilters:

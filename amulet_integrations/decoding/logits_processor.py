@@ -6,26 +6,24 @@ import torch
 from torch import Tensor
 from transformers import LogitsProcessor
 
-from amulet_integrations.decoding.divergence import (
-    DivergenceBounds,
-    mix_bounded_contexts,
+from amulet_integrations.errors import (
+    GenerationError,
+    InvalidParamsError,
+    InvalidRequestError,
 )
-from amulet_integrations.decoding.guidance import (
+
+from .divergence import DivergenceBounds, mix_bounded_contexts
+from .guidance import (
     DEFAULT_MAX_GUIDANCE_SCALE,
     AmuletParams,
     check_guidance_scale,
     check_max_kl,
     preference_weights,
 )
-from amulet_integrations.decoding.logits_filters import LogitsFilters
-from amulet_integrations.decoding.mixture import mixing_matrix
-from amulet_integrations.decoding.sampling_params import SamplingParams
-from amulet_integrations.decoding.strength import Strength
-from amulet_integrations.errors import (
-    GenerationError,
-    InvalidParamsError,
-    InvalidRequestError,
-)
+from .logits_filters import LogitsFilters
+from .mixture import mixing_matrix
+from .sampling_params import SamplingParams
+from .strength import Strength
 
 
 class AmuletLogitsProcessor(LogitsProcessor):

@@ -12,9 +12,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from amulet_integrations.decoding.divergence import fractions_within
-from amulet_integrations.decoding.guidance import AmuletParams, check_max_kl
 from amulet_integrations.errors import InvalidRequestError
+
+from .divergence import fractions_within
+from .guidance import AmuletParams, check_max_kl
 
 Utility = Callable[[Tensor, Tensor, Tensor, int], Tensor]
 """f(log_pi_t, log_pi_1, log_pi_base, t) -> utility, all of shape (..., vocab); t counts from 1."""

@@ -8,14 +8,10 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
 
 from pydantic import BeforeValidator, model_validator
 
-from amulet_integrations.decoding.guidance import (
-    DEFAULT_LINEAR_ALIGNMENT_RATIO,
-    AmuletParams,
-    check_max_kl,
-    is_real_number,
-)
 from amulet_integrations.errors import AmuletError, InvalidParamsError
 from amulet_integrations.validation import FrozenModel
+
+from .guidance import DEFAULT_LINEAR_ALIGNMENT_RATIO, AmuletParams, check_max_kl, is_real_number
 
 
 def _check_guidance_scale(value: Any) -> Any:

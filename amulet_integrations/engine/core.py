@@ -8,12 +8,13 @@ import torch
 
 from amulet_integrations.engine.backends.base import Backend, RowInput
 from amulet_integrations.engine.kv.slots import SlotManager
-from amulet_integrations.engine.prefill import Prefill
-from amulet_integrations.engine.result import as_generation_error
 from amulet_integrations.engine.sampling.speculative import append_tokens, verify_drafts
 from amulet_integrations.engine.sampling.token_choice import cached_mixing, choose_tokens
-from amulet_integrations.engine.scheduler import Scheduler
-from amulet_integrations.engine.sequence import Sequence
+
+from .prefill import Prefill
+from .result import as_generation_error
+from .scheduler import Scheduler
+from .sequence import Sequence
 
 
 class EngineCore:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence as SequenceOf
 
 from amulet_integrations.engine.backends.base import Backend
-from amulet_integrations.engine.limits import EngineLimits
-from amulet_integrations.engine.request import GenerationRequest
-from amulet_integrations.engine.sequence import Emit, Sequence
-from amulet_integrations.engine.streams import attempt
 from amulet_integrations.engine.structured.grammar import GrammarCompiler
 from amulet_integrations.errors import ContextLengthError, InvalidRequestError
+
+from .limits import EngineLimits
+from .request import GenerationRequest
+from .sequence import Emit, Sequence
+from .streams import attempt
 
 
 class InputProcessor:

@@ -17,15 +17,23 @@ from torch import Tensor
 
 from amulet_integrations.engine.backends.base import Backend
 from amulet_integrations.engine.backends.transformers.model_source import EMBEDDED, ModelSource
-from amulet_integrations.engine.input_processor import InputProcessor
-from amulet_integrations.engine.limits import EngineLimits, EngineStats
-from amulet_integrations.engine.loop import EngineLoop
-from amulet_integrations.engine.request import GenerationRequest
-from amulet_integrations.engine.result import GenerationResult
 from amulet_integrations.engine.sampling.scored_mixtures import read_mixtures, read_temperature
 from amulet_integrations.engine.sampling.scoring import score_in_steps
-from amulet_integrations.engine.sequence import Emit, Sequence
-from amulet_integrations.engine.streams import (
+from amulet_integrations.engine.structured.grammar import GrammarCompiler
+from amulet_integrations.errors import (
+    AmuletError,
+    InvalidRequestError,
+    UnknownArgumentError,
+    UnsupportedModelError,
+)
+
+from .input_processor import InputProcessor
+from .limits import EngineLimits, EngineStats
+from .loop import EngineLoop
+from .request import GenerationRequest
+from .result import GenerationResult
+from .sequence import Emit, Sequence
+from .streams import (
     AsyncGenerationStream,
     GenerationStream,
     StreamReader,
@@ -34,14 +42,7 @@ from amulet_integrations.engine.streams import (
     raise_first,
     read_to_end,
 )
-from amulet_integrations.engine.structured.grammar import GrammarCompiler
-from amulet_integrations.engine.worker import run_on_worker
-from amulet_integrations.errors import (
-    AmuletError,
-    InvalidRequestError,
-    UnknownArgumentError,
-    UnsupportedModelError,
-)
+from .worker import run_on_worker
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

@@ -8,14 +8,15 @@ from collections.abc import Iterable
 from weakref import WeakSet
 
 from amulet_integrations.engine.backends.base import Backend
-from amulet_integrations.engine.core import EngineCore
-from amulet_integrations.engine.limits import EngineLimits, EngineStats
-from amulet_integrations.engine.memory_use import trim_heap
-from amulet_integrations.engine.result import as_generation_error
-from amulet_integrations.engine.scheduler import Scheduler
-from amulet_integrations.engine.sequence import Sequence
-from amulet_integrations.engine.worker import run_on_worker, submit_to_worker
 from amulet_integrations.errors import AmuletError, EngineClosedError
+
+from .core import EngineCore
+from .limits import EngineLimits, EngineStats
+from .memory_use import trim_heap
+from .result import as_generation_error
+from .scheduler import Scheduler
+from .sequence import Sequence
+from .worker import run_on_worker, submit_to_worker
 
 
 class EngineLoop:

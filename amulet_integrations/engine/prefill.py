@@ -7,9 +7,10 @@ from typing import NamedTuple
 
 from amulet_integrations.engine.backends.base import Backend, RowInput
 from amulet_integrations.engine.kv.slots import SlotManager
-from amulet_integrations.engine.result import as_generation_error
-from amulet_integrations.engine.scheduler import Scheduler, row_count
-from amulet_integrations.engine.sequence import Sequence
+
+from .result import as_generation_error
+from .scheduler import Scheduler, row_count
+from .sequence import Sequence
 
 
 class ContextChunk(NamedTuple):

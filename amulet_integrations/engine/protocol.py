@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
 
-from amulet_integrations.engine.request import GenerationRequest
-from amulet_integrations.engine.result import GenerationResult, Increment
+from .request import GenerationRequest
+from .result import GenerationResult, Increment
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -7,9 +7,10 @@ from collections.abc import Container, Iterable
 from collections.abc import Sequence as SequenceOf
 
 from amulet_integrations.engine.backends.base import Backend
-from amulet_integrations.engine.limits import EngineLimits
-from amulet_integrations.engine.sequence import Sequence
 from amulet_integrations.errors import EngineOverloadedError
+
+from .limits import EngineLimits
+from .sequence import Sequence
 
 
 class Scheduler:

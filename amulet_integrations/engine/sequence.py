@@ -10,8 +10,6 @@ from amulet_integrations.decoding.detokenizer import IncrementalDetokenizer
 from amulet_integrations.decoding.logits_filters import LogitsFilters
 from amulet_integrations.decoding.stopping import StopStrings
 from amulet_integrations.engine.kv.prefix_cache import as_tokens
-from amulet_integrations.engine.request import GenerationRequest
-from amulet_integrations.engine.result import FinishReason, Increment, TokenLogprob, Usage
 from amulet_integrations.engine.sampling.prompt_lookup import PromptLookup
 from amulet_integrations.engine.structured.alternatives import Weights
 from amulet_integrations.engine.structured.output_state import StructuredOutputState
@@ -21,6 +19,9 @@ from amulet_integrations.errors import (
     RequestCancelledError,
     RequestTimeoutError,
 )
+
+from .request import GenerationRequest
+from .result import FinishReason, Increment, TokenLogprob, Usage
 
 if TYPE_CHECKING:
     import torch

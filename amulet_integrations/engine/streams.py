@@ -9,14 +9,11 @@ from collections.abc import Sequence as SequenceOf
 from queue import SimpleQueue
 from typing import Any, Self, TypeVar, cast
 
-from amulet_integrations.engine.result import (
-    GenerationResult,
-    Increment,
-    as_generation_error,
-)
-from amulet_integrations.engine.sequence import Emit, Sequence
-from amulet_integrations.engine.worker import is_worker_thread
 from amulet_integrations.errors import AmuletError, GenerationError, InvalidRequestError
+
+from .result import GenerationResult, Increment, as_generation_error
+from .sequence import Emit, Sequence
+from .worker import is_worker_thread
 
 T = TypeVar("T")
 

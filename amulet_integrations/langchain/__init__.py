@@ -15,7 +15,7 @@ try:
 except ImportError as error:
     raise MissingDependencyError.for_extra("langchain-core", "langchain") from error
 
-from amulet_integrations.langchain.chat_model import ChatAmulet  # noqa: F401 - errors come at once
+from .chat_model import ChatAmulet  # noqa: F401 - errors come at once
 
 _load, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 

@@ -11,8 +11,6 @@ from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import ensure_config
 
 from amulet_integrations.client import CallArguments, without_unset
-from amulet_integrations.langchain.messages import to_chat_messages
-from amulet_integrations.langchain.tools import to_json_schema, to_openai_tools
 from amulet_integrations.personalization.prepared_call import Personalization, PreparedCall
 from amulet_integrations.personalization.selection import PreferenceSelection
 from amulet_integrations.prompting import ChatMessage
@@ -23,8 +21,11 @@ from amulet_integrations.prompting.openai_compat.output_options import (
 )
 from amulet_integrations.prompting.openai_compat.response_format import json_schema_format
 
+from .messages import to_chat_messages
+from .tools import to_json_schema, to_openai_tools
+
 if TYPE_CHECKING:
-    from amulet_integrations.langchain.chat_model import ChatAmulet
+    from .chat_model import ChatAmulet
 
 CALL = "personalization"
 """The keyword argument that carries a `ChatCall` through LangChain's methods.

@@ -56,8 +56,11 @@ from amulet_integrations.bind_context import (
 )
 from amulet_integrations.client import AmuletClient, without_unset
 from amulet_integrations.errors import PromptError
-from amulet_integrations.langchain.binding import AmuletBinding
-from amulet_integrations.langchain.call_arguments import (
+from amulet_integrations.personalization.answer_reader import AnswerReader
+from amulet_integrations.prompting.openai_compat.openai_tools import ToolChoice, to_tool_use
+
+from .binding import AmuletBinding
+from .call_arguments import (
     CALL,
     EVENT_OPTIONS,
     RUN_OPTIONS,
@@ -66,17 +69,11 @@ from amulet_integrations.langchain.call_arguments import (
     check_arguments,
     read_arguments,
 )
-from amulet_integrations.langchain.messages import to_chat_messages
-from amulet_integrations.langchain.serialization import (
-    identifying_params,
-    model_profile,
-    serialized_constructor,
-)
-from amulet_integrations.langchain.streaming import ChunkStream
-from amulet_integrations.langchain.structured import StructuredMethod, StructuredOutput
-from amulet_integrations.langchain.tools import AnySchema, AnyTool, to_openai_tools
-from amulet_integrations.personalization.answer_reader import AnswerReader
-from amulet_integrations.prompting.openai_compat.openai_tools import ToolChoice, to_tool_use
+from .messages import to_chat_messages
+from .serialization import identifying_params, model_profile, serialized_constructor
+from .streaming import ChunkStream
+from .structured import StructuredMethod, StructuredOutput
+from .tools import AnySchema, AnyTool, to_openai_tools
 
 T = TypeVar("T")
 Config = RunnableConfig | None

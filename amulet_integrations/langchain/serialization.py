@@ -10,7 +10,7 @@ from langchain_core.load.serializable import SerializedConstructor
 from amulet_integrations.decoding.strength import Strength
 
 if TYPE_CHECKING:
-    from amulet_integrations.langchain.chat_model import ChatAmulet
+    from .chat_model import ChatAmulet
 
 
 def identifying_params(llm: ChatAmulet) -> dict[str, Any]:

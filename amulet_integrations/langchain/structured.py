@@ -21,7 +21,6 @@ from pydantic import BaseModel, SkipValidation, ValidationError
 from pydantic.v1 import ValidationError as ValidationErrorV1
 
 from amulet_integrations.errors import PromptError
-from amulet_integrations.langchain.tools import AnySchema, to_json_schema
 from amulet_integrations.prompting.openai_compat.openai_tools import as_tool_name
 from amulet_integrations.prompting.openai_compat.response_format import (
     json_object_format,
@@ -33,6 +32,8 @@ from amulet_integrations.prompting.openai_compat.schemas import (
     strict_flag,
     strict_schema,
 )
+
+from .tools import AnySchema, to_json_schema
 
 StructuredMethod = Literal["json_schema", "function_calling", "json_mode"]
 

@@ -10,16 +10,11 @@ from scipy.special import log_expit, logsumexp, softmax
 
 from amulet_integrations.decoding.strength import MaxKL
 from amulet_integrations.engine import Engine
-from amulet_integrations.learning.guidance_scales import interpolate
-from amulet_integrations.learning.policy_likelihood import (
-    Floats,
-    Policy,
-    base_policy,
-    log_likelihoods,
-    policies_at,
-)
-from amulet_integrations.learning.tokenized_answers import TokenizedAnswer
 from amulet_integrations.profiles import Preference
+
+from .guidance_scales import interpolate
+from .policy_likelihood import Floats, Policy, base_policy, log_likelihoods, policies_at
+from .tokenized_answers import TokenizedAnswer
 
 _CONTEXTS = 15  # preference contexts that are scored at once, beside the base
 _SEED = 0  # the same examples give the same ranking

@@ -11,7 +11,8 @@ from scipy.interpolate import CubicSpline
 
 from amulet_integrations.decoding import check_guidance_scale
 from amulet_integrations.errors import InvalidParamsError
-from amulet_integrations.learning.policy_likelihood import Floats
+
+from .policy_likelihood import Floats
 
 FEWEST_SCALES = 4  # a cubic spline needs as many knots
 

@@ -13,7 +13,8 @@ from amulet_integrations.decoding.strength import MaxKL, Strength
 from amulet_integrations.engine import Engine
 from amulet_integrations.engine.structured.alternatives import Weights
 from amulet_integrations.errors import AmuletError, EvidenceError
-from amulet_integrations.learning.tokenized_answers import TokenizedAnswer
+
+from .tokenized_answers import TokenizedAnswer
 
 Floats: TypeAlias = NDArray[np.float64]
 

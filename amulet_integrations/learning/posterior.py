@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.interpolate import CubicSpline
 
-from amulet_integrations.learning.policy_likelihood import Floats
+from .policy_likelihood import Floats
 
 _POINTS = 2001
 _NEGLIGIBLE = 40.0  # nats below the highest: e^-40 of its density

@@ -13,15 +13,16 @@ from amulet_integrations.decoding.guidance import DEFAULT_MAX_GUIDANCE_SCALE
 from amulet_integrations.decoding.strength import MaxKL, Strength
 from amulet_integrations.engine import Engine
 from amulet_integrations.errors import AmuletError, EvidenceError, InvalidParamsError
-from amulet_integrations.learning import arguments
-from amulet_integrations.learning.evidence import CandidateScorer, Evidence
-from amulet_integrations.learning.examples import ExampleLike, check_examples
-from amulet_integrations.learning.guidance_scales import check_scales
-from amulet_integrations.learning.policy_likelihood import Floats
-from amulet_integrations.learning.tokenized_answers import AnswerTokenizer, check_enough
 from amulet_integrations.profiles import Preference
 from amulet_integrations.prompting import DEFAULT_SEPARATOR
 from amulet_integrations.validation import FrozenModel
+
+from . import arguments
+from .evidence import CandidateScorer, Evidence
+from .examples import ExampleLike, check_examples
+from .guidance_scales import check_scales
+from .policy_likelihood import Floats
+from .tokenized_answers import AnswerTokenizer, check_enough
 
 DEFAULT_SCALES = (0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.5, 8.0)
 DEFAULT_LEAST_ODDS = 3.0

@@ -14,21 +14,18 @@ from amulet_integrations.decoding.guidance import DEFAULT_MAX_GUIDANCE_SCALE
 from amulet_integrations.decoding.strength import MaxKL, Strength
 from amulet_integrations.engine import Engine
 from amulet_integrations.errors import AmuletError, EvidenceError, InvalidParamsError
-from amulet_integrations.learning import arguments
-from amulet_integrations.learning.examples import Example, ExampleLike, check_examples
-from amulet_integrations.learning.guidance_scales import check_scales, default_scales
-from amulet_integrations.learning.policy_likelihood import log_likelihoods, policies_at
-from amulet_integrations.learning.posterior import Posterior
-from amulet_integrations.learning.tokenized_answers import (
-    AnswerTokenizer,
-    TokenizedAnswer,
-    check_enough,
-)
 from amulet_integrations.profiles import PreferenceProfile, active_preferences
 from amulet_integrations.profiles.conditions import PreferenceContext
 from amulet_integrations.profiles.grouping import group_preferences
 from amulet_integrations.prompting import DEFAULT_SEPARATOR
 from amulet_integrations.validation import FrozenModel
+
+from . import arguments
+from .examples import Example, ExampleLike, check_examples
+from .guidance_scales import check_scales, default_scales
+from .policy_likelihood import log_likelihoods, policies_at
+from .posterior import Posterior
+from .tokenized_answers import AnswerTokenizer, TokenizedAnswer, check_enough
 
 DEFAULT_WIDEST_INTERVAL = 2.0
 """20 answers of up to 32 tokens by the embedded model give 0.15 to 0.75, by the preference."""

@@ -9,10 +9,11 @@ from typing import Any
 
 from amulet_integrations.engine import Engine
 from amulet_integrations.errors import AmuletError, ContextLengthError, EvidenceError, PromptError
-from amulet_integrations.learning.examples import Example
 from amulet_integrations.prompting import ChatMessage, PromptBuilder
 from amulet_integrations.prompting.chat_template import prompt_format
 from amulet_integrations.prompting.control_tokens import ControlTokens
+
+from .examples import Example
 
 
 @dataclass(frozen=True, repr=False)

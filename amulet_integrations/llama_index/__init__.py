@@ -5,7 +5,7 @@ import lazy_loader
 from amulet_integrations.errors import MissingDependencyError
 
 try:
-    from amulet_integrations.llama_index.llm import AmuletLLM  # noqa: F401 - errors come at once
+    from .llm import AmuletLLM  # noqa: F401 - errors come at once
 except ModuleNotFoundError as error:
     if not (error.name or "").startswith("llama_index"):
         raise

@@ -32,8 +32,12 @@ from pydantic import BaseModel, Field, PrivateAttr, computed_field, model_valida
 from amulet_integrations.bind_context import bind_coroutine
 from amulet_integrations.client import AmuletClient, without_unset
 from amulet_integrations.errors import AmuletError, NoToolCallError, PromptError
-from amulet_integrations.llama_index.instrumentation import PrivateSpans, install_stream_binder
-from amulet_integrations.llama_index.llm_call import (
+from amulet_integrations.personalization.saved_presets import presets_version
+from amulet_integrations.personalization.selection import PreferenceSelection
+from amulet_integrations.prompting.openai_compat.openai_tools import ToolChoice
+
+from .instrumentation import PrivateSpans, install_stream_binder
+from .llm_call import (
     CHAT,
     COMPLETION,
     LLMCall,
@@ -41,28 +45,13 @@ from amulet_integrations.llama_index.llm_call import (
     conversation_of_prompt,
     writes_whole_prompts,
 )
-from amulet_integrations.llama_index.messages import user_message
-from amulet_integrations.llama_index.predictions import (
-    bind_parser_format,
-    bind_preferences,
-    raises_answer_errors,
-)
-from amulet_integrations.llama_index.prompt_helper import (
-    DEFAULT_PREFERENCE_TOKENS,
-    ModelPromptHelper,
-)
-from amulet_integrations.llama_index.streaming import Coro
-from amulet_integrations.llama_index.structured import AsyncObjects, Objects, StructuredPrediction
-from amulet_integrations.llama_index.structured_llm import AmuletStructuredLLM
-from amulet_integrations.llama_index.tools import (
-    callable_tools,
-    chat_tool_options,
-    react_defaults,
-    tool_selections,
-)
-from amulet_integrations.personalization.saved_presets import presets_version
-from amulet_integrations.personalization.selection import PreferenceSelection
-from amulet_integrations.prompting.openai_compat.openai_tools import ToolChoice
+from .messages import user_message
+from .predictions import bind_parser_format, bind_preferences, raises_answer_errors
+from .prompt_helper import DEFAULT_PREFERENCE_TOKENS, ModelPromptHelper
+from .streaming import Coro
+from .structured import AsyncObjects, Objects, StructuredPrediction
+from .structured_llm import AmuletStructuredLLM
+from .tools import callable_tools, chat_tool_options, react_defaults, tool_selections
 
 if TYPE_CHECKING:
     from llama_index.core.chat_engine.types import AgentChatResponse

@@ -16,20 +16,6 @@ from llama_index.core.llms.llm import default_completion_to_prompt
 
 from amulet_integrations.client import CallArguments
 from amulet_integrations.errors import PromptError
-from amulet_integrations.llama_index.instrumentation import call_in_span, without_preferences
-from amulet_integrations.llama_index.messages import (
-    check_messages,
-    has_system_message,
-    to_chat_messages,
-    user_message,
-)
-from amulet_integrations.llama_index.streaming import (
-    R,
-    ResponseBuilder,
-    chat_response,
-    completion_response,
-)
-from amulet_integrations.llama_index.tools import original_names, to_openai_tools
 from amulet_integrations.personalization.answer_reader import AnswerReader
 from amulet_integrations.personalization.prepared_call import PreparedCall
 from amulet_integrations.personalization.selection import PreferenceSelection
@@ -40,8 +26,13 @@ from amulet_integrations.prompting.openai_compat.output_options import (
     plain_arguments,
 )
 
+from .instrumentation import call_in_span, without_preferences
+from .messages import check_messages, has_system_message, to_chat_messages, user_message
+from .streaming import R, ResponseBuilder, chat_response, completion_response
+from .tools import original_names, to_openai_tools
+
 if TYPE_CHECKING:
-    from amulet_integrations.llama_index.llm import AmuletLLM
+    from .llm import AmuletLLM
 
 T = TypeVar("T")
 Conversation = tuple[ChatMessage, ...] | str

@@ -16,11 +16,12 @@ from llama_index.core.question_gen.output_parser import SubQuestionOutputParser
 
 from amulet_integrations.client import SELECTION_ARGUMENTS
 from amulet_integrations.errors import AmuletError, AnswerError, PromptError
-from amulet_integrations.llama_index.llm_call import writes_whole_prompts
 from amulet_integrations.prompting.openai_compat.response_format import json_object_format
 
+from .llm_call import writes_whole_prompts
+
 if TYPE_CHECKING:
-    from amulet_integrations.llama_index.llm import AmuletLLM
+    from .llm import AmuletLLM
 
 F = TypeVar("F", bound=Callable[..., Any])
 L = TypeVar("L", bound="AmuletLLM")

@@ -11,7 +11,7 @@ from llama_index.core.utilities.token_counting import TokenCounter
 from amulet_integrations.prompting import ChatMessage
 
 if TYPE_CHECKING:
-    from amulet_integrations.llama_index.llm import AmuletLLM
+    from .llm import AmuletLLM
 
 DEFAULT_PREFERENCE_TOKENS = 128
 _TOKENS_AROUND_MESSAGE = 8  # the role and the marks of a turn; chat templates need 4 to 7

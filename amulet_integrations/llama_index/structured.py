@@ -21,20 +21,15 @@ from pydantic import ValidationError
 
 from amulet_integrations.bind_context import bind_async_iterator, bind_coroutine, bind_iterator
 from amulet_integrations.errors import PromptError, StructuredOutputError
-from amulet_integrations.llama_index.instrumentation import call_in_span
-from amulet_integrations.llama_index.llm_call import writes_whole_prompts
-from amulet_integrations.llama_index.predictions import bind_preferences
-from amulet_integrations.llama_index.streaming import (
-    Coro,
-    aflat_map,
-    flat_map,
-    map_awaited,
-    parse_partial_object,
-)
 from amulet_integrations.prompting.openai_compat.response_format import json_object_format
 
+from .instrumentation import call_in_span
+from .llm_call import writes_whole_prompts
+from .predictions import bind_preferences
+from .streaming import Coro, aflat_map, flat_map, map_awaited, parse_partial_object
+
 if TYPE_CHECKING:
-    from amulet_integrations.llama_index.llm import AmuletLLM
+    from .llm import AmuletLLM
 
 T = TypeVar("T")
 Objects = Generator[Model | FlexibleModel, None, None]

@@ -25,14 +25,15 @@ from pydantic import BaseModel
 
 from amulet_integrations.bind_context import bind_coroutine
 from amulet_integrations.errors import PromptError
-from amulet_integrations.llama_index.instrumentation import PrivateSpans
-from amulet_integrations.llama_index.messages import user_message
-from amulet_integrations.llama_index.predictions import bind_preferences, raises_answer_errors
-from amulet_integrations.llama_index.streaming import Coro, aflat_map, flat_map, map_awaited
-from amulet_integrations.llama_index.structured import ObjectReader
+
+from .instrumentation import PrivateSpans
+from .messages import user_message
+from .predictions import bind_preferences, raises_answer_errors
+from .streaming import Coro, aflat_map, flat_map, map_awaited
+from .structured import ObjectReader
 
 if TYPE_CHECKING:
-    from amulet_integrations.llama_index.llm import AmuletLLM
+    from .llm import AmuletLLM
 
 
 class AmuletStructuredLLM(PrivateSpans, StructuredLLM):

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from amulet_integrations.engine.result import Increment
-from amulet_integrations.personalization.prepared_call import Personalization
 from amulet_integrations.prompting import AnswerParser
 from amulet_integrations.prompting.parsing.pieces import Piece
+
+from .prepared_call import Personalization
 
 
 class AnswerReader:

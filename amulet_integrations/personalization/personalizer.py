@@ -16,18 +16,6 @@ from amulet_integrations.engine.protocol import Engine
 from amulet_integrations.engine.request import GenerationRequest
 from amulet_integrations.engine.result import Increment
 from amulet_integrations.errors import PreferenceSelectionError
-from amulet_integrations.personalization.guidance_plan import (
-    ContextWeights,
-    GuidancePlan,
-    plan_guidance,
-)
-from amulet_integrations.personalization.prepared_call import (
-    Personalization,
-    PreparedAnswer,
-    PreparedCall,
-)
-from amulet_integrations.personalization.saved_presets import find_preset, has_presets
-from amulet_integrations.personalization.selection import PreferenceSelection
 from amulet_integrations.profiles import (
     Preference,
     PreferenceProfile,
@@ -38,6 +26,11 @@ from amulet_integrations.profiles.grouping import group_preferences
 from amulet_integrations.profiles.stores.access import read_whole_profile, with_parents
 from amulet_integrations.prompting import DEFAULT_SEPARATOR, PromptBuilder
 from amulet_integrations.prompting.parsing.reasoning import Reasoning
+
+from .guidance_plan import ContextWeights, GuidancePlan, plan_guidance
+from .prepared_call import Personalization, PreparedAnswer, PreparedCall
+from .saved_presets import find_preset, has_presets
+from .selection import PreferenceSelection
 
 
 class Personalizer:

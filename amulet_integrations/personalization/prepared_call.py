@@ -14,10 +14,11 @@ from amulet_integrations.decoding.strength import Method
 from amulet_integrations.engine.protocol import Engine
 from amulet_integrations.engine.request import GenerationRequest
 from amulet_integrations.engine.result import Increment
-from amulet_integrations.personalization.selection import Source
 from amulet_integrations.profiles import Preference
 from amulet_integrations.prompting import ChatMessage
 from amulet_integrations.prompting.openai_compat.output_options import OutputOptions
+
+from .selection import Source
 
 if TYPE_CHECKING:
     from amulet_integrations.prompting import AnswerParser

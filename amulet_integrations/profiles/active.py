@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from amulet_integrations.profiles.field_types import as_utc
-from amulet_integrations.profiles.preference import Preference
-from amulet_integrations.profiles.profile import PreferenceProfile
+from .field_types import as_utc
+from .preference import Preference
+from .profile import PreferenceProfile
 
 
 @dataclass(frozen=True)

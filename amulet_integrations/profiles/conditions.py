@@ -9,7 +9,8 @@ from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
 from amulet_integrations.errors import InvalidProfileError
-from amulet_integrations.profiles.field_types import check_characters, check_string
+
+from .field_types import check_characters, check_string
 
 MOST_ENTRIES = 64
 """Most names of such a mapping."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from amulet_integrations.profiles.preference import Preference
+from .preference import Preference
 
 
 def group_preferences(preferences: Sequence[Preference]) -> tuple[list[str], list[float]]:

@@ -7,8 +7,9 @@ from functools import reduce
 
 from amulet_integrations.decoding.strength import Strength
 from amulet_integrations.errors import InvalidProfileError
-from amulet_integrations.profiles.profile import PreferenceProfile
-from amulet_integrations.profiles.sync_async import run_steps
+
+from .profile import PreferenceProfile
+from .sync_async import run_steps
 
 LONGEST_LINE = 8
 """Most profiles of a line: the user's own and those above it."""

@@ -8,9 +8,10 @@ from typing import Any, ClassVar, Self
 from pydantic import ConfigDict, Field, model_validator
 
 from amulet_integrations.errors import AmuletError, InvalidProfileError
-from amulet_integrations.profiles.conditions import Conditions
-from amulet_integrations.profiles.field_types import Label, Moment, PreferenceText
 from amulet_integrations.validation import FrozenModel
+
+from .conditions import Conditions
+from .field_types import Label, Moment, PreferenceText
 
 
 class Preference(FrozenModel):

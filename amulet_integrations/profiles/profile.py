@@ -10,9 +10,10 @@ from pydantic import ConfigDict, Field, field_validator, model_validator
 from amulet_integrations.decoding.guidance import AmuletParams
 from amulet_integrations.decoding.strength import GuidanceScale, MaxKL, Method, PresetName, Strength
 from amulet_integrations.errors import AmuletError, InvalidProfileError
-from amulet_integrations.profiles.field_types import Label, Moment
-from amulet_integrations.profiles.preference import Preference
 from amulet_integrations.validation import FrozenModel
+
+from .field_types import Label, Moment
+from .preference import Preference
 
 Action = Literal["save", "delete", "restore", "import"]
 

@@ -11,10 +11,11 @@ from typing import Protocol
 from amulet_integrations.decoding.guidance import AmuletParams
 from amulet_integrations.decoding.strength import MaxKL, PresetName, Strength
 from amulet_integrations.errors import PreferenceSelectionError
-from amulet_integrations.profiles.conditions import PreferenceContext
-from amulet_integrations.profiles.field_types import checked_label
-from amulet_integrations.profiles.preference import Preference
-from amulet_integrations.profiles.profile import PreferenceProfile
+
+from .conditions import PreferenceContext
+from .field_types import checked_label
+from .preference import Preference
+from .profile import PreferenceProfile
 
 
 @dataclass(frozen=True)

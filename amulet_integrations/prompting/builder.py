@@ -12,25 +12,16 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from amulet_integrations.errors import PromptError
-from amulet_integrations.prompting.chat_template import prompt_format
-from amulet_integrations.prompting.control_tokens import ControlTokens
-from amulet_integrations.prompting.escaping import PromptText
-from amulet_integrations.prompting.messages import (
-    DEFAULT_SEPARATOR,
-    DEFAULT_SYSTEM,
-    ChatMessage,
-    check_preference,
-    check_prompt,
-)
 from amulet_integrations.prompting.parsing.reasoning import END_OF_THOUGHTS
-from amulet_integrations.prompting.prepared_prompt import (
-    PreparedPrompt,
-    PromptInputs,
-    PromptTemplate,
-)
-from amulet_integrations.prompting.token_counter import TokenCounter
 from amulet_integrations.prompting.tools.template import ToolTemplate, find_tool_template
 from amulet_integrations.prompting.tools.tool_use import JsonOutput, Tool, ToolUse
+
+from .chat_template import prompt_format
+from .control_tokens import ControlTokens
+from .escaping import PromptText
+from .messages import DEFAULT_SEPARATOR, DEFAULT_SYSTEM, ChatMessage, check_preference, check_prompt
+from .prepared_prompt import PreparedPrompt, PromptInputs, PromptTemplate
+from .token_counter import TokenCounter
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -12,8 +12,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from amulet_integrations.errors import PromptError
-from amulet_integrations.prompting.messages import BLANK_LINE
 from amulet_integrations.prompting.tools.turns import Turn
+
+from .messages import BLANK_LINE
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

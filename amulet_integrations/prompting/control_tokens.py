@@ -16,7 +16,8 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from amulet_integrations.errors import PromptError
-from amulet_integrations.prompting.escaping import PRIVATE_USE, ControlTokenEscaper, PromptText
+
+from .escaping import PRIVATE_USE, ControlTokenEscaper, PromptText
 
 if TYPE_CHECKING:
     from transformers import AddedToken, PreTrainedTokenizerBase

@@ -10,24 +10,21 @@ from itertools import chain
 from typing import Any
 
 from amulet_integrations.errors import PromptError
-from amulet_integrations.prompting.chat_template import PromptFormat
-from amulet_integrations.prompting.control_tokens import ControlTokens
-from amulet_integrations.prompting.escaping import (
-    ControlTokenEscaper,
-    PromptText,
-    iter_strings,
-)
-from amulet_integrations.prompting.messages import (
+from amulet_integrations.prompting.parsing.reasoning import END_OF_THOUGHTS, THINK, Reasoning
+from amulet_integrations.prompting.tools.template import ToolTemplate
+from amulet_integrations.prompting.tools.tool_use import JsonOutput, Tool
+from amulet_integrations.prompting.tools.turns import Turn, number_calls, tool_turn, turns_of
+
+from .chat_template import PromptFormat
+from .control_tokens import ControlTokens
+from .escaping import ControlTokenEscaper, PromptText, iter_strings
+from .messages import (
     ChatMessage,
     check_conversation,
     check_encodable,
     check_preference,
     system_text,
 )
-from amulet_integrations.prompting.parsing.reasoning import END_OF_THOUGHTS, THINK, Reasoning
-from amulet_integrations.prompting.tools.template import ToolTemplate
-from amulet_integrations.prompting.tools.tool_use import JsonOutput, Tool
-from amulet_integrations.prompting.tools.turns import Turn, number_calls, tool_turn, turns_of
 
 # What the prompt builder passes to the template, or to the tokenizer, itself.
 _RESERVED = frozenset(

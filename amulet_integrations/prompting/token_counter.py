@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 
 from amulet_integrations.errors import PromptError
-from amulet_integrations.prompting.messages import ChatMessage
 from amulet_integrations.prompting.tools.tool_use import Tool
 from amulet_integrations.prompting.tools.turns import split_orphan_results
+
+from .messages import ChatMessage
 
 _QUESTION = ChatMessage(role="user", content="a")
 _USUAL_TURN_OVERHEAD = 5

@@ -15,7 +15,7 @@ PACKAGE = Path(amulet_integrations.__file__).parent
 
 HEAVY = "torch, transformers, langchain_core, langgraph, llama_index, sqlalchemy, typer"
 
-# Each part with the parts it may import; everybody may import errors, validation and _lazy.
+# Each part with the parts it may import; everybody may import the foundation.
 PARTS = {"decoding", "profiles", "prompting", "engine"}
 MAY_IMPORT = {
     "decoding": set(),

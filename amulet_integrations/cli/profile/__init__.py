@@ -1,13 +1,7 @@
 """`amulet profile`: what each user prefers, kept in a database."""
 
-from amulet_integrations.cli.profile import (
-    export_import,
-    history_restore_erase,
-    learn,
-    set_add_remove,
-    show_list_explain,
-)
-from amulet_integrations.cli.profile.group import profile
+from . import export_import, history_restore_erase, learn, set_add_remove, show_list_explain
+from .group import profile
 
 __all__ = [
     "export_import",

@@ -9,7 +9,6 @@ from functools import cached_property
 from typing import Any
 
 from amulet_integrations.cli.options import strength_label
-from amulet_integrations.cli.profile.profile_text import format_time, preference_lines
 from amulet_integrations.cli.terminal import short_number
 from amulet_integrations.decoding.guidance import preference_weights
 from amulet_integrations.decoding.strength import Preset, method_strength
@@ -17,6 +16,8 @@ from amulet_integrations.profiles import PreferenceProfile
 from amulet_integrations.profiles.active import Verdict, explain
 from amulet_integrations.profiles.grouping import group_preferences
 from amulet_integrations.profiles.inheritance import Line, inherited
+
+from .profile_text import format_time, preference_lines
 
 
 @dataclass(frozen=True)

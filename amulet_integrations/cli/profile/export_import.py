@@ -10,8 +10,9 @@ import typer
 from amulet_integrations.cli import terminal
 from amulet_integrations.cli.loading import open_store
 from amulet_integrations.cli.options import Database, examples, option
-from amulet_integrations.cli.profile import group
 from amulet_integrations.errors import ProfileError
+
+from . import group
 
 
 @group.profile.command(

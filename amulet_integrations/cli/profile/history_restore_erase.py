@@ -9,9 +9,10 @@ import typer
 from amulet_integrations.cli import terminal
 from amulet_integrations.cli.loading import open_store
 from amulet_integrations.cli.options import Database, Json, User, examples, option
-from amulet_integrations.cli.profile import group
-from amulet_integrations.cli.profile.profile_text import format_time
 from amulet_integrations.profiles import ProfileChange
+
+from . import group
+from .profile_text import format_time
 
 _ACTIONS = {
     "save": "saved",

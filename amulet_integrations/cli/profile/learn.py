@@ -10,10 +10,11 @@ import typer
 from amulet_integrations.cli import options, terminal
 from amulet_integrations.cli.loading import open_engine, open_store
 from amulet_integrations.cli.options import option
-from amulet_integrations.cli.profile import group
 from amulet_integrations.cli.terminal import short_number
 from amulet_integrations.profiles.conditions import PreferenceContext
 from amulet_integrations.profiles.stores.access import read_whole_profile
+
+from . import group
 
 if TYPE_CHECKING:
     from amulet_integrations.learning import PreferenceRanking, StrengthEstimate

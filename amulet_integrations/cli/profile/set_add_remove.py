@@ -9,10 +9,11 @@ import typer
 from amulet_integrations.cli import options, terminal
 from amulet_integrations.cli.loading import open_store
 from amulet_integrations.cli.options import method_option, option
-from amulet_integrations.cli.profile import group
 from amulet_integrations.decoding.strength import Method
 from amulet_integrations.errors import ProfileError
 from amulet_integrations.profiles import Preference, PreferenceProfile
+
+from . import group
 
 
 @group.profile.command(

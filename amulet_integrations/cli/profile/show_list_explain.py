@@ -12,14 +12,15 @@ from rich.text import Text
 from amulet_integrations.cli import terminal
 from amulet_integrations.cli.loading import open_store
 from amulet_integrations.cli.options import Database, Json, User, examples, option
-from amulet_integrations.cli.profile import group
-from amulet_integrations.cli.profile.explanation import Explanation, format_explanation
-from amulet_integrations.cli.profile.profile_text import format_profile, format_time
 from amulet_integrations.errors import CorruptProfileError, InvalidProfileError, ProfileError
 from amulet_integrations.profiles import PreferenceProfile, ProfileChange, ProfileStore
 from amulet_integrations.profiles.conditions import PreferenceContext
 from amulet_integrations.profiles.field_types import as_utc
 from amulet_integrations.profiles.inheritance import line_of
+
+from . import group
+from .explanation import Explanation, format_explanation
+from .profile_text import format_profile, format_time
 
 
 @group.profile.command(

@@ -7,15 +7,10 @@ from collections.abc import Sequence as SequenceOf
 from itertools import accumulate
 
 from amulet_integrations.engine.backends.base import Backend
-from amulet_integrations.engine.kv.prefix_cache import (
-    Prefix,
-    PrefixCache,
-    Tokens,
-    as_tokens,
-    match_prefix,
-)
 from amulet_integrations.engine.scheduler import Scheduler
 from amulet_integrations.engine.sequence import Sequence
+
+from .prefix_cache import Prefix, PrefixCache, Tokens, as_tokens, match_prefix
 
 
 class SlotManager:

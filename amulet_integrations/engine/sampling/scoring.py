@@ -12,11 +12,8 @@ from torch import Tensor
 from amulet_integrations.decoding.divergence import mix_bounded_contexts
 from amulet_integrations.decoding.mixture import mix_contexts, mixing_matrix
 from amulet_integrations.engine.backends.base import Backend, RowInput
-from amulet_integrations.engine.sampling.scored_mixtures import (
-    ScoredMixture,
-    SharedSearch,
-    shared_searches,
-)
+
+from .scored_mixtures import ScoredMixture, SharedSearch, shared_searches
 
 _CHUNK = 64  # positions whose logits are held at once
 _CHUNK_OF_MIXTURES = 16  # fewer: mixing them many times takes long, and other requests wait

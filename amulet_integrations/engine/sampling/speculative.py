@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from amulet_integrations.engine.result import as_generation_error
-from amulet_integrations.engine.sampling.token_choice import ChosenToken, Mixing, choose_tokens
 from amulet_integrations.engine.sequence import Sequence
 from amulet_integrations.errors import AmuletError
+
+from .token_choice import ChosenToken, Mixing, choose_tokens
 
 
 def verify_drafts(

@@ -16,11 +16,9 @@ from llguidance.numpy import allocate_token_bitmask, fill_next_token_bitmask
 from numpy.typing import NDArray
 
 from amulet_integrations.decoding.json_cursor import JsonCursor
-from amulet_integrations.engine.structured.shortest_completion import (
-    TokenTable,
-    shortest_completion,
-)
 from amulet_integrations.errors import AmuletError, UnsupportedGrammarError, UnsupportedModelError
+
+from .shortest_completion import TokenTable, shortest_completion
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -5,17 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from amulet_integrations.decoding.json_cursor import JsonCursor
-from amulet_integrations.engine.structured.grammar import first_line
-from amulet_integrations.engine.structured.shortest_completion import satisfies
 from amulet_integrations.errors import GenerationError
+
+from .grammar import first_line
+from .shortest_completion import satisfies
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from amulet_integrations.engine.request import GenerationRequest
-    from amulet_integrations.engine.structured.alternatives import OutputAlternative, Weights
-    from amulet_integrations.engine.structured.grammar import GrammarCompiler
+
+    from .alternatives import OutputAlternative, Weights
+    from .grammar import GrammarCompiler
 
 _NOT_ASCII = 0x80
 

@@ -9,17 +9,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from amulet_integrations.engine.structured.grammar_state import GrammarState
-from amulet_integrations.engine.structured.reasoning_state import ReasoningState, end_length
 from amulet_integrations.errors import ContextLengthError, GenerationError, InvalidRequestError
+
+from .grammar_state import GrammarState
+from .reasoning_state import ReasoningState, end_length
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from amulet_integrations.engine.request import GenerationRequest
-    from amulet_integrations.engine.structured.alternatives import Weights
-    from amulet_integrations.engine.structured.grammar import GrammarCompiler
+
+    from .alternatives import Weights
+    from .grammar import GrammarCompiler
 
 
 class StructuredOutputState:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from amulet_integrations.engine.structured.grammar import GrammarCompiler
+    from .grammar import GrammarCompiler
 
 _SEPARATOR = "\n\n"  # between reasoning and answer in every template that has reasoning
 

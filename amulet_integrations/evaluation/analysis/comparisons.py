@@ -5,16 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from amulet_integrations.evaluation.analysis.statistics import (
-    Estimate,
-    Sample,
-    estimate,
-    group_samples,
-    holm,
-    sign_flip_p_value,
-)
 from amulet_integrations.evaluation.data.methods import reference_of
 from amulet_integrations.evaluation.data.record_types import Answer, Method, by_method
+
+from .statistics import Estimate, Sample, estimate, group_samples, holm, sign_flip_p_value
 
 _Values = Mapping[tuple[str, int, str], float]  # the scores of a method by `Answer.prompt_key`
 

@@ -8,8 +8,6 @@ from typing import NamedTuple
 
 from amulet_integrations.decoding.strength import Preset
 from amulet_integrations.errors import EvaluationError
-from amulet_integrations.evaluation.analysis.comparisons import mean_difference, mean_of
-from amulet_integrations.evaluation.analysis.statistics import Estimate
 from amulet_integrations.evaluation.data.methods import points_of, reference_of, strength_of
 from amulet_integrations.evaluation.data.record_types import (
     BOUNDED_TOKENS,
@@ -24,6 +22,9 @@ from amulet_integrations.evaluation.metrics.builtin_scores import (
     PREFERENCE_RATIO,
     RELEVANCE,
 )
+
+from .comparisons import mean_difference, mean_of
+from .statistics import Estimate
 
 DEFAULT_ALLOWANCE = 0.1
 """How far `pref_nll` may rise, in nats per token."""

@@ -14,12 +14,8 @@ from amulet_integrations.decoding.guidance import (
 )
 from amulet_integrations.decoding.strength import PRESETS, Preset, PresetName, method_guidance_scale
 from amulet_integrations.errors import AmuletError, EvaluationError
-from amulet_integrations.evaluation.data.record_types import (
-    BOUNDABLE,
-    Method,
-    MethodKind,
-    find_duplicate,
-)
+
+from .record_types import BOUNDABLE, Method, MethodKind, find_duplicate
 
 DEFAULT_METHODS: tuple[MethodKind, ...] = get_args(MethodKind)
 """The five methods of the paper, in the order of its tables."""

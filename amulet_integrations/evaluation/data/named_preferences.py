@@ -7,8 +7,9 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 
 from amulet_integrations.errors import EvaluationError, PromptError
-from amulet_integrations.evaluation.data.record_types import Preference, find_duplicate, shorten
 from amulet_integrations.prompting.messages import check_preference
+
+from .record_types import Preference, find_duplicate, shorten
 
 PAPER_PREFERENCES = ("creative", "verbose", "concise", "uplifting")
 """The preferences of the paper's tables."""

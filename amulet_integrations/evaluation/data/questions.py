@@ -11,13 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from amulet_integrations.errors import EvaluationError
-from amulet_integrations.evaluation.data.question_sources import (
-    HUB_DATA_SETS,
-    Row,
-    load_hub_data_set,
-    read_rows,
-)
-from amulet_integrations.evaluation.data.record_types import Question, find_duplicate, shorten
+
+from .question_sources import HUB_DATA_SETS, Row, load_hub_data_set, read_rows
+from .record_types import Question, find_duplicate, shorten
 
 QUESTION_FIELDS = ("question", "prompt", "instruction")
 """Where a question is looked for, in this order, if no field is named."""

@@ -18,16 +18,10 @@ from amulet_integrations.evaluation.data.record_types import (
     ProgressCallback,
     by_method,
 )
-from amulet_integrations.evaluation.judging.judge_prompts import (
-    Message,
-    Verdict,
-    judge_messages,
-    prompt_digest,
-    read_verdict,
-    text_of,
-)
 from amulet_integrations.evaluation.runs.journal import Journal
 from amulet_integrations.terminal_text import one_line
+
+from .judge_prompts import Message, Verdict, judge_messages, prompt_digest, read_verdict, text_of
 
 DEFAULT_BATCH_SIZE = 8
 """The number of pairs in a batch. A batch has two questions to the judge for each pair."""

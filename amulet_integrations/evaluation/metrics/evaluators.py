@@ -9,8 +9,9 @@ from typing import Any, NoReturn
 
 from amulet_integrations.errors import EvaluationError
 from amulet_integrations.evaluation.data.record_types import Answer, Preference, find_duplicate
-from amulet_integrations.evaluation.metrics.builtin_scores import BUILTIN_SCORES
-from amulet_integrations.evaluation.metrics.scorer import Scorer, finite_number
+
+from .builtin_scores import BUILTIN_SCORES
+from .scorer import Scorer, finite_number
 
 _ARGUMENTS = ("inputs", "outputs", "reference_outputs")
 

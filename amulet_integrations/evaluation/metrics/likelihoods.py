@@ -6,14 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from amulet_integrations.engine.protocol import Engine
 from amulet_integrations.evaluation.data.record_types import Answer, Preference
-from amulet_integrations.evaluation.metrics.builtin_scores import (
-    BROKEN,
-    BROKEN_NLL,
-    FLUENCY,
-    PREF_NLL,
-    PREFERENCE_RATIO,
-)
 from amulet_integrations.evaluation.runs.answer_tasks import AnswerTask
+
+from .builtin_scores import BROKEN, BROKEN_NLL, FLUENCY, PREF_NLL, PREFERENCE_RATIO
 
 LIKELIHOODS = "likelihoods"
 """The name of the scorer, which no other scorer may have."""

@@ -14,14 +14,11 @@ from amulet_integrations.evaluation.data.record_types import (
     ScoreLine,
     find_duplicate,
 )
-from amulet_integrations.evaluation.metrics.likelihoods import (
-    LIKELIHOODS,
-    LikelihoodScorer,
-    complete_scores,
-)
-from amulet_integrations.evaluation.metrics.scorer import Scorer, check_unique, read_scores
 from amulet_integrations.evaluation.runs.journal import Journal
 from amulet_integrations.terminal_text import one_line
+
+from .likelihoods import LIKELIHOODS, LikelihoodScorer, complete_scores
+from .scorer import Scorer, check_unique, read_scores
 
 _BATCH = 16  # answers that a scorer measures at a time
 

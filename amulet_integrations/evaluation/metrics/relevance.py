@@ -14,9 +14,10 @@ from amulet_integrations.errors import (
     UnsupportedModelError,
 )
 from amulet_integrations.evaluation.data.record_types import Answer, Preference
-from amulet_integrations.evaluation.metrics.builtin_scores import RELEVANCE
-from amulet_integrations.evaluation.metrics.scorer import model_label
 from amulet_integrations.terminal_text import one_line
+
+from .builtin_scores import RELEVANCE
+from .scorer import model_label
 
 if TYPE_CHECKING:
     from torch import Tensor

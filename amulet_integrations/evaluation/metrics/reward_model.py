@@ -14,10 +14,11 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from amulet_integrations.engine.worker import run_on_worker
 from amulet_integrations.errors import EvaluationError
 from amulet_integrations.evaluation.data.record_types import Answer, Preference, describe_answer
-from amulet_integrations.evaluation.metrics.builtin_scores import BUILTIN_SCORES, REWARD
-from amulet_integrations.evaluation.metrics.reward_loading import load_reward_model
-from amulet_integrations.evaluation.metrics.reward_prompts import RewardInput, RewardPrompts
-from amulet_integrations.evaluation.metrics.scorer import model_label
+
+from .builtin_scores import BUILTIN_SCORES, REWARD
+from .reward_loading import load_reward_model
+from .reward_prompts import RewardInput, RewardPrompts
+from .scorer import model_label
 
 ARMORM = "RLHFlow/ArmoRM-Llama3-8B-v0.1"
 """The paper's reward model. It comes with code of its own: pass trust_remote_code=True."""

@@ -9,7 +9,8 @@ from importlib.util import find_spec
 
 from amulet_integrations.errors import MissingDependencyError
 from amulet_integrations.evaluation.data.record_types import Answer, Preference
-from amulet_integrations.evaluation.metrics.builtin_scores import (
+
+from .builtin_scores import (
     DISTINCT_1,
     DISTINCT_2,
     LEXICAL_VARIETY,

@@ -10,8 +10,9 @@ from typing import Any
 from amulet_integrations.evaluation.analysis.comparisons import Comparison
 from amulet_integrations.evaluation.analysis.statistics import Estimate
 from amulet_integrations.evaluation.judging.win_counts import WinCount
-from amulet_integrations.evaluation.reporting.score_tables import ALL, AVERAGE, ScoreTable
 from amulet_integrations.terminal_text import safe
+
+from .score_tables import ALL, AVERAGE, ScoreTable
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")  # a formula begins with one of these
 

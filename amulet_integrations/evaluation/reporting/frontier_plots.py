@@ -7,7 +7,8 @@ from typing import Any
 
 from amulet_integrations.evaluation.analysis.frontier import Frontier, Point
 from amulet_integrations.evaluation.analysis.statistics import Estimate
-from amulet_integrations.evaluation.reporting import plots
+
+from . import plots
 
 _FAR = 1.5  # nats; if a point costs more, the scales become logarithmic
 _LINEAR = 0.5  # nats; logarithmic scales are linear up to here

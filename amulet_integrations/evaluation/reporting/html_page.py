@@ -18,12 +18,13 @@ from amulet_integrations.evaluation.metrics.builtin_scores import (
     WORDS,
     note_of,
 )
-from amulet_integrations.evaluation.reporting import result_tables
-from amulet_integrations.evaluation.reporting.plots import score_plot_name
-from amulet_integrations.evaluation.reporting.report_contents import ReportContents, answering
-from amulet_integrations.evaluation.reporting.score_tables import outcome_text, score_text
-from amulet_integrations.evaluation.reporting.text_tables import format_number
 from amulet_integrations.terminal_text import safe
+
+from . import result_tables
+from .plots import score_plot_name
+from .report_contents import ReportContents, answering
+from .score_tables import outcome_text, score_text
+from .text_tables import format_number
 
 _TEMPLATE = "report.html.j2"
 _QUESTIONS = 3  # of each preference among the sample answers

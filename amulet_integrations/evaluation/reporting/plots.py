@@ -17,8 +17,9 @@ from amulet_integrations.errors import MissingDependencyError
 from amulet_integrations.evaluation.data.record_types import shorten
 from amulet_integrations.evaluation.judging.win_counts import WinCount, counts_by_judge
 from amulet_integrations.evaluation.metrics.builtin_scores import note_of
-from amulet_integrations.evaluation.reporting.score_tables import ALL, ScoreRow, ScoreTable
 from amulet_integrations.terminal_text import safe
+
+from .score_tables import ALL, ScoreRow, ScoreTable
 
 SCORE_PLOT = "scores-"
 """The beginning of the file names of score plots."""

@@ -8,20 +8,12 @@ from pathlib import Path
 from amulet_integrations.errors import EvaluationError
 from amulet_integrations.evaluation.analysis.frontier import DEFAULT_ALLOWANCE
 from amulet_integrations.evaluation.metrics.builtin_scores import note_of
-from amulet_integrations.evaluation.reporting import (
-    csv_files,
-    plots,
-    result_tables,
-    score_tables,
-    text_tables,
-)
-from amulet_integrations.evaluation.reporting.frontier_plots import frontier_plot
-from amulet_integrations.evaluation.reporting.html_page import Picture, render_page
-from amulet_integrations.evaluation.reporting.report_contents import (
-    ReportContents,
-    gather_contents,
-)
 from amulet_integrations.evaluation.runs.evaluation_result import Evaluation
+
+from . import csv_files, plots, result_tables, score_tables, text_tables
+from .frontier_plots import frontier_plot
+from .html_page import Picture, render_page
+from .report_contents import ReportContents, gather_contents
 
 _OPTIONAL_TABLES = ("comparisons.csv", "wins.csv")  # a report may lack these
 _PLOTS = (f"{plots.SCORE_PLOT}*.png", "frontier.png", "wins.png")

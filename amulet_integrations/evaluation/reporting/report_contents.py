@@ -24,8 +24,9 @@ from amulet_integrations.evaluation.metrics.builtin_scores import (
     MAIN_SCORES,
     TARGETS,
 )
-from amulet_integrations.evaluation.reporting.score_tables import ScoreTable, score_table
 from amulet_integrations.evaluation.runs.evaluation_result import Evaluation
+
+from .score_tables import ScoreTable, score_table
 
 MOST_POINTS = 4
 """If a frontier has more points, the tables of methods leave most of them out."""

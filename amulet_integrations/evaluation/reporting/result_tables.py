@@ -9,8 +9,9 @@ from amulet_integrations.evaluation.analysis.frontier import Frontier, Point
 from amulet_integrations.evaluation.analysis.statistics import Estimate
 from amulet_integrations.evaluation.judging.win_counts import WinCount, counts_by_judge
 from amulet_integrations.evaluation.metrics.builtin_scores import note_of
-from amulet_integrations.evaluation.reporting.score_tables import ALL, ScoreTable, coverage_notes
-from amulet_integrations.evaluation.reporting.text_tables import (
+
+from .score_tables import ALL, ScoreTable, coverage_notes
+from .text_tables import (
     NO_VALUE,
     Cell,
     Group,

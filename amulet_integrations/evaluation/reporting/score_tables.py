@@ -10,12 +10,8 @@ from amulet_integrations.evaluation.analysis.comparisons import mean_of
 from amulet_integrations.evaluation.analysis.statistics import Estimate
 from amulet_integrations.evaluation.data.record_types import Answer, by_method
 from amulet_integrations.evaluation.metrics.builtin_scores import TARGETS, WORDS, note_of
-from amulet_integrations.evaluation.reporting.text_tables import (
-    Cell,
-    Group,
-    TextTable,
-    estimate_cell,
-)
+
+from .text_tables import Cell, Group, TextTable, estimate_cell
 
 ALL = "all"
 AVERAGE = "average"

@@ -14,7 +14,8 @@ from amulet_integrations.engine.result import GenerationResult
 from amulet_integrations.errors import AmuletError, EvaluationError
 from amulet_integrations.evaluation.data.methods import context_weights
 from amulet_integrations.evaluation.data.record_types import Answer, Method
-from amulet_integrations.evaluation.runs.answer_tasks import AnswerTask
+
+from .answer_tasks import AnswerTask
 
 IN_FLIGHT = 32
 """The number of requests that run at once. With two contexts each they fill the engine's rows."""

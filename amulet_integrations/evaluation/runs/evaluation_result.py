@@ -20,15 +20,11 @@ from amulet_integrations.evaluation.data.record_types import (
 )
 from amulet_integrations.evaluation.metrics.measuring import current_lines
 from amulet_integrations.evaluation.metrics.scorer import check_unique
-from amulet_integrations.evaluation.runs.journal import Journal
-from amulet_integrations.evaluation.runs.output_folder import (
-    ANSWERS,
-    OUTCOMES,
-    SCORES,
-    read_settings,
-)
-from amulet_integrations.evaluation.runs.run_settings import Settings
 from amulet_integrations.validation import FrozenModel
+
+from .journal import Journal
+from .output_folder import ANSWERS, OUTCOMES, SCORES, read_settings
+from .run_settings import Settings
 
 
 class Evaluation(FrozenModel):

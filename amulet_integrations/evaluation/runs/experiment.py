@@ -31,15 +31,12 @@ from amulet_integrations.evaluation.judging.judge import Judge, ask_judge
 from amulet_integrations.evaluation.metrics import measuring
 from amulet_integrations.evaluation.metrics.likelihoods import LikelihoodScorer
 from amulet_integrations.evaluation.metrics.scorer import Scorer
-from amulet_integrations.evaluation.runs import answer_tasks
-from amulet_integrations.evaluation.runs.answering import check_methods, generate_answers
-from amulet_integrations.evaluation.runs.evaluation_result import Evaluation
-from amulet_integrations.evaluation.runs.output_folder import (
-    OutputFolder,
-    check_folder,
-    open_folder,
-)
-from amulet_integrations.evaluation.runs.run_settings import Settings
+
+from . import answer_tasks
+from .answering import check_methods, generate_answers
+from .evaluation_result import Evaluation
+from .output_folder import OutputFolder, check_folder, open_folder
+from .run_settings import Settings
 
 
 def evaluate(

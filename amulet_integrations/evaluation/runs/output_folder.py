@@ -13,8 +13,9 @@ from filelock import BaseFileLock, FileLock, Timeout
 
 from amulet_integrations.errors import EvaluationError
 from amulet_integrations.evaluation.data.record_types import Answer, Outcome, ScoreLine
-from amulet_integrations.evaluation.runs.journal import Journal, sync_folder
-from amulet_integrations.evaluation.runs.run_settings import Settings, differences
+
+from .journal import Journal, sync_folder
+from .run_settings import Settings, differences
 
 SETTINGS = "settings.json"
 ANSWERS = "answers.jsonl"

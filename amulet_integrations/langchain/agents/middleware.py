@@ -11,21 +11,6 @@ from langchain.agents.middleware import AgentMiddleware, ModelRequest, ModelResp
 from pydantic import model_serializer
 
 from amulet_integrations.decoding.strength import Strength, applicable_strength
-from amulet_integrations.langchain.agents.bound_models import (
-    BoundModel,
-    check_options,
-    common_user,
-    merge_options,
-    models_of,
-    names_in,
-    selection_in_arguments,
-)
-from amulet_integrations.langchain.agents.preference_tools import tools_for
-from amulet_integrations.langchain.agents.runtime_users import (
-    ContextRule,
-    RuntimeUsers,
-    UserRule,
-)
 from amulet_integrations.personalization.selection import PreferenceSelection
 from amulet_integrations.profiles import PreferenceProfile, ProfileStore, current_scope
 from amulet_integrations.profiles.stores.access import (
@@ -34,6 +19,18 @@ from amulet_integrations.profiles.stores.access import (
     read_whole_profile,
     with_parents,
 )
+
+from .bound_models import (
+    BoundModel,
+    check_options,
+    common_user,
+    merge_options,
+    models_of,
+    names_in,
+    selection_in_arguments,
+)
+from .preference_tools import tools_for
+from .runtime_users import ContextRule, RuntimeUsers, UserRule
 
 Response = ModelResponse[Any]
 Request = ModelRequest[Any]

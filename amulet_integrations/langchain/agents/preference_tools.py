@@ -12,10 +12,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
 
 from amulet_integrations.errors import ProfileStoreError
-from amulet_integrations.langchain.agents.preference_changes import Change, forget, remember
-from amulet_integrations.langchain.agents.runtime_users import RuntimeUsers, UserRule
 from amulet_integrations.profiles import PreferenceProfile, ProfileStore
 from amulet_integrations.profiles.stores.access import aupdate_profile, update_profile
+
+from .preference_changes import Change, forget, remember
+from .runtime_users import RuntimeUsers, UserRule
 
 _Runtime = ToolRuntime[Any, Any]
 _Optional = str | SkipJsonSchema[None]

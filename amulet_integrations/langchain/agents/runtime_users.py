@@ -11,10 +11,11 @@ from langgraph.prebuilt import ToolRuntime
 from langgraph.runtime import Runtime
 
 from amulet_integrations.errors import PreferenceSelectionError
-from amulet_integrations.langchain.agents.langgraph_store import LangGraphProfileStore
 from amulet_integrations.langchain.call_arguments import selection_of
 from amulet_integrations.personalization.selection import PreferenceSelection
 from amulet_integrations.profiles import ProfileStore, current_scope, open_profile_store
+
+from .langgraph_store import LangGraphProfileStore
 
 UserRule = str | Callable[[Any], str | None]
 """The name of an attribute or key of the runtime context, or a function of the context."""

@@ -15,10 +15,11 @@ from typing import Any, Protocol, runtime_checkable
 from amulet_integrations.errors import AmuletError, ProfileStoreError
 from amulet_integrations.profiles.inheritance import inherited, iter_ancestors, line_of
 from amulet_integrations.profiles.profile import PreferenceProfile
-from amulet_integrations.profiles.stores.base import ProfileStore, Update, UpdatingProfileStore
-from amulet_integrations.profiles.stores.keyed_lock import KeyedLock
-from amulet_integrations.profiles.stores.versions import changed_profile
 from amulet_integrations.profiles.sync_async import arun_steps, async_form
+
+from .base import ProfileStore, Update, UpdatingProfileStore
+from .keyed_lock import KeyedLock
+from .versions import changed_profile
 
 # For stores that have no `update`: a lock for each user, whichever object leads to the profile.
 _LOCK = KeyedLock()

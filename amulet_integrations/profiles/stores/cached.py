@@ -14,15 +14,11 @@ from typing import Any, NamedTuple, ParamSpec, Self, TypeVar, cast
 from amulet_integrations.errors import InvalidParamsError
 from amulet_integrations.profiles.field_types import checked_label
 from amulet_integrations.profiles.profile import PreferenceProfile
-from amulet_integrations.profiles.stores.access import (
-    aread_profile,
-    aupdate_profile,
-    read_profile,
-    update_profile,
-)
-from amulet_integrations.profiles.stores.base import ProfileStore, Update
-from amulet_integrations.profiles.stores.invalidation import subscribe
 from amulet_integrations.profiles.sync_async import async_form
+
+from .access import aread_profile, aupdate_profile, read_profile, update_profile
+from .base import ProfileStore, Update
+from .invalidation import subscribe
 
 P = ParamSpec("P")
 T = TypeVar("T")

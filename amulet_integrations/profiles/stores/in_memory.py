@@ -8,8 +8,10 @@ from threading import Lock
 from amulet_integrations.profiles.field_types import checked_label
 from amulet_integrations.profiles.inheritance import line_of, parent_changed
 from amulet_integrations.profiles.profile import PreferenceProfile
-from amulet_integrations.profiles.stores.base import Update
-from amulet_integrations.profiles.stores.versions import (
+from amulet_integrations.profiles.sync_async import on_thread
+
+from .base import Update
+from .versions import (
     Version,
     base_version,
     check_current,
@@ -17,7 +19,6 @@ from amulet_integrations.profiles.stores.versions import (
     next_version,
     update_with_retries,
 )
-from amulet_integrations.profiles.sync_async import on_thread
 
 
 class InMemoryProfileStore:

@@ -13,11 +13,13 @@ from amulet_integrations.errors import AmuletError, CorruptProfileError
 from amulet_integrations.profiles.field_types import checked_label, stored_texts_accepted
 from amulet_integrations.profiles.inheritance import iter_ancestors
 from amulet_integrations.profiles.profile import PreferenceProfile
-from amulet_integrations.profiles.stores.access import foreign_errors
-from amulet_integrations.profiles.stores.base import Update
-from amulet_integrations.profiles.stores.invalidation import publish_change
-from amulet_integrations.profiles.stores.keyed_lock import KeyedLock
-from amulet_integrations.profiles.stores.versions import (
+from amulet_integrations.profiles.sync_async import arun_steps, run_steps
+
+from .access import foreign_errors
+from .base import Update
+from .invalidation import publish_change
+from .keyed_lock import KeyedLock
+from .versions import (
     Version,
     base_version,
     changed_profile,
@@ -25,7 +27,6 @@ from amulet_integrations.profiles.stores.versions import (
     check_profile,
     next_version,
 )
-from amulet_integrations.profiles.sync_async import arun_steps, run_steps
 
 T = TypeVar("T")
 

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import cast
 
 from amulet_integrations.errors import ProfileStoreError
-from amulet_integrations.profiles.stores.base import ProfileStore
-from amulet_integrations.profiles.stores.cached import CachedProfileStore, checked_ttl
+
+from .base import ProfileStore
+from .cached import CachedProfileStore, checked_ttl
 
 
 def open_profile_store(

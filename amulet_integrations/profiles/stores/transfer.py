@@ -16,8 +16,9 @@ from amulet_integrations.profiles.field_types import checked_label
 from amulet_integrations.profiles.inheritance import line_of
 from amulet_integrations.profiles.preference import Preference
 from amulet_integrations.profiles.profile import PreferenceProfile, ProfileChange
-from amulet_integrations.profiles.stores.access import read_profile
-from amulet_integrations.profiles.stores.base import ProfileStore
+
+from .access import read_profile
+from .base import ProfileStore
 
 Model = TypeVar("Model", bound=BaseModel)
 

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 
 from amulet_integrations.errors import InvalidProfileError, ProfileConflictError
 from amulet_integrations.profiles.profile import PreferenceProfile
-from amulet_integrations.profiles.stores.base import Update
+
+from .base import Update
 
 PATIENCE = 30.0
 """Seconds after which an update with conflict after conflict gives up."""

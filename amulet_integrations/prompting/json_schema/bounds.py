@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from amulet_integrations.prompting.json_schema.shape import iter_objects
+from .shape import iter_objects
 
 # About the largest integer that llguidance can represent.
 _LARGEST = 9 * 10**18

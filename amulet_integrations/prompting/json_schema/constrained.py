@@ -15,7 +15,8 @@ from itertools import islice
 from typing import Any
 
 from amulet_integrations.errors import UnsupportedGrammarError
-from amulet_integrations.prompting.json_schema.bounds import (
+
+from .bounds import (
     ANY_JSON_NAME,
     any_json,
     any_json_reference,
@@ -23,19 +24,15 @@ from amulet_integrations.prompting.json_schema.bounds import (
     bound_numbers,
     uses_any_json,
 )
-from amulet_integrations.prompting.json_schema.format_patterns import FORMAT_PATTERNS
-from amulet_integrations.prompting.json_schema.object_parts import (
+from .format_patterns import FORMAT_PATTERNS
+from .object_parts import (
     IN_PLACE,
     combined_references,
     count_object_parts,
     lists_properties,
     names_properties,
 )
-from amulet_integrations.prompting.json_schema.shape import (
-    check_shape,
-    iter_objects,
-    map_subschemas,
-)
+from .shape import check_shape, iter_objects, map_subschemas
 
 # JSON is written as `json.dumps` does it, which models have seen most. Without \u escapes a text
 # can be written in only one way, so no property comes twice under two spellings.

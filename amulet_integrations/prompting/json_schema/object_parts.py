@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from amulet_integrations.prompting.json_schema.shape import MAPS, SINGLE
+from .shape import MAPS, SINGLE
 
 IN_PLACE = ("allOf", "anyOf", "oneOf")
 """Keywords whose schemas describe the same value as the schema that has them."""

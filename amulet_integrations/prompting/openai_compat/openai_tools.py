@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from amulet_integrations.errors import PromptError
-from amulet_integrations.prompting.openai_compat.schemas import check_schema, strict_schema
 from amulet_integrations.prompting.tools.tool_use import Tool, ToolUse
+
+from .schemas import check_schema, strict_schema
 
 T = TypeVar("T")
 ToolChoice = str | bool | Mapping[str, Any] | None

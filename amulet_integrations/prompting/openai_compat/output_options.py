@@ -7,16 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from amulet_integrations.errors import InvalidParamsError
-from amulet_integrations.prompting.openai_compat.openai_tools import (
-    to_openai_choice,
-    to_tool_use,
-    wants_one_call,
-)
-from amulet_integrations.prompting.openai_compat.response_format import (
-    to_json_output,
-    to_response_format,
-)
 from amulet_integrations.prompting.tools.tool_use import JsonOutput, ToolUse
+
+from .openai_tools import to_openai_choice, to_tool_use, wants_one_call
+from .response_format import to_json_output, to_response_format
 
 OUTPUT_OPTIONS = (
     "tools",

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from amulet_integrations.errors import PromptError
-from amulet_integrations.prompting.openai_compat.schemas import (
+from amulet_integrations.prompting.tools.tool_use import JsonOutput
+
+from .schemas import (
     PydanticClass,
     check_schema,
     is_pydantic,
@@ -14,7 +16,6 @@ from amulet_integrations.prompting.openai_compat.schemas import (
     strict_schema,
     to_json_schema,
 )
-from amulet_integrations.prompting.tools.tool_use import JsonOutput
 
 _ANY_OBJECT: dict[str, Any] = {"type": "object"}
 

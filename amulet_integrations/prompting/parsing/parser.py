@@ -11,14 +11,10 @@ from typing import Literal
 import regex
 
 from amulet_integrations.decoding.json_cursor import JsonCursor
-from amulet_integrations.prompting.parsing.pieces import (
-    CallPiece,
-    InvalidCallPiece,
-    Piece,
-    TextPiece,
-)
-from amulet_integrations.prompting.parsing.reasoning import Reasoning, ReasoningParser
 from amulet_integrations.prompting.tools.formats import ToolFormat
+
+from .pieces import CallPiece, InvalidCallPiece, Piece, TextPiece
+from .reasoning import Reasoning, ReasoningParser
 
 _CUT_SHORT = "The call is cut short."
 _NAME = re.compile(r'[^{]*\{\s*"name"\s*:\s*"([^"\\]*)"')

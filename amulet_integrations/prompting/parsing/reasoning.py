@@ -6,7 +6,7 @@ from typing import Literal
 
 import regex
 
-from amulet_integrations.prompting.parsing.pieces import Piece, ReasoningPiece
+from .pieces import Piece, ReasoningPiece
 
 THINK, END_OF_THOUGHTS = "<think>", "</think>"
 

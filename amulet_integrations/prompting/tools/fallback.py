@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from amulet_integrations.prompting.chat_template import PromptFormat
-from amulet_integrations.prompting.tools.probe import CallStyle
-from amulet_integrations.prompting.tools.turns import Turn
+
+from .probe import CallStyle
+from .turns import Turn
 
 
 class FallbackToolTemplate:

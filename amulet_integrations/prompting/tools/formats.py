@@ -17,8 +17,9 @@ from amulet_integrations.prompting.json_schema.constrained import (
     json_rule,
 )
 from amulet_integrations.prompting.json_schema.lark import MarkerTokens, containing, quoted
-from amulet_integrations.prompting.tools.probe import CallStyle
-from amulet_integrations.prompting.tools.tool_use import Tool
+
+from .probe import CallStyle
+from .tool_use import Tool
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

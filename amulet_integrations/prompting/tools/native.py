@@ -12,7 +12,8 @@ from functools import cached_property
 from typing import Any
 
 from amulet_integrations.prompting.chat_template import ChatFormat
-from amulet_integrations.prompting.tools.probe import (
+
+from .probe import (
     PROBE_TOOL,
     CallStyle,
     all_rendered,
@@ -22,7 +23,7 @@ from amulet_integrations.prompting.tools.probe import (
     probe_turn,
     sentinel,
 )
-from amulet_integrations.prompting.tools.turns import Turn
+from .turns import Turn
 
 
 class NativeToolTemplate:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Literal
 
-from amulet_integrations.prompting.tools.turns import Turn
+from .turns import Turn
 
 CallStyle = Literal["hermes", "llama", "mistral", "mistral-args"]
 """How a model writes a call:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from amulet_integrations.prompting.chat_template import ChatFormat, PromptFormat
-from amulet_integrations.prompting.tools.fallback import FallbackToolTemplate
-from amulet_integrations.prompting.tools.native import NativeToolTemplate
+
+from .fallback import FallbackToolTemplate
+from .native import NativeToolTemplate
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -8,7 +8,8 @@ from typing import Any
 from amulet_integrations.errors import PromptError
 from amulet_integrations.prompting.escaping import ControlTokenEscaper
 from amulet_integrations.prompting.messages import ChatMessage
-from amulet_integrations.prompting.tools.tool_use import Tool, ToolCall
+
+from .tool_use import Tool, ToolCall
 
 Turn = dict[str, Any]
 """A message as templates take it: "role" and "content", for some also "reasoning_content",

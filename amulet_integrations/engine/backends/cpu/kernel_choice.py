@@ -15,20 +15,11 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from amulet_integrations.engine.backends.cpu.linear_groups import (
-    LinearGroup,
-    linear_groups,
-    use_kernels,
-)
-from amulet_integrations.engine.backends.cpu.linear_kernels import (
-    FLOAT16,
-    KERNELS,
-    PLAIN,
-    Kernel,
-    Product,
-)
 from amulet_integrations.engine.backends.transformers.activations import use_float32_activations
 from amulet_integrations.engine.memory_use import available_memory
+
+from .linear_groups import LinearGroup, linear_groups, use_kernels
+from .linear_kernels import FLOAT16, KERNELS, PLAIN, Kernel, Product
 
 _MEASURED_ROWS = (1, 2, 16, 64)  # one for each bucket
 _BOUND_BY_ARITHMETIC = 2  # from this bucket on

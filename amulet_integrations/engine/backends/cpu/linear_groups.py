@@ -14,12 +14,7 @@ from typing import TypeGuard
 import torch
 from torch import Tensor, nn
 
-from amulet_integrations.engine.backends.cpu.linear_kernels import (
-    PLAIN,
-    BucketedProduct,
-    Kernel,
-    fitting_kernels,
-)
+from .linear_kernels import PLAIN, BucketedProduct, Kernel, fitting_kernels
 
 LinearGroup = tuple[nn.Linear, ...]
 """Layers with the same input, dtype and width; or a single layer."""

@@ -16,15 +16,12 @@ from torch.nn.functional import pad
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from amulet_integrations.engine.backends.base import KVCache, RowInput, SavedPrefix
-from amulet_integrations.engine.backends.transformers.cuda_graphs import (
-    Capture,
-    CudaGraphCapture,
-    CudaGraphRunner,
-    check_one_cuda_device,
-)
-from amulet_integrations.engine.backends.transformers.fingerprint import model_fingerprint
-from amulet_integrations.engine.backends.transformers.masks import RowMasks
-from amulet_integrations.engine.backends.transformers.model_info import (
+from amulet_integrations.engine.memory_use import free_device_memory, is_out_of_memory
+
+from .cuda_graphs import Capture, CudaGraphCapture, CudaGraphRunner, check_one_cuda_device
+from .fingerprint import model_fingerprint
+from .masks import RowMasks
+from .model_info import (
     bytes_per_token,
     check_attention_only,
     context_window,
@@ -32,8 +29,7 @@ from amulet_integrations.engine.backends.transformers.model_info import (
     free_cache_bytes,
     vocabulary_sizes,
 )
-from amulet_integrations.engine.backends.transformers.row_cache import RowCache, padded_capacity
-from amulet_integrations.engine.memory_use import free_device_memory, is_out_of_memory
+from .row_cache import RowCache, padded_capacity
 
 logger = logging.getLogger(__name__)
 

@@ -16,10 +16,11 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from amulet_integrations.engine.backends.transformers.masks import RowMasks
-from amulet_integrations.engine.backends.transformers.row_cache import RowCache
 from amulet_integrations.engine.memory_use import free_device_memory, is_out_of_memory
 from amulet_integrations.errors import InvalidRequestError
+
+from .masks import RowMasks
+from .row_cache import RowCache
 
 logger = logging.getLogger(__name__)
 

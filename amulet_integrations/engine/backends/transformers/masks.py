@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from amulet_integrations.engine.backends.transformers.attention import GROUPED_SDPA
+from .attention import GROUPED_SDPA
 
 _FULL, _SLIDING = "full_attention", "sliding_attention"
 _APPLY_BOOLEANS = ("sdpa", GROUPED_SDPA)

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from amulet_integrations.engine.backends.transformers.activations import activation_dtype
 from amulet_integrations.engine.memory_use import available_memory
 from amulet_integrations.errors import UnsupportedModelError
+
+from .activations import activation_dtype
 
 _UNKNOWN_MEMORY = 4 << 30  # bytes that are assumed where the system does not tell
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, func, select
 
-from amulet_integrations.profiles.stores.sql.engines import SECONDS_TO_WAIT
+from .engines import SECONDS_TO_WAIT
 
 _SECONDS_TO_MIGRATE = 600
 

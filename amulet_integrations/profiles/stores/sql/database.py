@@ -16,7 +16,8 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 
 from amulet_integrations.errors import AmuletError, ProfileStoreError
-from amulet_integrations.profiles.stores.sql.database_url import (
+
+from .database_url import (
     APPLICATION,
     database_url,
     default_path,
@@ -26,8 +27,8 @@ from amulet_integrations.profiles.stores.sql.database_url import (
     place_of,
     shown_url,
 )
-from amulet_integrations.profiles.stores.sql.engines import SECONDS_TO_WAIT, connect_to
-from amulet_integrations.profiles.stores.sql.fork_guard import fork_guard
+from .engines import SECONDS_TO_WAIT, connect_to
+from .fork_guard import fork_guard
 
 T = TypeVar("T")
 Work = Callable[[Connection], T]

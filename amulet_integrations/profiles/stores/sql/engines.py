@@ -12,7 +12,8 @@ from sqlalchemy import Connection, Engine, QueuePool, create_engine, event
 from sqlalchemy.engine import URL
 
 from amulet_integrations.errors import MissingDependencyError
-from amulet_integrations.profiles.stores.sql.database_url import is_in_memory, is_sqlite
+
+from .database_url import is_in_memory, is_sqlite
 
 SECONDS_TO_WAIT = 30
 """Seconds that a writer waits for others to finish."""

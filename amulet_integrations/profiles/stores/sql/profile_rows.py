@@ -18,7 +18,8 @@ from amulet_integrations.profiles.field_types import (
     stored_texts_accepted,
 )
 from amulet_integrations.profiles.profile import Action, PreferenceProfile, ProfileChange
-from amulet_integrations.profiles.stores.sql.schema import LARGEST_VERSION
+
+from .schema import LARGEST_VERSION
 
 T = TypeVar("T")
 

@@ -24,18 +24,11 @@ from amulet_integrations.errors import CorruptProfileError, InvalidProfileError
 from amulet_integrations.profiles.field_types import checked_label
 from amulet_integrations.profiles.inheritance import line_of, parent_changed
 from amulet_integrations.profiles.profile import Action, PreferenceProfile, ProfileChange
-from amulet_integrations.profiles.stores.sql.advisory_locks import AdvisoryLocks
-from amulet_integrations.profiles.stores.sql.profile_rows import (
-    change_of,
-    has_id,
-    id_text,
-    is_valid_id,
-    profile_of,
-    row_of,
-    version_of,
-)
-from amulet_integrations.profiles.stores.sql.schema import LARGEST_VERSION, Tables
 from amulet_integrations.profiles.stores.versions import Version, check_current, next_version
+
+from .advisory_locks import AdvisoryLocks
+from .profile_rows import change_of, has_id, id_text, is_valid_id, profile_of, row_of, version_of
+from .schema import LARGEST_VERSION, Tables
 
 IDS_PER_QUERY = 500
 """Most user ids in one query; drivers have a limit."""

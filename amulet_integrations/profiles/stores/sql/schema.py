@@ -11,8 +11,9 @@ from sqlalchemy import Column, Connection, Integer, MetaData, String, Table, Tex
 
 from amulet_integrations.errors import ProfileStoreError
 from amulet_integrations.profiles.field_types import LONGEST_LABEL
-from amulet_integrations.profiles.stores.sql.advisory_locks import AdvisoryLocks
-from amulet_integrations.profiles.stores.sql.database import Database
+
+from .advisory_locks import AdvisoryLocks
+from .database import Database
 
 if TYPE_CHECKING:
     from alembic.script import ScriptDirectory

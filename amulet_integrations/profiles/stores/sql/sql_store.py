@@ -14,9 +14,6 @@ from amulet_integrations.profiles.profile import PreferenceProfile, ProfileChang
 from amulet_integrations.profiles.stores import transfer
 from amulet_integrations.profiles.stores.base import Update
 from amulet_integrations.profiles.stores.invalidation import publish_change
-from amulet_integrations.profiles.stores.sql.database import Database
-from amulet_integrations.profiles.stores.sql.queries import Queries
-from amulet_integrations.profiles.stores.sql.schema import LARGEST_VERSION, Tables, migrate
 from amulet_integrations.profiles.stores.versions import (
     Version,
     base_version,
@@ -24,6 +21,10 @@ from amulet_integrations.profiles.stores.versions import (
     update_with_retries,
 )
 from amulet_integrations.profiles.sync_async import on_thread
+
+from .database import Database
+from .queries import Queries
+from .schema import LARGEST_VERSION, Tables, migrate
 
 T = TypeVar("T")
 
