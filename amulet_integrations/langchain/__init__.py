@@ -4,10 +4,7 @@ The chat model needs langchain-core alone. What goes with agents and graphs need
 LangGraph as well, and is imported on first use.
 """
 
-from typing import Any
-
-import lazy_loader
-
+from amulet_integrations._exports import attach_exports
 from amulet_integrations.errors import MissingDependencyError
 
 try:
@@ -17,14 +14,6 @@ except ImportError as error:
 
 from .chat_model import ChatAmulet  # noqa: F401 - errors come at once
 
-_load, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
-
-
-def __getattr__(name: str) -> Any:
-    try:
-        return _load(name)
-    except ModuleNotFoundError as error:
-        package = (error.name or "").partition(".")[0]
-        if package in ("langchain", "langgraph"):
-            raise MissingDependencyError.for_extra(package, "agents") from error
-        raise
+__getattr__, __dir__, __all__ = attach_exports(
+    __name__, __file__, extras={"langchain": "agents", "langgraph": "agents"}
+)

@@ -1,8 +1,7 @@
 """The preferences of users, and the stores that keep them."""
 
-import lazy_loader
+from amulet_integrations._exports import attach_exports
 
-from amulet_integrations._renamed import with_former_names
-
-_load, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
-__getattr__ = with_former_names(__name__, _load, {"in_force": "active_preferences"})
+__getattr__, __dir__, __all__ = attach_exports(
+    __name__, __file__, former_names={"in_force": "active_preferences"}
+)

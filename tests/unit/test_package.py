@@ -32,7 +32,7 @@ MAY_IMPORT = {
     "evaluation": PARTS | {"personalization"},
     "cli": PARTS | {"personalization", "client", "langchain", "learning", "evaluation"},
 }
-FOUNDATION = {"errors", "validation", "_renamed", "bind_context", "terminal_text"}
+FOUNDATION = {"errors", "validation", "_exports", "bind_context", "terminal_text"}
 
 # What the adapters and the profiles have no business with.
 FORBIDDEN = {
@@ -222,7 +222,7 @@ def test_what_type_checkers_see_is_what_is_exported():
         seen = {
             alias.asname or alias.name
             for node in ast.walk(tree)
-            if isinstance(node, ast.ImportFrom) and "_renamed" not in (node.module or "")
+            if isinstance(node, ast.ImportFrom) and "_exports" not in (node.module or "")
             for alias in node.names
         }
         seen |= {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}

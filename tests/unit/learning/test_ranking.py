@@ -207,7 +207,7 @@ def test_too_few_examples_are_refused():
         (CANDIDATES, {"min_examples": 0}, InvalidParamsError, "min_examples=0"),
         (CANDIDATES, {"temperature": 0}, InvalidParamsError, "temperature=0"),
         (CANDIDATES, {"temperature": 1e-3}, InvalidParamsError, "greater than or equal to 0.01"),
-        (CANDIDATES, {"max_kl": -1}, InvalidParamsError, "max_kl=-1: give nats"),
+        (CANDIDATES, {"max_kl": -1}, InvalidParamsError, "max_kl=-1: give a bound in nats"),
         (CANDIDATES, {"separator": 3}, InvalidParamsError, "separator=3: .* valid string"),
     ],
 )

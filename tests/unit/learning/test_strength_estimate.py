@@ -296,7 +296,7 @@ def test_a_large_bound_costs_a_few_knots():
             InvalidParamsError,
             "temperature=0.001: .* greater than or equal to 0.01",
         ),
-        ({"max_kl": -0.1}, InvalidParamsError, "max_kl=-0.1: give nats"),
+        ({"max_kl": -0.1}, InvalidParamsError, "max_kl=-0.1: give a bound in nats"),
         ({"max_kl": math.nan}, InvalidParamsError, "max_kl=nan"),
         ({"max_kl": "none"}, InvalidParamsError, "max_kl='none'"),
         ({"separator": 3}, InvalidParamsError, "separator=3: .* valid string"),
