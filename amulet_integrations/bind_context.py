@@ -1,7 +1,7 @@
-"""Work that runs later, in the context variables of the moment when it was asked for.
+"""Work that runs later, with the context variables of the moment at which it was bound.
 
-A coroutine or a generator starts when it is awaited or read. By then a `preference_scope` may have
-ended, or another user's may have begun.
+A coroutine or a generator starts when it is awaited or read. By then the `preference_scope` of the
+caller may have ended, or another user's may have begun.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ _END: Any = object()
 
 
 def bind_coroutine(work: Coroutine[Any, Any, T]) -> Coroutine[Any, Any, T]:
-    """A coroutine that runs `work` in the context of this call."""
+    """A coroutine that runs `work` with the context variables of this call."""
     return _in_context(copy_context(), work)
 
 
 def bind_iterator(steps: Iterator[T]) -> Generator[T, None, None]:
-    """A generator that takes each of `steps` in the context of this call."""
+    """A generator that computes each item with the context variables of this call."""
     return _each_in_context(copy_context(), steps)
 
 
 def bind_async_iterator(steps: AsyncIterator[T]) -> AsyncGenerator[T, None]:
-    """An async generator that takes each of `steps` in the context of this call."""
+    """An async generator that computes each item with the context variables of this call."""
     return _aeach_in_context(copy_context(), steps)
 
 

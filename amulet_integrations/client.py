@@ -1,4 +1,4 @@
-"""What both wrappers are able to do with their fields, and how they read a call's arguments."""
+"""What both wrappers share: the engine, the store, the users, and the arguments of calls."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from pydantic import PrivateAttr, model_validator
 
-from amulet_integrations.config import SAMPLING, AmuletConfig, one_limit
+from amulet_integrations.config import SAMPLING, AmuletConfig, check_one_limit
 from amulet_integrations.decoding.sampling_params import SamplingParams
 from amulet_integrations.decoding.strength import Strength
 from amulet_integrations.engine.backends.transformers.loader import check_source
@@ -54,20 +54,20 @@ class CallArguments:
 
 
 def without_unset(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments of a call without those that are None, which say nothing; but `max_kl` does."""
+    """Arguments of a call without those that are None; only `max_kl=None` has a meaning."""
     return {
         name: value for name, value in arguments.items() if value is not None or name == "max_kl"
     }
 
 
 class AmuletClient(AmuletConfig):
-    """The fields of `AmuletConfig`, with the engine, the store and the users behind them."""
+    """A configuration with its engine, its store and its users."""
 
     _registry: Registry = PrivateAttr(default_factory=Registry)
 
     @model_validator(mode="after")
     def _check_early(self) -> Self:
-        # Made to be refused where a value is out of its range; nothing is loaded or opened.
+        # Refuses values that are out of range; loads and opens nothing.
         _ = self.sampling, self._default, self._personalizer(None)
         if self.engine is None:
             check_source(self.source)
@@ -76,38 +76,38 @@ class AmuletClient(AmuletConfig):
         return self
 
     def of_model(self, model: str | None) -> Self:
-        """This wrapper with another model, for a call that names one; may read its config.
+        """A copy with another model, for a call that names one; may read the model's config.
 
-        It has the same settings but `revision` and `trust_remote_code`, which were said of this
-        model's checkpoint. Its engine stays loaded as long as this wrapper is held.
+        It has the same settings, except for `revision` and `trust_remote_code`, which belong to
+        this model's checkpoint. Its engine stays loaded as long as this wrapper exists.
 
         Raises:
             InvalidParamsError: `model` is no name.
-            ModelError: There is no such checkpoint, or it cannot be run.
+            ModelError: There is no such checkpoint, or this engine cannot run it.
         """
         if model is None or model == self.model:
             return self
         if not isinstance(model, str) or not model.strip():
             raise InvalidParamsError(f"model={model!r}: give a Hugging Face id or a local folder.")
         changes = {"model": model, "engine": None, "revision": None, "trust_remote_code": False}
-        other = self.model_copy(update=changes)
-        self._registry.check(other.source)
-        return other
+        copy = self.model_copy(update=changes)
+        self._registry.check(copy.source)
+        return copy
 
     def load_engine(self) -> Engine:
-        """The engine that answers; loads the model on first use."""
+        """The engine; loads the model on first use."""
         return self.engine or self._registry.engine(self.source)
 
     @property
     def context_window(self) -> int:
-        """Most tokens of prompt and answer together; does not load the model."""
+        """Most tokens of prompt and answer together. Does not load the model."""
         if self.engine is not None:
             return self.engine.context_window
         return self._registry.context_window(self.source)
 
     @property
     def personalizer(self) -> Personalizer:
-        """Resolves users and asks the engine; opens the store, and loads the model when asked."""
+        """Looks users up and prepares requests; opens the store."""
         return self._personalizer(self._registry.store(self.profiles, self.profiles_ttl))
 
     def _personalizer(self, store: ProfileStore | None) -> Personalizer:
@@ -138,11 +138,11 @@ class AmuletClient(AmuletConfig):
         return resolve_user(call, config, current_scope(), default, searchable=searchable)
 
     def for_user(self, user_id: str) -> Self:
-        """A copy that answers this user, on the same engine and store; it costs next to nothing.
+        """A copy that answers this user, on the same engine and store. It is cheap.
 
-        The user counts as named by each call: neither a config nor a scope speaks for another
-        one, only a call's own arguments do. Unlike a bound keyword argument it is part of the
-        model, so that nothing built from the model loses it.
+        The user counts as named by each call, so only a call's own arguments override it, and no
+        config or scope does. Unlike a bound keyword argument the user is part of the model, so
+        nothing that is built from the model loses it.
 
         Raises:
             PreferenceSelectionError: There is no store to look the user up in.
@@ -155,16 +155,16 @@ class AmuletClient(AmuletConfig):
     def plain(self) -> Self:
         """A copy that follows nobody's preferences, on the same engine.
 
-        It is for work that no user reads: choosing among tools, condensing a conversation into a
-        question, grading. Neither the constructor's user nor a config or a scope counts for it,
-        only a call's own arguments do.
+        Use it for work that no user reads: choosing among tools, condensing a conversation into a
+        question, grading. It ignores the user of the constructor, of configs and of scopes; only a
+        call's own arguments count.
         """
         nobody = {"user_id": None, "preference": None, "preference_profile": None}
         return self.model_copy(update={**nobody, "pinned": True})
 
     def __getstate__(self) -> dict[str, Any]:
-        # A copy's: LlamaIndex takes out of it what cannot be pickled, and it is no copy itself. The
-        # model is not written out; whoever reads this loads it by its name.
+        # The state of a copy, because LlamaIndex removes from it what cannot be pickled. The engine
+        # is left out; whoever unpickles this loads the model by its name.
         copy = self.model_copy(update={"engine": None})
         return super(AmuletClient, copy).__getstate__()
 
@@ -175,22 +175,22 @@ class AmuletClient(AmuletConfig):
         return super().__deepcopy__(memo)
 
     def read_call(self, arguments: Mapping[str, Any], also: Collection[str] = ()) -> CallArguments:
-        """Reads the keyword arguments of a call.
+        """Validates the keyword arguments of a call.
 
         Args:
-            arguments: All of them.
-            also: Names that mean something to the wrapper, which reads them itself.
+            arguments: The arguments.
+            also: Names that the wrapper reads itself.
 
         Raises:
-            UnknownArgumentError: One of them means nothing here.
+            UnknownArgumentError: An argument is unknown.
             InvalidParamsError: A sampling parameter is out of its range.
-            PreferenceSelectionError: They name more than one preference, profile or user.
+            PreferenceSelectionError: More than one preference, profile or user is named.
         """
         known = {*SELECTION_ARGUMENTS, *SAMPLING, *_OTHER_ARGUMENTS, *also}
         if unknown := arguments.keys() - known:
             raise UnknownArgumentError.for_names(f"A call of {type(self).__name__}", unknown, known)
         given = without_unset(arguments)
-        one_limit(given)
+        check_one_limit(given)
         changes = {name: given[name] for name in (*SAMPLING, "stop") if name in given}
         for name in ("max_tokens", "max_new_tokens"):
             if name in given:

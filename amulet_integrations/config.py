@@ -34,7 +34,7 @@ SAMPLING = (
     "repetition_penalty",
     "seed",
 )
-"""Fields that are sampling parameters, by their own names."""
+"""Fields with the names of sampling parameters."""
 
 _SOURCE = (
     "model",
@@ -59,69 +59,69 @@ _ENVIRONMENT = {
 class AmuletConfig(BaseModel):
     """Fields that `ChatAmulet` and `AmuletLLM` share. Unknown names are refused.
 
-    Where the constructor is not given `model`, `dtype`, `device` or `profiles`, the environment
-    variables AMULET_MODEL, AMULET_DTYPE, AMULET_DEVICE and AMULET_PROFILES stand in; blank ones
-    count as not set. Explicit values, None too, go before.
+    The environment variables AMULET_MODEL, AMULET_DTYPE, AMULET_DEVICE and AMULET_PROFILES are the
+    defaults of `model`, `dtype`, `device` and `profiles`; blank ones count as not set. Explicit
+    values win, also None.
 
     Attributes:
         model: Hugging Face id, local folder, or "embedded" (SmolLM2-135M-Instruct). Its config is
-            read at once, so a wrong name fails here; the weights are loaded on first use, once
-            for all wrappers with the same model settings.
+            read at once, so a wrong name fails here. The weights are loaded on first use, once for
+            all wrappers with the same model settings.
         dtype: "auto" (the checkpoint's) or "float32", "bfloat16", "float16".
         device: "auto" (CUDA, then MPS, then CPU) or a torch device.
         device_map: As in transformers, for models larger than one device.
-        revision: OutputAlternative, tag or commit on the hub.
-        local_files_only: Whether never to ask the hub.
+        revision: Branch, tag or commit on the hub.
+        local_files_only: Whether the hub is never accessed.
         trust_remote_code: Whether code that comes with the checkpoint may run.
         quantization_config: A transformers quantization config.
         attn_implementation: As in transformers.
-        pack_weights: Whether a model on the CPU may keep a second copy of its weights where that
-            makes it faster.
+        pack_weights: Whether a model on the CPU may keep a second copy of its weights, to be
+            faster.
         engine: An engine to use instead of loading one.
         preference: A preference (or its text) for calls that name nobody.
         preference_profile: A profile for calls that name nobody; the constructor takes it as
             `profile`.
         user_id: The user for calls that name nobody.
         preference_context: What all calls are about, such as ``{"locale": "de"}``, for
-            preferences that have a `when`; what a call, config or scope tells is put over it.
-        pinned: Whether `user_id` (or nobody, without one) holds against configs and scopes as
-            well; `for_user` and `plain` set it.
+            preferences that have a `when`. The contexts of calls, configs and scopes override it.
+        pinned: Whether `user_id` (nobody, if it is None) overrides configs and scopes; `for_user`
+            and `plain` set it.
         profiles: The store of users' profiles, a database URL, or the path of an SQLite file.
-        profiles_ttl: Seconds for which a profile that was read from a database given by its URL or
-            path is used again, if nobody in this process changes it; 0 reads it for every call. A
-            store object is used as it is; put it into a `CachedProfileStore` yourself.
+        profiles_ttl: Seconds for which profiles from a database URL or path are cached, unless
+            this process changes them; 0 reads them for every call. A store object is not cached;
+            put it into a `CachedProfileStore` yourself.
         method: "amulet", "linear_alignment", "pref" (the preference in the prompt, nothing more)
             or "base" (no preferences).
         guidance_scale: How strongly preferences are applied, as in classifier-free guidance: 1
-            puts them into the prompt and no more, above 1 amplifies them. What a call, a scope or
-            a profile says goes before. Without it, and without `params` and `preset`, it is the
-            preset that `amulet evaluate` saved for this model, or else the default one.
+            puts them into the prompt and no more, above 1 amplifies them. Calls, scopes and
+            profiles override it. Without it, `params` and `preset`, the preset that
+            `amulet evaluate` saved for this model is used, or else the default preset.
         params: The same as parameters of Amulet's game.
         preset: The same by name: "gentle", "default", "strong", or "paper", the published method.
-        max_kl: The bound on what guidance may do to a token: on the divergence of its policy from
-            that of the prompt with the preference, in nats. None is no bound; "default" is that
-            of the preset.
+        max_kl: The bound on what guidance may do to a token, in nats: on the divergence of its
+            policy from the policy of the prompt with the preference. None for no bound; "default"
+            for the bound of the preset.
         saved_presets: Whether a preset that was saved for this model is used.
         linear_alignment_ratio: The ratio rho of linear alignment.
-        max_guidance_scale: The largest strength accepted; the operator's bound.
+        max_guidance_scale: The largest guidance scale that is accepted.
         separator: Stands between the system message and the preference.
-        include_preference_text: Whether answers' metadata tells the preferences' texts. They
-            reach callbacks and traces then.
+        include_preference_text: Whether the metadata of answers contains the preferences' texts.
+            Callbacks and traces see them then.
         max_tokens: Most tokens of an answer; also as `max_new_tokens`.
-        min_new_tokens: Fewest tokens of an answer. At 1 no answer is empty, although small models
-            sometimes end theirs at once.
+        min_new_tokens: Fewest tokens of an answer. With 1, the default, no answer is empty; small
+            models sometimes end theirs at once.
         temperature: 0 is greedy.
         top_p: Keeps the smallest set of tokens with this much probability.
         top_k: Keeps this many tokens; 0 keeps all.
         min_p: Drops tokens below this fraction of the likeliest one's probability.
         repetition_penalty: Above 1 discourages tokens already in the answer.
         seed: Makes sampling repeatable.
-        stop: Strings that end an answer; they do not cut calls and JSON, which are always whole.
+        stop: Strings that end an answer. They do not cut calls and JSON, which are always complete.
         timeout: Seconds after which a request fails with `RequestTimeoutError`.
         chat_template_kwargs: Further variables of the model's chat template, such as
-            ``{"enable_thinking": False}``; those of a call are put over them one by one.
-        steer_strings: Whether preferences steer the text inside the strings of structured output
-            with the strength they have in prose; otherwise they are in the prompt and no more.
+            ``{"enable_thinking": False}``. A call may override single ones.
+        steer_strings: Whether preferences are amplified inside the strings of structured output
+            as they are in text; otherwise they are in the prompt and no more.
     """
 
     model_config = ConfigDict(
@@ -184,7 +184,7 @@ class AmuletConfig(BaseModel):
         if not isinstance(data, Mapping):
             return data
         data = {**cls._environment(), **data}
-        one_limit(data)
+        check_one_limit(data)
         if "n" in data:
             raise InvalidParamsError(
                 f"n={data['n']!r}: a call gives one answer. For several, send the input several "
@@ -205,7 +205,7 @@ class AmuletConfig(BaseModel):
 
     @classmethod
     def _is_model_profile(cls, profile: Any) -> bool:
-        """Under the name `profile`, LangChain's models keep what the model is able to do."""
+        """Whether it is LangChain's `profile`: what the model is able to do."""
         other = isinstance(profile, Mapping) and not profile.keys() & PreferenceProfile.model_fields
         return "profile" in cls.model_fields and (profile is None or other)
 
@@ -231,11 +231,11 @@ class AmuletConfig(BaseModel):
         return SamplingParams(max_new_tokens=self.max_tokens, stop=self.stop, **values)
 
 
-def one_limit(arguments: Mapping[str, Any]) -> None:
-    """Refuses both names of the one limit given together.
+def check_one_limit(arguments: Mapping[str, Any]) -> None:
+    """Refuses `max_tokens` beside `max_new_tokens`, which is its other name.
 
     Raises:
-        InvalidParamsError: So it is.
+        InvalidParamsError: Both are given.
     """
     if "max_tokens" in arguments and "max_new_tokens" in arguments:
         raise InvalidParamsError("max_tokens and max_new_tokens are one parameter: pass one.")

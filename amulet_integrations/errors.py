@@ -1,7 +1,7 @@
 """Every error this package raises on purpose; each message names the value and the remedy.
 
-Errors about a value that the caller passed are `ValueError`s too, so code that knows nothing of
-this package can still catch them.
+Errors about a value that the caller passed are also `ValueError`s, so that code which does not know
+this package can catch them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class MissingDependencyError(AmuletError, ImportError):
 
     @classmethod
     def for_extra(cls, package: str, extra: str) -> Self:
-        """Says which extra brings `package`, with the line to type."""
+        """Names the extra that installs `package`, with the command to type."""
         return cls(
             f"{package} is not installed. Install it with: "
             f'pip install "amulet-integrations[{extra}]"'
@@ -32,11 +32,11 @@ class InvalidParamsError(AmuletError, ValueError):
 
 
 class GuidanceScaleError(InvalidParamsError):
-    """The guidance scale is past the operator's `max_guidance_scale`, or past what floats hold."""
+    """The guidance scale is above `max_guidance_scale`, or too large for a float."""
 
 
 class UnknownArgumentError(AmuletError, ValueError, TypeError):
-    """A keyword argument that nothing here reads; most often a misspelt one."""
+    """A keyword argument is unknown, most often because it is misspelt."""
 
     @classmethod
     def for_names(cls, owner: str, unknown: Iterable[str], known: Iterable[str]) -> Self:
@@ -50,7 +50,7 @@ class UnknownArgumentError(AmuletError, ValueError, TypeError):
 
 
 class InvalidRequestError(AmuletError, ValueError):
-    """A generation request that cannot be run as it stands."""
+    """A generation request that cannot be run."""
 
 
 class ContextLengthError(InvalidRequestError):
@@ -66,11 +66,11 @@ class ModelError(AmuletError):
 
 
 class ModelNotFoundError(ModelError, ValueError):
-    """No checkpoint of this name is to be had."""
+    """There is no checkpoint of this name."""
 
 
 class UnsupportedModelError(ModelError, ValueError):
-    """The checkpoint exists, but is not one that this engine can run."""
+    """The checkpoint exists, but this engine cannot run it."""
 
 
 class GenerationError(AmuletError, RuntimeError):
@@ -90,26 +90,26 @@ class EngineClosedError(GenerationError):
 
 
 class EngineOverloadedError(GenerationError):
-    """Too many requests wait already; this one was not taken on. Try again later."""
+    """Too many requests are waiting, so this one was refused. Try again later."""
 
 
 class IncompleteOutputError(GenerationError):
-    """An answer that had to be whole, such as JSON, could not be finished within its tokens."""
+    """An answer that has to be complete, such as JSON, could not be finished within its tokens."""
 
 
 class NoToolCallError(AmuletError, ValueError):
-    """An answer without a call of a tool, where one was needed."""
+    """An answer calls no tool where it had to."""
 
 
 class StructuredOutputError(GenerationError):
-    """An answer that follows its schema, but is refused by the schema's own validators."""
+    """An answer follows its schema, but the schema's own validators refuse it."""
 
 
 class AnswerError(GenerationError):
-    """A prompt that LlamaIndex has filled in cannot be answered; the cause is the error proper.
+    """A prompt that LlamaIndex has filled in cannot be answered; `__cause__` is the actual error.
 
-    It is no `ValueError`: LlamaIndex's query engines take those for an answer that does not fit,
-    and go on with "Empty Response".
+    It is no `ValueError`, because LlamaIndex's query engines treat a `ValueError` as an answer that
+    does not fit, and return "Empty Response".
     """
 
 
@@ -118,11 +118,11 @@ class UnsupportedGrammarError(AmuletError, ValueError):
 
 
 class PreferenceSelectionError(AmuletError, ValueError):
-    """The call names whose preferences to use in a way that cannot be followed."""
+    """The preferences that a call selects are ambiguous or cannot be looked up."""
 
 
 class ProfileError(AmuletError):
-    """Something is wrong with a preference profile or the place where it is kept."""
+    """Something is wrong with a preference profile or its store."""
 
 
 class InvalidProfileError(ProfileError, ValueError):
@@ -130,11 +130,11 @@ class InvalidProfileError(ProfileError, ValueError):
 
 
 class CorruptProfileError(ProfileError, ValueError):
-    """What the store holds for a user is not a profile."""
+    """The store contains something else than a profile for a user."""
 
 
 class ProfileConflictError(ProfileError):
-    """A profile was changed by somebody else since it was read, so storing it would lose that."""
+    """A profile was changed since it was read, so saving it would lose the change."""
 
 
 class ProfileStoreError(ProfileError, OSError):
@@ -142,8 +142,8 @@ class ProfileStoreError(ProfileError, OSError):
 
 
 class EvidenceError(AmuletError, ValueError):
-    """Answers do not say enough about a user's preferences, or are no examples of them."""
+    """Answers contain too little evidence of a user's preferences, or none."""
 
 
 class EvaluationError(AmuletError, ValueError):
-    """An evaluation that cannot be run, resumed or reported as it was asked for."""
+    """An evaluation that cannot be run, resumed or reported."""

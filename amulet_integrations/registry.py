@@ -1,4 +1,4 @@
-"""What copies of a wrapper share: loaded engines, their prompts, and open stores."""
+"""What copies of a wrapper share: engines, prompt builders and stores."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from amulet_integrations.prompting import PromptBuilder
 
 
 class Registry:
-    """Loads, opens and finds out each thing once. May be used from any thread."""
+    """Loads each engine and opens each store once. May be used from any thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -28,11 +28,11 @@ class Registry:
         self._checked: set[str] = set()
 
     def __reduce__(self) -> tuple[type[Registry], tuple[()]]:
-        # Another process loads and opens its own.
+        # Another process loads and opens anew.
         return Registry, ()
 
     def check(self, source: ModelSource) -> None:
-        """`check_source`, once for each source that is good."""
+        """As `check_source`, once for each valid source."""
         if source.key not in self._checked:
             check_source(source)
             self._checked.add(source.key)
@@ -44,26 +44,26 @@ class Registry:
         return self._windows[source.key]
 
     def prompts(self, engine: Engine, separator: str) -> PromptBuilder:
-        """What writes prompts for an engine's model; it tries the chat template out once."""
+        """The prompt builder of an engine; it tries the chat template out once."""
         with self._lock:
-            # The engine is kept too, so that its id is no other one's.
-            kept = self._prompts.get((id(engine), separator))
-            if kept is None:
-                kept = engine, PromptBuilder(engine.tokenizer, separator=separator)
-                self._prompts[id(engine), separator] = kept
-            return kept[1]
+            # The engine is kept, too, so that no other engine gets its id.
+            entry = self._prompts.get((id(engine), separator))
+            if entry is None:
+                entry = engine, PromptBuilder(engine.tokenizer, separator=separator)
+                self._prompts[id(engine), separator] = entry
+            return entry[1]
 
     def engine(self, source: ModelSource) -> Engine:
-        """The one engine of a source; loads it where nobody has."""
+        """The engine of a source; loads the model on first use."""
         with self._lock:
-            # Kept here, because `shared_engine` frees what nobody holds.
+            # Kept here, because `shared_engine` frees engines that nobody references.
             self._engines[source.key] = shared_engine(source)
             return self._engines[source.key]
 
     def store(
         self, store_or_url: ProfileStore | str | Path | None, ttl: float
     ) -> ProfileStore | None:
-        """The store, opened where it is given by its place, with a cache of this time to live."""
+        """The store; one given by URL or path is opened, with a cache of `ttl` seconds."""
         if store_or_url is None:
             return None
         if not isinstance(store_or_url, str | Path):

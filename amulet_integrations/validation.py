@@ -1,4 +1,4 @@
-"""Pydantic models whose validation errors are ours, told in one readable line."""
+"""Pydantic models whose validation errors are this package's, in one readable line."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from pydantic_core import ErrorDetails
 
 from amulet_integrations.errors import AmuletError, UnknownArgumentError
 
-_SHOWN = 80  # characters of a bad value that a message tells
+_MAX_SHOWN = 80  # characters of a bad value in a message
 
 
 def as_amulet_error(
     error: ValidationError, owner: type[BaseModel], kind: type[AmuletError]
 ) -> AmuletError:
-    """Turns a pydantic error into one of ours.
+    """Turns a pydantic error into an `AmuletError`.
 
     Args:
-        error: What pydantic raised.
-        owner: The model that was being made; its fields are offered for misspelt names.
+        error: The error of pydantic.
+        owner: The model that was validated; its fields are suggested for misspelt names.
         kind: The class of error for a bad value.
 
     Returns:
-        `UnknownArgumentError` when the only fault is names that the model does not have,
-        the error of ours that a validator raised where that is all, and otherwise a `kind` whose
-        message names each field, its value and what was expected.
+        An `UnknownArgumentError` where all faults are unknown names; the `AmuletError` of a
+        validator where that is the only fault; otherwise a `kind` whose message names each field,
+        its value and what was expected.
     """
     faults = error.errors(include_url=False)
     cause = faults[0].get("ctx", {}).get("error")
@@ -46,7 +46,7 @@ def _argument_names(owner: type[BaseModel]) -> set[str]:
 
 
 def _place(fault: ErrorDetails, owner: type[BaseModel]) -> str:
-    """The field, and where in it; without pydantic's names for the branches of a union."""
+    """The field and the index in it, without pydantic's names for members of a union."""
     first, *inner = fault["loc"] or (owner.__name__,)
     return ".".join([str(first), *(str(part) for part in inner if isinstance(part, int))])
 
@@ -60,34 +60,34 @@ def _line(fault: ErrorDetails, owner: type[BaseModel]) -> str:
     if fault["type"] == "missing":
         return f"{place} is missing"
     if fault["type"] == "extra_forbidden":
-        # Its value may be a private text under a misspelt name.
+        # The value may be a private text under a misspelt name.
         return f"{place} is not a field of {owner.__name__}"
     if _is_private(fault, owner):
         return f"{place} is a {type(fault['input']).__name__}: {message[0].lower()}{message[1:]}"
     value = repr(fault["input"])
-    shown = value if len(value) <= _SHOWN else value[: _SHOWN - 3] + "..."
+    shown = value if len(value) <= _MAX_SHOWN else value[: _MAX_SHOWN - 3] + "..."
     return f"{place}={shown}: {message[0].lower()}{message[1:]}"
 
 
 def _is_private(fault: ErrorDetails, owner: type[BaseModel]) -> bool:
-    """What a model keeps out of its `repr` stays out of messages too."""
+    """Whether the field is kept out of the `repr`, and so out of messages."""
     named = [name for name in fault["loc"] if name in owner.model_fields]
     return not named or not owner.model_fields[str(named[0])].repr
 
 
 class FrozenModel(BaseModel):
-    """An immutable value object: unknown names are refused, and errors are `AmuletError`s."""
+    """An immutable value object that refuses unknown names and raises `AmuletError`s."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
     error_type: ClassVar[type[AmuletError]] = AmuletError
 
     def __init__(self, **data: Any) -> None:
-        with self._errors_are_ours():
+        with self._convert_errors():
             super().__init__(**data)
 
     @classmethod
     @contextmanager
-    def _errors_are_ours(cls) -> Iterator[None]:
+    def _convert_errors(cls) -> Iterator[None]:
         try:
             yield
         except ValidationError as error:
@@ -96,18 +96,18 @@ class FrozenModel(BaseModel):
 
     @classmethod
     def model_validate(cls, obj: Any, **options: Any) -> Self:
-        """As pydantic's, with our errors."""
-        with cls._errors_are_ours():
+        """As pydantic's, but raises `AmuletError`s."""
+        with cls._convert_errors():
             return super().model_validate(obj, **options)
 
     @classmethod
     def model_validate_json(cls, json_data: str | bytes | bytearray, **options: Any) -> Self:
-        """As pydantic's, with our errors."""
-        with cls._errors_are_ours():
+        """As pydantic's, but raises `AmuletError`s."""
+        with cls._convert_errors():
             return super().model_validate_json(json_data, **options)
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
-        """A copy with some fields changed; unlike pydantic's, the changes are validated."""
+        """A copy with some fields changed; unlike in pydantic, the changes are validated."""
         copy = super().model_copy(deep=deep)
         if not update:
             return copy

@@ -22,7 +22,7 @@ Config = RunnableConfig | None
 
 
 class AmuletBinding(RunnableBinding[LanguageModelInput, AIMessage]):  # type: ignore[no-redef]
-    """Tells no preference's text, and follows the scope in which it was asked, as the model does.
+    """A binding that serialises without preferences, and that keeps the scope of the call.
 
     Raises:
         PreferenceSelectionError: A bound preference or profile is of a wrong type.
@@ -30,32 +30,34 @@ class AmuletBinding(RunnableBinding[LanguageModelInput, AIMessage]):  # type: ig
     """
 
     def __init__(self, **fields: Any) -> None:
-        hidden = _without_texts(fields.get("kwargs") or {})
+        hidden = _with_hidden_preferences(fields.get("kwargs") or {})
         super().__init__(**{**fields, "kwargs": hidden})
 
     @classmethod
     def lc_id(cls) -> list[str]:
-        """As LangChain's own bindings, so that it is loaded as one."""
+        """The id of LangChain's own binding, as which it is loaded again."""
         return [*cls.get_lc_namespace(), "RunnableBinding"]
 
     def bind_tools(self, tools: Sequence[Any], **kwargs: Any) -> Runnable[LanguageModelInput, Any]:
-        """As `ChatAmulet.bind_tools`; what is bound already stays bound."""
-        return self._around(self.bound.bind_tools(tools, **{**self.kwargs, **kwargs}))  # type: ignore[attr-defined]
+        """As `ChatAmulet.bind_tools`; the bound arguments stay bound."""
+        return self._with_own_config(self.bound.bind_tools(tools, **{**self.kwargs, **kwargs}))  # type: ignore[attr-defined]
 
     def with_structured_output(
         self, schema: Any = None, **kwargs: Any
     ) -> Runnable[LanguageModelInput, Any]:
-        """As `ChatAmulet.with_structured_output`; what is bound stays, but for tools and forms."""
+        """As `ChatAmulet.with_structured_output`; bound output options are replaced."""
         kept = {name: value for name, value in self.kwargs.items() if name not in OUTPUT_OPTIONS}
         made = self.bound.with_structured_output(schema, **{**kept, **kwargs})  # type: ignore[attr-defined]
-        return self._around(made)
+        return self._with_own_config(made)
 
-    def _around(self, made: Runnable[LanguageModelInput, Any]) -> Runnable[LanguageModelInput, Any]:
-        """What was made of the model, with the config that is bound here."""
-        return made.with_config(self.config) if self.config else made
+    def _with_own_config(
+        self, model: Runnable[LanguageModelInput, Any]
+    ) -> Runnable[LanguageModelInput, Any]:
+        """A model that was made of the bound one, with the config that is bound here."""
+        return model.with_config(self.config) if self.config else model
 
-    # LangChain's bindings start when they are read; the model selects whose preferences hold when
-    # it is called, so here it is called at once.
+    # LangChain's bindings call the model when they are read. Here it is called at once, because it
+    # decides then whose preferences the call follows.
 
     def ainvoke(  # noqa: D102 - LangChain's methods, here and below
         self, input: LanguageModelInput, config: Config = None, **kwargs: Any
@@ -89,8 +91,8 @@ class AmuletBinding(RunnableBinding[LanguageModelInput, AIMessage]):  # type: ig
         return bind_coroutine(events) if asyncio.iscoroutine(events) else events
 
 
-def _without_texts(arguments: dict[str, Any]) -> dict[str, Any]:
-    """Arguments with preferences as objects, whose serialised forms tell no text."""
+def _with_hidden_preferences(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Arguments with preferences as objects, whose serialised forms have no text."""
     hidden = dict(arguments)
     for name in ("preference", "profile"):
         if arguments.get(name) is not None:

@@ -19,7 +19,7 @@ from amulet_integrations.prompting import ChatMessage
 from amulet_integrations.prompting.openai_compat.output_options import (
     OUTPUT_OPTIONS,
     OutputOptions,
-    plain_form,
+    plain_arguments,
 )
 from amulet_integrations.prompting.openai_compat.response_format import json_schema_format
 
@@ -133,7 +133,7 @@ def read_arguments(
         AmuletError: One of the arguments is unknown or not valid.
     """
     read = llm.read_call(arguments, (*_OTHER_ARGUMENTS, *also))
-    plain = plain_arguments(arguments)
+    plain = json_arguments(arguments)
     searchable = llm.profiles is not None
     call = ChatCall(
         arguments=read,
@@ -152,13 +152,13 @@ def check_arguments(llm: ChatAmulet, arguments: Mapping[str, Any]) -> dict[str, 
     Raises:
         AmuletError: One of them is unknown or not valid.
     """
-    plain = plain_arguments(arguments)
+    plain = json_arguments(arguments)
     llm.read_call(plain, _OTHER_ARGUMENTS)
     OutputOptions.read(plain)
     return plain
 
 
-def plain_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
+def json_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Arguments with tools, tool choice and response format as plain JSON.
 
     Tracers and the keys of caches need them in this form.
@@ -170,7 +170,7 @@ def plain_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(response_format, type):
         response_format = json_schema_format(to_json_schema(response_format))
         arguments = {**arguments, "response_format": response_format}
-    return plain_form(arguments, to_openai_tools)
+    return plain_arguments(arguments, to_openai_tools)
 
 
 def selection_of(config: RunnableConfig | None, *, searchable: bool = True) -> PreferenceSelection:

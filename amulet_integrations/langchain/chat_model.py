@@ -76,7 +76,7 @@ from amulet_integrations.langchain.streaming import ChunkStream
 from amulet_integrations.langchain.structured import StructuredMethod, StructuredOutput
 from amulet_integrations.langchain.tools import AnySchema, AnyTool, to_openai_tools
 from amulet_integrations.personalization.answer_reader import AnswerReader
-from amulet_integrations.prompting.openai_compat.tools import ToolChoice, to_tool_use
+from amulet_integrations.prompting.openai_compat.openai_tools import ToolChoice, to_tool_use
 
 T = TypeVar("T")
 Config = RunnableConfig | None
@@ -88,20 +88,20 @@ class ChatAmulet(AmuletClient, BaseChatModel):
         llm = ChatAmulet(profiles="sqlite:///profiles.db")
         llm.invoke("What is a black hole?", user_id="ann")
 
-    Whose preferences hold is settled once, when a method is called. The first of these that names
-    somebody wins:
+    Whose preferences a call follows is decided once, when a method is called. The first of these
+    that names somebody wins:
 
     1. the call: ``preference=``, ``profile=`` or ``user_id=`` (also by `bind`), or `for_user`;
-    2. the config: ``{"configurable": {"user_id": ...}}``, which chains and graphs hand on;
+    2. the config: ``{"configurable": {"user_id": ...}}``, which chains and graphs pass on;
     3. the surrounding `preference_scope`;
     4. the constructor.
 
-    Each of them may also tell what the call is about, ``preference_context={"topic": "health"}``,
-    for preferences that have a `when`; it is put together.
+    Each of them may also say what the call is about, ``preference_context={"topic": "health"}``,
+    for preferences that have a `when`. What they say is merged.
 
-    A call takes ``method``, ``params``, ``stop``, ``timeout`` and the sampling parameters too. A
-    chain reaches the model only when it runs: where its stream may be read outside of the scope in
-    which it was asked for, name the user in the config.
+    A call also takes ``method``, ``params``, ``stop``, ``timeout`` and the sampling parameters. A
+    chain calls the model only when it runs. So where the stream of a chain may be read after its
+    scope has ended, name the user in the config.
 
     The constructor takes the fields of `AmuletConfig`, those of every LangChain chat model
     (``cache``, ``callbacks``, ``rate_limiter`` and so on) and the following.
@@ -110,7 +110,7 @@ class ChatAmulet(AmuletClient, BaseChatModel):
         streaming: Whether `invoke` streams to callbacks. False, where given, turns streaming off.
         stream_usage: Whether the last chunk of a stream counts the tokens.
         max_retries: Without effect: there is no network between you and the model.
-        api_key: Without effect: nobody asks for one.
+        api_key: Without effect: a local model needs none.
 
     Raises:
         UnknownArgumentError: An argument has no meaning here.
@@ -263,7 +263,7 @@ class ChatAmulet(AmuletClient, BaseChatModel):
         return bind_async_iterator(super().abatch_as_completed(inputs, config, **kwargs))
 
     def bind(self, **kwargs: Any) -> AmuletBinding:  # type: ignore[override]
-        """A model with arguments of a call bound to it; no text of a preference is told by it.
+        """A model with arguments of a call bound to it; its serialised forms show no preference.
 
         Raises:
             PreferenceSelectionError: A preference or profile is of a wrong type.
@@ -288,15 +288,15 @@ class ChatAmulet(AmuletClient, BaseChatModel):
             tool_choice: None or "auto" lets the model choose between text and calls; "any",
                 "required" or True makes it call; "none" or False keeps it from calling; the name
                 of a tool, or OpenAI's or Anthropic's dict for one, makes it call that tool.
-            parallel_tool_calls: Whether one answer may hold several calls; None allows of several
-                where the model calls of its own accord, and of one where it has to.
+            parallel_tool_calls: Whether one answer may contain several calls. None allows several
+                where the model may choose to call, and one where it has to.
             strict: True closes every object in the tools' schemas to names they do not list.
             kwargs: Other arguments of a call, such as `user_id` or `response_format`; they are
-                kept.
+                bound, too.
 
         Raises:
-            PromptError: A tool describes no function, two differ but have one name, or
-                `tool_choice` names none of them.
+            PromptError: A tool describes no function, two different tools have one name, or
+                `tool_choice` names no tool.
             UnsupportedGrammarError: A schema that cannot be enforced while decoding.
             UnknownArgumentError: One of `kwargs` means nothing to a call.
         """
@@ -322,23 +322,24 @@ class ChatAmulet(AmuletClient, BaseChatModel):
             schema: A Pydantic model (answers are its instances), or a TypedDict, a JSON schema or
                 a function in OpenAI's form (answers are dicts). None, with `method="json_mode"`,
                 is any JSON object.
-            method: "json_schema" tells the model the schema in the system text; "json_mode" does
-                not, so the prompt should; "function_calling" makes it a tool that has to be called.
+            method: "json_schema" writes the schema into the system text. "json_mode" does not, so
+                your prompt should describe it. "function_calling" makes it a tool that has to be
+                called.
             include_raw: Whether to return ``{"raw", "parsed", "parsing_error"}``.
             strict: As in `bind_tools`.
-            tools: With "json_schema", tools that the model may call instead; the answer is None
-                then, so `include_raw` is needed to see the calls.
-            kwargs: Other arguments of a call, such as `user_id` or `steer_strings`; they are kept.
-                Those that the method sets itself, such as `tool_choice`, are refused.
+            tools: With "json_schema", tools that the model may call instead. The result is None
+                then; use `include_raw` to see the calls.
+            kwargs: Other arguments of a call, such as `user_id` or `steer_strings`; they are bound,
+                too. Those that the method sets itself, such as `tool_choice`, are refused.
 
         Returns:
-            A runnable. When it streams, dicts grow and instances come once, whole. Where the
-            tokens run out the object is closed early, so a string in it may break off; the
-            message, which `include_raw` returns, then has ``response_metadata["shortened"]``.
-            Stop strings do not cut calls and JSON, which are always whole.
+            A runnable. When it streams, dicts grow, and an instance comes once, whole. Where the
+            tokens run out, the object is closed early, so a string in it may break off. Then the
+            message, which `include_raw` returns, has ``response_metadata["shortened"]``. Stop
+            strings do not cut calls and JSON, which are always complete.
 
         Raises:
-            PromptError: There is no schema, `method` is not one, or one of `kwargs` is set by it.
+            PromptError: There is no schema, `method` is unknown, or it sets one of `kwargs` itself.
             UnsupportedGrammarError: A schema that cannot be enforced while decoding.
         """
         output = StructuredOutput(schema, method, strict)
@@ -351,7 +352,7 @@ class ChatAmulet(AmuletClient, BaseChatModel):
                 "out, or use bind_tools."
             )
         llm = self.bind_tools(output.tools if tools is None else tools, **arguments, **kwargs)
-        return output.read_from(llm, include_raw=include_raw)
+        return output.parse_answers_of(llm, include_raw=include_raw)
 
     def get_token_ids(self, text: str) -> list[int]:
         """Token ids of a text, by the model's own tokenizer; loads the model."""

@@ -132,7 +132,7 @@ class ChunkStream:
         before = replace(call)
         for piece in pieces:
             call.name = call.name or piece.name
-            call.id = call.id or getattr(piece, "id", None) or f"call_{uuid4().hex[:24]}"
+            call.id = call.id or f"call_{uuid4().hex[:24]}"
             if isinstance(piece, CallPiece):
                 call.arguments += piece.arguments
             else:

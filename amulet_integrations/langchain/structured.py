@@ -1,4 +1,4 @@
-"""Structured output: how an answer is bound to a schema, and how it is read back."""
+"""Structured output: binding a model to a schema, and reading its answers."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ from pydantic.v1 import ValidationError as ValidationErrorV1
 
 from amulet_integrations.errors import PromptError
 from amulet_integrations.langchain.tools import AnySchema, to_json_schema
+from amulet_integrations.prompting.openai_compat.openai_tools import as_tool_name
 from amulet_integrations.prompting.openai_compat.response_format import (
     json_object_format,
     json_schema_format,
 )
 from amulet_integrations.prompting.openai_compat.schemas import (
-    closed,
     is_pydantic,
-    name_of,
-    strictness_of,
+    schema_name,
+    strict_flag,
+    strict_schema,
 )
-from amulet_integrations.prompting.openai_compat.tools import as_tool_name
 
 StructuredMethod = Literal["json_schema", "function_calling", "json_mode"]
 
-# Half a pair of surrogates is unfinished as well; escaped backslashes before it are not.
+# Also half a surrogate pair; an escaped backslash before it is complete.
 _UNFINISHED_ESCAPE = re.compile(
     r"(?<!\\)((?:\\\\)*)(?:\\u[dD][89abAB][0-9a-fA-F]{2})?(?:\\(?:u[0-9a-fA-F]{0,3})?)?\Z"
 )
@@ -46,12 +46,12 @@ class StructuredOutput:
     """One way to get answers of a schema.
 
     Args:
-        schema: What answers are; None, in JSON mode, is any object.
-        method: How it is asked for.
-        strict: Whether objects are closed to names that the schema does not list.
+        schema: The schema of the answers; None, in JSON mode, for any object.
+        method: How the model is made to follow it.
+        strict: Whether every object is closed to names that the schema does not list.
 
     Raises:
-        PromptError: `method` is not one, or there is no schema.
+        PromptError: `method` is unknown, or there is no schema.
     """
 
     def __init__(
@@ -68,50 +68,50 @@ class StructuredOutput:
                 "JSON object."
             )
         self._schema = schema
-        self._written = None if schema is None else to_json_schema(schema)
+        self._json_schema = None if schema is None else to_json_schema(schema)
         self._method = method
-        self._strict = strictness_of(schema) if strict is None else strict
+        self._strict = strict_flag(schema) if strict is None else strict
 
     @property
     def tools(self) -> list[dict[str, Any]]:
-        """The tool that the answer is to call; none but for function calling."""
-        if self._written is None or self._method != "function_calling":
+        """The tool that the answer has to call; only for function calling."""
+        if self._json_schema is None or self._method != "function_calling":
             return []
-        parameters = dict(self._written)
-        name = as_tool_name(name_of(parameters))
+        parameters = dict(self._json_schema)
+        name = as_tool_name(schema_name(parameters))
         parameters.pop("title", None)
-        about = str(parameters.pop("description", ""))
+        description = str(parameters.pop("description", ""))
         if self._strict:
-            parameters = closed(parameters)
-        return [{"name": name, "description": about, "parameters": parameters}]
+            parameters = strict_schema(parameters)
+        return [{"name": name, "description": description, "parameters": parameters}]
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """Arguments of a call that ask for the answer, and tell tracers of its schema."""
-        given: dict[str, Any] = {}
+        """Arguments of a call that enforce the schema, and that show it to tracers."""
+        arguments: dict[str, Any] = {}
         if self._method == "function_calling":
-            given = {"tool_choice": "any", "parallel_tool_calls": False}
+            arguments = {"tool_choice": "any", "parallel_tool_calls": False}
         elif self._method == "json_mode":
-            given["response_format"] = json_object_format(self._written)
-        elif self._written is not None:
-            given["response_format"] = json_schema_format(self._written, self._strict)
-        if self._written is None:
-            return given
-        titled = {**self._written, "title": name_of(self._written)}
+            arguments["response_format"] = json_object_format(self._json_schema)
+        elif self._json_schema is not None:
+            arguments["response_format"] = json_schema_format(self._json_schema, self._strict)
+        if self._json_schema is None:
+            return arguments
+        titled = {**self._json_schema, "title": schema_name(self._json_schema)}
         traced = {
             "kwargs": {"method": self._method, "strict": self._strict},
             "schema": titled if isinstance(self._schema, Mapping) else self._schema,
         }
-        return {**given, "ls_structured_output_format": traced}
+        return {**arguments, "ls_structured_output_format": traced}
 
-    def read_from(
+    def parse_answers_of(
         self, llm: Runnable[LanguageModelInput, AIMessage], *, include_raw: bool
     ) -> Runnable[LanguageModelInput, Any]:
         """The model with a parser behind it.
 
         Args:
             llm: The model, bound to `tools` and `arguments`.
-            include_raw: Whether the message and what was wrong with it are returned as well.
+            include_raw: Whether the message and the parsing error are returned as well.
         """
         model = self._schema if is_pydantic(self._schema) else None
         parser = StructuredOutputParser(model=model, from_call=self._method == "function_calling")
@@ -119,61 +119,61 @@ class StructuredOutput:
 
 
 class StructuredOutputParser(BaseCumulativeTransformOutputParser[Any]):
-    """Reads the object that an answer is; an answer that breaks off is an error.
+    """Parses answers into objects; an answer that breaks off is an error.
 
-    While an answer streams, dicts grow, and instances of a model come once, at the end.
+    While an answer streams, dicts grow; an instance of a model comes once, at the end.
 
     Attributes:
         model: The Pydantic model that answers are instances of; None for dicts.
-        from_call: Whether the object is the arguments of a call, and not the text.
+        from_call: Whether the object is in the arguments of a call and not in the text.
     """
 
     model: SkipValidation[Any] = None
     from_call: bool = False
 
     def parse_result(self, result: list[Generation], *, partial: bool = False) -> Any:
-        """Reads an answer.
+        """Parses an answer.
 
         Args:
-            result: The generations; the first counts.
-            partial: Whether more of it may come.
+            result: The generations; only the first is used.
+            partial: Whether the answer may still be streaming.
 
         Returns:
             The object, or None where there is none yet, or where a tool was called instead.
 
         Raises:
-            OutputParserException: The answer is no such object.
+            OutputParserException: The answer does not follow the schema.
         """
         message = getattr(result[0], "message", None)
         is_growing = partial and getattr(message, "chunk_position", "last") != "last"
         if is_growing and self.model is not None:
             return None
         if is_growing:
-            return _of_growing(_text_of_call(message) if self.from_call else _text_of(result[0]))
-        found = self._of_call(message) if self.from_call else self._of_text(result[0])
+            return _parse_partial(_call_text(message) if self.from_call else _text_of(result[0]))
+        found = self._parse_call(message) if self.from_call else self._parse_text(result[0])
         return found if found is None or self.model is None else self._instance(found)
 
     def parse(self, text: str) -> Any:
-        """Reads an answer's text.
+        """Parses the text of an answer.
 
         Raises:
-            OutputParserException: It is no object of the schema.
+            OutputParserException: It does not follow the schema.
         """
         return self.parse_result([Generation(text=text)])
 
-    def _of_call(self, message: BaseMessage | None) -> Any:
+    def _parse_call(self, message: BaseMessage | None) -> Any:
         calls = getattr(message, "tool_calls", None)
         if calls:
             return calls[0]["args"]
         text = "" if message is None else message.text
         raise OutputParserException("The answer calls no tool.", llm_output=text)
 
-    def _of_text(self, generation: Generation) -> Any:
+    def _parse_text(self, generation: Generation) -> Any:
         if getattr(getattr(generation, "message", None), "tool_calls", None):
             return None
         text = _text_of(generation)
         try:
-            return parse_json_markdown(text, parser=_read_whole)
+            return parse_json_markdown(text, parser=_load)
         except ValueError as error:
             raise OutputParserException(
                 f"The answer is not JSON: {error}", llm_output=text
@@ -192,16 +192,16 @@ class StructuredOutputParser(BaseCumulativeTransformOutputParser[Any]):
 
 
 class RawOutputParser(BaseTransformOutputParser[dict[str, Any]]):
-    """Gives the message, the object that it holds, and what was wrong with it.
+    """Returns the message, the parsed object and the parsing error.
 
     Attributes:
-        parser: Reads the object.
+        parser: Parses the object.
     """
 
     parser: StructuredOutputParser
 
     def parse_result(self, result: list[Generation], *, partial: bool = False) -> dict[str, Any]:
-        """Reads an answer; errors of parsing are part of what is returned."""
+        """Parses an answer; a parsing error is returned and not raised."""
         found: dict[str, Any] = {"parsed": None, "parsing_error": None}
         try:
             found["parsed"] = self.parser.parse_result(result, partial=partial)
@@ -210,44 +210,44 @@ class RawOutputParser(BaseTransformOutputParser[dict[str, Any]]):
         return {"raw": getattr(result[0], "message", result[0].text), **found}
 
     def parse(self, text: str) -> dict[str, Any]:
-        """Reads an answer's text."""
+        """Parses the text of an answer."""
         return self.parse_result([Generation(text=text)])
 
     def _transform(self, input: Iterator[str | BaseMessage]) -> Iterator[dict[str, Any]]:
-        growing = _Growing(self)
+        stream = _RawStream(self)
         for chunk in input:
-            yield growing.with_next(chunk)
+            yield stream.add(chunk)
 
     async def _atransform(
         self, input: AsyncIterator[str | BaseMessage]
     ) -> AsyncIterator[dict[str, Any]]:
-        growing = _Growing(self)
+        stream = _RawStream(self)
         async for chunk in input:
-            yield growing.with_next(chunk)
+            yield stream.add(chunk)
 
 
-class _Growing:
-    """An answer as it streams, told in dicts that add up to what `invoke` returns."""
+class _RawStream:
+    """An answer as it streams, in dicts that add up to what `invoke` returns."""
 
     def __init__(self, parser: RawOutputParser) -> None:
         self._parser = parser
-        self._whole: Any = None
-        self._told: Any = None
+        self._message: Any = None
+        self._parsed: Any = None
 
-    def with_next(self, chunk: Any) -> _Part:
-        self._whole = chunk if self._whole is None else self._whole + chunk
-        found = self._parser.parse_result([ChatGeneration(message=self._whole)], partial=True)
-        news = _Part(raw=chunk)
+    def add(self, chunk: Any) -> _Part:
+        self._message = chunk if self._message is None else self._message + chunk
+        found = self._parser.parse_result([ChatGeneration(message=self._message)], partial=True)
+        part = _Part(raw=chunk)
         is_last = getattr(chunk, "chunk_position", "last") == "last"
-        if is_last or found["parsed"] != self._told:
-            news["parsed"] = self._told = found["parsed"]
+        if is_last or found["parsed"] != self._parsed:
+            part["parsed"] = self._parsed = found["parsed"]
         if is_last:
-            news["parsing_error"] = found["parsing_error"]
-        return news
+            part["parsing_error"] = found["parsing_error"]
+        return part
 
 
 class _Part(AddableDict):
-    """Messages add up; of all else the last counts, as each object holds those before it."""
+    """Messages are added; of the other values the last counts, because it contains the earlier."""
 
     def __add__(self, other: AddableDict) -> _Part:
         return _Part({**self, **other, "raw": self["raw"] + other["raw"]})
@@ -258,28 +258,28 @@ def _text_of(generation: Generation) -> str:
     return generation.text if message is None else message.text
 
 
-def _text_of_call(message: BaseMessage | None) -> str:
-    """The arguments of the first call, as far as they have come."""
+def _call_text(message: BaseMessage | None) -> str:
+    """The arguments of the first call, as far as they have been written."""
     parts = getattr(message, "tool_call_chunks", None)
     return (parts[0]["args"] or "") if parts else ""
 
 
-def _of_growing(text: str) -> Any:
-    """What can be read of JSON that breaks off; None where that is nothing yet."""
+def _parse_partial(text: str) -> Any:
+    """Parses JSON that breaks off; None where nothing can be read yet."""
     try:
-        return parse_json_markdown(text, parser=_read_beginning)
+        return parse_json_markdown(text, parser=_load_partial)
     except ValueError:
         return None
 
 
-def _read_beginning(text: str) -> Any:
-    # LangChain's parser mends what breaks off, but for escapes, whose whole string it would drop.
+def _load_partial(text: str) -> Any:
+    # LangChain's parser completes what breaks off, but drops strings that end in half an escape.
     return parse_partial_json(_UNFINISHED_ESCAPE.sub(r"\1", text))
 
 
-def _read_whole(text: str) -> Any:
+def _load(text: str) -> Any:
     return json.loads(text, parse_constant=_refuse_constant)
 
 
 def _refuse_constant(name: str) -> Any:
-    raise ValueError(f"{name} is no number of JSON's.")
+    raise ValueError(f"{name} is not a number in JSON.")

@@ -10,11 +10,11 @@ from langchain_core.utils.function_calling import convert_to_json_schema, conver
 
 from amulet_integrations.errors import PromptError
 from amulet_integrations.prompting.openai_compat import schemas
-from amulet_integrations.prompting.openai_compat.tools import (
+from amulet_integrations.prompting.openai_compat.openai_tools import (
     as_tool_name,
     checked_tool,
-    listed,
-    unlike,
+    tool_list,
+    unique_tools,
 )
 
 AnySchema = Mapping[str, Any] | type
@@ -35,7 +35,7 @@ def to_openai_tools(tools: Sequence[AnyTool], strict: bool | None = None) -> lis
     Raises:
         PromptError: A tool describes no function, or two different tools have one name.
     """
-    return unlike([_to_openai_tool(tool, strict) for tool in listed(tools)])
+    return unique_tools([_to_openai_tool(tool, strict) for tool in tool_list(tools)])
 
 
 def to_json_schema(schema: AnySchema) -> dict[str, Any]:
@@ -53,7 +53,7 @@ def to_json_schema(schema: AnySchema) -> dict[str, Any]:
     try:
         return convert_to_json_schema(schema)
     except Exception as error:  # annotations that pydantic cannot convert raise any error
-        raise PromptError(f"{schemas.shown(schema)} has no JSON schema: {error}") from error
+        raise PromptError(f"{schemas.schema_label(schema)} has no JSON schema: {error}") from error
 
 
 def _to_openai_tool(tool: AnyTool, strict: bool | None) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from amulet_integrations.learning.checks import check_type
 from amulet_integrations.learning.example import Example
 from amulet_integrations.prompting import ChatMessage, PromptBuilder
 from amulet_integrations.prompting.chat_template import prompt_format
-from amulet_integrations.prompting.escaping import ControlTokens, Text
+from amulet_integrations.prompting.control_tokens import ControlTokens
 
 
 @dataclass(frozen=True, repr=False)
@@ -101,7 +101,7 @@ class AnswerReader:
         # In a dialogue of plain text, answers stand after "Assistant:" and a space.
         written = text if self._prompts.is_chat else " " + text.lstrip()
         # All of it is a person's text, so nothing in it is read as a control token.
-        ids = self._control_tokens.encode(Text(written, b"\1" * len(written)))
+        ids = self._control_tokens.encode_literal(written)
         return [*ids, self._end_id] if example.complete else ids
 
     def _check_length(self, place: str, context: int, answer: int) -> None:

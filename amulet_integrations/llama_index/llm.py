@@ -62,7 +62,7 @@ from amulet_integrations.llama_index.tools import (
 )
 from amulet_integrations.personalization.saved_presets import presets_version
 from amulet_integrations.personalization.selection import PreferenceSelection
-from amulet_integrations.prompting.openai_compat.tools import ToolChoice
+from amulet_integrations.prompting.openai_compat.openai_tools import ToolChoice
 
 if TYPE_CHECKING:
     from llama_index.core.chat_engine.types import AgentChatResponse

@@ -37,7 +37,7 @@ from amulet_integrations.prompting import ChatMessage
 from amulet_integrations.prompting.openai_compat.output_options import (
     OUTPUT_OPTIONS,
     OutputOptions,
-    plain_form,
+    plain_arguments,
 )
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ class LLMCall(Generic[R]):
             AmuletError: One of them is unknown or not valid.
         """
         options = llm.read_call(kwargs, kind.output_options)
-        plain = plain_form(kwargs, to_openai_tools)
+        plain = plain_arguments(kwargs, to_openai_tools)
         output = OutputOptions.read(plain, steer_strings=llm.steer_strings)
         if isinstance(conversation, str) and (output.tool_use or output.json_output):
             raise PromptError(

@@ -20,7 +20,7 @@ from llama_index.core.base.llms.types import ChatMessage as LlamaMessage
 
 from amulet_integrations.errors import PromptError
 from amulet_integrations.prompting import ChatMessage, ToolCall
-from amulet_integrations.prompting.openai_compat.tools import as_tool_name
+from amulet_integrations.prompting.openai_compat.openai_tools import as_tool_name
 
 _ROLES: dict[MessageRole, Literal["system", "user", "assistant", "tool"]] = {
     MessageRole.SYSTEM: "system",

@@ -14,15 +14,15 @@ from llama_index.core.program import function_program
 from llama_index.core.tools import BaseTool, FunctionTool, ToolMetadata
 
 from amulet_integrations.errors import PromptError
-from amulet_integrations.prompting.openai_compat.schemas import to_json_schema
-from amulet_integrations.prompting.openai_compat.tools import (
+from amulet_integrations.prompting.openai_compat.openai_tools import (
     ToolChoice,
     as_tool_name,
     checked_tool,
-    listed,
     to_openai_choice,
-    unlike,
+    tool_list,
+    unique_tools,
 )
+from amulet_integrations.prompting.openai_compat.schemas import to_json_schema
 
 AnyTool = BaseTool | Mapping[str, Any]
 
@@ -37,7 +37,7 @@ def to_openai_tools(tools: Sequence[AnyTool]) -> list[dict[str, Any]]:
         PromptError: A tool describes no function, or two tools differ but have one name.
         UnsupportedGrammarError: A schema cannot be enforced while decoding.
     """
-    return unlike([checked_tool(_function(tool)) for tool in listed(tools)])
+    return unique_tools([checked_tool(_function(tool)) for tool in tool_list(tools)])
 
 
 def original_names(tools: Sequence[AnyTool]) -> dict[str, str]:
@@ -57,7 +57,7 @@ def chat_tool_options(
         required: Whether the model has to call a tool.
         parallel: Whether one answer may contain several calls. A named tool is called once.
     """
-    tools = listed(tools)
+    tools = tool_list(tools)
     if choice is None and (required or (tools and all(map(_is_program_tool, tools)))):
         choice = "required"
     openai_choice = to_openai_choice(choice)
@@ -87,7 +87,7 @@ def callable_tools(tools: Sequence[BaseTool]) -> list[BaseTool]:
     LlamaIndex looks up the properties in a tool's schema. The schema of a recursive class has none
     at the top, but refers to them.
     """
-    return [_with_properties(tool) for tool in listed(tools)]
+    return [_with_properties(tool) for tool in tool_list(tools)]
 
 
 def react_defaults(llm: LLM) -> dict[str, Any]:

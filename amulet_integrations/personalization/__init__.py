@@ -1,1 +1,1 @@
-"""Who a call is for, and what their preferences make of it."""
+"""Whose preferences a call follows, and the request that they become."""

@@ -1,4 +1,4 @@
-"""Where users, prompts and the engine meet: a user's profile becomes contexts and weights."""
+"""Turns a call and the preferences that it follows into a request of contexts and weights."""
 
 from __future__ import annotations
 
@@ -37,27 +37,26 @@ from amulet_integrations.profiles import (
 from amulet_integrations.profiles.grouping import group_preferences
 from amulet_integrations.profiles.stores.access import read_whole_profile, with_parents
 from amulet_integrations.prompting import DEFAULT_SEPARATOR, PromptBuilder
-from amulet_integrations.prompting.builder import Prompts
+from amulet_integrations.prompting.parsing.reasoning import Reasoning
 
 
 class Personalizer:
-    """Resolves whose preferences a call follows, and asks the engine for the answer.
+    """Looks the preferences of calls up, and renders the requests.
 
     Args:
-        engine: What decodes, or a function that loads it when it is first needed.
-        profiles: Where users' profiles are; None where users are not known by id.
-        method: The method where neither the call nor the profile has one.
-        strength: How strongly preferences are applied, as far as neither the call nor the profile
-            says so; what it does not say either is the model's saved preset, or else the default
-            one.
+        engine: The engine, or a function that loads it on first use.
+        profiles: The store of profiles; None where users are not known by id.
+        method: The method of calls and profiles that have none.
+        strength: The strength of calls and profiles that have none. Where it is not set either,
+            the model's saved preset counts, or else the default preset.
         saved_presets: Whether a preset that was saved for the engine's model is used.
         linear_alignment_ratio: The ratio rho of linear alignment.
-        max_guidance_scale: The largest guidance scale accepted.
+        max_guidance_scale: The largest guidance scale that is accepted.
         separator: Stands between the system message and the preference.
-        prompts: Finds what writes prompts for an engine and a separator, where it is shared.
+        prompts: Returns the prompt builder of an engine and a separator, where it is shared.
 
     Raises:
-        GuidanceScaleError: The strength or `linear_alignment_ratio` is past `max_guidance_scale`.
+        GuidanceScaleError: The strength or `linear_alignment_ratio` is above `max_guidance_scale`.
     """
 
     def __init__(
@@ -74,7 +73,7 @@ class Personalizer:
         prompts: Callable[[Engine, str], PromptBuilder] | None = None,
     ) -> None:
         self._engine = engine
-        self._shared_prompts = prompts or _own_prompts
+        self._find_prompts = prompts or _make_prompts
         self._profiles = profiles
         self._method = method
         self._strength = strength or Strength()
@@ -86,13 +85,13 @@ class Personalizer:
 
     @cached_property
     def engine(self) -> Engine:
-        """What decodes; loaded on first use."""
+        """The engine; loaded on first use."""
         return self._engine if isinstance(self._engine, Engine) else self._engine()
 
     @cached_property
     def prompts(self) -> PromptBuilder:
-        """Writes the prompts of the engine's model."""
-        return self._shared_prompts(self.engine, self._separator)
+        """The prompt builder of the engine's model."""
+        return self._find_prompts(self.engine, self._separator)
 
     def personalize(self, selection: PreferenceSelection, *, saved: bool = True) -> Personalization:
         """Looks the selected user up and settles preferences, method and strength.
@@ -157,14 +156,15 @@ class Personalizer:
         texts, own_weights = group_preferences(personalization.preferences)
         weights = ContextWeights.at_scale(personalization.guidance_scale, own_weights)
         bounded = personalization.max_kl is not None and weights.has_preferences
-        prompts, plan = self._render(prepared, texts), GuidancePlan(weights=weights.guided)
+        contexts, reasoning = self._render(prepared, texts)
+        plan = GuidancePlan(weights=weights.guided)
         if output.tool_use or output.json_output:
-            plan = plan_guidance(weights, self.prompts.tool_format, prompts.reasoning, output)
+            plan = plan_guidance(weights, self.prompts.tool_format, reasoning, output)
         stop = prepared.sampling.stop
         if not isinstance(prepared.messages, str):
             stop += self.prompts.stop
         request = GenerationRequest(
-            contexts=prompts.contexts,
+            contexts=contexts,
             weights=plan.weights,
             alternatives=plan.alternatives,
             thoughts_begin=plan.thoughts_begin,
@@ -175,12 +175,12 @@ class Personalizer:
             timeout=prepared.timeout,
             logprobs=prepared.output.logprobs,
             skip_special_tokens=self.prompts.skip_special_tokens(
-                calls=output.tool_use is not None, reasoning=prompts.reasoning
+                calls=output.tool_use is not None, reasoning=reasoning
             ),
         )
         parser = self.prompts.parser(
             output.tool_use if output.tool_use and output.tool_use.callable_tools else None,
-            prompts.reasoning,
+            reasoning,
             calls_open_answer=output.json_output is not None,
         )
         return PreparedAnswer(self.engine, request, parser)
@@ -189,18 +189,23 @@ class Personalizer:
         """Decodes the answer to a call; closing the generator cancels the request."""
         yield from self.prepare_answer(prepared).stream()
 
-    def _render(self, prepared: PreparedCall, texts: Sequence[str]) -> Prompts:
-        """The contexts of a call: without a preference, and with each of `texts`."""
+    def _render(
+        self, prepared: PreparedCall, texts: Sequence[str]
+    ) -> tuple[list[list[int]], Reasoning]:
+        """The contexts of a call, without a preference and with each of `texts`, and its reasoning.
+
+        Every context is rendered once.
+        """
         if isinstance(prepared.messages, str):
-            return Prompts(self.prompts.formatted_contexts(prepared.messages, [None, *texts]))
+            return self.prompts.formatted_contexts(prepared.messages, [None, *texts]), "none"
         tool_use = prepared.output.tool_use
-        return self.prompts.render_contexts(
+        prompt = self.prompts.prepare(
             prepared.messages,
-            [None, *texts],
             tools=tool_use.tools if tool_use else (),
             json_output=prepared.output.json_output,
             chat_template_kwargs=prepared.chat_template_kwargs,
         )
+        return prompt.contexts([None, *texts]), prompt.reasoning
 
     def _look_up(self, selection: PreferenceSelection) -> PreferenceProfile | None:
         given = selection.profile
@@ -218,7 +223,7 @@ class Personalizer:
     def _named_strength(
         self, method: Method, strength: Strength, *, saved: bool
     ) -> tuple[str | None, Preset]:
-        """What a method is applied with, and the name that this has, if it has one."""
+        """The strength of a method, and its name where it has one."""
         name, preset = "default", PRESETS["default"]
         if saved and not (strength.says_scale and strength.bound != "default"):
             name, preset = self._default_preset()
@@ -234,7 +239,7 @@ class Personalizer:
         return name if has_name else None, applied
 
     def _default_preset(self) -> tuple[str, Preset]:
-        """What holds where nobody says more; the model is loaded only if anything is saved."""
+        """The preset for calls without a strength; loads the model only if any preset is saved."""
         if self._saved_presets and has_presets():
             fingerprint = getattr(self.engine, "model_fingerprint", None)
             if fingerprint is not None and (saved := find_preset(fingerprint)) is not None:
@@ -242,7 +247,7 @@ class Personalizer:
         return "default", PRESETS["default"]
 
 
-def _own_prompts(engine: Engine, separator: str) -> PromptBuilder:
+def _make_prompts(engine: Engine, separator: str) -> PromptBuilder:
     return PromptBuilder(engine.tokenizer, separator=separator)
 
 

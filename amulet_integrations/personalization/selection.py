@@ -1,4 +1,4 @@
-"""Whose preferences a call follows: how callers say it, and who wins when several do."""
+"""Whose preferences a call follows: the arguments for it, and who wins where several are named."""
 
 from __future__ import annotations
 
@@ -28,27 +28,29 @@ Source = Literal["call", "config", "scope", "constructor"]
 
 
 class PreferenceSelection(FrozenModel):
-    """Whose preferences to follow, when and how: at most one of the first three is set.
+    """Whose preferences to follow, and how.
+
+    At most one of the first three attributes is set, and at most one of `guidance_scale`, `params`
+    and `preset`.
 
     Attributes:
         preference: A preference, or its text.
         profile: A whole profile.
         user_id: A user whose profile is in the store.
-        guidance_scale: The strength, in place of the profile's or the constructor's; or `params`
-            or `preset`.
-        params: The same as Amulet's parameters.
-        preset: The same by name.
-        max_kl: The bound on what the strength may do to a token, in place of the others'.
-        method: The method, in place of the profile's or the constructor's.
+        guidance_scale: The guidance scale; overrides the profile's and the constructor's.
+        params: The same, as Amulet's parameters.
+        preset: The same, by name.
+        max_kl: The bound on what the guidance may do to a token, in nats; None for no bound.
+        method: The method; overrides the profile's and the constructor's.
         preference_context: What the call is about, such as ``{"topic": "health"}``, for
             preferences that have a `when`.
-        source: Which level named it; None when nobody is named.
+        source: The level that named it; None when nobody is named.
 
     Raises:
         PreferenceSelectionError: Two of the first three are set, or one is of a wrong type.
         InvalidProfileError: A preference's text, a user id or the context is not valid.
-        InvalidParamsError: A strength, a bound or `method` is not one, two strengths are given,
-            or one beside a method that takes none.
+        InvalidParamsError: A strength, a bound or `method` is not valid, two strengths are given,
+            or a strength beside a method that takes none.
     """
 
     error_type: ClassVar[type[AmuletError]] = InvalidParamsError
@@ -106,7 +108,7 @@ class PreferenceSelection(FrozenModel):
 
     @property
     def strength(self) -> Strength:
-        """How strongly the preferences are applied, as far as it is said here."""
+        """The strength, as far as it is set here."""
         return Strength.said_by(self)
 
     @property
@@ -116,7 +118,7 @@ class PreferenceSelection(FrozenModel):
 
     @property
     def effective_user_id(self) -> str | None:
-        """The id of the user who is named, also by a profile; None for nobody in particular."""
+        """The id of the user, or of the profile's user; None if there is neither."""
         return self.profile.user_id if self.profile else self.user_id
 
     @property

@@ -1,6 +1,6 @@
-"""A conversation and preferences in, token ids of every context out; and the answer read back.
+"""Turns a conversation and preferences into token ids of every context, and reads answers back.
 
-Knows no framework, no store and no engine; importing it imports neither torch nor transformers.
+Uses no framework, no store and no engine; importing it imports neither torch nor transformers.
 """
 
 from typing import TYPE_CHECKING
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         ChatMessage,
     )
     from amulet_integrations.prompting.parsing.parser import AnswerParser
+    from amulet_integrations.prompting.prepared_prompt import PreparedPrompt
     from amulet_integrations.prompting.tools.formats import ToolFormat
     from amulet_integrations.prompting.tools.tool_use import JsonOutput, Tool, ToolCall, ToolUse
 
@@ -24,6 +25,7 @@ __all__ = [
     "AnswerParser",
     "ChatMessage",
     "JsonOutput",
+    "PreparedPrompt",
     "PromptBuilder",
     "Tool",
     "ToolCall",
@@ -35,6 +37,7 @@ __getattr__, __dir__ = lazy_exports(
     {
         ".parsing.parser": ("AnswerParser",),
         ".builder": ("PromptBuilder",),
+        ".prepared_prompt": ("PreparedPrompt",),
         ".messages": ("ChatMessage", "DEFAULT_SEPARATOR", "DEFAULT_SYSTEM"),
         ".tools.formats": ("ToolFormat",),
         ".tools.tool_use": ("JsonOutput", "Tool", "ToolCall", "ToolUse"),

@@ -1,15 +1,20 @@
-"""From a conversation and preference texts to the token ids of every context."""
+"""From a conversation and preference texts to the token ids of every context.
+
+`PromptBuilder.prepare` validates the conversation. The `PreparedPrompt` that it returns escapes
+what people wrote, renders the chat template, undoes the escaping and tokenises the text.
+"""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from amulet_integrations.errors import PromptError
 from amulet_integrations.prompting.chat_template import prompt_format
-from amulet_integrations.prompting.escaping import ControlTokens, Text
+from amulet_integrations.prompting.control_tokens import ControlTokens
+from amulet_integrations.prompting.escaping import PromptText
 from amulet_integrations.prompting.messages import (
     DEFAULT_SEPARATOR,
     DEFAULT_SYSTEM,
@@ -17,13 +22,15 @@ from amulet_integrations.prompting.messages import (
     check_preference,
     check_prompt,
 )
-from amulet_integrations.prompting.parsing.reasoning import END_OF_THOUGHTS, THINK
-from amulet_integrations.prompting.prompt_inputs import Asked
-from amulet_integrations.prompting.tools.calls import parted
-from amulet_integrations.prompting.tools.probe import CallStyle
-from amulet_integrations.prompting.tools.template import ToolTemplate, tool_template
+from amulet_integrations.prompting.parsing.reasoning import END_OF_THOUGHTS
+from amulet_integrations.prompting.prepared_prompt import (
+    PreparedPrompt,
+    PromptInputs,
+    PromptTemplate,
+)
+from amulet_integrations.prompting.token_counter import TokenCounter
+from amulet_integrations.prompting.tools.template import ToolTemplate, find_tool_template
 from amulet_integrations.prompting.tools.tool_use import JsonOutput, Tool, ToolUse
-from amulet_integrations.prompting.writer import PromptWriter
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -33,30 +40,26 @@ if TYPE_CHECKING:
     from amulet_integrations.prompting.tools.formats import ToolFormat
 
 
-class Prompts(NamedTuple):
-    """The rendered contexts of one conversation.
+class PromptOptions(TypedDict, total=False):
+    """What a prompt is made from besides the messages and the preference."""
 
-    Attributes:
-        contexts: Token ids, one list for each preference text.
-        reasoning: Whether the answer begins with reasoning; see `PromptBuilder.reasoning`.
-    """
-
-    contexts: list[list[int]]
-    reasoning: Reasoning = "none"
+    tools: Sequence[Tool]
+    json_output: JsonOutput | None
+    chat_template_kwargs: Mapping[str, Any] | None
 
 
 class PromptBuilder:
-    """Writes the prompts of one model.
+    """Builds the prompts of one model.
 
-    All contexts of a conversation differ by the preference and by nothing else, and text in
-    messages, preferences, tools, calls and their results is never read as control tokens. What the
-    model's chat template cannot do is found out by trying it, once, when it is first needed.
+    The contexts of a conversation differ only in the preference. Text in messages, preferences,
+    tools, calls and results is never read as control tokens. What the model's chat template
+    supports is found out by trying it, once, when it is first needed.
 
     Args:
         tokenizer: The model's transformers tokenizer.
         separator: Stands between the system text and the preference.
-        default_system: The system text of every context when the caller gave none.
-        chat_template: A template (or the name of one of the tokenizer's) to use in place of the
+        default_system: The system text of every context if the caller gives none.
+        chat_template: A template, or the name of one of the tokenizer's, to use instead of the
             tokenizer's default.
 
     Raises:
@@ -78,10 +81,14 @@ class PromptBuilder:
                 "of their own into some contexts only. Give it some text."
             )
         self._tokenizer = tokenizer
-        self._separator = separator
-        self._default_system = default_system
         self._format = prompt_format(tokenizer, chat_template)
         self._control_tokens = ControlTokens(tokenizer, self._format.source)
+        self._template = PromptTemplate(
+            format=self._format,
+            control_tokens=self._control_tokens,
+            default_system=default_system,
+            separator=separator,
+        )
 
     @property
     def is_chat(self) -> bool:
@@ -100,121 +107,77 @@ class PromptBuilder:
 
     @cached_property
     def tool_format(self) -> ToolFormat:
-        """How the model writes calls: as its template does, or as the system text says."""
-        # Here, so that prompts without tools load no grammars.
-        from amulet_integrations.prompting.tools.formats import (  # noqa: PLC0415
-            HermesFormat,
-            LlamaFormat,
-            MistralArgsFormat,
-            MistralFormat,
-        )
+        """How the model writes calls: as its template does, or as the system text explains."""
+        # Imported here, so that prompts without tools load no grammars.
+        from amulet_integrations.prompting.tools.formats import TOOL_FORMATS  # noqa: PLC0415
 
-        formats: dict[CallStyle, Callable[[PreTrainedTokenizerBase], ToolFormat]] = {
-            "hermes": HermesFormat,
-            "llama": LlamaFormat,
-            "mistral": MistralFormat,
-            "mistral-args": MistralArgsFormat,
-        }
-        return formats[self._tool_template.style](self._tokenizer)
+        return TOOL_FORMATS[self._tool_template.style](self._tokenizer)
 
-    @property
-    def tells_tools_as_text(self) -> bool:
-        """Whether tools are told in the system text, as the model's template knows none."""
-        return bool(self._tool_template.section([{"function": {}}]))
-
-    def contexts(
+    def prepare(
         self,
         messages: Sequence[ChatMessage],
-        preference_texts: Sequence[str | None],
         *,
         tools: Sequence[Tool] = (),
         json_output: JsonOutput | None = None,
         chat_template_kwargs: Mapping[str, Any] | None = None,
-    ) -> list[list[int]]:
-        """Token ids of the conversation under each preference.
+    ) -> PreparedPrompt:
+        """Validates a conversation once, for all that is asked of its prompts.
 
         Args:
             messages: The conversation. System messages are gathered into one at the front. The
                 last message may be the assistant's.
-            preference_texts: One entry for each context: None for the base context, otherwise
-                the text that follows the system message.
-            tools: What the model may call.
+            tools: The tools that the model may call.
             json_output: The JSON that the answer has to be.
             chat_template_kwargs: More arguments for the model's chat template. Control tokens
                 in their strings stay text.
 
         Returns:
-            One list of token ids for each entry, ready for the model.
+            The contexts of the conversation, and whether its answer begins with thoughts. The
+            base context is rendered once for both.
 
         Raises:
             PromptError: The conversation has no user message with text, a tool message answers
-                no call, a preference is blank, `chat_template_kwargs` has a name that is set
-                here, or the model's chat template refuses the conversation.
+                no call, or `chat_template_kwargs` has a name that is set here.
         """
-        return self.render_contexts(
-            messages,
-            preference_texts,
-            tools=tools,
-            json_output=json_output,
-            chat_template_kwargs=chat_template_kwargs,
-        ).contexts
+        inputs = PromptInputs(messages, tools, json_output, chat_template_kwargs)
+        inputs.validate()
+        return PreparedPrompt(
+            inputs, self._template_with_tools if inputs.mentions_tools else self._template
+        )
 
-    def render_contexts(
+    def contexts(
         self,
         messages: Sequence[ChatMessage],
         preference_texts: Sequence[str | None],
-        *,
-        tools: Sequence[Tool] = (),
-        json_output: JsonOutput | None = None,
-        chat_template_kwargs: Mapping[str, Any] | None = None,
-    ) -> Prompts:
-        """`contexts` and `reasoning` of one conversation, with every prompt rendered once."""
-        asked = _sound(Asked(messages, tools, json_output, chat_template_kwargs))
-        prompts = [self._written(asked, text) for text in preference_texts]
-        contexts = [self._writer(asked).encode(prompt) for prompt in prompts]
-        return Prompts(contexts, self._reasoning_after(prompts[0]) if prompts else "none")
-
-    def count_tokens(self, messages: Sequence[ChatMessage], *, tools: Sequence[Tool] = ()) -> int:
-        """How many tokens the base context of a conversation has.
+        **options: Unpack[PromptOptions],
+    ) -> list[list[int]]:
+        """Token ids of the conversation under each preference.
 
         Args:
-            messages: The conversation, or any part of one: where it cannot be written as a
-                prompt, its messages are counted one by one, with what a turn costs.
-            tools: What the model may call.
+            messages: As for `prepare`.
+            preference_texts: One entry for each context: None for the base context, otherwise
+                the text that follows the system message.
+            options: `tools`, `json_output` and `chat_template_kwargs`, as for `prepare`.
 
         Returns:
-            The number of tokens; 0 for no messages.
-        """
-        if not messages:
-            return 0
-        sound, lone = parted(messages)
-        for talk, others in ((messages, ()), ([_A_QUESTION, *sound], lone), ((), messages)):
-            try:
-                (ids,) = self.contexts(talk or [_A_QUESTION], [None], tools=tools)
-            except PromptError:
-                continue
-            return len(ids) + sum(map(self._about, others))
-        return sum(map(self._about, messages))
+            One list of token ids for each entry, ready for the model.
 
-    def _about(self, message: ChatMessage) -> int:
-        """About how many tokens a message adds to a prompt."""
-        calls = [
-            json.dumps(call.model_dump(), ensure_ascii=False, default=str)
-            for call in message.tool_calls
-        ]
-        said = sum(map(self._control_tokens.count, [message.content, *calls]))
-        return said + self._turn_cost * (1 + len(calls))
+        Raises:
+            PromptError: As for `prepare`; or a preference is blank, or the model's chat template
+                refuses the conversation.
+        """
+        return self.prepare(messages, **options).contexts(preference_texts)
 
     def formatted_contexts(
         self, prompt: str, preference_texts: Sequence[str | None]
     ) -> list[list[int]]:
-        """Token ids, under each preference, of a prompt that the caller has written whole.
+        """Token ids, under each preference, of a prompt that the caller has formatted.
 
         Args:
             prompt: The whole prompt. Control tokens in it are the caller's and read as such.
             preference_texts: One entry for each context: None for the base context, otherwise
-                the text that goes in front of the prompt, since where a system message would be
-                is not known. Control tokens in it stay text.
+                the text that goes in front of the prompt, because the place of a system message
+                in it is not known. Control tokens in the preference stay text.
 
         Returns:
             One list of token ids for each entry, ready for the model.
@@ -224,13 +187,13 @@ class PromptBuilder:
         """
         check_prompt(prompt)
         leading = self._control_tokens.leading_ids
-        # A caller who wrote the BOS token gets it once, in front of the preference.
+        # If the caller wrote the BOS token, it still comes once, in front of the preference.
         prompt = prompt.removeprefix(self._control_tokens.leading_text)
         contexts = []
         for preference in preference_texts:
             check_preference(preference)
-            front = "" if preference is None else preference + self._separator
-            text = Text(front + prompt, b"\1" * len(front) + bytes(len(prompt)))
+            front = "" if preference is None else preference + self._template.separator
+            text = PromptText(front + prompt, b"\1" * len(front) + bytes(len(prompt)))
             contexts.append(leading + self._control_tokens.encode(text))
         return contexts
 
@@ -238,19 +201,14 @@ class PromptBuilder:
         self,
         messages: Sequence[ChatMessage],
         preference_text: str | None = None,
-        *,
-        tools: Sequence[Tool] = (),
-        json_output: JsonOutput | None = None,
-        chat_template_kwargs: Mapping[str, Any] | None = None,
+        **options: Unpack[PromptOptions],
     ) -> str:
         """The prompt as text, for people to look at.
 
         Args:
-            messages: The conversation.
+            messages: As for `prepare`.
             preference_text: The text that follows the system message; None for none.
-            tools: As for `contexts`.
-            json_output: As for `contexts`.
-            chat_template_kwargs: As for `contexts`.
+            options: `tools`, `json_output` and `chat_template_kwargs`, as for `prepare`.
 
         Returns:
             The text. Control tokens that somebody typed look like the template's own here; in
@@ -259,50 +217,21 @@ class PromptBuilder:
         Raises:
             PromptError: As for `contexts`.
         """
-        asked = _sound(Asked(messages, tools, json_output, chat_template_kwargs))
-        return self._written(asked, preference_text).text
+        return self.prepare(messages, **options).render(preference_text)
 
     def reasoning(
         self,
         messages: Sequence[ChatMessage],
-        *,
-        tools: Sequence[Tool] = (),
-        json_output: JsonOutput | None = None,
-        chat_template_kwargs: Mapping[str, Any] | None = None,
+        **options: Unpack[PromptOptions],
     ) -> Reasoning:
-        """Whether the answer to a conversation begins with thoughts.
-
-        Args:
-            messages: The conversation.
-            tools: As for `contexts`.
-            json_output: As for `contexts`.
-            chat_template_kwargs: As for `contexts`.
-
-        Returns:
-            "already open" where the template itself ends the prompt with `<think>`, "may open"
-            where the model thinks if it wants to, "none" where it does not, or where the
-            template ends the prompt with thoughts that are over.
-
-        Raises:
-            PromptError: As for `contexts`.
-        """
-        if not self.thinks:
-            return "none"
-        asked = _sound(Asked(messages, tools, json_output, chat_template_kwargs))
-        return self._reasoning_after(self._written(asked, None))
-
-    def _reasoning_after(self, prompt: Text) -> Reasoning:
-        if not self.thinks:
-            return "none"
-        if prompt.ends_with(THINK):
-            return "already open"
-        return "none" if prompt.ends_with(END_OF_THOUGHTS) else "may open"
+        """`PreparedPrompt.reasoning` of a conversation; the arguments are those of `prepare`."""
+        return self.prepare(messages, **options).reasoning
 
     def skip_special_tokens(self, *, calls: bool, reasoning: Reasoning) -> bool:
         """Whether an answer can be read without the text of special tokens.
 
         Args:
-            calls: Whether it may hold calls.
+            calls: Whether it may contain calls.
             reasoning: Whether thoughts come first, from `reasoning`.
         """
         if calls and not self.tool_format.skip_special_tokens:
@@ -321,7 +250,8 @@ class PromptBuilder:
         Args:
             tool_use: The tools that the answer may call.
             reasoning: Whether thoughts come first, from `reasoning`.
-            calls_open_answer: Whether calls can stand at its beginning only, as beside JSON.
+            calls_open_answer: Whether calls can stand only at the beginning of the answer, as
+                beside JSON.
 
         Returns:
             A parser for one answer.
@@ -333,54 +263,36 @@ class PromptBuilder:
         names = [tool.name for tool in tool_use.tools]
         return AnswerParser(self.tool_format, names, reasoning, calls_open_answer=calls_open_answer)
 
-    def _written(self, asked: Asked, preference: str | None) -> Text:
-        check_preference(preference)
-        return self._writer(asked).written(asked, preference)
+    def count_tokens(self, messages: Sequence[ChatMessage], *, tools: Sequence[Tool] = ()) -> int:
+        """How many tokens the base context of a conversation has.
 
-    def _writer(self, asked: Asked) -> PromptWriter:
-        return self._tool_writer if asked.speaks_of_tools else self._plain_writer
+        Args:
+            messages: The conversation, or any part of one. Messages that cannot be written as a
+                prompt are counted one by one, each with the tokens that a turn adds.
+            tools: The tools that the model may call.
 
-    @cached_property
-    def _plain_writer(self) -> PromptWriter:
-        return PromptWriter(
-            self._format,
-            self._control_tokens,
-            default_system=self._default_system,
-            separator=self._separator,
-        )
+        Returns:
+            The number of tokens; 0 for no messages.
+        """
+        return self._token_counter.count(messages, tools)
 
     @cached_property
-    def _tool_writer(self) -> PromptWriter:
-        tools = self._tool_template
-        return PromptWriter(
-            tools.format,
-            ControlTokens(self._tokenizer, tools.source),
-            default_system=self._default_system,
-            separator=self._separator,
-            tool_template=tools,
+    def _token_counter(self) -> TokenCounter:
+        return TokenCounter(
+            lambda messages, tools: len(self.contexts(messages, [None], tools=tools)[0]),
+            self._control_tokens.count,
         )
 
     @cached_property
     def _tool_template(self) -> ToolTemplate:
-        return tool_template(self._tokenizer, self._format)
+        return find_tool_template(self._tokenizer, self._format)
 
     @cached_property
-    def _turn_cost(self) -> int:
-        """About how many tokens a turn has besides its text."""
-        answer = ChatMessage(role="assistant", content="a")
-        talks = [_A_QUESTION], [_A_QUESTION, answer, _A_QUESTION]
-        try:
-            short, long = (len(self.contexts(talk, [None])[0]) for talk in talks)
-        except PromptError:
-            return _USUAL_TURN_COST
-        return (long - short) // 2
-
-
-def _sound(asked: Asked) -> Asked:
-    """What is asked, checked once for all contexts."""
-    asked.check()
-    return asked
-
-
-_A_QUESTION = ChatMessage(role="user", content="a")
-_USUAL_TURN_COST = 5
+    def _template_with_tools(self) -> PromptTemplate:
+        tools = self._tool_template
+        return replace(
+            self._template,
+            format=tools.format,
+            control_tokens=ControlTokens(self._tokenizer, tools.source),
+            tools=tools,
+        )

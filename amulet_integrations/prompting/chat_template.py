@@ -1,14 +1,15 @@
-"""What a model's prompt format can and cannot do, and rendering with it.
+"""Renders prompts with a model's chat template, and finds out what the template supports.
 
 Chat templates are programs, so what they accept is found out by trying: each probe renders a tiny
-conversation once and looks whether its words come out. A model without a template gets plain text.
+conversation once and checks which of its words come out. A model without a template gets plain
+text.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from amulet_integrations.errors import PromptError
 from amulet_integrations.prompting.messages import BLANK_LINE
@@ -19,70 +20,16 @@ if TYPE_CHECKING:
 
 _REASONING_END = "</think>"
 
-Options = Mapping[str, Any]
-"""What else a template is given: the caller's own switches."""
-
-
-class PromptFormat(Protocol):
-    """How a conversation becomes the text of a prompt."""
-
-    is_chat: bool
-    source: str
-    stop: tuple[str, ...]
-
-    @property
-    def thinks(self) -> bool:
-        """Whether the prompt writes `<think>`, or reads it in answers."""
-        ...
-
-    def part_reasoning(self, turn: Turn) -> Turn:
-        """Parts reasoning from an answer where the prompt shows it in a place of its own."""
-        ...
-
-    def layout(self, system: str, turns: Sequence[Turn]) -> list[Turn]:
-        """Arranges the system text and the turns as this format wants them."""
-        ...
-
-    def render(
-        self,
-        turns: Sequence[Turn],
-        tools: Sequence[dict[str, Any]] | None = None,
-        options: Options | None = None,
-    ) -> str:
-        """Writes the prompt, up to where the assistant's answer begins.
-
-        Args:
-            turns: From `layout`.
-            tools: What the template itself is to tell of tools.
-            options: More arguments for the template.
-        """
-        ...
-
-
-def prompt_format(tokenizer: PreTrainedTokenizerBase, chat_template: str | None) -> PromptFormat:
-    """The format of a model's prompts.
-
-    Args:
-        tokenizer: The model's tokenizer.
-        chat_template: A template (or the name of one) to use in place of the tokenizer's own.
-
-    Returns:
-        The model's chat format, or plain text where it has no template.
-
-    Raises:
-        PromptError: The tokenizer has several templates and none of them is the default.
-    """
-    if not chat_template and not tokenizer.chat_template:
-        return PlainFormat()
-    try:
-        source = tokenizer.get_chat_template(chat_template)
-    except ValueError as error:
-        raise PromptError(f"No chat template to use: {error}") from error
-    return ChatFormat(tokenizer, source)
-
 
 class PlainFormat:
-    """The prompt of a model without a chat template: the system text, then a dialogue."""
+    """The prompt of a model without a chat template: the system text, then a dialogue.
+
+    Attributes:
+        is_chat: Whether there is a chat template.
+        source: The source of the template; "" without one.
+        stop: Stop strings that end the assistant's turn.
+        thinks: Whether the prompt writes `<think>`, or reads it in answers.
+    """
 
     is_chat = False
     source = ""
@@ -90,7 +37,7 @@ class PlainFormat:
     # Without a template nothing else ends the assistant's turn.
     stop: tuple[str, ...] = ("\nUser:",)
 
-    def part_reasoning(self, turn: Turn) -> Turn:
+    def split_reasoning(self, turn: Turn) -> Turn:
         """Leaves the answer as it is: plain text has one place for all of it."""
         return turn
 
@@ -102,15 +49,15 @@ class PlainFormat:
         self,
         turns: Sequence[Turn],
         tools: Sequence[dict[str, Any]] | None = None,
-        options: Options | None = None,
+        template_kwargs: Mapping[str, Any] | None = None,
     ) -> str:
         """Writes the system text, a blank line, and the dialogue up to "Assistant:".
 
         Raises:
-            PromptError: Arguments for a template, where there is none.
+            PromptError: There are arguments for a template, but no template.
         """
-        if tools or options:
-            names = ", ".join(["tools"] if tools else options or {})
+        if tools or template_kwargs:
+            names = ", ".join(["tools"] if tools else template_kwargs or {})
             raise PromptError(
                 f"The model has no chat template that could read {names}. Leave out "
                 "chat_template_kwargs, or pass a chat_template."
@@ -126,8 +73,8 @@ class ChatFormat:
     Args:
         tokenizer: The model's tokenizer.
         source: The template's source.
-        folds_system: The system text opens the first user turn even if the template has a place
-            of its own for it.
+        folds_system: Whether the system text opens the first user turn even if the template has a
+            system role.
     """
 
     is_chat = True
@@ -143,8 +90,8 @@ class ChatFormat:
     def layout(self, system: str, turns: Sequence[Turn]) -> list[Turn]:
         """Fits the conversation to what the template takes.
 
-        Where there is no system role, the system text opens the first user turn; where two turns
-        of one role are refused, they become one.
+        If the template has no system role, the system text opens the first user turn. If it
+        refuses two turns of one role in a row, they become one.
         """
         if not self._folds_system and self._has_system_role:
             turns = [{"role": "system", "content": system}, *turns]
@@ -156,9 +103,14 @@ class ChatFormat:
         self,
         turns: Sequence[Turn],
         tools: Sequence[dict[str, Any]] | None = None,
-        options: Options | None = None,
+        template_kwargs: Mapping[str, Any] | None = None,
     ) -> str:
-        """Renders the turns, with the generation prompt.
+        """Renders the prompt, up to where the assistant's answer begins.
+
+        Args:
+            turns: From `layout`.
+            tools: The tools that the template lists.
+            template_kwargs: More arguments for the template.
 
         Raises:
             PromptError: The template refused the conversation; its own message is quoted.
@@ -170,7 +122,7 @@ class ChatFormat:
                 chat_template=self.source,
                 tokenize=False,
                 add_generation_prompt=True,
-                **(options or {}),
+                **(template_kwargs or {}),
             )
         except Exception as error:  # templates raise whatever they like
             roles = ", ".join(turn["role"] for turn in turns)
@@ -180,21 +132,14 @@ class ChatFormat:
             ) from error
         return str(rendered)
 
-    @cached_property
-    def _has_system_role(self) -> bool:
-        return self._shows(("system", "alpha"), ("user", "beta"))
-
-    @cached_property
-    def _wants_alternation(self) -> bool:
-        return not self._shows(
-            ("user", "alpha"), ("user", "beta"), ("assistant", "gamma"), ("assistant", "delta")
-        )
-
-    @cached_property
-    def _cuts_reasoning(self) -> bool:
-        answer = "<think>\nsentinelreasoning\n</think>\n\nsentinelalpha"
-        rendered = self._try(("user", "beta"), ("assistant", answer), ("user", "gamma"))
-        return "sentinelalpha" in rendered and "sentinelreasoning" not in rendered
+    def try_render(
+        self, turns: Sequence[Turn], tools: Sequence[dict[str, Any]] | None = None
+    ) -> str:
+        """The rendered prompt; "" if the template refuses the conversation."""
+        try:
+            return self.render(turns, tools)
+        except PromptError:
+            return ""
 
     @cached_property
     def thinks(self) -> bool:
@@ -204,35 +149,68 @@ class ChatFormat:
         rendered = self.try_render([question]) + self.try_render([question, answer])
         return "<think>" in rendered or self._cuts_reasoning
 
-    def _shows(self, *turns: tuple[str, str]) -> bool:
-        words = [f"sentinel{word}" for _, word in turns]
-        rendered = self._try(*((role, f"sentinel{word}") for role, word in turns))
-        return all(word in rendered for word in words)
-
-    def _try(self, *turns: tuple[str, str]) -> str:
-        return self.try_render([{"role": role, "content": content} for role, content in turns])
-
-    def try_render(
-        self, turns: Sequence[Turn], tools: Sequence[dict[str, Any]] | None = None
-    ) -> str:
-        """What comes out; "" where the template refuses the conversation."""
-        try:
-            return self.render(turns, tools)
-        except PromptError:
-            return ""
-
-    def part_reasoning(self, turn: Turn) -> Turn:
-        """Parts a reasoning model's answer: the template is not shown `<think>` in contents."""
+    def split_reasoning(self, turn: Turn) -> Turn:
+        """Splits a reasoning model's answer, so that no content contains `<think>`."""
         content = turn["content"]
         if turn["role"] != "assistant" or _REASONING_END not in content:
             return turn
-        if "reasoning_content" in turn:
-            return turn
-        if not self._cuts_reasoning:
+        if "reasoning_content" in turn or not self._cuts_reasoning:
             return turn
         reasoning, _, answer = content.rpartition(_REASONING_END)
         reasoning = reasoning.strip().removeprefix("<think>").strip("\n")
         return {**turn, "content": answer.lstrip("\n"), "reasoning_content": reasoning}
+
+    @cached_property
+    def _has_system_role(self) -> bool:
+        return self._renders_all(("system", "alpha"), ("user", "beta"))
+
+    @cached_property
+    def _wants_alternation(self) -> bool:
+        return not self._renders_all(
+            ("user", "alpha"), ("user", "beta"), ("assistant", "gamma"), ("assistant", "delta")
+        )
+
+    @cached_property
+    def _cuts_reasoning(self) -> bool:
+        """Whether the template leaves out the thoughts of earlier answers."""
+        answer = "<think>\nsentinelreasoning\n</think>\n\nsentinelalpha"
+        rendered = self._try(("user", "beta"), ("assistant", answer), ("user", "gamma"))
+        return "sentinelalpha" in rendered and "sentinelreasoning" not in rendered
+
+    def _renders_all(self, *turns: tuple[str, str]) -> bool:
+        """Whether every turn, of a role and a word, comes out."""
+        sentinels = [(role, f"sentinel{word}") for role, word in turns]
+        rendered = self._try(*sentinels)
+        return all(sentinel in rendered for _, sentinel in sentinels)
+
+    def _try(self, *turns: tuple[str, str]) -> str:
+        return self.try_render([{"role": role, "content": content} for role, content in turns])
+
+
+PromptFormat = PlainFormat | ChatFormat
+"""How a conversation becomes the text of a prompt."""
+
+
+def prompt_format(tokenizer: PreTrainedTokenizerBase, chat_template: str | None) -> PromptFormat:
+    """The format of a model's prompts.
+
+    Args:
+        tokenizer: The model's tokenizer.
+        chat_template: A template, or the name of one, to use instead of the tokenizer's own.
+
+    Returns:
+        The model's chat format, or plain text if it has no template.
+
+    Raises:
+        PromptError: The tokenizer has several templates and none of them is the default.
+    """
+    if not chat_template and not tokenizer.chat_template:
+        return PlainFormat()
+    try:
+        source = tokenizer.get_chat_template(chat_template)
+    except ValueError as error:
+        raise PromptError(f"No chat template to use: {error}") from error
+    return ChatFormat(tokenizer, source)
 
 
 def _fold_system(system: str, turns: Sequence[Turn]) -> list[Turn]:
@@ -244,9 +222,9 @@ def _fold_system(system: str, turns: Sequence[Turn]) -> list[Turn]:
 def _merge_same_role(turns: Sequence[Turn]) -> list[Turn]:
     merged: list[Turn] = []
     for turn in turns:
-        if merged and _makes_one(merged[-1], turn):
+        if merged and _can_merge(merged[-1], turn):
             content = merged[-1]["content"]
-            # A turn of calls has often no text of its own.
+            # A turn of calls often has no text.
             if turn["content"] or "tool_calls" not in turn:
                 content += BLANK_LINE + turn["content"]
             merged[-1] = {**merged[-1], **turn, "content": content}
@@ -255,7 +233,7 @@ def _merge_same_role(turns: Sequence[Turn]) -> list[Turn]:
     return merged
 
 
-def _makes_one(first: Turn, second: Turn) -> bool:
-    """Whether two turns can be one: what calls gave, and what follows a call, stays apart."""
+def _can_merge(first: Turn, second: Turn) -> bool:
+    """Whether two turns can become one; results, and what follows a call, stay separate."""
     role = first["role"]
     return role == second["role"] and role != "tool" and "tool_calls" not in first

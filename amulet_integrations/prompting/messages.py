@@ -1,4 +1,4 @@
-"""A conversation as the caller gives it, and the one system text that each context gets."""
+"""The messages of a conversation, and the one system text that each context gets."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ from amulet_integrations.prompting.tools.tool_use import ToolCall
 from amulet_integrations.validation import FrozenModel
 
 DEFAULT_SYSTEM = "You are a helpful assistant."
-"""Stands in every context when the caller gave no system message: many chat templates insert a
-text of their own only where there is none, which would make the contexts differ by more than the
-preference."""
+"""The system text of every context if the caller gives none. Many chat templates insert a text of
+their own if there is no system message, so contexts would differ in more than the preference."""
 
 DEFAULT_SEPARATOR = "\n\n"
 """Stands between the system text and the preference; the paper's experiments use a space."""
@@ -26,16 +25,16 @@ class ChatMessage(FrozenModel):
     """One turn of a conversation.
 
     Attributes:
-        role: Who speaks: "system", "user", "assistant", or "tool" for what a call gave.
+        role: "system", "user", "assistant", or "tool" for the result of a call.
         content: The text. Control tokens in it stay text.
         tool_calls: The calls that the assistant made in this turn, after the text.
-        tool_call_id: The id of the call that a tool's message answers. Without one it answers
-            the first call of the latest calling message that has no answer yet.
-        name: The tool that a tool's message is from. Other roles' names are not told the model.
+        tool_call_id: The id of the call that a tool's message answers. Without an id, the message
+            answers the first call of the latest calling message that has no answer yet.
+        name: The tool that a tool's message comes from. Names of other roles are not used.
         reasoning: What the assistant thought before it answered, for templates that show it.
 
     Raises:
-        PromptError: An unknown role, or text that is not a string of whole characters.
+        PromptError: The role is unknown, or a text is not a string that can be encoded.
     """
 
     error_type: ClassVar[type[AmuletError]] = PromptError
@@ -49,7 +48,7 @@ class ChatMessage(FrozenModel):
 
     @field_validator("content", "reasoning")
     @classmethod
-    def _is_encodable(cls, text: str | None, info: ValidationInfo) -> str | None:
+    def _check_text(cls, text: str | None, info: ValidationInfo) -> str | None:
         check_encodable(text or "", f"message's {info.field_name}")
         return text
 
@@ -58,26 +57,26 @@ def check_conversation(messages: Sequence[ChatMessage]) -> None:
     """Refuses a conversation in which no user says anything.
 
     Raises:
-        PromptError: No messages, no user message, or only blank ones.
+        PromptError: There are no messages, no user message, or only blank ones.
     """
     if not messages:
         raise PromptError("The conversation is empty. Give it at least one user message.")
-    said = [message.content for message in messages if message.role == "user"]
-    if not said:
+    contents = [message.content for message in messages if message.role == "user"]
+    if not contents:
         roles = ", ".join(message.role for message in messages)
         raise PromptError(f"No message is the user's (roles: {roles}). Add a user message.")
-    if not any(content.strip() for content in said):
+    if not any(content.strip() for content in contents):
         raise PromptError(
-            f"The user's messages are blank (the last one is {said[-1]!r}). "
+            f"The user's messages are blank (the last one is {contents[-1]!r}). "
             "Give at least one of them some text."
         )
 
 
 def check_prompt(prompt: str) -> None:
-    """Refuses a prompt, written whole by the caller, that says nothing.
+    """Refuses a blank prompt.
 
     Raises:
-        PromptError: Blank, or with half of a surrogate pair.
+        PromptError: The prompt is blank, or contains half of a surrogate pair.
     """
     if not prompt.strip():
         raise PromptError(f"The prompt {prompt!r} is blank. Give it some text.")
@@ -85,10 +84,10 @@ def check_prompt(prompt: str) -> None:
 
 
 def check_preference(text: str | None) -> None:
-    """Refuses what cannot stand in a prompt as a preference; None is the base context.
+    """Refuses a text that cannot be a preference; None stands for the base context.
 
     Raises:
-        PromptError: Not a string, blank, or with half of a surrogate pair.
+        PromptError: It is not a string, is blank, or contains half of a surrogate pair.
     """
     if text is None:
         return
@@ -102,7 +101,7 @@ def check_preference(text: str | None) -> None:
 
 
 def check_encodable(text: str, what: str) -> None:
-    """Refuses half a surrogate pair.
+    """Refuses a text with half of a surrogate pair.
 
     Args:
         text: Any text.
@@ -121,7 +120,7 @@ def check_encodable(text: str, what: str) -> None:
 
 
 def system_text(
-    said: Iterable[str],
+    messages: Iterable[str],
     preference: str | None,
     *,
     default: str,
@@ -131,15 +130,15 @@ def system_text(
     """Gathers all system messages into one text, with the preference at its end.
 
     Args:
-        said: What the system messages say.
+        messages: The contents of the system messages.
         preference: The preference text; None for the base context.
-        default: Used where no system message says anything.
+        default: The text if all system messages are blank.
         separator: Stands between the system text and the preference.
-        sections: What the model has to be told of tools and formats; in every context.
+        sections: Descriptions of tools and formats, for every context.
 
     Returns:
         The text of the one system message.
     """
-    given = [text for text in said if text.strip()]
+    given = [text for text in messages if text.strip()]
     base = BLANK_LINE.join([*(given or [default]), *filter(None, sections)])
     return base if preference is None else base + separator + preference

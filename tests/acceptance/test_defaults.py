@@ -37,7 +37,7 @@ PREFERENCES = (
 )
 SETTINGS = {"base": {"method": "base"}, "pref": {"method": "pref"}, "default": {}}
 # What answers follow from.
-SOURCES = ("decoding", "engine", "prompting", "personalizer.py", "steering.py")
+SOURCES = ("decoding", "engine", "prompting", "personalization")
 
 
 class Journal:

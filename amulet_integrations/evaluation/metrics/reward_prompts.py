@@ -6,7 +6,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, NamedTuple
 
 from amulet_integrations.errors import EvaluationError
-from amulet_integrations.prompting.escaping import ControlTokens
+from amulet_integrations.prompting.control_tokens import ControlTokens
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -47,10 +47,10 @@ class RewardPrompts:
         if not self._is_chat:
             read = self._tokenizer(question, answer, split_special_tokens=True)
             return Row(list(read["input_ids"]), read.get("token_type_ids"))
-        disguise = self._control_tokens.disguise([question, answer])
+        escaper = self._control_tokens.escaper([question, answer])
         turns = [
-            {"role": "user", "content": disguise.put_on(question)},
-            {"role": "assistant", "content": disguise.put_on(answer)},
+            {"role": "user", "content": escaper.escape(question)},
+            {"role": "assistant", "content": escaper.escape(answer)},
         ]
         try:
             rendered = self._tokenizer.apply_chat_template(turns, tokenize=False)
@@ -60,4 +60,4 @@ class RewardPrompts:
                 f"{error}. Use a reward model for conversations."
             ) from error
         # Templates write the token that begins a text themselves.
-        return Row(self._control_tokens.encode(disguise.take_off(str(rendered))))
+        return Row(self._control_tokens.encode(escaper.unescape(str(rendered))))

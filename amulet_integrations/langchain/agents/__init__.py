@@ -1,1 +1,1 @@
-"""Preferences in agents: the middleware, the tools that go with it, and LangGraph's store."""
+"""Preferences in agents: the middleware, its tools, and profiles in a LangGraph store."""

@@ -1,4 +1,4 @@
-"""Profiles kept in a LangGraph store, beside whatever else a graph remembers."""
+"""Profiles in a LangGraph store, beside whatever else a graph keeps there."""
 
 from __future__ import annotations
 
@@ -31,21 +31,21 @@ class LangGraphProfileStore(KeyValueProfileStore):
     Each method has an async form that uses the store's async methods: `asave`, `aget`, `adelete`,
     `auser_ids` and `aupdate`. No history is kept; after a deletion versions begin at 1 again.
 
-    A `BaseStore` cannot compare and set. Within one process no change is lost and every stale
-    version is refused, between threads, event loops and adapters of the same store object. Of two
-    *processes* (or two store objects) that change the same user's profile at the same moment, one
-    may overwrite the other, with the same version. Where that matters, use a `SqlProfileStore`.
-    Two profiles that are made each other's parent at the same moment may both be stored; the
-    circle is refused when one of them is read with its parents.
+    A `BaseStore` has no compare-and-set. Within one process no change is lost and every stale
+    version is refused, across threads, event loops and adapters of the same store object. If two
+    *processes* (or two store objects) change the same user's profile at the same moment, one may
+    overwrite the other, with the same version. Where that matters, use a `SqlProfileStore`. If two
+    profiles are made each other's parent at the same moment, both may be stored; the circle is
+    refused when one of them is read with its parents.
 
     Profiles are kept out of the store's semantic index, so that no embedding model sees them; the
     store's own default for expiry applies to them.
 
     Args:
         store: The LangGraph store.
-        namespace: The labels of a user's namespace; one of them holds ``{user_id}``. A user id
-            may hold what labels may not (dots, as in e-mail addresses): such characters are
-            written as ``%2E`` and the like.
+        namespace: The labels of a user's namespace; one of them contains ``{user_id}``.
+            Characters of a user id that labels may not contain, such as the dots of e-mail
+            addresses, are escaped as ``%2E`` and the like.
 
     Attributes:
         place: The name under which changes are announced to the caches of this process.
@@ -72,7 +72,7 @@ class LangGraphProfileStore(KeyValueProfileStore):
         return None if item is None else item.value
 
     def _putting(self, user_id: str, document: dict[str, Any]) -> Script[None]:
-        # Not indexed: an index hands the texts to an embedding model.
+        # Not indexed, because an index passes the texts to an embedding model.
         yield "put", (self._places.of(user_id), KEY, document), {"index": False}
 
     def _removing(self, user_id: str) -> Script[None]:
@@ -84,13 +84,13 @@ class LangGraphProfileStore(KeyValueProfileStore):
         while True:
             page = yield "list_namespaces", (), {**self._places.search(offset), "limit": _PAGE}
             users = self._places.users_in(page)
-            # Stores may list namespaces that nothing is in any more.
+            # Stores may list namespaces that are empty by now.
             asked = [GetOp(self._places.of(user), KEY, refresh_ttl=False) for user in users]
             items = (yield "batch", (asked,), {}) if asked else []
             found.update(user for user, item in zip(users, items, strict=True) if item is not None)
             if not page:
                 return found
-            # By what came, since a store may give less at a time than it was asked for.
+            # A store may return fewer namespaces than the limit.
             offset += len(page)
 
 
@@ -106,7 +106,7 @@ class _Namespaces:
 
     def __init__(self, template: Sequence[str]) -> None:
         labels = () if isinstance(template, str) else tuple(template)
-        if not all(isinstance(label, str) and _is_legal(label) for label in labels):
+        if not all(isinstance(label, str) and _is_valid_label(label) for label in labels):
             raise ProfileStoreError(
                 f"namespace={template!r}: give labels that are strings, not empty, and without "
                 "dots and NUL characters."
@@ -121,13 +121,13 @@ class _Namespaces:
         self._start, _, self._end = labels[self._place].partition(_USER)
 
     def of(self, user_id: str) -> tuple[str, ...]:
-        label = self._start + _written(user_id) + self._end
+        label = self._start + _escape(user_id) + self._end
         if label == "langgraph" and self._place == 0:
-            label = "%6Canggraph"  # the one first label that LangGraph keeps for itself
+            label = "%6Canggraph"  # LangGraph reserves this first label
         return (*self._labels[: self._place], label, *self._labels[self._place + 1 :])
 
     def search(self, offset: int) -> dict[str, Any]:
-        """Arguments of `list_namespaces` that find at least all of ours, in a fixed order."""
+        """Arguments of `list_namespaces` that find all of ours, and maybe others."""
         before, after = self._labels[: self._place], self._labels[self._place + 1 :]
         return {"prefix": before or None, "suffix": after or None, "offset": offset}
 
@@ -137,25 +137,21 @@ class _Namespaces:
             user
             for namespace in namespaces
             if len(namespace) == len(self._labels)
-            and (user := self._read(namespace[self._place]))
+            and (user := self._unescape(namespace[self._place]))
             and self.of(user) == tuple(namespace)
         ]
 
-    def _read(self, label: str) -> str:
+    def _unescape(self, label: str) -> str:
         return unquote(label.removeprefix(self._start).removesuffix(self._end), errors="replace")
 
     def __repr__(self) -> str:
         return repr(self._labels)
 
 
-def _is_legal(label: str) -> bool:
+def _is_valid_label(label: str) -> bool:
     return label != "" and "." not in label and "\x00" not in label
 
 
-def _written(user_id: str) -> str:
-    """A user id as (a part of) a label: `unquote` reads it again.
-
-    Escaped are the percent sign itself, the dot, which labels may not hold, the star, which means
-    any label in searches.
-    """
+def _escape(user_id: str) -> str:
+    """Escapes a user id for a label: the percent sign, the dot and the star (a wildcard)."""
     return re.sub("[%.*]", lambda found: f"%{ord(found[0]):02X}", user_id)

@@ -1,4 +1,4 @@
-"""Agents that answer each user as that user likes."""
+"""The middleware that applies users' preferences in agents."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ from amulet_integrations.profiles.stores.access import (
     with_parents,
 )
 
-Answer = ModelResponse[Any]
+Response = ModelResponse[Any]
 Request = ModelRequest[Any]
 
 
 class PreferenceMiddleware(AgentMiddleware[Any, Any, Any]):
-    """Applies to every model call of an agent the preferences of the user whose run it is.
+    """Applies the preferences of a run's user to every model call of an agent.
 
         agent = create_agent(
             ChatAmulet(), tools, middleware=[PreferenceMiddleware()], context_schema=Context,
@@ -51,8 +51,8 @@ class PreferenceMiddleware(AgentMiddleware[Any, Any, Any]):
     The first of these that names somebody wins: the call (settings that another middleware has
     put into the request, arguments bound to the model) or `ChatAmulet.for_user`; a config bound
     to the model; the run's config, ``{"configurable": {"user_id": ...}}``; the runtime context;
-    the surrounding `preference_scope`; the model's constructor. The profile is read anew for each
-    model call, so a change holds from the next one on. Where a store fails the run does, too.
+    the surrounding `preference_scope`; the model's constructor. The profile is read for each
+    model call, so a change applies from the next call on. If a store fails, the run fails.
 
     The middleware passes the profile that it has read, or the context's user, to the model as an
     argument of the call. So ``response_metadata["amulet"]["source"]`` is "call" then, even where
@@ -72,7 +72,7 @@ class PreferenceMiddleware(AgentMiddleware[Any, Any, Any]):
             function that takes the context and returns the id.
         preference_context: The same for what the run is about, such as ``{"topic": "health"}``,
             for preferences that have a `when`.
-        tools: Whether to bring the two tools.
+        tools: Whether to add the two tools.
 
     Raises:
         ProfileStoreError: `profiles` cannot be opened.
@@ -92,8 +92,8 @@ class PreferenceMiddleware(AgentMiddleware[Any, Any, Any]):
         self._users = RuntimeUsers(user_id, profiles, preference_context)
         self.tools = tools_for(self._users) if tools else []
 
-    def wrap_model_call(self, request: Request, handler: Callable[[Request], Answer]) -> Answer:
-        """Hands the user's profile to the model; a store is read first.
+    def wrap_model_call(self, request: Request, handler: Callable[[Request], Response]) -> Response:
+        """Passes the user's profile, which is read from the store, to the model.
 
         Raises:
             PreferenceSelectionError: The model is no `ChatAmulet`, it and its fallbacks are bound
@@ -104,8 +104,8 @@ class PreferenceMiddleware(AgentMiddleware[Any, Any, Any]):
         return handler(self._plan(request).read())
 
     async def awrap_model_call(
-        self, request: Request, handler: Callable[[Request], Awaitable[Answer]]
-    ) -> Answer:
+        self, request: Request, handler: Callable[[Request], Awaitable[Response]]
+    ) -> Response:
         """As `wrap_model_call`, without blocking the event loop."""
         return await handler(await self._plan(request).aread())
 

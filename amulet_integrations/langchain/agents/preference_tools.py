@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
 
 from amulet_integrations.errors import ProfileStoreError
-from amulet_integrations.langchain.agents.preference_notes import Change, forgotten, remembered
+from amulet_integrations.langchain.agents.preference_changes import Change, forget, remember
 from amulet_integrations.langchain.agents.runtime_users import RuntimeUsers, UserRule
 from amulet_integrations.profiles import PreferenceProfile, ProfileStore
 from amulet_integrations.profiles.stores.access import aupdate_profile, update_profile
@@ -53,9 +53,9 @@ def preference_tools(
 
 def tools_for(users: RuntimeUsers) -> list[BaseTool]:
     """The two tools, for the users and the store that `users` finds in their runtime."""
-    remember = _tool("remember_preference", _REMEMBER, _Remember, remembered, users)
-    forget = _tool("forget_preference", _FORGET, _Forget, forgotten, users)
-    return [remember, forget]
+    remember_tool = _tool("remember_preference", _REMEMBER, _Remember, remember, users)
+    forget_tool = _tool("forget_preference", _FORGET, _Forget, forget, users)
+    return [remember_tool, forget_tool]
 
 
 # The model is shown these fields, except for the runtime, which names the user.

@@ -1,20 +1,22 @@
-"""Bounds of what a schema leaves open: numbers that are finite, however deep they stand.
+"""Bounds the numbers that a schema leaves free, at any depth.
 
-Without bounds llguidance lets exponents have any number of digits, and what is past the range of
-floating point is no number to those who read it. Between bounds it writes digits, no exponents.
+Without bounds, llguidance allows exponents of any length, and readers cannot represent numbers past
+the range of floating point. Between bounds, it writes digits and no exponents.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-# The widest that llguidance can count.
-_MOST = 9 * 10**18
+from amulet_integrations.prompting.json_schema.shape import iter_objects
 
-ANYTHING_NAME = "amulet.any-json"
-_ANYTHING_REF = f"#/$defs/{ANYTHING_NAME}"
+# About the largest integer that llguidance can represent.
+_LARGEST = 9 * 10**18
 
-# What says nothing about a value.
+ANY_JSON_NAME = "amulet.any-json"
+_ANY_JSON_POINTER = f"#/$defs/{ANY_JSON_NAME}"
+
+# Keywords that do not restrict a value.
 _ANNOTATIONS = frozenset(
     {"title", "description", "default", "examples", "example", "deprecated", "readOnly"}
     | {"writeOnly", "$comment", "$defs", "definitions", "$schema", "$id", "x-guidance"}
@@ -22,34 +24,30 @@ _ANNOTATIONS = frozenset(
 _COMBINED = frozenset({"$ref", "allOf", "anyOf", "oneOf"})
 
 
-def anything() -> dict[str, Any]:
-    """The schema of any JSON value with finite numbers; it stands in $defs by `ANYTHING_NAME`."""
+def any_json() -> dict[str, Any]:
+    """The schema of any JSON value with finite numbers; it stands in $defs by `ANY_JSON_NAME`."""
     return {
         "anyOf": [
             {"type": ["null", "boolean", "string"]},
-            {"type": "number", "minimum": -_MOST, "maximum": _MOST},
-            {"type": "array", "items": any_value()},
-            {"type": "object", "additionalProperties": any_value()},
+            {"type": "number", "minimum": -_LARGEST, "maximum": _LARGEST},
+            {"type": "array", "items": any_json_reference()},
+            {"type": "object", "additionalProperties": any_json_reference()},
         ]
     }
 
 
-def any_value() -> dict[str, Any]:
-    """A reference to `anything`."""
-    return {"$ref": _ANYTHING_REF}
+def any_json_reference() -> dict[str, Any]:
+    """A reference to `any_json`."""
+    return {"$ref": _ANY_JSON_POINTER}
 
 
-def uses_anything(schema: Any) -> bool:
-    """Whether there is such a reference in a schema."""
-    if isinstance(schema, list):
-        return any(map(uses_anything, schema))
-    if not isinstance(schema, dict):
-        return False
-    return schema.get("$ref") == _ANYTHING_REF or any(map(uses_anything, schema.values()))
+def uses_any_json(schema: Any) -> bool:
+    """Whether a schema contains a reference to `any_json`."""
+    return any(inner.get("$ref") == _ANY_JSON_POINTER for inner in iter_objects(schema))
 
 
 def bound_numbers(schema: dict[str, Any]) -> None:
-    """Sets bounds where the schema has none, or wider ones than can be counted."""
+    """Sets bounds if the schema has none, or wider ones than llguidance can represent."""
     if "number" not in _types(schema) or {"const", "enum"} & schema.keys():
         return
     for key, exclusive, sign in (
@@ -57,23 +55,23 @@ def bound_numbers(schema: dict[str, Any]) -> None:
         ("maximum", "exclusiveMaximum", 1),
     ):
         for given in (key, exclusive):
-            if _is_number(schema.get(given)) and schema[given] * sign > _MOST:
+            if _is_number(schema.get(given)) and schema[given] * sign > _LARGEST:
                 del schema[given]
         if not (_is_number(schema.get(key)) or _is_number(schema.get(exclusive))):
-            schema[key] = sign * _MOST
+            schema[key] = sign * _LARGEST
 
 
 def bound_free_parts(schema: dict[str, Any]) -> None:
-    """Makes finite the numbers inside of items and properties that the schema does not describe."""
+    """Bounds the numbers in items and properties that the schema does not describe."""
     if not schema.keys() - _ANNOTATIONS:
-        schema.update(any_value())
+        schema.update(any_json_reference())
     if {"const", "enum"} & schema.keys() or _COMBINED & schema.keys():
         return
     types = _types(schema)
     if "array" in types:
-        schema.setdefault("items", any_value())
+        schema.setdefault("items", any_json_reference())
     if "object" in types:
-        schema.setdefault("additionalProperties", any_value())
+        schema.setdefault("additionalProperties", any_json_reference())
 
 
 def _types(schema: dict[str, Any]) -> list[str]:

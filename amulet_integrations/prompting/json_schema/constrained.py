@@ -1,8 +1,8 @@
-"""JSON schemas made fit for decoding: what cannot be enforced is refused, what is loose is closed.
+"""Adapts JSON schemas to constrained decoding.
 
-llguidance keeps a text to a schema, but it passes over some keywords in silence, and for others
-its message does not say where they stand. So schemas are read here first. Every change made here
-allows less than the schema did: what the grammar lets through is valid for the caller's schema.
+llguidance keeps a text to a schema, but it ignores some keywords silently, and its messages about
+others do not say where they stand. So schemas are checked here first. Every change made here allows
+less than the schema did: what the grammar accepts is valid for the caller's schema.
 """
 
 from __future__ import annotations
@@ -11,28 +11,34 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from amulet_integrations.errors import UnsupportedGrammarError
 from amulet_integrations.prompting.json_schema.bounds import (
-    ANYTHING_NAME,
-    any_value,
-    anything,
+    ANY_JSON_NAME,
+    any_json,
+    any_json_reference,
     bound_free_parts,
     bound_numbers,
-    uses_anything,
+    uses_any_json,
 )
 from amulet_integrations.prompting.json_schema.format_patterns import FORMAT_PATTERNS
+from amulet_integrations.prompting.json_schema.object_parts import (
+    IN_PLACE,
+    combined_references,
+    count_object_parts,
+    lists_properties,
+    names_properties,
+)
 from amulet_integrations.prompting.json_schema.shape import (
-    LISTS,
-    MAPS,
-    SINGLE,
-    at,
     check_shape,
+    iter_objects,
+    map_subschemas,
 )
 
-# How JSON is written: as `json.dumps` does it, which is what models have seen most of. Without
-# \u escapes a name or a text can be written in one way only, so no property comes twice.
+# JSON is written as `json.dumps` does it, which models have seen most. Without \u escapes a text
+# can be written in only one way, so no property comes twice under two spellings.
 _GUIDANCE = {
     "whitespace_flexible": False,
     "item_separator": ", ",
@@ -63,29 +69,29 @@ _REFUSED = {
 _ENFORCED_FORMATS = frozenset(
     {"email", "hostname", "ipv4", "ipv6", "uuid", "uri", *FORMAT_PATTERNS}
 )
-# Formats that any text has; they tell readers what it is meant for.
-_MERE_HINTS = frozenset(
+# Formats that every text satisfies; they describe its purpose.
+_DESCRIPTIVE_FORMATS = frozenset(
     {"path", "file-path", "directory-path", "password", "binary", "text", "textarea", "multi-line"}
 )
 
-_IN_PLACE = ("allOf", "anyOf", "oneOf")
-# How Pydantic says that a Decimal has a digit; llguidance does not look ahead.
-_HAS_A_DIGIT = "^(?!^[-+.]*$)"
-_SAYS_ENOUGH = frozenset({"minLength", "enum", "const", "pattern", "format", "$ref"})
+# Pydantic's way to require a digit in a Decimal; llguidance does not support lookahead.
+_DIGIT_LOOKAHEAD = "^(?!^[-+.]*$)"
+# A string with one of these may be empty if they allow it.
+_STRING_CONSTRAINTS = frozenset({"minLength", "enum", "const", "pattern", "format", "$ref"})
 
 
 def json_rule(schema: Mapping[str, Any]) -> str:
-    """A Lark expression for JSON of a schema that has been through `constrained_schema`."""
+    """The Lark expression of JSON that follows a schema, which `constrained_schema` has adapted."""
     return f"%json {json.dumps({**schema, 'x-guidance': _GUIDANCE})}"
 
 
 def constrained_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """A schema that can be enforced while decoding, and allows nothing that `schema` does not.
+    """A schema that can be enforced while decoding and allows nothing that `schema` does not.
 
     Objects that list their properties have no others, unless `additionalProperties` (or a
-    combination by allOf and the like) says so. Required strings have at least one character,
-    unless `minLength`, `pattern` and the like say otherwise. Dates are days of the calendar.
-    Numbers that are no integers lie between -9e18 and 9e18, and are written without exponents.
+    combination by allOf and the like) allows them. Required strings have at least one character,
+    unless `minLength`, `pattern` and the like allow none. Dates are days of the calendar. Numbers
+    that are not integers lie between -9e18 and 9e18, and are written without exponents.
 
     Args:
         schema: Any JSON schema: of Pydantic, of a TypedDict, or written by hand.
@@ -94,28 +100,15 @@ def constrained_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
         A new schema.
 
     Raises:
-        UnsupportedGrammarError: It is no schema, or has a keyword or a format that cannot be
-            enforced; the message says where it stands and what to do.
+        UnsupportedGrammarError: It is not a schema, or has a keyword or a format that cannot be
+            enforced. The message contains the JSON pointer to it and a remedy.
     """
-    with _refusing_depths():
-        return _constrained(dict(schema))
-
-
-def _constrained(schema: dict[str, Any]) -> dict[str, Any]:
-    check_shape(schema)
-    fitting = _Fitting(
-        whole=schema,
-        combined=frozenset(_combined_references(schema)),
-        bounds_free_parts=not _has_inner_ids(schema),
-    )
-    fitted: dict[str, Any] = fitting.fit(schema, "#", alone=True)
-    if uses_anything(fitted):
-        fitted["$defs"] = {**fitted.get("$defs", {}), ANYTHING_NAME: anything()}
-    return fitted
+    with _refusing_depth():
+        return _constrain(dict(schema))
 
 
 def arguments_schema(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """`constrained_schema` for a tool's arguments: a tool that lists none takes none.
+    """`constrained_schema` for a tool's arguments: a tool that lists no arguments takes none.
 
     Args:
         parameters: The tool's JSON schema.
@@ -124,20 +117,20 @@ def arguments_schema(parameters: Mapping[str, Any]) -> dict[str, Any]:
         A new schema.
 
     Raises:
-        UnsupportedGrammarError: As `constrained_schema`.
+        UnsupportedGrammarError: As for `constrained_schema`.
     """
-    with _refusing_depths():
+    with _refusing_depth():
         schema = dict(parameters)
         check_shape(schema)
-        if "object" in schema.get("type", "object"):  # it is one type, or a list of them
+        if "object" in schema.get("type", "object"):  # "type" is one type, or a list of them
             schema["type"] = "object"
-        if not _says_names(schema):
+        if not names_properties(schema):
             schema["additionalProperties"] = False
-        return _constrained(schema)
+        return _constrain(schema)
 
 
 @contextmanager
-def _refusing_depths() -> Iterator[None]:
+def _refusing_depth() -> Iterator[None]:
     try:
         yield
     except RecursionError:
@@ -146,76 +139,87 @@ def _refusing_depths() -> Iterator[None]:
         ) from None
 
 
+def _constrain(schema: dict[str, Any]) -> dict[str, Any]:
+    check_shape(schema)
+    # With an id inside, references may be relative to it instead of the whole schema.
+    has_inner_ids = any(
+        isinstance(inner.get(key), str)
+        for inner in islice(iter_objects(schema), 1, None)
+        for key in ("$id", "id")
+    )
+    rewriter = _Rewriter(
+        document=schema,
+        combined=frozenset(combined_references(schema)),
+        bounds_free_parts=not has_inner_ids,
+    )
+    constrained: dict[str, Any] = rewriter.rewrite(schema, "#", is_whole=True)
+    if uses_any_json(constrained):
+        constrained["$defs"] = {**constrained.get("$defs", {}), ANY_JSON_NAME: any_json()}
+    return constrained
+
+
 @dataclass(frozen=True)
-class _Fitting:
-    """Rewrites one schema.
+class _Rewriter:
+    """Adapts the schemas of one document.
 
     Attributes:
-        whole: All of it, for its references.
-        combined: References that stand for a part of an object only.
-        bounds_free_parts: Whether what is not described is bounded all the same.
+        document: The whole schema, to which references point.
+        combined: The references that stand for only a part of an object.
+        bounds_free_parts: Whether numbers are bounded in what the schema does not describe.
     """
 
-    whole: dict[str, Any]
+    document: dict[str, Any]
     combined: frozenset[str]
     bounds_free_parts: bool
 
-    def fit(self, schema: Any, pointer: str, *, alone: bool) -> Any:
-        """Rewrites the schema at `pointer`; `alone` says that it describes the whole of a value."""
-        if not isinstance(schema, dict):
-            return any_value() if schema is True and self.bounds_free_parts else schema
-        schema = self._with_properties(schema)
-        _check_keywords(schema, pointer)
-        alone = alone and pointer not in self.combined
-        parts_alone = alone and _describing_parts(schema) <= 1
-        fitted = {
-            key: self._fit_value(key, value, at(pointer, key), alone=parts_alone)
-            for key, value in schema.items()
-            if key not in _REFUSED  # only where it says nothing
-        }
-        _narrow_string(fitted)
-        _narrow_object(fitted, close=parts_alone)
-        _check_count(fitted, pointer)
-        bound_numbers(fitted)
-        if parts_alone and self.bounds_free_parts:
-            bound_free_parts(fitted)
-        return fitted
+    def rewrite(self, schema: Any, pointer: str, *, is_whole: bool) -> Any:
+        """Adapts the schema at `pointer`.
 
-    def _with_properties(self, schema: dict[str, Any]) -> dict[str, Any]:
-        """The schema of a map whose names are an enum's, as one that lists its properties."""
+        Args:
+            schema: The schema.
+            pointer: The JSON pointer to it.
+            is_whole: Whether it describes its value alone, and not together with other schemas.
+        """
+        if not isinstance(schema, dict):
+            return any_json_reference() if schema is True and self.bounds_free_parts else schema
+        schema = self._list_enum_names(schema)
+        _check_keywords(schema, pointer)
+        is_whole = is_whole and pointer not in self.combined and count_object_parts(schema) <= 1
+
+        def rewrite_inner(inner: Any, keyword: str, place: str) -> Any:
+            return self.rewrite(inner, place, is_whole=is_whole or keyword not in IN_PLACE)
+
+        # The refused keywords that are left do not restrict anything.
+        kept = {key: value for key, value in schema.items() if key not in _REFUSED}
+        rewritten = map_subschemas(kept, rewrite_inner, pointer)
+        _narrow_string(rewritten)
+        _narrow_object(rewritten, close=is_whole)
+        _check_count(rewritten, pointer)
+        bound_numbers(rewritten)
+        if is_whole and self.bounds_free_parts:
+            bound_free_parts(rewritten)
+        return rewritten
+
+    def _list_enum_names(self, schema: dict[str, Any]) -> dict[str, Any]:
+        """Rewrites a map whose names come from an enum as an object that lists its properties."""
         names = schema.get("propertyNames")
         if isinstance(names, dict) and "$ref" in names:
-            names = self._referred(names["$ref"])
-        listed = names.get("enum") if isinstance(names, dict) else None
-        if not isinstance(listed, list) or {"properties", "patternProperties"} & schema.keys():
+            names = self._resolve(names["$ref"])
+        enum = names.get("enum") if isinstance(names, dict) else None
+        if not isinstance(enum, list) or {"properties", "patternProperties"} & schema.keys():
             return schema
-        listed = [name for name in listed if isinstance(name, str)]  # no other is a name
-        described = {key: value for key, value in schema.items() if key != "propertyNames"}
-        value = described.get("additionalProperties", True)
-        described |= {"properties": dict.fromkeys(listed, value), "additionalProperties": False}
-        check_shape({"properties": described["properties"]})
-        return described
+        listed = {key: value for key, value in schema.items() if key != "propertyNames"}
+        value = listed.get("additionalProperties", True)
+        properties = {name: value for name in enum if isinstance(name, str)}
+        check_shape({"properties": properties})
+        return {**listed, "properties": properties, "additionalProperties": False}
 
-    def _referred(self, reference: str) -> Any:
-        """What a reference into the same document stands for, where that is plain to see."""
-        found: Any = self.whole
+    def _resolve(self, reference: str) -> Any:
+        """What a reference within the document points to; None if that is not plain to see."""
+        found: Any = self.document
         for part in reference.removeprefix("#/").split("/"):
             found = found.get(part) if isinstance(found, dict) else None
         return found
-
-    def _fit_value(self, key: str, value: Any, pointer: str, *, alone: bool) -> Any:
-        alone = alone if key in _IN_PLACE else True
-        if key in MAPS and isinstance(value, dict):
-            return {
-                name: self.fit(inner, at(pointer, name), alone=True)
-                for name, inner in value.items()
-            }
-        if (key in LISTS or key == "items") and isinstance(value, list | tuple):
-            return [
-                self.fit(inner, f"{pointer}/{index}", alone=alone)
-                for index, inner in enumerate(value)
-            ]
-        return self.fit(value, pointer, alone=True) if key in SINGLE else value
 
 
 def _check_keywords(schema: dict[str, Any], pointer: str) -> None:
@@ -226,12 +230,8 @@ def _check_keywords(schema: dict[str, Any], pointer: str) -> None:
                 f"decoding. {remedy}."
             )
     given = schema.get("format")
-    if schema.get("type", "string") == "string" and given is not None:
-        _check_format(given, pointer)
-
-
-def _check_format(given: str, pointer: str) -> None:
-    if given not in _ENFORCED_FORMATS | _MERE_HINTS:
+    is_text = schema.get("type", "string") == "string" and given is not None
+    if is_text and given not in _ENFORCED_FORMATS | _DESCRIPTIVE_FORMATS:
         raise UnsupportedGrammarError(
             f"The schema has the format {given!r} at {pointer}, which cannot be enforced while "
             f"decoding. Use a pattern, or one of: {', '.join(sorted(_ENFORCED_FORMATS))}."
@@ -239,7 +239,7 @@ def _check_format(given: str, pointer: str) -> None:
 
 
 def _check_count(schema: dict[str, Any], pointer: str) -> None:
-    """Llguidance counts a property that is written twice as two, where names are free."""
+    """Refuses counts of free names: llguidance counts a property that is written twice as two."""
     least = schema.get("minProperties", 0)
     free = schema.get("additionalProperties") is not False or "patternProperties" in schema
     if least > max(1, len(schema.get("required", ()))) and free:
@@ -252,18 +252,18 @@ def _check_count(schema: dict[str, Any], pointer: str) -> None:
 
 def _narrow_string(schema: dict[str, Any]) -> None:
     given = schema.get("format")
-    if given in _MERE_HINTS and schema.get("type", "string") == "string":
+    if given in _DESCRIPTIVE_FORMATS and schema.get("type", "string") == "string":
         del schema["format"]
     elif given in FORMAT_PATTERNS and "pattern" not in schema:
         del schema["format"]
         schema["pattern"] = FORMAT_PATTERNS[given]
-    elif schema.get("pattern", "").startswith(_HAS_A_DIGIT):
-        schema["pattern"] = "^" + schema["pattern"].removeprefix(_HAS_A_DIGIT)
+    elif schema.get("pattern", "").startswith(_DIGIT_LOOKAHEAD):
+        schema["pattern"] = "^" + schema["pattern"].removeprefix(_DIGIT_LOOKAHEAD)
         schema["allOf"] = [*schema.get("allOf", ()), {"pattern": "[0-9]"}]
 
 
 def _narrow_object(schema: dict[str, Any], *, close: bool) -> None:
-    if not (_lists_properties(schema) or schema.get("patternProperties")):
+    if not (lists_properties(schema) or schema.get("patternProperties")):
         return
     if not {"type", "enum", "const"} & schema.keys():
         schema["type"] = "object"
@@ -271,75 +271,14 @@ def _narrow_object(schema: dict[str, Any], *, close: bool) -> None:
         schema.setdefault("additionalProperties", False)
     properties = schema.get("properties", {})
     for name in schema.get("required", ()):
-        if _may_be_empty(properties.get(name)):
+        if _is_plain_string(properties.get(name)):
             properties[name] = {**properties[name], "minLength": 1}
 
 
-def _may_be_empty(schema: Any) -> bool:
+def _is_plain_string(schema: Any) -> bool:
     return (
         isinstance(schema, dict)
         and schema.get("type") == "string"
-        and not _SAYS_ENOUGH & schema.keys()
+        and not _STRING_CONSTRAINTS & schema.keys()
         and schema.get("maxLength") != 0
-    )
-
-
-def _lists_properties(schema: Any) -> bool:
-    return bool(isinstance(schema.get("properties"), dict) and schema["properties"])
-
-
-def _describing_parts(schema: dict[str, Any]) -> int:
-    """How many parts of a schema say which properties an object has."""
-    return (
-        _lists_properties(schema)
-        + ("$ref" in schema)
-        + sum(map(_describes, schema.get("allOf", ())))
-        + any(map(_describes, schema.get("anyOf", ())))
-        + any(map(_describes, schema.get("oneOf", ())))
-    )
-
-
-def _describes(schema: Any) -> bool:
-    return isinstance(schema, dict) and (
-        "patternProperties" in schema or _describing_parts(schema) > 0
-    )
-
-
-def _combined_references(schema: Any, *, combined: bool = False) -> Iterator[str]:
-    """The references that are one of several parts that describe the same object."""
-    if isinstance(schema, list):
-        for inner in schema:
-            yield from _combined_references(inner, combined=combined)
-    elif isinstance(schema, dict):
-        combined = combined or _describing_parts(schema) > 1
-        reference = schema.get("$ref")
-        if combined and isinstance(reference, str):
-            yield reference
-        for key, value in schema.items():
-            if key in MAPS and isinstance(value, dict):
-                yield from _combined_references(list(value.values()))
-            elif key in _IN_PLACE:
-                yield from _combined_references(value, combined=combined)
-            elif key in SINGLE or key == "prefixItems":
-                yield from _combined_references(value)
-
-
-def _says_names(schema: Any) -> bool:
-    """Whether a schema says what properties an object has, by itself or in its parts."""
-    return isinstance(schema, dict) and (
-        _lists_properties(schema)
-        or not schema.keys().isdisjoint({"$ref", "patternProperties", "propertyNames"})
-        or "additionalProperties" in schema
-        or any(_says_names(part) for key in _IN_PLACE for part in schema.get(key, ()))
-    )
-
-
-def _has_inner_ids(schema: Any, *, inner: bool = False) -> bool:
-    """Whether references may be relative to something else than the whole."""
-    if isinstance(schema, list | tuple):
-        return any(_has_inner_ids(part, inner=True) for part in schema)
-    if not isinstance(schema, dict):
-        return False
-    return (inner and any(isinstance(schema.get(key), str) for key in ("$id", "id"))) or any(
-        _has_inner_ids(part, inner=True) for part in schema.values()
     )

@@ -1,4 +1,7 @@
-"""Patterns of what has a format; those of llguidance know no leap years and no bounds."""
+"""Regular expressions of formats, stricter than llguidance's own.
+
+llguidance's own patterns do not know leap years, and set no bounds.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ _DATE = f"(?:{_YEAR}-{_MONTH_AND_DAY}|{_LEAP}-02-29)"
 _HOUR_AND_MINUTE = "(?:[01][0-9]|2[0-3]):[0-5][0-9]"
 _TIME = f"{_HOUR_AND_MINUTE}:[0-5][0-9](?:\\.[0-9]{{1,6}})?(?:Z|[+-]{_HOUR_AND_MINUTE})"
 
-# Few enough digits that no duration is past what calendars can count.
+# Few enough digits that calendars can represent every duration.
 _COUNT = "[0-9]{1,6}"
 _DAYS = f"{_COUNT}D"
 _MONTHS = f"{_COUNT}M(?:{_DAYS})?"
@@ -39,4 +42,4 @@ FORMAT_PATTERNS = {
         for version in (1, 3, 4, 5, 6, 7, 8)
     },
 }
-"""For some of the formats of JSON Schema and of Pydantic, a pattern; of dates from the year 100."""
+"""Patterns for some formats of JSON Schema and Pydantic. Dates begin with the year 100."""

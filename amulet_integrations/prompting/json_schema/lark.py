@@ -1,4 +1,4 @@
-"""Pieces of llguidance's Lark for one tokenizer: markers, and text that keeps clear of them."""
+"""Lark expressions of llguidance for one tokenizer: markers, and text without them."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from amulet_integrations.prompting.parsing.reasoning import END_OF_THOUGHTS, THI
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-# Special tokens that are text all the same.
+# Tokens that belong to text even if they are special.
 _TEXTUAL = frozenset({THINK, END_OF_THOUGHTS})
 
 
 class MarkerTokens:
-    """Writes grammars in the terms of one tokenizer.
+    """Writes markers for the grammars of one tokenizer.
 
-    llguidance takes added tokens that look like ``<x>`` for special ones, whatever the tokenizer
-    says: no quoted string and no regular expression matches them. They are named by their ids.
+    llguidance treats added tokens that look like ``<x>`` as special, whatever the tokenizer says,
+    so that no quoted string and no regular expression matches them. Here they are named by ids.
 
     Args:
         tokenizer: A transformers tokenizer.
@@ -36,35 +36,35 @@ class MarkerTokens:
         return marker in self._ids
 
     def is_special(self, marker: str) -> bool:
-        """Whether decoding leaves the marker out unless told otherwise."""
+        """Whether decoding with `skip_special_tokens` leaves the marker out."""
         return self.is_token(marker) and bool(self._added[self._ids[marker]].special)
 
     def lark(self, marker: str) -> str:
-        """The expression that stands for the marker."""
+        """The expression that matches the marker."""
         return f"<[{self._ids[marker]}]>" if self.is_token(marker) else quoted(marker)
 
     def text_rules(self, markers: Sequence[str], *, never: str) -> str:
-        """Rules of a `text` without the markers, whether they are tokens or spelled out.
+        """The rules of a text without some markers, whether those are tokens or spelled out.
 
         Args:
-            markers: What has no place in the text.
-            never: Regular expression that no stretch of the text between added tokens matches.
+            markers: The markers that the text does not contain.
+            never: A regular expression that no stretch of text between added tokens matches.
 
         Returns:
             The rules `text`, `lead` (text up to and including added tokens) and `TEXT`.
         """
-        barred = {self._ids[marker] for marker in markers if marker in self._ids} | {self._end_id}
+        excluded = {self._ids[marker] for marker in markers if marker in self._ids} | {self._end_id}
         ids = [
             str(token_id)
             for token_id, token in sorted(self._added.items())
-            if token_id not in barred and (not token.special or token.content in _TEXTUAL)
+            if token_id not in excluded and (not token.special or token.content in _TEXTUAL)
         ]
         lead = f"lead: (TEXT <[{','.join(ids)}]>)*\n" if ids else 'lead: ""\n'
         return f"text: lead TEXT\n{lead}TEXT: /(.|\\n)*/ & ~/{never}/\n"
 
 
 def quoted(text: str) -> str:
-    """A text as a Lark string."""
+    """A text as a Lark string literal."""
     return json.dumps(text, ensure_ascii=False)
 
 

@@ -1,14 +1,15 @@
-"""Whether a JSON schema is built as schemas are, so that all who read it may rely on that."""
+"""Checks that a JSON schema is built as schemas are, and walks through the schemas in it."""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 from amulet_integrations.errors import UnsupportedGrammarError
 
+# Keywords whose values are dicts of schemas, lists of schemas, or one schema.
 MAPS = ("properties", "patternProperties", "$defs", "definitions")
 LISTS = ("allOf", "anyOf", "oneOf", "prefixItems")
 SINGLE = ("items", "additionalProperties", "additionalItems")
@@ -16,20 +17,20 @@ SINGLE = ("items", "additionalProperties", "additionalItems")
 _TEXTS = ("$ref", "$id", "format", "pattern")
 _NAMES = ("required", "type")
 
-# Characters that JSON writes as \u escapes only, which the grammars leave out, and DEL, which
-# llguidance passes over; half characters are no text at all.
+# Characters that JSON writes only as \u escapes, which the grammars leave out; DEL, which
+# llguidance never writes; and halves of surrogate pairs.
 _UNWRITABLE = re.compile("[\x00-\x07\x0b\x0e-\x1f\x7f\ud800-\udfff]")
 
 
 def check_shape(schema: Any, pointer: str = "#") -> None:
-    """Refuses what is no schema, or names and values that could not be written as they are.
+    """Refuses what is not a schema, and names and values that a model cannot write.
 
     Args:
-        schema: A JSON schema, and all that it consists of.
-        pointer: Where it stands.
+        schema: A JSON schema.
+        pointer: The JSON pointer to it.
 
     Raises:
-        UnsupportedGrammarError: The message says where.
+        UnsupportedGrammarError: The message has the JSON pointer to the fault.
     """
     if isinstance(schema, bool):
         return
@@ -44,8 +45,44 @@ def check_shape(schema: Any, pointer: str = "#") -> None:
 
 
 def at(pointer: str, name: str) -> str:
-    """The JSON pointer of what has a name in what is at `pointer`."""
+    """The JSON pointer to the value that has a name in the object at `pointer`."""
     return f"{pointer}/{name.replace('~', '~0').replace('/', '~1')}"
+
+
+def map_subschemas(
+    schema: dict[str, Any], rewrite: Callable[[Any, str, str], Any], pointer: str = "#"
+) -> dict[str, Any]:
+    """A schema with each schema directly in it rewritten.
+
+    Args:
+        schema: A schema of the right shape.
+        rewrite: Takes a schema, the keyword that it belongs to, and the JSON pointer to it.
+        pointer: The JSON pointer to `schema`.
+    """
+    mapped: dict[str, Any] = {}
+    for keyword, value in schema.items():
+        place = at(pointer, keyword)
+        if keyword in MAPS and isinstance(value, dict):
+            mapped[keyword] = {
+                name: rewrite(inner, keyword, at(place, name)) for name, inner in value.items()
+            }
+        elif keyword in (*LISTS, "items") and isinstance(value, list | tuple):
+            mapped[keyword] = [
+                rewrite(inner, keyword, f"{place}/{index}") for index, inner in enumerate(value)
+            ]
+        else:
+            mapped[keyword] = rewrite(value, keyword, place) if keyword in SINGLE else value
+    return mapped
+
+
+def iter_objects(value: Any) -> Iterator[dict[str, Any]]:
+    """Every dict in a JSON value, the outer ones first."""
+    if isinstance(value, dict):
+        yield value
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        for inner in value:
+            yield from iter_objects(inner)
 
 
 def _check_value(keyword: str, value: Any, pointer: str) -> None:
@@ -58,7 +95,7 @@ def _check_value(keyword: str, value: Any, pointer: str) -> None:
         (_check_list if many else check_shape)(value, pointer)
     elif keyword in _TEXTS and not isinstance(value, str):
         _refuse(pointer, value, "a string")
-    elif keyword in _NAMES and not _is_names(value, one_will_do=keyword == "type"):
+    elif keyword in _NAMES and not _is_names(value, or_one=keyword == "type"):
         _refuse(pointer, value, "a list of strings")
     elif keyword == "enum" and not isinstance(value, list | tuple):
         _refuse(pointer, value, "a list")
@@ -84,7 +121,7 @@ def _check_list(value: Any, pointer: str) -> None:
 
 
 def _check_json(value: Any, pointer: str, *, written: bool) -> None:
-    """Refuses what is no JSON; of what the model is to write, also what it cannot."""
+    """Refuses what is not JSON, and what the model cannot write if it is `written` by it."""
     if isinstance(value, float) and not math.isfinite(value):
         _refuse(pointer, value, "JSON, which has finite numbers only")
     if not isinstance(value, str | int | float | list | tuple | dict | None):
@@ -94,24 +131,20 @@ def _check_json(value: Any, pointer: str, *, written: bool) -> None:
             f"The schema has a text with the character {found.group()!a} at {pointer}, which "
             "cannot be written while decoding. Leave the character out."
         )
-    for place, inner in _parts(value, pointer):
-        _check_json(inner, place, written=written)
-
-
-def _parts(value: Any, pointer: str) -> Iterator[tuple[str, Any]]:
     if isinstance(value, list | tuple):
-        yield from ((at(pointer, str(index)), inner) for index, inner in enumerate(value))
+        for index, inner in enumerate(value):
+            _check_json(inner, at(pointer, str(index)), written=written)
     elif isinstance(value, dict):
         for name, inner in value.items():
             if not isinstance(name, str):
                 _refuse(pointer, name, "a name, which is a string")
-            yield pointer, name
-            yield at(pointer, name), inner
+            _check_json(name, pointer, written=written)
+            _check_json(inner, at(pointer, name), written=written)
 
 
-def _is_names(value: Any, *, one_will_do: bool) -> bool:
+def _is_names(value: Any, *, or_one: bool) -> bool:
     if isinstance(value, str):
-        return one_will_do
+        return or_one
     return isinstance(value, list | tuple) and all(isinstance(name, str) for name in value)
 
 

@@ -1,4 +1,4 @@
-"""What a call asks of the form of its answer: tools, JSON, log-probabilities."""
+"""What a call asks of its answer's form: tools, JSON, log-probabilities."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from amulet_integrations.errors import InvalidParamsError
-from amulet_integrations.prompting.openai_compat.response_format import (
-    to_json_output,
-    to_response_format,
-)
-from amulet_integrations.prompting.openai_compat.tools import (
+from amulet_integrations.prompting.openai_compat.openai_tools import (
     to_openai_choice,
     to_tool_use,
     wants_one_call,
+)
+from amulet_integrations.prompting.openai_compat.response_format import (
+    to_json_output,
+    to_response_format,
 )
 from amulet_integrations.prompting.tools.tool_use import JsonOutput, ToolUse
 
@@ -28,7 +28,7 @@ OUTPUT_OPTIONS = (
     "top_logprobs",
     "n",
 )
-"""Call arguments that this module reads."""
+"""The call arguments that this module reads."""
 
 _MOST_LOGPROBS = 20
 
@@ -39,8 +39,9 @@ class OutputOptions:
 
     Attributes:
         tool_use: The tools that it may or must call.
-        json_output: The JSON that it has to be, where it is no call.
-        logprobs: How many likeliest tokens are told with each token; None to tell nothing.
+        json_output: The JSON that it has to be, unless it is a call.
+        logprobs: How many of the likeliest tokens are reported for each step; None for no
+            log-probabilities at all.
     """
 
     tool_use: ToolUse | None = None
@@ -49,14 +50,14 @@ class OutputOptions:
 
     @classmethod
     def read(cls, arguments: Mapping[str, Any], *, steer_strings: bool = False) -> OutputOptions:
-        """Reads a call's arguments, as `plain_form` has written them.
+        """Reads the arguments of a call, from `plain_arguments`.
 
         Args:
-            arguments: Those of the call; others than `OUTPUT_OPTIONS` are passed over.
-            steer_strings: What holds where the call says nothing about it.
+            arguments: The arguments; those that are not in `OUTPUT_OPTIONS` are ignored.
+            steer_strings: The value if the call has none.
 
         Raises:
-            PromptError: Tools, their choice or the response format cannot be followed.
+            PromptError: The tools, their choice or the response format cannot be followed.
             InvalidParamsError: `logprobs`, `top_logprobs` or `n` is out of its range.
             UnsupportedGrammarError: A schema cannot be enforced.
         """
@@ -76,14 +77,17 @@ class OutputOptions:
         )
 
 
-def plain_form(
+def plain_arguments(
     arguments: Mapping[str, Any], to_openai_tools: Callable[[Any], list[dict[str, Any]]]
 ) -> dict[str, Any]:
-    """Arguments with their tools, choice and format as plain JSON, for tracers and cache keys.
+    """Converts tools, tool choice and response format to plain JSON, for tracers and cache keys.
 
     Args:
-        arguments: Those of a call.
-        to_openai_tools: Writes the framework's tools in OpenAI's form.
+        arguments: The arguments of a call.
+        to_openai_tools: Converts the framework's tools to OpenAI's form.
+
+    Returns:
+        The arguments with these three converted.
 
     Raises:
         PromptError: One of them cannot be used.
@@ -93,7 +97,7 @@ def plain_form(
         plain["tools"] = to_openai_tools(tools)
     if (choice := plain.get("tool_choice")) is not None:
         if not plain.get("tools"):
-            to_tool_use((), choice)  # a choice among none is refused in the caller's words
+            to_tool_use((), choice)  # refuses a choice among no tools, as the caller wrote it
         if wants_one_call(choice):
             plain.setdefault("parallel_tool_calls", False)
         plain["tool_choice"] = to_openai_choice(choice)

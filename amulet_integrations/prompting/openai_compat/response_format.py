@@ -1,4 +1,4 @@
-"""Formats of answers."""
+"""The `response_format` of OpenAI: converted from schemas, and read."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from amulet_integrations.errors import PromptError
 from amulet_integrations.prompting.openai_compat.schemas import (
     PydanticClass,
     check_schema,
-    closed,
     is_pydantic,
-    name_of,
+    schema_name,
+    strict_schema,
     to_json_schema,
 )
 from amulet_integrations.prompting.tools.tool_use import JsonOutput
@@ -20,13 +20,13 @@ _ANY_OBJECT: dict[str, Any] = {"type": "object"}
 
 
 def to_response_format(wanted: Any) -> dict[str, Any]:
-    """Writes a response format as a dict of OpenAI's form.
+    """Converts a response format to a dict in OpenAI's form.
 
     Args:
         wanted: Such a dict, or a Pydantic model.
 
     Raises:
-        PromptError: It is neither.
+        PromptError: `wanted` is neither.
     """
     if is_pydantic(wanted):
         return json_schema_format(wanted)
@@ -45,35 +45,42 @@ def to_response_format(wanted: Any) -> dict[str, Any]:
 def json_schema_format(
     schema: Mapping[str, Any] | PydanticClass, strict: bool | None = None
 ) -> dict[str, Any]:
-    """The response format of answers that follow a schema, which the model is told."""
+    """The response format of answers that follow a schema, which stands in the prompt."""
     written = to_json_schema(schema)
-    described: dict[str, Any] = {"name": name_of(written), "schema": written}
+    described: dict[str, Any] = {"name": schema_name(written), "schema": written}
     if strict is not None:
         described["strict"] = strict
     return {"type": "json_schema", "json_schema": described}
 
 
 def json_object_format(schema: Mapping[str, Any] | PydanticClass | None) -> dict[str, Any]:
-    """The response format of answers that follow a schema, which the model is not told."""
+    """The response format of answers that follow a schema, which does not stand in the prompt."""
     written = _ANY_OBJECT if schema is None else to_json_schema(schema)
     return {"type": "json_object", "schema": written}
 
 
 def to_json_output(wanted: Mapping[str, Any] | None, *, steer_strings: bool) -> JsonOutput | None:
-    """Reads a response format.
+    """Reads a response format, a dict in OpenAI's form.
+
+    Args:
+        wanted: The response format; None for any text.
+        steer_strings: See `JsonOutput`.
+
+    Returns:
+        The JSON that the answer has to be; None for any text.
 
     Raises:
-        PromptError: It holds no schema where one should be.
-        UnsupportedGrammarError: Its schema cannot be enforced.
+        PromptError: The response format lacks its schema.
+        UnsupportedGrammarError: The schema cannot be enforced.
     """
     kind = wanted["type"] if wanted else "text"
     if wanted is None or kind == "text":
         return None
-    in_prompt, closes = kind == "json_schema", False
+    in_prompt, is_strict = kind == "json_schema", False
     if in_prompt:
         inner = wanted.get("json_schema")
         schema = inner.get("schema") if isinstance(inner, Mapping) else None
-        closes = isinstance(inner, Mapping) and inner.get("strict") is True
+        is_strict = isinstance(inner, Mapping) and inner.get("strict") is True
     else:
         schema = wanted.get("schema", _ANY_OBJECT)
     if not isinstance(schema, Mapping):
@@ -82,5 +89,5 @@ def to_json_output(wanted: Mapping[str, Any] | None, *, steer_strings: bool) -> 
             '{"type": "json_schema", "json_schema": {"name": ..., "schema": ...}}.'
         )
     check_schema("the answer", schema)
-    schema = closed(schema) if closes else dict(schema)
+    schema = strict_schema(schema) if is_strict else dict(schema)
     return JsonOutput(json_schema=schema, in_prompt=in_prompt, steer_strings=steer_strings)

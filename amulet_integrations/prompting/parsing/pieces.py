@@ -1,12 +1,8 @@
-"""What an answer is made of, piece by piece as it comes, and all of it once it is whole."""
+"""The pieces that an answer is read as, in the order in which they are written."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable
 from dataclasses import dataclass
-
-from amulet_integrations.prompting.tools.tool_use import ToolCall
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,30 +21,28 @@ class ReasoningPiece:
 
 @dataclass(frozen=True, slots=True)
 class CallPiece:
-    """Some of a call.
+    """Some of a tool call.
 
     Attributes:
-        index: Which call of the answer, from 0.
-        name: The tool, in the first piece of a call.
-        arguments: Some more of the arguments' JSON text.
-        id: What the model named the call, if it did.
+        index: The number of the call in the answer, from 0.
+        name: The tool, in the first piece of a call; None in the others.
+        arguments: The next part of the arguments' JSON text.
     """
 
     index: int
     name: str | None
     arguments: str
-    id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class InvalidCallPiece:
-    """A call that cannot be made, in place of all pieces before it of the same index.
+    """A tool call that cannot be made. It replaces all earlier pieces of the same index.
 
     Attributes:
-        index: Which call of the answer, from 0.
-        text: All that the model wrote between the markers.
-        error: What is wrong with it.
-        name: The tool that was meant, if that is clear.
+        index: The number of the call in the answer, from 0.
+        text: What the model wrote between the markers.
+        error: Why the call cannot be made.
+        name: The tool that was called; None if the name was not complete.
     """
 
     index: int
@@ -58,54 +52,3 @@ class InvalidCallPiece:
 
 
 Piece = TextPiece | ReasoningPiece | CallPiece | InvalidCallPiece
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A whole answer.
-
-    Attributes:
-        text: What the user reads.
-        reasoning: What the model thought before.
-        calls: The calls, in their order.
-        invalid: The calls that cannot be made.
-    """
-
-    text: str = ""
-    reasoning: str = ""
-    calls: tuple[ToolCall, ...] = ()
-    invalid: tuple[InvalidCallPiece, ...] = ()
-
-
-def fold(pieces: Iterable[Piece]) -> Answer:
-    """Puts an answer together.
-
-    Args:
-        pieces: All that a parser gave, its `flush` included.
-
-    Returns:
-        The answer; it does not depend on how the text was cut.
-    """
-    text, reasoning = list[str](), list[str]()
-    begun = dict[int, list[CallPiece]]()
-    invalid = dict[int, InvalidCallPiece]()
-    for piece in pieces:
-        match piece:
-            case TextPiece():
-                text.append(piece.text)
-            case ReasoningPiece():
-                reasoning.append(piece.text)
-            case CallPiece():
-                begun.setdefault(piece.index, []).append(piece)
-            case InvalidCallPiece():
-                invalid[piece.index] = piece
-    calls = [_call(parts) for index, parts in begun.items() if index not in invalid]
-    return Answer("".join(text), "".join(reasoning), tuple(calls), tuple(invalid.values()))
-
-
-def _call(parts: list[CallPiece]) -> ToolCall:
-    return ToolCall(
-        name=next(part.name for part in parts if part.name is not None),
-        arguments=json.loads("".join(part.arguments for part in parts)),
-        id=next((part.id for part in parts if part.id is not None), None),
-    )

@@ -1,7 +1,7 @@
-"""Tools as text, for models whose chat template knows none, and for models without one.
+"""Tools in the prompts of models whose chat template does not support them, or that have none.
 
-The tools become a section of the system text, calls the end of the assistant's turns, and what
-they gave the user's turns.
+The system text lists the tools, calls stand at the end of the assistant's turns, and results become
+turns of the user.
 """
 
 from __future__ import annotations
@@ -15,11 +15,16 @@ from amulet_integrations.prompting.tools.probe import CallStyle
 from amulet_integrations.prompting.tools.turns import Turn
 
 
-class WrittenTools:
-    """Tools as text, for models whose template knows none.
+class FallbackToolTemplate:
+    """Writes tools, calls and results as text.
 
     Args:
         plain: The format of the model's prompts.
+
+    Attributes:
+        format: Renders the conversations that mention tools.
+        source: The source of everything that writes markers.
+        style: How the model writes calls.
     """
 
     style: CallStyle = "hermes"
@@ -28,13 +33,17 @@ class WrittenTools:
         self.format = plain
         self.source = plain.source + _SECTION + _RESULT
 
-    def section(self, tools: Sequence[dict[str, Any]]) -> str:
-        """Lists the tools and says how to call one."""
-        listed = (json.dumps(tool["function"], ensure_ascii=False) for tool in tools)
-        return _SECTION % "\n".join(listed) if tools else ""
+    def system_section(self, tools: Sequence[dict[str, Any]]) -> str:
+        """Lists the tools and explains how to call one."""
+        lines = (json.dumps(tool["function"], ensure_ascii=False) for tool in tools)
+        return _SECTION % "\n".join(lines) if tools else ""
 
-    def arranged(self, turns: Sequence[Turn]) -> list[Turn]:
-        """Writes calls at the end of the assistant's text, results in a row as the user's turn."""
+    def template_tools(self, tools: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:  # noqa: ARG002
+        """None: the template would not read them."""
+        return []
+
+    def arrange_turns(self, turns: Sequence[Turn]) -> list[Turn]:
+        """Writes calls at the end of the assistant's text, and results in a row as one turn."""
         arranged: list[Turn] = []
         after_result = False
         for turn in turns:
@@ -47,10 +56,6 @@ class WrittenTools:
                 arranged.append(written)
             after_result = is_result
         return arranged
-
-    def handed(self, tools: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:  # noqa: ARG002
-        """Nothing: the template would not read it."""
-        return []
 
 
 _SECTION = """\

@@ -1,6 +1,6 @@
-"""How models write calls of tools: the markers, and the grammars that keep a model to them.
+"""How models write tool calls: the markers, how a parser finds them, and the grammars.
 
-The grammars are llguidance's: of calls, of text in which no call begins, of JSON.
+The grammars are written for llguidance: grammars of calls, of text without calls, and of JSON.
 """
 
 from __future__ import annotations
@@ -9,12 +9,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import regex
+
 from amulet_integrations.prompting.json_schema.constrained import (
     arguments_schema,
     constrained_schema,
     json_rule,
 )
 from amulet_integrations.prompting.json_schema.lark import MarkerTokens, containing, quoted
+from amulet_integrations.prompting.tools.probe import CallStyle
 from amulet_integrations.prompting.tools.tool_use import Tool
 
 if TYPE_CHECKING:
@@ -28,12 +31,18 @@ class ToolFormat(ABC):
         tokenizer: The model's transformers tokenizer.
 
     Attributes:
-        opening: The marker before calls; "" where calls stand at the very start of the answer.
-        closing: The marker after a call; "" where there is none.
+        opening: The marker before calls; "" if calls stand only at the start of the answer.
+        closing: The marker after a call; "" if there is none.
         calls_after_text: Whether calls may come after text.
-        foreign: Markers of what others write; text has none of them.
+        foreign: Markers that only others write, such as those of results; text has none of them.
+        head: Matches a call from its opening marker up to its arguments. The group "name" is the
+            tool's name; without it, the match is a broken call, up to its closing marker.
+        tail: Matches what follows the arguments of a call: its end, or, after a comma, the head
+            of the next call.
     """
 
+    head: ClassVar[regex.Pattern[str]]
+    tail: ClassVar[regex.Pattern[str]]
     opening: ClassVar[str]
     closing: ClassVar[str] = ""
     calls_after_text: ClassVar[bool] = True
@@ -44,40 +53,40 @@ class ToolFormat(ABC):
 
     @property
     def skip_special_tokens(self) -> bool:
-        """Whether decoding may leave special tokens out without losing what calls begin with."""
+        """Whether decoding may leave out special tokens without losing the markers of calls."""
         return not any(map(self._tokens.is_special, self._markers))
 
     def calls_grammar(self, tools: Sequence[Tool], *, parallel: bool) -> str:
         """The llguidance grammar of one or more calls.
 
         Args:
-            tools: What may be called; each call has arguments of its own tool's schema.
-            parallel: Whether there may be several calls, if the format has room for them.
+            tools: The tools that may be called. The arguments of a call follow its tool's schema.
+            parallel: Whether there may be several calls, if the format supports it.
 
         Returns:
             Lark text.
 
         Raises:
-            UnsupportedGrammarError: A tool's schema says what cannot be enforced.
+            UnsupportedGrammarError: A tool's schema cannot be enforced.
         """
         return f"start: calls\n{self._calls_rules(tools, parallel=parallel)}"
 
     def text_grammar(self) -> str:
-        """The llguidance grammar of any text in which no call begins."""
+        """The llguidance grammar of any text that contains no beginning of a call."""
         return f"start: text\n{self._text_rules}"
 
     def text_and_calls_grammar(self, tools: Sequence[Tool], *, parallel: bool) -> str:
-        """The llguidance grammar of text, of calls, and of calls after text if the format can.
+        """The llguidance grammar of text, of calls, and of text before calls (`calls_after_text`).
 
         Args:
-            tools: What may be called.
+            tools: The tools that may be called.
             parallel: Whether there may be several calls.
 
         Returns:
             Lark text.
 
         Raises:
-            UnsupportedGrammarError: A tool's schema says what cannot be enforced.
+            UnsupportedGrammarError: A tool's schema cannot be enforced.
         """
         rules = self._calls_rules(tools, parallel=parallel) + self._text_rules
         if not self.calls_after_text:
@@ -97,7 +106,7 @@ class ToolFormat(ABC):
             Lark text.
 
         Raises:
-            UnsupportedGrammarError: The schema says what cannot be enforced.
+            UnsupportedGrammarError: The schema cannot be enforced.
         """
         return f"start: {json_rule(constrained_schema(schema))}\n"
 
@@ -116,12 +125,24 @@ class ToolFormat(ABC):
 
     @abstractmethod
     def _rest_rules(self, tools: Sequence[Tool], opening: str, *, parallel: bool) -> str:
-        """Rule `rest`: what follows the first `opening`, with all that it needs."""
+        """The rule `rest`, of what follows the first `opening`, and all rules that it uses."""
+
+
+_NAME = r"(?P<name>[a-zA-Z0-9_.-]{1,64})"
+
+
+def _object_head(key: str) -> str:
+    """A pattern of the beginning of a call that is a JSON object; `key` names the arguments."""
+    return rf'\s*\{{\s*"name"\s*:\s*"{_NAME}"\s*,\s*"{key}"\s*:\s*(?=\{{)'
 
 
 class HermesFormat(ToolFormat):
     """Hermes and Qwen: a JSON object between tags for each call, anywhere in the answer."""
 
+    head = regex.compile(
+        rf"<tool_call>(?:{_object_head('arguments')}|(?:(?!<tool_call>)(?s:.))*?</tool_call>)"
+    )
+    tail = regex.compile(r"\s*\}\s*</tool_call>")
     opening = "<tool_call>"
     closing = "</tool_call>"
     foreign = ("<tool_response>",)
@@ -137,6 +158,8 @@ class HermesFormat(ToolFormat):
 class MistralFormat(ToolFormat):
     """Mistral: a marker and a JSON list of calls, at the end of the answer."""
 
+    head = regex.compile(rf"\[TOOL_CALLS\]\s*\[{_object_head('arguments')}")
+    tail = regex.compile(rf"\s*\}}\s*(?:\]|,{_object_head('arguments')})")
     opening = "[TOOL_CALLS]"
 
     def _rest_rules(self, tools: Sequence[Tool], opening: str, *, parallel: bool) -> str:  # noqa: ARG002
@@ -147,6 +170,8 @@ class MistralFormat(ToolFormat):
 class MistralArgsFormat(ToolFormat):
     """Later Mistral models: a marker, the tool's name, another marker, and the arguments."""
 
+    head = regex.compile(rf"\[TOOL_CALLS\]\s*{_NAME}\[ARGS\]\s*(?=\{{)")
+    tail = regex.compile("")
     opening = "[TOOL_CALLS]"
     separator: ClassVar[str] = "[ARGS]"
 
@@ -162,13 +187,15 @@ class MistralArgsFormat(ToolFormat):
 
 
 class LlamaFormat(ToolFormat):
-    """Llama 3: one JSON object and nothing else; an answer that begins otherwise is text."""
+    """Llama 3: the answer is one JSON object; an answer that begins otherwise is text."""
 
+    head = regex.compile(rf"(?:<\|python_tag\|>)?{_object_head('parameters')}")
+    tail = regex.compile(r"\s*\}")
     opening = ""
     calls_after_text = False
     python_tag: ClassVar[str] = "<|python_tag|>"
 
-    # A text does not begin as a call might: with a JSON object of these keys, fenced or not.
+    # A text does not begin like a call: with a JSON object of these keys, fenced or not.
     _call_like: ClassVar[str] = (
         r"[ \t\r\n]*(```[a-z]*[ \t\r\n]*)?(\[[ \t\r\n]*)?\{[ \t\r\n]*"
         r'"(name|parameters|arguments|type|function|id)"(.|\n)*'
@@ -176,7 +203,7 @@ class LlamaFormat(ToolFormat):
 
     @property
     def skip_special_tokens(self) -> bool:
-        """The one marker there is may be left out."""
+        """True: the only marker is optional."""
         return True
 
     @property
@@ -193,7 +220,7 @@ class LlamaFormat(ToolFormat):
 
 
 def _call_rule(tools: Sequence[Tool], key: str) -> str:
-    """Rule `call`: the JSON object of a call; a tool's name brings its own arguments."""
+    """The rule `call`: the JSON object of a call, with the arguments of the tool that it names."""
     calls = [
         f'{quoted(f"""{{"name": "{tool.name}", "{key}": """)} {_arguments(tool)} "}}"'
         for tool in tools
@@ -202,9 +229,18 @@ def _call_rule(tools: Sequence[Tool], key: str) -> str:
 
 
 def _arguments(tool: Tool) -> str:
-    # Each schema is a document of its own in the grammar, so $defs and $ref stay as they are.
+    # Each schema is a separate document in the grammar, so $defs and $ref stay as they are.
     return json_rule(arguments_schema(tool.parameters))
 
 
 def _either(alternatives: Sequence[str]) -> str:
     return "\n    | ".join(alternatives)
+
+
+TOOL_FORMATS: Mapping[CallStyle, type[ToolFormat]] = {
+    "hermes": HermesFormat,
+    "llama": LlamaFormat,
+    "mistral": MistralFormat,
+    "mistral-args": MistralArgsFormat,
+}
+"""The format of each style of calls."""

@@ -1,6 +1,7 @@
-"""The tools of a chat template that knows them.
+"""Tools in the prompts of models whose chat template supports them.
 
-Templates are told in the shape of the OpenAI API. What one cannot take is found out by trying it.
+Templates get tools in the form of the OpenAI API. What a template does not support is found out by
+trying it.
 """
 
 from __future__ import annotations
@@ -12,25 +13,28 @@ from typing import Any
 
 from amulet_integrations.prompting.chat_template import ChatFormat
 from amulet_integrations.prompting.tools.probe import (
-    SENTINEL,
+    PROBE_TOOL,
     CallStyle,
-    between,
-    calling,
-    result,
-    said,
-    shown,
-    style_of,
-    word,
+    all_rendered,
+    detect_call_style,
+    probe_calls,
+    probe_result,
+    probe_turn,
+    sentinel,
 )
 from amulet_integrations.prompting.tools.turns import Turn
 
 
-class OwnTools:
-    """The tools of a chat template that knows them.
+class NativeToolTemplate:
+    """Passes tools, calls and results to the model's own chat template.
 
     Args:
         chat: The model's chat format.
-        arguments_as_text: The template wants the arguments of a call as JSON text.
+        arguments_as_text: Whether the template takes the arguments of a call as JSON text.
+
+    Attributes:
+        format: Renders the conversations that mention tools.
+        source: The source of everything that writes markers.
     """
 
     def __init__(self, chat: ChatFormat, *, arguments_as_text: bool) -> None:
@@ -40,73 +44,81 @@ class OwnTools:
 
     @property
     def style(self) -> CallStyle:
-        """How the template writes calls, and the model therefore as well."""
-        return self._style or "hermes"
+        """How the template, and therefore the model, writes calls."""
+        return self._detected_style or "hermes"
 
     @property
     def is_usable(self) -> bool:
-        """Whether all that is said of tools comes out, calls in a known style."""
-        return self._style is not None
+        """Whether the template renders all parts of tools, and calls in a known style."""
+        return self._detected_style is not None
 
-    def section(self, tools: Sequence[dict[str, Any]]) -> str:  # noqa: ARG002
-        """Nothing: the template tells of the tools."""
+    def system_section(self, tools: Sequence[dict[str, Any]]) -> str:  # noqa: ARG002
+        """Nothing: the template describes the tools."""
         return ""
 
-    def handed(self, tools: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    def template_tools(self, tools: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         """All of them."""
         return list(tools)
 
-    def arranged(self, turns: Sequence[Turn]) -> list[Turn]:
-        """Parts turns that the template takes only in part, or refuses."""
-        if self._parts_text:
-            turns = [part for turn in turns for part in _text_apart(turn)]
-        if self._one_call_a_turn:
-            turns = _calls_apart(turns)
-        return [self._shaped(turn) for turn in turns]
+    def arrange_turns(self, turns: Sequence[Turn]) -> list[Turn]:
+        """Splits turns of which the template loses a part, or which it refuses."""
+        if self._loses_text:
+            turns = [part for turn in turns for part in _split_text(turn)]
+        if self._takes_one_call:
+            turns = _split_calls(turns)
+        return [self._format_arguments(turn) for turn in turns]
 
     @cached_property
-    def _style(self) -> CallStyle | None:
-        talk = [said("user", "question"), calling("one"), result("one")]
-        told = ["system", "question", "tool", "about", "parameter", "one", "result"]
-        with_tools = self._tried(talk, tools=[SENTINEL])
-        without = self._tried(talk)
-        if not shown(told, with_tools) or not shown(["system", "one", "result"], without):
+    def _detected_style(self) -> CallStyle | None:
+        turns = [probe_turn("user", "question"), probe_calls("one"), probe_result("one")]
+        names = ["system", "question", "tool", "about", "parameter", "one", "result"]
+        rendered = self._try(turns, tools=[PROBE_TOOL])
+        if not all_rendered(names, rendered):
             return None
-        opening = self.format.try_render([said("user", "question"), said("assistant", "one")])
-        return style_of(with_tools, between(opening, word("question"), word("one")))
+        if not all_rendered(["system", "one", "result"], self._try(turns)):
+            return None
+        answered = [probe_turn("user", "question"), probe_turn("assistant", "one")]
+        return detect_call_style(rendered, self.format.try_render(answered))
 
     @cached_property
-    def _one_call_a_turn(self) -> bool:
-        talk = [said("user", "question"), calling("one", "two"), result("one"), result("two")]
-        return not shown(["one", "two", "result"], self._tried(talk, tools=[SENTINEL]))
+    def _takes_one_call(self) -> bool:
+        """Whether a turn cannot have several calls."""
+        results = [probe_result("one"), probe_result("two")]
+        turns = [probe_turn("user", "question"), probe_calls("one", "two"), *results]
+        return not all_rendered(["one", "two", "result"], self._try(turns, tools=[PROBE_TOOL]))
 
     @cached_property
-    def _parts_text(self) -> bool:
-        """Whether text beside calls is lost in their turn, and not in one of its own."""
-        talk = [said("user", "question"), {**calling("one"), "content": word("text")}]
-        after = [result("one"), said("assistant", "answer"), said("user", "more")]
-        if shown(["text", "one"], self._tried([*talk, *after])):
-            return False
-        parted = [*talk[:1], *_text_apart(talk[1]), *after]
-        return shown(["text", "one"], self._tried(parted))
+    def _loses_text(self) -> bool:
+        """Whether text is lost in a turn with calls, but not in a turn of its own."""
+        question = probe_turn("user", "question")
+        calls = {**probe_calls("one"), "content": sentinel("text")}
+        after = [
+            probe_result("one"),
+            probe_turn("assistant", "answer"),
+            probe_turn("user", "more"),
+        ]
+        together = self._try([question, calls, *after])
+        split = self._try([question, *_split_text(calls), *after])
+        expected = ["text", "one"]
+        return not all_rendered(expected, together) and all_rendered(expected, split)
 
-    def _tried(self, turns: Sequence[Turn], tools: Sequence[dict[str, Any]] = ()) -> str:
-        shaped = [self._shaped(turn) for turn in turns]
-        return self.format.try_render(self.format.layout(word("system"), shaped), tools)
+    def _try(self, turns: Sequence[Turn], tools: Sequence[dict[str, Any]] = ()) -> str:
+        formatted = [self._format_arguments(turn) for turn in turns]
+        return self.format.try_render(self.format.layout(sentinel("system"), formatted), tools)
 
-    def _shaped(self, turn: Turn) -> Turn:
+    def _format_arguments(self, turn: Turn) -> Turn:
         if not self._arguments_as_text or "tool_calls" not in turn:
             return turn
-        return {**turn, "tool_calls": [_with_text(call) for call in turn["tool_calls"]]}
+        return {**turn, "tool_calls": [_with_text_arguments(call) for call in turn["tool_calls"]]}
 
 
-def _with_text(call: dict[str, Any]) -> dict[str, Any]:
+def _with_text_arguments(call: dict[str, Any]) -> dict[str, Any]:
     function = call["function"]
     arguments = json.dumps(function["arguments"], ensure_ascii=False)
     return {**call, "function": {**function, "arguments": arguments}}
 
 
-def _text_apart(turn: Turn) -> list[Turn]:
+def _split_text(turn: Turn) -> list[Turn]:
     """A turn of text and calls as two turns."""
     if "tool_calls" not in turn or not turn["content"]:
         return [turn]
@@ -115,25 +127,25 @@ def _text_apart(turn: Turn) -> list[Turn]:
     return [text, {**calls, "content": ""}]
 
 
-def _calls_apart(turns: Sequence[Turn]) -> list[Turn]:
-    """One call a turn, and behind each what it gave."""
-    apart: list[Turn] = []
+def _split_calls(turns: Sequence[Turn]) -> list[Turn]:
+    """Turns of one call each, every one followed by its results."""
+    split: list[Turn] = []
     calls: list[Turn] = []
     results: list[Turn] = []
     for turn in turns:
         if turn["role"] == "tool":
             results.append(turn)
             continue
-        apart += _with_own_results(calls, results)
+        split += _with_results(calls, results)
         calls, results = [], []
         if "tool_calls" in turn:
-            calls = _one_each(turn)
+            calls = _one_call_each(turn)
         else:
-            apart.append(turn)
-    return apart + _with_own_results(calls, results)
+            split.append(turn)
+    return split + _with_results(calls, results)
 
 
-def _one_each(turn: Turn) -> list[Turn]:
+def _one_call_each(turn: Turn) -> list[Turn]:
     first, *others = turn["tool_calls"]
     more: list[Turn] = [
         {"role": turn["role"], "content": "", "tool_calls": [call]} for call in others
@@ -141,9 +153,9 @@ def _one_each(turn: Turn) -> list[Turn]:
     return [{**turn, "tool_calls": [first]}, *more]
 
 
-def _with_own_results(calls: Sequence[Turn], results: Sequence[Turn]) -> list[Turn]:
+def _with_results(calls: Sequence[Turn], results: Sequence[Turn]) -> list[Turn]:
     paired: list[Turn] = []
-    for call in calls:
-        (made,) = call["tool_calls"]
-        paired += [call, *(turn for turn in results if turn["tool_call_id"] == made["id"])]
-    return paired + [turn for turn in results if turn not in paired]
+    for turn in calls:
+        (call,) = turn["tool_calls"]
+        paired += [turn, *(result for result in results if result["tool_call_id"] == call["id"])]
+    return paired + [result for result in results if result not in paired]

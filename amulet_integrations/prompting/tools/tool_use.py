@@ -1,4 +1,4 @@
-"""The tools that a model may call, and what its answer is to be made of."""
+"""The tools that a model may call, and the JSON that its answer has to be."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ NO_PARAMETERS: dict[str, Any] = {"type": "object", "properties": {}}
 
 
 class Tool(FrozenModel):
-    """A function that the model may ask to be called.
+    """A function that the model may call.
 
     Attributes:
-        name: Its name: up to 64 letters, digits, `_`, `-` and `.`.
-        description: What it does and when to call it.
-        parameters: JSON schema of its arguments, an object.
+        name: The name, 1 to 64 ASCII letters, digits, `_`, `-` and `.`.
+        description: What the function does and when to call it.
+        parameters: The JSON schema of its arguments, an object.
 
     Raises:
-        PromptError: A name of other characters, or parameters that are no schema of an object.
+        PromptError: The name has other characters, or `parameters` is no schema of an object.
     """
 
     error_type: ClassVar[type[AmuletError]] = PromptError
@@ -35,7 +35,7 @@ class Tool(FrozenModel):
 
     @field_validator("name")
     @classmethod
-    def _is_name(cls, name: str) -> str:
+    def _check_name(cls, name: str) -> str:
         if not re.fullmatch(r"[a-zA-Z0-9_.-]{1,64}", name):
             raise PromptError(
                 f"{name[:80]!r} is no name of a tool; give 1 to 64 characters: ASCII letters, "
@@ -45,7 +45,7 @@ class Tool(FrozenModel):
 
     @field_validator("parameters")
     @classmethod
-    def _is_object(cls, parameters: dict[str, Any]) -> dict[str, Any]:
+    def _check_parameters(cls, parameters: dict[str, Any]) -> dict[str, Any]:
         if parameters.get("type", "object") != "object":
             raise PromptError(
                 f"parameters={json.dumps(parameters)[:80]}: the arguments of a tool are a JSON "
@@ -59,8 +59,8 @@ class ToolCall(FrozenModel):
 
     Attributes:
         name: The tool.
-        arguments: Its arguments.
-        id: What the result refers to.
+        arguments: The arguments, a JSON object.
+        id: The id by which the result refers to the call.
     """
 
     error_type: ClassVar[type[AmuletError]] = PromptError
@@ -74,15 +74,15 @@ class ToolUse(FrozenModel):
     """Which tools an answer may call, and whether it has to.
 
     Attributes:
-        tools: The tools, in the order in which the model is told of them.
-        choice: "auto" lets the model choose between text and calls, "required" makes it call,
-            "none" keeps it from calling.
-        tool_name: The one tool that has to be called.
-        parallel: Whether one answer may hold several calls; None allows of several where the model
-            calls of its own accord, and of one where it has to.
+        tools: The tools, in the order in which they stand in the prompt.
+        choice: "auto" lets the model choose between text and calls, "required" makes it call a
+            tool, "none" prevents calls.
+        tool_name: The one tool that has to be called; None if the model may choose.
+        parallel: Whether one answer may contain several calls. None allows several if the model
+            may choose to call, and one if it has to call.
 
     Raises:
-        PromptError: No tools, two of one name, or a `tool_name` that names none of them.
+        PromptError: There are no tools, two have one name, or none has the name `tool_name`.
     """
 
     error_type: ClassVar[type[AmuletError]] = PromptError
@@ -93,7 +93,7 @@ class ToolUse(FrozenModel):
     parallel: bool | None = None
 
     @model_validator(mode="after")
-    def _names_are_clear(self) -> Self:
+    def _check_names(self) -> Self:
         names = Counter(tool.name for tool in self.tools)
         twice = [name for name, count in names.items() if count > 1]
         if twice:
@@ -110,14 +110,14 @@ class ToolUse(FrozenModel):
 
     @property
     def callable_tools(self) -> tuple[Tool, ...]:
-        """The tools that the answer may call: all, none, or the one that it has to."""
+        """The tools that the answer may call: all, none, or the one that it has to call."""
         if self.tool_name is not None:
             return tuple(tool for tool in self.tools if tool.name == self.tool_name)
         return () if self.choice == "none" else self.tools
 
     @property
     def may_repeat(self) -> bool:
-        """Whether another call may follow the first."""
+        """Whether the answer may contain several calls."""
         return not self.is_forced if self.parallel is None else self.parallel
 
     @property
@@ -130,10 +130,10 @@ class JsonOutput(FrozenModel):
     """The JSON that an answer has to be.
 
     Attributes:
-        json_schema: Its JSON schema; ``{"type": "object"}`` for any object.
-        in_prompt: Whether the model is told the schema, at the end of the system text.
-        steer_strings: Whether the user's preferences steer the text inside string values as they
-            steer prose. Everything else is decoded with the preferences in the prompt only.
+        json_schema: The JSON schema of the answer; ``{"type": "object"}`` for any object.
+        in_prompt: Whether the schema stands in the prompt, at the end of the system text.
+        steer_strings: Whether the user's preferences steer the text of string values as they steer
+            prose. Everything else is decoded with the preferences in the prompt only.
     """
 
     error_type: ClassVar[type[AmuletError]] = PromptError

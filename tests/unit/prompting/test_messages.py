@@ -14,7 +14,7 @@ from amulet_integrations.prompting import (
     ToolCall,
 )
 from tests.unit.prompting.models import CHATML, byte_level
-from tests.unit.prompting.tool_prompts.tool_models import MISTRAL_V3, QWEN
+from tests.unit.prompting.tools.tool_models import MISTRAL_V3, QWEN
 
 HELLO = [ChatMessage(role="user", content="Hello")]
 
@@ -50,7 +50,7 @@ def test_a_conversation_in_which_no_user_speaks_is_refused(messages, named):
         PromptBuilder(byte_level()).contexts(conversation, [None])
 
 
-ASKED = ChatMessage(role="user", content="What time is it?")
+QUESTION = ChatMessage(role="user", content="What time is it?")
 CALLED = ChatMessage(
     role="assistant",
     content="",
@@ -69,21 +69,21 @@ def tool(content: str = "MARS", **fields) -> ChatMessage:
     ("messages", "named"),
     [
         (
-            [ASKED, CALLED, tool(tool_call_id="call-7")],
+            [QUESTION, CALLED, tool(tool_call_id="call-7")],
             r"messages\[2\].*'call-7'.*call-1', 'call-2",
         ),
-        ([ASKED, tool(tool_call_id="call-1"), CALLED], r"messages\[1\].*'call-1'.*none"),
-        ([ASKED, tool()], r"messages\[1\].*names no call.*none.*tool_call_id"),
-        ([ASKED, CALLED, tool(), tool(), tool()], r"messages\[4\].*names no call"),
-        ([ASKED, CALLED, tool(name="compass")], "'compass'.*'clock', 'weather'"),
-        ([ASKED, CALLED, tool(name="clock"), tool(name="clock")], r"messages\[3\].*'clock'"),
+        ([QUESTION, tool(tool_call_id="call-1"), CALLED], r"messages\[1\].*'call-1'.*none"),
+        ([QUESTION, tool()], r"messages\[1\].*names no call.*none.*tool_call_id"),
+        ([QUESTION, CALLED, tool(), tool(), tool()], r"messages\[4\].*names no call"),
+        ([QUESTION, CALLED, tool(name="compass")], "'compass'.*'clock', 'weather'"),
+        ([QUESTION, CALLED, tool(name="clock"), tool(name="clock")], r"messages\[3\].*'clock'"),
         (
-            [ASKED.model_copy(update={"tool_calls": CALLED.tool_calls})],
+            [QUESTION.model_copy(update={"tool_calls": CALLED.tool_calls})],
             r"messages\[0\].*tool_calls",
         ),
-        ([ASKED, tool(tool_calls=CALLED.tool_calls)], r"messages\[1\].*tool_calls.*'assistant'"),
-        ([ASKED.model_copy(update={"tool_call_id": "call-1"})], r"messages\[0\].*tool_call_id"),
-        ([ASKED.model_copy(update={"reasoning": "MARS"})], r"messages\[0\].*reasoning"),
+        ([QUESTION, tool(tool_calls=CALLED.tool_calls)], r"messages\[1\].*tool_calls.*'assistant'"),
+        ([QUESTION.model_copy(update={"tool_call_id": "call-1"})], r"messages\[0\].*tool_call_id"),
+        ([QUESTION.model_copy(update={"reasoning": "MARS"})], r"messages\[0\].*reasoning"),
     ],
 )
 @pytest.mark.parametrize("template", [CHATML, QWEN], ids=["chatml", "qwen"])
@@ -105,14 +105,14 @@ def test_calls_and_results_that_do_not_fit_are_refused(template, messages, named
     ],
 )
 def test_results_without_an_id_answer_in_order_or_by_name(results):
-    text = PromptBuilder(byte_level(MISTRAL_V3)).render([ASKED, CALLED, *results])
+    text = PromptBuilder(byte_level(MISTRAL_V3)).render([QUESTION, CALLED, *results])
     assert '{"content": noon, "call_id": "call00000"}' in text
     assert '{"content": rain, "call_id": "call00001"}' in text
 
 
 def test_a_result_may_come_again_under_its_id():
     results = [tool("noon", tool_call_id="call-1"), tool("one", tool_call_id="call-1")]
-    text = PromptBuilder(byte_level(MISTRAL_V3)).render([ASKED, CALLED, *results])
+    text = PromptBuilder(byte_level(MISTRAL_V3)).render([QUESTION, CALLED, *results])
     assert '{"content": one, "call_id": "call00000"}' in text
 
 
@@ -126,13 +126,13 @@ def test_what_is_no_json_is_refused(template, value, named):
     called = ChatMessage(
         role="assistant", content="", tool_calls=[ToolCall(name="x", arguments={"y": [value]})]
     )
-    asked = [
-        {"messages": [ASKED, called]},
-        {"messages": [ASKED], "tools": [Tool(name="x", parameters={"default": value})]},
-        {"messages": [ASKED], "json_output": JsonOutput(json_schema={"default": value})},
-        {"messages": [ASKED], "chat_template_kwargs": {"documents": [value]}},
+    inputs = [
+        {"messages": [QUESTION, called]},
+        {"messages": [QUESTION], "tools": [Tool(name="x", parameters={"default": value})]},
+        {"messages": [QUESTION], "json_output": JsonOutput(json_schema={"default": value})},
+        {"messages": [QUESTION], "chat_template_kwargs": {"documents": [value]}},
     ]
-    for kwargs in asked:
+    for kwargs in inputs:
         with pytest.raises(PromptError, match=named) as caught:
             builder.render(**kwargs)
         assert "MARS" not in str(caught.value)

@@ -27,7 +27,7 @@ from amulet_integrations.langchain import (
     preference_tools,
     remember_preference,
 )
-from amulet_integrations.langchain.agents.preference_notes import remembered
+from amulet_integrations.langchain.agents.preference_changes import remember
 from amulet_integrations.profiles import CachedProfileStore
 from tests.unit.langchain.agents.support import AgentEngine, call
 
@@ -508,7 +508,7 @@ def test_a_pinned_model_offers_them_to_its_own_user_alone(
     "limits", [{"when": {"topic": "health"}}, {"weight": 0.0}, {"weight": 0.5}]
 )
 def test_what_holds_at_times_is_remembered_for_good(limits: Any) -> None:
-    change = remembered("Be gentle.", None)
+    change = remember("Be gentle.", None)
     kept = Preference(text="be gentle", name="tone", **limits)
     changed, told = change(PreferenceProfile(user_id="ann", preferences=[kept]))
     assert changed is not None

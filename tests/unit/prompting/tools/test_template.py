@@ -1,4 +1,4 @@
-"""What each kind of model is told of tools; the oracle is its own chat template."""
+"""Tools in the prompts of each kind of model; the oracle is its own chat template."""
 
 from __future__ import annotations
 
@@ -23,8 +23,7 @@ from amulet_integrations.prompting.tools.formats import (
     MistralFormat,
 )
 from tests.unit.prompting.models import CHATML, GEMMA, QWEN3, TEMPLATES, byte_level, metaspace
-from tests.unit.prompting.tool_prompts.tool_models import LLAMA, MISTRAL_V3, MISTRAL_V11, QWEN
-from tests.unit.prompting.tool_prompts.tool_talk import (
+from tests.unit.prompting.tools.tool_conversation import (
     CALLS,
     NATIVE,
     OSLO,
@@ -45,6 +44,7 @@ from tests.unit.prompting.tool_prompts.tool_talk import (
     rendered,
     result,
 )
+from tests.unit.prompting.tools.tool_models import LLAMA, MISTRAL_V3, MISTRAL_V11, QWEN
 
 FORMATS = {
     "qwen": HermesFormat,
@@ -59,16 +59,20 @@ def assistant(content: str, *made: ToolCall, **fields) -> ChatMessage:
     return ChatMessage(role="assistant", content=content, tool_calls=made, **fields)
 
 
+def lists_tools_as_text(builder: PromptBuilder) -> bool:
+    return "You can call these tools:" in builder.render(TALK, tools=TOOLS)
+
+
 @pytest.mark.parametrize("name", FORMATS)
-def test_the_way_a_model_writes_calls_is_found_out(name):
+def test_the_call_style_is_detected(name):
     builder = PromptBuilder(byte_level({**NATIVE, **WITHOUT}[name]))
     assert type(builder.tool_format) is FORMATS[name]
-    assert builder.tells_tools_as_text == (name in WITHOUT)
+    assert lists_tools_as_text(builder) == (name in WITHOUT)
 
 
 @pytest.mark.parametrize("make", [byte_level, metaspace], ids=["byte-level", "metaspace"])
 @pytest.mark.parametrize("name", NATIVE)
-def test_a_template_that_knows_tools_is_given_them_as_it_wants_them(name, make):
+def test_a_template_that_supports_tools_gets_them_in_its_form(name, make):
     tokenizer = make(NATIVE[name])
     texts = [None, PREFERENCE]
     contexts = PromptBuilder(tokenizer).contexts(TALK, texts, tools=TOOLS)
@@ -79,7 +83,7 @@ def test_a_template_that_knows_tools_is_given_them_as_it_wants_them(name, make):
 
 
 @pytest.mark.parametrize("name", NATIVE)
-def test_calls_of_the_past_are_told_when_there_are_no_tools_any_more(name):
+def test_earlier_calls_are_rendered_without_tools(name):
     tokenizer = byte_level(NATIVE[name])
     text = PromptBuilder(tokenizer).render(TALK)
     assert text == by_hand(name, tokenizer, "Be brief.", TALK[1:], [])
@@ -108,15 +112,15 @@ RESULTS_TEXT = (
 
 
 @pytest.mark.parametrize("name", ["chatml", "llama-without", "qwen3", "foreign"])
-@pytest.mark.parametrize("said", ["", "Let me look."])
-def test_other_models_are_told_of_tools_as_text(name, said):
+@pytest.mark.parametrize("content", ["", "Let me look."])
+def test_other_models_get_tools_as_text(name, content):
     tokenizer = byte_level(WITHOUT[name])
     builder = PromptBuilder(tokenizer)
-    talk = [SYSTEM, QUESTION, assistant(said, ROME, OSLO), SUN, RAIN]
-    spoken = f"{said}\n{CALLS_TEXT}" if said else CALLS_TEXT
+    talk = [SYSTEM, QUESTION, assistant(content, ROME, OSLO), SUN, RAIN]
+    answer = f"{content}\n{CALLS_TEXT}" if content else CALLS_TEXT
     for preference, more in ((None, ""), (PREFERENCE, "\n\n" + PREFERENCE)):
         turns = [("system", SECTION + more), ("user", QUESTION.content)]
-        turns += [("assistant", spoken), ("user", RESULTS_TEXT)]
+        turns += [("assistant", answer), ("user", RESULTS_TEXT)]
         expected = rendered(tokenizer, [{"role": r, "content": c} for r, c in turns])
         assert builder.render(talk, preference, tools=TOOLS) == expected
 
@@ -145,12 +149,12 @@ def test_text_tools_in_a_plain_prompt():
 @pytest.mark.parametrize("name", [*NATIVE, *WITHOUT])
 def test_contexts_differ_by_the_preference_and_nothing_else(name):
     builder = PromptBuilder(byte_level({**NATIVE, **WITHOUT}[name]))
-    asked = {"tools": TOOLS, "json_output": JsonOutput(json_schema={"type": "object"})}
+    inputs = {"tools": TOOLS, "json_output": JsonOutput(json_schema={"type": "object"})}
     for talk in (TALK, TALK[1:], TALK[:2], [QUESTION]):
-        with_preference = builder.render(talk, PREFERENCE, **asked)
+        with_preference = builder.render(talk, PREFERENCE, **inputs)
         assert with_preference.count(PREFERENCE) == 1
         without = with_preference.replace(DEFAULT_SEPARATOR + PREFERENCE, "")
-        assert without == builder.render(talk, **asked)
+        assert without == builder.render(talk, **inputs)
 
 
 @pytest.mark.parametrize("name", [*NATIVE, *WITHOUT])
@@ -162,7 +166,7 @@ def test_the_preference_stays_after_calls_and_results(name):
 
 
 @pytest.mark.parametrize("name", TEMPLATES)
-def test_without_tools_nothing_is_told_of_any(name):
+def test_prompts_without_tools_do_not_mention_any(name):
     builder = PromptBuilder(byte_level(TEMPLATES[name]))
     talk = [SYSTEM, QUESTION]
     assert builder.contexts(talk, [None]) == builder.contexts(talk, [None], tools=[])
@@ -215,17 +219,17 @@ def test_a_template_that_leaves_something_out_is_not_used_for_tools():
         builder = PromptBuilder(byte_level(QWEN.replace(part, less)))
         if part == "{{ call.arguments | tojson }}":
             # It writes them as they are, so it is given them as text.
-            assert not builder.tells_tools_as_text
+            assert not lists_tools_as_text(builder)
             assert json.dumps(ROME.arguments) in builder.render(TALK, tools=TOOLS)
         else:
-            assert builder.tells_tools_as_text
+            assert lists_tools_as_text(builder)
 
 
 def test_a_template_for_tools_beside_the_default_is_used_for_them():
     tokenizer = byte_level()
     tokenizer.chat_template = {"default": CHATML, "tool_use": QWEN}
     builder = PromptBuilder(tokenizer)
-    assert not builder.tells_tools_as_text
+    assert not lists_tools_as_text(builder)
     expected = by_hand("qwen", byte_level(QWEN), "Be brief.", TALK[1:], TOOLS)
     assert builder.render(TALK, tools=TOOLS) == expected
     assert builder.render([SYSTEM, QUESTION]) == PromptBuilder(byte_level(CHATML)).render(
@@ -238,15 +242,15 @@ SCHEMA = {"type": "object", "properties": {"größe": {"type": "number"}}}
 
 @pytest.mark.parametrize("template", [QWEN, CHATML], ids=["qwen", "chatml"])
 @pytest.mark.parametrize("tools", [[], TOOLS], ids=["alone", "with tools"])
-def test_a_schema_is_told_before_the_preference(template, tools):
+def test_a_schema_stands_before_the_preference(template, tools):
     builder = PromptBuilder(byte_level(template))
-    told = JsonOutput(json_schema=SCHEMA)
-    text = builder.render([SYSTEM, QUESTION], PREFERENCE, tools=tools, json_output=told)
+    shown = JsonOutput(json_schema=SCHEMA)
+    text = builder.render([SYSTEM, QUESTION], PREFERENCE, tools=tools, json_output=shown)
     line = '\n{"type":"object","properties":{"größe":{"type":"number"}}}'
     assert text.count(line) == 1
     assert text.index("Be brief.") < text.index(line) < text.index(PREFERENCE)
-    untold = JsonOutput(json_schema=SCHEMA, in_prompt=False)
-    assert builder.render([QUESTION], tools=tools, json_output=untold) == builder.render(
+    hidden = JsonOutput(json_schema=SCHEMA, in_prompt=False)
+    assert builder.render([QUESTION], tools=tools, json_output=hidden) == builder.render(
         [QUESTION], tools=tools
     )
 
@@ -285,19 +289,19 @@ def test_switches_that_nothing_reads_are_refused():
 
 def test_reasoning_reaches_the_templates_that_show_it():
     tokenizer = byte_level(QWEN3)
-    said = assistant("Rome.", reasoning="Hm, Rome.")
+    answer = assistant("Rome.", reasoning="Hm, Rome.")
     turns = [
         {"role": "user", "content": QUESTION.content},
         {"role": "assistant", "content": "Rome.", "reasoning_content": "Hm, Rome."},
     ]
     system = {"role": "system", "content": "Be brief."}
-    text = PromptBuilder(tokenizer).render([SYSTEM, QUESTION, said])
+    text = PromptBuilder(tokenizer).render([SYSTEM, QUESTION, answer])
     assert text == rendered(tokenizer, [system, *turns])
     assert "<think>\nHm, Rome.\n</think>" in text
     for template in (CHATML, GEMMA, None):
         builder = PromptBuilder(byte_level(template))
         talk = [QUESTION, assistant("Rome.")]
-        assert builder.render([QUESTION, said]) == builder.render(talk)
+        assert builder.render([QUESTION, answer]) == builder.render(talk)
 
 
 OPENS = CHATML.replace("assistant\n{% endif", "assistant\n<think>\n{% endif")
@@ -310,7 +314,7 @@ OPENS = CHATML.replace("assistant\n{% endif", "assistant\n<think>\n{% endif")
         *((QWEN3, "may open"), (OPENS, "already open")),
     ],
 )
-def test_whether_a_model_thinks_is_found_out(template, reasoning):
+def test_reasoning_models_are_detected(template, reasoning):
     builder = PromptBuilder(byte_level(template))
     assert builder.thinks == (reasoning != "none")
     assert builder.reasoning([QUESTION], tools=TOOLS) == reasoning
@@ -368,7 +372,7 @@ def test_any_part_of_a_conversation_can_be_counted(name):
         assert builder.count_tokens([SUN], tools=tools) > 0
 
 
-def test_numbers_of_a_part_are_near_those_of_the_whole():
+def test_counts_of_parts_are_near_those_of_the_whole():
     builder = PromptBuilder(byte_level(QWEN))
     answer = assistant("The sea is blue, and so is the sky above it. " * 20)
     alone = builder.count_tokens([answer])

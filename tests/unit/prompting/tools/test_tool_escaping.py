@@ -1,4 +1,4 @@
-"""Whatever tools say and return, the control tokens and markers of a prompt are not theirs."""
+"""Nothing in tools, calls and results becomes a control token or a marker of the prompt."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from amulet_integrations.prompting import (
 )
 from tests.unit.prompting.models import CHATML, CONTROL, byte_level, metaspace
 from tests.unit.prompting.test_control_tokens import CONTENT, control_ids
-from tests.unit.prompting.tool_prompts.tool_models import QWEN
-from tests.unit.prompting.tool_prompts.tool_talk import NATIVE, WITHOUT, by_hand
+from tests.unit.prompting.tools.tool_conversation import NATIVE, WITHOUT, by_hand
+from tests.unit.prompting.tools.tool_models import QWEN
 
 TEMPLATES = {**NATIVE, **WITHOUT}
 MODELS = {name: byte_level(template) for name, template in TEMPLATES.items()}
@@ -86,7 +86,7 @@ def test_a_control_token_stays_text_in_every_place(name, place):
 @pytest.mark.parametrize("name", ["chatml", "gemma", "plain"])
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("make", [byte_level, metaspace], ids=["byte-level", "metaspace"])
-def test_our_own_markers_are_spelled_out_where_others_write_them(name, place, make):
+def test_fallback_markers_are_spelled_out_in_what_people_write(name, place, make):
     tokenizer = make(WITHOUT[name])
     builder = PromptBuilder(tokenizer)
     for marker in ("</tools>", "<tool_response>", "</tool_response>", "<tools>"):
@@ -100,23 +100,23 @@ def test_our_own_markers_are_spelled_out_where_others_write_them(name, place, ma
             return sum(ids[at : at + len(spelled)] == spelled for at in starts)
 
         assert times(CALM) == 0
-        # Both calls say what one of them says.
+        # Both calls have the same name and arguments.
         twice = place in {"argument", "value", "nested", "call"}
         assert times({**CALM, place: f"a {marker} b"}) == 1 + twice
 
 
-def test_the_model_reads_its_own_markers_whole():
+def test_the_prompts_own_markers_are_whole_tokens():
     tokenizer = MODELS["chatml"]
     ids, _ = prompt_of("chatml", CALM)
     begun = tokenizer.convert_tokens_to_ids("<tool_call>")
     assert ids.count(begun) == 3  # how to call, and two calls
 
 
-def test_markers_are_plain_words_where_no_tools_are_spoken_of():
+def test_markers_are_plain_text_without_tools():
     tokenizer = byte_level(CHATML)
-    said = "say <tools> now"
-    (ids,) = PromptBuilder(tokenizer).contexts([ChatMessage(role="user", content=said)], [None])
-    own = tokenizer(f"user\n{said}", add_special_tokens=False)["input_ids"]
+    text = "say <tools> now"
+    (ids,) = PromptBuilder(tokenizer).contexts([ChatMessage(role="user", content=text)], [None])
+    own = tokenizer(f"user\n{text}", add_special_tokens=False)["input_ids"]
     assert any(ids[at : at + len(own)] == own for at in range(len(ids)))
 
 
@@ -129,7 +129,7 @@ WORDS = st.fixed_dictionaries(dict.fromkeys(PLACES, TEXT)).filter(
 @pytest.mark.parametrize("name", NATIVE)
 @settings(max_examples=20, deadline=None, derandomize=True)
 @given(words=WORDS)
-def test_native_prompts_are_the_templates_own_whatever_is_said(name, words):
+def test_native_prompts_equal_the_templates_own(name, words):
     messages, tools = talk(words)
     # Both results go by one id, so they answer the latest call of that id.
     messages[3] = messages[3].model_copy(update={"tool_call_id": None})
@@ -151,7 +151,7 @@ JSON = st.recursive(
 @pytest.mark.parametrize("name", sorted(set(WITHOUT) - {"qwen3"}))
 @settings(max_examples=20, deadline=None, derandomize=True)
 @given(words=WORDS, arguments=st.dictionaries(CONTENT, JSON, max_size=3))
-def test_text_prompts_hold_what_is_said_as_json(name, words, arguments):
+def test_fallback_prompts_contain_tools_and_calls_as_json(name, words, arguments):
     tokenizer = MODELS[name]
     builder = PromptBuilder(tokenizer)
     messages, tools = talk(words)
@@ -181,9 +181,9 @@ def test_schemas_documents_and_reasoning_stay_text(token):
     builder = PromptBuilder(tokenizer)
 
     def ids_with(word):
-        said = ChatMessage(role="assistant", content="So.", reasoning=word)
+        answer = ChatMessage(role="assistant", content="So.", reasoning=word)
         (ids,) = builder.contexts(
-            [ChatMessage(role="user", content="Hi"), said],
+            [ChatMessage(role="user", content="Hi"), answer],
             [None],
             json_output=JsonOutput(json_schema={"properties": {word: {"const": word}}}),
             chat_template_kwargs={"documents": [{"title": word, "text": word}]},

@@ -20,7 +20,7 @@ from amulet_integrations.prompting.json_schema.constrained import (
     constrained_schema,
     json_rule,
 )
-from tests.unit.prompting.grammars.walks import Walker
+from tests.unit.prompting.walks import Walker
 
 WALKER = Walker()
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from amulet_integrations.errors import PromptError
-from amulet_integrations.prompting.openai_compat.schemas import check_schema, closed
+from amulet_integrations.prompting.openai_compat.schemas import check_schema, strict_schema
 from amulet_integrations.prompting.tools.tool_use import Tool, ToolUse
 
 T = TypeVar("T")
@@ -23,11 +23,11 @@ _CHOICES = {
 }
 
 
-def listed(tools: Sequence[T]) -> list[T]:
-    """The tools as a list of their own.
+def tool_list(tools: Sequence[T]) -> list[T]:
+    """The tools as a new list.
 
     Raises:
-        PromptError: They are no list.
+        PromptError: `tools` is not a list.
     """
     if not isinstance(tools, list | tuple):
         raise PromptError(f"tools is a {type(tools).__name__}; give a list of tools.")
@@ -35,17 +35,14 @@ def listed(tools: Sequence[T]) -> list[T]:
 
 
 def checked_tool(function: Mapping[str, Any], strict: bool | None = None) -> dict[str, Any]:
-    """A tool of which it is known that its calls can be enforced.
+    """A tool in OpenAI's form, after checking that its calls can be enforced.
 
     Args:
         function: Name, description, parameters, and perhaps `strict`.
-        strict: Whether arguments that the schema does not name are refused at every depth.
-
-    Returns:
-        The tool in OpenAI's form.
+        strict: Whether every object in the parameters is closed to names that it does not list.
 
     Raises:
-        PromptError: It cannot be used, or is strict where the call is not.
+        PromptError: The tool cannot be used, or its own `strict` differs from that of the call.
         UnsupportedGrammarError: Its parameters cannot be enforced.
     """
     function = dict(function)
@@ -55,21 +52,21 @@ def checked_tool(function: Mapping[str, Any], strict: bool | None = None) -> dic
             f"strict={strict!r}. Leave one of them out."
         )
     if function.get("strict") is True and "parameters" in function:
-        function["parameters"] = closed(function["parameters"])
-    check_schema(f"the tool {function['name']!r}", _read(function).parameters, of_tool=True)
+        function["parameters"] = strict_schema(function["parameters"])
+    check_schema(f"the tool {function['name']!r}", _to_tool(function).parameters, of_tool=True)
     return {"type": "function", "function": function}
 
 
-def unlike(tools: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The tools without those that are given twice, perhaps as a class and as its schema.
+def unique_tools(tools: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The tools without those that are given twice, for example as a class and as its schema.
 
     Raises:
-        PromptError: Two differ but have one name.
+        PromptError: Two different tools have one name.
     """
     found: dict[str, dict[str, Any]] = {}
     for tool in tools:
         name = tool["function"]["name"]
-        if _bare(found.setdefault(name, tool)) != _bare(tool):
+        if _without_titles(found.setdefault(name, tool)) != _without_titles(tool):
             raise PromptError(
                 f"Two tools have the name {name!r}, so a call could not tell which is meant. "
                 "Give each tool a name of its own."
@@ -78,12 +75,12 @@ def unlike(tools: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def to_openai_choice(choice: ToolChoice) -> str | dict[str, Any]:
-    """Writes a choice in OpenAI's form: "auto", "required", "none", or a dict that names a tool.
+    """Converts a choice to OpenAI's form: "auto", "required", "none", or a dict with a name.
 
-    A name is written as the model is told it; see `as_tool_name`.
+    A name is written as it stands in the prompt; see `as_tool_name`.
 
     Raises:
-        PromptError: It is none of the known forms.
+        PromptError: The choice has none of the known forms.
     """
     if choice is None:
         return "auto"
@@ -109,12 +106,13 @@ def to_tool_use(
     """Reads tools in OpenAI's form and the choice among them.
 
     Args:
-        tools: As `checked_tool` gives them.
-        choice: In any form.
-        parallel: Whether one answer may hold several calls; None: unless it has to be one.
+        tools: The tools, from `checked_tool`.
+        choice: The choice, in any form.
+        parallel: Whether one answer may contain several calls; None allows it unless the answer
+            has to be a call.
 
     Returns:
-        None where there are no tools.
+        The tools and the choice; None if there are no tools.
 
     Raises:
         PromptError: A tool cannot be used, or the choice names none of them.
@@ -124,7 +122,7 @@ def to_tool_use(
         if chosen in {"auto", "none"}:
             return None
         raise PromptError(f"tool_choice={choice!r} wants a call, but there are no tools. Add some.")
-    read = tuple(_read(tool["function"]) for tool in tools)
+    read = tuple(_to_tool(tool["function"]) for tool in tools)
     if isinstance(chosen, str):
         return ToolUse(tools=read, choice=chosen, parallel=parallel)
     name = chosen["function"]["name"]
@@ -132,12 +130,12 @@ def to_tool_use(
 
 
 def wants_one_call(choice: ToolChoice) -> bool:
-    """Whether Anthropic's form of a choice asks for one call at most."""
+    """Whether a choice in Anthropic's form allows only one call."""
     return isinstance(choice, Mapping) and bool(choice.get("disable_parallel_tool_use"))
 
 
 def as_tool_name(name: str) -> str:
-    """The name of a class as that of a tool: of ``Box[int]``, `Box_int_`."""
+    """A class's name as the name of a tool: ``Box[int]`` becomes `Box_int_`."""
     return re.sub(r"[^a-zA-Z0-9_.-]", "_", name)[:64]
 
 
@@ -145,19 +143,19 @@ def _named(name: str) -> dict[str, Any]:
     return {"type": "function", "function": {"name": as_tool_name(name)}}
 
 
-def _read(function: Mapping[str, Any]) -> Tool:
+def _to_tool(function: Mapping[str, Any]) -> Tool:
     known = {name: function[name] for name in ("description", "parameters") if function.get(name)}
     return Tool(name=function["name"], **known)
 
 
-def _bare(schema: Any) -> Any:
-    """A schema without titles, which some write and others drop."""
+def _without_titles(schema: Any) -> Any:
+    """A schema without titles, which only some libraries write."""
     if isinstance(schema, list):
-        return [_bare(item) for item in schema]
+        return [_without_titles(item) for item in schema]
     if not isinstance(schema, dict):
         return schema
     return {
-        name: _bare(value)
+        name: _without_titles(value)
         for name, value in schema.items()
         if not (name == "title" and isinstance(value, str))
     }

@@ -9,7 +9,7 @@ import pytest
 from tokenizers import AddedToken
 
 from amulet_integrations.errors import UnsupportedGrammarError
-from amulet_integrations.prompting.parsing.parser import Answer, AnswerParser, fold
+from amulet_integrations.prompting import AnswerParser
 from amulet_integrations.prompting.tools.formats import (
     HermesFormat,
     LlamaFormat,
@@ -19,7 +19,8 @@ from amulet_integrations.prompting.tools.formats import (
 )
 from amulet_integrations.prompting.tools.tool_use import Tool
 from tests.support.tiny import tiny_tokenizer
-from tests.unit.prompting.grammars.walks import Walker
+from tests.unit.prompting.answers import WholeAnswer, join
+from tests.unit.prompting.walks import Walker
 
 MARKERS = ("<tool_call>", "</tool_call>", "[TOOL_CALLS]", "[ARGS]", "<|python_tag|>")
 THINKING = ("<think>", "</think>")
@@ -76,12 +77,12 @@ def made(format_class, kind) -> ToolFormat:
     return format_class(walker(kind).tokenizer)
 
 
-def parsed(tool_format: ToolFormat, text: str) -> Answer:
+def parsed(tool_format: ToolFormat, text: str) -> WholeAnswer:
     parser = AnswerParser(tool_format, SCHEMAS)
-    return fold([*parser.push(text), *parser.flush()])
+    return join([*parser.push(text), *parser.flush()])
 
 
-def check(answer: Answer) -> None:
+def check(answer: WholeAnswer) -> None:
     assert answer.invalid == ()
     for call in answer.calls:
         jsonschema.validate(call.arguments, SCHEMAS[call.name])
@@ -109,7 +110,7 @@ def test_walks_through_calls_are_calls(format_class, kind, seed):
 def test_walks_through_text_are_text(format_class, kind, seed):
     tool_format = made(format_class, kind)
     text = walker(kind).walk(tool_format.text_grammar(), seed)
-    assert parsed(tool_format, text) == Answer(text=text)
+    assert parsed(tool_format, text) == WholeAnswer(text=text)
 
 
 @each_kind

@@ -1,4 +1,4 @@
-"""Reading answers: whatever way the text is cut, and whatever models write."""
+"""Reading answers: however the text is cut, and whatever breaks off."""
 
 from __future__ import annotations
 
@@ -10,14 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from amulet_integrations.prompting.parsing.parser import (
-    Answer,
-    AnswerParser,
-    CallPiece,
-    InvalidCallPiece,
-    TextPiece,
-    fold,
-)
+from amulet_integrations.prompting import AnswerParser
+from amulet_integrations.prompting.parsing.pieces import CallPiece, InvalidCallPiece, TextPiece
 from amulet_integrations.prompting.tools.formats import (
     HermesFormat,
     LlamaFormat,
@@ -25,6 +19,7 @@ from amulet_integrations.prompting.tools.formats import (
     MistralFormat,
 )
 from tests.support.tiny import tiny_tokenizer
+from tests.unit.prompting.answers import WholeAnswer, join
 
 TOKENIZER = tiny_tokenizer()
 FORMATS = {
@@ -40,13 +35,13 @@ def parser(name, reasoning="none"):
     return AnswerParser(FORMATS[name], NAMES, reasoning)
 
 
-def read(name, *chunks, reasoning="none") -> Answer:
+def read(name, *chunks, reasoning="none") -> WholeAnswer:
     reader = parser(name, reasoning)
     pieces = [piece for chunk in chunks for piece in reader.push(chunk)]
-    return fold(pieces + reader.flush())
+    return join(pieces + reader.flush())
 
 
-def calls(answer: Answer):
+def calls(answer: WholeAnswer):
     return [(call.name, call.arguments) for call in answer.calls]
 
 
@@ -75,7 +70,7 @@ def mistral_args(*made):
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "said", "made"),
+    ("name", "text", "expected", "expected_calls"),
     [
         ("hermes", hermes(SEARCH), "", [SEARCH]),
         ("hermes", "Let me see.\n\n" + hermes(SEARCH, ADD) + "\n", "Let me see.", [SEARCH, ADD]),
@@ -90,96 +85,60 @@ def mistral_args(*made):
         ("mistral-args", "Sure. " + mistral_args(ADD) + " ok", "Sure. ok", [ADD]),
     ],
 )
-def test_what_models_are_meant_to_write(name, text, said, made):
+def test_well_formed_answers_are_read(name, text, expected, expected_calls):
     answer = read(name, text)
-    assert calls(answer) == made
-    assert (answer.text, answer.invalid) == (said, ())
+    assert calls(answer) == expected_calls
+    assert (answer.text, answer.invalid) == (expected, ())
 
 
 @pytest.mark.parametrize(
     ("name", "text"),
     [
-        ("hermes", '<tool_call>{"arguments": {"a": 1, "b": 2.5}, "name": "add"}</tool_call>'),
-        ("hermes", '<tool_call>{"name": "add", "parameters": {"a": 1, "b": 2.5}}</tool_call>'),
-        (
-            "hermes",
-            '<tool_call>\n{\n  "name": "add",\n  "arguments": {\n    "a": 1,\n "b": 2.5}\n}',
-        ),
-        (
-            "hermes",
-            '<tool_call>{"name":"add","arguments":"{\\"a\\": 1, \\"b\\": 2.5}"}</tool_call>',
-        ),
-        ("hermes", '<tool_call>[{"name": "add", "arguments": {"a": 1, "b": 2.5}}]</tool_call>'),
-        ("hermes", f"<tool_call>\n```json\n{ADD_JSON}\n```\n</tool_call>"),
-        ("hermes", f'<tool_call>{{"type": "function", "function": {ADD_JSON}}}</tool_call>'),
         ("hermes", f"<tool_call>{ADD_JSON}\n"),
-        ("hermes", '<tool_call>{"name": "add", "arguments": {"a": 1, "b": 2.5}}</tool_c'),
-        ("llama", '{"name": "add", "arguments": {"a": 1, "b": 2.5}}'),
-        ("llama", '```json\n{"name": "add", "parameters": {"a": 1, "b": 2.5}}\n```'),
-        ("llama", '{"type": "function", "name": "add", "parameters": {"a": 1, "b": 2.5}}'),
-        ("llama", '[{"parameters": {"a": 1, "b": 2.5}, "name": "add"}]'),
-        ("llama", '{"name": "add", "parameters": "{\\"a\\": 1, \\"b\\": 2.5}"}'),
-        ("mistral", '[TOOL_CALLS] {"name": "add", "arguments": {"a": 1, "b": 2.5}}'),
-        ("mistral", '[TOOL_CALLS] [{"name": "add", "arguments": {"a": 1, "b": 2.5}}'),
-        ("mistral-args", '[TOOL_CALLS]add{"a": 1, "b": 2.5}'),
-        ("mistral-args", '[TOOL_CALLS]add[CALL_ID]123456789[ARGS] {"a": 1, "b": 2.5}'),
+        ("hermes", f"<tool_call>{ADD_JSON}</tool_c"),
+        ("mistral", f"[TOOL_CALLS] [{ADD_JSON}"),
+        ("mistral-args", '[TOOL_CALLS]add[ARGS] {"a": 1, "b": 2.5}'),
+        ("llama", '{"name": "add", "parameters": {"a": 1, "b": 2.5}'),
     ],
 )
-def test_what_models_write_instead(name, text):
+def test_a_call_whose_arguments_are_whole_is_a_call(name, text):
     answer = read(name, text)
     assert calls(answer) == [ADD]
     assert (answer.text, answer.invalid) == ("", ())
 
 
-def test_a_call_without_arguments_has_none():
-    assert calls(read("hermes", '<tool_call>{"name": "add"}</tool_call>')) == [("add", {})]
-    assert calls(read("llama", '{"name": "add"}')) == [("add", {})]
-
-
-def test_the_name_that_a_model_gives_to_its_call_is_kept():
-    text = '[TOOL_CALLS] [{"name": "add", "arguments": {}, "id": "abc123456"}]'
-    assert [call.id for call in read("mistral", text).calls] == ["abc123456"]
-
-
 @pytest.mark.parametrize(
-    ("name", "text", "told"),
+    ("name", "text", "error"),
     [
         ("hermes", '<tool_call>\n{"name": "add", "arguments": {"a": 1,', "cut short"),
         ("hermes", "<tool_call>\n", "cut short"),
-        ("hermes", '<tool_call>{"name": "add", "arguments": [1]}</tool_call>', "no JSON object"),
-        ("hermes", '<tool_call>{"name": "add", "arguments": {"a": NaN}}</tool_call>', "NaN"),
+        ("hermes", '<tool_call>{"name": "add", "arguments": [1]}</tool_call>', "no call"),
+        ("hermes", '<tool_call>{"name": "add", "arguments": {"a": NaN}}</tool_call>', "JSON"),
         ("hermes", '<tool_call>{"name": "add", "arguments": {"a": "\\ud800"}}</tool_call>', "JSON"),
         ("hermes", '<tool_call>{"name": "add", "arguments": {"a": 1e999}}</tool_call>', "JSON"),
         ("hermes", '<tool_call>{"name": "sub", "arguments": {}}</tool_call>', "search, add"),
-        ("hermes", '<tool_call>{"arguments": {}}</tool_call>', '"name"'),
-        ("hermes", "<tool_call>add(1, 2)</tool_call>", "no JSON"),
-        ("hermes", '<tool_call>{"name": "add", "arguments": {}} now</tool_call>', "more around"),
-        ("hermes", '<tool_call>{"name": "add", "arguments": {}, "name": "x"}</tool_call>', "'x'"),
-        (
-            "hermes",
-            '<tool_call>{"name": "add", "arguments": {}, "name": "search"}</tool_call>',
-            "twice",
-        ),
-        ("hermes", f'<tool_call>{{"name": "add", "arguments": {"[" * 9999}', "cut short"),
+        ("hermes", '<tool_call>{"arguments": {}}</tool_call>', "no call"),
+        ("hermes", "<tool_call>add(1, 2)</tool_call>", "no call"),
+        ("hermes", '<tool_call>{"name": "add', "cut short"),
+        ("hermes", f'<tool_call>{{"name": "add", "arguments": {{"a": {"[" * 9999}', "cut short"),
         ("llama", '{"name": "add", "parameters": {"a": 1', "cut short"),
         ("llama", '{"name": "add"', "cut short"),
         ("llama", '{"name": "sub", "parameters": {}}', "search, add"),
         ("mistral", '[TOOL_CALLS][{"name": "add", "argum', "cut short"),
-        ("mistral", "[TOOL_CALLS][]", "no call"),
         ("mistral-args", '[TOOL_CALLS]add[ARGS]{"a": 1', "cut short"),
         ("mistral-args", "[TOOL_CALLS]add", "cut short"),
         ("mistral-args", "[TOOL_CALLS]sub[ARGS]{}", "search, add"),
     ],
 )
-def test_calls_that_cannot_be_made(name, text, told):
+def test_calls_that_cannot_be_made(name, text, error):
     answer = read(name, text)
     assert (answer.text, answer.calls) == ("", ())
     (invalid,) = answer.invalid
-    assert told in invalid.error
+    assert error in invalid.error
     assert invalid.text in text
 
 
-def test_an_invalid_call_takes_the_place_of_what_was_streamed():
+def test_an_invalid_call_replaces_what_was_streamed():
     reader = parser("hermes")
     begun = reader.push('<tool_call>{"name": "add", "arguments": {"a": 1')
     assert begun == [CallPiece(0, "add", '{"a": 1')]
@@ -188,30 +147,52 @@ def test_an_invalid_call_takes_the_place_of_what_was_streamed():
     assert (end.index, end.text, end.name) == (0, '{"name": "add", "arguments": {"a": 1', "add")
 
 
-@pytest.mark.parametrize("broken", ['{"name": "add', '{"name": "add", "arguments": {"a": "}'])
-def test_a_broken_call_does_not_swallow_the_next(broken):
+@pytest.mark.parametrize("cut", range(1, 30))
+def test_a_call_that_breaks_off_spoils_no_earlier_one(cut):
+    first, second = ADD_JSON, '{"name": "search", "arguments": {"q": 1'
+    texts = {
+        "hermes": f"<tool_call>\n{first}\n</tool_call>\n<tool_call>\n{second[:cut]}",
+        "mistral": f"[TOOL_CALLS][{first}, {second[:cut]}",
+        "mistral-args": mistral_args(ADD) + '[TOOL_CALLS]search[ARGS]{"q": 1'[: 12 + cut],
+    }
+    for name, text in texts.items():
+        answer = read(name, *text)
+        assert calls(answer) == [ADD]
+        assert answer.text == ""
+        (invalid,) = answer.invalid
+        assert "cut short" in invalid.error
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        '{"name": "add',
+        "add(1)",
+        '{"name": "sub", "arguments": {}}',
+        '{"name": "add", "arguments": {"a": 1}, "b": 2}',
+    ],
+)
+def test_an_invalid_call_does_not_hide_the_next(broken):
     answer = read("hermes", f"<tool_call>{broken}</tool_call>\n{hermes(ADD)} Then this.")
     assert calls(answer) == [ADD]
-    assert [invalid.text for invalid in answer.invalid] == [broken]
-    assert answer.text == " Then this."
+    assert len(answer.invalid) == 1
+    assert answer.text.endswith(" Then this.")
 
 
 @pytest.mark.parametrize(
     ("name", "broken"),
-    [("hermes", '<tool_call>{"</tool_call>'), ("mistral", '[TOOL_CALLS][{"')],
+    [
+        ("hermes", '<tool_call>{"</tool_call>'),
+        ("mistral", '[TOOL_CALLS][{"name": "sub", "arguments": {}}]'),
+    ],
 )
-def test_reading_broken_calls_takes_no_longer_than_reading(name, broken):
+def test_reading_broken_calls_takes_linear_time(name, broken):
     def seconds(count):
         start = time.process_time()
         assert len(read(name, broken * count).invalid) == count
         return time.process_time() - start
 
     assert seconds(2000) < 100 * max(seconds(100), 0.002)  # 400 if every call were read by each
-
-
-def test_a_closing_marker_may_be_missing_between_calls():
-    text = '<tool_call>{"name": "add", "arguments": {}}\n' + hermes(ADD)
-    assert calls(read("hermes", text)) == [("add", {}), ADD]
 
 
 @pytest.mark.parametrize(
@@ -230,23 +211,26 @@ def test_a_closing_marker_may_be_missing_between_calls():
         ("llama", "{"),
         ("llama", '{"name": "add", "age": 3}'),
         ("llama", ""),
+        ("llama", '[{"name": "add", "parameters": {}}]'),
+        ("llama", '```json\n{"name": "add", "parameters": {}}\n```'),
         ("mistral", "The marker is [TOOL_CALLS], I think."),
+        ("mistral", "[TOOL_CALLS][]"),
         ("mistral", "a [TOOL_CAL"),
         ("mistral-args", "[ARGS]{}"),
     ],
 )
 def test_what_only_looks_like_a_call_is_text(name, text):
-    assert read(name, text) == Answer(text=text)
+    assert read(name, text) == WholeAnswer(text=text)
 
 
-def test_without_tools_all_is_text():
+def test_everything_is_text_without_tools():
     reader = AnswerParser()
     text = f"a \n{hermes(ADD)}"
     assert reader.push(text) == [TextPiece(text)]
     assert reader.flush() == []
 
 
-def test_text_and_arguments_come_as_they_are_written():
+def test_text_and_arguments_are_streamed():
     reader = parser("hermes")
     assert reader.push("One mo") == [TextPiece("One mo")]
     assert reader.push('ment.\n<tool_call>\n{"name": "search", ') == [TextPiece("ment.")]
@@ -256,8 +240,15 @@ def test_text_and_arguments_come_as_they_are_written():
     assert reader.flush() == []
 
 
+@pytest.mark.parametrize("name", sorted(FORMATS))
+def test_text_is_not_held_back_where_no_call_can_come(name):
+    reader = AnswerParser(FORMATS[name], NAMES, calls_open_answer=True)
+    assert reader.push('{"a') == [TextPiece('{"a')]
+    assert reader.push('b": ') == [TextPiece('b": ')]
+
+
 @pytest.mark.parametrize(
-    ("reasoning", "text", "thought", "said"),
+    ("reasoning", "text", "thought", "expected"),
     [
         ("may open", "<think>\na\nb\n</think>\n\nYes.", "a\nb", "Yes."),
         ("may open", "\n<think></think>Yes.", "", "Yes."),
@@ -271,10 +262,10 @@ def test_text_and_arguments_come_as_they_are_written():
         ("none", "<think>a</think>b", "", "<think>a</think>b"),
     ],
 )
-def test_thoughts_are_parted_from_the_answer(reasoning, text, thought, said):
+def test_thoughts_are_separated_from_the_answer(reasoning, text, thought, expected):
     for chunks in ([text], list(text)):
         answer = read("hermes", *chunks, reasoning=reasoning)
-        assert (answer.reasoning, answer.text) == (thought, said)
+        assert (answer.reasoning, answer.text) == (thought, expected)
 
 
 def test_calls_in_thoughts_are_thoughts():
@@ -297,7 +288,7 @@ REASONING = st.sampled_from(["none", "may open", "already open"])
 
 @settings(max_examples=300, deadline=None)
 @given(st.sampled_from(sorted(FORMATS)), TEXTS, REASONING, st.data())
-def test_how_the_text_is_cut_makes_no_difference(name, text, reasoning, data):
+def test_answers_do_not_depend_on_how_the_text_is_cut(name, text, reasoning, data):
     cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=8)))
     chunks = [text[a:b] for a, b in zip([0, *cuts], [*cuts, len(text)], strict=True)]
     whole = read(name, text, reasoning=reasoning)
@@ -319,7 +310,7 @@ ARGUMENTS = st.dictionaries(st.text(), VALUES, max_size=3)
     st.booleans(),
     st.sampled_from([None, 2]),
 )
-def test_arguments_of_any_kind_are_read_as_json_reads_them(made, ascii_only, indent):
+def test_any_json_object_is_read_as_arguments(made, ascii_only, indent):
     def written(value):
         return json.dumps(value, ensure_ascii=ascii_only, indent=indent)
 
@@ -331,7 +322,8 @@ def test_arguments_of_any_kind_are_read_as_json_reads_them(made, ascii_only, ind
     }
     for name, text in texts.items():
         assert calls(read(name, *text)) == made
-    assert calls(read("llama", *written(tagged[0]))) == made[:1]
+    name, given = made[0]
+    assert calls(read("llama", *written({"name": name, "parameters": given}))) == made[:1]
 
 
 MARKED = {"hermes": hermes(ADD), "mistral": mistral(ADD), "mistral-args": mistral_args(ADD)}
@@ -339,7 +331,7 @@ MARKED = {"hermes": hermes(ADD), "mistral": mistral(ADD), "mistral-args": mistra
 
 @given(st.data())
 @settings(max_examples=60, deadline=None)
-def test_where_calls_open_answers_markers_further_on_are_text(data):
+def test_later_markers_are_text_if_calls_open_the_answer(data):
     name = data.draw(st.sampled_from(sorted(MARKED)))
     call = MARKED[name]
     space = data.draw(st.sampled_from(["", " ", "\n\n"]))
@@ -352,9 +344,9 @@ def test_where_calls_open_answers_markers_further_on_are_text(data):
         reader = AnswerParser(FORMATS[name], NAMES, reasoning, calls_open_answer=True)
         ends = [0, *cuts, len(whole)]
         pieces = [p for a, b in itertools.pairwise(ends) for p in reader.push(whole[a:b])]
-        return fold(pieces + reader.flush())
+        return join(pieces + reader.flush())
 
-    assert read_cut(text) == Answer(text=text)
+    assert read_cut(text) == WholeAnswer(text=text)
     assert calls(read_cut(space + call)) == [ADD]
     beginning = call[:5]
-    assert read_cut(beginning) == Answer(text=beginning)
+    assert read_cut(beginning) == WholeAnswer(text=beginning)

@@ -217,5 +217,22 @@ def test_the_template_is_tried_out_once():
     assert rendering.call_count == 2
 
 
+def test_one_rendering_of_the_base_serves_all():
+    tokenizer = byte_level(QWEN3)
+    builder = PromptBuilder(tokenizer)
+    builder.prepare(chat(*TALK)).reasoning  # noqa: B018 - tries the template out
+    with patch.object(
+        tokenizer, "apply_chat_template", wraps=tokenizer.apply_chat_template
+    ) as rendering:
+        prompt = builder.prepare(chat(SYSTEM, *TALK))
+        found = prompt.reasoning, prompt.contexts([None, PREFERENCE]), prompt.render()
+    assert rendering.call_count == 2
+    assert found == (
+        builder.reasoning(chat(SYSTEM, *TALK)),
+        builder.contexts(chat(SYSTEM, *TALK), [None, PREFERENCE]),
+        builder.render(chat(SYSTEM, *TALK)),
+    )
+
+
 def test_no_contexts_asked_for_gives_none():
     assert PromptBuilder(byte_level()).contexts(chat(*TALK), []) == []

@@ -6,7 +6,7 @@ import json
 
 from amulet_integrations.prompting import ChatMessage, Tool, ToolCall
 from tests.unit.prompting import models
-from tests.unit.prompting.tool_prompts import tool_models
+from tests.unit.prompting.tools import tool_models
 
 PREFERENCE = "Answer like a pirate."
 SYSTEM = ChatMessage(role="system", content="Be brief.")

@@ -1,0 +1,250 @@
+"""The prompts of one conversation: validated, escaped, rendered, unescaped and tokenised."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain
+from typing import Any
+
+from amulet_integrations.errors import PromptError
+from amulet_integrations.prompting.chat_template import PromptFormat
+from amulet_integrations.prompting.control_tokens import ControlTokens
+from amulet_integrations.prompting.escaping import (
+    ControlTokenEscaper,
+    PromptText,
+    iter_strings,
+)
+from amulet_integrations.prompting.messages import (
+    ChatMessage,
+    check_conversation,
+    check_encodable,
+    check_preference,
+    system_text,
+)
+from amulet_integrations.prompting.parsing.reasoning import END_OF_THOUGHTS, THINK, Reasoning
+from amulet_integrations.prompting.tools.template import ToolTemplate
+from amulet_integrations.prompting.tools.tool_use import JsonOutput, Tool
+from amulet_integrations.prompting.tools.turns import Turn, number_calls, tool_turn, turns_of
+
+# What the prompt builder passes to the template, or to the tokenizer, itself.
+_RESERVED = frozenset(
+    {
+        "add_generation_prompt",
+        "chat_template",
+        "continue_final_message",
+        "conversation",
+        "max_length",
+        "messages",
+        "padding",
+        "return_assistant_tokens_mask",
+        "return_dict",
+        "return_tensors",
+        "sanitize_control_tokens",
+        "tokenize",
+        "tokenizer_kwargs",
+        "tools",
+        "truncation",
+    }
+)
+
+_JSON_SECTION = "Answer with nothing but JSON that follows this JSON schema:\n%s"
+
+
+@dataclass(frozen=True)
+class PromptInputs:
+    """A conversation, with everything else that the model is given besides a preference.
+
+    Attributes:
+        messages: The conversation.
+        tools: The tools that the model may call.
+        json_output: The JSON that the answer has to be.
+        chat_template_kwargs: More arguments for the chat template.
+    """
+
+    messages: Sequence[ChatMessage]
+    tools: Sequence[Tool] = ()
+    json_output: JsonOutput | None = None
+    chat_template_kwargs: Mapping[str, Any] | None = None
+
+    @property
+    def mentions_tools(self) -> bool:
+        """Whether there are tools, or calls and results in the conversation."""
+        return bool(self.tools) or any(m.tool_calls or m.role == "tool" for m in self.messages)
+
+    @property
+    def schema(self) -> dict[str, Any] | None:
+        """The JSON schema that stands in the prompt, if any."""
+        output = self.json_output
+        return output.json_schema if output is not None and output.in_prompt else None
+
+    def validate(self) -> None:
+        """Refuses what no prompt can be made from.
+
+        Raises:
+            PromptError: The conversation is invalid, something is not JSON or cannot be encoded,
+                or `chat_template_kwargs` has a reserved name.
+        """
+        check_conversation(self.messages)
+        number_calls(self.messages)  # refuses tool messages that answer no call
+        _check_template_kwargs(self.chat_template_kwargs or {})
+        for text in self.strings():
+            check_encodable(text, "tools, calls, schema or chat_template_kwargs")
+
+    def strings(self) -> Iterator[str]:
+        """Every string that somebody else wrote.
+
+        Raises:
+            PromptError: Something in the tools, calls, schema or template arguments is not JSON.
+        """
+        for message in self.messages:
+            yield message.content
+            yield message.reasoning or ""
+            for call in message.tool_calls:
+                yield call.name
+                yield from iter_strings(call.arguments)
+        for tool in self.tools:
+            yield from iter_strings(tool.model_dump())
+        yield from iter_strings(self.schema)
+        yield from iter_strings(dict(self.chat_template_kwargs or {}))
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptTemplate:
+    """How the prompts of one model are written.
+
+    Attributes:
+        format: The model's prompt format.
+        control_tokens: The tokenizer, with the markers that the format writes.
+        default_system: The system text if the caller gave none.
+        separator: Stands between the system text and the preference.
+        tools: How tools, calls and results are written; None for conversations without any.
+    """
+
+    format: PromptFormat
+    control_tokens: ControlTokens
+    default_system: str
+    separator: str
+    tools: ToolTemplate | None = None
+
+
+class PreparedPrompt:
+    """The prompts of one conversation, one for each preference.
+
+    `PromptBuilder.prepare` makes it. The base context is rendered at most once, whatever is asked
+    for, and all contexts are rendered in the same way.
+
+    Args:
+        inputs: The conversation, which is known to be valid.
+        template: How prompts are written.
+    """
+
+    def __init__(self, inputs: PromptInputs, template: PromptTemplate) -> None:
+        self._inputs = inputs
+        self._template = template
+
+    def contexts(self, preference_texts: Sequence[str | None]) -> list[list[int]]:
+        """Token ids under each preference; see `PromptBuilder.contexts`."""
+        # Rendered templates bring their own BOS; plain text needs the tokenizer's.
+        leading = [] if self._template.format.is_chat else self._template.control_tokens.leading_ids
+        texts = list(map(self._text, preference_texts))
+        return [leading + self._template.control_tokens.encode(text) for text in texts]
+
+    def render(self, preference_text: str | None = None) -> str:
+        """The prompt as text; see `PromptBuilder.render`."""
+        return self._text(preference_text).text
+
+    @cached_property
+    def reasoning(self) -> Reasoning:
+        """Whether the answer begins with thoughts.
+
+        "already open" if the template itself ends the prompt with `<think>`; "may open" if the
+        model thinks when it wants to; "none" if it does not think, or if the template ends the
+        prompt with thoughts that are over.
+
+        Raises:
+            PromptError: The model's chat template refuses the conversation.
+        """
+        if not self._template.format.thinks:
+            return "none"
+        if self._base.ends_with(THINK):
+            return "already open"
+        return "none" if self._base.ends_with(END_OF_THOUGHTS) else "may open"
+
+    @cached_property
+    def _base(self) -> PromptText:
+        return self._render(None)
+
+    def _text(self, preference: str | None) -> PromptText:
+        check_preference(preference)
+        return self._base if preference is None else self._render(preference)
+
+    def _render(self, preference: str | None) -> PromptText:
+        """Escapes what people wrote, renders it, and undoes the escaping."""
+        inputs, template = self._inputs, self._template
+        own = (template.default_system, template.separator, preference or "")
+        escaper = template.control_tokens.escaper(chain(own, inputs.strings()))
+        turns = [
+            _escape_turn(template.format.split_reasoning(turn), escaper)
+            for turn in turns_of(inputs.messages)
+        ]
+        sections = [_json_section(escaper.escape_json(inputs.schema))]
+        template_tools = None
+        if template.tools is not None:
+            tools = [tool_turn(tool, escaper) for tool in inputs.tools]
+            sections.insert(0, template.tools.system_section(tools))
+            turns = template.tools.arrange_turns(turns)
+            template_tools = template.tools.template_tools(tools)
+        system = system_text(
+            [escaper.escape(m.content) for m in inputs.messages if m.role == "system"],
+            None if preference is None else escaper.escape(preference),
+            default=escaper.escape(template.default_system),
+            separator=escaper.escape(template.separator),
+            sections=sections,
+        )
+        rendered = template.format.render(
+            template.format.layout(system, turns),
+            template_tools,
+            escaper.escape_values(inputs.chat_template_kwargs or {}),
+        )
+        return escaper.unescape(rendered)
+
+
+def _json_section(schema: dict[str, Any] | None) -> str:
+    """The part of the system text that describes the wanted JSON; "" for None."""
+    if schema is None:
+        return ""
+    return _JSON_SECTION % json.dumps(schema, ensure_ascii=False, separators=(",", ":"))
+
+
+def _escape_turn(turn: Turn, escaper: ControlTokenEscaper) -> Turn:
+    """A turn with everything escaped that people or the model wrote."""
+    # Templates may write the results of tools as JSON.
+    escape = escaper.escape_json if turn["role"] == "tool" else escaper.escape
+    escaped = {**turn, "content": escape(turn["content"])}
+    if "reasoning_content" in turn:
+        escaped["reasoning_content"] = escaper.escape(turn["reasoning_content"])
+    if "name" in turn:
+        escaped["name"] = escaper.escape_json(turn["name"])
+    if "tool_calls" in turn:
+        escaped["tool_calls"] = [
+            {**call, "function": escaper.escape_values(call["function"])}
+            for call in turn["tool_calls"]
+        ]
+    return escaped
+
+
+def _check_template_kwargs(kwargs: Mapping[str, Any]) -> None:
+    if odd := [name for name in kwargs if not isinstance(name, str)]:
+        raise PromptError(
+            f"chat_template_kwargs has the name {odd[0]!r}, but names of variables are strings."
+        )
+    taken = [name for name in kwargs if name in _RESERVED or name.endswith("_token")]
+    if taken:
+        raise PromptError(
+            f"chat_template_kwargs has {', '.join(map(repr, taken))}, which the prompt builder "
+            "sets itself. Pass only what the chat template reads besides the messages and tools, "
+            "such as enable_thinking."
+        )
