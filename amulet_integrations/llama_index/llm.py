@@ -67,7 +67,7 @@ from amulet_integrations.prompting.openai_compat.openai_tools import ToolChoice
 if TYPE_CHECKING:
     from llama_index.core.chat_engine.types import AgentChatResponse
 
-_SALT = token_bytes(32)
+_SALT = token_bytes(32)  # so that a digest reveals nothing outside of this process
 
 
 class AmuletLLM(PrivateSpans, AmuletClient, CustomLLM, FunctionCallingLLM):

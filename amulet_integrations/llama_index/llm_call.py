@@ -75,7 +75,7 @@ COMPLETION: CallKind[CompletionResponse] = CallKind(
 class LLMCall(Generic[R]):
     """A call whose arguments are converted and validated; made when the public method is called.
 
-    LlamaIndex's span, events and callbacks surround the builder. They see `argument` and `shown`.
+    LlamaIndex's span, events and callbacks surround the decoding. They see `argument` and `shown`.
 
     Attributes:
         llm: The model that is called.
@@ -150,12 +150,12 @@ class LLMCall(Generic[R]):
         return self._in_span(answer)
 
     def stream(self) -> Generator[R, None, None]:
-        """The answer as it grows; closing the generator ends the builder."""
+        """The answer as it grows; closing the generator ends the decoding."""
         responses = self._start().responses()
         return _closing_both(self._in_span(lambda *_, **__: responses), responses)
 
     async def arun(self) -> R:
-        """As `run`, for asyncio; cancelling the task ends the builder."""
+        """As `run`, for asyncio; cancelling the task ends the decoding."""
         builder = await asyncio.to_thread(self._start)
 
         async def answer(*_: Any, **__: Any) -> R:

@@ -145,3 +145,19 @@ def test_a_pickle_carries_no_engine(tiny_engine):
     assert (back.engine, back.top_k, back.preference) == (None, 7, SECRET)
     back.engine = tiny_engine
     assert back.complete(QUESTION).text == llm.complete(QUESTION).text
+
+
+class Logging(AmuletLLM):
+    """Overrides a method, as applications do."""
+
+    def chat(self, messages, **kwargs):
+        return super().chat(messages, **kwargs)
+
+
+def test_the_methods_of_subclasses_are_in_no_span_that_records_preferences(tiny_engine, watched):
+    _, spans, _ = watched
+    Logging(engine=tiny_engine, max_tokens=TOKENS).chat(CHAT, preference=SECRET)
+    assert [text.partition("-")[0] for text in spans.recorded if text.startswith("Logging.")] == [
+        "Logging.chat"
+    ]
+    assert SECRET not in "".join(spans.recorded)
