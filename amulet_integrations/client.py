@@ -17,7 +17,7 @@ from amulet_integrations.errors import InvalidParamsError, UnknownArgumentError
 from amulet_integrations.personalization.personalizer import Personalizer
 from amulet_integrations.personalization.selection import PreferenceSelection, resolve_user
 from amulet_integrations.profiles import ProfileStore, current_scope
-from amulet_integrations.profiles.characters import checked_label
+from amulet_integrations.profiles.field_types import checked_label
 from amulet_integrations.registry import Registry
 
 STRENGTH_ARGUMENTS = tuple(Strength.model_fields)

@@ -1,8 +1,9 @@
-"""Profiles kept in a LlamaIndex key-value store, beside its documents and indexes."""
+"""A profile store in a LlamaIndex key-value store, beside its documents and indexes."""
 
 from __future__ import annotations
 
 import re
+from contextlib import nullcontext
 from threading import Lock
 from typing import Any, cast
 from urllib.parse import unquote
@@ -10,14 +11,18 @@ from urllib.parse import unquote
 from llama_index.core.storage.kvstore.types import BaseKVStore, MutableMappingKVStore
 
 from amulet_integrations.errors import ProfileStoreError
-from amulet_integrations.profiles.stores.key_value import KeyValueProfileStore, Script
+from amulet_integrations.profiles.stores.key_value import (
+    KeyValueProfileStore,
+    StoreCall,
+    StoreSteps,
+)
 
 DEFAULT_COLLECTION = "amulet_profiles"
-"""Where profiles are kept, unless another collection is named."""
+"""The collection of the profiles, unless another one is given."""
 
-# LlamaIndex's own store in memory takes no care of threads; each call of it is quick.
-_MAPPINGS = Lock()
-_OF_MAPPINGS = ("get", "put", "delete", "get_all")
+# LlamaIndex's own store in memory is not safe for threads; each call of it is quick.
+_MAPPING_LOCK = Lock()
+_MAPPING_METHODS = ("get", "put", "delete", "get_all")
 
 
 class KVProfileStore(KeyValueProfileStore):
@@ -27,28 +32,28 @@ class KVProfileStore(KeyValueProfileStore):
         profiles.save(PreferenceProfile(user_id="ann@example.com", preferences=["Be brief."]))
 
     Each method has an async form that uses the store's async methods: `asave`, `aget`, `adelete`,
-    `auser_ids` and `aupdate`. No history is kept; after a deletion versions begin at 1 again. A
+    `auser_ids` and `aupdate`. No history is kept. After a deletion, versions begin at 1 again. A
     `SimpleKVStore` is written to a file only by its own `persist`.
 
-    A `BaseKVStore` cannot compare and set. Within one process no change is lost and every stale
-    version is refused, between threads, event loops and adapters of the same store object. Of two
-    *processes* (or two store objects) that change the same user's profile at the same moment, one
-    may overwrite the other, with the same version. Where that matters, use a `SqlProfileStore`.
-    Two profiles that are made each other's parent at the same moment may both be stored; the
-    circle is refused when one of them is read with its parents.
+    A `BaseKVStore` cannot compare and set. Within one process, no change is lost and every stale
+    version is refused, between threads, event loops and adapters of the same store object. If two
+    *processes* (or two store objects) change the same user's profile at the same moment, one may
+    overwrite the other, with the same version. If that matters, use a `SqlProfileStore`. If two
+    profiles are made each other's parent at the same moment, both may be stored; the circle is
+    refused when one of them is read with its parents.
 
-    The key of a profile is the user id, in which all but small ASCII letters, digits and hyphens
-    are written as ``%2E`` and the like: it can be a file name, and tells ids apart where case is
-    ignored. A capital letter so takes three characters and an emoji twelve; a store may refuse
-    keys that are too long for it. `user_ids` reads the whole collection, since these stores list
-    no keys.
+    The key of a profile is the user id. All characters but lower-case ASCII letters, digits and
+    hyphens are written as ``%2E`` and the like, so that keys can be file names, and differ even
+    where case is ignored. So a capital letter takes three characters, and an emoji takes twelve; a
+    store may refuse keys that are too long for it. `user_ids` reads the whole collection, since
+    these stores do not list keys.
 
     Args:
         store: The LlamaIndex store.
-        collection: The collection that holds the profiles, and nothing else.
+        collection: The collection of the profiles, which must contain nothing else.
 
     Attributes:
-        place: The name under which changes are announced to the caches of this process.
+        place: The name under which changes are published to the caches of this process.
 
     Raises:
         ProfileStoreError: `store` is no LlamaIndex key-value store, or `collection` no name.
@@ -67,51 +72,44 @@ class KVProfileStore(KeyValueProfileStore):
                 f"{DEFAULT_COLLECTION!r}."
             )
         self._collection = name
-        self._of_mapping = _is_plain_mapping(given)
+        self._options = {"collection": name}
+        self._is_mapping = _is_plain_mapping(given)
         super().__init__(given, f"LlamaIndex store {id(given)} {name}")
 
     def __repr__(self) -> str:
-        return f"KVProfileStore({type(self._within).__name__}, collection={self._collection!r})"
+        return f"KVProfileStore({type(self._store).__name__}, collection={self._collection!r})"
 
-    def _fetching(self, user_id: str) -> Script[Any]:
-        return (yield "get", (_key(user_id),), self._where)
+    def _fetch(self, user_id: str) -> StoreSteps[Any]:
+        return (yield StoreCall("get", (_key(user_id),), self._options))
 
-    def _putting(self, user_id: str, document: dict[str, Any]) -> Script[None]:
-        yield "put", (_key(user_id), document), self._where
+    def _put(self, user_id: str, document: dict[str, Any]) -> StoreSteps[None]:
+        yield StoreCall("put", (_key(user_id), document), self._options)
 
-    def _removing(self, user_id: str) -> Script[None]:
-        yield "delete", (_key(user_id),), self._where
+    def _remove(self, user_id: str) -> StoreSteps[None]:
+        yield StoreCall("delete", (_key(user_id),), self._options)
 
-    def _listing(self) -> Script[set[str]]:
-        documents = yield "get_all", (), self._where
+    def _list(self) -> StoreSteps[set[str]]:
+        documents = yield StoreCall("get_all", (), self._options)
         users = {key: unquote(key, errors="replace") for key in documents}
         return {user for key, user in users.items() if user and _key(user) == key}
 
-    @property
-    def _where(self) -> dict[str, Any]:
-        return {"collection": self._collection}
+    def _call(self, call: StoreCall) -> Any:
+        with _MAPPING_LOCK if self._is_mapping else nullcontext():
+            return super()._call(call)
 
-    def _ask(self, name: str, *arguments: Any, **options: Any) -> Any:
-        if not self._of_mapping:
-            return super()._ask(name, *arguments, **options)
-        with _MAPPINGS:
-            return super()._ask(name, *arguments, **options)
-
-    async def _aask(self, name: str, *arguments: Any, **options: Any) -> Any:
-        if self._of_mapping:
-            # Its async methods wait for nothing either, and no lock is held across an await.
-            return self._ask(name, *arguments, **options)
-        return await super()._aask(name, *arguments, **options)
+    async def _acall(self, call: StoreCall) -> Any:
+        # The async methods of a mapping do not wait either, and no lock is held across an await.
+        return self._call(call) if self._is_mapping else await super()._acall(call)
 
 
 def _is_plain_mapping(store: BaseKVStore) -> bool:
-    """Whether a store keeps its values in plain mappings, by LlamaIndex's own methods."""
-    names = [*_OF_MAPPINGS, *(f"a{name}" for name in _OF_MAPPINGS)]
+    """Whether a store keeps its values in plain mappings, with LlamaIndex's own methods."""
+    names = [*_MAPPING_METHODS, *(f"a{name}" for name in _MAPPING_METHODS)]
     return isinstance(store, MutableMappingKVStore) and all(
         getattr(type(store), name) is getattr(MutableMappingKVStore, name) for name in names
     )
 
 
 def _key(user_id: str) -> str:
-    """A user id as a key that every store takes: `unquote` reads it again."""
+    """Writes a user id as a key that every store accepts; `unquote` reads it again."""
     return re.sub(rb"[^a-z0-9-]", lambda found: b"%%%02X" % found[0][0], user_id.encode()).decode()

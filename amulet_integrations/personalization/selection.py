@@ -19,8 +19,8 @@ from amulet_integrations.decoding.strength import (
 )
 from amulet_integrations.errors import AmuletError, InvalidParamsError, PreferenceSelectionError
 from amulet_integrations.profiles import Preference, PreferenceProfile
-from amulet_integrations.profiles.characters import checked_label
 from amulet_integrations.profiles.conditions import PreferenceContext
+from amulet_integrations.profiles.field_types import checked_label
 from amulet_integrations.profiles.scope import PreferenceScope, merge_contexts
 from amulet_integrations.validation import FrozenModel
 

@@ -1,4 +1,4 @@
-"""What each user prefers, and where that is kept. Knows no torch and no prompt text."""
+"""The preferences of users, and the stores that keep them."""
 
 from typing import TYPE_CHECKING
 
@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from amulet_integrations.profiles.active import Verdict, active_preferences, explain
     from amulet_integrations.profiles.inheritance import inherited, line_of
     from amulet_integrations.profiles.preference import Preference
-    from amulet_integrations.profiles.profile import PreferenceProfile
+    from amulet_integrations.profiles.profile import PreferenceProfile, ProfileChange
     from amulet_integrations.profiles.scope import (
         PreferenceScope,
         current_scope,
@@ -16,10 +16,9 @@ if TYPE_CHECKING:
     )
     from amulet_integrations.profiles.stores.base import ProfileStore
     from amulet_integrations.profiles.stores.cached import CachedProfileStore
-    from amulet_integrations.profiles.stores.changes import ProfileChange
-    from amulet_integrations.profiles.stores.memory import InMemoryProfileStore
+    from amulet_integrations.profiles.stores.in_memory import InMemoryProfileStore
     from amulet_integrations.profiles.stores.opening import open_profile_store
-    from amulet_integrations.profiles.stores.sql.store import SqlProfileStore
+    from amulet_integrations.profiles.stores.sql.sql_store import SqlProfileStore
     from amulet_integrations.profiles.stores.transfer import export_profiles, import_profiles
 
 __all__ = [
@@ -46,16 +45,15 @@ __getattr__, __dir__ = lazy_exports(
     __name__,
     {
         ".preference": ("Preference",),
-        ".profile": ("PreferenceProfile",),
+        ".profile": ("PreferenceProfile", "ProfileChange"),
         ".inheritance": ("inherited", "line_of"),
         ".active": ("Verdict", "explain", "active_preferences"),
         ".scope": ("PreferenceScope", "current_scope", "preference_scope"),
         ".stores.cached": ("CachedProfileStore",),
-        ".stores.changes": ("ProfileChange",),
         ".stores.base": ("ProfileStore",),
         ".stores.opening": ("open_profile_store",),
-        ".stores.memory": ("InMemoryProfileStore",),
-        ".stores.sql.store": ("SqlProfileStore",),
+        ".stores.in_memory": ("InMemoryProfileStore",),
+        ".stores.sql.sql_store": ("SqlProfileStore",),
         ".stores.transfer": ("export_profiles", "import_profiles"),
     },
     renamed={"in_force": "active_preferences"},

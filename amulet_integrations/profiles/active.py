@@ -1,34 +1,41 @@
-"""Which of a user's preferences apply now, and why the others do not."""
+"""Which preferences of a user are active now, and why the others are not."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from amulet_integrations.profiles.instants import as_utc
+from amulet_integrations.profiles.field_types import as_utc
 from amulet_integrations.profiles.preference import Preference
 from amulet_integrations.profiles.profile import PreferenceProfile
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether a preference is in force.
+    """Whether a preference is active.
 
     Attributes:
         preference: The preference.
-        user_id: The profile that it stands in: the user's own, or one that it inherits from.
-        obstacle: Why it is not in force, in a few words; None where it is.
+        user_id: The profile that contains it: the user's own, or one that the user inherits from.
+        reason: Why it is not active, in a few words; None if it is active.
     """
 
     preference: Preference
     user_id: str
-    obstacle: str | None
+    reason: str | None
 
     @property
     def holds(self) -> bool:
-        """Whether the preference is in force."""
-        return self.obstacle is None
+        """Whether the preference is active."""
+        return self.reason is None
+
+    @property
+    def obstacle(self) -> str | None:
+        """The former name of `reason`; it goes with the next release."""
+        warnings.warn("Verdict.obstacle is now called reason.", DeprecationWarning, stacklevel=2)
+        return self.reason
 
 
 def active_preferences(
@@ -37,75 +44,62 @@ def active_preferences(
     """Picks the preferences that apply at a moment, in their order.
 
     Args:
-        preferences: Preferences to choose from.
+        preferences: The preferences to choose from.
         at: The moment, with a time zone.
-        context: What the call says about itself, such as ``{"task": "email"}``.
+        context: What the call is about, such as ``{"task": "email"}``.
 
     Returns:
-        Those of a weight other than 0 whose `valid_from` has come, whose `valid_until` has not,
-        and whose `when` is met by `context`.
+        The preferences whose weight is not 0, whose `valid_from` has come, whose `valid_until`
+        has not come, and whose `when` is met by `context`.
 
     Raises:
         InvalidProfileError: `at` has no time zone.
     """
     moment = as_utc("at", at)
-    return tuple(it for it in preferences if _obstacle(it, moment, context or {}) is None)
+    return tuple(it for it in preferences if _reason(it, moment, context or {}) is None)
 
 
 def explain(
     line: Sequence[PreferenceProfile], at: datetime, context: Mapping[str, str] | None = None
 ) -> tuple[Verdict, ...]:
-    """Says of every preference of a profile and of those above it whether it is in force.
+    """Explains for every preference of a line of profiles whether it is active.
 
     Args:
-        line: The profile, its parent and so on, as by `inheritance.line_of`.
+        line: The profile, its parent and so on, as `inheritance.line_of` returns them.
         at: The moment, with a time zone.
-        context: What the call says about itself.
+        context: What the call is about.
 
     Returns:
-        Those furthest up first, as `inheritance.inherited` has them. The preferences that hold are
-        ``in_force(inherited(line).preferences, at, context)``.
+        A verdict for each preference, in the order of `inheritance.inherited`. The preferences
+        that hold are ``active_preferences(inherited(line).preferences, at, context)``.
 
     Raises:
         InvalidProfileError: `at` has no time zone.
     """
-    moment, told = as_utc("at", at), context or {}
+    moment, context = as_utc("at", at), context or {}
     owners: dict[str, str] = {}
-    groups = []
+    groups: list[list[Verdict]] = []
     for profile in line:
-        whose = profile.user_id
-        groups.append([_verdict(it, whose, owners, moment, told) for it in profile.preferences])
+        groups.append([])
+        for it in profile.preferences:
+            owner = owners.get(it.name or "")
+            overridden = owner and f"overridden by {owner}'s own {it.name}"
+            reason = overridden or _reason(it, moment, context)
+            groups[-1].append(Verdict(it, profile.user_id, reason))
         owners = {**{it.name: profile.user_id for it in profile.preferences if it.name}, **owners}
     return tuple(verdict for group in reversed(groups) for verdict in group)
 
 
-def _verdict(
-    preference: Preference,
-    user_id: str,
-    owners: Mapping[str, str],
-    moment: datetime,
-    context: Mapping[str, str],
-) -> Verdict:
-    nearer = owners.get(preference.name or "")
-    if nearer is not None:
-        return Verdict(preference, user_id, f"overridden by {nearer}'s own {preference.name}")
-    return Verdict(preference, user_id, _obstacle(preference, moment, context))
-
-
-def _obstacle(preference: Preference, moment: datetime, context: Mapping[str, str]) -> str | None:
-    """Why a preference does not apply; None where it does."""
+def _reason(preference: Preference, moment: datetime, context: Mapping[str, str]) -> str | None:
+    """Why a preference does not apply; None if it applies."""
     if preference.weight == 0.0:
         return "its weight is 0"
     if preference.valid_from is not None and moment < preference.valid_from:
         return f"it holds from {preference.valid_from.isoformat()}"
     if preference.valid_until is not None and moment >= preference.valid_until:
         return f"it held until {preference.valid_until.isoformat()}"
-    unmet = [
-        _unmet(name, preference.when[name], context) for name in preference.when.unmet(context)
-    ]
+    unmet = []
+    for name in preference.when.unmet(context):
+        given = repr(context[name]) if name in context else "not given"
+        unmet.append(f"it holds when {name} is {preference.when[name]!r}, and {name} is {given}")
     return "; ".join(unmet) or None
-
-
-def _unmet(name: str, wanted: str, context: Mapping[str, str]) -> str:
-    told = repr(context[name]) if name in context else "not told"
-    return f"it holds when {name} is {wanted!r}, and {name} is {told}"

@@ -1,4 +1,4 @@
-"""The circumstances of a call, and those under which a preference applies: immutable mappings."""
+"""The context of a call, and the conditions under which a preference applies."""
 
 from __future__ import annotations
 
@@ -9,32 +9,32 @@ from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
 from amulet_integrations.errors import InvalidProfileError
-from amulet_integrations.profiles.characters import LONGEST_LABEL, check_characters
+from amulet_integrations.profiles.field_types import check_characters, check_string
 
 MOST_ENTRIES = 64
 """Most names of such a mapping."""
 
 
-class Circumstances(Mapping[str, str]):
-    """Names and values, both strings of at most 256 characters, such as ``{"topic": "health"}``.
+class ContextValues(Mapping[str, str]):
+    """Immutable names and values, such as ``{"topic": "health"}``.
 
-    It equals a dict of the same content, is hashable, and dumps as a plain dict.
+    It equals a dict of the same contents, is hashable, and is dumped as a plain dict.
 
     Args:
-        circumstances: Names to values.
+        values: At most 64 names with their values, all of them strings of at most 256 characters.
 
     Raises:
-        InvalidProfileError: It is no mapping of strings to strings, or one of them is too long, or
-            holds control characters or lone surrogates; or there are more than 64.
+        InvalidProfileError: `values` is no mapping of strings to strings, has too many entries, or
+            a string is too long or contains control characters or lone surrogates.
     """
 
     __slots__ = ("_values",)
 
-    field: ClassVar[str] = "circumstances"
-    """The field that holds it, for messages."""
+    field: ClassVar[str] = "context"
+    """The name of the field that has the values, for messages."""
 
-    def __init__(self, circumstances: Mapping[str, str] | None = None) -> None:
-        self._values = _checked(self.field, {} if circumstances is None else circumstances)
+    def __init__(self, values: Mapping[str, str] | None = None) -> None:
+        self._values = _checked(self.field, {} if values is None else values)
 
     def __getitem__(self, name: str) -> str:
         return self._values[name]
@@ -52,17 +52,17 @@ class Circumstances(Mapping[str, str]):
         return repr(self._values)
 
     @classmethod
-    def _read(cls, given: Any) -> Self:
-        if given is None:  # which the constructor takes for nothing told
+    def _validate(cls, given: Any) -> Self:
+        if given is None:  # the constructor reads None as an empty mapping
             raise InvalidProfileError(f"{cls.field} is None; give a dict, or leave it out.")
         return cls(given)
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        """Reads a mapping of strings to strings, and dumps a dict."""
+        """Validates a mapping of strings to strings, and dumps a dict."""
         plain = handler.generate_schema(dict[str, str])
         return core_schema.no_info_plain_validator_function(
-            cls._read,
+            cls._validate,
             json_schema_input_schema=plain,
             serialization=core_schema.plain_serializer_function_ser_schema(
                 dict, return_schema=plain
@@ -70,25 +70,25 @@ class Circumstances(Mapping[str, str]):
         )
 
 
-class Conditions(Circumstances):
-    """What a preference asks of the call: the field `when`."""
+class Conditions(ContextValues):
+    """The values that a preference needs in the context of the call: the field `when`."""
 
     __slots__ = ()
     field = "when"
 
     def unmet(self, context: Mapping[str, str]) -> tuple[str, ...]:
-        """The names to which `context` does not give the value asked for."""
+        """The names for which `context` does not have the needed value."""
         return tuple(name for name, value in self.items() if context.get(name) != value)
 
 
-class PreferenceContext(Circumstances):
-    """What a call says about itself: ``preference_context={"topic": "health", "locale": "de"}``."""
+class PreferenceContext(ContextValues):
+    """What a call is about: ``preference_context={"topic": "health", "locale": "de"}``."""
 
     __slots__ = ()
     field = "preference_context"
 
     def over(self, other: PreferenceContext) -> PreferenceContext:
-        """Both together; where both have a name, this one's value."""
+        """Merges both. Where both have a name, the value of this one is taken."""
         if not (self and other):
             return self or other
         return PreferenceContext({**other, **self})
@@ -105,16 +105,6 @@ def _checked(field: str, given: object) -> dict[str, str]:
             f"{field} has {len(given):,} entries; at most {MOST_ENTRIES} are allowed."
         )
     for name, value in given.items():
-        _check_part(f"a name in {field}", name)
-        _check_part(f"{field}[{name[:80]!r}]", value)
+        for what, text in ((f"a name in {field}", name), (f"{field}[{name!r:.82}]", value)):
+            check_characters(what, check_string(what, text))
     return dict(given)
-
-
-def _check_part(what: str, text: object) -> None:
-    if not isinstance(text, str):
-        raise InvalidProfileError(f"{what} is a {type(text).__name__}; give a string.")
-    if len(text) > LONGEST_LABEL:
-        raise InvalidProfileError(
-            f"{what} has {len(text):,} characters; at most {LONGEST_LABEL} are allowed."
-        )
-    check_characters(what, text)

@@ -1,4 +1,4 @@
-"""How the preferences in force share contexts: one for all, or one for each."""
+"""How the active preferences are grouped into contexts: one for all, or one for each."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ from amulet_integrations.profiles.preference import Preference
 
 
 def group_preferences(preferences: Sequence[Preference]) -> tuple[list[str], list[float]]:
-    """Texts and weights of the preference contexts.
+    """Groups preferences into contexts, each with its text and its weight.
 
-    Preferences that all have full weight share one context, as in the paper; that is cheaper and
-    stronger than a context for each.
+    If all preferences have weight 1, they share one context, as in the Amulet paper. That is
+    cheaper and has a stronger effect than a context for each.
 
     Args:
-        preferences: Those in force, in their order.
+        preferences: The active preferences, in their order.
 
     Returns:
-        The text of each context and its own weight, from -1 to 1; both empty without preferences.
+        The text of each context, and its weight from -1 to 1. Both lists are empty if there are
+        no preferences.
     """
     texts = [preference.text for preference in preferences]
     weights = [preference.weight for preference in preferences]

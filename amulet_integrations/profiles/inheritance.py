@@ -1,4 +1,4 @@
-"""Profiles that build on others: a user's on the organisation's, that one on the default."""
+"""Profiles that build on others: a user's on the organisation's, and that one on a default."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from functools import reduce
 from amulet_integrations.decoding.strength import Strength
 from amulet_integrations.errors import InvalidProfileError
 from amulet_integrations.profiles.profile import PreferenceProfile
+from amulet_integrations.profiles.sync_async import run_steps
 
 LONGEST_LINE = 8
 """Most profiles of a line: the user's own and those above it."""
@@ -15,18 +16,23 @@ LONGEST_LINE = 8
 Line = tuple[PreferenceProfile, ...]
 """A profile, its parent, the parent's parent and so on."""
 
-LineSteps = Generator[str, PreferenceProfile | None, Line]
-"""The walk up a line: it yields the id of each parent, and is sent what a store holds of it."""
 
+def iter_ancestors(
+    profile: PreferenceProfile,
+) -> Generator[str, PreferenceProfile | None, Line]:
+    """Walks up from a profile; see `run_steps` and `arun_steps`.
 
-def iter_ancestors(profile: PreferenceProfile) -> LineSteps:
-    """Walks up from a profile, for callers that read from threads and from event loops alike.
+    It yields the id of each parent, and is sent the stored profile of that id. A parent that is
+    not stored ends the line.
 
-    A parent that is not stored ends the line, as a user without a profile has no preferences.
+    Args:
+        profile: The profile to start from.
+
+    Returns:
+        The line: the profile and its ancestors.
 
     Raises:
-        InvalidProfileError: The line comes back to a profile that is in it already, or is longer
-            than `LONGEST_LINE`.
+        InvalidProfileError: The line contains a profile twice, or is longer than `LONGEST_LINE`.
     """
     line = [profile]
     while (parent := line[-1].parent) is not None:
@@ -49,40 +55,36 @@ def iter_ancestors(profile: PreferenceProfile) -> LineSteps:
 
 
 def line_of(profile: PreferenceProfile, read: Callable[[str], PreferenceProfile | None]) -> Line:
-    """`iter_ancestors`, with a function that reads profiles.
+    """Reads the line of a profile: the profile itself, its parent and so on.
 
     Args:
         profile: The profile to start from.
         read: Returns the stored profile of an id, or None.
 
     Raises:
-        InvalidProfileError: The line is a circle, or too long.
+        InvalidProfileError: The line contains a profile twice, or is longer than `LONGEST_LINE`.
     """
-    steps, found = iter_ancestors(profile), None
-    while True:
-        try:
-            parent = steps.send(found)
-        except StopIteration as end:
-            line: Line = end.value
-            return line
-        found = read(parent)
+    return run_steps(iter_ancestors(profile), read)
 
 
 def parent_changed(profile: PreferenceProfile, earlier: PreferenceProfile | None) -> bool:
-    """Whether a profile has a parent that it did not have before, so that its line may be wrong.
+    """Whether a profile has a new parent, so that its line has to be checked.
 
-    Others are not looked at: a line that somebody made too long further up must not keep a user
-    from changing a preference.
+    Where the parent is the same, the line is not checked: if somebody made it too long further
+    up, the user must still be able to change a preference.
     """
     return profile.parent is not None and profile.parent != (earlier and earlier.parent)
 
 
 def inherited(line: Sequence[PreferenceProfile]) -> PreferenceProfile:
-    """The first profile of a line with all that holds by the others: it needs no parent any more.
+    """Merges a line of profiles into its first one, which then needs no parent any more.
 
-    Those furthest up come first. Of preferences that have one name, the one nearest to the user
-    holds, also while its own conditions are not met: the name decides. The method, the strength
-    and its bound are the nearest ones that are given.
+    The preferences of the profile furthest up come first. Of preferences with the same name, only
+    the one nearest to the user counts, even while its own conditions are not met. The method, the
+    strength and its bound are taken from the nearest profile that gives them.
+
+    Args:
+        line: A profile, its parent and so on; see `line_of`.
     """
     own, *above = line
     if not above:

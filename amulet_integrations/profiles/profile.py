@@ -1,43 +1,45 @@
-"""All that is kept about one user."""
+"""A user's profile, and one change of it."""
 
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from amulet_integrations.decoding.guidance import AmuletParams
 from amulet_integrations.decoding.strength import GuidanceScale, MaxKL, Method, PresetName, Strength
 from amulet_integrations.errors import AmuletError, InvalidProfileError
-from amulet_integrations.profiles.characters import checked_label
-from amulet_integrations.profiles.instants import Instant
+from amulet_integrations.profiles.field_types import Label, Moment
 from amulet_integrations.profiles.preference import Preference
 from amulet_integrations.validation import FrozenModel
+
+Action = Literal["save", "delete", "restore", "import"]
 
 
 class PreferenceProfile(FrozenModel):
     """A user's preferences, and how strongly and by which method they are applied.
 
-    Instances are frozen and hashable, and JSON holds them exactly. The texts of the preferences
+    Instances are frozen and hashable, and their JSON form is exact. The texts of the preferences
     are private: neither `repr` nor any error message shows them.
 
     Attributes:
-        user_id: Who it is: 1 to 256 characters, without control characters.
-        preferences: What the user prefers; no two with the same name. A list or a tuple of
-            preferences, where a plain string stands for a preference of that text.
-        guidance_scale: How strongly the preferences are applied, as in classifier-free guidance;
-            or `params` or `preset` in its place. None of them leaves it to the caller.
-        params: The same as parameters of Amulet's game.
-        preset: The same by name: "gentle", "default", "strong" or "paper".
-        max_kl: The bound on what the strength may do to a token, in nats; None is no bound, and
+        user_id: The user: 1 to 256 characters, without control characters.
+        preferences: What the user prefers; no two have the same name. A list or a tuple of
+            preferences, in which a plain string is a preference of that text.
+        guidance_scale: How strongly the preferences are applied, as in classifier-free guidance.
+            `params` or `preset` may be given in its place. Without any of them, the caller
+            decides.
+        params: The strength as parameters of Amulet's game.
+        preset: The strength by name: "gentle", "default", "strong" or "paper".
+        max_kl: The bound on what the strength may do to a token, in nats. None means no bound;
             "default" leaves it to the preset or the caller.
-        method: How to decode; None leaves that to the caller.
-        parent: The id of another profile, such as ``"organisation"``, whose preferences hold too
+        method: How to decode; None leaves it to the caller.
+        parent: The id of another profile, such as ``"organisation"``, whose preferences apply too
             unless one here has the same name; see `inheritance.inherited`. A parent's preferences
-            shape this user's answers, so name profiles that are meant to be shared.
-        version: How many times the profile has been stored; 0 means never. Stores count it.
-        updated_at: When it was stored (with a time zone; kept in UTC). Stores set it.
+            shape this user's answers, so name only profiles that are meant to be shared.
+        version: How many times the profile has been stored; 0 means never. The store sets it.
+        updated_at: When it was stored (with a time zone; kept in UTC). The store sets it.
 
     Raises:
         InvalidProfileError: A value is out of its range.
@@ -47,26 +49,16 @@ class PreferenceProfile(FrozenModel):
     model_config = ConfigDict(hide_input_in_errors=True)
     error_type: ClassVar[type[AmuletError]] = InvalidProfileError
 
-    user_id: str
+    user_id: Label
     preferences: tuple[Preference, ...] = ()
     guidance_scale: GuidanceScale = None
     params: AmuletParams | None = None
     preset: PresetName | None = None
     max_kl: MaxKL = "default"
     method: Method | None = None
-    parent: str | None = None
+    parent: Label | None = None
     version: int = Field(default=0, ge=0)
-    updated_at: Instant | None = None
-
-    @field_validator("user_id", mode="before")
-    @classmethod
-    def _check_user_id(cls, user_id: Any) -> str:
-        return checked_label("user_id", user_id)
-
-    @field_validator("parent", mode="before")
-    @classmethod
-    def _check_parent(cls, parent: Any) -> str | None:
-        return None if parent is None else checked_label("parent", parent)
+    updated_at: Moment | None = None
 
     @model_validator(mode="after")
     def _check_own_parent(self) -> Self:
@@ -83,10 +75,10 @@ class PreferenceProfile(FrozenModel):
 
     @property
     def strength(self) -> Strength:
-        """What the profile says of the strength."""
+        """How strongly the preferences are applied, as far as the profile says."""
         return Strength.said_by(self)
 
-    # Before pydantic's own check, whose message would quote the texts.
+    # Before pydantic's own check, because that one quotes the texts in its message.
     @field_validator("preferences", mode="before")
     @classmethod
     def _read_preferences(cls, preferences: Any) -> tuple[Any, ...]:
@@ -108,6 +100,37 @@ class PreferenceProfile(FrozenModel):
                 f"more than one preference is named {twice[0]!r}; give each its own name."
             )
         return preferences
+
+
+class ProfileChange(FrozenModel):
+    """A change of a profile: one entry of its history.
+
+    Where the database is damaged, `problem` describes it, and fields that cannot be read are None.
+
+    Attributes:
+        user_id: The user whose profile was changed.
+        version: The version that the change made. A deletion counts as a version too.
+        at: When the change was made, in UTC.
+        by: Who made it; None if that was not given.
+        action: "save" (also by `update`), "delete", "restore" or "import". A profile from before
+            there was a history begins with "import".
+        profile: The profile after the change; None after a deletion.
+        problem: What is wrong with this entry; None for a sound one.
+
+    Raises:
+        InvalidProfileError: A value is out of its range.
+    """
+
+    model_config = ConfigDict(hide_input_in_errors=True)
+    error_type: ClassVar[type[AmuletError]] = InvalidProfileError
+
+    user_id: Label
+    version: int = Field(ge=0)
+    at: Moment | None
+    by: Label | None = None
+    action: Action | None
+    profile: PreferenceProfile | None = None
+    problem: str | None = None
 
 
 def _read_preference(place: int, item: Any) -> Any:

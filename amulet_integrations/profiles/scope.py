@@ -1,4 +1,4 @@
-"""Whose preferences hold in a block of code, for callers that cannot pass them as arguments."""
+"""Which preferences apply in a block of code, for callers that cannot pass them as arguments."""
 
 from __future__ import annotations
 
@@ -6,30 +6,29 @@ from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
-from types import TracebackType
 from typing import Protocol
 
 from amulet_integrations.decoding.guidance import AmuletParams
 from amulet_integrations.decoding.strength import MaxKL, PresetName, Strength
 from amulet_integrations.errors import PreferenceSelectionError
-from amulet_integrations.profiles.characters import checked_label
 from amulet_integrations.profiles.conditions import PreferenceContext
+from amulet_integrations.profiles.field_types import checked_label
 from amulet_integrations.profiles.preference import Preference
 from amulet_integrations.profiles.profile import PreferenceProfile
 
 
 @dataclass(frozen=True)
 class PreferenceScope:
-    """Whose preferences hold, and under which circumstances.
+    """Which preferences apply in a block, and what the calls in it are about.
 
-    At most one of the first three is not None; all are where only the circumstances are told.
+    At most one of the first three is set; none is if only the context or the strength is given.
 
     Attributes:
-        user_id: A user whose profile a store holds.
-        preference: One preference, of nobody in particular.
+        user_id: A user whose profile is in the store.
+        preference: One preference, which belongs to no user.
         profile: A whole profile.
-        preference_context: What the calls inside are about, for preferences that have a `when`.
-        strength: How strongly the preferences are applied inside.
+        preference_context: What the calls are about, for preferences that have a `when`.
+        strength: How strongly the preferences are applied.
     """
 
     user_id: str | None = None
@@ -45,24 +44,24 @@ class PreferenceScope:
 
     @property
     def effective_user_id(self) -> str | None:
-        """The id of the user who is named, also by a profile; None for nobody in particular."""
+        """The id of the user, or of the profile's user; None if there is neither."""
         return self.profile.user_id if self.profile else self.user_id
 
 
 class Level(Protocol):
-    """One of the places that may say whose preferences hold and what the call is about."""
+    """One of the places that may select preferences and describe the call."""
 
     @property
     def is_set(self) -> bool:
-        """Whether it names a user, a preference or a profile."""
+        """Whether a user, a preference or a profile is set."""
 
     @property
     def effective_user_id(self) -> str | None:
-        """The id of the user that it names; None for nobody in particular."""
+        """The id of the user, or of the profile's user; None if there is neither."""
 
     @property
     def preference_context(self) -> PreferenceContext:
-        """What it tells about the call."""
+        """What the call is about."""
 
     @property
     def strength(self) -> Strength:
@@ -70,11 +69,13 @@ class Level(Protocol):
 
 
 def merge_contexts(chosen: Level, levels: Iterable[Level]) -> tuple[PreferenceContext, Strength]:
-    """What levels tell about a call; one that names another user tells nothing of it.
+    """Merges the contexts and the strengths of levels.
+
+    A level that selects another user than the chosen one is left out.
 
     Args:
-        chosen: The level whose user is followed.
-        levels: All of them, the one whose values count most first.
+        chosen: The level whose preferences the call follows.
+        levels: All levels, in the order of precedence.
     """
     context, strength = PreferenceContext(), Strength()
     user_id = chosen.effective_user_id
@@ -86,7 +87,7 @@ def merge_contexts(chosen: Level, levels: Iterable[Level]) -> tuple[PreferenceCo
     return context, strength
 
 
-# The scopes entered and not yet left, outermost first. Every task and thread has its own value.
+# The scopes of the blocks around the caller, outermost first, for each task and thread.
 _scopes: ContextVar[tuple[PreferenceScope, ...]] = ContextVar(
     "amulet_preference_scopes", default=()
 )
@@ -103,38 +104,39 @@ def preference_scope(
     preset: PresetName | None = None,
     max_kl: MaxKL = "default",
 ) -> AbstractContextManager[PreferenceScope]:
-    """Says whose preferences hold inside a ``with`` block.
+    """Sets whose preferences apply inside a ``with`` block.
 
-    It is a context variable: it reaches what is called inside the block, awaited there, or
-    started there as an asyncio task, and no other task or thread. The innermost block that names
-    somebody counts. What the blocks tell about the calls and of the strength is put together, the
-    innermost value before the others; one that names another user tells nothing. No store is read
-    here.
+    The scope is a context variable. It reaches functions that are called or awaited inside the
+    block, and asyncio tasks that are started there, but no other task or thread. The innermost
+    block that names a user, a preference or a profile counts. The contexts and the strengths of
+    all blocks are merged, and inner values take precedence; a block that names another user is
+    left out. No store is read here.
 
         with preference_scope(user_id="ann", preference_context={"locale": "de"}):
             query_engine.query("What is new?")
 
-    The strength goes before the one of the user's profile.
+    The strength takes precedence over the one of the user's profile.
 
     Args:
-        user_id: A user whose profile the model's store holds.
-        preference: One preference; a string stands for a preference of that text.
+        user_id: A user whose profile is in the model's store.
+        preference: One preference; a string is a preference of that text.
         profile: A whole profile.
         preference_context: What the calls inside are about, such as ``{"topic": "health"}``, for
             preferences that have a `when`.
         guidance_scale: How strongly the preferences are applied, as in classifier-free guidance.
         params: The same as parameters of Amulet's game.
         preset: The same by name: "gentle", "default", "strong" or "paper".
-        max_kl: The bound on what the strength may do to a token, in nats; None is no bound.
+        max_kl: The bound on what the strength may do to a token, in nats; None means no bound.
 
     Returns:
-        A context manager that gives the scope.
+        A context manager that returns the scope.
 
     Raises:
         PreferenceSelectionError: More than one of the first three is given, or nothing at all, or
-            one of a wrong type.
+            one has a wrong type.
         InvalidProfileError: The user id, the text of the preference or the context is not valid.
-        InvalidParamsError: The strength or the bound is out of its range, or told twice.
+        InvalidParamsError: The strength or the bound is out of its range, or two strengths are
+            given.
     """
     strength = Strength(guidance_scale=guidance_scale, params=params, preset=preset, max_kl=max_kl)
     choices = {"user_id": user_id, "preference": preference, "profile": profile}
@@ -152,11 +154,11 @@ def preference_scope(
     _check_type("preference", preference, Preference, "a string or a Preference")
     _check_type("profile", profile, PreferenceProfile, "a PreferenceProfile")
     context = PreferenceContext(preference_context)
-    return _Block(PreferenceScope(user_id, preference, profile, context, strength))
+    return _ScopeBlock(PreferenceScope(user_id, preference, profile, context, strength))
 
 
 def current_scope() -> PreferenceScope | None:
-    """Returns what the `preference_scope` blocks around the caller say; None outside of all."""
+    """Returns the merged scope of the `preference_scope` blocks around the caller, or None."""
     scopes = _scopes.get()
     if not scopes:
         return None
@@ -167,13 +169,12 @@ def current_scope() -> PreferenceScope | None:
     return replace(chosen, preference_context=context, strength=strength)
 
 
-class _Block(AbstractContextManager[PreferenceScope]):
-    """Puts its scope on the stack, and takes it off again wherever it is then.
+class _ScopeBlock(AbstractContextManager[PreferenceScope]):
+    """Adds its scope to the context variable, and removes that very scope at the end.
 
-    A block may be left in another context than the one it was entered in (an async generator that
-    the event loop closes), or before a block inside it (two generators in turns). So leaving
-    takes away this scope and nothing else, where a `ContextVar.reset` would raise or bring back
-    somebody else's.
+    A block may end in another context than it began in (an async generator that the event loop
+    closes), or before a block inside it (two generators that alternate). `ContextVar.reset` would
+    then raise an error or restore another block's scopes.
     """
 
     def __init__(self, scope: PreferenceScope) -> None:
@@ -183,12 +184,7 @@ class _Block(AbstractContextManager[PreferenceScope]):
         _scopes.set((*_scopes.get(), self._scope))
         return self._scope
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         scopes = _scopes.get()
         for place in reversed(range(len(scopes))):
             if scopes[place] is self._scope:

@@ -1,4 +1,4 @@
-"""Hundreds of changes by many processes, and dozens of kills: nothing is lost, nothing is half."""
+"""Hundreds of changes by many processes, and dozens of kills: no change is lost or half stored."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_eight_processes_may_start_at_once_on_an_empty_database(url):
         assert [change.version for change in store.history("ann")] == list(range(1, 9))
 
 
-def test_what_killed_writers_were_told_is_there(url):
+def test_acknowledged_changes_of_killed_writers_are_there(url):
     acknowledged = []
     for number in range(KILLS):
         acknowledged += kill_a_writer(url, f"writer {number}")
@@ -51,7 +51,9 @@ def test_what_killed_writers_were_told_is_there(url):
     assert len(acknowledged) >= KILLS
 
 
-def test_what_a_killed_server_acknowledged_is_there(durable_postgres_server, durable_postgres_url):
+def test_acknowledged_changes_of_a_killed_server_are_there(
+    durable_postgres_server, durable_postgres_url
+):
     acknowledged = []
     for turn in range(5):
         names = [f"{turn}.{number}" for number in range(3)]

@@ -183,7 +183,7 @@ def test_the_given_time_does_not_matter(store):
     assert stored.updated_at > old
 
 
-def test_deleting_says_whether_there_was_one(store):
+def test_deleting_returns_whether_there_was_one(store):
     store.save(full_profile("ann"))
     store.save(full_profile("bob"))
 
@@ -208,7 +208,7 @@ def test_after_a_deletion_a_profile_is_new(store, kind):
         store.save(stale)
 
 
-def test_who_read_an_earlier_life_does_not_overwrite_the_new_one(store):
+def test_a_profile_from_before_a_deletion_does_not_overwrite_the_new_one(store):
     stale = store.save(full_profile())
     store.delete("ann")
     new = store.save(PreferenceProfile(user_id="ann", preferences=["Be kind."]))
@@ -263,7 +263,7 @@ async def test_only_profiles_are_stored(store):
 
 
 @pytest.mark.parametrize(
-    "said",
+    "strength",
     [
         {"guidance_scale": 0.1 + 0.2, "max_kl": None},
         {"preset": "strong"},
@@ -272,8 +272,8 @@ async def test_only_profiles_are_stored(store):
     ],
     ids=str,
 )
-def test_a_strength_and_its_bound_are_stored_exactly(store, said):
-    profile = PreferenceProfile(user_id="ann", preferences=["Be brief."], **said)
+def test_a_strength_and_its_bound_are_stored_exactly(store, strength):
+    profile = PreferenceProfile(user_id="ann", preferences=["Be brief."], **strength)
     assert contents(store.save(profile)) == contents(profile)
     assert store.get("ann").strength == profile.strength
 
@@ -404,7 +404,7 @@ def held(kind: str, store: Any, place: Path) -> Callable[[], None]:
         other = sqlite3.connect(place, check_same_thread=False, isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
         return other.close
-    lock = store._lock if isinstance(store, InMemoryProfileStore) else store._within.lock
+    lock = store._lock if isinstance(store, InMemoryProfileStore) else store._store.lock
     lock.acquire()
     return lock.release
 
@@ -478,7 +478,7 @@ async def test_no_update_is_lost_between_tasks_and_threads(store):
 
 
 @pytest.mark.usefixtures("eager_threads")
-def test_of_many_who_store_one_version_one_does(store):
+def test_of_many_that_store_over_one_version_one_succeeds(store):
     read = store.save(full_profile())
 
     def save(_):

@@ -1,4 +1,4 @@
-"""What the store in a database promises besides, checked on every kind of database alike."""
+"""What stores in a database promise beyond other stores, on every kind of database."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import event
+from sqlalchemy import Engine, event
 
 from amulet_integrations.decoding.guidance import AmuletParams
 from amulet_integrations.errors import (
@@ -19,7 +19,7 @@ from amulet_integrations.errors import (
 )
 from amulet_integrations.profiles import Preference, PreferenceProfile, SqlProfileStore
 from amulet_integrations.profiles.stores.base import UpdatingProfileStore
-from amulet_integrations.profiles.stores.sql import importing
+from amulet_integrations.profiles.stores.sql import queries
 
 ANN = PreferenceProfile(
     user_id="ann",
@@ -218,7 +218,7 @@ class TestHistory:
         assert store.history("nobody") == []
 
     @pytest.mark.parametrize("by", ["", "a\nb", "x" * 257, 5])
-    def test_who_is_a_label(self, store, by):
+    def test_the_author_is_a_label(self, store, by):
         calls = [
             lambda: store.save(ANN, by=by),
             lambda: store.update("ann", add("one"), by=by),
@@ -339,13 +339,17 @@ class TestFiles:
         file = json.loads(store.export_json())
         file["profiles"] = [{"user_id": f"user {it}", "preferences": ["x"]} for it in range(7)]
         text, ran = json.dumps(file), []
-        engine = store._database._engine("write")
-        event.listen(engine, "before_cursor_execute", lambda *about: ran.append(about[2]))
+
+        def note(*about):
+            ran.append(about[2])
+
+        event.listen(Engine, "before_cursor_execute", note)
         stored = store.import_json(text, by="me")
-        assert len(ran) < 10
+        event.remove(Engine, "before_cursor_execute", note)
+        assert 0 < len(ran) < 10
         versions = [1, 1, 1, 2, 1, 3, 1]
         assert [one.version for one in stored] == versions
-        monkeypatch.setattr(importing, "_AT_ONCE", 3)
+        monkeypatch.setattr(queries, "IDS_PER_QUERY", 3)
         again = store.import_json(text)
         assert [one.version for one in again] == [it + 1 for it in versions]
         for number, one in enumerate(again):
@@ -367,7 +371,7 @@ class TestFiles:
         store.import_json(json.dumps(file))
         assert (store.get("ann").parent, store.get("bob").parent) == ("bob", None)
 
-    def test_the_history_is_exported_for_whoever_asks_and_not_imported(self, store):
+    def test_the_history_is_exported_on_request_and_not_imported(self, store):
         store.save(ANN, by="ann")
         store.delete("ann")
         store.save(profile("bob's", user_id="bob"))
@@ -380,7 +384,7 @@ class TestFiles:
         assert [one.version for one in store.import_json(everybody)] == [2]
         assert len(store.history("ann")) == 2
 
-    def test_somebody_of_whom_there_is_nothing_is_told(self, store):
+    def test_exporting_a_user_without_a_profile_is_an_error(self, store):
         store.save(ANN)
         store.delete("ann")
         for user_id in ("ann", "nobody"):
@@ -439,11 +443,11 @@ class TestPlaces:
             store.save(profile("other", user_id="bob"))
             assert (mine.user_ids(), other.user_ids()) == (["ann"], ["bob"])
 
-    def test_every_committed_change_is_announced(self, store, monkeypatch):
-        told = []
+    def test_every_committed_change_is_published(self, store, monkeypatch):
+        published = []
         monkeypatch.setattr(
-            "amulet_integrations.profiles.stores.sql.store.announce",
-            lambda place, user_id: told.append((place, user_id)),
+            "amulet_integrations.profiles.stores.sql.sql_store.publish_change",
+            lambda place, user_id: published.append((place, user_id)),
         )
         store.save(ANN)
         store.update("bob", add("one"))
@@ -453,9 +457,9 @@ class TestPlaces:
         store.import_json(text)
         store.erase("bob")
         users = ["ann", "bob", "ann", "ann", "ann", "bob", "bob"]
-        assert told == [(store.place, user_id) for user_id in users]
+        assert published == [(store.place, user_id) for user_id in users]
 
-    def test_a_closed_store_says_so(self, store):
+    def test_a_closed_store_is_an_error(self, store):
         store.close()
         store.close()
         calls = [

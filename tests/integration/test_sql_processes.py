@@ -23,13 +23,15 @@ def test_no_update_of_many_processes_is_lost(url):
     update_from_many(url, processes=3, times=15)
 
 
-def test_what_a_killed_writer_was_told_is_there(url):
+def test_acknowledged_changes_of_a_killed_writer_are_there(url):
     acknowledged = []
     for number in range(3):
         acknowledged += kill_a_writer(url, f"writer {number}")
         check_whole(url, acknowledged)
 
 
-def test_what_a_killed_server_acknowledged_is_there(durable_postgres_server, durable_postgres_url):
-    told = kill_a_server(durable_postgres_server, durable_postgres_url, ["writer"])
-    check_whole(durable_postgres_url, told)
+def test_acknowledged_changes_of_a_killed_server_are_there(
+    durable_postgres_server, durable_postgres_url
+):
+    acknowledged = kill_a_server(durable_postgres_server, durable_postgres_url, ["writer"])
+    check_whole(durable_postgres_url, acknowledged)

@@ -97,7 +97,7 @@ class PostgresServer:
         self._run("pg_ctl", "stop", "-w", "-D", str(self._data), "-m", mode)
 
     def change(self, settings: dict[str, str]) -> None:
-        """Gives it other settings, and waits until they hold; it is started where it is down."""
+        """Changes its settings, and waits until they apply; starts it if it is down."""
         if not self.is_running():
             self.start()
         changes = [f"ALTER SYSTEM SET {name} = '{it}'" for name, it in settings.items()]
@@ -136,13 +136,13 @@ class PostgresServer:
         return f"postgresql://{user}:{words}@127.0.0.1:{self.port}/{database}"
 
     def new_database(self) -> str:
-        """Makes an empty database that the role `amulet` owns, and tells its name."""
+        """Makes an empty database that the role `amulet` owns, and returns its name."""
         name = f"test_{next(self._numbers)}"
         self.execute(f"CREATE DATABASE {name} OWNER amulet TEMPLATE template0")
         return name
 
     def empty(self, database: str) -> None:
-        """Makes a database as if it were new, whoever is connected to it; far quicker than that."""
+        """Makes a database as empty as a new one, which is far quicker than making one."""
         with self.connect("admin", database) as connection:
             connection.execute(HANG_UP)
             connection.execute("DROP SCHEMA public CASCADE")
@@ -212,7 +212,7 @@ def _database(server: PostgresServer) -> str:
 
 @pytest.fixture
 def durable_postgres_server(postgres_server: PostgresServer) -> Iterator[PostgresServer]:
-    """The same server, as it keeps its promises; to be killed."""
+    """The same server, with durable settings; to be killed."""
     postgres_server.change(DURABLE)
     yield postgres_server
     postgres_server.change(FAST)

@@ -1,4 +1,4 @@
-"""An engine that says what it is told to, and remembers what it was asked."""
+"""An engine that generates given texts, and records its requests."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class ScriptedEngine:
     """Answers every request with the same texts, one for each step.
 
     Args:
-        texts: The text of each step; None says "a" for ever.
+        texts: The text of each step; None repeats "a" for ever.
 
     Attributes:
         requests: Every request, in order.
@@ -46,7 +46,7 @@ class ScriptedEngine:
     async def agenerate(self, requests: Sequence[GenerationRequest]) -> list[GenerationResult]:
         return self.generate(requests)
 
-    def score(self, *asked: Any, **options: Any) -> Any:
+    def score(self, *requests: Any, **options: Any) -> Any:
         raise NotImplementedError
 
     def close(self) -> None:

@@ -49,7 +49,7 @@ def update_often(url: str, name: str, times: int) -> None:
 
 
 def open_and_save(urls: list[str], times: int, pipe: Connection) -> None:
-    """Opens each database when it is told to, and saves a profile so many times."""
+    """On each message, opens the next database and saves a profile so many times."""
     for url in urls:
         pipe.recv()
         with SqlProfileStore(url) as store:
@@ -102,7 +102,7 @@ def update_in_forks(url: str) -> None:
 
 
 def fork_and_close(path: str) -> None:
-    """Closes a store that a fork goes on writing to; what that was told is stored is there."""
+    """Closes a store that a fork goes on writing to; no change of the fork is lost."""
     store = SqlProfileStore(path)
     store.save(PreferenceProfile(user_id="ann"))
     read, tell = os.pipe()
@@ -183,20 +183,20 @@ def update_from_many(url: str, processes: int, times: int) -> None:
         assert text.startswith(f"{change.by}.")
 
 
-def write(url: str, name: str, tell: Callable[[Acknowledged], None]) -> None:
-    """Writes until it is stopped, and tells of each change when it is stored."""
+def write(url: str, name: str, acknowledge: Callable[[Acknowledged], None]) -> None:
+    """Writes until it is stopped, and acknowledges each change when it is stored."""
     with SqlProfileStore(url) as store:
         for number in count():
             text = f"{name}.{number}"
             stored = store.update(
                 "ann", lambda it, text=text: it.model_copy(update={"preferences": [text]})
             )
-            tell(("ann", stored.version, text))
+            acknowledge(("ann", stored.version, text))
             if number % 2:
                 profiles = [{"user_id": user_id, "preferences": [text]} for user_id in TOGETHER]
                 file = {"format": "amulet-profiles", "format_version": 1, "profiles": profiles}
                 for stored in store.import_json(json.dumps(file)):
-                    tell((stored.user_id, stored.version, text))
+                    acknowledge((stored.user_id, stored.version, text))
 
 
 def write_until_killed(url: str, name: str, pipe: Connection) -> None:
@@ -208,51 +208,51 @@ def kill_a_writer(url: str, name: str) -> list[Acknowledged]:
     """Starts a process that writes, and kills it in the middle.
 
     Returns:
-        What it was told is stored.
+        The acknowledged changes.
     """
     ours, its = context().Pipe(duplex=False)
     process: ForkServerProcess = context().Process(target=write_until_killed, args=(url, name, its))
     process.start()
     its.close()
-    told = [ours.recv()]
+    acknowledged = [ours.recv()]
     time.sleep(random.uniform(0.0, 0.06))
     process.kill()
     try:
         while True:
-            told.append(ours.recv())
+            acknowledged.append(ours.recv())
     except EOFError:
         process.join(60)
-    return told
+    return acknowledged
 
 
-def write_until_lost(url: str, name: str, told: list[Acknowledged]) -> None:
+def write_until_lost(url: str, name: str, acknowledged: list[Acknowledged]) -> None:
     """Writes until the server is gone."""
     with suppress(ProfileStoreError):
-        write(url, name, told.append)
+        write(url, name, acknowledged.append)
 
 
 def kill_a_server(server: PostgresServer, url: str, names: Iterable[str]) -> list[Acknowledged]:
     """Starts threads that write, and has the server crash in the middle.
 
     Returns:
-        What they were told is stored.
+        The acknowledged changes.
     """
-    told: list[Acknowledged] = []
+    acknowledged: list[Acknowledged] = []
     with ThreadPoolExecutor() as threads:
-        writers = [threads.submit(write_until_lost, url, name, told) for name in names]
-        while not told and not all(writer.done() for writer in writers):
+        writers = [threads.submit(write_until_lost, url, name, acknowledged) for name in names]
+        while not acknowledged and not all(writer.done() for writer in writers):
             time.sleep(0.01)
         time.sleep(random.uniform(0.0, 0.5))
         server.stop("immediate")
     for writer in writers:
         writer.result()
     server.start()
-    assert told
-    return told
+    assert acknowledged
+    return acknowledged
 
 
 def check_whole(url: str, acknowledged: Iterable[Acknowledged]) -> None:
-    """Checks that every change is there that somebody was told of, and none by half."""
+    """Checks that every acknowledged change is there, and that no change is half stored."""
     with SqlProfileStore(url) as store:
         histories = {user_id: store.history(user_id) for user_id in ("ann", *TOGETHER)}
         for user_id, changes in histories.items():

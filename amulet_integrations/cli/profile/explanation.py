@@ -77,7 +77,7 @@ class Explanation:
                 {
                     "profile": it.user_id,
                     "holds": it.holds,
-                    "obstacle": it.obstacle,
+                    "obstacle": it.reason,
                     **it.preference.model_dump(mode="json"),
                 }
                 for it in self.verdicts
@@ -113,8 +113,8 @@ def _verdict_lines(verdict: Verdict, user_id: str) -> Iterator[str]:
         notes.append(f"from {verdict.user_id}")
     if verdict.holds and verdict.preference.weight != 1.0:
         notes.append(f"weight {number(verdict.preference.weight)}")
-    if verdict.obstacle:
-        notes.append(f"does not hold: {verdict.obstacle}")
+    if verdict.reason:
+        notes.append(f"does not hold: {verdict.reason}")
     yield from (f"    ({note})" for note in notes)
 
 

@@ -17,7 +17,7 @@ from amulet_integrations.cli.profile.group import (
 )
 from amulet_integrations.cli.profile.sheet import minute
 from amulet_integrations.cli.session import open_store
-from amulet_integrations.profiles.stores.changes import ProfileChange
+from amulet_integrations.profiles import ProfileChange
 
 _DONE = {
     "save": "saved",

@@ -18,8 +18,8 @@ from amulet_integrations.cli.session import open_store
 from amulet_integrations.errors import CorruptProfileError, InvalidProfileError, ProfileError
 from amulet_integrations.profiles import PreferenceProfile, ProfileChange, ProfileStore
 from amulet_integrations.profiles.conditions import PreferenceContext
+from amulet_integrations.profiles.field_types import as_utc
 from amulet_integrations.profiles.inheritance import line_of
-from amulet_integrations.profiles.instants import as_utc
 
 
 @profile.command(

@@ -1,1 +1,1 @@
-"""Where profiles are kept: in memory, in a database, in places of others, behind a cache."""
+"""The stores of profiles: in memory, in a database, over key-value stores, behind a cache."""

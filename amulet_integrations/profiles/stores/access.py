@@ -1,35 +1,35 @@
-"""Asking a store that somebody else may have written: what it returns is checked.
+"""Reads and updates any store, including those that others wrote: what they return is checked.
 
-The functions with an "a" leave the event loop free: they use the store's own async methods where
-it has them (`aget`, `aupdate`), and otherwise a thread.
+The functions whose names begin with "a" leave the event loop free: they call the store's own
+async methods where it has them, and otherwise run on a thread.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from inspect import iscoroutinefunction
+from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
 from amulet_integrations.errors import AmuletError, ProfileStoreError
 from amulet_integrations.profiles.inheritance import inherited, iter_ancestors, line_of
 from amulet_integrations.profiles.profile import PreferenceProfile
-from amulet_integrations.profiles.stores.base import (
-    ProfileStore,
-    Update,
-    UpdatingProfileStore,
-)
-from amulet_integrations.profiles.stores.keyed_lock import Turns
+from amulet_integrations.profiles.stores.base import ProfileStore, Update, UpdatingProfileStore
+from amulet_integrations.profiles.stores.keyed_lock import KeyedLock
 from amulet_integrations.profiles.stores.versions import changed_profile
+from amulet_integrations.profiles.sync_async import arun_steps, async_form
 
-# For stores that only save: one turn for each user, whichever object leads to the profile.
-_TURNS = Turns()
+# For stores that have no `update`: a lock for each user, whichever object leads to the profile.
+_LOCK = KeyedLock()
+
+# Methods whose errors may quote what was to be written.
+_WRITES = {"put", "save", "update"}
 
 
 @runtime_checkable
 class AuthoredProfileStore(UpdatingProfileStore, Protocol):
-    """A store that keeps a history, and in it who made each change."""
+    """A store with a history that records who made each change."""
 
     @property
     def history(self) -> Callable[..., Any]:
@@ -40,7 +40,7 @@ class AuthoredProfileStore(UpdatingProfileStore, Protocol):
         """See `UpdatingProfileStore.update`.
 
         Args:
-            user_id: Whose profile.
+            user_id: The user.
             function: The change.
             by: Who makes it.
         """
@@ -48,28 +48,28 @@ class AuthoredProfileStore(UpdatingProfileStore, Protocol):
 
 
 def read_profile(store: ProfileStore, user_id: str) -> PreferenceProfile | None:
-    """The stored profile of a user, without what it inherits; None where there is none.
+    """Reads the stored profile of a user, without its parents; None if there is none.
 
     Raises:
         ProfileStoreError: The store fails, or returns something else than that user's profile.
         ProfileError: Whatever else the store raises.
     """
-    with _errors_are_ours(store, "get"):
+    with foreign_errors(store, "get"):
         found = store.get(user_id)
     return _checked(store, user_id, found)
 
 
 async def aread_profile(store: ProfileStore, user_id: str) -> PreferenceProfile | None:
-    """As `read_profile`."""
-    if (aget := async_form(store, "aget")) is None:
+    """The async form of `read_profile`."""
+    if (aget := async_form(store, "get")) is None:
         return await asyncio.to_thread(read_profile, store, user_id)
-    with _errors_are_ours(store, "get"):
+    with foreign_errors(store, "get"):
         found = await aget(user_id)
     return _checked(store, user_id, found)
 
 
 def read_whole_profile(store: ProfileStore, user_id: str) -> PreferenceProfile | None:
-    """The profile of a user with what its parents add; None where there is none.
+    """Reads the profile of a user, merged with its parents; None if there is none.
 
     Raises:
         InvalidProfileError: The profile's parents form a circle.
@@ -81,30 +81,24 @@ def read_whole_profile(store: ProfileStore, user_id: str) -> PreferenceProfile |
 
 
 async def aread_whole_profile(store: ProfileStore, user_id: str) -> PreferenceProfile | None:
-    """As `read_whole_profile`."""
+    """The async form of `read_whole_profile`."""
     own = await aread_profile(store, user_id)
     return own and await awith_parents(store, own)
 
 
-async def awith_parents(store: ProfileStore, profile: PreferenceProfile) -> PreferenceProfile:
-    """As `with_parents`."""
-    steps, found = iter_ancestors(profile), None
-    while True:
-        try:
-            parent = steps.send(found)
-        except StopIteration as end:
-            return inherited(end.value)
-        found = await aread_profile(store, parent)
-
-
 def with_parents(store: ProfileStore, profile: PreferenceProfile) -> PreferenceProfile:
-    """A profile with what its parents, as stored, add to it.
+    """Merges a profile with its parents, which are read from a store.
 
     Raises:
         InvalidProfileError: The parents form a circle.
         ProfileStoreError: The store fails, or returns something else than a profile.
     """
-    return inherited(line_of(profile, lambda user_id: read_profile(store, user_id)))
+    return inherited(line_of(profile, partial(read_profile, store)))
+
+
+async def awith_parents(store: ProfileStore, profile: PreferenceProfile) -> PreferenceProfile:
+    """The async form of `with_parents`."""
+    return inherited(await arun_steps(iter_ancestors(profile), partial(aread_profile, store)))
 
 
 def update_profile(
@@ -112,69 +106,87 @@ def update_profile(
 ) -> PreferenceProfile:
     """Changes a profile by the store's own `update`.
 
-    A store without one is read and written in turns: no other change *of this process* comes
-    between.
+    A store without `update` is read and then written under a lock: no other change *of this
+    process* comes between.
 
     Args:
         store: The store.
-        user_id: Whose profile.
+        user_id: The user.
         function: The change; see `UpdatingProfileStore.update`.
-        by: Who makes it, for stores that keep a history; the others are not told.
+        by: Who makes it, for stores that keep a history.
 
     Returns:
-        The profile as it is then.
+        The profile after the change.
 
     Raises:
-        ProfileError: The store fails, or what it holds is not a profile; or as by `update`.
+        ProfileError: The store fails, or contains something else than a profile; or as `update`.
     """
     if isinstance(store, UpdatingProfileStore):
-        change = _Watched(function)
-        with _errors_are_ours(store, "update", change):
+        with _guarded(store, function) as change:
             return store.update(user_id, change, **_author(store, by))
-    with _TURNS.turn(user_id):
+    with _LOCK.hold(user_id):
         before = read_profile(store, user_id) or PreferenceProfile(user_id=user_id)
         changed = changed_profile(before, function)
         if changed is None:
             return before
-        with _errors_are_ours(store, "save"):
+        with foreign_errors(store, "save"):
             return store.save(changed)
 
 
 async def aupdate_profile(
     store: ProfileStore, user_id: str, function: Update, *, by: str | None = None
 ) -> PreferenceProfile:
-    """As `update_profile`; `function` may be called on a thread."""
-    if (aupdate := async_form(store, "aupdate")) is None:
-        # All of it on one thread, which goes on to its end where the task is cancelled.
+    """The async form of `update_profile`. `function` may be called on a thread."""
+    if (aupdate := async_form(store, "update")) is None:
+        # All of it runs on one thread, which goes on to its end if the task is cancelled.
         return await asyncio.to_thread(update_profile, store, user_id, function, by=by)
-    change = _Watched(function)
-    with _errors_are_ours(store, "update", change):
+    with _guarded(store, function) as change:
         changed: PreferenceProfile = await aupdate(user_id, change, **_author(store, by))
     return changed
 
 
-def async_form(store: ProfileStore, name: str) -> Callable[..., Awaitable[Any]] | None:
-    """A store's own async method of this name; None where it has none."""
-    method = getattr(store, name, None)
-    return method if iscoroutinefunction(method) else None
+@contextmanager
+def foreign_errors(owner: object, name: str, own: Sequence[Exception] = ()) -> Iterator[None]:
+    """Turns whatever the method of a foreign object raises into a `ProfileStoreError`.
+
+    Args:
+        owner: The object.
+        name: The name of the method.
+        own: Errors that are raised as they are, as `AmuletError`s are.
+
+    Raises:
+        ProfileStoreError: The block raised another error.
+    """
+    try:
+        yield
+    except AmuletError:
+        raise
+    except Exception as error:  # foreign code may raise anything
+        if any(error is one for one in own):
+            raise
+        raise ProfileStoreError(
+            f"{type(owner).__name__}.{name} failed: {type(error).__name__}. No profile could be "
+            "read or written there; check that store."
+        ) from (None if name in _WRITES else error)
 
 
-class _Watched:
-    """A change whose own errors can be told from those of the store that asks it."""
+@contextmanager
+def _guarded(store: ProfileStore, function: Update) -> Iterator[Update]:
+    """Guards a store's `update`. The errors of the change itself are raised as they are."""
+    own: list[Exception] = []
 
-    def __init__(self, function: Update) -> None:
-        self._function = function
-        self.error: Exception | None = None
-
-    def __call__(self, profile: PreferenceProfile) -> PreferenceProfile | None:
+    def change(profile: PreferenceProfile) -> PreferenceProfile | None:
         try:
-            return self._function(profile)
+            return function(profile)
         except Exception as error:
-            self.error = error
+            own.append(error)
             raise
 
+    with foreign_errors(store, "update", own):
+        yield change
 
-def _author(store: ProfileStore, by: str | None) -> dict[str, Any]:
+
+def _author(store: ProfileStore, by: str | None) -> dict[str, str | None]:
     return {"by": by} if isinstance(store, AuthoredProfileStore) else {}
 
 
@@ -187,21 +199,3 @@ def _checked(store: ProfileStore, user_id: str, found: object) -> PreferenceProf
         f"{type(store).__name__}.get returned {what} for user_id={user_id!r}; a store returns "
         "that user's PreferenceProfile, or None."
     )
-
-
-@contextmanager
-def _errors_are_ours(
-    store: ProfileStore, name: str, change: _Watched | None = None
-) -> Iterator[None]:
-    try:
-        yield
-    except AmuletError:
-        raise
-    except Exception as error:  # a store of somebody else's may raise anything
-        if change and change.error is error:
-            raise
-        # What a failed write raises may quote what was to be written.
-        raise ProfileStoreError(
-            f"{type(store).__name__}.{name} failed: {type(error).__name__}. Check the store of "
-            "profiles."
-        ) from (error if name == "get" else None)

@@ -1,4 +1,4 @@
-"""What every store of profiles does, and what the stores of this package do besides."""
+"""The protocols of profile stores."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from typing import Protocol, runtime_checkable
 from amulet_integrations.profiles.profile import PreferenceProfile
 
 Update = Callable[[PreferenceProfile], PreferenceProfile | None]
-"""Takes a profile and returns the changed one; None leaves it as it is. It may be asked again."""
+"""Returns the changed profile, or None to leave it as it is. It may be called several times."""
 
 
 @runtime_checkable
 class ProfileStore(Protocol):
-    """Where profiles are kept, one for each user. Every method may be called from any thread."""
+    """Stores one profile for each user. Every method may be called from any thread."""
 
     def save(self, profile: PreferenceProfile) -> PreferenceProfile:
         """Stores a profile in place of the user's earlier one.
 
         Args:
-            profile: The profile. With version 0 (a new one) it takes the place of whatever is
-                stored; with another version, which it has when it was read from a store, only of
-                that very version. Its `updated_at` does not matter.
+            profile: The profile. With version 0, it replaces whatever is stored. With another
+                version, such as a profile has that was read from the store, it replaces only that
+                very version. Its `updated_at` is ignored.
 
         Returns:
             The profile as stored: `version` is one more than the earlier one's (1 for a user who
@@ -34,7 +34,7 @@ class ProfileStore(Protocol):
         ...
 
     def get(self, user_id: str) -> PreferenceProfile | None:
-        """Returns the user's profile, or None where there is none.
+        """Returns the user's profile, or None if there is none.
 
         Raises:
             InvalidProfileError: `user_id` is no valid user id.
@@ -42,7 +42,7 @@ class ProfileStore(Protocol):
         ...
 
     def delete(self, user_id: str) -> bool:
-        """Deletes the user's profile; False where there was none.
+        """Deletes the user's profile; False if there was none.
 
         Raises:
             InvalidProfileError: `user_id` is no valid user id.
@@ -56,25 +56,26 @@ class ProfileStore(Protocol):
 
 @runtime_checkable
 class UpdatingProfileStore(ProfileStore, Protocol):
-    """A store that changes a profile without losing what others change meanwhile.
+    """A store that changes a profile without losing changes that others make meanwhile.
 
-    The stores of this package all do. How far that reaches (threads, processes) each one says.
+    All stores of this package do so. The documentation of each one says whether that includes
+    threads only, or processes too.
     """
 
     def update(self, user_id: str, function: Update) -> PreferenceProfile:
-        """Reads a profile, changes it and stores it, anew as long as others come between.
+        """Reads a profile, changes it and stores it; repeats that while others interfere.
 
         Args:
-            user_id: Whose profile.
-            function: Takes the profile (an empty one of version 0 where there is none) and
+            user_id: The user.
+            function: Receives the profile (an empty one of version 0 if there is none) and
                 returns the changed one, or None to leave it. It may be called several times, so
-                it should do nothing else. What it raises ends the update; nothing is stored then.
+                it should do nothing else. If it raises an error, nothing is stored.
 
         Returns:
-            The profile as stored; where it is left as it is, the one that was read.
+            The profile as stored; or the one that was read, if it is left as it is.
 
         Raises:
-            ProfileConflictError: Others came between for too long.
-            InvalidProfileError: What `function` returns is not that user's profile.
+            ProfileConflictError: Others interfered for too long.
+            InvalidProfileError: `function` does not return that user's profile.
         """
         ...

@@ -1,4 +1,4 @@
-"""Profiles that were read a moment ago, kept in memory in front of a store."""
+"""A cache of profiles in front of a store."""
 
 from __future__ import annotations
 
@@ -9,22 +9,25 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Lock
-from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, ParamSpec, Self, TypeVar, cast
 
 from amulet_integrations.errors import InvalidParamsError
-from amulet_integrations.profiles.characters import checked_label
+from amulet_integrations.profiles.field_types import checked_label
 from amulet_integrations.profiles.profile import PreferenceProfile
 from amulet_integrations.profiles.stores.access import (
     aread_profile,
-    async_form,
     aupdate_profile,
     read_profile,
     update_profile,
 )
-from amulet_integrations.profiles.stores.async_forms import AsyncForms
 from amulet_integrations.profiles.stores.base import ProfileStore, Update
-from amulet_integrations.profiles.stores.invalidation import listen
+from amulet_integrations.profiles.stores.invalidation import subscribe
+from amulet_integrations.profiles.sync_async import async_form
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+Remember = Callable[[PreferenceProfile | None], PreferenceProfile | None]
 
 
 class _Entry(NamedTuple):
@@ -32,34 +35,33 @@ class _Entry(NamedTuple):
     expires: float
 
 
-class _Reading:
-    """A read of the store that is under way; it began at a time, or others joined it later."""
+class _Read(NamedTuple):
+    """A read of the store that is under way; later reads of the same user join it."""
 
-    def __init__(self) -> None:
-        self.began = time.monotonic()
+    began: float
 
 
-class CachedProfileStore(AsyncForms):
-    """A `ProfileStore` that remembers for a few seconds what another one holds.
+class CachedProfileStore:
+    """A `ProfileStore` that remembers the profiles of another store for a few seconds.
 
         profiles = CachedProfileStore(SqlProfileStore("postgresql://..."), ttl=10.0)
 
-    It also remembers who has no profile. Errors are not remembered. What is written through it is
-    seen at once; so is what is written in this process through other objects, where the store
-    announces its changes (`SqlProfileStore`, `LangGraphProfileStore` and `KVProfileStore` do).
-    What other processes write is seen after `ttl` seconds at the latest. Whatever else a store
-    can do, such as restoring or erasing, is done on `store` itself; one that does not announce its
-    changes needs `forget` then.
+    It also remembers which users have no profile. It does not remember errors. Changes that are
+    made through it are seen at once. So are changes of this process that are made through other
+    objects, if the store publishes its changes (`SqlProfileStore`, `LangGraphProfileStore` and
+    `KVProfileStore` do). Changes of other processes are seen after `ttl` seconds at the latest.
+    For what else a store can do, such as restoring or erasing, use `store` itself; if that one
+    does not publish its changes, call `forget` then.
 
     Args:
         store: The store.
-        ttl: Seconds for which a profile is remembered, counted from when it was asked for; 0 asks
+        ttl: Seconds for which a profile is remembered, from the moment it was asked for. 0 reads
             the store every time.
-        max_size: Most users to remember; those not asked for the longest are forgotten first.
+        max_size: Most users to remember. The least recently used are forgotten first.
 
     Attributes:
         store: The store.
-        place: The name under which the store announces its changes; None where it does not.
+        place: The name under which the store publishes its changes; None if it does not.
 
     Raises:
         InvalidParamsError: `ttl` is no number of seconds, or `max_size` no number of users.
@@ -70,35 +72,31 @@ class CachedProfileStore(AsyncForms):
         self._ttl = checked_ttl(ttl)
         self._max_size = _checked_size(max_size)
         self._lock = Lock()
-        # In the order in which they were asked for.
+        # Least recently used first.
         self._entries: OrderedDict[str, _Entry] = OrderedDict()
-        # A read whose entry here is gone, or another's, may have missed a write.
-        self._readings: dict[str, _Reading] = {}
+        # If a read is no longer here when it ends, it may have missed a write.
+        self._reads: dict[str, _Read] = {}
         self.place = getattr(store, "place", None)
         if isinstance(self.place, str):
-            listen(self.place, self.forget)
+            subscribe(self.place, self.forget)
 
     def get(self, user_id: str) -> PreferenceProfile | None:
         """Returns the user's profile, or None; see `ProfileStore.get`.
 
         Raises:
-            ProfileError: The store fails, or what it holds is not a profile.
+            ProfileError: The store fails, or contains something else than a profile.
         """
         if (known := self._known(user_id)) is not None:
             return known.profile
-        with self._reading(user_id) as reading:
-            found = read_profile(self.store, user_id)
-            self._remember(user_id, reading, found)
-        return found
+        with self._reading(user_id) as remember:
+            return remember(read_profile(self.store, user_id))
 
     async def aget(self, user_id: str) -> PreferenceProfile | None:
-        """As `get`, by the store's own `aget`; what is remembered needs no thread."""
+        """The async form of `get`. A profile that is remembered needs no thread."""
         if (known := self._known(user_id)) is not None:
             return known.profile
-        with self._reading(user_id) as reading:
-            found = await aread_profile(self.store, user_id)
-            self._remember(user_id, reading, found)
-        return found
+        with self._reading(user_id) as remember:
+            return remember(await aread_profile(self.store, user_id))
 
     def save(self, profile: PreferenceProfile) -> PreferenceProfile:
         """Stores a profile; see `ProfileStore.save`."""
@@ -106,42 +104,31 @@ class CachedProfileStore(AsyncForms):
             return self.store.save(profile)
 
     async def asave(self, profile: PreferenceProfile) -> PreferenceProfile:
-        """As `save`."""
-        if (asave := self._loop_form("asave")) is None:
-            return await super().asave(profile)
-        with self._writing(getattr(profile, "user_id", None)):
-            stored: PreferenceProfile = await asave(profile)
-        return stored
+        """The async form of `save`."""
+        return await self._awrite(getattr(profile, "user_id", None), self.save, profile)
 
     def delete(self, user_id: str) -> bool:
-        """Deletes the user's profile; False where there was none; see `ProfileStore.delete`."""
+        """Deletes the user's profile; False if there was none; see `ProfileStore.delete`."""
         with self._writing(user_id):
             return self.store.delete(user_id)
 
     async def adelete(self, user_id: str) -> bool:
-        """As `delete`."""
-        if (adelete := self._loop_form("adelete")) is None:
-            return await super().adelete(user_id)
-        with self._writing(user_id):
-            deleted: bool = await adelete(user_id)
-        return deleted
+        """The async form of `delete`."""
+        return await self._awrite(user_id, self.delete, user_id)
 
     def user_ids(self) -> list[str]:
-        """Lists everyone who has a profile, sorted by code point; always asks the store."""
+        """Lists everyone who has a profile, sorted by code point; always reads the store."""
         return self.store.user_ids()
 
     async def auser_ids(self) -> list[str]:
-        """As `user_ids`."""
-        if (auser_ids := async_form(self.store, "auser_ids")) is None:
-            return await super().auser_ids()
-        listed: list[str] = await auser_ids()
-        return listed
+        """The async form of `user_ids`."""
+        return await self._awrite(None, self.user_ids)
 
     def update(self, user_id: str, function: Update, *, by: str | None = None) -> PreferenceProfile:
-        """Changes the profile that the store holds; see `UpdatingProfileStore.update`.
+        """Changes the profile in the store; see `UpdatingProfileStore.update`.
 
         Args:
-            user_id: Whose profile.
+            user_id: The user.
             function: The change.
             by: Who makes it, for stores that keep a history.
         """
@@ -151,34 +138,34 @@ class CachedProfileStore(AsyncForms):
     async def aupdate(
         self, user_id: str, function: Update, *, by: str | None = None
     ) -> PreferenceProfile:
-        """As `update`; `function` may be called on a thread."""
-        if self._loop_form("aupdate") is None:
+        """The async form of `update`. `function` may be called on a thread."""
+        if async_form(self.store, "update") is None:
             return await asyncio.to_thread(self.update, user_id, function, by=by)
         with self._writing(user_id):
             return await aupdate_profile(self.store, user_id, function, by=by)
 
     @property
     def history(self) -> Callable[..., Any]:
-        """The `history` of the store; an AttributeError where it keeps none."""
+        """The `history` of the store; an AttributeError if it keeps none."""
         history: Callable[..., Any] = self.store.history  # type: ignore[attr-defined]
         return history
 
     def forget(self, user_id: str | None = None) -> None:
-        """Has the store asked the next time; needed after writes that were not announced.
+        """Forgets a profile, after a change that the store did not publish.
 
         Args:
-            user_id: Whose profile; None for everybody's.
+            user_id: The user; None for all users.
         """
         with self._lock:
             if user_id is None:
                 self._entries.clear()
-                self._readings.clear()
+                self._reads.clear()
             else:
                 self._entries.pop(user_id, None)
-                self._readings.pop(user_id, None)
+                self._reads.pop(user_id, None)
 
     def close(self) -> None:
-        """Forgets everything, and closes the store where it can be closed."""
+        """Forgets everything, and closes the store if it can be closed."""
         self.forget()
         if (close := getattr(self.store, "close", None)) is not None:
             close()
@@ -186,19 +173,14 @@ class CachedProfileStore(AsyncForms):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def __repr__(self) -> str:
         return f"CachedProfileStore({self.store!r}, ttl={self._ttl:g}, max_size={self._max_size:,})"
 
     def _known(self, user_id: object) -> _Entry | None:
-        # Ids that are remembered were checked when they came; others may be anything.
+        # Only remembered ids are known to be valid.
         if not isinstance(user_id, str):
             return None
         with self._lock:
@@ -209,45 +191,50 @@ class CachedProfileStore(AsyncForms):
             return entry
 
     @contextmanager
-    def _reading(self, user_id: str) -> Iterator[_Reading]:
+    def _reading(self, user_id: str) -> Iterator[Remember]:
+        """Registers a read; the function that it yields remembers what was read."""
         checked_label("user_id", user_id)
         with self._lock:
-            reading = self._readings.setdefault(user_id, _Reading())
+            read = self._reads.setdefault(user_id, _Read(time.monotonic()))
+
+        def remember(found: PreferenceProfile | None) -> PreferenceProfile | None:
+            with self._lock:
+                if self._ttl > 0 and self._reads.get(user_id) is read:
+                    self._entries[user_id] = _Entry(found, read.began + self._ttl)
+                    self._entries.move_to_end(user_id)
+                    if len(self._entries) > self._max_size:
+                        self._entries.popitem(last=False)
+            return found
+
         try:
-            yield reading
+            yield remember
         finally:
             with self._lock:
-                if self._readings.get(user_id) is reading:
-                    del self._readings[user_id]
-
-    def _remember(self, user_id: str, reading: _Reading, found: PreferenceProfile | None) -> None:
-        with self._lock:
-            if self._ttl == 0 or self._readings.get(user_id) is not reading:
-                return
-            self._entries[user_id] = _Entry(found, reading.began + self._ttl)
-            self._entries.move_to_end(user_id)
-            if len(self._entries) > self._max_size:
-                self._entries.popitem(last=False)
+                if self._reads.get(user_id) is read:
+                    del self._reads[user_id]
 
     @contextmanager
     def _writing(self, user_id: object) -> Iterator[None]:
         try:
             yield
         finally:
-            # After a failure too: it may have been written, or others have, as in a conflict.
+            # Also after an error: the change may be stored, or others may have made one.
             if isinstance(user_id, str):
                 self.forget(user_id)
 
-    def _loop_form(self, name: str) -> Any:
-        """The store's own async method of this name, unless all that it does is use a thread.
-
-        A thread writes on where its task is cancelled, and what forgets has to be on it, too.
-        """
-        return None if isinstance(self.store, AsyncForms) else async_form(self.store, name)
+    async def _awrite(
+        self, user_id: object, method: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Runs the async form of a method that only passes a call on to the store."""
+        if (native := async_form(self.store, method.__name__)) is None:
+            # If the task is cancelled, the thread goes on, and has to forget the user at its end.
+            return await asyncio.to_thread(method, *args, **kwargs)
+        with self._writing(user_id):
+            return cast("T", await native(*args, **kwargs))
 
 
 def checked_ttl(ttl: float) -> float:
-    """Checks seconds for which profiles are remembered.
+    """Checks the seconds for which profiles are remembered.
 
     Raises:
         InvalidParamsError: It is not a number, or negative.

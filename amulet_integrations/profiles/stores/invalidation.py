@@ -1,7 +1,7 @@
-"""Tells the caches of this process that somebody has written, through whichever object.
+"""Tells the caches of this process which profiles were changed, through whichever object.
 
-Two objects may lead to one place: two stores of one database, two adapters of one LangGraph store.
-Each writer announces what it changed under the name of the place, and each cache listens to it.
+Two objects may lead to the same place: two stores of one database, two adapters of one LangGraph
+store. Each writer publishes its changes under the name of the place, and each cache subscribes.
 """
 
 from __future__ import annotations
@@ -11,42 +11,42 @@ from threading import Lock
 from types import MethodType
 from weakref import WeakMethod, ref
 
-Listener = Callable[[str], None]
-"""Is told whose profile was changed, on the thread that changed it. It must not raise."""
+Subscriber = Callable[[str], None]
+"""Is called with the id of the changed user, on the thread of the writer. It must not raise."""
 
-_Reference = Callable[[], Listener | None]
+_Reference = Callable[[], Subscriber | None]
 
 _lock = Lock()
-_listeners: dict[str, tuple[_Reference, ...]] = {}
+_subscribers: dict[str, tuple[_Reference, ...]] = {}
 
 
-def announce(place: str, user_id: str) -> None:
-    """Tells everybody who listens to a place that a user's profile was changed there.
+def publish_change(place: str, user_id: str) -> None:
+    """Tells all subscribers of a place that a user's profile was changed there.
 
     Args:
-        place: The name of the place, as its stores have it in `place`.
-        user_id: Whose profile.
+        place: The name of the place: the attribute `place` of its stores.
+        user_id: The user whose profile was changed.
     """
-    for reference in _listeners.get(place, ()):
-        if (listener := reference()) is not None:
-            listener(user_id)
+    for reference in _subscribers.get(place, ()):
+        if (subscriber := reference()) is not None:
+            subscriber(user_id)
 
 
-def listen(place: str, listener: Listener) -> None:
-    """Has a listener told of every change at a place, as long as the listener lives.
+def subscribe(place: str, subscriber: Subscriber) -> None:
+    """Has a function called at every change at a place, as long as it lives.
 
     Args:
         place: The name of the place.
-        listener: Is held weakly: a method as long as its object lives, a function as long as
+        subscriber: Is held weakly: a method as long as its object lives, a function as long as
             somebody else holds it.
     """
-    is_method = isinstance(listener, MethodType)
-    reference: _Reference = WeakMethod(listener) if is_method else ref(listener)
+    is_method = isinstance(subscriber, MethodType)
+    reference: _Reference = WeakMethod(subscriber) if is_method else ref(subscriber)
     with _lock:
-        for known, references in list(_listeners.items()):
+        for known, references in list(_subscribers.items()):
             if len(living := tuple(it for it in references if it() is not None)) < len(references):
-                _listeners[known] = living
+                _subscribers[known] = living
             if not living:
-                del _listeners[known]
-        # Tuples are never changed, so who announces needs no lock.
-        _listeners[place] = (*_listeners.get(place, ()), reference)
+                del _subscribers[known]
+        # Tuples are never changed, so `publish_change` needs no lock.
+        _subscribers[place] = (*_subscribers.get(place, ()), reference)

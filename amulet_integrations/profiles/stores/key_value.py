@@ -1,4 +1,4 @@
-"""Stores over places of others, which keep documents under keys and know nothing of profiles."""
+"""Profile stores over the key-value stores of others, which know nothing of profiles."""
 
 from __future__ import annotations
 
@@ -7,70 +7,79 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator
 from contextvars import copy_context
 from functools import partial
-from typing import Any, NoReturn, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar
 
-from amulet_integrations.errors import AmuletError, CorruptProfileError, ProfileStoreError
-from amulet_integrations.profiles.characters import checked_label
+from amulet_integrations.errors import AmuletError, CorruptProfileError
+from amulet_integrations.profiles.field_types import checked_label, stored_texts_accepted
 from amulet_integrations.profiles.inheritance import iter_ancestors
-from amulet_integrations.profiles.limits import as_stored
 from amulet_integrations.profiles.profile import PreferenceProfile
+from amulet_integrations.profiles.stores.access import foreign_errors
 from amulet_integrations.profiles.stores.base import Update
-from amulet_integrations.profiles.stores.invalidation import announce
-from amulet_integrations.profiles.stores.keyed_lock import Turns
+from amulet_integrations.profiles.stores.invalidation import publish_change
+from amulet_integrations.profiles.stores.keyed_lock import KeyedLock
 from amulet_integrations.profiles.stores.versions import (
-    Stamp,
-    based_on,
+    Version,
+    base_version,
     changed_profile,
     check_current,
     check_profile,
     next_version,
 )
+from amulet_integrations.profiles.sync_async import arun_steps, run_steps
 
 T = TypeVar("T")
-Request = tuple[str, tuple[Any, ...], dict[str, Any]]
-Script = Generator[Request, Any, T]
-"""A method told once, for both kinds of callers: it yields calls of the place, as name, arguments
-and keyword arguments, and is sent what they return."""
 
-# One for all adapters: many of them may stand before one place.
-_TURNS = Turns()
 
-# Event loops hold their tasks weakly.
-_UNWATCHED: set[asyncio.Task[Any]] = set()
+class StoreCall(NamedTuple):
+    """A call of the foreign store's method `name`; on event loops, of its async form."""
+
+    name: str
+    arguments: tuple[Any, ...] = ()
+    options: dict[str, Any] = {}  # noqa: RUF012 - never changed
+
+
+StoreSteps = Generator[StoreCall, Any, T]
+"""An operation for threads and event loops alike: it yields calls, and is sent their results."""
+
+# One lock for all adapters, since several of them may use the same foreign store.
+_LOCK = KeyedLock()
+
+# Cancelled changes that go on to their end; event loops hold tasks only weakly.
+_UNFINISHED: set[asyncio.Task[Any]] = set()
 
 
 class KeyValueProfileStore(ABC):
-    """All of a store of profiles but the calls of the place that keeps them.
+    """A profile store over a foreign key-value store; subclasses only make its calls.
 
-    The async forms call the place's methods whose names begin with "a", or its others on a thread
-    where it does not implement those. Changes of one user's profile take turns within the process;
-    one that has begun is made to its end, also where its task is cancelled. Each is announced to
-    the caches of this process.
+    The async forms call the foreign store's methods whose names begin with "a", or its other
+    methods on a thread if it does not implement those. Changes of one user's profile wait for
+    each other within the process. A change that has begun is completed, even if its task is
+    cancelled. Each change is published to the caches of this process.
 
     Args:
-        within: The place: an object with methods for threads and, with an "a" before their names,
-            for event loops.
-        place: Names it, and what of it is used, within this process.
+        store: The foreign store: an object with methods for threads and, with an "a" before their
+            names, for event loops.
+        place: A name, unique in this process, for the part of the foreign store that is used.
     """
 
-    def __init__(self, within: object, place: str) -> None:
-        self._within = within
+    def __init__(self, store: object, place: str) -> None:
+        self._store = store
         self.place = place
 
     @abstractmethod
-    def _fetching(self, user_id: str) -> Script[Any]:
-        """Fetches a user's document; None where there is none."""
+    def _fetch(self, user_id: str) -> StoreSteps[Any]:
+        """Fetches a user's document; None if there is none."""
 
     @abstractmethod
-    def _putting(self, user_id: str, document: dict[str, Any]) -> Script[None]:
-        """Puts a user's document in the place of the earlier one."""
+    def _put(self, user_id: str, document: dict[str, Any]) -> StoreSteps[None]:
+        """Writes a user's document in place of the earlier one."""
 
     @abstractmethod
-    def _removing(self, user_id: str) -> Script[None]:
+    def _remove(self, user_id: str) -> StoreSteps[None]:
         """Removes a user's document, if there is one."""
 
     @abstractmethod
-    def _listing(self) -> Script[set[str]]:
+    def _list(self) -> StoreSteps[set[str]]:
         """Lists the users who have a document."""
 
     def save(self, profile: PreferenceProfile) -> PreferenceProfile:
@@ -78,38 +87,38 @@ class KeyValueProfileStore(ABC):
 
         Raises:
             ProfileStoreError: The store cannot be read and written.
-            CorruptProfileError: What the store holds for one of the parents is not a profile.
+            CorruptProfileError: The store contains something else than a profile for a parent.
         """
-        return self._change(check_profile(profile).user_id, self._saving(profile))
+        return self._change(check_profile(profile).user_id, self._save_steps(profile))
 
     async def asave(self, profile: PreferenceProfile) -> PreferenceProfile:
-        """As `save`."""
-        return await self._achange(check_profile(profile).user_id, self._saving(profile))
+        """The async form of `save`."""
+        return await self._achange(check_profile(profile).user_id, self._save_steps(profile))
 
     def get(self, user_id: str) -> PreferenceProfile | None:
         """Returns the user's profile, or None; see `ProfileStore.get`.
 
         Raises:
-            CorruptProfileError: What the store holds for the user is not a profile.
+            CorruptProfileError: The store contains something else than a profile for the user.
             ProfileStoreError: The store cannot be read.
         """
-        return self._run(self._getting(checked_label("user_id", user_id)))
+        return run_steps(self._get_steps(checked_label("user_id", user_id)), self._answer)
 
     async def aget(self, user_id: str) -> PreferenceProfile | None:
-        """As `get`."""
-        return await self._arun(self._getting(checked_label("user_id", user_id)))
+        """The async form of `get`."""
+        return await arun_steps(self._get_steps(checked_label("user_id", user_id)), self._aanswer)
 
     def delete(self, user_id: str) -> bool:
-        """Deletes the user's profile; False where there was none; see `ProfileStore.delete`.
+        """Deletes the user's profile; False if there was none; see `ProfileStore.delete`.
 
         Raises:
             ProfileStoreError: The store cannot be written.
         """
-        return self._change(checked_label("user_id", user_id), self._deleting(user_id))
+        return self._change(checked_label("user_id", user_id), self._delete_steps(user_id))
 
     async def adelete(self, user_id: str) -> bool:
-        """As `delete`."""
-        return await self._achange(checked_label("user_id", user_id), self._deleting(user_id))
+        """The async form of `delete`."""
+        return await self._achange(checked_label("user_id", user_id), self._delete_steps(user_id))
 
     def user_ids(self) -> list[str]:
         """Lists everyone who has a profile, sorted by code point.
@@ -117,149 +126,125 @@ class KeyValueProfileStore(ABC):
         Raises:
             ProfileStoreError: The store cannot be read.
         """
-        return sorted(self._run(self._listing()))
+        return sorted(run_steps(self._list(), self._answer))
 
     async def auser_ids(self) -> list[str]:
-        """As `user_ids`."""
-        return sorted(await self._arun(self._listing()))
+        """The async form of `user_ids`."""
+        return sorted(await arun_steps(self._list(), self._aanswer))
 
     def update(self, user_id: str, function: Update) -> PreferenceProfile:
         """Changes a profile; see `UpdatingProfileStore.update`.
 
-        `function` is called once, while others of this process wait to change the same profile,
-        so it must not change that one by itself.
+        `function` is called once, while other changes of the same profile wait in this process.
+        So it must not change that profile by itself.
 
         Raises:
-            CorruptProfileError: What the store holds for the user is not a profile.
+            CorruptProfileError: The store contains something else than a profile for the user.
             ProfileStoreError: The store cannot be read and written.
         """
-        return self._change(checked_label("user_id", user_id), self._updating(user_id, function))
+        checked_label("user_id", user_id)
+        return self._change(user_id, self._update_steps(user_id, function))
 
     async def aupdate(self, user_id: str, function: Update) -> PreferenceProfile:
-        """As `update`; `function` is called on the event loop."""
-        return await self._achange(
-            checked_label("user_id", user_id), self._updating(user_id, function)
-        )
+        """The async form of `update`. `function` is called on the event loop."""
+        checked_label("user_id", user_id)
+        return await self._achange(user_id, self._update_steps(user_id, function))
 
-    def _saving(self, profile: PreferenceProfile) -> Script[PreferenceProfile]:
-        document = yield from self._fetching(profile.user_id)
-        check_current(profile.user_id, based_on(profile), _stamp_of(document))
-        return (yield from self._storing(profile, document))
+    def _save_steps(self, profile: PreferenceProfile) -> StoreSteps[PreferenceProfile]:
+        document = yield from self._fetch(profile.user_id)
+        check_current(profile.user_id, base_version(profile), _version_of(document))
+        return (yield from self._put_steps(profile, document))
 
-    def _getting(self, user_id: str) -> Script[PreferenceProfile | None]:
-        document = yield from self._fetching(user_id)
+    def _get_steps(self, user_id: str) -> StoreSteps[PreferenceProfile | None]:
+        document = yield from self._fetch(user_id)
         return None if document is None else self._read(document, user_id)
 
-    def _deleting(self, user_id: str) -> Script[bool]:
-        document = yield from self._fetching(user_id)
-        yield from self._removing(user_id)
+    def _delete_steps(self, user_id: str) -> StoreSteps[bool]:
+        document = yield from self._fetch(user_id)
+        yield from self._remove(user_id)
         return document is not None
 
-    def _updating(self, user_id: str, function: Update) -> Script[PreferenceProfile]:
-        document = yield from self._fetching(user_id)
+    def _update_steps(self, user_id: str, function: Update) -> StoreSteps[PreferenceProfile]:
+        document = yield from self._fetch(user_id)
         before = PreferenceProfile(user_id=user_id)
         if document is not None:
             before = self._read(document, user_id)
         changed = changed_profile(before, function)
         if changed is None:
             return before
-        return (yield from self._storing(changed, document))
+        return (yield from self._put_steps(changed, document))
 
-    def _storing(self, profile: PreferenceProfile, document: object) -> Script[PreferenceProfile]:
-        """Stores a profile over a document (None: over nothing)."""
+    def _put_steps(
+        self, profile: PreferenceProfile, document: object
+    ) -> StoreSteps[PreferenceProfile]:
+        """Stores a profile over a document (None if there is none)."""
         earlier = document.get("parent") if isinstance(document, dict) else None
         if profile.parent != earlier:
-            yield from self._checking_parents(profile)
-        stored = next_version(profile, _stamp_of(document).version)
-        yield from self._putting(profile.user_id, stored.model_dump(mode="json"))
+            yield from self._check_parents(profile)
+        stored = next_version(profile, _version_of(document).number)
+        yield from self._put(profile.user_id, stored.model_dump(mode="json"))
         return stored
 
-    def _checking_parents(self, profile: PreferenceProfile) -> Script[None]:
-        steps, found = iter_ancestors(profile), None
+    def _check_parents(self, profile: PreferenceProfile) -> StoreSteps[None]:
+        ancestors, found = iter_ancestors(profile), None
         while True:
             try:
-                parent = steps.send(found)
+                parent = ancestors.send(found)
             except StopIteration:
                 return
-            found = yield from self._getting(parent)
+            found = yield from self._get_steps(parent)
 
-    def _change(self, user_id: str, script: Script[T]) -> T:
-        with _TURNS.turn((self.place, user_id)):
+    def _change(self, user_id: str, steps: StoreSteps[T]) -> T:
+        with _LOCK.hold((self.place, user_id)):
             try:
-                return self._run(script)
+                return run_steps(steps, self._answer)
             finally:
-                announce(self.place, user_id)
+                publish_change(self.place, user_id)
 
-    async def _achange(self, user_id: str, script: Script[T]) -> T:
-        begun = False
+    async def _achange(self, user_id: str, steps: StoreSteps[T]) -> T:
+        has_begun = False
 
         async def change() -> T:
-            nonlocal begun
-            async with _TURNS.aturn((self.place, user_id)):
-                begun = True
+            nonlocal has_begun
+            async with _LOCK.ahold((self.place, user_id)):
+                has_begun = True
                 try:
-                    return await self._arun(script)
+                    return await arun_steps(steps, self._aanswer)
                 finally:
-                    announce(self.place, user_id)
+                    publish_change(self.place, user_id)
 
         task = asyncio.create_task(change())
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
-            # A place that writes on a thread would go on, and so must the turn.
-            if not begun:
+            # A store that writes on a thread would go on, and so the lock has to be held.
+            if not has_begun:
                 task.cancel()
-            _UNWATCHED.add(task)
-            task.add_done_callback(_let_go)
+            _UNFINISHED.add(task)
+            task.add_done_callback(_finish)
             raise
 
-    def _run(self, script: Script[T]) -> T:
-        answer = None
-        while True:
-            try:
-                name, arguments, options = script.send(answer)
-            except StopIteration as end:
-                return cast("T", end.value)
-            try:
-                answer = self._ask(name, *arguments, **options)
-            except Exception as error:  # noqa: BLE001 - places of others may raise anything
-                self._fail(name, error)
+    def _answer(self, call: StoreCall) -> Any:
+        with foreign_errors(self._store, call.name):
+            return self._call(call)
 
-    async def _arun(self, script: Script[T]) -> T:
-        answer = None
-        while True:
-            try:
-                name, arguments, options = script.send(answer)
-            except StopIteration as end:
-                return cast("T", end.value)
-            try:
-                answer = await self._aask(name, *arguments, **options)
-            except Exception as error:  # noqa: BLE001
-                self._fail(name, error)
+    async def _aanswer(self, call: StoreCall) -> Any:
+        with foreign_errors(self._store, call.name):
+            return await self._acall(call)
 
-    def _ask(self, name: str, *arguments: Any, **options: Any) -> Any:
-        return getattr(self._within, name)(*arguments, **options)
+    def _call(self, call: StoreCall) -> Any:
+        return getattr(self._store, call.name)(*call.arguments, **call.options)
 
-    async def _aask(self, name: str, *arguments: Any, **options: Any) -> Any:
+    async def _acall(self, call: StoreCall) -> Any:
         try:
-            return await getattr(self._within, f"a{name}")(*arguments, **options)
+            return await getattr(self._store, f"a{call.name}")(*call.arguments, **call.options)
         except NotImplementedError:
-            # Some places are for threads alone, and refuse before they do anything.
-            return await _on_thread(partial(self._ask, name, *arguments, **options))
-
-    def _fail(self, name: str, error: Exception) -> NoReturn:
-        if isinstance(error, AmuletError):
-            raise error
-        failure = ProfileStoreError(
-            f"{type(self._within).__name__}.{name} failed with a {type(error).__name__}, so no "
-            "profile could be read or written there. Check that store."
-        )
-        # What a failed write raises may quote what was to be written.
-        raise failure from (None if name == "put" else error)
+            # Some stores are for threads only, and refuse before they do anything.
+            return await _on_thread(partial(self._call, call))
 
     def _read(self, document: object, user_id: str) -> PreferenceProfile:
         try:
-            with as_stored():
+            with stored_texts_accepted():
                 profile = PreferenceProfile.model_validate(document)
         except (AmuletError, TypeError, ValueError) as error:
             raise self._corrupt(user_id, str(error)) from error
@@ -269,21 +254,21 @@ class KeyValueProfileStore(ABC):
 
     def _corrupt(self, user_id: str, why: str) -> CorruptProfileError:
         return CorruptProfileError(
-            f"What the {type(self._within).__name__} holds for user {user_id!r} is not a profile "
+            f"What the {type(self._store).__name__} holds for user {user_id!r} is not a profile "
             f"({why}). Save a new profile over it, or delete it: store.delete({user_id!r})."
         )
 
 
-def _let_go(task: asyncio.Task[Any]) -> None:
-    _UNWATCHED.discard(task)
+def _finish(task: asyncio.Task[Any]) -> None:
+    _UNFINISHED.discard(task)
     if not task.cancelled():
-        # Fetched, or asyncio would log it as lost: nobody waits for it any more.
+        # Nobody waits for the error any more; asyncio would log it as never retrieved.
         task.exception()
 
 
 async def _on_thread(work: Callable[[], T]) -> T:
-    """Runs work on a thread; who is cancelled meanwhile stays until the work is done."""
-    # A future and no task: the end of a loop cancels every task, shielded or not.
+    """Runs work on a thread; a cancelled task waits until the work is done."""
+    # A future and no task: the end of a loop cancels every task, even a shielded one.
     running = asyncio.get_running_loop().run_in_executor(None, partial(copy_context().run, work))
     try:
         return await asyncio.shield(running)
@@ -292,8 +277,8 @@ async def _on_thread(work: Callable[[], T]) -> T:
         raise
 
 
-def _stamp_of(document: object) -> Stamp:
-    """Which profile a document is; where it is damaged, as if there were none."""
+def _version_of(document: object) -> Version:
+    """The version of a document; of a damaged one, the version of nothing stored."""
     if not isinstance(document, dict):
-        return Stamp(0)
-    return Stamp.read(document.get("version"), document.get("updated_at"))
+        return Version(0)
+    return Version.read(document.get("version"), document.get("updated_at"))

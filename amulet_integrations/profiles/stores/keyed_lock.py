@@ -1,4 +1,4 @@
-"""Turns: one holder at a time for each key, where threads and event loops wait together."""
+"""A lock for each key, on which threads and event loops wait together."""
 
 from __future__ import annotations
 
@@ -12,82 +12,77 @@ from threading import Lock
 from amulet_integrations.errors import ProfileStoreError
 
 
-class Turns:
-    """Locks by key, first come first served; a key costs nothing while nobody holds it.
+class KeyedLock:
+    """Locks by key, in the order of arrival. A key that is not locked takes no memory.
 
-    A thread that waits sleeps, and a task that waits leaves its event loop free. They are not
-    reentrant: who holds a key must not ask for it again.
+    A waiting thread sleeps, and a waiting task leaves its event loop free. The locks are not
+    reentrant: whoever holds a key must not lock it again.
 
     Args:
-        patience: Seconds after which a thread waits no longer. It may be the very thread whose
-            event loop runs the holder.
+        timeout: Seconds after which a thread stops waiting. It may be the very thread whose event
+            loop runs the holder.
     """
 
-    def __init__(self, patience: float = 30.0) -> None:
-        self._patience = patience
+    def __init__(self, timeout: float = 30.0) -> None:
+        self._timeout = timeout
         self._guard = Lock()
-        # Those that wait for each key that is held; a key that is not here is free.
-        self._queues: dict[Hashable, deque[Future[None]]] = {}
+        # The waiters for each key that is locked.
+        self._waiters: dict[Hashable, deque[Future[None]]] = {}
 
     @contextmanager
-    def turn(self, key: Hashable) -> Generator[None, None, None]:
-        """Holds a key for the block; for threads.
+    def hold(self, key: Hashable) -> Generator[None, None, None]:
+        """Holds a key for the block, on a thread.
 
         Raises:
-            ProfileStoreError: Others have held it for longer than anybody should wait.
+            ProfileStoreError: The key was not free within the timeout.
         """
-        ticket = self._ask(key)
         try:
-            ticket.result(self._patience)
+            with self._waiter(key) as waiter:
+                waiter.result(self._timeout)
         except TimeoutError:
-            self._give_up(key, ticket)
             raise ProfileStoreError(
-                f"Others have been changing this profile for {self._patience:g} s. Try again; "
+                f"Others have been changing this profile for {self._timeout:g} s. Try again; "
                 "on an event loop, use the async methods."
             ) from None
-        except BaseException:
-            self._give_up(key, ticket)
-            raise
         try:
             yield
         finally:
-            self._pass_on(key)
+            self._release(key)
 
     @asynccontextmanager
-    async def aturn(self, key: Hashable) -> AsyncGenerator[None, None]:
-        """Holds a key for the block; for tasks."""
-        ticket = self._ask(key)
-        try:
-            await asyncio.wrap_future(ticket)
-        except BaseException:
-            self._give_up(key, ticket)
-            raise
+    async def ahold(self, key: Hashable) -> AsyncGenerator[None, None]:
+        """Holds a key for the block, in a task."""
+        with self._waiter(key) as waiter:
+            await asyncio.wrap_future(waiter)
         try:
             yield
         finally:
-            self._pass_on(key)
+            self._release(key)
 
-    def _ask(self, key: Hashable) -> Future[None]:
-        ticket: Future[None] = Future()
+    @contextmanager
+    def _waiter(self, key: Hashable) -> Generator[Future[None], None, None]:
+        """Queues for a key: the future is done when the key is held."""
+        waiter: Future[None] = Future()
         with self._guard:
-            if key in self._queues:
-                self._queues[key].append(ticket)
+            if key in self._waiters:
+                self._waiters[key].append(waiter)
             else:
-                self._queues[key] = deque()
-                ticket.set_result(None)
-        return ticket
+                self._waiters[key] = deque()
+                waiter.set_result(None)
+        try:
+            yield waiter
+        except BaseException:
+            # A waiter that cannot be cancelled any more holds the key already.
+            if not waiter.cancel():
+                self._release(key)
+            raise
 
-    def _give_up(self, key: Hashable, ticket: Future[None]) -> None:
-        # A ticket that cannot be cancelled any more had its turn already.
-        if not ticket.cancel():
-            self._pass_on(key)
-
-    def _pass_on(self, key: Hashable) -> None:
+    def _release(self, key: Hashable) -> None:
         with self._guard:
-            queue = self._queues[key]
-            while queue:
-                ticket = queue.popleft()
-                if ticket.set_running_or_notify_cancel():
-                    ticket.set_result(None)
+            waiters = self._waiters[key]
+            while waiters:
+                waiter = waiters.popleft()
+                if waiter.set_running_or_notify_cancel():
+                    waiter.set_result(None)
                     return
-            del self._queues[key]
+            del self._waiters[key]

@@ -1,4 +1,4 @@
-"""From what a user gives as "the profiles" to a store."""
+"""Opens the store that the argument `profiles` of the clients means."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from amulet_integrations.profiles.stores.cached import CachedProfileStore, check
 def open_profile_store(
     store_or_url: ProfileStore | str | Path, *, ttl: float = 0.0
 ) -> ProfileStore:
-    """Turns what a user gives as "the profiles" into a store.
+    """Opens a store by its URL or path; a store is returned as it is.
 
     Args:
         store_or_url: A store, a database URL, or the path of an SQLite file.
         ttl: Seconds for which profiles of a database are remembered (`CachedProfileStore`); 0
-            reads them anew each time. A store that is given is left as it is.
+            reads the database every time. A store that is given gets no cache.
 
     Returns:
-        The store itself, or a store of that database: a `SqlProfileStore`, behind a
-        `CachedProfileStore` where `ttl` is not 0.
+        The store itself, or a `SqlProfileStore` of that database, behind a `CachedProfileStore`
+        if `ttl` is not 0.
 
     Raises:
         ProfileStoreError: It is neither, or the database cannot be opened.
@@ -30,8 +30,8 @@ def open_profile_store(
     """
     checked_ttl(ttl)
     if isinstance(store_or_url, str | Path):
-        # SQLAlchemy is imported only where a database is asked for.
-        from amulet_integrations.profiles.stores.sql.store import SqlProfileStore  # noqa: PLC0415
+        # SQLAlchemy is imported only if a database is opened.
+        from amulet_integrations.profiles.stores.sql.sql_store import SqlProfileStore  # noqa: PLC0415
 
         database = SqlProfileStore(store_or_url)
         return CachedProfileStore(database, ttl=ttl) if ttl else database

@@ -1,4 +1,4 @@
-"""Profiles as a file: out of any store, and into any store."""
+"""Exports profiles from any store to a file, and imports them into any store."""
 
 from __future__ import annotations
 
@@ -12,13 +12,12 @@ from pydantic_core import from_json
 
 from amulet_integrations.decoding.guidance import AmuletParams
 from amulet_integrations.errors import AmuletError, InvalidProfileError, UnknownArgumentError
-from amulet_integrations.profiles.characters import checked_label
+from amulet_integrations.profiles.field_types import checked_label
 from amulet_integrations.profiles.inheritance import line_of
 from amulet_integrations.profiles.preference import Preference
-from amulet_integrations.profiles.profile import PreferenceProfile
+from amulet_integrations.profiles.profile import PreferenceProfile, ProfileChange
 from amulet_integrations.profiles.stores.access import read_profile
 from amulet_integrations.profiles.stores.base import ProfileStore
-from amulet_integrations.profiles.stores.changes import ProfileChange
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -42,11 +41,11 @@ def export_profiles(store: ProfileStore, user_ids: Iterable[str] | None = None) 
 
     Args:
         store: The store to read.
-        user_ids: Whose profiles; by default everyone's.
+        user_ids: The users; None for all.
 
     Returns:
         JSON: ``{"format": "amulet-profiles", "format_version": 1, "exported_at": …,
-        "profiles": […]}``. It holds the texts of the preferences.
+        "profiles": […]}``. It contains the texts of the preferences.
 
     Raises:
         InvalidProfileError: A user id is not valid, or has no profile.
@@ -63,19 +62,19 @@ def export_profiles(store: ProfileStore, user_ids: Iterable[str] | None = None) 
 def import_profiles(store: ProfileStore, text: str) -> list[PreferenceProfile]:
     """Stores the profiles of a file; each becomes a new version of that user's profile.
 
-    All of the file is checked before the first profile is stored. Where the store fails on the
-    way, those before stay stored.
+    The whole file is checked before the first profile is stored. If the store fails on the way,
+    the profiles before stay stored.
 
     Args:
         store: The store to write.
-        text: What `export_profiles` wrote. A history in it is not imported.
+        text: The file, as `export_profiles` writes it. A history in it is not imported.
 
     Returns:
         The profiles as stored, in the order of the file.
 
     Raises:
-        InvalidProfileError: The file is of another format, or a profile in it is not valid, or
-            the parents form a circle. The message names the place, such as
+        InvalidProfileError: The file has another format, or a profile in it is not valid, or the
+            parents form a circle. The message names the place, such as
             ``profiles[3].preferences[0].weight``, and quotes no preference.
         ProfileError: The store fails.
     """
@@ -86,10 +85,10 @@ def import_profiles(store: ProfileStore, text: str) -> list[PreferenceProfile]:
 
 
 def checked_user_ids(user_ids: Iterable[str]) -> list[str]:
-    """Checks whose profiles are asked for; each is named once, in order.
+    """Checks the users to export, and returns them sorted and without repetitions.
 
     Raises:
-        InvalidProfileError: It is a single string, or holds what is no user id.
+        InvalidProfileError: `user_ids` is a single string, or contains an invalid user id.
     """
     if isinstance(user_ids, str):
         raise InvalidProfileError("user_ids is a string; give a list of user ids.")
@@ -97,10 +96,10 @@ def checked_user_ids(user_ids: Iterable[str]) -> list[str]:
 
 
 def check_found(wanted: Iterable[str], found: set[str]) -> None:
-    """Refuses to leave somebody out in silence.
+    """Refuses to leave out a user silently.
 
     Raises:
-        InvalidProfileError: Nothing was found of somebody.
+        InvalidProfileError: Nothing was found for a user.
     """
     for user_id in wanted:
         if user_id not in found:
@@ -112,7 +111,7 @@ def check_found(wanted: Iterable[str], found: set[str]) -> None:
 def to_json(
     profiles: Iterable[PreferenceProfile], history: Iterable[ProfileChange] | None = None
 ) -> str:
-    """Writes the file."""
+    """Writes the file; the history only if it is given."""
     document: dict[str, Any] = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
@@ -125,7 +124,7 @@ def to_json(
 
 
 def from_text(text: str) -> list[PreferenceProfile]:
-    """Reads the file: profiles of version 0, which take the place of whatever is stored.
+    """Reads the file: profiles of version 0, which replace whatever is stored.
 
     Raises:
         InvalidProfileError: See `import_profiles`.
@@ -149,14 +148,14 @@ def from_text(text: str) -> list[PreferenceProfile]:
 def by_line(
     profiles: Sequence[PreferenceProfile], read: Callable[[str], PreferenceProfile | None]
 ) -> list[PreferenceProfile]:
-    """Orders profiles so that parents come before those that build on them.
+    """Orders profiles so that parents come before their children.
 
     Args:
-        profiles: Those that are going to be stored.
+        profiles: The profiles to be stored.
         read: Returns the stored profile of an id, or None.
 
     Raises:
-        InvalidProfileError: With them in place, parents form a circle or too long a line.
+        InvalidProfileError: Once they are stored, parents would form a circle or too long a line.
     """
     known: dict[str, PreferenceProfile | None] = {it.user_id: it for it in profiles}
 
@@ -210,7 +209,7 @@ def _profile(place: str, item: Any) -> PreferenceProfile:
 
 
 def _made(place: str, kind: type[Model], item: Any, least: dict[str, Any]) -> Model:
-    """Makes a model; an error names the field, and quotes no value but numbers."""
+    """Makes a model. The message of an error names the field, and quotes only numbers."""
     fields = _object(place, item, kind)
     try:
         return kind(**fields)
@@ -227,7 +226,7 @@ def _made(place: str, kind: type[Model], item: Any, least: dict[str, Any]) -> Mo
 def _of_field(name: str, value: Any, message: str) -> str:
     if value is None or isinstance(value, int | float):
         return message if message.startswith(name) else f"{name}={value}: {message}"
-    # What stands before the reason may quote the value.
+    # The text before the reason may quote the value.
     reason = message.rpartition(": ")[2]
     return f"{name} is {_kind(value)}: {reason}"
 
@@ -239,8 +238,8 @@ def _object(place: str, item: Any, kind: type[BaseModel]) -> dict[str, Any]:
         raise InvalidProfileError(f"{place} is {_kind(item)}; give an object.")
     names = {field.alias or name for name, field in kind.model_fields.items()}
     if unknown := item.keys() - names - set(kind.model_fields):
-        told = UnknownArgumentError.for_names(kind.__name__, unknown, names)
-        raise InvalidProfileError(f"{place}: {told}")
+        error = UnknownArgumentError.for_names(kind.__name__, unknown, names)
+        raise InvalidProfileError(f"{place}: {error}")
     return item
 
 

@@ -1,11 +1,11 @@
-"""Counting versions, and refusing to store what somebody else has changed since."""
+"""Version numbers, and changes that are not stored over what others have stored meanwhile."""
 
 from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -14,12 +14,10 @@ from amulet_integrations.profiles.profile import PreferenceProfile
 from amulet_integrations.profiles.stores.base import Update
 
 PATIENCE = 30.0
-"""Seconds after which an update that others always come before gives up."""
+"""Seconds after which an update with conflict after conflict gives up."""
 
 LEAST_TRIES = 20
-"""Tries before it gives up, on a machine so busy that each takes seconds."""
-
-_LONGEST_PAUSE = 0.05
+"""Tries before it gives up, for a machine so busy that each try takes seconds."""
 
 
 def check_profile(profile: object) -> PreferenceProfile:
@@ -36,98 +34,99 @@ def check_profile(profile: object) -> PreferenceProfile:
 
 
 def next_version(profile: PreferenceProfile, previous: int) -> PreferenceProfile:
-    """Stamps a profile that is about to be stored over version `previous` (0: over nothing)."""
+    """Numbers and dates a profile that is about to be stored over version `previous`."""
     return profile.model_copy(update={"version": previous + 1, "updated_at": datetime.now(UTC)})
 
 
-class Stamp(NamedTuple):
-    """Which stored profile it is: where versions begin anew, the time tells it from an earlier one.
+class Version(NamedTuple):
+    """Identifies a stored profile. Where numbers begin anew after a deletion, the time differs.
 
     Attributes:
-        version: The version; 0 for none.
-        updated_at: When it was stored; None where that is not known.
+        number: The version number; 0 if nothing is stored.
+        updated_at: When it was stored; None if that is not known.
     """
 
-    version: int
+    number: int
     updated_at: datetime | None = None
 
     @classmethod
-    def of(cls, profile: PreferenceProfile | None) -> Stamp:
-        """That of a profile as it was read; of None, that of nothing stored."""
+    def of(cls, profile: PreferenceProfile | None) -> Version:
+        """The version of a profile that was read; for None, the version of nothing stored."""
         return cls(0) if profile is None else cls(profile.version, profile.updated_at)
 
     @classmethod
-    def read(cls, version: object, updated_at: Any) -> Stamp:
-        """That of what a store holds; where it is damaged, as much as can be read of it.
+    def read(cls, number: object, updated_at: Any) -> Version:
+        """Reads a version as a store contains it; damaged values count as missing.
 
         Args:
-            version: As stored; no version where it is not a whole number from 0 up.
-            updated_at: As stored, in ISO 8601.
+            number: The stored number.
+            updated_at: The stored time, in ISO 8601.
         """
-        if not isinstance(version, int) or version < 0:
+        if not isinstance(number, int) or number < 0:
             return cls(0)
         try:
-            return cls(version, datetime.fromisoformat(updated_at))
+            return cls(number, datetime.fromisoformat(updated_at))
         except (TypeError, ValueError):
-            return cls(version)
+            return cls(number)
 
-    def is_of(self, other: Stamp) -> bool:
-        """Whether both are of one stored profile."""
+    def matches(self, other: Version) -> bool:
+        """Whether both identify the same stored profile."""
         times = self.updated_at, other.updated_at
-        return self.version == other.version and (None in times or times[0] == times[1])
+        return self.number == other.number and (None in times or times[0] == times[1])
 
 
-def based_on(profile: PreferenceProfile) -> Stamp | None:
-    """What a profile may be stored over, by its own version; None for anything."""
-    return Stamp.of(profile) if profile.version else None
+def base_version(profile: PreferenceProfile) -> Version | None:
+    """The version that `save` may store a profile over; None for any version."""
+    return Version.of(profile) if profile.version else None
 
 
-def check_current(user_id: str, expected: Stamp | None, stored: Stamp) -> None:
-    """Refuses a profile that was made from another one than the one that is stored.
+def check_current(user_id: str, expected: Version | None, stored: Version) -> None:
+    """Refuses a profile that was made from another version than the stored one.
 
     Args:
-        user_id: Whose profile.
-        expected: What it was made from; None where that does not matter.
-        stored: What is stored.
+        user_id: The user.
+        expected: The version that the profile was made from; None if it does not matter.
+        stored: The stored version.
 
     Raises:
         ProfileConflictError: They differ.
     """
-    if expected is None or expected.is_of(stored):
+    if expected is None or expected.matches(stored):
         return
-    now = f"version {stored.version} is stored by now" if stored.version else "none is stored now"
-    if expected.version == stored.version:
+    now = f"version {stored.number} is stored by now" if stored.number else "none is stored now"
+    if expected.number == stored.number:
         now = "that one was deleted, and another one is stored by now"
     raise ProfileConflictError(
-        f"The profile of {user_id!r} was made from version {expected.version}, but {now}. Read it "
+        f"The profile of {user_id!r} was made from version {expected.number}, but {now}. Read it "
         "again and repeat the change, or use store.update(user_id, function), which does so. To "
         "store it whatever is there, set version=0."
     )
 
 
-def updated(
+def update_with_retries(
     user_id: str,
     function: Update,
     read: Callable[[str], PreferenceProfile | None],
-    save_over: Callable[[PreferenceProfile, Stamp], PreferenceProfile],
-    queue: Callable[[str], AbstractContextManager[object]] | None = None,
+    save_over: Callable[[PreferenceProfile, Version], PreferenceProfile],
+    queue: Callable[[], AbstractContextManager[object]] = nullcontext,
 ) -> PreferenceProfile:
-    """Changes a profile, anew as long as others come between.
+    """Reads, changes and stores a profile, and repeats that after a conflict.
 
     Args:
-        user_id: Whose profile.
+        user_id: The user.
         function: The change; see `UpdatingProfileStore.update`.
         read: Returns the stored profile, or None.
-        save_over: Stores a profile if what it was made from is still what is stored.
-        queue: Is entered with the user's id after the first conflict, and held to the end: those
-            who lost wait there for each other, and not a little while each.
+        save_over: Stores a profile if the given version is still the stored one.
+        queue: Entered after the first conflict and held to the end, so that updates with
+            conflicts wait for each other.
 
     Raises:
-        ProfileConflictError: Others came between for `PATIENCE` seconds and `LEAST_TRIES` times.
-        InvalidProfileError: What `function` returns is not that user's profile.
+        ProfileConflictError: There were conflicts for `PATIENCE` seconds and `LEAST_TRIES` times.
+        InvalidProfileError: `function` does not return that user's profile.
     """
-    deadline, pauses, tries = time.monotonic() + PATIENCE, _pauses(), 0
-    with ExitStack() as waiting:
+    deadline = time.monotonic() + PATIENCE
+    with ExitStack() as queued:
+        tries = 0
         while True:
             tries += 1
             before = read(user_id) or PreferenceProfile(user_id=user_id)
@@ -135,21 +134,22 @@ def updated(
             if changed is None:
                 return before
             try:
-                return save_over(changed, Stamp.of(before))
+                return save_over(changed, Version.of(before))
             except ProfileConflictError:
                 if tries >= LEAST_TRIES and time.monotonic() > deadline:
                     raise
-            if queue is None:
-                time.sleep(next(pauses))
-            elif tries == 1:
-                waiting.enter_context(queue(user_id))
+            if tries == 1:
+                queued.enter_context(queue())
+            # Random, so that two updates do not meet again and again.
+            longest_pause = 0.001 * 2 ** min(tries, 6)
+            time.sleep(random.uniform(0.0, longest_pause))  # noqa: S311 - nothing to guess
 
 
 def changed_profile(before: PreferenceProfile, function: Update) -> PreferenceProfile | None:
-    """What a change makes of a profile; None where it leaves it.
+    """Applies a change to a profile; None if the change leaves it as it is.
 
     Raises:
-        InvalidProfileError: It is not a profile, or another user's.
+        InvalidProfileError: The result is no profile, or another user's.
     """
     changed = function(before)
     if changed is None:
@@ -160,11 +160,3 @@ def changed_profile(before: PreferenceProfile, function: Update) -> PreferencePr
             "that user's own, changed by model_copy."
         )
     return changed
-
-
-def _pauses() -> Iterator[float]:
-    """Seconds to wait: longer and longer, and never the same as those one collided with."""
-    longest = 0.001
-    while True:
-        yield random.uniform(0.0, longest)  # noqa: S311 - nothing to guess
-        longest = min(2.0 * longest, _LONGEST_PAUSE)

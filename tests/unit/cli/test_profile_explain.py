@@ -50,8 +50,8 @@ def test_it_says_what_holds_what_does_not_and_why(amulet: Amulet, filled: str) -
         "      (weight 0.5)",
         "    - Be gentle.",
         (
-            "      (does not hold: it holds when topic is 'health', and topic is not told; "
-            "it holds when locale is 'de', and locale is not told)"
+            "      (does not hold: it holds when topic is 'health', and topic is not given; "
+            "it holds when locale is 'de', and locale is not given)"
         ),
         "    - I am away.",
         "      (does not hold: it held until 2025-12-31T23:00:00+00:00)",

@@ -14,7 +14,7 @@ from amulet_integrations import profiles
         "import amulet_integrations.profiles",
         "from amulet_integrations.profiles import Preference, PreferenceProfile",
         (
-            "from amulet_integrations.profiles import InMemoryProfileStore, in_force, "
+            "from amulet_integrations.profiles import InMemoryProfileStore, active_preferences, "
             "open_profile_store, preference_scope; open_profile_store(InMemoryProfileStore())"
         ),
     ],
@@ -31,7 +31,7 @@ def test_no_heavy_library_is_imported_where_no_database_is_used(statement):
     assert ran.stdout.strip() == "[]"
 
 
-def test_every_export_is_what_its_name_says():
+def test_every_export_has_the_name_of_its_object():
     for name in profiles.__all__:
         assert getattr(profiles, name).__name__ == name
 
@@ -47,11 +47,11 @@ def test_exports_are_pinned():
         "ProfileStore",
         "SqlProfileStore",
         "Verdict",
+        "active_preferences",
         "current_scope",
         "explain",
         "export_profiles",
         "import_profiles",
-        "in_force",
         "inherited",
         "line_of",
         "open_profile_store",

@@ -58,7 +58,7 @@ def test_method_and_parameters_are_the_nearest_ones_given(store):
     assert (whole.user_id, whole.version, whole.parent) == ("ann", 1, None)
 
 
-def test_a_strength_and_its_bound_are_inherited_each_from_the_nearest_who_says_it(store):
+def test_strength_and_bound_are_each_inherited_from_the_nearest_profile_that_gives_it(store):
     for own, whole in [
         ({}, {"params": EVERYONE.params, "max_kl": 0.3}),
         ({"max_kl": None}, {"params": EVERYONE.params, "max_kl": None}),
@@ -86,7 +86,7 @@ def test_a_parent_that_is_not_stored_adds_nothing(store):
     ]
 
 
-def test_a_name_overrides_also_while_its_own_conditions_are_not_met():
+def test_a_name_overrides_even_while_its_own_conditions_are_not_met():
     child = PreferenceProfile(
         user_id="ann",
         parent="everyone",
@@ -143,7 +143,7 @@ def test_a_line_may_have_eight_profiles_and_no_more():
         line_of(profiles["p0"], profiles.get)
 
 
-def test_errors_and_reprs_tell_no_text():
+def test_errors_and_reprs_show_no_text():
     with pytest.raises(InvalidProfileError) as caught:
         line_of(ANN, {"team": TEAM.model_copy(update={"parent": "ann"})}.get)
     assert "formal" not in str(caught.value)

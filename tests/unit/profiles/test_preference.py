@@ -34,7 +34,7 @@ def test_the_longest_text_is_measured_after_stripping():
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("", "empty"),
         (" \n\t ", "empty"),
@@ -50,10 +50,10 @@ def test_the_longest_text_is_measured_after_stripping():
         (b"Be brief.", "bytes; give a string"),
     ],
 )
-def test_bad_texts_are_refused(text, told):
+def test_bad_texts_are_refused(text, message):
     with pytest.raises(InvalidProfileError) as caught:
         Preference(text=text)
-    assert told in str(caught.value)
+    assert message in str(caught.value)
     assert isinstance(caught.value, ValueError)
 
 

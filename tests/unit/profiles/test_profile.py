@@ -56,7 +56,7 @@ def test_a_user_must_be_named():
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "told"),
+    ("field", "value", "message"),
     [
         ("preferences", 5, "preferences is a int"),
         ("preferences", {"text": PRIVATE}, "preferences is a dict"),
@@ -71,15 +71,15 @@ def test_a_user_must_be_named():
         ("updated_at", "soon", "updated_at='soon'"),
     ],
 )
-def test_bad_values_are_refused_without_showing_texts(field, value, told):
-    with pytest.raises(InvalidProfileError, match=told) as caught:
+def test_bad_values_are_refused_without_showing_texts(field, value, message):
+    with pytest.raises(InvalidProfileError, match=message) as caught:
         PreferenceProfile(user_id="ann", **{field: value})
     assert PRIVATE not in str(caught.value)
     assert PRIVATE not in str(caught.value.__cause__)
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "told"),
+    ("field", "value", "message"),
     [
         ("preferences", [{"text": PRIVATE, "wieght": 7}], "did you mean 'weight'"),
         ("params", {"alpha": "much"}, "alpha='much'"),
@@ -90,8 +90,8 @@ def test_bad_values_are_refused_without_showing_texts(field, value, told):
         ("preset", "bold", "preset='bold'"),
     ],
 )
-def test_errors_in_the_parts_of_a_profile_stay_what_they_are(field, value, told):
-    with pytest.raises(AmuletError, match=told) as caught:
+def test_errors_in_the_parts_of_a_profile_stay_what_they_are(field, value, message):
+    with pytest.raises(AmuletError, match=message) as caught:
         PreferenceProfile(user_id="ann", **{field: value})
     assert isinstance(caught.value, ValueError)
     assert PRIVATE not in str(caught.value)

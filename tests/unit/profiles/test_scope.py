@@ -39,7 +39,7 @@ def test_each_of_the_three_can_be_given():
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "message"),
     [
         ({}, "got nothing"),
         ({"user_id": None}, "got nothing"),
@@ -52,8 +52,8 @@ def test_each_of_the_three_can_be_given():
         ({"preference": 5}, "preference is a int"),
     ],
 )
-def test_exactly_one_must_be_given(given, told):
-    with pytest.raises(PreferenceSelectionError, match=told):
+def test_exactly_one_must_be_given(given, message):
+    with pytest.raises(PreferenceSelectionError, match=message):
         preference_scope(**given)
 
 
@@ -176,7 +176,7 @@ def test_scopes_left_in_the_wrong_order_do_not_come_back():
     assert current_scope() is None
 
 
-def test_a_scope_may_tell_what_its_calls_are_about():
+def test_a_scope_may_have_a_context():
     with preference_scope(user_id="ann", preference_context={"topic": "health"}) as scope:
         assert scope.preference_context == {"topic": "health"}
         with preference_scope(preference_context={"locale": "de", "topic": "sport"}):
@@ -186,7 +186,7 @@ def test_a_scope_may_tell_what_its_calls_are_about():
         assert current_scope().preference_context == {"topic": "health"}
 
 
-def test_what_was_told_of_nobody_or_of_the_same_user_counts_inside():
+def test_contexts_without_a_user_or_of_the_same_user_count_inside():
     german = preference_scope(preference_context={"locale": "de"})
     ann = preference_scope(user_id="ann", preference_context={"topic": "health"})
     with german, ann, preference_scope(user_id="ann", preference_context={"topic": "sport"}):
@@ -197,7 +197,7 @@ def test_what_was_told_of_nobody_or_of_the_same_user_counts_inside():
             assert current_scope().preference_context == {"locale": "de"}
 
 
-def test_what_was_told_of_another_user_does_not():
+def test_the_context_of_another_user_does_not_count():
     outer = preference_scope(user_id="ann", preference_context={"topic": "health"})
     with outer, preference_scope(user_id="bob"):
         assert current_scope().preference_context == {}
@@ -207,13 +207,13 @@ def test_what_was_told_of_another_user_does_not():
             )
 
 
-def test_a_scope_of_circumstances_alone_names_nobody():
+def test_a_scope_with_only_a_context_sets_no_user():
     with preference_scope(preference_context={}) as scope:
         assert not scope.is_set
 
 
 @pytest.mark.parametrize(
-    ("context", "said"),
+    ("context", "message"),
     [
         ("health", "preference_context is a str"),
         ([("topic", "x")], "preference_context is a list"),
@@ -224,6 +224,6 @@ def test_a_scope_of_circumstances_alone_names_nobody():
         ({str(n): "x" for n in range(65)}, "65 entries; at most 64"),
     ],
 )
-def test_impossible_circumstances_are_refused(context, said):
-    with pytest.raises(InvalidProfileError, match=said):
+def test_invalid_contexts_are_refused(context, message):
+    with pytest.raises(InvalidProfileError, match=message):
         preference_scope(user_id="ann", preference_context=context)

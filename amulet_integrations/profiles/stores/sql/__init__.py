@@ -1,1 +1,1 @@
-"""Profiles in a database: SQLite or PostgreSQL, by SQLAlchemy, with a schema of Alembic's."""
+"""The store in a database, SQLite or PostgreSQL, by SQLAlchemy and with migrations by Alembic."""

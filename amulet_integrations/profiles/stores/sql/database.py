@@ -1,48 +1,57 @@
-"""The database that holds the profiles: work is done in it, and errors are told without secrets."""
+"""The database that contains the profiles: it runs work, and its errors show no secrets."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from hashlib import sha256
 from pathlib import Path
 from sqlite3 import SQLITE_BUSY, SQLITE_LOCKED
 from threading import BoundedSemaphore
 from typing import Literal, TypeVar
 
-from sqlalchemy import Connection, Engine, Pool
+import platformdirs
+from filelock import FileLock
+from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 
 from amulet_integrations.errors import AmuletError, ProfileStoreError
-from amulet_integrations.profiles.stores.sql.engines import SECONDS_TO_WAIT, connect_to
-from amulet_integrations.profiles.stores.sql.forks import Work as WorkUnderWay
-from amulet_integrations.profiles.stores.sql.urls import (
+from amulet_integrations.profiles.stores.sql.database_url import (
+    APPLICATION,
     database_url,
     default_path,
+    hide_secrets,
     is_in_memory,
     is_sqlite,
     place_of,
-    shown,
-    without_secrets,
+    shown_url,
 )
+from amulet_integrations.profiles.stores.sql.engines import SECONDS_TO_WAIT, connect_to
+from amulet_integrations.profiles.stores.sql.fork_guard import fork_guard
 
 T = TypeVar("T")
 Work = Callable[[Connection], T]
 
-# Pools of a parent process: nobody may close connections that are still the parent's.
-_INHERITED: list[Pool] = []
+SECONDS_IN_QUEUE = 5
+"""Seconds after which an update leaves the queue, and takes its chance among the others."""
 
-# Writers may wait for each other: of the 15 connections of a pool, some are left for readers.
+# Writers may wait for each other. Some of the 15 connections of a pool are left for readers.
 _MOST_WRITERS = 10
+
+_LOCKED = {SQLITE_BUSY, SQLITE_LOCKED}
 
 
 class Database:
-    """Reads and writes by functions that are given a connection.
+    """Runs functions that read and write on a connection.
 
     Errors of the driver become `ProfileStoreError`s without their cause, which may quote rows.
 
     Args:
-        url: A database URL, the path of an SQLite file, or None for the default one.
+        url: A database URL, the path of an SQLite file, or None for the default file.
+
+    Attributes:
+        name: The name of the database for messages, without its password.
+        place: A name that is equal for all URLs of this database.
 
     Raises:
         MissingDependencyError: The driver is not installed.
@@ -50,18 +59,15 @@ class Database:
     """
 
     def __init__(self, url: str | Path | None = None) -> None:
-        self._under_way: Callable[[], AbstractContextManager[None]] = nullcontext
         self._url = database_url(default_path() if url is None else url)
-        self.name = shown(self._url)
-        self.place = self.opening(lambda: place_of(self._url))
-        self._closed = False
-        self._process = os.getpid()
+        self._has_file = is_sqlite(self._url) and not is_in_memory(self._url)
+        self._fork_guard = fork_guard.work if is_sqlite(self._url) else nullcontext
+        self._is_closed = False
         self._writers = BoundedSemaphore(_MOST_WRITERS)
+        self.name = shown_url(self._url)
+        self.place = self.opening(lambda: place_of(self._url))
         self._engines = self.opening(lambda: connect_to(self._url))
-        if is_sqlite(self._url):
-            # A fork copies a database in memory with its one connection.
-            close = None if is_in_memory(self._url) else self._engines["read"].dispose
-            self._under_way = WorkUnderWay(close).under_way
+        fork_guard.register(self)
 
     def opening(self, run: Callable[[], T]) -> T:
         """Runs what opens the database for the first time.
@@ -69,7 +75,7 @@ class Database:
         Raises:
             ProfileStoreError: The database cannot be opened.
         """
-        # Drivers refuse options that they do not know with a TypeError or ValueError.
+        # Drivers refuse unknown options with a TypeError or a ValueError.
         kinds = (SQLAlchemyError, OSError, TypeError, ValueError)
         return self._guarded("open the profiles", run, kinds=kinds)
 
@@ -77,9 +83,9 @@ class Database:
         """Does work that reads.
 
         Args:
-            doing: What it does, for the message of an error.
-            work: Is given a connection; "read" is enough for one statement.
-            mode: See `connect_to`.
+            doing: What the work does, for error messages.
+            work: Receives a connection.
+            mode: See `connect_to`. "read" is enough for a single query.
 
         Raises:
             ProfileStoreError: The database cannot be read.
@@ -92,79 +98,66 @@ class Database:
         return self._guarded(doing, run)
 
     def write(self, doing: str, work: Work[T]) -> T:
-        """Does work in a transaction that is committed at its end, or not at all where it raises.
+        """Does work in a transaction, which is committed at the end if there was no error.
 
         Args:
-            doing: What it does, for the message of an error.
-            work: Is given a connection.
+            doing: What the work does, for error messages.
+            work: Receives a connection.
 
         Raises:
-            ProfileStoreError: The database cannot be written. Where the connection was lost while
-                the transaction was being committed, the message says that both may be.
+            ProfileStoreError: The database cannot be written. If the connection was lost during
+                the commit, the message says that the change may or may not be stored.
         """
-        at_the_end = False
+        commits = False
 
         def run() -> T:
-            nonlocal at_the_end
+            nonlocal commits
             engine = self._engine("write")
-            with self._among_writers(doing), engine.begin() as connection:
+            with self._writer_slot(doing), engine.begin() as connection:
                 result = work(connection)
-                at_the_end = True
+                commits = True
             return result
 
-        return self._guarded(doing, run, at_the_end=lambda: at_the_end)
-
-    @property
-    def file(self) -> str | None:
-        """The path of the database, where it is an SQLite file that is named by its path."""
-        name = self._url.database
-        plain = is_sqlite(self._url) and not is_in_memory(self._url)
-        return name if plain and name and not name.startswith("file:") else None
-
-    @property
-    def has_server(self) -> bool:
-        """Whether it is PostgreSQL."""
-        return not is_sqlite(self._url)
+        return self._guarded(doing, run, commits=lambda: commits)
 
     @contextmanager
-    def aside(self) -> Iterator[Connection]:
-        """A transaction beside the one that does the work, whose end may fail unnoticed.
+    def queue(self) -> Iterator[None]:
+        """Waits for the other updates of this machine that had conflicts.
 
-        Raises:
-            sqlalchemy.exc.SQLAlchemyError: It cannot be begun.
+        The queue only makes updates fair; none is lost without it. So if the lock cannot be had,
+        or not for a few seconds, the update goes on.
         """
-        connection = self._engine("write").connect()
-        try:
-            yield connection
-        finally:
-            try:
-                connection.close()
-            except SQLAlchemyError:
-                # The first attempt found the connection lost; the second gives its place back.
-                with suppress(SQLAlchemyError):
-                    connection.close()
+        with ExitStack() as held:
+            # Some file systems have no locks: that is a NotImplementedError.
+            with suppress(OSError, NotImplementedError):
+                if (file := self._queue_file()) is not None:
+                    file.parent.mkdir(parents=True, exist_ok=True)
+                    # A singleton, so that an update within another one's function does not wait.
+                    lock = FileLock(file, SECONDS_IN_QUEUE, poll_interval=0.01, is_singleton=True)
+                    held.enter_context(lock)
+            yield
 
     def remove_traces(self) -> None:
-        """Takes what was deleted out of SQLite's files.
+        """Removes deleted contents from the files of SQLite.
 
-        Rows that SQLite moved within the file have left copies in gaps, which `secure_delete` does
-        not reach, so the file is written anew. Then the write-ahead log is the last that holds it.
+        When SQLite moves rows within the file, copies may remain in gaps that `secure_delete` does
+        not reach. So the file is written anew, and then the write-ahead log is emptied.
 
         Raises:
-            ProfileStoreError: Others are reading an earlier state of the database, or writing.
+            ProfileStoreError: Others still read an earlier state of the database, or write.
         """
-        if not is_sqlite(self._url) or is_in_memory(self._url):
+        if not self._has_file:
             return
 
         def work(connection: Connection) -> bool:
             try:
                 connection.exec_driver_sql("VACUUM")
             except OperationalError as error:
-                if _is_held(error):
+                # The low byte is the kind of the error.
+                if getattr(error.orig, "sqlite_errorcode", 0) & 0xFF in _LOCKED:
                     return True
                 raise
-            row = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()
-            return bool(row[0])
+            return bool(connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()[0])
 
         if self.read("remove what was deleted from the files", work):
             raise ProfileStoreError(
@@ -174,25 +167,36 @@ class Database:
 
     def close(self) -> None:
         """Closes all connections. May be called twice."""
-        self._closed = True
-        with self._under_way():
-            self._engine("read", even_closed=True).dispose()
+        self._is_closed = True
+        with self._fork_guard():
+            self._engines["read"].dispose()
 
-    def _engine(self, mode: str, *, even_closed: bool = False) -> Engine:
-        if self._closed and not even_closed:
+    def before_fork(self) -> None:
+        """Closes the connections to a file; a database in memory ends with its connection."""
+        if self._has_file:
+            self._engines["read"].dispose()
+
+    def after_fork(self) -> None:
+        """Leaves the connections to a server, and the places of writers, to the parent."""
+        self._writers = BoundedSemaphore(_MOST_WRITERS)
+        if not is_sqlite(self._url):
+            self._engines["read"].dispose(close=False)
+
+    def _engine(self, mode: str) -> Engine:
+        if self._is_closed:
             raise ProfileStoreError(f"The store of {self.name} is closed. Open it anew.")
-        engine = self._engines[mode]
-        if self._process != os.getpid():
-            self._process = os.getpid()
-            # Threads of the parent do not give their places back here.
-            self._writers = BoundedSemaphore(_MOST_WRITERS)
-            if self.has_server:
-                _INHERITED.append(engine.pool)
-                engine.dispose(close=False)
-        return engine
+        return self._engines[mode]
+
+    def _queue_file(self) -> Path | None:
+        if self._has_file:
+            return Path(f"{self.place.removeprefix('sqlite:///')}-queue")
+        if is_sqlite(self._url):
+            return None
+        name = sha256(self.place.encode()).hexdigest()[:16]
+        return Path(platformdirs.user_cache_dir(APPLICATION)) / f"{name}-queue"
 
     @contextmanager
-    def _among_writers(self, doing: str) -> Iterator[None]:
+    def _writer_slot(self, doing: str) -> Iterator[None]:
         writers = self._writers
         if not writers.acquire(timeout=SECONDS_TO_WAIT):
             raise ProfileStoreError(
@@ -210,29 +214,28 @@ class Database:
         run: Callable[[], T],
         *,
         kinds: tuple[type[Exception], ...] = (SQLAlchemyError,),
-        at_the_end: Callable[[], bool] = lambda: False,
+        commits: Callable[[], bool] = lambda: False,
     ) -> T:
-        # A UnicodeError must not escape: it holds the whole text.
+        # A UnicodeError must not escape: it contains the whole text.
         expected: tuple[type[Exception], ...] = (UnicodeError, *kinds)
         try:
-            with self._under_way():
+            with self._fork_guard():
                 return run()
         except AmuletError:
             raise
-        except expected as error:
-            told = self._told(doing, error, at_the_end=at_the_end())
-        # Here, outside of the handler, the cause is not the context of this error either.
-        raise told
+        except expected as cause:
+            error = self._error(doing, cause, commits=commits())
+        # Raised outside of the handler, so that the cause is not the context of the error either.
+        raise error
 
-    def _told(self, doing: str, cause: Exception, *, at_the_end: bool) -> ProfileStoreError:
-        """Says what failed, in which database, why, and what to look at."""
-        of_driver = cause if isinstance(cause, DBAPIError) else None
+    def _error(self, doing: str, cause: Exception, *, commits: bool) -> ProfileStoreError:
+        from_driver = cause if isinstance(cause, DBAPIError) else None
         # Only the first line: further ones may quote the row.
-        reason = str(of_driver.orig if of_driver else cause).strip().partition("\n")[0].rstrip(". ")
+        reason = str(from_driver.orig if from_driver else cause).strip().partition("\n")[0]
         if isinstance(cause, UnicodeEncodeError | UnicodeDecodeError):
             reason = f"a text does not fit the encoding {cause.encoding}"
-        reason = without_secrets(reason, self._url)
-        if at_the_end and of_driver and of_driver.connection_invalidated:
+        reason = hide_secrets(reason.rstrip(". "), self._url)
+        if commits and from_driver and from_driver.connection_invalidated:
             remedy = (
                 "The connection was lost while the change was being committed: it may or may not "
                 "be stored. Read it before you repeat the change."
@@ -250,8 +253,3 @@ class Database:
         else:
             remedy = "Check the URL, that the server can be reached, and the rights of its user."
         return ProfileStoreError(f"Cannot {doing} in {self.name}: {reason}. {remedy}")
-
-
-def _is_held(error: OperationalError) -> bool:
-    code = getattr(error.orig, "sqlite_errorcode", 0)
-    return code & 0xFF in {SQLITE_BUSY, SQLITE_LOCKED}  # the rest says how

@@ -1,4 +1,4 @@
-"""SQLAlchemy engines: all that is different between SQLite and PostgreSQL."""
+"""The SQLAlchemy engines, and the options in which SQLite and PostgreSQL differ."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from sqlalchemy import Connection, Engine, QueuePool, create_engine, event
 from sqlalchemy.engine import URL
 
 from amulet_integrations.errors import MissingDependencyError
-from amulet_integrations.profiles.stores.sql.urls import is_in_memory, is_sqlite
+from amulet_integrations.profiles.stores.sql.database_url import is_in_memory, is_sqlite
 
 SECONDS_TO_WAIT = 30
-"""How long a writer waits for others to finish."""
+"""Seconds that a writer waits for others to finish."""
 
-_BEGIN = "amulet_begin"  # execution option: the statement that begins a transaction in SQLite
+_BEGIN = "amulet_begin"  # execution option: how a transaction begins in SQLite
 _SQLITE_MODES: dict[str, dict[str, Any]] = {
     "read": {},
     "snapshot": {_BEGIN: "BEGIN"},
@@ -26,7 +26,7 @@ _SQLITE_MODES: dict[str, dict[str, Any]] = {
 _POSTGRES_MODES: dict[str, dict[str, Any]] = {
     "read": {"isolation_level": "AUTOCOMMIT"},
     "snapshot": {"isolation_level": "REPEATABLE READ"},
-    # Whoever waited for a lock has to see what was committed meanwhile.
+    # After waiting for a lock, a writer has to see what was committed meanwhile.
     "write": {"isolation_level": "READ COMMITTED"},
 }
 _POSTGRES_ARGUMENTS: dict[str, Any] = {
@@ -37,24 +37,24 @@ _POSTGRES_ARGUMENTS: dict[str, Any] = {
     "keepalives_count": 3,
     "tcp_user_timeout": 60_000,
     "application_name": "amulet-integrations",
-    # Else it is the encoding of the database, and a text that it lacks would be refused here.
+    # By default it is the encoding of the database, in which the driver could not write all texts.
     "client_encoding": "utf8",
 }
-# Statement parameters hold the texts of preferences: they stay out of logs and errors.
+# Parameters contain the texts of preferences: they stay out of logs and errors.
 _PRIVATE: dict[str, Any] = {"hide_parameters": True, "logging_name": "amulet"}
 
 
 def connect_to(url: URL) -> dict[str, Engine]:
-    """Makes engines over one pool of connections.
+    """Makes engines that share one pool of connections.
 
     Returns:
-        By mode: "read" is for single statements, "snapshot" sees one state of the database in all
-        of its statements, and "write" is for transactions that write.
+        The engine for each mode. "read" is for single queries, "snapshot" shows one state of the
+        database to all queries of a transaction, and "write" is for transactions that write.
 
     Raises:
         MissingDependencyError: The driver is not installed.
         OSError: The parent folder of an SQLite file cannot be created.
-        sqlalchemy.exc.SQLAlchemyError: The URL has options that cannot be.
+        sqlalchemy.exc.SQLAlchemyError: The URL has impossible options.
     """
     engine, modes = (
         (_sqlite(url), _SQLITE_MODES) if is_sqlite(url) else (_postgres(url), _POSTGRES_MODES)
@@ -66,7 +66,7 @@ def connect_to(url: URL) -> dict[str, Engine]:
 
 def _postgres(url: URL) -> Engine:
     arguments = {name: it for name, it in _POSTGRES_ARGUMENTS.items() if name not in url.query}
-    # Poolers such as PgBouncer lose statements that were prepared on another connection.
+    # Behind a pooler such as PgBouncer, prepared statements get lost.
     arguments["prepare_threshold"] = None
     try:
         return create_engine(
@@ -86,7 +86,7 @@ def _sqlite(url: URL) -> Engine:
         options["connect_args"]["timeout"] = SECONDS_TO_WAIT
     in_memory = is_in_memory(url)
     if in_memory:
-        # The database lives as long as its one connection, which threads take in turns.
+        # The database ends with its one connection, which the threads share.
         options |= {"poolclass": QueuePool, "pool_size": 1, "max_overflow": 0}
     elif url.database and not url.database.startswith("file:"):
         Path(url.database).parent.mkdir(parents=True, exist_ok=True)
@@ -94,15 +94,15 @@ def _sqlite(url: URL) -> Engine:
 
     @event.listens_for(engine, "connect")
     def set_up(connection: Any, record: object) -> None:  # noqa: ARG001 - SQLAlchemy's signature
-        # Python's sqlite3 would begin transactions by itself, and later than `begin` below.
+        # Otherwise sqlite3 begins transactions by itself, and later than `begin` below.
         connection.isolation_level = None
-        # Damaged text reaches our reader, which names the user, and no other user is affected.
+        # Damaged text must not be an error here: the reader of the row names the user.
         connection.text_factory = lambda raw: raw.decode("utf-8", "surrogateescape")
         # What is deleted or replaced is overwritten with zeros.
         connection.execute("PRAGMA secure_delete=ON").close()
         if not in_memory:
-            # Refused at once, without waiting, while another process has the file open in the
-            # older mode: that mode counts as well, and a later connection will change it.
+            # Refused at once while another process has the file open in the older mode. That mode
+            # will do, and a later connection will change it.
             with suppress(OperationalError):
                 connection.execute("PRAGMA journal_mode=WAL").close()
 

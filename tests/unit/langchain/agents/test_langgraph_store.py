@@ -170,7 +170,7 @@ async def test_a_store_for_event_loops_alone_will_do(tmp_path: Path) -> None:
         assert await store.auser_ids() == ["ann@example.com"]
         assert await asyncio.to_thread(store.get, "ann@example.com") is not None
         # On its own loop's thread it would wait for itself, and says so.
-        with pytest.raises(ProfileStoreError, match="failed with a InvalidStateError"):
+        with pytest.raises(ProfileStoreError, match="failed: InvalidStateError"):
             store.get("ann@example.com")
 
 
@@ -261,7 +261,7 @@ async def test_a_failing_store_is_an_error_of_ours() -> None:
         lambda: asyncio.run(store.auser_ids()),
     ]
     for call in calls:
-        with pytest.raises(ProfileStoreError, match=r"Broken\.\w+ failed with a ConnectionError"):
+        with pytest.raises(ProfileStoreError, match=r"Broken\.\w+ failed: ConnectionError"):
             await asyncio.to_thread(call)
 
 

@@ -1,4 +1,4 @@
-"""Stores that others wrote: what they return is checked, and what they lack is made up for."""
+"""Stores that others wrote: their results are checked, and missing methods are replaced."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class OfOthers:
 
 
 class Answering(OfOthers):
-    """Answers everything with one thing, or raises it."""
+    """Returns always the same, or raises it."""
 
     def __init__(self, answer: Any) -> None:
         super().__init__()
@@ -94,22 +94,22 @@ def read(request: pytest.FixtureRequest) -> Any:
     return READS[request.param]
 
 
-def test_a_profile_is_what_the_store_holds_or_none(read: Any) -> None:
+def test_a_stored_profile_is_returned_or_none(read: Any) -> None:
     store = OfOthers(ANN)
     assert read(store, "ann") == ANN
     assert read(store, "bob") is None
 
 
 @pytest.mark.parametrize(
-    ("answer", "told"),
+    ("answer", "message"),
     [
         (ANN.model_copy(update={"user_id": "bob"}), "another user's profile"),
         ({"user_id": "ann"}, "a dict"),
         (False, "a bool"),
     ],
 )
-def test_what_is_not_that_users_profile_is_refused(read: Any, answer: Any, told: str) -> None:
-    with pytest.raises(ProfileStoreError, match=rf"Answering\.get returned {told} for user_id="):
+def test_what_is_not_that_users_profile_is_refused(read: Any, answer: Any, message: str) -> None:
+    with pytest.raises(ProfileStoreError, match=rf"Answering\.get returned {message} for user_id="):
         read(Answering(answer), "ann")
 
 
@@ -120,7 +120,7 @@ def test_the_errors_of_a_store_become_ours_and_ours_stay(read: Any) -> None:
         read(Answering(ProfileConflictError("mine")), "ann")
 
 
-async def test_a_store_without_async_methods_is_asked_on_a_thread() -> None:
+async def test_a_store_without_async_methods_is_called_on_a_thread() -> None:
     store = OfOthers(ANN)
     assert await aread_profile(store, "ann") == ANN
     await aupdate_profile(store, "ann", noting("Be kind."))
@@ -157,7 +157,7 @@ def test_parents_add_theirs_and_a_circle_of_them_is_refused() -> None:
 
 
 @pytest.mark.parametrize("a", [False, True])
-def test_changes_of_a_store_that_only_saves_take_turns(a: bool) -> None:
+def test_changes_of_a_store_without_update_wait_for_each_other(a: bool) -> None:
     store = OfOthers()
     names = [f"I am {number}." for number in range(24)]
 
@@ -172,7 +172,7 @@ def test_changes_of_a_store_that_only_saves_take_turns(a: bool) -> None:
     assert sorted(texts(store.get("ann"))) == sorted(names)
 
 
-def test_an_update_of_a_store_that_only_saves_keeps_the_rules_of_updates() -> None:
+def test_an_update_of_a_store_without_update_keeps_the_rules_of_updates() -> None:
     store = OfOthers()
     assert update_profile(store, "ann", lambda _: None) == PreferenceProfile(user_id="ann")
     assert store.user_ids() == []
@@ -214,7 +214,7 @@ async def test_a_failed_change_quotes_no_text_and_the_functions_own_error_stays(
             await asyncio.to_thread(call, fail)
 
 
-def test_only_stores_with_a_history_are_told_who_it_was() -> None:
+def test_only_stores_with_a_history_receive_the_author() -> None:
     class Signed(InMemoryProfileStore):
         author: str | None = None
 
@@ -240,7 +240,7 @@ def test_only_stores_with_a_history_are_told_who_it_was() -> None:
 
 
 @pytest.mark.parametrize("wrap", [lambda store: store, CachedProfileStore])
-async def test_the_history_of_a_database_tells_who_it_was(wrap: Any) -> None:
+async def test_the_history_of_a_database_names_the_author(wrap: Any) -> None:
     with SqlProfileStore(":memory:") as database:
         store = wrap(database)
         update_profile(store, "ann", noting("Be kind."), by="remember_preference")

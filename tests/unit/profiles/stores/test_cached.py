@@ -23,25 +23,25 @@ from amulet_integrations.errors import (
 )
 from amulet_integrations.profiles import CachedProfileStore
 from amulet_integrations.profiles.stores import cached
-from amulet_integrations.profiles.stores.invalidation import announce
+from amulet_integrations.profiles.stores.invalidation import publish_change
 
 ANN = PreferenceProfile(user_id="ann", preferences=["Be brief."])
 
 
 class Counting(InMemoryProfileStore):
-    """Remembers whom it was asked for."""
+    """Records the users whose profiles are read."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.asked: list[str] = []
+        self.reads: list[str] = []
 
     def get(self, user_id: str) -> PreferenceProfile | None:
-        self.asked.append(user_id)
+        self.reads.append(user_id)
         return super().get(user_id)
 
 
 class Slow(Counting):
-    """Has its answer and waits before it gives it, when told to."""
+    """Waits after each read, if `waits` is set."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -78,14 +78,14 @@ def insist(profile: PreferenceProfile) -> PreferenceProfile:
     return profile.model_copy(update={"preferences": (*profile.preferences, *ANN.preferences)})
 
 
-def test_who_was_read_is_remembered(within: Counting, store: CachedProfileStore) -> None:
+def test_a_profile_that_was_read_is_remembered(within: Counting, store: CachedProfileStore) -> None:
     stored = within.save(ANN)
     assert [store.get("ann") for _ in range(3)] == [stored] * 3
     assert [store.get("bob") for _ in range(3)] == [None] * 3
-    assert within.asked == ["ann", "bob"]
+    assert within.reads == ["ann", "bob"]
 
 
-async def test_for_event_loops_too_and_without_a_thread(
+async def test_remembered_profiles_need_no_thread_on_event_loops(
     within: Counting, store: CachedProfileStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stored = within.save(ANN)
@@ -94,7 +94,7 @@ async def test_for_event_loops_too_and_without_a_thread(
     monkeypatch.setattr(asyncio, "to_thread", None)
     assert await store.aget("ann") == stored == store.get("ann")
     assert await store.aget("bob") is None
-    assert within.asked == ["ann", "bob"]
+    assert within.reads == ["ann", "bob"]
 
 
 async def test_the_own_async_methods_of_a_store_are_used() -> None:
@@ -117,13 +117,13 @@ def test_it_is_remembered_for_a_time(
     store.get("ann")
     clock.now += 9.99
     store.get("ann")
-    assert within.asked == ["ann"]
+    assert within.reads == ["ann"]
     clock.now += 0.01
     store.get("ann")
-    assert within.asked == ["ann", "ann"]
+    assert within.reads == ["ann", "ann"]
 
 
-def test_the_time_is_counted_from_the_question(clock: SimpleNamespace) -> None:
+def test_the_time_is_counted_from_the_beginning_of_the_read(clock: SimpleNamespace) -> None:
     class Late(Counting):
         def get(self, user_id: str) -> PreferenceProfile | None:
             clock.now += 7
@@ -133,28 +133,28 @@ def test_the_time_is_counted_from_the_question(clock: SimpleNamespace) -> None:
     store.get("ann")
     clock.now += 2.9
     store.get("ann")
-    assert within.asked == ["ann"]
+    assert within.reads == ["ann"]
     clock.now += 0.1
     store.get("ann")
-    assert within.asked == ["ann", "ann"]
+    assert within.reads == ["ann", "ann"]
 
 
 @pytest.mark.parametrize("ttl", [0, 0.0])
-def test_no_time_asks_the_store_every_time(within: Counting, ttl: float) -> None:
+def test_a_ttl_of_zero_reads_the_store_every_time(within: Counting, ttl: float) -> None:
     store = CachedProfileStore(within, ttl=ttl)
     for _ in range(3):
         assert store.get("ann") is None
-    assert within.asked == ["ann"] * 3
+    assert within.reads == ["ann"] * 3
     assert not store._entries
 
 
-def test_those_not_asked_for_the_longest_are_forgotten_first(within: Counting) -> None:
+def test_the_least_recently_used_are_forgotten_first(within: Counting) -> None:
     store = CachedProfileStore(within, max_size=2)
     for user_id in ("ann", "bob", "ann", "eve", "ann"):
         store.get(user_id)
-    assert within.asked == ["ann", "bob", "eve"]
+    assert within.reads == ["ann", "bob", "eve"]
     store.get("bob")
-    assert within.asked == ["ann", "bob", "eve", "bob"]
+    assert within.reads == ["ann", "bob", "eve", "bob"]
 
 
 WRITES: dict[str, Callable[[Any], Any]] = {
@@ -194,19 +194,19 @@ class Native:
 
 @pytest.mark.parametrize("write", WRITES)
 @pytest.mark.parametrize("make", [Counting, Native])
-def test_what_is_written_through_it_is_seen_at_once(make: Any, write: str) -> None:
+def test_changes_through_the_cache_are_seen_at_once(make: Any, write: str) -> None:
     within = make()
     store = CachedProfileStore(within)
     within.save(ANN)
     other, before = store.get("bob"), store.get("ann")
     WRITES[write](store)
     assert store.get("ann") == within.get("ann") != before
-    asked = len(within.asked)
+    reads = len(within.reads)
     assert store.get("bob") is other
-    assert len(within.asked) == asked
+    assert len(within.reads) == reads
 
 
-async def test_a_conflict_has_the_profile_read_anew(
+async def test_a_profile_is_read_again_after_a_conflict(
     within: Counting, store: CachedProfileStore
 ) -> None:
     read = store.get("ann") or store.save(ANN)
@@ -239,7 +239,7 @@ def test_a_read_under_way_does_not_bring_back_what_a_write_replaced(write: str) 
     assert store.get("ann") == InMemoryProfileStore.get(within, "ann") != old
 
 
-async def test_nor_on_an_event_loop(within: Counting) -> None:
+async def test_a_read_under_way_on_an_event_loop_does_not_either(within: Counting) -> None:
     going, reading = asyncio.Event(), asyncio.Event()
 
     class Waiting(Counting):
@@ -270,7 +270,7 @@ def test_a_read_of_one_user_is_kept_while_another_is_written() -> None:
         within.go_on.set()
         read.result(10)
     store.get("ann")
-    assert within.asked == ["ann"]
+    assert within.reads == ["ann"]
 
 
 async def test_a_write_that_goes_on_after_its_task_was_cancelled_is_seen() -> None:
@@ -309,14 +309,14 @@ def test_errors_are_not_remembered() -> None:
             store.get("ann")
         with pytest.raises(ProfileStoreError, match=r"Broken\.get failed"):
             asyncio.run(store.aget("ann"))
-    assert within.asked == ["ann"] * 4
+    assert within.reads == ["ann"] * 4
     for user_id in ("", ["ann"], None):
         with pytest.raises(InvalidProfileError, match="user_id"):
             store.get(user_id)  # type: ignore[arg-type]
-    assert len(within.asked) == 4
+    assert len(within.reads) == 4
 
 
-class Announcing(Counting):
+class Publishing(Counting):
     """A store at a place, as those of a database are."""
 
     def __init__(self, place: str) -> None:
@@ -324,22 +324,22 @@ class Announcing(Counting):
         self.place = place
 
 
-def test_what_other_objects_write_at_the_same_place_is_seen() -> None:
-    within, elsewhere = Announcing("test:here"), Announcing("test:there")
+def test_changes_of_other_objects_at_the_same_place_are_seen() -> None:
+    within, elsewhere = Publishing("test:here"), Publishing("test:there")
     here, there = CachedProfileStore(within), CachedProfileStore(elsewhere)
     for user_id in ("ann", "bob"):
         here.get(user_id)
         there.get(user_id)
     stored = within.save(ANN)
-    announce("test:here", "ann")
+    publish_change("test:here", "ann")
     assert here.get("ann") == stored
     here.get("bob")
     there.get("ann")
-    assert within.asked == ["ann", "bob", "ann"]
-    assert elsewhere.asked == ["ann", "bob"]
+    assert within.reads == ["ann", "bob", "ann"]
+    assert elsewhere.reads == ["ann", "bob"]
 
 
-def test_what_was_written_unseen_can_be_forgotten(
+def test_profiles_can_be_forgotten_after_unpublished_changes(
     within: Counting, store: CachedProfileStore
 ) -> None:
     for forget in (lambda: store.forget("ann"), store.forget):
@@ -348,7 +348,7 @@ def test_what_was_written_unseen_can_be_forgotten(
         forget()
     for user_id in ("ann", "bob"):
         store.get(user_id)
-    assert within.asked == ["ann", "bob", "ann", "ann", "bob"]
+    assert within.reads == ["ann", "bob", "ann", "ann", "bob"]
 
 
 def test_closing_closes_the_store_and_forgets() -> None:
@@ -365,7 +365,7 @@ def test_closing_closes_the_store_and_forgets() -> None:
         assert not within.closed
     assert within.closed
     store.get("ann")
-    assert within.asked == ["ann", "ann"]
+    assert within.reads == ["ann", "ann"]
     CachedProfileStore(Counting()).close()
 
 

@@ -83,7 +83,7 @@ def test_the_format_is_pinned():
     ]
 
 
-def test_it_goes_from_any_store_to_any_store():
+def test_profiles_go_from_any_store_to_any_store():
     source, target = InMemoryProfileStore([ANN, ORG]), InMemoryProfileStore([ORG])
     stored = import_profiles(target, export_profiles(source))
     assert [(one.user_id, one.version) for one in stored] == [("ann", 1), ("org", 2)]
@@ -109,20 +109,20 @@ def test_impossible_users_are_refused(user_ids):
         export_profiles(InMemoryProfileStore([ANN]), user_ids)
 
 
-def test_the_least_that_a_person_may_write():
+def test_a_short_file_that_a_person_may_write():
     text = file_of({"user_id": "ann", "preferences": ["Be brief.", {"text": "Be kind."}]})
     (stored,) = import_profiles(InMemoryProfileStore(), text)
     assert [one.text for one in stored.preferences] == ["Be brief.", "Be kind."]
     assert import_profiles(InMemoryProfileStore(), file_of()) == []
 
 
-def test_a_history_is_read_over():
+def test_a_history_in_the_file_is_ignored():
     store = InMemoryProfileStore()
     assert len(import_profiles(store, file_of({"user_id": "a"}, history=[{"any": "thing"}]))) == 1
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("", "no JSON"),
         ("{", "no JSON"),
@@ -142,9 +142,9 @@ def test_a_history_is_read_over():
         (file_of({"user_id": "a"}, {"user_id": "a"}), r"profiles\[1\]\.user_id='a'.*profiles\[0\]"),
     ],
 )
-def test_files_of_another_format_are_refused(text, told):
+def test_files_of_another_format_are_refused(text, message):
     store = InMemoryProfileStore([ORG])
-    with pytest.raises(InvalidProfileError, match=told):
+    with pytest.raises(InvalidProfileError, match=message):
         import_profiles(store, text)
     assert store.user_ids() == ["org"]
 
@@ -198,13 +198,13 @@ GOOD = {"text": "Be brief."}
         ({"user_id": "a", "colour": SECRET}, "profiles[1]: PreferenceProfile does not take"),
     ],
 )  # fmt: skip
-def test_faults_are_told_by_their_place_and_without_texts(profile, place):
+def test_errors_name_the_place_and_quote_no_text(profile, place):
     store = InMemoryProfileStore()
     with pytest.raises(InvalidProfileError) as caught:
         import_profiles(store, file_of({"user_id": "first"}, profile))
     assert str(caught.value).startswith(place)
-    told = "".join(traceback.format_exception(caught.value, chain=True))
-    assert "recovering" not in told
+    shown = "".join(traceback.format_exception(caught.value, chain=True))
+    assert "recovering" not in shown
     assert store.user_ids() == []
 
 

@@ -1,1 +1,1 @@
-"""The history of the tables: Alembic's scripts, one for each change of them."""
+"""The Alembic scripts that make and change the tables."""

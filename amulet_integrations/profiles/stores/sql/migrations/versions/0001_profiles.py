@@ -1,4 +1,4 @@
-"""The table of profiles, which databases from before there were migrations have already."""
+"""Makes the table of profiles. Databases from before the migrations have it already."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _COLUMNS = {"user_id", "version", "updated_at", "body"}
 
 
 def upgrade(op: Operations, prefix: str) -> None:
-    """Makes the table, or takes over the one that is there."""
+    """Makes the table, or keeps the one that is there."""
     name = f"{prefix}profiles"
     inspector = sa.inspect(op.get_bind())
     if not inspector.has_table(name):

@@ -1,4 +1,4 @@
-"""The history of the profiles; those that are there already begin it."""
+"""Makes the table of changes. Each profile that exists becomes the first entry of its history."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _LARGEST_VERSION = 2**31 - 1
 
 
 def upgrade(op: Operations, prefix: str) -> None:
-    """Makes the table, and gives every profile that it knows nothing of a first entry."""
+    """Makes the table, and adds an entry for each profile that has none."""
     name = f"{prefix}profile_changes"
     if not sa.inspect(op.get_bind()).has_table(name):
         op.create_table(
@@ -31,7 +31,7 @@ def upgrade(op: Operations, prefix: str) -> None:
         f"{prefix}profiles", *map(sa.column, ("user_id", "version", "updated_at", "body"))
     )
     known = sa.select(sa.literal(1)).where(changes.c.user_id == profiles.c.user_id)
-    # A version that is damaged is left out; the next change of that profile counts from 1.
+    # A damaged version is left out; the next change of that profile gets version 1.
     first = sa.select(
         profiles.c.user_id,
         profiles.c.version,

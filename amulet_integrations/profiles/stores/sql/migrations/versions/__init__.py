@@ -1,1 +1,1 @@
-"""One script for each change of the tables, in order. A script that was released never changes."""
+"""One script for each change of the tables, in order. A released script must never change."""

@@ -1,33 +1,33 @@
-"""Profiles kept in this process only."""
+"""A store of profiles in this process only."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from threading import Lock
 
-from amulet_integrations.profiles.characters import checked_label
+from amulet_integrations.profiles.field_types import checked_label
 from amulet_integrations.profiles.inheritance import line_of, parent_changed
 from amulet_integrations.profiles.profile import PreferenceProfile
-from amulet_integrations.profiles.stores.async_forms import AsyncForms
 from amulet_integrations.profiles.stores.base import Update
 from amulet_integrations.profiles.stores.versions import (
-    Stamp,
-    based_on,
+    Version,
+    base_version,
     check_current,
     check_profile,
     next_version,
-    updated,
+    update_with_retries,
 )
+from amulet_integrations.profiles.sync_async import on_thread
 
 
-class InMemoryProfileStore(AsyncForms):
-    """A `ProfileStore` that forgets everything when the process ends, and keeps no history.
+class InMemoryProfileStore:
+    """A `ProfileStore` whose contents end with the process. It keeps no history.
 
     No change is lost between threads. Each method has an async form: `asave` and so on. After a
-    deletion versions begin at 1 again.
+    deletion, versions begin at 1 again.
 
     Args:
-        profiles: Profiles to begin with; each is saved as by `save`, as if it were new.
+        profiles: Profiles to begin with; each is saved as a new one.
     """
 
     def __init__(self, profiles: Iterable[PreferenceProfile] = ()) -> None:
@@ -38,7 +38,7 @@ class InMemoryProfileStore(AsyncForms):
 
     def save(self, profile: PreferenceProfile) -> PreferenceProfile:
         """Stores a profile in place of the user's earlier one; see `ProfileStore.save`."""
-        return self._save(check_profile(profile), based_on(profile))
+        return self._save(check_profile(profile), base_version(profile))
 
     def get(self, user_id: str) -> PreferenceProfile | None:
         """Returns the user's profile, or None; see `ProfileStore.get`."""
@@ -59,15 +59,21 @@ class InMemoryProfileStore(AsyncForms):
 
     def update(self, user_id: str, function: Update) -> PreferenceProfile:
         """Changes a profile without losing others' changes; see `UpdatingProfileStore.update`."""
-        return updated(user_id, function, self.get, self._save)
+        return update_with_retries(user_id, function, self.get, self._save)
+
+    asave = on_thread(save)
+    aget = on_thread(get)
+    adelete = on_thread(delete)
+    auser_ids = on_thread(user_ids)
+    aupdate = on_thread(update)
 
     def __repr__(self) -> str:
         return f"InMemoryProfileStore(<{len(self._profiles):,} profiles>)"
 
-    def _save(self, profile: PreferenceProfile, expected: Stamp | None) -> PreferenceProfile:
+    def _save(self, profile: PreferenceProfile, expected: Version | None) -> PreferenceProfile:
         with self._lock:
             earlier = self._profiles.get(profile.user_id)
-            check_current(profile.user_id, expected, Stamp.of(earlier))
+            check_current(profile.user_id, expected, Version.of(earlier))
             if parent_changed(profile, earlier):
                 line_of(profile, self._profiles.get)
             stored = next_version(profile, earlier.version if earlier else 0)

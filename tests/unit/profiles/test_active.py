@@ -15,12 +15,12 @@ NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
 
 
-def test_preferences_without_limits_are_always_in_force_and_in_order():
+def test_preferences_without_limits_are_always_active_and_in_order():
     preferences = [Preference(text="One."), Preference(text="Two.", weight=-0.5)]
     assert active_preferences(preferences, NOON) == tuple(preferences)
 
 
-def test_no_preferences_none_in_force():
+def test_no_preferences_none_active():
     assert active_preferences((), NOON) == ()
 
 
@@ -40,7 +40,7 @@ def test_a_window_may_be_open_at_either_end():
     assert active_preferences([since, until], NOON) == (since,)
 
 
-def test_time_zones_are_compared_as_instants():
+def test_moments_in_different_time_zones_are_compared():
     preference = Preference(text="One.", valid_from=NOON)
     tokyo = timezone(timedelta(hours=9))
     assert active_preferences([preference], datetime(2026, 6, 1, 21, tzinfo=tokyo)) == (preference,)
@@ -62,7 +62,7 @@ def test_every_condition_must_be_met(context, expected):
     assert bool(active_preferences([preference], NOON, context)) is expected
 
 
-def test_weight_zero_is_not_in_force():
+def test_weight_zero_is_not_active():
     on, off = Preference(text="On.", weight=0.01), Preference(text="Off.", weight=0)
     assert active_preferences([on, off], NOON) == (on,)
 
@@ -72,7 +72,7 @@ def test_the_moment_needs_a_time_zone():
         active_preferences([], NOON.replace(tzinfo=None))
 
 
-def test_every_obstacle_is_told_with_the_value_that_stands_in_the_way():
+def test_every_reason_names_the_value_that_is_responsible():
     line = [
         PreferenceProfile(
             user_id="ann",
@@ -88,7 +88,7 @@ def test_every_obstacle_is_told_with_the_value_that_stands_in_the_way():
         PreferenceProfile(user_id="work", preferences=[Preference(text="Six.", name="on")]),
     ]
     found = explain(line, NOON, {"topic": "sport"})
-    assert [(it.user_id, it.preference.text, it.obstacle) for it in found] == [
+    assert [(it.user_id, it.preference.text, it.reason) for it in found] == [
         ("work", "Six.", "overridden by ann's own on"),
         ("ann", "One.", None),
         ("ann", "Two.", "its weight is 0"),
@@ -99,7 +99,7 @@ def test_every_obstacle_is_told_with_the_value_that_stands_in_the_way():
             "Five.",
             (
                 "it holds when topic is 'health', and topic is 'sport'; "
-                "it holds when locale is 'de', and locale is not told"
+                "it holds when locale is 'de', and locale is not given"
             ),
         ),
     ]
@@ -144,12 +144,12 @@ def lines(draw):
 
 
 @given(lines(), st.sampled_from([{}, {"topic": "health"}, {"topic": "sport", "locale": "de"}]))
-def test_what_is_explained_as_in_force_is_what_is_in_force(line, context):
+def test_preferences_that_are_explained_as_active_are_the_active_ones(line, context):
     holding = [it.preference for it in explain(line, NOON, context) if it.holds]
     assert tuple(holding) == active_preferences(inherited(line).preferences, NOON, context)
 
 
-def slow_in_force(line, context):
+def slow_active_preferences(line, context):
     """The rules once more, in the order in which the documentation gives them."""
     holding = []
     for height, profile in reversed(list(enumerate(line))):
@@ -171,11 +171,17 @@ def slow_in_force(line, context):
 
 @given(lines(), st.sampled_from([{}, {"topic": "health"}, {"topic": "sport", "locale": "de"}]))
 def test_the_rules_are_those_of_a_slow_version(line, context):
-    assert active_preferences(inherited(line).preferences, NOON, context) == slow_in_force(
-        line, context
-    )
+    assert active_preferences(
+        inherited(line).preferences, NOON, context
+    ) == slow_active_preferences(line, context)
 
 
 def test_a_moment_without_a_time_zone_is_refused_here_too():
     with pytest.raises(InvalidProfileError, match=r"at=2026-06-01T12:00:00 has no time zone"):
         explain([PreferenceProfile(user_id="ann")], NOON.replace(tzinfo=None))
+
+
+def test_the_former_name_of_a_reason_still_works():
+    (verdict,) = explain([PreferenceProfile(user_id="ann", preferences=["One."])], NOON)
+    with pytest.warns(DeprecationWarning, match="reason"):
+        assert verdict.obstacle is verdict.reason is None

@@ -1,4 +1,4 @@
-"""Which database is meant, how it is reached, and what happens when it is lost."""
+"""URLs of databases, connections, lost connections, waiting, privacy and forks."""
 
 from __future__ import annotations
 
@@ -22,12 +22,14 @@ from amulet_integrations.errors import (
 from amulet_integrations.profiles import PreferenceProfile, SqlProfileStore
 from amulet_integrations.profiles.stores.sql import engines
 from amulet_integrations.profiles.stores.sql.database import Database
-from amulet_integrations.profiles.stores.sql.urls import (
+from amulet_integrations.profiles.stores.sql.database_url import (
     database_url,
+    hide_secrets,
     place_of,
-    shown,
-    without_secrets,
+    shown_url,
 )
+from amulet_integrations.profiles.stores.sql.queries import Queries
+from amulet_integrations.profiles.stores.sql.schema import Tables
 from tests.support.postgres import PASSWORD
 from tests.support.sql_writers import (
     context,
@@ -40,8 +42,8 @@ PRIVATE = "I am recovering from an illness"
 ANN = PreferenceProfile(user_id="ann", preferences=[PRIVATE])
 
 
-def told_by(error):
-    """Everything that a log of an error may show, causes and contexts too."""
+def error_text(error):
+    """Everything that a log of an error may show, including causes and contexts."""
     lines = []
     while error is not None:
         lines += traceback.format_exception(error, chain=False)[-1:]
@@ -60,7 +62,7 @@ class TestUrls:
     )
     def test_postgresql_is_reached_by_psycopg(self, url):
         assert database_url(url).drivername == "postgresql+psycopg"
-        assert shown(database_url(url)) == "postgresql://ann:***@host/db"
+        assert shown_url(database_url(url)) == "postgresql://ann:***@host/db"
 
     @pytest.mark.parametrize(
         "url", ["mysql://u:hunter2@host/db", "postgresql+asyncpg://u:hunter2@host/db", "oracle://x"]
@@ -68,12 +70,12 @@ class TestUrls:
     def test_other_databases_and_drivers_are_refused(self, url):
         with pytest.raises(ProfileStoreError, match="SQLite or PostgreSQL") as caught:
             database_url(url)
-        assert "hunter2" not in told_by(caught.value)
+        assert "hunter2" not in error_text(caught.value)
 
     def test_a_url_that_cannot_be_read_is_not_quoted(self):
         with pytest.raises(ProfileStoreError, match="begins with postgresql://") as caught:
             database_url("postgresql://ann:hunter2@host:port/db")
-        assert "hunter2" not in told_by(caught.value)
+        assert "hunter2" not in error_text(caught.value)
 
     @pytest.mark.parametrize(
         "url", ["sqlite:///file:x?mode=memory&cache=shared&uri=true", "sqlite:///x.db?cache=shared"]
@@ -83,20 +85,20 @@ class TestUrls:
             database_url(url)
 
     @pytest.mark.parametrize(
-        ("password", "told"),
+        ("password", "masked"),
         [
             ("hunter2", "for ***, db and x"),
             ("x", "for hunter2, db and ***"),
             ("d", "for hunter2, db and x"),
         ],
     )
-    def test_a_short_password_is_masked_where_it_stands_alone(self, password, told):
+    def test_a_short_password_is_masked_where_it_stands_alone(self, password, masked):
         url = database_url(f"postgresql://ann:{password}@host/db")
-        assert without_secrets("for hunter2, db and x", url) == told
+        assert hide_secrets("for hunter2, db and x", url) == masked
 
     def test_options_that_may_hold_a_password_are_not_shown(self):
         url = database_url("postgresql://ann@host/db?password=hunter2&sslpassword=hunter3")
-        assert "hunter" not in shown(url)
+        assert "hunter" not in shown_url(url)
 
     def test_a_missing_driver_is_named_with_the_line_that_installs_it(self, monkeypatch):
         def import_dbapi():
@@ -108,7 +110,7 @@ class TestUrls:
         assert str(caught.value) == (
             'psycopg is not installed. Install it with: pip install "amulet-integrations[postgres]"'
         )
-        assert "hunter2" not in told_by(caught.value)
+        assert "hunter2" not in error_text(caught.value)
 
 
 class TestPlaces:
@@ -123,7 +125,7 @@ class TestPlaces:
             ("/var/x y.db", "sqlite:///file:/var/x%20y.db?mode=ro&uri=true"),
         ],
     )
-    def test_they_are_equal_where_the_database_is_one(self, first, second):
+    def test_they_are_equal_for_one_database(self, first, second):
         assert place_of(database_url(first)) == place_of(database_url(second))
 
     @pytest.mark.parametrize(
@@ -136,7 +138,7 @@ class TestPlaces:
             (":memory:", ":memory:"),
         ],
     )
-    def test_they_differ_where_the_databases_do(self, first, second):
+    def test_they_differ_for_different_databases(self, first, second):
         assert place_of(database_url(first)) != place_of(database_url(second))
 
     def test_they_hold_no_password(self):
@@ -169,24 +171,24 @@ class TestConnecting:
         arguments = options["connect_args"]
         assert (arguments["connect_timeout"], arguments["keepalives"]) == (10, 1)
 
-    def test_what_the_url_says_holds(self, options):
+    def test_options_in_the_url_take_precedence(self, options):
         with pytest.raises(ProfileStoreError, match="far enough"):
             Database("postgresql://host/db?connect_timeout=3&keepalives=0")
         assert not {"connect_timeout", "keepalives"} & options["connect_args"].keys()
         assert options["url"].query["connect_timeout"] == "3"
 
-    def test_connections_are_made_so(self, postgres_url):
+    def test_connections_have_these_options(self, postgres_url):
         with SqlProfileStore(f"{postgres_url}?connect_timeout=7") as store:
 
-            def ask(connection):
-                told = connection.connection.dbapi_connection.info.get_parameters()
+            def look(connection):
+                parameters = connection.connection.dbapi_connection.info.get_parameters()
                 level = connection.exec_driver_sql("SHOW transaction_isolation").scalar()
-                return told, level
+                return parameters, level
 
-            told, level = store._database.write("ask", ask)
-            assert told["connect_timeout"] == "7"
-            assert told["keepalives_idle"] == "30"
-            assert told["application_name"] == "amulet-integrations"
+            parameters, level = store._database.write("look", look)
+            assert parameters["connect_timeout"] == "7"
+            assert parameters["keepalives_idle"] == "30"
+            assert parameters["application_name"] == "amulet-integrations"
             assert level == "read committed"
 
     @pytest.mark.parametrize(
@@ -200,13 +202,13 @@ class TestConnecting:
             lambda url: url + "?nonsense=hunter2",
         ],
     )
-    def test_what_cannot_be_reached_is_told_without_passwords(self, postgres_url, change):
+    def test_an_unreachable_database_is_an_error_without_passwords(self, postgres_url, change):
         with pytest.raises(ProfileStoreError, match="Check the URL") as caught:
             SqlProfileStore(change(postgres_url))
-        told = told_by(caught.value)
-        assert "postgresql://" in told
-        assert PASSWORD not in told
-        assert postgres_url.split(":")[2].split("@")[0] not in told
+        text = error_text(caught.value)
+        assert "postgresql://" in text
+        assert PASSWORD not in text
+        assert postgres_url.split(":")[2].split("@")[0] not in text
 
     def test_repr_and_place_hold_no_password(self, postgres_url):
         with SqlProfileStore(postgres_url) as store:
@@ -239,15 +241,15 @@ class TestLosing:
                 ProfileStoreError, match=r"refused.*server can be reached"
             ) as caught:
                 call()
-            told = told_by(caught.value)
-            assert not any(it in told for it in (PASSWORD, PRIVATE, "may or may not"))
+            text = error_text(caught.value)
+            assert not any(it in text for it in (PASSWORD, PRIVATE, "may or may not"))
         postgres_server.start()
         assert store.get("ann").version == 1
         assert store.save(ANN).version == 2
 
     def test_a_connection_lost_in_a_transaction_stores_nothing(self, store, postgres_server):
         def work(connection):
-            store._records.delete(connection, "ann", None)
+            connection.exec_driver_sql("DELETE FROM amulet_profiles")
             postgres_server.hang_up(postgres_server.reusable)
             connection.exec_driver_sql("SELECT 1")
 
@@ -258,7 +260,7 @@ class TestLosing:
         assert store.get("ann").version == 1
         assert len(store.history("ann")) == 1
 
-    def test_a_connection_lost_while_committing_says_that_nobody_knows(
+    def test_a_connection_lost_during_the_commit_may_or_may_not_have_stored(
         self, store, postgres_server, monkeypatch
     ):
         real = PGDialect_psycopg.do_commit
@@ -267,23 +269,25 @@ class TestLosing:
             postgres_server.hang_up(postgres_server.reusable)
             real(dialect, connection)
 
-        told = []
+        published = []
         monkeypatch.setattr(
-            "amulet_integrations.profiles.stores.sql.store.announce",
-            lambda place, user_id: told.append(user_id),
+            "amulet_integrations.profiles.stores.sql.sql_store.publish_change",
+            lambda place, user_id: published.append(user_id),
         )
         monkeypatch.setattr(PGDialect_psycopg, "do_commit", cut_off)
         with pytest.raises(ProfileStoreError, match="may or may not be stored") as caught:
             store.save(ANN)
-        assert PRIVATE not in told_by(caught.value)
-        assert told == ["ann"]
+        assert PRIVATE not in error_text(caught.value)
+        assert published == ["ann"]
         monkeypatch.undo()
         assert store.save(ANN).version == 1
 
 
 class TestWaiting:
     def test_a_lock_is_not_waited_for_without_end(self, postgres_url, monkeypatch):
-        monkeypatch.setattr("amulet_integrations.profiles.stores.sql.locks.SECONDS_TO_WAIT", 0.1)
+        monkeypatch.setattr(
+            "amulet_integrations.profiles.stores.sql.advisory_locks.SECONDS_TO_WAIT", 0.1
+        )
         with SqlProfileStore(postgres_url) as store, psycopg.connect(postgres_url) as other:
             store.save(ANN)
             other.execute("SELECT * FROM amulet_profiles FOR UPDATE")
@@ -336,23 +340,17 @@ class TestWaiting:
             inside, done = threading.Event(), threading.Event()
 
             def work(connection):
-                store._records.save(connection, ANN, store_deed())
+                Queries(connection, Tables("amulet_"), "x").save(ANN, "save", None)
                 inside.set()
                 assert done.wait(20)
 
-            thread = threading.Thread(target=store._database.write, args=("save", work))
+            thread = threading.Thread(target=Database(postgres_url).write, args=("save", work))
             thread.start()
             assert inside.wait(20)
             assert store.save(PreferenceProfile(user_id="bob")).version == 1
             done.set()
             thread.join()
             assert store.get("ann").version == 1
-
-
-def store_deed():
-    from amulet_integrations.profiles.stores.sql.rows import Deed
-
-    return Deed("save", None)
 
 
 class TestPrivacy:
@@ -390,19 +388,19 @@ class TestPrivacy:
             with engine.begin() as connection:
                 connection.exec_driver_sql("ALTER TABLE amulet_profiles RENAME TO elsewhere")
                 connection.exec_driver_sql(
-                    "CREATE TABLE amulet_profiles (user_id TEXT, version INT, updated_at TEXT, "
-                    "body TEXT, more INT NOT NULL)"
+                    "CREATE TABLE amulet_profiles (user_id TEXT PRIMARY KEY, version INT, "
+                    "updated_at TEXT, body TEXT, more INT NOT NULL)"
                 )
             with pytest.raises(ProfileStoreError, match=r"save a profile in .*more") as caught:
                 store.save(ANN)
-            assert PRIVATE not in told_by(caught.value)
+            assert PRIVATE not in error_text(caught.value)
             assert caught.value.__cause__ is caught.value.__context__ is None
             with engine.begin() as connection:
                 connection.exec_driver_sql("DROP TABLE amulet_profiles")
             with pytest.raises(ProfileStoreError) as caught:
                 store.save(ANN)
             assert isinstance(caught.value, AmuletError)
-            assert PRIVATE not in told_by(caught.value)
+            assert PRIVATE not in error_text(caught.value)
             engine.dispose()
 
 
@@ -444,7 +442,7 @@ class TestEncodings:
             secret = PreferenceProfile(user_id="ann", preferences=[f"{PRIVATE} 日本"])
             with pytest.raises(ProfileStoreError, match="LATIN1") as caught:
                 store.save(secret)
-            assert PRIVATE not in told_by(caught.value)
+            assert PRIVATE not in error_text(caught.value)
 
     def test_an_encoding_in_the_url_is_an_error_without_the_text(self, latin_url):
         with SqlProfileStore(f"{latin_url}?client_encoding=latin1") as store:
@@ -453,4 +451,4 @@ class TestEncodings:
                 store.save(secret)
             error = caught.value
             assert error.__cause__ is error.__context__ is None
-            assert PRIVATE not in told_by(error)
+            assert PRIVATE not in error_text(error)

@@ -1,4 +1,4 @@
-"""The operator's bound on the length of a preference."""
+"""The limit on the length of a preference, which the operator may set."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from amulet_integrations.llama_index import KVProfileStore
 VARIABLE = "AMULET_MAX_PREFERENCE_CHARS"
 
 
-def test_two_thousand_characters_unless_the_operator_says_otherwise(monkeypatch):
+def test_the_limit_is_two_thousand_characters_by_default(monkeypatch):
     monkeypatch.delenv(VARIABLE, raising=False)
     assert len(Preference(text="x" * 2_000).text) == 2_000
     with pytest.raises(InvalidProfileError, match=r"has 2,001 characters; at most 2,000"):
@@ -22,14 +22,14 @@ def test_two_thousand_characters_unless_the_operator_says_otherwise(monkeypatch)
 
 
 @pytest.mark.parametrize(("value", "most"), [("10", 10), (" 5000 ", 5000), ("", 2000), (" ", 2000)])
-def test_the_environment_sets_another_bound(monkeypatch, value, most):
+def test_the_environment_sets_another_limit(monkeypatch, value, most):
     monkeypatch.setenv(VARIABLE, value)
     assert len(Preference(text="x" * most).text) == most
     with pytest.raises(InvalidProfileError, match=f"at most {most:,} are allowed"):
         Preference(text="x" * (most + 1))
 
 
-def test_what_is_stored_stays_readable_whatever_the_bound_is_then(monkeypatch, tmp_path):
+def test_stored_texts_stay_readable_whatever_the_limit_is_then(monkeypatch, tmp_path):
     long = PreferenceProfile(user_id="ann", preferences=["x" * 1_500])
     with SqlProfileStore(tmp_path / "profiles.db") as sql:
         stores = [sql, KVProfileStore(SimpleKVStore()), LangGraphProfileStore(InMemoryStore())]
@@ -45,7 +45,7 @@ def test_what_is_stored_stays_readable_whatever_the_bound_is_then(monkeypatch, t
 
 
 @pytest.mark.parametrize("value", ["0", "-5", "many", "1e3", "2.5", "²"])
-def test_a_bound_that_is_none_is_refused_with_its_name(monkeypatch, value):
+def test_an_invalid_limit_is_refused_with_its_name(monkeypatch, value):
     monkeypatch.setenv(VARIABLE, value)
     with pytest.raises(InvalidParamsError, match=f"{VARIABLE}='{value}'"):
         Preference(text="Be brief.")

@@ -1,4 +1,4 @@
-"""Tables are made and migrated once, whoever starts at the same time, and nothing else changes."""
+"""Tables are made and migrated once, however many start at once, and nothing else changes."""
 
 from __future__ import annotations
 
@@ -16,8 +16,7 @@ from alembic.script import ScriptDirectory
 
 from amulet_integrations.errors import CorruptProfileError, ProfileStoreError
 from amulet_integrations.profiles import PreferenceProfile, SqlProfileStore
-from amulet_integrations.profiles.stores.sql.migration import FOLDER, HEAD
-from amulet_integrations.profiles.stores.sql.tables import Tables
+from amulet_integrations.profiles.stores.sql.schema import FOLDER, HEAD, Tables
 from tests.support.sql_writers import context, open_at_once, open_without_alembic
 
 ANN = PreferenceProfile(user_id="ann", preferences=["Be brief."])
@@ -180,7 +179,7 @@ def test_a_lost_version_table_is_made_anew(url):
         assert store.save(ANN).version == 3
 
 
-def test_what_is_the_applications_stays_as_it_is(url):
+def test_tables_of_the_application_stay_as_they_are(url):
     theirs = [
         "CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL)",
         "INSERT INTO alembic_version VALUES ('theirs')",
@@ -197,7 +196,7 @@ def test_what_is_the_applications_stays_as_it_is(url):
     assert run(url, "SELECT * FROM users") == [(1, "ann")]
 
 
-def test_it_is_opened_in_the_middle_of_a_migration_of_the_applications(url, tmp_path):
+def test_a_store_is_opened_in_the_middle_of_a_migration_of_the_application(url, tmp_path):
     from alembic import op
     from alembic.config import Config
 
@@ -244,7 +243,7 @@ class TestRoles:
         yield postgres_server.url(database, "reader", "only"), allow
         postgres_server.execute("DROP OWNED BY reader", database=database)
 
-    def test_one_that_only_reads_opens_tables_that_are_up_to_date(self, reader, postgres_url):
+    def test_a_role_that_only_reads_opens_tables_that_are_up_to_date(self, reader, postgres_url):
         url, allow = reader
         with SqlProfileStore(postgres_url) as store:
             stored = store.save(ANN)
@@ -256,7 +255,7 @@ class TestRoles:
             with pytest.raises(ProfileStoreError, match="permission denied"):
                 readable.save(ANN)
 
-    def test_one_that_only_reads_cannot_migrate(self, reader, postgres_url):
+    def test_a_role_that_only_reads_cannot_migrate(self, reader, postgres_url):
         url, allow = reader
         make_old(postgres_url)
         allow()

@@ -1,9 +1,10 @@
-"""Which database a user means, and how it is told without its password."""
+"""The URL of a database: how it is read, and how it is shown without its password."""
 
 from __future__ import annotations
 
 import re
 import uuid
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote, unquote
 
@@ -14,18 +15,21 @@ from sqlalchemy.exc import ArgumentError
 
 from amulet_integrations.errors import ProfileStoreError
 
+APPLICATION = "amulet-integrations"
+"""The name of the folders for the files of this package."""
+
 POSTGRES_DRIVER = "postgresql+psycopg"
 
 _HOW = "Write it as sqlite:///profiles.db or postgresql://user:password@host/database."
 _POSTGRES_NAMES = {"postgresql", "postgres", POSTGRES_DRIVER}
 _SQLITE_NAMES = {"sqlite", "sqlite+pysqlite"}
 _FILE = "file:"  # begins the names that SQLite reads as URIs
-_SHORT = 4  # characters: a shorter password may be part of any word
+_SHORT = 4  # a password of fewer characters may be part of any word
 
 
 def default_path() -> Path:
-    """The SQLite file that is used where no database is named."""
-    return Path(platformdirs.user_data_dir("amulet-integrations")) / "profiles.db"
+    """The SQLite file that is used if no database is named."""
+    return Path(platformdirs.user_data_dir(APPLICATION)) / "profiles.db"
 
 
 def database_url(place: str | Path) -> URL:
@@ -35,12 +39,11 @@ def database_url(place: str | Path) -> URL:
         place: A URL such as ``postgresql://ann:secret@db/profiles``, a path, or ``:memory:``.
 
     Returns:
-        The URL, with the driver that is used. A path becomes absolute, also in a URL, so that a
-        later change of directory does not matter.
+        The URL, with the driver that is used. A relative path becomes absolute, also in a URL, so
+        that it does not depend on the current directory later.
 
     Raises:
-        ProfileStoreError: A URL that cannot be read, of a database that is none of ours, or an
-            empty string.
+        ProfileStoreError: The URL cannot be read, names another kind of database, or is empty.
     """
     if isinstance(place, str) and "://" in place:
         return _read_url(place)
@@ -51,7 +54,7 @@ def database_url(place: str | Path) -> URL:
 
 
 def is_sqlite(url: URL) -> bool:
-    """Whether it is an SQLite database; else it is PostgreSQL."""
+    """Whether the database is SQLite; otherwise it is PostgreSQL."""
     return url.get_backend_name() == "sqlite"
 
 
@@ -62,28 +65,21 @@ def is_in_memory(url: URL) -> bool:
     return name in {"", ":memory:"} or in_options
 
 
-def shown(url: URL) -> str:
-    """Renders a URL without its password, and without options, which may hold one too."""
+def shown_url(url: URL) -> str:
+    """Renders a URL without its password, and without options, which may contain one too."""
     if is_sqlite(url) and not url.host:
         return url.database or ":memory:"
     plain = url.set(query={}, drivername=url.get_backend_name())
     return plain.render_as_string(hide_password=True)
 
 
-def secrets_of(url: URL) -> set[str]:
-    """What no message may tell: the passwords in a URL."""
-    options = [
-        one
-        for name, value in url.query.items()
-        if "password" in name.lower()
-        for one in ([value] if isinstance(value, str) else value)
-    ]
-    return {one for one in (url.password and str(url.password), *options) if one}
-
-
-def without_secrets(text: str, url: URL) -> str:
-    """Masks the passwords of a URL in a text; a very short one only where it stands alone."""
-    for secret in sorted(secrets_of(url), key=len, reverse=True):
+def hide_secrets(text: str, url: URL) -> str:
+    """Masks the passwords of a URL in a text; a very short one only if it stands alone."""
+    secrets = {str(url.password or "")}
+    for name, value in url.query.items():
+        if "password" in name.lower():
+            secrets.update([value] if isinstance(value, str) else value)
+    for secret in sorted(secrets - {""}, key=len, reverse=True):
         pattern = re.escape(secret)
         if len(secret) < _SHORT:
             pattern = rf"(?<!\w){pattern}(?!\w)"
@@ -92,7 +88,7 @@ def without_secrets(text: str, url: URL) -> str:
 
 
 def place_of(url: URL) -> str:
-    """A name of the database itself: equal for two URLs of one database, without secrets."""
+    """Names the database itself, without secrets: equal for all URLs of one database."""
     if not is_sqlite(url):
         host = url.query.get("host", (url.host or "").lower())
         port = url.query.get("port", url.port) or 5432
@@ -106,13 +102,12 @@ def place_of(url: URL) -> str:
 
 
 def _read_url(place: str) -> URL:
-    scheme = place.partition("://")[0]
-    try:
+    url = None
+    # The cause is dropped, since it may quote the password.
+    with suppress(ArgumentError, ValueError):
         url = make_url(place)
-    except (ArgumentError, ValueError):
-        # Neither the URL nor the cause is shown: a password may be in there.
-        url = None
     if url is None:
+        scheme = place.partition("://")[0]
         raise ProfileStoreError(
             f"The database URL that begins with {scheme}:// cannot be read. {_HOW}"
         )

@@ -1,4 +1,4 @@
-"""Stores over places of others, some of which are for threads alone."""
+"""Profile stores over foreign stores, some of which are for threads only."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from amulet_integrations.profiles import CachedProfileStore
 
 
 class ForThreads(BaseStore):
-    """A place without async methods, whose next write waits until it is let go."""
+    """A foreign store without async methods, whose next write waits until it may go on."""
 
     def __init__(self) -> None:
         self._inner = InMemoryStore()
@@ -39,16 +39,16 @@ def adding(text: str) -> Any:
     return lambda it: it.model_copy(update={"preferences": (*it.preferences, text)})
 
 
-def test_a_change_keeps_its_turn_to_its_end_also_where_the_loop_ends_meanwhile() -> None:
-    place = ForThreads()
-    store = LangGraphProfileStore(place)
-    cached = CachedProfileStore(LangGraphProfileStore(place), ttl=60.0)
+def test_a_change_holds_its_lock_to_its_end_even_if_the_loop_ends_meanwhile() -> None:
+    foreign = ForThreads()
+    store = LangGraphProfileStore(foreign)
+    cached = CachedProfileStore(LangGraphProfileStore(foreign), ttl=60.0)
     store.save(PreferenceProfile(user_id="ann"))
-    place.slow.set()
+    foreign.slow.set()
 
     def other() -> None:
-        place.writing.wait(10)
-        threading.Timer(0.3, place.going_on.set).start()
+        foreign.writing.wait(10)
+        threading.Timer(0.3, foreign.going_on.set).start()
         store.update("ann", adding("Second."))
         cached.get("ann")
 

@@ -1,0 +1,329 @@
+"""The store of profiles in a database, with the history of every profile."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Literal, Self, TypeVar
+
+from sqlalchemy import Connection
+
+from amulet_integrations.errors import InvalidProfileError
+from amulet_integrations.profiles.field_types import checked_label
+from amulet_integrations.profiles.profile import PreferenceProfile, ProfileChange
+from amulet_integrations.profiles.stores import transfer
+from amulet_integrations.profiles.stores.base import Update
+from amulet_integrations.profiles.stores.invalidation import publish_change
+from amulet_integrations.profiles.stores.sql.database import Database
+from amulet_integrations.profiles.stores.sql.queries import Queries
+from amulet_integrations.profiles.stores.sql.schema import LARGEST_VERSION, Tables, migrate
+from amulet_integrations.profiles.stores.versions import (
+    Version,
+    base_version,
+    check_profile,
+    update_with_retries,
+)
+from amulet_integrations.profiles.sync_async import on_thread
+
+T = TypeVar("T")
+
+
+class SqlProfileStore:
+    """A `ProfileStore` in SQLite or PostgreSQL, with the history of every profile.
+
+    Many threads and processes may use the same database at once: no change is lost, and versions
+    are counted without a gap. Each change is stored together with its entry in the history, or not
+    at all. Each method has an async form: `asave` and so on.
+
+    Args:
+        url: A database URL (``postgresql://…``, ``sqlite:///…``), the path of an SQLite file, or
+            ``:memory:``. The default is ``profiles.db`` in the user's data folder. PostgreSQL
+            needs the extra `postgres`. A missing folder and missing tables are created, and tables
+            of earlier versions of this package are brought up to date.
+        table_prefix: The beginning of the names of the tables, so that they may be in a database
+            of yours: `amulet_profiles`, `amulet_profile_changes` and `amulet_alembic_version`.
+
+    Attributes:
+        place: The name under which changes are published to the caches of this process.
+
+    Raises:
+        MissingDependencyError: The driver of PostgreSQL is not installed.
+        ProfileStoreError: The database cannot be opened, or was written by a newer version of
+            this package.
+    """
+
+    def __init__(self, url: str | Path | None = None, *, table_prefix: str = "amulet_") -> None:
+        self._tables = tables = Tables(table_prefix)
+        self._database = database = Database(url)
+        try:
+            database.opening(lambda: migrate(database, tables))
+        except BaseException:
+            database.close()
+            raise
+
+    @property
+    def place(self) -> str:
+        """Where the profiles are: equal for two stores of one database and one prefix."""
+        return f"{self._database.place}#{self._tables.prefix}"
+
+    def save(self, profile: PreferenceProfile, *, by: str | None = None) -> PreferenceProfile:
+        """Stores a profile in place of the user's earlier one; see `ProfileStore.save`.
+
+        Args:
+            profile: The profile.
+            by: Who makes the change, for the history; 1 to 256 characters.
+
+        Raises:
+            ProfileConflictError: Another version is stored by now, or none any more.
+            InvalidProfileError: It is no profile, or its parents form a circle.
+            ProfileStoreError: The database cannot be written.
+        """
+        return self._save(check_profile(profile), base_version(profile), by)
+
+    def get(self, user_id: str) -> PreferenceProfile | None:
+        """Returns the user's profile, or None; see `ProfileStore.get`.
+
+        Raises:
+            CorruptProfileError: The database contains something else than a profile for the user.
+            ProfileStoreError: The database cannot be read.
+        """
+        checked_label("user_id", user_id)
+        return self._read("read a profile", lambda queries: queries.profile(user_id))
+
+    def delete(self, user_id: str, *, by: str | None = None) -> bool:
+        """Deletes the user's profile, but not its history; False if there was none.
+
+        Versions go on counting: the deletion is a version, and the next profile gets the version
+        after it. `erase` deletes the history too.
+
+        Args:
+            user_id: The user. If the id in a row is damaged: the id that `user_ids` lists.
+            by: Who makes the change, for the history.
+
+        Raises:
+            InvalidProfileError: There is no such user id.
+            ProfileStoreError: The database cannot be written.
+        """
+        _check_row_id(user_id)
+        _check_author(by)
+        return self._write("delete a profile", [user_id], lambda it: it.delete(user_id, by))
+
+    def user_ids(self) -> list[str]:
+        """Lists everyone who has a profile, sorted by code point.
+
+        Raises:
+            ProfileStoreError: The database cannot be read.
+        """
+        return self._read("list the profiles", Queries.user_ids)
+
+    def update(self, user_id: str, function: Update, *, by: str | None = None) -> PreferenceProfile:
+        """Changes a profile without losing others' changes; see `UpdatingProfileStore.update`.
+
+        That holds for all threads and processes that use the database. While `function` runs,
+        nothing is locked. Only updates that had a conflict wait for each other, for a few seconds
+        at most.
+
+        Raises:
+            ProfileConflictError: Others interfered for too long.
+            InvalidProfileError: `function` does not return that user's profile.
+            CorruptProfileError: The database contains something else than a profile for the user.
+            ProfileStoreError: The database cannot be read or written.
+        """
+        _check_author(by)
+        return update_with_retries(
+            user_id,
+            function,
+            self.get,
+            lambda profile, expected: self._save(profile, expected, by),
+            self._database.queue,
+        )
+
+    def history(self, user_id: str, *, limit: int | None = None) -> list[ProfileChange]:
+        """Lists the changes of a profile, the oldest first, also after its deletion.
+
+        An entry that is damaged in the database has a `problem`. All other entries can be read.
+
+        Args:
+            user_id: The user.
+            limit: At most so many changes, the newest ones.
+
+        Raises:
+            InvalidProfileError: `limit` is less than 1.
+            ProfileStoreError: The database cannot be read.
+        """
+        checked_label("user_id", user_id)
+        newest = None if limit is None else _checked_number("limit", limit)
+        return self._read(
+            "read the history of a profile", lambda it: it.changes([user_id], newest=newest)
+        )
+
+    def restore(self, user_id: str, version: int, *, by: str | None = None) -> PreferenceProfile:
+        """Stores the contents of an earlier version once more, over whatever is there now.
+
+        Args:
+            user_id: The user, whose profile may have been deleted.
+            version: The version to go back to.
+            by: Who makes the change, for the history.
+
+        Returns:
+            The profile as stored: a new version.
+
+        Raises:
+            InvalidProfileError: There is no such version, or it is a deletion; the message lists
+                the versions that can be restored. Or the parents of that time form a circle now.
+            CorruptProfileError: The entry in the history is damaged.
+            ProfileStoreError: The database cannot be written.
+        """
+        checked_label("user_id", user_id)
+        number = _checked_number("version", version)
+        _check_author(by)
+
+        def work(queries: Queries) -> PreferenceProfile:
+            # The lock comes first: what is erased meanwhile must not come back.
+            queries.locks.user(user_id)
+            return queries.save(queries.version_to_restore(user_id, number), "restore", by)
+
+        return self._write("restore a profile", [user_id], work)
+
+    def erase(self, user_id: str) -> bool:
+        """Deletes the user's profile and its history; False if there was neither.
+
+        SQLite: when this returns, none of the files of the database contains the profile any more.
+        PostgreSQL: no query returns it any more. The disk keeps dead rows until the next vacuum,
+        and the server's backups and logs of changes are up to its operator.
+
+        Args:
+            user_id: The user. If the id in a row is damaged: the id that `user_ids` lists.
+
+        Raises:
+            InvalidProfileError: There is no such user id.
+            ProfileStoreError: The database cannot be written. Or others are still reading what was
+                there before, so that a file of SQLite keeps it; erase it once more then.
+        """
+        _check_row_id(user_id)
+        erased = self._write("erase a profile", [user_id], lambda it: it.erase(user_id))
+        self._database.remove_traces()
+        return erased
+
+    def export_json(self, user_ids: Iterable[str] | None = None, *, history: bool = False) -> str:
+        """Writes profiles as JSON, all of one moment; see `transfer.export_profiles`.
+
+        Args:
+            user_ids: The users; None for all.
+            history: Whether to include their history, for somebody who asks what is kept about
+                them. `import_json` does not read it.
+
+        Raises:
+            InvalidProfileError: A user id is not valid, or nothing is stored for that user.
+            CorruptProfileError: The database contains something else than a profile for a user.
+            ProfileStoreError: The database cannot be read.
+        """
+        wanted = None if user_ids is None else transfer.checked_user_ids(user_ids)
+
+        def work(queries: Queries) -> str:
+            profiles = queries.profiles(wanted)
+            changes = queries.changes(wanted) if history else None
+            if wanted is not None:
+                found = {one.user_id for one in (*profiles, *(changes or ()))}
+                transfer.check_found(wanted, found)
+            return transfer.to_json(profiles, changes)
+
+        return self._read("export the profiles", work, mode="snapshot")
+
+    def import_json(self, text: str, *, by: str | None = None) -> list[PreferenceProfile]:
+        """Stores the profiles of a file, all or none; see `transfer.import_profiles`.
+
+        Each becomes a new version of that user's profile, over whatever is there. A history in
+        the file is not imported.
+
+        Args:
+            text: The file, as `export_json` writes it.
+            by: Who makes the change, for the history.
+
+        Returns:
+            The profiles as stored, in the order of the file.
+
+        Raises:
+            InvalidProfileError: The file has another format, or a profile in it is not valid, or
+                the parents form a circle. The message names the place in the file.
+            ProfileStoreError: The database cannot be written.
+        """
+        _check_author(by)
+        profiles = transfer.from_text(text)
+
+        def work(queries: Queries) -> list[PreferenceProfile]:
+            queries.locks.everyone()
+            transfer.by_line(profiles, queries.sound_profile)
+            return queries.save_all(profiles, "import", by)
+
+        return self._write("import profiles", [one.user_id for one in profiles], work)
+
+    asave = on_thread(save)
+    aget = on_thread(get)
+    adelete = on_thread(delete)
+    auser_ids = on_thread(user_ids)
+    aupdate = on_thread(update)
+    ahistory = on_thread(history)
+    arestore = on_thread(restore)
+    aerase = on_thread(erase)
+    aexport_json = on_thread(export_json)
+    aimport_json = on_thread(import_json)
+
+    def close(self) -> None:
+        """Closes all connections; the store cannot be used afterwards. May be called twice."""
+        self._database.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"SqlProfileStore({self._database.name!r})"
+
+    def _save(
+        self, profile: PreferenceProfile, expected: Version | None, by: str | None
+    ) -> PreferenceProfile:
+        _check_author(by)
+        return self._write(
+            "save a profile", [profile.user_id], lambda it: it.save(profile, "save", by, expected)
+        )
+
+    def _read(
+        self,
+        doing: str,
+        work: Callable[[Queries], T],
+        *,
+        mode: Literal["read", "snapshot"] = "read",
+    ) -> T:
+        return self._database.read(doing, lambda it: work(self._queries(it)), mode=mode)
+
+    def _write(self, doing: str, user_ids: Iterable[str], work: Callable[[Queries], T]) -> T:
+        try:
+            return self._database.write(doing, lambda it: work(self._queries(it)))
+        finally:
+            # Also after an error: if the commit was interrupted, the change may be stored.
+            for user_id in user_ids:
+                publish_change(self.place, user_id)
+
+    def _queries(self, connection: Connection) -> Queries:
+        return Queries(connection, self._tables, self._database.name)
+
+
+def _check_author(by: str | None) -> None:
+    if by is not None:
+        checked_label("by", by)
+
+
+def _check_row_id(user_id: object) -> None:
+    """Refuses what not even a damaged row can have as its user id."""
+    if not isinstance(user_id, str) or not user_id:
+        checked_label("user_id", user_id)
+
+
+def _checked_number(what: str, number: object) -> int:
+    """Checks a number that counts from 1, and limits it to the largest version."""
+    if isinstance(number, int) and not isinstance(number, bool) and number >= 1:
+        return min(number, LARGEST_VERSION)
+    raise InvalidProfileError(f"{what}={number!r:.80} is no whole number of at least 1.")

@@ -1,0 +1,81 @@
+"""One code for callers on threads and on event loops."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Generator
+from functools import update_wrapper
+from inspect import iscoroutinefunction
+from typing import Any, Concatenate, ParamSpec, TypeVar, cast
+
+P = ParamSpec("P")
+T = TypeVar("T")
+Owner = TypeVar("Owner")
+Request = TypeVar("Request")
+Reply = TypeVar("Reply")
+
+
+def run_steps(
+    steps: Generator[Request, Reply | None, T], answer: Callable[[Request], Reply | None]
+) -> T:
+    """Runs a generator that yields requests and is sent their replies.
+
+    Args:
+        steps: The generator. It is the same for threads and for event loops.
+        answer: Replies to a request.
+
+    Returns:
+        What the generator returns.
+    """
+    reply = None
+    while True:
+        try:
+            request = steps.send(reply)
+        except StopIteration as end:
+            return cast("T", end.value)
+        reply = answer(request)
+
+
+async def arun_steps(
+    steps: Generator[Request, Reply | None, T], answer: Callable[[Request], Awaitable[Reply | None]]
+) -> T:
+    """The async form of `run_steps`."""
+    reply = None
+    while True:
+        try:
+            request = steps.send(reply)
+        except StopIteration as end:
+            return cast("T", end.value)
+        reply = await answer(request)
+
+
+def on_thread(
+    method: Callable[Concatenate[Owner, P], T],
+) -> Callable[Concatenate[Owner, P], Coroutine[Any, Any, T]]:
+    """Makes the async form of a method: it runs the method on a thread.
+
+    The thread runs to its end even if the task is cancelled, so no work is left half done.
+
+    Args:
+        method: The method. Where a subclass overrides it, the override runs.
+    """
+
+    async def run(self: Owner, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return await asyncio.to_thread(getattr(self, method.__name__), *args, **kwargs)
+
+    update_wrapper(run, method)
+    run.__doc__ = f"The async form of `{method.__name__}`, which it runs on a thread."
+    run.__name__ = f"a{method.__name__}"
+    run.runs_on_thread = True  # type: ignore[attr-defined]
+    return run
+
+
+def async_form(owner: object, name: str) -> Callable[..., Awaitable[Any]] | None:
+    """Returns the async form of an object's method, such as `aget` for "get".
+
+    Returns:
+        The method; None where there is none, or where it is one of `on_thread`.
+    """
+    method = getattr(owner, f"a{name}", None)
+    is_native = iscoroutinefunction(method) and not hasattr(method, "runs_on_thread")
+    return cast("Callable[..., Awaitable[Any]]", method) if is_native else None
