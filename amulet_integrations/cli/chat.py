@@ -6,6 +6,7 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import closing, nullcontext, suppress
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -30,7 +31,8 @@ EPILOG = options.examples(
     'amulet chat --prefer "Explain as to a child." --preset strong',
     'echo "Why is the sky blue?" | amulet chat --user ann',
 )
-_PREFERENCES = "Whose preferences, and how strongly"
+_PANEL = "Whose preferences, and how strongly"
+_preference = partial(option, panel=_PANEL)
 _YOU = "you"
 _COMMAND = re.compile(r"/[a-z]+(?=\s|$)")
 _COMMANDS = "/prefer TEXT adds a preference, /reset forgets the turns, /quit leaves."
@@ -40,25 +42,14 @@ def chat(
     *,
     user: Annotated[
         str | None,
-        option(
-            "USER",
-            "Follow the profile of this user; it is read anew for every answer.",
-            default=False,
-            panel=_PREFERENCES,
-        ),
+        _preference("USER", "Follow the profile of this user; it is read anew for every answer."),
     ] = None,
     prefer: Annotated[
         list[str] | None,
-        option(
-            "TEXT",
-            "Follow this preference; repeat for more. Not together with --user.",
-            default=False,
-            panel=_PREFERENCES,
-        ),
+        _preference("TEXT", "Follow this preference; repeat for more. Not together with --user."),
     ] = None,
     method: Annotated[
-        Method | None,
-        method_option(default="the profile's, else amulet", panel=_PREFERENCES),
+        Method | None, method_option(default="the profile's, else amulet", panel=_PANEL)
     ] = None,
     guidance_scale: options.GuidanceScale = None,
     preset: options.Preset = None,

@@ -35,13 +35,10 @@ _REFRESHES_PER_SECOND = 8
 
 
 def compare(
-    question: Annotated[
-        str, typer.Argument(metavar="QUESTION", help="What to ask.", show_default=False)
-    ],
+    question: Annotated[str, typer.Argument(metavar="QUESTION", help="What to ask.")],
     *,
     prefer: Annotated[
-        list[str],
-        option("TEXT", "A preference; repeat to compare several, each on its own.", default=False),
+        list[str], option("TEXT", "A preference; repeat to compare several, each on its own.")
     ],
     guidance_scale: options.GuidanceScale = None,
     preset: options.Preset = None,

@@ -43,7 +43,6 @@ def evaluate(
             "FILE",
             "Questions: .json, .jsonl or .csv, or one of the paper's data sets (truthful_qa, "
             "personal_preference_eval, ultrachat, helpsteer). Repeat for more.",
-            default=False,
         ),
     ],
     data_field: Annotated[
@@ -55,8 +54,7 @@ def evaluate(
         ),
     ] = None,
     sample: Annotated[
-        int | None,
-        _question("N", "Draw so many questions of each data set.", default="all", min=1),
+        int | None, _question("N", "Draw so many questions of each data set.", default="all", min=1)
     ] = None,
     skip_too_long: Annotated[
         bool,
@@ -102,7 +100,6 @@ def evaluate(
             "N",
             "Amulet with so many iterations as well, without a bound; repeat for more points of "
             "the frontier.",
-            default=False,
             min=0,
         ),
     ] = None,
@@ -126,15 +123,10 @@ def evaluate(
     seed: Annotated[int, _answer("N", "Draws samples again.", min=0)] = 0,
     reward_model: Annotated[
         str | None,
-        _score(
-            "NAME",
-            "A reward model, such as RLHFlow/ArmoRM-Llama3-8B-v0.1 (the paper's).",
-            default=False,
-        ),
+        _score("NAME", "A reward model, such as RLHFlow/ArmoRM-Llama3-8B-v0.1 (the paper's)."),
     ] = None,
     reward_index: Annotated[
-        int | None,
-        _score("N", "Which of several rewards counts.", default="6 for ArmoRM", min=0),
+        int | None, _score("N", "Which of several rewards counts.", default="6 for ArmoRM", min=0)
     ] = None,
     trust_remote_code: Annotated[
         bool,
@@ -158,7 +150,6 @@ def evaluate(
         _score(
             "NAME",
             "Who compares answers: a model as in --model, or PROVIDER:MODEL as LangChain names it.",
-            default=False,
         ),
     ] = None,
     allowance: Annotated[

@@ -20,12 +20,7 @@ profile = typer.Typer(rich_markup_mode="rich")
 
 About = Annotated[
     list[str] | None,
-    option(
-        "NAME=VALUE",
-        "What the call is about, such as topic=health; repeat for more.",
-        "--about",
-        default=False,
-    ),
+    option("NAME=VALUE", "What the call is about, such as topic=health; repeat for more."),
 ]
 
 

@@ -32,19 +32,13 @@ def learn(
     file: Annotated[
         Path,
         typer.Argument(
-            metavar="FILE",
-            help='JSON lines: {"question": "…", "accepted": "…", "rejected": "…"}.',
-            show_default=False,
+            metavar="FILE", help='JSON lines: {"question": "…", "accepted": "…", "rejected": "…"}.'
         ),
     ],
     *,
     among: Annotated[
         list[str] | None,
-        option(
-            "TEXT",
-            "Rather tell which of these preferences fits best; repeat for more.",
-            default=False,
-        ),
+        option("TEXT", "Rather tell which of these preferences fits best; repeat for more."),
     ] = None,
     max_kl: options.MaxKL = None,
     about: group.About = None,
