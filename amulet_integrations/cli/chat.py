@@ -21,7 +21,7 @@ from amulet_integrations.personalization.selection import PreferenceSelection
 from amulet_integrations.profiles import PreferenceProfile
 
 from . import options, terminal
-from .columns import LABELS
+from .columns import METHOD_NAMES
 from .conversation import Conversation
 from .loading import open_engine, open_store
 from .options import method_option, option
@@ -97,7 +97,7 @@ def _greet(conversation: Conversation, model: str, interactive: bool) -> None:
             f"{_add_command(user)}"
         )
     if interactive:
-        method = LABELS[applied.method] if applied.preferences else "plain answers"
+        method = METHOD_NAMES[applied.method] if applied.preferences else "plain answers"
         strength = options.strength_label(applied.guidance_scale, applied.max_kl)
         facts = (
             model,

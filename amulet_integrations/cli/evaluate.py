@@ -16,7 +16,7 @@ from amulet_integrations.evaluation import (
 )
 from amulet_integrations.evaluation.data.set_ups import read_set_up
 
-from .evaluate_inputs import check_field, check_scorers, compared_methods, find_judge, make_scorers
+from .evaluate_inputs import check_field, compared_methods, find_judge, find_scorers
 from .evaluate_report import check_saving, save_recommended, show_report
 from .loading import open_engine
 from .options import Model, Temperature, examples, option
@@ -191,7 +191,9 @@ def evaluate(
     read_set_up(set_up)
     SamplingParams(temperature=temperature)
     check_field(data_field, data)
-    check_scorers(relevance, reward_model, reward_index, trust_remote_code=trust_remote_code)
+    make_scorers = find_scorers(
+        relevance, reward_model, reward_index, trust_remote_code=trust_remote_code
+    )
     preferences = read_preferences(preference)
     methods = compared_methods(method, strength or [], curve=curve)
     if save_preset:
@@ -199,9 +201,7 @@ def evaluate(
     make_judge = None if judge is None else find_judge(judge)
     questions = read_questions(data, field=data_field, sample=sample, seed=seed)
     engine = open_engine(model, dtype)
-    scorers = make_scorers(
-        relevance, reward_model, reward_index, trust_remote_code=trust_remote_code
-    )
+    scorers = make_scorers()
     with ProgressBars() as bars:
         evaluation = run(
             engine,

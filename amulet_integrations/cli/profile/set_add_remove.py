@@ -148,7 +148,7 @@ def remove(
 
     with open_store(db) as store:
         if name is not None or number is not None:
-            group.require_profile(store, user)
+            group.require(store.get(user), user)
             group.print_saved(store.update(user, without_it, by=group.operator()))
         else:
             group.require(store.delete(user, by=group.operator()), user)
