@@ -38,12 +38,12 @@ def learn(
     *,
     among: Annotated[
         list[str] | None,
-        option("TEXT", "Rather tell which of these preferences fits best; repeat for more."),
+        option("TEXT", "Rank these preferences by how well they fit instead; repeat for more."),
     ] = None,
     max_kl: options.MaxKL = None,
     about: group.About = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Tell what was learned and store nothing.")
+        bool, typer.Option("--dry-run", help="Show what was learned and store nothing.")
     ] = False,
     model: options.Model = "embedded",
     db: options.Database = None,
@@ -94,15 +94,14 @@ def learn(
 
 
 def _print_ranking(user: str, ranking: PreferenceRanking, *, as_json: bool) -> None:
-    texts = ["" if it.preference is None else it.preference.text for it in ranking.ranked]
+    content = ranking.model_dump(mode="json")
+    for row in content["ranked"]:
+        row["preference"] = row["preference"]["text"] if row["preference"] else ""
     if as_json:
-        content = ranking.model_dump(mode="json")
-        for row, text in zip(content["ranked"], texts, strict=True):
-            row["preference"] = text
         group.print_json(content)
         return
-    for ranked, text in zip(ranking.ranked, texts, strict=True):
-        typer.echo(f"{ranked.probability:6.1%}  {terminal.one_line(text)}")
+    for row in content["ranked"]:
+        typer.echo(f"{row['probability']:6.1%}  {terminal.one_line(row['preference'])}")
     terminal.notice(f'To keep one: amulet profile add {terminal.one_line(user)} --prefer "…"')
 
 

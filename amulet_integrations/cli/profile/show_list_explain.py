@@ -76,7 +76,7 @@ def explain(
     db: Database = None,
     as_json: Json = False,
 ) -> None:
-    """Tell which preferences of a user hold, which do not and why, and what they come to."""
+    """Show which preferences of a user hold, which do not and why, and what they come to."""
     time = datetime.now(UTC) if at is None else _parse_time(at)
     context = PreferenceContext(group.parse_pairs("--about", about))
     with open_store(db) as store:
