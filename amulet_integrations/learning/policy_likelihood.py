@@ -34,21 +34,6 @@ class Policy(NamedTuple):
     reference: Weights
     max_kl: float | None
 
-    def among(self, index: int, preferences: int) -> Policy:
-        """The same policy for one preference of several, each of which has a context.
-
-        Args:
-            index: Which preference, from 0.
-            preferences: How many there are.
-        """
-        before, after = (0.0,) * index, (0.0,) * (preferences - index - 1)
-
-        def widen(weights: Weights) -> Weights:
-            base, own = weights
-            return (base, *before, own, *after)
-
-        return self._replace(weights=widen(self.weights), reference=widen(self.reference))
-
 
 def base_policy(contexts: int) -> Policy:
     """The policy of the base context alone, where there are so many contexts."""
