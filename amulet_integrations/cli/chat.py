@@ -117,7 +117,8 @@ def _run(conversation: Conversation, interactive: bool) -> None:
         Exit: With 1, at the end, if an answer or a command failed and nobody watched.
     """
     failed = False
-    for line in _input_lines(interactive):
+    lines = _prompt() if interactive else sys.stdin
+    for line in filter(None, map(str.strip, lines)):
         command = _COMMAND.match(line)
         try:
             if command is None:
@@ -133,13 +134,8 @@ def _run(conversation: Conversation, interactive: bool) -> None:
         raise typer.Exit(1)
 
 
-def _input_lines(interactive: bool) -> Iterator[str]:
-    """Lines that are not blank, stripped, until the input ends or Ctrl-C at the prompt."""
-    lines = _prompt() if interactive else sys.stdin
-    yield from (stripped for line in lines if (stripped := line.strip()))
-
-
 def _prompt() -> Iterator[str]:
+    """Lines as they are typed, until the input ends or Ctrl-C at the prompt."""
     with suppress(ImportError):  # not on Windows
         import readline  # noqa: F401, PLC0415 - input() edits lines with it
     while True:

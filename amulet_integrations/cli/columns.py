@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import typer
 from rich.box import ROUNDED
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.table import Table
@@ -78,11 +79,16 @@ class ComparisonView:
                 yield title, group.answers[start : start + columns]
 
 
-def plain_answer(answer: StreamedAnswer) -> str:
-    """An answer under a heading, for output that is read by programs or later."""
-    name = METHOD_NAMES[answer.method]
-    head = f"--- {name} (guidance scale {answer.strength}, {_state(answer)}) ---"
-    return f"{head}\n{_body(answer).plain}\n"
+def print_plain(question: str, groups: Sequence[AnswerGroup]) -> None:
+    """Prints each answer under a heading, for output that is read by programs or later."""
+    typer.echo(f"{_titled('Question', question)}\n")
+    for group in groups:
+        if group.preference is not None:
+            typer.echo(f"{_titled('Preference', group.preference)}\n")
+        for answer in group.answers:
+            name = METHOD_NAMES[answer.method]
+            typer.echo(f"--- {name} (guidance scale {answer.strength}, {_state(answer)}) ---")
+            typer.echo(f"{_body(answer)}\n")
 
 
 def _table(answers: Sequence[StreamedAnswer], lines: int | None) -> Table:

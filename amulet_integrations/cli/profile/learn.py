@@ -61,20 +61,16 @@ def learn(
     context = PreferenceContext(group.parse_pairs("--about", about))
     bound = options.read_strength(max_kl=max_kl).bound
     # Brings torch, which `amulet profile show` has no use for.
-    from amulet_integrations.learning import (  # noqa: PLC0415
-        estimate_strength,
-        rank_preferences,
-        read_examples,
-    )
+    from amulet_integrations import learning  # noqa: PLC0415
 
-    given = read_examples(file)
+    given = learning.read_examples(file)
     if among:
-        ranking = rank_preferences(open_engine(model), among, given, max_kl=bound)
+        ranking = learning.rank_preferences(open_engine(model), among, given, max_kl=bound)
         _print_ranking(user, ranking, as_json=as_json)
         return
     with open_store(db) as store:
         whole = group.require(read_whole_profile(store, user), user)
-        estimate = estimate_strength(
+        estimate = learning.estimate_strength(
             open_engine(model), whole, given, context=context, max_kl=bound
         )
         group.print_result(estimate.model_dump(mode="json"), _describe(estimate), as_json=as_json)

@@ -99,10 +99,10 @@ def _parse_time(text: str) -> datetime:
 
 def _version(changes: list[ProfileChange], user: str, version: int) -> PreferenceProfile:
     change = next((it for it in changes if it.version == version), None)
-    if change is not None and change.profile is not None:
-        return change.profile
     if change is None:
         why = "does not exist"
+    elif change.profile is not None:
+        return change.profile
     else:
         why = "is a removal" if change.problem is None else f"is damaged: {change.problem}"
     raise ProfileError(
