@@ -90,7 +90,7 @@ def save_recommended(engine: Engine, contents: ReportContents) -> None:
     fingerprint = getattr(engine, "model_fingerprint", None)
     if fingerprint is None:
         raise EvaluationError(
-            f"A {type(engine).__name__} does not tell which model it runs. Pass guidance_scale="
+            f"A {type(engine).__name__} does not name the model that it runs. Pass guidance_scale="
             f"{point.strength.guidance_scale:g} and max_kl={point.strength.max_kl} yourself."
         )
     scale, bound = point.strength

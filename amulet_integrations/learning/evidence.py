@@ -13,7 +13,7 @@ from amulet_integrations.engine import Engine
 from amulet_integrations.profiles import Preference
 
 from .guidance_scales import interpolate
-from .policy_likelihood import Floats, base_policy, log_likelihoods, policies_at
+from .policy_likelihood import Floats, Policy, log_likelihoods, policies_at
 from .tokenized_answers import TokenizedAnswer
 
 _CONTEXTS = 15  # preference contexts that are scored at once, beside the base
@@ -113,7 +113,7 @@ class CandidateScorer:
         for start in range(0, len(preferences), _CONTEXTS):
             part = slice(start, start + _CONTEXTS)
             places, weights = zip(*preferences[part], strict=True)
-            policies = [base_policy(1 + len(places))]
+            policies: list[Policy] = []
             for alone in np.diag(weights).tolist():  # one preference has its weight, the others 0
                 policies += policies_at(self.scales, alone, self.max_kl)
             (found,) = log_likelihoods(

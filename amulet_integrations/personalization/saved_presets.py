@@ -148,7 +148,7 @@ def _presets() -> Mapping[str, SavedPreset]:
 
 
 def _version(path: Path) -> tuple[int, int, int] | None:
-    """Tells one state of a file from the next, as every save makes a new file; None for no file."""
+    """Differs between states of a file, as every save makes a new one; None where there is none."""
     try:
         found = path.stat()
     except OSError:

@@ -89,7 +89,7 @@ def format_explanation(explanation: Explanation) -> str:
 def _lines(explanation: Explanation) -> Iterator[str]:
     yield f"at           {format_time(explanation.at)}"
     about = ", ".join(f"{name} is {value}" for name, value in explanation.context.items())
-    yield f"about        {about or 'nothing told (--about NAME=VALUE)'}"
+    yield f"about        {about or 'nothing given (--about NAME=VALUE)'}"
     if names := [it.parent for it in explanation.line if it.parent is not None]:
         # The line ends with an ancestor that has a parent only where nothing is stored of that one.
         absent = "" if explanation.line[-1].parent is None else " (who has no profile)"
