@@ -61,7 +61,7 @@ def evaluate(
         _question(
             None,
             "Leave out questions that leave no room for an answer in the model's context window, "
-            "instead of asking none.",
+            "instead of refusing all.",
             "--skip-too-long",
         ),
     ] = False,
@@ -140,7 +140,7 @@ def evaluate(
         str | None,
         _score(
             "NAME",
-            "The sentence embedding that says whether answers are about their questions: a "
+            "The sentence embedding that measures whether answers are about their questions: a "
             "Hugging Face id, a local folder, embedded, or none.",
             default="embedded, where it is installed",
         ),
