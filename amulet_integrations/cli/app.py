@@ -16,7 +16,6 @@ from . import chat, compare, evaluate, terminal
 from .options import examples, flowing, help_if_alone
 from .profile import profile
 
-INTERRUPTED = 130
 WRONG_INPUT = 2
 FAILED = 1
 

@@ -6,6 +6,7 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import closing, nullcontext, suppress
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -20,7 +21,7 @@ from amulet_integrations.personalization.selection import PreferenceSelection
 from amulet_integrations.profiles import PreferenceProfile
 
 from . import options, terminal
-from .columns import LABELS
+from .columns import METHOD_NAMES
 from .conversation import Conversation
 from .loading import open_engine, open_store
 from .options import method_option, option
@@ -30,7 +31,8 @@ EPILOG = options.examples(
     'amulet chat --prefer "Explain as to a child." --preset strong',
     'echo "Why is the sky blue?" | amulet chat --user ann',
 )
-_PREFERENCES = "Whose preferences, and how strongly"
+_PANEL = "Whose preferences, and how strongly"
+_preference = partial(option, panel=_PANEL)
 _YOU = "you"
 _COMMAND = re.compile(r"/[a-z]+(?=\s|$)")
 _COMMANDS = "/prefer TEXT adds a preference, /reset forgets the turns, /quit leaves."
@@ -40,25 +42,14 @@ def chat(
     *,
     user: Annotated[
         str | None,
-        option(
-            "USER",
-            "Follow the profile of this user; it is read anew for every answer.",
-            default=False,
-            panel=_PREFERENCES,
-        ),
+        _preference("USER", "Follow the profile of this user; it is read anew for every answer."),
     ] = None,
     prefer: Annotated[
         list[str] | None,
-        option(
-            "TEXT",
-            "Follow this preference; repeat for more. Not together with --user.",
-            default=False,
-            panel=_PREFERENCES,
-        ),
+        _preference("TEXT", "Follow this preference; repeat for more. Not together with --user."),
     ] = None,
     method: Annotated[
-        Method | None,
-        method_option(default="the profile's, else amulet", panel=_PREFERENCES),
+        Method | None, method_option(default="the profile's, else amulet", panel=_PANEL)
     ] = None,
     guidance_scale: options.GuidanceScale = None,
     preset: options.Preset = None,
@@ -106,7 +97,7 @@ def _greet(conversation: Conversation, model: str, interactive: bool) -> None:
             f"{_add_command(user)}"
         )
     if interactive:
-        method = LABELS[applied.method] if applied.preferences else "plain answers"
+        method = METHOD_NAMES[applied.method] if applied.preferences else "plain answers"
         strength = options.strength_label(applied.guidance_scale, applied.max_kl)
         facts = (
             model,
@@ -126,7 +117,8 @@ def _run(conversation: Conversation, interactive: bool) -> None:
         Exit: With 1, at the end, if an answer or a command failed and nobody watched.
     """
     failed = False
-    for line in _input_lines(interactive):
+    lines = _prompt() if interactive else sys.stdin
+    for line in filter(None, map(str.strip, lines)):
         command = _COMMAND.match(line)
         try:
             if command is None:
@@ -142,13 +134,8 @@ def _run(conversation: Conversation, interactive: bool) -> None:
         raise typer.Exit(1)
 
 
-def _input_lines(interactive: bool) -> Iterator[str]:
-    """Lines that are not blank, stripped, until the input ends or Ctrl-C at the prompt."""
-    lines = _prompt() if interactive else sys.stdin
-    yield from (stripped for line in lines if (stripped := line.strip()))
-
-
 def _prompt() -> Iterator[str]:
+    """Lines as they are typed, until the input ends or Ctrl-C at the prompt."""
     with suppress(ImportError):  # not on Windows
         import readline  # noqa: F401, PLC0415 - input() edits lines with it
     while True:

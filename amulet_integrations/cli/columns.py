@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import typer
 from rich.box import ROUNDED
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.table import Table
@@ -15,17 +16,11 @@ from amulet_integrations.decoding.strength import Method
 from .stream_many import StreamedAnswer
 from .terminal import one_line, plural, safe
 
-LABELS: dict[Method, str] = {
-    "base": "base",
-    "pref": "pref",
-    "linear_alignment": "linear alignment",
-    "amulet": "Amulet",
-}
-_STYLES: dict[Method, str] = {
-    "base": "bold",
-    "pref": "bold cyan",
-    "linear_alignment": "bold yellow",
-    "amulet": "bold green",
+METHOD_NAMES: dict[Method, Text] = {
+    "base": Text("base", style="bold"),
+    "pref": Text("pref", style="bold cyan"),
+    "linear_alignment": Text("linear alignment", style="bold yellow"),
+    "amulet": Text("Amulet", style="bold green"),
 }
 _NARROWEST_COLUMN = 18
 _TABLE_LINES = 8
@@ -84,18 +79,26 @@ class ComparisonView:
                 yield title, group.answers[start : start + columns]
 
 
-def plain_answer(answer: StreamedAnswer) -> str:
-    """An answer under a heading, for output that is read by programs or later."""
-    head = f"--- {LABELS[answer.method]} (guidance {_scale(answer)}, {_state(answer)}) ---"
-    return f"{head}\n{_body(answer).plain}\n"
+def print_plain(question: str, groups: Sequence[AnswerGroup]) -> None:
+    """Prints each answer under a heading, for output that is read by programs or later."""
+    typer.echo(f"{_titled('Question', question)}\n")
+    for group in groups:
+        if group.preference is not None:
+            typer.echo(f"{_titled('Preference', group.preference)}\n")
+        for answer in group.answers:
+            name = METHOD_NAMES[answer.method]
+            typer.echo(f"--- {name} (guidance scale {answer.strength}, {_state(answer)}) ---")
+            typer.echo(f"{_body(answer)}\n")
 
 
 def _table(answers: Sequence[StreamedAnswer], lines: int | None) -> Table:
     table = Table(box=ROUNDED, expand=True, show_footer=True, border_style="dim")
     cells: list[RenderableType] = []
     for answer in answers:
-        head = Text(LABELS[answer.method], style=_STYLES[answer.method])
-        head.append(f"\n{_on_two_lines(_scale(answer))}", style="not bold dim")
+        head = METHOD_NAMES[answer.method].copy()
+        # The bound stands below the scale, so that narrow columns look alike.
+        scale, _, bound = answer.strength.partition(", ")
+        head.append(f"\nscale {scale}\n{bound}", style="not bold dim")
         foot = Text(_state(answer), style="not bold dim")
         table.add_column(head, foot, ratio=1, overflow="fold")
         cells.append(_Tail(_body(answer), lines))
@@ -113,16 +116,6 @@ def _body(answer: StreamedAnswer) -> Text:
 
 def _titled(title: str, text: str) -> Text:
     return Text.assemble((f"{title}: ", "dim"), one_line(text))
-
-
-def _scale(answer: StreamedAnswer) -> str:
-    return f"scale {answer.strength}"
-
-
-def _on_two_lines(scale: str) -> str:
-    """The scale and the bound below it, so that narrow columns look alike."""
-    number, _, bound = scale.partition(", ")
-    return f"{number}\n{bound}"
 
 
 def _state(answer: StreamedAnswer) -> str:

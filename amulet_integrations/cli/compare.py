@@ -20,7 +20,7 @@ from amulet_integrations.profiles import Preference
 from amulet_integrations.prompting import ChatMessage
 
 from . import options, terminal
-from .columns import AnswerGroup, ComparisonView, plain_answer
+from .columns import AnswerGroup, ComparisonView, print_plain
 from .conversation import system_messages
 from .loading import open_engine
 from .options import option
@@ -35,13 +35,10 @@ _REFRESHES_PER_SECOND = 8
 
 
 def compare(
-    question: Annotated[
-        str, typer.Argument(metavar="QUESTION", help="What to ask.", show_default=False)
-    ],
+    question: Annotated[str, typer.Argument(metavar="QUESTION", help="What to ask.")],
     *,
     prefer: Annotated[
-        list[str],
-        option("TEXT", "A preference; repeat to compare several, each on its own.", default=False),
+        list[str], option("TEXT", "A preference; repeat to compare several, each on its own.")
     ],
     guidance_scale: options.GuidanceScale = None,
     preset: options.Preset = None,
@@ -101,16 +98,7 @@ def _run(engine: Engine, question: str, groups: Sequence[AnswerGroup]) -> None:
     with view if interactive else nullcontext():
         stream_many(engine, answers)
     if not interactive:
-        _print_plain(question, groups)
+        print_plain(question, groups)
     for answer in answers:
         if answer.error is not None:
             raise answer.error
-
-
-def _print_plain(question: str, groups: Sequence[AnswerGroup]) -> None:
-    typer.echo(f"Question: {terminal.one_line(question)}\n")
-    for group in groups:
-        if group.preference is not None:
-            typer.echo(f"Preference: {terminal.one_line(group.preference)}\n")
-        for answer in group.answers:
-            typer.echo(plain_answer(answer))

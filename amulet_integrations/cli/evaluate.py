@@ -16,7 +16,7 @@ from amulet_integrations.evaluation import (
 )
 from amulet_integrations.evaluation.data.set_ups import read_set_up
 
-from .evaluate_inputs import check_field, check_scorers, compared_methods, find_judge, make_scorers
+from .evaluate_inputs import check_field, compared_methods, find_judge, find_scorers
 from .evaluate_report import check_saving, save_recommended, show_report
 from .loading import open_engine
 from .options import Model, Temperature, examples, option
@@ -43,7 +43,6 @@ def evaluate(
             "FILE",
             "Questions: .json, .jsonl or .csv, or one of the paper's data sets (truthful_qa, "
             "personal_preference_eval, ultrachat, helpsteer). Repeat for more.",
-            default=False,
         ),
     ],
     data_field: Annotated[
@@ -55,15 +54,14 @@ def evaluate(
         ),
     ] = None,
     sample: Annotated[
-        int | None,
-        _question("N", "Draw so many questions of each data set.", default="all", min=1),
+        int | None, _question("N", "Draw so many questions of each data set.", default="all", min=1)
     ] = None,
     skip_too_long: Annotated[
         bool,
         _question(
             None,
             "Leave out questions that leave no room for an answer in the model's context window, "
-            "instead of asking none.",
+            "instead of refusing all.",
             "--skip-too-long",
         ),
     ] = False,
@@ -102,7 +100,6 @@ def evaluate(
             "N",
             "Amulet with so many iterations as well, without a bound; repeat for more points of "
             "the frontier.",
-            default=False,
             min=0,
         ),
     ] = None,
@@ -126,15 +123,10 @@ def evaluate(
     seed: Annotated[int, _answer("N", "Draws samples again.", min=0)] = 0,
     reward_model: Annotated[
         str | None,
-        _score(
-            "NAME",
-            "A reward model, such as RLHFlow/ArmoRM-Llama3-8B-v0.1 (the paper's).",
-            default=False,
-        ),
+        _score("NAME", "A reward model, such as RLHFlow/ArmoRM-Llama3-8B-v0.1 (the paper's)."),
     ] = None,
     reward_index: Annotated[
-        int | None,
-        _score("N", "Which of several rewards counts.", default="6 for ArmoRM", min=0),
+        int | None, _score("N", "Which of several rewards counts.", default="6 for ArmoRM", min=0)
     ] = None,
     trust_remote_code: Annotated[
         bool,
@@ -148,7 +140,7 @@ def evaluate(
         str | None,
         _score(
             "NAME",
-            "The sentence embedding that says whether answers are about their questions: a "
+            "The sentence embedding that measures whether answers are about their questions: a "
             "Hugging Face id, a local folder, embedded, or none.",
             default="embedded, where it is installed",
         ),
@@ -158,7 +150,6 @@ def evaluate(
         _score(
             "NAME",
             "Who compares answers: a model as in --model, or PROVIDER:MODEL as LangChain names it.",
-            default=False,
         ),
     ] = None,
     allowance: Annotated[
@@ -200,7 +191,9 @@ def evaluate(
     read_set_up(set_up)
     SamplingParams(temperature=temperature)
     check_field(data_field, data)
-    check_scorers(relevance, reward_model, reward_index, trust_remote_code=trust_remote_code)
+    make_scorers = find_scorers(
+        relevance, reward_model, reward_index, trust_remote_code=trust_remote_code
+    )
     preferences = read_preferences(preference)
     methods = compared_methods(method, strength or [], curve=curve)
     if save_preset:
@@ -208,9 +201,7 @@ def evaluate(
     make_judge = None if judge is None else find_judge(judge)
     questions = read_questions(data, field=data_field, sample=sample, seed=seed)
     engine = open_engine(model, dtype)
-    scorers = make_scorers(
-        relevance, reward_model, reward_index, trust_remote_code=trust_remote_code
-    )
+    scorers = make_scorers()
     with ProgressBars() as bars:
         evaluation = run(
             engine,

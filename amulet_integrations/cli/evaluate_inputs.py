@@ -62,31 +62,10 @@ def check_field(field: str | None, sources: list[str]) -> None:
         )
 
 
-def check_scorers(
+def find_scorers(
     relevance: str | None, reward_model: str | None, index: int | None, *, trust_remote_code: bool
-) -> None:
-    """Refuses an embedded encoder that is not installed, and reward options without a model.
-
-    Raises:
-        MissingDependencyError: The embedded encoder is named, and is not installed.
-        EvaluationError: There is no reward model, but an option of one.
-    """
-    if relevance == EMBEDDED_ENCODER:
-        embedded_encoder_path()
-    if reward_model is not None:
-        return
-    for option, given in {
-        f"--reward-index {index}": index is not None,
-        "--trust-remote-code": trust_remote_code,
-    }.items():
-        if given:
-            raise EvaluationError(f"{option} needs a reward model: name it with --reward-model.")
-
-
-def make_scorers(
-    relevance: str | None, reward_model: str | None, index: int | None, *, trust_remote_code: bool
-) -> list[Scorer]:
-    """Makes the scorers, and loads the models that they need.
+) -> Callable[[], list[Scorer]]:
+    """Finds out, before anything is loaded, whether there can be such scorers.
 
     Args:
         relevance: The value of `--relevance`: an encoder, "none", or None for the embedded one
@@ -95,34 +74,41 @@ def make_scorers(
         index: Which of its rewards counts.
         trust_remote_code: Whether code that comes with the reward model is run.
 
+    Returns:
+        Makes the scorers, and loads the models that they need.
+
     Raises:
-        ModelError: A model cannot be loaded.
-        EvaluationError: The reward model gives no such reward.
+        MissingDependencyError: The embedded encoder is named, and is not installed.
+        EvaluationError: There is no reward model, but an option of one.
     """
-    from amulet_integrations.evaluation.metrics.text_scores import (  # noqa: PLC0415
-        SentimentScorer,
-        TextScorer,
-        has_sentiment,
-    )
+    if relevance == EMBEDDED_ENCODER:
+        embedded_encoder_path()
+    if reward_model is None and (index is not None or trust_remote_code):
+        option = "--trust-remote-code" if index is None else f"--reward-index {index}"
+        raise EvaluationError(f"{option} needs a reward model: name it with --reward-model.")
 
-    scorers: list[Scorer] = [TextScorer()]
-    if has_sentiment():
-        scorers.append(SentimentScorer())
-    if relevance is None and has_embedded_encoder():
-        relevance = EMBEDDED_ENCODER
-    if relevance not in {None, _NO_RELEVANCE}:
-        scorers.append(RelevanceScorer.from_pretrained(relevance))
-    if reward_model is not None:
-        from amulet_integrations.evaluation.metrics.reward_model import (  # noqa: PLC0415 - torch
-            RewardModelScorer,
-        )
+    def make() -> list[Scorer]:
+        from amulet_integrations.evaluation.metrics import text_scores  # noqa: PLC0415
 
-        scorers.append(
-            RewardModelScorer.from_pretrained(
-                reward_model, index=index, trust_remote_code=trust_remote_code
+        scorers: list[Scorer] = [text_scores.TextScorer()]
+        if text_scores.has_sentiment():
+            scorers.append(text_scores.SentimentScorer())
+        encoder = EMBEDDED_ENCODER if relevance is None and has_embedded_encoder() else relevance
+        if encoder not in {None, _NO_RELEVANCE}:
+            scorers.append(RelevanceScorer.from_pretrained(encoder))
+        if reward_model is not None:
+            from amulet_integrations.evaluation.metrics.reward_model import (  # noqa: PLC0415 - torch
+                RewardModelScorer,
             )
-        )
-    return scorers
+
+            scorers.append(
+                RewardModelScorer.from_pretrained(
+                    reward_model, index=index, trust_remote_code=trust_remote_code
+                )
+            )
+        return scorers
+
+    return make
 
 
 def find_judge(name: str) -> Callable[[], Any]:

@@ -34,21 +34,18 @@ def show_report(evaluation: Evaluation, folder: Path, allowance: float) -> Repor
     Returns:
         The contents of the report.
     """
-    from amulet_integrations.evaluation.reporting.report import (  # noqa: PLC0415
-        main_text_tables,
-        write_contents,
-    )
-    from amulet_integrations.evaluation.reporting.report_contents import gather_contents  # noqa: PLC0415
+    # Brings numpy.
+    from amulet_integrations.evaluation.reporting import report, report_contents  # noqa: PLC0415
 
-    contents = gather_contents(evaluation, allowance=allowance)
+    contents = report_contents.gather_contents(evaluation, allowance=allowance)
     # The other tables would scroll the main ones away; the page has all of them.
-    for table in main_text_tables(contents):
+    for table in report.main_text_tables(contents):
         _show_table(table)
     if left_out := sum(evaluation.settings.left_out.values()):
         terminal.notice(
             f"{terminal.plural(left_out, 'question')} too long for the model: left out."
         )
-    page, *others = write_contents(contents, folder)
+    page, *others = report.write_contents(contents, folder)
     typer.echo(f"\nThe report: {terminal.one_line(page)}")
     typer.echo(f"Beside it: {terminal.one_line(', '.join(path.name for path in others))}")
     return contents
@@ -79,9 +76,8 @@ def save_recommended(engine: Engine, contents: ReportContents) -> None:
         EvaluationError: The engine's model is in another process, and its fingerprint is unknown.
         AmuletError: The file of presets cannot be written.
     """
-    frontier = contents.frontiers[0] if contents.frontiers else None
-    point = None if frontier is None else frontier.recommended
-    if frontier is None or point is None:
+    frontier = next(iter(contents.frontiers), None)
+    if frontier is None or (point := frontier.recommended) is None:
         terminal.notice("No preset is saved, for none is recommended.")
         return
     if frontier.breaks(point):
@@ -94,7 +90,7 @@ def save_recommended(engine: Engine, contents: ReportContents) -> None:
     fingerprint = getattr(engine, "model_fingerprint", None)
     if fingerprint is None:
         raise EvaluationError(
-            f"A {type(engine).__name__} does not tell which model it runs. Pass guidance_scale="
+            f"A {type(engine).__name__} does not name the model that it runs. Pass guidance_scale="
             f"{point.strength.guidance_scale:g} and max_kl={point.strength.max_kl} yourself."
         )
     scale, bound = point.strength
@@ -132,13 +128,11 @@ def _show_table(table: TextTable) -> None:
         typer.echo(f"\n{table}")
         return
     # Brings numpy.
-    from amulet_integrations.evaluation.reporting.text_tables import (  # noqa: PLC0415
-        terminal_table,
-    )
+    from amulet_integrations.evaluation.reporting import text_tables  # noqa: PLC0415
 
     # Titles and captions contain names that users gave, as cells do.
     typer.echo(f"\n{terminal.one_line(table.title)}")
-    header, rows, words = terminal_table(table)
+    header, rows, words = text_tables.terminal_table(table)
     drawn = Table()
     for place, name in enumerate(header):
         drawn.add_column(Text(name), justify="left" if place < words else "right")

@@ -36,7 +36,7 @@ def option(
     metavar: str | None,
     text: str,
     *names: str,
-    default: str | bool = True,
+    default: str | None = None,
     panel: str | None = None,
     **settings: Any,
 ) -> Any:
@@ -46,7 +46,7 @@ def option(
         metavar: Stands for the value in the help; None where there is none, as for a flag.
         text: The help.
         *names: The names, where they are not the parameter's own.
-        default: How the help describes the default: True shows its value, False nothing.
+        default: How the help describes the default; None shows its value, if it has one.
         panel: The panel of the help that the option stands in.
         **settings: Further arguments of `typer.Option`.
     """
@@ -54,7 +54,7 @@ def option(
         *names,
         metavar=metavar,
         help=text,
-        show_default=default,
+        show_default=default or True,
         rich_help_panel=panel,
         **settings,
     )
@@ -133,7 +133,6 @@ MaxKL = Annotated[
     _strength(
         "NATS",
         "A bound on what the strength may do to a token; none lifts it.",
-        "--max-kl",
         default="the profile's, or the preset's",
     ),
 ]
@@ -142,7 +141,6 @@ Iterations = Annotated[
     _strength(
         "N",
         "The strength as updates of Amulet's game: 1, 2, 10, 60 give 1.95, 2.46, 3.90, 5.65.",
-        default=False,
         min=0,
     ),
 ]
@@ -177,4 +175,4 @@ Database = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-User = Annotated[str, typer.Argument(metavar="USER", help="The user's id.", show_default=False)]
+User = Annotated[str, typer.Argument(metavar="USER", help="The user's id.")]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Self
 
 from rich import progress as rich_progress
@@ -22,12 +21,9 @@ class ProgressBars:
     """Shows progress while it is entered: bars on a terminal, and a line for each stage elsewhere.
 
     The bars measure work and not answers, since some methods cost more for an answer than others.
-
-    Args:
-        get_time: The clock, in seconds; None takes the system's.
     """
 
-    def __init__(self, get_time: Callable[[], float] | None = None) -> None:
+    def __init__(self) -> None:
         self._tasks: dict[str, rich_progress.TaskID] = {}
         self._bars = rich_progress.Progress(
             TextColumn("{task.description}", markup=False),
@@ -36,7 +32,6 @@ class ProgressBars:
             TimeRemainingColumn(elapsed_when_finished=True),
             console=terminal.console(),
             speed_estimate_period=_SPEED_PERIOD,
-            get_time=get_time,
             disable=not terminal.is_interactive(),
         )
 

@@ -7,18 +7,8 @@ import sys
 import typer
 from rich.console import Console
 
-from amulet_integrations.terminal_text import one_line, safe
-
-__all__ = [
-    "console",
-    "error",
-    "is_interactive",
-    "notice",
-    "one_line",
-    "plural",
-    "safe",
-    "short_number",
-]
+from amulet_integrations.terminal_text import one_line as one_line  # noqa: PLC0414 - re-exported
+from amulet_integrations.terminal_text import safe as safe  # noqa: PLC0414 - re-exported
 
 
 def short_number(value: float) -> str:

@@ -36,7 +36,7 @@ def _list_of_array(value: Any) -> Any:
 _ARRAY = BeforeValidator(_list_of_array)
 _NUMBER = BeforeValidator(_refuse_lookalikes)
 Temperature = Annotated[float, _NUMBER, Field(ge=0.01, allow_inf_nan=False)]
-"""Answers without chance are no samples, and have no likelihood."""
+"""Answers that were not sampled (at temperature 0) have no likelihood."""
 
 Positive = Annotated[float, _NUMBER, Field(gt=0.0, allow_inf_nan=False)]
 Odds = Annotated[float, _NUMBER, Field(gt=1.0, allow_inf_nan=False)]

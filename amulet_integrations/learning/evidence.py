@@ -13,10 +13,12 @@ from amulet_integrations.engine import Engine
 from amulet_integrations.profiles import Preference
 
 from .guidance_scales import interpolate
-from .policy_likelihood import Floats, Policy, base_policy, log_likelihoods, policies_at
+from .policy_likelihood import Floats, Policy, log_likelihoods, policies_at
 from .tokenized_answers import TokenizedAnswer
 
 _CONTEXTS = 15  # preference contexts that are scored at once, beside the base
+_SLIP = 0.01  # the share of tokens that the base writes
+_LAPSE = 0.05  # the share of choices that are made blindly
 _SEED = 0  # the same examples give the same ranking
 
 
@@ -72,8 +74,6 @@ class CandidateScorer:
         grid: The scales at which curves are wanted, between the first and the last of `scales`.
         temperature: The temperature of the policies.
         max_kl: Their bound.
-        slip: The share of tokens that the base writes.
-        lapse: The share of choices that are made blindly.
     """
 
     engine: Engine
@@ -82,8 +82,6 @@ class CandidateScorer:
     grid: Floats
     temperature: float
     max_kl: MaxKL
-    slip: float
-    lapse: float
 
     def log_likelihood(
         self, accepted: TokenizedAnswer | None, rejected: TokenizedAnswer | None
@@ -104,37 +102,30 @@ class CandidateScorer:
             margin += self._rewards(accepted)[1]
         if rejected is not None:
             margin -= self._rewards(rejected)[1]
-        return choice_curves(scales, margin, self.grid, self.lapse)
+        return choice_curves(scales, margin, self.grid, _LAPSE)
 
     def _rewards(self, answer: TokenizedAnswer) -> tuple[float, Floats]:
         """An answer's log P_base, and log P - log P_base, shape (candidates, scales)."""
         base, *contexts = answer.contexts
         rewards = np.zeros((len(self.candidates), len(self.scales)))
-        preferred = [i for i, candidate in enumerate(self.candidates) if candidate is not None]
+        preferences = [(i, it.weight) for i, it in enumerate(self.candidates) if it is not None]
         log_base = 0.0
-        for start in range(0, len(preferred), _CONTEXTS):
+        for start in range(0, len(preferences), _CONTEXTS):
             part = slice(start, start + _CONTEXTS)
-            policies = self._policies(preferred[part])
+            places, weights = zip(*preferences[part], strict=True)
+            policies: list[Policy] = []
+            for alone in np.diag(weights).tolist():  # one preference has its weight, the others 0
+                policies += policies_at(self.scales, alone, self.max_kl)
             (found,) = log_likelihoods(
                 self.engine,
                 replace(answer, contexts=[base, *contexts[part]]),
                 policies,
-                [self.slip],
+                [_SLIP],
                 self.temperature,
             )
             log_base = float(found[0])
-            rewards[preferred[part]] = found[1:].reshape(-1, len(self.scales)) - log_base
+            rewards[list(places)] = found[1:].reshape(-1, len(self.scales)) - log_base
         return log_base, rewards
-
-    def _policies(self, places: Sequence[int]) -> list[Policy]:
-        """The base, and then each of these candidates alone at each scale."""
-        policies = [base_policy(1 + len(places))]
-        for index, place in enumerate(places):
-            preference = self.candidates[place]
-            weight = 0.0 if preference is None else preference.weight
-            at_scales = policies_at(self.scales, [weight], self.max_kl)
-            policies += [policy.among(index, len(places)) for policy in at_scales]
-        return policies
 
 
 @dataclass(frozen=True, repr=False)

@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from amulet_integrations.errors import AmuletError, EvidenceError, UnknownArgumentError
 from amulet_integrations.prompting import ChatMessage
@@ -62,7 +62,6 @@ class Example(FrozenModel):
     @classmethod
     def _has_a_user_message(cls, question: str | tuple[ChatMessage, ...]) -> Any:
         if isinstance(question, str):
-            _check_text("question", question)
             return question
         if not any(turn.role == "user" and turn.content.strip() for turn in question):
             raise EvidenceError("question has no user message with text; add what was asked.")
@@ -73,11 +72,15 @@ class Example(FrozenModel):
             )
         return question
 
-    @field_validator("accepted", "rejected", "system")
+    @field_validator(*_TEXTS)
     @classmethod
-    def _has_text(cls, text: str | None, info: Any) -> str | None:
-        if text is not None:
-            _check_text(info.field_name, text)
+    def _has_text(cls, text: Any, info: ValidationInfo) -> Any:
+        if isinstance(text, str):
+            if not text.strip():
+                raise EvidenceError(
+                    f"{info.field_name} is blank; give it some text or leave the example out."
+                )
+            check_encodable(text, str(info.field_name))
         return text
 
     @model_validator(mode="after")
@@ -98,13 +101,15 @@ class Example(FrozenModel):
             return turns
         return (ChatMessage(role="system", content=self.system), *turns)
 
-    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+    def __repr__(self) -> str:
+        shown = ""
         for name in _TEXTS:
-            value = getattr(self, name)
-            unit = "characters" if isinstance(value, str) else "messages"
-            if value is not None:
-                yield name, _Hidden(f"<{len(value):,} {unit}>")
-        yield "complete", self.complete
+            if (value := getattr(self, name)) is not None:
+                unit = "characters" if isinstance(value, str) else "messages"
+                shown += f"{name}=<{len(value):,} {unit}>, "
+        return f"{type(self).__name__}({shown}complete={self.complete})"
+
+    __str__ = __repr__
 
 
 ExampleLike = Example | Mapping[str, Any] | tuple[str, str]
@@ -236,15 +241,6 @@ def _check_names(owner: type[BaseModel], names: Iterable[Any]) -> None:
     )
 
 
-class _Hidden(str):
-    """Stands for a text, without the quotes of one."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return str(self)
-
-
 def _read_turn(place: int, turn: Any) -> ChatMessage:
     if isinstance(turn, ChatMessage):
         return turn
@@ -260,9 +256,3 @@ def _read_turn(place: int, turn: Any) -> ChatMessage:
             f"question[{place}] is no message; give it role (system, user, assistant or tool) and "
             "content, both strings."
         ) from None
-
-
-def _check_text(name: str, text: str) -> None:
-    if not text.strip():
-        raise EvidenceError(f"{name} is blank; give it some text or leave the example out.")
-    check_encodable(text, name)

@@ -34,27 +34,6 @@ class Policy(NamedTuple):
     reference: Weights
     max_kl: float | None
 
-    def among(self, index: int, preferences: int) -> Policy:
-        """The same policy for one preference of several, each of which has a context.
-
-        Args:
-            index: Which preference, from 0.
-            preferences: How many there are.
-        """
-        before, after = (0.0,) * index, (0.0,) * (preferences - index - 1)
-
-        def widen(weights: Weights) -> Weights:
-            base, own = weights
-            return (base, *before, own, *after)
-
-        return self._replace(weights=widen(self.weights), reference=widen(self.reference))
-
-
-def base_policy(contexts: int) -> Policy:
-    """The policy of the base context alone, where there are so many contexts."""
-    base = (1.0, *(0.0,) * (contexts - 1))
-    return Policy(base, base, None)
-
 
 def policies_at(
     scales: Sequence[float], own_weights: Sequence[float], max_kl: MaxKL
@@ -84,7 +63,9 @@ def log_likelihoods(
     slips: Sequence[float],
     temperature: float,
 ) -> Floats:
-    """The log-likelihood of an answer under each policy; the contexts are computed once.
+    """The log-likelihood of an answer under the base alone and under each policy.
+
+    The contexts are computed once.
 
     Args:
         engine: Scores the answer.
@@ -94,13 +75,14 @@ def log_likelihoods(
         temperature: The temperature of all policies, the base included.
 
     Returns:
-        In nats, for each slip, shape (slips, policies), float64.
+        In nats, for each slip, the base first, shape (slips, 1 + policies), float64.
 
     Raises:
         EvidenceError: Some policy excludes a token of the answer, or the model gives NaN.
         AmuletError: The engine's own error, with the example's number.
     """
-    weights, references, bounds = zip(base_policy(len(answer.contexts)), *policies, strict=True)
+    base = (1.0, *[0.0] * (len(answer.contexts) - 1))
+    weights, references, bounds = zip(Policy(base, base, None), *policies, strict=True)
     try:
         scores = engine.score(
             answer.contexts,
@@ -113,9 +95,9 @@ def log_likelihoods(
     except AmuletError as error:
         raise type(error)(f"{answer.place}: {error}") from error
     # In float64: hundreds of tokens are added up, and fractions of a nat count.
-    by_base, *by_policy = scores.numpy().astype(np.float64)
+    by_policy = scores.numpy().astype(np.float64)
     totals: Floats = np.array(
-        [_with_slips(np.array(by_policy), by_base, slip).sum(axis=1) for slip in slips]
+        [_with_slips(by_policy, by_policy[0], slip).sum(axis=1) for slip in slips]
     )
     if not np.isfinite(totals).all():
         raise EvidenceError(

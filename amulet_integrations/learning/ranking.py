@@ -29,8 +29,6 @@ DEFAULT_LEAST_ODDS = 3.0
 """Where Kass and Raftery (JASA, 1995) let "positive" evidence begin."""
 
 _POINTS = 201  # of the grid that the strength is integrated out on
-_SLIP = 0.01  # the share of tokens that the base writes
-_LAPSE = 0.05  # the share of choices that are made blindly
 _RESAMPLES = 200
 
 
@@ -159,9 +157,7 @@ def rank_preferences(
     answers = [answer for pair in pairs for answer in pair if answer is not None]
     tokens = check_enough(answers, len(pairs), "examples", min_tokens, min_examples)
     grid = np.linspace(scales[0], scales[-1], _POINTS)
-    scorer = CandidateScorer(
-        engine, given, scales, grid, temperature, bound, slip=_SLIP, lapse=_LAPSE
-    )
+    scorer = CandidateScorer(engine, given, scales, grid, temperature, bound)
     evidence = Evidence(grid, np.array([scorer.log_likelihood(*pair) for pair in pairs]))
     probabilities = evidence.probabilities(log_priors, _RESAMPLES)
     ranked = _ranked(given, evidence, probabilities)

@@ -191,10 +191,10 @@ def estimate_strength(
     bound = Strength(max_kl=max_kl).over(profile.strength).bound
     policies = policies_at(scales, own_weights, bound)
     slips = _SLIPS if slip is None else (slip,)
-    # Shape (examples, slips, scales).
+    # Shape (examples, slips, scales), without the base that comes first.
     by_slip = np.array(
         [log_likelihoods(engine, answer, policies, slips, temperature) for answer in answers]
-    )
+    )[:, :, 1:]
     penalties = _SLIP_PENALTY * np.arange(len(slips))
     likeliest = int((by_slip.sum(axis=0).max(axis=1) - penalties).argmax())
     curves = by_slip[:, likeliest]
@@ -298,13 +298,13 @@ def _check_conclusive(
             f"The answers are likeliest at {scales[0]:g}, the weakest guidance scale looked at. "
             "Give scales that begin with 0."
         )
-    # Answers that say nothing leave the prior, whose interval is narrow where the range is.
+    # Answers without any evidence leave the prior, and its interval is narrow if the range is.
     half = (scales[-1] - scales[0]) / 2.0
     if high - low > min(widest, half):
         limit = f"widest_interval={widest:g}" if widest <= half else "half of the range looked at"
         raise EvidenceError(
             f"{tokens} tokens leave the guidance scale between {low:.2f} and {high:.2f}, wider "
             f"than {limit} (the likeliest is {posterior.mode:.2f}, the "
-            f"dispersion {posterior.dispersion:.1f}). Give more answers, or such as the preference "
-            f"makes a difference for.{held}"
+            f"dispersion {posterior.dispersion:.1f}). Give more answers, or answers for which the "
+            f"preference makes a difference.{held}"
         )

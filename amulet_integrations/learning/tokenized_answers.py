@@ -72,9 +72,14 @@ class AnswerTokenizer:
             answers = [self._encode(text, example) for text in (example.accepted, example.rejected)]
         except AmuletError as error:
             raise type(error)(f"{place}: {error}") from error
-        longest = max(map(len, contexts))
-        for ids in filter(None, answers):
-            self._check_length(place, longest, len(ids))
+        context, answer = (max(map(len, rows)) for rows in (contexts, answers))
+        # The last token is never read, only predicted.
+        if context + answer - 1 >= self._engine.context_window:
+            raise ContextLengthError(
+                f"{place}: a context of {context} tokens and an answer of {answer} do not fit the "
+                f"context window of {self._engine.context_window} tokens of "
+                f"{self._engine.model_name!r}. Leave the example out or shorten it."
+            )
         accepted, rejected = (ids and TokenizedAnswer(place, contexts, ids) for ids in answers)
         return accepted or None, rejected or None
 
@@ -97,15 +102,6 @@ class AnswerTokenizer:
         # All of it is text of a person, so nothing in it counts as a control token.
         ids = self._control_tokens.encode_literal(written)
         return [*ids, self._end_id] if example.complete else ids
-
-    def _check_length(self, place: str, context: int, answer: int) -> None:
-        # The last token is never read, only predicted.
-        if context + answer - 1 >= self._engine.context_window:
-            raise ContextLengthError(
-                f"{place}: a context of {context} tokens and an answer of {answer} do not fit the "
-                f"context window of {self._engine.context_window} tokens of "
-                f"{self._engine.model_name!r}. Leave the example out or shorten it."
-            )
 
     @cached_property
     def _end_id(self) -> int:

@@ -148,7 +148,7 @@ def _presets() -> Mapping[str, SavedPreset]:
 
 
 def _version(path: Path) -> tuple[int, int, int] | None:
-    """Tells one state of a file from the next, as every save makes a new file; None for no file."""
+    """Differs between states of a file, as every save makes a new one; None where there is none."""
     try:
         found = path.stat()
     except OSError:
@@ -176,7 +176,7 @@ def _read(path: Path, version: tuple[int, int, int]) -> Mapping[str, SavedPreset
 def _parse(path: Path) -> dict[str, object]:
     entries = json.loads(path.read_text(encoding="utf-8"))
     if not isinstance(entries, dict):
-        raise ValueError("it holds no presets by fingerprint")  # noqa: TRY004 - it is damaged
+        raise ValueError("it contains no presets by fingerprint")  # noqa: TRY004 - it is damaged
     return entries
 
 
@@ -188,7 +188,12 @@ def _editing() -> Iterator[dict[str, object]]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_suffix(".lock")):
-            entries = _entries_to_edit(path)
+            entries: dict[str, object] = {}
+            if path.exists():
+                try:
+                    entries = _parse(path)
+                except (ValueError, RecursionError):
+                    path.replace(path.with_name(f"{PRESETS_FILE}.damaged"))
             yield entries
             with unfinished.open("w", encoding="utf-8") as file:
                 file.write(json.dumps(entries, indent=2) + "\n")
@@ -198,16 +203,6 @@ def _editing() -> Iterator[dict[str, object]]:
             unfinished.replace(path)
     except OSError as error:
         raise AmuletError(_not_writable(path, str(error.strerror))) from error
-
-
-def _entries_to_edit(path: Path) -> dict[str, object]:
-    try:
-        return _parse(path)
-    except FileNotFoundError:
-        return {}
-    except (ValueError, RecursionError):
-        path.replace(path.with_name(f"{PRESETS_FILE}.damaged"))
-        return {}
 
 
 def _not_writable(path: Path, reason: str) -> str:

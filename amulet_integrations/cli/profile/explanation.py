@@ -57,11 +57,6 @@ class Explanation:
             holding = []
         return preference_weights(self.strength.guidance_scale, group_preferences(holding)[1])
 
-    @property
-    def missing_parent(self) -> str | None:
-        """The ancestor at which the line ends because nothing is stored of it; None without one."""
-        return self.line[-1].parent
-
     def as_json(self) -> dict[str, Any]:
         """All of it as plain JSON values."""
         return {
@@ -69,7 +64,7 @@ class Explanation:
             "at": self.at.isoformat(),
             "preference_context": dict(self.context),
             "line": [profile.user_id for profile in self.line],
-            "missing_parent": self.missing_parent,
+            "missing_parent": self.line[-1].parent,
             "method": self.whole.method,
             "guidance_scale": self.strength.guidance_scale,
             "max_kl": self.strength.max_kl,
@@ -94,9 +89,10 @@ def format_explanation(explanation: Explanation) -> str:
 def _lines(explanation: Explanation) -> Iterator[str]:
     yield f"at           {format_time(explanation.at)}"
     about = ", ".join(f"{name} is {value}" for name, value in explanation.context.items())
-    yield f"about        {about or 'nothing told (--about NAME=VALUE)'}"
+    yield f"about        {about or 'nothing given (--about NAME=VALUE)'}"
     if names := [it.parent for it in explanation.line if it.parent is not None]:
-        absent = "" if explanation.missing_parent is None else " (who has no profile)"
+        # The line ends with an ancestor that has a parent only where nothing is stored of that one.
+        absent = "" if explanation.line[-1].parent is None else " (who has no profile)"
         yield f"inherits     from {', then '.join(names)}{absent}"
     yield "preferences" if explanation.verdicts else "preferences  none"
     for verdict in explanation.verdicts:

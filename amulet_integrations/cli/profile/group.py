@@ -12,7 +12,7 @@ import typer
 from amulet_integrations.cli import terminal
 from amulet_integrations.cli.options import flowing, help_if_alone, option
 from amulet_integrations.errors import ProfileError
-from amulet_integrations.profiles import PreferenceProfile, ProfileStore
+from amulet_integrations.profiles import PreferenceProfile
 
 T = TypeVar("T")
 
@@ -20,12 +20,7 @@ profile = typer.Typer(rich_markup_mode="rich")
 
 About = Annotated[
     list[str] | None,
-    option(
-        "NAME=VALUE",
-        "What the call is about, such as topic=health; repeat for more.",
-        "--about",
-        default=False,
-    ),
+    option("NAME=VALUE", "What the call is about, such as topic=health; repeat for more."),
 ]
 
 
@@ -41,15 +36,6 @@ About = Annotated[
 )
 def _profile(context: typer.Context) -> None:
     help_if_alone(context)
-
-
-def require_profile(store: ProfileStore, user: str) -> PreferenceProfile:
-    """The profile of a user.
-
-    Raises:
-        ProfileError: There is none.
-    """
-    return require(store.get(user), user)
 
 
 def require(found: T | None, user: str) -> T:

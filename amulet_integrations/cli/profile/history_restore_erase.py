@@ -49,8 +49,7 @@ def history(
 def restore(
     user: User,
     version: Annotated[
-        int,
-        typer.Argument(min=1, metavar="VERSION", help="A version that `history` lists."),
+        int, typer.Argument(min=1, metavar="VERSION", help="A version that `history` lists.")
     ],
     db: Database = None,
 ) -> None:

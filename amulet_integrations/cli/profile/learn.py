@@ -32,24 +32,18 @@ def learn(
     file: Annotated[
         Path,
         typer.Argument(
-            metavar="FILE",
-            help='JSON lines: {"question": "…", "accepted": "…", "rejected": "…"}.',
-            show_default=False,
+            metavar="FILE", help='JSON lines: {"question": "…", "accepted": "…", "rejected": "…"}.'
         ),
     ],
     *,
     among: Annotated[
         list[str] | None,
-        option(
-            "TEXT",
-            "Rather tell which of these preferences fits best; repeat for more.",
-            default=False,
-        ),
+        option("TEXT", "Rank these preferences by how well they fit instead; repeat for more."),
     ] = None,
     max_kl: options.MaxKL = None,
     about: group.About = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Tell what was learned and store nothing.")
+        bool, typer.Option("--dry-run", help="Show what was learned and store nothing.")
     ] = False,
     model: options.Model = "embedded",
     db: options.Database = None,
@@ -67,20 +61,16 @@ def learn(
     context = PreferenceContext(group.parse_pairs("--about", about))
     bound = options.read_strength(max_kl=max_kl).bound
     # Brings torch, which `amulet profile show` has no use for.
-    from amulet_integrations.learning import (  # noqa: PLC0415
-        estimate_strength,
-        rank_preferences,
-        read_examples,
-    )
+    from amulet_integrations import learning  # noqa: PLC0415
 
-    given = read_examples(file)
+    given = learning.read_examples(file)
     if among:
-        ranking = rank_preferences(open_engine(model), among, given, max_kl=bound)
+        ranking = learning.rank_preferences(open_engine(model), among, given, max_kl=bound)
         _print_ranking(user, ranking, as_json=as_json)
         return
     with open_store(db) as store:
         whole = group.require(read_whole_profile(store, user), user)
-        estimate = estimate_strength(
+        estimate = learning.estimate_strength(
             open_engine(model), whole, given, context=context, max_kl=bound
         )
         group.print_result(estimate.model_dump(mode="json"), _describe(estimate), as_json=as_json)
@@ -100,15 +90,14 @@ def learn(
 
 
 def _print_ranking(user: str, ranking: PreferenceRanking, *, as_json: bool) -> None:
-    texts = ["" if it.preference is None else it.preference.text for it in ranking.ranked]
+    content = ranking.model_dump(mode="json")
+    for row in content["ranked"]:
+        row["preference"] = row["preference"]["text"] if row["preference"] else ""
     if as_json:
-        content = ranking.model_dump(mode="json")
-        for row, text in zip(content["ranked"], texts, strict=True):
-            row["preference"] = text
         group.print_json(content)
         return
-    for ranked, text in zip(ranking.ranked, texts, strict=True):
-        typer.echo(f"{ranked.probability:6.1%}  {terminal.one_line(text)}")
+    for row in content["ranked"]:
+        typer.echo(f"{row['probability']:6.1%}  {terminal.one_line(row['preference'])}")
     terminal.notice(f'To keep one: amulet profile add {terminal.one_line(user)} --prefer "…"')
 
 

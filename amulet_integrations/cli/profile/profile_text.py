@@ -43,19 +43,16 @@ def _lines(profile: PreferenceProfile) -> Iterator[str]:
 def _strength(profile: PreferenceProfile) -> str:
     strength = profile.strength
     parts: list[str] = []
-    if strength.preset is not None:
-        scale = short_number(strength.settled().guidance_scale)
-        parts.append(f"{strength.preset} (guidance scale {scale})")
-    elif (params := strength.params) is not None:
-        scale, alpha, lambda_, eta = map(
-            short_number, (params.guidance_scale, params.alpha, params.lambda_, params.eta)
-        )
-        parts.append(
-            f"guidance scale {scale} (iterations {params.iterations}, alpha {alpha}, "
-            f"lambda {lambda_}, eta {eta})"
-        )
-    elif strength.guidance_scale is not None:
-        parts.append(f"guidance scale {short_number(strength.guidance_scale)}")
+    if strength.has_scale:
+        scale = f"guidance scale {short_number(strength.settled().guidance_scale)}"
+        if strength.preset is not None:
+            scale = f"{strength.preset} ({scale})"
+        if (params := strength.params) is not None:
+            alpha, lambda_, eta = map(short_number, (params.alpha, params.lambda_, params.eta))
+            scale += (
+                f" (iterations {params.iterations}, alpha {alpha}, lambda {lambda_}, eta {eta})"
+            )
+        parts.append(scale)
     if strength.bound is None:
         parts.append("no bound")
     elif strength.bound != "default":

@@ -27,7 +27,7 @@ from . import group
 def set_(
     user: options.User,
     *,
-    prefer: Annotated[list[str], option("TEXT", "A preference; repeat for more.", default=False)],
+    prefer: Annotated[list[str], option("TEXT", "A preference; repeat for more.")],
     guidance_scale: options.GuidanceScale = None,
     preset: options.Preset = None,
     max_kl: options.MaxKL = None,
@@ -65,14 +65,14 @@ def set_(
 def add(
     user: options.User,
     *,
-    prefer: Annotated[str, option("TEXT", "The preference.", default=False)],
+    prefer: Annotated[str, option("TEXT", "The preference.")],
     weight: Annotated[
         float,
         option(
             "W", "1 in full, 0.5 half as strong, below 0 steers away from it.", min=-1.0, max=1.0
         ),
     ] = 1.0,
-    name: Annotated[str | None, option("NAME", "A label, to remove it by.", default=False)] = None,
+    name: Annotated[str | None, option("NAME", "A label, to remove it by.")] = None,
     when: Annotated[
         list[str] | None,
         option(
@@ -91,8 +91,7 @@ def add(
         ),
     ] = None,
     valid_until: Annotated[
-        str | None,
-        option("TIME", "It no longer holds then.", "--until", default="for good"),
+        str | None, option("TIME", "It no longer holds then.", "--until", default="for good")
     ] = None,
     db: options.Database = None,
 ) -> None:
@@ -124,12 +123,9 @@ def add(
 )
 def remove(
     user: options.User,
-    name: Annotated[
-        str | None, option("NAME", "Remove the preference of this name.", default=False)
-    ] = None,
+    name: Annotated[str | None, option("NAME", "Remove the preference of this name.")] = None,
     number: Annotated[
-        int | None,
-        option("N", "Remove the preference of this number in `show`.", default=False, min=1),
+        int | None, option("N", "Remove the preference of this number in `show`.", min=1)
     ] = None,
     db: options.Database = None,
 ) -> None:
@@ -152,7 +148,7 @@ def remove(
 
     with open_store(db) as store:
         if name is not None or number is not None:
-            group.require_profile(store, user)
+            group.require(store.get(user), user)
             group.print_saved(store.update(user, without_it, by=group.operator()))
         else:
             group.require(store.delete(user, by=group.operator()), user)

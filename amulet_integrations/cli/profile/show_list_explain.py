@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
-from rich.text import Text
+from rich.cells import cell_len, set_cell_size
 
 from amulet_integrations.cli import terminal
 from amulet_integrations.cli.loading import open_store
@@ -41,7 +40,7 @@ def show(
     """Show a user's profile, with the texts of the preferences."""
     with open_store(db) as store:
         if version is None:
-            found = group.require_profile(store, user)
+            found = group.require(store.get(user), user)
         else:
             found = _version(group.require(store.history(user), user), user, version)
     group.print_result(found.model_dump(mode="json"), format_profile(found), as_json=as_json)
@@ -51,16 +50,16 @@ def show(
 def list_(db: Database = None, as_json: Json = False) -> None:
     """List everyone who has a profile, without the texts of the preferences."""
     with open_store(db) as store:
-        everyone = dict(_everyone(store))
+        everyone = [_summarize(store, user) for user in store.user_ids()]
     if as_json:
-        group.print_json([_as_json(user, found) for user, found in everyone.items()])
+        group.print_json([content for content, _ in everyone])
         return
     if not everyone:
         terminal.notice('There are no profiles. Make one: amulet profile set USER --prefer "…"')
-    names = [Text(terminal.one_line(user)) for user in everyone]
-    width = max((name.cell_len for name in names), default=0)
-    for name, found in zip(names, everyone.values(), strict=True):
-        typer.echo(f"{name}{' ' * (width - name.cell_len)}  {_summary(found)}")
+    names = [terminal.one_line(content["user_id"]) for content, _ in everyone]
+    width = max(map(cell_len, names), default=0)
+    for name, (_, summary) in zip(names, everyone, strict=True):
+        typer.echo(f"{set_cell_size(name, width)}  {summary}")
 
 
 @group.profile.command(
@@ -77,12 +76,12 @@ def explain(
     db: Database = None,
     as_json: Json = False,
 ) -> None:
-    """Tell which preferences of a user hold, which do not and why, and what they come to."""
+    """Show which preferences of a user hold, which do not and why, and what they come to."""
     time = datetime.now(UTC) if at is None else _parse_time(at)
     context = PreferenceContext(group.parse_pairs("--about", about))
     with open_store(db) as store:
         explanation = Explanation(
-            line_of(group.require_profile(store, user), store.get), time, context
+            line_of(group.require(store.get(user), user), store.get), time, context
         )
     text = format_explanation(explanation)
     group.print_result(explanation.as_json(), text, as_json=as_json)
@@ -100,10 +99,10 @@ def _parse_time(text: str) -> datetime:
 
 def _version(changes: list[ProfileChange], user: str, version: int) -> PreferenceProfile:
     change = next((it for it in changes if it.version == version), None)
-    if change is not None and change.profile is not None:
-        return change.profile
     if change is None:
         why = "does not exist"
+    elif change.profile is not None:
+        return change.profile
     else:
         why = "is a removal" if change.problem is None else f"is damaged: {change.problem}"
     raise ProfileError(
@@ -112,26 +111,14 @@ def _version(changes: list[ProfileChange], user: str, version: int) -> Preferenc
     )
 
 
-def _everyone(store: ProfileStore) -> Iterator[tuple[str, PreferenceProfile | ProfileError]]:
-    """Every user and profile; a damaged one hides nobody else's."""
-    for user in store.user_ids():
-        try:
-            yield user, group.require_profile(store, user)
-        except (CorruptProfileError, InvalidProfileError) as error:
-            yield user, error
-
-
-def _summary(found: PreferenceProfile | ProfileError) -> str:
-    if isinstance(found, ProfileError):
-        return f"damaged: {terminal.one_line(found)}"
-    preferences = terminal.plural(len(found.preferences), "preference")
-    return f"{preferences}, version {found.version}, {format_time(found.updated_at)}"
-
-
-def _as_json(user: str, found: PreferenceProfile | ProfileError) -> dict[str, Any]:
-    if isinstance(found, ProfileError):
-        return {"user_id": user, "error": str(found)}
-    return {
-        **found.model_dump(mode="json", include={"user_id", "version", "updated_at"}),
-        "preferences": len(found.preferences),
-    }
+def _summarize(store: ProfileStore, user: str) -> tuple[dict[str, Any], str]:
+    """A user's profile as JSON and in a line; a damaged one hides nobody else's."""
+    try:
+        found = group.require(store.get(user), user)
+    except (CorruptProfileError, InvalidProfileError) as error:
+        return {"user_id": user, "error": str(error)}, f"damaged: {terminal.one_line(error)}"
+    content = found.model_dump(mode="json", include={"user_id", "version", "updated_at"})
+    count = len(found.preferences)
+    preferences = terminal.plural(count, "preference")
+    summary = f"{preferences}, version {found.version}, {format_time(found.updated_at)}"
+    return {**content, "preferences": count}, summary

@@ -29,11 +29,11 @@ def test_the_time_left_is_shown_also_where_answers_are_rare(
     monkeypatch: pytest.MonkeyPatch, seconds: float, left: str
 ) -> None:
     held = io.StringIO()
-    console = Console(file=held, force_terminal=True, width=100)
+    clock = Clock()
+    console = Console(file=held, force_terminal=True, width=100, get_time=clock)
     monkeypatch.setattr(terminal, "console", lambda: console)
     monkeypatch.setattr(terminal, "is_interactive", lambda: True)
-    clock = Clock()
-    with ProgressBars(clock) as bars:
+    with ProgressBars() as bars:
         for done in range(5):
             bars(Progress("answers", done, 10, done / 10))
             clock.now += seconds

@@ -1,1 +1,1 @@
-"""What answers say about preferences."""
+"""What answers show about preferences."""

@@ -68,8 +68,9 @@ def slow_log_evidence(examples, candidate, **options) -> float:
 def test_evidence_and_posterior_are_those_of_plain_forward_passes(
     tiny_engine, monkeypatch, examples, slip, max_kl
 ):
-    for name, value in (("_SLIP", slip), ("_LAPSE", 0.1), ("_RESAMPLES", 0)):
-        monkeypatch.setattr(ranking, name, value)
+    monkeypatch.setattr(evidence, "_SLIP", slip)
+    monkeypatch.setattr(evidence, "_LAPSE", 0.1)
+    monkeypatch.setattr(ranking, "_RESAMPLES", 0)
     priors = [1.0, 2.0, 3.0, 4.0]
     found = rank_preferences(
         tiny_engine, CANDIDATES, examples, priors=priors, max_kl=max_kl, **PLAIN

@@ -77,7 +77,7 @@ def test_several_processes_lose_nothing():
 @pytest.mark.parametrize(
     "damaged", ["{", "[]", '{"a": {"guidance_scale": 2.0', "\0\0", "[" * 100_000]
 )
-def test_a_damaged_file_is_told_once_holds_nothing_and_is_kept(folder, damaged, caplog):
+def test_a_damaged_file_is_logged_once_counts_as_empty_and_is_kept(folder, damaged, caplog):
     save_preset("a", SAVED)
     presets_path().write_text(damaged)
     with caplog.at_level(logging.WARNING):
@@ -107,7 +107,7 @@ def test_what_is_no_strength_is_not_saved(fields):
         SavedPreset(**fields)
 
 
-def test_where_nothing_can_be_written_the_remedy_is_told(folder):
+def test_where_nothing_can_be_written_the_remedy_is_named(folder):
     folder.write_text("a file")
     for attempt in (check_presets_writable, lambda: save_preset("a", SAVED)):
         with pytest.raises(AmuletError, match="AMULET_CONFIG_DIR"):

@@ -37,7 +37,7 @@ def test_it_shows_what_holds_what_does_not_and_why(amulet: Amulet, filled: str) 
     assert result.stdout.splitlines() == [
         "ann",
         "  at           2026-06-01 12:00 UTC",
-        "  about        nothing told (--about NAME=VALUE)",
+        "  about        nothing given (--about NAME=VALUE)",
         "  inherits     from everyone",
         "  preferences",
         "    - tone: Be polite.",
