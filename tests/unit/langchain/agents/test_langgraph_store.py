@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from langgraph.store.base import BaseStore
 from langgraph.store.memory import InMemoryStore
@@ -48,6 +48,7 @@ def store(below: InMemoryStore) -> LangGraphProfileStore:
     return LangGraphProfileStore(below)
 
 
+@settings(deadline=None)  # a busy machine is no failure
 @given(st.sets(labels, max_size=8))
 @pytest.mark.parametrize(
     "namespace", [("users", "{user_id}", "preferences"), ("{user_id}",), ("a", "u-{user_id}-x")]
