@@ -11,7 +11,8 @@ import pytest
 from amulet_integrations.decoding.strength import PRESETS
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+GUIDE = ROOT / "CONTRIBUTING.md"
+PAGES = [ROOT / "README.md", GUIDE, *sorted((ROOT / "docs").glob("*.md"))]
 
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 CODE = re.compile(
@@ -59,6 +60,13 @@ def test_the_table_of_presets_is_what_holds():
         for name, preset in PRESETS.items()
     ]
     assert rows == told
+
+
+def test_the_guide_for_contributors_names_files_that_exist():
+    named = re.findall(r"`([a-z_]+/[a-z_./]*)`", CODE.sub("", GUIDE.read_text(encoding="utf-8")))
+    roots = (ROOT, ROOT / "amulet_integrations", ROOT / "amulet_integrations/engine/backends")
+    assert len(named) > 15
+    assert not [name for name in named if not any((root / name).exists() for root in roots)]
 
 
 def test_pages_hold_code_and_links():

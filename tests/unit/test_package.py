@@ -233,3 +233,18 @@ def test_what_type_checkers_see_is_what_is_exported():
             for element in node.value.elts
         }
         assert exported <= seen, f"{file}: {exported - seen}"
+
+
+@pytest.mark.parametrize("root", ["amulet_integrations", "tests", "benchmarks"])
+def test_rooms_are_small_enough_to_look_over(root):
+    folders = [path for path in (PACKAGE.parent / root).rglob("*") if path.is_dir()]
+    counts = {folder: len(list(folder.glob("[!_]*.py"))) for folder in folders}
+    assert not {folder: count for folder, count in counts.items() if count > 18}
+
+
+def test_a_file_name_stands_for_one_thing():
+    # Both wrappers have their own form of each of these, and of nothing else.
+    of_each_wrapper = {"messages.py", "streaming.py", "structured.py", "tools.py"}
+    names = [path.name for path in PACKAGE.rglob("[!_]*.py")]
+    repeated = {name for name in names if names.count(name) > 1}
+    assert repeated - of_each_wrapper <= {"base.py"}  # a protocol, in the folder of what keeps it

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from pydantic.v1 import BaseModel as BaseModelV1
 
 from amulet_integrations.errors import PromptError, UnsupportedGrammarError
-from amulet_integrations.prompting.json_schema.constrained import (
+from amulet_integrations.prompting.json_schema.schema_to_grammar import (
     arguments_schema,
     constrained_schema,
 )

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import regex
 
-from amulet_integrations.prompting.json_schema.constrained import (
+from amulet_integrations.prompting.json_schema.lark import MarkerTokens, containing, quoted
+from amulet_integrations.prompting.json_schema.schema_to_grammar import (
     arguments_schema,
     constrained_schema,
     json_rule,
 )
-from amulet_integrations.prompting.json_schema.lark import MarkerTokens, containing, quoted
 
 from .probe import CallStyle
 from .tool_use import Tool

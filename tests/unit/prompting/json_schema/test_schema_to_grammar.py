@@ -15,7 +15,7 @@ from pydantic import UUID4, BaseModel, Field, StringConstraints, TypeAdapter
 from typing_extensions import TypedDict
 
 from amulet_integrations.errors import UnsupportedGrammarError
-from amulet_integrations.prompting.json_schema.constrained import (
+from amulet_integrations.prompting.json_schema.schema_to_grammar import (
     arguments_schema,
     constrained_schema,
     json_rule,
