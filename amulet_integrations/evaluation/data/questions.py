@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import random
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from .record_types import Question, find_duplicate, shorten
 QUESTION_FIELDS = ("question", "prompt", "instruction")
 """Where a question is looked for, in this order, if no field is named."""
 
+_NUMBER = re.compile(r"\s*[0-9]+\s*")
 _SHOWN = 300  # characters of a path in an error; a question given by mistake may be much longer
 
 Source = str | os.PathLike[str] | Question
@@ -124,6 +126,8 @@ def _make_questions(
         here = f"{place}, question {position + 1}"
         text = row if isinstance(row, str) else _find_text(row, fields, here)
         index = position if isinstance(row, str) else row.get("index", position)
+        if isinstance(index, str) and _NUMBER.fullmatch(index):  # as every cell of a CSV file is
+            index = int(index)
         try:
             questions.append(Question(data_set=data_set, index=index, text=text))
         except EvaluationError as error:

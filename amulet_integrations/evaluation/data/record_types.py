@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Iterable
 from typing import Annotated, ClassVar, Literal, NamedTuple, Self, TypeVar
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, StrictInt, model_validator
 
 from amulet_integrations.decoding import AmuletParams
 from amulet_integrations.decoding.guidance import DEFAULT_LINEAR_ALIGNMENT_RATIO
@@ -54,7 +54,7 @@ class Question(_Record):
     """
 
     data_set: _Text
-    index: int
+    index: StrictInt
     text: _Text
 
 
