@@ -17,7 +17,7 @@ from amulet_integrations.evaluation.data.record_types import (
 from amulet_integrations.evaluation.runs.journal import Journal
 from amulet_integrations.terminal_text import one_line
 
-from .likelihoods import LIKELIHOODS, LikelihoodScorer, complete_scores
+from .likelihoods import LIKELIHOODS, LikelihoodScorer
 from .scorer import Scorer, check_unique, read_scores
 
 _BATCH = 16  # answers that a scorer measures at a time
@@ -82,16 +82,6 @@ def measure_all(
     ]
 
 
-def current_lines(lines: Iterable[ScoreLine]) -> list[ScoreLine]:
-    """Completes lines of the likelihoods that an earlier version of this package wrote."""
-    return [
-        line.model_copy(update={"scores": complete_scores(line.scores)})
-        if line.scorer == LIKELIHOODS
-        else line
-        for line in lines
-    ]
-
-
 def _measure(
     scorer: Scorer,
     answers: Sequence[Answer],
@@ -102,11 +92,7 @@ def _measure(
     owners: dict[str, str],
 ) -> list[ScoreLine]:
     keys = {answer.key for answer in answers}
-    found = [
-        line
-        for line in current_lines(journal.lines)
-        if line.scorer == scorer.name and line.key in keys
-    ]
+    found = [line for line in journal.lines if line.scorer == scorer.name and line.key in keys]
     _check_lines(owners, found)
     total = len(answers)
     on_progress(Progress(scorer.name, len(found), total, len(found) / total if total else 1.0))

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from amulet_integrations.errors import MissingDependencyError
-from amulet_integrations.evaluation.data.record_types import shorten
-from amulet_integrations.evaluation.judging.win_counts import WinCount, counts_by_judge
+from amulet_integrations.evaluation.data.record_types import group_by, shorten
+from amulet_integrations.evaluation.judging.win_counts import WinCount
 from amulet_integrations.evaluation.metrics.builtin_scores import note_of
 from amulet_integrations.terminal_text import safe
 
@@ -83,7 +83,7 @@ def score_plot(table: ScoreTable, *, coloured: Collection[str] = ()) -> bytes:
 
 def win_plot(counts: Sequence[WinCount]) -> bytes:
     """Draws wins, ties and losses of each two methods as PNG, with a panel for each judge."""
-    groups = counts_by_judge(counts)
+    groups = group_by(counts, lambda count: count.judge)
     height = 1.3 + 0.42 * max(map(len, groups.values()))
     figure, panels = make_panels(len(groups), 1, height, same_scales=False)
     figure.get_layout_engine().set(h_pad=0.12)

@@ -13,7 +13,7 @@ from amulet_integrations.engine.request import GenerationRequest
 from amulet_integrations.engine.result import GenerationResult
 from amulet_integrations.errors import AmuletError, EvaluationError
 from amulet_integrations.evaluation.data.methods import context_weights
-from amulet_integrations.evaluation.data.record_types import Answer, Method
+from amulet_integrations.evaluation.data.record_types import Answer, Method, group_by
 
 from .answer_tasks import AnswerTask
 
@@ -59,8 +59,8 @@ def generate_answers(
     """
     beams = [task for task in tasks if task.method.kind == "beam_search"]
     mixtures = [task for task in tasks if task.method.kind != "beam_search"]
-    groups = _group_equal(mixtures) if sampling.temperature == 0 else [[it] for it in mixtures]
-    yield from _generate(engine, groups, sampling, seed)
+    key = _request_key if sampling.temperature == 0 else id
+    yield from _generate(engine, group_by(mixtures, key).values(), sampling, seed)
     for task in beams:
         yield _search(engine, task, sampling)
 
@@ -119,14 +119,10 @@ def _start(
     return pool.submit(finish), stream
 
 
-def _group_equal(tasks: Iterable[AnswerTask]) -> Iterable[list[AnswerTask]]:
-    """Groups tasks that are the same request: a context of weight 0 makes no difference."""
-    groups: dict[Hashable, list[AnswerTask]] = {}
-    for task in tasks:
-        weighted = zip(context_weights(task.method), task.contexts, strict=True)
-        used = [pair for pair in weighted if pair[0]]
-        groups.setdefault((task.method.max_kl, *used), []).append(task)
-    return groups.values()
+def _request_key(task: AnswerTask) -> Hashable:
+    """Identifies a request. A context of weight 0 makes no difference."""
+    weighted = zip(context_weights(task.method), task.contexts, strict=True)
+    return task.method.max_kl, *(pair for pair in weighted if pair[0])
 
 
 def _search(engine: Engine, task: AnswerTask, sampling: SamplingParams) -> Answer:

@@ -5,29 +5,28 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterable
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Self
 
-from amulet_integrations.errors import AmuletError, EvaluationError
+from amulet_integrations.errors import EvaluationError
 from amulet_integrations.evaluation.analysis.comparisons import mean_of
 from amulet_integrations.evaluation.data.record_types import (
     BOUNDED_TOKENS,
     Answer,
     AnswerKey,
+    EvaluationModel,
     Method,
     Outcome,
     Preference,
     ScoreLine,
 )
-from amulet_integrations.evaluation.metrics.measuring import current_lines
 from amulet_integrations.evaluation.metrics.scorer import check_unique
-from amulet_integrations.validation import FrozenModel
 
 from .journal import Journal
 from .output_folder import ANSWERS, OUTCOMES, SCORES, read_settings
 from .run_settings import Settings
 
 
-class Evaluation(FrozenModel):
+class Evaluation(EvaluationModel):
     """The answers of an evaluation with their scores, and the verdicts of judges.
 
     Attributes:
@@ -39,8 +38,6 @@ class Evaluation(FrozenModel):
         judges: The names of the judges.
         folder: The output folder, or None.
     """
-
-    error_type: ClassVar[type[AmuletError]] = EvaluationError
 
     settings: Settings
     answers: tuple[Answer, ...]
@@ -70,11 +67,10 @@ class Evaluation(FrozenModel):
             raise EvaluationError(
                 f"The settings in {path} are not of this version of the package."
             ) from error
-        lines = current_lines(Journal.read(path / SCORES, ScoreLine))
         return cls.of(
             settings,
             Journal.read(path / ANSWERS, Answer),
-            [line for line in lines if line.scorer not in without],
+            [it for it in Journal.read(path / SCORES, ScoreLine) if it.scorer not in without],
             Journal.read(path / OUTCOMES, Outcome),
             path,
         )

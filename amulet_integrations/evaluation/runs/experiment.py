@@ -175,7 +175,7 @@ def _measure_and_judge(
     """Measures and judges the answers, and adds what the folder has from earlier runs."""
     names = {preference.name: preference for preference in settings.preferences}
     lines = measuring.measure_all(scorers, answers, names, folder.scores, on_progress)
-    lines += _lines_of_others(lines, measuring.current_lines(folder.scores.lines))
+    lines += _lines_of_others(lines, folder.scores.lines)
     outcomes: list[Outcome] = []
     if judge is not None:
         outcomes = ask_judge(
