@@ -38,9 +38,9 @@ def show_report(evaluation: Evaluation, folder: Path, allowance: float) -> Repor
         main_text_tables,
         write_contents,
     )
-    from amulet_integrations.evaluation.reporting.report_contents import gather_contents  # noqa: PLC0415
+    from amulet_integrations.evaluation.reporting.report_contents import ReportContents  # noqa: PLC0415
 
-    contents = gather_contents(evaluation, allowance=allowance)
+    contents = ReportContents(evaluation, allowance=allowance)
     # The other tables would scroll the main ones away; the page has all of them.
     for table in main_text_tables(contents):
         _show_table(table)

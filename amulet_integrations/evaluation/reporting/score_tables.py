@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -67,10 +68,6 @@ class ScoreMean(NamedTuple):
         if not self.is_complete:
             parts.append(f"{self.data_sets} of {self.all_data_sets} data sets")
         return ", ".join(parts)
-
-    def cell(self, digits: int, *, strong: bool = False) -> Cell:
-        """Returns the mean with its interval and its note."""
-        return estimate_cell(self.estimate, digits, strong=strong, note=self.note)
 
 
 @dataclass(frozen=True)
@@ -216,16 +213,12 @@ def _column(means: Sequence[ScoreMean], sign: int, digits: int) -> list[Cell]:
         sign: 1 if higher is better, -1 if lower is better, 0 if neither is.
         digits: The number of decimal places.
     """
-    values = [it.estimate.mean * sign for it in means if it.estimate is not None and it.is_complete]
-    best = max(values, default=0.0) if sign and len(set(values)) > 1 else None
+    compared = [it.estimate.mean * sign if it.estimate and it.is_complete else None for it in means]
+    values = {value for value in compared if value is not None}
+    best = max(values) if sign and len(values) > 1 else math.nan
     return [
-        mean.cell(
-            digits,
-            strong=mean.estimate is not None
-            and mean.is_complete
-            and mean.estimate.mean * sign == best,
-        )
-        for mean in means
+        estimate_cell(mean.estimate, digits, strong=value == best, note=mean.note)
+        for mean, value in zip(means, compared, strict=True)
     ]
 
 
