@@ -58,22 +58,22 @@ def read_questions(
         sources = [sources]
     if sample is not None and sample < 1:
         raise EvaluationError(f"sample={sample}: a sample has at least one question of a data set.")
-    data_sets: dict[str, list[Question]] = {}
-    complete: set[str] = set()
-    for source in sources:
-        is_single = isinstance(source, Question)
-        questions = [source] if isinstance(source, Question) else _read_source(source, field)
-        name = questions[0].data_set
-        if name in complete or (name in data_sets and not is_single):
-            raise EvaluationError(
-                f"Two data sets are called {name!r}. Rename one of the files, or give it once."
-            )
-        data_sets.setdefault(name, []).extend(questions)
-        if not is_single:
-            complete.add(name)
+    # A data set is all single questions of that name, or the questions of one source.
+    data_sets: dict[tuple[str, int | None], list[Question]] = {}
+    for number, source in enumerate(sources):
+        if isinstance(source, Question):
+            data_sets.setdefault((source.data_set, None), []).append(source)
+        else:
+            questions = _read_source(source, field)
+            data_sets[questions[0].data_set, number] = questions
     if not data_sets:
         raise EvaluationError("There is no question. Give a file of questions or a data set.")
-    for name, questions in data_sets.items():
+    same = find_duplicate(name for name, _ in data_sets)
+    if same is not None:
+        raise EvaluationError(
+            f"Two data sets are called {same!r}. Rename one of the files, or give it once."
+        )
+    for (name, _), questions in data_sets.items():
         duplicate = find_duplicate(question.index for question in questions)
         if duplicate is not None:
             raise EvaluationError(

@@ -204,6 +204,11 @@ class Outcome(_AnswerRecord):
     unparsable: int = 0
     judge: str = ""
 
+    @property
+    def pair_key(self) -> tuple[AnswerKey, str]:
+        """Identifies the pair of answers within a run."""
+        return self.key, self.against
+
 
 class Progress(NamedTuple):
     """How far one stage of a run has come.

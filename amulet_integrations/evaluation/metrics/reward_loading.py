@@ -39,34 +39,33 @@ def load_reward_model(
     """
     options: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code}
     try:
-        _check_own_code(name, options)
+        config = AutoConfig.from_pretrained(name, **options)
+        # transformers may know its base model, and would load that with a random head.
+        if _AUTO_CLASS in (getattr(config, "auto_map", None) or {}) and not trust_remote_code:
+            raise ValueError("trust_remote_code is False")  # noqa: TRY301 - reported below
         tokenizer = AutoTokenizer.from_pretrained(name, **options)
         with _removed_names():
             model, info = AutoModelForSequenceClassification.from_pretrained(
                 name, dtype=dtype, output_loading_info=True, **options
             )
         model.to(find_device(device))
-    except UnsupportedModelError:
-        raise
     except Exception as error:  # a damaged file or the model's own code may raise anything
-        raise _loading_error(name, error) from error
+        if "trust_remote_code" in str(error):
+            raise UnsupportedModelError(
+                f"The reward model {name!r} comes with code of its own. Pass "
+                "trust_remote_code=True if you have read that code and trust it."
+            ) from error
+        raise ModelNotFoundError(
+            f"The reward model {name!r} cannot be loaded. Give a Hugging Face id or a local folder "
+            "of a sequence-classification model. What transformers says: "
+            f"{one_line(error)}"
+        ) from error
     if missing := sorted(info["missing_keys"]):
         raise UnsupportedModelError(
             f"The reward model {name!r} lacks weights ({', '.join(missing[:3])}), so its rewards "
             "would be random. Use a checkpoint that was trained to give rewards."
         )
     return model.eval(), tokenizer
-
-
-def _check_own_code(name: str, options: dict[str, Any]) -> None:
-    """Refuses a model whose own code may not run.
-
-    transformers may know its base model, and would load that with a random head.
-    """
-    config = AutoConfig.from_pretrained(name, **options)
-    own_classes = getattr(config, "auto_map", None) or {}
-    if _AUTO_CLASS in own_classes and not options["trust_remote_code"]:
-        raise _own_code_error(name)
 
 
 @contextmanager
@@ -80,19 +79,3 @@ def _removed_names() -> Iterator[None]:
         yield
     finally:
         delattr(modeling_llama, _REMOVED)
-
-
-def _loading_error(name: str, error: Exception) -> Exception:
-    if "trust_remote_code" in str(error):
-        return _own_code_error(name)
-    return ModelNotFoundError(
-        f"The reward model {name!r} cannot be loaded. Give a Hugging Face id or a local folder of "
-        f"a sequence-classification model. What transformers says: {one_line(error)}"
-    )
-
-
-def _own_code_error(name: str) -> UnsupportedModelError:
-    return UnsupportedModelError(
-        f"The reward model {name!r} comes with code of its own. Pass trust_remote_code=True if you "
-        "have read that code and trust it."
-    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Self
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -146,8 +146,8 @@ class RewardModelScorer:
             self._check_length(answer, one)
         rewards: dict[int, float] = {}
         for places in self._batches(inputs):
-            values = run_on_worker(self._rewards, [inputs[place] for place in places])
-            rewards.update(zip(places, values, strict=True))
+            column, _ = run_on_worker(self._rewards, [inputs[place] for place in places])
+            rewards.update(zip(places, column.tolist(), strict=True))
         (score,) = self.score_names
         return [{score: rewards[place]} for place in range(len(inputs))]
 
@@ -163,8 +163,7 @@ class RewardModelScorer:
 
     def _try_head(self) -> int | None:
         """Scores one answer, and returns which of several rewards is used."""
-        output = self._forward([self._prompts.encode("Is the sky blue?", "Yes.")])
-        column, index = _reward_column(output, 1, self._index, self._model_name)
+        column, index = self._rewards([self._prompts.encode("Is the sky blue?", "Yes.")])
         if not math.isfinite(reward := column.item()):
             raise EvaluationError(
                 f"{self._model_name} gives a short answer the reward {reward} in "
@@ -180,61 +179,47 @@ class RewardModelScorer:
         for start in range(0, len(places), size):
             yield places[start : start + size]
 
-    def _rewards(self, inputs: Sequence[RewardInput]) -> list[float]:
-        output = self._forward(inputs)
-        column, _ = _reward_column(output, len(inputs), self._index, self._model_name)
-        return [float(value) for value in column.float()]
-
     @torch.inference_mode()
-    def _forward(self, inputs: Sequence[RewardInput]) -> Any:
+    def _rewards(self, inputs: Sequence[RewardInput]) -> tuple[Tensor, int | None]:
+        """Reads a batch of inputs.
+
+        Returns:
+            The reward of each answer, in float32; and which of several rewards it is, or None.
+
+        Raises:
+            EvaluationError: There is no such reward.
+        """
         batch = {
             "input_ids": _padded([it.ids for it in inputs], self._pad or 0),
             "attention_mask": _padded([[1] * len(it.ids) for it in inputs], 0),
         }
         if types := [it.type_ids for it in inputs if it.type_ids is not None]:
             batch["token_type_ids"] = _padded(types, 0)
-        device = self._model.device
-        return self._model(**{name: tensor.to(device) for name, tensor in batch.items()})
-
-
-def _reward_column(
-    output: Any, rows: int, index: int | None, model: str
-) -> tuple[Tensor, int | None]:
-    """Finds the reward in the output of a model.
-
-    Args:
-        output: The output. Several rewards are its `rewards`, a single one is its `logits`.
-        rows: The number of answers.
-        index: Which of several rewards to take; None takes the only one, or ArmoRM's instruction
-            following.
-        model: The name of the model.
-
-    Returns:
-        The reward of each answer, shape (rows,); and its index, None if there is only one.
-
-    Raises:
-        EvaluationError: There is no such reward.
-    """
-    rewards = getattr(output, "rewards", None)
-    if rewards is not None:
-        index = INSTRUCTION_FOLLOWING if index is None else index
-    else:
-        rewards = getattr(output, "logits", None)
-    if rewards is None or rewards.dim() != 2 or len(rewards) != rows:  # noqa: PLR2004
-        shape = "nothing" if rewards is None else f"shape {tuple(rewards.shape)}"
-        raise EvaluationError(
-            f"{model} is no reward model: for {rows} answers its head gave {shape}, and ({rows}, "
-            "rewards) is needed. Use a sequence-classification model that was trained to give "
-            "rewards."
-        )
-    width = rewards.shape[1]
-    chosen = 0 if index is None and width == 1 else index
-    if chosen is None or not 0 <= chosen < width:
-        raise EvaluationError(
-            f"{model} gives {width} values for each answer, and index={chosen} says which of them "
-            f"is the reward. Give an index from 0 to {width - 1}, or use a model with a single one."
-        )
-    return rewards[:, chosen], chosen if width > 1 else None
+        device, rows, name = self._model.device, len(inputs), self._model_name
+        output = self._model(**{key: tensor.to(device) for key, tensor in batch.items()})
+        chosen = self._index
+        rewards = getattr(output, "rewards", None)
+        if rewards is None:
+            rewards = getattr(output, "logits", None)
+        elif chosen is None:
+            chosen = INSTRUCTION_FOLLOWING
+        if rewards is None or rewards.dim() != 2 or len(rewards) != rows:  # noqa: PLR2004
+            shape = "nothing" if rewards is None else f"shape {tuple(rewards.shape)}"
+            raise EvaluationError(
+                f"{name} is no reward model: for {rows} answers its head gave {shape}, and "
+                f"({rows}, rewards) is needed. Use a sequence-classification model that was "
+                "trained to give rewards."
+            )
+        width = rewards.shape[1]
+        if chosen is None and width == 1:
+            chosen = 0
+        if chosen is None or not 0 <= chosen < width:
+            raise EvaluationError(
+                f"{name} gives {width} values for each answer, and index={chosen} says which of "
+                f"them is the reward. Give an index from 0 to {width - 1}, or use a model with a "
+                "single one."
+            )
+        return rewards[:, chosen].float(), chosen if width > 1 else None
 
 
 def _padded(rows: Sequence[Sequence[int]], value: int) -> Tensor:

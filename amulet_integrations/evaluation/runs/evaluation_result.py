@@ -97,22 +97,20 @@ class Evaluation(EvaluationModel):
             EvaluationError: Two scorers give a score of the same name, even of different answers:
                 their mean would be of neither scorer.
         """
+        answers, lines, outcomes = _sort(settings, answers), tuple(lines), tuple(outcomes)
+        scores: dict[AnswerKey, dict[str, float]] = {answer.key: {} for answer in answers}
+        for answer in answers:
+            if answer.bounded_tokens is not None:
+                scores[answer.key][BOUNDED_TOKENS] = answer.bounded_tokens
         owners: dict[str, str] = {}
-        scores: dict[AnswerKey, dict[str, float]] = {}
-        scorers: dict[str, None] = {}
         for line in lines:
             check_unique(owners, line.scorer, line.scores)
             scores.setdefault(line.key, {}).update(line.scores)
-            scorers[line.scorer] = None
-        outcomes = tuple(outcomes)
         return cls(
             settings=settings,
-            answers=tuple(
-                answer.model_copy(update={"scores": _with_bounded(answer, scores)})
-                for answer in _sort(settings, answers)
-            ),
+            answers=tuple(it.model_copy(update={"scores": scores[it.key]}) for it in answers),
             outcomes=outcomes,
-            scorers=tuple(scorers),
+            scorers=tuple(dict.fromkeys(line.scorer for line in lines)),
             judges=tuple(dict.fromkeys(outcome.judge for outcome in outcomes)),
             folder=folder,
         )
@@ -175,20 +173,12 @@ def _sort(settings: Settings, answers: Iterable[Answer]) -> list[Answer]:
     data_sets = {item.name: place for place, item in enumerate(settings.data_sets)}
     preferences = {item.name: place for place, item in enumerate(settings.preferences)}
     methods = {item.name: place for place, item in enumerate(settings.methods)}
-
-    def place(answer: Answer) -> tuple[int, int, int, int]:
-        data_set, index, preference, method = answer.key
-        return (
-            data_sets.get(data_set, -1),
-            index,
-            preferences.get(preference, -1),
-            methods.get(method, -1),
-        )
-
-    return sorted(answers, key=place)
-
-
-def _with_bounded(answer: Answer, scores: dict[AnswerKey, dict[str, float]]) -> dict[str, float]:
-    """Returns the scores of an answer, and its share of bounded tokens among them."""
-    own = {} if answer.bounded_tokens is None else {BOUNDED_TOKENS: answer.bounded_tokens}
-    return own | scores.get(answer.key, {})
+    return sorted(
+        answers,
+        key=lambda it: (
+            data_sets.get(it.data_set, -1),
+            it.index,
+            preferences.get(it.preference, -1),
+            methods.get(it.method, -1),
+        ),
+    )

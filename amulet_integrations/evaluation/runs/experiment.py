@@ -23,7 +23,6 @@ from amulet_integrations.evaluation.data.record_types import (
     Preference,
     Progress,
     ProgressCallback,
-    Question,
     ScoreLine,
 )
 from amulet_integrations.evaluation.data.set_ups import SetUp, read_set_up
@@ -114,9 +113,9 @@ def evaluate(
     tasks = answer_tasks.make_tasks(prompts, preferences, methods)
     settings = Settings.of(
         engine,
-        [each.question for each in prompts],
+        [*prompts],
         prompts_sha256=answer_tasks.prompts_digest(prompts),
-        left_out=_count_left_out(wanted, prompts),
+        left_out=dict(Counter(it.data_set for it in wanted if it not in prompts)),
         set_up=set_up,
         max_new_tokens=max_new_tokens,
         temperature=temperature,
@@ -206,11 +205,3 @@ def _find_engine(model: str | os.PathLike[str] | Engine, dtype: str) -> Engine:
     from amulet_integrations.engine import ModelSource, shared_engine  # noqa: PLC0415 - torch
 
     return shared_engine(ModelSource(os.fspath(model), dtype=dtype))
-
-
-def _count_left_out(
-    questions: Sequence[Question], prompts: Sequence[answer_tasks.QuestionPrompts]
-) -> dict[str, int]:
-    counts = Counter(question.data_set for question in questions)
-    counts.subtract(each.question.data_set for each in prompts)
-    return dict(+counts)

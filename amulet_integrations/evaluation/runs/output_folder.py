@@ -68,7 +68,7 @@ def open_folder(path: Path | None, settings: Settings) -> Iterator[OutputFolder]
         answers, scores, outcomes = (path and path / name for name in (ANSWERS, SCORES, OUTCOMES))
         yield OutputFolder(
             path,
-            stack.enter_context(Journal(answers, Answer, ["scores"])),
+            stack.enter_context(Journal(answers, Answer)),
             stack.enter_context(Journal(scores, ScoreLine)),
             stack.enter_context(Journal(outcomes, Outcome)),
         )
