@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Self
+from contextlib import contextmanager
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.models.llama import modeling_llama
 
+from amulet_integrations.engine.backends.transformers.loader import find_device
 from amulet_integrations.engine.worker import run_on_worker
-from amulet_integrations.errors import EvaluationError
+from amulet_integrations.errors import EvaluationError, ModelNotFoundError, UnsupportedModelError
 from amulet_integrations.evaluation.data.record_types import Answer, Preference, describe_answer
+from amulet_integrations.terminal_text import one_line
 
 from .builtin_scores import BUILTIN_SCORES, REWARD
-from .reward_loading import load_reward_model
 from .reward_prompts import RewardInput, RewardPrompts
 from .scorer import model_label
 
@@ -27,6 +36,9 @@ INSTRUCTION_FOLLOWING = 6
 """The column of ArmoRM's `rewards` for how well instructions are followed (UltraFeedback's)."""
 
 DEFAULT_BATCH_SIZE = 8
+
+_AUTO_CLASS = "AutoModelForSequenceClassification"
+_REMOVED = "LLAMA_INPUTS_DOCSTRING"
 
 
 class RewardModelScorer:
@@ -119,7 +131,7 @@ class RewardModelScorer:
             EvaluationError: The head has no such reward.
         """
         loaded, tokenizer = run_on_worker(
-            lambda: load_reward_model(
+            lambda: _load(
                 model,
                 trust_remote_code=trust_remote_code,
                 revision=revision,
@@ -225,3 +237,61 @@ class RewardModelScorer:
 def _padded(rows: Sequence[Sequence[int]], value: int) -> Tensor:
     """Pads rows on the right: padding on the left would change the positions of tokens."""
     return pad_sequence([torch.tensor(row) for row in rows], batch_first=True, padding_value=value)
+
+
+def _load(
+    name: str,
+    *,
+    trust_remote_code: bool = False,
+    revision: str | None = None,
+    dtype: str = "auto",
+    device: str = "auto",
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Loads a sequence-classification model in eval mode.
+
+    Raises:
+        ModelNotFoundError: The model cannot be loaded.
+        UnsupportedModelError: The model needs code of its own, or its head was never trained.
+    """
+    options: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code}
+    try:
+        config = AutoConfig.from_pretrained(name, **options)
+        # transformers may know its base model, and would load that with a random head.
+        if _AUTO_CLASS in (getattr(config, "auto_map", None) or {}) and not trust_remote_code:
+            raise ValueError("trust_remote_code is False")  # noqa: TRY301 - reported below
+        tokenizer = AutoTokenizer.from_pretrained(name, **options)
+        with _removed_names():
+            model, info = AutoModelForSequenceClassification.from_pretrained(
+                name, dtype=dtype, output_loading_info=True, **options
+            )
+        model.to(find_device(device))
+    except Exception as error:  # a damaged file or the model's own code may raise anything
+        if "trust_remote_code" in str(error):
+            raise UnsupportedModelError(
+                f"The reward model {name!r} comes with code of its own. Pass "
+                "trust_remote_code=True if you have read that code and trust it."
+            ) from error
+        raise ModelNotFoundError(
+            f"The reward model {name!r} cannot be loaded. Give a Hugging Face id or a local folder "
+            "of a sequence-classification model. What transformers says: "
+            f"{one_line(error)}"
+        ) from error
+    if missing := sorted(info["missing_keys"]):
+        raise UnsupportedModelError(
+            f"The reward model {name!r} lacks weights ({', '.join(missing[:3])}), so its rewards "
+            "would be random. Use a checkpoint that was trained to give rewards."
+        )
+    return model.eval(), tokenizer
+
+
+@contextmanager
+def _removed_names() -> Iterator[None]:
+    """Provides a name that ArmoRM's own code imports and that transformers 5 no longer has."""
+    if hasattr(modeling_llama, _REMOVED):
+        yield
+        return
+    setattr(modeling_llama, _REMOVED, "")
+    try:
+        yield
+    finally:
+        delattr(modeling_llama, _REMOVED)

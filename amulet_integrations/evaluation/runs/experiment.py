@@ -128,9 +128,17 @@ def evaluate(
     all_scorers = (LikelihoodScorer(engine, tasks), *scorers)
     with open_folder(path, settings) as folder:
         answers = _answer_all(engine, tasks, settings, folder, on_progress)
-        return _measure_and_judge(
-            settings, answers, all_scorers, judge, folder=folder, on_progress=on_progress
-        )
+        by_name = {preference.name: preference for preference in preferences}
+        lines = measuring.measure_all(all_scorers, answers, by_name, folder.scores, on_progress)
+        lines += _lines_of_others(lines, folder.scores.lines)
+        outcomes: list[Outcome] = []
+        if judge is not None:
+            outcomes = ask_judge(
+                judge, answers, methods, by_name, folder.outcomes, on_progress=on_progress
+            )
+        judges = {outcome.judge for outcome in outcomes}
+        earlier = [outcome for outcome in folder.outcomes.lines if outcome.judge not in judges]
+        return Evaluation.of(settings, answers, lines, [*earlier, *outcomes], path)
 
 
 def _answer_all(
@@ -160,29 +168,6 @@ def _answer_all(
             done += rows[answer.key]
             on_progress(Progress("answers", len(found), len(tasks), done / total))
     return [found[task.key] for task in tasks]
-
-
-def _measure_and_judge(
-    settings: Settings,
-    answers: Sequence[Answer],
-    scorers: Sequence[Scorer],
-    judge: Judge | None,
-    *,
-    folder: OutputFolder,
-    on_progress: ProgressCallback,
-) -> Evaluation:
-    """Measures and judges the answers, and adds what the folder has from earlier runs."""
-    names = {preference.name: preference for preference in settings.preferences}
-    lines = measuring.measure_all(scorers, answers, names, folder.scores, on_progress)
-    lines += _lines_of_others(lines, folder.scores.lines)
-    outcomes: list[Outcome] = []
-    if judge is not None:
-        outcomes = ask_judge(
-            judge, answers, settings.methods, names, folder.outcomes, on_progress=on_progress
-        )
-    judges = {outcome.judge for outcome in outcomes}
-    earlier = [outcome for outcome in folder.outcomes.lines if outcome.judge not in judges]
-    return Evaluation.of(settings, answers, lines, [*earlier, *outcomes], folder.path)
 
 
 def _lines_of_others(lines: Sequence[ScoreLine], stored: Sequence[ScoreLine]) -> list[ScoreLine]:
