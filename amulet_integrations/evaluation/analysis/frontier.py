@@ -156,19 +156,6 @@ class Frontier:
         return tuple(optimal)
 
 
-def check_allowance(allowance: float) -> None:
-    """Checks an allowance.
-
-    Raises:
-        EvaluationError: It is negative, or not a number.
-    """
-    if not allowance >= 0:
-        raise EvaluationError(
-            f"allowance={allowance}: it is by how much -log P(answer | preference) may rise, in "
-            "nats per token, so it is 0 or more."
-        )
-
-
 def find_frontier(
     answers: Iterable[Answer],
     methods: Iterable[Method],
@@ -190,9 +177,13 @@ def find_frontier(
         in common.
 
     Raises:
-        EvaluationError: The allowance is negative.
+        EvaluationError: The allowance is negative, or not a number.
     """
-    check_allowance(allowance)
+    if not allowance >= 0:
+        raise EvaluationError(
+            f"allowance={allowance}: it is by how much -log P(answer | preference) may rise, in "
+            "nats per token, so it is 0 or more."
+        )
     measured = by_method(
         it for it in answers if BROKEN in it.scores and preference in {None, it.preference}
     )

@@ -8,6 +8,7 @@ import os
 import random
 import re
 from collections.abc import Iterable, Sequence
+from os.path import isfile
 from pathlib import Path
 from typing import Any
 
@@ -91,29 +92,22 @@ def questions_digest(questions: Iterable[Question]) -> str:
 
 def is_on_hub(source: str | os.PathLike[str]) -> bool:
     """Whether a source names one of the paper's data sets. A file of that name comes first."""
-    return str(source) in HUB_DATA_SETS and not _is_file(Path(source))
+    return str(source) in HUB_DATA_SETS and not isfile(source)  # noqa: PTH113
 
 
 def _read_source(source: str | os.PathLike[str], field: str | None) -> list[Question]:
-    path = Path(source)
     if is_on_hub(source):
         name = str(source)
         hub = HUB_DATA_SETS[name]
         return _make_questions(load_hub_data_set(name), name, (hub.field,), place=hub.id)
-    if not _is_file(path):
+    if not isfile(source):  # noqa: PTH113 - `Path.is_file` fails at a long text
         raise EvaluationError(
-            f"There is no file {shorten(str(path), _SHOWN)!r}. Give a file of questions (.json, "
+            f"There is no file {shorten(str(source), _SHOWN)!r}. Give a file of questions (.json, "
             f".jsonl, .csv), or one of {', '.join(HUB_DATA_SETS)}."
         )
+    path = Path(source)
     fields = QUESTION_FIELDS if field is None else (field,)
     return _make_questions(read_rows(path), path.stem, fields, place=str(path))
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError:  # the text cannot be the name of a file; it may be a question
-        return False
 
 
 def _make_questions(

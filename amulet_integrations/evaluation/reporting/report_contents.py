@@ -13,7 +13,6 @@ from amulet_integrations.evaluation.analysis.comparisons import (
 from amulet_integrations.evaluation.analysis.frontier import (
     DEFAULT_ALLOWANCE,
     Frontier,
-    check_allowance,
     find_frontier,
 )
 from amulet_integrations.evaluation.judging.win_counts import win_counts
@@ -56,7 +55,6 @@ class ReportContents:
     """
 
     def __init__(self, evaluation: Evaluation, *, allowance: float = DEFAULT_ALLOWANCE) -> None:
-        check_allowance(allowance)
         if not evaluation.answers:
             raise EvaluationError("There is no answer to report. Let the run give some first.")
         names = set(evaluation.score_names)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -112,12 +112,6 @@ class ScoreTable:
     data_sets: tuple[str, ...]
     blocks: tuple[ScoreBlock, ...]
 
-    @property
-    def means(self) -> Iterator[ScoreMean]:
-        """Every mean of the table."""
-        rows = (row for block in self.blocks for row in block.rows)
-        return (mean for row in rows for mean in (*row.means, row.average))
-
 
 def score_table(answers: Sequence[Answer], score: str) -> ScoreTable:
     """Makes the table of a score. Names are in the order in which they first appear in answers."""
@@ -146,16 +140,17 @@ def score_text(table: ScoreTable) -> TextTable:
     """Returns a score's table as text. The best of each column and preference is highlighted."""
     note = note_of(table.score)
     has_average = len(table.data_sets) > 1
-    groups = []
+    groups, means = [], list[ScoreMean]()
     for block in table.blocks:
         target = TARGETS.get(block.preference or "")
         sign = target.sign if target is not None and target.score == table.score else note.sign
         rows = [(*row.means, *[row.average] * has_average) for row in block.rows]
         columns = [_column(column, sign, note.digits) for column in zip(*rows, strict=True)]
+        means += [mean for row in block.rows for mean in (*row.means, row.average)]
         methods = [Cell(row.method) for row in block.rows]
         groups.append(Group(block.preference or ALL, tuple(zip(methods, *columns, strict=True))))
     header = ("method", *table.data_sets, *[AVERAGE] * has_average)
-    caption = " ".join([note.meaning, *coverage_notes(table.means)])
+    caption = " ".join([note.meaning, *coverage_notes(means)])
     return TextTable(note.label, header, tuple(groups), caption=caption)
 
 

@@ -24,6 +24,7 @@ from amulet_integrations.evaluation.data.record_types import (
     Progress,
     ProgressCallback,
     ScoreLine,
+    group_by,
 )
 from amulet_integrations.evaluation.data.set_ups import SetUp, read_set_up
 from amulet_integrations.evaluation.judging.judge import Judge, ask_judge
@@ -100,7 +101,12 @@ def evaluate(
     path = None if output is None else Path(output)
     if path is not None:
         check_folder(path)
-    engine = _find_engine(model, dtype)
+    if isinstance(model, str | os.PathLike):
+        from amulet_integrations.engine import ModelSource, shared_engine  # noqa: PLC0415 - torch
+
+        engine: Engine = shared_engine(ModelSource(os.fspath(model), dtype=dtype))
+    else:
+        engine = model
     check_methods(engine, methods)
     prompts = answer_tasks.write_prompts(
         engine,
@@ -175,18 +181,9 @@ def _lines_of_others(lines: Sequence[ScoreLine], stored: Sequence[ScoreLine]) ->
     names = {name for line in lines for name in line.scores}
     scorers = {line.scorer for line in lines}
     others: list[ScoreLine] = []
-    for scorer in dict.fromkeys(line.scorer for line in stored if line.scorer not in scorers):
-        own = [line for line in stored if line.scorer == scorer]
+    for scorer, own in group_by(stored, lambda line: line.scorer).items():
         own_names = {name for line in own for name in line.scores}
-        if not own_names & names:
+        if scorer not in scorers and not own_names & names:
             others += own
             names |= own_names
     return others
-
-
-def _find_engine(model: str | os.PathLike[str] | Engine, dtype: str) -> Engine:
-    if not isinstance(model, str | os.PathLike):
-        return model
-    from amulet_integrations.engine import ModelSource, shared_engine  # noqa: PLC0415 - torch
-
-    return shared_engine(ModelSource(os.fspath(model), dtype=dtype))
