@@ -103,17 +103,15 @@ class Frontier:
 
     def limits(self, point: Point) -> list[Limit]:
         """Returns the limits that a point must keep, as far as they were measured."""
-        limits = [
-            Limit("pref NLL", point.cost.mean, self.allowance, self.allowance or DEFAULT_ALLOWANCE)
-        ]
-        if point.relevance is not None:
-            allowed = RELEVANCE_ALLOWANCE
-            limits.append(Limit("relevance", -point.relevance.mean, allowed, allowed))
-        if point.repeated is not None:
-            allowed = REPETITION_ALLOWANCE
-            limits.append(Limit("repeated pairs", point.repeated, allowed, allowed))
         broken = point.broken - self.reference.broken
-        return [*limits, Limit("broken answers", broken, 0, max(1, self.reference.broken))]
+        fall = None if point.relevance is None else -point.relevance.mean
+        limits = (
+            ("pref NLL", point.cost.mean, self.allowance, self.allowance or DEFAULT_ALLOWANCE),
+            ("relevance", fall, RELEVANCE_ALLOWANCE, RELEVANCE_ALLOWANCE),
+            ("repeated pairs", point.repeated, REPETITION_ALLOWANCE, REPETITION_ALLOWANCE),
+            ("broken answers", broken, 0, max(1, self.reference.broken)),
+        )
+        return [Limit(what, found, *rest) for what, found, *rest in limits if found is not None]
 
     def missed(self, point: Point) -> list[Limit]:
         """Returns the limits that a point exceeds."""

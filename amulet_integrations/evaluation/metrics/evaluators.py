@@ -74,7 +74,7 @@ def _function_caller(function: Callable[..., Any], name: str) -> _Caller:
     def call(question: str, preference: str, answer: str) -> Any:
         inputs = {"question": question, "preference": preference}
         given = {"inputs": inputs, "outputs": {"answer": answer}, "reference_outputs": {}}
-        return function(**{name: given[name] for name in arguments})
+        return function(**{argument: given[argument] for argument in arguments})
 
     return call
 

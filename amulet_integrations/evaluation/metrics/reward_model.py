@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from typing import Any, Self
 
 import torch
@@ -130,15 +129,8 @@ class RewardModelScorer:
             ModelError: The model cannot be loaded, or its head was never trained.
             EvaluationError: The head has no such reward.
         """
-        loaded, tokenizer = run_on_worker(
-            lambda: _load(
-                model,
-                trust_remote_code=trust_remote_code,
-                revision=revision,
-                dtype=dtype,
-                device=device,
-            )
-        )
+        options = {"revision": revision, "trust_remote_code": trust_remote_code}
+        loaded, tokenizer = run_on_worker(_load, model, dtype, device, options)
         return cls(loaded, tokenizer, name=model, index=index, batch_size=batch_size, score=score)
 
     def score(
@@ -227,8 +219,8 @@ class RewardModelScorer:
             chosen = 0
         if chosen is None or not 0 <= chosen < width:
             raise EvaluationError(
-                f"{name} gives {width} values for each answer, and index={chosen} says which of "
-                f"them is the reward. Give an index from 0 to {width - 1}, or use a model with a "
+                f"{name} gives {width} values for each answer, and index={chosen} has to name the "
+                f"reward among them. Give an index from 0 to {width - 1}, or use a model with a "
                 "single one."
             )
         return rewards[:, chosen].float(), chosen if width > 1 else None
@@ -240,30 +232,35 @@ def _padded(rows: Sequence[Sequence[int]], value: int) -> Tensor:
 
 
 def _load(
-    name: str,
-    *,
-    trust_remote_code: bool = False,
-    revision: str | None = None,
-    dtype: str = "auto",
-    device: str = "auto",
+    name: str, dtype: str, device: str, options: dict[str, Any]
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Loads a sequence-classification model in eval mode.
+
+    Args:
+        name: A Hugging Face id or a local folder.
+        dtype: The dtype of the model.
+        device: The device of the model.
+        options: Where to load from: `revision` and `trust_remote_code`.
 
     Raises:
         ModelNotFoundError: The model cannot be loaded.
         UnsupportedModelError: The model needs code of its own, or its head was never trained.
     """
-    options: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code}
     try:
         config = AutoConfig.from_pretrained(name, **options)
         # transformers may know its base model, and would load that with a random head.
-        if _AUTO_CLASS in (getattr(config, "auto_map", None) or {}) and not trust_remote_code:
+        own_classes = getattr(config, "auto_map", None) or {}
+        if _AUTO_CLASS in own_classes and not options["trust_remote_code"]:
             raise ValueError("trust_remote_code is False")  # noqa: TRY301 - reported below
         tokenizer = AutoTokenizer.from_pretrained(name, **options)
-        with _removed_names():
+        # ArmoRM's own code imports this name, and transformers 5 no longer has it.
+        setattr(modeling_llama, _REMOVED, "")
+        try:
             model, info = AutoModelForSequenceClassification.from_pretrained(
                 name, dtype=dtype, output_loading_info=True, **options
             )
+        finally:
+            delattr(modeling_llama, _REMOVED)
         model.to(find_device(device))
     except Exception as error:  # a damaged file or the model's own code may raise anything
         if "trust_remote_code" in str(error):
@@ -273,8 +270,7 @@ def _load(
             ) from error
         raise ModelNotFoundError(
             f"The reward model {name!r} cannot be loaded. Give a Hugging Face id or a local folder "
-            "of a sequence-classification model. What transformers says: "
-            f"{one_line(error)}"
+            f"of a sequence-classification model. What transformers says: {one_line(error)}"
         ) from error
     if missing := sorted(info["missing_keys"]):
         raise UnsupportedModelError(
@@ -282,16 +278,3 @@ def _load(
             "would be random. Use a checkpoint that was trained to give rewards."
         )
     return model.eval(), tokenizer
-
-
-@contextmanager
-def _removed_names() -> Iterator[None]:
-    """Provides a name that ArmoRM's own code imports and that transformers 5 no longer has."""
-    if hasattr(modeling_llama, _REMOVED):
-        yield
-        return
-    setattr(modeling_llama, _REMOVED, "")
-    try:
-        yield
-    finally:
-        delattr(modeling_llama, _REMOVED)

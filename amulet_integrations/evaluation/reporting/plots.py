@@ -118,7 +118,6 @@ def make_panels(
         height: The height of a row, in inches.
         same_scales: Whether all panels have the same scales.
     """
-    check_plots()
     # Not pyplot, which keeps every figure and looks for a screen.
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415
     from matplotlib.figure import Figure  # noqa: PLC0415

@@ -17,9 +17,9 @@ from .text_tables import Cell, Group, TextTable, estimate_cell
 ALL = "all"
 AVERAGE = "average"
 
-_FEWER_ANSWERS = "Where some answers have no such score, it says of how many the mean is."
+_FEWER_ANSWERS = "Where some answers have no such score, a note shows of how many the mean is."
 _FEWER_DATA_SETS = (
-    "A mean that lacks a data set which other methods have says so (in pictures it is a hollow "
+    "A mean that lacks a data set which other methods have is marked (in pictures it is a hollow "
     "dot), and is not compared with theirs."
 )
 
@@ -171,9 +171,9 @@ def outcome_text(answers: Sequence[Answer]) -> TextTable | None:
     header, columns, means = ["method"], [], list[ScoreMean]()
     for name, target in shown.items():
         own = [answer for answer in answers if answer.preference == name]
-        (block,) = score_table(own, target.score).blocks
-        averages = {row.method: row.average for row in block.rows}
-        column = [averages.get(it, ScoreMean(None, 0, 0, 0, 0)) for it in methods]
+        data_sets = {answer.data_set for answer in own if target.score in answer.scores}
+        groups = by_method(own)
+        column = [ScoreMean.of(groups.get(it, []), target.score, data_sets) for it in methods]
         note = note_of(target.score)
         header.append(f"{name}: {target.direction} {note.label.lower()}")
         columns.append(_column(column, target.sign, note.digits))
@@ -186,8 +186,8 @@ def outcome_text(answers: Sequence[Answer]) -> TextTable | None:
         *_cut_off(answers, [name for name, target in shown.items() if target.score == WORDS]),
     ]
     rows = tuple(zip(map(Cell, methods), *columns, strict=True))
-    groups = (Group("", rows),)
-    return TextTable("What preferences ask for", tuple(header), groups, caption=" ".join(caption))
+    group = Group("", rows)
+    return TextTable("What preferences ask for", tuple(header), (group,), caption=" ".join(caption))
 
 
 def coverage_notes(means: Iterable[ScoreMean]) -> list[str]:
@@ -201,7 +201,7 @@ def coverage_notes(means: Iterable[ScoreMean]) -> list[str]:
 def _column(means: Sequence[ScoreMean], sign: int, digits: int) -> list[Cell]:
     """Returns the cells of a column, with the best means highlighted.
 
-    A mean that lacks a data set is neither the best, nor does it keep another one from being it.
+    A mean that lacks a data set is not compared with the others, and is never highlighted.
 
     Args:
         means: The means.

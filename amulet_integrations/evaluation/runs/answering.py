@@ -60,24 +60,16 @@ def generate_answers(
     beams = [task for task in tasks if task.method.kind == "beam_search"]
     mixtures = [task for task in tasks if task.method.kind != "beam_search"]
     key = _request_key if sampling.temperature == 0 else id
-    yield from _generate(engine, group_by(mixtures, key).values(), sampling, seed)
-    for task in beams:
-        yield _search(engine, task, sampling)
-
-
-def _generate(
-    engine: Engine, groups: Iterable[Sequence[AnswerTask]], sampling: SamplingParams, seed: int
-) -> Generator[Answer]:
-    waiting = iter(groups)
+    waiting = iter(group_by(mixtures, key).values())
     running: dict[Future[list[Answer]], IncrementStream | None] = {}
     with ThreadPoolExecutor(IN_FLIGHT, "amulet-evaluation") as pool:
         try:
             while True:
-                for tasks in islice(waiting, IN_FLIGHT - len(running)):
-                    future, stream = _start(engine, tasks, sampling, seed, pool)
+                for equal in islice(waiting, IN_FLIGHT - len(running)):
+                    future, stream = _start(engine, equal, sampling, seed, pool)
                     running[future] = stream
                 if not running:
-                    return
+                    break
                 done, _ = wait(running, return_when=FIRST_COMPLETED)
                 # Failed requests come last, so that the answers beside them are not lost.
                 for future in sorted(done, key=lambda it: it.exception() is not None):
@@ -87,6 +79,8 @@ def _generate(
             for stream in running.values():
                 if stream is not None:
                     stream.close()
+    for task in beams:
+        yield _search(engine, task, sampling)
 
 
 def _start(

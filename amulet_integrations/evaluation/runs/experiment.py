@@ -131,11 +131,11 @@ def evaluate(
         methods=methods,
     )
     on_progress = progress or (lambda _: None)
-    all_scorers = (LikelihoodScorer(engine, tasks), *scorers)
+    scorers = (LikelihoodScorer(engine, tasks), *scorers)
     with open_folder(path, settings) as folder:
         answers = _answer_all(engine, tasks, settings, folder, on_progress)
         by_name = {preference.name: preference for preference in preferences}
-        lines = measuring.measure_all(all_scorers, answers, by_name, folder.scores, on_progress)
+        lines = measuring.measure_all(scorers, answers, by_name, folder.scores, on_progress)
         lines += _lines_of_others(lines, folder.scores.lines)
         outcomes: list[Outcome] = []
         if judge is not None:

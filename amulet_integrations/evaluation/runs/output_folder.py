@@ -123,8 +123,7 @@ def _claim(path: Path, settings: Settings) -> None:
     # The file appears complete or not at all, also if the process is killed here.
     unfinished = path / _UNFINISHED
     with unfinished.open("w", encoding="utf-8") as file:
-        json.dump(settings.model_dump(mode="json"), file, indent=2, ensure_ascii=False)
-        file.write("\n")
+        file.write(f"{settings.model_dump_json(indent=2)}\n")
         file.flush()
         os.fsync(file.fileno())
     unfinished.replace(path / SETTINGS)
