@@ -37,7 +37,7 @@ def show_report(evaluation: Evaluation, folder: Path, allowance: float) -> Repor
     # Brings numpy.
     from amulet_integrations.evaluation.reporting import report, report_contents  # noqa: PLC0415
 
-    contents = report_contents.gather_contents(evaluation, allowance=allowance)
+    contents = report_contents.ReportContents(evaluation, allowance=allowance)
     # The other tables would scroll the main ones away; the page has all of them.
     for table in report.main_text_tables(contents):
         _show_table(table)

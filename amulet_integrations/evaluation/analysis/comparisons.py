@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from amulet_integrations.evaluation.data.methods import reference_of
@@ -117,10 +117,8 @@ def _values(answers: Iterable[Answer], score: str) -> _Values:
 
 
 def _differences(values: _Values, others: _Values, preference: str | None) -> list[Sample]:
-    def differences() -> Iterator[tuple[str, int, float]]:
-        for key, value in values.items():
-            data_set, index, of_answer = key
-            if key in others and preference in {None, of_answer}:
-                yield data_set, index, value - others[key]
-
-    return group_samples(differences())
+    return group_samples(
+        (*key[:2], value - others[key])
+        for key, value in values.items()
+        if key in others and preference in {None, key[2]}
+    )

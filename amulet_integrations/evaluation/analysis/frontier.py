@@ -103,17 +103,15 @@ class Frontier:
 
     def limits(self, point: Point) -> list[Limit]:
         """Returns the limits that a point must keep, as far as they were measured."""
-        limits = [
-            Limit("pref NLL", point.cost.mean, self.allowance, self.allowance or DEFAULT_ALLOWANCE)
-        ]
-        if point.relevance is not None:
-            allowed = RELEVANCE_ALLOWANCE
-            limits.append(Limit("relevance", -point.relevance.mean, allowed, allowed))
-        if point.repeated is not None:
-            allowed = REPETITION_ALLOWANCE
-            limits.append(Limit("repeated pairs", point.repeated, allowed, allowed))
         broken = point.broken - self.reference.broken
-        return [*limits, Limit("broken answers", broken, 0, max(1, self.reference.broken))]
+        fall = None if point.relevance is None else -point.relevance.mean
+        limits = (
+            ("pref NLL", point.cost.mean, self.allowance, self.allowance or DEFAULT_ALLOWANCE),
+            ("relevance", fall, RELEVANCE_ALLOWANCE, RELEVANCE_ALLOWANCE),
+            ("repeated pairs", point.repeated, REPETITION_ALLOWANCE, REPETITION_ALLOWANCE),
+            ("broken answers", broken, 0, max(1, self.reference.broken)),
+        )
+        return [Limit(what, found, *rest) for what, found, *rest in limits if found is not None]
 
     def missed(self, point: Point) -> list[Limit]:
         """Returns the limits that a point exceeds."""
@@ -156,19 +154,6 @@ class Frontier:
         return tuple(optimal)
 
 
-def check_allowance(allowance: float) -> None:
-    """Checks an allowance.
-
-    Raises:
-        EvaluationError: It is negative, or not a number.
-    """
-    if not allowance >= 0:
-        raise EvaluationError(
-            f"allowance={allowance}: it is by how much -log P(answer | preference) may rise, in "
-            "nats per token, so it is 0 or more."
-        )
-
-
 def find_frontier(
     answers: Iterable[Answer],
     methods: Iterable[Method],
@@ -190,9 +175,13 @@ def find_frontier(
         in common.
 
     Raises:
-        EvaluationError: The allowance is negative.
+        EvaluationError: The allowance is negative, or not a number.
     """
-    check_allowance(allowance)
+    if not allowance >= 0:
+        raise EvaluationError(
+            f"allowance={allowance}: it is by how much -log P(answer | preference) may rise, in "
+            "nats per token, so it is 0 or more."
+        )
     measured = by_method(
         it for it in answers if BROKEN in it.scores and preference in {None, it.preference}
     )

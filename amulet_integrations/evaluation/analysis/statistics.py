@@ -79,7 +79,7 @@ def estimate(
     Returns:
         The mean, or None if there is no value.
     """
-    totals = [(sums, counts) for sums, counts in map(_totals, samples) if len(sums)]
+    totals = _totals(samples)
     if not totals:
         return None
     mean = float(np.mean([sums.sum() / counts.sum() for sums, counts in totals]))
@@ -114,7 +114,7 @@ def sign_flip_p_value(
     Returns:
         The p-value, or None if there is no difference to test.
     """
-    totals = [(sums, counts) for sums, counts in map(_totals, differences) if len(sums)]
+    totals = _totals(differences)
     if not totals:
         return None
     parts = np.concatenate([sums / counts.sum() for sums, counts in totals]) / len(totals)
@@ -142,10 +142,14 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def _totals(sample: Sample) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Returns the sum and the number of the values of each question that has some."""
-    values = [answers for answers in sample.values() if answers]
-    return np.array([sum(it) for it in values]), np.array([float(len(it)) for it in values])
+def _totals(samples: Iterable[Sample]) -> list[tuple[NDArray[Any], NDArray[Any]]]:
+    """Returns the sum and the number of each question's values, for each data set with values."""
+    data_sets = [[answers for answers in sample.values() if answers] for sample in samples]
+    return [
+        (np.array([sum(it) for it in values]), np.array([float(len(it)) for it in values]))
+        for values in data_sets
+        if values
+    ]
 
 
 def _resample(questions: int, resamples: int, seed: int, stratum: int) -> Iterable[NDArray[Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from contextlib import suppress
 from difflib import get_close_matches
 from typing import Any, cast, get_args
 
@@ -175,13 +176,11 @@ def _read_bound(text: str, kind: str, bound: str) -> float | None:
         )
     if bound == "kl=none":
         return None
-    try:
-        nats = float(bound.removeprefix("kl=")) if bound.startswith("kl=") else math.nan
-    except ValueError:
-        nats = math.nan
-    if not 0 <= nats < math.inf:
-        raise EvaluationError(
-            f"The method {text!r} is not understood: after the comma comes a bound in nats, 0 or "
-            f"more, such as {kind},kl=0.2, or kl=none."
-        )
-    return nats
+    with suppress(ValueError):
+        nats = float(bound.removeprefix("kl="))
+        if bound.startswith("kl=") and 0 <= nats < math.inf:
+            return nats
+    raise EvaluationError(
+        f"The method {text!r} is not understood: after the comma comes a bound in nats, 0 or "
+        f"more, such as {kind},kl=0.2, or kl=none."
+    )

@@ -6,7 +6,9 @@ import hashlib
 import json
 import os
 import random
+import re
 from collections.abc import Iterable, Sequence
+from os.path import isfile
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from .record_types import Question, find_duplicate, shorten
 QUESTION_FIELDS = ("question", "prompt", "instruction")
 """Where a question is looked for, in this order, if no field is named."""
 
+_NUMBER = re.compile(r"\s*[0-9]+\s*")
 _SHOWN = 300  # characters of a path in an error; a question given by mistake may be much longer
 
 Source = str | os.PathLike[str] | Question
@@ -56,22 +59,22 @@ def read_questions(
         sources = [sources]
     if sample is not None and sample < 1:
         raise EvaluationError(f"sample={sample}: a sample has at least one question of a data set.")
-    data_sets: dict[str, list[Question]] = {}
-    complete: set[str] = set()
-    for source in sources:
-        is_single = isinstance(source, Question)
-        questions = [source] if isinstance(source, Question) else _read_source(source, field)
-        name = questions[0].data_set
-        if name in complete or (name in data_sets and not is_single):
-            raise EvaluationError(
-                f"Two data sets are called {name!r}. Rename one of the files, or give it once."
-            )
-        data_sets.setdefault(name, []).extend(questions)
-        if not is_single:
-            complete.add(name)
+    # A data set is all single questions of that name, or the questions of one source.
+    data_sets: dict[tuple[str, int | None], list[Question]] = {}
+    for number, source in enumerate(sources):
+        if isinstance(source, Question):
+            data_sets.setdefault((source.data_set, None), []).append(source)
+        else:
+            questions = _read_source(source, field)
+            data_sets[questions[0].data_set, number] = questions
     if not data_sets:
         raise EvaluationError("There is no question. Give a file of questions or a data set.")
-    for name, questions in data_sets.items():
+    same = find_duplicate(name for name, _ in data_sets)
+    if same is not None:
+        raise EvaluationError(
+            f"Two data sets are called {same!r}. Rename one of the files, or give it once."
+        )
+    for (name, _), questions in data_sets.items():
         duplicate = find_duplicate(question.index for question in questions)
         if duplicate is not None:
             raise EvaluationError(
@@ -89,29 +92,22 @@ def questions_digest(questions: Iterable[Question]) -> str:
 
 def is_on_hub(source: str | os.PathLike[str]) -> bool:
     """Whether a source names one of the paper's data sets. A file of that name comes first."""
-    return str(source) in HUB_DATA_SETS and not _is_file(Path(source))
+    return str(source) in HUB_DATA_SETS and not isfile(source)  # noqa: PTH113
 
 
 def _read_source(source: str | os.PathLike[str], field: str | None) -> list[Question]:
-    path = Path(source)
     if is_on_hub(source):
         name = str(source)
         hub = HUB_DATA_SETS[name]
         return _make_questions(load_hub_data_set(name), name, (hub.field,), place=hub.id)
-    if not _is_file(path):
+    if not isfile(source):  # noqa: PTH113 - `Path.is_file` fails at a long text
         raise EvaluationError(
-            f"There is no file {shorten(str(path), _SHOWN)!r}. Give a file of questions (.json, "
+            f"There is no file {shorten(str(source), _SHOWN)!r}. Give a file of questions (.json, "
             f".jsonl, .csv), or one of {', '.join(HUB_DATA_SETS)}."
         )
+    path = Path(source)
     fields = QUESTION_FIELDS if field is None else (field,)
     return _make_questions(read_rows(path), path.stem, fields, place=str(path))
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError:  # the text cannot be the name of a file; it may be a question
-        return False
 
 
 def _make_questions(
@@ -124,6 +120,8 @@ def _make_questions(
         here = f"{place}, question {position + 1}"
         text = row if isinstance(row, str) else _find_text(row, fields, here)
         index = position if isinstance(row, str) else row.get("index", position)
+        if isinstance(index, str) and _NUMBER.fullmatch(index):  # as every cell of a CSV file is
+            index = int(index)
         try:
             questions.append(Question(data_set=data_set, index=index, text=text))
         except EvaluationError as error:

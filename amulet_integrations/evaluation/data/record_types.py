@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Iterable
 from typing import Annotated, ClassVar, Literal, NamedTuple, Self, TypeVar
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, StrictInt, model_validator
 
 from amulet_integrations.decoding import AmuletParams
 from amulet_integrations.decoding.guidance import DEFAULT_LINEAR_ALIGNMENT_RATIO
@@ -24,6 +24,7 @@ BOUNDABLE: tuple[MethodKind, ...] = ("linear_alignment", "amulet")
 BOUNDED_TOKENS = "bounded_tokens"
 """The score that every answer of a method with a bound has; see `Answer`."""
 
+Item = TypeVar("Item")
 Name = TypeVar("Name", bound=Hashable)
 
 
@@ -40,11 +41,13 @@ def _check_text(text: str) -> str:
 _Text = Annotated[str, AfterValidator(_check_text)]
 
 
-class _Record(FrozenModel):
+class EvaluationModel(FrozenModel):
+    """A value object whose errors are `EvaluationError`s."""
+
     error_type: ClassVar[type[AmuletError]] = EvaluationError
 
 
-class Question(_Record):
+class Question(EvaluationModel):
     """A question of a data set.
 
     Attributes:
@@ -54,11 +57,11 @@ class Question(_Record):
     """
 
     data_set: _Text
-    index: int
+    index: StrictInt
     text: _Text
 
 
-class Preference(_Record):
+class Preference(EvaluationModel):
     """What an answer should be like.
 
     Attributes:
@@ -70,7 +73,7 @@ class Preference(_Record):
     text: _Text
 
 
-class Method(_Record):
+class Method(EvaluationModel):
     """A way to decode an answer.
 
     Attributes:
@@ -121,7 +124,7 @@ class AnswerKey(NamedTuple):
     method: str
 
 
-class _AnswerRecord(_Record):
+class _AnswerRecord(EvaluationModel):
     data_set: str
     index: int
     preference: str
@@ -201,6 +204,11 @@ class Outcome(_AnswerRecord):
     unparsable: int = 0
     judge: str = ""
 
+    @property
+    def pair_key(self) -> tuple[AnswerKey, str]:
+        """Identifies the pair of answers within a run."""
+        return self.key, self.against
+
 
 class Progress(NamedTuple):
     """How far one stage of a run has come.
@@ -224,9 +232,14 @@ ProgressCallback = Callable[[Progress], None]
 
 def by_method(answers: Iterable[Answer]) -> dict[str, list[Answer]]:
     """Groups answers by method. The methods are in the order of their first answers."""
-    groups: dict[str, list[Answer]] = {}
-    for answer in answers:
-        groups.setdefault(answer.method, []).append(answer)
+    return group_by(answers, lambda answer: answer.method)
+
+
+def group_by(items: Iterable[Item], key: Callable[[Item], Name]) -> dict[Name, list[Item]]:
+    """Groups items by a key. The keys are in the order in which they first appear."""
+    groups: dict[Name, list[Item]] = {}
+    for item in items:
+        groups.setdefault(key(item), []).append(item)
     return groups
 
 

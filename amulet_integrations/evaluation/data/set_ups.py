@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from amulet_integrations.errors import AmuletError, EvaluationError
+from amulet_integrations.errors import EvaluationError
 from amulet_integrations.prompting.builder import PromptBuilder
 from amulet_integrations.prompting.messages import DEFAULT_SEPARATOR, DEFAULT_SYSTEM
-from amulet_integrations.validation import FrozenModel
+
+from .record_types import EvaluationModel
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
-class SetUp(FrozenModel):
+class SetUp(EvaluationModel):
     """The prompt around a question, and how long answers may get.
 
     Attributes:
@@ -24,8 +25,6 @@ class SetUp(FrozenModel):
         separator: The text between the system text and the preference.
         max_new_tokens: The most tokens of an answer, unless a run sets another number.
     """
-
-    error_type: ClassVar[type[AmuletError]] = EvaluationError
 
     name: str
     system: str = DEFAULT_SYSTEM

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import combinations
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from amulet_integrations.errors import EvaluationError
 from amulet_integrations.evaluation.data.record_types import (
@@ -34,7 +33,6 @@ _SETTINGS = (
     *("method", "revision", "dtype", "temperature", "top_p", "top_k", "seed"),
     *("reasoning_effort", "max_tokens"),
 )
-_PairKey = tuple[AnswerKey, str]
 _NEUTRAL = {"dtype": "auto", "top_p": "1", "top_k": "0"}  # these values change nothing
 
 
@@ -45,16 +43,15 @@ class Judge(Protocol):
         """Replies to several lists of messages; see LangChain's `Runnable.batch`."""
 
 
-@dataclass(frozen=True)
-class Pair:
+class Pair(NamedTuple):
     """Two answers to one question under one preference."""
 
     first: Answer
     second: Answer
 
     @property
-    def key(self) -> _PairKey:
-        """Identifies the pair within a run."""
+    def key(self) -> tuple[AnswerKey, str]:
+        """Identifies the pair within a run, as `Outcome.pair_key` does."""
         return self.first.key, self.second.method
 
 
@@ -91,7 +88,7 @@ def ask_judge(
     compared = [(amulet[0], other) for other in others] if amulet and others else None
     pairs = make_pairs(answers, compared)
     earlier = [line for line in journal.lines if line.judge == name]
-    found = {(line.key, line.against): line for line in earlier}
+    found = {line.pair_key: line for line in earlier}
     missing = [pair for pair in pairs if pair.key not in found]
     stage, total = f"judge {name}", len(pairs)
     if total:
@@ -99,7 +96,7 @@ def ask_judge(
     understood = any(line.unparsable < _ORDERS for line in earlier)
     for outcomes in judge_pairs(judge, missing, preferences, understood=understood):
         journal.add(*outcomes)
-        found |= {(outcome.key, outcome.against): outcome for outcome in outcomes}
+        found |= {outcome.pair_key: outcome for outcome in outcomes}
         on_progress(Progress(stage, len(found), total, len(found) / total))
     return [found[pair.key] for pair in pairs]
 
@@ -233,15 +230,14 @@ def _call(judge: Judge, inputs: list[list[Message]]) -> list[str]:
     return [text_of(reply) for reply in replies]
 
 
-def _outcome(judge: str, pair: Pair, in_order: Verdict | None, swapped: Verdict | None) -> Outcome:
-    result: Literal["win", "tie", "lose"] | None = None
-    if in_order is not None and swapped is not None:
-        verdicts = (in_order, swapped)
-        result = "win" if verdicts == ("A", "B") else "lose" if verdicts == ("B", "A") else "tie"
+def _outcome(judge: str, pair: Pair, *verdicts: Verdict | None) -> Outcome:
+    """Combines the verdicts on both orders."""
+    won: dict[tuple[Verdict | None, ...], Literal["win", "lose"]]
+    won = {("A", "B"): "win", ("B", "A"): "lose"}
     return Outcome(
         **pair.first.key._asdict(),
         against=pair.second.method,
-        result=result,
-        unparsable=(in_order, swapped).count(None),
+        result=None if None in verdicts else won.get(verdicts, "tie"),
+        unparsable=verdicts.count(None),
         judge=judge,
     )

@@ -12,7 +12,7 @@ from amulet_integrations.evaluation.analysis.statistics import (
     group_samples,
     sign_flip_p_value,
 )
-from amulet_integrations.evaluation.data.record_types import Outcome
+from amulet_integrations.evaluation.data.record_types import Outcome, group_by
 
 _POINTS = {"win": 1.0, "tie": 0.5, "lose": 0.0}
 _EVEN = 0.5  # the win rate of two methods that are alike
@@ -58,17 +58,17 @@ def win_counts(outcomes: Iterable[Outcome], *, by_preference: bool = False) -> l
         outcomes: The verdicts of judges. Each judge is counted separately.
         by_preference: Whether preferences are counted separately.
     """
-    groups: dict[tuple[str, str | None, str, str], list[Outcome]] = {}
-    for outcome in outcomes:
+
+    def key(outcome: Outcome) -> tuple[str, str | None, str, str]:
         preference = outcome.preference if by_preference else None
-        key = (outcome.judge, preference, outcome.method, outcome.against)
-        groups.setdefault(key, []).append(outcome)
+        return outcome.judge, preference, outcome.method, outcome.against
+
     counts = []
-    for key, group in groups.items():
+    for names, group in group_by(outcomes, key).items():
         results = [outcome.result for outcome in group]
         counts.append(
             WinCount(
-                *key,
+                *names,
                 wins=results.count("win"),
                 ties=results.count("tie"),
                 losses=results.count("lose"),
@@ -79,14 +79,6 @@ def win_counts(outcomes: Iterable[Outcome], *, by_preference: bool = False) -> l
             )
         )
     return counts
-
-
-def counts_by_judge(counts: Iterable[WinCount]) -> dict[str, list[WinCount]]:
-    """Groups counts by judge. The judges are in the order of their appearance."""
-    groups: dict[str, list[WinCount]] = {}
-    for count in counts:
-        groups.setdefault(count.judge, []).append(count)
-    return groups
 
 
 def _samples(outcomes: Iterable[Outcome], *, minus: float = 0.0) -> list[Sample]:

@@ -36,7 +36,7 @@ WINDOW = 25
 
 @dataclass(frozen=True)
 class ScoreNote:
-    """What a report says about a score.
+    """How a report presents a score.
 
     Attributes:
         score: The name in `Answer.scores`.
@@ -70,7 +70,7 @@ _NOTES = (
         PREFERENCE_RATIO,
         "Preference ratio",
         "log P(answer | preference) less log P(answer | no preference) under the model itself, in "
-        "nats per token. It is the very thing that Amulet and linear alignment raise: it tells how "
+        "nats per token. It is the very thing that Amulet and linear alignment raise: it shows how "
         "far the answers were steered, and never proves by itself that they are better.",
     ),
     ScoreNote(
@@ -131,13 +131,13 @@ _NOTES = (
     ScoreNote(
         DISTINCT_2,
         "Distinct pairs",
-        "The share of different pairs of words in the answer. It falls as answers grow; what is "
-        "left to 1 are pairs that the answer holds already.",
+        "The share of different pairs of words in the answer. It falls as answers grow; the other "
+        "pairs are repeated ones.",
     ),
     ScoreNote(
         REPETITION,
         "Repetition",
-        f"The share of {REPEATED_WORDS} words in a row that the answer holds already.",
+        f"The share of runs of {REPEATED_WORDS} words that occurred before in the answer.",
         "lower",
     ),
 )

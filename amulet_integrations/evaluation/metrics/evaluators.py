@@ -13,6 +13,7 @@ from amulet_integrations.evaluation.data.record_types import Answer, Preference,
 from .builtin_scores import BUILTIN_SCORES
 from .scorer import Scorer, finite_number
 
+_Caller = Callable[[str, str, str], Any]  # of a question, a preference and an answer
 _ARGUMENTS = ("inputs", "outputs", "reference_outputs")
 
 
@@ -45,15 +46,14 @@ def evaluator_scorer(evaluator: Any, *, name: str | None = None) -> Scorer:
             "reference_outputs, or an object with evaluate(query=..., response=...)."
         )
     if is_object:
-        return _EvaluatorScorer(label, lambda *texts: _call_object(evaluate, *texts))
-    arguments = _argument_names(evaluator, label)
-    return _EvaluatorScorer(label, lambda *texts: _call_function(evaluator, arguments, *texts))
+        return _EvaluatorScorer(label, _object_caller(evaluate))
+    return _EvaluatorScorer(label, _function_caller(evaluator, label))
 
 
 class _EvaluatorScorer:
     """Calls an evaluator with the question, the preference and the answer, and reads its scores."""
 
-    def __init__(self, name: str, evaluate: Callable[[str, str, str], Any]) -> None:
+    def __init__(self, name: str, evaluate: _Caller) -> None:
         self.name = name
         self._evaluate = evaluate
 
@@ -68,29 +68,28 @@ class _EvaluatorScorer:
         ]
 
 
-def _call_function(
-    function: Callable[..., Any],
-    arguments: Sequence[str],
-    question: str,
-    preference: str,
-    answer: str,
-) -> Any:
-    given = {
-        "inputs": {"question": question, "preference": preference},
-        "outputs": {"answer": answer},
-        "reference_outputs": {},
-    }
-    return function(**{name: given[name] for name in arguments})
+def _function_caller(function: Callable[..., Any], name: str) -> _Caller:
+    arguments = _argument_names(function, name)
+
+    def call(question: str, preference: str, answer: str) -> Any:
+        inputs = {"question": question, "preference": preference}
+        given = {"inputs": inputs, "outputs": {"answer": answer}, "reference_outputs": {}}
+        return function(**{argument: given[argument] for argument in arguments})
+
+    return call
 
 
-def _call_object(evaluate: Callable[..., Any], question: str, preference: str, answer: str) -> Any:
-    """Returns the score, or whether the answer passes if the result has no score."""
-    result = evaluate(query=f"{question} {preference}", response=answer)
-    if getattr(result, "invalid_result", False):
-        return None
-    if getattr(result, "score", None) is None and hasattr(result, "passing"):
-        return result.passing
-    return result
+def _object_caller(evaluate: Callable[..., Any]) -> _Caller:
+    def call(question: str, preference: str, answer: str) -> Any:
+        """Returns the score, or whether the answer passes if the result has no score."""
+        result = evaluate(query=f"{question} {preference}", response=answer)
+        if getattr(result, "invalid_result", False):
+            return None
+        if getattr(result, "score", None) is None and hasattr(result, "passing"):
+            return result.passing
+        return result
+
+    return call
 
 
 def _is_asynchronous(evaluator: Any) -> bool:

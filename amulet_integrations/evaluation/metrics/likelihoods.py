@@ -50,20 +50,12 @@ class LikelihoodScorer:
 
     def _score(self, answer: Answer) -> dict[str, float]:
         if not answer.token_ids:
-            return complete_scores({})
+            return {BROKEN: 1.0}
         log_probs = self._engine.score(self._contexts[answer.key], answer.token_ids)
         base, pref = (float(it) / len(answer.token_ids) for it in log_probs.double().sum(dim=1))
-        return complete_scores({PREFERENCE_RATIO: pref - base, FLUENCY: -base})
-
-
-def complete_scores(scores: Mapping[str, float]) -> dict[str, float]:
-    """Adds the scores that follow from the preference ratio and the fluency.
-
-    Args:
-        scores: The two, as the first versions of this package stored them, or more. Empty for an
-            answer without tokens.
-    """
-    if FLUENCY not in scores or PREFERENCE_RATIO not in scores:
-        return {**scores, BROKEN: 1.0}
-    nll = scores.get(PREF_NLL, scores[FLUENCY] - scores[PREFERENCE_RATIO])
-    return {**scores, PREF_NLL: nll, BROKEN: float(nll > BROKEN_NLL)}
+        return {
+            PREFERENCE_RATIO: pref - base,
+            FLUENCY: -base,
+            PREF_NLL: -pref,
+            BROKEN: float(-pref > BROKEN_NLL),
+        }

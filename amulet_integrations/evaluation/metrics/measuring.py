@@ -17,7 +17,7 @@ from amulet_integrations.evaluation.data.record_types import (
 from amulet_integrations.evaluation.runs.journal import Journal
 from amulet_integrations.terminal_text import one_line
 
-from .likelihoods import LIKELIHOODS, LikelihoodScorer, complete_scores
+from .likelihoods import LIKELIHOODS, LikelihoodScorer
 from .scorer import Scorer, check_unique, read_scores
 
 _BATCH = 16  # answers that a scorer measures at a time
@@ -75,50 +75,22 @@ def measure_all(
             an earlier one gives. What was measured before is kept.
     """
     owners: dict[str, str] = {}
-    return [
-        line
-        for scorer in scorers
-        for line in _measure(scorer, answers, preferences, journal, on_progress, owners=owners)
-    ]
-
-
-def current_lines(lines: Iterable[ScoreLine]) -> list[ScoreLine]:
-    """Completes lines of the likelihoods that an earlier version of this package wrote."""
-    return [
-        line.model_copy(update={"scores": complete_scores(line.scores)})
-        if line.scorer == LIKELIHOODS
-        else line
-        for line in lines
-    ]
-
-
-def _measure(
-    scorer: Scorer,
-    answers: Sequence[Answer],
-    preferences: Mapping[str, Preference],
-    journal: Journal[ScoreLine],
-    on_progress: ProgressCallback,
-    *,
-    owners: dict[str, str],
-) -> list[ScoreLine]:
-    keys = {answer.key for answer in answers}
-    found = [
-        line
-        for line in current_lines(journal.lines)
-        if line.scorer == scorer.name and line.key in keys
-    ]
-    _check_lines(owners, found)
-    total = len(answers)
-    on_progress(Progress(scorer.name, len(found), total, len(found) / total if total else 1.0))
-    measured = {line.key for line in found}
-    missing = [answer for answer in answers if answer.key not in measured]
-    for start in range(0, len(missing), _BATCH):
-        lines = _call(scorer, missing[start : start + _BATCH], preferences)
-        _check_lines(owners, lines)
-        found += lines
-        journal.add(*lines)
-        on_progress(Progress(scorer.name, len(found), total, len(found) / total))
-    return found
+    keys, total = {answer.key for answer in answers}, len(answers)
+    measured: list[ScoreLine] = []
+    for scorer in scorers:
+        found = [it for it in journal.lines if it.scorer == scorer.name and it.key in keys]
+        _check_lines(owners, found)
+        on_progress(Progress(scorer.name, len(found), total, len(found) / total if total else 1.0))
+        done = {line.key for line in found}
+        missing = [answer for answer in answers if answer.key not in done]
+        for start in range(0, len(missing), _BATCH):
+            lines = _call(scorer, missing[start : start + _BATCH], preferences)
+            _check_lines(owners, lines)
+            found += lines
+            journal.add(*lines)
+            on_progress(Progress(scorer.name, len(found), total, len(found) / total))
+        measured += found
+    return measured
 
 
 def _call(

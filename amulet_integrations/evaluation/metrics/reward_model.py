@@ -9,14 +9,22 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.models.llama import modeling_llama
 
+from amulet_integrations.engine.backends.transformers.loader import find_device
 from amulet_integrations.engine.worker import run_on_worker
-from amulet_integrations.errors import EvaluationError
+from amulet_integrations.errors import EvaluationError, ModelNotFoundError, UnsupportedModelError
 from amulet_integrations.evaluation.data.record_types import Answer, Preference, describe_answer
+from amulet_integrations.terminal_text import one_line
 
 from .builtin_scores import BUILTIN_SCORES, REWARD
-from .reward_loading import load_reward_model
 from .reward_prompts import RewardInput, RewardPrompts
 from .scorer import model_label
 
@@ -27,6 +35,9 @@ INSTRUCTION_FOLLOWING = 6
 """The column of ArmoRM's `rewards` for how well instructions are followed (UltraFeedback's)."""
 
 DEFAULT_BATCH_SIZE = 8
+
+_AUTO_CLASS = "AutoModelForSequenceClassification"
+_REMOVED = "LLAMA_INPUTS_DOCSTRING"
 
 
 class RewardModelScorer:
@@ -118,15 +129,8 @@ class RewardModelScorer:
             ModelError: The model cannot be loaded, or its head was never trained.
             EvaluationError: The head has no such reward.
         """
-        loaded, tokenizer = run_on_worker(
-            lambda: load_reward_model(
-                model,
-                trust_remote_code=trust_remote_code,
-                revision=revision,
-                dtype=dtype,
-                device=device,
-            )
-        )
+        options = {"revision": revision, "trust_remote_code": trust_remote_code}
+        loaded, tokenizer = run_on_worker(_load, model, dtype, device, options)
         return cls(loaded, tokenizer, name=model, index=index, batch_size=batch_size, score=score)
 
     def score(
@@ -146,8 +150,8 @@ class RewardModelScorer:
             self._check_length(answer, one)
         rewards: dict[int, float] = {}
         for places in self._batches(inputs):
-            values = run_on_worker(self._rewards, [inputs[place] for place in places])
-            rewards.update(zip(places, values, strict=True))
+            column, _ = run_on_worker(self._rewards, [inputs[place] for place in places])
+            rewards.update(zip(places, column.tolist(), strict=True))
         (score,) = self.score_names
         return [{score: rewards[place]} for place in range(len(inputs))]
 
@@ -163,8 +167,7 @@ class RewardModelScorer:
 
     def _try_head(self) -> int | None:
         """Scores one answer, and returns which of several rewards is used."""
-        output = self._forward([self._prompts.encode("Is the sky blue?", "Yes.")])
-        column, index = _reward_column(output, 1, self._index, self._model_name)
+        column, index = self._rewards([self._prompts.encode("Is the sky blue?", "Yes.")])
         if not math.isfinite(reward := column.item()):
             raise EvaluationError(
                 f"{self._model_name} gives a short answer the reward {reward} in "
@@ -180,63 +183,98 @@ class RewardModelScorer:
         for start in range(0, len(places), size):
             yield places[start : start + size]
 
-    def _rewards(self, inputs: Sequence[RewardInput]) -> list[float]:
-        output = self._forward(inputs)
-        column, _ = _reward_column(output, len(inputs), self._index, self._model_name)
-        return [float(value) for value in column.float()]
-
     @torch.inference_mode()
-    def _forward(self, inputs: Sequence[RewardInput]) -> Any:
+    def _rewards(self, inputs: Sequence[RewardInput]) -> tuple[Tensor, int | None]:
+        """Reads a batch of inputs.
+
+        Returns:
+            The reward of each answer, in float32; and which of several rewards it is, or None.
+
+        Raises:
+            EvaluationError: There is no such reward.
+        """
         batch = {
             "input_ids": _padded([it.ids for it in inputs], self._pad or 0),
             "attention_mask": _padded([[1] * len(it.ids) for it in inputs], 0),
         }
         if types := [it.type_ids for it in inputs if it.type_ids is not None]:
             batch["token_type_ids"] = _padded(types, 0)
-        device = self._model.device
-        return self._model(**{name: tensor.to(device) for name, tensor in batch.items()})
-
-
-def _reward_column(
-    output: Any, rows: int, index: int | None, model: str
-) -> tuple[Tensor, int | None]:
-    """Finds the reward in the output of a model.
-
-    Args:
-        output: The output. Several rewards are its `rewards`, a single one is its `logits`.
-        rows: The number of answers.
-        index: Which of several rewards to take; None takes the only one, or ArmoRM's instruction
-            following.
-        model: The name of the model.
-
-    Returns:
-        The reward of each answer, shape (rows,); and its index, None if there is only one.
-
-    Raises:
-        EvaluationError: There is no such reward.
-    """
-    rewards = getattr(output, "rewards", None)
-    if rewards is not None:
-        index = INSTRUCTION_FOLLOWING if index is None else index
-    else:
-        rewards = getattr(output, "logits", None)
-    if rewards is None or rewards.dim() != 2 or len(rewards) != rows:  # noqa: PLR2004
-        shape = "nothing" if rewards is None else f"shape {tuple(rewards.shape)}"
-        raise EvaluationError(
-            f"{model} is no reward model: for {rows} answers its head gave {shape}, and ({rows}, "
-            "rewards) is needed. Use a sequence-classification model that was trained to give "
-            "rewards."
-        )
-    width = rewards.shape[1]
-    chosen = 0 if index is None and width == 1 else index
-    if chosen is None or not 0 <= chosen < width:
-        raise EvaluationError(
-            f"{model} gives {width} values for each answer, and index={chosen} says which of them "
-            f"is the reward. Give an index from 0 to {width - 1}, or use a model with a single one."
-        )
-    return rewards[:, chosen], chosen if width > 1 else None
+        device, rows, name = self._model.device, len(inputs), self._model_name
+        output = self._model(**{key: tensor.to(device) for key, tensor in batch.items()})
+        chosen = self._index
+        rewards = getattr(output, "rewards", None)
+        if rewards is None:
+            rewards = getattr(output, "logits", None)
+        elif chosen is None:
+            chosen = INSTRUCTION_FOLLOWING
+        if rewards is None or rewards.dim() != 2 or len(rewards) != rows:  # noqa: PLR2004
+            shape = "nothing" if rewards is None else f"shape {tuple(rewards.shape)}"
+            raise EvaluationError(
+                f"{name} is no reward model: for {rows} answers its head gave {shape}, and "
+                f"({rows}, rewards) is needed. Use a sequence-classification model that was "
+                "trained to give rewards."
+            )
+        width = rewards.shape[1]
+        if chosen is None and width == 1:
+            chosen = 0
+        if chosen is None or not 0 <= chosen < width:
+            raise EvaluationError(
+                f"{name} gives {width} values for each answer, and index={chosen} has to name the "
+                f"reward among them. Give an index from 0 to {width - 1}, or use a model with a "
+                "single one."
+            )
+        return rewards[:, chosen].float(), chosen if width > 1 else None
 
 
 def _padded(rows: Sequence[Sequence[int]], value: int) -> Tensor:
     """Pads rows on the right: padding on the left would change the positions of tokens."""
     return pad_sequence([torch.tensor(row) for row in rows], batch_first=True, padding_value=value)
+
+
+def _load(
+    name: str, dtype: str, device: str, options: dict[str, Any]
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Loads a sequence-classification model in eval mode.
+
+    Args:
+        name: A Hugging Face id or a local folder.
+        dtype: The dtype of the model.
+        device: The device of the model.
+        options: Where to load from: `revision` and `trust_remote_code`.
+
+    Raises:
+        ModelNotFoundError: The model cannot be loaded.
+        UnsupportedModelError: The model needs code of its own, or its head was never trained.
+    """
+    try:
+        config = AutoConfig.from_pretrained(name, **options)
+        # transformers may know its base model, and would load that with a random head.
+        own_classes = getattr(config, "auto_map", None) or {}
+        if _AUTO_CLASS in own_classes and not options["trust_remote_code"]:
+            raise ValueError("trust_remote_code is False")  # noqa: TRY301 - reported below
+        tokenizer = AutoTokenizer.from_pretrained(name, **options)
+        # ArmoRM's own code imports this name, and transformers 5 no longer has it.
+        setattr(modeling_llama, _REMOVED, "")
+        try:
+            model, info = AutoModelForSequenceClassification.from_pretrained(
+                name, dtype=dtype, output_loading_info=True, **options
+            )
+        finally:
+            delattr(modeling_llama, _REMOVED)
+        model.to(find_device(device))
+    except Exception as error:  # a damaged file or the model's own code may raise anything
+        if "trust_remote_code" in str(error):
+            raise UnsupportedModelError(
+                f"The reward model {name!r} comes with code of its own. Pass "
+                "trust_remote_code=True if you have read that code and trust it."
+            ) from error
+        raise ModelNotFoundError(
+            f"The reward model {name!r} cannot be loaded. Give a Hugging Face id or a local folder "
+            f"of a sequence-classification model. What transformers says: {one_line(error)}"
+        ) from error
+    if missing := sorted(info["missing_keys"]):
+        raise UnsupportedModelError(
+            f"The reward model {name!r} lacks weights ({', '.join(missing[:3])}), so its rewards "
+            "would be random. Use a checkpoint that was trained to give rewards."
+        )
+    return model.eval(), tokenizer

@@ -60,7 +60,6 @@ def frontier_plot(frontier: Frontier) -> bytes:
     axes.set_xlabel(f"cost: rise of -log P(answer | preference), nats per token{scale_note}")
     axes.set_ylabel(f"gain: rise of the preference ratio, nats per token{scale_note}")
     axes.grid(color=plots.GRID, linewidth=0.8)
-    axes.set_axisbelow(True)
     title = f"Guidance scale and bound, {frontier.preference or 'all preferences'}"
     return plots.to_png(figure, title)
 

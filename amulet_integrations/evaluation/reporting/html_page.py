@@ -22,7 +22,7 @@ from amulet_integrations.terminal_text import safe
 
 from . import result_tables
 from .plots import score_plot_name
-from .report_contents import ReportContents, answering
+from .report_contents import ReportContents
 from .score_tables import outcome_text, score_text
 from .text_tables import format_number
 
@@ -44,22 +44,6 @@ class Picture(NamedTuple):
     png: bytes
 
 
-class Sample(NamedTuple):
-    """The answers to one question under one preference.
-
-    Attributes:
-        preference: The name of the preference.
-        data_set: The data set of the question.
-        question: The text of the question.
-        answers: An answer of each method that is shown.
-    """
-
-    preference: str
-    data_set: str
-    question: str
-    answers: list[Answer]
-
-
 def render_page(contents: ReportContents, pictures: Mapping[str, Picture]) -> str:
     """Renders the page.
 
@@ -77,9 +61,7 @@ def render_page(contents: ReportContents, pictures: Mapping[str, Picture]) -> st
     environment.filters["data_uri"] = _data_uri
     environment.filters["facts"] = _score_line
     frontiers, answers = contents.frontiers, contents.evaluation.answers
-    methods = _sample_methods(
-        answering(contents.compared, contents.evaluation.methods), contents.recommended
-    )
+    methods = _sample_methods(contents.compared_methods, contents.recommended)
     wins = map(result_tables.win_text, (contents.counts, contents.counts_by_preference))
     page = environment.get_template(_TEMPLATE).render(
         contents=contents,
@@ -136,8 +118,11 @@ def _sample_methods(methods: Sequence[Method], recommended: str | None) -> list[
     return [name for name in dict.fromkeys([*first, recommended, *names]) if name in names]
 
 
-def _choose_samples(answers: Sequence[Answer], methods: Sequence[str]) -> Iterator[Sample]:
-    """Yields samples of questions spread over the run, the same questions for each preference."""
+def _choose_samples(answers: Sequence[Answer], methods: Sequence[str]) -> Iterator[list[Answer]]:
+    """Yields the answers to questions spread over the run, the same ones for each preference.
+
+    Each list has the answers of all methods to one question under one preference.
+    """
     by_key = {answer.key: answer for answer in answers}
     questions = list(dict.fromkeys((answer.data_set, answer.index) for answer in answers))
     step = max(1, len(questions) // _QUESTIONS)
@@ -146,7 +131,7 @@ def _choose_samples(answers: Sequence[Answer], methods: Sequence[str]) -> Iterat
             keys = [(data_set, index, preference, method) for method in methods]
             found = [by_key[key] for key in keys if key in by_key]
             if found:
-                yield Sample(preference, data_set, found[0].question, found)
+                yield found
 
 
 def _score_line(answer: Answer) -> str:

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from amulet_integrations.errors import MissingDependencyError
-from amulet_integrations.evaluation.data.record_types import shorten
-from amulet_integrations.evaluation.judging.win_counts import WinCount, counts_by_judge
+from amulet_integrations.evaluation.data.record_types import group_by, shorten
+from amulet_integrations.evaluation.judging.win_counts import WinCount
 from amulet_integrations.evaluation.metrics.builtin_scores import note_of
 from amulet_integrations.terminal_text import safe
 
@@ -82,8 +82,12 @@ def score_plot(table: ScoreTable, *, coloured: Collection[str] = ()) -> bytes:
 
 
 def win_plot(counts: Sequence[WinCount]) -> bytes:
-    """Draws wins, ties and losses of each two methods as PNG, with a panel for each judge."""
-    groups = counts_by_judge(counts)
+    """Draws wins, ties and losses of each two methods as PNG, with a panel for each judge.
+
+    Args:
+        counts: The counts over all preferences.
+    """
+    groups = group_by(counts, lambda count: count.judge)
     height = 1.3 + 0.42 * max(map(len, groups.values()))
     figure, panels = make_panels(len(groups), 1, height, same_scales=False)
     figure.get_layout_engine().set(h_pad=0.12)
@@ -114,7 +118,6 @@ def make_panels(
         height: The height of a row, in inches.
         same_scales: Whether all panels have the same scales.
     """
-    check_plots()
     # Not pyplot, which keeps every figure and looks for a screen.
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415
     from matplotlib.figure import Figure  # noqa: PLC0415
@@ -123,7 +126,7 @@ def make_panels(
     FigureCanvasAgg(figure)
     grid = figure.subplots(rows, columns, squeeze=False, sharex=same_scales, sharey=same_scales)
     for axes in grid.flat:
-        axes.set_facecolor(BACKGROUND)
+        axes.set(facecolor=BACKGROUND, axisbelow=True)
         axes.spines[["top", "right"]].set_visible(False)
         axes.spines[["bottom", "left"]].set_color(MUTED)
         axes.tick_params(colors=INK, labelsize=9, labelbottom=True)
@@ -169,16 +172,10 @@ def _draw_dots(axes: Any, rows: Sequence[ScoreRow], coloured: Collection[str]) -
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.locator_params(axis="x", nbins=4)
     axes.grid(axis="x", color=GRID, linewidth=0.8)
-    axes.set_axisbelow(True)
 
 
 def _draw_bars(axes: Any, counts: Sequence[WinCount]) -> None:
-    several = len({count.preference for count in counts}) > 1
-    labels = [
-        f"{plot_label(count.method)} against {plot_label(count.against)}"
-        + (f", {plot_label(count.preference or ALL)}" if several else "")
-        for count in counts
-    ]
+    labels = [f"{plot_label(it.method)} against {plot_label(it.against)}" for it in counts]
     totals = np.maximum(1, [count.wins + count.ties + count.losses for count in counts])
     left = np.zeros(len(counts))
     for label, field, colour, ink in (

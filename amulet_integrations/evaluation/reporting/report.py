@@ -13,7 +13,7 @@ from amulet_integrations.evaluation.runs.evaluation_result import Evaluation
 from . import csv_files, plots, result_tables, score_tables, text_tables
 from .frontier_plots import frontier_plot
 from .html_page import Picture, render_page
-from .report_contents import ReportContents, gather_contents
+from .report_contents import ReportContents
 
 _OPTIONAL_TABLES = ("comparisons.csv", "wins.csv")  # a report may lack these
 _PLOTS = (f"{plots.SCORE_PLOT}*.png", "frontier.png", "wins.png")
@@ -44,7 +44,7 @@ def write_report(
         MissingDependencyError: matplotlib is not installed. Then nothing is written.
     """
     plots.check_plots()
-    return write_contents(gather_contents(evaluation, allowance=allowance), Path(folder))
+    return write_contents(ReportContents(evaluation, allowance=allowance), Path(folder))
 
 
 def report_tables(
@@ -59,7 +59,7 @@ def report_tables(
     Raises:
         EvaluationError: There is no answer, or the allowance is negative.
     """
-    return main_text_tables(gather_contents(evaluation, allowance=allowance))
+    return main_text_tables(ReportContents(evaluation, allowance=allowance))
 
 
 def write_contents(contents: ReportContents, folder: Path) -> list[Path]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 from amulet_integrations.errors import EvaluationError
 from amulet_integrations.evaluation.analysis.comparisons import (
@@ -14,11 +13,9 @@ from amulet_integrations.evaluation.analysis.comparisons import (
 from amulet_integrations.evaluation.analysis.frontier import (
     DEFAULT_ALLOWANCE,
     Frontier,
-    check_allowance,
     find_frontier,
 )
-from amulet_integrations.evaluation.data.record_types import Answer, Method
-from amulet_integrations.evaluation.judging.win_counts import WinCount, win_counts
+from amulet_integrations.evaluation.judging.win_counts import win_counts
 from amulet_integrations.evaluation.metrics.builtin_scores import (
     BUILTIN_SCORES,
     MAIN_SCORES,
@@ -32,33 +29,50 @@ MOST_POINTS = 4
 """If a frontier has more points, the tables of methods leave most of them out."""
 
 
-@dataclass(frozen=True)
 class ReportContents:
     """The contents of a report.
 
+    Args:
+        evaluation: The evaluation, also one of a run that was stopped.
+        allowance: How far `pref_nll` may rise at a recommended point, in nats per token.
+
     Attributes:
         evaluation: The evaluation.
+        frontiers: The frontier over all preferences, and then of each preference; empty without at
+            least two points.
+        left_out: The names of the methods that are only in the frontier.
         compared: The answers of the methods in tables and plots. If there are many points, these
             are only the first method of Amulet and the recommended point.
-        left_out: The names of the methods that are only in the frontier.
+        compared_methods: The methods of these answers.
         tables: A table of `compared` for each score, the main scores first.
         whole_tables: A table of all answers for each score.
         comparisons: The comparisons of `method_pairs`.
-        frontiers: The frontier over all preferences, and then of each preference; empty without at
-            least two points.
         counts: The counts of each judge over all preferences.
         counts_by_preference: The counts of each judge for each preference.
+
+    Raises:
+        EvaluationError: There is no answer, or the allowance is negative.
     """
 
-    evaluation: Evaluation
-    compared: tuple[Answer, ...]
-    left_out: tuple[str, ...]
-    tables: tuple[ScoreTable, ...]
-    whole_tables: tuple[ScoreTable, ...]
-    comparisons: tuple[Comparison, ...]
-    frontiers: tuple[Frontier, ...]
-    counts: tuple[WinCount, ...]
-    counts_by_preference: tuple[WinCount, ...]
+    def __init__(self, evaluation: Evaluation, *, allowance: float = DEFAULT_ALLOWANCE) -> None:
+        if not evaluation.answers:
+            raise EvaluationError("There is no answer to report. Let the run give some first.")
+        names = set(evaluation.score_names)
+        scores = [it for it in BUILTIN_SCORES if it in names]
+        scores += sorted(names - BUILTIN_SCORES.keys())
+        self.evaluation = evaluation
+        self.frontiers = tuple(self._find_frontiers(allowance))
+        self.left_out = self._left_out()
+        self.compared = tuple(it for it in evaluation.answers if it.method not in self.left_out)
+        answering = {answer.method for answer in self.compared}
+        self.compared_methods = [it for it in evaluation.methods if it.name in answering]
+        self.tables = tuple(score_table(self.compared, score) for score in scores)
+        self.whole_tables = self.tables
+        if self.left_out:
+            self.whole_tables = tuple(score_table(evaluation.answers, it) for it in scores)
+        self.comparisons = tuple(self._compare(scores))
+        self.counts = tuple(win_counts(evaluation.outcomes))
+        self.counts_by_preference = tuple(win_counts(evaluation.outcomes, by_preference=True))
 
     @property
     def recommended(self) -> str | None:
@@ -98,86 +112,35 @@ class ReportContents:
         counts = [f"{it} of {name}" for name, it in self.evaluation.settings.left_out.items()]
         return f"{', '.join(counts)}: too long for the model's context window" if counts else ""
 
+    def _find_frontiers(self, allowance: float) -> Iterator[Frontier]:
+        preferences = [*dict.fromkeys(answer.preference for answer in self.evaluation.answers)]
+        for preference in [None, *preferences] if len(preferences) > 1 else preferences:
+            found = find_frontier(
+                self.evaluation.answers,
+                self.evaluation.methods,
+                preference=preference,
+                allowance=allowance,
+            )
+            if found is not None:
+                yield found
 
-def gather_contents(
-    evaluation: Evaluation, *, allowance: float = DEFAULT_ALLOWANCE
-) -> ReportContents:
-    """Computes the contents of a report.
+    def _left_out(self) -> tuple[str, ...]:
+        if not self.frontiers or len(self.frontiers[0].points) <= MOST_POINTS:
+            return ()
+        # The first method of Amulet is the one that judges compare.
+        first = next(it.name for it in self.evaluation.methods if it.kind == "amulet")
+        kept = {first, self.recommended}
+        return tuple(it.method for it in self.frontiers[0].points if it.method not in kept)
 
-    Args:
-        evaluation: The evaluation, also one of a run that was stopped.
-        allowance: How far `pref_nll` may rise at a recommended point, in nats per token.
-
-    Raises:
-        EvaluationError: There is no answer, or the allowance is negative.
-    """
-    check_allowance(allowance)
-    answers = evaluation.answers
-    if not answers:
-        raise EvaluationError("There is no answer to report. Let the run give some first.")
-    names = set(evaluation.score_names)
-    scores = [it for it in BUILTIN_SCORES if it in names] + sorted(names - BUILTIN_SCORES.keys())
-    preferences = tuple(dict.fromkeys(answer.preference for answer in answers))
-    frontiers = tuple(_frontiers(evaluation, preferences, allowance))
-    left_out = _left_out(evaluation.methods, frontiers)
-    compared = tuple(answer for answer in answers if answer.method not in left_out)
-    tables = tuple(score_table(compared, score) for score in scores)
-    whole_tables = tuple(score_table(answers, it) for it in scores) if left_out else tables
-    return ReportContents(
-        evaluation=evaluation,
-        compared=compared,
-        left_out=left_out,
-        tables=tables,
-        whole_tables=whole_tables,
-        comparisons=tuple(_comparisons(compared, evaluation.methods, scores, preferences)),
-        frontiers=frontiers,
-        counts=tuple(win_counts(evaluation.outcomes)),
-        counts_by_preference=tuple(win_counts(evaluation.outcomes, by_preference=True)),
-    )
-
-
-def answering(answers: Sequence[Answer], methods: Sequence[Method]) -> list[Method]:
-    """Returns the methods that have answers."""
-    names = {answer.method for answer in answers}
-    return [method for method in methods if method.name in names]
-
-
-def _frontiers(
-    evaluation: Evaluation, preferences: Sequence[str], allowance: float
-) -> Iterator[Frontier]:
-    chosen: list[str | None] = [None, *preferences] if len(preferences) > 1 else [*preferences]
-    for preference in chosen:
-        found = find_frontier(
-            evaluation.answers, evaluation.methods, preference=preference, allowance=allowance
-        )
-        if found is not None:
-            yield found
-
-
-def _left_out(methods: Sequence[Method], frontiers: Sequence[Frontier]) -> tuple[str, ...]:
-    if not frontiers or len(frontiers[0].points) <= MOST_POINTS:
-        return ()
-    # The first method of Amulet is the one that judges compare.
-    kept = {next(method.name for method in methods if method.kind == "amulet")}
-    if frontiers[0].recommended is not None:
-        kept.add(frontiers[0].recommended.method)
-    return tuple(point.method for point in frontiers[0].points if point.method not in kept)
-
-
-def _comparisons(
-    answers: Sequence[Answer],
-    methods: Sequence[Method],
-    scores: Sequence[str],
-    preferences: Sequence[str],
-) -> Iterator[Comparison]:
-    pairs = method_pairs(answering(answers, methods))
-    tested: dict[str, list[str | None]] = {score: [None] for score in scores if _is_main(score)}
-    for preference in preferences:
-        target = TARGETS.get(preference)
-        if target is not None and target.score in scores:
-            tested.setdefault(target.score, []).append(preference)
-    for score, chosen in tested.items():
-        yield from compare_methods(answers, score, pairs, chosen)
+    def _compare(self, scores: Sequence[str]) -> Iterator[Comparison]:
+        pairs = method_pairs(self.compared_methods)
+        tested: dict[str, list[str | None]] = {score: [None] for score in scores if _is_main(score)}
+        for preference in dict.fromkeys(answer.preference for answer in self.evaluation.answers):
+            target = TARGETS.get(preference)
+            if target is not None and target.score in scores:
+                tested.setdefault(target.score, []).append(preference)
+        for score, chosen in tested.items():
+            yield from compare_methods(self.compared, score, pairs, chosen)
 
 
 def _is_main(score: str) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from amulet_integrations.evaluation.analysis.comparisons import Comparison
 from amulet_integrations.evaluation.analysis.frontier import Frontier, Point
 from amulet_integrations.evaluation.analysis.statistics import Estimate
-from amulet_integrations.evaluation.judging.win_counts import WinCount, counts_by_judge
+from amulet_integrations.evaluation.judging.win_counts import WinCount
 from amulet_integrations.evaluation.metrics.builtin_scores import note_of
 
 from .score_tables import ALL, ScoreTable, coverage_notes
@@ -67,7 +67,7 @@ def win_text(counts: Sequence[WinCount]) -> TextTable | None:
     """Returns a table of wins, ties and losses by judge, or None if nothing was judged."""
     if not counts:
         return None
-    judges = [*counts_by_judge(counts)]
+    judges = [*dict.fromkeys(count.judge for count in counts)]
 
     def row(count: WinCount) -> tuple[str, Row]:
         label = count.preference or ALL

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+import math
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -16,9 +17,9 @@ from .text_tables import Cell, Group, TextTable, estimate_cell
 ALL = "all"
 AVERAGE = "average"
 
-_FEWER_ANSWERS = "Where some answers have no such score, it says of how many the mean is."
+_FEWER_ANSWERS = "Where some answers have no such score, a note shows of how many the mean is."
 _FEWER_DATA_SETS = (
-    "A mean that lacks a data set which other methods have says so (in pictures it is a hollow "
+    "A mean that lacks a data set which other methods have is marked (in pictures it is a hollow "
     "dot), and is not compared with theirs."
 )
 
@@ -68,10 +69,6 @@ class ScoreMean(NamedTuple):
             parts.append(f"{self.data_sets} of {self.all_data_sets} data sets")
         return ", ".join(parts)
 
-    def cell(self, digits: int, *, strong: bool = False) -> Cell:
-        """Returns the mean with its interval and its note."""
-        return estimate_cell(self.estimate, digits, strong=strong, note=self.note)
-
 
 @dataclass(frozen=True)
 class ScoreRow:
@@ -115,12 +112,6 @@ class ScoreTable:
     data_sets: tuple[str, ...]
     blocks: tuple[ScoreBlock, ...]
 
-    @property
-    def means(self) -> Iterator[ScoreMean]:
-        """Every mean of the table."""
-        rows = (row for block in self.blocks for row in block.rows)
-        return (mean for row in rows for mean in (*row.means, row.average))
-
 
 def score_table(answers: Sequence[Answer], score: str) -> ScoreTable:
     """Makes the table of a score. Names are in the order in which they first appear in answers."""
@@ -149,16 +140,17 @@ def score_text(table: ScoreTable) -> TextTable:
     """Returns a score's table as text. The best of each column and preference is highlighted."""
     note = note_of(table.score)
     has_average = len(table.data_sets) > 1
-    groups = []
+    groups, means = [], list[ScoreMean]()
     for block in table.blocks:
         target = TARGETS.get(block.preference or "")
         sign = target.sign if target is not None and target.score == table.score else note.sign
         rows = [(*row.means, *[row.average] * has_average) for row in block.rows]
         columns = [_column(column, sign, note.digits) for column in zip(*rows, strict=True)]
+        means += [mean for row in block.rows for mean in (*row.means, row.average)]
         methods = [Cell(row.method) for row in block.rows]
         groups.append(Group(block.preference or ALL, tuple(zip(methods, *columns, strict=True))))
     header = ("method", *table.data_sets, *[AVERAGE] * has_average)
-    caption = " ".join([note.meaning, *coverage_notes(table.means)])
+    caption = " ".join([note.meaning, *coverage_notes(means)])
     return TextTable(note.label, header, tuple(groups), caption=caption)
 
 
@@ -179,9 +171,9 @@ def outcome_text(answers: Sequence[Answer]) -> TextTable | None:
     header, columns, means = ["method"], [], list[ScoreMean]()
     for name, target in shown.items():
         own = [answer for answer in answers if answer.preference == name]
-        (block,) = score_table(own, target.score).blocks
-        averages = {row.method: row.average for row in block.rows}
-        column = [averages.get(it, ScoreMean(None, 0, 0, 0, 0)) for it in methods]
+        data_sets = {answer.data_set for answer in own if target.score in answer.scores}
+        groups = by_method(own)
+        column = [ScoreMean.of(groups.get(it, []), target.score, data_sets) for it in methods]
         note = note_of(target.score)
         header.append(f"{name}: {target.direction} {note.label.lower()}")
         columns.append(_column(column, target.sign, note.digits))
@@ -194,8 +186,8 @@ def outcome_text(answers: Sequence[Answer]) -> TextTable | None:
         *_cut_off(answers, [name for name, target in shown.items() if target.score == WORDS]),
     ]
     rows = tuple(zip(map(Cell, methods), *columns, strict=True))
-    groups = (Group("", rows),)
-    return TextTable("What preferences ask for", tuple(header), groups, caption=" ".join(caption))
+    group = Group("", rows)
+    return TextTable("What preferences ask for", tuple(header), (group,), caption=" ".join(caption))
 
 
 def coverage_notes(means: Iterable[ScoreMean]) -> list[str]:
@@ -209,23 +201,19 @@ def coverage_notes(means: Iterable[ScoreMean]) -> list[str]:
 def _column(means: Sequence[ScoreMean], sign: int, digits: int) -> list[Cell]:
     """Returns the cells of a column, with the best means highlighted.
 
-    A mean that lacks a data set is neither the best, nor does it keep another one from being it.
+    A mean that lacks a data set is not compared with the others, and is never highlighted.
 
     Args:
         means: The means.
         sign: 1 if higher is better, -1 if lower is better, 0 if neither is.
         digits: The number of decimal places.
     """
-    values = [it.estimate.mean * sign for it in means if it.estimate is not None and it.is_complete]
-    best = max(values, default=0.0) if sign and len(set(values)) > 1 else None
+    compared = [it.estimate.mean * sign if it.estimate and it.is_complete else None for it in means]
+    values = {value for value in compared if value is not None}
+    best = max(values) if sign and len(values) > 1 else math.nan
     return [
-        mean.cell(
-            digits,
-            strong=mean.estimate is not None
-            and mean.is_complete
-            and mean.estimate.mean * sign == best,
-        )
-        for mean in means
+        estimate_cell(mean.estimate, digits, strong=value == best, note=mean.note)
+        for mean, value in zip(means, compared, strict=True)
     ]
 
 

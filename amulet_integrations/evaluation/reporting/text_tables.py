@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from amulet_integrations.evaluation.analysis.statistics import Estimate
+from amulet_integrations.evaluation.data.record_types import group_by
 from amulet_integrations.terminal_text import one_line
 
 NO_VALUE = "–"  # noqa: RUF001 - an en dash
@@ -88,10 +89,8 @@ class TextTable:
 
 def group_rows(labelled: Iterable[tuple[str, Row]]) -> tuple[Group, ...]:
     """Groups rows by their labels, in the order in which labels first appear."""
-    groups: dict[str, list[Row]] = {}
-    for label, row in labelled:
-        groups.setdefault(label, []).append(row)
-    return tuple(Group(label, tuple(rows)) for label, rows in groups.items())
+    groups = group_by(labelled, lambda pair: pair[0])
+    return tuple(Group(label, tuple(row for _, row in pairs)) for label, pairs in groups.items())
 
 
 def terminal_table(table: TextTable) -> tuple[list[str], list[list[str]], int]:

@@ -19,6 +19,8 @@ from amulet_integrations.evaluation.data.record_types import (
 from amulet_integrations.evaluation.data.set_ups import SetUp
 from amulet_integrations.prompting import ChatMessage, PromptBuilder
 
+TokenIds = tuple[int, ...]
+
 
 @dataclass(frozen=True)
 class AnswerTask:
@@ -34,7 +36,7 @@ class AnswerTask:
     question: Question
     preference: Preference
     method: Method
-    contexts: tuple[tuple[int, ...], tuple[int, ...]]
+    contexts: tuple[TokenIds, TokenIds]
 
     @property
     def key(self) -> AnswerKey:
@@ -56,24 +58,8 @@ class AnswerTask:
         return int.from_bytes(digest[:8], "big") >> 1
 
 
-@dataclass(frozen=True)
-class QuestionPrompts:
-    """The prompts of a question.
-
-    Attributes:
-        question: The question.
-        base: The token ids without a preference.
-        prefs: The token ids with each preference.
-    """
-
-    question: Question
-    base: tuple[int, ...]
-    prefs: tuple[tuple[int, ...], ...]
-
-    @property
-    def longest(self) -> int:
-        """The number of tokens of the longest prompt."""
-        return max(map(len, (self.base, *self.prefs)))
+Prompts = dict[Question, list[TokenIds]]
+"""The prompts of each question: without a preference, and then with each preference."""
 
 
 def write_prompts(
@@ -84,7 +70,7 @@ def write_prompts(
     *,
     max_new_tokens: int,
     skip_too_long: bool = False,
-) -> list[QuestionPrompts]:
+) -> Prompts:
     """Writes all prompts of a run.
 
     Args:
@@ -106,48 +92,52 @@ def write_prompts(
     """
     builder = set_up.prompts(engine.tokenizer)
     room = engine.context_window - max_new_tokens
-    prompts = [_write_prompts(builder, question, preferences) for question in questions]
-    fitting = [each for each in prompts if each.longest <= room]
-    if len(fitting) < len(prompts) and not (skip_too_long and fitting):
-        first = next(each for each in prompts if each.longest > room)
+    prompts: Prompts = {}
+    too_long: dict[Question, int] = {}
+    for question in questions:
+        written = _write_prompts(builder, question, preferences)
+        longest = max(map(len, written))
+        if longest <= room:
+            prompts[question] = written
+        else:
+            too_long[question] = longest
+    if too_long and not (skip_too_long and prompts):
+        question, longest = next(iter(too_long.items()))
         raise EvaluationError(
-            f"{_describe(first.question)} makes a prompt of {first.longest} tokens, which leaves "
+            f"{_describe(question)} makes a prompt of {longest} tokens, which leaves "
             f"no room for answers of {max_new_tokens} in the context window of "
             f"{engine.context_window} tokens of {engine.model_name!r}. Leave such questions out "
             "(--skip-too-long, skip_too_long=True), ask for shorter answers, or take a model with "
             "a larger window."
         )
-    return fitting
+    return prompts
 
 
 def make_tasks(
-    prompts: Sequence[QuestionPrompts],
-    preferences: Sequence[Preference],
-    methods: Sequence[Method],
+    prompts: Prompts, preferences: Sequence[Preference], methods: Sequence[Method]
 ) -> list[AnswerTask]:
     """Returns the tasks of a run by question, then preference, then method."""
     return [
-        AnswerTask(each.question, preference, method, (each.base, pref))
-        for each in prompts
-        for preference, pref in zip(preferences, each.prefs, strict=True)
+        AnswerTask(question, preference, method, (base, pref))
+        for question, (base, *prefs) in prompts.items()
+        for preference, pref in zip(preferences, prefs, strict=True)
         for method in methods
     ]
 
 
-def prompts_digest(prompts: Sequence[QuestionPrompts]) -> str:
+def prompts_digest(prompts: Prompts) -> str:
     """Returns a SHA-256 of the token ids of all prompts.
 
     It changes with the chat template and the tokenizer.
     """
-    ids = [[each.base, *each.prefs] for each in prompts]
-    return hashlib.sha256(json.dumps(ids).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([*prompts.values()]).encode()).hexdigest()
 
 
 def _write_prompts(
     builder: PromptBuilder, question: Question, preferences: Sequence[Preference]
-) -> QuestionPrompts:
+) -> list[TokenIds]:
     try:
-        base, *prefs = builder.contexts(
+        written = builder.contexts(
             [ChatMessage(role="user", content=question.text)],
             [None, *(preference.text for preference in preferences)],
         )
@@ -155,7 +145,7 @@ def _write_prompts(
         raise EvaluationError(
             f"{_describe(question)} cannot be put to the model: {error}"
         ) from error
-    return QuestionPrompts(question, tuple(base), tuple(map(tuple, prefs)))
+    return [tuple(ids) for ids in written]
 
 
 def _describe(question: Question) -> str:

@@ -13,7 +13,7 @@ from amulet_integrations.engine.request import GenerationRequest
 from amulet_integrations.engine.result import GenerationResult
 from amulet_integrations.errors import AmuletError, EvaluationError
 from amulet_integrations.evaluation.data.methods import context_weights
-from amulet_integrations.evaluation.data.record_types import Answer, Method
+from amulet_integrations.evaluation.data.record_types import Answer, Method, group_by
 
 from .answer_tasks import AnswerTask
 
@@ -59,25 +59,17 @@ def generate_answers(
     """
     beams = [task for task in tasks if task.method.kind == "beam_search"]
     mixtures = [task for task in tasks if task.method.kind != "beam_search"]
-    groups = _group_equal(mixtures) if sampling.temperature == 0 else [[it] for it in mixtures]
-    yield from _generate(engine, groups, sampling, seed)
-    for task in beams:
-        yield _search(engine, task, sampling)
-
-
-def _generate(
-    engine: Engine, groups: Iterable[Sequence[AnswerTask]], sampling: SamplingParams, seed: int
-) -> Generator[Answer]:
-    waiting = iter(groups)
+    key = _request_key if sampling.temperature == 0 else id
+    waiting = iter(group_by(mixtures, key).values())
     running: dict[Future[list[Answer]], IncrementStream | None] = {}
     with ThreadPoolExecutor(IN_FLIGHT, "amulet-evaluation") as pool:
         try:
             while True:
-                for tasks in islice(waiting, IN_FLIGHT - len(running)):
-                    future, stream = _start(engine, tasks, sampling, seed, pool)
+                for equal in islice(waiting, IN_FLIGHT - len(running)):
+                    future, stream = _start(engine, equal, sampling, seed, pool)
                     running[future] = stream
                 if not running:
-                    return
+                    break
                 done, _ = wait(running, return_when=FIRST_COMPLETED)
                 # Failed requests come last, so that the answers beside them are not lost.
                 for future in sorted(done, key=lambda it: it.exception() is not None):
@@ -87,6 +79,8 @@ def _generate(
             for stream in running.values():
                 if stream is not None:
                     stream.close()
+    for task in beams:
+        yield _search(engine, task, sampling)
 
 
 def _start(
@@ -119,14 +113,10 @@ def _start(
     return pool.submit(finish), stream
 
 
-def _group_equal(tasks: Iterable[AnswerTask]) -> Iterable[list[AnswerTask]]:
-    """Groups tasks that are the same request: a context of weight 0 makes no difference."""
-    groups: dict[Hashable, list[AnswerTask]] = {}
-    for task in tasks:
-        weighted = zip(context_weights(task.method), task.contexts, strict=True)
-        used = [pair for pair in weighted if pair[0]]
-        groups.setdefault((task.method.max_kl, *used), []).append(task)
-    return groups.values()
+def _request_key(task: AnswerTask) -> Hashable:
+    """Identifies a request. A context of weight 0 makes no difference."""
+    weighted = zip(context_weights(task.method), task.contexts, strict=True)
+    return task.method.max_kl, *(pair for pair in weighted if pair[0])
 
 
 def _search(engine: Engine, task: AnswerTask, sampling: SamplingParams) -> Answer:

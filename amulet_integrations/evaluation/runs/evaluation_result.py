@@ -5,29 +5,28 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterable
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Self
 
-from amulet_integrations.errors import AmuletError, EvaluationError
+from amulet_integrations.errors import EvaluationError
 from amulet_integrations.evaluation.analysis.comparisons import mean_of
 from amulet_integrations.evaluation.data.record_types import (
     BOUNDED_TOKENS,
     Answer,
     AnswerKey,
+    EvaluationModel,
     Method,
     Outcome,
     Preference,
     ScoreLine,
 )
-from amulet_integrations.evaluation.metrics.measuring import current_lines
 from amulet_integrations.evaluation.metrics.scorer import check_unique
-from amulet_integrations.validation import FrozenModel
 
 from .journal import Journal
 from .output_folder import ANSWERS, OUTCOMES, SCORES, read_settings
 from .run_settings import Settings
 
 
-class Evaluation(FrozenModel):
+class Evaluation(EvaluationModel):
     """The answers of an evaluation with their scores, and the verdicts of judges.
 
     Attributes:
@@ -39,8 +38,6 @@ class Evaluation(FrozenModel):
         judges: The names of the judges.
         folder: The output folder, or None.
     """
-
-    error_type: ClassVar[type[AmuletError]] = EvaluationError
 
     settings: Settings
     answers: tuple[Answer, ...]
@@ -70,11 +67,10 @@ class Evaluation(FrozenModel):
             raise EvaluationError(
                 f"The settings in {path} are not of this version of the package."
             ) from error
-        lines = current_lines(Journal.read(path / SCORES, ScoreLine))
         return cls.of(
             settings,
             Journal.read(path / ANSWERS, Answer),
-            [line for line in lines if line.scorer not in without],
+            [it for it in Journal.read(path / SCORES, ScoreLine) if it.scorer not in without],
             Journal.read(path / OUTCOMES, Outcome),
             path,
         )
@@ -101,22 +97,20 @@ class Evaluation(FrozenModel):
             EvaluationError: Two scorers give a score of the same name, even of different answers:
                 their mean would be of neither scorer.
         """
+        answers, lines, outcomes = _sort(settings, answers), tuple(lines), tuple(outcomes)
+        scores: dict[AnswerKey, dict[str, float]] = {answer.key: {} for answer in answers}
+        for answer in answers:
+            if answer.bounded_tokens is not None:
+                scores[answer.key][BOUNDED_TOKENS] = answer.bounded_tokens
         owners: dict[str, str] = {}
-        scores: dict[AnswerKey, dict[str, float]] = {}
-        scorers: dict[str, None] = {}
         for line in lines:
             check_unique(owners, line.scorer, line.scores)
             scores.setdefault(line.key, {}).update(line.scores)
-            scorers[line.scorer] = None
-        outcomes = tuple(outcomes)
         return cls(
             settings=settings,
-            answers=tuple(
-                answer.model_copy(update={"scores": _with_bounded(answer, scores)})
-                for answer in _sort(settings, answers)
-            ),
+            answers=tuple(it.model_copy(update={"scores": scores[it.key]}) for it in answers),
             outcomes=outcomes,
-            scorers=tuple(scorers),
+            scorers=tuple(dict.fromkeys(line.scorer for line in lines)),
             judges=tuple(dict.fromkeys(outcome.judge for outcome in outcomes)),
             folder=folder,
         )
@@ -179,20 +173,12 @@ def _sort(settings: Settings, answers: Iterable[Answer]) -> list[Answer]:
     data_sets = {item.name: place for place, item in enumerate(settings.data_sets)}
     preferences = {item.name: place for place, item in enumerate(settings.preferences)}
     methods = {item.name: place for place, item in enumerate(settings.methods)}
-
-    def place(answer: Answer) -> tuple[int, int, int, int]:
-        data_set, index, preference, method = answer.key
-        return (
-            data_sets.get(data_set, -1),
-            index,
-            preferences.get(preference, -1),
-            methods.get(method, -1),
-        )
-
-    return sorted(answers, key=place)
-
-
-def _with_bounded(answer: Answer, scores: dict[AnswerKey, dict[str, float]]) -> dict[str, float]:
-    """Returns the scores of an answer, and its share of bounded tokens among them."""
-    own = {} if answer.bounded_tokens is None else {BOUNDED_TOKENS: answer.bounded_tokens}
-    return own | scores.get(answer.key, {})
+    return sorted(
+        answers,
+        key=lambda it: (
+            data_sets.get(it.data_set, -1),
+            it.index,
+            preferences.get(it.preference, -1),
+            methods.get(it.method, -1),
+        ),
+    )

@@ -23,8 +23,8 @@ from amulet_integrations.evaluation.data.record_types import (
     Preference,
     Progress,
     ProgressCallback,
-    Question,
     ScoreLine,
+    group_by,
 )
 from amulet_integrations.evaluation.data.set_ups import SetUp, read_set_up
 from amulet_integrations.evaluation.judging.judge import Judge, ask_judge
@@ -101,7 +101,12 @@ def evaluate(
     path = None if output is None else Path(output)
     if path is not None:
         check_folder(path)
-    engine = _find_engine(model, dtype)
+    if isinstance(model, str | os.PathLike):
+        from amulet_integrations.engine import ModelSource, shared_engine  # noqa: PLC0415 - torch
+
+        engine: Engine = shared_engine(ModelSource(os.fspath(model), dtype=dtype))
+    else:
+        engine = model
     check_methods(engine, methods)
     prompts = answer_tasks.write_prompts(
         engine,
@@ -114,9 +119,9 @@ def evaluate(
     tasks = answer_tasks.make_tasks(prompts, preferences, methods)
     settings = Settings.of(
         engine,
-        [each.question for each in prompts],
+        [*prompts],
         prompts_sha256=answer_tasks.prompts_digest(prompts),
-        left_out=_count_left_out(wanted, prompts),
+        left_out=dict(Counter(it.data_set for it in wanted if it not in prompts)),
         set_up=set_up,
         max_new_tokens=max_new_tokens,
         temperature=temperature,
@@ -126,12 +131,20 @@ def evaluate(
         methods=methods,
     )
     on_progress = progress or (lambda _: None)
-    all_scorers = (LikelihoodScorer(engine, tasks), *scorers)
+    scorers = (LikelihoodScorer(engine, tasks), *scorers)
     with open_folder(path, settings) as folder:
         answers = _answer_all(engine, tasks, settings, folder, on_progress)
-        return _measure_and_judge(
-            settings, answers, all_scorers, judge, folder=folder, on_progress=on_progress
-        )
+        by_name = {preference.name: preference for preference in preferences}
+        lines = measuring.measure_all(scorers, answers, by_name, folder.scores, on_progress)
+        lines += _lines_of_others(lines, folder.scores.lines)
+        outcomes: list[Outcome] = []
+        if judge is not None:
+            outcomes = ask_judge(
+                judge, answers, methods, by_name, folder.outcomes, on_progress=on_progress
+            )
+        judges = {outcome.judge for outcome in outcomes}
+        earlier = [outcome for outcome in folder.outcomes.lines if outcome.judge not in judges]
+        return Evaluation.of(settings, answers, lines, [*earlier, *outcomes], path)
 
 
 def _answer_all(
@@ -163,54 +176,14 @@ def _answer_all(
     return [found[task.key] for task in tasks]
 
 
-def _measure_and_judge(
-    settings: Settings,
-    answers: Sequence[Answer],
-    scorers: Sequence[Scorer],
-    judge: Judge | None,
-    *,
-    folder: OutputFolder,
-    on_progress: ProgressCallback,
-) -> Evaluation:
-    """Measures and judges the answers, and adds what the folder has from earlier runs."""
-    names = {preference.name: preference for preference in settings.preferences}
-    lines = measuring.measure_all(scorers, answers, names, folder.scores, on_progress)
-    lines += _lines_of_others(lines, measuring.current_lines(folder.scores.lines))
-    outcomes: list[Outcome] = []
-    if judge is not None:
-        outcomes = ask_judge(
-            judge, answers, settings.methods, names, folder.outcomes, on_progress=on_progress
-        )
-    judges = {outcome.judge for outcome in outcomes}
-    earlier = [outcome for outcome in folder.outcomes.lines if outcome.judge not in judges]
-    return Evaluation.of(settings, answers, lines, [*earlier, *outcomes], folder.path)
-
-
 def _lines_of_others(lines: Sequence[ScoreLine], stored: Sequence[ScoreLine]) -> list[ScoreLine]:
     """Returns the stored scores of other scorers, unless these give a score of the same name."""
     names = {name for line in lines for name in line.scores}
     scorers = {line.scorer for line in lines}
     others: list[ScoreLine] = []
-    for scorer in dict.fromkeys(line.scorer for line in stored if line.scorer not in scorers):
-        own = [line for line in stored if line.scorer == scorer]
+    for scorer, own in group_by(stored, lambda line: line.scorer).items():
         own_names = {name for line in own for name in line.scores}
-        if not own_names & names:
+        if scorer not in scorers and not own_names & names:
             others += own
             names |= own_names
     return others
-
-
-def _find_engine(model: str | os.PathLike[str] | Engine, dtype: str) -> Engine:
-    if not isinstance(model, str | os.PathLike):
-        return model
-    from amulet_integrations.engine import ModelSource, shared_engine  # noqa: PLC0415 - torch
-
-    return shared_engine(ModelSource(os.fspath(model), dtype=dtype))
-
-
-def _count_left_out(
-    questions: Sequence[Question], prompts: Sequence[answer_tasks.QuestionPrompts]
-) -> dict[str, int]:
-    counts = Counter(question.data_set for question in questions)
-    counts.subtract(each.question.data_set for each in prompts)
-    return dict(+counts)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
 from io import FileIO
 from pathlib import Path
 from typing import Generic, Self, TypeVar
@@ -23,7 +22,6 @@ class Journal(Generic[Line]):
     Args:
         path: The file. It is created with the first record. None stores nothing.
         line_type: The type of the records.
-        leave_out: Fields that are not written.
 
     Attributes:
         lines: The records in the file when it was opened.
@@ -32,11 +30,8 @@ class Journal(Generic[Line]):
         EvaluationError: The file cannot be read or written, or contains something else.
     """
 
-    def __init__(
-        self, path: Path | None, line_type: type[Line], leave_out: Iterable[str] = ()
-    ) -> None:
+    def __init__(self, path: Path | None, line_type: type[Line]) -> None:
         self._path = path
-        self._leave_out = frozenset(leave_out)
         self._file: FileIO | None = None
         self.lines: list[Line] = []
         if path is None or not path.exists():
@@ -62,15 +57,15 @@ class Journal(Generic[Line]):
             raise EvaluationError(f"{path} cannot be read: {error.strerror}.") from error
 
     def add(self, *records: Line) -> None:
-        """Writes records to the disk.
+        """Writes records to the disk, without fields that were left at their defaults.
 
         Raises:
             EvaluationError: They cannot be written.
         """
         if self._path is None:
             return
-        texts = [record.model_dump_json(exclude=set(self._leave_out)) for record in records]
-        left = memoryview("".join(f"{text}\n" for text in texts).encode())
+        texts = [f"{record.model_dump_json(exclude_unset=True)}\n" for record in records]
+        left = memoryview("".join(texts).encode())
         try:
             is_new = self._file is None
             self._file = self._file or self._path.open("ab", buffering=0)

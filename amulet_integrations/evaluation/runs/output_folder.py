@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from filelock import BaseFileLock, FileLock, Timeout
+from filelock import FileLock, Timeout
 
 from amulet_integrations.errors import EvaluationError
 from amulet_integrations.evaluation.data.record_types import Answer, Outcome, ScoreLine
@@ -30,13 +30,11 @@ class OutputFolder(NamedTuple):
     """The open journals of a run.
 
     Attributes:
-        path: The folder; None if nothing is stored.
         answers: Every answer, without its scores.
         scores: The scores of the answers.
         outcomes: The verdicts of judges.
     """
 
-    path: Path | None
     answers: Journal[Answer]
     scores: Journal[ScoreLine]
     outcomes: Journal[Outcome]
@@ -59,16 +57,19 @@ def open_folder(path: Path | None, settings: Settings) -> Iterator[OutputFolder]
             if path is not None:
                 _has_run(path, settings)  # before the lock, so that a refused folder is unchanged
                 path.mkdir(parents=True, exist_ok=True)
-                stack.callback(_lock(path).release)
+                stack.enter_context(FileLock(path / _LOCK, timeout=0, thread_local=False))
                 _claim(path, settings)
+        except Timeout as error:
+            raise EvaluationError(
+                f"Another run writes the output folder {path}. Wait for it, or choose another."
+            ) from error
         except OSError as error:
             raise EvaluationError(
                 f"The output folder {path} cannot be written: {error.strerror}. Choose another."
             ) from error
         answers, scores, outcomes = (path and path / name for name in (ANSWERS, SCORES, OUTCOMES))
         yield OutputFolder(
-            path,
-            stack.enter_context(Journal(answers, Answer, ["scores"])),
+            stack.enter_context(Journal(answers, Answer)),
             stack.enter_context(Journal(scores, ScoreLine)),
             stack.enter_context(Journal(outcomes, Outcome)),
         )
@@ -115,17 +116,6 @@ def read_settings(path: Path) -> dict[str, Any]:
     return settings
 
 
-def _lock(path: Path) -> BaseFileLock:
-    lock = FileLock(path / _LOCK, timeout=0, thread_local=False)
-    try:
-        lock.acquire()
-    except Timeout as error:
-        raise EvaluationError(
-            f"Another run writes the output folder {path}. Wait for it, or choose another."
-        ) from error
-    return lock
-
-
 def _claim(path: Path, settings: Settings) -> None:
     """Writes the settings into the folder, unless it has them."""
     if _has_run(path, settings):
@@ -133,8 +123,7 @@ def _claim(path: Path, settings: Settings) -> None:
     # The file appears complete or not at all, also if the process is killed here.
     unfinished = path / _UNFINISHED
     with unfinished.open("w", encoding="utf-8") as file:
-        json.dump(settings.model_dump(mode="json"), file, indent=2, ensure_ascii=False)
-        file.write("\n")
+        file.write(f"{settings.model_dump_json(indent=2)}\n")
         file.flush()
         os.fsync(file.fileno())
     unfinished.replace(path / SETTINGS)

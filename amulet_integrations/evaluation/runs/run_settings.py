@@ -5,22 +5,26 @@ from __future__ import annotations
 import platform
 from collections.abc import Iterator, Sequence
 from importlib.metadata import version
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 from pydantic import Field
 
 from amulet_integrations import __version__
 from amulet_integrations.engine.protocol import Engine
-from amulet_integrations.errors import AmuletError, EvaluationError
 from amulet_integrations.evaluation.data.questions import questions_digest
-from amulet_integrations.evaluation.data.record_types import Method, Preference, Question
+from amulet_integrations.evaluation.data.record_types import (
+    EvaluationModel,
+    Method,
+    Preference,
+    Question,
+    group_by,
+)
 from amulet_integrations.evaluation.data.set_ups import SetUp
-from amulet_integrations.validation import FrozenModel
 
 _PACKAGES = ("torch", "transformers", "tokenizers")
 
 
-class DataSetFacts(FrozenModel):
+class DataSetFacts(EvaluationModel):
     """The questions of a data set.
 
     Attributes:
@@ -29,14 +33,12 @@ class DataSetFacts(FrozenModel):
         sha256: A digest of the questions.
     """
 
-    error_type: ClassVar[type[AmuletError]] = EvaluationError
-
     name: str
     questions: int
     sha256: str
 
 
-class Settings(FrozenModel):
+class Settings(EvaluationModel):
     """The settings of a run. In float32, runs with the same settings give the same answers.
 
     Attributes:
@@ -59,8 +61,6 @@ class Settings(FrozenModel):
         methods: The methods.
         versions: The versions of this package, of Python, and of the packages that compute.
     """
-
-    error_type: ClassVar[type[AmuletError]] = EvaluationError
 
     model: str
     model_revision: str | None = None
@@ -88,17 +88,18 @@ class Settings(FrozenModel):
             questions: The questions.
             **others: The fields that follow from neither of them.
         """
-        groups: dict[str, list[Question]] = {}
-        for question in questions:
-            groups.setdefault(question.data_set, []).append(question)
         return cls(
             model=engine.model_name,
             **_model_facts(engine),
             data_sets=tuple(
                 DataSetFacts(name=name, questions=len(group), sha256=questions_digest(group))
-                for name, group in groups.items()
+                for name, group in group_by(questions, lambda it: it.data_set).items()
             ),
-            versions=_versions(),
+            versions={
+                "amulet-integrations": __version__,
+                "python": platform.python_version(),
+                **{package: version(package) for package in _PACKAGES},
+            },
             **others,
         )
 
@@ -136,8 +137,3 @@ def _model_facts(engine: Engine) -> dict[str, str | None]:
         "dtype": str(dtype).removeprefix("torch."),
         "device": str(device),
     }
-
-
-def _versions() -> dict[str, str]:
-    own = {"amulet-integrations": __version__, "python": platform.python_version()}
-    return own | {package: version(package) for package in _PACKAGES}

@@ -19,7 +19,7 @@ from amulet_integrations.evaluation import DEFAULT_GRID, Evaluation
 from amulet_integrations.evaluation.analysis.frontier import DEFAULT_ALLOWANCE
 from amulet_integrations.evaluation.data.methods import strength_of
 from amulet_integrations.evaluation.metrics.relevance import has_embedded_encoder
-from amulet_integrations.evaluation.reporting.report_contents import gather_contents
+from amulet_integrations.evaluation.reporting.report_contents import ReportContents
 from amulet_integrations.personalization.saved_presets import find_preset
 from tests.support.tiny import tiny_engine as make_tiny_engine
 from tests.unit.cli.conftest import Amulet
@@ -194,7 +194,7 @@ def test_a_pair_that_breaks_more_answers_is_not_saved(
 ) -> None:
     points = {"pref": (0.0, 0.8), "amulet@p=5": (2.0, 6.0), "amulet@p=9": (3.0, 9.0)}
     answers = [made.measured(method, 0, *point) for method, point in points.items()]
-    save_recommended(tiny_engine, gather_contents(made.evaluation(answers)))
+    save_recommended(tiny_engine, ReportContents(made.evaluation(answers)))
 
     assert "amulet@p=5 breaks 1 answer, and pref 0" in " ".join(capsys.readouterr().err.split())
     assert not config.exists()

@@ -10,7 +10,7 @@ from amulet_integrations.errors import EvaluationError
 from amulet_integrations.evaluation import Method
 from amulet_integrations.evaluation.analysis.frontier import find_frontier
 from amulet_integrations.evaluation.data.methods import points_of, reference_of
-from amulet_integrations.evaluation.reporting.report_contents import gather_contents
+from amulet_integrations.evaluation.reporting.report_contents import ReportContents
 from tests.unit.evaluation import made
 
 # The ratio and the nats of each; beside pref they gain 0.1, 0.2, 0.4 for 0.02, 0.08, 0.8.
@@ -138,7 +138,7 @@ def test_points_of_which_no_answer_has_tokens_make_no_frontier():
             for answer in answers({name: POINTS[name] for name in ("pref", WEAK, GOOD)})
         ]
         assert frontier(held) is None
-        assert gather_contents(made.evaluation(held)).frontiers == ()
+        assert ReportContents(made.evaluation(held)).frontiers == ()
 
 
 def test_the_optimal_points_are_those_that_none_beats_in_both():

@@ -78,7 +78,11 @@ def test_the_field_can_be_named(tmp_path):
         ("a.json", '[{"question": 7}]', "question 1: text=7: input should be a valid string"),
         ("a.json", '["\\ud800"]', "surrogate"),
         ("a.json", '[{"question": "a", "index": 1.5}]', "index=1.5"),
+        ("a.json", '[{"question": "a", "index": true}]', "index=True"),
+        ("a.json", '[{"question": "a", "index": 3.0}]', "index=3.0"),
+        ("a.json", '[{"question": "a", "index": "-3"}]', "index='-3'"),
         ("a.csv", "index,question\nx,a\n", "index='x'"),
+        ("a.csv", "index,question\n3.0,a\n", "index='3.0'"),
         ("a.csv", "index,question\n1,a,b\n", "as many cells"),
         (
             "a.json",

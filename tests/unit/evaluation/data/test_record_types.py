@@ -16,6 +16,8 @@ from amulet_integrations.evaluation.data.methods import guidance_scale, read_met
         (lambda: Question(data_set="a", index=0, text=" \n"), "text=.*blank"),
         (lambda: Question(data_set="", index=0, text="Why?"), "data_set=''.*blank"),
         (lambda: Question(data_set="a", index="x", text="Why?"), "index='x'"),
+        (lambda: Question(data_set="a", index="3", text="Why?"), "index='3'"),
+        (lambda: Question(data_set="a", index=True, text="Why?"), "index=True"),
         (lambda: Preference(name="kind", text="\u2003"), "text=.*blank"),
         (lambda: Preference(name="", text="Be kind."), "name=''.*blank"),
         (lambda: Preference(name="kind"), "text is missing"),

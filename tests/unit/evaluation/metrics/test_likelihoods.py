@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 
 import pytest
@@ -71,29 +70,6 @@ def test_the_scorer_declares_its_scores(found):
     from amulet_integrations.evaluation.metrics.likelihoods import LikelihoodScorer
 
     assert set(LikelihoodScorer.score_names) == found.answers[0].scores.keys()
-
-
-def test_scores_of_an_earlier_version_are_completed(tiny_engine, tmp_path):
-    """Its lines hold two scores, of which the others follow, and none of an empty answer; its
-    methods and answers say nothing of bounds."""
-    first = run(tiny_engine, output=tmp_path)
-    path = tmp_path / "scores.jsonl"
-    lines = [json.loads(line) for line in path.read_text().splitlines()]
-    for at, line in enumerate(lines):
-        kept = ("preference_ratio", "fluency_nll") if at else ()
-        line["scores"] = {name: line["scores"][name] for name in kept}
-    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    settings = json.loads((tmp_path / "settings.json").read_text())
-    for method in settings["methods"]:
-        del method["max_kl"], method["guidance_scale"]
-    (tmp_path / "settings.json").write_text(json.dumps(settings))
-    answers = (tmp_path / "answers.jsonl").read_text()
-    (tmp_path / "answers.jsonl").write_text(answers.replace(',"bounded_tokens":null', ""))
-    for found in (run(tiny_engine, output=tmp_path), Evaluation.read(tmp_path)):
-        scores = [answer.scores for answer in found.answers]
-        assert scores.count({"broken": 1.0}) == 1
-        for one, before in zip(scores, first.answers, strict=True):
-            assert "pref_nll" not in one or one == pytest.approx(before.scores, abs=1e-6)
 
 
 class Length:

@@ -195,11 +195,6 @@ def test_each_judge_has_a_panel(drawn):
     assert bars(other) == [[(0, 0.0, 0.0)], [(0, 0.0, 1.0)], [(0, 1.0, 0.0)]]
 
 
-def test_preferences_apart_are_named(drawn):
-    (axes,) = drawn(win_plot, win_counts(made.outcomes(("base",)), by_preference=True))
-    assert labels(axes) == ["amulet against base, creative", "amulet against base, concise"]
-
-
 def test_a_pair_without_a_result_is_no_division_by_zero(drawn):
     (axes,) = drawn(win_plot, win_counts(outcomes_of("ann", "base", [None, None])))
     assert bars(axes) == [[(0, 0.0, 0.0)]] * 3

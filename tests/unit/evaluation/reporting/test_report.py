@@ -10,7 +10,7 @@ import pytest
 from amulet_integrations.errors import EvaluationError, MissingDependencyError
 from amulet_integrations.evaluation.reporting import report_tables, write_report
 from amulet_integrations.evaluation.reporting.html_page import flat_settings, render_page
-from amulet_integrations.evaluation.reporting.report_contents import gather_contents
+from amulet_integrations.evaluation.reporting.report_contents import ReportContents
 from tests.unit.evaluation import made
 
 NAME = "<script>alert('x')</script>\"'&{{ 7 * 7 }}{% raw %}\0\x1b[31m\u202e"
@@ -175,7 +175,7 @@ def test_nothing_of_a_former_report_stays_beside_a_new_one(tmp_path):
 
 def samples_of(answers):
     """The methods of the page's sample answers, and the text about those without one."""
-    text = render_page(gather_contents(made.evaluation(answers)), {})
+    text = render_page(ReportContents(made.evaluation(answers)), {})
     part = text[text.index('<section id="samples">') : text.index('<section id="notes">')]
     headings = re.findall(r"<h4><bdi>(.+?)</bdi></h4>", part)
     return headings, re.findall(r"no room for those of <bdi>(.+?)</bdi>", part)

@@ -7,7 +7,7 @@ import pytest
 from amulet_integrations.decoding import AmuletParams
 from amulet_integrations.errors import EvaluationError
 from amulet_integrations.evaluation import Method
-from amulet_integrations.evaluation.reporting.report_contents import MOST_POINTS, gather_contents
+from amulet_integrations.evaluation.reporting.report_contents import MOST_POINTS, ReportContents
 from tests.unit.evaluation import made
 
 
@@ -17,7 +17,7 @@ def shown(contents):
 
 def test_few_points_are_in_every_table():
     strengths = (1, 2, 10)[: MOST_POINTS - 1]
-    contents = gather_contents(made.evaluation(made.run(questions=2, strengths=strengths)))
+    contents = ReportContents(made.evaluation(made.run(questions=2, strengths=strengths)))
     assert contents.left_out == ()
     assert shown(contents) == [*made.METHODS, "amulet@1", "amulet@2", "amulet@10"]
 
@@ -27,7 +27,7 @@ def test_of_many_points_the_first_and_the_recommended_one_stay():
     methods = made.named(
         "base", "pref", "amulet@10", *(f"amulet@{n}" for n in (1, 2, 5, 30, 60, 200))
     )
-    contents = gather_contents(made.evaluation(answers, methods=methods))
+    contents = ReportContents(made.evaluation(answers, methods=methods))
     assert contents.frontiers[0].recommended.method == "amulet@2"
     assert set(shown(contents)) == {"base", "pref", "amulet@10", "amulet@2"}
     assert contents.left_out == ("amulet@1", "amulet@5", "amulet@30", "amulet@60", "amulet@200")
@@ -48,7 +48,7 @@ def test_names_do_not_matter():
         Method(name="light", kind="amulet", params=AmuletParams(iterations=1)),
         Method(name="heavy", kind="amulet", params=AmuletParams(iterations=2)),
     )
-    contents = gather_contents(made.evaluation(answers, methods=methods))
+    contents = ReportContents(made.evaluation(answers, methods=methods))
     assert [point.method for point in contents.frontiers[0].points] == ["light", "heavy"]
     assert {(one.method, one.against) for one in contents.comparisons} == {
         *(("light", other) for other in ("plain", "prompted", "heavy")),
@@ -65,7 +65,7 @@ def test_amulet_is_compared_with_linear_alignment_and_tests_of_a_score_are_corre
         for place, method in enumerate(methods)
         for index in range(12)
     ]
-    found = gather_contents(made.evaluation(answers)).comparisons
+    found = ReportContents(made.evaluation(answers)).comparisons
     assert [(one.preference, one.method, one.against) for one in found] == [
         (name, *pair)
         for name in ("concise", "verbose")
@@ -82,7 +82,7 @@ def test_amulet_is_compared_with_linear_alignment_and_tests_of_a_score_are_corre
 
 def test_a_negative_allowance_is_refused_without_a_frontier_too():
     with pytest.raises(EvaluationError, match="allowance=-1"):
-        gather_contents(made.evaluation([made.answer()]), allowance=-1)
+        ReportContents(made.evaluation([made.answer()]), allowance=-1)
 
 
 def test_judges_are_counted_apart():
@@ -90,7 +90,7 @@ def test_judges_are_counted_apart():
         *made.outcomes(("base",), judge="ann"),
         *made.outcomes(("base",), judge="bob", seed=2),
     ]
-    contents = gather_contents(made.evaluation([made.answer()], outcomes))
+    contents = ReportContents(made.evaluation([made.answer()], outcomes))
     assert [count.judge for count in contents.counts] == ["ann", "bob"]
     assert {(count.judge, count.preference) for count in contents.counts_by_preference} == {
         (judge, name) for judge in ("ann", "bob") for name in ("creative", "concise")

@@ -8,7 +8,7 @@ import pytest
 
 from amulet_integrations.errors import EvaluationError
 from amulet_integrations.evaluation import Evaluation
-from amulet_integrations.evaluation.reporting.report_contents import gather_contents
+from amulet_integrations.evaluation.reporting.report_contents import ReportContents
 from tests.unit.evaluation import made
 
 
@@ -64,7 +64,7 @@ def test_a_mean_is_the_reports_mean():
     answers.append(made.answer(data_set="sky", scores={"words": 5.0}))
     found = made.evaluation(answers)
     assert found.mean("words") == 3.0
-    (row,) = gather_contents(found).tables[0].blocks[0].rows
+    (row,) = ReportContents(found).tables[0].blocks[0].rows
     assert found.mean("words") == row.average.estimate.mean
     assert found.mean("words", data_set="sky") == 5.0
     assert found.mean("nothing") is None

@@ -21,7 +21,7 @@ def answer(text: str = "Well.") -> Answer:
 @pytest.mark.parametrize("kept", [0, 1, 2])
 def test_an_incomplete_line_is_removed(tmp_path, kept):
     path = tmp_path / "a.jsonl"
-    with Journal(path, Answer, ["scores"]) as journal:
+    with Journal(path, Answer) as journal:
         for number in range(3):
             journal.add(answer(f"line {number}\u2028\n"))
     lines = path.read_bytes().splitlines(keepends=True)
@@ -31,7 +31,7 @@ def test_an_incomplete_line_is_removed(tmp_path, kept):
         assert [one.text for one in Journal.read(path, Answer)] == [
             f"line {number}\u2028\n" for number in range(kept)
         ]
-        with Journal(path, Answer, ["scores"]) as journal:
+        with Journal(path, Answer) as journal:
             assert len(journal.lines) == kept
             journal.add(answer("new"))
         assert path.read_bytes().splitlines(keepends=True)[:kept] == lines[:kept]
