@@ -10,15 +10,9 @@ from typing import Any
 from langchain.agents.middleware import AgentMiddleware, ModelRequest, ModelResponse
 from pydantic import model_serializer
 
-from amulet_integrations.decoding.strength import Strength, applicable_strength
 from amulet_integrations.personalization.selection import PreferenceSelection
 from amulet_integrations.profiles import PreferenceProfile, ProfileStore, current_scope
-from amulet_integrations.profiles.stores.access import (
-    aread_whole_profile,
-    awith_parents,
-    read_whole_profile,
-    with_parents,
-)
+from amulet_integrations.profiles.stores.access import aread_whole_profile, read_whole_profile
 
 from .bound_models import (
     BoundModel,
@@ -151,17 +145,10 @@ class PreferenceMiddleware(AgentMiddleware[Any, Any, Any]):
             self._users.config(request.runtime),
             self._users.context(request.runtime),
         ]
-        context, strength, method = merge_options(selection, levels)
-        unset = dict(Strength())
-        options: dict[str, Any] = {
-            name: value
-            for name, value in applicable_strength(method, strength)
-            if value != unset[name]
+        unset = dict(PreferenceSelection())
+        options = {
+            name: value for name, value in merge_options(selection, levels) if value != unset[name]
         }
-        if context:
-            options["preference_context"] = context
-        if method is not None:
-            options["method"] = method
         return _with_settings(request, options)
 
     def _without_tools(self, request: Request) -> Request:
@@ -186,16 +173,12 @@ class _Lookup:
     def read(self) -> Request:
         if self.store is None or self.wanted is None:
             return self.request
-        if isinstance(self.wanted, str):
-            return self._with_profile(read_whole_profile(self.store, self.wanted))
-        return self._with_profile(with_parents(self.store, self.wanted))
+        return self._with_profile(read_whole_profile(self.store, self.wanted))
 
     async def aread(self) -> Request:
         if self.store is None or self.wanted is None:
             return self.request
-        if isinstance(self.wanted, str):
-            return self._with_profile(await aread_whole_profile(self.store, self.wanted))
-        return self._with_profile(await awith_parents(self.store, self.wanted))
+        return self._with_profile(await aread_whole_profile(self.store, self.wanted))
 
     def _with_profile(self, found: PreferenceProfile | None) -> Request:
         # An empty one for None, because without any the model would look for somebody by itself.

@@ -106,8 +106,7 @@ class SqlProfileStore:
             ProfileStoreError: The database cannot be written.
         """
         _check_row_id(user_id)
-        _check_author(by)
-        return self._write("delete a profile", [user_id], lambda it: it.delete(user_id, by))
+        return self._write("delete a profile", [user_id], lambda it: it.delete(user_id), by)
 
     def user_ids(self) -> list[str]:
         """Lists everyone who has a profile, sorted by code point.
@@ -130,7 +129,6 @@ class SqlProfileStore:
             CorruptProfileError: The database contains something else than a profile for the user.
             ProfileStoreError: The database cannot be read or written.
         """
-        _check_author(by)
         return update_with_retries(
             user_id,
             function,
@@ -177,14 +175,9 @@ class SqlProfileStore:
         """
         checked_label("user_id", user_id)
         number = _checked_number("version", version)
-        _check_author(by)
-
-        def work(queries: Queries) -> PreferenceProfile:
-            # The lock comes first: what is erased meanwhile must not come back.
-            queries.locks.user(user_id)
-            return queries.save(queries.version_to_restore(user_id, number), "restore", by)
-
-        return self._write("restore a profile", [user_id], work)
+        return self._write(
+            "restore a profile", [user_id], lambda it: it.restore(user_id, number), by
+        )
 
     def erase(self, user_id: str) -> bool:
         """Deletes the user's profile and its history; False if there was neither.
@@ -249,15 +242,9 @@ class SqlProfileStore:
                 the parents form a circle. The message names the place in the file.
             ProfileStoreError: The database cannot be written.
         """
-        _check_author(by)
         profiles = transfer.from_text(text)
-
-        def work(queries: Queries) -> list[PreferenceProfile]:
-            queries.locks.everyone()
-            transfer.by_line(profiles, queries.sound_profile)
-            return queries.save_all(profiles, "import", by)
-
-        return self._write("import profiles", [one.user_id for one in profiles], work)
+        user_ids = [one.user_id for one in profiles]
+        return self._write("import profiles", user_ids, lambda it: it.import_all(profiles), by)
 
     asave = on_thread(save)
     aget = on_thread(get)
@@ -286,9 +273,8 @@ class SqlProfileStore:
     def _save(
         self, profile: PreferenceProfile, expected: Version | None, by: str | None
     ) -> PreferenceProfile:
-        _check_author(by)
         return self._write(
-            "save a profile", [profile.user_id], lambda it: it.save(profile, "save", by, expected)
+            "save a profile", [profile.user_id], lambda it: it.save(profile, "save", expected), by
         )
 
     def _read(
@@ -300,21 +286,24 @@ class SqlProfileStore:
     ) -> T:
         return self._database.read(doing, lambda it: work(self._queries(it)), mode=mode)
 
-    def _write(self, doing: str, user_ids: Iterable[str], work: Callable[[Queries], T]) -> T:
+    def _write(
+        self,
+        doing: str,
+        user_ids: Iterable[str],
+        work: Callable[[Queries], T],
+        by: str | None = None,
+    ) -> T:
+        if by is not None:
+            checked_label("by", by)
         try:
-            return self._database.write(doing, lambda it: work(self._queries(it)))
+            return self._database.write(doing, lambda it: work(self._queries(it, by)))
         finally:
             # Also after an error: if the commit was interrupted, the change may be stored.
             for user_id in user_ids:
                 publish_change(self.place, user_id)
 
-    def _queries(self, connection: Connection) -> Queries:
-        return Queries(connection, self._tables, self._database.name)
-
-
-def _check_author(by: str | None) -> None:
-    if by is not None:
-        checked_label("by", by)
+    def _queries(self, connection: Connection, by: str | None = None) -> Queries:
+        return Queries(connection, self._tables, self._database.name, by)
 
 
 def _check_row_id(user_id: object) -> None:
