@@ -35,7 +35,23 @@ class ContextValues(Mapping[str, str]):
     """The name of the field that has the values, for messages."""
 
     def __init__(self, values: Mapping[str, str] | None = None) -> None:
-        self._values = _checked(self.field, {} if values is None else values)
+        given: object = {} if values is None else values
+        if not isinstance(given, Mapping):
+            raise InvalidProfileError(
+                f"{self.field} is a {type(given).__name__}; give a dict of names and values, such "
+                'as {"topic": "health"}.'
+            )
+        if len(given) > MOST_ENTRIES:
+            raise InvalidProfileError(
+                f"{self.field} has {len(given):,} entries; at most {MOST_ENTRIES} are allowed."
+            )
+        for name, value in given.items():
+            for what, text in (
+                (f"a name in {self.field}", name),
+                (f"{self.field}[{name!r:.82}]", value),
+            ):
+                check_characters(what, check_string(what, text))
+        self._values = dict(given)
 
     def __getitem__(self, name: str) -> str:
         return self._values[name]
@@ -93,19 +109,3 @@ class PreferenceContext(ContextValues):
         if not (self and other):
             return self or other
         return PreferenceContext({**other, **self})
-
-
-def _checked(field: str, given: object) -> dict[str, str]:
-    if not isinstance(given, Mapping):
-        raise InvalidProfileError(
-            f"{field} is a {type(given).__name__}; give a dict of names and values, such as "
-            '{"topic": "health"}.'
-        )
-    if len(given) > MOST_ENTRIES:
-        raise InvalidProfileError(
-            f"{field} has {len(given):,} entries; at most {MOST_ENTRIES} are allowed."
-        )
-    for name, value in given.items():
-        for what, text in ((f"a name in {field}", name), (f"{field}[{name!r:.82}]", value)):
-            check_characters(what, check_string(what, text))
-    return dict(given)

@@ -37,13 +37,6 @@ class BoundModel:
     call: PreferenceSelection
     config: PreferenceSelection
 
-    @property
-    def selection(self) -> PreferenceSelection | None:
-        """The level that names somebody; None where neither does."""
-        if self.names:
-            return self.call
-        return self.config if self.config.is_set else None
-
 
 def models_of(
     model: Runnable[Any, Any],

@@ -104,13 +104,14 @@ class PreferenceMiddleware(AgentMiddleware[Any, Any, Any]):
         """Decides whose profile is followed, and where it is; reads no store."""
         runtime, models = request.runtime, list(models_of(request.model))
         run_user, store = self._users.user_of(runtime), self._users.store(runtime)
-        selection, names = selection_in_arguments(request.model_settings), {}
-        if selection.is_set:
-            names = names_in(request.model_settings)
-        else:
+        selection = selection_in_arguments(request.model_settings)
+        names = names_in(request.model_settings)
+        if not selection.is_set:
             bound = common_user(models)
             names = dict(bound.names)
-            selection = bound.selection or PreferenceSelection(user_id=run_user)
+            levels = (bound.call, bound.config)
+            run = PreferenceSelection(user_id=run_user)
+            selection = next((level for level in levels if level.is_set), run)
         user_id = selection.effective_user_id
         if store is None or user_id != run_user:
             request = self._without_tools(request)

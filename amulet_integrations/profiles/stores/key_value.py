@@ -248,15 +248,14 @@ class KeyValueProfileStore(ABC):
             with stored_texts_accepted():
                 profile = PreferenceProfile.model_validate(document)
         except (AmuletError, TypeError, ValueError) as error:
-            raise self._corrupt(user_id, str(error)) from error
-        if profile.user_id != user_id:
-            raise self._corrupt(user_id, f"it is of user {profile.user_id!r}")
-        return profile
-
-    def _corrupt(self, user_id: str, why: str) -> CorruptProfileError:
-        return CorruptProfileError(
+            problem = str(error)
+        else:
+            if profile.user_id == user_id:
+                return profile
+            problem = f"it is of user {profile.user_id!r}"
+        raise CorruptProfileError(
             f"What the {type(self._store).__name__} holds for user {user_id!r} is not a profile "
-            f"({why}). Save a new profile over it, or delete it: store.delete({user_id!r})."
+            f"({problem}). Save a new profile over it, or delete it: store.delete({user_id!r})."
         )
 
 

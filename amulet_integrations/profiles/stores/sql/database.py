@@ -32,6 +32,7 @@ from .fork_guard import fork_guard
 
 T = TypeVar("T")
 Work = Callable[[Connection], T]
+ReadMode = Literal["read", "snapshot"]
 
 SECONDS_IN_QUEUE = 5
 """Seconds after which an update leaves the queue, and takes its chance among the others."""
@@ -80,7 +81,7 @@ class Database:
         kinds = (SQLAlchemyError, OSError, TypeError, ValueError)
         return self._guarded("open the profiles", run, kinds=kinds)
 
-    def read(self, doing: str, work: Work[T], *, mode: Literal["read", "snapshot"] = "read") -> T:
+    def read(self, doing: str, work: Work[T], mode: ReadMode = "read") -> T:
         """Does work that reads.
 
         Args:

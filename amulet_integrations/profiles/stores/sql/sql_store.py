@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
-from typing import Literal, Self, TypeVar
-
-from sqlalchemy import Connection
+from typing import Self, TypeVar
 
 from amulet_integrations.errors import InvalidProfileError
 from amulet_integrations.profiles.field_types import checked_label
@@ -22,7 +21,7 @@ from amulet_integrations.profiles.stores.versions import (
 )
 from amulet_integrations.profiles.sync_async import on_thread
 
-from .database import Database
+from .database import Database, ReadMode
 from .queries import Queries
 from .schema import LARGEST_VERSION, Tables, migrate
 
@@ -56,6 +55,7 @@ class SqlProfileStore:
     def __init__(self, url: str | Path | None = None, *, table_prefix: str = "amulet_") -> None:
         self._tables = tables = Tables(table_prefix)
         self._database = database = Database(url)
+        self._queries = partial(Queries, tables=tables, place=database.name)
         try:
             database.opening(lambda: migrate(database, tables))
         except BaseException:
@@ -277,13 +277,7 @@ class SqlProfileStore:
             "save a profile", [profile.user_id], lambda it: it.save(profile, "save", expected), by
         )
 
-    def _read(
-        self,
-        doing: str,
-        work: Callable[[Queries], T],
-        *,
-        mode: Literal["read", "snapshot"] = "read",
-    ) -> T:
+    def _read(self, doing: str, work: Callable[[Queries], T], mode: ReadMode = "read") -> T:
         return self._database.read(doing, lambda it: work(self._queries(it)), mode=mode)
 
     def _write(
@@ -296,14 +290,11 @@ class SqlProfileStore:
         if by is not None:
             checked_label("by", by)
         try:
-            return self._database.write(doing, lambda it: work(self._queries(it, by)))
+            return self._database.write(doing, lambda it: work(self._queries(it, by=by)))
         finally:
             # Also after an error: if the commit was interrupted, the change may be stored.
             for user_id in user_ids:
                 publish_change(self.place, user_id)
-
-    def _queries(self, connection: Connection, by: str | None = None) -> Queries:
-        return Queries(connection, self._tables, self._database.name, by)
 
 
 def _check_row_id(user_id: object) -> None:
