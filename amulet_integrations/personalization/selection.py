@@ -65,26 +65,23 @@ def resolve_user(
     Raises:
         PreferenceSelectionError: A user is named and there is no store.
     """
-    default = default or PreferenceSelection()
-    scoped = None if scope is None else PreferenceSelection(**dict(scope))
-    candidates: list[tuple[Source, PreferenceSelection | None]] = [
-        ("call", call),
-        ("config", config),
-        ("scope", scoped),
-        ("constructor", default),
-    ]
-    levels = [(source, level) for source, level in candidates if level is not None]
-    source, selected = next(
-        ((source, level) for source, level in levels if level.is_set),
-        (None, PreferenceSelection()),
-    )
+    nobody = PreferenceSelection()
+    default = default or nobody
+    levels: dict[Source, PreferenceSelection] = {
+        "call": call,
+        "config": config or nobody,
+        "scope": PreferenceSelection(**dict(scope or nobody)),
+        "constructor": default,
+    }
+    source = next((source for source, level in levels.items() if level.is_set), None)
+    selected = levels[source] if source else nobody
     if selected.user_id is not None and not searchable:
         raise PreferenceSelectionError(
             f"user_id={selected.user_id!r} is named ({source}), but there is no place to "
             "look the user up: pass profiles=, a store or a database URL, or name a "
             "preference= or profile= instead."
         )
-    context, strength = merge_contexts(selected, [level for _, level in levels])
+    context, strength = merge_contexts(selected, levels.values())
     return selected.model_copy(
         update={
             "source": source,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar, Self
+from types import MappingProxyType
+from typing import Any, ClassVar, cast
 
 from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
@@ -34,24 +35,21 @@ class ContextValues(Mapping[str, str]):
     field: ClassVar[str] = "context"
     """The name of the field that has the values, for messages."""
 
-    def __init__(self, values: Mapping[str, str] | None = None) -> None:
-        given: object = {} if values is None else values
+    def __init__(self, values: Mapping[str, str] = MappingProxyType({})) -> None:
+        field, given = self.field, cast("object", values)
         if not isinstance(given, Mapping):
             raise InvalidProfileError(
-                f"{self.field} is a {type(given).__name__}; give a dict of names and values, such "
+                f"{field} is a {type(given).__name__}; give a dict of names and values, such "
                 'as {"topic": "health"}.'
             )
         if len(given) > MOST_ENTRIES:
             raise InvalidProfileError(
-                f"{self.field} has {len(given):,} entries; at most {MOST_ENTRIES} are allowed."
+                f"{field} has {len(given):,} entries; at most {MOST_ENTRIES} are allowed."
             )
         for name, value in given.items():
-            for what, text in (
-                (f"a name in {self.field}", name),
-                (f"{self.field}[{name!r:.82}]", value),
-            ):
+            for what, text in ((f"a name in {field}", name), (f"{field}[{name!r:.82}]", value)):
                 check_characters(what, check_string(what, text))
-        self._values = dict(given)
+        self._values: dict[str, str] = dict(given)
 
     def __getitem__(self, name: str) -> str:
         return self._values[name]
@@ -69,17 +67,11 @@ class ContextValues(Mapping[str, str]):
         return repr(self._values)
 
     @classmethod
-    def _validate(cls, given: Any) -> Self:
-        if given is None:  # the constructor reads None as an empty mapping
-            raise InvalidProfileError(f"{cls.field} is None; give a dict, or leave it out.")
-        return cls(given)
-
-    @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         """Validates a mapping of strings to strings, and dumps a dict."""
         plain = handler.generate_schema(dict[str, str])
         return core_schema.no_info_plain_validator_function(
-            cls._validate,
+            cls,
             json_schema_input_schema=plain,
             serialization=core_schema.plain_serializer_function_ser_schema(
                 dict, return_schema=plain

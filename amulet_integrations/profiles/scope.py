@@ -15,7 +15,7 @@ from amulet_integrations.errors import AmuletError, InvalidParamsError, Preferen
 from amulet_integrations.validation import FrozenModel
 
 from .conditions import PreferenceContext
-from .field_types import checked_label
+from .field_types import Label
 from .preference import Preference
 from .profile import PreferenceProfile
 
@@ -47,7 +47,7 @@ class PreferenceScope(FrozenModel):
 
     preference: Preference | None = Field(default=None, repr=False)
     profile: PreferenceProfile | None = Field(default=None, repr=False)
-    user_id: str | None = None
+    user_id: Label | None = None
     guidance_scale: GuidanceScale = None
     params: AmuletParams | None = None
     preset: PresetName | None = None
@@ -68,24 +68,15 @@ class PreferenceScope(FrozenModel):
             return PreferenceProfile(**profile)
         return _of_type("profile", profile, PreferenceProfile, "a PreferenceProfile")
 
-    @field_validator("user_id", mode="before")
-    @classmethod
-    def _check_user_id(cls, user_id: Any) -> Any:
-        return None if user_id is None else checked_label("user_id", user_id)
-
     @model_validator(mode="after")
-    def _names_one(self) -> Self:
+    def _check_names_and_strength(self) -> Self:
+        Strength.of(self)
         named = self._named
         if len(named) > 1:
             raise PreferenceSelectionError(
                 f"{' and '.join(named)} are given together. Name whose preferences to follow in "
                 "one way: preference=, profile= or user_id=."
             )
-        return self
-
-    @model_validator(mode="after")
-    def _check_strength(self) -> Self:
-        Strength.of(self)
         return self
 
     @property
@@ -209,7 +200,7 @@ def preference_scope(
             "preference and profile, or only a preference_context or a strength."
         )
     _of_type("profile", profile, PreferenceProfile, "a PreferenceProfile")
-    context = PreferenceContext(preference_context)
+    context = PreferenceContext({} if preference_context is None else preference_context)
     return _ScopeBlock(PreferenceScope(**choices, preference_context=context, **dict(strength)))
 
 

@@ -129,7 +129,10 @@ class _Namespaces:
         self.search = {"prefix": before or None, "suffix": after or None}
 
     def of(self, user_id: str) -> tuple[str, ...]:
-        label = self._start + _escaped(user_id) + self._end
+        # `unquote` reads it again. Labels must not contain dots, and a star means any label in
+        # searches.
+        escaped = re.sub("[%.*]", lambda found: f"%{ord(found[0]):02X}", user_id)
+        label = self._start + escaped + self._end
         if label == "langgraph" and self._place == 0:
             label = "%6Canggraph"  # LangGraph reserves this first label
         return (*self._labels[: self._place], label, *self._labels[self._place + 1 :])
@@ -149,12 +152,3 @@ class _Namespaces:
 
     def __repr__(self) -> str:
         return repr(self._labels)
-
-
-def _escaped(user_id: str) -> str:
-    """Writes a user id as (a part of) a label; `unquote` reads it again.
-
-    It escapes the percent sign itself, the dot, which labels must not contain, and the star, which
-    means any label in searches.
-    """
-    return re.sub("[%.*]", lambda found: f"%{ord(found[0]):02X}", user_id)

@@ -181,19 +181,10 @@ class KeyValueProfileStore(ABC):
         """Stores a profile over a document (None if there is none)."""
         earlier = document.get("parent") if isinstance(document, dict) else None
         if profile.parent != earlier:
-            yield from self._check_parents(profile)
+            yield from iter_ancestors(profile, self._get_steps)
         stored = next_version(profile, _version_of(document).number)
         yield from self._put(profile.user_id, stored.model_dump(mode="json"))
         return stored
-
-    def _check_parents(self, profile: PreferenceProfile) -> StoreSteps[None]:
-        ancestors, found = iter_ancestors(profile), None
-        while True:
-            try:
-                parent = ancestors.send(found)
-            except StopIteration:
-                return
-            found = yield from self._get_steps(parent)
 
     def _change(self, user_id: str, steps: StoreSteps[T]) -> T:
         with _LOCK.hold((self.place, user_id)):

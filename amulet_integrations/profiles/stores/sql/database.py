@@ -110,17 +110,12 @@ class Database:
             ProfileStoreError: The database cannot be written. If the connection was lost during
                 the commit, the message says that the change may or may not be stored.
         """
-        commits = False
 
         def run() -> T:
-            nonlocal commits
-            engine = self._engine("write")
-            with self._writer_slot(doing), engine.begin() as connection:
-                result = work(connection)
-                commits = True
-            return result
+            with self._writer_slot(doing), self._engine("write").begin() as connection:
+                return work(connection)
 
-        return self._guarded(doing, run, commits=lambda: commits)
+        return self._guarded(doing, run, writes=True)
 
     @contextmanager
     def queue(self) -> Iterator[None]:
@@ -216,7 +211,7 @@ class Database:
         run: Callable[[], T],
         *,
         kinds: tuple[type[Exception], ...] = (SQLAlchemyError,),
-        commits: Callable[[], bool] = lambda: False,
+        writes: bool = False,
     ) -> T:
         # A UnicodeError must not escape: it contains the whole text.
         expected: tuple[type[Exception], ...] = (UnicodeError, *kinds)
@@ -226,17 +221,19 @@ class Database:
         except AmuletError:
             raise
         except expected as cause:
-            error = self._error(doing, cause, commits=commits())
+            error = self._error(doing, cause, writes=writes)
         # Raised outside of the handler, so that the cause is not the context of the error either.
         raise error
 
-    def _error(self, doing: str, cause: Exception, *, commits: bool) -> ProfileStoreError:
+    def _error(self, doing: str, cause: Exception, *, writes: bool) -> ProfileStoreError:
         from_driver = cause if isinstance(cause, DBAPIError) else None
         # Only the first line: further ones may quote the row.
         reason = str(from_driver.orig if from_driver else cause).strip().partition("\n")[0]
         if isinstance(cause, UnicodeEncodeError | UnicodeDecodeError):
             reason = f"a text does not fit the encoding {cause.encoding}"
         reason = hide_secrets(reason.rstrip(". "), self._url)
+        # Of all that a transaction sends, only the commit is no statement.
+        commits = writes and from_driver is not None and from_driver.statement is None
         if commits and from_driver and from_driver.connection_invalidated:
             remedy = (
                 "The connection was lost while the change was being committed: it may or may not "

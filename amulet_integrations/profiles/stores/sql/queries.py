@@ -14,7 +14,7 @@ from amulet_integrations.errors import CorruptProfileError, InvalidProfileError
 from amulet_integrations.profiles.field_types import checked_label
 from amulet_integrations.profiles.inheritance import line_of, parent_changed
 from amulet_integrations.profiles.profile import Action, PreferenceProfile, ProfileChange
-from amulet_integrations.profiles.stores.transfer import by_line
+from amulet_integrations.profiles.stores.transfer import by_line, check_found, to_json
 from amulet_integrations.profiles.stores.versions import Version, check_current, next_version
 
 from .advisory_locks import AdvisoryLocks
@@ -97,6 +97,19 @@ class Queries:
         query = select(table).order_by(table.c.version.desc()).limit(newest)
         rows = list(self._rows(query, table.c.user_id, user_ids))
         return sorted(map(change_of, reversed(rows)), key=lambda change: change.user_id)
+
+    def export(self, user_ids: Sequence[str] | None, *, history: bool) -> str:
+        """Writes the profiles of some users, or of all, as JSON; their history only if wanted.
+
+        Raises:
+            InvalidProfileError: Nothing is stored for one of the users.
+            CorruptProfileError: A row is damaged.
+        """
+        profiles = self.profiles(user_ids)
+        changes = self.changes(user_ids) if history else None
+        if user_ids is not None:
+            check_found(user_ids, {one.user_id for one in (*profiles, *(changes or ()))})
+        return to_json(profiles, changes)
 
     def save(
         self, profile: PreferenceProfile, action: Action, expected: Version | None = None
@@ -220,10 +233,7 @@ class Queries:
         return current
 
     def _put(
-        self,
-        profiles: Sequence[PreferenceProfile],
-        current: dict[str, CurrentRow],
-        action: Action,
+        self, profiles: Sequence[PreferenceProfile], current: dict[str, CurrentRow], action: Action
     ) -> list[PreferenceProfile]:
         if not profiles:
             return []

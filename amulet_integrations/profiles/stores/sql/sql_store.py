@@ -44,7 +44,8 @@ class SqlProfileStore:
             of yours: `amulet_profiles`, `amulet_profile_changes` and `amulet_alembic_version`.
 
     Attributes:
-        place: The name under which changes are published to the caches of this process.
+        place: Where the profiles are: equal for two stores of one database and one prefix.
+            Changes are published under this name to the caches of this process.
 
     Raises:
         MissingDependencyError: The driver of PostgreSQL is not installed.
@@ -53,19 +54,15 @@ class SqlProfileStore:
     """
 
     def __init__(self, url: str | Path | None = None, *, table_prefix: str = "amulet_") -> None:
-        self._tables = tables = Tables(table_prefix)
+        tables = Tables(table_prefix)
         self._database = database = Database(url)
+        self.place = f"{database.place}#{tables.prefix}"
         self._queries = partial(Queries, tables=tables, place=database.name)
         try:
             database.opening(lambda: migrate(database, tables))
         except BaseException:
             database.close()
             raise
-
-    @property
-    def place(self) -> str:
-        """Where the profiles are: equal for two stores of one database and one prefix."""
-        return f"{self._database.place}#{self._tables.prefix}"
 
     def save(self, profile: PreferenceProfile, *, by: str | None = None) -> PreferenceProfile:
         """Stores a profile in place of the user's earlier one; see `ProfileStore.save`.
@@ -213,16 +210,9 @@ class SqlProfileStore:
             ProfileStoreError: The database cannot be read.
         """
         wanted = None if user_ids is None else transfer.checked_user_ids(user_ids)
-
-        def work(queries: Queries) -> str:
-            profiles = queries.profiles(wanted)
-            changes = queries.changes(wanted) if history else None
-            if wanted is not None:
-                found = {one.user_id for one in (*profiles, *(changes or ()))}
-                transfer.check_found(wanted, found)
-            return transfer.to_json(profiles, changes)
-
-        return self._read("export the profiles", work, mode="snapshot")
+        return self._read(
+            "export the profiles", lambda it: it.export(wanted, history=history), "snapshot"
+        )
 
     def import_json(self, text: str, *, by: str | None = None) -> list[PreferenceProfile]:
         """Stores the profiles of a file, all or none; see `transfer.import_profiles`.
