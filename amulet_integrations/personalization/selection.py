@@ -70,7 +70,7 @@ def resolve_user(
     levels: dict[Source, PreferenceSelection] = {
         "call": call,
         "config": config or nobody,
-        "scope": PreferenceSelection(**dict(scope or nobody)),
+        "scope": PreferenceSelection(**dict(scope)) if scope else nobody,
         "constructor": default,
     }
     source = next((source for source, level in levels.items() if level.is_set), None)

@@ -79,8 +79,8 @@ def line_of(profile: PreferenceProfile, read: Callable[[str], PreferenceProfile 
 def parent_changed(profile: PreferenceProfile, earlier: PreferenceProfile | None) -> bool:
     """Whether a profile has a new parent, so that its line has to be checked.
 
-    Where the parent is the same, the line is not checked: if somebody made it too long further
-    up, the user must still be able to change a preference.
+    Where the parent is the same, the line is not checked: even if the line has become too long
+    further up, the user must be able to change a preference.
     """
     return profile.parent is not None and profile.parent != (earlier and earlier.parent)
 

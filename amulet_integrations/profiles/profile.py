@@ -72,7 +72,7 @@ class PreferenceProfile(FrozenModel):
 
     @property
     def strength(self) -> Strength:
-        """How strongly the preferences are applied, as far as the profile says."""
+        """How strongly the preferences are applied, as far as the profile sets it."""
         return Strength.of(self)
 
     # Before pydantic's own check, because that one quotes the texts in its message.

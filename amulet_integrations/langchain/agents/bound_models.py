@@ -27,7 +27,7 @@ class BoundModel:
 
     Attributes:
         model: The model.
-        names: The bound arguments that name somebody; for a pinned model, its user.
+        names: The bound arguments that select preferences; for a pinned model, its user.
         call: What all the bound arguments select.
         config: What the bound configs select.
     """
@@ -83,7 +83,7 @@ def common_user(models: Sequence[BoundModel]) -> BoundModel:
         PreferenceSelectionError: They would follow different users.
     """
     first, *others = models
-    # A config does not count where arguments name somebody.
+    # A config does not count where arguments select preferences.
     user = first.names or first.config.user_id
     if any((other.names or other.config.user_id) != user for other in others):
         raise PreferenceSelectionError(
@@ -129,7 +129,7 @@ def merge_options(
 
 
 def names_in(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments that name somebody."""
+    """The arguments that select preferences."""
     names = ("preference", "profile", "user_id")
     return {name: arguments[name] for name in names if arguments.get(name) is not None}
 

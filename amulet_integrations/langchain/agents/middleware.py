@@ -39,7 +39,7 @@ class PreferenceMiddleware(AgentMiddleware[Any, Any, Any]):
         )
         agent.invoke({"messages": [...]}, context=Context(user_id="ann"))
 
-    The first of these that names somebody wins: the call (settings that another middleware has
+    The first of these that selects preferences wins: the call (settings that another middleware has
     put into the request, arguments bound to the model) or `ChatAmulet.for_user`; a config bound
     to the model; the run's config, ``{"configurable": {"user_id": ...}}``; the runtime context;
     the surrounding `preference_scope`; the model's constructor. The profile is read for each
@@ -90,7 +90,7 @@ class PreferenceMiddleware(AgentMiddleware[Any, Any, Any]):
             PreferenceSelectionError: The model is no `ChatAmulet`, it and its fallbacks are bound
                 to different users, or the user of the runtime context cannot be looked up
                 anywhere.
-            ProfileError: The store fails, or what it holds is not a profile.
+            ProfileError: The store fails, or contains something else than a profile.
         """
         return handler(self._plan(request).read())
 
@@ -101,7 +101,7 @@ class PreferenceMiddleware(AgentMiddleware[Any, Any, Any]):
         return await handler(await self._plan(request).aread())
 
     def _plan(self, request: Request) -> _Lookup:
-        """Decides whose profile is followed, and where it is; reads no store."""
+        """Decides which profile is followed, and from which store; reads none yet."""
         runtime, models = request.runtime, list(models_of(request.model))
         run_user, store = self._users.user_of(runtime), self._users.store(runtime)
         selection = selection_in_arguments(request.model_settings)
@@ -164,7 +164,7 @@ class _Lookup:
     Attributes:
         request: The request.
         store: Where to read; None where nothing has to be read.
-        wanted: The user whose profile to read, or a profile whose parents to read.
+        wanted: The user, or a profile of which only the parents have to be read.
     """
 
     request: Request
@@ -182,7 +182,7 @@ class _Lookup:
         return self._with_profile(await aread_whole_profile(self.store, self.wanted))
 
     def _with_profile(self, found: PreferenceProfile | None) -> Request:
-        # An empty one for None, because without any the model would look for somebody by itself.
+        # An empty profile for None: without a profile, the model would look for a user by itself.
         profile = found or PreferenceProfile(user_id=str(self.wanted))
         private = {name: getattr(profile, name) for name in profile.model_fields_set}
         return _with_settings(self.request, {"profile": _PrivateProfile(**private)})

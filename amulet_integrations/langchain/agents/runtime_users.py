@@ -30,9 +30,9 @@ class RuntimeUsers:
     """Reads users from runtimes; the middleware and its tools share one.
 
     Args:
-        user_id: Where the runtime context holds the user's id.
+        user_id: Where the runtime context contains the user's id.
         profiles: The store of profiles; None for the graph's own store.
-        preference_context: Where the runtime context holds what the run is about.
+        preference_context: Where the runtime context contains what the run is about.
 
     Raises:
         PreferenceSelectionError: `user_id` or `preference_context` is neither a name nor a

@@ -1,6 +1,6 @@
 """Reads and updates any store, including those that others wrote: what they return is checked.
 
-The functions whose names begin with "a" leave the event loop free: they call the store's own
+The async forms begin with "a". They leave the event loop free: they call the store's own
 async methods where it has them, and otherwise run on a thread.
 """
 
@@ -23,7 +23,7 @@ from .versions import changed_profile
 # For stores that have no `update`: a lock for each user, whichever object leads to the profile.
 _LOCK = KeyedLock()
 
-# Methods whose errors may quote what was to be written.
+# The errors of these methods may quote what was to be written.
 _WRITES = {"put", "save", "update"}
 
 

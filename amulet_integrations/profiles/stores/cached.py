@@ -51,7 +51,7 @@ class CachedProfileStore:
 
     Args:
         store: The store.
-        ttl: Seconds for which a profile is remembered, from the moment it was asked for. 0 reads
+        ttl: Seconds for which a profile is remembered, from the beginning of the read. 0 reads
             the store every time.
         max_size: Most users to remember. The least recently used are forgotten first.
 

@@ -1,4 +1,4 @@
-"""Tells the caches of this process which profiles were changed, through whichever object.
+"""Makes the caches of this process forget profiles that were changed through another object.
 
 Two objects may lead to the same place: two stores of one database, two adapters of one LangGraph
 store. Each writer publishes its changes under the name of the place, and each cache subscribes.
@@ -12,14 +12,14 @@ from weakref import ref
 
 
 class Cache(Protocol):
-    """What learns of changes, as long as it lives."""
+    """A cache of the profiles at a place."""
 
     @property
     def place(self) -> str | None:
-        """The name of the place whose changes it learns of."""
+        """The name of the place; None if the store there publishes no changes."""
 
     def forget(self, user_id: str) -> None:
-        """Is called for each changed user, on the thread of the writer. It must not raise."""
+        """Is called after each change, on the thread of the writer. It must not raise."""
 
 
 _lock = Lock()
@@ -27,13 +27,13 @@ _caches: list[ref[Cache]] = []
 
 
 def publish_change(place: str, user_id: str) -> None:
-    """Has all caches of a place forget a user whose profile was changed there.
+    """Makes all caches of a place forget a profile that was changed there.
 
     Args:
         place: The name of the place: the attribute `place` of its stores.
-        user_id: The user whose profile was changed.
+        user_id: The user of the profile.
     """
-    # No lock, because a forked child would inherit it in the state of that moment.
+    # Without a lock: a fork might copy it while another thread holds it.
     for reference in tuple(_caches):
         cache = reference()
         if cache is not None and cache.place == place:
@@ -41,6 +41,6 @@ def publish_change(place: str, user_id: str) -> None:
 
 
 def subscribe(cache: Cache) -> None:
-    """Has a cache learn of all changes at its place. The cache is held weakly."""
+    """Adds a cache, which is then called after every change at its place. It is held weakly."""
     with _lock:
         _caches[:] = [*(it for it in _caches if it() is not None), ref(cache)]

@@ -121,8 +121,8 @@ class Database:
     def queue(self) -> Iterator[None]:
         """Waits for the other updates of this machine that had conflicts.
 
-        The queue only makes updates fair; none is lost without it. So if the lock cannot be had,
-        or not for a few seconds, the update goes on.
+        The queue only makes updates fair; no update is lost without it. So if there is no lock, or
+        others hold it for more than a few seconds, the update goes on.
         """
         with ExitStack() as held:
             # Some file systems have no locks: that is a NotImplementedError.
@@ -138,7 +138,7 @@ class Database:
         """Removes deleted contents from the files of SQLite.
 
         When SQLite moves rows within the file, copies may remain in gaps that `secure_delete` does
-        not reach. So the file is written anew, and then the write-ahead log is emptied.
+        not reach. So the file is rewritten, and then the write-ahead log is emptied.
 
         Raises:
             ProfileStoreError: Others still read an earlier state of the database, or write.

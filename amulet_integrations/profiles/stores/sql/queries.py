@@ -44,9 +44,7 @@ class Queries:
         by: Who makes the changes, for the history.
     """
 
-    def __init__(
-        self, connection: Connection, tables: Tables, place: str, by: str | None = None
-    ) -> None:
+    def __init__(self, connection: Connection, tables: Tables, place: str, by: str | None) -> None:
         self._connection = connection
         self._profiles = tables.profiles
         self._changes = tables.changes

@@ -57,7 +57,7 @@ class SqlProfileStore:
         tables = Tables(table_prefix)
         self._database = database = Database(url)
         self.place = f"{database.place}#{tables.prefix}"
-        self._queries = partial(Queries, tables=tables, place=database.name)
+        self._queries = partial(Queries, tables=tables, place=database.name, by=None)
         try:
             database.opening(lambda: migrate(database, tables))
         except BaseException:
@@ -116,7 +116,7 @@ class SqlProfileStore:
     def update(self, user_id: str, function: Update, *, by: str | None = None) -> PreferenceProfile:
         """Changes a profile without losing others' changes; see `UpdatingProfileStore.update`.
 
-        That holds for all threads and processes that use the database. While `function` runs,
+        This includes all threads and processes that use the database. While `function` runs,
         nothing is locked. Only updates that had a conflict wait for each other, for a few seconds
         at most.
 
@@ -201,8 +201,8 @@ class SqlProfileStore:
 
         Args:
             user_ids: The users; None for all.
-            history: Whether to include their history, for somebody who asks what is kept about
-                them. `import_json` does not read it.
+            history: Whether to include their history, such as for a user who wants to know what
+                is stored. `import_json` does not read it.
 
         Raises:
             InvalidProfileError: A user id is not valid, or nothing is stored for that user.
