@@ -43,10 +43,6 @@ class SqlProfileStore:
         table_prefix: The beginning of the names of the tables, so that they may be in a database
             of yours: `amulet_profiles`, `amulet_profile_changes` and `amulet_alembic_version`.
 
-    Attributes:
-        place: Where the profiles are: equal for two stores of one database and one prefix.
-            Changes are published under this name to the caches of this process.
-
     Raises:
         MissingDependencyError: The driver of PostgreSQL is not installed.
         ProfileStoreError: The database cannot be opened, or was written by a newer version of
@@ -56,13 +52,18 @@ class SqlProfileStore:
     def __init__(self, url: str | Path | None = None, *, table_prefix: str = "amulet_") -> None:
         tables = Tables(table_prefix)
         self._database = database = Database(url)
-        self.place = f"{database.place}#{tables.prefix}"
+        self._place = f"{database.place}#{tables.prefix}"
         self._queries = partial(Queries, tables=tables, place=database.name, by=None)
         try:
             database.opening(lambda: migrate(database, tables))
         except BaseException:
             database.close()
             raise
+
+    @property
+    def place(self) -> str:
+        """The name of database and prefix, under which changes are published to caches."""
+        return self._place
 
     def save(self, profile: PreferenceProfile, *, by: str | None = None) -> PreferenceProfile:
         """Stores a profile in place of the user's earlier one; see `ProfileStore.save`.
@@ -127,11 +128,7 @@ class SqlProfileStore:
             ProfileStoreError: The database cannot be read or written.
         """
         return update_with_retries(
-            user_id,
-            function,
-            self.get,
-            lambda profile, expected: self._save(profile, expected, by),
-            self._database.queue,
+            user_id, function, self.get, partial(self._save, by=by), self._database.queue
         )
 
     def history(self, user_id: str, *, limit: int | None = None) -> list[ProfileChange]:
