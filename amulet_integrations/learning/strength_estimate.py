@@ -225,7 +225,7 @@ def _active_contexts(
         InvalidProfileError: `context` is no mapping of strings to strings.
     """
     try:
-        conditions = PreferenceContext(context)
+        conditions = PreferenceContext({} if context is None else context)
     except AmuletError as error:
         raise type(error)(f"context: {error}") from error
     if profile.parent is not None:

@@ -23,7 +23,7 @@ from amulet_integrations.profiles import (
     active_preferences,
 )
 from amulet_integrations.profiles.grouping import group_preferences
-from amulet_integrations.profiles.stores.access import read_whole_profile, with_parents
+from amulet_integrations.profiles.stores.access import read_whole_profile
 from amulet_integrations.prompting import DEFAULT_SEPARATOR, PromptBuilder
 from amulet_integrations.prompting.parsing.reasoning import Reasoning
 
@@ -208,7 +208,7 @@ class Personalizer:
                     f"The profile of {given.user_id!r} names parent={given.parent!r}, but there is "
                     "no place to look it up: pass profiles=, a store or a database URL."
                 )
-            return with_parents(self._profiles, given)
+            return read_whole_profile(self._profiles, given)
         if selection.user_id is None or self._profiles is None:
             return given
         return read_whole_profile(self._profiles, selection.user_id)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar, Self
+from types import MappingProxyType
+from typing import Any, ClassVar, cast
 
 from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
@@ -34,8 +35,21 @@ class ContextValues(Mapping[str, str]):
     field: ClassVar[str] = "context"
     """The name of the field that has the values, for messages."""
 
-    def __init__(self, values: Mapping[str, str] | None = None) -> None:
-        self._values = _checked(self.field, {} if values is None else values)
+    def __init__(self, values: Mapping[str, str] = MappingProxyType({})) -> None:
+        field, given = self.field, cast("object", values)
+        if not isinstance(given, Mapping):
+            raise InvalidProfileError(
+                f"{field} is a {type(given).__name__}; give a dict of names and values, such "
+                'as {"topic": "health"}.'
+            )
+        if len(given) > MOST_ENTRIES:
+            raise InvalidProfileError(
+                f"{field} has {len(given):,} entries; at most {MOST_ENTRIES} are allowed."
+            )
+        for name, value in given.items():
+            for what, text in ((f"a name in {field}", name), (f"{field}[{name!r:.82}]", value)):
+                check_characters(what, check_string(what, text))
+        self._values: dict[str, str] = dict(given)
 
     def __getitem__(self, name: str) -> str:
         return self._values[name]
@@ -53,17 +67,11 @@ class ContextValues(Mapping[str, str]):
         return repr(self._values)
 
     @classmethod
-    def _validate(cls, given: Any) -> Self:
-        if given is None:  # the constructor reads None as an empty mapping
-            raise InvalidProfileError(f"{cls.field} is None; give a dict, or leave it out.")
-        return cls(given)
-
-    @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         """Validates a mapping of strings to strings, and dumps a dict."""
         plain = handler.generate_schema(dict[str, str])
         return core_schema.no_info_plain_validator_function(
-            cls._validate,
+            cls,
             json_schema_input_schema=plain,
             serialization=core_schema.plain_serializer_function_ser_schema(
                 dict, return_schema=plain
@@ -93,19 +101,3 @@ class PreferenceContext(ContextValues):
         if not (self and other):
             return self or other
         return PreferenceContext({**other, **self})
-
-
-def _checked(field: str, given: object) -> dict[str, str]:
-    if not isinstance(given, Mapping):
-        raise InvalidProfileError(
-            f"{field} is a {type(given).__name__}; give a dict of names and values, such as "
-            '{"topic": "health"}.'
-        )
-    if len(given) > MOST_ENTRIES:
-        raise InvalidProfileError(
-            f"{field} has {len(given):,} entries; at most {MOST_ENTRIES} are allowed."
-        )
-    for name, value in given.items():
-        for what, text in ((f"a name in {field}", name), (f"{field}[{name!r:.82}]", value)):
-            check_characters(what, check_string(what, text))
-    return dict(given)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
 from functools import reduce
+from typing import Any
 
 from amulet_integrations.decoding.strength import Strength
 from amulet_integrations.errors import InvalidProfileError
@@ -18,16 +19,23 @@ Line = tuple[PreferenceProfile, ...]
 """A profile, its parent, the parent's parent and so on."""
 
 
+def _ask(user_id: str) -> Generator[str, PreferenceProfile | None, PreferenceProfile | None]:
+    """Yields the id, and is sent the stored profile."""
+    return (yield user_id)
+
+
 def iter_ancestors(
     profile: PreferenceProfile,
-) -> Generator[str, PreferenceProfile | None, Line]:
+    read: Callable[[str], Generator[Any, Any, PreferenceProfile | None]] = _ask,
+) -> Generator[Any, Any, Line]:
     """Walks up from a profile; see `run_steps` and `arun_steps`.
 
-    It yields the id of each parent, and is sent the stored profile of that id. A parent that is
-    not stored ends the line.
+    A parent that is not stored ends the line.
 
     Args:
         profile: The profile to start from.
+        read: Reads the stored profile of an id in steps. By default, the only step is the id, and
+            its reply is the profile.
 
     Returns:
         The line: the profile and its ancestors.
@@ -48,7 +56,7 @@ def iter_ancestors(
                 f"parent={parent!r} makes a line of more than {LONGEST_LINE} profiles, from "
                 f"{profile.user_id!r} up. Give one of them a parent further up."
             )
-        found = yield parent
+        found = yield from read(parent)
         if found is None:
             break
         line.append(found)
@@ -71,8 +79,8 @@ def line_of(profile: PreferenceProfile, read: Callable[[str], PreferenceProfile 
 def parent_changed(profile: PreferenceProfile, earlier: PreferenceProfile | None) -> bool:
     """Whether a profile has a new parent, so that its line has to be checked.
 
-    Where the parent is the same, the line is not checked: if somebody made it too long further
-    up, the user must still be able to change a preference.
+    Where the parent is the same, the line is not checked: even if the line has become too long
+    further up, the user must be able to change a preference.
     """
     return profile.parent is not None and profile.parent != (earlier and earlier.parent)
 

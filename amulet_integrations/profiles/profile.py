@@ -62,21 +62,17 @@ class PreferenceProfile(FrozenModel):
     updated_at: Moment | None = None
 
     @model_validator(mode="after")
-    def _check_own_parent(self) -> Self:
+    def _check_parent_and_strength(self) -> Self:
+        Strength.of(self)
         if self.parent == self.user_id:
             raise InvalidProfileError(
                 f"parent={self.parent!r} is the profile itself; give another one, or None."
             )
         return self
 
-    @model_validator(mode="after")
-    def _check_strength(self) -> Self:
-        Strength.of(self)
-        return self
-
     @property
     def strength(self) -> Strength:
-        """How strongly the preferences are applied, as far as the profile says."""
+        """How strongly the preferences are applied, as far as the profile sets it."""
         return Strength.of(self)
 
     # Before pydantic's own check, because that one quotes the texts in its message.

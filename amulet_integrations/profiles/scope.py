@@ -5,86 +5,137 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from contextvars import ContextVar
-from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Any, ClassVar, Self, TypeVar
+
+from pydantic import Field, field_validator, model_validator
 
 from amulet_integrations.decoding.guidance import AmuletParams
-from amulet_integrations.decoding.strength import MaxKL, PresetName, Strength
-from amulet_integrations.errors import PreferenceSelectionError
+from amulet_integrations.decoding.strength import GuidanceScale, MaxKL, PresetName, Strength
+from amulet_integrations.errors import AmuletError, InvalidParamsError, PreferenceSelectionError
+from amulet_integrations.validation import FrozenModel
 
 from .conditions import PreferenceContext
-from .field_types import checked_label
+from .field_types import Label
 from .preference import Preference
 from .profile import PreferenceProfile
 
 
-@dataclass(frozen=True)
-class PreferenceScope:
-    """Which preferences apply in a block, and what the calls in it are about.
+class PreferenceScope(FrozenModel):
+    """Whose preferences to follow, how strongly, and what the calls are about.
 
-    At most one of the first three is set; none is if only the context or the strength is given.
+    At most one of the first three attributes is set, and at most one of `guidance_scale`, `params`
+    and `preset`.
 
     Attributes:
-        user_id: A user whose profile is in the store.
-        preference: One preference, which belongs to no user.
+        preference: A preference, or its text; it belongs to no user.
         profile: A whole profile.
-        preference_context: What the calls are about, for preferences that have a `when`.
-        strength: How strongly the preferences are applied.
+        user_id: A user whose profile is in the store.
+        guidance_scale: The guidance scale; overrides the profile's and the constructor's.
+        params: The same, as Amulet's parameters.
+        preset: The same, by name.
+        max_kl: The bound on what the guidance may do to a token, in nats; None for no bound.
+        preference_context: What the calls are about, such as ``{"topic": "health"}``, for
+            preferences that have a `when`.
+
+    Raises:
+        PreferenceSelectionError: Two of the first three are set, or one is of a wrong type.
+        InvalidProfileError: A preference's text, a user id or the context is not valid.
+        InvalidParamsError: A strength or a bound is not valid, or two strengths are given.
     """
 
-    user_id: str | None = None
-    preference: Preference | None = None
-    profile: PreferenceProfile | None = None
-    preference_context: PreferenceContext = field(default_factory=PreferenceContext)
-    strength: Strength = field(default_factory=Strength)
+    error_type: ClassVar[type[AmuletError]] = InvalidParamsError
+
+    preference: Preference | None = Field(default=None, repr=False)
+    profile: PreferenceProfile | None = Field(default=None, repr=False)
+    user_id: Label | None = None
+    guidance_scale: GuidanceScale = None
+    params: AmuletParams | None = None
+    preset: PresetName | None = None
+    max_kl: MaxKL = "default"
+    preference_context: PreferenceContext = PreferenceContext()
+
+    @field_validator("preference", mode="before")
+    @classmethod
+    def _read_preference(cls, preference: Any) -> Any:
+        if isinstance(preference, str):
+            return Preference(text=preference)
+        return _of_type("preference", preference, Preference, "a string or a Preference")
+
+    @field_validator("profile", mode="before")
+    @classmethod
+    def _read_profile(cls, profile: Any) -> Any:
+        if isinstance(profile, Mapping):
+            return PreferenceProfile(**profile)
+        return _of_type("profile", profile, PreferenceProfile, "a PreferenceProfile")
+
+    @model_validator(mode="after")
+    def _check_names_and_strength(self) -> Self:
+        Strength.of(self)
+        named = self._named
+        if len(named) > 1:
+            raise PreferenceSelectionError(
+                f"{' and '.join(named)} are given together. Name whose preferences to follow in "
+                "one way: preference=, profile= or user_id=."
+            )
+        return self
+
+    @property
+    def strength(self) -> Strength:
+        """The strength, as far as it is set here."""
+        return Strength.of(self)
 
     @property
     def is_set(self) -> bool:
-        """Whether a user, a preference or a profile is set."""
-        return any(it is not None for it in (self.user_id, self.preference, self.profile))
+        """Whether a preference, a profile or a user is set."""
+        return bool(self._named)
 
     @property
     def effective_user_id(self) -> str | None:
         """The id of the user, or of the profile's user; None if there is neither."""
         return self.profile.user_id if self.profile else self.user_id
 
-
-class Level(Protocol):
-    """One of the places that may select preferences and describe the call."""
-
     @property
-    def is_set(self) -> bool:
-        """Whether a user, a preference or a profile is set."""
-
-    @property
-    def effective_user_id(self) -> str | None:
-        """The id of the user, or of the profile's user; None if there is neither."""
-
-    @property
-    def preference_context(self) -> PreferenceContext:
-        """What the call is about."""
-
-    @property
-    def strength(self) -> Strength:
-        """How strongly preferences are applied."""
+    def _named(self) -> list[str]:
+        names = ("preference", "profile", "user_id")
+        return [name for name in names if getattr(self, name) is not None]
 
 
-def merge_contexts(chosen: Level, levels: Iterable[Level]) -> tuple[PreferenceContext, Strength]:
-    """Merges the contexts and the strengths of levels.
+Level = TypeVar("Level", bound=PreferenceScope)
 
-    A level that selects another user than the chosen one is left out.
+
+def levels_that_count(chosen: PreferenceScope, levels: Iterable[Level]) -> list[Level]:
+    """Leaves out the levels that select something else than the chosen one.
+
+    Args:
+        chosen: The level whose preferences the call follows.
+        levels: All levels.
+
+    Returns:
+        The chosen level, those of the same user, and those that select nobody.
+    """
+    user_id = chosen.effective_user_id
+    return [
+        level
+        for level in levels
+        if not level.is_set
+        or level == chosen
+        or (user_id is not None and level.effective_user_id == user_id)
+    ]
+
+
+def merge_contexts(
+    chosen: PreferenceScope, levels: Iterable[PreferenceScope]
+) -> tuple[PreferenceContext, Strength]:
+    """Merges the contexts and the strengths of those levels that count.
 
     Args:
         chosen: The level whose preferences the call follows.
         levels: All levels, in the order of precedence.
     """
     context, strength = PreferenceContext(), Strength()
-    user_id = chosen.effective_user_id
-    for level in levels:
-        same_user = user_id is not None and level.effective_user_id == user_id
-        if level is chosen or same_user or not level.is_set:
-            context = context.over(level.preference_context)
-            strength = strength.over(level.strength)
+    for level in levels_that_count(chosen, levels):
+        context = context.over(level.preference_context)
+        strength = strength.over(level.strength)
     return context, strength
 
 
@@ -140,7 +191,7 @@ def preference_scope(
             given.
     """
     strength = Strength(guidance_scale=guidance_scale, params=params, preset=preset, max_kl=max_kl)
-    choices = {"user_id": user_id, "preference": preference, "profile": profile}
+    choices: dict[str, Any] = {"user_id": user_id, "preference": preference, "profile": profile}
     given = [name for name, value in choices.items() if value is not None]
     more = preference_context is not None or strength != Strength()
     if len(given) > 1 or not (given or more):
@@ -148,14 +199,9 @@ def preference_scope(
             f"preference_scope got {' and '.join(given) or 'nothing'}; give one of user_id, "
             "preference and profile, or only a preference_context or a strength."
         )
-    if isinstance(preference, str):
-        preference = Preference(text=preference)
-    if user_id is not None:
-        checked_label("user_id", user_id)
-    _check_type("preference", preference, Preference, "a string or a Preference")
-    _check_type("profile", profile, PreferenceProfile, "a PreferenceProfile")
-    context = PreferenceContext(preference_context)
-    return _ScopeBlock(PreferenceScope(user_id, preference, profile, context, strength))
+    _of_type("profile", profile, PreferenceProfile, "a PreferenceProfile")
+    context = PreferenceContext({} if preference_context is None else preference_context)
+    return _ScopeBlock(PreferenceScope(**choices, preference_context=context, **dict(strength)))
 
 
 def current_scope() -> PreferenceScope | None:
@@ -167,7 +213,7 @@ def current_scope() -> PreferenceScope | None:
     context, strength = merge_contexts(chosen, reversed(scopes))
     if context == chosen.preference_context and strength == chosen.strength:
         return chosen
-    return replace(chosen, preference_context=context, strength=strength)
+    return chosen.model_copy(update={"preference_context": context, **dict(strength)})
 
 
 class _ScopeBlock(AbstractContextManager[PreferenceScope]):
@@ -193,6 +239,7 @@ class _ScopeBlock(AbstractContextManager[PreferenceScope]):
                 return
 
 
-def _check_type(name: str, value: object, kind: type, expected: str) -> None:
-    if value is not None and not isinstance(value, kind):
-        raise PreferenceSelectionError(f"{name} is a {type(value).__name__}; give {expected}.")
+def _of_type(name: str, value: Any, wanted: type, described: str) -> Any:
+    if value is None or isinstance(value, wanted):
+        return value
+    raise PreferenceSelectionError(f"{name} is a {type(value).__name__}; give {described}.")

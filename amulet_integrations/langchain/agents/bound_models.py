@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 from langchain_core.runnables import Runnable, RunnableWithFallbacks
 from langchain_core.runnables.base import RunnableBindingBase
@@ -13,13 +13,12 @@ from langchain_core.runnables.config import ensure_config
 from langchain_core.runnables.configurable import DynamicRunnable
 
 from amulet_integrations.client import SELECTION_ARGUMENTS, without_unset
-from amulet_integrations.decoding.strength import Method, Strength
+from amulet_integrations.decoding.strength import applicable_strength
 from amulet_integrations.errors import PreferenceSelectionError
 from amulet_integrations.langchain.call_arguments import selection_in
 from amulet_integrations.langchain.chat_model import ChatAmulet
 from amulet_integrations.personalization.selection import PreferenceSelection
-from amulet_integrations.profiles.conditions import PreferenceContext
-from amulet_integrations.profiles.scope import merge_contexts
+from amulet_integrations.profiles.scope import levels_that_count, merge_contexts
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,7 @@ class BoundModel:
 
     Attributes:
         model: The model.
-        names: The bound arguments that name somebody; for a pinned model, its user.
+        names: The bound arguments that select preferences; for a pinned model, its user.
         call: What all the bound arguments select.
         config: What the bound configs select.
     """
@@ -37,27 +36,6 @@ class BoundModel:
     names: Mapping[str, Any]
     call: PreferenceSelection
     config: PreferenceSelection
-
-    @property
-    def selection(self) -> PreferenceSelection | None:
-        """The level that names somebody; None where neither does."""
-        if self.names:
-            return self.call
-        return self.config if self.config.is_set else None
-
-
-class CallOptions(NamedTuple):
-    """How the preferences of a call are applied.
-
-    Attributes:
-        context: What the call is about.
-        strength: How strongly preferences are applied.
-        method: The method.
-    """
-
-    context: PreferenceContext
-    strength: Strength
-    method: Method | None
 
 
 def models_of(
@@ -105,7 +83,7 @@ def common_user(models: Sequence[BoundModel]) -> BoundModel:
         PreferenceSelectionError: They would follow different users.
     """
     first, *others = models
-    # A config does not count where arguments name somebody.
+    # A config does not count where arguments select preferences.
     user = first.names or first.config.user_id
     if any((other.names or other.config.user_id) != user for other in others):
         raise PreferenceSelectionError(
@@ -124,7 +102,8 @@ def check_options(models: Sequence[BoundModel], selection: PreferenceSelection) 
     """
     first, *others = (merge_options(selection, [one.call, one.config]) for one in models)
     if any(other != first for other in others):
-        has_contexts = any(other.context != first.context for other in others)
+        context = first.preference_context
+        has_contexts = any(other.preference_context != context for other in others)
         what = "preference_context" if has_contexts else "strength or method"
         raise PreferenceSelectionError(
             "The agent's model and its fallbacks are bound to different values of "
@@ -134,27 +113,23 @@ def check_options(models: Sequence[BoundModel], selection: PreferenceSelection) 
 
 def merge_options(
     selection: PreferenceSelection, levels: Sequence[PreferenceSelection]
-) -> CallOptions:
-    """Merges the options of levels, except for levels that name another user.
+) -> PreferenceSelection:
+    """Merges the contexts, strengths and methods of levels that do not name another user.
 
     Args:
         selection: The selection whose user is followed.
         levels: The levels; where two set the same option, the first one counts.
     """
-    user_id = selection.effective_user_id
-    counting = [
-        level
-        for level in levels
-        if not level.is_set
-        or level == selection
-        or (user_id is not None and level.effective_user_id == user_id)
-    ]
-    method = next((level.method for level in counting if level.method is not None), None)
-    return CallOptions(*merge_contexts(selection, counting), method)
+    methods = [level.method for level in levels_that_count(selection, levels)]
+    method = next((it for it in methods if it is not None), None)
+    context, strength = merge_contexts(selection, levels)
+    return PreferenceSelection(
+        preference_context=context, method=method, **dict(applicable_strength(method, strength))
+    )
 
 
 def names_in(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments that name somebody."""
+    """The arguments that select preferences."""
     names = ("preference", "profile", "user_id")
     return {name: arguments[name] for name in names if arguments.get(name) is not None}
 

@@ -86,7 +86,7 @@ class LangGraphProfileStore(KeyValueProfileStore):
         found: set[str] = set()
         offset = 0
         while True:
-            options = {**self._places.search(offset), "limit": _PAGE}
+            options = {**self._places.search, "offset": offset, "limit": _PAGE}
             page = yield StoreCall("list_namespaces", (), options)
             users = self._places.users_in(page)
             # Stores may list namespaces that are empty by now.
@@ -111,7 +111,7 @@ class _Namespaces:
 
     def __init__(self, template: Sequence[str]) -> None:
         labels = () if isinstance(template, str) else tuple(template)
-        if not all(isinstance(label, str) and _is_legal(label) for label in labels):
+        if not all(isinstance(it, str) and it and not {".", "\0"} & set(it) for it in labels):
             raise ProfileStoreError(
                 f"namespace={template!r}: give labels that are strings, not empty, and without "
                 "dots and NUL characters."
@@ -124,17 +124,18 @@ class _Namespaces:
         self._labels = labels
         self._place = next(place for place, label in enumerate(labels) if _USER in label)
         self._start, _, self._end = labels[self._place].partition(_USER)
+        # Arguments with which `list_namespaces` finds at least all of our namespaces.
+        before, after = labels[: self._place], labels[self._place + 1 :]
+        self.search = {"prefix": before or None, "suffix": after or None}
 
     def of(self, user_id: str) -> tuple[str, ...]:
-        label = self._start + _escaped(user_id) + self._end
+        # `unquote` reads it again. Labels must not contain dots, and a star means any label in
+        # searches.
+        escaped = re.sub("[%.*]", lambda found: f"%{ord(found[0]):02X}", user_id)
+        label = self._start + escaped + self._end
         if label == "langgraph" and self._place == 0:
             label = "%6Canggraph"  # LangGraph reserves this first label
         return (*self._labels[: self._place], label, *self._labels[self._place + 1 :])
-
-    def search(self, offset: int) -> dict[str, Any]:
-        """Arguments with which `list_namespaces` finds at least all of our namespaces."""
-        before, after = self._labels[: self._place], self._labels[self._place + 1 :]
-        return {"prefix": before or None, "suffix": after or None, "offset": offset}
 
     def users_in(self, namespaces: Iterable[Sequence[str]]) -> list[str]:
         """The users of those namespaces that are ours."""
@@ -151,16 +152,3 @@ class _Namespaces:
 
     def __repr__(self) -> str:
         return repr(self._labels)
-
-
-def _is_legal(label: str) -> bool:
-    return label != "" and "." not in label and "\x00" not in label
-
-
-def _escaped(user_id: str) -> str:
-    """Writes a user id as (a part of) a label; `unquote` reads it again.
-
-    It escapes the percent sign itself, the dot, which labels must not contain, and the star, which
-    means any label in searches.
-    """
-    return re.sub("[%.*]", lambda found: f"%{ord(found[0]):02X}", user_id)

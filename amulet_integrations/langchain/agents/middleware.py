@@ -10,15 +10,9 @@ from typing import Any
 from langchain.agents.middleware import AgentMiddleware, ModelRequest, ModelResponse
 from pydantic import model_serializer
 
-from amulet_integrations.decoding.strength import Strength, applicable_strength
 from amulet_integrations.personalization.selection import PreferenceSelection
 from amulet_integrations.profiles import PreferenceProfile, ProfileStore, current_scope
-from amulet_integrations.profiles.stores.access import (
-    aread_whole_profile,
-    awith_parents,
-    read_whole_profile,
-    with_parents,
-)
+from amulet_integrations.profiles.stores.access import aread_whole_profile, read_whole_profile
 
 from .bound_models import (
     BoundModel,
@@ -45,7 +39,7 @@ class PreferenceMiddleware(AgentMiddleware[Any, Any, Any]):
         )
         agent.invoke({"messages": [...]}, context=Context(user_id="ann"))
 
-    The first of these that names somebody wins: the call (settings that another middleware has
+    The first of these that selects preferences wins: the call (settings that another middleware has
     put into the request, arguments bound to the model) or `ChatAmulet.for_user`; a config bound
     to the model; the run's config, ``{"configurable": {"user_id": ...}}``; the runtime context;
     the surrounding `preference_scope`; the model's constructor. The profile is read for each
@@ -96,7 +90,7 @@ class PreferenceMiddleware(AgentMiddleware[Any, Any, Any]):
             PreferenceSelectionError: The model is no `ChatAmulet`, it and its fallbacks are bound
                 to different users, or the user of the runtime context cannot be looked up
                 anywhere.
-            ProfileError: The store fails, or what it holds is not a profile.
+            ProfileError: The store fails, or contains something else than a profile.
         """
         return handler(self._plan(request).read())
 
@@ -107,16 +101,17 @@ class PreferenceMiddleware(AgentMiddleware[Any, Any, Any]):
         return await handler(await self._plan(request).aread())
 
     def _plan(self, request: Request) -> _Lookup:
-        """Decides whose profile is followed, and where it is; reads no store."""
+        """Decides which profile is followed, and from which store; reads none yet."""
         runtime, models = request.runtime, list(models_of(request.model))
         run_user, store = self._users.user_of(runtime), self._users.store(runtime)
-        selection, names = selection_in_arguments(request.model_settings), {}
-        if selection.is_set:
-            names = names_in(request.model_settings)
-        else:
+        selection = selection_in_arguments(request.model_settings)
+        names = names_in(request.model_settings)
+        if not selection.is_set:
             bound = common_user(models)
             names = dict(bound.names)
-            selection = bound.selection or PreferenceSelection(user_id=run_user)
+            levels = (bound.call, bound.config)
+            run = PreferenceSelection(user_id=run_user)
+            selection = next((level for level in levels if level.is_set), run)
         user_id = selection.effective_user_id
         if store is None or user_id != run_user:
             request = self._without_tools(request)
@@ -151,17 +146,10 @@ class PreferenceMiddleware(AgentMiddleware[Any, Any, Any]):
             self._users.config(request.runtime),
             self._users.context(request.runtime),
         ]
-        context, strength, method = merge_options(selection, levels)
-        unset = dict(Strength())
-        options: dict[str, Any] = {
-            name: value
-            for name, value in applicable_strength(method, strength)
-            if value != unset[name]
+        unset = dict(PreferenceSelection())
+        options = {
+            name: value for name, value in merge_options(selection, levels) if value != unset[name]
         }
-        if context:
-            options["preference_context"] = context
-        if method is not None:
-            options["method"] = method
         return _with_settings(request, options)
 
     def _without_tools(self, request: Request) -> Request:
@@ -176,7 +164,7 @@ class _Lookup:
     Attributes:
         request: The request.
         store: Where to read; None where nothing has to be read.
-        wanted: The user whose profile to read, or a profile whose parents to read.
+        wanted: The user, or a profile of which only the parents have to be read.
     """
 
     request: Request
@@ -186,19 +174,15 @@ class _Lookup:
     def read(self) -> Request:
         if self.store is None or self.wanted is None:
             return self.request
-        if isinstance(self.wanted, str):
-            return self._with_profile(read_whole_profile(self.store, self.wanted))
-        return self._with_profile(with_parents(self.store, self.wanted))
+        return self._with_profile(read_whole_profile(self.store, self.wanted))
 
     async def aread(self) -> Request:
         if self.store is None or self.wanted is None:
             return self.request
-        if isinstance(self.wanted, str):
-            return self._with_profile(await aread_whole_profile(self.store, self.wanted))
-        return self._with_profile(await awith_parents(self.store, self.wanted))
+        return self._with_profile(await aread_whole_profile(self.store, self.wanted))
 
     def _with_profile(self, found: PreferenceProfile | None) -> Request:
-        # An empty one for None, because without any the model would look for somebody by itself.
+        # An empty profile for None: without a profile, the model would look for a user by itself.
         profile = found or PreferenceProfile(user_id=str(self.wanted))
         private = {name: getattr(profile, name) for name in profile.model_fields_set}
         return _with_settings(self.request, {"profile": _PrivateProfile(**private)})

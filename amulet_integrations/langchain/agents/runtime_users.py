@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from langgraph.prebuilt import ToolRuntime
 from langgraph.runtime import Runtime
 
+from amulet_integrations.client import without_unset
 from amulet_integrations.errors import PreferenceSelectionError
 from amulet_integrations.langchain.call_arguments import selection_of
 from amulet_integrations.personalization.selection import PreferenceSelection
@@ -26,14 +26,13 @@ ContextRule = str | Callable[[Any], Mapping[str, str] | None]
 AnyRuntime = Runtime[Any] | ToolRuntime[Any, Any]
 
 
-@dataclass(frozen=True)
 class RuntimeUsers:
     """Reads users from runtimes; the middleware and its tools share one.
 
-    Attributes:
-        user_id: Where the runtime context holds the user's id.
+    Args:
+        user_id: Where the runtime context contains the user's id.
         profiles: The store of profiles; None for the graph's own store.
-        preference_context: Where the runtime context holds what the run is about.
+        preference_context: Where the runtime context contains what the run is about.
 
     Raises:
         PreferenceSelectionError: `user_id` or `preference_context` is neither a name nor a
@@ -41,15 +40,17 @@ class RuntimeUsers:
         ProfileStoreError: `profiles` cannot be opened.
     """
 
-    user_id: UserRule = "user_id"
-    profiles: ProfileStore | str | Path | None = None
-    preference_context: ContextRule = "preference_context"
-
-    def __post_init__(self) -> None:
-        _check_rule("user_id", self.user_id)
-        _check_rule("preference_context", self.preference_context)
-        if self.profiles is not None:
-            object.__setattr__(self, "profiles", open_profile_store(self.profiles))
+    def __init__(
+        self,
+        user_id: UserRule = "user_id",
+        profiles: ProfileStore | str | Path | None = None,
+        preference_context: ContextRule = "preference_context",
+    ) -> None:
+        _check_rule("user_id", user_id)
+        _check_rule("preference_context", preference_context)
+        self._user_id = user_id
+        self._profiles = None if profiles is None else open_profile_store(profiles)
+        self._preference_context = preference_context
 
     def config(self, runtime: AnyRuntime) -> PreferenceSelection:
         """What the config of a run selects.
@@ -66,11 +67,9 @@ class RuntimeUsers:
         Raises:
             InvalidProfileError: The user id or the context in it is not valid.
         """
-        about = _value(self.preference_context, runtime.context)
-        return PreferenceSelection(
-            user_id=_value(self.user_id, runtime.context),
-            **({} if about is None else {"preference_context": about}),
-        )
+        rules = {"user_id": self._user_id, "preference_context": self._preference_context}
+        values = {name: _value(rule, runtime.context) for name, rule in rules.items()}
+        return PreferenceSelection(**without_unset(values))
 
     def user_of(self, runtime: AnyRuntime) -> str | None:
         """The user of a run: the config's, else the runtime context's, else the scope's.
@@ -78,16 +77,14 @@ class RuntimeUsers:
         Raises:
             InvalidProfileError: A user id is not valid.
         """
-        scope = current_scope()
-        user_ids = (self.config(runtime).user_id, self.context(runtime).user_id)
-        named = next((user_id for user_id in user_ids if user_id is not None), None)
-        return scope.user_id if named is None and scope else named
+        levels = (self.config(runtime), self.context(runtime), current_scope())
+        return next((it.user_id for it in levels if it and it.user_id is not None), None)
 
     def store(self, runtime: AnyRuntime) -> ProfileStore | None:
         """Where the profiles of a run are: the given store, else the graph's own."""
-        if self.profiles is not None:
-            return open_profile_store(self.profiles)
-        return None if runtime.store is None else LangGraphProfileStore(runtime.store)
+        if self._profiles is not None or runtime.store is None:
+            return self._profiles
+        return LangGraphProfileStore(runtime.store)
 
 
 def _value(rule: str | Callable[[Any], Any], context: Any) -> Any:

@@ -1,16 +1,15 @@
 """Reads and updates any store, including those that others wrote: what they return is checked.
 
-The functions whose names begin with "a" leave the event loop free: they call the store's own
+The async forms begin with "a". They leave the event loop free: they call the store's own
 async methods where it has them, and otherwise run on a thread.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, Protocol, runtime_checkable
 
 from amulet_integrations.errors import AmuletError, ProfileStoreError
 from amulet_integrations.profiles.inheritance import inherited, iter_ancestors, line_of
@@ -24,28 +23,8 @@ from .versions import changed_profile
 # For stores that have no `update`: a lock for each user, whichever object leads to the profile.
 _LOCK = KeyedLock()
 
-# Methods whose errors may quote what was to be written.
+# The errors of these methods may quote what was to be written.
 _WRITES = {"put", "save", "update"}
-
-
-@runtime_checkable
-class AuthoredProfileStore(UpdatingProfileStore, Protocol):
-    """A store with a history that records who made each change."""
-
-    @property
-    def history(self) -> Callable[..., Any]:
-        """Lists the changes of a user's profile."""
-        ...
-
-    def update(self, user_id: str, function: Update, *, by: str | None = None) -> PreferenceProfile:
-        """See `UpdatingProfileStore.update`.
-
-        Args:
-            user_id: The user.
-            function: The change.
-            by: Who makes it.
-        """
-        ...
 
 
 def read_profile(store: ProfileStore, user_id: str) -> PreferenceProfile | None:
@@ -69,37 +48,30 @@ async def aread_profile(store: ProfileStore, user_id: str) -> PreferenceProfile 
     return _checked(store, user_id, found)
 
 
-def read_whole_profile(store: ProfileStore, user_id: str) -> PreferenceProfile | None:
+def read_whole_profile(
+    store: ProfileStore, wanted: str | PreferenceProfile
+) -> PreferenceProfile | None:
     """Reads the profile of a user, merged with its parents; None if there is none.
+
+    Args:
+        store: The store.
+        wanted: The user, or the profile itself, of which only the parents are read.
 
     Raises:
         InvalidProfileError: The profile's parents form a circle.
         ProfileStoreError: The store fails, or returns something else than a profile.
         ProfileError: Whatever else the store raises.
     """
-    own = read_profile(store, user_id)
-    return own and with_parents(store, own)
+    own = read_profile(store, wanted) if isinstance(wanted, str) else wanted
+    return own and inherited(line_of(own, partial(read_profile, store)))
 
 
-async def aread_whole_profile(store: ProfileStore, user_id: str) -> PreferenceProfile | None:
+async def aread_whole_profile(
+    store: ProfileStore, wanted: str | PreferenceProfile
+) -> PreferenceProfile | None:
     """The async form of `read_whole_profile`."""
-    own = await aread_profile(store, user_id)
-    return own and await awith_parents(store, own)
-
-
-def with_parents(store: ProfileStore, profile: PreferenceProfile) -> PreferenceProfile:
-    """Merges a profile with its parents, which are read from a store.
-
-    Raises:
-        InvalidProfileError: The parents form a circle.
-        ProfileStoreError: The store fails, or returns something else than a profile.
-    """
-    return inherited(line_of(profile, partial(read_profile, store)))
-
-
-async def awith_parents(store: ProfileStore, profile: PreferenceProfile) -> PreferenceProfile:
-    """The async form of `with_parents`."""
-    return inherited(await arun_steps(iter_ancestors(profile), partial(aread_profile, store)))
+    own = await aread_profile(store, wanted) if isinstance(wanted, str) else wanted
+    return own and inherited(await arun_steps(iter_ancestors(own), partial(aread_profile, store)))
 
 
 def update_profile(
@@ -188,7 +160,8 @@ def _guarded(store: ProfileStore, function: Update) -> Iterator[Update]:
 
 
 def _author(store: ProfileStore, by: str | None) -> dict[str, str | None]:
-    return {"by": by} if isinstance(store, AuthoredProfileStore) else {}
+    """The argument for stores with a history, whose `update` takes it."""
+    return {"by": by} if hasattr(store, "history") else {}
 
 
 def _checked(store: ProfileStore, user_id: str, found: object) -> PreferenceProfile | None:

@@ -58,8 +58,8 @@ class ProfileStore(Protocol):
 class UpdatingProfileStore(ProfileStore, Protocol):
     """A store that changes a profile without losing changes that others make meanwhile.
 
-    All stores of this package do so. The documentation of each one says whether that includes
-    threads only, or processes too.
+    All stores of this package do so. The documentation of each store states whether that
+    includes threads only, or processes too.
     """
 
     def update(self, user_id: str, function: Update) -> PreferenceProfile:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
@@ -11,6 +10,7 @@ from contextlib import contextmanager
 from threading import Lock
 from typing import Any, NamedTuple, ParamSpec, Self, TypeVar, cast
 
+from amulet_integrations.decoding.guidance import is_real_number
 from amulet_integrations.errors import InvalidParamsError
 from amulet_integrations.profiles.field_types import checked_label
 from amulet_integrations.profiles.profile import PreferenceProfile
@@ -51,7 +51,7 @@ class CachedProfileStore:
 
     Args:
         store: The store.
-        ttl: Seconds for which a profile is remembered, from the moment it was asked for. 0 reads
+        ttl: Seconds for which a profile is remembered, from the beginning of the read. 0 reads
             the store every time.
         max_size: Most users to remember. The least recently used are forgotten first.
 
@@ -72,9 +72,8 @@ class CachedProfileStore:
         self._entries: OrderedDict[str, _Entry] = OrderedDict()
         # If a read is no longer here when it ends, it may have missed a write.
         self._reads: dict[str, _Read] = {}
-        self.place = getattr(store, "place", None)
-        if isinstance(self.place, str):
-            subscribe(self.place, self.forget)
+        self.place: str | None = getattr(store, "place", None)
+        subscribe(self)
 
     def get(self, user_id: str) -> PreferenceProfile | None:
         """Returns the user's profile, or None; see `ProfileStore.get`.
@@ -235,8 +234,7 @@ def checked_ttl(ttl: float) -> float:
     Raises:
         InvalidParamsError: It is not a number, or negative.
     """
-    number = isinstance(ttl, int | float) and not isinstance(ttl, bool)
-    if number and not math.isnan(ttl) and ttl >= 0:
+    if is_real_number(ttl) and ttl >= 0:
         return ttl
     raise InvalidParamsError(
         f"ttl={ttl!r}: give the seconds for which profiles are remembered, 0 for not at all."

@@ -1,4 +1,4 @@
-"""Tells the caches of this process which profiles were changed, through whichever object.
+"""Makes the caches of this process forget profiles that were changed through another object.
 
 Two objects may lead to the same place: two stores of one database, two adapters of one LangGraph
 store. Each writer publishes its changes under the name of the place, and each cache subscribes.
@@ -6,47 +6,41 @@ store. Each writer publishes its changes under the name of the place, and each c
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from threading import Lock
-from types import MethodType
-from weakref import WeakMethod, ref
+from typing import Protocol
+from weakref import ref
 
-Subscriber = Callable[[str], None]
-"""Is called with the id of the changed user, on the thread of the writer. It must not raise."""
 
-_Reference = Callable[[], Subscriber | None]
+class Cache(Protocol):
+    """A cache of the profiles at a place."""
+
+    @property
+    def place(self) -> str | None:
+        """The name of the place; None if the store there publishes no changes."""
+
+    def forget(self, user_id: str) -> None:
+        """Is called after each change, on the thread of the writer. It must not raise."""
+
 
 _lock = Lock()
-_subscribers: dict[str, tuple[_Reference, ...]] = {}
+_caches: list[ref[Cache]] = []
 
 
 def publish_change(place: str, user_id: str) -> None:
-    """Tells all subscribers of a place that a user's profile was changed there.
+    """Makes all caches of a place forget a profile that was changed there.
 
     Args:
         place: The name of the place: the attribute `place` of its stores.
-        user_id: The user whose profile was changed.
+        user_id: The user of the profile.
     """
-    for reference in _subscribers.get(place, ()):
-        if (subscriber := reference()) is not None:
-            subscriber(user_id)
+    # Without a lock: a fork might copy it while another thread holds it.
+    for reference in tuple(_caches):
+        cache = reference()
+        if cache is not None and cache.place == place:
+            cache.forget(user_id)
 
 
-def subscribe(place: str, subscriber: Subscriber) -> None:
-    """Has a function called at every change at a place, as long as it lives.
-
-    Args:
-        place: The name of the place.
-        subscriber: Is held weakly: a method as long as its object lives, a function as long as
-            somebody else holds it.
-    """
-    is_method = isinstance(subscriber, MethodType)
-    reference: _Reference = WeakMethod(subscriber) if is_method else ref(subscriber)
+def subscribe(cache: Cache) -> None:
+    """Adds a cache, which is then called after every change at its place. It is held weakly."""
     with _lock:
-        for known, references in list(_subscribers.items()):
-            if len(living := tuple(it for it in references if it() is not None)) < len(references):
-                _subscribers[known] = living
-            if not living:
-                del _subscribers[known]
-        # Tuples are never changed, so `publish_change` needs no lock.
-        _subscribers[place] = (*_subscribers.get(place, ()), reference)
+        _caches[:] = [*(it for it in _caches if it() is not None), ref(cache)]

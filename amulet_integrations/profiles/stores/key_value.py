@@ -181,19 +181,10 @@ class KeyValueProfileStore(ABC):
         """Stores a profile over a document (None if there is none)."""
         earlier = document.get("parent") if isinstance(document, dict) else None
         if profile.parent != earlier:
-            yield from self._check_parents(profile)
+            yield from iter_ancestors(profile, self._get_steps)
         stored = next_version(profile, _version_of(document).number)
         yield from self._put(profile.user_id, stored.model_dump(mode="json"))
         return stored
-
-    def _check_parents(self, profile: PreferenceProfile) -> StoreSteps[None]:
-        ancestors, found = iter_ancestors(profile), None
-        while True:
-            try:
-                parent = ancestors.send(found)
-            except StopIteration:
-                return
-            found = yield from self._get_steps(parent)
 
     def _change(self, user_id: str, steps: StoreSteps[T]) -> T:
         with _LOCK.hold((self.place, user_id)):
@@ -248,15 +239,14 @@ class KeyValueProfileStore(ABC):
             with stored_texts_accepted():
                 profile = PreferenceProfile.model_validate(document)
         except (AmuletError, TypeError, ValueError) as error:
-            raise self._corrupt(user_id, str(error)) from error
-        if profile.user_id != user_id:
-            raise self._corrupt(user_id, f"it is of user {profile.user_id!r}")
-        return profile
-
-    def _corrupt(self, user_id: str, why: str) -> CorruptProfileError:
-        return CorruptProfileError(
+            problem = str(error)
+        else:
+            if profile.user_id == user_id:
+                return profile
+            problem = f"it is of user {profile.user_id!r}"
+        raise CorruptProfileError(
             f"What the {type(self._store).__name__} holds for user {user_id!r} is not a profile "
-            f"({why}). Save a new profile over it, or delete it: store.delete({user_id!r})."
+            f"({problem}). Save a new profile over it, or delete it: store.delete({user_id!r})."
         )
 
 

@@ -16,11 +16,11 @@ class KeyedLock:
     """Locks by key, in the order of arrival. A key that is not locked takes no memory.
 
     A waiting thread sleeps, and a waiting task leaves its event loop free. The locks are not
-    reentrant: whoever holds a key must not lock it again.
+    reentrant: the holder of a key must not lock it again.
 
     Args:
-        timeout: Seconds after which a thread stops waiting. It may be the very thread whose event
-            loop runs the holder.
+        timeout: Seconds after which a thread stops waiting. The holder may be a task on the event
+            loop of that very thread, and then it would wait for ever.
     """
 
     def __init__(self, timeout: float = 30.0) -> None:

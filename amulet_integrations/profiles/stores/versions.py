@@ -40,7 +40,7 @@ def next_version(profile: PreferenceProfile, previous: int) -> PreferenceProfile
 
 
 class Version(NamedTuple):
-    """Identifies a stored profile. Where numbers begin anew after a deletion, the time differs.
+    """Identifies a stored profile. Where numbers begin at 1 after a deletion, the times differ.
 
     Attributes:
         number: The version number; 0 if nothing is stored.

@@ -32,6 +32,7 @@ from .fork_guard import fork_guard
 
 T = TypeVar("T")
 Work = Callable[[Connection], T]
+ReadMode = Literal["read", "snapshot"]
 
 SECONDS_IN_QUEUE = 5
 """Seconds after which an update leaves the queue, and takes its chance among the others."""
@@ -80,7 +81,7 @@ class Database:
         kinds = (SQLAlchemyError, OSError, TypeError, ValueError)
         return self._guarded("open the profiles", run, kinds=kinds)
 
-    def read(self, doing: str, work: Work[T], *, mode: Literal["read", "snapshot"] = "read") -> T:
+    def read(self, doing: str, work: Work[T], mode: ReadMode = "read") -> T:
         """Does work that reads.
 
         Args:
@@ -109,24 +110,19 @@ class Database:
             ProfileStoreError: The database cannot be written. If the connection was lost during
                 the commit, the message says that the change may or may not be stored.
         """
-        commits = False
 
         def run() -> T:
-            nonlocal commits
-            engine = self._engine("write")
-            with self._writer_slot(doing), engine.begin() as connection:
-                result = work(connection)
-                commits = True
-            return result
+            with self._writer_slot(doing), self._engine("write").begin() as connection:
+                return work(connection)
 
-        return self._guarded(doing, run, commits=lambda: commits)
+        return self._guarded(doing, run, writes=True)
 
     @contextmanager
     def queue(self) -> Iterator[None]:
         """Waits for the other updates of this machine that had conflicts.
 
-        The queue only makes updates fair; none is lost without it. So if the lock cannot be had,
-        or not for a few seconds, the update goes on.
+        The queue only makes updates fair; no update is lost without it. So if there is no lock, or
+        others hold it for more than a few seconds, the update goes on.
         """
         with ExitStack() as held:
             # Some file systems have no locks: that is a NotImplementedError.
@@ -142,7 +138,7 @@ class Database:
         """Removes deleted contents from the files of SQLite.
 
         When SQLite moves rows within the file, copies may remain in gaps that `secure_delete` does
-        not reach. So the file is written anew, and then the write-ahead log is emptied.
+        not reach. So the file is rewritten, and then the write-ahead log is emptied.
 
         Raises:
             ProfileStoreError: Others still read an earlier state of the database, or write.
@@ -215,7 +211,7 @@ class Database:
         run: Callable[[], T],
         *,
         kinds: tuple[type[Exception], ...] = (SQLAlchemyError,),
-        commits: Callable[[], bool] = lambda: False,
+        writes: bool = False,
     ) -> T:
         # A UnicodeError must not escape: it contains the whole text.
         expected: tuple[type[Exception], ...] = (UnicodeError, *kinds)
@@ -225,17 +221,19 @@ class Database:
         except AmuletError:
             raise
         except expected as cause:
-            error = self._error(doing, cause, commits=commits())
+            error = self._error(doing, cause, writes=writes)
         # Raised outside of the handler, so that the cause is not the context of the error either.
         raise error
 
-    def _error(self, doing: str, cause: Exception, *, commits: bool) -> ProfileStoreError:
+    def _error(self, doing: str, cause: Exception, *, writes: bool) -> ProfileStoreError:
         from_driver = cause if isinstance(cause, DBAPIError) else None
         # Only the first line: further ones may quote the row.
         reason = str(from_driver.orig if from_driver else cause).strip().partition("\n")[0]
         if isinstance(cause, UnicodeEncodeError | UnicodeDecodeError):
             reason = f"a text does not fit the encoding {cause.encoding}"
         reason = hide_secrets(reason.rstrip(". "), self._url)
+        # Of all that a transaction sends, only the commit is no statement.
+        commits = writes and from_driver is not None and from_driver.statement is None
         if commits and from_driver and from_driver.connection_invalidated:
             remedy = (
                 "The connection was lost while the change was being committed: it may or may not "

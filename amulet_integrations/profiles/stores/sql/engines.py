@@ -57,9 +57,8 @@ def connect_to(url: URL) -> dict[str, Engine]:
         OSError: The parent folder of an SQLite file cannot be created.
         sqlalchemy.exc.SQLAlchemyError: The URL has impossible options.
     """
-    engine, modes = (
-        (_sqlite(url), _SQLITE_MODES) if is_sqlite(url) else (_postgres(url), _POSTGRES_MODES)
-    )
+    engine = _sqlite(url) if is_sqlite(url) else _postgres(url)
+    modes = _SQLITE_MODES if is_sqlite(url) else _POSTGRES_MODES
     # At the level DEBUG, SQLAlchemy logs every row that it reads.
     logging.getLogger("sqlalchemy.engine.Engine.amulet").setLevel(logging.WARNING)
     return {mode: engine.execution_options(**options) for mode, options in modes.items()}

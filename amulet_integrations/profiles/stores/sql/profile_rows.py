@@ -86,7 +86,7 @@ def profile_of(row: Row[Any], place: str) -> PreferenceProfile:
         return _read(row.user_id, row.version, row.updated_at, row.body)
     except _FAULTS as error:
         problem = str(error)
-    # Nothing can be saved over a row whose user id is damaged.
+    # Nothing can be saved over a row with a damaged user id.
     over = "Save a new profile over it, or delete it" if is_valid_id(row.user_id) else "Delete it"
     user_id = id_text(row.user_id)
     raise CorruptProfileError(

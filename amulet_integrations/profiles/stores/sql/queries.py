@@ -7,23 +7,14 @@ from datetime import UTC, datetime
 from itertools import groupby
 from typing import Any, NamedTuple
 
-from sqlalchemy import (
-    Column,
-    Connection,
-    Row,
-    Select,
-    Table,
-    delete,
-    func,
-    insert,
-    select,
-)
+from sqlalchemy import Column, Connection, Row, Select, Table, delete, func, insert, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from amulet_integrations.errors import CorruptProfileError, InvalidProfileError
 from amulet_integrations.profiles.field_types import checked_label
 from amulet_integrations.profiles.inheritance import line_of, parent_changed
 from amulet_integrations.profiles.profile import Action, PreferenceProfile, ProfileChange
+from amulet_integrations.profiles.stores.transfer import by_line, check_found, to_json
 from amulet_integrations.profiles.stores.versions import Version, check_current, next_version
 
 from .advisory_locks import AdvisoryLocks
@@ -50,14 +41,16 @@ class Queries:
         connection: The connection.
         tables: The tables.
         place: The name of the database, for messages.
+        by: Who makes the changes, for the history.
     """
 
-    def __init__(self, connection: Connection, tables: Tables, place: str) -> None:
+    def __init__(self, connection: Connection, tables: Tables, place: str, by: str | None) -> None:
         self._connection = connection
         self._profiles = tables.profiles
         self._changes = tables.changes
         self._place = place
-        self.locks = AdvisoryLocks(connection, tables.prefix)
+        self._by = by
+        self._locks = AdvisoryLocks(connection, tables.prefix)
 
     def profile(self, user_id: str) -> PreferenceProfile | None:
         """Reads the profile of a user.
@@ -103,13 +96,88 @@ class Queries:
         rows = list(self._rows(query, table.c.user_id, user_ids))
         return sorted(map(change_of, reversed(rows)), key=lambda change: change.user_id)
 
-    def version_to_restore(self, user_id: str, version: int) -> PreferenceProfile:
-        """Reads a version of a profile from its history.
+    def export(self, user_ids: Sequence[str] | None, *, history: bool) -> str:
+        """Writes the profiles of some users, or of all, as JSON; their history only if wanted.
+
+        Raises:
+            InvalidProfileError: Nothing is stored for one of the users.
+            CorruptProfileError: A row is damaged.
+        """
+        profiles = self.profiles(user_ids)
+        changes = self.changes(user_ids) if history else None
+        if user_ids is not None:
+            check_found(user_ids, {one.user_id for one in (*profiles, *(changes or ()))})
+        return to_json(profiles, changes)
+
+    def save(
+        self, profile: PreferenceProfile, action: Action, expected: Version | None = None
+    ) -> PreferenceProfile:
+        """Stores a profile over the expected version (None: over any version).
+
+        Raises:
+            ProfileConflictError: Another version is stored.
+            InvalidProfileError: The profile's parents form a circle.
+        """
+        user_id = profile.user_id
+        self._locks.user(user_id)
+        current = self._current_rows([user_id])
+        check_current(user_id, expected, current[user_id].version)
+        if profile.parent and parent_changed(profile, self.sound_profile(user_id)):
+            self._locks.parents()
+            line_of(profile, self.sound_profile)
+        return self._put([profile], current, action)[0]
+
+    def import_all(self, profiles: Sequence[PreferenceProfile]) -> list[PreferenceProfile]:
+        """Stores profiles of different users over whatever is there.
+
+        Raises:
+            InvalidProfileError: Parents would form a circle.
+        """
+        self._locks.everyone()
+        by_line(profiles, self.sound_profile)
+        current = self._current_rows([profile.user_id for profile in profiles])
+        return self._put(profiles, current, "import")
+
+    def restore(self, user_id: str, version: int) -> PreferenceProfile:
+        """Stores a version of a profile from its history once more.
 
         Raises:
             InvalidProfileError: There is no such version, or it is a deletion.
             CorruptProfileError: The entry in the history is damaged.
         """
+        # The lock comes first: what is erased meanwhile must not come back.
+        self._locks.user(user_id)
+        return self.save(self._version_to_restore(user_id, version), "restore")
+
+    def delete(self, user_id: str) -> bool:
+        """Deletes a profile; False if there is none.
+
+        Raises:
+            InvalidProfileError: The user id is not valid, and no damaged row has it.
+        """
+        self._locks.user(user_id)
+        if not is_valid_id(user_id):
+            # No history can be read by such an id.
+            return self._remove(user_id, self._profiles)
+        version = self._current_rows([user_id])[user_id].last_version + 1
+        if not self._remove(user_id, self._profiles):
+            return False
+        now = datetime.now(UTC).isoformat()
+        row = {"user_id": user_id, "version": version, "updated_at": now, "body": None}
+        self._record([row], "delete")
+        return True
+
+    def erase(self, user_id: str) -> bool:
+        """Deletes a profile and its history; False if there was neither.
+
+        Raises:
+            InvalidProfileError: The user id is not valid, and no damaged row has it.
+        """
+        self._locks.user(user_id)
+        return self._remove(user_id, self._profiles, self._changes)
+
+    def _version_to_restore(self, user_id: str, version: int) -> PreferenceProfile:
+        """Reads a version of a profile from its history; see `restore`."""
         changes = {change.version: change for change in self.changes([user_id])}
         change = changes.get(version)
         if change is not None and change.profile is not None:
@@ -125,64 +193,6 @@ class Queries:
             f"Versions that can be restored: {there}." if there else "There is none to restore."
         )
         raise InvalidProfileError(f"version={version} of {user_id!r} {missing}. {choice}")
-
-    def save(
-        self,
-        profile: PreferenceProfile,
-        action: Action,
-        by: str | None,
-        expected: Version | None = None,
-    ) -> PreferenceProfile:
-        """Stores a profile over the expected version (None: over any version).
-
-        Raises:
-            ProfileConflictError: Another version is stored.
-            InvalidProfileError: The profile's parents form a circle.
-        """
-        user_id = profile.user_id
-        self.locks.user(user_id)
-        current = self._current_rows([user_id])
-        check_current(user_id, expected, current[user_id].version)
-        if profile.parent and parent_changed(profile, self.sound_profile(user_id)):
-            self.locks.parents()
-            line_of(profile, self.sound_profile)
-        return self._put([profile], current, action, by)[0]
-
-    def save_all(
-        self, profiles: Sequence[PreferenceProfile], action: Action, by: str | None
-    ) -> list[PreferenceProfile]:
-        """Stores profiles of different users over whatever is there; the caller locks everyone."""
-        current = self._current_rows([profile.user_id for profile in profiles])
-        return self._put(profiles, current, action, by)
-
-    def delete(self, user_id: str, by: str | None) -> bool:
-        """Deletes a profile; False if there is none.
-
-        Raises:
-            InvalidProfileError: The user id is not valid, and no damaged row has it.
-        """
-        self.locks.user(user_id)
-        if not is_valid_id(user_id):
-            # No history can be read by such an id.
-            return self._remove(user_id, self._profiles)
-        version = self._current_rows([user_id])[user_id].last_version + 1
-        if not self._remove(user_id, self._profiles):
-            return False
-        now = datetime.now(UTC).isoformat()
-        row = {"user_id": user_id, "version": version, "changed_at": now, "body": None}
-        self._connection.execute(
-            insert(self._changes), {**row, "changed_by": by, "action": "delete"}
-        )
-        return True
-
-    def erase(self, user_id: str) -> bool:
-        """Deletes a profile and its history; False if there was neither.
-
-        Raises:
-            InvalidProfileError: The user id is not valid, and no damaged row has it.
-        """
-        self.locks.user(user_id)
-        return self._remove(user_id, self._profiles, self._changes)
 
     def _remove(self, user_id: str, *tables: Table) -> bool:
         conditions = [(table, has_id(self._connection, table, user_id)) for table in tables]
@@ -201,9 +211,7 @@ class Queries:
             return
         for start in range(0, len(user_ids), IDS_PER_QUERY):
             some = user_ids[start : start + IDS_PER_QUERY]
-            # SQLAlchemy is quicker with "=" than with "IN".
-            condition = column.in_(some) if len(some) > 1 else column == some[0]
-            yield from self._connection.execute(query.where(condition))
+            yield from self._connection.execute(query.where(column.in_(some)))
 
     def _current_rows(self, user_ids: Sequence[str]) -> dict[str, CurrentRow]:
         current = dict.fromkeys(user_ids, CurrentRow())
@@ -223,11 +231,7 @@ class Queries:
         return current
 
     def _put(
-        self,
-        profiles: Sequence[PreferenceProfile],
-        current: dict[str, CurrentRow],
-        action: Action,
-        by: str | None,
+        self, profiles: Sequence[PreferenceProfile], current: dict[str, CurrentRow], action: Action
     ) -> list[PreferenceProfile]:
         if not profiles:
             return []
@@ -238,19 +242,14 @@ class Queries:
         new = {name: upsert.excluded[name] for name in ("version", "updated_at", "body")}
         upsert = upsert.on_conflict_do_update(index_elements=["user_id"], set_=new)
         self._connection.execute(upsert, rows)
-        changes = [
-            {
-                "user_id": row["user_id"],
-                "version": row["version"],
-                "changed_at": row["updated_at"],
-                "changed_by": by,
-                "action": action,
-                "body": row["body"],
-            }
-            for row in rows
-        ]
-        self._connection.execute(insert(self._changes), changes)
+        self._record(rows, action)
         return stored
+
+    def _record(self, rows: Sequence[dict[str, object]], action: Action) -> None:
+        """Adds rows, as `row_of` makes them, to the history."""
+        more = {"changed_by": self._by, "action": action}
+        changes = [{"changed_at": row.pop("updated_at"), **row, **more} for row in rows]
+        self._connection.execute(insert(self._changes), changes)
 
 
 def _ranges(numbers: Sequence[int]) -> str:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
-from typing import Literal, Self, TypeVar
-
-from sqlalchemy import Connection
+from typing import Self, TypeVar
 
 from amulet_integrations.errors import InvalidProfileError
 from amulet_integrations.profiles.field_types import checked_label
@@ -22,7 +21,7 @@ from amulet_integrations.profiles.stores.versions import (
 )
 from amulet_integrations.profiles.sync_async import on_thread
 
-from .database import Database
+from .database import Database, ReadMode
 from .queries import Queries
 from .schema import LARGEST_VERSION, Tables, migrate
 
@@ -44,9 +43,6 @@ class SqlProfileStore:
         table_prefix: The beginning of the names of the tables, so that they may be in a database
             of yours: `amulet_profiles`, `amulet_profile_changes` and `amulet_alembic_version`.
 
-    Attributes:
-        place: The name under which changes are published to the caches of this process.
-
     Raises:
         MissingDependencyError: The driver of PostgreSQL is not installed.
         ProfileStoreError: The database cannot be opened, or was written by a newer version of
@@ -54,8 +50,10 @@ class SqlProfileStore:
     """
 
     def __init__(self, url: str | Path | None = None, *, table_prefix: str = "amulet_") -> None:
-        self._tables = tables = Tables(table_prefix)
+        tables = Tables(table_prefix)
         self._database = database = Database(url)
+        self._place = f"{database.place}#{tables.prefix}"
+        self._queries = partial(Queries, tables=tables, place=database.name, by=None)
         try:
             database.opening(lambda: migrate(database, tables))
         except BaseException:
@@ -64,8 +62,8 @@ class SqlProfileStore:
 
     @property
     def place(self) -> str:
-        """Where the profiles are: equal for two stores of one database and one prefix."""
-        return f"{self._database.place}#{self._tables.prefix}"
+        """The name of database and prefix, under which changes are published to caches."""
+        return self._place
 
     def save(self, profile: PreferenceProfile, *, by: str | None = None) -> PreferenceProfile:
         """Stores a profile in place of the user's earlier one; see `ProfileStore.save`.
@@ -106,8 +104,7 @@ class SqlProfileStore:
             ProfileStoreError: The database cannot be written.
         """
         _check_row_id(user_id)
-        _check_author(by)
-        return self._write("delete a profile", [user_id], lambda it: it.delete(user_id, by))
+        return self._write("delete a profile", [user_id], lambda it: it.delete(user_id), by)
 
     def user_ids(self) -> list[str]:
         """Lists everyone who has a profile, sorted by code point.
@@ -120,7 +117,7 @@ class SqlProfileStore:
     def update(self, user_id: str, function: Update, *, by: str | None = None) -> PreferenceProfile:
         """Changes a profile without losing others' changes; see `UpdatingProfileStore.update`.
 
-        That holds for all threads and processes that use the database. While `function` runs,
+        This includes all threads and processes that use the database. While `function` runs,
         nothing is locked. Only updates that had a conflict wait for each other, for a few seconds
         at most.
 
@@ -130,13 +127,8 @@ class SqlProfileStore:
             CorruptProfileError: The database contains something else than a profile for the user.
             ProfileStoreError: The database cannot be read or written.
         """
-        _check_author(by)
         return update_with_retries(
-            user_id,
-            function,
-            self.get,
-            lambda profile, expected: self._save(profile, expected, by),
-            self._database.queue,
+            user_id, function, self.get, partial(self._save, by=by), self._database.queue
         )
 
     def history(self, user_id: str, *, limit: int | None = None) -> list[ProfileChange]:
@@ -177,14 +169,9 @@ class SqlProfileStore:
         """
         checked_label("user_id", user_id)
         number = _checked_number("version", version)
-        _check_author(by)
-
-        def work(queries: Queries) -> PreferenceProfile:
-            # The lock comes first: what is erased meanwhile must not come back.
-            queries.locks.user(user_id)
-            return queries.save(queries.version_to_restore(user_id, number), "restore", by)
-
-        return self._write("restore a profile", [user_id], work)
+        return self._write(
+            "restore a profile", [user_id], lambda it: it.restore(user_id, number), by
+        )
 
     def erase(self, user_id: str) -> bool:
         """Deletes the user's profile and its history; False if there was neither.
@@ -211,8 +198,8 @@ class SqlProfileStore:
 
         Args:
             user_ids: The users; None for all.
-            history: Whether to include their history, for somebody who asks what is kept about
-                them. `import_json` does not read it.
+            history: Whether to include their history, such as for a user who wants to know what
+                is stored. `import_json` does not read it.
 
         Raises:
             InvalidProfileError: A user id is not valid, or nothing is stored for that user.
@@ -220,16 +207,9 @@ class SqlProfileStore:
             ProfileStoreError: The database cannot be read.
         """
         wanted = None if user_ids is None else transfer.checked_user_ids(user_ids)
-
-        def work(queries: Queries) -> str:
-            profiles = queries.profiles(wanted)
-            changes = queries.changes(wanted) if history else None
-            if wanted is not None:
-                found = {one.user_id for one in (*profiles, *(changes or ()))}
-                transfer.check_found(wanted, found)
-            return transfer.to_json(profiles, changes)
-
-        return self._read("export the profiles", work, mode="snapshot")
+        return self._read(
+            "export the profiles", lambda it: it.export(wanted, history=history), "snapshot"
+        )
 
     def import_json(self, text: str, *, by: str | None = None) -> list[PreferenceProfile]:
         """Stores the profiles of a file, all or none; see `transfer.import_profiles`.
@@ -249,15 +229,9 @@ class SqlProfileStore:
                 the parents form a circle. The message names the place in the file.
             ProfileStoreError: The database cannot be written.
         """
-        _check_author(by)
         profiles = transfer.from_text(text)
-
-        def work(queries: Queries) -> list[PreferenceProfile]:
-            queries.locks.everyone()
-            transfer.by_line(profiles, queries.sound_profile)
-            return queries.save_all(profiles, "import", by)
-
-        return self._write("import profiles", [one.user_id for one in profiles], work)
+        user_ids = [one.user_id for one in profiles]
+        return self._write("import profiles", user_ids, lambda it: it.import_all(profiles), by)
 
     asave = on_thread(save)
     aget = on_thread(get)
@@ -286,35 +260,28 @@ class SqlProfileStore:
     def _save(
         self, profile: PreferenceProfile, expected: Version | None, by: str | None
     ) -> PreferenceProfile:
-        _check_author(by)
         return self._write(
-            "save a profile", [profile.user_id], lambda it: it.save(profile, "save", by, expected)
+            "save a profile", [profile.user_id], lambda it: it.save(profile, "save", expected), by
         )
 
-    def _read(
-        self,
-        doing: str,
-        work: Callable[[Queries], T],
-        *,
-        mode: Literal["read", "snapshot"] = "read",
-    ) -> T:
+    def _read(self, doing: str, work: Callable[[Queries], T], mode: ReadMode = "read") -> T:
         return self._database.read(doing, lambda it: work(self._queries(it)), mode=mode)
 
-    def _write(self, doing: str, user_ids: Iterable[str], work: Callable[[Queries], T]) -> T:
+    def _write(
+        self,
+        doing: str,
+        user_ids: Iterable[str],
+        work: Callable[[Queries], T],
+        by: str | None = None,
+    ) -> T:
+        if by is not None:
+            checked_label("by", by)
         try:
-            return self._database.write(doing, lambda it: work(self._queries(it)))
+            return self._database.write(doing, lambda it: work(self._queries(it, by=by)))
         finally:
             # Also after an error: if the commit was interrupted, the change may be stored.
             for user_id in user_ids:
                 publish_change(self.place, user_id)
-
-    def _queries(self, connection: Connection) -> Queries:
-        return Queries(connection, self._tables, self._database.name)
-
-
-def _check_author(by: str | None) -> None:
-    if by is not None:
-        checked_label("by", by)
 
 
 def _check_row_id(user_id: object) -> None:

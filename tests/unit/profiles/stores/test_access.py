@@ -20,7 +20,6 @@ from amulet_integrations import (
 from amulet_integrations.errors import InvalidProfileError, ProfileConflictError, ProfileStoreError
 from amulet_integrations.profiles import CachedProfileStore, ProfileStore
 from amulet_integrations.profiles.stores.access import (
-    AuthoredProfileStore,
     aread_profile,
     aread_whole_profile,
     aupdate_profile,
@@ -228,8 +227,6 @@ def test_only_stores_with_a_history_receive_the_author() -> None:
             return super().update(user_id, function)
 
     signed, plain = Signed(), InMemoryProfileStore()
-    assert isinstance(signed, AuthoredProfileStore)
-    assert not isinstance(plain, AuthoredProfileStore)
     assert isinstance(plain, UpdatingProfileStore)
     for store in (signed, CachedProfileStore(signed), plain, CachedProfileStore(plain), OfOthers()):
         assert texts(update_profile(store, "ann", noting("Be kind."), by="me"))
