@@ -57,9 +57,7 @@ class EngineLimits:
 
     def with_defaults(self, backend: Backend) -> Self:
         """Returns the same limits with every default filled in for a backend."""
-        tokens = self.max_cache_tokens
-        if tokens is None:
-            tokens = backend.free_cache_tokens()
+        tokens = self.max_cache_tokens or backend.free_cache_tokens()
         prefixes = self.max_prefix_tokens
         if prefixes is None:
             prefixes = min(_DEFAULT_PREFIX_TOKENS, tokens // 4)

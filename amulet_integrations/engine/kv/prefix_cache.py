@@ -67,16 +67,14 @@ def match_prefix(ids: Tokens, others: Sequence[Tokens], lengths: Sequence[int]) 
         others: The contexts of the rows.
         lengths: The number of tokens that each row holds now.
     """
-    best = PrefixMatch(-1, 0, 0)
+    best, longest, upcoming = -1, 0, 0
     for row, other in enumerate(others):
         shared = min(shared_length(ids, other), len(ids) - 1)
-        upcoming = max(best.upcoming, shared)
+        upcoming = max(upcoming, shared)
         held = min(shared, lengths[row])
-        if held > best.length:
-            best = PrefixMatch(row, held, upcoming)
-        else:
-            best = best._replace(upcoming=upcoming)
-    return best
+        if held > longest:
+            best, longest = row, held
+    return PrefixMatch(best, longest, upcoming)
 
 
 class PrefixCache:

@@ -8,17 +8,15 @@ be the very shortest. What matters is that it exists, and how many tokens it has
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from llguidance import LLMatcher
+from llguidance.numpy import allocate_token_bitmask, fill_next_token_bitmask
 from numpy.typing import NDArray
 
 from amulet_integrations.decoding.json_cursor import JsonCursor
-
-AllowedTokens = Callable[[LLMatcher], NDArray[np.bool_]]
-"""f(state of a grammar) -> which tokens may come next, shape (vocab,)."""
 
 _DIGITS = b"0123456789"
 # Outside of strings: first what closes, then what continues, then what opens. Which kind of value
@@ -52,6 +50,14 @@ class TokenTable:
         self._filling = _tokens(single, _FILLING)
         self._quote = single.get(_QUOTE)
         self._lengths = np.array([len(piece) or len(pieces) for piece in pieces])
+
+    def allowed_tokens(self, matcher: LLMatcher) -> NDArray[np.bool_]:
+        """Which tokens may come next in a state of a grammar, shape (vocab,)."""
+        size = len(self.pieces)
+        bits = allocate_token_bitmask(1, size)
+        fill_next_token_bitmask(matcher, bits)
+        unpacked = np.unpackbits(bits.view(np.uint8), bitorder="little", count=size)
+        return unpacked.view(np.bool_)
 
     @property
     def orders(self) -> range:
@@ -90,7 +96,6 @@ def shortest_completion(
     matcher: LLMatcher,
     cursor: JsonCursor,
     table: TokenTable,
-    allowed_tokens: AllowedTokens,
     *,
     limit: int,
     previous: Sequence[int] = (),
@@ -101,7 +106,6 @@ def shortest_completion(
         matcher: The state of the grammar; it is not changed.
         cursor: The same place in the text, as JSON; it is not changed.
         table: The vocabulary.
-        allowed_tokens: Which tokens may come next.
         limit: Most tokens of the completion.
         previous: The completion before the last token was appended. Its end may do here, too.
 
@@ -109,7 +113,7 @@ def shortest_completion(
         The tokens; none where the grammar is satisfied already. None where nothing was found.
     """
     for order in table.orders:
-        search = _Search(matcher.deep_copy(), cursor.copy(), table, allowed_tokens, order)
+        search = _Search(matcher.deep_copy(), cursor.copy(), table, order)
         tokens = search.run(limit, previous if len(previous) > _MIN_REJOINED else ())
         if tokens is not None:
             return tokens
@@ -132,7 +136,6 @@ class _Search:
     matcher: LLMatcher
     cursor: JsonCursor
     table: TokenTable
-    allowed_tokens: AllowedTokens
     order: int
     counts: Counter[int] = field(default_factory=Counter)
     tokens: list[int] = field(default_factory=list)
@@ -151,7 +154,7 @@ class _Search:
     def _next_tokens(self) -> list[int | None]:
         if forced := self.matcher.compute_ff_tokens():
             return list(forced)
-        allowed = self.allowed_tokens(self.matcher)
+        allowed = self.table.allowed_tokens(self.matcher)
         if self.cursor.in_string:
             return [self.table.string_token(allowed, self.counts)]
         return [self.table.closing_token(allowed, self.order, self.counts)]

@@ -53,13 +53,9 @@ class NativeToolTemplate:
         """Whether the template renders all parts of tools, and calls in a known style."""
         return self._detected_style is not None
 
-    def system_section(self, tools: Sequence[dict[str, Any]]) -> str:  # noqa: ARG002
-        """Nothing: the template describes the tools."""
-        return ""
-
-    def template_tools(self, tools: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-        """All of them."""
-        return list(tools)
+    def describe_tools(self, tools: Sequence[dict[str, Any]]) -> tuple[str, list[dict[str, Any]]]:
+        """No part of the system text, and all tools for the template, which describes them."""
+        return "", list(tools)
 
     def arrange_turns(self, turns: Sequence[Turn]) -> list[Turn]:
         """Splits turns of which the template loses a part, or which it refuses."""

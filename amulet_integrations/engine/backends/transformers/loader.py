@@ -87,17 +87,12 @@ def load_model(source: ModelSource) -> tuple[PreTrainedModel, PreTrainedTokenize
     """
     load_config(source)
     path = _name_or_path(source)
-    placement: dict[str, Any] = {}
-    if source.device_map is not None:
-        placement["device_map"] = source.device_map
-    if source.quantization_config is not None:
-        placement["quantization_config"] = source.quantization_config
-    if source.attn_implementation is not None:
-        placement["attn_implementation"] = source.attn_implementation
+    placement = ("device_map", "quantization_config", "attn_implementation")
+    given = {name: value for name in placement if (value := getattr(source, name)) is not None}
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, **_hub_options(source))
         model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
-            path, dtype=source.dtype, **placement, **_hub_options(source)
+            path, dtype=source.dtype, **given, **_hub_options(source)
         )
     except ImportError as error:
         raise MissingDependencyError(f"Loading {source.model!r} failed: {error}") from error
