@@ -20,11 +20,11 @@ from .chat_template import PromptFormat
 from .control_tokens import ControlTokens
 from .escaping import ControlTokenEscaper, PromptText, iter_strings
 from .messages import (
+    BLANK_LINE,
     ChatMessage,
     check_conversation,
     check_encodable,
     check_preference,
-    system_text,
 )
 
 _JSON_SECTION = "Answer with nothing but JSON that follows this JSON schema:\n%s"
@@ -167,7 +167,7 @@ class PreparedPrompt:
             _escape_turn(template.format.split_reasoning(turn), escaper)
             for turn in turns_of(inputs.messages)
         ]
-        sections = [_json_section(escaper.escape_json(inputs.schema))]
+        sections = []
         template_tools: list[dict[str, Any]] = []
         if template.tools is not None:
             tools = [
@@ -175,28 +175,24 @@ class PreparedPrompt:
                 for tool in inputs.tools
             ]
             section, template_tools = template.tools.describe_tools(tools)
-            sections.insert(0, section)
+            sections.append(section)
             turns = template.tools.arrange_turns(turns)
-        system = system_text(
-            [escaper.escape(m.content) for m in inputs.messages if m.role == "system"],
-            None if preference is None else escaper.escape(preference),
-            default=escaper.escape(template.default_system),
-            separator=escaper.escape(template.separator),
-            sections=sections,
+        if inputs.schema is not None:
+            schema = escaper.escape_json(inputs.schema)
+            written = json.dumps(schema, ensure_ascii=False, separators=(",", ":"))
+            sections.append(_JSON_SECTION % written)
+        given = [m.content for m in inputs.messages if m.role == "system" and m.content.strip()]
+        system = BLANK_LINE.join(
+            [*map(escaper.escape, given or [template.default_system]), *filter(None, sections)]
         )
+        if preference is not None:
+            system += escaper.escape(template.separator + preference)
         rendered = template.format.render(
             template.format.layout(system, turns),
             template_tools,
             escaper.escape_values(inputs.chat_template_kwargs or {}),
         )
         return escaper.unescape(rendered)
-
-
-def _json_section(schema: dict[str, Any] | None) -> str:
-    """The part of the system text that describes the wanted JSON; "" for None."""
-    if schema is None:
-        return ""
-    return _JSON_SECTION % json.dumps(schema, ensure_ascii=False, separators=(",", ":"))
 
 
 def _escape_turn(turn: Turn, escaper: ControlTokenEscaper) -> Turn:

@@ -40,8 +40,7 @@ def check_source(source: ModelSource) -> None:
         AmuletError: As `load_config`.
     """
     if source.model == EMBEDDED:
-        _check_dtype(source.dtype)
-        find_device(source.device)
+        _check_dtype_and_device(source)
         check_embedded_model()
     else:
         load_config(source)
@@ -55,8 +54,7 @@ def load_config(source: ModelSource) -> PreTrainedConfig:
         UnsupportedModelError: It is not decoder-only, or needs code of its own.
         InvalidRequestError: The dtype or the device is unknown.
     """
-    _check_dtype(source.dtype)
-    find_device(source.device)
+    _check_dtype_and_device(source)
     path = _name_or_path(source)
     try:
         config: PreTrainedConfig = AutoConfig.from_pretrained(path, **_hub_options(source))
@@ -119,11 +117,12 @@ def _hub_options(source: ModelSource) -> dict[str, Any]:
     }
 
 
-def _check_dtype(name: str) -> None:
-    if name not in _DTYPES:
+def _check_dtype_and_device(source: ModelSource) -> None:
+    if source.dtype not in _DTYPES:
         raise InvalidRequestError(
-            f"dtype={name!r} is not one to decode in. Use {', '.join(map(repr, _DTYPES))}."
+            f"dtype={source.dtype!r} is not one to decode in. Use {', '.join(map(repr, _DTYPES))}."
         )
+    find_device(source.device)
 
 
 def find_device(name: str) -> torch.device:
