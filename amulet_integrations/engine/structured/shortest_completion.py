@@ -59,11 +59,6 @@ class TokenTable:
         unpacked = np.unpackbits(bits.view(np.uint8), bitorder="little", count=size)
         return unpacked.view(np.bool_)
 
-    @property
-    def orders(self) -> range:
-        """The orders of preference that `closing_token` knows."""
-        return range(len(self._closing))
-
     def closing_token(
         self, allowed: NDArray[np.bool_], order: int, counts: Counter[int]
     ) -> int | None:
@@ -112,7 +107,7 @@ def shortest_completion(
     Returns:
         The tokens; none where the grammar is satisfied already. None where nothing was found.
     """
-    for order in table.orders:
+    for order in range(len(_CLOSING_ORDERS)):
         search = _Search(matcher.deep_copy(), cursor.copy(), table, order)
         tokens = search.run(limit, previous if len(previous) > _MIN_REJOINED else ())
         if tokens is not None:
