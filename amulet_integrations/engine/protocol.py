@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
+from collections.abc import AsyncIterator, Iterator, Sequence
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from .request import GenerationRequest
 from .result import GenerationResult, Increment
@@ -20,12 +20,8 @@ class IncrementStream(Iterator[Increment], Protocol):
         """Cancels the request if it still runs; its rows are free at the next step."""
 
 
-class AsyncIncrementStream(Protocol):
+class AsyncIncrementStream(AsyncIterator[Increment], Protocol):
     """A running request in asyncio, as its caller sees it."""
-
-    def __aiter__(self) -> Self: ...
-
-    async def __anext__(self) -> Increment: ...
 
     async def aclose(self) -> None:
         """Cancels the request if it still runs."""
