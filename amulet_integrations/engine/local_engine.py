@@ -295,11 +295,12 @@ class LocalEngine:
             Shape (contexts, tokens), or (mixtures, tokens) with `mixtures`; float32, on the CPU.
 
         Raises:
-            InvalidRequestError: No context, an empty one, no completion, unknown token ids, no
-                mixture, one that is not a finite weight for each context or that has a bound and
-                does not add up to 1, bounds that are negative, not finite, not one for each
-                mixture or without mixtures, a reference that is missing, does not fit or has no
-                bounds, or a temperature that is not finite and above 0.
+            InvalidRequestError: A context or the completion is missing, is empty or has unknown
+                token ids; there is a row of `mixtures` that is not one finite weight for each
+                context, or that has a bound and does not add up to 1; `max_kl` is negative, not
+                finite, not one for each mixture, or given without mixtures; `reference_weights`
+                are missing, do not fit, or are given without `max_kl`; or `temperature` is not
+                finite and above 0.
             ContextLengthError: Context and completion are past the context window, or past the
                 memory that there is for keys and values.
         """

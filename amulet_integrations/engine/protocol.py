@@ -20,8 +20,12 @@ class IncrementStream(Iterator[Increment], Protocol):
         """Cancels the request if it still runs; its rows are free at the next step."""
 
 
-class AsyncIncrementStream(AsyncIterator[Increment], Protocol):
+class AsyncIncrementStream(Protocol):
     """A running request in asyncio, as its caller sees it."""
+
+    def __aiter__(self) -> AsyncIterator[Increment]: ...
+
+    async def __anext__(self) -> Increment: ...
 
     async def aclose(self) -> None:
         """Cancels the request if it still runs."""
