@@ -1,4 +1,4 @@
-"""What an engine is asked for: contexts, their weights, and how to sample."""
+"""A request to an engine: contexts, their weights, and how to sample."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class GenerationRequest(FrozenModel):
         sampling: How to pick tokens from the policy and when to stop.
         timeout: Seconds from submission after which the request fails with
             `RequestTimeoutError`; None waits for ever.
-        logprobs: Whether increments tell the log-probability of each token, and how many of the
+        logprobs: Whether increments have the log-probability of each token, and how many of the
             likeliest tokens beside it, at most 20. They are those of the policy itself: before
             penalty, grammar, temperature and filters.
         skip_special_tokens: Whether the text leaves special tokens out. End-of-text tokens are
@@ -120,7 +120,7 @@ class GenerationRequest(FrozenModel):
         return contexts
 
     @model_validator(mode="after")
-    def _weights_fit(self) -> Self:
+    def _check_mixtures(self) -> Self:
         if self.policy is not None:
             if self.weights is not None or self.alternatives:
                 raise InvalidRequestError(
@@ -139,43 +139,29 @@ class GenerationRequest(FrozenModel):
                 f"{count} contexts need {count} weights (or a policy) that mix them."
             )
         for weights in self._mixtures:
-            if len(weights) != count:
+            _check_weights("weights", weights, count)
+        if self.reference_weights is not None:
+            if self.max_kl is None:
                 raise InvalidRequestError(
-                    f"{len(weights)} weights for {count} contexts; pass one for each."
+                    "reference_weights are given without max_kl, the bound that is measured from "
+                    "them."
                 )
-            _check_sum(weights)
-        self._check_reference(count)
+            _check_weights("reference_weights", self.reference_weights, count)
+        elif self.max_kl is not None and count > 2:  # noqa: PLR2004 - base and pref
+            raise InvalidRequestError(
+                f"max_kl={self.max_kl:g} with {count} contexts: pass reference_weights, the "
+                "mixture at guidance 1, from which the divergence is measured."
+            )
         return self
-
-    def _check_reference(self, count: int) -> None:
-        if self.reference_weights is None:
-            if self.max_kl is not None and count > 2:  # noqa: PLR2004 - base and pref
-                raise InvalidRequestError(
-                    f"max_kl={self.max_kl:g} with {count} contexts: pass reference_weights, the "
-                    "mixture at guidance 1, from which the divergence is measured."
-                )
-            return
-        if self.max_kl is None:
-            raise InvalidRequestError(
-                "reference_weights are given without max_kl, the bound that is measured from them."
-            )
-        if len(self.reference_weights) != count:
-            raise InvalidRequestError(
-                f"{len(self.reference_weights)} reference_weights for {count} contexts; pass one "
-                "for each."
-            )
-        _check_sum(self.reference_weights)
 
     @property
     def running(self) -> tuple[int, ...]:
         """Which contexts are run: those that have a weight other than 0 somewhere."""
         if self.policy is not None:
             return tuple(range(len(self.contexts)))
-        return tuple(
-            index
-            for index, weights in enumerate(zip(*self._run_mixtures, strict=True))
-            if any(weight != 0 for weight in weights)
-        )
+        mixtures = [*self._mixtures, *filter(None, [self._reference])]
+        of_contexts = zip(*mixtures, strict=True)
+        return tuple(index for index, weights in enumerate(of_contexts) if any(weights))
 
     @property
     def running_contexts(self) -> tuple[tuple[int, ...], ...]:
@@ -200,11 +186,6 @@ class GenerationRequest(FrozenModel):
         return self.reference_weights or (0.0, 1.0)
 
     @property
-    def _run_mixtures(self) -> list[Weights]:
-        reference = self._reference
-        return self._mixtures if reference is None else [*self._mixtures, reference]
-
-    @property
     def _mixtures(self) -> list[Weights]:
         """Every mixture that some token may be drawn with."""
         own = self.weights or (1.0,)
@@ -217,11 +198,15 @@ class GenerationRequest(FrozenModel):
         return mixtures
 
 
-def _check_sum(weights: tuple[float, ...]) -> None:
+def _check_weights(name: str, weights: Weights, contexts: int) -> None:
+    if len(weights) != contexts:
+        raise InvalidRequestError(
+            f"{len(weights)} {name} for {contexts} contexts; pass one for each."
+        )
     total = math.fsum(weights)
     # The rounding of a sum grows with its largest term; weights may come as float32.
     tolerance = 1e-7 * max(1.0, *map(abs, weights))
     if not abs(total - 1.0) <= tolerance:
         raise InvalidRequestError(
-            f"weights={list(weights)} add up to {total:g}; the weights of a mixture add up to 1."
+            f"{name}={list(weights)} add up to {total:g}; the weights of a mixture add up to 1."
         )

@@ -1,6 +1,6 @@
 """Tokenises prompts so that only the template writes control tokens.
 
-The tokenizer itself says which runs of a text it reads as control tokens, and where. A run that was
+The tokenizer itself shows which runs of a text it reads as control tokens. A run that was
 escaped (see `ControlTokenEscaper`), or that is not literally a control token because the
 tokenizer's normaliser made it one, is spelled out in smaller tokens, and every piece is tokenised
 again until no such run is left. Where there is none, the ids are those of the whole prompt
@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable
 from functools import cached_property
 from itertools import pairwise
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from amulet_integrations.errors import PromptError
 
@@ -27,14 +27,6 @@ _MARKER = re.compile(r"<<?[^\s<>'\"{}]{1,40}>>?|\[/?[A-Z][A-Z_]{1,30}\]")
 
 # Put before a piece from the middle of a text, so that no tokenizer takes it for the beginning.
 _ANCHORS = ("\n", "a", ".")
-
-
-class Span(NamedTuple):
-    """A stretch of a text, from `start` up to `end`, and whether to spell every character."""
-
-    start: int
-    end: int
-    by_character: bool
 
 
 class ControlTokens:
@@ -116,9 +108,9 @@ class ControlTokens:
         if not at_start and piece in known:
             return known[piece]
         ids, offsets = self._tokenise(piece.text) if at_start else self._tokenise_inside(piece.text)
-        spans = self._forged_spans(piece, ids, offsets)
-        if spans:
-            ids = self._cut_up(piece, spans, known, at_start=at_start)
+        cuts = self._cuts(piece, ids, offsets)
+        if cuts:
+            ids = self._cut_up(piece, cuts, known, at_start=at_start)
         if not at_start:
             known[piece] = ids
         return ids
@@ -126,42 +118,42 @@ class ControlTokens:
     def _cut_up(
         self,
         piece: PromptText,
-        spans: list[Span],
+        cuts: set[int],
         known: dict[PromptText, list[int]],
         *,
         at_start: bool,
     ) -> list[int]:
-        cuts = _cuts(spans, len(piece.text))
-        if len(cuts) == 2:  # noqa: PLR2004 - nothing but the piece's two ends
+        ends = {0, len(piece.text)}
+        if cuts <= ends:
             raise PromptError(
                 f"{piece.text!r} is a control token of this model and cannot be written as text. "
                 "Remove it from the messages and the preference."
             )
         out: list[int] = []
-        for start, end in pairwise(cuts):
+        for start, end in pairwise(sorted(cuts | ends)):
             out += self._encode(piece.part(start, end), known, at_start=at_start and start == 0)
         return out
 
-    def _forged_spans(
-        self, piece: PromptText, ids: list[int], offsets: list[tuple[int, int]]
-    ) -> list[Span]:
-        """The stretches that read as control tokens or markers which the template did not write."""
-        spans = []
+    def _cuts(self, piece: PromptText, ids: list[int], offsets: list[tuple[int, int]]) -> set[int]:
+        """Where to cut what reads as a control token or marker that the template did not write.
+
+        A cut after the first character is enough for a control token that stands there literally.
+        Anything else is cut after every character.
+        """
+        cuts: set[int] = set()
         for token_id, (start, end) in zip(ids, offsets, strict=True):
             if token_id not in self._ids:
                 continue
-            literal = piece.text[start:end].strip() in self._literals
-            if not literal and token_id == self._unknown_id:
-                continue
-            if not literal or any(piece.escaped[start:end]):
-                spans.append(Span(start, end, by_character=not literal))
-        markers = (match.span() for match in self._markers.finditer(piece.text))
-        spans += [
-            Span(start, end, by_character=True)
-            for start, end in markers
-            if any(piece.escaped[start:end])
-        ]
-        return spans
+            if piece.text[start:end].strip() not in self._literals:
+                if token_id != self._unknown_id:
+                    cuts.update(range(start, end + 1))
+            elif any(piece.escaped[start:end]):
+                cuts.update((start, start + 1, end))
+        for match in self._markers.finditer(piece.text):
+            start, end = match.span()
+            if any(piece.escaped[start:end]):
+                cuts.update(range(start, end + 1))
+        return cuts
 
     @cached_property
     def _unknown_id(self) -> int | None:
@@ -206,14 +198,6 @@ class ControlTokens:
 
     def _ids_of(self, text: str) -> list[int]:
         return list(self._tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
-
-
-def _cuts(spans: Iterable[Span], length: int) -> list[int]:
-    """Where to cut a text: around every span, and after its first character or every one."""
-    cuts = {0, length}
-    for start, end, by_character in spans:
-        cuts.update(range(start, end) if by_character else (start, start + 1), (end,))
-    return sorted(cuts)
 
 
 def _is_control(token: AddedToken) -> bool:

@@ -1,8 +1,8 @@
-"""The messages of a conversation, and the one system text that each context gets."""
+"""The messages of a conversation, and what is refused in them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import ClassVar, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
@@ -117,28 +117,3 @@ def check_encodable(text: str, what: str) -> None:
             f"The {what} holds {text[error.start]!r}, half of a surrogate pair, which no tokenizer "
             "reads. Decode the text as UTF-16 before passing it on."
         ) from error
-
-
-def system_text(
-    messages: Iterable[str],
-    preference: str | None,
-    *,
-    default: str,
-    separator: str,
-    sections: Sequence[str] = (),
-) -> str:
-    """Gathers all system messages into one text, with the preference at its end.
-
-    Args:
-        messages: The contents of the system messages.
-        preference: The preference text; None for the base context.
-        default: The text if all system messages are blank.
-        separator: Stands between the system text and the preference.
-        sections: Descriptions of tools and formats, for every context.
-
-    Returns:
-        The text of the one system message.
-    """
-    given = [text for text in messages if text.strip()]
-    base = BLANK_LINE.join([*(given or [default]), *filter(None, sections)])
-    return base if preference is None else base + separator + preference

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import chain
 from typing import Any
 
@@ -13,38 +14,17 @@ from amulet_integrations.errors import PromptError
 from amulet_integrations.prompting.parsing.reasoning import END_OF_THOUGHTS, THINK, Reasoning
 from amulet_integrations.prompting.tools.template import ToolTemplate
 from amulet_integrations.prompting.tools.tool_use import JsonOutput, Tool
-from amulet_integrations.prompting.tools.turns import Turn, number_calls, tool_turn, turns_of
+from amulet_integrations.prompting.tools.turns import Turn, number_calls, turns_of
 
 from .chat_template import PromptFormat
 from .control_tokens import ControlTokens
 from .escaping import ControlTokenEscaper, PromptText, iter_strings
 from .messages import (
+    BLANK_LINE,
     ChatMessage,
     check_conversation,
     check_encodable,
     check_preference,
-    system_text,
-)
-
-# What the prompt builder passes to the template, or to the tokenizer, itself.
-_RESERVED = frozenset(
-    {
-        "add_generation_prompt",
-        "chat_template",
-        "continue_final_message",
-        "conversation",
-        "max_length",
-        "messages",
-        "padding",
-        "return_assistant_tokens_mask",
-        "return_dict",
-        "return_tensors",
-        "sanitize_control_tokens",
-        "tokenize",
-        "tokenizer_kwargs",
-        "tools",
-        "truncation",
-    }
 )
 
 _JSON_SECTION = "Answer with nothing but JSON that follows this JSON schema:\n%s"
@@ -187,33 +167,32 @@ class PreparedPrompt:
             _escape_turn(template.format.split_reasoning(turn), escaper)
             for turn in turns_of(inputs.messages)
         ]
-        sections = [_json_section(escaper.escape_json(inputs.schema))]
-        template_tools = None
+        sections = []
+        template_tools: list[dict[str, Any]] = []
         if template.tools is not None:
-            tools = [tool_turn(tool, escaper) for tool in inputs.tools]
-            sections.insert(0, template.tools.system_section(tools))
+            tools = [
+                {"type": "function", "function": escaper.escape_values(tool.model_dump())}
+                for tool in inputs.tools
+            ]
+            section, template_tools = template.tools.describe_tools(tools)
+            sections.append(section)
             turns = template.tools.arrange_turns(turns)
-            template_tools = template.tools.template_tools(tools)
-        system = system_text(
-            [escaper.escape(m.content) for m in inputs.messages if m.role == "system"],
-            None if preference is None else escaper.escape(preference),
-            default=escaper.escape(template.default_system),
-            separator=escaper.escape(template.separator),
-            sections=sections,
+        if inputs.schema is not None:
+            schema = escaper.escape_json(inputs.schema)
+            written = json.dumps(schema, ensure_ascii=False, separators=(",", ":"))
+            sections.append(_JSON_SECTION % written)
+        given = [m.content for m in inputs.messages if m.role == "system" and m.content.strip()]
+        system = BLANK_LINE.join(
+            [*map(escaper.escape, given or [template.default_system]), *filter(None, sections)]
         )
+        if preference is not None:
+            system += escaper.escape(template.separator + preference)
         rendered = template.format.render(
             template.format.layout(system, turns),
             template_tools,
             escaper.escape_values(inputs.chat_template_kwargs or {}),
         )
         return escaper.unescape(rendered)
-
-
-def _json_section(schema: dict[str, Any] | None) -> str:
-    """The part of the system text that describes the wanted JSON; "" for None."""
-    if schema is None:
-        return ""
-    return _JSON_SECTION % json.dumps(schema, ensure_ascii=False, separators=(",", ":"))
 
 
 def _escape_turn(turn: Turn, escaper: ControlTokenEscaper) -> Turn:
@@ -238,10 +217,19 @@ def _check_template_kwargs(kwargs: Mapping[str, Any]) -> None:
         raise PromptError(
             f"chat_template_kwargs has the name {odd[0]!r}, but names of variables are strings."
         )
-    taken = [name for name in kwargs if name in _RESERVED or name.endswith("_token")]
+    taken = [name for name in kwargs if name in _reserved_names() or name.endswith("_token")]
     if taken:
         raise PromptError(
             f"chat_template_kwargs has {', '.join(map(repr, taken))}, which the prompt builder "
             "sets itself. Pass only what the chat template reads besides the messages and tools, "
             "such as enable_thinking."
         )
+
+
+@cache
+def _reserved_names() -> frozenset[str]:
+    """What the prompt builder, or the tokenizer, passes to the template itself."""
+    from transformers import PreTrainedTokenizerBase  # noqa: PLC0415 - importing it takes long
+
+    parameters = inspect.signature(PreTrainedTokenizerBase.apply_chat_template).parameters
+    return frozenset({"messages", *parameters}) - {"documents"}

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from itertools import count
 from typing import NamedTuple
 
 import numpy as np
@@ -67,16 +65,14 @@ def match_prefix(ids: Tokens, others: Sequence[Tokens], lengths: Sequence[int]) 
         others: The contexts of the rows.
         lengths: The number of tokens that each row holds now.
     """
-    best = PrefixMatch(-1, 0, 0)
+    best, longest, upcoming = -1, 0, 0
     for row, other in enumerate(others):
         shared = min(shared_length(ids, other), len(ids) - 1)
-        upcoming = max(best.upcoming, shared)
+        upcoming = max(upcoming, shared)
         held = min(shared, lengths[row])
-        if held > best.length:
-            best = PrefixMatch(row, held, upcoming)
-        else:
-            best = best._replace(upcoming=upcoming)
-    return best
+        if held > longest:
+            best, longest = row, held
+    return PrefixMatch(best, longest, upcoming)
 
 
 class PrefixCache:
@@ -94,19 +90,18 @@ class PrefixCache:
         self.max_tokens = max_tokens
         self.tokens = 0
         self._free = free
-        self._prefixes: OrderedDict[int, Prefix] = OrderedDict()
-        self._keys = count()
+        self._prefixes: list[Prefix] = []  # the least recently used comes first
 
     def longest(self, ids: Tokens) -> tuple[int, Prefix | None]:
         """Returns the longest common prefix with a kept context, and that context."""
         best, found = 0, None
-        for key, prefix in self._prefixes.items():
+        for index, prefix in enumerate(self._prefixes):
             if len(prefix.ids) > best and (length := shared_length(ids, prefix.ids)) > best:
-                best, found = length, key
+                best, found = length, index
         if found is None:
             return 0, None
-        self._prefixes.move_to_end(found)
-        return best, self._prefixes[found]
+        self._prefixes.append(self._prefixes.pop(found))
+        return best, self._prefixes[-1]
 
     def accepts(self, ids: Tokens) -> bool:
         """Returns whether a context is neither too long to keep nor kept already."""
@@ -114,19 +109,19 @@ class PrefixCache:
 
     def add(self, prefix: Prefix) -> None:
         """Keeps a context that `accepts` has accepted, and drops those that are its beginning."""
-        for key, other in list(self._prefixes.items()):
+        for index, other in reversed(list(enumerate(self._prefixes))):
             if shared_length(prefix.ids, other.ids) == len(other.ids):
-                self._drop(key)
-        self._prefixes[next(self._keys)] = prefix
+                self._drop(index)
+        self._prefixes.append(prefix)
         self.tokens += len(prefix.ids)
         self.shrink_to(self.max_tokens)
 
     def shrink_to(self, max_tokens: int) -> None:
         """Drops the least recently used until no more than `max_tokens` are kept."""
         while self.tokens > max(0, max_tokens):
-            self._drop(next(iter(self._prefixes)))
+            self._drop(0)
 
-    def _drop(self, key: int) -> None:
-        prefix = self._prefixes.pop(key)
+    def _drop(self, index: int) -> None:
+        prefix = self._prefixes.pop(index)
         self.tokens -= len(prefix.ids)
         self._free(prefix.saved)

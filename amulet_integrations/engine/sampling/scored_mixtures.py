@@ -147,7 +147,7 @@ def _read_row(name: str, row: Any, contexts: int, largest: float) -> Weights:
         )
     for weight in row:
         # Not math.isfinite, which fails for an integer that no float holds.
-        if not is_real_number(weight) or weight != weight or abs(weight) == math.inf:  # noqa: PLR0124 - NaN
+        if not (is_real_number(weight) and abs(weight) < math.inf):
             raise InvalidRequestError(
                 f"{name} holds the weight {weight!r}; weights are finite numbers."
             )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, cast
@@ -12,7 +11,6 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from llguidance import LLMatcher, LLTokenizer
 from llguidance.hf import from_tokenizer
-from llguidance.numpy import allocate_token_bitmask, fill_next_token_bitmask
 from numpy.typing import NDArray
 
 from amulet_integrations.decoding.json_cursor import JsonCursor
@@ -81,24 +79,19 @@ class GrammarCompiler:
         A tokenizer that cannot be read is no error here, since many requests have no grammar.
         """
         with contextlib.suppress(UnsupportedModelError), self._tokenizer_lock:
-            _ = self._table
+            _ = self.table
 
-    def allowed_tokens(self, matcher: LLMatcher) -> NDArray[np.bool_]:
-        """Which tokens may come next, shape (vocab_size,)."""
-        bits = allocate_token_bitmask(1, self._vocab_size)
-        fill_next_token_bitmask(matcher, bits)
-        unpacked = np.unpackbits(bits.view(np.uint8), bitorder="little", count=self._vocab_size)
-        return unpacked.view(np.bool_)
+    @cached_property
+    def table(self) -> TokenTable:
+        """The vocabulary. It is known once a grammar has been compiled."""
+        tokenizer = self._ll_tokenizer
+        return TokenTable([tokenizer.decode_bytes([token]) for token in range(self._vocab_size)])
 
     def any_text(self) -> NDArray[np.bool_]:
         """Every token except those that end the text, shape (vocab_size,)."""
         mask = np.ones(self._vocab_size, dtype=np.bool_)
         mask[self._end_ids] = False
         return mask
-
-    def bytes_of(self, token: int) -> bytes:
-        """The bytes that a token writes."""
-        return self._table.pieces[token]
 
     def text_of(self, token: int) -> str:
         """The text of a token, also of a special token."""
@@ -107,19 +100,6 @@ class GrammarCompiler:
     def tokens_of(self, text: str) -> list[int]:
         """The tokens of a text. Control tokens in it are meant as control tokens."""
         return list(self._tokenizer.encode(text, add_special_tokens=False))
-
-    def shortest_completion(
-        self, matcher: LLMatcher, cursor: JsonCursor, limit: int, previous: Sequence[int] = ()
-    ) -> list[int] | None:
-        """`shortest_completion` with this vocabulary; None where it has over `limit` tokens."""
-        return shortest_completion(
-            matcher, cursor, self._table, self.allowed_tokens, limit=limit, previous=previous
-        )
-
-    @cached_property
-    def _table(self) -> TokenTable:
-        tokenizer = self._ll_tokenizer
-        return TokenTable([tokenizer.decode_bytes([token]) for token in range(self._vocab_size)])
 
     @cached_property
     def _ll_tokenizer(self) -> LLTokenizer:
@@ -148,7 +128,7 @@ class GrammarCompiler:
 
     def _compile(self, grammar: str) -> CompiledGrammar:
         with self._tokenizer_lock:
-            _ = self._table
+            _ = self.table
         matcher = LLMatcher(self._ll_tokenizer, grammar, log_level=0)
         if matcher.is_error():
             raise UnsupportedGrammarError(
@@ -167,11 +147,13 @@ class GrammarCompiler:
 
     def _best_completion(self, matcher: LLMatcher) -> list[int] | None:
         """Searches again with a lower limit as long as a shorter completion is found."""
-        best, limit = None, _MAX_COMPLETION
-        while (found := self.shortest_completion(matcher, JsonCursor(), limit)) is not None:
-            best, limit = found, len(found) - 1
-            if not found:
+        best: list[int] | None = None
+        limit = _MAX_COMPLETION
+        while limit >= 0:
+            found = shortest_completion(matcher, JsonCursor(), self.table, limit=limit)
+            if found is None:
                 break
+            best, limit = found, len(found) - 1
         return best
 
     def _limit_hit(self, grammar: str) -> str:
@@ -179,7 +161,7 @@ class GrammarCompiler:
         matcher = LLMatcher(self._ll_tokenizer, grammar, log_level=0)
         for _ in range(_FIRST_STEPS):
             forced = matcher.compute_ff_tokens()
-            for token in forced or np.flatnonzero(self.allowed_tokens(matcher))[:1]:
+            for token in forced or np.flatnonzero(self.table.allowed_tokens(matcher))[:1]:
                 matcher.consume_token(int(token))
             if matcher.is_error():
                 reason = first_line(matcher.get_error())

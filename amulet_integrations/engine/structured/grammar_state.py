@@ -8,7 +8,7 @@ from amulet_integrations.decoding.json_cursor import JsonCursor
 from amulet_integrations.errors import GenerationError
 
 from .grammar import first_line
-from .shortest_completion import satisfies
+from .shortest_completion import satisfies, shortest_completion
 
 if TYPE_CHECKING:
     import numpy as np
@@ -59,7 +59,7 @@ class GrammarState:
         self, alternative: OutputAlternative, request: GenerationRequest, grammars: GrammarCompiler
     ) -> None:
         compiled = grammars.compile(alternative.grammar)
-        self._grammars = grammars
+        self._table = grammars.table
         self._matcher = compiled.matcher.deep_copy()
         self.shortest_completion = list(compiled.shortest_completion)
         self.is_structured = not self.in_free_text
@@ -85,7 +85,7 @@ class GrammarState:
         return all(
             byte >= _NOT_ASCII
             for token in self.shortest_completion
-            for byte in self._grammars.bytes_of(token)
+            for byte in self._table.pieces[token]
         )
 
     @property
@@ -96,7 +96,7 @@ class GrammarState:
     def allowed_tokens(self) -> NDArray[np.bool_]:
         """Which tokens may come next, shape (vocab,); not to be changed."""
         if self._allowed is None:
-            self._allowed = self._grammars.allowed_tokens(self._matcher)
+            self._allowed = self._table.allowed_tokens(self._matcher)
         return self._allowed
 
     def advance(self, token: int, left: int) -> bool:
@@ -113,7 +113,7 @@ class GrammarState:
             GenerationError: llguidance gives up on the grammar.
         """
         cursor = self._cursor.copy()
-        cursor.push(self._grammars.bytes_of(token))
+        cursor.push(self._table.pieces[token])
         if not self._matcher.consume_token(token):
             raise GenerationError(
                 "The grammar got too large to go on with: "
@@ -141,7 +141,9 @@ class GrammarState:
         for completion in (previous[1:], previous):
             if 0 < len(completion) <= left and satisfies(self._matcher, completion):
                 return completion
-        return self._grammars.shortest_completion(self._matcher, cursor, left, previous)
+        return shortest_completion(
+            self._matcher, cursor, self._table, limit=left, previous=previous
+        )
 
     def _keeps_reserves(self, cursor: JsonCursor, completion: list[int], left: int) -> bool:
         free = left - len(completion)
@@ -156,7 +158,7 @@ class GrammarState:
         cursor = cursor.copy()
         closed = False
         for token in completion:
-            piece = self._grammars.bytes_of(token)
+            piece = self._table.pieces[token]
             if closed and b'"' in piece:
                 return True
             cursor.push(piece)

@@ -1,6 +1,6 @@
 """A short completion that satisfies a grammar, from any state of the grammar.
 
-llguidance tells which tokens may come next, but not how far the end is. So a search appends tokens
+llguidance knows which tokens may come next, but not how far the end is. So a search appends tokens
 one by one: the forced ones, and otherwise the token that closes most. The completion found need not
 be the very shortest. What matters is that it exists, and how many tokens it has.
 """
@@ -8,17 +8,15 @@ be the very shortest. What matters is that it exists, and how many tokens it has
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from llguidance import LLMatcher
+from llguidance.numpy import allocate_token_bitmask, fill_next_token_bitmask
 from numpy.typing import NDArray
 
 from amulet_integrations.decoding.json_cursor import JsonCursor
-
-AllowedTokens = Callable[[LLMatcher], NDArray[np.bool_]]
-"""f(state of a grammar) -> which tokens may come next, shape (vocab,)."""
 
 _DIGITS = b"0123456789"
 # Outside of strings: first what closes, then what continues, then what opens. Which kind of value
@@ -53,10 +51,13 @@ class TokenTable:
         self._quote = single.get(_QUOTE)
         self._lengths = np.array([len(piece) or len(pieces) for piece in pieces])
 
-    @property
-    def orders(self) -> range:
-        """The orders of preference that `closing_token` knows."""
-        return range(len(self._closing))
+    def allowed_tokens(self, matcher: LLMatcher) -> NDArray[np.bool_]:
+        """Which tokens may come next in a state of a grammar, shape (vocab,)."""
+        size = len(self.pieces)
+        bits = allocate_token_bitmask(1, size)
+        fill_next_token_bitmask(matcher, bits)
+        unpacked = np.unpackbits(bits.view(np.uint8), bitorder="little", count=size)
+        return unpacked.view(np.bool_)
 
     def closing_token(
         self, allowed: NDArray[np.bool_], order: int, counts: Counter[int]
@@ -90,7 +91,6 @@ def shortest_completion(
     matcher: LLMatcher,
     cursor: JsonCursor,
     table: TokenTable,
-    allowed_tokens: AllowedTokens,
     *,
     limit: int,
     previous: Sequence[int] = (),
@@ -101,15 +101,14 @@ def shortest_completion(
         matcher: The state of the grammar; it is not changed.
         cursor: The same place in the text, as JSON; it is not changed.
         table: The vocabulary.
-        allowed_tokens: Which tokens may come next.
         limit: Most tokens of the completion.
         previous: The completion before the last token was appended. Its end may do here, too.
 
     Returns:
         The tokens; none where the grammar is satisfied already. None where nothing was found.
     """
-    for order in table.orders:
-        search = _Search(matcher.deep_copy(), cursor.copy(), table, allowed_tokens, order)
+    for order in range(len(_CLOSING_ORDERS)):
+        search = _Search(matcher.deep_copy(), cursor.copy(), table, order)
         tokens = search.run(limit, previous if len(previous) > _MIN_REJOINED else ())
         if tokens is not None:
             return tokens
@@ -132,7 +131,6 @@ class _Search:
     matcher: LLMatcher
     cursor: JsonCursor
     table: TokenTable
-    allowed_tokens: AllowedTokens
     order: int
     counts: Counter[int] = field(default_factory=Counter)
     tokens: list[int] = field(default_factory=list)
@@ -151,7 +149,7 @@ class _Search:
     def _next_tokens(self) -> list[int | None]:
         if forced := self.matcher.compute_ff_tokens():
             return list(forced)
-        allowed = self.allowed_tokens(self.matcher)
+        allowed = self.table.allowed_tokens(self.matcher)
         if self.cursor.in_string:
             return [self.table.string_token(allowed, self.counts)]
         return [self.table.closing_token(allowed, self.order, self.counts)]

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
-from .shape import MAPS, SINGLE
+from .shape import map_subschemas
 
 IN_PLACE = ("allOf", "anyOf", "oneOf")
 """Keywords whose schemas describe the same value as the schema that has them."""
@@ -37,23 +36,18 @@ def count_object_parts(schema: dict[str, Any]) -> int:
     )
 
 
-def combined_references(schema: Any, *, combined: bool = False) -> Iterator[str]:
+def combined_references(schema: Any, *, combined: bool = False) -> list[str]:
     """The references that are one of several parts which describe the same object."""
-    if isinstance(schema, list):
-        for inner in schema:
-            yield from combined_references(inner, combined=combined)
-    elif isinstance(schema, dict):
-        combined = combined or count_object_parts(schema) > 1
-        reference = schema.get("$ref")
-        if combined and isinstance(reference, str):
-            yield reference
-        for key, value in schema.items():
-            if key in MAPS and isinstance(value, dict):
-                yield from combined_references(list(value.values()))
-            elif key in IN_PLACE:
-                yield from combined_references(value, combined=combined)
-            elif key in SINGLE or key == "prefixItems":
-                yield from combined_references(value)
+    if not isinstance(schema, dict):
+        return []
+    combined = combined or count_object_parts(schema) > 1
+    found = [schema["$ref"]] if combined and "$ref" in schema else []
+
+    def visit(inner: Any, keyword: str, _pointer: str) -> None:
+        found.extend(combined_references(inner, combined=combined and keyword in IN_PLACE))
+
+    map_subschemas(schema, visit)
+    return found
 
 
 def _describes_object(schema: Any) -> bool:

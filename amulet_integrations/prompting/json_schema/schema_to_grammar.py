@@ -8,8 +8,7 @@ less than the schema did: what the grammar accepts is valid for the caller's sch
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -100,8 +99,7 @@ def constrained_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
         UnsupportedGrammarError: It is not a schema, or has a keyword or a format that cannot be
             enforced. The message contains the JSON pointer to it and a remedy.
     """
-    with _refusing_depth():
-        return _constrain(dict(schema))
+    return _constrain(dict(schema))
 
 
 def arguments_schema(parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -116,28 +114,29 @@ def arguments_schema(parameters: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         UnsupportedGrammarError: As for `constrained_schema`.
     """
-    with _refusing_depth():
-        schema = dict(parameters)
-        check_shape(schema)
-        if "object" in schema.get("type", "object"):  # "type" is one type, or a list of them
-            schema["type"] = "object"
-        if not names_properties(schema):
-            schema["additionalProperties"] = False
-        return _constrain(schema)
+    return _constrain(dict(parameters), of_arguments=True)
 
 
-@contextmanager
-def _refusing_depth() -> Iterator[None]:
+def _constrain(schema: dict[str, Any], *, of_arguments: bool = False) -> dict[str, Any]:
     try:
-        yield
+        check_shape(schema)
+        if of_arguments:
+            _describe_arguments(schema)
+        return _rewrite_document(schema)
     except RecursionError:
         raise UnsupportedGrammarError(
             "The schema is nested too deeply to be read. Use $ref and $defs."
         ) from None
 
 
-def _constrain(schema: dict[str, Any]) -> dict[str, Any]:
-    check_shape(schema)
+def _describe_arguments(schema: dict[str, Any]) -> None:
+    if "object" in schema.get("type", "object"):  # "type" is one type, or a list of them
+        schema["type"] = "object"
+    if not names_properties(schema):
+        schema["additionalProperties"] = False
+
+
+def _rewrite_document(schema: dict[str, Any]) -> dict[str, Any]:
     # With an id inside, references may be relative to it instead of the whole schema.
     has_inner_ids = any(
         isinstance(inner.get(key), str)

@@ -14,8 +14,19 @@ MAPS = ("properties", "patternProperties", "$defs", "definitions")
 LISTS = ("allOf", "anyOf", "oneOf", "prefixItems")
 SINGLE = ("items", "additionalProperties", "additionalItems")
 
-_TEXTS = ("$ref", "$id", "format", "pattern")
+_SEQUENCE = (list, tuple)
 _NAMES = ("required", "type")
+# The Python types of keywords' values, and what the values are.
+_KINDS: dict[str, tuple[Any, str]] = {
+    **dict.fromkeys(MAPS, (dict, "a dict of schemas")),
+    **dict.fromkeys(LISTS, (_SEQUENCE, "a list of schemas")),
+    **dict.fromkeys(("$ref", "$id", "format", "pattern"), (str, "a string")),
+    "required": (_SEQUENCE, "a list of strings"),
+    "type": ((str, *_SEQUENCE), "a list of strings"),
+    "enum": (_SEQUENCE, "a list"),
+    "minProperties": (int, "a whole number"),
+}
+_WRITTEN = ("const", "enum", "required")  # values that the model writes
 
 # Characters that JSON writes only as \u escapes, which the grammars leave out; DEL, which
 # llguidance never writes; and halves of surrogate pairs.
@@ -40,8 +51,7 @@ def check_shape(schema: Any, pointer: str = "#") -> None:
         if not isinstance(keyword, str):
             _refuse(pointer, keyword, "a keyword, which is a string")
         _check_value(keyword, value, at(pointer, keyword))
-    if isinstance(least := schema.get("minProperties", 0), bool) or not isinstance(least, int):
-        _refuse(at(pointer, "minProperties"), least, "a whole number")
+    map_subschemas(schema, lambda inner, _keyword, place: check_shape(inner, place), pointer)
 
 
 def at(pointer: str, name: str) -> str:
@@ -86,38 +96,16 @@ def iter_objects(value: Any) -> Iterator[dict[str, Any]]:
 
 
 def _check_value(keyword: str, value: Any, pointer: str) -> None:
+    """Checks all of a value but the schemas in it."""
+    kind, wanted = _KINDS.get(keyword, (object, ""))
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        _refuse(pointer, value, wanted)
+    if keyword in _NAMES and not all(isinstance(name, str) for name in value):
+        _refuse(pointer, value, wanted)
     if keyword in MAPS:
-        _check_map(value, pointer, written=keyword == "properties")
-    elif keyword in LISTS:
-        _check_list(value, pointer)
-    elif keyword in SINGLE:
-        many = keyword == "items" and isinstance(value, list | tuple)
-        (_check_list if many else check_shape)(value, pointer)
-    elif keyword in _TEXTS and not isinstance(value, str):
-        _refuse(pointer, value, "a string")
-    elif keyword in _NAMES and not _is_names(value, or_one=keyword == "type"):
-        _refuse(pointer, value, "a list of strings")
-    elif keyword == "enum" and not isinstance(value, list | tuple):
-        _refuse(pointer, value, "a list")
-    else:
-        _check_json(value, pointer, written=keyword in {"const", "enum", "required"})
-
-
-def _check_map(value: Any, pointer: str, *, written: bool) -> None:
-    if not isinstance(value, dict):
-        _refuse(pointer, value, "a dict of schemas")
-    for name, inner in value.items():
-        _check_json(name, pointer, written=written)
-        if not isinstance(name, str):
-            _refuse(pointer, name, "a name, which is a string")
-        check_shape(inner, at(pointer, name))
-
-
-def _check_list(value: Any, pointer: str) -> None:
-    if not isinstance(value, list | tuple):
-        _refuse(pointer, value, "a list of schemas")
-    for index, inner in enumerate(value):
-        check_shape(inner, at(pointer, str(index)))
+        _check_json(dict.fromkeys(value), pointer, written=keyword == "properties")
+    elif keyword not in (*LISTS, *SINGLE):
+        _check_json(value, pointer, written=keyword in _WRITTEN)
 
 
 def _check_json(value: Any, pointer: str, *, written: bool) -> None:
@@ -140,12 +128,6 @@ def _check_json(value: Any, pointer: str, *, written: bool) -> None:
                 _refuse(pointer, name, "a name, which is a string")
             _check_json(name, pointer, written=written)
             _check_json(inner, at(pointer, name), written=written)
-
-
-def _is_names(value: Any, *, or_one: bool) -> bool:
-    if isinstance(value, str):
-        return or_one
-    return isinstance(value, list | tuple) and all(isinstance(name, str) for name in value)
 
 
 def _refuse(pointer: str, value: Any, wanted: str) -> NoReturn:

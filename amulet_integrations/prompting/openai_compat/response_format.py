@@ -77,18 +77,15 @@ def to_json_output(wanted: Mapping[str, Any] | None, *, steer_strings: bool) -> 
     kind = wanted["type"] if wanted else "text"
     if wanted is None or kind == "text":
         return None
-    in_prompt, is_strict = kind == "json_schema", False
-    if in_prompt:
-        inner = wanted.get("json_schema")
-        schema = inner.get("schema") if isinstance(inner, Mapping) else None
-        is_strict = isinstance(inner, Mapping) and inner.get("strict") is True
-    else:
-        schema = wanted.get("schema", _ANY_OBJECT)
-    if not isinstance(schema, Mapping):
+    in_prompt = kind == "json_schema"
+    described = wanted.get("json_schema") if in_prompt else {"schema": _ANY_OBJECT, **wanted}
+    schema = described.get("schema") if isinstance(described, Mapping) else None
+    if described is None or not isinstance(schema, Mapping):
         raise PromptError(
             "response_format holds no schema. Use "
             '{"type": "json_schema", "json_schema": {"name": ..., "schema": ...}}.'
         )
     check_schema("the answer", schema)
-    schema = strict_schema(schema) if is_strict else dict(schema)
-    return JsonOutput(json_schema=schema, in_prompt=in_prompt, steer_strings=steer_strings)
+    is_strict = in_prompt and described.get("strict") is True
+    written = strict_schema(schema) if is_strict else dict(schema)
+    return JsonOutput(json_schema=written, in_prompt=in_prompt, steer_strings=steer_strings)

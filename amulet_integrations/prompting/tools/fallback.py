@@ -34,14 +34,10 @@ class FallbackToolTemplate:
         self.format = plain
         self.source = plain.source + _SECTION + _RESULT
 
-    def system_section(self, tools: Sequence[dict[str, Any]]) -> str:
-        """Lists the tools and explains how to call one."""
+    def describe_tools(self, tools: Sequence[dict[str, Any]]) -> tuple[str, list[dict[str, Any]]]:
+        """A part of the system text on the tools and how to call them, and no tools."""
         lines = (json.dumps(tool["function"], ensure_ascii=False) for tool in tools)
-        return _SECTION % "\n".join(lines) if tools else ""
-
-    def template_tools(self, tools: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:  # noqa: ARG002
-        """None: the template would not read them."""
-        return []
+        return _SECTION % "\n".join(lines) if tools else "", []
 
     def arrange_turns(self, turns: Sequence[Turn]) -> list[Turn]:
         """Writes calls at the end of the assistant's text, and results in a row as one turn."""

@@ -53,13 +53,9 @@ class NativeToolTemplate:
         """Whether the template renders all parts of tools, and calls in a known style."""
         return self._detected_style is not None
 
-    def system_section(self, tools: Sequence[dict[str, Any]]) -> str:  # noqa: ARG002
-        """Nothing: the template describes the tools."""
-        return ""
-
-    def template_tools(self, tools: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-        """All of them."""
-        return list(tools)
+    def describe_tools(self, tools: Sequence[dict[str, Any]]) -> tuple[str, list[dict[str, Any]]]:
+        """No part of the system text, and all tools for the template, which describes them."""
+        return "", list(tools)
 
     def arrange_turns(self, turns: Sequence[Turn]) -> list[Turn]:
         """Splits turns of which the template loses a part, or which it refuses."""
@@ -130,33 +126,26 @@ def _split_text(turn: Turn) -> list[Turn]:
 
 def _split_calls(turns: Sequence[Turn]) -> list[Turn]:
     """Turns of one call each, every one followed by its results."""
-    split: list[Turn] = []
-    calls: list[Turn] = []
-    results: list[Turn] = []
+    groups: list[list[Turn]] = []
     for turn in turns:
-        if turn["role"] == "tool":
-            results.append(turn)
-            continue
-        split += _with_results(calls, results)
-        calls, results = [], []
-        if "tool_calls" in turn:
-            calls = _one_call_each(turn)
+        if turn["role"] == "tool" and groups:
+            groups[-1].append(turn)
         else:
-            split.append(turn)
-    return split + _with_results(calls, results)
+            groups.append([turn])
+    return [turn for head, *results in groups for turn in _one_call_each(head, results)]
 
 
-def _one_call_each(turn: Turn) -> list[Turn]:
+def _one_call_each(turn: Turn, results: Sequence[Turn]) -> list[Turn]:
+    if "tool_calls" not in turn:
+        return [turn, *results]
+    ids = [call["id"] for call in turn["tool_calls"]]
     first, *others = turn["tool_calls"]
     more: list[Turn] = [
         {"role": turn["role"], "content": "", "tool_calls": [call]} for call in others
     ]
-    return [{**turn, "tool_calls": [first]}, *more]
 
+    def place(part: Turn) -> int:
+        own = part["tool_call_id"] if part["role"] == "tool" else part["tool_calls"][0]["id"]
+        return ids.index(own) if own in ids else len(ids)
 
-def _with_results(calls: Sequence[Turn], results: Sequence[Turn]) -> list[Turn]:
-    paired: list[Turn] = []
-    for turn in calls:
-        (call,) = turn["tool_calls"]
-        paired += [turn, *(result for result in results if result["tool_call_id"] == call["id"])]
-    return paired + [result for result in results if result not in paired]
+    return sorted([{**turn, "tool_calls": [first]}, *more, *results], key=place)

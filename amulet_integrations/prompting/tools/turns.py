@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from amulet_integrations.errors import PromptError
-from amulet_integrations.prompting.escaping import ControlTokenEscaper
 from amulet_integrations.prompting.messages import ChatMessage
 
-from .tool_use import Tool, ToolCall
+from .tool_use import ToolCall
 
 Turn = dict[str, Any]
 """A message as templates take it: "role" and "content", for some also "reasoning_content",
@@ -29,11 +28,6 @@ def turns_of(messages: Sequence[ChatMessage]) -> list[Turn]:
         for message, own in zip(messages, numbers, strict=True)
         if message.role != "system"
     ]
-
-
-def tool_turn(tool: Tool, escaper: ControlTokenEscaper) -> dict[str, Any]:
-    """A tool as templates take it, with every string escaped."""
-    return {"type": "function", "function": escaper.escape_values(tool.model_dump())}
 
 
 def number_calls(messages: Sequence[ChatMessage]) -> list[tuple[int, ...]]:

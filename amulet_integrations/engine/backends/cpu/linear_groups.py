@@ -14,7 +14,7 @@ from typing import TypeGuard
 import torch
 from torch import Tensor, nn
 
-from .linear_kernels import PLAIN, BucketedProduct, Kernel, fitting_kernels
+from .linear_kernels import PLAIN, BucketedProduct, Kernel
 
 LinearGroup = tuple[nn.Linear, ...]
 """Layers with the same input, dtype and width; or a single layer."""
@@ -46,7 +46,10 @@ def use_kernels(groups: Iterable[LinearGroup], kernels: Sequence[Kernel]) -> Non
     if set(kernels) == {PLAIN}:
         return
     for group in groups:
-        fitting = [fitting_kernels(layer.weight, kernels) for layer in group]
+        fitting = [
+            [kernel if kernel.fits(layer.weight) else PLAIN for kernel in kernels]
+            for layer in group
+        ]
         if len(group) > 1 and fitting == [list(kernels)] * len(group):
             _fuse(group, kernels)
             continue

@@ -21,10 +21,6 @@ Product = Callable[[Tensor], Tensor]
 """f(rows (rows, in)) -> (rows, out)."""
 
 
-def _anything(weight: Tensor) -> bool:  # noqa: ARG001
-    return True
-
-
 @dataclass(frozen=True)
 class Kernel:
     """A way to multiply.
@@ -41,7 +37,7 @@ class Kernel:
     dtypes: frozenset[torch.dtype]
     prepare: Callable[[Tensor, Tensor | None], Product]
     copies: bool = False
-    fits: Callable[[Tensor], bool] = _anything
+    fits: Callable[[Tensor], bool] = lambda _weight: True
 
 
 def _plain(weight: Tensor, bias: Tensor | None) -> Product:
@@ -92,11 +88,6 @@ FLOAT16 = Kernel("float16", _HALVES, _float16, copies=True, fits=_fits_float16)
 
 KERNELS = (PLAIN, COLUMNS, PACKED, FLOAT16)
 """All kernels. Those that take more memory come later."""
-
-
-def fitting_kernels(weight: Tensor, kernels: Sequence[Kernel]) -> list[Kernel]:
-    """Replaces the kernels that are not exact enough for a weight by torch's own."""
-    return [kernel if kernel.fits(weight) else PLAIN for kernel in kernels]
 
 
 class BucketedProduct:

@@ -40,8 +40,7 @@ def check_source(source: ModelSource) -> None:
         AmuletError: As `load_config`.
     """
     if source.model == EMBEDDED:
-        _check_dtype(source.dtype)
-        find_device(source.device)
+        _check_dtype_and_device(source)
         check_embedded_model()
     else:
         load_config(source)
@@ -55,8 +54,7 @@ def load_config(source: ModelSource) -> PreTrainedConfig:
         UnsupportedModelError: It is not decoder-only, or needs code of its own.
         InvalidRequestError: The dtype or the device is unknown.
     """
-    _check_dtype(source.dtype)
-    find_device(source.device)
+    _check_dtype_and_device(source)
     path = _name_or_path(source)
     try:
         config: PreTrainedConfig = AutoConfig.from_pretrained(path, **_hub_options(source))
@@ -87,17 +85,12 @@ def load_model(source: ModelSource) -> tuple[PreTrainedModel, PreTrainedTokenize
     """
     load_config(source)
     path = _name_or_path(source)
-    placement: dict[str, Any] = {}
-    if source.device_map is not None:
-        placement["device_map"] = source.device_map
-    if source.quantization_config is not None:
-        placement["quantization_config"] = source.quantization_config
-    if source.attn_implementation is not None:
-        placement["attn_implementation"] = source.attn_implementation
+    placement = ("device_map", "quantization_config", "attn_implementation")
+    given = {name: value for name in placement if (value := getattr(source, name)) is not None}
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, **_hub_options(source))
         model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
-            path, dtype=source.dtype, **placement, **_hub_options(source)
+            path, dtype=source.dtype, **given, **_hub_options(source)
         )
     except ImportError as error:
         raise MissingDependencyError(f"Loading {source.model!r} failed: {error}") from error
@@ -124,11 +117,12 @@ def _hub_options(source: ModelSource) -> dict[str, Any]:
     }
 
 
-def _check_dtype(name: str) -> None:
-    if name not in _DTYPES:
+def _check_dtype_and_device(source: ModelSource) -> None:
+    if source.dtype not in _DTYPES:
         raise InvalidRequestError(
-            f"dtype={name!r} is not one to decode in. Use {', '.join(map(repr, _DTYPES))}."
+            f"dtype={source.dtype!r} is not one to decode in. Use {', '.join(map(repr, _DTYPES))}."
         )
+    find_device(source.device)
 
 
 def find_device(name: str) -> torch.device:

@@ -43,11 +43,6 @@ class SlotMapping:
     allocation: object = field(default_factory=object)
     _slots: dict[torch.device, Tensor] = field(default_factory=dict)
 
-    @property
-    def past(self) -> int:
-        """The number of positions that attention sees before the new ones."""
-        return self.width - self.columns.shape[1]
-
     def set(self, rows: Sequence[int], columns: Tensor, width: int) -> None:
         """Sets the next pass; see `RowCache.map_slots`."""
         indices = torch.tensor(rows)
@@ -115,7 +110,7 @@ class RowLayer(CacheLayerMixin):
 
     def get_seq_length(self) -> int:
         """Returns the number of positions that attention sees before the new ones."""
-        return self._mapping.past
+        return self._mapping.width - self._mapping.columns.shape[1]
 
     def get_max_length(self) -> int:
         """Returns -1: there is no bound."""

@@ -12,6 +12,7 @@ import pytest
 from amulet_integrations import SamplingParams
 from amulet_integrations.engine import GenerationRequest, GenerationResult, LocalEngine
 from amulet_integrations.engine.structured import grammar as grammar_module
+from amulet_integrations.engine.structured import shortest_completion as completion_module
 from amulet_integrations.engine.structured.alternatives import OutputAlternative
 from amulet_integrations.errors import EngineClosedError, GenerationError, RequestTimeoutError
 from tests.support.schemas import random_schema, schema_grammar
@@ -88,7 +89,7 @@ async def test_asyncio_changes_nothing(tiny_engine, alone):
 
 
 def test_a_constrained_request_that_fails_fails_alone(monkeypatch, alone):
-    fill, calls = grammar_module.fill_next_token_bitmask, []
+    fill, calls = completion_module.fill_next_token_bitmask, []
     victims = []
 
     def fails_once(matcher, bits, *rest):
@@ -102,7 +103,7 @@ def test_a_constrained_request_that_fails_fails_alone(monkeypatch, alone):
         for request in all_requests()[::2]:  # their grammars are compiled before
             engine.stream(request).close()
         calls.clear()
-        monkeypatch.setattr(grammar_module, "fill_next_token_bitmask", fails_once)
+        monkeypatch.setattr(completion_module, "fill_next_token_bitmask", fails_once)
         outcomes = engine.generate(all_requests(), return_exceptions=True)
     failed = [number for number, item in enumerate(outcomes) if isinstance(item, GenerationError)]
     assert len(failed) == len(victims) == 1
