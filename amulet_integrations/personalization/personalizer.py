@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
 
@@ -14,7 +14,6 @@ from amulet_integrations.decoding.guidance import (
 from amulet_integrations.decoding.strength import PRESETS, Method, Preset, Strength, method_strength
 from amulet_integrations.engine.protocol import Engine
 from amulet_integrations.engine.request import GenerationRequest
-from amulet_integrations.engine.result import Increment
 from amulet_integrations.errors import PreferenceSelectionError
 from amulet_integrations.profiles import (
     Preference,
@@ -137,7 +136,7 @@ class Personalizer:
         return self.prepare_answer(prepared).request
 
     def prepare_answer(self, prepared: PreparedCall) -> PreparedAnswer:
-        """The request of a call with the parser of its answer; renders each context once.
+        """The request of a call, and what reads its answer; renders each context once.
 
         Loads the model when it is first needed, so it may block.
 
@@ -176,11 +175,7 @@ class Personalizer:
             reasoning,
             calls_open_answer=output.json_output is not None,
         )
-        return PreparedAnswer(self.engine, request, parser)
-
-    def stream(self, prepared: PreparedCall) -> Generator[Increment, None, None]:
-        """Decodes the answer to a call; closing the generator cancels the request."""
-        yield from self.prepare_answer(prepared).stream()
+        return PreparedAnswer(prepared, self.engine, request, parser)
 
     def _render(
         self, prepared: PreparedCall, texts: Sequence[str]
