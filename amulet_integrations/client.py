@@ -40,7 +40,7 @@ SELECTION_ARGUMENTS = (
 )
 """Arguments of a call that select whose preferences it follows, when and how."""
 
-_OTHER_ARGUMENTS = ("max_tokens", "max_new_tokens", "stop", "timeout", "chat_template_kwargs")
+_OTHER_ARGUMENTS = ("max_tokens", "max_new_tokens", "timeout", "chat_template_kwargs")
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ class AmuletClient(AmuletConfig):
             linear_alignment_ratio=self.linear_alignment_ratio,
             max_guidance_scale=self.max_guidance_scale,
             separator=self.separator,
-            prompts=self._registry.prompts,
+            find_prompts=self._registry.prompts,
         )
 
     def resolve_user(
@@ -202,7 +202,7 @@ class AmuletClient(AmuletConfig):
             raise UnknownArgumentError.for_names(f"A call of {type(self).__name__}", unknown, known)
         given = without_unset(arguments)
         check_one_limit(given)
-        changes = {name: given[name] for name in (*SAMPLING, "stop") if name in given}
+        changes = {name: given[name] for name in SAMPLING if name in given}
         for name in ("max_tokens", "max_new_tokens"):
             if name in given:
                 changes["max_new_tokens"] = given[name]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import Any, Literal, get_args
 
 from langchain_core.exceptions import OutputParserException
@@ -215,36 +215,33 @@ class RawOutputParser(BaseTransformOutputParser[dict[str, Any]]):
         return self.parse_result([Generation(text=text)])
 
     def _transform(self, input: Iterator[str | BaseMessage]) -> Iterator[dict[str, Any]]:
-        stream = _RawStream(self)
-        for chunk in input:
-            yield stream.add(chunk)
+        return map(self._part_reader(), input)
 
     async def _atransform(
         self, input: AsyncIterator[str | BaseMessage]
     ) -> AsyncIterator[dict[str, Any]]:
-        stream = _RawStream(self)
+        read = self._part_reader()
         async for chunk in input:
-            yield stream.add(chunk)
+            yield read(chunk)
 
+    def _part_reader(self) -> Callable[[Any], _Part]:
+        """Makes the function that reads one stream: its dicts add up to what `invoke` returns."""
+        message: Any = None
+        parsed: Any = None
 
-class _RawStream:
-    """An answer as it streams, in dicts that add up to what `invoke` returns."""
+        def read(chunk: Any) -> _Part:
+            nonlocal message, parsed
+            message = chunk if message is None else message + chunk
+            found = self.parse_result([ChatGeneration(message=message)], partial=True)
+            part = _Part(raw=chunk)
+            is_last = getattr(chunk, "chunk_position", "last") == "last"
+            if is_last or found["parsed"] != parsed:
+                part["parsed"] = parsed = found["parsed"]
+            if is_last:
+                part["parsing_error"] = found["parsing_error"]
+            return part
 
-    def __init__(self, parser: RawOutputParser) -> None:
-        self._parser = parser
-        self._message: Any = None
-        self._parsed: Any = None
-
-    def add(self, chunk: Any) -> _Part:
-        self._message = chunk if self._message is None else self._message + chunk
-        found = self._parser.parse_result([ChatGeneration(message=self._message)], partial=True)
-        part = _Part(raw=chunk)
-        is_last = getattr(chunk, "chunk_position", "last") == "last"
-        if is_last or found["parsed"] != self._parsed:
-            part["parsed"] = self._parsed = found["parsed"]
-        if is_last:
-            part["parsing_error"] = found["parsing_error"]
-        return part
+        return read
 
 
 class _Part(AddableDict):

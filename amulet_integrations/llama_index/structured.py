@@ -227,12 +227,12 @@ class StructuredPrediction(Generic[Model]):
         reader = ObjectReader(self.output_cls)
 
         def read(response: ChatResponse) -> list[Model | FlexibleModel]:
-            if response.raw is not None:  # the last response
-                return [self._finish(response)]
             found = reader.read_partial(response)
             if found is None:
                 return []
-            _dispatcher.event(LLMStructuredPredictInProgressEvent(output=found))
+            is_last = response.raw is not None
+            event = LLMStructuredPredictEndEvent if is_last else LLMStructuredPredictInProgressEvent
+            _dispatcher.event(event(output=found))
             return [found]
 
         return read
