@@ -27,17 +27,7 @@ from amulet_integrations.prompting import ChatMessage
 from amulet_integrations.prompting.openai_compat.output_options import OutputOptions
 from amulet_integrations.registry import Registry
 
-STRENGTH_ARGUMENTS = tuple(Strength.model_fields)
-"""Arguments of a call that set how strongly preferences are applied."""
-
-SELECTION_ARGUMENTS = (
-    "preference",
-    "profile",
-    "user_id",
-    "method",
-    "preference_context",
-    *STRENGTH_ARGUMENTS,
-)
+SELECTION_ARGUMENTS = tuple(name for name in PreferenceSelection.model_fields if name != "source")
 """Arguments of a call that select whose preferences it follows, when and how."""
 
 _OTHER_ARGUMENTS = ("max_tokens", "max_new_tokens", "timeout", "chat_template_kwargs")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import ensure_config
 
-from amulet_integrations.client import CallArguments, without_unset
+from amulet_integrations.client import SELECTION_ARGUMENTS, CallArguments, without_unset
 from amulet_integrations.personalization.prepared_call import Personalization
 from amulet_integrations.personalization.selection import PreferenceSelection
 from amulet_integrations.prompting import ChatMessage
@@ -126,7 +126,7 @@ def read_arguments(
         model=plain.get("model"),
         stream_usage=plain.get("stream_usage", llm.stream_usage) is not False,
     )
-    others = {name: plain[name] for name in plain if name not in PreferenceSelection.model_fields}
+    others = {name: plain[name] for name in plain if name not in SELECTION_ARGUMENTS}
     return {**others, CALL: call}
 
 

@@ -92,8 +92,8 @@ class ChatAmulet(AmuletClient, BaseChatModel):
     3. the surrounding `preference_scope`;
     4. the constructor.
 
-    Each of them may also say what the call is about, ``preference_context={"topic": "health"}``,
-    for preferences that have a `when`. What they say is merged.
+    Each of them may also describe the call with ``preference_context={"topic": "health"}``, for
+    preferences that have a `when`. These contexts are merged.
 
     A call also takes ``method``, ``params``, ``stop``, ``timeout`` and the sampling parameters. A
     chain calls the model only when it runs. So where the stream of a chain may be read after its

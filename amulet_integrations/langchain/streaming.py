@@ -109,7 +109,7 @@ class ChunkStream:
         """The part of a call that some pieces add to it."""
         # Among blocks, LangChain would merge a call with a text of the same index.
         index = block if self.as_blocks else pieces[0].index
-        call = self._calls.setdefault(pieces[0].index, _Call(index))
+        call = self._calls.setdefault(pieces[0].index, _Call())
         before = replace(call)
         for piece in pieces:
             call.name = call.name or piece.name
@@ -152,7 +152,6 @@ class ChunkStream:
 class _Call:
     """A tool call as far as it has been written."""
 
-    index: int
     id: str = ""
     name: str | None = None
     arguments: str = ""

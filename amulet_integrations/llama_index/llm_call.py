@@ -14,7 +14,7 @@ from llama_index.core.base.llms.types import ChatResponse, CompletionResponse, M
 from llama_index.core.llms.callbacks import llm_chat_callback, llm_completion_callback
 from llama_index.core.llms.llm import default_completion_to_prompt
 
-from amulet_integrations.client import CallArguments
+from amulet_integrations.client import SELECTION_ARGUMENTS, CallArguments
 from amulet_integrations.errors import PromptError
 from amulet_integrations.personalization.selection import PreferenceSelection
 from amulet_integrations.prompting import ChatMessage
@@ -23,7 +23,7 @@ from amulet_integrations.prompting.openai_compat.output_options import (
     plain_arguments,
 )
 
-from .instrumentation import call_in_span, without_preferences
+from .instrumentation import call_in_span
 from .messages import check_messages, has_system_message, to_chat_messages, user_message
 from .streaming import R, ResponseBuilder, chat_response, completion_response
 from .tools import original_names, to_openai_tools
@@ -71,7 +71,7 @@ class LLMCall(Generic[R]):
         method: The public method's name, for the span.
         argument: The messages or the prompt, as the caller gave them.
         shown: The keyword arguments without those that select preferences.
-        conversation: What the model is asked.
+        conversation: The converted messages, or the whole prompt.
         options: What the answer has to be like, and the timeout.
         selection: Whose preferences the answer follows.
         tool_names: The tools' original names, by those in the prompt.
@@ -117,7 +117,7 @@ class LLMCall(Generic[R]):
             kind=kind,
             method=method,
             argument=argument,
-            shown=without_preferences(plain),
+            shown={name: plain[name] for name in plain if name not in SELECTION_ARGUMENTS},
             conversation=conversation,
             options=options,
             selection=llm.resolve_user(options.selection),

@@ -37,7 +37,7 @@ AsyncObjects = AsyncGenerator[Model | FlexibleModel, None]
 
 _dispatcher = get_dispatcher(__name__)
 
-# LlamaIndex's programs set these themselves, whatever the caller says.
+# LlamaIndex's programs set these themselves, whatever the caller passes.
 _SET_BY_PROGRAMS = {"tool_required", "tool_choice", "allow_parallel_tool_calls"}
 
 
@@ -124,7 +124,7 @@ class StructuredPrediction(Generic[Model]):
         arguments = dict(llm_kwargs or {})
         if "response_format" in arguments:
             raise PromptError(
-                "response_format= is what output_cls says already; leave it out of llm_kwargs."
+                "output_cls sets response_format= already; leave it out of llm_kwargs."
             )
         llm, prompt_args = bind_preferences(llm, prompt_args, prompt)
         mode = llm.pydantic_program_mode

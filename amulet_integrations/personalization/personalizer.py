@@ -106,7 +106,8 @@ class Personalizer:
         strength = strength.over(self.strength)
         preferences: tuple[Preference, ...] = ()
         if method != "base":
-            candidates = _preferences(selection, profile)
+            own = (selection.preference,) if selection.preference else ()
+            candidates = profile.preferences if profile else own
             preferences = active_preferences(
                 candidates, datetime.now(UTC), selection.preference_context
             )
@@ -232,11 +233,3 @@ class Personalizer:
             if fingerprint is not None and (saved := find_preset(fingerprint)) is not None:
                 return "saved", saved.preset
         return "default", PRESETS["default"]
-
-
-def _preferences(
-    selection: PreferenceSelection, profile: PreferenceProfile | None
-) -> tuple[Preference, ...]:
-    if profile is not None:
-        return profile.preferences
-    return () if selection.preference is None else (selection.preference,)
