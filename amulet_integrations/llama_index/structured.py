@@ -124,7 +124,7 @@ class StructuredPrediction(Generic[Model]):
         arguments = dict(llm_kwargs or {})
         if "response_format" in arguments:
             raise PromptError(
-                "output_cls sets response_format= already; leave it out of llm_kwargs."
+                "response_format= is what output_cls says already; leave it out of llm_kwargs."
             )
         llm, prompt_args = bind_preferences(llm, prompt_args, prompt)
         mode = llm.pydantic_program_mode
