@@ -150,7 +150,7 @@ class StructuredOutputParser(BaseCumulativeTransformOutputParser[Any]):
         if is_growing and self.model is not None:
             return None
         if is_growing:
-            return _parse_partial(_call_text(message) if self.from_call else _text_of(result[0]))
+            return _parse_partial(_call_text(message) if self.from_call else result[0].text)
         found = self._parse_call(message) if self.from_call else self._parse_text(result[0])
         return found if found is None or self.model is None else self._instance(found)
 
@@ -172,12 +172,11 @@ class StructuredOutputParser(BaseCumulativeTransformOutputParser[Any]):
     def _parse_text(self, generation: Generation) -> Any:
         if getattr(getattr(generation, "message", None), "tool_calls", None):
             return None
-        text = _text_of(generation)
         try:
-            return parse_json_markdown(text, parser=_load)
+            return parse_json_markdown(generation.text, parser=_load)
         except ValueError as error:
             raise OutputParserException(
-                f"The answer is not JSON: {error}", llm_output=text
+                f"The answer is not JSON: {error}", llm_output=generation.text
             ) from error
 
     def _instance(self, found: Any) -> Any:
@@ -249,11 +248,6 @@ class _Part(AddableDict):
 
     def __add__(self, other: AddableDict) -> _Part:
         return _Part({**self, **other, "raw": self["raw"] + other["raw"]})
-
-
-def _text_of(generation: Generation) -> str:
-    message = getattr(generation, "message", None)
-    return generation.text if message is None else message.text
 
 
 def _call_text(message: BaseMessage | None) -> str:
