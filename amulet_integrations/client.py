@@ -15,25 +15,22 @@ from amulet_integrations.engine.backends.transformers.loader import check_source
 from amulet_integrations.engine.protocol import Engine
 from amulet_integrations.errors import InvalidParamsError, UnknownArgumentError
 from amulet_integrations.personalization.personalizer import Personalizer
+from amulet_integrations.personalization.prepared_call import (
+    Personalization,
+    PreparedAnswer,
+    PreparedCall,
+)
 from amulet_integrations.personalization.selection import PreferenceSelection, resolve_user
 from amulet_integrations.profiles import ProfileStore, current_scope
 from amulet_integrations.profiles.field_types import checked_label
+from amulet_integrations.prompting import ChatMessage
+from amulet_integrations.prompting.openai_compat.output_options import OutputOptions
 from amulet_integrations.registry import Registry
 
-STRENGTH_ARGUMENTS = tuple(Strength.model_fields)
-"""Arguments of a call that set how strongly preferences are applied."""
-
-SELECTION_ARGUMENTS = (
-    "preference",
-    "profile",
-    "user_id",
-    "method",
-    "preference_context",
-    *STRENGTH_ARGUMENTS,
-)
+SELECTION_ARGUMENTS = tuple(name for name in PreferenceSelection.model_fields if name != "source")
 """Arguments of a call that select whose preferences it follows, when and how."""
 
-_OTHER_ARGUMENTS = ("max_tokens", "max_new_tokens", "stop", "timeout", "chat_template_kwargs")
+_OTHER_ARGUMENTS = ("max_tokens", "max_new_tokens", "timeout", "chat_template_kwargs")
 
 
 @dataclass(frozen=True)
@@ -43,12 +40,14 @@ class CallArguments:
     Attributes:
         selection: The preferences that the arguments select; see `AmuletClient.resolve_user`.
         sampling: The constructor's sampling parameters with the call's in their place.
+        output: The tools, the response format and the log-probabilities.
         timeout: Seconds after which the request fails.
         chat_template_kwargs: Further variables of the model's chat template.
     """
 
     selection: PreferenceSelection
     sampling: SamplingParams
+    output: OutputOptions
     timeout: float | None
     chat_template_kwargs: Mapping[str, Any] | None = None
 
@@ -120,7 +119,7 @@ class AmuletClient(AmuletConfig):
             linear_alignment_ratio=self.linear_alignment_ratio,
             max_guidance_scale=self.max_guidance_scale,
             separator=self.separator,
-            prompts=self._registry.prompts,
+            find_prompts=self._registry.prompts,
         )
 
     def resolve_user(
@@ -178,20 +177,22 @@ class AmuletClient(AmuletConfig):
         """Validates the keyword arguments of a call.
 
         Args:
-            arguments: The arguments.
+            arguments: The arguments, with tools and formats as plain JSON.
             also: Names that the wrapper reads itself.
 
         Raises:
             UnknownArgumentError: An argument is unknown.
             InvalidParamsError: A sampling parameter is out of its range.
             PreferenceSelectionError: More than one preference, profile or user is named.
+            PromptError: The tools, their choice or the response format cannot be followed.
+            UnsupportedGrammarError: A schema cannot be enforced.
         """
         known = {*SELECTION_ARGUMENTS, *SAMPLING, *_OTHER_ARGUMENTS, *also}
         if unknown := arguments.keys() - known:
             raise UnknownArgumentError.for_names(f"A call of {type(self).__name__}", unknown, known)
         given = without_unset(arguments)
         check_one_limit(given)
-        changes = {name: given[name] for name in (*SAMPLING, "stop") if name in given}
+        changes = {name: given[name] for name in SAMPLING if name in given}
         for name in ("max_tokens", "max_new_tokens"):
             if name in given:
                 changes["max_new_tokens"] = given[name]
@@ -204,9 +205,38 @@ class AmuletClient(AmuletConfig):
                 **{name: given[name] for name in SELECTION_ARGUMENTS if name in given}
             ),
             sampling=self.sampling.model_copy(update=changes),
+            output=OutputOptions.read(arguments, steer_strings=self.steer_strings),
             timeout=timeout,
             chat_template_kwargs=self._template_kwargs(given.get("chat_template_kwargs")),
         )
+
+    def prepare_answer(
+        self,
+        messages: tuple[ChatMessage, ...] | str,
+        arguments: CallArguments,
+        personalization: Personalization,
+    ) -> PreparedAnswer:
+        """Renders a call; loads the model when it is first needed, so it may block.
+
+        Args:
+            messages: The conversation; a string is a prompt that the caller has written whole.
+            arguments: The call's other arguments.
+            personalization: The preferences, looked up for this model.
+
+        Raises:
+            PromptError: The conversation cannot be written as a prompt for this model.
+            UnsupportedGrammarError: A schema cannot be enforced while decoding.
+        """
+        call = PreparedCall(
+            messages=messages,
+            personalization=personalization,
+            sampling=arguments.sampling,
+            output=arguments.output,
+            timeout=arguments.timeout,
+            chat_template_kwargs=arguments.chat_template_kwargs,
+            include_preference_text=self.include_preference_text,
+        )
+        return self.personalizer.prepare_answer(call)
 
     def _template_kwargs(self, given: Any) -> dict[str, Any] | None:
         if given is not None and not isinstance(given, Mapping):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -25,29 +26,9 @@ from amulet_integrations.profiles.conditions import PreferenceContext
 from amulet_integrations.prompting import DEFAULT_SEPARATOR
 from amulet_integrations.validation import as_amulet_error
 
-SAMPLING = (
-    "min_new_tokens",
-    "temperature",
-    "top_p",
-    "top_k",
-    "min_p",
-    "repetition_penalty",
-    "seed",
-)
-"""Fields with the names of sampling parameters."""
+SAMPLING = tuple(name for name in SamplingParams.model_fields if name != "max_new_tokens")
+"""Fields with the names of sampling parameters; `max_tokens` has a name of its own."""
 
-_SOURCE = (
-    "model",
-    "dtype",
-    "device",
-    "device_map",
-    "revision",
-    "local_files_only",
-    "trust_remote_code",
-    "quantization_config",
-    "attn_implementation",
-    "pack_weights",
-)
 _ENVIRONMENT = {
     "model": "AMULET_MODEL",
     "dtype": "AMULET_DTYPE",
@@ -222,13 +203,14 @@ class AmuletConfig(BaseModel):
     @property
     def source(self) -> ModelSource:
         """Which model to load and how."""
-        return ModelSource(**{name: getattr(self, name) for name in _SOURCE})
+        names = [field.name for field in fields(ModelSource)]
+        return ModelSource(**{name: getattr(self, name) for name in names})
 
     @property
     def sampling(self) -> SamplingParams:
         """The constructor's sampling parameters."""
         values = {name: getattr(self, name) for name in SAMPLING}
-        return SamplingParams(max_new_tokens=self.max_tokens, stop=self.stop, **values)
+        return SamplingParams(max_new_tokens=self.max_tokens, **values)
 
 
 def check_one_limit(arguments: Mapping[str, Any]) -> None:

@@ -28,7 +28,7 @@ class Registry:
         self._checked: set[str] = set()
 
     def __reduce__(self) -> tuple[type[Registry], tuple[()]]:
-        # Another process loads and opens anew.
+        # Another process loads and opens its own.
         return Registry, ()
 
     def check(self, source: ModelSource) -> None:

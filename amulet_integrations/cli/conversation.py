@@ -58,7 +58,8 @@ class Conversation:
             personalization=self.personalization(),
             sampling=self._sampling,
         )
-        answer = self._personalizer.stream(prepared)
+        request = self._personalizer.build_request(prepared)
+        answer = self._personalizer.engine.stream(request)
         try:
             with closing(answer):
                 for increment in answer:

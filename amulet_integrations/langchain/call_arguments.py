@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from langchain_core.messages import BaseMessage
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import ensure_config
 
-from amulet_integrations.client import CallArguments, without_unset
-from amulet_integrations.personalization.prepared_call import Personalization, PreparedCall
+from amulet_integrations.client import SELECTION_ARGUMENTS, CallArguments, without_unset
+from amulet_integrations.personalization.prepared_call import Personalization
 from amulet_integrations.personalization.selection import PreferenceSelection
 from amulet_integrations.prompting import ChatMessage
 from amulet_integrations.prompting.openai_compat.output_options import (
     OUTPUT_OPTIONS,
-    OutputOptions,
     plain_arguments,
 )
 from amulet_integrations.prompting.openai_compat.response_format import json_schema_format
 
-from .messages import to_chat_messages
 from .tools import to_json_schema, to_openai_tools
 
 if TYPE_CHECKING:
@@ -62,8 +59,7 @@ class ChatCall:
     """One call, validated.
 
     Attributes:
-        arguments: The sampling parameters, the timeout and the template's variables.
-        output: The tools, the response format and the log-probabilities.
+        arguments: What the answer has to be like, and the timeout.
         selection: Whose preferences the call follows.
         model: The name of another model that is to answer; None for the chat model's own.
         stream_usage: Whether the last chunk of a stream counts the tokens.
@@ -71,7 +67,6 @@ class ChatCall:
     """
 
     arguments: CallArguments
-    output: OutputOptions
     selection: PreferenceSelection
     model: str | None
     stream_usage: bool
@@ -98,17 +93,6 @@ class PersonalizedCall(ChatCall):
     def __repr__(self) -> str:
         return repr(self.personalization)
 
-    def prepared(self, messages: Sequence[BaseMessage]) -> PreparedCall:
-        """What the engine needs; converts `messages` where nobody has."""
-        return PreparedCall(
-            messages=to_chat_messages(messages) if self.messages is None else self.messages,
-            personalization=self.personalization,
-            sampling=self.arguments.sampling,
-            output=self.output,
-            timeout=self.arguments.timeout,
-            chat_template_kwargs=self.arguments.chat_template_kwargs,
-        )
-
 
 def read_arguments(
     llm: ChatAmulet,
@@ -133,17 +117,16 @@ def read_arguments(
     Raises:
         AmuletError: One of the arguments is unknown or not valid.
     """
-    read = llm.read_call(arguments, (*_OTHER_ARGUMENTS, *also))
     plain = json_arguments(arguments)
+    read = llm.read_call(plain, (*_OTHER_ARGUMENTS, *also))
     searchable = llm.profiles is not None
     call = ChatCall(
         arguments=read,
-        output=OutputOptions.read(plain, steer_strings=llm.steer_strings),
         selection=llm.resolve_user(read.selection, selection_of(config, searchable=searchable)),
         model=plain.get("model"),
         stream_usage=plain.get("stream_usage", llm.stream_usage) is not False,
     )
-    others = {name: plain[name] for name in plain if name not in PreferenceSelection.model_fields}
+    others = {name: plain[name] for name in plain if name not in SELECTION_ARGUMENTS}
     return {**others, CALL: call}
 
 
@@ -155,7 +138,6 @@ def check_arguments(llm: ChatAmulet, arguments: Mapping[str, Any]) -> dict[str, 
     """
     plain = json_arguments(arguments)
     llm.read_call(plain, _OTHER_ARGUMENTS)
-    OutputOptions.read(plain)
     return plain
 
 

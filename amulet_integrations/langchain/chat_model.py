@@ -56,7 +56,6 @@ from amulet_integrations.bind_context import (
 )
 from amulet_integrations.client import AmuletClient, without_unset
 from amulet_integrations.errors import PromptError
-from amulet_integrations.personalization.answer_reader import AnswerReader
 from amulet_integrations.prompting.openai_compat.openai_tools import ToolChoice, to_tool_use
 
 from .binding import AmuletBinding
@@ -93,8 +92,8 @@ class ChatAmulet(AmuletClient, BaseChatModel):
     3. the surrounding `preference_scope`;
     4. the constructor.
 
-    Each of them may also say what the call is about, ``preference_context={"topic": "health"}``,
-    for preferences that have a `when`. What they say is merged.
+    Each of them may also describe the call with ``preference_context={"topic": "health"}``, for
+    preferences that have a `when`. These contexts are merged.
 
     A call also takes ``method``, ``params``, ``stop``, ``timeout`` and the sampling parameters. A
     chain calls the model only when it runs. So where the stream of a chain may be read after its
@@ -487,16 +486,9 @@ class ChatAmulet(AmuletClient, BaseChatModel):
         """Does what may block: loads the model, looks the user up, renders the prompts."""
         call = self._personalized(self._read({**kwargs, "stop": stop}))[CALL]
         model = self.of_model(call.model)
-        answer = model.personalizer.prepare_answer(call.prepared(messages))
-        reader = AnswerReader(
-            answer.parser,
-            call.personalization,
-            include_preference_text=self.include_preference_text,
-        )
+        conversation = to_chat_messages(messages) if call.messages is None else call.messages
         return ChunkStream(
-            answer,
-            reader,
-            model_name=model.model,
+            model.prepare_answer(conversation, call.arguments, call.personalization),
             as_blocks=streams and self.output_version == "v1",
             include_usage=call.stream_usage or not streams,
         )

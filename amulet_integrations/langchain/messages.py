@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
 from langchain_core import messages as lc
@@ -58,13 +57,6 @@ def to_chat_messages(messages: Sequence[lc.BaseMessage]) -> tuple[ChatMessage, .
     return tuple(converted for message in messages for converted in conversion.of(message))
 
 
-@dataclass(frozen=True)
-class _ToolResult:
-    call_id: str
-    content: str
-    failed: bool
-
-
 class _Conversion:
     """One conversation, with the calls that later messages refer to."""
 
@@ -74,9 +66,7 @@ class _Conversion:
 
     def of(self, message: lc.BaseMessage) -> Iterator[ChatMessage]:
         if isinstance(message, lc.ToolMessage):
-            failed = message.status == "error"
-            result = _ToolResult(message.tool_call_id, _text(message), failed)
-            yield self._tool_message(result, message.name)
+            yield self._tool_message(message)
         elif isinstance(message, lc.AIMessage):
             yield self._ai_message(message)
         elif isinstance(message, lc.HumanMessage):
@@ -115,20 +105,20 @@ class _Conversion:
             if "".join(texts).strip():
                 yield ChatMessage(role="user", content="".join(texts))
             texts = []
-            yield self._tool_message(result, None)
+            yield self._tool_message(result)
         if not has_results or "".join(texts).strip():
             yield ChatMessage(role="user", content="".join(texts))
 
-    def _tool_message(self, result: _ToolResult, name: str | None) -> ChatMessage:
-        content = result.content
-        if result.failed and not content.lower().startswith("error"):
+    def _tool_message(self, result: lc.ToolMessage) -> ChatMessage:
+        content = _text(result)
+        if result.status == "error" and not content.lower().startswith("error"):
             content = f"Error: {content}"
-        if result.call_id in self._invalid_ids:
+        if result.tool_call_id in self._invalid_ids:
             # Tool messages answer valid calls only.
             return ChatMessage(role="user", content=content)
-        name = name or self._names.get(result.call_id)
+        name = result.name or self._names.get(result.tool_call_id)
         more = {"name": name} if name else {}
-        return ChatMessage(role="tool", content=content, tool_call_id=result.call_id, **more)
+        return ChatMessage(role="tool", content=content, tool_call_id=result.tool_call_id, **more)
 
 
 def _role(message: lc.BaseMessage) -> Role:
@@ -237,8 +227,8 @@ def _block_call(block: Block) -> ToolCall | None:
     return ToolCall(name=block.get("name"), arguments=dict(arguments), id=call_id)
 
 
-def _block_result(block: Block, owner: str) -> _ToolResult | None:
-    """The result of a tool that a block is; None for other blocks.
+def _block_result(block: Block, owner: str) -> lc.ToolMessage | None:
+    """The message of a block that is the result of a tool; None for other blocks.
 
     Raises:
         PromptError: It contains something that is no text.
@@ -254,7 +244,8 @@ def _block_result(block: Block, owner: str) -> _ToolResult | None:
             f"A {owner} is neither a text nor a list of blocks. Give the tool's output as a string."
         )
     text = "".join(_block_text(part, owner) for part in parts)
-    return _ToolResult(str(block.get(key)), text, bool(block.get("is_error")))
+    status = "error" if block.get("is_error") else "success"
+    return lc.ToolMessage(text, tool_call_id=str(block.get(key)), status=status)
 
 
 def _block_reasoning(block: Block) -> str | None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Generator, Iterator, Sequence
-from contextlib import aclosing, closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Any
 from uuid import uuid4
@@ -16,7 +15,6 @@ from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_core.utils.json import parse_partial_json
 
 from amulet_integrations.engine.result import Increment, TokenLogprob, Usage
-from amulet_integrations.personalization.answer_reader import AnswerReader
 from amulet_integrations.personalization.prepared_call import PreparedAnswer
 from amulet_integrations.prompting.parsing.pieces import (
     CallPiece,
@@ -28,50 +26,33 @@ from amulet_integrations.prompting.parsing.pieces import (
 _INVALID_ENDS = ("", "]", "}", '"]', '"}', '\\"]', '\\"}')
 
 
+@dataclass
 class ChunkStream:
     """One answer as LangChain's chunks; to be read once.
 
-    Args:
-        answer: The request and its engine.
-        reader: Reads the increments.
-        model_name: The model that answers, for `response_metadata`.
+    Attributes:
+        answer: The request, and what reads the answer.
         as_blocks: Whether text and reasoning are content blocks with an index, as LangChain's
             output version "v1" needs; otherwise the content is plain text.
         include_usage: Whether the last chunk counts the tokens.
     """
 
-    def __init__(
-        self,
-        answer: PreparedAnswer,
-        reader: AnswerReader,
-        *,
-        model_name: str,
-        as_blocks: bool = False,
-        include_usage: bool = True,
-    ) -> None:
-        self._answer = answer
-        self._reader = reader
-        self._model_name = model_name
-        self._as_blocks = as_blocks
-        self._include_usage = include_usage
-        self._block: tuple[type, int] | None = None
-        self._block_index = -1
-        self._calls: dict[int, _Call] = {}
-        self._invalid_calls: list[InvalidToolCall] = []
-        self._logprobs: list[dict[str, Any]] = []
+    answer: PreparedAnswer
+    as_blocks: bool
+    include_usage: bool
+    _block: tuple[type, int] | None = field(default=None, init=False)
+    _block_index: int = field(default=-1, init=False)
+    _calls: dict[int, _Call] = field(default_factory=dict, init=False)
+    _invalid_calls: list[InvalidToolCall] = field(default_factory=list, init=False)
+    _logprobs: list[dict[str, Any]] = field(default_factory=list, init=False)
 
     def chunks(self) -> Generator[ChatGenerationChunk, None, None]:
         """The answer as it grows; closing the generator ends the decoding."""
-        with closing(self._answer.stream()) as increments:
-            for increment in increments:
-                yield from self._convert(increment)
+        return self.answer.stream(self._convert)
 
-    async def achunks(self) -> AsyncGenerator[ChatGenerationChunk, None]:
+    def achunks(self) -> AsyncGenerator[ChatGenerationChunk, None]:
         """`chunks` for asyncio."""
-        async with aclosing(self._answer.astream()) as increments:
-            async for increment in increments:
-                for chunk in self._convert(increment):
-                    yield chunk
+        return self.answer.astream(self._convert)
 
     def complete(self, result: ChatResult) -> ChatResult:
         """Adds to a whole answer what its chunks could not carry."""
@@ -83,7 +64,7 @@ class ChunkStream:
     def _convert(self, increment: Increment) -> Iterator[ChatGenerationChunk]:
         """The chunks of one increment; there may be none, except for the last increment."""
         self._logprobs += map(_openai_logprob, increment.logprobs)
-        blocks = groupby(self._reader.read(increment), key=self._next_block)
+        blocks = groupby(self.answer.read(increment), key=self._next_block)
         messages = [self._message(index, list(pieces)) for index, pieces in blocks]
         if increment.usage is not None:
             # LangChain takes the last chunk for a whole answer, so it may not be part of a call.
@@ -115,11 +96,11 @@ class ChunkStream:
         if isinstance(pieces[0], ReasoningPiece):
             reasoning = [{"type": "reasoning", "reasoning": text, "index": block}]
             return AIMessageChunk(
-                content=reasoning if self._as_blocks else "",
+                content=reasoning if self.as_blocks else "",
                 additional_kwargs={"reasoning_content": text},
             )
         return AIMessageChunk(
-            content=[{"type": "text", "text": text, "index": block}] if self._as_blocks else text
+            content=[{"type": "text", "text": text, "index": block}] if self.as_blocks else text
         )
 
     def _call_chunk(
@@ -127,8 +108,8 @@ class ChunkStream:
     ) -> ToolCallChunk:
         """The part of a call that some pieces add to it."""
         # Among blocks, LangChain would merge a call with a text of the same index.
-        index = block if self._as_blocks else pieces[0].index
-        call = self._calls.setdefault(pieces[0].index, _Call(index))
+        index = block if self.as_blocks else pieces[0].index
+        call = self._calls.setdefault(pieces[0].index, _Call())
         before = replace(call)
         for piece in pieces:
             call.name = call.name or piece.name
@@ -155,11 +136,11 @@ class ChunkStream:
     def _finish(self, message: AIMessageChunk, last: Increment, usage: Usage) -> None:
         has_calls = len(self._calls) > len(self._invalid_calls)
         message.response_metadata = {
-            "model_name": self._model_name,
-            **self._reader.metadata(last, has_calls=has_calls),
+            "model_name": self.answer.engine.model_name,
+            **self.answer.metadata(last, has_calls=has_calls),
         }
         message.chunk_position = "last"
-        if self._include_usage:
+        if self.include_usage:
             message.usage_metadata = UsageMetadata(
                 input_tokens=usage.prompt_tokens,
                 output_tokens=usage.completion_tokens,
@@ -171,7 +152,6 @@ class ChunkStream:
 class _Call:
     """A tool call as far as it has been written."""
 
-    index: int
     id: str = ""
     name: str | None = None
     arguments: str = ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import Any, Literal, get_args
 
 from langchain_core.exceptions import OutputParserException
@@ -150,7 +150,7 @@ class StructuredOutputParser(BaseCumulativeTransformOutputParser[Any]):
         if is_growing and self.model is not None:
             return None
         if is_growing:
-            return _parse_partial(_call_text(message) if self.from_call else _text_of(result[0]))
+            return _parse_partial(_call_text(message) if self.from_call else result[0].text)
         found = self._parse_call(message) if self.from_call else self._parse_text(result[0])
         return found if found is None or self.model is None else self._instance(found)
 
@@ -172,12 +172,11 @@ class StructuredOutputParser(BaseCumulativeTransformOutputParser[Any]):
     def _parse_text(self, generation: Generation) -> Any:
         if getattr(getattr(generation, "message", None), "tool_calls", None):
             return None
-        text = _text_of(generation)
         try:
-            return parse_json_markdown(text, parser=_load)
+            return parse_json_markdown(generation.text, parser=_load)
         except ValueError as error:
             raise OutputParserException(
-                f"The answer is not JSON: {error}", llm_output=text
+                f"The answer is not JSON: {error}", llm_output=generation.text
             ) from error
 
     def _instance(self, found: Any) -> Any:
@@ -215,36 +214,33 @@ class RawOutputParser(BaseTransformOutputParser[dict[str, Any]]):
         return self.parse_result([Generation(text=text)])
 
     def _transform(self, input: Iterator[str | BaseMessage]) -> Iterator[dict[str, Any]]:
-        stream = _RawStream(self)
-        for chunk in input:
-            yield stream.add(chunk)
+        return map(self._part_reader(), input)
 
     async def _atransform(
         self, input: AsyncIterator[str | BaseMessage]
     ) -> AsyncIterator[dict[str, Any]]:
-        stream = _RawStream(self)
+        read = self._part_reader()
         async for chunk in input:
-            yield stream.add(chunk)
+            yield read(chunk)
 
+    def _part_reader(self) -> Callable[[Any], _Part]:
+        """Makes the function that reads one stream: its dicts add up to what `invoke` returns."""
+        message: Any = None
+        parsed: Any = None
 
-class _RawStream:
-    """An answer as it streams, in dicts that add up to what `invoke` returns."""
+        def read(chunk: Any) -> _Part:
+            nonlocal message, parsed
+            message = chunk if message is None else message + chunk
+            found = self.parse_result([ChatGeneration(message=message)], partial=True)
+            part = _Part(raw=chunk)
+            is_last = getattr(chunk, "chunk_position", "last") == "last"
+            if is_last or found["parsed"] != parsed:
+                part["parsed"] = parsed = found["parsed"]
+            if is_last:
+                part["parsing_error"] = found["parsing_error"]
+            return part
 
-    def __init__(self, parser: RawOutputParser) -> None:
-        self._parser = parser
-        self._message: Any = None
-        self._parsed: Any = None
-
-    def add(self, chunk: Any) -> _Part:
-        self._message = chunk if self._message is None else self._message + chunk
-        found = self._parser.parse_result([ChatGeneration(message=self._message)], partial=True)
-        part = _Part(raw=chunk)
-        is_last = getattr(chunk, "chunk_position", "last") == "last"
-        if is_last or found["parsed"] != self._parsed:
-            part["parsed"] = self._parsed = found["parsed"]
-        if is_last:
-            part["parsing_error"] = found["parsing_error"]
-        return part
+        return read
 
 
 class _Part(AddableDict):
@@ -252,11 +248,6 @@ class _Part(AddableDict):
 
     def __add__(self, other: AddableDict) -> _Part:
         return _Part({**self, **other, "raw": self["raw"] + other["raw"]})
-
-
-def _text_of(generation: Generation) -> str:
-    message = getattr(generation, "message", None)
-    return generation.text if message is None else message.text
 
 
 def _call_text(message: BaseMessage | None) -> str:

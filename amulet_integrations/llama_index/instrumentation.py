@@ -19,7 +19,7 @@ from llama_index_instrumentation.dispatcher import DISPATCHER_SPAN_DECORATED_ATT
 from llama_index_instrumentation.span_handlers import NullSpanHandler
 
 from amulet_integrations.bind_context import bind_async_iterator, bind_iterator
-from amulet_integrations.client import SELECTION_ARGUMENTS, AmuletClient
+from amulet_integrations.client import AmuletClient
 
 T = TypeVar("T")
 
@@ -53,11 +53,6 @@ def call_in_span(
     function.__name__ = name
     method: Callable[..., T] = _dispatcher.span(function).__get__(owner, type(owner))
     return method(*args, **kwargs)
-
-
-def without_preferences(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns a call's arguments without those that select preferences."""
-    return {name: value for name, value in arguments.items() if name not in SELECTION_ARGUMENTS}
 
 
 class StreamBinder(NullSpanHandler):

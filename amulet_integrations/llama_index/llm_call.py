@@ -14,19 +14,16 @@ from llama_index.core.base.llms.types import ChatResponse, CompletionResponse, M
 from llama_index.core.llms.callbacks import llm_chat_callback, llm_completion_callback
 from llama_index.core.llms.llm import default_completion_to_prompt
 
-from amulet_integrations.client import CallArguments
+from amulet_integrations.client import SELECTION_ARGUMENTS, CallArguments
 from amulet_integrations.errors import PromptError
-from amulet_integrations.personalization.answer_reader import AnswerReader
-from amulet_integrations.personalization.prepared_call import PreparedCall
 from amulet_integrations.personalization.selection import PreferenceSelection
 from amulet_integrations.prompting import ChatMessage
 from amulet_integrations.prompting.openai_compat.output_options import (
     OUTPUT_OPTIONS,
-    OutputOptions,
     plain_arguments,
 )
 
-from .instrumentation import call_in_span, without_preferences
+from .instrumentation import call_in_span
 from .messages import check_messages, has_system_message, to_chat_messages, user_message
 from .streaming import R, ResponseBuilder, chat_response, completion_response
 from .tools import original_names, to_openai_tools
@@ -74,9 +71,8 @@ class LLMCall(Generic[R]):
         method: The public method's name, for the span.
         argument: The messages or the prompt, as the caller gave them.
         shown: The keyword arguments without those that select preferences.
-        conversation: What the model is asked.
-        options: The sampling parameters and the like.
-        output: The form that the answer has to have.
+        conversation: The converted messages, or the whole prompt.
+        options: What the answer has to be like, and the timeout.
         selection: Whose preferences the answer follows.
         tool_names: The tools' original names, by those in the prompt.
     """
@@ -88,7 +84,6 @@ class LLMCall(Generic[R]):
     shown: Mapping[str, Any]
     conversation: Conversation
     options: CallArguments
-    output: OutputOptions
     selection: PreferenceSelection
     tool_names: Mapping[str, str]
 
@@ -108,10 +103,10 @@ class LLMCall(Generic[R]):
         Raises:
             AmuletError: One of them is unknown or not valid.
         """
-        options = llm.read_call(kwargs, kind.output_options)
         plain = plain_arguments(kwargs, to_openai_tools)
-        output = OutputOptions.read(plain, steer_strings=llm.steer_strings)
-        if isinstance(conversation, str) and (output.tool_use or output.json_output):
+        options = llm.read_call(plain, kind.output_options)
+        needs_template = options.output.tool_use or options.output.json_output
+        if isinstance(conversation, str) and needs_template:
             raise PromptError(
                 "A prompt that is written whole cannot describe tools or a response format. "
                 "Leave out messages_to_prompt, completion_to_prompt and formatted=True, so that "
@@ -122,10 +117,9 @@ class LLMCall(Generic[R]):
             kind=kind,
             method=method,
             argument=argument,
-            shown=without_preferences(plain),
+            shown={name: plain[name] for name in plain if name not in SELECTION_ARGUMENTS},
             conversation=conversation,
             options=options,
-            output=output,
             selection=llm.resolve_user(options.selection),
             tool_names=original_names(kwargs.get("tools") or ()),
         )
@@ -166,24 +160,9 @@ class LLMCall(Generic[R]):
 
     def _start(self) -> ResponseBuilder[R]:
         """Does what may block: loads the model, looks the user up, renders the prompts."""
-        personalizer = self.llm.personalizer
-        personalization = personalizer.personalize(self.selection)
-        prepared = personalizer.prepare_answer(
-            PreparedCall(
-                messages=self.conversation,
-                personalization=personalization,
-                sampling=self.options.sampling,
-                output=self.output,
-                timeout=self.options.timeout,
-                chat_template_kwargs=self.options.chat_template_kwargs,
-            )
-        )
-        reader = AnswerReader(
-            prepared.parser,
-            personalization,
-            include_preference_text=self.llm.include_preference_text,
-        )
-        return ResponseBuilder(prepared, self.kind.make_response, reader, self.tool_names)
+        personalization = self.llm.personalizer.personalize(self.selection)
+        prepared = self.llm.prepare_answer(self.conversation, self.options, personalization)
+        return ResponseBuilder(prepared, self.kind.make_response, self.tool_names)
 
     def _in_span(self, answer: Callable[..., T]) -> T:
         """Calls `answer` as a method of the model, in its span and between its events."""

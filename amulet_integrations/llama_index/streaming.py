@@ -24,7 +24,6 @@ from pydantic_core import from_json
 
 from amulet_integrations.engine import Increment
 from amulet_integrations.engine.result import TokenLogprob
-from amulet_integrations.personalization.answer_reader import AnswerReader
 from amulet_integrations.personalization.prepared_call import PreparedAnswer
 from amulet_integrations.prompting.parsing.pieces import (
     CallPiece,
@@ -89,38 +88,30 @@ def chat_response(answer: PartialAnswer, **fields: Any) -> ChatResponse:
     return ChatResponse(message=message, **fields)
 
 
+@dataclass
 class ResponseBuilder(Generic[R]):
     """Builds the responses of one answer, from its first increment to its last.
 
-    Args:
+    Attributes:
         prepared: The request, which is decoded when the responses are read.
         make_response: `chat_response` or `completion_response`.
-        reader: Reads the increments.
         tool_names: The tools' original names, by those in the prompt.
     """
 
-    def __init__(
-        self,
-        prepared: PreparedAnswer,
-        make_response: Callable[..., R],
-        reader: AnswerReader,
-        tool_names: Mapping[str, str],
-    ) -> None:
-        self._prepared = prepared
-        self._make_response = make_response
-        self._reader = reader
-        self._tool_names = tool_names
-        self._answer = PartialAnswer()
-        self._logprobs: list[list[LogProb]] = []
-        self._invalid_calls: list[dict[str, Any]] = []
+    prepared: PreparedAnswer
+    make_response: Callable[..., R]
+    tool_names: Mapping[str, str]
+    _answer: PartialAnswer = field(default_factory=PartialAnswer, init=False)
+    _logprobs: list[list[LogProb]] = field(default_factory=list, init=False)
+    _invalid_calls: list[dict[str, Any]] = field(default_factory=list, init=False)
 
     def responses(self) -> Generator[R, None, None]:
         """The answer as it grows; the last response has the finish reason and the usage."""
-        return flat_map(self._prepared.stream(), self._add)
+        return self.prepared.stream(self._add)
 
     def aresponses(self) -> AsyncGenerator[R, None]:
         """As `responses`, for asyncio."""
-        return aflat_map(self._prepared.astream(), self._add)
+        return self.prepared.astream(self._add)
 
     def finish(self, last: R) -> R:
         """Makes the last response of a stream that of a call which does not stream."""
@@ -131,7 +122,7 @@ class ResponseBuilder(Generic[R]):
 
     def _add(self, increment: Increment) -> list[R]:
         text_length, thoughts_length = len(self._answer.text), len(self._answer.thoughts)
-        for piece in self._reader.read(increment):
+        for piece in self.prepared.read(increment):
             self._add_piece(piece)
         logprobs = [_candidates(token) for token in increment.logprobs]
         self._logprobs += logprobs
@@ -142,7 +133,7 @@ class ResponseBuilder(Generic[R]):
             fields["raw"] = self._raw(increment)
             fields["additional_kwargs"] |= fields["raw"]["usage"]
         delta = self._answer.text[text_length:]
-        return [self._make_response(self._answer, delta=delta, logprobs=logprobs or None, **fields)]
+        return [self.make_response(self._answer, delta=delta, logprobs=logprobs or None, **fields)]
 
     def _add_piece(self, piece: Piece) -> None:
         answer = self._answer
@@ -155,7 +146,7 @@ class ResponseBuilder(Generic[R]):
                 if (call := answer.calls.get(piece.index)) is None:
                     name = piece.name or ""
                     call_id = f"call_{uuid4().hex[:24]}"
-                    call = PartialCall(self._tool_names.get(name, name), call_id)
+                    call = PartialCall(self.tool_names.get(name, name), call_id)
                     answer.calls[piece.index] = call
                 call.text += piece.arguments
                 call.arguments = parse_partial_object(call.text, call.arguments)
@@ -172,8 +163,8 @@ class ResponseBuilder(Generic[R]):
             "completion_tokens": last.usage.completion_tokens,
             "total_tokens": last.usage.total_tokens,
         }
-        metadata = self._reader.metadata(last, has_calls=bool(self._answer.calls))
-        raw = {"model": self._prepared.engine.model_name, "usage": usage, **metadata}
+        metadata = self.prepared.metadata(last, has_calls=bool(self._answer.calls))
+        raw = {"model": self.prepared.engine.model_name, "usage": usage, **metadata}
         if self._invalid_calls:
             raw["invalid_tool_calls"] = self._invalid_calls
         return raw

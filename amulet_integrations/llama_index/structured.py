@@ -37,7 +37,7 @@ AsyncObjects = AsyncGenerator[Model | FlexibleModel, None]
 
 _dispatcher = get_dispatcher(__name__)
 
-# LlamaIndex's programs set these themselves, whatever the caller says.
+# LlamaIndex's programs set these themselves, whatever the caller passes.
 _SET_BY_PROGRAMS = {"tool_required", "tool_choice", "allow_parallel_tool_calls"}
 
 
@@ -227,12 +227,12 @@ class StructuredPrediction(Generic[Model]):
         reader = ObjectReader(self.output_cls)
 
         def read(response: ChatResponse) -> list[Model | FlexibleModel]:
-            if response.raw is not None:  # the last response
-                return [self._finish(response)]
             found = reader.read_partial(response)
             if found is None:
                 return []
-            _dispatcher.event(LLMStructuredPredictInProgressEvent(output=found))
+            is_last = response.raw is not None
+            event = LLMStructuredPredictEndEvent if is_last else LLMStructuredPredictInProgressEvent
+            _dispatcher.event(event(output=found))
             return [found]
 
         return read

@@ -44,7 +44,7 @@ class AmuletStructuredLLM(PrivateSpans, StructuredLLM):
     responses. The events are those of the model inside.
 
     Attributes:
-        llm: The `AmuletLLM` that is asked.
+        llm: The `AmuletLLM` that answers.
         output_cls: The Pydantic model whose instances answers are; they are the responses' `raw`.
     """
 

@@ -93,7 +93,7 @@ def callable_tools(tools: Sequence[BaseTool]) -> list[BaseTool]:
 def react_defaults(llm: LLM) -> dict[str, Any]:
     """Returns arguments of `predict_and_call` that LlamaIndex needs and sets no defaults for.
 
-    A model that cannot be shown tools is asked for them in text, by a `ReActAgent`.
+    Where a prompt cannot describe tools, a `ReActAgent` describes them in the text of a message.
     """
     if llm.metadata.is_function_calling_model:
         return {}

@@ -14,12 +14,10 @@ from typing import TYPE_CHECKING
 
 from amulet_integrations.decoding.guidance import preference_weights
 from amulet_integrations.engine.structured.alternatives import OutputAlternative, Weights
-from amulet_integrations.prompting.parsing.reasoning import END_OF_THOUGHTS, THINK
 
 if TYPE_CHECKING:
-    from amulet_integrations.prompting import JsonOutput, ToolFormat, ToolUse
+    from amulet_integrations.prompting import JsonOutput, ToolFormat
     from amulet_integrations.prompting.openai_compat.output_options import OutputOptions
-    from amulet_integrations.prompting.parsing.reasoning import Reasoning
 
 
 @dataclass(frozen=True)
@@ -51,52 +49,19 @@ class ContextWeights:
         return len(self.base) > 1
 
 
-@dataclass(frozen=True, kw_only=True)
-class GuidancePlan:
-    """The forms that an answer may take, each with the mixture that writes it.
+def plan_alternatives(
+    weights: ContextWeights, tool_format: ToolFormat, output: OutputOptions
+) -> tuple[OutputAlternative, ...]:
+    """Decides which forms an answer may take, and which contexts write them.
 
-    Attributes:
-        weights: The mixture while several forms are possible, and in the reasoning.
-        alternatives: The forms; none for text of any kind.
-        thoughts_begin: The text with which the model may begin its reasoning; None where the
-            prompt has begun it.
-        thoughts_end: The text that ends the reasoning; None where there is none.
-    """
-
-    weights: Weights
-    alternatives: tuple[OutputAlternative, ...] = ()
-    thoughts_begin: str | None = None
-    thoughts_end: str | None = None
-
-
-def plan_guidance(
-    weights: ContextWeights, tool_format: ToolFormat, reasoning: Reasoning, output: OutputOptions
-) -> GuidancePlan:
-    """Decides which forms an answer with tools or JSON may take, and which contexts write them.
+    Where calls and content are both possible, the calls come first.
 
     Args:
         weights: The mixtures of the contexts.
         tool_format: How the model writes tool calls.
-        reasoning: Whether the answer begins with reasoning. The same mixture writes the reasoning
-            and what follows it.
         output: The tools and the response format; at least one of the two is set.
     """
-    alternatives = _alternatives(weights, tool_format, output.tool_use, output.json_output)
-    return GuidancePlan(
-        # Where calls and content are both possible, the calls come first.
-        weights=alternatives[0].weights or weights.base,
-        alternatives=alternatives,
-        thoughts_begin=THINK if reasoning == "may open" else None,
-        thoughts_end=None if reasoning == "none" else END_OF_THOUGHTS,
-    )
-
-
-def _alternatives(
-    weights: ContextWeights,
-    tool_format: ToolFormat,
-    tool_use: ToolUse | None,
-    json_output: JsonOutput | None,
-) -> tuple[OutputAlternative, ...]:
+    tool_use, json_output = output.tool_use, output.json_output
     if tool_use is None or not tool_use.callable_tools:
         return (_content(weights, tool_format, json_output),)
     tools = tool_use.callable_tools

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import KW_ONLY, dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 
@@ -14,7 +15,7 @@ from amulet_integrations.decoding.guidance import (
 from amulet_integrations.decoding.strength import PRESETS, Method, Preset, Strength, method_strength
 from amulet_integrations.engine.protocol import Engine
 from amulet_integrations.engine.request import GenerationRequest
-from amulet_integrations.engine.result import Increment
+from amulet_integrations.engine.structured.alternatives import OutputAlternative
 from amulet_integrations.errors import PreferenceSelectionError
 from amulet_integrations.profiles import (
     Preference,
@@ -25,19 +26,24 @@ from amulet_integrations.profiles import (
 from amulet_integrations.profiles.grouping import group_preferences
 from amulet_integrations.profiles.stores.access import read_whole_profile
 from amulet_integrations.prompting import DEFAULT_SEPARATOR, PromptBuilder
-from amulet_integrations.prompting.parsing.reasoning import Reasoning
+from amulet_integrations.prompting.parsing.reasoning import END_OF_THOUGHTS, THINK, Reasoning
 
-from .guidance_plan import ContextWeights, GuidancePlan, plan_guidance
+from .guidance_plan import ContextWeights, plan_alternatives
 from .prepared_call import Personalization, PreparedAnswer, PreparedCall
 from .saved_presets import find_preset, has_presets
 from .selection import PreferenceSelection
 
 
+def _make_prompts(engine: Engine, separator: str) -> PromptBuilder:
+    return PromptBuilder(engine.tokenizer, separator=separator)
+
+
+@dataclass(eq=False, repr=False)
 class Personalizer:
     """Looks the preferences of calls up, and renders the requests.
 
-    Args:
-        engine: The engine, or a function that loads it on first use.
+    Attributes:
+        engine_or_loader: The engine, or a function that loads it on first use.
         profiles: The store of profiles; None where users are not known by id.
         method: The method of calls and profiles that have none.
         strength: The strength of calls and profiles that have none. Where it is not set either,
@@ -46,45 +52,36 @@ class Personalizer:
         linear_alignment_ratio: The ratio rho of linear alignment.
         max_guidance_scale: The largest guidance scale that is accepted.
         separator: Stands between the system message and the preference.
-        prompts: Returns the prompt builder of an engine and a separator, where it is shared.
+        find_prompts: Returns the prompt builder of an engine and a separator.
 
     Raises:
         GuidanceScaleError: The strength or `linear_alignment_ratio` is above `max_guidance_scale`.
     """
 
-    def __init__(
-        self,
-        engine: Engine | Callable[[], Engine],
-        *,
-        profiles: ProfileStore | None = None,
-        method: Method = "amulet",
-        strength: Strength | None = None,
-        saved_presets: bool = False,
-        linear_alignment_ratio: float = DEFAULT_LINEAR_ALIGNMENT_RATIO,
-        max_guidance_scale: float = DEFAULT_MAX_GUIDANCE_SCALE,
-        separator: str = DEFAULT_SEPARATOR,
-        prompts: Callable[[Engine, str], PromptBuilder] | None = None,
-    ) -> None:
-        self._engine = engine
-        self._find_prompts = prompts or _make_prompts
-        self._profiles = profiles
-        self._method = method
-        self._strength = strength or Strength()
-        self._saved_presets = saved_presets
-        self._ratio = linear_alignment_ratio
-        self._max_guidance_scale = max_guidance_scale
-        self._separator = separator
-        self._named_strength(method, self._strength, saved=False)
+    engine_or_loader: Engine | Callable[[], Engine]
+    _: KW_ONLY
+    profiles: ProfileStore | None = None
+    method: Method = "amulet"
+    strength: Strength = field(default_factory=Strength)
+    saved_presets: bool = False
+    linear_alignment_ratio: float = DEFAULT_LINEAR_ALIGNMENT_RATIO
+    max_guidance_scale: float = DEFAULT_MAX_GUIDANCE_SCALE
+    separator: str = DEFAULT_SEPARATOR
+    find_prompts: Callable[[Engine, str], PromptBuilder] = _make_prompts
+
+    def __post_init__(self) -> None:
+        self._named_strength(self.method, self.strength, saved=False)
 
     @cached_property
     def engine(self) -> Engine:
         """The engine; loaded on first use."""
-        return self._engine if isinstance(self._engine, Engine) else self._engine()
+        source = self.engine_or_loader
+        return source if isinstance(source, Engine) else source()
 
     @cached_property
     def prompts(self) -> PromptBuilder:
         """The prompt builder of the engine's model."""
-        return self._find_prompts(self.engine, self._separator)
+        return self.find_prompts(self.engine, self.separator)
 
     def personalize(self, selection: PreferenceSelection, *, saved: bool = True) -> Personalization:
         """Looks the selected user up and settles preferences, method and strength.
@@ -102,14 +99,15 @@ class Personalizer:
                 parents form a circle.
         """
         profile = self._look_up(selection)
-        method = selection.method or (profile and profile.method) or self._method
+        method = selection.method or (profile and profile.method) or self.method
         strength = selection.strength
         if profile is not None:
             strength = strength.over(profile.strength)
-        strength = strength.over(self._strength)
+        strength = strength.over(self.strength)
         preferences: tuple[Preference, ...] = ()
         if method != "base":
-            candidates = _preferences(selection, profile)
+            own = (selection.preference,) if selection.preference else ()
+            candidates = profile.preferences if profile else own
             preferences = active_preferences(
                 candidates, datetime.now(UTC), selection.preference_context
             )
@@ -137,7 +135,7 @@ class Personalizer:
         return self.prepare_answer(prepared).request
 
     def prepare_answer(self, prepared: PreparedCall) -> PreparedAnswer:
-        """The request of a call with the parser of its answer; renders each context once.
+        """The request of a call, and what reads its answer; renders each context once.
 
         Loads the model when it is first needed, so it may block.
 
@@ -150,18 +148,19 @@ class Personalizer:
         weights = ContextWeights.at_scale(personalization.guidance_scale, own_weights)
         bounded = personalization.max_kl is not None and weights.has_preferences
         contexts, reasoning = self._render(prepared, texts)
-        plan = GuidancePlan(weights=weights.guided)
+        alternatives: tuple[OutputAlternative, ...] = ()
         if output.tool_use or output.json_output:
-            plan = plan_guidance(weights, self.prompts.tool_format, reasoning, output)
+            alternatives = plan_alternatives(weights, self.prompts.tool_format, output)
         stop = prepared.sampling.stop
         if not isinstance(prepared.messages, str):
             stop += self.prompts.stop
         request = GenerationRequest(
             contexts=contexts,
-            weights=plan.weights,
-            alternatives=plan.alternatives,
-            thoughts_begin=plan.thoughts_begin,
-            thoughts_end=plan.thoughts_end,
+            # Those of the reasoning, and of the choice among several forms.
+            weights=(alternatives and alternatives[0].weights) or weights.guided,
+            alternatives=alternatives,
+            thoughts_begin=THINK if alternatives and reasoning == "may open" else None,
+            thoughts_end=END_OF_THOUGHTS if alternatives and reasoning != "none" else None,
             max_kl=personalization.max_kl if bounded else None,
             reference_weights=weights.pref if bounded else None,
             sampling=prepared.sampling.model_copy(update={"stop": stop}),
@@ -176,11 +175,7 @@ class Personalizer:
             reasoning,
             calls_open_answer=output.json_output is not None,
         )
-        return PreparedAnswer(self.engine, request, parser)
-
-    def stream(self, prepared: PreparedCall) -> Generator[Increment, None, None]:
-        """Decodes the answer to a call; closing the generator cancels the request."""
-        yield from self.prepare_answer(prepared).stream()
+        return PreparedAnswer(prepared, self.engine, request, parser)
 
     def _render(
         self, prepared: PreparedCall, texts: Sequence[str]
@@ -203,15 +198,15 @@ class Personalizer:
     def _look_up(self, selection: PreferenceSelection) -> PreferenceProfile | None:
         given = selection.profile
         if given is not None and given.parent is not None:
-            if self._profiles is None:
+            if self.profiles is None:
                 raise PreferenceSelectionError(
                     f"The profile of {given.user_id!r} names parent={given.parent!r}, but there is "
                     "no place to look it up: pass profiles=, a store or a database URL."
                 )
-            return read_whole_profile(self._profiles, given)
-        if selection.user_id is None or self._profiles is None:
+            return read_whole_profile(self.profiles, given)
+        if selection.user_id is None or self.profiles is None:
             return given
-        return read_whole_profile(self._profiles, selection.user_id)
+        return read_whole_profile(self.profiles, selection.user_id)
 
     def _named_strength(
         self, method: Method, strength: Strength, *, saved: bool
@@ -220,11 +215,11 @@ class Personalizer:
         name, preset = "default", PRESETS["default"]
         if saved and not (strength.has_scale and strength.bound != "default"):
             name, preset = self._default_preset()
-        applied = method_strength(method, strength, preset, self._ratio)
+        applied = method_strength(method, strength, preset, self.linear_alignment_ratio)
         source = repr(strength) if strength.has_scale else f"the preset {name!r}"
         if method == "linear_alignment":
-            source = f"linear_alignment_ratio={self._ratio:g}"
-        check_guidance_scale(applied.guidance_scale, self._max_guidance_scale, source)
+            source = f"linear_alignment_ratio={self.linear_alignment_ratio:g}"
+        check_guidance_scale(applied.guidance_scale, self.max_guidance_scale, source)
         if strength.preset is not None:
             name, preset = strength.preset, PRESETS[strength.preset]
         by_name = strength.guidance_scale is None and strength.params is None
@@ -233,20 +228,8 @@ class Personalizer:
 
     def _default_preset(self) -> tuple[str, Preset]:
         """The preset for calls without a strength; loads the model only if any preset is saved."""
-        if self._saved_presets and has_presets():
+        if self.saved_presets and has_presets():
             fingerprint = getattr(self.engine, "model_fingerprint", None)
             if fingerprint is not None and (saved := find_preset(fingerprint)) is not None:
                 return "saved", saved.preset
         return "default", PRESETS["default"]
-
-
-def _make_prompts(engine: Engine, separator: str) -> PromptBuilder:
-    return PromptBuilder(engine.tokenizer, separator=separator)
-
-
-def _preferences(
-    selection: PreferenceSelection, profile: PreferenceProfile | None
-) -> tuple[Preference, ...]:
-    if profile is not None:
-        return profile.preferences
-    return () if selection.preference is None else (selection.preference,)

@@ -1,13 +1,14 @@
-"""One call on its way to the engine: what it asks for, and what it is decoded with."""
+"""One call on its way to the engine: its input, its preferences, and how to read its answer."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import aclosing, closing
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from amulet_integrations.decoding.sampling_params import SamplingParams
 from amulet_integrations.decoding.strength import Method
@@ -22,6 +23,9 @@ from .selection import Source
 
 if TYPE_CHECKING:
     from amulet_integrations.prompting import AnswerParser
+    from amulet_integrations.prompting.parsing.pieces import Piece
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, repr=False)
@@ -107,6 +111,7 @@ class PreparedCall:
         output: The tools, the response format and the log-probabilities of the answer.
         timeout: Seconds after which the request fails; None for no limit.
         chat_template_kwargs: Further variables of the model's chat template.
+        include_preference_text: Whether the metadata contains the texts of the preferences.
     """
 
     messages: tuple[ChatMessage, ...] | str
@@ -115,35 +120,66 @@ class PreparedCall:
     output: OutputOptions = field(default_factory=OutputOptions)
     timeout: float | None = None
     chat_template_kwargs: Mapping[str, Any] | None = None
+    include_preference_text: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass
 class PreparedAnswer:
-    """A rendered request, the engine that decodes it, and the parser of its answer.
+    """A rendered request, the engine that decodes it, and what reads the answer; for one answer.
 
     Attributes:
+        call: The call.
         engine: The engine.
         request: The request.
-        parser: Separates text, reasoning and tool calls. It has state: use it for one answer.
+        parser: Separates text, reasoning and tool calls.
     """
 
+    call: PreparedCall
     engine: Engine
     request: GenerationRequest
     parser: AnswerParser
+    _guidance_fractions: list[float | None] = field(default_factory=list, init=False)
 
-    def stream(self) -> Generator[Increment, None, None]:
-        """Decodes the answer; closing the generator cancels the request."""
-        increments = self.engine.stream(self.request)
-        try:
-            yield from increments
-        finally:
-            increments.close()
+    def stream(self, convert: Callable[[Increment], Iterable[T]]) -> Generator[T, None, None]:
+        """Yields what `convert` makes of each increment; closing the generator ends the decoding.
 
-    async def astream(self) -> AsyncGenerator[Increment, None]:
+        The request is submitted when the first item is read.
+        """
+        with closing(self.engine.stream(self.request)) as increments:
+            for increment in increments:
+                yield from convert(increment)
+
+    async def astream(self, convert: Callable[[Increment], Iterable[T]]) -> AsyncGenerator[T, None]:
         """`stream` for asyncio."""
-        increments = self.engine.astream(self.request)
-        try:
+        async with aclosing(self.engine.astream(self.request)) as increments:
             async for increment in increments:
-                yield increment
-        finally:
-            await increments.aclose()
+                for item in convert(increment):
+                    yield item
+
+    def read(self, increment: Increment) -> list[Piece]:
+        """Returns the pieces that one increment completes; the last increment completes all."""
+        self._guidance_fractions += increment.guidance_fractions
+        pieces = list(self.parser.push(increment.text))
+        if increment.usage is not None:
+            pieces += self.parser.flush()
+        return pieces
+
+    def metadata(self, last: Increment, *, has_calls: bool) -> dict[str, Any]:
+        """Returns what is reported when the answer is finished, as plain JSON values.
+
+        Args:
+            last: The last increment.
+            has_calls: Whether the answer contains a valid tool call.
+
+        Returns:
+            `finish_reason` in OpenAI's words, `amulet` (see `Personalization.describe`), and
+            `shortened` where JSON was closed early because the tokens ran out.
+        """
+        reason: str | None = last.finish_reason
+        if has_calls and reason == "stop":
+            reason = "tool_calls"
+        described = self.call.personalization.describe(
+            texts=self.call.include_preference_text, fractions=self._guidance_fractions
+        )
+        shortened = {"shortened": True} if last.shortened else {}
+        return {"finish_reason": reason, "amulet": described, **shortened}
