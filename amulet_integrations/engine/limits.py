@@ -24,8 +24,8 @@ class EngineLimits:
         max_prefill_tokens: Most prompt tokens computed in one step, padding included. Running
             streams wait no longer than that takes. The default is the backend's; of transformers
             models, 256 on the CPU and 4096 elsewhere.
-        max_cache_tokens: Most tokens whose keys and values are held. Counted are the rows times
-            the longest one with its whole completion. Requests beyond it wait. The default is
+        max_cache_tokens: Most tokens whose keys and values are held. Each row counts as much
+            as the longest one with its whole completion. Requests beyond it wait. The default is
             what half of the free memory holds; on CUDA, four fifths.
         max_prefix_tokens: Most tokens of ended requests whose keys and values are kept, so that
             texts that begin alike are not computed again. They are part of `max_cache_tokens`

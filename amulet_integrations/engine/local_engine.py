@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from collections.abc import Sequence as SequenceOf
 from dataclasses import fields
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
 from weakref import WeakValueDictionary
 
@@ -97,8 +97,20 @@ class LocalEngine:
             raise UnknownArgumentError.for_names("LocalEngine", unknown, LIMITS)
         self.backend: Backend
         if not isinstance(model, Backend):
-            self.backend = _transformers_backend(
-                model, tokenizer, model_name, fingerprint, cuda_graphs
+            from amulet_integrations.engine.backends.transformers.backend import (  # noqa: PLC0415
+                TransformersBackend,
+            )
+
+            if tokenizer is None:
+                raise InvalidRequestError(
+                    f"LocalEngine of a {type(model).__name__} needs the model's tokenizer too."
+                )
+            self.backend = TransformersBackend(
+                model,
+                tokenizer,
+                model_name=model_name,
+                fingerprint=fingerprint,
+                cuda_graphs=cuda_graphs,
             )
         elif tokenizer is None and not (model_name or fingerprint or cuda_graphs):
             self.backend = model
@@ -115,7 +127,6 @@ class LocalEngine:
         self._grammars = GrammarCompiler(self.tokenizer, self.backend.logits_size, self.end_ids)
         self._inputs = InputProcessor(self.backend, self.limits, self._grammars)
         self._loop = EngineLoop(self.backend, self.limits)
-        self._model_fingerprint: str | None = None
 
     @classmethod
     def from_pretrained(cls, model: str = EMBEDDED, **options: Any) -> Self:
@@ -284,11 +295,12 @@ class LocalEngine:
             Shape (contexts, tokens), or (mixtures, tokens) with `mixtures`; float32, on the CPU.
 
         Raises:
-            InvalidRequestError: No context, an empty one, no completion, unknown token ids, no
-                mixture, one that is not a finite weight for each context or that has a bound and
-                does not add up to 1, bounds that are negative, not finite, not one for each
-                mixture or without mixtures, a reference that is missing, does not fit or has no
-                bounds, or a temperature that is not finite and above 0.
+            InvalidRequestError: A context or the completion is missing, is empty or has unknown
+                token ids; there is a row of `mixtures` that is not one finite weight for each
+                context, or that has a bound and does not add up to 1; `max_kl` is negative, not
+                finite, not one for each mixture, or given without mixtures; `reference_weights`
+                are missing, do not fit, or are given without `max_kl`; or `temperature` is not
+                finite and above 0.
             ContextLengthError: Context and completion are past the context window, or past the
                 memory that there is for keys and values.
         """
@@ -356,7 +368,7 @@ class LocalEngine:
         """The tokens that end a text."""
         return self.backend.end_ids
 
-    @property
+    @cached_property
     def model_fingerprint(self) -> str:
         """Equal for engines of the same checkpoint, whatever it is called.
 
@@ -370,9 +382,7 @@ class LocalEngine:
             self._loop.check_open()
             return self.backend.model_fingerprint()
 
-        if self._model_fingerprint is None:
-            self._model_fingerprint = run_on_worker(compute)
-        return self._model_fingerprint
+        return run_on_worker(compute)
 
     @property
     def stats(self) -> EngineStats:
@@ -448,23 +458,3 @@ def shared_engine(source: ModelSource) -> LocalEngine:
             engine = LocalEngine.from_source(source)
             _engines[source.key] = engine
         return engine
-
-
-def _transformers_backend(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase | None,
-    model_name: str | None,
-    fingerprint: str | None,
-    cuda_graphs: bool,
-) -> Backend:
-    from amulet_integrations.engine.backends.transformers.backend import (  # noqa: PLC0415
-        TransformersBackend,
-    )
-
-    if tokenizer is None:
-        raise InvalidRequestError(
-            f"LocalEngine of a {type(model).__name__} needs the model's tokenizer too."
-        )
-    return TransformersBackend(
-        model, tokenizer, model_name=model_name, fingerprint=fingerprint, cuda_graphs=cuda_graphs
-    )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
+from collections.abc import AsyncIterator, Iterator, Sequence
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from .request import GenerationRequest
 from .result import GenerationResult, Increment
@@ -23,7 +23,7 @@ class IncrementStream(Iterator[Increment], Protocol):
 class AsyncIncrementStream(Protocol):
     """A running request in asyncio, as its caller sees it."""
 
-    def __aiter__(self) -> Self: ...
+    def __aiter__(self) -> AsyncIterator[Increment]: ...
 
     async def __anext__(self) -> Increment: ...
 

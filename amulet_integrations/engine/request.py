@@ -1,4 +1,4 @@
-"""What an engine is asked for: contexts, their weights, and how to sample."""
+"""A request to an engine: contexts, their weights, and how to sample."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class GenerationRequest(FrozenModel):
         sampling: How to pick tokens from the policy and when to stop.
         timeout: Seconds from submission after which the request fails with
             `RequestTimeoutError`; None waits for ever.
-        logprobs: Whether increments tell the log-probability of each token, and how many of the
+        logprobs: Whether increments have the log-probability of each token, and how many of the
             likeliest tokens beside it, at most 20. They are those of the policy itself: before
             penalty, grammar, temperature and filters.
         skip_special_tokens: Whether the text leaves special tokens out. End-of-text tokens are

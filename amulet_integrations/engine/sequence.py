@@ -179,7 +179,7 @@ class Sequence:
     def update_acceptance(self, drafted: int, accepted: int) -> None:
         """Adapts the drafts to come to how many tokens of the last draft were accepted."""
         if self._lookup is not None and drafted:
-            self._lookup.learn(drafted, accepted)
+            self._lookup.update_acceptance(drafted, accepted)
 
     def text_of(self, token: int) -> str:
         """Returns a token's text by itself."""

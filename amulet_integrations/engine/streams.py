@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from collections.abc import Sequence as SequenceOf
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from queue import SimpleQueue
-from typing import Any, Self, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from amulet_integrations.errors import AmuletError, GenerationError, InvalidRequestError
 
@@ -63,16 +64,15 @@ class StreamReader:
         self.cancel()
 
 
-class GenerationStream(StreamReader):
+class GenerationStream(
+    StreamReader, Iterator[Increment], AbstractContextManager["GenerationStream"]
+):
     """Iterator over the increments of one request; closing or dropping it cancels the request."""
 
     def __init__(self, prepare: Prepare) -> None:
         super().__init__()
         self._mailbox: SimpleQueue[Increment | AmuletError] = SimpleQueue()
         self._attach(prepare(self._mailbox.put))
-
-    def __iter__(self) -> Self:
-        return self
 
     def __next__(self) -> Increment:
         if self._over:
@@ -95,14 +95,13 @@ class GenerationStream(StreamReader):
         """Cancels the request, as generators do under this name."""
         self.cancel()
 
-    def __enter__(self) -> Self:
-        return self
-
     def __exit__(self, *_exception: object) -> None:
         self.close()
 
 
-class AsyncGenerationStream(StreamReader):
+class AsyncGenerationStream(
+    StreamReader, AsyncIterator[Increment], AbstractAsyncContextManager["AsyncGenerationStream"]
+):
     """Async iterator over the increments. Must be made in the event loop that reads it.
 
     Args:
@@ -113,9 +112,21 @@ class AsyncGenerationStream(StreamReader):
 
     def __init__(self, prepare: Prepare, *, on_thread: bool = False) -> None:
         super().__init__()
-        emit = self._open_mailbox()
-        if on_thread:
+        self._mailbox: asyncio.Queue[Increment | AmuletError] = asyncio.Queue()
+        try:
             loop = asyncio.get_running_loop()
+        except RuntimeError:
+            raise InvalidRequestError(
+                "astream and agenerate are for code that runs in an event loop; use stream or "
+                "generate."
+            ) from None
+        post = self._mailbox.put_nowait
+
+        # Bound to the mailbox and not to the stream, so that a dropped stream is freed.
+        def emit(item: Increment | AmuletError) -> None:
+            loop.call_soon_threadsafe(post, item)
+
+        if on_thread:
             loop.run_in_executor(None, self._attach_or_fail, prepare, emit)
         else:
             self._attach(prepare(emit))
@@ -127,22 +138,6 @@ class AsyncGenerationStream(StreamReader):
             emit(error)
         except BaseException as error:  # noqa: BLE001 - the reader must never be left waiting
             emit(as_generation_error("Preparing the request", error))
-
-    def _open_mailbox(self) -> Emit:
-        self._mailbox: asyncio.Queue[Increment | AmuletError] = asyncio.Queue()
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:
-            raise InvalidRequestError(
-                "astream and agenerate are for code that runs in an event loop; use stream or "
-                "generate."
-            ) from None
-        # Bound to the mailbox and not to the stream, so that a dropped stream is freed.
-        post = self._mailbox.put_nowait
-        return lambda item: loop.call_soon_threadsafe(post, item)
-
-    def __aiter__(self) -> Self:
-        return self
 
     async def __anext__(self) -> Increment:
         if self._over:
@@ -158,9 +153,6 @@ class AsyncGenerationStream(StreamReader):
     async def aclose(self) -> None:
         """Cancels the request, as generators do under this name."""
         self.cancel()
-
-    async def __aenter__(self) -> Self:
-        return self
 
     async def __aexit__(self, *_exception: object) -> None:
         await self.aclose()

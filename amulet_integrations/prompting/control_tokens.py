@@ -1,6 +1,6 @@
 """Tokenises prompts so that only the template writes control tokens.
 
-The tokenizer itself says which runs of a text it reads as control tokens, and where. A run that was
+The tokenizer itself shows which runs of a text it reads as control tokens. A run that was
 escaped (see `ControlTokenEscaper`), or that is not literally a control token because the
 tokenizer's normaliser made it one, is spelled out in smaller tokens, and every piece is tokenised
 again until no such run is left. Where there is none, the ids are those of the whole prompt

@@ -217,8 +217,7 @@ def _check_template_kwargs(kwargs: Mapping[str, Any]) -> None:
         raise PromptError(
             f"chat_template_kwargs has the name {odd[0]!r}, but names of variables are strings."
         )
-    reserved = _reserved_names()
-    taken = [name for name in kwargs if name in reserved or name.endswith("_token")]
+    taken = [name for name in kwargs if name in _reserved_names() or name.endswith("_token")]
     if taken:
         raise PromptError(
             f"chat_template_kwargs has {', '.join(map(repr, taken))}, which the prompt builder "

@@ -52,7 +52,7 @@ class PromptLookup:
             return []
         return self._text[place : place + min(self._size, limit)]
 
-    def learn(self, drafted: int, right: int) -> None:
+    def update_acceptance(self, drafted: int, right: int) -> None:
         """Adapts to how many tokens of a draft were right."""
         if right == drafted:
             self._size = min(2 * self._size, self._max_tokens)

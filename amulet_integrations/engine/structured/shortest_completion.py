@@ -1,6 +1,6 @@
 """A short completion that satisfies a grammar, from any state of the grammar.
 
-llguidance tells which tokens may come next, but not how far the end is. So a search appends tokens
+llguidance knows which tokens may come next, but not how far the end is. So a search appends tokens
 one by one: the forced ones, and otherwise the token that closes most. The completion found need not
 be the very shortest. What matters is that it exists, and how many tokens it has.
 """

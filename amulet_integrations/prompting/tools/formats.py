@@ -203,11 +203,6 @@ class LlamaFormat(ToolFormat):
     )
 
     @property
-    def skip_special_tokens(self) -> bool:
-        """True: the only marker is optional."""
-        return True
-
-    @property
     def _text_rules(self) -> str:
         never = f"({self._call_like}|{containing(self.python_tag)})"
         return self._tokens.text_rules((self.python_tag,), never=never)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import TYPE_CHECKING
 
 from amulet_integrations.prompting.chat_template import ChatFormat, PromptFormat
@@ -28,13 +29,12 @@ def find_tool_template(tokenizer: PreTrainedTokenizerBase, plain: PromptFormat) 
         The model's own template, if it supports tools in a way that is known here; otherwise a
         template that writes them as text.
     """
-    for source in _sources(tokenizer, plain):
-        for folds_system in (False, True):
-            for as_text in (False, True):
-                chat = ChatFormat(tokenizer, source, folds_system=folds_system)
-                native = NativeToolTemplate(chat, arguments_as_text=as_text)
-                if native.is_usable:
-                    return native
+    variants = product(_sources(tokenizer, plain), (False, True), (False, True))
+    for source, folds_system, as_text in variants:
+        chat = ChatFormat(tokenizer, source, folds_system=folds_system)
+        native = NativeToolTemplate(chat, arguments_as_text=as_text)
+        if native.is_usable:
+            return native
     return FallbackToolTemplate(plain)
 
 

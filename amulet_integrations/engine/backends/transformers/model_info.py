@@ -1,4 +1,4 @@
-"""Facts about a transformers model that the engine asks for: sizes, context window, end tokens."""
+"""Facts about a transformers model that the engine needs: sizes, context window, end tokens."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from amulet_integrations.errors import UnsupportedModelError
 
 from .activations import activation_dtype
 
-_UNKNOWN_MEMORY = 4 << 30  # bytes that are assumed where the system does not tell
+_UNKNOWN_MEMORY = 4 << 30  # bytes that are assumed where the system hides it
 
 
 def context_window(config: PreTrainedConfig) -> int:

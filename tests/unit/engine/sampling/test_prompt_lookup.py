@@ -105,7 +105,7 @@ def test_sampling_keeps_its_distribution(monkeypatch):
         logits = copycat(ids, torch.arange(len(prompt) + 1)[None]).logits[0, -1]
     drafts = []
     monkeypatch.setattr(
-        PromptLookup, "learn", lambda _, drafted, right: drafts.append((drafted, right))
+        PromptLookup, "update_acceptance", lambda _, drafted, right: drafts.append((drafted, right))
     )
     sampling = SamplingParams(max_new_tokens=4, temperature=0.8)
     requests = [
@@ -124,7 +124,7 @@ def test_lookup_finds_what_followed():
     lookup = PromptLookup([1, 2, 3, 4, 5, 6, 7, 1, 2, 3], 8)
     assert lookup.draft(8) == [4, 5, 6, 7]
     assert lookup.draft(2) == [4, 5]
-    lookup.learn(4, 4)
+    lookup.update_acceptance(4, 4)
     assert lookup.draft(8) == [4, 5, 6, 7, 1, 2, 3]
     lookup.push([9])
     assert lookup.draft(8) == []
@@ -137,5 +137,5 @@ def test_wrong_drafts_make_pauses_that_grow():
         draft = lookup.draft(8)
         made.append(bool(draft))
         if draft:
-            lookup.learn(len(draft), 0)
+            lookup.update_acceptance(len(draft), 0)
     assert [index for index, drafted in enumerate(made) if drafted] == [0, 2, 5, 10, 19, 36]
