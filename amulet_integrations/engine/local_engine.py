@@ -75,6 +75,7 @@ class LocalEngine:
         limits: All limits, with every default filled in.
         context_window: Most tokens of prompt and completion. For models with two sets of rotary
             frequencies (longrope), it ends where the first set does.
+        end_ids: The tokens that end a text.
 
     Raises:
         UnsupportedModelError: The model keeps a state that contexts of unequal length cannot share.
@@ -124,6 +125,7 @@ class LocalEngine:
         self.model_name = self.backend.model_name
         self.fingerprint = self.backend.fingerprint
         self.context_window = self.backend.context_window
+        self.end_ids = self.backend.end_ids
         self._grammars = GrammarCompiler(self.tokenizer, self.backend.logits_size, self.end_ids)
         self._inputs = InputProcessor(self.backend, self.limits, self._grammars)
         self._loop = EngineLoop(self.backend, self.limits)
@@ -362,11 +364,6 @@ class LocalEngine:
             return function(model)
 
         return run_on_worker(run)
-
-    @property
-    def end_ids(self) -> frozenset[int]:
-        """The tokens that end a text."""
-        return self.backend.end_ids
 
     @cached_property
     def model_fingerprint(self) -> str:

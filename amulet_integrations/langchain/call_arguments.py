@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import ensure_config
 
-from amulet_integrations.client import SELECTION_ARGUMENTS, CallArguments, without_unset
+from amulet_integrations.client import (
+    SELECTION_ARGUMENTS,
+    AmuletClient,
+    CallArguments,
+    without_unset,
+)
 from amulet_integrations.personalization.prepared_call import Personalization
 from amulet_integrations.personalization.selection import PreferenceSelection
 from amulet_integrations.prompting import ChatMessage
@@ -20,9 +25,6 @@ from amulet_integrations.prompting.openai_compat.output_options import (
 from amulet_integrations.prompting.openai_compat.response_format import json_schema_format
 
 from .tools import to_json_schema, to_openai_tools
-
-if TYPE_CHECKING:
-    from .chat_model import ChatAmulet
 
 CALL = "personalization"
 """The keyword argument that carries a `ChatCall` through LangChain's methods.
@@ -95,10 +97,12 @@ class PersonalizedCall(ChatCall):
 
 
 def read_arguments(
-    llm: ChatAmulet,
+    llm: AmuletClient,
     arguments: Mapping[str, Any],
     config: RunnableConfig | None = None,
     also: Collection[str] = (),
+    *,
+    stream_usage: bool = True,
 ) -> dict[str, Any]:
     """Validates the keyword arguments of a call and decides whose preferences it follows.
 
@@ -109,6 +113,7 @@ def read_arguments(
         arguments: The keyword arguments.
         config: The config of the call.
         also: Further names that are allowed.
+        stream_usage: Whether streams count the tokens, unless the call says so itself.
 
     Returns:
         The arguments with tools and formats as plain JSON, and with a `ChatCall` in the place of
@@ -124,13 +129,13 @@ def read_arguments(
         arguments=read,
         selection=llm.resolve_user(read.selection, selection_of(config, searchable=searchable)),
         model=plain.get("model"),
-        stream_usage=plain.get("stream_usage", llm.stream_usage) is not False,
+        stream_usage=plain.get("stream_usage", stream_usage) is not False,
     )
     others = {name: plain[name] for name in plain if name not in SELECTION_ARGUMENTS}
     return {**others, CALL: call}
 
 
-def check_arguments(llm: ChatAmulet, arguments: Mapping[str, Any]) -> dict[str, Any]:
+def check_arguments(llm: AmuletClient, arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Validates arguments that are to be bound to a model, and returns them as plain JSON.
 
     Raises:

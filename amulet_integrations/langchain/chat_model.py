@@ -380,7 +380,7 @@ class ChatAmulet(AmuletClient, BaseChatModel):
 
     def to_json(self) -> SerializedConstructor:
         """The settings of the model, for `dumpd`; see `serialized_constructor`."""
-        return serialized_constructor(self)
+        return serialized_constructor(self, self.lc_id())
 
     def _generate(
         self,
@@ -436,7 +436,7 @@ class ChatAmulet(AmuletClient, BaseChatModel):
         """The arguments with a `ChatCall` among them; reads them unless a caller of ours has."""
         if isinstance(kwargs.get(CALL), ChatCall):
             return kwargs
-        return read_arguments(self, kwargs, config, also)
+        return read_arguments(self, kwargs, config, also, stream_usage=self.stream_usage)
 
     def _read_with_input(
         self, model_input: LanguageModelInput, config: Config, kwargs: dict[str, Any]

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from langchain_core.language_models import ModelProfile
 from langchain_core.load.serializable import SerializedConstructor
 
+from amulet_integrations.client import AmuletClient
 from amulet_integrations.decoding.strength import Strength
 
-if TYPE_CHECKING:
-    from .chat_model import ChatAmulet
 
-
-def identifying_params(llm: ChatAmulet) -> dict[str, Any]:
+def identifying_params(llm: AmuletClient) -> dict[str, Any]:
     """Every setting that shapes answers, except for the preferences."""
     return {
         "model": llm.model,
@@ -30,7 +28,7 @@ def identifying_params(llm: ChatAmulet) -> dict[str, Any]:
     }
 
 
-def model_profile(llm: ChatAmulet) -> ModelProfile:
+def model_profile(llm: AmuletClient) -> ModelProfile:
     """What the model can do, for agents. Tool calls and formats are enforced for any model."""
     profile = ModelProfile(
         text_inputs=True,
@@ -50,7 +48,7 @@ def model_profile(llm: ChatAmulet) -> ModelProfile:
     return profile
 
 
-def serialized_constructor(llm: ChatAmulet) -> SerializedConstructor:
+def serialized_constructor(llm: AmuletClient, lc_id: list[str]) -> SerializedConstructor:
     """All settings of the model, so that no environment changes it when it is loaded.
 
     Engines, preferences, profiles, stores and keys are left out. A loaded model has the store that
@@ -64,4 +62,4 @@ def serialized_constructor(llm: ChatAmulet) -> SerializedConstructor:
         settings["pinned"] = True
     if hasattr(llm.quantization_config, "to_dict"):
         settings["quantization_config"] = llm.quantization_config.to_dict()
-    return SerializedConstructor(lc=1, type="constructor", id=llm.lc_id(), kwargs=settings)
+    return SerializedConstructor(lc=1, type="constructor", id=lc_id, kwargs=settings)

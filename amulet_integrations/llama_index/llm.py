@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from secrets import token_bytes
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from llama_index.core.base.llms.types import (
@@ -21,22 +20,20 @@ from llama_index.core.base.llms.types import (
     MessageRole,
 )
 from llama_index.core.indices.prompt_helper import PromptHelper
-from llama_index.core.llms.custom import CustomLLM
-from llama_index.core.llms.function_calling import FunctionCallingLLM
 from llama_index.core.llms.llm import ToolSelection
 from llama_index.core.prompts import BasePromptTemplate
 from llama_index.core.tools import BaseTool
 from llama_index.core.types import Model, TokenAsyncGen, TokenGen
-from pydantic import BaseModel, Field, PrivateAttr, computed_field, model_validator
+from pydantic import BaseModel, Field, computed_field, model_validator
 
 from amulet_integrations.bind_context import bind_coroutine
-from amulet_integrations.client import AmuletClient, without_unset
 from amulet_integrations.errors import AmuletError, NoToolCallError, PromptError
 from amulet_integrations.personalization.saved_presets import presets_version
 from amulet_integrations.personalization.selection import PreferenceSelection
 from amulet_integrations.prompting.openai_compat.openai_tools import ToolChoice
 
-from .instrumentation import PrivateSpans, install_stream_binder
+from .client_llm import ClientLLM
+from .instrumentation import install_stream_binder
 from .llm_call import (
     CHAT,
     COMPLETION,
@@ -59,7 +56,7 @@ if TYPE_CHECKING:
 _SALT = token_bytes(32)  # so that a digest reveals nothing outside of this process
 
 
-class AmuletLLM(PrivateSpans, AmuletClient, CustomLLM, FunctionCallingLLM):
+class AmuletLLM(ClientLLM):
     """A local model for LlamaIndex whose answers follow the preferences of the user who asks.
 
         llm = AmuletLLM(profiles="sqlite:///profiles.db")
@@ -115,8 +112,6 @@ class AmuletLLM(PrivateSpans, AmuletClient, CustomLLM, FunctionCallingLLM):
 
     # A user without the store to look him up in is of no use, and no store is written out.
     user_id: str | None = Field(default=None, exclude=True)
-
-    _bound: dict[str, Any] = PrivateAttr(default_factory=dict)
 
     @classmethod
     def class_name(cls) -> str:
@@ -180,14 +175,6 @@ class AmuletLLM(PrivateSpans, AmuletClient, CustomLLM, FunctionCallingLLM):
         if not isinstance(data, Mapping):
             return data
         return {name: value for name, value in data.items() if name != "speaks_for"}
-
-    @property
-    def tokenizer(self) -> Callable[[str], list[int]]:
-        """Converts a text to token ids with the model's own tokenizer; loads the model.
-
-        For ``Settings.tokenizer``, `TokenCountingHandler` and memories.
-        """
-        return partial(self.load_engine().tokenizer.encode, add_special_tokens=False)
 
     def prompt_helper(
         self, preference_tokens: int = DEFAULT_PREFERENCE_TOKENS, **options: Any
@@ -471,16 +458,6 @@ class AmuletLLM(PrivateSpans, AmuletClient, CustomLLM, FunctionCallingLLM):
             tools, tool_choice, required=tool_required, parallel=allow_parallel_tool_calls
         )
         return {"messages": messages, **tool_options, **kwargs}
-
-    def bind_arguments(self, arguments: Mapping[str, Any]) -> Self:
-        """Returns a copy whose calls have these arguments, unless they set them themselves.
-
-        LlamaIndex's own methods, between a caller and the model, then need not pass them on, and
-        their spans do not show them.
-        """
-        twin = self.model_copy()
-        twin._bound = {**self._bound, **without_unset(arguments)}  # noqa: SLF001 - the copy's own
-        return twin
 
     def _chat_call(
         self, method: str, messages: Sequence[ChatMessage], kwargs: Mapping[str, Any]

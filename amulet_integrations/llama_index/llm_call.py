@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
 from contextlib import aclosing, closing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from llama_index.core.base.llms.generic_utils import messages_to_prompt
 from llama_index.core.base.llms.types import ChatMessage as LlamaMessage
@@ -23,13 +23,11 @@ from amulet_integrations.prompting.openai_compat.output_options import (
     plain_arguments,
 )
 
+from .client_llm import ClientLLM
 from .instrumentation import call_in_span
 from .messages import check_messages, has_system_message, to_chat_messages, user_message
 from .streaming import R, ResponseBuilder, chat_response, completion_response
 from .tools import original_names, to_openai_tools
-
-if TYPE_CHECKING:
-    from .llm import AmuletLLM
 
 T = TypeVar("T")
 Conversation = tuple[ChatMessage, ...] | str
@@ -77,7 +75,7 @@ class LLMCall(Generic[R]):
         tool_names: The tools' original names, by those in the prompt.
     """
 
-    llm: AmuletLLM
+    llm: ClientLLM
     kind: CallKind[R]
     method: str
     argument: Any
@@ -90,7 +88,7 @@ class LLMCall(Generic[R]):
     @classmethod
     def prepare(
         cls,
-        llm: AmuletLLM,
+        llm: ClientLLM,
         kind: CallKind[R],
         method: str,
         *,
@@ -188,7 +186,7 @@ async def _aclosing_both(
             yield response
 
 
-def conversation_of_messages(llm: AmuletLLM, messages: Sequence[LlamaMessage]) -> Conversation:
+def conversation_of_messages(llm: ClientLLM, messages: Sequence[LlamaMessage]) -> Conversation:
     """Converts the messages of a chat; where the caller writes prompts, to a whole prompt."""
     check_messages(messages)
     if llm.system_prompt and not has_system_message(messages):
@@ -199,7 +197,7 @@ def conversation_of_messages(llm: AmuletLLM, messages: Sequence[LlamaMessage]) -
     return to_chat_messages(messages)
 
 
-def conversation_of_prompt(llm: AmuletLLM, prompt: str, *, formatted: bool) -> Conversation:
+def conversation_of_prompt(llm: ClientLLM, prompt: str, *, formatted: bool) -> Conversation:
     """Converts the prompt of a completion, which is one user message unless it is whole."""
     if not isinstance(prompt, str):
         raise PromptError(f"prompt is a {type(prompt).__name__}; give a string.")
@@ -214,6 +212,6 @@ def conversation_of_prompt(llm: AmuletLLM, prompt: str, *, formatted: bool) -> C
     return conversation_of_messages(llm, [user_message(prompt)])
 
 
-def writes_whole_prompts(llm: AmuletLLM) -> bool:
+def writes_whole_prompts(llm: ClientLLM) -> bool:
     """Whether the caller's `messages_to_prompt` writes prompts in place of the chat template."""
     return llm.messages_to_prompt not in (None, messages_to_prompt)

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from functools import wraps
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from llama_index.core.output_parsers import PydanticOutputParser
 from llama_index.core.output_parsers.selection import SelectionOutputParser
@@ -18,13 +18,11 @@ from amulet_integrations.client import SELECTION_ARGUMENTS
 from amulet_integrations.errors import AmuletError, AnswerError, PromptError
 from amulet_integrations.prompting.openai_compat.response_format import json_object_format
 
+from .client_llm import ClientLLM
 from .llm_call import writes_whole_prompts
 
-if TYPE_CHECKING:
-    from .llm import AmuletLLM
-
 F = TypeVar("F", bound=Callable[..., Any])
-L = TypeVar("L", bound="AmuletLLM")
+L = TypeVar("L", bound="ClientLLM")
 T = TypeVar("T")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from llama_index.core.base.llms.types import ChatMessage as LlamaMessage
 from llama_index.core.indices.prompt_helper import PromptHelper
@@ -10,8 +10,7 @@ from llama_index.core.utilities.token_counting import TokenCounter
 
 from amulet_integrations.prompting import ChatMessage
 
-if TYPE_CHECKING:
-    from .llm import AmuletLLM
+from .client_llm import ClientLLM
 
 DEFAULT_PREFERENCE_TOKENS = 128
 _TOKENS_AROUND_MESSAGE = 8  # the role and the marks of a turn; chat templates need 4 to 7
@@ -26,7 +25,7 @@ class ModelPromptHelper(PromptHelper):
         **options: Other options of `PromptHelper`.
     """
 
-    def __init__(self, llm: AmuletLLM, preference_tokens: int, **options: Any) -> None:
+    def __init__(self, llm: ClientLLM, preference_tokens: int, **options: Any) -> None:
         tokenizer = llm.tokenizer
         one_token = [ChatMessage(role="user", content="a")]
         template_tokens = llm.personalizer.prompts.count_tokens(one_token) - 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from llama_index.core.base.llms.types import ChatMessage, ChatResponse
 from llama_index.core.instrumentation.events.llm import (
@@ -23,13 +23,11 @@ from amulet_integrations.bind_context import bind_async_iterator, bind_coroutine
 from amulet_integrations.errors import PromptError, StructuredOutputError
 from amulet_integrations.prompting.openai_compat.response_format import json_object_format
 
+from .client_llm import ClientLLM
 from .instrumentation import call_in_span
 from .llm_call import writes_whole_prompts
 from .predictions import bind_preferences
 from .streaming import Coro, aflat_map, flat_map, map_awaited, parse_partial_object
-
-if TYPE_CHECKING:
-    from .llm import AmuletLLM
 
 T = TypeVar("T")
 Objects = Generator[Model | FlexibleModel, None, None]
@@ -102,7 +100,7 @@ class StructuredPrediction(Generic[Model]):
         prompt_args: The values of the prompt's variables.
     """
 
-    llm: AmuletLLM
+    llm: ClientLLM
     output_cls: type[Model]
     prompt: BasePromptTemplate
     prompt_args: Mapping[str, Any]
@@ -110,7 +108,7 @@ class StructuredPrediction(Generic[Model]):
     @classmethod
     def prepare(
         cls,
-        llm: AmuletLLM,
+        llm: ClientLLM,
         output_cls: type[Model],
         prompt: BasePromptTemplate,
         llm_kwargs: Mapping[str, Any] | None,

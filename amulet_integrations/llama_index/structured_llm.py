@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import Any, Self, cast
 
 from llama_index.core.base.llms.types import (
     ChatMessage,
@@ -26,14 +26,12 @@ from pydantic import BaseModel
 from amulet_integrations.bind_context import bind_coroutine
 from amulet_integrations.errors import PromptError
 
+from .client_llm import ClientLLM
 from .instrumentation import PrivateSpans
 from .messages import user_message
 from .predictions import bind_preferences, raises_answer_errors
 from .streaming import Coro, aflat_map, flat_map, map_awaited
 from .structured import ObjectReader
-
-if TYPE_CHECKING:
-    from .llm import AmuletLLM
 
 
 class AmuletStructuredLLM(PrivateSpans, StructuredLLM):
@@ -149,7 +147,7 @@ class AmuletStructuredLLM(PrivateSpans, StructuredLLM):
         self, prompt: BasePromptTemplate, prompt_args: dict[str, Any]
     ) -> tuple[Self, dict[str, Any]]:
         """As `bind_preferences`, of the model inside."""
-        llm, others = bind_preferences(cast("AmuletLLM", self.llm), prompt_args, prompt)
+        llm, others = bind_preferences(cast("ClientLLM", self.llm), prompt_args, prompt)
         return self.model_copy(update={"llm": llm}), others
 
     def _arguments(self, kwargs: dict[str, Any]) -> dict[str, Any]:
