@@ -20,7 +20,7 @@ from amulet_integrations.personalization.prepared_call import (
     PreparedAnswer,
     PreparedCall,
 )
-from amulet_integrations.personalization.selection import PreferenceSelection, resolve_user
+from amulet_integrations.personalization.user_resolution import PreferenceSelection, resolve_user
 from amulet_integrations.profiles import ProfileStore, current_scope
 from amulet_integrations.profiles.field_types import checked_label
 from amulet_integrations.prompting import ChatMessage

@@ -20,7 +20,7 @@ from amulet_integrations.decoding.strength import GuidanceScale, MaxKL, Method, 
 from amulet_integrations.engine.backends.transformers.model_source import EMBEDDED, ModelSource
 from amulet_integrations.engine.protocol import Engine
 from amulet_integrations.errors import InvalidParamsError
-from amulet_integrations.personalization.selection import PreferenceSelection
+from amulet_integrations.personalization.user_resolution import PreferenceSelection
 from amulet_integrations.profiles import Preference, PreferenceProfile, ProfileStore
 from amulet_integrations.profiles.conditions import PreferenceContext
 from amulet_integrations.prompting import DEFAULT_SEPARATOR

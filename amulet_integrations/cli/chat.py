@@ -17,7 +17,7 @@ from amulet_integrations.decoding.strength import Method
 from amulet_integrations.engine.backends.transformers.model_source import EMBEDDED
 from amulet_integrations.errors import AmuletError, PreferenceSelectionError
 from amulet_integrations.personalization.personalizer import Personalizer
-from amulet_integrations.personalization.selection import PreferenceSelection
+from amulet_integrations.personalization.user_resolution import PreferenceSelection
 from amulet_integrations.profiles import PreferenceProfile
 
 from . import options, terminal

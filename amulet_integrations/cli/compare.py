@@ -15,7 +15,7 @@ from amulet_integrations.engine.backends.transformers.model_source import EMBEDD
 from amulet_integrations.engine.protocol import Engine
 from amulet_integrations.personalization.personalizer import Personalizer
 from amulet_integrations.personalization.prepared_call import PreparedCall
-from amulet_integrations.personalization.selection import PreferenceSelection, resolve_user
+from amulet_integrations.personalization.user_resolution import PreferenceSelection, resolve_user
 from amulet_integrations.profiles import Preference
 from amulet_integrations.prompting import ChatMessage
 

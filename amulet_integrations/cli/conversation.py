@@ -9,7 +9,7 @@ from amulet_integrations.decoding import SamplingParams
 from amulet_integrations.engine.result import Increment
 from amulet_integrations.personalization.personalizer import Personalizer
 from amulet_integrations.personalization.prepared_call import Personalization, PreparedCall
-from amulet_integrations.personalization.selection import PreferenceSelection, resolve_user
+from amulet_integrations.personalization.user_resolution import PreferenceSelection, resolve_user
 from amulet_integrations.prompting import ChatMessage
 
 

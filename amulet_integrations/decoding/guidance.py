@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from numbers import Real
 from sys import float_info
@@ -220,3 +221,32 @@ def preference_weights(scale: float, weights: Sequence[float]) -> tuple[float, .
     share = scale / max(1.0, math.fsum(abs(weight) for weight in weights))
     steering = [share * weight for weight in weights]
     return (1.0 - math.fsum(steering), *steering)
+
+
+@dataclass(frozen=True)
+class ContextWeights:
+    """The mixtures of the contexts, base first, that write the parts of an answer.
+
+    Attributes:
+        base: The base context alone.
+        pref: The preferences in the prompt and nothing more: guidance scale 1.
+        guided: The mixture at the guidance scale of the call.
+    """
+
+    base: tuple[float, ...]
+    pref: tuple[float, ...]
+    guided: tuple[float, ...]
+
+    @classmethod
+    def at_scale(cls, guidance_scale: float, weights: Sequence[float]) -> ContextWeights:
+        """The mixtures for preference contexts of these weights."""
+        return cls(
+            base=preference_weights(0.0, weights),
+            pref=preference_weights(1.0, weights),
+            guided=preference_weights(guidance_scale, weights),
+        )
+
+    @property
+    def has_preferences(self) -> bool:
+        """Whether there is a context beside the base context."""
+        return len(self.base) > 1

@@ -13,7 +13,7 @@ StopString = Annotated[str, StringConstraints(min_length=1)]
 
 
 class SamplingParams(FrozenModel):
-    """Parameters of sampling, under the names that transformers uses.
+    """Parameters of sampling, under the names of transformers; `stop` and `seed` are those of vLLM.
 
     They apply to the mixture of the contexts, never to one context, in this order: repetition
     penalty, temperature, top-k, top-p, min-p.

@@ -59,7 +59,7 @@ class EngineCore:
     def remove_finished(self) -> None:
         """Removes the requests that are done, cancelled or overdue, and frees their rows."""
         for sequence in self._scheduler.admitted:
-            sequence.end_if_overdue()
+            sequence.end_if_cancelled_or_overdue()
         gone = {id(sequence) for sequence in self._scheduler.admitted if sequence.done}
         if gone:
             self._slots.release(gone)

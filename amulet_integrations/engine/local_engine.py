@@ -27,10 +27,10 @@ from amulet_integrations.errors import (
     UnsupportedModelError,
 )
 
-from .input_processor import InputProcessor
 from .limits import EngineLimits, EngineStats
 from .loop import EngineLoop
 from .request import GenerationRequest
+from .request_validator import RequestValidator
 from .result import GenerationResult
 from .sequence import Emit, Sequence
 from .streams import (
@@ -127,7 +127,7 @@ class LocalEngine:
         self.context_window = self.backend.context_window
         self.end_ids = self.backend.end_ids
         self._grammars = GrammarCompiler(self.tokenizer, self.backend.logits_size, self.end_ids)
-        self._inputs = InputProcessor(self.backend, self.limits, self._grammars)
+        self._validator = RequestValidator(self.backend, self.limits, self._grammars)
         self._loop = EngineLoop(self.backend, self.limits)
 
     @classmethod
@@ -254,7 +254,7 @@ class LocalEngine:
         self, requests: SequenceOf[GenerationRequest], *, return_exceptions: bool = False
     ) -> SequenceOf[GenerationResult | AmuletError]:
         """`generate` for asyncio; cancelling the task cancels the requests."""
-        await asyncio.to_thread(self._inputs.compile_grammars, requests)
+        await asyncio.to_thread(self._validator.compile_grammars, requests)
         streams = self._open_all(AsyncGenerationStream, requests, return_exceptions)
         try:
             results = [
@@ -317,7 +317,7 @@ class LocalEngine:
             contexts=len(contexts),
             temperature=temperature,
         )
-        self._inputs.check_scoring(contexts, completion)
+        self._validator.check_scoring(contexts, completion)
         steps = score_in_steps(
             self.backend,
             contexts,
@@ -410,7 +410,7 @@ class LocalEngine:
         given: object = requests
         if isinstance(given, GenerationRequest):
             raise InvalidRequestError("generate takes a list of requests; this is one request.")
-        streams = [attempt(kind, partial(self._inputs.process, request)) for request in requests]
+        streams = [attempt(kind, partial(self._validator.process, request)) for request in requests]
         if not keep_errors:
             raise_first(streams)
         opened = [stream for stream in streams if not isinstance(stream, AmuletError)]
@@ -434,7 +434,7 @@ class LocalEngine:
         return piece is not None
 
     def _submit(self, request: GenerationRequest, emit: Emit) -> Sequence:
-        sequence = self._inputs.process(request, emit)
+        sequence = self._validator.process(request, emit)
         self._loop.enqueue([sequence])
         return sequence
 

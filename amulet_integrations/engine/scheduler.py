@@ -78,7 +78,7 @@ class Scheduler:
         Requests that were cancelled or timed out in the queue end here.
         """
         for sequence in self._waiting:
-            sequence.end_if_overdue()
+            sequence.end_if_cancelled_or_overdue()
         self._waiting = deque(sequence for sequence in self._waiting if not sequence.done)
         for _ in range(self._admissible(self._waiting)):
             self.prefilling.append(self._waiting.popleft())

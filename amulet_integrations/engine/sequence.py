@@ -232,7 +232,7 @@ class Sequence:
             )
         )
 
-    def end_if_overdue(self) -> None:
+    def end_if_cancelled_or_overdue(self) -> None:
         """Ends the request if it was cancelled or its time is up."""
         if self._cancelled:
             self.fail(RequestCancelledError("The request was cancelled."))

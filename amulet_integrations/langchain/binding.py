@@ -15,7 +15,7 @@ from amulet_integrations.bind_context import (
     bind_coroutine,
     bind_iterator,
 )
-from amulet_integrations.personalization.selection import PreferenceSelection
+from amulet_integrations.personalization.user_resolution import PreferenceSelection
 from amulet_integrations.prompting.openai_compat.output_options import OUTPUT_OPTIONS
 
 Config = RunnableConfig | None

@@ -16,7 +16,7 @@ from amulet_integrations.client import (
     without_unset,
 )
 from amulet_integrations.personalization.prepared_call import Personalization
-from amulet_integrations.personalization.selection import PreferenceSelection
+from amulet_integrations.personalization.user_resolution import PreferenceSelection
 from amulet_integrations.prompting import ChatMessage
 from amulet_integrations.prompting.openai_compat.output_options import (
     OUTPUT_OPTIONS,
@@ -42,7 +42,7 @@ EVENT_OPTIONS = {
 }
 """Arguments of `astream_log` and `astream_events` that choose the events."""
 
-# Those of OpenAI's form, and those for `BaseChatModel`, tracers and the form of chunks.
+# Other arguments that a call accepts: OpenAI's, and those that LangChain itself passes.
 _OTHER_ARGUMENTS = (
     *OUTPUT_OPTIONS,
     "model",

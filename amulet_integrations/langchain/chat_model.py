@@ -124,28 +124,28 @@ class ChatAmulet(AmuletClient, BaseChatModel):
 
     def invoke(self, input: LanguageModelInput, config: Config = None, **kwargs: Any) -> AIMessage:
         """As `BaseChatModel.invoke`."""
-        prompt, kwargs = self._read_with_input(input, config, kwargs)
+        prompt, kwargs = self._parse_call(input, config, kwargs)
         return super().invoke(prompt, config, **kwargs)
 
     def ainvoke(
         self, input: LanguageModelInput, config: Config = None, **kwargs: Any
     ) -> Coroutine[Any, Any, AIMessage]:
         """As `BaseChatModel.ainvoke`."""
-        prompt, kwargs = self._read_with_input(input, config, kwargs)
+        prompt, kwargs = self._parse_call(input, config, kwargs)
         return super().ainvoke(prompt, config, **kwargs)
 
     def stream(
         self, input: LanguageModelInput, config: Config = None, **kwargs: Any
     ) -> Iterator[AIMessageChunk]:
         """As `BaseChatModel.stream`."""
-        prompt, kwargs = self._read_with_input(input, config, kwargs)
+        prompt, kwargs = self._parse_call(input, config, kwargs)
         return super().stream(prompt, config, **self._personalized(kwargs))
 
     def astream(
         self, input: LanguageModelInput, config: Config = None, **kwargs: Any
     ) -> AsyncIterator[AIMessageChunk]:
         """As `BaseChatModel.astream`."""
-        prompt, kwargs = self._read_with_input(input, config, kwargs)
+        prompt, kwargs = self._parse_call(input, config, kwargs)
         return self._stream_personalized(kwargs, partial(super().astream, prompt, config))
 
     def generate(
@@ -156,7 +156,7 @@ class ChatAmulet(AmuletClient, BaseChatModel):
         **kwargs: Any,
     ) -> LLMResult:
         """As `BaseChatModel.generate`; `generate_prompt` and `invoke` come through here too."""
-        kwargs = self._read({**kwargs, "stop": stop}, also=RUN_OPTIONS)
+        kwargs = self._parse_arguments({**kwargs, "stop": stop}, also=RUN_OPTIONS)
         return super().generate(messages, callbacks=callbacks, **self._personalized(kwargs))
 
     def agenerate(
@@ -167,7 +167,7 @@ class ChatAmulet(AmuletClient, BaseChatModel):
         **kwargs: Any,
     ) -> Coroutine[Any, Any, LLMResult]:
         """As `BaseChatModel.agenerate`."""
-        kwargs = self._read({**kwargs, "stop": stop}, also=RUN_OPTIONS)
+        kwargs = self._parse_arguments({**kwargs, "stop": stop}, also=RUN_OPTIONS)
         generate = partial(super().agenerate, messages, callbacks=callbacks)
         return self._await_personalized(kwargs, generate)
 
@@ -192,7 +192,7 @@ class ChatAmulet(AmuletClient, BaseChatModel):
     ) -> Any:
         """As `BaseChatModel.stream_events`; its version v3 does not come through `stream`."""
         if version == "v3":
-            input, kwargs = self._read_with_input(input, config, kwargs)  # noqa: A001
+            input, kwargs = self._parse_call(input, config, kwargs)  # noqa: A001
             kwargs = self._personalized(kwargs)
         return super().stream_events(input, config, version=version, **kwargs)
 
@@ -207,13 +207,13 @@ class ChatAmulet(AmuletClient, BaseChatModel):
         """As `BaseChatModel.astream_events`; its version v3 does not come through `astream`."""
         events: Any = partial(super().astream_events, version=version)
         if version == "v3":
-            prompt, kwargs = self._read_with_input(input, config, kwargs)
+            prompt, kwargs = self._parse_call(input, config, kwargs)
             return self._await_personalized(kwargs, partial(events, prompt, config))
-        return events(input, config, **self._read(kwargs, config, also=EVENT_OPTIONS))
+        return events(input, config, **self._parse_arguments(kwargs, config, also=EVENT_OPTIONS))
 
     def astream_log(self, input: Any, config: Config = None, **kwargs: Any) -> Any:
         """As `Runnable.astream_log`."""
-        kwargs = self._read(kwargs, config, also=EVENT_OPTIONS)
+        kwargs = self._parse_arguments(kwargs, config, also=EVENT_OPTIONS)
         return super().astream_log(input, config, **kwargs)
 
     # Batches have a config for each input, and each input comes through `invoke` or `ainvoke`. So
@@ -430,19 +430,19 @@ class ChatAmulet(AmuletClient, BaseChatModel):
                     await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
                 yield chunk
 
-    def _read(
+    def _parse_arguments(
         self, kwargs: dict[str, Any], config: Config = None, also: Collection[str] = ()
     ) -> dict[str, Any]:
-        """The arguments with a `ChatCall` among them; reads them unless a caller of ours has."""
+        """The arguments with a `ChatCall` among them, parsed unless the caller has done so."""
         if isinstance(kwargs.get(CALL), ChatCall):
             return kwargs
         return read_arguments(self, kwargs, config, also, stream_usage=self.stream_usage)
 
-    def _read_with_input(
+    def _parse_call(
         self, model_input: LanguageModelInput, config: Config, kwargs: dict[str, Any]
     ) -> tuple[PromptValue, dict[str, Any]]:
-        """As `_read`, with the input converted as well."""
-        kwargs = self._read(kwargs, config)
+        """As `_parse_arguments`, with the input converted as well."""
+        kwargs = self._parse_arguments(kwargs, config)
         prompt, call = self._convert_input(model_input), kwargs[CALL]
         if call.messages is None:
             call = replace(call, messages=to_chat_messages(prompt.to_messages()))
@@ -484,7 +484,7 @@ class ChatAmulet(AmuletClient, BaseChatModel):
         streams: bool = False,
     ) -> ChunkStream:
         """Does what may block: loads the model, looks the user up, renders the prompts."""
-        call = self._personalized(self._read({**kwargs, "stop": stop}))[CALL]
+        call = self._personalized(self._parse_arguments({**kwargs, "stop": stop}))[CALL]
         model = self.of_model(call.model)
         conversation = to_chat_messages(messages) if call.messages is None else call.messages
         return ChunkStream(

@@ -15,8 +15,8 @@ from amulet_integrations.decoding.strength import MaxKL, Strength
 from amulet_integrations.engine import Engine
 from amulet_integrations.errors import AmuletError, EvidenceError, InvalidParamsError
 from amulet_integrations.profiles import PreferenceProfile, active_preferences
+from amulet_integrations.profiles.active import group_preferences
 from amulet_integrations.profiles.conditions import PreferenceContext
-from amulet_integrations.profiles.grouping import group_preferences
 from amulet_integrations.prompting import DEFAULT_SEPARATOR
 from amulet_integrations.validation import FrozenModel
 

@@ -11,7 +11,7 @@ from amulet_integrations.engine import Engine
 from amulet_integrations.errors import AmuletError, ContextLengthError, EvidenceError, PromptError
 from amulet_integrations.prompting import ChatMessage, PromptBuilder
 from amulet_integrations.prompting.chat_template import prompt_format
-from amulet_integrations.prompting.control_tokens import ControlTokens
+from amulet_integrations.prompting.prompt_tokenizer import PromptTokenizer
 
 from .examples import Example
 
@@ -50,7 +50,7 @@ class AnswerTokenizer:
         self._prompts = PromptBuilder(engine.tokenizer, separator=separator)
         self._options = chat_template_kwargs
         source = prompt_format(engine.tokenizer, None).source
-        self._control_tokens = ControlTokens(engine.tokenizer, source)
+        self._prompt_tokenizer = PromptTokenizer(engine.tokenizer, source)
 
     def tokenize(
         self, number: int, example: Example, texts: Sequence[str]
@@ -100,7 +100,7 @@ class AnswerTokenizer:
         # In a dialogue of plain text, answers stand after "Assistant:" and a space.
         written = text if self._prompts.is_chat else " " + text.lstrip()
         # All of it is text of a person, so nothing in it counts as a control token.
-        ids = self._control_tokens.encode_literal(written)
+        ids = self._prompt_tokenizer.encode_literal(written)
         return [*ids, self._end_id] if example.complete else ids
 
     @cached_property

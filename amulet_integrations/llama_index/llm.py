@@ -29,7 +29,7 @@ from pydantic import BaseModel, Field, computed_field, model_validator
 from amulet_integrations.bind_context import bind_coroutine
 from amulet_integrations.errors import AmuletError, NoToolCallError, PromptError
 from amulet_integrations.personalization.saved_presets import presets_version
-from amulet_integrations.personalization.selection import PreferenceSelection
+from amulet_integrations.personalization.user_resolution import PreferenceSelection
 from amulet_integrations.prompting.openai_compat.openai_tools import ToolChoice
 
 from .client_llm import ClientLLM

@@ -8,45 +8,14 @@ whole mixture.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from amulet_integrations.decoding.guidance import preference_weights
-from amulet_integrations.engine.structured.alternatives import OutputAlternative, Weights
+from amulet_integrations.decoding.guidance import ContextWeights
+from amulet_integrations.engine.structured.alternatives import OutputAlternative
 
 if TYPE_CHECKING:
     from amulet_integrations.prompting import JsonOutput, ToolFormat
     from amulet_integrations.prompting.openai_compat.output_options import OutputOptions
-
-
-@dataclass(frozen=True)
-class ContextWeights:
-    """The mixtures of the contexts, base first, that write the parts of an answer.
-
-    Attributes:
-        base: The base context alone.
-        pref: The preferences in the prompt and nothing more: guidance scale 1.
-        guided: The mixture at the guidance scale of the call.
-    """
-
-    base: Weights
-    pref: Weights
-    guided: Weights
-
-    @classmethod
-    def at_scale(cls, guidance_scale: float, weights: Sequence[float]) -> ContextWeights:
-        """The mixtures for preference contexts of these weights."""
-        return cls(
-            base=preference_weights(0.0, weights),
-            pref=preference_weights(1.0, weights),
-            guided=preference_weights(guidance_scale, weights),
-        )
-
-    @property
-    def has_preferences(self) -> bool:
-        """Whether there is a context beside the base context."""
-        return len(self.base) > 1
 
 
 def plan_alternatives(

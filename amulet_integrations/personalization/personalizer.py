@@ -10,6 +10,7 @@ from functools import cached_property
 from amulet_integrations.decoding.guidance import (
     DEFAULT_LINEAR_ALIGNMENT_RATIO,
     DEFAULT_MAX_GUIDANCE_SCALE,
+    ContextWeights,
     check_guidance_scale,
 )
 from amulet_integrations.decoding.strength import PRESETS, Method, Preset, Strength, method_strength
@@ -23,15 +24,15 @@ from amulet_integrations.profiles import (
     ProfileStore,
     active_preferences,
 )
-from amulet_integrations.profiles.grouping import group_preferences
+from amulet_integrations.profiles.active import group_preferences
 from amulet_integrations.profiles.stores.access import read_whole_profile
 from amulet_integrations.prompting import DEFAULT_SEPARATOR, PromptBuilder
 from amulet_integrations.prompting.parsing.reasoning import END_OF_THOUGHTS, THINK, Reasoning
 
-from .guidance_plan import ContextWeights, plan_alternatives
+from .guidance_plan import plan_alternatives
 from .prepared_call import Personalization, PreparedAnswer, PreparedCall
 from .saved_presets import find_preset, has_presets
-from .selection import PreferenceSelection
+from .user_resolution import PreferenceSelection
 
 
 def _make_prompts(engine: Engine, separator: str) -> PromptBuilder:
@@ -156,7 +157,7 @@ class Personalizer:
             stop += self.prompts.stop
         request = GenerationRequest(
             contexts=contexts,
-            # Those of the reasoning, and of the choice among several forms.
+            # They are in force while the model reasons and while the form is undecided.
             weights=(alternatives and alternatives[0].weights) or weights.guided,
             alternatives=alternatives,
             thoughts_begin=THINK if alternatives and reasoning == "may open" else None,

@@ -19,7 +19,7 @@ from amulet_integrations.profiles import Preference
 from amulet_integrations.prompting import ChatMessage
 from amulet_integrations.prompting.openai_compat.output_options import OutputOptions
 
-from .selection import Source
+from .user_resolution import Source
 
 if TYPE_CHECKING:
     from amulet_integrations.prompting import AnswerParser

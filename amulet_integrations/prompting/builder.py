@@ -17,10 +17,10 @@ from amulet_integrations.prompting.tools.template import ToolTemplate, find_tool
 from amulet_integrations.prompting.tools.tool_use import JsonOutput, Tool, ToolUse
 
 from .chat_template import prompt_format
-from .control_tokens import ControlTokens
 from .escaping import PromptText
 from .messages import DEFAULT_SEPARATOR, DEFAULT_SYSTEM, ChatMessage, check_preference, check_prompt
 from .prepared_prompt import PreparedPrompt, PromptInputs, PromptTemplate
+from .prompt_tokenizer import PromptTokenizer
 from .token_counter import TokenCounter
 
 if TYPE_CHECKING:
@@ -73,10 +73,10 @@ class PromptBuilder:
             )
         self._tokenizer = tokenizer
         self._format = prompt_format(tokenizer, chat_template)
-        self._control_tokens = ControlTokens(tokenizer, self._format.source)
+        self._prompt_tokenizer = PromptTokenizer(tokenizer, self._format.source)
         self._template = PromptTemplate(
             format=self._format,
-            control_tokens=self._control_tokens,
+            tokenizer=self._prompt_tokenizer,
             default_system=default_system,
             separator=separator,
         )
@@ -177,15 +177,15 @@ class PromptBuilder:
             PromptError: The prompt or a preference is blank.
         """
         check_prompt(prompt)
-        leading = self._control_tokens.leading_ids
+        leading = self._prompt_tokenizer.leading_ids
         # If the caller wrote the BOS token, it still comes once, in front of the preference.
-        prompt = prompt.removeprefix(self._control_tokens.leading_text)
+        prompt = prompt.removeprefix(self._prompt_tokenizer.leading_text)
         contexts = []
         for preference in preference_texts:
             check_preference(preference)
             front = "" if preference is None else preference + self._template.separator
             text = PromptText(front + prompt, b"\1" * len(front) + bytes(len(prompt)))
-            contexts.append(leading + self._control_tokens.encode(text))
+            contexts.append(leading + self._prompt_tokenizer.encode(text))
         return contexts
 
     def render(
@@ -227,7 +227,7 @@ class PromptBuilder:
         """
         if calls and not self.tool_format.skip_special_tokens:
             return False
-        return reasoning == "none" or not self._control_tokens.is_special(END_OF_THOUGHTS)
+        return reasoning == "none" or not self._prompt_tokenizer.is_special(END_OF_THOUGHTS)
 
     def parser(
         self,
@@ -271,7 +271,7 @@ class PromptBuilder:
     def _token_counter(self) -> TokenCounter:
         return TokenCounter(
             lambda messages, tools: len(self.contexts(messages, [None], tools=tools)[0]),
-            self._control_tokens.count,
+            self._prompt_tokenizer.count,
         )
 
     @cached_property
@@ -284,6 +284,6 @@ class PromptBuilder:
         return replace(
             self._template,
             format=tools.format,
-            control_tokens=ControlTokens(self._tokenizer, tools.source),
+            tokenizer=PromptTokenizer(self._tokenizer, tools.source),
             tools=tools,
         )

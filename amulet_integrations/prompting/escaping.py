@@ -11,7 +11,7 @@ them as JSON.
 
 Why this is safe: a run of text that is read as a control token and takes characters from a message
 begins or ends inside that message, so its first or last character was escaped. (The one exception
-would be a template that writes the two ends of a token around a whole message.) `ControlTokens`
+would be a template that writes the two ends of a token around a whole message.) `PromptTokenizer`
 makes sure that no such run is read as a control token.
 """
 

@@ -17,7 +17,6 @@ from amulet_integrations.prompting.tools.tool_use import JsonOutput, Tool
 from amulet_integrations.prompting.tools.turns import Turn, number_calls, turns_of
 
 from .chat_template import PromptFormat
-from .control_tokens import ControlTokens
 from .escaping import ControlTokenEscaper, PromptText, iter_strings
 from .messages import (
     BLANK_LINE,
@@ -26,6 +25,7 @@ from .messages import (
     check_encodable,
     check_preference,
 )
+from .prompt_tokenizer import PromptTokenizer
 
 _JSON_SECTION = "Answer with nothing but JSON that follows this JSON schema:\n%s"
 
@@ -94,14 +94,14 @@ class PromptTemplate:
 
     Attributes:
         format: The model's prompt format.
-        control_tokens: The tokenizer, with the markers that the format writes.
+        tokenizer: The tokenizer, with the markers that the format writes.
         default_system: The system text if the caller gave none.
         separator: Stands between the system text and the preference.
         tools: How tools, calls and results are written; None for conversations without any.
     """
 
     format: PromptFormat
-    control_tokens: ControlTokens
+    tokenizer: PromptTokenizer
     default_system: str
     separator: str
     tools: ToolTemplate | None = None
@@ -125,9 +125,9 @@ class PreparedPrompt:
     def contexts(self, preference_texts: Sequence[str | None]) -> list[list[int]]:
         """Token ids under each preference; see `PromptBuilder.contexts`."""
         # Rendered templates bring their own BOS; plain text needs the tokenizer's.
-        leading = [] if self._template.format.is_chat else self._template.control_tokens.leading_ids
+        leading = [] if self._template.format.is_chat else self._template.tokenizer.leading_ids
         texts = list(map(self._text, preference_texts))
-        return [leading + self._template.control_tokens.encode(text) for text in texts]
+        return [leading + self._template.tokenizer.encode(text) for text in texts]
 
     def render(self, preference_text: str | None = None) -> str:
         """The prompt as text; see `PromptBuilder.render`."""
@@ -162,7 +162,7 @@ class PreparedPrompt:
         """Escapes what people wrote, renders it, and undoes the escaping."""
         inputs, template = self._inputs, self._template
         own = (template.default_system, template.separator, preference or "")
-        escaper = template.control_tokens.escaper(chain(own, inputs.strings()))
+        escaper = template.tokenizer.escaper(chain(own, inputs.strings()))
         turns = [
             _escape_turn(template.format.split_reasoning(turn), escaper)
             for turn in turns_of(inputs.messages)

@@ -9,7 +9,7 @@ from amulet_integrations import Preference, PreferenceProfile, SamplingParams
 from amulet_integrations.engine import LocalEngine
 from amulet_integrations.personalization.personalizer import Personalizer
 from amulet_integrations.personalization.prepared_call import PreparedCall
-from amulet_integrations.personalization.selection import PreferenceSelection
+from amulet_integrations.personalization.user_resolution import PreferenceSelection
 from amulet_integrations.prompting import ChatMessage, PromptBuilder
 
 RAISED = "Answer like a pirate."

@@ -17,7 +17,7 @@ from amulet_integrations.engine import GenerationRequest, GenerationResult
 from amulet_integrations.engine.protocol import Engine
 from amulet_integrations.personalization.personalizer import Personalizer
 from amulet_integrations.personalization.prepared_call import PreparedCall
-from amulet_integrations.personalization.selection import PreferenceSelection
+from amulet_integrations.personalization.user_resolution import PreferenceSelection
 from amulet_integrations.prompting import ChatMessage, JsonOutput
 from amulet_integrations.prompting.openai_compat.output_options import OutputOptions
 

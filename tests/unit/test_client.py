@@ -20,7 +20,7 @@ from amulet_integrations.errors import (
     PreferenceSelectionError,
     UnknownArgumentError,
 )
-from amulet_integrations.personalization.selection import PreferenceSelection
+from amulet_integrations.personalization.user_resolution import PreferenceSelection
 from tests.support.tiny import tiny_model, tiny_tokenizer
 
 STRONG = AmuletParams(alpha=4, lambda_=0.5, iterations=15)

@@ -9,7 +9,7 @@ import pytest
 from amulet_integrations import Preference, PreferenceProfile, preference_scope
 from amulet_integrations.client import AmuletClient
 from amulet_integrations.errors import AmuletError
-from amulet_integrations.personalization.selection import PreferenceSelection
+from amulet_integrations.personalization.user_resolution import PreferenceSelection
 
 SECRET = "my secret illness"
 URL = "mysql://ann:PASSW0RD@db/profiles"

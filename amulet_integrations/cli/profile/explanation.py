@@ -13,8 +13,7 @@ from amulet_integrations.cli.terminal import short_number
 from amulet_integrations.decoding.guidance import preference_weights
 from amulet_integrations.decoding.strength import Preset, method_strength
 from amulet_integrations.profiles import PreferenceProfile
-from amulet_integrations.profiles.active import Verdict, explain
-from amulet_integrations.profiles.grouping import group_preferences
+from amulet_integrations.profiles.active import Verdict, explain, group_preferences
 from amulet_integrations.profiles.inheritance import Line, inherited
 
 from .profile_text import format_time, preference_lines

@@ -7,7 +7,7 @@ The steps, in order:
 2. exclude the tokens that the grammar does not allow, and the end of the text before
    `min_new_tokens`;
 3. repetition penalty, temperature, top-k, top-p, min-p, and the draw (`LogitsFilters.draw`). The
-   penalty leaves excluded tokens excluded, so its place before or after step 2 is the same;
+   penalty never admits an excluded token again, so it may run after step 2;
 4. offer the token to the grammar, which may put another one in its place or ask for a new draw.
 """
 
@@ -76,7 +76,7 @@ def choose_tokens(
     Returns:
         For each request its token, or the error that ends it.
     """
-    # The weights of a request that has a policy of its own are 0.
+    # A request with a policy of its own has the weights 0 here; `_policy` replaces its mixture.
     matrix, bounds = mixing(
         tuple(
             (sequence.weights or (0.0,) * len(sequence.contexts), sequence.bound)
@@ -106,7 +106,7 @@ def choose_tokens(
 
 
 def _policy(sequence: Sequence, rows: Tensor, mixture: Tensor, weights: Tensor) -> Tensor:
-    """Logits of the policy, shape (vocab,); the constant is right where the penalty needs it."""
+    """Logits of the policy, shape (vocab,); log-probabilities if a repetition penalty applies."""
     if sequence.policy is not None:
         try:
             return _own_policy(sequence.policy, rows)

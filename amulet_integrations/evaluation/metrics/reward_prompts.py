@@ -6,7 +6,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, NamedTuple
 
 from amulet_integrations.errors import EvaluationError
-from amulet_integrations.prompting.control_tokens import ControlTokens
+from amulet_integrations.prompting.prompt_tokenizer import PromptTokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -37,7 +37,7 @@ class RewardPrompts:
         self._tokenizer = tokenizer
         self._is_chat = bool(tokenizer.chat_template)
         source = tokenizer.get_chat_template() if self._is_chat else ""
-        self._control_tokens = ControlTokens(tokenizer, source)
+        self._prompt_tokenizer = PromptTokenizer(tokenizer, source)
         digest = sha256(source.encode()).hexdigest()[:8]
         self.form = f"template {digest}" if self._is_chat else "pair"
 
@@ -46,7 +46,7 @@ class RewardPrompts:
         if not self._is_chat:
             pair = self._tokenizer(question, answer, split_special_tokens=True)
             return RewardInput(list(pair["input_ids"]), pair.get("token_type_ids"))
-        escaper = self._control_tokens.escaper([question, answer])
+        escaper = self._prompt_tokenizer.escaper([question, answer])
         turns = [
             {"role": "user", "content": escaper.escape(question)},
             {"role": "assistant", "content": escaper.escape(answer)},
@@ -59,4 +59,4 @@ class RewardPrompts:
                 f"{error}. Use a reward model for conversations."
             ) from error
         # The template itself writes the token that begins a text.
-        return RewardInput(self._control_tokens.encode(escaper.unescape(str(rendered))))
+        return RewardInput(self._prompt_tokenizer.encode(escaper.unescape(str(rendered))))

@@ -1,4 +1,7 @@
-"""Files of JSON lines that survive a killed process: a line is complete, or it is not there."""
+"""Files of JSON lines, such as answers.jsonl, that survive a killed process.
+
+A line is complete, or it is not there.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The output folder of a run: its settings, answers, scores and outcomes, for one process only."""
+"""The output folder of a run: settings, answers.jsonl, scores, outcomes; one process only."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from amulet_integrations.decoding.strength import applicable_strength
 from amulet_integrations.errors import PreferenceSelectionError
 from amulet_integrations.langchain.call_arguments import selection_in
 from amulet_integrations.langchain.chat_model import ChatAmulet
-from amulet_integrations.personalization.selection import PreferenceSelection
+from amulet_integrations.personalization.user_resolution import PreferenceSelection
 from amulet_integrations.profiles.scope import levels_that_count, merge_contexts
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from langchain.agents.middleware import AgentMiddleware, ModelRequest, ModelResponse
 from pydantic import model_serializer
 
-from amulet_integrations.personalization.selection import PreferenceSelection
+from amulet_integrations.personalization.user_resolution import PreferenceSelection
 from amulet_integrations.profiles import PreferenceProfile, ProfileStore, current_scope
 from amulet_integrations.profiles.stores.access import aread_whole_profile, read_whole_profile
 

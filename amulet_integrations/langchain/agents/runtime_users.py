@@ -12,7 +12,7 @@ from langgraph.runtime import Runtime
 from amulet_integrations.client import without_unset
 from amulet_integrations.errors import PreferenceSelectionError
 from amulet_integrations.langchain.call_arguments import selection_of
-from amulet_integrations.personalization.selection import PreferenceSelection
+from amulet_integrations.personalization.user_resolution import PreferenceSelection
 from amulet_integrations.profiles import ProfileStore, current_scope, open_profile_store
 
 from .langgraph_store import LangGraphProfileStore

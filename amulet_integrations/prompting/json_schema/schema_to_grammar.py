@@ -1,4 +1,7 @@
-"""Adapts JSON schemas to constrained decoding.
+"""From a JSON schema to a grammar that a model's answer keeps to.
+
+`json_rule` is the rule of a grammar, which `ToolFormat.json_grammar` (tools/formats.py) completes
+and the engine compiles (engine/structured/grammar.py).
 
 llguidance keeps a text to a schema, but it ignores some keywords silently, and its messages about
 others do not say where they stand. So schemas are checked here first. Every change made here allows

@@ -23,7 +23,7 @@ from amulet_integrations.errors import (
 )
 from amulet_integrations.personalization.personalizer import Personalizer
 from amulet_integrations.personalization.prepared_call import PreparedCall
-from amulet_integrations.personalization.selection import PreferenceSelection, resolve_user
+from amulet_integrations.personalization.user_resolution import PreferenceSelection, resolve_user
 from amulet_integrations.profiles import current_scope
 from amulet_integrations.prompting import ChatMessage, PromptBuilder
 from tests.support.oracle import slow_greedy

@@ -18,7 +18,7 @@ from amulet_integrations.decoding.strength import PRESETS, Preset, Strength
 from amulet_integrations.errors import InvalidParamsError
 from amulet_integrations.personalization.personalizer import Personalizer
 from amulet_integrations.personalization.saved_presets import SavedPreset, save_preset
-from amulet_integrations.personalization.selection import PreferenceSelection, resolve_user
+from amulet_integrations.personalization.user_resolution import PreferenceSelection, resolve_user
 from amulet_integrations.profiles import current_scope
 from tests.support.scripted import ScriptedEngine
 

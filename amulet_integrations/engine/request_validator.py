@@ -14,7 +14,7 @@ from .sequence import Emit, Sequence
 from .streams import attempt
 
 
-class InputProcessor:
+class RequestValidator:
     """Turns requests into sequences, or refuses them. May be used from any thread.
 
     Args:

@@ -29,7 +29,7 @@ _MARKER = re.compile(r"<<?[^\s<>'\"{}]{1,40}>>?|\[/?[A-Z][A-Z_]{1,30}\]")
 _ANCHORS = ("\n", "a", ".")
 
 
-class ControlTokens:
+class PromptTokenizer:
     """Tokenises rendered prompts so that nothing in a message becomes a control token.
 
     Args:

@@ -51,8 +51,8 @@ def resolve_user(
 
     The first level that names somebody wins: the call, the framework's config, the surrounding
     `preference_scope`, the constructor. Their contexts and strengths are merged; where two levels
-    set the same name, the first one counts. A level that names another user contributes nothing,
-    except for the constructor, whose context is part of every call. Call this when the public
+    set the same name, the first one counts. Levels that name another user are ignored. Only the
+    constructor's context is part of every call, whomever it names. Call this when the public
     method is called, because scopes end.
 
     Args:
