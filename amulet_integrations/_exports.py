@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -47,3 +48,30 @@ def attach_exports(
             raise MissingDependencyError.for_extra(missing, optional[missing]) from error
 
     return load_export, list_names, names
+
+
+def forward_module(
+    former: str, module: str, renamed: Mapping[str, str] | None = None
+) -> Callable[[str], Any]:
+    """Makes the `__getattr__` of a module that has moved; it works for one release.
+
+    Args:
+        former: The former module's `__name__`.
+        module: The module that took its place.
+        renamed: Names that changed with it, each with the new one.
+    """
+
+    def load(name: str) -> Any:
+        new = (renamed or {}).get(name, name)
+        try:
+            value = getattr(importlib.import_module(module), new)
+        except AttributeError:
+            raise AttributeError(f"module {former!r} has no attribute {name!r}") from None
+        warnings.warn(
+            f"{former}.{name} is now {module}.{new}. The old name goes with the next release.",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        return value
+
+    return load

@@ -17,7 +17,7 @@ from amulet_integrations.decoding.guidance import (
 )
 from amulet_integrations.decoding.sampling_params import SamplingParams
 from amulet_integrations.decoding.strength import GuidanceScale, MaxKL, Method, PresetName
-from amulet_integrations.engine.backends.transformers.model_source import EMBEDDED, ModelSource
+from amulet_integrations.engine.model_source import EMBEDDED, ModelSource
 from amulet_integrations.engine.protocol import Engine
 from amulet_integrations.errors import InvalidParamsError
 from amulet_integrations.personalization.user_resolution import PreferenceSelection

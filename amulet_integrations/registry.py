@@ -9,8 +9,8 @@ from amulet_integrations.engine.backends.transformers.loader import (
     check_source,
     source_context_window,
 )
-from amulet_integrations.engine.backends.transformers.model_source import ModelSource
 from amulet_integrations.engine.local_engine import shared_engine
+from amulet_integrations.engine.model_source import ModelSource
 from amulet_integrations.engine.protocol import Engine
 from amulet_integrations.profiles import ProfileStore, open_profile_store
 from amulet_integrations.prompting import PromptBuilder

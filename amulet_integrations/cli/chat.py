@@ -14,7 +14,7 @@ from rich.text import Text
 
 from amulet_integrations.decoding import SamplingParams
 from amulet_integrations.decoding.strength import Method
-from amulet_integrations.engine.backends.transformers.model_source import EMBEDDED
+from amulet_integrations.engine.model_source import EMBEDDED
 from amulet_integrations.errors import AmuletError, PreferenceSelectionError
 from amulet_integrations.personalization.personalizer import Personalizer
 from amulet_integrations.personalization.user_resolution import PreferenceSelection

@@ -11,7 +11,7 @@ from rich.live import Live
 
 from amulet_integrations.decoding import SamplingParams
 from amulet_integrations.decoding.strength import Method
-from amulet_integrations.engine.backends.transformers.model_source import EMBEDDED
+from amulet_integrations.engine.model_source import EMBEDDED
 from amulet_integrations.engine.protocol import Engine
 from amulet_integrations.personalization.personalizer import Personalizer
 from amulet_integrations.personalization.prepared_call import PreparedCall

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 from amulet_integrations.decoding import SamplingParams
-from amulet_integrations.engine.backends.transformers.model_source import EMBEDDED
+from amulet_integrations.engine.model_source import EMBEDDED
 from amulet_integrations.evaluation import (
     DEFAULT_METHODS,
     PAPER_PREFERENCES,

@@ -10,7 +10,7 @@ import typer
 
 from amulet_integrations.decoding import AmuletParams, check_guidance_scale
 from amulet_integrations.decoding.strength import PresetName, Strength
-from amulet_integrations.engine.backends.transformers.model_source import EMBEDDED
+from amulet_integrations.engine.model_source import EMBEDDED
 from amulet_integrations.errors import InvalidParamsError
 
 from .terminal import short_number

@@ -1,9 +1,9 @@
 from .backends.base import Backend as Backend
-from .backends.transformers.model_source import ModelSource as ModelSource
 from .limits import EngineLimits as EngineLimits
 from .limits import EngineStats as EngineStats
 from .local_engine import LocalEngine as LocalEngine
 from .local_engine import shared_engine as shared_engine
+from .model_source import ModelSource as ModelSource
 from .protocol import Engine as Engine
 from .request import GenerationRequest as GenerationRequest
 from .result import FinishReason as FinishReason

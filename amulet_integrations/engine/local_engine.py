@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from amulet_integrations.engine.backends.base import Backend
-from amulet_integrations.engine.backends.transformers.model_source import EMBEDDED, ModelSource
+from amulet_integrations.engine.model_source import EMBEDDED, ModelSource
 from amulet_integrations.engine.sampling.scored_mixtures import read_mixtures, read_temperature
 from amulet_integrations.engine.sampling.scoring import score_in_steps
 from amulet_integrations.engine.structured.grammar import GrammarCompiler

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from langchain_core.messages import BaseMessage
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import ensure_config
 
@@ -65,14 +66,16 @@ class ChatCall:
         selection: Whose preferences the call follows.
         model: The name of another model that is to answer; None for the chat model's own.
         stream_usage: Whether the last chunk of a stream counts the tokens.
-        messages: The converted conversation; None where the public method takes several.
+        source: The messages of LangChain; None where the public method takes several lists.
+        messages: What they are converted to.
     """
 
     arguments: CallArguments
     selection: PreferenceSelection
     model: str | None
     stream_usage: bool
-    messages: tuple[ChatMessage, ...] | None = None
+    source: list[BaseMessage] | None = None
+    messages: tuple[ChatMessage, ...] = ()
 
     def with_personalization(self, personalization: Personalization) -> PersonalizedCall:
         """The same call, with the selected user looked up."""

@@ -444,8 +444,9 @@ class ChatAmulet(AmuletClient, BaseChatModel):
         """As `_parse_arguments`, with the input converted as well."""
         kwargs = self._parse_arguments(kwargs, config)
         prompt, call = self._convert_input(model_input), kwargs[CALL]
-        if call.messages is None:
-            call = replace(call, messages=to_chat_messages(prompt.to_messages()))
+        if call.source is None:
+            source = prompt.to_messages()
+            call = replace(call, source=source, messages=to_chat_messages(source))
         return prompt, {**kwargs, CALL: call}
 
     def _convert_input(self, model_input: LanguageModelInput) -> PromptValue:
@@ -486,7 +487,8 @@ class ChatAmulet(AmuletClient, BaseChatModel):
         """Does what may block: loads the model, looks the user up, renders the prompts."""
         call = self._personalized(self._parse_arguments({**kwargs, "stop": stop}))[CALL]
         model = self.of_model(call.model)
-        conversation = to_chat_messages(messages) if call.messages is None else call.messages
+        # A subclass may have changed them on the way here.
+        conversation = call.messages if messages == call.source else to_chat_messages(messages)
         return ChunkStream(
             model.prepare_answer(conversation, call.arguments, call.personalization),
             as_blocks=streams and self.output_version == "v1",

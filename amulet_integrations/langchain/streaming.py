@@ -135,10 +135,9 @@ class ChunkStream:
 
     def _finish(self, message: AIMessageChunk, last: Increment, usage: Usage) -> None:
         has_calls = len(self._calls) > len(self._invalid_calls)
-        message.response_metadata = {
-            "model_name": self.answer.engine.model_name,
-            **self.answer.metadata(last, has_calls=has_calls),
-        }
+        message.response_metadata = self.answer.metadata(
+            last, has_calls=has_calls, model_name=self.answer.engine.model_name
+        )
         message.chunk_position = "last"
         if self.include_usage:
             message.usage_metadata = UsageMetadata(

@@ -474,7 +474,13 @@ class AmuletLLM(ClientLLM):
         conversation = conversation_of_prompt(self, prompt, formatted=formatted)
         kwargs = {**self._bound, **kwargs}
         return LLMCall.prepare(
-            self, COMPLETION, method, argument=prompt, conversation=conversation, kwargs=kwargs
+            self,
+            COMPLETION,
+            method,
+            argument=prompt,
+            conversation=conversation,
+            kwargs=kwargs,
+            also_shown={"formatted": formatted},
         )
 
 

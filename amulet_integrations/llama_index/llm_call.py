@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
 from contextlib import aclosing, closing
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
 from llama_index.core.base.llms.generic_utils import messages_to_prompt
@@ -95,6 +96,7 @@ class LLMCall(Generic[R]):
         argument: Any,
         conversation: Conversation,
         kwargs: Mapping[str, Any],
+        also_shown: Mapping[str, Any] = MappingProxyType({}),
     ) -> LLMCall[R]:
         """Reads the keyword arguments of a call and resolves the user; does no I/O.
 
@@ -110,12 +112,13 @@ class LLMCall(Generic[R]):
                 "Leave out messages_to_prompt, completion_to_prompt and formatted=True, so that "
                 "the model's chat template writes the prompt."
             )
+        others = {name: plain[name] for name in plain if name not in SELECTION_ARGUMENTS}
         return cls(
             llm=llm,
             kind=kind,
             method=method,
             argument=argument,
-            shown={name: plain[name] for name in plain if name not in SELECTION_ARGUMENTS},
+            shown={**also_shown, **others},
             conversation=conversation,
             options=options,
             selection=llm.resolve_user(options.selection),

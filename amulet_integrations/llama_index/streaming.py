@@ -163,8 +163,12 @@ class ResponseBuilder(Generic[R]):
             "completion_tokens": last.usage.completion_tokens,
             "total_tokens": last.usage.total_tokens,
         }
-        metadata = self.prepared.metadata(last, has_calls=bool(self._answer.calls))
-        raw = {"model": self.prepared.engine.model_name, "usage": usage, **metadata}
+        raw = self.prepared.metadata(
+            last,
+            has_calls=bool(self._answer.calls),
+            usage=usage,
+            model=self.prepared.engine.model_name,
+        )
         if self._invalid_calls:
             raw["invalid_tool_calls"] = self._invalid_calls
         return raw

@@ -164,16 +164,17 @@ class PreparedAnswer:
             pieces += self.parser.flush()
         return pieces
 
-    def metadata(self, last: Increment, *, has_calls: bool) -> dict[str, Any]:
+    def metadata(self, last: Increment, *, has_calls: bool, **facts: Any) -> dict[str, Any]:
         """Returns what is reported when the answer is finished, as plain JSON values.
 
         Args:
             last: The last increment.
             has_calls: Whether the answer contains a valid tool call.
+            **facts: What the framework reports as well, such as the model's name.
 
         Returns:
-            `finish_reason` in OpenAI's words, `amulet` (see `Personalization.describe`), and
-            `shortened` where JSON was closed early because the tokens ran out.
+            `finish_reason` in OpenAI's words, the facts, `amulet` (see `Personalization.describe`),
+            and `shortened` where JSON was closed early because the tokens ran out.
         """
         reason: str | None = last.finish_reason
         if has_calls and reason == "stop":
@@ -182,4 +183,4 @@ class PreparedAnswer:
             texts=self.call.include_preference_text, fractions=self._guidance_fractions
         )
         shortened = {"shortened": True} if last.shortened else {}
-        return {"finish_reason": reason, "amulet": described, **shortened}
+        return {"finish_reason": reason, **facts, "amulet": described, **shortened}

@@ -16,6 +16,7 @@ from amulet_integrations.errors import (
     ContextLengthError,
     GenerationError,
     InvalidParamsError,
+    PromptError,
     RequestTimeoutError,
     UnknownArgumentError,
 )
@@ -159,6 +160,15 @@ def test_stop_strings_cut_no_call_and_no_json(
     record = json_of({"type": "object", "properties": {"name": {"type": "string"}}})
     whole = ask(llm, ASK, response_format=record).text
     assert ask(llm, ASK, response_format=record, stop=['"', "name", "}"]).text == whole
+
+
+@every_chat
+@pytest.mark.parametrize("choice", ["depth", {"type": "function", "function": {"name": "depth"}}])
+def test_a_choice_of_a_tool_without_tools_is_refused(
+    wrapper: Wrapper, ask: Ask, tiny_engine: LocalEngine, choice: Any
+) -> None:
+    with pytest.raises(PromptError, match="there are no tools"):
+        ask(wrapper.make(engine=tiny_engine), ASK, tool_choice=choice)
 
 
 KANA = "あさひがのぼるうみ、ひろい😀。"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -32,6 +33,7 @@ MAY_IMPORT = {
     "evaluation": PARTS | {"personalization"},
     "cli": PARTS | {"personalization", "client", "langchain", "learning", "evaluation"},
 }
+FORMER = {"fields", "settings", "saved_presets"}  # they forward to where they have moved
 FOUNDATION = {"errors", "validation", "_exports", "bind_context", "terminal_text"}
 
 # What the adapters and the profiles have no business with.
@@ -171,7 +173,8 @@ def test_what_agents_need_is_named_with_the_line_that_installs_it():
 
 def test_every_part_of_the_package_is_in_the_picture():
     parts = {path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" or path.is_dir()}
-    assert parts - {"__init__", "__main__", "__pycache__", "py"} - FOUNDATION == MAY_IMPORT.keys()
+    known = {"__init__", "__main__", "__pycache__", "py"} | FOUNDATION | FORMER
+    assert parts - known == MAY_IMPORT.keys()
 
 
 @pytest.mark.parametrize("part", MAY_IMPORT)
@@ -245,6 +248,26 @@ def test_rooms_are_small_enough_to_look_over(root):
 def test_a_file_name_stands_for_one_thing():
     # Both wrappers have their own form of each of these, and of nothing else.
     of_each_wrapper = {"messages.py", "streaming.py", "structured.py", "tools.py"}
-    names = [path.name for path in PACKAGE.rglob("[!_]*.py")]
+    files = [path for path in PACKAGE.rglob("[!_]*.py") if "forward_module" not in path.read_text()]
+    names = [path.name for path in files]
     repeated = {name for name in names if names.count(name) > 1}
     assert repeated - of_each_wrapper <= {"base.py"}  # a protocol, in the folder of what keeps it
+
+
+@pytest.mark.parametrize(
+    ("former", "name"),
+    [
+        ("amulet_integrations.fields", "AmuletFields"),
+        ("amulet_integrations.settings", "AmuletSettings"),
+        ("amulet_integrations.saved_presets", "find_preset"),
+        ("amulet_integrations.engine.embedded", "embedded_model_path"),
+        ("amulet_integrations.engine", "Branch"),
+        ("amulet_integrations.profiles", "in_force"),
+    ],
+)
+def test_a_former_name_works_and_warns(former, name):
+    module = importlib.import_module(former)
+    with pytest.warns(DeprecationWarning, match=name):
+        assert callable(getattr(module, name))
+    with pytest.raises(AttributeError, match="nonsense"):
+        getattr(module, "nonsense")  # noqa: B009

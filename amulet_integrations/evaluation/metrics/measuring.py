@@ -78,7 +78,8 @@ def measure_all(
     keys, total = {answer.key for answer in answers}, len(answers)
     measured: list[ScoreLine] = []
     for scorer in scorers:
-        found = [it for it in journal.lines if it.scorer == scorer.name and it.key in keys]
+        stored = (it for it in journal.lines if it.scorer == scorer.name and it.key in keys)
+        found = list({line.key: line for line in stored}.values())
         _check_lines(owners, found)
         on_progress(Progress(scorer.name, len(found), total, len(found) / total if total else 1.0))
         done = {line.key for line in found}

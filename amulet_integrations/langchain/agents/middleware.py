@@ -109,9 +109,11 @@ class PreferenceMiddleware(AgentMiddleware[Any, Any, Any]):
         if not selection.is_set:
             bound = common_user(models)
             names = dict(bound.names)
-            levels = (bound.call, bound.config)
-            run = PreferenceSelection(user_id=run_user)
-            selection = next((level for level in levels if level.is_set), run)
+            selection = (
+                bound.config if bound.config.is_set else PreferenceSelection(user_id=run_user)
+            )
+            if names:  # also those of a model that follows nobody
+                selection = bound.call
         user_id = selection.effective_user_id
         if store is None or user_id != run_user:
             request = self._without_tools(request)

@@ -77,8 +77,12 @@ class RuntimeUsers:
         Raises:
             InvalidProfileError: A user id is not valid.
         """
-        levels = (self.config(runtime), self.context(runtime), current_scope())
-        return next((it.user_id for it in levels if it and it.user_id is not None), None)
+        if (user_id := self.config(runtime).user_id) is not None:
+            return user_id
+        if (user_id := _value(self._user_id, runtime.context)) is not None:
+            return PreferenceSelection(user_id=user_id).user_id
+        scope = current_scope()
+        return scope.user_id if scope else None
 
     def store(self, runtime: AnyRuntime) -> ProfileStore | None:
         """Where the profiles of a run are: the given store, else the graph's own."""

@@ -120,7 +120,7 @@ def to_tool_use(
     """
     chosen = to_openai_choice(choice)
     if not tools:
-        if chosen in {"auto", "none"}:
+        if chosen in ("auto", "none"):  # it may be a dict
             return None
         raise PromptError(f"tool_choice={choice!r} wants a call, but there are no tools. Add some.")
     read = tuple(_to_tool(tool["function"]) for tool in tools)

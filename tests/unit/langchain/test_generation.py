@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.messages import HumanMessage
 from langchain_core.rate_limiters import BaseRateLimiter
 from langchain_core.tools import tool
 
@@ -149,3 +150,16 @@ async def test_a_batch_is_decoded_in_steps_that_its_inputs_share() -> None:
         await llm.abatch([QUESTION] * 8)
         # One by one, they would take 8 times 16.
         assert max(sync, slow.passes) < 3 * 16
+
+
+class Polite(ChatAmulet):
+    """Changes what reaches the model, as subclasses of chat models do."""
+
+    def _generate(self, messages: Any, *args: Any, **kwargs: Any) -> Any:
+        return super()._generate([*messages, HumanMessage("Please.")], *args, **kwargs)
+
+
+def test_a_subclass_may_change_the_messages() -> None:
+    engine = ScriptedEngine()
+    Polite(engine=engine).invoke(QUESTION)
+    assert "Please." in engine.tokenizer.decode(engine.requests[0].contexts[0])

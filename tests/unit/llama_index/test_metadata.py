@@ -416,3 +416,11 @@ def test_a_model_is_made_and_described_on_a_loop_without_being_loaded(folder, un
         return AmuletLLM(model=folder).metadata.context_window
 
     assert asyncio.run(describe()) == 384
+
+
+def test_a_trace_shows_whether_a_prompt_was_whole(watched):
+    _, spans, _ = watched
+    llm = AmuletLLM(engine=ScriptedEngine())
+    llm.complete("x", formatted=True)
+    llm.complete("x")
+    assert [arguments["kwargs"]["formatted"] for arguments in spans.arguments] == [True, False]

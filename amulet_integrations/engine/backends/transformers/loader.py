@@ -15,7 +15,8 @@ from transformers import (
 )
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-from amulet_integrations.engine.backends.cpu.kernel_choice import speed_up_linear
+from amulet_integrations.engine.backends.transformers.cpu.kernel_choice import speed_up_linear
+from amulet_integrations.engine.model_source import EMBEDDED, ModelSource
 from amulet_integrations.errors import (
     InvalidRequestError,
     MissingDependencyError,
@@ -26,7 +27,6 @@ from amulet_integrations.errors import (
 from .attention import use_grouped_attention
 from .embedded import EMBEDDED_CONTEXT_WINDOW, check_embedded_model, embedded_model_path
 from .model_info import context_window
-from .model_source import EMBEDDED, ModelSource
 
 _DTYPES = ("auto", "float32", "bfloat16", "float16", "float64")
 _ENCODERS = ("bert", "camembert", "electra", "roberta", "xlm-roberta", "data2vec-text", "ernie")

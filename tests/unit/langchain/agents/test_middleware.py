@@ -127,6 +127,16 @@ def test_a_pinned_user_goes_before_both(
 
 
 @every_run
+def test_a_model_that_follows_nobody_is_offered_no_tools_of_the_runs_user(
+    agent_of: Any, engine: AgentEngine, store: InMemoryProfileStore, run: Any
+) -> None:
+    llm = ChatAmulet(engine=engine, profiles=store).plain()
+    run(agent_of(PreferenceMiddleware(store, tools=True), llm=llm), context=Context(user_id="ann"))
+    assert [len(request.contexts) for request in engine.requests] == [1] * len(engine.requests)
+    assert not any("remember_preference" in prompt for prompt in engine.prompts())
+
+
+@every_run
 def test_without_anybody_answers_are_plain(
     agent_of: Any, engine: AgentEngine, store: InMemoryProfileStore, run: Any
 ) -> None:

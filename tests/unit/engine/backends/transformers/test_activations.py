@@ -8,12 +8,15 @@ from torch import nn
 
 from amulet_integrations import SamplingParams
 from amulet_integrations.engine import GenerationRequest, LocalEngine
-from amulet_integrations.engine.backends.cpu.linear_groups import linear_groups, use_kernels
-from amulet_integrations.engine.backends.cpu.linear_kernels import BUCKETS, FLOAT16
 from amulet_integrations.engine.backends.transformers.activations import (
     activation_dtype,
     use_float32_activations,
 )
+from amulet_integrations.engine.backends.transformers.cpu.linear_groups import (
+    linear_groups,
+    use_kernels,
+)
+from amulet_integrations.engine.backends.transformers.cpu.linear_kernels import BUCKETS, FLOAT16
 from amulet_integrations.engine.backends.transformers.model_info import bytes_per_token
 from tests.support.oracle import slow_greedy
 from tests.support.tiny import tiny_model, tiny_tokenizer

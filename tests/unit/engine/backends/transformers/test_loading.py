@@ -20,7 +20,7 @@ from amulet_integrations.engine import (
     run_on_worker,
     shared_engine,
 )
-from amulet_integrations.engine.backends.cpu import kernel_choice, linear_kernels
+from amulet_integrations.engine.backends.transformers.cpu import kernel_choice, linear_kernels
 from amulet_integrations.engine.backends.transformers.embedded import embedded_model_path
 from amulet_integrations.errors import (
     InvalidParamsError,

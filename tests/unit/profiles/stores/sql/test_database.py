@@ -340,7 +340,7 @@ class TestWaiting:
             inside, done = threading.Event(), threading.Event()
 
             def work(connection):
-                Queries(connection, Tables("amulet_"), "x").save(ANN, "save", None)
+                Queries(connection, Tables("amulet_"), "x", None).save(ANN, "save")
                 inside.set()
                 assert done.wait(20)
 

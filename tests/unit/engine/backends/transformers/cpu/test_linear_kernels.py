@@ -8,15 +8,18 @@ from torch import nn
 
 from amulet_integrations import SamplingParams
 from amulet_integrations.engine import GenerationRequest, LocalEngine
-from amulet_integrations.engine.backends.cpu import kernel_choice
-from amulet_integrations.engine.backends.cpu.kernel_choice import (
+from amulet_integrations.engine.backends.transformers.cpu import kernel_choice
+from amulet_integrations.engine.backends.transformers.cpu.kernel_choice import (
     choose,
     measure,
     sample,
     speed_up_linear,
 )
-from amulet_integrations.engine.backends.cpu.linear_groups import linear_groups, use_kernels
-from amulet_integrations.engine.backends.cpu.linear_kernels import (
+from amulet_integrations.engine.backends.transformers.cpu.linear_groups import (
+    linear_groups,
+    use_kernels,
+)
+from amulet_integrations.engine.backends.transformers.cpu.linear_kernels import (
     BUCKETS,
     COLUMNS,
     FLOAT16,

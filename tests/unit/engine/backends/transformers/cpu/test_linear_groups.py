@@ -6,8 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from amulet_integrations.engine.backends.cpu.linear_groups import linear_groups, use_kernels
-from amulet_integrations.engine.backends.cpu.linear_kernels import (
+from amulet_integrations.engine.backends.transformers.cpu.linear_groups import (
+    linear_groups,
+    use_kernels,
+)
+from amulet_integrations.engine.backends.transformers.cpu.linear_kernels import (
     BUCKETS,
     COLUMNS,
     FLOAT16,

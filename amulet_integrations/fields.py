@@ -1,0 +1,7 @@
+"""Has moved to `config`; the old name goes with the next release."""
+
+from amulet_integrations._exports import forward_module
+
+__getattr__ = forward_module(
+    __name__, "amulet_integrations.config", {"AmuletFields": "AmuletConfig"}
+)
