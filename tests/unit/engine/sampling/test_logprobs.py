@@ -166,7 +166,7 @@ def ending_engine():
 
 @pytest.mark.parametrize("logprobs", [None, 3])
 def test_no_end_before_min_new_tokens(ending_engine, model, logprobs):
-    ends = ending_engine.end_ids
+    ends = ending_engine.backend.end_ids
     (short,) = ending_engine.generate([make_request(logprobs=logprobs)])
     assert short.finish_reason == "stop"
     least = len(short.token_ids) + 6
@@ -187,7 +187,7 @@ def test_min_new_tokens_holds_for_samples_and_in_company(ending_engine):
     ]
     results = ending_engine.generate([*requests, make_request(logprobs=None)])
     for result in results[:-1]:
-        assert not set(result.token_ids[:19]) & ending_engine.end_ids
+        assert not set(result.token_ids[:19]) & ending_engine.backend.end_ids
     assert len(results[-1].token_ids) < 19
 
 

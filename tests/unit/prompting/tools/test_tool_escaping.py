@@ -16,7 +16,7 @@ from amulet_integrations.prompting import (
     ToolCall,
 )
 from tests.unit.prompting.models import CHATML, CONTROL, byte_level, metaspace
-from tests.unit.prompting.test_control_tokens import CONTENT, control_ids
+from tests.unit.prompting.test_prompt_tokenizer import CONTENT, control_ids
 from tests.unit.prompting.tools.tool_conversation import NATIVE, WITHOUT, by_hand
 from tests.unit.prompting.tools.tool_models import QWEN
 
