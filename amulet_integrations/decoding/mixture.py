@@ -1,4 +1,7 @@
-"""The mixture of contexts: one matrix product for a whole batch of requests."""
+"""The mixture of contexts: one matrix product for a whole batch of requests.
+
+The weights of the contexts come from `guidance.py`.
+"""
 
 from __future__ import annotations
 
