@@ -33,12 +33,7 @@ def attach_exports(
 
     def load_export(name: str) -> Any:
         if name in former:
-            warnings.warn(
-                f"{package}.{name} is now called {former[name]}. The old name goes with the next "
-                "release.",
-                DeprecationWarning,
-                stacklevel=2,
-            )
+            _warn_of(f"{package}.{name}", former[name])
         try:
             return load(former.get(name, name))
         except ModuleNotFoundError as error:
@@ -67,11 +62,16 @@ def forward_module(
             value = getattr(importlib.import_module(module), new)
         except AttributeError:
             raise AttributeError(f"module {former!r} has no attribute {name!r}") from None
-        warnings.warn(
-            f"{former}.{name} is now {module}.{new}. The old name goes with the next release.",
-            DeprecationWarning,
-            stacklevel=2,
-        )
+        _warn_of(f"{former}.{name}", f"{module}.{new}")
         return value
 
     return load
+
+
+def _warn_of(former: str, name: str) -> None:
+    """Warns whoever reads a former name from a package."""
+    warnings.warn(
+        f"{former} is now called {name}. The old name goes with the next release.",
+        DeprecationWarning,
+        stacklevel=3,
+    )
