@@ -59,6 +59,16 @@ def without_unset(arguments: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def selection_from(arguments: Mapping[str, Any]) -> PreferenceSelection:
+    """What the arguments of a call select; the other arguments are passed over.
+
+    Raises:
+        AmuletError: One of them is not valid.
+    """
+    given = {name: arguments[name] for name in SELECTION_ARGUMENTS if name in arguments}
+    return PreferenceSelection(**without_unset(given))
+
+
 class AmuletClient(AmuletConfig):
     """A configuration with its engine, its store and its users."""
 
@@ -201,9 +211,7 @@ class AmuletClient(AmuletConfig):
         if timeout is not None and not (is_number and timeout > 0):
             raise InvalidParamsError(f"timeout={timeout!r}: give seconds above 0, or None.")
         return CallArguments(
-            selection=PreferenceSelection(
-                **{name: given[name] for name in SELECTION_ARGUMENTS if name in given}
-            ),
+            selection=selection_from(given),
             sampling=self.sampling.model_copy(update=changes),
             output=OutputOptions.read(arguments, steer_strings=self.steer_strings),
             timeout=timeout,

@@ -12,7 +12,7 @@ from langchain_core.runnables.base import RunnableBindingBase
 from langchain_core.runnables.config import ensure_config
 from langchain_core.runnables.configurable import DynamicRunnable
 
-from amulet_integrations.client import SELECTION_ARGUMENTS, without_unset
+from amulet_integrations.client import selection_from
 from amulet_integrations.decoding.strength import applicable_strength
 from amulet_integrations.errors import PreferenceSelectionError
 from amulet_integrations.langchain.call_arguments import selection_in
@@ -61,7 +61,7 @@ def models_of(
         names = names_in(arguments)
         if not names and model.pinned:
             names = {"user_id": model.user_id}
-        yield BoundModel(model, names, selection_in_arguments({**arguments, **names}), config)
+        yield BoundModel(model, names, selection_from({**arguments, **names}), config)
     elif isinstance(model, RunnableBindingBase):
         yield from models_of(model.bound, {**model.kwargs, **arguments}, config)
     elif isinstance(model, DynamicRunnable):
@@ -132,16 +132,6 @@ def names_in(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments that select preferences."""
     names = ("preference", "profile", "user_id")
     return {name: arguments[name] for name in names if arguments.get(name) is not None}
-
-
-def selection_in_arguments(arguments: Mapping[str, Any]) -> PreferenceSelection:
-    """What the arguments of a call select.
-
-    Raises:
-        AmuletError: One of them is not valid.
-    """
-    given = {name: arguments[name] for name in SELECTION_ARGUMENTS if name in arguments}
-    return PreferenceSelection(**without_unset(given))
 
 
 def _merge_configs(outer: PreferenceSelection, inner: PreferenceSelection) -> PreferenceSelection:

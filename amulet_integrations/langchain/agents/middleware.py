@@ -10,6 +10,7 @@ from typing import Any
 from langchain.agents.middleware import AgentMiddleware, ModelRequest, ModelResponse
 from pydantic import model_serializer
 
+from amulet_integrations.client import selection_from
 from amulet_integrations.personalization.user_resolution import PreferenceSelection
 from amulet_integrations.profiles import PreferenceProfile, ProfileStore, current_scope
 from amulet_integrations.profiles.stores.access import aread_whole_profile, read_whole_profile
@@ -21,7 +22,6 @@ from .bound_models import (
     merge_options,
     models_of,
     names_in,
-    selection_in_arguments,
 )
 from .preference_tools import tools_for
 from .runtime_users import ContextRule, RuntimeUsers, UserRule
@@ -104,20 +104,26 @@ class PreferenceMiddleware(AgentMiddleware[Any, Any, Any]):
         """Decides which profile is followed, and from which store; reads none yet."""
         runtime, models = request.runtime, list(models_of(request.model))
         run_user, store = self._users.user_of(runtime), self._users.store(runtime)
-        selection = selection_in_arguments(request.model_settings)
+        given = selection_from(request.model_settings)
         names = names_in(request.model_settings)
-        if not selection.is_set:
+        if given.is_set:
+            selection = given
+        else:
             bound = common_user(models)
             names = dict(bound.names)
-            selection = (
-                bound.config if bound.config.is_set else PreferenceSelection(user_id=run_user)
-            )
             if names:  # also those of a model that follows nobody
                 selection = bound.call
+            elif bound.config.is_set:
+                selection = bound.config
+            else:
+                selection = PreferenceSelection(user_id=run_user)
         user_id = selection.effective_user_id
         if store is None or user_id != run_user:
             request = self._without_tools(request)
-        request = self._with_options(request, models, selection)
+        check_options(models, selection)
+        config, context = self._users.config(runtime), self._users.context(runtime)
+        levels = [given, models[0].call, models[0].config, config, context]
+        request = _with_options(request, merge_options(selection, levels))
         if names:
             # Bindings are lost where tools are bound and kept where not, so all names are set.
             names = dict.fromkeys(name for one in models for name in one.names) | names
@@ -128,31 +134,9 @@ class PreferenceMiddleware(AgentMiddleware[Any, Any, Any]):
         if searchable and models[0].config.user_id:
             return _Lookup(_with_settings(request, {"user_id": user_id}))
         # Config and scope reach the model by themselves; the runtime context does not.
-        in_context = self._users.context(runtime).user_id
-        if in_context and not (searchable and self._users.config(runtime).user_id):
-            request = _with_settings(request, {"user_id": in_context})
+        if context.user_id and not (searchable and config.user_id):
+            request = _with_settings(request, {"user_id": context.user_id})
         return _Lookup(request)
-
-    def _with_options(
-        self, request: Request, models: Sequence[BoundModel], selection: PreferenceSelection
-    ) -> Request:
-        """A request with what the run is about, and with how strongly preferences are applied.
-
-        The model does not see the runtime context, nor what is bound to it where tools are bound.
-        """
-        check_options(models, selection)
-        levels = [
-            selection_in_arguments(request.model_settings),
-            models[0].call,
-            models[0].config,
-            self._users.config(request.runtime),
-            self._users.context(request.runtime),
-        ]
-        unset = dict(PreferenceSelection())
-        options = {
-            name: value for name, value in merge_options(selection, levels) if value != unset[name]
-        }
-        return _with_settings(request, options)
 
     def _without_tools(self, request: Request) -> Request:
         ours = {id(tool) for tool in self.tools}
@@ -188,6 +172,16 @@ class _Lookup:
         profile = found or PreferenceProfile(user_id=str(self.wanted))
         private = {name: getattr(profile, name) for name in profile.model_fields_set}
         return _with_settings(self.request, {"profile": _PrivateProfile(**private)})
+
+
+def _with_options(request: Request, options: PreferenceSelection) -> Request:
+    """A request with what the run is about, and with how strongly preferences are applied.
+
+    The model does not see the runtime context, nor what is bound to it where tools are bound.
+    """
+    unset = dict(PreferenceSelection())
+    given = {name: value for name, value in options if value != unset[name]}
+    return _with_settings(request, given)
 
 
 def _with_settings(request: Request, settings: Mapping[str, Any]) -> Request:
