@@ -6,6 +6,7 @@ Whether a model's code allows that is found by comparing with plain transformers
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -28,6 +29,8 @@ from .plain_texts import (
     tolerated_difference,
 )
 from .row_cache import RowCache
+
+logger = logging.getLogger(__name__)
 
 
 class Architecture(NamedTuple):
@@ -69,6 +72,7 @@ def try_architecture(model: PreTrainedModel) -> Architecture:
             return Architecture(batching, trial.run())
         except Exception as error:  # noqa: BLE001 - a model's own code raises any error
             failure = error
+            logger.info("%s: not %s, because %s", model_name(model), batching.value, error)
     raise _unsupported(model, failure) from failure
 
 
@@ -155,7 +159,7 @@ class _Trial:
 
 
 def _unsupported(model: PreTrainedModel, cause: Exception | None) -> UnsupportedModelError:
-    reason = " ".join(str(cause).split())
+    reason = " ".join(str(cause).split()).rstrip(".")
     if not isinstance(cause, WrongLogitsError):
         reason = f"{type(cause).__name__}: {reason}"
     training = " It is in training mode: call model.eval() first." if model.training else ""

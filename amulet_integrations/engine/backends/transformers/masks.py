@@ -15,6 +15,7 @@ from enum import StrEnum
 from functools import wraps
 from typing import Any, TypeAlias
 
+import torch
 from torch import Tensor
 from transformers import AttentionMaskInterface
 from transformers.masking_utils import eager_mask, sdpa_mask
@@ -91,8 +92,8 @@ def _for_rows(build: MaskBuilder) -> MaskBuilder:
 
     @wraps(build)
     def build_for_rows(*args: Any, **options: Any) -> Tensor | None:
-        requests = _requests.get()
-        if requests is None:
+        # A compiled graph is for any pass, and torch cannot trace a context variable.
+        if torch.compiler.is_compiling() or (requests := _requests.get()) is None:
             return build(*args, **options)
         requests.count += 1
         if options.get("local_size"):
