@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 COMPLETION_TOKENS = 3  # after each prompt
 _PROMPT_TOKENS = (3, 11, 19)  # of the texts that are tried
-_PAST_WINDOW = 5  # tokens beyond a sliding window
+_PAST_WINDOW = 30  # tokens beyond a window
 _AFFORDABLE = {"cpu": 5e10}  # parameters times tokens: some seconds
 _AFFORDABLE_ELSEWHERE = 1e13
 _SHORT_WINDOW = 300  # tokens of a window that is passed whatever it takes, if no mask says it
@@ -120,8 +120,8 @@ def check_own_cache(model: PreTrainedModel, text: Text, tolerance: float) -> Non
             )
             return
     raise WrongLogitsError(
-        f"plain transformers computes other logits with its cache than without (by {off:.2g}), as "
-        "models do that see later tokens, such as encoders"
+        f"plain transformers computes other logits with its cache than without (by {off:.2g}): it "
+        "sees later tokens, as encoders do, or its cache does not hold all that it uses"
     )
 
 
