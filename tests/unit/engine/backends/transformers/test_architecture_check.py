@@ -343,6 +343,15 @@ def test_a_cache_folder_that_cannot_be_written_costs_a_trial_only(trials, monkey
     assert len(trials.done) == 2
 
 
+def test_the_oldest_results_are_dropped(trials, monkeypatch):
+    monkeypatch.setattr(architecture_check, "_MOST_REMEMBERED", 2)
+    for size in (0.01, 0.02, 0.03):
+        check_anew(monkeypatch, tiny_model(rms_norm_eps=size))
+    assert len(remembered(trials)) == 2
+    check_anew(monkeypatch, tiny_model(rms_norm_eps=0.03))
+    assert len(trials.done) == 3
+
+
 def test_a_refusal_is_not_remembered(trials, monkeypatch):
     model = tiny_model("roberta-prelayernorm", is_decoder=True)
     for _ in range(2):
