@@ -1,0 +1,234 @@
+"""What is tried on a family: an engine writes the tokens of the plain model, as likely as there.
+
+Plain is a loop of forward passes over one prompt at a time, without a cache.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from transformers import AutoModelForCausalLM, PreTrainedModel
+
+from amulet_integrations import SamplingParams
+from amulet_integrations.engine import GenerationRequest, GenerationResult, LocalEngine
+from tests.support.tiny import VOCABULARY, tiny_tokenizer
+
+from .family import Family, tiny_checkpoint
+
+SHORT, MIDDLE, LONG = 3, 17, 41
+TOKENS = 8
+GUIDANCE = (-1.0, 2.0)
+FEW_TOKENS = (5, 6, 7)
+TOLERANCE = 1e-3
+LEAST_LEAD = 1e-4  # of the likeliest token, in nats, so that rounding cannot change it
+
+Policy = Callable[[Tensor], Tensor]
+
+
+@dataclass
+class Trial:
+    """A family's model, run plainly and by engines.
+
+    Args:
+        family: The family; the prompts follow from its name.
+        model: The model that engines run.
+        plain_model: The same checkpoint, as transformers loads it.
+    """
+
+    family: Family
+    model: PreTrainedModel
+    plain_model: PreTrainedModel
+
+    def engine(self, **limits: int) -> LocalEngine:
+        return LocalEngine(self.model, tiny_tokenizer(), model_name=self.family.name, **limits)
+
+    def prompt(self, length: int, kind: str = "") -> list[int]:
+        generator = random.Random(f"{self.family.name} {length} {kind}")
+        return [generator.randrange(2, VOCABULARY) for _ in range(length)]
+
+    def check(
+        self, requests: Sequence[GenerationRequest], results: Sequence[GenerationResult]
+    ) -> None:
+        """Fails unless the results are the plain ones."""
+        for request, result in zip(requests, results, strict=True):
+            tokens, logprobs = self._plain(request)
+            assert result.token_ids == tokens
+            found = [each.logprob for each in result.logprobs or ()]
+            assert max(abs(a - b) for a, b in zip(found, logprobs, strict=True)) < TOLERANCE
+
+    @contextmanager
+    def counted_passes(self) -> Iterator[list[int]]:
+        """Collects how many new tokens a row has in each pass of the model."""
+        widths: list[int] = []
+
+        def note(_model: object, _arguments: object, options: dict[str, Tensor]) -> None:
+            widths.append(options["input_ids"].shape[1])
+
+        handle = self.model.register_forward_pre_hook(note, with_kwargs=True)
+        try:
+            yield widths
+        finally:
+            handle.remove()
+
+    def _plain(self, request: GenerationRequest) -> tuple[list[int], list[float]]:
+        tokens: list[int] = []
+        logprobs: list[float] = []
+        while len(tokens) < request.sampling.max_new_tokens and tokens[-1:] != [1]:
+            rows = torch.stack([self._log_probs([*ids, *tokens]) for ids in request.contexts])
+            mixed = request.policy(rows) if request.policy else _mixed(rows, request.weights)
+            (first, second), (token, _) = (each.tolist() for each in mixed.topk(2))
+            assert first - second > LEAST_LEAD, "Two tokens are as likely: take another prompt."
+            tokens.append(token)
+            logprobs.append(first)
+        return tokens, logprobs
+
+    def _log_probs(self, ids: Sequence[int]) -> Tensor:
+        with torch.no_grad():
+            output = self.plain_model(torch.tensor([[*ids]]), use_cache=False, return_dict=True)
+        return output.logits[0, -1].double().log_softmax(-1)
+
+
+def request_of(
+    *contexts: Sequence[int], tokens: int = TOKENS, policy: Policy | None = None
+) -> GenerationRequest:
+    """A greedy request of one context, or of two under guidance."""
+    return GenerationRequest(
+        contexts=contexts,
+        weights=GUIDANCE if len(contexts) == 2 else None,
+        policy=policy,
+        sampling=SamplingParams(max_new_tokens=tokens),
+        logprobs=0,
+    )
+
+
+def alone(trial: Trial) -> None:
+    """One prompt, far longer than the windows."""
+    requests = [request_of(trial.prompt(LONG))]
+    with trial.engine() as engine:
+        trial.check(requests, engine.generate(requests))
+
+
+def in_company(trial: Trial) -> None:
+    """Short and long prompts at once, one of them with two contexts."""
+    requests = [
+        request_of(trial.prompt(SHORT)),
+        request_of(trial.prompt(LONG)),
+        request_of(trial.prompt(MIDDLE), trial.prompt(LONG, "pref")),
+    ]
+    with trial.engine() as engine:
+        trial.check(requests, engine.generate(requests))
+
+
+def joining_late(trial: Trial) -> None:
+    """Two prompts that come, in pieces, while another one is being answered."""
+    requests = [request_of(trial.prompt(length, "late")) for length in (MIDDLE, LONG, SHORT)]
+    with trial.engine(max_prefill_tokens=16) as engine:
+        first = engine.stream(requests[0])
+        begun = list(itertools.islice(first, 2))
+        later = engine.generate(requests[1:])
+        results = [GenerationResult.fold([*begun, *first]), *later]
+    trial.check(requests, results)
+
+
+def second_turn(trial: Trial) -> None:
+    """A conversation that goes on, and one that leaves it in its middle: both keep its prefix."""
+    prompt = trial.prompt(LONG, "turn")
+    with trial.engine() as engine:
+        (answer,) = engine.generate([request_of(prompt)])
+        followed = [*prompt, *answer.token_ids, *trial.prompt(5)]
+        requests = [
+            request_of(prompt),
+            request_of(followed),
+            request_of([*prompt[:MIDDLE], *trial.prompt(9)]),
+        ]
+        results = [answer, *engine.generate(requests[1:])]
+    trial.check(requests, results)
+    assert results[1].usage.cached_tokens >= (LONG,)
+    assert results[2].usage.cached_tokens >= (MIDDLE,)
+
+
+def drafts(trial: Trial) -> None:
+    """Three tokens only, so that the text repeats itself: some drafts are right, some wrong."""
+    requests = [
+        request_of(_repetitive(trial), tokens=16, policy=_few_tokens),
+        request_of(trial.prompt(SHORT)),
+    ]
+    with trial.engine(prompt_lookup_num_tokens=4) as engine, trial.counted_passes() as widths:
+        results = engine.generate(requests)
+    trial.check(requests, results)
+    assert any(1 < width <= 5 for width in widths)
+
+
+def to_the_end(trial: Trial) -> None:
+    """A prompt that leaves room for two tokens in the context window."""
+    requests = [request_of(trial.prompt(trial.family.context_window - 2), tokens=2)]
+    with trial.engine() as engine:
+        assert engine.context_window == trial.family.context_window
+        trial.check(requests, engine.generate(requests))
+
+
+def at_once(trial: Trial) -> None:
+    """The short form: company, a late one, drafts and a second turn on one engine."""
+    requests = [
+        request_of(_repetitive(trial), policy=_few_tokens),
+        request_of(trial.prompt(SHORT), tokens=4),
+        request_of(trial.prompt(MIDDLE), trial.prompt(LONG), tokens=4),
+    ]
+    limits = {"prompt_lookup_num_tokens": 4, "max_prefill_tokens": 16}
+    with trial.engine(**limits) as engine:
+        first = engine.stream(requests[0])
+        begun = list(itertools.islice(first, 2))
+        later = engine.generate(requests[1:])
+        results = [GenerationResult.fold([*begun, *first]), *later]
+        followed = [*trial.prompt(MIDDLE), *later[-1].token_ids, *trial.prompt(5)]
+        requests.append(request_of(followed, tokens=4))
+        results += engine.generate(requests[-1:])
+    trial.check(requests, results)
+    assert results[-1].usage.cached_tokens >= (MIDDLE,)
+
+
+def load_trial(family: Family, folder: Path) -> Trial:
+    """Writes a family's checkpoint into a folder and loads it, as an engine and plainly.
+
+    Raises:
+        UnsupportedModelError: The engine refuses it.
+    """
+    tiny_checkpoint(family).save_pretrained(folder)
+    tiny_tokenizer().save_pretrained(folder)
+    with LocalEngine.from_pretrained(str(folder), dtype="float32", device="cpu") as engine:
+        model = engine.backend.model
+    plain = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    return Trial(family, model, plain.eval())
+
+
+def _repetitive(trial: Trial) -> list[int]:
+    generator = random.Random(trial.family.name)
+    return [generator.choice(FEW_TOKENS) for _ in range(LONG)]
+
+
+def _mixed(rows: Tensor, weights: Sequence[float] | None) -> Tensor:
+    mixed = torch.tensor(weights or (1.0,), dtype=rows.dtype) @ rows
+    return mixed.log_softmax(-1)
+
+
+def _few_tokens(rows: Tensor) -> Tensor:
+    policy = torch.full_like(rows[0], -torch.inf)
+    policy[list(FEW_TOKENS)] = rows[0, list(FEW_TOKENS)]
+    return policy.log_softmax(-1)
+
+
+TRIALS: dict[str, Callable[[Trial], None]] = {
+    "alone": alone,
+    "in company": in_company,
+    "joining late": joining_late,
+    "second turn": second_turn,
+    "drafts": drafts,
+    "full window": to_the_end,
+}
