@@ -13,9 +13,8 @@ from typing import Any
 
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
-from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
+from transformers import AttentionInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import sdpa_mask
 
 GROUPED_SDPA = "grouped_sdpa"
 
@@ -67,12 +66,9 @@ def grouped_sdpa_forward(
 
 def use_grouped_attention(model: PreTrainedModel) -> None:
     """Switches a model on the CPU that uses `sdpa` and groups of heads to this attention."""
-    config = model.config.get_text_config()
-    heads = getattr(config, "num_attention_heads", None) or 0
-    key_heads = getattr(config, "num_key_value_heads", None) or heads
     if (
         model.device.type == "cpu"
-        and key_heads < heads
+        and any(getattr(layer, "num_key_value_groups", 1) > 1 for layer in model.modules())
         and model.config._attn_implementation == "sdpa"  # noqa: SLF001
         and getattr(model, "_supports_attention_backend", False)
         and not _compares_names(model)
@@ -107,4 +103,3 @@ def _compares_names(model: PreTrainedModel) -> bool:
 
 
 AttentionInterface.register(GROUPED_SDPA, grouped_sdpa_forward)
-AttentionMaskInterface.register(GROUPED_SDPA, sdpa_mask)

@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import gc
-import inspect
 import logging
-from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import cast
 from uuid import uuid4
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from amulet_integrations.engine.backends.base import KVCache, RowInput, SavedPrefix
 from amulet_integrations.engine.memory_use import free_device_memory, is_out_of_memory
+from amulet_integrations.engine.worker import run_on_worker
 
+from .architecture_check import check_architecture
 from .cuda_graphs import Capture, CudaGraphCapture, CudaGraphRunner, check_one_cuda_device
 from .fingerprint import model_fingerprint
-from .masks import RowMasks
+from .forward_pass import ForwardPass, lengthen
+from .masks import Batching
 from .model_info import (
-    bytes_per_token,
     check_attention_only,
     context_window,
     end_token_ids,
@@ -51,7 +50,8 @@ class TransformersBackend:
         cuda_graphs: Whether decode steps are recorded as CUDA graphs and replayed.
 
     Raises:
-        UnsupportedModelError: The model keeps a state that contexts of unequal length cannot share.
+        UnsupportedModelError: The model keeps a state that contexts of unequal length cannot share,
+            or a trial of a few tokens shows that it cannot be run; see `architecture_check`.
         InvalidRequestError: `cuda_graphs` is set, and the model is not whole on one CUDA device.
     """
 
@@ -76,9 +76,8 @@ class TransformersBackend:
         on_cpu = self.device.type == "cpu"
         self.max_decode_tokens = _DECODE_TOKENS_CPU if on_cpu else _DECODE_TOKENS_GPU
         self.default_prefill_tokens = _PREFILL_TOKENS_CPU if on_cpu else _PREFILL_TOKENS_GPU
-        # Some models have no positions but those that the mask implies (ALiBi).
-        self._takes_positions = "position_ids" in inspect.signature(model.forward).parameters
-        self._masks = RowMasks(model)
+        self._architecture = run_on_worker(check_architecture, model)
+        self._forward = ForwardPass(model, self._architecture.batching)
         self._graphs: CudaGraphRunner | None = None
         if cuda_graphs:
             check_one_cuda_device(model)
@@ -100,16 +99,15 @@ class TransformersBackend:
         Args:
             capture: Records a step; see `cuda_graphs`.
         """
-        if self._masks.mixes_lengths and self._takes_positions:
-            self._graphs = CudaGraphRunner(self._model, self._masks, capture)
+        if self._forward.batching is Batching.MIXED and self._forward.takes_positions:
+            self._graphs = CudaGraphRunner(self._model, self._forward, capture)
         else:
             logger.warning("%s is decoded without CUDA graphs.", type(self._model).__name__)
 
     def free_cache_tokens(self) -> int:
         """See `Backend`; half of the free memory is counted, four fifths on CUDA."""
-        return max(
-            _LEAST_CACHE_TOKENS, free_cache_bytes(self.device) // bytes_per_token(self._model)
-        )
+        free = free_cache_bytes(self.device) // self._architecture.bytes_per_token
+        return max(_LEAST_CACHE_TOKENS, free)
 
     def cache_tokens(self, lengths: Sequence[int]) -> int:
         """See `Backend`; every row takes as much memory as the longest."""
@@ -123,16 +121,7 @@ class TransformersBackend:
         self, cache: KVCache, inputs: Sequence[RowInput], logits_to_keep: int = 1
     ) -> Tensor:
         """See `Backend`."""
-        rows = cast("RowCache", cache)
-        before = list(rows.lengths)
-        try:
-            groups = self._groups(rows, inputs)
-            if len(groups) == 1:
-                return self._forward(rows, inputs, logits_to_keep)
-            return self._forward_groups(rows, inputs, groups, logits_to_keep)
-        except BaseException:
-            rows.lengths[:] = before
-            raise
+        return self._forward(cast("RowCache", cache), inputs, logits_to_keep)
 
     def decode(self, cache: KVCache, inputs: Sequence[RowInput], logits_to_keep: int) -> Tensor:
         """See `Backend`; a step of one token for each of the first rows may be replayed."""
@@ -140,7 +129,7 @@ class TransformersBackend:
             rows = cast("RowCache", cache)
             logits = self._graphs.decode(rows, [each.ids[0] for each in inputs])
             if logits is not None:
-                _lengthen(rows, inputs)
+                lengthen(rows, inputs)
                 return logits
         return self.forward(cache, inputs, logits_to_keep)
 
@@ -165,68 +154,11 @@ class TransformersBackend:
 
     def release(self) -> None:
         """See `Backend`."""
-        del self._model
+        del self._model, self._forward
         self._graphs = None
         gc.collect()  # layers and their hooks refer to each other
-
-    def _groups(self, cache: RowCache, inputs: Sequence[RowInput]) -> list[list[int]]:
-        """Returns which inputs can run in one pass: all, or those of rows that are equally long."""
-        single = all(len(each.ids) == 1 for each in inputs)
-        if self._masks.mixes_lengths or (single and self._masks.hides_padding):
-            return [list(range(len(inputs)))]
-        groups: defaultdict[tuple[int, int], list[int]] = defaultdict(list)
-        for index, each in enumerate(inputs):
-            groups[cache.lengths[each.row], len(each.ids)].append(index)
-        return list(groups.values())
-
-    def _forward_groups(
-        self,
-        cache: RowCache,
-        inputs: Sequence[RowInput],
-        groups: Sequence[Sequence[int]],
-        logits_to_keep: int,
-    ) -> Tensor:
-        logits: list[Tensor] = [torch.empty(0)] * len(inputs)
-        for group in groups:
-            of_group = self._forward(cache, [inputs[index] for index in group], logits_to_keep)
-            for index, of_input in zip(group, of_group, strict=True):
-                logits[index] = pad(of_input, (0, 0, logits_to_keep - len(of_input), 0))
-        return torch.stack(logits)
-
-    def _forward(self, cache: RowCache, inputs: Sequence[RowInput], logits_to_keep: int) -> Tensor:
-        new = max(len(each.ids) for each in inputs)
-        counts = torch.tensor([len(each.ids) for each in inputs])
-        before = torch.tensor([cache.lengths[each.row] for each in inputs])
-        after = before + counts
-        # Padding stands before the tokens, so that the last logits are those of the last token.
-        positions = after[:, None] + torch.arange(-new, 0)
-        padding = positions < before[:, None]
-        # Padding is written behind the row's end, where the next token will overwrite it.
-        columns = torch.where(padding, after[:, None], positions)
-        padded = bool(padding.any())
-        cache.map_slots([each.row for each in inputs], columns, int(after.max()))
-        positions = positions.masked_fill(padding, 0)
-        options: dict[str, Any] = self._masks.inputs(positions, after, padded, self._model)
-        if self._takes_positions:
-            options["position_ids"] = positions.to(self.device)
-        ids = [[0] * (new - len(each.ids)) + list(each.ids) for each in inputs]
-        logits: Tensor = self._model(
-            input_ids=torch.tensor(ids).to(self.device),
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=min(logits_to_keep, new),
-            return_dict=True,
-            **options,
-        ).logits
-        _lengthen(cache, inputs)
-        return logits
 
 
 def _is_single_token_step(inputs: Sequence[RowInput]) -> bool:
     """Returns whether the inputs are one token for each of the first rows."""
     return all(each.row == row and len(each.ids) == 1 for row, each in enumerate(inputs))
-
-
-def _lengthen(cache: RowCache, inputs: Sequence[RowInput]) -> None:
-    for each in inputs:
-        cache.lengths[each.row] += len(each.ids)

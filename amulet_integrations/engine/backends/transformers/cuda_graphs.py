@@ -19,7 +19,8 @@ from transformers import PreTrainedModel
 from amulet_integrations.engine.memory_use import free_device_memory, is_out_of_memory
 from amulet_integrations.errors import InvalidRequestError
 
-from .masks import RowMasks
+from .forward_pass import ForwardPass
+from .masks import row_masks
 from .row_cache import RowCache
 
 logger = logging.getLogger(__name__)
@@ -37,16 +38,16 @@ class CudaGraphRunner:
 
     Args:
         model: A model on one device.
-        masks: The model's masks, of four dimensions.
+        forward: The model's passes, which mix rows of unequal length.
         capture: Captures a step.
 
     Attributes:
         captured: The number of graphs that are held.
     """
 
-    def __init__(self, model: PreTrainedModel, masks: RowMasks, capture: Capture) -> None:
+    def __init__(self, model: PreTrainedModel, forward: ForwardPass, capture: Capture) -> None:
         self._model = model
-        self._masks = masks
+        self._forward = forward
         self._capture: Capture | None = capture
         self._allocation: object = None
         self._steps: dict[int, int] = {}  # by number of rows
@@ -93,7 +94,7 @@ class CudaGraphRunner:
         while len(self._graphs) >= _MAX_GRAPHS:
             oldest = next(iter(self._graphs))
             del self._graphs[oldest], self._steps[oldest]
-        graph = _CapturedStep(self._model, self._masks, cache, ids, lengths)
+        graph = _CapturedStep(self._model, self._forward, cache, ids, lengths)
         try:
             graph.capture(self._capture)
         except Exception as error:  # noqa: BLE001 - the model still runs without graphs
@@ -114,12 +115,12 @@ class _CapturedStep:
     def __init__(
         self,
         model: PreTrainedModel,
-        masks: RowMasks,
+        forward: ForwardPass,
         cache: RowCache,
         ids: Sequence[int],
         lengths: Sequence[int],
     ) -> None:
-        self._model, self._masks, self._cache = model, masks, cache
+        self._forward, self._cache = forward, cache
         self._inputs = torch.empty(2, len(ids), 1, dtype=torch.long, device=model.device)
         self._set(ids, lengths)
 
@@ -135,17 +136,11 @@ class _CapturedStep:
 
     def _step(self) -> Tensor:
         ids, positions = self._inputs
-        width = self._cache.map_single_tokens(positions)
-        logits: Tensor = self._model(
-            input_ids=ids,
-            position_ids=positions,
-            attention_mask=self._masks.of(positions, width, self._model),
-            past_key_values=self._cache,
-            use_cache=True,
-            logits_to_keep=1,
-            return_dict=True,
-        ).logits
-        return logits
+        self._cache.map_single_tokens(positions)
+        with row_masks(positions):
+            return self._forward.run_model(
+                positions, input_ids=ids, past_key_values=self._cache, logits_to_keep=1
+            )
 
 
 def check_one_cuda_device(model: PreTrainedModel) -> None:

@@ -64,9 +64,14 @@ def check_embedded_model() -> None:
         _gguf_file()
 
 
-def _folder() -> Path:
+def cache_folder() -> Path:
+    """Returns the folder of what this package can make again: `AMULET_CACHE_DIR`, or the user's."""
     cache = os.environ.get("AMULET_CACHE_DIR") or user_cache_path("amulet-integrations")
-    return Path(cache) / _NAME
+    return Path(cache)
+
+
+def _folder() -> Path:
+    return cache_folder() / _NAME
 
 
 def _gguf_file() -> Path:

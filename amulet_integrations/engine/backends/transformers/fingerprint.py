@@ -25,13 +25,24 @@ def model_fingerprint(model: PreTrainedModel) -> str:
     Args:
         model: The model.
     """
-    architecture = _without_loading(model.config.to_diff_dict())
+    architecture = without_loading(model.config.to_diff_dict())
     digest = hashlib.sha256(json.dumps(architecture, sort_keys=True, default=str).encode())
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(json.dumps([name, list(tensor.shape)]).encode())
         with suppress(NotImplementedError, RuntimeError, TypeError):  # packed, or on no device
             digest.update(sample_of(tensor).cpu().bfloat16().float().numpy().tobytes())
     return digest.hexdigest()
+
+
+def without_loading(config: Any) -> Any:
+    """Returns a config as JSON, without the entries about loading, at any depth."""
+    if isinstance(config, dict):
+        return {
+            str(key): without_loading(value)
+            for key, value in config.items()
+            if key not in _LOADING_KEYS and not str(key).startswith("_")
+        }
+    return [without_loading(item) for item in config] if isinstance(config, list) else config
 
 
 def sample_of(tensor: Tensor) -> Tensor:
@@ -47,14 +58,3 @@ def sample_of(tensor: Tensor) -> Tensor:
     """
     steps = (slice(None, None, max(1, size // _SAMPLES_PER_AXIS)) for size in tensor.shape)
     return tensor.detach()[tuple(steps)]
-
-
-def _without_loading(config: Any) -> Any:
-    """Returns a config as JSON, without the entries about loading, at any depth."""
-    if isinstance(config, dict):
-        return {
-            str(key): _without_loading(value)
-            for key, value in config.items()
-            if key not in _LOADING_KEYS and not str(key).startswith("_")
-        }
-    return [_without_loading(item) for item in config] if isinstance(config, list) else config

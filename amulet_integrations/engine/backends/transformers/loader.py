@@ -13,7 +13,10 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
-from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+    MODEL_FOR_MASKED_LM_MAPPING_NAMES,
+)
 
 from amulet_integrations.engine.backends.transformers.cpu.kernel_choice import speed_up_linear
 from amulet_integrations.engine.model_source import EMBEDDED, ModelSource
@@ -24,12 +27,12 @@ from amulet_integrations.errors import (
     UnsupportedModelError,
 )
 
+from .architecture_check import check_architecture
 from .attention import use_grouped_attention
 from .embedded import EMBEDDED_CONTEXT_WINDOW, check_embedded_model, embedded_model_path
-from .model_info import context_window
+from .model_info import check_attention_only, context_window
 
 _DTYPES = ("auto", "float32", "bfloat16", "float16", "float64")
-_ENCODERS = ("bert", "camembert", "electra", "roberta", "xlm-roberta", "data2vec-text", "ernie")
 
 
 def check_source(source: ModelSource) -> None:
@@ -80,7 +83,8 @@ def load_model(source: ModelSource) -> tuple[PreTrainedModel, PreTrainedTokenize
 
     Raises:
         ModelNotFoundError: As `load_config`, or a file of the checkpoint is missing.
-        UnsupportedModelError: As `load_config`.
+        UnsupportedModelError: As `load_config`, or a trial of a few tokens shows that it cannot be
+            run; see `architecture_check`.
         MissingDependencyError: `device_map` or a quantization needs a package.
     """
     load_config(source)
@@ -102,6 +106,8 @@ def load_model(source: ModelSource) -> tuple[PreTrainedModel, PreTrainedTokenize
         speed_up_linear(model, pack_weights=source.pack_weights)
         if source.attn_implementation is None:
             use_grouped_attention(model)
+    check_attention_only(model)
+    check_architecture(model, remember=True)
     return model, tokenizer
 
 
@@ -151,7 +157,8 @@ def _check_decoder_only(name: str, config: PreTrainedConfig) -> None:
     architectures = config.architectures or []
     own_code = "AutoModelForCausalLM" in (getattr(config, "auto_map", None) or {})
     # Encoders such as BERT have a causal head, which is useful only if they were trained with it.
-    encoder = config.model_type in _ENCODERS and not getattr(config, "is_decoder", True)
+    masked = config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES
+    encoder = masked and not getattr(config, "is_decoder", True)
     decoder = own_code or (bool(known.intersection(architectures)) and not encoder)
     if config.is_encoder_decoder or not decoder:
         raise UnsupportedModelError(

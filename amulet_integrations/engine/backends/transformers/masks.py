@@ -1,99 +1,123 @@
-"""Which positions each new token of a pass may see, as a mask that the model accepts."""
+"""Masks for rows of unequal length, of whatever kind a model asks transformers for.
+
+A model's own code calls transformers' mask builders, and says for each layer which earlier tokens
+are seen: all, those in a sliding window, those in a chunk. The builders count as if every row ended
+at the last position. During a pass over rows of unequal length, they are given each row's own
+positions instead. So a mask needs no knowledge of the model, and no setting is taken for its use.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from enum import StrEnum
+from functools import wraps
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
+from transformers import AttentionMaskInterface
+from transformers.masking_utils import eager_mask, sdpa_mask
 
 from .attention import GROUPED_SDPA
 
-_FULL, _SLIDING = "full_attention", "sliding_attention"
-_APPLY_BOOLEANS = ("sdpa", GROUPED_SDPA)
-_ADD = ("eager",)
+MaskBuilder: TypeAlias = Callable[..., Tensor | None]
+"""A function of transformers that makes the mask of some layers."""
+
+MaskFunction: TypeAlias = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+"""Whether a key is seen, of the indices of row, head, query and key; they broadcast."""
+
+_BUILDERS: dict[str, MaskBuilder] = {
+    "sdpa": sdpa_mask,
+    "eager": eager_mask,
+    GROUPED_SDPA: sdpa_mask,
+}
 
 
-class RowMasks:
-    """Masks for rows of unequal length.
+class Batching(StrEnum):
+    """Which rows of unequal length can share a pass. Each value includes those after it."""
 
-    Most models accept a mask of four dimensions as it is, which states exactly what each token may
-    see. Others accept a mask of the positions that hold tokens, and infer the rest as if every row
-    ended at the last position. That is right for one token a row if the model sees all of the past.
+    MIXED = "mixed"
+    """All: masks are built from each row's own positions."""
 
-    Args:
-        model: A model. Only its config is read.
+    SINGLE_TOKENS = "single_tokens"
+    """Those that get one token each: a mask of the positions in use hides the rest."""
+
+    EQUAL_LENGTHS = "equal_lengths"
+    """None: every pass is of rows that are equally long."""
+
+
+class MaskRequests:
+    """The masks that a model asked for during a pass.
 
     Attributes:
-        mixes_lengths: Whether rows of unequal length can get several tokens each.
-        hides_padding: Whether rows of unequal length can get one token each.
+        positions: The tokens' positions in their rows, (rows, new); None where all rows are alike.
+        count: The number of masks.
+        windows: The lengths of sliding windows and chunks among them, in tokens.
     """
 
-    def __init__(self, model: PreTrainedModel) -> None:
-        config = model.config.get_text_config()
-        self._window: int | None = getattr(config, "sliding_window", None)
-        kinds = set(getattr(config, "layer_types", None) or [])
-        self._kinds = kinds or {_SLIDING if self._window else _FULL}
-        known = self._kinds <= {_FULL, _SLIDING} and (self._window or _SLIDING not in self._kinds)
-        attention = getattr(config, "_attn_implementation", None)
-        self._adds = attention in _ADD
-        self.mixes_lengths = bool(
-            known
-            and attention in (*_APPLY_BOOLEANS, *_ADD)
-            and getattr(model, "_supports_attention_backend", False)
-            and not getattr(config, "alibi", False)
-        )
-        local = "local" in (getattr(config, "attention_layers", None) or [])
-        self.hides_padding = self.mixes_lengths or (self._kinds == {_FULL} and not local)
+    def __init__(self, positions: Tensor | None = None) -> None:
+        self.positions = positions
+        self.count = 0
+        self.windows: set[int] = set()
 
-    def inputs(
-        self, positions: Tensor, lengths: Tensor, padded: bool, model: PreTrainedModel
-    ) -> dict[str, Any]:
-        """Returns the model's argument `attention_mask`.
 
-        Args:
-            positions: The new tokens' positions in their rows, (rows, new), on the CPU; 0 for
-                padding, which sees the first token only.
-            lengths: The number of tokens of each row with the new ones, (rows,), on the CPU.
-            padded: Whether some of the new tokens are padding.
-            model: The model, for its device and dtype.
-        """
-        width = int(lengths.max())
-        if not padded and bool((lengths == width).all()):
-            return {"attention_mask": None}  # the model's own causal mask is right and faster
-        if not self.mixes_lengths:
-            return {"attention_mask": (torch.arange(width) < lengths[:, None]).to(model.device)}
-        return {"attention_mask": self.of(positions.to(model.device), width, model)}
+_requests: ContextVar[MaskRequests | None] = ContextVar("mask_requests", default=None)
 
-    def of(
-        self, positions: Tensor, width: int, model: PreTrainedModel
-    ) -> Tensor | dict[str, Tensor]:
-        """Returns the mask of tokens that see all before them, for models that mix lengths.
 
-        Args:
-            positions: The tokens' positions in their rows, (rows, new), on the model's device.
-            width: The number of positions.
-            model: The model, for its dtype.
+@contextmanager
+def row_masks(positions: Tensor | None) -> Iterator[MaskRequests]:
+    """Lets transformers build the masks of this thread's passes from each row's own positions.
 
-        Returns:
-            A mask of shape (rows, 1, new, width), or one for each kind of layer.
-        """
-        columns = torch.arange(width, device=positions.device)
-        masks = {kind: self._mask(kind, positions, columns, model) for kind in self._kinds}
-        return masks.popitem()[1] if len(masks) == 1 else masks
+    Args:
+        positions: The new tokens' positions in their rows, (rows, new), on the model's device; 0
+            for padding, which sees the first token only. None only records the requests.
 
-    def _mask(
-        self, kind: str, positions: Tensor, columns: Tensor, model: PreTrainedModel
-    ) -> Tensor:
-        """Returns the mask of one kind of layer, (rows, 1, new, width)."""
-        seen = columns <= positions[:, :, None]
-        if kind == _SLIDING and self._window:
-            seen &= columns > positions[:, :, None] - self._window
-        mask = seen[:, None]
-        if not self._adds:
-            return mask
-        least = torch.finfo(model.dtype).min
-        return torch.zeros(mask.shape, dtype=model.dtype, device=mask.device).masked_fill_(
-            ~mask, least
-        )
+    Raises:
+        RuntimeError: The model did not ask transformers for a mask, so that it has others.
+    """
+    requests = MaskRequests(positions)
+    token = _requests.set(requests)
+    try:
+        yield requests
+    finally:
+        _requests.reset(token)
+    if positions is not None and not requests.count:
+        raise RuntimeError("the model's masks are not those of transformers' mask builders")
+
+
+def _for_rows(build: MaskBuilder) -> MaskBuilder:
+    """Returns a mask builder that does as before, except within `row_masks`."""
+
+    @wraps(build)
+    def build_for_rows(*args: Any, **options: Any) -> Tensor | None:
+        # A compiled graph is for any pass, and torch cannot trace a context variable.
+        if torch.compiler.is_compiling() or (requests := _requests.get()) is None:
+            return build(*args, **options)
+        requests.count += 1
+        if options.get("local_size"):
+            requests.windows.add(int(options["local_size"]))
+        if requests.positions is None:
+            return build(*args, **options)
+        sizes = options["batch_size"], options["q_length"]
+        if sizes != requests.positions.shape:
+            raise RuntimeError(f"a mask for {sizes} in a pass of {tuple(requests.positions.shape)}")
+        seen = _at_positions(options["mask_function"], requests.positions, options["q_offset"])
+        skips = {"allow_is_causal_skip": False, "allow_is_bidirectional_skip": False}
+        return build(*args, **{**options, **skips, "mask_function": seen})
+
+    return build_for_rows
+
+
+def _at_positions(function: MaskFunction, positions: Tensor, offset: int) -> MaskFunction:
+    """Returns a mask function that takes queries at the positions of their rows."""
+
+    def seen(row: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        return function(row, head, positions[row, query - offset], key)
+
+    return seen
+
+
+for _name, _build in _BUILDERS.items():
+    AttentionMaskInterface.register(_name, _for_rows(_build))

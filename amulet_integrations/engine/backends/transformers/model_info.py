@@ -2,29 +2,92 @@
 
 from __future__ import annotations
 
-from typing import cast
+import inspect
+import logging
+from collections.abc import Iterator, Mapping
+from functools import cache
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.integrations.heterogeneity import AmbiguousGlobalPerLayerAttributeError
 
 from amulet_integrations.engine.memory_use import available_memory
 from amulet_integrations.errors import UnsupportedModelError
 
-from .activations import activation_dtype
+logger = logging.getLogger(__name__)
 
+_WINDOW_NAMES = (
+    "max_position_embeddings",  # the others are those of a few families
+    "n_positions",
+    "max_seq_len",
+    "max_sequence_length",
+    "max_seq_length",
+    "seq_length",
+    "n_ctx",
+    "max_target_positions",
+    "context_length",
+)
+_UNKNOWN_WINDOW = 2048  # tokens
 _UNKNOWN_MEMORY = 4 << 30  # bytes that are assumed where the system hides it
 
 
 def context_window(config: PreTrainedConfig) -> int:
-    """Returns the most tokens of prompt and completion together."""
+    """Returns the most tokens of prompt and completion together.
+
+    Where the config names none, 2048 is taken, and a warning says so.
+    """
     text_config = config.get_text_config()
-    window: int = getattr(text_config, "max_position_embeddings", 2048)
-    rope = getattr(text_config, "rope_parameters", None) or {}
-    if rope.get("rope_type") == "longrope":
-        # Past it, transformers uses other frequencies for all rows of a batch, short ones too.
-        return rope.get("original_max_position_embeddings") or window
-    return window
+    named = (_setting(text_config, name) for name in _WINDOW_NAMES)
+    window = next((size for size in named if isinstance(size, int) and size > 0), None)
+    if window is None:
+        window = _UNKNOWN_WINDOW
+        _warn_of_unknown_window(config.name_or_path or type(config).__name__)
+    return min([window, *_rope_limits(text_config)])
+
+
+def _rope_limits(config: PreTrainedConfig) -> Iterator[int]:
+    """Yields the lengths past which rotary frequencies change.
+
+    Past them, transformers uses other frequencies for all rows of a batch, short ones too.
+    """
+    parameters = _setting(config, "rope_parameters") or {}
+    by_layer_type = [each for each in parameters.values() if isinstance(each, Mapping)]
+    for each in by_layer_type or [parameters]:
+        if each.get("rope_type") == "longrope":
+            name = "original_max_position_embeddings"
+            if limit := each.get(name) or _setting(config, name):
+                yield limit
+
+
+def _setting(config: PreTrainedConfig, name: str) -> Any:
+    """Returns an entry of a config; None where there is none, or one for each layer."""
+    try:
+        return getattr(config, name, None)
+    except AmbiguousGlobalPerLayerAttributeError:
+        return None
+
+
+@cache
+def _warn_of_unknown_window(name: str) -> None:
+    logger.warning(
+        "The config of %s names no context window: %d tokens are taken. If the model has another "
+        "one, set max_position_embeddings in its config.json.",
+        name,
+        _UNKNOWN_WINDOW,
+    )
+
+
+def special_token_ids(model: PreTrainedModel) -> set[int]:
+    """Returns the tokens to which the config gives a meaning of their own, such as padding."""
+    settings = model.config.get_text_config().to_dict()
+    ids: set[int] = set()
+    for name, value in settings.items():
+        if name.endswith(("_token_id", "_token_ids")):
+            tokens = value if isinstance(value, list) else [value]
+            ids.update(token for token in tokens if isinstance(token, int))
+    return ids
 
 
 def check_attention_only(model: PreTrainedModel) -> None:
@@ -37,10 +100,20 @@ def check_attention_only(model: PreTrainedModel) -> None:
     others = [kind for kind in kinds if "attention" not in kind or "linear" in kind]
     if getattr(model, "_is_stateful", False) or others:
         raise UnsupportedModelError(
-            f"{model.config.name_or_path or type(model).__name__} ({model.config.model_type}) "
+            f"{model_name(model)} ({model.config.model_type}) "
             "keeps a recurrent state, which contexts of unequal length cannot share. Use a model "
             "with attention only."
         )
+
+
+def model_name(model: PreTrainedModel) -> str:
+    """Returns a name for messages: the checkpoint's, or the class's."""
+    return model.config.name_or_path or type(model).__name__
+
+
+def takes_argument(model: PreTrainedModel, name: str) -> bool:
+    """Returns whether a model's `forward` names an argument; others may be swallowed by it."""
+    return name in inspect.signature(model.forward).parameters
 
 
 def vocabulary_sizes(model: PreTrainedModel) -> tuple[int, int]:
@@ -58,15 +131,6 @@ def end_token_ids(
     ids = configured if isinstance(configured, list) else [configured]
     known = (token for token in (*ids, tokenizer.eos_token_id) if token is not None)
     return frozenset(token for token in known if token < logits_size)
-
-
-def bytes_per_token(model: PreTrainedModel) -> int:
-    """Returns the bytes of one token's keys and values in all layers, according to the config."""
-    config: PreTrainedConfig = model.config.get_text_config()
-    heads = getattr(config, "num_attention_heads", None) or 1
-    width = getattr(config, "head_dim", None) or config.hidden_size // heads
-    heads = getattr(config, "num_key_value_heads", None) or heads
-    return int(2 * config.num_hidden_layers * heads * width * activation_dtype(model).itemsize)
 
 
 def free_cache_bytes(device: torch.device) -> int:

@@ -87,6 +87,13 @@ class RowLayer(CacheLayerMixin):
         super().__init__()  # type: ignore[no-untyped-call]
         self._mapping = mapping
 
+    @property
+    def bytes_per_token(self) -> int:
+        """The bytes of one token's keys and values; 0 before the first."""
+        if not self.is_initialized:
+            return 0
+        return sum(part[0, 0].numel() * part.element_size() for part in (self.keys, self.values))
+
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
         """Allocates memory, given the first keys and values, (rows, heads, new, head_dim)."""
         self.dtype, self.device = key_states.dtype, key_states.device
@@ -172,6 +179,11 @@ class RowCache(Cache):
     def tokens(self) -> int:
         """See `KVCache`."""
         return self._mapping.row_capacity * self._mapping.capacity
+
+    @property
+    def bytes_per_token(self) -> int:
+        """The bytes of one token's keys and values in all layers that have been written."""
+        return sum(layer.bytes_per_token for layer in self.layers)
 
     def add(self, rows: int) -> None:
         """See `KVCache`."""

@@ -12,12 +12,12 @@ from amulet_integrations.engine.backends.transformers.activations import (
     activation_dtype,
     use_float32_activations,
 )
+from amulet_integrations.engine.backends.transformers.architecture_check import check_architecture
 from amulet_integrations.engine.backends.transformers.cpu.linear_groups import (
     linear_groups,
     use_kernels,
 )
 from amulet_integrations.engine.backends.transformers.cpu.linear_kernels import BUCKETS, FLOAT16
-from amulet_integrations.engine.backends.transformers.model_info import bytes_per_token
 from tests.support.oracle import slow_greedy
 from tests.support.tiny import tiny_model, tiny_tokenizer
 
@@ -63,6 +63,10 @@ def test_requests_get_the_tokens_of_the_exact_model(model_type, dtype):
     with LocalEngine(with_float32_between(model_type, dtype), tiny_tokenizer()) as engine:
         tokens = engine.generate([request])[0].token_ids
     assert tokens == slow_greedy(exact(model_type, dtype), contexts, weights, 12)
+
+
+def bytes_per_token(model):
+    return check_architecture(model).bytes_per_token
 
 
 def test_keys_and_values_are_counted_as_what_they_are():

@@ -17,7 +17,8 @@ from amulet_integrations.engine import GenerationRequest, LocalEngine, run_on_wo
 from amulet_integrations.engine.backends.base import RowInput
 from amulet_integrations.engine.backends.transformers.backend import TransformersBackend
 from amulet_integrations.engine.backends.transformers.cuda_graphs import CudaGraphRunner
-from amulet_integrations.engine.backends.transformers.masks import RowMasks
+from amulet_integrations.engine.backends.transformers.forward_pass import ForwardPass
+from amulet_integrations.engine.backends.transformers.masks import Batching
 from amulet_integrations.engine.backends.transformers.row_cache import RowCache
 from amulet_integrations.errors import InvalidRequestError
 from tests.support.oracle import slow_greedy
@@ -189,7 +190,7 @@ def test_scoring_leaves_graphs_alone():
 
 def test_the_least_recently_used_graph_is_dropped():
     model = tiny_model()
-    graphs = CudaGraphRunner(model, RowMasks(model), capture_operations)
+    graphs = CudaGraphRunner(model, ForwardPass(model, Batching.MIXED), capture_operations)
     cache = RowCache()
     cache.add(6)
     with torch.inference_mode():
