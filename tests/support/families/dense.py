@@ -74,6 +74,8 @@ DENSE = (
     family("falcon, groups", "heads in groups", new_decoder_architecture=True, num_kv_heads=2),
     family("gpt_neox", "Pythia; rope for a part of each head; a window that its code never reads",
            PARTIAL, ignores_window=True, sliding_window=WINDOW),
+    family("gpt_neox_japanese", "queries, keys and values in an order of its own",
+           intermediate_multiple_size=2),
     family("gptj", "rope of adjacent pairs", GPT2_SIZES, rotary_dim=4),
     family("codegen", "rope of adjacent pairs", GPT2_SIZES, rotary_dim=4, n_ctx=640),
     family("youtu", "latent attention", LATENT),
@@ -89,6 +91,7 @@ DENSE = (
     family("ctrl", "computed positions", GPT2_SIZES, dff=64),
     family("bert", "an encoder that was trained as a decoder", is_decoder=True),
     family("megatron-bert", "an encoder that was trained as a decoder", is_decoder=True),
+    family("roformer", "an encoder that was trained as a decoder; rope", is_decoder=True),
     # Distances instead of positions (ALiBi).
     family("bloom", "ALiBi", n_layer=2, n_head=4),
     family("mpt", "ALiBi; a context window by another name", MPT_SIZES, max_seq_len=96,

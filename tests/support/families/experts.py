@@ -93,8 +93,5 @@ WITH_EXPERTS = (
     family("mellum", "windows in some layers", GROUPED, MIXED, EXPERTS),
     family("mimo_v2_flash", "sinks, windows in some layers, values of another size", GROUPED,
            MIXED, ROUTED_EXPERTS, v_head_dim=12),
-    family("granitemoehybrid, attention", "Granite 4 without recurrent layers", GROUPED,
-           MULTIPLIED, LOCAL_EXPERTS, layer_types=["attention"] * 2, mamba_n_heads=8,
-           shared_intermediate_size=16, position_embedding_type="rope"),
 )
 # fmt: on

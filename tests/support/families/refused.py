@@ -45,6 +45,8 @@ REFUSED = (
     refused("bamba", "a state in some layers", GROUPED, MAMBA, attn_layer_indices=[1]),
     refused("granitemoehybrid", "Granite 4; a state in some layers", GROUPED, LOCAL_EXPERTS,
             MAMBA, layer_types=["mamba", "attention"], shared_intermediate_size=16),
+    refused("granitemoehybrid, attention", "Granite 4 that has no recurrent layer", GROUPED,
+            LOCAL_EXPERTS, MAMBA, layer_types=["attention"] * 2, shared_intermediate_size=16),
     refused("nemotron_h", "a state in some layers", GROUPED, num_hidden_layers=4,
             hybrid_override_pattern="M-*-", mamba_num_heads=8, mamba_head_dim=8,
             ssm_state_size=4, n_groups=1),
@@ -83,7 +85,5 @@ REFUSED = (
     refused("roberta", "an encoder that was trained as a decoder", is_decoder=True),
     refused("roberta-prelayernorm", "an encoder that was trained as a decoder", is_decoder=True),
     refused("xlm-roberta-xl", "an encoder that was trained as a decoder", is_decoder=True),
-    refused("roformer", "an encoder that was trained as a decoder", is_decoder=True),
-    refused("gpt_neox_japanese", "passes of one length only", intermediate_multiple_size=2),
 )
 # fmt: on

@@ -35,15 +35,10 @@ def main() -> None:
     PAGE.write_text(page, encoding="utf-8")
 
 
-def expected(family: Family) -> set[str]:
-    """The names of the columns that are right for a family."""
-    return {"load"} if family.refused else set(TRIALS)
-
-
 def _runs(outcomes: Mapping[str, Outcome]) -> str:
     rows = ["| family | what is special | window | " + " | ".join(TRIALS) + " |"]
     rows.append("|---|---|" + ":-:|" * (1 + len(TRIALS)))
-    for name, family in FAMILIES.items():
+    for name, family in sorted(FAMILIES.items()):
         if not family.refused:
             results = ("✓" if outcomes[name].get(trial) == RIGHT else "✗" for trial in TRIALS)
             cells = (_code(family), family.special, _window(family), *results)
@@ -53,7 +48,7 @@ def _runs(outcomes: Mapping[str, Outcome]) -> str:
 
 def _refused(outcomes: Mapping[str, Outcome]) -> str:
     rows = ["| family | what it has | refused when loaded |", "|---|---|:-:|"]
-    for name, family in FAMILIES.items():
+    for name, family in sorted(FAMILIES.items()):
         if family.refused:
             result = "✓" if outcomes[name].get("load") == RIGHT else "✗"
             rows.append(f"| {_code(family)} | {family.special} | {result} |")
