@@ -85,6 +85,14 @@ SHARED_KEYS = {
     "num_kv_shared_layers": 2,
 }
 
+TOWER = {
+    "hidden_size": 16,
+    "intermediate_size": 16,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+}
+IMAGES = {"image_size": 28, "patch_size": 14}
+
 BASE = {"rope_theta": 10_000.0}
 PARTIAL = {"rope_parameters": {**BASE, "partial_rotary_factor": 0.5}}
 STRETCHED = {**BASE, "rope_type": "linear", "factor": 4.0}
@@ -120,6 +128,7 @@ class Family:
         context_window: The most tokens of prompt and completion.
         ignores_window: Whether the model's code never reads the window in its config.
         refused: Whether it is refused when it is loaded.
+        towers: Configs of the parts that read images and sound; the options are the text part's.
     """
 
     name: str
@@ -128,6 +137,7 @@ class Family:
     context_window: int = CONTEXT_WINDOW
     ignores_window: bool = False
     refused: bool = False
+    towers: Options | None = None
 
     @property
     def model_type(self) -> str:
@@ -141,11 +151,12 @@ def family(
     context_window: int = CONTEXT_WINDOW,
     ignores_window: bool = False,
     refused: bool = False,
+    towers: Options | None = None,
     **options: Any,
 ) -> Family:
     """A family whose options are those of the groups and its own."""
     merged = {key: value for group in (*groups, options) for key, value in group.items()}
-    return Family(name, special, merged, context_window, ignores_window, refused)
+    return Family(name, special, merged, context_window, ignores_window, refused, towers)
 
 
 def tiny_checkpoint(family: Family, seed: int = 0, **changes: Any) -> PreTrainedModel:
@@ -158,7 +169,8 @@ def tiny_checkpoint(family: Family, seed: int = 0, **changes: Any) -> PreTrained
     """
     torch.manual_seed(seed)
     sizes = {**SIZES, **family.options, **changes}
-    config = AutoConfig.for_model(family.model_type, **sizes)
+    options = sizes if family.towers is None else {"text_config": sizes, **family.towers}
+    config = AutoConfig.for_model(family.model_type, **options)
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():

@@ -38,20 +38,23 @@ class Trial:
 
     Args:
         family: The family; the prompts follow from its name.
-        model: The model that engines run.
+        engine: An engine of its checkpoint.
         plain_model: The same checkpoint, as transformers loads it.
     """
 
     family: Family
-    model: PreTrainedModel
+    engine: LocalEngine
     plain_model: PreTrainedModel
-
-    def engine(self, **limits: int) -> LocalEngine:
-        return LocalEngine(self.model, tiny_tokenizer(), model_name=self.family.name, **limits)
 
     def prompt(self, length: int, kind: str = "") -> list[int]:
         generator = random.Random(f"{self.family.name} {length} {kind}")
         return [generator.randrange(2, VOCABULARY) for _ in range(length)]
+
+    def generate(self, *requests: GenerationRequest) -> list[GenerationResult]:
+        """What the engine writes, which has to be the plain completions."""
+        results = self.engine.generate(requests)
+        self.check(requests, results)
+        return results
 
     def check(
         self, requests: Sequence[GenerationRequest], results: Sequence[GenerationResult]
@@ -71,7 +74,8 @@ class Trial:
         def note(_model: object, _arguments: object, options: dict[str, Tensor]) -> None:
             widths.append(options["input_ids"].shape[1])
 
-        handle = self.model.register_forward_pre_hook(note, with_kwargs=True)
+        model = self.engine.backend.model
+        handle = model.register_forward_pre_hook(note, with_kwargs=True)
         try:
             yield widths
         finally:
@@ -110,91 +114,71 @@ def request_of(
 
 def alone(trial: Trial) -> None:
     """One prompt, far longer than the windows."""
-    requests = [request_of(trial.prompt(LONG))]
-    with trial.engine() as engine:
-        trial.check(requests, engine.generate(requests))
+    trial.generate(request_of(trial.prompt(LONG)))
 
 
 def in_company(trial: Trial) -> None:
     """Short and long prompts at once, one of them with two contexts."""
-    requests = [
+    trial.generate(
         request_of(trial.prompt(SHORT)),
-        request_of(trial.prompt(LONG)),
+        request_of(trial.prompt(LONG, "company")),
         request_of(trial.prompt(MIDDLE), trial.prompt(LONG, "pref")),
-    ]
-    with trial.engine() as engine:
-        trial.check(requests, engine.generate(requests))
+    )
 
 
 def joining_late(trial: Trial) -> None:
     """Two prompts that come, in pieces, while another one is being answered."""
     requests = [request_of(trial.prompt(length, "late")) for length in (MIDDLE, LONG, SHORT)]
-    with trial.engine(max_prefill_tokens=16) as engine:
-        first = engine.stream(requests[0])
-        begun = list(itertools.islice(first, 2))
-        later = engine.generate(requests[1:])
-        results = [GenerationResult.fold([*begun, *first]), *later]
+    model = trial.engine.backend.model
+    with LocalEngine(model, tiny_tokenizer(), max_prefill_tokens=16) as engine:
+        results = _begun_before(engine, requests)
     trial.check(requests, results)
 
 
 def second_turn(trial: Trial) -> None:
     """A conversation that goes on, and one that leaves it in its middle: both keep its prefix."""
     prompt = trial.prompt(LONG, "turn")
-    with trial.engine() as engine:
-        (answer,) = engine.generate([request_of(prompt)])
-        followed = [*prompt, *answer.token_ids, *trial.prompt(5)]
-        requests = [
-            request_of(prompt),
-            request_of(followed),
-            request_of([*prompt[:MIDDLE], *trial.prompt(9)]),
-        ]
-        results = [answer, *engine.generate(requests[1:])]
-    trial.check(requests, results)
-    assert results[1].usage.cached_tokens >= (LONG,)
-    assert results[2].usage.cached_tokens >= (MIDDLE,)
+    (answer,) = trial.generate(request_of(prompt))
+    followed, branched = trial.generate(
+        request_of([*prompt, *answer.token_ids, *trial.prompt(5)]),
+        request_of([*prompt[:MIDDLE], *trial.prompt(9)]),
+    )
+    assert followed.usage.cached_tokens >= (LONG,)
+    assert branched.usage.cached_tokens >= (MIDDLE,)
 
 
 def drafts(trial: Trial) -> None:
     """Three tokens only, so that the text repeats itself: some drafts are right, some wrong."""
-    requests = [
-        request_of(_repetitive(trial), tokens=16, policy=_few_tokens),
-        request_of(trial.prompt(SHORT)),
-    ]
-    with trial.engine(prompt_lookup_num_tokens=4) as engine, trial.counted_passes() as widths:
-        results = engine.generate(requests)
-    trial.check(requests, results)
-    assert any(1 < width <= 5 for width in widths)
+    with trial.counted_passes() as widths:
+        trial.generate(
+            request_of(_repetitive(trial), tokens=16, policy=_few_tokens),
+            request_of(trial.prompt(SHORT, "drafts")),
+        )
+    assert any(1 < width <= 11 for width in widths)
 
 
 def to_the_end(trial: Trial) -> None:
     """A prompt that leaves room for two tokens in the context window."""
-    requests = [request_of(trial.prompt(trial.family.context_window - 2), tokens=2)]
-    with trial.engine() as engine:
-        assert engine.context_window == trial.family.context_window
-        trial.check(requests, engine.generate(requests))
+    assert trial.engine.context_window == trial.family.context_window
+    trial.generate(request_of(trial.prompt(trial.family.context_window - 2), tokens=2))
 
 
 def at_once(trial: Trial) -> None:
-    """The short form: company, a late one, drafts and a second turn on one engine."""
+    """The short form: company, a late one, drafts and a second turn."""
     requests = [
         request_of(_repetitive(trial), policy=_few_tokens),
         request_of(trial.prompt(SHORT), tokens=4),
         request_of(trial.prompt(MIDDLE), trial.prompt(LONG), tokens=4),
     ]
-    limits = {"prompt_lookup_num_tokens": 4, "max_prefill_tokens": 16}
-    with trial.engine(**limits) as engine:
-        first = engine.stream(requests[0])
-        begun = list(itertools.islice(first, 2))
-        later = engine.generate(requests[1:])
-        results = [GenerationResult.fold([*begun, *first]), *later]
-        followed = [*trial.prompt(MIDDLE), *later[-1].token_ids, *trial.prompt(5)]
-        requests.append(request_of(followed, tokens=4))
-        results += engine.generate(requests[-1:])
+    results = _begun_before(trial.engine, requests)
     trial.check(requests, results)
-    assert results[-1].usage.cached_tokens >= (MIDDLE,)
+    followed = [*trial.prompt(MIDDLE), *results[-1].token_ids, *trial.prompt(5)]
+    (answer,) = trial.generate(request_of(followed, tokens=4))
+    assert answer.usage.cached_tokens >= (MIDDLE,)
 
 
-def load_trial(family: Family, folder: Path) -> Trial:
+@contextmanager
+def load_trial(family: Family, folder: Path) -> Iterator[Trial]:
     """Writes a family's checkpoint into a folder and loads it, as an engine and plainly.
 
     Raises:
@@ -203,9 +187,18 @@ def load_trial(family: Family, folder: Path) -> Trial:
     tiny_checkpoint(family).save_pretrained(folder)
     tiny_tokenizer().save_pretrained(folder)
     with LocalEngine.from_pretrained(str(folder), dtype="float32", device="cpu") as engine:
-        model = engine.backend.model
-    plain = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    return Trial(family, model, plain.eval())
+        plain = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+        yield Trial(family, engine, plain.eval())
+
+
+def _begun_before(
+    engine: LocalEngine, requests: Sequence[GenerationRequest]
+) -> list[GenerationResult]:
+    """Results of requests that come when the first one has two tokens."""
+    first = engine.stream(requests[0])
+    begun = list(itertools.islice(first, 2))
+    later = engine.generate(requests[1:])
+    return [GenerationResult.fold([*begun, *first]), *later]
 
 
 def _repetitive(trial: Trial) -> list[int]:

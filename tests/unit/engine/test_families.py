@@ -33,11 +33,11 @@ UNFIT = ["deepseek_v32", "openai-gpt", "gemma, bidirectional", "roberta", "lfm2"
 
 @pytest.mark.parametrize("name", MECHANISMS)
 def test_a_family_is_right_with_all_at_once(name):
-    model = tiny_checkpoint(FAMILIES[name])
-    trial = Trial(FAMILIES[name], model, model)
-    at_once(trial)
-    with trial.engine() as engine:
-        assert engine.context_window == FAMILIES[name].context_window
+    family = FAMILIES[name]
+    model = tiny_checkpoint(family)
+    with LocalEngine(model, tiny_tokenizer(), max_prefill_tokens=16) as engine:
+        assert engine.context_window == family.context_window
+        at_once(Trial(family, engine, model))
 
 
 @pytest.mark.parametrize("name", UNFIT)
