@@ -78,7 +78,8 @@ class LocalEngine:
         end_ids: The tokens that end a text.
 
     Raises:
-        UnsupportedModelError: The model keeps a state that contexts of unequal length cannot share.
+        UnsupportedModelError: The model keeps a state that contexts of unequal length cannot share,
+            or a trial of a few tokens before its first use shows that its tokens would be wrong.
         InvalidParamsError: A limit is not a whole number above 0.
         InvalidRequestError: `cuda_graphs` is set, and the model is not whole on one CUDA device.
         UnknownArgumentError: There is no such argument.
@@ -142,7 +143,8 @@ class LocalEngine:
 
         Raises:
             ModelNotFoundError: There is no such checkpoint.
-            UnsupportedModelError: It is not decoder-only, or needs code of its own.
+            UnsupportedModelError: It is not decoder-only, it needs code of its own, or a trial of a
+                few tokens shows that its tokens would be wrong.
             MissingDependencyError: It needs a package that is not installed.
             UnknownArgumentError: There is no such argument.
             InvalidParamsError: A limit is not a whole number above 0.

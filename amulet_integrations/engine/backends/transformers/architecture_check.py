@@ -25,6 +25,7 @@ from .fingerprint import without_loading
 from .masks import Batching
 
 _FOLDER = "architectures"
+_MOST_REMEMBERED = 256  # models; those of former versions are dropped in time
 
 _known: dict[tuple[type, str], Architecture] = {}
 
@@ -43,6 +44,7 @@ def check_architecture(model: PreTrainedModel, *, remember: bool = False) -> Arc
         UnsupportedModelError: The model cannot be run. This is not remembered.
     """
     kind = _kind(model)
+    remember = remember and bool(_code(type(model).__module__))
     known = _known.get((type(model), kind))
     if known is None and remember:
         known = _read(kind)
@@ -107,9 +109,8 @@ def _write(kind: str, architecture: Architecture) -> None:
     with suppress(OSError):
         file.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile("w", dir=file.parent, delete=False) as partial:
-            try:
-                partial.write(json.dumps(architecture._asdict()))
-                partial.close()
-                Path(partial.name).replace(file)
-            except OSError:
-                Path(partial.name).unlink(missing_ok=True)
+            partial.write(json.dumps(architecture._asdict()))
+        Path(partial.name).replace(file)
+        by_age = sorted(file.parent.iterdir(), key=lambda path: path.stat().st_mtime)
+        for old in by_age[:-_MOST_REMEMBERED]:
+            old.unlink(missing_ok=True)

@@ -22,7 +22,7 @@ from .model_info import model_name
 from .plain_texts import (
     COMPLETION_TOKENS,
     Text,
-    WrongLogitsError,
+    TrialError,
     check_own_cache,
     difference,
     plain_texts,
@@ -88,7 +88,7 @@ class _Trial:
         """Returns the bytes of one token's keys and values.
 
         Raises:
-            WrongLogitsError: Some logits differ.
+            TrialError: Some logits differ.
         """
         used = self._alone(self._texts[-1])
         self._together(*self._texts)
@@ -100,7 +100,7 @@ class _Trial:
         self._append(cache, "alone", [(0, text, text.prompt)])
         self._append(cache, "alone, with the cache", [(0, text, text.completion[:1])])
         if not cache.bytes_per_token:
-            raise WrongLogitsError("it keeps no keys and values of the past")
+            raise TrialError("it keeps no keys and values of the past")
         return cache.bytes_per_token
 
     def _together(self, short: Text, middle: Text, long: Text) -> None:
@@ -152,7 +152,7 @@ class _Trial:
             end = cache.lengths[row] - len(text.prompt) + 1
             right = text.logits[max(0, end - len(ids)) : end]
             if (off := difference(of_row[-len(right) :], right)) > self._tolerance:
-                raise WrongLogitsError(
+                raise TrialError(
                     f"{situation}, its logits differ from plain transformers' by {off:.2g} "
                     f"(at most {self._tolerance:.2g} is rounding)"
                 )
@@ -160,7 +160,7 @@ class _Trial:
 
 def _unsupported(model: PreTrainedModel, cause: Exception | None) -> UnsupportedModelError:
     reason = " ".join(str(cause).split()).rstrip(".")
-    if not isinstance(cause, WrongLogitsError):
+    if not isinstance(cause, TrialError):
         reason = f"{type(cause).__name__}: {reason}"
     training = " It is in training mode: call model.eval() first." if model.training else ""
     return UnsupportedModelError(

@@ -114,7 +114,7 @@ def _at_positions(function: MaskFunction, positions: Tensor, offset: int) -> Mas
     """Returns a mask function that takes queries at the positions of their rows."""
 
     def seen(row: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
-        return function(row, head, positions[row, query - offset], key)
+        return function(row, head, positions.to(query.device)[row, query - offset], key)
 
     return seen
 

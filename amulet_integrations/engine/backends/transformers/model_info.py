@@ -39,7 +39,9 @@ def context_window(config: PreTrainedConfig) -> int:
     Where the config names none, 2048 is taken, and a warning says so.
     """
     text_config = config.get_text_config()
-    named = (_setting(text_config, name) for name in _WINDOW_NAMES)
+    # A checkpoint may have entries that its family does not know, and so does not use.
+    known = [name for name in _WINDOW_NAMES if _is_known(text_config, name)]
+    named = (_setting(text_config, name) for name in known or _WINDOW_NAMES)
     window = next((size for size in named if isinstance(size, int) and size > 0), None)
     if window is None:
         window = _UNKNOWN_WINDOW
@@ -59,6 +61,11 @@ def _rope_limits(config: PreTrainedConfig) -> Iterator[int]:
             name = "original_max_position_embeddings"
             if limit := each.get(name) or _setting(config, name):
                 yield limit
+
+
+def _is_known(config: PreTrainedConfig, name: str) -> bool:
+    """Returns whether a config's class has an entry, under this name or another."""
+    return hasattr(type(config), name) or name in (type(config).attribute_map or {})
 
 
 def _setting(config: PreTrainedConfig, name: str) -> Any:
@@ -94,15 +101,15 @@ def check_attention_only(model: PreTrainedModel) -> None:
     """Refuses models that keep more of the past than attention's keys and values.
 
     Raises:
-        UnsupportedModelError: The model keeps a recurrent state.
+        UnsupportedModelError: The model keeps a recurrent state, or a state of another kind.
     """
     kinds = getattr(model.config.get_text_config(), "layer_types", None) or []
     others = [kind for kind in kinds if "attention" not in kind or "linear" in kind]
     if getattr(model, "_is_stateful", False) or others:
         raise UnsupportedModelError(
-            f"{model_name(model)} ({model.config.model_type}) "
-            "keeps a recurrent state, which contexts of unequal length cannot share. Use a model "
-            "with attention only."
+            f"{model_name(model)} ({model.config.model_type}) keeps more of the past than "
+            "attention's keys and values, such as a recurrent state, which contexts of unequal "
+            "length cannot share. Use a model with plain attention only."
         )
 
 

@@ -25,13 +25,14 @@ logger = logging.getLogger(__name__)
 
 COMPLETION_TOKENS = 3  # after each prompt
 _PROMPT_TOKENS = (3, 11, 19)  # of the texts that are tried
-_PAST_WINDOW = 5  # tokens beyond a sliding window
+_PAST_WINDOW = 30  # tokens beyond a window
 _AFFORDABLE = {"cpu": 5e10}  # parameters times tokens: some seconds
 _AFFORDABLE_ELSEWHERE = 1e13
 _SHORT_WINDOW = 300  # tokens of a window that is passed whatever it takes, if no mask says it
 
 _EXACT = (torch.float32, torch.float64)
 _EXACT_TOLERANCE = 1e-3  # of the logits' standard deviation
+_ROUNDING_STEPS = 8  # of the largest logit, which is off by one or two in reduced precision
 _NOISE_FACTOR = 4
 _MOST_NOISE = 0.5  # of the standard deviation
 
@@ -51,8 +52,8 @@ class Text:
     logits: Tensor
 
 
-class WrongLogitsError(Exception):
-    """Something that the model computes otherwise than plain transformers does."""
+class TrialError(Exception):
+    """What is wrong with a model, or with a way to run it."""
 
 
 def plain_texts(model: PreTrainedModel) -> list[Text]:
@@ -87,7 +88,7 @@ def _text(model: PreTrainedModel, ids: Sequence[int]) -> Text:
         return_dict=True,
         **_logits_to_keep(model, 1 + COMPLETION_TOKENS),
     )
-    logits = output.logits[0, -1 - COMPLETION_TOKENS :].double()
+    logits = output.logits[0, -1 - COMPLETION_TOKENS :].cpu().double()
     return Text(ids[:-COMPLETION_TOKENS], ids[-COMPLETION_TOKENS:], logits)
 
 
@@ -119,9 +120,9 @@ def check_own_cache(model: PreTrainedModel, text: Text, tolerance: float) -> Non
                 model_name(model),
             )
             return
-    raise WrongLogitsError(
-        f"plain transformers computes other logits with its cache than without (by {off:.2g}), as "
-        "models do that see later tokens, such as encoders"
+    raise TrialError(
+        f"plain transformers computes other logits with its cache than without (by {off:.2g}): it "
+        "sees later tokens, as encoders do, or its cache does not hold all that it uses"
     )
 
 
@@ -152,12 +153,13 @@ def tolerated_difference(model: PreTrainedModel, texts: Sequence[Text]) -> float
     precision, rounding is measured: what padding makes of plain transformers' own logits.
     """
     spread = min(float(_finite(text.logits).std()) for text in texts)
-    if model.dtype in _EXACT and torch.get_float32_matmul_precision() == "highest":
-        return _EXACT_TOLERANCE * spread
     right = torch.stack([text.logits[0] for text in texts])
-    least = 8 * torch.finfo(model.dtype).eps * float(_finite(right).abs().max())
+    steps = _ROUNDING_STEPS * torch.finfo(model.dtype).eps * float(_finite(right).abs().max())
+    least = max(steps, _EXACT_TOLERANCE * spread)
+    if model.dtype in _EXACT and torch.get_float32_matmul_precision() == "highest":
+        return least
     noise = difference(_padded(model, texts), right)
-    return min(_MOST_NOISE * spread, max(least, _NOISE_FACTOR * noise))
+    return max(least, min(_NOISE_FACTOR * noise, _MOST_NOISE * spread))
 
 
 def _padded(model: PreTrainedModel, texts: Sequence[Text]) -> Tensor:
@@ -180,7 +182,7 @@ def _padded(model: PreTrainedModel, texts: Sequence[Text]) -> Tensor:
 
 def difference(logits: Tensor, right: Tensor) -> float:
     """Returns the largest difference; what is not finite in plain transformers is left out."""
-    logits = logits.double()
+    logits = logits.cpu().double()  # some devices have no float64
     known = right.isfinite()
     return float((logits - right)[known].abs().nan_to_num(torch.inf).max()) if known.any() else 0.0
 
