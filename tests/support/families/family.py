@@ -68,13 +68,7 @@ LINEAR_ATTENTION = {
     "linear_num_value_heads": 4,
 }
 GPT2_SIZES = {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": CONTEXT_WINDOW}
-MPT_SIZES = {
-    "d_model": 32,
-    "n_layers": 2,
-    "n_heads": 4,
-    "max_seq_len": CONTEXT_WINDOW,
-    "max_position_embeddings": None,  # an MPT config has no such name
-}
+MPT_SIZES = {"d_model": 32, "n_layers": 2, "n_heads": 4, "max_seq_len": CONTEXT_WINDOW}
 # For every layer, streams of residuals and the embeddings that Gemma 3n and 4 add to them.
 PER_LAYER_INPUTS = {"hidden_size_per_layer_input": 8, "vocab_size_per_layer_input": 512}
 SHARED_KEYS = {
