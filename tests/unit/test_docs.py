@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from amulet_integrations.decoding.strength import PRESETS
+from tests.support.families import FAMILIES
 
 ROOT = Path(__file__).parents[2]
 GUIDE = ROOT / "CONTRIBUTING.md"
@@ -60,6 +61,17 @@ def test_the_table_of_presets_is_what_holds():
         for name, preset in PRESETS.items()
     ]
     assert rows == told
+
+
+@pytest.mark.parametrize("refused", [False, True])
+def test_the_tables_of_models_hold_every_family(refused):
+    page = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
+    table = page.split("## Families that are refused")[refused]
+    names = [
+        code + variant for code, variant in re.findall(r"^\| `(.+?)`(.*?) \|", table, re.MULTILINE)
+    ]
+    assert names == sorted(name for name in FAMILIES if FAMILIES[name].refused is refused)
+    assert "✗" not in table
 
 
 def test_the_guide_for_contributors_names_files_that_exist():

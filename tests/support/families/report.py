@@ -1,0 +1,71 @@
+"""Writes the tables of docs/models.md from what `make acceptance` has found.
+
+python -m tests.support.families.report
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from . import FAMILIES, WINDOW_NAMES, Family
+from .trials import TRIALS
+
+ROOT = Path(__file__).parents[3]
+PAGE = ROOT / "docs" / "models.md"
+CACHE_KEY = "acceptance/families"
+RIGHT = "right"
+TABLE = "(?<=<!-- {0} -->\n).*?(?=<!-- end of {0} -->)"
+
+Outcome = Mapping[str, str]
+"""What came of each trial; of "load" alone where a family is refused."""
+
+
+def main() -> None:
+    outcomes = json.loads((ROOT / ".pytest_cache" / "v" / CACHE_KEY).read_text(encoding="utf-8"))
+    if missing := [name for name in FAMILIES if name not in outcomes]:
+        sys.exit(f"Not tried yet: {', '.join(missing)}. Run make acceptance first.")
+    page = PAGE.read_text(encoding="utf-8")
+    for title, table in (("runs", _runs(outcomes)), ("refused", _refused(outcomes))):
+        parts = re.split(TABLE.format(title), page, flags=re.DOTALL)
+        page = table.join(parts)
+    PAGE.write_text(page, encoding="utf-8")
+
+
+def _runs(outcomes: Mapping[str, Outcome]) -> str:
+    rows = ["| family | what is special | window | " + " | ".join(TRIALS) + " |"]
+    rows.append("|---|---|" + ":-:|" * (1 + len(TRIALS)))
+    for name, family in sorted(FAMILIES.items()):
+        if not family.refused:
+            results = ("✓" if outcomes[name].get(trial) == RIGHT else "✗" for trial in TRIALS)
+            cells = (_code(family), family.special, _window(family), *results)
+            rows.append(f"| {' | '.join(cells)} |")
+    return "\n".join(rows) + "\n"
+
+
+def _refused(outcomes: Mapping[str, Outcome]) -> str:
+    rows = ["| family | what it has | refused when loaded |", "|---|---|:-:|"]
+    for name, family in sorted(FAMILIES.items()):
+        if family.refused:
+            result = "✓" if outcomes[name].get("load") == RIGHT else "✗"
+            rows.append(f"| {_code(family)} | {family.special} | {result} |")
+    return "\n".join(rows) + "\n"
+
+
+def _code(family: Family) -> str:
+    model_type, comma, variant = family.name.partition(",")
+    return f"`{model_type}`{comma}{variant}"
+
+
+def _window(family: Family) -> str:
+    if family.ignores_window:
+        return "unread"
+    sizes = [str(family.options[name]) for name in WINDOW_NAMES if name in family.options]
+    return sizes[0] if sizes else ""
+
+
+if __name__ == "__main__":
+    main()
