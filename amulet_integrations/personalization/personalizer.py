@@ -165,6 +165,7 @@ class Personalizer:
             max_kl=personalization.max_kl if bounded else None,
             reference_weights=weights.pref if bounded else None,
             sampling=prepared.sampling.model_copy(update={"stop": stop}),
+            end_ids=self.prompts.end_ids,
             timeout=prepared.timeout,
             logprobs=prepared.output.logprobs,
             skip_special_tokens=self.prompts.skip_special_tokens(
