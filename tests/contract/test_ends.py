@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
+from tokenizers import AddedToken
 from transformers import PreTrainedTokenizerBase
 
 from amulet_integrations import SamplingParams
-from amulet_integrations.engine import GenerationRequest, GenerationResult, LocalEngine
+from amulet_integrations.engine import (
+    GenerationRequest,
+    GenerationResult,
+    LocalEngine,
+    OutputAlternative,
+)
 from amulet_integrations.errors import InvalidRequestError
 from amulet_integrations.prompting import ChatMessage, PromptBuilder
 from tests.support.tiny import tiny_model
@@ -31,6 +38,19 @@ from tests.unit.prompting.models import (
 )
 
 EOS = "<s>"  # the checkpoint's end of text, which no template here writes after an answer
+NOT_AFTER_THE_LAST = (
+    "{% for m in messages %}[{{ m.role }}] {{ m.content }}"
+    "{% if not loop.last %}<|end|>{% endif %}{% endfor %}"
+)
+NEXT_OPENING = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+ANOTHER_AFTER_THE_LAST = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}"
+    "{{ '<|end|>' if loop.last and not add_generation_prompt else '<|im_end|>' }}{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
 ENDS = {
     "chatml": (CHATML, "<|im_end|>"),
     "qwen3": (QWEN3, "<|im_end|>"),
@@ -40,22 +60,9 @@ ENDS = {
     "mistral": (MISTRAL, "</s>"),
     "mistral3": (MISTRAL3, "</s>"),
     "zephyr": (ZEPHYR, "</s>"),
-    "not after the last answer": (
-        "{% for m in messages %}[{{ m.role }}] {{ m.content }}"
-        "{% if not loop.last %}<|end|>{% endif %}{% endfor %}",
-        "<|end|>",
-    ),
-    "the next turn's beginning": (
-        "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}{% endfor %}"
-        "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}",
-        "<|im_start|>",
-    ),
-    "another one after the last answer": (
-        "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}"
-        "{{ '<|end|>' if loop.last and not add_generation_prompt else '<|im_end|>' }}{% endfor %}"
-        "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}",
-        "<|end|>",
-    ),
+    "not after the last answer": (NOT_AFTER_THE_LAST, "<|end|>"),
+    "the next turn's beginning": (NEXT_OPENING, "<|im_start|>"),
+    "another one after the last answer": (ANOTHER_AFTER_THE_LAST, "<|end|>"),
     "none": ("{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}", None),
     "words": ("{% for m in messages %}{{ m.role }}: {{ m.content }}\n\n\nツ{% endfor %}", None),
     "always opened": (
@@ -98,7 +105,7 @@ def test_what_the_template_writes_after_an_answer_ends_a_turn(
     assert PromptBuilder(make(None)).end_ids == frozenset()
 
 
-@pytest.mark.parametrize("name", ENDS)
+@pytest.mark.parametrize("name", ["chatml", "phi3", "zephyr", "none"])
 def test_an_engine_keeps_the_checkpoints_end_beside_that_of_the_template(name: str) -> None:
     template, end = ENDS[name]
     tokenizer = byte_level(template)
@@ -114,7 +121,7 @@ def test_an_engine_keeps_the_checkpoints_end_beside_that_of_the_template(name: s
 
 
 @every_chat
-@pytest.mark.parametrize("name", ["chatml", "llama3", "gemma", "phi3", "mistral3"])
+@pytest.mark.parametrize("name", ["chatml", "llama3", "gemma", "mistral3"])
 def test_answers_end_with_the_turn(wrapper: Wrapper, ask: Ask, name: str) -> None:
     template, end = ENDS[name]
     tokenizer = byte_level(template)
@@ -139,6 +146,27 @@ def test_calls_and_json_end_with_the_turn(wrapper: Wrapper, ask: Ask) -> None:
     with written(tokenizer, "Blue.<|im_end|>\n<|im_start|>") as engine:
         answer = ask(wrapper.make(engine=engine, max_tokens=40), ASK, tools=[wrapper.tool()])
     assert (answer.text, answer.finish_reason) == ("Blue.", "stop")
+
+
+@pytest.mark.parametrize("own", [False, True], ids=["the engine's", "the request's"])
+def test_no_end_breaks_json_off(*, own: bool) -> None:
+    tokenizer = byte_level(None)
+    tokenizer.add_tokens([AddedToken("[END]", normalized=False)])
+    end = tokenizer.convert_tokens_to_ids("[END]")
+    eos = tokenizer.convert_tokens_to_ids(EOS)
+    script = ids_of(tokenizer, '{"s": "Blue.[END]')
+    schema = {"type": "object", "properties": {"s": {"type": "string"}}, "required": ["s"]}
+    request = GenerationRequest(
+        contexts=[[5, 6, 7]],
+        alternatives=[OutputAlternative(grammar=f"start: %json {json.dumps(schema)}")],
+        end_ids=[end] if own else [],
+        sampling=SamplingParams(max_new_tokens=30),
+    )
+    with LocalEngine(WrittenBackend(tokenizer, script, {eos} if own else {eos, end})) as engine:
+        (result,) = engine.generate([request])
+    assert json.loads(result.text)["s"].startswith("Blue.")
+    assert end not in result.token_ids[:-1]
+    assert "[END]" not in result.text
 
 
 def test_a_requests_own_ends_are_ends_in_every_way() -> None:
@@ -221,7 +249,7 @@ def test_stop_strings_are_found_in_the_text_with_its_special_tokens(
 
 
 @every_chat
-@pytest.mark.parametrize("stop", ["<|im_start|>", "sea<|im_start|>", "<|eot_id|>", "is blue"])
+@pytest.mark.parametrize("stop", ["sea<|im_start|>", "is blue"])
 def test_stop_strings_end_answers(wrapper: Wrapper, ask: Ask, stop: str) -> None:
     with written(byte_level(None), TEXT + EOS) as engine:
         answer = ask(wrapper.make(engine=engine, max_tokens=60), ASK, stop=[stop])

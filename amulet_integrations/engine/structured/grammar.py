@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, cast
@@ -113,7 +114,7 @@ class GrammarCompiler:
             )
         try:
             return from_tokenizer(
-                cast("Any", self._tokenizer),
+                cast("Any", self._with_special_ends()),
                 n_vocab=self._vocab_size,
                 eos_token=sorted(self.end_ids),
             )
@@ -123,6 +124,16 @@ class GrammarCompiler:
                 "and structured output cannot be enforced with this model. Use a model with a "
                 f"fast tokenizer. ({error})"
             ) from error
+
+    def _with_special_ends(self) -> PreTrainedTokenizerBase:
+        """The tokenizer with end tokens that are special; text in a grammar may hold any other."""
+        added = self._tokenizer.added_tokens_decoder
+        plain = [added[end] for end in self.end_ids if end in added and not added[end].special]
+        if not plain or not self._tokenizer.is_fast:
+            return self._tokenizer
+        copy = deepcopy(self._tokenizer)
+        copy.add_tokens(plain, special_tokens=True)
+        return copy
 
     def _outcome(self, grammar: str) -> CompiledGrammar | tuple[type[AmuletError], str]:
         """The grammar or its error, which is kept too: to find it again would take as long."""
