@@ -27,6 +27,7 @@ from amulet_integrations.profiles import (
 from amulet_integrations.profiles.active import group_preferences
 from amulet_integrations.profiles.stores.access import read_whole_profile
 from amulet_integrations.prompting import DEFAULT_SEPARATOR, PromptBuilder
+from amulet_integrations.prompting.messages import check_answerable
 from amulet_integrations.prompting.parsing.reasoning import END_OF_THOUGHTS, THINK, Reasoning
 
 from .guidance_plan import plan_alternatives
@@ -188,6 +189,7 @@ class Personalizer:
         """
         if isinstance(prepared.messages, str):
             return self.prompts.formatted_contexts(prepared.messages, [None, *texts]), "none"
+        check_answerable(prepared.messages)
         tool_use = prepared.output.tool_use
         prompt = self.prompts.prepare(
             prepared.messages,

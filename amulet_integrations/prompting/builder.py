@@ -126,8 +126,9 @@ class PromptBuilder:
         """Validates a conversation once, for all that is asked of its prompts.
 
         Args:
-            messages: The conversation. System messages are gathered into one at the front. The
-                last message may be the assistant's.
+            messages: The conversation. System messages are gathered into one at the front. If the
+                last message is the assistant's, the prompt ends with its text, and the answer
+                continues it.
             tools: The tools that the model may call.
             json_output: The JSON that the answer has to be.
             chat_template_kwargs: More arguments for the model's chat template. Control tokens

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 _REASONING_END = "</think>"
+_MAX_SHAPES = 256  # of conversations with which the system role was tried out
 
 
 class PlainFormat:
@@ -54,6 +55,9 @@ class PlainFormat:
     ) -> str:
         """Writes the system text, a blank line, and the dialogue up to "Assistant:".
 
+        If the last turn is the assistant's, the prompt ends with its text, which is to be
+        continued.
+
         Raises:
             PromptError: There are arguments for a template, but no template.
         """
@@ -65,7 +69,9 @@ class PlainFormat:
             )
         system, *dialogue = turns
         lines = [f"{turn['role'].capitalize()}: {turn['content']}" for turn in dialogue]
-        return "\n".join([system["content"] + "\n", *lines, "Assistant:"])
+        if not is_continued(turns):
+            lines.append("Assistant:")
+        return "\n".join([system["content"] + "\n", *lines])
 
 
 class ChatFormat:
@@ -74,8 +80,11 @@ class ChatFormat:
     Args:
         tokenizer: The model's tokenizer.
         source: The template's source.
-        folds_system: Whether the system text opens the first user turn even if the template has a
-            system role.
+        folds_system: Whether the system text always opens the first user turn, even if the
+            template has a system role.
+
+    Attributes:
+        folds_system: The same.
     """
 
     is_chat = True
@@ -86,19 +95,21 @@ class ChatFormat:
     ) -> None:
         self.source = source
         self._tokenizer = tokenizer
-        self._folds_system = folds_system
+        self.folds_system = folds_system
+        self._keeps_system: dict[tuple[tuple[str, bool], ...], bool] = {}
 
     def layout(self, system: str, turns: Sequence[Turn]) -> list[Turn]:
         """Fits the conversation to what the template takes.
 
-        If the template has no system role, the system text opens the first user turn. If it
-        refuses two turns of one role in a row, they become one.
+        If the template has no system role, or would leave the system text of such a conversation
+        out, that text opens the first user turn. If it refuses two turns of one role in a row,
+        they become one.
         """
-        if not self._folds_system and self._has_system_role:
-            turns = [{"role": "system", "content": system}, *turns]
-        else:
-            turns = _fold_system(system, turns)
-        return _merge_same_role(turns) if self._wants_alternation else list(turns)
+        if self._wants_alternation:
+            turns = _merge_same_role(turns)
+        if not self.folds_system and self.keeps_system(turns):
+            return [{"role": "system", "content": system}, *turns]
+        return _fold_system(system, turns)
 
     def render(
         self,
@@ -108,24 +119,36 @@ class ChatFormat:
     ) -> str:
         """Renders the prompt, up to where the assistant's answer begins.
 
+        If the last turn is the assistant's, the prompt ends with its text, which is to be
+        continued.
+
         Args:
             turns: From `layout`.
             tools: The tools that the template lists.
             template_kwargs: More arguments for the template.
 
         Raises:
-            PromptError: The template refused the conversation; its own message is quoted.
+            PromptError: The template refused the conversation; its own message is quoted. Or it
+                cannot end a prompt with the text of the assistant's last turn.
         """
+        continued = is_continued(turns)
         try:
             rendered = self._tokenizer.apply_chat_template(
                 list(turns),
                 tools=list(tools) if tools else None,
                 chat_template=self.source,
                 tokenize=False,
-                add_generation_prompt=True,
+                add_generation_prompt=not continued,
+                continue_final_message=continued,
                 **(template_kwargs or {}),
             )
         except Exception as error:  # templates raise whatever they like
+            if continued and str(error).startswith("continue_final_message"):
+                # Not `from error`: it quotes the conversation.
+                raise PromptError(
+                    "The last message is the assistant's, and the model's chat template does not "
+                    "write it as it is, so it cannot be continued. Add a user message after it."
+                ) from None
             roles = ", ".join(turn["role"] for turn in turns)
             raise PromptError(
                 f"The model's chat template refused the conversation (roles: {roles}): {error} "
@@ -161,9 +184,19 @@ class ChatFormat:
         reasoning = reasoning.strip().removeprefix("<think>").strip("\n")
         return {**turn, "content": answer.lstrip("\n"), "reasoning_content": reasoning}
 
-    @cached_property
-    def _has_system_role(self) -> bool:
-        return self._renders_all(("system", "alpha"), ("user", "beta"))
+    def keeps_system(self, turns: Sequence[Turn]) -> bool:
+        """Whether the template writes a system turn in front of turns of these roles.
+
+        Some templates write the system text only if the last turn is the user's, for example.
+        """
+        shape = tuple((turn["role"], "tool_calls" in turn) for turn in turns)
+        if shape not in self._keeps_system:
+            if len(self._keeps_system) >= _MAX_SHAPES:
+                self._keeps_system.clear()
+            samples = [{**turn, "content": "sentinelturn"} for turn in turns]
+            rendered = self.try_render([{"role": "system", "content": "sentinelsystem"}, *samples])
+            self._keeps_system[shape] = "sentinelsystem" in rendered
+        return self._keeps_system[shape]
 
     @cached_property
     def _wants_alternation(self) -> bool:
@@ -186,6 +219,11 @@ class ChatFormat:
 
     def _try(self, *turns: tuple[str, str]) -> str:
         return self.try_render([{"role": role, "content": content} for role, content in turns])
+
+
+def is_continued(turns: Sequence[Turn]) -> bool:
+    """Whether a prompt ends inside the last turn, because that is a text of the assistant's."""
+    return bool(turns) and turns[-1]["role"] == "assistant" and "tool_calls" not in turns[-1]
 
 
 PromptFormat = PlainFormat | ChatFormat

@@ -1,4 +1,4 @@
-"""Where answers end: at the end of a turn, and at stop strings, special tokens in them or not."""
+"""Where answers begin and end: after any last message, up to the end of a turn or a stop string."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ from amulet_integrations.engine import (
     LocalEngine,
     OutputAlternative,
 )
-from amulet_integrations.errors import InvalidRequestError
+from amulet_integrations.errors import InvalidRequestError, PromptError
 from amulet_integrations.prompting import ChatMessage, PromptBuilder
+from tests.support.scripted import ScriptedEngine
 from tests.support.tiny import tiny_model
-from tests.support.wrappers import ASK, Ask, Wrapper, each
+from tests.support.wrappers import ASK, Ask, Turn, Wrapper, each
 from tests.support.written_backend import WrittenBackend
 from tests.unit.prompting.models import (
     CHATML,
@@ -263,3 +264,44 @@ def test_the_first_stop_string_that_is_complete_ends_the_text() -> None:
         (result,) = engine.generate([GenerationRequest(contexts=[[5]], sampling=sampling)])
     assert result.text == "The "
     assert torch.tensor(result.token_ids).numel() < 12
+
+
+# Where an answer begins.
+
+
+@every_chat
+@pytest.mark.parametrize("template", [CHATML, MISTRAL3, GEMMA, None], ids=lambda it: str(it)[:30])
+def test_an_answer_at_the_end_is_continued(wrapper: Wrapper, ask: Ask, template: str) -> None:
+    engine = ScriptedEngine([" blue", "."])
+    engine.tokenizer = byte_level(template)
+    llm = wrapper.make(engine=engine, preference="Be kind.")
+    answer = ask(llm, [Turn("system", "Be brief."), *ASK, Turn("assistant", "The sea is")])
+    assert answer.text == " blue."
+    (request,) = engine.requests
+    base, pref = map(engine.tokenizer.decode, request.contexts)
+    assert base.endswith("The sea is")
+    assert pref.endswith("The sea is")
+    assert base.count("Be brief.") == pref.count("Be brief.") == pref.count("Be kind.") == 1
+
+
+@every_chat
+def test_calls_that_nothing_answers_are_refused(wrapper: Wrapper, ask: Ask) -> None:
+    engine = ScriptedEngine()
+    llm = wrapper.make(engine=engine)
+    calling = Turn("assistant", "I look it up.", call={"sea": "red"})
+    with pytest.raises(PromptError, match=r"messages\[1\], the last one, calls 'depth'"):
+        ask(llm, [*ASK, calling], tools=[wrapper.tool()])
+    ask(llm, [*ASK, calling, Turn("tool", "5,000 m")], tools=[wrapper.tool()])
+    assert len(engine.requests) == 1
+
+
+@every_chat
+def test_no_answer_claims_a_preference_that_the_prompt_lacks(wrapper: Wrapper, ask: Ask) -> None:
+    engine = ScriptedEngine()
+    engine.tokenizer = byte_level(CHATML.replace("m['content']", "m['content'][:20]"))
+    with pytest.raises(PromptError, match="leaves the preference out") as caught:
+        ask(wrapper.make(engine=engine, preference="Be kind."), ASK)
+    assert "kind" not in str(caught.value)
+    assert not engine.requests
+    ask(wrapper.make(engine=engine), ASK)
+    assert len(engine.requests) == 1
