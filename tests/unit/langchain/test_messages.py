@@ -22,6 +22,7 @@ from langchain_core.messages import (
 from amulet_integrations.errors import PromptError
 from amulet_integrations.langchain import ChatAmulet
 from tests.support.scripted import ScriptedEngine
+from tests.support.tiny import CHATML
 
 
 @pytest.fixture
@@ -276,6 +277,46 @@ def test_other_blocks_of_tools_are_written_as_json(llm: ChatAmulet, engine: Scri
     row = {"type": "row", "sea": "Ägäis", "depth": 3}
     llm.invoke([ASKED, CALLING, ToolMessage([row], tool_call_id="1")])
     assert '\n{"type": "row", "sea": "Ägäis", "depth": 3}\n' in prompt_of(engine)
+
+
+NATIVE = CHATML.replace(
+    "{{ m['content'] }}",
+    "{% for c in m.tool_calls or [] %}{{ c.function.name }}#{{ c.id }} {% endfor %}"
+    "{% if m.role == 'tool' %}{{ m.tool_call_id }}={% endif %}{{ m['content'] }}",
+)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        [("a", None), ("b", None)],  # by their order
+        [("x", "f"), ("x", "g")],
+        [("b", "g"), ("a", "f")],  # by their names
+        [("a", "g"), ("b", None)],
+    ],
+    ids=str,
+)
+def test_results_find_calls_without_an_id(
+    llm: ChatAmulet, engine: ScriptedEngine, given: list[tuple[str, str | None]]
+) -> None:
+    engine.tokenizer.chat_template = NATIVE
+
+    def prompt(ids: list[str | None], results: list[tuple[str, str | None]]) -> str:
+        calls = [{"name": name, "args": {}, "id": it} for name, it in zip("fg", ids, strict=True)]
+        answers = [
+            ToolMessage(f"of {made_up}{name}", tool_call_id=it, name=name)
+            for (it, name), (made_up, _) in zip(results, given, strict=True)
+        ]
+        llm.invoke([ASKED, AIMessage("", tool_calls=calls), *answers])
+        return prompt_of(engine)
+
+    by_name = {"f": "1", "g": "2"}
+    left = iter(sorted(set("12") - {by_name[name] for _, name in given if name}))
+    right = [(by_name[name] if name else next(left), name) for _, name in given]
+    assert prompt([None, None], given) == prompt(["1", "2"], right)
+    # One that has an id is never answered by another id.
+    with pytest.raises(PromptError, match="the calls made are: '1', one of 'g' without an id"):
+        prompt(["1", None], [("x", "f"), ("y", "g")])
 
 
 def test_text_beside_a_result_stays_the_users(llm: ChatAmulet, engine: ScriptedEngine) -> None:

@@ -279,6 +279,17 @@ def test_a_result_without_an_id_answers_the_tool_that_it_names():
     assert "3 km" in chat(*chat_messages(("user", "How?")), CALLING["block"], named)[0]
 
 
+def test_a_result_with_an_id_of_its_own_answers_a_call_without_one():
+    calls = [ToolCallBlock(tool_name=name, tool_kwargs={}) for name in ("depth", "size")]
+    calling = ChatMessage(role="assistant", blocks=calls)
+    engine = ScriptedEngine()
+    engine.tokenizer.chat_template = NATIVE
+    results = [result("x", "big", name="size"), result("y", "deep")]
+    (prompt,) = chat(*chat_messages(("user", "How?")), calling, *results, engine=engine)
+    shown = re.findall(r"#(\w+)", prompt)
+    assert re.findall(r"(\w+)=(big|deep)", prompt) == [(shown[1], "big"), (shown[0], "deep")]
+
+
 @pytest.mark.parametrize(
     ("turns", "message"),
     [
