@@ -38,8 +38,7 @@ _NAMES = ("title", "filename", "name")
 _TYPES = ("mime_type", "media_type", "mimeType")
 _DATA = ("base64", "data", "file_data", "blob")
 _URLS = ("url", "uri", "file_url", "image_url")
-_DATA_URL = re.compile(r"data:([^;,]*)[^,]*;base64,(.*)", re.DOTALL)
-_BASE64 = re.compile(r"[A-Za-z0-9+/\s]{64,}={0,2}\s*")
+_BASE64 = re.compile(r"[A-Za-z0-9+/_\s-]{64,}+={0,2}")  # of some length, unlike a word
 _LONGEST_URL = 200  # characters that are shown
 
 
@@ -157,8 +156,10 @@ def _first(block: dict[Any, Any], names: Iterable[str]) -> str | None:
 
 def _data_url(block: dict[Any, Any]) -> tuple[str | None, str | None]:
     """The type and the data of a ``data:`` URL, if the block has one."""
-    found = _DATA_URL.fullmatch(_first(block, (*_URLS, "file_data")) or "")
-    return (found.group(1), found.group(2)) if found else (None, None)
+    head, _, data = (_first(block, (*_URLS, "file_data")) or "").partition(",")
+    if not (head.startswith("data:") and head.endswith(";base64")):
+        return None, None
+    return head.removeprefix("data:").partition(";")[0], data
 
 
 def _mime_type(block: dict[Any, Any]) -> str | None:
@@ -182,4 +183,7 @@ def _is_binary(block: Mapping[Any, Any]) -> bool:
 
 
 def _as_json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, default=str)
+    try:
+        return json.dumps(value, ensure_ascii=False, default=str)
+    except (TypeError, ValueError):  # names that are no strings, or a value that holds itself
+        return str(value)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
+from io import BytesIO
 from typing import Any, Literal
 
 from llama_index.core.base.llms.types import (
@@ -131,10 +133,8 @@ def _texts(index: int, message: LlamaMessage) -> Iterator[str]:
 def _text(index: int, message: LlamaMessage, block: BaseContentBlock) -> str:
     if isinstance(block, TextBlock):
         return block.text
-    if isinstance(block, DocumentBlock) and isinstance(block.data, bytes):
-        text = text_of_file(block.data, block.document_mimetype)
-        if text:
-            return with_source(text, _title(block))
+    if isinstance(block, DocumentBlock) and (text := _document_text(block)):
+        return with_source(text, _title(block))
     if _ROLES[message.role] in ("assistant", "tool"):
         return named_in_place(_described(block), f"messages[{index}]")
     kind = getattr(block, "block_type", type(block).__name__)
@@ -142,6 +142,14 @@ def _text(index: int, message: LlamaMessage, block: BaseContentBlock) -> str:
         f"messages[{index}] holds a block of type {kind!r}; this model reads text only. Remove "
         "the block, or say in a text block what it shows."
     )
+
+
+def _document_text(document: DocumentBlock) -> str | None:
+    """The text of a document that is in memory; nothing is read from disk or from a network."""
+    data = document.data
+    if isinstance(data, BytesIO):
+        data = b64encode(data.getvalue())
+    return text_of_file(data, document.document_mimetype) if isinstance(data, bytes) else None
 
 
 def _title(document: DocumentBlock) -> str | None:

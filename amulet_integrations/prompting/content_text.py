@@ -37,8 +37,9 @@ def text_of_file(data: str | bytes, mime_type: str | None) -> str | None:
     """
     if not _TEXT_TYPES.fullmatch((mime_type or "").partition(";")[0].strip()):
         return None
+    as_bytes = data.encode() if isinstance(data, str) else data
     try:
-        return base64.b64decode(data, validate=True).decode()
+        return base64.b64decode(b"".join(as_bytes.split()), validate=True).decode()
     except (binascii.Error, ValueError):
         return None
 

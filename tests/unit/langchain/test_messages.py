@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+import time
 import warnings
 from typing import Any
 
@@ -21,6 +22,7 @@ from langchain_core.messages import (
 
 from amulet_integrations.errors import PromptError
 from amulet_integrations.langchain import ChatAmulet
+from amulet_integrations.langchain.messages import to_chat_messages
 from tests.support.scripted import ScriptedEngine
 from tests.support.tiny import CHATML
 
@@ -271,6 +273,24 @@ def test_what_is_no_text_is_named_in_the_place_of_what_a_tool_returned(
     # What a person shows is asked about, so it is refused.
     with pytest.raises(PromptError, match=r"A HumanMessage holds .*a block of type .* text only"):
         llm.invoke([HumanMessage([block])])
+
+
+def test_hostile_blocks_take_no_time() -> None:
+    blocks: list[dict[str, Any]] = [
+        {"type": "odd", "value": " " * 50_000 + "!"},
+        {"type": "odd", "value": "A" * 50_000 + "!"},
+        {
+            "type": "file",
+            "url": "data:" + ";a" * 50_000,
+            "mime_type": "application/" + "+x" * 9_999,
+        },
+        {("a", 1): "b"},  # type: ignore[dict-item]
+    ]
+    started = time.monotonic()
+    messages = [ASKED, CALLING, ToolMessage(blocks, tool_call_id="1")]  # type: ignore[arg-type]
+    with pytest.warns(UserWarning, match="holds a file"):
+        assert len(to_chat_messages(messages)[-1].content) > 100_000
+    assert time.monotonic() - started < 5
 
 
 def test_other_blocks_of_tools_are_written_as_json(llm: ChatAmulet, engine: ScriptedEngine) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from io import BytesIO
 from types import SimpleNamespace
 from typing import Any
 
@@ -126,7 +127,7 @@ def test_sources_and_documents_of_text_are_read_as_text():
                 DocumentBlock(data="Größe,3".encode(), document_mimetype="text/csv"),
             ],
         ),
-        DocumentBlock(data=b"Deep.", title="Depths", document_mimetype="text/plain"),
+        DocumentBlock(data=BytesIO(b"Deep."), title="Depths", document_mimetype="text/plain"),
     ]
     returned = ChatMessage(role="tool", blocks=blocks, additional_kwargs={"tool_call_id": "c1"})
     talk = [*chat_messages(("user", "Look.")), CALLING["block"], returned]
