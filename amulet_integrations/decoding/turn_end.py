@@ -32,7 +32,7 @@ def turn_end_token(
     Returns:
         The token's id; None if there is no template, or if it writes no such token.
     """
-    if not chat_template and not tokenizer.chat_template:
+    if not chat_template and not getattr(tokenizer, "chat_template", None):
         return None
     markers = {
         token.content.strip(): token_id

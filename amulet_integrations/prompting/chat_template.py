@@ -142,19 +142,20 @@ class ChatFormat:
                 continue_final_message=continued,
                 **(template_kwargs or {}),
             )
-        except Exception as error:  # templates raise whatever they like
-            if continued and str(error).startswith("continue_final_message"):
-                # Not `from error`: it quotes the conversation.
-                raise PromptError(
-                    "The last message is the assistant's, and the model's chat template does not "
-                    "write it as it is, so it cannot be continued. Add a user message after it."
-                ) from None
-            roles = ", ".join(turn["role"] for turn in turns)
+            return str(rendered)
+        except Exception as error:  # noqa: BLE001 - templates raise whatever they like
+            refusal = error
+        if continued and str(refusal).startswith("continue_final_message"):
+            # Neither cause nor context: that error quotes the conversation and the preference.
             raise PromptError(
-                f"The model's chat template refused the conversation (roles: {roles}): {error} "
-                "Change the order of the turns, or pass a chat_template that takes it."
-            ) from error
-        return str(rendered)
+                "The last message is the assistant's, and the model's chat template does not write "
+                "it as it is, so it cannot be continued. Add a user message after it."
+            )
+        roles = ", ".join(turn["role"] for turn in turns)
+        raise PromptError(
+            f"The model's chat template refused the conversation (roles: {roles}): {refusal} "
+            "Change the order of the turns, or pass a chat_template that takes it."
+        ) from refusal
 
     def try_render(
         self, turns: Sequence[Turn], tools: Sequence[dict[str, Any]] | None = None
@@ -190,13 +191,15 @@ class ChatFormat:
         Some templates write the system text only if the last turn is the user's, for example.
         """
         shape = tuple((turn["role"], "tool_calls" in turn) for turn in turns)
-        if shape not in self._keeps_system:
-            if len(self._keeps_system) >= _MAX_SHAPES:
-                self._keeps_system.clear()
+        keeps = self._keeps_system.get(shape)
+        if keeps is None:
             samples = [{**turn, "content": "sentinelturn"} for turn in turns]
             rendered = self.try_render([{"role": "system", "content": "sentinelsystem"}, *samples])
-            self._keeps_system[shape] = "sentinelsystem" in rendered
-        return self._keeps_system[shape]
+            keeps = "sentinelsystem" in rendered
+            if len(self._keeps_system) >= _MAX_SHAPES:
+                self._keeps_system.clear()
+            self._keeps_system[shape] = keeps
+        return keeps
 
     @cached_property
     def _wants_alternation(self) -> bool:

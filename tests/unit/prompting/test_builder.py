@@ -199,7 +199,7 @@ def test_a_template_that_hides_an_answer_cannot_continue_it():
     builder = PromptBuilder(byte_level(template))
     with pytest.raises(PromptError, match="so it cannot be continued") as caught:
         builder.contexts(chat(*TALK[:2]), [None, PREFERENCE])
-    assert caught.value.__cause__ is None
+    assert (caught.value.__cause__, caught.value.__context__) == (None, None)
     assert "pirate" not in str(caught.value)
 
 
