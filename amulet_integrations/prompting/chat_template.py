@@ -52,11 +52,12 @@ class PlainFormat:
         turns: Sequence[Turn],
         tools: Sequence[dict[str, Any]] | None = None,
         template_kwargs: Mapping[str, Any] | None = None,
+        *,
+        continues: bool = True,
     ) -> str:
         """Writes the system text, a blank line, and the dialogue up to "Assistant:".
 
-        If the last turn is the assistant's, the prompt ends with its text, which is to be
-        continued.
+        A last turn of the assistant's is left open if it `continues`.
 
         Raises:
             PromptError: There are arguments for a template, but no template.
@@ -69,7 +70,7 @@ class PlainFormat:
             )
         system, *dialogue = turns
         lines = [f"{turn['role'].capitalize()}: {turn['content']}" for turn in dialogue]
-        if not is_continued(turns):
+        if not (continues and _is_open(turns[-1])):
             lines.append("Assistant:")
         return "\n".join([system["content"] + "\n", *lines])
 
@@ -116,22 +117,23 @@ class ChatFormat:
         turns: Sequence[Turn],
         tools: Sequence[dict[str, Any]] | None = None,
         template_kwargs: Mapping[str, Any] | None = None,
+        *,
+        continues: bool = True,
     ) -> str:
         """Renders the prompt, up to where the assistant's answer begins.
-
-        If the last turn is the assistant's, the prompt ends with its text, which is to be
-        continued.
 
         Args:
             turns: From `layout`.
             tools: The tools that the template lists.
             template_kwargs: More arguments for the template.
+            continues: Whether the answer continues the last turn, if that is a text of the
+                assistant's. Otherwise it is a turn of its own.
 
         Raises:
             PromptError: The template refused the conversation; its own message is quoted. Or it
                 cannot end a prompt with the text of the assistant's last turn.
         """
-        continued = is_continued(turns)
+        continued = continues and _is_open(turns[-1])
         try:
             rendered = self._tokenizer.apply_chat_template(
                 list(turns),
@@ -224,11 +226,6 @@ class ChatFormat:
         return self.try_render([{"role": role, "content": content} for role, content in turns])
 
 
-def is_continued(turns: Sequence[Turn]) -> bool:
-    """Whether a prompt ends inside the last turn, because that is a text of the assistant's."""
-    return bool(turns) and turns[-1]["role"] == "assistant" and "tool_calls" not in turns[-1]
-
-
 PromptFormat = PlainFormat | ChatFormat
 """How a conversation becomes the text of a prompt."""
 
@@ -253,6 +250,11 @@ def prompt_format(tokenizer: PreTrainedTokenizerBase, chat_template: str | None)
     except ValueError as error:
         raise PromptError(f"No chat template to use: {error}") from error
     return ChatFormat(tokenizer, source)
+
+
+def _is_open(turn: Turn) -> bool:
+    """Whether a turn is a text of the assistant's, which can go on."""
+    return turn["role"] == "assistant" and "tool_calls" not in turn
 
 
 def _fold_system(system: str, turns: Sequence[Turn]) -> list[Turn]:

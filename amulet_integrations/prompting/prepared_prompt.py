@@ -211,6 +211,8 @@ class PreparedPrompt:
             template.format.layout(system, turns),
             template_tools,
             escaper.escape_values(inputs.chat_template_kwargs or {}),
+            # System messages are gathered at the front, also those that come last.
+            continues=inputs.messages[-1].role == "assistant",
         )
         return escaper.unescape(rendered)
 

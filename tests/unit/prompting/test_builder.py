@@ -186,6 +186,16 @@ def test_an_answer_at_the_end_is_continued(name, answer):
             assert base == own(tokenizer, system, question, ("assistant", answer))
 
 
+def test_an_answer_before_a_last_system_message_is_not_continued():
+    builder = PromptBuilder(byte_level(CHATML))
+    text = builder.render(chat(TALK[0], ("assistant", "So."), ("system", "Answer in French.")))
+    assert text.startswith("<|im_start|>system\nAnswer in French.<|im_end|>")
+    assert text.endswith("So.<|im_end|>\n<|im_start|>assistant\n")
+    plain = PromptBuilder(byte_level(None))
+    talk = chat(TALK[0], ("assistant", "So."), ("system", "Answer in French."))
+    assert plain.render(talk).endswith("Assistant: So.\nAssistant:")
+
+
 @pytest.mark.parametrize("name", [*TEMPLATES, "plain"])
 def test_an_empty_answer_at_the_end_has_yet_to_be_written(name):
     builder = PromptBuilder(byte_level(TEMPLATES.get(name)))
