@@ -90,7 +90,7 @@ def _text_of_block(block: Block, owner: str, *, strict: bool) -> str:
     if text is not None:
         return text
     held = _MEDIA.get(kind) or _FILES.get(kind)
-    if strict:
+    if strict or not isinstance(block.get("type", ""), str):
         raise PromptError(
             f"A {owner} holds {held + ', ' if held else ''}a block of type {kind or None!r}, but "
             'this model reads text only. Leave the block out, or put {"type": "text", "text": ...} '

@@ -189,7 +189,6 @@ class Personalizer:
         """
         if isinstance(prepared.messages, str):
             return self.prompts.formatted_contexts(prepared.messages, [None, *texts]), "none"
-        check_answerable(prepared.messages)
         tool_use = prepared.output.tool_use
         prompt = self.prompts.prepare(
             prepared.messages,
@@ -197,6 +196,7 @@ class Personalizer:
             json_output=prepared.output.json_output,
             chat_template_kwargs=prepared.chat_template_kwargs,
         )
+        check_answerable(prepared.messages)
         return prompt.contexts([None, *texts]), prompt.reasoning
 
     def _look_up(self, selection: PreferenceSelection) -> PreferenceProfile | None:
