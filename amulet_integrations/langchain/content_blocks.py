@@ -38,7 +38,7 @@ _NAMES = ("title", "filename", "name")
 _TYPES = ("mime_type", "media_type", "mimeType")
 _DATA = ("base64", "data", "file_data", "blob")
 _URLS = ("url", "uri", "file_url", "image_url")
-_BASE64 = re.compile(r"[A-Za-z0-9+/_\s-]{64,}+={0,2}")  # of some length, unlike a word
+_BASE64 = re.compile(r"[A-Za-z0-9+/_\r\n-]{64,}+={0,2}")  # longer than any word
 _LONGEST_URL = 200  # characters that are shown
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import re
 import time
 import warnings
@@ -294,9 +295,9 @@ def test_hostile_blocks_take_no_time() -> None:
 
 
 def test_other_blocks_of_tools_are_written_as_json(llm: ChatAmulet, engine: ScriptedEngine) -> None:
-    row = {"type": "row", "sea": "Ägäis", "depth": 3}
+    row = {"type": "row", "sea": "Ägäis", "depth": 3, "note": "as the old maps have it " * 9}
     llm.invoke([ASKED, CALLING, ToolMessage([row], tool_call_id="1")])
-    assert '\n{"type": "row", "sea": "Ägäis", "depth": 3}\n' in prompt_of(engine)
+    assert f"\n{json.dumps(row, ensure_ascii=False)}\n" in prompt_of(engine)
 
 
 NATIVE = CHATML.replace(
