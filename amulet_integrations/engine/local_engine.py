@@ -75,7 +75,8 @@ class LocalEngine:
         limits: All limits, with every default filled in.
         context_window: Most tokens of prompt and completion. For models with two sets of rotary
             frequencies (longrope), it ends where the first set does.
-        end_ids: The tokens that end a text.
+        end_ids: The tokens that end a text: the checkpoint's, and the one with which its chat
+            template ends a turn of the assistant's.
 
     Raises:
         UnsupportedModelError: The model keeps a state that contexts of unequal length cannot share,

@@ -45,6 +45,8 @@ class GenerationRequest(FrozenModel):
         thoughts_begin: What the model begins its thoughts with, if it wants to have any; None
             where the prompt has begun them.
         sampling: How to pick tokens from the policy and when to stop.
+        end_ids: Tokens that end the text, beside the engine's own: those of a `PromptBuilder` with
+            a chat template of its own, for example.
         timeout: Seconds from submission after which the request fails with
             `RequestTimeoutError`; None waits for ever.
         logprobs: Whether increments have the log-probability of each token, and how many of the
@@ -70,6 +72,7 @@ class GenerationRequest(FrozenModel):
     thoughts_end: str | None = Field(default=None, min_length=1)
     thoughts_begin: str | None = Field(default=None, min_length=1)
     sampling: SamplingParams = SamplingParams()
+    end_ids: frozenset[int] = frozenset()
     timeout: float | None = Field(default=None, gt=0.0)
     logprobs: int | None = Field(default=None, ge=0, le=20)
     skip_special_tokens: bool = True
@@ -118,6 +121,15 @@ class GenerationRequest(FrozenModel):
                     f"contexts[{index}] holds the token id {min(ids)}; ids are never negative."
                 )
         return contexts
+
+    @field_validator("end_ids")
+    @classmethod
+    def _end_ids_are_ids(cls, end_ids: frozenset[int]) -> frozenset[int]:
+        if end_ids and min(end_ids) < 0:
+            raise InvalidRequestError(
+                f"end_ids holds the token id {min(end_ids)}; ids are never negative."
+            )
+        return end_ids
 
     @model_validator(mode="after")
     def _check_mixtures(self) -> Self:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from collections.abc import Sequence as SequenceOf
+from functools import cached_property
 
+from amulet_integrations.decoding.completion_text import CompletionText, special_tokens
 from amulet_integrations.engine.backends.base import Backend
 from amulet_integrations.engine.structured.grammar import GrammarCompiler
 from amulet_integrations.errors import ContextLengthError, InvalidRequestError
@@ -45,14 +48,16 @@ class RequestValidator:
             )
         longest = max(map(len, request.running_contexts))
         self._check_length(longest)
-        for ids in request.contexts:
+        for ids in (*request.contexts, request.end_ids):
             self._check_tokens(ids)
+        own_ends = (token for token in request.end_ids if token < self._backend.logits_size)
+        end_ids = self._backend.end_ids.union(own_ends)
         sequence = Sequence(
             request,
             emit,
-            tokenizer=self._backend.tokenizer,
+            text=self._text(request, end_ids),
             device=self._backend.device,
-            end_ids=self._backend.end_ids,
+            end_ids=end_ids,
             room=self._backend.context_window - longest,
             grammars=self._grammars,
             max_draft=self._limits.prompt_lookup_num_tokens,
@@ -84,6 +89,23 @@ class RequestValidator:
             self._check_tokens(ids)
         self._check_memory([len(ids) + len(completion) for ids in contexts])
 
+    def _text(self, request: GenerationRequest, end_ids: Iterable[int]) -> CompletionText:
+        """What makes the text of a request's completion."""
+        hidden: dict[int, str] = {}
+        if request.sampling.stop:
+            hidden = dict(self._special_tokens) if request.skip_special_tokens else {}
+            hidden |= {token: self._grammars.text_of(token) for token in end_ids}
+        return CompletionText(
+            self._backend.tokenizer,
+            request.sampling.stop,
+            hidden,
+            skip_special_tokens=request.skip_special_tokens,
+        )
+
+    @cached_property
+    def _special_tokens(self) -> Mapping[int, str]:
+        return special_tokens(self._backend.tokenizer)
+
     def _check_memory(self, lengths: SequenceOf[int]) -> None:
         needed, limit = self._backend.cache_tokens(lengths), self._limits.max_cache_tokens
         if limit is not None and needed > limit:
@@ -103,10 +125,11 @@ class RequestValidator:
                 "documents in it."
             )
 
-    def _check_tokens(self, ids: SequenceOf[int]) -> None:
-        if max(ids) >= self._backend.vocab_size:
+    def _check_tokens(self, ids: Iterable[int]) -> None:
+        highest = max(ids, default=0)
+        if highest >= self._backend.vocab_size:
             raise InvalidRequestError(
-                f"Token id {max(ids)} is not in the vocabulary of {self._backend.vocab_size} "
+                f"Token id {highest} is not in the vocabulary of {self._backend.vocab_size} "
                 f"entries of {self._backend.model_name!r}. Was the prompt made with another "
                 "model's tokenizer?"
             )

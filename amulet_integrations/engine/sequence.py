@@ -6,9 +6,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
-from amulet_integrations.decoding.detokenizer import IncrementalDetokenizer
 from amulet_integrations.decoding.logits_filters import LogitsFilters
-from amulet_integrations.decoding.stopping import StopStrings
 from amulet_integrations.engine.kv.prefix_cache import as_tokens
 from amulet_integrations.engine.sampling.prompt_lookup import PromptLookup
 from amulet_integrations.engine.structured.alternatives import Weights
@@ -25,8 +23,8 @@ from .result import FinishReason, Increment, TokenLogprob, Usage
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PreTrainedTokenizerBase
 
+    from amulet_integrations.decoding.completion_text import CompletionText
     from amulet_integrations.engine.structured.grammar import GrammarCompiler
 
 
@@ -53,7 +51,7 @@ class Sequence:
         request: The request.
         emit: Receives the increments, or the error. It is called on the worker thread and must not
             block.
-        tokenizer: The model's tokenizer.
+        text: Makes the text of the completion.
         device: The device of the logits.
         end_ids: Tokens that end the text.
         room: Most tokens that the context window leaves for the completion.
@@ -88,7 +86,7 @@ class Sequence:
         request: GenerationRequest,
         emit: Emit,
         *,
-        tokenizer: PreTrainedTokenizerBase,
+        text: CompletionText,
         device: torch.device,
         end_ids: frozenset[int],
         room: int,
@@ -114,7 +112,7 @@ class Sequence:
         self._max_tokens = min(request.sampling.max_new_tokens, room)
         self.max_lengths = [len(ids) + self._max_tokens for ids in self.contexts]
         self.output_state = (
-            StructuredOutputState(request, grammars, self._max_tokens)
+            StructuredOutputState(request, grammars, self._max_tokens, end_ids)
             if request.alternatives
             else None
         )
@@ -122,10 +120,7 @@ class Sequence:
         self._max_kl = request.max_kl
         self._reference = request.running_reference
         self._runs_base = request.running[0] == 0
-        self._detokenizer = IncrementalDetokenizer(
-            tokenizer, skip_special_tokens=request.skip_special_tokens
-        )
-        self._stops = StopStrings(request.sampling.stop)
+        self._text = text
         self._free = self._is_free()
         self._timeout = request.timeout
         self._max_draft = max_draft
@@ -206,16 +201,14 @@ class Sequence:
         # No stop string cuts the token that opens or closes a structure.
         was_free, self._free = self._free, self._is_free()
         may_stop = was_free and self._free
-        text = "" if ended else self._push_text(self._detokenizer.push(token), may_stop)
+        text = self._text.push(token, is_end=ended, may_stop=may_stop)
         reason = self._finish_reason(ended)
         if reason == "length" and self.output_state and not self.output_state.is_satisfied:
             self.fail(_incomplete(len(self.completion)))
             return
         if reason is not None:
-            text += self._push_text(self._detokenizer.flush(), may_stop)
-            text += self._stops.flush()
-            # The last bytes may have been those of a stop string.
-            reason = "stop" if self._stops.found else reason
+            text += self._text.finish(may_stop=may_stop)
+            reason = "stop" if self._text.is_stopped else reason
         self.done = reason is not None
         logprobs = () if logprob is None else (logprob,)
         self._emit_item(
@@ -261,11 +254,8 @@ class Sequence:
     def _is_free(self) -> bool:
         return self.output_state is None or self.output_state.in_free_text
 
-    def _push_text(self, text: str, may_stop: bool) -> str:
-        return self._stops.push(text) if may_stop else self._stops.flush() + text
-
     def _finish_reason(self, ended: bool) -> FinishReason | None:
-        if ended or self._stops.found is not None:
+        if ended or self._text.is_stopped:
             return "stop"
         if self.output_state and self.output_state.is_finished:
             return "stop"

@@ -491,7 +491,7 @@ class ChatAmulet(AmuletClient, BaseChatModel):
         conversation = call.messages if messages == call.source else to_chat_messages(messages)
         return ChunkStream(
             model.prepare_answer(conversation, call.arguments, call.personalization),
-            as_blocks=streams and self.output_version == "v1",
+            as_blocks=self.output_version == "v1",
             include_usage=call.stream_usage or not streams,
         )
 

@@ -13,34 +13,18 @@ from langchain_core import messages as lc
 
 from amulet_integrations.errors import PromptError
 from amulet_integrations.prompting import ChatMessage
+from amulet_integrations.prompting.content_text import join_texts
 from amulet_integrations.prompting.tools.tool_use import ToolCall
 
-Block = str | dict[Any, Any]
+from .content_blocks import Block, as_blocks, kind_of, text_of_blocks
+
 Role = Literal["system", "user", "assistant"]
 
 _ROLES: dict[str, Role] = {"system": "system", "user": "user", "assistant": "assistant"}
-_TEXT_KEYS = {
-    "text": "text",
-    "text-plain": "text",
-    "input_text": "text",
-    "output_text": "text",
-    "refusal": "refusal",
-}
 _CALL_KEYS = {"tool_use": "input", "tool_call": "args", "function_call": "arguments"}
 _RESULT_KEYS = {"tool_result": "tool_use_id", "function_call_output": "call_id"}
 # Reasoning that only its provider can read, and parts of calls that the message has whole.
 _IGNORED = {"redacted_thinking", "input_json_delta", "tool_call_chunk", "invalid_tool_call"}
-_MEDIA = {
-    "image": "an image",
-    "image_url": "an image",
-    "input_image": "an image",
-    "audio": "a sound",
-    "input_audio": "a sound",
-    "video": "a video",
-    "file": "a file",
-    "input_file": "a file",
-    "document": "a document",
-}
 
 
 def to_chat_messages(messages: Sequence[lc.BaseMessage]) -> tuple[ChatMessage, ...]:
@@ -48,10 +32,12 @@ def to_chat_messages(messages: Sequence[lc.BaseMessage]) -> tuple[ChatMessage, .
 
     Args:
         messages: System, human, AI, tool and chat messages, with text or lists of blocks. Names of
-            people, cache marks and artifacts of tools are ignored.
+            people, cache marks and artifacts of tools are ignored. What a text model cannot read in
+            the answers of models and tools is named in its place, with a warning.
 
     Raises:
-        PromptError: A message of another kind, or a block that a text model cannot read.
+        PromptError: A message of another kind; or a system or human message holds a block that a
+            text model cannot read.
     """
     conversion = _Conversion()
     return tuple(converted for message in messages for converted in conversion.of(message))
@@ -86,7 +72,8 @@ class _Conversion:
         for invalid in message.invalid_tool_calls:
             # Shown as text, because the error message that follows is about it.
             self._invalid_ids.add(invalid["id"])
-            content += f"{invalid['name'] or ''} {invalid['args'] or ''}".strip()
+            written = f"{invalid['name'] or ''} {invalid['args'] or ''}".strip()
+            content = join_texts([content, written])
         more: dict[str, Any] = {"tool_calls": calls} if calls else {}
         if reasoning := _reasoning(message):
             more["reasoning"] = reasoning
@@ -94,20 +81,19 @@ class _Conversion:
 
     def _human_message(self, message: lc.HumanMessage) -> Iterator[ChatMessage]:
         """A human message; tool results in it become messages of their own."""
-        texts: list[str] = []
-        has_results = False
+        kind = type(message).__name__
+        said: list[Block] = []
+        turns: list[ChatMessage] = []
         for block in _blocks(message):
-            result = _block_result(block, type(message).__name__)
+            result = _block_result(block, kind)
             if result is None:
-                texts.append(_block_text(block, type(message).__name__))
+                said.append(block)
                 continue
-            has_results = True
-            if "".join(texts).strip():
-                yield ChatMessage(role="user", content="".join(texts))
-            texts = []
-            yield self._tool_message(result)
-        if not has_results or "".join(texts).strip():
-            yield ChatMessage(role="user", content="".join(texts))
+            turns += _user_turns(said, kind)
+            turns.append(self._tool_message(result))
+            said = []
+        turns += _user_turns(said, kind)
+        yield from turns or [ChatMessage(role="user", content="")]
 
     def _tool_message(self, result: lc.ToolMessage) -> ChatMessage:
         content = _text(result)
@@ -135,6 +121,12 @@ def _role(message: lc.BaseMessage) -> Role:
     )
 
 
+def _user_turns(said: Sequence[Block], owner: str) -> list[ChatMessage]:
+    """A user's turn, unless it is blank."""
+    content = text_of_blocks(said, owner, strict=True)
+    return [ChatMessage(role="user", content=content)] if content.strip() else []
+
+
 def _blocks(message: lc.BaseMessage) -> list[Block]:
     content = [message.content] if isinstance(message.content, str) else message.content
     return [block for block in content if not _is_ignored(block)]
@@ -144,7 +136,8 @@ def _text(message: lc.BaseMessage) -> str:
     blocks = _blocks(message)
     if isinstance(message, lc.AIMessage):
         blocks = [it for it in blocks if _block_call(it) is None and _block_reasoning(it) is None]
-    return "".join(_block_text(block, type(message).__name__) for block in blocks)
+    is_strict = not isinstance(message, lc.AIMessage | lc.ToolMessage)
+    return text_of_blocks(blocks, type(message).__name__, strict=is_strict)
 
 
 def _calls(message: lc.AIMessage) -> Iterator[ToolCall]:
@@ -164,43 +157,9 @@ def _reasoning(message: lc.AIMessage) -> str:
     return "\n\n".join(filter(None, map(_block_reasoning, _blocks(message))))
 
 
-def _kind(block: Block) -> str:
-    """The type of a block, as a string whatever it is; "" where there is none."""
-    if isinstance(block, str) or (kind := block.get("type")) is None:
-        return ""
-    return str(kind)
-
-
 def _is_ignored(block: Block) -> bool:
     is_cache_mark = isinstance(block, dict) and block.keys() == {"cachePoint"}
-    return is_cache_mark or _kind(block) in _IGNORED
-
-
-def _block_text(block: Block, owner: str) -> str:
-    """The text of a block.
-
-    Args:
-        block: The block.
-        owner: The kind of message that contains it, for the error.
-
-    Raises:
-        PromptError: The block is no text.
-    """
-    if isinstance(block, str):
-        return block
-    kind = _kind(block)
-    text = block.get(_TEXT_KEYS.get(kind, "") if kind else "text")
-    if isinstance(text, str):
-        return text
-    source = block.get("source")
-    if kind == "document" and isinstance(source, Mapping) and source.get("type") == "text":
-        return str(source.get("data", ""))
-    held = f"{_MEDIA[kind]}, " if kind in _MEDIA else ""
-    raise PromptError(
-        f"A {owner} holds {held}a block of type {kind or None!r}, but this model reads text only. "
-        'Leave the block out, or put {"type": "text", "text": ...} in its place, with what it '
-        "shows in words."
-    )
+    return is_cache_mark or kind_of(block) in _IGNORED
 
 
 def _block_call(block: Block) -> ToolCall | None:
@@ -209,7 +168,7 @@ def _block_call(block: Block) -> ToolCall | None:
     Raises:
         PromptError: Its name or arguments are not valid.
     """
-    key = _CALL_KEYS.get(_kind(block))
+    key = _CALL_KEYS.get(kind_of(block))
     if isinstance(block, str) or key is None:
         return None
     arguments = block.get(key) or {}
@@ -231,26 +190,25 @@ def _block_result(block: Block, owner: str) -> lc.ToolMessage | None:
     """The message of a block that is the result of a tool; None for other blocks.
 
     Raises:
-        PromptError: It contains something that is no text.
+        PromptError: It contains neither a text nor blocks.
     """
-    key = _RESULT_KEYS.get(_kind(block))
+    key = _RESULT_KEYS.get(kind_of(block))
     if isinstance(block, str) or key is None:
         return None
     owner = f"{owner}'s tool result"
-    content = block.get("content", block.get("output")) or ""
-    parts = [content] if isinstance(content, str) else content
-    if not isinstance(parts, list) or not all(isinstance(part, str | dict) for part in parts):
+    parts = as_blocks(block.get("content", block.get("output")) or "")
+    if parts is None:
         raise PromptError(
             f"A {owner} is neither a text nor a list of blocks. Give the tool's output as a string."
         )
-    text = "".join(_block_text(part, owner) for part in parts)
+    text = text_of_blocks(parts, owner, strict=False)
     status = "error" if block.get("is_error") else "success"
     return lc.ToolMessage(text, tool_call_id=str(block.get(key)), status=status)
 
 
 def _block_reasoning(block: Block) -> str | None:
     """The reasoning that a block is; None for other blocks."""
-    if isinstance(block, str) or _kind(block) not in {"thinking", "reasoning"}:
+    if isinstance(block, str) or kind_of(block) not in {"thinking", "reasoning"}:
         return None
     for key in ("thinking", "reasoning"):
         if isinstance(block.get(key), str):

@@ -69,7 +69,7 @@ class ChunkStream:
         if increment.usage is not None:
             # LangChain takes the last chunk for a whole answer, so it may not be part of a call.
             if not messages or messages[-1].tool_call_chunks:
-                messages.append(AIMessageChunk(content=""))
+                messages.append(self._chunk([] if self.as_blocks else ""))
             self._finish(messages[-1], increment, increment.usage)
         for message in messages:
             if self._logprobs:
@@ -91,17 +91,24 @@ class ChunkStream:
         """One chunk for the pieces of one block."""
         calls = [piece for piece in pieces if isinstance(piece, CallPiece | InvalidCallPiece)]
         if calls:
-            return AIMessageChunk(content="", tool_call_chunks=[self._call_chunk(block, calls)])
+            chunk = self._call_chunk(block, calls)
+            content = [dict(chunk)] if self.as_blocks else ""
+            return self._chunk(content, tool_call_chunks=[chunk])
         text = "".join(getattr(piece, "text", "") for piece in pieces)
         if isinstance(pieces[0], ReasoningPiece):
             reasoning = [{"type": "reasoning", "reasoning": text, "index": block}]
-            return AIMessageChunk(
-                content=reasoning if self.as_blocks else "",
+            return self._chunk(
+                reasoning if self.as_blocks else "",
                 additional_kwargs={"reasoning_content": text},
             )
-        return AIMessageChunk(
-            content=[{"type": "text", "text": text, "index": block}] if self.as_blocks else text
+        return self._chunk(
+            [{"type": "text", "text": text, "index": block}] if self.as_blocks else text
         )
+
+    def _chunk(self, content: Any, **fields: Any) -> AIMessageChunk:
+        # LangChain takes the blocks as they are if this says that they are its own.
+        metadata = {"output_version": "v1"} if self.as_blocks else {}
+        return AIMessageChunk(content=content, response_metadata=metadata, **fields)
 
     def _call_chunk(
         self, block: int, pieces: Sequence[CallPiece | InvalidCallPiece]
@@ -135,7 +142,7 @@ class ChunkStream:
 
     def _finish(self, message: AIMessageChunk, last: Increment, usage: Usage) -> None:
         has_calls = len(self._calls) > len(self._invalid_calls)
-        message.response_metadata = self.answer.metadata(
+        message.response_metadata |= self.answer.metadata(
             last, has_calls=has_calls, model_name=self.answer.engine.model_name
         )
         message.chunk_position = "last"

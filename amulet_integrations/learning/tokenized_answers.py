@@ -9,7 +9,7 @@ from typing import Any
 
 from amulet_integrations.engine import Engine
 from amulet_integrations.errors import AmuletError, ContextLengthError, EvidenceError, PromptError
-from amulet_integrations.prompting import ChatMessage, PromptBuilder
+from amulet_integrations.prompting import PromptBuilder
 from amulet_integrations.prompting.chat_template import prompt_format
 from amulet_integrations.prompting.prompt_tokenizer import PromptTokenizer
 
@@ -106,18 +106,9 @@ class AnswerTokenizer:
     @cached_property
     def _end_id(self) -> int:
         """The token that ends the assistant's turn: the template's own, or the tokenizer's."""
+        for token in self._prompts.end_ids:
+            return token
         tokenizer = self._engine.tokenizer
-        question = ChatMessage(role="user", content="a")
-        answer = ChatMessage(role="assistant", content="a")
-        before, whole = (
-            self._prompts.contexts(messages, [None], chat_template_kwargs=self._options)[0]
-            for messages in ([question], [question, answer, question])
-        )
-        if self._prompts.is_chat and whole[: len(before)] == before:
-            special = tokenizer.added_tokens_decoder
-            for token in whole[len(before) :]:
-                if token in special and special[token].special:
-                    return token
         if tokenizer.eos_token_id is None:
             raise EvidenceError(
                 "complete=True, but the tokenizer names no token that ends a text. Leave complete "

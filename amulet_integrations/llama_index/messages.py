@@ -3,23 +3,35 @@
 from __future__ import annotations
 
 import json
+from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
+from io import BytesIO
 from typing import Any, Literal
 
 from llama_index.core.base.llms.types import (
+    AudioBlock,
     BaseContentBlock,
     CachePoint,
     CitableBlock,
     CitationBlock,
+    DocumentBlock,
+    ImageBlock,
     MessageRole,
     TextBlock,
     ThinkingBlock,
     ToolCallBlock,
+    VideoBlock,
 )
 from llama_index.core.base.llms.types import ChatMessage as LlamaMessage
 
 from amulet_integrations.errors import PromptError
 from amulet_integrations.prompting import ChatMessage, ToolCall
+from amulet_integrations.prompting.content_text import (
+    join_texts,
+    named_in_place,
+    text_of_file,
+    with_source,
+)
 from amulet_integrations.prompting.openai_compat.openai_tools import as_tool_name
 
 _ROLES: dict[MessageRole, Literal["system", "user", "assistant", "tool"]] = {
@@ -35,6 +47,8 @@ _ROLES: dict[MessageRole, Literal["system", "user", "assistant", "tool"]] = {
 
 # Converted apart from the text; and a hint to a provider's cache, which means nothing to a model.
 _BLOCKS_WITHOUT_TEXT = (CachePoint, ThinkingBlock, ToolCallBlock)
+
+_LONGEST = 200  # characters of an address that are shown
 
 
 def user_message(text: str) -> LlamaMessage:
@@ -74,20 +88,21 @@ def to_chat_messages(messages: Sequence[LlamaMessage]) -> tuple[ChatMessage, ...
         messages: LlamaIndex's messages. Developer messages count as system messages, and text
             blocks of one message are joined by line breaks, as LlamaIndex does. Calls are read
             from tool call blocks and from ``additional_kwargs["tool_calls"]`` in OpenAI's form;
-            results name their call in ``additional_kwargs["tool_call_id"]``.
+            results name their call in ``additional_kwargs["tool_call_id"]``. What a text model
+            cannot read in the answers of models and tools is named in its place, with a warning.
 
     Returns:
         The same turns, as the prompt builder takes them.
 
     Raises:
-        PromptError: A message contains something that a text model cannot read.
+        PromptError: A system or user message contains something that a text model cannot read.
     """
     return tuple(_converted(index, message) for index, message in enumerate(messages))
 
 
 def _converted(index: int, message: LlamaMessage) -> ChatMessage:
     role = _ROLES[message.role]
-    content = "\n".join(_texts(index, message))
+    content = join_texts(_texts(index, message))
     if role == "assistant":
         calls = tuple(_calls(index, message))
         return ChatMessage(
@@ -106,21 +121,61 @@ def _converted(index: int, message: LlamaMessage) -> ChatMessage:
 
 def _texts(index: int, message: LlamaMessage) -> Iterator[str]:
     for block in message.blocks:
-        if isinstance(block, CitableBlock | CitationBlock):
-            for cited in block.nested_blocks:
-                yield _text(index, cited)
+        if isinstance(block, CitationBlock):
+            yield _text(index, message, block.cited_content)
+        elif isinstance(block, CitableBlock):
+            cited = join_texts(_text(index, message, it) for it in block.content)
+            yield with_source(cited, block.title, block.source)
         elif not isinstance(block, _BLOCKS_WITHOUT_TEXT):
-            yield _text(index, block)
+            yield _text(index, message, block)
 
 
-def _text(index: int, block: BaseContentBlock) -> str:
+def _text(index: int, message: LlamaMessage, block: BaseContentBlock) -> str:
     if isinstance(block, TextBlock):
         return block.text
+    if isinstance(block, DocumentBlock) and (text := _document_text(block)):
+        return with_source(text, _title(block))
+    if _ROLES[message.role] in ("assistant", "tool"):
+        return named_in_place(_described(block), f"messages[{index}]")
     kind = getattr(block, "block_type", type(block).__name__)
     raise PromptError(
         f"messages[{index}] holds a block of type {kind!r}; this model reads text only. Remove "
         "the block, or say in a text block what it shows."
     )
+
+
+def _document_text(document: DocumentBlock) -> str | None:
+    """The text of a document that is in memory; nothing is read from disk or from a network."""
+    data = document.data
+    if isinstance(data, BytesIO):
+        data = b64encode(data.getvalue())
+    return text_of_file(data, document.document_mimetype) if isinstance(data, bytes) else None
+
+
+def _title(document: DocumentBlock) -> str | None:
+    """The title that somebody gave a document; LlamaIndex fills in one of its own."""
+    return None if document.title == "input_document" else document.title
+
+
+def _described(block: BaseContentBlock) -> str:
+    """What a block is, with what is known about it."""
+    facts: tuple[Any, ...] = ()
+    what = f"a block of type {getattr(block, 'block_type', type(block).__name__)!r}"
+    match block:
+        case ImageBlock():
+            what, facts = "an image", (block.image_mimetype, block.url)
+        case AudioBlock():
+            what, facts = "a sound", (block.format, block.url)
+        case VideoBlock():
+            what, facts = "a video", (block.video_mimetype, block.url)
+        case DocumentBlock():
+            what, facts = "a document", (_title(block), block.document_mimetype, block.url)
+    known = ", ".join(str(fact)[:_LONGEST] for fact in facts if fact and not _is_data_url(fact))
+    return f"{what} ({known})" if known else what
+
+
+def _is_data_url(fact: Any) -> bool:
+    return str(fact).startswith("data:")
 
 
 def _thoughts(message: LlamaMessage) -> str | None:

@@ -27,6 +27,7 @@ from amulet_integrations.profiles import (
 from amulet_integrations.profiles.active import group_preferences
 from amulet_integrations.profiles.stores.access import read_whole_profile
 from amulet_integrations.prompting import DEFAULT_SEPARATOR, PromptBuilder
+from amulet_integrations.prompting.messages import check_answerable
 from amulet_integrations.prompting.parsing.reasoning import END_OF_THOUGHTS, THINK, Reasoning
 
 from .guidance_plan import plan_alternatives
@@ -165,6 +166,7 @@ class Personalizer:
             max_kl=personalization.max_kl if bounded else None,
             reference_weights=weights.pref if bounded else None,
             sampling=prepared.sampling.model_copy(update={"stop": stop}),
+            end_ids=self.prompts.end_ids,
             timeout=prepared.timeout,
             logprobs=prepared.output.logprobs,
             skip_special_tokens=self.prompts.skip_special_tokens(
@@ -194,6 +196,7 @@ class Personalizer:
             json_output=prepared.output.json_output,
             chat_template_kwargs=prepared.chat_template_kwargs,
         )
+        check_answerable(prepared.messages)
         return prompt.contexts([None, *texts]), prompt.reasoning
 
     def _look_up(self, selection: PreferenceSelection) -> PreferenceProfile | None:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
+from amulet_integrations.decoding.turn_end import turn_end_token
 from amulet_integrations.errors import PromptError
 from amulet_integrations.prompting.parsing.reasoning import END_OF_THOUGHTS
 from amulet_integrations.prompting.tools.template import ToolTemplate, find_tool_template
@@ -91,6 +92,16 @@ class PromptBuilder:
         """Stop strings that the prompt format needs; () for models with a chat template."""
         return self._format.stop
 
+    @cached_property
+    def end_ids(self) -> frozenset[int]:
+        """The token that ends an assistant's turn, where the chat template writes one.
+
+        `LocalEngine` knows that of the tokenizer's own template. Give these to a request where the
+        builder has a template of its own.
+        """
+        end = turn_end_token(self._tokenizer, self._format.source)
+        return frozenset() if end is None else frozenset({end})
+
     @property
     def thinks(self) -> bool:
         """Whether the model's template writes `<think>`, or reads it in answers."""
@@ -115,8 +126,9 @@ class PromptBuilder:
         """Validates a conversation once, for all that is asked of its prompts.
 
         Args:
-            messages: The conversation. System messages are gathered into one at the front. The
-                last message may be the assistant's.
+            messages: The conversation. System messages are gathered into one at the front. If the
+                last message is the assistant's, the prompt ends with its text, and the answer
+                continues it.
             tools: The tools that the model may call.
             json_output: The JSON that the answer has to be.
             chat_template_kwargs: More arguments for the model's chat template. Control tokens

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 _REASONING_END = "</think>"
+_MAX_SHAPES = 256  # of conversations with which the system role was tried out
 
 
 class PlainFormat:
@@ -51,8 +52,12 @@ class PlainFormat:
         turns: Sequence[Turn],
         tools: Sequence[dict[str, Any]] | None = None,
         template_kwargs: Mapping[str, Any] | None = None,
+        *,
+        continues: bool = True,
     ) -> str:
         """Writes the system text, a blank line, and the dialogue up to "Assistant:".
+
+        A last turn of the assistant's is left open if it `continues`.
 
         Raises:
             PromptError: There are arguments for a template, but no template.
@@ -65,7 +70,9 @@ class PlainFormat:
             )
         system, *dialogue = turns
         lines = [f"{turn['role'].capitalize()}: {turn['content']}" for turn in dialogue]
-        return "\n".join([system["content"] + "\n", *lines, "Assistant:"])
+        if not (continues and _is_open(turns[-1])):
+            lines.append("Assistant:")
+        return "\n".join([system["content"] + "\n", *lines])
 
 
 class ChatFormat:
@@ -74,8 +81,11 @@ class ChatFormat:
     Args:
         tokenizer: The model's tokenizer.
         source: The template's source.
-        folds_system: Whether the system text opens the first user turn even if the template has a
-            system role.
+        folds_system: Whether the system text always opens the first user turn, even if the
+            template has a system role.
+
+    Attributes:
+        folds_system: The same.
     """
 
     is_chat = True
@@ -86,25 +96,29 @@ class ChatFormat:
     ) -> None:
         self.source = source
         self._tokenizer = tokenizer
-        self._folds_system = folds_system
+        self.folds_system = folds_system
+        self._keeps_system: dict[tuple[tuple[str, bool], ...], bool] = {}
 
     def layout(self, system: str, turns: Sequence[Turn]) -> list[Turn]:
         """Fits the conversation to what the template takes.
 
-        If the template has no system role, the system text opens the first user turn. If it
-        refuses two turns of one role in a row, they become one.
+        If the template has no system role, or would leave the system text of such a conversation
+        out, that text opens the first user turn. If it refuses two turns of one role in a row,
+        they become one.
         """
-        if not self._folds_system and self._has_system_role:
-            turns = [{"role": "system", "content": system}, *turns]
-        else:
-            turns = _fold_system(system, turns)
-        return _merge_same_role(turns) if self._wants_alternation else list(turns)
+        if self._wants_alternation:
+            turns = _merge_same_role(turns)
+        if not self.folds_system and self.keeps_system(turns):
+            return [{"role": "system", "content": system}, *turns]
+        return _fold_system(system, turns)
 
     def render(
         self,
         turns: Sequence[Turn],
         tools: Sequence[dict[str, Any]] | None = None,
         template_kwargs: Mapping[str, Any] | None = None,
+        *,
+        continues: bool = True,
     ) -> str:
         """Renders the prompt, up to where the assistant's answer begins.
 
@@ -112,26 +126,38 @@ class ChatFormat:
             turns: From `layout`.
             tools: The tools that the template lists.
             template_kwargs: More arguments for the template.
+            continues: Whether the answer continues the last turn, if that is a text of the
+                assistant's. Otherwise it is a turn of its own.
 
         Raises:
-            PromptError: The template refused the conversation; its own message is quoted.
+            PromptError: The template refused the conversation; its own message is quoted. Or it
+                cannot end a prompt with the text of the assistant's last turn.
         """
+        continued = continues and _is_open(turns[-1])
         try:
             rendered = self._tokenizer.apply_chat_template(
                 list(turns),
                 tools=list(tools) if tools else None,
                 chat_template=self.source,
                 tokenize=False,
-                add_generation_prompt=True,
+                add_generation_prompt=not continued,
+                continue_final_message=continued,
                 **(template_kwargs or {}),
             )
-        except Exception as error:  # templates raise whatever they like
-            roles = ", ".join(turn["role"] for turn in turns)
+            return str(rendered)
+        except Exception as error:  # noqa: BLE001 - templates raise whatever they like
+            refusal = error
+        if continued and str(refusal).startswith("continue_final_message"):
+            # Neither cause nor context: that error quotes the conversation and the preference.
             raise PromptError(
-                f"The model's chat template refused the conversation (roles: {roles}): {error} "
-                "Change the order of the turns, or pass a chat_template that takes it."
-            ) from error
-        return str(rendered)
+                "The last message is the assistant's, and the model's chat template does not write "
+                "it as it is, so it cannot be continued. Add a user message after it."
+            )
+        roles = ", ".join(turn["role"] for turn in turns)
+        raise PromptError(
+            f"The model's chat template refused the conversation (roles: {roles}): {refusal} "
+            "Change the order of the turns, or pass a chat_template that takes it."
+        ) from refusal
 
     def try_render(
         self, turns: Sequence[Turn], tools: Sequence[dict[str, Any]] | None = None
@@ -161,9 +187,21 @@ class ChatFormat:
         reasoning = reasoning.strip().removeprefix("<think>").strip("\n")
         return {**turn, "content": answer.lstrip("\n"), "reasoning_content": reasoning}
 
-    @cached_property
-    def _has_system_role(self) -> bool:
-        return self._renders_all(("system", "alpha"), ("user", "beta"))
+    def keeps_system(self, turns: Sequence[Turn]) -> bool:
+        """Whether the template writes a system turn in front of turns of these roles.
+
+        Some templates write the system text only if the last turn is the user's, for example.
+        """
+        shape = tuple((turn["role"], "tool_calls" in turn) for turn in turns)
+        keeps = self._keeps_system.get(shape)
+        if keeps is None:
+            samples = [{**turn, "content": "sentinelturn"} for turn in turns]
+            rendered = self.try_render([{"role": "system", "content": "sentinelsystem"}, *samples])
+            keeps = "sentinelsystem" in rendered
+            if len(self._keeps_system) >= _MAX_SHAPES:
+                self._keeps_system.clear()
+            self._keeps_system[shape] = keeps
+        return keeps
 
     @cached_property
     def _wants_alternation(self) -> bool:
@@ -212,6 +250,11 @@ def prompt_format(tokenizer: PreTrainedTokenizerBase, chat_template: str | None)
     except ValueError as error:
         raise PromptError(f"No chat template to use: {error}") from error
     return ChatFormat(tokenizer, source)
+
+
+def _is_open(turn: Turn) -> bool:
+    """Whether a turn is a text of the assistant's, which can go on."""
+    return turn["role"] == "assistant" and "tool_calls" not in turn
 
 
 def _fold_system(system: str, turns: Sequence[Turn]) -> list[Turn]:

@@ -72,6 +72,20 @@ def check_conversation(messages: Sequence[ChatMessage]) -> None:
         )
 
 
+def check_answerable(messages: Sequence[ChatMessage]) -> None:
+    """Refuses a conversation that ends with calls, which only their results can follow.
+
+    Raises:
+        PromptError: The last message calls tools.
+    """
+    if messages and messages[-1].tool_calls:
+        names = ", ".join(repr(call.name) for call in messages[-1].tool_calls)
+        raise PromptError(
+            f"messages[{len(messages) - 1}], the last one, calls {names}, and nothing answers it. "
+            "Add the result of each call as a tool's message, or leave the calls out."
+        )
+
+
 def check_prompt(prompt: str) -> None:
     """Refuses a blank prompt.
 

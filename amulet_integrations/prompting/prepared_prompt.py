@@ -127,7 +127,21 @@ class PreparedPrompt:
         # Rendered templates bring their own BOS; plain text needs the tokenizer's.
         leading = [] if self._template.format.is_chat else self._template.tokenizer.leading_ids
         texts = list(map(self._text, preference_texts))
-        return [leading + self._template.tokenizer.encode(text) for text in texts]
+        contexts = [leading + self._template.tokenizer.encode(text) for text in texts]
+        self._check_difference(contexts, preference_texts)
+        return contexts
+
+    def _check_difference(
+        self, contexts: Sequence[list[int]], preference_texts: Sequence[str | None]
+    ) -> None:
+        """Refuses a preference that leaves no trace in the prompt, so that no answer follows it."""
+        bases = [ids for ids, text in zip(contexts, preference_texts, strict=True) if text is None]
+        if sum(ids in bases for ids in contexts) > len(bases):
+            raise PromptError(
+                "The prompt with the preference is the same as the one without, so no answer could "
+                "follow it: the model's chat template leaves the preference out. Pass a "
+                "chat_template that writes the whole system text, or another preference."
+            )
 
     def render(self, preference_text: str | None = None) -> str:
         """The prompt as text; see `PromptBuilder.render`."""
@@ -146,6 +160,12 @@ class PreparedPrompt:
         """
         if not self._template.format.thinks:
             return "none"
+        last = self._inputs.messages[-1]
+        if last.role == "assistant" and last.content.strip():
+            # The answer continues these thoughts, or else a text that comes after all thoughts.
+            in_thoughts = last.content.lstrip().startswith(THINK)
+            is_open = in_thoughts and END_OF_THOUGHTS not in last.content
+            return "already open" if is_open else "none"
         if self._base.ends_with(THINK):
             return "already open"
         return "none" if self._base.ends_with(END_OF_THOUGHTS) else "may open"
@@ -165,7 +185,7 @@ class PreparedPrompt:
         escaper = template.tokenizer.escaper(chain(own, inputs.strings()))
         turns = [
             _escape_turn(template.format.split_reasoning(turn), escaper)
-            for turn in turns_of(inputs.messages)
+            for turn in turns_of(_without_empty_end(inputs.messages))
         ]
         sections = []
         template_tools: list[dict[str, Any]] = []
@@ -191,8 +211,23 @@ class PreparedPrompt:
             template.format.layout(system, turns),
             template_tools,
             escaper.escape_values(inputs.chat_template_kwargs or {}),
+            # System messages are gathered at the front, also those that come last.
+            continues=inputs.messages[-1].role == "assistant",
         )
         return escaper.unescape(rendered)
+
+
+def _without_empty_end(messages: Sequence[ChatMessage]) -> Sequence[ChatMessage]:
+    """The messages without blank ones of the assistant at the end: they have yet to be written."""
+    end = len(messages)
+    while end and _is_empty_answer(messages[end - 1]):
+        end -= 1
+    return messages[:end]
+
+
+def _is_empty_answer(message: ChatMessage) -> bool:
+    is_blank = not (message.content.strip() or message.reasoning or message.tool_calls)
+    return message.role == "assistant" and is_blank
 
 
 def _escape_turn(turn: Turn, escaper: ControlTokenEscaper) -> Turn:

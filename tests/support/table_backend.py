@@ -96,7 +96,7 @@ class TableBackend:
     ) -> Tensor:
         if any(self._fails_on in each.ids for each in inputs):
             raise ValueError(f"no logits after token {self._fails_on}")
-        logits = torch.zeros(len(inputs), logits_to_keep, VOCABULARY)
+        logits = torch.zeros(len(inputs), logits_to_keep, self.logits_size)
         for index, (row, ids) in enumerate(inputs):
             tokens = cache.rows[row]
             tokens += ids

@@ -113,7 +113,7 @@ class Backend(Protocol):
 
     @property
     def end_ids(self) -> frozenset[int]:
-        """The tokens that end a text."""
+        """The tokens that end a text; one of them may end a turn (see `decoding.turn_end`)."""
 
     @property
     def max_decode_tokens(self) -> int:

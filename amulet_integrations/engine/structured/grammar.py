@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, cast
@@ -46,6 +47,9 @@ class GrammarCompiler:
         tokenizer: The model's tokenizer.
         vocab_size: Length of the model's logits; the tokenizer may have fewer tokens.
         end_ids: Tokens that end the text.
+
+    Attributes:
+        end_ids: The same.
     """
 
     def __init__(
@@ -53,7 +57,7 @@ class GrammarCompiler:
     ) -> None:
         self._tokenizer = tokenizer
         self._vocab_size = vocab_size
-        self._end_ids = sorted(end_ids)
+        self.end_ids = end_ids
         self._tokenizer_lock = threading.Lock()
         # A caller waits while its own grammar is compiled by another one, but for no other grammar.
         self._lock_of = lru_cache(maxsize=_MAX_COMPILED)(lambda _grammar: threading.Lock())
@@ -90,7 +94,7 @@ class GrammarCompiler:
     def any_text(self) -> NDArray[np.bool_]:
         """Every token except those that end the text, shape (vocab_size,)."""
         mask = np.ones(self._vocab_size, dtype=np.bool_)
-        mask[self._end_ids] = False
+        mask[list(self.end_ids)] = False
         return mask
 
     def text_of(self, token: int) -> str:
@@ -103,14 +107,16 @@ class GrammarCompiler:
 
     @cached_property
     def _ll_tokenizer(self) -> LLTokenizer:
-        if not self._end_ids:
+        if not self.end_ids:
             raise UnsupportedModelError(
                 "The model has no token that ends a text, so tools and structured output cannot be "
                 "enforced. Give its tokenizer or its generation config an end-of-text token."
             )
         try:
             return from_tokenizer(
-                cast("Any", self._tokenizer), n_vocab=self._vocab_size, eos_token=self._end_ids
+                cast("Any", self._with_special_ends()),
+                n_vocab=self._vocab_size,
+                eos_token=sorted(self.end_ids),
             )
         except Exception as error:  # a Rust library may raise anything
             raise UnsupportedModelError(
@@ -118,6 +124,16 @@ class GrammarCompiler:
                 "and structured output cannot be enforced with this model. Use a model with a "
                 f"fast tokenizer. ({error})"
             ) from error
+
+    def _with_special_ends(self) -> PreTrainedTokenizerBase:
+        """The tokenizer with end tokens that are special; text in a grammar may hold any other."""
+        added = self._tokenizer.added_tokens_decoder
+        plain = [added[end] for end in self.end_ids if end in added and not added[end].special]
+        if not plain or not self._tokenizer.is_fast:
+            return self._tokenizer
+        copy = deepcopy(self._tokenizer)
+        copy.add_tokens(plain, special_tokens=True)
+        return copy
 
     def _outcome(self, grammar: str) -> CompiledGrammar | tuple[type[AmuletError], str]:
         """The grammar or its error, which is kept too: to find it again would take as long."""

@@ -31,6 +31,7 @@ class StructuredOutputState:
         request: A request with alternatives.
         grammars: Compiles their grammars.
         room: Most tokens of the completion.
+        end_ids: Tokens that end the text; by default those that the grammars know.
 
     Attributes:
         shortened: Whether something was closed sooner than the model would have closed it, because
@@ -44,9 +45,18 @@ class StructuredOutputState:
         UnsupportedModelError: No grammar can be enforced with the model's tokenizer.
     """
 
-    def __init__(self, request: GenerationRequest, grammars: GrammarCompiler, room: int) -> None:
+    def __init__(
+        self,
+        request: GenerationRequest,
+        grammars: GrammarCompiler,
+        room: int,
+        end_ids: frozenset[int] = frozenset(),
+    ) -> None:
         self._grammars = grammars
         self._left = room
+        # Grammars are compiled for the engine's end tokens; those of the request stand for them.
+        self._end_ids = list(grammars.end_ids)
+        self._own_end_ids = list(end_ids - grammars.end_ids)
         self._rejected: set[int] = set()
         self._deciding_weights = request.running_weights(None)
         self.shortened = False
@@ -85,14 +95,17 @@ class StructuredOutputState:
     def allowed_tokens(self) -> NDArray[np.bool_]:
         """Which tokens may come next, shape (vocab,)."""
         if self._is_reasoning:
-            return self._grammars.any_text()
+            mask = self._grammars.any_text()
+            mask[self._own_end_ids] = False
+            return mask
         first, *others = [state.allowed_tokens() for state in self._states]
         for mask in others:
             first = first | mask
-        if not self._rejected and not self._reasoning:
+        if not (self._rejected or self._reasoning or self._own_end_ids):
             return first
         first = first.copy()
         first[list(self._rejected)] = False
+        first[self._own_end_ids] = first[self._end_ids].any()
         if self._reasoning:
             first[self._reasoning.first_token] = True
         return first
@@ -108,6 +121,15 @@ class StructuredOutputState:
             where the drawn one would leave too few tokens. None where nothing was appended and
             another token is to be drawn, as `weights` and `allowed_tokens` now are.
         """
+        if token in self._own_end_ids:
+            masks = [state.allowed_tokens() for state in self._states]
+            end = next(end for end in self._end_ids if any(mask[end] for mask in masks))
+            appended = self._advance(end)
+            return token if appended == end else appended
+        return self._advance(token)
+
+    def _advance(self, token: int) -> int | None:
+        """`advance`, with an end token of the engine in the place of the request's own."""
         before = self.weights
         possible = [state for state in self._states if state.allowed_tokens()[token]]
         if self._reasoning and not self._reasoning.has_begun:

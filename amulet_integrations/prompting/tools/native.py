@@ -63,11 +63,13 @@ class NativeToolTemplate:
             turns = [part for turn in turns for part in _split_text(turn)]
         if self._takes_one_call:
             turns = _split_calls(turns)
-        return [self._format_arguments(turn) for turn in turns]
+        return self._formatted(turns)
 
     @cached_property
     def _detected_style(self) -> CallStyle | None:
         turns = [probe_turn("user", "question"), probe_calls("one"), probe_result("one")]
+        if not self.format.folds_system and not self.format.keeps_system(self._formatted(turns)):
+            return None  # its place would change from turn to turn
         names = ["system", "question", "tool", "about", "parameter", "one", "result"]
         rendered = self._try(turns, tools=[PROBE_TOOL])
         if not all_rendered(names, rendered):
@@ -100,8 +102,11 @@ class NativeToolTemplate:
         return not all_rendered(expected, together) and all_rendered(expected, split)
 
     def _try(self, turns: Sequence[Turn], tools: Sequence[dict[str, Any]] = ()) -> str:
-        formatted = [self._format_arguments(turn) for turn in turns]
-        return self.format.try_render(self.format.layout(sentinel("system"), formatted), tools)
+        laid_out = self.format.layout(sentinel("system"), self._formatted(turns))
+        return self.format.try_render(laid_out, tools)
+
+    def _formatted(self, turns: Sequence[Turn]) -> list[Turn]:
+        return [self._format_arguments(turn) for turn in turns]
 
     def _format_arguments(self, turn: Turn) -> Turn:
         if not self._arguments_as_text or "tool_calls" not in turn:

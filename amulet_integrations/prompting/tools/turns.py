@@ -35,7 +35,8 @@ def number_calls(messages: Sequence[ChatMessage]) -> list[tuple[int, ...]]:
 
     A tool message with an id answers the latest call of that id. One without an id answers the
     first call of the latest calling message that has no answer yet; if it has a name, the first
-    such call to the tool of that name.
+    such call to the tool of that name. So does one whose id no call has, among the calls that have
+    no id.
 
     Args:
         messages: The conversation.
@@ -118,19 +119,23 @@ def _check_role(place: int, message: ChatMessage) -> None:
 def _answered_call(
     place: int, message: ChatMessage, made: Sequence[ToolCall], waiting: Sequence[int]
 ) -> int:
-    if message.tool_call_id is not None:
+    named = message.tool_call_id is not None
+    if named:
         known = {call.id: number for number, call in enumerate(made)}
         if message.tool_call_id in known:
             return known[message.tool_call_id]
-        ids = ", ".join(repr(call.id) for call in made if call.id is not None) or "none"
-        raise PromptError(
-            f"messages[{place}] is the result of the call {message.tool_call_id!r}, but no message "
-            f"before it made that call; the calls made are: {ids}. Put the assistant's message "
-            "that made the call in front of it, or leave the result out."
-        )
+        # Whoever ran a call that has no id had to make one up.
+        waiting = [number for number in waiting if made[number].id is None]
     matching = [number for number in waiting if message.name in (None, made[number].name)]
     if matching:
         return matching[0]
+    if named:
+        calls = ", ".join(map(_described, made)) or "none"
+        raise PromptError(
+            f"messages[{place}] is the result of the call {message.tool_call_id!r}, but no message "
+            f"before it made that call; the calls made are: {calls}. Put the assistant's message "
+            "that made the call in front of it, or leave the result out."
+        )
     names = ", ".join(repr(made[number].name) for number in waiting) or "none"
     what = "a tool" if message.name is None else f"the tool {message.name!r}"
     raise PromptError(
@@ -138,3 +143,7 @@ def _answered_call(
         f"the message before it waits for one; calls without a result: {names}. Give it "
         "the tool_call_id of the call that it answers, or leave it out."
     )
+
+
+def _described(call: ToolCall) -> str:
+    return repr(call.id) if call.id is not None else f"one of {call.name!r} without an id"

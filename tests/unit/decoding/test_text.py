@@ -68,6 +68,51 @@ def test_stop_strings_are_found_however_the_text_is_cut(pieces, stops):
     assert (passed, matcher.found) == cut("".join(pieces), stops)
 
 
+def cut_with_hidden(pieces, stops, hidden):
+    """As `cut`; stop strings that contain a hidden text are looked for in all of the text."""
+    seen, shown = "", ""
+    shown_at = [0]  # how many characters are shown up to each place of `seen`
+    for text, is_hidden in pieces:
+        for character in text:
+            seen += character
+            shown += "" if is_hidden else character
+            shown_at.append(len(shown))
+            ended = []
+            for stop in stops:
+                if any(it in stop for it in hidden):
+                    if seen.endswith(stop):
+                        ended.append((shown_at[len(seen) - len(stop)], stop))
+                elif not is_hidden and shown.endswith(stop):
+                    ended.append((len(shown) - len(stop), stop))
+            if ended:
+                return shown[: min(ended)[0]]
+    return shown
+
+
+HIDDEN = ["X", "aX", "<Y>"]
+
+
+@settings(max_examples=500, deadline=None)
+@given(
+    st.lists(
+        st.one_of(
+            st.tuples(st.text("ab", max_size=3), st.just(False)),
+            st.tuples(st.sampled_from(HIDDEN), st.just(True)),
+        ),
+        max_size=10,
+    ),
+    st.lists(
+        st.lists(st.sampled_from(["a", "b", *HIDDEN]), min_size=1, max_size=3).map("".join),
+        max_size=3,
+    ),
+)
+def test_hidden_text_is_never_passed_on_and_found_only_by_stops_that_contain_it(pieces, stops):
+    matcher = StopStrings(stops, HIDDEN)
+    passed = "".join(matcher.push(text, hidden=hidden) for text, hidden in pieces)
+    passed += matcher.flush()
+    assert passed == cut_with_hidden(pieces, stops, HIDDEN)
+
+
 def test_nothing_is_held_back_longer_than_it_must():
     matcher = StopStrings(["</end>"])
     assert matcher.push("a <") == "a "

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import re
 from collections.abc import Callable, Generator
 from dataclasses import replace
 from typing import Any
@@ -10,7 +12,12 @@ from typing import Any
 import pytest
 import torch
 from langchain_core.callbacks import AsyncCallbackHandler, BaseCallbackHandler
-from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
+from langchain_core.messages import (
+    AIMessage,
+    AIMessageChunk,
+    BaseMessage,
+    message_chunk_to_message,
+)
 
 from amulet_integrations import (
     AmuletParams,
@@ -372,6 +379,41 @@ def test_text_is_one_block_in_either_output_version(version: Any) -> None:
         assert block["type"] == "text"
         assert block["text"] == "Well, yes."
         assert isinstance(answer.content, list) == (version == "v1")
+
+
+CALL = '<tool_call>\n{"name": "depth", "arguments": {"sea": "%s"}}\n</tool_call>'
+WRITTEN = {
+    "text": ["We", "ll."],
+    "nothing": [""],
+    "thoughts": ["<think>Hm", ", so.</think>", "Yes."],
+    "a call": [CALL % "Red"],
+    "calls and text": ["<think>Hm.</think>", "Well\n", CALL % "Red", "And", CALL % "Black", "so."],
+    "a call cut short": ["Well\n", CALL[:50]],
+    "an unknown tool": [CALL.replace("depth", "height") % "Red", "so."],
+}
+
+
+@pytest.mark.parametrize("version", ["v0", "v1"])
+@pytest.mark.parametrize("form", WRITTEN)
+async def test_whole_answers_have_the_shape_of_streams(form: str, version: str) -> None:
+    llm = ChatAmulet(engine=Thinker(WRITTEN[form]), output_version=version)
+    bound = llm.bind_tools([{"name": "depth", "parameters": {"properties": {"sea": {}}}}])
+    in_chunks = [chunk async for chunk in bound.astream(QUESTION)]
+    answers: list[Any] = [
+        bound.invoke(QUESTION),
+        await bound.ainvoke(QUESTION),
+        bound.batch([QUESTION])[0],
+        message_chunk_to_message(merged(list(bound.stream(QUESTION)))),
+        message_chunk_to_message(merged(in_chunks)),
+    ]
+
+    def shape(message: AIMessage) -> str:
+        told = [message.content, message.content_blocks, message.tool_calls, message.text]
+        return re.sub("call_[0-9a-f]{24}", "ID", json.dumps(told, sort_keys=True))
+
+    assert len(set(map(shape, answers))) == 1
+    said = [it for it in answers[0].content_blocks if it["type"] in ("text", "reasoning")]
+    assert [it.get("index") is not None for it in said] == [version == "v1"] * len(said)
 
 
 class Counter:

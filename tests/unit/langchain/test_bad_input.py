@@ -170,16 +170,6 @@ BAD: dict[str, Bad] = {
             }
         ),
     ),
-    "image as a tool's result": Bad(
-        PromptError,
-        "image",
-        "in words",
-        asked=[
-            HumanMessage("x"),
-            CALLING,
-            ToolMessage([{"type": "image", "url": "x"}], tool_call_id="7"),
-        ],
-    ),
     "sound": Bad(
         PromptError,
         "audio",

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import json
+import re
+import time
+import warnings
 from typing import Any
 
 import pytest
@@ -18,7 +23,9 @@ from langchain_core.messages import (
 
 from amulet_integrations.errors import PromptError
 from amulet_integrations.langchain import ChatAmulet
+from amulet_integrations.langchain.messages import to_chat_messages
 from tests.support.scripted import ScriptedEngine
+from tests.support.tiny import CHATML
 
 
 @pytest.fixture
@@ -52,7 +59,7 @@ def test_a_conversation_keeps_its_turns(llm: ChatAmulet, engine: ScriptedEngine)
         ([ChatMessage(role="system", content="Sys."), HumanMessage("x")], "system\nSys."),
         ([HumanMessage("x"), ChatMessage(role="assistant", content="So")], "assistant\nSo"),
         ([HumanMessage("x"), AIMessageChunk("So")], "assistant\nSo"),
-        ([HumanMessage(["a", {"type": "text", "text": "b"}])], "user\nab"),
+        ([HumanMessage(["a", {"type": "text", "text": "b"}])], "user\na\nb"),
         ([{"role": "user", "content": [{"type": "text", "text": "b", "id": "1"}]}], "user\nb"),
     ],
     ids=str,
@@ -62,10 +69,6 @@ def test_what_is_written(
 ) -> None:
     llm.invoke(message)
     assert f"<|im_start|>{written}" in prompt_of(engine)
-
-
-def test_a_conversation_may_end_with_the_assistant(llm: ChatAmulet) -> None:
-    assert llm.invoke([HumanMessage("One"), AIMessage("Two")]).text == "Well."
 
 
 CALL = {"name": "f", "args": {"x": "hé"}, "id": "1"}
@@ -113,6 +116,228 @@ def test_calls_and_results_of_every_form_are_shown_alike(
     assert "4" in expected.split('"hé"')[1]
     llm.invoke(EXCHANGES[form])
     assert prompt_of(engine) == expected
+
+
+def base64_of(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
+
+
+CSV, PDF = base64_of("sea,depth\nRed,3"), base64_of("%PDF-1.4")
+READABLE: dict[str, tuple[list[Any], str]] = {
+    "json": ([{"type": "json", "json": {"größe": [1, None]}}], '{"größe": [1, null]}'),
+    "json of Bedrock": ([{"json": {"a": 1}}], '{"a": 1}'),
+    "search results": (
+        [
+            {
+                "type": "search_result",
+                "title": "Seas",
+                "source": "https://a.b/1",
+                "content": [{"type": "text", "text": "Blue."}, {"type": "text", "text": "Deep."}],
+            },
+            {"type": "search_result", "title": "", "source": "s2", "content": []},
+        ],
+        "Seas (https://a.b/1)\nBlue.\nDeep.\ns2",
+    ),
+    "file": ([{"type": "file", "base64": CSV, "mime_type": "text/csv"}], "sea,depth\nRed,3"),
+    "file of OpenAI": (
+        [
+            {
+                "type": "file",
+                "file": {"filename": "a.csv", "file_data": "data:text/csv;base64," + CSV},
+            }
+        ],
+        "a.csv\nsea,depth\nRed,3",
+    ),
+    "file by its name": (
+        [{"type": "input_file", "filename": "a.csv", "file_data": CSV}],
+        "a.csv\nsea,depth\nRed,3",
+    ),
+    "plain text": ([{"type": "text-plain", "text": "Deep.", "mime_type": "text/plain"}], "Deep."),
+    "document": (
+        [
+            {
+                "type": "document",
+                "title": "T",
+                "source": {"type": "text", "media_type": "text/plain", "data": "Deep."},
+            }
+        ],
+        "T\nDeep.",
+    ),
+    "document of blocks": (
+        [
+            {
+                "type": "document",
+                "source": {
+                    "type": "content",
+                    "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}],
+                },
+            }
+        ],
+        "a\nb",
+    ),
+    "resource of MCP": (
+        [
+            {
+                "type": "resource",
+                "resource": {"uri": "x://y", "mimeType": "text/plain", "text": "Deep."},
+            }
+        ],
+        "x://y\nDeep.",
+    ),
+    "link of MCP": (
+        [{"type": "resource_link", "name": "Seas", "uri": "x://y", "description": "All seas."}],
+        "Seas (x://y)\nAll seas.",
+    ),
+    "output of a custom tool": ([{"type": "custom_tool_call_output", "output": "Deep."}], "Deep."),
+    "not standard": (
+        [{"type": "non_standard", "value": {"type": "text", "text": "Deep."}}],
+        "Deep.",
+    ),
+    "several texts": (
+        ["One.", {"type": "text", "text": "Two."}, {"text": "Three."}],
+        "One.\nTwo.\nThree.",
+    ),
+}
+UNREADABLE: dict[str, tuple[dict[str, Any], str]] = {
+    "image": ({"type": "image", "base64": "x", "mime_type": "image/png"}, "an image (image/png)"),
+    "image by its address": (
+        {"type": "image", "url": "https://a.b/c.png"},
+        "an image (https://a.b/c.png)",
+    ),
+    "image of OpenAI": (
+        {"type": "image_url", "image_url": {"url": "data:image/png;base64,eA=="}},
+        "an image (image/png)",
+    ),
+    "image of Anthropic": (
+        {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "eA=="}},
+        "an image (image/png)",
+    ),
+    "image of MCP": (
+        {
+            "type": "image",
+            "data": "eA==",
+            "mimeType": "image/png",
+            "mime_type": "image/png",
+            "base64": "x",
+        },
+        "an image (image/png)",
+    ),
+    "sound": ({"type": "audio", "base64": "x", "mime_type": "audio/wav"}, "a sound (audio/wav)"),
+    "video": ({"type": "video", "base64": "x", "mime_type": "video/mp4"}, "a video (video/mp4)"),
+    "file": (
+        {"type": "file", "base64": PDF, "mime_type": "application/pdf", "filename": "a.pdf"},
+        "a file (a.pdf, application/pdf)",
+    ),
+    "file by its id": ({"type": "file", "file_id": "f1"}, "a file"),
+    "broken text": (
+        {"type": "file", "base64": "/w==", "mime_type": "text/plain"},
+        "a file (text/plain)",
+    ),
+    "document": (
+        {
+            "type": "document",
+            "title": "T",
+            "source": {"type": "base64", "media_type": "application/pdf", "data": PDF},
+        },
+        "a document (T, application/pdf)",
+    ),
+    "of another kind": ({"type": "hologram", "data": "A" * 80}, "a block of type 'hologram'"),
+}
+
+
+@pytest.mark.parametrize("form", READABLE)
+def test_what_tools_return_is_read_where_it_is_text(
+    llm: ChatAmulet, engine: ScriptedEngine, form: str
+) -> None:
+    blocks, written = READABLE[form]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        llm.invoke([ASKED, CALLING, ToolMessage(blocks, tool_call_id="1")])
+        expected = prompt_of(engine)
+        llm.invoke([ASKED, CALLING, HumanMessage([{**RESULT, "content": blocks}])])
+    assert f"<tool_response>\n{written}\n</tool_response>" in expected
+    assert prompt_of(engine) == expected
+    if form not in {"json", "json of Bedrock"}:
+        llm.invoke([HumanMessage(blocks)])
+        assert f"<|im_start|>user\n{written}<|im_end|>" in prompt_of(engine)
+
+
+@pytest.mark.parametrize("form", UNREADABLE)
+def test_what_is_no_text_is_named_in_the_place_of_what_a_tool_returned(
+    llm: ChatAmulet, engine: ScriptedEngine, form: str
+) -> None:
+    block, named = UNREADABLE[form]
+    blocks = [{"type": "text", "text": "See:"}, block, {"type": "text", "text": "Nice."}]
+    with pytest.warns(UserWarning, match=f"A ToolMessage holds {re.escape(named)}"):
+        llm.invoke([ASKED, CALLING, ToolMessage(blocks, tool_call_id="1")])
+    assert f"See:\n[{named}, which cannot be shown here]\nNice." in prompt_of(engine)
+    # What a person shows is asked about, so it is refused.
+    with pytest.raises(PromptError, match=r"A HumanMessage holds .*a block of type .* text only"):
+        llm.invoke([HumanMessage([block])])
+
+
+def test_hostile_blocks_take_no_time() -> None:
+    blocks: list[dict[str, Any]] = [
+        {"type": "odd", "value": " " * 50_000 + "!"},
+        {"type": "odd", "value": "A" * 50_000 + "!"},
+        {
+            "type": "file",
+            "url": "data:" + ";a" * 50_000,
+            "mime_type": "application/" + "+x" * 9_999,
+        },
+        {("a", 1): "b"},  # type: ignore[dict-item]
+    ]
+    started = time.monotonic()
+    messages = [ASKED, CALLING, ToolMessage(blocks, tool_call_id="1")]  # type: ignore[arg-type]
+    with pytest.warns(UserWarning, match="holds a file"):
+        assert len(to_chat_messages(messages)[-1].content) > 100_000
+    assert time.monotonic() - started < 5
+
+
+def test_other_blocks_of_tools_are_written_as_json(llm: ChatAmulet, engine: ScriptedEngine) -> None:
+    row = {"type": "row", "sea": "Ägäis", "depth": 3, "note": "as the old maps have it " * 9}
+    llm.invoke([ASKED, CALLING, ToolMessage([row], tool_call_id="1")])
+    assert f"\n{json.dumps(row, ensure_ascii=False)}\n" in prompt_of(engine)
+
+
+NATIVE = CHATML.replace(
+    "{{ m['content'] }}",
+    "{% for c in m.tool_calls or [] %}{{ c.function.name }}#{{ c.id }} {% endfor %}"
+    "{% if m.role == 'tool' %}{{ m.tool_call_id }}={% endif %}{{ m['content'] }}",
+)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        [("a", None), ("b", None)],  # by their order
+        [("x", "f"), ("x", "g")],
+        [("b", "g"), ("a", "f")],  # by their names
+        [("a", "g"), ("b", None)],
+    ],
+    ids=str,
+)
+def test_results_find_calls_without_an_id(
+    llm: ChatAmulet, engine: ScriptedEngine, given: list[tuple[str, str | None]]
+) -> None:
+    engine.tokenizer.chat_template = NATIVE
+
+    def prompt(ids: list[str | None], results: list[tuple[str, str | None]]) -> str:
+        calls = [{"name": name, "args": {}, "id": it} for name, it in zip("fg", ids, strict=True)]
+        answers = [
+            ToolMessage(f"of {made_up}{name}", tool_call_id=it, name=name)
+            for (it, name), (made_up, _) in zip(results, given, strict=True)
+        ]
+        llm.invoke([ASKED, AIMessage("", tool_calls=calls), *answers])
+        return prompt_of(engine)
+
+    by_name = {"f": "1", "g": "2"}
+    left = iter(sorted(set("12") - {by_name[name] for _, name in given if name}))
+    right = [(by_name[name] if name else next(left), name) for _, name in given]
+    assert prompt([None, None], given) == prompt(["1", "2"], right)
+    # One that has an id is never answered by another id.
+    with pytest.raises(PromptError, match="the calls made are: '1', one of 'g' without an id"):
+        prompt(["1", None], [("x", "f"), ("y", "g")])
 
 
 def test_text_beside_a_result_stays_the_users(llm: ChatAmulet, engine: ScriptedEngine) -> None:
@@ -169,14 +394,6 @@ def test_names_of_people_are_passed_over(llm: ChatAmulet, engine: ScriptedEngine
     [
         ([HumanMessage("x"), ToolMessage("4", tool_call_id="77")], "77"),
         ([HumanMessage("x"), CALLING, ToolMessage("4", tool_call_id="77")], "77"),
-        (
-            [
-                HumanMessage("x"),
-                CALLING,
-                ToolMessage([{"type": "image", "base64": "x"}], tool_call_id="1"),
-            ],
-            "ToolMessage.*image",
-        ),
         ([FunctionMessage("4", name="f")], "FunctionMessage"),
         (
             [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from io import BytesIO
 from types import SimpleNamespace
 from typing import Any
 
@@ -64,7 +65,7 @@ def test_what_is_cited_is_read(tiny_engine):
     )
     blocks = [citable, citation, TextBlock(text="three")]
     response = small_llm(tiny_engine).chat([ChatMessage(role="user", blocks=blocks)])
-    expected = engine_result(tiny_engine, turns=[("user", "one\ntwo\nthree")])
+    expected = engine_result(tiny_engine, turns=[("user", "t (s)\none\ntwo\nthree")])
     assert response.message.content == expected.text
 
 
@@ -92,6 +93,47 @@ def test_other_blocks_are_refused_by_name_and_place(tiny_engine, block, named, p
     message = ChatMessage(role="user", blocks=[TextBlock(text="what is it?"), block])
     with pytest.raises(PromptError, match=rf"messages\[{place}\].*{named}"):
         small_llm(tiny_engine).chat([*before, message])
+
+
+@pytest.mark.parametrize(
+    ("block", "written"),
+    [
+        (ImageBlock(image=b"aGk=", image_mimetype="image/png"), "an image (image/png)"),
+        (ImageBlock(url="https://a.b/c.png"), "an image (image/png, https://a.b/c.png)"),
+        (AudioBlock(audio=b"aGk=", format="wav"), "a sound (wav)"),
+        (VideoBlock(video=b"aGk=", video_mimetype="video/mp4"), "a video (video/mp4)"),
+        (
+            DocumentBlock(data=b"%PDF-1.4", title="t", document_mimetype="application/pdf"),
+            "a document (t, application/pdf)",
+        ),
+    ],
+    ids=lambda value: getattr(value, "block_type", None),
+)
+def test_what_is_no_text_is_named_in_the_place_of_what_a_tool_returned(block, written):
+    blocks = [TextBlock(text="See:"), block, TextBlock(text="Nice.")]
+    returned = ChatMessage(role="tool", blocks=blocks, additional_kwargs={"tool_call_id": "c1"})
+    with pytest.warns(UserWarning, match=rf"messages\[2\] holds {re.escape(written)}"):
+        prompt = chat(*chat_messages(("user", "Look.")), CALLING["block"], returned)[0]
+    assert f"See:\n[{written}, which cannot be shown here]\nNice." in prompt
+
+
+def test_sources_and_documents_of_text_are_read_as_text():
+    blocks = [
+        CitableBlock(
+            title="Seas",
+            source="https://a.b",
+            content=[
+                TextBlock(text="Blue."),
+                DocumentBlock(data="Größe,3".encode(), document_mimetype="text/csv"),
+            ],
+        ),
+        DocumentBlock(data=BytesIO(b"Deep."), title="Depths", document_mimetype="text/plain"),
+    ]
+    returned = ChatMessage(role="tool", blocks=blocks, additional_kwargs={"tool_call_id": "c1"})
+    talk = [*chat_messages(("user", "Look.")), CALLING["block"], returned]
+    written = "Seas (https://a.b)\nBlue.\nGröße,3\nDepths\nDeep."
+    assert f"<tool_response>\n{written}\n</tool_response>" in chat(*talk)[0]
+    assert f"user\n{written}<|im_end|>" in chat(ChatMessage(role="user", blocks=blocks))[0]
 
 
 @pytest.mark.parametrize(
@@ -238,6 +280,17 @@ def test_a_result_without_an_id_answers_the_tool_that_it_names():
     assert "3 km" in chat(*chat_messages(("user", "How?")), CALLING["block"], named)[0]
 
 
+def test_a_result_with_an_id_of_its_own_answers_a_call_without_one():
+    calls = [ToolCallBlock(tool_name=name, tool_kwargs={}) for name in ("depth", "size")]
+    calling = ChatMessage(role="assistant", blocks=calls)
+    engine = ScriptedEngine()
+    engine.tokenizer.chat_template = NATIVE
+    results = [result("x", "big", name="size"), result("y", "deep")]
+    (prompt,) = chat(*chat_messages(("user", "How?")), calling, *results, engine=engine)
+    shown = re.findall(r"#(\w+)", prompt)
+    assert re.findall(r"(\w+)=(big|deep)", prompt) == [(shown[1], "big"), (shown[0], "deep")]
+
+
 @pytest.mark.parametrize(
     ("turns", "message"),
     [
@@ -277,14 +330,14 @@ def test_a_call_without_a_name_is_refused(call):
 def test_a_call_without_arguments_is_read(arguments):
     kwargs = {"tool_calls": [openai_call("c1", "now", arguments)]}
     calling = ChatMessage(role="assistant", content="", additional_kwargs=kwargs)
-    assert '"now"' in chat(*chat_messages(("user", "hi")), calling)[0]
+    assert '"now"' in chat(*chat_messages(("user", "hi")), calling, result(None, "8 pm"))[0]
 
 
 def test_the_name_of_a_call_is_the_one_that_the_prompt_has():
     calling = ChatMessage(
         role="assistant", blocks=[ToolCallBlock(tool_name="Box[int]", tool_kwargs={"content": 1})]
     )
-    prompt = chat(*chat_messages(("user", "hi")), calling)[0]
+    prompt = chat(*chat_messages(("user", "hi")), calling, result(None, "full"))[0]
     assert '"Box_int_"' in prompt
     assert "Box[int]" not in prompt
 

@@ -70,6 +70,25 @@ QWEN3 = (
     "{% endif %}{{ '<|im_start|>' + m['role'] + '\n' + content + '<|im_end|>\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
+PHI3 = (
+    "{% for m in messages %}{{ '<|' + m['role'] + '|>\n' + m['content'] + '<|end|>\n' }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|assistant|>\n' }}{% else %}"
+    "{{ eos_token }}{% endif %}"
+)
+# Writes the system text in front of the last user turn, if that ends the conversation.
+MISTRAL3 = (
+    "{% if messages[0]['role'] == 'system' %}{% set system = messages[0]['content'] %}"
+    "{% set turns = messages[1:] %}{% else %}{% set turns = messages %}{% endif %}"
+    "{{ bos_token }}{% for m in turns %}"
+    "{% if m['role'] == 'user' %}{% if (loop.index0 % 2) == 1 %}"
+    "{{ raise_exception('conversation roles must alternate user/assistant') }}{% endif %}"
+    "{% if loop.last and system is defined %}"
+    "{{ '[INST] ' + system + '\n\n' + m['content'] + '[/INST]' }}"
+    "{% else %}{{ '[INST] ' + m['content'] + '[/INST]' }}{% endif %}"
+    "{% elif m['role'] == 'assistant' %}{{ ' ' + m['content'] | trim + eos_token }}"
+    "{% else %}{{ raise_exception('Only user and assistant roles are supported!') }}{% endif %}"
+    "{% endfor %}"
+)
 # Drops a switch out of the system text, and writes differently where it stands.
 SWITCHED = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n"
@@ -92,6 +111,8 @@ TEMPLATES = {
     "qwen3": QWEN3,
     "switched": SWITCHED,
     "zephyr": ZEPHYR,
+    "phi3": PHI3,
+    "mistral3": MISTRAL3,
 }
 
 SPECIAL = [
@@ -104,6 +125,7 @@ SPECIAL = [
     "<|start_header_id|>",
     "<|end_header_id|>",
     "<|eot_id|>",
+    "<|end|>",
 ]
 NOT_SPECIAL = ["<think>", "</think>", "<tool_call>"]
 CONTROL = [*SPECIAL, *NOT_SPECIAL]

@@ -20,7 +20,9 @@ from tests.unit.prompting.models import (
     GEMMA,
     LLAMA3,
     MISTRAL,
+    MISTRAL3,
     QWEN3,
+    SPECIAL,
     SWITCHED,
     TEMPLATES,
     byte_level,
@@ -37,11 +39,13 @@ def chat(*turns: tuple[str, str]) -> list[ChatMessage]:
 
 
 def own(tokenizer, *turns: tuple[str, str]) -> list[int]:
-    """The ids that the tokenizer itself gives to a conversation."""
+    """The ids that the tokenizer itself gives to a conversation; an answer is to be continued."""
+    continued = turns[-1][0] == "assistant"
     text = tokenizer.apply_chat_template(
         [{"role": role, "content": content} for role, content in turns],
         tokenize=False,
-        add_generation_prompt=True,
+        add_generation_prompt=not continued,
+        continue_final_message=continued,
     )
     return tokenizer(text, add_special_tokens=False)["input_ids"]
 
@@ -157,14 +161,95 @@ def test_a_template_sees_the_words_that_switch_it():
     assert PromptBuilder(tokenizer).contexts(chat(*turns), [None]) == [own(tokenizer, *turns)]
 
 
-@pytest.mark.parametrize("name", TEMPLATES)
-def test_a_conversation_may_end_with_the_assistant(name):
-    tokenizer = byte_level(TEMPLATES[name])
+@pytest.mark.parametrize("name", [*TEMPLATES, "plain"])
+@pytest.mark.parametrize(
+    "answer", ["It really is", "It is so ", " It\nis\n\n", "<|im_end|> It is</s>"]
+)
+def test_an_answer_at_the_end_is_continued(name, answer):
+    tokenizer = byte_level(TEMPLATES.get(name))
     builder = PromptBuilder(tokenizer)
-    text = builder.render(chat(*TALK[:2]))
-    assert text.index("True.") > text.index("What is")
-    (ids,) = builder.contexts(chat(*TALK[:2]), [None])
-    assert tokenizer.decode(ids) == text
+    base, pref = builder.contexts(chat(SYSTEM, TALK[0], ("assistant", answer)), [None, PREFERENCE])
+    assert base != pref
+    for ids in (base, pref):
+        text = tokenizer.decode(ids)
+        assert text.rstrip().endswith(answer.strip())
+        assert text.count("Be brief.") == 1
+        # Nothing closes it, and nothing in it is a control token.
+        assert not set(ids[-3:]) & {tokenizer.convert_tokens_to_ids(it) for it in SPECIAL}
+    assert tokenizer.decode(pref).count(PREFERENCE) == 1
+    if name != "plain" and answer == "It really is":
+        system, question = SYSTEM, TALK[0]
+        if name in {"gemma", "mistral", "mistral3"}:
+            question = ("user", f"{SYSTEM[1]}\n\n{question[1]}")
+            assert base == own(tokenizer, question, ("assistant", answer))
+        else:
+            assert base == own(tokenizer, system, question, ("assistant", answer))
+
+
+def test_an_answer_before_a_last_system_message_is_not_continued():
+    builder = PromptBuilder(byte_level(CHATML))
+    text = builder.render(chat(TALK[0], ("assistant", "So."), ("system", "Answer in French.")))
+    assert text.startswith("<|im_start|>system\nAnswer in French.<|im_end|>")
+    assert text.endswith("So.<|im_end|>\n<|im_start|>assistant\n")
+    plain = PromptBuilder(byte_level(None))
+    talk = chat(TALK[0], ("assistant", "So."), ("system", "Answer in French."))
+    assert plain.render(talk).endswith("Assistant: So.\nAssistant:")
+
+
+@pytest.mark.parametrize("name", [*TEMPLATES, "plain"])
+def test_an_empty_answer_at_the_end_has_yet_to_be_written(name):
+    builder = PromptBuilder(byte_level(TEMPLATES.get(name)))
+    for blank in ("", " \n"):
+        talk = chat(*TALK, ("assistant", blank))
+        assert builder.contexts(talk, [None]) == builder.contexts(chat(*TALK), [None])
+
+
+def test_a_template_that_hides_an_answer_cannot_continue_it():
+    template = CHATML.replace("m['content']", "('' if m['role'] == 'assistant' else m['content'])")
+    builder = PromptBuilder(byte_level(template))
+    with pytest.raises(PromptError, match="so it cannot be continued") as caught:
+        builder.contexts(chat(*TALK[:2]), [None, PREFERENCE])
+    assert (caught.value.__cause__, caught.value.__context__) == (None, None)
+    assert "pirate" not in str(caught.value)
+
+
+# Where a template drops the system text.
+
+DROPS = {
+    "not before the user's last turn": MISTRAL3,
+    "after an answer": CHATML.replace(
+        "{% for m in messages %}",
+        "{% for m in messages if not (m['role'] == 'system' and messages | length > 2) %}",
+    ),
+    "always": CHATML.replace(
+        "{% for m in messages %}", "{% for m in messages if m['role'] != 'system' %}"
+    ),
+}
+ENDINGS = {
+    "user": [("user", "One.")],
+    "longer": [("user", "One."), ("assistant", "A."), ("user", "Two.")],
+    "assistant": [("user", "One."), ("assistant", "A.")],
+}
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+@pytest.mark.parametrize("name", DROPS)
+def test_the_system_text_and_the_preference_are_never_dropped(name, ending):
+    builder = PromptBuilder(byte_level(DROPS[name]))
+    talk = chat(SYSTEM, *ENDINGS[ending])
+    base, pref = builder.render(talk), builder.render(talk, PREFERENCE)
+    assert base.count("Be brief.") == 1
+    assert pref.replace(DEFAULT_SEPARATOR + PREFERENCE, "") == base
+    assert builder.contexts(talk, [None])[0] != builder.contexts(talk, [PREFERENCE])[0]
+
+
+def test_a_prompt_without_a_trace_of_the_preference_is_refused():
+    # It cuts the system text short, which a probe of two words does not show.
+    template = CHATML.replace("m['content']", "m['content'][:20]")
+    builder = PromptBuilder(byte_level(template))
+    with pytest.raises(PromptError, match="leaves the preference out") as caught:
+        builder.contexts(chat(("system", "Be brief. " * 9), TALK[0]), [None, PREFERENCE])
+    assert "pirate" not in str(caught.value)
 
 
 def test_a_template_error_that_remains_is_quoted():

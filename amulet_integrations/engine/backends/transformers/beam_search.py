@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 import torch
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from amulet_integrations.decoding.stopping import StopStrings
+from amulet_integrations.decoding.completion_text import CompletionText, special_tokens
 from amulet_integrations.engine.result import GenerationResult, Usage, as_generation_error
 from amulet_integrations.errors import AmuletError, ContextLengthError
 
@@ -110,12 +110,12 @@ def _result(
     end = next((at for at, token in enumerate(token_ids) if token in engine.end_ids), None)
     if end is not None:
         del token_ids[end + 1 :]  # padding follows the end of the text
-    text = str(engine.tokenizer.decode(token_ids[:end], skip_special_tokens=True))
-    stops = StopStrings(stop)
-    text = stops.push(text) + stops.flush()
+    hidden = special_tokens(engine.tokenizer) if stop else {}
+    completion = CompletionText(engine.tokenizer, stop, hidden)
+    text = "".join(map(completion.push, token_ids[:end])) + completion.finish()
     return GenerationResult(
         token_ids=token_ids,
         text=text,
-        finish_reason="length" if end is None and stops.found is None else "stop",
+        finish_reason="length" if end is None and not completion.is_stopped else "stop",
         usage=Usage(len(context), len(token_ids), (len(context),)),
     )

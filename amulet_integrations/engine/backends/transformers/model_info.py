@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.integrations.heterogeneity import AmbiguousGlobalPerLayerAttributeError
 
+from amulet_integrations.decoding.turn_end import turn_end_token
 from amulet_integrations.engine.memory_use import available_memory
 from amulet_integrations.errors import UnsupportedModelError
 
@@ -133,11 +134,15 @@ def vocabulary_sizes(model: PreTrainedModel) -> tuple[int, int]:
 def end_token_ids(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, logits_size: int
 ) -> frozenset[int]:
-    """Returns every token that ends a text: chat models often have more than the tokenizer's."""
+    """Returns every token that ends a text.
+
+    They are those of the generation config, the tokenizer's, and the one with which the chat
+    template ends an assistant's turn.
+    """
     configured = getattr(model.generation_config, "eos_token_id", None)
     ids = configured if isinstance(configured, list) else [configured]
-    known = (token for token in (*ids, tokenizer.eos_token_id) if token is not None)
-    return frozenset(token for token in known if token < logits_size)
+    known = (*ids, tokenizer.eos_token_id, turn_end_token(tokenizer))
+    return frozenset(token for token in known if token is not None and token < logits_size)
 
 
 def free_cache_bytes(device: torch.device) -> int:

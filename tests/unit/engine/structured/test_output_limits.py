@@ -210,7 +210,7 @@ def test_end_tokens_and_embeddings_past_the_logits_do_no_harm(least, alternative
 
 
 def test_a_model_that_can_end_no_text_is_refused():
-    tokenizer, model = tiny_tokenizer(), tiny_model()
+    tokenizer, model = tiny_tokenizer(None), tiny_model()
     tokenizer.eos_token = model.generation_config.eos_token_id = None
     with pytest.raises(UnsupportedModelError, match="no token that ends a text"):
         LocalEngine(model, tokenizer).generate([make_request(TEXT)])

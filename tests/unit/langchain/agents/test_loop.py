@@ -111,6 +111,29 @@ def test_the_loop_runs_until_the_model_answers(way: Any, version: str | None) ->
     assert all(request.alternatives for request in engine.requests)
 
 
+@tool
+def look(sea: str) -> list[dict[str, Any]]:
+    """Looks at a sea."""
+    return [
+        {"type": "json", "json": {"seen": sea}},
+        {"type": "image", "base64": "eA==", "mime_type": "image/png"},
+        {"type": "search_result", "title": "Seas", "source": "s.org", "content": []},
+        {"type": "file", "base64": "eA==", "mime_type": "application/pdf", "filename": "a.pdf"},
+    ]
+
+
+@every_way
+@pytest.mark.filterwarnings("ignore:A ToolMessage holds")
+def test_a_tool_that_returns_more_than_text_does_not_end_the_run(way: Any) -> None:
+    engine = AgentEngine(in_turns(call("look", sea="Red"), "Blue."))
+    state = way(create_agent(ChatAmulet(engine=engine), [look]))
+    assert kinds(state) == ["human", "ai", "tool", "ai"]
+    assert (
+        '{"seen": "Red"}\n[an image (image/png), which cannot be shown here]\nSeas (s.org)\n'
+        "[a file (a.pdf, application/pdf), which cannot be shown here]"
+    ) in engine.prompts()[1]
+
+
 @every_way
 @pytest.mark.parametrize("version", [None, "v1"])
 def test_calls_in_parallel_are_all_made_and_answered(way: Any, version: str | None) -> None:

@@ -296,7 +296,8 @@ def test_reasoning_reaches_the_templates_that_show_it():
     ]
     system = {"role": "system", "content": "Be brief."}
     text = PromptBuilder(tokenizer).render([SYSTEM, QUESTION, answer])
-    assert text == rendered(tokenizer, [system, *turns])
+    assert rendered(tokenizer, [system, *turns]).startswith(text)
+    assert text.endswith("</think>\n\nRome.")
     assert "<think>\nHm, Rome.\n</think>" in text
     for template in (CHATML, GEMMA, None):
         builder = PromptBuilder(byte_level(template))
@@ -318,7 +319,10 @@ def test_reasoning_models_are_detected(template, reasoning):
     builder = PromptBuilder(byte_level(template))
     assert builder.thinks == (reasoning != "none")
     assert builder.reasoning([QUESTION], tools=TOOLS) == reasoning
-    assert builder.reasoning([QUESTION, assistant("x <think>")]) == reasoning
+    # An answer that is continued has thought before.
+    assert builder.reasoning([QUESTION, assistant("x <think>")]) == "none"
+    thinking = builder.reasoning([QUESTION, assistant("<think>\nHm")])
+    assert thinking == ("none" if reasoning == "none" else "already open")
     (thought, *_) = builder.parser(reasoning=reasoning).push("<think>\nHm.")
     assert isinstance(thought, ReasoningPiece) == (reasoning != "none")
 

@@ -176,14 +176,15 @@ def test_fallback_prompts_contain_tools_and_calls_as_json(name, words, arguments
 
 @pytest.mark.parametrize("token", [*CONTROL, "<tools>"])
 def test_schemas_documents_and_reasoning_stay_text(token):
-    template = CHATML + "{{ documents | tojson }}{{ messages[-1].reasoning_content }}"
+    template = CHATML + "{{ documents | tojson }}{{ messages[-2].reasoning_content }}"
     tokenizer = byte_level(template)
     builder = PromptBuilder(tokenizer)
 
     def ids_with(word):
         answer = ChatMessage(role="assistant", content="So.", reasoning=word)
+        again = ChatMessage(role="user", content="Why?")
         (ids,) = builder.contexts(
-            [ChatMessage(role="user", content="Hi"), answer],
+            [ChatMessage(role="user", content="Hi"), answer, again],
             [None],
             json_output=JsonOutput(json_schema={"properties": {word: {"const": word}}}),
             chat_template_kwargs={"documents": [{"title": word, "text": word}]},
