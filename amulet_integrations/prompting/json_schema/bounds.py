@@ -1,7 +1,8 @@
 """Bounds the numbers that a schema leaves free, at any depth.
 
-Without bounds, llguidance allows exponents of any length, and readers cannot represent numbers past
-the range of floating point. Between bounds, it writes digits and no exponents.
+Without bounds, llguidance allows integers of hundreds of digits, exponents of any length and
+decimals without end. Readers cannot represent those. Between bounds, it writes digits and no
+exponents.
 """
 
 from __future__ import annotations
@@ -10,8 +11,10 @@ from typing import Any
 
 from .shape import iter_objects
 
-# About the largest integer that llguidance can represent.
+# About the largest integer of 64 bits, which is the largest that llguidance can represent.
 _LARGEST = 9 * 10**18
+_FINEST = 1e-10  # llguidance knows no finer multiples
+_NARROW = 1e-6
 
 ANY_JSON_NAME = "amulet.any-json"
 _ANY_JSON_POINTER = f"#/$defs/{ANY_JSON_NAME}"
@@ -29,7 +32,12 @@ def any_json() -> dict[str, Any]:
     return {
         "anyOf": [
             {"type": ["null", "boolean", "string"]},
-            {"type": "number", "minimum": -_LARGEST, "maximum": _LARGEST},
+            {
+                "type": "number",
+                "minimum": -_LARGEST,
+                "maximum": _LARGEST,
+                "multipleOf": _FINEST,
+            },
             {"type": "array", "items": any_json_reference()},
             {"type": "object", "additionalProperties": any_json_reference()},
         ]
@@ -47,8 +55,13 @@ def uses_any_json(schema: Any) -> bool:
 
 
 def bound_numbers(schema: dict[str, Any]) -> None:
-    """Sets bounds if the schema has none, or wider ones than llguidance can represent."""
-    if "number" not in _types(schema) or {"const", "enum"} & schema.keys():
+    """Sets bounds if the schema has none, or wider ones than llguidance can represent.
+
+    Numbers that are not integers get at most ten decimals as well, unless the range is so narrow
+    that its numbers need more.
+    """
+    types = _types(schema) or _free_types(schema)
+    if not {"number", "integer"} & set(types) or {"const", "enum"} & schema.keys():
         return
     for key, exclusive, sign in (
         ("minimum", "exclusiveMinimum", -1),
@@ -59,6 +72,8 @@ def bound_numbers(schema: dict[str, Any]) -> None:
                 del schema[given]
         if not (_is_number(schema.get(key)) or _is_number(schema.get(exclusive))):
             schema[key] = sign * _LARGEST
+    if "number" in types and "multipleOf" not in schema and _width(schema) > _NARROW:
+        schema["multipleOf"] = _FINEST
 
 
 def bound_free_parts(schema: dict[str, Any]) -> None:
@@ -74,9 +89,22 @@ def bound_free_parts(schema: dict[str, Any]) -> None:
         schema.setdefault("additionalProperties", any_json_reference())
 
 
+def _width(schema: dict[str, Any]) -> float:
+    """The distance between the bounds of a schema that has both."""
+    lower = (schema[key] for key in ("minimum", "exclusiveMinimum") if _is_number(schema.get(key)))
+    upper = (schema[key] for key in ("maximum", "exclusiveMaximum") if _is_number(schema.get(key)))
+    return float(min(upper) - max(lower))
+
+
 def _types(schema: dict[str, Any]) -> list[str]:
     given = schema.get("type", ())
     return [given] if isinstance(given, str) else list(given)
+
+
+def _free_types(schema: dict[str, Any]) -> list[str]:
+    """What numbers a schema without a type allows; a combined one leaves that to its parts."""
+    is_free = schema.keys() - _ANNOTATIONS and not _COMBINED & schema.keys()
+    return ["number"] if is_free else []
 
 
 def _is_number(value: Any) -> bool:

@@ -298,6 +298,50 @@ def test_numbers_are_finite_wherever_they_stand(schema, around):
     assert accepts(schema, *texts) == [True] * 4 + [False] * 3
 
 
+SIXTY_FOUR_BITS = (-(2**63), 2**63 - 1)
+LONG = "9" * 40
+INTEGERS = [
+    {"type": "integer"},
+    {"type": ["integer", "null"]},
+    {"type": "integer", "minimum": 0},
+    {"type": "integer", "maximum": 7},
+    {"type": "integer", "exclusiveMinimum": 0},
+    {"type": "integer", "exclusiveMaximum": 8},
+    {"type": "integer", "minimum": -(10**30), "maximum": 1e300},
+    {"type": "integer", "multipleOf": 7},
+    {"type": "integer", "multipleOf": 7, "minimum": 1},
+    {"allOf": [{"type": "integer"}, {"minimum": 1}]},
+    {"$ref": "#/$defs/n", "maximum": 7, "$defs": {"n": {"type": "integer"}}},
+    {"anyOf": [{"type": "string"}, {"type": "integer"}]},
+    {"minimum": 1},
+    {},
+]
+
+
+@pytest.mark.parametrize("schema", INTEGERS, ids=range(len(INTEGERS)))
+def test_integers_have_no_more_than_64_bits(schema):
+    assert accepts(schema, "7", LONG, f"-{LONG}") == [True, False, False]
+    inside = {"type": "object", "additionalProperties": schema}
+    assert accepts({**inside, "$defs": schema.get("$defs", {})}, f'{{"a": {LONG}}}') == [False]
+    for value in walked({"type": "array", "items": schema, "$defs": schema.get("$defs", {})}):
+        numbers = [item for item in value if type(item) is int]
+        assert all(SIXTY_FOUR_BITS[0] <= item <= SIXTY_FOUR_BITS[1] for item in numbers)
+
+
+@pytest.mark.parametrize("schema", [{"type": "number"}, {"type": "number", "minimum": 0.25}, {}])
+def test_decimals_end(schema):
+    assert accepts(schema, "0.3333333333", f"0.{'3' * 11}", f"1.5{'0' * 40}") == [
+        True,
+        False,
+        False,
+    ]
+
+
+def test_numbers_of_a_narrow_range_have_the_decimals_that_they_need():
+    schema = {"type": "number", "exclusiveMinimum": 0, "maximum": 1e-9}
+    assert accepts(schema, "0.00000000025") == [True]
+
+
 def test_bounds_of_numbers_stay():
     bounded = {"type": "number", "exclusiveMinimum": 0}
     assert accepts(bounded, "0", "-1", "0.1", "7") == [False, False, True, True]
