@@ -17,17 +17,16 @@ from langchain_core.output_parsers.transform import (
 from langchain_core.outputs import ChatGeneration, Generation
 from langchain_core.runnables import AddableDict, Runnable
 from langchain_core.utils.json import parse_json_markdown, parse_partial_json
-from pydantic import BaseModel, SkipValidation, ValidationError
-from pydantic.v1 import ValidationError as ValidationErrorV1
+from pydantic import SkipValidation
 
 from amulet_integrations.errors import PromptError
+from amulet_integrations.prompting.json_schema.object_types import ObjectType, is_type
 from amulet_integrations.prompting.openai_compat.openai_tools import as_tool_name
 from amulet_integrations.prompting.openai_compat.response_format import (
     json_object_format,
     json_schema_format,
 )
 from amulet_integrations.prompting.openai_compat.schemas import (
-    is_pydantic,
     schema_name,
     strict_flag,
     strict_schema,
@@ -114,7 +113,7 @@ class StructuredOutput:
             llm: The model, bound to `tools` and `arguments`.
             include_raw: Whether the message and the parsing error are returned as well.
         """
-        model = self._schema if is_pydantic(self._schema) else None
+        model = self._schema if is_type(self._schema) else None
         parser = StructuredOutputParser(model=model, from_call=self._method == "function_calling")
         return llm | (RawOutputParser(parser=parser) if include_raw else parser)
 
@@ -122,10 +121,10 @@ class StructuredOutput:
 class StructuredOutputParser(BaseCumulativeTransformOutputParser[Any]):
     """Parses answers into objects; an answer that breaks off is an error.
 
-    While an answer streams, dicts grow; an instance of a model comes once, at the end.
+    While an answer streams, dicts grow; an instance of a class comes once, at the end.
 
     Attributes:
-        model: The Pydantic model that answers are instances of; None for dicts.
+        model: The type that answers are read as; None for dicts as they are written.
         from_call: Whether the object is in the arguments of a call and not in the text.
     """
 
@@ -147,7 +146,7 @@ class StructuredOutputParser(BaseCumulativeTransformOutputParser[Any]):
         """
         message = getattr(result[0], "message", None)
         is_growing = partial and getattr(message, "chunk_position", "last") != "last"
-        if is_growing and self.model is not None:
+        if is_growing and self.model is not None and not ObjectType.of(self.model).is_dict:
             return None
         if is_growing:
             return _parse_partial(_call_text(message) if self.from_call else result[0].text)
@@ -180,14 +179,13 @@ class StructuredOutputParser(BaseCumulativeTransformOutputParser[Any]):
             ) from error
 
     def _instance(self, found: Any) -> Any:
+        text = json.dumps(found, ensure_ascii=False)
+        described = ObjectType.of(self.model)
         try:
-            if issubclass(self.model, BaseModel):
-                return self.model.model_validate(found)
-            return self.model.parse_obj(found)
-        except (ValidationError, ValidationErrorV1) as error:
+            return described.read_json(text)
+        except ValueError as error:  # the validation errors of pydantic are ValueErrors
             raise OutputParserException(
-                f"The answer is no {self.model.__name__}: {error}",
-                llm_output=json.dumps(found, ensure_ascii=False),
+                f"The answer is no {described.name}: {error}", llm_output=text
             ) from error
 
 

@@ -46,7 +46,7 @@ from .messages import user_message
 from .predictions import bind_parser_format, bind_preferences, raises_answer_errors
 from .prompt_helper import DEFAULT_PREFERENCE_TOKENS, ModelPromptHelper
 from .streaming import Coro
-from .structured import AsyncObjects, Objects, StructuredPrediction
+from .structured import check_output_class, AsyncObjects, Objects, StructuredPrediction
 from .structured_llm import AmuletStructuredLLM
 from .tools import callable_tools, chat_tool_options, react_defaults, tool_selections
 
@@ -356,7 +356,11 @@ class AmuletLLM(ClientLLM):
         Args:
             output_cls: The Pydantic model whose instances answers are; they are in `raw`.
             **kwargs: Fields of LlamaIndex's `StructuredLLM`.
+
+        Raises:
+            PromptError: `output_cls` is not a Pydantic model.
         """
+        check_output_class(output_cls)
         return AmuletStructuredLLM(llm=self, output_cls=output_cls, **kwargs)
 
     def chat_with_tools(self, tools: Sequence[BaseTool], *args: Any, **kwargs: Any) -> ChatResponse:

@@ -67,7 +67,7 @@ def unique_tools(tools: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for tool in tools:
         name = tool["function"]["name"]
-        if _without_titles(found.setdefault(name, tool)) != _without_titles(tool):
+        if without_titles(found.setdefault(name, tool)) != without_titles(tool):
             raise PromptError(
                 f"Two tools have the name {name!r}, so a call could not tell which is meant. "
                 "Give each tool a name of its own."
@@ -140,6 +140,19 @@ def as_tool_name(name: str) -> str:
     return re.sub(r"[^a-zA-Z0-9_.-]", "_", name)[:64]
 
 
+def without_titles(schema: Any) -> Any:
+    """A schema without titles, which only some libraries write."""
+    if isinstance(schema, list):
+        return [without_titles(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    return {
+        name: without_titles(value)
+        for name, value in schema.items()
+        if not (name == "title" and isinstance(value, str))
+    }
+
+
 def _named(name: str) -> dict[str, Any]:
     return {"type": "function", "function": {"name": as_tool_name(name)}}
 
@@ -147,16 +160,3 @@ def _named(name: str) -> dict[str, Any]:
 def _to_tool(function: Mapping[str, Any]) -> Tool:
     known = {name: function[name] for name in ("description", "parameters") if function.get(name)}
     return Tool(name=function["name"], **known)
-
-
-def _without_titles(schema: Any) -> Any:
-    """A schema without titles, which only some libraries write."""
-    if isinstance(schema, list):
-        return [_without_titles(item) for item in schema]
-    if not isinstance(schema, dict):
-        return schema
-    return {
-        name: _without_titles(value)
-        for name, value in schema.items()
-        if not (name == "title" and isinstance(value, str))
-    }
