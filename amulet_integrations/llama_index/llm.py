@@ -46,7 +46,7 @@ from .messages import user_message
 from .predictions import bind_parser_format, bind_preferences, raises_answer_errors
 from .prompt_helper import DEFAULT_PREFERENCE_TOKENS, ModelPromptHelper
 from .streaming import Coro
-from .structured import check_output_class, AsyncObjects, Objects, StructuredPrediction
+from .structured import AsyncObjects, Objects, StructuredPrediction, check_output_class
 from .structured_llm import AmuletStructuredLLM
 from .tools import callable_tools, chat_tool_options, react_defaults, tool_selections
 

@@ -19,11 +19,12 @@ _NARROW = 1e-6
 ANY_JSON_NAME = "amulet.any-json"
 _ANY_JSON_POINTER = f"#/$defs/{ANY_JSON_NAME}"
 
-# Keywords that do not restrict a value.
-_ANNOTATIONS = frozenset(
+
+ANNOTATIONS = frozenset(
     {"title", "description", "default", "examples", "example", "deprecated", "readOnly"}
     | {"writeOnly", "$comment", "$defs", "definitions", "$schema", "$id", "x-guidance"}
 )
+"""Keywords that do not restrict a value."""
 _COMBINED = frozenset({"$ref", "allOf", "anyOf", "oneOf"})
 
 
@@ -78,7 +79,7 @@ def bound_numbers(schema: dict[str, Any]) -> None:
 
 def bound_free_parts(schema: dict[str, Any]) -> None:
     """Bounds the numbers in items and properties that the schema does not describe."""
-    if not schema.keys() - _ANNOTATIONS:
+    if not schema.keys() - ANNOTATIONS:
         schema.update(any_json_reference())
     if {"const", "enum"} & schema.keys() or _COMBINED & schema.keys():
         return
@@ -103,7 +104,7 @@ def _types(schema: dict[str, Any]) -> list[str]:
 
 def _free_types(schema: dict[str, Any]) -> list[str]:
     """What numbers a schema without a type allows; a combined one leaves that to its parts."""
-    is_free = schema.keys() - _ANNOTATIONS and not _COMBINED & schema.keys()
+    is_free = schema.keys() - ANNOTATIONS and not _COMBINED & schema.keys()
     return ["number"] if is_free else []
 
 

@@ -25,6 +25,16 @@ def names_properties(schema: Any) -> bool:
     )
 
 
+def property_names(schema: Any) -> set[str]:
+    """The properties that a schema and the parts in it list, without what they refer to."""
+    if not isinstance(schema, dict):
+        return set()
+    own = set(schema.get("properties", ())) | set(schema.get("required", ()))
+    places = (part for key in IN_PLACE for part in schema.get(key, ()))
+    conditions = (schema[key] for key in ("if", "then", "else") if key in schema)
+    return own.union(*map(property_names, (*places, *conditions)))
+
+
 def count_object_parts(schema: dict[str, Any]) -> int:
     """How many parts of a schema together describe the properties of an object."""
     return (
