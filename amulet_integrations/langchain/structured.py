@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, Literal, get_args
 
 from langchain_core.exceptions import OutputParserException
@@ -20,16 +20,17 @@ from langchain_core.utils.json import parse_json_markdown, parse_partial_json
 from pydantic import SkipValidation
 
 from amulet_integrations.errors import PromptError
-from amulet_integrations.prompting.json_schema.object_types import ObjectType, is_type
+from amulet_integrations.prompting.json_schema.finished_values import fault_of
+from amulet_integrations.prompting.json_schema.object_types import ObjectType, is_pydantic, is_type
 from amulet_integrations.prompting.openai_compat.openai_tools import as_tool_name
 from amulet_integrations.prompting.openai_compat.response_format import (
+    checked_by_caller,
     json_object_format,
     json_schema_format,
 )
 from amulet_integrations.prompting.openai_compat.schemas import (
     schema_name,
     strict_flag,
-    strict_schema,
 )
 
 from .tools import AnySchema, to_json_schema
@@ -81,9 +82,8 @@ class StructuredOutput:
         name = as_tool_name(schema_name(parameters))
         parameters.pop("title", None)
         description = str(parameters.pop("description", ""))
-        if self._strict:
-            parameters = strict_schema(parameters)
-        return [{"name": name, "description": description, "parameters": parameters}]
+        tool = {"name": name, "description": description, "parameters": parameters}
+        return [{**tool, "strict": True} if self._strict else tool]
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -91,18 +91,23 @@ class StructuredOutput:
         arguments: dict[str, Any] = {}
         if self._method == "function_calling":
             arguments = {"tool_choice": "any", "parallel_tool_calls": False}
-        elif self._method == "json_mode":
-            arguments["response_format"] = json_object_format(self._json_schema)
-        elif self._json_schema is not None:
-            arguments["response_format"] = json_schema_format(self._json_schema, self._strict)
+        else:
+            # The parser checks answers, so that `include_raw` has the message in any case.
+            arguments["response_format"] = checked_by_caller(self._response_format)
         if self._json_schema is None:
             return arguments
         titled = {**self._json_schema, "title": schema_name(self._json_schema)}
         traced = {
             "kwargs": {"method": self._method, "strict": self._strict},
-            "schema": titled if isinstance(self._schema, Mapping) else self._schema,
+            "schema": self._schema if is_pydantic(self._schema) else titled,
         }
         return {**arguments, "ls_structured_output_format": traced}
+
+    @property
+    def _response_format(self) -> dict[str, Any]:
+        if self._method == "json_schema" and self._json_schema is not None:
+            return json_schema_format(self._json_schema, self._strict)
+        return json_object_format(self._json_schema)
 
     def parse_answers_of(
         self, llm: Runnable[LanguageModelInput, AIMessage], *, include_raw: bool
@@ -114,7 +119,11 @@ class StructuredOutput:
             include_raw: Whether the message and the parsing error are returned as well.
         """
         model = self._schema if is_type(self._schema) else None
-        parser = StructuredOutputParser(model=model, from_call=self._method == "function_calling")
+        parser = StructuredOutputParser(
+            model=model,
+            json_schema=self._json_schema if model is None else None,
+            from_call=self._method == "function_calling",
+        )
         return llm | (RawOutputParser(parser=parser) if include_raw else parser)
 
 
@@ -125,10 +134,13 @@ class StructuredOutputParser(BaseCumulativeTransformOutputParser[Any]):
 
     Attributes:
         model: The type that answers are read as; None for dicts as they are written.
+        json_schema: The schema that answers are compared with, where a grammar cannot enforce all
+            of it; None where `model` is what answers are checked by, or where there is no schema.
         from_call: Whether the object is in the arguments of a call and not in the text.
     """
 
     model: SkipValidation[Any] = None
+    json_schema: dict[str, Any] | None = None
     from_call: bool = False
 
     def parse_result(self, result: list[Generation], *, partial: bool = False) -> Any:
@@ -151,7 +163,7 @@ class StructuredOutputParser(BaseCumulativeTransformOutputParser[Any]):
         if is_growing:
             return _parse_partial(_call_text(message) if self.from_call else result[0].text)
         found = self._parse_call(message) if self.from_call else self._parse_text(result[0])
-        return found if found is None or self.model is None else self._instance(found)
+        return None if found is None else self._checked(found)
 
     def parse(self, text: str) -> Any:
         """Parses the text of an answer.
@@ -166,7 +178,10 @@ class StructuredOutputParser(BaseCumulativeTransformOutputParser[Any]):
         if calls:
             return calls[0]["args"]
         text = "" if message is None else message.text
-        raise OutputParserException("The answer calls no tool.", llm_output=text)
+        reason = "The answer calls no tool."
+        for call in getattr(message, "invalid_tool_calls", None) or ():
+            text, reason = call["args"] or text, call["error"] or reason
+        raise OutputParserException(reason, llm_output=text)
 
     def _parse_text(self, generation: Generation) -> Any:
         if getattr(getattr(generation, "message", None), "tool_calls", None):
@@ -178,8 +193,14 @@ class StructuredOutputParser(BaseCumulativeTransformOutputParser[Any]):
                 f"The answer is not JSON: {error}", llm_output=generation.text
             ) from error
 
-    def _instance(self, found: Any) -> Any:
+    def _checked(self, found: Any) -> Any:
         text = json.dumps(found, ensure_ascii=False)
+        if self.model is None:
+            if self.json_schema is not None and (fault := fault_of(self.json_schema, found)):
+                raise OutputParserException(
+                    f"The answer does not follow its schema. {fault}", llm_output=text
+                )
+            return found
         described = ObjectType.of(self.model)
         try:
             return described.read_json(text)

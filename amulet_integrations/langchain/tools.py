@@ -23,7 +23,6 @@ from amulet_integrations.prompting.openai_compat.openai_tools import (
     checked_tool,
     tool_list,
     unique_tools,
-    without_titles,
 )
 
 AnySchema = Mapping[str, Any] | type | Callable[..., Any] | BaseTool
@@ -117,7 +116,16 @@ def _parameters(schema: dict[str, Any]) -> dict[str, Any]:
         schema = dereference_refs(schema)
         schema = {key: schema[key] for key in schema if key not in {"$defs", "definitions"}}
     parameters = {key: schema[key] for key in schema if key not in {"title", "description"}}
-    return cast("dict[str, Any]", without_titles(parameters))
+    return _without_titles(parameters)
+
+
+def _without_titles(schema: dict[str, Any]) -> dict[str, Any]:
+    """As LangChain writes tools: titles stay in lists, where they name the entries of tuples."""
+    return {
+        key: _without_titles(value) if isinstance(value, dict) else value
+        for key, value in schema.items()
+        if not (key == "title" and isinstance(value, str))
+    }
 
 
 def _shown(tool: AnyTool) -> str:

@@ -47,6 +47,16 @@ def fault_of(schema: Mapping[str, Any], value: Any, *, of_arguments: bool = Fals
     return f"At {error.json_path}: {error.message[:_SHOWN]} ({error.validator})."
 
 
+def fault_in_text(schema: Mapping[str, Any], text: str) -> str:
+    """As `fault_of`, for the JSON text of a value."""
+    if not enforced_schema(schema).unenforced:
+        return ""
+    try:
+        return fault_of(schema, json.loads(text))
+    except ValueError as error:
+        return f"It is no JSON: {error}."
+
+
 def check_can_be_checked(schema: Mapping[str, Any]) -> None:
     """Refuses a schema that finished values cannot be compared with.
 

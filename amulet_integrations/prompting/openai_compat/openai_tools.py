@@ -40,11 +40,12 @@ def checked_tool(function: Mapping[str, Any], strict: bool | None = None) -> dic
 
     Args:
         function: Name, description, parameters, and perhaps `strict`.
-        strict: Whether every object in the parameters is closed to names that it does not list.
+        strict: Whether every object in the parameters is closed to names that it does not list,
+            and all of the parameters' schema has to be enforced while decoding.
 
     Raises:
         PromptError: The tool cannot be used, or its own `strict` differs from that of the call.
-        UnsupportedGrammarError: Its parameters cannot be enforced.
+        UnsupportedGrammarError: Its parameters can be neither enforced nor checked.
     """
     function = dict(function)
     if strict is not None and function.setdefault("strict", strict) != strict:
@@ -52,9 +53,11 @@ def checked_tool(function: Mapping[str, Any], strict: bool | None = None) -> dic
             f"The tool {function['name']!r} has strict={function['strict']!r}, and the call has "
             f"strict={strict!r}. Leave one of them out."
         )
-    if function.get("strict") is True and "parameters" in function:
+    is_strict = function.get("strict") is True
+    if is_strict and "parameters" in function:
         function["parameters"] = strict_schema(function["parameters"])
-    check_schema(f"the tool {function['name']!r}", _to_tool(function).parameters, of_tool=True)
+    parameters = _to_tool(function).parameters
+    check_schema(f"the tool {function['name']!r}", parameters, of_tool=True, strict=is_strict)
     return {"type": "function", "function": function}
 
 
@@ -67,7 +70,7 @@ def unique_tools(tools: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for tool in tools:
         name = tool["function"]["name"]
-        if without_titles(found.setdefault(name, tool)) != without_titles(tool):
+        if _without_titles(found.setdefault(name, tool)) != _without_titles(tool):
             raise PromptError(
                 f"Two tools have the name {name!r}, so a call could not tell which is meant. "
                 "Give each tool a name of its own."
@@ -140,19 +143,6 @@ def as_tool_name(name: str) -> str:
     return re.sub(r"[^a-zA-Z0-9_.-]", "_", name)[:64]
 
 
-def without_titles(schema: Any) -> Any:
-    """A schema without titles, which only some libraries write."""
-    if isinstance(schema, list):
-        return [without_titles(item) for item in schema]
-    if not isinstance(schema, dict):
-        return schema
-    return {
-        name: without_titles(value)
-        for name, value in schema.items()
-        if not (name == "title" and isinstance(value, str))
-    }
-
-
 def _named(name: str) -> dict[str, Any]:
     return {"type": "function", "function": {"name": as_tool_name(name)}}
 
@@ -160,3 +150,16 @@ def _named(name: str) -> dict[str, Any]:
 def _to_tool(function: Mapping[str, Any]) -> Tool:
     known = {name: function[name] for name in ("description", "parameters") if function.get(name)}
     return Tool(name=function["name"], **known)
+
+
+def _without_titles(schema: Any) -> Any:
+    """A schema without titles, which only some libraries write."""
+    if isinstance(schema, list):
+        return [_without_titles(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    return {
+        name: _without_titles(value)
+        for name, value in schema.items()
+        if not (name == "title" and isinstance(value, str))
+    }

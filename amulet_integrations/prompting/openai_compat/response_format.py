@@ -51,6 +51,11 @@ def json_schema_format(schema: object, strict: bool | None = None) -> dict[str, 
     return {"type": "json_schema", "json_schema": described}
 
 
+def checked_by_caller(response_format: Mapping[str, Any]) -> dict[str, Any]:
+    """A response format whose answers the caller checks, so that the model returns any answer."""
+    return {**response_format, "check": False}
+
+
 def json_object_format(schema: object) -> dict[str, Any]:
     """The response format of answers that follow a schema, which does not stand in the prompt."""
     written = _ANY_OBJECT if schema is None else to_json_schema(schema)
@@ -82,7 +87,12 @@ def to_json_output(wanted: Mapping[str, Any] | None, *, steer_strings: bool) -> 
             "response_format holds no schema. Use "
             '{"type": "json_schema", "json_schema": {"name": ..., "schema": ...}}.'
         )
-    check_schema("the answer", schema)
     is_strict = in_prompt and described.get("strict") is True
     written = strict_schema(schema) if is_strict else dict(schema)
-    return JsonOutput(json_schema=written, in_prompt=in_prompt, steer_strings=steer_strings)
+    check_schema("the answer", written, strict=is_strict)
+    return JsonOutput(
+        json_schema=written,
+        in_prompt=in_prompt,
+        steer_strings=steer_strings,
+        check=wanted.get("check") is not False,
+    )

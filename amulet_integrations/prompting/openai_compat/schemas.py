@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from copy import deepcopy
-from functools import lru_cache
 from typing import Any
 
-from llguidance import LLMatcher
-
 from amulet_integrations.errors import PromptError, UnsupportedGrammarError
+from amulet_integrations.prompting.json_schema.finished_values import check_can_be_checked
 from amulet_integrations.prompting.json_schema.object_types import ObjectType, type_label
-from amulet_integrations.prompting.json_schema.schema_to_grammar import (
-    arguments_schema,
-    constrained_schema,
-)
+from amulet_integrations.prompting.json_schema.schema_to_grammar import enforced_schema
 from amulet_integrations.prompting.json_schema.shape import map_subschemas
 
 _UNNAMED = "answer"
@@ -77,27 +71,38 @@ def strict_flag(schema: object) -> bool | None:
     return strict if isinstance(strict, bool) else None
 
 
-def check_schema(what: str, schema: Mapping[str, Any], *, of_tool: bool = False) -> None:
-    """Refuses a schema that cannot be enforced while decoding. Needs no model.
+def check_schema(
+    what: str, schema: Mapping[str, Any], *, of_tool: bool = False, strict: bool = False
+) -> None:
+    """Refuses a schema that can be neither enforced while decoding nor checked. Needs no model.
 
     Args:
         what: What the schema describes, for the message.
         schema: Any JSON schema.
         of_tool: Whether it describes the arguments of a tool.
+        strict: Whether all of it has to be enforced while decoding.
 
     Raises:
         UnsupportedGrammarError: The message names the part and its place.
     """
-    constrain = arguments_schema if of_tool else constrained_schema
     try:
-        error = _grammar_error(json.dumps(constrain(schema)))
+        enforced = enforced_schema(schema, of_arguments=of_tool)
+        if enforced.unenforced:
+            check_can_be_checked(schema)
     except UnsupportedGrammarError as unsupported:
         message = str(unsupported).replace("The schema", f"The schema of {what}", 1)
         raise UnsupportedGrammarError(message) from None
-    if error:
+    if enforced.error:
         raise UnsupportedGrammarError(
-            f"The schema of {what} cannot be enforced while decoding: {' '.join(error.split())}. "
+            f"The schema of {what} cannot be enforced while decoding: {enforced.error}. "
             "Leave that part out of the schema and check it afterwards."
+        )
+    if strict and enforced.unenforced:
+        first = enforced.unenforced[0]
+        raise UnsupportedGrammarError(
+            f"The schema of {what} has {first}, which cannot be enforced while decoding, as "
+            f"strict=True asks. {first.remedy}. Or leave strict out; then the finished value is "
+            "checked for it."
         )
 
 
@@ -120,12 +125,6 @@ def strict_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
     elif strict.get("type") == "object" or not _OBJECT_KEYWORDS.isdisjoint(strict):
         strict["additionalProperties"] = False
     return strict
-
-
-@lru_cache(maxsize=256)
-def _grammar_error(schema: str) -> str:
-    """Why llguidance refuses a schema; "" if it does not."""
-    return str(LLMatcher.validate_grammar(LLMatcher.grammar_from_json_schema(schema), None))
 
 
 def _from_dict(schema: Mapping[str, Any]) -> dict[str, Any]:

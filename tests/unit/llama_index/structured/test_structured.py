@@ -382,25 +382,25 @@ async def test_validators_that_refuse_are_named_and_nothing_of_the_answer_is(cas
 @pytest.mark.parametrize("wanted", [dict, "Word", 5, Word(word="x")], ids=str)
 def test_what_is_no_pydantic_model_is_refused(wanted):
     llm = scripted("{}")
-    with refuses(PromptError, "response_format"):
+    with refuses(PromptError, "output_cls"):
         llm.structured_predict(wanted, SEA, thing="sea")
-    with pytest.raises(AmuletError, match="response_format"):
+    with pytest.raises(AmuletError, match="output_cls"):
         llm.stream_structured_predict(wanted, SEA, thing="sea")
     assert not llm.engine.requests
 
 
 class Beyond(BaseModel):
-    value: Any = Field(json_schema_extra={"not": {"type": "string"}})
+    value: Any = Field(json_schema_extra={"disallow": "string"})
 
 
 @pytest.mark.parametrize("mode", [PydanticProgramMode.DEFAULT, PydanticProgramMode.FUNCTION])
 def test_a_schema_beyond_grammars_is_refused_before_anything_is_computed(mode):
     llm = scripted("{}", pydantic_program_mode=mode)
-    with refuses(UnsupportedGrammarError, "not"):
+    with refuses(UnsupportedGrammarError, "disallow"):
         llm.structured_predict(Beyond, SEA, thing="sea")
-    with pytest.raises(AmuletError, match="'not'"):
+    with pytest.raises(AmuletError, match="'disallow'"):
         list(llm.stream_structured_predict(Beyond, SEA, thing="sea"))
-    with pytest.raises(UnsupportedGrammarError, match="not"):
+    with pytest.raises(UnsupportedGrammarError, match="disallow"):
         llm.as_structured_llm(Beyond).chat(chat_messages(("user", "Sea?")))
     assert not llm.engine.requests
 
@@ -408,7 +408,7 @@ def test_a_schema_beyond_grammars_is_refused_before_anything_is_computed(mode):
 def test_an_async_call_refuses_when_it_is_made():
     llm = scripted("{}")
     for ask in (llm.astructured_predict, llm.astream_structured_predict):
-        with pytest.raises(AmuletError, match="'not'"):
+        with pytest.raises(AmuletError, match="'disallow'"):
             ask(Beyond, SEA, thing="sea")
 
 

@@ -15,9 +15,11 @@ from pydantic import UUID4, BaseModel, Field, StringConstraints, TypeAdapter
 from typing_extensions import TypedDict
 
 from amulet_integrations.errors import UnsupportedGrammarError
+from amulet_integrations.prompting.json_schema.finished_values import fault_of
 from amulet_integrations.prompting.json_schema.schema_to_grammar import (
     arguments_schema,
     constrained_schema,
+    enforced_schema,
     json_rule,
 )
 from tests.unit.prompting.walks import Walker
@@ -207,36 +209,135 @@ def _is_date(text):
     return True
 
 
-REFUSED = {
-    "uniqueItems": True,
-    "not": {"type": "string"},
-    "if": {"type": "string"},
-    "contains": {"type": "string"},
-    "propertyNames": {"pattern": "^a"},
-    "dependentRequired": {"a": ["b"]},
-    "dependencies": {"a": ["b"]},
-    "unevaluatedProperties": {"type": "string"},
-    "$dynamicRef": "#x",
-    "contentEncoding": "base64",
-    "contentMediaType": "application/json",
-    "divisibleBy": 3,
+INTEGER = {"type": "integer"}
+KINDS = {"properties": {"kind": {"enum": ["a", "b"]}, "n": INTEGER}, "required": ["kind"]}
+IS_A = {"properties": {"kind": {"const": "a"}}}
+CIRCLE = {"type": "object", "properties": {"v": INTEGER}, "required": ["v"]}
+# What is written with other keywords, so that the grammar enforces it all.
+REWRITTEN = {
+    "if": {**KINDS, "if": IS_A, "then": {"required": ["n"]}, "else": {"properties": {"n": False}}},
+    "if with names of its own": {
+        **KINDS,
+        "if": {**IS_A, "required": ["kind"]},
+        "then": {"properties": {"x": {"type": "boolean"}}, "required": ["x"]},
+        "else": {"properties": {"y": INTEGER}, "required": ["y"]},
+    },
+    "if a property is there": {**KINDS, "if": {"required": ["n"]}, "then": IS_A},
+    "if false": {**KINDS, "if": False, "then": False, "else": {"required": ["n"]}},
+    "dependentRequired": {**KINDS, "dependentRequired": {"kind": ["n"]}},
+    "dependencies": {
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        **KINDS,
+        "dependencies": {"kind": ["n"], "n": {"properties": {"n": {"minimum": 7}}}},
+    },
+    "dependentSchemas": {**KINDS, "dependentSchemas": {"n": {"properties": {"n": {"const": 5}}}}},
+    "contains": {"type": "array", "items": {"type": ["integer", "null"]}, "contains": INTEGER},
+    "minContains": {"type": "array", "contains": {"type": "boolean"}, "minContains": 2},
+    "propertyNames": {
+        "type": "object",
+        "propertyNames": {"pattern": "^a[bc]*$"},
+        "additionalProperties": INTEGER,
+    },
+    "names by length": {"type": "object", "propertyNames": {"minLength": 1, "maxLength": 2}},
+    "circle": {
+        "$ref": "#/$defs/N",
+        "$defs": {
+            "N": {**CIRCLE, "properties": {"v": INTEGER, "c": {"$ref": "#/$defs/N", **CIRCLE}}}
+        },
+    },
+    "circle through the whole": {
+        **CIRCLE,
+        "properties": {"v": INTEGER, "c": {"$ref": "#", "properties": {"v": {"minimum": 3}}}},
+    },
+    "exclusiveMinimum of draft 4": {
+        "$schema": "http://json-schema.org/draft-04/schema#",
+        "type": "number",
+        "minimum": 0,
+        "exclusiveMinimum": True,
+        "maximum": 3,
+    },
+    "contentEncoding": {"type": "string", "contentEncoding": "base64"},
+    "contentMediaType": {"type": "string", "contentMediaType": "application/json"},
 }
 
 
-@pytest.mark.parametrize("keyword", REFUSED)
-def test_what_cannot_be_enforced_is_refused_with_its_place(keyword):
-    inner = {keyword: REFUSED[keyword]}
-    schema = {"properties": {"a/b": {"items": {"anyOf": [{}, inner]}}}}
+@pytest.mark.parametrize("name", REWRITTEN)
+def test_what_can_be_written_otherwise_is_enforced(name):
+    schema = REWRITTEN[name]
+    enforced = enforced_schema(schema)
+    assert (enforced.unenforced, enforced.error) == ((), "")
+    validator = jsonschema.validators.validator_for(schema, jsonschema.Draft202012Validator)(schema)
+    for value in walked(schema, range(10)):
+        assert validator.is_valid(value), value
+
+
+# What the grammar enforces only a part of, with the keyword that is reported.
+LEFT = {
+    "uniqueItems": {"type": "array", "uniqueItems": True},
+    "not": {"type": "string", "not": {"const": "x"}},
+    "if": {**KINDS, "if": {"properties": {"n": {"minimum": 9}}}, "then": IS_A},
+    "contains": {"type": "array", "prefixItems": [INTEGER], "contains": {"const": "x"}},
+    "maxContains": {"type": "array", "contains": {"const": 1}, "maxContains": 2},
+    "propertyNames": {"type": "object", "propertyNames": {"not": {"const": "a"}}},
+    "pattern": {"type": "string", "pattern": r"^(?=.*[0-9])[a-z0-9]{3,5}$"},
+    "patternProperties": {
+        "type": "object",
+        "patternProperties": {"^(?!a)": INTEGER},
+        "additionalProperties": False,
+    },
+    "minProperties": {"type": "object", "minProperties": 2},
+    "oneOf": {"oneOf": [CIRCLE, {"type": "object", "properties": {"w": INTEGER}}]},
+    "unevaluatedProperties": {
+        "allOf": [CIRCLE, {"anyOf": [{"properties": {"w": INTEGER}}, {"required": ["x"]}]}],
+        "unevaluatedProperties": False,
+    },
+    "unevaluatedItems": {"type": "array", "prefixItems": [INTEGER], "unevaluatedItems": False},
+}
+
+
+@pytest.mark.parametrize("keyword", LEFT)
+def test_what_is_left_to_a_check_is_reported_with_its_place_and_found(keyword):
+    inner = LEFT[keyword]
+    schema = {"properties": {"a/b": {"items": {"anyOf": [inner, {"const": None}]}}}}
+    (unenforced,) = enforced_schema(schema).unenforced
+    assert str(unenforced) == f"{keyword!r} at #/properties/a~1b/items/anyOf/0"
+    assert unenforced.remedy
+    oracle = jsonschema.Draft202012Validator(inner)
+    for value in walked(inner, range(10)):
+        assert bool(fault_of(inner, value)) is not oracle.is_valid(value), value
+
+
+def test_a_pattern_keeps_what_is_not_look_around():
+    accepted = accepts({"type": "string", "pattern": r"^(?!x)[a-z](\d)(?=1)$"}, '"x7"', '"xx"')
+    assert accepted == [True, False]
+
+
+def test_a_check_asks_nobody_for_references(monkeypatch):
+    def refused(*_args, **_options):
+        raise AssertionError("the network was asked")
+
+    monkeypatch.setattr("urllib.request.urlopen", refused)
+    far = {"properties": {"a": {"$ref": "http://example.com/s"}}, "uniqueItems": True}
+    assert "example.com" in enforced_schema(far).error
+    assert "leads nowhere" in fault_of(far, {"a": 1})
+
+
+OUTDATED = {"divisibleBy": 3, "disallow": "string", "extends": {}}
+
+
+@pytest.mark.parametrize("keyword", OUTDATED)
+def test_keywords_of_old_drafts_are_refused_with_their_place(keyword):
+    schema = {"properties": {"a/b": {"items": {"anyOf": [{}, {keyword: OUTDATED[keyword]}]}}}}
     with pytest.raises(UnsupportedGrammarError, match="#/properties/a~1b/items/anyOf/1") as caught:
         constrained_schema(schema)
     assert repr(keyword) in str(caught.value)
 
 
 def test_other_refusals():
-    with pytest.raises(UnsupportedGrammarError, match="'iri' at #/properties/a"):
-        constrained_schema({"properties": {"a": {"type": "string", "format": "iri"}}})
-    with pytest.raises(UnsupportedGrammarError, match="minProperties=2 at # with"):
-        constrained_schema({"type": "object", "minProperties": 2})
+    with pytest.raises(UnsupportedGrammarError, match=r"'\('.* at #/properties/a"):
+        constrained_schema({"properties": {"a": {"type": "string", "pattern": "("}}})
+    with pytest.raises(UnsupportedGrammarError, match=r"#/\$dynamicRef"):
+        constrained_schema({"$dynamicRef": "#nowhere"})
     deep: dict[str, Any] = {}
     for _ in range(10_000):
         deep = {"items": deep}
@@ -422,6 +523,11 @@ MALFORMED = [
     ({"const": b"x"}, "#/const"),
     ({"const": {"a": {2: 1}}}, "#/const/a"),
     ({"const": float("inf")}, "#/const"),
+    ({"contains": 5}, "#/contains"),
+    ({"if": 5, "then": {}}, "#/if"),
+    ({"dependentRequired": 5}, "#/dependentRequired"),
+    ({"dependencies": {"a": [5]}}, "#"),
+    ({"minContains": "1"}, "#/minContains"),
     ({"minimum": float("nan")}, "#/minimum"),
     ({5: 5}, "#"),
 ]
