@@ -479,6 +479,32 @@ async def test_a_call_that_cannot_be_made_is_shown_and_is_none(broken, cut):
         llm.predict_and_call([ADD, SHOUT], ASK)
 
 
+UNIQUE = {"type": "array", "items": {"type": "integer"}, "uniqueItems": True}
+
+
+async def test_a_call_that_fails_its_tools_schema_is_none():
+    tool = with_schema("f", {"type": "object", "properties": {"v": UNIQUE}})
+    llm = scripted(written(("f", {"v": [1, 2]})))
+    for response in await all_four(llm, [tool], ASK):
+        assert calls_of(response) == [("f", {"v": [1, 2]})]
+    llm = scripted(written(("f", {"v": [1, 1]})))
+    for response in await all_four(llm, [tool], ASK):
+        assert calls_of(response) == []
+        (invalid,) = response.raw["invalid_tool_calls"]
+        assert "$.v" in invalid["error"]
+
+
+def count(numbers: set[int]) -> int:
+    """Counts numbers."""
+    return len(numbers)
+
+
+def test_a_function_that_takes_a_set_is_called():
+    llm = scripted(written(("count", {"numbers": [1, 1]})))
+    answer = llm.predict_and_call([FunctionTool.from_defaults(count)], ASK)
+    assert answer.sources[0].raw_input["kwargs"] == {"numbers": [1, 1]}
+
+
 async def test_a_call_that_cannot_be_made_hides_no_other():
     llm = scripted(written(TWO[0], ("destroy", {})))
     for response in await all_four(llm, [ADD], ASK):
