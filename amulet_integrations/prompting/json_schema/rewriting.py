@@ -25,13 +25,12 @@ from .circles import Circles
 from .format_patterns import FORMAT_PATTERNS
 from .object_parts import (
     IN_PLACE,
+    all_property_names,
     combined_references,
     count_object_parts,
     lists_properties,
-    property_names,
 )
 from .patterns import can_enforce_pattern, without_lookaround
-from .references import resolve
 from .shape import DEFINITIONS, at, check_shape, iter_objects, map_subschemas, refuse
 from .unenforced import OUTDATED, Unenforced, grammar_error
 
@@ -62,12 +61,14 @@ class Rewriting:
         names_circles: Whether recursive references beside other keywords get a name; see `Circles`.
         relaxes_circles: Whether what stands beside recursive references is left out.
         drops_conditions: Whether conditions are left out.
+        bounds_free_parts: Whether numbers are bounded in what the schema does not describe.
     """
 
     relaxes_one_of: bool = False
     names_circles: bool = False
     relaxes_circles: bool = False
     drops_conditions: bool = False
+    bounds_free_parts: bool = True
 
 
 def rewrite_schema(
@@ -96,7 +97,7 @@ def rewrite_schema(
         document=schema,
         how=rewriting,
         combined=frozenset(combined_references(schema)),
-        bounds_free_parts=not has_inner_ids,
+        bounds_free_parts=rewriting.bounds_free_parts and not has_inner_ids,
     )
     rewritten: dict[str, Any] = rewriter.rewrite(schema, "#", is_whole=True)
     if uses_any_json(rewritten):
@@ -143,6 +144,8 @@ class _Rewriter:
             return self.rewrite(inner, place, is_whole=is_whole or keyword not in IN_PLACE)
 
         kept = {key: value for key, value in schema.items() if key not in _TAKEN_OUT}
+        if is_whole:
+            _list_required(kept)
         if self.how.relaxes_one_of and "oneOf" in kept:
             kept = _one_of_as_any_of(kept)
         rewritten = map_subschemas(kept, rewrite_inner, pointer)
@@ -166,17 +169,26 @@ class _Rewriter:
         if self.how.drops_conditions:
             found += ["if"] if "if" in schema else []
             found += ["dependencies"] if any(key in schema for key in CONDITIONS[3:]) else []
-        least = schema.get("minProperties", 0)
-        free = schema.get("additionalProperties") is not False or "patternProperties" in schema
-        # llguidance counts a property that is written twice as two.
-        if least > max(1, len(schema.get("required", ()))) and free:
-            found.append("minProperties")
+        found += self._uncounted(schema)
         if "$dynamicRef" in found and not _names_anchor(self.document, schema["$dynamicRef"]):
             refuse(at(pointer, "$dynamicRef"), schema["$dynamicRef"], "a reference to anything")
         for key in found:
             self._report(key, pointer)
         for key in ("contains", "maxContains", "propertyNames"):
             schema.pop(key, None)
+
+    def _uncounted(self, schema: dict[str, Any]) -> list[str]:
+        """The counts of properties that are left to a check; those that llguidance refuses go."""
+        required = set(schema.get("required", ()))
+        counts = [key for key in ("minProperties", "maxProperties") if key in schema]
+        if not schema.get("properties", {}).keys() <= required:
+            for key in counts:
+                del schema[key]
+            return counts
+        free = schema.get("additionalProperties") is not False or "patternProperties" in schema
+        # llguidance counts a property that is written twice as two.
+        uncertain = free and schema.get("minProperties", 0) > max(1, len(required))
+        return ["minProperties"] if uncertain else []
 
     def _tells_apart(self, alternatives: list[Any]) -> bool:
         """Whether no value follows two of the alternatives as they were given.
@@ -214,31 +226,11 @@ class _Rewriter:
             left = {name: value for name, value in patterns.items() if name not in hard}
             schema["patternProperties"] = left
         if given.get("unevaluatedProperties") is False:
-            names = self._names_in_parts(given)
+            names = all_property_names(given, self.document)
             if names is not None:
                 schema["additionalProperties"] = False
                 known = dict.fromkeys(sorted(names), True)
                 schema["properties"] = {**known, **schema.get("properties", {})}
-
-    def _names_in_parts(self, schema: Any, seen: frozenset[str] = frozenset()) -> set[str] | None:
-        """The properties that a schema and its parts list; None where there are others."""
-        if not isinstance(schema, dict):
-            return set()
-        if schema.get("patternProperties") or schema.get("additionalProperties", False):
-            return None
-        parts = [part for key in IN_PLACE for part in schema.get(key, ())]
-        parts += [schema[key] for key in ("if", "then", "else") if key in schema]
-        parts += schema.get("dependentSchemas", {}).values()
-        if (reference := schema.get("$ref")) is not None and reference not in seen:
-            seen |= {reference}
-            parts.append(resolve(self.document, reference))
-        names = property_names(schema)
-        for part in parts:
-            found = self._names_in_parts(part, seen)
-            if found is None:
-                return None
-            names |= found
-        return names
 
     def _narrow_string(self, schema: dict[str, Any], pointer: str) -> None:
         given = schema.get("format")
@@ -289,6 +281,15 @@ def _number_bounds_of_draft_4(schema: dict[str, Any]) -> None:
             excludes = schema.pop(exclusive)
             if excludes and key in schema:
                 schema[exclusive] = schema.pop(key)
+
+
+def _list_required(schema: dict[str, Any]) -> None:
+    """Lists the properties that are required and not described, before the object is closed."""
+    if lists_properties(schema) and "additionalProperties" not in schema:
+        named = dict.fromkeys(schema.get("required", ()), True)
+        schema["properties"] = schema["properties"] | {
+            name: named[name] for name in named if name not in schema["properties"]
+        }
 
 
 def _narrow_object(schema: dict[str, Any], *, close: bool) -> None:

@@ -34,9 +34,10 @@ _GUIDANCE = {
 }
 
 # What llguidance says of oneOf whose alternatives it cannot tell apart, and of references that
-# contain themselves and stand beside other keywords.
+# contain themselves and stand beside other keywords. The last comes of parts that are both free.
 _ONE_OF = "oneOf constraints"
 _CIRCULAR = "circular references"
+_TOO_DEEP = "stack level exceeded"
 
 
 @dataclass(frozen=True)
@@ -138,6 +139,8 @@ def _simpler(rewriting: Rewriting, error: str) -> Rewriting:
         return replace(rewriting, relaxes_one_of=True)
     if _CIRCULAR in error and not rewriting.names_circles:
         return replace(rewriting, names_circles=True)
+    if _TOO_DEEP in error and rewriting.bounds_free_parts:
+        return replace(rewriting, bounds_free_parts=False)
     return replace(rewriting, relaxes_circles=_CIRCULAR in error, drops_conditions=True)
 
 

@@ -20,6 +20,7 @@ SINGLE = (
 
 _SEQUENCE = (list, tuple)
 _NAMES = ("required", "type")
+_COUNTS = ("minProperties", "maxProperties", "minContains", "maxContains")
 # The Python types of keywords' values, and what the values are.
 _KINDS: dict[str, tuple[Any, str]] = {
     **dict.fromkeys(MAPS, (dict, "a dict of schemas")),
@@ -28,7 +29,7 @@ _KINDS: dict[str, tuple[Any, str]] = {
     "required": (_SEQUENCE, "a list of strings"),
     "type": ((str, *_SEQUENCE), "a list of strings"),
     "enum": (_SEQUENCE, "a list"),
-    **dict.fromkeys(("minProperties", "minContains", "maxContains"), (int, "a whole number")),
+    **dict.fromkeys(_COUNTS, (int, "a whole number")),
     **dict.fromkeys(("dependentRequired", "dependencies"), (dict, "a dict of lists of names")),
 }
 _WRITTEN = ("const", "enum", "required")  # values that the model writes

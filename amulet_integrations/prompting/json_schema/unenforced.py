@@ -20,6 +20,7 @@ _REMEDIES = {
     "pattern": "Write it without look-around and backreferences",
     "patternProperties": "Write them without look-around and backreferences",
     "minProperties": "Name the properties",
+    "maxProperties": "Name the properties",
     "dependencies": _CASES,
     "unevaluatedProperties": "Use additionalProperties",
     "unevaluatedItems": "Use items",

@@ -286,6 +286,11 @@ LEFT = {
         "additionalProperties": False,
     },
     "minProperties": {"type": "object", "minProperties": 2},
+    "maxProperties": {
+        "type": "object",
+        "properties": {"a": INTEGER, "b": INTEGER, "c": INTEGER},
+        "maxProperties": 1,
+    },
     "oneOf": {"oneOf": [CIRCLE, {"type": "object", "properties": {"w": INTEGER}}]},
     "unevaluatedProperties": {
         "allOf": [CIRCLE, {"anyOf": [{"properties": {"w": INTEGER}}, {"required": ["x"]}]}],
@@ -305,6 +310,20 @@ def test_what_is_left_to_a_check_is_reported_with_its_place_and_found(keyword):
     oracle = jsonschema.Draft202012Validator(inner)
     for value in walked(inner, range(10)):
         assert bool(fault_of(inner, value)) is not oracle.is_valid(value), value
+
+
+def test_what_is_required_and_not_described_can_be_written():
+    schema = {"properties": {"a": INTEGER}, "required": ["a", "b"]}
+    assert accepts(schema, '{"a": 1, "b": [2]}', '{"a": 1}') == [True, False]
+    for value in walked(schema):
+        jsonschema.validate(value, schema)
+
+
+def test_parts_that_are_all_free_can_be_enforced():
+    free = {"type": "object", "additionalProperties": True}
+    part = {**free, "properties": {"v": {"type": "string"}}}
+    schema = {"$defs": {"N": part}, **free, "allOf": [{"$ref": "#/$defs/N"}]}
+    assert accepts(schema, '{"v": "x", "w": 1}', '{"v": 1}') == [True, False]
 
 
 def test_a_pattern_keeps_what_is_not_look_around():
