@@ -180,7 +180,7 @@ class _Rewriter:
     def _uncounted(self, schema: dict[str, Any]) -> list[str]:
         """The counts of properties that are left to a check; those that llguidance refuses go."""
         required = set(schema.get("required", ()))
-        counts = [key for key in ("minProperties", "maxProperties") if key in schema]
+        counts: list[str] = [k for k in ("minProperties", "maxProperties") if k in schema]
         if not schema.get("properties", {}).keys() <= required:
             for key in counts:
                 del schema[key]
