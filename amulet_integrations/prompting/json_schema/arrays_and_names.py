@@ -1,18 +1,21 @@
-"""`contains` and `propertyNames`, written with keywords that a grammar enforces.
+"""`contains`, `uniqueItems` and `propertyNames`, written with keywords that a grammar enforces.
 
 What cannot be written so is left in the schema.
 """
 
 from __future__ import annotations
 
+import json
+from itertools import permutations
 from typing import Any
 
 from .references import resolve
-from .shape import check_shape
+from .shape import check_shape, listed_values
 
 Schema = dict[str, Any]
 
 _MOST_FIRST = 8  # items that are made to stand first
+_MOST_LISTED = 4  # values whose every order is written out
 _NAME_LENGTHS = frozenset({"minLength", "maxLength", "type"})
 
 
@@ -33,6 +36,36 @@ def rewrite_contains(schema: Schema) -> Schema:
     narrowed = {**others, "prefixItems": [first] * least, "items": items}
     narrowed["minItems"] = max(least, schema.get("minItems", 0))
     return narrowed if least else others
+
+
+def rewrite_unique_items(schema: Schema, document: Schema) -> Schema:
+    """Writes out the arrays of a few values, each at most once; of more, bounds the length.
+
+    Args:
+        schema: A schema.
+        document: The whole schema, to which references point.
+    """
+    items = schema.get("items")
+    if isinstance(items, dict) and "$ref" in items:
+        items = resolve(document, items["$ref"])
+    values = listed_values(items)
+    if schema.get("uniqueItems") is not True or values is None:
+        return schema
+    if {"prefixItems", "contains", "anyOf"} & schema.keys() or schema.get("type") != "array":
+        return schema
+    different = list({json.dumps(value, sort_keys=True): value for value in values}.values())
+    least = schema.get("minItems", 0)
+    most = min(schema.get("maxItems", len(different)), len(different))
+    if len(different) > _MOST_LISTED or least > most:
+        return {**schema, "maxItems": most}
+    replaced = {"items", "uniqueItems", "minItems", "maxItems"}
+    others = {key: value for key, value in schema.items() if key not in replaced}
+    arrays = [
+        {"const": list(array)}
+        for length in range(least, most + 1)
+        for array in permutations(different, length)
+    ]
+    return {**others, "anyOf": arrays}
 
 
 def rewrite_property_names(schema: Schema, document: Schema) -> Schema:

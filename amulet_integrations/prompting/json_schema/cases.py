@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .object_parts import property_names
-from .shape import refuse
+from .shape import listed_values, refuse
 
 Schema = dict[str, Any]
 
@@ -74,8 +74,8 @@ def _opposite(condition: Schema, schema: Schema) -> Schema | bool | None:
     if not condition.keys() <= {"properties", "required", "type"} or len(properties) != 1:
         return None
     ((name, wanted),) = properties.items()
-    values = _values(schema.get("properties", {}).get(name))
-    excluded = _values(wanted)
+    values = listed_values(schema.get("properties", {}).get(name))
+    excluded = listed_values(wanted)
     if values is None or excluded is None or required not in ([], [name]):
         return None
     left = [value for value in values if value not in excluded]
@@ -84,18 +84,6 @@ def _opposite(condition: Schema, schema: Schema) -> Schema | bool | None:
     fails = {"properties": {name: {"enum": left}}}
     # Where the condition does not require the property, it holds without it.
     return fails if required else {**fails, "required": [name]}
-
-
-def _values(schema: Any) -> list[Any] | None:
-    """The values that a schema lists; None if it lists none."""
-    if not isinstance(schema, dict):
-        return None
-    if "const" in schema:
-        return [schema["const"]]
-    if schema.get("type") == "boolean":
-        return [True, False]
-    enum = schema.get("enum")
-    return list(enum) if isinstance(enum, list | tuple) else None
 
 
 def _present(name: str, needed: Any, pointer: str) -> Schema | bool:

@@ -11,7 +11,7 @@ from typing import Any
 
 from amulet_integrations.errors import UnsupportedGrammarError
 
-from .arrays_and_names import rewrite_contains, rewrite_property_names
+from .arrays_and_names import rewrite_contains, rewrite_property_names, rewrite_unique_items
 from .bounds import (
     ANY_JSON_NAME,
     any_json,
@@ -48,6 +48,7 @@ _TAKEN_OUT = frozenset({*_LEFT, *_IDLE, *_UNEVALUATED, *CONDITIONS, *OUTDATED})
 
 # Pydantic's way to require a digit in a Decimal; llguidance does not support lookahead.
 _DIGIT_LOOKAHEAD = "^(?!^[-+.]*$)"
+_LONGEST_DECIMAL = 31
 # A string with one of these may be empty if they allow it.
 _STRING_CONSTRAINTS = frozenset({"minLength", "enum", "const", "pattern", "format", "$ref"})
 
@@ -134,7 +135,7 @@ class _Rewriter:
         if not isinstance(schema, dict):
             return any_json_reference() if schema is True and self.bounds_free_parts else schema
         schema = rewrite_property_names(dict(schema), self.document)
-        schema = rewrite_contains(schema)
+        schema = rewrite_contains(rewrite_unique_items(schema, self.document))
         _refuse_outdated(schema, pointer)
         self._leave(schema, pointer)
         is_whole = is_whole and pointer not in self.combined and count_object_parts(schema) <= 1
@@ -242,6 +243,7 @@ class _Rewriter:
         elif schema.get("pattern", "").startswith(_DIGIT_LOOKAHEAD):
             schema["pattern"] = "^" + schema["pattern"].removeprefix(_DIGIT_LOOKAHEAD)
             schema["allOf"] = [*schema.get("allOf", ()), {"pattern": "[0-9]"}]
+            schema.setdefault("maxLength", _LONGEST_DECIMAL)
         pattern = schema.get("pattern")
         if pattern is not None and not can_enforce_pattern(pattern, pointer):
             self._report("pattern", pointer)

@@ -91,6 +91,18 @@ def map_subschemas(
     return mapped
 
 
+def listed_values(schema: Any) -> list[Any] | None:
+    """The values that a schema lists; None if it lists none."""
+    if not isinstance(schema, dict):
+        return None
+    if "const" in schema:
+        return [schema["const"]]
+    if schema.get("type") == "boolean":
+        return [True, False]
+    enum = schema.get("enum")
+    return list(enum) if isinstance(enum, list | tuple) else None
+
+
 def iter_objects(value: Any) -> Iterator[dict[str, Any]]:
     """Every dict in a JSON value, the outer ones first."""
     if isinstance(value, dict):

@@ -232,6 +232,13 @@ REWRITTEN = {
     },
     "dependentSchemas": {**KINDS, "dependentSchemas": {"n": {"properties": {"n": {"const": 5}}}}},
     "contains": {"type": "array", "items": {"type": ["integer", "null"]}, "contains": INTEGER},
+    "uniqueItems of a few values": {
+        "type": "array",
+        "items": {"$ref": "#/$defs/mood"},
+        "uniqueItems": True,
+        "minItems": 2,
+        "$defs": {"mood": {"enum": ["calm", "wild", "dull"]}},
+    },
     "minContains": {"type": "array", "contains": {"type": "boolean"}, "minContains": 2},
     "propertyNames": {
         "type": "object",
@@ -269,6 +276,14 @@ def test_what_can_be_written_otherwise_is_enforced(name):
     validator = jsonschema.validators.validator_for(schema, jsonschema.Draft202012Validator)(schema)
     for value in walked(schema, range(10)):
         assert validator.is_valid(value), value
+
+
+def test_every_order_of_a_few_values_can_be_written():
+    items = {"type": "array", "items": {"enum": [1, 2, "x"]}, "uniqueItems": True}
+    texts = ("[]", '["x", 1]', '[2, "x", 1]', "[1, 1]", '[1, 2, "x", 1]')
+    assert accepts(items, *texts) == [True, True, True, False, False]
+    many = {**items, "items": {"enum": list(range(9))}}
+    assert accepts(many, f"{list(range(9))}", f"{[0] * 10}") == [True, False]
 
 
 # What the grammar enforces only a part of, with the keyword that is reported.
@@ -472,6 +487,7 @@ def test_decimals_are_numbers_or_texts_that_are_numbers():
     schema = {"anyOf": [{"type": "number"}, text]}
     texts = ("1.5", '"1.5"', '"-07"', '"+.5"', '""', '"-"', '"."', '"a"', "1e999")
     assert accepts(schema, *texts) == [True] * 4 + [False] * 5
+    assert accepts(schema, f'"{LONG}"', f'"0.{LONG}"') == [False, False]
 
 
 WRITABLE = '\b\f\n\r\t"\\\u2028'
