@@ -121,7 +121,7 @@ class StructuredOutput:
         model = self._schema if is_type(self._schema) else None
         parser = StructuredOutputParser(
             model=model,
-            json_schema=self._json_schema if model is None else None,
+            json_schema=self._json_schema,
             from_call=self._method == "function_calling",
         )
         return llm | (RawOutputParser(parser=parser) if include_raw else parser)
@@ -135,7 +135,7 @@ class StructuredOutputParser(BaseCumulativeTransformOutputParser[Any]):
     Attributes:
         model: The type that answers are read as; None for dicts as they are written.
         json_schema: The schema that answers are compared with, where a grammar cannot enforce all
-            of it; None where `model` is what answers are checked by, or where there is no schema.
+            of it; None where there is no schema.
         from_call: Whether the object is in the arguments of a call and not in the text.
     """
 
@@ -180,7 +180,8 @@ class StructuredOutputParser(BaseCumulativeTransformOutputParser[Any]):
         text = "" if message is None else message.text
         reason = "The answer calls no tool."
         for call in getattr(message, "invalid_tool_calls", None) or ():
-            text, reason = call["args"] or text, call["error"] or reason
+            text = call["args"] or text
+            reason = call["error"] or "The arguments of the call break off, or fail its schema."
         raise OutputParserException(reason, llm_output=text)
 
     def _parse_text(self, generation: Generation) -> Any:
@@ -195,11 +196,11 @@ class StructuredOutputParser(BaseCumulativeTransformOutputParser[Any]):
 
     def _checked(self, found: Any) -> Any:
         text = json.dumps(found, ensure_ascii=False)
+        if self.json_schema is not None and (fault := fault_of(self.json_schema, found)):
+            raise OutputParserException(
+                f"The answer does not follow its schema. {fault}", llm_output=text
+            )
         if self.model is None:
-            if self.json_schema is not None and (fault := fault_of(self.json_schema, found)):
-                raise OutputParserException(
-                    f"The answer does not follow its schema. {fault}", llm_output=text
-                )
             return found
         described = ObjectType.of(self.model)
         try:

@@ -61,6 +61,7 @@ def bound_numbers(schema: dict[str, Any]) -> None:
     Numbers that are not integers get at most ten decimals as well, unless the range is so narrow
     that its numbers need more.
     """
+    _read_draft_4(schema)
     types = _types(schema) or _free_types(schema)
     if not {"number", "integer"} & set(types) or {"const", "enum"} & schema.keys():
         return
@@ -75,6 +76,15 @@ def bound_numbers(schema: dict[str, Any]) -> None:
             schema[key] = sign * _LARGEST
     if "number" in types and "multipleOf" not in schema and _width(schema) > _NARROW:
         schema["multipleOf"] = _FINEST
+
+
+def _read_draft_4(schema: dict[str, Any]) -> None:
+    """There, `exclusiveMinimum` says of `minimum` that it is not part of the range."""
+    for key, exclusive in (("minimum", "exclusiveMinimum"), ("maximum", "exclusiveMaximum")):
+        if isinstance(schema.get(exclusive), bool):
+            excludes = schema.pop(exclusive)
+            if excludes and key in schema:
+                schema[exclusive] = schema.pop(key)
 
 
 def bound_free_parts(schema: dict[str, Any]) -> None:

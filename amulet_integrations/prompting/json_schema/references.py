@@ -30,6 +30,13 @@ def recursive_references(document: Any) -> frozenset[str]:
     return frozenset(start for start in direct if start in _reachable(start, direct))
 
 
+def has_anchor(document: dict[str, Any], reference: str) -> bool:
+    """Whether a dynamic reference within a document leads somewhere."""
+    name = str(reference).removeprefix("#")
+    anchors = ("$dynamicAnchor", "$anchor")
+    return any(inner.get(key) == name for inner in iter_objects(document) for key in anchors)
+
+
 def _references(schema: Any) -> set[str]:
     return {inner["$ref"] for inner in iter_objects(schema) if isinstance(inner.get("$ref"), str)}
 

@@ -31,6 +31,7 @@ from .object_parts import (
     lists_properties,
 )
 from .patterns import can_enforce_pattern, without_lookaround
+from .references import has_anchor
 from .shape import DEFINITIONS, at, check_shape, iter_objects, map_subschemas, refuse
 from .unenforced import OUTDATED, Unenforced, grammar_error
 
@@ -153,7 +154,6 @@ class _Rewriter:
         self._narrow_string(rewritten, pointer)
         self._narrow_names(rewritten, schema, pointer)
         _narrow_object(rewritten, close=is_whole)
-        _number_bounds_of_draft_4(rewritten)
         bound_numbers(rewritten)
         if is_whole and self.bounds_free_parts:
             bound_free_parts(rewritten)
@@ -171,7 +171,7 @@ class _Rewriter:
             found += ["if"] if "if" in schema else []
             found += ["dependencies"] if any(key in schema for key in CONDITIONS[3:]) else []
         found += self._uncounted(schema)
-        if "$dynamicRef" in found and not _names_anchor(self.document, schema["$dynamicRef"]):
+        if "$dynamicRef" in found and not has_anchor(self.document, schema["$dynamicRef"]):
             refuse(at(pointer, "$dynamicRef"), schema["$dynamicRef"], "a reference to anything")
         for key in found:
             self._report(key, pointer)
@@ -262,27 +262,11 @@ def _refuse_outdated(schema: dict[str, Any], pointer: str) -> None:
             )
 
 
-def _names_anchor(document: dict[str, Any], reference: str) -> bool:
-    """Whether a dynamic reference within a document leads somewhere."""
-    name = str(reference).removeprefix("#")
-    anchors = ("$dynamicAnchor", "$anchor")
-    return any(inner.get(key) == name for inner in iter_objects(document) for key in anchors)
-
-
 def _one_of_as_any_of(schema: dict[str, Any]) -> dict[str, Any]:
     others = {key: value for key, value in schema.items() if key != "oneOf"}
     if "anyOf" not in schema:
         return {**others, "anyOf": schema["oneOf"]}
     return {**others, "allOf": [*schema.get("allOf", ()), {"anyOf": schema["oneOf"]}]}
-
-
-def _number_bounds_of_draft_4(schema: dict[str, Any]) -> None:
-    """There, `exclusiveMinimum` says of `minimum` that it is not part of the range."""
-    for key, exclusive in (("minimum", "exclusiveMinimum"), ("maximum", "exclusiveMaximum")):
-        if isinstance(schema.get(exclusive), bool):
-            excludes = schema.pop(exclusive)
-            if excludes and key in schema:
-                schema[exclusive] = schema.pop(key)
 
 
 def _list_required(schema: dict[str, Any]) -> None:

@@ -234,6 +234,22 @@ def test_what_a_type_refuses_is_a_parsing_error(schema: Any) -> None:
     assert isinstance(found["parsing_error"], OutputParserException)
 
 
+class Numbered(BaseModel):
+    numbers: list[int] = Field(json_schema_extra={"uniqueItems": True})
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_what_only_the_schema_of_a_type_says_is_checked_too(method: str) -> None:
+    options: dict[str, Any] = {"method": method}
+    good = writing("Numbered", {"numbers": [1, 2]}, method)
+    assert good.with_structured_output(Numbered, **options).invoke("x") == Numbered(numbers=[1, 2])
+    bad = writing("Numbered", {"numbers": [1, 1]}, method)
+    with pytest.raises(OutputParserException, match="unique"):
+        bad.with_structured_output(Numbered, **options).invoke("x")
+    with pytest.raises(OutputParserException, match="unique|fail its schema"):
+        list(bad.with_structured_output(Numbered, **options).stream("x"))
+
+
 REQUIRED: dict[str, tuple[Any, set[str]]] = {
     "typed dict": (Place, {"city"}),
     "not total": (Partial, {"name"}),

@@ -274,7 +274,7 @@ def test_what_can_be_written_otherwise_is_enforced(name):
     enforced = enforced_schema(schema)
     assert (enforced.unenforced, enforced.error) == ((), "")
     validator = jsonschema.validators.validator_for(schema, jsonschema.Draft202012Validator)(schema)
-    for value in walked(schema, range(10)):
+    for value in walked(schema, range(5)):
         assert validator.is_valid(value), value
 
 
@@ -323,7 +323,7 @@ def test_what_is_left_to_a_check_is_reported_with_its_place_and_found(keyword):
     assert str(unenforced) == f"{keyword!r} at #/properties/a~1b/items/anyOf/0"
     assert unenforced.remedy
     oracle = jsonschema.Draft202012Validator(inner)
-    for value in walked(inner, range(10)):
+    for value in walked(inner, range(5)):
         assert bool(fault_of(inner, value)) is not oracle.is_valid(value), value
 
 
@@ -458,9 +458,10 @@ def test_integers_have_no_more_than_64_bits(schema):
     assert accepts(schema, "7", LONG, f"-{LONG}") == [True, False, False]
     inside = {"type": "object", "additionalProperties": schema}
     assert accepts({**inside, "$defs": schema.get("$defs", {})}, f'{{"a": {LONG}}}') == [False]
-    for value in walked({"type": "array", "items": schema, "$defs": schema.get("$defs", {})}):
-        numbers = [item for item in value if type(item) is int]
-        assert all(SIXTY_FOUR_BITS[0] <= item <= SIXTY_FOUR_BITS[1] for item in numbers)
+    numbers = {"type": "array", "items": schema, "$defs": schema.get("$defs", {})}
+    for value in walked(numbers, range(2)):
+        integers = [item for item in value if type(item) is int]
+        assert all(SIXTY_FOUR_BITS[0] <= item <= SIXTY_FOUR_BITS[1] for item in integers)
 
 
 @pytest.mark.parametrize("schema", [{"type": "number"}, {"type": "number", "minimum": 0.25}, {}])
