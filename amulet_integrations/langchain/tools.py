@@ -16,7 +16,7 @@ from amulet_integrations.prompting.json_schema.object_types import (
     type_label,
     without_unique_items,
 )
-from amulet_integrations.prompting.json_schema.references import recursive_references
+from amulet_integrations.prompting.json_schema.references import recursive_references, resolve
 from amulet_integrations.prompting.openai_compat import schemas
 from amulet_integrations.prompting.openai_compat.openai_tools import (
     as_tool_name,
@@ -112,6 +112,9 @@ def _python_function(tool: AnyTool) -> dict[str, Any] | None:
 
 def _parameters(schema: dict[str, Any]) -> dict[str, Any]:
     """A schema without titles, and without references unless it is recursive."""
+    if "$ref" in schema:  # a type that contains itself
+        own = {key: value for key, value in schema.items() if key != "$ref"}
+        schema = {**resolve(schema, schema["$ref"]), **own}
     if not recursive_references(schema):
         schema = dereference_refs(schema)
         schema = {key: schema[key] for key in schema if key not in {"$defs", "definitions"}}
