@@ -91,13 +91,13 @@ def _python_function(tool: AnyTool) -> dict[str, Any] | None:
     It is as LangChain writes it, but for recursive types, which LangChain breaks off.
     """
     if is_type(tool):
-        schema = schemas.to_json_schema(tool)
+        schema = _with_own_properties(schemas.to_json_schema(tool))
         name, description = as_tool_name(schema["title"]), schema.get("description", "")
     elif isinstance(tool, BaseTool) and tool.args_schema is not None:
         arguments = tool.tool_call_schema
         if isinstance(arguments, dict):
             return None
-        schema = schemas.to_json_schema(arguments)
+        schema = _with_own_properties(schemas.to_json_schema(arguments))
         name, description = tool.name, tool.description or schema.get("description", "")
     elif inspect.isroutine(tool):
         arguments = create_schema_from_function(
@@ -110,11 +110,16 @@ def _python_function(tool: AnyTool) -> dict[str, Any] | None:
     return {"name": name, "description": description, "parameters": _parameters(schema)}
 
 
+def _with_own_properties(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema of a type that contains itself has its properties only in what it refers to."""
+    if "$ref" not in schema:
+        return schema
+    own = {key: value for key, value in schema.items() if key != "$ref"}
+    return {**resolve(schema, schema["$ref"]), **own}
+
+
 def _parameters(schema: dict[str, Any]) -> dict[str, Any]:
     """A schema without titles, and without references unless it is recursive."""
-    if "$ref" in schema:  # a type that contains itself
-        own = {key: value for key, value in schema.items() if key != "$ref"}
-        schema = {**resolve(schema, schema["$ref"]), **own}
     if not recursive_references(schema):
         schema = dereference_refs(schema)
         schema = {key: schema[key] for key in schema if key not in {"$defs", "definitions"}}

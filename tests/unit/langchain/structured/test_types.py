@@ -36,6 +36,7 @@ from typing_extensions import ReadOnly
 from amulet_integrations.errors import PromptError
 from amulet_integrations.langchain import ChatAmulet
 from tests.support.scripted import ScriptedEngine
+from tests.support.tiny import tiny_engine
 from tests.unit.langchain.structured.test_schemas import asked
 
 T = TypeVar("T")
@@ -439,9 +440,12 @@ def plant(tree: Tree) -> str:
 
 @pytest.mark.parametrize("grower", [Tree, plant, tool(plant)], ids=["class", "function", "tool"])
 def test_recursive_arguments_are_enforced_at_every_depth(
-    grower: Any, chat: Callable[..., ChatAmulet], monkeypatch: pytest.MonkeyPatch
+    grower: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    llm = chat(max_tokens=120, temperature=1.0).bind_tools([grower], tool_choice="any")
+    engine = tiny_engine(max_position_embeddings=2048)
+    model = ChatAmulet(engine=engine, max_tokens=120, temperature=1.0)
+    llm: Any = model.bind_tools([grower], tool_choice="any")
+    assert "a tree." in llm.kwargs["tools"][0]["function"]["description"].lower()
     (call,) = llm.invoke("x", seed=3).tool_calls
     Tree.model_validate(call["args"].get("tree", call["args"]))
     parameters = asked(llm, monkeypatch)
@@ -451,6 +455,7 @@ def test_recursive_arguments_are_enforced_at_every_depth(
         tree: Any = {"n": 1, "kids": kids}
         arguments = tree if grower is Tree else {"tree": tree}
         assert oracle.is_valid(arguments) is is_tree(tree)
+    engine.close()
 
 
 def is_tree(value: Any) -> bool:
