@@ -102,7 +102,7 @@ class NoToolCallError(AmuletError, ValueError):
 
 
 class StructuredOutputError(GenerationError):
-    """An answer follows its schema, but the schema's own validators refuse it."""
+    """An answer fails what a grammar cannot enforce: a keyword of its schema, or a validator."""
 
 
 class AnswerError(GenerationError):

@@ -23,9 +23,8 @@ from amulet_integrations.prompting.openai_compat.output_options import (
     OUTPUT_OPTIONS,
     plain_arguments,
 )
-from amulet_integrations.prompting.openai_compat.response_format import json_schema_format
 
-from .tools import to_json_schema, to_openai_tools
+from .tools import to_openai_tools
 
 CALL = "personalization"
 """The keyword argument that carries a `ChatCall` through LangChain's methods.
@@ -157,10 +156,6 @@ def json_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         PromptError: One of them cannot be used.
     """
-    response_format = arguments.get("response_format")
-    if isinstance(response_format, type):
-        response_format = json_schema_format(to_json_schema(response_format))
-        arguments = {**arguments, "response_format": response_format}
     return plain_arguments(arguments, to_openai_tools)
 
 

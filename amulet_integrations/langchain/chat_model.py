@@ -279,21 +279,24 @@ class ChatAmulet(AmuletClient, BaseChatModel):
         """A model that may call tools, with arguments that always follow the tools' schemas.
 
         Args:
-            tools: Functions, LangChain tools, Pydantic models, TypedDicts, or dicts in the form of
-                OpenAI, Anthropic or Bedrock, or JSON schemas with a title.
+            tools: Functions, LangChain tools, types (Pydantic models, dataclasses, NamedTuples,
+                TypedDicts), dicts in the form of OpenAI, Anthropic or Bedrock, or JSON schemas
+                with a title.
             tool_choice: None or "auto" lets the model choose between text and calls; "any",
                 "required" or True makes it call; "none" or False keeps it from calling; the name
                 of a tool, or OpenAI's or Anthropic's dict for one, makes it call that tool.
             parallel_tool_calls: Whether one answer may contain several calls. None allows several
                 where the model may choose to call, and one where it has to.
-            strict: True closes every object in the tools' schemas to names they do not list.
+            strict: True closes every object in the tools' schemas to names they do not list, asks
+                for every property, and refuses what cannot be enforced while decoding. Otherwise
+                finished calls are checked for that; those that fail are `invalid_tool_calls`.
             kwargs: Other arguments of a call, such as `user_id` or `response_format`; they are
                 bound, too.
 
         Raises:
             PromptError: A tool describes no function, two different tools have one name, or
                 `tool_choice` names no tool.
-            UnsupportedGrammarError: A schema that cannot be enforced while decoding.
+            UnsupportedGrammarError: A schema that can be neither enforced nor checked.
             UnknownArgumentError: One of `kwargs` means nothing to a call.
         """
         given = {"tool_choice": tool_choice, "parallel_tool_calls": parallel_tool_calls, **kwargs}
@@ -315,9 +318,9 @@ class ChatAmulet(AmuletClient, BaseChatModel):
         """A model whose answers are objects of a schema, enforced while decoding.
 
         Args:
-            schema: A Pydantic model (answers are its instances), or a TypedDict, a JSON schema or
-                a function in OpenAI's form (answers are dicts). None, with `method="json_mode"`,
-                is any JSON object.
+            schema: A Pydantic model, a dataclass or a NamedTuple (answers are its instances), or a
+                TypedDict, a JSON schema or a function in OpenAI's form (answers are dicts). None,
+                with `method="json_mode"`, is any JSON object.
             method: "json_schema" writes the schema into the system text. "json_mode" does not, so
                 your prompt should describe it. "function_calling" makes it a tool that has to be
                 called.
@@ -335,8 +338,10 @@ class ChatAmulet(AmuletClient, BaseChatModel):
             strings do not cut calls and JSON, which are always complete.
 
         Raises:
-            PromptError: There is no schema, `method` is unknown, or it sets one of `kwargs` itself.
-            UnsupportedGrammarError: A schema that cannot be enforced while decoding.
+            PromptError: There is no schema, or it describes no object with named fields; `method`
+                is unknown, or it sets one of `kwargs` itself.
+            UnsupportedGrammarError: A schema that can be neither enforced nor checked; with
+                `strict`, one that cannot be enforced while decoding.
         """
         output = StructuredOutput(schema, method, strict)
         if tools is not None and method != "json_schema":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, Literal, get_args
 
 from langchain_core.exceptions import OutputParserException
@@ -17,20 +17,20 @@ from langchain_core.output_parsers.transform import (
 from langchain_core.outputs import ChatGeneration, Generation
 from langchain_core.runnables import AddableDict, Runnable
 from langchain_core.utils.json import parse_json_markdown, parse_partial_json
-from pydantic import BaseModel, SkipValidation, ValidationError
-from pydantic.v1 import ValidationError as ValidationErrorV1
+from pydantic import SkipValidation
 
 from amulet_integrations.errors import PromptError
+from amulet_integrations.prompting.json_schema.finished_values import fault_of
+from amulet_integrations.prompting.json_schema.object_types import ObjectType, is_pydantic, is_type
 from amulet_integrations.prompting.openai_compat.openai_tools import as_tool_name
 from amulet_integrations.prompting.openai_compat.response_format import (
+    checked_by_caller,
     json_object_format,
     json_schema_format,
 )
 from amulet_integrations.prompting.openai_compat.schemas import (
-    is_pydantic,
     schema_name,
     strict_flag,
-    strict_schema,
 )
 
 from .tools import AnySchema, to_json_schema
@@ -82,9 +82,8 @@ class StructuredOutput:
         name = as_tool_name(schema_name(parameters))
         parameters.pop("title", None)
         description = str(parameters.pop("description", ""))
-        if self._strict:
-            parameters = strict_schema(parameters)
-        return [{"name": name, "description": description, "parameters": parameters}]
+        tool = {"name": name, "description": description, "parameters": parameters}
+        return [{**tool, "strict": True} if self._strict else tool]
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -92,18 +91,23 @@ class StructuredOutput:
         arguments: dict[str, Any] = {}
         if self._method == "function_calling":
             arguments = {"tool_choice": "any", "parallel_tool_calls": False}
-        elif self._method == "json_mode":
-            arguments["response_format"] = json_object_format(self._json_schema)
-        elif self._json_schema is not None:
-            arguments["response_format"] = json_schema_format(self._json_schema, self._strict)
+        else:
+            # The parser checks answers, so that `include_raw` has the message in any case.
+            arguments["response_format"] = checked_by_caller(self._response_format)
         if self._json_schema is None:
             return arguments
         titled = {**self._json_schema, "title": schema_name(self._json_schema)}
         traced = {
             "kwargs": {"method": self._method, "strict": self._strict},
-            "schema": titled if isinstance(self._schema, Mapping) else self._schema,
+            "schema": self._schema if is_pydantic(self._schema) else titled,
         }
         return {**arguments, "ls_structured_output_format": traced}
+
+    @property
+    def _response_format(self) -> dict[str, Any]:
+        if self._method == "json_schema" and self._json_schema is not None:
+            return json_schema_format(self._json_schema, self._strict)
+        return json_object_format(self._json_schema)
 
     def parse_answers_of(
         self, llm: Runnable[LanguageModelInput, AIMessage], *, include_raw: bool
@@ -114,22 +118,29 @@ class StructuredOutput:
             llm: The model, bound to `tools` and `arguments`.
             include_raw: Whether the message and the parsing error are returned as well.
         """
-        model = self._schema if is_pydantic(self._schema) else None
-        parser = StructuredOutputParser(model=model, from_call=self._method == "function_calling")
+        model = self._schema if is_type(self._schema) else None
+        parser = StructuredOutputParser(
+            model=model,
+            json_schema=self._json_schema,
+            from_call=self._method == "function_calling",
+        )
         return llm | (RawOutputParser(parser=parser) if include_raw else parser)
 
 
 class StructuredOutputParser(BaseCumulativeTransformOutputParser[Any]):
     """Parses answers into objects; an answer that breaks off is an error.
 
-    While an answer streams, dicts grow; an instance of a model comes once, at the end.
+    While an answer streams, dicts grow; an instance of a class comes once, at the end.
 
     Attributes:
-        model: The Pydantic model that answers are instances of; None for dicts.
+        model: The type that answers are read as; None for dicts as they are written.
+        json_schema: The schema that answers are compared with, where a grammar cannot enforce all
+            of it; None where there is no schema.
         from_call: Whether the object is in the arguments of a call and not in the text.
     """
 
     model: SkipValidation[Any] = None
+    json_schema: dict[str, Any] | None = None
     from_call: bool = False
 
     def parse_result(self, result: list[Generation], *, partial: bool = False) -> Any:
@@ -147,12 +158,12 @@ class StructuredOutputParser(BaseCumulativeTransformOutputParser[Any]):
         """
         message = getattr(result[0], "message", None)
         is_growing = partial and getattr(message, "chunk_position", "last") != "last"
-        if is_growing and self.model is not None:
+        if is_growing and self.model is not None and not ObjectType.of(self.model).is_dict:
             return None
         if is_growing:
             return _parse_partial(_call_text(message) if self.from_call else result[0].text)
         found = self._parse_call(message) if self.from_call else self._parse_text(result[0])
-        return found if found is None or self.model is None else self._instance(found)
+        return None if found is None else self._checked(found)
 
     def parse(self, text: str) -> Any:
         """Parses the text of an answer.
@@ -167,7 +178,11 @@ class StructuredOutputParser(BaseCumulativeTransformOutputParser[Any]):
         if calls:
             return calls[0]["args"]
         text = "" if message is None else message.text
-        raise OutputParserException("The answer calls no tool.", llm_output=text)
+        reason = "The answer calls no tool."
+        for call in getattr(message, "invalid_tool_calls", None) or ():
+            text = call["args"] or text
+            reason = call["error"] or "The arguments of the call break off, or fail its schema."
+        raise OutputParserException(reason, llm_output=text)
 
     def _parse_text(self, generation: Generation) -> Any:
         if getattr(getattr(generation, "message", None), "tool_calls", None):
@@ -179,15 +194,20 @@ class StructuredOutputParser(BaseCumulativeTransformOutputParser[Any]):
                 f"The answer is not JSON: {error}", llm_output=generation.text
             ) from error
 
-    def _instance(self, found: Any) -> Any:
-        try:
-            if issubclass(self.model, BaseModel):
-                return self.model.model_validate(found)
-            return self.model.parse_obj(found)
-        except (ValidationError, ValidationErrorV1) as error:
+    def _checked(self, found: Any) -> Any:
+        text = json.dumps(found, ensure_ascii=False)
+        if self.json_schema is not None and (fault := fault_of(self.json_schema, found)):
             raise OutputParserException(
-                f"The answer is no {self.model.__name__}: {error}",
-                llm_output=json.dumps(found, ensure_ascii=False),
+                f"The answer does not follow its schema. {fault}", llm_output=text
+            )
+        if self.model is None:
+            return found
+        described = ObjectType.of(self.model)
+        try:
+            return described.read_json(text)
+        except ValueError as error:  # the validation errors of pydantic are ValueErrors
+            raise OutputParserException(
+                f"The answer is no {described.name}: {error}", llm_output=text
             ) from error
 
 

@@ -46,7 +46,7 @@ from .messages import user_message
 from .predictions import bind_parser_format, bind_preferences, raises_answer_errors
 from .prompt_helper import DEFAULT_PREFERENCE_TOKENS, ModelPromptHelper
 from .streaming import Coro
-from .structured import AsyncObjects, Objects, StructuredPrediction
+from .structured import AsyncObjects, Objects, StructuredPrediction, check_output_class
 from .structured_llm import AmuletStructuredLLM
 from .tools import callable_tools, chat_tool_options, react_defaults, tool_selections
 
@@ -79,7 +79,8 @@ class AmuletLLM(ClientLLM):
     Every method takes the keyword arguments `preference`, `profile`, `user_id`,
     `preference_context`, `params` and `method`, and for this call `temperature`, `max_tokens`,
     `min_new_tokens`, `top_p`, `top_k`, `min_p`, `repetition_penalty`, `seed`, `stop`, `timeout` and
-    `chat_template_kwargs`; `response_format` (a Pydantic model, or a dict in OpenAI's form) for
+    `chat_template_kwargs`; `response_format` (a type of objects, such as a Pydantic model, a
+    dataclass, a NamedTuple or a TypedDict, or a dict in OpenAI's form) for
     JSON that follows a schema, with `steer_strings`; and `logprobs` with `top_logprobs`. Chats take
     `tools`, `tool_choice` and `parallel_tool_calls` as well. Other arguments are refused. Methods
     that fill in a prompt take those that select preferences, where the prompt has no variables of
@@ -302,7 +303,8 @@ class AmuletLLM(ClientLLM):
             **prompt_args: The values of the prompt's variables.
 
         Raises:
-            StructuredOutputError: The Pydantic model's own validators refuse the answer.
+            StructuredOutputError: The Pydantic model's own validators refuse the answer, or it
+                fails what a grammar cannot enforce of the schema.
             AnswerError: An argument is not valid, or the schema cannot be enforced while decoding;
                 the cause is the error itself.
             GenerationError: Decoding failed.
@@ -356,7 +358,11 @@ class AmuletLLM(ClientLLM):
         Args:
             output_cls: The Pydantic model whose instances answers are; they are in `raw`.
             **kwargs: Fields of LlamaIndex's `StructuredLLM`.
+
+        Raises:
+            PromptError: `output_cls` is not a Pydantic model.
         """
+        check_output_class(output_cls)
         return AmuletStructuredLLM(llm=self, output_cls=output_cls, **kwargs)
 
     def chat_with_tools(self, tools: Sequence[BaseTool], *args: Any, **kwargs: Any) -> ChatResponse:

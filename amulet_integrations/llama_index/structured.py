@@ -17,10 +17,11 @@ from llama_index.core.program.utils import FlexibleModel, create_flexible_model
 from llama_index.core.prompts import BasePromptTemplate
 from llama_index.core.types import Model, PydanticProgramMode
 from llama_index_instrumentation import get_dispatcher
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from amulet_integrations.bind_context import bind_async_iterator, bind_coroutine, bind_iterator
 from amulet_integrations.errors import PromptError, StructuredOutputError
+from amulet_integrations.prompting.json_schema.object_types import type_label
 from amulet_integrations.prompting.openai_compat.response_format import json_object_format
 
 from .client_llm import ClientLLM
@@ -37,6 +38,20 @@ _dispatcher = get_dispatcher(__name__)
 
 # LlamaIndex's programs set these themselves, whatever the caller passes.
 _SET_BY_PROGRAMS = {"tool_required", "tool_choice", "allow_parallel_tool_calls"}
+
+
+def check_output_class(output_cls: object) -> None:
+    """Refuses what LlamaIndex's predictions cannot return.
+
+    Raises:
+        PromptError: `output_cls` is not a Pydantic model of version 2.
+    """
+    if not (isinstance(output_cls, type) and issubclass(output_cls, BaseModel)):
+        raise PromptError(
+            f"output_cls={type_label(output_cls)} is no Pydantic model, which is what LlamaIndex "
+            "predicts. Write a class of the same fields: class Answer(BaseModel): ... For another "
+            "value, such as a list, give the class one field of that type."
+        )
 
 
 class ObjectReader(Generic[Model]):
@@ -117,8 +132,10 @@ class StructuredPrediction(Generic[Model]):
         """Binds a call's arguments to the model.
 
         Raises:
-            PromptError: `prompt` is not a prompt template, or `llm_kwargs` has a response format.
+            PromptError: `output_cls` is not a Pydantic model, `prompt` is not a prompt template, or
+                `llm_kwargs` has a response format.
         """
+        check_output_class(output_cls)
         arguments = dict(llm_kwargs or {})
         if "response_format" in arguments:
             raise PromptError(

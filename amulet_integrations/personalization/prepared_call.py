@@ -18,6 +18,7 @@ from amulet_integrations.engine.result import Increment
 from amulet_integrations.profiles import Preference
 from amulet_integrations.prompting import ChatMessage
 from amulet_integrations.prompting.openai_compat.output_options import OutputOptions
+from amulet_integrations.prompting.parsing.pieces import TextPiece
 
 from .user_resolution import Source
 
@@ -139,6 +140,7 @@ class PreparedAnswer:
     request: GenerationRequest
     parser: AnswerParser
     _guidance_fractions: list[float | None] = field(default_factory=list, init=False)
+    _json: list[str] = field(default_factory=list, init=False)
 
     def stream(self, convert: Callable[[Increment], Iterable[T]]) -> Generator[T, None, None]:
         """Yields what `convert` makes of each increment; closing the generator ends the decoding.
@@ -157,11 +159,20 @@ class PreparedAnswer:
                     yield item
 
     def read(self, increment: Increment) -> list[Piece]:
-        """Returns the pieces that one increment completes; the last increment completes all."""
+        """Returns the pieces that one increment completes; the last increment completes all.
+
+        Raises:
+            StructuredOutputError: The whole answer does not follow its schema.
+        """
         self._guidance_fractions += increment.guidance_fractions
         pieces = list(self.parser.push(increment.text))
         if increment.usage is not None:
             pieces += self.parser.flush()
+        output = self.call.output.json_output
+        if output is not None and output.check:
+            self._json += [piece.text for piece in pieces if isinstance(piece, TextPiece)]
+            if increment.usage is not None and self._json:
+                output.check_answer("".join(self._json))
         return pieces
 
     def metadata(self, last: Increment, *, has_calls: bool, **facts: Any) -> dict[str, Any]:

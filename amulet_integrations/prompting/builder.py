@@ -263,8 +263,18 @@ class PromptBuilder:
 
         if tool_use is None:
             return AnswerParser(reasoning=reasoning)
-        names = [tool.name for tool in tool_use.tools]
-        return AnswerParser(self.tool_format, names, reasoning, calls_open_answer=calls_open_answer)
+        from amulet_integrations.prompting.json_schema.finished_values import (  # noqa: PLC0415
+            fault_of,
+        )
+
+        schemas = {tool.name: tool.parameters for tool in tool_use.tools}
+        return AnswerParser(
+            self.tool_format,
+            schemas,
+            reasoning,
+            calls_open_answer=calls_open_answer,
+            find_fault=lambda name, found: fault_of(schemas[name], found, of_arguments=True),
+        )
 
     def count_tokens(self, messages: Sequence[ChatMessage], *, tools: Sequence[Tool] = ()) -> int:
         """How many tokens the base context of a conversation has.

@@ -1,7 +1,8 @@
 """Bounds the numbers that a schema leaves free, at any depth.
 
-Without bounds, llguidance allows exponents of any length, and readers cannot represent numbers past
-the range of floating point. Between bounds, it writes digits and no exponents.
+Without bounds, llguidance allows integers of hundreds of digits, exponents of any length and
+decimals without end. Readers cannot represent those. Between bounds, it writes digits and no
+exponents.
 """
 
 from __future__ import annotations
@@ -10,17 +11,20 @@ from typing import Any
 
 from .shape import iter_objects
 
-# About the largest integer that llguidance can represent.
+# About the largest integer of 64 bits, which is the largest that llguidance can represent.
 _LARGEST = 9 * 10**18
+_FINEST = 1e-10  # llguidance knows no finer multiples
+_NARROW = 1e-6
 
 ANY_JSON_NAME = "amulet.any-json"
 _ANY_JSON_POINTER = f"#/$defs/{ANY_JSON_NAME}"
 
-# Keywords that do not restrict a value.
-_ANNOTATIONS = frozenset(
+
+ANNOTATIONS = frozenset(
     {"title", "description", "default", "examples", "example", "deprecated", "readOnly"}
     | {"writeOnly", "$comment", "$defs", "definitions", "$schema", "$id", "x-guidance"}
 )
+"""Keywords that do not restrict a value."""
 _COMBINED = frozenset({"$ref", "allOf", "anyOf", "oneOf"})
 
 
@@ -29,7 +33,12 @@ def any_json() -> dict[str, Any]:
     return {
         "anyOf": [
             {"type": ["null", "boolean", "string"]},
-            {"type": "number", "minimum": -_LARGEST, "maximum": _LARGEST},
+            {
+                "type": "number",
+                "minimum": -_LARGEST,
+                "maximum": _LARGEST,
+                "multipleOf": _FINEST,
+            },
             {"type": "array", "items": any_json_reference()},
             {"type": "object", "additionalProperties": any_json_reference()},
         ]
@@ -47,8 +56,14 @@ def uses_any_json(schema: Any) -> bool:
 
 
 def bound_numbers(schema: dict[str, Any]) -> None:
-    """Sets bounds if the schema has none, or wider ones than llguidance can represent."""
-    if "number" not in _types(schema) or {"const", "enum"} & schema.keys():
+    """Sets bounds if the schema has none, or wider ones than llguidance can represent.
+
+    Numbers that are not integers get at most ten decimals as well, unless the range is so narrow
+    that its numbers need more.
+    """
+    _read_draft_4(schema)
+    types = _types(schema) or _free_types(schema)
+    if not {"number", "integer"} & set(types) or {"const", "enum"} & schema.keys():
         return
     for key, exclusive, sign in (
         ("minimum", "exclusiveMinimum", -1),
@@ -59,11 +74,22 @@ def bound_numbers(schema: dict[str, Any]) -> None:
                 del schema[given]
         if not (_is_number(schema.get(key)) or _is_number(schema.get(exclusive))):
             schema[key] = sign * _LARGEST
+    if "number" in types and "multipleOf" not in schema and _width(schema) > _NARROW:
+        schema["multipleOf"] = _FINEST
+
+
+def _read_draft_4(schema: dict[str, Any]) -> None:
+    """There, `exclusiveMinimum` says of `minimum` that it is not part of the range."""
+    for key, exclusive in (("minimum", "exclusiveMinimum"), ("maximum", "exclusiveMaximum")):
+        if isinstance(schema.get(exclusive), bool):
+            excludes = schema.pop(exclusive)
+            if excludes and key in schema:
+                schema[exclusive] = schema.pop(key)
 
 
 def bound_free_parts(schema: dict[str, Any]) -> None:
     """Bounds the numbers in items and properties that the schema does not describe."""
-    if not schema.keys() - _ANNOTATIONS:
+    if not schema.keys() - ANNOTATIONS:
         schema.update(any_json_reference())
     if {"const", "enum"} & schema.keys() or _COMBINED & schema.keys():
         return
@@ -74,9 +100,22 @@ def bound_free_parts(schema: dict[str, Any]) -> None:
         schema.setdefault("additionalProperties", any_json_reference())
 
 
+def _width(schema: dict[str, Any]) -> float:
+    """The distance between the bounds of a schema that has both."""
+    lower = (schema[key] for key in ("minimum", "exclusiveMinimum") if _is_number(schema.get(key)))
+    upper = (schema[key] for key in ("maximum", "exclusiveMaximum") if _is_number(schema.get(key)))
+    return float(min(upper) - max(lower))
+
+
 def _types(schema: dict[str, Any]) -> list[str]:
     given = schema.get("type", ())
     return [given] if isinstance(given, str) else list(given)
+
+
+def _free_types(schema: dict[str, Any]) -> list[str]:
+    """What numbers a schema without a type allows; a combined one leaves that to its parts."""
+    is_free = schema.keys() - ANNOTATIONS and not _COMBINED & schema.keys()
+    return ["number"] if is_free else []
 
 
 def _is_number(value: Any) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from .references import resolve
 from .shape import map_subschemas
 
 IN_PLACE = ("allOf", "anyOf", "oneOf")
@@ -23,6 +24,48 @@ def names_properties(schema: Any) -> bool:
         or "additionalProperties" in schema
         or any(names_properties(part) for key in IN_PLACE for part in schema.get(key, ()))
     )
+
+
+def property_names(schema: Any) -> set[str]:
+    """The properties that a schema and the parts in it list, without what they refer to."""
+    if not isinstance(schema, dict):
+        return set()
+    own = set(schema.get("properties", ())) | set(schema.get("required", ()))
+    places = (part for key in IN_PLACE for part in schema.get(key, ()))
+    conditions = (schema[key] for key in ("if", "then", "else") if key in schema)
+    return own.union(*map(property_names, (*places, *conditions)))
+
+
+def all_property_names(
+    schema: Any, document: Any, seen: frozenset[str] = frozenset()
+) -> set[str] | None:
+    """The properties that a schema, its parts and what they refer to list.
+
+    Args:
+        schema: The schema.
+        document: The whole schema, to which references point.
+        seen: References that have been followed.
+
+    Returns:
+        The names; None where there may be others.
+    """
+    if not isinstance(schema, dict):
+        return set()
+    if schema.get("patternProperties") or schema.get("additionalProperties", False):
+        return None
+    parts = [part for key in IN_PLACE for part in schema.get(key, ())]
+    parts += [schema[key] for key in ("if", "then", "else") if key in schema]
+    parts += schema.get("dependentSchemas", {}).values()
+    if (reference := schema.get("$ref")) is not None and reference not in seen:
+        seen |= {reference}
+        parts.append(resolve(document, reference))
+    names = property_names(schema)
+    for part in parts:
+        found = all_property_names(part, document, seen)
+        if found is None:
+            return None
+        names |= found
+    return names
 
 
 def count_object_parts(schema: dict[str, Any]) -> int:

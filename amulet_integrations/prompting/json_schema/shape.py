@@ -10,12 +10,17 @@ from typing import Any, NoReturn
 from amulet_integrations.errors import UnsupportedGrammarError
 
 # Keywords whose values are dicts of schemas, lists of schemas, or one schema.
-MAPS = ("properties", "patternProperties", "$defs", "definitions")
+DEFINITIONS = ("$defs", "definitions")
+MAPS = ("properties", "patternProperties", *DEFINITIONS, "dependentSchemas")
 LISTS = ("allOf", "anyOf", "oneOf", "prefixItems")
-SINGLE = ("items", "additionalProperties", "additionalItems")
+SINGLE = (
+    *("items", "additionalProperties", "additionalItems", "contains", "propertyNames"),
+    *("not", "if", "then", "else", "unevaluatedProperties", "unevaluatedItems"),
+)
 
 _SEQUENCE = (list, tuple)
 _NAMES = ("required", "type")
+_COUNTS = ("minProperties", "maxProperties", "minContains", "maxContains")
 # The Python types of keywords' values, and what the values are.
 _KINDS: dict[str, tuple[Any, str]] = {
     **dict.fromkeys(MAPS, (dict, "a dict of schemas")),
@@ -24,7 +29,8 @@ _KINDS: dict[str, tuple[Any, str]] = {
     "required": (_SEQUENCE, "a list of strings"),
     "type": ((str, *_SEQUENCE), "a list of strings"),
     "enum": (_SEQUENCE, "a list"),
-    "minProperties": (int, "a whole number"),
+    **dict.fromkeys(_COUNTS, (int, "a whole number")),
+    **dict.fromkeys(("dependentRequired", "dependencies"), (dict, "a dict of lists of names")),
 }
 _WRITTEN = ("const", "enum", "required")  # values that the model writes
 
@@ -46,10 +52,10 @@ def check_shape(schema: Any, pointer: str = "#") -> None:
     if isinstance(schema, bool):
         return
     if not isinstance(schema, dict):
-        _refuse(pointer, schema, "a schema, which is a dict or a bool")
+        refuse(pointer, schema, "a schema, which is a dict or a bool")
     for keyword, value in schema.items():
         if not isinstance(keyword, str):
-            _refuse(pointer, keyword, "a keyword, which is a string")
+            refuse(pointer, keyword, "a keyword, which is a string")
         _check_value(keyword, value, at(pointer, keyword))
     map_subschemas(schema, lambda inner, _keyword, place: check_shape(inner, place), pointer)
 
@@ -85,6 +91,18 @@ def map_subschemas(
     return mapped
 
 
+def listed_values(schema: Any) -> list[Any] | None:
+    """The values that a schema lists; None if it lists none."""
+    if not isinstance(schema, dict):
+        return None
+    if "const" in schema:
+        return [schema["const"]]
+    if schema.get("type") == "boolean":
+        return [True, False]
+    enum = schema.get("enum")
+    return list(enum) if isinstance(enum, list | tuple) else None
+
+
 def iter_objects(value: Any) -> Iterator[dict[str, Any]]:
     """Every dict in a JSON value, the outer ones first."""
     if isinstance(value, dict):
@@ -99,9 +117,9 @@ def _check_value(keyword: str, value: Any, pointer: str) -> None:
     """Checks all of a value but the schemas in it."""
     kind, wanted = _KINDS.get(keyword, (object, ""))
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        _refuse(pointer, value, wanted)
+        refuse(pointer, value, wanted)
     if keyword in _NAMES and not all(isinstance(name, str) for name in value):
-        _refuse(pointer, value, wanted)
+        refuse(pointer, value, wanted)
     if keyword in MAPS:
         _check_json(dict.fromkeys(value), pointer, written=keyword == "properties")
     elif keyword not in (*LISTS, *SINGLE):
@@ -111,9 +129,9 @@ def _check_value(keyword: str, value: Any, pointer: str) -> None:
 def _check_json(value: Any, pointer: str, *, written: bool) -> None:
     """Refuses what is not JSON, and what the model cannot write if it is `written` by it."""
     if isinstance(value, float) and not math.isfinite(value):
-        _refuse(pointer, value, "JSON, which has finite numbers only")
+        refuse(pointer, value, "JSON, which has finite numbers only")
     if not isinstance(value, str | int | float | list | tuple | dict | None):
-        _refuse(pointer, value, "JSON")
+        refuse(pointer, value, "JSON")
     if written and isinstance(value, str) and (found := _UNWRITABLE.search(value)):
         raise UnsupportedGrammarError(
             f"The schema has a text with the character {found.group()!a} at {pointer}, which "
@@ -125,12 +143,17 @@ def _check_json(value: Any, pointer: str, *, written: bool) -> None:
     elif isinstance(value, dict):
         for name, inner in value.items():
             if not isinstance(name, str):
-                _refuse(pointer, name, "a name, which is a string")
+                refuse(pointer, name, "a name, which is a string")
             _check_json(name, pointer, written=written)
             _check_json(inner, at(pointer, name), written=written)
 
 
-def _refuse(pointer: str, value: Any, wanted: str) -> NoReturn:
+def refuse(pointer: str, value: Any, wanted: str) -> NoReturn:
+    """Refuses a value that is not what is wanted at its place.
+
+    Raises:
+        UnsupportedGrammarError: Always.
+    """
     raise UnsupportedGrammarError(
         f"The schema is no JSON schema: at {pointer} it has {ascii(value)[:80]}, which is not "
         f"{wanted}. Correct it."

@@ -40,11 +40,12 @@ def checked_tool(function: Mapping[str, Any], strict: bool | None = None) -> dic
 
     Args:
         function: Name, description, parameters, and perhaps `strict`.
-        strict: Whether every object in the parameters is closed to names that it does not list.
+        strict: Whether every object in the parameters is closed to names that it does not list,
+            and all of the parameters' schema has to be enforced while decoding.
 
     Raises:
         PromptError: The tool cannot be used, or its own `strict` differs from that of the call.
-        UnsupportedGrammarError: Its parameters cannot be enforced.
+        UnsupportedGrammarError: Its parameters can be neither enforced nor checked.
     """
     function = dict(function)
     if strict is not None and function.setdefault("strict", strict) != strict:
@@ -52,9 +53,11 @@ def checked_tool(function: Mapping[str, Any], strict: bool | None = None) -> dic
             f"The tool {function['name']!r} has strict={function['strict']!r}, and the call has "
             f"strict={strict!r}. Leave one of them out."
         )
-    if function.get("strict") is True and "parameters" in function:
+    is_strict = function.get("strict") is True
+    if is_strict and "parameters" in function:
         function["parameters"] = strict_schema(function["parameters"])
-    check_schema(f"the tool {function['name']!r}", _to_tool(function).parameters, of_tool=True)
+    parameters = _to_tool(function).parameters
+    check_schema(f"the tool {function['name']!r}", parameters, of_tool=True, strict=is_strict)
     return {"type": "function", "function": function}
 
 

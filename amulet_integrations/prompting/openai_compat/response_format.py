@@ -6,12 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from amulet_integrations.errors import PromptError
+from amulet_integrations.prompting.json_schema.object_types import is_type
 from amulet_integrations.prompting.tools.tool_use import JsonOutput
 
 from .schemas import (
-    PydanticClass,
     check_schema,
-    is_pydantic,
     schema_name,
     strict_schema,
     to_json_schema,
@@ -24,12 +23,12 @@ def to_response_format(wanted: Any) -> dict[str, Any]:
     """Converts a response format to a dict in OpenAI's form.
 
     Args:
-        wanted: Such a dict, or a Pydantic model.
+        wanted: Such a dict, or a type of objects; see `ObjectType.of`.
 
     Raises:
         PromptError: `wanted` is neither.
     """
-    if is_pydantic(wanted):
+    if is_type(wanted):
         return json_schema_format(wanted)
     if isinstance(wanted, Mapping) and wanted.get("type") == "json_schema" and "schema" in wanted:
         inner = {name: wanted[name] for name in wanted if name != "type"}
@@ -43,9 +42,7 @@ def to_response_format(wanted: Any) -> dict[str, Any]:
     )
 
 
-def json_schema_format(
-    schema: Mapping[str, Any] | PydanticClass, strict: bool | None = None
-) -> dict[str, Any]:
+def json_schema_format(schema: object, strict: bool | None = None) -> dict[str, Any]:
     """The response format of answers that follow a schema, which stands in the prompt."""
     written = to_json_schema(schema)
     described: dict[str, Any] = {"name": schema_name(written), "schema": written}
@@ -54,7 +51,12 @@ def json_schema_format(
     return {"type": "json_schema", "json_schema": described}
 
 
-def json_object_format(schema: Mapping[str, Any] | PydanticClass | None) -> dict[str, Any]:
+def checked_by_caller(response_format: Mapping[str, Any]) -> dict[str, Any]:
+    """A response format whose answers the caller checks, so that the model returns any answer."""
+    return {**response_format, "check": False}
+
+
+def json_object_format(schema: object) -> dict[str, Any]:
     """The response format of answers that follow a schema, which does not stand in the prompt."""
     written = _ANY_OBJECT if schema is None else to_json_schema(schema)
     return {"type": "json_object", "schema": written}
@@ -85,7 +87,12 @@ def to_json_output(wanted: Mapping[str, Any] | None, *, steer_strings: bool) -> 
             "response_format holds no schema. Use "
             '{"type": "json_schema", "json_schema": {"name": ..., "schema": ...}}.'
         )
-    check_schema("the answer", schema)
     is_strict = in_prompt and described.get("strict") is True
     written = strict_schema(schema) if is_strict else dict(schema)
-    return JsonOutput(json_schema=written, in_prompt=in_prompt, steer_strings=steer_strings)
+    check_schema("the answer", written, strict=is_strict)
+    return JsonOutput(
+        json_schema=written,
+        in_prompt=in_prompt,
+        steer_strings=steer_strings,
+        check=wanted.get("check") is not False,
+    )

@@ -1,25 +1,16 @@
-"""JSON schemas of answers and arguments: from Pydantic models and dicts, named and checked."""
+"""JSON schemas of answers and arguments: from Python types and dicts, named and checked."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from copy import deepcopy
-from functools import lru_cache
-from typing import Any, TypeGuard
-
-from llguidance import LLMatcher
-from pydantic import BaseModel
-from pydantic.v1 import BaseModel as BaseModelV1
+from typing import Any
 
 from amulet_integrations.errors import PromptError, UnsupportedGrammarError
-from amulet_integrations.prompting.json_schema.schema_to_grammar import (
-    arguments_schema,
-    constrained_schema,
-)
+from amulet_integrations.prompting.json_schema.finished_values import check_can_be_checked
+from amulet_integrations.prompting.json_schema.object_types import ObjectType, type_label
+from amulet_integrations.prompting.json_schema.schema_to_grammar import enforced_schema
 from amulet_integrations.prompting.json_schema.shape import map_subschemas
-
-PydanticClass = type[BaseModel] | type[BaseModelV1]
 
 _UNNAMED = "answer"
 _OBJECT_KEYWORDS = frozenset({"properties", "additionalProperties"})
@@ -38,34 +29,20 @@ _KEYWORDS = frozenset(
 )
 
 
-def is_pydantic(schema: object) -> TypeGuard[PydanticClass]:
-    """Whether a schema is a Pydantic model, of version 2 or 1."""
-    return isinstance(schema, type) and issubclass(schema, BaseModel | BaseModelV1)
-
-
-def to_json_schema(schema: Mapping[str, Any] | PydanticClass) -> dict[str, Any]:
-    """The JSON schema of a Pydantic model, or of a dict that is or contains one.
+def to_json_schema(schema: object) -> dict[str, Any]:
+    """The JSON schema of a Python type, or of a dict that is or contains one.
 
     Args:
-        schema: A dict may be a JSON schema, with or without a title, a function in the form of
-            OpenAI or Anthropic, or the content of an OpenAI response format.
+        schema: A type may be any that `ObjectType.of` takes. A dict may be a JSON schema, with or
+            without a title, a function in the form of OpenAI or Anthropic, or the content of an
+            OpenAI response format.
 
     Raises:
         PromptError: It is none of these.
     """
     if isinstance(schema, Mapping):
         return _from_dict(schema)
-    if not is_pydantic(schema):
-        raise PromptError(
-            f"{schema_label(schema)} is no Pydantic model and no JSON schema. Give one."
-        )
-    try:
-        v2 = issubclass(schema, BaseModel)
-        written = schema.model_json_schema() if v2 else schema.schema()  # type: ignore[union-attr]
-    except Exception as error:  # annotations without a schema raise any error
-        raise PromptError(f"{schema_label(schema)} has no JSON schema: {error}") from error
-    # Recursive models have no title. Version 1 caches the dict that it returns.
-    return {"title": schema.__name__, **deepcopy(written)}
+    return deepcopy(ObjectType.of(schema).json_schema)
 
 
 def schema_name(written: Mapping[str, Any]) -> str:
@@ -94,27 +71,38 @@ def strict_flag(schema: object) -> bool | None:
     return strict if isinstance(strict, bool) else None
 
 
-def check_schema(what: str, schema: Mapping[str, Any], *, of_tool: bool = False) -> None:
-    """Refuses a schema that cannot be enforced while decoding. Needs no model.
+def check_schema(
+    what: str, schema: Mapping[str, Any], *, of_tool: bool = False, strict: bool = False
+) -> None:
+    """Refuses a schema that can be neither enforced while decoding nor checked. Needs no model.
 
     Args:
         what: What the schema describes, for the message.
         schema: Any JSON schema.
         of_tool: Whether it describes the arguments of a tool.
+        strict: Whether all of it has to be enforced while decoding.
 
     Raises:
         UnsupportedGrammarError: The message names the part and its place.
     """
-    constrain = arguments_schema if of_tool else constrained_schema
     try:
-        error = _grammar_error(json.dumps(constrain(schema)))
+        enforced = enforced_schema(schema, of_arguments=of_tool)
+        if enforced.unenforced:
+            check_can_be_checked(schema)
     except UnsupportedGrammarError as unsupported:
         message = str(unsupported).replace("The schema", f"The schema of {what}", 1)
         raise UnsupportedGrammarError(message) from None
-    if error:
+    if enforced.error:
         raise UnsupportedGrammarError(
-            f"The schema of {what} cannot be enforced while decoding: {' '.join(error.split())}. "
+            f"The schema of {what} cannot be enforced while decoding: {enforced.error}. "
             "Leave that part out of the schema and check it afterwards."
+        )
+    if strict and enforced.unenforced:
+        first = enforced.unenforced[0]
+        raise UnsupportedGrammarError(
+            f"The schema of {what} has {first}, which cannot be enforced while decoding, as "
+            f"strict=True asks. {first.remedy}. Or leave strict out; then the finished value is "
+            "checked for it."
         )
 
 
@@ -139,12 +127,6 @@ def strict_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
     return strict
 
 
-@lru_cache(maxsize=256)
-def _grammar_error(schema: str) -> str:
-    """Why llguidance refuses a schema; "" if it does not."""
-    return str(LLMatcher.validate_grammar(LLMatcher.grammar_from_json_schema(schema), None))
-
-
 def _from_dict(schema: Mapping[str, Any]) -> dict[str, Any]:
     if is_wrapped(schema):
         schema = unwrap(schema)
@@ -159,13 +141,8 @@ def _from_dict(schema: Mapping[str, Any]) -> dict[str, Any]:
         schema = {**named, **{name: function[name] for name in function if name != "name"}}
     if not _KEYWORDS & schema.keys():
         raise PromptError(
-            f"{schema_label(schema)} is no JSON schema: it has no "
+            f"{type_label(schema)} is no JSON schema: it has no "
             '"type", "properties" or the like. '
             'Give one, such as {"title": ..., "type": "object", "properties": {...}}.'
         )
     return dict(schema)
-
-
-def schema_label(schema: object) -> str:
-    """A short name of a schema for messages."""
-    return getattr(schema, "__name__", None) or str(schema)[:80]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import regex
 
@@ -54,6 +54,8 @@ class AnswerParser:
         reasoning: Whether thoughts come first.
         calls_open_answer: Whether calls can stand only at the beginning of the answer. An answer
             that begins otherwise has no calls, whatever it contains further on.
+        find_fault: Says what is wrong with the arguments of a call, given the tool's name; "" for
+            nothing.
     """
 
     def __init__(
@@ -63,7 +65,9 @@ class AnswerParser:
         reasoning: Reasoning = "none",
         *,
         calls_open_answer: bool = False,
+        find_fault: Callable[[str, Any], str] = lambda _name, _arguments: "",
     ) -> None:
+        self._find_fault = find_fault
         self._head = tool_format.head if tool_format else _NO_CALL
         self._tail = tool_format.tail if tool_format else _NO_CALL
         self._opening = tool_format.opening if tool_format else ""
@@ -191,11 +195,22 @@ class AnswerParser:
 
     def _end_call(self, error: str = "") -> list[Piece]:
         call, self._state = self._call, "text"
-        error = call.error or error or _arguments_error(call.arguments)
+        error = call.error or error or self._arguments_error(call)
         if error:
             return self._invalid_call(call.text, error, call.name)
         self._count += 1
         return []
+
+    def _arguments_error(self, call: _Call) -> str:
+        """Why the arguments of a call cannot be used; "" if they can."""
+        try:
+            value = json.loads(call.arguments)
+            # Refuses NaN, numbers too large for a float, and halves of surrogate pairs.
+            json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+        except (ValueError, RecursionError) as error:
+            return f"The arguments are no JSON: {error}"
+        fault = self._find_fault(call.name, value)
+        return f"The arguments do not follow the tool's schema. {fault}" if fault else ""
 
     def _invalid_call(self, text: str, error: str, name: str | None = None) -> list[Piece]:
         self._space = ""
@@ -225,14 +240,3 @@ class AnswerParser:
         self._space = text[len(text.rstrip()) :]
         text = text.rstrip()
         return [TextPiece(text)] if text else []
-
-
-def _arguments_error(arguments: str) -> str:
-    """Why a JSON text cannot be used as arguments; "" if it can."""
-    try:
-        value = json.loads(arguments)
-        # Refuses NaN, numbers that are too large for a float, and halves of surrogate pairs.
-        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
-    except (ValueError, RecursionError) as error:
-        return f"The arguments are no JSON: {error}"
-    return ""

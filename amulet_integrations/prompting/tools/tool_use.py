@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from amulet_integrations.errors import AmuletError, PromptError
+from amulet_integrations.errors import AmuletError, PromptError, StructuredOutputError
 from amulet_integrations.validation import FrozenModel
 
 NO_PARAMETERS: dict[str, Any] = {"type": "object", "properties": {}}
@@ -134,6 +134,8 @@ class JsonOutput(FrozenModel):
         in_prompt: Whether the schema stands in the prompt, at the end of the system text.
         steer_strings: Whether the user's preferences steer the text of string values as they steer
             prose. Everything else is decoded with the preferences in the prompt only.
+        check: Whether an answer that does not follow its schema is an error. There may be one only
+            where a grammar cannot enforce all of the schema.
     """
 
     error_type: ClassVar[type[AmuletError]] = PromptError
@@ -141,3 +143,22 @@ class JsonOutput(FrozenModel):
     json_schema: dict[str, Any]
     in_prompt: bool = True
     steer_strings: bool = False
+    check: bool = True
+
+    def check_answer(self, text: str) -> None:
+        """Compares a whole answer with what a grammar cannot enforce of the schema.
+
+        Raises:
+            StructuredOutputError: The answer does not follow it.
+        """
+        # Imported here, so that prompts without tools load no grammars.
+        from amulet_integrations.prompting.json_schema.finished_values import (  # noqa: PLC0415
+            fault_in_text,
+        )
+
+        if fault := fault_in_text(self.json_schema, text):
+            raise StructuredOutputError(
+                f"The answer does not follow its schema, of which a grammar cannot enforce all. "
+                f"{fault} Ask again (with a temperature above 0 or in other words), or use a "
+                "schema that can be enforced."
+            )

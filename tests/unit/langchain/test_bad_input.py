@@ -41,7 +41,7 @@ class Odd(BaseModel):
 
     @classmethod
     def __get_pydantic_json_schema__(cls, *_: Any) -> dict[str, Any]:
-        return {"title": "Odd", "type": "object", "properties": {"word": {"not": {"const": "x"}}}}
+        return {"title": "Odd", "type": "object", "properties": {"word": {"disallow": "x"}}}
 
 
 def of_schema(**schema: Any) -> dict[str, Any]:
@@ -71,14 +71,20 @@ class Bad:
 
 BAD: dict[str, Bad] = {
     # Schemas that a grammar cannot express.
-    "tool with not": Bad(
-        UnsupportedGrammarError, "odd", "", {"tools": [of_schema(**{"not": {"type": "null"}})]}
+    "tool of an old draft": Bad(
+        UnsupportedGrammarError, "odd", "Say what", {"tools": [of_schema(disallow="null")]}
     ),
-    "tool with if": Bad(
+    "strict tool with not": Bad(
         UnsupportedGrammarError,
         "odd",
-        "",
-        {"tools": [of_schema(**{"if": {"type": "null"}, "then": {"const": 1}})]},
+        "Say what",
+        {"tools": [{**of_schema(**{"not": {"type": "null"}}), "strict": True}]},
+    ),
+    "strict tool with if": Bad(
+        UnsupportedGrammarError,
+        "odd",
+        "anyOf",
+        {"tools": [{**of_schema(**{"if": {"type": "null"}, "then": False}), "strict": True}]},
     ),
     "tool with a reference to nowhere": Bad(
         AmuletError, "odd", "", {"tools": [of_schema(**{"$ref": "#/$defs/nowhere"})]}
@@ -86,8 +92,11 @@ BAD: dict[str, Bad] = {
     "tool with a pattern that is none": Bad(
         AmuletError, "odd", "", {"tools": [of_schema(type="string", pattern="(")]}
     ),
-    "tool that looks around": Bad(
-        AmuletError, "odd", "", {"tools": [of_schema(type="string", pattern="^(?=a)b$")]}
+    "strict tool that looks around": Bad(
+        AmuletError,
+        "odd",
+        "",
+        {"tools": [{**of_schema(type="string", pattern="^(?=a)b$"), "strict": True}]},
     ),
     "tool whose schema no object fits": Bad(
         AmuletError,
@@ -96,14 +105,14 @@ BAD: dict[str, Bad] = {
         {"tools": [{"name": "odd", "parameters": {**NOTHING_FITS, "required": ["x"]}}]},
     ),
     "pydantic tool": Bad(UnsupportedGrammarError, "Odd", "", {"tools": [Odd]}),
-    "format with not": Bad(
+    "strict format with not": Bad(
         UnsupportedGrammarError,
         "not",
-        "",
+        "Say what",
         {
             "response_format": {
                 "type": "json_schema",
-                "json_schema": {"name": "s", "schema": {"not": {"type": "null"}}},
+                "json_schema": {"name": "s", "strict": True, "schema": {"not": {"type": "null"}}},
             }
         },
     ),
@@ -250,7 +259,7 @@ def test_bad_tools_are_refused_when_they_are_bound(bad: str) -> None:
 
 def test_bad_tools_are_refused_inside_an_agent_too() -> None:
     engine = ScriptedEngine()
-    agent: Any = create_agent(ChatAmulet(engine=engine), [of_schema(**{"not": {"const": 1}})])
+    agent: Any = create_agent(ChatAmulet(engine=engine), [of_schema(disallow="null")])
     with pytest.raises(UnsupportedGrammarError, match="'odd'"):
         agent.invoke({"messages": [("user", QUESTION)]})
     assert engine.requests == []

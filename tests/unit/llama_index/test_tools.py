@@ -381,7 +381,7 @@ def with_schema(name: str, schema: dict[str, Any]) -> dict[str, Any]:
 
 OTHER_ADD = FunctionTool.from_defaults(shout, name="add")
 NAMELESS = FunctionTool(fn=add, metadata=ToolMetadata(description="Adds.", name=None))
-BEYOND = with_schema("f", {"type": "object", "properties": {"x": {"not": {"type": "string"}}}})
+BEYOND = with_schema("f", {"type": "object", "properties": {"x": {"disallow": "string"}}})
 
 BAD: dict[str, tuple[Any, dict[str, Any], type[AmuletError], str]] = {
     "unknown name": ([ADD, SHOUT], {"tool_choice": "sub"}, PromptError, "'sub'.*add, shout"),
@@ -401,7 +401,7 @@ BAD: dict[str, tuple[Any, dict[str, Any], type[AmuletError], str]] = {
     "no name": ([NAMELESS], {}, PromptError, "no name"),
     "no list": (5, {}, PromptError, "tools is a int"),
     "no object": ([with_schema("f", {"type": "string"})], {}, PromptError, "object"),
-    "schema beyond grammars": ([BEYOND], {}, UnsupportedGrammarError, "'f'.*not"),
+    "schema beyond grammars": ([BEYOND], {}, UnsupportedGrammarError, "'f'.*disallow"),
     "nothing to answer": ([ADD], {"user_msg": None}, PromptError, "user_msg="),
     "no message": ([ADD], {"user_msg": 5}, PromptError, "int"),
 }
@@ -477,6 +477,32 @@ async def test_a_call_that_cannot_be_made_is_shown_and_is_none(broken, cut):
         json.dumps(response.raw)
     with pytest.raises(NoToolCallError):
         llm.predict_and_call([ADD, SHOUT], ASK)
+
+
+UNIQUE = {"type": "array", "items": {"type": "integer"}, "uniqueItems": True}
+
+
+async def test_a_call_that_fails_its_tools_schema_is_none():
+    tool = with_schema("f", {"type": "object", "properties": {"v": UNIQUE}})
+    llm = scripted(written(("f", {"v": [1, 2]})))
+    for response in await all_four(llm, [tool], ASK):
+        assert calls_of(response) == [("f", {"v": [1, 2]})]
+    llm = scripted(written(("f", {"v": [1, 1]})))
+    for response in await all_four(llm, [tool], ASK):
+        assert calls_of(response) == []
+        (invalid,) = response.raw["invalid_tool_calls"]
+        assert "$.v" in invalid["error"]
+
+
+def count(numbers: set[int]) -> int:
+    """Counts numbers."""
+    return len(numbers)
+
+
+def test_a_function_that_takes_a_set_is_called():
+    llm = scripted(written(("count", {"numbers": [1, 1]})))
+    answer = llm.predict_and_call([FunctionTool.from_defaults(count)], ASK)
+    assert answer.sources[0].raw_input["kwargs"] == {"numbers": [1, 1]}
 
 
 async def test_a_call_that_cannot_be_made_hides_no_other():

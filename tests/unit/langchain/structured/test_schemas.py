@@ -7,10 +7,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator
+from langchain_core.exceptions import OutputParserException
 from langchain_core.messages import AIMessage
 from pydantic import BaseModel, ConfigDict
 
-from amulet_integrations.errors import PromptError, UnsupportedGrammarError
+from amulet_integrations.errors import PromptError, StructuredOutputError, UnsupportedGrammarError
 from amulet_integrations.langchain import ChatAmulet
 from amulet_integrations.personalization.prepared_call import PreparedCall
 from amulet_integrations.prompting import JsonOutput, ToolUse
@@ -107,25 +109,123 @@ def test_response_formats_and_tools_close_alike(monkeypatch: pytest.MonkeyPatch)
     assert [one["additionalProperties"] for one in objects(answer)] == [False, False]
 
 
-UNENFORCEABLE = {
-    "title": "f",
-    "type": "object",
-    "properties": {"tags": {"type": "array", "items": {}, "uniqueItems": True}},
+def listed(**schema: Any) -> dict[str, Any]:
+    """A schema of an object with one property."""
+    return {"title": "f", "type": "object", "properties": {"v": schema}, "required": ["v"]}
+
+
+NUMBERS = {"type": "array", "items": {"type": "integer"}}
+# Schemas that no grammar enforces whole, each with a value that follows it and one that does not.
+CHECKED: dict[str, tuple[dict[str, Any], Any, Any]] = {
+    "uniqueItems": (listed(**NUMBERS, uniqueItems=True), [1, 2], [1, 1]),
+    "not": (listed(type="integer", **{"not": {"const": 0}}), 1, 0),
+    "maxContains": (listed(**NUMBERS, contains={"const": 1}, maxContains=1), [1, 2], [1, 1]),
+    "oneOf": (listed(oneOf=[{"type": "number"}, {"type": "integer"}]), 0.5, 3),
+    "pattern": (listed(type="string", pattern="^(?!no)[a-z]{4}$"), "yess", "nope"),
+    "if": (
+        listed(**{"if": {"type": "integer", "minimum": 5}, "then": {"multipleOf": 5}}),
+        10,
+        11,
+    ),
+    "unevaluatedItems": (
+        listed(type="array", prefixItems=[{"type": "integer"}], unevaluatedItems=False),
+        [1],
+        [1, 2],
+    ),
 }
+METHODS = ["json_schema", "json_mode", "function_calling"]
 
 
-@pytest.mark.parametrize(
-    ("method", "named"),
-    [("json_schema", "the answer"), ("json_mode", "the answer"), ("function_calling", "'f'")],
-)
-def test_refusals_name_whose_schema_it_is_and_the_place(method: Any, named: str) -> None:
+def writing(value: Any, *, called: bool) -> ChatAmulet:
+    text = json.dumps({"v": value})
+    if called:
+        text = f'<tool_call>\n{{"name": "f", "arguments": {text}}}\n</tool_call>'
+    return ChatAmulet(engine=ScriptedEngine([text[:9], text[9:]]))
+
+
+@pytest.mark.parametrize("keyword", CHECKED)
+@pytest.mark.parametrize("method", METHODS)
+def test_what_no_grammar_enforces_is_checked_when_the_answer_is_finished(
+    method: Any, keyword: str
+) -> None:
+    schema, good, bad = CHECKED[keyword]
+    oracle = Draft202012Validator(schema)
+    assert (oracle.is_valid({"v": good}), oracle.is_valid({"v": bad})) == (True, False)
+
+    def reader(value: Any, **options: Any) -> Any:
+        llm = writing(value, called=method == "function_calling")
+        return llm.with_structured_output(schema, method=method, **options)
+
+    assert reader(good).invoke("x") == {"v": good}
+    assert list(reader(good).stream("x"))[-1] == {"v": good}
+    for ask in (reader(bad).invoke, lambda question: list(reader(bad).stream(question))):
+        with pytest.raises(OutputParserException):
+            ask("x")
+    with pytest.raises(OutputParserException, match=r"\$\.v"):
+        reader(bad).invoke("x")
+    found = reader(bad, include_raw=True).invoke("x")
+    assert isinstance(found["raw"], AIMessage)
+    assert isinstance(found["parsing_error"], OutputParserException)
+    assert found["parsed"] is None
+
+
+@pytest.mark.parametrize("keyword", CHECKED)
+async def test_a_plain_answer_that_fails_its_schema_is_an_error(keyword: str) -> None:
+    schema, good, bad = CHECKED[keyword]
+    for form in (
+        {"type": "json_schema", "json_schema": {"name": "f", "schema": schema}},
+        {"type": "json_object", "schema": schema},
+    ):
+        answer = writing(good, called=False).invoke("x", response_format=form)
+        assert json.loads(answer.text) == {"v": good}
+        llm = writing(bad, called=False)
+        with pytest.raises(StructuredOutputError, match=r"\$\.v"):
+            llm.invoke("x", response_format=form)
+        with pytest.raises(StructuredOutputError, match=r"\$\.v"):
+            async for _ in llm.astream("x", response_format=form):
+                pass
+
+
+@pytest.mark.parametrize("keyword", CHECKED)
+def test_a_call_that_fails_its_tools_schema_is_invalid(keyword: str) -> None:
+    schema, good, bad = CHECKED[keyword]
+    answer = writing(good, called=True).bind_tools([schema]).invoke("x")
+    assert [call["args"] for call in answer.tool_calls] == [{"v": good}]
+    answer = writing(bad, called=True).bind_tools([schema]).invoke("x")
+    assert answer.tool_calls == []
+    (call,) = answer.invalid_tool_calls
+    assert "$.v" in str(call["error"])
+    assert json.loads(str(call["args"])) == {"v": bad}
+
+
+@pytest.mark.parametrize("keyword", CHECKED)
+@pytest.mark.parametrize("method", ["json_schema", "function_calling"])
+def test_strict_asks_for_all_of_it_while_decoding(method: Any, keyword: str) -> None:
+    schema = CHECKED[keyword][0]
     llm = ChatAmulet(engine=ScriptedEngine([]))
-    place = f"{named} has 'uniqueItems' at #/properties/tags, .* Leave it out"
+    named = "'f'" if method == "function_calling" else "the answer"
+    place = f"{named} has '{keyword}' at #/properties/v, .*strict=True asks.*[.] Or leave strict"
     with pytest.raises(UnsupportedGrammarError, match=place):
-        llm.with_structured_output(UNENFORCEABLE, method=method)
-    if method == "function_calling":
-        with pytest.raises(UnsupportedGrammarError, match=place):
-            llm.bind_tools([UNENFORCEABLE])
+        llm.with_structured_output(schema, method=method, strict=True)
+    with pytest.raises(UnsupportedGrammarError, match=keyword):
+        llm.bind_tools([schema], strict=True)
+
+
+def test_a_schema_that_no_value_can_be_checked_by_is_refused() -> None:
+    llm = ChatAmulet(engine=ScriptedEngine([]))
+    odd = listed(**NUMBERS, uniqueItems=True, maxItems="three")
+    with pytest.raises(UnsupportedGrammarError, match="'f' is no JSON schema: at #/properties/v"):
+        llm.bind_tools([odd])
+
+
+@pytest.mark.parametrize("format_name", ["url", "byte", "iri", "int32", "semver"])
+@pytest.mark.parametrize("kind", ["string", "integer", ["string", "null"]], ids=str)
+def test_unknown_formats_are_annotations(format_name: str, kind: Any) -> None:
+    value = 3 if kind == "integer" else "x"
+    schema = listed(type=kind, format=format_name)
+    for strict in (None, True):
+        bound = writing(value, called=True).bind_tools([schema], strict=strict)
+        assert [call["args"] for call in bound.invoke("x").tool_calls] == [{"v": value}]
 
 
 def test_what_only_the_grammar_finds_wrong_is_named_too() -> None:

@@ -186,10 +186,10 @@ BAD: dict[str, tuple[list[Any], dict[str, Any], type[AmuletError], str]] = {
         "object",
     ),
     "schema beyond grammars": (
-        [{"name": "f", "parameters": {"properties": {"x": {"not": {"type": "string"}}}}}],
+        [{"name": "f", "parameters": {"properties": {"x": {"disallow": "string"}}}}],
         {},
         UnsupportedGrammarError,
-        "'f'.*not",
+        "'f'.*disallow",
     ),
     "misspelt argument": ([add], {"usr_id": "ann"}, UnknownArgumentError, "did you mean 'user_id'"),
 }

@@ -10,7 +10,7 @@ from llama_index.core.prompts import PromptTemplate
 from llama_index.core.schema import NodeWithScore, QueryBundle, TextNode
 from llama_index.core.selectors import LLMSingleSelector
 from llama_index.core.tools import FunctionTool
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from amulet_integrations import preference_scope
 from amulet_integrations.errors import (
@@ -41,7 +41,7 @@ class Sea(BaseModel):
 
 
 class Refused(BaseModel):
-    depth: set[int]
+    depth: int = Field(json_schema_extra={"divisibleBy": 3})
 
 
 async def _apredict(llm, *args, **kwargs):
@@ -164,7 +164,7 @@ async def test_the_cause_is_the_original_error(tiny_engine):
     with pytest.raises(AnswerError, match="640") as caught:
         llm.predict(PROMPT, question="sea " * 900)
     assert isinstance(caught.value.__cause__, ContextLengthError)
-    with pytest.raises(AnswerError, match="uniqueItems") as caught:
+    with pytest.raises(AnswerError, match="divisibleBy") as caught:
         await llm.astructured_predict(Refused, PROMPT, question=QUESTION)
     assert isinstance(caught.value.__cause__, UnsupportedGrammarError)
     assert not isinstance(caught.value, ValueError | TypeError)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from contextlib import contextmanager
 from enum import Enum
 from itertools import pairwise
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 import pytest
 from llama_index.core.callbacks import CallbackManager, TokenCountingHandler
@@ -382,25 +383,107 @@ async def test_validators_that_refuse_are_named_and_nothing_of_the_answer_is(cas
 @pytest.mark.parametrize("wanted", [dict, "Word", 5, Word(word="x")], ids=str)
 def test_what_is_no_pydantic_model_is_refused(wanted):
     llm = scripted("{}")
-    with refuses(PromptError, "response_format"):
+    with refuses(PromptError, "output_cls"):
         llm.structured_predict(wanted, SEA, thing="sea")
-    with pytest.raises(AmuletError, match="response_format"):
+    with pytest.raises(AmuletError, match="output_cls"):
         llm.stream_structured_predict(wanted, SEA, thing="sea")
     assert not llm.engine.requests
 
 
+class SeaDict(TypedDict):
+    name: str
+    depth: NotRequired[int]
+
+
+@dataclasses.dataclass
+class SeaData:
+    name: str
+
+
+NOT_PREDICTED = [Mood, list, float, object, list[Sea], Sea | None, SeaDict, SeaData]
+
+
+@pytest.mark.parametrize("wanted", NOT_PREDICTED, ids=str)
+def test_types_that_llama_index_cannot_predict_are_refused_with_a_remedy(wanted):
+    llm = scripted("{}")
+    remedy = r"output_cls=.* is no Pydantic model.*class Answer\(BaseModel\)"
+    with refuses(PromptError, remedy):
+        llm.structured_predict(wanted, SEA, thing="sea")
+    for refused in (
+        lambda: llm.as_structured_llm(wanted),
+        lambda: llm.stream_structured_predict(wanted, SEA, thing="sea"),
+        lambda: llm.astructured_predict(wanted, SEA, thing="sea"),
+        lambda: llm.astream_structured_predict(wanted, SEA, thing="sea"),
+    ):
+        with pytest.raises(AmuletError, match=remedy):
+            refused()
+    assert not llm.engine.requests
+
+
+@pytest.mark.parametrize("wanted", [SeaDict, SeaData], ids=str)
+def test_answers_to_messages_may_follow_any_type_of_objects(wanted, llm):
+    found = json.loads(llm.complete("Sea?", response_format=wanted).text)
+    assert isinstance(found.pop("name"), str)
+    assert found.keys() <= {"depth"}
+
+
+@pytest.mark.parametrize("wanted", [Mood, list[Sea], float, object], ids=str)
+def test_answers_to_messages_follow_no_other_type(wanted):
+    llm = scripted("{}")
+    with pytest.raises(PromptError, match="class Answer"):
+        llm.complete("Sea?", response_format=wanted)
+    assert not llm.engine.requests
+
+
+class Tags(BaseModel):
+    tags: set[int] = Field(max_length=3)
+
+
+class Numbered(BaseModel):
+    numbers: list[int] = Field(json_schema_extra={"uniqueItems": True})
+
+
+@pytest.mark.parametrize("mode", MODES)
+async def test_a_set_takes_what_is_written_twice_once(mode):
+    text = '{"tags": [7, 7, 5]}'
+    if mode is PydanticProgramMode.FUNCTION:
+        text = f'<tool_call>\n{{"name": "Tags", "arguments": {text}}}\n</tool_call>'
+    llm = scripted(text, pydantic_program_mode=mode)
+    for found in await every_prediction(llm, Tags):
+        assert found == Tags(tags={5, 7})
+
+
+def test_sets_are_predicted(llm):
+    options = {"temperature": 1.0, "seed": 5}
+    found = llm.structured_predict(Tags, SEA, options, thing="sea")
+    assert isinstance(found.tags, set)
+
+
+async def test_what_no_grammar_enforces_is_checked_when_the_object_is_finished():
+    good = scripted('{"numbers": [1, 2]}')
+    for found in await every_prediction(good, Numbered):
+        assert found.numbers == [1, 2]
+    bad = scripted('{"numbers": [1, 1]}')
+    with pytest.raises(StructuredOutputError, match=r"\$\.numbers"):
+        bad.structured_predict(Numbered, SEA, thing="sea")
+    with pytest.raises(StructuredOutputError, match=r"\$\.numbers"):
+        list(bad.stream_structured_predict(Numbered, SEA, thing="sea"))
+    with pytest.raises(StructuredOutputError, match=r"\$\.numbers"):
+        bad.as_structured_llm(Numbered).complete("Sea?")
+
+
 class Beyond(BaseModel):
-    value: Any = Field(json_schema_extra={"not": {"type": "string"}})
+    value: Any = Field(json_schema_extra={"disallow": "string"})
 
 
 @pytest.mark.parametrize("mode", [PydanticProgramMode.DEFAULT, PydanticProgramMode.FUNCTION])
 def test_a_schema_beyond_grammars_is_refused_before_anything_is_computed(mode):
     llm = scripted("{}", pydantic_program_mode=mode)
-    with refuses(UnsupportedGrammarError, "not"):
+    with refuses(UnsupportedGrammarError, "disallow"):
         llm.structured_predict(Beyond, SEA, thing="sea")
-    with pytest.raises(AmuletError, match="'not'"):
+    with pytest.raises(AmuletError, match="'disallow'"):
         list(llm.stream_structured_predict(Beyond, SEA, thing="sea"))
-    with pytest.raises(UnsupportedGrammarError, match="not"):
+    with pytest.raises(UnsupportedGrammarError, match="disallow"):
         llm.as_structured_llm(Beyond).chat(chat_messages(("user", "Sea?")))
     assert not llm.engine.requests
 
@@ -408,7 +491,7 @@ def test_a_schema_beyond_grammars_is_refused_before_anything_is_computed(mode):
 def test_an_async_call_refuses_when_it_is_made():
     llm = scripted("{}")
     for ask in (llm.astructured_predict, llm.astream_structured_predict):
-        with pytest.raises(AmuletError, match="'not'"):
+        with pytest.raises(AmuletError, match="'disallow'"):
             ask(Beyond, SEA, thing="sea")
 
 

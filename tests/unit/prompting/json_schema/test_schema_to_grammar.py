@@ -15,9 +15,11 @@ from pydantic import UUID4, BaseModel, Field, StringConstraints, TypeAdapter
 from typing_extensions import TypedDict
 
 from amulet_integrations.errors import UnsupportedGrammarError
+from amulet_integrations.prompting.json_schema.finished_values import fault_of
 from amulet_integrations.prompting.json_schema.schema_to_grammar import (
     arguments_schema,
     constrained_schema,
+    enforced_schema,
     json_rule,
 )
 from tests.unit.prompting.walks import Walker
@@ -207,36 +209,169 @@ def _is_date(text):
     return True
 
 
-REFUSED = {
-    "uniqueItems": True,
-    "not": {"type": "string"},
-    "if": {"type": "string"},
-    "contains": {"type": "string"},
-    "propertyNames": {"pattern": "^a"},
-    "dependentRequired": {"a": ["b"]},
-    "dependencies": {"a": ["b"]},
-    "unevaluatedProperties": {"type": "string"},
-    "$dynamicRef": "#x",
-    "contentEncoding": "base64",
-    "contentMediaType": "application/json",
-    "divisibleBy": 3,
+INTEGER = {"type": "integer"}
+KINDS = {"properties": {"kind": {"enum": ["a", "b"]}, "n": INTEGER}, "required": ["kind"]}
+IS_A = {"properties": {"kind": {"const": "a"}}}
+CIRCLE = {"type": "object", "properties": {"v": INTEGER}, "required": ["v"]}
+# What is written with other keywords, so that the grammar enforces it all.
+REWRITTEN = {
+    "if": {**KINDS, "if": IS_A, "then": {"required": ["n"]}, "else": {"properties": {"n": False}}},
+    "if with names of its own": {
+        **KINDS,
+        "if": {**IS_A, "required": ["kind"]},
+        "then": {"properties": {"x": {"type": "boolean"}}, "required": ["x"]},
+        "else": {"properties": {"y": INTEGER}, "required": ["y"]},
+    },
+    "if a property is there": {**KINDS, "if": {"required": ["n"]}, "then": IS_A},
+    "if false": {**KINDS, "if": False, "then": False, "else": {"required": ["n"]}},
+    "dependentRequired": {**KINDS, "dependentRequired": {"kind": ["n"]}},
+    "dependencies": {
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        **KINDS,
+        "dependencies": {"kind": ["n"], "n": {"properties": {"n": {"minimum": 7}}}},
+    },
+    "dependentSchemas": {**KINDS, "dependentSchemas": {"n": {"properties": {"n": {"const": 5}}}}},
+    "contains": {"type": "array", "items": {"type": ["integer", "null"]}, "contains": INTEGER},
+    "uniqueItems of a few values": {
+        "type": "array",
+        "items": {"$ref": "#/$defs/mood"},
+        "uniqueItems": True,
+        "minItems": 2,
+        "$defs": {"mood": {"enum": ["calm", "wild", "dull"]}},
+    },
+    "minContains": {"type": "array", "contains": {"type": "boolean"}, "minContains": 2},
+    "propertyNames": {
+        "type": "object",
+        "propertyNames": {"pattern": "^a[bc]*$"},
+        "additionalProperties": INTEGER,
+    },
+    "names by length": {"type": "object", "propertyNames": {"minLength": 1, "maxLength": 2}},
+    "circle": {
+        "$ref": "#/$defs/N",
+        "$defs": {
+            "N": {**CIRCLE, "properties": {"v": INTEGER, "c": {"$ref": "#/$defs/N", **CIRCLE}}}
+        },
+    },
+    "circle through the whole": {
+        **CIRCLE,
+        "properties": {"v": INTEGER, "c": {"$ref": "#", "properties": {"v": {"minimum": 3}}}},
+    },
+    "exclusiveMinimum of draft 4": {
+        "$schema": "http://json-schema.org/draft-04/schema#",
+        "type": "number",
+        "minimum": 0,
+        "exclusiveMinimum": True,
+        "maximum": 3,
+    },
+    "contentEncoding": {"type": "string", "contentEncoding": "base64"},
+    "contentMediaType": {"type": "string", "contentMediaType": "application/json"},
 }
 
 
-@pytest.mark.parametrize("keyword", REFUSED)
-def test_what_cannot_be_enforced_is_refused_with_its_place(keyword):
-    inner = {keyword: REFUSED[keyword]}
-    schema = {"properties": {"a/b": {"items": {"anyOf": [{}, inner]}}}}
+@pytest.mark.parametrize("name", REWRITTEN)
+def test_what_can_be_written_otherwise_is_enforced(name):
+    schema = REWRITTEN[name]
+    enforced = enforced_schema(schema)
+    assert (enforced.unenforced, enforced.error) == ((), "")
+    validator = jsonschema.validators.validator_for(schema, jsonschema.Draft202012Validator)(schema)
+    for value in walked(schema, range(5)):
+        assert validator.is_valid(value), value
+
+
+def test_every_order_of_a_few_values_can_be_written():
+    items = {"type": "array", "items": {"enum": [1, 2, "x"]}, "uniqueItems": True}
+    texts = ("[]", '["x", 1]', '[2, "x", 1]', "[1, 1]", '[1, 2, "x", 1]')
+    assert accepts(items, *texts) == [True, True, True, False, False]
+    many = {**items, "items": {"enum": list(range(9))}}
+    assert accepts(many, f"{list(range(9))}", f"{[0] * 10}") == [True, False]
+
+
+# What the grammar enforces only a part of, with the keyword that is reported.
+LEFT = {
+    "uniqueItems": {"type": "array", "uniqueItems": True},
+    "not": {"type": "string", "not": {"const": "x"}},
+    "if": {**KINDS, "if": {"properties": {"n": {"minimum": 9}}}, "then": IS_A},
+    "contains": {"type": "array", "prefixItems": [INTEGER], "contains": {"const": "x"}},
+    "maxContains": {"type": "array", "contains": {"const": 1}, "maxContains": 2},
+    "propertyNames": {"type": "object", "propertyNames": {"not": {"const": "a"}}},
+    "pattern": {"type": "string", "pattern": r"^(?=.*[0-9])[a-z0-9]{3,5}$"},
+    "patternProperties": {
+        "type": "object",
+        "patternProperties": {"^(?!a)": INTEGER},
+        "additionalProperties": False,
+    },
+    "minProperties": {"type": "object", "minProperties": 2},
+    "maxProperties": {
+        "type": "object",
+        "properties": {"a": INTEGER, "b": INTEGER, "c": INTEGER},
+        "maxProperties": 1,
+    },
+    "oneOf": {"oneOf": [CIRCLE, {"type": "object", "properties": {"w": INTEGER}}]},
+    "unevaluatedProperties": {
+        "allOf": [CIRCLE, {"anyOf": [{"properties": {"w": INTEGER}}, {"required": ["x"]}]}],
+        "unevaluatedProperties": False,
+    },
+    "unevaluatedItems": {"type": "array", "prefixItems": [INTEGER], "unevaluatedItems": False},
+}
+
+
+@pytest.mark.parametrize("keyword", LEFT)
+def test_what_is_left_to_a_check_is_reported_with_its_place_and_found(keyword):
+    inner = LEFT[keyword]
+    schema = {"properties": {"a/b": {"items": {"anyOf": [inner, {"const": None}]}}}}
+    (unenforced,) = enforced_schema(schema).unenforced
+    assert str(unenforced) == f"{keyword!r} at #/properties/a~1b/items/anyOf/0"
+    assert unenforced.remedy
+    oracle = jsonschema.Draft202012Validator(inner)
+    for value in walked(inner, range(5)):
+        assert bool(fault_of(inner, value)) is not oracle.is_valid(value), value
+
+
+def test_what_is_required_and_not_described_can_be_written():
+    schema = {"properties": {"a": INTEGER}, "required": ["a", "b"]}
+    assert accepts(schema, '{"a": 1, "b": [2]}', '{"a": 1}') == [True, False]
+    for value in walked(schema):
+        jsonschema.validate(value, schema)
+
+
+def test_parts_that_are_all_free_can_be_enforced():
+    free = {"type": "object", "additionalProperties": True}
+    part = {**free, "properties": {"v": {"type": "string"}}}
+    schema = {"$defs": {"N": part}, **free, "allOf": [{"$ref": "#/$defs/N"}]}
+    assert accepts(schema, '{"v": "x", "w": 1}', '{"v": 1}') == [True, False]
+
+
+def test_a_pattern_keeps_what_is_not_look_around():
+    accepted = accepts({"type": "string", "pattern": r"^(?!x)[a-z](\d)(?=1)$"}, '"x7"', '"xx"')
+    assert accepted == [True, False]
+
+
+def test_a_check_asks_nobody_for_references(monkeypatch):
+    def refused(*_args, **_options):
+        raise AssertionError("the network was asked")
+
+    monkeypatch.setattr("urllib.request.urlopen", refused)
+    far = {"properties": {"a": {"$ref": "http://example.com/s"}}, "uniqueItems": True}
+    assert "example.com" in enforced_schema(far).error
+    assert "leads nowhere" in fault_of(far, {"a": 1})
+
+
+OUTDATED = {"divisibleBy": 3, "disallow": "string", "extends": {}}
+
+
+@pytest.mark.parametrize("keyword", OUTDATED)
+def test_keywords_of_old_drafts_are_refused_with_their_place(keyword):
+    schema = {"properties": {"a/b": {"items": {"anyOf": [{}, {keyword: OUTDATED[keyword]}]}}}}
     with pytest.raises(UnsupportedGrammarError, match="#/properties/a~1b/items/anyOf/1") as caught:
         constrained_schema(schema)
     assert repr(keyword) in str(caught.value)
 
 
 def test_other_refusals():
-    with pytest.raises(UnsupportedGrammarError, match="'iri' at #/properties/a"):
-        constrained_schema({"properties": {"a": {"type": "string", "format": "iri"}}})
-    with pytest.raises(UnsupportedGrammarError, match="minProperties=2 at # with"):
-        constrained_schema({"type": "object", "minProperties": 2})
+    with pytest.raises(UnsupportedGrammarError, match=r"'\('.* at #/properties/a"):
+        constrained_schema({"properties": {"a": {"type": "string", "pattern": "("}}})
+    with pytest.raises(UnsupportedGrammarError, match=r"#/\$dynamicRef"):
+        constrained_schema({"$dynamicRef": "#nowhere"})
     deep: dict[str, Any] = {}
     for _ in range(10_000):
         deep = {"items": deep}
@@ -298,6 +433,51 @@ def test_numbers_are_finite_wherever_they_stand(schema, around):
     assert accepts(schema, *texts) == [True] * 4 + [False] * 3
 
 
+SIXTY_FOUR_BITS = (-(2**63), 2**63 - 1)
+LONG = "9" * 40
+INTEGERS = [
+    {"type": "integer"},
+    {"type": ["integer", "null"]},
+    {"type": "integer", "minimum": 0},
+    {"type": "integer", "maximum": 7},
+    {"type": "integer", "exclusiveMinimum": 0},
+    {"type": "integer", "exclusiveMaximum": 8},
+    {"type": "integer", "minimum": -(10**30), "maximum": 1e300},
+    {"type": "integer", "multipleOf": 7},
+    {"type": "integer", "multipleOf": 7, "minimum": 1},
+    {"allOf": [{"type": "integer"}, {"minimum": 1}]},
+    {"$ref": "#/$defs/n", "maximum": 7, "$defs": {"n": {"type": "integer"}}},
+    {"anyOf": [{"type": "string"}, {"type": "integer"}]},
+    {"minimum": 1},
+    {},
+]
+
+
+@pytest.mark.parametrize("schema", INTEGERS, ids=range(len(INTEGERS)))
+def test_integers_have_no_more_than_64_bits(schema):
+    assert accepts(schema, "7", LONG, f"-{LONG}") == [True, False, False]
+    inside = {"type": "object", "additionalProperties": schema}
+    assert accepts({**inside, "$defs": schema.get("$defs", {})}, f'{{"a": {LONG}}}') == [False]
+    numbers = {"type": "array", "items": schema, "$defs": schema.get("$defs", {})}
+    for value in walked(numbers, range(2)):
+        integers = [item for item in value if type(item) is int]
+        assert all(SIXTY_FOUR_BITS[0] <= item <= SIXTY_FOUR_BITS[1] for item in integers)
+
+
+@pytest.mark.parametrize("schema", [{"type": "number"}, {"type": "number", "minimum": 0.25}, {}])
+def test_decimals_end(schema):
+    assert accepts(schema, "0.3333333333", f"0.{'3' * 11}", f"1.5{'0' * 40}") == [
+        True,
+        False,
+        False,
+    ]
+
+
+def test_numbers_of_a_narrow_range_have_the_decimals_that_they_need():
+    schema = {"type": "number", "exclusiveMinimum": 0, "maximum": 1e-9}
+    assert accepts(schema, "0.00000000025") == [True]
+
+
 def test_bounds_of_numbers_stay():
     bounded = {"type": "number", "exclusiveMinimum": 0}
     assert accepts(bounded, "0", "-1", "0.1", "7") == [False, False, True, True]
@@ -308,6 +488,7 @@ def test_decimals_are_numbers_or_texts_that_are_numbers():
     schema = {"anyOf": [{"type": "number"}, text]}
     texts = ("1.5", '"1.5"', '"-07"', '"+.5"', '""', '"-"', '"."', '"a"', "1e999")
     assert accepts(schema, *texts) == [True] * 4 + [False] * 5
+    assert accepts(schema, f'"{LONG}"', f'"0.{LONG}"') == [False, False]
 
 
 WRITABLE = '\b\f\n\r\t"\\\u2028'
@@ -378,6 +559,11 @@ MALFORMED = [
     ({"const": b"x"}, "#/const"),
     ({"const": {"a": {2: 1}}}, "#/const/a"),
     ({"const": float("inf")}, "#/const"),
+    ({"contains": 5}, "#/contains"),
+    ({"if": 5, "then": {}}, "#/if"),
+    ({"dependentRequired": 5}, "#/dependentRequired"),
+    ({"dependencies": {"a": [5]}}, "#"),
+    ({"minContains": "1"}, "#/minContains"),
     ({"minimum": float("nan")}, "#/minimum"),
     ({5: 5}, "#"),
 ]

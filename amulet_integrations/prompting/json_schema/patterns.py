@@ -1,0 +1,56 @@
+"""Regular expressions that a grammar cannot enforce, or not all of."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import regex
+
+from amulet_integrations.errors import UnsupportedGrammarError
+
+from .unenforced import grammar_error
+
+_LOOKAROUND = regex.compile(r"\(\?<?[=!]")
+# A character with what makes it one: an escape, a class of characters, or the character alone.
+_UNIT = regex.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|.", regex.DOTALL)
+
+
+@lru_cache(maxsize=512)
+def can_enforce_pattern(pattern: str, pointer: str) -> bool:
+    """Whether a grammar can enforce a regular expression.
+
+    Args:
+        pattern: The regular expression.
+        pointer: The JSON pointer to its schema, for the message.
+
+    Raises:
+        UnsupportedGrammarError: It is none that a finished value could be checked by, either.
+    """
+    if not grammar_error({"type": "string", "pattern": pattern}):
+        return True
+    try:
+        regex.compile(pattern)
+    except regex.error as invalid:
+        raise UnsupportedGrammarError(
+            f"The schema has the pattern {pattern[:80]!r} at {pointer}, which is no regular "
+            f"expression: {invalid}. Correct it."
+        ) from None
+    return False
+
+
+def without_lookaround(pattern: str) -> str:
+    """A regular expression without its look-around, so that it allows more texts."""
+    kept: list[str] = []
+    at = depth = 0  # depth counts the groups that are open in a look-around
+    while at < len(pattern):
+        if not depth and (found := _LOOKAROUND.match(pattern, at)):
+            depth, at = 1, found.end()
+            continue
+        unit = _UNIT.match(pattern, at)
+        assert unit is not None  # noqa: S101 - every character is a unit
+        at = unit.end()
+        if not depth:
+            kept.append(unit.group())
+        elif unit.group() in "()":
+            depth += 1 if unit.group() == "(" else -1
+    return "".join(kept)

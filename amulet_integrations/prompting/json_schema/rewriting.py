@@ -1,0 +1,300 @@
+"""Rewrites a JSON schema so that llguidance enforces as much of it as it can.
+
+Every change allows less than the schema did, except where a keyword is reported as `Unenforced`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+from amulet_integrations.errors import UnsupportedGrammarError
+
+from .arrays_and_names import rewrite_contains, rewrite_property_names, rewrite_unique_items
+from .bounds import (
+    ANY_JSON_NAME,
+    any_json,
+    any_json_reference,
+    bound_free_parts,
+    bound_numbers,
+    uses_any_json,
+)
+from .cases import CONDITIONS, Cases, cases_of
+from .circles import Circles
+from .format_patterns import FORMAT_PATTERNS
+from .object_parts import (
+    IN_PLACE,
+    all_property_names,
+    combined_references,
+    count_object_parts,
+    lists_properties,
+)
+from .patterns import can_enforce_pattern, without_lookaround
+from .references import has_anchor
+from .shape import DEFINITIONS, at, check_shape, iter_objects, map_subschemas, refuse
+from .unenforced import OUTDATED, Unenforced, grammar_error
+
+_ENFORCED_FORMATS = frozenset(
+    {"email", "hostname", "ipv4", "ipv6", "uuid", "uri", *FORMAT_PATTERNS}
+)
+# Keywords that are left to a check of the finished value, and those that restrict nothing.
+_LEFT = ("uniqueItems", "not", "$dynamicRef", "$recursiveRef")
+_IDLE = frozenset(
+    {"contentEncoding", "contentMediaType", "contentSchema", "$dynamicAnchor", "$recursiveAnchor"}
+    | {"minContains", "$vocabulary"}
+)
+_UNEVALUATED = ("unevaluatedProperties", "unevaluatedItems")
+_TAKEN_OUT = frozenset({*_LEFT, *_IDLE, *_UNEVALUATED, *CONDITIONS, *OUTDATED})
+
+# Pydantic's way to require a digit in a Decimal; llguidance does not support lookahead.
+_DIGIT_LOOKAHEAD = "^(?!^[-+.]*$)"
+_LONGEST_DECIMAL = 31
+# A string with one of these may be empty if they allow it.
+_STRING_CONSTRAINTS = frozenset({"minLength", "enum", "const", "pattern", "format", "$ref"})
+
+
+@dataclass(frozen=True)
+class Rewriting:
+    """How a schema is rewritten; each flag gives up or rewrites what llguidance has refused.
+
+    Attributes:
+        relaxes_one_of: Whether oneOf becomes anyOf.
+        names_circles: Whether recursive references beside other keywords get a name; see `Circles`.
+        relaxes_circles: Whether what stands beside recursive references is left out.
+        drops_conditions: Whether conditions are left out.
+        bounds_free_parts: Whether numbers are bounded in what the schema does not describe.
+    """
+
+    relaxes_one_of: bool = False
+    names_circles: bool = False
+    relaxes_circles: bool = False
+    drops_conditions: bool = False
+    bounds_free_parts: bool = True
+
+
+def rewrite_schema(
+    schema: dict[str, Any], rewriting: Rewriting
+) -> tuple[dict[str, Any], tuple[Unenforced, ...]]:
+    """Rewrites a whole schema, of the right shape.
+
+    Returns:
+        The new schema, and what it does not enforce.
+
+    Raises:
+        UnsupportedGrammarError: A keyword can be neither enforced nor checked.
+    """
+    unenforced: list[Unenforced] = []
+    if rewriting.names_circles or rewriting.relaxes_circles:
+        circles = Circles(schema, relaxes=rewriting.relaxes_circles)
+        schema = circles.rewritten()
+        unenforced += circles.unenforced
+    # With an id inside, references may be relative to it instead of the whole schema.
+    has_inner_ids = any(
+        isinstance(inner.get(key), str)
+        for inner in islice(iter_objects(schema), 1, None)
+        for key in ("$id", "id")
+    )
+    rewriter = _Rewriter(
+        document=schema,
+        how=rewriting,
+        combined=frozenset(combined_references(schema)),
+        bounds_free_parts=rewriting.bounds_free_parts and not has_inner_ids,
+    )
+    rewritten: dict[str, Any] = rewriter.rewrite(schema, "#", is_whole=True)
+    if uses_any_json(rewritten):
+        rewritten["$defs"] = {**rewritten.get("$defs", {}), ANY_JSON_NAME: any_json()}
+    return rewritten, tuple(dict.fromkeys([*unenforced, *rewriter.unenforced]))
+
+
+@dataclass(frozen=True)
+class _Rewriter:
+    """Rewrites the schemas of one document.
+
+    Attributes:
+        document: The whole schema, to which references point.
+        how: What is given up.
+        combined: The references that stand for only a part of an object.
+        bounds_free_parts: Whether numbers are bounded in what the schema does not describe.
+        unenforced: What has been given up so far.
+    """
+
+    document: dict[str, Any]
+    how: Rewriting
+    combined: frozenset[str]
+    bounds_free_parts: bool
+    unenforced: list[Unenforced] = field(default_factory=list)
+
+    def rewrite(self, schema: Any, pointer: str, *, is_whole: bool) -> Any:
+        """Rewrites the schema at `pointer`.
+
+        Args:
+            schema: The schema.
+            pointer: The JSON pointer to it.
+            is_whole: Whether it describes its value alone, and not together with other schemas.
+        """
+        if not isinstance(schema, dict):
+            return any_json_reference() if schema is True and self.bounds_free_parts else schema
+        schema = rewrite_property_names(dict(schema), self.document)
+        schema = rewrite_contains(rewrite_unique_items(schema, self.document))
+        _refuse_outdated(schema, pointer)
+        self._leave(schema, pointer)
+        is_whole = is_whole and pointer not in self.combined and count_object_parts(schema) <= 1
+        cases = [] if self.how.drops_conditions else list(cases_of(schema, pointer))
+
+        def rewrite_inner(inner: Any, keyword: str, place: str) -> Any:
+            return self.rewrite(inner, place, is_whole=is_whole or keyword not in IN_PLACE)
+
+        kept = {key: value for key, value in schema.items() if key not in _TAKEN_OUT}
+        if is_whole:
+            _list_required(kept)
+        if self.how.relaxes_one_of and "oneOf" in kept:
+            kept = _one_of_as_any_of(kept)
+        rewritten = map_subschemas(kept, rewrite_inner, pointer)
+        self._narrow_string(rewritten, pointer)
+        self._narrow_names(rewritten, schema, pointer)
+        _narrow_object(rewritten, close=is_whole)
+        bound_numbers(rewritten)
+        if is_whole and self.bounds_free_parts:
+            bound_free_parts(rewritten)
+        self._add_cases(rewritten, cases, pointer)
+        return rewritten
+
+    def _leave(self, schema: dict[str, Any], pointer: str) -> None:
+        """Reports the keywords that are left to a check of the finished value."""
+        found = [key for key in _LEFT if schema.get(key, False) is not False]
+        found += [key for key in ("contains", "maxContains", "propertyNames") if key in schema]
+        found += [key for key in _UNEVALUATED if schema.get(key, True) is not True]
+        if "oneOf" in schema and not self._tells_apart(schema["oneOf"]):
+            found.append("oneOf")
+        if self.how.drops_conditions:
+            found += ["if"] if "if" in schema else []
+            found += ["dependencies"] if any(key in schema for key in CONDITIONS[3:]) else []
+        found += self._uncounted(schema)
+        if "$dynamicRef" in found and not has_anchor(self.document, schema["$dynamicRef"]):
+            refuse(at(pointer, "$dynamicRef"), schema["$dynamicRef"], "a reference to anything")
+        for key in found:
+            self._report(key, pointer)
+        for key in ("contains", "maxContains", "propertyNames"):
+            schema.pop(key, None)
+
+    def _uncounted(self, schema: dict[str, Any]) -> list[str]:
+        """The counts of properties that are left to a check; those that llguidance refuses go."""
+        required = set(schema.get("required", ()))
+        counts: list[str] = [k for k in ("minProperties", "maxProperties") if k in schema]
+        if not schema.get("properties", {}).keys() <= required:
+            for key in counts:
+                del schema[key]
+            return counts
+        free = schema.get("additionalProperties") is not False or "patternProperties" in schema
+        # llguidance counts a property that is written twice as two.
+        uncertain = free and schema.get("minProperties", 0) > max(1, len(required))
+        return ["minProperties"] if uncertain else []
+
+    def _tells_apart(self, alternatives: list[Any]) -> bool:
+        """Whether no value follows two of the alternatives as they were given.
+
+        Those that the grammar keeps apart may do so only because it closes them.
+        """
+        definitions = {key: self.document[key] for key in DEFINITIONS if key in self.document}
+        return not grammar_error({**definitions, "oneOf": alternatives})
+
+    def _report(self, keyword: str, pointer: str) -> None:
+        self.unenforced.append(Unenforced(keyword, pointer))
+
+    def _add_cases(self, schema: dict[str, Any], cases: list[Cases], pointer: str) -> None:
+        """Adds the conditions of an object as alternatives."""
+        for condition in cases:
+            alternatives: list[Any] = list(condition.alternatives)
+            if schema.get("additionalProperties") is False and lists_properties(schema):
+                alternatives = condition.closed(schema["properties"])
+                for name in sorted(condition.names):
+                    schema["properties"].setdefault(name, True)
+            for alternative in alternatives:
+                check_shape(alternative, pointer)
+            place = at(pointer, condition.keyword)
+            rewritten = [self.rewrite(one, place, is_whole=False) for one in alternatives]
+            schema["allOf"] = [*schema.get("allOf", ()), {"anyOf": rewritten}]
+            if not condition.exact:
+                self._report(condition.keyword, pointer)
+
+    def _narrow_names(self, schema: dict[str, Any], given: dict[str, Any], pointer: str) -> None:
+        """Leaves out patterns of names that cannot be enforced, and closes what is unevaluated."""
+        patterns = schema.get("patternProperties", {})
+        hard = [name for name in patterns if not can_enforce_pattern(name, pointer)]
+        if hard:
+            self._report("patternProperties", pointer)
+            left = {name: value for name, value in patterns.items() if name not in hard}
+            schema["patternProperties"] = left
+        if given.get("unevaluatedProperties") is False:
+            names = all_property_names(given, self.document)
+            if names is not None:
+                schema["additionalProperties"] = False
+                known = dict.fromkeys(sorted(names), True)
+                schema["properties"] = {**known, **schema.get("properties", {})}
+
+    def _narrow_string(self, schema: dict[str, Any], pointer: str) -> None:
+        given = schema.get("format")
+        if given is not None and given not in _ENFORCED_FORMATS:
+            del schema["format"]  # an annotation
+        elif given in FORMAT_PATTERNS and "pattern" not in schema:
+            del schema["format"]
+            schema["pattern"] = FORMAT_PATTERNS[given]
+        elif schema.get("pattern", "").startswith(_DIGIT_LOOKAHEAD):
+            schema["pattern"] = "^" + schema["pattern"].removeprefix(_DIGIT_LOOKAHEAD)
+            schema["allOf"] = [*schema.get("allOf", ()), {"pattern": "[0-9]"}]
+            schema.setdefault("maxLength", _LONGEST_DECIMAL)
+        pattern = schema.get("pattern")
+        if pattern is not None and not can_enforce_pattern(pattern, pointer):
+            self._report("pattern", pointer)
+            del schema["pattern"]
+            left = without_lookaround(pattern)
+            if can_enforce_pattern(left, pointer):
+                schema["pattern"] = left
+
+
+def _refuse_outdated(schema: dict[str, Any], pointer: str) -> None:
+    for keyword, remedy in OUTDATED.items():
+        if keyword in schema:
+            raise UnsupportedGrammarError(
+                f"The schema has {keyword!r} at {pointer}, a keyword of an old draft, which cannot "
+                f"be enforced. {remedy}."
+            )
+
+
+def _one_of_as_any_of(schema: dict[str, Any]) -> dict[str, Any]:
+    others = {key: value for key, value in schema.items() if key != "oneOf"}
+    if "anyOf" not in schema:
+        return {**others, "anyOf": schema["oneOf"]}
+    return {**others, "allOf": [*schema.get("allOf", ()), {"anyOf": schema["oneOf"]}]}
+
+
+def _list_required(schema: dict[str, Any]) -> None:
+    """Lists the properties that are required and not described, before the object is closed."""
+    if lists_properties(schema) and "additionalProperties" not in schema:
+        named = dict.fromkeys(schema.get("required", ()), True)
+        schema["properties"] = schema["properties"] | {
+            name: named[name] for name in named if name not in schema["properties"]
+        }
+
+
+def _narrow_object(schema: dict[str, Any], *, close: bool) -> None:
+    if not (lists_properties(schema) or schema.get("patternProperties")):
+        return
+    if not {"type", "enum", "const"} & schema.keys():
+        schema["type"] = "object"
+    if close:
+        schema.setdefault("additionalProperties", False)
+    properties = schema.get("properties", {})
+    for name in schema.get("required", ()):
+        if _is_plain_string(properties.get(name)):
+            properties[name] = {**properties[name], "minLength": 1}
+
+
+def _is_plain_string(schema: Any) -> bool:
+    return (
+        isinstance(schema, dict)
+        and schema.get("type") == "string"
+        and not _STRING_CONSTRAINTS & schema.keys()
+        and schema.get("maxLength") != 0
+    )
