@@ -107,6 +107,10 @@ class AmuletClient(AmuletConfig):
         """The engine; loads the model on first use."""
         return self.engine or self._registry.engine(self.source)
 
+    def share_with(self, other: AmuletClient) -> None:
+        """Uses the engines and stores that another one has loaded and opened."""
+        self._registry = other._registry
+
     @property
     def context_window(self) -> int:
         """Most tokens of prompt and answer together. Does not load the model."""
