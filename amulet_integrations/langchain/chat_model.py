@@ -104,7 +104,8 @@ class ChatAmulet(AmuletClient, Wrappable, BaseChatModel):
     (``cache``, ``callbacks``, ``rate_limiter`` and so on) and the following.
 
     Attributes:
-        streaming: Whether `invoke` streams to callbacks. False, where given, turns streaming off.
+        streaming: Whether `invoke` streams to callbacks. False turns streaming off; None, the
+            default, leaves it to the caller.
         stream_usage: Whether the last chunk of a stream counts the tokens.
         max_retries: Without effect: there is no network between you and the model.
         api_key: Without effect: a local model needs none.
@@ -118,7 +119,7 @@ class ChatAmulet(AmuletClient, Wrappable, BaseChatModel):
     # Of two bases pydantic follows the last, and LangChain's drops unknown arguments in silence.
     model_config = AmuletClient.model_config
 
-    streaming: bool = False
+    streaming: bool | None = None
     stream_usage: bool = True
     max_retries: int | None = None
     api_key: SecretStr | None = Field(default=None, exclude=True)
@@ -348,6 +349,12 @@ class ChatAmulet(AmuletClient, Wrappable, BaseChatModel):
         wanted = {**kwargs, **arguments}
         llm = self.bind_tools(output.tools if tools is None else tools, **wanted)
         return output.parse_answers_of(llm, include_raw=include_raw)
+
+    def share_with(self, other: AmuletClient) -> None:
+        """As `AmuletClient.share_with`; a profile that describes the other one is replaced."""
+        super().share_with(other)
+        if self.profile == model_profile(other):
+            self.profile = model_profile(self)
 
     def get_token_ids(self, text: str) -> list[int]:
         """Token ids of a text, by the model's own tokenizer; loads the model."""
