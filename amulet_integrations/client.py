@@ -24,6 +24,7 @@ from amulet_integrations.personalization.prepared_call import (
 from amulet_integrations.personalization.user_resolution import PreferenceSelection, resolve_user
 from amulet_integrations.profiles import ProfileStore, current_scope
 from amulet_integrations.profiles.field_types import checked_label
+from amulet_integrations.profiles.stores.shared_store import check_picklable
 from amulet_integrations.prompting import ChatMessage
 from amulet_integrations.prompting.openai_compat.output_options import OutputOptions
 from amulet_integrations.registry import Registry
@@ -180,8 +181,11 @@ class AmuletClient(AmuletConfig):
         return self.model_copy(update={**nobody, "pinned": True})
 
     def __getstate__(self) -> dict[str, Any]:
-        # The state of a copy, because LlamaIndex removes from it what cannot be pickled. The engine
-        # is left out; whoever unpickles this loads the model by its name.
+        # The state of a copy, because LlamaIndex removes from it what cannot be pickled; a store
+        # has to be there. The engine is left out; whoever unpickles this loads the model by its
+        # name.
+        if isinstance(self.profiles, ProfileStore):
+            check_picklable(self.profiles)
         copy = self.model_copy(update={"engine": None})
         return super(AmuletClient, copy).__getstate__()
 

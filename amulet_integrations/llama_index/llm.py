@@ -124,7 +124,7 @@ class AmuletLLM(ClientLLM):
         return "AmuletLLM"
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        # LlamaIndex leaves out what cannot be pickled, such as a store in memory.
+        # LlamaIndex leaves out what cannot be pickled, such as a lambda.
         pickled = state["__dict__"]
         missing = {
             name: field.get_default(call_default_factory=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from copy import deepcopy
+from copy import copy, deepcopy
 from pathlib import Path
 
 import pytest
@@ -24,11 +24,13 @@ from amulet_integrations.errors import (
     InvalidRequestError,
     ModelNotFoundError,
     PreferenceSelectionError,
+    ProfileStoreError,
     UnknownArgumentError,
 )
 from amulet_integrations.langchain import ChatAmulet
 from amulet_integrations.llama_index import AmuletLLM
 from amulet_integrations.personalization.user_resolution import PreferenceSelection
+from amulet_integrations.profiles import CachedProfileStore
 from tests.support.tiny import tiny_model, tiny_tokenizer
 
 STRONG = AmuletParams(alpha=4, lambda_=0.5, iterations=15)
@@ -219,6 +221,45 @@ def test_a_folder_is_loaded_once_however_it_is_written(wrapper, tmp_path, monkey
     assert len({llm.load_engine() for llm in made + called}) == 1
     with pytest.raises(ModelNotFoundError, match="/models/nothere"):
         wrapper(model="~/models/nothere")
+
+
+STORES = {
+    "url": lambda place: f"sqlite:///{place}",
+    "path": lambda place: place,
+    "sql": SqlProfileStore,
+    "cached": lambda place: CachedProfileStore(SqlProfileStore(place), ttl=5),
+}
+
+
+@pytest.mark.parametrize("wrapper", WRAPPERS)
+@pytest.mark.parametrize("kind", STORES)
+def test_a_pickle_opens_its_database_again(wrapper, kind, tmp_path):
+    with SqlProfileStore(tmp_path / "profiles.db") as store:
+        store.save(PreferenceProfile(user_id="ann", preferences=["Be brief."]))
+    llm = wrapper(profiles=STORES[kind](tmp_path / "profiles.db"))
+    back = pickle.loads(pickle.dumps(llm))  # noqa: S301 - made here
+    found = back.personalizer.personalize(PreferenceSelection(user_id="ann")).preferences
+    assert [preference.text for preference in found] == ["Be brief."]
+
+
+class Own(InMemoryProfileStore):
+    """A store of somebody's own, with a connection in it."""
+
+    def __reduce__(self):
+        raise TypeError("cannot pickle a connection")
+
+
+@pytest.mark.parametrize("wrapper", WRAPPERS)
+@pytest.mark.parametrize("make", [InMemoryProfileStore, Own, lambda: SqlProfileStore(":memory:")])
+@pytest.mark.parametrize("cached", [False, True])
+def test_a_store_that_would_be_lost_is_not_pickled(wrapper, make, cached):
+    store = CachedProfileStore(make()) if cached else make()
+    llm = wrapper(profiles=store)
+    for one in (llm, llm.for_user("ann"), [store] if make is not Own or cached else llm):
+        with pytest.raises(ProfileStoreError, match="cannot be pickled.*give its URL"):
+            pickle.dumps(one)
+    for twin in (deepcopy(llm), llm.model_copy(deep=True), copy(llm), llm.model_copy()):
+        assert twin.profiles is store
 
 
 REBUILT = {

@@ -18,7 +18,6 @@ from amulet_integrations import preference_scope
 from amulet_integrations.engine.backends.transformers import embedded
 from amulet_integrations.errors import (
     InvalidParamsError,
-    PreferenceSelectionError,
     UnknownArgumentError,
 )
 from amulet_integrations.llama_index import AmuletLLM
@@ -357,15 +356,6 @@ def test_a_pickle_comes_back_equal(folder):
     assert back.to_dict() == llm.to_dict()
     assert back.preference == ANN
     assert back.complete(QUESTION).text == llm.complete(QUESTION).text
-
-
-def test_a_pickle_without_a_store_says_so_when_somebody_is_named(tiny_engine):
-    llm = small_llm(tiny_engine, profiles=store_of_two())
-    back = pickle.loads(pickle.dumps(llm))  # noqa: S301 - made above
-    back.engine = tiny_engine
-    assert back.complete(QUESTION).text == engine_result(tiny_engine).text
-    with pytest.raises(PreferenceSelectionError, match="profiles="):
-        back.complete(QUESTION, user_id="ann")
 
 
 # Conventions of prompts, the same in every way to ask.
