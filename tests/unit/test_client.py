@@ -256,7 +256,7 @@ def test_a_store_that_would_be_lost_is_not_pickled(wrapper, make, cached):
     store = CachedProfileStore(make()) if cached else make()
     llm = wrapper(profiles=store)
     for one in (llm, llm.for_user("ann"), [store] if make is not Own or cached else llm):
-        with pytest.raises(ProfileStoreError, match="cannot be pickled.*give its URL"):
+        with pytest.raises(ProfileStoreError, match=r"cannot be pickled.*give its URL"):
             pickle.dumps(one)
     for twin in (deepcopy(llm), llm.model_copy(deep=True), copy(llm), llm.model_copy()):
         assert twin.profiles is store
