@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from functools import wraps
 from typing import Any, TypeVar, cast
 
+from llama_index.core.chat_engine.condense_question import DEFAULT_TEMPLATE as CONDENSE_QUESTION
 from llama_index.core.output_parsers import PydanticOutputParser
 from llama_index.core.output_parsers.selection import SelectionOutputParser
 from llama_index.core.prompts import BasePromptTemplate, PromptType
@@ -123,10 +124,11 @@ def bind_parser_format(
 
 def _is_unread(prompt: BasePromptTemplate) -> bool:
     """Whether the answer to a prompt is read by a program only."""
-    parsers = (SelectionOutputParser, SubQuestionOutputParser)
-    return prompt.metadata.get("prompt_type") in _UNREAD or isinstance(
-        prompt.output_parser, parsers
-    )
+    if prompt.metadata.get("prompt_type") in _UNREAD:
+        return True
+    if getattr(prompt, "template", None) == CONDENSE_QUESTION:
+        return True
+    return isinstance(prompt.output_parser, SelectionOutputParser | SubQuestionOutputParser)
 
 
 def _template_variables(prompt: object) -> Collection[str]:
