@@ -31,6 +31,8 @@ T = TypeVar("T")
 # What LangChain binds beside a response format, for tracers.
 _TRACED = ("ls_structured_output_format", "structured_output_format")
 
+# The fields of arguments that have another name.
+_FIELDS = {"max_new_tokens": "max_tokens", "profile": "preference_profile"}
 
 # The named arguments of `bind_tools` and `with_structured_output`. Any other None is a value: it
 # replaces what is bound.
@@ -78,11 +80,11 @@ class AmuletBinding(ModelWrapper, RunnableBinding[LanguageModelInput, Any]):  # 
         Raises:
             InvalidParamsError: One of the fields is bound, so no config could set it.
         """
-        if taken := sorted(fields.keys() & without_unset(self.kwargs).keys()):
+        bound = {_FIELDS.get(name, name) for name in without_unset(self.kwargs)}
+        if taken := sorted(fields.keys() & bound):
             raise InvalidParamsError(
-                f"{taken[0]}={self.kwargs[taken[0]]!r} is bound, so a config could not set it. "
-                "Make the field configurable first and bind nothing to it, or give the value to "
-                "the constructor."
+                f"{taken[0]}= is bound, so a config could not set it. Make the field configurable "
+                "and bind nothing to it, or give the value to the constructor."
             )
         return super().configurable_fields(**fields)
 

@@ -10,8 +10,9 @@ from typing import Any
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import ensure_config, var_child_runnable_config
 
-# LangChain's own middleware marks its calls.
-_MARKS = ("lc_internal_call", "lc_source")
+# LangChain's own middleware marks its calls: all with a secret, some also with their source.
+_MARK = "lc_internal_call"
+_SOURCES = {"summarization", "tool_selection", "tool_emulation"}
 
 # The nodes of a middleware's hooks in `create_agent`, and of the hooks of `create_react_agent`.
 _HOOK = re.compile(r".+\.(?:before|after)_(?:agent|model)|(?:pre|post)_model_hook")
@@ -55,7 +56,7 @@ def internal_call(
 
 
 def _is_marked(metadata: Mapping[str, Any]) -> bool:
-    return any(metadata.get(mark) for mark in _MARKS)
+    return bool(metadata.get(_MARK)) or metadata.get("lc_source") in _SOURCES
 
 
 def _in_hook(metadata: Mapping[str, Any]) -> bool:

@@ -256,7 +256,14 @@ REFUSED: dict[str, tuple[Make, type[Exception], str]] = {
             temperature=ConfigurableField(id="heat")
         ),
         InvalidParamsError,
-        "temperature=0.5 is bound",
+        "temperature= is bound",
+    ),
+    "a bound field of another name": (
+        lambda llm: llm.bind(max_new_tokens=5).configurable_fields(
+            max_tokens=ConfigurableField(id="limit")
+        ),
+        InvalidParamsError,
+        "max_tokens= is bound",
     ),
     "a stranger's user": (
         lambda llm: llm.with_fallbacks([FakeListChatModel(responses=["x"])]).for_user("ann"),

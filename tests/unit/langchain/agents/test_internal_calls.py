@@ -217,6 +217,15 @@ def test_the_nodes_of_other_graphs_are_personal(node: str) -> None:
     assert calls(llm) == ([], [True, True])
 
 
+def test_the_metadata_of_an_application_makes_no_call_internal() -> None:
+    llm = model()
+    config = {**CONFIG, "metadata": {"lc_source": "website", "langgraph_node": "x"}}
+    llm.invoke("Hello.", config)
+    ask(create_agent(llm, [], system_prompt=SYSTEM), config, "invoke")
+    own, others = calls(llm)
+    assert own == others == [True]
+
+
 def test_a_tool_that_asks_a_model_is_personal() -> None:
     llm = model()
 
