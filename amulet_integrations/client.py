@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Self
 
 from pydantic import PrivateAttr, model_validator
@@ -11,7 +12,7 @@ from pydantic import PrivateAttr, model_validator
 from amulet_integrations.config import SAMPLING, AmuletConfig, check_one_limit
 from amulet_integrations.decoding.sampling_params import SamplingParams
 from amulet_integrations.decoding.strength import Strength
-from amulet_integrations.engine.backends.transformers.loader import check_source
+from amulet_integrations.engine.model_source import ModelSource
 from amulet_integrations.engine.protocol import Engine
 from amulet_integrations.errors import InvalidParamsError, UnknownArgumentError
 from amulet_integrations.personalization.personalizer import Personalizer
@@ -23,6 +24,7 @@ from amulet_integrations.personalization.prepared_call import (
 from amulet_integrations.personalization.user_resolution import PreferenceSelection, resolve_user
 from amulet_integrations.profiles import ProfileStore, current_scope
 from amulet_integrations.profiles.field_types import checked_label
+from amulet_integrations.profiles.stores.shared_store import check_picklable
 from amulet_integrations.prompting import ChatMessage
 from amulet_integrations.prompting.openai_compat.output_options import OutputOptions
 from amulet_integrations.registry import Registry
@@ -79,12 +81,12 @@ class AmuletClient(AmuletConfig):
         # Refuses values that are out of range; loads and opens nothing.
         _ = self.sampling, self._default, self._personalizer(None)
         if self.engine is None:
-            check_source(self.source)
+            self._registry.context_window(self.source)
         else:
             self.model = self.engine.model_name
         return self
 
-    def of_model(self, model: str | None) -> Self:
+    def of_model(self, model: str | Path | None) -> Self:
         """A copy with another model, for a call that names one; may read the model's config.
 
         It has the same settings, except for `revision` and `trust_remote_code`, which belong to
@@ -94,18 +96,25 @@ class AmuletClient(AmuletConfig):
             InvalidParamsError: `model` is no name.
             ModelError: There is no such checkpoint, or this engine cannot run it.
         """
-        if model is None or model == self.model:
+        if model is None:
             return self
-        if not isinstance(model, str) or not model.strip():
+        if not isinstance(model, str | Path) or not str(model).strip():
             raise InvalidParamsError(f"model={model!r}: give a Hugging Face id or a local folder.")
+        model = ModelSource(str(model)).model
+        if model == self.model:
+            return self
         changes = {"model": model, "engine": None, "revision": None, "trust_remote_code": False}
         copy = self.model_copy(update=changes)
-        self._registry.check(copy.source)
+        self._registry.context_window(copy.source)
         return copy
 
     def load_engine(self) -> Engine:
         """The engine; loads the model on first use."""
         return self.engine or self._registry.engine(self.source)
+
+    def share_with(self, other: AmuletClient) -> None:
+        """Uses the engines and stores that another one has loaded and opened."""
+        self._registry = other._registry
 
     @property
     def context_window(self) -> int:
@@ -172,8 +181,11 @@ class AmuletClient(AmuletConfig):
         return self.model_copy(update={**nobody, "pinned": True})
 
     def __getstate__(self) -> dict[str, Any]:
-        # The state of a copy, because LlamaIndex removes from it what cannot be pickled. The engine
-        # is left out; whoever unpickles this loads the model by its name.
+        # The state of a copy, because LlamaIndex removes from it what cannot be pickled; a store
+        # has to be there. The engine is left out; whoever unpickles this loads the model by its
+        # name.
+        if isinstance(self.profiles, ProfileStore):
+            check_picklable(self.profiles)
         copy = self.model_copy(update={"engine": None})
         return super(AmuletClient, copy).__getstate__()
 

@@ -8,7 +8,16 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_serializer,
+    field_validator,
+    model_validator,
+)
 
 from amulet_integrations.decoding.guidance import (
     DEFAULT_LINEAR_ALIGNMENT_RATIO,
@@ -29,6 +38,9 @@ from amulet_integrations.validation import as_amulet_error
 SAMPLING = tuple(name for name in SamplingParams.model_fields if name != "max_new_tokens")
 """Fields with the names of sampling parameters; `max_tokens` has a name of its own."""
 
+# Arguments that LangChain's chat models are made with, and that mean nothing here as None.
+_STOCK = ("n", "base_url")
+
 _ENVIRONMENT = {
     "model": "AMULET_MODEL",
     "dtype": "AMULET_DTYPE",
@@ -42,14 +54,15 @@ class AmuletConfig(BaseModel):
 
     The environment variables AMULET_MODEL, AMULET_DTYPE, AMULET_DEVICE and AMULET_PROFILES are the
     defaults of `model`, `dtype`, `device` and `profiles`; blank ones count as not set. Explicit
-    values win, also None.
+    values win, also ``profiles=None``. Any other None is the default, but for `max_kl`.
 
     Attributes:
         model: Hugging Face id, local folder, or "embedded" (SmolLM2-135M-Instruct). Its config is
             read at once, so a wrong name fails here. The weights are loaded on first use, once for
-            all wrappers with the same model settings.
+            all wrappers with the same model settings. A folder is kept by its absolute path.
         dtype: "auto" (the checkpoint's) or "float32", "bfloat16", "float16".
-        device: "auto" (CUDA, then MPS, then CPU) or a torch device.
+        device: "auto" (CUDA, then MPS, then CPU), a torch device or its name, or the number of a
+            CUDA device.
         device_map: As in transformers, for models larger than one device.
         revision: Branch, tag or commit on the hub.
         local_files_only: Whether the hub is never accessed.
@@ -116,7 +129,7 @@ class AmuletConfig(BaseModel):
     revision: str | None = None
     local_files_only: bool = False
     trust_remote_code: bool = False
-    quantization_config: Any = Field(default=None, exclude=True, repr=False)
+    quantization_config: Any = Field(default=None, repr=False)
     attn_implementation: str | None = None
     pack_weights: bool = True
     engine: Engine | None = Field(default=None, exclude=True, repr=False)
@@ -124,7 +137,7 @@ class AmuletConfig(BaseModel):
     preference: str | Preference | None = Field(default=None, exclude=True, repr=False)
     preference_profile: PreferenceProfile | None = Field(default=None, exclude=True, repr=False)
     user_id: str | None = None
-    pinned: bool = Field(default=False, exclude=True, repr=False)
+    pinned: bool = Field(default=False, repr=False)
     preference_context: PreferenceContext = PreferenceContext()
     profiles: ProfileStore | str | Path | None = Field(default=None, exclude=True, repr=False)
     profiles_ttl: float = Field(default=10.0, ge=0.0, allow_inf_nan=False)
@@ -164,20 +177,32 @@ class AmuletConfig(BaseModel):
     def _untangle_names(cls, data: Any) -> Any:
         if not isinstance(data, Mapping):
             return data
-        data = {**cls._environment(), **data}
+        data = {**cls._environment(), **cls._without_unset(data)}
         check_one_limit(data)
-        if "n" in data:
+        n = data.pop("n", 1)
+        if type(n) is not int or n != 1:
             raise InvalidParamsError(
-                f"n={data['n']!r}: a call gives one answer. For several, send the input several "
+                f"n={n!r}: a call gives one answer. For several, send the input several "
                 "times with a temperature above 0."
             )
         if "profile" in data and not cls._is_model_profile(data["profile"]):
             data["preference_profile"] = data.pop("profile")
-        if data.get("preference_context", ...) is None:
-            del data["preference_context"]
         if isinstance(data.get("stop"), str):
             data["stop"] = (data["stop"],)
         return data
+
+    @classmethod
+    def _without_unset(cls, data: Mapping[str, Any]) -> dict[str, Any]:
+        """The arguments without those that are None where the default is another value."""
+        names = {field.alias: name for name, field in cls.model_fields.items() if field.alias}
+
+        def is_unset(name: str) -> bool:
+            field = cls.model_fields.get(names.get(name, name))
+            if field is None:
+                return name in _STOCK
+            return name != "max_kl" and field.get_default(call_default_factory=True) is not None
+
+        return {it: value for it, value in data.items() if value is not None or not is_unset(it)}
 
     @classmethod
     def _environment(cls) -> dict[str, str]:
@@ -190,10 +215,17 @@ class AmuletConfig(BaseModel):
         other = isinstance(profile, Mapping) and not profile.keys() & PreferenceProfile.model_fields
         return "profile" in cls.model_fields and (profile is None or other)
 
-    @field_validator("dtype", mode="before")
+    @field_validator("model", "dtype", "device", "device_map", mode="before")
     @classmethod
-    def _name_dtype(cls, dtype: Any) -> Any:
-        return ModelSource(dtype=dtype).dtype
+    def _name_source(cls, value: Any, info: ValidationInfo) -> Any:
+        name = str(info.field_name)
+        return getattr(ModelSource(**{name: value}), name)
+
+    @field_serializer("quantization_config")
+    def _write_quantization(self, quantization: Any) -> Any:
+        if quantization is None or isinstance(quantization, Mapping):
+            return quantization
+        return quantization.to_dict() if hasattr(quantization, "to_dict") else repr(quantization)
 
     @field_validator("preference_profile", mode="before")
     @classmethod

@@ -5,10 +5,7 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
-from amulet_integrations.engine.backends.transformers.loader import (
-    check_source,
-    source_context_window,
-)
+from amulet_integrations.engine.backends.transformers.loader import source_context_window
 from amulet_integrations.engine.local_engine import shared_engine
 from amulet_integrations.engine.model_source import ModelSource
 from amulet_integrations.engine.protocol import Engine
@@ -25,23 +22,20 @@ class Registry:
         self._stores: dict[tuple[str, float], ProfileStore] = {}
         self._prompts: dict[tuple[int, str], tuple[Engine, PromptBuilder]] = {}
         self._windows: dict[str, int] = {}
-        self._checked: set[str] = set()
 
     def __reduce__(self) -> tuple[type[Registry], tuple[()]]:
         # Another process loads and opens its own.
         return Registry, ()
 
-    def check(self, source: ModelSource) -> None:
-        """As `check_source`, once for each valid source."""
-        if source.key not in self._checked:
-            check_source(source)
-            self._checked.add(source.key)
-
     def context_window(self, source: ModelSource) -> int:
-        """The context window of a source's model, whether or not the model is loaded."""
-        if source.key not in self._windows:
-            self._windows[source.key] = source_context_window(source)
-        return self._windows[source.key]
+        """The context window of a source's model, whether or not the model is loaded.
+
+        Raises:
+            AmuletError: The source cannot be run. It is checked once, as its config is read.
+        """
+        if (key := source.key) not in self._windows:
+            self._windows[key] = source_context_window(source)
+        return self._windows[key]
 
     def prompts(self, engine: Engine, separator: str) -> PromptBuilder:
         """The prompt builder of an engine; it tries the chat template out once."""

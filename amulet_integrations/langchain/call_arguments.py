@@ -24,6 +24,7 @@ from amulet_integrations.prompting.openai_compat.output_options import (
     plain_arguments,
 )
 
+from .internal_calls import InternalCall, internal_call
 from .tools import to_openai_tools
 
 CALL = "personalization"
@@ -126,15 +127,35 @@ def read_arguments(
     """
     plain = json_arguments(arguments)
     read = llm.read_call(plain, (*_OTHER_ARGUMENTS, *also))
-    searchable = llm.profiles is not None
     call = ChatCall(
         arguments=read,
-        selection=llm.resolve_user(read.selection, selection_of(config, searchable=searchable)),
+        selection=_resolve_user(llm, read.selection, config, internal_call(config, plain)),
         model=plain.get("model"),
         stream_usage=plain.get("stream_usage", stream_usage) is not False,
     )
     others = {name: plain[name] for name in plain if name not in SELECTION_ARGUMENTS}
     return {**others, CALL: call}
+
+
+def _resolve_user(
+    llm: AmuletClient,
+    call: PreferenceSelection,
+    config: RunnableConfig | None,
+    internal: InternalCall | None,
+) -> PreferenceSelection:
+    """Whose preferences a call follows; nobody's, where no user reads the answer.
+
+    There only the call's own arguments count, and for texts `for_user`. For decisions it does not:
+    a middleware may work with the agent's own model, and preferences decide nothing. What is bound
+    to the agent's model does not count where its tools are chosen.
+    """
+    if internal is None:
+        searchable = llm.profiles is not None
+        return llm.resolve_user(call, selection_of(config, searchable=searchable))
+    if internal is InternalCall.TOOLS:
+        return PreferenceSelection()
+    counts = call.is_set or (llm.pinned and internal is InternalCall.TEXT)
+    return (llm if counts else llm.plain()).resolve_user(call)
 
 
 def check_arguments(llm: AmuletClient, arguments: Mapping[str, Any]) -> dict[str, Any]:

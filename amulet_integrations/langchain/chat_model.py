@@ -58,7 +58,7 @@ from amulet_integrations.client import AmuletClient, without_unset
 from amulet_integrations.errors import PromptError
 from amulet_integrations.prompting.openai_compat.openai_tools import ToolChoice, to_tool_use
 
-from .binding import AmuletBinding
+from . import wrappers as _wrappers  # noqa: F401 - declares what stands for LangChain's
 from .call_arguments import (
     CALL,
     EVENT_OPTIONS,
@@ -69,6 +69,7 @@ from .call_arguments import (
     read_arguments,
 )
 from .messages import to_chat_messages
+from .model_wrapper import Wrappable
 from .serialization import identifying_params, model_profile, serialized_constructor
 from .streaming import ChunkStream
 from .structured import StructuredMethod, StructuredOutput
@@ -78,7 +79,7 @@ T = TypeVar("T")
 Config = RunnableConfig | None
 
 
-class ChatAmulet(AmuletClient, BaseChatModel):
+class ChatAmulet(AmuletClient, Wrappable, BaseChatModel):
     """A local language model that answers each user as that user likes.
 
         llm = ChatAmulet(profiles="sqlite:///profiles.db")
@@ -103,7 +104,8 @@ class ChatAmulet(AmuletClient, BaseChatModel):
     (``cache``, ``callbacks``, ``rate_limiter`` and so on) and the following.
 
     Attributes:
-        streaming: Whether `invoke` streams to callbacks. False, where given, turns streaming off.
+        streaming: Whether `invoke` streams to callbacks. False turns streaming off; None, the
+            default, leaves it to the caller.
         stream_usage: Whether the last chunk of a stream counts the tokens.
         max_retries: Without effect: there is no network between you and the model.
         api_key: Without effect: a local model needs none.
@@ -117,7 +119,7 @@ class ChatAmulet(AmuletClient, BaseChatModel):
     # Of two bases pydantic follows the last, and LangChain's drops unknown arguments in silence.
     model_config = AmuletClient.model_config
 
-    streaming: bool = False
+    streaming: bool | None = None
     stream_usage: bool = True
     max_retries: int | None = None
     api_key: SecretStr | None = Field(default=None, exclude=True)
@@ -258,15 +260,6 @@ class ChatAmulet(AmuletClient, BaseChatModel):
         """As `Runnable.abatch_as_completed`."""
         return bind_async_iterator(super().abatch_as_completed(inputs, config, **kwargs))
 
-    def bind(self, **kwargs: Any) -> AmuletBinding:  # type: ignore[override]
-        """A model with arguments of a call bound to it; its serialised forms show no preference.
-
-        Raises:
-            PreferenceSelectionError: A preference or profile is of a wrong type.
-            InvalidProfileError: A preference or profile is not valid.
-        """
-        return AmuletBinding(bound=self, kwargs=kwargs)
-
     def bind_tools(
         self,
         tools: Sequence[AnyTool],
@@ -303,7 +296,8 @@ class ChatAmulet(AmuletClient, BaseChatModel):
         given = without_unset(given)
         if written := to_openai_tools(tools, strict):
             given["tools"] = written
-        return self.bind(**check_arguments(self, given))
+        bound = self.bind(**check_arguments(self, given))
+        return cast("Runnable[LanguageModelInput, AIMessage]", bound)
 
     def with_structured_output(
         self,
@@ -345,15 +339,27 @@ class ChatAmulet(AmuletClient, BaseChatModel):
         """
         output = StructuredOutput(schema, method, strict)
         if tools is not None and method != "json_schema":
-            raise PromptError(f'tools= goes with method="json_schema" only, not with {method!r}.')
+            raise PromptError(
+                f'tools=, given or bound, goes with method="json_schema" only, not {method!r}. '
+                "Use that method, or a model without tools."
+            )
         arguments = output.arguments
-        if taken := sorted(arguments.keys() & kwargs):
+        if taken := sorted(
+            it for it in arguments if kwargs.get(it, arguments[it]) != arguments[it]
+        ):
             raise PromptError(
                 f"{taken[0]}= is set by with_structured_output(method={method!r}) itself; leave it "
-                "out, or use bind_tools."
+                "out, or unbound, or use bind_tools."
             )
-        llm = self.bind_tools(output.tools if tools is None else tools, **arguments, **kwargs)
+        wanted = {**kwargs, **arguments}
+        llm = self.bind_tools(output.tools if tools is None else tools, **wanted)
         return output.parse_answers_of(llm, include_raw=include_raw)
+
+    def share_with(self, other: AmuletClient) -> None:
+        """As `AmuletClient.share_with`; a profile that describes the other one is replaced."""
+        super().share_with(other)
+        if self.profile == model_profile(other):
+            self.profile = model_profile(self)
 
     def get_token_ids(self, text: str) -> list[int]:
         """Token ids of a text, by the model's own tokenizer; loads the model."""

@@ -30,7 +30,8 @@ def identifying_params(llm: AmuletClient) -> dict[str, Any]:
 
 def model_profile(llm: AmuletClient) -> ModelProfile:
     """What the model can do, for agents. Tool calls and formats are enforced for any model."""
-    profile = ModelProfile(
+    window = llm.context_window
+    return ModelProfile(
         text_inputs=True,
         text_outputs=True,
         image_inputs=False,
@@ -41,11 +42,9 @@ def model_profile(llm: AmuletClient) -> ModelProfile:
         tool_choice=True,
         tool_call_streaming=True,
         structured_output=True,
-        max_output_tokens=llm.max_tokens,
+        max_input_tokens=window,
+        max_output_tokens=min(llm.max_tokens, window),
     )
-    if llm.engine is not None:
-        profile["max_input_tokens"] = llm.engine.context_window
-    return profile
 
 
 def serialized_constructor(llm: AmuletClient, lc_id: list[str]) -> SerializedConstructor:
@@ -55,11 +54,4 @@ def serialized_constructor(llm: AmuletClient, lc_id: list[str]) -> SerializedCon
     its own environment names, because a database URL may hold a password.
     """
     settings = llm.model_dump(mode="json")
-    if "streaming" not in llm.model_fields_set:
-        # To LangChain, a given False means that streaming is turned off.
-        del settings["streaming"]
-    if llm.pinned:
-        settings["pinned"] = True
-    if hasattr(llm.quantization_config, "to_dict"):
-        settings["quantization_config"] = llm.quantization_config.to_dict()
     return SerializedConstructor(lc=1, type="constructor", id=lc_id, kwargs=settings)

@@ -11,6 +11,7 @@ from llama_index.core.llms.function_calling import FunctionCallingLLM
 from pydantic import PrivateAttr
 
 from amulet_integrations.client import AmuletClient, without_unset
+from amulet_integrations.profiles.scope import NAMES
 
 from .instrumentation import PrivateSpans
 
@@ -27,6 +28,11 @@ class ClientLLM(PrivateSpans, AmuletClient, CustomLLM, FunctionCallingLLM):
         For ``Settings.tokenizer``, `TokenCountingHandler` and memories.
         """
         return partial(self.load_engine().tokenizer.encode, add_special_tokens=False)
+
+    @property
+    def names_somebody(self) -> bool:
+        """Whether the arguments that are bound name a preference, a profile or a user."""
+        return any(self._bound.get(name) is not None for name in NAMES)
 
     def bind_arguments(self, arguments: Mapping[str, Any]) -> Self:
         """Returns a copy whose calls have these arguments, unless they set them themselves.

@@ -24,7 +24,7 @@ from llama_index.core.llms.llm import ToolSelection
 from llama_index.core.prompts import BasePromptTemplate
 from llama_index.core.tools import BaseTool
 from llama_index.core.types import Model, TokenAsyncGen, TokenGen
-from pydantic import BaseModel, Field, computed_field, model_validator
+from pydantic import BaseModel, Field, computed_field, field_serializer, model_validator
 
 from amulet_integrations.bind_context import bind_coroutine
 from amulet_integrations.errors import AmuletError, NoToolCallError, PromptError
@@ -114,13 +114,18 @@ class AmuletLLM(ClientLLM):
     # A user without the store to look him up in is of no use, and no store is written out.
     user_id: str | None = Field(default=None, exclude=True)
 
+    @field_serializer("pinned")
+    def _write_pinned(self, pinned: bool) -> bool:
+        # Without its user, a pinned model would be a plain one.
+        return pinned and self.user_id is None
+
     @classmethod
     def class_name(cls) -> str:
         """The name in serialised forms and traces."""
         return "AmuletLLM"
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        # LlamaIndex leaves out what cannot be pickled, such as a store in memory.
+        # LlamaIndex leaves out what cannot be pickled, such as a lambda.
         pickled = state["__dict__"]
         missing = {
             name: field.get_default(call_default_factory=True)
@@ -133,11 +138,15 @@ class AmuletLLM(ClientLLM):
     def metadata(self) -> LLMMetadata:
         """What LlamaIndex asks before it asks the model. It does not load the model.
 
+        `num_output` is `max_tokens`. Where that is all of the context window, it is half of the
+        window, for LlamaIndex keeps that much of every prompt free.
+
         With `messages_to_prompt` a model cannot be shown tools, so it declares that it calls none.
         """
+        window = self.context_window
         return LLMMetadata(
-            context_window=self.context_window,
-            num_output=self.max_tokens,
+            context_window=window,
+            num_output=self.max_tokens if self.max_tokens < window else window // 2,
             is_chat_model=True,
             is_function_calling_model=not writes_whole_prompts(self),
             model_name=self.model,
@@ -172,10 +181,14 @@ class AmuletLLM(ClientLLM):
 
     @model_validator(mode="before")
     @classmethod
-    def _ignore_speaks_for(cls, data: Any) -> Any:
+    def _ignore_what_is_computed(cls, data: Any) -> Any:
         if not isinstance(data, Mapping):
             return data
-        return {name: value for name, value in data.items() if name != "speaks_for"}
+        return {
+            name: value
+            for name, value in data.items()
+            if name != "speaks_for" and (name, value) != ("class_name", cls.class_name())
+        }
 
     def prompt_helper(
         self, preference_tokens: int = DEFAULT_PREFERENCE_TOKENS, **options: Any
@@ -188,7 +201,13 @@ class AmuletLLM(ClientLLM):
 
         Args:
             preference_tokens: Room left for a user's preferences, in tokens.
-            **options: Other options of `PromptHelper`, such as `chunk_overlap_ratio`.
+            **options: Other options of `PromptHelper`: `num_output` (by default `max_tokens`),
+                `chunk_overlap_ratio`, `chunk_size_limit` and `separator`.
+
+        Raises:
+            UnknownArgumentError: One of the options is unknown.
+            InvalidParamsError: An option is out of its range, or the answer's tokens and what is
+                reserved leave nothing of the context window for documents.
         """
         return ModelPromptHelper(self, preference_tokens, **options)
 

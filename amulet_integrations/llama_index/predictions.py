@@ -9,9 +9,10 @@ from contextlib import contextmanager
 from functools import wraps
 from typing import Any, TypeVar, cast
 
+from llama_index.core.chat_engine.condense_question import DEFAULT_TEMPLATE as CONDENSE_QUESTION
 from llama_index.core.output_parsers import PydanticOutputParser
 from llama_index.core.output_parsers.selection import SelectionOutputParser
-from llama_index.core.prompts import BasePromptTemplate
+from llama_index.core.prompts import BasePromptTemplate, PromptType
 from llama_index.core.question_gen.output_parser import SubQuestionOutputParser
 
 from amulet_integrations.client import SELECTION_ARGUMENTS
@@ -24,6 +25,30 @@ from .llm_call import writes_whole_prompts
 F = TypeVar("F", bound=Callable[..., Any])
 L = TypeVar("L", bound="ClientLLM")
 T = TypeVar("T")
+
+
+# The answers to these choose, extract or query; all other types are read by users.
+_UNREAD = {
+    PromptType.SINGLE_SELECT,
+    PromptType.MULTI_SELECT,
+    PromptType.SUB_QUESTION,
+    PromptType.DECOMPOSE,
+    PromptType.TREE_SELECT,
+    PromptType.TREE_SELECT_MULTIPLE,
+    PromptType.TREE_INSERT,
+    PromptType.CHOICE_SELECT,
+    PromptType.RANKGPT_RERANK,
+    PromptType.KEYWORD_EXTRACT,
+    PromptType.QUERY_KEYWORD_EXTRACT,
+    PromptType.KNOWLEDGE_TRIPLET_EXTRACT,
+    PromptType.SCHEMA_EXTRACT,
+    PromptType.TABLE_CONTEXT,
+    PromptType.TEXT_TO_SQL,
+    PromptType.TEXT_TO_GRAPH_QUERY,
+    PromptType.VECTOR_STORE_QUERY,
+    PromptType.JSON_PATH,
+    PromptType.PANDAS,
+}
 
 
 def raises_answer_errors(method: F) -> F:
@@ -62,6 +87,9 @@ def bind_preferences(
 ) -> tuple[L, dict[str, Any]]:
     """Binds those of a method's arguments that select preferences.
 
+    A prompt whose answer no user reads, such as a selector's, is answered for nobody unless the
+    arguments name somebody: preferences choose no query engine and no document.
+
     Args:
         llm: The model.
         arguments: The arguments.
@@ -76,7 +104,10 @@ def bind_preferences(
     variables = () if prompt is None else _template_variables(prompt)
     names = (set(SELECTION_ARGUMENTS) & arguments.keys()) - set(variables)
     others = {name: value for name, value in arguments.items() if name not in names}
-    return llm.bind_arguments({name: arguments[name] for name in names}), others
+    bound = llm.bind_arguments({name: arguments[name] for name in names})
+    if prompt is not None and _is_unread(prompt) and not bound.names_somebody:
+        bound = bound.plain()
+    return bound, others
 
 
 def bind_parser_format(
@@ -89,6 +120,15 @@ def bind_parser_format(
     if response_format is None or writes_whole_prompts(llm):
         return bound, others
     return bound.bind_arguments({"response_format": response_format}), others
+
+
+def _is_unread(prompt: BasePromptTemplate) -> bool:
+    """Whether the answer to a prompt is read by a program only."""
+    if prompt.metadata.get("prompt_type") in _UNREAD:
+        return True
+    if getattr(prompt, "template", None) == CONDENSE_QUESTION:
+        return True
+    return isinstance(prompt.output_parser, SelectionOutputParser | SubQuestionOutputParser)
 
 
 def _template_variables(prompt: object) -> Collection[str]:

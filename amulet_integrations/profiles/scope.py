@@ -19,6 +19,9 @@ from .field_types import Label
 from .preference import Preference
 from .profile import PreferenceProfile
 
+NAMES = ("preference", "profile", "user_id")
+"""What names somebody: of these at most one is set."""
+
 
 class PreferenceScope(FrozenModel):
     """Whose preferences to follow, how strongly, and what the calls are about.
@@ -96,8 +99,7 @@ class PreferenceScope(FrozenModel):
 
     @property
     def _named(self) -> list[str]:
-        names = ("preference", "profile", "user_id")
-        return [name for name in names if getattr(self, name) is not None]
+        return [name for name in NAMES if getattr(self, name) is not None]
 
 
 Level = TypeVar("Level", bound=PreferenceScope)

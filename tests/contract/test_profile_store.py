@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import copy
+import pickle
 import sqlite3
 import sys
 import threading
@@ -20,7 +22,7 @@ from langgraph.store.sqlite import SqliteStore
 from llama_index.core.storage.kvstore import SimpleKVStore
 
 from amulet_integrations.decoding.guidance import AmuletParams
-from amulet_integrations.errors import InvalidProfileError, ProfileConflictError
+from amulet_integrations.errors import InvalidProfileError, ProfileConflictError, ProfileStoreError
 from amulet_integrations.langchain import LangGraphProfileStore
 from amulet_integrations.llama_index import KVProfileStore
 from amulet_integrations.profiles import (
@@ -504,3 +506,15 @@ def test_threads_may_do_different_things_at_once(store):
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(live, [f"user-{number}" for number in range(8)]))
     assert store.user_ids() == []
+
+
+def test_a_copy_is_the_store_and_a_pickle_opens_its_database(kind: str, store: Any) -> None:
+    store.save(full_profile())
+    assert copy.copy(store) is copy.deepcopy(store) is store
+    if kind not in {"sqlite_file", "cached_sqlite", "postgresql"}:
+        with pytest.raises(ProfileStoreError, match="cannot be pickled"):
+            pickle.dumps(store)
+        return
+    with pickle.loads(pickle.dumps(store)) as opened:  # noqa: S301 - made here
+        assert opened.get("ann") == store.get("ann")
+        assert repr(opened) == repr(store)

@@ -18,7 +18,7 @@ from amulet_integrations.errors import PreferenceSelectionError
 from amulet_integrations.langchain.call_arguments import selection_in
 from amulet_integrations.langchain.chat_model import ChatAmulet
 from amulet_integrations.personalization.user_resolution import PreferenceSelection
-from amulet_integrations.profiles.scope import levels_that_count, merge_contexts
+from amulet_integrations.profiles.scope import NAMES, levels_that_count, merge_contexts
 
 
 @dataclass(frozen=True)
@@ -130,8 +130,7 @@ def merge_options(
 
 def names_in(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments that select preferences."""
-    names = ("preference", "profile", "user_id")
-    return {name: arguments[name] for name in names if arguments.get(name) is not None}
+    return {name: arguments[name] for name in NAMES if arguments.get(name) is not None}
 
 
 def _merge_configs(outer: PreferenceSelection, inner: PreferenceSelection) -> PreferenceSelection:

@@ -125,7 +125,7 @@ class PreferenceMiddleware(AgentMiddleware[Any, Any, Any]):
         levels = [given, models[0].call, models[0].config, config, context]
         request = _with_options(request, merge_options(selection, levels))
         if names:
-            # Bindings are lost where tools are bound and kept where not, so all names are set.
+            # What is bound stays bound, so the other names are set to None.
             names = dict.fromkeys(name for one in models for name in one.names) | names
             return _Lookup(_with_settings(request, names), store, _heir(selection.profile))
         if store is not None:
@@ -177,7 +177,7 @@ class _Lookup:
 def _with_options(request: Request, options: PreferenceSelection) -> Request:
     """A request with what the run is about, and with how strongly preferences are applied.
 
-    The model does not see the runtime context, nor what is bound to it where tools are bound.
+    The model does not see the runtime context.
     """
     unset = dict(PreferenceSelection())
     given = {name: value for name, value in options if value != unset[name]}

@@ -7,6 +7,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from threading import Lock
 from typing import Any, NamedTuple, ParamSpec, Self, TypeVar, cast
 
@@ -19,6 +20,7 @@ from amulet_integrations.profiles.sync_async import async_form
 from .access import aread_profile, aupdate_profile, read_profile, update_profile
 from .base import ProfileStore, Update
 from .invalidation import subscribe
+from .shared_store import SharedStore, check_picklable
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -37,7 +39,7 @@ class _Read(NamedTuple):
     began: float
 
 
-class CachedProfileStore:
+class CachedProfileStore(SharedStore):
     """A `ProfileStore` that remembers the profiles of another store for a few seconds.
 
         profiles = CachedProfileStore(SqlProfileStore("postgresql://..."), ttl=10.0)
@@ -170,6 +172,10 @@ class CachedProfileStore:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def __reduce__(self) -> tuple[Callable[..., Self], tuple[ProfileStore]]:
+        check_picklable(self.store)
+        return partial(type(self), ttl=self._ttl, max_size=self._max_size), (self.store,)
 
     def __repr__(self) -> str:
         return f"CachedProfileStore({self.store!r}, ttl={self._ttl:g}, max_size={self._max_size:,})"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from threading import Lock
+from typing import NoReturn
 
 from amulet_integrations.profiles.field_types import checked_label
 from amulet_integrations.profiles.inheritance import line_of, parent_changed
@@ -11,6 +12,7 @@ from amulet_integrations.profiles.profile import PreferenceProfile
 from amulet_integrations.profiles.sync_async import on_thread
 
 from .base import Update
+from .shared_store import SharedStore, not_picklable
 from .versions import (
     Version,
     base_version,
@@ -21,7 +23,7 @@ from .versions import (
 )
 
 
-class InMemoryProfileStore:
+class InMemoryProfileStore(SharedStore):
     """A `ProfileStore` whose contents end with the process. It keeps no history.
 
     No change is lost between threads. Each method has an async form: `asave` and so on. After a
@@ -67,6 +69,9 @@ class InMemoryProfileStore:
     adelete = on_thread(delete)
     auser_ids = on_thread(user_ids)
     aupdate = on_thread(update)
+
+    def __reduce__(self) -> NoReturn:
+        raise not_picklable(self, "its profiles are in the memory of this process")
 
     def __repr__(self) -> str:
         return f"InMemoryProfileStore(<{len(self._profiles):,} profiles>)"

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator
 from contextvars import copy_context
 from functools import partial
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, NoReturn, TypeVar
 
 from amulet_integrations.errors import AmuletError, CorruptProfileError
 from amulet_integrations.profiles.field_types import checked_label, stored_texts_accepted
@@ -19,6 +19,7 @@ from .access import foreign_errors
 from .base import Update
 from .invalidation import publish_change
 from .keyed_lock import KeyedLock
+from .shared_store import SharedStore, not_picklable
 from .versions import (
     Version,
     base_version,
@@ -49,7 +50,7 @@ _LOCK = KeyedLock()
 _UNFINISHED: set[asyncio.Task[Any]] = set()
 
 
-class KeyValueProfileStore(ABC):
+class KeyValueProfileStore(SharedStore, ABC):
     """A profile store over a foreign key-value store; subclasses only make its calls.
 
     The async forms call the foreign store's methods whose names begin with "a", or its other
@@ -66,6 +67,11 @@ class KeyValueProfileStore(ABC):
     def __init__(self, store: object, place: str) -> None:
         self._store = store
         self.place = place
+
+    def __reduce__(self) -> NoReturn:
+        raise not_picklable(
+            self, f"nothing says how to open its {type(self._store).__name__} again"
+        )
 
     @abstractmethod
     def _fetch(self, user_id: str) -> StoreSteps[Any]:

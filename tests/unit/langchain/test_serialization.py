@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from langchain.agents.middleware import SummarizationMiddleware
 from langchain_core.caches import InMemoryCache
 from langchain_core.load import dumpd, load
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
@@ -196,6 +197,58 @@ def test_fields_can_be_configured(chat: Callable[..., ChatAmulet]) -> None:
     llm = chat(max_tokens=8).configurable_fields(max_tokens=ConfigurableField(id="limit"))
     answer = llm.with_config(configurable={"limit": 2}).invoke(QUESTION)
     assert answer.usage_metadata["output_tokens"] == 2
+
+
+def words(llm: Any) -> list[str]:
+    return [chunk.text for chunk in llm.stream(QUESTION) if chunk.text]
+
+
+async def tokens(llm: Any) -> list[str]:
+    events = [event async for event in llm.astream_events(QUESTION, version="v2")]
+    chunks = [it["data"]["chunk"] for it in events if it["event"] == "on_chat_model_stream"]
+    return [chunk.text for chunk in chunks if chunk.text]
+
+
+async def test_a_model_that_is_rebuilt_streams_as_before() -> None:
+    llm = ChatAmulet(engine=ScriptedEngine(["a"] * 16))
+    heat = ConfigurableField(id="heat")
+    fields = {name: getattr(llm, name) for name in ChatAmulet.model_fields}
+    for made in (
+        llm,
+        llm.configurable_fields(temperature=heat).with_config(configurable={"heat": 0.5}),
+        ChatAmulet(**fields),
+        ChatAmulet(**llm.model_dump(), engine=llm.engine),
+        ChatAmulet.model_validate(fields),
+    ):
+        assert words(made) == await tokens(made) == ["a"] * 16
+        assert [words(made.bind_tools([], top_k=2))] == [["a"] * 16]
+    off = ChatAmulet(engine=llm.engine, streaming=False)
+    for made in (off, ChatAmulet(**off.model_dump(), engine=llm.engine)):
+        assert words(made) == ["a" * 16]
+
+
+def test_a_configured_model_shares_what_is_loaded(other_model: str) -> None:
+    llm = ChatAmulet(model=other_model)
+    made, _ = llm.configurable_fields(max_tokens=ConfigurableField(id="limit")).prepare(
+        {"configurable": {"limit": 2}}
+    )
+    assert made.load_engine() is llm.load_engine()
+    assert (llm.profile["max_output_tokens"], made.profile["max_output_tokens"]) == (512, 2)
+
+
+def test_what_the_model_can_read_is_known_before_it_is_loaded(
+    other_model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(llm: Any) -> None:
+        raise AssertionError("the model was loaded")
+
+    monkeypatch.setattr(ChatAmulet, "load_engine", load)
+    for model, window in ((other_model, 640), ("embedded", 8192)):
+        profile = ChatAmulet(model=model, max_tokens=100).profile
+        assert (profile["max_input_tokens"], profile["max_output_tokens"]) == (window, 100)
+    llm = ChatAmulet(model=other_model)
+    SummarizationMiddleware(model=llm, trigger=("fraction", 0.5))
+    SummarizationMiddleware(model=llm.bind(top_k=2).with_retry(), trigger=("fraction", 0.5))
 
 
 def test_agents_are_told_what_the_model_can_do(chat: Callable[..., ChatAmulet]) -> None:

@@ -16,7 +16,10 @@ from llama_index.core.schema import NodeWithScore, TextNode
 
 from amulet_integrations import preference_scope
 from amulet_integrations.engine.backends.transformers import embedded
-from amulet_integrations.errors import PreferenceSelectionError
+from amulet_integrations.errors import (
+    InvalidParamsError,
+    UnknownArgumentError,
+)
 from amulet_integrations.llama_index import AmuletLLM
 from tests.support.scripted import ScriptedEngine
 from tests.support.tiny import CONTEXT_WINDOW, tiny_model, tiny_tokenizer
@@ -234,6 +237,47 @@ def test_room_for_preferences_is_the_callers_to_say(tiny_engine):
     assert llm.prompt_helper(preference_tokens=0).context_window - less == 200
 
 
+@pytest.mark.parametrize(
+    ("options", "error", "said"),
+    [
+        ({"num_output": 5000}, InvalidParamsError, "num_output=5000: in a context window of 640"),
+        ({"num_output": 600}, InvalidParamsError, "leaves -"),
+        ({"preference_tokens": 5000}, InvalidParamsError, "reserved"),
+        ({"preference_tokens": -1}, InvalidParamsError, "preference_tokens=-1"),
+        ({"preference_tokens": "9"}, InvalidParamsError, "preference_tokens='9'"),
+        ({"num_output": 0}, InvalidParamsError, "num_output=0"),
+        ({"num_output": True}, InvalidParamsError, "num_output=True"),
+        ({"chunk_overlap_ratio": 1.0}, InvalidParamsError, "chunk_overlap_ratio=1.0"),
+        ({"chunk_overlap_ratio": -0.1}, InvalidParamsError, "chunk_overlap_ratio=-0.1"),
+        ({"chunk_overlap_ratio": "x"}, InvalidParamsError, "chunk_overlap_ratio='x'"),
+        ({"chunk_size_limit": 0}, InvalidParamsError, "chunk_size_limit=0"),
+        ({"separator": 5}, InvalidParamsError, "separator=5"),
+        ({"chunk_overlap": 5}, UnknownArgumentError, "did you mean 'chunk_overlap_ratio'"),
+    ],
+)
+def test_a_prompt_helper_refuses_what_leaves_no_room(tiny_engine, options, error, said):
+    with pytest.raises(error, match=said):
+        small_llm(tiny_engine).prompt_helper(**options)
+
+
+def test_room_for_the_answer_is_checked_where_it_is_set(tiny_engine, monkeypatch):
+    with pytest.raises(InvalidParamsError, match="num_output=630"):
+        small_llm(tiny_engine, max_tokens=630).prompt_helper()
+    assert small_llm(tiny_engine).prompt_helper(num_output=33).num_output == 33
+    monkeypatch.setattr(Settings, "_prompt_helper", small_llm(tiny_engine).prompt_helper())
+    for name, value in (("num_output", 5000), ("context_window", 5), ("num_output", "x")):
+        with pytest.raises(InvalidParamsError, match=str(value)):
+            setattr(Settings, name, value)
+    Settings.num_output = 7
+    assert Settings.prompt_helper.num_output == 7
+
+
+def test_llama_indexs_own_helper_has_room_for_every_model(tiny_engine):
+    llm = small_llm(tiny_engine, max_tokens=5000)
+    assert PromptHelper.from_llm_metadata(llm.metadata).repack(QA, [WORDS * 30])
+    assert llm.max_tokens == 5000
+
+
 def test_llama_indexs_own_prompt_helper_is_not_touched(tiny_engine, monkeypatch):
     llm = small_llm(tiny_engine)
     monkeypatch.setattr("llama_index.core.global_tokenizer", str.split)
@@ -312,15 +356,6 @@ def test_a_pickle_comes_back_equal(folder):
     assert back.to_dict() == llm.to_dict()
     assert back.preference == ANN
     assert back.complete(QUESTION).text == llm.complete(QUESTION).text
-
-
-def test_a_pickle_without_a_store_says_so_when_somebody_is_named(tiny_engine):
-    llm = small_llm(tiny_engine, profiles=store_of_two())
-    back = pickle.loads(pickle.dumps(llm))  # noqa: S301 - made above
-    back.engine = tiny_engine
-    assert back.complete(QUESTION).text == engine_result(tiny_engine).text
-    with pytest.raises(PreferenceSelectionError, match="profiles="):
-        back.complete(QUESTION, user_id="ann")
 
 
 # Conventions of prompts, the same in every way to ask.

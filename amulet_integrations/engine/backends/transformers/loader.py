@@ -35,20 +35,6 @@ from .model_info import check_attention_only, context_window
 _DTYPES = ("auto", "float32", "bfloat16", "float16", "float64")
 
 
-def check_source(source: ModelSource) -> None:
-    """Refuses what cannot be run. Nothing is loaded or converted.
-
-    Raises:
-        MissingDependencyError: The embedded model is not installed.
-        AmuletError: As `load_config`.
-    """
-    if source.model == EMBEDDED:
-        _check_dtype_and_device(source)
-        check_embedded_model()
-    else:
-        load_config(source)
-
-
 def load_config(source: ModelSource) -> PreTrainedConfig:
     """Reads a checkpoint's config and refuses what cannot be run. The weights are not loaded.
 
@@ -68,12 +54,17 @@ def load_config(source: ModelSource) -> PreTrainedConfig:
 
 
 def source_context_window(source: ModelSource) -> int:
-    """Returns the context window of a source from its config. Nothing is loaded or converted.
+    """Returns the context window of a source from its config, or refuses what cannot be run.
+
+    Nothing is loaded or converted.
 
     Raises:
+        MissingDependencyError: The embedded model is not installed.
         AmuletError: As `load_config`.
     """
     if source.model == EMBEDDED:
+        _check_dtype_and_device(source)
+        check_embedded_model()
         return EMBEDDED_CONTEXT_WINDOW
     return context_window(load_config(source))
 

@@ -71,6 +71,13 @@ class Database:
         self._engines = self.opening(lambda: connect_to(self._url))
         fork_guard.register(self)
 
+    @property
+    def lasting_url(self) -> str | None:
+        """The URL, with its password, for another process; None for a database in memory."""
+        if is_in_memory(self._url):
+            return None
+        return self._url.render_as_string(hide_password=False)
+
     def opening(self, run: Callable[[], T]) -> T:
         """Runs what opens the database for the first time.
 

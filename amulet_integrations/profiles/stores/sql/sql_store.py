@@ -13,6 +13,7 @@ from amulet_integrations.profiles.profile import PreferenceProfile, ProfileChang
 from amulet_integrations.profiles.stores import transfer
 from amulet_integrations.profiles.stores.base import Update
 from amulet_integrations.profiles.stores.invalidation import publish_change
+from amulet_integrations.profiles.stores.shared_store import SharedStore, not_picklable
 from amulet_integrations.profiles.stores.versions import (
     Version,
     base_version,
@@ -28,7 +29,7 @@ from .schema import LARGEST_VERSION, Tables, migrate
 T = TypeVar("T")
 
 
-class SqlProfileStore:
+class SqlProfileStore(SharedStore):
     """A `ProfileStore` in SQLite or PostgreSQL, with the history of every profile.
 
     Many threads and processes may use the same database at once: no change is lost, and versions
@@ -51,6 +52,7 @@ class SqlProfileStore:
 
     def __init__(self, url: str | Path | None = None, *, table_prefix: str = "amulet_") -> None:
         tables = Tables(table_prefix)
+        self._table_prefix = table_prefix
         self._database = database = Database(url)
         self._place = f"{database.place}#{tables.prefix}"
         self._queries = partial(Queries, tables=tables, place=database.name, by=None)
@@ -59,6 +61,11 @@ class SqlProfileStore:
         except BaseException:
             database.close()
             raise
+
+    def __reduce__(self) -> tuple[Callable[..., Self], tuple[str]]:
+        if (url := self._database.lasting_url) is None:
+            raise not_picklable(self, "its database is in the memory of this process")
+        return partial(type(self), table_prefix=self._table_prefix), (url,)
 
     @property
     def place(self) -> str:

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 import pickle
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 
 import pytest
 from langchain.agents import create_agent
 from langchain_core.load import dumpd
+from llama_index.core.chat_engine.condense_question import DEFAULT_TEMPLATE as CONDENSE_QUESTION
+from llama_index.core.postprocessor import LLMRerank
 from llama_index.core.prompts import PromptTemplate
+from llama_index.core.prompts.default_prompts import DEFAULT_KEYWORD_EXTRACT_TEMPLATE
+from llama_index.core.question_gen import LLMQuestionGenerator
+from llama_index.core.schema import NodeWithScore, QueryBundle, TextNode
+from llama_index.core.selectors import LLMMultiSelector, LLMSingleSelector
+from llama_index.core.tools import ToolMetadata
 
 from amulet_integrations import Preference, PreferenceProfile, preference_scope
 from amulet_integrations.langchain import ChatAmulet, PreferenceMiddleware
 from amulet_integrations.llama_index import AmuletLLM
 from amulet_integrations.profiles import open_profile_store
+from tests.support.scripted import ScriptedEngine
 from tests.unit.langchain.agents.support import AgentEngine
 from tests.unit.llama_index.support import (
     ANN,
@@ -114,9 +124,10 @@ def test_copies_and_pickles_of_plain_models_stay_plain(tiny_engine, texts, make,
 def test_the_serialised_form_of_a_plain_model_reveals_no_user(tiny_engine, texts):
     llm = small_llm(tiny_engine, profiles=store_of_two(), preference=ANN)
     back = AmuletLLM.from_dict(llm.plain().to_dict(), engine=tiny_engine)
-    assert answer(back) == texts["nobody"]
+    with preference_scope(preference=BOB):
+        assert answer(back) == texts["nobody"]
     for form in (llm.plain().to_dict(), llm.for_user("ann").to_dict()):
-        assert not {"pinned", "preference", "preference_profile", "user_id"} & form.keys()
+        assert not {"preference", "preference_profile", "user_id"} & form.keys()
     dumped = dumpd(chat(tiny_engine, preference=ANN).plain())
     assert ANN not in str(dumped)
 
@@ -171,3 +182,56 @@ def test_an_agents_middleware_leaves_a_plain_model_plain():
     followed, plain = engine.preferences()
     assert ANN in followed
     assert plain == ""
+
+
+TOOLS = [
+    ToolMetadata(name="sea", description="About seas."),
+    ToolMetadata(name="hill", description="About hills."),
+]
+UNREAD = {
+    "selector": lambda llm: LLMSingleSelector.from_defaults(llm=llm).select(TOOLS, QUESTION),
+    "selector of several": lambda llm: LLMMultiSelector.from_defaults(llm=llm).select(
+        TOOLS, QUESTION
+    ),
+    "asynchronous selector": lambda llm: asyncio.run(
+        LLMSingleSelector.from_defaults(llm=llm).aselect(TOOLS, QUESTION)
+    ),
+    "sub-questions": lambda llm: LLMQuestionGenerator.from_defaults(llm=llm).generate(
+        TOOLS, QueryBundle(QUESTION)
+    ),
+    "reranker": lambda llm: LLMRerank(llm=llm, choice_batch_size=2).postprocess_nodes(
+        [NodeWithScore(node=TextNode(text="The sea."))], query_str=QUESTION
+    ),
+    "condensed question": lambda llm: llm.predict(
+        PromptTemplate(CONDENSE_QUESTION), question="x", chat_history="y"
+    ),
+    "keywords": lambda llm: llm.predict(DEFAULT_KEYWORD_EXTRACT_TEMPLATE, text="x", max_keywords=2),
+}
+
+
+@pytest.mark.parametrize("way", UNREAD)
+@pytest.mark.parametrize("named", ["scope", "constructor", "for_user"])
+def test_a_choice_that_no_user_reads_is_plain(way, named):
+    engine = ScriptedEngine(['[{"choice": 1, "reason": "x"}]'])
+    llm = AmuletLLM(engine=engine, profiles=store_of_two())
+    if named == "constructor":
+        llm = AmuletLLM(engine=engine, preference=ANN, preset="paper")
+    if named == "for_user":
+        llm = llm.for_user("ann")
+    with preference_scope(user_id="ann") if named == "scope" else nullcontext():
+        with suppress(Exception):  # not every parser reads what the engine says
+            UNREAD[way](llm)
+        assert [len(request.contexts) for request in engine.requests] == [1]
+        assert ANN not in engine.tokenizer.decode(engine.requests[0].contexts[0])
+        llm.predict(PromptTemplate(QUESTION))
+    assert any(ANN in engine.tokenizer.decode(ids) for ids in engine.requests[1].contexts)
+
+
+def test_a_choice_follows_a_preference_that_its_call_names():
+    engine = ScriptedEngine(["sea"])
+    llm = AmuletLLM(engine=engine, profiles=store_of_two())
+    asked = {"text": "x", "max_keywords": 2}
+    llm.predict(DEFAULT_KEYWORD_EXTRACT_TEMPLATE, user_id="ann", **asked)
+    llm.predict(DEFAULT_KEYWORD_EXTRACT_TEMPLATE, preference=ANN, **asked)
+    for request in engine.requests:
+        assert any(ANN in engine.tokenizer.decode(ids) for ids in request.contexts)

@@ -9,6 +9,7 @@ import pytest
 from llama_index.core.callbacks import CallbackManager, TokenCountingHandler
 
 from amulet_integrations import Preference, PreferenceProfile
+from amulet_integrations.errors import ProfileStoreError
 from amulet_integrations.llama_index import AmuletLLM
 from tests.unit.llama_index.recorders import SECRET
 from tests.unit.llama_index.support import QUESTION, TOKENS, chat_messages, small_llm, store_of_two
@@ -132,7 +133,8 @@ def test_copies_share_the_engine(tiny_engine):
 
 def test_being_pickled_leaves_a_model_as_it_is():
     llm = AmuletLLM(profiles=store_of_two(), preference=SECRET)
-    pickle.dumps(llm)
+    with pytest.raises(ProfileStoreError, match="cannot be pickled"):
+        pickle.dumps(llm)
     assert llm.profiles.get("ann") is not None
     assert llm.for_user("ann").user_id == "ann"
 

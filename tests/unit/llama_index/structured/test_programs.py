@@ -304,12 +304,12 @@ async def test_a_prompts_output_parser_is_enforced_in_predictions(llm):
 
 
 async def test_a_prediction_that_is_parsed_is_for_who_asked():
-    engine = ScriptedEngine(['{"choice": 1, "reason": "r"}'])
+    engine = ScriptedEngine(['{"kind": "salt", "litres": 1}'])
     llm = AmuletLLM(engine=engine, profiles=store_of_two())
-    selector = LLMSingleSelector.from_defaults(llm=llm)
+    prompt = PromptTemplate("Make {what}.", output_parser=PydanticOutputParser(Water))
     with preference_scope(user_id="ann"):
-        selector.select(CHOICES, QUERY)
-        late = llm.apredict(selector._prompt, num_choices=3, context_list="c", query_str="q")
+        llm.predict(prompt, what="water")
+        late = llm.apredict(prompt, what="water")
     with preference_scope(user_id="bob"):
         await late
     for request in engine.requests:

@@ -1,0 +1,294 @@
+"""What wraps a chat model: whatever a wrapper holds reaches the engine, whatever comes after it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from itertools import cycle, product
+from typing import Any
+
+import pytest
+from langchain.agents import create_agent
+from langchain_core.language_models import FakeListChatModel
+from langchain_core.load import dumpd
+from langchain_core.messages import HumanMessage
+from langchain_core.prompt_values import StringPromptValue
+from langchain_core.runnables import ConfigurableField, RunnableLambda
+
+from amulet_integrations import InMemoryProfileStore, PreferenceProfile, preference_scope
+from amulet_integrations.errors import InvalidParamsError, PreferenceSelectionError, PromptError
+from amulet_integrations.langchain import ChatAmulet
+from tests.support.scripted import ScriptedEngine
+
+QUESTION = "What is the sea?"
+TASTE = {"ann": "Answer in verse.", "bob": "Numbers only."}
+SCHEMA = {"title": "Words", "type": "object", "properties": {}}
+
+Make = Callable[[Any], Any]
+
+
+def depth(sea: str) -> str:
+    """Looks up how deep a sea is."""
+    return sea
+
+
+def height(hill: str) -> str:
+    """Looks up how high a hill is."""
+    return hill
+
+
+def chat(**settings: Any) -> ChatAmulet:
+    users = [PreferenceProfile(user_id=name, preferences=[text]) for name, text in TASTE.items()]
+    store = InMemoryProfileStore(users)
+    return ChatAmulet(engine=ScriptedEngine(["{", "}"]), profiles=store, **settings)
+
+
+# What a model holds, and what the engine must be asked for therefore.
+HOLDERS: dict[str, tuple[Make, set[str]]] = {
+    "bound user": (lambda llm: llm.bind(user_id="ann"), {"ann"}),
+    "bound settings": (
+        lambda llm: llm.bind(stop=["Q"], temperature=0.5),
+        {"stop", "temperature"},
+    ),
+    "bound tools": (lambda llm: llm.bind_tools([depth]), {"depth"}),
+    "config": (lambda llm: llm.with_config(configurable={"user_id": "ann"}), {"ann"}),
+    "pinned": (lambda llm: llm.for_user("ann"), {"ann"}),
+    "configured": (
+        lambda llm: llm.configurable_fields(temperature=ConfigurableField(id="heat")).with_config(
+            configurable={"heat": 0.5}
+        ),
+        {"temperature"},
+    ),
+    "all of them": (
+        lambda llm: (
+            llm.bind(stop=["Q"])
+            .with_config(configurable={"user_id": "ann"})
+            .bind_tools([depth], temperature=0.5)
+        ),
+        {"ann", "stop", "temperature", "depth"},
+    ),
+}
+
+# What is called on such a model later.
+WRAPPERS: dict[str, tuple[Make, set[str]]] = {
+    "nothing": (lambda llm: llm, set()),
+    "bind": (lambda llm: llm.bind(top_k=3), {"top_k"}),
+    "bind_tools": (lambda llm: llm.bind_tools([height]), {"height"}),
+    "with_config": (lambda llm: llm.with_config(tags=["x"], configurable={"x": 1}), set()),
+    "with_retry": (lambda llm: llm.with_retry(stop_after_attempt=1), set()),
+    "with_fallbacks": (lambda llm: llm.with_fallbacks([chat()]), set()),
+    "with_listeners": (lambda llm: llm.with_listeners(on_end=lambda run: None), set()),
+    "with_types": (lambda llm: llm.with_types(input_type=str), set()),
+    "configurable_fields": (
+        lambda llm: llm.configurable_fields(top_p=ConfigurableField(id="mass")).with_config(
+            configurable={"mass": 0.9}
+        ),
+        {"top_p"},
+    ),
+    "configurable_alternatives": (
+        lambda llm: llm.configurable_alternatives(ConfigurableField(id="which"), other=chat()),
+        set(),
+    ),
+}
+
+# How it is asked at last.
+ASKED: dict[str, Make] = {
+    "invoke": lambda llm: llm.invoke(QUESTION),
+    "ainvoke": lambda llm: asyncio.run(llm.ainvoke(QUESTION)),
+    "stream": lambda llm: list(llm.stream(QUESTION)),
+    "batch": lambda llm: llm.batch([QUESTION]),
+    "structured": lambda llm: llm.with_structured_output(SCHEMA).invoke(QUESTION),
+    "structured stream": lambda llm: list(llm.with_structured_output(SCHEMA).stream(QUESTION)),
+    "agent": lambda llm: create_agent(llm, [height]).invoke({"messages": [("user", QUESTION)]}),
+    "agent without tools": lambda llm: asyncio.run(
+        create_agent(llm).ainvoke({"messages": [("user", QUESTION)]})
+    ),
+}
+
+
+def seen_by(engine: Any) -> set[str]:
+    """What the last request asked for, by its prompt and its sampling parameters."""
+    request = engine.requests[-1]
+    prompts = "".join(engine.tokenizer.decode(ids) for ids in request.contexts)
+    sampling = request.sampling
+    there = {
+        "ann": TASTE["ann"] in prompts,
+        "bob": TASTE["bob"] in prompts,
+        "depth": "how deep a sea is" in prompts,
+        "height": "how high a hill is" in prompts,
+        "stop": tuple(sampling.stop) == ("Q",),
+        "temperature": sampling.temperature == 0.5,
+        "top_k": sampling.top_k == 3,
+        "top_p": sampling.top_p == 0.9,
+    }
+    return {name for name, found in there.items() if found}
+
+
+def check(holder: str, wrappers: list[str], asked: str) -> None:
+    llm = chat()
+    hold, held = HOLDERS[holder]
+    model, expected = hold(llm), set(held)
+    for wrap, more in map(WRAPPERS.get, wrappers):
+        model, expected = wrap(model), expected | more
+    ASKED[asked](model)
+    if asked == "agent":
+        expected.add("height")
+    assert seen_by(llm.engine) == expected, (wrappers, asked)
+
+
+@pytest.mark.parametrize("holder", HOLDERS)
+def test_nothing_is_lost_by_a_wrapper(holder: str) -> None:
+    ways = cycle(ASKED)
+    for wrapper, _ in product(WRAPPERS, range(3)):
+        check(holder, [wrapper], next(ways))
+
+
+@pytest.mark.parametrize("holder", ["all of them", "configured"])
+def test_nothing_is_lost_by_several_wrappers(holder: str) -> None:
+    ways = cycle(ASKED)
+    for wrappers in product(WRAPPERS, WRAPPERS):
+        check(holder, list(wrappers), next(ways))
+    rest = [name for name in WRAPPERS if name != "nothing"]
+    check(holder, rest, "structured")
+    check(holder, rest[::-1], "agent")
+
+
+def test_a_fallback_answers_with_what_is_held() -> None:
+    class Broken(ScriptedEngine):
+        def stream(self, request: Any) -> Any:
+            raise RuntimeError("broken")
+
+    llm = chat()
+    broken = llm.model_copy(update={"engine": Broken()})
+    model = broken.with_fallbacks([llm]).bind(stop=["Q"]).for_user("ann").bind_tools([depth])
+    model.invoke(QUESTION)
+    assert seen_by(llm.engine) == {"ann", "stop", "depth"}
+
+
+@pytest.mark.parametrize("form", ["tools", "structured", "alternative"])
+def test_fields_stay_configurable(form: str) -> None:
+    llm = chat()
+    model = llm.configurable_fields(temperature=ConfigurableField(id="heat"))
+    if form == "alternative":
+        model = chat().configurable_alternatives(ConfigurableField(id="which"), other=model)
+    made = model.with_structured_output(SCHEMA) if form == "structured" else None
+    made = made or model.bind_tools([depth])
+    made.invoke(QUESTION, {"configurable": {"heat": 0.5, "which": "other"}})
+    assert seen_by(llm.engine) == {"temperature"} | (set() if form == "structured" else {"depth"})
+
+
+METHODS: dict[str, Make] = {
+    "generate": lambda llm: llm.generate([[HumanMessage(QUESTION)]]),
+    "agenerate": lambda llm: asyncio.run(llm.agenerate([[HumanMessage(QUESTION)]])),
+    "generate_prompt": lambda llm: llm.generate_prompt([StringPromptValue(text=QUESTION)]),
+    "agenerate_prompt": lambda llm: asyncio.run(
+        llm.agenerate_prompt([StringPromptValue(text=QUESTION)])
+    ),
+}
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("holder", HOLDERS)
+def test_methods_of_models_only_find_what_is_bound(method: str, holder: str) -> None:
+    llm = chat()
+    hold, held = HOLDERS[holder]
+    METHODS[method](hold(llm))
+    assert seen_by(llm.engine) == held
+
+
+def test_the_tokens_of_bound_tools_are_counted() -> None:
+    llm, asked = chat(), [HumanMessage(QUESTION)]
+    counted = llm.bind_tools([depth]).get_num_tokens_from_messages(asked)
+    assert counted == llm.get_num_tokens_from_messages(asked, tools=[depth])
+
+
+@pytest.mark.parametrize("wrapper", WRAPPERS)
+def test_a_later_user_replaces_an_earlier_one(wrapper: str) -> None:
+    wrap, more = WRAPPERS[wrapper]
+    for hold in (
+        lambda llm: llm.bind(user_id="ann"),
+        lambda llm: llm.with_config(configurable={"user_id": "ann"}),
+        lambda llm: llm.for_user("ann"),
+    ):
+        llm = chat()
+        wrap(hold(llm)).for_user("bob").invoke(QUESTION)
+        assert seen_by(llm.engine) == {"bob"} | more
+        with preference_scope(user_id="bob"):
+            wrap(hold(llm)).plain().invoke(QUESTION)
+        assert seen_by(llm.engine) == more
+
+
+def test_configs_add_up_and_the_user_of_a_run_stays() -> None:
+    llm = chat()
+    twice = llm.with_config(configurable={"user_id": "ann"}).with_config(
+        configurable={"guidance_scale": 2.0}
+    )
+    answer = twice.invoke(QUESTION)
+    assert seen_by(llm.engine) == {"ann"}
+    assert answer.response_metadata["amulet"]["guidance_scale"] == 2.0
+    field = ConfigurableField(id="heat")
+    for bound in (
+        llm.with_config(configurable={"guidance_scale": 2.0}),
+        llm.configurable_fields(temperature=field).with_config(configurable={"heat": 0.1}),
+    ):
+        node = RunnableLambda(bound.invoke)
+        node.invoke(QUESTION, {"configurable": {"user_id": "bob"}})
+        assert seen_by(llm.engine) == {"bob"}
+
+
+REFUSED: dict[str, tuple[Make, type[Exception], str]] = {
+    "a form beside tools": (
+        lambda llm: llm.bind_tools([depth]).with_structured_output(
+            SCHEMA, method="function_calling"
+        ),
+        PromptError,
+        "given or bound",
+    ),
+    "two formats": (
+        lambda llm: llm.bind(response_format={"type": "json_object"}).with_structured_output(
+            SCHEMA
+        ),
+        PromptError,
+        "response_format= is set",
+    ),
+    "a bound field": (
+        lambda llm: llm.bind(temperature=0.5).configurable_fields(
+            temperature=ConfigurableField(id="heat")
+        ),
+        InvalidParamsError,
+        "temperature= is bound",
+    ),
+    "a bound field of another name": (
+        lambda llm: llm.bind(max_new_tokens=5).configurable_fields(
+            max_tokens=ConfigurableField(id="limit")
+        ),
+        InvalidParamsError,
+        "max_tokens= is bound",
+    ),
+    "a stranger's user": (
+        lambda llm: llm.with_fallbacks([FakeListChatModel(responses=["x"])]).for_user("ann"),
+        PreferenceSelectionError,
+        "FakeListChatModel knows no users",
+    ),
+    "two tools of one name": (
+        lambda llm: llm.bind_tools([depth]).bind_tools(
+            [{"name": "depth", "description": "Another.", "parameters": {"type": "object"}}]
+        ),
+        PromptError,
+        "have the name 'depth'",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_cannot_be_kept_is_refused(case: str) -> None:
+    make, error, message = REFUSED[case]
+    with pytest.raises(error, match=message):
+        make(chat())
+
+
+def test_wrappers_are_loaded_as_langchains_own() -> None:
+    stranger = FakeListChatModel(responses=["x"])
+    for name in WRAPPERS.keys() - {"nothing", "bind_tools", "configurable_fields"}:
+        wrap, _ = WRAPPERS[name]
+        assert dumpd(wrap(chat()))["id"] == dumpd(wrap(stranger))["id"], name
