@@ -1,4 +1,4 @@
-"""Every error this package raises on purpose; each message names the value and the remedy.
+"""Every error and warning of this package; each message names the value and the remedy.
 
 Errors about a value that the caller passed are also `ValueError`s, so that code which does not know
 this package can catch them.
@@ -119,6 +119,22 @@ class UnsupportedGrammarError(AmuletError, ValueError):
 
 class PreferenceSelectionError(AmuletError, ValueError):
     """The preferences that a call selects are ambiguous or cannot be looked up."""
+
+
+class UnknownUserError(PreferenceSelectionError):
+    """A user is named and has no profile, or cannot be looked up anywhere."""
+
+
+class AmuletWarning(UserWarning):
+    """The root of all warnings of this package, but for its `DeprecationWarning`s."""
+
+
+class UnknownUserWarning(AmuletWarning):
+    """A user is named and has no profile, or cannot be looked up; see `unknown_user`."""
+
+
+class UnknownKeyWarning(AmuletWarning):
+    """A key of a config looks like one that is read, and is not; see `unknown_user`."""
 
 
 class ProfileError(AmuletError):

@@ -12,6 +12,7 @@ from amulet_integrations.decoding import AmuletParams, check_guidance_scale
 from amulet_integrations.decoding.strength import PresetName, Strength
 from amulet_integrations.engine.model_source import EMBEDDED
 from amulet_integrations.errors import InvalidParamsError
+from amulet_integrations.profiles.stores.default_place import PLACE_VARIABLE
 
 from .terminal import short_number
 
@@ -170,7 +171,7 @@ Database = Annotated[
         "PATH_OR_URL",
         "Where profiles are kept: an SQLite file or a database URL.",
         "--db",
-        envvar="AMULET_DB",
+        envvar=PLACE_VARIABLE,
         default="profiles.db in your data folder",
     ),
 ]

@@ -18,6 +18,8 @@ from amulet_integrations.client import (
 )
 from amulet_integrations.personalization.prepared_call import Personalization
 from amulet_integrations.personalization.user_resolution import PreferenceSelection
+from amulet_integrations.profiles import current_scope
+from amulet_integrations.profiles.field_types import LONGEST_LABEL
 from amulet_integrations.prompting import ChatMessage
 from amulet_integrations.prompting.openai_compat.output_options import (
     OUTPUT_OPTIONS,
@@ -25,6 +27,7 @@ from amulet_integrations.prompting.openai_compat.output_options import (
 )
 from amulet_integrations.prompting.openai_compat.response_format import json_schema_format
 
+from .config_keys import READ_KEYS, find_unread_keys
 from .tools import to_json_schema, to_openai_tools
 
 CALL = "personalization"
@@ -52,9 +55,6 @@ _OTHER_ARGUMENTS = (
     "ls_structured_output_format",
     "structured_output_format",
 )
-
-# Not `params`, under which applications keep what they like.
-_CONFIGURABLE = ("preference_context", "guidance_scale", "preset", "max_kl")
 
 
 @dataclass(frozen=True, repr=False, kw_only=True)
@@ -109,7 +109,7 @@ def read_arguments(
 ) -> dict[str, Any]:
     """Validates the keyword arguments of a call and decides whose preferences it follows.
 
-    Does no I/O.
+    Reads no store.
 
     Args:
         llm: The chat model.
@@ -127,10 +127,12 @@ def read_arguments(
     """
     plain = json_arguments(arguments)
     read = llm.read_call(plain, (*_OTHER_ARGUMENTS, *also))
-    searchable = llm.profiles is not None
+    config = ensure_config(config)
+    searchable = llm.has_profiles
+    _report_unread(llm, config, read.selection, searchable=searchable)
     call = ChatCall(
         arguments=read,
-        selection=llm.resolve_user(read.selection, selection_of(config, searchable=searchable)),
+        selection=llm.resolve_user(read.selection, selection_in(config, searchable=searchable)),
         model=plain.get("model"),
         stream_usage=plain.get("stream_usage", stream_usage) is not False,
     )
@@ -164,28 +166,48 @@ def json_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
     return plain_arguments(arguments, to_openai_tools)
 
 
-def selection_of(config: RunnableConfig | None, *, searchable: bool = True) -> PreferenceSelection:
+def selection_of(config: RunnableConfig | None) -> PreferenceSelection:
     """The user, the context and the strength in ``config["configurable"]``.
 
     Where the call has no config of its own, that of the surrounding chain or graph node counts.
 
     Args:
         config: The config of the call.
-        searchable: Whether there is a store to look users up in. Frameworks put user ids into
-            their configs for reasons of their own, so without a store the user id is ignored.
 
     Raises:
         InvalidProfileError: The user id or the context is not valid.
     """
-    return selection_in(ensure_config(config), searchable=searchable)
+    return selection_in(ensure_config(config))
 
 
 def selection_in(
     config: Mapping[str, Any] | None, *, searchable: bool = True
 ) -> PreferenceSelection:
-    """As `selection_of`, of this config alone."""
+    """As `selection_of`, of this config alone.
+
+    Args:
+        config: The config.
+        searchable: Whether there is a store to look users up in. Frameworks put user ids into
+            their configs for reasons of their own, so without a store the user id is passed over.
+    """
     configurable = (config or {}).get("configurable") or {}
-    names = (*_CONFIGURABLE, "user_id") if searchable else _CONFIGURABLE
+    names = READ_KEYS if searchable else tuple(name for name in READ_KEYS if name != "user_id")
     return PreferenceSelection(
         **without_unset({name: configurable[name] for name in names if name in configurable})
     )
+
+
+def _report_unread(
+    llm: AmuletClient, config: RunnableConfig, call: PreferenceSelection, *, searchable: bool
+) -> None:
+    """Reports what the config says to us in vain: a user without a store, and misspelt keys."""
+    configurable = config.get("configurable") or {}
+    scope = current_scope()
+    # Then it does not matter whom the config would name.
+    names_user = call.is_set or llm.pinned or (scope is not None and scope.is_set)
+    user_id = configurable.get("user_id")
+    if user_id is not None and not searchable and not names_user:
+        llm.report_unknown_user(str(user_id)[:LONGEST_LABEL], None)
+    for unread in find_unread_keys(configurable):
+        if unread.meant != "user_id" or not names_user:
+            llm.report_unread_key(unread.key, unread.describe("configurable"))

@@ -29,8 +29,9 @@ About = Annotated[
     help=flowing(
         """Keep what each user prefers.
 
-        Profiles are kept in an SQLite file, or in any database given with --db (or AMULET_DB).
-        The wrappers for LangChain and LlamaIndex read the same ones: profiles="PATH_OR_URL".
+        Profiles are kept in profiles.db in your data folder, or in the database that --db or
+        AMULET_PROFILES names. The wrappers for LangChain and LlamaIndex read the same ones, unless
+        their profiles= names others.
         """
     ),
 )

@@ -1,0 +1,58 @@
+"""A store in words, for messages about users who are not in it."""
+
+from __future__ import annotations
+
+import shlex
+from typing import cast
+
+from .base import ProfileStore
+from .cached import CachedProfileStore
+from .default_place import default_path, named_place
+
+_OURS = __name__.partition(".")[0]
+
+
+def describe_store(store: ProfileStore) -> str:
+    """The place of a store: its database without a password, or the name of its class."""
+    store = _innermost(store)
+    name = _database_name(store)
+    if name is None:
+        return f"the {type(store).__name__}"
+    missing = "" if getattr(store, "exists", True) else ", which does not exist"
+    return f"{name}{missing}"
+
+
+def how_to_make_profile(store: ProfileStore, user_id: str) -> str:
+    """The command, or else the call, that stores a profile of a user there."""
+    store = _innermost(store)
+    if (name := _database_name(store)) is None:
+        return f'save(PreferenceProfile(user_id={user_id!r}, preferences=["…"])) of that store'
+    return profile_command(user_id, None if name == str(_default_name()) else name)
+
+
+def profile_command(user_id: str, place: str | None = None) -> str:
+    """The command that stores a profile.
+
+    Args:
+        user_id: The user.
+        place: The database; None for the default place.
+    """
+    database = "" if place is None else f" --db {shlex.quote(place)}"
+    return f'amulet profile set {shlex.quote(user_id)} --preference "…"{database}'
+
+
+def _innermost(store: ProfileStore) -> ProfileStore:
+    while isinstance(store, CachedProfileStore):
+        store = store.store
+    return store
+
+
+def _database_name(store: ProfileStore) -> str | None:
+    # Other people's stores may call something else their name.
+    if not type(store).__module__.startswith(f"{_OURS}."):
+        return None
+    return cast("str | None", getattr(store, "name", None))
+
+
+def _default_name() -> str:
+    return named_place() or str(default_path())
