@@ -13,7 +13,7 @@ from amulet_integrations import __version__
 from amulet_integrations.errors import AmuletError, GenerationError
 
 from . import chat, compare, evaluate, terminal
-from .options import examples, flowing, help_if_alone
+from .options import accept_earlier_names, examples, flowing, help_if_alone
 from .profile import profile
 
 WRONG_INPUT = 2
@@ -64,18 +64,23 @@ app = typer.Typer(
     cls=RootCommand,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
+    context_settings=accept_earlier_names(),
     epilog=examples(
-        'amulet compare "How do I make tea?" --prefer "Be concise" --iterations 2',
-        'amulet profile add ann --prefer "Explain with examples from cooking."',
+        'amulet compare "How do I make tea?" --preference "Be concise" --iterations 2',
+        'amulet profile add ann --preference "Explain with examples from cooking."',
         "amulet chat --user ann",
     ),
 )
-for _command, _epilog in (
-    (chat.chat, chat.EPILOG),
-    (compare.compare, compare.EPILOG),
-    (evaluate.evaluate, evaluate.EPILOG),
+for _command, _epilog, _names in (
+    (chat.chat, chat.EPILOG, {}),
+    (compare.compare, compare.EPILOG, {}),
+    (evaluate.evaluate, evaluate.EPILOG, evaluate.EARLIER_NAMES),
 ):
-    app.command(help=flowing(_command.__doc__ or ""), epilog=_epilog)(_command)
+    app.command(
+        help=flowing(_command.__doc__ or ""),
+        epilog=_epilog,
+        context_settings=accept_earlier_names(**_names),
+    )(_command)
 app.add_typer(profile, name="profile")
 
 

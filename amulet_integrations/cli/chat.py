@@ -28,11 +28,11 @@ from .options import method_option, option
 
 EPILOG = options.examples(
     "amulet chat --user ann",
-    'amulet chat --prefer "Explain as to a child." --preset strong',
+    'amulet chat --preference "Explain as to a child." --preset strong',
     'echo "Why is the sky blue?" | amulet chat --user ann',
 )
 _PANEL = "Whose preferences, and how strongly"
-_preference = partial(option, panel=_PANEL)
+_whose = partial(option, panel=_PANEL)
 _YOU = "you"
 _COMMAND = re.compile(r"/[a-z]+(?=\s|$)")
 _COMMANDS = "/prefer TEXT adds a preference, /reset forgets the turns, /quit leaves."
@@ -42,11 +42,11 @@ def chat(
     *,
     user: Annotated[
         str | None,
-        _preference("USER", "Follow the profile of this user; it is read anew for every answer."),
+        _whose("USER", "Follow the profile of this user; it is read anew for every answer."),
     ] = None,
-    prefer: Annotated[
+    preference: Annotated[
         list[str] | None,
-        _preference("TEXT", "Follow this preference; repeat for more. Not together with --user."),
+        _whose("TEXT", "Follow this preference; repeat for more. Not together with --user."),
     ] = None,
     method: Annotated[
         Method | None, method_option(default="the profile's, else amulet", panel=_PANEL)
@@ -68,14 +68,16 @@ def chat(
     conversation, /prefer TEXT follows one more preference. Where questions are piped in, each
     line is one, and nothing but the answers is printed.
     """
-    if user is not None and prefer:
+    if user is not None and preference:
         raise typer.BadParameter(
-            "--user and --prefer are given together. Keep the preference in the user's profile: "
+            "--user and --preference are given together. Keep the preference in the user's profile: "
             f"{_add_command(user)}"
         )
     selection = PreferenceSelection(
         user_id=user,
-        profile=PreferenceProfile(user_id=_YOU, preferences=tuple(prefer)) if prefer else None,
+        profile=PreferenceProfile(user_id=_YOU, preferences=tuple(preference))
+        if preference
+        else None,
         method=method,
         **dict(options.read_strength(guidance_scale, preset, max_kl, iterations)),
     )
@@ -193,4 +195,4 @@ def _add_preference(conversation: Conversation, text: str) -> None:
 
 
 def _add_command(user: str) -> str:
-    return f'amulet profile add {user} --prefer "…"'
+    return f'amulet profile add {user} --preference "…"'

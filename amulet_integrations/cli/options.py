@@ -22,6 +22,19 @@ def examples(*lines: str) -> str:
     return "\n".join(["[bold]Examples[/bold]", *(f"  [cyan]{line}[/cyan]" for line in lines)])
 
 
+_EARLIER_NAMES = {"prefer": "preference", "max-new-tokens": "max-tokens"}
+
+
+def accept_earlier_names(**more: str) -> dict[str, Any]:
+    """The settings of a command whose options are found by earlier names too, unlisted.
+
+    Args:
+        **more: The names of options of this command only, by their earlier names.
+    """
+    names = {**_EARLIER_NAMES, **more}
+    return {"token_normalize_func": lambda name: names.get(name, name)}
+
+
 def flowing(text: str) -> str:
     """A help text whose paragraphs are as wide as the terminal, not as the source."""
     return "\n\n".join(" ".join(paragraph.split()) for paragraph in text.split("\n\n"))

@@ -206,8 +206,10 @@ def _report_unread(
     # Then it does not matter whom the config would name.
     names_user = call.is_set or llm.pinned or (scope is not None and scope.is_set)
     user_id = configurable.get("user_id")
-    if user_id is not None and not searchable and not names_user:
-        llm.report_unknown_user(str(user_id)[:LONGEST_LABEL], None)
+    # Other values are no names of users, so they are meant for somebody else.
+    names_one = isinstance(user_id, str | int) and 0 < len(str(user_id).strip()) <= LONGEST_LABEL
+    if names_one and not searchable and not names_user:
+        llm.report_unknown_user(str(user_id), None)
     for unread in find_unread_keys(configurable):
         if unread.meant != "user_id" or not names_user:
             llm.report_unread_key(unread.key, unread.describe("configurable"))

@@ -22,7 +22,7 @@ _OF_CALLS: dict[str, tuple[type, ...]] = {
     "profile": (PreferenceProfile,),
     "params": (AmuletParams,),
 }
-_NEAR = 0.85
+_NEAR = 0.83
 _LONG_ENOUGH = 6  # letters; shorter names resemble too many words
 
 

@@ -31,8 +31,8 @@ MOST_REMEMBERED = 10_000
 """Reports that are remembered, in order not to be repeated; the oldest are forgotten first."""
 
 _CONSEQUENCE = (
-    " (Until then, answers follow none of it: unknown_user=\"warn\". With \"error\", such calls are "
-    "refused; with \"plain\", nothing is said.)"
+    ' (Until then, answers follow none of it: unknown_user="warn". With "error", such calls are '
+    'refused; with "plain", nothing is said.)'
 )
 
 # Warnings point at the line that called one of these.

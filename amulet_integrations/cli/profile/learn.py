@@ -98,7 +98,7 @@ def _print_ranking(user: str, ranking: PreferenceRanking, *, as_json: bool) -> N
         return
     for row in content["ranked"]:
         typer.echo(f"{row['probability']:6.1%}  {terminal.one_line(row['preference'])}")
-    terminal.notice(f'To keep one: amulet profile add {terminal.one_line(user)} --prefer "…"')
+    terminal.notice(f'To keep one: amulet profile add {terminal.one_line(user)} --preference "…"')
 
 
 def _describe(estimate: StrengthEstimate) -> str:

@@ -55,7 +55,7 @@ def list_(db: Database = None, as_json: Json = False) -> None:
         group.print_json([content for content, _ in everyone])
         return
     if not everyone:
-        terminal.notice('There are no profiles. Make one: amulet profile set USER --prefer "…"')
+        terminal.notice('There are no profiles. Make one: amulet profile set USER --preference "…"')
     names = [terminal.one_line(content["user_id"]) for content, _ in everyone]
     width = max(map(cell_len, names), default=0)
     for name, (_, summary) in zip(names, everyone, strict=True):

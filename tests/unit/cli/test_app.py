@@ -27,12 +27,12 @@ def python(code: str, *args: str) -> subprocess.CompletedProcess[str]:
     [
         ((), "compare"),
         (("chat",), "--user"),
-        (("compare",), "--prefer"),
+        (("compare",), "--preference"),
         (("profile",), "remove"),
         (("profile", "set"), "--iterations"),
         (("profile", "add"), "--weight"),
         (("profile", "show"), "--json"),
-        (("profile", "list"), "AMULET_DB"),
+        (("profile", "list"), "AMULET_PROFILES"),
         (("profile", "remove"), "--number"),
     ],
 )
@@ -73,11 +73,11 @@ def test_version(amulet: Amulet) -> None:
         (("chat", "--max-tokens", "0"), "--max-tokens"),
         (("chat", "--temperature", "-1"), "--temperature"),
         (("chat", "--iterations", "10001"), "iterations=10001"),
-        (("chat", "--user", "ann", "--prefer", "a"), "--user and --prefer"),
-        (("chat", "--prefer", " "), "empty"),
+        (("chat", "--user", "ann", "--preference", "a"), "--user and --preference"),
+        (("chat", "--preference", " "), "empty"),
         (("compare",), "QUESTION"),
-        (("compare", "?"), "--prefer"),
-        (("compare", " ", "--prefer", "a"), "blank"),
+        (("compare", "?"), "--preference"),
+        (("compare", " ", "--preference", "a"), "blank"),
     ],
 )
 def test_mistakes_are_reported_in_one_line(
@@ -121,7 +121,7 @@ def test_the_module_is_the_command() -> None:
 
 def test_an_unknown_model_is_reported_in_one_line(tmp_path: Path) -> None:
     nowhere = str(tmp_path / "no-such-model")
-    result = CliRunner().invoke(app, ["compare", "?", "--prefer", "a", "--model", nowhere])
+    result = CliRunner().invoke(app, ["compare", "?", "--preference", "a", "--model", nowhere])
 
     assert result.exit_code == 2
     assert result.stdout == ""
@@ -141,7 +141,7 @@ def test_help_needs_neither_torch_nor_a_database() -> None:
     )
 
     assert result.returncode == 0, result.stderr
-    assert "--prefer" in result.stdout
+    assert "--preference" in result.stdout
 
 
 @pytest.mark.parametrize("missing", ["typer", "rich"])
@@ -169,7 +169,7 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
 
 def test_output_that_cannot_be_encoded_is_no_error(tmp_path: Path) -> None:
     db = str(tmp_path / "profiles.db")
-    command = [*MODULE, "profile", "add", "ann", "--prefer", "簡潔に", "--db", db]
+    command = [*MODULE, "profile", "add", "ann", "--preference", "簡潔に", "--db", db]
     subprocess.run(command, check=True, capture_output=True)
     result = subprocess.run(
         [*MODULE, "profile", "show", "ann", "--db", db],

@@ -63,7 +63,7 @@ def test_piped_questions_make_one_conversation(amulet: Amulet, tiny_engine: Loca
 
 
 def test_preferences_are_followed(amulet: Amulet, tiny_engine: LocalEngine) -> None:
-    given = ("--prefer", PREFERENCE, "--prefer", "Use lists.", "--iterations", "2")
+    given = ("--preference", PREFERENCE, "--preference", "Use lists.", "--iterations", "2")
     result = amulet("chat", *given, *SHORT, stdin=FIRST)
 
     both = f"{PREFERENCE}\nUse lists."
@@ -72,7 +72,7 @@ def test_preferences_are_followed(amulet: Amulet, tiny_engine: LocalEngine) -> N
 
 
 def test_method_is_followed(amulet: Amulet, tiny_engine: LocalEngine) -> None:
-    result = amulet("chat", "--prefer", PREFERENCE, "--method", "pref", *SHORT, stdin=FIRST)
+    result = amulet("chat", "--preference", PREFERENCE, "--method", "pref", *SHORT, stdin=FIRST)
 
     assert result.stdout == shown(answer(tiny_engine, [FIRST], PREFERENCE, (0.0, 1.0))) + "\n"
 
@@ -186,7 +186,7 @@ def test_on_a_terminal_ctrl_c_ends_the_answer_only(
     engine = Watched(tiny_engine, interrupted=0)
     with terminal(100) as screen:
         typed = f"{FIRST}\n{SECOND}\n\x04"
-        code = screen.run(engine, "chat", "--prefer", PREFERENCE, *SHORT, typed=typed)
+        code = screen.run(engine, "chat", "--preference", PREFERENCE, *SHORT, typed=typed)
 
     assert code == 0
     strength = f"guidance scale {SCALE:g}, KL ≤ {BOUND:g}"

@@ -122,12 +122,19 @@ def _announce_folder(url: URL) -> None:
 
 def _is_missing_file(url: URL) -> bool:
     """Whether the URL names an SQLite file that does not exist and could be made."""
-    if not is_sqlite(url) or is_in_memory(url) or {"mode", "immutable"} & url.query.keys():
-        return False
+    plain = URL.create(url.drivername, database=url.database, query=url.query)
+    if not is_sqlite(url) or is_in_memory(url) or url != plain or not _is_plain_query(url):
+        return False  # or it cannot be used at all, which is for the driver to say
     path = _path(url)
-    # Below a regular file, nothing could be made: that is for the driver to refuse.
+    # Below a regular file, nothing could be made.
     above = next((parent for parent in path.parents if parent.exists()), path)
-    return not path.exists() and above.is_dir()
+    return "\0" not in str(path) and not path.exists() and above.is_dir()
+
+
+def _is_plain_query(url: URL) -> bool:
+    """Whether the options allow to make the file, and are known to be valid."""
+    timeout = url.query.get("timeout", "0")
+    return url.query.keys() <= {"uri", "timeout"} and str(timeout).replace(".", "", 1).isdigit()
 
 
 def _path(url: URL) -> Path:
