@@ -261,7 +261,7 @@ class AmuletClient(AmuletConfig):
             UnsupportedGrammarError: A schema cannot be enforced.
         """
         known = {*SELECTION_ARGUMENTS, *SAMPLING, *_OTHER_ARGUMENTS, *also}
-        if unknown := arguments.keys() - known:
+        if unknown := {name: value for name, value in arguments.items() if name not in known}:
             raise UnknownArgumentError.for_names(f"A call of {type(self).__name__}", unknown, known)
         given = without_unset(arguments)
         check_one_limit(given)

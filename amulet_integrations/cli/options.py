@@ -22,6 +22,13 @@ def examples(*lines: str) -> str:
     return "\n".join(["[bold]Examples[/bold]", *(f"  [cyan]{line}[/cyan]" for line in lines)])
 
 
+STRENGTH_OPTIONS = {
+    "guidance_scale": "--guidance-scale 2",
+    "preset": "--preset strong",
+    "iterations": "--iterations 2",
+}
+"""The options that say how strongly preferences are applied, each with a value."""
+
 _EARLIER_NAMES = {"prefer": "preference", "max-new-tokens": "max-tokens"}
 
 

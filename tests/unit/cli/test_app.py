@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -181,3 +182,35 @@ def test_output_that_cannot_be_encoded_is_no_error(tmp_path: Path) -> None:
 
     assert result.returncode == 0, result.stderr
     assert "1. \\u7c21\\u6f54\\u306b" in result.stdout
+
+
+@pytest.mark.parametrize("option", ["--strength", "--alpha", "--guidance-weight"])
+@pytest.mark.parametrize("command", [("chat",), ("compare", "q"), ("profile", "set", "ann", "a")])
+def test_a_strength_by_another_name_leads_to_the_options(
+    amulet: Amulet, command: tuple[str, ...], option: str
+) -> None:
+    result = amulet(*command, option, "3")
+
+    assert result.exit_code == 2
+    assert "--guidance-scale 2, --preset strong, --iterations 2" in result.stderr
+
+
+HELPED = (("chat",), ("compare",), ("profile", "set"), ("profile", "add"), ("evaluate",))
+
+
+@pytest.mark.parametrize("command", HELPED)
+def test_the_help_lists_one_set_of_names(amulet: Amulet, command: tuple[str, ...]) -> None:
+    listed = set(re.findall(r"--[a-z-]+", amulet(*command, "--help").stdout))
+
+    assert "--preference" in listed
+    assert not listed & {"--prefer", "--max-new-tokens", "--strength"}
+
+
+def test_earlier_names_are_found_too(amulet: Amulet, db: str) -> None:
+    amulet("profile", "set", "ann", "--prefer", "a", "--db", db)
+    amulet("profile", "add", "ann", "b", "--db", db)
+    now = amulet("chat", "--user", "ann", "--max-tokens", "4", "--db", db, stdin="Hi")
+    then = amulet("chat", "--user", "ann", "--max-new-tokens", "4", "--db", db, stdin="Hi")
+
+    assert "a" in amulet("profile", "show", "ann", "--db", db).stdout
+    assert now.stdout == then.stdout != ""

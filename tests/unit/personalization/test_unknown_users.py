@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from amulet_integrations import (
     InMemoryProfileStore,
@@ -19,6 +20,7 @@ from amulet_integrations import (
     SqlProfileStore,
     preference_scope,
 )
+from amulet_integrations.cli.app import app
 from amulet_integrations.errors import (
     InvalidParamsError,
     PreferenceSelectionError,
@@ -224,17 +226,26 @@ print(found["method"], found["profile_version"])
 """
 
 
-@pytest.mark.parametrize("variable", [None, "AMULET_PROFILES", "AMULET_DB"])
-def test_who_is_set_on_the_command_line_is_found_by_new_processes(
-    default: Path, variable: str | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+def test_who_is_set_on_the_command_line_is_found_by_a_new_process(default: Path) -> None:
+    command = ("-m", "amulet_integrations", "profile", "set", "zed", "Be brief.")
+    assert run(*command) == "Saved zed: 1 preference, version 1.\n"
+    assert default.is_file()
+    assert run("-c", ASK_ZED) == "amulet 1\namulet 1\n"
+
+
+@pytest.mark.parametrize("variable", ["AMULET_PROFILES", "AMULET_DB"])
+@pytest.mark.filterwarnings("ignore:.*AMULET_DB:DeprecationWarning")
+def test_one_variable_names_the_place_for_all(
+    default: Path, variable: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    if variable is not None:
-        monkeypatch.setenv(variable, str(tmp_path / "named.db"))
-    command = ("-m", "amulet_integrations", "profile")
-    printed = run(*command, "set", "zed", "--preference", "Be brief.")
-    assert ("AMULET_DB is now called AMULET_PROFILES" in printed) == (variable == "AMULET_DB")
-    assert default.exists() == (variable is None)
-    assert run("-c", ASK_ZED).startswith("amulet 1\namulet 1\n")
+    monkeypatch.setenv(variable, str(tmp_path / "named.db"))
+    ran = CliRunner().invoke(app, ["profile", "set", "zed", "Be brief."])
+    assert ran.exit_code == 0
+    assert ("AMULET_DB is now called AMULET_PROFILES" in ran.stderr) == (variable == "AMULET_DB")
+    assert (tmp_path / "named.db").is_file()
+    assert not default.exists()
+    for wrapper in WRAPPERS:
+        assert applied(wrapper.make(engine=ScriptedEngine(), user_id="zed"))["method"] == "amulet"
 
 
 @every_wrapper
