@@ -169,7 +169,7 @@ def test_unknown_names_without_a_likeness_lead_to_the_list(wrapper: Wrapper) -> 
     with pytest.raises(UnknownArgumentError) as caught:
         wrapper.make(engine=ScriptedEngine(), colour="red", iterations=1, alpha=3)
     message = str(caught.value)
-    assert message.count('params={"alpha": 3, "iterations": 1}') == 2
+    assert message.count('params={"iterations": 1, "alpha": 3}') == 2
     assert message.index("params=") < message.index("It takes:") < message.index("guidance_scale,")
     assert "red" not in message
 
