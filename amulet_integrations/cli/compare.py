@@ -47,6 +47,7 @@ def compare(
     system: options.System = None,
     max_tokens: options.MaxTokens = 120,
     temperature: options.Temperature = 0.0,
+    repetition_penalty: options.RepetitionPenalty = 1.0,
     seed: options.Seed = None,
     model: options.Model = EMBEDDED,
 ) -> None:
@@ -57,7 +58,12 @@ def compare(
     decoded together.
     """
     strength = options.read_strength(guidance_scale, preset, max_kl, iterations)
-    sampling = SamplingParams(max_new_tokens=max_tokens, temperature=temperature, seed=seed)
+    sampling = SamplingParams(
+        max_new_tokens=max_tokens,
+        temperature=temperature,
+        repetition_penalty=repetition_penalty,
+        seed=seed,
+    )
     preferences = [Preference(text=text) for text in preference]
     messages = (*system_messages(system), ChatMessage(role="user", content=question))
     personalizer = Personalizer(open_engine(model), strength=strength, saved_presets=True)

@@ -182,6 +182,9 @@ MaxTokens = Annotated[int, _answer("N", "Most tokens of an answer.", min=1)]
 Temperature = Annotated[
     float, _answer("T", "0 takes the likeliest token; above 0 samples.", min=0.0)
 ]
+RepetitionPenalty = Annotated[
+    float, _answer("X", "Above 1 keeps the answer from repeating itself; 1 does nothing.")
+]
 Seed = Annotated[
     int | None, _answer("N", "Makes sampling repeatable.", default="a fresh one", min=0)
 ]

@@ -22,23 +22,25 @@ def describe_store(store: ProfileStore) -> str:
     return f"{name}{missing}"
 
 
-def how_to_make_profile(store: ProfileStore, user_id: str) -> str:
-    """The command, or else the call, that stores a profile of a user there."""
+def how_to_make_profile(store: ProfileStore, user_id: str, *, action: str = "set") -> str:
+    """The command (`profile set` or `profile add`), or else the call, that stores a profile."""
     store = _innermost(store)
     if (name := _database_name(store)) is None:
         return f'save(PreferenceProfile(user_id={user_id!r}, preferences=["…"])) of that store'
-    return profile_command(user_id, None if name == str(_default_name()) else name)
+    place = None if name == _default_name() else name
+    return profile_command(user_id, place, action=action)
 
 
-def profile_command(user_id: str, place: str | None = None) -> str:
+def profile_command(user_id: str, place: str | None = None, *, action: str = "set") -> str:
     """The command that stores a profile.
 
     Args:
         user_id: The user.
         place: The database; None for the default place.
+        action: "set" or "add".
     """
     database = "" if place is None else f" --db {shlex.quote(place)}"
-    return f'amulet profile set {shlex.quote(user_id)} --preference "…"{database}'
+    return f'amulet profile {action} {shlex.quote(user_id)} --preference "…"{database}'
 
 
 def _innermost(store: ProfileStore) -> ProfileStore:

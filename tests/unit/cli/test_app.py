@@ -184,7 +184,7 @@ def test_output_that_cannot_be_encoded_is_no_error(tmp_path: Path) -> None:
     assert "1. \\u7c21\\u6f54\\u306b" in result.stdout
 
 
-@pytest.mark.parametrize("option", ["--strength", "--alpha", "--guidance-weight"])
+@pytest.mark.parametrize("option", ["--strength", "--alpha", "--cfg-scale"])
 @pytest.mark.parametrize("command", [("chat",), ("compare", "q"), ("profile", "set", "ann", "a")])
 def test_a_strength_by_another_name_leads_to_the_options(
     amulet: Amulet, command: tuple[str, ...], option: str
