@@ -161,7 +161,7 @@ class AmuletClient(AmuletConfig):
         return default_path() if self._has_default_place else None
 
     def report_unknown_user(self, user_id: str, store: ProfileStore | None) -> None:
-        """Does what `unknown_user` says about a user who is named and was not found.
+        """Applies the setting `unknown_user` to a user who is named and was not found.
 
         Args:
             user_id: The user.
@@ -177,11 +177,11 @@ class AmuletClient(AmuletConfig):
             self._unknown_users.report_config_user(self.unknown_user, user_id, missing)
 
     def report_unread_key(self, key: str, message: str) -> None:
-        """Does what `unknown_user` says about a key that looks like one that is read.
+        """Applies the setting `unknown_user` to a key that looks like one that is read.
 
         Args:
             key: The key of a config or a context.
-            message: What is said of it.
+            message: The message of the error or warning.
 
         Raises:
             UnknownArgumentError: `unknown_user` is "error".

@@ -63,7 +63,7 @@ _PARAMETERS: Mapping[str, str] = {
     "lambd": "lambda_",
 }
 
-# How an argument is written, where its name alone does not say it.
+# How an argument is written, where its name alone is not enough.
 _FORMS: Mapping[str, str] = {
     "guidance_scale": "guidance_scale=2.0",
     "preset": 'preset="strong"',

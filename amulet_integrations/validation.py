@@ -126,7 +126,7 @@ class FrozenModel(BaseModel):
 
 
 def suggest_names(function: F) -> F:
-    """Makes an unknown keyword argument of a function an error that says what was meant."""
+    """Makes an unknown keyword argument of a function an error that suggests the right one."""
     known = signature(function).parameters.keys()
 
     @wraps(function)

@@ -68,7 +68,7 @@ def _report(error: Exception) -> int:
 
 
 def _message(error: typer.TyperException) -> str:
-    """The message; where an unknown option seems to say a strength, with those that do."""
+    """The message; where an unknown option seems to mean the strength, with the right ones."""
     name, context = getattr(error, "option_name", ""), getattr(error, "ctx", None)
     if context is None or not is_about_strength(_field(name)):
         return error.format_message()

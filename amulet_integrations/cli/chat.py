@@ -32,7 +32,7 @@ EPILOG = options.examples(
     'echo "Why is the sky blue?" | amulet chat --user ann',
 )
 _PANEL = "Whose preferences, and how strongly"
-_whose = partial(option, panel=_PANEL)
+_selecting = partial(option, panel=_PANEL)
 _REPETITION_PENALTY = 1.1  # without it, small models repeat themselves until the tokens run out
 
 
@@ -40,11 +40,11 @@ def chat(
     *,
     user: Annotated[
         str | None,
-        _whose("USER", "Follow the profile of this user; it is read anew for every answer."),
+        _selecting("USER", "Follow the profile of this user; it is read anew for every answer."),
     ] = None,
     preference: Annotated[
         list[str] | None,
-        _whose("TEXT", "Follow this preference; repeat for more. Not together with --user."),
+        _selecting("TEXT", "Follow this preference; repeat for more. Not together with --user."),
     ] = None,
     method: Annotated[
         Method | None, method_option(default="the profile's, else amulet", panel=_PANEL)
@@ -106,9 +106,9 @@ def _own_profile(texts: Sequence[str]) -> PreferenceProfile | None:
 
 
 def _show_state(conversation: Conversation, interactive: bool) -> None:
-    """Says whose preferences are followed, and how strongly.
+    """Shows which user is followed, and how strongly.
 
-    Where nobody watches, it says only that a user has no profile.
+    Where nobody watches, it shows only that a user has no profile.
     """
     applied = conversation.personalization()
     user = conversation.selection.user_id

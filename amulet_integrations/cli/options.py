@@ -27,7 +27,7 @@ STRENGTH_OPTIONS = {
     "preset": "--preset strong",
     "iterations": "--iterations 2",
 }
-"""The options that say how strongly preferences are applied, each with a value."""
+"""The options for the strength, each with a value."""
 
 _EARLIER_NAMES = {"prefer": "preference", "max-new-tokens": "max-tokens"}
 

@@ -200,7 +200,7 @@ def selection_in(
 def _report_unread(
     llm: AmuletClient, config: RunnableConfig, call: PreferenceSelection, *, searchable: bool
 ) -> None:
-    """Reports what the config says to us in vain: a user without a store, and misspelt keys."""
+    """Reports what has no effect in the config: a user without a store, and misspelt keys."""
     configurable = config.get("configurable") or {}
     scope = current_scope()
     # Then it does not matter whom the config would name.

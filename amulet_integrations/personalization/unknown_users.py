@@ -31,8 +31,8 @@ MOST_REMEMBERED = 10_000
 """Reports that are remembered, in order not to be repeated; the oldest are forgotten first."""
 
 _CONSEQUENCE = (
-    ' (Until then, answers follow none of it: unknown_user="warn". With "error", such calls are '
-    'refused; with "plain", nothing is said.)'
+    ' (Until then it has no effect. unknown_user="error" refuses such calls; with "plain" there is '
+    "no warning.)"
 )
 
 # Warnings point at the line that called one of these.
@@ -53,7 +53,7 @@ _LIBRARIES = {
 
 
 class UnknownUsers:
-    """Reports who or what is not found, as a rule says. May be used from any thread."""
+    """Reports who or what is not found, by a rule. May be used from any thread."""
 
     def __init__(self) -> None:
         self._lock = Lock()
@@ -99,7 +99,7 @@ class UnknownUsers:
         Args:
             rule: The rule.
             key: The key.
-            message: What is said of it.
+            message: The message of the error or warning.
 
         Raises:
             UnknownArgumentError: The rule is "error".

@@ -162,7 +162,7 @@ class _Lookup:
 
     Attributes:
         request: The request.
-        model: The model of the agent, whose `unknown_user` says what happens to unknown users.
+        model: The model of the agent, which has the setting `unknown_user`.
         store: Where to read; None where nothing has to be read.
         wanted: The user, or a profile of which only the parents have to be read.
     """

@@ -1,4 +1,4 @@
-"""A user who is named and not found is told, by every way of asking, once; keys near ours too."""
+"""Who is named and not found is reported once, by every way of asking; keys near ours too."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def told() -> Iterator[Callable[[], list[warnings.WarningMessage]]]:
+def reported() -> Iterator[Callable[[], list[warnings.WarningMessage]]]:
     """Returns our warnings since it was called last."""
     with warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("always")
@@ -81,8 +81,8 @@ def config(**configurable: Any) -> dict[str, Any]:
 
 
 @every_way
-def test_an_unknown_user_is_told_once_for_each_user_and_place(
-    wrapper: Wrapper, ask: Ask, tmp_path: Path, told: Any
+def test_an_unknown_user_is_reported_once_for_each_user_and_place(
+    wrapper: Wrapper, ask: Ask, tmp_path: Path, reported: Any
 ) -> None:
     engine = ScriptedEngine()
     place = tmp_path / "profiles.db"
@@ -92,7 +92,7 @@ def test_an_unknown_user_is_told_once_for_each_user_and_place(
     for user_id in ("ann", "zed", "zed", "o'neil"):
         ask(llm, ASK, user_id=user_id)
     assert [len(request.contexts) for request in engine.requests] == [2, 1, 1, 1]
-    zed, oneil = told()
+    zed, oneil = reported()
     assert zed.category is UnknownUserWarning
     for part in ("'zed'", str(place), f'amulet profile set zed --preference "…" --db {place}'):
         assert part in str(zed.message)
@@ -113,13 +113,13 @@ def test_with_error_an_unknown_user_is_refused_before_anything_is_decoded(
 
 
 @every_wrapper
-def test_with_plain_nothing_is_said(wrapper: Wrapper, told: Any) -> None:
+def test_with_plain_nothing_is_said(wrapper: Wrapper, reported: Any) -> None:
     llm = wrapper.make(
         engine=ScriptedEngine(), profiles=InMemoryProfileStore(), unknown_user="plain"
     )
     found = applied(llm, user_id="zed")
     assert (found["method"], found["profile_version"], found["user_id"]) == ("base", None, "zed")
-    assert told() == []
+    assert reported() == []
 
 
 @every_wrapper
@@ -129,20 +129,20 @@ def test_any_other_rule_is_refused(wrapper: Wrapper) -> None:
 
 
 @every_wrapper
-def test_every_level_and_every_copy_tells_and_shares_what_was_told(
-    wrapper: Wrapper, told: Any
+def test_every_level_and_every_copy_reports_and_shares_what_was_reported(
+    wrapper: Wrapper, reported: Any
 ) -> None:
     store = CachedProfileStore(InMemoryProfileStore([ANN]))
     llm = wrapper.make(engine=ScriptedEngine(), profiles=store, user_id="zed")
     applied(llm)
-    assert len(told()) == 1
+    assert len(reported()) == 1
     applied(llm.for_user("zoe"))
     with preference_scope(user_id="zac"):
         applied(llm)
-    assert ["zoe" in str(told_of.message) for told_of in told()] == [True, False]
+    assert ["zoe" in str(warning.message) for warning in reported()] == [True, False]
     for copied in (llm, copy.deepcopy(llm), llm.model_copy(), llm.for_user("zed")):
         applied(copied)
-    assert told() == []
+    assert reported() == []
 
 
 @every_wrapper
@@ -151,7 +151,7 @@ def test_every_level_and_every_copy_tells_and_shares_what_was_told(
     [{"user_id": "ann"}, {"preference": "Be kind."}, {"user_id": "zed", "method": "base"}, {}],
 )
 def test_who_is_found_or_meant_to_be_plain_causes_no_warning(
-    wrapper: Wrapper, call: dict[str, Any], told: Any
+    wrapper: Wrapper, call: dict[str, Any], reported: Any
 ) -> None:
     llm = wrapper.make(engine=ScriptedEngine(), profiles=InMemoryProfileStore([ANN]))
     applied(llm, **call)
@@ -161,28 +161,28 @@ def test_who_is_found_or_meant_to_be_plain_causes_no_warning(
     with preference_scope(user_id="zed"):
         applied(llm.plain())
         applied(llm.for_user("ann"))
-    assert told() == []
+    assert reported() == []
 
 
-def test_a_warning_points_at_the_callers_line(told: Any) -> None:
+def test_a_warning_points_at_the_callers_line(reported: Any) -> None:
     llm = ChatAmulet(engine=ScriptedEngine(), profiles=InMemoryProfileStore())
     llm.invoke(QUESTION, user_id="zed")
-    assert told()[0].filename == __file__
+    assert reported()[0].filename == __file__
 
 
-def test_what_was_told_is_remembered_within_bounds(
-    told: Any, monkeypatch: pytest.MonkeyPatch
+def test_what_was_reported_is_remembered_within_bounds(
+    reported: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(unknown_users, "MOST_REMEMBERED", 3)
     llm = ChatAmulet(engine=ScriptedEngine(), profiles=InMemoryProfileStore())
     for user_id in ("a", "b", "c", "d", "d", "a"):
         llm.invoke(QUESTION, user_id=user_id)
-    assert len(told()) == 5
+    assert len(reported()) == 5
     # Python's own record of warnings keeps each message for good.
     assert not any("'a'" in str(key) for key in globals().get("__warningregistry__", {}))
 
 
-def test_a_password_is_not_told(tmp_path: Path, told: Any) -> None:
+def test_a_password_is_not_shown(tmp_path: Path, reported: Any) -> None:
     class Elsewhere(InMemoryProfileStore):
         """Someone else's store."""
 
@@ -193,7 +193,7 @@ def test_a_password_is_not_told(tmp_path: Path, told: Any) -> None:
 
     llm = ChatAmulet(engine=ScriptedEngine(), profiles=Elsewhere())
     llm.invoke(QUESTION, user_id="zed")
-    (message,) = told()
+    (message,) = reported()
     assert "hunter2" not in str(message.message)
     assert "Elsewhere" in str(message.message)
 
@@ -250,7 +250,7 @@ def test_one_variable_names_the_place_for_all(
 
 @every_wrapper
 def test_the_default_place_is_used_as_soon_as_there_is_a_database(
-    wrapper: Wrapper, default: Path, told: Any
+    wrapper: Wrapper, default: Path, reported: Any
 ) -> None:
     llm = wrapper.make(engine=ScriptedEngine())
     with pytest.raises(PreferenceSelectionError) as caught:
@@ -263,7 +263,7 @@ def test_the_default_place_is_used_as_soon_as_there_is_a_database(
     assert applied(llm, user_id="ann")["profile_version"] == 1
     assert applied(llm.for_user("ann"))["method"] == "amulet"
     applied(llm, user_id="zed")
-    assert str(told()[0].message).partition(" (")[0].endswith('set zed --preference "…"')
+    assert str(reported()[0].message).partition(" (")[0].endswith('set zed --preference "…"')
 
 
 def test_a_call_that_names_nobody_does_not_open_the_default_place(default: Path) -> None:
@@ -274,15 +274,15 @@ def test_a_call_that_names_nobody_does_not_open_the_default_place(default: Path)
 
 
 @every_wrapper
-def test_a_mistyped_path_is_told_and_makes_nothing(
-    wrapper: Wrapper, tmp_path: Path, told: Any
+def test_a_mistyped_path_is_reported_and_makes_nothing(
+    wrapper: Wrapper, tmp_path: Path, reported: Any
 ) -> None:
     llm = wrapper.make(engine=ScriptedEngine(), profiles=tmp_path / "mis" / "typed.db")
     applied(llm)
-    assert told() == []
+    assert reported() == []
     found = applied(llm, user_id="ann")
     assert (found["method"], found["profile_version"]) == ("base", None)
-    assert "mis/typed.db, which does not exist" in str(told()[0].message)
+    assert "mis/typed.db, which does not exist" in str(reported()[0].message)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -290,15 +290,15 @@ def test_a_mistyped_path_is_told_and_makes_nothing(
 
 
 @pytest.mark.parametrize("user_id", ["zed", 42])
-def test_a_configs_user_without_a_store_is_told_and_passed_over(
-    default: Path, user_id: Any, told: Any
+def test_a_configs_user_without_a_store_is_reported_and_passed_over(
+    default: Path, user_id: Any, reported: Any
 ) -> None:
     for given in ({}, {"profiles": None}):
         llm = ChatAmulet(engine=ScriptedEngine(), preference="Be brief.", **given)
         for _ in range(2):
             found = llm.invoke(QUESTION, config(user_id=user_id)).response_metadata["amulet"]
             assert (found["user_id"], found["source"]) == (None, "constructor")
-        (warning,) = told()
+        (warning,) = reported()
         assert f"'{user_id}'" in str(warning.message)
         assert (str(default) in str(warning.message)) == (not given)
         refusing = llm.model_copy(update={"unknown_user": "error"})
@@ -306,7 +306,7 @@ def test_a_configs_user_without_a_store_is_told_and_passed_over(
             refusing.invoke(QUESTION, config(user_id=user_id))
 
 
-def test_where_the_user_is_named_otherwise_the_configs_user_does_not_matter(told: Any) -> None:
+def test_where_the_user_is_named_otherwise_the_configs_user_does_not_matter(reported: Any) -> None:
     llm = ChatAmulet(engine=ScriptedEngine(), profiles=None)
     llm.plain().invoke(QUESTION, config(user_id="zed", userid="zed"))
     llm.invoke(QUESTION, config(user_id="zed", user="zed"), preference="Be kind.")
@@ -314,7 +314,7 @@ def test_where_the_user_is_named_otherwise_the_configs_user_does_not_matter(told
         llm.invoke(QUESTION, config(user_id="zed", userId="zed"))
     llm.invoke(QUESTION, config(user_id=""))
     llm.invoke(QUESTION, config(user_id={"id": 4}))
-    assert told() == []
+    assert reported() == []
 
 
 KEYS = {
@@ -354,11 +354,11 @@ WAYS: dict[str, Callable[[ChatAmulet, Any], Any]] = {
 
 @pytest.mark.parametrize("store", [None, InMemoryProfileStore([ANN])], ids=["none", "store"])
 @pytest.mark.parametrize("key", KEYS)
-def test_a_key_near_ours_is_told(key: str, store: Any, told: Any) -> None:
+def test_a_key_near_ours_is_reported(key: str, store: Any, reported: Any) -> None:
     value = "strong" if KEYS[key] == "preset" else "ann"
     llm = ChatAmulet(engine=ScriptedEngine(), profiles=store)
     llm.invoke(QUESTION, config(**{key: value}))
-    (warning,) = told()
+    (warning,) = reported()
     assert warning.category is UnknownKeyWarning
     assert repr(key) in str(warning.message)
     assert KEYS[key] in str(warning.message)
@@ -367,25 +367,25 @@ def test_a_key_near_ours_is_told(key: str, store: Any, told: Any) -> None:
         refusing.invoke(QUESTION, config(**{key: value}))
     quiet = ChatAmulet(engine=ScriptedEngine(), profiles=store, unknown_user="plain")
     quiet.invoke(QUESTION, config(**{key: value}))
-    assert told() == []
+    assert reported() == []
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_it_is_told_by_every_way_of_asking_and_once(way: str, told: Any) -> None:
+def test_it_is_reported_by_every_way_of_asking_and_once(way: str, reported: Any) -> None:
     llm = ChatAmulet(engine=ScriptedEngine(), profiles=InMemoryProfileStore())
     for _ in range(2):
         WAYS[way](llm, config(userid="zed"))
         WAYS[way](llm, config(user_id="zed"))
-    assert [it.category for it in told()] == [UnknownKeyWarning, UnknownUserWarning]
+    assert [it.category for it in reported()] == [UnknownKeyWarning, UnknownUserWarning]
 
 
-async def test_it_is_told_on_an_event_loop_too(told: Any) -> None:
+async def test_it_is_reported_on_an_event_loop_too(reported: Any) -> None:
     llm = ChatAmulet(engine=ScriptedEngine(), profiles=InMemoryProfileStore())
     for name in ("userid", "user_id"):
         await llm.ainvoke(QUESTION, config(**{name: "zed"}))
         await llm.abatch([QUESTION], config(**{name: "zed"}))
         await _astream(llm, config(**{name: "zed"}))
-    assert [it.category for it in told()] == [UnknownKeyWarning, UnknownUserWarning]
+    assert [it.category for it in reported()] == [UnknownKeyWarning, UnknownUserWarning]
 
 
 FOREIGN = {
@@ -415,10 +415,10 @@ FOREIGN = {
 }
 
 
-def test_keys_of_others_give_nothing(told: Any) -> None:
+def test_keys_of_others_give_nothing(reported: Any) -> None:
     llm = ChatAmulet(
         engine=ScriptedEngine(), profiles=InMemoryProfileStore([ANN]), unknown_user="error"
     )
     llm.invoke(QUESTION, config(**FOREIGN))
     llm.invoke(QUESTION, config(user_id="ann", userid="zed", user="zed"))
-    assert told() == []
+    assert reported() == []

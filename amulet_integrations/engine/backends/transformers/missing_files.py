@@ -1,4 +1,4 @@
-"""What is missing where a model was named: found on this disk, or told by the hub's errors."""
+"""What is missing where a model was named: found on this disk, or from the hub's errors."""
 
 from __future__ import annotations
 

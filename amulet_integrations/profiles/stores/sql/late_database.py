@@ -124,7 +124,7 @@ def _is_missing_file(url: URL) -> bool:
     """Whether the URL names an SQLite file that does not exist and could be made."""
     plain = URL.create(url.drivername, database=url.database, query=url.query)
     if not is_sqlite(url) or is_in_memory(url) or url != plain or not _is_plain_query(url):
-        return False  # or it cannot be used at all, which is for the driver to say
+        return False  # or it cannot be used at all, and the driver refuses it
     path = _path(url)
     # Below a regular file, nothing could be made.
     above = next((parent for parent in path.parents if parent.exists()), path)
