@@ -25,6 +25,7 @@ from .columns import METHOD_NAMES
 from .conversation import Conversation
 from .loading import open_engine, open_store
 from .options import method_option, option
+from .repetition import repeats_itself
 
 EPILOG = options.examples(
     "amulet chat --user ann",
@@ -188,14 +189,21 @@ def _prompt() -> Iterator[str]:
 
 
 def _print_answer(conversation: Conversation, question: str, interactive: bool) -> None:
-    """Prints an answer as it comes."""
-    last = None
+    """Prints an answer as it comes, until it ends or goes round in circles."""
+    last, text = None, ""
     try:
         with closing(conversation.ask(question)) as answer:
             for last in answer:
                 typer.echo(terminal.safe(last.text), nl=False)
+                text += last.text
+                if last.finish_reason is None and repeats_itself(text):
+                    break
     finally:
         if last is not None:
             typer.echo()
+    if last is not None and last.finish_reason is None:
+        terminal.notice(
+            "(ended, because it repeats itself: see --repetition-penalty, --temperature)"
+        )
     if interactive and last is not None and last.finish_reason == "length":
         terminal.notice("(cut off: --max-tokens allows more)")

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, TypeVar
 
+import typer
+
 from amulet_integrations.decoding.strength import PRESETS, SCALES, Strength
 from amulet_integrations.errors import AmuletError, InvalidParamsError, PreferenceSelectionError
 from amulet_integrations.profiles import PreferenceProfile
@@ -94,7 +96,7 @@ def help_lines() -> Iterator[str]:
 
 def _help(_: Conversation, __: str) -> None:
     for line in help_lines():
-        terminal.notice(line)
+        typer.secho(line, err=True, dim=True)
 
 
 def _add_preference(conversation: Conversation, text: str) -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import pytest
 
 from amulet_integrations import AmuletParams, PreferenceProfile, SqlProfileStore
+from amulet_integrations.cli.repetition import repeats_itself
 from amulet_integrations.decoding import amulet_weights
 from amulet_integrations.decoding.strength import PRESETS
 from amulet_integrations.engine import GenerationRequest, LocalEngine
+from amulet_integrations.engine.result import Increment
 from tests.unit.cli.conftest import Amulet
 from tests.unit.cli.oracle import BOUND, DEFAULT, SCALE, answer
 from tests.unit.cli.terminal import Terminal
@@ -327,3 +330,41 @@ def test_on_a_terminal_help_lists_the_commands_and_ctrl_c_at_the_prompt_goes_on(
     assert "(Ctrl-D or /quit leaves the chat)" in screen.text
     assert f"Amulet, guidance scale 3, KL ≤ {BOUND:g}" in screen.text
     assert engine.requests[0].weights == pytest.approx((-2.0, 3.0))
+
+
+class Looping(Watched):
+    """An engine whose answers never end."""
+
+    def stream(self, request: GenerationRequest):
+        self.requests.append(request)
+        for word in itertools.cycle(["He ", "was ", "very ", "brave. "]):
+            yield Increment(word, (5,))
+
+
+def test_an_answer_that_goes_round_in_circles_is_ended(
+    amulet: Amulet, tiny_engine: LocalEngine
+) -> None:
+    engine = Looping(tiny_engine)
+    result = amulet("chat", stdin=f"{FIRST}\n{SECOND}", engine=engine)
+
+    first, second = result.stdout.splitlines()
+    assert first == second == "He was very brave. " * 6
+    assert result.stderr.count("repeats itself") == 2
+    assert result.exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "repeats"),
+    [
+        ("Once. " + "brave and he was very brave. He was very " * 4, True),
+        ("hello!" * 40, True),
+        ("ha" * 49, False),
+        ("a, b and c. " * 3, False),
+        ("-" * 500, False),
+        ("| --- " * 100, False),
+        ("".join(f"Line {number} of the poem is new.\n" for number in range(60)), False),
+        ("", False),
+    ],
+)
+def test_what_goes_round_in_circles(text: str, repeats: bool) -> None:
+    assert repeats_itself(text) == repeats
