@@ -20,13 +20,12 @@ from amulet_integrations.engine.model_source import EMBEDDED, ModelSource
 from amulet_integrations.errors import (
     InvalidRequestError,
     MissingDependencyError,
-    ModelNotFoundError,
     UnsupportedModelError,
 )
 
 from .attention import use_grouped_attention
 from .embedded import EMBEDDED_CONTEXT_WINDOW, check_embedded_model, embedded_model_path
-from .missing_files import check_files, check_name, explain
+from .missing_files import check_files, check_name, loading_error
 from .model_info import context_window
 
 _DTYPES = ("auto", "float32", "bfloat16", "float16", "float64")
@@ -171,10 +170,4 @@ def _loading_error(source: ModelSource, error: Exception) -> Exception:
             f"model={source.model!r} comes with code of its own. Pass trust_remote_code=True if "
             "you have read that code and trust it."
         )
-    if (missing := explain(source, error)) is not None:
-        return ModelNotFoundError(f"model={source.model!r} cannot be loaded: {missing}")
-    reason = " ".join(str(error).split())
-    return ModelNotFoundError(
-        f"model={source.model!r} cannot be loaded. Give a Hugging Face id, a local folder with "
-        f"config, tokenizer and weights, or 'embedded'. What transformers says: {reason}"
-    )
+    return loading_error(f"model={source.model!r}", source, error)

@@ -23,7 +23,7 @@ from huggingface_hub.errors import (
 from amulet_integrations.engine.model_source import ModelSource
 from amulet_integrations.errors import ModelNotFoundError
 
-_GIVE = "Give a Hugging Face id, a local folder with config, tokenizer and weights, or 'embedded'."
+GIVE = "Give a Hugging Face id, a local folder with config, tokenizer and weights, or 'embedded'."
 _GGUF = (
     "GGUF files, as llama.cpp and Ollama use them, are not read. Give the checkpoint that it was "
     "made from: its Hugging Face id, or a folder with config, tokenizer and weights."
@@ -41,18 +41,20 @@ def check_name(model: str) -> None:
     Raises:
         ModelNotFoundError: The message says what is missing.
     """
-    path = Path(model).expanduser()
-    problem = None
-    if not model.strip():
-        problem = f"the name is empty. {_GIVE}"
-    elif path.is_dir():
-        problem = _problem_of_folder(path)
-    elif path.exists():
-        problem = _problem_of_file(path)
-    else:
-        problem = _problem_of_name(model, path)
-    if problem is not None:
+    if (problem := _find_problem(model, GIVE)) is not None:
         raise _not_found(model, problem)
+
+
+def _find_problem(model: str, give: str) -> str | None:
+    """Why there cannot be a model of this name; None where there may be one."""
+    path = Path(model).expanduser()
+    if not model.strip():
+        return f"the name is empty. {give}"
+    if path.is_dir():
+        return _problem_of_folder(path, give)
+    if path.exists():
+        return _problem_of_file(path, give)
+    return _problem_of_name(model, path, give)
 
 
 def check_files(model: str) -> None:
@@ -61,30 +63,52 @@ def check_files(model: str) -> None:
     Raises:
         ModelNotFoundError: The message says which files are missing.
     """
-    path = Path(model).expanduser()
+    if (problem := _problem_of_files(Path(model).expanduser())) is not None:
+        raise _not_found(model, problem)
+
+
+def loading_error(
+    what: str, source: ModelSource, error: Exception, give: str = GIVE
+) -> ModelNotFoundError:
+    """The error for a model that transformers could not load.
+
+    Args:
+        what: The model, for the message, such as "The reward model 'x'".
+        source: The model.
+        error: The error of transformers.
+        give: What to give instead.
+    """
+    path = Path(source.model).expanduser()
+    problem = (
+        _find_problem(source.model, give)
+        or _problem_of_files(path)
+        or _problem_on_hub(source, error, give)
+        or f"{give} What transformers says: {' '.join(str(error).split())}"
+    )
+    return ModelNotFoundError(f"{what} cannot be loaded: {problem}")
+
+
+def _problem_of_files(path: Path) -> str | None:
     if not path.is_dir():
-        return
+        return None
     names = {file.name for file in path.iterdir()}
     missing = [*_missing_weights(path, names)]
     if not any(_is_of_tokenizer(name) for name in names):
         missing.append("a tokenizer (tokenizer.json, or tokenizer.model or vocab.json)")
-    if missing:
-        hint = f" {_adapter(path)}" if "adapter_config.json" in names else ""
-        raise _not_found(
-            model, f"the folder {path.absolute()} lacks {' and '.join(missing)}.{hint}"
-        )
+    hint = f" {_adapter(path)}" if "adapter_config.json" in names else ""
+    return f"the folder {path.absolute()} lacks {' and '.join(missing)}.{hint}" if missing else None
 
 
-def explain(source: ModelSource, error: BaseException) -> str | None:
-    """Says why the hub's files cannot be had; None where it is something else."""
+def _problem_on_hub(source: ModelSource, error: BaseException, give: str) -> str | None:
+    """Why the hub's files cannot be had; None where it is something else."""
     causes = list(_causes(error))
-    reasons = _hub_reasons(source)
+    reasons = _hub_reasons(source, give)
     return next(
         (why for kind, why in reasons.items() if any(isinstance(it, kind) for it in causes)), None
     )
 
 
-def _hub_reasons(source: ModelSource) -> dict[type[BaseException], str]:
+def _hub_reasons(source: ModelSource, give: str) -> dict[type[BaseException], str]:
     """What the errors of the hub mean; each stands before those that it derives from."""
     folder = f"there is no folder {Path(source.model).absolute()}"
     why = "the hub cannot be reached"
@@ -92,14 +116,14 @@ def _hub_reasons(source: ModelSource) -> dict[type[BaseException], str]:
         why = "local_files_only=True keeps it from being downloaded"
     elif constants.HF_HUB_OFFLINE:
         why = "HF_HUB_OFFLINE keeps it from being downloaded"
-    offline = f"{folder}, it is not in the cache {constants.HF_HUB_CACHE}, and {why}. {_GIVE}"
+    offline = f"{folder}, it is not in the cache {constants.HF_HUB_CACHE}, and {why}. {give}"
     return {
         GatedRepoError: "its owner has to admit you. Accept the terms at "
         f"https://huggingface.co/{source.model}, and log in: hf auth login",
         RevisionNotFoundError: f"it has no revision {source.revision!r}. Give a branch, a tag or a "
         "commit of it.",
         RepositoryNotFoundError: f"{folder}, and Hugging Face has no model of this name that you "
-        f"may see. For a private one, log in: hf auth login. {_GIVE}",
+        f"may see. For a private one, log in: hf auth login. {give}",
         LocalEntryNotFoundError: offline,
         OfflineModeIsEnabled: offline,
         ConnectionError: offline,
@@ -107,7 +131,7 @@ def _hub_reasons(source: ModelSource) -> dict[type[BaseException], str]:
         EntryNotFoundError: "its repository has no config.json, as those of adapters and of GGUF "
         "files. Give the id of the whole model, as transformers loads it.",
         HFValidationError: f"{folder}, and it cannot be an id of Hugging Face, such as "
-        f"'owner/name'. {_GIVE}",
+        f"'owner/name'. {give}",
     }
 
 
@@ -115,7 +139,7 @@ def _not_found(model: str, problem: str) -> ModelNotFoundError:
     return ModelNotFoundError(f"model={model!r} cannot be loaded: {problem}")
 
 
-def _problem_of_folder(path: Path) -> str | None:
+def _problem_of_folder(path: Path, give: str) -> str | None:
     names = {file.name for file in path.iterdir()}
     if "config.json" in names:
         return None
@@ -128,7 +152,7 @@ def _problem_of_folder(path: Path) -> str | None:
     if inner is not None:
         return f"{where} has no config.json, but {inner} has one: give that folder."
     found = f"It holds {', '.join(sorted(names)[:5])}." if names else "It is empty."
-    return f"the folder {where} has no config.json. {found} {_GIVE}"
+    return f"the folder {where} has no config.json. {found} {give}"
 
 
 def _configs_below(path: Path) -> Iterator[Path]:
@@ -137,25 +161,25 @@ def _configs_below(path: Path) -> Iterator[Path]:
         yield from sorted(path.glob(pattern))
 
 
-def _problem_of_file(path: Path) -> str:
+def _problem_of_file(path: Path, give: str) -> str:
     if path.suffix == ".gguf":
         return f"it is a file. {_GGUF}"
     if (path.parent / "config.json").is_file():
         return f"it is a file. Give its folder: {str(path.absolute().parent)!r}"
-    return f"it is a file. {_GIVE}"
+    return f"it is a file. {give}"
 
 
-def _problem_of_name(model: str, path: Path) -> str | None:
+def _problem_of_name(model: str, path: Path, give: str) -> str | None:
     if page := _HUB_PAGE.fullmatch(model):
         return f"it is an address. Give the id: {page[1]!r}"
     if "://" in model:
-        return f"it is an address. {_GIVE}"
+        return f"it is an address. {give}"
     if path.suffix == ".gguf":
         return f"there is no file {path.absolute()}. {_GGUF}"
     if _looks_like_a_path(model):
         near = _near_folder(path)
         hint = f" Did you mean {str(near)!r}?" if near else ""
-        return f"there is no folder {path.absolute()}.{hint} {_GIVE}"
+        return f"there is no folder {path.absolute()}.{hint} {give}"
     if tagged := _TAGGED.fullmatch(model):
         return (
             "a name with a colon is Ollama's, or one of a provider. Give the model's Hugging Face "

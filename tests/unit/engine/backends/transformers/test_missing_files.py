@@ -135,3 +135,18 @@ def test_what_the_hub_says_is_put_into_words(
     monkeypatch.setattr(AutoConfig, "from_pretrained", fail)
     with pytest.raises(ModelNotFoundError, match=part):
         ChatAmulet(model="o/m", revision="nightly")
+
+
+@pytest.mark.parametrize("name", ["./nothere", "nothere", "x.gguf", "llama3.2:1b", "empty"])
+def test_scorers_say_the_same_of_their_models(
+    here: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from amulet_integrations.evaluation.metrics.relevance import RelevanceScorer
+    from amulet_integrations.evaluation.metrics.reward_model import RewardModelScorer
+
+    monkeypatch.chdir(here)
+    for door in (RelevanceScorer, RewardModelScorer):
+        with pytest.raises(ModelNotFoundError) as caught:
+            door.from_pretrained(name)
+        assert NAMES[name][0].format(here=here) in str(caught.value)
+        assert "config, tokenizer and weights, or 'embedded'" not in str(caught.value)
