@@ -69,7 +69,7 @@ def learn(
         _print_ranking(user, ranking, as_json=as_json)
         return
     with open_store(db) as store:
-        whole = group.require(read_whole_profile(store, user), user)
+        whole = group.require(read_whole_profile(store, user), user, store)
         estimate = learning.estimate_strength(
             open_engine(model), whole, given, context=context, max_kl=bound
         )

@@ -165,8 +165,8 @@ def remove(
 
     with open_store(db) as store:
         if name is not None or number is not None:
-            group.require(store.get(user), user)
+            group.require(store.get(user), user, store)
             group.print_saved(store.update(user, without_it, by=group.operator()))
         else:
-            group.require(store.delete(user, by=group.operator()), user)
+            group.require(store.delete(user, by=group.operator()), user, store)
             typer.echo(f"Removed the profile of {terminal.one_line(user)}.")

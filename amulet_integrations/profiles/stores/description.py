@@ -25,22 +25,20 @@ def describe_store(store: ProfileStore) -> str:
 def how_to_make_profile(store: ProfileStore, user_id: str, *, action: str = "set") -> str:
     """The command (`profile set` or `profile add`), or else the call, that stores a profile."""
     store = _innermost(store)
-    if (name := _database_name(store)) is None:
+    if _database_name(store) is None:
         return f'save(PreferenceProfile(user_id={user_id!r}, preferences=["…"])) of that store'
-    place = None if name == _default_name() else name
-    return profile_command(user_id, place, action=action)
+    return f"{profile_command(user_id, action=action)}{database_option(store)}"
 
 
-def profile_command(user_id: str, place: str | None = None, *, action: str = "set") -> str:
-    """The command that stores a profile.
+def database_option(store: ProfileStore) -> str:
+    """The option by which a command finds a database; "" for the default place."""
+    name = _database_name(_innermost(store))
+    return "" if name in {None, _default_name()} else f" --db {shlex.quote(str(name))}"
 
-    Args:
-        user_id: The user.
-        place: The database; None for the default place.
-        action: "set" or "add".
-    """
-    database = "" if place is None else f" --db {shlex.quote(place)}"
-    return f'amulet profile {action} {shlex.quote(user_id)} --preference "…"{database}'
+
+def profile_command(user_id: str, *, action: str = "set") -> str:
+    """The command (`profile set` or `profile add`) that stores a profile in the default place."""
+    return f'amulet profile {action} {shlex.quote(user_id)} --preference "…"'
 
 
 def _innermost(store: ProfileStore) -> ProfileStore:
