@@ -26,7 +26,7 @@ def how_to_make_profile(store: ProfileStore, user_id: str, *, action: str = "set
     """The command (`profile set` or `profile add`), or else the call, that stores a profile."""
     store = _innermost(store)
     if _database_name(store) is None:
-        return f'save(PreferenceProfile(user_id={user_id!r}, preferences=["…"])) of that store'
+        return f'store.save(PreferenceProfile(user_id={user_id!r}, preferences=["…"]))'
     return f"{profile_command(user_id, action=action)}{database_option(store)}"
 
 
