@@ -22,7 +22,6 @@ from amulet_integrations.personalization.prepared_call import (
     PreparedAnswer,
     PreparedCall,
 )
-from amulet_integrations.personalization.unknown_users import UnknownUsers
 from amulet_integrations.personalization.user_resolution import PreferenceSelection, resolve_user
 from amulet_integrations.profiles import ProfileStore, current_scope
 from amulet_integrations.profiles.field_types import checked_label
@@ -81,7 +80,6 @@ class AmuletClient(AmuletConfig):
     """A configuration with its engine, its store and its users."""
 
     _registry: Registry = PrivateAttr(default_factory=Registry)
-    _unknown_users: UnknownUsers = PrivateAttr(default_factory=UnknownUsers)
 
     @model_validator(mode="after")
     def _check_early(self) -> Self:
@@ -171,10 +169,10 @@ class AmuletClient(AmuletConfig):
             UnknownUserError: `unknown_user` is "error".
         """
         if store is not None:
-            self._unknown_users.report_user(self.unknown_user, user_id, store)
+            self.unknown_users.report_user(self.unknown_user, user_id, store)
         else:
             missing = self._missing_place
-            self._unknown_users.report_config_user(self.unknown_user, user_id, missing)
+            self.unknown_users.report_config_user(self.unknown_user, user_id, missing)
 
     def report_unread_key(self, key: str, message: str) -> None:
         """Applies the setting `unknown_user` to a key that looks like one that is read.
@@ -186,7 +184,7 @@ class AmuletClient(AmuletConfig):
         Raises:
             UnknownArgumentError: `unknown_user` is "error".
         """
-        self._unknown_users.report_key(self.unknown_user, key, message)
+        self.unknown_users.report_key(self.unknown_user, key, message)
 
     def resolve_user(
         self, call: PreferenceSelection, config: PreferenceSelection | None = None
@@ -242,7 +240,7 @@ class AmuletClient(AmuletConfig):
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
         # Engines and stores are shared, not copied.
         memo = {} if memo is None else memo
-        shared = (self.engine, self.profiles, self._registry, self._unknown_users)
+        shared = (self.engine, self.profiles, self._registry, self.unknown_users)
         memo.update({id(it): it for it in shared})
         return super().__deepcopy__(memo)
 

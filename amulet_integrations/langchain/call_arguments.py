@@ -128,7 +128,7 @@ def read_arguments(
     plain = json_arguments(arguments)
     read = llm.read_call(plain, (*_OTHER_ARGUMENTS, *also))
     config = ensure_config(config)
-    searchable = llm.has_profiles
+    searchable = "user_id" not in config["configurable"] or llm.has_profiles
     _report_unread(llm, config, read.selection, searchable=searchable)
     call = ChatCall(
         arguments=read,

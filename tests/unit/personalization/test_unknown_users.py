@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from langchain_core.runnables import ConfigurableField
 from typer.testing import CliRunner
 
 from amulet_integrations import (
@@ -162,6 +163,15 @@ def test_who_is_found_or_meant_to_be_plain_causes_no_warning(
         applied(llm.plain())
         applied(llm.for_user("ann"))
     assert reported() == []
+
+
+def test_a_model_that_langchain_rebuilds_for_each_call_reports_once(reported: Any) -> None:
+    llm = ChatAmulet(engine=ScriptedEngine(), profiles=InMemoryProfileStore())
+    rebuilt = llm.configurable_fields(temperature=ConfigurableField(id="heat"))
+    for _ in range(3):
+        rebuilt.invoke(QUESTION, config(user_id="zed", userid="zed", heat=0.1))
+    llm.invoke(QUESTION, config(user_id="zed"))
+    assert [it.category for it in reported()] == [UnknownUserWarning]
 
 
 def test_a_warning_points_at_the_callers_line(reported: Any) -> None:
