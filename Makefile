@@ -17,7 +17,7 @@ help: ## Show what there is to make
 
 demo: .venv/demo.done ## Two users, three questions, two answers each, on the embedded model
 	$(BIN)/python cookbook/two_users.py
-	$(BIN)/amulet compare "What is the capital of France?" --prefer "Answer like a friendly pirate."
+	$(BIN)/amulet compare "What is the capital of France?" --preference "Answer like a friendly pirate."
 
 test: .venv/test.done ## Run the tests
 	$(BIN)/python -m pytest -n 2 --dist worksteal

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -25,6 +26,11 @@ from amulet_integrations.personalization.user_resolution import PreferenceSelect
 from amulet_integrations.profiles import ProfileStore, current_scope
 from amulet_integrations.profiles.field_types import checked_label
 from amulet_integrations.profiles.stores.shared_store import check_picklable
+from amulet_integrations.profiles.stores.default_place import (
+    DEFAULT_PLACE,
+    default_path,
+    has_default,
+)
 from amulet_integrations.prompting import ChatMessage
 from amulet_integrations.prompting.openai_compat.output_options import OutputOptions
 from amulet_integrations.registry import Registry
@@ -126,12 +132,17 @@ class AmuletClient(AmuletConfig):
     @property
     def personalizer(self) -> Personalizer:
         """Looks users up and prepares requests; opens the store."""
-        return self._personalizer(self._registry.store(self.profiles, self.profiles_ttl))
+        find = partial(self._registry.store, self.profiles, self.profiles_ttl)
+        # Calls that name nobody leave the default place alone, for the caller has not named it.
+        return self._personalizer(find if self._has_default_place else find())
 
-    def _personalizer(self, store: ProfileStore | None) -> Personalizer:
+    def _personalizer(
+        self, profiles: ProfileStore | Callable[[], ProfileStore | None] | None
+    ) -> Personalizer:
         return Personalizer(
             self.load_engine,
-            profiles=store,
+            profiles=profiles,
+            on_unknown_user=self.report_unknown_user,
             method=self.method,
             strength=Strength.of(self),
             saved_presets=self.saved_presets,
@@ -141,19 +152,67 @@ class AmuletClient(AmuletConfig):
             find_prompts=self._registry.prompts,
         )
 
+    @property
+    def has_profiles(self) -> bool:
+        """Whether there is a place to look users up in; opens nothing."""
+        return self.profiles is not None and (not self._has_default_place or has_default())
+
+    @property
+    def _has_default_place(self) -> bool:
+        return isinstance(self.profiles, str) and self.profiles == DEFAULT_PLACE
+
+    @property
+    def _missing_place(self) -> Path | None:
+        """The default database, if it would be used and does not exist."""
+        return default_path() if self._has_default_place else None
+
+    def report_unknown_user(self, user_id: str, store: ProfileStore | None) -> None:
+        """Applies the setting `unknown_user` to a user who is named and was not found.
+
+        Args:
+            user_id: The user.
+            store: Where the user was looked for; None if a config names the user and there is none.
+
+        Raises:
+            UnknownUserError: `unknown_user` is "error".
+        """
+        if store is not None:
+            self.unknown_users.report_user(self.unknown_user, user_id, store)
+        else:
+            missing = self._missing_place
+            self.unknown_users.report_config_user(self.unknown_user, user_id, missing)
+
+    def report_unread_key(self, key: str, message: str) -> None:
+        """Applies the setting `unknown_user` to a key that looks like one that is read.
+
+        Args:
+            key: The key of a config or a context.
+            message: The message of the error or warning.
+
+        Raises:
+            UnknownArgumentError: `unknown_user` is "error".
+        """
+        self.unknown_users.report_key(self.unknown_user, key, message)
+
     def resolve_user(
         self, call: PreferenceSelection, config: PreferenceSelection | None = None
     ) -> PreferenceSelection:
         """`resolve_user` with this client's default and store.
 
-        It does no I/O, so it may be called on an event loop.
+        It reads no store, so it may be called on an event loop.
         """
         if self.pinned and not call.is_set:
             if self.user_id is None:
                 return call
             call = call.model_copy(update={"user_id": self.user_id})
-        default, searchable = self._default, self.profiles is not None
-        return resolve_user(call, config, current_scope(), default, searchable=searchable)
+        return resolve_user(
+            call,
+            config,
+            current_scope(),
+            self._default,
+            searchable=self.has_profiles,
+            missing=self._missing_place,
+        )
 
     def for_user(self, user_id: str) -> Self:
         """A copy that answers this user, on the same engine and store. It is cheap.
@@ -192,7 +251,8 @@ class AmuletClient(AmuletConfig):
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
         # Engines and stores are shared, not copied.
         memo = {} if memo is None else memo
-        memo.update({id(it): it for it in (self.engine, self.profiles, self._registry)})
+        shared = (self.engine, self.profiles, self._registry, self.unknown_users)
+        memo.update({id(it): it for it in shared})
         return super().__deepcopy__(memo)
 
     def read_call(self, arguments: Mapping[str, Any], also: Collection[str] = ()) -> CallArguments:
@@ -210,7 +270,7 @@ class AmuletClient(AmuletConfig):
             UnsupportedGrammarError: A schema cannot be enforced.
         """
         known = {*SELECTION_ARGUMENTS, *SAMPLING, *_OTHER_ARGUMENTS, *also}
-        if unknown := arguments.keys() - known:
+        if unknown := {name: value for name, value in arguments.items() if name not in known}:
             raise UnknownArgumentError.for_names(f"A call of {type(self).__name__}", unknown, known)
         given = without_unset(arguments)
         check_one_limit(given)

@@ -29,9 +29,11 @@ from amulet_integrations.decoding.strength import GuidanceScale, MaxKL, Method, 
 from amulet_integrations.engine.model_source import EMBEDDED, ModelSource
 from amulet_integrations.engine.protocol import Engine
 from amulet_integrations.errors import InvalidParamsError
+from amulet_integrations.personalization.unknown_users import UnknownUserRule, UnknownUsers
 from amulet_integrations.personalization.user_resolution import PreferenceSelection
 from amulet_integrations.profiles import Preference, PreferenceProfile, ProfileStore
 from amulet_integrations.profiles.conditions import PreferenceContext
+from amulet_integrations.profiles.stores.default_place import DEFAULT_PLACE, named_place
 from amulet_integrations.prompting import DEFAULT_SEPARATOR
 from amulet_integrations.validation import as_amulet_error
 
@@ -40,12 +42,12 @@ SAMPLING = tuple(name for name in SamplingParams.model_fields if name != "max_ne
 
 # Arguments that LangChain's chat models are made with, and that mean nothing here as None.
 _STOCK = ("n", "base_url")
+_MEANS_NONE = ("max_kl", "profiles")  # whose None is no default: no bound, and no store
 
 _ENVIRONMENT = {
     "model": "AMULET_MODEL",
     "dtype": "AMULET_DTYPE",
     "device": "AMULET_DEVICE",
-    "profiles": "AMULET_PROFILES",
 }
 
 
@@ -81,9 +83,17 @@ class AmuletConfig(BaseModel):
         pinned: Whether `user_id` (nobody, if it is None) overrides configs and scopes; `for_user`
             and `plain` set it.
         profiles: The store of users' profiles, a database URL, or the path of an SQLite file.
+            "default" is ``profiles.db`` in the user's data folder, where `amulet profile` keeps
+            profiles; it is used if it exists. None is no store.
         profiles_ttl: Seconds for which profiles from a database URL or path are cached, unless
             this process changes them; 0 reads them for every call. A store object is not cached;
             put it into a `CachedProfileStore` yourself.
+        unknown_user: What happens when a user is named who has no profile, when a config names a
+            user and there is no store, or when a key of a config looks like a misspelt `user_id`:
+            "error" is an error, "warn" a warning once for each user and place, and "plain" nothing.
+            With the last two, the call is answered without that user's preferences.
+        unknown_users: What was reported already. Copies share it, and so do those that LangChain
+            makes of a model's fields.
         method: "amulet", "linear_alignment", "pref" (the preference in the prompt, nothing more)
             or "base" (no preferences).
         guidance_scale: How strongly preferences are applied, as in classifier-free guidance: 1
@@ -139,8 +149,12 @@ class AmuletConfig(BaseModel):
     user_id: str | None = None
     pinned: bool = Field(default=False, repr=False)
     preference_context: PreferenceContext = PreferenceContext()
-    profiles: ProfileStore | str | Path | None = Field(default=None, exclude=True, repr=False)
+    profiles: ProfileStore | str | Path | None = Field(
+        default=DEFAULT_PLACE, exclude=True, repr=False
+    )
     profiles_ttl: float = Field(default=10.0, ge=0.0, allow_inf_nan=False)
+    unknown_user: UnknownUserRule = "warn"
+    unknown_users: UnknownUsers = Field(default_factory=UnknownUsers, exclude=True, repr=False)
     method: Method = "amulet"
     guidance_scale: GuidanceScale = None
     params: AmuletParams | None = None
@@ -177,7 +191,7 @@ class AmuletConfig(BaseModel):
     def _untangle_names(cls, data: Any) -> Any:
         if not isinstance(data, Mapping):
             return data
-        data = {**cls._environment(), **cls._without_unset(data)}
+        data = {**cls._environment(data), **cls._without_unset(data)}
         check_one_limit(data)
         n = data.pop("n", 1)
         if type(n) is not int or n != 1:
@@ -200,13 +214,15 @@ class AmuletConfig(BaseModel):
             field = cls.model_fields.get(names.get(name, name))
             if field is None:
                 return name in _STOCK
-            return name != "max_kl" and field.get_default(call_default_factory=True) is not None
+            return name not in _MEANS_NONE and field.get_default(call_default_factory=True) is not None
 
         return {it: value for it, value in data.items() if value is not None or not is_unset(it)}
 
     @classmethod
-    def _environment(cls) -> dict[str, str]:
+    def _environment(cls, given: Mapping[str, Any]) -> dict[str, str]:
         values = {name: os.environ.get(variable, "") for name, variable in _ENVIRONMENT.items()}
+        if "profiles" not in given:
+            values["profiles"] = named_place() or ""
         return {name: value.strip() for name, value in values.items() if value.strip()}
 
     @classmethod

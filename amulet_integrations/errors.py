@@ -1,4 +1,4 @@
-"""Every error this package raises on purpose; each message names the value and the remedy.
+"""Every error and warning of this package; each message names the value and the remedy.
 
 Errors about a value that the caller passed are also `ValueError`s, so that code which does not know
 this package can catch them.
@@ -6,9 +6,10 @@ this package can catch them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from difflib import get_close_matches
-from typing import Self
+from collections.abc import Collection, Mapping
+from typing import Any, Self
+
+from amulet_integrations.suggestions import suggest
 
 
 class AmuletError(Exception):
@@ -39,14 +40,26 @@ class UnknownArgumentError(AmuletError, ValueError, TypeError):
     """A keyword argument is unknown, most often because it is misspelt."""
 
     @classmethod
-    def for_names(cls, owner: str, unknown: Iterable[str], known: Iterable[str]) -> Self:
-        """Names the unknown arguments and the nearest known ones."""
-        known = sorted(known)
-        parts = []
-        for name in sorted(unknown):
-            near = get_close_matches(name, known, n=1)
-            parts.append(f"{name!r}" + (f" (did you mean {near[0]!r}?)" if near else ""))
-        return cls(f"{owner} does not take {', '.join(parts)}. It takes: {', '.join(known)}.")
+    def for_names(
+        cls, owner: str, unknown: Mapping[str, Any] | Collection[str], known: Collection[str]
+    ) -> Self:
+        """Names the unknown arguments, and what was probably meant; else all known ones.
+
+        Args:
+            owner: What was called.
+            unknown: The unknown names, with their values if they are at hand; of these, only
+                parameters of Amulet's game are quoted.
+            known: The known names.
+        """
+        suggested = suggest(unknown, known)
+        parts = [
+            f"{name!r}" + (f" (did you mean {suggested[name]}?)" if name in suggested else "")
+            for name in sorted(unknown)
+        ]
+        message = f"{owner} does not take {', '.join(parts)}."
+        if len(suggested) < len(unknown):
+            message += f" It takes: {', '.join(sorted(known))}."
+        return cls(message)
 
 
 class InvalidRequestError(AmuletError, ValueError):
@@ -119,6 +132,22 @@ class UnsupportedGrammarError(AmuletError, ValueError):
 
 class PreferenceSelectionError(AmuletError, ValueError):
     """The preferences that a call selects are ambiguous or cannot be looked up."""
+
+
+class UnknownUserError(PreferenceSelectionError):
+    """A user is named and has no profile, or cannot be looked up anywhere."""
+
+
+class AmuletWarning(UserWarning):
+    """The root of all warnings of this package, but for its `DeprecationWarning`s."""
+
+
+class UnknownUserWarning(AmuletWarning):
+    """A user is named and has no profile, or cannot be looked up; see `unknown_user`."""
+
+
+class UnknownKeyWarning(AmuletWarning):
+    """A key of a config looks like one that is read, and is not; see `unknown_user`."""
 
 
 class ProfileError(AmuletError):

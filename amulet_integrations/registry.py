@@ -10,6 +10,7 @@ from amulet_integrations.engine.local_engine import shared_engine
 from amulet_integrations.engine.model_source import ModelSource
 from amulet_integrations.engine.protocol import Engine
 from amulet_integrations.profiles import ProfileStore, open_profile_store
+from amulet_integrations.profiles.stores.default_place import DEFAULT_PLACE, has_default
 from amulet_integrations.prompting import PromptBuilder
 
 
@@ -57,8 +58,11 @@ class Registry:
     def store(
         self, store_or_url: ProfileStore | str | Path | None, ttl: float
     ) -> ProfileStore | None:
-        """The store; one given by URL or path is opened, with a cache of `ttl` seconds."""
-        if store_or_url is None:
+        """The store; one given by URL or path is opened, with a cache of `ttl` seconds.
+
+        The default place is None as long as there is nothing.
+        """
+        if store_or_url is None or (store_or_url == DEFAULT_PLACE and not has_default()):
             return None
         if not isinstance(store_or_url, str | Path):
             return open_profile_store(store_or_url)

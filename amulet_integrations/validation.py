@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, ClassVar, Self
+from functools import wraps
+from inspect import signature
+from typing import Any, ClassVar, Self, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
 
 from amulet_integrations.errors import AmuletError, UnknownArgumentError
+from amulet_integrations.suggestions import suggest
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 _MAX_SHOWN = 80  # characters of a bad value in a message
 
@@ -35,14 +40,17 @@ def as_amulet_error(
         return cause
     if all(fault["type"] == "extra_forbidden" for fault in faults):
         return UnknownArgumentError.for_names(
-            owner.__name__, [str(fault["loc"][-1]) for fault in faults], _argument_names(owner)
+            owner.__name__,
+            {str(fault["loc"][-1]): fault["input"] for fault in faults},
+            _argument_names(owner),
         )
     lines = {_place(fault, owner): _line(fault, owner) for fault in reversed(faults)}
     return kind("; ".join(reversed(lines.values())))
 
 
 def _argument_names(owner: type[BaseModel]) -> set[str]:
-    return {field.alias or name for name, field in owner.model_fields.items()}
+    fields = owner.model_fields.items()
+    return {name for name, _ in fields} | {field.alias for _, field in fields if field.alias}
 
 
 def _place(fault: ErrorDetails, owner: type[BaseModel]) -> str:
@@ -61,7 +69,9 @@ def _line(fault: ErrorDetails, owner: type[BaseModel]) -> str:
         return f"{place} is missing"
     if fault["type"] == "extra_forbidden":
         # The value may be a private text under a misspelt name.
-        return f"{place} is not a field of {owner.__name__}"
+        suggested = suggest({place: fault["input"]}, _argument_names(owner)).get(place)
+        hint = f" (did you mean {suggested}?)" if suggested else ""
+        return f"{place} is not a field of {owner.__name__}{hint}"
     if _is_private(fault, owner):
         return f"{place} is a {type(fault['input']).__name__}: {message[0].lower()}{message[1:]}"
     value = repr(fault["input"])
@@ -113,3 +123,16 @@ class FrozenModel(BaseModel):
             return copy
         fields = {name: getattr(copy, name) for name in copy.model_fields_set}
         return type(self)(**{**fields, **update})
+
+
+def suggest_names(function: F) -> F:
+    """Makes an unknown keyword argument of a function an error that suggests the right one."""
+    known = signature(function).parameters.keys()
+
+    @wraps(function)
+    def checked(*args: Any, **kwargs: Any) -> Any:
+        if unknown := {name: value for name, value in kwargs.items() if name not in known}:
+            raise UnknownArgumentError.for_names(function.__name__, unknown, known)
+        return function(*args, **kwargs)
+
+    return cast("F", checked)

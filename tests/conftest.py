@@ -45,9 +45,12 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def own_config(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keeps the user's saved presets away from the tests, and from the processes they start."""
+    """Keeps the user's presets and profiles away from the tests, and from their processes."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AMULET_CONFIG_DIR", str(tmp_path_factory.mktemp("config")))
+        patch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("data")))
+        patch.delenv("AMULET_PROFILES", raising=False)
+        patch.delenv("AMULET_DB", raising=False)
         yield
 
 

@@ -11,9 +11,16 @@ from typer.core import TyperGroup
 
 from amulet_integrations import __version__
 from amulet_integrations.errors import AmuletError, GenerationError
+from amulet_integrations.suggestions import is_about_strength
 
 from . import chat, compare, evaluate, terminal
-from .options import examples, flowing, help_if_alone
+from .options import (
+    STRENGTH_OPTIONS,
+    accept_earlier_names,
+    examples,
+    flowing,
+    help_if_alone,
+)
 from .profile import profile
 
 WRONG_INPUT = 2
@@ -47,7 +54,7 @@ def _report(error: Exception) -> int:
         return FAILED
     if isinstance(error, typer.TyperException):
         context = getattr(error, "ctx", None)
-        message = error.format_message()
+        message = _message(error)
         if context is not None:
             stop = "" if message.endswith((".", "?")) else "."
             message += f"{stop} See: {context.command_path} --help"
@@ -60,22 +67,44 @@ def _report(error: Exception) -> int:
     return FAILED
 
 
+def _message(error: typer.TyperException) -> str:
+    """The message; where an unknown option seems to mean the strength, with the right ones."""
+    name, context = getattr(error, "option_name", ""), getattr(error, "ctx", None)
+    if context is None or not is_about_strength(_field(name)):
+        return error.format_message()
+    known = {parameter.name for parameter in context.command.params}
+    near = {_field(option) for option in getattr(error, "possibilities", None) or ()}
+    options = [option for field, option in STRENGTH_OPTIONS.items() if field in known]
+    if not options or near & STRENGTH_OPTIONS.keys():
+        return error.format_message()
+    return f"{error.message}. Say how strongly by {', '.join(options)}"
+
+
+def _field(option: str) -> str:
+    return option.strip("-").replace("-", "_")
+
+
 app = typer.Typer(
     cls=RootCommand,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
+    context_settings=accept_earlier_names(),
     epilog=examples(
-        'amulet compare "How do I make tea?" --prefer "Be concise" --iterations 2',
-        'amulet profile add ann --prefer "Explain with examples from cooking."',
+        'amulet compare "How do I make tea?" --preference "Be concise" --iterations 2',
+        'amulet profile add ann --preference "Explain with examples from cooking."',
         "amulet chat --user ann",
     ),
 )
-for _command, _epilog in (
-    (chat.chat, chat.EPILOG),
-    (compare.compare, compare.EPILOG),
-    (evaluate.evaluate, evaluate.EPILOG),
+for _command, _epilog, _names in (
+    (chat.chat, chat.EPILOG, {}),
+    (compare.compare, compare.EPILOG, {}),
+    (evaluate.evaluate, evaluate.EPILOG, evaluate.EARLIER_NAMES),
 ):
-    app.command(help=flowing(_command.__doc__ or ""), epilog=_epilog)(_command)
+    app.command(
+        help=flowing(_command.__doc__ or ""),
+        epilog=_epilog,
+        context_settings=accept_earlier_names(**_names),
+    )(_command)
 app.add_typer(profile, name="profile")
 
 

@@ -27,8 +27,8 @@ from .options import option
 from .stream_many import StreamedAnswer, stream_many
 
 EPILOG = options.examples(
-    'amulet compare "How do I make tea?" --prefer "Be concise." --preset strong',
-    'amulet compare "What is rain?" --prefer "Answer as a poet." --prefer "Use short words."',
+    'amulet compare "How do I make tea?" --preference "Be concise." --preset strong',
+    'amulet compare "What is rain?" --preference "Answer as a poet." --preference "Be brief."',
 )
 _METHODS_WITH_PREFERENCE: tuple[Method, ...] = ("pref", "linear_alignment", "amulet")
 _REFRESHES_PER_SECOND = 8
@@ -37,7 +37,7 @@ _REFRESHES_PER_SECOND = 8
 def compare(
     question: Annotated[str, typer.Argument(metavar="QUESTION", help="What to ask.")],
     *,
-    prefer: Annotated[
+    preference: Annotated[
         list[str], option("TEXT", "A preference; repeat to compare several, each on its own.")
     ],
     guidance_scale: options.GuidanceScale = None,
@@ -47,6 +47,7 @@ def compare(
     system: options.System = None,
     max_tokens: options.MaxTokens = 120,
     temperature: options.Temperature = 0.0,
+    repetition_penalty: options.RepetitionPenalty = 1.0,
     seed: options.Seed = None,
     model: options.Model = EMBEDDED,
 ) -> None:
@@ -57,13 +58,18 @@ def compare(
     decoded together.
     """
     strength = options.read_strength(guidance_scale, preset, max_kl, iterations)
-    sampling = SamplingParams(max_new_tokens=max_tokens, temperature=temperature, seed=seed)
-    preferences = [Preference(text=text) for text in prefer]
+    sampling = SamplingParams(
+        max_new_tokens=max_tokens,
+        temperature=temperature,
+        repetition_penalty=repetition_penalty,
+        seed=seed,
+    )
+    preferences = [Preference(text=text) for text in preference]
     messages = (*system_messages(system), ChatMessage(role="user", content=question))
     personalizer = Personalizer(open_engine(model), strength=strength, saved_presets=True)
 
-    def prepare(method: Method, preference: Preference | None = None) -> StreamedAnswer:
-        selection = PreferenceSelection(preference=preference, method=method)
+    def prepare(method: Method, followed: Preference | None = None) -> StreamedAnswer:
+        selection = PreferenceSelection(preference=followed, method=method)
         if method == "linear_alignment" and max_kl is None:
             selection = selection.model_copy(update={"max_kl": None})  # as published
         personalization = personalizer.personalize(resolve_user(selection, searchable=False))
@@ -75,9 +81,9 @@ def compare(
 
     groups = [
         AnswerGroup(
-            preference.text, [prepare(method, preference) for method in _METHODS_WITH_PREFERENCE]
+            followed.text, [prepare(method, followed) for method in _METHODS_WITH_PREFERENCE]
         )
-        for preference in preferences
+        for followed in preferences
     ]
     # Several preferences share the answer without one; a single preference has it beside its own.
     if len(groups) == 1:

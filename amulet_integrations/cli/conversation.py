@@ -10,6 +10,11 @@ from amulet_integrations.engine.result import Increment
 from amulet_integrations.personalization.personalizer import Personalizer
 from amulet_integrations.personalization.prepared_call import Personalization, PreparedCall
 from amulet_integrations.personalization.user_resolution import PreferenceSelection, resolve_user
+from amulet_integrations.profiles.stores.description import (
+    describe_store,
+    how_to_make_profile,
+    profile_command,
+)
 from amulet_integrations.prompting import ChatMessage
 
 
@@ -44,6 +49,19 @@ class Conversation:
     def personalization(self) -> Personalization:
         """What the next answer is decoded with; reads the profile anew."""
         return self._personalizer.personalize(resolve_user(self.selection, searchable=True))
+
+    @property
+    def place(self) -> str:
+        """Where the profiles of users are, in words."""
+        store = self._personalizer.store
+        return "no place" if store is None else describe_store(store)
+
+    def add_command(self, user_id: str) -> str:
+        """The command that adds a preference to a user's profile."""
+        store = self._personalizer.store
+        if store is None:
+            return profile_command(user_id, action="add")
+        return how_to_make_profile(store, user_id, action="add")
 
     def ask(self, question: str) -> Generator[Increment]:
         """Streams an answer. Closing the generator ends it there.

@@ -28,6 +28,7 @@ EPILOG = examples(
     "amulet evaluate --data truthful_qa --sample 50 --set-up paper --method amulet@paper",
     "amulet evaluate --data questions.json --sample 20 --curve --save-preset",
 )
+EARLIER_NAMES = {"strength": "iterations"}
 _ALLOWANCE = 0.1  # DEFAULT_ALLOWANCE, whose module brings numpy
 _question = partial(option, panel="What is asked")
 _answer = partial(option, panel="How it is answered")
@@ -94,12 +95,12 @@ def evaluate(
             "published. Repeat for more.",
         ),
     ] = list(DEFAULT_METHODS),  # noqa: B006
-    strength: Annotated[
+    iterations: Annotated[
         list[int] | None,
         _answer(
             "N",
-            "Amulet with so many iterations as well, without a bound; repeat for more points of "
-            "the frontier.",
+            "Amulet with so many updates of its game as well, without a bound; repeat for more "
+            "points of the frontier.",
             min=0,
         ),
     ] = None,
@@ -116,7 +117,7 @@ def evaluate(
         str,
         _answer("NAME", "How questions are put: default, or paper with the paper's system prompt."),
     ] = "default",
-    max_new_tokens: Annotated[
+    max_tokens: Annotated[
         int | None, _answer("N", "Most tokens of an answer.", default="128", min=1)
     ] = None,
     temperature: Temperature = 0.0,
@@ -195,7 +196,7 @@ def evaluate(
         relevance, reward_model, reward_index, trust_remote_code=trust_remote_code
     )
     preferences = read_preferences(preference)
-    methods = compared_methods(method, strength or [], curve=curve)
+    methods = compared_methods(method, iterations or [], curve=curve)
     if save_preset:
         check_saving(methods)
     make_judge = None if judge is None else find_judge(judge)
@@ -208,7 +209,7 @@ def evaluate(
             questions,
             preferences,
             methods,
-            max_new_tokens=max_new_tokens,
+            max_new_tokens=max_tokens,
             temperature=temperature,
             sample=sample,
             seed=seed,

@@ -34,7 +34,7 @@ def compared_methods(names: list[str], iterations: list[int], *, curve: bool) ->
 
     Args:
         names: The values of `--method`.
-        iterations: The values of `--strength`.
+        iterations: The values of `--iterations`.
         curve: Whether the default grid is added. A point that is there already is not.
 
     Raises:

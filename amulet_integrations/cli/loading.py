@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -39,11 +40,16 @@ def open_store(db: str | None) -> SqlProfileStore:
     """Opens the database of profiles; the default one where none is named.
 
     Raises:
-        ProfileStoreError: It cannot be opened and written.
+        ProfileStoreError: It cannot be opened.
     """
     from amulet_integrations.profiles import SqlProfileStore  # noqa: PLC0415 - brings SQLAlchemy
 
-    return SqlProfileStore(db)
+    with warnings.catch_warnings(record=True) as former_names:
+        warnings.simplefilter("always", DeprecationWarning)
+        store = SqlProfileStore((db or "").strip() or None)
+    for warning in former_names:
+        terminal.notice(warning.message)
+    return store
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from amulet_integrations.decoding import AmuletParams, check_guidance_scale
 from amulet_integrations.decoding.strength import PresetName, Strength
 from amulet_integrations.engine.model_source import EMBEDDED
 from amulet_integrations.errors import InvalidParamsError
+from amulet_integrations.profiles.stores.default_place import PLACE_VARIABLE
 
 from .terminal import short_number
 
@@ -19,6 +20,26 @@ from .terminal import short_number
 def examples(*lines: str) -> str:
     """An epilog that shows how a command is used."""
     return "\n".join(["[bold]Examples[/bold]", *(f"  [cyan]{line}[/cyan]" for line in lines)])
+
+
+STRENGTH_OPTIONS = {
+    "guidance_scale": "--guidance-scale 2",
+    "preset": "--preset strong",
+    "iterations": "--iterations 2",
+}
+"""The options for the strength, each with a value."""
+
+_EARLIER_NAMES = {"prefer": "preference", "max-new-tokens": "max-tokens"}
+
+
+def accept_earlier_names(**more: str) -> dict[str, Any]:
+    """The settings of a command whose options are found by earlier names too, unlisted.
+
+    Args:
+        **more: The names of options of this command only, by their earlier names.
+    """
+    names = {**_EARLIER_NAMES, **more}
+    return {"token_normalize_func": lambda name: names.get(name, name)}
 
 
 def flowing(text: str) -> str:
@@ -161,6 +182,9 @@ MaxTokens = Annotated[int, _answer("N", "Most tokens of an answer.", min=1)]
 Temperature = Annotated[
     float, _answer("T", "0 takes the likeliest token; above 0 samples.", min=0.0)
 ]
+RepetitionPenalty = Annotated[
+    float, _answer("X", "Above 1 keeps the answer from repeating itself; 1 does nothing.")
+]
 Seed = Annotated[
     int | None, _answer("N", "Makes sampling repeatable.", default="a fresh one", min=0)
 ]
@@ -170,7 +194,7 @@ Database = Annotated[
         "PATH_OR_URL",
         "Where profiles are kept: an SQLite file or a database URL.",
         "--db",
-        envvar="AMULET_DB",
+        envvar=PLACE_VARIABLE,
         default="profiles.db in your data folder",
     ),
 ]

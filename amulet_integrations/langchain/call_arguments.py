@@ -18,12 +18,15 @@ from amulet_integrations.client import (
 )
 from amulet_integrations.personalization.prepared_call import Personalization
 from amulet_integrations.personalization.user_resolution import PreferenceSelection
+from amulet_integrations.profiles import current_scope
+from amulet_integrations.profiles.field_types import LONGEST_LABEL
 from amulet_integrations.prompting import ChatMessage
 from amulet_integrations.prompting.openai_compat.output_options import (
     OUTPUT_OPTIONS,
     plain_arguments,
 )
 
+from .config_keys import READ_KEYS, find_unread_keys
 from .internal_calls import InternalCall, internal_call
 from .tools import to_openai_tools
 
@@ -52,9 +55,6 @@ _OTHER_ARGUMENTS = (
     "ls_structured_output_format",
     "structured_output_format",
 )
-
-# Not `params`, under which applications keep what they like.
-_CONFIGURABLE = ("preference_context", "guidance_scale", "preset", "max_kl")
 
 
 @dataclass(frozen=True, repr=False, kw_only=True)
@@ -109,7 +109,7 @@ def read_arguments(
 ) -> dict[str, Any]:
     """Validates the keyword arguments of a call and decides whose preferences it follows.
 
-    Does no I/O.
+    Reads no store.
 
     Args:
         llm: The chat model.
@@ -127,9 +127,15 @@ def read_arguments(
     """
     plain = json_arguments(arguments)
     read = llm.read_call(plain, (*_OTHER_ARGUMENTS, *also))
+    config = ensure_config(config)
+    internal = internal_call(config, plain)
+    searchable = "user_id" not in config["configurable"] or llm.has_profiles
+    if internal is None:
+        _report_unread(llm, config, read.selection, searchable=searchable)
+    own = selection_in(config, searchable=searchable)
     call = ChatCall(
         arguments=read,
-        selection=_resolve_user(llm, read.selection, config, internal_call(config, plain)),
+        selection=_resolve_user(llm, read.selection, own, internal),
         model=plain.get("model"),
         stream_usage=plain.get("stream_usage", stream_usage) is not False,
     )
@@ -140,7 +146,7 @@ def read_arguments(
 def _resolve_user(
     llm: AmuletClient,
     call: PreferenceSelection,
-    config: RunnableConfig | None,
+    config: PreferenceSelection,
     internal: InternalCall | None,
 ) -> PreferenceSelection:
     """Whose preferences a call follows; nobody's, where no user reads the answer.
@@ -150,8 +156,7 @@ def _resolve_user(
     to the agent's model does not count where its tools are chosen.
     """
     if internal is None:
-        searchable = llm.profiles is not None
-        return llm.resolve_user(call, selection_of(config, searchable=searchable))
+        return llm.resolve_user(call, config)
     if internal is InternalCall.TOOLS:
         return PreferenceSelection()
     counts = call.is_set or (llm.pinned and internal is InternalCall.TEXT)
@@ -180,28 +185,50 @@ def json_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
     return plain_arguments(arguments, to_openai_tools)
 
 
-def selection_of(config: RunnableConfig | None, *, searchable: bool = True) -> PreferenceSelection:
+def selection_of(config: RunnableConfig | None) -> PreferenceSelection:
     """The user, the context and the strength in ``config["configurable"]``.
 
     Where the call has no config of its own, that of the surrounding chain or graph node counts.
 
     Args:
         config: The config of the call.
-        searchable: Whether there is a store to look users up in. Frameworks put user ids into
-            their configs for reasons of their own, so without a store the user id is ignored.
 
     Raises:
         InvalidProfileError: The user id or the context is not valid.
     """
-    return selection_in(ensure_config(config), searchable=searchable)
+    return selection_in(ensure_config(config))
 
 
 def selection_in(
     config: Mapping[str, Any] | None, *, searchable: bool = True
 ) -> PreferenceSelection:
-    """As `selection_of`, of this config alone."""
+    """As `selection_of`, of this config alone.
+
+    Args:
+        config: The config.
+        searchable: Whether there is a store to look users up in. Frameworks put user ids into
+            their configs for reasons of their own, so without a store the user id is passed over.
+    """
     configurable = (config or {}).get("configurable") or {}
-    names = (*_CONFIGURABLE, "user_id") if searchable else _CONFIGURABLE
+    names = READ_KEYS if searchable else tuple(name for name in READ_KEYS if name != "user_id")
     return PreferenceSelection(
         **without_unset({name: configurable[name] for name in names if name in configurable})
     )
+
+
+def _report_unread(
+    llm: AmuletClient, config: RunnableConfig, call: PreferenceSelection, *, searchable: bool
+) -> None:
+    """Reports what has no effect in the config: a user without a store, and misspelt keys."""
+    configurable = config.get("configurable") or {}
+    scope = current_scope()
+    # Then it does not matter whom the config would name.
+    names_user = call.is_set or llm.pinned or (scope is not None and scope.is_set)
+    user_id = configurable.get("user_id")
+    # Other values are no names of users, so they are meant for somebody else.
+    names_one = isinstance(user_id, str | int) and 0 < len(str(user_id).strip()) <= LONGEST_LABEL
+    if names_one and not searchable and not names_user:
+        llm.report_unknown_user(str(user_id), None)
+    for unread in find_unread_keys(configurable):
+        if unread.meant != "user_id" or not names_user:
+            llm.report_unread_key(unread.key, unread.describe("configurable"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from secrets import token_bytes
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -172,7 +173,8 @@ class AmuletLLM(ClientLLM):
             selection = self.resolve_user(PreferenceSelection())
             if not selection.is_set:
                 return None
-            identity = self.personalizer.personalize(selection, saved=False).fingerprint
+            personalizer = replace(self.personalizer, on_unknown_user=None)
+            identity = personalizer.personalize(selection, saved=False).fingerprint
             if self.saved_presets:
                 identity += presets_version()
         except AmuletError:

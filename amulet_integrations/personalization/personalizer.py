@@ -46,7 +46,10 @@ class Personalizer:
 
     Attributes:
         engine_or_loader: The engine, or a function that loads it on first use.
-        profiles: The store of profiles; None where users are not known by id.
+        profiles: The store of profiles, or a function that opens it on first use; None where users
+            are not known by id.
+        on_unknown_user: Is called with a user who is not in the store, and the store, before the
+            answer is decoded without preferences.
         method: The method of calls and profiles that have none.
         strength: The strength of calls and profiles that have none. Where it is not set either,
             the model's saved preset counts, or else the default preset.
@@ -62,7 +65,8 @@ class Personalizer:
 
     engine_or_loader: Engine | Callable[[], Engine]
     _: KW_ONLY
-    profiles: ProfileStore | None = None
+    profiles: ProfileStore | Callable[[], ProfileStore | None] | None = None
+    on_unknown_user: Callable[[str, ProfileStore | None], None] | None = None
     method: Method = "amulet"
     strength: Strength = field(default_factory=Strength)
     saved_presets: bool = False
@@ -81,6 +85,12 @@ class Personalizer:
         return source if isinstance(source, Engine) else source()
 
     @cached_property
+    def store(self) -> ProfileStore | None:
+        """The store of profiles; opened on first use."""
+        source = self.profiles
+        return source if source is None or isinstance(source, ProfileStore) else source()
+
+    @cached_property
     def prompts(self) -> PromptBuilder:
         """The prompt builder of the engine's model."""
         return self.find_prompts(self.engine, self.separator)
@@ -97,11 +107,15 @@ class Personalizer:
         Raises:
             GuidanceScaleError: The guidance scale is above `max_guidance_scale`.
             PreferenceSelectionError: A profile has a parent, and there is no store to read it in.
+            UnknownUserError: The user is not in the store, and `on_unknown_user` raises it.
             ProfileError: The store fails, or what it holds is not a profile; or the profile's
                 parents form a circle.
         """
         profile = self._look_up(selection)
         method = selection.method or (profile and profile.method) or self.method
+        unknown = selection.user_id if profile is None and method != "base" else None
+        if unknown is not None and self.on_unknown_user is not None:
+            self.on_unknown_user(unknown, self.store)
         strength = selection.strength
         if profile is not None:
             strength = strength.over(profile.strength)
@@ -118,7 +132,7 @@ class Personalizer:
             name, applied = self._named_strength(method, strength, saved=saved)
         return Personalization(
             user_id=profile.user_id if profile else selection.user_id,
-            version=profile.version if profile else None,
+            version=profile.version or None if profile else None,
             preferences=preferences,
             method=method,
             guidance_scale=applied.guidance_scale,
@@ -202,15 +216,15 @@ class Personalizer:
     def _look_up(self, selection: PreferenceSelection) -> PreferenceProfile | None:
         given = selection.profile
         if given is not None and given.parent is not None:
-            if self.profiles is None:
+            if self.store is None:
                 raise PreferenceSelectionError(
                     f"The profile of {given.user_id!r} names parent={given.parent!r}, but there is "
                     "no place to look it up: pass profiles=, a store or a database URL."
                 )
-            return read_whole_profile(self.profiles, given)
-        if selection.user_id is None or self.profiles is None:
+            return read_whole_profile(self.store, given)
+        if selection.user_id is None or self.store is None:
             return given
-        return read_whole_profile(self.profiles, selection.user_id)
+        return read_whole_profile(self.store, selection.user_id)
 
     def _named_strength(
         self, method: Method, strength: Strength, *, saved: bool

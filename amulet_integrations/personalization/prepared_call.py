@@ -38,7 +38,7 @@ class Personalization:
 
     Attributes:
         user_id: The user; None for a preference of nobody in particular.
-        version: The version of the user's stored profile.
+        version: The version of the user's stored profile; None where none is stored.
         preferences: The active preferences.
         method: The method.
         guidance_scale: The guidance scale that is applied.

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import model_validator
 
 from amulet_integrations.decoding.strength import SCALES, Method, applicable_strength
-from amulet_integrations.errors import InvalidParamsError, PreferenceSelectionError
+from amulet_integrations.errors import InvalidParamsError, UnknownUserError
 from amulet_integrations.profiles.scope import PreferenceScope, merge_contexts
+
+from .unknown_users import how_to_get_store
 
 Source = Literal["call", "config", "scope", "constructor"]
 
@@ -46,6 +49,7 @@ def resolve_user(
     default: PreferenceSelection | None = None,
     *,
     searchable: bool,
+    missing: Path | None = None,
 ) -> PreferenceSelection:
     """Decides whose preferences a call follows. Reads no store.
 
@@ -61,9 +65,10 @@ def resolve_user(
         scope: The surrounding scope, from `current_scope`.
         default: The constructor's selection, for calls that name nobody.
         searchable: Whether there is a store to look users up in.
+        missing: The default database, if it would be searched and does not exist.
 
     Raises:
-        PreferenceSelectionError: A user is named and there is no store.
+        UnknownUserError: A user is named and there is no store.
     """
     nobody = PreferenceSelection()
     default = default or nobody
@@ -76,10 +81,10 @@ def resolve_user(
     source = next((source for source, level in levels.items() if level.is_set), None)
     selected = levels[source] if source else nobody
     if selected.user_id is not None and not searchable:
-        raise PreferenceSelectionError(
-            f"user_id={selected.user_id!r} is named ({source}), but there is no place to "
-            "look the user up: pass profiles=, a store or a database URL, or name a "
-            "preference= or profile= instead."
+        raise UnknownUserError(
+            f"user_id={selected.user_id!r} is named ({source}), but there is no place to look the "
+            "user up. Name a preference= or profile= instead. "
+            f"{how_to_get_store(selected.user_id, missing)}"
         )
     context, strength = merge_contexts(selected, levels.values())
     return selected.model_copy(

@@ -12,7 +12,7 @@ from pydantic import Field, field_validator, model_validator
 from amulet_integrations.decoding.guidance import AmuletParams
 from amulet_integrations.decoding.strength import GuidanceScale, MaxKL, PresetName, Strength
 from amulet_integrations.errors import AmuletError, InvalidParamsError, PreferenceSelectionError
-from amulet_integrations.validation import FrozenModel
+from amulet_integrations.validation import FrozenModel, suggest_names
 
 from .conditions import PreferenceContext
 from .field_types import Label
@@ -147,6 +147,7 @@ _scopes: ContextVar[tuple[PreferenceScope, ...]] = ContextVar(
 )
 
 
+@suggest_names
 def preference_scope(
     *,
     user_id: str | None = None,
@@ -188,6 +189,7 @@ def preference_scope(
     Raises:
         PreferenceSelectionError: More than one of the first three is given, or nothing at all, or
             one has a wrong type.
+        UnknownArgumentError: There is no such argument.
         InvalidProfileError: The user id, the text of the preference or the context is not valid.
         InvalidParamsError: The strength or the bound is out of its range, or two strengths are
             given.

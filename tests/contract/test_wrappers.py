@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from amulet_integrations import InMemoryProfileStore, PreferenceProfile
+from amulet_integrations import InMemoryProfileStore, PreferenceProfile, preference_scope
 from amulet_integrations.engine import LocalEngine
 from amulet_integrations.errors import (
     ContextLengthError,
@@ -127,6 +127,51 @@ def test_a_prompt_past_the_window_is_refused(
 ) -> None:
     with pytest.raises(ContextLengthError, match=str(CONTEXT_WINDOW)):
         ask(wrapper.make(engine=tiny_engine), [Turn("user", "sea " * CONTEXT_WINDOW)])
+
+
+STRENGTHS = {
+    "iterations": (1, 'params={"iterations": 1}', {"params": {"iterations": 1}}),
+    "alpha": (2.5, 'params={"alpha": 2.5}', {"params": {"alpha": 2.5}}),
+    "eta": (5, 'params={"eta": 5}', {"params": {"eta": 5}}),
+    "strength": (3, 'guidance_scale=2.0 or preset="strong"', {"preset": "strong"}),
+    "guidance": (3, "guidance_scale=2.0", {"guidance_scale": 2.0}),
+    "cfg_scale": (3, "guidance_scale=2.0", {"guidance_scale": 2.0}),
+    "kl": (0.2, "max_kl=0.1", {"max_kl": 0.1}),
+}
+
+
+@every_way
+@pytest.mark.parametrize("name", STRENGTHS)
+def test_a_strength_by_another_name_leads_to_the_right_one(
+    wrapper: Wrapper, ask: Ask, name: str
+) -> None:
+    value, suggestion, right = STRENGTHS[name]
+    engine = ScriptedEngine()
+    llm = wrapper.make(engine=engine)
+    for call in (
+        lambda: wrapper.make(engine=engine, **{name: value}),
+        lambda: ask(llm, ASK, **{name: value}),
+        lambda: PreferenceProfile(user_id="ann", **{name: value}),
+        lambda: preference_scope(**{name: value}),
+    ):
+        with pytest.raises(UnknownArgumentError) as caught:
+            call()
+        # The suggestion is all there is: no list of names.
+        assert str(caught.value).endswith(f"does not take {name!r} (did you mean {suggestion}?).")
+    ask(wrapper.make(engine=engine, preference=TASTE, **right), ASK)
+    ask(llm, ASK, preference=TASTE, **right)
+    constructed, called = engine.requests
+    assert (constructed.weights, constructed.max_kl) == (called.weights, called.max_kl)
+
+
+@every_wrapper
+def test_unknown_names_without_a_likeness_lead_to_the_list(wrapper: Wrapper) -> None:
+    with pytest.raises(UnknownArgumentError) as caught:
+        wrapper.make(engine=ScriptedEngine(), colour="red", iterations=1, alpha=3)
+    message = str(caught.value)
+    assert message.count('params={"iterations": 1, "alpha": 3}') == 2
+    assert message.index("params=") < message.index("It takes:") < message.index("guidance_scale,")
+    assert "red" not in message
 
 
 # What comes back.

@@ -25,7 +25,7 @@ DEMO = {
     "cookbook/two_users.py": [COOKBOOK / "two_users.py"],
     "amulet compare": [
         *("-m", "amulet_integrations", "compare", "What is the capital of France?"),
-        *("--prefer", "Answer like a friendly pirate."),
+        *("--preference", "Answer like a friendly pirate."),
     ],
 }
 """What `make demo` runs, by the names that the README has for it."""

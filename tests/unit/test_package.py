@@ -34,7 +34,7 @@ MAY_IMPORT = {
     "cli": PARTS | {"personalization", "client", "langchain", "learning", "evaluation"},
 }
 FORMER = {"fields", "settings", "saved_presets"}  # they forward to where they have moved
-FOUNDATION = {"errors", "validation", "_exports", "bind_context", "terminal_text"}
+FOUNDATION = {"errors", "suggestions", "validation", "_exports", "bind_context", "terminal_text"}
 
 # What the adapters and the profiles have no business with.
 FORBIDDEN = {

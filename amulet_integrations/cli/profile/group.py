@@ -12,7 +12,8 @@ import typer
 from amulet_integrations.cli import terminal
 from amulet_integrations.cli.options import flowing, help_if_alone, option
 from amulet_integrations.errors import ProfileError
-from amulet_integrations.profiles import PreferenceProfile
+from amulet_integrations.profiles import PreferenceProfile, ProfileStore
+from amulet_integrations.profiles.stores.description import database_option, describe_store
 
 T = TypeVar("T")
 
@@ -29,8 +30,9 @@ About = Annotated[
     help=flowing(
         """Keep what each user prefers.
 
-        Profiles are kept in an SQLite file, or in any database given with --db (or AMULET_DB).
-        The wrappers for LangChain and LlamaIndex read the same ones: profiles="PATH_OR_URL".
+        Profiles are kept in profiles.db in your data folder, or in the database that --db or
+        AMULET_PROFILES names. The wrappers for LangChain and LlamaIndex read the same ones, unless
+        their profiles= names others.
         """
     ),
 )
@@ -38,15 +40,16 @@ def _profile(context: typer.Context) -> None:
     help_if_alone(context)
 
 
-def require(found: T | None, user: str) -> T:
-    """What was found of a user.
+def require(found: T | None, user: str, store: ProfileStore) -> T:
+    """What was found of a user in a store.
 
     Raises:
         ProfileError: Nothing was found.
     """
     if not found:
         raise ProfileError(
-            f"There is no profile of {user!r}. See who has one with: amulet profile list"
+            f"There is no profile of {user!r} in {describe_store(store)}. "
+            f"See who has one with: amulet profile list{database_option(store)}"
         )
     return found
 

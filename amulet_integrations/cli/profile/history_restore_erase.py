@@ -36,7 +36,7 @@ def history(
     The texts of the preferences are shown only with --json; see one version with `show --version`.
     """
     with open_store(db) as store:
-        changes = group.require(store.history(user, limit=limit), user)
+        changes = group.require(store.history(user, limit=limit), user, store)
     if as_json:
         group.print_json([change.model_dump(mode="json") for change in changes])
         return
@@ -72,7 +72,7 @@ def erase(
                 abort=True,
                 err=True,
             )
-        group.require(store.erase(user), user)
+        group.require(store.erase(user), user, store)
     typer.echo(f"Erased the profile of {terminal.one_line(user)} and its history.")
 
 

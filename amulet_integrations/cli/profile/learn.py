@@ -69,7 +69,7 @@ def learn(
         _print_ranking(user, ranking, as_json=as_json)
         return
     with open_store(db) as store:
-        whole = group.require(read_whole_profile(store, user), user)
+        whole = group.require(read_whole_profile(store, user), user, store)
         estimate = learning.estimate_strength(
             open_engine(model), whole, given, context=context, max_kl=bound
         )
@@ -98,7 +98,7 @@ def _print_ranking(user: str, ranking: PreferenceRanking, *, as_json: bool) -> N
         return
     for row in content["ranked"]:
         typer.echo(f"{row['probability']:6.1%}  {terminal.one_line(row['preference'])}")
-    terminal.notice(f'To keep one: amulet profile add {terminal.one_line(user)} --prefer "…"')
+    terminal.notice(f'To keep one: amulet profile add {terminal.one_line(user)} --preference "…"')
 
 
 def _describe(estimate: StrengthEstimate) -> str:

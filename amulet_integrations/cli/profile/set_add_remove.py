@@ -19,15 +19,21 @@ from . import group
 @group.profile.command(
     "set",
     epilog=options.examples(
-        'amulet profile set ann --prefer "Be concise."',
-        'amulet profile set ann --prefer "Be concise." --prefer "No jargon." --preset gentle',
-        'amulet profile set ann --prefer "Be concise." --parent everyone',
+        'amulet profile set ann --preference "Be concise."',
+        'amulet profile set ann "Be concise." "No jargon." --preset gentle',
+        'amulet profile set ann --preference "Be concise." --parent everyone',
     ),
 )
 def set_(
     user: options.User,
+    texts: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="PREFERENCE", help="The preferences.", show_default=False),
+    ] = None,
     *,
-    prefer: Annotated[list[str], option("TEXT", "A preference; repeat for more.")],
+    preference: Annotated[
+        list[str] | None, option("TEXT", "A preference, as an option; repeat for more.")
+    ] = None,
     guidance_scale: options.GuidanceScale = None,
     preset: options.Preset = None,
     max_kl: options.MaxKL = None,
@@ -44,9 +50,14 @@ def set_(
     db: options.Database = None,
 ) -> None:
     """Replace a user's profile."""
+    preferences = (*(texts or ()), *(preference or ()))
+    if not preferences:
+        raise typer.BadParameter(
+            f'give at least one preference: amulet profile set {user} --preference "…"'
+        )
     replacement = PreferenceProfile(
         user_id=user,
-        preferences=tuple(prefer),
+        preferences=preferences,
         method=method,
         parent=parent,
         **dict(options.read_strength(guidance_scale, preset, max_kl, iterations)),
@@ -57,15 +68,19 @@ def set_(
 
 @group.profile.command(
     epilog=options.examples(
-        'amulet profile add ann --prefer "Use lists." --name layout --weight 0.5',
-        'amulet profile add ann --prefer "Be gentle." --when topic=health',
-        'amulet profile add ann --prefer "I am on holiday." --until 2027-01-07T08:00+01:00',
+        'amulet profile add ann --preference "Use lists." --name layout --weight 0.5',
+        'amulet profile add ann --preference "Be gentle." --when topic=health',
+        'amulet profile add ann --preference "I am on holiday." --until 2027-01-07T08:00+01:00',
     )
 )
 def add(
     user: options.User,
+    text: Annotated[
+        str | None,
+        typer.Argument(metavar="PREFERENCE", help="The preference.", show_default=False),
+    ] = None,
     *,
-    prefer: Annotated[str, option("TEXT", "The preference.")],
+    preference: Annotated[str | None, option("TEXT", "The preference, as an option.")] = None,
     weight: Annotated[
         float,
         option(
@@ -96,9 +111,11 @@ def add(
     db: options.Database = None,
 ) -> None:
     """Add one preference to a user's profile, which is made if there is none."""
-    preference = Preference.model_validate(
+    if (text is None) == (preference is None):
+        raise typer.BadParameter(f'give one preference: amulet profile add {user} --preference "…"')
+    added = Preference.model_validate(
         {
-            "text": prefer,
+            "text": preference if text is None else text,
             "weight": weight,
             "name": name,
             "when": group.parse_pairs("--when", when),
@@ -108,7 +125,7 @@ def add(
     )
 
     def with_it(before: PreferenceProfile) -> PreferenceProfile:
-        return before.model_copy(update={"preferences": (*before.preferences, preference)})
+        return before.model_copy(update={"preferences": (*before.preferences, added)})
 
     with open_store(db) as store:
         group.print_saved(store.update(user, with_it, by=group.operator()))
@@ -148,8 +165,8 @@ def remove(
 
     with open_store(db) as store:
         if name is not None or number is not None:
-            group.require(store.get(user), user)
+            group.require(store.get(user), user, store)
             group.print_saved(store.update(user, without_it, by=group.operator()))
         else:
-            group.require(store.delete(user, by=group.operator()), user)
+            group.require(store.delete(user, by=group.operator()), user, store)
             typer.echo(f"Removed the profile of {terminal.one_line(user)}.")

@@ -16,6 +16,7 @@ from amulet_integrations.profiles import PreferenceProfile, ProfileChange, Profi
 from amulet_integrations.profiles.conditions import PreferenceContext
 from amulet_integrations.profiles.field_types import as_utc
 from amulet_integrations.profiles.inheritance import line_of
+from amulet_integrations.profiles.stores.description import database_option, describe_store
 
 from . import group
 from .explanation import Explanation, format_explanation
@@ -40,9 +41,9 @@ def show(
     """Show a user's profile, with the texts of the preferences."""
     with open_store(db) as store:
         if version is None:
-            found = group.require(store.get(user), user)
+            found = group.require(store.get(user), user, store)
         else:
-            found = _version(group.require(store.history(user), user), user, version)
+            found = _version(group.require(store.history(user), user, store), user, version)
     group.print_result(found.model_dump(mode="json"), format_profile(found), as_json=as_json)
 
 
@@ -51,11 +52,15 @@ def list_(db: Database = None, as_json: Json = False) -> None:
     """List everyone who has a profile, without the texts of the preferences."""
     with open_store(db) as store:
         everyone = [_summarize(store, user) for user in store.user_ids()]
+        nobody = (
+            f"There are no profiles in {describe_store(store)}. "
+            f'Make one: amulet profile set USER --preference "…"{database_option(store)}'
+        )
     if as_json:
         group.print_json([content for content, _ in everyone])
         return
     if not everyone:
-        terminal.notice('There are no profiles. Make one: amulet profile set USER --prefer "…"')
+        terminal.notice(nobody)
     names = [terminal.one_line(content["user_id"]) for content, _ in everyone]
     width = max(map(cell_len, names), default=0)
     for name, (_, summary) in zip(names, everyone, strict=True):
@@ -81,7 +86,7 @@ def explain(
     context = PreferenceContext(group.parse_pairs("--about", about))
     with open_store(db) as store:
         explanation = Explanation(
-            line_of(group.require(store.get(user), user), store.get), time, context
+            line_of(group.require(store.get(user), user, store), store.get), time, context
         )
     text = format_explanation(explanation)
     group.print_result(explanation.as_json(), text, as_json=as_json)
@@ -114,7 +119,7 @@ def _version(changes: list[ProfileChange], user: str, version: int) -> Preferenc
 def _summarize(store: ProfileStore, user: str) -> tuple[dict[str, Any], str]:
     """A user's profile as JSON and in a line; a damaged one hides nobody else's."""
     try:
-        found = group.require(store.get(user), user)
+        found = group.require(store.get(user), user, store)
     except (CorruptProfileError, InvalidProfileError) as error:
         return {"user_id": user, "error": str(error)}, f"damaged: {terminal.one_line(error)}"
     content = found.model_dump(mode="json", include={"user_id", "version", "updated_at"})

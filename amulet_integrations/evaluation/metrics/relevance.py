@@ -8,14 +8,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from amulet_integrations.engine.model_source import ModelSource
 from amulet_integrations.engine.worker import run_on_worker
 from amulet_integrations.errors import (
     MissingDependencyError,
-    ModelNotFoundError,
     UnsupportedModelError,
 )
 from amulet_integrations.evaluation.data.record_types import Answer, Preference
-from amulet_integrations.terminal_text import one_line
 
 from .builtin_scores import RELEVANCE
 from .scorer import model_label
@@ -157,14 +156,16 @@ def _load(name: str, path: str, revision: str | None, device: str) -> Any:
     from transformers import AutoModel, AutoTokenizer  # noqa: PLC0415
 
     from amulet_integrations.engine.backends.transformers.loader import find_device  # noqa: PLC0415
+    from amulet_integrations.engine.backends.transformers.missing_files import (  # noqa: PLC0415
+        loading_error,
+    )
 
     place = find_device(device)
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, revision=revision)
         model = AutoModel.from_pretrained(path, revision=revision, dtype=torch.float32)
     except Exception as error:  # a damaged file may raise anything
-        raise ModelNotFoundError(
-            f"The encoder {name!r} cannot be loaded. Give a Hugging Face id or a local folder of a "
-            f"sentence embedding, or 'embedded'. What transformers says: {one_line(error)}"
-        ) from error
+        give = "Give a Hugging Face id or a local folder of a sentence embedding, or 'embedded'."
+        source = ModelSource(name, revision=revision)
+        raise loading_error(f"The encoder {name!r}", source, error, give) from error
     return model.to(place).eval(), tokenizer

@@ -19,10 +19,11 @@ from transformers import (
 from transformers.models.llama import modeling_llama
 
 from amulet_integrations.engine.backends.transformers.loader import find_device
+from amulet_integrations.engine.backends.transformers.missing_files import loading_error
+from amulet_integrations.engine.model_source import ModelSource
 from amulet_integrations.engine.worker import run_on_worker
-from amulet_integrations.errors import EvaluationError, ModelNotFoundError, UnsupportedModelError
+from amulet_integrations.errors import EvaluationError, UnsupportedModelError
 from amulet_integrations.evaluation.data.record_types import Answer, Preference, describe_answer
-from amulet_integrations.terminal_text import one_line
 
 from .builtin_scores import BUILTIN_SCORES, REWARD
 from .reward_prompts import RewardInput, RewardPrompts
@@ -268,10 +269,9 @@ def _load(
                 f"The reward model {name!r} comes with code of its own. Pass "
                 "trust_remote_code=True if you have read that code and trust it."
             ) from error
-        raise ModelNotFoundError(
-            f"The reward model {name!r} cannot be loaded. Give a Hugging Face id or a local folder "
-            f"of a sequence-classification model. What transformers says: {one_line(error)}"
-        ) from error
+        give = "Give a Hugging Face id or a local folder of a sequence-classification model."
+        source = ModelSource(name, revision=options["revision"])
+        raise loading_error(f"The reward model {name!r}", source, error, give) from error
     if missing := sorted(info["missing_keys"]):
         raise UnsupportedModelError(
             f"The reward model {name!r} lacks weights ({', '.join(missing[:3])}), so its rewards "

@@ -11,6 +11,7 @@ from langchain.agents.middleware import AgentMiddleware, ModelRequest, ModelResp
 from pydantic import model_serializer
 
 from amulet_integrations.client import selection_from
+from amulet_integrations.langchain.chat_model import ChatAmulet
 from amulet_integrations.personalization.user_resolution import PreferenceSelection
 from amulet_integrations.profiles import PreferenceProfile, ProfileStore, current_scope
 from amulet_integrations.profiles.stores.access import aread_whole_profile, read_whole_profile
@@ -24,7 +25,7 @@ from .bound_models import (
     names_in,
 )
 from .preference_tools import tools_for
-from .runtime_users import ContextRule, RuntimeUsers, UserRule
+from .runtime_users import AnyRuntime, ContextRule, RuntimeUsers, UserRule
 
 Response = ModelResponse[Any]
 Request = ModelRequest[Any]
@@ -90,6 +91,7 @@ class PreferenceMiddleware(AgentMiddleware[Any, Any, Any]):
             PreferenceSelectionError: The model is no `ChatAmulet`, it and its fallbacks are bound
                 to different users, or the user of the runtime context cannot be looked up
                 anywhere.
+            UnknownUserError: The user has no profile, and the model's `unknown_user` is "error".
             ProfileError: The store fails, or contains something else than a profile.
         """
         return handler(self._plan(request).read())
@@ -118,6 +120,8 @@ class PreferenceMiddleware(AgentMiddleware[Any, Any, Any]):
             else:
                 selection = PreferenceSelection(user_id=run_user)
         user_id = selection.effective_user_id
+        llm = models[0].model
+        self._report_unread(llm, selection, runtime)
         if store is None or user_id != run_user:
             request = self._without_tools(request)
         check_options(models, selection)
@@ -127,16 +131,25 @@ class PreferenceMiddleware(AgentMiddleware[Any, Any, Any]):
         if names:
             # What is bound stays bound, so the other names are set to None.
             names = dict.fromkeys(name for one in models for name in one.names) | names
-            return _Lookup(_with_settings(request, names), store, _heir(selection.profile))
+            request = _with_settings(request, names)
+            return _Lookup(request, llm, store, _heir(selection.profile))
         if store is not None:
-            return _Lookup(request, store, user_id or _heir(_profile_of(models)))
-        searchable = all(one.model.profiles is not None for one in models)
+            return _Lookup(request, llm, store, user_id or _heir(_profile_of(models)))
+        searchable = all(one.model.has_profiles for one in models)
         if searchable and models[0].config.user_id:
-            return _Lookup(_with_settings(request, {"user_id": user_id}))
+            return _Lookup(_with_settings(request, {"user_id": user_id}), llm)
         # Config and scope reach the model by themselves; the runtime context does not.
         if context.user_id and not (searchable and config.user_id):
             request = _with_settings(request, {"user_id": context.user_id})
-        return _Lookup(request)
+        return _Lookup(request, llm)
+
+    def _report_unread(
+        self, llm: ChatAmulet, selection: PreferenceSelection, runtime: AnyRuntime
+    ) -> None:
+        """Reports misspelt names in the runtime context; the model reports those in the config."""
+        if not (selection.is_set or llm.pinned):
+            for unread in self._users.unread_keys(runtime):
+                llm.report_unread_key(unread.key, unread.describe("context"))
 
     def _without_tools(self, request: Request) -> Request:
         ours = {id(tool) for tool in self.tools}
@@ -149,11 +162,13 @@ class _Lookup:
 
     Attributes:
         request: The request.
+        model: The model of the agent, which has the setting `unknown_user`.
         store: Where to read; None where nothing has to be read.
         wanted: The user, or a profile of which only the parents have to be read.
     """
 
     request: Request
+    model: ChatAmulet
     store: ProfileStore | None = None
     wanted: str | PreferenceProfile | None = None
 
@@ -168,6 +183,10 @@ class _Lookup:
         return self._with_profile(await aread_whole_profile(self.store, self.wanted))
 
     def _with_profile(self, found: PreferenceProfile | None) -> Request:
+        if found is None and self.store is not None:
+            method = self.request.model_settings.get("method") or self.model.method
+            if method != "base":
+                self.model.report_unknown_user(str(self.wanted), self.store)
         # An empty profile for None: without a profile, the model would look for a user by itself.
         profile = found or PreferenceProfile(user_id=str(self.wanted))
         private = {name: getattr(profile, name) for name in profile.model_fields_set}

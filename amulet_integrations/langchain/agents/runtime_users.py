@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from langgraph.runtime import Runtime
 from amulet_integrations.client import without_unset
 from amulet_integrations.errors import PreferenceSelectionError
 from amulet_integrations.langchain.call_arguments import selection_of
+from amulet_integrations.langchain.config_keys import UnreadKey, find_unread_keys
 from amulet_integrations.personalization.user_resolution import PreferenceSelection
 from amulet_integrations.profiles import ProfileStore, current_scope, open_profile_store
 
@@ -71,6 +73,12 @@ class RuntimeUsers:
         values = {name: _value(rule, runtime.context) for name, rule in rules.items()}
         return PreferenceSelection(**without_unset(values))
 
+    def unread_keys(self, runtime: AnyRuntime) -> Iterator[UnreadKey]:
+        """Names in the runtime context that resemble one that is read and is missing."""
+        rules = (self._user_id, self._preference_context)
+        names = tuple(rule for rule in rules if isinstance(rule, str))
+        return find_unread_keys(_as_mapping(runtime.context), names)
+
     def user_of(self, runtime: AnyRuntime) -> str | None:
         """The user of a run: the config's, else the runtime context's, else the scope's.
 
@@ -98,6 +106,14 @@ def _value(rule: str | Callable[[Any], Any], context: Any) -> Any:
     if callable(rule):
         return rule(context)
     return context.get(rule) if isinstance(context, Mapping) else getattr(context, rule, None)
+
+
+def _as_mapping(context: Any) -> Mapping[str, Any]:
+    if isinstance(context, Mapping):
+        return context
+    if is_dataclass(context) and not isinstance(context, type):
+        return {field.name: getattr(context, field.name) for field in fields(context)}
+    return getattr(context, "__dict__", {})
 
 
 def _check_rule(name: str, rule: object) -> None:

@@ -9,6 +9,7 @@ from amulet_integrations.errors import ProfileStoreError
 
 from .base import ProfileStore
 from .cached import CachedProfileStore, checked_ttl
+from .default_place import DEFAULT_PLACE
 
 
 def open_profile_store(
@@ -17,7 +18,8 @@ def open_profile_store(
     """Opens a store by its URL or path; a store is returned as it is.
 
     Args:
-        store_or_url: A store, a database URL, or the path of an SQLite file.
+        store_or_url: A store, a database URL, the path of an SQLite file, or "default" for the
+            place that AMULET_PROFILES names, or else ``profiles.db`` in the user's data folder.
         ttl: Seconds for which profiles of a database are remembered (`CachedProfileStore`); 0
             reads the database every time. A store that is given gets no cache.
 
@@ -34,7 +36,7 @@ def open_profile_store(
         # SQLAlchemy is imported only if a database is opened.
         from amulet_integrations.profiles.stores.sql.sql_store import SqlProfileStore  # noqa: PLC0415
 
-        database = SqlProfileStore(store_or_url)
+        database = SqlProfileStore(None if store_or_url == DEFAULT_PLACE else store_or_url)
         return CachedProfileStore(database, ttl=ttl) if ttl else database
     given = cast("object", store_or_url)
     if isinstance(given, ProfileStore) and not isinstance(given, type):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -27,12 +28,12 @@ def python(code: str, *args: str) -> subprocess.CompletedProcess[str]:
     [
         ((), "compare"),
         (("chat",), "--user"),
-        (("compare",), "--prefer"),
+        (("compare",), "--preference"),
         (("profile",), "remove"),
         (("profile", "set"), "--iterations"),
         (("profile", "add"), "--weight"),
         (("profile", "show"), "--json"),
-        (("profile", "list"), "AMULET_DB"),
+        (("profile", "list"), "AMULET_PROFILES"),
         (("profile", "remove"), "--number"),
     ],
 )
@@ -73,11 +74,11 @@ def test_version(amulet: Amulet) -> None:
         (("chat", "--max-tokens", "0"), "--max-tokens"),
         (("chat", "--temperature", "-1"), "--temperature"),
         (("chat", "--iterations", "10001"), "iterations=10001"),
-        (("chat", "--user", "ann", "--prefer", "a"), "--user and --prefer"),
-        (("chat", "--prefer", " "), "empty"),
+        (("chat", "--user", "ann", "--preference", "a"), "--user and --preference"),
+        (("chat", "--preference", " "), "empty"),
         (("compare",), "QUESTION"),
-        (("compare", "?"), "--prefer"),
-        (("compare", " ", "--prefer", "a"), "blank"),
+        (("compare", "?"), "--preference"),
+        (("compare", " ", "--preference", "a"), "blank"),
     ],
 )
 def test_mistakes_are_reported_in_one_line(
@@ -121,7 +122,7 @@ def test_the_module_is_the_command() -> None:
 
 def test_an_unknown_model_is_reported_in_one_line(tmp_path: Path) -> None:
     nowhere = str(tmp_path / "no-such-model")
-    result = CliRunner().invoke(app, ["compare", "?", "--prefer", "a", "--model", nowhere])
+    result = CliRunner().invoke(app, ["compare", "?", "--preference", "a", "--model", nowhere])
 
     assert result.exit_code == 2
     assert result.stdout == ""
@@ -141,7 +142,7 @@ def test_help_needs_neither_torch_nor_a_database() -> None:
     )
 
     assert result.returncode == 0, result.stderr
-    assert "--prefer" in result.stdout
+    assert "--preference" in result.stdout
 
 
 @pytest.mark.parametrize("missing", ["typer", "rich"])
@@ -169,7 +170,7 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
 
 def test_output_that_cannot_be_encoded_is_no_error(tmp_path: Path) -> None:
     db = str(tmp_path / "profiles.db")
-    command = [*MODULE, "profile", "add", "ann", "--prefer", "簡潔に", "--db", db]
+    command = [*MODULE, "profile", "add", "ann", "--preference", "簡潔に", "--db", db]
     subprocess.run(command, check=True, capture_output=True)
     result = subprocess.run(
         [*MODULE, "profile", "show", "ann", "--db", db],
@@ -181,3 +182,39 @@ def test_output_that_cannot_be_encoded_is_no_error(tmp_path: Path) -> None:
 
     assert result.returncode == 0, result.stderr
     assert "1. \\u7c21\\u6f54\\u306b" in result.stdout
+
+
+@pytest.mark.parametrize("option", ["--strength", "--alpha", "--cfg-scale"])
+@pytest.mark.parametrize("command", [("chat",), ("compare", "q"), ("profile", "set", "ann", "a")])
+def test_a_strength_by_another_name_leads_to_the_options(
+    amulet: Amulet, command: tuple[str, ...], option: str
+) -> None:
+    result = amulet(*command, option, "3")
+
+    assert result.exit_code == 2
+    found = (
+        "--guidance-scale 2, --preset strong, --iterations 2",
+        "(Possible options: --guidance-scale)",
+    )
+    assert any(options in result.stderr for options in found)
+
+
+HELPED = (("chat",), ("compare",), ("profile", "set"), ("profile", "add"), ("evaluate",))
+
+
+@pytest.mark.parametrize("command", HELPED)
+def test_the_help_lists_one_set_of_names(amulet: Amulet, command: tuple[str, ...]) -> None:
+    listed = set(re.findall(r"--[a-z-]+", amulet(*command, "--help").stdout))
+
+    assert "--preference" in listed
+    assert not listed & {"--prefer", "--max-new-tokens", "--strength"}
+
+
+def test_earlier_names_are_found_too(amulet: Amulet, db: str) -> None:
+    amulet("profile", "set", "ann", "--prefer", "a", "--db", db)
+    amulet("profile", "add", "ann", "b", "--db", db)
+    now = amulet("chat", "--user", "ann", "--max-tokens", "4", "--db", db, stdin="Hi")
+    then = amulet("chat", "--user", "ann", "--max-new-tokens", "4", "--db", db, stdin="Hi")
+
+    assert "a" in amulet("profile", "show", "ann", "--db", db).stdout
+    assert now.stdout == then.stdout != ""

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
+from pathlib import Path
+
 import pytest
 
 from amulet_integrations import AmuletParams, PreferenceProfile, SqlProfileStore
+from amulet_integrations.cli.repetition import repeats_itself
 from amulet_integrations.decoding import amulet_weights
+from amulet_integrations.decoding.strength import PRESETS
 from amulet_integrations.engine import GenerationRequest, LocalEngine
+from amulet_integrations.engine.result import Increment
 from tests.unit.cli.conftest import Amulet
 from tests.unit.cli.oracle import BOUND, DEFAULT, SCALE, answer
 from tests.unit.cli.terminal import Terminal
 
-SHORT = ("--max-tokens", "12")
+SHORT = ("--max-tokens", "12", "--repetition-penalty", "1")
 FIRST = "How do I make tea?"
 SECOND = "What is the sea?"
 PREFERENCE = "Be brief."
@@ -63,7 +69,7 @@ def test_piped_questions_make_one_conversation(amulet: Amulet, tiny_engine: Loca
 
 
 def test_preferences_are_followed(amulet: Amulet, tiny_engine: LocalEngine) -> None:
-    given = ("--prefer", PREFERENCE, "--prefer", "Use lists.", "--iterations", "2")
+    given = ("--preference", PREFERENCE, "--preference", "Use lists.", "--iterations", "2")
     result = amulet("chat", *given, *SHORT, stdin=FIRST)
 
     both = f"{PREFERENCE}\nUse lists."
@@ -72,7 +78,7 @@ def test_preferences_are_followed(amulet: Amulet, tiny_engine: LocalEngine) -> N
 
 
 def test_method_is_followed(amulet: Amulet, tiny_engine: LocalEngine) -> None:
-    result = amulet("chat", "--prefer", PREFERENCE, "--method", "pref", *SHORT, stdin=FIRST)
+    result = amulet("chat", "--preference", PREFERENCE, "--method", "pref", *SHORT, stdin=FIRST)
 
     assert result.stdout == shown(answer(tiny_engine, [FIRST], PREFERENCE, (0.0, 1.0))) + "\n"
 
@@ -143,7 +149,7 @@ def test_commands(amulet: Amulet, tiny_engine: LocalEngine) -> None:
     assert result.exit_code == 0
 
 
-@pytest.mark.parametrize("line", ["/nonsense", "/prefer", "/prefer a\x1bb"])
+@pytest.mark.parametrize("line", ["/nonsense", "/preference", "/preference a\x1bb"])
 def test_a_wrong_command_is_told_and_the_chat_goes_on(
     amulet: Amulet, tiny_engine: LocalEngine, line: str
 ) -> None:
@@ -186,11 +192,12 @@ def test_on_a_terminal_ctrl_c_ends_the_answer_only(
     engine = Watched(tiny_engine, interrupted=0)
     with terminal(100) as screen:
         typed = f"{FIRST}\n{SECOND}\n\x04"
-        code = screen.run(engine, "chat", "--prefer", PREFERENCE, *SHORT, typed=typed)
+        code = screen.run(engine, "chat", "--preference", PREFERENCE, *SHORT, typed=typed)
 
     assert code == 0
     strength = f"guidance scale {SCALE:g}, KL ≤ {BOUND:g}"
-    assert f"embedded · you · 1 preference · Amulet, {strength}" in screen.text
+    assert "embedded; /help lists the commands." in screen.text
+    assert f"you · 1 preference · Amulet, {strength}" in screen.text
     # What the user saw of the first answer is part of the conversation.
     seen = answer(tiny_engine, [FIRST], PREFERENCE, DEFAULT, max_tokens=6)
     assert f"{FIRST}<|im_end|>" in engine.prompt(1)
@@ -205,6 +212,159 @@ def test_on_a_terminal_nobody_means_plain_answers(
         code = screen.run(tiny_engine, "chat", *SHORT, typed=f"{FIRST}\n/quit\n")
 
     assert code == 0
-    assert "embedded · you · 0 preferences · plain answers, guidance scale 0" in screen.text
+    assert "you · 0 preferences · plain answers, guidance scale 0" in screen.text
     assert shown(answer(tiny_engine, [FIRST])) in screen.text
     assert "cut off: --max-tokens allows more" in screen.text
+
+
+def test_a_repetition_penalty_holds_unless_it_is_taken_away(
+    amulet: Amulet, tiny_engine: LocalEngine
+) -> None:
+    engine = Watched(tiny_engine)
+    amulet("chat", "--max-tokens", "3", stdin=FIRST, engine=engine)
+    amulet("chat", *SHORT, stdin=FIRST, engine=engine)
+
+    default, taken = (request.sampling.repetition_penalty for request in engine.requests)
+    assert default > 1.0 == taken
+
+
+STRENGTHS = {
+    "/guidance-scale 3": (3.0, BOUND),
+    "/strength 2.5": (2.5, BOUND),
+    "/strength strong": PRESETS["strong"],
+    "/preset gentle": PRESETS["gentle"],
+    "/iterations 2": (AmuletParams(iterations=2).guidance_scale, BOUND),
+    "/max-kl 0.7": (SCALE, 0.7),
+    "/max-kl none": (SCALE, None),
+    "/method pref": (1.0, None),
+}
+
+
+@pytest.mark.parametrize("command", STRENGTHS)
+def test_the_strength_changes_during_the_chat(
+    amulet: Amulet, tiny_engine: LocalEngine, command: str
+) -> None:
+    scale, bound = STRENGTHS[command]
+    engine = Watched(tiny_engine)
+    lines = f"{FIRST}\n/reset\n{command}\n{FIRST}"
+    result = amulet("chat", "--preference", PREFERENCE, *SHORT, stdin=lines, engine=engine)
+
+    before, after = engine.requests
+    assert before.weights == pytest.approx(DEFAULT)
+    assert after.weights == pytest.approx((1 - scale, scale))
+    assert after.max_kl == bound
+    assert result.exit_code == 0
+
+
+def test_the_user_changes_during_the_chat(
+    amulet: Amulet, tiny_engine: LocalEngine, db: str
+) -> None:
+    with SqlProfileStore(db) as store:
+        store.save(PreferenceProfile(user_id="ann", preferences=(PREFERENCE,)))
+    engine = Watched(tiny_engine)
+    lines = f"/user ann\n{FIRST}\n/user bo\n{FIRST}"
+    result = amulet("chat", "--db", db, *SHORT, stdin=lines, engine=engine)
+
+    assert [len(request.contexts) for request in engine.requests] == [2, 1]
+    assert f"bo has no profile yet in {db}" in result.stderr
+    assert f'amulet profile add bo --preference "…" --db {db}' in result.stderr
+
+
+@pytest.mark.parametrize("user", [(), ("--user", "bo")])
+def test_a_chat_makes_no_database(amulet: Amulet, db: str, user: tuple[str, ...]) -> None:
+    result = amulet("chat", "--db", db, *user, *SHORT, stdin=f"{FIRST}\n/user zed\n{FIRST}")
+
+    assert "which does not exist" in result.stderr
+    assert not Path(db).exists()
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("/nonsense", "/nonsense is no command. There are: /preference, "),
+        ("/Help", "Did you mean /help?"),
+        ("/rest", "Did you mean /reset?"),
+        ("/42 is what?", "/42 is no command"),
+        ("/preset", "/preset needs a value: /preset NAME"),
+        ("/preset nice", "'gentle', 'default', 'strong' or 'paper'"),
+        ("/guidance-scale much", "/guidance-scale much: give a number"),
+        ("/guidance-scale 99", "99"),
+        ("/iterations 1.5", "/iterations 1.5: give a number, such as 2."),
+        ("/max-kl -1", "--max-kl -1: give nats"),
+        ("/method magic", "method='magic'"),
+        ("/reset all", "/reset takes no value"),
+    ],
+)
+def test_a_wrong_command_changes_nothing(
+    amulet: Amulet, tiny_engine: LocalEngine, line: str, message: str
+) -> None:
+    engine = Watched(tiny_engine)
+    asked = ("--preference", PREFERENCE, *SHORT)
+    result = amulet("chat", *asked, stdin=f"{line}\n{FIRST}", engine=engine)
+
+    assert message in result.stderr
+    (request,) = engine.requests
+    assert request.weights == pytest.approx(DEFAULT)
+    assert result.exit_code == 1
+
+
+def test_on_a_terminal_help_lists_the_commands_and_ctrl_c_at_the_prompt_goes_on(
+    terminal: Terminal, tiny_engine: LocalEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    typed = iter(["/help", KeyboardInterrupt(), "/strength 3", FIRST, EOFError()])
+
+    def read(_: str) -> str:
+        line = next(typed)
+        if isinstance(line, BaseException):
+            raise line
+        return line
+
+    monkeypatch.setattr("builtins.input", read)
+    engine = Watched(tiny_engine)
+    with terminal(100) as screen:
+        code = screen.run(engine, "chat", "--preference", PREFERENCE, *SHORT)
+
+    assert code == 0
+    for name in ("/preference TEXT", "/user NAME", "/preset NAME", "/max-kl NATS", "/quit"):
+        assert name in screen.text
+    assert "(Ctrl-D or /quit leaves the chat)" in screen.text
+    assert f"Amulet, guidance scale 3, KL ≤ {BOUND:g}" in screen.text
+    assert engine.requests[0].weights == pytest.approx((-2.0, 3.0))
+
+
+class Looping(Watched):
+    """An engine whose answers never end."""
+
+    def stream(self, request: GenerationRequest):
+        self.requests.append(request)
+        for word in itertools.cycle(["He ", "was ", "very ", "brave. "]):
+            yield Increment(word, (5,))
+
+
+def test_an_answer_that_goes_round_in_circles_is_ended(
+    amulet: Amulet, tiny_engine: LocalEngine
+) -> None:
+    engine = Looping(tiny_engine)
+    result = amulet("chat", stdin=f"{FIRST}\n{SECOND}", engine=engine)
+
+    first, second = result.stdout.splitlines()
+    assert first == second == "He was very brave. " * 6
+    assert result.stderr.count("repeats itself") == 2
+    assert result.exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "repeats"),
+    [
+        ("Once. " + "brave and he was very brave. He was very " * 4, True),
+        ("hello!" * 40, True),
+        ("ha" * 49, False),
+        ("a, b and c. " * 3, False),
+        ("-" * 500, False),
+        ("| --- " * 100, False),
+        ("".join(f"Line {number} of the poem is new.\n" for number in range(60)), False),
+        ("", False),
+    ],
+)
+def test_what_goes_round_in_circles(text: str, repeats: bool) -> None:
+    assert repeats_itself(text) == repeats

@@ -67,7 +67,7 @@ class Recording:
 
 
 def test_each_section_is_what_the_engine_answers(amulet: Amulet, tiny_engine: LocalEngine) -> None:
-    command = ("compare", QUESTION, "--prefer", PREFERENCE, "--iterations", "2", *SHORT)
+    command = ("compare", QUESTION, "--preference", PREFERENCE, "--iterations", "2", *SHORT)
     answers = []
     for max_kl, typed in [(None, "none"), (0.05, "0.05")]:
         result = amulet(*command, "--max-kl", typed)
@@ -85,7 +85,7 @@ def test_each_section_is_what_the_engine_answers(amulet: Amulet, tiny_engine: Lo
 
 
 def test_heads_contain_scale_and_tokens(amulet: Amulet) -> None:
-    result = amulet("compare", QUESTION, "--prefer", PREFERENCE, "--iterations", "2", *SHORT)
+    result = amulet("compare", QUESTION, "--preference", PREFERENCE, "--iterations", "2", *SHORT)
 
     assert list(sections(result.stdout)) == [
         "base (guidance scale 0, 12 tokens (cut))",
@@ -111,7 +111,7 @@ def test_heads_contain_scale_and_tokens(amulet: Amulet) -> None:
 def test_strength_is_shown_in_each_way(
     amulet: Amulet, options: tuple[str, ...], strength: str
 ) -> None:
-    command = ("compare", QUESTION, "--prefer", PREFERENCE, "--max-tokens", "1")
+    command = ("compare", QUESTION, "--preference", PREFERENCE, "--max-tokens", "1")
     result = amulet(*command, *options)
 
     assert f"Amulet (guidance scale {strength}, 1 token (cut))" in sections(result.stdout)
@@ -135,9 +135,9 @@ def test_a_bad_strength_is_refused(
     amulet: Amulet, db: str, command: str, options: tuple[str, ...], remedy: str
 ) -> None:
     command = {
-        "compare": ("compare", QUESTION, "--prefer", PREFERENCE),
-        "chat": ("chat", "--prefer", PREFERENCE),
-        "profile set": ("profile", "set", "ann", "--prefer", PREFERENCE, "--db", db),
+        "compare": ("compare", QUESTION, "--preference", PREFERENCE),
+        "chat": ("chat", "--preference", PREFERENCE),
+        "profile set": ("profile", "set", "ann", "--preference", PREFERENCE, "--db", db),
     }[command]
     result = amulet(*command, *options, engine=None, stdin=QUESTION)
     assert result.exit_code == 2
@@ -145,7 +145,7 @@ def test_a_bad_strength_is_refused(
 
 
 def test_several_preferences_share_the_base(amulet: Amulet, tiny_engine: LocalEngine) -> None:
-    others = ("--prefer", PREFERENCE, "--prefer", "Use lists.")
+    others = ("--preference", PREFERENCE, "--preference", "Use lists.")
     result = amulet("compare", QUESTION, *others, "--iterations", "2", *SHORT)
 
     heads = re.findall(r"^--- ([\w ]+?) \(|^Preference: (.*)$", result.stdout, re.MULTILINE)
@@ -159,7 +159,7 @@ def test_several_preferences_share_the_base(amulet: Amulet, tiny_engine: LocalEn
 
 def test_all_are_submitted_before_any_is_read(amulet: Amulet, tiny_engine: LocalEngine) -> None:
     engine = Recording(tiny_engine)
-    amulet("compare", QUESTION, "--prefer", "a", "--prefer", "b", *SHORT, engine=engine)
+    amulet("compare", QUESTION, "--preference", "a", "--preference", "b", *SHORT, engine=engine)
 
     assert engine.events[:7] == ["submit"] * 7
     assert engine.events[7:9] == ["read"] * 2
@@ -169,7 +169,14 @@ def test_options_reach_the_requests(amulet: Amulet, tiny_engine: LocalEngine) ->
     engine = Recording(tiny_engine)
     sampling = ("--temperature", "0.5", "--seed", "7", "--max-tokens", "3")
     amulet(
-        "compare", QUESTION, "--prefer", "x", "--system", "Talk as Bo.", *sampling, engine=engine
+        "compare",
+        QUESTION,
+        "--preference",
+        "x",
+        "--system",
+        "Talk as Bo.",
+        *sampling,
+        engine=engine,
     )
 
     for request in engine.requests:
@@ -180,7 +187,7 @@ def test_options_reach_the_requests(amulet: Amulet, tiny_engine: LocalEngine) ->
 
 def test_one_that_fails_leaves_the_others(amulet: Amulet, tiny_engine: LocalEngine) -> None:
     engine = Recording(tiny_engine, fail_at=1)
-    result = amulet("compare", QUESTION, "--prefer", PREFERENCE, *SHORT, engine=engine)
+    result = amulet("compare", QUESTION, "--preference", PREFERENCE, *SHORT, engine=engine)
 
     base, pref, aligned, _ = sections(result.stdout).values()
     assert base == answer(tiny_engine, [QUESTION]).strip()
@@ -196,7 +203,7 @@ def test_one_that_fails_leaves_the_others(amulet: Amulet, tiny_engine: LocalEngi
 def test_a_context_that_is_too_long_is_reported_in_its_place(
     amulet: Amulet, tiny_engine: LocalEngine
 ) -> None:
-    result = amulet("compare", QUESTION, "--prefer", "zq" * 900, *SHORT)
+    result = amulet("compare", QUESTION, "--preference", "zq" * 900, *SHORT)
 
     base, *others = sections(result.stdout).values()
     assert base == answer(tiny_engine, [QUESTION]).strip()
@@ -209,18 +216,20 @@ def test_hostile_text_is_shown_and_not_obeyed(amulet: Amulet, tiny_engine: Local
     raw = answer(tiny_engine, [ESCAPING], PREFERENCE, WEIGHTS["pref"])
     assert "\x1b" in raw
 
-    result = amulet("compare", ESCAPING, "--prefer", PREFERENCE, *SHORT)
+    result = amulet("compare", ESCAPING, "--preference", PREFERENCE, *SHORT)
     assert "\x1b" not in result.stdout
     assert raw.strip().replace("\x1b", "␛") in result.stdout
 
-    result = amulet("compare", "a\x1b[2Jb [red]x[/red]", "--prefer", "[red]x[/red] :smile:", *SHORT)
+    result = amulet(
+        "compare", "a\x1b[2Jb [red]x[/red]", "--preference", "[red]x[/red] :smile:", *SHORT
+    )
     assert "Question: a␛[2Jb [red]x[/red]\n" in result.stdout
     assert "Preference: [red]x[/red] :smile:\n" in result.stdout
 
 
 def test_ctrl_c_ends_it_quietly(amulet: Amulet, tiny_engine: LocalEngine) -> None:
     engine = Recording(tiny_engine, fail_at=2, failure=KeyboardInterrupt())
-    result = amulet("compare", QUESTION, "--prefer", PREFERENCE, *SHORT, engine=engine)
+    result = amulet("compare", QUESTION, "--preference", PREFERENCE, *SHORT, engine=engine)
 
     assert result.exit_code == 130
     assert result.stderr == ""
@@ -246,7 +255,14 @@ def test_on_a_terminal_there_is_a_table(
 ) -> None:
     with terminal(width) as screen:
         code = screen.run(
-            tiny_engine, "compare", QUESTION, "--prefer", PREFERENCE, "--iterations", "2", *SHORT
+            tiny_engine,
+            "compare",
+            QUESTION,
+            "--preference",
+            PREFERENCE,
+            "--iterations",
+            "2",
+            *SHORT,
         )
 
     assert code == 0
@@ -268,7 +284,12 @@ def test_on_a_terminal_there_is_a_table(
 def test_a_terminal_is_not_steered_by_text(terminal: Terminal, tiny_engine: LocalEngine) -> None:
     with terminal(100) as screen:
         screen.run(
-            tiny_engine, "compare", "a\x1b]0;owned\x07b", "--prefer", "[red]x[/red] :smile:", *SHORT
+            tiny_engine,
+            "compare",
+            "a\x1b]0;owned\x07b",
+            "--preference",
+            "[red]x[/red] :smile:",
+            *SHORT,
         )
 
     assert "Question: a␛]0;owned␇b" in screen.text
@@ -278,7 +299,7 @@ def test_a_terminal_is_not_steered_by_text(terminal: Terminal, tiny_engine: Loca
 
 def test_a_narrow_terminal_gets_two_tables(terminal: Terminal, tiny_engine: LocalEngine) -> None:
     with terminal(40) as screen:
-        screen.run(tiny_engine, "compare", QUESTION, "--prefer", PREFERENCE, *SHORT)
+        screen.run(tiny_engine, "compare", QUESTION, "--preference", PREFERENCE, *SHORT)
 
     assert re.search(r"│ base +│ pref +│\n", screen.text)
     heads = rows(last_table(screen.text))[0]

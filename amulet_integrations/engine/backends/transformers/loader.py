@@ -23,13 +23,13 @@ from amulet_integrations.engine.model_source import EMBEDDED, ModelSource
 from amulet_integrations.errors import (
     InvalidRequestError,
     MissingDependencyError,
-    ModelNotFoundError,
     UnsupportedModelError,
 )
 
 from .architecture_check import check_architecture
 from .attention import use_grouped_attention
 from .embedded import EMBEDDED_CONTEXT_WINDOW, check_embedded_model, embedded_model_path
+from .missing_files import check_files, check_name, loading_error
 from .model_info import check_attention_only, context_window
 
 _DTYPES = ("auto", "float32", "bfloat16", "float16", "float64")
@@ -39,17 +39,21 @@ def load_config(source: ModelSource) -> PreTrainedConfig:
     """Reads a checkpoint's config and refuses what cannot be run. The weights are not loaded.
 
     Raises:
-        ModelNotFoundError: There is no such checkpoint, or the hub cannot be reached.
+        ModelNotFoundError: There is no such checkpoint, a file of it is missing, or the hub cannot
+            be reached.
         UnsupportedModelError: It is not decoder-only, or needs code of its own.
         InvalidRequestError: The dtype or the device is unknown.
     """
     _check_dtype_and_device(source)
     path = _name_or_path(source)
+    check_name(path)
     try:
         config: PreTrainedConfig = AutoConfig.from_pretrained(path, **_hub_options(source))
     except Exception as error:  # damaged files raise any error
         raise _loading_error(source, error) from error
     _check_decoder_only(source.model, config)
+    if not source.trust_remote_code:  # such code may read files of its own
+        check_files(path)
     return config
 
 
@@ -164,8 +168,4 @@ def _loading_error(source: ModelSource, error: Exception) -> Exception:
             f"model={source.model!r} comes with code of its own. Pass trust_remote_code=True if "
             "you have read that code and trust it."
         )
-    reason = " ".join(str(error).split())
-    return ModelNotFoundError(
-        f"model={source.model!r} cannot be loaded. Give a Hugging Face id, a local folder with "
-        f"config, tokenizer and weights, or 'embedded'. What transformers says: {reason}"
-    )
+    return loading_error(f"model={source.model!r}", source, error)

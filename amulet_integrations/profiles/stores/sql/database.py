@@ -13,14 +13,14 @@ from typing import Literal, TypeVar
 import platformdirs
 from filelock import FileLock
 from sqlalchemy import Connection, Engine
+from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 
 from amulet_integrations.errors import AmuletError, ProfileStoreError
+from amulet_integrations.profiles.stores.default_place import APPLICATION
 
 from .database_url import (
-    APPLICATION,
     database_url,
-    default_path,
     hide_secrets,
     is_in_memory,
     is_sqlite,
@@ -49,7 +49,7 @@ class Database:
     Errors of the driver become `ProfileStoreError`s without their cause, which may quote rows.
 
     Args:
-        url: A database URL, the path of an SQLite file, or None for the default file.
+        url: A database URL, or the path of an SQLite file.
 
     Attributes:
         name: The name of the database for messages, without its password.
@@ -60,8 +60,8 @@ class Database:
         ProfileStoreError: The URL cannot be used.
     """
 
-    def __init__(self, url: str | Path | None = None) -> None:
-        self._url = database_url(default_path() if url is None else url)
+    def __init__(self, url: URL | str | Path) -> None:
+        self._url = url if isinstance(url, URL) else database_url(url)
         self._has_file = is_sqlite(self._url) and not is_in_memory(self._url)
         self._fork_guard = fork_guard.work if is_sqlite(self._url) else nullcontext
         self._is_closed = False
@@ -70,13 +70,6 @@ class Database:
         self.place = self.opening(lambda: place_of(self._url))
         self._engines = self.opening(lambda: connect_to(self._url))
         fork_guard.register(self)
-
-    @property
-    def lasting_url(self) -> str | None:
-        """The URL, with its password, for another process; None for a database in memory."""
-        if is_in_memory(self._url):
-            return None
-        return self._url.render_as_string(hide_password=False)
 
     def opening(self, run: Callable[[], T]) -> T:
         """Runs what opens the database for the first time.

@@ -8,15 +8,11 @@ from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote, unquote
 
-import platformdirs
 from sqlalchemy import make_url
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError
 
 from amulet_integrations.errors import ProfileStoreError
-
-APPLICATION = "amulet-integrations"
-"""The name of the folders for the files of this package."""
 
 POSTGRES_DRIVER = "postgresql+psycopg"
 
@@ -25,11 +21,6 @@ _POSTGRES_NAMES = {"postgresql", "postgres", POSTGRES_DRIVER}
 _SQLITE_NAMES = {"sqlite", "sqlite+pysqlite"}
 _FILE = "file:"  # begins the names that SQLite reads as URIs
 _SHORT = 4  # a password of fewer characters may be part of any word
-
-
-def default_path() -> Path:
-    """The SQLite file that is used if no database is named."""
-    return Path(platformdirs.user_data_dir(APPLICATION)) / "profiles.db"
 
 
 def database_url(place: str | Path) -> URL:

@@ -23,8 +23,9 @@ from amulet_integrations.profiles.stores.versions import (
 from amulet_integrations.profiles.sync_async import on_thread
 
 from .database import Database, ReadMode
+from .late_database import LateDatabase
 from .queries import Queries
-from .schema import LARGEST_VERSION, Tables, migrate
+from .schema import LARGEST_VERSION, Tables
 
 T = TypeVar("T")
 
@@ -38,9 +39,11 @@ class SqlProfileStore(SharedStore):
 
     Args:
         url: A database URL (``postgresql://…``, ``sqlite:///…``), the path of an SQLite file, or
-            ``:memory:``. The default is ``profiles.db`` in the user's data folder. PostgreSQL
-            needs the extra `postgres`. A missing folder and missing tables are created, and tables
-            of earlier versions of this package are brought up to date.
+            ``:memory:``. The default is what the environment variable AMULET_PROFILES names, or
+            else ``profiles.db`` in the user's data folder. PostgreSQL needs the extra `postgres`.
+            An SQLite file that does not exist is made by the first write, with its folder; until
+            then there is nothing to read. In a database that exists, missing tables are created,
+            and tables of earlier versions of this package are brought up to date.
         table_prefix: The beginning of the names of the tables, so that they may be in a database
             of yours: `amulet_profiles`, `amulet_profile_changes` and `amulet_alembic_version`.
 
@@ -53,17 +56,12 @@ class SqlProfileStore(SharedStore):
     def __init__(self, url: str | Path | None = None, *, table_prefix: str = "amulet_") -> None:
         tables = Tables(table_prefix)
         self._table_prefix = table_prefix
-        self._database = database = Database(url)
-        self._place = f"{database.place}#{tables.prefix}"
-        self._queries = partial(Queries, tables=tables, place=database.name, by=None)
-        try:
-            database.opening(lambda: migrate(database, tables))
-        except BaseException:
-            database.close()
-            raise
+        self._late = LateDatabase(url, tables)
+        self._place = f"{self._late.place}#{tables.prefix}"
+        self._queries = partial(Queries, tables=tables, place=self._late.name, by=None)
 
     def __reduce__(self) -> tuple[Callable[..., Self], tuple[str]]:
-        if (url := self._database.lasting_url) is None:
+        if (url := self._late.lasting_url) is None:
             raise not_picklable(self, "its database is in the memory of this process")
         return partial(type(self), table_prefix=self._table_prefix), (url,)
 
@@ -71,6 +69,16 @@ class SqlProfileStore(SharedStore):
     def place(self) -> str:
         """The name of database and prefix, under which changes are published to caches."""
         return self._place
+
+    @property
+    def name(self) -> str:
+        """The database for messages: its path, or its URL without the password."""
+        return self._late.name
+
+    @property
+    def exists(self) -> bool:
+        """Whether the database exists; an SQLite file that does not is made by the first write."""
+        return self._late.exists
 
     def save(self, profile: PreferenceProfile, *, by: str | None = None) -> PreferenceProfile:
         """Stores a profile in place of the user's earlier one; see `ProfileStore.save`.
@@ -111,7 +119,9 @@ class SqlProfileStore(SharedStore):
             ProfileStoreError: The database cannot be written.
         """
         _check_row_id(user_id)
-        return self._write("delete a profile", [user_id], lambda it: it.delete(user_id), by)
+        return self._write(
+            "delete a profile", [user_id], lambda it: it.delete(user_id), by, makes=False
+        )
 
     def user_ids(self) -> list[str]:
         """Lists everyone who has a profile, sorted by code point.
@@ -134,7 +144,7 @@ class SqlProfileStore(SharedStore):
             CorruptProfileError: The database contains something else than a profile for the user.
             ProfileStoreError: The database cannot be read or written.
         """
-        queue = partial(self._database.queue, user_id)
+        queue = partial(self._late.queue, user_id)
         return update_with_retries(user_id, function, self.get, partial(self._save, by=by), queue)
 
     def history(self, user_id: str, *, limit: int | None = None) -> list[ProfileChange]:
@@ -176,7 +186,11 @@ class SqlProfileStore(SharedStore):
         checked_label("user_id", user_id)
         number = _checked_number("version", version)
         return self._write(
-            "restore a profile", [user_id], lambda it: it.restore(user_id, number), by
+            "restore a profile",
+            [user_id],
+            lambda it: it.restore(user_id, number),
+            by,
+            makes=False,
         )
 
     def erase(self, user_id: str) -> bool:
@@ -195,7 +209,9 @@ class SqlProfileStore(SharedStore):
                 there before, so that a file of SQLite keeps it; erase it once more then.
         """
         _check_row_id(user_id)
-        erased = self._write("erase a profile", [user_id], lambda it: it.erase(user_id))
+        erased = self._write(
+            "erase a profile", [user_id], lambda it: it.erase(user_id), makes=False
+        )
         self._database.remove_traces()
         return erased
 
@@ -252,7 +268,7 @@ class SqlProfileStore(SharedStore):
 
     def close(self) -> None:
         """Closes all connections; the store cannot be used afterwards. May be called twice."""
-        self._database.close()
+        self._late.close()
 
     def __enter__(self) -> Self:
         return self
@@ -261,7 +277,11 @@ class SqlProfileStore(SharedStore):
         self.close()
 
     def __repr__(self) -> str:
-        return f"SqlProfileStore({self._database.name!r})"
+        return f"SqlProfileStore({self.name!r})"
+
+    @property
+    def _database(self) -> Database:
+        return self._late.for_reading()
 
     def _save(
         self, profile: PreferenceProfile, expected: Version | None, by: str | None
@@ -279,11 +299,14 @@ class SqlProfileStore(SharedStore):
         user_ids: Iterable[str],
         work: Callable[[Queries], T],
         by: str | None = None,
+        *,
+        makes: bool = True,
     ) -> T:
         if by is not None:
             checked_label("by", by)
+        database = self._late.for_writing() if makes else self._database
         try:
-            return self._database.write(doing, lambda it: work(self._queries(it, by=by)))
+            return database.write(doing, lambda it: work(self._queries(it, by=by)))
         finally:
             # Also after an error: if the commit was interrupted, the change may be stored.
             for user_id in user_ids:

@@ -13,18 +13,18 @@ from tests.unit.cli.oracle import BOUND, DEFAULT, SCALE
 
 @pytest.fixture
 def filled(amulet: Amulet, db: str) -> str:
-    everyone = ("--prefer", "Be polite.", "--name", "tone")
+    everyone = ("--preference", "Be polite.", "--name", "tone")
     amulet("profile", "add", "everyone", *everyone, "--db", db)
-    amulet("profile", "add", "everyone", "--prefer", "Cite sources.", "--db", db)
+    amulet("profile", "add", "everyone", "--preference", "Cite sources.", "--db", db)
     amulet(
-        *("profile", "set", "ann", "--prefer", "Be brief.", "--parent", "everyone"),
+        *("profile", "set", "ann", "--preference", "Be brief.", "--parent", "everyone"),
         *("--iterations", "1", "--db", db),
     )
     for more in [
-        ("--prefer", "Ahoy!", "--name", "tone", "--weight", "0.5"),
-        ("--prefer", "Be gentle.", "--when", "topic=health", "--when", "locale=de"),
-        ("--prefer", "I am away.", "--until", "2026-01-01T00:00+01:00"),
-        ("--prefer", "I am older.", "--from", "2126-01-01T00:00Z"),
+        ("--preference", "Ahoy!", "--name", "tone", "--weight", "0.5"),
+        ("--preference", "Be gentle.", "--when", "topic=health", "--when", "locale=de"),
+        ("--preference", "I am away.", "--until", "2026-01-01T00:00+01:00"),
+        ("--preference", "I am older.", "--from", "2126-01-01T00:00Z"),
     ]:
         result = amulet("profile", "add", "ann", *more, "--db", db)
         assert result.exit_code == 0, result.stderr
@@ -82,7 +82,7 @@ def test_the_context_and_the_time_decide(amulet: Amulet, filled: str) -> None:
 
 
 def test_one_shared_context_and_none(amulet: Amulet, db: str) -> None:
-    amulet("profile", "set", "ann", "--prefer", "a", "--prefer", "b", "--db", db)
+    amulet("profile", "set", "ann", "--preference", "a", "--preference", "b", "--db", db)
     shared = amulet("profile", "explain", "ann", "--db", db).stdout
     strength = f"guidance scale {SCALE:g}, KL ≤ {BOUND:g} unless the caller says"
     base, pref = DEFAULT
@@ -93,9 +93,9 @@ def test_one_shared_context_and_none(amulet: Amulet, db: str) -> None:
         ("--preset", "paper", "--max-kl", "0.05"): "guidance scale 5.65, KL ≤ 0.05: -4.65 base",
     }
     for options, line in lines.items():
-        amulet("profile", "set", "ann", "--prefer", "a", *options, "--db", db)
+        amulet("profile", "set", "ann", "--preference", "a", *options, "--db", db)
         assert line in amulet("profile", "explain", "ann", "--db", db).stdout
-    amulet("profile", "set", "bob", "--prefer", "a", "--method", "base", "--db", db)
+    amulet("profile", "set", "bob", "--preference", "a", "--method", "base", "--db", db)
     plain = amulet("profile", "explain", "bob", "--db", db).stdout
     assert "plain decoding: the method is base" in plain
 
@@ -109,12 +109,12 @@ def test_one_shared_context_and_none(amulet: Amulet, db: str) -> None:
         (("explain", "ann", "--at", "tomorrow"), "'tomorrow' is no moment"),
         (("explain", "ann", "--at", "2026-06-01T12:00"), "has no time zone"),
         (("explain", "ann", "--at", "2027"), "'2027' is no moment"),
-        (("add", "ann", "--prefer", "x", "--until", "2030"), "valid_until='2030' is a number"),
-        (("add", "ann", "--prefer", "x", "--when", "health"), "write NAME=VALUE"),
-        (("add", "ann", "--prefer", "x", "--from", "2026-06-01"), "valid_from"),
-        (("add", "ann", "--prefer", "x", "--until", "soon"), "valid_until"),
-        (("set", "ann", "--prefer", "x", "--parent", "ann"), "parent='ann'"),
-        (("set", "everyone", "--prefer", "x", "--parent", "ann"), "circle"),
+        (("add", "ann", "--preference", "x", "--until", "2030"), "valid_until='2030' is a number"),
+        (("add", "ann", "--preference", "x", "--when", "health"), "write NAME=VALUE"),
+        (("add", "ann", "--preference", "x", "--from", "2026-06-01"), "valid_from"),
+        (("add", "ann", "--preference", "x", "--until", "soon"), "valid_until"),
+        (("set", "ann", "--preference", "x", "--parent", "ann"), "parent='ann'"),
+        (("set", "everyone", "--preference", "x", "--parent", "ann"), "circle"),
     ],
 )
 def test_mistakes_are_reported_and_change_nothing(
@@ -130,7 +130,7 @@ def test_mistakes_are_reported_and_change_nothing(
 
 
 def test_parents_are_shown_and_missed_where_they_are_not_stored(amulet: Amulet, db: str) -> None:
-    amulet("profile", "set", "ann", "--prefer", "Be brief.", "--parent", "ghost", "--db", db)
+    amulet("profile", "set", "ann", "--preference", "Be brief.", "--parent", "ghost", "--db", db)
     assert "  inherits     from ghost" in amulet("profile", "show", "ann", "--db", db).stdout
     shown = amulet("profile", "explain", "ann", "--db", db).stdout
     assert "  inherits     from ghost (who has no profile)" in shown

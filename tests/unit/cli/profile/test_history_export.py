@@ -21,8 +21,8 @@ def operator(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def filled(amulet: Amulet, db: str) -> str:
     """Ann's three changes: set, added to, removed."""
-    amulet("profile", "set", "ann", "--prefer", "Be brief.", "--db", db)
-    amulet("profile", "add", "ann", "--prefer", "Use lists.", "--db", db)
+    amulet("profile", "set", "ann", "--preference", "Be brief.", "--db", db)
+    amulet("profile", "add", "ann", "--preference", "Use lists.", "--db", db)
     amulet("profile", "remove", "ann", "--db", db)
     return db
 
@@ -113,8 +113,8 @@ def test_erase_asks_first_and_leaves_nothing(amulet: Amulet, filled: str) -> Non
 
 
 def test_export_and_import_carry_profiles_over(amulet: Amulet, db: str, tmp_path: Path) -> None:
-    amulet("profile", "set", "everyone", "--prefer", "Be kind.", "--db", db)
-    first = ("--prefer", "簡潔に", "--iterations", "2", "--parent", "everyone")
+    amulet("profile", "set", "everyone", "--preference", "Be kind.", "--db", db)
+    first = ("--preference", "簡潔に", "--iterations", "2", "--parent", "everyone")
     amulet("profile", "set", "ann", *first, "--db", db)
     file, other = str(tmp_path / "all.json"), str(tmp_path / "other.db")
     written = amulet("profile", "export", "--output", file, "--db", db)
@@ -168,7 +168,7 @@ def test_a_bad_file_is_reported_and_nothing_is_stored(
 
 
 def test_the_output_that_cannot_be_written_is_reported(amulet: Amulet, db: str) -> None:
-    amulet("profile", "set", "ann", "--prefer", "Be brief.", "--db", db)
+    amulet("profile", "set", "ann", "--preference", "Be brief.", "--db", db)
     result = amulet("profile", "export", "--output", "/nowhere/at/all.json", "--db", db)
     assert result.exit_code == 2
     assert "'/nowhere/at/all.json' cannot be written" in result.stderr
@@ -178,7 +178,7 @@ def test_whoever_has_no_name_changes_profiles_too(
     amulet: Amulet, db: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("getpass.getuser", lambda: (_ for _ in ()).throw(KeyError("uid")))
-    amulet("profile", "set", "ann", "--prefer", "Be brief.", "--db", db)
+    amulet("profile", "set", "ann", "--preference", "Be brief.", "--db", db)
     with SqlProfileStore(db) as store:
         assert [change.by for change in store.history("ann")] == [None]
         assert store.get("ann") is not None

@@ -41,7 +41,7 @@ def file(liked: list[Example], tmp_path: Path) -> str:
 
 @pytest.fixture
 def ann(amulet: Amulet, db: str) -> str:
-    amulet("profile", "set", "ann", "--prefer", TEXT, "--db", db)
+    amulet("profile", "set", "ann", "--preference", TEXT, "--db", db)
     return db
 
 
@@ -95,7 +95,7 @@ def test_a_dry_run_stores_nothing(amulet: Amulet, ann: str, file: str) -> None:
 def test_what_is_inherited_counts_and_is_not_copied(
     amulet: Amulet, db: str, file: str, liked: list[Example], tiny_engine: LocalEngine
 ) -> None:
-    amulet("profile", "set", "all", "--prefer", TEXT, "--method", "pref", "--db", db)
+    amulet("profile", "set", "all", "--preference", TEXT, "--method", "pref", "--db", db)
     with SqlProfileStore(db) as store:
         store.save(PreferenceProfile(user_id="ann", parent="all"))
     result = amulet("profile", "learn", "ann", file, "--db", db)

@@ -18,9 +18,9 @@ def stored(db: str, user: str = "ann") -> object:
 
 
 def test_set_replaces(amulet: Amulet, db: str) -> None:
-    first = ("--prefer", "Old.", "--method", "pref")
+    first = ("--preference", "Old.", "--method", "pref")
     amulet("profile", "set", "ann", *first, "--db", db)
-    both = ("--prefer", "Be brief.", "--prefer", "Use lists.")
+    both = ("--preference", "Be brief.", "--preference", "Use lists.")
     result = amulet("profile", "set", "ann", *both, "--iterations", "2", "--db", db)
 
     assert result.exit_code == 0, result.stderr
@@ -32,8 +32,8 @@ def test_set_replaces(amulet: Amulet, db: str) -> None:
 
 
 def test_add_keeps_what_is_there(amulet: Amulet, db: str) -> None:
-    amulet("profile", "set", "ann", "--prefer", "Be brief.", "--method", "pref", "--db", db)
-    more = ("--prefer", "Use lists.", "--weight", "-0.5", "--name", "layout")
+    amulet("profile", "set", "ann", "--preference", "Be brief.", "--method", "pref", "--db", db)
+    more = ("--preference", "Use lists.", "--weight", "-0.5", "--name", "layout")
     result = amulet("profile", "add", "ann", *more, "--db", db)
 
     assert result.exit_code == 0, result.stderr
@@ -47,14 +47,14 @@ def test_add_keeps_what_is_there(amulet: Amulet, db: str) -> None:
 
 
 def test_add_makes_a_profile(amulet: Amulet, db: str) -> None:
-    amulet("profile", "add", "ann", "--prefer", "Be brief.", "--db", db)
+    amulet("profile", "add", "ann", "--preference", "Be brief.", "--db", db)
 
     assert stored(db).preferences == (Preference(text="Be brief."),)
 
 
 def test_show_contains_everything(amulet: Amulet, db: str) -> None:
-    amulet("profile", "set", "ann", "--prefer", "Be brief.", "--iterations", "2", "--db", db)
-    more = ("--prefer", "[red]a[/red]\nb", "--weight", "0.5", "--name", "layout")
+    amulet("profile", "set", "ann", "--preference", "Be brief.", "--iterations", "2", "--db", db)
+    more = ("--preference", "[red]a[/red]\nb", "--weight", "0.5", "--name", "layout")
     amulet("profile", "add", "ann", *more, "--db", db)
     result = amulet("profile", "show", "ann", "--db", db)
 
@@ -73,7 +73,7 @@ def test_show_contains_everything(amulet: Amulet, db: str) -> None:
 
 
 def test_show_as_json_is_the_whole_profile(amulet: Amulet, db: str) -> None:
-    amulet("profile", "set", "ann", "--prefer", "簡潔に", "--iterations", "2", "--db", db)
+    amulet("profile", "set", "ann", "--preference", "簡潔に", "--iterations", "2", "--db", db)
     result = amulet("profile", "show", "ann", "--json", "--db", db)
 
     assert "簡潔に" in result.stdout
@@ -81,8 +81,8 @@ def test_show_as_json_is_the_whole_profile(amulet: Amulet, db: str) -> None:
 
 
 def test_list(amulet: Amulet, db: str) -> None:
-    amulet("profile", "set", "bo", "--prefer", "secret wish", "--db", db)
-    amulet("profile", "set", "ann", "--prefer", "a", "--prefer", "b", "--db", db)
+    amulet("profile", "set", "bo", "--preference", "secret wish", "--db", db)
+    amulet("profile", "set", "ann", "--preference", "a", "--preference", "b", "--db", db)
 
     lines = amulet("profile", "list", "--db", db).stdout.splitlines()
     assert lines[0].startswith("ann  2 preferences, version 1, 20")
@@ -106,7 +106,7 @@ def test_list_of_nobody(amulet: Amulet, db: str) -> None:
 
 def test_a_damaged_profile_hides_nobody_elses(amulet: Amulet, db: str) -> None:
     for user in ("ann", "bo"):
-        amulet("profile", "set", user, "--prefer", "a", "--db", db)
+        amulet("profile", "set", user, "--preference", "a", "--db", db)
     with sqlite3.connect(db) as connection:
         connection.execute("UPDATE amulet_profiles SET body = '[]' WHERE user_id = 'ann'")
 
@@ -125,8 +125,8 @@ def test_a_damaged_profile_hides_nobody_elses(amulet: Amulet, db: str) -> None:
 
 @pytest.mark.parametrize(("by", "left"), [(("--name", "n"), "a"), (("--number", "1"), "b")])
 def test_remove_one_preference(amulet: Amulet, db: str, by: tuple[str, str], left: str) -> None:
-    amulet("profile", "set", "ann", "--prefer", "a", "--db", db)
-    amulet("profile", "add", "ann", "--prefer", "b", "--name", "n", "--db", db)
+    amulet("profile", "set", "ann", "--preference", "a", "--db", db)
+    amulet("profile", "add", "ann", "--preference", "b", "--name", "n", "--db", db)
     result = amulet("profile", "remove", "ann", *by, "--db", db)
 
     assert result.stdout == "Saved ann: 1 preference, version 3.\n"
@@ -134,7 +134,7 @@ def test_remove_one_preference(amulet: Amulet, db: str, by: tuple[str, str], lef
 
 
 def test_remove_the_profile(amulet: Amulet, db: str) -> None:
-    amulet("profile", "set", "ann", "--prefer", "a", "--db", db)
+    amulet("profile", "set", "ann", "--preference", "a", "--db", db)
     result = amulet("profile", "remove", "ann", "--db", db)
 
     assert result.stdout == "Removed the profile of ann.\n"
@@ -144,15 +144,15 @@ def test_remove_the_profile(amulet: Amulet, db: str) -> None:
 def test_the_database_may_come_from_the_environment(
     amulet: Amulet, db: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("AMULET_DB", f"sqlite:///{db}")
-    amulet("profile", "set", "ann", "--prefer", "a")
+    monkeypatch.setenv("AMULET_PROFILES", f"sqlite:///{db}")
+    amulet("profile", "set", "ann", "--preference", "a")
 
     assert stored(db) is not None
 
 
 @pytest.mark.usefixtures("own_database")
 def test_without_a_name_it_is_the_default_database(amulet: Amulet) -> None:
-    amulet("profile", "set", "ann", "--prefer", "a")
+    amulet("profile", "set", "ann", "--preference", "a")
 
     with SqlProfileStore() as store:
         assert store.user_ids() == ["ann"]
@@ -161,14 +161,14 @@ def test_without_a_name_it_is_the_default_database(amulet: Amulet) -> None:
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (("add", "ann", "--prefer", "a", "--weight", "3"), "--weight"),
-        (("add", "ann", "--prefer", "a", "--weight", "nan"), "--weight"),
-        (("add", "ann", "--prefer", "  "), "empty"),
-        (("add", "ann", "--prefer", "a\x1b[31mb"), "control character"),
-        (("add", " ", "--prefer", "a"), "user_id"),
-        (("set", "ann"), "--prefer"),
-        (("set", "ann", "--prefer", "a", "--method", "magic"), "magic"),
-        (("set", "ann", "--prefer", "a", "--iterations", "10001"), "iterations=10001"),
+        (("add", "ann", "--preference", "a", "--weight", "3"), "--weight"),
+        (("add", "ann", "--preference", "a", "--weight", "nan"), "--weight"),
+        (("add", "ann", "--preference", "  "), "empty"),
+        (("add", "ann", "--preference", "a\x1b[31mb"), "control character"),
+        (("add", " ", "--preference", "a"), "user_id"),
+        (("set", "ann"), "--preference"),
+        (("set", "ann", "--preference", "a", "--method", "magic"), "magic"),
+        (("set", "ann", "--preference", "a", "--iterations", "10001"), "iterations=10001"),
         (("show", "nobody"), "no profile of 'nobody'"),
         (("remove", "nobody"), "no profile of 'nobody'"),
         (("remove", "nobody", "--number", "1"), "no profile of 'nobody'"),
@@ -181,8 +181,8 @@ def test_without_a_name_it_is_the_default_database(amulet: Amulet) -> None:
 def test_mistakes_are_reported_in_one_line(
     amulet: Amulet, monkeypatch: pytest.MonkeyPatch, db: str, args: tuple[str, ...], message: str
 ) -> None:
-    monkeypatch.setenv("AMULET_DB", db)
-    amulet("profile", "set", "known", "--prefer", "a")
+    monkeypatch.setenv("AMULET_PROFILES", db)
+    amulet("profile", "set", "known", "--preference", "a")
     result = amulet("profile", *args)
 
     assert result.exit_code == 2

@@ -65,6 +65,12 @@ def make_old(url):
     run(url, OLD_TABLE, *rows)
 
 
+def make(place):
+    """Makes the tables; a database that does not exist is made by the first write."""
+    with SqlProfileStore(place) as store:
+        store.save(ANN)
+
+
 def test_the_head_is_that_of_the_scripts():
     scripts = ScriptDirectory(FOLDER)
     assert scripts.get_heads() == [HEAD]
@@ -72,7 +78,7 @@ def test_the_head_is_that_of_the_scripts():
 
 
 def test_the_scripts_make_the_tables_that_the_store_uses(url):
-    SqlProfileStore(url).close()
+    make(url)
     assert tables_of(url) == OUR_TABLES
     engine = sa.create_engine(url.replace("postgresql://", "postgresql+psycopg://"))
     ours = Tables("amulet_")
@@ -162,7 +168,7 @@ def test_many_processes_may_start_at_once(two_urls):
 
 
 def test_a_newer_database_is_refused(url):
-    SqlProfileStore(url).close()
+    make(url)
     run(url, "UPDATE amulet_alembic_version SET version_num = '0815'")
     with pytest.raises(ProfileStoreError, match=r"newer version.*'0815'.*0001, 0002.*--upgrade"):
         SqlProfileStore(url)
@@ -208,7 +214,7 @@ def test_a_store_is_opened_in_the_middle_of_a_migration_of_the_application(url, 
         with engine.connect() as connection:
             context = MigrationContext.configure(connection)
             with Operations.context(context):
-                SqlProfileStore(url).close()
+                make(url)
                 op.create_table("theirs", sa.Column("id", sa.Integer))
             assert sa.inspect(connection).get_table_names() == ["theirs"]
         engine.dispose()
@@ -217,7 +223,7 @@ def test_a_store_is_opened_in_the_middle_of_a_migration_of_the_application(url, 
 
 def test_alembic_is_not_imported_where_there_is_nothing_to_do(tmp_path):
     path = tmp_path / "profiles.db"
-    SqlProfileStore(path).close()
+    make(path)
     process = context().Process(target=open_without_alembic, args=(path,))
     process.start()
     process.join(60)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import asyncio
+import json
 import re
 import sqlite3
 import traceback
@@ -92,13 +94,82 @@ def test_a_relative_path_in_a_url_is_taken_from_the_folder_at_the_time(url, tmp_
 
 def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
-    SqlProfileStore("~/profiles.db").close()
+    with SqlProfileStore("~/profiles.db") as store:
+        store.save(ANN)
     assert (tmp_path / "profiles.db").is_file()
+
+
+READERS = {
+    "get": lambda store: store.get("ann"),
+    "user_ids": lambda store: store.user_ids(),
+    "history": lambda store: store.history("ann"),
+    "export_json": lambda store: json.loads(store.export_json())["profiles"],
+    "delete": lambda store: store.delete("ann"),
+    "erase": lambda store: store.erase("ann"),
+    "update": lambda store: store.update("ann", lambda _: None).preferences,
+    "aget": lambda store: asyncio.run(store.aget("ann")),
+}
+
+
+@pytest.mark.parametrize("form", ["{}", "sqlite:///{}", "sqlite:///file:{}?uri=true"])
+@pytest.mark.parametrize("name", READERS)
+def test_reading_makes_no_database_and_no_folder(tmp_path, name, form):
+    url = form.format(tmp_path / "mis" / "typed.db")
+    with SqlProfileStore(url) as store:
+        assert not READERS[name](store)
+        assert not store.exists
+        assert list(tmp_path.iterdir()) == []
+        with pytest.raises(InvalidProfileError, match="none to restore"):
+            store.restore("ann", 1)
+    with pytest.raises(ProfileStoreError, match="closed"):
+        store.get("ann")
+    with pytest.raises(ProfileStoreError, match="closed"):
+        store.save(ANN)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_first_write_makes_the_database_and_its_folder_is_told(path, caplog):
+    with SqlProfileStore(path) as reader, SqlProfileStore(path) as writer:
+        assert reader.get("ann") is None
+        assert writer.save(ANN).version == 1
+        assert reader.get("ann").preferences == ANN.preferences
+        assert reader.exists
+    assert str(path.parent) in caplog.text
+    caplog.clear()
+    with SqlProfileStore(path) as again:
+        assert again.user_ids() == ["ann"]
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize(
+    ("variables", "place"),
+    [
+        ({"AMULET_PROFILES": "{}/named.db"}, "named.db"),
+        ({"AMULET_PROFILES": "sqlite:///{}/named.db", "AMULET_DB": "{}/old.db"}, "named.db"),
+        ({"AMULET_PROFILES": "  "}, "amulet-integrations/profiles.db"),
+    ],
+)
+def test_the_environment_names_the_default_place(tmp_path, monkeypatch, variables, place):
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value.format(tmp_path))
+    with SqlProfileStore() as store, open_profile_store("default") as same:
+        store.save(ANN)
+        assert same.get("ann").version == 1
+    assert (tmp_path / place).is_file()
+
+
+def test_the_former_variable_still_names_it_with_a_warning(tmp_path, monkeypatch):
+    monkeypatch.setenv("AMULET_DB", str(tmp_path / "old.db"))
+    with pytest.warns(DeprecationWarning, match="AMULET_DB is now called AMULET_PROFILES"):
+        SqlProfileStore().close()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_by_default_the_users_data_folder_is_used(tmp_path, monkeypatch):
     monkeypatch.setattr(platformdirs, "user_data_dir", lambda name: str(tmp_path / name))
-    SqlProfileStore().close()
+    with SqlProfileStore() as store:
+        store.save(ANN)
     assert (tmp_path / "amulet-integrations" / "profiles.db").is_file()
 
 
@@ -222,7 +293,8 @@ def test_a_read_only_database_without_tables_cannot_be_opened(tmp_path):
 
 
 def test_a_locked_database_is_an_error_after_the_wait(path):
-    SqlProfileStore(path).close()
+    with SqlProfileStore(path) as store:
+        store.save(BOB)
     with SqlProfileStore(f"sqlite:///{path}?timeout=0.05") as store:
         with closing(sqlite3.connect(path, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")

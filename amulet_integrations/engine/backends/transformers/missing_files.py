@@ -1,0 +1,245 @@
+"""What is missing where a model was named: found on this disk, or from the hub's errors."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from difflib import get_close_matches
+from pathlib import Path
+
+from huggingface_hub import constants
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    GatedRepoError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+
+from amulet_integrations.engine.model_source import ModelSource
+from amulet_integrations.errors import ModelNotFoundError
+
+GIVE = "Give a Hugging Face id, a local folder with config, tokenizer and weights, or 'embedded'."
+_GGUF = (
+    "GGUF files, as llama.cpp and Ollama use them, are not read. Give the checkpoint that it was "
+    "made from: its Hugging Face id, or a folder with config, tokenizer and weights."
+)
+_FILES = {".gguf", ".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".onnx", ".json", ".zip"}
+_TAGGED = re.compile(r"(?P<name>[\w./-]+):[\w.-]+")
+_HUB_PAGE = re.compile(r"(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co)/([\w.-]+/[\w.-]+).*")
+_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+_NO_TOKENIZERS = {"special_tokens_map.json", "added_tokens.json", "tokenizer_config.json"}
+
+
+def check_name(model: str) -> None:
+    """Refuses a path at which there is no model, and names that the hub cannot have.
+
+    Raises:
+        ModelNotFoundError: The message says what is missing.
+    """
+    if (problem := _find_problem(model, GIVE)) is not None:
+        raise _not_found(model, problem)
+
+
+def _find_problem(model: str, give: str) -> str | None:
+    """Why there cannot be a model of this name; None where there may be one."""
+    path = Path(model).expanduser()
+    if not model.strip():
+        return f"the name is empty. {give}"
+    if path.is_dir():
+        return _problem_of_folder(path, give)
+    if path.exists():
+        return _problem_of_file(path, give)
+    return _problem_of_name(model, path, give)
+
+
+def check_files(model: str) -> None:
+    """Refuses a folder that has a config, but no tokenizer or no weights.
+
+    Raises:
+        ModelNotFoundError: The message says which files are missing.
+    """
+    if (problem := _problem_of_files(Path(model).expanduser())) is not None:
+        raise _not_found(model, problem)
+
+
+def loading_error(
+    what: str, source: ModelSource, error: Exception, give: str = GIVE
+) -> ModelNotFoundError:
+    """The error for a model that transformers could not load.
+
+    Args:
+        what: The model, for the message, such as "The reward model 'x'".
+        source: The model.
+        error: The error of transformers.
+        give: What to give instead.
+    """
+    path = Path(source.model).expanduser()
+    problem = (
+        _find_problem(source.model, give)
+        or _problem_of_files(path)
+        or _problem_on_hub(source, error, give)
+        or f"{give} What transformers says: {' '.join(str(error).split())}"
+    )
+    return ModelNotFoundError(f"{what} cannot be loaded: {problem}")
+
+
+def _problem_of_files(path: Path) -> str | None:
+    if not path.is_dir():
+        return None
+    names = {file.name for file in path.iterdir()}
+    missing = [*_missing_weights(path, names)]
+    if not any(_is_of_tokenizer(name) for name in names):
+        missing.append("a tokenizer (tokenizer.json, or tokenizer.model or vocab.json)")
+    hint = f" {_adapter(path)}" if "adapter_config.json" in names else ""
+    return f"the folder {path.absolute()} lacks {' and '.join(missing)}.{hint}" if missing else None
+
+
+def _problem_on_hub(source: ModelSource, error: BaseException, give: str) -> str | None:
+    """Why the hub's files cannot be had; None where it is something else."""
+    causes = list(_causes(error))
+    reasons = _hub_reasons(source, give)
+    return next(
+        (why for kind, why in reasons.items() if any(isinstance(it, kind) for it in causes)), None
+    )
+
+
+def _hub_reasons(source: ModelSource, give: str) -> dict[type[BaseException], str]:
+    """What the errors of the hub mean; each stands before those that it derives from."""
+    folder = f"there is no folder {Path(source.model).absolute()}"
+    why = "the hub cannot be reached"
+    if source.local_files_only:
+        why = "local_files_only=True keeps it from being downloaded"
+    elif constants.HF_HUB_OFFLINE:
+        why = "HF_HUB_OFFLINE keeps it from being downloaded"
+    offline = f"{folder}, it is not in the cache {constants.HF_HUB_CACHE}, and {why}. {give}"
+    return {
+        GatedRepoError: "its owner has to admit you. Accept the terms at "
+        f"https://huggingface.co/{source.model}, and log in: hf auth login",
+        RevisionNotFoundError: f"it has no revision {source.revision!r}. Give a branch, a tag or a "
+        "commit of it.",
+        RepositoryNotFoundError: f"{folder}, and Hugging Face has no model of this name that you "
+        f"may see. For a private one, log in: hf auth login. {give}",
+        LocalEntryNotFoundError: offline,
+        OfflineModeIsEnabled: offline,
+        ConnectionError: offline,
+        TimeoutError: offline,
+        EntryNotFoundError: "its repository has no config.json, as those of adapters and of GGUF "
+        "files. Give the id of the whole model, as transformers loads it.",
+        HFValidationError: f"{folder}, and it cannot be an id of Hugging Face, such as "
+        f"'owner/name'. {give}",
+    }
+
+
+def _not_found(model: str, problem: str) -> ModelNotFoundError:
+    return ModelNotFoundError(f"model={model!r} cannot be loaded: {problem}")
+
+
+def _problem_of_folder(path: Path, give: str) -> str | None:
+    names = {file.name for file in path.iterdir()}
+    if "config.json" in names:
+        return None
+    where = path.absolute()
+    if "adapter_config.json" in names:
+        return f"{where} holds an adapter, not a whole model. {_adapter(path)}"
+    if any(name.endswith(".gguf") for name in names):
+        return f"{where} has no config.json, but GGUF files. {_GGUF}"
+    inner = next((it.parent for it in _configs_below(path)), None)
+    if inner is not None:
+        return f"{where} has no config.json, but {inner} has one: give that folder."
+    found = f"It holds {', '.join(sorted(names)[:5])}." if names else "It is empty."
+    return f"the folder {where} has no config.json. {found} {give}"
+
+
+def _configs_below(path: Path) -> Iterator[Path]:
+    # The last form is that of the hub's cache.
+    for pattern in ("*/config.json", "snapshots/*/config.json"):
+        yield from sorted(path.glob(pattern))
+
+
+def _problem_of_file(path: Path, give: str) -> str:
+    if path.suffix == ".gguf":
+        return f"it is a file. {_GGUF}"
+    if (path.parent / "config.json").is_file():
+        return f"it is a file. Give its folder: {str(path.absolute().parent)!r}"
+    return f"it is a file. {give}"
+
+
+def _problem_of_name(model: str, path: Path, give: str) -> str | None:
+    if page := _HUB_PAGE.fullmatch(model):
+        return f"it is an address. Give the id: {page[1]!r}"
+    if "://" in model:
+        return f"it is an address. {give}"
+    if path.suffix == ".gguf":
+        return f"there is no file {path.absolute()}. {_GGUF}"
+    if _looks_like_a_path(model):
+        near = _near_folder(path)
+        hint = f" Did you mean {str(near)!r}?" if near else ""
+        return f"there is no folder {path.absolute()}.{hint} {give}"
+    if tagged := _TAGGED.fullmatch(model):
+        return (
+            "a name with a colon is Ollama's, or one of a provider. Give the model's Hugging Face "
+            f"id: https://huggingface.co/models?search={tagged['name']} finds it."
+        )
+    return None
+
+
+def _looks_like_a_path(model: str) -> bool:
+    is_absolute = model.startswith(("/", "\\", "~", ".")) or re.match(r"[A-Za-z]:[\\/]", model)
+    several = model.count("/") > 1 or "\\" in model or model.endswith("/")
+    return bool(is_absolute) or several or Path(model).suffix in _FILES
+
+
+def _near_folder(path: Path) -> Path | None:
+    if not path.parent.is_dir():
+        return None
+    folders = [it.name for it in path.parent.iterdir() if it.is_dir()]
+    return next((path.parent / near for near in get_close_matches(path.name, folders, n=1)), None)
+
+
+def _adapter(path: Path) -> str:
+    base = None
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        base = json.loads((path / "adapter_config.json").read_text())["base_model_name_or_path"]
+    of = f" {base!r}" if isinstance(base, str) else ""
+    return (
+        f"Merge the adapter into its base model{of} with peft (merge_and_unload, then "
+        "save_pretrained, and the tokenizer's too), and give the folder of the result."
+    )
+
+
+def _missing_weights(path: Path, names: set[str]) -> Iterator[str]:
+    for name in _WEIGHTS:
+        if name in names:
+            return
+        if f"{name}.index.json" in names:
+            shards = _shards(path / f"{name}.index.json")
+            if lost := sorted(shards - names):
+                yield f"{lost[0]} and {len(lost) - 1} more parts" if lost[1:] else lost[0]
+            return
+    more = ", beside its GGUF files" if any(name.endswith(".gguf") for name in names) else ""
+    yield f"weights (model.safetensors, or its parts with model.safetensors.index.json){more}"
+
+
+def _shards(index: Path) -> set[str]:
+    try:
+        return set(json.loads(index.read_text())["weight_map"].values())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return set()  # a damaged index is for transformers to report
+
+
+def _is_of_tokenizer(name: str) -> bool:
+    if name in _NO_TOKENIZERS:
+        return False
+    known = ("token", "vocab", "merges", "spiece", "sentencepiece", "tekken")
+    return name.endswith((".model", ".tiktoken", ".spm")) or any(part in name for part in known)
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__

@@ -1,0 +1,159 @@
+"""What happens when a user is named who cannot be found: an error, a warning, or nothing."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections import OrderedDict
+from pathlib import Path
+from threading import Lock
+from typing import Literal
+
+from amulet_integrations.errors import (
+    AmuletError,
+    AmuletWarning,
+    UnknownArgumentError,
+    UnknownKeyWarning,
+    UnknownUserError,
+    UnknownUserWarning,
+)
+from amulet_integrations.profiles import ProfileStore
+from amulet_integrations.profiles.stores.description import (
+    describe_store,
+    how_to_make_profile,
+    profile_command,
+)
+
+UnknownUserRule = Literal["error", "warn", "plain"]
+"""What happens: an error, a warning once for each user and place, or nothing."""
+
+MOST_REMEMBERED = 10_000
+"""Reports that are remembered, in order not to be repeated; the oldest are forgotten first."""
+
+_CONSEQUENCE = (
+    ' (Until then it has no effect. unknown_user="error" refuses such calls; with "plain" there is '
+    "no warning.)"
+)
+
+# Warnings point at the line that called one of these.
+_LIBRARIES = {
+    __name__.partition(".")[0],
+    "asyncio",
+    "concurrent",
+    "contextlib",
+    "contextvars",
+    "langchain",
+    "langchain_core",
+    "langgraph",
+    "llama_index",
+    "llama_index_instrumentation",
+    "threading",
+    "wrapt",
+}
+
+
+class UnknownUsers:
+    """Reports who or what is not found, by a rule. May be used from any thread."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._reported: OrderedDict[tuple[str, ...], None] = OrderedDict()
+
+    def __reduce__(self) -> tuple[type[UnknownUsers], tuple[()]]:
+        # Another process makes its own.
+        return UnknownUsers, ()
+
+    def report_user(self, rule: UnknownUserRule, user_id: str, store: ProfileStore) -> None:
+        """Reports a user who is not in a store.
+
+        Raises:
+            UnknownUserError: The rule is "error".
+        """
+        place = describe_store(store)
+        error = UnknownUserError(
+            f"user_id={user_id!r} has no profile in {place}. "
+            f"Make one: {how_to_make_profile(store, user_id)}"
+        )
+        self._report(rule, error, UnknownUserWarning, (user_id, place))
+
+    def report_config_user(self, rule: UnknownUserRule, user_id: str, missing: Path | None) -> None:
+        """Reports a user in a config where there is no store.
+
+        Args:
+            rule: The rule.
+            user_id: The user.
+            missing: See `how_to_get_store`.
+
+        Raises:
+            UnknownUserError: The rule is "error".
+        """
+        error = UnknownUserError(
+            f"The config names user_id={user_id!r}, but there is no place to look the user up. "
+            f"{how_to_get_store(user_id, missing)}"
+        )
+        self._report(rule, error, UnknownUserWarning, (user_id, ""))
+
+    def report_key(self, rule: UnknownUserRule, key: str, message: str) -> None:
+        """Reports a key of a config that looks like one that is read.
+
+        Args:
+            rule: The rule.
+            key: The key.
+            message: The message of the error or warning.
+
+        Raises:
+            UnknownArgumentError: The rule is "error".
+        """
+        self._report(rule, UnknownArgumentError(message), UnknownKeyWarning, (key,))
+
+    def _report(
+        self,
+        rule: UnknownUserRule,
+        error: AmuletError,
+        warning: type[AmuletWarning],
+        about: tuple[str, ...],
+    ) -> None:
+        if rule == "error":
+            raise error
+        if rule == "warn" and self._is_first(about):
+            warn_caller(f"{error}{_CONSEQUENCE}", warning)
+
+    def _is_first(self, about: tuple[str, ...]) -> bool:
+        with self._lock:
+            is_first = about not in self._reported
+            self._reported[about] = None
+            self._reported.move_to_end(about)
+            if len(self._reported) > MOST_REMEMBERED:
+                self._reported.popitem(last=False)
+            return is_first
+
+
+def how_to_get_store(user_id: str, missing: Path | None) -> str:
+    """What to do where a user is named and there is no store.
+
+    Args:
+        user_id: The user.
+        missing: The default database, if it would be used and does not exist.
+    """
+    remedy = "Pass profiles=, a store or a database URL."
+    if missing is not None:
+        remedy += f" Or make the default database, {missing}: {profile_command(user_id)}"
+    return remedy
+
+
+def warn_caller(message: str, warning: type[Warning]) -> None:
+    """Warns at the line outside of the libraries; on their threads, at the line here.
+
+    Python keeps a record of every message that was shown. This passes it over, because the
+    messages name users.
+    """
+    frame = here = sys._getframe()  # noqa: SLF001 - as `warnings.warn` does
+    while frame.f_back is not None and _module(frame.f_globals) in _LIBRARIES:
+        frame = frame.f_back
+    if _module(frame.f_globals) in _LIBRARIES:
+        frame = here
+    warnings.warn_explicit(message, warning, frame.f_code.co_filename, frame.f_lineno)
+
+
+def _module(scope: dict[str, object]) -> str:
+    return str(scope.get("__name__", "")).partition(".")[0]

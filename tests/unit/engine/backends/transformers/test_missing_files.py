@@ -1,0 +1,152 @@
+"""A model that is not there is refused where it is named, with what is missing and what to give."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from huggingface_hub import errors as hub_errors
+from transformers import AutoConfig
+
+from amulet_integrations.engine import LocalEngine
+from amulet_integrations.errors import ModelNotFoundError
+from amulet_integrations.langchain import ChatAmulet
+from amulet_integrations.llama_index import AmuletLLM
+from tests.support.scripted import ScriptedEngine
+from tests.support.tiny import tiny_model, tiny_tokenizer
+
+DOORS: dict[str, Callable[[str], Any]] = {
+    "ChatAmulet": lambda model: ChatAmulet(model=model),
+    "a call": lambda model: ChatAmulet(engine=ScriptedEngine()).invoke("Hi", model=model),
+    "AmuletLLM": lambda model: AmuletLLM(model=model),
+    "from_pretrained": LocalEngine.from_pretrained,
+}
+
+NAMES = {
+    "./nothere": ["no folder {here}/nothere", "'embedded'"],
+    "~/nothere-at-all": ["no folder /"],
+    "{here}/nothere": ["no folder {here}/nothere"],
+    "a/b/c": ["no folder {here}/a/b/c"],
+    "./whol": ["Did you mean 'whole'?"],
+    "nothere": ["no folder {here}/nothere", "not in the cache", "HF_HUB_OFFLINE"],
+    "no/such": ["no folder {here}/no/such", "not in the cache", "HF_HUB_OFFLINE"],
+    "a b": ["no folder {here}/a b", "'owner/name'"],
+    "x.gguf": ["GGUF", "checkpoint that it was made from"],
+    "models/none.gguf": ["no file {here}/models/none.gguf", "GGUF"],
+    "llama3.2:1b": ["Ollama", "Hugging Face id", "search=llama3.2"],
+    "owner/model:latest": ["Ollama"],
+    "https://huggingface.co/owner/model/tree/main": ["Give the id: 'owner/model'"],
+    "empty": ["{here}/empty has no config.json. It is empty."],
+    "above": ["above/inside has one"],
+    "whole/config.json": ["it is a file", "Give its folder: '{here}/whole'"],
+    "notes.txt": ["it is a file", "local folder"],
+    "no-config": ["no config.json", "model.safetensors"],
+    "no-tokenizer": ["lacks a tokenizer"],
+    "no-weights": ["lacks weights (model.safetensors"],
+    "no-part": ["lacks model-2.safetensors"],
+    "only-config": ["lacks weights", "and a tokenizer"],
+    "adapter": ["holds an adapter", "'owner/base'", "merge_and_unload"],
+    "ggufs": ["no config.json, but GGUF files"],
+}
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of models of which something is missing, and one that is whole."""
+    here = tmp_path_factory.mktemp("models")
+
+    def save(name: str, *lost: str) -> Path:
+        tiny_model().save_pretrained(here / name)
+        tiny_tokenizer().save_pretrained(here / name)
+        for file in lost:
+            (here / name / file).unlink()
+        return here / name
+
+    save("whole")
+    save("above/inside")
+    save("no-config", "config.json")
+    save("no-tokenizer", "tokenizer.json")
+    save("no-weights", "model.safetensors")
+    save("only-config", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
+    index = {"weight_map": {"a": "model-1.safetensors", "b": "model-2.safetensors"}}
+    parts = save("no-part", "model.safetensors")
+    (parts / "model.safetensors.index.json").write_text(json.dumps(index))
+    (parts / "model-1.safetensors").touch()
+    for folder, file, text in (
+        ("empty", None, ""),
+        ("adapter", "adapter_config.json", '{"base_model_name_or_path": "owner/base"}'),
+        ("ggufs", "model.gguf", ""),
+        (".", "x.gguf", ""),
+        (".", "notes.txt", ""),
+    ):
+        (here / folder).mkdir(exist_ok=True)
+        if file is not None:
+            (here / folder / file).write_text(text)
+    return here
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_missing_is_said_where_the_model_is_named(
+    here: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(here)
+    model = name.format(here=here)
+    for door in DOORS.values():
+        with pytest.raises(ModelNotFoundError) as caught:
+            door(model)
+        message = str(caught.value)
+        assert message.startswith(f"model={model!r} cannot be loaded: ")
+        for part in NAMES[name]:
+            assert part.format(here=here) in message
+        for raw in ("alphanumeric", "sentencepiece", "couldn't connect"):
+            assert raw not in message
+
+
+def test_a_whole_model_is_taken(here: Path) -> None:
+    assert ChatAmulet(model=str(here / "whole")).context_window > 0
+
+
+def _answer(status: int) -> httpx.Response:
+    return httpx.Response(status, request=httpx.Request("GET", "https://huggingface.co/o/m"))
+
+
+@pytest.mark.parametrize(
+    ("cause", "part"),
+    [
+        (hub_errors.GatedRepoError("x", response=_answer(403)), "https://huggingface.co/o/m"),
+        (hub_errors.RepositoryNotFoundError("x", response=_answer(404)), "no model of this name"),
+        (hub_errors.RevisionNotFoundError("x", response=_answer(404)), "no revision 'nightly'"),
+        (hub_errors.EntryNotFoundError("x"), "no config.json"),
+        (hub_errors.LocalEntryNotFoundError("x"), "not in the cache"),
+        (ConnectionError("x"), "not in the cache"),
+    ],
+    ids=lambda it: type(it).__name__,
+)
+def test_what_the_hub_says_is_put_into_words(
+    cause: Exception, part: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise OSError("We couldn't") from cause
+
+    monkeypatch.setattr(AutoConfig, "from_pretrained", fail)
+    with pytest.raises(ModelNotFoundError, match=part):
+        ChatAmulet(model="o/m", revision="nightly")
+
+
+@pytest.mark.parametrize("name", ["./nothere", "nothere", "x.gguf", "llama3.2:1b", "empty"])
+def test_scorers_say_the_same_of_their_models(
+    here: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from amulet_integrations.evaluation.metrics.relevance import RelevanceScorer
+    from amulet_integrations.evaluation.metrics.reward_model import RewardModelScorer
+
+    monkeypatch.chdir(here)
+    for door in (RelevanceScorer, RewardModelScorer):
+        with pytest.raises(ModelNotFoundError) as caught:
+            door.from_pretrained(name)
+        assert NAMES[name][0].format(here=here) in str(caught.value)
+        assert "config, tokenizer and weights, or 'embedded'" not in str(caught.value)
