@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import amulet_integrations
+from amulet_integrations.installation import install_command
 
 PACKAGE = Path(amulet_integrations.__file__).parent
 
@@ -34,7 +35,7 @@ MAY_IMPORT = {
     "cli": PARTS | {"personalization", "client", "langchain", "learning", "evaluation"},
 }
 FORMER = {"fields", "settings", "saved_presets"}  # they forward to where they have moved
-FOUNDATION = {"errors", "validation", "_exports", "bind_context", "terminal_text"}
+FOUNDATION = {"errors", "installation", "validation", "_exports", "bind_context", "terminal_text"}
 
 # What the adapters and the profiles have no business with.
 FORBIDDEN = {
@@ -168,7 +169,7 @@ def test_what_agents_need_is_named_with_the_line_that_installs_it():
     assert len(told) == len(cases)
     for (_, missing), line in zip(cases, told, strict=True):
         assert line.startswith(f"{missing} is not installed.")
-        assert 'pip install "amulet-integrations[agents]"' in line
+        assert install_command("agents") in line
 
 
 def test_every_part_of_the_package_is_in_the_picture():
