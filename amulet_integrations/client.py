@@ -11,7 +11,7 @@ from pydantic import PrivateAttr, model_validator
 from amulet_integrations.config import SAMPLING, AmuletConfig, check_one_limit
 from amulet_integrations.decoding.sampling_params import SamplingParams
 from amulet_integrations.decoding.strength import Strength
-from amulet_integrations.engine.backends.transformers.loader import check_source
+from amulet_integrations.engine.backends.transformers.source_check import check_source
 from amulet_integrations.engine.protocol import Engine
 from amulet_integrations.errors import InvalidParamsError, UnknownArgumentError
 from amulet_integrations.personalization.personalizer import Personalizer

@@ -132,6 +132,17 @@ def test_an_evaluation_is_prepared_without_torch():
     assert ran.stdout.strip() == "[]"
 
 
+@pytest.mark.parametrize("name", ["langchain.ChatAmulet", "llama_index.AmuletLLM"])
+def test_a_wrapper_is_imported_and_made_without_torch(name):
+    """They take seconds to import, so they wait until a model is loaded."""
+    module, made = name.split(".")
+    use = {"ChatAmulet": "bind_tools([]).bound.profile", "AmuletLLM": "metadata"}[made]
+    code = f"import sys; from amulet_integrations.{module} import {made}; llm = {made}(preference='Be brief.'); llm.for_user, llm.context_window, llm.plain(), repr(llm), llm.{use}; print([m for m in ('torch', 'transformers', 'sqlalchemy', 'langgraph') if m in sys.modules])"  # noqa: E501
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    framework = ["sqlalchemy"] if module == "llama_index" else []  # LlamaIndex's own
+    assert ran.stdout.strip() == repr(framework)
+
+
 def test_the_chat_model_needs_neither_langchain_nor_langgraph():
     code = "import sys; sys.modules['langchain'] = sys.modules['langgraph'] = None; from amulet_integrations.langchain import ChatAmulet; print(ChatAmulet.__name__)"  # noqa: E501
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -25,25 +25,10 @@ from amulet_integrations.errors import (
 )
 
 from .attention import use_grouped_attention
-from .embedded import EMBEDDED_CONTEXT_WINDOW, check_embedded_model, embedded_model_path
-from .model_info import context_window
+from .embedded import embedded_model_path
+from .source_check import check_dtype
 
-_DTYPES = ("auto", "float32", "bfloat16", "float16", "float64")
 _ENCODERS = ("bert", "camembert", "electra", "roberta", "xlm-roberta", "data2vec-text", "ernie")
-
-
-def check_source(source: ModelSource) -> None:
-    """Refuses what cannot be run. Nothing is loaded or converted.
-
-    Raises:
-        MissingDependencyError: The embedded model is not installed.
-        AmuletError: As `load_config`.
-    """
-    if source.model == EMBEDDED:
-        _check_dtype_and_device(source)
-        check_embedded_model()
-    else:
-        load_config(source)
 
 
 def load_config(source: ModelSource) -> PreTrainedConfig:
@@ -54,7 +39,8 @@ def load_config(source: ModelSource) -> PreTrainedConfig:
         UnsupportedModelError: It is not decoder-only, or needs code of its own.
         InvalidRequestError: The dtype or the device is unknown.
     """
-    _check_dtype_and_device(source)
+    check_dtype(source)
+    find_device(source.device)
     path = _name_or_path(source)
     try:
         config: PreTrainedConfig = AutoConfig.from_pretrained(path, **_hub_options(source))
@@ -62,17 +48,6 @@ def load_config(source: ModelSource) -> PreTrainedConfig:
         raise _loading_error(source, error) from error
     _check_decoder_only(source.model, config)
     return config
-
-
-def source_context_window(source: ModelSource) -> int:
-    """Returns the context window of a source from its config. Nothing is loaded or converted.
-
-    Raises:
-        AmuletError: As `load_config`.
-    """
-    if source.model == EMBEDDED:
-        return EMBEDDED_CONTEXT_WINDOW
-    return context_window(load_config(source))
 
 
 def load_model(source: ModelSource) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
@@ -115,14 +90,6 @@ def _hub_options(source: ModelSource) -> dict[str, Any]:
         "local_files_only": source.local_files_only or source.model == EMBEDDED,
         "trust_remote_code": source.trust_remote_code,
     }
-
-
-def _check_dtype_and_device(source: ModelSource) -> None:
-    if source.dtype not in _DTYPES:
-        raise InvalidRequestError(
-            f"dtype={source.dtype!r} is not one to decode in. Use {', '.join(map(repr, _DTYPES))}."
-        )
-    find_device(source.device)
 
 
 def find_device(name: str) -> torch.device:
