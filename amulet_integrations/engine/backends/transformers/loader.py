@@ -26,11 +26,13 @@ from amulet_integrations.errors import (
 
 from .attention import use_grouped_attention
 from .embedded import embedded_model_path
+from .loading_bars import only_watched_bars
 from .source_check import check_dtype
 
 _ENCODERS = ("bert", "camembert", "electra", "roberta", "xlm-roberta", "data2vec-text", "ernie")
 
 
+@only_watched_bars()
 def load_config(source: ModelSource) -> PreTrainedConfig:
     """Reads a checkpoint's config and refuses what cannot be run. The weights are not loaded.
 
@@ -50,6 +52,7 @@ def load_config(source: ModelSource) -> PreTrainedConfig:
     return config
 
 
+@only_watched_bars()
 def load_model(source: ModelSource) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Loads a checkpoint, in eval mode and on its device.
 
