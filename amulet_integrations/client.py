@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
@@ -106,6 +107,31 @@ class AmuletClient(AmuletConfig):
     def load_engine(self) -> Engine:
         """The engine; loads the model on first use."""
         return self.engine or self._registry.engine(self.source)
+
+    def warm_up(self) -> None:
+        """Does ahead what the first call would wait for: call it before a server takes requests.
+
+        It loads the model, reads from the store, tries the chat template out and runs the model
+        once. Calling it again costs next to nothing.
+
+        Raises:
+            ModelError: The model cannot be loaded.
+            ProfileError: The store cannot be opened or read.
+            MissingDependencyError: A package is not installed.
+        """
+        personalizer = self.personalizer
+        if personalizer.profiles is not None:
+            personalizer.profiles.get("warm-up")
+        example = personalizer.personalize(PreferenceSelection(preference="Be brief."))
+        question = ChatMessage(role="user", content="Hello!")
+        engine = self.prepare_answer((question,), self.read_call({}), example).engine
+        warm_up = getattr(engine, "warm_up", None)
+        if warm_up is not None:
+            warm_up()
+
+    async def awarm_up(self) -> None:
+        """`warm_up` for asyncio; the event loop goes on meanwhile."""
+        await asyncio.to_thread(self.warm_up)
 
     @property
     def context_window(self) -> int:

@@ -16,6 +16,7 @@ from amulet_integrations.bind_context import (
     bind_iterator,
 )
 from amulet_integrations.personalization.user_resolution import PreferenceSelection
+from amulet_integrations.personalization.validated_call import ValidatedCall
 from amulet_integrations.prompting.openai_compat.output_options import OUTPUT_OPTIONS
 
 Config = RunnableConfig | None
@@ -49,6 +50,20 @@ class AmuletBinding(RunnableBinding[LanguageModelInput, AIMessage]):  # type: ig
         kept = {name: value for name, value in self.kwargs.items() if name not in OUTPUT_OPTIONS}
         made = self.bound.with_structured_output(schema, **{**kept, **kwargs})  # type: ignore[attr-defined]
         return self._with_own_config(made)
+
+    def validate(  # type: ignore[override]
+        self, input: LanguageModelInput, config: Config = None, **kwargs: Any
+    ) -> ValidatedCall:
+        """As `ChatAmulet.validate`, with what is bound."""
+        config = self._merge_configs(config)
+        return self.bound.validate(input, config, **{**self.kwargs, **kwargs})  # type: ignore[attr-defined, no-any-return]
+
+    def avalidate(
+        self, input: LanguageModelInput, config: Config = None, **kwargs: Any
+    ) -> Coroutine[Any, Any, ValidatedCall]:
+        """As `ChatAmulet.avalidate`, with what is bound."""
+        config = self._merge_configs(config)
+        return self.bound.avalidate(input, config, **{**self.kwargs, **kwargs})  # type: ignore[attr-defined, no-any-return]
 
     def _with_own_config(
         self, model: Runnable[LanguageModelInput, Any]
