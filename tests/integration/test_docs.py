@@ -13,9 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.test_docs import CODE, PAGES
+from tests.unit.test_docs import CODE, PAGES, ROOT
 
 pytestmark = pytest.mark.model
+
+COOKBOOK = ROOT / "cookbook"
 
 # Each takes half a minute and more; other tests do on the model what they show.
 LONG = {"engine", "learning", "llama_index", "llama_index_agents", "tools"}
@@ -35,6 +37,7 @@ def test_code_runs_and_prints_what_is_promised(
     page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(COOKBOOK)  # beside which its pages are to be tried
     names: dict[str, object] = {"__name__": page.stem}
     blocks = [*CODE.finditer(page.read_text(encoding="utf-8")), None]
     broken: list[str] = []
