@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -25,12 +26,12 @@ from amulet_integrations.personalization.prepared_call import (
 from amulet_integrations.personalization.user_resolution import PreferenceSelection, resolve_user
 from amulet_integrations.profiles import ProfileStore, current_scope
 from amulet_integrations.profiles.field_types import checked_label
-from amulet_integrations.profiles.stores.shared_store import check_picklable
 from amulet_integrations.profiles.stores.default_place import (
     DEFAULT_PLACE,
     default_path,
     has_default,
 )
+from amulet_integrations.profiles.stores.shared_store import check_picklable
 from amulet_integrations.prompting import ChatMessage
 from amulet_integrations.prompting.openai_compat.output_options import OutputOptions
 from amulet_integrations.registry import Registry
@@ -121,6 +122,31 @@ class AmuletClient(AmuletConfig):
     def share_with(self, other: AmuletClient) -> None:
         """Uses the engines and stores that another one has loaded and opened."""
         self._registry = other._registry
+
+    def warm_up(self) -> None:
+        """Does ahead what the first call would wait for: call it before a server takes requests.
+
+        It loads the model, reads from the store, tries the chat template out and runs the model
+        once. Calling it again costs next to nothing.
+
+        Raises:
+            ModelError: The model cannot be loaded.
+            ProfileError: The store cannot be opened or read.
+            MissingDependencyError: A package is not installed.
+        """
+        personalizer = self.personalizer
+        if (store := personalizer.store) is not None:
+            store.get("warm-up")
+        example = personalizer.personalize(PreferenceSelection(preference="Be brief."))
+        question = ChatMessage(role="user", content="Hello!")
+        engine = self.prepare_answer((question,), self.read_call({}), example).engine
+        warm_up = getattr(engine, "warm_up", None)
+        if warm_up is not None:
+            warm_up()
+
+    async def awarm_up(self) -> None:
+        """`warm_up` for asyncio; the event loop goes on meanwhile."""
+        await asyncio.to_thread(self.warm_up)
 
     @property
     def context_window(self) -> int:

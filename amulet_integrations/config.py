@@ -214,7 +214,8 @@ class AmuletConfig(BaseModel):
             field = cls.model_fields.get(names.get(name, name))
             if field is None:
                 return name in _STOCK
-            return name not in _MEANS_NONE and field.get_default(call_default_factory=True) is not None
+            default = field.get_default(call_default_factory=True)
+            return default is not None and name not in _MEANS_NONE
 
         return {it: value for it, value in data.items() if value is not None or not is_unset(it)}
 

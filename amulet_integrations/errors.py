@@ -22,10 +22,9 @@ class MissingDependencyError(AmuletError, ImportError):
     @classmethod
     def for_extra(cls, package: str, extra: str) -> Self:
         """Names the extra that installs `package`, with the command to type."""
-        return cls(
-            f"{package} is not installed. Install it with: "
-            f'pip install "amulet-integrations[{extra}]"'
-        )
+        from .installation import install_command  # noqa: PLC0415 - reading metadata is slow
+
+        return cls(f"{package} is not installed. Install it with: {install_command(extra)}")
 
 
 class InvalidParamsError(AmuletError, ValueError):

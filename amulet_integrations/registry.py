@@ -5,8 +5,7 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
-from amulet_integrations.engine.backends.transformers.loader import source_context_window
-from amulet_integrations.engine.local_engine import shared_engine
+from amulet_integrations.engine.backends.transformers.source_check import source_context_window
 from amulet_integrations.engine.model_source import ModelSource
 from amulet_integrations.engine.protocol import Engine
 from amulet_integrations.profiles import ProfileStore, open_profile_store
@@ -50,6 +49,9 @@ class Registry:
 
     def engine(self, source: ModelSource) -> Engine:
         """The engine of a source; loads the model on first use."""
+        # Importing torch and transformers takes seconds, so it waits until something is decoded.
+        from amulet_integrations.engine.local_engine import shared_engine  # noqa: PLC0415
+
         with self._lock:
             # Kept here, because `shared_engine` frees engines that nobody references.
             self._engines[source.key] = shared_engine(source)

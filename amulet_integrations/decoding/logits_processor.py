@@ -78,7 +78,7 @@ class AmuletLogitsProcessor(LogitsProcessor):
             )
         bound = check_max_kl(max_kl)
         scale = check_guidance_scale(
-            strength.settled().guidance_scale, max_guidance_scale, repr(strength)
+            strength.settled().guidance_scale, max_guidance_scale, str(strength)
         )
         self._weights = preference_weights(scale, [1.0])
         self._max_kl = bound if scale else None

@@ -6,6 +6,7 @@ from .local_engine import shared_engine as shared_engine
 from .model_source import ModelSource as ModelSource
 from .protocol import Engine as Engine
 from .request import GenerationRequest as GenerationRequest
+from .request_log import RequestStats as RequestStats
 from .result import FinishReason as FinishReason
 from .result import GenerationResult as GenerationResult
 from .result import Increment as Increment

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from collections.abc import Sequence as SequenceOf
@@ -15,6 +17,7 @@ from weakref import WeakValueDictionary
 import torch
 from torch import Tensor
 
+from amulet_integrations.decoding.sampling_params import SamplingParams
 from amulet_integrations.engine.backends.base import Backend
 from amulet_integrations.engine.model_source import EMBEDDED, ModelSource
 from amulet_integrations.engine.sampling.scored_mixtures import read_mixtures, read_temperature
@@ -46,6 +49,8 @@ from .worker import run_on_worker
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+logger = logging.getLogger(__name__)
 
 LIMITS = frozenset(field.name for field in fields(EngineLimits))
 
@@ -131,6 +136,7 @@ class LocalEngine:
         self._grammars = GrammarCompiler(self.tokenizer, self.backend.logits_size, self.end_ids)
         self._validator = RequestValidator(self.backend, self.limits, self._grammars)
         self._loop = EngineLoop(self.backend, self.limits)
+        self._is_warm = False
 
     @classmethod
     def from_pretrained(cls, model: str = EMBEDDED, **options: Any) -> Self:
@@ -168,6 +174,7 @@ class LocalEngine:
             load_model,
         )
 
+        begun = time.monotonic()
         model, tokenizer = run_on_worker(load_model, source)
         engine = cls(
             model,
@@ -179,7 +186,42 @@ class LocalEngine:
         )
         # Users expect to wait here, and not for the first answer in an event loop.
         engine._grammars.prepare()
+        spent = time.monotonic() - begun
+        logger.info("Loaded %s in %.1f s on %s", source.model, spent, engine.backend.device)
         return engine
+
+    def warm_up(self) -> None:
+        """Does ahead what the first request would wait for: a step of two contexts on the device.
+
+        Calling it again does nothing more.
+
+        Raises:
+            EngineClosedError: The engine was closed.
+            GenerationError: The model fails.
+        """
+        self._loop.check_open()
+        if self._is_warm:
+            return
+        self._grammars.prepare()
+        two_tokens = SamplingParams(max_new_tokens=2, min_new_tokens=2)
+        request = GenerationRequest(contexts=[[0], [0, 0]], weights=(-1, 2), sampling=two_tokens)
+        self.generate([request])
+        self._is_warm = True
+
+    async def awarm_up(self) -> None:
+        """`warm_up` for asyncio."""
+        await asyncio.to_thread(self.warm_up)
+
+    def validate(self, request: GenerationRequest) -> None:
+        """Refuses a request that `stream` would refuse, and decodes nothing.
+
+        Whether there is room in the queue is known only when a request is submitted.
+
+        Raises:
+            AmuletError: As `stream`.
+        """
+        self._loop.check_open()
+        self._validator.process(request, lambda _item: None)
 
     def stream(self, request: GenerationRequest) -> GenerationStream:
         """Submits a request at once and returns its increments as they come.

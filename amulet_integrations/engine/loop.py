@@ -13,6 +13,7 @@ from amulet_integrations.errors import AmuletError, EngineClosedError
 from .core import EngineCore
 from .limits import EngineLimits, EngineStats
 from .memory_use import trim_heap
+from .request_log import log_refusals
 from .result import as_generation_error
 from .scheduler import Scheduler
 from .sequence import Sequence
@@ -54,6 +55,7 @@ class EngineLoop:
             prefix_tokens=self._core.prefix_tokens,
         )
 
+    @log_refusals()
     def enqueue(self, sequences: Iterable[Sequence]) -> None:
         """Submits requests together.
 

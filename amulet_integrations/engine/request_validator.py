@@ -13,6 +13,7 @@ from amulet_integrations.errors import ContextLengthError, InvalidRequestError
 
 from .limits import EngineLimits
 from .request import GenerationRequest
+from .request_log import log_refusals
 from .sequence import Emit, Sequence
 from .streams import attempt
 
@@ -31,6 +32,7 @@ class RequestValidator:
         self._limits = limits
         self._grammars = grammars
 
+    @log_refusals()
     def process(self, request: GenerationRequest, emit: Emit) -> Sequence:
         """Makes the sequence of a request, which gives its output to `emit`.
 

@@ -82,6 +82,7 @@ class Scheduler:
         self._waiting = deque(sequence for sequence in self._waiting if not sequence.done)
         for _ in range(self._admissible(self._waiting)):
             self.prefilling.append(self._waiting.popleft())
+            self.prefilling[-1].log.admit()
 
     def start(self, count: int) -> None:
         """Moves the first `count` requests from `prefilling` to `running`."""

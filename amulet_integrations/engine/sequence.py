@@ -19,6 +19,7 @@ from amulet_integrations.errors import (
 )
 
 from .request import GenerationRequest
+from .request_log import RequestLog
 from .result import FinishReason, Increment, TokenLogprob, Usage
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ class Sequence:
     Attributes:
         contexts: The contexts that are run: those of weight 0 are left out.
         prompts: The same as arrays, for comparisons.
+        log: Times the request and writes what became of it.
         max_lengths: The most tokens that each context's row may hold, completion included.
         cached_tokens: For each context, the tokens that had been computed before.
         first_logits: The logits after each context whose prefill is complete, shape (vocab,),
@@ -97,6 +99,7 @@ class Sequence:
         self.policy = request.policy
         self.contexts = request.running_contexts
         self.prompts = [as_tokens(ids) for ids in self.contexts]
+        self.log = RequestLog(len(request.contexts[0]), tuple(map(len, self.contexts)))
         self.cached_tokens = [0] * len(self.contexts)
         self.first_logits: dict[int, torch.Tensor] = {}
         self.end_ids = end_ids
@@ -246,6 +249,7 @@ class Sequence:
             self._emit_item(error)
 
     def _emit_item(self, item: Increment | AmuletError) -> None:
+        self.log.record(item, sum(self.cached_tokens))
         try:
             self._emit(item)
         except Exception:  # noqa: BLE001 - the event loop of its reader is closed

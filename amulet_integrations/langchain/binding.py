@@ -18,6 +18,7 @@ from langchain_core.runnables.config import CONFIG_KEYS, merge_configs, var_chil
 from amulet_integrations.client import without_unset
 from amulet_integrations.errors import InvalidParamsError
 from amulet_integrations.personalization.user_resolution import PreferenceSelection
+from amulet_integrations.personalization.validated_call import ValidatedCall
 from amulet_integrations.profiles.scope import NAMES
 from amulet_integrations.prompting.openai_compat.openai_tools import tool_list
 
@@ -125,6 +126,20 @@ class AmuletBinding(ModelWrapper, RunnableBinding[LanguageModelInput, Any]):  # 
     def _merge_configs(self, *configs: Config) -> RunnableConfig:
         merged = super()._merge_configs(*configs)
         return merged if any(configs) else within_run(merged)
+
+    def validate(  # type: ignore[override]
+        self, input: LanguageModelInput, config: Config = None, **kwargs: Any
+    ) -> ValidatedCall:
+        """As `ChatAmulet.validate`, with what is bound."""
+        config = self._merge_configs(config)
+        return self.bound.validate(input, config, **{**self.kwargs, **kwargs})  # type: ignore[attr-defined, no-any-return]
+
+    def avalidate(
+        self, input: LanguageModelInput, config: Config = None, **kwargs: Any
+    ) -> Coroutine[Any, Any, ValidatedCall]:
+        """As `ChatAmulet.avalidate`, with what is bound."""
+        config = self._merge_configs(config)
+        return self.bound.avalidate(input, config, **{**self.kwargs, **kwargs})  # type: ignore[attr-defined, no-any-return]
 
     # LangChain has these only on models. What is bound would be lost there.
 

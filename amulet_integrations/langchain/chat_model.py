@@ -56,6 +56,7 @@ from amulet_integrations.bind_context import (
 )
 from amulet_integrations.client import AmuletClient, without_unset
 from amulet_integrations.errors import PromptError
+from amulet_integrations.personalization.validated_call import ValidatedCall
 from amulet_integrations.prompting.openai_compat.openai_tools import ToolChoice, to_tool_use
 
 from . import wrappers as _wrappers  # noqa: F401 - declares what stands for LangChain's
@@ -259,6 +260,35 @@ class ChatAmulet(AmuletClient, Wrappable, BaseChatModel):
     ) -> AsyncIterator[tuple[int, Any]]:
         """As `Runnable.abatch_as_completed`."""
         return bind_async_iterator(super().abatch_as_completed(inputs, config, **kwargs))
+
+    def validate(  # type: ignore[override]  # pydantic's deprecated method is another
+        self, input: LanguageModelInput, config: Config = None, **kwargs: Any
+    ) -> ValidatedCall:
+        """Refuses what `invoke` would refuse, and decodes nothing.
+
+        A server can so answer a bad request with an error, before it begins to stream. It looks the
+        user up, writes the prompts and compiles the schemas. It loads the model on first use.
+
+        Args:
+            input: As in `invoke`.
+            config: As in `invoke`.
+            kwargs: As in `invoke`.
+
+        Returns:
+            Who the answer would be for, how, and how many tokens the prompt has.
+
+        Raises:
+            AmuletError: What `invoke` would raise before it decodes.
+        """
+        prompt, kwargs = self._parse_call(input, config, kwargs)
+        return self._prepare(prompt.to_messages(), None, kwargs).answer.validate()
+
+    def avalidate(
+        self, input: LanguageModelInput, config: Config = None, **kwargs: Any
+    ) -> Coroutine[Any, Any, ValidatedCall]:
+        """As `validate`, without blocking the event loop."""
+        prompt, kwargs = self._parse_call(input, config, kwargs)
+        return asyncio.to_thread(self.validate, prompt, config, **kwargs)
 
     def bind_tools(
         self,

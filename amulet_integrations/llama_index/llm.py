@@ -31,6 +31,7 @@ from amulet_integrations.bind_context import bind_coroutine
 from amulet_integrations.errors import AmuletError, NoToolCallError, PromptError
 from amulet_integrations.personalization.saved_presets import presets_version
 from amulet_integrations.personalization.user_resolution import PreferenceSelection
+from amulet_integrations.personalization.validated_call import ValidatedCall
 from amulet_integrations.prompting.openai_compat.openai_tools import ToolChoice
 
 from .client_llm import ClientLLM
@@ -278,6 +279,33 @@ class AmuletLLM(ClientLLM):
         """As `stream_complete`, without blocking the event loop."""
         return self._completion_call("astream_complete", prompt, formatted, kwargs).astream()
 
+    def validate(  # type: ignore[override]  # pydantic's deprecated method is another
+        self, prompt: str | Sequence[ChatMessage], formatted: bool = False, **kwargs: Any
+    ) -> ValidatedCall:
+        """Refuses what a call would refuse, and decodes nothing.
+
+        A server can so answer a bad request with an error, before it begins to stream. It looks the
+        user up, writes the prompts and compiles the schemas. It loads the model on first use.
+
+        Args:
+            prompt: A prompt as for `complete`, or messages as for `chat`.
+            formatted: As in `complete`.
+            **kwargs: As in `complete` or `chat`.
+
+        Returns:
+            Who the answer would be for, how, and how many tokens the prompt has.
+
+        Raises:
+            AmuletError: What the call would raise before it decodes.
+        """
+        return self._any_call(prompt, formatted, kwargs).validate()
+
+    def avalidate(
+        self, prompt: str | Sequence[ChatMessage], formatted: bool = False, **kwargs: Any
+    ) -> Coro[ValidatedCall]:
+        """As `validate`, without blocking the event loop."""
+        return self._any_call(prompt, formatted, kwargs).avalidate()
+
     @raises_answer_errors
     def predict(self, prompt: BasePromptTemplate, **prompt_args: Any) -> str:
         """As LlamaIndex's own; JSON where the prompt's or the model's output parser reads it.
@@ -494,6 +522,15 @@ class AmuletLLM(ClientLLM):
         return LLMCall.prepare(
             self, CHAT, method, argument=messages, conversation=conversation, kwargs=kwargs
         )
+
+    def _any_call(
+        self, prompt: str | Sequence[ChatMessage], formatted: bool, kwargs: Mapping[str, Any]
+    ) -> LLMCall[ChatResponse] | LLMCall[CompletionResponse]:
+        if isinstance(prompt, str):
+            return self._completion_call("complete", prompt, formatted, kwargs)
+        if formatted:
+            raise PromptError("formatted=True is said of a prompt in one string, not of messages.")
+        return self._chat_call("chat", prompt, kwargs)
 
     def _completion_call(
         self, method: str, prompt: str, formatted: bool, kwargs: Mapping[str, Any]

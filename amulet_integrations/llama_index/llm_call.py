@@ -17,7 +17,9 @@ from llama_index.core.llms.llm import default_completion_to_prompt
 
 from amulet_integrations.client import SELECTION_ARGUMENTS, CallArguments
 from amulet_integrations.errors import PromptError
+from amulet_integrations.personalization.prepared_call import PreparedAnswer
 from amulet_integrations.personalization.user_resolution import PreferenceSelection
+from amulet_integrations.personalization.validated_call import ValidatedCall
 from amulet_integrations.prompting import ChatMessage
 from amulet_integrations.prompting.openai_compat.output_options import (
     OUTPUT_OPTIONS,
@@ -125,6 +127,14 @@ class LLMCall(Generic[R]):
             tool_names=original_names(kwargs.get("tools") or ()),
         )
 
+    def validate(self) -> ValidatedCall:
+        """Refuses what `run` would refuse, and decodes nothing."""
+        return self._prepare().validate()
+
+    async def avalidate(self) -> ValidatedCall:
+        """As `validate`, for asyncio."""
+        return await asyncio.to_thread(self.validate)
+
     def run(self) -> R:
         """The whole answer."""
         builder = self._start()
@@ -160,10 +170,12 @@ class LLMCall(Generic[R]):
         return _aclosing_both(await self._in_span(answer), responses)
 
     def _start(self) -> ResponseBuilder[R]:
+        return ResponseBuilder(self._prepare(), self.kind.make_response, self.tool_names)
+
+    def _prepare(self) -> PreparedAnswer:
         """Does what may block: loads the model, looks the user up, renders the prompts."""
         personalization = self.llm.personalizer.personalize(self.selection)
-        prepared = self.llm.prepare_answer(self.conversation, self.options, personalization)
-        return ResponseBuilder(prepared, self.kind.make_response, self.tool_names)
+        return self.llm.prepare_answer(self.conversation, self.options, personalization)
 
     def _in_span(self, answer: Callable[..., T]) -> T:
         """Calls `answer` as a method of the model, in its span and between its events."""

@@ -234,7 +234,7 @@ class Personalizer:
         if saved and not (strength.has_scale and strength.bound != "default"):
             name, preset = self._default_preset()
         applied = method_strength(method, strength, preset, self.linear_alignment_ratio)
-        source = repr(strength) if strength.has_scale else f"the preset {name!r}"
+        source = str(strength) if strength.has_scale else f"the preset {name!r}"
         if method == "linear_alignment":
             source = f"linear_alignment_ratio={self.linear_alignment_ratio:g}"
         check_guidance_scale(applied.guidance_scale, self.max_guidance_scale, source)

@@ -21,6 +21,7 @@ from amulet_integrations.prompting.openai_compat.output_options import OutputOpt
 from amulet_integrations.prompting.parsing.pieces import TextPiece
 
 from .user_resolution import Source
+from .validated_call import ValidatedCall
 
 if TYPE_CHECKING:
     from amulet_integrations.prompting import AnswerParser
@@ -66,6 +67,11 @@ class Personalization:
         ]
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
+    @property
+    def applied_method(self) -> Method:
+        """The method that the answer is decoded with: "base" where no preference is active."""
+        return self.method if self.preferences else "base"
+
     def describe(
         self, *, texts: bool = False, fractions: Sequence[float | None] = ()
     ) -> dict[str, Any]:
@@ -89,7 +95,7 @@ class Personalization:
             "user_id": self.user_id,
             "profile_version": self.version,
             "source": self.source,
-            "method": self.method if self.preferences else "base",
+            "method": self.applied_method,
             "guidance_scale": self.guidance_scale,
             "max_kl": self.max_kl,
             "preset": self.preset,
@@ -141,6 +147,32 @@ class PreparedAnswer:
     parser: AnswerParser
     _guidance_fractions: list[float | None] = field(default_factory=list, init=False)
     _json: list[str] = field(default_factory=list, init=False)
+
+    def validate(self) -> ValidatedCall:
+        """Has the engine check the request, without decoding it, where the engine can.
+
+        Raises:
+            AmuletError: The engine refuses the request.
+        """
+        check = getattr(self.engine, "validate", None)
+        if check is not None:
+            check(self.request)
+        applied, window = self.call.personalization, self.engine.context_window
+        lengths = tuple(map(len, self.request.running_contexts))
+        return ValidatedCall(
+            user_id=applied.user_id,
+            profile_version=applied.version,
+            source=applied.source,
+            method=applied.applied_method,
+            guidance_scale=applied.guidance_scale,
+            max_kl=applied.max_kl,
+            preset=applied.preset,
+            preferences=len(applied.preferences),
+            prompt_tokens=len(self.request.contexts[0]),
+            context_tokens=lengths,
+            max_tokens=min(self.request.sampling.max_new_tokens, window - max(lengths)),
+            context_window=window,
+        )
 
     def stream(self, convert: Callable[[Increment], Iterable[T]]) -> Generator[T, None, None]:
         """Yields what `convert` makes of each increment; closing the generator ends the decoding.

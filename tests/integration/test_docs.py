@@ -1,14 +1,23 @@
-"""The code in the documentation runs, page by page, from the first block to the last."""
+"""The code in the documentation runs, page by page, and prints what the page says it prints."""
 
 from __future__ import annotations
 
+import ast
+import io
+import re
+import sys
+from collections.abc import Callable
+from contextlib import redirect_stdout
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
-from tests.unit.test_docs import CODE, PAGES
+from tests.unit.test_docs import CODE, PAGES, ROOT
 
 pytestmark = pytest.mark.model
+
+COOKBOOK = ROOT / "cookbook"
 
 # Each takes half a minute and more; other tests do on the model what they show.
 LONG = {"engine", "learning", "llama_index", "llama_index_agents", "tools"}
@@ -24,11 +33,72 @@ WITH_CODE = [page for page in PAGES if "```python" in page.read_text(encoding="u
         for page in WITH_CODE
     ],
 )
-def test_code_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_code_runs_and_prints_what_is_promised(
+    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(COOKBOOK)  # beside which its pages are to be tried
     names: dict[str, object] = {"__name__": page.stem}
-    for block in CODE.finditer(page.read_text(encoding="utf-8")):
-        if block["language"] == "python":
-            # Without this module's own __future__: readers paste the code as it stands.
-            code = compile(block["code"], str(page), "exec", dont_inherit=True)
+    blocks = [*CODE.finditer(page.read_text(encoding="utf-8")), None]
+    broken: list[str] = []
+    for block, following in pairwise(blocks):
+        assert block is not None
+        if block["language"] != "python":
+            continue
+        names["print"] = checking_print(block["code"].splitlines(), broken)
+        # Without this module's own __future__: readers paste the code as it stands.
+        code = compile(block["code"], str(page), "exec", dont_inherit=True)
+        with redirect_stdout(io.StringIO()) as printed:
             exec(code, names)  # noqa: S102 - our own pages
+        # What a model says differs between processors; what an error says does not.
+        says_error = "print(error)" in block["code"]
+        if says_error and following is not None and following["language"] == "text":
+            assert printed.getvalue() == following["code"]
+    assert not broken
+
+
+def checking_print(lines: list[str], broken: list[str]) -> Callable[..., None]:
+    """A `print` that compares what it prints with the comment behind it in these lines."""
+
+    def checked(*values: object) -> None:
+        text = " ".join(map(str, values))
+        sys.stdout.write(f"{text}\n")
+        line = lines[sys._getframe(1).f_lineno - 1]
+        promise = promised(line.partition("  # ")[2])
+        if promise and not re.fullmatch(promise, text, re.DOTALL):
+            broken.append(f"{line.strip()} printed {text}")
+
+    return checked
+
+
+def promised(comment: str) -> str | None:
+    """The pattern that a comment promises: a value, a word, or words with … for the rest."""
+    if "…" in comment:
+        return ".*".join(map(re.escape, comment.split("…")))
+    for value in (comment, comment.split(": ", maxsplit=1)[0], comment.split(", ", maxsplit=1)[0]):
+        try:
+            ast.literal_eval(value)
+        except (SyntaxError, ValueError):
+            if not re.fullmatch(r"\w+", value):
+                continue
+        return re.escape(value)
+    return None
+
+
+@pytest.mark.parametrize(
+    ("comment", "text", "kept"),
+    [
+        ("1, and one more with each save", "1", True),
+        ("1, and one more with each save", "4", False),
+        ("(-1.0, 2.0): half as strong", "(-1.0, 2.0)", True),
+        ("['ann']", "['ben']", False),
+        ("gentle", "strong", False),
+        ("… by now. …", "5 is stored by now. Read", True),
+        ("5.6487…", "5.6496", False),
+    ],
+)
+def test_promises_are_read(comment: str, text: str, kept: bool) -> None:
+    pattern = promised(comment)
+    assert pattern
+    assert bool(re.fullmatch(pattern, text)) == kept
+    assert promised("the second one from memory") is None

@@ -17,6 +17,7 @@ from pydantic import BaseModel, Field
 
 from amulet_integrations.langchain import ChatAmulet
 from amulet_integrations.llama_index import AmuletLLM
+from amulet_integrations.personalization.validated_call import ValidatedCall
 
 QUESTION = "What is the sea?"
 
@@ -43,6 +44,7 @@ class Answer:
     completion_tokens: int = 0
     finish_reason: str | None = None
     model: str | None = None
+    applied: Mapping[str, Any] = field(default_factory=dict)
 
 
 Ask = Callable[..., Answer]
@@ -63,6 +65,7 @@ class Wrapper(Protocol):
         other_astreams: Further ways, which take no arguments.
         awaited: Coroutine functions of the model, which decode until they are cancelled.
         other_awaited: Further ones, whose answers may end early.
+        checks: Ways to validate a call with a conversation and arguments.
     """
 
     name: str
@@ -74,6 +77,7 @@ class Wrapper(Protocol):
     other_astreams: Mapping[str, Callable[..., Any]]
     awaited: Mapping[str, Callable[[Any], Any]]
     other_awaited: Mapping[str, Callable[[Any], Any]]
+    checks: Mapping[str, Callable[..., ValidatedCall]]
 
     def make(self, **settings: Any) -> Any:
         """The model."""
@@ -157,6 +161,13 @@ class LangChain:
             "astream_events v3": events,
             "structured": lambda llm: llm.with_structured_output(Word).ainvoke(QUESTION),
         }
+        self.checks = {
+            "validate": lambda llm, turns, **call: llm.validate(self._messages(turns), **call),
+            "avalidate": lambda llm, turns, **call: asyncio.run(
+                llm.avalidate(self._messages(turns), **call)
+            ),
+            "bound": lambda llm, turns, **call: llm.bind(**call).validate(self._messages(turns)),
+        }
 
     def _free(self, llm: Any) -> Any:
         """With a tool that is not called: the random model would soon end a call of its own."""
@@ -184,6 +195,7 @@ class LangChain:
                 completion_tokens=message.usage_metadata["output_tokens"],
                 finish_reason=message.response_metadata["finish_reason"],
                 model=message.response_metadata["model_name"],
+                applied=message.response_metadata["amulet"],
             )
 
         return ask
@@ -274,6 +286,14 @@ class LlamaIndex:
             ),
         }
 
+        async def avalidated(llm: Any, turns: Sequence[Turn], **call: Any) -> ValidatedCall:
+            return await llm.avalidate(self._messages(turns), **call)  # type: ignore[no-any-return]
+
+        self.checks = {
+            "validate": lambda llm, turns, **call: llm.validate(self._messages(turns), **call),
+            "avalidate": lambda llm, turns, **call: asyncio.run(avalidated(llm, turns, **call)),
+        }
+
     def make(self, **settings: Any) -> AmuletLLM:
         return AmuletLLM(**settings)
 
@@ -312,6 +332,7 @@ class LlamaIndex:
                 completion_tokens=response.raw["usage"]["completion_tokens"],
                 finish_reason=response.raw["finish_reason"],
                 model=response.raw["model"],
+                applied=response.raw["amulet"],
             )
 
         return ask

@@ -81,6 +81,19 @@ def test_the_guide_for_contributors_names_files_that_exist():
     assert not [name for name in named if not any((root / name).exists() for root in roots)]
 
 
+def test_no_page_needs_or_spoils_the_files_of_another():
+    """A reader may begin anywhere, and go on in the same folder."""
+    used: dict[str, set[str]] = {}
+    for page in PAGES:
+        for block in CODE.finditer(page.read_text(encoding="utf-8")):
+            if block["language"] == "python":
+                code = re.sub(r"#.*", "", block["code"])
+                for name in re.findall(r'"([\w./-]+\.(?:db|csv|jsonl?))"', code):
+                    used.setdefault(name, set()).add(page.name)
+    assert used
+    assert not {name: pages for name, pages in used.items() if len(pages) > 1}
+
+
 def test_pages_hold_code_and_links():
     text = "".join(page.read_text(encoding="utf-8") for page in PAGES)
     assert len(CODE.findall(text)) > 10

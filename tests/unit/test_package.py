@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import amulet_integrations
+from amulet_integrations.installation import install_command
 
 PACKAGE = Path(amulet_integrations.__file__).parent
 
@@ -34,7 +35,10 @@ MAY_IMPORT = {
     "cli": PARTS | {"personalization", "client", "langchain", "learning", "evaluation"},
 }
 FORMER = {"fields", "settings", "saved_presets"}  # they forward to where they have moved
-FOUNDATION = {"errors", "suggestions", "validation", "_exports", "bind_context", "terminal_text"}
+FOUNDATION = {
+    *("errors", "installation", "suggestions", "validation"),
+    *("_exports", "bind_context", "terminal_text"),
+}
 
 # What the adapters and the profiles have no business with.
 FORBIDDEN = {
@@ -131,6 +135,17 @@ def test_an_evaluation_is_prepared_without_torch():
     assert ran.stdout.strip() == "[]"
 
 
+@pytest.mark.parametrize("name", ["langchain.ChatAmulet", "llama_index.AmuletLLM"])
+def test_a_wrapper_is_imported_and_made_without_torch(name):
+    """They take seconds to import, so they wait until a model is loaded."""
+    module, made = name.split(".")
+    use = {"ChatAmulet": "bind_tools([]).bound.profile", "AmuletLLM": "metadata"}[made]
+    code = f"import sys; from amulet_integrations.{module} import {made}; llm = {made}(preference='Be brief.'); llm.for_user, llm.context_window, llm.plain(), repr(llm), llm.{use}; print([m for m in ('torch', 'transformers', 'sqlalchemy', 'langgraph') if m in sys.modules])"  # noqa: E501
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    framework = ["sqlalchemy"] if module == "llama_index" else []  # LlamaIndex's own
+    assert ran.stdout.strip() == repr(framework)
+
+
 def test_the_chat_model_needs_neither_langchain_nor_langgraph():
     code = "import sys; sys.modules['langchain'] = sys.modules['langgraph'] = None; from amulet_integrations.langchain import ChatAmulet; print(ChatAmulet.__name__)"  # noqa: E501
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -168,7 +183,7 @@ def test_what_agents_need_is_named_with_the_line_that_installs_it():
     assert len(told) == len(cases)
     for (_, missing), line in zip(cases, told, strict=True):
         assert line.startswith(f"{missing} is not installed.")
-        assert 'pip install "amulet-integrations[agents]"' in line
+        assert install_command("agents") in line
 
 
 def test_every_part_of_the_package_is_in_the_picture():

@@ -156,14 +156,18 @@ def _load(name: str, path: str, revision: str | None, device: str) -> Any:
     from transformers import AutoModel, AutoTokenizer  # noqa: PLC0415
 
     from amulet_integrations.engine.backends.transformers.loader import find_device  # noqa: PLC0415
+    from amulet_integrations.engine.backends.transformers.loading_bars import (  # noqa: PLC0415
+        only_watched_bars,
+    )
     from amulet_integrations.engine.backends.transformers.missing_files import (  # noqa: PLC0415
         loading_error,
     )
 
     place = find_device(device)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(path, revision=revision)
-        model = AutoModel.from_pretrained(path, revision=revision, dtype=torch.float32)
+        with only_watched_bars():
+            tokenizer = AutoTokenizer.from_pretrained(path, revision=revision)
+            model = AutoModel.from_pretrained(path, revision=revision, dtype=torch.float32)
     except Exception as error:  # a damaged file may raise anything
         give = "Give a Hugging Face id or a local folder of a sentence embedding, or 'embedded'."
         source = ModelSource(name, revision=revision)

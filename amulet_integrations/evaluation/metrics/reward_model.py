@@ -19,6 +19,7 @@ from transformers import (
 from transformers.models.llama import modeling_llama
 
 from amulet_integrations.engine.backends.transformers.loader import find_device
+from amulet_integrations.engine.backends.transformers.loading_bars import only_watched_bars
 from amulet_integrations.engine.backends.transformers.missing_files import loading_error
 from amulet_integrations.engine.model_source import ModelSource
 from amulet_integrations.engine.worker import run_on_worker
@@ -232,6 +233,7 @@ def _padded(rows: Sequence[Sequence[int]], value: int) -> Tensor:
     return pad_sequence([torch.tensor(row) for row in rows], batch_first=True, padding_value=value)
 
 
+@only_watched_bars()
 def _load(
     name: str, dtype: str, device: str, options: dict[str, Any]
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:

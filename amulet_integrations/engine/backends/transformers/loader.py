@@ -28,13 +28,14 @@ from amulet_integrations.errors import (
 
 from .architecture_check import check_architecture
 from .attention import use_grouped_attention
-from .embedded import EMBEDDED_CONTEXT_WINDOW, check_embedded_model, embedded_model_path
+from .embedded import embedded_model_path
+from .loading_bars import only_watched_bars
 from .missing_files import check_files, check_name, loading_error
-from .model_info import check_attention_only, context_window
+from .model_info import check_attention_only
+from .source_check import check_dtype
 
-_DTYPES = ("auto", "float32", "bfloat16", "float16", "float64")
 
-
+@only_watched_bars()
 def load_config(source: ModelSource) -> PreTrainedConfig:
     """Reads a checkpoint's config and refuses what cannot be run. The weights are not loaded.
 
@@ -44,7 +45,8 @@ def load_config(source: ModelSource) -> PreTrainedConfig:
         UnsupportedModelError: It is not decoder-only, or needs code of its own.
         InvalidRequestError: The dtype or the device is unknown.
     """
-    _check_dtype_and_device(source)
+    check_dtype(source)
+    find_device(source.device)
     path = _name_or_path(source)
     check_name(path)
     try:
@@ -57,22 +59,7 @@ def load_config(source: ModelSource) -> PreTrainedConfig:
     return config
 
 
-def source_context_window(source: ModelSource) -> int:
-    """Returns the context window of a source from its config, or refuses what cannot be run.
-
-    Nothing is loaded or converted.
-
-    Raises:
-        MissingDependencyError: The embedded model is not installed.
-        AmuletError: As `load_config`.
-    """
-    if source.model == EMBEDDED:
-        _check_dtype_and_device(source)
-        check_embedded_model()
-        return EMBEDDED_CONTEXT_WINDOW
-    return context_window(load_config(source))
-
-
+@only_watched_bars()
 def load_model(source: ModelSource) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Loads a checkpoint, in eval mode and on its device.
 
@@ -116,14 +103,6 @@ def _hub_options(source: ModelSource) -> dict[str, Any]:
         "local_files_only": source.local_files_only or source.model == EMBEDDED,
         "trust_remote_code": source.trust_remote_code,
     }
-
-
-def _check_dtype_and_device(source: ModelSource) -> None:
-    if source.dtype not in _DTYPES:
-        raise InvalidRequestError(
-            f"dtype={source.dtype!r} is not one to decode in. Use {', '.join(map(repr, _DTYPES))}."
-        )
-    find_device(source.device)
 
 
 def find_device(name: str) -> torch.device:

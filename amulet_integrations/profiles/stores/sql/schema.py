@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Column, Connection, Integer, MetaData, String, Table, Text, inspect, select
 
 from amulet_integrations.errors import ProfileStoreError
+from amulet_integrations.installation import upgrade_command
 from amulet_integrations.profiles.field_types import LONGEST_LABEL
 
 from .advisory_locks import AdvisoryLocks
@@ -94,7 +95,7 @@ def migrate(database: Database, tables: Tables) -> None:
         raise ProfileStoreError(
             f"The profiles in {database.name} are kept by a newer version of this package: their "
             f"tables are at revision {revision!r}, and this version knows {', '.join(known)}. "
-            "Install the newer one: pip install --upgrade amulet-integrations"
+            f"Install the newer one: {upgrade_command()}"
         )
 
     def work(connection: Connection) -> None:

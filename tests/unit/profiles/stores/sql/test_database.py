@@ -19,6 +19,7 @@ from amulet_integrations.errors import (
     ProfileConflictError,
     ProfileStoreError,
 )
+from amulet_integrations.installation import install_command
 from amulet_integrations.profiles import PreferenceProfile, SqlProfileStore
 from amulet_integrations.profiles.stores.sql import engines
 from amulet_integrations.profiles.stores.sql.database import Database
@@ -107,9 +108,8 @@ class TestUrls:
         monkeypatch.setattr(PGDialect_psycopg, "import_dbapi", import_dbapi)
         with pytest.raises(MissingDependencyError) as caught:
             SqlProfileStore("postgresql://ann:hunter2@host/db")
-        assert str(caught.value) == (
-            'psycopg is not installed. Install it with: pip install "amulet-integrations[postgres]"'
-        )
+        command = install_command("postgres")
+        assert str(caught.value) == f"psycopg is not installed. Install it with: {command}"
         assert "hunter2" not in error_text(caught.value)
 
 
