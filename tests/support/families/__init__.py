@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from .dense import DENSE
 from .experts import WITH_EXPERTS
-from .family import WINDOW, WINDOW_NAMES, Family, tiny_checkpoint
+from .family import WINDOW_NAMES, Family, tiny_checkpoint
 from .refused import REFUSED
 from .windowed import WINDOWED
 
 FAMILIES = {each.name: each for each in (*DENSE, *WINDOWED, *WITH_EXPERTS, *REFUSED)}
 
-__all__ = ["FAMILIES", "WINDOW", "WINDOW_NAMES", "Family", "tiny_checkpoint"]
+__all__ = ["FAMILIES", "WINDOW_NAMES", "Family", "tiny_checkpoint"]

@@ -69,7 +69,7 @@ LINEAR_ATTENTION = {
 }
 GPT2_SIZES = {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": CONTEXT_WINDOW}
 MPT_SIZES = {"d_model": 32, "n_layers": 2, "n_heads": 4, "max_seq_len": CONTEXT_WINDOW}
-# For every layer, streams of residuals and the embeddings that Gemma 3n and 4 add to them.
+# Embeddings that Gemma 3n and 4 add in every layer.
 PER_LAYER_INPUTS = {"hidden_size_per_layer_input": 8, "vocab_size_per_layer_input": 512}
 SHARED_KEYS = {
     **PER_LAYER_INPUTS,

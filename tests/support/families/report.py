@@ -25,13 +25,13 @@ Outcome = Mapping[str, str]
 
 
 def main() -> None:
-    outcomes = json.loads((ROOT / ".pytest_cache" / "v" / CACHE_KEY).read_text(encoding="utf-8"))
+    found = ROOT / ".pytest_cache" / "v" / CACHE_KEY
+    outcomes = json.loads(found.read_text(encoding="utf-8")) if found.exists() else {}
     if missing := [name for name in FAMILIES if name not in outcomes]:
         sys.exit(f"Not tried yet: {', '.join(missing)}. Run make acceptance first.")
     page = PAGE.read_text(encoding="utf-8")
     for title, table in (("runs", _runs(outcomes)), ("refused", _refused(outcomes))):
-        parts = re.split(TABLE.format(title), page, flags=re.DOTALL)
-        page = table.join(parts)
+        page = table.join(re.split(TABLE.format(title), page, flags=re.DOTALL))
     PAGE.write_text(page, encoding="utf-8")
 
 
