@@ -44,7 +44,7 @@ def fault_of(schema: Mapping[str, Any], value: Any, *, of_arguments: bool = Fals
         return f"A reference of its schema leads nowhere: {str(unresolvable)[:_SHOWN]}."
     if error is None:
         return ""
-    return f"At {error.json_path}: {error.message[:_SHOWN]} ({error.validator})."
+    return f"At {error.json_path}: {_shortened(error.message)} ({error.validator})."
 
 
 def fault_in_text(schema: Mapping[str, Any], text: str) -> str:
@@ -55,6 +55,12 @@ def fault_in_text(schema: Mapping[str, Any], text: str) -> str:
         return fault_of(schema, json.loads(text))
     except ValueError as error:
         return f"It is no JSON: {error}."
+
+
+def _shortened(message: str) -> str:
+    """A message whose end says what is wrong with the value at its beginning."""
+    half = _SHOWN // 2
+    return message if len(message) <= _SHOWN else f"{message[:half]} ... {message[-half:]}"
 
 
 def check_can_be_checked(schema: Mapping[str, Any]) -> None:

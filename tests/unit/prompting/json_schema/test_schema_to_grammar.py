@@ -346,6 +346,12 @@ def test_a_pattern_keeps_what_is_not_look_around():
     assert accepted == [True, False]
 
 
+def test_what_is_wrong_with_a_long_value_is_said_in_short():
+    fault = fault_of({"type": "array", "uniqueItems": True}, ["the sea"] * 99)
+    assert "non-unique elements" in fault
+    assert len(fault) < 250
+
+
 def test_a_check_asks_nobody_for_references(monkeypatch):
     def refused(*_args, **_options):
         raise AssertionError("the network was asked")
