@@ -118,8 +118,8 @@ class Database:
         return self._guarded(doing, run, writes=True)
 
     @contextmanager
-    def queue(self) -> Iterator[None]:
-        """Waits for the other updates of this machine that had conflicts.
+    def queue(self, user_id: str) -> Iterator[None]:
+        """Waits for the other updates of this user, on this machine, that had conflicts.
 
         The queue only makes updates fair; no update is lost without it. So if there is no lock, or
         others hold it for more than a few seconds, the update goes on.
@@ -127,8 +127,11 @@ class Database:
         with ExitStack() as held:
             # Some file systems have no locks: that is a NotImplementedError.
             with suppress(OSError, NotImplementedError):
-                if (file := self._queue_file()) is not None:
-                    file.parent.mkdir(parents=True, exist_ok=True)
+                if (folder := self._queue_folder()) is not None:
+                    folder.mkdir(parents=True, exist_ok=True)
+                    # Users share 256 files, so that the folder stays small.
+                    digest = sha256(user_id.encode(errors="surrogatepass")).hexdigest()
+                    file = folder / digest[:2]
                     # A singleton, so that an update within another one's function does not wait.
                     lock = FileLock(file, SECONDS_IN_QUEUE, poll_interval=0.01, is_singleton=True)
                     held.enter_context(lock)
@@ -184,13 +187,13 @@ class Database:
             raise ProfileStoreError(f"The store of {self.name} is closed. Open it anew.")
         return self._engines[mode]
 
-    def _queue_file(self) -> Path | None:
+    def _queue_folder(self) -> Path | None:
         if self._has_file:
-            return Path(f"{self.place.removeprefix('sqlite:///')}-queue")
+            return Path(f"{self.place.removeprefix('sqlite:///')}-queues")
         if is_sqlite(self._url):
             return None
         name = sha256(self.place.encode()).hexdigest()[:16]
-        return Path(platformdirs.user_cache_dir(APPLICATION)) / f"{name}-queue"
+        return Path(platformdirs.user_cache_dir(APPLICATION)) / f"{name}-queues"
 
     @contextmanager
     def _writer_slot(self, doing: str) -> Iterator[None]:

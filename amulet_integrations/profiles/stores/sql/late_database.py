@@ -84,9 +84,9 @@ class LateDatabase:
                 self._opened = _open(self._url, self._tables)
             return self._opened
 
-    def queue(self) -> AbstractContextManager[None]:
+    def queue(self, user_id: str) -> AbstractContextManager[None]:
         """See `Database.queue`."""
-        return self.for_writing().queue()
+        return self.for_writing().queue(user_id)
 
     def close(self) -> None:
         """Closes all connections. May be called twice."""

@@ -128,8 +128,8 @@ class SqlProfileStore:
         """Changes a profile without losing others' changes; see `UpdatingProfileStore.update`.
 
         This includes all threads and processes that use the database. While `function` runs,
-        nothing is locked. Only updates that had a conflict wait for each other, for a few seconds
-        at most.
+        nothing is locked. Only updates of one user that had a conflict wait for each other, for a
+        few seconds at most.
 
         Raises:
             ProfileConflictError: Others interfered for too long.
@@ -137,9 +137,8 @@ class SqlProfileStore:
             CorruptProfileError: The database contains something else than a profile for the user.
             ProfileStoreError: The database cannot be read or written.
         """
-        return update_with_retries(
-            user_id, function, self.get, partial(self._save, by=by), self._late.queue
-        )
+        queue = partial(self._late.queue, user_id)
+        return update_with_retries(user_id, function, self.get, partial(self._save, by=by), queue)
 
     def history(self, user_id: str, *, limit: int | None = None) -> list[ProfileChange]:
         """Lists the changes of a profile, the oldest first, also after its deletion.

@@ -60,7 +60,7 @@ def test_it_is_entered_after_the_first_conflict_and_left_at_the_end(store, monke
     noted = []
 
     @contextmanager
-    def queue(_):
+    def queue(database, user_id):
         noted.append("in")
         yield
         noted.append(f"out after {store.get('ann').version}")
@@ -78,7 +78,7 @@ def test_one_is_in_at_a_time(url):
 
     def work(database):
         for _ in range(10):
-            with database.queue():
+            with database.queue("ann"):
                 inside.append(1)
                 most.append(len(inside))
                 threading.Event().wait(0.002)
@@ -96,13 +96,13 @@ def test_one_is_in_at_a_time(url):
 
 
 @contextmanager
-def held_elsewhere(url):
-    """Another thread is in the queue for the block."""
+def held_elsewhere(url, user_id="ann"):
+    """Another thread is in the user's queue for the block."""
     database = Database(url)
     inside, done = threading.Event(), threading.Event()
 
     def hold():
-        with database.queue():
+        with database.queue(user_id):
             inside.set()
             assert done.wait(30)
 
@@ -121,6 +121,14 @@ def test_an_update_that_waits_too_long_goes_on(url, monkeypatch):
         with held_elsewhere(url):
             assert store.update("ann", disturbed(store, 1)).version == 2
         assert store.update("ann", disturbed(store, 1)).version == 4
+
+
+def test_users_do_not_wait_for_each_other(store, url, monkeypatch):
+    monkeypatch.setattr(databases, "SECONDS_IN_QUEUE", 30)
+    start = time.monotonic()
+    with held_elsewhere(url, "bob"):
+        assert store.update("ann", disturbed(store, 1)).version == 2
+    assert time.monotonic() - start < 15
 
 
 def test_an_update_within_another_ones_function_does_not_wait_for_it(store):
@@ -144,7 +152,7 @@ def test_an_update_within_another_ones_function_does_not_wait_for_it(store):
 
 
 def test_a_queue_that_cannot_be_made_stops_nobody(url, cache_folder, tmp_path):
-    (tmp_path / "profiles.db-queue").mkdir()
+    (tmp_path / "profiles.db-queues").write_text("no folder")
     cache_folder.write_text("no folder")
     with SqlProfileStore(url) as store:
         assert store.update("ann", disturbed(store, 2)).version == 3
@@ -166,8 +174,11 @@ def test_an_error_inside_leaves_the_queue(store, url):
 
 def test_its_file_is_beside_the_database_or_in_the_users_cache(store, url, cache_folder, tmp_path):
     store.update("ann", disturbed(store, 1))
-    folder = cache_folder / "amulet-integrations"
-    (file,) = [tmp_path / "profiles.db-queue"] if url != str(url) else folder.iterdir()
+    if url == str(url):
+        (folder,) = (cache_folder / "amulet-integrations").iterdir()
+    else:
+        folder = tmp_path / "profiles.db-queues"
+    (file,) = folder.iterdir()
     with FileLock(file, timeout=0):
         pass
     assert file.read_bytes() == b""
