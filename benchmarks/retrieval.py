@@ -10,7 +10,7 @@ import argparse
 import itertools
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -167,21 +167,30 @@ def answers(llm: ChatAmulet, top_k: int) -> list[Answer]:
 
 def table(given: Sequence[Answer]) -> str:
     """Counts of the answers that follow the preference and keep to the documents."""
-    heads = ("documents", "strength", "shows the preference", "grounded", "both", "mean scale")
-    lines = [f"| {' | '.join(heads)} |", "|---|---|--:|--:|--:|--:|"]
+    heads = ["documents", "strength", *PREFERENCES, "grounded", "both", "mean scale"]
+    lines = [f"| {' | '.join(heads)} |", f"|---|---|{'--:|' * (len(heads) - 2)}"]
     for prompt, strength in itertools.product(PROMPTS, ["no preference", *STRENGTHS]):
         group = [it for it in given if (it.prompt, it.strength) == (prompt.__name__, strength)]
-        shown = sum(it.shows_preference for it in group)
-        grounded = sum(it.is_grounded for it in group)
-        both = sum(it.shows_preference and it.is_grounded for it in group)
         scales = [it.mean_guidance_scale for it in group if it.mean_guidance_scale is not None]
-        mean = f"{sum(scales) / len(scales):.2f}" if scales else ""
-        where = prompt.__name__.replace("_", " ")
-        counts = [grounded] if strength not in STRENGTHS else [shown, grounded, both]
-        of = [f"{count} of {len(group)}" for count in counts]
-        cells = of if strength in STRENGTHS else ["", *of, ""]
-        lines.append(f"| {' | '.join([where, strength, *cells, mean])} |")
+        told = [it for it in group if it.preference]
+        cells = [
+            prompt.__name__.replace("_", " "),
+            strength,
+            *(
+                _count(it.shows_preference for it in told if it.preference == p)
+                for p in PREFERENCES
+            ),
+            _count(it.is_grounded for it in group),
+            _count(it.shows_preference and it.is_grounded for it in told),
+            f"{sum(scales) / len(scales):.2f}" if scales else "",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _count(found: Iterable[bool]) -> str:
+    all_of = list(found)
+    return f"{sum(all_of)} of {len(all_of)}" if all_of else ""
 
 
 def main() -> None:

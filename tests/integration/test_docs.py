@@ -20,7 +20,7 @@ pytestmark = pytest.mark.model
 COOKBOOK = ROOT / "cookbook"
 
 # Each takes half a minute and more; other tests do on the model what they show.
-LONG = {"engine", "learning", "llama_index", "llama_index_agents", "tools"}
+LONG = {"engine", "learning", "llama_index", "llama_index_agents", "retrieval", "tools"}
 WITH_CODE = [page for page in PAGES if "```python" in page.read_text(encoding="utf-8")]
 
 
