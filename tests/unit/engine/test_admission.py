@@ -79,8 +79,8 @@ def test_other_requests_change_no_token(schedule, limits):
 def test_a_full_queue_refuses_one_more_and_loses_none():
     go = threading.Event()
     busy = threading.Thread(target=run_on_worker, args=(go.wait,))
-    busy.start()
     with LocalEngine(MODEL, tiny_tokenizer(), max_rows=2, max_waiting=3) as engine:
+        busy.start()
         try:
             # There is room for one request of two contexts, and three may wait.
             streams = [engine.stream(request()) for _ in range(4)]

@@ -18,6 +18,8 @@ import torch
 import transformers
 from transformers import PreTrainedModel
 
+from amulet_integrations.engine.worker import run_on_worker
+
 from .activations import activation_dtype
 from .architecture_trial import Architecture, try_architecture
 from .embedded import cache_folder
@@ -34,7 +36,7 @@ def check_architecture(model: PreTrainedModel, *, remember: bool = False) -> Arc
     """Tries a model out, unless one of the same kind was tried before.
 
     Models are of one kind if config, code, versions of torch and transformers, dtype, device and
-    attention implementation are equal. Weights may differ.
+    attention implementation are equal. Weights may differ. The trial runs on the worker thread.
 
     Args:
         model: A model in eval mode and on its device.
@@ -49,7 +51,7 @@ def check_architecture(model: PreTrainedModel, *, remember: bool = False) -> Arc
     if known is None and remember:
         known = _read(kind)
     if known is None:
-        known = try_architecture(model)
+        known = run_on_worker(try_architecture, model)
         if remember:
             _write(kind, known)
     _known[type(model), kind] = known

@@ -14,7 +14,6 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from amulet_integrations.engine.backends.base import KVCache, RowInput, SavedPrefix
 from amulet_integrations.engine.memory_use import free_device_memory, is_out_of_memory
-from amulet_integrations.engine.worker import run_on_worker
 
 from .architecture_check import check_architecture
 from .cuda_graphs import Capture, CudaGraphCapture, CudaGraphRunner, check_one_cuda_device
@@ -76,7 +75,7 @@ class TransformersBackend:
         on_cpu = self.device.type == "cpu"
         self.max_decode_tokens = _DECODE_TOKENS_CPU if on_cpu else _DECODE_TOKENS_GPU
         self.default_prefill_tokens = _PREFILL_TOKENS_CPU if on_cpu else _PREFILL_TOKENS_GPU
-        self._architecture = run_on_worker(check_architecture, model)
+        self._architecture = check_architecture(model)
         self._forward = ForwardPass(model, self._architecture.batching)
         self._graphs: CudaGraphRunner | None = None
         if cuda_graphs:
