@@ -133,7 +133,12 @@ def _check_decoder_only(name: str, config: PreTrainedConfig) -> None:
     # Encoders such as BERT have a causal head, which is useful only if they were trained with it.
     masked = config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES
     encoder = masked and not getattr(config, "is_decoder", True)
-    decoder = own_code or (bool(known.intersection(architectures)) and not encoder)
+    # Of a whole checkpoint that reads images too, transformers loads the decoder of texts.
+    whole = config.model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and any(
+        name.endswith("ForConditionalGeneration") for name in architectures
+    )
+    causal = bool(known.intersection(architectures)) or whole
+    decoder = own_code or (causal and not encoder)
     if config.is_encoder_decoder or not decoder:
         raise UnsupportedModelError(
             f"model={name!r} is {', '.join(architectures) or config.model_type}, not a "

@@ -16,7 +16,12 @@ from huggingface_hub.utils import (
     disable_progress_bars,
     enable_progress_bars,
 )
-from transformers import AutoConfig, T5Config
+from transformers import (
+    AutoConfig,
+    Llama4Config,
+    Llama4ForConditionalGeneration,
+    T5Config,
+)
 from transformers.utils import logging
 
 from amulet_integrations import SamplingParams
@@ -37,7 +42,7 @@ from amulet_integrations.errors import (
     UnknownArgumentError,
     UnsupportedModelError,
 )
-from tests.support.tiny import tiny_engine, tiny_model, tiny_tokenizer
+from tests.support.tiny import SIZES, tiny_engine, tiny_model, tiny_tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +90,27 @@ def test_models_that_are_not_decoder_only_are_refused(tmp_path, config, message)
     config.save_pretrained(tmp_path)
     with pytest.raises(UnsupportedModelError, match=message):
         LocalEngine.from_pretrained(str(tmp_path))
+
+
+def test_of_a_whole_checkpoint_that_reads_images_the_decoder_is_loaded(tmp_path):
+    torch.manual_seed(0)
+    text = {**SIZES, "num_key_value_heads": 2, "head_dim": 8, "intermediate_size_mlp": 64}
+    experts = {"num_local_experts": 2, "num_experts_per_tok": 1, "attention_chunk_size": 16}
+    vision = {"hidden_size": 16, "intermediate_size": 64, "num_hidden_layers": 1}
+    projector = dict.fromkeys(
+        ["vision_output_dim", "projector_input_dim", "projector_output_dim"], 16
+    )
+    images = {**vision, "num_attention_heads": 2, "image_size": 28, "patch_size": 14, **projector}
+    config = Llama4Config(text_config={**text, **experts}, vision_config=images)
+    model = Llama4ForConditionalGeneration(config).eval()
+    model.save_pretrained(tmp_path)
+    tiny_tokenizer().save_pretrained(tmp_path)
+    ids = list(range(5, 30))
+    request = GenerationRequest(contexts=[ids], sampling=SamplingParams(max_new_tokens=6))
+    with LocalEngine.from_pretrained(str(tmp_path), dtype="float32") as engine:
+        (answer,) = engine.generate([request])
+    plain = model.language_model.generate(torch.tensor([ids]), max_new_tokens=6, use_cache=False)
+    assert answer.token_ids == plain[0, len(ids) :].tolist()
 
 
 def test_recurrent_models_are_refused(tmp_path):
