@@ -9,7 +9,12 @@ from typing import Any
 
 import pytest
 
-from amulet_integrations import InMemoryProfileStore, Preference, PreferenceProfile
+from amulet_integrations import (
+    InMemoryProfileStore,
+    Preference,
+    PreferenceProfile,
+    SqlProfileStore,
+)
 from amulet_integrations.engine import LocalEngine
 from amulet_integrations.errors import AmuletError, EngineClosedError, ProfileStoreError
 from tests.support.scripted import ScriptedEngine
@@ -177,16 +182,19 @@ def test_warming_up_runs_the_model_once_and_changes_no_answer(wrapper: Wrapper) 
 
 
 @every_wrapper
-def test_warming_up_loads_the_model_and_makes_the_database(
+def test_warming_up_loads_the_model_and_opens_the_database(
     wrapper: Wrapper, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with tiny_engine() as engine:
         engine.backend.model.save_pretrained(tmp_path / "model")
         engine.tokenizer.save_pretrained(tmp_path / "model")
-    database = tmp_path / "profiles.db"
+    (database := tmp_path / "profiles.db").write_text("no database")
     llm = wrapper.make(model=str(tmp_path / "model"), profiles=str(database), max_tokens=4)
-    assert not database.exists()
+    with pytest.raises(ProfileStoreError, match="open the profiles"):
+        llm.warm_up()
+    database.unlink()
+    with SqlProfileStore(database) as profiles:
+        profiles.save(PreferenceProfile(user_id="ann", preferences=["Be brief."]))
     llm.warm_up()
-    assert database.exists()
     monkeypatch.delattr(LocalEngine, "from_source")  # whoever loads a model now fails
     assert ask(wrapper, llm, ASK, user_id="ann").completion_tokens > 0

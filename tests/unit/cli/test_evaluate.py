@@ -20,6 +20,7 @@ from amulet_integrations.evaluation.analysis.frontier import DEFAULT_ALLOWANCE
 from amulet_integrations.evaluation.data.methods import strength_of
 from amulet_integrations.evaluation.metrics.relevance import has_embedded_encoder
 from amulet_integrations.evaluation.reporting.report_contents import ReportContents
+from amulet_integrations.installation import install_command
 from amulet_integrations.personalization.saved_presets import find_preset
 from tests.support.tiny import tiny_engine as make_tiny_engine
 from tests.unit.cli.conftest import Amulet
@@ -350,7 +351,7 @@ def test_a_judge_without_its_package_is_reported_before_the_model_is_loaded(
 
     assert result.exit_code == 2
     extra = {"openai:gpt": "agents", "embedded": "langchain"}[judge]
-    assert f"amulet-integrations[{extra}]" in result.stderr
+    assert install_command(extra) in result.stderr
 
 
 def test_another_runs_folder_is_left_alone(amulet: Amulet, data: str, output: Path) -> None:
