@@ -69,6 +69,10 @@ class ModelNotFoundError(ModelError, ValueError):
     """There is no checkpoint of this name."""
 
 
+class ModelCacheError(ModelError, OSError):
+    """The folder of converted models cannot be written, or somebody else could have filled it."""
+
+
 class UnsupportedModelError(ModelError, ValueError):
     """The checkpoint exists, but this engine cannot run it."""
 
