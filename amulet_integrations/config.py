@@ -22,6 +22,7 @@ from pydantic import (
 from amulet_integrations.decoding.guidance import (
     DEFAULT_LINEAR_ALIGNMENT_RATIO,
     DEFAULT_MAX_GUIDANCE_SCALE,
+    LARGEST_GUIDANCE_SCALE,
     AmuletParams,
 )
 from amulet_integrations.decoding.sampling_params import SamplingParams
@@ -107,7 +108,7 @@ class AmuletConfig(BaseModel):
             for the bound of the preset.
         saved_presets: Whether a preset that was saved for this model is used.
         linear_alignment_ratio: The ratio rho of linear alignment.
-        max_guidance_scale: The largest guidance scale that is accepted.
+        max_guidance_scale: The largest guidance scale that is accepted; at most 1,000,000.
         separator: Stands between the system message and the preference.
         include_preference_text: Whether the metadata of answers contains the preferences' texts.
             Callbacks and traces see them then.
@@ -162,7 +163,9 @@ class AmuletConfig(BaseModel):
     max_kl: MaxKL = "default"
     saved_presets: bool = True
     linear_alignment_ratio: float = DEFAULT_LINEAR_ALIGNMENT_RATIO
-    max_guidance_scale: float = Field(default=DEFAULT_MAX_GUIDANCE_SCALE, gt=0.0)
+    max_guidance_scale: float = Field(
+        default=DEFAULT_MAX_GUIDANCE_SCALE, gt=0.0, le=LARGEST_GUIDANCE_SCALE
+    )
     separator: str = DEFAULT_SEPARATOR
     include_preference_text: bool = False
 

@@ -11,9 +11,38 @@ from typing import Any, Self
 
 from amulet_integrations.suggestions import suggest
 
+_LONGEST = 2000  # characters of a message
+
 
 class AmuletError(Exception):
-    """The root of all errors of this package."""
+    """The root of all errors of this package.
+
+    A message of more than 2,000 characters loses its middle: it quotes a value that somebody else
+    may have made very long. An error that is raised ``from None`` has no `__context__`, because the
+    cause quotes what is private, and tools that report errors read it.
+    """
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*(_shortened(it) if isinstance(it, str) else it for it in args))
+
+    @property
+    def __context__(self) -> BaseException | None:
+        """The error that was being handled, or None if this one was raised ``from None``."""
+        return None if self.__suppress_context__ else _CONTEXT.__get__(self)
+
+    @__context__.setter
+    def __context__(self, error: BaseException | None) -> None:
+        _CONTEXT.__set__(self, error)
+
+
+_CONTEXT = BaseException.__dict__["__context__"]
+
+
+def _shortened(message: str) -> str:
+    if len(message) <= _LONGEST:
+        return message
+    half = _LONGEST // 2
+    return f"{message[:half]} … {message[-half:]}"
 
 
 class MissingDependencyError(AmuletError, ImportError):
@@ -79,6 +108,10 @@ class ModelError(AmuletError):
 
 class ModelNotFoundError(ModelError, ValueError):
     """There is no checkpoint of this name."""
+
+
+class ModelCacheError(ModelError, OSError):
+    """The folder of converted models cannot be written, or somebody else could have filled it."""
 
 
 class UnsupportedModelError(ModelError, ValueError):

@@ -21,6 +21,9 @@ from amulet_integrations.validation import FrozenModel
 DEFAULT_MAX_GUIDANCE_SCALE = 20.0
 """Past about this strength models stop writing sentences; operators may set another bound."""
 
+LARGEST_GUIDANCE_SCALE = 1e6
+"""The largest bound that an operator may set: far past it, float32 holds no weighted logits."""
+
 DEFAULT_LINEAR_ALIGNMENT_RATIO = 2.0
 """The ratio rho of linear alignment that the published code uses."""
 
@@ -125,7 +128,7 @@ def check_guidance_scale(
 
     Args:
         scale: The guidance scale asked for.
-        maximum: The largest magnitude allowed.
+        maximum: The largest magnitude allowed, at most `LARGEST_GUIDANCE_SCALE`.
         source: What gave the scale, for the message.
 
     Returns:
@@ -134,6 +137,7 @@ def check_guidance_scale(
     Raises:
         GuidanceScaleError: ``abs(scale) > maximum``, or `scale` is NaN.
     """
+    maximum = min(maximum, LARGEST_GUIDANCE_SCALE)
     if abs(scale) <= maximum:
         return scale
     origin = f" (from {source})" if source else ""

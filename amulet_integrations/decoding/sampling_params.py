@@ -9,6 +9,8 @@ from pydantic import Field, StringConstraints, field_validator
 from amulet_integrations.errors import AmuletError, InvalidParamsError
 from amulet_integrations.validation import FrozenModel
 
+_GREEDY_BELOW = 1e-5
+
 StopString = Annotated[str, StringConstraints(min_length=1)]
 
 
@@ -21,7 +23,8 @@ class SamplingParams(FrozenModel):
     Attributes:
         max_new_tokens: Most tokens to generate, at least 1.
         min_new_tokens: Number of tokens before which no end-of-text token is drawn; 0 is off.
-        temperature: 0 takes the most likely token (greedy, as the published code does).
+        temperature: 0 takes the most likely token (greedy, as the published code does); at most
+            100. As in vLLM, values below 1e-5 count as 0: they leave a choice to no other token.
         top_p: Keeps the smallest set of tokens with at least this much probability; 1 keeps all.
         top_k: Keeps this many most likely tokens; 0 keeps all.
         min_p: Drops tokens below this fraction of the likeliest one's probability; 0 drops none.
@@ -40,7 +43,7 @@ class SamplingParams(FrozenModel):
 
     max_new_tokens: int = Field(default=512, ge=1)
     min_new_tokens: int = Field(default=0, ge=0)
-    temperature: float = Field(default=0.0, ge=0.0, allow_inf_nan=False)
+    temperature: float = Field(default=0.0, ge=0.0, le=100.0)
     top_p: float = Field(default=1.0, gt=0.0, le=1.0)
     top_k: int = Field(default=0, ge=0)
     min_p: float = Field(default=0.0, ge=0.0, le=1.0)
@@ -54,6 +57,11 @@ class SamplingParams(FrozenModel):
         if isinstance(value, bool):
             raise ValueError("A bool means nothing here")  # noqa: TRY004 - pydantic reports it
         return value
+
+    @field_validator("temperature")
+    @classmethod
+    def _tiny_is_greedy(cls, temperature: float) -> float:
+        return temperature if temperature >= _GREEDY_BELOW else 0.0
 
     @field_validator("stop", mode="before")
     @classmethod

@@ -9,13 +9,14 @@ from typing import Any, ClassVar, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from amulet_integrations.decoding.guidance import check_max_kl
+from amulet_integrations.decoding.guidance import LARGEST_GUIDANCE_SCALE, check_max_kl
 from amulet_integrations.decoding.sampling_params import SamplingParams
 from amulet_integrations.engine.structured.alternatives import OutputAlternative, Weights
 from amulet_integrations.errors import AmuletError, InvalidRequestError
 from amulet_integrations.validation import FrozenModel
 
 Policy = Callable[[Any], Any]
+_LARGEST_WEIGHT = 10 * LARGEST_GUIDANCE_SCALE
 """f(log-probabilities of the contexts (contexts, vocab), float32) -> the policy's (vocab,)."""
 
 
@@ -216,6 +217,10 @@ def _check_weights(name: str, weights: Weights, contexts: int) -> None:
             f"{len(weights)} {name} for {contexts} contexts; pass one for each."
         )
     total = math.fsum(weights)
+    if largest := next((it for it in weights if not abs(it) <= _LARGEST_WEIGHT), None):
+        raise InvalidRequestError(
+            f"{name} has {largest!r}; the magnitude of a weight is at most {_LARGEST_WEIGHT:,.0f}."
+        )
     # The rounding of a sum grows with its largest term; weights may come as float32.
     tolerance = 1e-7 * max(1.0, *map(abs, weights))
     if not abs(total - 1.0) <= tolerance:

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+
+_SECONDS_OF_A_TURN = 0.005
 
 _here = threading.local()
 _pool: ThreadPoolExecutor | None = None
@@ -39,6 +42,40 @@ def run_on_worker(function: Callable[..., T], *args: Any) -> T:
     if is_worker_thread():
         return function(*args)
     return submit_to_worker(function, *args).result()
+
+
+def run_in_turns(steps: Generator[None, None, T], between: Callable[[], None]) -> T:
+    """Runs a generator to its end on the worker thread, a few milliseconds at a time.
+
+    Running requests get their turns in between, so that they lose little time. On another thread,
+    Python code that takes long would take the interpreter's lock from the worker again and again,
+    which slows decoding down many times over.
+
+    Args:
+        steps: The generator.
+        between: Called between turns, on the caller's thread. It may raise an error, which ends
+            the work.
+
+    Returns:
+        What the generator returns.
+    """
+    results: list[T] = []
+    run_on_worker(_take_turn, steps, results)
+    while not results:
+        between()
+        run_on_worker(_take_turn, steps, results)
+    return results[0]
+
+
+def _take_turn(steps: Generator[None, None, T], results: list[T]) -> None:
+    """Runs steps for a turn; adds the result if the last one was among them."""
+    end_of_turn = time.perf_counter() + _SECONDS_OF_A_TURN
+    while time.perf_counter() < end_of_turn:
+        try:
+            next(steps)
+        except StopIteration as end:
+            results.append(end.value)
+            return
 
 
 def is_worker_thread() -> bool:

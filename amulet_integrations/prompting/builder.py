@@ -69,8 +69,8 @@ class PromptBuilder:
     ) -> None:
         if not default_system.strip():
             raise PromptError(
-                f"default_system={default_system!r} is blank, so chat templates would put a text "
-                "of their own into some contexts only. Give it some text."
+                f"default_system={default_system!r:.40} is blank, so chat templates would put a "
+                "text of their own into some contexts only. Give it some text."
             )
         self._tokenizer = tokenizer
         self._format = prompt_format(tokenizer, chat_template)

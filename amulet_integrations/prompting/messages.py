@@ -67,7 +67,7 @@ def check_conversation(messages: Sequence[ChatMessage]) -> None:
         raise PromptError(f"No message is the user's (roles: {roles}). Add a user message.")
     if not any(content.strip() for content in contents):
         raise PromptError(
-            f"The user's messages are blank (the last one is {contents[-1]!r}). "
+            f"The user's messages are blank (the last one is {contents[-1]!r:.40}). "
             "Give at least one of them some text."
         )
 
@@ -93,7 +93,7 @@ def check_prompt(prompt: str) -> None:
         PromptError: The prompt is blank, or contains half of a surrogate pair.
     """
     if not prompt.strip():
-        raise PromptError(f"The prompt {prompt!r} is blank. Give it some text.")
+        raise PromptError(f"The prompt {prompt!r:.40} is blank. Give it some text.")
     check_encodable(prompt, "prompt")
 
 
@@ -106,10 +106,10 @@ def check_preference(text: str | None) -> None:
     if text is None:
         return
     if not isinstance(text, str):
-        raise PromptError(f"The preference {text!r} is not a string. Pass its text, or None.")
+        raise PromptError(f"The preference {text!r:.40} is not a string. Pass its text, or None.")
     if not text.strip():
         raise PromptError(
-            f"The preference text {text!r} is blank. Pass None for the context without one."
+            f"The preference text {text!r:.40} is blank. Pass None for the context without one."
         )
     check_encodable(text, "preference text")
 

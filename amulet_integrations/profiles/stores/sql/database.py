@@ -17,18 +17,19 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 
 from amulet_integrations.errors import AmuletError, ProfileStoreError
-from amulet_integrations.profiles.stores.default_place import APPLICATION
+from amulet_integrations.profiles.stores.default_place import APPLICATION, default_path
 
 from .database_url import (
+    FILE_SCHEME,
     database_url,
     hide_secrets,
-    is_in_memory,
     is_sqlite,
     place_of,
     shown_url,
 )
 from .engines import SECONDS_TO_WAIT, connect_to
 from .fork_guard import fork_guard
+from .sqlite_file import SqliteFile
 
 T = TypeVar("T")
 Work = Callable[[Connection], T]
@@ -62,12 +63,14 @@ class Database:
 
     def __init__(self, url: URL | str | Path) -> None:
         self._url = url if isinstance(url, URL) else database_url(url)
-        self._has_file = is_sqlite(self._url) and not is_in_memory(self._url)
+        self._file = SqliteFile.of(self._url)
         self._fork_guard = fork_guard.work if is_sqlite(self._url) else nullcontext
         self._is_closed = False
         self._writers = BoundedSemaphore(_MOST_WRITERS)
         self.name = shown_url(self._url)
         self.place = self.opening(lambda: place_of(self._url))
+        if self._file is not None:
+            self.opening(self._make_file)
         self._engines = self.opening(lambda: connect_to(self._url))
         fork_guard.register(self)
 
@@ -94,6 +97,7 @@ class Database:
         """
 
         def run() -> T:
+            self._check_file(doing)
             with self._engine(mode).connect() as connection:
                 return work(connection)
 
@@ -112,8 +116,11 @@ class Database:
         """
 
         def run() -> T:
+            self._check_file(doing)
             with self._writer_slot(doing), self._engine("write").begin() as connection:
-                return work(connection)
+                done = work(connection)
+            self._check_file(doing)  # it may have been deleted before the commit
+            return done
 
         return self._guarded(doing, run, writes=True)
 
@@ -146,7 +153,7 @@ class Database:
         Raises:
             ProfileStoreError: Others still read an earlier state of the database, or write.
         """
-        if not self._has_file:
+        if self._file is None:
             return
 
         def work(connection: Connection) -> bool:
@@ -173,7 +180,7 @@ class Database:
 
     def before_fork(self) -> None:
         """Closes the connections to a file; a database in memory ends with its connection."""
-        if self._has_file:
+        if self._file is not None:
             self._engines["read"].dispose()
 
     def after_fork(self) -> None:
@@ -182,13 +189,24 @@ class Database:
         if not is_sqlite(self._url):
             self._engines["read"].dispose(close=False)
 
+    def _make_file(self) -> None:
+        if self._file is None or FILE_SCHEME in (self._url.database or ""):
+            return  # the options of such a URL decide whether there may be a new file
+        self._file.create()
+        if self._file.path == default_path():
+            self._file.make_private()
+
+    def _check_file(self, doing: str) -> None:
+        if self._file is not None:
+            self._file.check(doing)
+
     def _engine(self, mode: str) -> Engine:
         if self._is_closed:
             raise ProfileStoreError(f"The store of {self.name} is closed. Open it anew.")
         return self._engines[mode]
 
     def _queue_folder(self) -> Path | None:
-        if self._has_file:
+        if self._file is not None:
             return Path(f"{self.place.removeprefix('sqlite:///')}-queues")
         if is_sqlite(self._url):
             return None

@@ -19,7 +19,12 @@ POSTGRES_DRIVER = "postgresql+psycopg"
 _HOW = "Write it as sqlite:///profiles.db or postgresql://user:password@host/database."
 _POSTGRES_NAMES = {"postgresql", "postgres", POSTGRES_DRIVER}
 _SQLITE_NAMES = {"sqlite", "sqlite+pysqlite"}
-_FILE = "file:"  # begins the names that SQLite reads as URIs
+FILE_SCHEME = "file:"
+"""Begins the names that SQLite reads as URIs."""
+
+# A scheme has at least two letters, because C: is a drive.
+_LOOKS_LIKE_URL = re.compile(r"\s*[a-z][a-z0-9+.-]+:", re.IGNORECASE)
+_CONTAINS_PASSWORD = re.compile(r"[^/\s]:[^/]*@")
 _SHORT = 4  # a password of fewer characters may be part of any word
 
 
@@ -40,6 +45,8 @@ def database_url(place: str | Path) -> URL:
         return _read_url(place)
     if not str(place):
         raise ProfileStoreError("The database path is empty. Give a path or a database URL.")
+    if str(place) != ":memory:":
+        _check_path(str(place))
     name = str(place) if str(place) == ":memory:" else str(Path(place).expanduser().absolute())
     return URL.create("sqlite", database=name)
 
@@ -51,7 +58,7 @@ def is_sqlite(url: URL) -> bool:
 
 def is_in_memory(url: URL) -> bool:
     """Whether the database ends with its connection."""
-    name = (url.database or "").removeprefix(_FILE)
+    name = (url.database or "").removeprefix(FILE_SCHEME)
     in_options = url.query.get("mode") == "memory" or url.query.get("vfs") == "memdb"
     return name in {"", ":memory:"} or in_options
 
@@ -87,9 +94,19 @@ def place_of(url: URL) -> str:
     if is_in_memory(url):
         return f"sqlite:///:memory:{uuid.uuid4().hex}"
     path = url.database or ""
-    if path.startswith(_FILE):
-        path = unquote(path.removeprefix(_FILE))
+    if path.startswith(FILE_SCHEME):
+        path = unquote(path.removeprefix(FILE_SCHEME))
     return f"sqlite:///{Path(path).resolve()}"
+
+
+def _check_path(path: str) -> None:
+    """Refuses a mistyped URL, whose password would become the name of a folder."""
+    if _LOOKS_LIKE_URL.match(path) or _CONTAINS_PASSWORD.search(path):
+        # It is not quoted, since it may contain a password.
+        raise ProfileStoreError(
+            "The database looks like a URL, but has no :// after the scheme. "
+            f"{_HOW} A file whose name has a colon is given as ./name."
+        )
 
 
 def _read_url(place: str) -> URL:
@@ -120,8 +137,8 @@ def _read_sqlite_url(url: URL) -> URL:
     name = url.database or ""
     if is_in_memory(url):
         return url
-    if not name.startswith(_FILE) or "uri" not in url.query:
+    if not name.startswith(FILE_SCHEME) or "uri" not in url.query:
         return url.set(database=str(Path(name).absolute()))
-    if Path(name := name.removeprefix(_FILE)).is_absolute():
+    if Path(name := name.removeprefix(FILE_SCHEME)).is_absolute():
         return url
-    return url.set(database=f"{_FILE}{quote(Path.cwd().as_posix())}/{name}")
+    return url.set(database=f"{FILE_SCHEME}{quote(Path.cwd().as_posix())}/{name}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from contextlib import suppress
-from pathlib import Path
 from sqlite3 import OperationalError
 from typing import Any
 
@@ -54,7 +53,6 @@ def connect_to(url: URL) -> dict[str, Engine]:
 
     Raises:
         MissingDependencyError: The driver is not installed.
-        OSError: The parent folder of an SQLite file cannot be created.
         sqlalchemy.exc.SQLAlchemyError: The URL has impossible options.
     """
     engine = _sqlite(url) if is_sqlite(url) else _postgres(url)
@@ -88,8 +86,6 @@ def _sqlite(url: URL) -> Engine:
     if in_memory:
         # The database ends with its one connection, which the threads share.
         options |= {"poolclass": QueuePool, "pool_size": 1, "max_overflow": 0}
-    elif url.database and not url.database.startswith("file:"):
-        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
     engine = create_engine(url, **options)
 
     @event.listens_for(engine, "connect")

@@ -7,7 +7,6 @@ from contextlib import AbstractContextManager
 from functools import lru_cache
 from pathlib import Path
 from threading import Lock
-from urllib.parse import unquote
 
 from sqlalchemy.engine import URL
 
@@ -15,9 +14,10 @@ from amulet_integrations.errors import ProfileStoreError
 from amulet_integrations.profiles.stores.default_place import default_path, default_place
 
 from .database import Database
-from .database_url import database_url, is_in_memory, is_sqlite, place_of, shown_url
+from .database_url import database_url, is_in_memory, place_of, shown_url
 from .fork_guard import fork_guard
 from .schema import Tables, migrate
+from .sqlite_file import SqliteFile
 
 logger = logging.getLogger(__name__)
 
@@ -103,8 +103,8 @@ class LateDatabase:
 
 
 def _open(url: URL, tables: Tables) -> Database:
-    if _is_missing_file(url):
-        _announce_folder(url)
+    if _is_missing_file(url) and (file := SqliteFile.of(url)) is not None:
+        _announce_folder(file)
     database = Database(url)
     try:
         database.opening(lambda: migrate(database, tables))
@@ -120,9 +120,9 @@ def _nothing(prefix: str) -> Database:
     return _open(database_url(":memory:"), Tables(prefix))
 
 
-def _announce_folder(url: URL) -> None:
+def _announce_folder(file: SqliteFile) -> None:
     """Logs that a folder is made, because the path may be mistyped."""
-    folder = _path(url).parent
+    folder = file.path.parent
     if not folder.exists() and folder != default_path().parent:
         logger.warning("The folder %s did not exist; it is made for the profiles.", folder)
 
@@ -130,9 +130,10 @@ def _announce_folder(url: URL) -> None:
 def _is_missing_file(url: URL) -> bool:
     """Whether the URL names an SQLite file that does not exist and could be made."""
     plain = URL.create(url.drivername, database=url.database, query=url.query)
-    if not is_sqlite(url) or is_in_memory(url) or url != plain or not _is_plain_query(url):
+    file = SqliteFile.of(url)
+    if file is None or url != plain or not _is_plain_query(url):
         return False  # or it cannot be used at all, and the driver refuses it
-    path = _path(url)
+    path = file.path
     # Below a regular file, nothing could be made.
     above = next((parent for parent in path.parents if parent.exists()), path)
     return "\0" not in str(path) and not path.exists() and above.is_dir()
@@ -142,8 +143,3 @@ def _is_plain_query(url: URL) -> bool:
     """Whether the options allow to make the file, and are known to be valid."""
     timeout = url.query.get("timeout", "0")
     return url.query.keys() <= {"uri", "timeout"} and str(timeout).replace(".", "", 1).isdigit()
-
-
-def _path(url: URL) -> Path:
-    name = url.database or ""
-    return Path(unquote(name.removeprefix("file:")) if name.startswith("file:") else name)

