@@ -5,7 +5,9 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
-from amulet_integrations.engine.backends.transformers.source_check import source_context_window
+from amulet_integrations.engine.backends.transformers.loading.source_check import (
+    source_context_window,
+)
 from amulet_integrations.engine.model_source import ModelSource
 from amulet_integrations.engine.protocol import Engine
 from amulet_integrations.profiles import ProfileStore, open_profile_store

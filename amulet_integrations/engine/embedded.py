@@ -1,5 +1,7 @@
-"""Has moved to `engine.backends.transformers.embedded`; the old name goes with the next release."""
+"""Has moved into `engine.backends.transformers`; the old name goes with the next release."""
 
 from amulet_integrations._exports import forward_module
 
-__getattr__ = forward_module(__name__, "amulet_integrations.engine.backends.transformers.embedded")
+__getattr__ = forward_module(
+    __name__, "amulet_integrations.engine.backends.transformers.loading.embedded"
+)

@@ -170,7 +170,7 @@ class LocalEngine:
         cls, source: ModelSource, *, cuda_graphs: bool = False, **limits: int | None
     ) -> Self:
         """Loads the model of a `ModelSource`; see `from_pretrained`."""
-        from amulet_integrations.engine.backends.transformers.loader import (  # noqa: PLC0415
+        from amulet_integrations.engine.backends.transformers.loading.loader import (  # noqa: PLC0415
             load_model,
         )
 

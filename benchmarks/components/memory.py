@@ -11,7 +11,7 @@ from pathlib import Path
 from transformers import AutoConfig, PreTrainedConfig
 
 from amulet_integrations.engine import LocalEngine
-from amulet_integrations.engine.backends.transformers.embedded import embedded_model_path
+from amulet_integrations.engine.backends.transformers.loading.embedded import embedded_model_path
 from amulet_integrations.prompting import PromptBuilder
 from benchmarks.support.plots import Lines
 from benchmarks.support.prompts import POETIC, pair, story_prompt

@@ -20,7 +20,7 @@ from transformers import (
 )
 
 from amulet_integrations.engine import LocalEngine, run_on_worker
-from amulet_integrations.engine.backends.transformers.embedded import embedded_model_path
+from amulet_integrations.engine.backends.transformers.loading.embedded import embedded_model_path
 from benchmarks.support.plots import Bars
 from benchmarks.support.timed_answers import (
     NO_REUSE,

@@ -23,7 +23,7 @@ from transformers import (
 from transformers.generation.streamers import BaseStreamer
 
 from amulet_integrations.engine import run_on_worker
-from amulet_integrations.engine.backends.transformers.embedded import embedded_model_path
+from amulet_integrations.engine.backends.transformers.loading.embedded import embedded_model_path
 from benchmarks.support.timed_answers import FIRST, STEP
 from benchmarks.support.timing import Run
 

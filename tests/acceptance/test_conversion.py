@@ -13,7 +13,7 @@ import pytest
 pytestmark = pytest.mark.acceptance
 
 CONVERT = """
-from amulet_integrations.engine.backends.transformers.embedded import embedded_model_path
+from amulet_integrations.engine.backends.transformers.loading.embedded import embedded_model_path
 print(embedded_model_path())
 """
 LOAD = """

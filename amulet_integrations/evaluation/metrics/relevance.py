@@ -155,11 +155,11 @@ def _load(name: str, path: str, revision: str | None, device: str) -> Any:
     import torch  # noqa: PLC0415
     from transformers import AutoModel, AutoTokenizer  # noqa: PLC0415
 
-    from amulet_integrations.engine.backends.transformers.loader import find_device  # noqa: PLC0415
-    from amulet_integrations.engine.backends.transformers.loading_bars import (  # noqa: PLC0415
+    from amulet_integrations.engine.backends.transformers.loading.loader import find_device  # noqa: PLC0415
+    from amulet_integrations.engine.backends.transformers.loading.loading_bars import (  # noqa: PLC0415
         only_watched_bars,
     )
-    from amulet_integrations.engine.backends.transformers.missing_files import (  # noqa: PLC0415
+    from amulet_integrations.engine.backends.transformers.loading.missing_files import (  # noqa: PLC0415
         loading_error,
     )
 

@@ -18,9 +18,9 @@ from transformers import (
 )
 from transformers.models.llama import modeling_llama
 
-from amulet_integrations.engine.backends.transformers.loader import find_device
-from amulet_integrations.engine.backends.transformers.loading_bars import only_watched_bars
-from amulet_integrations.engine.backends.transformers.missing_files import loading_error
+from amulet_integrations.engine.backends.transformers.loading.loader import find_device
+from amulet_integrations.engine.backends.transformers.loading.loading_bars import only_watched_bars
+from amulet_integrations.engine.backends.transformers.loading.missing_files import loading_error
 from amulet_integrations.engine.model_source import ModelSource
 from amulet_integrations.engine.worker import run_on_worker
 from amulet_integrations.errors import EvaluationError, UnsupportedModelError

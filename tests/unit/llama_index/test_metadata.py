@@ -15,7 +15,7 @@ from llama_index.core.prompts import ChatPromptTemplate, PromptTemplate
 from llama_index.core.schema import NodeWithScore, TextNode
 
 from amulet_integrations import preference_scope
-from amulet_integrations.engine.backends.transformers import embedded
+from amulet_integrations.engine.backends.transformers.loading import embedded
 from amulet_integrations.errors import (
     InvalidParamsError,
     UnknownArgumentError,

@@ -22,8 +22,8 @@ from amulet_integrations.engine.worker import run_on_worker
 
 from .activations import activation_dtype
 from .architecture_trial import Architecture, try_architecture
-from .embedded import cache_folder
 from .fingerprint import without_loading
+from .loading.embedded import cache_folder
 from .masks import Batching
 
 _FOLDER = "architectures"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from contextlib import closing
 from datetime import UTC, datetime
@@ -15,6 +16,7 @@ from alembic.runtime.environment import EnvironmentContext
 from alembic.script import ScriptDirectory
 
 from amulet_integrations.errors import CorruptProfileError, ProfileStoreError
+from amulet_integrations.installation import upgrade_command
 from amulet_integrations.profiles import PreferenceProfile, SqlProfileStore
 from amulet_integrations.profiles.stores.sql.schema import FOLDER, HEAD, Tables
 from tests.support.sql_writers import context, open_at_once, open_without_alembic
@@ -170,7 +172,8 @@ def test_many_processes_may_start_at_once(two_urls):
 def test_a_newer_database_is_refused(url):
     make(url)
     run(url, "UPDATE amulet_alembic_version SET version_num = '0815'")
-    with pytest.raises(ProfileStoreError, match=r"newer version.*'0815'.*0001, 0002.*--upgrade"):
+    command = re.escape(upgrade_command())
+    with pytest.raises(ProfileStoreError, match=rf"newer version.*'0815'.*0001, 0002.*{command}"):
         SqlProfileStore(url)
     assert run(url, "SELECT version_num FROM amulet_alembic_version") == [("0815",)]
 

@@ -14,8 +14,8 @@ from types import SimpleNamespace
 import pytest
 
 from amulet_integrations.engine import LocalEngine
-from amulet_integrations.engine.backends.transformers import embedded
-from amulet_integrations.engine.backends.transformers.embedded import embedded_model_path
+from amulet_integrations.engine.backends.transformers.loading import embedded
+from amulet_integrations.engine.backends.transformers.loading.embedded import embedded_model_path
 from amulet_integrations.errors import MissingDependencyError, ModelCacheError
 from amulet_integrations.langchain import ChatAmulet
 
@@ -55,7 +55,7 @@ def test_without_its_wheel_the_embedded_model_says_what_to_install(monkeypatch, 
 def test_a_conversion_that_is_killed_leaves_no_half_model(tmp_path):
     killed = """
 import os
-from amulet_integrations.engine.backends.transformers import embedded
+from amulet_integrations.engine.backends.transformers.loading import embedded
 def half(gguf, folder):
     (folder / "config.json").write_text("{")
     os._exit(9)
@@ -69,7 +69,7 @@ embedded.embedded_model_path()
         "smollm2-135m-instruct.partial-"
     ]
     whole = """
-from amulet_integrations.engine.backends.transformers import embedded
+from amulet_integrations.engine.backends.transformers.loading import embedded
 embedded._convert = lambda gguf, folder: (folder / "config.json").write_text("{}")
 print(embedded.embedded_model_path())
 """
@@ -84,7 +84,7 @@ def test_the_embedded_model_is_converted_once(monkeypatch, tmp_path):
     conversions = []
     monkeypatch.setenv("AMULET_CACHE_DIR", str(tmp_path))
     monkeypatch.setattr(
-        "amulet_integrations.engine.backends.transformers.embedded._convert",
+        "amulet_integrations.engine.backends.transformers.loading.embedded._convert",
         lambda gguf, folder: conversions.append(gguf),
     )
     assert embedded_model_path() == embedded_model_path()

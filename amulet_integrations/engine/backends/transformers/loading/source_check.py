@@ -20,8 +20,9 @@ def source_context_window(source: ModelSource) -> int:
         AmuletError: As `load_config`.
     """
     if source.model != EMBEDDED:
+        from amulet_integrations.engine.backends.transformers.model_info import context_window  # noqa: PLC0415
+
         from .loader import load_config  # noqa: PLC0415 - seconds, which the embedded model saves
-        from .model_info import context_window  # noqa: PLC0415
 
         return context_window(load_config(source))
     check_dtype(source)

@@ -18,7 +18,10 @@ from transformers.models.auto.modeling_auto import (
     MODEL_FOR_MASKED_LM_MAPPING_NAMES,
 )
 
+from amulet_integrations.engine.backends.transformers.architecture_check import check_architecture
+from amulet_integrations.engine.backends.transformers.attention import use_grouped_attention
 from amulet_integrations.engine.backends.transformers.cpu.kernel_choice import speed_up_linear
+from amulet_integrations.engine.backends.transformers.model_info import check_attention_only
 from amulet_integrations.engine.model_source import EMBEDDED, ModelSource
 from amulet_integrations.errors import (
     InvalidRequestError,
@@ -26,12 +29,9 @@ from amulet_integrations.errors import (
     UnsupportedModelError,
 )
 
-from .architecture_check import check_architecture
-from .attention import use_grouped_attention
 from .embedded import embedded_model_path
 from .loading_bars import only_watched_bars
 from .missing_files import check_files, check_name, loading_error
-from .model_info import check_attention_only
 from .source_check import check_dtype
 
 

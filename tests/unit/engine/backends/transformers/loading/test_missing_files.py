@@ -95,11 +95,13 @@ def test_what_is_missing_is_said_where_the_model_is_named(
 ) -> None:
     monkeypatch.chdir(here)
     model = name.format(here=here)
+    folder = Path(model).expanduser()
+    shown = str(folder.absolute() if folder.is_dir() or "~" in model else model)
     for door in DOORS.values():
         with pytest.raises(ModelNotFoundError) as caught:
             door(model)
         message = str(caught.value)
-        assert message.startswith(f"model={model!r} cannot be loaded: ")
+        assert message.startswith(f"model={shown!r} cannot be loaded: ")
         for part in NAMES[name]:
             assert part.format(here=here) in message
         for raw in ("alphanumeric", "sentencepiece", "couldn't connect"):
