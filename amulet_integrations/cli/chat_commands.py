@@ -16,7 +16,7 @@ from amulet_integrations.profiles import PreferenceProfile
 
 from . import terminal
 from .conversation import Conversation
-from .options import read_strength
+from .options import parse_max_kl, read_strength
 
 T = TypeVar("T", int, float)
 
@@ -120,8 +120,10 @@ def _set_scale(conversation: Conversation, strength: Strength) -> None:
     _change(conversation, {name: getattr(strength, name) for name in SCALES})
 
 
-def _set_guidance_scale(conversation: Conversation, value: str) -> None:
-    scale = _number("/guidance-scale", value, float)
+def _set_guidance_scale(
+    conversation: Conversation, value: str, command: str = "/guidance-scale"
+) -> None:
+    scale = _number(command, value, float)
     _set_scale(conversation, read_strength(guidance_scale=scale))
 
 
@@ -134,16 +136,22 @@ def _set_preset(conversation: Conversation, value: str) -> None:
 
 
 def _set_strength(conversation: Conversation, value: str) -> None:
-    set_it = _set_preset if value in PRESETS else _set_guidance_scale
-    set_it(conversation, value)
+    if value == "none":
+        _set_scale(conversation, Strength())
+    elif value in PRESETS:
+        _set_preset(conversation, value)
+    else:
+        _set_guidance_scale(conversation, value, "/strength")
 
 
 def _set_max_kl(conversation: Conversation, value: str) -> None:
-    _change(conversation, {"max_kl": read_strength(max_kl=value).max_kl})
+    _change(conversation, {"max_kl": parse_max_kl("/max-kl", value)})
 
 
 def _set_method(conversation: Conversation, value: str) -> None:
-    _change(conversation, {"method": value})
+    # The scales are Amulet's; another method refuses them.
+    scales = dict.fromkeys(SCALES) if value != "amulet" else {}
+    _change(conversation, {"method": value, **scales})
 
 
 def _reset(conversation: Conversation, _: str) -> None:
@@ -170,7 +178,7 @@ def _number(command: str, text: str, kind: type[T]) -> T:
 _COMMANDS = (
     _Command("/preference", "TEXT", "Follow one more preference.", _add_preference),
     _Command("/user", "NAME", "Follow the stored profile of this user instead.", _set_user),
-    _Command("/strength", "P|NAME", "A guidance scale, or the name of a preset.", _set_strength),
+    _Command("/strength", "P|NAME", "A guidance scale, a preset, or none.", _set_strength),
     _Command("/guidance-scale", "P", "1 is the prompt, above 1 amplifies.", _set_guidance_scale),
     _Command("/preset", "NAME", "gentle, default, strong or paper.", _set_preset),
     _Command("/iterations", "N", "The strength as updates of Amulet's game.", _set_iterations),

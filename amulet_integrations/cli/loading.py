@@ -45,7 +45,7 @@ def open_store(db: str | None) -> SqlProfileStore:
     from amulet_integrations.profiles import SqlProfileStore  # noqa: PLC0415 - brings SQLAlchemy
 
     with warnings.catch_warnings(record=True) as former_names:
-        warnings.simplefilter("always", DeprecationWarning)
+        warnings.simplefilter("always", FutureWarning)
         store = SqlProfileStore((db or "").strip() or None)
     for warning in former_names:
         terminal.notice(warning.message)

@@ -96,7 +96,7 @@ def read_strength(
         guidance_scale=guidance_scale,
         params=None if iterations is None else AmuletParams(iterations=iterations),
         preset=preset,
-        max_kl="default" if max_kl is None else _parse_max_kl(max_kl),
+        max_kl="default" if max_kl is None else parse_max_kl("--max-kl", max_kl),
     )
     if strength.has_scale:
         source = "--guidance-scale" if iterations is None else f"--iterations {iterations}"
@@ -104,7 +104,16 @@ def read_strength(
     return strength
 
 
-def _parse_max_kl(text: str) -> float | None:
+def parse_max_kl(name: str, text: str) -> float | None:
+    """A bound in nats a token; None for "none".
+
+    Args:
+        name: The option or command, for the message.
+        text: What was typed.
+
+    Raises:
+        InvalidParamsError: It is neither.
+    """
     if text.strip().lower() == "none":
         return None
     try:
@@ -113,7 +122,7 @@ def _parse_max_kl(text: str) -> float | None:
         bound = -1.0
     if not 0.0 <= bound < math.inf:
         raise InvalidParamsError(
-            f"--max-kl {text}: give nats a token, 0 or more, such as 0.2, or none for no bound."
+            f"{name} {text}: give nats a token, 0 or more, such as 0.2, or none for no bound."
         )
     return bound
 

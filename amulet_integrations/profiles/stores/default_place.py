@@ -34,7 +34,7 @@ def named_place() -> str | None:
         warnings.warn(
             f"The environment variable {FORMER_VARIABLE} is now called {PLACE_VARIABLE}. The old "
             "name goes with the next release.",
-            DeprecationWarning,
+            FutureWarning,
             stacklevel=2,
         )
         return place

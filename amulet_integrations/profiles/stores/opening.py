@@ -9,7 +9,6 @@ from amulet_integrations.errors import ProfileStoreError
 
 from .base import ProfileStore
 from .cached import CachedProfileStore, checked_ttl
-from .default_place import DEFAULT_PLACE
 
 
 def open_profile_store(
@@ -36,7 +35,7 @@ def open_profile_store(
         # SQLAlchemy is imported only if a database is opened.
         from amulet_integrations.profiles.stores.sql.sql_store import SqlProfileStore  # noqa: PLC0415
 
-        database = SqlProfileStore(None if store_or_url == DEFAULT_PLACE else store_or_url)
+        database = SqlProfileStore(store_or_url)
         return CachedProfileStore(database, ttl=ttl) if ttl else database
     given = cast("object", store_or_url)
     if isinstance(given, ProfileStore) and not isinstance(given, type):

@@ -237,6 +237,8 @@ STRENGTHS = {
     "/max-kl 0.7": (SCALE, 0.7),
     "/max-kl none": (SCALE, None),
     "/method pref": (1.0, None),
+    "/strength 3\n/method pref": (1.0, None),
+    "/strength 3\n/strength none": (SCALE, BOUND),
 }
 
 
@@ -290,7 +292,8 @@ def test_a_chat_makes_no_database(amulet: Amulet, db: str, user: tuple[str, ...]
         ("/guidance-scale much", "/guidance-scale much: give a number"),
         ("/guidance-scale 99", "99"),
         ("/iterations 1.5", "/iterations 1.5: give a number, such as 2."),
-        ("/max-kl -1", "--max-kl -1: give nats"),
+        ("/max-kl -1", "Error: /max-kl -1: give nats"),
+        ("/strength nope", "Error: /strength nope: give a number"),
         ("/method magic", "method='magic'"),
         ("/reset all", "/reset takes no value"),
     ],

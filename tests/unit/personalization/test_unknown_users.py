@@ -244,7 +244,7 @@ def test_who_is_set_on_the_command_line_is_found_by_a_new_process(default: Path)
 
 
 @pytest.mark.parametrize("variable", ["AMULET_PROFILES", "AMULET_DB"])
-@pytest.mark.filterwarnings("ignore:.*AMULET_DB:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*AMULET_DB:FutureWarning")
 def test_one_variable_names_the_place_for_all(
     default: Path, variable: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

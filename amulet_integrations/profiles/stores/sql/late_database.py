@@ -11,7 +11,11 @@ from threading import Lock
 from sqlalchemy.engine import URL
 
 from amulet_integrations.errors import ProfileStoreError
-from amulet_integrations.profiles.stores.default_place import default_path, default_place
+from amulet_integrations.profiles.stores.default_place import (
+    DEFAULT_PLACE,
+    default_path,
+    default_place,
+)
 
 from .database import Database
 from .database_url import database_url, is_in_memory, place_of, shown_url
@@ -28,7 +32,7 @@ class LateDatabase:
     Such a file, and its folder, are made by the first write. Until then, reading finds nothing.
 
     Args:
-        url: A database URL, the path of an SQLite file, or None for the default place.
+        url: A database URL, the path of an SQLite file, or None or "default" for the default place.
         tables: The tables, which are made or migrated when the database is opened.
 
     Attributes:
@@ -42,7 +46,7 @@ class LateDatabase:
 
     def __init__(self, url: str | Path | None, tables: Tables) -> None:
         # In this form a relative path does not depend on the current directory any more.
-        self._url = database_url(default_place() if url is None else url)
+        self._url = database_url(default_place() if url in (None, DEFAULT_PLACE) else url)
         self._tables = tables
         self._lock = Lock()
         self._opened: Database | None = None
@@ -97,9 +101,10 @@ class LateDatabase:
 
     def close(self) -> None:
         """Closes all connections. May be called twice."""
-        self._is_closed = True
-        if self._opened is not None:
-            self._opened.close()
+        with fork_guard.work(), self._lock:
+            self._is_closed = True
+            if self._opened is not None:
+                self._opened.close()
 
 
 def _open(url: URL, tables: Tables) -> Database:

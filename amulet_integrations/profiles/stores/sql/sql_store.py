@@ -39,8 +39,9 @@ class SqlProfileStore(SharedStore):
 
     Args:
         url: A database URL (``postgresql://…``, ``sqlite:///…``), the path of an SQLite file, or
-            ``:memory:``. The default is what the environment variable AMULET_PROFILES names, or
-            else ``profiles.db`` in the user's data folder. PostgreSQL needs the extra `postgres`.
+            ``:memory:``. The default, also under the name "default", is what the environment
+            variable AMULET_PROFILES names, or else ``profiles.db`` in the user's data folder.
+            PostgreSQL needs the extra `postgres`.
             An SQLite file that does not exist is made by the first write, with its folder; until
             then there is nothing to read. In a database that exists, missing tables are created,
             and tables of earlier versions of this package are brought up to date.

@@ -153,15 +153,17 @@ def test_the_environment_names_the_default_place(tmp_path, monkeypatch, variable
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     for name, value in variables.items():
         monkeypatch.setenv(name, value.format(tmp_path))
-    with SqlProfileStore() as store, open_profile_store("default") as same:
+    with SqlProfileStore() as store, SqlProfileStore("default") as same:
         store.save(ANN)
         assert same.get("ann").version == 1
+        with open_profile_store("default") as opened:
+            assert opened.get("ann").version == 1
     assert (tmp_path / place).is_file()
 
 
 def test_the_former_variable_still_names_it_with_a_warning(tmp_path, monkeypatch):
     monkeypatch.setenv("AMULET_DB", str(tmp_path / "old.db"))
-    with pytest.warns(DeprecationWarning, match="AMULET_DB is now called AMULET_PROFILES"):
+    with pytest.warns(FutureWarning, match="AMULET_DB is now called AMULET_PROFILES"):
         SqlProfileStore().close()
     assert list(tmp_path.iterdir()) == []
 
