@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import typer
 
+from amulet_integrations.decoding.guidance import check_guidance_scale
 from amulet_integrations.decoding.strength import PRESETS, SCALES, Strength
 from amulet_integrations.errors import AmuletError, InvalidParamsError, PreferenceSelectionError
 from amulet_integrations.profiles import PreferenceProfile
@@ -123,8 +124,8 @@ def _set_scale(conversation: Conversation, strength: Strength) -> None:
 def _set_guidance_scale(
     conversation: Conversation, value: str, command: str = "/guidance-scale"
 ) -> None:
-    scale = _number(command, value, float)
-    _set_scale(conversation, read_strength(guidance_scale=scale))
+    scale = check_guidance_scale(_number(command, value, float), source=command)
+    _set_scale(conversation, Strength(guidance_scale=scale))
 
 
 def _set_iterations(conversation: Conversation, value: str) -> None:
@@ -171,8 +172,8 @@ def _number(command: str, text: str, kind: type[T]) -> T:
     try:
         return kind(text)
     except ValueError:
-        example = "2" if kind is int else "2.5"
-        raise InvalidParamsError(f"{command} {text}: give a number, such as {example}.") from None
+        example = "whole number, such as 2" if kind is int else "number, such as 2.5"
+        raise InvalidParamsError(f"{command} {text}: give a {example}.") from None
 
 
 _COMMANDS = (

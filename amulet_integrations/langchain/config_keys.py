@@ -22,6 +22,13 @@ _OF_CALLS: dict[str, tuple[type, ...]] = {
     "profile": (PreferenceProfile,),
     "params": (AmuletParams,),
 }
+# Other words for them. Applications use these too, so again the type of the value decides.
+_OTHER_WORDS: dict[str, tuple[str, tuple[type, ...]]] = {
+    "user": ("user_id", (str,)),
+    **dict.fromkeys(("guidance", "strength"), ("guidance_scale", (int, float))),
+    "kl": ("max_kl", (int, float)),
+    "prefcontext": ("preference_context", (str, dict)),
+}
 _NEAR = 0.83
 _LONG_ENOUGH = 6  # letters; shorter names resemble too many words
 
@@ -71,20 +78,18 @@ def _meant(key: str, value: Any, names: tuple[str, ...]) -> str | None:
         values = value if isinstance(value, list | tuple) and value else [value]
         meant = "preference" if key == "preferences" else key
         return meant if all(isinstance(one, kinds) for one in values) else None
-    name = _near_name(key, names)
-    if name == "preset" and _letters(key) != name:
-        return name if isinstance(value, str) and value in PRESETS else None
-    if _letters(key) == "user":
-        # Applications keep whole objects under this key.
-        return name if isinstance(value, str) else None
-    return name
+    if (other := _OTHER_WORDS.get(_letters(key))) is not None:
+        name, types = other
+        return name if name in names and isinstance(value, types) else None
+    near = _near_name(key, names)
+    if near == "preset" and _letters(key) != near:
+        return near if isinstance(value, str) and value in PRESETS else None
+    return near
 
 
 @lru_cache(maxsize=1024)
 def _near_name(key: str, names: tuple[str, ...]) -> str | None:
     plain = _letters(key)
-    if plain == "user" and "user_id" in names:
-        return "user_id"
     return next((name for name in names if _is_near(plain, _letters(name))), None)
 
 

@@ -25,7 +25,7 @@ def describe_store(store: ProfileStore) -> str:
 def how_to_make_profile(store: ProfileStore, user_id: str, *, action: str = "set") -> str:
     """The command (`profile set` or `profile add`), or else the call, that stores a profile."""
     store = _innermost(store)
-    if _database_name(store) is None:
+    if _database_name(store) in {None, ":memory:"}:  # which no command reaches
         return f'store.save(PreferenceProfile(user_id={user_id!r}, preferences=["…"]))'
     return f"{profile_command(user_id, action=action)}{database_option(store)}"
 

@@ -342,6 +342,10 @@ KEYS = {
     "maxKL": "max_kl",
     "preset_": "preset",
     "preest": "preset",
+    "guidance": "guidance_scale",
+    "strength": "guidance_scale",
+    "kl": "max_kl",
+    "pref_context": "preference_context",
     "preference": "preference=",
     "preferences": "preference=",
 }
@@ -365,7 +369,9 @@ WAYS: dict[str, Callable[[ChatAmulet, Any], Any]] = {
 @pytest.mark.parametrize("store", [None, InMemoryProfileStore([ANN])], ids=["none", "store"])
 @pytest.mark.parametrize("key", KEYS)
 def test_a_key_near_ours_is_reported(key: str, store: Any, reported: Any) -> None:
-    value = "strong" if KEYS[key] == "preset" else "ann"
+    value: Any = "strong" if KEYS[key] == "preset" else "ann"
+    if key in {"guidance", "strength", "kl"}:
+        value = 3.0
     llm = ChatAmulet(engine=ScriptedEngine(), profiles=store)
     llm.invoke(QUESTION, config(**{key: value}))
     (warning,) = reported()

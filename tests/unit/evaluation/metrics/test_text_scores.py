@@ -94,5 +94,5 @@ def test_scorers_declare_their_scores():
 def test_sentiment_without_its_package_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "vaderSentiment", None)
     monkeypatch.delitem(sys.modules, "vaderSentiment.vaderSentiment", raising=False)
-    with pytest.raises(MissingDependencyError, match=r"amulet-integrations\[evaluation\]"):
+    with pytest.raises(MissingDependencyError, match=r"pip install .*\[evaluation\]"):
         SentimentScorer()

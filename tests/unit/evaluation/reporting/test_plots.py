@@ -218,5 +218,5 @@ def test_without_matplotlib_the_extra_is_named(monkeypatch):
     monkeypatch.setattr(
         "amulet_integrations.evaluation.reporting.plots.find_spec", lambda name: None
     )
-    with pytest.raises(MissingDependencyError, match=r"amulet-integrations\[evaluation\]"):
+    with pytest.raises(MissingDependencyError, match=r"pip install .*\[evaluation\]"):
         check_plots()
