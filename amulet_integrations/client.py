@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -38,6 +40,8 @@ from amulet_integrations.registry import Registry
 
 SELECTION_ARGUMENTS = tuple(name for name in PreferenceSelection.model_fields if name != "source")
 """Arguments of a call that select whose preferences it follows, when and how."""
+
+_SHARED: ContextVar[Registry | None] = ContextVar("shared_registry", default=None)
 
 _OTHER_ARGUMENTS = ("max_tokens", "max_new_tokens", "timeout", "chat_template_kwargs")
 
@@ -81,7 +85,7 @@ def selection_from(arguments: Mapping[str, Any]) -> PreferenceSelection:
 class AmuletClient(AmuletConfig):
     """A configuration with its engine, its store and its users."""
 
-    _registry: Registry = PrivateAttr(default_factory=Registry)
+    _registry: Registry = PrivateAttr(default_factory=lambda: _SHARED.get() or Registry())
 
     @model_validator(mode="after")
     def _check_early(self) -> Self:
@@ -119,9 +123,14 @@ class AmuletClient(AmuletConfig):
         """The engine; loads the model on first use."""
         return self.engine or self._registry.engine(self.source)
 
-    def share_with(self, other: AmuletClient) -> None:
-        """Uses the engines and stores that another one has loaded and opened."""
-        self._registry = other._registry
+    @contextmanager
+    def sharing_registry(self) -> Iterator[None]:
+        """What is constructed inside uses the engines and stores that this client has loaded."""
+        token = _SHARED.set(self._registry)
+        try:
+            yield
+        finally:
+            _SHARED.reset(token)
 
     def warm_up(self) -> None:
         """Does ahead what the first call would wait for: call it before a server takes requests.

@@ -26,8 +26,9 @@ from amulet_integrations.prompting.openai_compat.output_options import (
     plain_arguments,
 )
 
+from .call_config import within_run
 from .config_keys import READ_KEYS, find_unread_keys
-from .internal_calls import InternalCall, internal_call
+from .internal_calls import STRUCTURED, InternalCall, internal_call
 from .tools import to_openai_tools
 
 CALL = "personalization"
@@ -52,8 +53,7 @@ _OTHER_ARGUMENTS = (
     "model",
     "stream",
     "stream_usage",
-    "ls_structured_output_format",
-    "structured_output_format",
+    *STRUCTURED,
 )
 
 
@@ -127,7 +127,7 @@ def read_arguments(
     """
     plain = json_arguments(arguments)
     read = llm.read_call(plain, (*_OTHER_ARGUMENTS, *also))
-    config = ensure_config(config)
+    config = ensure_config(within_run(config))
     internal = internal_call(config, plain)
     searchable = "user_id" not in config["configurable"] or llm.has_profiles
     if internal is None:
