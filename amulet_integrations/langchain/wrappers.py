@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from typing import Any, ClassVar, cast
 
 from langchain_core.language_models import LanguageModelInput
@@ -14,6 +14,7 @@ from langchain_core.runnables import (
     RunnableSequence,
     RunnableWithFallbacks,
 )
+from langchain_core.runnables.config import get_config_list
 from langchain_core.runnables.configurable import (
     DynamicRunnable,
     RunnableConfigurableAlternatives,
@@ -28,6 +29,7 @@ from .call_config import config_for, merged, within_run
 from .model_wrapper import AnyModel, Change, ModelWrapper, NextCall
 
 Config = RunnableConfig | None
+Configs = Config | Sequence[RunnableConfig]
 
 
 class AmuletRetry(ModelWrapper, RunnableRetry[LanguageModelInput, Any]):  # type: ignore[misc, no-redef]
@@ -88,6 +90,34 @@ class _Configurable(ModelWrapper, DynamicRunnable):  # type: ignore[misc, type-a
     def next_call(self, config: Config) -> NextCall:
         """The model that a config chooses."""
         return *self._prepare(merged(self.config, config)), {}
+
+    # LangChain's batches take the values of the run for the call's own before anything is prepared.
+
+    def batch(self, inputs: list[Any], config: Configs = None, **kwargs: Any) -> list[Any]:
+        return super().batch(inputs, self._configs(config, inputs), **kwargs)
+
+    def abatch(
+        self, inputs: list[Any], config: Configs = None, **kwargs: Any
+    ) -> Coroutine[Any, Any, list[Any]]:
+        return super().abatch(inputs, self._configs(config, inputs), **kwargs)
+
+    def batch_as_completed(
+        self, inputs: Sequence[Any], config: Configs = None, **kwargs: Any
+    ) -> Iterator[tuple[int, Any]]:
+        return super().batch_as_completed(inputs, self._configs(config, inputs), **kwargs)
+
+    def abatch_as_completed(
+        self, inputs: Sequence[Any], config: Configs = None, **kwargs: Any
+    ) -> AsyncIterator[tuple[int, Any]]:
+        return super().abatch_as_completed(inputs, self._configs(config, inputs), **kwargs)
+
+    def _configs(self, given: Configs, inputs: Sequence[Any]) -> list[RunnableConfig]:
+        """The config of each input, whose values are its own and those that are bound."""
+        configs = get_config_list(given, len(inputs))
+        own = given if isinstance(given, Sequence) else [given] * len(inputs)
+        for config, one in zip(configs, own, strict=True):
+            config["configurable"] = merged(self.config, one).get("configurable", {})
+        return configs
 
 
 class AmuletConfigurableFields(_Configurable, RunnableConfigurableFields):  # type: ignore[misc, type-arg]
