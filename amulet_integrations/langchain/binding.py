@@ -10,12 +10,13 @@ from langchain_core.language_models import LanguageModelInput
 from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.runnables import Runnable, RunnableBinding, RunnableConfig
 
-from amulet_integrations.client import without_unset
+from amulet_integrations.client import SELECTION_ARGUMENTS, without_unset
 from amulet_integrations.errors import InvalidParamsError
 from amulet_integrations.personalization.user_resolution import PreferenceSelection
 from amulet_integrations.profiles.scope import NAMES
 from amulet_integrations.prompting.openai_compat.openai_tools import tool_list
 
+from .call_arguments import BOUND_SELECTION
 from .call_config import config_for, merged, with_factories
 from .configured_output import ConfiguredOutput
 from .internal_calls import STRUCTURED
@@ -63,6 +64,11 @@ class AmuletBinding(ModelWrapper, RunnableBinding[LanguageModelInput, Any]):  # 
         given |= _without_defaults(kwargs)
         if bound := self.kwargs.get("tools"):
             given["tools"] = [*bound, *tool_list(kwargs.get("tools") or ())]
+        # Bound to a model they may be for its answers; an agent's decisions tell them apart.
+        earlier = [name for name in SELECTION_ARGUMENTS if name in given and name not in kwargs]
+        selection = {name: given.pop(name) for name in earlier} | kwargs.get(BOUND_SELECTION, {})
+        if selection:
+            given[BOUND_SELECTION] = selection
         return self._around(self.bound.with_structured_output(schema, **given))  # type: ignore[attr-defined]
 
     def with_config(self, config: Config = None, **kwargs: Any) -> Any:
