@@ -94,8 +94,16 @@ class AmuletClient(AmuletConfig):
         if self.engine is None:
             self._registry.context_window(self.source)
         else:
-            self.model = self.engine.model_name
+            self._take_model_of(self.engine)
         return self
+
+    def _take_model_of(self, engine: Engine) -> None:
+        name = engine.model_name
+        if "model" in self.model_fields_set and self.model != ModelSource(name).model:
+            raise InvalidParamsError(
+                f"model={self.model!r} beside engine=, which runs {name!r}. Leave one of them out."
+            )
+        self.model = name
 
     def of_model(self, model: str | Path | None) -> Self:
         """A copy with another model, for a call that names one; may read the model's config.
@@ -112,7 +120,7 @@ class AmuletClient(AmuletConfig):
         if not isinstance(model, str | Path) or not str(model).strip():
             raise InvalidParamsError(f"model={model!r}: give a Hugging Face id or a local folder.")
         model = ModelSource(str(model)).model
-        if model == self.model:
+        if model in (self.model, ModelSource(self.model).model):
             return self
         changes = {"model": model, "engine": None, "revision": None, "trust_remote_code": False}
         copy = self.model_copy(update=changes)
@@ -212,10 +220,10 @@ class AmuletClient(AmuletConfig):
             UnknownUserError: `unknown_user` is "error".
         """
         if store is not None:
-            self.unknown_users.report_user(self.unknown_user, user_id, store)
+            self._registry.unknown_users.report_user(self.unknown_user, user_id, store)
         else:
             missing = self._missing_place
-            self.unknown_users.report_config_user(self.unknown_user, user_id, missing)
+            self._registry.unknown_users.report_config_user(self.unknown_user, user_id, missing)
 
     def report_unread_key(self, key: str, message: str) -> None:
         """Applies the setting `unknown_user` to a key that looks like one that is read.
@@ -227,7 +235,7 @@ class AmuletClient(AmuletConfig):
         Raises:
             UnknownArgumentError: `unknown_user` is "error".
         """
-        self.unknown_users.report_key(self.unknown_user, key, message)
+        self._registry.unknown_users.report_key(self.unknown_user, key, message)
 
     def resolve_user(
         self, call: PreferenceSelection, config: PreferenceSelection | None = None
@@ -286,7 +294,7 @@ class AmuletClient(AmuletConfig):
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
         # Engines and stores are shared, not copied.
         memo = {} if memo is None else memo
-        shared = (self.engine, self.profiles, self._registry, self.unknown_users)
+        shared = (self.engine, self.profiles, self._registry)
         memo.update({id(it): it for it in shared})
         return super().__deepcopy__(memo)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from itertools import cycle, product
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +14,12 @@ from langchain_core.language_models import FakeListChatModel
 from langchain_core.load import dumpd
 from langchain_core.messages import HumanMessage
 from langchain_core.prompt_values import StringPromptValue
-from langchain_core.runnables import ConfigurableField, RunnableLambda, RunnablePassthrough
+from langchain_core.runnables import (
+    ConfigurableField,
+    ConfigurableFieldSingleOption,
+    RunnableLambda,
+    RunnablePassthrough,
+)
 
 from amulet_integrations import InMemoryProfileStore, PreferenceProfile, preference_scope
 from amulet_integrations.errors import (
@@ -25,6 +31,7 @@ from amulet_integrations.errors import (
 from amulet_integrations.langchain import ChatAmulet
 from amulet_integrations.langchain.wrappers import AmuletFallbacks
 from tests.support.scripted import ScriptedEngine
+from tests.support.tiny import tiny_model, tiny_tokenizer
 
 QUESTION = "What is the sea?"
 TASTE = {"ann": "Answer in verse.", "bob": "Numbers only."}
@@ -441,3 +448,50 @@ def test_a_strangers_calls_cannot_be_validated() -> None:
     model = AmuletFallbacks(runnable=stranger.runnable, fallbacks=stranger.fallbacks)
     with pytest.raises(InvalidParamsError, match="FakeListChatModel, which cannot validate"):
         model.validate(QUESTION)
+
+
+@pytest.mark.parametrize("named", ["field", "option"])
+def test_a_configured_model_answers_and_not_the_given_engine(
+    named: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny_model().save_pretrained(tmp_path)
+    tiny_tokenizer().save_pretrained(tmp_path)
+    other = ScriptedEngine()
+    asked = []
+
+    def load(source: Any) -> ScriptedEngine:
+        asked.append(source.model)
+        return other
+
+    monkeypatch.setattr("amulet_integrations.engine.local_engine.shared_engine", load)
+    llm = chat()
+    field: Any = ConfigurableField(id="which")
+    value = str(tmp_path)
+    if named == "option":
+        options = {"own": llm.model, "other": value}
+        field = ConfigurableFieldSingleOption(id="which", options=options, default="own")
+        value = "other"
+    model = llm.configurable_fields(model=field)
+    model.invoke(QUESTION)
+    assert len(llm.engine.requests) == 1
+    config = {"configurable": {"which": value, "user_id": "ann"}}
+    model.invoke(QUESTION, config)
+    model.generate([[HumanMessage(QUESTION)]])
+    model.with_config(config).generate([[HumanMessage(QUESTION)]])
+    assert asked == [str(tmp_path)] * len(asked)
+    assert len(llm.engine.requests) == len(other.requests) == 2
+
+
+def test_configured_calls_read_a_checkpoints_config_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny_model().save_pretrained(tmp_path)
+    tiny_tokenizer().save_pretrained(tmp_path)
+    llm = ChatAmulet(model=tmp_path, profiles=None)
+    model = llm.configurable_fields(temperature=ConfigurableField(id="heat"))
+    engine = ScriptedEngine()
+    monkeypatch.setattr("amulet_integrations.engine.local_engine.shared_engine", lambda _: engine)
+    (tmp_path / "config.json").unlink()  # whoever reads it again fails
+    for heat in (0.1, 0.2, 0.1):
+        model.invoke(QUESTION, {"configurable": {"heat": heat}})
+    assert [it.sampling.temperature for it in engine.requests] == [0.1, 0.2, 0.1]
