@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -38,6 +40,8 @@ from amulet_integrations.registry import Registry
 
 SELECTION_ARGUMENTS = tuple(name for name in PreferenceSelection.model_fields if name != "source")
 """Arguments of a call that select whose preferences it follows, when and how."""
+
+_SHARED: ContextVar[Registry | None] = ContextVar("shared_registry", default=None)
 
 _OTHER_ARGUMENTS = ("max_tokens", "max_new_tokens", "timeout", "chat_template_kwargs")
 
@@ -81,7 +85,7 @@ def selection_from(arguments: Mapping[str, Any]) -> PreferenceSelection:
 class AmuletClient(AmuletConfig):
     """A configuration with its engine, its store and its users."""
 
-    _registry: Registry = PrivateAttr(default_factory=Registry)
+    _registry: Registry = PrivateAttr(default_factory=lambda: _SHARED.get() or Registry())
 
     @model_validator(mode="after")
     def _check_early(self) -> Self:
@@ -90,8 +94,16 @@ class AmuletClient(AmuletConfig):
         if self.engine is None:
             self._registry.context_window(self.source)
         else:
-            self.model = self.engine.model_name
+            self._take_model_of(self.engine)
         return self
+
+    def _take_model_of(self, engine: Engine) -> None:
+        name = engine.model_name
+        if "model" in self.model_fields_set and self.model != ModelSource(name).model:
+            raise InvalidParamsError(
+                f"model={self.model!r} beside engine=, which runs {name!r}. Leave one of them out."
+            )
+        self.model = name
 
     def of_model(self, model: str | Path | None) -> Self:
         """A copy with another model, for a call that names one; may read the model's config.
@@ -108,7 +120,7 @@ class AmuletClient(AmuletConfig):
         if not isinstance(model, str | Path) or not str(model).strip():
             raise InvalidParamsError(f"model={model!r}: give a Hugging Face id or a local folder.")
         model = ModelSource(str(model)).model
-        if model == self.model:
+        if model in (self.model, ModelSource(self.model).model):
             return self
         changes = {"model": model, "engine": None, "revision": None, "trust_remote_code": False}
         copy = self.model_copy(update=changes)
@@ -119,9 +131,14 @@ class AmuletClient(AmuletConfig):
         """The engine; loads the model on first use."""
         return self.engine or self._registry.engine(self.source)
 
-    def share_with(self, other: AmuletClient) -> None:
-        """Uses the engines and stores that another one has loaded and opened."""
-        self._registry = other._registry
+    @contextmanager
+    def sharing_registry(self) -> Iterator[None]:
+        """What is constructed inside uses the engines and stores that this client has loaded."""
+        token = _SHARED.set(self._registry)
+        try:
+            yield
+        finally:
+            _SHARED.reset(token)
 
     def warm_up(self) -> None:
         """Does ahead what the first call would wait for: call it before a server takes requests.
@@ -203,10 +220,10 @@ class AmuletClient(AmuletConfig):
             UnknownUserError: `unknown_user` is "error".
         """
         if store is not None:
-            self.unknown_users.report_user(self.unknown_user, user_id, store)
+            self._registry.unknown_users.report_user(self.unknown_user, user_id, store)
         else:
             missing = self._missing_place
-            self.unknown_users.report_config_user(self.unknown_user, user_id, missing)
+            self._registry.unknown_users.report_config_user(self.unknown_user, user_id, missing)
 
     def report_unread_key(self, key: str, message: str) -> None:
         """Applies the setting `unknown_user` to a key that looks like one that is read.
@@ -218,7 +235,7 @@ class AmuletClient(AmuletConfig):
         Raises:
             UnknownArgumentError: `unknown_user` is "error".
         """
-        self.unknown_users.report_key(self.unknown_user, key, message)
+        self._registry.unknown_users.report_key(self.unknown_user, key, message)
 
     def resolve_user(
         self, call: PreferenceSelection, config: PreferenceSelection | None = None
@@ -277,7 +294,7 @@ class AmuletClient(AmuletConfig):
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
         # Engines and stores are shared, not copied.
         memo = {} if memo is None else memo
-        shared = (self.engine, self.profiles, self._registry, self.unknown_users)
+        shared = (self.engine, self.profiles, self._registry)
         memo.update({id(it): it for it in shared})
         return super().__deepcopy__(memo)
 

@@ -30,7 +30,7 @@ from amulet_integrations.decoding.strength import GuidanceScale, MaxKL, Method, 
 from amulet_integrations.engine.model_source import EMBEDDED, ModelSource
 from amulet_integrations.engine.protocol import Engine
 from amulet_integrations.errors import InvalidParamsError
-from amulet_integrations.personalization.unknown_users import UnknownUserRule, UnknownUsers
+from amulet_integrations.personalization.unknown_users import UnknownUserRule
 from amulet_integrations.personalization.user_resolution import PreferenceSelection
 from amulet_integrations.profiles import Preference, PreferenceProfile, ProfileStore
 from amulet_integrations.profiles.conditions import PreferenceContext
@@ -74,7 +74,8 @@ class AmuletConfig(BaseModel):
         attn_implementation: As in transformers.
         pack_weights: Whether a model on the CPU may keep a second copy of its weights, to be
             faster.
-        engine: An engine to use instead of loading one.
+        engine: An engine to use instead of loading one. It brings its model; another `model` beside
+            it is refused.
         preference: A preference (or its text) for calls that name nobody.
         preference_profile: A profile for calls that name nobody; the constructor takes it as
             `profile`.
@@ -93,8 +94,6 @@ class AmuletConfig(BaseModel):
             user and there is no store, or when a key of a config looks like a misspelt `user_id`:
             "error" is an error, "warn" a warning once for each user and place, and "plain" nothing.
             With the last two, the call is answered without that user's preferences.
-        unknown_users: What was reported already. Copies share it, and so do those that LangChain
-            makes of a model's fields.
         method: "amulet", "linear_alignment", "pref" (the preference in the prompt, nothing more)
             or "base" (no preferences).
         guidance_scale: How strongly preferences are applied, as in classifier-free guidance: 1
@@ -155,7 +154,6 @@ class AmuletConfig(BaseModel):
     )
     profiles_ttl: float = Field(default=10.0, ge=0.0, allow_inf_nan=False)
     unknown_user: UnknownUserRule = "warn"
-    unknown_users: UnknownUsers = Field(default_factory=UnknownUsers, exclude=True, repr=False)
     method: Method = "amulet"
     guidance_scale: GuidanceScale = None
     params: AmuletParams | None = None
@@ -194,7 +192,11 @@ class AmuletConfig(BaseModel):
     def _untangle_names(cls, data: Any) -> Any:
         if not isinstance(data, Mapping):
             return data
-        data = {**cls._environment(data), **cls._without_unset(data)}
+        given = cls._without_unset(data)
+        environment = cls._environment(given)
+        if "engine" in given:  # it has its model
+            environment.pop("model", None)
+        data = {**environment, **given}
         check_one_limit(data)
         n = data.pop("n", 1)
         if type(n) is not int or n != 1:

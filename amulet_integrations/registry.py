@@ -1,4 +1,4 @@
-"""What copies of a wrapper share: engines, prompt builders and stores."""
+"""What copies of a wrapper share: engines, prompt builders, stores, and what was reported."""
 
 from __future__ import annotations
 
@@ -10,13 +10,18 @@ from amulet_integrations.engine.backends.transformers.loading.source_check impor
 )
 from amulet_integrations.engine.model_source import ModelSource
 from amulet_integrations.engine.protocol import Engine
+from amulet_integrations.personalization.unknown_users import UnknownUsers
 from amulet_integrations.profiles import ProfileStore, open_profile_store
 from amulet_integrations.profiles.stores.default_place import DEFAULT_PLACE, has_default
 from amulet_integrations.prompting import PromptBuilder
 
 
 class Registry:
-    """Loads each engine and opens each store once. May be used from any thread."""
+    """Loads each engine and opens each store once. May be used from any thread.
+
+    Attributes:
+        unknown_users: Which unknown users have been reported.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -24,6 +29,7 @@ class Registry:
         self._stores: dict[tuple[str, float], ProfileStore] = {}
         self._prompts: dict[tuple[int, str], tuple[Engine, PromptBuilder]] = {}
         self._windows: dict[str, int] = {}
+        self.unknown_users = UnknownUsers()
 
     def __reduce__(self) -> tuple[type[Registry], tuple[()]]:
         # Another process loads and opens its own.

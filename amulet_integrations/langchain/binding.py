@@ -2,35 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
-from contextvars import copy_context
-from functools import partial
-from typing import Any, TypeVar, cast
+from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
+from functools import reduce
+from typing import Any, ClassVar
 
-from langchain_core.callbacks import Callbacks
 from langchain_core.language_models import LanguageModelInput
-from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
-from langchain_core.outputs import LLMResult
-from langchain_core.prompt_values import PromptValue
+from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.runnables import Runnable, RunnableBinding, RunnableConfig
-from langchain_core.runnables.config import CONFIG_KEYS, merge_configs, var_child_runnable_config
 
-from amulet_integrations.client import without_unset
+from amulet_integrations.client import SELECTION_ARGUMENTS, without_unset
 from amulet_integrations.errors import InvalidParamsError
 from amulet_integrations.personalization.user_resolution import PreferenceSelection
-from amulet_integrations.personalization.validated_call import ValidatedCall
 from amulet_integrations.profiles.scope import NAMES
 from amulet_integrations.prompting.openai_compat.openai_tools import tool_list
 
-from .call_arguments import RUN_OPTIONS
-from .model_wrapper import AnyModel, Change, ModelWrapper, Wrappable, stands_for, within_run
+from .call_arguments import BOUND_SELECTION
+from .call_config import config_for, merged, with_factories
+from .configured_output import ConfiguredOutput
+from .internal_calls import STRUCTURED
+from .model_wrapper import AnyModel, Change, ModelWrapper, NextCall, Wrappable
 from .tools import to_openai_tools
 
 Config = RunnableConfig | None
-T = TypeVar("T")
-
-# What LangChain binds beside a response format, for tracers.
-_TRACED = ("ls_structured_output_format", "structured_output_format")
 
 # The fields of arguments that have another name.
 _FIELDS = {"max_new_tokens": "max_tokens", "profile": "preference_profile"}
@@ -40,17 +33,22 @@ _FIELDS = {"max_new_tokens": "max_tokens", "profile": "preference_profile"}
 _DEFAULTS = ("tool_choice", "parallel_tool_calls", "strict", "tools")
 
 
-@stands_for(RunnableBinding)
-class AmuletBinding(ModelWrapper, RunnableBinding[LanguageModelInput, Any]):  # type: ignore[no-redef]
+class AmuletBinding(ModelWrapper, RunnableBinding[LanguageModelInput, Any]):  # type: ignore[misc, no-redef]
     """A binding that serialises without preferences, and that keeps the scope of the call.
 
     Raises:
         PreferenceSelectionError: A bound preference or profile is of a wrong type.
         InvalidProfileError: A bound preference or profile is not valid.
+        InvalidParamsError: A bound argument is a configurable field, so no config could set it.
     """
+
+    langchains: ClassVar[type] = RunnableBinding
+    only_model: ClassVar[str] = "bound"
+    merges_configs: ClassVar[bool] = True
 
     def __init__(self, **fields: Any) -> None:
         hidden = _with_hidden_preferences(fields.get("kwargs") or {})
+        _refuse_configurable(fields.get("bound"), hidden)
         super().__init__(**{**fields, "kwargs": hidden})
 
     def bind_tools(self, tools: Sequence[Any], **kwargs: Any) -> AnyModel:
@@ -60,34 +58,27 @@ class AmuletBinding(ModelWrapper, RunnableBinding[LanguageModelInput, Any]):  # 
             tools = [*bound, *to_openai_tools(tool_list(tools), given.pop("strict", None))]
         return self._around(self.bound.bind_tools(tools, **given))  # type: ignore[attr-defined]
 
-    def with_structured_output(self, schema: Any = None, **kwargs: Any) -> AnyModel:
-        """As `ChatAmulet.with_structured_output`; what is bound stays bound.
-
-        Tools that are bound become its `tools`.
-        """
-        given = {name: value for name, value in self.kwargs.items() if name not in _TRACED}
+    def make_structured(self, schema: Any, kwargs: dict[str, Any]) -> AnyModel:
+        """As `ModelWrapper.make_structured`; tools that are bound become its `tools`."""
+        given = {name: value for name, value in self.kwargs.items() if name not in STRUCTURED}
         given |= _without_defaults(kwargs)
         if bound := self.kwargs.get("tools"):
             given["tools"] = [*bound, *tool_list(kwargs.get("tools") or ())]
+        # Bound to a model they may be for its answers; an agent's decisions tell them apart.
+        earlier = [name for name in SELECTION_ARGUMENTS if name in given and name not in kwargs]
+        selection = {name: given.pop(name) for name in earlier} | kwargs.get(BOUND_SELECTION, {})
+        if selection:
+            given[BOUND_SELECTION] = selection
         return self._around(self.bound.with_structured_output(schema, **given))  # type: ignore[attr-defined]
 
     def with_config(self, config: Config = None, **kwargs: Any) -> Any:
         """As `Runnable.with_config`; what an earlier config set is kept."""
-        return self.with_fields(config=_merged(self.config, {**(config or {}), **kwargs}))
+        return self.with_fields(config=merged(self.config, {**(config or {}), **kwargs}))
 
-    def configurable_fields(self, **fields: Any) -> Any:
-        """As `RunnableSerializable.configurable_fields`, of the model inside.
-
-        Raises:
-            InvalidParamsError: One of the fields is bound, so no config could set it.
-        """
-        bound = {_FIELDS.get(name, name) for name in without_unset(self.kwargs)}
-        if taken := sorted(fields.keys() & bound):
-            raise InvalidParamsError(
-                f"{taken[0]}= is bound, so a config could not set it. Make the field configurable "
-                "and bind nothing to it, or give the value to the constructor."
-            )
-        return super().configurable_fields(**fields)
+    @property
+    def models(self) -> list[Any]:
+        """The model inside."""
+        return [self.bound]
 
     def change_models(self, change: Change) -> Any:
         """The same binding around another model."""
@@ -117,101 +108,20 @@ class AmuletBinding(ModelWrapper, RunnableBinding[LanguageModelInput, Any]):  # 
         if not any(around.values()):
             return made
         if not isinstance(made, Wrappable):  # its answers are no messages any more
-            return RunnableBinding(bound=made, **around)
+            return ConfiguredOutput(bound=made, **around)
         around["custom_output_type"] = self.custom_output_type
         if isinstance(made, AmuletBinding) and not made.config and not made.config_factories:
             return made.with_fields(**around)
         return AmuletBinding(bound=made, **around)
 
+    def next_call(self, config: Config) -> NextCall:
+        """The model inside, with what is bound to it."""
+        config = with_factories(merged(self.config, config), self.config_factories)
+        return self.bound, config, dict(self.kwargs)
+
     def _merge_configs(self, *configs: Config) -> RunnableConfig:
-        merged = super()._merge_configs(*configs)
-        return merged if any(configs) else within_run(merged)
-
-    def validate(  # type: ignore[override]
-        self, input: LanguageModelInput, config: Config = None, **kwargs: Any
-    ) -> ValidatedCall:
-        """As `ChatAmulet.validate`, with what is bound."""
-        config = self._merge_configs(config)
-        return self.bound.validate(input, config, **{**self.kwargs, **kwargs})  # type: ignore[attr-defined, no-any-return]
-
-    def avalidate(
-        self, input: LanguageModelInput, config: Config = None, **kwargs: Any
-    ) -> Coroutine[Any, Any, ValidatedCall]:
-        """As `ChatAmulet.avalidate`, with what is bound."""
-        config = self._merge_configs(config)
-        return self.bound.avalidate(input, config, **{**self.kwargs, **kwargs})  # type: ignore[attr-defined, no-any-return]
-
-    # LangChain has these only on models. What is bound would be lost there.
-
-    def generate(
-        self,
-        messages: list[list[BaseMessage]],
-        stop: list[str] | None = None,
-        callbacks: Callbacks = None,
-        **kwargs: Any,
-    ) -> LLMResult:
-        """As `BaseChatModel.generate`, with what is bound."""
-        method: Callable[..., LLMResult] = self.bound.generate  # type: ignore[attr-defined]
-        return self._run(method, messages, stop, callbacks, kwargs)
-
-    def agenerate(
-        self,
-        messages: list[list[BaseMessage]],
-        stop: list[str] | None = None,
-        callbacks: Callbacks = None,
-        **kwargs: Any,
-    ) -> Coroutine[Any, Any, LLMResult]:
-        """As `BaseChatModel.agenerate`, with what is bound."""
-        return self._run(self.bound.agenerate, messages, stop, callbacks, kwargs)  # type: ignore[attr-defined]
-
-    def generate_prompt(
-        self,
-        prompts: list[PromptValue],
-        stop: list[str] | None = None,
-        callbacks: Callbacks = None,
-        **kwargs: Any,
-    ) -> LLMResult:
-        """As `BaseChatModel.generate_prompt`, with what is bound."""
-        return self.generate([it.to_messages() for it in prompts], stop, callbacks, **kwargs)
-
-    def agenerate_prompt(
-        self,
-        prompts: list[PromptValue],
-        stop: list[str] | None = None,
-        callbacks: Callbacks = None,
-        **kwargs: Any,
-    ) -> Coroutine[Any, Any, LLMResult]:
-        """As `BaseChatModel.agenerate_prompt`, with what is bound."""
-        return self.agenerate([it.to_messages() for it in prompts], stop, callbacks, **kwargs)
-
-    def get_num_tokens_from_messages(
-        self, messages: list[BaseMessage], tools: Sequence[Any] | None = None
-    ) -> int:
-        """As `ChatAmulet.get_num_tokens_from_messages`; tools that are bound count, too."""
-        described = [*self.kwargs.get("tools", ()), *(tools or ())]
-        return cast("int", self.bound.get_num_tokens_from_messages(messages, described))  # type: ignore[attr-defined]
-
-    def _run(
-        self,
-        method: Callable[..., T],
-        messages: list[list[BaseMessage]],
-        stop: list[str] | None,
-        callbacks: Callbacks,
-        kwargs: dict[str, Any],
-    ) -> T:
-        """Calls a method that takes no config."""
-        given = {**self.kwargs, **kwargs}
-        if stop is not None:
-            given["stop"] = stop
-        if not self.config and not self.config_factories:
-            return method(messages, callbacks=callbacks, **given)
-        config = self._merge_configs(RunnableConfig(callbacks=callbacks))
-        run = {name: config[name] for name in RUN_OPTIONS if config.get(name)}  # type: ignore[literal-required]
-        context = copy_context()
-        context.run(var_child_runnable_config.set, config)
-        return context.run(
-            partial(method, messages, callbacks=config.get("callbacks"), **{**run, **given})
-        )
+        given = reduce(merged, configs, RunnableConfig())
+        return config_for(self.bound, self.next_call(given)[1])
 
     # LangChain's bindings call the model when they are read. Here it is called at once, because it
     # decides then whose preferences the call follows.
@@ -240,22 +150,16 @@ def _without_defaults(kwargs: Mapping[str, Any]) -> dict[str, Any]:
     return {name: it for name, it in kwargs.items() if it is not None or name not in _DEFAULTS}
 
 
-def _merged(old: RunnableConfig, new: Mapping[str, Any]) -> RunnableConfig:
-    """Two configs as one; of a value that both set, the new one counts."""
-    others = {name: value for name, value in new.items() if name not in CONFIG_KEYS}
-    if others:  # to LangChain, unknown keys are configurable
-        new = {name: value for name, value in new.items() if name in CONFIG_KEYS}
-        new = {**new, "configurable": {**new.get("configurable", {}), **others}}
-    merged = {**old, **new}
-    for name in ("configurable", "metadata"):
-        if old.get(name) and new.get(name):
-            merged[name] = {**old[name], **new[name]}
-    if old.get("tags") and new.get("tags"):
-        merged["tags"] = [*old["tags"], *new["tags"]]
-    if old.get("callbacks") and new.get("callbacks"):
-        both = merge_configs({"callbacks": old["callbacks"]}, {"callbacks": new["callbacks"]})
-        merged["callbacks"] = both["callbacks"]
-    return cast("RunnableConfig", merged)
+def _refuse_configurable(model: Any, bound: Mapping[str, Any]) -> None:
+    """Refuses arguments that are configurable fields of a model: no config could set them."""
+    if not isinstance(model, ModelWrapper):
+        return
+    names = {_FIELDS.get(name, name) for name in without_unset(bound)}
+    if taken := sorted(names & model.configurable_names()):
+        raise InvalidParamsError(
+            f"{taken[0]}= is bound, so a config could not set it. Make the field configurable "
+            "and bind nothing to it, or give the value to the constructor."
+        )
 
 
 def _with_hidden_preferences(arguments: Mapping[str, Any]) -> dict[str, Any]:

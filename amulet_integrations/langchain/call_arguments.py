@@ -26,14 +26,22 @@ from amulet_integrations.prompting.openai_compat.output_options import (
     plain_arguments,
 )
 
+from .call_config import within_run
 from .config_keys import READ_KEYS, find_unread_keys
-from .internal_calls import InternalCall, internal_call
+from .internal_calls import STRUCTURED, InternalCall, internal_call
 from .tools import to_openai_tools
 
 CALL = "personalization"
 """The keyword argument that carries a `ChatCall` through LangChain's methods.
 
 Callbacks and tracers are given `Personalization.describe` under this name.
+"""
+
+BOUND_SELECTION = "bound_selection"
+"""The keyword argument for what was bound to a model before `with_structured_output`.
+
+It is an object of arguments that select preferences. They count as those of a call do, but for the
+decisions of agents.
 """
 
 RUN_OPTIONS = ("tags", "metadata", "run_name", "run_id")
@@ -52,8 +60,7 @@ _OTHER_ARGUMENTS = (
     "model",
     "stream",
     "stream_usage",
-    "ls_structured_output_format",
-    "structured_output_format",
+    *STRUCTURED,
 )
 
 
@@ -125,10 +132,12 @@ def read_arguments(
     Raises:
         AmuletError: One of the arguments is unknown or not valid.
     """
-    plain = json_arguments(arguments)
+    config = ensure_config(within_run(config))
+    internal = internal_call(config, arguments)
+    if internal is InternalCall.DECISION:
+        arguments = {name: it for name, it in arguments.items() if name != BOUND_SELECTION}
+    plain = _unfolded(json_arguments(arguments))
     read = llm.read_call(plain, (*_OTHER_ARGUMENTS, *also))
-    config = ensure_config(config)
-    internal = internal_call(config, plain)
     searchable = "user_id" not in config["configurable"] or llm.has_profiles
     if internal is None:
         _report_unread(llm, config, read.selection, searchable=searchable)
@@ -151,9 +160,9 @@ def _resolve_user(
 ) -> PreferenceSelection:
     """Whose preferences a call follows; nobody's, where no user reads the answer.
 
-    There only the call's own arguments count, and for texts `for_user`. For decisions it does not:
-    a middleware may work with the agent's own model, and preferences decide nothing. What is bound
-    to the agent's model does not count where its tools are chosen.
+    There only the call's own arguments count, and for texts what is bound and `for_user`. For
+    decisions these do not: a middleware may work with the agent's own model, and preferences decide
+    nothing. Where an agent's tools are chosen, nothing counts.
     """
     if internal is None:
         return llm.resolve_user(call, config)
@@ -170,8 +179,16 @@ def check_arguments(llm: AmuletClient, arguments: Mapping[str, Any]) -> dict[str
         AmuletError: One of them is unknown or not valid.
     """
     plain = json_arguments(arguments)
-    llm.read_call(plain, _OTHER_ARGUMENTS)
+    llm.read_call(_unfolded(plain), _OTHER_ARGUMENTS)
     return plain
+
+
+def _unfolded(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments with those that `BOUND_SELECTION` holds among them; the others count first."""
+    others = dict(arguments)
+    if isinstance(others.get(BOUND_SELECTION), Mapping):  # anything else is an unknown argument
+        others = {**others.pop(BOUND_SELECTION), **others}
+    return others
 
 
 def json_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:

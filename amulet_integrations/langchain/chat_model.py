@@ -59,7 +59,6 @@ from amulet_integrations.errors import PromptError
 from amulet_integrations.personalization.validated_call import ValidatedCall
 from amulet_integrations.prompting.openai_compat.openai_tools import ToolChoice, to_tool_use
 
-from . import wrappers as _wrappers  # noqa: F401 - declares what stands for LangChain's
 from .call_arguments import (
     CALL,
     EVENT_OPTIONS,
@@ -385,10 +384,9 @@ class ChatAmulet(AmuletClient, Wrappable, BaseChatModel):
         llm = self.bind_tools(output.tools if tools is None else tools, **wanted)
         return output.parse_answers_of(llm, include_raw=include_raw)
 
-    def share_with(self, other: AmuletClient) -> None:
-        """As `AmuletClient.share_with`; a profile that describes the other one is replaced."""
-        super().share_with(other)
-        if self.profile == model_profile(other):
+    def describe_anew(self, former: AmuletClient) -> None:
+        """Describes the model in `profile`, unless that was given and not made from `former`."""
+        if self.profile == model_profile(former):
             self.profile = model_profile(self)
 
     def get_token_ids(self, text: str) -> list[int]:

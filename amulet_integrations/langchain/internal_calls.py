@@ -17,8 +17,8 @@ _SOURCES = {"summarization", "tool_selection", "tool_emulation"}
 # The nodes of a middleware's hooks in `create_agent`, and of the hooks of `create_react_agent`.
 _HOOK = re.compile(r".+\.(?:before|after)_(?:agent|model)|(?:pre|post)_model_hook")
 
-# What `with_structured_output` binds for tracers; an agent's own answers are never made by it.
-_STRUCTURED = ("ls_structured_output_format", "structured_output_format")
+STRUCTURED = ("ls_structured_output_format", "structured_output_format")
+"""What `with_structured_output` binds for tracers; an agent's own answers are never made by it."""
 
 
 class InternalCall(Enum):
@@ -43,7 +43,7 @@ def internal_call(
     """
     around = (var_child_runnable_config.get() or {}).get("metadata") or {}
     metadata = {**around, **(ensure_config(config).get("metadata") or {})}
-    is_structured = any(arguments.get(name) is not None for name in _STRUCTURED)
+    is_structured = any(arguments.get(name) is not None for name in STRUCTURED)
     in_model_node = (
         metadata.get("langgraph_node") == "model"
         and metadata.get("ls_integration") == "langchain_create_agent"

@@ -75,6 +75,23 @@ def test_settings_reach_the_engine_from_the_constructor_and_from_the_call(
     assert [getattr(it.sampling, field) for it in engine.requests] == [made, called]
 
 
+@every_wrapper
+def test_an_engine_brings_its_model(wrapper: Wrapper, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = ScriptedEngine()
+    with pytest.raises(InvalidParamsError, match=r"model='embedded' beside engine=, which runs"):
+        wrapper.make(engine=engine, model="embedded")
+    assert wrapper.make(engine=engine, model=engine.model_name).engine is engine
+    monkeypatch.setenv("AMULET_MODEL", "somebody/elses")
+    assert wrapper.make(engine=engine).model == engine.model_name
+
+
+@every_wrapper
+def test_what_was_reported_is_no_setting(wrapper: Wrapper) -> None:
+    with pytest.raises(UnknownArgumentError, match="did you mean 'unknown_user'"):
+        wrapper.make(engine=ScriptedEngine(), unknown_users="error")
+    assert "unknown_users" not in wrapper.make(engine=ScriptedEngine()).model_dump()
+
+
 @every_way
 def test_stop_and_timeout_reach_the_engine(wrapper: Wrapper, ask: Ask) -> None:
     engine = ScriptedEngine()

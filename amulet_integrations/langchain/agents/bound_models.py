@@ -9,7 +9,6 @@ from typing import Any
 
 from langchain_core.runnables import Runnable, RunnableWithFallbacks
 from langchain_core.runnables.base import RunnableBindingBase
-from langchain_core.runnables.config import ensure_config
 from langchain_core.runnables.configurable import DynamicRunnable
 
 from amulet_integrations.client import selection_from
@@ -65,7 +64,7 @@ def models_of(
     elif isinstance(model, RunnableBindingBase):
         yield from models_of(model.bound, {**model.kwargs, **arguments}, config)
     elif isinstance(model, DynamicRunnable):
-        yield from models_of(model.prepare(ensure_config())[0], arguments, config)
+        yield from models_of(model.prepare()[0], arguments, config)
     elif isinstance(model, RunnableWithFallbacks):
         for one in model.runnables:
             yield from models_of(one, arguments, config)

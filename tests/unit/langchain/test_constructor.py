@@ -60,7 +60,7 @@ def test_a_profile_may_be_a_dict_and_is_never_taken_for_langchains_own(chat: Mak
 
 
 def test_a_model_with_an_engine_of_its_own_can_be_pickled(chat: Make) -> None:
-    llm = chat(profiles=None, model="embedded")
+    llm = chat(profiles=None)
     llm.model = "embedded"
     assert pickle.loads(pickle.dumps(llm)).engine is None  # noqa: S301
 

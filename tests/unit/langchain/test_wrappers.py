@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from itertools import cycle, product
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,18 +14,30 @@ from langchain_core.language_models import FakeListChatModel
 from langchain_core.load import dumpd
 from langchain_core.messages import HumanMessage
 from langchain_core.prompt_values import StringPromptValue
-from langchain_core.runnables import ConfigurableField, RunnableLambda
+from langchain_core.runnables import (
+    ConfigurableField,
+    ConfigurableFieldSingleOption,
+    RunnableLambda,
+    RunnablePassthrough,
+)
 
 from amulet_integrations import InMemoryProfileStore, PreferenceProfile, preference_scope
-from amulet_integrations.errors import InvalidParamsError, PreferenceSelectionError, PromptError
+from amulet_integrations.errors import (
+    AmuletError,
+    InvalidParamsError,
+    PreferenceSelectionError,
+    PromptError,
+)
 from amulet_integrations.langchain import ChatAmulet
+from amulet_integrations.langchain.wrappers import AmuletFallbacks
 from tests.support.scripted import ScriptedEngine
+from tests.support.tiny import tiny_model, tiny_tokenizer
 
 QUESTION = "What is the sea?"
 TASTE = {"ann": "Answer in verse.", "bob": "Numbers only."}
 SCHEMA = {"title": "Words", "type": "object", "properties": {}}
 
-Make = Callable[[Any], Any]
+Make = Callable[..., Any]
 
 
 def depth(sea: str) -> str:
@@ -265,6 +278,45 @@ REFUSED: dict[str, tuple[Make, type[Exception], str]] = {
         InvalidParamsError,
         "max_tokens= is bound",
     ),
+    "an argument for a configurable field": (
+        lambda llm: llm.configurable_fields(temperature=ConfigurableField(id="heat")).bind(
+            temperature=0.5
+        ),
+        InvalidParamsError,
+        "temperature= is bound",
+    ),
+    "an argument after others": (
+        lambda llm: (
+            llm.configurable_fields(temperature=ConfigurableField(id="heat"))
+            .bind(top_k=3)
+            .bind(temperature=0.5)
+        ),
+        InvalidParamsError,
+        "temperature= is bound",
+    ),
+    "an argument beside tools": (
+        lambda llm: llm.configurable_fields(max_tokens=ConfigurableField(id="limit")).bind_tools(
+            [depth], max_new_tokens=5
+        ),
+        InvalidParamsError,
+        "max_tokens= is bound",
+    ),
+    "an argument beside a schema": (
+        lambda llm: llm.configurable_fields(
+            temperature=ConfigurableField(id="heat")
+        ).with_structured_output(SCHEMA, temperature=0.5),
+        InvalidParamsError,
+        "temperature= is bound",
+    ),
+    "an argument around a retry": (
+        lambda llm: (
+            llm.configurable_fields(temperature=ConfigurableField(id="heat"))
+            .with_retry()
+            .bind(temperature=0.5)
+        ),
+        InvalidParamsError,
+        "temperature= is bound",
+    ),
     "a stranger's user": (
         lambda llm: llm.with_fallbacks([FakeListChatModel(responses=["x"])]).for_user("ann"),
         PreferenceSelectionError,
@@ -292,3 +344,154 @@ def test_wrappers_are_loaded_as_langchains_own() -> None:
     for name in WRAPPERS.keys() - {"nothing", "bind_tools", "configurable_fields"}:
         wrap, _ = WRAPPERS[name]
         assert dumpd(wrap(chat()))["id"] == dumpd(wrap(stranger))["id"], name
+
+
+# How a model may be configured with a user, or with something else.
+CONFIGURED: dict[str, Make] = {
+    "a model": lambda llm, values: llm.with_config(configurable=values),
+    "a model with arguments": lambda llm, values: (
+        llm.bind(top_k=3).with_config(configurable=values).bind(top_p=0.9)
+    ),
+    "twice": lambda llm, values: (
+        llm.with_config(configurable=values).bind_tools([depth]).with_config(tags=["x"])
+    ),
+    "inside": lambda llm, values: (
+        llm.with_config(configurable=values)
+        .configurable_fields(temperature=ConfigurableField(id="heat"))
+        .with_config(tags=["x"])
+    ),
+    "fields": lambda llm, values: llm.configurable_fields(
+        temperature=ConfigurableField(id="heat")
+    ).with_config(configurable=values),
+    "alternatives": lambda llm, values: llm.configurable_alternatives(
+        ConfigurableField(id="which"), other=chat()
+    ).with_config(configurable=values),
+    "a retry": lambda llm, values: llm.with_config(configurable=values).with_retry(),
+    "a retry of fields": lambda llm, values: (
+        llm.configurable_fields(temperature=ConfigurableField(id="heat"))
+        .with_config(configurable=values)
+        .bind(top_k=3)
+        .with_retry()
+    ),
+    "around a retry": lambda llm, values: llm.with_retry().with_config(configurable=values),
+    "around fallbacks": lambda llm, values: llm.with_fallbacks([chat()]).with_config(
+        configurable=values
+    ),
+}
+
+# What is called in the run, with a config of the call.
+CALLED: dict[str, Make] = {
+    "invoke": lambda model, config: model.invoke(QUESTION, config),
+    "stream": lambda model, config: list(model.stream(QUESTION, config)),
+    "batch": lambda model, config: model.batch([QUESTION], config),
+    "structured": lambda model, config: model.with_structured_output(SCHEMA).invoke(
+        QUESTION, config
+    ),
+    "structured stream": lambda model, config: list(
+        model.with_structured_output(SCHEMA, include_raw=True).stream(QUESTION, config)
+    ),
+}
+
+
+def users_of(llm: ChatAmulet) -> set[str]:
+    return seen_by(llm.engine) & set(TASTE)
+
+
+@pytest.mark.parametrize("called", CALLED)
+@pytest.mark.parametrize("configured", CONFIGURED)
+def test_a_config_of_the_call_counts_before_a_bound_one_and_that_before_the_runs(
+    configured: str, called: str
+) -> None:
+    llm = chat()
+    run = {"configurable": {"user_id": "bob"}}
+    cases: list[tuple[dict[str, Any], Any, str]] = [
+        *(({"user_id": "ann"}, config, "ann") for config in (None, {}, {"tags": ["a"]})),
+        ({"user_id": "ann"}, {"configurable": {"user_id": "bob"}}, "bob"),
+        ({"user_id": "ann"}, {"configurable": {"preset": "strong"}}, "ann"),
+        ({"preset": "strong"}, None, "bob"),
+        ({"preset": "strong"}, {"run_name": "a"}, "bob"),
+        ({"preset": "strong"}, {"configurable": {"max_kl": 1.0}}, "bob"),
+        ({"preset": "strong"}, {"configurable": {"user_id": "ann"}}, "ann"),
+    ]
+    for values, config, user in cases:
+        model = CONFIGURED[configured](llm, values)
+        RunnableLambda(lambda _, m=model, c=config: CALLED[called](m, c)).invoke("", run)
+        assert users_of(llm) == {user}, (values, config)
+
+
+@pytest.mark.parametrize("configured", CONFIGURED)
+def test_what_is_configured_reaches_the_methods_of_models(configured: str) -> None:
+    llm = chat()
+    model = CONFIGURED[configured](llm, {"user_id": "ann"})
+    for method in METHODS.values():
+        method(chat())
+        method(model)
+        assert users_of(llm) == {"ann"}
+        llm.invoke(QUESTION)
+    assert model.validate(QUESTION).user_id == "ann"
+    assert asyncio.run(model.avalidate(QUESTION)).user_id == "ann"
+    assert model.validate(QUESTION, {"configurable": {"user_id": "bob"}}).user_id == "bob"
+    with pytest.raises(AmuletError, match="not_an_argument"):
+        model.validate(QUESTION, not_an_argument=1)
+
+
+def test_a_chain_hands_its_config_to_a_configured_model() -> None:
+    llm = chat()
+    model = llm.with_config(configurable={"user_id": "ann"})
+    for chain in (RunnablePassthrough() | model, model.with_structured_output(SCHEMA)):
+        chain.invoke(QUESTION, {"configurable": {"user_id": "bob"}})
+        assert users_of(llm) == {"bob"}
+
+
+def test_a_strangers_calls_cannot_be_validated() -> None:
+    stranger = FakeListChatModel(responses=["x"]).with_fallbacks([chat()])
+    model = AmuletFallbacks(runnable=stranger.runnable, fallbacks=stranger.fallbacks)
+    with pytest.raises(InvalidParamsError, match="FakeListChatModel, which cannot validate"):
+        model.validate(QUESTION)
+
+
+@pytest.mark.parametrize("named", ["field", "option"])
+def test_a_configured_model_answers_and_not_the_given_engine(
+    named: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny_model().save_pretrained(tmp_path)
+    tiny_tokenizer().save_pretrained(tmp_path)
+    other = ScriptedEngine()
+    asked = []
+
+    def load(source: Any) -> ScriptedEngine:
+        asked.append(source.model)
+        return other
+
+    monkeypatch.setattr("amulet_integrations.engine.local_engine.shared_engine", load)
+    llm = chat()
+    field: Any = ConfigurableField(id="which")
+    value = str(tmp_path)
+    if named == "option":
+        options = {"own": llm.model, "other": value}
+        field = ConfigurableFieldSingleOption(id="which", options=options, default="own")
+        value = "other"
+    model = llm.configurable_fields(model=field)
+    model.invoke(QUESTION)
+    assert len(llm.engine.requests) == 1
+    config = {"configurable": {"which": value, "user_id": "ann"}}
+    model.invoke(QUESTION, config)
+    model.generate([[HumanMessage(QUESTION)]])
+    model.with_config(config).generate([[HumanMessage(QUESTION)]])
+    assert asked == [str(tmp_path)] * len(asked)
+    assert len(llm.engine.requests) == len(other.requests) == 2
+
+
+def test_configured_calls_read_a_checkpoints_config_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny_model().save_pretrained(tmp_path)
+    tiny_tokenizer().save_pretrained(tmp_path)
+    llm = ChatAmulet(model=tmp_path, profiles=None)
+    model = llm.configurable_fields(temperature=ConfigurableField(id="heat"))
+    engine = ScriptedEngine()
+    monkeypatch.setattr("amulet_integrations.engine.local_engine.shared_engine", lambda _: engine)
+    (tmp_path / "config.json").unlink()  # whoever reads it again fails
+    for heat in (0.1, 0.2, 0.1):
+        model.invoke(QUESTION, {"configurable": {"heat": heat}})
+    assert [it.sampling.temperature for it in engine.requests] == [0.1, 0.2, 0.1]

@@ -15,6 +15,7 @@ from langchain.agents.middleware import (
     LLMToolSelectorMiddleware,
     SummarizationMiddleware,
 )
+from langchain_core.load import dumps
 from langchain_core.messages import HumanMessage
 from langchain_core.tools import tool
 from langgraph.graph import END, START, MessagesState, StateGraph
@@ -163,7 +164,7 @@ def _own(llm: Any, request: Any) -> bool:
 @pytest.mark.parametrize(
     "asked", [lambda it: it.bind(user_id="ann"), lambda it: it.bind(preference=TASTE)]
 )
-@pytest.mark.parametrize("kind", ["summaries", "hooks", "judge"])
+@pytest.mark.parametrize("kind", ["summaries"])
 def test_a_model_that_is_bound_to_a_user_follows_that_user(kind: str, asked: Any) -> None:
     llm = model()
     agent = create_agent(
@@ -176,18 +177,71 @@ def test_a_model_that_is_bound_to_a_user_follows_that_user(kind: str, asked: Any
     assert not any(own)
 
 
+def named_in_model(llm: ChatAmulet) -> ChatAmulet:
+    return llm.for_user("ann")
+
+
 @pytest.mark.parametrize(
     ("kind", "expected"),
     [("summaries", {True}), ("emulator", {True}), ("hooks", {True, False}), ("judge", {False})],
 )
-def test_texts_follow_for_user_and_decisions_do_not(kind: str, expected: set[bool]) -> None:
+@pytest.mark.parametrize(
+    "named",
+    [
+        named_in_model,
+        lambda llm: llm.bind(user_id="ann"),
+        lambda llm: llm.bind(preference=TASTE),
+        lambda llm: llm.bind(user_id="ann").with_retry().with_config(tags=["x"]),
+    ],
+)
+def test_texts_follow_who_is_bound_and_decisions_do_not(
+    kind: str, expected: set[bool], named: Any
+) -> None:
     llm = model()
-    middleware = MIDDLEWARE[kind](llm.for_user("ann"))
+    if kind == "emulator" and not isinstance(named(llm), ChatAmulet):
+        named = named_in_model  # LangChain's emulator takes no bindings
+    middleware = MIDDLEWARE[kind](named(llm))
     agent = create_agent(llm, [depth, news], middleware=[middleware], system_prompt=SYSTEM)
     ask(agent, None, "invoke")
     own, others = calls(llm)
     assert set(others) == expected
     assert not any(own)
+
+
+@pytest.mark.parametrize(
+    "decide",
+    [
+        lambda llm: llm.with_structured_output(YES).invoke("Is this safe?", user_id="ann"),
+        lambda llm: llm.with_structured_output(YES, user_id="ann").invoke("Is this safe?"),
+    ],
+)
+@pytest.mark.parametrize("bound", [{}, {"preset": "strong"}, {"user_id": "nobody"}])
+def test_decisions_follow_who_is_named_for_them(decide: Any, bound: dict[str, Any]) -> None:
+    class Deciding(AgentMiddleware):
+        def wrap_model_call(self, request: Any, handler: Any) -> Any:
+            decide(request.model)
+            return handler(request)
+
+    llm = model(unknown_user="plain")
+    agent = create_agent(llm.bind(**bound), middleware=[Deciding()], system_prompt=SYSTEM)
+    ask(agent, None, "invoke")
+    own, others = calls(llm)
+    assert others == [True]
+    assert not any(own)
+
+
+def test_a_preference_that_is_bound_before_a_schema_stays_hidden() -> None:
+    for made in (model().bind(preference=TASTE), model().bind(preference=TASTE).with_retry()):
+        structured = made.with_structured_output(YES)
+        assert TASTE not in dumps(structured) + repr(structured)
+
+
+def test_what_is_bound_counts_for_objects_outside_of_agents() -> None:
+    llm = model(unknown_user="plain")
+    made = llm.bind(user_id="ann", preset="strong").with_structured_output(YES)
+    made.invoke("Is this safe?")
+    made.invoke("Is this safe?", user_id="nobody")
+    assert calls(llm)[1] == [True, False]
 
 
 def test_the_middleware_of_preferences_leaves_other_middleware_plain() -> None:
