@@ -1,26 +1,15 @@
-"""TypedDicts of any kind, rewritten so that pydantic reads them all alike.
+"""The keys of TypedDicts of any kind.
 
-Before Python 3.12 pydantic refuses those of `typing`. LangChain's way to describe a key,
-``Annotated[int, ..., "The age"]``, means nothing to pydantic. And qualifiers in annotations that
-are strings are known only when those are resolved.
+LangChain's way to describe a key, ``Annotated[int, ..., "The age"]``, means nothing to pydantic.
+And qualifiers in annotations that are strings are known only when those are resolved.
 """
 
 from __future__ import annotations
 
-import types
 from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import Enum
-from typing import (
-    Annotated,
-    Any,
-    Literal,
-    NotRequired,
-    Required,
-    TypeVar,
-    Union,
-    get_args,
-    get_origin,
-)
+from typing import Annotated, Any, NotRequired, Required, get_args, get_origin
 
 import typing_extensions
 from pydantic import Field
@@ -30,27 +19,36 @@ from amulet_integrations.errors import PromptError
 
 # What may stand in an annotation as the default of a key, or as its description.
 _PLAIN_VALUES = (str, int, float, bool, type(None), type(...), list, tuple, dict, Enum)
-_KEPT = ("__doc__", "__module__", "__qualname__", "__pydantic_config__")
 
 
-def modern_typed_dict(given: Any) -> Any:
-    """A TypedDict of `typing_extensions` with the same keys.
+@dataclass(frozen=True)
+class Key:
+    """A key of a TypedDict.
 
-    Args:
-        given: A TypedDict of any module; a generic one with or without its arguments.
+    Attributes:
+        type: The type of its values, without qualifiers and metadata.
+        metadata: What pydantic understands of its metadata.
+        required: Whether it has to be there.
+    """
+
+    type: Any
+    metadata: tuple[Any, ...]
+    required: bool
+
+
+def typed_dict_keys(given: Any) -> dict[str, Key]:
+    """The keys of a TypedDict, by their names.
 
     Raises:
         PromptError: An annotation names something that does not exist.
     """
-    return _Rewriter().rewrite(given, {})
-
-
-def typed_dict_of(name: str, hints: Mapping[str, Any], optional: frozenset[str]) -> Any:
-    """A TypedDict of these keys and types, in which TypedDicts are rewritten as well."""
-    made = _empty(name)
-    rewriter = _Rewriter()
-    _fill(made, {key: rewriter.rewrite(hint, {}) for key, hint in hints.items()}, optional)
-    return made
+    keys: dict[str, Key] = {}
+    for name, hint in resolved_hints(given).items():
+        bare, metadata, qualified = _unqualified(hint)
+        required = name in given.__required_keys__ if qualified is None else qualified
+        metadata, has_default = _described(metadata)
+        keys[name] = Key(bare, metadata, required and not has_default)
+    return keys
 
 
 def resolved_hints(given: Any) -> dict[str, Any]:
@@ -68,78 +66,26 @@ def resolved_hints(given: Any) -> dict[str, Any]:
         ) from error
 
 
-class _Rewriter:
-    """Rewrites each TypedDict once, so that one may contain itself."""
-
-    def __init__(self) -> None:
-        self._made: dict[Any, Any] = {}
-
-    def rewrite(self, hint: Any, variables: Mapping[Any, Any]) -> Any:
-        """A type with all TypedDicts in it rewritten, and with type variables replaced."""
-        origin, args = get_origin(hint), get_args(hint)
-        if isinstance(hint, TypeVar):
-            return variables.get(hint, hint)
-        if origin is Literal or not (args or is_typeddict(hint)):
-            return hint
-        if origin is Annotated:
-            return Annotated[(self.rewrite(args[0], variables), *hint.__metadata__)]
-        inner = tuple(self.rewrite(arg, variables) for arg in args)
-        if is_typeddict(hint) or is_typeddict(origin):
-            return self._typed_dict(origin or hint, inner)
-        return _with_args(hint, inner) if inner != args else hint
-
-    def _typed_dict(self, given: Any, args: tuple[Any, ...]) -> Any:
-        if (given, args) in self._made:
-            return self._made[given, args]
-        shown = f"[{', '.join(getattr(arg, '__name__', str(arg)) for arg in args)}]" if args else ""
-        made = self._made[given, args] = _empty(given.__name__ + shown)
-        for name in _KEPT:
-            if hasattr(given, name):
-                setattr(made, name, getattr(given, name))
-        variables = dict(zip(getattr(given, "__parameters__", ()), args, strict=False))
-        variables |= _inherited_variables(given, variables)
-        hints: dict[str, Any] = {}
-        optional: set[str] = set()
-        for key, hint in resolved_hints(given).items():
-            is_required = key in given.__required_keys__
-            bare, metadata, qualified = _unqualified(hint)
-            if qualified is not None:
-                is_required = qualified
-            metadata, has_default = _described(metadata)
-            if has_default or not is_required:
-                optional.add(key)
-            rewritten = self.rewrite(bare, variables)
-            hints[key] = Annotated[(rewritten, *metadata)] if metadata else rewritten
-        _fill(made, hints, frozenset(optional))
-        return made
-
-
-def _with_args(hint: Any, args: tuple[Any, ...]) -> Any:
-    """A type with arguments, with others in their place."""
-    origin = get_origin(hint)
-    if origin in {Union, types.UnionType}:
-        return Union[args]  # noqa: UP007 - there may be any number of them
-    return types.GenericAlias(origin, args) if origin is not None else hint
-
-
-def _empty(name: str) -> Any:
+def empty_typed_dict(name: str) -> Any:
+    """A TypedDict without keys, of the kind that pydantic takes in all versions of Python."""
     return typing_extensions.TypedDict(name, {})  # type: ignore[operator]
 
 
-def _fill(made: Any, hints: dict[str, Any], optional: frozenset[str]) -> None:
+def fill_typed_dict(made: Any, hints: dict[str, Any], optional: frozenset[str]) -> None:
+    """Gives an empty TypedDict its keys, which may contain it."""
     made.__annotations__ = hints
     made.__required_keys__ = frozenset(hints) - optional
     made.__optional_keys__ = optional
 
 
-def _inherited_variables(given: Any, variables: Mapping[Any, Any]) -> dict[Any, Any]:
+def inherited_variables(given: Any, variables: Mapping[Any, Any]) -> dict[Any, Any]:
     """What the type variables of generic bases stand for, as in ``class C(Box[int])``."""
     found: dict[Any, Any] = {}
     for base in getattr(given, "__orig_bases__", ()):
         if is_typeddict(origin := get_origin(base)):
             args = (variables.get(arg, arg) for arg in get_args(base))
             own = dict(zip(origin.__parameters__, args, strict=False))
-            found |= {**_inherited_variables(origin, own), **own}
+            found |= {**inherited_variables(origin, own), **own}
     return found
 
 
