@@ -12,7 +12,7 @@ from langchain_core.utils.function_calling import convert_to_json_schema, conver
 from langchain_core.utils.json_schema import dereference_refs
 
 from amulet_integrations.errors import PromptError
-from amulet_integrations.prompting.json_schema.modern_types import modern_hints
+from amulet_integrations.prompting.json_schema.annotations.modern_types import modern_hints
 from amulet_integrations.prompting.json_schema.object_types import (
     is_type,
     type_label,

@@ -17,9 +17,14 @@ from pydantic.v1 import BaseModel as BaseModelV1
 from typing_extensions import is_typeddict
 
 from amulet_integrations.errors import AmuletError, PromptError
-
-from .docstrings import own_docstring, split_docstring
-from .modern_types import is_named_tuple, modern_type
+from amulet_integrations.prompting.json_schema.annotations.docstrings import (
+    own_docstring,
+    split_docstring,
+)
+from amulet_integrations.prompting.json_schema.annotations.modern_types import (
+    is_named_tuple,
+    modern_type,
+)
 
 PydanticClass = type[BaseModel] | type[BaseModelV1]
 
@@ -109,6 +114,9 @@ class _TypeSchema(GenerateJsonSchema):
         properties = dict(zip(names, items.get("prefixItems", ()), strict=True))
         required = names[: items.get("minItems", 0)]  # those with defaults come last
         return {"type": "object", "properties": properties, "required": required}
+
+    def encode_default(self, dft: Any) -> Any:
+        return super().encode_default(dft._asdict() if is_named_tuple(type(dft)) else dft)
 
 
 class _PlainTypeSchema(_TypeSchema):

@@ -153,6 +153,7 @@ class Strict(BaseModel):
 # Types of `typing` inside of others, which pydantic refuses before Python 3.12.
 Somewhere = typing_extensions.TypeAliasType("Somewhere", "Place | None")
 Many = typing_extensions.TypeAliasType("Many", list[T], type_params=(T,))
+Nested = typing_extensions.TypeAliasType("Nested", "Place | list[Nested]")
 Home = typing.NewType("Home", Place)  # type: ignore[valid-newtype]
 
 
@@ -174,6 +175,7 @@ class Trip:
     then: Somewhere = None
     later: Optional[Trip] = None  # noqa: UP045
     others: Many[Home] = dataclasses.field(default_factory=list)
+    nested: Nested | None = None
 
     def __post_init__(self) -> None:
         if self.first["city"] == "Nowhere":
@@ -206,6 +208,7 @@ TRIP = {
     "then": ROME,
     "later": {"first": ROME, "stops": []},
     "others": [ROME],
+    "nested": [[ROME], ROME],
 }
 BORN = dt.date(2020, 2, 29)
 # Each type, what a model writes, and what that is.
@@ -243,7 +246,7 @@ TYPES: dict[str, tuple[Any, Any, Any]] = {
     "dataclass of typed dicts": (
         Trip,
         TRIP,
-        Trip(ROME, [Stop(ROME)], ROME, Trip(ROME, []), others=[Home(ROME)]),
+        Trip(ROME, [Stop(ROME)], ROME, Trip(ROME, []), others=[Home(ROME)], nested=[[ROME], ROME]),
     ),
     "dataclass with fields of all kinds": (
         Counted,
@@ -541,6 +544,34 @@ def test_functions_take_types_that_pydantic_refuses(monkeypatch: pytest.MonkeyPa
         assert oracle.is_valid(given)
         for name in schema["required"]:
             assert not oracle.is_valid({**given, name: {}})
+
+
+START = Point(1)
+
+
+def moves(to: Point = START) -> str:
+    """Moves."""
+    return ""
+
+
+class Moves(BaseModel):
+    to: Point = START
+
+
+@dataclasses.dataclass
+class Moved:
+    to: Point = START
+
+
+@pytest.mark.parametrize("schema", [moves, Moves, Moved], ids=lambda it: it.__name__)
+def test_named_tuples_are_objects_wherever_they_stand(schema: Any) -> None:
+    written = to_json_schema(schema)
+    oracle = Draft202012Validator(written)
+    assert oracle.is_valid({"to": {"x": 1}})
+    assert not oracle.is_valid({"to": [1, 2]})
+    assert not oracle.is_valid({"to": {"y": 1}})
+    assert written["properties"]["to"]["default"] == {"x": 1, "y": 2}
+    assert '"default": 2' in json.dumps(written)
 
 
 class CountedSchema(BaseModel):

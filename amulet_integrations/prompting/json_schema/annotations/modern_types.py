@@ -7,14 +7,16 @@ NamedTuples as arrays, in which values have no names.
 from __future__ import annotations
 
 import dataclasses
+import sys
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from copy import copy
 from typing import Annotated, Any, ClassVar, Literal, NewType, TypeVar, Union, get_args, get_origin
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, Field
 from pydantic.dataclasses import is_pydantic_dataclass
+from pydantic_core import to_jsonable_python
 from typing_extensions import TypeAliasType, is_typeddict
 
 from .docstrings import own_docstring
@@ -119,6 +121,9 @@ class _Rewriter:
         twin.__qualname__ = given.__qualname__
         hints, variables = resolved_hints(given), _variables(given, args)
         typed = {name: self.rewrite(hints.get(name, Any), variables) for name in given._fields}
+        for name, default in given._field_defaults.items():
+            shown = {"default": to_jsonable_python(default, fallback=str)}
+            typed[name] = Annotated[typed[name], Field(json_schema_extra=shown)]
         fill_typed_dict(twin, typed, frozenset(given._field_defaults))
         return made
 
@@ -145,12 +150,17 @@ class _Rewriter:
         return made
 
     def _alias(self, given: Any, args: tuple[Any, ...]) -> Any:
-        """What a name of a type stands for; the name itself inside of that."""
+        """What a name of a type stands for; in that, where it contains itself, another name."""
         if (given, args) in self._made:
             return self._made[given, args]
-        self._made[given, args] = given[args] if args else given
-        self._made[given, args] = self.rewrite(_meaning(given), _variables(given, args))
-        return self._made[given, args]
+        twin = self._made[given, args] = TypeAliasType(
+            given.__name__, given[args] if args else given
+        )
+        meaning = self.rewrite(_meaning(given), _variables(given, args))
+        if sys.version_info < (3, 12):  # later pydantic takes the given one, too
+            object.__setattr__(twin, "__value__", meaning)
+        self._made[given, args] = meaning
+        return meaning
 
 
 def _has_names(hint: Any, seen: set[int]) -> bool:
