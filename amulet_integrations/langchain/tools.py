@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
 from typing import Any, cast
 
 from langchain_core.tools import BaseTool, create_schema_from_function
@@ -11,6 +12,7 @@ from langchain_core.utils.function_calling import convert_to_json_schema, conver
 from langchain_core.utils.json_schema import dereference_refs
 
 from amulet_integrations.errors import PromptError
+from amulet_integrations.prompting.json_schema.annotations.modern_types import modern_hints
 from amulet_integrations.prompting.json_schema.object_types import (
     is_type,
     type_label,
@@ -61,7 +63,13 @@ def to_json_schema(schema: AnySchema) -> dict[str, Any]:
     if not (isinstance(schema, BaseTool) or inspect.isroutine(schema)):
         return schemas.to_json_schema(schema)
     try:
+        function = _python_function(schema)
+        if function is not None:
+            named = {"title": function["name"], "description": function["description"]}
+            return {**named, **function["parameters"]}
         written = convert_to_json_schema(schema)
+    except PromptError:
+        raise
     except Exception as error:  # annotations that pydantic cannot convert raise any error
         raise PromptError(f"{type_label(schema)} has no JSON schema: {error}") from error
     return cast("dict[str, Any]", without_unique_items(written))
@@ -100,14 +108,33 @@ def _python_function(tool: AnyTool) -> dict[str, Any] | None:
         schema = _with_own_properties(schemas.to_json_schema(arguments))
         name, description = tool.name, tool.description or schema.get("description", "")
     elif inspect.isroutine(tool):
+        typed = _with_modern_hints(tool)
         arguments = create_schema_from_function(
-            tool.__name__, tool, filter_args=(), parse_docstring=True, include_injected=False
+            tool.__name__, typed, filter_args=(), parse_docstring=True, include_injected=False
         )
         schema = schemas.to_json_schema(arguments)
         name, description = tool.__name__, arguments.__doc__ or ""
     else:
         return None
     return {"name": name, "description": description, "parameters": _parameters(schema)}
+
+
+def _with_modern_hints(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function of the same signature, whose types pydantic takes in all versions of Python."""
+    hints = modern_hints(function)
+    signature = inspect.signature(function)
+    parameters = [
+        it.replace(annotation=hints.get(name, it.annotation))
+        for name, it in signature.parameters.items()
+    ]
+
+    @wraps(function)
+    def typed(*args: Any, **kwargs: Any) -> Any:
+        return function(*args, **kwargs)
+
+    typed.__annotations__ = {name: hints[name] for name in signature.parameters if name in hints}
+    vars(typed)["__signature__"] = signature.replace(parameters=parameters)
+    return typed
 
 
 def _with_own_properties(schema: dict[str, Any]) -> dict[str, Any]:

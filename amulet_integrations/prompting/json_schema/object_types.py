@@ -17,9 +17,14 @@ from pydantic.v1 import BaseModel as BaseModelV1
 from typing_extensions import is_typeddict
 
 from amulet_integrations.errors import AmuletError, PromptError
-
-from .docstrings import own_docstring, split_docstring
-from .typed_dicts import modern_typed_dict, resolved_hints, typed_dict_of
+from amulet_integrations.prompting.json_schema.annotations.docstrings import (
+    own_docstring,
+    split_docstring,
+)
+from amulet_integrations.prompting.json_schema.annotations.modern_types import (
+    is_named_tuple,
+    modern_type,
+)
 
 PydanticClass = type[BaseModel] | type[BaseModelV1]
 
@@ -56,12 +61,9 @@ class ObjectType:
         if is_pydantic(given):
             return _explained(_of_pydantic, given)
         origin = get_origin(given) or given
-        if is_typeddict(origin):
-            return _explained(_of_typed_dict, given)
-        if isinstance(origin, type) and dataclasses.is_dataclass(origin):
-            return _explained(_of_dataclass, given)
-        if _is_named_tuple(origin):
-            return _explained(_of_named_tuple, given)
+        is_dataclass = isinstance(origin, type) and dataclasses.is_dataclass(origin)
+        if is_dataclass or is_typeddict(origin) or is_named_tuple(origin):
+            return _explained(_of_annotated, given)
         raise PromptError(_refusal(given))
 
 
@@ -98,7 +100,7 @@ def without_unique_items(schema: Any) -> Any:
 
 
 class _TypeSchema(GenerateJsonSchema):
-    """Schemas of types; see `without_unique_items`."""
+    """Schemas of types, with NamedTuples as objects; see also `without_unique_items`."""
 
     def set_schema(self, schema: Any) -> dict[str, Any]:
         return without_unique_items(super().set_schema(schema))  # type: ignore[no-any-return]
@@ -106,19 +108,22 @@ class _TypeSchema(GenerateJsonSchema):
     def frozenset_schema(self, schema: Any) -> dict[str, Any]:
         return without_unique_items(super().frozenset_schema(schema))  # type: ignore[no-any-return]
 
-
-class _PlainTypeSchema(_TypeSchema):
-    """The same without titles of fields, and with NamedTuples as objects."""
-
-    def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002 - pydantic's
-        return False
-
     def named_tuple_schema(self, schema: Any) -> dict[str, Any]:
         items = super().named_tuple_schema(schema)
         names = [field["name"] for field in schema["fields"]]
         properties = dict(zip(names, items.get("prefixItems", ()), strict=True))
         required = names[: items.get("minItems", 0)]  # those with defaults come last
         return {"type": "object", "properties": properties, "required": required}
+
+    def encode_default(self, dft: Any) -> Any:
+        return super().encode_default(dft._asdict() if is_named_tuple(type(dft)) else dft)
+
+
+class _PlainTypeSchema(_TypeSchema):
+    """The same without titles of fields."""
+
+    def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002 - pydantic's
+        return False
 
 
 def _explained(make: Callable[[Any], ObjectType], given: Any) -> ObjectType:
@@ -130,6 +135,7 @@ def _explained(make: Callable[[Any], ObjectType], given: Any) -> ObjectType:
         raise PromptError(f"{type_label(given)} has no JSON schema: {error}") from error
 
 
+@lru_cache(maxsize=256)
 def _of_pydantic(given: Any) -> ObjectType:
     if issubclass(given, BaseModel):
         written = given.model_json_schema(schema_generator=_TypeSchema)
@@ -147,29 +153,8 @@ def _read_version_1(given: Any, text: str) -> Any:
 
 
 @lru_cache(maxsize=256)
-def _of_typed_dict(given: Any) -> ObjectType:
-    adapter: TypeAdapter[Any] = TypeAdapter(modern_typed_dict(given))
-    return _of_adapter(given, adapter, is_dict=True)
-
-
-@lru_cache(maxsize=256)
-def _of_dataclass(given: Any) -> ObjectType:
-    return _of_adapter(given, TypeAdapter(given))
-
-
-@lru_cache(maxsize=256)
-def _of_named_tuple(given: Any) -> ObjectType:
-    # pydantic writes NamedTuples as arrays, in which values have no names.
-    hints = resolved_hints(given)
-    typed = {name: hints.get(name, Any) for name in given._fields}
-    twin = typed_dict_of(given.__name__, typed, frozenset(given._field_defaults))
-    adapter: TypeAdapter[Any] = TypeAdapter(twin)
-    described = _of_adapter(given, adapter)
-    read = described.read_json
-    return dataclasses.replace(described, read_json=lambda text: given(**read(text)))
-
-
-def _of_adapter(given: Any, adapter: TypeAdapter[Any], *, is_dict: bool = False) -> ObjectType:
+def _of_annotated(given: Any) -> ObjectType:
+    adapter: TypeAdapter[Any] = TypeAdapter(modern_type(given))
     schema = adapter.json_schema(schema_generator=_PlainTypeSchema)
     origin = get_origin(given) or given
     head, fields = split_docstring(own_docstring(origin))
@@ -188,12 +173,8 @@ def _of_adapter(given: Any, adapter: TypeAdapter[Any], *, is_dict: bool = False)
         name=name,
         json_schema={**outer, **schema},
         read_json=adapter.validate_json,
-        is_dict=is_dict,
+        is_dict=is_typeddict(origin),
     )
-
-
-def _is_named_tuple(given: object) -> bool:
-    return isinstance(given, type) and issubclass(given, tuple) and hasattr(given, "_fields")
 
 
 def _refusal(given: object) -> str:

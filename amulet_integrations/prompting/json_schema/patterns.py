@@ -10,6 +10,7 @@ from amulet_integrations.errors import UnsupportedGrammarError
 
 from .unenforced import grammar_error
 
+_CODE_POINT = regex.compile(r"(?<!\\)((?:\\\\)*)\\[xu]\{([0-9a-fA-F]{1,6})\}")
 _LOOKAROUND = regex.compile(r"\(\?<?[=!]")
 # A character with what makes it one: an escape, a class of characters, or the character alone.
 _UNIT = regex.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|.", regex.DOTALL)
@@ -28,14 +29,37 @@ def can_enforce_pattern(pattern: str, pointer: str) -> bool:
     """
     if not grammar_error({"type": "string", "pattern": pattern}):
         return True
+    check_pattern(pattern, pointer)
+    return False
+
+
+def check_pattern(pattern: str, pointer: str) -> None:
+    """Refuses a regular expression that a finished value could not be checked by.
+
+    Raises:
+        UnsupportedGrammarError: The message names it and its place.
+    """
     try:
-        regex.compile(pattern)
+        compiled_pattern(pattern)
     except regex.error as invalid:
         raise UnsupportedGrammarError(
             f"The schema has the pattern {pattern[:80]!r} at {pointer}, which is no regular "
             f"expression: {invalid}. Correct it."
         ) from None
-    return False
+
+
+@lru_cache(maxsize=512)
+def compiled_pattern(pattern: str) -> regex.Pattern[str]:
+    """A regular expression, as a grammar reads it where it can.
+
+    Raises:
+        regex.error: It is none.
+    """
+    written = _CODE_POINT.sub(lambda found: f"{found[1]}\\U{int(found[2], 16):08x}", pattern)
+    try:
+        return regex.compile(written, regex.VERSION1)  # has sets in sets, as grammars have
+    except regex.error:
+        return regex.compile(written, regex.VERSION0)
 
 
 def without_lookaround(pattern: str) -> str:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import datetime as dt
 import enum
+import itertools
 import json
 import pathlib
+import time
 import uuid
 from typing import Annotated, Any, Literal, Optional, Union
 
@@ -22,6 +24,7 @@ from amulet_integrations.prompting.json_schema.schema_to_grammar import (
     enforced_schema,
     json_rule,
 )
+from amulet_integrations.prompting.openai_compat.schemas import check_schema
 from tests.unit.prompting.walks import Walker
 
 WALKER = Walker()
@@ -350,6 +353,121 @@ def test_what_is_wrong_with_a_long_value_is_said_in_short():
     fault = fault_of({"type": "array", "uniqueItems": True}, ["the sea"] * 99)
     assert "non-unique elements" in fault
     assert len(fault) < 250
+
+
+HARD = "(a|aa)+$"  # searched for twice as long with each letter
+LONG_NAME, LONG_TEXT = "a" * 60 + "!", "a" * 60 + "!"
+TREE = {
+    "properties": {"v": {"type": "integer"}},
+    "anyOf": [{"properties": {"c": {"$ref": "#"}}}],
+    "unevaluatedProperties": False,
+    "uniqueItems": True,
+}
+DEEP: dict[str, Any] = {"v": 1}
+for _ in range(24):
+    DEEP = {"c": DEEP}
+# What nobody can wait for. Python's `re` is not to be asked at all: it cannot be stopped.
+ENDLESS = {
+    "one text": ({"pattern": f"^{HARD}"}, LONG_TEXT),
+    "texts": ({"items": {"pattern": f"^{HARD}"}}, [f"{LONG_TEXT}{i}" for i in range(30)]),
+    "names": ({"patternProperties": {f"^{HARD}": False}}, {LONG_NAME: 1}),
+    "other names": (
+        {"patternProperties": {f"^{HARD}": False}, "additionalProperties": False},
+        {LONG_NAME: 1},
+    ),
+    "unevaluated names": (
+        {"anyOf": [{"patternProperties": {f"^{HARD}": {}}}], "unevaluatedProperties": False},
+        {LONG_NAME: 1},
+    ),
+    "names inside": (
+        {"properties": {"a": {"items": {"patternProperties": {f"^{HARD}": {}}}}}},
+        {"a": [{LONG_NAME: 1}]},
+    ),
+    "parts that are looked at twice": (TREE, DEEP),
+}
+
+
+@pytest.mark.parametrize("name", ENDLESS)
+def test_a_check_ends(name, monkeypatch):
+    monkeypatch.setattr(f"{fault_of.__module__}._SECONDS", 0.2)
+    schema, value = ENDLESS[name]
+    begun = time.monotonic()
+    assert "longer than 0.2 s" in fault_of({"not": {"const": 5}, **schema}, value)
+    assert time.monotonic() - begun < 5
+
+
+def test_many_items_and_deep_values_are_compared():
+    items = [{"a": [index, True]} for index in range(4000)]
+    assert fault_of({"uniqueItems": True}, items) == ""
+    assert "non-unique" in fault_of({"uniqueItems": True}, [*items, {"a": [7, True]}])
+    deep: Any = 1
+    for _ in range(300):
+        deep = [deep]
+    assert "too deeply" in fault_of({"items": {"$ref": "#"}, "uniqueItems": True}, deep)
+
+
+SAME = [1, 1.0, True, 0, False, "1", None, [1], [True], {"a": 1}, {"a": True}, {"a": 1.0}, [], {}]
+
+
+@pytest.mark.parametrize("pair", [*itertools.combinations(SAME, 2)], ids=str)
+def test_items_are_the_same_as_jsonschema_has_it(pair):
+    schema = {"type": "array", "uniqueItems": True}
+    valid = jsonschema.Draft202012Validator(schema).is_valid(list(pair))
+    assert bool(fault_of(schema, list(pair))) is not valid
+
+
+NAMED = {
+    "type": "object",
+    "properties": {"a1": {"minimum": 3}, "b": {"$ref": "#/patternProperties/^a"}},
+    "patternProperties": {"^a": INTEGER, "1$": {"maximum": 5}, "^none$": False},
+    "not": {"required": ["z"]},
+}
+VALUES = [
+    *({}, {"a1": 3}, {"a1": 2}, {"a1": 6}, {"a1": 4, "a2": 7}, {"a2": "x"}, {"c1": 6}, {"c1": "x"}),
+    *({"b": "x"}, {"b": 1}, {"x": "y"}, {"none": 1}, {"z": 1}, {"a1": {"a": "x"}}),
+]
+
+
+@pytest.mark.parametrize("value", VALUES, ids=str)
+@pytest.mark.parametrize("more", [{}, {"additionalProperties": False}, {"minProperties": 1}])
+@pytest.mark.parametrize("rest", [{}, {"unevaluatedProperties": False}])
+def test_patterns_of_names_mean_what_they_mean_to_jsonschema(value, more, rest):
+    schema = {**NAMED, **more, **rest}
+    valid = jsonschema.Draft202012Validator(schema).is_valid(value)
+    assert bool(fault_of(schema, value)) is not valid
+
+
+PATTERNS = {
+    r"^\p{L}+$": ("né", "n1"),
+    r"^(?<n>a)$": ("a", "b"),
+    r"^a\z": ("a", "ab"),
+    r"^\x{41}$": ("A", "x"),
+    r"^[a-z&&[^b]]$": ("a", "b"),
+    r"^[a-z--b]$": ("a", "b"),
+}
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_a_keyword_that_is_left_to_a_check_refuses_no_pattern(pattern):
+    good, bad = PATTERNS[pattern]
+    left = {"uniqueItems": True}
+    text = {**left, "type": "string", "pattern": pattern}
+    by_name = {**left, "patternProperties": {pattern: INTEGER}, "additionalProperties": False}
+    inside = {**left, "not": {"pattern": pattern}}
+    for schema in (text, by_name, inside):
+        check_schema("x", schema)
+    written = [f'"{value}"' for value in (good, bad)]
+    assert accepts({"type": "string", "pattern": pattern}, *written) == [True, False]
+    assert [bool(fault_of(text, value)) for value in (good, bad)] == [False, True]
+    assert [bool(fault_of(by_name, {value: 1})) for value in (good, bad)] == [False, True]
+    assert [bool(fault_of(inside, value)) for value in (good, bad)] == [True, False]
+
+
+@pytest.mark.parametrize("keyword", ["not", "if", "unevaluatedProperties", "unevaluatedItems"])
+def test_what_is_no_pattern_is_refused_wherever_it_stands(keyword):
+    for inner in ({"pattern": "("}, {"items": {"patternProperties": {"(": {}}}}):
+        with pytest.raises(UnsupportedGrammarError, match=rf"'\(' at #/{keyword}.*no regular"):
+            check_schema("x", {"uniqueItems": True, keyword: inner})
 
 
 def test_a_check_asks_nobody_for_references(monkeypatch):
