@@ -21,7 +21,7 @@ from langchain_core.messages import (
     ToolMessage,
 )
 
-from amulet_integrations.errors import PromptError
+from amulet_integrations.errors import PromptError, UnreadableContentWarning
 from amulet_integrations.langchain import ChatAmulet
 from amulet_integrations.langchain.messages import to_chat_messages
 from tests.support.scripted import ScriptedEngine
@@ -268,8 +268,11 @@ def test_what_is_no_text_is_named_in_the_place_of_what_a_tool_returned(
 ) -> None:
     block, named = UNREADABLE[form]
     blocks = [{"type": "text", "text": "See:"}, block, {"type": "text", "text": "Nice."}]
-    with pytest.warns(UserWarning, match=f"A ToolMessage holds {re.escape(named)}"):
+    with pytest.warns(
+        UnreadableContentWarning, match=f"A ToolMessage holds {re.escape(named)}"
+    ) as warned:
         llm.invoke([ASKED, CALLING, ToolMessage(blocks, tool_call_id="1")])
+    assert {it.filename for it in warned} == {__file__}
     assert f"See:\n[{named}, which cannot be shown here]\nNice." in prompt_of(engine)
     # What a person shows is asked about, so it is refused.
     with pytest.raises(PromptError, match=r"A HumanMessage holds .*a block of type .* text only"):
@@ -289,7 +292,7 @@ def test_hostile_blocks_take_no_time() -> None:
     ]
     started = time.monotonic()
     messages = [ASKED, CALLING, ToolMessage(blocks, tool_call_id="1")]  # type: ignore[arg-type]
-    with pytest.warns(UserWarning, match="holds a file"):
+    with pytest.warns(UnreadableContentWarning, match="holds a file"):
         assert len(to_chat_messages(messages)[-1].content) > 100_000
     assert time.monotonic() - started < 5
 
