@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import json
+import importlib.util
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -11,7 +12,6 @@ from transformers import (
     AutoConfig,
     DynamicCache,
     LlamaForCausalLM,
-    dynamic_module_utils,
 )
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 
@@ -422,44 +422,48 @@ def test_the_processor_has_a_name(monkeypatch, tmp_path):
     assert name() == f"Fast CPU @ 9 GHz ({instructions})"
 
 
-MODELING = """
-from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
-from .layers import scale
-
-class OwnConfig(LlamaConfig):
-    model_type = "own_llama"
-
-class OwnForCausalLM(LlamaForCausalLM):
-    config_class = OwnConfig
-
-    def forward(self, *inputs, **options):
-        output = super().forward(*inputs, **options)
-        output.logits = scale(output.logits)
-        return output
-"""
-OWN_CODE = {
-    "model_type": "own_llama",
-    "architectures": ["OwnForCausalLM"],
-    "auto_map": {
-        "AutoConfig": "modeling_own.OwnConfig",
-        "AutoModelForCausalLM": "modeling_own.OwnForCausalLM",
-    },
-}
-
-
-def test_code_beside_a_checkpoint_is_part_of_its_kind(trials, tmp_path, monkeypatch):
-    monkeypatch.setattr(dynamic_module_utils, "HF_MODULES_CACHE", str(tmp_path / "modules"))
-    folder = tmp_path / "own"
-    tiny_model().save_pretrained(folder)
-    tiny_tokenizer().save_pretrained(folder)
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps({**config, **OWN_CODE}))
-    (folder / "modeling_own.py").write_text(MODELING)
+def test_code_beside_a_checkpoints_class_is_part_of_its_kind(trials, tmp_path, monkeypatch):
+    # As transformers imports code that comes with a checkpoint.
+    package = "transformers_modules.own_llama"
+    folder = SimpleNamespace(__path__=[str(tmp_path)], __name__=package)
+    monkeypatch.setitem(sys.modules, package, folder)
+    file = tmp_path / "modeling_own.py"
+    file.write_text("from transformers import LlamaForCausalLM\nclass Own(LlamaForCausalLM): ...\n")
+    spec = importlib.util.spec_from_file_location(f"{package}.modeling_own", file)
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, spec.name, module)
+    spec.loader.exec_module(module)
     for factor, tried in ((1, 1), (1, 1), (2, 2)):
-        (folder / "layers.py").write_text(f"def scale(logits):\n    return {factor} * logits\n")
-        monkeypatch.setattr(architecture_check, "_known", {})
-        LocalEngine.from_pretrained(str(folder), trust_remote_code=True).close()
+        (tmp_path / "layers.py").write_text(f"FACTOR = {factor}\n")
+        check_anew(monkeypatch, module.Own(AutoConfig.for_model("llama", **SIZES)).eval())
         assert len(trials.done) == len(remembered(trials)) == tried
+
+
+def test_code_of_a_layers_base_class_is_part_of_its_kind(trials, tmp_path, monkeypatch):
+    def written(value):
+        (tmp_path / "own_layers.py").write_text(f"class Marked: value = {value}\n")
+
+    written(1)
+    monkeypatch.syspath_prepend(tmp_path)
+    marked = importlib.import_module("own_layers").Marked
+    imported = sys.modules.pop("own_layers")
+    monkeypatch.setitem(sys.modules, "own_layers", imported)
+    model = tiny_model()
+    kind = type(model.lm_head)
+    model.lm_head.__class__ = type("Head", (kind, marked), {"__module__": __name__})
+    for value, tried in ((1, 1), (1, 1), (2, 2)):
+        written(value)
+        check_anew(monkeypatch, model)
+        assert len(trials.done) == len(remembered(trials)) == tried
+
+
+def test_code_that_is_in_no_file_is_not_remembered(trials, monkeypatch):
+    model = tiny_model()
+    model.lm_head.__class__ = type("Head", (type(model.lm_head),), {"__module__": "a notebook"})
+    for _ in range(2):
+        check_anew(monkeypatch, model)
+    assert len(trials.done) == 2
+    assert not remembered(trials)
 
 
 def test_what_was_remembered_wrongly_is_tried_again(trials, monkeypatch):
