@@ -17,6 +17,7 @@ _LIBRARIES = {
     "langchain",
     "langchain_core",
     "langgraph",
+    "langsmith",
     "llama_index",
     "llama_index_instrumentation",
     "threading",

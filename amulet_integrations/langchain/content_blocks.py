@@ -119,8 +119,9 @@ class _BlockReader(NamedTuple):
 
     def _content(self, content: Any) -> str:
         """The text of what a block holds: a text, a block, blocks, or JSON of any other value."""
-        if isinstance(content, dict) and (kind_of(content) or content.keys() == {"text"}):
-            content = [content]
+        if isinstance(content, dict) and isinstance(content.get("type", ""), str):
+            is_block = kind_of(content) or content.keys() == {"text"}
+            content = [content] if is_block else content
         if content is None or content == {}:
             return ""
         blocks = as_blocks(content)
@@ -159,13 +160,16 @@ class _BlockReader(NamedTuple):
                 text = join_texts([with_source("", title, url), about])
             case kind if kind in _FILES:
                 found = _text_of_file(block) or self._text_in_file(block)
-                text = with_source(found, title, url) if found else None
+                context = block.get("context")  # Anthropic's; it is shown and not cited
+                about = context if isinstance(context, str) else ""
+                text = with_source(join_texts([about, found]), title, url) if found else None
         return text if isinstance(text, str) else None
 
     def _search_result(self, block: dict[Any, Any], title: str | None, url: str | None) -> str:
         source = block.get("source")
         found = self._content(block.get("content"))
-        if not found and any(value for name, value in block.items() if name not in _RESULT_KEYS):
+        others = {name: value for name, value in block.items() if name not in _RESULT_KEYS}
+        if not found and (any(others.values()) or isinstance(source, dict | list)):
             return self._json(block)  # what was found has another name
         return with_source(found, title, source if isinstance(source, str) else url)
 

@@ -209,6 +209,18 @@ READABLE: dict[str, tuple[list[Any], str]] = {
         [{"type": "search_result", "title": "T", "snippet": "Deep."}],
         '{"type": "search_result", "title": "T", "snippet": "Deep."}',
     ),
+    "search result in its source": (
+        [{"type": "search_result", "source": {"passage": "Deep."}}],
+        '{"type": "search_result", "source": {"passage": "Deep."}}',
+    ),
+    "custom output with a type": (
+        [{"type": "custom_tool_call_output", "output": {"type": 5, "sea": "Red"}}],
+        '{"type": 5, "sea": "Red"}',
+    ),
+    "document with its context": (
+        [{"type": "document", "title": "T", "context": "Old.", "source": {"text": "Deep."}}],
+        "T\nOld.\nDeep.",
+    ),
     "custom output in a dict": (
         [{"type": "custom_tool_call_output", "output": {"sea": "Red", "depth": 3}}],
         '{"sea": "Red", "depth": 3}',
