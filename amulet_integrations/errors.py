@@ -182,6 +182,10 @@ class UnknownKeyWarning(AmuletWarning):
     """A key of a config looks like one that is read, and is not; see `unknown_user`."""
 
 
+class UnreadableContentWarning(AmuletWarning):
+    """A message holds what a text model cannot read; its prompt names it in its place."""
+
+
 class ProfileError(AmuletError):
     """Something is wrong with a preference profile or its store."""
 

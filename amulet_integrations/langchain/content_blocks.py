@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from mimetypes import guess_type
-from typing import Any
+from typing import Any, NamedTuple
 
 from amulet_integrations.errors import PromptError
 from amulet_integrations.prompting.content_text import (
@@ -15,6 +13,8 @@ from amulet_integrations.prompting.content_text import (
     text_of_file,
     with_source,
 )
+
+from .block_json import DATA_KEYS, DEEPEST, holds_data, is_data, is_too_deep, json_of, named_values
 
 Block = str | dict[Any, Any]
 
@@ -36,9 +36,9 @@ _FILES = {
 }
 _NAMES = ("title", "filename", "name")
 _TYPES = ("mime_type", "media_type", "mimeType")
-_DATA = ("base64", "data", "file_data", "blob")
 _URLS = ("url", "uri", "file_url", "image_url")
-_BASE64 = re.compile(r"[A-Za-z0-9+/_\r\n-]{64,}+={0,2}")  # longer than any word
+_ABOUT_FILES = frozenset({"type", "id", "index", *_NAMES, *_TYPES, *_URLS})
+_RESULT_KEYS = frozenset({"content", "source", "citations", "cache_control", *_ABOUT_FILES})
 _LONGEST_URL = 200  # characters that are shown
 
 
@@ -73,59 +73,112 @@ def text_of_blocks(blocks: Iterable[Block], owner: str, *, strict: bool) -> str:
             place, and a warning is given.
 
     Raises:
-        PromptError: `strict`, and a block is no text.
+        PromptError: `strict`, and a block is no text or holds itself; or its type is no string.
     """
-    return join_texts(_text_of_block(block, owner, strict=strict) for block in blocks)
+    return join_texts(map(_BlockReader(owner, strict).text, blocks))
 
 
-def _text_of_block(block: Block, owner: str, *, strict: bool) -> str:
-    if isinstance(block, str):
-        return block
-    kind = kind_of(block)
+class _BlockReader(NamedTuple):
+    """Reads the blocks of one message; see `text_of_blocks`."""
 
-    def text_of(content: Any) -> str:
-        return text_of_blocks(as_blocks(content) or (), owner, strict=strict)
+    owner: str
+    strict: bool
 
-    text = _readable_text(kind, block, text_of)
-    if text is not None:
-        return text
-    held = _MEDIA.get(kind) or _FILES.get(kind)
-    if strict or not isinstance(block.get("type", ""), str):
+    def text(self, block: Block) -> str:
+        if not is_too_deep(block):
+            return self._block(block)
+        what = f"a block that holds itself, or more than {DEEPEST} dicts and lists in each other"
+        if self.strict:
+            raise PromptError(
+                f'A {self.owner} holds {what}. Put {{"type": "text", "text": ...}} in its place.'
+            )
+        return named_in_place(what, f"A {self.owner}")
+
+    def _blocks(self, blocks: Iterable[Block]) -> str:
+        return join_texts(map(self._block, blocks))
+
+    def _block(self, block: Block) -> str:
+        if isinstance(block, str):
+            return block
+        kind = kind_of(block)
+        text = self._readable_text(kind, block)
+        if text is not None:
+            return text
+        held = _MEDIA.get(kind) or _FILES.get(kind)
+        if self.strict or not isinstance(block.get("type", ""), str):
+            raise PromptError(
+                f"A {self.owner} holds {held + ', ' if held else ''}a block of type "
+                f"{kind or None!r}, but this model reads text only. Leave the block out, or put "
+                '{"type": "text", "text": ...} in its place, with what it shows in words.'
+            )
+        if held is None and not _is_only_data(block):
+            return self._json(block)
+        what = held or f"a block of type {kind or None!r}"
+        details = ", ".join(filter(None, (_first(block, _NAMES), _mime_type(block), _url(block))))
+        return named_in_place(f"{what} ({details})" if details else what, f"A {self.owner}")
+
+    def _content(self, content: Any) -> str:
+        """The text of what a block holds: a text, a block, blocks, or JSON of any other value."""
+        if isinstance(content, dict) and isinstance(content.get("type", ""), str):
+            is_block = kind_of(content) or content.keys() == {"text"}
+            content = [content] if is_block else content
+        if content is None or content == {}:
+            return ""
+        blocks = as_blocks(content)
+        return self._json(content) if blocks is None else self._blocks(blocks)
+
+    def _json(self, value: Any) -> str:
+        return json_of(value, self._in_place_of_data)
+
+    def _in_place_of_data(self, name: object, value: Any) -> Any:
+        what = "data" if name is None else f"data under {name!r}"
+        if not self.strict:
+            return named_in_place(what, f"A {self.owner}")
+        if isinstance(value, str):
+            return value  # a person may ask about it
         raise PromptError(
-            f"A {owner} holds {held + ', ' if held else ''}a block of type {kind or None!r}, but "
-            'this model reads text only. Leave the block out, or put {"type": "text", "text": ...} '
-            "in its place, with what it shows in words."
+            f"A {self.owner} holds {what}, as {type(value).__name__}, but this model reads text "
+            "only. Leave it out, or decode it."
         )
-    if held is None and not _is_binary(block):
-        return _as_json(block)
-    what = held or f"a block of type {kind or None!r}"
-    details = ", ".join(filter(None, (_first(block, _NAMES), _mime_type(block), _url(block))))
-    return named_in_place(f"{what} ({details})" if details else what, f"A {owner}")
 
+    def _readable_text(self, kind: str, block: dict[Any, Any]) -> str | None:
+        """The text of a block; None if it has none."""
+        title, url = _first(block, _NAMES), _url(block)
+        text: Any = block.get(_TEXT_KEYS.get(kind or "text", ""))
+        match kind:
+            case "json":
+                others = {name: it for name, it in block.items() if name not in {"type", "id"}}
+                text = self._json(block.get("json", others))
+            case "non_standard" if isinstance(block.get("value"), dict):
+                text = self._blocks([block["value"]])
+            case "search_result":
+                text = self._search_result(block, title, url)
+            case "custom_tool_call_output" if "output" in block:
+                text = self._content(block["output"])
+            case "resource_link":
+                about = self._content(block.get("description"))
+                text = join_texts([with_source("", title, url), about])
+            case kind if kind in _FILES:
+                found = _text_of_file(block) or self._text_in_file(block)
+                context = block.get("context")  # Anthropic's; it is shown and not cited
+                about = context if isinstance(context, str) else ""
+                text = with_source(join_texts([about, found]), title, url) if found else None
+        return text if isinstance(text, str) else None
 
-def _readable_text(kind: str, block: dict[Any, Any], text_of: Callable[[Any], str]) -> str | None:
-    """The text of a block; None if it has none."""
-    title, url = _first(block, _NAMES), _url(block)
-    text: Any = block.get(_TEXT_KEYS.get(kind or "text", ""))
-    match kind:
-        case "json":
-            others = {name: value for name, value in block.items() if name not in {"type", "id"}}
-            text = _as_json(block.get("json", others))
-        case "non_standard" if isinstance(block.get("value"), dict):
-            text = text_of([block["value"]])
-        case "search_result":
-            source = block.get("source")
-            found = text_of(block.get("content"))
-            text = with_source(found, title, source if isinstance(source, str) else url)
-        case "custom_tool_call_output":
-            text = text_of(block.get("output"))
-        case "resource_link":
-            text = join_texts([with_source("", title, url), str(block.get("description") or "")])
-        case kind if kind in _FILES:
-            nested = (text_of(part.get("content")) for part in _parts(block))
-            found = _text_of_file(block) or join_texts(nested)
-            text = with_source(found, title, url) if found else None
-    return text if isinstance(text, str) else None
+    def _search_result(self, block: dict[Any, Any], title: str | None, url: str | None) -> str:
+        source = block.get("source")
+        found = self._content(block.get("content"))
+        others = {name: value for name, value in block.items() if name not in _RESULT_KEYS}
+        if not found and (any(others.values()) or isinstance(source, dict | list)):
+            return self._json(block)  # what was found has another name
+        return with_source(found, title, source if isinstance(source, str) else url)
+
+    def _text_in_file(self, block: dict[Any, Any]) -> str:
+        contents = (part.get("content") for part in _parts(block))
+        content = next(filter(None, contents), None)
+        if as_blocks(content) is None and holds_data(content):
+            return ""  # the file itself
+        return self._content(content)
 
 
 def _text_of_file(block: dict[Any, Any]) -> str | None:
@@ -135,7 +188,7 @@ def _text_of_file(block: dict[Any, Any]) -> str | None:
             return str(part["text"])
         if part.get("type") == "text" and isinstance(part.get("data"), str):
             return str(part["data"])  # Anthropic's source
-    data = _data_url(block)[1] or _first(block, _DATA) or ""
+    data = _data_url(block)[1] or _first(block, DATA_KEYS) or ""
     # LangChain takes OpenAI's files for PDFs.
     types = (_mime_type(block), guess_type(_first(block, _NAMES) or "")[0])
     return next(filter(None, (text_of_file(data, mime_type) for mime_type in types)), None)
@@ -173,17 +226,7 @@ def _url(block: dict[Any, Any]) -> str | None:
     return None if url is None or url.startswith("data:") else url[:_LONGEST_URL]
 
 
-def _is_binary(block: Mapping[Any, Any]) -> bool:
-    """Whether a block holds bytes, as such or in base64."""
-    values = [value for part in _parts(block) for value in part.values()]
-    return any(
-        isinstance(value, bytes) or (isinstance(value, str) and _BASE64.fullmatch(value))
-        for value in values
-    )
-
-
-def _as_json(value: Any) -> str:
-    try:
-        return json.dumps(value, ensure_ascii=False, default=str)
-    except (TypeError, ValueError):  # names that are no strings, or a value that holds itself
-        return str(value)
+def _is_only_data(block: Mapping[Any, Any]) -> bool:
+    """Whether a block holds data, and besides only what is said of a file."""
+    others = [name for name, value in named_values(block) if not is_data(name, value)]
+    return holds_data(block) and _ABOUT_FILES.issuperset(others)

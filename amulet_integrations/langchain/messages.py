@@ -196,7 +196,8 @@ def _block_result(block: Block, owner: str) -> lc.ToolMessage | None:
     if isinstance(block, str) or key is None:
         return None
     owner = f"{owner}'s tool result"
-    parts = as_blocks(block.get("content", block.get("output")) or "")
+    held = (block[name] for name in ("content", "output") if block.get(name) is not None)
+    parts = as_blocks(next(held, ""))
     if parts is None:
         raise PromptError(
             f"A {owner} is neither a text nor a list of blocks. Give the tool's output as a string."

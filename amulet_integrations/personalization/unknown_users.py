@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-import warnings
 from collections import OrderedDict
 from pathlib import Path
 from threading import Lock
 from typing import Literal
 
+from amulet_integrations.caller_warnings import warn_caller
 from amulet_integrations.errors import (
     AmuletError,
     AmuletWarning,
@@ -34,22 +33,6 @@ _CONSEQUENCE = (
     ' (Until then it has no effect. unknown_user="error" refuses such calls; with "plain" there is '
     "no warning.)"
 )
-
-# Warnings point at the line that called one of these.
-_LIBRARIES = {
-    __name__.partition(".")[0],
-    "asyncio",
-    "concurrent",
-    "contextlib",
-    "contextvars",
-    "langchain",
-    "langchain_core",
-    "langgraph",
-    "llama_index",
-    "llama_index_instrumentation",
-    "threading",
-    "wrapt",
-}
 
 
 class UnknownUsers:
@@ -139,21 +122,3 @@ def how_to_get_store(user_id: str, missing: Path | None) -> str:
     if missing is not None:
         remedy += f" Or make the default database, {missing}: {profile_command(user_id)}"
     return remedy
-
-
-def warn_caller(message: str, warning: type[Warning]) -> None:
-    """Warns at the line outside of the libraries; on their threads, at the line here.
-
-    Python keeps a record of every message that was shown. This passes it over, because the
-    messages name users.
-    """
-    frame = here = sys._getframe()  # noqa: SLF001 - as `warnings.warn` does
-    while frame.f_back is not None and _module(frame.f_globals) in _LIBRARIES:
-        frame = frame.f_back
-    if _module(frame.f_globals) in _LIBRARIES:
-        frame = here
-    warnings.warn_explicit(message, warning, frame.f_code.co_filename, frame.f_lineno)
-
-
-def _module(scope: dict[str, object]) -> str:
-    return str(scope.get("__name__", "")).partition(".")[0]

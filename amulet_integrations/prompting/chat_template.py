@@ -43,7 +43,13 @@ class PlainFormat:
         """Leaves the answer as it is: plain text has one place for all of it."""
         return turn
 
-    def layout(self, system: str, turns: Sequence[Turn]) -> list[Turn]:
+    def layout(
+        self,
+        system: str,
+        turns: Sequence[Turn],
+        *,
+        continues: bool = True,  # noqa: ARG002 - where it stands does not depend on it
+    ) -> list[Turn]:
         """Puts the system text first."""
         return [{"role": "system", "content": system}, *turns]
 
@@ -97,18 +103,18 @@ class ChatFormat:
         self.source = source
         self._tokenizer = tokenizer
         self.folds_system = folds_system
-        self._keeps_system: dict[tuple[tuple[str, bool], ...], bool] = {}
+        self._keeps_system: dict[tuple[bool, tuple[tuple[str, bool], ...]], bool] = {}
 
-    def layout(self, system: str, turns: Sequence[Turn]) -> list[Turn]:
+    def layout(self, system: str, turns: Sequence[Turn], *, continues: bool = True) -> list[Turn]:
         """Fits the conversation to what the template takes.
 
         If the template has no system role, or would leave the system text of such a conversation
         out, that text opens the first user turn. If it refuses two turns of one role in a row,
-        they become one.
+        they become one. `continues` is that of `render`.
         """
         if self._wants_alternation:
             turns = _merge_same_role(turns)
-        if not self.folds_system and self.keeps_system(turns):
+        if not self.folds_system and self.keeps_system(turns, continues=continues):
             return [{"role": "system", "content": system}, *turns]
         return _fold_system(system, turns)
 
@@ -147,8 +153,9 @@ class ChatFormat:
             return str(rendered)
         except Exception as error:  # noqa: BLE001 - templates raise whatever they like
             refusal = error
-        if continued and str(refusal).startswith("continue_final_message"):
-            # Neither cause nor context: that error quotes the conversation and the preference.
+        if continued and isinstance(refusal, ValueError):
+            # transformers' own errors, not the template's, are ValueErrors. This one quotes the
+            # conversation and the preference, so it is neither cause nor context.
             raise PromptError(
                 "The last message is the assistant's, and the model's chat template does not write "
                 "it as it is, so it cannot be continued. Add a user message after it."
@@ -160,11 +167,15 @@ class ChatFormat:
         ) from refusal
 
     def try_render(
-        self, turns: Sequence[Turn], tools: Sequence[dict[str, Any]] | None = None
+        self,
+        turns: Sequence[Turn],
+        tools: Sequence[dict[str, Any]] | None = None,
+        *,
+        continues: bool = True,
     ) -> str:
         """The rendered prompt; "" if the template refuses the conversation."""
         try:
-            return self.render(turns, tools)
+            return self.render(turns, tools, continues=continues)
         except PromptError:
             return ""
 
@@ -187,16 +198,19 @@ class ChatFormat:
         reasoning = reasoning.strip().removeprefix("<think>").strip("\n")
         return {**turn, "content": answer.lstrip("\n"), "reasoning_content": reasoning}
 
-    def keeps_system(self, turns: Sequence[Turn]) -> bool:
+    def keeps_system(self, turns: Sequence[Turn], *, continues: bool = True) -> bool:
         """Whether the template writes a system turn in front of turns of these roles.
 
         Some templates write the system text only if the last turn is the user's, for example.
+        `continues` is that of `render`.
         """
-        shape = tuple((turn["role"], "tool_calls" in turn) for turn in turns)
+        continued = continues and _is_open(turns[-1])
+        shape = (continued, tuple((turn["role"], "tool_calls" in turn) for turn in turns))
         keeps = self._keeps_system.get(shape)
         if keeps is None:
             samples = [{**turn, "content": "sentinelturn"} for turn in turns]
-            rendered = self.try_render([{"role": "system", "content": "sentinelsystem"}, *samples])
+            opened = [{"role": "system", "content": "sentinelsystem"}, *samples]
+            rendered = self.try_render(opened, continues=continued)
             keeps = "sentinelsystem" in rendered
             if len(self._keeps_system) >= _MAX_SHAPES:
                 self._keeps_system.clear()

@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-import warnings
 from collections.abc import Iterable
+
+from amulet_integrations.caller_warnings import warn_caller
+from amulet_integrations.errors import UnreadableContentWarning
 
 _TEXT_TYPES = re.compile(
     r"text/.*|application/((.*[+.])?(json|xml|yaml|toml|csv|sql)|x-ndjson|javascript)",
@@ -51,9 +53,10 @@ def named_in_place(what: str, owner: str) -> str:
         what: What it is, such as "an image (image/png)".
         owner: The kind of message that holds it, for the warning.
     """
-    warnings.warn(
+    warn_caller(
         f"{owner} holds {what}. The model reads text only, so its prompt just names it. Give in "
         "words what it shows, if the answer depends on that.",
-        stacklevel=2,
+        UnreadableContentWarning,
+        once=True,
     )
     return f"[{what}, which cannot be shown here]"

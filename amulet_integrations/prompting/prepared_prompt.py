@@ -207,12 +207,13 @@ class PreparedPrompt:
         )
         if preference is not None:
             system += escaper.escape(template.separator + preference)
+        # System messages are gathered at the front, also those that come last.
+        continues = inputs.messages[-1].role == "assistant"
         rendered = template.format.render(
-            template.format.layout(system, turns),
+            template.format.layout(system, turns, continues=continues),
             template_tools,
             escaper.escape_values(inputs.chat_template_kwargs or {}),
-            # System messages are gathered at the front, also those that come last.
-            continues=inputs.messages[-1].role == "assistant",
+            continues=continues,
         )
         return escaper.unescape(rendered)
 

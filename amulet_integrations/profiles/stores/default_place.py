@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-import warnings
 from pathlib import Path
 
 import platformdirs
+
+from amulet_integrations.caller_warnings import warn_caller
 
 APPLICATION = "amulet-integrations"
 """The name of the folders for the files of this package."""
@@ -31,11 +32,11 @@ def named_place() -> str | None:
     if place := os.environ.get(PLACE_VARIABLE, "").strip():
         return None if place == DEFAULT_PLACE else place
     if place := os.environ.get(FORMER_VARIABLE, "").strip():
-        warnings.warn(
+        warn_caller(
             f"The environment variable {FORMER_VARIABLE} is now called {PLACE_VARIABLE}. The old "
             "name goes with the next release.",
             FutureWarning,
-            stacklevel=2,
+            once=True,
         )
         return place
     return None

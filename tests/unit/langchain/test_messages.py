@@ -21,7 +21,7 @@ from langchain_core.messages import (
     ToolMessage,
 )
 
-from amulet_integrations.errors import PromptError
+from amulet_integrations.errors import PromptError, UnreadableContentWarning
 from amulet_integrations.langchain import ChatAmulet
 from amulet_integrations.langchain.messages import to_chat_messages
 from tests.support.scripted import ScriptedEngine
@@ -193,6 +193,51 @@ READABLE: dict[str, tuple[list[Any], str]] = {
         [{"type": "non_standard", "value": {"type": "text", "text": "Deep."}}],
         "Deep.",
     ),
+    "search result in a dict": (
+        [{"type": "search_result", "title": "T", "content": {"text": "Deep."}}],
+        "T\nDeep.",
+    ),
+    "search result of rows": (
+        [{"type": "search_result", "source": "s", "content": {"rows": [1, 2], "type": None}}],
+        's\n{"rows": [1, 2], "type": null}',
+    ),
+    "search result of other items": (
+        [{"type": "search_result", "title": "T", "content": ["a", 3, None]}],
+        'T\n["a", 3, null]',
+    ),
+    "search result under another name": (
+        [{"type": "search_result", "title": "T", "snippet": "Deep."}],
+        '{"type": "search_result", "title": "T", "snippet": "Deep."}',
+    ),
+    "search result in its source": (
+        [{"type": "search_result", "source": {"passage": "Deep."}}],
+        '{"type": "search_result", "source": {"passage": "Deep."}}',
+    ),
+    "custom output with a type": (
+        [{"type": "custom_tool_call_output", "output": {"type": 5, "sea": "Red"}}],
+        '{"type": 5, "sea": "Red"}',
+    ),
+    "document with its context": (
+        [{"type": "document", "title": "T", "context": "Old.", "source": {"text": "Deep."}}],
+        "T\nOld.\nDeep.",
+    ),
+    "custom output in a dict": (
+        [{"type": "custom_tool_call_output", "output": {"sea": "Red", "depth": 3}}],
+        '{"sea": "Red", "depth": 3}',
+    ),
+    "custom output of one block": (
+        [{"type": "custom_tool_call_output", "output": {"type": "text", "text": "Deep."}}],
+        "Deep.",
+    ),
+    "custom output that is a number": ([{"type": "custom_tool_call_output", "output": 0}], "0"),
+    "link about a dict": (
+        [{"type": "resource_link", "name": "Seas", "description": {"en": "All."}}],
+        'Seas\n{"en": "All."}',
+    ),
+    "document of a dict": (
+        [{"type": "document", "title": "T", "content": {"rows": [1, 2]}}],
+        'T\n{"rows": [1, 2]}',
+    ),
     "several texts": (
         ["One.", {"type": "text", "text": "Two."}, {"text": "Three."}],
         "One.\nTwo.\nThree.",
@@ -241,6 +286,14 @@ UNREADABLE: dict[str, tuple[dict[str, Any], str]] = {
         },
         "a document (T, application/pdf)",
     ),
+    "file in a dict": (
+        {"type": "file", "filename": "a.bin", "content": {"bytes": b"\0\1"}},
+        "a file (a.bin)",
+    ),
+    "source of another kind": (
+        {"type": "hologram", "source": {"media_type": "image/holo", "data": "eA" * 80 + "=="}},
+        "a block of type 'hologram' (image/holo)",
+    ),
     "of another kind": ({"type": "hologram", "data": "A" * 80}, "a block of type 'hologram'"),
 }
 
@@ -268,8 +321,11 @@ def test_what_is_no_text_is_named_in_the_place_of_what_a_tool_returned(
 ) -> None:
     block, named = UNREADABLE[form]
     blocks = [{"type": "text", "text": "See:"}, block, {"type": "text", "text": "Nice."}]
-    with pytest.warns(UserWarning, match=f"A ToolMessage holds {re.escape(named)}"):
+    with pytest.warns(
+        UnreadableContentWarning, match=f"A ToolMessage holds {re.escape(named)}"
+    ) as warned:
         llm.invoke([ASKED, CALLING, ToolMessage(blocks, tool_call_id="1")])
+    assert {it.filename for it in warned} == {__file__}
     assert f"See:\n[{named}, which cannot be shown here]\nNice." in prompt_of(engine)
     # What a person shows is asked about, so it is refused.
     with pytest.raises(PromptError, match=r"A HumanMessage holds .*a block of type .* text only"):
@@ -289,7 +345,7 @@ def test_hostile_blocks_take_no_time() -> None:
     ]
     started = time.monotonic()
     messages = [ASKED, CALLING, ToolMessage(blocks, tool_call_id="1")]  # type: ignore[arg-type]
-    with pytest.warns(UserWarning, match="holds a file"):
+    with pytest.warns(UnreadableContentWarning, match="holds a file"):
         assert len(to_chat_messages(messages)[-1].content) > 100_000
     assert time.monotonic() - started < 5
 
@@ -298,6 +354,88 @@ def test_other_blocks_of_tools_are_written_as_json(llm: ChatAmulet, engine: Scri
     row = {"type": "row", "sea": "Ägäis", "depth": 3, "note": "as the old maps have it " * 9}
     llm.invoke([ASKED, CALLING, ToolMessage([row], tool_call_id="1")])
     assert f"\n{json.dumps(row, ensure_ascii=False)}\n" in prompt_of(engine)
+
+
+SHA256, JWT = "0123456789abcdef" * 4, "eyJhbGciOiJIUzI1NiJ9" * 9
+KEPT: dict[str, dict[str, Any]] = {
+    "hash": {"type": "record", "note": "important", "sha256": SHA256},
+    "hash in capitals": {"type": "record", "note": "important", "digest": SHA256.upper() * 2},
+    "hash as data": {"type": "record", "note": "important", "data": SHA256},
+    "hash alone": {"type": "record", "sha256": SHA256},
+    "token": {"type": "record", "note": "important", "token": JWT},
+    "path": {"type": "record", "note": "important", "path": "usr/share/sea" * 9},
+    "hashes in a list": {"type": "record", "note": "important", "files": [{"sha": SHA256}]},
+    "JSON": {"type": "json", "json": {"sha256": SHA256, "note": "important"}},
+}
+REPLACED: dict[str, tuple[str, Any]] = {
+    "bytes": ("raw", b"\0" * 9),
+    "base64 under its name": ("data", "eA" * 80 + "=="),
+    "base64 under any name": ("thumbnail", "eA" * 4000),
+    "data URL": ("picture", "data:image/png;base64,eA=="),
+}
+
+
+@pytest.mark.parametrize("form", KEPT)
+def test_hashes_and_tokens_are_shown(llm: ChatAmulet, engine: ScriptedEngine, form: str) -> None:
+    block = KEPT[form]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        llm.invoke([ASKED, CALLING, ToolMessage([block], tool_call_id="1")])
+    written = json.dumps(block.get("json", block), ensure_ascii=False)
+    assert f"<tool_response>\n{written}\n</tool_response>" in prompt_of(engine)
+
+
+@pytest.mark.parametrize("kind", ["record", "json", "custom_tool_call_output"])
+@pytest.mark.parametrize("form", REPLACED)
+def test_data_is_named_in_its_place_and_the_rest_is_shown(
+    llm: ChatAmulet, engine: ScriptedEngine, form: str, kind: str
+) -> None:
+    name, data = REPLACED[form]
+
+    def block(value: Any) -> dict[str, Any]:
+        row = {"note": "important", "parts": [{name: value, "depth": 3}]}
+        return {"type": kind, {"json": "json"}.get(kind, "output"): row}
+
+    with pytest.warns(UnreadableContentWarning, match=f"ToolMessage holds data under '{name}'"):
+        llm.invoke([ASKED, CALLING, ToolMessage([block(data)], tool_call_id="1")])
+    shown = block(f"[data under '{name}', which cannot be shown here]")
+    written = json.dumps(shown if kind == "record" else [*shown.values()][1])
+    assert f"<tool_response>\n{written}\n</tool_response>" in prompt_of(engine)
+
+
+def in_itself(kind: str, name: str) -> dict[str, Any]:
+    block: dict[str, Any] = {"type": kind, "title": "T"}
+    block[name] = [block] if name == "content" else block
+    return block
+
+
+def nested(levels: int) -> dict[str, Any]:
+    block: dict[str, Any] = {"type": "odd"}
+    for _ in range(levels):
+        block = {"type": "odd", "value": block}
+    return block
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        in_itself("search_result", "content"),
+        in_itself("document", "content"),
+        in_itself("non_standard", "value"),
+        in_itself("custom_tool_call_output", "output"),
+        in_itself("json", "json"),
+        in_itself("image", "source"),
+        in_itself("odd", "value"),
+        nested(5000),
+    ],
+    ids=lambda block: block["type"],
+)
+def test_a_block_that_holds_itself_ends_no_run(block: dict[str, Any]) -> None:
+    with pytest.warns(UnreadableContentWarning, match="holds a block that holds itself"):
+        seen = to_chat_messages([ASKED, CALLING, ToolMessage(["See:", block], tool_call_id="1")])
+    assert seen[-1].content.startswith("See:\n[a block that holds itself")
+    with pytest.raises(PromptError, match="A HumanMessage holds a block that holds itself"):
+        to_chat_messages([HumanMessage([block])])
 
 
 NATIVE = CHATML.replace(

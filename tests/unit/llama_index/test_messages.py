@@ -25,7 +25,7 @@ from llama_index.core.base.llms.types import (
 )
 
 from amulet_integrations import prompting
-from amulet_integrations.errors import PromptError
+from amulet_integrations.errors import PromptError, UnreadableContentWarning
 from amulet_integrations.llama_index import AmuletLLM
 from amulet_integrations.prompting import PromptBuilder, ToolCall
 from tests.support.scripted import ScriptedEngine
@@ -112,8 +112,10 @@ def test_other_blocks_are_refused_by_name_and_place(tiny_engine, block, named, p
 def test_what_is_no_text_is_named_in_the_place_of_what_a_tool_returned(block, written):
     blocks = [TextBlock(text="See:"), block, TextBlock(text="Nice.")]
     returned = ChatMessage(role="tool", blocks=blocks, additional_kwargs={"tool_call_id": "c1"})
-    with pytest.warns(UserWarning, match=rf"messages\[2\] holds {re.escape(written)}"):
+    expected = rf"messages\[2\] holds {re.escape(written)}"
+    with pytest.warns(UnreadableContentWarning, match=expected) as warned:
         prompt = chat(*chat_messages(("user", "Look.")), CALLING["block"], returned)[0]
+    assert {it.filename for it in warned} == {__file__}
     assert f"See:\n[{written}, which cannot be shown here]\nNice." in prompt
 
 

@@ -196,6 +196,19 @@ def test_an_answer_before_a_last_system_message_is_not_continued():
     assert plain.render(talk).endswith("Assistant: So.\nAssistant:")
 
 
+@pytest.mark.parametrize("hidden", ["system", "assistant"])
+def test_the_system_role_is_used_wherever_the_template_writes_it(hidden):
+    # What would be hidden beside an answer that goes on is shown before one that begins.
+    shown = f"m['content'] if add_generation_prompt or m['role'] != '{hidden}' else ''"
+    builder = PromptBuilder(byte_level(CHATML.replace("m['content']", shown)))
+    asked, answered = ("user", "One."), ("assistant", "So.")
+    last = builder.render(chat(asked, answered, ("system", "In French.")))
+    assert last.startswith("<|im_start|>system\nIn French.<|im_end|>\n<|im_start|>user\nOne.<")
+    if hidden == "system":
+        first = builder.render(chat(("system", "In French."), asked, answered))
+        assert first.startswith("<|im_start|>user\nIn French.\n\nOne.<")
+
+
 @pytest.mark.parametrize("name", [*TEMPLATES, "plain"])
 def test_an_empty_answer_at_the_end_has_yet_to_be_written(name):
     builder = PromptBuilder(byte_level(TEMPLATES.get(name)))
@@ -209,6 +222,23 @@ def test_a_template_that_hides_an_answer_cannot_continue_it():
     builder = PromptBuilder(byte_level(template))
     with pytest.raises(PromptError, match="so it cannot be continued") as caught:
         builder.contexts(chat(*TALK[:2]), [None, PREFERENCE])
+    assert (caught.value.__cause__, caught.value.__context__) == (None, None)
+    assert "pirate" not in str(caught.value)
+
+
+@pytest.mark.parametrize("words", ["continue_final_message is set", "The chat ends otherwise"])
+def test_no_wording_of_transformers_shows_the_preference(words):
+    tokenizer = byte_level(CHATML)
+
+    def refuses(turns, **options):
+        raise ValueError(f"{words}. Rendered chat: {turns}")
+
+    builder = PromptBuilder(tokenizer)
+    prepared = builder.prepare(chat(*TALK[:2]))
+    assert prepared.render(PREFERENCE).count("pirate") == 1  # all probes are done
+    tokenizer.apply_chat_template = refuses
+    with pytest.raises(PromptError, match="so it cannot be continued") as caught:
+        prepared.render(PREFERENCE)
     assert (caught.value.__cause__, caught.value.__context__) == (None, None)
     assert "pirate" not in str(caught.value)
 

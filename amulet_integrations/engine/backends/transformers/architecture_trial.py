@@ -14,6 +14,7 @@ import torch
 from transformers import PreTrainedModel
 
 from amulet_integrations.engine.backends.base import RowInput
+from amulet_integrations.engine.memory_use import is_out_of_memory
 from amulet_integrations.errors import UnsupportedModelError
 
 from .forward_pass import ForwardPass
@@ -32,6 +33,10 @@ from .row_cache import RowCache
 
 logger = logging.getLogger(__name__)
 
+_ATTEMPTS = 2  # at a way that fails by anything but its logits
+# Errors of the system and of devices. All others are raised by the model's own code.
+_OF_THE_MACHINE: tuple[type[Exception], ...] = (OSError, torch.AcceleratorError)
+
 
 class Architecture(NamedTuple):
     """What a trial has found out about a model.
@@ -46,34 +51,70 @@ class Architecture(NamedTuple):
     bytes_per_token: int
 
 
+class TrialResult(NamedTuple):
+    """The result of a trial.
+
+    Attributes:
+        architecture: What was found out.
+        is_certain: Whether it is the model's own. It is not if a faster way failed for a reason
+            that may lie in the machine, and may be gone next time.
+    """
+
+    architecture: Architecture
+    is_certain: bool
+
+
 @torch.inference_mode()
-def try_architecture(model: PreTrainedModel) -> Architecture:
+def try_architecture(model: PreTrainedModel) -> TrialResult:
     """Finds the fastest way to run a model in which all logits are right.
 
     It takes about fifteen passes of few tokens, and where a sliding window is short enough some
-    that are longer than it.
+    that are longer than it. A way that fails by anything but its logits is tried twice.
 
     Args:
         model: A model in eval mode and on its device.
 
     Raises:
         UnsupportedModelError: There is no such way.
+        Exception: Memory ran out, which says nothing about the model; as torch raises it.
     """
     try:
         texts = plain_texts(model)
         tolerance = tolerated_difference(model, texts)
         check_own_cache(model, texts[-1], tolerance)
     except Exception as error:
+        if is_out_of_memory(error):
+            raise
         raise _unsupported(model, error) from error
     failure: Exception | None = None
+    is_certain = True
     for batching in Batching:
-        trial = _Trial(ForwardPass(model, batching), texts, tolerance)
-        try:
-            return Architecture(batching, trial.run())
-        except Exception as error:  # noqa: BLE001 - a model's own code raises any error
-            failure = error
-            logger.info("%s: not %s, because %s", model_name(model), batching.value, error)
+        outcome = _outcome(_Trial(ForwardPass(model, batching), texts, tolerance))
+        if isinstance(outcome, int):
+            return TrialResult(Architecture(batching, outcome), is_certain)
+        failure = outcome[-1]
+        is_certain = is_certain and _is_of_the_model(outcome)
+        logger.info("%s: not %s, because %s", model_name(model), batching.value, failure)
     raise _unsupported(model, failure) from failure
+
+
+def _outcome(trial: _Trial) -> int | list[Exception]:
+    """Returns the bytes of one token, or the errors for which a way cannot be taken."""
+    errors: list[Exception] = []
+    while not errors or not (len(errors) == _ATTEMPTS or isinstance(errors[-1], TrialError)):
+        try:
+            return trial.run()
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise
+            errors.append(error)
+    return errors
+
+
+def _is_of_the_model(errors: Sequence[Exception]) -> bool:
+    """Returns whether a way fails for the model's sake: by its logits, or alike every time."""
+    kinds = {type(error) for error in errors}
+    return len(kinds) == 1 and not isinstance(errors[0], _OF_THE_MACHINE)
 
 
 class _Trial:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
+
+from amulet_integrations.engine.memory_use import is_out_of_memory
 
 from .masks import row_masks
 from .model_info import (
@@ -112,18 +113,28 @@ def check_own_cache(model: PreTrainedModel, text: Text, tolerance: float) -> Non
     off = _cached_difference(model, text, DynamicCache(config=model.config))
     if off <= tolerance:
         return
-    with suppress(Exception):  # a cache of another kind than the model needs
-        if _cached_difference(model, text, DynamicCache()) <= tolerance:
-            logger.warning(
-                "The config of %s has a sliding window that the model's own code does not use. All "
-                "of the past is seen here; model.generate drops it from its cache.",
-                model_name(model),
-            )
-            return
+    if _is_right_with(model, text, tolerance, DynamicCache()):
+        logger.warning(
+            "The config of %s has a sliding window that the model's own code does not use. All "
+            "of the past is seen here; model.generate drops it from its cache.",
+            model_name(model),
+        )
+        return
     raise TrialError(
         f"plain transformers computes other logits with its cache than without (by {off:.2g}): it "
         "sees later tokens, as encoders do, or its cache does not hold all that it uses"
     )
+
+
+def _is_right_with(
+    model: PreTrainedModel, text: Text, tolerance: float, cache: DynamicCache
+) -> bool:
+    try:
+        return _cached_difference(model, text, cache) <= tolerance
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        return False  # a cache of another kind than the model needs
 
 
 def _cached_difference(model: PreTrainedModel, text: Text, cache: DynamicCache) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -15,7 +17,10 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 
 from amulet_integrations import SamplingParams
 from amulet_integrations.engine import GenerationRequest, LocalEngine
-from amulet_integrations.engine.backends.transformers import architecture_check
+from amulet_integrations.engine.backends.transformers import (
+    architecture_check,
+    architecture_kind,
+)
 from amulet_integrations.engine.backends.transformers.architecture_check import check_architecture
 from amulet_integrations.engine.backends.transformers.masks import Batching
 from amulet_integrations.engine.backends.transformers.model_info import context_window
@@ -322,6 +327,143 @@ def test_models_of_another_kind_are_tried_too(trials, monkeypatch):
     monkeypatch.setattr(torch, "__version__", "99.0")
     check_anew(monkeypatch, kinds[0])
     assert len(trials.done) == len(remembered(trials)) == len(kinds) + 1
+
+
+SHORT_OF_MEMORY = {
+    "device": torch.OutOfMemoryError("CUDA out of memory."),
+    "Python": MemoryError(),
+    "CPU": RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"),
+}
+PASSES = {
+    "plain": lambda rows, new, past: not past,
+    "own cache": lambda rows, new, past: past and rows == 1,
+    "mixed": lambda rows, new, past: past and rows > 1 and new > 1,
+    "together": lambda rows, new, past: past and rows > 1,
+}
+
+
+def failing(model, where, error, times=1000):
+    """Lets the first passes of a kind fail."""
+    left = iter(range(times))
+
+    def fails(*size):
+        if where(*size) and next(left, None) is not None:
+            raise error
+        return False
+
+    type(model).is_wrong = staticmethod(fails)
+
+
+@pytest.mark.parametrize("error", SHORT_OF_MEMORY.values(), ids=SHORT_OF_MEMORY)
+@pytest.mark.parametrize("where", PASSES.values(), ids=PASSES)
+def test_running_out_of_memory_says_nothing_about_the_model(trials, monkeypatch, where, error):
+    model = counted()
+    failing(model, where, error)
+    with pytest.raises(type(error)) as raised:
+        check_anew(monkeypatch, model)
+    assert raised.value is error
+    assert not remembered(trials)
+    failing(model, where, error, times=0)
+    assert check_architecture(model, remember=True).batching is Batching.MIXED
+
+
+def test_memory_that_runs_out_beside_a_config_with_a_window_is_an_error_too(monkeypatch):
+    model = counted(sliding_window=8)
+    error, passes = SHORT_OF_MEMORY["device"], iter(range(1000))
+    # The first four passes with a cache show that the config's window is not the model's.
+    failing(model, lambda rows, new, past: past and next(passes) >= 4, error)
+    with pytest.raises(torch.OutOfMemoryError):
+        check_architecture(model)
+
+
+def test_an_error_that_passes_changes_nothing(trials, monkeypatch):
+    for where in ("mixed", "together"):
+        model = counted()
+        failing(model, PASSES[where], RuntimeError("a lost connection"), times=1)
+        assert check_anew(monkeypatch, model).batching is Batching.MIXED
+    assert len(remembered(trials)) == 1
+
+
+def test_errors_of_the_machine_are_not_remembered_and_the_models_own_are(trials, monkeypatch):
+    model = counted()
+    for error in (OSError("No space left on device"), torch.AcceleratorError("an illegal access")):
+        failing(model, PASSES["mixed"], error)
+        assert check_anew(monkeypatch, model).batching is Batching.SINGLE_TOKENS
+        assert not remembered(trials)
+        failing(model, PASSES["mixed"], error, times=0)
+        assert check_architecture(model).batching is Batching.MIXED
+    failing(model, PASSES["mixed"], NotImplementedError("one token at a time"))
+    assert check_anew(monkeypatch, model).batching is Batching.SINGLE_TOKENS
+    failing(model, PASSES["mixed"], NotImplementedError(), times=0)
+    assert check_anew(monkeypatch, model).batching is Batching.SINGLE_TOKENS
+    assert len(remembered(trials)) == 1
+
+
+def test_another_machine_and_another_placement_are_other_kinds(trials, monkeypatch):
+    def placed(device):
+        model = tiny_model()
+        model.register_buffer("unused", torch.empty(1, device=device), persistent=False)
+        return model
+
+    for device in ("cpu", "meta", "meta", "cpu"):
+        check_anew(monkeypatch, placed(device))
+    assert len(trials.done) == len(remembered(trials)) == 2
+    monkeypatch.setattr(architecture_kind, "processor_name", lambda: "another")
+    check_anew(monkeypatch, placed("cpu"))
+    assert len(trials.done) == len(remembered(trials)) == 3
+
+
+def test_the_processor_has_a_name(monkeypatch, tmp_path):
+    instructions = torch.backends.cpu.get_cpu_capability()
+    monkeypatch.setattr(architecture_kind, "_PROCESSORS", tmp_path / "cpuinfo")
+    name = architecture_kind.processor_name.__wrapped__
+    assert name() != f" ({instructions})"
+    (tmp_path / "cpuinfo").write_text("processor\t: 0\nmodel name\t: Fast CPU @ 9 GHz\n" * 2)
+    assert name() == f"Fast CPU @ 9 GHz ({instructions})"
+
+
+def test_code_beside_a_checkpoints_class_is_part_of_its_kind(trials, tmp_path, monkeypatch):
+    # As transformers imports code that comes with a checkpoint.
+    package = "transformers_modules.own_llama"
+    folder = SimpleNamespace(__path__=[str(tmp_path)], __name__=package)
+    monkeypatch.setitem(sys.modules, package, folder)
+    file = tmp_path / "modeling_own.py"
+    file.write_text("from transformers import LlamaForCausalLM\nclass Own(LlamaForCausalLM): ...\n")
+    spec = importlib.util.spec_from_file_location(f"{package}.modeling_own", file)
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, spec.name, module)
+    spec.loader.exec_module(module)
+    for factor, tried in ((1, 1), (1, 1), (2, 2)):
+        (tmp_path / "layers.py").write_text(f"FACTOR = {factor}\n")
+        check_anew(monkeypatch, module.Own(AutoConfig.for_model("llama", **SIZES)).eval())
+        assert len(trials.done) == len(remembered(trials)) == tried
+
+
+def test_code_of_a_layers_base_class_is_part_of_its_kind(trials, tmp_path, monkeypatch):
+    def written(value):
+        (tmp_path / "own_layers.py").write_text(f"class Marked: value = {value}\n")
+
+    written(1)
+    monkeypatch.syspath_prepend(tmp_path)
+    marked = importlib.import_module("own_layers").Marked
+    imported = sys.modules.pop("own_layers")
+    monkeypatch.setitem(sys.modules, "own_layers", imported)
+    model = tiny_model()
+    kind = type(model.lm_head)
+    model.lm_head.__class__ = type("Head", (kind, marked), {"__module__": __name__})
+    for value, tried in ((1, 1), (1, 1), (2, 2)):
+        written(value)
+        check_anew(monkeypatch, model)
+        assert len(trials.done) == len(remembered(trials)) == tried
+
+
+def test_code_that_is_in_no_file_is_not_remembered(trials, monkeypatch):
+    model = tiny_model()
+    model.lm_head.__class__ = type("Head", (type(model.lm_head),), {"__module__": "a notebook"})
+    for _ in range(2):
+        check_anew(monkeypatch, model)
+    assert len(trials.done) == 2
+    assert not remembered(trials)
 
 
 def test_what_was_remembered_wrongly_is_tried_again(trials, monkeypatch):
