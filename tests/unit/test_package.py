@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "engine": {"decoding"},
     "personalization": PARTS,
     "config": PARTS | {"personalization"},
-    "registry": PARTS,
+    "registry": PARTS | {"personalization"},
     "client": PARTS | {"personalization", "config", "registry"},
     "langchain": PARTS | {"personalization", "client"},
     "llama_index": PARTS | {"personalization", "client"},
