@@ -9,7 +9,10 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from amulet_integrations.errors import InvalidRequestError
+
 EMBEDDED = "embedded"
+_DTYPES = ("auto", "float32", "bfloat16", "float16", "float64")
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,16 @@ class ModelSource:
         object.__setattr__(self, "model", _absolute(self.model))
         object.__setattr__(self, "device", _device_name(self.device))
         object.__setattr__(self, "device_map", _device_map(self.device_map))
+
+    def check_dtype(self) -> None:
+        """Refuses a dtype that no model computes in.
+
+        Raises:
+            InvalidRequestError: The dtype is unknown.
+        """
+        if self.dtype not in _DTYPES:
+            known = ", ".join(map(repr, _DTYPES))
+            raise InvalidRequestError(f"dtype={self.dtype!r} is not one to decode in. Use {known}.")
 
     @property
     def key(self) -> str:

@@ -59,6 +59,7 @@ from amulet_integrations.errors import PromptError
 from amulet_integrations.personalization.validated_call import ValidatedCall
 from amulet_integrations.prompting.openai_compat.openai_tools import ToolChoice, to_tool_use
 
+from . import wrappers as _wrappers  # noqa: F401 - `bind` and its like return them
 from .call_arguments import (
     CALL,
     EVENT_OPTIONS,

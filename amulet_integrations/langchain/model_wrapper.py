@@ -42,13 +42,15 @@ NextCall = tuple[Any, RunnableConfig, dict[str, Any]]
 """A model, the config of its call, and the arguments that are bound to it."""
 
 
+_ours: dict[type, type[ModelWrapper]] = {}
+"""LangChain's wrappers, and what stands in their place around a `ChatAmulet`."""
+
+
 def _kept(wrapper: Any) -> Any:
     """The wrapper of ours in the place of one that LangChain has made."""
-    from .wrappers import WRAPPERS  # noqa: PLC0415 - they are made of the classes here
-
     if isinstance(wrapper, ModelWrapper):
         return wrapper
-    ours = next((WRAPPERS[it] for it in type(wrapper).__mro__ if it in WRAPPERS), None)
+    ours = next((_ours[it] for it in type(wrapper).__mro__ if it in _ours), None)
     return wrapper if ours is None else ours(**_fields(wrapper))
 
 
@@ -109,6 +111,11 @@ class ModelWrapper(Wrappable):
     """
 
     langchains: ClassVar[type]
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "langchains" in vars(cls):
+            _ours[cls.langchains] = cls
 
     only_model: ClassVar[str] = ""
     """The field of the model inside, where it answers every call."""

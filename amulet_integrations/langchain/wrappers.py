@@ -9,7 +9,6 @@ from langchain_core.language_models import LanguageModelInput
 from langchain_core.runnables import (
     ConfigurableFieldSingleOption,
     Runnable,
-    RunnableBinding,
     RunnableConfig,
     RunnableSequence,
     RunnableWithFallbacks,
@@ -213,13 +212,3 @@ def _changed(model: Runnable[Any, Any] | Callable[[], Runnable[Any, Any]], chang
     if isinstance(model, Runnable):
         return change(model)
     return lambda: change(model())
-
-
-WRAPPERS: dict[type, type[ModelWrapper]] = {
-    RunnableBinding: AmuletBinding,
-    RunnableRetry: AmuletRetry,
-    RunnableWithFallbacks: AmuletFallbacks,
-    RunnableConfigurableFields: AmuletConfigurableFields,
-    RunnableConfigurableAlternatives: AmuletConfigurableAlternatives,
-}
-"""LangChain's wrappers, and what stands in their place around a `ChatAmulet`."""

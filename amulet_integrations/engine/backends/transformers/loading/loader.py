@@ -32,7 +32,6 @@ from amulet_integrations.errors import (
 from .embedded import embedded_model_path
 from .loading_bars import only_watched_bars
 from .missing_files import check_files, check_name, loading_error
-from .source_check import check_dtype
 
 
 @only_watched_bars()
@@ -45,7 +44,7 @@ def load_config(source: ModelSource) -> PreTrainedConfig:
         UnsupportedModelError: It is not decoder-only, or needs code of its own.
         InvalidRequestError: The dtype or the device is unknown.
     """
-    check_dtype(source)
+    source.check_dtype()
     find_device(source.device)
     path = _name_or_path(source)
     check_name(path)
