@@ -29,14 +29,13 @@ from amulet_integrations.personalization.user_resolution import PreferenceSelect
 from amulet_integrations.profiles import ProfileStore, current_scope
 from amulet_integrations.profiles.field_types import checked_label
 from amulet_integrations.profiles.stores.default_place import (
-    DEFAULT_PLACE,
     default_path,
     has_default,
 )
 from amulet_integrations.profiles.stores.shared_store import check_picklable
 from amulet_integrations.prompting import ChatMessage
 from amulet_integrations.prompting.openai_compat.output_options import OutputOptions
-from amulet_integrations.registry import Registry
+from amulet_integrations.registry import Registry, is_default_place
 
 SELECTION_ARGUMENTS = tuple(name for name in PreferenceSelection.model_fields if name != "source")
 """Arguments of a call that select whose preferences it follows, when and how."""
@@ -177,7 +176,7 @@ class AmuletClient(AmuletConfig):
         """Looks users up and prepares requests; opens the store."""
         find = partial(self._registry.store, self.profiles, self.profiles_ttl)
         # Calls that name nobody leave the default place alone, for the caller has not named it.
-        return self._personalizer(find if self._has_default_place else find())
+        return self._personalizer(find if is_default_place(self.profiles) else find())
 
     def _personalizer(
         self, profiles: ProfileStore | Callable[[], ProfileStore | None] | None
@@ -198,16 +197,12 @@ class AmuletClient(AmuletConfig):
     @property
     def has_profiles(self) -> bool:
         """Whether there is a place to look users up in; opens nothing."""
-        return self.profiles is not None and (not self._has_default_place or has_default())
-
-    @property
-    def _has_default_place(self) -> bool:
-        return isinstance(self.profiles, str) and self.profiles == DEFAULT_PLACE
+        return self.profiles is not None and (not is_default_place(self.profiles) or has_default())
 
     @property
     def _missing_place(self) -> Path | None:
         """The default database, if it would be used and does not exist."""
-        return default_path() if self._has_default_place else None
+        return default_path() if is_default_place(self.profiles) else None
 
     def report_unknown_user(self, user_id: str, store: ProfileStore | None) -> None:
         """Applies the setting `unknown_user` to a user who is named and was not found.

@@ -16,6 +16,11 @@ from amulet_integrations.profiles.stores.default_place import DEFAULT_PLACE, has
 from amulet_integrations.prompting import PromptBuilder
 
 
+def is_default_place(profiles: object) -> bool:
+    """Whether a wrapper's `profiles` names the default place, not a database or a file."""
+    return isinstance(profiles, str) and profiles == DEFAULT_PLACE
+
+
 class Registry:
     """Loads each engine and opens each store once. May be used from any thread.
 
@@ -72,7 +77,7 @@ class Registry:
 
         The default place is None as long as there is nothing.
         """
-        if store_or_url is None or (store_or_url == DEFAULT_PLACE and not has_default()):
+        if store_or_url is None or (is_default_place(store_or_url) and not has_default()):
             return None
         if not isinstance(store_or_url, str | Path):
             return open_profile_store(store_or_url)

@@ -20,8 +20,9 @@ from .call_arguments import BOUND_SELECTION
 from .call_config import config_for, merged, with_factories
 from .configured_output import ConfiguredOutput
 from .internal_calls import STRUCTURED
-from .model_wrapper import AnyModel, Change, ModelWrapper, NextCall, Wrappable
+from .model_wrapper import AnyModel, Change, ModelWrapper, NextCall
 from .tools import to_openai_tools
+from .wrappable import Wrappable
 
 Config = RunnableConfig | None
 

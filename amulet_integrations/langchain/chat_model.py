@@ -70,11 +70,11 @@ from .call_arguments import (
     read_arguments,
 )
 from .messages import to_chat_messages
-from .model_wrapper import Wrappable
 from .serialization import identifying_params, model_profile, serialized_constructor
 from .streaming import ChunkStream
 from .structured import StructuredMethod, StructuredOutput
 from .tools import AnySchema, AnyTool, to_openai_tools
+from .wrappable import Wrappable
 
 T = TypeVar("T")
 Config = RunnableConfig | None

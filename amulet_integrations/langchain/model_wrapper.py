@@ -20,7 +20,6 @@ from langchain_core.outputs import LLMResult
 from langchain_core.prompt_values import PromptValue
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import ensure_config, var_child_runnable_config
-from langchain_core.runnables.utils import ConfigurableField
 
 from amulet_integrations.bind_context import (
     bind_async_iterator,
@@ -33,6 +32,7 @@ from amulet_integrations.personalization.validated_call import ValidatedCall
 from .call_arguments import RUN_OPTIONS
 from .call_config import merged, within_run
 from .configured_output import ConfiguredOutput
+from .wrappable import STAND_INS, Wrappable, fields_of
 
 AnyModel = Runnable[LanguageModelInput, Any]
 Change = Callable[[Any], Any]
@@ -40,67 +40,6 @@ Change = Callable[[Any], Any]
 
 NextCall = tuple[Any, RunnableConfig, dict[str, Any]]
 """A model, the config of its call, and the arguments that are bound to it."""
-
-
-_ours: dict[type, type[ModelWrapper]] = {}
-"""LangChain's wrappers, and what stands in their place around a `ChatAmulet`."""
-
-
-def _kept(wrapper: Any) -> Any:
-    """The wrapper of ours in the place of one that LangChain has made."""
-    if isinstance(wrapper, ModelWrapper):
-        return wrapper
-    ours = next((_ours[it] for it in type(wrapper).__mro__ if it in _ours), None)
-    return wrapper if ours is None else ours(**_fields(wrapper))
-
-
-def _fields(wrapper: Any) -> dict[str, Any]:
-    return {name: getattr(wrapper, name) for name in type(wrapper).model_fields}
-
-
-class Wrappable(Runnable[LanguageModelInput, Any]):
-    """The methods that wrap a chat model; what they return has the model's methods."""
-
-    def bind(self, **kwargs: Any) -> Any:
-        """A model with arguments of a call bound to it; its serialised forms show no preference.
-
-        Raises:
-            PreferenceSelectionError: A preference or profile is of a wrong type.
-            InvalidProfileError: A preference or profile is not valid.
-        """
-        return _kept(super().bind(**kwargs))
-
-    def with_config(self, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
-        """As `Runnable.with_config`."""
-        return _kept(super().with_config(config, **kwargs))
-
-    def with_listeners(self, **listeners: Any) -> Any:
-        """As `Runnable.with_listeners`."""
-        return _kept(super().with_listeners(**listeners))
-
-    def with_alisteners(self, **listeners: Any) -> Any:
-        """As `Runnable.with_alisteners`."""
-        return _kept(super().with_alisteners(**listeners))
-
-    def with_types(self, input_type: Any = None, output_type: Any = None) -> Any:
-        """As `Runnable.with_types`."""
-        return _kept(super().with_types(input_type=input_type, output_type=output_type))
-
-    def with_retry(self, **options: Any) -> Any:
-        """As `Runnable.with_retry`."""
-        return _kept(super().with_retry(**options))
-
-    def with_fallbacks(self, fallbacks: Sequence[Runnable[Any, Any]], **options: Any) -> Any:
-        """As `Runnable.with_fallbacks`."""
-        return _kept(super().with_fallbacks(fallbacks, **options))
-
-    def configurable_fields(self, **fields: Any) -> Any:
-        """As `RunnableSerializable.configurable_fields`."""
-        return _kept(super().configurable_fields(**fields))  # type: ignore[misc]
-
-    def configurable_alternatives(self, which: ConfigurableField, **alternatives: Any) -> Any:
-        """As `RunnableSerializable.configurable_alternatives`."""
-        return _kept(super().configurable_alternatives(which, **alternatives))  # type: ignore[misc]
 
 
 class ModelWrapper(Wrappable):
@@ -115,7 +54,7 @@ class ModelWrapper(Wrappable):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if "langchains" in vars(cls):
-            _ours[cls.langchains] = cls
+            STAND_INS[cls.langchains] = cls
 
     only_model: ClassVar[str] = ""
     """The field of the model inside, where it answers every call."""
@@ -226,7 +165,7 @@ class ModelWrapper(Wrappable):
 
     def with_fields(self, **changes: Any) -> Self:
         """The same wrapper with other values of some fields."""
-        return type(self)(**{**_fields(self), **changes})
+        return type(self)(**{**fields_of(self), **changes})
 
     def validate(
         self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
