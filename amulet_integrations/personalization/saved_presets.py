@@ -22,6 +22,7 @@ from pydantic import Field
 
 from amulet_integrations.decoding.strength import Preset
 from amulet_integrations.errors import AmuletError, InvalidParamsError
+from amulet_integrations.files import may_write_into, nearest_existing, replace_file
 from amulet_integrations.validation import FrozenModel
 
 logger = logging.getLogger(__name__)
@@ -134,10 +135,10 @@ def check_presets_writable() -> None:
         AmuletError: The file cannot be written.
     """
     path = presets_path()
-    existing = next(parent for parent in path.absolute().parents if parent.exists())
+    existing = nearest_existing(path.absolute().parent)
     if path.is_dir():
         raise AmuletError(_not_writable(path, "it is a folder"))
-    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+    if not may_write_into(existing):
         reason = f"{existing} is not a folder that you may write to"
         raise AmuletError(_not_writable(path, reason))
 
@@ -184,7 +185,6 @@ def _parse(path: Path) -> dict[str, object]:
 def _editing() -> Iterator[dict[str, object]]:
     """Yields the file's entries and writes them back; other processes wait meanwhile."""
     path = presets_path()
-    unfinished = path.with_name(f"{PRESETS_FILE}.unfinished")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_suffix(".lock")):
@@ -195,12 +195,8 @@ def _editing() -> Iterator[dict[str, object]]:
                 except (ValueError, RecursionError):
                     path.replace(path.with_name(f"{PRESETS_FILE}.damaged"))
             yield entries
-            with unfinished.open("w", encoding="utf-8") as file:
-                file.write(json.dumps(entries, indent=2) + "\n")
-                file.flush()
-                os.fsync(file.fileno())
-            # At once, so that no reader sees half of the file.
-            unfinished.replace(path)
+            text = json.dumps(entries, indent=2) + "\n"
+            replace_file(path, text.encode(), durable=True)
     except OSError as error:
         raise AmuletError(_not_writable(path, str(error.strerror))) from error
 

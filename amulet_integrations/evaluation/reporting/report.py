@@ -9,6 +9,7 @@ from amulet_integrations.errors import EvaluationError
 from amulet_integrations.evaluation.analysis.frontier import DEFAULT_ALLOWANCE
 from amulet_integrations.evaluation.metrics.builtin_scores import note_of
 from amulet_integrations.evaluation.runs.evaluation_result import Evaluation
+from amulet_integrations.files import replace_file
 
 from . import csv_files, plots, result_tables, score_tables, text_tables
 from .frontier_plots import frontier_plot
@@ -82,7 +83,7 @@ def write_contents(contents: ReportContents, folder: Path) -> list[Path]:
             if path.name not in files:
                 path.unlink(missing_ok=True)
         for name, content in files.items():
-            _replace(folder / name, content)
+            replace_file(folder / name, content)
     except OSError as error:
         raise EvaluationError(
             f"The report cannot be written to {folder}: {error.strerror}. Choose another folder."
@@ -141,10 +142,3 @@ def _earlier_files(folder: Path) -> list[Path]:
     tables = [folder / name for name in _OPTIONAL_TABLES if (folder / name).is_file()]
     images = [path for pattern in _PLOTS for path in folder.glob(pattern) if path.is_file()]
     return [*tables, *(path for path in images if plots.is_own_plot(path.read_bytes()))]
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Replaces a file at once, so that nobody reads half of it."""
-    unfinished = path.with_name(f".{path.name}.new")
-    unfinished.write_bytes(content)
-    unfinished.replace(path)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -13,6 +12,7 @@ from filelock import FileLock, Timeout
 
 from amulet_integrations.errors import EvaluationError
 from amulet_integrations.evaluation.data.record_types import Answer, Outcome, ScoreLine
+from amulet_integrations.files import may_write_into, nearest_existing, replace_file
 
 from .journal import Journal, sync_folder
 from .run_settings import Settings, differences
@@ -82,9 +82,8 @@ def check_folder(path: Path) -> None:
         EvaluationError: The path is a file, the folder contains files and no settings of an
             evaluation, or it cannot be written.
     """
-    absolute = path.absolute()
-    parent = next(it for it in (absolute, *absolute.parents) if it.exists())
-    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+    parent = nearest_existing(path)
+    if not may_write_into(parent):
         what = "is not yours to write to" if parent.is_dir() else "is a file"
         raise EvaluationError(
             f"The output folder {path} cannot be written: {parent} {what}. Choose another."
@@ -121,12 +120,8 @@ def _claim(path: Path, settings: Settings) -> None:
     if _has_run(path, settings):
         return
     # The file appears complete or not at all, also if the process is killed here.
-    unfinished = path / _UNFINISHED
-    with unfinished.open("w", encoding="utf-8") as file:
-        file.write(f"{settings.model_dump_json(indent=2)}\n")
-        file.flush()
-        os.fsync(file.fileno())
-    unfinished.replace(path / SETTINGS)
+    text = f"{settings.model_dump_json(indent=2)}\n"
+    replace_file(path / SETTINGS, text.encode(), durable=True)
     sync_folder(path)
 
 

@@ -8,6 +8,7 @@ import stat
 from pathlib import Path
 
 from amulet_integrations.errors import ModelCacheError
+from amulet_integrations.files import may_write_into, nearest_existing
 
 HOW_TO_MOVE = "Name a folder of your own that can be written, in AMULET_CACHE_DIR."
 
@@ -22,11 +23,10 @@ def check_writable(cache: Path, size: int) -> None:
     Raises:
         ModelCacheError: The folder cannot be made or written, or the disk is too full.
     """
-    exists = next(it for it in (cache, *cache.absolute().parents) if os.path.lexists(it))
+    exists = nearest_existing(cache)
     if not exists.is_dir():
         raise ModelCacheError(f"{exists} is no folder. {HOW_TO_MOVE}")
-    effective = os.access in os.supports_effective_ids
-    if not os.access(exists, os.W_OK | os.X_OK, effective_ids=effective):
+    if not may_write_into(exists):
         raise ModelCacheError(f"{exists} cannot be written by this user. {HOW_TO_MOVE}")
     free = shutil.disk_usage(exists).free
     if free < size:
