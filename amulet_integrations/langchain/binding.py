@@ -20,7 +20,7 @@ from .call_arguments import BOUND_SELECTION
 from .call_config import config_for, merged, with_factories
 from .configured_output import ConfiguredOutput
 from .internal_calls import STRUCTURED
-from .model_wrapper import AnyModel, Change, ModelWrapper, NextCall
+from .model_wrapper import AnyModel, ModelWrapper, NextCall
 from .tools import to_openai_tools
 from .wrappable import Wrappable
 
@@ -71,19 +71,6 @@ class AmuletBinding(ModelWrapper, RunnableBinding[LanguageModelInput, Any]):  # 
         if selection:
             given[BOUND_SELECTION] = selection
         return self._around(self.bound.with_structured_output(schema, **given))  # type: ignore[attr-defined]
-
-    def with_config(self, config: Config = None, **kwargs: Any) -> Any:
-        """As `Runnable.with_config`; what an earlier config set is kept."""
-        return self.with_fields(config=merged(self.config, {**(config or {}), **kwargs}))
-
-    @property
-    def models(self) -> list[Any]:
-        """The model inside."""
-        return [self.bound]
-
-    def change_models(self, change: Change) -> Any:
-        """The same binding around another model."""
-        return self.with_fields(bound=change(self.bound))
 
     def for_user(self, user_id: str) -> Any:
         """As `ChatAmulet.for_user`; it replaces a user who is bound."""

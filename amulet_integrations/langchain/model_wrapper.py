@@ -7,7 +7,6 @@ wrapper holds is lost there. The wrappers here make a wrapper again of what such
 from __future__ import annotations
 
 import asyncio
-from abc import abstractmethod
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextvars import copy_context
 from functools import partial
@@ -57,7 +56,10 @@ class ModelWrapper(Wrappable):
             STAND_INS[cls.langchains] = cls
 
     only_model: ClassVar[str] = ""
-    """The field of the model inside, where it answers every call."""
+    """The field of the model inside, where it answers every call.
+
+    A wrapper of several models overrides `models` and `change_models`.
+    """
 
     merges_configs: ClassVar[bool] = False
     """Whether it has a config, which counts less than that of a call and more than the run's."""
@@ -67,18 +69,18 @@ class ModelWrapper(Wrappable):
         """The id of LangChain's own class."""
         return [*cls.get_lc_namespace(), cls.langchains.__name__]  # type: ignore[attr-defined]
 
-    @abstractmethod
     def change_models(self, change: Change) -> Any:
         """The same wrapper around other models.
 
         Args:
             change: Makes the new model of each model inside.
         """
+        return self.with_fields(**{self.only_model: change(self.models[0])})
 
     @property
-    @abstractmethod
     def models(self) -> list[Any]:
         """The models inside; the first one is asked first."""
+        return [getattr(self, self.only_model)]
 
     def next_call(self, config: RunnableConfig | None) -> NextCall:
         """Which model a call goes to, with which config, and with which arguments bound to it.
@@ -128,6 +130,13 @@ class ModelWrapper(Wrappable):
         """The configurable fields of the models inside."""
         inside = (it.configurable_names() for it in self.models if isinstance(it, ModelWrapper))
         return set[str]().union(*inside)
+
+    def with_config(self, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
+        """As `Runnable.with_config`; what an earlier config set is kept."""
+        if not self.merges_configs:
+            return super().with_config(config, **kwargs)
+        own: RunnableConfig = self.config  # type: ignore[attr-defined]
+        return self.with_fields(config=merged(own, {**(config or {}), **kwargs}))
 
     def with_retry(self, **options: Any) -> Any:
         """As `Runnable.with_retry`."""

@@ -37,15 +37,6 @@ class AmuletRetry(ModelWrapper, RunnableRetry[LanguageModelInput, Any]):  # type
     langchains: ClassVar[type] = RunnableRetry
     only_model: ClassVar[str] = "bound"
 
-    @property
-    def models(self) -> list[Any]:
-        """The model inside."""
-        return [self.bound]
-
-    def change_models(self, change: Change) -> Any:
-        """The same retry around another model."""
-        return self.with_fields(bound=change(self.bound))
-
     def __getattr__(self, name: str) -> Any:
         # LangChain's retry has none of the model's attributes, such as its profile.
         return getattr(self.bound, name)
@@ -74,10 +65,6 @@ class _Configurable(ModelWrapper, DynamicRunnable):  # type: ignore[misc, type-a
     """A model that a config prepares."""
 
     merges_configs: ClassVar[bool] = True
-
-    def with_config(self, config: Config = None, **kwargs: Any) -> Any:
-        """As `Runnable.with_config`; what an earlier config set is kept."""
-        return self.with_fields(config=merged(self.config, {**(config or {}), **kwargs}))
 
     def prepare(self, config: Config = None) -> tuple[AnyModel, RunnableConfig]:
         """As `DynamicRunnable.prepare`; what is bound counts more than the surrounding run."""
@@ -124,15 +111,6 @@ class AmuletConfigurableFields(_Configurable, RunnableConfigurableFields):  # ty
 
     langchains: ClassVar[type] = RunnableConfigurableFields
     only_model: ClassVar[str] = "default"
-
-    @property
-    def models(self) -> list[Any]:
-        """The model with the values that no config has changed."""
-        return [self.default]
-
-    def change_models(self, change: Change) -> Any:
-        """The same configurable fields, of another model."""
-        return self.with_fields(default=change(self.default))
 
     def configurable_names(self) -> set[str]:
         """The configurable fields."""
