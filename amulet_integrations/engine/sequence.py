@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -18,6 +17,7 @@ from amulet_integrations.errors import (
     RequestTimeoutError,
 )
 
+from .deadline import Deadline
 from .request import GenerationRequest
 from .request_log import RequestLog
 from .result import FinishReason, Increment, TokenLogprob, Usage
@@ -95,7 +95,7 @@ class Sequence:
         grammars: GrammarCompiler,
         max_draft: int = 0,
     ) -> None:
-        self._submitted = time.monotonic()
+        self._deadline = Deadline(request.timeout)
         self.policy = request.policy
         self.contexts = request.running_contexts
         self.prompts = [as_tokens(ids) for ids in self.contexts]
@@ -125,10 +125,8 @@ class Sequence:
         self._runs_base = request.running[0] == 0
         self._text = text
         self._free = self._is_free()
-        self._timeout = request.timeout
         self._max_draft = max_draft
         self._lookup: PromptLookup | None = None
-        self._cancelled = False
 
     @property
     def weights(self) -> Weights | None:
@@ -185,7 +183,7 @@ class Sequence:
 
     def cancel(self) -> None:
         """Ends the request at the next step. May be called from any thread."""
-        self._cancelled = True
+        self._deadline.cancel()
 
     def advance(
         self, token: int, logprob: TokenLogprob | None = None, fraction: float | None = None
@@ -230,13 +228,13 @@ class Sequence:
 
     def end_if_cancelled_or_overdue(self) -> None:
         """Ends the request if it was cancelled or its time is up."""
-        if self._cancelled:
+        if self._deadline.is_cancelled:
             self.fail(RequestCancelledError("The request was cancelled."))
-        elif self._timeout is not None and time.monotonic() - self._submitted > self._timeout:
+        elif self._deadline.is_over:
             self.fail(
                 RequestTimeoutError(
-                    f"The request took longer than its timeout of {self._timeout:g} s; it had "
-                    f"{len(self.completion)} tokens. Ask for fewer tokens or more time."
+                    f"The request took longer than its timeout of {self._deadline.timeout:g} s; it "
+                    f"had {len(self.completion)} tokens. Ask for fewer tokens or more time."
                 )
             )
 
