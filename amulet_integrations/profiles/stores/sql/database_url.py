@@ -93,10 +93,15 @@ def place_of(url: URL) -> str:
         return f"postgresql://{host}:{port}/{url.database or url.username or ''}"
     if is_in_memory(url):
         return f"sqlite:///:memory:{uuid.uuid4().hex}"
+    return f"sqlite:///{sqlite_path(url).resolve()}"
+
+
+def sqlite_path(url: URL) -> Path:
+    """The path of the file of an SQLite database, which is not in memory."""
     path = url.database or ""
     if path.startswith(FILE_SCHEME):
         path = unquote(path.removeprefix(FILE_SCHEME))
-    return f"sqlite:///{Path(path).resolve()}"
+    return Path(path)
 
 
 def _check_path(path: str) -> None:

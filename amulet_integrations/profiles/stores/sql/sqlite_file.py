@@ -9,13 +9,12 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 from pathlib import Path
-from urllib.parse import unquote
 
 from sqlalchemy.engine import URL
 
 from amulet_integrations.errors import ProfileStoreError
 
-from .database_url import FILE_SCHEME, is_in_memory, is_sqlite
+from .database_url import is_in_memory, is_sqlite, sqlite_path
 
 _OWNER_ONLY = 0o600
 _OWNER_ONLY_FOLDER = 0o700
@@ -37,10 +36,7 @@ class SqliteFile:
         """Returns the file of a database URL; None for a database in memory or on a server."""
         if not is_sqlite(url) or is_in_memory(url):
             return None
-        name = url.database or ""
-        if name.startswith(FILE_SCHEME):
-            name = unquote(name.removeprefix(FILE_SCHEME))
-        return cls(Path(name))
+        return cls(sqlite_path(url))
 
     def create(self) -> None:
         """Makes the file and its folder, readable by their owner only; a file that exists stays.
