@@ -34,7 +34,6 @@ _SECONDS_OF_A_STEP = 0.5  # the same; while decoding, a step like this would hol
 _DOING = "while its schema or grammar was compiled"
 _FIRST_STEPS = 8  # llguidance gives up within so many tokens on a grammar that is too large
 
-
 _searching = threading.Lock()
 
 

@@ -6,18 +6,19 @@ The trial's result is remembered for the process, and in the cache folder for ch
 from __future__ import annotations
 
 import json
-import tempfile
 from contextlib import suppress
 from pathlib import Path
 
 from transformers import PreTrainedModel
 
 from amulet_integrations.engine.worker import run_on_worker
+from amulet_integrations.files import replace_file
 
 from .architecture_kind import architecture_kind, has_known_code
 from .architecture_trial import Architecture, try_architecture
 from .loading.embedded import cache_folder
 from .masks import Batching
+from .model_info import check_attention_only
 
 _FOLDER = "architectures"
 _MOST_REMEMBERED = 256  # models; those of former versions are dropped in time
@@ -36,9 +37,11 @@ def check_architecture(model: PreTrainedModel, *, remember: bool = False) -> Arc
         remember: Whether the result is kept in the cache folder for other processes.
 
     Raises:
-        UnsupportedModelError: The model cannot be run. This is not remembered.
+        UnsupportedModelError: The model keeps a recurrent state, or cannot be run for another
+            reason. This is not remembered.
         Exception: Memory ran out; as torch raises it.
     """
+    check_attention_only(model)
     kind = architecture_kind(model)
     remember = remember and has_known_code(model)
     known = _known.get((type(model), kind))
@@ -73,9 +76,7 @@ def _write(kind: str, architecture: Architecture) -> None:
     file = _file(kind)
     with suppress(OSError):
         file.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=file.parent, delete=False) as partial:
-            partial.write(json.dumps(architecture._asdict()))
-        Path(partial.name).replace(file)
+        replace_file(file, json.dumps(architecture._asdict()).encode())
         by_age = sorted(file.parent.iterdir(), key=lambda path: path.stat().st_mtime)
         for old in by_age[:-_MOST_REMEMBERED]:
             old.unlink(missing_ok=True)

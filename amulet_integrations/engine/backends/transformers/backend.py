@@ -21,7 +21,6 @@ from .fingerprint import model_fingerprint
 from .forward_pass import ForwardPass, lengthen
 from .masks import Batching
 from .model_info import (
-    check_attention_only,
     context_window,
     end_token_ids,
     free_cache_bytes,
@@ -63,7 +62,7 @@ class TransformersBackend:
         fingerprint: str | None = None,
         cuda_graphs: bool = False,
     ) -> None:
-        check_attention_only(model)
+        self._architecture = check_architecture(model)
         self._model = model
         self.tokenizer = tokenizer
         self.model_name = model_name or str(model.config.name_or_path)
@@ -75,7 +74,6 @@ class TransformersBackend:
         on_cpu = self.device.type == "cpu"
         self.max_decode_tokens = _DECODE_TOKENS_CPU if on_cpu else _DECODE_TOKENS_GPU
         self.default_prefill_tokens = _PREFILL_TOKENS_CPU if on_cpu else _PREFILL_TOKENS_GPU
-        self._architecture = check_architecture(model)
         self._forward = ForwardPass(model, self._architecture.batching)
         self._graphs: CudaGraphRunner | None = None
         if cuda_graphs:

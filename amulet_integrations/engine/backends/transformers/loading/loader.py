@@ -21,7 +21,6 @@ from transformers.models.auto.modeling_auto import (
 from amulet_integrations.engine.backends.transformers.architecture_check import check_architecture
 from amulet_integrations.engine.backends.transformers.attention import use_grouped_attention
 from amulet_integrations.engine.backends.transformers.cpu.kernel_choice import speed_up_linear
-from amulet_integrations.engine.backends.transformers.model_info import check_attention_only
 from amulet_integrations.engine.model_source import EMBEDDED, ModelSource
 from amulet_integrations.errors import (
     InvalidRequestError,
@@ -87,7 +86,6 @@ def load_model(source: ModelSource) -> tuple[PreTrainedModel, PreTrainedTokenize
         speed_up_linear(model, pack_weights=source.pack_weights)
         if source.attn_implementation is None:
             use_grouped_attention(model)
-    check_attention_only(model)
     check_architecture(model, remember=True)
     return model, tokenizer
 
