@@ -1,0 +1,101 @@
+"""Compiling a grammar ends, for whoever waits and for those who try it again."""
+
+from __future__ import annotations
+
+import json
+import threading
+
+import pytest
+from llguidance import LLMatcher
+
+from amulet_integrations.engine.deadline import Deadline
+from amulet_integrations.engine.structured import grammar as grammars
+from amulet_integrations.engine.structured.grammar import GrammarCompiler
+from amulet_integrations.errors import (
+    RequestCancelledError,
+    RequestTimeoutError,
+    UnsupportedGrammarError,
+)
+from tests.support.tiny import VOCABULARY, tiny_tokenizer
+
+NODE = {"$ref": "#/$defs/N"}
+ENDLESS = {
+    **NODE,
+    "$defs": {
+        "N": {"type": "object", "properties": {"l": NODE, "r": NODE}, "required": ["l", "r"]}
+    },
+}
+WIDE = {
+    "type": "object",
+    "properties": {f"name{i}": {"type": "string", "minLength": 3} for i in range(20)},
+    "required": [f"name{i}" for i in range(20)],
+}
+
+
+def written(schema):
+    return LLMatcher.grammar_from_json_schema(json.dumps(schema))
+
+
+@pytest.fixture
+def compiler():
+    tokenizer = tiny_tokenizer()
+    return GrammarCompiler(tokenizer, VOCABULARY, frozenset([tokenizer.eos_token_id]))
+
+
+@pytest.fixture
+def searches(monkeypatch):
+    """How many searches were begun."""
+    begun = []
+    search = grammars.steps_to_best_completion
+
+    def noted(*args, **options):
+        begun.append(1)
+        return search(*args, **options)
+
+    monkeypatch.setattr(grammars, "steps_to_best_completion", noted)
+    return begun
+
+
+def test_what_was_refused_is_not_searched_again(compiler, searches):
+    for _ in range(3):
+        with pytest.raises(UnsupportedGrammarError):
+            compiler.compile(written(ENDLESS))
+    assert len(searches) == 1
+
+
+def test_a_search_that_a_deadline_cuts_goes_on_where_it_was(compiler, searches):
+    whole = compiler.compile(written(WIDE)).shortest_completion
+    other = GrammarCompiler(compiler._tokenizer, VOCABULARY, compiler.end_ids)
+    other.prepare()
+    over = Deadline(1e-9)
+    cuts = 0
+    while True:
+        try:
+            found = other.compile(written(WIDE), over).shortest_completion
+            break
+        except RequestTimeoutError as error:
+            assert "compiled" in str(error)  # noqa: PT017
+            cuts += 1
+    assert cuts
+    assert found == whole
+    assert len(searches) == 2
+
+
+def test_a_search_that_takes_too_long_is_refused_for_good(compiler, searches, monkeypatch):
+    monkeypatch.setattr(grammars, "_SECONDS_OF_A_SEARCH", 0.0)
+    for _ in range(2):
+        with pytest.raises(UnsupportedGrammarError, match="takes too long"):
+            compiler.compile(written(WIDE))
+    assert len(searches) == 1
+
+
+def test_who_waits_for_another_ones_search_may_give_up(compiler):
+    entry = compiler._entry_of(written(WIDE))
+    with entry.lock:
+        deadline = Deadline()
+        threading.Timer(0.1, deadline.cancel).start()
+        with pytest.raises(RequestCancelledError):
+            compiler.compile(written(WIDE), deadline)
+        with pytest.raises(RequestTimeoutError, match=r"timeout of 0\.01 s"):
+            compiler.compile(written(WIDE), Deadline(0.01))
+    assert compiler.compile(written(WIDE)).shortest_completion
