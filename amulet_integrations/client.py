@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
@@ -14,11 +13,13 @@ from typing import Any, Self
 from pydantic import PrivateAttr, model_validator
 
 from amulet_integrations.config import SAMPLING, AmuletConfig, check_one_limit
+from amulet_integrations.deadline import Deadline
 from amulet_integrations.decoding.sampling_params import SamplingParams
 from amulet_integrations.decoding.strength import Strength
 from amulet_integrations.engine.model_source import ModelSource
 from amulet_integrations.engine.protocol import Engine
 from amulet_integrations.errors import InvalidParamsError, UnknownArgumentError
+from amulet_integrations.fair_threads import REQUEST_THREADS
 from amulet_integrations.personalization.personalizer import Personalizer
 from amulet_integrations.personalization.prepared_call import (
     Personalization,
@@ -53,15 +54,24 @@ class CallArguments:
         selection: The preferences that the arguments select; see `AmuletClient.resolve_user`.
         sampling: The constructor's sampling parameters with the call's in their place.
         output: The tools, the response format and the log-probabilities.
-        timeout: Seconds after which the request fails.
+        deadline: Until when the call may take, counted from when its arguments were read.
         chat_template_kwargs: Further variables of the model's chat template.
     """
 
     selection: PreferenceSelection
     sampling: SamplingParams
     output: OutputOptions
-    timeout: float | None
+    deadline: Deadline
     chat_template_kwargs: Mapping[str, Any] | None = None
+
+    def for_one_request(self, *, whole_call: bool = True) -> Self:
+        """The same arguments with a deadline that can be cancelled by itself.
+
+        Args:
+            whole_call: Whether the time since the call counts; otherwise it begins anew.
+        """
+        deadline = self.deadline.part() if whole_call else Deadline(self.deadline.timeout)
+        return replace(self, deadline=deadline)
 
 
 def without_unset(arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -162,7 +172,7 @@ class AmuletClient(AmuletConfig):
 
     async def awarm_up(self) -> None:
         """`warm_up` for asyncio; the event loop goes on meanwhile."""
-        await asyncio.to_thread(self.warm_up)
+        await REQUEST_THREADS.start(self.warm_up)
 
     @property
     def context_window(self) -> int:
@@ -324,7 +334,7 @@ class AmuletClient(AmuletConfig):
             selection=selection_from(given),
             sampling=self.sampling.model_copy(update=changes),
             output=OutputOptions.read(arguments, steer_strings=self.steer_strings),
-            timeout=timeout,
+            deadline=Deadline(timeout),
             chat_template_kwargs=self._template_kwargs(given.get("chat_template_kwargs")),
         )
 
@@ -350,7 +360,7 @@ class AmuletClient(AmuletConfig):
             personalization=personalization,
             sampling=arguments.sampling,
             output=arguments.output,
-            timeout=arguments.timeout,
+            deadline=arguments.deadline,
             chat_template_kwargs=arguments.chat_template_kwargs,
             include_preference_text=self.include_preference_text,
         )

@@ -17,6 +17,7 @@ from weakref import WeakValueDictionary
 import torch
 from torch import Tensor
 
+from amulet_integrations.deadline import Deadline
 from amulet_integrations.decoding.sampling_params import SamplingParams
 from amulet_integrations.engine.backends.base import Backend
 from amulet_integrations.engine.model_source import EMBEDDED, ModelSource
@@ -29,12 +30,13 @@ from amulet_integrations.errors import (
     UnknownArgumentError,
     UnsupportedModelError,
 )
+from amulet_integrations.fair_threads import REQUEST_THREADS
 
 from .limits import EngineLimits, EngineStats
 from .loop import EngineLoop
 from .request import GenerationRequest
 from .request_validator import RequestValidator
-from .result import GenerationResult
+from .result import GenerationResult, as_generation_error
 from .sequence import Emit, Sequence
 from .streams import (
     AsyncGenerationStream,
@@ -210,7 +212,7 @@ class LocalEngine:
 
     async def awarm_up(self) -> None:
         """`warm_up` for asyncio."""
-        await asyncio.to_thread(self.warm_up)
+        await REQUEST_THREADS.start(self.warm_up)
 
     def validate(self, request: GenerationRequest) -> None:
         """Refuses a request that `stream` would refuse, and decodes nothing.
@@ -221,7 +223,8 @@ class LocalEngine:
             AmuletError: As `stream`.
         """
         self._loop.check_open()
-        self._validator.process(request, lambda _item: None)
+        stream = GenerationStream(request)
+        self._validator.process(request, stream.emit, stream.deadline)
 
     def stream(self, request: GenerationRequest) -> GenerationStream:
         """Submits a request at once and returns its increments as they come.
@@ -235,13 +238,20 @@ class LocalEngine:
             EngineOverloadedError: Too many requests wait already.
             UnsupportedGrammarError: The grammar of an alternative cannot be enforced.
         """
-        return GenerationStream(partial(self._submit, request))
+        stream = GenerationStream(request)
+        self._submit(request, stream.emit, stream.deadline)
+        return stream
 
     def astream(self, request: GenerationRequest) -> AsyncGenerationStream:
         """`stream` for asyncio. It is not a coroutine; call it while the loop runs."""
-        # Compiling a grammar takes a while, and the event loop must not wait for it.
-        slow = isinstance(request, GenerationRequest) and bool(request.alternatives)
-        return AsyncGenerationStream(partial(self._submit, request), on_thread=slow)
+        stream = AsyncGenerationStream(request)
+        submit = partial(self._submit, request, stream.emit, stream.deadline)
+        if _takes_a_while(request):
+            submitting = REQUEST_THREADS.start(submit, request.user_id)
+            submitting.add_done_callback(partial(_pass_error_on, stream.emit))
+        else:
+            submit()
+        return stream
 
     @overload
     def generate(
@@ -270,8 +280,10 @@ class LocalEngine:
         Raises:
             AmuletError: As `stream`, and `GenerationError` if decoding fails.
         """
-        streams = self._open_all(GenerationStream, requests, return_exceptions)
+        streams = _open_all(GenerationStream, requests)
         try:
+            sequences = [attempt(self._process, stream) for stream in streams]
+            streams = self._enqueue_all(streams, sequences, return_exceptions)
             results = [
                 stream
                 if isinstance(stream, AmuletError)
@@ -299,9 +311,10 @@ class LocalEngine:
         self, requests: SequenceOf[GenerationRequest], *, return_exceptions: bool = False
     ) -> SequenceOf[GenerationResult | AmuletError]:
         """`generate` for asyncio; cancelling the task cancels the requests."""
-        await asyncio.to_thread(self._validator.compile_grammars, requests)
-        streams = self._open_all(AsyncGenerationStream, requests, return_exceptions)
+        streams = _open_all(AsyncGenerationStream, requests)
         try:
+            sequences = await asyncio.gather(*map(self._aprocess, streams))
+            streams = self._enqueue_all(streams, sequences, return_exceptions)
             results = [
                 stream if isinstance(stream, AmuletError) else await read_to_end(stream)
                 for stream in streams
@@ -449,23 +462,36 @@ class LocalEngine:
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.model_name!r}, device={str(self.backend.device)!r})"
 
-    def _open_all(
-        self, kind: type[S], requests: SequenceOf[GenerationRequest], keep_errors: bool
+    def _process(self, stream: StreamReader | AmuletError) -> Sequence:
+        if isinstance(stream, AmuletError):
+            raise stream
+        return self._validator.process(stream.request, stream.emit, stream.deadline)
+
+    async def _aprocess(
+        self, stream: AsyncGenerationStream | AmuletError
+    ) -> Sequence | AmuletError:
+        if isinstance(stream, AmuletError) or not _takes_a_while(stream.request):
+            return attempt(self._process, stream)
+        work = partial(attempt, self._process, stream)
+        return await REQUEST_THREADS.start(work, stream.request.user_id)
+
+    def _enqueue_all(
+        self,
+        streams: SequenceOf[S | AmuletError],
+        sequences: SequenceOf[Sequence | AmuletError],
+        keep_errors: bool,
     ) -> list[S | AmuletError]:
-        given: object = requests
-        if isinstance(given, GenerationRequest):
-            raise InvalidRequestError("generate takes a list of requests; this is one request.")
-        streams = [attempt(kind, partial(self._validator.process, request)) for request in requests]
+        """Submits requests together; returns their streams, or the errors of those refused."""
         if not keep_errors:
-            raise_first(streams)
-        opened = [stream for stream in streams if not isinstance(stream, AmuletError)]
+            raise_first(sequences)
         try:
-            self._loop.enqueue(stream.sequence for stream in opened if stream.sequence)
+            self._loop.enqueue(each for each in sequences if isinstance(each, Sequence))
         except AmuletError as error:  # for all of them: the queue is full, or the engine closed
             if not keep_errors:
                 raise
-            return [stream if isinstance(stream, AmuletError) else error for stream in streams]
-        return streams
+            sequences = [each if isinstance(each, AmuletError) else error for each in sequences]
+        pairs = zip(streams, sequences, strict=True)
+        return [each if isinstance(each, AmuletError) else stream for stream, each in pairs]
 
     def _score_on(self, steps: Iterator[Tensor], pieces: list[Tensor]) -> bool:
         """Runs the next step of scoring; returns whether there was one.
@@ -478,10 +504,30 @@ class LocalEngine:
             pieces.append(piece)
         return piece is not None
 
-    def _submit(self, request: GenerationRequest, emit: Emit) -> Sequence:
-        sequence = self._validator.process(request, emit)
-        self._loop.enqueue([sequence])
-        return sequence
+    def _submit(self, request: GenerationRequest, emit: Emit, deadline: Deadline) -> None:
+        self._loop.enqueue([self._validator.process(request, emit, deadline)])
+
+
+def _open_all(
+    kind: Callable[[GenerationRequest], S], requests: SequenceOf[GenerationRequest]
+) -> list[S | AmuletError]:
+    given: object = requests
+    if isinstance(given, GenerationRequest):
+        raise InvalidRequestError("generate takes a list of requests; this is one request.")
+    return [attempt(kind, request) for request in requests]
+
+
+def _takes_a_while(request: GenerationRequest) -> bool:
+    """Whether the request has grammars to compile, for which no event loop must wait."""
+    return bool(request.alternatives)
+
+
+def _pass_error_on(emit: Emit, submitting: asyncio.Future[None]) -> None:
+    """Gives the error of a submission to the reader, who must never be left waiting."""
+    if (error := submitting.exception()) is not None:
+        if not isinstance(error, AmuletError):
+            error = as_generation_error("Preparing the request", error)
+        emit(error)
 
 
 _engines: WeakValueDictionary[str, LocalEngine] = WeakValueDictionary()

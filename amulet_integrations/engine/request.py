@@ -7,8 +7,9 @@ import warnings
 from collections.abc import Callable
 from typing import Any, ClassVar, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, InstanceOf, field_validator, model_validator
 
+from amulet_integrations.deadline import Deadline
 from amulet_integrations.decoding.guidance import LARGEST_GUIDANCE_SCALE, check_max_kl
 from amulet_integrations.decoding.sampling_params import SamplingParams
 from amulet_integrations.engine.structured.alternatives import OutputAlternative, Weights
@@ -50,6 +51,10 @@ class GenerationRequest(FrozenModel):
             a chat template of its own, for example.
         timeout: Seconds from submission after which the request fails with
             `RequestTimeoutError`; None waits for ever.
+        deadline: Of the call that the request is part of; it stands in for `timeout`. What ends
+            the call ends the request.
+        user_id: The user whose request it is, whose requests take a bounded share of the threads
+            that prepare requests.
         logprobs: Whether increments have the log-probability of each token, and how many of the
             likeliest tokens beside it, at most 20. They are those of the policy itself: before
             penalty, grammar, temperature and filters.
@@ -75,6 +80,8 @@ class GenerationRequest(FrozenModel):
     sampling: SamplingParams = SamplingParams()
     end_ids: frozenset[int] = frozenset()
     timeout: float | None = Field(default=None, gt=0.0)
+    deadline: InstanceOf[Deadline] | None = Field(default=None, exclude=True, repr=False)
+    user_id: str | None = Field(default=None, repr=False)
     logprobs: int | None = Field(default=None, ge=0, le=20)
     skip_special_tokens: bool = True
 
@@ -166,6 +173,10 @@ class GenerationRequest(FrozenModel):
                 "mixture at guidance 1, from which the divergence is measured."
             )
         return self
+
+    def start_deadline(self) -> Deadline:
+        """The deadline of the request itself, which can be cancelled without ending the call."""
+        return Deadline(self.timeout) if self.deadline is None else self.deadline.part()
 
     @property
     def running(self) -> tuple[int, ...]:

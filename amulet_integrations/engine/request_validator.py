@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from collections.abc import Sequence as SequenceOf
 from functools import cached_property
 
+from amulet_integrations.deadline import Deadline
 from amulet_integrations.decoding.completion_text import CompletionText, special_tokens
 from amulet_integrations.engine.backends.base import Backend
 from amulet_integrations.engine.structured.grammar import GrammarCompiler
@@ -15,7 +16,6 @@ from .limits import EngineLimits
 from .request import GenerationRequest
 from .request_log import log_refusals
 from .sequence import Emit, Sequence
-from .streams import attempt
 
 
 class RequestValidator:
@@ -33,21 +33,23 @@ class RequestValidator:
         self._grammars = grammars
 
     @log_refusals()
-    def process(self, request: GenerationRequest, emit: Emit) -> Sequence:
+    def process(
+        self, request: GenerationRequest, emit: Emit, deadline: Deadline | None = None
+    ) -> Sequence:
         """Makes the sequence of a request, which gives its output to `emit`.
+
+        Args:
+            request: The request.
+            emit: As in `Sequence`.
+            deadline: The request's own, where it has started before.
 
         Raises:
             ContextLengthError: A context leaves no room in the context window, or the request
                 needs more memory for keys and values than there is.
-            InvalidRequestError: This is no request, or a token id is not in the vocabulary.
+            InvalidRequestError: A token id is not in the vocabulary.
+            RequestTimeoutError: The time was up while its grammars were compiled.
             UnsupportedGrammarError: A grammar of the request cannot be enforced.
         """
-        given: object = request
-        if not isinstance(given, GenerationRequest):
-            raise InvalidRequestError(
-                f"A {type(given).__name__} is no GenerationRequest. generate takes a list of "
-                "requests, stream takes one."
-            )
         longest = max(map(len, request.running_contexts))
         self._check_length(longest)
         for ids in (*request.contexts, request.end_ids):
@@ -57,6 +59,7 @@ class RequestValidator:
         sequence = Sequence(
             request,
             emit,
+            deadline or request.start_deadline(),
             text=self._text(request, end_ids),
             device=self._backend.device,
             end_ids=end_ids,
@@ -66,15 +69,6 @@ class RequestValidator:
         )
         self._check_memory(sequence.max_lengths)
         return sequence
-
-    def compile_grammars(self, requests: SequenceOf[GenerationRequest]) -> None:
-        """Compiles grammars ahead, so that `process` takes little time afterwards.
-
-        Errors are left to `process`.
-        """
-        for request in requests:
-            for alternative in getattr(request, "alternatives", ()):
-                attempt(self._grammars.compile, alternative.grammar)
 
     def check_scoring(
         self, contexts: SequenceOf[SequenceOf[int]], completion: SequenceOf[int]

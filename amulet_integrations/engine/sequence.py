@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
+from amulet_integrations.deadline import Deadline
 from amulet_integrations.decoding.logits_filters import LogitsFilters
 from amulet_integrations.engine.kv.prefix_cache import as_tokens
 from amulet_integrations.engine.sampling.prompt_lookup import PromptLookup
@@ -17,7 +18,6 @@ from amulet_integrations.errors import (
     RequestTimeoutError,
 )
 
-from .deadline import Deadline
 from .request import GenerationRequest
 from .request_log import RequestLog
 from .result import FinishReason, Increment, TokenLogprob, Usage
@@ -52,6 +52,7 @@ class Sequence:
         request: The request.
         emit: Receives the increments, or the error. It is called on the worker thread and must not
             block.
+        deadline: Until when it may take, as `GenerationRequest.start_deadline` returns it.
         text: Makes the text of the completion.
         device: The device of the logits.
         end_ids: Tokens that end the text.
@@ -79,6 +80,7 @@ class Sequence:
 
     Raises:
         InvalidRequestError: No alternative can be finished within the tokens that are left.
+        RequestTimeoutError: The time was up while a grammar was compiled.
         UnsupportedGrammarError: A grammar cannot be enforced.
         UnsupportedModelError: Grammars cannot be enforced with the model's tokenizer.
     """
@@ -87,6 +89,7 @@ class Sequence:
         self,
         request: GenerationRequest,
         emit: Emit,
+        deadline: Deadline,
         *,
         text: CompletionText,
         device: torch.device,
@@ -95,7 +98,7 @@ class Sequence:
         grammars: GrammarCompiler,
         max_draft: int = 0,
     ) -> None:
-        self._deadline = Deadline(request.timeout)
+        self._deadline = deadline
         self.policy = request.policy
         self.contexts = request.running_contexts
         self.prompts = [as_tokens(ids) for ids in self.contexts]
@@ -115,7 +118,7 @@ class Sequence:
         self._max_tokens = min(request.sampling.max_new_tokens, room)
         self.max_lengths = [len(ids) + self._max_tokens for ids in self.contexts]
         self.output_state = (
-            StructuredOutputState(request, grammars, self._max_tokens, end_ids)
+            StructuredOutputState(request, grammars, self._max_tokens, end_ids, deadline)
             if request.alternatives
             else None
         )
@@ -180,10 +183,6 @@ class Sequence:
     def text_of(self, token: int) -> str:
         """Returns a token's text by itself."""
         return self._grammars.text_of(token)
-
-    def cancel(self) -> None:
-        """Ends the request at the next step. May be called from any thread."""
-        self._deadline.cancel()
 
     def advance(
         self, token: int, logprob: TokenLogprob | None = None, fraction: float | None = None

@@ -12,36 +12,51 @@ from typing import Any, TypeVar, cast
 
 from amulet_integrations.errors import AmuletError, GenerationError, InvalidRequestError
 
-from .result import GenerationResult, Increment, as_generation_error
-from .sequence import Emit, Sequence
+from .request import GenerationRequest
+from .result import GenerationResult, Increment
+from .sequence import Emit
 from .worker import is_worker_thread
 
 T = TypeVar("T")
 
-Prepare = Callable[[Emit], Sequence]
-"""Makes the request's `Sequence`, which gives its output to the argument."""
-
 
 class StreamReader:
-    """What both kinds of streams share: which request it is, and when it is over."""
+    """What both kinds of streams share: which request it is, and when it is over.
 
-    sequence: Sequence | None = None
-    _over = False
+    Nothing that works for the request holds its stream, so that one that was dropped is freed.
 
-    def __init__(self) -> None:
+    Args:
+        request: The request.
+
+    Attributes:
+        request: The same.
+        deadline: Until when it may take; counted from when the stream is made.
+        emit: Takes the output of the request, for the reader. May be called from any thread.
+
+    Raises:
+        InvalidRequestError: This is no request.
+    """
+
+    emit: Emit
+    _over = True
+
+    def __init__(self, request: GenerationRequest) -> None:
+        given: object = request
+        if not isinstance(given, GenerationRequest):
+            raise InvalidRequestError(
+                f"A {type(given).__name__} is no GenerationRequest. generate takes a list of "
+                "requests, stream takes one."
+            )
+        self.request = request
+        self.deadline = request.start_deadline()
         self._process = os.getpid()
+        self._over = False
 
     def cancel(self) -> None:
         """Cancels the request if it still runs; its rows are free at the next step."""
         if not self._over:
             self._over = True
-            if self.sequence:
-                self.sequence.cancel()
-
-    def _attach(self, sequence: Sequence) -> None:
-        self.sequence = sequence
-        if self._over:  # cancelled while it was being prepared
-            sequence.cancel()
+            self.deadline.cancel()
 
     def _check_process(self) -> None:
         """Raises in a forked child, where the parent's requests are not decoded."""
@@ -69,10 +84,10 @@ class GenerationStream(
 ):
     """Iterator over the increments of one request; closing or dropping it cancels the request."""
 
-    def __init__(self, prepare: Prepare) -> None:
-        super().__init__()
+    def __init__(self, request: GenerationRequest) -> None:
+        super().__init__(request)
         self._mailbox: SimpleQueue[Increment | AmuletError] = SimpleQueue()
-        self._attach(prepare(self._mailbox.put))
+        self.emit = self._mailbox.put
 
     def __next__(self) -> Increment:
         if self._over:
@@ -102,16 +117,10 @@ class GenerationStream(
 class AsyncGenerationStream(
     StreamReader, AsyncIterator[Increment], AbstractAsyncContextManager["AsyncGenerationStream"]
 ):
-    """Async iterator over the increments. Must be made in the event loop that reads it.
+    """Async iterator over the increments. Must be made in the event loop that reads it."""
 
-    Args:
-        prepare: Makes the request's `Sequence`.
-        on_thread: Whether to call `prepare` on a thread, because it may take a while. If it
-            refuses the request, reading the stream raises its error.
-    """
-
-    def __init__(self, prepare: Prepare, *, on_thread: bool = False) -> None:
-        super().__init__()
+    def __init__(self, request: GenerationRequest) -> None:
+        super().__init__(request)
         self._mailbox: asyncio.Queue[Increment | AmuletError] = asyncio.Queue()
         try:
             loop = asyncio.get_running_loop()
@@ -122,22 +131,10 @@ class AsyncGenerationStream(
             ) from None
         post = self._mailbox.put_nowait
 
-        # Bound to the mailbox and not to the stream, so that a dropped stream is freed.
         def emit(item: Increment | AmuletError) -> None:
             loop.call_soon_threadsafe(post, item)
 
-        if on_thread:
-            loop.run_in_executor(None, self._attach_or_fail, prepare, emit)
-        else:
-            self._attach(prepare(emit))
-
-    def _attach_or_fail(self, prepare: Prepare, emit: Emit) -> None:
-        try:
-            self._attach(prepare(emit))
-        except AmuletError as error:
-            emit(error)
-        except BaseException as error:  # noqa: BLE001 - the reader must never be left waiting
-            emit(as_generation_error("Preparing the request", error))
+        self.emit = emit
 
     async def __anext__(self) -> Increment:
         if self._over:

@@ -9,9 +9,13 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from itertools import count
 from typing import Any, TypeVar
+
+from amulet_integrations.deadline import SECONDS_BETWEEN_LOOKS
 
 T = TypeVar("T")
 
@@ -51,19 +55,66 @@ def run_in_turns(steps: Generator[None, None, T], between: Callable[[], None]) -
     Python code that takes long would take the interpreter's lock from the worker again and again,
     which slows decoding down many times over.
 
+    Of several generators only one has a turn between two steps of decoding: the one that has had
+    the fewest, so that short work does not wait for long work.
+
     Args:
         steps: The generator.
-        between: Called between turns, on the caller's thread. It may raise an error, which ends
-            the work.
+        between: Called between turns and while others have theirs, on the caller's thread. It may
+            raise an error, which ends the work.
 
     Returns:
         What the generator returns.
     """
+    if is_worker_thread():
+        return _run_to_end(steps)
     results: list[T] = []
-    run_on_worker(_take_turn, steps, results)
+    turns = 0
     while not results:
         between()
-        run_on_worker(_take_turn, steps, results)
+        with _turns.take(turns, between):
+            run_on_worker(_take_turn, steps, results)
+        turns += 1
+    return results[0]
+
+
+class _Turns:
+    """Turns on the worker thread, one at a time."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._arrivals = count()
+        self._waiting: set[tuple[int, int]] = set()
+        self._is_taken = False
+
+    @contextmanager
+    def take(self, taken_before: int, between: Callable[[], None]) -> Iterator[None]:
+        """Holds a turn for the block; whoever has taken the fewest before gets the next."""
+        place = taken_before, next(self._arrivals)
+        with self._changed:
+            self._waiting.add(place)
+            try:
+                while self._is_taken or min(self._waiting) != place:
+                    self._changed.wait(SECONDS_BETWEEN_LOOKS)
+                    between()
+            finally:
+                self._waiting.remove(place)
+            self._is_taken = True
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._is_taken = False
+                self._changed.notify_all()
+
+
+_turns = _Turns()
+
+
+def _run_to_end(steps: Generator[None, None, T]) -> T:
+    results: list[T] = []
+    while not results:
+        _take_turn(steps, results)
     return results[0]
 
 
@@ -89,8 +140,8 @@ def _mark_worker() -> None:
 
 def _forget_pool_in_child() -> None:
     """A forked child inherits the pool object but not its thread."""
-    global _pool, _lock
-    _pool, _lock = None, threading.Lock()
+    global _pool, _lock, _turns
+    _pool, _lock, _turns = None, threading.Lock(), _Turns()
     _here.__dict__.clear()
 
 

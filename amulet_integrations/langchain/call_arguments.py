@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 from langchain_core.messages import BaseMessage
 from langchain_core.runnables import RunnableConfig
@@ -69,7 +69,7 @@ class ChatCall:
     """One call, validated.
 
     Attributes:
-        arguments: What the answer has to be like, and the timeout.
+        arguments: What the answer has to be like, and the deadline.
         selection: Whose preferences the call follows.
         model: The name of another model that is to answer; None for the chat model's own.
         stream_usage: Whether the last chunk of a stream counts the tokens.
@@ -83,6 +83,10 @@ class ChatCall:
     stream_usage: bool
     source: list[BaseMessage] | None = None
     messages: tuple[ChatMessage, ...] = ()
+
+    def with_arguments(self, arguments: CallArguments) -> Self:
+        """The same call with other arguments."""
+        return replace(self, arguments=arguments)
 
     def with_personalization(self, personalization: Personalization) -> PersonalizedCall:
         """The same call, with the selected user looked up."""

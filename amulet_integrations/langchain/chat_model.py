@@ -8,7 +8,6 @@ response cache see the call; on an event loop, by a thread.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import (
     AsyncGenerator,
     AsyncIterator,
@@ -70,8 +69,8 @@ from .call_arguments import (
     read_arguments,
 )
 from .messages import to_chat_messages
+from .preparation import CallPreparation
 from .serialization import identifying_params, model_profile, serialized_constructor
-from .streaming import ChunkStream
 from .structured import StructuredMethod, StructuredOutput
 from .tools import AnySchema, AnyTool, to_openai_tools
 from .wrappable import Wrappable
@@ -281,14 +280,14 @@ class ChatAmulet(AmuletClient, Wrappable, BaseChatModel):
             AmuletError: What `invoke` would raise before it decodes.
         """
         prompt, kwargs = self._parse_call(input, config, kwargs)
-        return self._prepare(prompt.to_messages(), None, kwargs).answer.validate()
+        return CallPreparation(self, kwargs[CALL]).validate(prompt.to_messages())
 
     def avalidate(
         self, input: LanguageModelInput, config: Config = None, **kwargs: Any
     ) -> Coroutine[Any, Any, ValidatedCall]:
         """As `validate`, without blocking the event loop."""
         prompt, kwargs = self._parse_call(input, config, kwargs)
-        return asyncio.to_thread(self.validate, prompt, config, **kwargs)
+        return CallPreparation(self, kwargs[CALL]).avalidate(prompt.to_messages())
 
     def bind_tools(
         self,
@@ -429,7 +428,7 @@ class ChatAmulet(AmuletClient, Wrappable, BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,  # noqa: ARG002
         **kwargs: Any,
     ) -> ChatResult:
-        stream = self._prepare(messages, stop, kwargs)
+        stream = self._preparation(kwargs, stop).stream(messages, streams=False)
         return stream.complete(generate_from_stream(stream.chunks()))
 
     async def _agenerate(
@@ -439,7 +438,7 @@ class ChatAmulet(AmuletClient, Wrappable, BaseChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,  # noqa: ARG002
         **kwargs: Any,
     ) -> ChatResult:
-        stream = await asyncio.to_thread(self._prepare, messages, stop, kwargs)
+        stream = await self._preparation(kwargs, stop).astream(messages, streams=False)
         return stream.complete(await agenerate_from_stream(stream.achunks()))
 
     def _stream(
@@ -449,7 +448,7 @@ class ChatAmulet(AmuletClient, Wrappable, BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
-        stream = self._prepare(messages, stop, kwargs, streams=True)
+        stream = self._preparation(kwargs, stop).stream(messages, streams=True)
         with closing(stream.chunks()) as chunks:
             for chunk in chunks:
                 if run_manager:
@@ -463,7 +462,7 @@ class ChatAmulet(AmuletClient, Wrappable, BaseChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
-        stream = await asyncio.to_thread(self._prepare, messages, stop, kwargs, streams=True)
+        stream = await self._preparation(kwargs, stop).astream(messages, streams=True)
         async with aclosing(stream.achunks()) as chunks:
             async for chunk in chunks:
                 if run_manager:
@@ -497,43 +496,27 @@ class ChatAmulet(AmuletClient, Wrappable, BaseChatModel):
 
     def _personalized(self, kwargs: dict[str, Any]) -> dict[str, Any]:
         """The arguments with the user looked up; may block on the store."""
-        call: ChatCall = kwargs[CALL]
-        if not isinstance(call, PersonalizedCall):
-            personalizer = self.of_model(call.model).personalizer
-            call = call.with_personalization(personalizer.personalize(call.selection))
-        return {**kwargs, CALL: call}
+        return {**kwargs, CALL: CallPreparation(self, kwargs[CALL]).personalized()}
+
+    async def _apersonalized(self, kwargs: dict[str, Any]) -> dict[str, Any]:
+        """As `_personalized`, without blocking the event loop."""
+        return {**kwargs, CALL: await CallPreparation(self, kwargs[CALL]).apersonalized()}
 
     async def _await_personalized(
         self, kwargs: dict[str, Any], method: Callable[..., Awaitable[T]]
     ) -> T:
-        return await method(**await asyncio.to_thread(self._personalized, kwargs))
+        return await method(**await self._apersonalized(kwargs))
 
     async def _stream_personalized(
         self, kwargs: dict[str, Any], method: Callable[..., AsyncIterator[AIMessageChunk]]
     ) -> AsyncGenerator[AIMessageChunk, None]:
-        chunks = method(**await asyncio.to_thread(self._personalized, kwargs))
+        chunks = method(**await self._apersonalized(kwargs))
         async with aclosing(cast("AsyncGenerator[AIMessageChunk, None]", chunks)):
             async for chunk in chunks:
                 yield chunk
 
-    def _prepare(
-        self,
-        messages: list[BaseMessage],
-        stop: list[str] | None,
-        kwargs: dict[str, Any],
-        *,
-        streams: bool = False,
-    ) -> ChunkStream:
-        """Does what may block: loads the model, looks the user up, renders the prompts."""
-        call = self._personalized(self._parse_arguments({**kwargs, "stop": stop}))[CALL]
-        model = self.of_model(call.model)
-        # A subclass may have changed them on the way here.
-        conversation = call.messages if messages == call.source else to_chat_messages(messages)
-        return ChunkStream(
-            model.prepare_answer(conversation, call.arguments, call.personalization),
-            as_blocks=self.output_version == "v1",
-            include_usage=call.stream_usage or not streams,
-        )
+    def _preparation(self, kwargs: dict[str, Any], stop: list[str] | None) -> CallPreparation:
+        return CallPreparation(self, self._parse_arguments({**kwargs, "stop": stop})[CALL])
 
     @property
     def _llm_type(self) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
 from contextlib import aclosing, closing
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from llama_index.core.llms.llm import default_completion_to_prompt
 
 from amulet_integrations.client import SELECTION_ARGUMENTS, CallArguments
 from amulet_integrations.errors import PromptError
+from amulet_integrations.fair_threads import REQUEST_THREADS
 from amulet_integrations.personalization.prepared_call import PreparedAnswer
 from amulet_integrations.personalization.user_resolution import PreferenceSelection
 from amulet_integrations.personalization.validated_call import ValidatedCall
@@ -73,7 +73,7 @@ class LLMCall(Generic[R]):
         argument: The messages or the prompt, as the caller gave them.
         shown: The keyword arguments without those that select preferences.
         conversation: The converted messages, or the whole prompt.
-        options: What the answer has to be like, and the timeout.
+        options: What the answer has to be like, and the deadline.
         selection: Whose preferences the answer follows.
         tool_names: The tools' original names, by those in the prompt.
     """
@@ -129,15 +129,15 @@ class LLMCall(Generic[R]):
 
     def validate(self) -> ValidatedCall:
         """Refuses what `run` would refuse, and decodes nothing."""
-        return self._prepare().validate()
+        return self._on_thread(lambda: self._prepare().validate())
 
     async def avalidate(self) -> ValidatedCall:
         """As `validate`, for asyncio."""
-        return await asyncio.to_thread(self.validate)
+        return await self._await_on_thread(lambda: self._prepare().validate())
 
     def run(self) -> R:
         """The whole answer."""
-        builder = self._start()
+        builder = self._on_thread(self._start)
 
         def answer(*_: Any, **__: Any) -> R:
             *_partial, last = builder.responses()
@@ -147,12 +147,12 @@ class LLMCall(Generic[R]):
 
     def stream(self) -> Generator[R, None, None]:
         """The answer as it grows; closing the generator ends the decoding."""
-        responses = self._start().responses()
+        responses = self._on_thread(self._start).responses()
         return _closing_both(self._in_span(lambda *_, **__: responses), responses)
 
     async def arun(self) -> R:
         """As `run`, for asyncio; cancelling the task ends the decoding."""
-        builder = await asyncio.to_thread(self._start)
+        builder = await self._await_on_thread(self._start)
 
         async def answer(*_: Any, **__: Any) -> R:
             *_partial, last = [response async for response in builder.aresponses()]
@@ -162,12 +162,22 @@ class LLMCall(Generic[R]):
 
     async def astream(self) -> AsyncGenerator[R, None]:
         """As `stream`, for asyncio."""
-        responses = (await asyncio.to_thread(self._start)).aresponses()
+        responses = (await self._await_on_thread(self._start)).aresponses()
 
         async def answer(*_: Any, **__: Any) -> AsyncGenerator[R, None]:
             return responses
 
         return _aclosing_both(await self._in_span(answer), responses)
+
+    def _on_thread(self, work: Callable[[], T]) -> T:
+        """Does work that may block, no longer than the call's deadline."""
+        deadline, user_id = self.options.deadline, self.selection.owner
+        return REQUEST_THREADS.run(work, deadline=deadline, user_id=user_id)
+
+    async def _await_on_thread(self, work: Callable[[], T]) -> T:
+        """As `_on_thread`, without blocking the event loop."""
+        deadline, user_id = self.options.deadline, self.selection.owner
+        return await REQUEST_THREADS.arun(work, deadline=deadline, user_id=user_id)
 
     def _start(self) -> ResponseBuilder[R]:
         return ResponseBuilder(self._prepare(), self.kind.make_response, self.tool_names)

@@ -160,6 +160,7 @@ class Personalizer:
             UnsupportedGrammarError: A schema cannot be enforced while decoding.
         """
         personalization, output = prepared.personalization, prepared.output
+        prepared.deadline.check("while its prompt was written")
         texts, own_weights = group_preferences(personalization.preferences)
         weights = ContextWeights.at_scale(personalization.guidance_scale, own_weights)
         bounded = personalization.max_kl is not None and weights.has_preferences
@@ -181,7 +182,8 @@ class Personalizer:
             reference_weights=weights.pref if bounded else None,
             sampling=prepared.sampling.model_copy(update={"stop": stop}),
             end_ids=self.prompts.end_ids,
-            timeout=prepared.timeout,
+            deadline=prepared.deadline,
+            user_id=personalization.user_id,
             logprobs=prepared.output.logprobs,
             skip_special_tokens=self.prompts.skip_special_tokens(
                 calls=output.tool_use is not None, reasoning=reasoning

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from amulet_integrations.deadline import Deadline
 from amulet_integrations.decoding.sampling_params import SamplingParams
 from amulet_integrations.decoding.strength import Method
 from amulet_integrations.engine.protocol import Engine
@@ -116,7 +117,7 @@ class PreparedCall:
         personalization: The preferences, from `Personalizer.personalize`.
         sampling: How to choose tokens. Stop strings that the prompt's format needs are added.
         output: The tools, the response format and the log-probabilities of the answer.
-        timeout: Seconds after which the request fails; None for no limit.
+        deadline: Until when the call may take; by default there is no limit.
         chat_template_kwargs: Further variables of the model's chat template.
         include_preference_text: Whether the metadata contains the texts of the preferences.
     """
@@ -125,7 +126,7 @@ class PreparedCall:
     personalization: Personalization
     sampling: SamplingParams
     output: OutputOptions = field(default_factory=OutputOptions)
-    timeout: float | None = None
+    deadline: Deadline = field(default_factory=Deadline)
     chat_template_kwargs: Mapping[str, Any] | None = None
     include_preference_text: bool = False
 

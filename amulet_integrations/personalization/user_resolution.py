@@ -31,6 +31,11 @@ class PreferenceSelection(PreferenceScope):
     method: Method | None = None
     source: Source | None = None
 
+    @property
+    def owner(self) -> str | None:
+        """The user for whom the call works, whether or not the store knows them."""
+        return self.profile.user_id if self.profile else self.user_id
+
     @model_validator(mode="after")
     def _check_method(self) -> Self:
         if self.strength.has_scale and self.method not in {None, "amulet"}:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Generator
-from functools import update_wrapper
+from functools import partial, update_wrapper
 from inspect import iscoroutinefunction
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast
+
+from amulet_integrations.fair_threads import STORE_THREADS
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -61,13 +62,20 @@ def on_thread(
     """
 
     async def run(self: Owner, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return await asyncio.to_thread(getattr(self, method.__name__), *args, **kwargs)
+        work = partial(getattr(self, method.__name__), *args, **kwargs)
+        return await STORE_THREADS.start(work, _user_of(*args))
 
     update_wrapper(run, method)
     run.__doc__ = f"The async form of `{method.__name__}`, which it runs on a thread."
     run.__name__ = f"a{method.__name__}"
     run.runs_on_thread = True  # type: ignore[attr-defined]
     return run
+
+
+def _user_of(first: object = None, *_others: object) -> str | None:
+    """The user that a method of a store is about: its first argument, or that profile's user."""
+    user_id = getattr(first, "user_id", first)
+    return user_id if isinstance(user_id, str) else None
 
 
 def async_form(owner: object, name: str) -> Callable[..., Awaitable[Any]] | None:

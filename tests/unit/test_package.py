@@ -36,7 +36,16 @@ MAY_IMPORT = {
 }
 FORMER = {"fields", "settings", "saved_presets"}  # they forward to where they have moved
 FOUNDATION = {
-    *("errors", "caller_warnings", "files", "installation", "suggestions", "validation"),
+    *(
+        "errors",
+        "caller_warnings",
+        "deadline",
+        "fair_threads",
+        "files",
+        "installation",
+        "suggestions",
+        "validation",
+    ),
     *("_exports", "bind_context", "terminal_text"),
 }
 

@@ -16,7 +16,7 @@ from llguidance import LLMatcher, LLTokenizer
 from llguidance.hf import from_tokenizer
 from numpy.typing import NDArray
 
-from amulet_integrations.engine.deadline import NO_DEADLINE, Deadline
+from amulet_integrations.deadline import Deadline
 from amulet_integrations.engine.worker import run_in_turns
 from amulet_integrations.errors import AmuletError, UnsupportedGrammarError, UnsupportedModelError
 
@@ -34,18 +34,18 @@ _SECONDS_OF_A_STEP = 0.5  # the same; while decoding, a step like this would hol
 _DOING = "while its schema or grammar was compiled"
 _FIRST_STEPS = 8  # llguidance gives up within so many tokens on a grammar that is too large
 
-_searching = threading.Lock()
-
 
 @dataclass(frozen=True)
 class CompiledGrammar:
     """A grammar at its beginning.
 
     Attributes:
+        table: The vocabulary.
         matcher: The state of llguidance; to be copied, not changed.
         shortest_completion: Tokens of a short text that satisfies the grammar.
     """
 
+    table: TokenTable
     matcher: LLMatcher
     shortest_completion: tuple[int, ...]
 
@@ -88,14 +88,15 @@ class GrammarCompiler:
         self._tokenizer_lock = threading.Lock()
         self._entry_of = lru_cache(maxsize=_MAX_COMPILED)(lambda _grammar: _Entry())
 
-    def compile(self, grammar: str, deadline: Deadline = NO_DEADLINE) -> CompiledGrammar:
+    def compile(self, grammar: str, deadline: Deadline | None = None) -> CompiledGrammar:
         """Compiles a grammar, or returns it as it was compiled before.
 
         What was refused stays refused, so that a hostile grammar takes its time only once.
 
         Args:
             grammar: The grammar.
-            deadline: Until when it may take. Another request for it goes on where this one ended.
+            deadline: Until when it may take; None for no end. Another request for it goes on where
+                this one ended.
 
         Raises:
             UnsupportedGrammarError: llguidance cannot read it, no text satisfies it, or that takes
@@ -104,6 +105,7 @@ class GrammarCompiler:
             RequestTimeoutError: The deadline has passed.
             RequestCancelledError: The request was cancelled.
         """
+        deadline = deadline or Deadline()
         entry = self._entry_of(grammar)
         with deadline.holding(entry.lock, _DOING):
             if entry.outcome is None:
@@ -198,9 +200,7 @@ class GrammarCompiler:
                 f"The grammar cannot be enforced: {first_line(entry.matcher.get_error())} Change "
                 "the schema (or the grammar) so that it does without."
             )
-        # One search at a time, so that running requests share the worker with one at most.
-        with deadline.holding(_searching, _DOING):
-            completion = run_in_turns(entry.search, lambda: deadline.check(_DOING))
+        completion = run_in_turns(entry.search, lambda: deadline.check(_DOING))
         if completion is None:
             raise UnsupportedGrammarError(
                 f"No text of at most {_MAX_COMPLETION} tokens was found that satisfies the "
@@ -208,7 +208,7 @@ class GrammarCompiler:
                 "fit, or a pattern whose end is hard to find (such as ^.*word$). Give it an end."
                 f"{self._limit_hit(entry.matcher)}"
             )
-        return CompiledGrammar(entry.matcher, tuple(completion))
+        return CompiledGrammar(self.table, entry.matcher, tuple(completion))
 
     def _limit_hit(self, matcher: LLMatcher) -> str:
         """The reason of llguidance where it gives up on a grammar at its very beginning."""

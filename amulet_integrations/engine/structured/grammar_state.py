@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from amulet_integrations.engine.request import GenerationRequest
 
     from .alternatives import OutputAlternative, Weights
-    from .grammar import GrammarCompiler
+    from .grammar import CompiledGrammar
 
 _NOT_ASCII = 0x80
 
@@ -44,22 +44,21 @@ class GrammarState:
     Args:
         alternative: The alternative.
         request: Its request.
-        grammars: Compiles its grammar.
+        compiled: Its grammar.
 
     Attributes:
         shortest_completion: Tokens that satisfy the grammar from here; none where it is satisfied.
         is_structured: Whether the text was, at any time, inside a structure that must be finished.
 
-    Raises:
-        UnsupportedGrammarError: The grammar cannot be enforced.
-        UnsupportedModelError: No grammar can be enforced with the model's tokenizer.
     """
 
     def __init__(
-        self, alternative: OutputAlternative, request: GenerationRequest, grammars: GrammarCompiler
+        self,
+        alternative: OutputAlternative,
+        request: GenerationRequest,
+        compiled: CompiledGrammar,
     ) -> None:
-        compiled = grammars.compile(alternative.grammar)
-        self._table = grammars.table
+        self._table = compiled.table
         self._matcher = compiled.matcher.deep_copy()
         self.shortest_completion = list(compiled.shortest_completion)
         self.is_structured = not self.in_free_text

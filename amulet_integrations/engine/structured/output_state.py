@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from amulet_integrations.deadline import Deadline
 from amulet_integrations.errors import ContextLengthError, GenerationError, InvalidRequestError
 
 from .grammar_state import GrammarState
@@ -32,6 +33,7 @@ class StructuredOutputState:
         grammars: Compiles their grammars.
         room: Most tokens of the completion.
         end_ids: Tokens that end the text; by default those that the grammars know.
+        deadline: Until when compiling the grammars may take.
 
     Attributes:
         shortened: Whether something was closed sooner than the model would have closed it, because
@@ -41,6 +43,7 @@ class StructuredOutputState:
         ContextLengthError: The contexts leave too little room for an alternative that fits into
             `max_new_tokens`.
         InvalidRequestError: No alternative can be finished within `room` tokens.
+        RequestTimeoutError: The deadline has passed.
         UnsupportedGrammarError: A grammar cannot be enforced.
         UnsupportedModelError: No grammar can be enforced with the model's tokenizer.
     """
@@ -51,6 +54,7 @@ class StructuredOutputState:
         grammars: GrammarCompiler,
         room: int,
         end_ids: frozenset[int] = frozenset(),
+        deadline: Deadline | None = None,
     ) -> None:
         self._grammars = grammars
         self._left = room
@@ -60,7 +64,7 @@ class StructuredOutputState:
         self._rejected: set[int] = set()
         self._deciding_weights = request.running_weights(None)
         self.shortened = False
-        self._states = self._states_that_fit(request)
+        self._states = self._states_that_fit(request, deadline or Deadline())
         self._reasoning = self._reasoning_of(request) if request.thoughts_end else None
 
     @property
@@ -151,12 +155,17 @@ class StructuredOutputState:
     def _is_reasoning(self) -> bool:
         return self._reasoning is not None and self._reasoning.has_begun
 
-    def _states_that_fit(self, request: GenerationRequest) -> list[GrammarState]:
+    def _states_that_fit(
+        self, request: GenerationRequest, deadline: Deadline
+    ) -> list[GrammarState]:
         """The states of the alternatives that can be finished within the room."""
         room = self._left
         if request.thoughts_end and not request.thoughts_begin:
             room -= end_length(request.thoughts_end, self._grammars)
-        states = [GrammarState(each, request, self._grammars) for each in request.alternatives]
+        states = [
+            GrammarState(each, request, self._grammars.compile(each.grammar, deadline))
+            for each in request.alternatives
+        ]
         lengths = [len(state.shortest_completion) for state in states]
         if max(lengths) > room and self._left < request.sampling.max_new_tokens:
             raise ContextLengthError(

@@ -6,12 +6,12 @@ async methods where it has them, and otherwise run on a thread.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 
 from amulet_integrations.errors import AmuletError, ProfileStoreError
+from amulet_integrations.fair_threads import STORE_THREADS
 from amulet_integrations.profiles.inheritance import inherited, iter_ancestors, line_of
 from amulet_integrations.profiles.profile import PreferenceProfile
 from amulet_integrations.profiles.sync_async import arun_steps, async_form
@@ -42,7 +42,7 @@ def read_profile(store: ProfileStore, user_id: str) -> PreferenceProfile | None:
 async def aread_profile(store: ProfileStore, user_id: str) -> PreferenceProfile | None:
     """The async form of `read_profile`."""
     if (aget := async_form(store, "get")) is None:
-        return await asyncio.to_thread(read_profile, store, user_id)
+        return await STORE_THREADS.start(partial(read_profile, store, user_id), user_id)
     with foreign_errors(store, "get"):
         found = await aget(user_id)
     return _checked(store, user_id, found)
@@ -112,7 +112,8 @@ async def aupdate_profile(
     """The async form of `update_profile`. `function` may be called on a thread."""
     if (aupdate := async_form(store, "update")) is None:
         # All of it runs on one thread, which goes on to its end if the task is cancelled.
-        return await asyncio.to_thread(update_profile, store, user_id, function, by=by)
+        work = partial(update_profile, store, user_id, function, by=by)
+        return await STORE_THREADS.start(work, user_id)
     with _guarded(store, function) as change:
         changed: PreferenceProfile = await aupdate(user_id, change, **_author(store, by))
     return changed

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
@@ -13,6 +12,7 @@ from typing import Any, NamedTuple, ParamSpec, Self, TypeVar, cast
 
 from amulet_integrations.decoding.guidance import is_real_number
 from amulet_integrations.errors import InvalidParamsError
+from amulet_integrations.fair_threads import STORE_THREADS
 from amulet_integrations.profiles.field_types import checked_label
 from amulet_integrations.profiles.profile import PreferenceProfile
 from amulet_integrations.profiles.sync_async import async_form
@@ -137,7 +137,8 @@ class CachedProfileStore(SharedStore):
     ) -> PreferenceProfile:
         """The async form of `update`. `function` may be called on a thread."""
         if async_form(self.store, "update") is None:
-            return await asyncio.to_thread(self.update, user_id, function, by=by)
+            work = partial(self.update, user_id, function, by=by)
+            return await STORE_THREADS.start(work, user_id)
         with self._writing(user_id):
             return await aupdate_profile(self.store, user_id, function, by=by)
 
@@ -229,7 +230,8 @@ class CachedProfileStore(SharedStore):
         """Runs the async form of a method that only passes a call on to the store."""
         if (native := async_form(self.store, method.__name__)) is None:
             # If the task is cancelled, the thread goes on, and has to forget the user at its end.
-            return await asyncio.to_thread(method, *args, **kwargs)
+            owner = user_id if isinstance(user_id, str) else None
+            return await STORE_THREADS.start(partial(method, *args, **kwargs), owner)
         with self._writing(user_id):
             return cast("T", await native(*args, **kwargs))
 

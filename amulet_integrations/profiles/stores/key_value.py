@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator
-from contextvars import copy_context
 from functools import partial
 from typing import Any, NamedTuple, NoReturn, TypeVar
 
 from amulet_integrations.errors import AmuletError, CorruptProfileError
+from amulet_integrations.fair_threads import STORE_THREADS
 from amulet_integrations.profiles.field_types import checked_label, stored_texts_accepted
 from amulet_integrations.profiles.inheritance import iter_ancestors
 from amulet_integrations.profiles.profile import PreferenceProfile
@@ -266,7 +266,7 @@ def _finish(task: asyncio.Task[Any]) -> None:
 async def _on_thread(work: Callable[[], T]) -> T:
     """Runs work on a thread; a cancelled task waits until the work is done."""
     # A future and no task: the end of a loop cancels every task, even a shielded one.
-    running = asyncio.get_running_loop().run_in_executor(None, partial(copy_context().run, work))
+    running = STORE_THREADS.start(work)
     try:
         return await asyncio.shield(running)
     except asyncio.CancelledError:

@@ -131,10 +131,10 @@ def slow_compiler(monkeypatch):
     go_on, begun = threading.Event(), threading.Event()
     read = engine._grammars.compile
 
-    def slowly(grammar):
+    def slowly(grammar, deadline=None):
         begun.set()
         assert go_on.wait(20)
-        return read(grammar)
+        return read(grammar, deadline)
 
     monkeypatch.setattr(engine._grammars, "compile", slowly)
     with engine:

@@ -8,7 +8,7 @@ import threading
 import pytest
 from llguidance import LLMatcher
 
-from amulet_integrations.engine.deadline import Deadline
+from amulet_integrations.deadline import Deadline
 from amulet_integrations.engine.structured import grammar as grammars
 from amulet_integrations.engine.structured.grammar import GrammarCompiler
 from amulet_integrations.errors import (

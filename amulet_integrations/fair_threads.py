@@ -1,0 +1,197 @@
+"""Threads for work that may block: a bounded number of them, shared fairly between users.
+
+asyncio's own threads belong to the application, and whoever blocks all of them blocks everybody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections import Counter, OrderedDict, deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextvars import copy_context
+from typing import Any, NamedTuple, TypeVar
+from weakref import WeakSet
+
+from amulet_integrations.deadline import Deadline
+from amulet_integrations.errors import EngineClosedError
+
+T = TypeVar("T")
+
+_here = threading.local()
+
+
+class _Work(NamedTuple):
+    function: Callable[[], Any]
+    future: Future[Any]
+
+
+class FairThreads:
+    """A bounded number of threads, of which the work for one user takes a bounded share.
+
+    Work that finds no thread free waits, and users whose work waits take turns. A function runs
+    with the context variables of the moment at which it was given. One that is already on a thread
+    of any such pool runs there at once, so that work which waits for other work never blocks.
+
+    Args:
+        name: What the threads are called.
+        max_threads: How many there are at most. They are made as they are needed.
+        share: How many of them work for one user at a time.
+        reserve: How many of them are left to users, when work for nobody in particular takes many.
+    """
+
+    def __init__(
+        self, name: str, *, max_threads: int = 32, share: int = 4, reserve: int = 8
+    ) -> None:
+        self._name = name
+        self._max_threads = max_threads
+        self._share = share
+        self._reserve = reserve
+        self.reset()
+        _all.add(self)
+
+    def run(
+        self, function: Callable[[], T], *, deadline: Deadline, user_id: str | None = None
+    ) -> T:
+        """Returns what a function returns, or raises its error.
+
+        Without a timeout the function runs on the caller's thread. With one it runs on a thread of
+        the pool, which is left to itself when the time is up.
+
+        Args:
+            function: The function.
+            deadline: Until when to wait. Its `cancel` is called when nobody waits any more.
+            user_id: The user for whom it works; None for nobody in particular.
+
+        Raises:
+            RequestTimeoutError: The time was up first.
+        """
+        if deadline.timeout is None or _is_pool_thread():
+            return function()
+        future = self._add(function, user_id)
+        try:
+            wait([future], deadline.remaining)
+        finally:  # also after Ctrl-C
+            if not future.done():
+                future.cancel()
+                deadline.cancel()
+        if future.cancelled() or not future.done():
+            raise deadline.error()
+        return future.result()
+
+    async def arun(
+        self, function: Callable[[], T], *, deadline: Deadline, user_id: str | None = None
+    ) -> T:
+        """As `run`, for asyncio; always on a thread of the pool."""
+        future = self.start(function, user_id)
+        try:
+            await asyncio.wait([future], timeout=deadline.remaining)
+        finally:  # also if the task was cancelled
+            if not future.done():
+                future.cancel()
+                deadline.cancel()
+        if future.cancelled():
+            raise deadline.error()
+        return future.result()
+
+    def start(self, function: Callable[[], T], user_id: str | None = None) -> asyncio.Future[T]:
+        """Starts a function on a thread of the pool, from an event loop.
+
+        The function runs to its end, unless the future is cancelled before it has begun.
+
+        Args:
+            function: The function.
+            user_id: The user for whom it works; None for nobody in particular.
+        """
+        if _is_pool_thread():  # a loop of its own, for which all others may wait
+            work = _Work(function, Future())
+            _settle(work)
+            return asyncio.wrap_future(work.future)
+        return asyncio.wrap_future(self._add(function, user_id))
+
+    def reset(self) -> None:
+        """Begins anew without threads, as in a forked child, which has none of its parent's."""
+        self._executor = ThreadPoolExecutor(
+            self._max_threads, self._name, initializer=_mark_pool_thread
+        )
+        self._lock = threading.Lock()
+        self._waiting: OrderedDict[str | None, deque[_Work]] = OrderedDict()
+        self._running: Counter[str | None] = Counter()
+
+    def _add(self, function: Callable[[], T], user_id: str | None) -> Future[T]:
+        context = copy_context()
+        work = _Work(lambda: context.run(function), Future())
+        with self._lock:
+            self._waiting.setdefault(user_id, deque()).append(work)
+            self._begin_next()
+        return work.future
+
+    def _begin_next(self) -> None:
+        """Gives free threads to work that waits. The caller holds the lock."""
+        while self._running.total() < self._max_threads:
+            user_id = next(filter(self._may_begin, self._waiting), _NOBODY)
+            if user_id is _NOBODY:
+                return
+            works = self._waiting.pop(user_id)
+            work = works.popleft()
+            if works:  # behind the other users
+                self._waiting[user_id] = works
+            try:
+                self._executor.submit(self._work_for, user_id, work)
+            except RuntimeError:  # the interpreter is shutting down and accepts no more work
+                work.future.set_exception(EngineClosedError("The interpreter is shutting down."))
+            else:
+                self._running[user_id] += 1
+
+    def _may_begin(self, user_id: str | None) -> bool:
+        most = self._max_threads - self._reserve if user_id is None else self._share
+        return self._running[user_id] < most
+
+    def _work_for(self, user_id: str | None, work: _Work) -> None:
+        try:
+            _settle(work)
+        finally:
+            with self._lock:
+                self._running[user_id] -= 1
+                if not self._running[user_id]:
+                    del self._running[user_id]
+                self._begin_next()
+
+
+_NOBODY: Any = object()
+_all: WeakSet[FairThreads] = WeakSet()
+
+
+def _settle(work: _Work) -> None:
+    if not work.future.set_running_or_notify_cancel():
+        return
+    try:
+        work.future.set_result(work.function())
+    except BaseException as error:  # noqa: BLE001 - for whoever waits
+        work.future.set_exception(error)
+
+
+def _is_pool_thread() -> bool:
+    return getattr(_here, "is_pool_thread", False)
+
+
+def _mark_pool_thread() -> None:
+    _here.is_pool_thread = True
+
+
+def _reset_in_child() -> None:
+    _here.__dict__.clear()
+    for pool in _all:
+        pool.reset()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_reset_in_child)
+
+REQUEST_THREADS = FairThreads("amulet-request")
+"""Prepare requests: they look users up, write prompts, compile grammars."""
+
+STORE_THREADS = FairThreads("amulet-store")
+"""Read and write stores that have no methods for asyncio."""
