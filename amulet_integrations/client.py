@@ -338,6 +338,16 @@ class AmuletClient(AmuletConfig):
             chat_template_kwargs=self._template_kwargs(given.get("chat_template_kwargs")),
         )
 
+    def personalize(self, selection: PreferenceSelection, deadline: Deadline) -> Personalization:
+        """Looks a call's user up, so it may block.
+
+        Raises:
+            RequestTimeoutError: The deadline has passed.
+            AmuletError: As `Personalizer.personalize`.
+        """
+        deadline.check("while the user's profile was looked up")
+        return self.personalizer.personalize(selection)
+
     def prepare_answer(
         self,
         messages: tuple[ChatMessage, ...] | str,
@@ -355,6 +365,8 @@ class AmuletClient(AmuletConfig):
             PromptError: The conversation cannot be written as a prompt for this model.
             UnsupportedGrammarError: A schema cannot be enforced while decoding.
         """
+        arguments.deadline.check("while the model was loaded")
+        self.load_engine()
         call = PreparedCall(
             messages=messages,
             personalization=personalization,

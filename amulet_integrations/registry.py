@@ -30,6 +30,7 @@ class Registry:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._opening = threading.Lock()  # a database may take long to answer
         self._engines: dict[str, Engine] = {}
         self._stores: dict[tuple[str, float], ProfileStore] = {}
         self._prompts: dict[tuple[int, str], tuple[Engine, PromptBuilder]] = {}
@@ -65,10 +66,12 @@ class Registry:
         # Importing torch and transformers takes seconds, so it waits until something is decoded.
         from amulet_integrations.engine.local_engine import shared_engine  # noqa: PLC0415
 
+        # Without the lock, because loading takes long, and calls of other models must not wait.
+        engine = shared_engine(source)
         with self._lock:
             # Kept here, because `shared_engine` frees engines that nobody references.
-            self._engines[source.key] = shared_engine(source)
-            return self._engines[source.key]
+            self._engines[source.key] = engine
+        return engine
 
     def store(
         self, store_or_url: ProfileStore | str | Path | None, ttl: float
@@ -81,7 +84,7 @@ class Registry:
             return None
         if not isinstance(store_or_url, str | Path):
             return open_profile_store(store_or_url)
-        with self._lock:
+        with self._opening:
             if (key := (str(store_or_url), ttl)) not in self._stores:
                 self._stores[key] = open_profile_store(store_or_url, ttl=ttl)
             return self._stores[key]

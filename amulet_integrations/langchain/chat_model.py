@@ -35,7 +35,6 @@ from langchain_core.language_models import (
     ModelProfile,
 )
 from langchain_core.language_models.chat_models import (
-    agenerate_from_stream,
     generate_from_stream,
 )
 from langchain_core.load import dumpd
@@ -55,6 +54,7 @@ from amulet_integrations.bind_context import (
 )
 from amulet_integrations.client import AmuletClient, without_unset
 from amulet_integrations.errors import PromptError
+from amulet_integrations.fair_threads import REQUEST_THREADS
 from amulet_integrations.personalization.validated_call import ValidatedCall
 from amulet_integrations.prompting.openai_compat.openai_tools import ToolChoice, to_tool_use
 
@@ -439,7 +439,11 @@ class ChatAmulet(AmuletClient, Wrappable, BaseChatModel):
         **kwargs: Any,
     ) -> ChatResult:
         stream = await self._preparation(kwargs, stop).astream(messages, streams=False)
-        return stream.complete(await agenerate_from_stream(stream.achunks()))
+        chunks = [chunk async for chunk in stream.achunks()]
+        # `agenerate_from_stream` would do it on a thread of asyncio's.
+        return stream.complete(
+            await REQUEST_THREADS.start(partial(generate_from_stream, iter(chunks)))
+        )
 
     def _stream(
         self,

@@ -74,9 +74,9 @@ class CallPreparation:
     def _personalize(self, call: ChatCall) -> PersonalizedCall:
         if isinstance(call, PersonalizedCall):
             return call
-        personalizer = self.llm.of_model(call.model).personalizer
-        call.arguments.deadline.check("while the user's profile was looked up")
-        return call.with_personalization(personalizer.personalize(call.selection))
+        llm = self.llm.of_model(call.model)
+        applied = llm.personalize(call.selection, call.arguments.deadline)
+        return call.with_personalization(applied)
 
     def _open(self, messages: list[BaseMessage], call: ChatCall, *, streams: bool) -> ChunkStream:
         personalized = self._personalize(call)

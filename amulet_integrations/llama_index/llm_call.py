@@ -184,7 +184,7 @@ class LLMCall(Generic[R]):
 
     def _prepare(self) -> PreparedAnswer:
         """Does what may block: loads the model, looks the user up, renders the prompts."""
-        personalization = self.llm.personalizer.personalize(self.selection)
+        personalization = self.llm.personalize(self.selection, self.options.deadline)
         return self.llm.prepare_answer(self.conversation, self.options, personalization)
 
     def _in_span(self, answer: Callable[..., T]) -> T:

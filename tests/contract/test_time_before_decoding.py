@@ -1,0 +1,156 @@
+"""What a call may cost before its first token: its own time, and nobody else's."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from langchain_core.messages import HumanMessage
+
+from amulet_integrations import InMemoryProfileStore, PreferenceProfile
+from amulet_integrations.engine import LocalEngine
+from amulet_integrations.errors import RequestTimeoutError
+from amulet_integrations.langchain import ChatAmulet
+from tests.support.scripted import ScriptedEngine
+from tests.support.wrappers import ASK, QUESTION, WRAPPERS, Ask, Wrapper, collect, each
+
+every_wrapper = pytest.mark.parametrize("wrapper", WRAPPERS, ids=lambda it: it.name)
+
+
+def by_way(*kinds: str) -> Any:
+    names, wrappers, ways = zip(*each(*kinds), strict=True)
+    return pytest.mark.parametrize(
+        ("wrapper", "way"), list(zip(wrappers, ways, strict=True)), ids=names
+    )
+
+
+class StuckStore(InMemoryProfileStore):
+    """A store that answers for everybody but mallory, until it is let go."""
+
+    def __init__(self) -> None:
+        super().__init__([PreferenceProfile(user_id="ann", preferences=["Be kind."])])
+        self.go_on = threading.Event()
+        self.begun = threading.Semaphore(0)
+
+    def get(self, user_id: str) -> PreferenceProfile | None:
+        if user_id == "mallory":
+            self.begun.release()
+            assert self.go_on.wait(30)
+        return super().get(user_id)
+
+
+@pytest.fixture
+def stuck() -> Iterator[StuckStore]:
+    store = StuckStore()
+    yield store
+    store.go_on.set()
+
+
+@by_way("chats", "completions", "checks")
+def test_looking_a_user_up_takes_no_longer_than_the_timeout(
+    wrapper: Wrapper, way: Callable[..., Any], stuck: StuckStore
+) -> None:
+    llm = wrapper.make(engine=ScriptedEngine(), profiles=stuck)
+    with pytest.raises(RequestTimeoutError, match=r"0\.2 s: .* profile was looked up"):
+        way(llm, ASK, user_id="mallory", timeout=0.2)
+    assert not stuck.go_on.is_set()
+    way(llm, ASK, user_id="ann", timeout=20)
+
+
+@by_way("awaited")
+async def test_no_thread_of_asyncio_is_needed(
+    wrapper: Wrapper, way: Callable[..., Any], stuck: StuckStore, request: pytest.FixtureRequest
+) -> None:
+    """The application may have blocked them all, and never gets any blocked by us."""
+    if "chain" in request.node.name:
+        pytest.skip("LangChain itself runs the plain function of this chain there")
+    free = threading.Event()
+    with ThreadPoolExecutor(1) as executor:
+        asyncio.get_running_loop().set_default_executor(executor)
+        executor.submit(free.wait, 30)
+        llm = wrapper.make(engine=ScriptedEngine(), profiles=stuck, user_id="ann")
+        try:
+            async with asyncio.timeout(20):
+                await way(llm)
+        finally:
+            free.set()
+
+
+@every_wrapper
+async def test_a_stranger_is_answered_while_a_users_calls_hang(
+    wrapper: Wrapper, stuck: StuckStore
+) -> None:
+    llm = wrapper.make(engine=ScriptedEngine(), profiles=stuck)
+    ask = _astream(wrapper)
+    hostile = [asyncio.ensure_future(ask(llm, user_id="mallory")) for _ in range(60)]
+    await asyncio.to_thread(stuck.begun.acquire)
+    assert await ask(llm, user_id="ann")
+    assert await ask(llm)
+    assert not any(task.done() for task in hostile)
+    for task in hostile[:30]:
+        task.cancel()
+    stuck.go_on.set()
+    results = await asyncio.gather(*hostile, return_exceptions=True)
+    assert all(isinstance(it, asyncio.CancelledError) for it in results[:30])
+    assert all(results[30:])
+
+
+def _astream(wrapper: Wrapper) -> Callable[..., Any]:
+    (opening,) = list(wrapper.astreams.values())[:1]
+
+    async def ask(llm: Any, **call: Any) -> list[Any]:
+        return await collect(await opening(llm, ASK, **call))
+
+    return ask
+
+
+# Each takes seconds to be refused, where nothing ends it before.
+TREE = {
+    "$ref": "#/$defs/N",
+    "$defs": {
+        "N": {
+            "type": "object",
+            "properties": {"l": {"$ref": "#/$defs/N"}, "r": {"$ref": "#/$defs/N"}},
+            "required": ["l", "r"],
+        }
+    },
+}
+
+
+@by_way("chats")
+def test_compiling_a_schema_takes_no_longer_than_the_timeout(
+    wrapper: Wrapper, way: Ask, tiny_engine: LocalEngine
+) -> None:
+    llm = wrapper.make(engine=tiny_engine, max_tokens=8)
+    # Another schema each time, because what was refused once is refused at once.
+    title = f"{wrapper.name} {way}"
+    asked = {"type": "json_schema", "json_schema": {"name": "N", "schema": TREE | {"title": title}}}
+    with pytest.raises(RequestTimeoutError, match=r"0\.3 s: .* schema or grammar was compiled"):
+        way(llm, ASK, response_format=asked, timeout=0.3)
+    assert way(llm, ASK).text is not None
+
+
+@every_wrapper
+def test_a_timeout_counts_from_the_call_and_not_from_the_reading(
+    wrapper: Wrapper, tiny_engine: LocalEngine
+) -> None:
+    llm = wrapper.make(engine=tiny_engine, max_tokens=4)
+    (opening,) = list(wrapper.streams.values())[:1]
+    late = opening(llm, ASK, timeout=0.05)
+    threading.Event().wait(0.1)
+    with pytest.raises(RequestTimeoutError, match=r"0\.05 s"):
+        list(late)
+
+
+def test_each_conversation_of_one_call_has_its_time(tiny_engine: LocalEngine) -> None:
+    class Slow(ChatAmulet):
+        def _generate(self, *args: Any, **kwargs: Any) -> Any:
+            threading.Event().wait(0.3)
+            return super()._generate(*args, **kwargs)
+
+    llm = Slow(engine=tiny_engine, max_tokens=1)
+    assert len(llm.generate([[HumanMessage(QUESTION)]] * 3, timeout=0.6).generations) == 3

@@ -1,0 +1,200 @@
+"""The package's own threads: bounded, shared between users, and given up in time."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
+from functools import partial
+
+import pytest
+
+from amulet_integrations.deadline import Deadline
+from amulet_integrations.errors import RequestCancelledError, RequestTimeoutError
+from amulet_integrations.fair_threads import FairThreads
+
+PLACE: ContextVar[str] = ContextVar("place", default="nowhere")
+
+
+class Gate:
+    """Work that waits until it is let go, and counts who waits in it."""
+
+    def __init__(self) -> None:
+        self.inside: list[str | None] = []
+        self._open = threading.Event()
+        self._changed = threading.Condition()
+
+    def enter(self, user_id: str | None) -> str | None:
+        with self._changed:
+            self.inside.append(user_id)
+            self._changed.notify_all()
+        assert self._open.wait(20)
+        return user_id
+
+    def wait_for(self, count: int) -> None:
+        with self._changed:
+            assert self._changed.wait_for(lambda: len(self.inside) >= count, 20)
+
+    def open(self) -> None:
+        self._open.set()
+
+
+@pytest.fixture
+def gate():
+    gate = Gate()
+    yield gate
+    gate.open()
+
+
+def start(pool, gate, user_id):
+    return pool.start(partial(gate.enter, user_id), user_id)
+
+
+async def test_one_user_takes_no_more_than_a_share_and_the_rest_follows(gate):
+    pool = FairThreads("test", max_threads=8, share=3)
+    hostile = [start(pool, gate, "mallory") for _ in range(40)]
+    await asyncio.to_thread(gate.wait_for, 3)
+    assert await pool.start(lambda: "answered", "ann") == "answered"
+    assert gate.inside == ["mallory"] * 3
+    gate.open()
+    assert await asyncio.gather(*hostile) == ["mallory"] * 40
+
+
+async def test_work_for_nobody_in_particular_leaves_threads_to_users(gate):
+    pool = FairThreads("test", max_threads=6, share=2, reserve=2)
+    nobody = [start(pool, gate, None) for _ in range(20)]
+    await asyncio.to_thread(gate.wait_for, 4)
+    assert await pool.start(lambda: "answered", "ann") == "answered"
+    assert gate.inside == [None] * 4
+    gate.open()
+    await asyncio.gather(*nobody)
+
+
+async def test_users_whose_work_waits_take_turns(gate):
+    pool = FairThreads("test", max_threads=1, share=1, reserve=0)
+    order: list[str] = []
+    first = start(pool, gate, "first")
+    users = ("ann", "ann", "ann", "bob", "carol", "bob")
+    others = [pool.start(partial(order.append, user_id), user_id) for user_id in users]
+    gate.open()
+    await asyncio.gather(first, *others)
+    assert order == ["ann", "bob", "carol", "ann", "bob", "ann"]
+
+
+async def test_what_is_cancelled_before_it_begins_never_runs(gate):
+    pool = FairThreads("test", max_threads=1, share=1, reserve=0)
+    first = start(pool, gate, "ann")
+    done: list[int] = []
+    waiting = pool.start(partial(done.append, 1), "ann")
+    last = pool.start(partial(done.append, 2), "ann")
+    waiting.cancel()
+    gate.open()
+    await asyncio.gather(first, last)
+    assert done == [2]
+
+
+def test_without_a_timeout_work_stays_on_the_callers_thread():
+    pool = FairThreads("test")
+    assert pool.run(threading.get_ident, deadline=Deadline()) == threading.get_ident()
+    assert pool.run(threading.get_ident, deadline=Deadline(20)) != threading.get_ident()
+
+
+@pytest.mark.parametrize("is_async", [False, True], ids=["run", "arun"])
+def test_a_caller_waits_no_longer_than_the_deadline(gate, is_async):
+    pool, deadline = FairThreads("test"), Deadline(0.1)
+
+    def work():
+        deadline.check("while the gate was shut")
+        gate.enter("ann")
+        deadline.check("after the gate")
+
+    def wait():
+        if is_async:
+            return asyncio.run(pool.arun(work, deadline=deadline, user_id="ann"))
+        return pool.run(work, deadline=deadline, user_id="ann")
+
+    with pytest.raises(RequestTimeoutError, match=r"0\.1 s: .* while the gate was shut"):
+        wait()
+    with pytest.raises(RequestCancelledError):  # what it left behind ends at its next check
+        deadline.check("after the gate")
+
+
+async def test_a_cancelled_task_ends_the_work_at_its_next_check(gate):
+    pool, deadline = FairThreads("test"), Deadline()
+    ended: list[BaseException] = []
+
+    def work():
+        gate.enter("ann")
+        try:
+            deadline.check("after the gate")
+        except RequestCancelledError as error:
+            ended.append(error)
+
+    task = asyncio.ensure_future(pool.arun(work, deadline=deadline, user_id="ann"))
+    await asyncio.to_thread(gate.wait_for, 1)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    gate.open()
+    assert await pool.start(lambda: 1, "bob") == 1
+    async with asyncio.timeout(20):
+        while not ended:  # noqa: ASYNC110 - the state of another thread
+            await asyncio.sleep(0.005)
+
+
+@pytest.mark.parametrize("error", [KeyError("x"), RequestTimeoutError("theirs")])
+async def test_errors_and_context_variables_pass_through(error):
+    pool = FairThreads("test")
+
+    def fail():
+        raise error
+
+    PLACE.set("here")
+    for timeout in (None, 20):
+        assert await pool.arun(PLACE.get, deadline=Deadline(timeout)) == "here"
+        with pytest.raises(type(error), match=str(error)):
+            await pool.arun(fail, deadline=Deadline(timeout))
+        with pytest.raises(type(error), match=str(error)):
+            await asyncio.to_thread(pool.run, fail, deadline=Deadline(timeout))
+    with pytest.raises(type(error), match=str(error)):
+        await pool.start(fail)
+
+
+def test_work_that_waits_for_other_work_of_the_pool_never_blocks():
+    pool, other = FairThreads("test", max_threads=1, reserve=0), FairThreads("other")
+
+    async def inner():
+        return await pool.start(lambda: "answered", "ann")
+
+    def outer():
+        assert pool.run(lambda: 2, deadline=Deadline(20), user_id="ann") == 2
+        assert other.run(lambda: 3, deadline=Deadline(20)) == 3
+        return asyncio.run(inner())
+
+    assert pool.run(outer, deadline=Deadline(20), user_id="ann") == "answered"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_forked_child_has_threads_of_its_own(gate):
+    pool = FairThreads("test", max_threads=1, reserve=0)
+    with ThreadPoolExecutor(1) as callers:
+        held = callers.submit(pool.run, partial(gate.enter, None), deadline=Deadline(20))
+        gate.wait_for(1)
+        if (child := os.fork()) == 0:
+            os._exit(pool.run(lambda: 7, deadline=Deadline(20)))
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+        gate.open()
+        held.result(20)
+
+
+def test_a_part_ends_with_its_call_and_not_the_other_way_round():
+    call = Deadline(60)
+    one, other = call.part(), call.part()
+    one.cancel()
+    assert (one.is_cancelled, other.is_cancelled, call.is_cancelled) == (True, False, False)
+    assert 59 < other.remaining <= 60
+    call.cancel()
+    assert other.is_cancelled
+    assert Deadline(1e-9).part().is_over
