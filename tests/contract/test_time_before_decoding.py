@@ -108,16 +108,11 @@ def _astream(wrapper: Wrapper) -> Callable[..., Any]:
     return ask
 
 
-# Each takes seconds to be refused, where nothing ends it before.
-TREE = {
-    "$ref": "#/$defs/N",
-    "$defs": {
-        "N": {
-            "type": "object",
-            "properties": {"l": {"$ref": "#/$defs/N"}, "r": {"$ref": "#/$defs/N"}},
-            "required": ["l", "r"],
-        }
-    },
+# Its shortest completion has thousands of tokens.
+WIDE = {
+    "type": "object",
+    "properties": {f"name{i}": {"type": "string", "minLength": 25} for i in range(100)},
+    "required": [f"name{i}" for i in range(100)],
 }
 
 
@@ -126,11 +121,11 @@ def test_compiling_a_schema_takes_no_longer_than_the_timeout(
     wrapper: Wrapper, way: Ask, tiny_engine: LocalEngine
 ) -> None:
     llm = wrapper.make(engine=tiny_engine, max_tokens=8)
-    # Another schema each time, because what was refused once is refused at once.
-    title = f"{wrapper.name} {way}"
-    asked = {"type": "json_schema", "json_schema": {"name": "N", "schema": TREE | {"title": title}}}
-    with pytest.raises(RequestTimeoutError, match=r"0\.3 s: .* schema or grammar was compiled"):
-        way(llm, ASK, response_format=asked, timeout=0.3)
+    # Another schema each time, because what was found out once is found at once.
+    schema = WIDE | {"title": f"{wrapper.name} {way}"}
+    asked = {"type": "json_schema", "json_schema": {"name": "N", "schema": schema}}
+    with pytest.raises(RequestTimeoutError, match=r"0\.1 s: .* schema or grammar was compiled"):
+        way(llm, ASK, response_format=asked, timeout=0.1)
     assert way(llm, ASK).text is not None
 
 

@@ -214,7 +214,7 @@ class GrammarCompiler:
         """The reason of llguidance where it gives up on a grammar at its very beginning."""
         matcher = matcher.deep_copy()
         for _ in range(_FIRST_STEPS):
-            forced = matcher.compute_ff_tokens()
+            forced = matcher.compute_ff_tokens()[:_FIRST_STEPS]
             for token in forced or np.flatnonzero(self.table.allowed_tokens(matcher))[:1]:
                 matcher.consume_token(int(token))
             if matcher.is_error():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 
 import pytest
 from llguidance import LLMatcher
@@ -61,6 +62,14 @@ def test_what_was_refused_is_not_searched_again(compiler, searches):
         with pytest.raises(UnsupportedGrammarError):
             compiler.compile(written(ENDLESS))
     assert len(searches) == 1
+
+
+def test_a_refusal_is_explained_in_few_steps(compiler):
+    start = time.process_time()
+    with pytest.raises(UnsupportedGrammarError, match="needs itself for ever"):
+        compiler.compile(written(ENDLESS))
+    # The engine forces tens of thousands of tokens here; to take them all takes many seconds.
+    assert time.process_time() - start < 4
 
 
 def test_a_search_that_a_deadline_cuts_goes_on_where_it_was(compiler, searches):
