@@ -3,6 +3,7 @@ from .active import active_preferences as active_preferences
 from .active import explain as explain
 from .inheritance import inherited as inherited
 from .inheritance import line_of as line_of
+from .limits import ProfileLimits as ProfileLimits
 from .preference import Preference as Preference
 from .profile import PreferenceProfile as PreferenceProfile
 from .profile import ProfileChange as ProfileChange

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, ParamSpec, Self, TypeVar, cast
 from amulet_integrations.decoding.guidance import is_real_number
 from amulet_integrations.errors import InvalidParamsError
 from amulet_integrations.profiles.field_types import checked_label
+from amulet_integrations.profiles.limits import ProfileLimits, limits_of
 from amulet_integrations.profiles.profile import PreferenceProfile
 from amulet_integrations.profiles.sync_async import async_form
 
@@ -140,6 +141,11 @@ class CachedProfileStore(SharedStore):
             return await asyncio.to_thread(self.update, user_id, function, by=by)
         with self._writing(user_id):
             return await aupdate_profile(self.store, user_id, function, by=by)
+
+    @property
+    def limits(self) -> ProfileLimits:
+        """The limits of the store."""
+        return limits_of(self.store)
 
     @property
     def history(self) -> Callable[..., Any]:
