@@ -11,7 +11,7 @@ from urllib.parse import unquote
 from llama_index.core.storage.kvstore.types import BaseKVStore, MutableMappingKVStore
 
 from amulet_integrations.errors import ProfileStoreError
-from amulet_integrations.profiles.limits import ProfileLimits
+from amulet_integrations.profiles.profile_limits import ProfileLimits
 from amulet_integrations.profiles.stores.key_value import (
     KeyValueProfileStore,
     StoreCall,

@@ -26,7 +26,7 @@ from amulet_integrations.profiles import (
     active_preferences,
 )
 from amulet_integrations.profiles.active import group_preferences
-from amulet_integrations.profiles.limits import limits_of
+from amulet_integrations.profiles.profile_limits import limits_of
 from amulet_integrations.profiles.stores.access import read_whole_profile
 from amulet_integrations.prompting import DEFAULT_SEPARATOR, PromptBuilder
 from amulet_integrations.prompting.messages import check_answerable

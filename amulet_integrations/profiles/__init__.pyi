@@ -3,10 +3,10 @@ from .active import active_preferences as active_preferences
 from .active import explain as explain
 from .inheritance import inherited as inherited
 from .inheritance import line_of as line_of
-from .limits import ProfileLimits as ProfileLimits
 from .preference import Preference as Preference
 from .profile import PreferenceProfile as PreferenceProfile
 from .profile import ProfileChange as ProfileChange
+from .profile_limits import ProfileLimits as ProfileLimits
 from .scope import PreferenceScope as PreferenceScope
 from .scope import current_scope as current_scope
 from .scope import preference_scope as preference_scope

@@ -9,8 +9,8 @@ from typing import Any
 from amulet_integrations.decoding.strength import Strength
 from amulet_integrations.errors import InvalidProfileError
 
-from .limits import ProfileLimits
 from .profile import PreferenceProfile
+from .profile_limits import ProfileLimits
 from .sync_async import run_steps
 
 LONGEST_LINE = 8

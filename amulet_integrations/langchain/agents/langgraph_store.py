@@ -10,7 +10,7 @@ from urllib.parse import unquote
 from langgraph.store.base import BaseStore, GetOp
 
 from amulet_integrations.errors import ProfileStoreError
-from amulet_integrations.profiles.limits import ProfileLimits
+from amulet_integrations.profiles.profile_limits import ProfileLimits
 from amulet_integrations.profiles.stores.key_value import (
     KeyValueProfileStore,
     StoreCall,

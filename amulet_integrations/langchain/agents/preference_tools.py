@@ -14,7 +14,7 @@ from pydantic.json_schema import SkipJsonSchema
 
 from amulet_integrations.errors import ProfileLimitError, ProfileStoreError
 from amulet_integrations.profiles import PreferenceProfile, ProfileLimits, ProfileStore
-from amulet_integrations.profiles.limits import limits_of
+from amulet_integrations.profiles.profile_limits import limits_of
 from amulet_integrations.profiles.stores.access import aupdate_profile, update_profile
 
 from .preference_changes import Change, forget, remember

@@ -18,8 +18,8 @@ from amulet_integrations.profiles.inheritance import (
     line_of,
     parent_changed,
 )
-from amulet_integrations.profiles.limits import ProfileLimits, limits_of
 from amulet_integrations.profiles.profile import PreferenceProfile
+from amulet_integrations.profiles.profile_limits import ProfileLimits, limits_of
 from amulet_integrations.profiles.sync_async import arun_steps, async_form
 
 from .base import ProfileStore, Update, UpdatingProfileStore

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple, ParamSpec, Self, TypeVar, cast
 from amulet_integrations.decoding.guidance import is_real_number
 from amulet_integrations.errors import InvalidParamsError
 from amulet_integrations.profiles.field_types import checked_label
-from amulet_integrations.profiles.limits import ProfileLimits, limits_of
 from amulet_integrations.profiles.profile import PreferenceProfile
+from amulet_integrations.profiles.profile_limits import ProfileLimits, limits_of
 from amulet_integrations.profiles.sync_async import async_form
 
 from .access import aread_profile, aupdate_profile, read_profile, update_profile

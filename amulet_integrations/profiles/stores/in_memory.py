@@ -8,8 +8,8 @@ from typing import NoReturn
 
 from amulet_integrations.profiles.field_types import checked_label
 from amulet_integrations.profiles.inheritance import line_of, parent_changed
-from amulet_integrations.profiles.limits import ProfileLimits
 from amulet_integrations.profiles.profile import PreferenceProfile
+from amulet_integrations.profiles.profile_limits import ProfileLimits
 from amulet_integrations.profiles.sync_async import on_thread
 
 from .base import Update

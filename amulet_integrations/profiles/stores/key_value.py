@@ -12,8 +12,8 @@ from typing import Any, NamedTuple, NoReturn, TypeVar
 from amulet_integrations.errors import AmuletError, CorruptProfileError
 from amulet_integrations.profiles.field_types import checked_label, stored_texts_accepted
 from amulet_integrations.profiles.inheritance import iter_ancestors
-from amulet_integrations.profiles.limits import ProfileLimits
 from amulet_integrations.profiles.profile import PreferenceProfile
+from amulet_integrations.profiles.profile_limits import ProfileLimits
 from amulet_integrations.profiles.sync_async import arun_steps, run_steps
 
 from .access import foreign_errors

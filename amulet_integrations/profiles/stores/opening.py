@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import cast
 
 from amulet_integrations.errors import ProfileStoreError
-from amulet_integrations.profiles.limits import ProfileLimits
+from amulet_integrations.profiles.profile_limits import ProfileLimits
 
 from .base import ProfileStore
 from .cached import CachedProfileStore, checked_ttl

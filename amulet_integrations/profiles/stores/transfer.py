@@ -19,9 +19,9 @@ from amulet_integrations.errors import (
 )
 from amulet_integrations.profiles.field_types import checked_label
 from amulet_integrations.profiles.inheritance import line_of
-from amulet_integrations.profiles.limits import ProfileLimits, limits_of
 from amulet_integrations.profiles.preference import Preference
 from amulet_integrations.profiles.profile import PreferenceProfile, ProfileChange
+from amulet_integrations.profiles.profile_limits import ProfileLimits, limits_of
 
 from .access import read_profile
 from .base import ProfileStore

@@ -13,8 +13,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 from amulet_integrations.errors import CorruptProfileError, InvalidProfileError
 from amulet_integrations.profiles.field_types import checked_label
 from amulet_integrations.profiles.inheritance import line_of, parent_changed
-from amulet_integrations.profiles.limits import ProfileLimits
 from amulet_integrations.profiles.profile import Action, PreferenceProfile, ProfileChange
+from amulet_integrations.profiles.profile_limits import ProfileLimits
 from amulet_integrations.profiles.stores.transfer import by_line, check_found, to_json
 from amulet_integrations.profiles.stores.versions import Version, check_current, next_version
 

@@ -9,8 +9,8 @@ from typing import Self, TypeVar
 
 from amulet_integrations.errors import InvalidProfileError
 from amulet_integrations.profiles.field_types import checked_label
-from amulet_integrations.profiles.limits import ProfileLimits
 from amulet_integrations.profiles.profile import PreferenceProfile, ProfileChange
+from amulet_integrations.profiles.profile_limits import ProfileLimits
 from amulet_integrations.profiles.stores import transfer
 from amulet_integrations.profiles.stores.base import Update
 from amulet_integrations.profiles.stores.invalidation import publish_change

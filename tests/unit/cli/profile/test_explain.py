@@ -10,6 +10,8 @@ from amulet_integrations import SqlProfileStore
 from tests.unit.cli.conftest import Amulet
 from tests.unit.cli.oracle import BOUND, DEFAULT, SCALE
 
+pytestmark = pytest.mark.usefixtures("shared_parents")
+
 
 @pytest.fixture
 def filled(amulet: Amulet, db: str) -> str:
