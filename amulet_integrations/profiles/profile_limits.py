@@ -73,7 +73,7 @@ class ProfileLimits(FrozenModel):
     error_type: ClassVar[type[AmuletError]] = InvalidParamsError
 
     max_preferences: Limit = 64
-    max_active_preferences: Limit = 32
+    max_active_preferences: Limit = 64
     max_contexts: Limit = 9
     max_preference_chars: Limit = Field(default_factory=longest_text)
     max_preference_tokens: Limit = 4096
@@ -218,7 +218,7 @@ class ProfileLimits(FrozenModel):
         counts = self._counts(_always_active(profile.preferences))
         for (name, what, count), (*_, most) in zip(counts, counts_before, strict=True):
             if count > max(getattr(self, name), most):
-                return self._message(owner, f"{what} at all times", name, count)
+                return self._message(owner, f"{what} in every call", name, count)
         return None
 
     @staticmethod
@@ -226,7 +226,7 @@ class ProfileLimits(FrozenModel):
         contexts = 1 + len(group_preferences(preferences)[0])
         return [
             ("max_active_preferences", "active preferences", len(preferences)),
-            ("max_contexts", "contexts, one for each preference and a plain one,", contexts),
+            ("max_contexts", "contexts (the plain one, and one for each preference)", contexts),
         ]
 
     def _message(self, owner: str, what: str, name: str, value: int) -> str:
@@ -235,8 +235,7 @@ class ProfileLimits(FrozenModel):
             "max_preference_chars": "Shorten it",
         }.get(name, "Remove some, or shorten them" if what == "tokens" else "Remove some")
         return (
-            f"{owner} {value:,} {what}".rstrip(",") + f"; at most {getattr(self, name):,} are "
-            f"allowed ({name}). {remedy}. Whoever runs the application can raise the limit: "
+            f"{owner} {value:,} {what}; at most {getattr(self, name):,} are allowed ({name}). {remedy}. Whoever runs the application can raise the limit: "
             f"ProfileLimits({name}={value}), or {VARIABLES[name]}={value}."
         )
 

@@ -58,6 +58,7 @@ PUBLIC = {
         "InMemoryProfileStore",
         "Preference",
         "PreferenceProfile",
+        "ProfileLimits",
         "SamplingParams",
         "SqlProfileStore",
         "errors",
