@@ -235,7 +235,8 @@ class ProfileLimits(FrozenModel):
             "max_preference_chars": "Shorten it",
         }.get(name, "Remove some, or shorten them" if what == "tokens" else "Remove some")
         return (
-            f"{owner} {value:,} {what}; at most {getattr(self, name):,} are allowed ({name}). {remedy}. Whoever runs the application can raise the limit: "
+            f"{owner} {value:,} {what}; at most {getattr(self, name):,} are allowed ({name}). "
+            f"{remedy}. Whoever runs the application can raise the limit: "
             f"ProfileLimits({name}={value}), or {VARIABLES[name]}={value}."
         )
 
