@@ -4,6 +4,7 @@ from .decoding import SamplingParams as SamplingParams
 from .profiles import InMemoryProfileStore as InMemoryProfileStore
 from .profiles import Preference as Preference
 from .profiles import PreferenceProfile as PreferenceProfile
+from .profiles import ProfileLimits as ProfileLimits
 from .profiles import SqlProfileStore as SqlProfileStore
 from .profiles import preference_scope as preference_scope
 

@@ -99,7 +99,9 @@ class AmuletClient(AmuletConfig):
     @model_validator(mode="after")
     def _check_early(self) -> Self:
         # Refuses values that are out of range; loads and opens nothing.
-        _ = self.sampling, self._default, self._personalizer(None)
+        store = self.profiles if isinstance(self.profiles, ProfileStore) else None
+        _ = self.sampling
+        self._personalizer(store).check_limits(self._default)
         if self.engine is None:
             self._registry.context_window(self.source)
         else:
@@ -184,7 +186,7 @@ class AmuletClient(AmuletConfig):
     @property
     def personalizer(self) -> Personalizer:
         """Looks users up and prepares requests; opens the store."""
-        find = partial(self._registry.store, self.profiles, self.profiles_ttl)
+        find = partial(self._registry.store, self.profiles, self.profiles_ttl, self.profile_limits)
         # Calls that name nobody leave the default place alone, for the caller has not named it.
         return self._personalizer(find if is_default_place(self.profiles) else find())
 
@@ -194,6 +196,7 @@ class AmuletClient(AmuletConfig):
         return Personalizer(
             self.load_engine,
             profiles=profiles,
+            profile_limits=self.profile_limits,
             on_unknown_user=self.report_unknown_user,
             method=self.method,
             strength=Strength.of(self),

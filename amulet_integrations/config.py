@@ -32,7 +32,7 @@ from amulet_integrations.engine.protocol import Engine
 from amulet_integrations.errors import InvalidParamsError
 from amulet_integrations.personalization.unknown_users import UnknownUserRule
 from amulet_integrations.personalization.user_resolution import PreferenceSelection
-from amulet_integrations.profiles import Preference, PreferenceProfile, ProfileStore
+from amulet_integrations.profiles import Preference, PreferenceProfile, ProfileLimits, ProfileStore
 from amulet_integrations.profiles.conditions import PreferenceContext
 from amulet_integrations.profiles.stores.default_place import DEFAULT_PLACE, named_place
 from amulet_integrations.prompting import DEFAULT_SEPARATOR
@@ -90,6 +90,10 @@ class AmuletConfig(BaseModel):
         profiles_ttl: Seconds for which profiles from a database URL or path are cached, unless
             this process changes them; 0 reads them for every call. A store object is not cached;
             put it into a `CachedProfileStore` yourself.
+        profile_limits: What one user may cost: preferences, contexts, tokens; and which profiles
+            may be parents. The default is the `limits` of a store that is given, or else
+            `ProfileLimits()`. A database that is given by URL or path is opened with them; a
+            store keeps its own for what is saved.
         unknown_user: What happens when a user is named who has no profile, when a config names a
             user and there is no store, or when a key of a config looks like a misspelt `user_id`:
             "error" is an error, "warn" a warning once for each user and place, and "plain" nothing.
@@ -153,6 +157,7 @@ class AmuletConfig(BaseModel):
         default=DEFAULT_PLACE, exclude=True, repr=False
     )
     profiles_ttl: float = Field(default=10.0, ge=0.0, allow_inf_nan=False)
+    profile_limits: ProfileLimits | None = None
     unknown_user: UnknownUserRule = "warn"
     method: Method = "amulet"
     guidance_scale: GuidanceScale = None

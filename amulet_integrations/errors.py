@@ -194,6 +194,10 @@ class InvalidProfileError(ProfileError, ValueError):
     """A preference or a profile with a value out of its range."""
 
 
+class ProfileLimitError(InvalidProfileError):
+    """A preference, a profile or a call exceeds what the operator allows one user."""
+
+
 class CorruptProfileError(ProfileError, ValueError):
     """The store contains something else than a profile for a user."""
 

@@ -11,7 +11,7 @@ from amulet_integrations.engine.backends.transformers.loading.source_check impor
 from amulet_integrations.engine.model_source import ModelSource
 from amulet_integrations.engine.protocol import Engine
 from amulet_integrations.personalization.unknown_users import UnknownUsers
-from amulet_integrations.profiles import ProfileStore, open_profile_store
+from amulet_integrations.profiles import ProfileLimits, ProfileStore, open_profile_store
 from amulet_integrations.profiles.stores.default_place import DEFAULT_PLACE, has_default
 from amulet_integrations.prompting import PromptBuilder
 
@@ -32,7 +32,7 @@ class Registry:
         self._lock = threading.Lock()
         self._opening = threading.Lock()  # a database may take long to answer
         self._engines: dict[str, Engine] = {}
-        self._stores: dict[tuple[str, float], ProfileStore] = {}
+        self._stores: dict[tuple[str, float, ProfileLimits | None], ProfileStore] = {}
         self._prompts: dict[tuple[int, str], tuple[Engine, PromptBuilder]] = {}
         self._windows: dict[str, int] = {}
         self.unknown_users = UnknownUsers()
@@ -74,9 +74,12 @@ class Registry:
         return engine
 
     def store(
-        self, store_or_url: ProfileStore | str | Path | None, ttl: float
+        self,
+        store_or_url: ProfileStore | str | Path | None,
+        ttl: float,
+        limits: ProfileLimits | None = None,
     ) -> ProfileStore | None:
-        """The store; one given by URL or path is opened, with a cache of `ttl` seconds.
+        """The store; one given by URL or path is opened, with a cache of `ttl` seconds and limits.
 
         The default place is None as long as there is nothing.
         """
@@ -85,6 +88,6 @@ class Registry:
         if not isinstance(store_or_url, str | Path):
             return open_profile_store(store_or_url)
         with self._opening:
-            if (key := (str(store_or_url), ttl)) not in self._stores:
-                self._stores[key] = open_profile_store(store_or_url, ttl=ttl)
+            if (key := (str(store_or_url), ttl, limits)) not in self._stores:
+                self._stores[key] = open_profile_store(store_or_url, ttl=ttl, limits=limits)
             return self._stores[key]

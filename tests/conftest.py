@@ -51,6 +51,7 @@ def own_config(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("data")))
         patch.delenv("AMULET_PROFILES", raising=False)
         patch.delenv("AMULET_DB", raising=False)
+        patch.delenv("AMULET_PROFILE_PARENTS", raising=False)
         yield
 
 
@@ -71,3 +72,11 @@ def embedded_engine() -> LocalEngine:
 def own_database(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     """Keeps the default profile database away from the user's own."""
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("data")))
+
+
+@pytest.fixture
+def shared_parents(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The operator allows the parents that tests name; by default nobody may be one."""
+    names = ["all", "ann", "bob", "everyone", "ghost", "org", "team", "work", "x", "a", "b", "c"]
+    numbers = [f"{prefix}{number}" for prefix in ("", "p") for number in range(20)]
+    monkeypatch.setenv("AMULET_PROFILE_PARENTS", ",".join([*names, *numbers]))

@@ -19,7 +19,8 @@ class EngineLimits:
     """Bounds of memory, of waiting, and of how long running streams are held up.
 
     Attributes:
-        max_rows: Most contexts that are decoded at once. A request with more runs alone.
+        max_rows: Most contexts that are decoded at once, of all requests together. Further requests
+            wait. A request that has more by itself is refused with `InvalidRequestError`.
         max_waiting: Most requests in the queue; one more is refused with `EngineOverloadedError`.
         max_prefill_tokens: Most prompt tokens computed in one step, padding included. Running
             streams wait no longer than that takes. The default is the backend's; of transformers

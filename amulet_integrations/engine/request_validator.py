@@ -46,10 +46,12 @@ class RequestValidator:
         Raises:
             ContextLengthError: A context leaves no room in the context window, or the request
                 needs more memory for keys and values than there is.
-            InvalidRequestError: A token id is not in the vocabulary.
+            InvalidRequestError: It has more contexts than `max_rows`, or a token id is not in the
+                vocabulary.
             RequestTimeoutError: The time was up while its grammars were compiled.
             UnsupportedGrammarError: A grammar of the request cannot be enforced.
         """
+        self._check_rows(len(request.running_contexts))
         longest = max(map(len, request.running_contexts))
         self._check_length(longest)
         for ids in (*request.contexts, request.end_ids):
@@ -101,6 +103,14 @@ class RequestValidator:
     @cached_property
     def _special_tokens(self) -> Mapping[int, str]:
         return special_tokens(self._backend.tokenizer)
+
+    def _check_rows(self, contexts: int) -> None:
+        if contexts > self._limits.max_rows:
+            raise InvalidRequestError(
+                f"The request has {contexts:,} contexts; the engine decodes at most "
+                f"max_rows={self._limits.max_rows:,} at once. Give it fewer preferences, or "
+                "preferences of weight 1, which share a context; or raise max_rows of the engine."
+            )
 
     def _check_memory(self, lengths: SequenceOf[int]) -> None:
         needed, limit = self._backend.cache_tokens(lengths), self._limits.max_cache_tokens

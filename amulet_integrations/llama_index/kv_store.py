@@ -11,6 +11,7 @@ from urllib.parse import unquote
 from llama_index.core.storage.kvstore.types import BaseKVStore, MutableMappingKVStore
 
 from amulet_integrations.errors import ProfileStoreError
+from amulet_integrations.profiles.profile_limits import ProfileLimits
 from amulet_integrations.profiles.stores.key_value import (
     KeyValueProfileStore,
     StoreCall,
@@ -52,14 +53,24 @@ class KVProfileStore(KeyValueProfileStore):
         store: The LlamaIndex store.
         collection: The collection of the profiles, which must contain nothing else.
 
+        limits: What profiles must not exceed, and who may be a parent. The default is
+            `ProfileLimits()`.
+
     Attributes:
+        limits: The limits.
         place: The name under which changes are published to the caches of this process.
 
     Raises:
         ProfileStoreError: `store` is no LlamaIndex key-value store, or `collection` no name.
     """
 
-    def __init__(self, store: BaseKVStore, *, collection: str = DEFAULT_COLLECTION) -> None:
+    def __init__(
+        self,
+        store: BaseKVStore,
+        *,
+        collection: str = DEFAULT_COLLECTION,
+        limits: ProfileLimits | None = None,
+    ) -> None:
         given, name = cast("object", store), cast("object", collection)
         if not isinstance(given, BaseKVStore):
             raise ProfileStoreError(
@@ -74,7 +85,7 @@ class KVProfileStore(KeyValueProfileStore):
         self._collection = name
         self._options = {"collection": name}
         self._is_mapping = _is_plain_mapping(given)
-        super().__init__(given, f"LlamaIndex store {id(given)} {name}")
+        super().__init__(given, f"LlamaIndex store {id(given)} {name}", limits)
 
     def __repr__(self) -> str:
         return f"KVProfileStore({type(self._store).__name__}, collection={self._collection!r})"

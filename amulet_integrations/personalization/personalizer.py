@@ -21,10 +21,12 @@ from amulet_integrations.errors import PreferenceSelectionError
 from amulet_integrations.profiles import (
     Preference,
     PreferenceProfile,
+    ProfileLimits,
     ProfileStore,
     active_preferences,
 )
 from amulet_integrations.profiles.active import group_preferences
+from amulet_integrations.profiles.profile_limits import limits_of
 from amulet_integrations.profiles.stores.access import read_whole_profile
 from amulet_integrations.prompting import DEFAULT_SEPARATOR, PromptBuilder
 from amulet_integrations.prompting.messages import check_answerable
@@ -48,6 +50,7 @@ class Personalizer:
         engine_or_loader: The engine, or a function that loads it on first use.
         profiles: The store of profiles, or a function that opens it on first use; None where users
             are not known by id.
+        profile_limits: What one user may cost; by default the store's limits.
         on_unknown_user: Is called with a user who is not in the store, and the store, before the
             answer is decoded without preferences.
         method: The method of calls and profiles that have none.
@@ -66,6 +69,7 @@ class Personalizer:
     engine_or_loader: Engine | Callable[[], Engine]
     _: KW_ONLY
     profiles: ProfileStore | Callable[[], ProfileStore | None] | None = None
+    profile_limits: ProfileLimits | None = None
     on_unknown_user: Callable[[str, ProfileStore | None], None] | None = None
     method: Method = "amulet"
     strength: Strength = field(default_factory=Strength)
@@ -95,6 +99,25 @@ class Personalizer:
         """The prompt builder of the engine's model."""
         return self.find_prompts(self.engine, self.separator)
 
+    @cached_property
+    def limits(self) -> ProfileLimits:
+        """What one user may cost; opens no store, as one opened on first use has the defaults."""
+        return self.profile_limits or limits_of(self.profiles)
+
+    def check_limits(self, selection: PreferenceSelection) -> None:
+        """Checks what a selection contains by itself; reads no store.
+
+        Raises:
+            ProfileLimitError: It exceeds a limit, or its parent may not be one.
+        """
+        given = selection.profile
+        if selection.preference is not None:
+            self.limits.check_texts([selection.preference])
+        if given is not None and not given.version:  # a stored one was checked when it was saved
+            self.limits.check_saved(given)
+        if given is not None and given.parent is not None:
+            self.limits.check_parent(given.user_id, given.parent)
+
     def personalize(self, selection: PreferenceSelection, *, saved: bool = True) -> Personalization:
         """Looks the selected user up and settles preferences, method and strength.
 
@@ -106,11 +129,13 @@ class Personalizer:
 
         Raises:
             GuidanceScaleError: The guidance scale is above `max_guidance_scale`.
+            ProfileLimitError: The preferences exceed a limit, or a parent may not be one.
             PreferenceSelectionError: A profile has a parent, and there is no store to read it in.
             UnknownUserError: The user is not in the store, and `on_unknown_user` raises it.
             ProfileError: The store fails, or what it holds is not a profile; or the profile's
                 parents form a circle.
         """
+        self.check_limits(selection)
         profile = self._look_up(selection)
         method = selection.method or (profile and profile.method) or self.method
         unknown = selection.user_id if profile is None and method != "base" else None
@@ -127,6 +152,8 @@ class Personalizer:
             preferences = active_preferences(
                 candidates, datetime.now(UTC), selection.preference_context
             )
+            user_id = profile.user_id if profile else None
+            self.limits.check_active(user_id, preferences)
         name, applied = None, Preset(0.0, None)
         if preferences:
             name, applied = self._named_strength(method, strength, saved=saved)
@@ -156,11 +183,14 @@ class Personalizer:
         Loads the model when it is first needed, so it may block.
 
         Raises:
+            ProfileLimitError: The preferences have too many tokens.
             PromptError: The conversation cannot be written as a prompt for this model.
             UnsupportedGrammarError: A schema cannot be enforced while decoding.
         """
         personalization, output = prepared.personalization, prepared.output
         prepared.deadline.check("while its prompt was written")
+        tokens = sum(self.prompts.count_text(it.text) for it in personalization.preferences)
+        self.limits.check_tokens(personalization.user_id, tokens)
         texts, own_weights = group_preferences(personalization.preferences)
         weights = ContextWeights.at_scale(personalization.guidance_scale, own_weights)
         bounded = personalization.max_kl is not None and weights.has_preferences
@@ -223,10 +253,10 @@ class Personalizer:
                     f"The profile of {given.user_id!r} names parent={given.parent!r}, but there is "
                     "no place to look it up: pass profiles=, a store or a database URL."
                 )
-            return read_whole_profile(self.store, given)
+            return read_whole_profile(self.store, given, self.profile_limits)
         if selection.user_id is None or self.store is None:
             return given
-        return read_whole_profile(self.store, selection.user_id)
+        return read_whole_profile(self.store, selection.user_id, self.profile_limits)
 
     def _named_strength(
         self, method: Method, strength: Strength, *, saved: bool

@@ -6,6 +6,7 @@ from .inheritance import line_of as line_of
 from .preference import Preference as Preference
 from .profile import PreferenceProfile as PreferenceProfile
 from .profile import ProfileChange as ProfileChange
+from .profile_limits import ProfileLimits as ProfileLimits
 from .scope import PreferenceScope as PreferenceScope
 from .scope import current_scope as current_scope
 from .scope import preference_scope as preference_scope

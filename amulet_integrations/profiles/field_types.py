@@ -130,7 +130,12 @@ def stored_texts_accepted() -> Iterator[None]:
         _reads_stored_text.reset(before)
 
 
-def _longest_text() -> int:
+def longest_text() -> int:
+    """Most characters of a preference's text in this process.
+
+    Raises:
+        InvalidParamsError: `TEXT_LIMIT_VARIABLE` is no whole number above 0.
+    """
     value = os.environ.get(TEXT_LIMIT_VARIABLE, "").strip()
     if not value:
         return LONGEST_TEXT
@@ -155,7 +160,7 @@ def _check_text(text: object) -> str:
     stripped = check_characters("the text of a preference", text, allowed="\n\t").strip()
     if not stripped:
         raise InvalidProfileError("the text of a preference is empty; say what the user prefers.")
-    if not _reads_stored_text.get() and len(stripped) > (longest := _longest_text()):
+    if not _reads_stored_text.get() and len(stripped) > (longest := longest_text()):
         raise InvalidProfileError(
             f"the text of a preference has {len(stripped):,} characters; at most "
             f"{longest:,} are allowed. Shorten it, or set {TEXT_LIMIT_VARIABLE}."

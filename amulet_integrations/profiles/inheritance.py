@@ -10,6 +10,7 @@ from amulet_integrations.decoding.strength import Strength
 from amulet_integrations.errors import InvalidProfileError
 
 from .profile import PreferenceProfile
+from .profile_limits import ProfileLimits
 from .sync_async import run_steps
 
 LONGEST_LINE = 8
@@ -26,6 +27,7 @@ def _ask(user_id: str) -> Generator[str, PreferenceProfile | None, PreferencePro
 
 def iter_ancestors(
     profile: PreferenceProfile,
+    limits: ProfileLimits,
     read: Callable[[str], Generator[Any, Any, PreferenceProfile | None]] = _ask,
 ) -> Generator[Any, Any, Line]:
     """Walks up from a profile; see `run_steps` and `arun_steps`.
@@ -34,6 +36,7 @@ def iter_ancestors(
 
     Args:
         profile: The profile to start from.
+        limits: Say which profiles may be parents. No other one is read.
         read: Reads the stored profile of an id in steps. By default, the only step is the id, and
             its reply is the profile.
 
@@ -41,6 +44,7 @@ def iter_ancestors(
         The line: the profile and its ancestors.
 
     Raises:
+        ProfileLimitError: A profile of the line may not be a parent.
         InvalidProfileError: The line contains a profile twice, or is longer than `LONGEST_LINE`.
     """
     line = [profile]
@@ -56,6 +60,7 @@ def iter_ancestors(
                 f"parent={parent!r} makes a line of more than {LONGEST_LINE} profiles, from "
                 f"{profile.user_id!r} up. Give one of them a parent further up."
             )
+        limits.check_parent(line[-1].user_id, parent)
         found = yield from read(parent)
         if found is None:
             break
@@ -63,17 +68,25 @@ def iter_ancestors(
     return tuple(line)
 
 
-def line_of(profile: PreferenceProfile, read: Callable[[str], PreferenceProfile | None]) -> Line:
+def line_of(
+    profile: PreferenceProfile,
+    read: Callable[[str], PreferenceProfile | None],
+    limits: ProfileLimits | None = None,
+) -> Line:
     """Reads the line of a profile: the profile itself, its parent and so on.
 
     Args:
         profile: The profile to start from.
         read: Returns the stored profile of an id, or None.
+        limits: Say which profiles may be parents. By default those that the environment variable
+            AMULET_PROFILE_PARENTS names, or else none.
 
     Raises:
+        ProfileLimitError: A profile of the line may not be a parent.
         InvalidProfileError: The line contains a profile twice, or is longer than `LONGEST_LINE`.
     """
-    return run_steps(iter_ancestors(profile), read)
+    limits = ProfileLimits() if limits is None else limits
+    return run_steps(iter_ancestors(profile, limits), read)
 
 
 def parent_changed(profile: PreferenceProfile, earlier: PreferenceProfile | None) -> bool:

@@ -37,8 +37,8 @@ class PreferenceProfile(FrozenModel):
             "default" leaves it to the preset or the caller.
         method: How to decode; None leaves it to the caller.
         parent: The id of another profile, such as ``"organisation"``, whose preferences apply too
-            unless one here has the same name; see `inheritance.inherited`. A parent's preferences
-            shape this user's answers, so name only profiles that are meant to be shared.
+            unless one here has the same name; see `inheritance.inherited`. The operator says who
+            may be a parent, by `ProfileLimits.parents`; by default nobody may.
         version: How many times the profile has been stored; 0 means never. The store sets it.
         updated_at: When it was stored (with a time zone; kept in UTC). The store sets it.
 

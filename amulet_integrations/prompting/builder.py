@@ -289,6 +289,10 @@ class PromptBuilder:
         """
         return self._token_counter.count(messages, tools)
 
+    def count_text(self, text: str) -> int:
+        """How many tokens a text by itself has."""
+        return self._prompt_tokenizer.count(text)
+
     @cached_property
     def _token_counter(self) -> TokenCounter:
         return TokenCounter(

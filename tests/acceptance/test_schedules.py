@@ -33,7 +33,7 @@ def test_a_busy_engine(seed):
     generator = random.Random(seed)
     model = tiny_model()
     going, finished = [], []
-    with LocalEngine(model, tiny_tokenizer(), max_rows=generator.choice([2, 7, 16])) as engine:
+    with LocalEngine(model, tiny_tokenizer(), max_rows=generator.choice([4, 7, 16])) as engine:
         for _ in range(60):
             request = random_request(generator)
             going.append((request, engine.stream(request), []))

@@ -441,7 +441,7 @@ def test_closing_ends_everything_and_releases_the_backend(subject, monkeypatch):
         with pytest.raises(EngineClosedError):
             list(stream)
     for call in (
-        lambda: engine.generate(requests()),
+        lambda: engine.generate([request_of([5], [1.0])]),
         lambda: engine.score([[5]], [6]),
         lambda: engine.model_fingerprint,
     ):

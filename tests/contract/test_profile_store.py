@@ -37,6 +37,8 @@ from amulet_integrations.profiles.inheritance import LONGEST_LINE
 from amulet_integrations.profiles.stores.access import aread_whole_profile, read_whole_profile
 from amulet_integrations.profiles.stores.base import UpdatingProfileStore
 
+pytestmark = pytest.mark.usefixtures("shared_parents")
+
 ODD_IDS = ["Ann", "ann", "ann ", "älice@例え.jp", "😀", "o'brien; --", "50%_", "a/b", "x" * 256]
 ODD_IDS += [".", "..", "a.b", "a%2Eb", "%", "%25", "*", "langgraph", "{user_id}", "users"]
 

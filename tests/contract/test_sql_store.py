@@ -21,6 +21,8 @@ from amulet_integrations.profiles import Preference, PreferenceProfile, SqlProfi
 from amulet_integrations.profiles.stores.base import UpdatingProfileStore
 from amulet_integrations.profiles.stores.sql import queries
 
+pytestmark = pytest.mark.usefixtures("shared_parents")
+
 ANN = PreferenceProfile(
     user_id="ann",
     preferences=[Preference(text="Be brief. Ä 日本 🙂", name="length", when={"task": "email"})],

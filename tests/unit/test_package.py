@@ -67,6 +67,7 @@ PUBLIC = {
         "InMemoryProfileStore",
         "Preference",
         "PreferenceProfile",
+        "ProfileLimits",
         "SamplingParams",
         "SqlProfileStore",
         "errors",

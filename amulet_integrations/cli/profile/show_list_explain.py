@@ -86,7 +86,9 @@ def explain(
     context = PreferenceContext(group.parse_pairs("--about", about))
     with open_store(db) as store:
         explanation = Explanation(
-            line_of(group.require(store.get(user), user, store), store.get), time, context
+            line_of(group.require(store.get(user), user, store), store.get, store.limits),
+            time,
+            context,
         )
     text = format_explanation(explanation)
     group.print_result(explanation.as_json(), text, as_json=as_json)

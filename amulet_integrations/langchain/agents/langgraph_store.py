@@ -10,6 +10,7 @@ from urllib.parse import unquote
 from langgraph.store.base import BaseStore, GetOp
 
 from amulet_integrations.errors import ProfileStoreError
+from amulet_integrations.profiles.profile_limits import ProfileLimits
 from amulet_integrations.profiles.stores.key_value import (
     KeyValueProfileStore,
     StoreCall,
@@ -50,15 +51,24 @@ class LangGraphProfileStore(KeyValueProfileStore):
         namespace: The labels of a user's namespace; one of them contains ``{user_id}``. Characters
             of a user id that labels must not contain (such as the dots of e-mail addresses) are
             written as ``%2E`` and the like.
+        limits: What profiles must not exceed, and who may be a parent. The default is
+            `ProfileLimits()`.
 
     Attributes:
+        limits: The limits.
         place: The name under which changes are published to the caches of this process.
 
     Raises:
         ProfileStoreError: `store` is no LangGraph store, or `namespace` cannot be one.
     """
 
-    def __init__(self, store: BaseStore, namespace: Sequence[str] = DEFAULT_NAMESPACE) -> None:
+    def __init__(
+        self,
+        store: BaseStore,
+        namespace: Sequence[str] = DEFAULT_NAMESPACE,
+        *,
+        limits: ProfileLimits | None = None,
+    ) -> None:
         given = cast("object", store)
         if not isinstance(given, BaseStore):
             raise ProfileStoreError(
@@ -66,7 +76,7 @@ class LangGraphProfileStore(KeyValueProfileStore):
                 "langgraph.store.memory.InMemoryStore()."
             )
         self._places = _Namespaces(namespace)
-        super().__init__(given, f"LangGraph store {id(given)} {self._places}")
+        super().__init__(given, f"LangGraph store {id(given)} {self._places}", limits)
 
     def __repr__(self) -> str:
         return f"LangGraphProfileStore({type(self._store).__name__}, {self._places})"

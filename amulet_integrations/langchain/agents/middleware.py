@@ -13,7 +13,12 @@ from pydantic import model_serializer
 from amulet_integrations.client import selection_from
 from amulet_integrations.langchain.chat_model import ChatAmulet
 from amulet_integrations.personalization.user_resolution import PreferenceSelection
-from amulet_integrations.profiles import PreferenceProfile, ProfileStore, current_scope
+from amulet_integrations.profiles import (
+    PreferenceProfile,
+    ProfileLimits,
+    ProfileStore,
+    current_scope,
+)
 from amulet_integrations.profiles.stores.access import aread_whole_profile, read_whole_profile
 
 from .bound_models import (
@@ -65,6 +70,8 @@ class PreferenceMiddleware(AgentMiddleware[Any, Any, Any]):
         preference_context: The same for what the run is about, such as ``{"topic": "health"}``,
             for preferences that have a `when`.
         tools: Whether to add the two tools.
+        profile_limits: What one user may cost, and which profiles may be parents. The default is
+            the model's `profile_limits` for calls, and the store's limits for the tools.
 
     Raises:
         ProfileStoreError: `profiles` cannot be opened.
@@ -79,9 +86,10 @@ class PreferenceMiddleware(AgentMiddleware[Any, Any, Any]):
         user_id: UserRule = "user_id",
         preference_context: ContextRule = "preference_context",
         tools: bool = True,
+        profile_limits: ProfileLimits | None = None,
     ) -> None:
         super().__init__()
-        self._users = RuntimeUsers(user_id, profiles, preference_context)
+        self._users = RuntimeUsers(user_id, profiles, preference_context, profile_limits)
         self.tools = tools_for(self._users) if tools else []
 
     def wrap_model_call(self, request: Request, handler: Callable[[Request], Response]) -> Response:
@@ -121,6 +129,7 @@ class PreferenceMiddleware(AgentMiddleware[Any, Any, Any]):
                 selection = PreferenceSelection(user_id=run_user)
         user_id = selection.effective_user_id
         llm = models[0].model
+        limits = self._users.profile_limits or llm.profile_limits
         self._report_unread(llm, selection, runtime)
         if store is None or user_id != run_user:
             request = self._without_tools(request)
@@ -132,9 +141,10 @@ class PreferenceMiddleware(AgentMiddleware[Any, Any, Any]):
             # What is bound stays bound, so the other names are set to None.
             names = dict.fromkeys(name for one in models for name in one.names) | names
             request = _with_settings(request, names)
-            return _Lookup(request, llm, store, _heir(selection.profile))
+            return _Lookup(request, llm, store, _heir(selection.profile), limits)
         if store is not None:
-            return _Lookup(request, llm, store, user_id or _heir(_profile_of(models)))
+            wanted = user_id or _heir(_profile_of(models))
+            return _Lookup(request, llm, store, wanted, limits)
         searchable = all(one.model.has_profiles for one in models)
         if searchable and models[0].config.user_id:
             return _Lookup(_with_settings(request, {"user_id": user_id}), llm)
@@ -165,22 +175,25 @@ class _Lookup:
         model: The model of the agent, which has the setting `unknown_user`.
         store: Where to read; None where nothing has to be read.
         wanted: The user, or a profile of which only the parents have to be read.
+        limits: Say which profiles may be parents; None for the store's.
     """
 
     request: Request
     model: ChatAmulet
     store: ProfileStore | None = None
     wanted: str | PreferenceProfile | None = None
+    limits: ProfileLimits | None = None
 
     def read(self) -> Request:
         if self.store is None or self.wanted is None:
             return self.request
-        return self._with_profile(read_whole_profile(self.store, self.wanted))
+        return self._with_profile(read_whole_profile(self.store, self.wanted, self.limits))
 
     async def aread(self) -> Request:
         if self.store is None or self.wanted is None:
             return self.request
-        return self._with_profile(await aread_whole_profile(self.store, self.wanted))
+        found = await aread_whole_profile(self.store, self.wanted, self.limits)
+        return self._with_profile(found)
 
     def _with_profile(self, found: PreferenceProfile | None) -> Request:
         if found is None and self.store is not None:

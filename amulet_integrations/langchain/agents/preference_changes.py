@@ -11,16 +11,16 @@ from collections.abc import Callable, Sequence
 from itertools import count
 
 from amulet_integrations.errors import InvalidProfileError
-from amulet_integrations.profiles import Preference, PreferenceProfile
+from amulet_integrations.profiles import Preference, PreferenceProfile, ProfileLimits
 
 MAX_TEXT_LENGTH = 500
-"""Most characters of a preference that is remembered."""
+"""Most characters of a preference that is remembered; the operator may allow fewer."""
 
 MAX_NAME_LENGTH = 60
 """Most characters of its name."""
 
 MAX_PREFERENCES = 20
-"""A profile with this many preferences takes no further one."""
+"""A profile with this many preferences takes no further one; the operator may allow fewer."""
 
 _WORD = re.compile(r"(?=\w)[\u2e80-\u9fff]|[^\W\u2e80-\u9fff]+")
 
@@ -30,17 +30,20 @@ Outcome = tuple[PreferenceProfile | None, str]
 Change = Callable[[PreferenceProfile], Outcome]
 
 
-def remember(text: str | None, name: str | None) -> Change:
+def remember(text: str | None, name: str | None, limits: ProfileLimits) -> Change:
     """The change that adds a preference, or replaces one of the same name.
 
     Args:
         text: The preference.
         name: Its name. Where there is none, or one that quotes the text, it gets a number.
+        limits: What the operator allows.
     """
+    most = min(MAX_PREFERENCES, limits.max_preferences)
+    longest = min(MAX_TEXT_LENGTH, limits.max_preference_chars)
     new_text, new_name = (text or "").strip(), (name or "").strip()
 
     def change(profile: PreferenceProfile) -> Outcome:
-        if error := _validation_error(new_text, new_name):
+        if error := _validation_error(new_text, new_name, longest):
             return None, f"Nothing was remembered: {error}"
         kept, chosen = profile.preferences, new_name
         # Callbacks and traces see names.
@@ -54,9 +57,9 @@ def remember(text: str | None, name: str | None) -> Change:
             return None, f"That is remembered already{_as(same)}. Nothing was changed."
         if earlier := _with_name(kept, chosen):
             return _replace(profile, earlier[0], Preference(text=new_text, name=earlier[0].name))
-        if len(kept) >= MAX_PREFERENCES:
+        if len(kept) >= most:
             return None, (
-                f"Nothing was remembered: at most {MAX_PREFERENCES} preferences are kept. "
+                f"Nothing was remembered: at most {most} preferences are kept. "
                 f"{_inventory(kept)} One of them has to be forgotten first."
             )
         new = Preference(text=new_text, name=chosen or _free_name(kept))
@@ -66,12 +69,13 @@ def remember(text: str | None, name: str | None) -> Change:
     return change
 
 
-def forget(text: str | None, name: str | None) -> Change:
+def forget(text: str | None, name: str | None, limits: ProfileLimits) -> Change:  # noqa: ARG001
     """The change that removes a preference.
 
     Args:
         text: Its name or text, or some words of them.
         name: Its name.
+        limits: Not needed, for a profile only gets smaller.
     """
 
     def change(profile: PreferenceProfile) -> Outcome:
@@ -89,13 +93,13 @@ def forget(text: str | None, name: str | None) -> Change:
     return change
 
 
-def _validation_error(text: str, name: str) -> str | None:
+def _validation_error(text: str, name: str, longest: int) -> str | None:
     """What is wrong with the arguments, in words that the model can pass on."""
     if not text:
         return "say what the user prefers, in one sentence."
-    if len(text) > MAX_TEXT_LENGTH:
+    if len(text) > longest:
         return (
-            f"the preference has {len(text):,} characters, and at most {MAX_TEXT_LENGTH} are "
+            f"the preference has {len(text):,} characters, and at most {longest} are "
             "kept. Say it in fewer words."
         )
     if len(name) > MAX_NAME_LENGTH:

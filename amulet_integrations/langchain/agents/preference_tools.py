@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,9 @@ from langgraph.prebuilt import ToolRuntime
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
 
-from amulet_integrations.errors import ProfileStoreError
-from amulet_integrations.profiles import PreferenceProfile, ProfileStore
+from amulet_integrations.errors import ProfileLimitError, ProfileStoreError
+from amulet_integrations.profiles import PreferenceProfile, ProfileLimits, ProfileStore
+from amulet_integrations.profiles.profile_limits import limits_of
 from amulet_integrations.profiles.stores.access import aupdate_profile, update_profile
 
 from .preference_changes import Change, forget, remember
@@ -34,7 +36,10 @@ _FORGET = "Forget a preference that the user no longer wants to be followed."
 
 
 def preference_tools(
-    profiles: ProfileStore | str | Path | None = None, *, user_id: UserRule = "user_id"
+    profiles: ProfileStore | str | Path | None = None,
+    *,
+    user_id: UserRule = "user_id",
+    profile_limits: ProfileLimits | None = None,
 ) -> list[BaseTool]:
     """The tools `remember_preference` and `forget_preference` over a given store.
 
@@ -45,11 +50,12 @@ def preference_tools(
             the graph's own LangGraph store.
         user_id: The attribute or key of the runtime context that holds the user's id, or a
             function that takes the context and returns the id.
+        profile_limits: What profiles must not exceed; by default the store's limits.
 
     Raises:
         ProfileStoreError: `profiles` cannot be opened.
     """
-    return tools_for(RuntimeUsers(user_id, profiles))
+    return tools_for(RuntimeUsers(user_id, profiles, profile_limits=profile_limits))
 
 
 def tools_for(users: RuntimeUsers) -> list[BaseTool]:
@@ -97,19 +103,35 @@ class _RecordedChange:
         changed, self.message = self._change(profile)
         return changed
 
+    @contextmanager
+    def reporting_limits(self) -> Iterator[None]:
+        """Makes a message for the model of the error of a limit."""
+        try:
+            yield
+        except ProfileLimitError as error:
+            self.message = f"Nothing was remembered: {error}"
+
 
 def _tool(
     tool: str,
     description: str,
     arguments: type[BaseModel],
-    make_change: Callable[[str | None, str | None], Change],
+    make_change: Callable[[str | None, str | None, ProfileLimits], Change],
     users: RuntimeUsers,
 ) -> BaseTool:
+    def plan(
+        runtime: _Runtime, preference: str | None, name: str | None
+    ) -> tuple[ProfileStore, ProfileLimits, _RecordedChange]:
+        store = _store(users, runtime)
+        limits = users.profile_limits or limits_of(store)
+        return store, limits, _RecordedChange(make_change(preference, name, limits))
+
     def call(runtime: _Runtime, preference: str | None = None, name: str | None = None) -> str:
         if (user_id := users.user_of(runtime)) is None:
             return UNKNOWN_USER
-        change = _RecordedChange(make_change(preference, name))
-        update_profile(_store(users, runtime), user_id, change, by=tool)
+        store, limits, change = plan(runtime, preference, name)
+        with change.reporting_limits():
+            update_profile(store, user_id, change, by=tool, limits=limits)
         return change.message
 
     async def acall(
@@ -117,8 +139,9 @@ def _tool(
     ) -> str:
         if (user_id := users.user_of(runtime)) is None:
             return UNKNOWN_USER
-        change = _RecordedChange(make_change(preference, name))
-        await aupdate_profile(_store(users, runtime), user_id, change, by=tool)
+        store, limits, change = plan(runtime, preference, name)
+        with change.reporting_limits():
+            await aupdate_profile(store, user_id, change, by=tool, limits=limits)
         return change.message
 
     return StructuredTool.from_function(

@@ -15,7 +15,12 @@ from amulet_integrations.errors import PreferenceSelectionError
 from amulet_integrations.langchain.call_arguments import selection_of
 from amulet_integrations.langchain.config_keys import UnreadKey, find_unread_keys
 from amulet_integrations.personalization.user_resolution import PreferenceSelection
-from amulet_integrations.profiles import ProfileStore, current_scope, open_profile_store
+from amulet_integrations.profiles import (
+    ProfileLimits,
+    ProfileStore,
+    current_scope,
+    open_profile_store,
+)
 
 from .langgraph_store import LangGraphProfileStore
 
@@ -35,6 +40,10 @@ class RuntimeUsers:
         user_id: Where the runtime context contains the user's id.
         profiles: The store of profiles; None for the graph's own store.
         preference_context: Where the runtime context contains what the run is about.
+        profile_limits: What profiles must not exceed; by default the store's limits.
+
+    Attributes:
+        profile_limits: The limits, if any are given.
 
     Raises:
         PreferenceSelectionError: `user_id` or `preference_context` is neither a name nor a
@@ -47,11 +56,15 @@ class RuntimeUsers:
         user_id: UserRule = "user_id",
         profiles: ProfileStore | str | Path | None = None,
         preference_context: ContextRule = "preference_context",
+        profile_limits: ProfileLimits | None = None,
     ) -> None:
         _check_rule("user_id", user_id)
         _check_rule("preference_context", preference_context)
         self._user_id = user_id
-        self._profiles = None if profiles is None else open_profile_store(profiles)
+        self.profile_limits = profile_limits
+        self._profiles = None
+        if profiles is not None:
+            self._profiles = open_profile_store(profiles, limits=profile_limits)
         self._preference_context = preference_context
 
     def config(self, runtime: AnyRuntime) -> PreferenceSelection:
@@ -96,7 +109,7 @@ class RuntimeUsers:
         """Where the profiles of a run are: the given store, else the graph's own."""
         if self._profiles is not None or runtime.store is None:
             return self._profiles
-        return LangGraphProfileStore(runtime.store)
+        return LangGraphProfileStore(runtime.store, limits=self.profile_limits)
 
 
 def _value(rule: str | Callable[[Any], Any], context: Any) -> Any:

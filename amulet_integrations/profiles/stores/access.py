@@ -12,8 +12,14 @@ from functools import partial
 
 from amulet_integrations.errors import AmuletError, ProfileStoreError
 from amulet_integrations.fair_threads import STORE_THREADS
-from amulet_integrations.profiles.inheritance import inherited, iter_ancestors, line_of
+from amulet_integrations.profiles.inheritance import (
+    inherited,
+    iter_ancestors,
+    line_of,
+    parent_changed,
+)
 from amulet_integrations.profiles.profile import PreferenceProfile
+from amulet_integrations.profiles.profile_limits import ProfileLimits, limits_of
 from amulet_integrations.profiles.sync_async import arun_steps, async_form
 
 from .base import ProfileStore, Update, UpdatingProfileStore
@@ -49,33 +55,45 @@ async def aread_profile(store: ProfileStore, user_id: str) -> PreferenceProfile 
 
 
 def read_whole_profile(
-    store: ProfileStore, wanted: str | PreferenceProfile
+    store: ProfileStore, wanted: str | PreferenceProfile, limits: ProfileLimits | None = None
 ) -> PreferenceProfile | None:
     """Reads the profile of a user, merged with its parents; None if there is none.
 
     Args:
         store: The store.
         wanted: The user, or the profile itself, of which only the parents are read.
+        limits: Say which profiles may be parents; by default the store's.
 
     Raises:
+        ProfileLimitError: A parent may not be one.
         InvalidProfileError: The profile's parents form a circle.
         ProfileStoreError: The store fails, or returns something else than a profile.
         ProfileError: Whatever else the store raises.
     """
     own = read_profile(store, wanted) if isinstance(wanted, str) else wanted
-    return own and inherited(line_of(own, partial(read_profile, store)))
+    if own is None or own.parent is None:
+        return own
+    return inherited(line_of(own, partial(read_profile, store), limits or limits_of(store)))
 
 
 async def aread_whole_profile(
-    store: ProfileStore, wanted: str | PreferenceProfile
+    store: ProfileStore, wanted: str | PreferenceProfile, limits: ProfileLimits | None = None
 ) -> PreferenceProfile | None:
     """The async form of `read_whole_profile`."""
     own = await aread_profile(store, wanted) if isinstance(wanted, str) else wanted
-    return own and inherited(await arun_steps(iter_ancestors(own), partial(aread_profile, store)))
+    if own is None or own.parent is None:
+        return own
+    steps = iter_ancestors(own, limits or limits_of(store))
+    return inherited(await arun_steps(steps, partial(aread_profile, store)))
 
 
 def update_profile(
-    store: ProfileStore, user_id: str, function: Update, *, by: str | None = None
+    store: ProfileStore,
+    user_id: str,
+    function: Update,
+    *,
+    by: str | None = None,
+    limits: ProfileLimits | None = None,
 ) -> PreferenceProfile:
     """Changes a profile by the store's own `update`.
 
@@ -87,13 +105,16 @@ def update_profile(
         user_id: The user.
         function: The change; see `UpdatingProfileStore.update`.
         by: Who makes it, for stores that keep a history.
+        limits: What the profile must not exceed; by default the store's limits.
 
     Returns:
         The profile after the change.
 
     Raises:
+        ProfileLimitError: The changed profile exceeds a limit.
         ProfileError: The store fails, or contains something else than a profile; or as `update`.
     """
+    function = _within(limits or limits_of(store), function)
     if isinstance(store, UpdatingProfileStore):
         with _guarded(store, function) as change:
             return store.update(user_id, change, **_author(store, by))
@@ -107,13 +128,19 @@ def update_profile(
 
 
 async def aupdate_profile(
-    store: ProfileStore, user_id: str, function: Update, *, by: str | None = None
+    store: ProfileStore,
+    user_id: str,
+    function: Update,
+    *,
+    by: str | None = None,
+    limits: ProfileLimits | None = None,
 ) -> PreferenceProfile:
     """The async form of `update_profile`. `function` may be called on a thread."""
     if (aupdate := async_form(store, "update")) is None:
         # All of it runs on one thread, which goes on to its end if the task is cancelled.
-        work = partial(update_profile, store, user_id, function, by=by)
+        work = partial(update_profile, store, user_id, function, by=by, limits=limits)
         return await STORE_THREADS.start(work, user_id)
+    function = _within(limits or limits_of(store), function)
     with _guarded(store, function) as change:
         changed: PreferenceProfile = await aupdate(user_id, change, **_author(store, by))
     return changed
@@ -142,6 +169,20 @@ def foreign_errors(owner: object, name: str, own: Sequence[Exception] = ()) -> I
             f"{type(owner).__name__}.{name} failed: {type(error).__name__}. No profile could be "
             "read or written there; check that store."
         ) from (None if name in _WRITES else error)
+
+
+def _within(limits: ProfileLimits, function: Update) -> Update:
+    """A change whose result is within limits, also where the store does not check it."""
+
+    def change(before: PreferenceProfile) -> PreferenceProfile | None:
+        changed = function(before)
+        if isinstance(changed, PreferenceProfile):  # else the store refuses it
+            limits.check_saved(changed, lambda: before)
+            if changed.parent is not None and parent_changed(changed, before):
+                limits.check_parent(changed.user_id, changed.parent)
+        return changed
+
+    return change
 
 
 @contextmanager

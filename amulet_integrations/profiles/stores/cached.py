@@ -15,6 +15,7 @@ from amulet_integrations.errors import InvalidParamsError
 from amulet_integrations.fair_threads import STORE_THREADS
 from amulet_integrations.profiles.field_types import checked_label
 from amulet_integrations.profiles.profile import PreferenceProfile
+from amulet_integrations.profiles.profile_limits import ProfileLimits, limits_of
 from amulet_integrations.profiles.sync_async import async_form
 
 from .access import aread_profile, aupdate_profile, read_profile, update_profile
@@ -141,6 +142,11 @@ class CachedProfileStore(SharedStore):
             return await STORE_THREADS.start(work, user_id)
         with self._writing(user_id):
             return await aupdate_profile(self.store, user_id, function, by=by)
+
+    @property
+    def limits(self) -> ProfileLimits:
+        """The limits of the store."""
+        return limits_of(self.store)
 
     @property
     def history(self) -> Callable[..., Any]:

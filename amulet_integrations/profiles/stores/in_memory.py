@@ -9,6 +9,7 @@ from typing import NoReturn
 from amulet_integrations.profiles.field_types import checked_label
 from amulet_integrations.profiles.inheritance import line_of, parent_changed
 from amulet_integrations.profiles.profile import PreferenceProfile
+from amulet_integrations.profiles.profile_limits import ProfileLimits
 from amulet_integrations.profiles.sync_async import on_thread
 
 from .base import Update
@@ -31,9 +32,23 @@ class InMemoryProfileStore(SharedStore):
 
     Args:
         profiles: Profiles to begin with; each is saved as a new one.
+        limits: What profiles must not exceed, and who may be a parent. The default is
+            `ProfileLimits()`.
+
+    Attributes:
+        limits: The limits.
+
+    Raises:
+        InvalidProfileError: One of `profiles` is no profile, or not within the limits.
     """
 
-    def __init__(self, profiles: Iterable[PreferenceProfile] = ()) -> None:
+    def __init__(
+        self,
+        profiles: Iterable[PreferenceProfile] = (),
+        *,
+        limits: ProfileLimits | None = None,
+    ) -> None:
+        self.limits = ProfileLimits() if limits is None else limits
         self._lock = Lock()
         self._profiles: dict[str, PreferenceProfile] = {}
         for profile in profiles:
@@ -80,8 +95,9 @@ class InMemoryProfileStore(SharedStore):
         with self._lock:
             earlier = self._profiles.get(profile.user_id)
             check_current(profile.user_id, expected, Version.of(earlier))
+            self.limits.check_saved(profile, lambda: earlier)
             if parent_changed(profile, earlier):
-                line_of(profile, self._profiles.get)
+                line_of(profile, self._profiles.get, self.limits)
             stored = next_version(profile, earlier.version if earlier else 0)
             self._profiles[profile.user_id] = stored
         return stored

@@ -13,6 +13,7 @@ from amulet_integrations.fair_threads import STORE_THREADS
 from amulet_integrations.profiles.field_types import checked_label, stored_texts_accepted
 from amulet_integrations.profiles.inheritance import iter_ancestors
 from amulet_integrations.profiles.profile import PreferenceProfile
+from amulet_integrations.profiles.profile_limits import ProfileLimits
 from amulet_integrations.profiles.sync_async import arun_steps, run_steps
 
 from .access import foreign_errors
@@ -62,10 +63,13 @@ class KeyValueProfileStore(SharedStore, ABC):
         store: The foreign store: an object with methods for threads and, with an "a" before their
             names, for event loops.
         place: A name, unique in this process, for the part of the foreign store that is used.
+        limits: What profiles must not exceed, and who may be a parent. The default is
+            `ProfileLimits()`.
     """
 
-    def __init__(self, store: object, place: str) -> None:
+    def __init__(self, store: object, place: str, limits: ProfileLimits | None = None) -> None:
         self._store = store
+        self.limits = ProfileLimits() if limits is None else limits
         self.place = place
 
     def __reduce__(self) -> NoReturn:
@@ -186,8 +190,9 @@ class KeyValueProfileStore(SharedStore, ABC):
     ) -> StoreSteps[PreferenceProfile]:
         """Stores a profile over a document (None if there is none)."""
         earlier = document.get("parent") if isinstance(document, dict) else None
+        self.limits.check_saved(profile, lambda: self._sound(document, profile.user_id))
         if profile.parent != earlier:
-            yield from iter_ancestors(profile, self._get_steps)
+            yield from iter_ancestors(profile, self.limits, self._get_steps)
         stored = next_version(profile, _version_of(document).number)
         yield from self._put(profile.user_id, stored.model_dump(mode="json"))
         return stored
@@ -239,6 +244,12 @@ class KeyValueProfileStore(SharedStore, ABC):
         except NotImplementedError:
             # Some stores are for threads only, and refuse before they do anything.
             return await _on_thread(partial(self._call, call))
+
+    def _sound(self, document: object, user_id: str) -> PreferenceProfile | None:
+        try:
+            return self._read(document, user_id)
+        except CorruptProfileError:
+            return None
 
     def _read(self, document: object, user_id: str) -> PreferenceProfile:
         try:

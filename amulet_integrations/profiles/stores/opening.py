@@ -6,13 +6,17 @@ from pathlib import Path
 from typing import cast
 
 from amulet_integrations.errors import ProfileStoreError
+from amulet_integrations.profiles.profile_limits import ProfileLimits
 
 from .base import ProfileStore
 from .cached import CachedProfileStore, checked_ttl
 
 
 def open_profile_store(
-    store_or_url: ProfileStore | str | Path, *, ttl: float = 0.0
+    store_or_url: ProfileStore | str | Path,
+    *,
+    ttl: float = 0.0,
+    limits: ProfileLimits | None = None,
 ) -> ProfileStore:
     """Opens a store by its URL or path; a store is returned as it is.
 
@@ -21,6 +25,8 @@ def open_profile_store(
             place that AMULET_PROFILES names, or else ``profiles.db`` in the user's data folder.
         ttl: Seconds for which profiles of a database are remembered (`CachedProfileStore`); 0
             reads the database every time. A store that is given gets no cache.
+        limits: What profiles in a database must not exceed. The default is `ProfileLimits()`. A
+            store that is given keeps its own.
 
     Returns:
         The store itself, or a `SqlProfileStore` of that database, behind a `CachedProfileStore`
@@ -35,7 +41,7 @@ def open_profile_store(
         # SQLAlchemy is imported only if a database is opened.
         from amulet_integrations.profiles.stores.sql.sql_store import SqlProfileStore  # noqa: PLC0415
 
-        database = SqlProfileStore(store_or_url)
+        database = SqlProfileStore(store_or_url, limits=limits)
         return CachedProfileStore(database, ttl=ttl) if ttl else database
     given = cast("object", store_or_url)
     if isinstance(given, ProfileStore) and not isinstance(given, type):

@@ -11,11 +11,17 @@ from pydantic import BaseModel
 from pydantic_core import from_json
 
 from amulet_integrations.decoding.guidance import AmuletParams
-from amulet_integrations.errors import AmuletError, InvalidProfileError, UnknownArgumentError
+from amulet_integrations.errors import (
+    AmuletError,
+    InvalidProfileError,
+    ProfileLimitError,
+    UnknownArgumentError,
+)
 from amulet_integrations.profiles.field_types import checked_label
 from amulet_integrations.profiles.inheritance import line_of
 from amulet_integrations.profiles.preference import Preference
 from amulet_integrations.profiles.profile import PreferenceProfile, ProfileChange
+from amulet_integrations.profiles.profile_limits import ProfileLimits, limits_of
 
 from .access import read_profile
 from .base import ProfileStore
@@ -74,13 +80,15 @@ def import_profiles(store: ProfileStore, text: str) -> list[PreferenceProfile]:
         The profiles as stored, in the order of the file.
 
     Raises:
+        ProfileLimitError: A profile exceeds a limit of the store, or its parent may not be one.
         InvalidProfileError: The file has another format, or a profile in it is not valid, or the
             parents form a circle. The message names the place, such as
             ``profiles[3].preferences[0].weight``, and quotes no preference.
         ProfileError: The store fails.
     """
-    profiles = from_text(text)
-    order = by_line(profiles, lambda user_id: read_profile(store, user_id))
+    limits = limits_of(store)
+    profiles = from_text(text, limits)
+    order = by_line(profiles, lambda user_id: read_profile(store, user_id), limits)
     stored = {profile.user_id: store.save(profile) for profile in order}
     return [stored[profile.user_id] for profile in profiles]
 
@@ -124,10 +132,11 @@ def to_json(
     return json.dumps(document, ensure_ascii=False, indent=2)
 
 
-def from_text(text: str) -> list[PreferenceProfile]:
+def from_text(text: str, limits: ProfileLimits) -> list[PreferenceProfile]:
     """Reads the file: profiles of version 0, which replace whatever is stored.
 
     Raises:
+        ProfileLimitError: A profile exceeds a limit.
         InvalidProfileError: See `import_profiles`.
     """
     document = _document(text)
@@ -143,19 +152,27 @@ def from_text(text: str) -> list[PreferenceProfile]:
                 f"profiles[{place}].user_id={profile.user_id!r} is that of profiles[{first}] too; "
                 "give each user one profile."
             )
+        try:
+            limits.check_saved(profile)
+        except ProfileLimitError as error:
+            raise ProfileLimitError(f"profiles[{place}]: {error}") from None
     return profiles
 
 
 def by_line(
-    profiles: Sequence[PreferenceProfile], read: Callable[[str], PreferenceProfile | None]
+    profiles: Sequence[PreferenceProfile],
+    read: Callable[[str], PreferenceProfile | None],
+    limits: ProfileLimits,
 ) -> list[PreferenceProfile]:
     """Orders profiles so that parents come before their children.
 
     Args:
         profiles: The profiles to be stored.
         read: Returns the stored profile of an id, or None.
+        limits: Say which profiles may be parents.
 
     Raises:
+        ProfileLimitError: A parent may not be one.
         InvalidProfileError: Once they are stored, parents would form a circle or too long a line.
     """
     known: dict[str, PreferenceProfile | None] = {it.user_id: it for it in profiles}
@@ -165,7 +182,7 @@ def by_line(
             known[user_id] = read(user_id)
         return known[user_id]
 
-    return sorted(profiles, key=lambda profile: len(line_of(profile, look_up)))
+    return sorted(profiles, key=lambda profile: len(line_of(profile, look_up, limits)))
 
 
 def _document(text: object) -> dict[str, Any]:

@@ -187,7 +187,7 @@ def test_failed_allocations_of_libraries_are_recognised(error):
 
 def test_a_full_queue_is_an_outcome_with_return_exceptions():
     bad = GenerationRequest(contexts=[[VOCABULARY]], sampling=SamplingParams())
-    with LocalEngine(MODEL, tiny_tokenizer(), max_rows=1, max_waiting=0) as engine:
+    with LocalEngine(MODEL, tiny_tokenizer(), max_rows=2, max_waiting=0) as engine:
         requests = [request(seed=0), bad, request(seed=1)]
         first, wrong, second = engine.generate(requests, return_exceptions=True)
         assert isinstance(first, EngineOverloadedError)

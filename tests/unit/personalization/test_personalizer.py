@@ -29,6 +29,8 @@ from amulet_integrations.prompting import ChatMessage, PromptBuilder
 from tests.support.oracle import slow_greedy
 from tests.support.tiny import tiny_model
 
+pytestmark = pytest.mark.usefixtures("shared_parents")
+
 QUESTION = ChatMessage(role="user", content="Is the sea blue?")
 NOW = datetime.now(UTC)
 GENTLE = AmuletParams(iterations=2)

@@ -22,6 +22,8 @@ from amulet_integrations.personalization.user_resolution import PreferenceSelect
 from amulet_integrations.profiles import current_scope
 from tests.support.scripted import ScriptedEngine
 
+pytestmark = pytest.mark.usefixtures("shared_parents")
+
 SCALE, BOUND = PRESETS["default"]
 GENTLE = AmuletParams(iterations=2)
 LEVELS = ("call", "config", "scope", "profile", "parent", "constructor")

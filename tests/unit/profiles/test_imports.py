@@ -44,6 +44,7 @@ def test_exports_are_pinned():
         "PreferenceProfile",
         "PreferenceScope",
         "ProfileChange",
+        "ProfileLimits",
         "ProfileStore",
         "SqlProfileStore",
         "Verdict",

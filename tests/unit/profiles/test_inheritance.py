@@ -10,6 +10,8 @@ from amulet_integrations.errors import InvalidProfileError
 from amulet_integrations.profiles.inheritance import LONGEST_LINE, inherited, line_of
 from amulet_integrations.profiles.stores.access import aread_whole_profile, read_whole_profile
 
+pytestmark = pytest.mark.usefixtures("shared_parents")
+
 EVERYONE = PreferenceProfile(
     user_id="everyone",
     preferences=[

@@ -14,6 +14,7 @@ from amulet_integrations.errors import CorruptProfileError, InvalidProfileError
 from amulet_integrations.profiles.field_types import checked_label
 from amulet_integrations.profiles.inheritance import line_of, parent_changed
 from amulet_integrations.profiles.profile import Action, PreferenceProfile, ProfileChange
+from amulet_integrations.profiles.profile_limits import ProfileLimits
 from amulet_integrations.profiles.stores.transfer import by_line, check_found, to_json
 from amulet_integrations.profiles.stores.versions import Version, check_current, next_version
 
@@ -42,14 +43,23 @@ class Queries:
         tables: The tables.
         place: The name of the database, for messages.
         by: Who makes the changes, for the history.
+        limits: What profiles must not exceed.
     """
 
-    def __init__(self, connection: Connection, tables: Tables, place: str, by: str | None) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        tables: Tables,
+        place: str,
+        by: str | None,
+        limits: ProfileLimits,
+    ) -> None:
         self._connection = connection
         self._profiles = tables.profiles
         self._changes = tables.changes
         self._place = place
         self._by = by
+        self._limits = limits
         self._locks = AdvisoryLocks(connection, tables.prefix)
 
     def profile(self, user_id: str) -> PreferenceProfile | None:
@@ -116,25 +126,28 @@ class Queries:
 
         Raises:
             ProfileConflictError: Another version is stored.
+            ProfileLimitError: The profile exceeds a limit.
             InvalidProfileError: The profile's parents form a circle.
         """
         user_id = profile.user_id
         self._locks.user(user_id)
         current = self._current_rows([user_id])
         check_current(user_id, expected, current[user_id].version)
+        self._limits.check_saved(profile, lambda: self.sound_profile(user_id))
         if profile.parent and parent_changed(profile, self.sound_profile(user_id)):
             self._locks.parents()
-            line_of(profile, self.sound_profile)
+            line_of(profile, self.sound_profile, self._limits)
         return self._put([profile], current, action)[0]
 
     def import_all(self, profiles: Sequence[PreferenceProfile]) -> list[PreferenceProfile]:
         """Stores profiles of different users over whatever is there.
 
         Raises:
+            ProfileLimitError: A parent may not be one.
             InvalidProfileError: Parents would form a circle.
         """
         self._locks.everyone()
-        by_line(profiles, self.sound_profile)
+        by_line(profiles, self.sound_profile, self._limits)
         current = self._current_rows([profile.user_id for profile in profiles])
         return self._put(profiles, current, "import")
 

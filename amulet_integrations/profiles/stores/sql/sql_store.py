@@ -10,6 +10,7 @@ from typing import Self, TypeVar
 from amulet_integrations.errors import InvalidProfileError
 from amulet_integrations.profiles.field_types import checked_label
 from amulet_integrations.profiles.profile import PreferenceProfile, ProfileChange
+from amulet_integrations.profiles.profile_limits import ProfileLimits
 from amulet_integrations.profiles.stores import transfer
 from amulet_integrations.profiles.stores.base import Update
 from amulet_integrations.profiles.stores.invalidation import publish_change
@@ -47,6 +48,11 @@ class SqlProfileStore(SharedStore):
             and tables of earlier versions of this package are brought up to date.
         table_prefix: The beginning of the names of the tables, so that they may be in a database
             of yours: `amulet_profiles`, `amulet_profile_changes` and `amulet_alembic_version`.
+        limits: What profiles must not exceed, and who may be a parent. The default is
+            `ProfileLimits()`.
+
+    Attributes:
+        limits: The limits.
 
     Raises:
         MissingDependencyError: The driver of PostgreSQL is not installed.
@@ -54,17 +60,27 @@ class SqlProfileStore(SharedStore):
             this package.
     """
 
-    def __init__(self, url: str | Path | None = None, *, table_prefix: str = "amulet_") -> None:
+    def __init__(
+        self,
+        url: str | Path | None = None,
+        *,
+        table_prefix: str = "amulet_",
+        limits: ProfileLimits | None = None,
+    ) -> None:
+        self.limits = ProfileLimits() if limits is None else limits
         tables = Tables(table_prefix)
         self._table_prefix = table_prefix
         self._late = LateDatabase(url, tables)
         self._place = f"{self._late.place}#{tables.prefix}"
-        self._queries = partial(Queries, tables=tables, place=self._late.name, by=None)
+        self._queries = partial(
+            Queries, tables=tables, place=self._late.name, by=None, limits=self.limits
+        )
 
     def __reduce__(self) -> tuple[Callable[..., Self], tuple[str]]:
         if (url := self._late.lasting_url) is None:
             raise not_picklable(self, "its database is in the memory of this process")
-        return partial(type(self), table_prefix=self._table_prefix), (url,)
+        reopen = partial(type(self), table_prefix=self._table_prefix, limits=self.limits)
+        return reopen, (url,)
 
     @property
     def place(self) -> str:
@@ -90,6 +106,7 @@ class SqlProfileStore(SharedStore):
 
         Raises:
             ProfileConflictError: Another version is stored by now, or none any more.
+            ProfileLimitError: It exceeds a limit, or its parent may not be one.
             InvalidProfileError: It is no profile, or its parents form a circle.
             ProfileStoreError: The database cannot be written.
         """
@@ -179,6 +196,7 @@ class SqlProfileStore(SharedStore):
             The profile as stored: a new version.
 
         Raises:
+            ProfileLimitError: That version exceeds a limit, or its parent may not be one.
             InvalidProfileError: There is no such version, or it is a deletion; the message lists
                 the versions that can be restored. Or the parents of that time form a circle now.
             CorruptProfileError: The entry in the history is damaged.
@@ -248,11 +266,12 @@ class SqlProfileStore(SharedStore):
             The profiles as stored, in the order of the file.
 
         Raises:
+            ProfileLimitError: A profile exceeds a limit, or its parent may not be one.
             InvalidProfileError: The file has another format, or a profile in it is not valid, or
                 the parents form a circle. The message names the place in the file.
             ProfileStoreError: The database cannot be written.
         """
-        profiles = transfer.from_text(text)
+        profiles = transfer.from_text(text, self.limits)
         user_ids = [one.user_id for one in profiles]
         return self._write("import profiles", user_ids, lambda it: it.import_all(profiles), by)
 

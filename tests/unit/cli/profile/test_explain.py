@@ -10,6 +10,8 @@ from amulet_integrations import SqlProfileStore
 from tests.unit.cli.conftest import Amulet
 from tests.unit.cli.oracle import BOUND, DEFAULT, SCALE
 
+pytestmark = pytest.mark.usefixtures("shared_parents")
+
 
 @pytest.fixture
 def filled(amulet: Amulet, db: str) -> str:
@@ -136,3 +138,19 @@ def test_parents_are_shown_and_missed_where_they_are_not_stored(amulet: Amulet, 
     assert "  inherits     from ghost (who has no profile)" in shown
     as_json = amulet("profile", "explain", "ann", "--json", "--db", db).stdout
     assert json.loads(as_json)["missing_parent"] == "ghost"
+
+
+def test_commands_keep_within_what_the_operator_allows(
+    amulet: Amulet, db: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AMULET_MAX_PREFERENCES", "1")
+    assert amulet("profile", "set", "ann", "Be brief.", "--db", db).exit_code == 0
+    for command, message in [
+        (("add", "ann", "Be kind."), "AMULET_MAX_PREFERENCES=2"),
+        (("set", "ann", "Be brief.", "Be kind."), "AMULET_MAX_PREFERENCES=2"),
+        (("set", "ann", "Be brief.", "--parent", "boss"), "AMULET_PROFILE_PARENTS"),
+    ]:
+        result = amulet("profile", *command, "--db", db)
+        assert result.exit_code in {1, 2}
+        assert message in result.stderr
+    assert SqlProfileStore(db).get("ann").version == 1

@@ -12,6 +12,8 @@ import pytest
 from amulet_integrations import PreferenceProfile, SqlProfileStore
 from tests.unit.cli.conftest import Amulet
 
+pytestmark = pytest.mark.usefixtures("shared_parents")
+
 
 @pytest.fixture(autouse=True)
 def operator(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,8 @@ from amulet_integrations.learning import Example, estimate_strength, rank_prefer
 from tests.support.accepted import accepted_answers
 from tests.unit.cli.conftest import Amulet
 
+pytestmark = pytest.mark.usefixtures("shared_parents")
+
 TEXT = "Be brief."
 OTHER = "You are a helpful sea."
 QUESTIONS = [f"Is the sea blue on day {day}?" for day in range(6)]

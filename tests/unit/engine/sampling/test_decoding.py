@@ -56,7 +56,7 @@ def test_requests_that_join_late_change_nothing(schedule):
     generator = random.Random(schedule)
     model = tiny_model()
     requests, streams, tokens = [], [], []
-    with LocalEngine(model, tiny_tokenizer(), max_rows=generator.choice([3, 8, 64])) as engine:
+    with LocalEngine(model, tiny_tokenizer(), max_rows=generator.choice([4, 8, 64])) as engine:
         for _ in range(8):
             contexts = random_contexts(generator, longest=60)
             request = GenerationRequest(

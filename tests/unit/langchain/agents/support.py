@@ -6,6 +6,10 @@ import json
 from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
+from langchain_core.messages import AIMessage
+from langgraph.graph import START, MessagesState, StateGraph
+from langgraph.prebuilt import ToolNode
+
 from amulet_integrations.engine import GenerationRequest
 from amulet_integrations.engine.result import Increment, Usage
 from tests.support.scripted import ScriptedEngine
@@ -49,3 +53,17 @@ class AgentEngine(ScriptedEngine):
 def call(name: str, /, **arguments: Any) -> str:
     """The text of a tool call."""
     return f"<tool_call>\n{json.dumps({'name': name, 'arguments': arguments})}\n</tool_call>"
+
+
+def graph_of(tools: Any, store: Any = None) -> Any:
+    """A graph of nothing but the tools."""
+    graph = StateGraph(MessagesState, context_schema=dict).add_node("tools", ToolNode(tools))
+    return graph.add_edge(START, "tools").compile(store=store)
+
+
+def calls(*named: tuple[str, dict[str, Any]]) -> dict[str, Any]:
+    made = [
+        {"name": name, "args": args, "id": f"c{place}", "type": "tool_call"}
+        for place, (name, args) in enumerate(named)
+    ]
+    return {"messages": [AIMessage("", tool_calls=made)]}

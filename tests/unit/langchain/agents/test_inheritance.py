@@ -21,6 +21,8 @@ from amulet_integrations.langchain import ChatAmulet, PreferenceMiddleware
 from amulet_integrations.profiles.stores.access import update_profile
 from tests.unit.langchain.agents.support import AgentEngine
 
+pytestmark = pytest.mark.usefixtures("shared_parents")
+
 QUESTION = {"messages": [("user", "Hello")]}
 TEAM = PreferenceProfile(
     user_id="team",

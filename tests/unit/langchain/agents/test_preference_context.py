@@ -20,6 +20,8 @@ from amulet_integrations.errors import InvalidProfileError, PreferenceSelectionE
 from amulet_integrations.langchain import ChatAmulet, LangGraphProfileStore, PreferenceMiddleware
 from tests.unit.langchain.agents.support import AgentEngine
 
+pytestmark = pytest.mark.usefixtures("shared_parents")
+
 QUESTION: dict[str, Any] = {"messages": [("user", "What is the sea?")]}
 HEALTH = {"topic": "health"}
 GERMAN = {"locale": "de"}

@@ -11,10 +11,7 @@ from typing import Any
 
 import pytest
 from langchain.agents import create_agent
-from langchain_core.messages import AIMessage
 from langchain_core.utils.function_calling import convert_to_openai_tool
-from langgraph.graph import START, MessagesState, StateGraph
-from langgraph.prebuilt import ToolNode
 from langgraph.store.memory import InMemoryStore
 
 from amulet_integrations import InMemoryProfileStore, Preference, PreferenceProfile
@@ -28,8 +25,8 @@ from amulet_integrations.langchain import (
     remember_preference,
 )
 from amulet_integrations.langchain.agents.preference_changes import remember
-from amulet_integrations.profiles import CachedProfileStore
-from tests.unit.langchain.agents.support import AgentEngine, call
+from amulet_integrations.profiles import CachedProfileStore, ProfileLimits
+from tests.unit.langchain.agents.support import AgentEngine, call, calls, graph_of
 
 NEW = "Call me captain."
 
@@ -43,20 +40,6 @@ def _ainvoke(runnable: Any, *args: Any, **run: Any) -> Any:
 both_ways = pytest.mark.parametrize(
     "invoke", [lambda it, *args, **run: it.invoke(*args, **run), _ainvoke], ids=["sync", "async"]
 )
-
-
-def graph_of(tools: Any, store: Any = None) -> Any:
-    """A graph of nothing but the tools."""
-    graph = StateGraph(MessagesState, context_schema=dict).add_node("tools", ToolNode(tools))
-    return graph.add_edge(START, "tools").compile(store=store)
-
-
-def calls(*named: tuple[str, dict[str, Any]]) -> dict[str, Any]:
-    made = [
-        {"name": name, "args": args, "id": f"c{place}", "type": "tool_call"}
-        for place, (name, args) in enumerate(named)
-    ]
-    return {"messages": [AIMessage("", tool_calls=made)]}
 
 
 @pytest.fixture
@@ -508,7 +491,7 @@ def test_a_pinned_model_offers_them_to_its_own_user_alone(
     "limits", [{"when": {"topic": "health"}}, {"weight": 0.0}, {"weight": 0.5}]
 )
 def test_what_holds_at_times_is_remembered_for_good(limits: Any) -> None:
-    change = remember("Be gentle.", None)
+    change = remember("Be gentle.", None, ProfileLimits())
     kept = Preference(text="be gentle", name="tone", **limits)
     changed, told = change(PreferenceProfile(user_id="ann", preferences=[kept]))
     assert changed is not None

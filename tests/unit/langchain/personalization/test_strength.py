@@ -27,6 +27,8 @@ from amulet_integrations.langchain import ChatAmulet, PreferenceMiddleware
 from tests.support.scripted import ScriptedEngine
 from tests.unit.langchain.agents.support import AgentEngine
 
+pytestmark = pytest.mark.usefixtures("shared_parents")
+
 QUESTION = "What is the sea?"
 SCALE, BOUND = PRESETS["default"]
 PAPER = PRESETS["paper"].guidance_scale

@@ -21,6 +21,8 @@ from amulet_integrations.llama_index import AmuletLLM
 from tests.support.scripted import ScriptedEngine
 from tests.unit.llama_index.support import QUESTION, chat_messages, small_llm
 
+pytestmark = pytest.mark.usefixtures("shared_parents")
+
 CHAT = chat_messages(("user", QUESTION))
 SCALE, BOUND = PRESETS["default"]
 GENTLE = AmuletParams(iterations=2)

@@ -29,6 +29,8 @@ from amulet_integrations.profiles.stores.access import (
 )
 from amulet_integrations.profiles.stores.base import UpdatingProfileStore
 
+pytestmark = pytest.mark.usefixtures("shared_parents")
+
 PRIVATE = "I am recovering from an illness."
 ANN = PreferenceProfile(user_id="ann", preferences=[PRIVATE])
 

@@ -13,6 +13,8 @@ from amulet_integrations.errors import InvalidProfileError
 from amulet_integrations.profiles import InMemoryProfileStore, Preference, PreferenceProfile
 from amulet_integrations.profiles.stores.transfer import export_profiles, import_profiles
 
+pytestmark = pytest.mark.usefixtures("shared_parents")
+
 SECRET = "I am recovering: slowly; from an illness"
 ANN = PreferenceProfile(
     user_id="ann",

@@ -20,7 +20,7 @@ from amulet_integrations.errors import (
     ProfileStoreError,
 )
 from amulet_integrations.installation import install_command
-from amulet_integrations.profiles import PreferenceProfile, SqlProfileStore
+from amulet_integrations.profiles import PreferenceProfile, ProfileLimits, SqlProfileStore
 from amulet_integrations.profiles.stores.sql import engines
 from amulet_integrations.profiles.stores.sql.database import Database
 from amulet_integrations.profiles.stores.sql.database_url import (
@@ -340,7 +340,7 @@ class TestWaiting:
             inside, done = threading.Event(), threading.Event()
 
             def work(connection):
-                Queries(connection, Tables("amulet_"), "x", None).save(ANN, "save")
+                Queries(connection, Tables("amulet_"), "x", None, ProfileLimits()).save(ANN, "save")
                 inside.set()
                 assert done.wait(20)
 

@@ -26,6 +26,8 @@ from amulet_integrations.profiles import (
     open_profile_store,
 )
 
+pytestmark = pytest.mark.usefixtures("shared_parents")
+
 PRIVATE = "I am recovering from an illness"
 ANN = PreferenceProfile(user_id="ann", preferences=[PRIVATE])
 BOB = PreferenceProfile(user_id="bob", preferences=["Be brief."])
