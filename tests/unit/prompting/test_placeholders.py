@@ -40,7 +40,7 @@ def test_the_applications_own_switch_works_in_both_contexts():
         assert "SWITCHED9" in builder.render(talk("Be brief. /no_think"), preference)
 
 
-@pytest.mark.parametrize("change", ["| upper", "[:24]", "| replace('B', '')"])
+@pytest.mark.parametrize("change", ["| upper", "[:13]", "| replace('B', '')"])
 def test_a_template_that_changes_the_preference_is_refused(change):
     template = CHATML.replace("m['content']", f"m['content'] {change}")
     with pytest.raises(PromptError, match="Pass a chat_template"):
@@ -74,7 +74,7 @@ def test_no_description_switches_the_template_and_special_names_are_refused(temp
 @pytest.mark.parametrize("place", ["message", "preference", "prompt"])
 def test_a_megabyte_is_refused_and_long_texts_of_few_tokens_are_not(place):
     tokenizer = byte_level(CHATML)
-    tokenizer.add_tokens(["=" * 100])
+    tokenizer.add_tokens([" " * 100])
     builder = PromptBuilder(tokenizer, context_window=640)
 
     def contexts(text: str):
@@ -86,7 +86,7 @@ def test_a_megabyte_is_refused_and_long_texts_of_few_tokens_are_not(place):
 
     with pytest.raises(ContextLengthError, match="1000000 characters"):
         contexts("word " * 200_000)
-    assert len(contexts("=" * 50_000)[-1]) < 640
+    assert len(contexts(("a" + " " * 100) * 200 + "b")[-1]) < 640
 
 
 def test_tokens_are_counted_past_the_context_window():
