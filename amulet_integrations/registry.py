@@ -57,7 +57,12 @@ class Registry:
             # The engine is kept, too, so that no other engine gets its id.
             entry = self._prompts.get((id(engine), separator))
             if entry is None:
-                entry = engine, PromptBuilder(engine.tokenizer, separator=separator)
+                entry = (
+                    engine,
+                    PromptBuilder(
+                        engine.tokenizer, separator=separator, context_window=engine.context_window
+                    ),
+                )
                 self._prompts[id(engine), separator] = entry
             return entry[1]
 

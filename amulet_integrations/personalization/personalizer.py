@@ -39,7 +39,9 @@ from .user_resolution import PreferenceSelection
 
 
 def _make_prompts(engine: Engine, separator: str) -> PromptBuilder:
-    return PromptBuilder(engine.tokenizer, separator=separator)
+    return PromptBuilder(
+        engine.tokenizer, separator=separator, context_window=engine.context_window
+    )
 
 
 @dataclass(eq=False, repr=False)

@@ -19,8 +19,11 @@ from amulet_integrations.prompting.tools.tool_use import JsonOutput, Tool, ToolU
 
 from .chat_template import prompt_format
 from .escaping import PromptText
+from .length_bound import check_length
 from .messages import DEFAULT_SEPARATOR, DEFAULT_SYSTEM, ChatMessage, check_preference, check_prompt
-from .prepared_prompt import PreparedPrompt, PromptInputs, PromptTemplate
+from .prepared_prompt import PreparedPrompt
+from .prompt_inputs import PromptInputs
+from .prompt_template import PromptTemplate
 from .prompt_tokenizer import PromptTokenizer
 from .token_counter import TokenCounter
 
@@ -53,6 +56,8 @@ class PromptBuilder:
         default_system: The system text of every context if the caller gives none.
         chat_template: A template, or the name of one of the tokenizer's, to use instead of the
             tokenizer's default.
+        context_window: Most tokens of a prompt. Prompts that are far longer are refused before
+            they are rendered. None for no such limit.
 
     Raises:
         PromptError: `default_system` is blank, or the tokenizer has several templates and none
@@ -66,6 +71,7 @@ class PromptBuilder:
         separator: str = DEFAULT_SEPARATOR,
         default_system: str = DEFAULT_SYSTEM,
         chat_template: str | None = None,
+        context_window: int | None = None,
     ) -> None:
         if not default_system.strip():
             raise PromptError(
@@ -80,6 +86,7 @@ class PromptBuilder:
             tokenizer=self._prompt_tokenizer,
             default_system=default_system,
             separator=separator,
+            context_window=context_window,
         )
 
     @property
@@ -143,10 +150,7 @@ class PromptBuilder:
                 no call, or `chat_template_kwargs` has a name that is set here.
         """
         inputs = PromptInputs(messages, tools, json_output, chat_template_kwargs)
-        inputs.validate()
-        return PreparedPrompt(
-            inputs, self._template_with_tools if inputs.mentions_tools else self._template
-        )
+        return self._prepared(inputs, self._template.context_window)
 
     def contexts(
         self,
@@ -167,7 +171,9 @@ class PromptBuilder:
 
         Raises:
             PromptError: As for `prepare`; or a preference is blank, or the model's chat template
-                refuses the conversation.
+                refuses the conversation, changes a text that is to be written as it is, or writes
+                another prompt because of a preference or of a name of a tool or property.
+            ContextLengthError: A prompt is far longer than `context_window`.
         """
         return self.prepare(messages, **options).contexts(preference_texts)
 
@@ -187,8 +193,14 @@ class PromptBuilder:
 
         Raises:
             PromptError: The prompt or a preference is blank.
+            ContextLengthError: The prompt or a preference is far longer than `context_window`.
         """
         check_prompt(prompt)
+        window, count = self._template.context_window, self._prompt_tokenizer.count
+        if window is not None:
+            for given in filter(None, (prompt, *preference_texts)):
+                check_preference(given)
+                check_length("prompt", [given], window, count)
         leading = self._prompt_tokenizer.leading_ids
         # If the caller wrote the BOS token, it still comes once, in front of the preference.
         prompt = prompt.removeprefix(self._prompt_tokenizer.leading_text)
@@ -296,9 +308,19 @@ class PromptBuilder:
     @cached_property
     def _token_counter(self) -> TokenCounter:
         return TokenCounter(
-            lambda messages, tools: len(self.contexts(messages, [None], tools=tools)[0]),
+            self._prompt_length,
             self._prompt_tokenizer.count,
         )
+
+    def _prompt_length(self, messages: Sequence[ChatMessage], tools: Sequence[Tool]) -> int:
+        """The tokens of a base context, which may be longer than the context window."""
+        prepared = self._prepared(PromptInputs(messages, tools), context_window=None)
+        return len(prepared.contexts([None])[0])
+
+    def _prepared(self, inputs: PromptInputs, context_window: int | None) -> PreparedPrompt:
+        inputs.validate()
+        template = self._template_with_tools if inputs.mentions_tools else self._template
+        return PreparedPrompt(inputs, replace(template, context_window=context_window))
 
     @cached_property
     def _tool_template(self) -> ToolTemplate:

@@ -8,6 +8,7 @@ text.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -60,6 +61,7 @@ class PlainFormat:
         template_kwargs: Mapping[str, Any] | None = None,
         *,
         continues: bool = True,
+        now: datetime | None = None,  # noqa: ARG002 - only templates write the time
     ) -> str:
         """Writes the system text, a blank line, and the dialogue up to "Assistant:".
 
@@ -125,6 +127,7 @@ class ChatFormat:
         template_kwargs: Mapping[str, Any] | None = None,
         *,
         continues: bool = True,
+        now: datetime | None = None,
     ) -> str:
         """Renders the prompt, up to where the assistant's answer begins.
 
@@ -134,12 +137,15 @@ class ChatFormat:
             template_kwargs: More arguments for the template.
             continues: Whether the answer continues the last turn, if that is a text of the
                 assistant's. Otherwise it is a turn of its own.
+            now: The time that templates write, the same in all contexts of a prompt.
 
         Raises:
             PromptError: The template refused the conversation; its own message is quoted. Or it
                 cannot end a prompt with the text of the assistant's last turn.
         """
         continued = continues and _is_open(turns[-1])
+        variables: dict[str, Any] = {} if now is None else {"strftime_now": now.strftime}
+        variables |= template_kwargs or {}
         try:
             rendered = self._tokenizer.apply_chat_template(
                 list(turns),
@@ -148,7 +154,7 @@ class ChatFormat:
                 tokenize=False,
                 add_generation_prompt=not continued,
                 continue_final_message=continued,
-                **(template_kwargs or {}),
+                **variables,
             )
             return str(rendered)
         except Exception as error:  # noqa: BLE001 - templates raise whatever they like

@@ -17,13 +17,17 @@ makes sure that no such run is read as a control token.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 from typing import Any, NamedTuple
 
 from amulet_integrations.errors import PromptError
 
 PRIVATE_USE = range(0xF0000, 0xFFFFE)
 """Code points that stand for escaped characters."""
+
+_SPARE = 3  # characters besides those that stand for others
 
 # Characters that JSON itself writes as escapes.
 _JSON_ESCAPED = frozenset([*range(0x20), *map(ord, '"\\')])
@@ -67,17 +71,35 @@ class ControlTokenEscaper:
         edges: The characters to exchange.
         contents: The texts that will be escaped, and everything else that the private-use
             characters must not occur in.
+
+    Attributes:
+        spare: Three more characters that occur nowhere in the contents.
+
+    Raises:
+        PromptError: The contents hold nearly all private-use characters.
     """
 
     def __init__(self, edges: Iterable[str], contents: Iterable[str]) -> None:
         taken = set().union(*contents)
-        free = (code for code in PRIVATE_USE if chr(code) not in taken)
+        edges = list(edges)
+        unused = (code for code in PRIVATE_USE if chr(code) not in taken)
+        free = list(islice(unused, len(edges) + _SPARE))
+        if len(free) < len(edges) + _SPARE:
+            raise PromptError(
+                f"The messages hold {len(PRIVATE_USE) - len(free)} of the {len(PRIVATE_USE)} "
+                "private-use characters of Unicode's plane 15, so too few are left to tell text "
+                "from control tokens. Leave them out."
+            )
         aliases = dict(zip(map(ord, edges), free, strict=False))
+        self.spare = list(map(chr, free[len(edges) :]))
         self._aliases = aliases
         self._json_aliases = {
             original: alias for original, alias in aliases.items() if original not in _JSON_ESCAPED
         }
         self._originals = {alias: original for original, alias in aliases.items()}
+        self._escaped = re.compile(
+            f"[{''.join(map(chr, aliases.values()))}]" if aliases else "(?!)"
+        )
 
     def escape(self, content: str) -> str:
         """A text with its control tokens escaped."""
@@ -103,8 +125,10 @@ class ControlTokenEscaper:
 
     def unescape(self, rendered: str) -> PromptText:
         """The prompt that was rendered from escaped messages."""
-        escaped = bytes(ord(char) in self._originals for char in rendered)
-        return PromptText(rendered.translate(self._originals), escaped)
+        escaped = bytearray(len(rendered))
+        for match in self._escaped.finditer(rendered):
+            escaped[match.start()] = 1
+        return PromptText(rendered.translate(self._originals), bytes(escaped))
 
 
 def iter_strings(value: Any) -> Iterator[str]:

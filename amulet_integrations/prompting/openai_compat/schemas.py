@@ -11,6 +11,7 @@ from amulet_integrations.prompting.json_schema.finished_values import check_can_
 from amulet_integrations.prompting.json_schema.object_types import ObjectType, type_label
 from amulet_integrations.prompting.json_schema.schema_to_grammar import enforced_schema
 from amulet_integrations.prompting.json_schema.shape import map_subschemas
+from amulet_integrations.prompting.json_schema.size import check_size
 
 _UNNAMED = "answer"
 _OBJECT_KEYWORDS = frozenset({"properties", "additionalProperties"})
@@ -85,6 +86,7 @@ def check_schema(
     Raises:
         UnsupportedGrammarError: The message names the part and its place.
     """
+    check_size(f"of {what}", schema)
     try:
         enforced = enforced_schema(schema, of_arguments=of_tool)
         if enforced.unenforced:
@@ -107,13 +109,21 @@ def check_schema(
 
 
 def strict_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """The schema with every object closed and every property required, as strict tools have it."""
+    """The schema with every object closed and every property required, as strict tools have it.
 
+    Raises:
+        UnsupportedGrammarError: It is too large.
+    """
+    check_size("of a strict answer or tool", schema)
+    return _closed(schema)
+
+
+def _closed(schema: Mapping[str, Any]) -> dict[str, Any]:
     def close_inner(inner: Any, keyword: str, _pointer: str) -> Any:
         # Several parts of one object would exclude each other's properties.
         is_part = keyword == "allOf" and len(schema["allOf"]) > 1
         closes = keyword in _CLOSED_WITHIN and not is_part and isinstance(inner, dict)
-        return strict_schema(inner) if closes else inner
+        return _closed(inner) if closes else inner
 
     strict = map_subschemas(dict(schema), close_inner)
     properties = strict.get("properties")

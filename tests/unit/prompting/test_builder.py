@@ -238,7 +238,7 @@ def test_no_wording_of_transformers_shows_the_preference(words):
     assert prepared.render(PREFERENCE).count("pirate") == 1  # all probes are done
     tokenizer.apply_chat_template = refuses
     with pytest.raises(PromptError, match="so it cannot be continued") as caught:
-        prepared.render(PREFERENCE)
+        builder.prepare(chat(*TALK[:2])).render(PREFERENCE)
     assert (caught.value.__cause__, caught.value.__context__) == (None, None)
     assert "pirate" not in str(caught.value)
 

@@ -1,0 +1,47 @@
+"""Bounds the size of a JSON schema before anything is compiled."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from amulet_integrations.errors import UnsupportedGrammarError
+
+MAX_CHARACTERS = 128 * 1024
+"""Most characters of a schema: of all its names and texts, and one for each value."""
+
+MAX_DEPTH = 128
+"""Most levels of dicts and lists in a schema."""
+
+
+def check_size(of_what: str, schema: Mapping[str, Any]) -> None:
+    """Refuses a schema that takes too long to be compiled, after looking at no more than the limit.
+
+    Args:
+        of_what: What the schema describes, for the message.
+        schema: A JSON schema.
+
+    Raises:
+        UnsupportedGrammarError: It is too large or nested too deeply; the message has the limit.
+    """
+    size = 0
+    waiting: list[tuple[Any, int]] = [(schema, 1)]
+    while waiting:
+        value, depth = waiting.pop()
+        size += 1 + (len(value) if isinstance(value, str) else 0)
+        if size + len(waiting) > MAX_CHARACTERS:
+            raise UnsupportedGrammarError(
+                f"The schema {of_what} has more than {MAX_CHARACTERS} characters, the limit. "
+                "Leave parts out, or use $ref for what is repeated."
+            )
+        if isinstance(value, Mapping):
+            size += sum(len(name) for name in value if isinstance(name, str))
+            inner: list[Any] = list(value.values())
+        else:
+            inner = list(value) if isinstance(value, list | tuple) else []
+        if inner and depth > MAX_DEPTH:
+            raise UnsupportedGrammarError(
+                f"The schema {of_what} is nested too deeply: more than {MAX_DEPTH} levels, the "
+                "limit. Use $ref and $defs."
+            )
+        waiting += ((held, depth + 1) for held in inner)
