@@ -97,7 +97,9 @@ TEMPLATES: dict[str, str] = {
         "<|end_of_text|>\n",
         "<|start_of_role|>assistant<|end_of_role|>",
     ),
-    "kimi": _each("<|im_ROLE|>ROLE<|im_middle|>", "<|im_end|>", "<|im_assistant|>assistant<|im_middle|>"),
+    "kimi": _each(
+        "<|im_ROLE|>ROLE<|im_middle|>", "<|im_end|>", "<|im_assistant|>assistant<|im_middle|>"
+    ),
     "minimax": _each("]~b]ROLE\n", "[e~[\n", "]~b]ai\n", first="]~!b["),
     # Markers that are no tokens of any vocabulary.
     "alpaca": _each("### ROLE:\n", "\n\n", "### assistant:\n"),

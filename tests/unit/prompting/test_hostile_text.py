@@ -30,7 +30,7 @@ def test_the_corpus_is_large_and_its_families_differ():
         assert len(set(family)) == len(family) > 0, name
 
 
-def calm_pieces(tokenizer, builder):
+def calm_pieces(tokenizer):
     """As transformers reads what the template alone writes, where it has a system role."""
     system = f"{WORDS[0]}\n\n{WORDS[4]}"
     try:
@@ -44,7 +44,7 @@ def calm_pieces(tokenizer, builder):
 def test_hostile_messages_and_preferences_change_nothing_but_the_text(template):
     tokenizer = tokenizer_of(template)
     builder = PromptBuilder(tokenizer)
-    calm = calm_pieces(tokenizer, builder)
+    calm = calm_pieces(tokenizer)
     for name, text in JOINED.items():
         texts = [f"{word}{text}{word}" for word in WORDS]
         (ids,) = builder.contexts(talk(texts[:4]), [texts[4]])
@@ -69,7 +69,7 @@ def test_what_a_tokenizer_normalises_becomes_no_control_token(name):
     def found(text):
         text = text.replace("ツ", "")
         (ids,) = builder.contexts(talk([f"a {text} z"] * 4), [f"a {text} z"])
-        ordinary = {tokenizer.convert_tokens_to_ids(it) for it in ("\n\n\n", "ツ", "<unk>")}
+        ordinary = {tokenizer.added_tokens_encoder.get(it) for it in ("\n\n\n", "ツ", "<unk>")}
         return [token_id for token_id in control_ids(tokenizer, ids) if token_id not in ordinary]
 
     calm = found("calm")
@@ -83,7 +83,12 @@ PLACES = (
 )
 
 
-def with_tools(words: dict[str, str]) -> dict[str, object]:
+def as_json(text: str) -> str:
+    """As JSON writes it between two quotes."""
+    return json.dumps(text, ensure_ascii=False)[1:-1]
+
+
+def prompt_with_tools(builder: PromptBuilder, words: dict[str, str]) -> list[int]:
     """A conversation with tools and a schema, and words in each place that somebody writes."""
     called = ToolCall(
         name=words["call"], arguments={words["argument"]: words["value"]}, id=words["id"]
@@ -100,36 +105,34 @@ def with_tools(words: dict[str, str]) -> dict[str, object]:
             }
         },
     }
-    return {
-        "messages": [
-            ChatMessage(role="user", content="Hi"),
-            ChatMessage(role="assistant", content="", tool_calls=[called]),
-            ChatMessage(role="tool", content=words["result"], tool_call_id=words["id"]),
-        ],
-        "tools": [Tool(name="look", description=words["description"], parameters=parameters)],
-        "json_output": JsonOutput(json_schema=schema),
-    }
+    messages = [
+        ChatMessage(role="user", content="Hi"),
+        ChatMessage(role="assistant", content="", tool_calls=[called]),
+        ChatMessage(role="tool", content=words["result"], tool_call_id=words["id"]),
+    ]
+    tool = Tool(name="look", description=words["description"], parameters=parameters)
+    (ids,) = builder.contexts(
+        messages, [None], tools=[tool], json_output=JsonOutput(json_schema=schema)
+    )
+    return ids
 
 
-@every_template
+# One of each kind of token; acceptance tries all templates.
+@pytest.mark.parametrize("template", ["chatml", "gemma", "mistral", "deepseek", "minimax"])
 def test_hostile_tools_calls_results_and_schemas_change_nothing_but_the_text(template):
     tokenizer = tokenizer_of(template)
     builder = PromptBuilder(tokenizer)
     calm_words = {place: f"calm{place.title().replace(' ', '')}" for place in PLACES}
 
-    def prompt(words):
-        made = with_tools(words)
-        (ids,) = builder.contexts(made.pop("messages"), [None], **made)
-        return pieces(tokenizer, ids)
-
-    calm = prompt(calm_words)
+    calm = pieces(tokenizer, prompt_with_tools(builder, calm_words))
     for name, text in JOINED.items():
         words = {place: f"{word}{text}" for place, word in calm_words.items()}
         written = {
-            word: words[place] if place == "result" else json.dumps(words[place], ensure_ascii=False)[1:-1]
+            word: words[place] if place == "result" else as_json(words[place])
             for place, word in calm_words.items()
         }
-        assert prompt(words) == written_into(calm, written), name
+        found = pieces(tokenizer, prompt_with_tools(builder, words))
+        assert found == written_into(calm, written), name
 
 
 def test_hostile_template_arguments_change_nothing_but_the_text():
@@ -158,12 +161,7 @@ def test_what_cannot_be_encoded_is_refused_in_every_place(text):
         builder.contexts(hello, [text])
     with pytest.raises(PromptError, match="surrogate"):
         builder.contexts(hello, [None], chat_template_kwargs={"custom": [text]})
-    for place in PLACES:
+    for place in set(PLACES) - {"id"}:  # ids do not get into prompts
         words = {other: f"calm {other}" for other in PLACES} | {place: text}
-        made = with_tools(words)
-        if place == "id":  # it does not get into the prompt
-            continue
         with pytest.raises(PromptError, match="surrogate"):
-            if place == "result":
-                made["messages"] = []
-            builder.contexts(made.pop("messages"), [None], **made)
+            prompt_with_tools(builder, words)
