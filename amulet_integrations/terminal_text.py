@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 # Control characters become visible signs; line feeds and tabs stay, and carriage returns, which
-# would write over the line, go. Lone surrogates cannot be written at all.
+# would write over the line, go. Lone surrogates cannot be written at all. Overrides, embeddings
+# and isolates of the direction would show a line in another order than it has; the letters of
+# right-to-left scripts need none of them.
+_DIRECTIONS = [*range(0x202A, 0x202F), *range(0x2066, 0x206A)]
 _SIGNS = (
     {code: 0x2400 + code for code in range(0x20) if chr(code) not in "\n\t"}
     | {ord("\r"): None, 0x7F: 0x2421}
-    | dict.fromkeys([*range(0x80, 0xA0), *range(0xD800, 0xE000)], 0xFFFD)
+    | dict.fromkeys([*range(0x80, 0xA0), *range(0xD800, 0xE000), *_DIRECTIONS], 0xFFFD)
 )
 
 

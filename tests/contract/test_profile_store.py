@@ -36,6 +36,7 @@ from amulet_integrations.profiles import (
 from amulet_integrations.profiles.inheritance import LONGEST_LINE
 from amulet_integrations.profiles.stores.access import aread_whole_profile, read_whole_profile
 from amulet_integrations.profiles.stores.base import UpdatingProfileStore
+from tests.support.hostile import ALL_STRINGS, HOSTILE
 
 pytestmark = pytest.mark.usefixtures("shared_parents")
 
@@ -239,6 +240,56 @@ def test_user_ids_are_compared_exactly(store):
         profile = store.get(user_id)
         assert (profile.user_id, profile.version) == (user_id, 1)
         assert profile.preferences[0].text == f"I am number {place}."
+
+
+HOSTILE_IDS = [
+    user_id
+    for family in (
+        "sql",
+        "paths",
+        "formats",
+        "right to left",
+        "zero width",
+        "combining",
+        "null bytes",
+    )
+    for user_id in HOSTILE[family][:2]
+]
+
+
+def test_hostile_ids_and_texts_come_back_exactly_or_are_refused(store):
+    untouched = store.save(full_profile())
+    saved = {}
+    for place, user_id in enumerate(HOSTILE_IDS):
+        texts = [
+            sound for it in ALL_STRINGS[place :: len(HOSTILE_IDS)] if (sound := preference(it))
+        ]
+        try:
+            profile = PreferenceProfile(user_id=user_id, preferences=texts)
+        except InvalidProfileError:
+            with pytest.raises(InvalidProfileError):
+                store.get(user_id)
+            continue
+        saved[user_id] = store.save(profile)
+    assert len(saved) >= len(HOSTILE_IDS) - 2  # null bytes are refused
+    assert store.user_ids() == sorted(["ann", *saved])
+    for user_id, profile in saved.items():
+        assert store.get(user_id) == profile
+        assert profile.user_id == user_id
+        assert all(it.text == it.name.strip() for it in profile.preferences)
+    gone = list(saved)[::5]
+    for user_id in gone:
+        assert store.delete(user_id)
+    assert store.user_ids() == sorted({"ann", *saved} - set(gone))
+    assert store.get("ann") == untouched
+
+
+def preference(text):
+    """A preference of this text and name; None where that is refused."""
+    try:
+        return Preference(text=text, name=text)
+    except InvalidProfileError:
+        return None
 
 
 BAD_IDS = ["", "  ", "a\x00b", "a\nb", "\ud800", "x" * 257, None, 5, ["ann"]]
