@@ -112,7 +112,8 @@ def test_a_crowd(model, tmp_path):
     print("At rest, first and last:", uses[0], uses[-1])  # noqa: T201
     assert outcomes.keys() >= EXPECTED
     assert max(calm, beside) < FIRST_TOKEN
-    # The first waves warm up: kernels, tables of the tokenizer, pools. Seconds are too few for memory.
+    # The first waves warm up: kernels, tables of the tokenizer, pools; for memory
+    # seconds are too few.
     early, late = uses[count // 4 : count // 2], uses[-(count // 4) :]
     if count >= 8:
         assert median(use.memory for use in late) < 1.05 * max(use.memory for use in early)
