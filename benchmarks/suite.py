@@ -12,6 +12,7 @@ from benchmarks.components import grammar, memory, policy_update, profile_reads
 from benchmarks.speed import (
     gpu,
     grounded_answers,
+    hostile,
     one_user,
     prompt_lengths,
     published,
@@ -48,6 +49,7 @@ SUITE: dict[str, Benchmark] = {
             ("turns", turns, DTYPES[:1]),
             ("prompt lengths", prompt_lengths, DTYPES[:1]),
             ("memory", memory, DTYPES[:1]),
+            ("hostile", hostile, DTYPES[:1]),
             ("grounded answers", grounded_answers, DTYPES),
         )
         for dtype in dtypes

@@ -81,6 +81,23 @@ def test_the_guide_for_contributors_names_files_that_exist():
     assert not [name for name in named if not any((root / name).exists() for root in roots)]
 
 
+@pytest.mark.parametrize("page", ["security", "reliability"])
+def test_promises_name_tests_that_exist(page):
+    text = (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8")
+    named = re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", text)
+    assert len(named) > 5
+    missing = [
+        f"{file}::{name}"
+        for file, name in named
+        if not (ROOT / file).is_file()
+        or (
+            name
+            and not re.search(rf"^ *(async )?def {name}\(", (ROOT / file).read_text(), re.MULTILINE)
+        )
+    ]
+    assert not missing
+
+
 def test_no_page_needs_or_spoils_the_files_of_another():
     """A reader may begin anywhere, and go on in the same folder."""
     used: dict[str, set[str]] = {}
