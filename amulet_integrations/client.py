@@ -368,8 +368,9 @@ class AmuletClient(AmuletConfig):
             PromptError: The conversation cannot be written as a prompt for this model.
             UnsupportedGrammarError: A schema cannot be enforced while decoding.
         """
+        personalizer = self.personalizer
         arguments.deadline.check("while the model was loaded")
-        self.load_engine()
+        _ = personalizer.engine
         call = PreparedCall(
             messages=messages,
             personalization=personalization,
@@ -379,7 +380,7 @@ class AmuletClient(AmuletConfig):
             chat_template_kwargs=arguments.chat_template_kwargs,
             include_preference_text=self.include_preference_text,
         )
-        return self.personalizer.prepare_answer(call)
+        return personalizer.prepare_answer(call)
 
     def _template_kwargs(self, given: Any) -> dict[str, Any] | None:
         if given is not None and not isinstance(given, Mapping):

@@ -14,15 +14,18 @@ SECONDS_BETWEEN_LOOKS = 0.05
 """How often something that waits looks whether it is to end."""
 
 
+_FOR_EVER = 1e8  # seconds; no clock of Python's waits for much longer
+
+
 class Deadline:
     """The moment at which a request fails, counted from when this object was made.
 
     Args:
-        timeout: Seconds from now; None for no end.
+        timeout: Seconds from now; None, and more than three years, for no end.
     """
 
     def __init__(self, timeout: float | None = None) -> None:
-        self.timeout = timeout
+        self.timeout = timeout if timeout is not None and timeout <= _FOR_EVER else None
         self._start = time.monotonic()
         self._whole: Self | None = None
         self._doing = "before the work for it began"

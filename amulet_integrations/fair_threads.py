@@ -121,6 +121,8 @@ class FairThreads:
         self._running: Counter[str | None] = Counter()
 
     def _add(self, function: Callable[[], T], user_id: str | None) -> Future[T]:
+        if not isinstance(user_id, str):  # nobody; or no id at all, which the work will refuse
+            user_id = None
         context = copy_context()
         work = _Work(lambda: context.run(function), Future())
         with self._lock:

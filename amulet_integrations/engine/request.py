@@ -51,8 +51,8 @@ class GenerationRequest(FrozenModel):
             a chat template of its own, for example.
         timeout: Seconds from submission after which the request fails with
             `RequestTimeoutError`; None waits for ever.
-        deadline: Of the call that the request is part of; it stands in for `timeout`. What ends
-            the call ends the request.
+        deadline: Of the call that the request is part of. It counts in the place of `timeout`, from
+            the call on, and what ends the call ends the request.
         user_id: The user whose request it is, whose requests take a bounded share of the threads
             that prepare requests.
         logprobs: Whether increments have the log-probability of each token, and how many of the

@@ -214,6 +214,7 @@ class Personalizer:
             reference_weights=weights.pref if bounded else None,
             sampling=prepared.sampling.model_copy(update={"stop": stop}),
             end_ids=self.prompts.end_ids,
+            timeout=prepared.deadline.timeout,
             deadline=prepared.deadline,
             user_id=personalization.user_id,
             logprobs=prepared.output.logprobs,

@@ -128,17 +128,20 @@ def test_one_that_is_too_slow_or_cancelled_leaves_the_others_alone(tiny_engine, 
 def slow_compiler(monkeypatch):
     """An engine that compiles a grammar only when the test lets it."""
     engine = make_tiny_engine()
-    go_on, begun = threading.Event(), threading.Event()
+    go_on, begun, ended = threading.Event(), threading.Event(), threading.Event()
     read = engine._grammars.compile
 
     def slowly(grammar, deadline=None):
         begun.set()
         assert go_on.wait(20)
-        return read(grammar, deadline)
+        try:
+            return read(grammar, deadline)
+        finally:
+            ended.set()
 
     monkeypatch.setattr(engine._grammars, "compile", slowly)
     with engine:
-        yield engine, begun, go_on
+        yield engine, begun, go_on, ended
         go_on.set()
 
 
@@ -154,7 +157,7 @@ def idle(engine):
 
 @pytest.mark.parametrize("leave", ["cancel", "aclose", "drop"])
 async def test_leaving_while_the_grammar_is_compiled_frees_everything(slow_compiler, leave):
-    engine, begun, go_on = slow_compiler
+    engine, begun, go_on, ended = slow_compiler
     stream = engine.astream(constrained(2, tokens=600))
     await until(begun.is_set)
     if leave == "cancel":
@@ -176,13 +179,13 @@ async def test_leaving_while_the_grammar_is_compiled_frees_everything(slow_compi
         enqueue(kept),
     )
     go_on.set()
-    await until(lambda: submitted)
+    await until(ended.is_set)
     await until(lambda: all(sequence.done for sequence in submitted) and idle(engine))
     assert all(len(sequence.completion) < 100 for sequence in submitted)
 
 
 async def test_closing_while_the_grammar_is_compiled_ends_the_stream(slow_compiler):
-    engine, begun, go_on = slow_compiler
+    engine, begun, go_on, _ = slow_compiler
     stream = engine.astream(constrained(2))
     await until(begun.is_set)
     await asyncio.to_thread(engine.close)
