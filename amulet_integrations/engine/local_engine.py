@@ -236,6 +236,7 @@ class LocalEngine:
             InvalidRequestError: A token id is not in the vocabulary.
             EngineClosedError: The engine was closed.
             EngineOverloadedError: Too many requests wait already.
+            RequestTimeoutError: The time was up while a grammar was compiled.
             UnsupportedGrammarError: The grammar of an alternative cannot be enforced.
         """
         stream = GenerationStream(request)
