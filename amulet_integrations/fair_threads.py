@@ -8,11 +8,12 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections import Counter, OrderedDict, deque
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextvars import copy_context
-from typing import Any, NamedTuple, TypeVar
+from functools import partial
+from typing import Any, TypeVar
 from weakref import WeakSet
 
 from amulet_integrations.deadline import Deadline
@@ -23,9 +24,7 @@ T = TypeVar("T")
 _here = threading.local()
 
 
-class _Work(NamedTuple):
-    function: Callable[[], Any]
-    future: Future[Any]
+_Queue = dict[Future[Any], Callable[[], Any]]
 
 
 class FairThreads:
@@ -33,13 +32,15 @@ class FairThreads:
 
     Work that finds no thread free waits, and users whose work waits take turns. A function runs
     with the context variables of the moment at which it was given. One that is already on a thread
-    of any such pool runs there at once, so that work which waits for other work never blocks.
+    of any such pool runs there at once, so that work which waits for other work never blocks. Work
+    that has begun is never broken off: a thread is free again when its function returns.
 
     Args:
         name: What the threads are called.
         max_threads: How many there are at most. They are made as they are needed.
         share: How many of them work for one user at a time.
-        reserve: How many of them are left to users, when work for nobody in particular takes many.
+        reserve: How many of them begin work only for users who have none at all, so that a few
+            users, or work for nobody in particular, cannot take all.
     """
 
     def __init__(
@@ -73,13 +74,14 @@ class FairThreads:
         future = self._add(function, user_id)
         try:
             wait([future], deadline.remaining)
+            if not future.done():
+                raise deadline.error()
+            return future.result()
         finally:  # also after Ctrl-C
             if not future.done():
                 future.cancel()
                 deadline.cancel()
-        if future.cancelled() or not future.done():
-            raise deadline.error()
-        return future.result()
+            del future  # an error holds this frame, and must not hold itself
 
     async def arun(
         self, function: Callable[[], T], *, deadline: Deadline, user_id: str | None = None
@@ -88,13 +90,14 @@ class FairThreads:
         future = self.start(function, user_id)
         try:
             await asyncio.wait([future], timeout=deadline.remaining)
+            if not future.done():
+                raise deadline.error()
+            return future.result()
         finally:  # also if the task was cancelled
             if not future.done():
                 future.cancel()
                 deadline.cancel()
-        if future.cancelled():
-            raise deadline.error()
-        return future.result()
+            del future  # an error holds this frame, and must not hold itself
 
     def start(self, function: Callable[[], T], user_id: str | None = None) -> asyncio.Future[T]:
         """Starts a function on a thread of the pool, from an event loop.
@@ -106,9 +109,9 @@ class FairThreads:
             user_id: The user for whom it works; None for nobody in particular.
         """
         if _is_pool_thread():  # a loop of its own, for which all others may wait
-            work = _Work(function, Future())
-            _settle(work)
-            return asyncio.wrap_future(work.future)
+            done: Future[T] = Future()
+            _settle(done, function)
+            return asyncio.wrap_future(done)
         return asyncio.wrap_future(self._add(function, user_id))
 
     def reset(self) -> None:
@@ -117,18 +120,19 @@ class FairThreads:
             self._max_threads, self._name, initializer=_mark_pool_thread
         )
         self._lock = threading.Lock()
-        self._waiting: OrderedDict[str | None, deque[_Work]] = OrderedDict()
+        self._waiting: OrderedDict[str | None, _Queue] = OrderedDict()
         self._running: Counter[str | None] = Counter()
 
     def _add(self, function: Callable[[], T], user_id: str | None) -> Future[T]:
         if not isinstance(user_id, str):  # nobody; or no id at all, which the work will refuse
             user_id = None
-        context = copy_context()
-        work = _Work(lambda: context.run(function), Future())
+        future: Future[T] = Future()
         with self._lock:
-            self._waiting.setdefault(user_id, deque()).append(work)
+            queue = self._waiting.setdefault(user_id, {})
+            queue[future] = partial(copy_context().run, function)
             self._begin_next()
-        return work.future
+        future.add_done_callback(partial(self._forget_cancelled, user_id))
+        return future
 
     def _begin_next(self) -> None:
         """Gives free threads to work that waits. The caller holds the lock."""
@@ -136,43 +140,58 @@ class FairThreads:
             user_id = next(filter(self._may_begin, self._waiting), _NOBODY)
             if user_id is _NOBODY:
                 return
-            works = self._waiting.pop(user_id)
-            work = works.popleft()
-            if works:  # behind the other users
-                self._waiting[user_id] = works
+            queue = self._waiting.pop(user_id)
+            future = next(iter(queue))
+            function = queue.pop(future)
+            if queue:  # behind the other users
+                self._waiting[user_id] = queue
             try:
-                self._executor.submit(self._work_for, user_id, work)
+                self._executor.submit(self._work_for, user_id, future, function)
             except RuntimeError:  # the interpreter is shutting down and accepts no more work
-                work.future.set_exception(EngineClosedError("The interpreter is shutting down."))
+                future.set_exception(EngineClosedError("The interpreter is shutting down."))
             else:
                 self._running[user_id] += 1
 
     def _may_begin(self, user_id: str | None) -> bool:
-        most = self._max_threads - self._reserve if user_id is None else self._share
-        return self._running[user_id] < most
+        if self._running.total() >= self._max_threads - self._reserve:
+            return user_id is not None and not self._running[user_id]
+        return user_id is None or self._running[user_id] < self._share
 
-    def _work_for(self, user_id: str | None, work: _Work) -> None:
-        try:
-            _settle(work)
-        finally:
-            with self._lock:
-                self._running[user_id] -= 1
-                if not self._running[user_id]:
-                    del self._running[user_id]
-                self._begin_next()
+    def _work_for(
+        self, user_id: str | None, future: Future[Any], function: Callable[[], Any]
+    ) -> None:
+        _settle(future, function)
+        del future, function
+        with self._lock:
+            self._running[user_id] -= 1
+            if not self._running[user_id]:
+                del self._running[user_id]
+            self._begin_next()
+
+    def _forget_cancelled(self, user_id: str | None, future: Future[Any]) -> None:
+        """Drops work that nobody waits for any more, with all that it holds."""
+        if not future.cancelled():
+            return
+        with self._lock:
+            queue = self._waiting.get(user_id, {})
+            queue.pop(future, None)
+            if not queue:
+                self._waiting.pop(user_id, None)
 
 
 _NOBODY: Any = object()
 _all: WeakSet[FairThreads] = WeakSet()
 
 
-def _settle(work: _Work) -> None:
-    if not work.future.set_running_or_notify_cancel():
+def _settle(future: Future[Any], function: Callable[[], Any]) -> None:
+    if not future.set_running_or_notify_cancel():
         return
     try:
-        work.future.set_result(work.function())
+        future.set_result(function())
     except BaseException as error:  # noqa: BLE001 - for whoever waits
-        work.future.set_exception(error)
+        future.set_exception(error)
+    finally:
+        del future, function  # an error holds this frame, and must not hold itself
 
 
 def _is_pool_thread() -> bool:

@@ -36,7 +36,7 @@ from .limits import EngineLimits, EngineStats
 from .loop import EngineLoop
 from .request import GenerationRequest
 from .request_validator import RequestValidator
-from .result import GenerationResult, as_generation_error
+from .result import GenerationResult
 from .sequence import Emit, Sequence
 from .streams import (
     AsyncGenerationStream,
@@ -248,8 +248,7 @@ class LocalEngine:
         stream = AsyncGenerationStream(request)
         submit = partial(self._submit, request, stream.emit, stream.deadline)
         if _takes_a_while(request):
-            submitting = REQUEST_THREADS.start(submit, request.user_id)
-            submitting.add_done_callback(partial(_pass_error_on, stream.emit))
+            stream.submit_on_thread(submit)
         else:
             submit()
         return stream
@@ -473,8 +472,14 @@ class LocalEngine:
     ) -> Sequence | AmuletError:
         if isinstance(stream, AmuletError) or not _takes_a_while(stream.request):
             return attempt(self._process, stream)
-        work = partial(attempt, self._process, stream)
-        return await REQUEST_THREADS.start(work, stream.request.user_id)
+        try:
+            return await REQUEST_THREADS.arun(
+                partial(self._process, stream),
+                deadline=stream.deadline,
+                user_id=stream.request.user_id,
+            )
+        except AmuletError as error:
+            return error
 
     def _enqueue_all(
         self,
@@ -521,14 +526,6 @@ def _open_all(
 def _takes_a_while(request: GenerationRequest) -> bool:
     """Whether the request has grammars to compile, for which no event loop must wait."""
     return bool(request.alternatives)
-
-
-def _pass_error_on(emit: Emit, submitting: asyncio.Future[None]) -> None:
-    """Gives the error of a submission to the reader, who must never be left waiting."""
-    if (error := submitting.exception()) is not None:
-        if not isinstance(error, AmuletError):
-            error = as_generation_error("Preparing the request", error)
-        emit(error)
 
 
 _engines: WeakValueDictionary[str, LocalEngine] = WeakValueDictionary()

@@ -6,14 +6,16 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from collections.abc import Sequence as SequenceOf
-from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, suppress
 from queue import SimpleQueue
 from typing import Any, TypeVar, cast
 
+from amulet_integrations.deadline import Deadline
 from amulet_integrations.errors import AmuletError, GenerationError, InvalidRequestError
+from amulet_integrations.fair_threads import REQUEST_THREADS
 
 from .request import GenerationRequest
-from .result import GenerationResult, Increment
+from .result import GenerationResult, Increment, as_generation_error
 from .sequence import Emit
 from .worker import is_worker_thread
 
@@ -135,6 +137,24 @@ class AsyncGenerationStream(
             loop.call_soon_threadsafe(post, item)
 
         self.emit = emit
+        self._loop = loop
+        self._submitting: asyncio.Task[None] | None = None
+
+    def submit_on_thread(self, submit: Callable[[], None]) -> None:
+        """Submits the request on a thread, within its deadline; reading gives its error.
+
+        Args:
+            submit: Submits the request. It must not hold this stream.
+        """
+        work = _submit_within(submit, self.request.user_id, self.deadline, self.emit)
+        self._submitting = self._loop.create_task(work)
+
+    def cancel(self) -> None:
+        """As in `StreamReader`; a submission that waits for a thread waits no longer."""
+        super().cancel()
+        if self._submitting is not None and not self._submitting.done():
+            with suppress(RuntimeError):  # the loop is closed
+                self._loop.call_soon_threadsafe(self._submitting.cancel)
 
     async def __anext__(self) -> Increment:
         if self._over:
@@ -153,6 +173,18 @@ class AsyncGenerationStream(
 
     async def __aexit__(self, *_exception: object) -> None:
         await self.aclose()
+
+
+async def _submit_within(
+    submit: Callable[[], None], user_id: str | None, deadline: Deadline, emit: Emit
+) -> None:
+    """Submits a request on a thread, and gives an error to the reader, who must not wait."""
+    try:
+        await REQUEST_THREADS.arun(submit, deadline=deadline, user_id=user_id)
+    except AmuletError as error:
+        emit(error)
+    except Exception as error:  # noqa: BLE001 - the same
+        emit(as_generation_error("Preparing the request", error))
 
 
 def attempt(function: Callable[..., T], *args: Any) -> T | AmuletError:

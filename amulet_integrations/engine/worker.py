@@ -13,7 +13,7 @@ from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import count
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from amulet_integrations.deadline import SECONDS_BETWEEN_LOOKS
 
@@ -48,34 +48,63 @@ def run_on_worker(function: Callable[..., T], *args: Any) -> T:
     return submit_to_worker(function, *args).result()
 
 
-def run_in_turns(steps: Generator[None, None, T], between: Callable[[], None]) -> T:
-    """Runs a generator to its end on the worker thread, a few milliseconds at a time.
+class SteppedWork(Generic[T]):
+    """Work in small steps, which may be left and taken up again, and its result.
+
+    Args:
+        steps: Does a step at a time, and returns the result.
+    """
+
+    def __init__(self, steps: Generator[None, None, T]) -> None:
+        self._steps = steps
+        self._result: Future[T] = Future()
+
+    @property
+    def is_done(self) -> bool:
+        """Whether there is a result, or an error."""
+        return self._result.done()
+
+    def result(self) -> T:
+        """The result of work that is done; or its error is raised."""
+        return self._result.result(0)
+
+    def take_turn(self) -> None:
+        """Takes steps for a few milliseconds."""
+        end_of_turn = time.perf_counter() + _SECONDS_OF_A_TURN
+        try:
+            while not self.is_done and time.perf_counter() < end_of_turn:
+                next(self._steps)
+        except StopIteration as end:
+            self._result.set_result(end.value)
+        except Exception as error:  # noqa: BLE001 - whoever asks for the result gets it
+            self._result.set_exception(error)
+
+
+def run_in_turns(work: SteppedWork[T], between: Callable[[], None]) -> T:
+    """Does work to its end on the worker thread, a few milliseconds at a time.
 
     Running requests get their turns in between, so that they lose little time. On another thread,
     Python code that takes long would take the interpreter's lock from the worker again and again,
     which slows decoding down many times over.
 
-    Of several generators only one has a turn between two steps of decoding: the one that has had
-    the fewest, so that short work does not wait for long work.
+    Of several works only one has a turn between two steps of decoding: the one that has had the
+    fewest, so that short work does not wait for long work.
 
     Args:
-        steps: The generator.
+        work: The work. It may have had turns before.
         between: Called between turns and while others have theirs, on the caller's thread. It may
-            raise an error, which ends the work.
+            raise an error, which leaves the work as it is.
 
     Returns:
-        What the generator returns.
+        The result of the work.
     """
-    if is_worker_thread():
-        return _run_to_end(steps)
-    results: list[T] = []
     turns = 0
-    while not results:
+    while not work.is_done:
         between()
         with _turns.take(turns, between):
-            run_on_worker(_take_turn, steps, results)
+            run_on_worker(work.take_turn)
         turns += 1
-    return results[0]
+    return work.result()
 
 
 class _Turns:
@@ -109,24 +138,6 @@ class _Turns:
 
 
 _turns = _Turns()
-
-
-def _run_to_end(steps: Generator[None, None, T]) -> T:
-    results: list[T] = []
-    while not results:
-        _take_turn(steps, results)
-    return results[0]
-
-
-def _take_turn(steps: Generator[None, None, T], results: list[T]) -> None:
-    """Runs steps for a turn; adds the result if the last one was among them."""
-    end_of_turn = time.perf_counter() + _SECONDS_OF_A_TURN
-    while time.perf_counter() < end_of_turn:
-        try:
-            next(steps)
-        except StopIteration as end:
-            results.append(end.value)
-            return
 
 
 def is_worker_thread() -> bool:

@@ -54,7 +54,6 @@ from amulet_integrations.bind_context import (
 )
 from amulet_integrations.client import AmuletClient, without_unset
 from amulet_integrations.errors import PromptError
-from amulet_integrations.fair_threads import REQUEST_THREADS
 from amulet_integrations.personalization.validated_call import ValidatedCall
 from amulet_integrations.prompting.openai_compat.openai_tools import ToolChoice, to_tool_use
 
@@ -440,10 +439,8 @@ class ChatAmulet(AmuletClient, Wrappable, BaseChatModel):
     ) -> ChatResult:
         stream = await self._preparation(kwargs, stop).astream(messages, streams=False)
         chunks = [chunk async for chunk in stream.achunks()]
-        # `agenerate_from_stream` would do it on a thread of asyncio's.
-        return stream.complete(
-            await REQUEST_THREADS.start(partial(generate_from_stream, iter(chunks)))
-        )
+        # Not `agenerate_from_stream`, which does these few milliseconds on a thread of asyncio's.
+        return stream.complete(generate_from_stream(iter(chunks)))
 
     def _stream(
         self,

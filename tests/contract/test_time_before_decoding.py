@@ -6,15 +6,17 @@ import asyncio
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import pytest
 from langchain_core.messages import HumanMessage
 
 from amulet_integrations import InMemoryProfileStore, PreferenceProfile
-from amulet_integrations.engine import LocalEngine
+from amulet_integrations.engine import GenerationRequest, LocalEngine, OutputAlternative
 from amulet_integrations.engine.structured import grammar
 from amulet_integrations.errors import RequestTimeoutError
+from amulet_integrations.fair_threads import REQUEST_THREADS
 from amulet_integrations.langchain import ChatAmulet
 from tests.support.scripted import ScriptedEngine
 from tests.support.wrappers import ASK, QUESTION, WRAPPERS, Ask, Wrapper, collect, each
@@ -125,6 +127,29 @@ def test_compiling_a_schema_takes_no_longer_than_the_timeout(
     with pytest.raises(RequestTimeoutError, match=r"0\.2 s: .* schema or grammar was compiled"):
         way(llm, ASK, response_format=asked, timeout=0.2)
     assert way(llm, ASK).text is not None
+
+
+async def test_a_request_whose_submission_waits_ends_in_time(tiny_engine: LocalEngine) -> None:
+    free = threading.Event()
+    held = [REQUEST_THREADS.start(partial(free.wait, 30), "mallory") for _ in range(8)]
+    request = GenerationRequest(
+        contexts=[[1, 2]],
+        alternatives=[OutputAlternative(grammar='start: "a"')],
+        timeout=0.2,
+        user_id="mallory",
+    )
+    try:
+        with pytest.raises(RequestTimeoutError, match=r"0\.2 s"):
+            async for _ in tiny_engine.astream(request):
+                pass
+        with pytest.raises(RequestTimeoutError, match=r"0\.2 s"):
+            await tiny_engine.agenerate([request])
+        left = tiny_engine.astream(request.model_copy(update={"timeout": None}))
+        await left.aclose()
+        assert [step async for step in left] == []
+    finally:
+        free.set()
+    await asyncio.gather(*held)
 
 
 @every_wrapper

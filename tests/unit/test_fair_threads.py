@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import threading
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 from functools import partial
@@ -53,7 +55,7 @@ def start(pool, gate, user_id):
 
 
 async def test_one_user_takes_no_more_than_a_share_and_the_rest_follows(gate):
-    pool = FairThreads("test", max_threads=8, share=3)
+    pool = FairThreads("test", max_threads=8, share=3, reserve=2)
     hostile = [start(pool, gate, "mallory") for _ in range(40)]
     await asyncio.to_thread(gate.wait_for, 3)
     assert await pool.start(lambda: "answered", "ann") == "answered"
@@ -70,6 +72,46 @@ async def test_work_for_nobody_in_particular_leaves_threads_to_users(gate):
     assert gate.inside == [None] * 4
     gate.open()
     await asyncio.gather(*nobody)
+
+
+async def test_a_few_users_leave_threads_to_those_who_have_none(gate):
+    pool = FairThreads("test", max_threads=8, share=3, reserve=2)
+    works = [start(pool, gate, user_id) for user_id in ("ann", "bob") for _ in range(9)]
+    await asyncio.to_thread(gate.wait_for, 6)
+    works += [start(pool, gate, "carol") for _ in range(9)]
+    await asyncio.to_thread(gate.wait_for, 7)
+    assert await pool.start(lambda: "answered", "dave") == "answered"
+    assert sorted(gate.inside) == ["ann"] * 3 + ["bob"] * 3 + ["carol"]
+    gate.open()
+    await asyncio.gather(*works)
+
+
+class Message:
+    """Something that work holds."""
+
+
+async def test_work_that_nobody_waits_for_is_dropped_with_all_it_holds(gate):
+    pool = FairThreads("test", max_threads=1, share=1, reserve=0)
+    first = start(pool, gate, "ann")
+    message = Message()
+    dropped = weakref.ref(message)
+
+    def work(_message=message):
+        return None
+
+    with pytest.raises(RequestTimeoutError):
+        await pool.arun(work, deadline=Deadline(0.01), user_id="ann")
+    task = asyncio.ensure_future(pool.arun(work, deadline=Deadline(), user_id="ann"))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    del message, work, task
+    await asyncio.sleep(0.01)
+    gc.collect()
+    assert dropped() is None
+    gate.open()
+    await first
 
 
 async def test_users_whose_work_waits_take_turns(gate):

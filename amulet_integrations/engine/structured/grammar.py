@@ -17,7 +17,7 @@ from llguidance.hf import from_tokenizer
 from numpy.typing import NDArray
 
 from amulet_integrations.deadline import Deadline
-from amulet_integrations.engine.worker import run_in_turns
+from amulet_integrations.engine.worker import SteppedWork, run_in_turns
 from amulet_integrations.errors import AmuletError, UnsupportedGrammarError, UnsupportedModelError
 
 from .shortest_completion import Search, TokenTable, steps_to_best_completion
@@ -64,7 +64,7 @@ class _Entry:
     lock: threading.Lock = field(default_factory=threading.Lock)
     outcome: CompiledGrammar | tuple[type[AmuletError], str] | None = None
     matcher: LLMatcher | None = None
-    search: Search | None = None
+    search: SteppedWork[list[int] | None] | None = None
 
 
 class GrammarCompiler:
@@ -192,9 +192,8 @@ class GrammarCompiler:
                 # The first step prepares the others. It runs here, outside of Python's lock, so
                 # that nobody else waits for it.
                 _timed(self.table.allowed_tokens, entry.matcher.deep_copy())
-            entry.search = _within_bounds(
-                steps_to_best_completion(entry.matcher, self.table, limit=_MAX_COMPLETION)
-            )
+            steps = steps_to_best_completion(entry.matcher, self.table, limit=_MAX_COMPLETION)
+            entry.search = SteppedWork(_within_bounds(steps))
         if entry.matcher.is_error():
             raise UnsupportedGrammarError(
                 f"The grammar cannot be enforced: {first_line(entry.matcher.get_error())} Change "

@@ -118,3 +118,19 @@ def test_who_waits_for_another_ones_search_may_give_up(compiler):
         with pytest.raises(RequestTimeoutError, match=r"timeout of 0\.01 s"):
             compiler.compile(written(WIDE), Deadline(0.01))
     assert compiler.compile(written(WIDE)).shortest_completion
+
+
+def test_a_search_that_an_interrupt_leaves_keeps_what_it_found(compiler, monkeypatch):
+    whole = compiler.compile(written(WIDE)).shortest_completion
+    other = GrammarCompiler(compiler._tokenizer, VOCABULARY, compiler.end_ids)
+    run_in_turns = grammars.run_in_turns
+
+    def interrupted(work, between):
+        run_in_turns(work, between)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(grammars, "run_in_turns", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        other.compile(written(WIDE))
+    monkeypatch.setattr(grammars, "run_in_turns", run_in_turns)
+    assert other.compile(written(WIDE)).shortest_completion == whole
