@@ -81,7 +81,6 @@ class FairThreads:
             if not future.done():
                 future.cancel()
                 deadline.cancel()
-            del future  # an error holds this frame, and must not hold itself
 
     async def arun(
         self, function: Callable[[], T], *, deadline: Deadline, user_id: str | None = None
@@ -97,7 +96,6 @@ class FairThreads:
             if not future.done():
                 future.cancel()
                 deadline.cancel()
-            del future  # an error holds this frame, and must not hold itself
 
     def start(self, function: Callable[[], T], user_id: str | None = None) -> asyncio.Future[T]:
         """Starts a function on a thread of the pool, from an event loop.
@@ -190,8 +188,6 @@ def _settle(future: Future[Any], function: Callable[[], Any]) -> None:
         future.set_result(function())
     except BaseException as error:  # noqa: BLE001 - for whoever waits
         future.set_exception(error)
-    finally:
-        del future, function  # an error holds this frame, and must not hold itself
 
 
 def _is_pool_thread() -> bool:

@@ -10,8 +10,24 @@ from amulet_integrations.errors import UnsupportedGrammarError
 MAX_CHARACTERS = 128 * 1024
 """Most characters of a schema: of all its names and texts, and one for each value."""
 
+MAX_CHARACTERS_OF_A_CALL = 2 * MAX_CHARACTERS
+"""The same of all tools of a call and its answer together."""
+
 MAX_DEPTH = 128
 """Most levels of dicts and lists in a schema."""
+
+
+def check_sizes_of_call(tools: object, answer: object) -> None:
+    """Refuses tools and an answer whose schemas together take too long to be read.
+
+    Raises:
+        UnsupportedGrammarError: They are too large together; the message has the limit.
+    """
+    together = {"tools": tools, "answer": answer}
+    # Each is looked at by itself later, so their own depth is not checked here.
+    _check(
+        "of all tools and the answer together", together, MAX_CHARACTERS_OF_A_CALL, 2 * MAX_DEPTH
+    )
 
 
 def check_size(of_what: str, schema: Mapping[str, Any]) -> None:
@@ -24,14 +40,18 @@ def check_size(of_what: str, schema: Mapping[str, Any]) -> None:
     Raises:
         UnsupportedGrammarError: It is too large or nested too deeply; the message has the limit.
     """
+    _check(of_what, schema, MAX_CHARACTERS, MAX_DEPTH)
+
+
+def _check(of_what: str, schema: Mapping[str, Any], most: int, deepest: int) -> None:
     size = 0
     waiting: list[tuple[Any, int]] = [(schema, 1)]
     while waiting:
         value, depth = waiting.pop()
         size += 1 + (len(value) if isinstance(value, str) else 0)
-        if size + len(waiting) > MAX_CHARACTERS:
+        if size + len(waiting) > most:
             raise UnsupportedGrammarError(
-                f"The schema {of_what} has more than {MAX_CHARACTERS} characters, the limit. "
+                f"The schema {of_what} has more than {most} characters, the limit. "
                 "Leave parts out, or use $ref for what is repeated."
             )
         if isinstance(value, Mapping):
@@ -39,9 +59,9 @@ def check_size(of_what: str, schema: Mapping[str, Any]) -> None:
             inner: list[Any] = list(value.values())
         else:
             inner = list(value) if isinstance(value, list | tuple) else []
-        if inner and depth > MAX_DEPTH:
+        if inner and depth > deepest:
             raise UnsupportedGrammarError(
-                f"The schema {of_what} is nested too deeply: more than {MAX_DEPTH} levels, the "
+                f"The schema {of_what} is nested too deeply: more than {deepest} levels, the "
                 "limit. Use $ref and $defs."
             )
         waiting += ((held, depth + 1) for held in inner)

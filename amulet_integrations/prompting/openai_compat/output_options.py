@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from amulet_integrations.errors import InvalidParamsError
+from amulet_integrations.prompting.json_schema.size import check_sizes_of_call
 from amulet_integrations.prompting.tools.tool_use import JsonOutput, ToolUse
 
 from .openai_tools import to_openai_choice, to_tool_use, wants_one_call
@@ -56,6 +57,7 @@ class OutputOptions:
             UnsupportedGrammarError: A schema cannot be enforced.
         """
         _check_n(arguments.get("n"))
+        check_sizes_of_call(arguments.get("tools"), arguments.get("response_format"))
         steered = _flag("steer_strings", arguments.get("steer_strings"))
         return cls(
             tool_use=to_tool_use(

@@ -8,6 +8,7 @@ import pytest
 
 from amulet_integrations.errors import ContextLengthError, PromptError, UnsupportedGrammarError
 from amulet_integrations.prompting import ChatMessage, JsonOutput, PromptBuilder, Tool
+from amulet_integrations.prompting.openai_compat.output_options import OutputOptions
 from amulet_integrations.prompting.openai_compat.schemas import check_schema
 from tests.unit.prompting.models import CHATML, GEMMA, SWITCHED, byte_level
 from tests.unit.prompting.tools.tool_models import QWEN
@@ -116,3 +117,18 @@ def shared(levels: int) -> dict:
 def test_a_schema_past_the_limits_is_refused_with_the_limit(schema):
     with pytest.raises(UnsupportedGrammarError, match="the limit"):
         check_schema("the answer", schema)
+
+
+def test_the_tools_of_a_call_have_a_limit_together():
+    def tools(count):
+        parameters = {
+            "type": "object",
+            "properties": {f"p{i}": {"type": "string"} for i in range(2_000)},
+        }
+        function = {"name": "f", "description": "d", "parameters": parameters}
+        named = ({**function, "name": f"f{number}"} for number in range(count))
+        return [{"type": "function", "function": it} for it in named]
+
+    with pytest.raises(UnsupportedGrammarError, match="all tools and the answer together"):
+        OutputOptions.read({"tools": tools(30)})
+    assert len(OutputOptions.read({"tools": tools(3)}).tool_use.tools) == 3
