@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _MAX_COMPILED = 128  # grammars that are kept
+_MAX_UNFINISHED = 2  # grammars that a deadline cut, with the work that was done
 _MAX_COMPLETION = 4096  # tokens; a grammar that needs more counts as endless
 _SECONDS_OF_A_SEARCH = 2.0  # of the processor's time
 _SECONDS_OF_A_STEP = 0.5  # the same; while decoding, a step like this would hold everybody up
@@ -50,7 +51,7 @@ class CompiledGrammar:
     shortest_completion: tuple[int, ...]
 
 
-@dataclass
+@dataclass(eq=False)
 class _Entry:
     """A grammar on its way.
 
@@ -65,6 +66,10 @@ class _Entry:
     outcome: CompiledGrammar | tuple[type[AmuletError], str] | None = None
     matcher: LLMatcher | None = None
     search: SteppedWork[list[int] | None] | None = None
+
+    def forget_work(self) -> None:
+        """Frees the automata, which take up to a hundred megabytes for a large pattern."""
+        self.matcher = self.search = None
 
 
 class GrammarCompiler:
@@ -86,6 +91,8 @@ class GrammarCompiler:
         self._vocab_size = vocab_size
         self.end_ids = end_ids
         self._tokenizer_lock = threading.Lock()
+        self._unfinished: list[_Entry] = []
+        self._unfinished_lock = threading.Lock()
         self._entry_of = lru_cache(maxsize=_MAX_COMPILED)(lambda _grammar: _Entry())
 
     def compile(self, grammar: str, deadline: Deadline | None = None) -> CompiledGrammar:
@@ -109,7 +116,11 @@ class GrammarCompiler:
         entry = self._entry_of(grammar)
         with deadline.holding(entry.lock, _DOING):
             if entry.outcome is None:
-                entry.outcome = self._outcome(grammar, entry, deadline)
+                try:
+                    entry.outcome = self._outcome(grammar, entry, deadline)
+                    entry.forget_work()
+                finally:
+                    self._bound_unfinished(entry)
             outcome = entry.outcome
         if isinstance(outcome, CompiledGrammar):
             return outcome
@@ -163,6 +174,17 @@ class GrammarCompiler:
                 "and structured output cannot be enforced with this model. Use a model with a "
                 f"fast tokenizer. ({error})"
             ) from error
+
+    def _bound_unfinished(self, latest: _Entry) -> None:
+        """Keeps the work on a few grammars that are not finished, the latest ones."""
+        with self._unfinished_lock:
+            others = [it for it in self._unfinished if it is not latest]
+            self._unfinished = others if latest.outcome else [*others, latest]
+            for entry in self._unfinished[:-_MAX_UNFINISHED]:
+                if entry.lock.acquire(blocking=False):  # nobody works on it
+                    entry.forget_work()
+                    entry.lock.release()
+                    self._unfinished.remove(entry)
 
     def _with_special_ends(self) -> PreTrainedTokenizerBase:
         """The tokenizer with end tokens that are special; text in a grammar may hold any other."""

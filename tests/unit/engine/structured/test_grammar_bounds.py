@@ -152,3 +152,18 @@ def test_a_search_that_an_interrupt_leaves_keeps_what_it_found(compiler, monkeyp
         other.compile(written(WIDE))
     monkeypatch.setattr(grammars, "run_in_turns", run_in_turns)
     assert other.compile(written(WIDE)).shortest_completion == whole
+
+
+def test_what_is_refused_or_cut_keeps_no_automata(compiler):
+    def long(number):
+        return written({"type": "string", "pattern": f"^a{{{100_000 + number}}}$"})
+
+    for number in range(6):
+        with pytest.raises(UnsupportedGrammarError):
+            compiler.compile(long(number))
+        with pytest.raises(RequestTimeoutError):
+            compiler.compile(written(WIDE | {"title": str(number)}), OneTurn())
+    entries = [compiler._entry_of(long(number)) for number in range(6)]
+    assert all(entry.matcher is None for entry in entries)
+    cut = [compiler._entry_of(written(WIDE | {"title": str(number)})) for number in range(6)]
+    assert [entry.matcher is not None for entry in cut] == [False] * 4 + [True] * 2
