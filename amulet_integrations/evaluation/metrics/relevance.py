@@ -49,7 +49,7 @@ class RelevanceScorer:
         UnsupportedModelError: The model has a decoder too.
     """
 
-    score_names = (RELEVANCE,)
+    score_names: tuple[str, ...] = (RELEVANCE,)
 
     def __init__(
         self,
@@ -68,7 +68,7 @@ class RelevanceScorer:
         self._tokenizer = tokenizer
         window = getattr(model.config.get_text_config(), "max_position_embeddings", None)
         self._longest = min(window or tokenizer.model_max_length, tokenizer.model_max_length)
-        self.name = f"{RELEVANCE} {model_label(label, model)}"
+        self.name: str = f"{RELEVANCE} {model_label(label, model)}"
 
     @classmethod
     def from_pretrained(

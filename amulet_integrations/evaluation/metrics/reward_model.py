@@ -101,7 +101,7 @@ class RewardModelScorer:
         label = model_label(self._model_name, model)
         index = run_on_worker(self._try_head)
         column = "" if index is None else f" [{index}]"
-        self.name = f"{score} {label} {self._prompts.form}{column}"
+        self.name: str = f"{score} {label} {self._prompts.form}{column}"
 
     @classmethod
     def from_pretrained(
