@@ -1,4 +1,4 @@
-"""Fails if the summary of `pyright --verifytypes` has a score below a bound: run by `make types`."""
+"""Fails if the summary of `pyright --verifytypes` has a score below a bound; see `make types`."""
 
 from __future__ import annotations
 
