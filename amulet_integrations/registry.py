@@ -35,7 +35,7 @@ class Registry:
         self._stores: dict[tuple[str, float, ProfileLimits | None], ProfileStore] = {}
         self._prompts: dict[tuple[int, str], tuple[Engine, PromptBuilder]] = {}
         self._windows: dict[str, int] = {}
-        self.unknown_users = UnknownUsers()
+        self.unknown_users: UnknownUsers = UnknownUsers()
 
     def __reduce__(self) -> tuple[type[Registry], tuple[()]]:
         # Another process loads and opens its own.

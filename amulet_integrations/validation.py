@@ -88,7 +88,9 @@ def _is_private(fault: ErrorDetails, owner: type[BaseModel]) -> bool:
 class FrozenModel(BaseModel):
     """An immutable value object that refuses unknown names and raises `AmuletError`s."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(
+        frozen=True, extra="forbid", populate_by_name=True
+    )
     error_type: ClassVar[type[AmuletError]] = AmuletError
 
     def __init__(self, **data: Any) -> None:

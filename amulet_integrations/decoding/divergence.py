@@ -49,8 +49,10 @@ class DivergenceBounds:
         max_kl: Sequence[float | None],
         device: torch.device | str = "cpu",
     ) -> None:
-        self.requests = [index for index, bound in enumerate(max_kl) if bound is not None]
-        self.reference = mixing_matrix(reference, device)[self.requests]
+        self.requests: list[int] = [
+            index for index, bound in enumerate(max_kl) if bound is not None
+        ]
+        self.reference: Tensor = mixing_matrix(reference, device)[self.requests]
         self.max_kl = np.array([bound for bound in max_kl if bound is not None], dtype=np.float64)
 
     def __bool__(self) -> bool:

@@ -129,12 +129,12 @@ class LocalEngine:
                 f"A {type(model).__name__} has its own tokenizer, model_name, fingerprint and "
                 "cuda_graphs. Leave these arguments out."
             )
-        self.limits = EngineLimits(**limits).with_defaults(self.backend)  # type: ignore[arg-type]
+        self.limits: EngineLimits = EngineLimits(**limits).with_defaults(self.backend)  # type: ignore[arg-type]
         self.tokenizer = self.backend.tokenizer
-        self.model_name = self.backend.model_name
-        self.fingerprint = self.backend.fingerprint
-        self.context_window = self.backend.context_window
-        self.end_ids = self.backend.end_ids
+        self.model_name: str = self.backend.model_name
+        self.fingerprint: str = self.backend.fingerprint
+        self.context_window: int = self.backend.context_window
+        self.end_ids: frozenset[int] = self.backend.end_ids
         self._grammars = GrammarCompiler(self.tokenizer, self.backend.logits_size, self.end_ids)
         self._validator = RequestValidator(self.backend, self.limits, self._grammars)
         self._loop = EngineLoop(self.backend, self.limits)

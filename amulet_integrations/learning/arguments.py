@@ -51,7 +51,7 @@ Profile = Annotated[InstanceOf[PreferenceProfile], Field(repr=False)]
 
 
 class _Arguments(FrozenModel):
-    model_config = ConfigDict(arbitrary_types_allowed=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(arbitrary_types_allowed=True)
     error_type: ClassVar[type[AmuletError]] = InvalidParamsError
 
 

@@ -41,7 +41,7 @@ class Example(FrozenModel):
         PromptError: A text contains half of a surrogate pair.
     """
 
-    model_config = ConfigDict(hide_input_in_errors=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(hide_input_in_errors=True)
     error_type: ClassVar[type[AmuletError]] = EvidenceError
 
     question: str | tuple[ChatMessage, ...] = Field(repr=False)

@@ -36,7 +36,7 @@ class Preference(FrozenModel):
         InvalidProfileError: A value is out of its range.
     """
 
-    model_config = ConfigDict(hide_input_in_errors=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(hide_input_in_errors=True)
     error_type: ClassVar[type[AmuletError]] = InvalidProfileError
 
     text: PreferenceText

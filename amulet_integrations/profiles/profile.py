@@ -47,7 +47,7 @@ class PreferenceProfile(FrozenModel):
         InvalidParamsError: A strength or bound is out of its range, or two strengths are given.
     """
 
-    model_config = ConfigDict(hide_input_in_errors=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(hide_input_in_errors=True)
     error_type: ClassVar[type[AmuletError]] = InvalidProfileError
 
     user_id: Label
@@ -118,7 +118,7 @@ class ProfileChange(FrozenModel):
         InvalidProfileError: A value is out of its range.
     """
 
-    model_config = ConfigDict(hide_input_in_errors=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(hide_input_in_errors=True)
     error_type: ClassVar[type[AmuletError]] = InvalidProfileError
 
     user_id: Label

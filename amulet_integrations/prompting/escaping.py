@@ -91,7 +91,7 @@ class ControlTokenEscaper:
                 "from control tokens. Leave them out."
             )
         aliases = dict(zip(map(ord, edges), free, strict=False))
-        self.spare = list(map(chr, free[len(edges) :]))
+        self.spare: list[str] = list(map(chr, free[len(edges) :]))
         self._aliases = aliases
         self._json_aliases = {
             original: alias for original, alias in aliases.items() if original not in _JSON_ESCAPED

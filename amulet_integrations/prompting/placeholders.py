@@ -66,7 +66,7 @@ class Placeholders:
         self._opening = opening
         self._closing = closing
         self._numbers: dict[str, int] = {}
-        self.preference = self._placeholder("")
+        self.preference: str = self._placeholder("")
         # A quotation mark shows how often the placeholder was written as JSON.
         self._pattern = re.compile(rf'{opening}{_LETTERS}(\d*)(\\*)"{closing}')
 

@@ -30,7 +30,7 @@ class LikelihoodScorer:
     """
 
     name = LIKELIHOODS
-    score_names = (PREFERENCE_RATIO, FLUENCY, PREF_NLL, BROKEN)
+    score_names: tuple[str, ...] = (PREFERENCE_RATIO, FLUENCY, PREF_NLL, BROKEN)
 
     def __init__(self, engine: Engine, tasks: Iterable[AnswerTask]) -> None:
         self._engine = engine

@@ -49,7 +49,7 @@ class RelevanceScorer:
         UnsupportedModelError: The model has a decoder too.
     """
 
-    score_names = (RELEVANCE,)
+    score_names: tuple[str, ...] = (RELEVANCE,)
 
     def __init__(
         self,
@@ -68,7 +68,7 @@ class RelevanceScorer:
         self._tokenizer = tokenizer
         window = getattr(model.config.get_text_config(), "max_position_embeddings", None)
         self._longest = min(window or tokenizer.model_max_length, tokenizer.model_max_length)
-        self.name = f"{RELEVANCE} {model_label(label, model)}"
+        self.name: str = f"{RELEVANCE} {model_label(label, model)}"
 
     @classmethod
     def from_pretrained(
@@ -84,7 +84,7 @@ class RelevanceScorer:
         Raises:
             MissingDependencyError: The embedded encoder is not installed.
             ModelNotFoundError: The encoder cannot be loaded.
-            UnsupportedModelError: The model has a decoder too.
+            UnsupportedModelError: The model has a decoder too, or its weights are pickles.
         """
         path, label = model, model
         if model == EMBEDDED_ENCODER:
@@ -162,14 +162,20 @@ def _load(name: str, path: str, revision: str | None, device: str) -> Any:
     from amulet_integrations.engine.backends.transformers.loading.missing_files import (  # noqa: PLC0415
         loading_error,
     )
+    from amulet_integrations.engine.backends.transformers.loading.weight_files import (  # noqa: PLC0415
+        check_no_pickles,
+    )
 
-    place = find_device(device)
+    place, what = find_device(device), f"The encoder {name!r}"
+    check_no_pickles(what, path)
     try:
         with only_watched_bars():
             tokenizer = AutoTokenizer.from_pretrained(path, revision=revision)
-            model = AutoModel.from_pretrained(path, revision=revision, dtype=torch.float32)
+            model = AutoModel.from_pretrained(
+                path, revision=revision, dtype=torch.float32, use_safetensors=True
+            )
     except Exception as error:  # a damaged file may raise anything
         give = "Give a Hugging Face id or a local folder of a sentence embedding, or 'embedded'."
         source = ModelSource(name, revision=revision)
-        raise loading_error(f"The encoder {name!r}", source, error, give) from error
+        raise loading_error(what, source, error, give) from error
     return model.to(place).eval(), tokenizer

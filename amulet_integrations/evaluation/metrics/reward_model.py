@@ -21,6 +21,7 @@ from transformers.models.llama import modeling_llama
 from amulet_integrations.engine.backends.transformers.loading.loader import find_device
 from amulet_integrations.engine.backends.transformers.loading.loading_bars import only_watched_bars
 from amulet_integrations.engine.backends.transformers.loading.missing_files import loading_error
+from amulet_integrations.engine.backends.transformers.loading.weight_files import check_no_pickles
 from amulet_integrations.engine.model_source import ModelSource
 from amulet_integrations.engine.worker import run_on_worker
 from amulet_integrations.errors import EvaluationError, UnsupportedModelError
@@ -100,7 +101,7 @@ class RewardModelScorer:
         label = model_label(self._model_name, model)
         index = run_on_worker(self._try_head)
         column = "" if index is None else f" [{index}]"
-        self.name = f"{score} {label} {self._prompts.form}{column}"
+        self.name: str = f"{score} {label} {self._prompts.form}{column}"
 
     @classmethod
     def from_pretrained(
@@ -247,8 +248,11 @@ def _load(
 
     Raises:
         ModelNotFoundError: The model cannot be loaded.
-        UnsupportedModelError: The model needs code of its own, or its head was never trained.
+        UnsupportedModelError: The model needs code of its own, its weights are pickles, or its
+            head was never trained.
     """
+    what = f"The reward model {name!r}"
+    check_no_pickles(what, name)
     try:
         config = AutoConfig.from_pretrained(name, **options)
         # transformers may know its base model, and would load that with a random head.
@@ -260,7 +264,7 @@ def _load(
         setattr(modeling_llama, _REMOVED, "")
         try:
             model, info = AutoModelForSequenceClassification.from_pretrained(
-                name, dtype=dtype, output_loading_info=True, **options
+                name, dtype=dtype, use_safetensors=True, output_loading_info=True, **options
             )
         finally:
             delattr(modeling_llama, _REMOVED)
@@ -273,7 +277,7 @@ def _load(
             ) from error
         give = "Give a Hugging Face id or a local folder of a sequence-classification model."
         source = ModelSource(name, revision=options["revision"])
-        raise loading_error(f"The reward model {name!r}", source, error, give) from error
+        raise loading_error(what, source, error, give) from error
     if missing := sorted(info["missing_keys"]):
         raise UnsupportedModelError(
             f"The reward model {name!r} lacks weights ({', '.join(missing[:3])}), so its rewards "

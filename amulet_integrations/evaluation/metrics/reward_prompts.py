@@ -39,7 +39,7 @@ class RewardPrompts:
         source = tokenizer.get_chat_template() if self._is_chat else ""
         self._prompt_tokenizer = PromptTokenizer(tokenizer, source)
         digest = sha256(source.encode()).hexdigest()[:8]
-        self.form = f"template {digest}" if self._is_chat else "pair"
+        self.form: str = f"template {digest}" if self._is_chat else "pair"
 
     def encode(self, question: str, answer: str) -> RewardInput:
         """Returns the token ids of a user turn and an assistant turn."""

@@ -39,7 +39,7 @@ class TextScorer:
     """
 
     name = "text"
-    score_names = (WORDS, DISTINCT_1, DISTINCT_2, REPETITION, LEXICAL_VARIETY)
+    score_names: tuple[str, ...] = (WORDS, DISTINCT_1, DISTINCT_2, REPETITION, LEXICAL_VARIETY)
 
     def score(
         self,
@@ -102,7 +102,7 @@ class SentimentScorer:
         MissingDependencyError: vaderSentiment is not installed.
     """
 
-    score_names = (SENTIMENT,)
+    score_names: tuple[str, ...] = (SENTIMENT,)
 
     def __init__(self) -> None:
         try:
@@ -111,7 +111,7 @@ class SentimentScorer:
             )
         except ImportError as error:
             raise MissingDependencyError.for_extra("vaderSentiment", "evaluation") from error
-        self.name = f"vader {version('vaderSentiment')}"
+        self.name: str = f"vader {version('vaderSentiment')}"
         self._vader = SentimentIntensityAnalyzer()
 
     def score(

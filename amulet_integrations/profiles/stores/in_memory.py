@@ -48,7 +48,7 @@ class InMemoryProfileStore(SharedStore):
         *,
         limits: ProfileLimits | None = None,
     ) -> None:
-        self.limits = ProfileLimits() if limits is None else limits
+        self.limits: ProfileLimits = ProfileLimits() if limits is None else limits
         self._lock = Lock()
         self._profiles: dict[str, PreferenceProfile] = {}
         for profile in profiles:

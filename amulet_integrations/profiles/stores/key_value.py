@@ -69,7 +69,7 @@ class KeyValueProfileStore(SharedStore, ABC):
 
     def __init__(self, store: object, place: str, limits: ProfileLimits | None = None) -> None:
         self._store = store
-        self.limits = ProfileLimits() if limits is None else limits
+        self.limits: ProfileLimits = ProfileLimits() if limits is None else limits
         self.place = place
 
     def __reduce__(self) -> NoReturn:

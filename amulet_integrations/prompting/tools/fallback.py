@@ -32,7 +32,7 @@ class FallbackToolTemplate:
 
     def __init__(self, plain: PromptFormat) -> None:
         self.format = plain
-        self.source = plain.source + _SECTION + _RESULT
+        self.source: str = plain.source + _SECTION + _RESULT
 
     def describe_tools(self, tools: Sequence[dict[str, Any]]) -> tuple[str, list[dict[str, Any]]]:
         """A part of the system text on the tools and how to call them, and no tools."""

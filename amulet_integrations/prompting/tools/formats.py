@@ -140,10 +140,10 @@ def _object_head(key: str) -> str:
 class HermesFormat(ToolFormat):
     """Hermes and Qwen: a JSON object between tags for each call, anywhere in the answer."""
 
-    head = regex.compile(
+    head: ClassVar[regex.Pattern[str]] = regex.compile(
         rf"<tool_call>(?:{_object_head('arguments')}|(?:(?!<tool_call>)(?s:.))*?</tool_call>)"
     )
-    tail = regex.compile(r"\s*\}\s*</tool_call>")
+    tail: ClassVar[regex.Pattern[str]] = regex.compile(r"\s*\}\s*</tool_call>")
     opening = "<tool_call>"
     closing = "</tool_call>"
     foreign = ("<tool_response>",)
@@ -159,8 +159,12 @@ class HermesFormat(ToolFormat):
 class MistralFormat(ToolFormat):
     """Mistral: a marker and a JSON list of calls, at the end of the answer."""
 
-    head = regex.compile(rf"\[TOOL_CALLS\]\s*\[{_object_head('arguments')}")
-    tail = regex.compile(rf"\s*\}}\s*(?:\]|,{_object_head('arguments')})")
+    head: ClassVar[regex.Pattern[str]] = regex.compile(
+        rf"\[TOOL_CALLS\]\s*\[{_object_head('arguments')}"
+    )
+    tail: ClassVar[regex.Pattern[str]] = regex.compile(
+        rf"\s*\}}\s*(?:\]|,{_object_head('arguments')})"
+    )
     opening = "[TOOL_CALLS]"
 
     def _rest_rules(self, tools: Sequence[Tool], opening: str, *, parallel: bool) -> str:  # noqa: ARG002
@@ -171,8 +175,10 @@ class MistralFormat(ToolFormat):
 class MistralArgsFormat(ToolFormat):
     """Later Mistral models: a marker, the tool's name, another marker, and the arguments."""
 
-    head = regex.compile(rf"\[TOOL_CALLS\]\s*{_NAME}\[ARGS\]\s*(?=\{{)")
-    tail = regex.compile("")
+    head: ClassVar[regex.Pattern[str]] = regex.compile(
+        rf"\[TOOL_CALLS\]\s*{_NAME}\[ARGS\]\s*(?=\{{)"
+    )
+    tail: ClassVar[regex.Pattern[str]] = regex.compile("")
     opening = "[TOOL_CALLS]"
     separator: ClassVar[str] = "[ARGS]"
 
@@ -190,8 +196,10 @@ class MistralArgsFormat(ToolFormat):
 class LlamaFormat(ToolFormat):
     """Llama 3: the answer is one JSON object; an answer that begins otherwise is text."""
 
-    head = regex.compile(rf"(?:<\|python_tag\|>)?{_object_head('parameters')}")
-    tail = regex.compile(r"\s*\}")
+    head: ClassVar[regex.Pattern[str]] = regex.compile(
+        rf"(?:<\|python_tag\|>)?{_object_head('parameters')}"
+    )
+    tail: ClassVar[regex.Pattern[str]] = regex.compile(r"\s*\}")
     opening = ""
     calls_after_text = False
     python_tag: ClassVar[str] = "<|python_tag|>"

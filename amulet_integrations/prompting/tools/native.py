@@ -40,7 +40,7 @@ class NativeToolTemplate:
 
     def __init__(self, chat: ChatFormat, *, arguments_as_text: bool) -> None:
         self.format = chat
-        self.source = chat.source
+        self.source: str = chat.source
         self._arguments_as_text = arguments_as_text
 
     @property

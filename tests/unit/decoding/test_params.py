@@ -148,3 +148,13 @@ def test_one_stop_string_is_as_good_as_a_list():
 def test_every_error_is_an_amulet_error_when_json_is_read():
     with pytest.raises(AmuletError, match="eta"):
         AmuletParams.model_validate_json('{"eta": 0}')
+
+
+@pytest.mark.parametrize("scale", [1.0, 1.5, 4.0])
+def test_a_scale_of_one_or_more_keeps_the_default_game(scale):
+    found, default = AmuletParams.from_guidance_scale(scale), AmuletParams()
+    assert (found.lambda_, found.eta, found.iterations) == (
+        default.lambda_,
+        default.eta,
+        default.iterations,
+    )

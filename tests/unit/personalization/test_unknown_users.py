@@ -438,3 +438,15 @@ def test_keys_of_others_give_nothing(reported: Any) -> None:
     llm.invoke(QUESTION, config(**FOREIGN))
     llm.invoke(QUESTION, config(user_id="ann", userid="zed", user="zed"))
     assert reported() == []
+
+
+def test_each_user_of_a_config_without_a_store_is_reported_once() -> None:
+    reports = unknown_users.UnknownUsers()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for user in ("ann", "ben", "ann", "ben"):
+            reports.report_config_user("warn", user, Path("gone.db"))
+    first, second = (str(it.message) for it in caught)
+    assert "'ann'" in first
+    assert "profile set ann" in first
+    assert "'ben'" in second

@@ -65,9 +65,9 @@ class TransformersBackend:
         self._architecture = check_architecture(model)
         self._model = model
         self.tokenizer = tokenizer
-        self.model_name = model_name or str(model.config.name_or_path)
-        self.fingerprint = fingerprint or uuid4().hex
-        self.context_window = context_window(model.config)
+        self.model_name: str = model_name or str(model.config.name_or_path)
+        self.fingerprint: str = fingerprint or uuid4().hex
+        self.context_window: int = context_window(model.config)
         self.vocab_size, self.logits_size = vocabulary_sizes(model)
         self.end_ids = end_token_ids(model, tokenizer, self.logits_size)
         self.device: torch.device = model.device

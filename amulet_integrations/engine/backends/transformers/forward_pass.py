@@ -34,7 +34,7 @@ class ForwardPass:
     def __init__(self, model: PreTrainedModel, batching: Batching) -> None:
         self._model = model
         self.batching = batching
-        self.takes_positions = takes_argument(model, "position_ids")
+        self.takes_positions: bool = takes_argument(model, "position_ids")
 
     def __call__(self, cache: RowCache, inputs: Sequence[RowInput], logits_to_keep: int) -> Tensor:
         """As `Backend.forward`."""

@@ -67,8 +67,8 @@ class Database:
         self._fork_guard = fork_guard.work if is_sqlite(self._url) else nullcontext
         self._is_closed = False
         self._writers = BoundedSemaphore(_MOST_WRITERS)
-        self.name = shown_url(self._url)
-        self.place = self.opening(lambda: place_of(self._url))
+        self.name: str = shown_url(self._url)
+        self.place: str = self.opening(lambda: place_of(self._url))
         if self._file is not None:
             self.opening(self._make_file)
         self._engines = self.opening(lambda: connect_to(self._url))

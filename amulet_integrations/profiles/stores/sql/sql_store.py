@@ -67,7 +67,7 @@ class SqlProfileStore(SharedStore):
         table_prefix: str = "amulet_",
         limits: ProfileLimits | None = None,
     ) -> None:
-        self.limits = ProfileLimits() if limits is None else limits
+        self.limits: ProfileLimits = ProfileLimits() if limits is None else limits
         tables = Tables(table_prefix)
         self._table_prefix = table_prefix
         self._late = LateDatabase(url, tables)

@@ -31,6 +31,7 @@ from amulet_integrations.errors import (
 from .embedded import embedded_model_path
 from .loading_bars import only_watched_bars
 from .missing_files import check_files, check_name, loading_error
+from .weight_files import check_no_pickles
 
 
 @only_watched_bars()
@@ -40,7 +41,8 @@ def load_config(source: ModelSource) -> PreTrainedConfig:
     Raises:
         ModelNotFoundError: There is no such checkpoint, a file of it is missing, or the hub cannot
             be reached.
-        UnsupportedModelError: It is not decoder-only, or needs code of its own.
+        UnsupportedModelError: It is not decoder-only, needs code of its own, or its weights are
+            pickles.
         InvalidRequestError: The dtype or the device is unknown.
     """
     source.check_dtype()
@@ -52,6 +54,7 @@ def load_config(source: ModelSource) -> PreTrainedConfig:
     except Exception as error:  # damaged files raise any error
         raise _loading_error(source, error) from error
     _check_decoder_only(source.model, config)
+    check_no_pickles(f"model={source.model!r}", path)
     if not source.trust_remote_code:  # such code may read files of its own
         check_files(path)
     return config
@@ -74,7 +77,7 @@ def load_model(source: ModelSource) -> tuple[PreTrainedModel, PreTrainedTokenize
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, **_hub_options(source))
         model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
-            path, dtype=source.dtype, **given, **_hub_options(source)
+            path, dtype=source.dtype, use_safetensors=True, **given, **_hub_options(source)
         )
     except ImportError as error:
         raise MissingDependencyError(f"Loading {source.model!r} failed: {error}") from error

@@ -21,7 +21,9 @@ from huggingface_hub.errors import (
 )
 
 from amulet_integrations.engine.model_source import ModelSource
-from amulet_integrations.errors import ModelNotFoundError
+from amulet_integrations.errors import ModelNotFoundError, UnsupportedModelError
+
+from .weight_files import pickle_error, problem_of_weights
 
 GIVE = "Give a Hugging Face id, a local folder with config, tokenizer and weights, or 'embedded'."
 _GGUF = (
@@ -31,7 +33,7 @@ _GGUF = (
 _FILES = {".gguf", ".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".onnx", ".json", ".zip"}
 _TAGGED = re.compile(r"(?P<name>[\w./-]+):[\w.-]+")
 _HUB_PAGE = re.compile(r"(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co)/([\w.-]+/[\w.-]+).*")
-_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+_NO_SAFETENSORS = "cannot be loaded with `safetensors`"  # what transformers says of the hub's files
 _NO_TOKENIZERS = {"special_tokens_map.json", "added_tokens.json", "tokenizer_config.json"}
 
 
@@ -69,7 +71,7 @@ def check_files(model: str) -> None:
 
 def loading_error(
     what: str, source: ModelSource, error: Exception, give: str = GIVE
-) -> ModelNotFoundError:
+) -> ModelNotFoundError | UnsupportedModelError:
     """The error for a model that transformers could not load.
 
     Args:
@@ -79,6 +81,8 @@ def loading_error(
         give: What to give instead.
     """
     path = Path(source.model).expanduser()
+    if _NO_SAFETENSORS in str(error):
+        return pickle_error(what, "pytorch_model.bin")
     problem = (
         _find_problem(source.model, give)
         or _problem_of_files(path)
@@ -92,7 +96,7 @@ def _problem_of_files(path: Path) -> str | None:
     if not path.is_dir():
         return None
     names = {file.name for file in path.iterdir()}
-    missing = [*_missing_weights(path, names)]
+    missing = [it for it in [problem_of_weights(path)] if it is not None]
     if not any(_is_of_tokenizer(name) for name in names):
         missing.append("a tokenizer (tokenizer.json, or tokenizer.model or vocab.json)")
     hint = f" {_adapter(path)}" if "adapter_config.json" in names else ""
@@ -210,26 +214,6 @@ def _adapter(path: Path) -> str:
         f"Merge the adapter into its base model{of} with peft (merge_and_unload, then "
         "save_pretrained, and the tokenizer's too), and give the folder of the result."
     )
-
-
-def _missing_weights(path: Path, names: set[str]) -> Iterator[str]:
-    for name in _WEIGHTS:
-        if name in names:
-            return
-        if f"{name}.index.json" in names:
-            shards = _shards(path / f"{name}.index.json")
-            if lost := sorted(shards - names):
-                yield f"{lost[0]} and {len(lost) - 1} more parts" if lost[1:] else lost[0]
-            return
-    more = ", beside its GGUF files" if any(name.endswith(".gguf") for name in names) else ""
-    yield f"weights (model.safetensors, or its parts with model.safetensors.index.json){more}"
-
-
-def _shards(index: Path) -> set[str]:
-    try:
-        return set(json.loads(index.read_text())["weight_map"].values())
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return set()  # a damaged index is for transformers to report
 
 
 def _is_of_tokenizer(name: str) -> bool:
