@@ -191,7 +191,9 @@ def test_no_property_can_be_written_twice():
         "properties": {"a": {"type": "integer"}},
         "additionalProperties": True,
     }
-    assert accepts(schema, '{"a": 1, "a": "x"}', '{"a": 1, "\\u0061": "x"}') == [False, False]
+    twice = ('{"a": 1, "a": "x"}', '{"a": 1, "\\u0061": "x"}')
+    once = ('{"a": 1, "ab": "x"}', '{"a": 1, "": 2}', '{"a": 1, "\\n": null}')
+    assert accepts(schema, *twice, *once) == [False, False, True, True, True]
 
 
 @pytest.mark.parametrize("year", [100, 400, 1600, 1900, 1999, 2000, 2023, 2024, 2100, 9996])
