@@ -1,7 +1,7 @@
 """Names of free properties, as a pattern, for releases of llguidance that let escapes through.
 
 Beside listed properties, llguidance before 1.8 lets a free name be written with escapes. So a
-listed name could come twice, under two spellings. It keeps to a pattern without escapes of characters.
+listed name could come twice, under two spellings. It keeps to a pattern that has no escapes.
 """
 
 from __future__ import annotations
