@@ -20,7 +20,6 @@ from typing import Any
 from amulet_integrations.errors import UnsupportedGrammarError
 
 from .object_parts import names_properties
-from .other_names import lets_escapes_through, with_free_names_as_pattern
 from .rewriting import Rewriting, rewrite_schema
 from .shape import check_shape
 from .unenforced import Unenforced, grammar_error
@@ -58,8 +57,7 @@ class EnforcedSchema:
 
 def json_rule(schema: Mapping[str, Any]) -> str:
     """The Lark expression of JSON that follows a schema, which `constrained_schema` has adapted."""
-    written = with_free_names_as_pattern(dict(schema)) if lets_escapes_through() else schema
-    return f"%json {json.dumps({**written, 'x-guidance': _GUIDANCE})}"
+    return f"%json {json.dumps({**schema, 'x-guidance': _GUIDANCE})}"
 
 
 def constrained_schema(schema: Mapping[str, Any]) -> dict[str, Any]:

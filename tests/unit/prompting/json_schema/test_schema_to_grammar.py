@@ -18,6 +18,7 @@ from typing_extensions import TypedDict
 
 from amulet_integrations.errors import UnsupportedGrammarError
 from amulet_integrations.prompting.json_schema.finished_values import fault_of
+from amulet_integrations.prompting.json_schema.older_llguidance import is_older_llguidance
 from amulet_integrations.prompting.json_schema.schema_to_grammar import (
     arguments_schema,
     constrained_schema,
@@ -277,7 +278,10 @@ REWRITTEN = {
 def test_what_can_be_written_otherwise_is_enforced(name):
     schema = REWRITTEN[name]
     enforced = enforced_schema(schema)
-    assert (enforced.unenforced, enforced.error) == ((), "")
+    # An older llguidance does not keep free names of combined objects free of escapes.
+    left = {"additionalProperties"} if is_older_llguidance() else set()
+    assert {it.keyword for it in enforced.unenforced} <= left
+    assert not enforced.error
     validator = jsonschema.validators.validator_for(schema, jsonschema.Draft202012Validator)(schema)
     for value in walked(schema, range(5)):
         assert validator.is_valid(value), value
