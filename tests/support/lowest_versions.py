@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 # Extras of maintainers only, whose versions nobody else has.
 TOOLS = frozenset({"docs", "bench", "lint"})
 # PyPI's torch for Linux brings gigabytes of CUDA, so that only the build of constraints.txt is
-# tried. What else we claim of torch rests on the calls that we use, which are older.
+# tried.
 AS_NEWEST = frozenset({"torch"})
 _LOWEST = re.compile(r"(?P<name>[A-Za-z0-9._-]+)(\[[^]]*\])?>=(?P<version>[0-9.]+)")
 

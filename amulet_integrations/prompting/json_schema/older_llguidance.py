@@ -69,9 +69,9 @@ def rewrite_for_older(
 
 def _split_at_zero(schema: dict[str, Any]) -> bool:
     """Makes the numbers below zero an alternative; returns whether that is as strict as before."""
-    given, step = schema.get("type", ()), schema.get("multipleOf")
+    given, step = schema.get("type", ()), schema.get("multipleOf", 0)
     types = {given} if isinstance(given, str) else set(given)
-    bounds = (schema.get(key) for key in ("minimum", "exclusiveMinimum"))
+    bounds = (schema.get(key, -1) for key in ("minimum", "exclusiveMinimum"))
     is_positive = any(is_number(bound) and bound >= 0 for bound in bounds)
     if not is_number(step) or step <= 0 or is_positive or (types and not types & _NUMBERS):
         return True

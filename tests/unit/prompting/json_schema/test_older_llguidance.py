@@ -79,6 +79,13 @@ def test_a_schema_is_enforced_or_checked(name):
         assert not WALKER.accepts(grammar, text) or fault_in_text(schema, text), text
 
 
+def test_multiples_have_the_decimals_that_were_written():
+    step = {"type": "number", "multipleOf": 0.01}
+    checked = {"type": "array", "items": step, "not": {"const": []}}  # so that the value is checked
+    assert fault_in_text(checked, "[0.07, -0.07, 1.1, 3]") == ""
+    assert "-0.075 is not a multiple of 0.01" in fault_in_text(checked, "[0.07, -0.075]")
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_newer_releases_read_what_is_written_for_older_ones(name):
     schema, valid, invalid = CASES[name]
