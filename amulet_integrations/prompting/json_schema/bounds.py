@@ -13,8 +13,10 @@ from .shape import iter_objects
 
 # About the largest integer of 64 bits, which is the largest that llguidance can represent.
 _LARGEST = 9 * 10**18
-_FINEST = 1e-10  # llguidance knows no finer multiples
 _NARROW = 1e-6
+
+FINEST = 1e-10
+"""The finest multiple that llguidance knows: numbers have ten decimals."""
 
 ANY_JSON_NAME = "amulet.any-json"
 _ANY_JSON_POINTER = f"#/$defs/{ANY_JSON_NAME}"
@@ -37,7 +39,7 @@ def any_json() -> dict[str, Any]:
                 "type": "number",
                 "minimum": -_LARGEST,
                 "maximum": _LARGEST,
-                "multipleOf": _FINEST,
+                "multipleOf": FINEST,
             },
             {"type": "array", "items": any_json_reference()},
             {"type": "object", "additionalProperties": any_json_reference()},
@@ -70,12 +72,12 @@ def bound_numbers(schema: dict[str, Any]) -> None:
         ("maximum", "exclusiveMaximum", 1),
     ):
         for given in (key, exclusive):
-            if _is_number(schema.get(given)) and schema[given] * sign > _LARGEST:
+            if is_number(schema.get(given)) and schema[given] * sign > _LARGEST:
                 del schema[given]
-        if not (_is_number(schema.get(key)) or _is_number(schema.get(exclusive))):
+        if not (is_number(schema.get(key)) or is_number(schema.get(exclusive))):
             schema[key] = sign * _LARGEST
     if "number" in types and "multipleOf" not in schema and _width(schema) > _NARROW:
-        schema["multipleOf"] = _FINEST
+        schema["multipleOf"] = FINEST
 
 
 def _read_draft_4(schema: dict[str, Any]) -> None:
@@ -102,8 +104,8 @@ def bound_free_parts(schema: dict[str, Any]) -> None:
 
 def _width(schema: dict[str, Any]) -> float:
     """The distance between the bounds of a schema that has both."""
-    lower = (schema[key] for key in ("minimum", "exclusiveMinimum") if _is_number(schema.get(key)))
-    upper = (schema[key] for key in ("maximum", "exclusiveMaximum") if _is_number(schema.get(key)))
+    lower = (schema[key] for key in ("minimum", "exclusiveMinimum") if is_number(schema.get(key)))
+    upper = (schema[key] for key in ("maximum", "exclusiveMaximum") if is_number(schema.get(key)))
     return float(min(upper) - max(lower))
 
 
@@ -118,5 +120,6 @@ def _free_types(schema: dict[str, Any]) -> list[str]:
     return ["number"] if is_free else []
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
+    """Whether a JSON value is a number."""
     return isinstance(value, int | float) and not isinstance(value, bool)

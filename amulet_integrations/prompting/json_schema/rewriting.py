@@ -30,6 +30,7 @@ from .object_parts import (
     count_object_parts,
     lists_properties,
 )
+from .older_llguidance import is_older_llguidance, rewrite_for_older
 from .patterns import can_enforce_pattern, without_lookaround
 from .references import has_anchor
 from .shape import DEFINITIONS, at, check_shape, iter_objects, map_subschemas, refuse
@@ -104,7 +105,11 @@ def rewrite_schema(
     rewritten: dict[str, Any] = rewriter.rewrite(schema, "#", is_whole=True)
     if uses_any_json(rewritten):
         rewritten["$defs"] = {**rewritten.get("$defs", {}), ANY_JSON_NAME: any_json()}
-    return rewritten, tuple(dict.fromkeys([*unenforced, *rewriter.unenforced]))
+    unenforced += rewriter.unenforced
+    if is_older_llguidance():
+        rewritten, left = rewrite_for_older(rewritten)
+        unenforced += left
+    return rewritten, tuple(dict.fromkeys(unenforced))
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from typing import Any
 from llguidance import LLMatcher
 
 _CASES = "Write the cases as anyOf"
+_NEWER = "install llguidance 1.8 or newer"
 _REMEDIES = {
     "uniqueItems": "Leave it out (in Python: a list in place of a set)",
     "not": "Say what is allowed instead (enum, pattern, anyOf)",
@@ -21,6 +22,8 @@ _REMEDIES = {
     "patternProperties": "Write them without look-around and backreferences",
     "minProperties": "Name the properties",
     "maxProperties": "Name the properties",
+    "multipleOf": f"Give it a minimum of 0, or {_NEWER}",
+    "additionalProperties": f"Write {{'additionalProperties': False}}, or {_NEWER}",
     "dependencies": _CASES,
     "unevaluatedProperties": "Use additionalProperties",
     "unevaluatedItems": "Use items",

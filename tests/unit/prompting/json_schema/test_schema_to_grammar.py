@@ -18,6 +18,7 @@ from typing_extensions import TypedDict
 
 from amulet_integrations.errors import UnsupportedGrammarError
 from amulet_integrations.prompting.json_schema.finished_values import fault_of
+from amulet_integrations.prompting.json_schema.older_llguidance import is_older_llguidance
 from amulet_integrations.prompting.json_schema.schema_to_grammar import (
     arguments_schema,
     constrained_schema,
@@ -191,7 +192,9 @@ def test_no_property_can_be_written_twice():
         "properties": {"a": {"type": "integer"}},
         "additionalProperties": True,
     }
-    assert accepts(schema, '{"a": 1, "a": "x"}', '{"a": 1, "\\u0061": "x"}') == [False, False]
+    twice = ('{"a": 1, "a": "x"}', '{"a": 1, "\\u0061": "x"}')
+    once = ('{"a": 1, "ab": "x"}', '{"a": 1, "": 2}', '{"a": 1, "\\n": null}')
+    assert accepts(schema, *twice, *once) == [False, False, True, True, True]
 
 
 @pytest.mark.parametrize("year", [100, 400, 1600, 1900, 1999, 2000, 2023, 2024, 2100, 9996])
@@ -275,7 +278,10 @@ REWRITTEN = {
 def test_what_can_be_written_otherwise_is_enforced(name):
     schema = REWRITTEN[name]
     enforced = enforced_schema(schema)
-    assert (enforced.unenforced, enforced.error) == ((), "")
+    # An older llguidance does not keep free names of combined objects free of escapes.
+    left = {"additionalProperties"} if is_older_llguidance() else set()
+    assert {it.keyword for it in enforced.unenforced} <= left
+    assert not enforced.error
     validator = jsonschema.validators.validator_for(schema, jsonschema.Draft202012Validator)(schema)
     for value in walked(schema, range(5)):
         assert validator.is_valid(value), value
