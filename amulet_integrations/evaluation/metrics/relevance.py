@@ -84,7 +84,7 @@ class RelevanceScorer:
         Raises:
             MissingDependencyError: The embedded encoder is not installed.
             ModelNotFoundError: The encoder cannot be loaded.
-            UnsupportedModelError: The model has a decoder too.
+            UnsupportedModelError: The model has a decoder too, or weights are missing.
         """
         path, label = model, model
         if model == EMBEDDED_ENCODER:
@@ -162,14 +162,24 @@ def _load(name: str, path: str, revision: str | None, device: str) -> Any:
     from amulet_integrations.engine.backends.transformers.loading.missing_files import (  # noqa: PLC0415
         loading_error,
     )
+    from amulet_integrations.engine.backends.transformers.loading.whole_weights import (  # noqa: PLC0415
+        check_weights,
+    )
 
     place = find_device(device)
     try:
         with only_watched_bars():
             tokenizer = AutoTokenizer.from_pretrained(path, revision=revision)
-            model = AutoModel.from_pretrained(path, revision=revision, dtype=torch.float32)
+            model, info = AutoModel.from_pretrained(
+                path,
+                revision=revision,
+                dtype=torch.float32,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # `check_weights` refuses them
+            )
     except Exception as error:  # a damaged file may raise anything
         give = "Give a Hugging Face id or a local folder of a sentence embedding, or 'embedded'."
         source = ModelSource(name, revision=revision)
         raise loading_error(f"The encoder {name!r}", source, error, give) from error
+    check_weights(f"The encoder {name!r}", info, unused=("pooler.",))
     return model.to(place).eval(), tokenizer
