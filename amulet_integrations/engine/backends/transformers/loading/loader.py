@@ -75,7 +75,7 @@ def load_model(source: ModelSource) -> tuple[PreTrainedModel, PreTrainedTokenize
     given = {name: value for name in placement if (value := getattr(source, name)) is not None}
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, **_hub_options(source))
-        loaded: tuple[PreTrainedModel, LoadingInfo] = AutoModelForCausalLM.from_pretrained(
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
             path,
             dtype=source.dtype,
             output_loading_info=True,
@@ -87,6 +87,8 @@ def load_model(source: ModelSource) -> tuple[PreTrainedModel, PreTrainedTokenize
         raise MissingDependencyError(f"Loading {source.model!r} failed: {error}") from error
     except Exception as error:  # damaged files raise any error
         raise _loading_error(source, error) from error
+    model: PreTrainedModel
+    info: LoadingInfo
     model, info = loaded
     check_weights(f"model={source.model!r}", info)
     check_vocabulary(f"model={source.model!r}", model, tokenizer)

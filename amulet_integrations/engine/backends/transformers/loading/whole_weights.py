@@ -74,7 +74,7 @@ def check_vocabulary(what: str, model: PreTrainedModel, tokenizer: PreTrainedTok
     highest = max(tokenizer.vocab_size - 1, *(token for token in ends if token is not None), 0)
     if highest >= rows:
         raise UnsupportedModelError(
-            f"{what} embeds {rows} tokens, and its tokenizer has the token {highest}. The tokenizer "
-            "is of another model, or of one whose embeddings were resized later. Save the two "
+            f"{what} embeds {rows} tokens, and its tokenizer has the token {highest}. The "
+            "tokenizer is of another model, or of one whose embeddings were resized later. Save the two "
             "together again."
         )
