@@ -75,6 +75,6 @@ def check_vocabulary(what: str, model: PreTrainedModel, tokenizer: PreTrainedTok
     if highest >= rows:
         raise UnsupportedModelError(
             f"{what} embeds {rows} tokens, and its tokenizer has the token {highest}. The "
-            "tokenizer is of another model, or of one whose embeddings were resized later. Save the two "
-            "together again."
+            "tokenizer is of another model, or of one whose embeddings were resized later. Save "
+            "the two together again."
         )
