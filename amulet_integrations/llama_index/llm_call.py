@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
-from contextlib import aclosing, closing
+from contextlib import closing
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Generic, TypeVar
@@ -15,6 +15,7 @@ from llama_index.core.base.llms.types import ChatResponse, CompletionResponse, M
 from llama_index.core.llms.callbacks import llm_chat_callback, llm_completion_callback
 from llama_index.core.llms.llm import default_completion_to_prompt
 
+from amulet_integrations.bind_context import aclosing_all
 from amulet_integrations.client import SELECTION_ARGUMENTS, CallArguments
 from amulet_integrations.errors import PromptError
 from amulet_integrations.personalization.prepared_call import PreparedAnswer
@@ -196,7 +197,7 @@ def _closing_both(
 async def _aclosing_both(
     traced: AsyncGenerator[R, None], responses: AsyncGenerator[R, None]
 ) -> AsyncGenerator[R, None]:
-    async with aclosing(responses), aclosing(traced):
+    async with aclosing_all(responses), aclosing_all(traced):
         async for response in traced:
             yield response
 
