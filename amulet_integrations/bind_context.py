@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Generator, Iterator
+from contextlib import AbstractAsyncContextManager
 from contextvars import Context, copy_context
 from typing import Any, TypeVar
 
@@ -31,6 +32,24 @@ def bind_async_iterator(steps: AsyncIterator[T]) -> AsyncGenerator[T, None]:
     return _aeach_in_context(copy_context(), steps)
 
 
+class aclosing_all(AbstractAsyncContextManager[None]):  # noqa: N801 - as contextlib.aclosing
+    """Closes an async generator that another one reads; `aclosing` for the end of an event loop.
+
+    When an event loop ends, asyncio closes all generators at once, and one that is being closed
+    cannot be closed again. So the outer one lets asyncio begin, and closes what is left.
+    """
+
+    def __init__(self, steps: AsyncIterator[Any]) -> None:
+        self._steps = steps
+
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is GeneratorExit:
+            await asyncio.sleep(0)
+        being_closed = getattr(self._steps, "ag_running", False)
+        if isinstance(self._steps, AsyncGenerator) and not being_closed:
+            await self._steps.aclose()
+
+
 async def _in_context(context: Context, work: Coroutine[Any, Any, T]) -> T:
     return await asyncio.create_task(work, context=context)
 
@@ -48,9 +67,13 @@ async def _aeach_in_context(context: Context, steps: AsyncIterator[T]) -> AsyncG
     async def step() -> T:
         return await anext(steps, _END)
 
+    closer = aclosing_all(steps)
+    ended_by: type[BaseException] | None = None
     try:
         while (item := await _in_context(context, step())) is not _END:
             yield item
+    except BaseException as error:
+        ended_by = type(error)
+        raise
     finally:
-        if isinstance(steps, AsyncGenerator):
-            await _in_context(context, steps.aclose())
+        await _in_context(context, closer.__aexit__(ended_by))

@@ -18,12 +18,16 @@ def replace_file(path: Path, content: bytes, *, durable: bool = False) -> None:
         OSError: It cannot be written.
     """
     unfinished = path.with_name(f".{path.name}.new")
-    with unfinished.open("wb") as file:
-        file.write(content)
-        if durable:
-            file.flush()
-            os.fsync(file.fileno())
-    unfinished.replace(path)
+    try:
+        with unfinished.open("wb") as file:
+            file.write(content)
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
+        unfinished.replace(path)
+    except BaseException:  # the disk is full, say: half a file helps nobody
+        unfinished.unlink(missing_ok=True)
+        raise
 
 
 def nearest_existing(path: Path) -> Path:

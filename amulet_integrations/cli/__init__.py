@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from amulet_integrations.errors import MissingDependencyError
+from . import interruption
 
 __all__ = ["main"]
 
@@ -14,11 +14,25 @@ _NEEDED = {"typer", "rich"}
 def main() -> None:
     """Runs `amulet` with the arguments of the process, and exits."""
     try:
+        interruption.handle()
+        _run()
+    except KeyboardInterrupt:  # a second one, while the command ended because of the first
+        interruption.ignore()
+        interruption.report()
+        sys.exit(interruption.INTERRUPTED)
+    finally:
+        interruption.ignore()
+
+
+def _run() -> None:
+    try:
         from .app import app  # noqa: PLC0415 - only now is typer needed
     except ModuleNotFoundError as error:
         missing = (error.name or "").partition(".")[0]
         if missing not in _NEEDED:
             raise
+        from amulet_integrations.errors import MissingDependencyError  # noqa: PLC0415 - rarely
+
         sys.stderr.write(f"Error: {MissingDependencyError.for_extra(missing, 'cli')}\n")
         sys.exit(2)
     for stream in (sys.stdout, sys.stderr):

@@ -14,6 +14,7 @@ from amulet_integrations.errors import AmuletError, GenerationError
 from amulet_integrations.suggestions import is_about_strength
 
 from . import chat, compare, evaluate, terminal
+from .interruption import INTERRUPTED, MESSAGE
 from .options import (
     STRENGTH_OPTIONS,
     accept_earlier_names,
@@ -45,6 +46,8 @@ class RootCommand(TyperGroup):
             if self._debug:
                 traceback.print_exc()
             code = _report(error)
+        if code == INTERRUPTED:
+            terminal.notice(MESSAGE)
         sys.exit(code)
 
 

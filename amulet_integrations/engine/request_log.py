@@ -27,7 +27,8 @@ from .result import Increment
 
 logger = logging.getLogger(__name__)
 # Every error reaches the caller, too, so Python's handler of last resort need not print it.
-logger.addHandler(logging.NullHandler())
+_silent = logging.NullHandler()
+logger.addHandler(_silent)
 
 _numbers = count(1)
 
@@ -102,7 +103,8 @@ class RequestLog:
     def admit(self) -> None:
         """The request leaves the queue."""
         self._admitted = time.monotonic()
-        logger.debug(
+        _log(
+            logging.DEBUG,
             "Request %d begins after %.3f s in the queue",
             self.number,
             self._admitted - self._submitted,
@@ -140,7 +142,7 @@ class RequestLog:
             first_token_seconds=None if first is None else first - self._submitted,
             total_seconds=now - self._submitted,
         )
-        logger.log(level, "%s", stats, extra={"amulet_request": stats})
+        _log(level, "%s", stats, extra={"amulet_request": stats})
 
 
 @contextmanager
@@ -150,8 +152,17 @@ def log_refusals() -> Iterator[None]:
         yield
     except AmuletError as error:
         level = logging.WARNING if isinstance(error, EngineOverloadedError) else logging.INFO
-        logger.log(level, "A request was refused: %s", _name(error))
+        _log(level, "A request was refused: %s", _name(error))
         raise
+
+
+def _log(level: int, message: str, *values: object, extra: dict[str, object] | None = None) -> None:
+    """Writes a line; a handler or filter that fails is reported on stderr, and fails no request."""
+    try:
+        logger.log(level, message, *values, extra=extra)
+    except Exception:  # noqa: BLE001 - the engine goes on, whatever a program's handlers do
+        record = logger.makeRecord(logger.name, level, __file__, 0, message, values, None)
+        _silent.handleError(record)
 
 
 def _level(error: AmuletError) -> int:

@@ -18,7 +18,7 @@ from collections.abc import (
     Iterator,
     Sequence,
 )
-from contextlib import aclosing, closing
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar, cast
@@ -48,6 +48,7 @@ from langchain_core.tools import BaseTool
 from pydantic import Field, SecretStr
 
 from amulet_integrations.bind_context import (
+    aclosing_all,
     bind_async_iterator,
     bind_coroutine,
     bind_iterator,
@@ -464,7 +465,8 @@ class ChatAmulet(AmuletClient, Wrappable, BaseChatModel):
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
         stream = await self._preparation(kwargs, stop).astream(messages, streams=True)
-        async with aclosing(stream.achunks()) as chunks:
+        chunks = stream.achunks()
+        async with aclosing_all(chunks):
             async for chunk in chunks:
                 if run_manager:
                     await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
@@ -512,7 +514,7 @@ class ChatAmulet(AmuletClient, Wrappable, BaseChatModel):
         self, kwargs: dict[str, Any], method: Callable[..., AsyncIterator[AIMessageChunk]]
     ) -> AsyncGenerator[AIMessageChunk, None]:
         chunks = method(**await self._apersonalized(kwargs))
-        async with aclosing(cast("AsyncGenerator[AIMessageChunk, None]", chunks)):
+        async with aclosing_all(chunks):
             async for chunk in chunks:
                 yield chunk
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
-from contextlib import aclosing, closing
+from contextlib import closing
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Generic, TypeVar
@@ -14,6 +14,7 @@ from llama_index.core.base.llms.types import ChatResponse, CompletionResponse, M
 from llama_index.core.llms.callbacks import llm_chat_callback, llm_completion_callback
 from llama_index.core.llms.llm import default_completion_to_prompt
 
+from amulet_integrations.bind_context import aclosing_all
 from amulet_integrations.client import SELECTION_ARGUMENTS, CallArguments
 from amulet_integrations.errors import PromptError
 from amulet_integrations.fair_threads import REQUEST_THREADS
@@ -206,7 +207,7 @@ def _closing_both(
 async def _aclosing_both(
     traced: AsyncGenerator[R, None], responses: AsyncGenerator[R, None]
 ) -> AsyncGenerator[R, None]:
-    async with aclosing(responses), aclosing(traced):
+    async with aclosing_all(responses), aclosing_all(traced):
         async for response in traced:
             yield response
 

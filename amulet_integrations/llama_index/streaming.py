@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterable, Mapping
-from contextlib import aclosing, closing
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 from uuid import uuid4
@@ -22,6 +22,7 @@ from llama_index.core.base.llms.types import (
 )
 from pydantic_core import from_json
 
+from amulet_integrations.bind_context import aclosing_all
 from amulet_integrations.engine import Increment
 from amulet_integrations.engine.result import TokenLogprob
 from amulet_integrations.personalization.prepared_call import PreparedAnswer
@@ -204,7 +205,7 @@ async def aflat_map(
     stream: AsyncGenerator[T, None], function: Callable[[T], Iterable[S]]
 ) -> AsyncGenerator[S, None]:
     """As `flat_map`, for asyncio."""
-    async with aclosing(stream):
+    async with aclosing_all(stream):
         async for item in stream:
             for made in function(item):
                 yield made

@@ -7,6 +7,7 @@ import random
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -40,6 +41,23 @@ def test_killed_ten_times_and_then_whole(tmp_path):
             conversion.send_signal(signal.SIGKILL)
             conversion.wait()
         assert not folder.exists() or (folder / "model.safetensors").stat().st_size > 500_000_000
+    ran = subprocess.run(
+        [sys.executable, "-c", LOAD], env=environment, check=True, capture_output=True, text=True
+    )
+    assert "Paris" in ran.stdout
+    assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == [folder.name]
+
+
+def test_killed_while_the_weights_are_written(tmp_path):
+    environment = {**os.environ, "AMULET_CACHE_DIR": str(tmp_path)}
+    conversion = subprocess.Popen([sys.executable, "-c", CONVERT], env=environment)
+    while not any(path.stat().st_size for path in tmp_path.glob("*.partial-*/*.safetensors")):
+        assert conversion.poll() is None, "It ended before it was killed."
+        time.sleep(0.005)
+    conversion.send_signal(signal.SIGKILL)
+    conversion.wait()
+    folder = tmp_path / "smollm2-135m-instruct"
+    assert not folder.exists()
     ran = subprocess.run(
         [sys.executable, "-c", LOAD], env=environment, check=True, capture_output=True, text=True
     )

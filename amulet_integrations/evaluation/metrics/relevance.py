@@ -84,7 +84,8 @@ class RelevanceScorer:
         Raises:
             MissingDependencyError: The embedded encoder is not installed.
             ModelNotFoundError: The encoder cannot be loaded.
-            UnsupportedModelError: The model has a decoder too, or its weights are pickles.
+            UnsupportedModelError: The model has a decoder too, its weights are pickles, or some of
+                them are missing.
         """
         path, label = model, model
         if model == EMBEDDED_ENCODER:
@@ -165,17 +166,26 @@ def _load(name: str, path: str, revision: str | None, device: str) -> Any:
     from amulet_integrations.engine.backends.transformers.loading.weight_files import (  # noqa: PLC0415
         check_no_pickles,
     )
+    from amulet_integrations.engine.backends.transformers.loading.whole_weights import (  # noqa: PLC0415
+        check_weights,
+    )
 
     place, what = find_device(device), f"The encoder {name!r}"
     check_no_pickles(what, path)
     try:
         with only_watched_bars():
             tokenizer = AutoTokenizer.from_pretrained(path, revision=revision)
-            model = AutoModel.from_pretrained(
-                path, revision=revision, dtype=torch.float32, use_safetensors=True
+            model, info = AutoModel.from_pretrained(
+                path,
+                revision=revision,
+                dtype=torch.float32,
+                use_safetensors=True,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # `check_weights` refuses them
             )
     except Exception as error:  # a damaged file may raise anything
         give = "Give a Hugging Face id or a local folder of a sentence embedding, or 'embedded'."
         source = ModelSource(name, revision=revision)
         raise loading_error(what, source, error, give) from error
+    check_weights(what, info, unused=("pooler.",))
     return model.to(place).eval(), tokenizer

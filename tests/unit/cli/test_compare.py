@@ -232,7 +232,7 @@ def test_ctrl_c_ends_it_quietly(amulet: Amulet, tiny_engine: LocalEngine) -> Non
     result = amulet("compare", QUESTION, "--preference", PREFERENCE, *SHORT, engine=engine)
 
     assert result.exit_code == 130
-    assert result.stderr == ""
+    assert result.stderr == "Interrupted.\n"
 
 
 def last_table(text: str) -> str:

@@ -187,6 +187,53 @@ def test_the_interpreter_exits_while_a_thread_decodes():
     assert (ran.returncode, ran.stdout) == (0, "closed\n"), ran.stderr
 
 
+@pytest.mark.parametrize(
+    "end",
+    ["asyncio.run(read())", "asyncio.new_event_loop().run_until_complete(read())"],
+    ids=["the loop has ended", "the loop is left"],
+)
+def test_the_interpreter_exits_while_streams_are_open(end):
+    ran = run_script(
+        f"""
+        import asyncio
+        from amulet_integrations.langchain import ChatAmulet
+        from amulet_integrations.llama_index import AmuletLLM
+        chat, llm = ChatAmulet(engine=engine, max_tokens=600), AmuletLLM(engine=engine)
+        kept = [engine.stream(long), chat.stream("Why?"), llm.stream_complete("Why?")]
+        for stream in kept:
+            next(stream)
+
+        async def read():
+            kept.extend([chat.astream("Why?"), await llm.astream_complete("Why?")])
+            kept.extend([engine.astream(long), chat.astream_events("Why?")])
+            for stream in kept[3:]:
+                await anext(stream)
+
+        {end}
+        """
+    )
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+def test_processes_of_multiprocessing_that_fork_decode_with_the_engine():
+    ran = run_script(
+        """
+        import multiprocessing, torch
+        torch.set_num_threads(1)
+        expected = engine.generate([short])[0].token_ids
+
+        def decode(_):
+            return engine.generate([short])[0].token_ids
+
+        with multiprocessing.get_context("fork").Pool(2) as pool:
+            print([ids == expected for ids in pool.map(decode, range(3))])
+        print(engine.generate([short])[0].token_ids == expected)
+        """
+    )
+    assert ran.stdout == "[True, True, True]\nTrue\n", ran.stderr
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
 def test_a_forked_child_decodes_whatever_the_parent_was_doing():
     ran = run_script(

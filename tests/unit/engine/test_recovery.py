@@ -236,3 +236,25 @@ def test_nan_in_a_prompt_reaches_no_later_request(prompt):
         later = [engine.stream(request_of([[5 + number, 7]], 20)) for number in range(3)]
         assert [len(list(stream)) for stream in later] == [20] * 3
         first.close()
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_logits_that_allow_no_token_fail_one_request(temperature):
+    model = tiny_model()
+
+    def forbid_all(module, inputs, logits):
+        rows = inputs[0].isnan().any(-1, keepdim=True)
+        return logits.masked_fill(rows, -torch.inf)
+
+    model.model.embed_tokens.weight.data[MARK] = torch.nan
+    model.lm_head.weight.data[MARK] = 0  # nobody writes it
+    model.lm_head.register_forward_hook(forbid_all)
+    sampling = SamplingParams(max_new_tokens=12, temperature=temperature, seed=1)
+    good = GenerationRequest(contexts=[[5, 6, 7]], sampling=sampling)
+    bad = GenerationRequest(contexts=[[5, MARK]], sampling=sampling)
+    with LocalEngine(model, tiny_tokenizer(), prompt_lookup_num_tokens=0) as engine:
+        expected = engine.generate([good])[0].token_ids
+        outcomes = engine.generate([good, bad, good], return_exceptions=True)
+        assert isinstance(outcomes[1], GenerationError)
+        assert [outcomes[0].token_ids, outcomes[2].token_ids] == [expected] * 2
+        assert engine.generate([good])[0].token_ids == expected

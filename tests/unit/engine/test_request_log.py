@@ -183,3 +183,35 @@ def test_loading_is_logged(caplog, tmp_path):
     LocalEngine.from_pretrained(str(tmp_path)).close()
     (record,) = caplog.records
     assert record.getMessage().startswith(f"Loaded {tmp_path} in ")
+
+
+class FailingHandler(logging.Handler):
+    def emit(self, record):
+        raise RuntimeError("The disk of the log is full.")
+
+
+class FailingFilter(logging.Filter):
+    def filter(self, record):
+        raise RuntimeError("The filter is broken.")
+
+
+@pytest.mark.parametrize("listener", [FailingHandler(), FailingFilter()])
+def test_a_log_handler_that_fails_fails_no_request(listener, caplog, capsys):
+    caplog.set_level(logging.DEBUG, PACKAGE)
+    logger = logging.getLogger(REQUESTS)
+    add, remove = (
+        (logger.addHandler, logger.removeHandler)
+        if isinstance(listener, logging.Handler)
+        else (logger.addFilter, logger.removeFilter)
+    )
+    with tiny_engine() as engine:
+        expected = engine.generate([request()])[0]
+        add(listener)
+        try:
+            assert engine.generate([request()])[0].token_ids == expected.token_ids
+            with pytest.raises(AmuletError, match="99999999"):
+                engine.generate([request(contexts=((99999999,),))])
+        finally:
+            remove(listener)
+        assert engine.generate([request()])[0].token_ids == expected.token_ids
+    assert "RuntimeError: The " in capsys.readouterr().err

@@ -32,6 +32,7 @@ from .embedded import embedded_model_path
 from .loading_bars import only_watched_bars
 from .missing_files import check_files, check_name, loading_error
 from .weight_files import check_no_pickles
+from .whole_weights import LoadingInfo, check_vocabulary, check_weights
 
 
 @only_watched_bars()
@@ -66,8 +67,9 @@ def load_model(source: ModelSource) -> tuple[PreTrainedModel, PreTrainedTokenize
 
     Raises:
         ModelNotFoundError: As `load_config`, or a file of the checkpoint is missing.
-        UnsupportedModelError: As `load_config`, or a trial of a few tokens shows that it cannot be
-            run; see `architecture_check`.
+        UnsupportedModelError: As `load_config`, or weights are missing or of other shapes than the
+            config says, or the tokenizer is of another model, or a trial of a few tokens shows that
+            it cannot be run; see `architecture_check`.
         MissingDependencyError: `device_map` or a quantization needs a package.
     """
     load_config(source)
@@ -76,13 +78,24 @@ def load_model(source: ModelSource) -> tuple[PreTrainedModel, PreTrainedTokenize
     given = {name: value for name in placement if (value := getattr(source, name)) is not None}
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, **_hub_options(source))
-        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
-            path, dtype=source.dtype, use_safetensors=True, **given, **_hub_options(source)
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            path,
+            dtype=source.dtype,
+            use_safetensors=True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # `check_weights` refuses them, with the shapes
+            **given,
+            **_hub_options(source),
         )
     except ImportError as error:
         raise MissingDependencyError(f"Loading {source.model!r} failed: {error}") from error
     except Exception as error:  # damaged files raise any error
         raise _loading_error(source, error) from error
+    model: PreTrainedModel
+    info: LoadingInfo
+    model, info = loaded
+    check_weights(f"model={source.model!r}", info)
+    check_vocabulary(f"model={source.model!r}", model, tokenizer)
     model.eval()
     if source.device_map is None and source.quantization_config is None:
         model.to(find_device(source.device))  # type: ignore[arg-type]

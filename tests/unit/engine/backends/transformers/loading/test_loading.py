@@ -39,7 +39,7 @@ from amulet_integrations.errors import (
     UnknownArgumentError,
     UnsupportedModelError,
 )
-from tests.support.tiny import SIZES, tiny_engine, tiny_model, tiny_tokenizer
+from tests.support.tiny import SIZES, VOCABULARY, tiny_engine, tiny_model, tiny_tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -198,18 +198,110 @@ def test_loading_draws_bars_on_terminals_only_and_changes_no_setting(
     enable_progress_bars()
 
 
-@pytest.mark.parametrize("damage", ["truncated", "mismatched"])
-def test_damaged_weights_are_an_error_of_ours(tmp_path, damage):
-    tiny_model().save_pretrained(tmp_path)
-    tiny_tokenizer().save_pretrained(tmp_path)
-    if damage == "truncated":
-        weights = tmp_path / "model.safetensors"
-        weights.write_bytes(weights.read_bytes()[:1000])
-    else:
-        config = json.loads((tmp_path / "config.json").read_text())
-        (tmp_path / "config.json").write_text(json.dumps({**config, "hidden_size": 48}))
-    with pytest.raises(ModelNotFoundError, match="cannot be loaded"):
+def _save(folder, **changes):
+    tiny_model(**changes).save_pretrained(folder)
+    tiny_tokenizer().save_pretrained(folder)
+
+
+def _change_config(folder, **changes):
+    file = folder / "config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
+
+
+def _change_weights(folder, change):
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(folder / "model.safetensors")
+    change(weights)
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def _cut(folder, name, size):
+    (folder / name).write_bytes((folder / name).read_bytes()[:size])
+
+
+def _split_and_lose_one(folder):
+    tiny_model().save_pretrained(folder, max_shard_size="100KB")
+    (folder / "model.safetensors").unlink(missing_ok=True)
+    max(folder.glob("model-0*")).unlink()
+
+
+DAMAGES = {
+    "header cut": (lambda it: _cut(it, "model.safetensors", 1000), "deserializing header"),
+    "weights cut": (lambda it: _cut(it, "model.safetensors", 90_000), "deserializing header"),
+    "weights empty": (lambda it: _cut(it, "model.safetensors", 0), "deserializing header"),
+    "a part lost": (_split_and_lose_one, "lacks model-0"),
+    "config cut": (lambda it: _cut(it, "config.json", 50), "config"),
+    "config empty": (lambda it: _cut(it, "config.json", 0), "config"),
+    "config no object": (lambda it: (it / "config.json").write_text("[]"), "config"),
+    "tokenizer cut": (lambda it: _cut(it, "tokenizer.json", 500), "tokenizer"),
+    "tokenizer empty": (lambda it: _cut(it, "tokenizer.json", 0), "tokenizer"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damaged_files_are_an_error_of_ours_that_says_what_is_wrong(tmp_path, damage):
+    _save(tmp_path)
+    spoil, named = DAMAGES[damage]
+    spoil(tmp_path)
+    with pytest.raises(ModelNotFoundError, match="cannot be loaded") as caught:
         LocalEngine.from_pretrained(str(tmp_path))
+    assert named in str(caught.value).replace(str(tmp_path), "")
+
+
+UNFITTING = {
+    "more layers than stored": (
+        lambda it: _change_config(it, num_hidden_layers=3),
+        r"lacks 9 weights .* model\.layers\.2\.",
+    ),
+    "one weight lost": (
+        lambda it: _change_weights(it, lambda weights: weights.pop("model.norm.weight")),
+        r"lacks 1 weights .* model\.norm\.weight",
+    ),
+    "no head": (
+        lambda it: _change_weights(it, lambda weights: weights.pop("lm_head.weight")),
+        r"lacks 1 weights .* lm_head\.weight",
+    ),
+    "wider": (lambda it: _change_config(it, hidden_size=48), r"other shapes .*\(512, 32\).*48"),
+    "more tokens": (lambda it: _change_config(it, vocab_size=600), r"other shapes .*\(600, 32\)"),
+}
+
+
+@pytest.mark.parametrize("how", UNFITTING)
+def test_weights_that_do_not_fill_their_config_are_refused(tmp_path, how):
+    _save(tmp_path)
+    spoil, message = UNFITTING[how]
+    spoil(tmp_path)
+    with pytest.raises(UnsupportedModelError, match=message):
+        LocalEngine.from_pretrained(str(tmp_path))
+
+
+def test_tied_weights_and_computed_buffers_are_not_missing(tmp_path):
+    for name, changes in (
+        ("tied", {"tie_word_embeddings": True}),
+        ("gpt2", {"model_type": "gpt2", "n_layer": 2, "n_head": 4, "n_positions": 640}),
+        ("gemma2", {"model_type": "gemma2"}),
+    ):
+        _save(tmp_path / name, **changes)
+        LocalEngine.from_pretrained(str(tmp_path / name)).close()
+
+
+def test_a_tokenizer_of_more_tokens_than_are_embedded_is_refused(tmp_path):
+    _save(tmp_path, vocab_size=200)
+    with pytest.raises(UnsupportedModelError, match=r"embeds 200 tokens.*has the token"):
+        LocalEngine.from_pretrained(str(tmp_path))
+
+
+def test_an_added_token_without_an_embedding_is_refused_where_it_is_given(tmp_path):
+    _save(tmp_path)
+    tokenizer = tiny_tokenizer()
+    tokenizer.add_tokens([f"<image_{number}>" for number in range(VOCABULARY)], special_tokens=True)
+    tokenizer.save_pretrained(tmp_path)
+    with LocalEngine.from_pretrained(str(tmp_path)) as engine:
+        ids = tokenizer.encode(f"<image_{VOCABULARY - 1}>")
+        assert max(ids) >= VOCABULARY
+        with pytest.raises(InvalidRequestError, match=str(max(ids))):
+            engine.generate([GenerationRequest(contexts=[ids])])
 
 
 def test_limits_are_whole_numbers_above_zero():
