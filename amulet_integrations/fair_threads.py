@@ -106,11 +106,27 @@ class FairThreads:
             function: The function.
             user_id: The user for whom it works; None for nobody in particular.
         """
-        if _is_pool_thread():  # a loop of its own, for which all others may wait
-            done: Future[T] = Future()
-            _settle(done, function)
-            return asyncio.wrap_future(done)
-        return asyncio.wrap_future(self._add(function, user_id))
+        return asyncio.wrap_future(self._start(function, user_id))
+
+    async def finish(self, function: Callable[[], T], user_id: str | None = None) -> T:
+        """Returns what a function returns, from an event loop, and never leaves it half done.
+
+        If the task is cancelled, a function that has begun is waited for, and another one never
+        runs.
+
+        Args:
+            function: The function.
+            user_id: The user for whom it works; None for nobody in particular.
+        """
+        future = self._start(function, user_id)
+        # A future and no task: the end of a loop cancels every task, even a shielded one.
+        running = asyncio.wrap_future(future)
+        try:
+            return await asyncio.shield(running)
+        except asyncio.CancelledError:
+            if not future.cancel():
+                await asyncio.wait([running])
+            raise
 
     def reset(self) -> None:
         """Begins anew without threads, as in a forked child, which has none of its parent's."""
@@ -120,6 +136,13 @@ class FairThreads:
         self._lock = threading.Lock()
         self._waiting: OrderedDict[str | None, _Queue] = OrderedDict()
         self._running: Counter[str | None] = Counter()
+
+    def _start(self, function: Callable[[], T], user_id: str | None) -> Future[T]:
+        if not _is_pool_thread():
+            return self._add(function, user_id)
+        done: Future[T] = Future()  # on a loop of its own, for which all others may wait
+        _settle(done, function)
+        return done
 
     def _add(self, function: Callable[[], T], user_id: str | None) -> Future[T]:
         if not isinstance(user_id, str):  # nobody; or no id at all, which the work will refuse

@@ -108,9 +108,9 @@ class KVProfileStore(KeyValueProfileStore):
         with _MAPPING_LOCK if self._is_mapping else nullcontext():
             return super()._call(call)
 
-    async def _acall(self, call: StoreCall) -> Any:
+    async def _acall(self, user_id: str | None, call: StoreCall) -> Any:
         # The async methods of a mapping do not wait either, and no lock is held across an await.
-        return self._call(call) if self._is_mapping else await super()._acall(call)
+        return self._call(call) if self._is_mapping else await super()._acall(user_id, call)
 
 
 def _is_plain_mapping(store: BaseKVStore) -> bool:

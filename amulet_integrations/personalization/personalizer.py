@@ -33,6 +33,7 @@ from amulet_integrations.prompting.messages import check_answerable
 from amulet_integrations.prompting.parsing.reasoning import END_OF_THOUGHTS, THINK, Reasoning
 
 from .guidance_plan import plan_alternatives
+from .looked_up_profile import LookedUpProfile
 from .prepared_call import Personalization, PreparedAnswer, PreparedCall
 from .saved_presets import find_preset, has_presets
 from .user_resolution import PreferenceSelection
@@ -115,7 +116,7 @@ class Personalizer:
         given = selection.profile
         if selection.preference is not None:
             self.limits.check_texts([selection.preference])
-        if given is not None and not given.version:  # a stored one was checked when it was saved
+        if given is not None and not isinstance(given, LookedUpProfile):
             self.limits.check_saved(given)
         if given is not None and given.parent is not None:
             self.limits.check_parent(given.user_id, given.parent)

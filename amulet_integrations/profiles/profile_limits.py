@@ -14,11 +14,9 @@ from amulet_integrations.validation import FrozenModel
 
 from .active import group_preferences
 from .field_types import TEXT_LIMIT_VARIABLE, Label, longest_text
+from .parent_rule import ParentRule, ask_rule, checked_rule
 from .preference import Preference
 from .profile import PreferenceProfile
-
-ParentRule = Callable[[str, str], bool]
-"""Whether a user (the first id) may build on a profile (the second id)."""
 
 PARENTS_VARIABLE = "AMULET_PROFILE_PARENTS"
 """The environment variable with the ids of profiles that may be parents, between commas."""
@@ -62,12 +60,13 @@ class ProfileLimits(FrozenModel):
         max_preference_tokens: Most tokens of all preferences that are active in a call
             (AMULET_MAX_PREFERENCE_TOKENS).
         parents: The ids of the profiles that may be named as a `parent`, or a function of a user's
-            id and a parent's id. Whoever builds on a profile learns the names of its preferences,
-            so nobody's may be by default. AMULET_PROFILE_PARENTS has ids between commas.
+            id and a parent's id that returns True or False (no `async` one). Whoever builds on a
+            profile learns the names of its preferences, so nobody's may be by default.
+            AMULET_PROFILE_PARENTS has ids between commas.
 
     Raises:
         InvalidParamsError: A limit is no whole number of at least 1, or `parents` is neither ids
-            nor a function.
+            nor a function, or it is an `async` function.
     """
 
     error_type: ClassVar[type[AmuletError]] = InvalidParamsError
@@ -92,8 +91,10 @@ class ProfileLimits(FrozenModel):
     @field_validator("parents", mode="before")
     @classmethod
     def _read_parents(cls, parents: Any) -> Any:
-        if callable(parents) or isinstance(parents, frozenset | set | list | tuple):
-            return parents if callable(parents) else frozenset(_hashable(parents))
+        if callable(parents):
+            return checked_rule(parents)
+        if isinstance(parents, frozenset | set | list | tuple):
+            return frozenset(_hashable(parents))
         raise InvalidParamsError(
             f"parents is a {type(parents).__name__}; give a set of user ids, such as "
             "{\"organisation\"}, or a function of a user's id and a parent's id."
@@ -120,10 +121,10 @@ class ProfileLimits(FrozenModel):
         """Checks that a user may build on a profile.
 
         Raises:
-            ProfileLimitError: The operator has not allowed it.
+            ProfileLimitError: The operator has not allowed it, or the rule fails.
         """
         rule = self.parents
-        if rule(user_id, parent) if callable(rule) else parent in rule:
+        if ask_rule(rule, user_id, parent) if callable(rule) else parent in rule:
             return
         raise ProfileLimitError(
             f"parent={parent!r} of {user_id!r} is not allowed: whoever runs the application says "

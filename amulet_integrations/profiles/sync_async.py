@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from functools import partial, update_wrapper
-from inspect import iscoroutinefunction
+from inspect import iscoroutinefunction, signature
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 from amulet_integrations.fair_threads import STORE_THREADS
@@ -14,6 +14,8 @@ T = TypeVar("T")
 Owner = TypeVar("Owner")
 Request = TypeVar("Request")
 Reply = TypeVar("Reply")
+
+_ABOUT_USER = {"user_id", "profile"}
 
 
 def run_steps(
@@ -55,27 +57,25 @@ def on_thread(
 ) -> Callable[Concatenate[Owner, P], Coroutine[Any, Any, T]]:
     """Makes the async form of a method: it runs the method on a thread.
 
-    The thread runs to its end even if the task is cancelled, so no work is left half done.
+    The thread runs to its end even if the task is cancelled, so no work is left half done. The
+    work is for the user of the method's first argument, where it is `user_id` or `profile`.
 
     Args:
         method: The method. Where a subclass overrides it, the override runs.
     """
+    about = next((it for it in list(signature(method).parameters)[1:2] if it in _ABOUT_USER), None)
 
     async def run(self: Owner, /, *args: P.args, **kwargs: P.kwargs) -> T:
         work = partial(getattr(self, method.__name__), *args, **kwargs)
-        return await STORE_THREADS.start(work, _user_of(*args))
+        first = (args[0] if args else kwargs.get(about)) if about else None
+        user_id = getattr(first, "user_id", first)
+        return await STORE_THREADS.start(work, user_id if isinstance(user_id, str) else None)
 
     update_wrapper(run, method)
     run.__doc__ = f"The async form of `{method.__name__}`, which it runs on a thread."
     run.__name__ = f"a{method.__name__}"
     run.runs_on_thread = True  # type: ignore[attr-defined]
     return run
-
-
-def _user_of(first: object = None, *_others: object) -> str | None:
-    """The user that a method of a store is about: its first argument, or that profile's user."""
-    user_id = getattr(first, "user_id", first)
-    return user_id if isinstance(user_id, str) else None
 
 
 def async_form(owner: object, name: str) -> Callable[..., Awaitable[Any]] | None:

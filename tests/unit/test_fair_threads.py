@@ -137,6 +137,27 @@ async def test_what_is_cancelled_before_it_begins_never_runs(gate):
     assert done == [2]
 
 
+async def test_a_cancelled_task_waits_for_what_has_begun_and_for_nothing_else(gate):
+    pool = FairThreads("test", max_threads=1, share=1)
+    ran: list[str] = []
+    begun = asyncio.create_task(pool.finish(partial(gate.enter, "ann"), "ann"))
+    await asyncio.to_thread(gate.wait_for, 1)
+    waiting = asyncio.create_task(pool.finish(partial(ran.append, "bob"), "bob"))
+    await asyncio.sleep(0)
+    for task in (begun, waiting):
+        task.cancel()
+    await asyncio.wait([begun, waiting], return_when=asyncio.FIRST_COMPLETED, timeout=20)
+    assert waiting.cancelled()
+    assert not begun.done()
+    gate.open()
+    await asyncio.wait([begun], timeout=20)
+    assert begun.cancelled()
+    assert await pool.finish(lambda: "answered", "bob") == "answered"
+    assert ran == []
+    with pytest.raises(ZeroDivisionError):
+        await pool.finish(lambda: 1 // 0, "bob")
+
+
 def test_without_a_timeout_work_stays_on_the_callers_thread():
     pool = FairThreads("test")
     assert pool.run(threading.get_ident, deadline=Deadline()) == threading.get_ident()

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from langchain.agents.middleware import AgentMiddleware, ModelRequest, ModelResponse
-from pydantic import model_serializer
 
 from amulet_integrations.client import selection_from
 from amulet_integrations.langchain.chat_model import ChatAmulet
+from amulet_integrations.personalization.looked_up_profile import LookedUpProfile
 from amulet_integrations.personalization.user_resolution import PreferenceSelection
 from amulet_integrations.profiles import (
     PreferenceProfile,
@@ -19,6 +19,7 @@ from amulet_integrations.profiles import (
     ProfileStore,
     current_scope,
 )
+from amulet_integrations.profiles.profile_limits import limits_of
 from amulet_integrations.profiles.stores.access import aread_whole_profile, read_whole_profile
 
 from .bound_models import (
@@ -187,13 +188,19 @@ class _Lookup:
     def read(self) -> Request:
         if self.store is None or self.wanted is None:
             return self.request
+        self._check_given(self.store)
         return self._with_profile(read_whole_profile(self.store, self.wanted, self.limits))
 
     async def aread(self) -> Request:
         if self.store is None or self.wanted is None:
             return self.request
+        self._check_given(self.store)
         found = await aread_whole_profile(self.store, self.wanted, self.limits)
         return self._with_profile(found)
+
+    def _check_given(self, store: ProfileStore) -> None:
+        if isinstance(self.wanted, PreferenceProfile):
+            (self.limits or limits_of(store)).check_saved(self.wanted)
 
     def _with_profile(self, found: PreferenceProfile | None) -> Request:
         if found is None and self.store is not None:
@@ -202,8 +209,7 @@ class _Lookup:
                 self.model.report_unknown_user(str(self.wanted), self.store)
         # An empty profile for None: without a profile, the model would look for a user by itself.
         profile = found or PreferenceProfile(user_id=str(self.wanted))
-        private = {name: getattr(profile, name) for name in profile.model_fields_set}
-        return _with_settings(self.request, {"profile": _PrivateProfile(**private)})
+        return _with_settings(self.request, {"profile": LookedUpProfile.of(profile)})
 
 
 def _with_options(request: Request, options: PreferenceSelection) -> Request:
@@ -230,11 +236,3 @@ def _profile_of(models: Sequence[BoundModel]) -> PreferenceProfile | None:
 def _heir(profile: PreferenceProfile | None) -> PreferenceProfile | None:
     """The profile, if it has a parent that must be read."""
     return profile if profile and profile.parent is not None else None
-
-
-class _PrivateProfile(PreferenceProfile):
-    """A profile that serialises without its preferences, because tracers record whole requests."""
-
-    @model_serializer
-    def _public_fields(self) -> dict[str, Any]:
-        return {"user_id": self.user_id, "version": self.version}

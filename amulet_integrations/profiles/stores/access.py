@@ -45,10 +45,13 @@ def read_profile(store: ProfileStore, user_id: str) -> PreferenceProfile | None:
     return _checked(store, user_id, found)
 
 
-async def aread_profile(store: ProfileStore, user_id: str) -> PreferenceProfile | None:
-    """The async form of `read_profile`."""
+async def aread_profile(
+    store: ProfileStore, user_id: str, *, owner: str | None = None
+) -> PreferenceProfile | None:
+    """The async form of `read_profile`, for the user `owner`; by default the one who is read."""
     if (aget := async_form(store, "get")) is None:
-        return await STORE_THREADS.start(partial(read_profile, store, user_id), user_id)
+        work = partial(read_profile, store, user_id)
+        return await STORE_THREADS.start(work, user_id if owner is None else owner)
     with foreign_errors(store, "get"):
         found = await aget(user_id)
     return _checked(store, user_id, found)
@@ -84,7 +87,8 @@ async def aread_whole_profile(
     if own is None or own.parent is None:
         return own
     steps = iter_ancestors(own, limits or limits_of(store))
-    return inherited(await arun_steps(steps, partial(aread_profile, store)))
+    read = partial(aread_profile, store, owner=own.user_id)
+    return inherited(await arun_steps(steps, read))
 
 
 def update_profile(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from functools import partial
 from typing import Any, NamedTuple, NoReturn, TypeVar
 
@@ -117,7 +117,8 @@ class KeyValueProfileStore(SharedStore, ABC):
 
     async def aget(self, user_id: str) -> PreferenceProfile | None:
         """The async form of `get`."""
-        return await arun_steps(self._get_steps(checked_label("user_id", user_id)), self._aanswer)
+        steps = self._get_steps(checked_label("user_id", user_id))
+        return await arun_steps(steps, partial(self._aanswer, user_id))
 
     def delete(self, user_id: str) -> bool:
         """Deletes the user's profile; False if there was none; see `ProfileStore.delete`.
@@ -141,7 +142,7 @@ class KeyValueProfileStore(SharedStore, ABC):
 
     async def auser_ids(self) -> list[str]:
         """The async form of `user_ids`."""
-        return sorted(await arun_steps(self._list(), self._aanswer))
+        return sorted(await arun_steps(self._list(), partial(self._aanswer, None)))
 
     def update(self, user_id: str, function: Update) -> PreferenceProfile:
         """Changes a profile; see `UpdatingProfileStore.update`.
@@ -212,7 +213,7 @@ class KeyValueProfileStore(SharedStore, ABC):
             async with _LOCK.ahold((self.place, user_id)):
                 has_begun = True
                 try:
-                    return await arun_steps(steps, self._aanswer)
+                    return await arun_steps(steps, partial(self._aanswer, user_id))
                 finally:
                     publish_change(self.place, user_id)
 
@@ -231,19 +232,20 @@ class KeyValueProfileStore(SharedStore, ABC):
         with foreign_errors(self._store, call.name):
             return self._call(call)
 
-    async def _aanswer(self, call: StoreCall) -> Any:
+    async def _aanswer(self, user_id: str | None, call: StoreCall) -> Any:
         with foreign_errors(self._store, call.name):
-            return await self._acall(call)
+            return await self._acall(user_id, call)
 
     def _call(self, call: StoreCall) -> Any:
         return getattr(self._store, call.name)(*call.arguments, **call.options)
 
-    async def _acall(self, call: StoreCall) -> Any:
+    async def _acall(self, user_id: str | None, call: StoreCall) -> Any:
+        """Makes a call for a user: their share of the threads counts, also for a parent."""
         try:
             return await getattr(self._store, f"a{call.name}")(*call.arguments, **call.options)
         except NotImplementedError:
             # Some stores are for threads only, and refuse before they do anything.
-            return await _on_thread(partial(self._call, call))
+            return await STORE_THREADS.finish(partial(self._call, call), user_id)
 
     def _sound(self, document: object, user_id: str) -> PreferenceProfile | None:
         try:
@@ -272,17 +274,6 @@ def _finish(task: asyncio.Task[Any]) -> None:
     if not task.cancelled():
         # Nobody waits for the error any more; asyncio would log it as never retrieved.
         task.exception()
-
-
-async def _on_thread(work: Callable[[], T]) -> T:
-    """Runs work on a thread; a cancelled task waits until the work is done."""
-    # A future and no task: the end of a loop cancels every task, even a shielded one.
-    running = STORE_THREADS.start(work)
-    try:
-        return await asyncio.shield(running)
-    except asyncio.CancelledError:
-        await asyncio.wait([running])
-        raise
 
 
 def _version_of(document: object) -> Version:

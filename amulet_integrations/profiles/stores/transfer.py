@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import cache, partial
 from typing import Any, TypeVar
 
 from pydantic import BaseModel
@@ -13,12 +14,13 @@ from pydantic_core import from_json
 from amulet_integrations.decoding.guidance import AmuletParams
 from amulet_integrations.errors import (
     AmuletError,
+    CorruptProfileError,
     InvalidProfileError,
     ProfileLimitError,
     UnknownArgumentError,
 )
 from amulet_integrations.profiles.field_types import checked_label
-from amulet_integrations.profiles.inheritance import line_of
+from amulet_integrations.profiles.inheritance import line_of, parent_changed
 from amulet_integrations.profiles.preference import Preference
 from amulet_integrations.profiles.profile import PreferenceProfile, ProfileChange
 from amulet_integrations.profiles.profile_limits import ProfileLimits, limits_of
@@ -70,7 +72,8 @@ def import_profiles(store: ProfileStore, text: str) -> list[PreferenceProfile]:
     """Stores the profiles of a file; each becomes a new version of that user's profile.
 
     The whole file is checked before the first profile is stored. If the store fails on the way,
-    the profiles before stay stored.
+    the profiles before stay stored. As when it is saved, a profile may go on to exceed a limit that
+    the stored one exceeds, and keep a parent that is no longer allowed.
 
     Args:
         store: The store to write.
@@ -86,9 +89,8 @@ def import_profiles(store: ProfileStore, text: str) -> list[PreferenceProfile]:
             ``profiles[3].preferences[0].weight``, and quotes no preference.
         ProfileError: The store fails.
     """
-    limits = limits_of(store)
-    profiles = from_text(text, limits)
-    order = by_line(profiles, lambda user_id: read_profile(store, user_id), limits)
+    profiles = from_text(text)
+    order = checked_order(profiles, partial(read_profile, store), limits_of(store))
     stored = {profile.user_id: store.save(profile) for profile in order}
     return [stored[profile.user_id] for profile in profiles]
 
@@ -132,11 +134,10 @@ def to_json(
     return json.dumps(document, ensure_ascii=False, indent=2)
 
 
-def from_text(text: str, limits: ProfileLimits) -> list[PreferenceProfile]:
+def from_text(text: str) -> list[PreferenceProfile]:
     """Reads the file: profiles of version 0, which replace whatever is stored.
 
     Raises:
-        ProfileLimitError: A profile exceeds a limit.
         InvalidProfileError: See `import_profiles`.
     """
     document = _document(text)
@@ -152,37 +153,60 @@ def from_text(text: str, limits: ProfileLimits) -> list[PreferenceProfile]:
                 f"profiles[{place}].user_id={profile.user_id!r} is that of profiles[{first}] too; "
                 "give each user one profile."
             )
-        try:
-            limits.check_saved(profile)
-        except ProfileLimitError as error:
-            raise ProfileLimitError(f"profiles[{place}]: {error}") from None
     return profiles
 
 
-def by_line(
+def checked_order(
     profiles: Sequence[PreferenceProfile],
     read: Callable[[str], PreferenceProfile | None],
     limits: ProfileLimits,
 ) -> list[PreferenceProfile]:
-    """Orders profiles so that parents come before their children.
+    """Checks profiles as if each was saved, and orders them: parents before their children.
 
     Args:
         profiles: The profiles to be stored.
         read: Returns the stored profile of an id, or None.
-        limits: Say which profiles may be parents.
+        limits: What profiles must not exceed, and which may be parents.
 
     Raises:
-        ProfileLimitError: A parent may not be one.
+        ProfileLimitError: A profile exceeds a limit, or a parent may not be one.
         InvalidProfileError: Once they are stored, parents would form a circle or too long a line.
     """
-    known: dict[str, PreferenceProfile | None] = {it.user_id: it for it in profiles}
+    imported = {it.user_id: it for it in profiles}
+    stored = cache(read)
 
     def look_up(user_id: str) -> PreferenceProfile | None:
-        if user_id not in known:
-            known[user_id] = read(user_id)
-        return known[user_id]
+        return imported.get(user_id) or stored(user_id)
 
-    return sorted(profiles, key=lambda profile: len(line_of(profile, look_up, limits)))
+    def earlier(user_id: str) -> PreferenceProfile | None:
+        try:
+            return stored(user_id)
+        except CorruptProfileError:  # which is replaced as if it was nothing
+            return None
+
+    for place, profile in enumerate(profiles):
+        try:
+            limits.check_saved(profile, partial(earlier, profile.user_id))
+        except ProfileLimitError as error:
+            raise ProfileLimitError(f"profiles[{place}]: {error}") from None
+    for profile in profiles:
+        try:
+            line_of(profile, look_up, limits)
+        except InvalidProfileError:
+            if parent_changed(profile, earlier(profile.user_id)):
+                raise
+    return list(_parents_first(imported))
+
+
+def _parents_first(profiles: Mapping[str, PreferenceProfile]) -> Iterator[PreferenceProfile]:
+    """Yields profiles by user id so that each one follows its parent; a circle ends somewhere."""
+    waiting = dict(profiles)
+    while waiting:
+        line = [next(iter(waiting.values()))]
+        del waiting[line[0].user_id]
+        while (parent := waiting.pop(line[-1].parent or "", None)) is not None:
+            line.append(parent)
+        yield from reversed(line)
 
 
 def _document(text: object) -> dict[str, Any]:

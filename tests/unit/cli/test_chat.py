@@ -177,12 +177,12 @@ def test_a_question_that_fails_is_not_remembered(amulet: Amulet, tiny_engine: Lo
     assert result.exit_code == 1
 
 
-def test_ctrl_c_ends_a_piped_chat_quietly(amulet: Amulet, tiny_engine: LocalEngine) -> None:
+def test_ctrl_c_ends_a_piped_chat_with_one_line(amulet: Amulet, tiny_engine: LocalEngine) -> None:
     engine = Watched(tiny_engine, interrupted=0)
     result = amulet("chat", *SHORT, stdin=f"{FIRST}\n{SECOND}", engine=engine)
 
     assert result.exit_code == 130
-    assert result.stderr == ""
+    assert result.stderr == "Interrupted.\n"
     assert len(engine.requests) == 1
 
 

@@ -15,7 +15,7 @@ from amulet_integrations.profiles.field_types import checked_label
 from amulet_integrations.profiles.inheritance import line_of, parent_changed
 from amulet_integrations.profiles.profile import Action, PreferenceProfile, ProfileChange
 from amulet_integrations.profiles.profile_limits import ProfileLimits
-from amulet_integrations.profiles.stores.transfer import by_line, check_found, to_json
+from amulet_integrations.profiles.stores.transfer import check_found, checked_order, to_json
 from amulet_integrations.profiles.stores.versions import Version, check_current, next_version
 
 from .advisory_locks import AdvisoryLocks
@@ -143,11 +143,11 @@ class Queries:
         """Stores profiles of different users over whatever is there.
 
         Raises:
-            ProfileLimitError: A parent may not be one.
+            ProfileLimitError: A profile exceeds a limit, or a parent may not be one.
             InvalidProfileError: Parents would form a circle.
         """
         self._locks.everyone()
-        by_line(profiles, self.sound_profile, self._limits)
+        checked_order(profiles, self.sound_profile, self._limits)
         current = self._current_rows([profile.user_id for profile in profiles])
         return self._put(profiles, current, "import")
 

@@ -271,7 +271,7 @@ class SqlProfileStore(SharedStore):
                 the parents form a circle. The message names the place in the file.
             ProfileStoreError: The database cannot be written.
         """
-        profiles = transfer.from_text(text, self.limits)
+        profiles = transfer.from_text(text)
         user_ids = [one.user_id for one in profiles]
         return self._write("import profiles", user_ids, lambda it: it.import_all(profiles), by)
 

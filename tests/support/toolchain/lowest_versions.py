@@ -11,7 +11,7 @@ import tomllib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 # Extras of maintainers only, whose versions nobody else has.
 TOOLS = frozenset({"docs", "bench", "lint"})
 # PyPI's torch for Linux brings gigabytes of CUDA, so that only the build of constraints.txt is
