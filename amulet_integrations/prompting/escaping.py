@@ -20,14 +20,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
+from secrets import token_hex
 from typing import Any, NamedTuple
 
 from amulet_integrations.errors import PromptError
 
+from .spellings import character_of, spelled, spelled_in
+
 PRIVATE_USE = range(0xF0000, 0xFFFFE)
 """Code points that stand for escaped characters."""
 
-_SPARE = 3  # characters besides those that stand for others
+_SPARE = 2  # characters besides those that stand for others
 
 # Characters that JSON itself writes as escapes.
 _JSON_ESCAPED = frozenset([*range(0x20), *map(ord, '"\\')])
@@ -73,14 +76,16 @@ class ControlTokenEscaper:
             characters must not occur in.
 
     Attributes:
-        spare: Three more characters that occur nowhere in the contents.
+        spare: Two more characters that occur nowhere in the contents.
+        word: A word of ASCII letters and digits that occurs nowhere in them, in any case.
 
     Raises:
         PromptError: The contents hold nearly all private-use characters.
     """
 
     def __init__(self, edges: Iterable[str], contents: Iterable[str]) -> None:
-        taken = set().union(*contents)
+        contents = list(contents)
+        taken = set().union(*contents, *map(spelled_in, contents))
         edges = list(edges)
         unused = (code for code in PRIVATE_USE if chr(code) not in taken)
         free = list(islice(unused, len(edges) + _SPARE))
@@ -92,14 +97,15 @@ class ControlTokenEscaper:
             )
         aliases = dict(zip(map(ord, edges), free, strict=False))
         self.spare: list[str] = list(map(chr, free[len(edges) :]))
+        self.word: str = _unused_word("\n".join(contents).lower())
         self._aliases = aliases
         self._json_aliases = {
             original: alias for original, alias in aliases.items() if original not in _JSON_ESCAPED
         }
         self._originals = {alias: original for original, alias in aliases.items()}
-        self._escaped = re.compile(
-            f"[{''.join(map(chr, aliases.values()))}]" if aliases else "(?!)"
-        )
+        written = "".join(map(chr, aliases.values()))
+        self._escaped = re.compile(f"[{written}]" if written else "(?!)")
+        self._spelled = re.compile(spelled(written))
 
     def escape(self, content: str) -> str:
         """A text with its control tokens escaped."""
@@ -125,10 +131,20 @@ class ControlTokenEscaper:
 
     def unescape(self, rendered: str) -> PromptText:
         """The prompt that was rendered from escaped messages."""
+        if "\\" in rendered:  # the template may have written characters as escapes
+            rendered = self._spelled.sub(lambda match: character_of(match[0]), rendered)
         escaped = bytearray(len(rendered))
         for match in self._escaped.finditer(rendered):
             escaped[match.start()] = 1
         return PromptText(rendered.translate(self._originals), bytes(escaped))
+
+
+def _unused_word(lowered: str) -> str:
+    """A word with letters of both cases that a text in lower case does not hold."""
+    word = "aBqzX"
+    while word.lower() in lowered:
+        word = f"aB{token_hex(4)}X"
+    return word
 
 
 def iter_strings(value: Any) -> Iterator[str]:

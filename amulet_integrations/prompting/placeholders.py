@@ -1,54 +1,42 @@
 """Keeps texts of strangers away from the chat template, which reads the words of its input.
 
 A template is a program. Some test for words in the system text or in the tools (`/no_think`), and
-write another prompt where they find them. So a text that a stranger may have written is rendered
-as a placeholder, and put in afterwards, escaped as JSON wherever the template wrote JSON. White
-space at its ends is rendered as it is, because templates trim it.
-
-Names cannot be hidden, because templates look parts of a schema up by name. They are rendered a
-second time with a mark between all characters; a template that finds a word in a name then writes
-something else.
+write another prompt where they find them. So every line of a text that a stranger may have written
+is rendered as a placeholder, and put in afterwards, spelled as the template spelled the
+placeholder: as JSON, for example. White space and the ends of lines are rendered as they are,
+because templates trim and indent texts.
 """
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from typing import NamedTuple
 
 from amulet_integrations.errors import PromptError
 
 from .escaping import PromptText
+from .spellings import SPELLINGS, Spelling, spelled
 
-_LETTERS = "aB"  # show whether the template changes the case
-_DEEPEST = 3  # JSON within JSON within JSON
+# From the first character of a line that is no white space to the last one.
+_LINE = re.compile(r"\S(?:[^\n\r\v\f\x1c-\x1e\x85\u2028\u2029]*\S)?")
+_QUOTE = re.compile(r"\\.|'", re.DOTALL)
+_CHANGED = (
+    "The model's chat template changes or cuts the text of the preference, or of a description in "
+    "a tool or schema, so it cannot be written as it is. Pass a chat_template that writes texts "
+    "unchanged."
+)
 
 
-@dataclass(frozen=True)
-class HiddenText:
-    """A text that is about to be rendered as a placeholder.
+class _Placed(NamedTuple):
+    """A text, where it belongs in the prompt and how it is spelled there."""
 
-    Attributes:
-        before: The white space in front of it, which is rendered as it is.
-        text: The text without white space at its ends.
-        after: The white space behind it.
-    """
-
-    before: str
+    start: int
+    end: int
     text: str
-    after: str
-
-    @classmethod
-    def of(cls, text: str) -> HiddenText:
-        """Splits a text from the white space at its ends."""
-        behind = text.lstrip()
-        inner = behind.rstrip()
-        return cls(text[: len(text) - len(behind)], inner, behind[len(inner) :])
-
-    def around(self, placeholder: str) -> str:
-        """What is rendered: the placeholder between the white space."""
-        return self.before + placeholder + self.after
+    spelling: Spelling
 
 
 class Placeholders:
@@ -57,89 +45,184 @@ class Placeholders:
     Args:
         opening: A character that occurs nowhere else in the prompt; it begins a placeholder.
         closing: Another one, which ends a placeholder.
-
-    Attributes:
-        preference: The placeholder of the preference.
+        word: A word that occurs nowhere else, which shows changes of the case and other spellings.
     """
 
-    def __init__(self, opening: str, closing: str) -> None:
+    def __init__(self, opening: str, closing: str, word: str) -> None:
         self._opening = opening
         self._closing = closing
+        self._word = word
         self._numbers: dict[str, int] = {}
-        self.preference: str = self._placeholder("")
+        ends = spelled(opening), spelled(closing)
         # A quotation mark shows how often the placeholder was written as JSON.
-        self._pattern = re.compile(rf'{opening}{_LETTERS}(\d*)(\\*)"{closing}')
+        self._pattern = re.compile(rf'({ends[0]}){word}(p?)(\d+)(\\*)"({ends[1]})')
+        self._remains = re.compile(f"{spelled(opening + closing)}|{word}", re.IGNORECASE)
 
     def hide(self, text: str) -> str:
-        """The placeholder of a text, between the white space of its ends; "" for no text."""
-        hidden = HiddenText.of(text)
-        if not hidden.text:
-            return text
-        number = self._numbers.setdefault(hidden.text, len(self._numbers))
-        return hidden.around(self._placeholder(str(number)))
+        """A text with a placeholder for each line."""
+        return _LINE.sub(lambda line: self.hide_whole(line[0]), text)
 
-    def fill(self, rendered: PromptText, preference: str = "") -> PromptText:
+    def hide_whole(self, text: str) -> str:
+        """The placeholder of a whole text."""
+        return self._placeholder(str(self._numbers.setdefault(text, len(self._numbers))))
+
+    def hide_preference(self, preference: str) -> str:
+        """A preference with a placeholder for each line, the same for all preferences."""
+        parts = _LINE.split(preference)
+        return parts[0] + "".join(
+            self._placeholder(f"p{number}") + part for number, part in enumerate(parts[1:])
+        )
+
+    def fill(self, rendered: PromptText, preference: str | None = None) -> PromptText:
         """Puts the texts in; all of their characters count as escaped.
 
         Args:
             rendered: The prompt as the template wrote it.
-            preference: The text to put in place of the preference's placeholder.
+            preference: The text to put in place of the preference's placeholders; None for none.
 
         Raises:
             PromptError: The template changed a placeholder or cut it.
         """
-        hidden, text = list(self._numbers), rendered.text
-        texts, marks = list[str](), list[bytes]()
-        end = 0
-        for match in self._pattern.finditer(text):
-            filled = hidden[int(match[1])] if match[1] else preference
-            filled = _as_json(filled, _depth(match))
-            texts += (text[end : match.start()], filled)
-            marks += (rendered.escaped[end : match.start()], b"\1" * len(filled))
-            end = match.end()
-        rest = text[end:]
-        if any(self._opening in part or self._closing in part for part in (*texts[::2], rest)):
-            raise PromptError(
-                "The model's chat template changes or cuts the text of the preference, or of a "
-                "description in a tool or schema, so it cannot be written as it is. Pass a "
-                "chat_template that writes texts unchanged."
-            )
-        return PromptText("".join((*texts, rest)), b"".join((*marks, rendered.escaped[end:])))
+        lines = None if preference is None else _LINE.findall(preference)
+        placed = self._find(rendered.text, lines)
+        parts, end = list[PromptText](), 0
+        for start, stop, inside in _in_literals(rendered.text, placed):
+            parts.append(self._checked(rendered.part(end, start)))
+            if inside[0].spelling.in_repr:
+                parts += map(self._filled_or_checked, _literal(rendered, start, stop, inside))
+            else:
+                parts.append(_inserted(inside[0].spelling.encode(inside[0].text)))
+            end = stop
+        parts.append(self._checked(rendered.part(end, len(rendered.text))))
+        return PromptText("".join(it.text for it in parts), b"".join(it.escaped for it in parts))
 
-    def without_preference(self, rendered: str, hidden: HiddenText) -> str:
-        """A rendered prompt without the preference's placeholders and the white space of it."""
-        for depth in range(_DEEPEST + 1):
-            placeholder = _as_json(self.preference, depth)
-            around = _as_json(hidden.around(self.preference), depth)
-            rendered = rendered.replace(around, "").replace(placeholder, "")
+    def without_preference(self, rendered: str, hidden: str) -> str:
+        """A rendered prompt in which one placeholder stands for the whole hidden preference.
+
+        Raises:
+            PromptError: The template left a part of the preference out.
+        """
+        count = len(_LINE.findall(hidden))
+        found = Counter(match[3] for match in self._pattern.finditer(rendered) if match[2])
+        if found and (len(found) < count or len({*found.values()}) > 1):
+            raise PromptError(_CHANGED)
+        first = self._placeholder("p0")
+        for spelling in SPELLINGS:
+            for around in (hidden, hidden.strip()):
+                rendered = rendered.replace(spelling.encode(around), spelling.encode(first))
         return rendered
 
+    def has_preference(self, rendered: str) -> bool:
+        """Whether a rendered prompt holds a placeholder of a preference."""
+        return any(match[2] for match in self._pattern.finditer(rendered))
+
     def _placeholder(self, number: str) -> str:
-        return f'{self._opening}{_LETTERS}{number}"{self._closing}'
+        return f'{self._opening}{self._word}{number}"{self._closing}'
+
+    def _find(self, text: str, preference: Sequence[str] | None) -> Iterator[_Placed]:
+        """The texts of all placeholders in a prompt."""
+        hidden = list(self._numbers)
+        spellings = _spellings(self._opening, self._closing)
+        for match in self._pattern.finditer(text):
+            opening, of_preference, number, slashes, closing = match.groups()
+            spelling = spellings.get((opening, slashes, closing))
+            if spelling is None:
+                raise PromptError(_CHANGED)
+            if not of_preference:
+                filled = hidden[int(number)]
+            else:
+                filled = preference[int(number)] if preference is not None else ""
+            yield _Placed(match.start(), match.end(), filled, spelling)
+
+    def _filled_or_checked(self, part: PromptText | str) -> PromptText:
+        return _inserted(part) if isinstance(part, str) else self._checked(part)
+
+    def _checked(self, part: PromptText) -> PromptText:
+        """A part of the prompt that holds no placeholder, nor what is left of one."""
+        if self._remains.search(part.text):
+            raise PromptError(_CHANGED)
+        return part
 
 
-def _as_json(text: str, depth: int) -> str:
-    """A text as it stands in JSON that is a string in JSON, and so on; itself for `depth` 0."""
-    for _ in range(depth):
-        text = json.dumps(text, ensure_ascii=False)[1:-1]
-    return text
+@lru_cache(maxsize=64)
+def _spellings(opening: str, closing: str) -> dict[tuple[str, str, str], Spelling]:
+    """Each spelling by how it writes the ends of a placeholder and the backslashes in it."""
+    return {
+        (it.encode(opening), it.encode('"')[:-1], it.encode(closing)): it
+        for it in reversed(SPELLINGS)
+    }
 
 
-def _depth(match: re.Match[str]) -> int:
-    """How often a placeholder was written as JSON: 0, 1 or 3 backslashes, and so on."""
-    return len(match[2]).bit_length()
+def _inserted(text: str) -> PromptText:
+    return PromptText(text, b"\1" * len(text))
 
 
-def find_special_name(names: list[str], is_special: Callable[[list[str]], bool]) -> str | None:
-    """A name that a template treats in a way of its own; None if there is none.
+def _in_literals(text: str, placed: Iterator[_Placed]) -> Iterator[tuple[int, int, list[_Placed]]]:
+    """The placed texts, those of one string as Python writes it together, with the place of it.
 
-    Args:
-        names: The names.
-        is_special: Whether the template treats any of some names in such a way.
+    Raises:
+        PromptError: A text is spelled as in such a string, and there are no quotes around it.
     """
-    if not names or not is_special(names):
-        return None
-    while len(names) > 1:
-        half = names[: len(names) // 2]
-        names = half if is_special(half) else names[len(half) :]
-    return names[0]
+    last: tuple[int, int, list[_Placed]] | None = None
+    for it in placed:
+        if last is not None and it.start < last[1]:
+            last[2].append(it)
+            continue
+        if last is not None:
+            yield last
+        last = (
+            (*_quotes_around(text, it), [it]) if it.spelling.in_repr else (it.start, it.end, [it])
+        )
+    if last is not None:
+        yield last
+
+
+def _quotes_around(text: str, placed: _Placed) -> tuple[int, int]:
+    """Where the string begins and ends; its quotes are `'`, because a placeholder holds `"`."""
+    start = text.rfind("'", 0, placed.start)
+    while start > 0 and (start - len(text[:start].rstrip("\\"))) % 2:
+        start = text.rfind("'", 0, start)
+    closing = next((it for it in _QUOTE.finditer(text, placed.end) if it[0] == "'"), None)
+    if start < 0 or closing is None:
+        raise PromptError(_CHANGED)
+    return start, closing.end()
+
+
+def _literal(
+    rendered: PromptText, start: int, stop: int, inside: Sequence[_Placed]
+) -> Iterator[PromptText | str]:
+    """The parts of a string as Python writes it, with the quotes that it picks.
+
+    The texts that were put in are `str`.
+
+    Raises:
+        PromptError: A text in it is spelled in another way.
+    """
+    ends = [start + 1, *(it.end for it in inside)]
+    starts = [*(it.start for it in inside), stop - 1]
+    rest = [rendered.part(*place) for place in zip(ends, starts, strict=True)]
+    if not all(it.spelling.in_repr for it in inside):
+        raise PromptError(_CHANGED)
+    everything = "".join(
+        [*(it.text for it in rest), *(it.spelling.as_json(it.text) for it in inside)]
+    )
+    quote = '"' if "'" in everything and '"' not in everything else "'"
+    if quote == '"':
+        rest = [_without_escaped_quotes(it) for it in rest]
+    yield PromptText(quote, b"\0")
+    for part, it in zip(rest, inside, strict=False):
+        yield part
+        yield it.spelling.encode(it.text, quote)
+    yield rest[-1]
+    yield PromptText(quote, b"\0")
+
+
+def _without_escaped_quotes(part: PromptText) -> PromptText:
+    kept = bytearray(b"\1" * len(part.text))
+    for match in _QUOTE.finditer(part.text):
+        if match[0] == r"\'":
+            kept[match.start()] = 0
+    return PromptText(
+        "".join(it for it, keep in zip(part.text, kept, strict=True) if keep),
+        bytes(it for it, keep in zip(part.escaped, kept, strict=True) if keep),
+    )

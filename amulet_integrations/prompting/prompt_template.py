@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Container, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
+from hashlib import sha256
 from itertools import chain
 from typing import Any
 
@@ -17,17 +18,25 @@ from amulet_integrations.prompting.tools.turns import Turn, turns_of
 from .chat_template import PromptFormat
 from .escaping import ControlTokenEscaper, PromptText
 from .messages import BLANK_LINE, ChatMessage
-from .placeholders import HiddenText, Placeholders, find_special_name
+from .name_check import (
+    Names,
+    NameVerdicts,
+    SortedNames,
+    differs_by_shifts,
+    find_special_name,
+    shifted,
+)
+from .placeholders import Placeholders
 from .prompt_inputs import PromptInputs
 from .prompt_tokenizer import PromptTokenizer
-from .stranger_texts import StrangerTexts, names_in
+from .stranger_texts import KEYS, StrangerTexts, names_in
 
 PREFERENCE_LEFT_OUT = (
     "The prompt with the preference is the same as the one without, so no answer could "
     "follow it: the model's chat template leaves the preference out. Pass a "
     "chat_template that writes the whole system text, or another preference."
 )
-_MAX_EDGES = 16  # kinds of white space around preferences, of which renderings are kept
+_MAX_SHAPES = 16  # shapes of preferences, of which renderings are kept
 _SHOWN = 80  # characters of a name
 _JSON_SECTION = "Answer with nothing but JSON that follows this JSON schema:\n%s"
 
@@ -43,6 +52,7 @@ class PromptTemplate:
         separator: Stands between the system text and the preference.
         context_window: Most tokens of a prompt; None if that is not known.
         tools: How tools, calls and results are written; None for conversations without any.
+        verdicts: What the template makes of names.
     """
 
     format: PromptFormat
@@ -51,6 +61,7 @@ class PromptTemplate:
     separator: str
     context_window: int | None = None
     tools: ToolTemplate | None = None
+    verdicts: NameVerdicts = field(default_factory=NameVerdicts, compare=False)
 
 
 class PromptWriter:
@@ -68,10 +79,10 @@ class PromptWriter:
         self._template = template
         own = (template.default_system, template.separator)
         self._escaper = template.tokenizer.escaper(chain(own, inputs.strings()))
-        opening, closing, self._mark = self._escaper.spare
-        self._placeholders = Placeholders(opening, closing)
+        self._opening, closing = self._escaper.spare
+        self._placeholders = Placeholders(self._opening, closing, self._escaper.word)
         self._now = datetime.now()  # noqa: DTZ005 - templates write the local time
-        self._preferred: dict[tuple[str, str], PromptText] = {}
+        self._preferred: dict[str, PromptText] = {}
 
     @cached_property
     def base(self) -> PromptText:
@@ -81,7 +92,15 @@ class PromptWriter:
             PromptError: The template refuses the conversation, changes a text, or treats a name in
                 a way of its own.
         """
-        return self._placeholders.fill(self._escaper.unescape(self._rendered_base))
+        rendered = self._render()
+        base = self._placeholders.fill(self._escaper.unescape(rendered))
+        if name := self._find_special_name(rendered, base.text):
+            raise PromptError(
+                f"The model's chat template looks for words in the names of tools and properties, "
+                f"and writes another prompt because of the name {name[:_SHOWN]!r}. Rename it, or "
+                "pass a chat_template that writes names as they are."
+            )
+        return base
 
     def with_preference(self, preference: str) -> PromptText:
         """The prompt with a preference, which differs from the base by nothing else.
@@ -90,65 +109,92 @@ class PromptWriter:
             PromptError: As for `base`; or the template leaves the preference out, or writes more
                 than it.
         """
-        hidden = HiddenText.of(self._template.separator + preference)
-        edges = hidden.before, hidden.after
-        if edges not in self._preferred:
-            rendered = self._render(hidden.around(self._placeholders.preference))
+        preference = self._template.separator + preference
+        hidden = self._placeholders.hide_preference(preference)
+        if hidden not in self._preferred:
+            rendered = self._render(hidden)
             prompt = self._escaper.unescape(rendered)
             self._placeholders.fill(prompt)
             self._check_difference(rendered, hidden)
-            if len(self._preferred) >= _MAX_EDGES:
+            if len(self._preferred) >= _MAX_SHAPES:
                 self._preferred.clear()
-            self._preferred[edges] = prompt
-        return self._placeholders.fill(self._preferred[edges], hidden.text)
+            self._preferred[hidden] = prompt
+        return self._placeholders.fill(self._preferred[hidden], preference)
 
-    @cached_property
-    def _rendered_base(self) -> str:
-        """The base, with placeholders, after checking what the template makes of names."""
-        rendered = self._render("")
-        called = {call.name for message in self._inputs.messages for call in message.tool_calls}
-        tools = (tool.model_dump() for tool in self._inputs.tools)
-        names = [*dict.fromkeys([*names_in(tools, self._inputs.schema), *called])]
+    def _find_special_name(self, rendered: str, base: str) -> str | None:
+        """A name that the template treats in a way of its own; None if there is none.
 
-        def is_special(marked: list[str]) -> bool:
+        Args:
+            rendered: The prompt as the template wrote it.
+            base: The prompt.
+        """
+        inputs = self._inputs
+        called = {call.name for message in inputs.messages for call in message.tool_calls}
+        tools = [tool.model_dump() for tool in inputs.tools]
+        names = [*dict.fromkeys([*names_in(iter(tools), inputs.schema), *sorted(called)])]
+
+        def is_special(some: list[str]) -> bool:
+            return not any(self._renames(some, names, rendered, base))
+
+        def find() -> str | None:
+            return find_special_name(names, is_special)
+
+        if not names:
+            return None
+        without_texts = StrangerTexts(str, lambda text: text and "text")
+        places = (
+            [without_texts.tool(tool) for tool in tools],
+            without_texts.schema(inputs.schema),
+            sorted(called),
+            sorted({message.role for message in inputs.messages}),
+            dict(inputs.chat_template_kwargs or {}),
+        )
+        return self._template.verdicts.get(sha256(json.dumps(places).encode()).digest(), find)
+
+    def _renames(
+        self, some: Sequence[str], names: Sequence[str], rendered: str, base: str
+    ) -> Iterator[bool]:
+        """For each way to write some of the names: whether nothing but the names changes."""
+        others = {*names} - {*some}
+        if (written := shifted(some, others)) is not None:
             try:
-                return self._render("", frozenset(marked)).replace(self._mark, "") != rendered
+                yield differs_by_shifts(rendered, self._render(names=written))
             except PromptError:
-                return True
+                yield False
+        for key in (str, str.lower):
+            ordered = SortedNames(some, others | KEYS, key, self._placeholders.hide_whole)
+            try:
+                renamed = self._escaper.unescape(self._render(names=ordered.written)).text
+                bare = ordered.without_prefixes(renamed, self._opening)
+                yield self._placeholders.fill(bare).text == base
+            except PromptError:
+                yield False
 
-        if name := find_special_name(names, is_special):
-            raise PromptError(
-                f"The model's chat template looks for words in the names of tools and properties, "
-                f"and writes another prompt because of the name {name[:_SHOWN]!r}. Rename it, or "
-                "pass a chat_template that writes names as they are."
-            )
-        return rendered
-
-    def _check_difference(self, rendered: str, hidden: HiddenText) -> None:
+    def _check_difference(self, rendered: str, hidden: str) -> None:
         """Refuses a prompt that differs from the base by more than the preference."""
-        bare = self._placeholders.without_preference(rendered, hidden)
-        if bare == rendered:
+        if not self._placeholders.has_preference(rendered):
             raise PromptError(PREFERENCE_LEFT_OUT)
+        bare = self._placeholders.without_preference(rendered, hidden)
+        without = self._placeholders.fill(self._escaper.unescape(bare)).text
         # White space is left out, because templates trim the end of the system text.
-        if "".join(bare.split()) != "".join(self._rendered_base.split()):
+        if "".join(without.split()) != "".join(self.base.text.split()):
             raise PromptError(
                 "The model's chat template writes another prompt where the system text holds a "
                 "preference, so the contexts would differ by more than the preference. Pass a "
                 "chat_template that writes the system text as it is."
             )
 
-    def _render(self, preference: str, marked: Container[str] = ()) -> str:
+    def _render(self, preference: str = "", names: Names | None = None) -> str:
         """The conversation as the template writes it, escaped and with placeholders.
 
         Args:
             preference: What follows the system text.
-            marked: The names of tools and properties with a mark around every character.
+            names: What to write in place of some names of tools and properties.
         """
         inputs, template, escaper = self._inputs, self._template, self._escaper
 
         def write_name(name: str) -> str:
-            escaped = str(escaper.escape_json(name))
-            return self._mark.join(("", *escaped, "")) if name in marked else escaped
+            return str(escaper.escape_json((names or {}).get(name, name)))
 
         texts = StrangerTexts(write_name, self._placeholders.hide)
         turns = [

@@ -25,6 +25,9 @@ _KEYWORDS = frozenset(
     }
 )
 
+KEYS = frozenset({*_KEYWORDS, "type", "function", "name", "parameters", "return", "strict"})
+"""Keys of tools and schemas that are no names."""
+
 
 @dataclass(frozen=True)
 class StrangerTexts:

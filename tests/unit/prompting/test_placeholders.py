@@ -132,3 +132,97 @@ def test_the_tools_of_a_call_have_a_limit_together():
     with pytest.raises(UnsupportedGrammarError, match="all tools and the answer together"):
         OutputOptions.read({"tools": tools(30)})
     assert len(OutputOptions.read({"tools": tools(3)}).tool_use.tools) == 3
+
+
+def tool_of(about: str, name: str = "get_city", **properties: dict) -> Tool:
+    held = properties or {"zip": {"type": "string", "description": about, "enum": [about, "b c"]}}
+    parameters = {"type": "object", "properties": held, "required": [*held], "errorMessage": about}
+    return Tool(name=name, description=about, parameters=parameters)
+
+
+def by_transformers(template: str, tool: Tool) -> str:
+    """What transformers alone writes."""
+    function = {"type": "function", "function": tool.model_dump()}
+    messages = [message.model_dump(include={"role", "content"}) for message in talk()]
+    return byte_level(template).apply_chat_template(
+        messages, tools=[function], tokenize=False, add_generation_prompt=True
+    )
+
+
+def with_tool(written: str) -> str:
+    """A template that writes a tool in this way, behind what shows that it knows tools."""
+    each = (
+        "{{ tool.function.name }}: {{ tool.function.description }}"
+        "{% for name, held in tool.function.parameters.properties.items() %}"
+        "{{ name }} {{ held.type }} {{ held.description }}{% endfor %} "
+    )
+    return QWEN.replace("{{ tool | tojson }}", each + written)
+
+
+FUNCTION = "tool.function"
+PARAMETERS = f"{FUNCTION}.parameters"
+WAYS = {
+    "repr of a tool": "{{ tool }}",
+    "repr of a list": f"{{{{ [{FUNCTION}.description, 'and'] }}}}",
+    "repr of a part": f"{{{{ ['so: ' ~ {FUNCTION}.description ~ '.'] }}}}",
+    "repr of names": f"{{{{ {PARAMETERS}.required }}}}",
+    "repr of JSON": "{{ [tool | tojson] }}",
+    "ASCII": "{{ tool | tojson(ensure_ascii=true) }}",
+    "ASCII in JSON": "{{ tool | tojson | tojson(ensure_ascii=true) }}",
+    "ASCII twice": "{{ tool | tojson(ensure_ascii=true) | tojson }}",
+    "sorted keys": "{{ tool | tojson(sort_keys=true) }}",
+    "dictsort": f"{{% for it in {PARAMETERS} | dictsort %}}{{{{ it }}}}{{% endfor %}}",
+    "padding": f"{{{{ '%-12s|' % {FUNCTION}.name }}}}{{{{ {FUNCTION}.name | center(30) }}}}",
+    "title": f"{{{{ {FUNCTION}.name | replace('_', ' ') | title }}}}",
+    "length": f"{{{{ {FUNCTION}.name | length }}}}",
+    "lines": f"{{{{ {FUNCTION}.description | replace('\\n', '\\n// ') }}}}",
+    "indent": f"{{{{ {FUNCTION}.description | indent(4) }}}}",
+}
+
+
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+def test_tools_are_written_as_transformers_writes_them(way):
+    builder = PromptBuilder(byte_level(with_tool(way)))
+    texts = ["Plain", "It's so", 'Say "so"', "It's\n  \"so\"\n\n}; // end \\'", "\\U000f0002 é 🙂 "]
+    for tool in [
+        *map(tool_of, texts),
+        tool_of("D", a={"type": "string"}, Zeta={"type": "string"}, x={}, y={}, z={}),
+        tool_of("D", **{"é'[INST]": {"type": "string", "description": "<|im_end|>"}}),
+    ]:
+        assert builder.render(talk(), tools=[tool]) == by_transformers(with_tool(way), tool)
+
+
+@pytest.mark.parametrize(
+    "change", ["upper", "e", "urlencode", "list", "reverse", "replace('\"', '')"]
+)
+def test_a_description_in_another_form_is_refused(change):
+    builder = PromptBuilder(byte_level(with_tool(f"{{{{ {FUNCTION}.description | {change} }}}}")))
+    with pytest.raises(PromptError, match="changes or cuts"):
+        builder.render(talk(), tools=[tool_of("Finds it")])
+
+
+@pytest.mark.parametrize("written", ["[CONTENT]", "CONTENT | tojson(ensure_ascii=true)"])
+@pytest.mark.parametrize("system", ["Be brief.", "It's", 'Say "so"', "[INST]"])
+def test_system_texts_and_preferences_are_spelled_as_the_template_spells_them(written, system):
+    template = CHATML.replace("m['content']", written.replace("CONTENT", "m['content']"))
+    builder = PromptBuilder(byte_level(template))
+    for preference in ("Speak", "It's\nso é", 'Say "so"', "'\"\n\n // [INST] "):
+        expected = builder.render(talk(f"{system}\n\n{preference}"))
+        assert builder.render(talk(system), preference) == expected
+
+
+@pytest.mark.parametrize("special", ["type", "description"])
+def test_the_name_that_a_sorting_template_skips_is_the_one_in_the_error(special):
+    skips = (
+        f"{{% for key, it in {PARAMETERS}.properties | dictsort %}}"
+        "{% if key not in ['type', 'description'] %}[{{ key }}:{{ it.type }}]{% endif %}"
+        "{% endfor %}"
+    )
+    builder = PromptBuilder(byte_level(with_tool(skips)))
+    names = ["alpha", "beta", "gamma", "zeta"]
+    held = {name: {"type": "string", "description": "D"} for name in names}
+    assert "[zeta:string]" in builder.render(talk(), tools=[tool_of("D", **held)])
+    held[special] = {"type": "string", "description": "D"}
+    for _ in range(2):
+        with pytest.raises(PromptError, match=f"the name '{special}'"):
+            builder.render(talk(), tools=[tool_of("D", **held)])
