@@ -280,14 +280,14 @@ class ChatAmulet(AmuletClient, Wrappable, BaseChatModel):
             AmuletError: What `invoke` would raise before it decodes.
         """
         prompt, kwargs = self._parse_call(input, config, kwargs)
-        return CallPreparation(self, kwargs[CALL]).validate(prompt.to_messages())
+        return self._preparation(kwargs[CALL]).validate(prompt.to_messages())
 
     def avalidate(
         self, input: LanguageModelInput, config: Config = None, **kwargs: Any
     ) -> Coroutine[Any, Any, ValidatedCall]:
         """As `validate`, without blocking the event loop."""
         prompt, kwargs = self._parse_call(input, config, kwargs)
-        return CallPreparation(self, kwargs[CALL]).avalidate(prompt.to_messages())
+        return self._preparation(kwargs[CALL]).avalidate(prompt.to_messages())
 
     def bind_tools(
         self,
@@ -428,7 +428,7 @@ class ChatAmulet(AmuletClient, Wrappable, BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,  # noqa: ARG002
         **kwargs: Any,
     ) -> ChatResult:
-        stream = self._preparation(kwargs, stop).stream(messages, streams=False)
+        stream = self._inner_preparation(kwargs, stop).stream(messages, streams=False)
         return stream.complete(generate_from_stream(stream.chunks()))
 
     async def _agenerate(
@@ -438,7 +438,7 @@ class ChatAmulet(AmuletClient, Wrappable, BaseChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,  # noqa: ARG002
         **kwargs: Any,
     ) -> ChatResult:
-        stream = await self._preparation(kwargs, stop).astream(messages, streams=False)
+        stream = await self._inner_preparation(kwargs, stop).astream(messages, streams=False)
         chunks = [chunk async for chunk in stream.achunks()]
         # Not `agenerate_from_stream`, which does these few milliseconds on a thread of asyncio's.
         return stream.complete(generate_from_stream(iter(chunks)))
@@ -450,7 +450,7 @@ class ChatAmulet(AmuletClient, Wrappable, BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
-        stream = self._preparation(kwargs, stop).stream(messages, streams=True)
+        stream = self._inner_preparation(kwargs, stop).stream(messages, streams=True)
         with closing(stream.chunks()) as chunks:
             for chunk in chunks:
                 if run_manager:
@@ -464,7 +464,7 @@ class ChatAmulet(AmuletClient, Wrappable, BaseChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
-        stream = await self._preparation(kwargs, stop).astream(messages, streams=True)
+        stream = await self._inner_preparation(kwargs, stop).astream(messages, streams=True)
         chunks = stream.achunks()
         async with aclosing_all(chunks):
             async for chunk in chunks:
@@ -499,11 +499,11 @@ class ChatAmulet(AmuletClient, Wrappable, BaseChatModel):
 
     def _personalized(self, kwargs: dict[str, Any]) -> dict[str, Any]:
         """The arguments with the user looked up; may block on the store."""
-        return {**kwargs, CALL: CallPreparation(self, kwargs[CALL]).personalized()}
+        return {**kwargs, CALL: self._preparation(kwargs[CALL]).personalized()}
 
     async def _apersonalized(self, kwargs: dict[str, Any]) -> dict[str, Any]:
         """As `_personalized`, without blocking the event loop."""
-        return {**kwargs, CALL: await CallPreparation(self, kwargs[CALL]).apersonalized()}
+        return {**kwargs, CALL: await self._preparation(kwargs[CALL]).apersonalized()}
 
     async def _await_personalized(
         self, kwargs: dict[str, Any], method: Callable[..., Awaitable[T]]
@@ -518,8 +518,12 @@ class ChatAmulet(AmuletClient, Wrappable, BaseChatModel):
             async for chunk in chunks:
                 yield chunk
 
-    def _preparation(self, kwargs: dict[str, Any], stop: list[str] | None) -> CallPreparation:
-        return CallPreparation(self, self._parse_arguments({**kwargs, "stop": stop})[CALL])
+    def _preparation(self, call: ChatCall) -> CallPreparation:
+        return CallPreparation(self, call, as_blocks=self.output_version == "v1")
+
+    def _inner_preparation(self, kwargs: dict[str, Any], stop: list[str] | None) -> CallPreparation:
+        """The preparation of a call that comes through LangChain's own methods."""
+        return self._preparation(self._parse_arguments({**kwargs, "stop": stop})[CALL])
 
     @property
     def _llm_type(self) -> str:

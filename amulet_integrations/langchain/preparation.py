@@ -5,19 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from langchain_core.messages import BaseMessage
 
+from amulet_integrations.client import AmuletClient
 from amulet_integrations.fair_threads import REQUEST_THREADS
 from amulet_integrations.personalization.validated_call import ValidatedCall
 
 from .call_arguments import ChatCall, PersonalizedCall
 from .messages import to_chat_messages
 from .streaming import ChunkStream
-
-if TYPE_CHECKING:
-    from .chat_model import ChatAmulet
 
 T = TypeVar("T")
 
@@ -29,10 +27,12 @@ class CallPreparation:
     Attributes:
         llm: The chat model that is called.
         call: The call.
+        as_blocks: Whether the answer is made of content blocks, as in `ChunkStream`.
     """
 
-    llm: ChatAmulet
+    llm: AmuletClient
     call: ChatCall
+    as_blocks: bool
 
     def personalized(self) -> PersonalizedCall:
         """The call with its user looked up."""
@@ -85,7 +85,7 @@ class CallPreparation:
         conversation = call.messages if messages == call.source else to_chat_messages(messages)
         return ChunkStream(
             llm.prepare_answer(conversation, call.arguments, personalized.personalization),
-            as_blocks=llm.output_version == "v1",
+            as_blocks=self.as_blocks,
             include_usage=call.stream_usage or not streams,
         )
 

@@ -8,7 +8,12 @@ from typing import Any
 from amulet_integrations.errors import UnsupportedGrammarError
 
 MAX_CHARACTERS = 128 * 1024
-"""Most characters of a schema: of all its names and texts, and one for each value."""
+"""Most characters of a schema: of all its names and texts, and one for each value.
+
+A line feed counts for many, because every line is written into the prompt by itself.
+"""
+
+_FOR_A_LINE = 64
 
 MAX_CHARACTERS_OF_A_CALL = 2 * MAX_CHARACTERS
 """The same of all tools of a call and its answer together."""
@@ -48,7 +53,9 @@ def _check(of_what: str, schema: Mapping[str, Any], most: int, deepest: int) -> 
     waiting: list[tuple[Any, int]] = [(schema, 1)]
     while waiting:
         value, depth = waiting.pop()
-        size += 1 + (len(value) if isinstance(value, str) else 0)
+        if isinstance(value, str):
+            size += len(value) + _FOR_A_LINE * value.count("\n")
+        size += 1
         if size + len(waiting) > most:
             raise UnsupportedGrammarError(
                 f"The schema {of_what} has more than {most} characters, the limit. "

@@ -111,8 +111,13 @@ def shared(levels: int) -> dict:
 
 @pytest.mark.parametrize(
     "schema",
-    [nested(500), shared(60), {"type": "string", "description": "a" * 200_000}],
-    ids=["deep", "shared", "long"],
+    [
+        nested(500),
+        shared(60),
+        {"type": "string", "description": "a" * 200_000},
+        {"type": "string", "description": "a\n" * 5_000},
+    ],
+    ids=["deep", "shared", "long", "many lines"],
 )
 def test_a_schema_past_the_limits_is_refused_with_the_limit(schema):
     with pytest.raises(UnsupportedGrammarError, match="the limit"):
