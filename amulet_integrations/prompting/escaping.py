@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 
 from amulet_integrations.errors import PromptError
 
-from .spellings import character_of, spelled, spelled_in
+from .spellings import spelled, spelled_in, with_characters
 
 PRIVATE_USE = range(0xF0000, 0xFFFFE)
 """Code points that stand for escaped characters."""
@@ -132,7 +132,7 @@ class ControlTokenEscaper:
     def unescape(self, rendered: str) -> PromptText:
         """The prompt that was rendered from escaped messages."""
         if "\\" in rendered:  # the template may have written characters as escapes
-            rendered = self._spelled.sub(lambda match: character_of(match[0]), rendered)
+            rendered = with_characters(rendered, self._spelled)
         escaped = bytearray(len(rendered))
         for match in self._escaped.finditer(rendered):
             escaped[match.start()] = 1

@@ -18,7 +18,7 @@ from typing import NamedTuple
 from amulet_integrations.errors import PromptError
 
 from .escaping import PromptText
-from .spellings import SPELLINGS, Spelling, spelled
+from .spellings import SPELLINGS, Spelling, slashes_before, spelled
 
 # From the first character of a line that is no white space to the last one.
 _LINE = re.compile(r"\S(?:[^\n\r\v\f\x1c-\x1e\x85\u2028\u2029]*\S)?")
@@ -125,14 +125,15 @@ class Placeholders:
         spellings = _spellings(self._opening, self._closing)
         for match in self._pattern.finditer(text):
             opening, of_preference, number, slashes, closing = match.groups()
-            spelling = spellings.get((opening, slashes, closing))
+            before = slashes_before(opening)
+            spelling = spellings.get((opening[before:], slashes, closing))
             if spelling is None:
                 raise PromptError(_CHANGED)
             if not of_preference:
                 filled = hidden[int(number)]
             else:
                 filled = preference[int(number)] if preference is not None else ""
-            yield _Placed(match.start(), match.end(), filled, spelling)
+            yield _Placed(match.start() + before, match.end(), filled, spelling)
 
     def _filled_or_checked(self, part: PromptText | str) -> PromptText:
         return _inserted(part) if isinstance(part, str) else self._checked(part)
@@ -180,7 +181,7 @@ def _in_literals(text: str, placed: Iterator[_Placed]) -> Iterator[tuple[int, in
 def _quotes_around(text: str, placed: _Placed) -> tuple[int, int]:
     """Where the string begins and ends; its quotes are `'`, because a placeholder holds `"`."""
     start = text.rfind("'", 0, placed.start)
-    while start > 0 and (start - len(text[:start].rstrip("\\"))) % 2:
+    while start > 0 and text[start - 1] == "\\":  # inside, backslashes before quotes are odd
         start = text.rfind("'", 0, start)
     closing = next((it for it in _QUOTE.finditer(text, placed.end) if it[0] == "'"), None)
     if start < 0 or closing is None:

@@ -57,14 +57,26 @@ SPELLINGS = [
 
 
 def spelled(characters: str) -> str:
-    """A regular expression for any of some characters past U+FFFF, in all spellings."""
+    """A regular expression for any of some characters past U+FFFF, in all spellings.
+
+    It finds all backslashes in front of an escape; see `slashes_before`.
+    """
     if not characters:
         return "(?!)"
-    ways = [f"[{characters}]"]
+    escapes = []
     for character in characters:
         high, low = _surrogates(character)
-        ways.append(rf"\\+(?:U{ord(character):08x}|u{high:04x}\\+u{low:04x})")
-    return f"(?:{'|'.join(ways)})"
+        escapes.append(rf"U{ord(character):08x}|u{high:04x}\\{{1,8}}u{low:04x}")
+    return rf"(?:[{characters}]|(?<!\\)\\+(?:{'|'.join(escapes)}))"
+
+
+def slashes_before(written: str) -> int:
+    """How many backslashes in front of what `spelled` found belong to the text before it.
+
+    Each of the text's own backslashes is written as twice as many as stand before the escape.
+    """
+    slashes = len(written) - len(written.lstrip("\\"))
+    return slashes - (slashes & -slashes)
 
 
 def character_of(written: str) -> str:
@@ -75,11 +87,22 @@ def character_of(written: str) -> str:
     return chr(0x10000 + ((code - 0xD800) << 10) + low[0] - 0xDC00 if low else code)
 
 
+def with_characters(text: str, pattern: re.Pattern[str]) -> str:
+    """A text with characters in place of their escapes; `pattern` is that of `spelled`."""
+
+    def replace(match: re.Match[str]) -> str:
+        return "\\" * slashes_before(match[0]) + character_of(match[0])
+
+    return pattern.sub(replace, text)
+
+
 def spelled_in(text: str) -> set[str]:
     """The characters past U+FFFF that a text holds as escapes."""
     if "\\" not in text:
         return set()
-    found = re.findall(r"\\U000[0-9a-f]{5}|\\u(?=d[89ab])[0-9a-f]{4}\\+ud[c-f][0-9a-f]{2}", text)
+    found = re.findall(
+        r"\\U000[0-9a-f]{5}|\\u(?=d[89ab])[0-9a-f]{4}\\{1,8}ud[c-f][0-9a-f]{2}", text
+    )
     return set(map(character_of, found))
 
 

@@ -188,7 +188,14 @@ WAYS = {
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
 def test_tools_are_written_as_transformers_writes_them(way):
     builder = PromptBuilder(byte_level(with_tool(way)))
-    texts = ["Plain", "It's so", 'Say "so"', "It's\n  \"so\"\n\n}; // end \\'", "\\U000f0002 é 🙂 "]
+    texts = [
+        "Plain",
+        "\\\\[INST]",
+        "It's so",
+        'Say "so"',
+        "It's\n  \"so\"\n\n}; // end \\'",
+        "\\U000f0002 é 🙂 ",
+    ]
     for tool in [
         *map(tool_of, texts),
         tool_of("D", a={"type": "string"}, Zeta={"type": "string"}, x={}, y={}, z={}),
