@@ -27,7 +27,7 @@ test-lowest: .venv-lowest/test.done ## Run the tests on the lowest versions that
 	.venv-lowest/bin/python -m pytest -n 2 --dist worksteal
 
 soak: .venv/test.done ## Random users on two models; minutes=60 for an hour
-	AMULET_SOAK_MINUTES=$(minutes) $(BIN)/python -m pytest -q -s -m "" tests/integration/test_soak.py
+	AMULET_SOAK_MINUTES=$(minutes) $(BIN)/python -m pytest -q -s -m "" tests/integration/test_soak.py $(only)
 
 acceptance: .venv/test.done ## Run the long checks; resumes where it was stopped
 	$(BIN)/python -m pytest -m acceptance
