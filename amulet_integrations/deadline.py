@@ -13,7 +13,6 @@ from amulet_integrations.errors import RequestCancelledError, RequestTimeoutErro
 SECONDS_BETWEEN_LOOKS = 0.05
 """How often something that waits looks whether it is to end."""
 
-
 _FOR_EVER = 1e8  # seconds; no clock of Python's waits for much longer
 
 

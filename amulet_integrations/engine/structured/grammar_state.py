@@ -49,7 +49,6 @@ class GrammarState:
     Attributes:
         shortest_completion: Tokens that satisfy the grammar from here; none where it is satisfied.
         is_structured: Whether the text was, at any time, inside a structure that must be finished.
-
     """
 
     def __init__(
