@@ -29,6 +29,7 @@ from amulet_integrations.personalization.prepared_call import (
 from amulet_integrations.personalization.user_resolution import PreferenceSelection, resolve_user
 from amulet_integrations.profiles import ProfileStore, current_scope
 from amulet_integrations.profiles.field_types import checked_label
+from amulet_integrations.profiles.profile_limits import limits_of
 from amulet_integrations.profiles.stores.default_place import (
     default_path,
     has_default,
@@ -317,6 +318,7 @@ class AmuletClient(AmuletConfig):
             UnknownArgumentError: An argument is unknown.
             InvalidParamsError: A sampling parameter is out of its range.
             PreferenceSelectionError: More than one preference, profile or user is named.
+            ProfileLimitError: A profile has more preferences than anybody may have.
             PromptError: The tools, their choice or the response format cannot be followed.
             UnsupportedGrammarError: A schema cannot be enforced.
         """
@@ -333,13 +335,21 @@ class AmuletClient(AmuletConfig):
         is_number = isinstance(timeout, int | float) and not isinstance(timeout, bool)
         if timeout is not None and not (is_number and timeout > 0):
             raise InvalidParamsError(f"timeout={timeout!r}: give seconds above 0, or None.")
+        deadline = Deadline(timeout)
+        self._check_count(given.get("profile"))
         return CallArguments(
             selection=selection_from(given),
             sampling=self.sampling.model_copy(update=changes),
             output=OutputOptions.read(arguments, steer_strings=self.steer_strings),
-            deadline=Deadline(timeout),
+            deadline=deadline,
             chat_template_kwargs=self._template_kwargs(given.get("chat_template_kwargs")),
         )
+
+    def _check_count(self, profile: object) -> None:
+        """Refuses too many preferences before they are read, which takes time for each."""
+        if isinstance(profile, Mapping):
+            limits = self.profile_limits or limits_of(self.profiles)
+            limits.check_count(profile.get("user_id"), profile.get("preferences"))
 
     def personalize(self, selection: PreferenceSelection, deadline: Deadline) -> Personalization:
         """Looks a call's user up, so it may block.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import unicodedata
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -23,7 +23,9 @@ LONGEST_TEXT = 2_000
 TEXT_LIMIT_VARIABLE = "AMULET_MAX_PREFERENCE_CHARS"
 """The environment variable that sets another limit for the texts, for the whole process."""
 
-_REFUSED = {"Cc": "control character", "Cs": "lone surrogate"}
+_CONTROL_CHARACTERS = "\\x00-\\x1f\\x7f-\\x9f"
+_SURROGATES = "\\ud800-\\udfff"
+_REFUSED = re.compile(f"[{_CONTROL_CHARACTERS}{_SURROGATES}]")
 
 # Pydantic passes no validation context on to models that have an `__init__`.
 _reads_stored_text: ContextVar[bool] = ContextVar("amulet_reads_stored_text", default=False)
@@ -65,11 +67,11 @@ def check_characters(what: str, text: str, allowed: str = "") -> str:
     Raises:
         InvalidProfileError: `text` contains such a character.
     """
-    for position, character in enumerate(text):
-        kind = _REFUSED.get(unicodedata.category(character))
-        if kind and character not in allowed:
+    for found in _REFUSED.finditer(text):
+        if found[0] not in allowed:
+            kind = "lone surrogate" if found[0] >= "\ud800" else "control character"
             raise InvalidProfileError(
-                f"{what} holds the {kind} {character!r} at position {position}. Remove it."
+                f"{what} holds the {kind} {found[0]!r} at position {found.start()}. Remove it."
             )
     return text
 

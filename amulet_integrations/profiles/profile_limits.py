@@ -156,6 +156,21 @@ class ProfileLimits(FrozenModel):
         if excess is not None:
             raise ProfileLimitError(excess)
 
+    def check_count(self, user_id: object, preferences: object) -> None:
+        """Checks how many preferences a profile has that is not read yet.
+
+        Args:
+            user_id: Its user, as given.
+            preferences: Its preferences, as given; what is no list is left to whoever reads it.
+
+        Raises:
+            ProfileLimitError: They are too many.
+        """
+        count = len(preferences) if isinstance(preferences, list | tuple) else 0
+        if count > self.max_preferences:
+            owner = f"The profile of {user_id!r:.80} has"
+            raise ProfileLimitError(self._message(owner, "preferences", "max_preferences", count))
+
     def check_texts(self, preferences: Iterable[Preference]) -> None:
         """Checks the lengths of preferences that are given to a call.
 

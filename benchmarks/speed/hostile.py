@@ -142,7 +142,8 @@ async def _waits(ask: Ask, questions: Sequence[int]) -> list[float]:
         call = HostileCall(text, {"preference": preference})
         started = time.perf_counter()
         try:
-            await asyncio.wait_for(ask(call, PATIENCE), PATIENCE)
+            async with asyncio.timeout(PATIENCE):
+                await ask(call, PATIENCE)
         except (AmuletError, TimeoutError) as error:
             print(f"  The honest user was turned away: {type(error).__name__}", flush=True)
         waits.append(1000 * (time.perf_counter() - started))
@@ -168,7 +169,8 @@ async def _call_again_and_again(ask: Ask, calls: Sequence[HostileCall], ended: R
     for call in cycle(calls):
         started = time.perf_counter()
         try:
-            await asyncio.wait_for(ask(call, TIMEOUT), TIMEOUT + GRACE)
+            async with asyncio.timeout(TIMEOUT + GRACE):
+                await ask(call, TIMEOUT)
         except AmuletError:
             ended.seconds.append(time.perf_counter() - started)
         except TimeoutError:

@@ -6,13 +6,14 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
-from llguidance import LLMatcher, LLTokenizer
+from llguidance import LLMatcher, LLParserLimits, LLTokenizer
 from llguidance.hf import from_tokenizer
 from numpy.typing import NDArray
 
@@ -32,6 +33,7 @@ _MAX_UNFINISHED = 2  # grammars that a deadline cut, with the work that was done
 _MAX_COMPLETION = 4096  # tokens; a grammar that needs more counts as endless
 _SECONDS_OF_A_SEARCH = 2.0  # of the processor's time
 _SECONDS_OF_A_STEP = 0.5  # the same; while decoding, a step like this would hold everybody up
+_FUEL = 200_000  # of llguidance, to read all patterns of a grammar; it takes 40 ms at most
 _DOING = "while its schema or grammar was compiled"
 _FIRST_STEPS = 8  # llguidance gives up within so many tokens on a grammar that is too large
 
@@ -91,6 +93,8 @@ class GrammarCompiler:
         self._vocab_size = vocab_size
         self.end_ids = end_ids
         self._tokenizer_lock = threading.Lock()
+        self._long_step_lock = threading.Lock()
+        self._limits = LLParserLimits(initial_lexer_fuel=_FUEL)
         self._unfinished: list[_Entry] = []
         self._unfinished_lock = threading.Lock()
         self._entry_of = lru_cache(maxsize=_MAX_COMPILED)(lambda _grammar: _Entry())
@@ -209,11 +213,12 @@ class GrammarCompiler:
         with self._tokenizer_lock:
             _ = self.table
         if entry.matcher is None or entry.search is None:
-            entry.matcher = LLMatcher(self._ll_tokenizer, grammar, log_level=0)
-            if not entry.matcher.is_error():
-                # The first step prepares the others. It runs here, outside of Python's lock, so
-                # that nobody else waits for it.
-                _timed(self.table.allowed_tokens, entry.matcher.deep_copy())
+            with self._long_step(deadline):
+                entry.matcher = LLMatcher(
+                    self._ll_tokenizer, grammar, log_level=0, limits=self._limits
+                )
+                if not entry.matcher.is_error():  # the first step prepares the others
+                    _timed(self.table.allowed_tokens, entry.matcher.deep_copy())
             steps = steps_to_best_completion(entry.matcher, self.table, limit=_MAX_COMPLETION)
             entry.search = SteppedWork(_within_bounds(steps))
         if entry.matcher.is_error():
@@ -223,13 +228,22 @@ class GrammarCompiler:
             )
         completion = run_in_turns(entry.search, lambda: deadline.check(_DOING))
         if completion is None:
+            with self._long_step(deadline):
+                reason = self._limit_hit(entry.matcher)
             raise UnsupportedGrammarError(
                 f"No text of at most {_MAX_COMPLETION} tokens was found that satisfies the "
                 "grammar: a schema that needs itself for ever, a pattern and a length that do not "
                 "fit, or a pattern whose end is hard to find (such as ^.*word$). Give it an end."
-                f"{self._limit_hit(entry.matcher)}"
+                f"{reason}"
             )
         return CompiledGrammar(self.table, entry.matcher, tuple(completion))
+
+    def _long_step(self, deadline: Deadline) -> AbstractContextManager[None]:
+        """Holds the right to take a step that cannot be left, outside of Python's lock.
+
+        One thread does so at a time, so that the steps of many leave a processor for decoding.
+        """
+        return deadline.holding(self._long_step_lock, _DOING)
 
     def _limit_hit(self, matcher: LLMatcher) -> str:
         """The reason of llguidance where it gives up on a grammar at its very beginning."""
