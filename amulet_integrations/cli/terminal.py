@@ -8,7 +8,9 @@ import typer
 from rich.console import Console
 
 from amulet_integrations.terminal_text import one_line as one_line  # noqa: PLC0414 - re-exported
+from amulet_integrations.terminal_text import quoted_if_odd as quoted_if_odd  # noqa: PLC0414 - re-exported
 from amulet_integrations.terminal_text import safe as safe  # noqa: PLC0414 - re-exported
+from amulet_integrations.terminal_text import safe_json as safe_json  # noqa: PLC0414 - re-exported
 
 
 def short_number(value: float) -> str:
