@@ -10,7 +10,7 @@ from llama_index.core.base.llms.types import ChatMessage, TextBlock
 
 from amulet_integrations import InMemoryProfileStore, PreferenceProfile
 from amulet_integrations.errors import AmuletError
-from tests.support.hostile import ALL_STRINGS, ENCODABLE, MEGABYTE
+from tests.support.hostile import ALIKE, ALL_STRINGS, ENCODABLE, MEGABYTE
 from tests.support.hostile.judge import control_ids
 from tests.support.scripted import ScriptedEngine
 from tests.support.wrappers import ASK, WRAPPERS, Turn, Wrapper
@@ -142,6 +142,6 @@ def test_a_hostile_user_reads_nobody_elses_profile(wrapper: Wrapper) -> None:
     engine = ScriptedEngine()
     llm = wrapper.make(engine=engine, profiles=InMemoryProfileStore([ann]), unknown_user="plain")
     ask = next(iter(wrapper.chats.values()))
-    for text in ALL_STRINGS[::3]:
+    for text in {*ALL_STRINGS[::3], *ALIKE} - {"ann"}:
         answered(engine, lambda user=text: ask(llm, ASK, user_id=user))
     assert {len(request.contexts) for request in engine.requests} == {1}
