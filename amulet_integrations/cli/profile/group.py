@@ -72,7 +72,7 @@ def print_result(content: object, text: str, *, as_json: bool) -> None:
 
 def print_json(value: object) -> None:
     """Prints a value as JSON that steers no terminal."""
-    typer.echo(terminal.safe_json(json.dumps(value, ensure_ascii=False, indent=2)))
+    terminal.echo_json(json.dumps(value, ensure_ascii=False, indent=2))
 
 
 def operator() -> str | None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
+import subprocess
+import sys
 import unicodedata
 from contextlib import closing
 from pathlib import Path
@@ -194,6 +197,19 @@ def test_hostile_ids_and_texts_are_shown_safely_and_carried_over_exactly(
         for user_id in users:
             assert contents(after.get(user_id)) == contents(before.get(user_id)), ascii(user_id)
         assert after.user_ids() == before.user_ids()
+
+
+def test_an_export_to_a_terminal_of_another_encoding_is_exact(db: str, tmp_path: Path) -> None:
+    preferences = ["簡潔に, é, 👨\u200d👩", HIDDEN]
+    with SqlProfileStore(db) as store:
+        stored = store.save(PreferenceProfile(user_id="zoé", preferences=preferences))
+    command = [sys.executable, "-m", "amulet_integrations", "profile", "export", "--db", db]
+    environment = {**os.environ, "PYTHONIOENCODING": "latin-1"}
+    done = subprocess.run(command, env=environment, capture_output=True, check=True)
+    with SqlProfileStore(tmp_path / "other.db") as other:
+        (imported,) = other.import_json(done.stdout.decode("latin-1"))
+    assert contents(imported) == contents(stored)
+    assert done.stdout.isascii()
 
 
 def test_a_bad_file_is_reported_and_nothing_is_stored(
