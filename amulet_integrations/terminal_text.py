@@ -32,9 +32,9 @@ def one_line(text: object) -> str:
 
 
 def quoted_if_odd(name: str) -> str:
-    """A name as it is, or as Python writes it: so different names look different.
+    """A name as it is, or as Python writes it where it has outer spaces or hidden characters.
 
-    Python's form shows spaces at the ends and characters that nobody sees.
+    So no two names are shown as the same text.
     """
     is_plain = name.isprintable() and name == " ".join(name.split())
     return name if is_plain and not name.startswith(("'", '"')) else repr(name)

@@ -37,7 +37,7 @@ def test_json_holds_the_same_values():
         assert json.loads(as_json(text)) == text, ascii(text)
 
 
-def test_different_names_look_different():
+def test_no_two_names_are_shown_as_the_same_text():
     names = {*ALL_STRINGS, *(f"{text} " for text in ALL_STRINGS), *map(repr, ALL_STRINGS)}
     assert len({quoted_if_odd(name) for name in names}) == len(names)
     for name in ("ann", "Zoé O'Hara", "ann@例え.jp", "שלום", "😀"):
