@@ -57,11 +57,16 @@ def uses_any_json(schema: Any) -> bool:
     return any(inner.get("$ref") == _ANY_JSON_POINTER for inner in iter_objects(schema))
 
 
-def bound_numbers(schema: dict[str, Any]) -> None:
+def bound_numbers(schema: dict[str, Any], *, has_step: bool = False) -> None:
     """Sets bounds if the schema has none, or wider ones than llguidance can represent.
 
     Numbers that are not integers get at most ten decimals as well, unless the range is so narrow
     that its numbers need more.
+
+    Args:
+        schema: The schema.
+        has_step: Whether another schema of the same number has `multipleOf`, which limits the
+            decimals.
     """
     _read_draft_4(schema)
     types = _types(schema) or _free_types(schema)
@@ -76,7 +81,8 @@ def bound_numbers(schema: dict[str, Any]) -> None:
                 del schema[given]
         if not (is_number(schema.get(key)) or is_number(schema.get(exclusive))):
             schema[key] = sign * _LARGEST
-    if "number" in types and "multipleOf" not in schema and _width(schema) > _NARROW:
+    has_step = has_step or "multipleOf" in schema
+    if "number" in types and not has_step and _width(schema) > _NARROW:
         schema["multipleOf"] = FINEST
 
 
