@@ -7,6 +7,7 @@ exponents.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from .shape import iter_objects
@@ -14,6 +15,7 @@ from .shape import iter_objects
 # About the largest integer of 64 bits, which is the largest that llguidance can represent.
 _LARGEST = 9 * 10**18
 _NARROW = 1e-6
+_EXACT = 2**53  # up to here, the next number is no more than one away
 
 FINEST = 1e-10
 """The finest multiple that llguidance knows: numbers have ten decimals."""
@@ -81,9 +83,31 @@ def bound_numbers(schema: dict[str, Any], *, has_step: bool = False) -> None:
                 del schema[given]
         if not (is_number(schema.get(key)) or is_number(schema.get(exclusive))):
             schema[key] = sign * _LARGEST
+    if "number" in types:
+        _exclude_whole_bounds(schema)
     has_step = has_step or "multipleOf" in schema
     if "number" in types and not has_step and _width(schema) > _NARROW:
         schema["multipleOf"] = FINEST
+
+
+def _exclude_whole_bounds(schema: dict[str, Any]) -> None:
+    """Moves a bound such as "above 2" to the next number, because llguidance lets 2 through.
+
+    It does so where all numbers between the bounds begin with the same digits before the point.
+    """
+    for key, exclusive, other, sign in (
+        ("minimum", "exclusiveMinimum", "maximum", 1),
+        ("maximum", "exclusiveMaximum", "minimum", -1),
+    ):
+        bound = schema.get(exclusive)
+        if not is_number(bound) or bound % 1 or not 0 <= bound * sign < _EXACT:
+            continue
+        size = abs(bound)
+        room = abs(schema.get(other, schema.get(f"exclusive{other.capitalize()}")) - bound)
+        least = max(size + min(FINEST, room * _NARROW), math.nextafter(size, math.inf))
+        del schema[exclusive]
+        inner = least * sign
+        schema[key] = {1: max, -1: min}[sign](inner, schema.get(key, inner))
 
 
 def _read_draft_4(schema: dict[str, Any]) -> None:
