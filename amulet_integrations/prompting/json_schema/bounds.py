@@ -95,15 +95,15 @@ def _exclude_whole_bounds(schema: dict[str, Any]) -> None:
 
     It does so where all numbers between the bounds begin with the same digits before the point.
     """
-    for key, exclusive, other, sign in (
-        ("minimum", "exclusiveMinimum", "maximum", 1),
-        ("maximum", "exclusiveMaximum", "minimum", -1),
+    room = abs(_width(schema))
+    for key, exclusive, sign in (
+        ("minimum", "exclusiveMinimum", 1),
+        ("maximum", "exclusiveMaximum", -1),
     ):
         bound = schema.get(exclusive)
         if not is_number(bound) or bound % 1 or not 0 <= bound * sign < _EXACT:
             continue
         size = abs(bound)
-        room = abs(schema.get(other, schema.get(f"exclusive{other.capitalize()}")) - bound)
         least = max(size + min(FINEST, room * _NARROW), math.nextafter(size, math.inf))
         del schema[exclusive]
         inner = least * sign

@@ -1,4 +1,4 @@
-"""Regular expressions that a grammar cannot enforce, or not all of."""
+"""Regular expressions of schemas, as finished values are checked by them."""
 
 from __future__ import annotations
 
@@ -8,29 +8,10 @@ import regex
 
 from amulet_integrations.errors import UnsupportedGrammarError
 
-from .unenforced import grammar_error
-
 _CODE_POINT = regex.compile(r"(?<!\\)((?:\\\\)*)\\[xu]\{([0-9a-fA-F]{1,6})\}")
 _LOOKAROUND = regex.compile(r"\(\?<?[=!]")
 # A character with what makes it one: an escape, a class of characters, or the character alone.
 _UNIT = regex.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|.", regex.DOTALL)
-
-
-@lru_cache(maxsize=512)
-def can_enforce_pattern(pattern: str, pointer: str) -> bool:
-    """Whether a grammar can enforce a regular expression.
-
-    Args:
-        pattern: The regular expression.
-        pointer: The JSON pointer to its schema, for the message.
-
-    Raises:
-        UnsupportedGrammarError: It is none that a finished value could be checked by, either.
-    """
-    if not grammar_error({"type": "string", "pattern": pattern}):
-        return True
-    check_pattern(pattern, pointer)
-    return False
 
 
 def check_pattern(pattern: str, pointer: str) -> None:

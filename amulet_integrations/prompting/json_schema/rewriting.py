@@ -22,6 +22,7 @@ from .bounds import (
     uses_any_json,
 )
 from .cases import CONDITIONS, Cases, cases_of
+from .character_classes import depends_on_reader, enforced_pattern
 from .circles import Circles
 from .format_patterns import FORMAT_PATTERNS
 from .multiples import Steps, can_enforce_step
@@ -33,7 +34,7 @@ from .object_parts import (
     lists_properties,
 )
 from .older_llguidance import is_older_llguidance, rewrite_for_older
-from .patterns import can_enforce_pattern, without_lookaround
+from .patterns import without_lookaround
 from .references import has_anchor
 from .shape import DEFINITIONS, at, check_shape, iter_objects, map_subschemas, refuse
 from .unenforced import OUTDATED, Unenforced, grammar_error
@@ -224,7 +225,7 @@ class _Rewriter:
 
     def _narrow_step(self, schema: dict[str, Any], pointer: str, *, has_step: bool) -> None:
         """Leaves out a step that cannot be enforced, or not together with another one."""
-        step = schema.get("multipleOf")
+        step: Any = schema.get("multipleOf")
         if is_number(step) and (has_step or not can_enforce_step(step)):
             self._report("multipleOf", pointer)
             del schema["multipleOf"]
@@ -251,12 +252,14 @@ class _Rewriter:
 
     def _narrow_names(self, schema: dict[str, Any], given: dict[str, Any], pointer: str) -> None:
         """Leaves out patterns of names that cannot be enforced, and closes what is unevaluated."""
-        patterns = schema.get("patternProperties", {})
-        hard = [name for name in patterns if not can_enforce_pattern(name, pointer)]
-        if hard:
-            self._report("patternProperties", pointer)
-            left = {name: value for name, value in patterns.items() if name not in hard}
-            schema["patternProperties"] = left
+        if patterns := schema.get("patternProperties"):
+            written = {name: enforced_pattern(name, pointer) for name in patterns}
+            schema["patternProperties"] = {
+                pattern: patterns[name] for name, pattern in written.items() if pattern is not None
+            }
+            is_open = given.get("additionalProperties") not in (None, False)
+            if None in written.values() or (is_open and any(map(depends_on_reader, patterns))):
+                self._report("patternProperties", pointer)
         if given.get("unevaluatedProperties") is False:
             names = all_property_names(given, self.document)
             if names is not None:
@@ -275,13 +278,15 @@ class _Rewriter:
             schema["pattern"] = "^" + schema["pattern"].removeprefix(_DIGIT_LOOKAHEAD)
             schema["allOf"] = [*schema.get("allOf", ()), {"pattern": "[0-9]"}]
             schema.setdefault("maxLength", _LONGEST_DECIMAL)
-        pattern = schema.get("pattern")
-        if pattern is not None and not can_enforce_pattern(pattern, pointer):
+        pattern = schema.pop("pattern", None)
+        if pattern is None:
+            return
+        written = enforced_pattern(pattern, pointer)
+        if written is None:
             self._report("pattern", pointer)
-            del schema["pattern"]
-            left = without_lookaround(pattern)
-            if can_enforce_pattern(left, pointer):
-                schema["pattern"] = left
+            written = enforced_pattern(without_lookaround(pattern), pointer)
+        if written is not None:
+            schema["pattern"] = written
 
 
 def _refuse_outdated(schema: dict[str, Any], pointer: str) -> None:
