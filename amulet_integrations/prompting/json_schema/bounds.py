@@ -100,7 +100,7 @@ def _exclude_whole_bounds(schema: dict[str, Any]) -> None:
         ("minimum", "exclusiveMinimum", 1),
         ("maximum", "exclusiveMaximum", -1),
     ):
-        bound = schema.get(exclusive)
+        bound: Any = schema.get(exclusive)
         if not is_number(bound) or bound % 1 or not 0 <= bound * sign < _EXACT:
             continue
         size = abs(bound)
