@@ -22,7 +22,6 @@ from .bounds import (
     uses_any_json,
 )
 from .cases import CONDITIONS, Cases, cases_of
-from .character_classes import depends_on_reader, enforced_pattern
 from .circles import Circles
 from .format_patterns import FORMAT_PATTERNS
 from .multiples import Steps, can_enforce_step
@@ -34,7 +33,7 @@ from .object_parts import (
     lists_properties,
 )
 from .older_llguidance import is_older_llguidance, rewrite_for_older
-from .patterns import without_lookaround
+from .patterns import depends_on_reader, enforced_pattern, without_lookaround
 from .references import has_anchor
 from .shape import DEFINITIONS, at, check_shape, iter_objects, map_subschemas, refuse
 from .unenforced import OUTDATED, Unenforced, grammar_error
