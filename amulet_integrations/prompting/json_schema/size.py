@@ -37,20 +37,23 @@ def check_sizes_of_call(tools: object, answer: object) -> None:
     )
 
 
-def check_size(of_what: str, schema: Mapping[str, Any]) -> None:
+def check_size(of_what: str, schema: Mapping[str, Any]) -> int:
     """Refuses a schema that takes too long to be compiled, after looking at no more than the limit.
 
     Args:
         of_what: What the schema describes, for the message.
         schema: A JSON schema.
 
+    Returns:
+        Its size, in the characters of `MAX_CHARACTERS`.
+
     Raises:
         UnsupportedGrammarError: It is too large or nested too deeply; the message has the limit.
     """
-    _check(of_what, schema, MAX_CHARACTERS, MAX_DEPTH)
+    return _check(of_what, schema, MAX_CHARACTERS, MAX_DEPTH)
 
 
-def _check(of_what: str, schema: Mapping[str, Any], most: int, deepest: int) -> None:
+def _check(of_what: str, schema: Mapping[str, Any], most: int, deepest: int) -> int:
     # On the event loop, so it is quick: plain values are counted where they are found.
     size = 0
     waiting: list[tuple[Any, int]] = [(schema, 1)]
@@ -78,3 +81,4 @@ def _check(of_what: str, schema: Mapping[str, Any], most: int, deepest: int) -> 
                 f"The schema {of_what} is nested too deeply: more than {deepest} levels, the "
                 "limit. Use $ref and $defs."
             )
+    return size
