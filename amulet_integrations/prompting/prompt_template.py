@@ -31,7 +31,7 @@ from .prompt_inputs import PromptInputs
 from .prompt_tokenizer import PromptTokenizer
 from .stranger_texts import KEYS, StrangerTexts, names_in
 
-PREFERENCE_LEFT_OUT = (
+_LEFT_OUT = (
     "The prompt with the preference is the same as the one without, so no answer could "
     "follow it: the model's chat template leaves the preference out. Pass a "
     "chat_template that writes the whole system text, or another preference."
@@ -115,7 +115,7 @@ class PromptWriter:
             rendered = self._render(hidden)
             prompt = self._escaper.unescape(rendered)
             self._placeholders.fill(prompt)
-            self._check_difference(rendered, hidden)
+            self._check_texts_differ_by(rendered, hidden)
             if len(self._preferred) >= _MAX_SHAPES:
                 self._preferred.clear()
             self._preferred[hidden] = prompt
@@ -170,10 +170,10 @@ class PromptWriter:
             except PromptError:
                 yield False
 
-    def _check_difference(self, rendered: str, hidden: str) -> None:
-        """Refuses a prompt that differs from the base by more than the preference."""
+    def _check_texts_differ_by(self, rendered: str, hidden: str) -> None:
+        """Refuses a prompt that lacks the preference, or differs from the base by more than it."""
         if not self._placeholders.has_preference(rendered):
-            raise PromptError(PREFERENCE_LEFT_OUT)
+            raise PromptError(_LEFT_OUT)
         bare = self._placeholders.without_preference(rendered, hidden)
         without = self._placeholders.fill(self._escaper.unescape(bare)).text
         # White space is left out, because templates trim the end of the system text.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from unittest.mock import patch
 
 import pytest
+from tokenizers import Regex, normalizers
 from tokenizers.processors import TemplateProcessing
 
 from amulet_integrations.errors import PromptError
@@ -280,6 +281,24 @@ def test_a_prompt_without_a_trace_of_the_preference_is_refused():
     with pytest.raises(PromptError, match="leaves the preference out") as caught:
         builder.contexts(chat(("system", "Be brief. " * 9), TALK[0]), [None, PREFERENCE])
     assert "pirate" not in str(caught.value)
+
+
+@pytest.mark.parametrize("is_formatted", [False, True])
+def test_a_preference_of_which_the_tokenizer_leaves_nothing_is_refused(is_formatted):
+    tokenizer = byte_level(CHATML)
+    dropped = normalizers.Replace(Regex(r"[\s\u200b]+"), "")
+    tokenizer.backend_tokenizer.normalizer = dropped
+    builder = PromptBuilder(tokenizer)
+
+    def contexts(preference):
+        if is_formatted:
+            return builder.formatted_contexts("Why?", [None, preference])
+        return builder.contexts(chat(SYSTEM, *TALK), [None, preference])
+
+    with pytest.raises(PromptError, match="tokenizer leaves all of its characters out"):
+        contexts("\u200b \u200b")
+    base, pref = contexts("\u200bSo")
+    assert base != pref
 
 
 def test_a_template_error_that_remains_is_quoted():
