@@ -348,12 +348,16 @@ def test_the_template_is_tried_out_once():
         tokenizer, "apply_chat_template", wraps=tokenizer.apply_chat_template
     ) as rendering:
         builder.contexts(chat(SYSTEM, *TALK), [None, PREFERENCE])
-    assert rendering.call_count == 2
+        # The third one shows that the template does not read the shape of such a preference.
+        assert rendering.call_count == 3
+        builder.contexts(chat(SYSTEM, *TALK, ("user", "So?")), [None, PREFERENCE])
+    assert rendering.call_count == 5
 
 
 def test_one_rendering_of_the_base_serves_all():
     tokenizer = byte_level(QWEN3)
     builder = PromptBuilder(tokenizer)
+    builder.contexts(chat(SYSTEM, *TALK), [PREFERENCE])
     builder.prepare(chat(*TALK)).reasoning  # noqa: B018 - tries the template out
     with patch.object(
         tokenizer, "apply_chat_template", wraps=tokenizer.apply_chat_template
