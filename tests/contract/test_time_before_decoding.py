@@ -13,13 +13,20 @@ import pytest
 from langchain_core.messages import HumanMessage
 
 from amulet_integrations import InMemoryProfileStore, PreferenceProfile
-from amulet_integrations.engine import GenerationRequest, LocalEngine, OutputAlternative
+from amulet_integrations.engine import (
+    GenerationRequest,
+    LocalEngine,
+    OutputAlternative,
+    run_on_worker,
+)
 from amulet_integrations.engine.structured import grammar
 from amulet_integrations.errors import RequestTimeoutError, UnsupportedGrammarError
 from amulet_integrations.fair_threads import REQUEST_THREADS
 from amulet_integrations.langchain import ChatAmulet
 from amulet_integrations.prompting.openai_compat import schemas
 from tests.support.scripted import ScriptedEngine
+from tests.support.table_backend import TableBackend
+from tests.support.tiny import tiny_tokenizer
 from tests.support.wrappers import ASK, QUESTION, WRAPPERS, Ask, Wrapper, collect, each
 
 every_wrapper = pytest.mark.parametrize("wrapper", WRAPPERS, ids=lambda it: it.name)
@@ -101,6 +108,37 @@ async def test_a_stranger_is_answered_while_a_users_calls_hang(
     results = await asyncio.gather(*hostile, return_exceptions=True)
     assert all(isinstance(it, asyncio.CancelledError) for it in results[:30])
     assert all(results[30:])
+
+
+@every_wrapper
+async def test_a_stranger_does_not_wait_for_all_requests_of_a_user(wrapper: Wrapper) -> None:
+    users = [PreferenceProfile(user_id=it, preferences=["Be kind."]) for it in ("ann", "mallory")]
+    ended: list[str] = []
+    go = threading.Event()
+    busy = threading.Thread(target=run_on_worker, args=(go.wait,))
+
+    async def ask(user_id: str) -> None:
+        await _astream(wrapper)(llm, user_id=user_id)
+        ended.append(user_id)
+
+    async def waiting(count: int) -> None:
+        async with asyncio.timeout(20):
+            while engine.stats.waiting < count:  # noqa: ASYNC110 - the engine has no event for it
+                await asyncio.sleep(0.01)
+
+    with LocalEngine(TableBackend(tiny_tokenizer()), max_rows=2) as engine:
+        llm = wrapper.make(engine=engine, profiles=InMemoryProfileStore(users), max_tokens=3)
+        busy.start()
+        try:
+            crowd = [asyncio.ensure_future(ask("mallory")) for _ in range(30)]
+            await waiting(30)
+            stranger = asyncio.ensure_future(ask("ann"))
+            await waiting(31)
+        finally:
+            go.set()
+            await asyncio.to_thread(busy.join)
+        await asyncio.gather(*crowd, stranger)
+    assert ended.index("ann") <= 2
 
 
 def _astream(wrapper: Wrapper) -> Callable[..., Any]:
