@@ -109,6 +109,8 @@ class FairThreads:
             if not future.done():
                 future.cancel()
                 deadline.cancel()
+            elif not future.cancelled():
+                future.exception()  # the task may never read it, of which asyncio would complain
 
     def start(
         self, function: Callable[[], T], user_id: str | None = None, *, may_be_left: bool = False

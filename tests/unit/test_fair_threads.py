@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import os
 import subprocess
@@ -209,6 +210,30 @@ async def test_a_cancelled_task_ends_the_work_at_its_next_check(gate):
     async with asyncio.timeout(20):
         while not ended:  # noqa: ASYNC110 - the state of another thread
             await asyncio.sleep(0.005)
+
+
+async def test_an_error_that_comes_with_the_cancellation_is_no_complaint_of_asyncio():
+    """Its text may be private, and nobody waits for it any more."""
+    complaints = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+    pool, failed = FairThreads("test"), threading.Event()
+
+    def fail():
+        failed.set()
+        raise ValueError("private")
+
+    task = asyncio.ensure_future(pool.arun(fail, deadline=Deadline()))
+    await asyncio.sleep(0)
+    assert failed.wait(20)
+    time.sleep(0.2)  # noqa: ASYNC251 - the loop stands still, while the error is on its way to it
+    asyncio.get_running_loop().call_soon(task.cancel)
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+    assert task.cancelled()
+    del task
+    await asyncio.sleep(0)
+    gc.collect()
+    assert not complaints
 
 
 @pytest.mark.parametrize("error", [KeyError("x"), RequestTimeoutError("theirs")])
