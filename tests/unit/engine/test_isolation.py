@@ -235,26 +235,7 @@ def test_processes_of_multiprocessing_that_fork_decode_with_the_engine():
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
-def test_a_forked_child_decodes_whatever_the_parent_was_doing():
-    ran = run_script(
-        """
-        import os, torch
-        torch.set_num_threads(1)
-        stream = engine.stream(long)
-        next(stream)
-        child = os.fork()
-        tokens = engine.generate([short])[0].token_ids
-        if child == 0:
-            os._exit(0 if len(tokens) == 3 else 1)
-        _, status = os.waitpid(child, 0)
-        print(os.waitstatus_to_exitcode(status), len(list(stream)) > 100)
-        """
-    )
-    assert ran.stdout == "0 True\n", ran.stderr
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
-def test_a_forked_child_cannot_read_its_parents_stream():
+def test_a_forked_child_decodes_and_cannot_read_its_parents_streams():
     ran = run_script(
         """
         import asyncio, os, torch
@@ -264,12 +245,14 @@ def test_a_forked_child_cannot_read_its_parents_stream():
         async def both():
             streams = engine.stream(long), engine.astream(long)
             next(streams[0])
-            if child := os.fork():
+            child = os.fork()
+            tokens = (await engine.agenerate([short]))[0].token_ids
+            if child:
                 _, status = os.waitpid(child, 0)
                 whole = list(streams[0]), [each async for each in streams[1]]
                 print(os.waitstatus_to_exitcode(status), *(len(each) > 100 for each in whole))
                 return
-            errors = 0
+            errors = 0 if len(tokens) == 3 else 9
             try:
                 next(streams[0])
             except GenerationError as error:
