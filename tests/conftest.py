@@ -15,7 +15,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from amulet_integrations.engine import LocalEngine, ModelSource, shared_engine
+from amulet_integrations.engine import LocalEngine, ModelSource, run_on_worker, shared_engine
 from tests.support.postgres import (  # noqa: F401 - fixtures
     durable_postgres_server,
     durable_postgres_url,
@@ -80,6 +80,22 @@ def tiny_engine() -> Iterator[LocalEngine]:
 def embedded_engine() -> LocalEngine:
     """The engine of the embedded model in float32, the one that wrappers share."""
     return shared_engine(ModelSource())
+
+
+@pytest.fixture
+def all_cores() -> Iterator[None]:
+    """Gives torch several threads here and on the engines' worker: what users have."""
+    import torch
+
+    before = torch.get_num_threads()
+
+    def use(threads: int) -> None:
+        torch.set_num_threads(threads)
+        run_on_worker(lambda: torch.set_num_threads(threads))
+
+    use(max(2, os.cpu_count() or 1))
+    yield
+    use(before)
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import io
 import re
 import runpy
@@ -21,7 +20,6 @@ from transformers.utils import logging
 from typer.testing import CliRunner
 
 from amulet_integrations.cli.app import app
-from tests.integration.test_docs import shorten_answers
 
 pytestmark = pytest.mark.model
 
@@ -66,8 +64,6 @@ def test_a_notebook_runs_and_prints_what_it_shows(name, tmp_path):
     stored = nbformat.read(COOKBOOK / name, as_version=4)
     nbformat.validate(stored)
     run = nbformat.from_dict(stored)
-    shortened = f"{inspect.getsource(shorten_answers)}\nshorten_answers()"
-    run.cells.insert(0, nbformat.v4.new_code_cell(shortened))
     kernels = AsyncKernelManager(kernel_name="python3", kernel_spec_manager=ThisInterpreter())
     NotebookClient(
         run,
@@ -75,8 +71,7 @@ def test_a_notebook_runs_and_prints_what_it_shows(name, tmp_path):
         timeout=300,
         coalesce_streams=True,
         resources={"metadata": {"path": str(tmp_path)}},
-    ).execute()
-    del run.cells[0]
+    ).execute(cleanup_kc=True)  # the kernel ends here, and not with the tests
     # Other processors round otherwise, and a greedy answer may part there: so what an answer
     # says is not compared, only that every cell which shows something still does.
     assert [kinds(cell) for cell in code_cells(run)] == [kinds(cell) for cell in code_cells(stored)]

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from amulet_integrations.engine import LocalEngine
 from tests.unit.test_docs import CODE, PAGES, ROOT
 
 pytestmark = pytest.mark.model
@@ -25,30 +24,6 @@ LONG = {"engine", "learning", "llama_index", "llama_index_agents", "retrieval", 
 WITH_CODE = [page for page in PAGES if "```python" in page.read_text(encoding="utf-8")]
 
 
-def shorten_answers() -> None:
-    """Ends texts after 24 tokens: what a model says is not compared. JSON and calls stay whole."""
-    from amulet_integrations.engine import LocalEngine
-
-    submit = LocalEngine._submit
-
-    def shortened(self, request, *rest):
-        sampling = request.sampling
-        if not request.alternatives:
-            least, most = min(24, sampling.min_new_tokens), min(24, sampling.max_new_tokens)
-            changed = {"min_new_tokens": least, "max_new_tokens": most}
-            request = request.model_copy(update={"sampling": sampling.model_copy(update=changed)})
-        submit(self, request, *rest)
-
-    LocalEngine._submit = shortened
-
-
-@pytest.fixture
-def short_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(LocalEngine, "_submit", LocalEngine._submit)  # puts it back at the end
-    shorten_answers()
-
-
-@pytest.mark.usefixtures("short_answers")
 @pytest.mark.parametrize(
     "page",
     [
