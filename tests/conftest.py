@@ -12,17 +12,19 @@ if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // workers)))
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 
-from amulet_integrations.engine import LocalEngine, ModelSource, run_on_worker, shared_engine
 from tests.support.postgres import (  # noqa: F401 - fixtures
     durable_postgres_server,
     durable_postgres_url,
     postgres_server,
     postgres_url,
 )
-from tests.support.tiny import tiny_engine as make_tiny_engine
+
+if TYPE_CHECKING:  # fixtures import torch: the process that hands out the tests does not need it
+    from amulet_integrations.engine import LocalEngine
 
 STANDARD_SUITES = (
     "tests/unit/langchain/test_standard.py::TestStandard::",
@@ -72,13 +74,17 @@ def own_config(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.fixture(scope="session")
 def tiny_engine() -> Iterator[LocalEngine]:
     """An engine of a tiny random Llama: real decoding in milliseconds."""
-    with make_tiny_engine() as engine:
+    from tests.support import tiny
+
+    with tiny.tiny_engine() as engine:
         yield engine
 
 
 @pytest.fixture(scope="session")
 def embedded_engine() -> LocalEngine:
     """The engine of the embedded model in float32, the one that wrappers share."""
+    from amulet_integrations.engine import ModelSource, shared_engine
+
     return shared_engine(ModelSource())
 
 
@@ -86,6 +92,8 @@ def embedded_engine() -> LocalEngine:
 def all_cores() -> Iterator[None]:
     """Gives torch several threads here and on the engines' worker: what users have."""
     import torch
+
+    from amulet_integrations.engine import run_on_worker
 
     before = torch.get_num_threads()
 
