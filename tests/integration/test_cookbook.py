@@ -88,9 +88,7 @@ def own_progress_bars() -> Iterator[None]:
         logging.enable_progress_bar()
 
 
-@pytest.mark.usefixtures(
-    "embedded_engine", "own_progress_bars"
-)  # the model is loaded once for both
+@pytest.mark.usefixtures("embedded_engine", "own_progress_bars")
 @pytest.mark.parametrize("name", DEMO)
 def test_the_readme_shows_what_the_demo_prints(name, tmp_path, monkeypatch):
     monkeypatch.setenv("AMULET_CONFIG_DIR", str(tmp_path))  # no preset that somebody saved here
