@@ -24,7 +24,7 @@ pytestmark = pytest.mark.model
 
 STRONGER = os.environ.get("AMULET_TEST_MODEL")
 # Left alone, the embedded model's jokes go on for ever: answers are short to keep the suite quick.
-MODEL = {"model": STRONGER or "embedded", "max_tokens": 32}
+MODEL = {"model": STRONGER or "embedded", "max_tokens": 48}
 
 
 class TestStandard(ChatModelIntegrationTests):
