@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 import runpy
 import subprocess
@@ -52,8 +53,9 @@ class ThisInterpreter(KernelSpecManager):
 
     def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
         argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
-        # A reader opens notebooks in their folder, beside the modules that they import.
-        env = {"PYTHONPATH": str(COOKBOOK)}
+        # A reader opens notebooks in their folder, beside the modules that they import. The package
+        # is that of these tests, whichever is installed.
+        env = {"PYTHONPATH": f"{COOKBOOK}{os.pathsep}{COOKBOOK.parent}"}
         return KernelSpec(argv=argv, display_name=kernel_name, language="python", env=env)
 
 
