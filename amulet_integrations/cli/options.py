@@ -66,7 +66,8 @@ def option(
     Args:
         metavar: Stands for the value in the help; None where there is none, as for a flag.
         text: The help.
-        *names: The names, where they are not the parameter's own.
+        *names: The names, where they are not the parameter's own. Needed too where the metavar is
+            the parameter's name in capitals: typer before 0.28 would take the metavar's spelling.
         default: How the help describes the default; None shows its value, if it has one.
         panel: The panel of the help that the option stands in.
         **settings: Further arguments of `typer.Option`.
@@ -139,6 +140,7 @@ method_option = partial(
     option,
     "METHOD",
     "How preferences are applied: amulet, linear_alignment, pref (in the prompt) or base (not).",
+    "--method",
 )
 
 GuidanceScale = Annotated[
