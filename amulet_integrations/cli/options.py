@@ -72,6 +72,8 @@ def option(
         panel: The panel of the help that the option stands in.
         **settings: Further arguments of `typer.Option`.
     """
+    if "min" in settings:
+        settings.setdefault("callback", _refuse_nan)
     return typer.Option(
         *names,
         metavar=metavar,
@@ -80,6 +82,13 @@ def option(
         rich_help_panel=panel,
         **settings,
     )
+
+
+def _refuse_nan(value: Any) -> Any:
+    """The value of an option with a range, in which typer before 0.28 lets nan stand."""
+    if isinstance(value, float) and math.isnan(value):
+        raise typer.BadParameter("nan is not in the range.")
+    return value
 
 
 def read_strength(
