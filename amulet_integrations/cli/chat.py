@@ -42,7 +42,9 @@ def chat(
     *,
     user: Annotated[
         str | None,
-        _selecting("USER", "Follow the profile of this user; it is read anew for every answer."),
+        _selecting(
+            "USER", "Follow the profile of this user; it is read anew for every answer.", "--user"
+        ),
     ] = None,
     preference: Annotated[
         list[str] | None,

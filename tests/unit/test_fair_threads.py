@@ -137,6 +137,7 @@ async def test_what_is_cancelled_before_it_begins_never_runs(gate):
     waiting = pool.start(partial(done.append, 1), "ann")
     last = pool.start(partial(done.append, 2), "ann")
     waiting.cancel()
+    await asyncio.sleep(0)  # asyncio hands it on in its next turn
     gate.open()
     await asyncio.gather(first, last)
     assert done == [2]

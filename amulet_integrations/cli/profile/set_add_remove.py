@@ -87,7 +87,7 @@ def add(
             "W", "1 in full, 0.5 half as strong, below 0 steers away from it.", min=-1.0, max=1.0
         ),
     ] = 1.0,
-    name: Annotated[str | None, option("NAME", "A label, to remove it by.")] = None,
+    name: Annotated[str | None, option("NAME", "A label, to remove it by.", "--name")] = None,
     when: Annotated[
         list[str] | None,
         option(
@@ -140,7 +140,9 @@ def add(
 )
 def remove(
     user: options.User,
-    name: Annotated[str | None, option("NAME", "Remove the preference of this name.")] = None,
+    name: Annotated[
+        str | None, option("NAME", "Remove the preference of this name.", "--name")
+    ] = None,
     number: Annotated[
         int | None, option("N", "Remove the preference of this number in `show`.", min=1)
     ] = None,

@@ -399,7 +399,7 @@ def test_a_check_ends(name, monkeypatch):
     schema, value = ENDLESS[name]
     begun = time.monotonic()
     assert "longer than 0.2 s" in fault_of({"not": {"const": 5}, **schema}, value)
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 30
 
 
 def test_many_items_and_deep_values_are_compared():
