@@ -8,10 +8,14 @@ from typing import Any
 from amulet_integrations.errors import UnsupportedGrammarError
 
 MAX_CHARACTERS = 128 * 1024
-"""Most characters of a schema: of all its names and texts, and one for each value.
+"""Most characters of a schema, about as JSON writes it.
 
 A line feed counts for many, because every line is written into the prompt by itself.
 """
+
+# Of the quotes, colons, commas and brackets.
+_FOR_A_NAME = 4
+_FOR_A_VALUE = 3
 
 _FOR_A_LINE = 64
 
@@ -62,16 +66,15 @@ def _check(of_what: str, schema: Mapping[str, Any], most: int, deepest: int) -> 
         values: Iterable[Any] = container
         if isinstance(container, dict | Mapping):  # a dict is known sooner
             size += sum(len(name) for name in container if isinstance(name, str))
+            size += _FOR_A_NAME * len(container)
             values = container.values()
-        size += 1
         for value in values:
+            size += _FOR_A_VALUE
             if isinstance(value, str):
-                size += 1 + len(value) + _FOR_A_LINE * value.count("\n")
+                size += len(value) + _FOR_A_LINE * value.count("\n")
             elif isinstance(value, _CONTAINERS):
                 waiting.append((value, depth + 1))
-            else:
-                size += 1
-        if size + len(waiting) > most:
+        if size > most:
             raise UnsupportedGrammarError(
                 f"The schema {of_what} has more than {most} characters, the limit. "
                 "Leave parts out, or use $ref for what is repeated."
