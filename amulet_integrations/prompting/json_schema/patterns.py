@@ -6,20 +6,29 @@ grammar of ours writes those, so classes do without them, and llguidance reads t
 
 `\d` and `\w` are ASCII to llguidance, but more to Python and Pydantic. Their opposites leave out
 what is a digit or a letter to any of them.
+
+Where several patterns describe one text, llguidance looks whether any text matches them all.
+Nothing bounds its time: it gives up on half a dozen at once, but on a dozen only after minutes.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 from functools import lru_cache
+from typing import Any
 
 import regex
 
 from amulet_integrations.errors import UnsupportedGrammarError
 
+from .cases import CONDITIONS
+from .references import resolve
+from .shape import DEFINITIONS, map_subschemas
 from .unenforced import grammar_error
 
 _CODE_POINT = regex.compile(r"(?<!\\)((?:\\\\)*)\\[xu]\{([0-9a-fA-F]{1,6})\}")
+_MOST_OF_A_TEXT = 8
 _LOOKAROUND = regex.compile(r"\(\?<?[=!]")
 # A character with what makes it one: an escape, a class of characters, or the character alone.
 _PIECE = regex.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|.", regex.DOTALL)
@@ -176,3 +185,59 @@ def without_lookaround(pattern: str) -> str:
         elif unit.group() in "()":
             depth += 1 if unit.group() == "(" else -1
     return "".join(kept)
+
+
+def combines_many_patterns(schema: dict[str, Any]) -> bool:
+    """Whether more patterns may describe one text than llguidance can combine in time.
+
+    Where an object is described in parts, patterns of its different texts count together.
+    """
+    counter = _PatternCounter(schema)
+    counter.count(schema)
+    return counter.most > _MOST_OF_A_TEXT
+
+
+class _PatternCounter:
+    """Counts patterns and formats.
+
+    Args:
+        document: The whole schema, to which references point.
+
+    Attributes:
+        most: The most for one text, of all schemas that were counted.
+    """
+
+    def __init__(self, document: dict[str, Any]) -> None:
+        self.most = 0
+        self._document = document
+        self._of_references: dict[str, int] = {}
+
+    def count(self, schema: Any) -> int:
+        """How many patterns and formats one text in a value may have at most."""
+        if not isinstance(schema, dict):
+            return 0
+        counts: defaultdict[str, list[int]] = defaultdict(list)
+
+        def visit(inner: Any, keyword: str, _pointer: str) -> None:
+            counts[keyword].append(self.count(inner))
+
+        map_subschemas(schema, visit)
+        for keyword in DEFINITIONS:
+            counts.pop(keyword, None)
+        # The same text may be described by each of these, but by only one of the others.
+        parts = [sum(counts.pop(keyword, ())) for keyword in ("allOf", *CONDITIONS)]
+        parts += [max(counts.pop(keyword, (0,))) for keyword in ("anyOf", "patternProperties")]
+        parts.append(sum(sorted(counts.pop("oneOf", ()))[-2:]))  # which are kept apart in pairs
+        own = ("pattern" in schema) + ("format" in schema)
+        found = sum(parts) + max(own, *map(max, counts.values()), 0) + self._behind(schema)
+        self.most = max(self.most, found)
+        return found
+
+    def _behind(self, schema: dict[str, Any]) -> int:
+        reference = schema.get("$ref")
+        if not isinstance(reference, str):
+            return 0
+        if reference not in self._of_references:
+            self._of_references[reference] = 0  # until it is known, for circles
+            self._of_references[reference] = self.count(resolve(self._document, reference))
+        return self._of_references[reference]
