@@ -66,7 +66,7 @@ class Rewriting:
         names_circles: Whether recursive references beside other keywords get a name; see `Circles`.
         relaxes_circles: Whether what stands beside recursive references is left out.
         drops_conditions: Whether conditions are left out.
-        drops_patterns: Whether patterns are left out, and formats.
+        drops_patterns: Whether patterns are left out, and formats, which become annotations.
         bounds_free_parts: Whether numbers are bounded in what the schema does not describe.
     """
 
