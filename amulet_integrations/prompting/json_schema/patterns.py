@@ -32,23 +32,6 @@ _MOST_OF_A_TEXT = 8
 _LOOKAROUND = regex.compile(r"\(\?<?[=!]")
 # A character with what makes it one: an escape, a class of characters, or the character alone.
 _PIECE = regex.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|.", regex.DOTALL)
-
-
-def check_pattern(pattern: str, pointer: str) -> None:
-    """Refuses a regular expression that a finished value could not be checked by.
-
-    Raises:
-        UnsupportedGrammarError: The message names it and its place.
-    """
-    try:
-        compiled_pattern(pattern)
-    except regex.error as invalid:
-        raise UnsupportedGrammarError(
-            f"The schema has the pattern {pattern[:80]!r} at {pointer}, which is no regular "
-            f"expression: {invalid}. Correct it."
-        ) from None
-
-
 # An escape with what belongs to it, or any other character. Classes in brackets begin with "[".
 _HEX = r"[\da-fA-F]"
 _UNIT = regex.compile(
@@ -64,6 +47,21 @@ _LETTERS = r"\p{Alphabetic}\p{M}\p{N}\p{Pc}\p{Join_Control}"
 _WIDE = {r"\d": _DIGITS, r"\w": _LETTERS}
 _OPPOSITES = {r"\D": f"[^{_DIGITS}]", r"\W": f"[^{_LETTERS}]"}
 _NARROW = regex.compile(r"(?<!\\)(?:\\\\)*\\[dDwW]")
+
+
+def check_pattern(pattern: str, pointer: str) -> None:
+    """Refuses a regular expression that a finished value could not be checked by.
+
+    Raises:
+        UnsupportedGrammarError: The message names it and its place.
+    """
+    try:
+        compiled_pattern(pattern)
+    except regex.error as invalid:
+        raise UnsupportedGrammarError(
+            f"The schema has the pattern {pattern[:80]!r} at {pointer}, which is no regular "
+            f"expression: {invalid}. Correct it."
+        ) from None
 
 
 @lru_cache(maxsize=512)
