@@ -187,6 +187,20 @@ def test_the_interpreter_exits_while_a_thread_decodes():
     assert (ran.returncode, ran.stdout) == (0, "closed\n"), ran.stderr
 
 
+def test_the_interpreter_exits_while_torch_is_imported_for_a_call_whose_time_is_up():
+    script = """
+        from amulet_integrations.errors import RequestTimeoutError
+        from amulet_integrations.langchain import ChatAmulet
+        try:
+            ChatAmulet(preference="Be kind.").invoke("Why?", timeout=0.05)
+        except RequestTimeoutError:
+            print("in time")
+    """
+    command = [sys.executable, "-c", textwrap.dedent(script)]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "in time\n", "")
+
+
 @pytest.mark.parametrize(
     "end",
     ["asyncio.run(read())", "asyncio.new_event_loop().run_until_complete(read())"],
