@@ -23,7 +23,7 @@ from amulet_integrations.engine.structured import grammar
 from amulet_integrations.errors import RequestTimeoutError, UnsupportedGrammarError
 from amulet_integrations.fair_threads import REQUEST_THREADS
 from amulet_integrations.langchain import ChatAmulet
-from amulet_integrations.prompting.openai_compat import schemas
+from amulet_integrations.prompting.openai_compat import schema_check
 from tests.support.scripted import ScriptedEngine
 from tests.support.table_backend import TableBackend
 from tests.support.tiny import tiny_tokenizer
@@ -179,13 +179,13 @@ async def test_large_schemas_are_read_beside_the_event_loop(
 ) -> None:
     """The reading begins only when the loop has gone on, which the call itself cannot wait for."""
     loop_went_on = threading.Event()
-    read = schemas.enforced_schema
+    read = schema_check.enforced_schema
 
     def read_slowly(*args: Any, **options: Any) -> Any:
         assert loop_went_on.wait(20), "the loop was held up"
         return read(*args, **options)
 
-    monkeypatch.setattr(schemas, "enforced_schema", read_slowly)
+    monkeypatch.setattr(schema_check, "enforced_schema", read_slowly)
     llm, ask = wrapper.make(engine=ScriptedEngine(["{}"])), _astream(wrapper)
     refused = wide_schema({"x": {"$ref": "#/nowhere"}})
     unique = wide_schema({"ids": {"type": "array", "uniqueItems": True}})

@@ -33,7 +33,7 @@ from .object_parts import (
     lists_properties,
 )
 from .older_llguidance import is_older_llguidance, rewrite_for_older
-from .patterns import depends_on_reader, enforced_pattern, without_lookaround
+from .patterns import check_pattern, depends_on_reader, enforced_pattern, without_lookaround
 from .references import has_anchor
 from .shape import DEFINITIONS, at, check_shape, iter_objects, map_subschemas, refuse
 from .unenforced import OUTDATED, Unenforced, grammar_error
@@ -66,6 +66,7 @@ class Rewriting:
         names_circles: Whether recursive references beside other keywords get a name; see `Circles`.
         relaxes_circles: Whether what stands beside recursive references is left out.
         drops_conditions: Whether conditions are left out.
+        drops_patterns: Whether patterns are left out, and formats, which become annotations.
         bounds_free_parts: Whether numbers are bounded in what the schema does not describe.
     """
 
@@ -73,6 +74,7 @@ class Rewriting:
     names_circles: bool = False
     relaxes_circles: bool = False
     drops_conditions: bool = False
+    drops_patterns: bool = False
     bounds_free_parts: bool = True
 
 
@@ -216,6 +218,8 @@ class _Rewriter:
 
         Those that the grammar keeps apart may do so only because it closes them.
         """
+        if self.how.drops_patterns:
+            return False
         definitions = {key: self.document[key] for key in DEFINITIONS if key in self.document}
         return not grammar_error({**definitions, "oneOf": alternatives})
 
@@ -257,7 +261,8 @@ class _Rewriter:
                 pattern: patterns[name] for name, pattern in written.items() if pattern is not None
             }
             is_open = given.get("additionalProperties") not in (None, False)
-            if None in written.values() or (is_open and any(map(depends_on_reader, patterns))):
+            is_lost = None in written.values() or len({*written.values()}) < len(written)
+            if is_lost or (is_open and any(map(depends_on_reader, patterns))):
                 self._report("patternProperties", pointer)
         if given.get("unevaluatedProperties") is False:
             names = all_property_names(given, self.document)
@@ -267,6 +272,12 @@ class _Rewriter:
                 schema["properties"] = {**known, **schema.get("properties", {})}
 
     def _narrow_string(self, schema: dict[str, Any], pointer: str) -> None:
+        if self.how.drops_patterns:
+            if (pattern := schema.pop("pattern", None)) is not None:
+                check_pattern(pattern, pointer)
+                self._report("pattern", pointer)
+            schema.pop("format", None)
+            return
         given = schema.get("format")
         if given is not None and given not in _ENFORCED_FORMATS:
             del schema["format"]  # an annotation

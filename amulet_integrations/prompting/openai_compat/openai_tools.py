@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 from amulet_integrations.errors import PromptError
 from amulet_integrations.prompting.tools.tool_use import Tool, ToolUse
 
-from .schemas import SchemaCheck, strict_schema
+from .schema_check import SchemaCheck
+from .schemas import strict_schema
 
 T = TypeVar("T")
 ToolChoice = str | bool | Mapping[str, Any] | None

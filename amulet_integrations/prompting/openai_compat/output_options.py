@@ -13,7 +13,7 @@ from amulet_integrations.prompting.tools.tool_use import JsonOutput, ToolUse
 
 from .openai_tools import check_of_tool, to_openai_choice, to_tool_use, wants_one_call
 from .response_format import to_json_output, to_response_format
-from .schemas import SchemaCheck
+from .schema_check import SchemaCheck
 
 OUTPUT_OPTIONS = (
     "tools",

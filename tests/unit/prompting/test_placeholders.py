@@ -9,7 +9,7 @@ import pytest
 from amulet_integrations.errors import ContextLengthError, PromptError, UnsupportedGrammarError
 from amulet_integrations.prompting import ChatMessage, JsonOutput, PromptBuilder, Tool
 from amulet_integrations.prompting.openai_compat.output_options import OutputOptions
-from amulet_integrations.prompting.openai_compat.schemas import SchemaCheck
+from amulet_integrations.prompting.openai_compat.schema_check import SchemaCheck
 from tests.unit.prompting.models import CHATML, GEMMA, SWITCHED, byte_level
 from tests.unit.prompting.tools.tool_models import QWEN
 
