@@ -106,6 +106,16 @@ class Steps:
         own = self._has(part) if keyword == "allOf" else counts[keyword]
         return counts.total() > own
 
+    def are_beside_case(self, counts: Counter[str], keyword: str) -> bool:
+        """As `are_beside`, for a whole condition, of which only one alternative holds.
+
+        Args:
+            counts: What `counted` says of the schema.
+            keyword: The keyword of the condition.
+        """
+        own = ("if", "then", "else") if keyword == "if" else ()
+        return counts.total() > sum(counts[it] for it in own)
+
     def _has(self, schema: Any) -> bool:
         return isinstance(schema, dict) and ("multipleOf" in schema or self.in_parts(schema))
 
