@@ -21,6 +21,7 @@ from .shape import DEFINITIONS, iter_objects, map_subschemas
 Schema = dict[str, Any]
 
 _LARGEST = 2**32 - 1  # of llguidance's whole numbers for steps
+_LARGEST_DIGITS = 10_000  # of a step without zeros at its end: automata have a state for each
 _CONDITIONAL = ("if", "then", "else", "dependentSchemas", "dependencies")
 _LOWER = ("minimum", "exclusiveMinimum")
 _UPPER = ("maximum", "exclusiveMaximum")
@@ -29,13 +30,17 @@ _PASSED_OVER = ANNOTATIONS - {*DEFINITIONS, "$id", "$schema", "x-guidance"}
 
 
 def can_enforce_step(step: float) -> bool:
-    """Whether llguidance reads a step as the decimal that was written."""
+    """Whether llguidance reads a step as the decimal that was written, and soon is ready."""
     if not 0 < step <= _LARGEST:
         return False
     written, decimals = float(step), 0
     while written % 1 and written <= _LARGEST:
         written, decimals = written * 10, decimals + 1
-    return written <= _LARGEST and Fraction(int(written), 10**decimals) == _exact(step)
+    digits = int(written)
+    while digits % 10 == 0:
+        digits //= 10
+    is_exact = written <= _LARGEST and Fraction(int(written), 10**decimals) == _exact(step)
+    return is_exact and digits <= _LARGEST_DIGITS
 
 
 class Steps:

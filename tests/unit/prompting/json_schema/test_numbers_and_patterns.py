@@ -165,3 +165,10 @@ def test_patterns_mean_the_same_in_every_place(schema):
     wrong, refused = compared(schema, [*values, *({text: "x"} for text in texts)])
     assert wrong == []
     assert not [value for value in refused if isinstance(value, str)]
+
+
+@pytest.mark.parametrize("step", [4294967291, 999983, 1048576, 0.99991, 99991e3])
+def test_a_step_of_many_digits_is_left_to_the_check(step):
+    """An automaton of its multiples has as many states; it took minutes and could not be left."""
+    assert "multipleOf" not in str(enforced_schema({"type": "integer", "multipleOf": step}).schema)
+    assert fault_of({"type": "integer", "multipleOf": step}, 7)
