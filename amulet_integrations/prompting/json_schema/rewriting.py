@@ -179,7 +179,9 @@ class _Rewriter:
         bound_numbers(rewritten, has_step=has_step or self.steps.in_parts(schema))
         if is_whole and bounds_free_parts:
             bound_free_parts(rewritten)
-        self._add_cases(rewritten, cases, pointer, has_step=has_step or counts.total() > 0)
+        for condition in cases:
+            stepped = has_step or self.steps.are_beside_case(counts, condition.keyword)
+            self._add_case(rewritten, condition, pointer, has_step=stepped)
         return rewritten
 
     def _leave(self, schema: dict[str, Any], pointer: str) -> None:
@@ -233,25 +235,24 @@ class _Rewriter:
             self._report("multipleOf", pointer)
             del schema["multipleOf"]
 
-    def _add_cases(
-        self, schema: dict[str, Any], cases: list[Cases], pointer: str, *, has_step: bool
+    def _add_case(
+        self, schema: dict[str, Any], condition: Cases, pointer: str, *, has_step: bool
     ) -> None:
-        """Adds the conditions of an object as alternatives."""
-        for condition in cases:
-            alternatives: list[Any] = list(condition.alternatives)
-            if schema.get("additionalProperties") is False and lists_properties(schema):
-                alternatives = condition.closed(schema["properties"])
-                for name in sorted(condition.names):
-                    schema["properties"].setdefault(name, True)
-            for alternative in alternatives:
-                check_shape(alternative, pointer)
-            place = at(pointer, condition.keyword)
-            rewritten = [
-                self.rewrite(one, place, is_whole=False, has_step=has_step) for one in alternatives
-            ]
-            schema["allOf"] = [*schema.get("allOf", ()), {"anyOf": rewritten}]
-            if not condition.exact:
-                self._report(condition.keyword, pointer)
+        """Adds a condition of an object as alternatives."""
+        alternatives: list[Any] = list(condition.alternatives)
+        if schema.get("additionalProperties") is False and lists_properties(schema):
+            alternatives = condition.closed(schema["properties"])
+            for name in sorted(condition.names):
+                schema["properties"].setdefault(name, True)
+        for alternative in alternatives:
+            check_shape(alternative, pointer)
+        place = at(pointer, condition.keyword)
+        rewritten = [
+            self.rewrite(one, place, is_whole=False, has_step=has_step) for one in alternatives
+        ]
+        schema["allOf"] = [*schema.get("allOf", ()), {"anyOf": rewritten}]
+        if not condition.exact:
+            self._report(condition.keyword, pointer)
 
     def _narrow_names(self, schema: dict[str, Any], given: dict[str, Any], pointer: str) -> None:
         """Leaves out patterns of names that cannot be enforced, and closes what is unevaluated."""

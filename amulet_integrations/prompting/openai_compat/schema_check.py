@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,11 @@ from amulet_integrations.prompting.json_schema.finished_values import check_can_
 from amulet_integrations.prompting.json_schema.schema_to_grammar import enforced_schema
 from amulet_integrations.prompting.json_schema.size import check_size
 
-_QUICK_SIZE = 1024  # characters of a schema; the worst of this size take about 60 ms to be read
+_DOING = "while its schemas were read"
+# Characters of all schemas of a call that are read within 50 ms, whatever is in them. A schema of
+# ten times as many may take a second.
+_QUICK_SIZE = 256
+_LARGE_SIZE = 4096  # of a schema; such are read one at a time
 
 _one_at_a_time = threading.Lock()
 
@@ -46,19 +50,14 @@ class SchemaCheck:
     of_tool: bool = False
     strict: bool = False
 
-    def run_if_quick(self) -> bool:
-        """Runs it, unless that would hold up an event loop; returns whether it ran.
-
-        A schema near the largest size takes up to a second.
+    @property
+    def size(self) -> int:
+        """The size of the schema, in characters.
 
         Raises:
-            UnsupportedGrammarError: As `run`.
+            UnsupportedGrammarError: It is too large.
         """
-        size = check_size(f"of {self.what}", self.schema)
-        if size > _QUICK_SIZE and _on_event_loop():
-            return False
-        self.run()
-        return True
+        return check_size(f"of {self.what}", self.schema)
 
     def run(self, deadline: Deadline | None = None) -> None:
         """Refuses a schema that can be neither enforced nor checked.
@@ -66,7 +65,7 @@ class SchemaCheck:
         Large ones are read one at a time, so that Python has time for the other threads.
 
         Args:
-            deadline: Until when to wait for one's turn.
+            deadline: Until when to begin.
 
         Raises:
             RequestCancelledError: The request was cancelled.
@@ -76,7 +75,11 @@ class SchemaCheck:
         if deadline is None:
             self._run()
             return
-        with deadline.holding(_one_at_a_time, "while its schema was read"):
+        deadline.check(_DOING)
+        if self.size <= _LARGE_SIZE:
+            self._run()
+            return
+        with deadline.holding(_one_at_a_time, _DOING):
             self._run()
 
     def _run(self) -> None:
@@ -100,6 +103,29 @@ class SchemaCheck:
                 f"strict=True asks. {first.remedy}. Or leave strict out; then the finished value "
                 "is checked for it."
             )
+
+
+def run_quick(
+    checks: Sequence[SchemaCheck], *, on_loop: int = _QUICK_SIZE
+) -> tuple[SchemaCheck, ...]:
+    """Runs checks, unless together they would hold up an event loop.
+
+    Args:
+        checks: The checks.
+        on_loop: Most characters of their schemas together, on an event loop.
+
+    Returns:
+        The checks that are left to a thread: all or none.
+
+    Raises:
+        UnsupportedGrammarError: As `SchemaCheck.run`.
+    """
+    size = sum(check.size for check in checks)
+    if size > on_loop and _on_event_loop():
+        return tuple(checks)
+    for check in checks:
+        check.run()
+    return ()
 
 
 def _on_event_loop() -> bool:

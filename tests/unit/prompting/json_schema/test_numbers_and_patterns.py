@@ -211,3 +211,10 @@ def test_names_of_two_patterns_that_grammars_write_alike_are_checked():
     schema = {"type": "object", "patternProperties": patterns, "additionalProperties": False}
     assert [str(it) for it in enforced_schema(schema).unenforced] == ["'patternProperties' at #"]
     assert [bool(fault_of(schema, {"a": text})) for text in ("x", "xx")] == [True, False]
+
+
+@pytest.mark.parametrize("step", [4294967291, 999983, 1048576, 0.99991, 99991e3])
+def test_a_step_of_many_digits_is_left_to_the_check(step):
+    """An automaton of its multiples has as many states; it took minutes and could not be left."""
+    assert "multipleOf" not in str(enforced_schema({"type": "integer", "multipleOf": step}).schema)
+    assert fault_of({"type": "integer", "multipleOf": step}, 7)
