@@ -40,7 +40,7 @@ def show_report(evaluation: Evaluation, folder: Path, allowance: float) -> Repor
     contents = report_contents.ReportContents(evaluation, allowance=allowance)
     # The other tables would scroll the main ones away; the page has all of them.
     for table in report.main_text_tables(contents):
-        _show_table(table)
+        show_table(table)
     if left_out := sum(evaluation.settings.left_out.values()):
         terminal.notice(
             f"{terminal.plural(left_out, 'question')} too long for the model: left out."
@@ -122,7 +122,7 @@ def _source(contents: ReportContents, missed: Iterable[Limit]) -> str:
     )
 
 
-def _show_table(table: TextTable) -> None:
+def show_table(table: TextTable) -> None:
     """Shows a table: drawn on a terminal, as aligned text elsewhere."""
     if not terminal.is_interactive():
         typer.echo(f"\n{table}")
