@@ -27,7 +27,7 @@ from .loading import open_engine, open_store
 from .options import option
 from .profile.group import print_json
 from .progress_bars import ProgressBars
-from .sweep_output import check_output, check_saving, save_strength, show_sweep, write_files
+from .sweep_output import check_output, check_saving, save_strength, write_files
 
 if TYPE_CHECKING:
     from amulet_integrations.profiles import SqlProfileStore
@@ -140,6 +140,8 @@ def sweep(
         if as_json:
             print_json(found.to_dict())
         else:
+            from .sweep_view import show_sweep  # noqa: PLC0415 - brings numpy
+
             show_sweep(found)
         say = terminal.notice if as_json else terminal.say
         write_files(found, say, html=html, png=png)

@@ -19,7 +19,7 @@ from amulet_integrations.evaluation.analysis.frontier import (
 )
 from amulet_integrations.evaluation.analysis.statistics import Estimate
 from amulet_integrations.evaluation.data.methods import points_of, strength_of
-from amulet_integrations.evaluation.data.record_types import Answer, group_by
+from amulet_integrations.evaluation.data.record_types import Answer, MethodKind, group_by
 from amulet_integrations.evaluation.reporting.result_tables import recommendation
 from amulet_integrations.evaluation.runs.evaluation_result import Evaluation
 from amulet_integrations.files import replace_file
@@ -37,6 +37,7 @@ class StrengthPoint:
     Attributes:
         label: Its short name: base, pref, a preset's, or such as "p = 2.5".
         method: The name by which `amulet evaluate` knows it, such as "amulet@p=2.5,kl=0.1".
+        kind: How it decodes: "base", "pref", "linear_alignment" or "amulet".
         strength: The guidance scale and the bound.
         scores: The mean of each score over the answers that have it, by the score's name.
         missed: The limits that it exceeds beside pref; empty for base and pref.
@@ -44,6 +45,7 @@ class StrengthPoint:
 
     label: str
     method: str
+    kind: MethodKind
     strength: Preset
     scores: dict[str, Estimate]
     missed: tuple[Limit, ...] = ()
@@ -102,9 +104,8 @@ class Sweep:
             missed: tuple[Limit, ...] = ()
             if method.name in points:
                 missed = tuple(cast("Frontier", self.frontier).missed(points[method.name]))
-            found.append(
-                StrengthPoint(strength_label(method), method.name, strength, scores, missed)
-            )
+            label = strength_label(method)
+            found.append(StrengthPoint(label, method.name, method.kind, strength, scores, missed))
         return tuple(found)
 
     @property

@@ -93,7 +93,7 @@ def _write_words(axes: Any, sweep: Sweep) -> None:
     head, below = "nothing recommended", ""
     if found is not None:
         head = f"recommended: {plots.plot_label(found.label)}"
-        below = f"scale {found.strength.guidance_scale:.3g}, {bound_text(found.strength)}\n"
+        below = f"scale {found.strength.guidance_scale:.3g}, {bound_text(found)}\n"
     style = {"transform": axes.transAxes, "va": "top", "ha": "left"}
     axes.text(0.04, 0.98, head, **style, color=plots.MAIN, fontsize=10.5, fontweight="bold")
     words = below + fill(sweep.basis or sweep.recommendation, _LINE)

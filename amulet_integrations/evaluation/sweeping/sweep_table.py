@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from amulet_integrations.decoding.strength import Preset
 from amulet_integrations.evaluation.analysis.frontier import RELEVANCE_ALLOWANCE
-from amulet_integrations.evaluation.data.record_types import Answer
+from amulet_integrations.evaluation.analysis.statistics import Estimate
+from amulet_integrations.evaluation.data.record_types import BOUNDABLE, Answer
 from amulet_integrations.evaluation.metrics.builtin_scores import (
     FLUENCY,
     PREF_NLL,
@@ -58,23 +58,25 @@ def shown_scores(sweep: Sweep) -> list[str]:
     return [score for score in SHOWN_SCORES if score in sweep.evaluation.score_names]
 
 
-def score_text(score: str, value: float | None, *, digits: int = 2, signed: bool = False) -> str:
-    """Returns a score as text. Words are whole numbers where they are those of one answer."""
-    if value is None:
-        return NO_VALUE
-    if score == WORDS and value == round(value):
-        digits = 0
-    return format_number(value, min(digits, note_of(score).digits), signed=signed)
+def score_text(score: str, value: float | None, digits: int = 2) -> str:
+    """Returns a score as text with at most so many decimal places."""
+    return NO_VALUE if value is None else format_number(value, min(digits, note_of(score).digits))
 
 
 def answer_scores(answer: Answer, scores: list[str]) -> dict[str, str]:
     """Returns the scores of an answer as texts by their labels."""
-    return {note_of(it).label: score_text(it, answer.scores.get(it)) for it in scores}
+    return {
+        note_of(it).label: score_text(it, answer.scores.get(it), 0 if it == WORDS else 2)
+        for it in scores
+    }
 
 
-def bound_text(strength: Preset) -> str:
-    """Returns the bound as text: "KL ≤ 0.1" or "no bound"."""
-    return "no bound" if strength.max_kl is None else f"KL ≤ {strength.max_kl:.3g}"
+def bound_text(point: StrengthPoint) -> str:
+    """Returns the bound as text: "KL ≤ 0.1" or "no bound"; "" where there is nothing to bound."""
+    if point.kind not in BOUNDABLE:
+        return ""
+    bound = point.strength.max_kl
+    return "no bound" if bound is None else f"KL ≤ {bound:.3g}"
 
 
 def past_limits(point: StrengthPoint) -> str:
@@ -84,24 +86,27 @@ def past_limits(point: StrengthPoint) -> str:
 
 def sweep_table(sweep: Sweep) -> TextTable:
     """Returns the means of the scores by strength. The recommended strength is highlighted."""
-    scores = shown_scores(sweep)
+    scores, several = shown_scores(sweep), len(sweep.cases()) > 1
     recommended = sweep.recommended
 
+    def mean(score: str, means: Mapping[str, Estimate]) -> str:
+        digits = 0 if score == WORDS and not several else 3
+        return score_text(score, means[score].mean if score in means else None, digits)
+
     def row(point: StrengthPoint) -> Row:
-        means: Mapping[str, float] = {name: mean.mean for name, mean in point.scores.items()}
         bound = point.strength.max_kl
-        limits = past_limits(point) or ("none" if point.method.startswith("amulet") else NO_VALUE)
+        limits = past_limits(point) or ("none" if point.kind in BOUNDABLE else NO_VALUE)
         return (
             Cell(point.label, strong=point is recommended),
             Cell(f"{point.strength.guidance_scale:.3g}"),
             Cell("none" if bound is None else f"{bound:.3g}"),
-            *(Cell(score_text(score, means.get(score), digits=3)) for score in scores),
+            *(Cell(mean(score, point.scores)) for score in scores),
             Cell(limits),
         )
 
     labels = (note_of(score).label for score in scores)
     return TextTable(
-        "Means by strength" if len(sweep.cases()) > 1 else "Scores by strength",
+        "Means by strength" if several else "Scores by strength",
         ("strength", "scale", "max_kl", *map(_decapitalized, labels), "past its limits"),
         (Group("", tuple(map(row, sweep.strengths))),),
         caption=f"{sweep.recommendation} {sweep.basis}".rstrip(),

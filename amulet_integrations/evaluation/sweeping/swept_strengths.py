@@ -47,7 +47,7 @@ def read_strengths(
             f"There is no strength. Give guidance scales such as 2, or {', '.join(PRESETS)}."
         )
     places: dict[tuple[float, float], Method] = {}
-    for method in read_methods(["base", "pref", *dict.fromkeys(map(_method, read))]):
+    for method in read_methods(dict.fromkeys(["base", "pref", *map(_method, read)])):
         scale, bound = cast("Preset", strength_of(method))
         places.setdefault((round(scale, _DIGITS), math.inf if bound is None else bound), method)
     return tuple(places[place] for place in sorted(places))
