@@ -89,10 +89,13 @@ PUBLIC = {
         "Preference",
         "Question",
         "Scorer",
+        "StrengthPoint",
+        "Sweep",
         "evaluate",
         "read_methods",
         "read_preferences",
         "read_questions",
+        "sweep",
     },
     "amulet_integrations.langchain": {
         "ChatAmulet",
