@@ -13,7 +13,8 @@ from amulet_integrations import __version__
 from amulet_integrations.errors import AmuletError, GenerationError
 from amulet_integrations.suggestions import is_about_strength
 
-from . import chat, compare, evaluate, explain, sweep, terminal
+from . import chat, compare, explain, terminal
+from .evaluation import evaluate, sweep
 from .interruption import INTERRUPTED, MESSAGE
 from .options import (
     STRENGTH_OPTIONS,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Annotated
 
-from .options import option
+from amulet_integrations.cli.options import option
 
 QUESTIONS = "What is asked"
 ANSWERS = "How it is answered"

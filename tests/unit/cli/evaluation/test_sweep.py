@@ -172,7 +172,9 @@ def test_questions_come_from_the_line_and_from_files(amulet: Amulet, tmp_path: P
 def test_bad_input_is_refused_before_a_model_is_loaded(
     amulet: Amulet, db: str, arguments: tuple[str, ...], remedy: str, monkeypatch
 ) -> None:
-    monkeypatch.setattr("amulet_integrations.cli.sweep.open_engine", None)  # nobody may call it
+    monkeypatch.setattr(
+        "amulet_integrations.cli.evaluation.sweep.open_engine", None
+    )  # nobody may call it
     result = amulet("sweep", *arguments, "--db", db)
     assert result.exit_code == 2, result.stdout
     assert remedy in " ".join(result.stderr.split())

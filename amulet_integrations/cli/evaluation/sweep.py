@@ -9,6 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from amulet_integrations.cli import options, terminal
+from amulet_integrations.cli.loading import open_engine, open_store
+from amulet_integrations.cli.options import option
+from amulet_integrations.cli.profile.group import print_json
 from amulet_integrations.decoding import SamplingParams
 from amulet_integrations.decoding.strength import PRESETS, Preset, PresetName
 from amulet_integrations.engine.model_source import EMBEDDED
@@ -20,12 +24,9 @@ from amulet_integrations.evaluation.sweeping.swept_strengths import (
     read_strengths,
 )
 
-from . import evaluate_options, options, terminal
+from . import evaluate_options
 from .evaluate_inputs import check_field, find_scorers
 from .evaluate_options import Allowance, DataField, Dtype, Relevance, Sample
-from .loading import open_engine, open_store
-from .options import option
-from .profile.group import print_json
 from .progress_bars import ProgressBars
 from .sweep_output import check_output, check_saving, save_strength, write_files
 

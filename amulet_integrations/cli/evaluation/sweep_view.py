@@ -6,11 +6,11 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from amulet_integrations.cli import terminal
+from amulet_integrations.cli.columns import NARROWEST_COLUMN, AnswerColumn, side_by_side, titled
 from amulet_integrations.evaluation import Answer, StrengthPoint, Sweep
 from amulet_integrations.evaluation.sweeping import sweep_table
 
-from . import terminal
-from .columns import NARROWEST_COLUMN, AnswerColumn, side_by_side, titled
 from .evaluate_report import show_table
 from .sweep_output import strength_words
 

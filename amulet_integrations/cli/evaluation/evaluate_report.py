@@ -10,6 +10,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from amulet_integrations.cli import terminal
 from amulet_integrations.errors import EvaluationError
 from amulet_integrations.evaluation.data.methods import points_of
 from amulet_integrations.personalization.saved_presets import (
@@ -17,8 +18,6 @@ from amulet_integrations.personalization.saved_presets import (
     check_presets_writable,
     save_preset,
 )
-
-from . import terminal
 
 if TYPE_CHECKING:
     from amulet_integrations.engine import Engine

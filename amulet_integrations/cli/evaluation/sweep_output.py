@@ -6,16 +6,15 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from amulet_integrations.cli import terminal
+from amulet_integrations.cli.options import strength_label
+from amulet_integrations.cli.profile import group
 from amulet_integrations.decoding.strength import Preset
 from amulet_integrations.errors import EvaluationError
 from amulet_integrations.evaluation.data.methods import points_of
 from amulet_integrations.files import may_write_into
 from amulet_integrations.profiles import Preference, PreferenceProfile
 from amulet_integrations.profiles.stores.access import read_whole_profile
-
-from . import terminal
-from .options import strength_label
-from .profile import group
 
 if TYPE_CHECKING:
     from amulet_integrations.evaluation import Method, Sweep

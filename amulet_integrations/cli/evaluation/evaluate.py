@@ -6,6 +6,8 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated
 
+from amulet_integrations.cli.loading import open_engine
+from amulet_integrations.cli.options import Model, Temperature, examples, option
 from amulet_integrations.decoding import SamplingParams
 from amulet_integrations.engine.model_source import EMBEDDED
 from amulet_integrations.evaluation import (
@@ -32,8 +34,6 @@ from .evaluate_options import (
     preference_option,
 )
 from .evaluate_report import check_saving, save_recommended, show_report
-from .loading import open_engine
-from .options import Model, Temperature, examples, option
 from .progress_bars import ProgressBars
 
 EPILOG = examples(
