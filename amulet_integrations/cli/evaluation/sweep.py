@@ -36,9 +36,9 @@ if TYPE_CHECKING:
 EPILOG = options.examples(
     'amulet sweep "How do I make tea?" --preference "Be concise."',
     "amulet sweep --data questions.json --sample 20 --preference concise --save ann",
-    'amulet sweep "What is rain?" --preference "Rhyme." --guidance-scale 1.5,2,4 --html rain.html',
+    'amulet sweep "What is rain?" --preference "Rhyme." --guidance-scale 1.5,2,4 --page rain.html',
 )
-_question = partial(option, panel=evaluate_options.QUESTIONS)
+DEFAULT_PAGE = Path("sweep.html")
 _strength = partial(option, panel="How strongly")
 _report = partial(option, panel=evaluate_options.REPORT)
 
@@ -97,15 +97,19 @@ def sweep(
         _report("USER", "Write the recommended strength into the profile of this user."),
     ] = None,
     db: options.Database = None,
-    html: Annotated[Path | None, _report("FILE", "Write all of it as one HTML page.")] = None,
-    png: Annotated[Path | None, _report("FILE", "Draw the scores by strength.")] = None,
+    page: Annotated[
+        Path, _report("FILE", "Where the page is written; an earlier page there is replaced.")
+    ] = DEFAULT_PAGE,
+    no_page: Annotated[bool, _report(None, "Write no page.", "--no-page")] = False,
+    plot: Annotated[Path | None, _report("FILE", "Draw the scores by strength as a PNG.")] = None,
     as_json: options.Json = False,
 ) -> None:
     """Answer the same questions at several strengths, side by side, and measure the answers.
 
     Under each answer are its preference ratio, its price (pref NLL), its fluency, its relevance
     and its words. The recommended strength is the one that amulet evaluate would recommend. One
-    question tells little: give several, or a file of them.
+    question tells little: give several, or a file of them. All of it is written as a page too, one
+    HTML file that needs no network.
     """
     from amulet_integrations.evaluation import sweep as run  # noqa: PLC0415 - brings numpy
 
@@ -115,7 +119,7 @@ def sweep(
     preferences = read_preferences(preference)
     SamplingParams(max_new_tokens=max_tokens, temperature=temperature)
     asked = _read_questions(questions or [], data or [], data_field, sample, seed)
-    check_output(html=html, png=png)
+    check_output(None if no_page else page, plot)
     make_scorers = find_scorers(relevance, None, None, trust_remote_code=False)
     with ExitStack() as stack:
         store: SqlProfileStore | None = None
@@ -145,7 +149,7 @@ def sweep(
 
             show_sweep(found)
         say = terminal.notice if as_json else terminal.say
-        write_files(found, say, html=html, png=png)
+        write_files(found, say, None if no_page else page, plot)
         if save is not None and store is not None:
             say(save_strength(found, store, save))
 

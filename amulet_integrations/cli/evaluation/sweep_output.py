@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from amulet_integrations.cli import terminal
 from amulet_integrations.cli.options import strength_label
+from amulet_integrations.cli.page_files import check_page
 from amulet_integrations.cli.profile import group
 from amulet_integrations.decoding.strength import Preset
 from amulet_integrations.errors import EvaluationError
@@ -20,25 +21,37 @@ if TYPE_CHECKING:
     from amulet_integrations.evaluation import Method, Sweep
     from amulet_integrations.profiles import SqlProfileStore
 
+_PNG = b"\x89PNG\r\n\x1a\n"
 
-def check_output(*, html: Path | None, png: Path | None) -> None:
+
+def check_output(page: Path | None, plot: Path | None) -> None:
     """Refuses files that cannot be written.
 
-    Raises:
-        EvaluationError: There is no such folder, or it may not be written into.
-        MissingDependencyError: matplotlib is not installed, and a PNG is wanted.
-    """
-    if png is not None:
-        from amulet_integrations.evaluation.reporting.plots import check_plots  # noqa: PLC0415
+    Args:
+        page: Where the page goes; None for nowhere.
+        plot: Where the PNG goes; None for nowhere.
 
-        check_plots()
-    for name, path in (("--html", html), ("--png", png)):
-        if path is not None and (path.is_dir() or not may_write_into(path.absolute().parent)):
-            raise EvaluationError(
-                f"{name} {path}: it cannot be written there. Name a file in a folder that exists."
-            )
-    if html is not None and html == png:
-        raise EvaluationError(f"--html and --png both name {html}. Give each a file of its own.")
+    Raises:
+        typer.BadParameter: One cannot be written, or is something else.
+        EvaluationError: There is no such folder, or both are one file.
+        MissingDependencyError: matplotlib is not installed, and a plot is wanted.
+    """
+    if page is not None:
+        check_page(page)
+    if plot is None:
+        return
+    # Brings numpy.
+    from amulet_integrations.evaluation.reporting.plots import check_plots  # noqa: PLC0415
+
+    check_plots()
+    if plot.is_dir() or not may_write_into(plot.absolute().parent):
+        raise EvaluationError(
+            f"--plot {plot}: it cannot be written there. Name a file in a folder that exists."
+        )
+    if plot.exists() and not _is_png(plot):
+        raise EvaluationError(f"--plot {plot}: it exists and is no PNG; choose another name.")
+    if page is not None and plot.absolute() == page.absolute():
+        raise EvaluationError(f"--page and --plot both name {plot}. Give each a file of its own.")
 
 
 def check_saving(user: str, methods: Iterable[Method]) -> None:
@@ -57,17 +70,17 @@ def check_saving(user: str, methods: Iterable[Method]) -> None:
 
 
 def write_files(
-    sweep: Sweep, say: Callable[[str], None], *, html: Path | None, png: Path | None
+    sweep: Sweep, say: Callable[[str], None], page: Path | None, plot: Path | None
 ) -> None:
     """Writes the page and the plot, as far as they are wanted, and says where they are.
 
     Raises:
         EvaluationError: One cannot be written.
     """
-    if html is not None:
-        say(f"The page: {sweep.save_html(html)}")
-    if png is not None:
-        say(f"The plot: {sweep.save_plot(png)}")
+    if page is not None:
+        say(f"The page: {sweep.save_html(page)}")
+    if plot is not None:
+        say(f"The plot: {sweep.save_plot(plot)}")
 
 
 def save_strength(sweep: Sweep, store: SqlProfileStore, user: str) -> str:
@@ -110,3 +123,8 @@ def save_strength(sweep: Sweep, store: SqlProfileStore, user: str) -> str:
 def strength_words(strength: Preset) -> str:
     """A strength with its bound, in words."""
     return f"guidance scale {strength_label(*strength)}"
+
+
+def _is_png(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(_PNG)) in {_PNG, b""}

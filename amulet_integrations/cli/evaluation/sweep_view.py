@@ -37,7 +37,7 @@ def show_sweep(sweep: Sweep) -> None:
         ]
         show(Text("\n").join([question, preference]), scored, sweep.recommended)
     if (left := len(cases) - _SHOWN_CASES) > 0:
-        terminal.notice(f"{terminal.plural(left, 'further case')} not shown; --html has all.")
+        terminal.notice(f"{terminal.plural(left, 'further case')} not shown; the page has all.")
     show_table(sweep_table.sweep_table(sweep))
 
 

@@ -29,6 +29,15 @@ COMMAND = ("sweep", QUESTION, "--prefer", PREFERENCE, *QUICK)
 HOSTILE = "<script>alert(1)</script> \x1b[31m**bold** [red]x[/red] \u202eevil"
 
 
+@pytest.fixture(autouse=True)
+def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The page is written there unless a test says otherwise."""
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder
+
+
 @pytest.fixture
 def expected(tiny_engine: LocalEngine) -> Sweep:
     return sweep(tiny_engine, QUESTION, PREFERENCE, max_new_tokens=6, scorers=[TextScorer()])
@@ -67,7 +76,7 @@ def test_each_section_has_an_answer_with_its_scores(amulet: Amulet, expected: Sw
 
 
 def test_json_is_the_sweep(amulet: Amulet, expected: Sweep, tmp_path: Path) -> None:
-    result = amulet(*COMMAND, "--json", "--html", str(tmp_path / "a.html"))
+    result = amulet(*COMMAND, "--json", "--page", str(tmp_path / "a.html"))
     assert result.exit_code == 0, result.stderr
     content = json.loads(result.stdout)
     theirs = expected.to_dict()
@@ -98,7 +107,7 @@ def test_hostile_texts_show_as_text(
 ) -> None:
     command = ("sweep", HOSTILE, "--preference", HOSTILE, *QUICK, "--preset", "strong")
     page = tmp_path / "page.html"
-    result = amulet(*command, "--html", str(page))
+    result = amulet(*command, "--page", str(page))
     assert result.exit_code == 0, result.stderr
     shown = visible(HOSTILE).replace("\u202e", "\ufffd")
     assert f"Question: {shown}\nPreference: {shown}\n" in result.stdout
@@ -161,9 +170,12 @@ def test_questions_come_from_the_line_and_from_files(amulet: Amulet, tmp_path: P
         (("Why?", "--preference", PREFERENCE, "--max-kl", "-1"), "0 or more"),
         (("Why?", "--preference", PREFERENCE, "--sample", "3"), "--data"),
         (("Why?", "--preference", PREFERENCE, "--data", "missing.json"), "missing.json"),
-        (("Why?", "--preference", PREFERENCE, "--html", "no/such/folder.html"), "--html"),
-        (("Why?", "--preference", PREFERENCE, "--png", "."), "--png"),
-        (("Why?", "--preference", PREFERENCE, "--html", "a", "--png", "a"), "of its own"),
+        (("Why?", "--preference", PREFERENCE, "--page", "no/such/folder.html"), "no folder"),
+        (("Why?", "--preference", PREFERENCE, "--page", "notes.txt"), "no HTML page"),
+        (("Why?", "--preference", PREFERENCE, "--plot", "notes.txt"), "no PNG"),
+        (("Why?", "--preference", PREFERENCE, "--plot", "no/such/a.png"), "--plot"),
+        (("Why?", "--preference", PREFERENCE, "--plot", "."), "--plot"),
+        (("Why?", "--preference", PREFERENCE, "--page", "a", "--plot", "a"), "of its own"),
         (("Why?", "--preference", PREFERENCE, "--save", "a\nb"), "user_id"),
         (("Why?", "--preference", PREFERENCE, "--save", "ann", "--preset", "strong"), "two or mor"),
     ],
@@ -172,9 +184,9 @@ def test_questions_come_from_the_line_and_from_files(amulet: Amulet, tmp_path: P
 def test_bad_input_is_refused_before_a_model_is_loaded(
     amulet: Amulet, db: str, arguments: tuple[str, ...], remedy: str, monkeypatch
 ) -> None:
-    monkeypatch.setattr(
-        "amulet_integrations.cli.evaluation.sweep.open_engine", None
-    )  # nobody may call it
+    Path("notes.txt").write_text("Mine.")
+    # Whoever calls it fails with another exit code.
+    monkeypatch.setattr("amulet_integrations.cli.evaluation.sweep.open_engine", None)
     result = amulet("sweep", *arguments, "--db", db)
     assert result.exit_code == 2, result.stdout
     assert remedy in " ".join(result.stderr.split())
@@ -185,20 +197,25 @@ def test_a_plot_without_matplotlib_is_refused_with_the_extra(
     amulet: Amulet, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr("amulet_integrations.evaluation.reporting.plots.find_spec", lambda _: None)
-    result = amulet(*COMMAND, "--png", str(tmp_path / "a.png"))
+    result = amulet(*COMMAND, "--plot", str(tmp_path / "a.png"))
     assert result.exit_code == 2
     assert install_command("evaluation") in result.stderr
-    assert amulet(*COMMAND, "--html", str(tmp_path / "a.html")).exit_code == 0
+    assert amulet(*COMMAND, "--page", str(tmp_path / "a.html")).exit_code == 0
 
 
-def test_files_are_written(amulet: Amulet, tmp_path: Path) -> None:
+def test_files_are_written(amulet: Amulet, tmp_path: Path, own_folder: Path) -> None:
     page, plot = tmp_path / "a.html", tmp_path / "a.png"
-    result = amulet(*COMMAND, "--html", str(page), "--png", str(plot))
+    result = amulet(*COMMAND, "--page", str(page), "--plot", str(plot))
     assert result.exit_code == 0, result.stderr
     assert QUESTION in page.read_text()
     assert plot.read_bytes().startswith(b"\x89PNG")
     assert f"The page: {page}\nThe plot: {plot}\n" in result.stdout
-    assert len([*tmp_path.iterdir()]) == 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.html", "a.png", "here"]
+    assert [*own_folder.iterdir()] == []
+    assert amulet(*COMMAND, "--no-page").exit_code == 0
+    assert [*own_folder.iterdir()] == []
+    assert amulet(*COMMAND).exit_code == 0
+    assert [path.name for path in own_folder.iterdir()] == ["sweep.html"]
 
 
 def test_the_strength_goes_into_a_profile_on_request_only(
