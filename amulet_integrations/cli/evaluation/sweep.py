@@ -28,7 +28,7 @@ from . import evaluate_options
 from .evaluate_inputs import check_field, find_scorers
 from .evaluate_options import Allowance, DataField, Dtype, Relevance, Sample
 from .progress_bars import ProgressBars
-from .sweep_output import check_output, check_saving, save_strength, write_files
+from .sweep_output import check_output, check_profile, check_saving, save_strength, write_files
 
 if TYPE_CHECKING:
     from amulet_integrations.profiles import SqlProfileStore
@@ -126,6 +126,7 @@ def sweep(
         if save is not None:
             check_saving(save, methods)
             store = stack.enter_context(open_store(db))
+            check_profile(store, save, preferences)
         engine = open_engine(model, dtype)
         scorers = make_scorers()
         with ProgressBars() as bars:

@@ -14,11 +14,13 @@ from amulet_integrations.decoding.strength import Preset
 from amulet_integrations.errors import EvaluationError
 from amulet_integrations.evaluation.data.methods import points_of
 from amulet_integrations.files import may_write_into
-from amulet_integrations.profiles import Preference, PreferenceProfile
+from amulet_integrations.profiles import PreferenceProfile
+from amulet_integrations.profiles.profile_limits import limits_of
 from amulet_integrations.profiles.stores.access import read_whole_profile
 
 if TYPE_CHECKING:
     from amulet_integrations.evaluation import Method, Sweep
+    from amulet_integrations.evaluation import Preference as EvaluatedPreference
     from amulet_integrations.profiles import SqlProfileStore
 
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -69,6 +71,18 @@ def check_saving(user: str, methods: Iterable[Method]) -> None:
         )
 
 
+def check_profile(
+    store: SqlProfileStore, user: str, preferences: Iterable[EvaluatedPreference]
+) -> None:
+    """Refuses a profile that could not be written once the strength is known.
+
+    Raises:
+        ProfileError: The profile cannot be read, or a new one would exceed a limit.
+    """
+    if read_whole_profile(store, user) is None:
+        limits_of(store).check_saved(_new_profile(user, preferences))
+
+
 def write_files(
     sweep: Sweep, say: Callable[[str], None], page: Path | None, plot: Path | None
 ) -> None:
@@ -100,19 +114,19 @@ def save_strength(sweep: Sweep, store: SqlProfileStore, user: str) -> str:
         why = "none is recommended" if point is None else f"{point.label} breaks more than pref"
         return f"No strength is saved for {user}: {why}."
     whole = read_whole_profile(store, user)
-    swept = tuple(preference.text for preference in sweep.evaluation.preferences)
+    new = _new_profile(user, sweep.evaluation.preferences)
 
     def with_strength(before: PreferenceProfile) -> PreferenceProfile:
         update: dict[str, Any] = {}
         if whole is None and not before.preferences:
-            update["preferences"] = tuple(Preference(text=text) for text in swept)
+            update["preferences"] = new.preferences
         elif whole is not None and whole.method is not None:
             update["method"] = "amulet"  # another one, also an inherited one, reads no scale
         return before.model_copy(update=update).with_strength(*point.strength)
 
     stored = store.update(user, with_strength, by=group.operator())
     held = {preference.text for preference in (stored if whole is None else whole).preferences}
-    if not held.issuperset(swept):
+    if not held.issuperset(preference.text for preference in new.preferences):
         terminal.notice(
             f"The profile of {user} does not have the preference that was swept. To add it: "
             f'amulet profile add {user} --preference "…"'
@@ -123,6 +137,10 @@ def save_strength(sweep: Sweep, store: SqlProfileStore, user: str) -> str:
 def strength_words(strength: Preset) -> str:
     """A strength with its bound, in words."""
     return f"guidance scale {strength_label(*strength)}"
+
+
+def _new_profile(user: str, preferences: Iterable[EvaluatedPreference]) -> PreferenceProfile:
+    return PreferenceProfile(user_id=user, preferences=tuple(it.text for it in preferences))
 
 
 def _is_png(path: Path) -> bool:

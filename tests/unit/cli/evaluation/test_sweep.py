@@ -263,6 +263,17 @@ def test_a_profile_keeps_what_it_had(
     assert after.method == (method and "amulet")
 
 
+def test_a_preference_past_the_limits_is_refused_before_a_model_is_loaded(
+    amulet: Amulet, db: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("amulet_integrations.cli.evaluation.sweep.open_engine", None)
+    monkeypatch.setenv("AMULET_MAX_PREFERENCE_CHARS", "20")
+    command = ("sweep", QUESTION, "--preference", "Be brief, " * 9, *QUICK, "--db", db)
+    result = amulet(*command, "--save", "ann")
+    assert result.exit_code == 2
+    assert "20" in result.stderr
+
+
 @pytest.mark.parametrize("why", ["none is recommended", "breaks more"])
 def test_nothing_is_saved_where_nothing_is_recommended(
     amulet: Amulet, db: str, monkeypatch: pytest.MonkeyPatch, why: str
