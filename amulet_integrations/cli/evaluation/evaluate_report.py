@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from amulet_integrations.evaluation.reporting import TextTable
     from amulet_integrations.evaluation.reporting.report_contents import ReportContents
 
+_WIDEST = 10_000  # characters: no terminal is wider
+
 
 def show_report(evaluation: Evaluation, folder: Path, allowance: float) -> ReportContents:
     """Shows the main tables and writes the report.
@@ -134,9 +136,15 @@ def show_table(table: TextTable) -> None:
     header, rows, words = text_tables.terminal_table(table)
     drawn = Table()
     for place, name in enumerate(header):
-        drawn.add_column(Text(name), justify="left" if place < words else "right")
+        drawn.add_column(Text(name), justify="left" if place < words else "right", overflow="fold")
     for row in rows:
         drawn.add_row(*map(Text, row))
-    terminal.console().print(drawn)
+    console = terminal.console()
+    if (
+        console.measure(drawn, options=console.options.update(width=_WIDEST)).minimum
+        > console.width
+    ):
+        drawn.padding = 0  # rather than break words
+    console.print(drawn)
     if table.caption:
         typer.echo(terminal.one_line(table.caption))

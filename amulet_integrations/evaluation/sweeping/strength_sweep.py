@@ -47,7 +47,7 @@ class StrengthPoint:
     method: str
     kind: MethodKind
     strength: Preset
-    scores: dict[str, Estimate]
+    scores: dict[str, Estimate] = field(repr=False)
     missed: tuple[Limit, ...] = ()
 
 
