@@ -13,6 +13,7 @@ from .sweep_table import (
     FAR_TICKS,
     LINEAR_WIDTH,
     ScoreLimit,
+    axis_labels,
     is_far_apart,
     score_limit,
     score_text,
@@ -25,7 +26,6 @@ LEFT, RIGHT, TOP, BOTTOM = 40.0, 250.0, 10.0, 156.0
 _MARGIN = 0.1  # of the range of values, above and below
 _STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)
 _TICKS = 4
-_MOST_LABELS = 9  # below the panel
 
 
 class Mark(NamedTuple):
@@ -99,7 +99,7 @@ def _chart(sweep: Sweep, score: str, limit: ScoreLimit | None) -> ScoreChart:
     axis = _Axis(values, is_far_apart=far)
     place = axis.place
     step = (RIGHT - LEFT) / len(sweep.strengths)
-    every = math.ceil(len(sweep.strengths) / _MOST_LABELS)
+    labels = axis_labels(sweep)
     marks = []
     for number, point in enumerate(sweep.strengths):
         if (mean := means[point.method]) is None:
@@ -111,7 +111,7 @@ def _chart(sweep: Sweep, score: str, limit: ScoreLimit | None) -> ScoreChart:
             Mark(
                 x=LEFT + step * (number + 0.5),
                 y=place(mean.mean),
-                label=point.label if number % every == 0 else "",
+                label=labels[number],
                 strength=point.label,
                 value=score_text(score, mean.mean),
                 whisker=ends,

@@ -24,7 +24,7 @@ from amulet_integrations.evaluation.reporting.result_tables import recommendatio
 from amulet_integrations.evaluation.runs.evaluation_result import Evaluation
 from amulet_integrations.files import replace_file
 
-from .swept_strengths import strength_label
+from .swept_strengths import strength_labels
 
 FEW_QUESTIONS = 10
 """A recommendation that rests on fewer questions says that they are few."""
@@ -91,6 +91,7 @@ class Sweep:
         """The strengths in the order of the evaluation's methods; beam search has none."""
         answers = group_by(self.evaluation.answers, lambda answer: answer.method)
         points = {} if self.frontier is None else {it.method: it for it in self.frontier.points}
+        labels = strength_labels(self.evaluation.methods)
         found = []
         for method in self.evaluation.methods:
             strength = strength_of(method)
@@ -104,7 +105,7 @@ class Sweep:
             missed: tuple[Limit, ...] = ()
             if method.name in points:
                 missed = tuple(cast("Frontier", self.frontier).missed(points[method.name]))
-            label = strength_label(method)
+            label = labels[method.name]
             found.append(StrengthPoint(label, method.name, method.kind, strength, scores, missed))
         return tuple(found)
 

@@ -14,6 +14,7 @@ from .strength_sweep import Sweep
 from .sweep_table import (
     FAR_TICKS,
     LINEAR_WIDTH,
+    axis_labels,
     bound_text,
     is_far_apart,
     score_limit,
@@ -67,7 +68,7 @@ def _draw_score(axes: Any, sweep: Sweep, score: str) -> None:
         edges = (limit.value, high) if limit.above else (low, limit.value)
         axes.axhspan(*edges, color=plots.WARM, alpha=0.08, linewidth=0)
         axes.set_ylim(low, high)
-    names = [plots.plot_label(point.label, 12) for point in strengths]
+    names = [plots.plot_label(label, 18) for label in axis_labels(sweep)]
     turned = {"rotation": 35, "ha": "right"} if len(names) > _CROWDED else {}
     axes.set_xticks(range(len(names)), names, **turned)
     axes.set_xlim(-0.5, len(names) - 0.5)

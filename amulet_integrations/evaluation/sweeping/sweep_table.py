@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -32,6 +33,7 @@ SHOWN_SCORES = (PREFERENCE_RATIO, PREF_NLL, FLUENCY, RELEVANCE, WORDS)
 
 
 _IN_NATS = {PREFERENCE_RATIO, PREF_NLL, FLUENCY}
+_MOST_LABELS = 9
 _FAR = 1.5  # nats between the least and the largest mean
 
 LINEAR_WIDTH = 0.5
@@ -130,6 +132,19 @@ def is_far_apart(sweep: Sweep, score: str) -> bool:
     """Whether a strength is so far off in a score that the others would look alike beside it."""
     means = [it.scores[score].mean for it in sweep.strengths if score in it.scores]
     return score in _IN_NATS and max(means) - min(means) > _FAR
+
+
+def axis_labels(sweep: Sweep) -> list[str]:
+    """Returns the names below a chart, one for each strength; "" where there is no room for one.
+
+    The name of the recommended strength is always there.
+    """
+    every = math.ceil(len(sweep.strengths) / _MOST_LABELS)
+    best = next((at for at, it in enumerate(sweep.strengths) if it is sweep.recommended), 0)
+    return [
+        point.label if (place - best) % every == 0 else ""
+        for place, point in enumerate(sweep.strengths)
+    ]
 
 
 def _decapitalized(label: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable
 from typing import cast
 
@@ -53,8 +54,23 @@ def read_strengths(
     return tuple(places[place] for place in sorted(places))
 
 
-def strength_label(method: Method) -> str:
-    """Returns the short name of a strength: base, pref, a preset's, or such as "p = 2.5"."""
+def strength_labels(methods: Iterable[Method]) -> dict[str, str]:
+    """Returns a short name for each method, by the method's own name.
+
+    It is base, pref, a preset's name, or such as "p = 2.5", with the bound where two methods differ
+    in that alone.
+    """
+    methods = list(methods)
+    labels = {method.name: _label(method) for method in methods}
+    shared = {label for label, count in Counter(labels.values()).items() if count > 1}
+    for method in methods:
+        if labels[method.name] in shared:
+            bound = "no bound" if method.max_kl is None else f"KL {method.max_kl:.3g}"
+            labels[method.name] += f", {bound}"
+    return labels
+
+
+def _label(method: Method) -> str:
     strength = strength_of(method)
     if method.kind != "amulet" or strength is None:
         return method.name

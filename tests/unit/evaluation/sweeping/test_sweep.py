@@ -34,7 +34,8 @@ from amulet_integrations.evaluation import (
 from amulet_integrations.evaluation.analysis.frontier import find_frontier
 from amulet_integrations.evaluation.sweeping.score_charts import BOTTOM, TOP, score_charts
 from amulet_integrations.evaluation.sweeping.sweep_page import balanced
-from amulet_integrations.evaluation.sweeping.swept_strengths import read_strengths
+from amulet_integrations.evaluation.sweeping.sweep_table import axis_labels
+from amulet_integrations.evaluation.sweeping.swept_strengths import read_strengths, strength_labels
 from tests.unit.evaluation import made
 
 QUESTIONS = ["How do I make tea?", "Why is the sea blue?"]
@@ -204,6 +205,26 @@ def test_strengths_are_read(strengths, max_kl, expected) -> None:
     assert [*expected] == [method.name for method in methods]
     again = read_methods([method.name for method in methods])
     assert [strength_of(method) for method in again] == [*expected.values()]
+
+
+def test_labels_tell_strengths_apart() -> None:
+    methods = read_strengths([(3, 0.2), (3, None), (3, 0.3), 4])
+    assert [*strength_labels(methods).values()] == [
+        "base", "pref", "p = 3, KL 0.2", "strong", "p = 3, no bound", "p = 4",
+    ]  # fmt: skip
+
+
+def test_every_name_has_room_below_a_chart() -> None:
+    scales = [1.5 + place / 2 for place in range(20)]
+    methods = read_strengths(scales)
+    for best in range(2, 22):
+        answers = [
+            made.measured(method.name, 0, float(place == best), 0.8, fluency_nll=0.8)
+            for place, method in enumerate(methods)
+        ]
+        labels = axis_labels(Sweep(made.evaluation(answers, methods=methods)))
+        assert labels[best]
+        assert 5 <= len([label for label in labels if label]) <= 9
 
 
 @pytest.mark.parametrize(
