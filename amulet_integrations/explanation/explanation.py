@@ -12,6 +12,9 @@ from amulet_integrations.errors import InvalidRequestError
 from amulet_integrations.files import replace_file
 from amulet_integrations.profiles import Preference
 
+_ROUNDING = 1e-6
+"""How far the strength of a token may be off, as it is read from weights."""
+
 
 @dataclass(frozen=True, slots=True)
 class ExplainedToken:
@@ -103,7 +106,8 @@ class Explanation:
 
     def is_bounded(self, token: ExplainedToken) -> bool:
         """Whether the bound lowered the strength of one of its tokens."""
-        return self.max_kl is not None and 1.0 <= token.guidance_scale < self.guidance_scale
+        lowest, highest = 1.0 - _ROUNDING, self.guidance_scale * (1.0 - _ROUNDING)
+        return self.max_kl is not None and lowest <= token.guidance_scale < highest
 
     def most_moved(self, count: int = 10) -> list[int]:
         """The positions of the tokens that were moved most, in either direction, most first."""

@@ -27,15 +27,15 @@ def embedded_data(explanation: Explanation) -> str:
       alternatives under base, pref and policy, as `[logprob, id, logprob, id, logprob, …]`. -9999
       is the logarithm of 0.
     """
-    labels = {
-        it.token_id: label(it.token)
+    texts = {
+        it.token_id: it.token
         for token in explanation.tokens
         for policy in (token.base, token.pref, token.policy)
         for it in (policy, *policy.top)
     }
     data = {
         "scale": explanation.guidance_scale,
-        "labels": labels,
+        "labels": {token_id: label(text) for token_id, text in texts.items()},
         "tokens": [_token_data(explanation, token) for token in explanation.tokens],
     }
     return json.dumps(data, separators=(",", ":"), allow_nan=False).translate(_ESCAPES)

@@ -5,6 +5,7 @@ Both are told apart by people who confuse red with green.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -48,7 +49,7 @@ DARK = Palette((23, 28, 36), (240, 244, 249), (166, 80, 8), (34, 98, 186))
 
 _ORANGE_GLASS: Rgb = (235, 120, 10)
 _BLUE_GLASS: Rgb = (40, 120, 225)
-_GLASS = 0.5  # how little of the background the strongest tint lets through
+_GLASS = 0.45  # how little of the background the strongest tint lets through
 
 
 def shift_level(shift: float) -> int:
@@ -81,4 +82,4 @@ def hex_code(colour: Rgb) -> str:
 
 def _share(level: int) -> float:
     """How much of the strongest colour a level has; weak shifts are to be seen too."""
-    return (abs(level) / LEVELS) ** 0.8
+    return math.pow(abs(level) / LEVELS, 0.8)

@@ -25,14 +25,16 @@ MAY_IMPORT = {
     "prompting": {"decoding"},
     "engine": {"decoding"},
     "personalization": PARTS,
+    "explanation": {"engine", "profiles", "decoding"},
     "config": PARTS | {"personalization"},
     "registry": PARTS | {"personalization"},
-    "client": PARTS | {"personalization", "config", "registry"},
-    "langchain": PARTS | {"personalization", "client"},
-    "llama_index": PARTS | {"personalization", "client"},
+    "client": PARTS | {"personalization", "config", "registry", "explanation"},
+    "langchain": PARTS | {"personalization", "client", "explanation"},
+    "llama_index": PARTS | {"personalization", "client", "explanation"},
     "learning": PARTS,
     "evaluation": PARTS | {"personalization"},
-    "cli": PARTS | {"personalization", "client", "langchain", "learning", "evaluation"},
+    "cli": PARTS
+    | {"personalization", "client", "langchain", "learning", "evaluation", "explanation"},
 }
 FORMER = {"fields", "settings", "saved_presets"}  # they forward to where they have moved
 FOUNDATION = {

@@ -10,10 +10,11 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
 
+from amulet_integrations.cli import terminal
 from amulet_integrations.explanation.explanation import ExplainedToken, Explanation
 from amulet_integrations.explanation.shown_tokens import MovedToken, legend, most_moved
 from amulet_integrations.explanation.tints import LEVELS, shift_level
-from amulet_integrations.explanation.visible_text import NOTHING, label, visible_runs
+from amulet_integrations.explanation.visible_text import NOTHING, flat, label, visible_runs
 from amulet_integrations.explanation.wording import (
     mover_name,
     nats,
@@ -23,9 +24,7 @@ from amulet_integrations.explanation.wording import (
     summary,
 )
 
-from . import terminal
 from .shift_chart import shift_chart
-from .terminal import one_line
 from .terminal_tints import Tints
 
 _MOST_MOVED = 10
@@ -87,7 +86,7 @@ def plain_lines(explanation: Explanation) -> Iterator[str]:
     for name, text in _head(explanation):
         yield f"{name}: {text}"
     yield ""
-    yield terminal.safe(explanation.answer)
+    yield from map(flat, explanation.answer.split("\n"))
     yield ""
     yield "Shift: + likelier, - less likely than base; a sign for each half nat, 8 at most."
     names = ["token", "shift", "nats", "base", "pref", "policy", "strength", ""]
@@ -103,13 +102,13 @@ def plain_lines(explanation: Explanation) -> Iterator[str]:
 
 
 def _head(explanation: Explanation) -> Iterator[tuple[str, str]]:
-    yield "Question", one_line(explanation.question)
+    yield "Question", _line(explanation.question)
     for it in explanation.preferences:
         name = f"Preference {label(it.name)}" if it.name else "Preference"
-        yield f"{name} (weight {strength(it.weight)})", one_line(it.text)
+        yield f"{name} (weight {strength(it.weight)})", _line(it.text)
     bound = "none" if explanation.max_kl is None else f"{strength(explanation.max_kl)} nats a token"
     method = explanation.method.replace("_", " ")
-    yield "Model", one_line(explanation.model_name)
+    yield "Model", _line(explanation.model_name)
     yield "Decoding", f"{method}, strength {strength(explanation.guidance_scale)}, bound {bound}"
     yield "Answer", summary(explanation)
 
@@ -165,6 +164,10 @@ def _table(rows: list[MovedToken], tints: Tints, *, around: bool) -> Table:
             *([Text(row.mover)] if movers else []),
         )
     return table
+
+
+def _line(text: str) -> str:
+    return flat(" ".join(text.split()))
 
 
 def _plain_row(explanation: Explanation, token: ExplainedToken) -> list[str]:
