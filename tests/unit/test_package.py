@@ -24,17 +24,16 @@ MAY_IMPORT = {
     "profiles": {"decoding"},
     "prompting": {"decoding"},
     "engine": {"decoding"},
-    "personalization": PARTS,
-    "explanation": {"engine", "profiles", "decoding"},
+    "explanation": PARTS,
+    "personalization": PARTS | {"explanation"},
     "config": PARTS | {"personalization"},
     "registry": PARTS | {"personalization"},
-    "client": PARTS | {"personalization", "config", "registry", "explanation"},
-    "langchain": PARTS | {"personalization", "client", "explanation"},
-    "llama_index": PARTS | {"personalization", "client", "explanation"},
+    "client": PARTS | {"explanation", "personalization", "config", "registry"},
+    "langchain": PARTS | {"personalization", "client"},
+    "llama_index": PARTS | {"personalization", "client"},
     "learning": PARTS,
     "evaluation": PARTS | {"personalization"},
-    "cli": PARTS
-    | {"personalization", "client", "langchain", "learning", "evaluation", "explanation"},
+    "cli": PARTS | {"explanation", "personalization", "client", "langchain", "learning", "evaluation"},
 }
 FORMER = {"fields", "settings", "saved_presets"}  # they forward to where they have moved
 FOUNDATION = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -25,12 +24,7 @@ def token_logprob(
         token: The token.
         alternatives: How many of the likeliest tokens to name.
     """
-    top = logprobs.topk(min(alternatives, len(logprobs)))
-    likeliest = tuple(
-        TokenLogprob(other, sequence.text_of(other), value)
-        for value, other in zip(top.values.tolist(), top.indices.tolist(), strict=True)
-    )
-    return TokenLogprob(token, sequence.text_of(token), float(logprobs[token]), likeliest)
+    return _token_logprobs(sequence, logprobs[None], token, alternatives)[0]
 
 
 def explain_token(
@@ -47,33 +41,71 @@ def explain_token(
     """
     contexts = torch.log_softmax(logits.double(), dim=-1)
     used = weights.double()
-    base, policy = contexts[0], _mix(contexts, used)
-    pref = None
+    views = [contexts[0], _mix(contexts, used)]
     if sequence.reference is not None:
-        pref = _mix(contexts, used.new_tensor(sequence.reference))
-    tell = partial(token_logprob, sequence, token=token, alternatives=alternatives)
+        views.append(_mix(contexts, used.new_tensor(sequence.reference)))
+    logprobs = torch.stack(views)
+    divergences = _divergences(logprobs[1], logprobs)
+    base, policy, pref = [*_token_logprobs(sequence, logprobs, token, alternatives), None][:3]
+    assert base is not None and policy is not None  # noqa: S101, PT018
     return TokenExplanation(
-        base=tell(base),
-        policy=tell(policy),
-        pref=None if pref is None else tell(pref),
-        kl_from_base=_divergence(policy, base),
-        kl_from_pref=None if pref is None else _divergence(policy, pref),
+        base=base,
+        policy=policy,
+        pref=pref,
+        kl_from_base=divergences[0],
+        kl_from_pref=None if pref is None else divergences[2],
         context_logprobs=tuple(contexts[:, token].tolist()),
         weights=tuple(used.tolist()),
     )
 
 
+def _token_logprobs(
+    sequence: Sequence, logprobs: Tensor, token: int, alternatives: int
+) -> list[TokenLogprob]:
+    """How likely a token is under each of some policies (policies, vocab), and the likeliest."""
+    top = logprobs.topk(min(alternatives, logprobs.shape[-1]), dim=-1)
+    text = sequence.text_of(token)
+    return [
+        TokenLogprob(
+            token,
+            text,
+            logprob,
+            tuple(
+                TokenLogprob(other, sequence.text_of(other), value)
+                for other, value in zip(others, values, strict=True)
+            ),
+        )
+        for logprob, others, values in zip(
+            logprobs[:, token].tolist(), top.indices.tolist(), top.values.tolist(), strict=True
+        )
+    ]
+
+
 def _mix(contexts: Tensor, weights: Tensor) -> Tensor:
     """The policy of a mixture as log-probabilities; what a context excludes is excluded."""
-    used = weights != 0.0
-    rows = contexts[used]
-    excluded = rows.isneginf().any(dim=0)
-    mixed = weights[used] @ rows.masked_fill(excluded, 0.0)
-    return torch.log_softmax(mixed.masked_fill(excluded, -torch.inf), dim=-1)
+    used = weights.nonzero()[:, 0]
+    if len(used) == 1 and weights[used[0]] == 1.0:
+        return contexts[used[0]]
+    mixed = weights @ contexts
+    if not bool(mixed.sum().isfinite()):  # one cheap reduction; exclusions are rare
+        rows = contexts[used]
+        excluded = rows.isneginf().any(dim=0)
+        mixed = weights[used] @ rows.masked_fill(excluded, 0.0)
+        mixed = mixed.masked_fill(excluded, -torch.inf)
+    return torch.log_softmax(mixed, dim=-1)
 
 
-def _divergence(policy: Tensor, other: Tensor) -> float:
-    """KL(policy || other) in nats; infinite where the policy may take what the other excludes."""
-    possible = ~policy.isneginf()
-    terms = policy.exp() * (policy - other)
-    return max(0.0, float(terms[possible].sum()))
+def _divergences(policy: Tensor, others: Tensor) -> list[float]:
+    """KL(policy || each other one) in nats; infinite where one excludes what the policy may take.
+
+    Args:
+        policy: Log-probabilities, shape (vocab,).
+        others: The same of the others, shape (others, vocab).
+    """
+    probabilities = policy.exp()
+    divergences = probabilities @ policy - others @ probabilities
+    if not bool(divergences.sum().isfinite()):  # 0 * inf is NaN
+        possible = ~policy.isneginf()
+        terms = probabilities[possible] * (policy - others)[:, possible]
+        divergences = terms.sum(dim=-1)
+    return [max(0.0, value) for value in divergences.tolist()]
