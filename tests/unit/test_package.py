@@ -33,7 +33,8 @@ MAY_IMPORT = {
     "llama_index": PARTS | {"personalization", "client"},
     "learning": PARTS,
     "evaluation": PARTS | {"personalization"},
-    "cli": PARTS | {"explanation", "personalization", "client", "langchain", "learning", "evaluation"},
+    "cli": PARTS
+    | {"explanation", "personalization", "client", "langchain", "learning", "evaluation"},
 }
 FORMER = {"fields", "settings", "saved_presets"}  # they forward to where they have moved
 FOUNDATION = {
@@ -82,6 +83,7 @@ PUBLIC = {
         "linear_alignment_weights",
     },
     "amulet_integrations.engine": {"GenerationRequest", "LocalEngine"},
+    "amulet_integrations.explanation": {"ExplainedToken", "Explanation"},
     "amulet_integrations.evaluation": {
         "Answer",
         "Evaluation",

@@ -27,6 +27,12 @@ def test_hostile_text_is_text(hostile):
     assert "".join(safe(token.text) for token in hostile.tokens) in page.texts["p"]
 
 
+def test_notebooks_read_neither_formulas_nor_markdown(hostile):
+    fragment = hostile._repr_html_()
+    assert {"tex2jax_ignore", "mathjax_ignore"} <= set(Page(fragment).attributes[0][1].split())
+    assert "" not in map(str.strip, fragment.strip().split("\n"))  # which would end the HTML
+
+
 def test_it_may_stand_in_a_notebook_twice(hostile):
     fragment = hostile._repr_html_()
     assert "id" not in {name for name, _ in Page(fragment).attributes}

@@ -96,6 +96,7 @@ def test_hostile_text_is_text(hostile, hostile_page):
 
 def test_nothing_in_a_page_steers_or_cannot_be_written(hostile_page):
     hostile_page.encode()
+    assert hostile_page.startswith("<!doctype html>")
     assert safe(hostile_page) == hostile_page
 
 
