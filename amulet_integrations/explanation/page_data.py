@@ -19,7 +19,7 @@ _ESCAPES = {ord(sign): f"\\u{ord(sign):04x}" for sign in "<>&"}
 def embedded_data(explanation: Explanation) -> str:
     r"""The figures as JSON in ASCII, where "<", ">" and "&" are escaped.
 
-    - `scale`: The strength that was asked for.
+    - `scale`: The requested strength.
     - `labels`: What to show for each token id that occurs.
     - `tokens`: For each token its id; the label of its text; its shift in nats and in words; the
       strength that was used, and why it was another one; KL(policy || base) and KL(policy || pref),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from rich.box import SIMPLE_HEAD
 from rich.cells import cell_len, set_cell_size
@@ -89,16 +89,14 @@ def plain_lines(explanation: Explanation) -> Iterator[str]:
     yield from map(flat, explanation.answer.split("\n"))
     yield ""
     yield "Shift: + likelier, - less likely than base; a sign for each half nat, 8 at most."
-    names = ["token", "shift", "nats", "base", "pref", "policy", "strength", ""]
+    names = ["token", "shift", "nats", "base", "pref", "policy", "strength", "moved by", ""]
     rows = [names, *(_plain_row(explanation, token) for token in explanation.tokens)]
-    widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
-    digits = len(str(len(explanation.tokens)))
-    for at, row in enumerate(rows):
-        cells = [
-            _aligned(cell, width, to_the_right=1 < column < len(row) - 1)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        yield f"{at or '':>{digits}}  {'  '.join(cells)}".rstrip()
+    columns = [column for column in zip(*rows, strict=True) if any(column[1:])]
+    numbers = set(names[2:7])
+    aligned = [_aligned(column, to_the_right=column[0] in numbers) for column in columns]
+    places = _aligned(("", *map(str, range(1, len(rows)))), to_the_right=True)
+    for cells in zip(places, *aligned, strict=True):
+        yield "  ".join(cells).rstrip()
 
 
 def _head(explanation: Explanation) -> Iterator[tuple[str, str]]:
@@ -171,19 +169,21 @@ def _line(text: str) -> str:
 
 
 def _plain_row(explanation: Explanation, token: ExplainedToken) -> list[str]:
-    level, mover = shift_level(token.shift), mover_name(explanation, token)
-    notes = [strength_note(explanation, token), f"moved most by {mover}" if mover else ""]
+    level = shift_level(token.shift)
     return [
         label(token.text),
         ("+" if level > 0 else "-") * abs(level),
         nats(token.shift, signed=True),
         *(percentage(it.logprob) for it in (token.base, token.pref, token.policy)),
         strength(token.guidance_scale),
-        ", ".join(filter(None, notes)),
+        mover_name(explanation, token),
+        strength_note(explanation, token),
     ]
 
 
-def _aligned(cell: str, width: int, *, to_the_right: bool) -> str:
+def _aligned(column: Sequence[str], *, to_the_right: bool) -> list[str]:
+    """The cells of a column, as wide as its widest on a terminal."""
+    width = max(map(cell_len, column))
     if to_the_right:
-        return " " * (width - cell_len(cell)) + cell
-    return set_cell_size(cell, width)
+        return [" " * (width - cell_len(cell)) + cell for cell in column]
+    return [set_cell_size(cell, width) for cell in column]
