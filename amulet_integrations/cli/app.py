@@ -125,8 +125,9 @@ def _show_version(wanted: bool) -> None:
 
         A preference is a sentence such as "Be concise". Amulet applies it while the answer is
         decoded, as strongly as you say, without training: [bold]compare[/bold] shows what that
-        does, [bold]explain[/bold] shows it token by token, [bold]profile[/bold] keeps what each user prefers, [bold]chat[/bold] answers by it,
-        [bold]evaluate[/bold] measures it on your questions.
+        does, [bold]explain[/bold] shows it token by token, [bold]profile[/bold] keeps what each
+        user prefers, [bold]chat[/bold] answers by it, [bold]evaluate[/bold] measures it on your
+        questions.
         """
     ),
 )
