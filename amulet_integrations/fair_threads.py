@@ -6,6 +6,7 @@ asyncio's own threads belong to the application, and whoever blocks all of them 
 from __future__ import annotations
 
 import asyncio
+import atexit
 import os
 import threading
 from collections import Counter, OrderedDict
@@ -13,7 +14,8 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextvars import copy_context
 from functools import partial
-from typing import Any, TypeVar
+from queue import Empty, SimpleQueue
+from typing import Any, NamedTuple, TypeVar
 from weakref import WeakSet
 
 from amulet_integrations.deadline import Deadline
@@ -21,10 +23,18 @@ from amulet_integrations.errors import EngineClosedError
 
 T = TypeVar("T")
 
+_SECONDS_AT_EXIT = 3.0  # that work which may be left has to end by itself
+_SECONDS_IDLE = 10.0  # after which a daemon thread ends
+
 _here = threading.local()
 
 
-_Queue = dict[Future[Any], Callable[[], Any]]
+class _Work(NamedTuple):
+    function: Callable[[], Any]
+    may_be_left: bool
+
+
+_Queue = dict[Future[Any], _Work]
 
 
 class FairThreads:
@@ -34,6 +44,9 @@ class FairThreads:
     with the context variables of the moment at which it was given. One that is already on a thread
     of any such pool runs there at once, so that work which waits for other work never blocks. Work
     that has begun is never broken off: a thread is free again when its function returns.
+
+    The interpreter exits when all work has ended that has begun. Only work that may be left, since
+    it changes nothing, keeps it for no longer than a few seconds: a read that hangs, for example.
 
     Args:
         name: What the threads are called.
@@ -59,7 +72,7 @@ class FairThreads:
         """Returns what a function returns, or raises its error.
 
         Without a timeout the function runs on the caller's thread. With one it runs on a thread of
-        the pool, which is left to itself when the time is up.
+        the pool, which is left to itself when the time is up, and when the interpreter exits.
 
         Args:
             function: The function.
@@ -71,7 +84,7 @@ class FairThreads:
         """
         if deadline.timeout is None or _is_pool_thread():
             return function()
-        future = self._add(function, user_id)
+        future: Future[T] = self._add(_Work(function, may_be_left=True), user_id)
         try:
             wait([future], deadline.remaining)
             if not future.done():
@@ -86,7 +99,7 @@ class FairThreads:
         self, function: Callable[[], T], *, deadline: Deadline, user_id: str | None = None
     ) -> T:
         """As `run`, for asyncio; always on a thread of the pool."""
-        future = self.start(function, user_id)
+        future = self.start(function, user_id, may_be_left=True)
         try:
             await asyncio.wait([future], timeout=deadline.remaining)
             if not future.done():
@@ -96,8 +109,12 @@ class FairThreads:
             if not future.done():
                 future.cancel()
                 deadline.cancel()
+            elif not future.cancelled():
+                future.exception()  # the task may never read it, of which asyncio would complain
 
-    def start(self, function: Callable[[], T], user_id: str | None = None) -> asyncio.Future[T]:
+    def start(
+        self, function: Callable[[], T], user_id: str | None = None, *, may_be_left: bool = False
+    ) -> asyncio.Future[T]:
         """Starts a function on a thread of the pool, from an event loop.
 
         The function runs to its end, unless the future is cancelled before it has begun.
@@ -105,8 +122,10 @@ class FairThreads:
         Args:
             function: The function.
             user_id: The user for whom it works; None for nobody in particular.
+            may_be_left: Whether the interpreter may exit before the function has ended, because it
+                changes nothing.
         """
-        return asyncio.wrap_future(self._start(function, user_id))
+        return asyncio.wrap_future(self._start(_Work(function, may_be_left), user_id))
 
     async def finish(self, function: Callable[[], T], user_id: str | None = None) -> T:
         """Returns what a function returns, from an event loop, and never leaves it half done.
@@ -118,7 +137,7 @@ class FairThreads:
             function: The function.
             user_id: The user for whom it works; None for nobody in particular.
         """
-        future = self._start(function, user_id)
+        future = self._start(_Work(function, may_be_left=False), user_id)
         # A future and no task: the end of a loop cancels every task, even a shielded one.
         running = asyncio.wrap_future(future)
         try:
@@ -130,27 +149,43 @@ class FairThreads:
 
     def reset(self) -> None:
         """Begins anew without threads, as in a forked child, which has none of its parent's."""
+        # Its threads keep the interpreter; others are daemons.
         self._executor = ThreadPoolExecutor(
             self._max_threads, self._name, initializer=_mark_pool_thread
         )
+        self._handed: SimpleQueue[Callable[[], None]] = SimpleQueue()  # to daemons
+        self._idle = 0  # daemons that wait for what is handed to them
         self._lock = threading.Lock()
         self._waiting: OrderedDict[str | None, _Queue] = OrderedDict()
         self._running: Counter[str | None] = Counter()
+        self._may_be_left: set[Future[Any]] = set()  # of what runs
+        self._is_over = False
 
-    def _start(self, function: Callable[[], T], user_id: str | None) -> Future[T]:
+    def begin_exit(self) -> set[Future[Any]]:
+        """Refuses all that has not begun; returns what runs and may be left."""
+        with self._lock:
+            self._is_over = True
+            waiting = [future for queue in self._waiting.values() for future in queue]
+            self._waiting.clear()
+            running = set(self._may_be_left)
+        for future in waiting:
+            _refuse(future)
+        return running
+
+    def _start(self, work: _Work, user_id: str | None) -> Future[Any]:
         if not _is_pool_thread():
-            return self._add(function, user_id)
-        done: Future[T] = Future()  # on a loop of its own, for which all others may wait
-        _settle(done, function)
+            return self._add(work, user_id)
+        done: Future[Any] = Future()  # on a loop of its own, for which all others may wait
+        _settle(done, work.function)
         return done
 
-    def _add(self, function: Callable[[], T], user_id: str | None) -> Future[T]:
+    def _add(self, work: _Work, user_id: str | None) -> Future[Any]:
         if not isinstance(user_id, str):  # nobody; or no id at all, which the work will refuse
             user_id = None
-        future: Future[T] = Future()
+        future: Future[Any] = Future()
         with self._lock:
             queue = self._waiting.setdefault(user_id, {})
-            queue[future] = partial(copy_context().run, function)
+            queue[future] = work._replace(function=partial(copy_context().run, work.function))
             self._begin_next()
         future.add_done_callback(partial(self._forget_cancelled, user_id))
         return future
@@ -163,15 +198,41 @@ class FairThreads:
                 return
             queue = self._waiting.pop(user_id)
             future = next(iter(queue))
-            function = queue.pop(future)
+            work = queue.pop(future)
             if queue:  # behind the other users
                 self._waiting[user_id] = queue
             try:
-                self._executor.submit(self._work_for, user_id, future, function)
+                self._begin(user_id, future, work)
             except RuntimeError:  # the interpreter is shutting down and accepts no more work
-                future.set_exception(EngineClosedError("The interpreter is shutting down."))
+                _refuse(future)
             else:
                 self._running[user_id] += 1
+
+    def _begin(self, user_id: str | None, future: Future[Any], work: _Work) -> None:
+        if self._is_over:
+            raise RuntimeError
+        run = partial(self._work_for, user_id, future, work.function)
+        if not work.may_be_left:
+            self._executor.submit(run)
+            return
+        if self._idle:
+            self._idle -= 1
+        else:
+            threading.Thread(target=self._serve, name=f"{self._name}-daemon", daemon=True).start()
+        self._may_be_left.add(future)
+        self._handed.put(partial(run, is_daemon=True))
+
+    def _serve(self) -> None:
+        """Does what is handed to daemons, until there is nothing for a while."""
+        _mark_pool_thread()
+        while True:
+            try:
+                self._handed.get(timeout=_SECONDS_IDLE)()
+            except Empty:
+                with self._lock:
+                    if self._handed.empty():
+                        self._idle -= 1
+                        return
 
     def _may_begin(self, user_id: str | None) -> bool:
         if self._running.total() >= self._max_threads - self._reserve:
@@ -179,11 +240,19 @@ class FairThreads:
         return user_id is None or self._running[user_id] < self._share
 
     def _work_for(
-        self, user_id: str | None, future: Future[Any], function: Callable[[], Any]
+        self,
+        user_id: str | None,
+        future: Future[Any],
+        function: Callable[[], Any],
+        *,
+        is_daemon: bool = False,
     ) -> None:
         _settle(future, function)
-        del future, function
+        del function
         with self._lock:
+            self._may_be_left.discard(future)
+            del future
+            self._idle += is_daemon
             self._running[user_id] -= 1
             if not self._running[user_id]:
                 del self._running[user_id]
@@ -213,6 +282,11 @@ def _settle(future: Future[Any], function: Callable[[], Any]) -> None:
         future.set_exception(error)
 
 
+def _refuse(future: Future[Any]) -> None:
+    if future.set_running_or_notify_cancel():
+        future.set_exception(EngineClosedError("The interpreter is shutting down."))
+
+
 def _is_pool_thread() -> bool:
     return getattr(_here, "is_pool_thread", False)
 
@@ -230,8 +304,15 @@ def _reset_in_child() -> None:
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_reset_in_child)
 
+
+@atexit.register
+def _exit() -> None:
+    """Waits for what may be left: native code must not return to an interpreter that has ended."""
+    wait(set().union(*(pool.begin_exit() for pool in _all)), _SECONDS_AT_EXIT)
+
+
 REQUEST_THREADS = FairThreads("amulet-request")
-"""Prepare requests: they look users up, write prompts, compile grammars."""
+"""Prepare requests: they look users up, write prompts, compile grammars. They change nothing."""
 
 STORE_THREADS = FairThreads("amulet-store")
 """Read and write stores that have no methods for asyncio."""

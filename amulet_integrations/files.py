@@ -1,9 +1,11 @@
-"""Files that appear whole, and folders that may be written."""
+"""Files that appear whole, texts that are read whole, and folders that may be written."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+
+from amulet_integrations.errors import AmuletError
 
 
 def replace_file(path: Path, content: bytes, *, durable: bool = False) -> None:
@@ -28,6 +30,29 @@ def replace_file(path: Path, content: bytes, *, durable: bool = False) -> None:
     except BaseException:  # the disk is full, say: half a file helps nobody
         unfinished.unlink(missing_ok=True)
         raise
+
+
+def read_utf8(path: Path, error_type: type[AmuletError]) -> str:
+    """Reads a file in UTF-8, with or without a byte order mark.
+
+    Args:
+        path: The file.
+        error_type: What to raise; the message names the path and quotes no text.
+
+    Raises:
+        AmuletError: Of that type: the file cannot be read, or is not in UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise error_type(f"{path} cannot be read: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        # Not `from error`: it contains the text.
+        raise error_type(
+            f"{path} is not in UTF-8 (at byte {error.start}); save it as UTF-8."
+        ) from None
+    except ValueError:
+        raise error_type(f"The path {str(path)!r} contains a NUL character.") from None
 
 
 def nearest_existing(path: Path) -> Path:

@@ -12,6 +12,8 @@ _SIGNS = (
     | {ord("\r"): None, 0x7F: 0x2421}
     | dict.fromkeys([*range(0x80, 0xA0), *range(0xD800, 0xE000), *_DIRECTIONS], 0xFFFD)
 )
+# JSON itself escapes the characters below these.
+_ESCAPES = {code: f"\\u{code:04x}" for code in _SIGNS if code >= 0x7F}  # noqa: PLR2004
 
 
 def safe(text: str) -> str:
@@ -19,6 +21,20 @@ def safe(text: str) -> str:
     return text.translate(_SIGNS)
 
 
+def safe_json(text: str) -> str:
+    """JSON that a terminal shows and does not obey; it holds the same values as before."""
+    return text.translate(_ESCAPES)
+
+
 def one_line(text: object) -> str:
     """The text of an object as `safe` makes it, on one line."""
     return safe(" ".join(str(text).split()))
+
+
+def quoted_if_odd(name: str) -> str:
+    """A name as it is, or as Python writes it where it has outer spaces or hidden characters.
+
+    So no two names are shown as the same text.
+    """
+    is_plain = name.isprintable() and name == " ".join(name.split())
+    return name if is_plain and not name.startswith(("'", '"')) else repr(name)

@@ -2,28 +2,44 @@
 
 from __future__ import annotations
 
+import gc
 import os
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):
+    # Workers share the cores. Threads of both on every core cost a third of the time.
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // workers)))
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 
-from amulet_integrations.engine import LocalEngine, ModelSource, shared_engine
 from tests.support.postgres import (  # noqa: F401 - fixtures
     durable_postgres_server,
     durable_postgres_url,
     postgres_server,
     postgres_url,
 )
-from tests.support.tiny import tiny_engine as make_tiny_engine
+
+if TYPE_CHECKING:  # fixtures import torch: the process that hands out the tests does not need it
+    from amulet_integrations.engine import LocalEngine
 
 STANDARD_SUITES = (
     "tests/unit/langchain/test_standard.py::TestStandard::",
     "tests/integration/test_langchain_standard.py::TestStandard::",
 )
+
+
+def pytest_collection_finish() -> None:
+    """Lets garbage collections pass over all that was imported and collected.
+
+    An engine that closes starts a whole collection. Over ten thousand tests and the modules that
+    they import, each would take half a second.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(trylast=True)
@@ -58,14 +74,36 @@ def own_config(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.fixture(scope="session")
 def tiny_engine() -> Iterator[LocalEngine]:
     """An engine of a tiny random Llama: real decoding in milliseconds."""
-    with make_tiny_engine() as engine:
+    from tests.support import tiny
+
+    with tiny.tiny_engine() as engine:
         yield engine
 
 
 @pytest.fixture(scope="session")
 def embedded_engine() -> LocalEngine:
     """The engine of the embedded model in float32, the one that wrappers share."""
+    from amulet_integrations.engine import ModelSource, shared_engine
+
     return shared_engine(ModelSource())
+
+
+@pytest.fixture
+def all_cores() -> Iterator[None]:
+    """Gives torch several threads here and on the engines' worker: what users have."""
+    import torch
+
+    from amulet_integrations.engine import run_on_worker
+
+    before = torch.get_num_threads()
+
+    def use(threads: int) -> None:
+        torch.set_num_threads(threads)
+        run_on_worker(lambda: torch.set_num_threads(threads))
+
+    use(max(2, os.cpu_count() or 1))
+    yield
+    use(before)
 
 
 @pytest.fixture

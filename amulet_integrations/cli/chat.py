@@ -18,6 +18,7 @@ from amulet_integrations.errors import AmuletError
 from amulet_integrations.personalization.personalizer import Personalizer
 from amulet_integrations.personalization.user_resolution import PreferenceSelection
 from amulet_integrations.profiles import PreferenceProfile, ProfileStore
+from amulet_integrations.profiles.stores.description import profile_command
 
 from . import options, terminal
 from .chat_commands import YOU, QuitChat, run_command, split_command
@@ -41,7 +42,9 @@ def chat(
     *,
     user: Annotated[
         str | None,
-        _selecting("USER", "Follow the profile of this user; it is read anew for every answer."),
+        _selecting(
+            "USER", "Follow the profile of this user; it is read anew for every answer.", "--user"
+        ),
     ] = None,
     preference: Annotated[
         list[str] | None,
@@ -72,7 +75,7 @@ def chat(
     if user is not None and preference:
         raise typer.BadParameter(
             "--user and --preference are given together. Keep the preference in the profile: "
-            f'amulet profile add {user} --preference "…"'
+            f"{profile_command(user, action='add')}"
         )
     selection = PreferenceSelection(
         user_id=user,

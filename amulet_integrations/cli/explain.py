@@ -25,7 +25,7 @@ from amulet_integrations.prompting import ChatMessage
 from . import options, terminal
 from .chat_commands import YOU
 from .conversation import system_messages
-from .explanation_view import print_explanation
+from .explanation.explanation_view import print_explanation
 from .loading import open_engine, open_store
 from .options import method_option, option
 from .page_files import check_page, write_page

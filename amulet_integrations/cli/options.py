@@ -66,11 +66,14 @@ def option(
     Args:
         metavar: Stands for the value in the help; None where there is none, as for a flag.
         text: The help.
-        *names: The names, where they are not the parameter's own.
+        *names: The names, where they are not the parameter's own. Needed too where the metavar is
+            the parameter's name in capitals: typer before 0.28 would take the metavar's spelling.
         default: How the help describes the default; None shows its value, if it has one.
         panel: The panel of the help that the option stands in.
         **settings: Further arguments of `typer.Option`.
     """
+    if "min" in settings:
+        settings.setdefault("callback", _refuse_nan)
     return typer.Option(
         *names,
         metavar=metavar,
@@ -79,6 +82,13 @@ def option(
         rich_help_panel=panel,
         **settings,
     )
+
+
+def _refuse_nan(value: Any) -> Any:
+    """The value of an option with a range, in which typer before 0.28 lets nan stand."""
+    if isinstance(value, float) and math.isnan(value):
+        raise typer.BadParameter("nan is not in the range.")
+    return value
 
 
 def read_strength(
@@ -139,6 +149,7 @@ method_option = partial(
     option,
     "METHOD",
     "How preferences are applied: amulet, linear_alignment, pref (in the prompt) or base (not).",
+    "--method",
 )
 
 GuidanceScale = Annotated[

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import codecs
+import json
 import sys
 
 import typer
 from rich.console import Console
 
 from amulet_integrations.terminal_text import one_line as one_line  # noqa: PLC0414 - re-exported
+from amulet_integrations.terminal_text import quoted_if_odd as quoted_if_odd  # noqa: PLC0414 - re-exported
 from amulet_integrations.terminal_text import safe as safe  # noqa: PLC0414 - re-exported
+from amulet_integrations.terminal_text import safe_json
 
 
 def short_number(value: float) -> str:
@@ -29,6 +33,15 @@ def is_interactive() -> bool:
 def console() -> Console:
     """The terminal. Strings printed on it are never read as markup, emoji codes or the like."""
     return Console(markup=False, emoji=False, highlight=False, force_terminal=sys.stdout.isatty())
+
+
+def echo_json(text: str) -> None:
+    """Prints JSON that steers no terminal and holds the same values in every encoding."""
+    shown = safe_json(text)
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    if codecs.lookup(encoding).name != "utf-8":  # others cannot write everything
+        shown = json.dumps(json.loads(shown), indent=2)
+    typer.echo(shown)
 
 
 def error(message: object) -> None:

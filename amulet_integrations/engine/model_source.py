@@ -69,7 +69,7 @@ class ModelSource:
     def key(self) -> str:
         """Equal for sources that load the same model in the same way."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
-        if self.model != EMBEDDED and Path(self.model).is_dir():
+        if self.model != EMBEDDED and os.path.isdir(self.model):  # noqa: PTH112 - any name
             values["model"] = str(Path(self.model).resolve())
         return json.dumps(values, sort_keys=True, default=_as_json)
 

@@ -53,8 +53,9 @@ class GenerationRequest(FrozenModel):
             `RequestTimeoutError`; None waits for ever.
         deadline: Of the call that the request is part of. It counts in the place of `timeout`, from
             the call on, and what ends the call ends the request.
-        user_id: The user whose request it is, whose requests take a bounded share of the threads
-            that prepare requests.
+        user_id: The user whose request it is. Users take turns where requests wait, and the
+            requests of one user take a bounded share of the threads that prepare requests. All
+            requests without a user count as those of one more user.
         logprobs: Whether increments have the log-probability of each token, and how many of the
             likeliest tokens beside it, at most 20. They are those of the policy itself: before
             penalty, grammar, temperature and filters.

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Container, Iterable
+from collections import Counter, deque
+from collections.abc import Container, Iterable, Iterator, Mapping
 from collections.abc import Sequence as SequenceOf
+from itertools import chain
+from typing import TypeAlias
 
 from amulet_integrations.engine.backends.base import Backend
 from amulet_integrations.errors import EngineOverloadedError
@@ -12,9 +14,82 @@ from amulet_integrations.errors import EngineOverloadedError
 from .limits import EngineLimits
 from .sequence import Sequence
 
+UserId: TypeAlias = str | None
+"""Who sent a request; None for nobody in particular."""
+
+
+class WaitingLine:
+    """Users stand in line, each with the requests that wait for them.
+
+    The next request is one of the user who holds the fewest rows; of several such users, of the one
+    who is first in line. A user joins the line at its end, and goes back to its end when a request
+    of theirs leaves it. The requests of one user leave in the order in which they came.
+
+    All requests of nobody in particular count as those of one more user. So they leave first come,
+    first served where no user is ever named, and where some are, nobody gains by leaving the name
+    out.
+
+    Nobody waits for ever. What a user holds is given back when their requests end. From then on
+    only those who stand before them can go first, each of them once: newcomers stand behind.
+    """
+
+    def __init__(self) -> None:
+        self._of_user: dict[UserId, deque[Sequence]] = {}  # in the order of the line
+
+    def __len__(self) -> int:
+        return sum(map(len, list(self._of_user.values())))  # a copy: any thread may ask
+
+    def __iter__(self) -> Iterator[Sequence]:
+        return chain.from_iterable(self._of_user.values())
+
+    def copy(self) -> WaitingLine:
+        """Returns a line of the same users and requests."""
+        line = WaitingLine()
+        for user_id, sequences in self._of_user.items():
+            line._of_user[user_id] = sequences.copy()
+        return line
+
+    def extend(self, sequences: Iterable[Sequence]) -> None:
+        """Adds requests behind those of the same users."""
+        for sequence in sequences:
+            self._of_user.setdefault(sequence.user_id, deque()).append(sequence)
+
+    def first(self, rows: Mapping[UserId, int]) -> Sequence | None:
+        """Returns the request that goes next, and leaves it in the line; None if nobody waits.
+
+        Args:
+            rows: How many rows each user holds; a user who is not there holds none.
+        """
+        if not self._of_user:
+            return None
+        user_id = min(self._of_user, key=lambda user_id: rows.get(user_id, 0))
+        return self._of_user[user_id][0]
+
+    def remove(self, sequence: Sequence) -> None:
+        """Removes a request that `first` has returned; its user goes to the end of the line."""
+        sequences = self._of_user.pop(sequence.user_id)
+        sequences.popleft()
+        if sequences:
+            self._of_user[sequence.user_id] = sequences
+
+    def remove_done(self) -> None:
+        """Removes the requests that have ended."""
+        for user_id, sequences in list(self._of_user.items()):
+            waiting = deque(sequence for sequence in sequences if not sequence.done)
+            if waiting:
+                self._of_user[user_id] = waiting
+            else:
+                del self._of_user[user_id]
+
+    def clear(self) -> None:
+        """Removes all requests."""
+        self._of_user.clear()
+
 
 class Scheduler:
-    """First come, first served. A request is admitted with all of its contexts, or waits.
+    """Users take turns (`WaitingLine`). A request is admitted with all of its contexts, or waits.
+
+    While the request whose turn it is finds no room, no other one is admitted.
 
     Args:
         limits: The engine's limits, without a default left open.
@@ -30,7 +105,7 @@ class Scheduler:
         self.running: list[Sequence] = []
         self.prefilling: list[Sequence] = []
         self._backend = backend
-        self._waiting: deque[Sequence] = deque()
+        self._waiting = WaitingLine()
 
     @property
     def has_work(self) -> bool:
@@ -63,8 +138,10 @@ class Scheduler:
             EngineOverloadedError: The queue is full.
         """
         newcomers = list(sequences)
-        queue = [*self._waiting, *newcomers]
-        if len(queue) - self._admissible(queue) > self.limits.max_waiting:
+        queue = self._waiting.copy()
+        queue.extend(newcomers)
+        self._take_admissible(queue)
+        if len(queue) > self.limits.max_waiting:
             raise EngineOverloadedError(
                 f"{len(self._waiting)} requests wait already and {len(newcomers)} more are too "
                 f"many for max_waiting={self.limits.max_waiting}. Try again later, send fewer at "
@@ -79,10 +156,10 @@ class Scheduler:
         """
         for sequence in self._waiting:
             sequence.end_if_cancelled_or_overdue()
-        self._waiting = deque(sequence for sequence in self._waiting if not sequence.done)
-        for _ in range(self._admissible(self._waiting)):
-            self.prefilling.append(self._waiting.popleft())
-            self.prefilling[-1].log.admit()
+        self._waiting.remove_done()
+        for sequence in self._take_admissible(self._waiting):
+            self.prefilling.append(sequence)
+            sequence.log.admit()
 
     def start(self, count: int) -> None:
         """Moves the first `count` requests from `prefilling` to `running`."""
@@ -101,15 +178,20 @@ class Scheduler:
             group.clear()
         return removed
 
-    def _admissible(self, queue: Iterable[Sequence]) -> int:
-        """Returns how many requests of a queue fit beside the admitted ones."""
+    def _take_admissible(self, queue: WaitingLine) -> list[Sequence]:
+        """Takes the requests out of a queue that fit beside the admitted ones."""
         together = self.admitted
         before = len(together)
-        for newcomer in queue:
+        rows: Counter[UserId] = Counter()
+        for sequence in together:
+            rows[sequence.user_id] += len(sequence.contexts)
+        while (newcomer := queue.first(rows)) is not None:
             if together and not self._fit([*together, newcomer]):
                 break
+            queue.remove(newcomer)
             together.append(newcomer)
-        return len(together) - before
+            rows[newcomer.user_id] += len(newcomer.contexts)
+        return together[before:]
 
     def _fit(self, sequences: SequenceOf[Sequence]) -> bool:
         return row_count(sequences) <= self.limits.max_rows and self._cache_tokens(sequences) <= (

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from amulet_integrations.engine.result import TokenLogprob
+from amulet_integrations.errors import InvalidRequestError
+from amulet_integrations.files import replace_file
 from amulet_integrations.profiles import Preference
+
+_ROUNDING = 1e-6
+"""How far the strength of a token may be off, as it is read from weights."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,12 +106,68 @@ class Explanation:
 
     def is_bounded(self, token: ExplainedToken) -> bool:
         """Whether the bound lowered the strength of one of its tokens."""
-        return self.max_kl is not None and 1.0 <= token.guidance_scale < self.guidance_scale
+        lowest, highest = 1.0 - _ROUNDING, self.guidance_scale * (1.0 - _ROUNDING)
+        return self.max_kl is not None and lowest <= token.guidance_scale < highest
 
     def most_moved(self, count: int = 10) -> list[int]:
         """The positions of the tokens that were moved most, in either direction, most first."""
         order = sorted(range(len(self.tokens)), key=lambda at: -abs(self.tokens[at].shift))
         return order[:count]
+
+    def moved_by(self, token: ExplainedToken) -> int | None:
+        """The position of the preference that did most to move one of its tokens.
+
+        A preference with a negative weight moves tokens the other way. None where fewer than two
+        preferences are active, where theirs were not computed, and where none moved the token in
+        the direction in which it went.
+        """
+        if len(token.preference_shifts) < 2:  # noqa: PLR2004 - one has nobody to be compared with
+            return None
+        direction = 1.0 if token.shift > 0.0 else -1.0
+        pushes = [
+            direction * preference.weight * shift
+            for preference, shift in zip(self.preferences, token.preference_shifts, strict=True)
+        ]
+        strongest = max(range(len(pushes)), key=pushes.__getitem__)
+        return strongest if token.shift and pushes[strongest] > 0.0 else None
+
+    def to_html(self) -> str:
+        """The explanation as one HTML page, the private texts included.
+
+        The page needs neither a network nor a file beside it, and obeys no text that it shows.
+        """
+        from .page import render_page  # noqa: PLC0415 - only now is a template engine needed
+
+        return render_page(self)
+
+    def save_html(self, path: str | Path) -> Path:
+        """Writes the page of `to_html` into a file.
+
+        Args:
+            path: The file; it is replaced at once if it exists.
+
+        Returns:
+            The path.
+
+        Raises:
+            InvalidRequestError: The path names a folder, or a file in a folder that does not exist.
+            OSError: The file cannot be written.
+        """
+        file = Path(path)
+        if file.is_dir():
+            raise InvalidRequestError(f"{str(path)!r} is a folder; name a file in it.")
+        if not file.parent.is_dir():
+            raise InvalidRequestError(
+                f"There is no folder {str(file.parent)!r} for {file.name!r}; make it first."
+            )
+        replace_file(file, self.to_html().encode())
+        return file
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows, the private texts included."""
+        from .notebook import render_fragment  # noqa: PLC0415 - only in notebooks
+
+        return render_fragment(self)
 
     def to_dict(self) -> dict[str, Any]:
         """The explanation as plain JSON values, the private texts included."""

@@ -183,7 +183,7 @@ def check_arguments(llm: AmuletClient, arguments: Mapping[str, Any]) -> dict[str
         AmuletError: One of them is unknown or not valid.
     """
     plain = json_arguments(arguments)
-    llm.read_call(_unfolded(plain), _OTHER_ARGUMENTS)
+    llm.read_call(_unfolded(plain), _OTHER_ARGUMENTS).output.check_schemas()
     return plain
 
 

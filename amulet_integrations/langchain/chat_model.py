@@ -57,6 +57,7 @@ from amulet_integrations.client import AmuletClient, without_unset
 from amulet_integrations.errors import PromptError
 from amulet_integrations.personalization.validated_call import ValidatedCall
 from amulet_integrations.prompting.openai_compat.openai_tools import ToolChoice, to_tool_use
+from amulet_integrations.prompting.prompt_tokenizer import plain_token_ids
 
 from . import wrappers as _wrappers  # noqa: F401 - `bind` and its like return them
 from .call_arguments import (
@@ -393,8 +394,7 @@ class ChatAmulet(AmuletClient, Wrappable, BaseChatModel):
         """Token ids of a text, by the model's own tokenizer; loads the model."""
         if self.custom_get_token_ids is not None:
             return self.custom_get_token_ids(text)
-        tokenizer = self.load_engine().tokenizer
-        return cast("list[int]", tokenizer.encode(text, add_special_tokens=False))
+        return plain_token_ids(self.load_engine().tokenizer, text)
 
     def get_num_tokens_from_messages(
         self,

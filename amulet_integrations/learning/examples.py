@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from amulet_integrations.errors import AmuletError, EvidenceError, UnknownArgumentError
+from amulet_integrations.files import read_utf8
 from amulet_integrations.prompting import ChatMessage
 from amulet_integrations.prompting.messages import check_encodable
 from amulet_integrations.validation import FrozenModel
@@ -134,17 +135,7 @@ def read_examples(path: str | os.PathLike[str]) -> list[Example]:
             the name only if it is close to a known one.
     """
     file = Path(path)
-    try:
-        lines = file.read_text(encoding="utf-8-sig").split("\n")
-    except OSError as error:
-        raise EvidenceError(f"{file} cannot be read: {error.strerror}.") from error
-    except UnicodeDecodeError as error:
-        # Not `from error`: it contains the text.
-        raise EvidenceError(
-            f"{file} is not in UTF-8 (at byte {error.start}); save it as UTF-8."
-        ) from None
-    except ValueError:
-        raise EvidenceError("The path of the examples contains a NUL character.") from None
+    lines = read_utf8(file, EvidenceError).split("\n")
     examples = [
         _parse_line(f"{file}, line {number}", line)
         for number, line in enumerate(lines, 1)

@@ -12,6 +12,7 @@ from pydantic import PrivateAttr
 
 from amulet_integrations.client import AmuletClient, without_unset
 from amulet_integrations.profiles.scope import NAMES
+from amulet_integrations.prompting.prompt_tokenizer import plain_token_ids
 
 from .instrumentation import PrivateSpans
 
@@ -27,7 +28,7 @@ class ClientLLM(PrivateSpans, AmuletClient, CustomLLM, FunctionCallingLLM):
 
         For ``Settings.tokenizer``, `TokenCountingHandler` and memories.
         """
-        return partial(self.load_engine().tokenizer.encode, add_special_tokens=False)
+        return partial(plain_token_ids, self.load_engine().tokenizer)
 
     @property
     def names_somebody(self) -> bool:

@@ -91,7 +91,7 @@ class KVProfileStore(KeyValueProfileStore):
         return f"KVProfileStore({type(self._store).__name__}, collection={self._collection!r})"
 
     def _fetch(self, user_id: str) -> StoreSteps[Any]:
-        return (yield StoreCall("get", (_key(user_id),), self._options))
+        return (yield StoreCall("get", (_key(user_id),), self._options, reads=True))
 
     def _put(self, user_id: str, document: dict[str, Any]) -> StoreSteps[None]:
         yield StoreCall("put", (_key(user_id), document), self._options)
@@ -100,7 +100,7 @@ class KVProfileStore(KeyValueProfileStore):
         yield StoreCall("delete", (_key(user_id),), self._options)
 
     def _list(self) -> StoreSteps[set[str]]:
-        documents = yield StoreCall("get_all", (), self._options)
+        documents = yield StoreCall("get_all", (), self._options, reads=True)
         users = {key: unquote(key, errors="replace") for key in documents}
         return {user for key, user in users.items() if user and _key(user) == key}
 

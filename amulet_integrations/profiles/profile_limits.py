@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, field_serializer, field_validator, model_validator
@@ -260,7 +261,15 @@ class ProfileLimits(FrozenModel):
 def limits_of(store: object) -> ProfileLimits:
     """The limits that a store was made with; the defaults for stores that have none."""
     limits = getattr(store, "limits", None)
-    return limits if isinstance(limits, ProfileLimits) else ProfileLimits()
+    if isinstance(limits, ProfileLimits):
+        return limits
+    return _default_limits(*map(os.environ.get, VARIABLES.values()))
+
+
+@lru_cache(maxsize=1)
+def _default_limits(*_variables: str | None) -> ProfileLimits:
+    """The limits that environment variables of these values set; made anew when one changes."""
+    return ProfileLimits()
 
 
 def _always_active(preferences: Iterable[Preference]) -> list[Preference]:

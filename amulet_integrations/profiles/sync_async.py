@@ -53,7 +53,7 @@ async def arun_steps(
 
 
 def on_thread(
-    method: Callable[Concatenate[Owner, P], T],
+    method: Callable[Concatenate[Owner, P], T], *, reads: bool = False
 ) -> Callable[Concatenate[Owner, P], Coroutine[Any, Any, T]]:
     """Makes the async form of a method: it runs the method on a thread.
 
@@ -62,6 +62,7 @@ def on_thread(
 
     Args:
         method: The method. Where a subclass overrides it, the override runs.
+        reads: Whether it only reads, so that the interpreter may exit before it has ended.
     """
     about = next((it for it in list(signature(method).parameters)[1:2] if it in _ABOUT_USER), None)
 
@@ -69,7 +70,8 @@ def on_thread(
         work = partial(getattr(self, method.__name__), *args, **kwargs)
         first = (args[0] if args else kwargs.get(about)) if about else None
         user_id = getattr(first, "user_id", first)
-        return await STORE_THREADS.start(work, user_id if isinstance(user_id, str) else None)
+        user_id = user_id if isinstance(user_id, str) else None
+        return await STORE_THREADS.start(work, user_id, may_be_left=reads)
 
     update_wrapper(run, method)
     run.__doc__ = f"The async form of `{method.__name__}`, which it runs on a thread."

@@ -3,25 +3,30 @@
 A template is a program. Some test for words in the system text or in the tools (`/no_think`), and
 write another prompt where they find them. So every line of a text that a stranger may have written
 is rendered as a placeholder, and put in afterwards, spelled as the template spelled the
-placeholder: as JSON, for example. White space and the ends of lines are rendered as they are,
-because templates trim and indent texts.
+placeholder: as JSON, for example. White space, the ends of lines and the marks that end a sentence
+there are rendered as they are, because templates trim and indent texts, and add full stops.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
+from itertools import count
+from string import digits
 from typing import NamedTuple
 
 from amulet_integrations.errors import PromptError
 
-from .escaping import PromptText
+from .escaping import PRIVATE_USE, PromptText
 from .spellings import SPELLINGS, Spelling, slashes_before, spelled
 
-# From the first character of a line that is no white space to the last one.
-_LINE = re.compile(r"\S(?:[^\n\r\v\f\x1c-\x1e\x85\u2028\u2029]*\S)?")
+# From the first character of a line that is no white space to the last one, and what ends it.
+_LINE = re.compile(
+    r"(\S(?:[^\n\r\v\f\x1c-\x1e\x85\u2028\u2029]*[^\s.!?。！？])?)([.!?。！？]*)"  # noqa: RUF001
+)
+_LETTERS = "bcdfghjklmnpqrstvwxyz"
 _QUOTE = re.compile(r"\\.|'", re.DOTALL)
 _CHANGED = (
     "The model's chat template changes or cuts the text of the preference, or of a description in "
@@ -46,9 +51,11 @@ class Placeholders:
         opening: A character that occurs nowhere else in the prompt; it begins a placeholder.
         closing: Another one, which ends a placeholder.
         word: A word that occurs nowhere else, which shows changes of the case and other spellings.
+        escape: Escapes what is rendered as it is.
     """
 
-    def __init__(self, opening: str, closing: str, word: str) -> None:
+    def __init__(self, opening: str, closing: str, word: str, escape: Callable[[str], str]) -> None:
+        self._escape = escape
         self._opening = opening
         self._closing = closing
         self._word = word
@@ -60,31 +67,41 @@ class Placeholders:
 
     def hide(self, text: str) -> str:
         """A text with a placeholder for each line."""
-        return _LINE.sub(lambda line: self.hide_whole(line[0]), text)
+        return _LINE.sub(lambda line: self.hide_whole(line[1]) + self._escape(line[2]), text)
 
     def hide_whole(self, text: str) -> str:
         """The placeholder of a whole text."""
-        return self._placeholder(str(self._numbers.setdefault(text, len(self._numbers))))
+        return self._placeholder(str(self._number_of(text)))
 
     def hide_preference(self, preference: str) -> str:
         """A preference with a placeholder for each line, the same for all preferences."""
-        parts = _LINE.split(preference)
-        return parts[0] + "".join(
-            self._placeholder(f"p{number}") + part for number, part in enumerate(parts[1:])
+        numbers = count()
+        return _LINE.sub(
+            lambda line: self._placeholder(f"p{next(numbers)}") + self._escape(line[2]), preference
         )
 
-    def fill(self, rendered: PromptText, preference: str | None = None) -> PromptText:
+    def without_words(self, text: str) -> str:
+        """A text of the same shape without its words: every letter of a line is the same one."""
+        return _LINE.sub(lambda line: _shape(line[1], self._number_of(line[1])) + line[2], text)
+
+    def fill(
+        self, rendered: PromptText, preference: str | None = None, *, words: bool = True
+    ) -> PromptText:
         """Puts the texts in; all of their characters count as escaped.
 
         Args:
             rendered: The prompt as the template wrote it.
             preference: The text to put in place of the preference's placeholders; None for none.
+            words: Whether the texts themselves are put in, or those that `without_words` gives.
 
         Raises:
             PromptError: The template changed a placeholder or cut it.
         """
-        lines = None if preference is None else _LINE.findall(preference)
-        placed = self._find(rendered.text, lines)
+        texts, lines = list(self._numbers), _lines_of(preference or "")
+        if not words:
+            lines = [_shape(line, self._number_of(line)) for line in lines]
+            texts = [_shape(text, number) for text, number in self._numbers.items()]
+        placed = self._find(rendered.text, texts, None if preference is None else lines)
         parts, end = list[PromptText](), 0
         for start, stop, inside in _in_literals(rendered.text, placed):
             parts.append(self._checked(rendered.part(end, start)))
@@ -102,9 +119,9 @@ class Placeholders:
         Raises:
             PromptError: The template left a part of the preference out.
         """
-        count = len(_LINE.findall(hidden))
+        lines = len(_lines_of(hidden))
         found = Counter(match[3] for match in self._pattern.finditer(rendered) if match[2])
-        if found and (len(found) < count or len({*found.values()}) > 1):
+        if found and (len(found) < lines or len({*found.values()}) > 1):
             raise PromptError(_CHANGED)
         first = self._placeholder("p0")
         for spelling in SPELLINGS:
@@ -116,12 +133,16 @@ class Placeholders:
         """Whether a rendered prompt holds a placeholder of a preference."""
         return any(match[2] for match in self._pattern.finditer(rendered))
 
+    def _number_of(self, text: str) -> int:
+        return self._numbers.setdefault(text, len(self._numbers))
+
     def _placeholder(self, number: str) -> str:
         return f'{self._opening}{self._word}{number}"{self._closing}'
 
-    def _find(self, text: str, preference: Sequence[str] | None) -> Iterator[_Placed]:
+    def _find(
+        self, text: str, hidden: Sequence[str], preference: Sequence[str] | None
+    ) -> Iterator[_Placed]:
         """The texts of all placeholders in a prompt."""
-        hidden = list(self._numbers)
         spellings = _spellings(self._opening, self._closing)
         for match in self._pattern.finditer(text):
             opening, of_preference, number, slashes, closing = match.groups()
@@ -152,6 +173,26 @@ def _spellings(opening: str, closing: str) -> dict[tuple[str, str, str], Spellin
         (it.encode(opening), it.encode('"')[:-1], it.encode(closing)): it
         for it in reversed(SPELLINGS)
     }
+
+
+def _lines_of(text: str) -> list[str]:
+    return [line[1] for line in _LINE.finditer(text)]
+
+
+def _shape(text: str, number: int) -> str:
+    """A text with one letter, the one of its number, for all letters, and 0 for all digits."""
+    letter = _LETTERS[number % len(_LETTERS)]
+    # Characters for private use may stand for escaped ones.
+    return "".join(
+        _plain(it, letter) if it.isalnum() or ord(it) in PRIVATE_USE else it for it in text
+    )
+
+
+def _plain(character: str, letter: str) -> str:
+    if character in digits:
+        return "0"
+    letter = letter if character.isascii() else "é"  # which JSON may escape
+    return letter.upper() if character.isupper() else letter
 
 
 def _inserted(text: str) -> PromptText:

@@ -12,7 +12,7 @@ from .escaping import PromptText
 from .length_bound import check_length
 from .messages import check_preference
 from .prompt_inputs import PromptInputs
-from .prompt_template import PREFERENCE_LEFT_OUT, PromptTemplate, PromptWriter
+from .prompt_template import PromptTemplate, PromptWriter
 
 
 class PreparedPrompt:
@@ -35,24 +35,17 @@ class PreparedPrompt:
         # Rendered templates bring their own BOS; plain text needs the tokenizer's.
         leading = [] if self._template.format.is_chat else self._template.tokenizer.leading_ids
         self._check_lengths("conversation", self._inputs.texts_always_written)
-        for given in filter(None, preference_texts):
-            check_preference(given)
-            self._check_lengths("preference", [given])
+        for preference in preference_texts:
+            check_preference(preference)
+            if preference is not None:
+                self._check_lengths("preference", [preference])
         contexts = []
         for preference in preference_texts:
             text = self._text(preference)
             self._check_lengths("prompt", [text.text])
             contexts.append(leading + self._template.tokenizer.encode(text))
-        self._check_difference(contexts, preference_texts)
+        check_tokens_differ(contexts, preference_texts)
         return contexts
-
-    def _check_difference(
-        self, contexts: Sequence[list[int]], preference_texts: Sequence[str | None]
-    ) -> None:
-        """Refuses a preference that leaves no trace in the prompt, so that no answer follows it."""
-        bases = [ids for ids, text in zip(contexts, preference_texts, strict=True) if text is None]
-        if sum(ids in bases for ids in contexts) > len(bases):
-            raise PromptError(PREFERENCE_LEFT_OUT)
 
     def _check_lengths(self, what: str, texts: Sequence[str]) -> None:
         """Refuses texts that are far too long, before they are rendered or tokenised whole."""
@@ -62,6 +55,7 @@ class PreparedPrompt:
 
     def render(self, preference_text: str | None = None) -> str:
         """The prompt as text; see `PromptBuilder.render`."""
+        check_preference(preference_text)
         return self._text(preference_text).text
 
     @cached_property
@@ -96,5 +90,27 @@ class PreparedPrompt:
         return self._writer.base
 
     def _text(self, preference: str | None) -> PromptText:
-        check_preference(preference)
         return self._base if preference is None else self._writer.with_preference(preference)
+
+
+def check_tokens_differ(
+    contexts: Sequence[list[int]], preference_texts: Sequence[str | None]
+) -> None:
+    """Refuses a preference that is in a prompt and in none of its tokens.
+
+    Tokenizers leave characters out: some those that have no width, some those past a limit.
+
+    Args:
+        contexts: The token ids of each context.
+        preference_texts: The preference of each; None for the base context.
+
+    Raises:
+        PromptError: The tokens of a preference's context are those of the base context.
+    """
+    bases = [ids for ids, text in zip(contexts, preference_texts, strict=True) if text is None]
+    if sum(ids in bases for ids in contexts) > len(bases):
+        raise PromptError(
+            "The prompt with the preference has the same tokens as the one without, so no answer "
+            "could follow it: the model's tokenizer leaves all of its characters out. Write the "
+            "preference in other characters."
+        )

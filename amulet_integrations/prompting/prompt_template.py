@@ -31,10 +31,16 @@ from .prompt_inputs import PromptInputs
 from .prompt_tokenizer import PromptTokenizer
 from .stranger_texts import KEYS, StrangerTexts, names_in
 
-PREFERENCE_LEFT_OUT = (
+_LEFT_OUT = (
     "The prompt with the preference is the same as the one without, so no answer could "
     "follow it: the model's chat template leaves the preference out. Pass a "
     "chat_template that writes the whole system text, or another preference."
+)
+_SHAPED = (
+    "The model's chat template writes another prompt for the length of a text, or for marks and "
+    "capitals in it: of the preference, or of a description in a tool or schema. So it cannot be "
+    "written as it is. Use shorter and simpler texts, or pass a chat_template that writes texts "
+    "unchanged."
 )
 _MAX_SHAPES = 16  # shapes of preferences, of which renderings are kept
 _SHOWN = 80  # characters of a name
@@ -80,7 +86,9 @@ class PromptWriter:
         own = (template.default_system, template.separator)
         self._escaper = template.tokenizer.escaper(chain(own, inputs.strings()))
         self._opening, closing = self._escaper.spare
-        self._placeholders = Placeholders(self._opening, closing, self._escaper.word)
+        self._placeholders = Placeholders(
+            self._opening, closing, self._escaper.word, self._escaper.escape
+        )
         self._now = datetime.now()  # noqa: DTZ005 - templates write the local time
         self._preferred: dict[str, PromptText] = {}
 
@@ -93,7 +101,9 @@ class PromptWriter:
                 a way of its own.
         """
         rendered = self._render()
-        base = self._placeholders.fill(self._escaper.unescape(rendered))
+        prompt = self._escaper.unescape(rendered)
+        base = self._placeholders.fill(prompt)
+        self._check_shapes(prompt)
         if name := self._find_special_name(rendered, base.text):
             raise PromptError(
                 f"The model's chat template looks for words in the names of tools and properties, "
@@ -115,11 +125,43 @@ class PromptWriter:
             rendered = self._render(hidden)
             prompt = self._escaper.unescape(rendered)
             self._placeholders.fill(prompt)
-            self._check_difference(rendered, hidden)
+            self._check_texts_differ_by(rendered, hidden)
+            self._check_shapes(prompt, preference)
             if len(self._preferred) >= _MAX_SHAPES:
                 self._preferred.clear()
             self._preferred[hidden] = prompt
         return self._placeholders.fill(self._preferred[hidden], preference)
+
+    def _check_shapes(self, prompt: PromptText, preference: str | None = None) -> None:
+        """Refuses texts of which the template reads more than their first and last characters.
+
+        The same texts without their words cannot switch a template. So the template has to write
+        them as they are put in for the placeholders.
+
+        Args:
+            prompt: The prompt with placeholders.
+            preference: What follows the system text; None for none.
+        """
+        inputs, write_text = self._inputs, self._placeholders.without_words
+        texts = StrangerTexts(str, write_text)
+        written = None if preference is None else write_text(preference)
+        tools = [texts.tool(tool.model_dump()) for tool in inputs.tools]
+        schema = texts.schema(inputs.schema)
+        if not (written or tools or schema):
+            return
+
+        def find() -> str | None:
+            plain = self._render(self._escaper.escape(written or ""), write_text=write_text)
+            expected = self._placeholders.fill(prompt, preference, words=False).text
+            return None if self._escaper.unescape(plain).text == expected else "changed"
+
+        systems = [it.content for it in inputs.messages if it.role == "system"]
+        roles = [it.role for it in inputs.messages]
+        kwargs = dict(inputs.chat_template_kwargs or {})
+        places = ("shapes", written, tools, schema, written and systems, sorted({*roles}), kwargs)
+        key = sha256(json.dumps(places).encode()).digest()
+        if self._template.verdicts.get(key, find) is not None:
+            raise PromptError(_SHAPED)
 
     def _find_special_name(self, rendered: str, base: str) -> str | None:
         """A name that the template treats in a way of its own; None if there is none.
@@ -170,10 +212,10 @@ class PromptWriter:
             except PromptError:
                 yield False
 
-    def _check_difference(self, rendered: str, hidden: str) -> None:
-        """Refuses a prompt that differs from the base by more than the preference."""
+    def _check_texts_differ_by(self, rendered: str, hidden: str) -> None:
+        """Refuses a prompt that lacks the preference, or differs from the base by more than it."""
         if not self._placeholders.has_preference(rendered):
-            raise PromptError(PREFERENCE_LEFT_OUT)
+            raise PromptError(_LEFT_OUT)
         bare = self._placeholders.without_preference(rendered, hidden)
         without = self._placeholders.fill(self._escaper.unescape(bare)).text
         # White space is left out, because templates trim the end of the system text.
@@ -184,19 +226,29 @@ class PromptWriter:
                 "chat_template that writes the system text as it is."
             )
 
-    def _render(self, preference: str = "", names: Names | None = None) -> str:
+    def _render(
+        self,
+        preference: str = "",
+        names: Names | None = None,
+        write_text: Callable[[str], str] | None = None,
+    ) -> str:
         """The conversation as the template writes it, escaped and with placeholders.
 
         Args:
             preference: What follows the system text.
             names: What to write in place of some names of tools and properties.
+            write_text: What to write in place of texts, which is escaped; None for placeholders.
         """
         inputs, template, escaper = self._inputs, self._template, self._escaper
 
         def write_name(name: str) -> str:
             return str(escaper.escape_json((names or {}).get(name, name)))
 
-        texts = StrangerTexts(write_name, self._placeholders.hide)
+        def write_escaped(text: str) -> str:
+            return str(escaper.escape_json(write_text(text))) if write_text else hide(text)
+
+        hide = self._placeholders.hide
+        texts = StrangerTexts(write_name, write_escaped)
         turns = [
             _escape_turn(template.format.split_reasoning(turn), escaper, write_name)
             for turn in turns_of(_without_empty_end(inputs.messages))

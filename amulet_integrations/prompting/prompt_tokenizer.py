@@ -13,11 +13,12 @@ import re
 from collections.abc import Iterable
 from functools import cached_property
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from amulet_integrations.errors import PromptError
 
 from .escaping import PRIVATE_USE, ControlTokenEscaper, PromptText
+from .messages import check_encodable
 
 if TYPE_CHECKING:
     from transformers import AddedToken, PreTrainedTokenizerBase
@@ -198,6 +199,16 @@ class PromptTokenizer:
 
     def _ids_of(self, text: str) -> list[int]:
         return list(self._tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+
+
+def plain_token_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    """The token ids of a text as the tokenizer itself reads it, for counting.
+
+    Raises:
+        PromptError: The text contains half of a surrogate pair.
+    """
+    check_encodable(text, "text")
+    return cast("list[int]", tokenizer.encode(text, add_special_tokens=False))
 
 
 def _is_control(token: AddedToken) -> bool:

@@ -87,7 +87,7 @@ async def test_sixteen_users_at_once_are_answered_as_if_alone(
     assert len(set(together)) > len(together) // 2
 
 
-async def test_all_of_the_documentation_is_summed_up_in_contexts_that_fit(
+async def test_whole_pages_are_summed_up_in_contexts_that_fit(
     embedded_engine: LocalEngine,
 ) -> None:
     heard = Overheard(embedded_engine, context_window=1024)

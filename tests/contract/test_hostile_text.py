@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,14 +10,20 @@ from langchain_core.messages import HumanMessage
 from llama_index.core.base.llms.types import ChatMessage, TextBlock
 
 from amulet_integrations import InMemoryProfileStore, PreferenceProfile
-from amulet_integrations.errors import AmuletError
-from tests.support.hostile import ALL_STRINGS, ENCODABLE, MEGABYTE
+from amulet_integrations.errors import (
+    AmuletError,
+    ModelNotFoundError,
+    ProfileStoreError,
+    PromptError,
+)
+from tests.support.hostile import ALIKE, ALL_STRINGS, ENCODABLE, MEGABYTE, UNENCODABLE
 from tests.support.hostile.judge import control_ids
 from tests.support.scripted import ScriptedEngine
 from tests.support.wrappers import ASK, WRAPPERS, Turn, Wrapper
 
 every_wrapper = pytest.mark.parametrize("wrapper", WRAPPERS, ids=lambda it: it.name)
 JOINED = {name: f"a {' b '.join(family)} z" for name, family in ENCODABLE.items()}
+IMPOSSIBLE_NAMES = ("a\0b", "a\ud800b", "\ud83d\ude00", "é" * 200, "a" * 5000)
 WAYS = ("validate", "avalidate")
 
 
@@ -123,6 +130,33 @@ def test_hostile_arguments_are_answered_or_refused(wrapper: Wrapper) -> None:
 
 
 @every_wrapper
+@pytest.mark.parametrize("name", IMPOSSIBLE_NAMES, ids=lambda name: ascii(name[:5]))
+def test_names_that_no_file_can_have_are_refused(
+    wrapper: Wrapper, name: str, tmp_path: Path
+) -> None:
+    ask = next(iter(wrapper.chats.values()))
+    for model in (name, f"owner/{name}", f"./{name}", str(tmp_path / name)):
+        with pytest.raises(ModelNotFoundError) as caught:
+            wrapper.make(model=model)
+        str(caught.value).encode()
+    for place in (tmp_path / name, str(tmp_path / name), f"sqlite:///{tmp_path}/{name}"):
+        llm = wrapper.make(engine=ScriptedEngine(), profiles=place)
+        with pytest.raises(ProfileStoreError) as refused:
+            ask(llm, ASK, user_id="ann")
+        str(refused.value).encode()
+
+
+@every_wrapper
+@pytest.mark.parametrize("text", UNENCODABLE["surrogates"], ids=ascii)
+def test_what_no_tokenizer_reads_is_not_counted(wrapper: Wrapper, text: str) -> None:
+    llm = wrapper.make(engine=ScriptedEngine())
+    count = llm.get_num_tokens if wrapper.name == "ChatAmulet" else llm.tokenizer
+    assert count("The sea.")
+    with pytest.raises(PromptError, match="surrogate"):
+        count(text)
+
+
+@every_wrapper
 def test_checks_refuse_and_answer_alike(wrapper: Wrapper) -> None:
     llm = wrapper.make(engine=ScriptedEngine())
     for text in ALL_STRINGS[::40]:
@@ -142,6 +176,6 @@ def test_a_hostile_user_reads_nobody_elses_profile(wrapper: Wrapper) -> None:
     engine = ScriptedEngine()
     llm = wrapper.make(engine=engine, profiles=InMemoryProfileStore([ann]), unknown_user="plain")
     ask = next(iter(wrapper.chats.values()))
-    for text in ALL_STRINGS[::3]:
+    for text in {*ALL_STRINGS[::3], *ALIKE} - {"ann"}:
         answered(engine, lambda user=text: ask(llm, ASK, user_id=user))
     assert {len(request.contexts) for request in engine.requests} == {1}

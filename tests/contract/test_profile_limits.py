@@ -47,6 +47,7 @@ from amulet_integrations.profiles import (
     line_of,
     open_profile_store,
 )
+from amulet_integrations.profiles.profile_limits import limits_of
 from amulet_integrations.profiles.stores.access import (
     aread_whole_profile,
     aupdate_profile,
@@ -506,6 +507,8 @@ def test_the_environment_sets_what_is_not_given(monkeypatch: pytest.MonkeyPatch)
     assert (read.max_contexts, read.max_preferences) == (3, default.max_preferences)
     assert read.max_preference_chars == 5000
     assert read.parents == {"team", "all staff"}
+    assert limits_of("a store without limits") == read
+    assert limits_of("another one") is limits_of("a store without limits")
     assert ProfileLimits(max_contexts=5, parents=()).max_contexts == 5
     assert ProfileLimits(parents=()).parents == frozenset()
     InMemoryProfileStore().save(of(parent="all staff"))

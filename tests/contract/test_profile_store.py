@@ -36,7 +36,8 @@ from amulet_integrations.profiles import (
 from amulet_integrations.profiles.inheritance import LONGEST_LINE
 from amulet_integrations.profiles.stores.access import aread_whole_profile, read_whole_profile
 from amulet_integrations.profiles.stores.base import UpdatingProfileStore
-from tests.support.hostile import ALL_STRINGS, HOSTILE
+from amulet_integrations.profiles.stores.transfer import export_profiles, import_profiles
+from tests.support.hostile import ALIKE, ALL_STRINGS, HOSTILE
 
 pytestmark = pytest.mark.usefixtures("shared_parents")
 
@@ -282,6 +283,37 @@ def test_hostile_ids_and_texts_come_back_exactly_or_are_refused(store):
         assert store.delete(user_id)
     assert store.user_ids() == sorted({"ann", *saved} - set(gone))
     assert store.get("ann") == untouched
+
+
+def test_labels_that_look_alike_are_different_users_and_names(store):
+    profiles = {
+        user_id: PreferenceProfile(
+            user_id=user_id,
+            preferences=[
+                Preference(text=f"I am {place}.", name=name, when={name: user_id})
+                for name in (user_id, ALIKE[place - 1])
+            ],
+        )
+        for place, user_id in enumerate(ALIKE)
+    }
+    # As an import, since a hundred changes of a file take seconds.
+    within = InMemoryProfileStore(profiles.values())
+    import_profiles(store, export_profiles(within))
+    assert store.user_ids() == sorted(ALIKE)
+    assert len(set(ALIKE)) == len(ALIKE)
+    for user_id, profile in profiles.items():
+        assert contents(store.get(user_id)) == contents(profile)
+        if isinstance(store, SqlProfileStore):
+            (change,) = store.history(user_id)
+            assert contents(change.profile) == contents(profile)
+    gone = set(ALIKE[::9])
+    for user_id in gone:
+        assert store.delete(user_id)
+    copy = InMemoryProfileStore()
+    import_profiles(copy, export_profiles(store))
+    assert {it: contents(copy.get(it)) for it in copy.user_ids()} == {
+        it: contents(profile) for it, profile in profiles.items() if it not in gone
+    }
 
 
 def preference(text):

@@ -13,12 +13,20 @@ import pytest
 from langchain_core.messages import HumanMessage
 
 from amulet_integrations import InMemoryProfileStore, PreferenceProfile
-from amulet_integrations.engine import GenerationRequest, LocalEngine, OutputAlternative
+from amulet_integrations.engine import (
+    GenerationRequest,
+    LocalEngine,
+    OutputAlternative,
+    run_on_worker,
+)
 from amulet_integrations.engine.structured import grammar
-from amulet_integrations.errors import RequestTimeoutError
+from amulet_integrations.errors import RequestTimeoutError, UnsupportedGrammarError
 from amulet_integrations.fair_threads import REQUEST_THREADS
 from amulet_integrations.langchain import ChatAmulet
+from amulet_integrations.prompting.openai_compat import schemas
 from tests.support.scripted import ScriptedEngine
+from tests.support.table_backend import TableBackend
+from tests.support.tiny import tiny_tokenizer
 from tests.support.wrappers import ASK, QUESTION, WRAPPERS, Ask, Wrapper, collect, each
 
 every_wrapper = pytest.mark.parametrize("wrapper", WRAPPERS, ids=lambda it: it.name)
@@ -102,6 +110,37 @@ async def test_a_stranger_is_answered_while_a_users_calls_hang(
     assert all(results[30:])
 
 
+@every_wrapper
+async def test_a_stranger_does_not_wait_for_all_requests_of_a_user(wrapper: Wrapper) -> None:
+    users = [PreferenceProfile(user_id=it, preferences=["Be kind."]) for it in ("ann", "mallory")]
+    ended: list[str] = []
+    go = threading.Event()
+    busy = threading.Thread(target=run_on_worker, args=(go.wait,))
+
+    async def ask(user_id: str) -> None:
+        await _astream(wrapper)(llm, user_id=user_id)
+        ended.append(user_id)
+
+    async def waiting(count: int) -> None:
+        async with asyncio.timeout(20):
+            while engine.stats.waiting < count:  # noqa: ASYNC110 - the engine has no event for it
+                await asyncio.sleep(0.01)
+
+    with LocalEngine(TableBackend(tiny_tokenizer()), max_rows=2) as engine:
+        llm = wrapper.make(engine=engine, profiles=InMemoryProfileStore(users), max_tokens=3)
+        busy.start()
+        try:
+            crowd = [asyncio.ensure_future(ask("mallory")) for _ in range(30)]
+            await waiting(30)
+            stranger = asyncio.ensure_future(ask("ann"))
+            await waiting(31)
+        finally:
+            go.set()
+            await asyncio.to_thread(busy.join)
+        await asyncio.gather(*crowd, stranger)
+    assert ended.index("ann") <= 2
+
+
 def _astream(wrapper: Wrapper) -> Callable[..., Any]:
     (opening,) = list(wrapper.astreams.values())[:1]
 
@@ -127,6 +166,44 @@ def test_compiling_a_schema_takes_no_longer_than_the_timeout(
     with pytest.raises(RequestTimeoutError, match=r"0\.2 s: .* schema or grammar was compiled"):
         way(llm, ASK, response_format=asked, timeout=0.2)
     assert way(llm, ASK).text is not None
+
+
+def wide_schema(properties: dict[str, Any]) -> dict[str, Any]:
+    many = {f"field_{number}": {"type": "string"} for number in range(800)}
+    return {"type": "object", "properties": {**many, **properties}}
+
+
+@every_wrapper
+async def test_large_schemas_are_read_beside_the_event_loop(
+    wrapper: Wrapper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The reading begins only when the loop has gone on, which the call itself cannot wait for."""
+    loop_went_on = threading.Event()
+    read = schemas.enforced_schema
+
+    def read_slowly(*args: Any, **options: Any) -> Any:
+        assert loop_went_on.wait(20), "the loop was held up"
+        return read(*args, **options)
+
+    monkeypatch.setattr(schemas, "enforced_schema", read_slowly)
+    llm, ask = wrapper.make(engine=ScriptedEngine(["{}"])), _astream(wrapper)
+    refused = wide_schema({"x": {"$ref": "#/nowhere"}})
+    unique = wide_schema({"ids": {"type": "array", "uniqueItems": True}})
+    strict = {"name": "N", "schema": unique, "strict": True}
+    asked: list[dict[str, Any]] = [
+        {"type": "json_object", "schema": wide_schema({})},
+        {"type": "json_object", "schema": refused},
+        {"type": "json_schema", "json_schema": strict},
+    ]
+    tasks = [asyncio.ensure_future(ask(llm, response_format=it)) for it in asked]
+    await asyncio.sleep(0)
+    loop_went_on.set()
+    answered, *errors = await asyncio.gather(*tasks, return_exceptions=True)
+    assert isinstance(answered, list)
+    assert [type(error) for error in errors] == [UnsupportedGrammarError] * 2
+    tool = {"name": "t", "description": "A tool.", "parameters": refused}
+    with pytest.raises(UnsupportedGrammarError, match="the tool 't'"):
+        await ask(llm, tools=[{"type": "function", "function": tool}])
 
 
 async def test_a_request_whose_submission_waits_ends_in_time(tiny_engine: LocalEngine) -> None:

@@ -404,7 +404,7 @@ def test_a_deadline_is_kept_and_reported(wrapper: Wrapper, ask: Ask, slow: Stepp
         ask(llm, ASK, timeout=0.1)
     assert slow.passes < 250
     # Without a deadline, a first token may be late.
-    slow.pause = 0.3
+    slow.pause = 0.15
     assert ask(llm, ASK, max_tokens=1).text
 
 
@@ -551,9 +551,9 @@ async def test_the_loop_goes_on_while_the_model_decodes(
     task = asyncio.ensure_future(ask(llm))
     await asyncio.to_thread(slow.begun.wait, 10)
     beats = 0
-    await asyncio.sleep(0.3)
+    await asyncio.sleep(0.15)
     assert not task.done()
-    assert beats > 10
+    assert beats > 5
     for running in (task, beating):
         running.cancel()
     await asyncio.gather(task, beating, return_exceptions=True)

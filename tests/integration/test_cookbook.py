@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import io
+import os
 import re
-import shlex
+import runpy
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import nbformat
@@ -13,6 +17,10 @@ import pytest
 from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
+from transformers.utils import logging
+from typer.testing import CliRunner
+
+from amulet_integrations.cli.app import app
 
 pytestmark = pytest.mark.model
 
@@ -21,12 +29,21 @@ NOTEBOOKS = ("langchain.ipynb", "llama_index.ipynb")
 # A minute of model time each: one of them is run by `make test`, the other by `make acceptance`.
 LONG = {"langchain.ipynb": pytest.mark.acceptance}
 
+COMPARE = (
+    *("compare", "What is the capital of France?"),
+    *("--preference", "Answer like a friendly pirate."),
+)
+
+
+def two_users() -> str:
+    with redirect_stdout(io.StringIO()) as printed:
+        runpy.run_path(str(COOKBOOK / "two_users.py"), run_name="__main__")
+    return printed.getvalue()
+
+
 DEMO = {
-    "cookbook/two_users.py": [COOKBOOK / "two_users.py"],
-    "amulet compare": [
-        *("-m", "amulet_integrations", "compare", "What is the capital of France?"),
-        *("--preference", "Answer like a friendly pirate."),
-    ],
+    "cookbook/two_users.py": two_users,
+    "amulet compare": lambda: CliRunner().invoke(app, COMPARE, catch_exceptions=False).stdout,
 }
 """What `make demo` runs, by the names that the README has for it."""
 
@@ -36,8 +53,9 @@ class ThisInterpreter(KernelSpecManager):
 
     def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
         argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
-        # A reader opens notebooks in their folder, beside the modules that they import.
-        env = {"PYTHONPATH": str(COOKBOOK)}
+        # A reader opens notebooks in their folder, beside the modules that they import. The package
+        # is that of these tests, whichever is installed.
+        env = {"PYTHONPATH": f"{COOKBOOK}{os.pathsep}{COOKBOOK.parent}"}
         return KernelSpec(argv=argv, display_name=kernel_name, language="python", env=env)
 
 
@@ -55,25 +73,36 @@ def test_a_notebook_runs_and_prints_what_it_shows(name, tmp_path):
         timeout=300,
         coalesce_streams=True,
         resources={"metadata": {"path": str(tmp_path)}},
-    ).execute()
+    ).execute(cleanup_kc=True)  # the kernel ends here, and not with the tests
     # Other processors round otherwise, and a greedy answer may part there: so what an answer
     # says is not compared, only that every cell which shows something still does.
     assert [kinds(cell) for cell in code_cells(run)] == [kinds(cell) for cell in code_cells(stored)]
     assert all("".join(shown(cell)).strip() for cell in code_cells(run) if cell.outputs)
 
 
-@pytest.mark.parametrize(("name", "command"), DEMO.items())
-def test_the_readme_shows_what_the_demo_prints(name, command, tmp_path, monkeypatch):
+@pytest.fixture
+def own_progress_bars() -> Iterator[None]:
+    """Puts back what the demo switches off while it loads its model."""
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    yield
+    logging.set_verbosity(verbosity)
+    if bars:
+        logging.enable_progress_bar()
+
+
+@pytest.mark.usefixtures("embedded_engine", "own_progress_bars")
+@pytest.mark.parametrize("name", DEMO)
+def test_the_readme_shows_what_the_demo_prints(name, tmp_path, monkeypatch):
     monkeypatch.setenv("AMULET_CONFIG_DIR", str(tmp_path))  # no preset that somebody saved here
-    ran = subprocess.run([sys.executable, *command], capture_output=True, text=True, check=False)
-    assert ran.returncode == 0, ran.stderr
+    monkeypatch.setenv("COLUMNS", "80")
+    printed = DEMO[name]()
     readme = (COOKBOOK.parent / "README.md").read_text(encoding="utf-8")
     (shown,) = re.findall(
         rf"^<!-- {name} prints .*\n```text\n((?:.*\n)*?)```$", readme, re.MULTILINE
     )
-    assert ran.stdout.rstrip() == shown.rstrip(), (
+    assert printed.rstrip() == shown.rstrip(), (
         f"{name} prints something else than the README shows. If its answers are as good, put what "
-        f"this prints into the README's block: python {shlex.join(map(str, command))}"
+        f"`make demo` prints into the README's block."
     )
 
 

@@ -17,16 +17,14 @@ from tests.support.defaults import (
 
 pytestmark = pytest.mark.model
 
-TOKENS = 40
+TOKENS = 32
 PREFERENCES = (
-    "Answer in one short sentence.",
     "Answer like a friendly pirate.",
     "Use only words that a child of six knows.",
 )
 QUESTIONS = (
     "What is the capital of France?",
     "How do plants make their food?",
-    "How can I sleep better?",
     "Why is the sky blue?",
 )
 
@@ -40,8 +38,6 @@ async def test_answers_at_the_default_strength_are_not_broken(
         asked = (embedded_engine, QUESTIONS, TOKENS)
         plain = await ask_langchain(*asked, preference=preference, method="pref")
         answers = await ask_langchain(*asked, preference=preference)
-        others = await ask_llama_index(*asked, preference=preference)
-        assert [answer.text for answer in others] == [answer.text for answer in answers]
         for answer in answers:
             assert (answer.told["guidance_scale"], answer.told["max_kl"]) == PRESETS["default"]
         for found, texts in (pref, plain), (default, answers):
@@ -49,6 +45,8 @@ async def test_answers_at_the_default_strength_are_not_broken(
                 figures_of(embedded_engine, question, preference, answer)
                 for question, answer in zip(QUESTIONS, texts, strict=True)
             ]
+    others = await ask_llama_index(*asked, preference=preference)
+    assert [answer.text for answer in others] == [answer.text for answer in answers]
     assert broken(default) <= broken(pref) + 1
     assert means(default).nll <= means(pref).nll + 0.15
     assert means(default).ratio > means(pref).ratio

@@ -14,7 +14,7 @@ from amulet_integrations.langchain import ChatAmulet
 from amulet_integrations.llama_index import AmuletLLM
 from tests.support.golden import golden, needs_golden
 
-pytestmark = [pytest.mark.model, needs_golden]
+pytestmark = [pytest.mark.model, pytest.mark.usefixtures("all_cores"), needs_golden]
 
 SEQUENCES = golden("sequences.json")
 ALIGNED = [sequence for sequence in SEQUENCES if "linear_alignment_ratio2" in sequence]

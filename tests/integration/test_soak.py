@@ -109,7 +109,9 @@ def test_a_crowd(model, tmp_path):
     beside = nearly_all([wait for wave in waves[1::2] for wait in wave.first_tokens])
     print(f"{model}, {seconds / 60:g} minutes: {dict(outcomes)}; {compared} compared alone")  # noqa: T201
     print(f"First token, 95th percentile: {calm:.2f} s; beside hostile callers {beside:.2f} s")  # noqa: T201
-    print("At rest, first and last:", uses[0], uses[-1])  # noqa: T201
+    for quarter in range(5):
+        number = quarter * (count - 1) // 4
+        print(f"At rest after wave {number + 1} of {count}:", uses[number])  # noqa: T201
     assert outcomes.keys() >= EXPECTED
     assert max(calm, beside) < FIRST_TOKEN
     # The first waves warm up: kernels, tables of the tokenizer, pools; for memory

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import os
+import subprocess
+import sys
+import textwrap
 import threading
+import time
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
@@ -132,6 +137,7 @@ async def test_what_is_cancelled_before_it_begins_never_runs(gate):
     waiting = pool.start(partial(done.append, 1), "ann")
     last = pool.start(partial(done.append, 2), "ann")
     waiting.cancel()
+    await asyncio.sleep(0)  # asyncio hands it on in its next turn
     gate.open()
     await asyncio.gather(first, last)
     assert done == [2]
@@ -207,6 +213,30 @@ async def test_a_cancelled_task_ends_the_work_at_its_next_check(gate):
             await asyncio.sleep(0.005)
 
 
+async def test_an_error_that_comes_with_the_cancellation_is_no_complaint_of_asyncio():
+    """Its text may be private, and nobody waits for it any more."""
+    complaints = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+    pool, failed = FairThreads("test"), threading.Event()
+
+    def fail():
+        failed.set()
+        raise ValueError("private")
+
+    task = asyncio.ensure_future(pool.arun(fail, deadline=Deadline()))
+    await asyncio.sleep(0)
+    assert failed.wait(20)
+    time.sleep(0.2)  # noqa: ASYNC251 - the loop stands still, while the error is on its way to it
+    asyncio.get_running_loop().call_soon(task.cancel)
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+    assert task.cancelled()
+    del task
+    await asyncio.sleep(0)
+    gc.collect()
+    assert not complaints
+
+
 @pytest.mark.parametrize("error", [KeyError("x"), RequestTimeoutError("theirs")])
 async def test_errors_and_context_variables_pass_through(error):
     pool = FairThreads("test")
@@ -261,3 +291,83 @@ def test_a_part_ends_with_its_call_and_not_the_other_way_round():
     call.cancel()
     assert other.is_cancelled
     assert Deadline(1e-9).part().is_over
+
+
+def run_script(code):
+    """Runs a script in a fresh interpreter; returns its exit code, its output and its seconds."""
+    begun = time.monotonic()
+    ran = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=150,
+    )
+    return ran.returncode, ran.stdout, ran.stderr, time.monotonic() - begun
+
+
+HANGING_STORE = """
+import asyncio, threading, time
+from functools import partial
+from amulet_integrations import InMemoryProfileStore
+from amulet_integrations.deadline import Deadline
+from amulet_integrations.errors import RequestTimeoutError
+from amulet_integrations.fair_threads import REQUEST_THREADS
+from amulet_integrations.profiles.stores.access import aread_profile, read_whole_profile
+
+begun = threading.Event()
+
+class HangingStore(InMemoryProfileStore):
+    def get(self, user_id):
+        begun.set()
+        time.sleep(200)
+
+    def user_ids(self):
+        return self.get("ann")
+
+store = HangingStore()
+"""
+
+
+def test_the_interpreter_exits_while_reads_hang():
+    code, printed, errors, seconds = run_script(
+        f"""{HANGING_STORE}
+async def main():
+    reads = [store.aget("ann"), store.auser_ids(), aread_profile(store, "bob")]
+    done, pending = await asyncio.wait(map(asyncio.ensure_future, reads), timeout=0.5)
+    print(len(pending), begun.is_set())
+asyncio.run(main())
+for user_id in ("cyd", "dan"):  # as the wrappers look users up, in calls that have a timeout
+    work, deadline = partial(read_whole_profile, store, user_id), Deadline(0.2)
+    try:
+        if user_id == "cyd":
+            REQUEST_THREADS.run(work, deadline=deadline, user_id=user_id)
+        asyncio.run(REQUEST_THREADS.arun(work, deadline=deadline, user_id=user_id))
+    except RequestTimeoutError:
+        print("in time")
+"""
+    )
+    assert (code, printed, errors) == (0, "3 True\nin time\nin time\n", "")
+    assert seconds < 100  # a read takes 200 s
+
+
+def test_the_interpreter_exits_when_what_was_written_is_written():
+    # Its task is cancelled with the loop, and another user's read hangs.
+    code, printed, errors, _ = run_script(
+        f"""{HANGING_STORE}
+class SlowStore(HangingStore):
+    def save(self, profile):
+        begun.set()
+        time.sleep(1)
+        print("saved", flush=True)
+        return profile
+
+async def main():
+    from amulet_integrations import PreferenceProfile
+    saving = asyncio.ensure_future(SlowStore().asave(PreferenceProfile(user_id="ann")))
+    reading = asyncio.ensure_future(store.aget("bob"))
+    await asyncio.to_thread(begun.wait)
+asyncio.run(main())
+"""
+    )
+    assert (code, printed, errors) == (0, "saved\n", "")

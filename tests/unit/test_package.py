@@ -83,6 +83,7 @@ PUBLIC = {
         "linear_alignment_weights",
     },
     "amulet_integrations.engine": {"GenerationRequest", "LocalEngine"},
+    "amulet_integrations.explanation": {"ExplainedToken", "Explanation"},
     "amulet_integrations.evaluation": {
         "Answer",
         "Evaluation",

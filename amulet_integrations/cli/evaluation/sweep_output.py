@@ -112,7 +112,7 @@ def save_strength(sweep: Sweep, store: SqlProfileStore, user: str) -> str:
     point = sweep.recommended
     if point is None or not sweep.is_usable:
         why = "none is recommended" if point is None else f"{point.label} breaks more than pref"
-        return f"No strength is saved for {user}: {why}."
+        return f"No strength is saved for {terminal.quoted_if_odd(user)}: {why}."
     whole = read_whole_profile(store, user)
     new = _new_profile(user, sweep.evaluation.preferences)
 
@@ -128,10 +128,11 @@ def save_strength(sweep: Sweep, store: SqlProfileStore, user: str) -> str:
     held = {preference.text for preference in (stored if whole is None else whole).preferences}
     if not held.issuperset(preference.text for preference in new.preferences):
         terminal.notice(
-            f"The profile of {user} does not have the preference that was swept. To add it: "
+            f"The profile of {terminal.quoted_if_odd(user)} does not have the preference that was swept. To add it: "
             f'amulet profile add {user} --preference "…"'
         )
-    return f"Saved {user}: {strength_words(point.strength)}, version {stored.version}."
+    name = terminal.quoted_if_odd(user)
+    return f"Saved {name}: {strength_words(point.strength)}, version {stored.version}."
 
 
 def strength_words(strength: Preset) -> str:

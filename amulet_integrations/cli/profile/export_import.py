@@ -40,7 +40,7 @@ def export(
     with open_store(db) as store:
         text = store.export_json(users or None, history=history)
     if output is None:
-        typer.echo(terminal.safe(text))
+        terminal.echo_json(text)
         return
     try:
         output.write_text(text + "\n", encoding="utf-8")

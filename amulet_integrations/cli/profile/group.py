@@ -57,7 +57,7 @@ def require(found: T | None, user: str, store: ProfileStore) -> T:
 def print_saved(stored: PreferenceProfile) -> None:
     """Prints what was stored, without a text."""
     typer.echo(
-        f"Saved {terminal.one_line(stored.user_id)}: "
+        f"Saved {terminal.quoted_if_odd(stored.user_id)}: "
         f"{terminal.plural(len(stored.preferences), 'preference')}, version {stored.version}."
     )
 
@@ -72,8 +72,7 @@ def print_result(content: object, text: str, *, as_json: bool) -> None:
 
 def print_json(value: object) -> None:
     """Prints a value as JSON that steers no terminal."""
-    # JSON escapes the usual control characters, but not those above 127.
-    typer.echo(terminal.safe(json.dumps(value, ensure_ascii=False, indent=2)))
+    terminal.echo_json(json.dumps(value, ensure_ascii=False, indent=2))
 
 
 def operator() -> str | None:

@@ -68,18 +68,18 @@ def erase(
     with open_store(db) as store:
         if not yes:
             typer.confirm(
-                f"Erase the profile of {terminal.one_line(user)} and its history for good?",
+                f"Erase the profile of {terminal.quoted_if_odd(user)} and its history for good?",
                 abort=True,
                 err=True,
             )
         group.require(store.erase(user), user, store)
-    typer.echo(f"Erased the profile of {terminal.one_line(user)} and its history.")
+    typer.echo(f"Erased the profile of {terminal.quoted_if_odd(user)} and its history.")
 
 
 def _describe(change: ProfileChange) -> str:
     if change.problem is not None or change.action is None:
         return f"damaged: {terminal.one_line(change.problem)}"
-    who = "" if change.by is None else f" by {terminal.one_line(change.by)}"
+    who = "" if change.by is None else f" by {terminal.quoted_if_odd(change.by)}"
     preferences = ""
     if change.profile is not None:
         preferences = f": {terminal.plural(len(change.profile.preferences), 'preference')}"

@@ -13,6 +13,7 @@ from amulet_integrations.cli.options import option
 from amulet_integrations.cli.terminal import short_number
 from amulet_integrations.profiles.conditions import PreferenceContext
 from amulet_integrations.profiles.stores.access import read_whole_profile
+from amulet_integrations.profiles.stores.description import profile_command
 
 from . import group
 
@@ -98,7 +99,7 @@ def _print_ranking(user: str, ranking: PreferenceRanking, *, as_json: bool) -> N
         return
     for row in content["ranked"]:
         typer.echo(f"{row['probability']:6.1%}  {terminal.one_line(row['preference'])}")
-    terminal.notice(f'To keep one: amulet profile add {terminal.one_line(user)} --preference "…"')
+    terminal.notice(f"To keep one: {profile_command(user, action='add')}")
 
 
 def _describe(estimate: StrengthEstimate) -> str:

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from amulet_integrations.cli.options import strength_label
-from amulet_integrations.cli.terminal import short_number
+from amulet_integrations.cli.terminal import quoted_if_odd, short_number
 from amulet_integrations.decoding.guidance import preference_weights
 from amulet_integrations.decoding.strength import Preset, method_strength
 from amulet_integrations.profiles import PreferenceProfile
@@ -82,14 +82,16 @@ class ProfileExplanation:
 
 def format_explanation(explanation: ProfileExplanation) -> str:
     """The explanation as text, for people."""
-    return "\n".join([explanation.whole.user_id, *(f"  {line}" for line in _lines(explanation))])
+    return "\n".join(
+        [quoted_if_odd(explanation.whole.user_id), *(f"  {line}" for line in _lines(explanation))]
+    )
 
 
 def _lines(explanation: ProfileExplanation) -> Iterator[str]:
     yield f"at           {format_time(explanation.at)}"
     about = ", ".join(f"{name} is {value}" for name, value in explanation.context.items())
     yield f"about        {about or 'nothing given (--about NAME=VALUE)'}"
-    if names := [it.parent for it in explanation.line if it.parent is not None]:
+    if names := [quoted_if_odd(it.parent) for it in explanation.line if it.parent is not None]:
         # The line ends with an ancestor that has a parent only where nothing is stored of that one.
         absent = "" if explanation.line[-1].parent is None else " (who has no profile)"
         yield f"inherits     from {', then '.join(names)}{absent}"
@@ -103,7 +105,7 @@ def _lines(explanation: ProfileExplanation) -> Iterator[str]:
 
 def _notes(verdict: Verdict, user_id: str) -> Iterator[str]:
     if verdict.user_id != user_id:
-        yield f"from {verdict.user_id}"
+        yield f"from {quoted_if_odd(verdict.user_id)}"
     if verdict.holds and verdict.preference.weight != 1.0:
         yield f"weight {short_number(verdict.preference.weight)}"
     if verdict.reason:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 
-from amulet_integrations.cli.terminal import short_number
+from amulet_integrations.cli.terminal import quoted_if_odd, short_number
 from amulet_integrations.profiles import Preference, PreferenceProfile
 
 
 def format_profile(profile: PreferenceProfile) -> str:
     """Everything that a profile contains, the texts of the preferences included."""
-    return "\n".join([profile.user_id, *(f"  {line}" for line in _lines(profile))])
+    return "\n".join([quoted_if_odd(profile.user_id), *(f"  {line}" for line in _lines(profile))])
 
 
 def format_time(moment: datetime | None) -> str:
@@ -32,7 +32,7 @@ def preference_lines(marker: str, preference: Preference, notes: Iterable[str]) 
 def _lines(profile: PreferenceProfile) -> Iterator[str]:
     yield f"version      {profile.version}, {format_time(profile.updated_at)}"
     if profile.parent is not None:
-        yield f"inherits     from {profile.parent}"
+        yield f"inherits     from {quoted_if_odd(profile.parent)}"
     yield f"method       {profile.method or 'left to the caller'}"
     yield f"strength     {_strength(profile)}"
     yield "preferences" if profile.preferences else "preferences  none"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Annotated
 
 import typer
@@ -12,6 +13,7 @@ from amulet_integrations.cli.options import method_option, option
 from amulet_integrations.decoding.strength import Method
 from amulet_integrations.errors import ProfileError
 from amulet_integrations.profiles import Preference, PreferenceProfile
+from amulet_integrations.profiles.stores.description import profile_command
 
 from . import group
 
@@ -52,9 +54,7 @@ def set_(
     """Replace a user's profile."""
     preferences = (*(texts or ()), *(preference or ()))
     if not preferences:
-        raise typer.BadParameter(
-            f'give at least one preference: amulet profile set {user} --preference "…"'
-        )
+        raise typer.BadParameter(f"give at least one preference: {profile_command(user)}")
     replacement = PreferenceProfile(
         user_id=user,
         preferences=preferences,
@@ -87,7 +87,7 @@ def add(
             "W", "1 in full, 0.5 half as strong, below 0 steers away from it.", min=-1.0, max=1.0
         ),
     ] = 1.0,
-    name: Annotated[str | None, option("NAME", "A label, to remove it by.")] = None,
+    name: Annotated[str | None, option("NAME", "A label, to remove it by.", "--name")] = None,
     when: Annotated[
         list[str] | None,
         option(
@@ -112,7 +112,7 @@ def add(
 ) -> None:
     """Add one preference to a user's profile, which is made if there is none."""
     if (text is None) == (preference is None):
-        raise typer.BadParameter(f'give one preference: amulet profile add {user} --preference "…"')
+        raise typer.BadParameter(f"give one preference: {profile_command(user, action='add')}")
     added = Preference.model_validate(
         {
             "text": preference if text is None else text,
@@ -140,7 +140,9 @@ def add(
 )
 def remove(
     user: options.User,
-    name: Annotated[str | None, option("NAME", "Remove the preference of this name.")] = None,
+    name: Annotated[
+        str | None, option("NAME", "Remove the preference of this name.", "--name")
+    ] = None,
     number: Annotated[
         int | None, option("N", "Remove the preference of this number in `show`.", min=1)
     ] = None,
@@ -159,7 +161,8 @@ def remove(
         if len(kept) == len(before.preferences):
             what = f"is named {name!r}" if number is None else f"has number {number}"
             raise ProfileError(
-                f"No preference of {user!r} {what}. See them with: amulet profile show {user}"
+                f"No preference of {user!r} {what}. "
+                f"See them with: amulet profile show {shlex.quote(user)}"
             )
         return before.model_copy(update={"preferences": tuple(kept)})
 
@@ -169,4 +172,4 @@ def remove(
             group.print_saved(store.update(user, without_it, by=group.operator()))
         else:
             group.require(store.delete(user, by=group.operator()), user, store)
-            typer.echo(f"Removed the profile of {terminal.one_line(user)}.")
+            typer.echo(f"Removed the profile of {terminal.quoted_if_odd(user)}.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -61,7 +62,7 @@ def list_(db: Database = None, as_json: Json = False) -> None:
         return
     if not everyone:
         terminal.notice(nobody)
-    names = [terminal.one_line(content["user_id"]) for content, _ in everyone]
+    names = [terminal.quoted_if_odd(content["user_id"]) for content, _ in everyone]
     width = max(map(cell_len, names), default=0)
     for name, (_, summary) in zip(names, everyone, strict=True):
         typer.echo(f"{set_cell_size(name, width)}  {summary}")
@@ -114,7 +115,7 @@ def _version(changes: list[ProfileChange], user: str, version: int) -> Preferenc
         why = "is a removal" if change.problem is None else f"is damaged: {change.problem}"
     raise ProfileError(
         f"Version {version} of the profile of {user!r} {why}. "
-        f"See the versions with: amulet profile history {user}"
+        f"See the versions with: amulet profile history {shlex.quote(user)}"
     )
 
 

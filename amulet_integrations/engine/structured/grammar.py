@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from copy import deepcopy
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _MAX_COMPILED = 128  # grammars that are kept
+# Of the processor's time, for all that are kept. llguidance does not say what its automata
+# take, but only work makes them: up to 100 MB were made in a second.
+_MAX_SECONDS_KEPT = 8.0
 _MAX_UNFINISHED = 2  # grammars that a deadline cut, with the work that was done
 _MAX_COMPLETION = 4096  # tokens; a grammar that needs more counts as endless
 _SECONDS_OF_A_SEARCH = 2.0  # of the processor's time
@@ -62,12 +66,14 @@ class _Entry:
         outcome: The grammar, or the error of one that is refused; None until one is known.
         matcher: llguidance's state, once it has read the grammar.
         search: The search for a short completion, as far as it has come.
+        seconds: The processor's time that its automata have taken.
     """
 
     lock: threading.Lock = field(default_factory=threading.Lock)
     outcome: CompiledGrammar | tuple[type[AmuletError], str] | None = None
     matcher: LLMatcher | None = None
     search: SteppedWork[list[int] | None] | None = None
+    seconds: float = 0.0
 
     def forget_work(self) -> None:
         """Frees the automata, which take up to a hundred megabytes for a large pattern."""
@@ -97,7 +103,8 @@ class GrammarCompiler:
         self._limits = LLParserLimits(initial_lexer_fuel=_FUEL)
         self._unfinished: list[_Entry] = []
         self._unfinished_lock = threading.Lock()
-        self._entry_of = lru_cache(maxsize=_MAX_COMPILED)(lambda _grammar: _Entry())
+        self._entries: OrderedDict[str, _Entry] = OrderedDict()  # the latest ones last
+        self._entries_lock = threading.Lock()
 
     def compile(self, grammar: str, deadline: Deadline | None = None) -> CompiledGrammar:
         """Compiles a grammar, or returns it as it was compiled before.
@@ -123,6 +130,7 @@ class GrammarCompiler:
                 try:
                     entry.outcome = self._outcome(grammar, entry, deadline)
                     entry.forget_work()
+                    self._bound_kept(entry)
                 finally:
                     self._bound_unfinished(entry)
             outcome = entry.outcome
@@ -179,6 +187,28 @@ class GrammarCompiler:
                 f"fast tokenizer. ({error})"
             ) from error
 
+    def _entry_of(self, grammar: str) -> _Entry:
+        with self._entries_lock:
+            entry = self._entries.setdefault(grammar, _Entry())
+            self._entries.move_to_end(grammar)
+            while len(self._entries) > _MAX_COMPILED:
+                self._entries.popitem(last=False)
+            return entry
+
+    def _bound_kept(self, latest: _Entry) -> None:
+        """Gives up the automata of grammars that were asked for longest ago, but for the latest."""
+        with self._entries_lock:
+            compiled = [
+                (grammar, entry)
+                for grammar, entry in self._entries.items()
+                if isinstance(entry.outcome, CompiledGrammar)
+            ]
+            total = sum(entry.seconds for _grammar, entry in compiled)
+            for grammar, entry in compiled:
+                if total > _MAX_SECONDS_KEPT and entry is not latest:
+                    total -= entry.seconds
+                    del self._entries[grammar]
+
     def _bound_unfinished(self, latest: _Entry) -> None:
         """Keeps the work on a few grammars that are not finished, the latest ones."""
         with self._unfinished_lock:
@@ -214,13 +244,15 @@ class GrammarCompiler:
             _ = self.table
         if entry.matcher is None or entry.search is None:
             with self._long_step(deadline):
+                start = time.thread_time()
                 entry.matcher = LLMatcher(
                     self._ll_tokenizer, grammar, log_level=0, limits=self._limits
                 )
+                entry.seconds = time.thread_time() - start
                 if not entry.matcher.is_error():  # the first step prepares the others
-                    _timed(self.table.allowed_tokens, entry.matcher.deep_copy())
+                    entry.seconds += _timed(self.table.allowed_tokens, entry.matcher.deep_copy())
             steps = steps_to_best_completion(entry.matcher, self.table, limit=_MAX_COMPLETION)
-            entry.search = SteppedWork(_within_bounds(steps))
+            entry.search = SteppedWork(_within_bounds(steps, entry))
         if entry.matcher.is_error():
             raise UnsupportedGrammarError(
                 f"The grammar cannot be enforced: {first_line(entry.matcher.get_error())} Change "
@@ -258,14 +290,16 @@ class GrammarCompiler:
         return ""
 
 
-def _within_bounds(search: Search) -> Search:
-    """The same search; it ends with an error where it takes too long."""
+def _within_bounds(search: Search, entry: _Entry) -> Search:
+    """The same search, noted at its grammar; it ends with an error where it takes too long."""
     spent = 0.0
     while True:
         try:
-            spent += _timed(next, search)
+            took = _timed(next, search)
         except StopIteration as end:
             return cast("list[int] | None", end.value)
+        spent += took
+        entry.seconds += took
         if spent > _SECONDS_OF_A_SEARCH:
             raise _takes_too_long(spent)
         yield

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from amulet_integrations.errors import EvaluationError, MissingDependencyError
+from amulet_integrations.files import read_utf8
 from amulet_integrations.terminal_text import one_line
 
 Row = Mapping[str, Any] | str
@@ -92,14 +93,7 @@ def read_rows(path: Path) -> list[Row]:
             f"{str(path)!r} ends in {path.suffix or 'nothing'}; questions are read from "
             f"{', '.join(_PARSERS)}."
         )
-    try:
-        return parse(path, path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise EvaluationError(f"{path} cannot be read: {error.strerror}.") from error
-    except UnicodeDecodeError as error:
-        raise EvaluationError(
-            f"{path} is not in UTF-8 (at byte {error.start}); save it as UTF-8."
-        ) from error
+    return parse(path, read_utf8(path, EvaluationError))
 
 
 def _parse_json(path: Path, text: str) -> list[Row]:

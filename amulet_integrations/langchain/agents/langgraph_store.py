@@ -82,7 +82,7 @@ class LangGraphProfileStore(KeyValueProfileStore):
         return f"LangGraphProfileStore({type(self._store).__name__}, {self._places})"
 
     def _fetch(self, user_id: str) -> StoreSteps[Any]:
-        item = yield StoreCall("get", (self._places.of(user_id), KEY))
+        item = yield StoreCall("get", (self._places.of(user_id), KEY), reads=True)
         return None if item is None else item.value
 
     def _put(self, user_id: str, document: dict[str, Any]) -> StoreSteps[None]:
@@ -97,11 +97,11 @@ class LangGraphProfileStore(KeyValueProfileStore):
         offset = 0
         while True:
             options = {**self._places.search, "offset": offset, "limit": _PAGE}
-            page = yield StoreCall("list_namespaces", (), options)
+            page = yield StoreCall("list_namespaces", (), options, reads=True)
             users = self._places.users_in(page)
             # Stores may list namespaces that are empty by now.
             gets = [GetOp(self._places.of(user), KEY, refresh_ttl=False) for user in users]
-            items = (yield StoreCall("batch", (gets,))) if gets else []
+            items = (yield StoreCall("batch", (gets,), reads=True)) if gets else []
             found.update(user for user, item in zip(users, items, strict=True) if item is not None)
             if not page:
                 return found

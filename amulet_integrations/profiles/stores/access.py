@@ -51,7 +51,7 @@ async def aread_profile(
     """The async form of `read_profile`, for the user `owner`; by default the one who is read."""
     if (aget := async_form(store, "get")) is None:
         work = partial(read_profile, store, user_id)
-        return await STORE_THREADS.start(work, user_id if owner is None else owner)
+        return await STORE_THREADS.start(work, owner or user_id, may_be_left=True)
     with foreign_errors(store, "get"):
         found = await aget(user_id)
     return _checked(store, user_id, found)

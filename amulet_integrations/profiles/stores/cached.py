@@ -120,7 +120,9 @@ class CachedProfileStore(SharedStore):
 
     async def auser_ids(self) -> list[str]:
         """The async form of `user_ids`."""
-        return await self._awrite(None, self.user_ids)
+        if (native := async_form(self.store, "user_ids")) is None:
+            return await STORE_THREADS.start(self.user_ids, may_be_left=True)
+        return cast("list[str]", await native())
 
     def update(self, user_id: str, function: Update, *, by: str | None = None) -> PreferenceProfile:
         """Changes the profile in the store; see `UpdatingProfileStore.update`.

@@ -80,9 +80,9 @@ class InMemoryProfileStore(SharedStore):
         return update_with_retries(user_id, function, self.get, self._save)
 
     asave = on_thread(save)
-    aget = on_thread(get)
+    aget = on_thread(get, reads=True)
     adelete = on_thread(delete)
-    auser_ids = on_thread(user_ids)
+    auser_ids = on_thread(user_ids, reads=True)
     aupdate = on_thread(update)
 
     def __reduce__(self) -> NoReturn:

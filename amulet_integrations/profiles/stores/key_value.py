@@ -34,11 +34,15 @@ T = TypeVar("T")
 
 
 class StoreCall(NamedTuple):
-    """A call of the foreign store's method `name`; on event loops, of its async form."""
+    """A call of the foreign store's method `name`; on event loops, of its async form.
+
+    `reads` says that it changes nothing, so that nobody has to wait for its end.
+    """
 
     name: str
     arguments: tuple[Any, ...] = ()
     options: dict[str, Any] = {}  # noqa: RUF012 - never changed
+    reads: bool = False
 
 
 StoreSteps = Generator[StoreCall, Any, T]
@@ -245,7 +249,10 @@ class KeyValueProfileStore(SharedStore, ABC):
             return await getattr(self._store, f"a{call.name}")(*call.arguments, **call.options)
         except NotImplementedError:
             # Some stores are for threads only, and refuse before they do anything.
-            return await STORE_THREADS.finish(partial(self._call, call), user_id)
+            work = partial(self._call, call)
+            if call.reads:
+                return await STORE_THREADS.start(work, user_id, may_be_left=True)
+            return await STORE_THREADS.finish(work, user_id)
 
     def _sound(self, document: object, user_id: str) -> PreferenceProfile | None:
         try:

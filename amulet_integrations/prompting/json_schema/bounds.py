@@ -7,6 +7,7 @@ exponents.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from .shape import iter_objects
@@ -14,6 +15,7 @@ from .shape import iter_objects
 # About the largest integer of 64 bits, which is the largest that llguidance can represent.
 _LARGEST = 9 * 10**18
 _NARROW = 1e-6
+_EXACT = 2**53  # up to here, the next number is no more than one away
 
 FINEST = 1e-10
 """The finest multiple that llguidance knows: numbers have ten decimals."""
@@ -57,11 +59,16 @@ def uses_any_json(schema: Any) -> bool:
     return any(inner.get("$ref") == _ANY_JSON_POINTER for inner in iter_objects(schema))
 
 
-def bound_numbers(schema: dict[str, Any]) -> None:
+def bound_numbers(schema: dict[str, Any], *, has_step: bool = False) -> None:
     """Sets bounds if the schema has none, or wider ones than llguidance can represent.
 
     Numbers that are not integers get at most ten decimals as well, unless the range is so narrow
     that its numbers need more.
+
+    Args:
+        schema: The schema.
+        has_step: Whether another schema of the same number has `multipleOf`, which limits the
+            decimals.
     """
     _read_draft_4(schema)
     types = _types(schema) or _free_types(schema)
@@ -76,8 +83,31 @@ def bound_numbers(schema: dict[str, Any]) -> None:
                 del schema[given]
         if not (is_number(schema.get(key)) or is_number(schema.get(exclusive))):
             schema[key] = sign * _LARGEST
-    if "number" in types and "multipleOf" not in schema and _width(schema) > _NARROW:
+    if "number" in types:
+        _exclude_whole_bounds(schema)
+    has_step = has_step or "multipleOf" in schema
+    if "number" in types and not has_step and _width(schema) > _NARROW:
         schema["multipleOf"] = FINEST
+
+
+def _exclude_whole_bounds(schema: dict[str, Any]) -> None:
+    """Moves a bound such as "above 2" to the next number, because llguidance lets 2 through.
+
+    It does so where all numbers between the bounds begin with the same digits before the point.
+    """
+    room = abs(_width(schema))
+    for key, exclusive, sign in (
+        ("minimum", "exclusiveMinimum", 1),
+        ("maximum", "exclusiveMaximum", -1),
+    ):
+        bound: Any = schema.get(exclusive)
+        if not is_number(bound) or bound % 1 or not 0 <= bound * sign < _EXACT:
+            continue
+        size = abs(bound)
+        least = max(size + min(FINEST, room * _NARROW), math.nextafter(size, math.inf))
+        del schema[exclusive]
+        inner = least * sign
+        schema[key] = {1: max, -1: min}[sign](inner, schema.get(key, inner))
 
 
 def _read_draft_4(schema: dict[str, Any]) -> None:

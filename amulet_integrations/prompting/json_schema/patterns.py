@@ -1,7 +1,16 @@
-"""Regular expressions that a grammar cannot enforce, or not all of."""
+r"""Regular expressions of schemas: what grammars enforce of them, and how values are checked.
+
+llguidance takes a class that contains every control character for one that contains `"` and `\`,
+too: `[^"]` would match a quote. And it passes over a control character that stands alone. No
+grammar of ours writes those, so classes do without them, and llguidance reads them as they stand.
+
+`\d` and `\w` are ASCII to llguidance, but more to Python and Pydantic. Their opposites leave out
+what is a digit or a letter to any of them.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import lru_cache
 
 import regex
@@ -13,24 +22,7 @@ from .unenforced import grammar_error
 _CODE_POINT = regex.compile(r"(?<!\\)((?:\\\\)*)\\[xu]\{([0-9a-fA-F]{1,6})\}")
 _LOOKAROUND = regex.compile(r"\(\?<?[=!]")
 # A character with what makes it one: an escape, a class of characters, or the character alone.
-_UNIT = regex.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|.", regex.DOTALL)
-
-
-@lru_cache(maxsize=512)
-def can_enforce_pattern(pattern: str, pointer: str) -> bool:
-    """Whether a grammar can enforce a regular expression.
-
-    Args:
-        pattern: The regular expression.
-        pointer: The JSON pointer to its schema, for the message.
-
-    Raises:
-        UnsupportedGrammarError: It is none that a finished value could be checked by, either.
-    """
-    if not grammar_error({"type": "string", "pattern": pattern}):
-        return True
-    check_pattern(pattern, pointer)
-    return False
+_PIECE = regex.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|.", regex.DOTALL)
 
 
 def check_pattern(pattern: str, pointer: str) -> None:
@@ -46,6 +38,112 @@ def check_pattern(pattern: str, pointer: str) -> None:
             f"The schema has the pattern {pattern[:80]!r} at {pointer}, which is no regular "
             f"expression: {invalid}. Correct it."
         ) from None
+
+
+# An escape with what belongs to it, or any other character. Classes in brackets begin with "[".
+_HEX = r"[\da-fA-F]"
+_UNIT = regex.compile(
+    rf"\\[pP](?:\{{[^}}]*\}}|.)|\\[xuU]\{{[^}}]*\}}|\\x{_HEX}{{2}}|\\u{_HEX}{{4}}|\\U{_HEX}{{8}}|\\.|.",
+    regex.DOTALL,
+)
+_CONTROLS = r"[\x00-\x07\x0b\x0e-\x1f\x7f]"  # those that JSON writes only as \u escapes
+_CONTROL = regex.compile(_CONTROLS)
+_EVERY_CONTROL = tuple(filter(_CONTROL.fullmatch, map(chr, range(128))))
+_READS_BLANKS = regex.compile(r"\(\?[a-zA-Z]*x")
+_DIGITS = r"\p{Nd}"
+_LETTERS = r"\p{Alphabetic}\p{M}\p{N}\p{Pc}\p{Join_Control}"
+_WIDE = {r"\d": _DIGITS, r"\w": _LETTERS}
+_OPPOSITES = {r"\D": f"[^{_DIGITS}]", r"\W": f"[^{_LETTERS}]"}
+_NARROW = regex.compile(r"(?<!\\)(?:\\\\)*\\[dDwW]")
+
+
+@lru_cache(maxsize=512)
+def enforced_pattern(pattern: str, pointer: str) -> str | None:
+    """The regular expression that a grammar enforces in place of another one.
+
+    Args:
+        pattern: The regular expression.
+        pointer: The JSON pointer to its schema, for the message.
+
+    Returns:
+        A regular expression that matches no more than `pattern`; None where there is none.
+
+    Raises:
+        UnsupportedGrammarError: It is none that a finished value could be checked by, either.
+    """
+    written = _with_plain_classes(pattern) if _can_read(pattern) else None
+    if written is not None and (written == pattern or _can_read(written)):
+        return written
+    check_pattern(pattern, pointer)
+    return None
+
+
+def _can_read(pattern: str) -> bool:
+    return not grammar_error({"type": "string", "pattern": pattern})
+
+
+def depends_on_reader(pattern: str) -> bool:
+    r"""Whether a regular expression has `\d` or `\w`: ASCII to some readers, more to others."""
+    return _NARROW.search(pattern) is not None
+
+
+def _with_plain_classes(pattern: str) -> str | None:
+    """A pattern with its classes written for llguidance; None where they cannot be told."""
+    return None if _READS_BLANKS.search(pattern) else "".join(map(_plain, _units(pattern)))
+
+
+def _units(pattern: str) -> Iterator[str]:
+    """A pattern in pieces: whole classes in brackets, escapes and single characters."""
+    at = 0
+    while at < len(pattern):
+        end = _end_of_class(pattern, at) if pattern[at] == "[" else _unit(pattern, at)
+        yield pattern[at:end]
+        at = end
+
+
+def _unit(pattern: str, at: int) -> int:
+    found = _UNIT.match(pattern, at)
+    return found.end() if found else at + 1
+
+
+def _end_of_class(pattern: str, at: int) -> int:
+    """Where the class in brackets ends that begins at a place."""
+    depth = 0
+    while at < len(pattern):
+        if pattern[at] == "[":
+            depth += 1
+            at += 2 if pattern[at + 1 : at + 2] == "^" else 1
+            at += pattern[at : at + 1] == "]"  # the first one stands for itself
+        elif pattern[at] == "]":
+            depth -= 1
+            at += 1
+            if not depth:
+                break
+        else:
+            at = _unit(pattern, at)
+    return at
+
+
+@lru_cache(maxsize=512)
+def _plain(unit: str) -> str:
+    if unit in _OPPOSITES:
+        return _OPPOSITES[unit]
+    if unit.startswith("[") and "[" not in unit[1:]:
+        wide = _WIDE if unit.startswith("[^") else _OPPOSITES
+        unit = "".join(wide.get(it, it) for it in map(str, _UNIT.findall(unit)))
+    return unit if _is_harmless(unit) else f"[{unit}--{_CONTROLS}]"
+
+
+def _is_harmless(unit: str) -> bool:
+    """Whether llguidance reads a piece of a pattern as it is meant."""
+    if not unit.startswith(("[", "\\")):
+        return _CONTROL.fullmatch(unit) is None
+    try:
+        found = compiled_pattern(unit).fullmatch
+    except regex.error:
+        return not unit.startswith(("[", "\\p", "\\P"))
+    has_quotes = bool(found('"') and found("\\"))
+    return has_quotes or not any(map(found, _EVERY_CONTROL))
 
 
 @lru_cache(maxsize=512)
@@ -70,7 +168,7 @@ def without_lookaround(pattern: str) -> str:
         if not depth and (found := _LOOKAROUND.match(pattern, at)):
             depth, at = 1, found.end()
             continue
-        unit = _UNIT.match(pattern, at)
+        unit = _PIECE.match(pattern, at)
         assert unit is not None  # noqa: S101 - every character is a unit
         at = unit.end()
         if not depth:

@@ -18,11 +18,13 @@ from .bounds import (
     any_json_reference,
     bound_free_parts,
     bound_numbers,
+    is_number,
     uses_any_json,
 )
 from .cases import CONDITIONS, Cases, cases_of
 from .circles import Circles
 from .format_patterns import FORMAT_PATTERNS
+from .multiples import Steps, can_enforce_step
 from .object_parts import (
     IN_PLACE,
     all_property_names,
@@ -31,7 +33,7 @@ from .object_parts import (
     lists_properties,
 )
 from .older_llguidance import is_older_llguidance, rewrite_for_older
-from .patterns import can_enforce_pattern, without_lookaround
+from .patterns import depends_on_reader, enforced_pattern, without_lookaround
 from .references import has_anchor
 from .shape import DEFINITIONS, at, check_shape, iter_objects, map_subschemas, refuse
 from .unenforced import OUTDATED, Unenforced, grammar_error
@@ -100,6 +102,7 @@ def rewrite_schema(
         document=schema,
         how=rewriting,
         combined=frozenset(combined_references(schema)),
+        steps=Steps(schema),
         bounds_free_parts=rewriting.bounds_free_parts and not has_inner_ids,
     )
     rewritten: dict[str, Any] = rewriter.rewrite(schema, "#", is_whole=True)
@@ -120,6 +123,7 @@ class _Rewriter:
         document: The whole schema, to which references point.
         how: What is given up.
         combined: The references that stand for only a part of an object.
+        steps: Where the document gives numbers a step.
         bounds_free_parts: Whether numbers are bounded in what the schema does not describe.
         unenforced: What has been given up so far.
     """
@@ -127,19 +131,24 @@ class _Rewriter:
     document: dict[str, Any]
     how: Rewriting
     combined: frozenset[str]
+    steps: Steps
     bounds_free_parts: bool
     unenforced: list[Unenforced] = field(default_factory=list)
 
-    def rewrite(self, schema: Any, pointer: str, *, is_whole: bool) -> Any:
+    def rewrite(self, schema: Any, pointer: str, *, is_whole: bool, has_step: bool = False) -> Any:
         """Rewrites the schema at `pointer`.
 
         Args:
             schema: The schema.
             pointer: The JSON pointer to it.
             is_whole: Whether it describes its value alone, and not together with other schemas.
+            has_step: Whether another schema of the same number has `multipleOf`.
         """
+        has_step = has_step or self.steps.are_met_at(pointer)
+        bounds_free_parts = self.bounds_free_parts and not has_step
         if not isinstance(schema, dict):
-            return any_json_reference() if schema is True and self.bounds_free_parts else schema
+            return any_json_reference() if schema is True and bounds_free_parts else schema
+        schema = self.steps.merged(schema)
         schema = rewrite_property_names(dict(schema), self.document)
         schema = rewrite_contains(rewrite_unique_items(schema, self.document))
         _refuse_outdated(schema, pointer)
@@ -147,8 +156,13 @@ class _Rewriter:
         is_whole = is_whole and pointer not in self.combined and count_object_parts(schema) <= 1
         cases = [] if self.how.drops_conditions else list(cases_of(schema, pointer))
 
+        counts = self.steps.counted(schema)
+
         def rewrite_inner(inner: Any, keyword: str, place: str) -> Any:
-            return self.rewrite(inner, place, is_whole=is_whole or keyword not in IN_PLACE)
+            if keyword not in IN_PLACE:
+                return self.rewrite(inner, place, is_whole=True)
+            stepped = has_step or self.steps.are_beside(counts, keyword, inner)
+            return self.rewrite(inner, place, is_whole=is_whole, has_step=stepped)
 
         kept = {key: value for key, value in schema.items() if key not in _TAKEN_OUT}
         if is_whole:
@@ -159,10 +173,11 @@ class _Rewriter:
         self._narrow_string(rewritten, pointer)
         self._narrow_names(rewritten, schema, pointer)
         _narrow_object(rewritten, close=is_whole)
-        bound_numbers(rewritten)
-        if is_whole and self.bounds_free_parts:
+        self._narrow_step(rewritten, pointer, has_step=has_step)
+        bound_numbers(rewritten, has_step=has_step or self.steps.in_parts(schema))
+        if is_whole and bounds_free_parts:
             bound_free_parts(rewritten)
-        self._add_cases(rewritten, cases, pointer)
+        self._add_cases(rewritten, cases, pointer, has_step=has_step or counts.total() > 0)
         return rewritten
 
     def _leave(self, schema: dict[str, Any], pointer: str) -> None:
@@ -207,7 +222,16 @@ class _Rewriter:
     def _report(self, keyword: str, pointer: str) -> None:
         self.unenforced.append(Unenforced(keyword, pointer))
 
-    def _add_cases(self, schema: dict[str, Any], cases: list[Cases], pointer: str) -> None:
+    def _narrow_step(self, schema: dict[str, Any], pointer: str, *, has_step: bool) -> None:
+        """Leaves out a step that cannot be enforced, or not together with another one."""
+        step: Any = schema.get("multipleOf")
+        if is_number(step) and (has_step or not can_enforce_step(step)):
+            self._report("multipleOf", pointer)
+            del schema["multipleOf"]
+
+    def _add_cases(
+        self, schema: dict[str, Any], cases: list[Cases], pointer: str, *, has_step: bool
+    ) -> None:
         """Adds the conditions of an object as alternatives."""
         for condition in cases:
             alternatives: list[Any] = list(condition.alternatives)
@@ -218,19 +242,23 @@ class _Rewriter:
             for alternative in alternatives:
                 check_shape(alternative, pointer)
             place = at(pointer, condition.keyword)
-            rewritten = [self.rewrite(one, place, is_whole=False) for one in alternatives]
+            rewritten = [
+                self.rewrite(one, place, is_whole=False, has_step=has_step) for one in alternatives
+            ]
             schema["allOf"] = [*schema.get("allOf", ()), {"anyOf": rewritten}]
             if not condition.exact:
                 self._report(condition.keyword, pointer)
 
     def _narrow_names(self, schema: dict[str, Any], given: dict[str, Any], pointer: str) -> None:
         """Leaves out patterns of names that cannot be enforced, and closes what is unevaluated."""
-        patterns = schema.get("patternProperties", {})
-        hard = [name for name in patterns if not can_enforce_pattern(name, pointer)]
-        if hard:
-            self._report("patternProperties", pointer)
-            left = {name: value for name, value in patterns.items() if name not in hard}
-            schema["patternProperties"] = left
+        if patterns := schema.get("patternProperties"):
+            written = {name: enforced_pattern(name, pointer) for name in patterns}
+            schema["patternProperties"] = {
+                pattern: patterns[name] for name, pattern in written.items() if pattern is not None
+            }
+            is_open = given.get("additionalProperties") not in (None, False)
+            if None in written.values() or (is_open and any(map(depends_on_reader, patterns))):
+                self._report("patternProperties", pointer)
         if given.get("unevaluatedProperties") is False:
             names = all_property_names(given, self.document)
             if names is not None:
@@ -249,13 +277,15 @@ class _Rewriter:
             schema["pattern"] = "^" + schema["pattern"].removeprefix(_DIGIT_LOOKAHEAD)
             schema["allOf"] = [*schema.get("allOf", ()), {"pattern": "[0-9]"}]
             schema.setdefault("maxLength", _LONGEST_DECIMAL)
-        pattern = schema.get("pattern")
-        if pattern is not None and not can_enforce_pattern(pattern, pointer):
+        pattern = schema.pop("pattern", None)
+        if pattern is None:
+            return
+        written = enforced_pattern(pattern, pointer)
+        if written is None:
             self._report("pattern", pointer)
-            del schema["pattern"]
-            left = without_lookaround(pattern)
-            if can_enforce_pattern(left, pointer):
-                schema["pattern"] = left
+            written = enforced_pattern(without_lookaround(pattern), pointer)
+        if written is not None:
+            schema["pattern"] = written
 
 
 def _refuse_outdated(schema: dict[str, Any], pointer: str) -> None:

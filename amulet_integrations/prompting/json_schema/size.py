@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from amulet_integrations.errors import UnsupportedGrammarError
@@ -21,6 +21,8 @@ MAX_CHARACTERS_OF_A_CALL = 2 * MAX_CHARACTERS
 MAX_DEPTH = 128
 """Most levels of dicts and lists in a schema."""
 
+_CONTAINERS = (dict, list, tuple, Mapping)
+
 
 def check_sizes_of_call(tools: object, answer: object) -> None:
     """Refuses tools and an answer whose schemas together take too long to be read.
@@ -35,40 +37,48 @@ def check_sizes_of_call(tools: object, answer: object) -> None:
     )
 
 
-def check_size(of_what: str, schema: Mapping[str, Any]) -> None:
+def check_size(of_what: str, schema: Mapping[str, Any]) -> int:
     """Refuses a schema that takes too long to be compiled, after looking at no more than the limit.
 
     Args:
         of_what: What the schema describes, for the message.
         schema: A JSON schema.
 
+    Returns:
+        Its size, in the characters of `MAX_CHARACTERS`.
+
     Raises:
         UnsupportedGrammarError: It is too large or nested too deeply; the message has the limit.
     """
-    _check(of_what, schema, MAX_CHARACTERS, MAX_DEPTH)
+    return _check(of_what, schema, MAX_CHARACTERS, MAX_DEPTH)
 
 
-def _check(of_what: str, schema: Mapping[str, Any], most: int, deepest: int) -> None:
+def _check(of_what: str, schema: Mapping[str, Any], most: int, deepest: int) -> int:
+    # On the event loop, so it is quick: plain values are counted where they are found.
     size = 0
     waiting: list[tuple[Any, int]] = [(schema, 1)]
     while waiting:
-        value, depth = waiting.pop()
-        if isinstance(value, str):
-            size += len(value) + _FOR_A_LINE * value.count("\n")
+        container, depth = waiting.pop()
+        values: Iterable[Any] = container
+        if isinstance(container, dict | Mapping):  # a dict is known sooner
+            size += sum(len(name) for name in container if isinstance(name, str))
+            values = container.values()
         size += 1
+        for value in values:
+            if isinstance(value, str):
+                size += 1 + len(value) + _FOR_A_LINE * value.count("\n")
+            elif isinstance(value, _CONTAINERS):
+                waiting.append((value, depth + 1))
+            else:
+                size += 1
         if size + len(waiting) > most:
             raise UnsupportedGrammarError(
                 f"The schema {of_what} has more than {most} characters, the limit. "
                 "Leave parts out, or use $ref for what is repeated."
             )
-        if isinstance(value, Mapping):
-            size += sum(len(name) for name in value if isinstance(name, str))
-            inner: list[Any] = list(value.values())
-        else:
-            inner = list(value) if isinstance(value, list | tuple) else []
-        if inner and depth > deepest:
+        if container and depth > deepest:
             raise UnsupportedGrammarError(
                 f"The schema {of_what} is nested too deeply: more than {deepest} levels, the "
                 "limit. Use $ref and $defs."
             )
-        waiting += ((held, depth + 1) for held in inner)
+    return size

@@ -22,7 +22,7 @@ _REMEDIES = {
     "patternProperties": "Write them without look-around and backreferences",
     "minProperties": "Name the properties",
     "maxProperties": "Name the properties",
-    "multipleOf": f"Give it a minimum of 0, or {_NEWER}",
+    "multipleOf": f"Write one multipleOf, of few digits, with a minimum of 0, or {_NEWER}",
     "additionalProperties": f"Write {{'additionalProperties': False}}, or {_NEWER}",
     "dependencies": _CASES,
     "unevaluatedProperties": "Use additionalProperties",

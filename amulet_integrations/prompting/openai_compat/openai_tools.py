@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from amulet_integrations.errors import PromptError
 from amulet_integrations.prompting.tools.tool_use import Tool, ToolUse
 
-from .schemas import check_schema, strict_schema
+from .schemas import SchemaCheck, strict_schema
 
 T = TypeVar("T")
 ToolChoice = str | bool | Mapping[str, Any] | None
@@ -56,9 +56,20 @@ def checked_tool(function: Mapping[str, Any], strict: bool | None = None) -> dic
     is_strict = function.get("strict") is True
     if is_strict and "parameters" in function:
         function["parameters"] = strict_schema(function["parameters"])
-    parameters = _to_tool(function).parameters
-    check_schema(f"the tool {function['name']!r}", parameters, of_tool=True, strict=is_strict)
-    return {"type": "function", "function": function}
+    tool = {"type": "function", "function": function}
+    _ = check_of_tool(tool).run_if_quick()  # or it runs before the call is decoded
+    return tool
+
+
+def check_of_tool(tool: Mapping[str, Any]) -> SchemaCheck:
+    """What has to be found out about the schema of a tool in OpenAI's form."""
+    function = tool["function"]
+    return SchemaCheck(
+        f"the tool {function['name']!r}",
+        _to_tool(function).parameters,
+        of_tool=True,
+        strict=function.get("strict") is True,
+    )
 
 
 def unique_tools(tools: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

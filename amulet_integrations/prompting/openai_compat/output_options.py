@@ -6,12 +6,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from amulet_integrations.deadline import Deadline
 from amulet_integrations.errors import InvalidParamsError
 from amulet_integrations.prompting.json_schema.size import check_sizes_of_call
 from amulet_integrations.prompting.tools.tool_use import JsonOutput, ToolUse
 
-from .openai_tools import to_openai_choice, to_tool_use, wants_one_call
+from .openai_tools import check_of_tool, to_openai_choice, to_tool_use, wants_one_call
 from .response_format import to_json_output, to_response_format
+from .schemas import SchemaCheck
 
 OUTPUT_OPTIONS = (
     "tools",
@@ -37,15 +39,19 @@ class OutputOptions:
         json_output: The JSON that it has to be, unless it is a call.
         logprobs: How many of the likeliest tokens are reported for each step; None for no
             log-probabilities at all.
+        unchecked: What is still to be found out about large schemas; see `check_schemas`.
     """
 
     tool_use: ToolUse | None = None
     json_output: JsonOutput | None = None
     logprobs: int | None = None
+    unchecked: tuple[SchemaCheck, ...] = ()
 
     @classmethod
     def read(cls, arguments: Mapping[str, Any], *, steer_strings: bool = False) -> OutputOptions:
         """Reads the arguments of a call, from `plain_arguments`.
+
+        On an event loop, which must not be held up, large schemas are left to `check_schemas`.
 
         Args:
             arguments: The arguments; those that are not in `OUTPUT_OPTIONS` are ignored.
@@ -59,18 +65,39 @@ class OutputOptions:
         _check_n(arguments.get("n"))
         check_sizes_of_call(arguments.get("tools"), arguments.get("response_format"))
         steered = _flag("steer_strings", arguments.get("steer_strings"))
-        return cls(
-            tool_use=to_tool_use(
-                arguments.get("tools") or (),
-                arguments.get("tool_choice"),
-                _flag("parallel_tool_calls", arguments.get("parallel_tool_calls")),
-            ),
-            json_output=to_json_output(
-                arguments.get("response_format"),
-                steer_strings=steer_strings if steered is None else steered,
-            ),
-            logprobs=_logprobs(arguments.get("logprobs"), arguments.get("top_logprobs")),
+        tools = arguments.get("tools") or ()
+        tool_use = to_tool_use(
+            tools,
+            arguments.get("tool_choice"),
+            _flag("parallel_tool_calls", arguments.get("parallel_tool_calls")),
         )
+        json_output = to_json_output(
+            arguments.get("response_format"),
+            steer_strings=steer_strings if steered is None else steered,
+        )
+        output, checks = None, [check_of_tool(tool) for tool in tools]
+        if json_output is not None:
+            output, check = json_output
+            checks.append(check)
+        return cls(
+            tool_use=tool_use,
+            json_output=output,
+            logprobs=_logprobs(arguments.get("logprobs"), arguments.get("top_logprobs")),
+            unchecked=tuple(check for check in checks if not check.run_if_quick()),
+        )
+
+    def check_schemas(self, deadline: Deadline | None = None) -> None:
+        """Finds out what `read` has left open; not for an event loop.
+
+        Args:
+            deadline: Until when it may take.
+
+        Raises:
+            UnsupportedGrammarError: A schema cannot be enforced.
+            RequestTimeoutError: The deadline has passed.
+        """
+        for check in self.unchecked:
+            check.run(deadline)
 
 
 def plain_arguments(

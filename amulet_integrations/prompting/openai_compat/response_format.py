@@ -10,7 +10,7 @@ from amulet_integrations.prompting.json_schema.object_types import is_type
 from amulet_integrations.prompting.tools.tool_use import JsonOutput
 
 from .schemas import (
-    check_schema,
+    SchemaCheck,
     schema_name,
     strict_schema,
     to_json_schema,
@@ -62,7 +62,9 @@ def json_object_format(schema: object) -> dict[str, Any]:
     return {"type": "json_object", "schema": written}
 
 
-def to_json_output(wanted: Mapping[str, Any] | None, *, steer_strings: bool) -> JsonOutput | None:
+def to_json_output(
+    wanted: Mapping[str, Any] | None, *, steer_strings: bool
+) -> tuple[JsonOutput, SchemaCheck] | None:
     """Reads a response format, a dict in OpenAI's form.
 
     Args:
@@ -70,11 +72,12 @@ def to_json_output(wanted: Mapping[str, Any] | None, *, steer_strings: bool) -> 
         steer_strings: See `JsonOutput`.
 
     Returns:
-        The JSON that the answer has to be; None for any text.
+        The JSON that the answer has to be, and what has to be found out about its schema; None
+        for any text.
 
     Raises:
         PromptError: The response format lacks its schema.
-        UnsupportedGrammarError: The schema cannot be enforced.
+        UnsupportedGrammarError: The schema is too large.
     """
     kind = wanted["type"] if wanted else "text"
     if wanted is None or kind == "text":
@@ -89,10 +92,10 @@ def to_json_output(wanted: Mapping[str, Any] | None, *, steer_strings: bool) -> 
         )
     is_strict = in_prompt and described.get("strict") is True
     written = strict_schema(schema) if is_strict else dict(schema)
-    check_schema("the answer", written, strict=is_strict)
-    return JsonOutput(
+    output = JsonOutput(
         json_schema=written,
         in_prompt=in_prompt,
         steer_strings=steer_strings,
         check=wanted.get("check") is not False,
     )
+    return output, SchemaCheck("the answer", written, strict=is_strict)

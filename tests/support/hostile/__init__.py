@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .breakers import BREAKERS
-from .characters import CHARACTERS, MEGABYTE, SWITCHES, UNENCODABLE
+from .characters import ALIKE, CHARACTERS, MEGABYTE, SWITCHES, UNENCODABLE
 from .control_tokens import COMPOUNDS, CONTROL_TOKENS, LOOKALIKES
 
 ENCODABLE: dict[str, tuple[str, ...]] = {
@@ -24,6 +24,7 @@ ALL_STRINGS: tuple[str, ...] = tuple(
 """Every string once."""
 
 __all__ = [
+    "ALIKE",
     "ALL_STRINGS",
     "CONTROL_TOKENS",
     "ENCODABLE",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import random
 import threading
-from itertools import pairwise
+from itertools import count, pairwise
+from typing import NamedTuple
 
 import pytest
 import torch
@@ -23,6 +24,7 @@ from amulet_integrations.errors import (
     UnknownArgumentError,
 )
 from tests.support.oracle import slow_greedy
+from tests.support.table_backend import TableBackend
 from tests.support.tiny import VOCABULARY, tiny_engine, tiny_model, tiny_tokenizer
 
 MODEL = tiny_model()
@@ -57,7 +59,7 @@ engines = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(arrivals, engines)
 def test_other_requests_change_no_token(schedule, limits):
     requests, streams, tokens = [], [], []
@@ -74,6 +76,154 @@ def test_other_requests_change_no_token(schedule, limits):
     for each, ids in zip(requests, tokens, strict=True):
         limit = each.sampling.max_new_tokens
         assert ids == slow_greedy(MODEL, each.contexts, each.weights or [1.0], limit)
+
+
+PROMPT = 250  # the last token of each prompt
+
+
+class Arrival(NamedTuple):
+    """A request, and after how many passes of decoding it is sent."""
+
+    after: int
+    user_id: str | None
+    contexts: int
+    tokens: int
+
+
+class SlowEngine:
+    """Works the order out in which requests get their first tokens, one step at a time."""
+
+    def __init__(self, arrivals, max_rows):
+        self.arrivals, self.max_rows = arrivals, max_rows
+        self.waiting, self.running, self.order = [], {}, []
+        self.joined, self.turns = {}, count()  # when each user last came to the end of the line
+        self.send(0)
+        passes = 0
+        while self.waiting or self.running:
+            passes += bool(self.running)
+            begun = bool(self.running)
+            self.admit()
+            if begun:
+                self.send(passes)
+            self.running = {index: left - 1 for index, left in self.running.items() if left > 1}
+
+    def send(self, passes):
+        for index, each in enumerate(self.arrivals):
+            if each.after == passes:
+                if all(self.arrivals[other].user_id != each.user_id for other in self.waiting):
+                    self.joined[each.user_id] = next(self.turns)
+                self.waiting.append(index)
+
+    def admit(self):
+        while self.waiting:
+            turn = min(self.waiting, key=self.turn)
+            if sum(self.rows()) + self.arrivals[turn].contexts > self.max_rows:
+                break
+            self.waiting.remove(turn)
+            self.order.append(turn)
+            self.running[turn] = self.arrivals[turn].tokens
+            self.joined[self.arrivals[turn].user_id] = next(self.turns)
+
+    def turn(self, index):
+        user_id, after = self.arrivals[index].user_id, self.arrivals[index].after
+        return sum(self.rows({user_id})), self.joined[user_id], after, index
+
+    def rows(self, users=None):
+        each = [self.arrivals[index] for index in self.running]
+        return [it.contexts for it in each if users is None or it.user_id in users]
+
+
+def order_of_first_tokens(arrivals, max_rows):
+    """The order in which an engine begins to answer requests that are sent at these moments."""
+    go, passes, streams = threading.Event(), count(1), []
+    busy = threading.Thread(target=run_on_worker, args=(go.wait,))
+    order = []
+    backend = TableBackend(tiny_tokenizer())
+    limits = {"max_rows": max_rows, "max_prefill_tokens": 1000, "prompt_lookup_num_tokens": 0}
+    with LocalEngine(backend, max_prefix_tokens=0, **limits) as engine:
+
+        def send(passed):
+            for index, each in enumerate(arrivals):
+                if each.after == passed:
+                    streams.append(engine.stream(numbered(index, each)))
+
+        decode, forward = backend.decode, backend.forward
+
+        def decode_and_send(*args):
+            send(next(passes))
+            return decode(*args)
+
+        def forward_and_note(cache, inputs, logits_to_keep=1):
+            order.extend(each.ids[0] - 2 for each in inputs if each.ids[1:] == (PROMPT,))
+            return forward(cache, inputs, logits_to_keep)
+
+        backend.decode, backend.forward = decode_and_send, forward_and_note
+        busy.start()
+        try:
+            send(0)
+        finally:
+            go.set()
+            busy.join()
+        for stream in streams:  # which grows meanwhile
+            list(stream)
+    return list(dict.fromkeys(order))
+
+
+def numbered(index, arrival):
+    """A request whose prompt begins with its number."""
+    weights = [-1.0, 2.0] if arrival.contexts == 2 else [1.0]
+    return GenerationRequest(
+        contexts=[[2 + index, PROMPT], [2 + index + PROMPT, 2]][: arrival.contexts],
+        weights=weights,
+        sampling=SamplingParams(max_new_tokens=arrival.tokens, min_new_tokens=arrival.tokens),
+        user_id=arrival.user_id,
+    )
+
+
+crowds = st.lists(
+    st.builds(
+        Arrival,
+        after=st.integers(0, 6),
+        user_id=st.sampled_from(["ann", "bob", "cyd", None]),
+        contexts=st.sampled_from([1, 2]),
+        tokens=st.integers(1, 6),
+    ),
+    min_size=1,
+    max_size=20,
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(crowds, st.sampled_from([2, 3, 5, 8]))
+def test_users_take_turns(arrivals, max_rows):
+    assert order_of_first_tokens(arrivals, max_rows) == SlowEngine(arrivals, max_rows).order
+
+
+@pytest.mark.parametrize("max_rows", [2, 8, 64])
+@pytest.mark.parametrize("greedy", ["ann", None])
+def test_a_stranger_does_not_wait_for_all_requests_of_a_user(greedy, max_rows):
+    crowd = [Arrival(0, greedy, 2, 4) for _ in range(80)]
+    order = order_of_first_tokens(
+        [*crowd, Arrival(0, "bob", 2, 4), Arrival(9, "cyd", 2, 4)], max_rows
+    )
+    together = max_rows // 2
+    assert order.index(80) == 1
+    assert order.index(81) <= 4 * together + 1  # of what began in the first nine steps, and one
+    assert sorted(order) == list(range(82))
+
+
+def test_no_stream_of_newcomers_keeps_a_user_waiting():
+    # There is always a new user who has no rows; ann's second request comes all the same.
+    ann = [Arrival(0, "ann", 2, 3) for _ in range(3)]
+    newcomers = [Arrival(after, f"user {after}", 2, 3) for after in range(60)]
+    order = order_of_first_tokens([*ann, *newcomers], 4)
+    assert max(order.index(index) for index in range(3)) < 20
+
+
+def test_no_small_requests_keep_a_large_one_waiting():
+    small = [Arrival(after, user, 1, 5) for after in range(40) for user in ("ann", "bob")]
+    order = order_of_first_tokens([*small[:4], Arrival(1, "cyd", 2, 3), *small[4:]], 2)
+    assert order.index(4) < 10  # it has as many contexts as there are rows
 
 
 def test_a_full_queue_refuses_one_more_and_loses_none():

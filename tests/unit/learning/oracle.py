@@ -55,7 +55,7 @@ def bounded_scales(
         return scales
     pref = (base + way).log_softmax(-1)
     low, high = torch.ones_like(scales), scales
-    for _ in range(50):
+    for _ in range(30):
         middle = (low + high) / 2.0
         policy = (base + middle * way).log_softmax(-1)
         within = (policy.exp() * (policy - pref)).sum(-1, keepdim=True) <= max_kl

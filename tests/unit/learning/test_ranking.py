@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import pytest
 
@@ -42,17 +44,18 @@ def slow_log_evidence(examples, candidate, **options) -> float:
     given = [(candidate.text, candidate.weight)] if isinstance(candidate, Preference) else []
     given = [(candidate, 1.0)] if isinstance(candidate, str) else given
 
+    @cache
+    def plain(question, answer, scale):
+        return oracle.log_likelihood(question, answer, given, scale, **options)
+
     def reward(question, answer, scale):
         if answer is None:
             return 0.0
-        liked, base = (
-            oracle.log_likelihood(question, answer, given, at, **options) for at in (scale, 0.0)
-        )
-        return liked - base
+        return plain(question, answer, scale) - plain(question, answer, 0.0)
 
     def log_likelihood(one, scale):
         if one.rejected is None:
-            return oracle.log_likelihood(one.question, one.accepted, given, scale, **options)
+            return plain(one.question, one.accepted, scale)
         margin = reward(one.question, one.accepted, scale)
         margin -= reward(one.question, one.rejected, scale)
         return np.log(0.9 / (1.0 + np.exp(-margin)) + 0.05)

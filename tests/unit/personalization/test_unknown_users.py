@@ -216,14 +216,6 @@ def test_a_client_with_reports_can_be_pickled() -> None:
 # The default place.
 
 
-def run(*words: str) -> str:
-    ran = subprocess.run(
-        [sys.executable, *words], capture_output=True, text=True, check=False, cwd=Path.cwd()
-    )
-    assert ran.returncode == 0, ran.stderr
-    return ran.stdout + ran.stderr
-
-
 ASK_ZED = """
 from tests.support.scripted import ScriptedEngine
 from amulet_integrations.langchain import ChatAmulet
@@ -237,10 +229,13 @@ print(found["method"], found["profile_version"])
 
 
 def test_who_is_set_on_the_command_line_is_found_by_a_new_process(default: Path) -> None:
-    command = ("-m", "amulet_integrations", "profile", "set", "zed", "Be brief.")
-    assert run(*command) == "Saved zed: 1 preference, version 1.\n"
+    saved = CliRunner().invoke(app, ["profile", "set", "zed", "Be brief."])
+    assert saved.output == "Saved zed: 1 preference, version 1.\n"
     assert default.is_file()
-    assert run("-c", ASK_ZED) == "amulet 1\namulet 1\n"
+    ran = subprocess.run(
+        [sys.executable, "-c", ASK_ZED], capture_output=True, text=True, check=False
+    )
+    assert (ran.stdout, ran.stderr) == ("amulet 1\namulet 1\n", "")
 
 
 @pytest.mark.parametrize("variable", ["AMULET_PROFILES", "AMULET_DB"])

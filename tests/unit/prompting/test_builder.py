@@ -5,6 +5,7 @@ from __future__ import annotations
 from unittest.mock import patch
 
 import pytest
+from tokenizers import Regex, normalizers
 from tokenizers.processors import TemplateProcessing
 
 from amulet_integrations.errors import PromptError
@@ -282,6 +283,24 @@ def test_a_prompt_without_a_trace_of_the_preference_is_refused():
     assert "pirate" not in str(caught.value)
 
 
+@pytest.mark.parametrize("is_formatted", [False, True])
+def test_a_preference_of_which_the_tokenizer_leaves_nothing_is_refused(is_formatted):
+    tokenizer = byte_level(CHATML)
+    dropped = normalizers.Replace(Regex(r"[\s\u200b]+"), "")
+    tokenizer.backend_tokenizer.normalizer = dropped
+    builder = PromptBuilder(tokenizer)
+
+    def contexts(preference):
+        if is_formatted:
+            return builder.formatted_contexts("Why?", [None, preference])
+        return builder.contexts(chat(SYSTEM, *TALK), [None, preference])
+
+    with pytest.raises(PromptError, match="tokenizer leaves all of its characters out"):
+        contexts("\u200b \u200b")
+    base, pref = contexts("\u200bSo")
+    assert base != pref
+
+
 def test_a_template_error_that_remains_is_quoted():
     builder = PromptBuilder(byte_level(GEMMA))
     with pytest.raises(PromptError, match=r"must alternate.*chat_template"):
@@ -329,12 +348,16 @@ def test_the_template_is_tried_out_once():
         tokenizer, "apply_chat_template", wraps=tokenizer.apply_chat_template
     ) as rendering:
         builder.contexts(chat(SYSTEM, *TALK), [None, PREFERENCE])
-    assert rendering.call_count == 2
+        # The third one shows that the template does not read the shape of such a preference.
+        assert rendering.call_count == 3
+        builder.contexts(chat(SYSTEM, *TALK, ("user", "So?")), [None, PREFERENCE])
+    assert rendering.call_count == 5
 
 
 def test_one_rendering_of_the_base_serves_all():
     tokenizer = byte_level(QWEN3)
     builder = PromptBuilder(tokenizer)
+    builder.contexts(chat(SYSTEM, *TALK), [PREFERENCE])
     builder.prepare(chat(*TALK)).reasoning  # noqa: B018 - tries the template out
     with patch.object(
         tokenizer, "apply_chat_template", wraps=tokenizer.apply_chat_template

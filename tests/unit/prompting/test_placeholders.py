@@ -9,7 +9,7 @@ import pytest
 from amulet_integrations.errors import ContextLengthError, PromptError, UnsupportedGrammarError
 from amulet_integrations.prompting import ChatMessage, JsonOutput, PromptBuilder, Tool
 from amulet_integrations.prompting.openai_compat.output_options import OutputOptions
-from amulet_integrations.prompting.openai_compat.schemas import check_schema
+from amulet_integrations.prompting.openai_compat.schemas import SchemaCheck
 from tests.unit.prompting.models import CHATML, GEMMA, SWITCHED, byte_level
 from tests.unit.prompting.tools.tool_models import QWEN
 
@@ -121,7 +121,7 @@ def shared(levels: int) -> dict:
 )
 def test_a_schema_past_the_limits_is_refused_with_the_limit(schema):
     with pytest.raises(UnsupportedGrammarError, match="the limit"):
-        check_schema("the answer", schema)
+        SchemaCheck("the answer", schema).run_if_quick()
 
 
 def test_the_tools_of_a_call_have_a_limit_together():
@@ -211,6 +211,75 @@ def test_a_description_in_another_form_is_refused(change):
     builder = PromptBuilder(byte_level(with_tool(f"{{{{ {FUNCTION}.description | {change} }}}}")))
     with pytest.raises(PromptError, match="changes or cuts"):
         builder.render(talk(), tools=[tool_of("Finds it")])
+
+
+ABOUT = f"{FUNCTION}.description"
+READ_ALIKE = {
+    "full stop": f"{{{{ {ABOUT} }}}}{{% if not {ABOUT}.endswith('.') %}}.{{% endif %}}",
+    "full stop, by index": f"{{{{ {ABOUT} }}}}{{% if {ABOUT}[-1] not in '.!?' %}}.{{% endif %}}",
+    "full stop, by a filter": f"{{{{ {ABOUT} }}}}{{{{ '' if {ABOUT}[-1:] == '。' else '。' }}}}",
+    "lines": f"{{% for it in {ABOUT}.splitlines() %}}- {{{{ it }}}}{{% endfor %}}",
+    "words": f"{{{{ {ABOUT}.split() | join(' ') }}}}",
+    "short wordwrap": f"{{{{ {ABOUT} | wordwrap(200) }}}}",
+    "short truncate": f"{{{{ {ABOUT} | truncate(200) }}}}",
+}
+READ_OTHERWISE = {
+    "wordwrap": f"{{{{ {ABOUT} | wordwrap(12) }}}}",
+    "truncate": f"{{{{ {ABOUT} | truncate(12) }}}}",
+    "length": f"{{{{ {ABOUT} | length }}}}",
+    "long": f"{{% if {ABOUT} | length > 30 %}}LONG{{% endif %}}{{{{ {ABOUT} }}}}",
+    "first sentence": f"{{{{ {ABOUT}.split('. ')[0] }}}}",
+    "capital": f"{{{{ {ABOUT}[0] | upper }}}}{{{{ {ABOUT}[1:] }}}}",
+    "quotation marks": f"{{% if '\"' in {ABOUT} %}}QUOTED{{% endif %}}{{{{ {ABOUT} }}}}",
+    "JSON of a string": "{{ (tool | string) | tojson }}",
+    "JSON of a string in a list": "{{ ([tool] | string) | tojson }}",
+}
+SENTENCES = [
+    *(
+        "Finds it",
+        "Finds it.",
+        "Finds it!",
+        "Where?",
+        "...",
+        "そうだ。",
+        "One.\nTwo",
+        "So. It's so.",
+    ),
+    'finds a city. It is the one "that" you are looking for',
+]
+
+
+@pytest.mark.parametrize("way", READ_ALIKE.values(), ids=READ_ALIKE)
+def test_a_template_that_ends_sentences_writes_them_as_transformers_does(way):
+    builder = PromptBuilder(byte_level(with_tool(way)))
+    for text in SENTENCES:
+        written = builder.render(talk(), tools=[tool_of(text)])
+        assert written == by_transformers(with_tool(way), tool_of(text))
+
+
+@pytest.mark.parametrize("way", READ_OTHERWISE.values(), ids=READ_OTHERWISE)
+def test_a_template_that_reads_the_shape_of_a_text_writes_the_same_or_refuses(way):
+    builder = PromptBuilder(byte_level(with_tool(way)))
+    refusals = []
+    for text in SENTENCES:
+        try:
+            written = builder.render(talk(), tools=[tool_of(text)])
+        except PromptError as error:
+            refusals.append(str(error))
+        else:
+            assert written == by_transformers(with_tool(way), tool_of(text))
+    assert refusals
+    assert all("pass a chat_template" in refusal.lower() for refusal in refusals)
+
+
+@pytest.mark.parametrize(
+    "change", ["| wordwrap(24)", "| truncate(24)", "~ (m['content'] | length)"]
+)
+def test_no_preference_is_wrapped_or_cut_in_silence(change):
+    template = CHATML.replace("m['content']", f"m['content'] {change}")
+    builder = PromptBuilder(byte_level(template))
+    with pytest.raises(PromptError, match="chat_template"):
+        builder.contexts(talk(), [None, "Speak as a pirate would speak at sea"])
 
 
 @pytest.mark.parametrize("written", ["[CONTENT]", "CONTENT | tojson(ensure_ascii=true)"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 import uuid
 from contextlib import suppress
@@ -48,7 +50,7 @@ def database_url(place: str | Path) -> URL:
     if str(place) != ":memory:":
         _check_path(str(place))
     name = str(place) if str(place) == ":memory:" else str(Path(place).expanduser().absolute())
-    return URL.create("sqlite", database=name)
+    return _with_possible_file(URL.create("sqlite", database=name))
 
 
 def is_sqlite(url: URL) -> bool:
@@ -119,7 +121,7 @@ def _read_url(place: str) -> URL:
     # The cause is dropped, since it may quote the password.
     with suppress(ArgumentError, ValueError):
         url = make_url(place)
-    if url is None:
+    if url is None or not _is_encodable(url):
         scheme = place.partition("://")[0]
         raise ProfileStoreError(
             f"The database URL that begins with {scheme}:// cannot be read. {_HOW}"
@@ -127,10 +129,37 @@ def _read_url(place: str) -> URL:
     if url.drivername in _POSTGRES_NAMES:
         return url.set(drivername=POSTGRES_DRIVER)
     if url.drivername in _SQLITE_NAMES:
-        return _read_sqlite_url(url)
+        return _with_possible_file(_read_sqlite_url(url))
     raise ProfileStoreError(
         f"Profiles are kept in SQLite or PostgreSQL (by psycopg), not by {url.drivername}. {_HOW}"
     )
+
+
+def _is_encodable(url: URL) -> bool:
+    """Whether the URL can be sent to a server; names of files are checked for themselves."""
+    try:
+        url.render_as_string(hide_password=False)
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _with_possible_file(url: URL) -> URL:
+    """Refuses the name of a file that no file can have."""
+    if is_in_memory(url):
+        return url
+    path = sqlite_path(url)
+    try:
+        os.lstat(path)
+    except ValueError:
+        problem = "has a character that no file name can have (NUL or half of a surrogate pair)"
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            return url  # whether it can be made is found out later
+        problem = "is too long"
+    else:
+        return url
+    raise ProfileStoreError(f"The name of the database file {path.name[:80]!r} {problem}.")
 
 
 def _read_sqlite_url(url: URL) -> URL:

@@ -276,14 +276,14 @@ class SqlProfileStore(SharedStore):
         return self._write("import profiles", user_ids, lambda it: it.import_all(profiles), by)
 
     asave = on_thread(save)
-    aget = on_thread(get)
+    aget = on_thread(get, reads=True)
     adelete = on_thread(delete)
-    auser_ids = on_thread(user_ids)
+    auser_ids = on_thread(user_ids, reads=True)
     aupdate = on_thread(update)
-    ahistory = on_thread(history)
+    ahistory = on_thread(history, reads=True)
     arestore = on_thread(restore)
     aerase = on_thread(erase)
-    aexport_json = on_thread(export_json)
+    aexport_json = on_thread(export_json, reads=True)
     aimport_json = on_thread(import_json)
 
     def close(self) -> None:

@@ -15,7 +15,6 @@ from amulet_integrations.evaluation import Sweep, TextScorer, sweep
 from amulet_integrations.installation import install_command
 from amulet_integrations.langchain import ChatAmulet
 from amulet_integrations.profiles import PreferenceProfile, SqlProfileStore
-from amulet_integrations.terminal_text import safe
 from tests.unit.cli.conftest import Amulet
 from tests.unit.cli.oracle import visible
 from tests.unit.cli.terminal import Terminal
@@ -82,7 +81,7 @@ def test_json_is_the_sweep(amulet: Amulet, expected: Sweep, tmp_path: Path) -> N
     theirs = expected.to_dict()
     assert content["strengths"] != []
     for ours, there in zip(content["answers"], theirs["answers"], strict=True):
-        assert safe(ours["text"]) == safe(there["text"])
+        assert ours["text"] == there["text"]
     assert content["recommended"] == theirs["recommended"]
     assert f"The page: {tmp_path / 'a.html'}" in result.stderr
 

@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
+import subprocess
+import sys
+import unicodedata
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from amulet_integrations import PreferenceProfile, SqlProfileStore
+from amulet_integrations import InMemoryProfileStore, PreferenceProfile, SqlProfileStore
+from amulet_integrations.errors import InvalidProfileError
+from amulet_integrations.profiles import Preference
+from amulet_integrations.profiles.stores.transfer import export_profiles
+from tests.support.hostile import HOSTILE
 from tests.unit.cli.conftest import Amulet
+
+FAMILIES = ("right to left", "zero width", "spaces", "sql", "combining", "emoji", "null bytes")
+HOSTILE_IDS = [text for family in FAMILIES for text in HOSTILE[family]]
+HIDDEN = "ann\u202e.exe"
+BIDI_MARKS = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
 
 pytestmark = pytest.mark.usefixtures("shared_parents")
 
@@ -27,6 +40,25 @@ def filled(amulet: Amulet, db: str) -> str:
     amulet("profile", "add", "ann", "--preference", "Use lists.", "--db", db)
     amulet("profile", "remove", "ann", "--db", db)
     return db
+
+
+def hostile_profile(text: str) -> PreferenceProfile | None:
+    """Of this user, preference, name and condition; None where that is refused."""
+    try:
+        preference = Preference(text=text, name=text, when={text: text})
+        return PreferenceProfile(user_id=text, preferences=[preference])
+    except InvalidProfileError:
+        return None
+
+
+def contents(profile: PreferenceProfile) -> dict:
+    return profile.model_dump(exclude={"version", "updated_at"})
+
+
+def steers(character: str) -> bool:
+    """Whether a terminal may obey it."""
+    is_control = unicodedata.category(character) in {"Cc", "Cs"} and character not in "\n\t"
+    return is_control or unicodedata.bidirectional(character) in BIDI_MARKS
 
 
 def texts(db: str, user: str = "ann") -> list[str] | None:
@@ -137,6 +169,47 @@ def test_export_and_import_carry_profiles_over(amulet: Amulet, db: str, tmp_path
     with SqlProfileStore(other) as store:
         assert store.get("ann").version == 2
         assert store.history("ann")[-1].by == "zoe"
+
+
+def test_hostile_ids_and_texts_are_shown_safely_and_carried_over_exactly(
+    amulet: Amulet, db: str, tmp_path: Path
+) -> None:
+    profiles = [sound for user_id in HOSTILE_IDS if (sound := hostile_profile(user_id))]
+    other = str(tmp_path / "other.db")
+    with SqlProfileStore(db) as store:
+        store.import_json(export_profiles(InMemoryProfileStore(profiles)))
+    outputs = {}
+    for command in (("export",), ("list",), ("list", "--json")):
+        outputs[command] = amulet("profile", *command, "--db", db).stdout
+    for command in ("show", "history", "explain"):
+        for form in ((), ("--json",)):
+            shown = amulet("profile", command, *form, "--db", db, "--", HIDDEN)
+            assert shown.exit_code == 0
+            outputs[(command, *form)] = shown.stdout
+    for command, output in outputs.items():
+        assert not {it for it in output if steers(it)}, command
+    assert len(set(outputs[("list",)].splitlines())) == len(profiles)
+    users = {it["user_id"] for it in json.loads(outputs[("list", "--json")])}
+    assert users == {it.user_id for it in profiles}
+
+    amulet("profile", "import", "-", "--db", other, stdin=outputs[("export",)])
+    with SqlProfileStore(db) as before, SqlProfileStore(other) as after:
+        for user_id in users:
+            assert contents(after.get(user_id)) == contents(before.get(user_id)), ascii(user_id)
+        assert after.user_ids() == before.user_ids()
+
+
+def test_an_export_to_a_terminal_of_another_encoding_is_exact(db: str, tmp_path: Path) -> None:
+    preferences = ["簡潔に, é, 👨\u200d👩", HIDDEN]
+    with SqlProfileStore(db) as store:
+        stored = store.save(PreferenceProfile(user_id="zoé", preferences=preferences))
+    command = [sys.executable, "-m", "amulet_integrations", "profile", "export", "--db", db]
+    environment = {**os.environ, "PYTHONIOENCODING": "latin-1"}
+    done = subprocess.run(command, env=environment, capture_output=True, check=True)
+    with SqlProfileStore(tmp_path / "other.db") as other:
+        (imported,) = other.import_json(done.stdout.decode("latin-1"))
+    assert contents(imported) == contents(stored)
+    assert done.stdout.isascii()
 
 
 def test_a_bad_file_is_reported_and_nothing_is_stored(

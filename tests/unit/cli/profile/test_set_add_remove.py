@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sqlite3
 from pathlib import Path
 
@@ -191,6 +192,20 @@ def test_mistakes_are_reported_in_one_line(
     assert message in result.stderr
     assert len(result.stderr.splitlines()) == 1
     assert "\x1b" not in result.stderr
+
+
+def test_commands_in_messages_can_be_pasted(amulet: Amulet, db: str) -> None:
+    user = "ann $(id); 'x'"
+    amulet("profile", "set", user, "--preference", "Be brief.", "--db", db)
+    for command, *options in (
+        ("set",),
+        ("add",),
+        ("remove", "--number", "9"),
+        ("show", "--version", "9"),
+    ):
+        message = amulet("profile", command, user, *options, "--db", db).stderr
+        pasted = message[message.index("amulet profile") :]
+        assert shlex.split(pasted)[3] == user, message
 
 
 def test_a_database_that_cannot_be_written(amulet: Amulet, tmp_path: Path) -> None:

@@ -82,7 +82,7 @@ def test_requests_with_and_without_drafts_run_together():
     assert answers(requests, 10)[0] == expected
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(st.lists(st.integers(2, 5), min_size=1, max_size=40), st.integers(0, 4))
 def test_greedy_is_that_of_the_slow_decode_on_repetitive_text(text, seed):
     model = tiny_model(seed=seed)

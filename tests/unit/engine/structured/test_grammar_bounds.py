@@ -167,3 +167,27 @@ def test_what_is_refused_or_cut_keeps_no_automata(compiler):
     assert all(entry.matcher is None for entry in entries)
     cut = [compiler._entry_of(written(WIDE | {"title": str(number)})) for number in range(6)]
     assert [entry.matcher is not None for entry in cut] == [False] * 4 + [True] * 2
+
+
+def number_from(least):
+    return written({"type": "integer", "minimum": least})
+
+
+def test_grammars_are_kept(compiler, searches):
+    for number in (*range(20), *range(20)):
+        compiler.compile(number_from(number))
+    assert len(searches) == 20
+
+
+def test_grammars_that_took_much_work_are_not_all_kept(compiler, searches, monkeypatch):
+    """Their automata would take gigabytes; the latest one is kept in any case."""
+    monkeypatch.setattr(grammars, "_MAX_SECONDS_KEPT", 0.0)
+    for number in (0, 0, 1, 1, 0):
+        assert compiler.compile(number_from(number)).shortest_completion
+    assert len(searches) == 3
+    with pytest.raises(UnsupportedGrammarError):
+        compiler.compile(written(ENDLESS))
+    compiler.compile(number_from(1))
+    with pytest.raises(UnsupportedGrammarError):  # a refusal takes no room
+        compiler.compile(written(ENDLESS))
+    assert len(searches) == 5

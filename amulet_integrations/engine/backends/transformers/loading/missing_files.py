@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterator
 from contextlib import suppress
@@ -52,9 +53,10 @@ def _find_problem(model: str, give: str) -> str | None:
     path = Path(model).expanduser()
     if not model.strip():
         return f"the name is empty. {give}"
-    if path.is_dir():
+    # Unlike a path's methods, these take names that no file can have.
+    if os.path.isdir(path):  # noqa: PTH112
         return _problem_of_folder(path, give)
-    if path.exists():
+    if os.path.exists(path):  # noqa: PTH110
         return _problem_of_file(path, give)
     return _problem_of_name(model, path, give)
 
@@ -93,7 +95,7 @@ def loading_error(
 
 
 def _problem_of_files(path: Path) -> str | None:
-    if not path.is_dir():
+    if not os.path.isdir(path):  # noqa: PTH112
         return None
     names = {file.name for file in path.iterdir()}
     missing = [it for it in [problem_of_weights(path)] if it is not None]
@@ -199,7 +201,7 @@ def _looks_like_a_path(model: str) -> bool:
 
 
 def _near_folder(path: Path) -> Path | None:
-    if not path.parent.is_dir():
+    if not os.path.isdir(path.parent):  # noqa: PTH112
         return None
     folders = [it.name for it in path.parent.iterdir() if it.is_dir()]
     return next((path.parent / near for near in get_close_matches(path.name, folders, n=1)), None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,8 @@ def check_no_pickles(what: str, name: str) -> None:
         UnsupportedModelError: The message says how to convert them.
     """
     folder = Path(name).expanduser()
-    if folder.is_dir() and (found := _find_pickle(folder)) is not None:
+    is_there = os.path.isdir(folder)  # noqa: PTH112 - takes names that no file can have
+    if is_there and (found := _find_pickle(folder)) is not None:
         raise pickle_error(what, found)
 
 

@@ -322,6 +322,11 @@ def test_a_locked_database_is_an_error_after_the_wait(path):
         "://hunter2",
         "sqlite:///x.db?timeout=long",
         "a\x00b",
+        "a\ud800b",
+        "sqlite:///a\ud800b",
+        "postgresql://ann:hunter2@host/\ud800",
+        "é" * 200,
+        f"sqlite:///{'é' * 200}",
     ],
 )
 def test_databases_that_cannot_be_opened_are_errors_without_the_password(
