@@ -17,6 +17,7 @@ from amulet_integrations.files import may_write_into
 from amulet_integrations.profiles import PreferenceProfile
 from amulet_integrations.profiles.profile_limits import limits_of
 from amulet_integrations.profiles.stores.access import read_whole_profile
+from amulet_integrations.profiles.stores.description import how_to_make_profile
 
 if TYPE_CHECKING:
     from amulet_integrations.evaluation import Method, Sweep
@@ -109,10 +110,10 @@ def save_strength(sweep: Sweep, store: SqlProfileStore, user: str) -> str:
     Raises:
         ProfileError: It cannot be stored.
     """
-    point = sweep.recommended
+    point, name = sweep.recommended, terminal.quoted_if_odd(user)
     if point is None or not sweep.is_usable:
         why = "none is recommended" if point is None else f"{point.label} breaks more than pref"
-        return f"No strength is saved for {terminal.quoted_if_odd(user)}: {why}."
+        return f"No strength is saved for {name}: {why}."
     whole = read_whole_profile(store, user)
     new = _new_profile(user, sweep.evaluation.preferences)
 
@@ -128,10 +129,9 @@ def save_strength(sweep: Sweep, store: SqlProfileStore, user: str) -> str:
     held = {preference.text for preference in (stored if whole is None else whole).preferences}
     if not held.issuperset(preference.text for preference in new.preferences):
         terminal.notice(
-            f"The profile of {terminal.quoted_if_odd(user)} does not have the preference that was swept. To add it: "
-            f'amulet profile add {user} --preference "…"'
+            f"The profile of {name} does not have the preference that was swept. To add it: "
+            f"{how_to_make_profile(store, user, action='add')}"
         )
-    name = terminal.quoted_if_odd(user)
     return f"Saved {name}: {strength_words(point.strength)}, version {stored.version}."
 
 
