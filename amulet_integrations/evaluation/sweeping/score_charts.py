@@ -15,6 +15,7 @@ from .sweep_table import (
     ScoreLimit,
     axis_labels,
     is_far_apart,
+    is_past_limit,
     score_limit,
     score_text,
     shown_scores,
@@ -39,6 +40,7 @@ class Mark(NamedTuple):
         value: Its value as text.
         whisker: The ends of the interval of its mean; None without an interval.
         recommended: Whether it is the recommended strength.
+        past: Whether it exceeds the limit of the score.
     """
 
     x: float
@@ -48,6 +50,7 @@ class Mark(NamedTuple):
     value: str
     whisker: tuple[float, float] | None
     recommended: bool
+    past: bool
 
 
 @dataclass(frozen=True)
@@ -116,6 +119,7 @@ def _chart(sweep: Sweep, score: str, limit: ScoreLimit | None) -> ScoreChart:
                 value=score_text(score, mean.mean),
                 whisker=ends,
                 recommended=point is sweep.recommended,
+                past=is_past_limit(point, score),
             )
         )
     note = note_of(score)

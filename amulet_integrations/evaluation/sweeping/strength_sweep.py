@@ -39,6 +39,7 @@ class StrengthPoint:
         method: The name by which `amulet evaluate` knows it, such as "amulet@p=2.5,kl=0.1".
         kind: How it decodes: "base", "pref", "linear_alignment" or "amulet".
         strength: The guidance scale and the bound.
+        answers: How many answers it has.
         scores: The mean of each score over the answers that have it, by the score's name.
         missed: The limits that it exceeds beside pref; empty for base and pref.
     """
@@ -47,6 +48,7 @@ class StrengthPoint:
     method: str
     kind: MethodKind
     strength: Preset
+    answers: int
     scores: dict[str, Estimate] = field(repr=False)
     missed: tuple[Limit, ...] = ()
 
@@ -105,8 +107,17 @@ class Sweep:
             missed: tuple[Limit, ...] = ()
             if method.name in points:
                 missed = tuple(cast("Frontier", self.frontier).missed(points[method.name]))
-            label = labels[method.name]
-            found.append(StrengthPoint(label, method.name, method.kind, strength, scores, missed))
+            found.append(
+                StrengthPoint(
+                    labels[method.name],
+                    method.name,
+                    method.kind,
+                    strength,
+                    len(answers[method.name]),
+                    scores,
+                    missed,
+                )
+            )
         return tuple(found)
 
     @property

@@ -51,6 +51,7 @@ def _render(sweep: Sweep, *, whole: bool) -> str:
             half_columns=math.ceil(columns / 2),
             answer_scores=lambda answer: sweep_table.answer_scores(answer, scores),
             table=sweep_table.sweep_table(sweep),
+            coverage_note=sweep_table.coverage_note(sweep),
             notes=[note_of(score) for score in scores],
             settings=sweep.evaluation.settings,
         )

@@ -17,6 +17,7 @@ from .sweep_table import (
     axis_labels,
     bound_text,
     is_far_apart,
+    is_past_limit,
     score_limit,
     shown_scores,
 )
@@ -55,7 +56,8 @@ def _draw_score(axes: Any, sweep: Sweep, score: str) -> None:
         if mean.low is not None and mean.high is not None:
             ends = [mean.low, mean.high]
             axes.plot([place, place], ends, color=plots.MAIN, linewidth=1.8, alpha=0.35)
-        axes.plot(place, mean.mean, marker="o", markersize=5.5, color=plots.MAIN)
+        colour = plots.WARM if is_past_limit(strengths[place], score) else plots.MAIN
+        axes.plot(place, mean.mean, marker="o", markersize=5.5, color=colour)
         if strengths[place] is sweep.recommended:
             ring = {"marker": "o", "markersize": 12, "markerfacecolor": "none"}
             axes.plot(place, mean.mean, **ring, markeredgecolor=plots.MAIN, markeredgewidth=1.6)

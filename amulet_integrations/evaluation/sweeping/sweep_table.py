@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import NamedTuple
 
 from amulet_integrations.evaluation.analysis.frontier import RELEVANCE_ALLOWANCE
-from amulet_integrations.evaluation.analysis.statistics import Estimate
 from amulet_integrations.evaluation.data.record_types import BOUNDABLE, Answer
 from amulet_integrations.evaluation.metrics.builtin_scores import (
     FLUENCY,
@@ -17,6 +15,7 @@ from amulet_integrations.evaluation.metrics.builtin_scores import (
     WORDS,
     note_of,
 )
+from amulet_integrations.evaluation.reporting.score_tables import FEWER_ANSWERS
 from amulet_integrations.evaluation.reporting.text_tables import (
     NO_VALUE,
     Cell,
@@ -34,6 +33,7 @@ SHOWN_SCORES = (PREFERENCE_RATIO, PREF_NLL, FLUENCY, RELEVANCE, WORDS)
 
 _IN_NATS = {PREFERENCE_RATIO, PREF_NLL, FLUENCY}
 _MOST_LABELS = 9
+_LIMITED = {PREF_NLL: "pref NLL", RELEVANCE: "relevance"}
 _FAR = 1.5  # nats between the least and the largest mean
 
 LINEAR_WIDTH = 0.5
@@ -86,23 +86,41 @@ def past_limits(point: StrengthPoint) -> str:
     return ", ".join(limit.what for limit in point.missed)
 
 
+def is_past_limit(point: StrengthPoint, score: str) -> bool:
+    """Whether a strength exceeds the limit of a score."""
+    return any(limit.what == _LIMITED.get(score) for limit in point.missed)
+
+
+def coverage_note(sweep: Sweep) -> str:
+    """Returns what notes beside means say; "" where every answer has all scores."""
+    scores = shown_scores(sweep)
+    found = [it.scores[score] for it in sweep.strengths for score in scores if score in it.scores]
+    most = max((it.answers for it in sweep.strengths), default=0)
+    return FEWER_ANSWERS if any(mean.values < most for mean in found) else ""
+
+
 def sweep_table(sweep: Sweep) -> TextTable:
     """Returns the means of the scores by strength. The recommended strength is highlighted."""
     scores, several = shown_scores(sweep), len(sweep.cases()) > 1
     recommended = sweep.recommended
 
-    def mean(score: str, means: Mapping[str, Estimate]) -> str:
+    def mean(score: str, point: StrengthPoint) -> Cell:
         digits = 0 if score == WORDS and not several else 3
-        return score_text(score, means[score].mean if score in means else None, digits)
+        if score not in point.scores:
+            return Cell(NO_VALUE)
+        found = point.scores[score]
+        fewer = f"{found.values} of {point.answers}" if found.values < point.answers else ""
+        return Cell(score_text(score, found.mean, digits), fewer)
 
     def row(point: StrengthPoint) -> Row:
         bound = point.strength.max_kl
-        limits = past_limits(point) or ("none" if point.kind in BOUNDABLE else NO_VALUE)
+        is_judged = sweep.frontier is not None and point.kind in BOUNDABLE
+        limits = past_limits(point) or ("none" if is_judged else NO_VALUE)
         return (
             Cell(point.label, strong=point is recommended),
             Cell(f"{point.strength.guidance_scale:.3g}"),
             Cell("none" if bound is None else f"{bound:.3g}"),
-            *(Cell(mean(score, point.scores)) for score in scores),
+            *(mean(score, point) for score in scores),
             Cell(limits),
         )
 
@@ -111,7 +129,7 @@ def sweep_table(sweep: Sweep) -> TextTable:
         "Means by strength" if several else "Scores by strength",
         ("strength", "scale", "max_kl", *map(_decapitalized, labels), "past its limits"),
         (Group("", tuple(map(row, sweep.strengths))),),
-        caption=f"{sweep.recommendation} {sweep.basis}".rstrip(),
+        caption=" ".join(filter(None, (sweep.recommendation, sweep.basis, coverage_note(sweep)))),
     )
 
 

@@ -34,7 +34,7 @@ from amulet_integrations.evaluation import (
 from amulet_integrations.evaluation.analysis.frontier import find_frontier
 from amulet_integrations.evaluation.sweeping.score_charts import BOTTOM, TOP, score_charts
 from amulet_integrations.evaluation.sweeping.sweep_page import balanced
-from amulet_integrations.evaluation.sweeping.sweep_table import axis_labels
+from amulet_integrations.evaluation.sweeping.sweep_table import axis_labels, sweep_table
 from amulet_integrations.evaluation.sweeping.swept_strengths import read_strengths, strength_labels
 from tests.unit.evaluation import made
 
@@ -381,6 +381,27 @@ def test_charts_place_values_in_their_order(ratios, far: bool) -> None:
         cost = charts[1]
         assert [mark.y < cost.limit for mark in cost.marks] == [False, False, True]
         assert cost.past == (TOP, cost.limit - TOP)
+
+
+def test_what_is_past_a_limit_is_marked_by_the_frontier_and_not_by_the_means() -> None:
+    # The second answer of pref has no tokens, so the frontier looks at the first questions alone.
+    answers = [
+        made.measured("pref", 0, 0.1, 0.5),
+        made.answer("pref", index=1, scores={"broken": 1.0}),
+        *(made.measured(name, 0, 0.2, 0.55) for name in ("amulet", "amulet@paper")),
+        *(made.measured(name, 1, 0.2, 1.5) for name in ("amulet", "amulet@paper")),
+    ]
+    found = Sweep(made.evaluation(answers, methods=made.named("pref", "amulet", "amulet@paper")))
+    assert [point.missed for point in found.strengths] == [(), (), ()]
+    chart = next(chart for chart in score_charts(found) if chart.label == "Pref NLL")
+    assert [mark.past for mark in chart.marks] == [False, False, False]
+    assert chart.marks[1].y < chart.limit
+    assert "0.500 1 of 2" in str(sweep_table(found))
+    page = Texts(found.to_html()).text
+    assert "1 of 2" in page
+    assert "of how many the mean is" in page
+    far = made_sweep(nlls=(0.8, 0.85, 2.5))
+    assert [mark.past for mark in score_charts(far)[1].marks] == [False, False, True]
 
 
 @pytest.mark.parametrize(
