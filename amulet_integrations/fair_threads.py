@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import os
+import sys
 import threading
 from collections import Counter, OrderedDict
 from collections.abc import Callable
@@ -24,6 +25,8 @@ from amulet_integrations.errors import EngineClosedError
 T = TypeVar("T")
 
 _SECONDS_AT_EXIT = 3.0  # that work which may be left has to end by itself
+_NICENESS = 15  # of their threads, beside the other ones of the process
+_LOWEST_PRIORITY = 19
 _SECONDS_IDLE = 10.0  # after which a daemon thread ends
 
 _here = threading.local()
@@ -151,7 +154,7 @@ class FairThreads:
         """Begins anew without threads, as in a forked child, which has none of its parent's."""
         # Its threads keep the interpreter; others are daemons.
         self._executor = ThreadPoolExecutor(
-            self._max_threads, self._name, initializer=_mark_pool_thread
+            self._max_threads, self._name, initializer=_begin_thread
         )
         self._handed: SimpleQueue[Callable[[], None]] = SimpleQueue()  # to daemons
         self._idle = 0  # daemons that wait for what is handed to them
@@ -224,7 +227,7 @@ class FairThreads:
 
     def _serve(self) -> None:
         """Does what is handed to daemons, until there is nothing for a while."""
-        _mark_pool_thread()
+        _begin_thread()
         while True:
             try:
                 self._handed.get(timeout=_SECONDS_IDLE)()
@@ -291,8 +294,19 @@ def _is_pool_thread() -> bool:
     return getattr(_here, "is_pool_thread", False)
 
 
-def _mark_pool_thread() -> None:
+def _begin_thread() -> None:
+    """Marks a thread of a pool; where threads have priorities of their own, it gets a lower one.
+
+    What it computes beside Python's lock would otherwise take processors from the threads of a
+    running decode step, of which each waits for all others.
+    """
     _here.is_pool_thread = True
+    if sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _lower_priority())
+
+
+def _lower_priority() -> int:
+    return min(_NICENESS + os.getpriority(os.PRIO_PROCESS, os.getpid()), _LOWEST_PRIORITY)
 
 
 def _reset_in_child() -> None:

@@ -164,6 +164,19 @@ async def test_a_cancelled_task_waits_for_what_has_begun_and_for_nothing_else(ga
         await pool.finish(lambda: 1 // 0, "bob")
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere priorities are the process's")
+async def test_threads_give_way_to_those_that_decode():
+    pool = FairThreads("test")
+
+    def niceness() -> int:
+        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    own = niceness()
+    found = {await pool.start(niceness), await pool.arun(niceness, deadline=Deadline())}
+    assert found == {min(own + 15, 19)}
+    assert niceness() == own
+
+
 def test_without_a_timeout_work_stays_on_the_callers_thread():
     pool = FairThreads("test")
     assert pool.run(threading.get_ident, deadline=Deadline()) == threading.get_ident()

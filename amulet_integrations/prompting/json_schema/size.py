@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from amulet_integrations.errors import UnsupportedGrammarError
 
 MAX_CHARACTERS = 128 * 1024
-"""Most characters of a schema: of all its names and texts, and one for each value.
+"""Most characters of a schema, about as JSON writes it.
 
 A line feed counts for many, because every line is written into the prompt by itself.
 """
+
+# Of the quotes, colons, commas and brackets.
+_FOR_A_NAME = 4
+_FOR_A_VALUE = 3
 
 _FOR_A_LINE = 64
 
@@ -54,31 +58,40 @@ def check_size(of_what: str, schema: Mapping[str, Any]) -> int:
 
 
 def _check(of_what: str, schema: Mapping[str, Any], most: int, deepest: int) -> int:
-    # On the event loop, so it is quick: plain values are counted where they are found.
-    size = 0
-    waiting: list[tuple[Any, int]] = [(schema, 1)]
-    while waiting:
-        container, depth = waiting.pop()
-        values: Iterable[Any] = container
-        if isinstance(container, dict | Mapping):  # a dict is known sooner
-            size += sum(len(name) for name in container if isinstance(name, str))
-            values = container.values()
-        size += 1
-        for value in values:
-            if isinstance(value, str):
-                size += 1 + len(value) + _FOR_A_LINE * value.count("\n")
-            elif isinstance(value, _CONTAINERS):
-                waiting.append((value, depth + 1))
-            else:
-                size += 1
-        if size + len(waiting) > most:
-            raise UnsupportedGrammarError(
-                f"The schema {of_what} has more than {most} characters, the limit. "
-                "Leave parts out, or use $ref for what is repeated."
-            )
-        if container and depth > deepest:
+    # On the event loop, so it is quick, and makes few objects, of which Python would have to
+    # collect the garbage.
+    size, depth = 0, 0
+    level: list[Collection[Any]] = [schema]
+    while level:
+        depth += 1
+        below: list[Collection[Any]] = []
+        for container in level:
+            size += _own_size(container, below)
+            if size > most:
+                raise UnsupportedGrammarError(
+                    f"The schema {of_what} has more than {most} characters, the limit. "
+                    "Leave parts out, or use $ref for what is repeated."
+                )
+        if depth > deepest and any(level):
             raise UnsupportedGrammarError(
                 f"The schema {of_what} is nested too deeply: more than {deepest} levels, the "
                 "limit. Use $ref and $defs."
             )
+        level = below
+    return size
+
+
+def _own_size(container: Collection[Any], inner: list[Collection[Any]]) -> int:
+    """The size of a dict or list without the dicts and lists in it, which are added to `inner`."""
+    size = _FOR_A_VALUE * len(container)
+    values: Iterable[Any] = container
+    if isinstance(container, dict | Mapping):  # a dict is known sooner
+        size += _FOR_A_NAME * len(container)
+        size += sum(len(name) for name in container if isinstance(name, str))
+        values = container.values()
+    for value in values:
+        if isinstance(value, str):
+            size += len(value) + _FOR_A_LINE * value.count("\n")
+        elif isinstance(value, _CONTAINERS):
+            inner.append(value)
     return size

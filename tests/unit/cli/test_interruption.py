@@ -17,6 +17,7 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals are POSIX's"
 # Presses Ctrl-C where a module is imported, and again while the first one is on its way.
 PRESSED_AT = """
 import atexit, os, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # what runs in the background ignores it
 module, times = sys.argv.pop(1), int(sys.argv.pop(1))
 
 def press(left):
