@@ -385,10 +385,10 @@ class AmuletClient(AmuletConfig):
             PromptError: The conversation cannot be written as a prompt for this model.
             UnsupportedGrammarError: A schema cannot be enforced while decoding.
         """
+        arguments.output.check_schemas(arguments.deadline)
         personalizer = self.personalizer
         arguments.deadline.check("while the model was loaded")
         _ = personalizer.engine
-        arguments.output.check_schemas(arguments.deadline)
         call = PreparedCall(
             messages=messages,
             personalization=personalization,

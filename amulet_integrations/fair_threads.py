@@ -251,10 +251,8 @@ class FairThreads:
         is_daemon: bool = False,
     ) -> None:
         _settle(future, function)
-        del function
         with self._lock:
             self._may_be_left.discard(future)
-            del future
             self._idle += is_daemon
             self._running[user_id] -= 1
             if not self._running[user_id]:

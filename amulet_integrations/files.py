@@ -55,6 +55,14 @@ def read_utf8(path: Path, error_type: type[AmuletError]) -> str:
         raise error_type(f"The path {str(path)!r} contains a NUL character.") from None
 
 
+def with_home(path: str | Path) -> Path:
+    """A path with a home folder in place of ``~`` or ``~user``; as it is if there is none."""
+    try:
+        return Path(path).expanduser()
+    except (RuntimeError, ValueError):  # nobody has that name, or nobody can have it
+        return Path(path)
+
+
 def nearest_existing(path: Path) -> Path:
     """The path itself if it exists, or else the nearest folder above it that does."""
     absolute = path.absolute()

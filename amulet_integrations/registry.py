@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 from amulet_integrations.engine.backends.transformers.loading.source_check import (
@@ -71,11 +72,10 @@ class Registry:
 
     def engine(self, source: ModelSource) -> Engine:
         """The engine of a source; loads the model on first use."""
-        # Importing torch and transformers takes seconds, so it waits until something is decoded.
-        from amulet_integrations.engine.local_engine import shared_engine  # noqa: PLC0415
+        from amulet_integrations.engine.worker import run_on_worker  # noqa: PLC0415
 
         # Without the lock, because loading takes long, and calls of other models must not wait.
-        engine = shared_engine(source)
+        engine = run_on_worker(_import_shared_engine)(source)
         with self._lock:
             # Kept here, because `shared_engine` frees engines that nobody references.
             self._engines[source.key] = engine
@@ -99,3 +99,15 @@ class Registry:
             if (key := (str(store_or_url), ttl, limits)) not in self._stores:
                 self._stores[key] = open_profile_store(store_or_url, ttl=ttl, limits=limits)
             return self._stores[key]
+
+
+def _import_shared_engine() -> Callable[[ModelSource], Engine]:
+    """Imports torch and transformers, which takes seconds, when something is first decoded.
+
+    On the worker, for whose end the interpreter waits when it exits: torch reports errors where it
+    has been imported by half.
+    """
+    from amulet_integrations.engine.backends.transformers.loading import loader  # noqa: F401, PLC0415
+    from amulet_integrations.engine.local_engine import shared_engine  # noqa: PLC0415
+
+    return shared_engine

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from amulet_integrations.errors import InvalidRequestError
+from amulet_integrations.files import with_home
 
 EMBEDDED = "embedded"
 _DTYPES = ("auto", "float32", "bfloat16", "float16", "float64")
@@ -78,7 +79,7 @@ def _absolute(model: Any) -> Any:
     """The absolute path of a folder, so that one folder has one name; else the hub id."""
     if not isinstance(model, str | Path) or model == EMBEDDED:
         return model
-    name = os.path.expanduser(model) if str(model).startswith("~") else str(model)  # noqa: PTH111
+    name = str(with_home(model) if str(model).startswith("~") else model)
     return os.path.abspath(name) if name and os.path.isdir(name) else name  # noqa: PTH100, PTH112
 
 

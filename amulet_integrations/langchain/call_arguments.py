@@ -179,11 +179,13 @@ def _resolve_user(
 def check_arguments(llm: AmuletClient, arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Validates arguments that are to be bound to a model, and returns them as plain JSON.
 
+    On an event loop, schemas that are not small are left to the call.
+
     Raises:
         AmuletError: One of them is unknown or not valid.
     """
     plain = json_arguments(arguments)
-    llm.read_call(_unfolded(plain), _OTHER_ARGUMENTS).output.check_schemas()
+    llm.read_call(_unfolded(plain), _OTHER_ARGUMENTS)
     return plain
 
 

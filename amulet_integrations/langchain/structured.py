@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import AsyncIterator, Callable, Iterator
-from typing import Any, Literal, get_args
+from functools import partial as with_arguments
+from typing import Any, Literal, TypeVar, get_args
 
 from langchain_core.exceptions import OutputParserException
 from langchain_core.language_models import LanguageModelInput
@@ -19,7 +20,9 @@ from langchain_core.runnables import AddableDict, Runnable
 from langchain_core.utils.json import parse_json_markdown, parse_partial_json
 from pydantic import SkipValidation
 
+from amulet_integrations.deadline import Deadline
 from amulet_integrations.errors import PromptError
+from amulet_integrations.fair_threads import REQUEST_THREADS
 from amulet_integrations.prompting.json_schema.finished_values import fault_of
 from amulet_integrations.prompting.json_schema.object_types import ObjectType, is_pydantic, is_type
 from amulet_integrations.prompting.openai_compat.openai_tools import as_tool_name
@@ -34,6 +37,8 @@ from amulet_integrations.prompting.openai_compat.schemas import (
 )
 
 from .tools import AnySchema, to_json_schema
+
+T = TypeVar("T")
 
 StructuredMethod = Literal["json_schema", "function_calling", "json_mode"]
 
@@ -157,13 +162,17 @@ class StructuredOutputParser(BaseCumulativeTransformOutputParser[Any]):
             OutputParserException: The answer does not follow the schema.
         """
         message = getattr(result[0], "message", None)
-        is_growing = partial and getattr(message, "chunk_position", "last") != "last"
+        is_growing = partial and not _is_whole(message)
         if is_growing and self.model is not None and not ObjectType.of(self.model).is_dict:
             return None
         if is_growing:
             return _parse_partial(_call_text(message) if self.from_call else result[0].text)
         found = self._parse_call(message) if self.from_call else self._parse_text(result[0])
         return None if found is None else self._checked(found)
+
+    async def aparse_result(self, result: list[Generation], *, partial: bool = False) -> Any:
+        """As `parse_result`, without blocking the event loop; a schema may take a second."""
+        return await _on_thread(self.parse_result, result, is_partial=partial)
 
     def parse(self, text: str) -> Any:
         """Parses the text of an answer.
@@ -229,38 +238,50 @@ class RawOutputParser(BaseTransformOutputParser[dict[str, Any]]):
             found["parsing_error"] = error
         return {"raw": getattr(result[0], "message", result[0].text), **found}
 
+    async def aparse_result(
+        self, result: list[Generation], *, partial: bool = False
+    ) -> dict[str, Any]:
+        """As `parse_result`, without blocking the event loop."""
+        return await _on_thread(self.parse_result, result, is_partial=partial)
+
     def parse(self, text: str) -> dict[str, Any]:
         """Parses the text of an answer."""
         return self.parse_result([Generation(text=text)])
 
     def _transform(self, input: Iterator[str | BaseMessage]) -> Iterator[dict[str, Any]]:
-        return map(self._part_reader(), input)
+        reader = _PartReader()
+        for chunk in input:
+            yield reader.part(chunk, self.parse_result(reader.added(chunk), partial=True))
 
     async def _atransform(
         self, input: AsyncIterator[str | BaseMessage]
     ) -> AsyncIterator[dict[str, Any]]:
-        read = self._part_reader()
+        reader = _PartReader()
         async for chunk in input:
-            yield read(chunk)
+            yield reader.part(chunk, await self.aparse_result(reader.added(chunk), partial=True))
 
-    def _part_reader(self) -> Callable[[Any], _Part]:
-        """Makes the function that reads one stream: its dicts add up to what `invoke` returns."""
-        message: Any = None
-        parsed: Any = None
 
-        def read(chunk: Any) -> _Part:
-            nonlocal message, parsed
-            message = chunk if message is None else message + chunk
-            found = self.parse_result([ChatGeneration(message=message)], partial=True)
-            part = _Part(raw=chunk)
-            is_last = getattr(chunk, "chunk_position", "last") == "last"
-            if is_last or found["parsed"] != parsed:
-                part["parsed"] = parsed = found["parsed"]
-            if is_last:
-                part["parsing_error"] = found["parsing_error"]
-            return part
+class _PartReader:
+    """Reads one stream: its dicts add up to what `invoke` returns."""
 
-        return read
+    def __init__(self) -> None:
+        self._message: Any = None
+        self._parsed: Any = None
+
+    def added(self, chunk: Any) -> list[Generation]:
+        """The answer as far as it has come, with one chunk more."""
+        self._message = chunk if self._message is None else self._message + chunk
+        return [ChatGeneration(message=self._message)]
+
+    def part(self, chunk: Any, found: dict[str, Any]) -> _Part:
+        """What a chunk adds, where `found` was read from the answer so far."""
+        part = _Part(raw=chunk)
+        is_last = getattr(chunk, "chunk_position", "last") == "last"
+        if is_last or found["parsed"] != self._parsed:
+            part["parsed"] = self._parsed = found["parsed"]
+        if is_last:
+            part["parsing_error"] = found["parsing_error"]
+        return part
 
 
 class _Part(AddableDict):
@@ -268,6 +289,18 @@ class _Part(AddableDict):
 
     def __add__(self, other: AddableDict) -> _Part:
         return _Part({**self, **other, "raw": self["raw"] + other["raw"]})
+
+
+async def _on_thread(parse: Callable[..., T], result: list[Generation], *, is_partial: bool) -> T:
+    """What a parser makes of an answer, on a thread where the answer may be whole."""
+    work = with_arguments(parse, result, partial=is_partial)
+    if is_partial and not _is_whole(getattr(result[0], "message", None)):
+        return work()
+    return await REQUEST_THREADS.arun(work, deadline=Deadline())
+
+
+def _is_whole(message: BaseMessage | None) -> bool:
+    return getattr(message, "chunk_position", "last") == "last"
 
 
 def _call_text(message: BaseMessage | None) -> str:

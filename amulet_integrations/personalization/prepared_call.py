@@ -16,6 +16,7 @@ from amulet_integrations.decoding.strength import Method
 from amulet_integrations.engine.protocol import Engine
 from amulet_integrations.engine.request import GenerationRequest
 from amulet_integrations.engine.result import Increment, TokenExplanation
+from amulet_integrations.fair_threads import REQUEST_THREADS
 from amulet_integrations.profiles import Preference
 from amulet_integrations.prompting import ChatMessage
 from amulet_integrations.prompting.openai_compat.output_options import OutputOptions
@@ -196,8 +197,26 @@ class PreparedAnswer:
         """`stream` for asyncio."""
         async with aclosing(self.engine.astream(self.request)) as increments:
             async for increment in increments:
-                for item in convert(increment):
+                for item in await self._converted(increment, convert):
                     yield item
+
+    async def _converted(
+        self, increment: Increment, convert: Callable[[Increment], Iterable[T]]
+    ) -> Iterable[T]:
+        """What `convert` makes of an increment, on a thread where that may take a second."""
+        may_complete_value = increment.usage is not None or "}" in increment.text
+        if not (may_complete_value and self._compares_values):
+            return convert(increment)
+        return await REQUEST_THREADS.arun(
+            lambda: list(convert(increment)),
+            deadline=self.call.deadline,
+            user_id=self.request.user_id,
+        )
+
+    @cached_property
+    def _compares_values(self) -> bool:
+        """Whether finished values are compared with a schema that no grammar enforces whole."""
+        return self.call.output.compares_values
 
     def read(self, increment: Increment) -> list[Piece]:
         """Returns the pieces that one increment completes; the last increment completes all.

@@ -22,7 +22,7 @@ from pydantic import Field
 
 from amulet_integrations.decoding.strength import Preset
 from amulet_integrations.errors import AmuletError, InvalidParamsError
-from amulet_integrations.files import may_write_into, nearest_existing, replace_file
+from amulet_integrations.files import may_write_into, nearest_existing, replace_file, with_home
 from amulet_integrations.validation import FrozenModel
 
 logger = logging.getLogger(__name__)
@@ -65,7 +65,7 @@ def presets_path() -> Path:
     folder = os.environ.get("AMULET_CONFIG_DIR", "").strip()
     if not folder:
         return user_config_path("amulet-integrations") / PRESETS_FILE
-    return Path(folder).expanduser() / PRESETS_FILE
+    return with_home(folder) / PRESETS_FILE
 
 
 def find_preset(fingerprint: str) -> SavedPreset | None:

@@ -147,6 +147,22 @@ def test_names_that_no_file_can_have_are_refused(
 
 
 @every_wrapper
+@pytest.mark.parametrize("name", ["~nobody-of-that-name", "~nobody-of-that-name\0"], ids=ascii)
+def test_home_folders_of_nobody_are_refused(
+    wrapper: Wrapper, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for place in (name, f"{name}/x"):
+        with pytest.raises(ModelNotFoundError, match="nobody-of-that-name"):
+            wrapper.make(model=place)
+        for named in (place, Path(place)):
+            llm = wrapper.make(engine=ScriptedEngine(), profiles=named)
+            with pytest.raises(ProfileStoreError, match="nobody-of-that-name"):
+                next(iter(wrapper.chats.values()))(llm, ASK, user_id="ann")
+    assert list(tmp_path.iterdir()) == []
+
+
+@every_wrapper
 @pytest.mark.parametrize("text", UNENCODABLE["surrogates"], ids=ascii)
 def test_what_no_tokenizer_reads_is_not_counted(wrapper: Wrapper, text: str) -> None:
     llm = wrapper.make(engine=ScriptedEngine())

@@ -23,7 +23,8 @@ from amulet_integrations.engine.structured import grammar
 from amulet_integrations.errors import RequestTimeoutError, UnsupportedGrammarError
 from amulet_integrations.fair_threads import REQUEST_THREADS
 from amulet_integrations.langchain import ChatAmulet
-from amulet_integrations.prompting.openai_compat import schemas
+from amulet_integrations.prompting.json_schema import finished_values
+from amulet_integrations.prompting.openai_compat import schema_check
 from tests.support.scripted import ScriptedEngine
 from tests.support.table_backend import TableBackend
 from tests.support.tiny import tiny_tokenizer
@@ -179,13 +180,13 @@ async def test_large_schemas_are_read_beside_the_event_loop(
 ) -> None:
     """The reading begins only when the loop has gone on, which the call itself cannot wait for."""
     loop_went_on = threading.Event()
-    read = schemas.enforced_schema
+    read = schema_check.enforced_schema
 
     def read_slowly(*args: Any, **options: Any) -> Any:
         assert loop_went_on.wait(20), "the loop was held up"
         return read(*args, **options)
 
-    monkeypatch.setattr(schemas, "enforced_schema", read_slowly)
+    monkeypatch.setattr(schema_check, "enforced_schema", read_slowly)
     llm, ask = wrapper.make(engine=ScriptedEngine(["{}"])), _astream(wrapper)
     refused = wide_schema({"x": {"$ref": "#/nowhere"}})
     unique = wide_schema({"ids": {"type": "array", "uniqueItems": True}})
@@ -201,9 +202,67 @@ async def test_large_schemas_are_read_beside_the_event_loop(
     answered, *errors = await asyncio.gather(*tasks, return_exceptions=True)
     assert isinstance(answered, list)
     assert [type(error) for error in errors] == [UnsupportedGrammarError] * 2
-    tool = {"name": "t", "description": "A tool.", "parameters": refused}
     with pytest.raises(UnsupportedGrammarError, match="the tool 't'"):
-        await ask(llm, tools=[{"type": "function", "function": tool}])
+        await ask(llm, tools=[tool("t", refused)])
+
+
+def tool(name: str, parameters: dict[str, Any]) -> dict[str, Any]:
+    function = {"name": name, "description": "A tool.", "parameters": parameters}
+    return {"type": "function", "function": function}
+
+
+def ids(number: int) -> dict[str, Any]:
+    """A small schema that no grammar enforces whole."""
+    of_one = {"type": "array", "uniqueItems": True, "maxItems": number + 2}
+    return {"type": "object", "properties": {"ids": of_one}, "required": ["ids"]}
+
+
+@every_wrapper
+async def test_many_small_schemas_are_read_beside_the_event_loop(
+    wrapper: Wrapper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop = threading.get_ident()
+    read = schema_check.enforced_schema
+
+    def read_elsewhere(*args: Any, **options: Any) -> Any:
+        assert threading.get_ident() != loop, "the loop was held up"
+        return read(*args, **options)
+
+    monkeypatch.setattr(schema_check, "enforced_schema", read_elsewhere)
+    llm = wrapper.make(engine=ScriptedEngine(["Yes."]))
+    many = [tool(f"t{number}", ids(number)) for number in range(4)]
+    assert await _astream(wrapper)(llm, tools=many)
+    if isinstance(llm, ChatAmulet):
+        assert await llm.bind_tools(many).ainvoke(QUESTION)
+
+
+@every_wrapper
+async def test_finished_values_are_compared_beside_the_event_loop(
+    wrapper: Wrapper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop = threading.get_ident()
+    compare = finished_values._first_fault
+
+    def compare_elsewhere(*args: Any) -> str:
+        assert threading.get_ident() != loop, "the loop was held up"
+        compared.append(args)
+        return compare(*args)
+
+    monkeypatch.setattr(finished_values, "_first_fault", compare_elsewhere)
+    compared: list[Any] = []
+    llm = wrapper.make(engine=ScriptedEngine(['{"ids": []}']))
+    as_json = {"type": "json_object", "schema": ids(0)}
+    assert await _astream(wrapper)(llm, response_format=as_json)
+    asked = 1
+    if isinstance(llm, ChatAmulet):
+        for include_raw in (False, True):
+            structured = llm.with_structured_output(
+                {"title": "Ids", **ids(0)}, include_raw=include_raw
+            )
+            assert await structured.ainvoke(QUESTION)
+            assert await collect(structured.astream(QUESTION))
+            asked += 2
+    assert len(compared) == asked
 
 
 async def test_a_request_whose_submission_waits_ends_in_time(tiny_engine: LocalEngine) -> None:

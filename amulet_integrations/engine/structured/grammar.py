@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 import time
 from collections import OrderedDict
@@ -12,6 +13,7 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar, cast
+from weakref import WeakSet
 
 import numpy as np
 from llguidance import LLMatcher, LLParserLimits, LLTokenizer
@@ -98,13 +100,9 @@ class GrammarCompiler:
         self._tokenizer = tokenizer
         self._vocab_size = vocab_size
         self.end_ids = end_ids
-        self._tokenizer_lock = threading.Lock()
-        self._long_step_lock = threading.Lock()
         self._limits = LLParserLimits(initial_lexer_fuel=_FUEL)
-        self._unfinished: list[_Entry] = []
-        self._unfinished_lock = threading.Lock()
-        self._entries: OrderedDict[str, _Entry] = OrderedDict()  # the latest ones last
-        self._entries_lock = threading.Lock()
+        self.reset()
+        _all.add(self)
 
     def compile(self, grammar: str, deadline: Deadline | None = None) -> CompiledGrammar:
         """Compiles a grammar, or returns it as it was compiled before.
@@ -138,6 +136,15 @@ class GrammarCompiler:
             return outcome
         error_type, message = outcome
         raise error_type(message)
+
+    def reset(self) -> None:
+        """Forgets all grammars. In a forked child, nobody would free locks that are held."""
+        self._tokenizer_lock = threading.Lock()
+        self._long_step_lock = threading.Lock()
+        self._unfinished: list[_Entry] = []
+        self._unfinished_lock = threading.Lock()
+        self._entries: OrderedDict[str, _Entry] = OrderedDict()  # the latest ones last
+        self._entries_lock = threading.Lock()
 
     def prepare(self) -> None:
         """Reads the tokenizer now, which keeps Python busy for up to seconds.
@@ -288,6 +295,18 @@ class GrammarCompiler:
                 reason = first_line(matcher.get_error())
                 return f" Or simplify it, for llguidance gave up: {reason}"
         return ""
+
+
+_all: WeakSet[GrammarCompiler] = WeakSet()
+
+
+def _reset_in_child() -> None:
+    for compiler in _all:
+        compiler.reset()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_reset_in_child)
 
 
 def _within_bounds(search: Search, entry: _Entry) -> Search:

@@ -19,7 +19,7 @@ from .patterns import check_pattern, compiled_pattern
 from .schema_to_grammar import enforced_schema
 from .shape import MAPS, iter_objects, map_subschemas
 
-_SECONDS = 1.0  # of one whole check, which runs on event loops too
+_SECONDS = 1.0  # of one whole check
 _SHOWN = 160  # characters of a fault
 _VALUES = frozenset({"const", "enum", "default", "example", "examples"})
 _PATTERNS = "patternProperties"
@@ -27,6 +27,16 @@ _REPLACED = f"x-{_PATTERNS}"
 
 # When the check that is running has to be over, by `time.monotonic`.
 _ends_at: ContextVar[float] = ContextVar("_ends_at")
+
+
+def is_compared(schema: Mapping[str, Any], *, of_arguments: bool = False) -> bool:
+    """Whether finished values are compared with a schema, since a grammar cannot enforce all of it.
+
+    Args:
+        schema: The JSON schema, as the caller gave it.
+        of_arguments: Whether it describes the arguments of a tool.
+    """
+    return bool(enforced_schema(schema, of_arguments=of_arguments).unenforced)
 
 
 def fault_of(schema: Mapping[str, Any], value: Any, *, of_arguments: bool = False) -> str:
@@ -43,7 +53,7 @@ def fault_of(schema: Mapping[str, Any], value: Any, *, of_arguments: bool = Fals
     Returns:
         A sentence with the place in the value; "" where nothing is wrong.
     """
-    if not enforced_schema(schema, of_arguments=of_arguments).unenforced:
+    if not is_compared(schema, of_arguments=of_arguments):
         return ""
     from referencing.exceptions import Unresolvable  # noqa: PLC0415 - few schemas need it
 
@@ -62,7 +72,7 @@ def fault_of(schema: Mapping[str, Any], value: Any, *, of_arguments: bool = Fals
 
 def fault_in_text(schema: Mapping[str, Any], text: str) -> str:
     """As `fault_of`, for the JSON text of a value."""
-    if not enforced_schema(schema).unenforced:
+    if not is_compared(schema):
         return ""
     try:
         return fault_of(schema, json.loads(text))

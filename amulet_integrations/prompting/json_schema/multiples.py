@@ -21,6 +21,7 @@ from .shape import DEFINITIONS, iter_objects, map_subschemas
 Schema = dict[str, Any]
 
 _LARGEST = 2**32 - 1  # of llguidance's whole numbers for steps
+_LARGEST_DIGITS = 10_000  # of a step without zeros at its end: automata have a state for each
 _CONDITIONAL = ("if", "then", "else", "dependentSchemas", "dependencies")
 _LOWER = ("minimum", "exclusiveMinimum")
 _UPPER = ("maximum", "exclusiveMaximum")
@@ -29,13 +30,17 @@ _PASSED_OVER = ANNOTATIONS - {*DEFINITIONS, "$id", "$schema", "x-guidance"}
 
 
 def can_enforce_step(step: float) -> bool:
-    """Whether llguidance reads a step as the decimal that was written."""
+    """Whether llguidance reads a step as the decimal that was written, and soon is ready."""
     if not 0 < step <= _LARGEST:
         return False
     written, decimals = float(step), 0
     while written % 1 and written <= _LARGEST:
         written, decimals = written * 10, decimals + 1
-    return written <= _LARGEST and Fraction(int(written), 10**decimals) == _exact(step)
+    digits = int(written)
+    while digits % 10 == 0:
+        digits //= 10
+    is_exact = written <= _LARGEST and Fraction(int(written), 10**decimals) == _exact(step)
+    return is_exact and digits <= _LARGEST_DIGITS
 
 
 class Steps:
@@ -105,6 +110,16 @@ class Steps:
         """
         own = self._has(part) if keyword == "allOf" else counts[keyword]
         return counts.total() > own
+
+    def are_beside_case(self, counts: Counter[str], keyword: str) -> bool:
+        """As `are_beside`, for a whole condition, of which only one alternative holds.
+
+        Args:
+            counts: What `counted` says of the schema.
+            keyword: The keyword of the condition.
+        """
+        own = ("if", "then", "else") if keyword == "if" else ()
+        return counts.total() > sum(counts[it] for it in own)
 
     def _has(self, schema: Any) -> bool:
         return isinstance(schema, dict) and ("multipleOf" in schema or self.in_parts(schema))

@@ -6,40 +6,32 @@ grammar of ours writes those, so classes do without them, and llguidance reads t
 
 `\d` and `\w` are ASCII to llguidance, but more to Python and Pydantic. Their opposites leave out
 what is a digit or a letter to any of them.
+
+Where several patterns describe one text, llguidance looks whether any text matches them all.
+Nothing bounds its time: it gives up on half a dozen at once, but on a dozen only after minutes.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 from functools import lru_cache
+from typing import Any
 
 import regex
 
 from amulet_integrations.errors import UnsupportedGrammarError
 
+from .cases import CONDITIONS
+from .references import resolve
+from .shape import DEFINITIONS, map_subschemas
 from .unenforced import grammar_error
 
 _CODE_POINT = regex.compile(r"(?<!\\)((?:\\\\)*)\\[xu]\{([0-9a-fA-F]{1,6})\}")
+_MOST_OF_A_TEXT = 8
 _LOOKAROUND = regex.compile(r"\(\?<?[=!]")
 # A character with what makes it one: an escape, a class of characters, or the character alone.
 _PIECE = regex.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|.", regex.DOTALL)
-
-
-def check_pattern(pattern: str, pointer: str) -> None:
-    """Refuses a regular expression that a finished value could not be checked by.
-
-    Raises:
-        UnsupportedGrammarError: The message names it and its place.
-    """
-    try:
-        compiled_pattern(pattern)
-    except regex.error as invalid:
-        raise UnsupportedGrammarError(
-            f"The schema has the pattern {pattern[:80]!r} at {pointer}, which is no regular "
-            f"expression: {invalid}. Correct it."
-        ) from None
-
-
 # An escape with what belongs to it, or any other character. Classes in brackets begin with "[".
 _HEX = r"[\da-fA-F]"
 _UNIT = regex.compile(
@@ -55,6 +47,21 @@ _LETTERS = r"\p{Alphabetic}\p{M}\p{N}\p{Pc}\p{Join_Control}"
 _WIDE = {r"\d": _DIGITS, r"\w": _LETTERS}
 _OPPOSITES = {r"\D": f"[^{_DIGITS}]", r"\W": f"[^{_LETTERS}]"}
 _NARROW = regex.compile(r"(?<!\\)(?:\\\\)*\\[dDwW]")
+
+
+def check_pattern(pattern: str, pointer: str) -> None:
+    """Refuses a regular expression that a finished value could not be checked by.
+
+    Raises:
+        UnsupportedGrammarError: The message names it and its place.
+    """
+    try:
+        compiled_pattern(pattern)
+    except regex.error as invalid:
+        raise UnsupportedGrammarError(
+            f"The schema has the pattern {pattern[:80]!r} at {pointer}, which is no regular "
+            f"expression: {invalid}. Correct it."
+        ) from None
 
 
 @lru_cache(maxsize=512)
@@ -176,3 +183,59 @@ def without_lookaround(pattern: str) -> str:
         elif unit.group() in "()":
             depth += 1 if unit.group() == "(" else -1
     return "".join(kept)
+
+
+def combines_many_patterns(schema: dict[str, Any]) -> bool:
+    """Whether more patterns may describe one text than llguidance can combine in time.
+
+    Where an object is described in parts, patterns of its different texts count together.
+    """
+    counter = _PatternCounter(schema)
+    counter.count(schema)
+    return counter.most > _MOST_OF_A_TEXT
+
+
+class _PatternCounter:
+    """Counts patterns and formats.
+
+    Args:
+        document: The whole schema, to which references point.
+
+    Attributes:
+        most: The most for one text, of all schemas that were counted.
+    """
+
+    def __init__(self, document: dict[str, Any]) -> None:
+        self.most = 0
+        self._document = document
+        self._of_references: dict[str, int] = {}
+
+    def count(self, schema: Any) -> int:
+        """How many patterns and formats one text in a value may have at most."""
+        if not isinstance(schema, dict):
+            return 0
+        counts: defaultdict[str, list[int]] = defaultdict(list)
+
+        def visit(inner: Any, keyword: str, _pointer: str) -> None:
+            counts[keyword].append(self.count(inner))
+
+        map_subschemas(schema, visit)
+        for keyword in DEFINITIONS:
+            counts.pop(keyword, None)
+        # The same text may be described by each of these, but by only one of the others.
+        parts = [sum(counts.pop(keyword, ())) for keyword in ("allOf", *CONDITIONS)]
+        parts += [max(counts.pop(keyword, (0,))) for keyword in ("anyOf", "patternProperties")]
+        parts.append(sum(sorted(counts.pop("oneOf", ()))[-2:]))  # which are kept apart in pairs
+        own = ("pattern" in schema) + ("format" in schema)
+        found = sum(parts) + max(own, *map(max, counts.values()), 0) + self._behind(schema)
+        self.most = max(self.most, found)
+        return found
+
+    def _behind(self, schema: dict[str, Any]) -> int:
+        reference = schema.get("$ref")
+        if not isinstance(reference, str):
+            return 0
+        if reference not in self._of_references:
+            self._of_references[reference] = 0  # until it is known, for circles
+            self._of_references[reference] = self.count(resolve(self._document, reference))
+        return self._of_references[reference]

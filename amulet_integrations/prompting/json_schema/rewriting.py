@@ -33,7 +33,7 @@ from .object_parts import (
     lists_properties,
 )
 from .older_llguidance import is_older_llguidance, rewrite_for_older
-from .patterns import depends_on_reader, enforced_pattern, without_lookaround
+from .patterns import check_pattern, depends_on_reader, enforced_pattern, without_lookaround
 from .references import has_anchor
 from .shape import DEFINITIONS, at, check_shape, iter_objects, map_subschemas, refuse
 from .unenforced import OUTDATED, Unenforced, grammar_error
@@ -66,6 +66,7 @@ class Rewriting:
         names_circles: Whether recursive references beside other keywords get a name; see `Circles`.
         relaxes_circles: Whether what stands beside recursive references is left out.
         drops_conditions: Whether conditions are left out.
+        drops_patterns: Whether patterns are left out, and formats, which become annotations.
         bounds_free_parts: Whether numbers are bounded in what the schema does not describe.
     """
 
@@ -73,6 +74,7 @@ class Rewriting:
     names_circles: bool = False
     relaxes_circles: bool = False
     drops_conditions: bool = False
+    drops_patterns: bool = False
     bounds_free_parts: bool = True
 
 
@@ -177,7 +179,9 @@ class _Rewriter:
         bound_numbers(rewritten, has_step=has_step or self.steps.in_parts(schema))
         if is_whole and bounds_free_parts:
             bound_free_parts(rewritten)
-        self._add_cases(rewritten, cases, pointer, has_step=has_step or counts.total() > 0)
+        for condition in cases:
+            stepped = has_step or self.steps.are_beside_case(counts, condition.keyword)
+            self._add_case(rewritten, condition, pointer, has_step=stepped)
         return rewritten
 
     def _leave(self, schema: dict[str, Any], pointer: str) -> None:
@@ -216,6 +220,8 @@ class _Rewriter:
 
         Those that the grammar keeps apart may do so only because it closes them.
         """
+        if self.how.drops_patterns:
+            return False
         definitions = {key: self.document[key] for key in DEFINITIONS if key in self.document}
         return not grammar_error({**definitions, "oneOf": alternatives})
 
@@ -229,25 +235,24 @@ class _Rewriter:
             self._report("multipleOf", pointer)
             del schema["multipleOf"]
 
-    def _add_cases(
-        self, schema: dict[str, Any], cases: list[Cases], pointer: str, *, has_step: bool
+    def _add_case(
+        self, schema: dict[str, Any], condition: Cases, pointer: str, *, has_step: bool
     ) -> None:
-        """Adds the conditions of an object as alternatives."""
-        for condition in cases:
-            alternatives: list[Any] = list(condition.alternatives)
-            if schema.get("additionalProperties") is False and lists_properties(schema):
-                alternatives = condition.closed(schema["properties"])
-                for name in sorted(condition.names):
-                    schema["properties"].setdefault(name, True)
-            for alternative in alternatives:
-                check_shape(alternative, pointer)
-            place = at(pointer, condition.keyword)
-            rewritten = [
-                self.rewrite(one, place, is_whole=False, has_step=has_step) for one in alternatives
-            ]
-            schema["allOf"] = [*schema.get("allOf", ()), {"anyOf": rewritten}]
-            if not condition.exact:
-                self._report(condition.keyword, pointer)
+        """Adds a condition of an object as alternatives."""
+        alternatives: list[Any] = list(condition.alternatives)
+        if schema.get("additionalProperties") is False and lists_properties(schema):
+            alternatives = condition.closed(schema["properties"])
+            for name in sorted(condition.names):
+                schema["properties"].setdefault(name, True)
+        for alternative in alternatives:
+            check_shape(alternative, pointer)
+        place = at(pointer, condition.keyword)
+        rewritten = [
+            self.rewrite(one, place, is_whole=False, has_step=has_step) for one in alternatives
+        ]
+        schema["allOf"] = [*schema.get("allOf", ()), {"anyOf": rewritten}]
+        if not condition.exact:
+            self._report(condition.keyword, pointer)
 
     def _narrow_names(self, schema: dict[str, Any], given: dict[str, Any], pointer: str) -> None:
         """Leaves out patterns of names that cannot be enforced, and closes what is unevaluated."""
@@ -257,7 +262,8 @@ class _Rewriter:
                 pattern: patterns[name] for name, pattern in written.items() if pattern is not None
             }
             is_open = given.get("additionalProperties") not in (None, False)
-            if None in written.values() or (is_open and any(map(depends_on_reader, patterns))):
+            is_lost = None in written.values() or len({*written.values()}) < len(written)
+            if is_lost or (is_open and any(map(depends_on_reader, patterns))):
                 self._report("patternProperties", pointer)
         if given.get("unevaluatedProperties") is False:
             names = all_property_names(given, self.document)
@@ -267,6 +273,12 @@ class _Rewriter:
                 schema["properties"] = {**known, **schema.get("properties", {})}
 
     def _narrow_string(self, schema: dict[str, Any], pointer: str) -> None:
+        if self.how.drops_patterns:
+            if (pattern := schema.pop("pattern", None)) is not None:
+                check_pattern(pattern, pointer)
+                self._report("pattern", pointer)
+            schema.pop("format", None)
+            return
         given = schema.get("format")
         if given is not None and given not in _ENFORCED_FORMATS:
             del schema["format"]  # an annotation

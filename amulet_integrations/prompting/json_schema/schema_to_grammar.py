@@ -20,6 +20,7 @@ from typing import Any
 from amulet_integrations.errors import UnsupportedGrammarError
 
 from .object_parts import names_properties
+from .patterns import combines_many_patterns
 from .rewriting import Rewriting, rewrite_schema
 from .shape import check_shape
 from .unenforced import Unenforced, grammar_error
@@ -121,7 +122,7 @@ def _enforced(text: str, of_arguments: bool) -> EnforcedSchema:
     schema = json.loads(text)
     if of_arguments:
         _describe_arguments(schema)
-    rewriting = Rewriting()
+    rewriting = Rewriting(drops_patterns=combines_many_patterns(schema))
     while True:
         rewritten, unenforced = rewrite_schema(schema, rewriting)
         error = grammar_error(rewritten)

@@ -18,7 +18,7 @@ _REMEDIES = {
     "contains": "Use items or prefixItems",
     "maxContains": "Use items or prefixItems",
     "propertyNames": "Use patternProperties with additionalProperties false",
-    "pattern": "Write it without look-around and backreferences",
+    "pattern": "Write it without look-around and backreferences, and few for one text",
     "patternProperties": "Write them without look-around and backreferences",
     "minProperties": "Name the properties",
     "maxProperties": "Name the properties",

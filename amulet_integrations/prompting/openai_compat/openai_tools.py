@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 from amulet_integrations.errors import PromptError
 from amulet_integrations.prompting.tools.tool_use import Tool, ToolUse
 
-from .schemas import SchemaCheck, strict_schema
+from .schema_check import SchemaCheck, run_quick
+from .schemas import strict_schema
 
 T = TypeVar("T")
 ToolChoice = str | bool | Mapping[str, Any] | None
@@ -57,7 +58,7 @@ def checked_tool(function: Mapping[str, Any], strict: bool | None = None) -> dic
     if is_strict and "parameters" in function:
         function["parameters"] = strict_schema(function["parameters"])
     tool = {"type": "function", "function": function}
-    _ = check_of_tool(tool).run_if_quick()  # or it runs before the call is decoded
+    _ = run_quick([check_of_tool(tool)], on_loop=0)  # there, all of a call are looked at together
     return tool
 
 

@@ -8,12 +8,13 @@ from typing import Any
 
 from amulet_integrations.deadline import Deadline
 from amulet_integrations.errors import InvalidParamsError
+from amulet_integrations.prompting.json_schema.finished_values import is_compared
 from amulet_integrations.prompting.json_schema.size import check_sizes_of_call
 from amulet_integrations.prompting.tools.tool_use import JsonOutput, ToolUse
 
 from .openai_tools import check_of_tool, to_openai_choice, to_tool_use, wants_one_call
 from .response_format import to_json_output, to_response_format
-from .schemas import SchemaCheck
+from .schema_check import SchemaCheck, run_quick
 
 OUTPUT_OPTIONS = (
     "tools",
@@ -39,7 +40,7 @@ class OutputOptions:
         json_output: The JSON that it has to be, unless it is a call.
         logprobs: How many of the likeliest tokens are reported for each step; None for no
             log-probabilities at all.
-        unchecked: What is still to be found out about large schemas; see `check_schemas`.
+        unchecked: What is still to be found out about the schemas; see `check_schemas`.
     """
 
     tool_use: ToolUse | None = None
@@ -51,7 +52,8 @@ class OutputOptions:
     def read(cls, arguments: Mapping[str, Any], *, steer_strings: bool = False) -> OutputOptions:
         """Reads the arguments of a call, from `plain_arguments`.
 
-        On an event loop, which must not be held up, large schemas are left to `check_schemas`.
+        On an event loop, which must not be held up, schemas that are not small are left to
+        `check_schemas`.
 
         Args:
             arguments: The arguments; those that are not in `OUTPUT_OPTIONS` are ignored.
@@ -83,10 +85,19 @@ class OutputOptions:
             tool_use=tool_use,
             json_output=output,
             logprobs=_logprobs(arguments.get("logprobs"), arguments.get("top_logprobs")),
-            unchecked=tuple(check for check in checks if not check.run_if_quick()),
+            unchecked=run_quick(checks),
         )
 
-    def check_schemas(self, deadline: Deadline | None = None) -> None:
+    @property
+    def compares_values(self) -> bool:
+        """Whether finished values are compared with what grammars do not enforce of a schema."""
+        tools = self.tool_use.tools if self.tool_use is not None else ()
+        answer = self.json_output
+        return any(is_compared(tool.parameters, of_arguments=True) for tool in tools) or (
+            answer is not None and answer.check and is_compared(answer.json_schema)
+        )
+
+    def check_schemas(self, deadline: Deadline) -> None:
         """Finds out what `read` has left open; not for an event loop.
 
         Args:

@@ -9,8 +9,8 @@ from amulet_integrations.errors import PromptError
 from amulet_integrations.prompting.json_schema.object_types import is_type
 from amulet_integrations.prompting.tools.tool_use import JsonOutput
 
+from .schema_check import SchemaCheck
 from .schemas import (
-    SchemaCheck,
     schema_name,
     strict_schema,
     to_json_schema,

@@ -187,6 +187,20 @@ def test_the_interpreter_exits_while_a_thread_decodes():
     assert (ran.returncode, ran.stdout) == (0, "closed\n"), ran.stderr
 
 
+def test_the_interpreter_exits_while_torch_is_imported_for_a_call_whose_time_is_up():
+    script = """
+        from amulet_integrations.errors import RequestTimeoutError
+        from amulet_integrations.langchain import ChatAmulet
+        try:
+            ChatAmulet(preference="Be kind.").invoke("Why?", timeout=0.05)
+        except RequestTimeoutError:
+            print("in time")
+    """
+    command = [sys.executable, "-c", textwrap.dedent(script)]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "in time\n", "")
+
+
 @pytest.mark.parametrize(
     "end",
     ["asyncio.run(read())", "asyncio.new_event_loop().run_until_complete(read())"],
@@ -251,6 +265,44 @@ def test_a_forked_child_decodes_whatever_the_parent_was_doing():
         """
     )
     assert ran.stdout == "0 True\n", ran.stderr
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+def test_a_forked_child_compiles_grammars_whatever_the_parent_was_compiling():
+    ran = run_script(
+        """
+        import os, signal, threading, torch
+        from amulet_integrations.engine import OutputAlternative
+        from amulet_integrations.engine.structured import grammar
+        torch.set_num_threads(1)
+        go, begun, read = threading.Event(), threading.Event(), grammar.LLMatcher
+
+        def read_slowly(*args, **options):
+            begun.set()
+            go.wait(50)
+            return read(*args, **options)
+
+        def ask(text):
+            output = OutputAlternative(grammar=f'start: "{text}"')
+            request = GenerationRequest(contexts=[[5]], alternatives=[output])
+            return engine.generate([request])[0].text
+
+        ask("z")  # the tokenizer is read
+        grammar.LLMatcher = read_slowly
+        asking = threading.Thread(target=lambda: print(ask("a")))
+        asking.start()
+        begun.wait()
+        if not (child := os.fork()):
+            signal.alarm(20)
+            grammar.LLMatcher = read
+            os._exit(0 if [ask("b"), ask("a")] == ["b", "a"] else 1)
+        _, status = os.waitpid(child, 0)
+        print(os.waitstatus_to_exitcode(status), flush=True)
+        go.set()
+        asking.join()
+        """
+    )
+    assert ran.stdout == "0\na\n", ran.stderr
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")

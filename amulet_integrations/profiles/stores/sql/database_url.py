@@ -15,6 +15,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError
 
 from amulet_integrations.errors import ProfileStoreError
+from amulet_integrations.files import with_home
 
 POSTGRES_DRIVER = "postgresql+psycopg"
 
@@ -49,8 +50,19 @@ def database_url(place: str | Path) -> URL:
         raise ProfileStoreError("The database path is empty. Give a path or a database URL.")
     if str(place) != ":memory:":
         _check_path(str(place))
-    name = str(place) if str(place) == ":memory:" else str(Path(place).expanduser().absolute())
-    return _with_possible_file(URL.create("sqlite", database=name))
+        place = _without_tilde(place)
+    return _with_possible_file(URL.create("sqlite", database=str(place)))
+
+
+def _without_tilde(place: str | Path) -> Path:
+    """The absolute path of a file."""
+    path = with_home(place)
+    if str(path).startswith("~"):
+        raise ProfileStoreError(
+            f"The database file {str(place)!r:.80} is in the home folder of a user whom this "
+            "machine does not know. Write the folder out."
+        )
+    return path.absolute()
 
 
 def is_sqlite(url: URL) -> bool:

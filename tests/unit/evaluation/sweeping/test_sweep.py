@@ -245,7 +245,7 @@ def test_every_name_has_room_below_a_chart() -> None:
         ({"max_new_tokens": 0}, InvalidParamsError, "max_new_tokens"),
         ({"temperature": -1.0}, InvalidParamsError, "temperature"),
         ({"allowance": -0.1}, EvaluationError, "allowance"),
-        ({"scorers": [object()]}, EvaluationError, "no scorer"),
+        ({"scorers": [3.5]}, EvaluationError, "no scorer"),
     ],
     ids=str,
 )

@@ -120,7 +120,9 @@ def test_classes_of_characters_match_what_they_say(of_class):
         assert not enforced.error
         assert not enforced.unenforced
         grammar = f"start: {json_rule(enforced.schema)}"
-        assert matched(grammar, texts) <= valid_texts(again, texts)
+        found, valid = matched(grammar, texts), valid_texts(again, texts)
+        assert found <= valid
+        assert {text for text in valid if text.isascii() and text.isprintable()} <= found
 
 
 def matched(grammar, texts):
@@ -165,3 +167,54 @@ def test_patterns_mean_the_same_in_every_place(schema):
     wrong, refused = compared(schema, [*values, *({text: "x"} for text in texts)])
     assert wrong == []
     assert not [value for value in refused if isinstance(value, str)]
+
+
+def hard(length):
+    return {"type": "string", "pattern": f"(a|b)*a(a|b){{{length}}}"}
+
+
+# In each, one text has thirteen patterns, with which llguidance alone would be busy for seconds.
+HARD = [hard(length) for length in range(13)]
+MANY_PATTERNS = {
+    "allOf": {"allOf": HARD},
+    "alternatives": {"allOf": [{"anyOf": [it, {"pattern": "b"}]} for it in HARD]},
+    "pairs": {"oneOf": [{"allOf": HARD[:7]}, {"allOf": HARD[6:]}]},
+    "references": {
+        "allOf": [{"$ref": f"#/$defs/{number}"} for number in range(13)],
+        "$defs": {str(number): it for number, it in enumerate(HARD)},
+    },
+    "property": {"allOf": [{"properties": {"x": it}} for it in HARD]},
+    "items": {"allOf": [{"items": it} for it in HARD]},
+    "enum": {"enum": ["a", "b" * 12 + "a"], "allOf": HARD},
+}
+
+
+@pytest.mark.parametrize("schema", MANY_PATTERNS.values(), ids=MANY_PATTERNS)
+def test_many_patterns_of_one_text_are_left_to_the_check(schema):
+    enforced = enforced_schema(schema)
+    assert not enforced.error
+    assert "pattern" in {it.keyword for it in enforced.unenforced}
+    valid = jsonschema.Draft202012Validator(schema).is_valid
+    for text in ("a" * 20, "b" * 20, "b" * 12 + "a"):
+        for value in (text, {"x": text}, [text]):
+            assert bool(fault_of(schema, value)) is not valid(value)
+
+
+def test_patterns_of_many_texts_are_enforced():
+    texts = {f"p{number}": hard(number) for number in range(30)}
+    apart = {"type": "object", "properties": texts, "anyOf": [{"required": [it]} for it in texts]}
+    assert not enforced_schema(apart).unenforced
+
+
+def test_names_of_two_patterns_that_grammars_write_alike_are_checked():
+    patterns = {r"^\D$": {"type": "string"}, r"^[^\p{Nd}]$": {"minLength": 2}}
+    schema = {"type": "object", "patternProperties": patterns, "additionalProperties": False}
+    assert [str(it) for it in enforced_schema(schema).unenforced] == ["'patternProperties' at #"]
+    assert [bool(fault_of(schema, {"a": text})) for text in ("x", "xx")] == [True, False]
+
+
+@pytest.mark.parametrize("step", [4294967291, 999983, 1048576, 0.99991, 99991e3])
+def test_a_step_of_many_digits_is_left_to_the_check(step):
+    """An automaton of its multiples has as many states; it took minutes and could not be left."""
+    assert "multipleOf" not in str(enforced_schema({"type": "integer", "multipleOf": step}).schema)
+    assert fault_of({"type": "integer", "multipleOf": step}, 7)

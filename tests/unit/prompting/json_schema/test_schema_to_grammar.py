@@ -25,7 +25,7 @@ from amulet_integrations.prompting.json_schema.schema_to_grammar import (
     enforced_schema,
     json_rule,
 )
-from amulet_integrations.prompting.openai_compat.schemas import SchemaCheck
+from amulet_integrations.prompting.openai_compat.schema_check import SchemaCheck
 from tests.unit.prompting.walks import Walker
 
 WALKER = Walker()

@@ -23,6 +23,7 @@ from huggingface_hub.errors import (
 
 from amulet_integrations.engine.model_source import ModelSource
 from amulet_integrations.errors import ModelNotFoundError, UnsupportedModelError
+from amulet_integrations.files import with_home
 
 from .weight_files import pickle_error, problem_of_weights
 
@@ -50,7 +51,7 @@ def check_name(model: str) -> None:
 
 def _find_problem(model: str, give: str) -> str | None:
     """Why there cannot be a model of this name; None where there may be one."""
-    path = Path(model).expanduser()
+    path = with_home(model)
     if not model.strip():
         return f"the name is empty. {give}"
     # Unlike a path's methods, these take names that no file can have.
@@ -67,7 +68,7 @@ def check_files(model: str) -> None:
     Raises:
         ModelNotFoundError: The message says which files are missing.
     """
-    if (problem := _problem_of_files(Path(model).expanduser())) is not None:
+    if (problem := _problem_of_files(with_home(model))) is not None:
         raise _not_found(model, problem)
 
 
@@ -82,7 +83,7 @@ def loading_error(
         error: The error of transformers.
         give: What to give instead.
     """
-    path = Path(source.model).expanduser()
+    path = with_home(source.model)
     if _NO_SAFETENSORS in str(error):
         return pickle_error(what, "pytorch_model.bin")
     problem = (

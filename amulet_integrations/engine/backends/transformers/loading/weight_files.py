@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from amulet_integrations.errors import UnsupportedModelError
+from amulet_integrations.files import with_home
 
 _SAFE = "model.safetensors"
 _PICKLE = "pytorch_model.bin"
@@ -25,7 +26,7 @@ def check_no_pickles(what: str, name: str) -> None:
     Raises:
         UnsupportedModelError: The message says how to convert them.
     """
-    folder = Path(name).expanduser()
+    folder = with_home(name)
     is_there = os.path.isdir(folder)  # noqa: PTH112 - takes names that no file can have
     if is_there and (found := _find_pickle(folder)) is not None:
         raise pickle_error(what, found)
