@@ -27,6 +27,13 @@ from tests.unit.llama_index.recorders import Events
 TASTES = ["Be kind.", "Use short words."]
 PROFILE = {"user_id": "ann", "preferences": TASTES}
 TOKENS = 8
+JSON = {
+    "type": "json_schema",
+    "json_schema": {
+        "name": "verdict",
+        "schema": {"type": "object", "properties": {"a": {"enum": [1]}}, "required": ["a"]},
+    },
+}
 ID = "explanation_id"
 
 every_wrapper = pytest.mark.parametrize("wrapper", WRAPPERS, ids=lambda it: it.name)
@@ -89,6 +96,20 @@ def test_the_strength_is_the_one_that_was_applied(make: Any, wrapper: Wrapper) -
     for token in told.tokens:
         assert token.shift == pytest.approx(0.0, abs=1e-9)
         assert (token.guidance_scale, token.preference_shifts) == (0.0, ())
+
+
+@every_wrapper
+@pytest.mark.parametrize("scale", [-2.0, 0.5, 3.0])
+@pytest.mark.parametrize("form", [{}, {"response_format": JSON}], ids=["text", "JSON"])
+def test_the_bound_holds_back_as_many_tokens_as_the_answer_reports(
+    make: Any, wrapper: Wrapper, scale: float, form: dict[str, Any]
+) -> None:
+    ask = next(iter(wrapper.chats.values()))
+    llm = make(wrapper, explain=True, guidance_scale=scale, max_kl=0.01)
+    answer = ask(llm, ASK, profile=PROFILE, max_tokens=24, **form)
+    told = llm.explanation_of(as_reported(answer))
+    assert told.bounded_tokens == answer.applied.get("bounded_tokens", 0)
+    assert (told.bounded_tokens == 0) is bool(form)  # JSON is drawn from pref by design
 
 
 @every_wrapper

@@ -44,14 +44,16 @@ def test_which_preference_moved_a_token(shift, pushes, weights, mover):
 
 
 @pytest.mark.parametrize(
-    ("scale", "note"),
+    ("scale", "fraction", "note"),
     [
-        *((2.0, ""), (2.0 - 1e-12, ""), (1.5, "lowered by the bound")),
-        *((0.0, "this token is not amplified"),),
+        *((2.0, 1.0, ""), (2.0 - 1e-12, 1.0, ""), (1.5, 0.5, "held back by the bound")),
+        (0.0, None, "this token is not amplified"),
+        (1.0, None, "this token is not amplified"),  # by design: JSON, say
+        (1.0, 0.0, "held back by the bound"),
     ],
 )
-def test_why_a_token_had_another_strength(scale, note):
-    token = made.token("tea", guidance_scale=scale)
+def test_why_a_token_had_another_strength(scale, fraction, note):
+    token = made.token("tea", guidance_scale=scale, guidance_fraction=fraction)
     assert strength_note(made.explanation(token, max_kl=0.1), token) == note
 
 
@@ -84,7 +86,7 @@ def test_shifts_in_words(shift, words, signed):
 
 
 def test_a_summary_counts():
-    tokens = [made.token("a", shift=2.0), made.token("b", shift=-1.0, guidance_scale=1.5)]
+    tokens = [made.token("a", shift=2.0), made.token("b", shift=-1.0, guidance_fraction=0.5)]
     explained = made.explanation(*tokens, made.token("c"), max_kl=0.1)
     assert summary(explained) == "3 tokens, 2 moved by 1 nat or more, 1 held back by the bound"
 
