@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from langchain_core.caches import InMemoryCache
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.load import dumps
 from llama_index.core import Document, SummaryIndex
@@ -152,6 +153,20 @@ def test_streams_sums_and_copies_lead_to_their_explanation(make: Any) -> None:
     bound = llm.bind(explain=True, preference=TASTES[1])
     messages = bound.batch([QUESTION, "What is a lake?"])
     assert [llm.explanation_of(it).question for it in messages] == [QUESTION, "What is a lake?"]
+
+
+@pytest.mark.parametrize("explain", ["in the call", "in the constructor"])
+def test_no_cache_answers_a_call_that_is_explained(make: Any, explain: str) -> None:
+    cache = InMemoryCache()
+    always = explain == "in the constructor"
+    cached, llm = (make(WRAPPERS[0], cache=cache, explain=it) for it in (False, always))
+    wanted = {} if always else {"explain": True}
+    plain = cached.invoke(QUESTION)
+    kept = len(cache._cache)
+    answers = [llm.invoke(QUESTION, **wanted), asyncio.run(llm.ainvoke(QUESTION, **wanted))]
+    assert [llm.explanation_of(it).answer for it in answers] == [plain.text] * 2
+    assert len(cache._cache) == kept == 1
+    assert ID not in cached.invoke(QUESTION).response_metadata["amulet"]
 
 
 def test_a_query_engine_leads_to_the_last_one(tiny_engine: Any) -> None:
