@@ -12,6 +12,8 @@ from amulet_integrations.errors import InvalidRequestError
 from amulet_integrations.files import replace_file
 from amulet_integrations.profiles import Preference
 
+_LARGEST_SHIFT = 9999.0
+
 
 @dataclass(frozen=True, slots=True)
 class ExplainedToken:
@@ -61,7 +63,10 @@ class ExplainedToken:
         return self.policy.logprob - self.base.logprob
 
     def to_dict(self) -> dict[str, Any]:
-        """The token as plain JSON values; -9999 is the logarithm of 0, None is infinite."""
+        """The token as plain JSON values.
+
+        -9999 is the logarithm of 0. Infinite shifts are 9999 or -9999, infinite divergences None.
+        """
         return {
             "token_id": self.policy.token_id,
             "token": self.policy.token,
@@ -73,8 +78,8 @@ class ExplainedToken:
             "kl_from_pref": _finite(self.kl_from_pref),
             "guidance_scale": self.guidance_scale,
             "guidance_fraction": self.guidance_fraction,
-            "shift": _finite(self.shift),
-            "preference_shifts": [_finite(shift) for shift in self.preference_shifts],
+            "shift": finite_shift(self.shift),
+            "preference_shifts": [finite_shift(shift) for shift in self.preference_shifts],
         }
 
 
@@ -184,6 +189,11 @@ class Explanation:
             ],
             "tokens": [token.to_dict() for token in self.tokens],
         }
+
+
+def finite_shift(shift: float) -> float:
+    """A shift as JSON can hold it: 9999 or -9999 where it is infinite."""
+    return max(-_LARGEST_SHIFT, min(_LARGEST_SHIFT, shift))
 
 
 def _policy_dict(policy: TokenLogprob) -> dict[str, Any]:

@@ -103,6 +103,12 @@ def test_json_holds_all_figures(count):
     assert json.loads(json.dumps(whole, allow_nan=False)) == whole
 
 
+def test_json_holds_the_direction_of_what_is_infinite():
+    whole = made.token("tea", shift=-math.inf, preference_shifts=(-math.inf, 1.5, math.inf))
+    assert whole.to_dict()["shift"] == -9999
+    assert whole.to_dict()["preference_shifts"] == [-9999, 1.5, 9999]
+
+
 @pytest.mark.parametrize("count", [1, 9, 400])
 def test_the_plot_draws_each_shift_where_it_is(count):
     explained = made.random_explanation(count)
