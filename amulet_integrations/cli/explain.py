@@ -29,6 +29,7 @@ from .explanation.explanation_view import print_explanation
 from .loading import open_engine, open_store
 from .options import method_option, option
 from .page_files import check_page, write_page
+from .profile.group import print_json
 
 EPILOG = options.examples(
     'amulet explain "How do I make tea?" --preference "Be concise." --preset strong',
@@ -67,6 +68,7 @@ def explain(
     ] = DEFAULT_PAGE,
     no_page: Annotated[bool, option(None, "Write no page.", "--no-page")] = False,
     model: options.Model = EMBEDDED,
+    as_json: options.Json = False,
 ) -> None:
     """Answer a question, and show what the preferences made of each token.
 
@@ -96,7 +98,10 @@ def explain(
         explanation = _explain(personalizer, selection, messages, sampling)
     if user is not None and not explanation.preferences:
         terminal.notice(f"{user} has no preference that acts here, so the answer is a plain one.")
-    print_explanation(explanation)
+    if as_json:
+        print_json(explanation.to_dict())
+    else:
+        print_explanation(explanation)
     if not no_page:
         write_page(page, explanation.to_html())
         terminal.notice(f"The page: {page}")

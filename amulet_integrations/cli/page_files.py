@@ -9,7 +9,7 @@ from pathlib import Path
 
 import typer
 
-from amulet_integrations.files import may_write_into, replace_file
+from amulet_integrations.files import may_replace, may_write_into, replace_file
 
 _BEGINNING = b"<!doctype html>"
 
@@ -22,18 +22,13 @@ def check_page(path: Path) -> None:
     """
     if path.is_dir():
         raise typer.BadParameter(f"{path} is a folder; name the file that the page goes to.")
-    if not may_write_into(path.absolute().parent):
-        raise typer.BadParameter(f"{path.absolute().parent} is no folder that you may write into.")
-    if path.exists() and not _is_page(path):
+    folder = path.resolve().parent
+    if not may_write_into(folder):
+        raise typer.BadParameter(f"{folder} is no folder that you may write into.")
+    if not may_replace(path, _BEGINNING):
         raise typer.BadParameter(f"{path} exists and is no HTML page; choose another name.")
 
 
 def write_page(path: Path, page: str) -> None:
     """Writes a page, whole or not at all."""
     replace_file(path, page.encode())
-
-
-def _is_page(path: Path) -> bool:
-    with path.open("rb") as file:
-        beginning = file.read(len(_BEGINNING))
-    return beginning.lower() == _BEGINNING or not beginning

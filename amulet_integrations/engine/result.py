@@ -83,7 +83,9 @@ class TokenExplanation:
         kl_from_pref: KL(policy || pref); None where there is no pref.
         context_logprobs: The token's log-probability under each context, the base context first.
         weights: The weights of the contexts that made the policy, in the same order. Where a bound
-            (`max_kl`) lowered the strength, they are the lowered ones.
+            (`max_kl`) held the strength back, they are those that it left.
+        guidance_fraction: How much of the way from guidance 1 the bound allowed, as in
+            `Increment.guidance_fractions`.
     """
 
     base: TokenLogprob
@@ -93,6 +95,7 @@ class TokenExplanation:
     kl_from_pref: float | None
     context_logprobs: tuple[float, ...]
     weights: tuple[float, ...]
+    guidance_fraction: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

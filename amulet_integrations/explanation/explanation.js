@@ -26,8 +26,7 @@
   const short = (value) => value.toFixed(2).replace(/\.?0+$/, "");
   const nats = (value) => (value === null ? "∞" : value.toFixed(2));
   const signed = (value) => {
-    if (value === null) return "∞";
-    const number = Math.abs(value).toFixed(2);
+    const number = Math.abs(value) >= 9999 ? "∞" : Math.abs(value).toFixed(2);
     return Number(number) === 0 ? number : `${value < 0 ? "−" : "+"}${number}`;
   };
 
@@ -71,11 +70,11 @@
   };
   const pushes = (shifts, direction) => {
     const grid = make("div", "push");
-    const effects = shifts.map((shift, at) => direction * weights[at] * (shift ?? 0));
+    const effects = shifts.map((shift, at) => direction * weights[at] * shift);
     const most = effects.indexOf(Math.max(...effects));
     shifts.forEach((shift, at) => {
-      const bar = make("i", (shift ?? 1) < 0 ? "minus" : "plus");
-      bar.style.width = `${Math.min(Math.abs(shift ?? 4) / 4, 1) * 50}%`;
+      const bar = make("i", shift < 0 ? "minus" : "plus");
+      bar.style.width = `${Math.min(Math.abs(shift) / 4, 1) * 50}%`;
       const name = make("span", at === most && effects[at] > 0 ? "most" : "", names[at]);
       name.title = names[at];
       grid.append(name, make("div", "track", bar), make("span", "right", signed(shift)));

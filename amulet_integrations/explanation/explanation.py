@@ -12,8 +12,7 @@ from amulet_integrations.errors import InvalidRequestError
 from amulet_integrations.files import replace_file
 from amulet_integrations.profiles import Preference
 
-_ROUNDING = 1e-6
-"""How far the strength of a token may be off, as it is read from weights."""
+_LARGEST_SHIFT = 9999.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +31,10 @@ class ExplainedToken:
         kl_from_base: KL(policy || base); infinite where base excludes a token.
         kl_from_pref: KL(policy || pref).
         guidance_scale: The strength that was really used: 0 is base, 1 is pref. The bound
-            (`max_kl`) may have lowered it, and some tokens of an answer, such as those of a tool
+            (`max_kl`) may have held it back, and some tokens of an answer, such as those of a tool
             call, are drawn from base or pref by design.
+        guidance_fraction: How much of the way from pref to the requested strength the bound
+            allowed: 1 if it held nothing back, None if the token's own policy has no bound.
         preference_shifts: For each preference of the explanation, by how many nats a context with
             this preference alone makes the token likelier than base. Empty where that was not
             computed.
@@ -46,7 +47,13 @@ class ExplainedToken:
     kl_from_base: float
     kl_from_pref: float
     guidance_scale: float
+    guidance_fraction: float | None = None
     preference_shifts: tuple[float, ...] = ()
+
+    @property
+    def is_bounded(self) -> bool:
+        """Whether the bound held the strength back."""
+        return self.guidance_fraction is not None and self.guidance_fraction < 1.0
 
     @property
     def shift(self) -> float:
@@ -56,7 +63,10 @@ class ExplainedToken:
         return self.policy.logprob - self.base.logprob
 
     def to_dict(self) -> dict[str, Any]:
-        """The token as plain JSON values; -9999 is the logarithm of 0, None is infinite."""
+        """The token as plain JSON values.
+
+        -9999 is the logarithm of 0. Infinite shifts are 9999 or -9999, infinite divergences None.
+        """
         return {
             "token_id": self.policy.token_id,
             "token": self.policy.token,
@@ -67,8 +77,9 @@ class ExplainedToken:
             "kl_from_base": _finite(self.kl_from_base),
             "kl_from_pref": _finite(self.kl_from_pref),
             "guidance_scale": self.guidance_scale,
-            "shift": _finite(self.shift),
-            "preference_shifts": [_finite(shift) for shift in self.preference_shifts],
+            "guidance_fraction": self.guidance_fraction,
+            "shift": finite_shift(self.shift),
+            "preference_shifts": [finite_shift(shift) for shift in self.preference_shifts],
         }
 
 
@@ -102,12 +113,7 @@ class Explanation:
     @property
     def bounded_tokens(self) -> int:
         """How many tokens the bound held back."""
-        return sum(map(self.is_bounded, self.tokens))
-
-    def is_bounded(self, token: ExplainedToken) -> bool:
-        """Whether the bound lowered the strength of one of its tokens."""
-        lowest, highest = 1.0 - _ROUNDING, self.guidance_scale * (1.0 - _ROUNDING)
-        return self.max_kl is not None and lowest <= token.guidance_scale < highest
+        return sum(token.is_bounded for token in self.tokens)
 
     def most_moved(self, count: int = 10) -> list[int]:
         """The positions of the tokens that were moved most, in either direction, most first."""
@@ -183,6 +189,11 @@ class Explanation:
             ],
             "tokens": [token.to_dict() for token in self.tokens],
         }
+
+
+def finite_shift(shift: float) -> float:
+    """A shift as JSON can hold it: 9999 or -9999 where it is infinite."""
+    return max(-_LARGEST_SHIFT, min(_LARGEST_SHIFT, shift))
 
 
 def _policy_dict(policy: TokenLogprob) -> dict[str, Any]:

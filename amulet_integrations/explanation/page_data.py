@@ -8,7 +8,7 @@ from typing import Any
 
 from amulet_integrations.engine.result import TokenLogprob
 
-from .explanation import ExplainedToken, Explanation
+from .explanation import ExplainedToken, Explanation, finite_shift
 from .visible_text import label
 from .wording import likelier, nats, strength_note
 
@@ -23,9 +23,9 @@ def embedded_data(explanation: Explanation) -> str:
     - `labels`: What to show for each token id that occurs.
     - `tokens`: For each token its id; the label of its text; its shift in nats and in words; the
       strength that was used, and why it was another one; KL(policy || base) and KL(policy || pref),
-      null for infinite; the shifts of the preferences; and the token's logarithm and the likeliest
-      alternatives under base, pref and policy, as `[logprob, id, logprob, id, logprob, …]`. -9999
-      is the logarithm of 0.
+      null for infinite; the shifts of the preferences, 9999 or -9999 for infinite; and the token's
+      logarithm and the likeliest alternatives under base, pref and policy, as
+      `[logprob, id, logprob, id, logprob, …]`. -9999 is the logarithm of 0.
     """
     texts = {
         it.token_id: it.token
@@ -51,7 +51,7 @@ def _token_data(explanation: Explanation, token: ExplainedToken) -> list[Any]:
         strength_note(explanation, token),
         _number(token.kl_from_base),
         _number(token.kl_from_pref),
-        [_number(shift) for shift in token.preference_shifts],
+        [_number(finite_shift(shift)) for shift in token.preference_shifts],
         *(_policy_data(policy) for policy in (token.base, token.pref, token.policy)),
     ]
 

@@ -60,8 +60,8 @@ def strength(value: float) -> str:
 
 def strength_note(explanation: Explanation, token: ExplainedToken) -> str:
     """Why a token had another strength than the answer; "" where it had the same."""
-    if explanation.is_bounded(token):
-        return "lowered by the bound"
+    if token.is_bounded:
+        return "held back by the bound"
     # Rounding of the weights is no other strength.
     if math.isclose(token.guidance_scale, explanation.guidance_scale, rel_tol=1e-6, abs_tol=1e-9):
         return ""

@@ -71,6 +71,7 @@ class ExplainedAnswer:
                     kl_from_base=token.kl_from_base,
                     kl_from_pref=token.kl_from_pref or 0.0,
                     guidance_scale=_scale_of(token.weights, at_pref),
+                    guidance_fraction=token.guidance_fraction,
                     preference_shifts=shifts,
                 )
                 for text, token, shifts in zip(

@@ -126,7 +126,7 @@ class PreparedCall:
             that the metadata contains; None for an answer that is not explained.
     """
 
-    messages: tuple[ChatMessage, ...] | str
+    messages: tuple[ChatMessage, ...] | str = field(repr=False)
     personalization: Personalization
     sampling: SamplingParams
     output: OutputOptions = field(default_factory=OutputOptions)
@@ -136,7 +136,7 @@ class PreparedCall:
     keep_explained: Callable[[ExplainedAnswer], str] | None = None
 
 
-@dataclass
+@dataclass(repr=False)
 class PreparedAnswer:
     """A rendered request, the engine that decodes it, and what reads the answer; for one answer.
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from langchain_core.caches import InMemoryCache
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.load import dumps
 from llama_index.core import Document, SummaryIndex
@@ -27,6 +28,13 @@ from tests.unit.llama_index.recorders import Events
 TASTES = ["Be kind.", "Use short words."]
 PROFILE = {"user_id": "ann", "preferences": TASTES}
 TOKENS = 8
+JSON = {
+    "type": "json_schema",
+    "json_schema": {
+        "name": "verdict",
+        "schema": {"type": "object", "properties": {"a": {"enum": [1]}}, "required": ["a"]},
+    },
+}
 ID = "explanation_id"
 
 every_wrapper = pytest.mark.parametrize("wrapper", WRAPPERS, ids=lambda it: it.name)
@@ -92,6 +100,20 @@ def test_the_strength_is_the_one_that_was_applied(make: Any, wrapper: Wrapper) -
 
 
 @every_wrapper
+@pytest.mark.parametrize("scale", [-2.0, 0.5, 3.0])
+@pytest.mark.parametrize("form", [{}, {"response_format": JSON}], ids=["text", "JSON"])
+def test_the_bound_holds_back_as_many_tokens_as_the_answer_reports(
+    make: Any, wrapper: Wrapper, scale: float, form: dict[str, Any]
+) -> None:
+    ask = next(iter(wrapper.chats.values()))
+    llm = make(wrapper, explain=True, guidance_scale=scale, max_kl=0.01)
+    answer = ask(llm, ASK, profile=PROFILE, max_tokens=24, **form)
+    told = llm.explanation_of(as_reported(answer))
+    assert told.bounded_tokens == answer.applied.get("bounded_tokens", 0)
+    assert (told.bounded_tokens == 0) is bool(form)  # JSON is drawn from pref by design
+
+
+@every_wrapper
 @pytest.mark.parametrize("weights", [(1.0, 1.0), (1.0, 0.5)], ids=["shared", "apart"])
 def test_which_preference_moved_a_token(
     make: Any, tiny_engine: Any, wrapper: Wrapper, weights: tuple[float, ...]
@@ -131,6 +153,20 @@ def test_streams_sums_and_copies_lead_to_their_explanation(make: Any) -> None:
     bound = llm.bind(explain=True, preference=TASTES[1])
     messages = bound.batch([QUESTION, "What is a lake?"])
     assert [llm.explanation_of(it).question for it in messages] == [QUESTION, "What is a lake?"]
+
+
+@pytest.mark.parametrize("explain", ["in the call", "in the constructor"])
+def test_no_cache_answers_a_call_that_is_explained(make: Any, explain: str) -> None:
+    cache = InMemoryCache()
+    always = explain == "in the constructor"
+    cached, llm = (make(WRAPPERS[0], cache=cache, explain=it) for it in (False, always))
+    wanted = {} if always else {"explain": True}
+    plain = cached.invoke(QUESTION)
+    kept = len(cache._cache)
+    answers = [llm.invoke(QUESTION, **wanted), asyncio.run(llm.ainvoke(QUESTION, **wanted))]
+    assert [llm.explanation_of(it).answer for it in answers] == [plain.text] * 2
+    assert len(cache._cache) == kept == 1
+    assert ID not in cached.invoke(QUESTION).response_metadata["amulet"]
 
 
 def test_a_query_engine_leads_to_the_last_one(tiny_engine: Any) -> None:

@@ -13,7 +13,7 @@ from amulet_integrations.cli.profile import group
 from amulet_integrations.decoding.strength import Preset
 from amulet_integrations.errors import EvaluationError
 from amulet_integrations.evaluation.data.methods import points_of
-from amulet_integrations.files import may_write_into
+from amulet_integrations.files import may_replace, may_write_into
 from amulet_integrations.profiles import PreferenceProfile
 from amulet_integrations.profiles.profile_limits import limits_of
 from amulet_integrations.profiles.stores.access import read_whole_profile
@@ -47,13 +47,13 @@ def check_output(page: Path | None, plot: Path | None) -> None:
     from amulet_integrations.evaluation.reporting.plots import check_plots  # noqa: PLC0415
 
     check_plots()
-    if plot.is_dir() or not may_write_into(plot.absolute().parent):
+    if plot.is_dir() or not may_write_into(plot.resolve().parent):
         raise EvaluationError(
             f"--plot {plot}: it cannot be written there. Name a file in a folder that exists."
         )
-    if plot.exists() and not _is_png(plot):
+    if not may_replace(plot, _PNG):
         raise EvaluationError(f"--plot {plot}: it exists and is no PNG; choose another name.")
-    if page is not None and plot.absolute() == page.absolute():
+    if page is not None and plot.resolve() == page.resolve():
         raise EvaluationError(f"--page and --plot both name {plot}. Give each a file of its own.")
 
 
@@ -142,8 +142,3 @@ def strength_words(strength: Preset) -> str:
 
 def _new_profile(user: str, preferences: Iterable[EvaluatedPreference]) -> PreferenceProfile:
     return PreferenceProfile(user_id=user, preferences=tuple(it.text for it in preferences))
-
-
-def _is_png(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(len(_PNG)) in {_PNG, b""}

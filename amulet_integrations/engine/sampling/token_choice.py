@@ -224,7 +224,12 @@ def _chosen(sequence: Sequence, policies: Policies, token: int) -> ChosenToken:
         logprob = token_logprob(sequence, logprobs, token, sequence.logprobs)
     if sequence.explain is not None:
         explanation = explain_token(
-            sequence, policies.rows, policies.weights, token, alternatives=sequence.explain
+            sequence,
+            policies.rows,
+            policies.weights,
+            token,
+            alternatives=sequence.explain,
+            fraction=policies.fraction,
         )
     return ChosenToken(token, logprob, policies.fraction, explanation)
 

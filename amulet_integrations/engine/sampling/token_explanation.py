@@ -28,7 +28,13 @@ def token_logprob(
 
 
 def explain_token(
-    sequence: Sequence, logits: Tensor, weights: Tensor, token: int, *, alternatives: int
+    sequence: Sequence,
+    logits: Tensor,
+    weights: Tensor,
+    token: int,
+    *,
+    alternatives: int,
+    fraction: float | None = None,
 ) -> TokenExplanation:
     """Explains a token of a request.
 
@@ -38,6 +44,7 @@ def explain_token(
         weights: The weights of the policy, as far as its bound let them go, shape (contexts,).
         token: The token.
         alternatives: How many of the likeliest tokens each policy names.
+        fraction: How far guidance went, as in `Increment.guidance_fractions`.
     """
     contexts = torch.log_softmax(logits.double(), dim=-1)
     used = weights.double()
@@ -56,6 +63,7 @@ def explain_token(
         kl_from_pref=None if pref is None else divergences[2],
         context_logprobs=tuple(contexts[:, token].tolist()),
         weights=tuple(used.tolist()),
+        guidance_fraction=fraction,
     )
 
 

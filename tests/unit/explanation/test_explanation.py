@@ -44,14 +44,16 @@ def test_which_preference_moved_a_token(shift, pushes, weights, mover):
 
 
 @pytest.mark.parametrize(
-    ("scale", "note"),
+    ("scale", "fraction", "note"),
     [
-        *((2.0, ""), (2.0 - 1e-12, ""), (1.5, "lowered by the bound")),
-        *((0.0, "this token is not amplified"),),
+        *((2.0, 1.0, ""), (2.0 - 1e-12, 1.0, ""), (1.5, 0.5, "held back by the bound")),
+        (0.0, None, "this token is not amplified"),
+        (1.0, None, "this token is not amplified"),  # by design: JSON, say
+        (1.0, 0.0, "held back by the bound"),
     ],
 )
-def test_why_a_token_had_another_strength(scale, note):
-    token = made.token("tea", guidance_scale=scale)
+def test_why_a_token_had_another_strength(scale, fraction, note):
+    token = made.token("tea", guidance_scale=scale, guidance_fraction=fraction)
     assert strength_note(made.explanation(token, max_kl=0.1), token) == note
 
 
@@ -84,7 +86,7 @@ def test_shifts_in_words(shift, words, signed):
 
 
 def test_a_summary_counts():
-    tokens = [made.token("a", shift=2.0), made.token("b", shift=-1.0, guidance_scale=1.5)]
+    tokens = [made.token("a", shift=2.0), made.token("b", shift=-1.0, guidance_fraction=0.5)]
     explained = made.explanation(*tokens, made.token("c"), max_kl=0.1)
     assert summary(explained) == "3 tokens, 2 moved by 1 nat or more, 1 held back by the bound"
 
@@ -99,6 +101,12 @@ def test_preferences_without_a_name_are_named_by_their_text():
 def test_json_holds_all_figures(count):
     whole = made.random_explanation(count).to_dict()
     assert json.loads(json.dumps(whole, allow_nan=False)) == whole
+
+
+def test_json_holds_the_direction_of_what_is_infinite():
+    whole = made.token("tea", shift=-math.inf, preference_shifts=(-math.inf, 1.5, math.inf))
+    assert whole.to_dict()["shift"] == -9999
+    assert whole.to_dict()["preference_shifts"] == [-9999, 1.5, 9999]
 
 
 @pytest.mark.parametrize("count", [1, 9, 400])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 
@@ -172,6 +173,7 @@ def test_questions_come_from_the_line_and_from_files(amulet: Amulet, tmp_path: P
         (("Why?", "--preference", PREFERENCE, "--page", "no/such/folder.html"), "no folder"),
         (("Why?", "--preference", PREFERENCE, "--page", "notes.txt"), "no HTML page"),
         (("Why?", "--preference", PREFERENCE, "--plot", "notes.txt"), "no PNG"),
+        (("Why?", "--preference", PREFERENCE, "--plot", "pipe"), "no PNG"),
         (("Why?", "--preference", PREFERENCE, "--plot", "no/such/a.png"), "--plot"),
         (("Why?", "--preference", PREFERENCE, "--plot", "."), "--plot"),
         (("Why?", "--preference", PREFERENCE, "--page", "a", "--plot", "a"), "of its own"),
@@ -184,6 +186,7 @@ def test_bad_input_is_refused_before_a_model_is_loaded(
     amulet: Amulet, db: str, arguments: tuple[str, ...], remedy: str, monkeypatch
 ) -> None:
     Path("notes.txt").write_text("Mine.")
+    os.mkfifo("pipe")
     # Whoever calls it fails with another exit code.
     monkeypatch.setattr("amulet_integrations.cli.evaluation.sweep.open_engine", None)
     result = amulet("sweep", *arguments, "--db", db)

@@ -128,6 +128,7 @@ def test_the_strength_is_the_one_that_the_bound_left(engine):
     assert min(parts) < 1.0
     for part, step in zip(parts, result.explanations, strict=True):
         assert step.weights == pytest.approx((-4.0 * part, 1.0 + 4.0 * part))
+        assert step.guidance_fraction == part
         # The bound is measured among the tokens that both contexts allow.
         assert step.kl_from_pref <= 0.2 + 5e-3
 
