@@ -158,8 +158,8 @@ class Sequence:
 
     @property
     def chooses_alone(self) -> bool:
-        """Whether its tokens are chosen one request at a time: some draws are repeated or told."""
-        return bool(self.output_state) or self.logprobs is not None or self.explain is not None
+        """Whether its draws may be repeated, or are reported from the policy itself."""
+        return bool(self.output_state) or self.logprobs is not None
 
     @property
     def is_bounded(self) -> bool:

@@ -127,7 +127,8 @@ def choose_tokens(
             choices[index] = error
         except BaseException as error:  # noqa: BLE001 - a panic of Rust code is no Exception
             choices[index] = as_generation_error("Sampling", error)
-    return _choose_together(sequences, mixed, fractions, choices)
+    chosen = _choose_together(sequences, mixed, fractions, choices)
+    return _with_explanations(sequences, logits, matrix, chosen)
 
 
 def _policy(sequence: Sequence, rows: Tensor, mixture: Tensor, weights: Tensor) -> Tensor:
@@ -218,20 +219,40 @@ def _draw(sequence: Sequence, policy: Tensor) -> int:
 
 def _chosen(sequence: Sequence, policies: Policies, token: int) -> ChosenToken:
     """The token with what the request wants to know of it."""
-    logprob = explanation = None
+    logprob = None
     if sequence.logprobs is not None:
         logprobs = policies.policy.double().log_softmax(dim=-1)
         logprob = token_logprob(sequence, logprobs, token, sequence.logprobs)
-    if sequence.explain is not None:
-        explanation = explain_token(
-            sequence,
-            policies.rows,
-            policies.weights,
-            token,
-            alternatives=sequence.explain,
-            fraction=policies.fraction,
-        )
+    explanation = _explain(sequence, policies.rows, policies.weights, token, policies.fraction)
     return ChosenToken(token, logprob, policies.fraction, explanation)
+
+
+def _with_explanations(
+    sequences: SequenceOf[Sequence],
+    logits: Tensor,
+    matrix: Tensor,
+    chosen: list[ChosenToken | AmuletError],
+) -> list[ChosenToken | AmuletError]:
+    """Explains the tokens that were chosen together."""
+    end = 0
+    for index, (sequence, choice) in enumerate(zip(sequences, chosen, strict=True)):
+        start, end = end, end + len(sequence.contexts)
+        if sequence.explain is None or sequence.chooses_alone or isinstance(choice, AmuletError):
+            continue
+        rows, weights = logits[start:end], matrix[index, start:end]
+        explanation = _explain(sequence, rows, weights, choice.token, choice.fraction)
+        chosen[index] = choice._replace(explanation=explanation)
+    return chosen
+
+
+def _explain(
+    sequence: Sequence, rows: Tensor, weights: Tensor, token: int, fraction: float | None
+) -> TokenExplanation | None:
+    if sequence.explain is None:
+        return None
+    return explain_token(
+        sequence, rows, weights, token, alternatives=sequence.explain, fraction=fraction
+    )
 
 
 def _no_token() -> GenerationError:
