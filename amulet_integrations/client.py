@@ -19,6 +19,7 @@ from amulet_integrations.decoding.strength import Strength
 from amulet_integrations.engine.model_source import ModelSource
 from amulet_integrations.engine.protocol import Engine
 from amulet_integrations.errors import InvalidParamsError, UnknownArgumentError
+from amulet_integrations.explanation.explanation import Explanation
 from amulet_integrations.fair_threads import REQUEST_THREADS
 from amulet_integrations.personalization.personalizer import Personalizer
 from amulet_integrations.personalization.prepared_call import (
@@ -44,7 +45,7 @@ SELECTION_ARGUMENTS = tuple(name for name in PreferenceSelection.model_fields if
 
 _SHARED: ContextVar[Registry | None] = ContextVar("shared_registry", default=None)
 
-_OTHER_ARGUMENTS = ("max_tokens", "max_new_tokens", "timeout", "chat_template_kwargs")
+_OTHER_ARGUMENTS = ("max_tokens", "max_new_tokens", "timeout", "chat_template_kwargs", "explain")
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ class CallArguments:
         output: The tools, the response format and the log-probabilities.
         deadline: Until when the call may take, counted from when its arguments were read.
         chat_template_kwargs: Further variables of the model's chat template.
+        explain: Whether the answer is explained token by token.
     """
 
     selection: PreferenceSelection
@@ -64,6 +66,7 @@ class CallArguments:
     output: OutputOptions
     deadline: Deadline
     chat_template_kwargs: Mapping[str, Any] | None = None
+    explain: bool = False
 
     def for_one_request(self, *, whole_call: bool = True) -> Self:
         """The same arguments with a deadline that can be cancelled by itself.
@@ -336,6 +339,9 @@ class AmuletClient(AmuletConfig):
         if timeout is not None and not (is_number and timeout > 0):
             raise InvalidParamsError(f"timeout={timeout!r}: give seconds above 0, or None.")
         deadline = Deadline(timeout)
+        explain = given.get("explain", self.explain)
+        if not isinstance(explain, bool):
+            raise InvalidParamsError(f"explain={explain!r}: give True or False.")
         self._check_count(given.get("profile"))
         return CallArguments(
             selection=selection_from(given),
@@ -343,6 +349,7 @@ class AmuletClient(AmuletConfig):
             output=OutputOptions.read(arguments, steer_strings=self.steer_strings),
             deadline=deadline,
             chat_template_kwargs=self._template_kwargs(given.get("chat_template_kwargs")),
+            explain=explain,
         )
 
     def _check_count(self, profile: object) -> None:
@@ -390,8 +397,30 @@ class AmuletClient(AmuletConfig):
             deadline=arguments.deadline,
             chat_template_kwargs=arguments.chat_template_kwargs,
             include_preference_text=self.include_preference_text,
+            keep_explained=self._registry.explained.keep if arguments.explain else None,
         )
         return personalizer.prepare_answer(call)
+
+    def explanation_of(self, answer: object = None) -> Explanation:
+        """Why an answer came out as it did; of a call with `explain=True`.
+
+        The last 32 explained answers are kept, in this process only. Several preferences that share
+        a context are told apart here, by one pass over the answer for each of them.
+
+        Args:
+            answer: What the call returned: a message or a response; of a stream, the last chunk or
+                the sum of all. None for the last answer that was explained, whoever asked for it,
+                also where a chain, an agent or a query engine returned something else.
+
+        Raises:
+            InvalidRequestError: The answer has no explanation, or it is not kept any more.
+            PromptError: A context for a preference alone cannot be written.
+        """
+        return self._registry.explained.find(answer).explain()
+
+    async def aexplanation_of(self, answer: object = None) -> Explanation:
+        """As `explanation_of`, without blocking the event loop."""
+        return await REQUEST_THREADS.start(partial(self.explanation_of, answer))
 
     def _template_kwargs(self, given: Any) -> dict[str, Any] | None:
         if given is not None and not isinstance(given, Mapping):

@@ -115,6 +115,8 @@ class AmuletConfig(BaseModel):
         separator: Stands between the system message and the preference.
         include_preference_text: Whether the metadata of answers contains the preferences' texts.
             Callbacks and traces see them then.
+        explain: Whether answers are explained token by token; see `explanation_of`. No callback and
+            no trace sees an explanation.
         max_tokens: Most tokens of an answer; also as `max_new_tokens`.
         min_new_tokens: Fewest tokens of an answer. With 1, the default, no answer is empty; small
             models sometimes end theirs at once.
@@ -172,6 +174,7 @@ class AmuletConfig(BaseModel):
     )
     separator: str = DEFAULT_SEPARATOR
     include_preference_text: bool = False
+    explain: bool = Field(default=False, strict=True)
 
     max_tokens: int = Field(default=512, alias="max_new_tokens")
     min_new_tokens: int = 1

@@ -12,13 +12,14 @@ def replace_file(path: Path, content: bytes, *, durable: bool = False) -> None:
     """Replaces a file at once, so that nobody reads half of it.
 
     Args:
-        path: The file; its folder exists.
+        path: The file; its folder exists. A link stays, and the file that it leads to is replaced.
         content: The new content.
         durable: Whether the content is on the disk before the file has its name.
 
     Raises:
         OSError: It cannot be written.
     """
+    path = path.resolve()
     unfinished = path.with_name(f".{path.name}.new")
     try:
         with unfinished.open("wb") as file:
@@ -30,6 +31,25 @@ def replace_file(path: Path, content: bytes, *, durable: bool = False) -> None:
     except BaseException:  # the disk is full, say: half a file helps nobody
         unfinished.unlink(missing_ok=True)
         raise
+
+
+def may_replace(path: Path, beginning: bytes) -> bool:
+    """Whether a path is free, or names a file that is empty or of a kind.
+
+    Args:
+        path: The path. What is no file, such as a pipe or a device, is not opened.
+        beginning: How files of this kind begin, in upper or lower case.
+    """
+    if not path.exists():
+        return True
+    try:
+        if not path.is_file():
+            return False
+        with path.open("rb") as file:
+            found = file.read(len(beginning))
+    except OSError:
+        return False
+    return not found or found.lower() == beginning.lower()
 
 
 def read_utf8(path: Path, error_type: type[AmuletError]) -> str:

@@ -11,6 +11,7 @@ from amulet_integrations.engine.backends.transformers.loading.source_check impor
 )
 from amulet_integrations.engine.model_source import ModelSource
 from amulet_integrations.engine.protocol import Engine
+from amulet_integrations.personalization.explained_answers import RecentAnswers
 from amulet_integrations.personalization.unknown_users import UnknownUsers
 from amulet_integrations.profiles import ProfileLimits, ProfileStore, open_profile_store
 from amulet_integrations.profiles.stores.default_place import DEFAULT_PLACE, has_default
@@ -27,6 +28,7 @@ class Registry:
 
     Attributes:
         unknown_users: Which unknown users have been reported.
+        explained: The answers that were explained of late.
     """
 
     def __init__(self) -> None:
@@ -37,6 +39,7 @@ class Registry:
         self._prompts: dict[tuple[int, str], tuple[Engine, PromptBuilder]] = {}
         self._windows: dict[str, int] = {}
         self.unknown_users: UnknownUsers = UnknownUsers()
+        self.explained: RecentAnswers = RecentAnswers()
 
     def __reduce__(self) -> tuple[type[Registry], tuple[()]]:
         # Another process loads and opens its own.

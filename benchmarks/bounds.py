@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from benchmarks.components import bounded_policy
-from benchmarks.speed import hostile, one_user, users
+from benchmarks.speed import explained, hostile, one_user, users
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,7 @@ BOUNDS: Mapping[str, Mapping[str, Bound]] = {
         **{f"{name} / {users.ONE_PROMPT}": Bound(">=", 4.5) for name in _EIGHT_USERS},
         **{f"{name} / {users.PEER}": Bound(">=", 5) for name in _EIGHT_USERS},
     },
+    "explained": {explained.ratio(users): Bound("<", 1.1) for users in explained.COUNTS},
     "turns": {"turn 5, with reuse / without": Bound("<", 0.3)},
     "policy update": {
         "152064 entries, mixture % of a decode step": Bound("<", 2),

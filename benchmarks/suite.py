@@ -10,6 +10,7 @@ from transformers.utils import logging
 
 from benchmarks.components import grammar, memory, policy_update, profile_reads
 from benchmarks.speed import (
+    explained,
     gpu,
     grounded_answers,
     hostile,
@@ -54,6 +55,7 @@ SUITE: dict[str, Benchmark] = {
         )
         for dtype in dtypes
     },
+    "explained": Benchmark(partial(explained.measure, DTYPES[0]), ()),
     "policy update": Benchmark(policy_update.measure, policy_update.PLOTS),
     "grammar": Benchmark(grammar.measure, ()),
     "reading a profile": Benchmark(profile_reads.measure, ()),

@@ -13,7 +13,8 @@ from amulet_integrations import __version__
 from amulet_integrations.errors import AmuletError, GenerationError
 from amulet_integrations.suggestions import is_about_strength
 
-from . import chat, compare, evaluate, terminal
+from . import chat, compare, explain, terminal
+from .evaluation import evaluate, sweep
 from .interruption import INTERRUPTED, MESSAGE
 from .options import (
     STRENGTH_OPTIONS,
@@ -101,6 +102,8 @@ app = typer.Typer(
 for _command, _epilog, _names in (
     (chat.chat, chat.EPILOG, {}),
     (compare.compare, compare.EPILOG, {}),
+    (explain.explain, explain.EPILOG, {}),
+    (sweep.sweep, sweep.EPILOG, {}),
     (evaluate.evaluate, evaluate.EPILOG, evaluate.EARLIER_NAMES),
 ):
     app.command(
@@ -124,7 +127,8 @@ def _show_version(wanted: bool) -> None:
 
         A preference is a sentence such as "Be concise". Amulet applies it while the answer is
         decoded, as strongly as you say, without training: [bold]compare[/bold] shows what that
-        does, [bold]profile[/bold] keeps what each user prefers, [bold]chat[/bold] answers by it,
+        does, [bold]explain[/bold] shows it token by token, [bold]sweep[/bold] how strong it should
+        be, [bold]profile[/bold] keeps what each user prefers, [bold]chat[/bold] answers by it,
         [bold]evaluate[/bold] measures it on your questions.
         """
     ),

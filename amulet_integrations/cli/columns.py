@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import typer
 from rich.box import ROUNDED
@@ -22,13 +23,27 @@ METHOD_NAMES: dict[Method, Text] = {
     "linear_alignment": Text("linear alignment", style="bold yellow"),
     "amulet": Text("Amulet", style="bold green"),
 }
-_NARROWEST_COLUMN = 18
+NARROWEST_COLUMN = 18
 _TABLE_LINES = 8
 """Lines of a table other than the answers: title, frame, head, foot."""
 _OTHER_LINES = 3
 """Question, legend, and the line of the cursor."""
 _LEGEND = "scale p: p · log P(with the preference) + (1 - p) · log P(without it)"
 _FEWEST_LINES = 3
+
+
+class AnswerColumn(NamedTuple):
+    """A column of a table of answers.
+
+    Attributes:
+        head: What stands above the answer.
+        body: The answer.
+        foot: What stands below it.
+    """
+
+    head: Text
+    body: RenderableType
+    foot: RenderableType
 
 
 @dataclass(frozen=True)
@@ -60,15 +75,15 @@ class ComparisonView:
         self._groups = groups
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        yield _titled("Question", self._question)
-        tables = list(self._tables(max(1, options.max_width // _NARROWEST_COLUMN)))
+        yield titled("Question", self._question)
+        tables = list(self._tables(max(1, options.max_width // NARROWEST_COLUMN)))
         lines = None
         if not all(answer.done for group in self._groups for answer in group.answers):
             spare = console.height - _OTHER_LINES - _TABLE_LINES * len(tables)
             lines = max(_FEWEST_LINES, spare // len(tables))
         for title, answers in tables:
             if title is not None:
-                yield _titled("Preference", title)
+                yield titled("Preference", title)
             yield _table(answers, lines)
         yield Text(_LEGEND, style="dim")
 
@@ -81,29 +96,41 @@ class ComparisonView:
 
 def print_plain(question: str, groups: Sequence[AnswerGroup]) -> None:
     """Prints each answer under a heading, for output that is read by programs or later."""
-    typer.echo(f"{_titled('Question', question)}\n")
+    typer.echo(f"{titled('Question', question)}\n")
     for group in groups:
         if group.preference is not None:
-            typer.echo(f"{_titled('Preference', group.preference)}\n")
+            typer.echo(f"{titled('Preference', group.preference)}\n")
         for answer in group.answers:
             name = METHOD_NAMES[answer.method]
             typer.echo(f"--- {name} (guidance scale {answer.strength}, {_state(answer)}) ---")
             typer.echo(f"{_body(answer)}\n")
 
 
-def _table(answers: Sequence[StreamedAnswer], lines: int | None) -> Table:
+def side_by_side(columns: Sequence[AnswerColumn]) -> Table:
+    """A table of answers, as wide as the terminal."""
     table = Table(box=ROUNDED, expand=True, show_footer=True, border_style="dim")
-    cells: list[RenderableType] = []
-    for answer in answers:
-        head = METHOD_NAMES[answer.method].copy()
-        # The bound stands below the scale, so that narrow columns look alike.
-        scale, _, bound = answer.strength.partition(", ")
-        head.append(f"\nscale {scale}\n{bound}", style="not bold dim")
-        foot = Text(_state(answer), style="not bold dim")
-        table.add_column(head, foot, ratio=1, overflow="fold")
-        cells.append(_Tail(_body(answer), lines))
-    table.add_row(*cells)
+    for column in columns:
+        table.add_column(column.head, column.foot, ratio=1, overflow="fold")
+    table.add_row(*(column.body for column in columns))
     return table
+
+
+def titled(title: str, text: str) -> Text:
+    """A text on one line, after what it is."""
+    return Text.assemble((f"{title}: ", "dim"), one_line(text))
+
+
+def _table(answers: Sequence[StreamedAnswer], lines: int | None) -> Table:
+    return side_by_side([_column(answer, lines) for answer in answers])
+
+
+def _column(answer: StreamedAnswer, lines: int | None) -> AnswerColumn:
+    head = METHOD_NAMES[answer.method].copy()
+    # The bound stands below the scale, so that narrow columns look alike.
+    scale, _, bound = answer.strength.partition(", ")
+    head.append(f"\nscale {scale}\n{bound}", style="not bold dim")
+    foot = Text(_state(answer), style="not bold dim")
+    return AnswerColumn(head, _Tail(_body(answer), lines), foot)
 
 
 def _body(answer: StreamedAnswer) -> Text:
@@ -112,10 +139,6 @@ def _body(answer: StreamedAnswer) -> Text:
         return text
     error = Text(f"Error: {one_line(answer.error)}", style="red")
     return Text("\n").join([text, error]) if text else error
-
-
-def _titled(title: str, text: str) -> Text:
-    return Text.assemble((f"{title}: ", "dim"), one_line(text))
 
 
 def _state(answer: StreamedAnswer) -> str:

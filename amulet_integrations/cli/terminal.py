@@ -49,6 +49,11 @@ def error(message: object) -> None:
     typer.secho(f"Error: {one_line(message)}", err=True, fg=typer.colors.RED)
 
 
+def say(message: object) -> None:
+    """Prints one line of the output."""
+    typer.echo(one_line(message))
+
+
 def notice(message: object) -> None:
     """Prints what is worth knowing but is no part of the output, in one line on stderr."""
     typer.secho(one_line(message), err=True, dim=True)

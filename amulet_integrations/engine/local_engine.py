@@ -93,6 +93,8 @@ class LocalEngine:
         UnknownArgumentError: There is no such argument.
     """
 
+    supports_explain = True
+
     def __init__(
         self,
         model: PreTrainedModel | Backend,

@@ -35,8 +35,9 @@ class AsyncIncrementStream(Protocol):
 class Engine(Protocol):
     """Turns requests into tokens. Every method may be called from any thread.
 
-    An engine may also have `warm_up()`, which does ahead what the first request would wait for, and
-    `validate(request)`, which raises what `stream` would raise for a request that it refuses.
+    An engine may also have `warm_up()`, which does ahead what the first request would wait for;
+    `validate(request)`, which raises what `stream` would raise for a request that it refuses; and
+    `supports_explain = True`, if it answers requests with `explain` as `LocalEngine` does.
     """
 
     @property

@@ -36,8 +36,8 @@ class GenerationRequest(FrozenModel):
             mixture `reference_weights`: the weights act as far as it allows (see
             `decoding.divergence`). None for none. Mixtures of the first context alone apply no
             preference, and are never bounded.
-        reference_weights: The mixture at guidance 1, from which `max_kl` is measured. By default
-            the second context alone, where there are two.
+        reference_weights: The mixture at guidance 1, from which `max_kl` is measured, and which is
+            the `pref` of explanations. By default the second context alone, where there are two.
         alternatives: The forms that the completion may take; any text where there are none. Tokens
             are drawn with `weights` while several alternatives are possible, and with the weights
             of the last one once the others are ruled out. `branches` is their former name.
@@ -59,13 +59,16 @@ class GenerationRequest(FrozenModel):
         logprobs: Whether increments have the log-probability of each token, and how many of the
             likeliest tokens beside it, at most 20. They are those of the policy itself: before
             penalty, grammar, temperature and filters.
+        explain: Whether increments have a `TokenExplanation` of each token, and how many of the
+            likeliest tokens each of its policies names, at most 20. All contexts are run then, also
+            those of weight 0. None, the default, costs nothing.
         skip_special_tokens: Whether the text leaves special tokens out. End-of-text tokens are
             never part of it.
 
     Raises:
         InvalidRequestError: No context, an empty one, a negative token id, weights that do not
             fit the contexts or do not add up to 1, or a bound that is negative, not finite,
-            beside a policy, or measured from nothing.
+            beside a policy, or measured from nothing; or an explanation of a policy of your own.
     """
 
     error_type: ClassVar[type[AmuletError]] = InvalidRequestError
@@ -84,6 +87,7 @@ class GenerationRequest(FrozenModel):
     deadline: InstanceOf[Deadline] | None = Field(default=None, exclude=True, repr=False)
     user_id: str | None = Field(default=None, repr=False)
     logprobs: int | None = Field(default=None, ge=0, le=20)
+    explain: int | None = Field(default=None, strict=True, ge=0, le=20)
     skip_special_tokens: bool = True
 
     @model_validator(mode="before")
@@ -153,6 +157,12 @@ class GenerationRequest(FrozenModel):
                     f"max_kl={self.max_kl!r} is given with a policy. The bound is one on the "
                     "engine's own mixture: bound the policy yourself, or pass weights."
                 )
+            if self.explain is not None:
+                raise InvalidRequestError(
+                    f"explain={self.explain} is given with a policy. Only mixtures can be "
+                    "explained, for what a policy of your own does to a context is not known: pass "
+                    "weights, or leave explain out."
+                )
             return self
         count = len(self.contexts)
         if self.weights is None and count > 1:
@@ -162,16 +172,16 @@ class GenerationRequest(FrozenModel):
         for weights in self._mixtures:
             _check_weights("weights", weights, count)
         if self.reference_weights is not None:
-            if self.max_kl is None:
+            if not self._measured_from_reference:
                 raise InvalidRequestError(
                     "reference_weights are given without max_kl, the bound that is measured from "
                     "them."
                 )
             _check_weights("reference_weights", self.reference_weights, count)
-        elif self.max_kl is not None and count > 2:  # noqa: PLR2004 - base and pref
+        elif measured := self._measured_from_reference if count > 2 else "":  # noqa: PLR2004
             raise InvalidRequestError(
-                f"max_kl={self.max_kl:g} with {count} contexts: pass reference_weights, the "
-                "mixture at guidance 1, from which the divergence is measured."
+                f"{measured} with {count} contexts: pass reference_weights, the mixture at "
+                "guidance 1, from which the divergence is measured."
             )
         return self
 
@@ -181,8 +191,11 @@ class GenerationRequest(FrozenModel):
 
     @property
     def running(self) -> tuple[int, ...]:
-        """Which contexts are run: those that have a weight other than 0 somewhere."""
-        if self.policy is not None:
+        """Which contexts are run: those that have a weight other than 0 somewhere.
+
+        Explanations need all of them.
+        """
+        if self.policy is not None or self.explain is not None:
             return tuple(range(len(self.contexts)))
         mixtures = [*self._mixtures, *filter(None, [self._reference])]
         of_contexts = zip(*mixtures, strict=True)
@@ -199,9 +212,21 @@ class GenerationRequest(FrozenModel):
         return tuple(weights[index] for index in self.running)
 
     @property
+    def explained_reference(self) -> Weights | None:
+        """The weights at guidance 1, of all contexts; None where there is one context only."""
+        return self.reference_weights or ((0.0, 1.0) if len(self.contexts) > 1 else None)
+
+    @property
     def running_reference(self) -> Weights | None:
         """The reference's weights of the contexts that are run; None where nothing is bounded."""
         return None if self._reference is None else self.running_weights(self._reference)
+
+    @property
+    def _measured_from_reference(self) -> str:
+        """What needs the mixture at guidance 1."""
+        if self.max_kl is not None:
+            return f"max_kl={self.max_kl:g}"
+        return "" if self.explain is None else f"explain={self.explain}"
 
     @property
     def _reference(self) -> Weights | None:

@@ -68,6 +68,37 @@ class TokenLogprob:
 
 
 @dataclass(frozen=True, slots=True)
+class TokenExplanation:
+    """What the contexts made of one token, and what the guidance made of that.
+
+    All policies are those of the model and the weights: before penalty, grammar, temperature and
+    filters. Divergences are in nats, and infinite where the other policy excludes a token.
+
+    Attributes:
+        base: The token under the base context, which knows no preference.
+        policy: The token under the policy that it was drawn from.
+        pref: The token under the mixture at guidance 1: with the preferences in the prompt and no
+            amplification. None where the request has no preference.
+        kl_from_base: KL(policy || base).
+        kl_from_pref: KL(policy || pref); None where there is no pref.
+        context_logprobs: The token's log-probability under each context, the base context first.
+        weights: The weights of the contexts that made the policy, in the same order. Where a bound
+            (`max_kl`) held the strength back, they are those that it left.
+        guidance_fraction: How much of the way from guidance 1 the bound allowed, as in
+            `Increment.guidance_fractions`.
+    """
+
+    base: TokenLogprob
+    policy: TokenLogprob
+    pref: TokenLogprob | None
+    kl_from_base: float
+    kl_from_pref: float | None
+    context_logprobs: tuple[float, ...]
+    weights: tuple[float, ...]
+    guidance_fraction: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Increment:
     """One step of a stream.
 
@@ -80,6 +111,7 @@ class Increment:
         guidance_fractions: For each of `token_ids`, how much of the way from guidance 1 to the
             request's weights the bound (`max_kl`) allowed: 1 if it held nothing back, None if the
             token's own mixture has no bound. Empty if the request has no bound.
+        explanations: One for each of `token_ids`, if they were requested.
         shortened: Set on the last increment only: whether the output was closed sooner than the
             model would have done, because the tokens ran out. It satisfies its grammar, but
             strings in it may break off.
@@ -91,6 +123,7 @@ class Increment:
     usage: Usage | None = None
     logprobs: tuple[TokenLogprob, ...] = ()
     guidance_fractions: tuple[float | None, ...] = ()
+    explanations: tuple[TokenExplanation, ...] = ()
     shortened: bool = False
 
 
@@ -105,6 +138,7 @@ class GenerationResult:
         usage: Tokens used.
         logprobs: One for each token, if they were requested.
         guidance_fractions: One for each token, if there was a bound; see `Increment`.
+        explanations: One for each token, if they were requested.
         shortened: Whether the output was closed early, because the tokens ran out.
     """
 
@@ -114,6 +148,7 @@ class GenerationResult:
     usage: Usage
     logprobs: list[TokenLogprob] = field(default_factory=list)
     guidance_fractions: list[float | None] = field(default_factory=list)
+    explanations: list[TokenExplanation] = field(default_factory=list)
     shortened: bool = False
 
     @classmethod
@@ -129,6 +164,7 @@ class GenerationResult:
             usage=last.usage,
             logprobs=[logprob for step in steps for logprob in step.logprobs],
             guidance_fractions=[part for step in steps for part in step.guidance_fractions],
+            explanations=[it for step in steps for it in step.explanations],
             shortened=last.shortened,
         )
 

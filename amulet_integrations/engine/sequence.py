@@ -20,7 +20,7 @@ from amulet_integrations.errors import (
 
 from .request import GenerationRequest
 from .request_log import RequestLog
-from .result import FinishReason, Increment, TokenLogprob, Usage
+from .result import FinishReason, Increment, TokenExplanation, TokenLogprob, Usage
 
 if TYPE_CHECKING:
     import torch
@@ -75,6 +75,9 @@ class Sequence:
         min_tokens: Tokens before which none of `end_ids` is drawn.
         logprobs: How many of the likeliest tokens each increment contains; None for no
             log-probabilities at all.
+        explain: How many of the likeliest tokens each policy of an explanation names; None for no
+            explanations.
+        reference: The weights of the contexts at guidance 1, for explanations.
         completion: Tokens generated so far; the same for every context.
         done: Whether the last increment or an error has been emitted.
         is_sound: Whether nothing went wrong with it, so that its keys and values can be kept.
@@ -110,6 +113,8 @@ class Sequence:
         self.end_ids = end_ids
         self.min_tokens = request.sampling.min_new_tokens
         self.logprobs = request.logprobs
+        self.explain = request.explain
+        self.reference = request.explained_reference
         self.completion: list[int] = []
         self.filters = LogitsFilters(request.sampling, device)
         self.done = False
@@ -152,6 +157,11 @@ class Sequence:
         return Bound(self._reference, self._max_kl)
 
     @property
+    def chooses_alone(self) -> bool:
+        """Whether its draws may be repeated, or are reported from the policy itself."""
+        return bool(self.output_state) or self.logprobs is not None
+
+    @property
     def is_bounded(self) -> bool:
         """Whether some of its tokens have a bound."""
         return self._reference is not None
@@ -187,7 +197,11 @@ class Sequence:
         return self._grammars.text_of(token)
 
     def advance(
-        self, token: int, logprob: TokenLogprob | None = None, fraction: float | None = None
+        self,
+        token: int,
+        logprob: TokenLogprob | None = None,
+        fraction: float | None = None,
+        explanation: TokenExplanation | None = None,
     ) -> None:
         """Appends a token to every context and emits the text that becomes certain.
 
@@ -195,6 +209,7 @@ class Sequence:
             token: The token.
             logprob: The token's log-probability, if the request wants it.
             fraction: How far guidance went, as in `Increment.guidance_fractions`.
+            explanation: The token's explanation, if the request wants it.
         """
         self.completion.append(token)
         if self._lookup is not None:
@@ -221,6 +236,7 @@ class Sequence:
                 self._usage() if self.done else None,
                 logprobs,
                 guidance_fractions=(fraction,) if self.is_bounded else (),
+                explanations=() if explanation is None else (explanation,),
                 shortened=self.done
                 and self.output_state is not None
                 and self.output_state.shortened,

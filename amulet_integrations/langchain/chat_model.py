@@ -21,7 +21,7 @@ from collections.abc import (
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
-from typing import Any, TypeVar, cast
+from typing import Any, Self, TypeVar, cast
 
 from langchain_core.callbacks import (
     AsyncCallbackManagerForLLMRun,
@@ -160,7 +160,10 @@ class ChatAmulet(AmuletClient, Wrappable, BaseChatModel):
     ) -> LLMResult:
         """As `BaseChatModel.generate`; `generate_prompt` and `invoke` come through here too."""
         kwargs = self._parse_arguments({**kwargs, "stop": stop}, also=RUN_OPTIONS)
-        return super().generate(messages, callbacks=callbacks, **self._personalized(kwargs))
+        llm = self._without_cache_if_explained(kwargs)
+        return super(ChatAmulet, llm).generate(
+            messages, callbacks=callbacks, **self._personalized(kwargs)
+        )
 
     def agenerate(
         self,
@@ -171,7 +174,8 @@ class ChatAmulet(AmuletClient, Wrappable, BaseChatModel):
     ) -> Coroutine[Any, Any, LLMResult]:
         """As `BaseChatModel.agenerate`."""
         kwargs = self._parse_arguments({**kwargs, "stop": stop}, also=RUN_OPTIONS)
-        generate = partial(super().agenerate, messages, callbacks=callbacks)
+        llm = self._without_cache_if_explained(kwargs)
+        generate = partial(super(ChatAmulet, llm).agenerate, messages, callbacks=callbacks)
         return self._await_personalized(kwargs, generate)
 
     def agenerate_prompt(
@@ -479,6 +483,11 @@ class ChatAmulet(AmuletClient, Wrappable, BaseChatModel):
         if isinstance(kwargs.get(CALL), ChatCall):
             return kwargs
         return read_arguments(self, kwargs, config, also, stream_usage=self.stream_usage)
+
+    def _without_cache_if_explained(self, kwargs: dict[str, Any]) -> Self:
+        """The model that answers a call: a cached answer has no explanation, or an old one."""
+        explained = kwargs[CALL].arguments.explain
+        return self.model_copy(update={"cache": False}) if explained else self
 
     def _parse_call(
         self, model_input: LanguageModelInput, config: Config, kwargs: dict[str, Any]

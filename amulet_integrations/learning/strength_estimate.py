@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from pydantic import Field
@@ -82,15 +82,7 @@ class StrengthEstimate(FrozenModel):
         They replace its `params` or `preset`. The method of a profile becomes "amulet" if it was
         another one, for only "amulet" reads a scale.
         """
-        update: dict[str, Any] = {
-            "guidance_scale": self.guidance_scale,
-            "max_kl": self.max_kl,
-            "params": None,
-            "preset": None,
-        }
-        if profile.method is not None:
-            update["method"] = "amulet"
-        return profile.model_copy(update=update)
+        return profile.with_strength(self.guidance_scale, self.max_kl)
 
 
 @arguments.checked

@@ -17,7 +17,7 @@ from amulet_integrations.decoding.strength import PRESETS, Method, Preset, Stren
 from amulet_integrations.engine.protocol import Engine
 from amulet_integrations.engine.request import GenerationRequest
 from amulet_integrations.engine.structured.alternatives import OutputAlternative
-from amulet_integrations.errors import PreferenceSelectionError
+from amulet_integrations.errors import InvalidRequestError, PreferenceSelectionError
 from amulet_integrations.profiles import (
     Preference,
     PreferenceProfile,
@@ -37,6 +37,8 @@ from .looked_up_profile import LookedUpProfile
 from .prepared_call import Personalization, PreparedAnswer, PreparedCall
 from .saved_presets import find_preset, has_presets
 from .user_resolution import PreferenceSelection
+
+_EXPLAINED_ALTERNATIVES = 5  # tokens that each policy of an explanation names
 
 
 def _make_prompts(engine: Engine, separator: str) -> PromptBuilder:
@@ -197,6 +199,7 @@ class Personalizer:
         texts, own_weights = group_preferences(personalization.preferences)
         weights = ContextWeights.at_scale(personalization.guidance_scale, own_weights)
         bounded = personalization.max_kl is not None and weights.has_preferences
+        explain = self._alternatives_to_explain(prepared)
         contexts, reasoning = self._render(prepared, texts)
         alternatives: tuple[OutputAlternative, ...] = ()
         if output.tool_use or output.json_output:
@@ -212,13 +215,14 @@ class Personalizer:
             thoughts_begin=THINK if alternatives and reasoning == "may open" else None,
             thoughts_end=END_OF_THOUGHTS if alternatives and reasoning != "none" else None,
             max_kl=personalization.max_kl if bounded else None,
-            reference_weights=weights.pref if bounded else None,
+            reference_weights=weights.pref if bounded or explain is not None else None,
             sampling=prepared.sampling.model_copy(update={"stop": stop}),
             end_ids=self.prompts.end_ids,
             timeout=prepared.deadline.timeout,
             deadline=prepared.deadline,
             user_id=personalization.user_id,
             logprobs=prepared.output.logprobs,
+            explain=explain,
             skip_special_tokens=self.prompts.skip_special_tokens(
                 calls=output.tool_use is not None, reasoning=reasoning
             ),
@@ -228,7 +232,25 @@ class Personalizer:
             reasoning,
             calls_open_answer=output.json_output is not None,
         )
-        return PreparedAnswer(prepared, self.engine, request, parser)
+        return PreparedAnswer(
+            prepared, self.engine, request, parser, self._contexts_of_single_preferences
+        )
+
+    def _contexts_of_single_preferences(
+        self, prepared: PreparedCall, preferences: Sequence[str]
+    ) -> list[list[int]]:
+        return self._render(prepared, preferences)[0]
+
+    def _alternatives_to_explain(self, prepared: PreparedCall) -> int | None:
+        if prepared.keep_explained is None:
+            return None
+        if not getattr(self.engine, "supports_explain", False):
+            raise InvalidRequestError(
+                f"explain=True: {type(self.engine).__name__} cannot explain its answers, for it "
+                "does not report what each context made of a token. Use a LocalEngine, or leave "
+                "explain out."
+            )
+        return _EXPLAINED_ALTERNATIVES
 
     def _render(
         self, prepared: PreparedCall, texts: Sequence[str]

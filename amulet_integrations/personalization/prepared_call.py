@@ -15,13 +15,14 @@ from amulet_integrations.decoding.sampling_params import SamplingParams
 from amulet_integrations.decoding.strength import Method
 from amulet_integrations.engine.protocol import Engine
 from amulet_integrations.engine.request import GenerationRequest
-from amulet_integrations.engine.result import Increment
+from amulet_integrations.engine.result import Increment, TokenExplanation
 from amulet_integrations.fair_threads import REQUEST_THREADS
 from amulet_integrations.profiles import Preference
 from amulet_integrations.prompting import ChatMessage
 from amulet_integrations.prompting.openai_compat.output_options import OutputOptions
 from amulet_integrations.prompting.parsing.pieces import TextPiece
 
+from .explained_answers import EXPLANATION_ID, ExplainedAnswer, Render
 from .user_resolution import Source
 from .validated_call import ValidatedCall
 
@@ -121,18 +122,21 @@ class PreparedCall:
         deadline: Until when the call may take; by default there is no limit.
         chat_template_kwargs: Further variables of the model's chat template.
         include_preference_text: Whether the metadata contains the texts of the preferences.
+        keep_explained: Keeps the answer with the explanations of its tokens and returns the id
+            that the metadata contains; None for an answer that is not explained.
     """
 
-    messages: tuple[ChatMessage, ...] | str
+    messages: tuple[ChatMessage, ...] | str = field(repr=False)
     personalization: Personalization
     sampling: SamplingParams
     output: OutputOptions = field(default_factory=OutputOptions)
     deadline: Deadline = field(default_factory=Deadline)
     chat_template_kwargs: Mapping[str, Any] | None = None
     include_preference_text: bool = False
+    keep_explained: Callable[[ExplainedAnswer], str] | None = None
 
 
-@dataclass
+@dataclass(repr=False)
 class PreparedAnswer:
     """A rendered request, the engine that decodes it, and what reads the answer; for one answer.
 
@@ -141,13 +145,17 @@ class PreparedAnswer:
         engine: The engine.
         request: The request.
         parser: Separates text, reasoning and tool calls.
+        render: Writes the contexts of single preferences, for explanations.
     """
 
     call: PreparedCall
     engine: Engine
     request: GenerationRequest
     parser: AnswerParser
+    render: Render
     _guidance_fractions: list[float | None] = field(default_factory=list, init=False)
+    _explanations: list[TokenExplanation] = field(default_factory=list, init=False)
+    _text: list[str] = field(default_factory=list, init=False)
     _json: list[str] = field(default_factory=list, init=False)
 
     def validate(self) -> ValidatedCall:
@@ -217,6 +225,9 @@ class PreparedAnswer:
             StructuredOutputError: The whole answer does not follow its schema.
         """
         self._guidance_fractions += increment.guidance_fractions
+        if self.call.keep_explained is not None:
+            self._explanations += increment.explanations
+            self._text.append(increment.text)
         pieces = list(self.parser.push(increment.text))
         if increment.usage is not None:
             pieces += self.parser.flush()
@@ -236,7 +247,8 @@ class PreparedAnswer:
             **facts: What the framework reports as well, such as the model's name.
 
         Returns:
-            `finish_reason` in OpenAI's words, the facts, `amulet` (see `Personalization.describe`),
+            `finish_reason` in OpenAI's words, the facts, `amulet` (see `Personalization.describe`;
+            with the id of the explanation where there is one),
             and `shortened` where JSON was closed early because the tokens ran out.
         """
         reason: str | None = last.finish_reason
@@ -245,5 +257,10 @@ class PreparedAnswer:
         described = self.call.personalization.describe(
             texts=self.call.include_preference_text, fractions=self._guidance_fractions
         )
+        if self.call.keep_explained is not None:
+            answer = ExplainedAnswer(
+                self.call, self.engine, "".join(self._text), tuple(self._explanations), self.render
+            )
+            described[EXPLANATION_ID] = self.call.keep_explained(answer)
         shortened = {"shortened": True} if last.shortened else {}
         return {"finish_reason": reason, **facts, "amulet": described, **shortened}

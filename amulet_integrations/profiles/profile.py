@@ -75,6 +75,19 @@ class PreferenceProfile(FrozenModel):
         """How strongly the preferences are applied, as far as the profile sets it."""
         return Strength.of(self)
 
+    def with_strength(self, guidance_scale: float, max_kl: MaxKL) -> Self:
+        """A copy with this scale and bound in place of its own, to be saved; its version is kept.
+
+        They replace its `params` or `preset` too. Its method becomes "amulet" if it was another
+        one, for only "amulet" reads a scale.
+
+        Raises:
+            InvalidParamsError: The scale or the bound is out of its range.
+        """
+        strength = Strength(guidance_scale=guidance_scale, max_kl=max_kl)
+        method = {} if self.method is None else {"method": "amulet"}
+        return self.model_copy(update=dict(strength) | method)
+
     # Before pydantic's own check, because that one quotes the texts in its message.
     @field_validator("preferences", mode="before")
     @classmethod

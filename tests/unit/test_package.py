@@ -24,15 +24,17 @@ MAY_IMPORT = {
     "profiles": {"decoding"},
     "prompting": {"decoding"},
     "engine": {"decoding"},
-    "personalization": PARTS,
+    "explanation": PARTS,
+    "personalization": PARTS | {"explanation"},
     "config": PARTS | {"personalization"},
     "registry": PARTS | {"personalization"},
-    "client": PARTS | {"personalization", "config", "registry"},
+    "client": PARTS | {"explanation", "personalization", "config", "registry"},
     "langchain": PARTS | {"personalization", "client"},
     "llama_index": PARTS | {"personalization", "client"},
     "learning": PARTS,
     "evaluation": PARTS | {"personalization"},
-    "cli": PARTS | {"personalization", "client", "langchain", "learning", "evaluation"},
+    "cli": PARTS
+    | {"explanation", "personalization", "client", "langchain", "learning", "evaluation"},
 }
 FORMER = {"fields", "settings", "saved_presets"}  # they forward to where they have moved
 FOUNDATION = {
@@ -81,6 +83,7 @@ PUBLIC = {
         "linear_alignment_weights",
     },
     "amulet_integrations.engine": {"GenerationRequest", "LocalEngine"},
+    "amulet_integrations.explanation": {"ExplainedToken", "Explanation"},
     "amulet_integrations.evaluation": {
         "Answer",
         "Evaluation",
@@ -88,10 +91,13 @@ PUBLIC = {
         "Preference",
         "Question",
         "Scorer",
+        "StrengthPoint",
+        "Sweep",
         "evaluate",
         "read_methods",
         "read_preferences",
         "read_questions",
+        "sweep",
     },
     "amulet_integrations.langchain": {
         "ChatAmulet",

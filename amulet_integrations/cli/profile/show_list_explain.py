@@ -20,7 +20,7 @@ from amulet_integrations.profiles.inheritance import line_of
 from amulet_integrations.profiles.stores.description import database_option, describe_store
 
 from . import group
-from .explanation import Explanation, format_explanation
+from .profile_explanation import ProfileExplanation, format_explanation
 from .profile_text import format_profile, format_time
 
 
@@ -86,7 +86,7 @@ def explain(
     time = datetime.now(UTC) if at is None else _parse_time(at)
     context = PreferenceContext(group.parse_pairs("--about", about))
     with open_store(db) as store:
-        explanation = Explanation(
+        explanation = ProfileExplanation(
             line_of(group.require(store.get(user), user, store), store.get, store.limits),
             time,
             context,

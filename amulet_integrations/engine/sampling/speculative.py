@@ -58,7 +58,7 @@ def append_tokens(
             sequence.fail(choice)
             continue
         try:
-            sequence.advance(choice.token, choice.logprob, choice.fraction)
+            sequence.advance(*choice)
         except Exception as error:  # noqa: BLE001 - one request's text concerns no other request
             sequence.fail(as_generation_error("Turning tokens into text", error))
 

@@ -24,10 +24,16 @@ from torch import Tensor
 from amulet_integrations.decoding.divergence import DivergenceBounds, mix_bounded_contexts
 from amulet_integrations.decoding.mixture import mixing_matrix
 from amulet_integrations.engine.request import Policy
-from amulet_integrations.engine.result import TokenLogprob, as_generation_error
+from amulet_integrations.engine.result import (
+    TokenExplanation,
+    TokenLogprob,
+    as_generation_error,
+)
 from amulet_integrations.engine.sequence import Bound, Sequence
 from amulet_integrations.engine.structured.alternatives import Weights
 from amulet_integrations.errors import AmuletError, GenerationError, InvalidRequestError
+
+from .token_explanation import explain_token, token_logprob
 
 _CACHED_MIXINGS = 8
 
@@ -39,11 +45,29 @@ class ChosenToken(NamedTuple):
         token: The token id.
         logprob: Its log-probability, where the request asks for log-probabilities.
         fraction: How far guidance went, as in `Increment.guidance_fractions`.
+        explanation: What the contexts made of it, where the request asks for that.
     """
 
     token: int
     logprob: TokenLogprob | None = None
     fraction: float | None = None
+    explanation: TokenExplanation | None = None
+
+
+class Policies(NamedTuple):
+    """What the next token of one request is drawn from.
+
+    Attributes:
+        rows: The logits of its contexts, shape (contexts, vocab).
+        weights: Their weights, as far as the bound let them go, shape (contexts,).
+        policy: The logits of its policy, shape (vocab,).
+        fraction: As in `Increment.guidance_fractions`.
+    """
+
+    rows: Tensor
+    weights: Tensor
+    policy: Tensor
+    fraction: float | None
 
 
 Mixture = tuple[Weights, Bound | None]
@@ -94,15 +118,17 @@ def choose_tokens(
         rows, mixture = logits[start:end], mixed[index]
         try:
             policy = _policy(sequence, rows, mixture, matrix[index, start:end])
-            if sequence.output_state or sequence.logprobs is not None:
-                choices[index] = _choose_alone(sequence, rows, policy, fractions[index])
+            if sequence.chooses_alone:
+                own = Policies(rows, matrix[index, start:end], policy, fractions[index])
+                choices[index] = _choose_alone(sequence, own)
             elif (allowed := _without_end(sequence, policy)) is not mixture:
                 mixed[index] = allowed
         except AmuletError as error:
             choices[index] = error
         except BaseException as error:  # noqa: BLE001 - a panic of Rust code is no Exception
             choices[index] = as_generation_error("Sampling", error)
-    return _choose_together(sequences, mixed, fractions, choices)
+    chosen = _choose_together(sequences, mixed, fractions, choices)
+    return _with_explanations(sequences, logits, matrix, chosen)
 
 
 def _policy(sequence: Sequence, rows: Tensor, mixture: Tensor, weights: Tensor) -> Tensor:
@@ -161,24 +187,27 @@ def _choose_together(
     ]
 
 
-def _choose_alone(
-    sequence: Sequence, rows: Tensor, policy: Tensor, fraction: float | None
-) -> ChosenToken:
-    """Chooses for a request whose draw may be repeated, or which wants log-probabilities."""
+def _choose_alone(sequence: Sequence, policies: Policies) -> ChosenToken:
+    """Chooses for a request whose draw may be repeated, or of which more than the token is told."""
     state, weights = sequence.output_state, sequence.weights
     if state is None:
-        return _with_logprob(sequence, policy, _draw(sequence, policy), fraction)
+        return _chosen(sequence, policies, _draw(sequence, policies.policy))
     while True:
+        policy = policies.policy
         allowed = torch.from_numpy(state.allowed_tokens()).to(policy.device)
         token = state.advance(_draw(sequence, policy.masked_fill(~allowed, -torch.inf)))
         if token is not None:
-            return _with_logprob(sequence, policy, token, fraction)
+            return _chosen(sequence, policies, token)
         if state.weights != weights:
             weights = state.weights
-            matrix, bounds = _mixing(rows.device, ((weights, sequence.bound),))
-            mixed, matrix, parts = mix_bounded_contexts(rows, matrix, bounds)
-            policy = _policy(sequence, rows, mixed[0], matrix[0])
-            fraction = float(parts) if bounds else None
+            policies = _mixed_alone(sequence, policies.rows, weights)
+
+
+def _mixed_alone(sequence: Sequence, rows: Tensor, weights: Weights) -> Policies:
+    matrix, bounds = _mixing(rows.device, ((weights, sequence.bound),))
+    mixed, matrix, parts = mix_bounded_contexts(rows, matrix, bounds)
+    policy = _policy(sequence, rows, mixed[0], matrix[0])
+    return Policies(rows, matrix[0], policy, float(parts) if bounds else None)
 
 
 def _draw(sequence: Sequence, policy: Tensor) -> int:
@@ -188,19 +217,42 @@ def _draw(sequence: Sequence, policy: Tensor) -> int:
     return int(sequence.filters.draw(policy, sequence.completion))
 
 
-def _with_logprob(
-    sequence: Sequence, policy: Tensor, token: int, fraction: float | None
-) -> ChosenToken:
-    if sequence.logprobs is None:
-        return ChosenToken(token, None, fraction)
-    logprobs = policy.double().log_softmax(dim=-1)
-    top = logprobs.topk(sequence.logprobs)
-    likeliest = tuple(
-        TokenLogprob(other, sequence.text_of(other), value)
-        for value, other in zip(top.values.tolist(), top.indices.tolist(), strict=True)
+def _chosen(sequence: Sequence, policies: Policies, token: int) -> ChosenToken:
+    """The token with what the request wants to know of it."""
+    logprob = None
+    if sequence.logprobs is not None:
+        logprobs = policies.policy.double().log_softmax(dim=-1)
+        logprob = token_logprob(sequence, logprobs, token, sequence.logprobs)
+    explanation = _explain(sequence, policies.rows, policies.weights, token, policies.fraction)
+    return ChosenToken(token, logprob, policies.fraction, explanation)
+
+
+def _with_explanations(
+    sequences: SequenceOf[Sequence],
+    logits: Tensor,
+    matrix: Tensor,
+    chosen: list[ChosenToken | AmuletError],
+) -> list[ChosenToken | AmuletError]:
+    """Explains the tokens that were chosen together."""
+    end = 0
+    for index, (sequence, choice) in enumerate(zip(sequences, chosen, strict=True)):
+        start, end = end, end + len(sequence.contexts)
+        if sequence.explain is None or sequence.chooses_alone or isinstance(choice, AmuletError):
+            continue
+        rows, weights = logits[start:end], matrix[index, start:end]
+        explanation = _explain(sequence, rows, weights, choice.token, choice.fraction)
+        chosen[index] = choice._replace(explanation=explanation)
+    return chosen
+
+
+def _explain(
+    sequence: Sequence, rows: Tensor, weights: Tensor, token: int, fraction: float | None
+) -> TokenExplanation | None:
+    if sequence.explain is None:
+        return None
+    return explain_token(
+        sequence, rows, weights, token, alternatives=sequence.explain, fraction=fraction
     )
-    logprob = TokenLogprob(token, sequence.text_of(token), float(logprobs[token]), likeliest)
-    return ChosenToken(token, logprob, fraction)
 
 
 def _no_token() -> GenerationError:

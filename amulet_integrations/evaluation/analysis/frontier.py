@@ -154,6 +154,19 @@ class Frontier:
         return tuple(optimal)
 
 
+def check_allowance(allowance: float) -> None:
+    """Refuses what cannot be an allowance.
+
+    Raises:
+        EvaluationError: It is negative, or not a number.
+    """
+    if not allowance >= 0:
+        raise EvaluationError(
+            f"allowance={allowance}: it is by how much -log P(answer | preference) may rise, in "
+            "nats per token, so it is 0 or more."
+        )
+
+
 def find_frontier(
     answers: Iterable[Answer],
     methods: Iterable[Method],
@@ -177,11 +190,7 @@ def find_frontier(
     Raises:
         EvaluationError: The allowance is negative, or not a number.
     """
-    if not allowance >= 0:
-        raise EvaluationError(
-            f"allowance={allowance}: it is by how much -log P(answer | preference) may rise, in "
-            "nats per token, so it is 0 or more."
-        )
+    check_allowance(allowance)
     measured = by_method(
         it for it in answers if BROKEN in it.scores and preference in {None, it.preference}
     )

@@ -51,13 +51,7 @@ def render_page(contents: ReportContents, pictures: Mapping[str, Picture]) -> st
         contents: The contents of the report.
         pictures: The plots by name.
     """
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = open_templates(Path(__file__).parent)
     environment.filters["data_uri"] = _data_uri
     environment.filters["facts"] = _score_line
     frontiers, answers = contents.frontiers, contents.evaluation.answers
@@ -87,6 +81,17 @@ def render_page(contents: ReportContents, pictures: Mapping[str, Picture]) -> st
         settings=list(flat_settings(contents.evaluation.settings.model_dump(mode="json"))),
     )
     return safe(page)
+
+
+def open_templates(folder: Path) -> Environment:
+    """Opens the templates of a folder; what they are given shows as text in a page."""
+    return Environment(
+        loader=FileSystemLoader(folder),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
 
 
 def flat_settings(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

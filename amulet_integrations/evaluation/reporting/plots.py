@@ -74,7 +74,7 @@ def score_plot(table: ScoreTable, *, coloured: Collection[str] = ()) -> bytes:
     figure, panels = make_panels(rows, min(len(blocks), _COLUMNS), height)
     for axes, block in zip(panels, blocks, strict=False):
         _draw_dots(axes, block.rows, coloured)
-        _set_title(axes, plot_label(block.preference or ALL))
+        set_title(axes, plot_label(block.preference or ALL))
     for axes in panels[len(blocks) :]:
         axes.set_visible(False)
     better = "" if note.better is None else f" ({note.better} is better)"
@@ -94,7 +94,7 @@ def win_plot(counts: Sequence[WinCount]) -> bytes:
     for axes, (judge, group) in zip(panels, groups.items(), strict=True):
         _draw_bars(axes, group)
         if judge:
-            _set_title(axes, plot_label(f"judged by {judge}", 60))
+            set_title(axes, plot_label(f"judged by {judge}", 60))
     panels[-1].set_xlabel("share of the judged pairs; numbers are pairs")
     handles, names = panels[0].get_legend_handles_labels()
     place = {"loc": "outside upper right", "ncols": 3, "frameon": False, "fontsize": 9}
@@ -154,7 +154,8 @@ def is_own_plot(png: bytes) -> bool:
     return f"Software\0{_SOFTWARE}".encode() in png
 
 
-def _set_title(axes: Any, title: str) -> None:
+def set_title(axes: Any, title: str) -> None:
+    """Gives a panel a title."""
     axes.set_title(title, fontsize=10, color=INK, loc="left")
 
 

@@ -17,7 +17,7 @@ from .text_tables import Cell, Group, TextTable, estimate_cell
 ALL = "all"
 AVERAGE = "average"
 
-_FEWER_ANSWERS = "Where some answers have no such score, a note shows of how many the mean is."
+FEWER_ANSWERS = "Where some answers have no such score, a note shows of how many the mean is."
 _FEWER_DATA_SETS = (
     "A mean that lacks a data set which other methods have is marked (in pictures it is a hollow "
     "dot), and is not compared with theirs."
@@ -193,7 +193,7 @@ def outcome_text(answers: Sequence[Answer]) -> TextTable | None:
 def coverage_notes(means: Iterable[ScoreMean]) -> list[str]:
     """Returns the sentences of a caption about means that do not cover all answers."""
     means = list(means)
-    notes = [_FEWER_ANSWERS] if any(it.measured != it.answers for it in means) else []
+    notes = [FEWER_ANSWERS] if any(it.measured != it.answers for it in means) else []
     incomplete = any(0 < it.data_sets < it.all_data_sets for it in means)
     return [*notes, *[_FEWER_DATA_SETS] * incomplete]
 

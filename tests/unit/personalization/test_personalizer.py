@@ -75,6 +75,18 @@ def request_of(personalizer, call, default=None):
     )
 
 
+def test_calls_and_answers_on_their_way_show_no_text(personalizer):
+    call = PreparedCall(
+        messages=(QUESTION,),
+        personalization=personalizer.personalize(selected(PreferenceSelection(user_id="brief"))),
+        sampling=SamplingParams(),
+    )
+    answer = personalizer.prepare_answer(call)
+    shown = repr(call) + repr(answer)
+    assert QUESTION.content not in shown
+    assert "Be brief." not in shown
+
+
 P, BOUND = PRESETS["default"]
 
 

@@ -8,7 +8,12 @@ from hypothesis import strategies as st
 
 from amulet_integrations.decoding.guidance import AmuletParams
 from amulet_integrations.decoding.strength import PRESETS, Strength
-from amulet_integrations.errors import AmuletError, InvalidProfileError, UnknownArgumentError
+from amulet_integrations.errors import (
+    AmuletError,
+    InvalidParamsError,
+    InvalidProfileError,
+    UnknownArgumentError,
+)
 from amulet_integrations.profiles import Preference, PreferenceProfile
 
 PRIVATE = "I am recovering from an illness"
@@ -48,6 +53,32 @@ def test_params_may_be_given_as_a_dict():
 def test_bad_user_ids_are_refused(user_id):
     with pytest.raises(InvalidProfileError, match="user_id"):
         PreferenceProfile(user_id=user_id)
+
+
+@pytest.mark.parametrize(
+    "earlier",
+    [
+        {},
+        {"preset": "gentle", "method": "pref"},
+        {"params": AmuletParams(iterations=3), "method": "amulet"},
+        {"guidance_scale": 1.5, "max_kl": 0.2, "method": "base"},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("strength", [(3.0, 0.3), (5.65, None), (0.5, "default")])
+def test_another_strength_takes_the_place_of_the_whole_old_one(earlier, strength):
+    before = PreferenceProfile(user_id="ann", preferences=("Be brief.",), version=3, **earlier)
+    after = before.with_strength(*strength)
+    assert after == PreferenceProfile(
+        user_id="ann",
+        preferences=("Be brief.",),
+        version=3,
+        guidance_scale=strength[0],
+        max_kl=strength[1],
+        method="amulet" if "method" in earlier else None,
+    )
+    with pytest.raises(InvalidParamsError, match="guidance_scale"):
+        before.with_strength("strong", None)
 
 
 def test_a_user_must_be_named():

@@ -10,6 +10,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from amulet_integrations.cli import terminal
 from amulet_integrations.errors import EvaluationError
 from amulet_integrations.evaluation.data.methods import points_of
 from amulet_integrations.personalization.saved_presets import (
@@ -18,14 +19,14 @@ from amulet_integrations.personalization.saved_presets import (
     save_preset,
 )
 
-from . import terminal
-
 if TYPE_CHECKING:
     from amulet_integrations.engine import Engine
     from amulet_integrations.evaluation import Evaluation, Method
     from amulet_integrations.evaluation.analysis.frontier import Limit
     from amulet_integrations.evaluation.reporting import TextTable
     from amulet_integrations.evaluation.reporting.report_contents import ReportContents
+
+_WIDEST = 10_000  # characters: no terminal is wider
 
 
 def show_report(evaluation: Evaluation, folder: Path, allowance: float) -> ReportContents:
@@ -40,7 +41,7 @@ def show_report(evaluation: Evaluation, folder: Path, allowance: float) -> Repor
     contents = report_contents.ReportContents(evaluation, allowance=allowance)
     # The other tables would scroll the main ones away; the page has all of them.
     for table in report.main_text_tables(contents):
-        _show_table(table)
+        show_table(table)
     if left_out := sum(evaluation.settings.left_out.values()):
         terminal.notice(
             f"{terminal.plural(left_out, 'question')} too long for the model: left out."
@@ -122,7 +123,7 @@ def _source(contents: ReportContents, missed: Iterable[Limit]) -> str:
     )
 
 
-def _show_table(table: TextTable) -> None:
+def show_table(table: TextTable) -> None:
     """Shows a table: drawn on a terminal, as aligned text elsewhere."""
     if not terminal.is_interactive():
         typer.echo(f"\n{table}")
@@ -135,9 +136,15 @@ def _show_table(table: TextTable) -> None:
     header, rows, words = text_tables.terminal_table(table)
     drawn = Table()
     for place, name in enumerate(header):
-        drawn.add_column(Text(name), justify="left" if place < words else "right")
+        drawn.add_column(Text(name), justify="left" if place < words else "right", overflow="fold")
     for row in rows:
         drawn.add_row(*map(Text, row))
-    terminal.console().print(drawn)
+    console = terminal.console()
+    if (
+        console.measure(drawn, options=console.options.update(width=_WIDEST)).minimum
+        > console.width
+    ):
+        drawn.padding = 0  # rather than break words
+    console.print(drawn)
     if table.caption:
         typer.echo(terminal.one_line(table.caption))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from amulet_integrations.cli.evaluate_inputs import compared_methods
+from amulet_integrations.cli.evaluation.evaluate_inputs import compared_methods
 from amulet_integrations.evaluation import DEFAULT_GRID
 from amulet_integrations.evaluation.data.methods import strength_of
 

@@ -20,7 +20,7 @@ from .profile_text import format_time, preference_lines
 
 
 @dataclass(frozen=True)
-class Explanation:
+class ProfileExplanation:
     """Which preferences of a profile hold at a time and in a context.
 
     Attributes:
@@ -80,14 +80,14 @@ class Explanation:
         }
 
 
-def format_explanation(explanation: Explanation) -> str:
+def format_explanation(explanation: ProfileExplanation) -> str:
     """The explanation as text, for people."""
     return "\n".join(
         [quoted_if_odd(explanation.whole.user_id), *(f"  {line}" for line in _lines(explanation))]
     )
 
 
-def _lines(explanation: Explanation) -> Iterator[str]:
+def _lines(explanation: ProfileExplanation) -> Iterator[str]:
     yield f"at           {format_time(explanation.at)}"
     about = ", ".join(f"{name} is {value}" for name, value in explanation.context.items())
     yield f"about        {about or 'nothing given (--about NAME=VALUE)'}"
@@ -112,7 +112,7 @@ def _notes(verdict: Verdict, user_id: str) -> Iterator[str]:
         yield f"does not hold: {verdict.reason}"
 
 
-def _outcome(explanation: Explanation) -> str:
+def _outcome(explanation: ProfileExplanation) -> str:
     base, *others = explanation.weights
     if not others:
         by_method = explanation.whole.method == "base"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Self
 from rich import progress as rich_progress
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 
-from . import terminal
+from amulet_integrations.cli import terminal
 
 if TYPE_CHECKING:
     from amulet_integrations.evaluation import Progress

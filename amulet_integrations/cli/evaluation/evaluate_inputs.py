@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from amulet_integrations.cli import terminal
+from amulet_integrations.cli.loading import open_engine
 from amulet_integrations.errors import EvaluationError, MissingDependencyError
 from amulet_integrations.evaluation import Method, read_methods
 from amulet_integrations.evaluation.data.methods import grid, points_of, reference_of, strengths
@@ -18,9 +20,6 @@ from amulet_integrations.evaluation.metrics.relevance import (
     embedded_encoder_path,
     has_embedded_encoder,
 )
-
-from . import terminal
-from .loading import open_engine
 
 if TYPE_CHECKING:
     from amulet_integrations.evaluation import Scorer

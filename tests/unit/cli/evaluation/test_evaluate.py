@@ -12,7 +12,7 @@ import pytest
 from typer.main import get_command
 
 from amulet_integrations.cli.app import app
-from amulet_integrations.cli.evaluate_report import save_recommended
+from amulet_integrations.cli.evaluation.evaluate_report import save_recommended
 from amulet_integrations.decoding.strength import PRESETS
 from amulet_integrations.engine import LocalEngine
 from amulet_integrations.evaluation import DEFAULT_GRID, Evaluation
@@ -48,7 +48,7 @@ def no_model(monkeypatch: pytest.MonkeyPatch) -> None:
     def loaded(*_: object) -> object:
         raise AssertionError("A model is loaded.")
 
-    monkeypatch.setattr("amulet_integrations.cli.evaluate.open_engine", loaded)
+    monkeypatch.setattr("amulet_integrations.cli.evaluation.evaluate.open_engine", loaded)
 
 
 @pytest.fixture

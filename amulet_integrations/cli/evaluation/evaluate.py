@@ -6,6 +6,8 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated
 
+from amulet_integrations.cli.loading import open_engine
+from amulet_integrations.cli.options import Model, Temperature, examples, option
 from amulet_integrations.decoding import SamplingParams
 from amulet_integrations.engine.model_source import EMBEDDED
 from amulet_integrations.evaluation import (
@@ -17,9 +19,21 @@ from amulet_integrations.evaluation import (
 from amulet_integrations.evaluation.data.set_ups import read_set_up
 
 from .evaluate_inputs import check_field, compared_methods, find_judge, find_scorers
+from .evaluate_options import (
+    ANSWERS,
+    DEFAULT_ALLOWANCE,
+    QUESTIONS,
+    REPORT,
+    SCORES,
+    Allowance,
+    DataField,
+    Dtype,
+    Relevance,
+    Sample,
+    data_option,
+    preference_option,
+)
 from .evaluate_report import check_saving, save_recommended, show_report
-from .loading import open_engine
-from .options import Model, Temperature, examples, option
 from .progress_bars import ProgressBars
 
 EPILOG = examples(
@@ -29,34 +43,17 @@ EPILOG = examples(
     "amulet evaluate --data questions.json --sample 20 --curve --save-preset",
 )
 EARLIER_NAMES = {"strength": "iterations"}
-_ALLOWANCE = 0.1  # DEFAULT_ALLOWANCE, whose module brings numpy
-_question = partial(option, panel="What is asked")
-_answer = partial(option, panel="How it is answered")
-_score = partial(option, panel="How it is measured")
-_report = partial(option, panel="The report")
+_question = partial(option, panel=QUESTIONS)
+_answer = partial(option, panel=ANSWERS)
+_score = partial(option, panel=SCORES)
+_report = partial(option, panel=REPORT)
 
 
 def evaluate(
     *,
-    data: Annotated[
-        list[str],
-        _question(
-            "FILE",
-            "Questions: .json, .jsonl or .csv, or one of the paper's data sets (truthful_qa, "
-            "personal_preference_eval, ultrachat, helpsteer). Repeat for more.",
-        ),
-    ],
-    data_field: Annotated[
-        str | None,
-        _question(
-            "NAME",
-            "The field that holds the question.",
-            default="question, prompt or instruction",
-        ),
-    ] = None,
-    sample: Annotated[
-        int | None, _question("N", "Draw so many questions of each data set.", default="all", min=1)
-    ] = None,
+    data: Annotated[list[str], data_option],
+    data_field: DataField = None,
+    sample: Sample = None,
     skip_too_long: Annotated[
         bool,
         _question(
@@ -66,24 +63,9 @@ def evaluate(
             "--skip-too-long",
         ),
     ] = False,
-    preference: Annotated[
-        list[str],
-        _question(
-            "NAME_OR_TEXT",
-            "creative, verbose, concise, uplifting, sycophantic, complex, formal, pleasant; "
-            "or any text, or NAME=TEXT. Repeat for more.",
-        ),
-    ] = list(PAPER_PREFERENCES),  # noqa: B006
+    preference: Annotated[list[str], preference_option] = list(PAPER_PREFERENCES),  # noqa: B006
     model: Model = EMBEDDED,
-    dtype: Annotated[
-        str,
-        option(
-            "TYPE",
-            "What the model computes in: float32 gives the same answers again, whatever runs "
-            "beside them.",
-            panel="The model",
-        ),
-    ] = "auto",
+    dtype: Dtype = "auto",
     method: Annotated[
         list[str],
         _answer(
@@ -137,15 +119,7 @@ def evaluate(
             "--trust-remote-code",
         ),
     ] = False,
-    relevance: Annotated[
-        str | None,
-        _score(
-            "NAME",
-            "The sentence embedding that measures whether answers are about their questions: a "
-            "Hugging Face id, a local folder, embedded, or none.",
-            default="embedded, where it is installed",
-        ),
-    ] = None,
+    relevance: Relevance = None,
     judge: Annotated[
         str | None,
         _score(
@@ -153,15 +127,7 @@ def evaluate(
             "Who compares answers: a model as in --model, or PROVIDER:MODEL as LangChain names it.",
         ),
     ] = None,
-    allowance: Annotated[
-        float,
-        _report(
-            "NATS",
-            "By how many nats per token -log P(answer | preference) may rise beside pref at the "
-            "recommended point.",
-            min=0.0,
-        ),
-    ] = _ALLOWANCE,
+    allowance: Allowance = DEFAULT_ALLOWANCE,
     save_preset: Annotated[
         bool,
         _report(

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from amulet_integrations.cli import terminal
-from amulet_integrations.cli.progress_bars import ProgressBars
+from amulet_integrations.cli.evaluation.progress_bars import ProgressBars
 from amulet_integrations.evaluation import Progress
 
 

@@ -1,0 +1,1 @@
+"""`amulet evaluate` and `amulet sweep`: measuring what preferences do."""

@@ -1,0 +1,34 @@
+"""The HTML pages that commands write: found out ahead whether they can be, and never half written.
+
+A file that is no such page is not replaced, so that a mistyped name costs nobody a file.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from amulet_integrations.files import may_replace, may_write_into, replace_file
+
+_BEGINNING = b"<!doctype html>"
+
+
+def check_page(path: Path) -> None:
+    """Refuses, before anything is computed, a file that cannot be written or is something else.
+
+    Raises:
+        typer.BadParameter: It is.
+    """
+    if path.is_dir():
+        raise typer.BadParameter(f"{path} is a folder; name the file that the page goes to.")
+    folder = path.resolve().parent
+    if not may_write_into(folder):
+        raise typer.BadParameter(f"{folder} is no folder that you may write into.")
+    if not may_replace(path, _BEGINNING):
+        raise typer.BadParameter(f"{path} exists and is no HTML page; choose another name.")
+
+
+def write_page(path: Path, page: str) -> None:
+    """Writes a page, whole or not at all."""
+    replace_file(path, page.encode())

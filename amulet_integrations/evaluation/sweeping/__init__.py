@@ -1,0 +1,1 @@
+"""Strength by eye: the same questions at several strengths, side by side."""

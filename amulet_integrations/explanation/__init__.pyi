@@ -1,0 +1,2 @@
+from .explanation import ExplainedToken as ExplainedToken
+from .explanation import Explanation as Explanation
