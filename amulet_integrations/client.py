@@ -409,14 +409,17 @@ class AmuletClient(AmuletConfig):
 
         Args:
             answer: What the call returned: a message or a response; of a stream, the last chunk or
-                the sum of all. None for the last answer that was explained, whoever asked for it,
-                also where a chain, an agent or a query engine returned something else.
+                the sum of all. None for the last answer that was explained, also where a chain, an
+                agent or a query engine returned something else: of the user whom the constructor
+                or the scope names, or else of whoever asked last.
 
         Raises:
+            GenerationError: The engine fails.
             InvalidRequestError: The answer has no explanation, or it is not kept any more.
             PromptError: A context for a preference alone cannot be written.
         """
-        return self._registry.explained.find(answer).explain()
+        user_id = self.resolve_user(PreferenceSelection()).effective_user_id
+        return self._registry.explained.find(answer, user_id).explanation
 
     async def aexplanation_of(self, answer: object = None) -> Explanation:
         """As `explanation_of`, without blocking the event loop."""

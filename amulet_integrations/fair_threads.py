@@ -324,7 +324,10 @@ def _exit() -> None:
 
 
 REQUEST_THREADS = FairThreads("amulet-request")
-"""Prepare requests: they look users up, write prompts, compile grammars. They change nothing."""
+"""Prepare requests: they look users up, load models, write prompts, compile grammars.
+
+No user's data is changed there, so what they do may be left when the interpreter exits.
+"""
 
 STORE_THREADS = FairThreads("amulet-store")
 """Read and write stores that have no methods for asyncio."""

@@ -133,4 +133,4 @@ def _explain(
         return []
 
     list(answer.stream(read))
-    return answers.find(None).explain()
+    return answers.find(None).explanation

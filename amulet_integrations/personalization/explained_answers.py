@@ -6,14 +6,15 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from amulet_integrations.decoding.detokenizer import IncrementalDetokenizer
 from amulet_integrations.decoding.guidance import preference_weights
 from amulet_integrations.engine.protocol import Engine
-from amulet_integrations.engine.result import TokenExplanation
-from amulet_integrations.errors import InvalidRequestError
+from amulet_integrations.engine.result import TokenExplanation, as_generation_error
+from amulet_integrations.errors import AmuletError, InvalidRequestError
 from amulet_integrations.explanation.explanation import ExplainedToken, Explanation
 from amulet_integrations.profiles.active import group_preferences
 
@@ -32,7 +33,7 @@ Render = Callable[["PreparedCall", Sequence[str]], Sequence[Sequence[int]]]
 """f(call, preferences) -> the contexts without a preference and with each of them alone."""
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class ExplainedAnswer:
     """An answer whose tokens were explained while it was decoded.
 
@@ -50,8 +51,14 @@ class ExplainedAnswer:
     tokens: tuple[TokenExplanation, ...]
     render: Render
 
-    def explain(self) -> Explanation:
-        """The explanation; several preferences that share a context take a pass each."""
+    @cached_property
+    def explanation(self) -> Explanation:
+        """The explanation, which is made once; preferences that share a context take a pass each.
+
+        Raises:
+            GenerationError: The engine fails.
+            PromptError: A context for a preference alone cannot be written.
+        """
         applied = self.call.personalization
         _, own_weights = group_preferences(applied.preferences)
         at_pref = preference_weights(1.0, own_weights)
@@ -103,7 +110,13 @@ class ExplainedAnswer:
         """The log-probabilities of tokens under each context, a few contexts at a time."""
         for start in range(0, len(contexts), _CONTEXTS_AT_ONCE):
             some = contexts[start : start + _CONTEXTS_AT_ONCE]
-            yield from self.engine.score(some, ids).tolist()
+            try:
+                scores = self.engine.score(some, ids)
+            except AmuletError:
+                raise
+            except Exception as error:  # a foreign engine may raise anything
+                raise as_generation_error("Scoring the explained answer", error) from error
+            yield from scores.tolist()
 
 
 class RecentAnswers:
@@ -125,18 +138,20 @@ class RecentAnswers:
                 self._answers.popitem(last=False)
         return name
 
-    def find(self, answer: object) -> ExplainedAnswer:
+    def find(self, answer: object, user_id: str | None = None) -> ExplainedAnswer:
         """The explained answer that a framework's answer names.
 
         Args:
             answer: What a wrapper returned, or None for the last one that was explained.
+            user_id: Of which user the last one is wanted; None for whoever asked last.
 
         Raises:
             InvalidRequestError: It names none, or one that is not kept any more.
         """
         with self._lock:
-            if answer is None and self._answers:
-                return next(reversed(self._answers.values()))
+            for latest in reversed(self._answers.values()) if answer is None else ():
+                if user_id in (None, latest.call.personalization.user_id):
+                    return latest
             name = None if answer is None else _id_in(answer)
             if name is not None and name in self._answers:
                 return self._answers[name]

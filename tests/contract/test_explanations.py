@@ -17,12 +17,13 @@ from langchain_core.load import dumps
 from llama_index.core import Document, SummaryIndex
 from llama_index.core.instrumentation import get_dispatcher
 
-from amulet_integrations.errors import InvalidParamsError, InvalidRequestError
+from amulet_integrations import InMemoryProfileStore, PreferenceProfile, preference_scope
+from amulet_integrations.errors import GenerationError, InvalidParamsError, InvalidRequestError
 from amulet_integrations.langchain import ChatAmulet
 from amulet_integrations.llama_index import AmuletLLM
 from tests.support.scripted import ScriptedEngine
 from tests.support.tiny import tiny_model
-from tests.support.wrappers import ASK, QUESTION, WRAPPERS, Answer, Ask, Wrapper, each
+from tests.support.wrappers import ASK, QUESTION, WRAPPERS, Answer, Ask, Turn, Wrapper, each
 from tests.unit.llama_index.recorders import Events
 
 TASTES = ["Be kind.", "Use short words."]
@@ -46,8 +47,8 @@ every_way = pytest.mark.parametrize(
 
 @pytest.fixture
 def make(tiny_engine: Any) -> Callable[..., Any]:
-    def make(wrapper: Wrapper, **settings: Any) -> Any:
-        return wrapper.make(engine=tiny_engine, max_tokens=TOKENS, profiles=None, **settings)
+    def make(wrapper: Wrapper, store: Any = None, **settings: Any) -> Any:
+        return wrapper.make(engine=tiny_engine, max_tokens=TOKENS, profiles=store, **settings)
 
     return make
 
@@ -177,6 +178,36 @@ def test_a_query_engine_leads_to_the_last_one(tiny_engine: Any) -> None:
     assert told.answer == str(response)
     assert "The sea is deep." in told.question
     assert "How deep?" in told.question
+
+
+@every_wrapper
+def test_the_last_one_is_that_of_the_user_who_is_named(make: Any, wrapper: Wrapper) -> None:
+    profiles = [PreferenceProfile(user_id=it, preferences=TASTES[:1]) for it in ("ann", "bob")]
+    llm = make(wrapper, explain=True, store=InMemoryProfileStore(profiles))
+    ask = next(iter(wrapper.chats.values()))
+    for user_id in ("ann", "bob"):
+        ask(llm, [Turn("user", f"I am {user_id}.")], user_id=user_id)
+    assert llm.explanation_of().question == "I am bob."
+    with preference_scope(user_id="ann"):
+        assert llm.explanation_of().question == "I am ann."
+        assert asyncio.run(llm.aexplanation_of()).question == "I am ann."
+        assert llm.explanation_of() is llm.explanation_of()
+    with preference_scope(user_id="eve"), pytest.raises(InvalidRequestError):
+        llm.explanation_of()
+
+
+def test_an_engine_that_fails_later_is_an_error_of_ours(tiny_engine: Any) -> None:
+    class Failing:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(tiny_engine, name)
+
+        def score(self, *_args: Any, **_options: Any) -> Any:
+            raise RuntimeError("the device is gone")
+
+    llm = ChatAmulet(engine=Failing(), profiles=None, max_tokens=TOKENS)
+    message = llm.invoke(QUESTION, profile=PROFILE, explain=True)
+    with pytest.raises(GenerationError, match="the device is gone"):
+        llm.explanation_of(message)
 
 
 class Recorder(BaseCallbackHandler):
