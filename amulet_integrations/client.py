@@ -21,12 +21,9 @@ from amulet_integrations.engine.protocol import Engine
 from amulet_integrations.errors import InvalidParamsError, UnknownArgumentError
 from amulet_integrations.explanation.explanation import Explanation
 from amulet_integrations.fair_threads import REQUEST_THREADS
+from amulet_integrations.personalization.applied_preferences import Personalization
 from amulet_integrations.personalization.personalizer import Personalizer
-from amulet_integrations.personalization.prepared_call import (
-    Personalization,
-    PreparedAnswer,
-    PreparedCall,
-)
+from amulet_integrations.personalization.prepared_call import PreparedAnswer, PreparedCall
 from amulet_integrations.personalization.user_resolution import PreferenceSelection, resolve_user
 from amulet_integrations.profiles import ProfileStore, current_scope
 from amulet_integrations.profiles.field_types import checked_label

@@ -7,8 +7,9 @@ from contextlib import closing
 
 from amulet_integrations.decoding import SamplingParams
 from amulet_integrations.engine.result import Increment
+from amulet_integrations.personalization.applied_preferences import Personalization
 from amulet_integrations.personalization.personalizer import Personalizer
-from amulet_integrations.personalization.prepared_call import Personalization, PreparedCall
+from amulet_integrations.personalization.prepared_call import PreparedCall
 from amulet_integrations.personalization.user_resolution import PreferenceSelection, resolve_user
 from amulet_integrations.profiles.stores.description import (
     describe_store,

@@ -31,6 +31,6 @@ from .runs.evaluation_result import Evaluation as Evaluation
 from .runs.experiment import evaluate as evaluate
 from .runs.run_settings import Settings as Settings
 from .sweeping.run_sweep import sweep as sweep
+from .sweeping.shown_sweep import Sweep as Sweep
 from .sweeping.strength_sweep import StrengthPoint as StrengthPoint
-from .sweeping.strength_sweep import Sweep as Sweep
 from .sweeping.swept_strengths import DEFAULT_STRENGTHS as DEFAULT_STRENGTHS

@@ -1,2 +1,2 @@
-from .explanation import ExplainedToken as ExplainedToken
+from .explained_tokens import ExplainedToken as ExplainedToken
 from .explanation import Explanation as Explanation

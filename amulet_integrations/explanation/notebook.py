@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from amulet_integrations.terminal_text import safe
 
-from .explanation import Explanation
+from .explained_tokens import ExplanationData
 from .shift_plot import draw_shifts
 from .shown_tokens import legend, most_moved, show_token
 from .templates import environment
@@ -15,7 +15,7 @@ from .wording import preference_name, summary
 _MOST_MOVED = 10
 
 
-def render_fragment(explanation: Explanation) -> str:
+def render_fragment(explanation: ExplanationData) -> str:
     """Renders the piece. Its tints let the background shine through, be it light or dark."""
     most = most_moved(explanation, _MOST_MOVED)
     fragment = (

@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from amulet_integrations.terminal_text import safe
 
-from .explanation import Explanation
+from .explained_tokens import ExplanationData
 from .page_data import embedded_data
 from .shift_plot import draw_shifts
 from .shown_tokens import legend, most_moved, show_token
@@ -21,7 +21,7 @@ from .wording import preference_name, summary
 _MOST_MOVED = 15
 
 
-def render_page(explanation: Explanation) -> str:
+def render_page(explanation: ExplanationData) -> str:
     """Renders the page."""
     script = (FOLDER / "explanation.js").read_text(encoding="utf-8")
     digest = hashlib.sha256(script.encode()).digest()

@@ -8,7 +8,7 @@ from typing import Any
 
 from amulet_integrations.engine.result import TokenLogprob
 
-from .explanation import ExplainedToken, Explanation, finite_shift
+from .explained_tokens import ExplainedToken, ExplanationData, finite_shift
 from .visible_text import label
 from .wording import likelier, nats, strength_note
 
@@ -16,7 +16,7 @@ _DIGITS = 5
 _ESCAPES = {ord(sign): f"\\u{ord(sign):04x}" for sign in "<>&"}
 
 
-def embedded_data(explanation: Explanation) -> str:
+def embedded_data(explanation: ExplanationData) -> str:
     r"""The figures as JSON in ASCII, where "<", ">" and "&" are escaped.
 
     - `scale`: The requested strength.
@@ -41,7 +41,7 @@ def embedded_data(explanation: Explanation) -> str:
     return json.dumps(data, separators=(",", ":"), allow_nan=False).translate(_ESCAPES)
 
 
-def _token_data(explanation: Explanation, token: ExplainedToken) -> list[Any]:
+def _token_data(explanation: ExplanationData, token: ExplainedToken) -> list[Any]:
     return [
         token.policy.token_id,
         label(token.text),

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from .explanation import Explanation
+from .explained_tokens import ExplanationData
 from .wording import whole_nats
 
 HEIGHT = 100
@@ -55,7 +55,7 @@ class ShiftPlot:
     strengths: tuple[Tick, ...]
 
 
-def draw_shifts(explanation: Explanation) -> ShiftPlot:
+def draw_shifts(explanation: ExplanationData) -> ShiftPlot:
     """Draws the plot of an explanation."""
     shifts = [token.shift for token in explanation.tokens]
     finite = [shift for shift in shifts if math.isfinite(shift)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from .explanation import ExplainedToken, Explanation
+from .explained_tokens import ExplainedToken, ExplanationData
 from .tints import SATURATION, shift_level
 from .visible_text import NOTHING, Run, label, visible_runs
 from .wording import (
@@ -74,7 +74,7 @@ class MovedToken:
     mover: str
 
 
-def show_token(explanation: Explanation, at: int) -> ShownToken:
+def show_token(explanation: ExplanationData, at: int) -> ShownToken:
     """A token of an explanation, by its position, as pages and notebooks show it."""
     token = explanation.tokens[at]
     runs = tuple(visible_runs(token.text)) or (Run("", NOTHING),)
@@ -90,7 +90,7 @@ def show_token(explanation: Explanation, at: int) -> ShownToken:
     return ShownToken(runs, shift_level(token.shift), "; ".join(parts))
 
 
-def most_moved(explanation: Explanation, count: int) -> list[MovedToken]:
+def most_moved(explanation: ExplanationData, count: int) -> list[MovedToken]:
     """The rows of the tokens that were moved most; tokens that were not moved are left out."""
     rows = []
     for at in explanation.most_moved(count):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from amulet_integrations.profiles import Preference
 
-from .explanation import ExplainedToken, Explanation
+from .explained_tokens import ExplainedToken, ExplanationData
 from .tints import shift_level
 from .visible_text import flat, label
 
@@ -58,7 +58,7 @@ def strength(value: float) -> str:
     return f"{value:.2f}".rstrip("0").rstrip(".")
 
 
-def strength_note(explanation: Explanation, token: ExplainedToken) -> str:
+def strength_note(explanation: ExplanationData, token: ExplainedToken) -> str:
     """Why a token had another strength than the answer; "" where it had the same."""
     if token.is_bounded:
         return "held back by the bound"
@@ -74,13 +74,13 @@ def preference_name(preference: Preference) -> str:
     return text if len(text) <= _LONGEST_NAME else f"{text[: _LONGEST_NAME - 1]}…"
 
 
-def mover_name(explanation: Explanation, token: ExplainedToken) -> str:
+def mover_name(explanation: ExplanationData, token: ExplainedToken) -> str:
     """The name of the preference that moved a token most; "" where none moved it visibly."""
     mover = explanation.moved_by(token) if shift_level(token.shift) else None
     return "" if mover is None else preference_name(explanation.preferences[mover])
 
 
-def summary(explanation: Explanation) -> str:
+def summary(explanation: ExplanationData) -> str:
     """What happened to the answer, in a sentence."""
     count = len(explanation.tokens)
     moved = sum(abs(token.shift) >= 1.0 for token in explanation.tokens)

@@ -16,7 +16,7 @@ from amulet_integrations.client import (
     CallArguments,
     without_unset,
 )
-from amulet_integrations.personalization.prepared_call import Personalization
+from amulet_integrations.personalization.applied_preferences import Personalization
 from amulet_integrations.personalization.user_resolution import PreferenceSelection
 from amulet_integrations.profiles import current_scope
 from amulet_integrations.profiles.field_types import LONGEST_LABEL

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import uuid4
 
 from amulet_integrations.decoding.detokenizer import IncrementalDetokenizer
@@ -15,11 +15,11 @@ from amulet_integrations.decoding.guidance import preference_weights
 from amulet_integrations.engine.protocol import Engine
 from amulet_integrations.engine.result import TokenExplanation, as_generation_error
 from amulet_integrations.errors import AmuletError, InvalidRequestError
-from amulet_integrations.explanation.explanation import ExplainedToken, Explanation
+from amulet_integrations.explanation.explained_tokens import ExplainedToken
+from amulet_integrations.explanation.explanation import Explanation
 from amulet_integrations.profiles.active import group_preferences
 
-if TYPE_CHECKING:
-    from .prepared_call import PreparedCall
+from .applied_preferences import Personalization
 
 EXPLANATION_ID = "explanation_id"
 """The key in an answer's metadata that names its explanation."""
@@ -29,8 +29,8 @@ KEPT = 32
 
 _CONTEXTS_AT_ONCE = 8  # so that the memory of their keys and values is bounded
 
-Render = Callable[["PreparedCall", Sequence[str]], Sequence[Sequence[int]]]
-"""f(call, preferences) -> the contexts without a preference and with each of them alone."""
+Render = Callable[[Sequence[str]], Sequence[Sequence[int]]]
+"""f(preferences) -> the contexts of a call, without a preference and with each of them alone."""
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -38,17 +38,19 @@ class ExplainedAnswer:
     """An answer whose tokens were explained while it was decoded.
 
     Attributes:
-        call: The call.
-        engine: The engine that decoded it.
+        question: What the user wrote last.
         text: The whole text.
         tokens: The explanations of its tokens.
+        applied: The preferences that it was decoded with.
+        engine: The engine that decoded it.
         render: Writes the contexts of single preferences.
     """
 
-    call: PreparedCall
-    engine: Engine
+    question: str
     text: str
     tokens: tuple[TokenExplanation, ...]
+    applied: Personalization
+    engine: Engine
     render: Render
 
     @cached_property
@@ -59,7 +61,7 @@ class ExplainedAnswer:
             GenerationError: The engine fails.
             PromptError: A context for a preference alone cannot be written.
         """
-        applied = self.call.personalization
+        applied = self.applied
         _, own_weights = group_preferences(applied.preferences)
         at_pref = preference_weights(1.0, own_weights)
         detokenizer = IncrementalDetokenizer(self.engine.tokenizer, skip_special_tokens=False)
@@ -67,7 +69,7 @@ class ExplainedAnswer:
         if texts:
             texts[-1] += detokenizer.flush()
         return Explanation(
-            question=_last_user_text(self.call),
+            question=self.question,
             answer=self.text,
             tokens=tuple(
                 ExplainedToken(
@@ -94,12 +96,12 @@ class ExplainedAnswer:
 
     def _preference_shifts(self) -> list[tuple[float, ...]]:
         """For each token, how much likelier than base each preference alone makes it, in nats."""
-        preferences = self.call.personalization.preferences
+        preferences = self.applied.preferences
         contexts = 1 + len(group_preferences(preferences)[0])
         if contexts == 1 + len(preferences):  # each was run by itself
             rows = [token.context_logprobs for token in self.tokens]
         else:
-            alone = self.render(self.call, [preference.text for preference in preferences])
+            alone = self.render([preference.text for preference in preferences])
             ids = [token.policy.token_id for token in self.tokens]
             rows = list(zip(*self._scores_of(alone, ids), strict=True))
         return [tuple(_difference(own, base) for own in others) for base, *others in rows]
@@ -150,7 +152,7 @@ class RecentAnswers:
         """
         with self._lock:
             for latest in reversed(self._answers.values()) if answer is None else ():
-                if user_id in (None, latest.call.personalization.user_id):
+                if user_id in (None, latest.applied.user_id):
                     return latest
             name = None if answer is None else _id_in(answer)
             if name is not None and name in self._answers:
@@ -175,12 +177,6 @@ def _id_in(answer: object) -> str | None:
             found = applied.get(EXPLANATION_ID) if isinstance(applied, Mapping) else None
             return found if isinstance(found, str) else None
     return None
-
-
-def _last_user_text(call: PreparedCall) -> str:
-    if isinstance(call.messages, str):
-        return call.messages
-    return next((it.content for it in reversed(call.messages) if it.role == "user"), "")
 
 
 def _scale_of(weights: Sequence[float], at_pref: Sequence[float]) -> float:

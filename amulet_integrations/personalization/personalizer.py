@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial
 
 from amulet_integrations.decoding.guidance import (
     DEFAULT_LINEAR_ALIGNMENT_RATIO,
@@ -32,9 +32,10 @@ from amulet_integrations.prompting import DEFAULT_SEPARATOR, PromptBuilder
 from amulet_integrations.prompting.messages import check_answerable
 from amulet_integrations.prompting.parsing.reasoning import END_OF_THOUGHTS, THINK, Reasoning
 
+from .applied_preferences import Personalization
 from .guidance_plan import plan_alternatives
 from .looked_up_profile import LookedUpProfile
-from .prepared_call import Personalization, PreparedAnswer, PreparedCall
+from .prepared_call import PreparedAnswer, PreparedCall
 from .saved_presets import find_preset, has_presets
 from .user_resolution import PreferenceSelection
 
@@ -233,7 +234,11 @@ class Personalizer:
             calls_open_answer=output.json_output is not None,
         )
         return PreparedAnswer(
-            prepared, self.engine, request, parser, self._contexts_of_single_preferences
+            prepared,
+            self.engine,
+            request,
+            parser,
+            partial(self._contexts_of_single_preferences, prepared),
         )
 
     def _contexts_of_single_preferences(

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mapping
 from contextlib import aclosing, closing
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -12,18 +10,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from amulet_integrations.deadline import Deadline
 from amulet_integrations.decoding.sampling_params import SamplingParams
-from amulet_integrations.decoding.strength import Method
 from amulet_integrations.engine.protocol import Engine
 from amulet_integrations.engine.request import GenerationRequest
 from amulet_integrations.engine.result import Increment, TokenExplanation
 from amulet_integrations.fair_threads import REQUEST_THREADS
-from amulet_integrations.profiles import Preference
 from amulet_integrations.prompting import ChatMessage
 from amulet_integrations.prompting.openai_compat.output_options import OutputOptions
 from amulet_integrations.prompting.parsing.pieces import TextPiece
 
+from .applied_preferences import Personalization
 from .explained_answers import EXPLANATION_ID, ExplainedAnswer, Render
-from .user_resolution import Source
 from .validated_call import ValidatedCall
 
 if TYPE_CHECKING:
@@ -31,83 +27,6 @@ if TYPE_CHECKING:
     from amulet_integrations.prompting.parsing.pieces import Piece
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, repr=False)
-class Personalization:
-    """Which preferences one call is decoded with, by which method and how strongly.
-
-    Its `repr` shows a digest and no text of a preference. Calls whose answers may differ have
-    different digests, so that the `repr` can be part of a cache key.
-
-    Attributes:
-        user_id: The user; None for a preference of nobody in particular.
-        version: The version of the user's stored profile; None where none is stored.
-        preferences: The active preferences.
-        method: The method.
-        guidance_scale: The guidance scale that is applied.
-        max_kl: The bound on what the guidance may do to a token, in nats; None for none.
-        preset: The name of the strength where it has one: a preset's, or "saved" for the one that
-            was saved for this model.
-        source: The level at which the user was named; None when nobody was named.
-    """
-
-    user_id: str | None
-    version: int | None
-    preferences: tuple[Preference, ...]
-    method: Method
-    guidance_scale: float
-    max_kl: float | None
-    preset: str | None
-    source: Source | None
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """A digest of everything that shapes the answer or is reported with it."""
-        facts = [
-            self.describe(),
-            [(preference.text, preference.weight) for preference in self.preferences],
-        ]
-        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-
-    @property
-    def applied_method(self) -> Method:
-        """The method that the answer is decoded with: "base" where no preference is active."""
-        return self.method if self.preferences else "base"
-
-    def describe(
-        self, *, texts: bool = False, fractions: Sequence[float | None] = ()
-    ) -> dict[str, Any]:
-        """What was applied, as plain JSON values.
-
-        Args:
-            texts: Whether to include the preferences' texts, which are private.
-            fractions: The answer's `Increment.guidance_fractions`. With them the result includes
-                how many tokens the bound held back, and the mean of the guidance scales that were
-                used.
-        """
-        shown = {"name", "weight", "text"} if texts else {"name", "weight"}
-        used: dict[str, Any] = {}
-        if guided := [fraction for fraction in fractions if fraction is not None]:
-            mean = sum(guided) / len(guided)
-            used = {
-                "bounded_tokens": sum(fraction < 1.0 for fraction in guided),
-                "mean_guidance_scale": 1.0 + mean * (self.guidance_scale - 1.0),
-            }
-        return {
-            "user_id": self.user_id,
-            "profile_version": self.version,
-            "source": self.source,
-            "method": self.applied_method,
-            "guidance_scale": self.guidance_scale,
-            "max_kl": self.max_kl,
-            "preset": self.preset,
-            **used,
-            "preferences": [it.model_dump(include=shown) for it in self.preferences],
-        }
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.fingerprint})"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,6 +53,13 @@ class PreparedCall:
     chat_template_kwargs: Mapping[str, Any] | None = None
     include_preference_text: bool = False
     keep_explained: Callable[[ExplainedAnswer], str] | None = None
+
+    @property
+    def last_question(self) -> str:
+        """What the user wrote last."""
+        if isinstance(self.messages, str):
+            return self.messages
+        return next((it.content for it in reversed(self.messages) if it.role == "user"), "")
 
 
 @dataclass(repr=False)
@@ -259,7 +185,12 @@ class PreparedAnswer:
         )
         if self.call.keep_explained is not None:
             answer = ExplainedAnswer(
-                self.call, self.engine, "".join(self._text), tuple(self._explanations), self.render
+                question=self.call.last_question,
+                text="".join(self._text),
+                tokens=tuple(self._explanations),
+                applied=self.call.personalization,
+                engine=self.engine,
+                render=self.render,
             )
             described[EXPLANATION_ID] = self.call.keep_explained(answer)
         shortened = {"shortened": True} if last.shortened else {}

@@ -11,7 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from amulet_integrations.cli import terminal
-from amulet_integrations.explanation.explanation import ExplainedToken, Explanation
+from amulet_integrations.explanation.explained_tokens import ExplainedToken
+from amulet_integrations.explanation.explanation import Explanation
 from amulet_integrations.explanation.shown_tokens import MovedToken, legend, most_moved
 from amulet_integrations.explanation.tints import LEVELS, shift_level
 from amulet_integrations.explanation.visible_text import NOTHING, flat, label, visible_runs

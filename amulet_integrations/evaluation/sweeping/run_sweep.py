@@ -22,7 +22,7 @@ from amulet_integrations.evaluation.metrics.text_scores import TextScorer
 from amulet_integrations.evaluation.runs.experiment import evaluate
 
 from .asked_questions import as_questions
-from .strength_sweep import Sweep
+from .shown_sweep import Sweep
 from .swept_strengths import DEFAULT_STRENGTHS, SweptStrength, read_strengths
 
 

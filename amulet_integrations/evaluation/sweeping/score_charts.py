@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from amulet_integrations.evaluation.metrics.builtin_scores import note_of
 
-from .strength_sweep import Sweep
+from .strength_sweep import SweepData
 from .sweep_table import (
     FAR_TICKS,
     LINEAR_WIDTH,
@@ -87,12 +87,12 @@ class ScoreChart:
         return f"{self.label}: {values}"
 
 
-def score_charts(sweep: Sweep) -> list[ScoreChart]:
+def score_charts(sweep: SweepData) -> list[ScoreChart]:
     """Returns a chart for each score that is shown."""
     return [_chart(sweep, score, score_limit(sweep, score)) for score in shown_scores(sweep)]
 
 
-def _chart(sweep: Sweep, score: str, limit: ScoreLimit | None) -> ScoreChart:
+def _chart(sweep: SweepData, score: str, limit: ScoreLimit | None) -> ScoreChart:
     means = {point.method: point.scores.get(score) for point in sweep.strengths}
     values = [] if limit is None else [limit.value]
     for mean in means.values():

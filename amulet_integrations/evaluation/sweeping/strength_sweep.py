@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Any, cast
 
 from amulet_integrations.decoding.strength import Preset
@@ -22,7 +20,6 @@ from amulet_integrations.evaluation.data.methods import points_of, strength_of
 from amulet_integrations.evaluation.data.record_types import Answer, MethodKind, group_by
 from amulet_integrations.evaluation.reporting.result_tables import recommendation
 from amulet_integrations.evaluation.runs.evaluation_result import Evaluation
-from amulet_integrations.files import replace_file
 
 from .swept_strengths import strength_labels
 
@@ -54,18 +51,12 @@ class StrengthPoint:
 
 
 @dataclass(frozen=True)
-class Sweep:
-    """The same questions at several strengths, with what was measured of each answer.
-
-    It holds the texts of questions, answers and preferences: its `repr` shows none of them. In a
-    notebook it shows itself as a page.
+class SweepData:
+    """What a `Sweep` holds and says.
 
     Attributes:
         evaluation: The answers with their scores. The strengths are its methods.
         allowance: How far `pref_nll` may rise at the recommended strength, in nats per token.
-
-    Raises:
-        EvaluationError: There is no answer, or the allowance is negative.
     """
 
     evaluation: Evaluation = field(repr=False)
@@ -187,50 +178,6 @@ class Sweep:
             "basis": self.basis,
         }
 
-    def to_html(self) -> str:
-        """The sweep as one HTML page without a script or a network."""
-        from .sweep_page import render_sweep  # noqa: PLC0415 - jinja2 is read only for pages
-
-        return render_sweep(self)
-
-    def _repr_html_(self) -> str:
-        from .sweep_page import render_fragment  # noqa: PLC0415
-
-        return render_fragment(self)
-
-    def to_png(self) -> bytes:
-        """The scores by strength, as a PNG.
-
-        Raises:
-            MissingDependencyError: matplotlib is not installed.
-        """
-        from .sweep_plot import sweep_plot  # noqa: PLC0415
-
-        return sweep_plot(self)
-
-    def save_html(self, path: str | os.PathLike[str]) -> Path:
-        """Writes the page to a file, whose folder exists.
-
-        Returns:
-            The file.
-
-        Raises:
-            EvaluationError: It cannot be written.
-        """
-        return _write(Path(path), self.to_html().encode(errors="replace"))
-
-    def save_plot(self, path: str | os.PathLike[str]) -> Path:
-        """Writes the PNG to a file, whose folder exists.
-
-        Returns:
-            The file.
-
-        Raises:
-            EvaluationError: It cannot be written.
-            MissingDependencyError: matplotlib is not installed.
-        """
-        return _write(Path(path), self.to_png())
-
 
 def _strength_dict(point: StrengthPoint) -> dict[str, Any]:
     return {
@@ -241,13 +188,3 @@ def _strength_dict(point: StrengthPoint) -> dict[str, Any]:
         "scores": {name: mean.mean for name, mean in point.scores.items()},
         "past_limits": [limit.what for limit in point.missed],
     }
-
-
-def _write(path: Path, content: bytes) -> Path:
-    try:
-        replace_file(path, content)
-    except OSError as error:
-        raise EvaluationError(
-            f"{path} cannot be written: {error.strerror}. Choose another file."
-        ) from error
-    return path

@@ -10,24 +10,24 @@ from amulet_integrations.evaluation.reporting.html_page import open_templates
 from amulet_integrations.terminal_text import safe
 
 from . import score_charts, sweep_table
-from .strength_sweep import Sweep
+from .strength_sweep import SweepData
 
 _TEMPLATE = "sweep.html.j2"
 _MOST_COLUMNS = 6
 _OPEN_CASES = 3  # whose answers are seen before anything is opened
 
 
-def render_sweep(sweep: Sweep) -> str:
+def render_sweep(sweep: SweepData) -> str:
     """Renders the page."""
     return _render(sweep, whole=True)
 
 
-def render_fragment(sweep: Sweep) -> str:
+def render_fragment(sweep: SweepData) -> str:
     """Renders what a notebook shows: the page without its head, with styles of its own alone."""
     return _render(sweep, whole=False)
 
 
-def _render(sweep: Sweep, *, whole: bool) -> str:
+def _render(sweep: SweepData, *, whole: bool) -> str:
     scores = sweep_table.shown_scores(sweep)
     cases, strengths = sweep.cases(), sweep.strengths
     columns = balanced(len(strengths), _MOST_COLUMNS)

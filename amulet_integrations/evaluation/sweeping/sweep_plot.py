@@ -10,7 +10,7 @@ from amulet_integrations.evaluation.data.record_types import shorten
 from amulet_integrations.evaluation.metrics.builtin_scores import WORDS, note_of
 from amulet_integrations.evaluation.reporting import plots
 
-from .strength_sweep import Sweep
+from .strength_sweep import SweepData
 from .sweep_table import (
     FAR_TICKS,
     LINEAR_WIDTH,
@@ -28,7 +28,7 @@ _CROWDED = 4  # more names than these are written aslant
 _LINE = 40  # characters of a line of the text
 
 
-def sweep_plot(sweep: Sweep) -> bytes:
+def sweep_plot(sweep: SweepData) -> bytes:
     """Draws a panel for each score as PNG, and says in words what is recommended.
 
     Raises:
@@ -47,7 +47,7 @@ def sweep_plot(sweep: Sweep) -> bytes:
     return plots.to_png(figure, _title(sweep))
 
 
-def _draw_score(axes: Any, sweep: Sweep, score: str) -> None:
+def _draw_score(axes: Any, sweep: SweepData, score: str) -> None:
     strengths, note = sweep.strengths, note_of(score)
     places = [place for place, point in enumerate(strengths) if score in point.scores]
     means = [strengths[place].scores[score] for place in places]
@@ -90,7 +90,7 @@ def _spread_scale(axes: Any) -> None:
     axes.yaxis.set_major_formatter("{x:g}")
 
 
-def _write_words(axes: Any, sweep: Sweep) -> None:
+def _write_words(axes: Any, sweep: SweepData) -> None:
     """Writes in a panel of its own what is recommended, and on what it rests."""
     found = sweep.recommended
     head, below = "nothing recommended", ""
@@ -103,7 +103,7 @@ def _write_words(axes: Any, sweep: Sweep) -> None:
     axes.text(0.04, 0.82, words, **style, color=plots.MUTED, fontsize=8.5, linespacing=1.5)
 
 
-def _title(sweep: Sweep) -> str:
+def _title(sweep: SweepData) -> str:
     questions = {answer.question for answer in sweep.evaluation.answers}
     what = questions.pop() if len(questions) == 1 else f"{sweep.questions} questions"
     preferences = ", ".join(it.name for it in sweep.evaluation.preferences)

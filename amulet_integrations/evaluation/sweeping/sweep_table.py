@@ -25,7 +25,7 @@ from amulet_integrations.evaluation.reporting.text_tables import (
     format_number,
 )
 
-from .strength_sweep import StrengthPoint, Sweep
+from .strength_sweep import StrengthPoint, SweepData
 
 SHOWN_SCORES = (PREFERENCE_RATIO, PREF_NLL, FLUENCY, RELEVANCE, WORDS)
 """What stands under each answer, as far as it was measured."""
@@ -55,7 +55,7 @@ class ScoreLimit(NamedTuple):
     above: bool
 
 
-def shown_scores(sweep: Sweep) -> list[str]:
+def shown_scores(sweep: SweepData) -> list[str]:
     """Returns those of `SHOWN_SCORES` that at least one answer has."""
     return [score for score in SHOWN_SCORES if score in sweep.evaluation.score_names]
 
@@ -91,7 +91,7 @@ def is_past_limit(point: StrengthPoint, score: str) -> bool:
     return any(limit.what == _LIMITED.get(score) for limit in point.missed)
 
 
-def coverage_note(sweep: Sweep) -> str:
+def coverage_note(sweep: SweepData) -> str:
     """Returns what notes beside means say; "" where every answer has all scores."""
     scores = shown_scores(sweep)
     found = [it.scores[score] for it in sweep.strengths for score in scores if score in it.scores]
@@ -99,7 +99,7 @@ def coverage_note(sweep: Sweep) -> str:
     return FEWER_ANSWERS if any(mean.values < most for mean in found) else ""
 
 
-def sweep_table(sweep: Sweep) -> TextTable:
+def sweep_table(sweep: SweepData) -> TextTable:
     """Returns the means of the scores by strength. The recommended strength is highlighted."""
     scores, several = shown_scores(sweep), len(sweep.cases()) > 1
     recommended = sweep.recommended
@@ -133,7 +133,7 @@ def sweep_table(sweep: Sweep) -> TextTable:
     )
 
 
-def score_limit(sweep: Sweep, score: str) -> ScoreLimit | None:
+def score_limit(sweep: SweepData, score: str) -> ScoreLimit | None:
     """Returns the limit that the recommended strength keeps in a score; None for no limit."""
     if sweep.frontier is None:
         return None
@@ -146,13 +146,13 @@ def score_limit(sweep: Sweep, score: str) -> ScoreLimit | None:
     return ScoreLimit(mean - RELEVANCE_ALLOWANCE, above=False) if score == RELEVANCE else None
 
 
-def is_far_apart(sweep: Sweep, score: str) -> bool:
+def is_far_apart(sweep: SweepData, score: str) -> bool:
     """Whether a strength is so far off in a score that the others would look alike beside it."""
     means = [it.scores[score].mean for it in sweep.strengths if score in it.scores]
     return score in _IN_NATS and max(means) - min(means) > _FAR
 
 
-def axis_labels(sweep: Sweep) -> list[str]:
+def axis_labels(sweep: SweepData) -> list[str]:
     """Returns the names below a chart, one for each strength; "" where there is no room for one.
 
     The name of the recommended strength is always there.

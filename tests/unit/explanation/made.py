@@ -8,7 +8,8 @@ import random
 import zlib
 
 from amulet_integrations.engine.result import TokenLogprob
-from amulet_integrations.explanation.explanation import ExplainedToken, Explanation
+from amulet_integrations.explanation.explained_tokens import ExplainedToken
+from amulet_integrations.explanation.explanation import Explanation
 from amulet_integrations.profiles import Preference
 from tests.support.hostile.characters import CHARACTERS, UNENCODABLE
 

@@ -1,0 +1,92 @@
+"""Which preferences a call is decoded with, and how strongly."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from amulet_integrations.decoding.strength import Method
+from amulet_integrations.profiles import Preference
+
+from .user_resolution import Source
+
+
+@dataclass(frozen=True, repr=False)
+class Personalization:
+    """Which preferences one call is decoded with, by which method and how strongly.
+
+    Its `repr` shows a digest and no text of a preference. Calls whose answers may differ have
+    different digests, so that the `repr` can be part of a cache key.
+
+    Attributes:
+        user_id: The user; None for a preference of nobody in particular.
+        version: The version of the user's stored profile; None where none is stored.
+        preferences: The active preferences.
+        method: The method.
+        guidance_scale: The guidance scale that is applied.
+        max_kl: The bound on what the guidance may do to a token, in nats; None for none.
+        preset: The name of the strength where it has one: a preset's, or "saved" for the one that
+            was saved for this model.
+        source: The level at which the user was named; None when nobody was named.
+    """
+
+    user_id: str | None
+    version: int | None
+    preferences: tuple[Preference, ...]
+    method: Method
+    guidance_scale: float
+    max_kl: float | None
+    preset: str | None
+    source: Source | None
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A digest of everything that shapes the answer or is reported with it."""
+        facts = [
+            self.describe(),
+            [(preference.text, preference.weight) for preference in self.preferences],
+        ]
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def applied_method(self) -> Method:
+        """The method that the answer is decoded with: "base" where no preference is active."""
+        return self.method if self.preferences else "base"
+
+    def describe(
+        self, *, texts: bool = False, fractions: Sequence[float | None] = ()
+    ) -> dict[str, Any]:
+        """What was applied, as plain JSON values.
+
+        Args:
+            texts: Whether to include the preferences' texts, which are private.
+            fractions: The answer's `Increment.guidance_fractions`. With them the result includes
+                how many tokens the bound held back, and the mean of the guidance scales that were
+                used.
+        """
+        shown = {"name", "weight", "text"} if texts else {"name", "weight"}
+        used: dict[str, Any] = {}
+        if guided := [fraction for fraction in fractions if fraction is not None]:
+            mean = sum(guided) / len(guided)
+            used = {
+                "bounded_tokens": sum(fraction < 1.0 for fraction in guided),
+                "mean_guidance_scale": 1.0 + mean * (self.guidance_scale - 1.0),
+            }
+        return {
+            "user_id": self.user_id,
+            "profile_version": self.version,
+            "source": self.source,
+            "method": self.applied_method,
+            "guidance_scale": self.guidance_scale,
+            "max_kl": self.max_kl,
+            "preset": self.preset,
+            **used,
+            "preferences": [it.model_dump(include=shown) for it in self.preferences],
+        }
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.fingerprint})"
