@@ -13,7 +13,13 @@ from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate, PromptTemplate, format_document
 from langchain_core.runnables import Runnable, RunnablePassthrough
 from langchain_core.vectorstores import InMemoryVectorStore
-from llama_index.core import Document, MockEmbedding, SummaryIndex, VectorStoreIndex
+from llama_index.core import (
+    Document,
+    MockEmbedding,
+    Settings,
+    SummaryIndex,
+    VectorStoreIndex,
+)
 from llama_index.core.prompts import PromptTemplate as LlamaPromptTemplate
 from llama_index.core.schema import TextNode
 
@@ -62,7 +68,10 @@ def check(make: type[Any], template: str, ask: Asked) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _tokens_of_words(monkeypatch: pytest.MonkeyPatch) -> None:
+def _own_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """LlamaIndex's settings as they are in a new process; other tests may have set some."""
+    for name in vars(Settings):
+        monkeypatch.setattr(Settings, name, None)
     # LlamaIndex counts with a tokenizer that it would download.
     monkeypatch.setattr("llama_index.core.global_tokenizer", str.split)
 

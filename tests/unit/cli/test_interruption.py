@@ -17,7 +17,6 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals are POSIX's"
 # Presses Ctrl-C where a module is imported, and again while the first one is on its way.
 PRESSED_AT = """
 import atexit, os, signal, sys
-signal.signal(signal.SIGINT, signal.default_int_handler)  # what runs in the background ignores it
 module, times = sys.argv.pop(1), int(sys.argv.pop(1))
 
 def press(left):
@@ -44,6 +43,8 @@ if module == "stdin":
 from amulet_integrations.cli import main
 main()
 """
+# What a shell runs in the background ignores Ctrl-C; these commands do not.
+LISTENS = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
 BRIEF = ("--preference", "Be brief.")
 MODEL_COMMANDS = [
     ("chat", *BRIEF),
@@ -69,7 +70,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def run(folder: Path, *args: str, code: str = PRESSED_AT) -> subprocess.CompletedProcess[str]:
+def run(
+    folder: Path, *args: str, code: str = LISTENS + PRESSED_AT
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-c", code, *args],
         capture_output=True,
