@@ -82,21 +82,7 @@ class ExplainedToken:
 
 @dataclass(frozen=True)
 class ExplanationData:
-    """What an `Explanation` holds.
-
-    It holds the texts of the question, the answer and the preferences, which are private: its
-    `repr` shows none of them.
-
-    Attributes:
-        question: What the user wrote last.
-        answer: The whole answer, without special tokens.
-        tokens: Its tokens.
-        preferences: The preferences that were active.
-        model_name: The model.
-        method: The method that it was decoded with.
-        guidance_scale: The strength that was asked for: 0 is base, 1 is pref.
-        max_kl: The bound, in nats, on each token's divergence from pref; None for none.
-    """
+    """What an `Explanation` holds, under the same names."""
 
     question: str = field(repr=False)
     answer: str = field(repr=False)

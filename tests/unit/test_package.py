@@ -44,6 +44,7 @@ FOUNDATION = {
         "deadline",
         "fair_threads",
         "files",
+        "html_templates",
         "installation",
         "suggestions",
         "validation",

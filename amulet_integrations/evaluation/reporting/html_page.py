@@ -8,8 +8,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
 from amulet_integrations.evaluation.data.record_types import Answer, Method
 from amulet_integrations.evaluation.metrics.builtin_scores import (
     PREF_NLL,
@@ -18,6 +16,7 @@ from amulet_integrations.evaluation.metrics.builtin_scores import (
     WORDS,
     note_of,
 )
+from amulet_integrations.html_templates import open_templates
 from amulet_integrations.terminal_text import safe
 
 from . import result_tables
@@ -81,17 +80,6 @@ def render_page(contents: ReportContents, pictures: Mapping[str, Picture]) -> st
         settings=list(flat_settings(contents.evaluation.settings.model_dump(mode="json"))),
     )
     return safe(page)
-
-
-def open_templates(folder: Path) -> Environment:
-    """Opens the templates of a folder; what they are given shows as text in a page."""
-    return Environment(
-        loader=FileSystemLoader(folder),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
 
 
 def flat_settings(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

@@ -52,12 +52,7 @@ class StrengthPoint:
 
 @dataclass(frozen=True)
 class SweepData:
-    """What a `Sweep` holds and says.
-
-    Attributes:
-        evaluation: The answers with their scores. The strengths are its methods.
-        allowance: How far `pref_nll` may rise at the recommended strength, in nats per token.
-    """
+    """What a `Sweep` holds and says, under the same names."""
 
     evaluation: Evaluation = field(repr=False)
     allowance: float = DEFAULT_ALLOWANCE

@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 
 from amulet_integrations.evaluation.metrics.builtin_scores import note_of
-from amulet_integrations.evaluation.reporting.html_page import open_templates
+from amulet_integrations.html_templates import open_templates
 from amulet_integrations.terminal_text import safe
 
 from . import score_charts, sweep_table
