@@ -33,8 +33,17 @@ MAY_IMPORT = {
     "llama_index": PARTS | {"personalization", "client"},
     "learning": PARTS,
     "evaluation": PARTS | {"personalization"},
+    "serving": PARTS | {"explanation", "personalization", "client"},
     "cli": PARTS
-    | {"explanation", "personalization", "client", "langchain", "learning", "evaluation"},
+    | {
+        "explanation",
+        "personalization",
+        "client",
+        "langchain",
+        "learning",
+        "evaluation",
+        "serving",
+    },
 }
 FORMER = {"fields", "settings", "saved_presets"}  # they forward to where they have moved
 FOUNDATION = {

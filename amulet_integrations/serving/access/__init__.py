@@ -1,0 +1,1 @@
+"""Who sends a request: keys, callers, and whom they may name."""

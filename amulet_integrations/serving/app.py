@@ -1,0 +1,94 @@
+"""The application: what is mounted where, and what happens from start to stop."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse
+
+from amulet_integrations import __version__
+from amulet_integrations.client import AmuletClient
+from amulet_integrations.engine.protocol import Engine
+from amulet_integrations.errors import AmuletError
+
+from .access.key_file import KeyFile
+from .api_errors import ApiError
+from .openai_api import chat_completions
+from .operations import health
+from .page import page_routes
+from .profile_api import profile_routes
+from .server_state import ServerState
+from .settings import ServerSettings
+
+_ROUTERS = (
+    chat_completions.router,
+    profile_routes.router,
+    health.router,
+    page_routes.router,
+)
+
+
+def create_app(settings: ServerSettings | None = None, *, engine: Engine | None = None) -> FastAPI:
+    """Makes the ASGI application that `amulet serve` runs.
+
+    Args:
+        settings: The settings; those of `ServerSettings()` if it is None.
+        engine: An engine to use in place of one that is loaded for `settings.model`. It stays the
+            caller's: the application does not close it.
+
+    Returns:
+        The application. The model is loaded when it starts.
+
+    Raises:
+        AmuletError: A setting is not valid, or there is no such model.
+    """
+    settings = settings or ServerSettings()
+    app = FastAPI(
+        title="amulet",
+        version=__version__,
+        lifespan=_lifespan,
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.state.server = ServerState(
+        settings=settings,
+        client=_client(settings, engine),
+        keys=None if settings.keys is None else KeyFile(settings.keys),
+    )
+    for router in _ROUTERS:
+        app.include_router(router)
+    app.add_exception_handler(AmuletError, _answer_error)
+    return app
+
+
+def _client(settings: ServerSettings, engine: Engine | None) -> AmuletClient:
+    source = {"engine": engine} if engine is not None else {"model": settings.model}
+    return AmuletClient(
+        **source,
+        dtype=settings.dtype,
+        device=settings.device,
+        profiles=settings.profiles,
+        unknown_user="plain",
+        max_guidance_scale=settings.max_guidance_scale,
+        max_tokens=settings.default_max_tokens,
+        timeout=settings.timeout,
+    )
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    state: ServerState = app.state.server
+    await state.client.awarm_up()
+    state.is_ready = True
+    try:
+        yield
+    finally:
+        state.is_ready = False
+
+
+def _answer_error(_request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, AmuletError)  # noqa: S101 - it is registered for these
+    answer = ApiError.of(error)
+    return JSONResponse(answer.body, status_code=answer.status, headers=dict(answer.headers))

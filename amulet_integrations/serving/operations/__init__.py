@@ -1,0 +1,1 @@
+"""What keeps a server running: bounds, metrics, logs, traces, shutdown."""

@@ -1,0 +1,1 @@
+"""The page at /: one HTML file, one script, one stylesheet."""

@@ -1,0 +1,39 @@
+"""What all routes of a server share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated, cast
+
+from fastapi import Depends, Request
+
+from amulet_integrations.client import AmuletClient
+
+from .access.key_file import KeyFile
+from .settings import ServerSettings
+
+
+@dataclass
+class ServerState:
+    """One server's model, keys and settings.
+
+    Attributes:
+        settings: The settings.
+        client: The model with its engine and its store of profiles.
+        keys: The keys; None where the server serves this machine only.
+        is_ready: Whether the model is loaded.
+    """
+
+    settings: ServerSettings
+    client: AmuletClient
+    keys: KeyFile | None
+    is_ready: bool = field(default=False)
+
+
+def state_of(request: Request) -> ServerState:
+    """The state of the server that a request came to."""
+    return cast("ServerState", request.app.state.server)
+
+
+State = Annotated[ServerState, Depends(state_of)]
+"""A route's parameter of this type is the server's state."""

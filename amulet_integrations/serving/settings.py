@@ -1,0 +1,99 @@
+"""What an operator decides about a server."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+from pydantic import Field, field_validator
+
+from amulet_integrations.decoding.guidance import (
+    DEFAULT_MAX_GUIDANCE_SCALE,
+    LARGEST_GUIDANCE_SCALE,
+)
+from amulet_integrations.engine.model_source import EMBEDDED
+from amulet_integrations.errors import AmuletError, InvalidParamsError
+from amulet_integrations.profiles.stores.default_place import DEFAULT_PLACE
+from amulet_integrations.validation import FrozenModel
+
+from .access.loopback import check_bind_address
+
+
+class ServerSettings(FrozenModel):
+    """The settings of `create_app` and of `amulet serve`, which has an option for each.
+
+    Attributes:
+        model: Hugging Face id, local folder, or "embedded"; also the name that clients send as
+            `model`.
+        host: The address to listen on. Without `keys` it has to be a loopback address.
+        port: The port to listen on; 0 takes a free one.
+        dtype: As in `AmuletConfig`.
+        device: As in `AmuletConfig`.
+        profiles: A database URL, the path of an SQLite file, "default" (``profiles.db`` in the
+            user's data folder, if it exists), or None for no profiles.
+        keys: The file of keys, from `amulet keys create`. None serves this machine only, and
+            everybody on it may name any user.
+        user_headers: Headers that name the user where the body names none, in this order. Only
+            callers who may name users are heard.
+        max_guidance_scale: The largest guidance scale that is accepted.
+        max_tokens: Most tokens of an answer that a request may ask for.
+        default_max_tokens: Most tokens of an answer whose request does not say.
+        max_choices: Most answers to one request (`n`, and the prompts of a completion).
+        max_body_size: Most bytes of a request's body; more are refused with 413.
+        max_streams: Most requests that one key may have in work; more are refused with 429.
+        max_waiting: Most requests in the engine's queue; more are refused with 429.
+        timeout: Seconds after which a request fails, waiting included.
+        receive_timeout: Seconds within which a request has to have arrived whole.
+        send_timeout: Seconds for which a client may take nothing of its answer.
+        shutdown_timeout: Seconds that running requests have left when the server is stopped.
+        preference_check: "module:function", called with the user's id (or None) and a preference's
+            text. It returns the text to use, or raises `ValueError`, whose message the client sees.
+        share_prefixes: Whether prompts of different users share what has been computed of their
+            common beginning. It is faster; a user can then find out by timing how other users'
+            prompts begin. None shares it where no keys are in use.
+        cors_origins: Origins whose pages may call the server from a browser.
+
+    Raises:
+        InvalidParamsError: A value is out of its range, or `host` is open to others without keys.
+    """
+
+    error_type: ClassVar[type[AmuletError]] = InvalidParamsError
+
+    model: str = EMBEDDED
+    host: str = "127.0.0.1"
+    port: int = Field(default=8000, ge=0, le=65_535)
+    dtype: str = "auto"
+    device: str = "auto"
+    profiles: str | Path | None = DEFAULT_PLACE
+    keys: Path | None = None
+    user_headers: tuple[str, ...] = ()
+    max_guidance_scale: float = Field(
+        default=DEFAULT_MAX_GUIDANCE_SCALE, gt=0.0, le=LARGEST_GUIDANCE_SCALE
+    )
+    max_tokens: int = Field(default=4096, ge=1)
+    default_max_tokens: int = Field(default=512, ge=1)
+    max_choices: int = Field(default=8, ge=1, le=128)
+    max_body_size: int = Field(default=2_097_152, ge=1)
+    max_streams: int = Field(default=64, ge=1)
+    max_waiting: int = Field(default=256, ge=0)
+    timeout: float = Field(default=600.0, gt=0.0, allow_inf_nan=False)
+    receive_timeout: float = Field(default=30.0, gt=0.0, allow_inf_nan=False)
+    send_timeout: float = Field(default=60.0, gt=0.0, allow_inf_nan=False)
+    shutdown_timeout: float = Field(default=30.0, ge=0.0, allow_inf_nan=False)
+    preference_check: str | None = None
+    share_prefixes: bool | None = None
+    cors_origins: tuple[str, ...] = ()
+
+    @field_validator("host")
+    @classmethod
+    def _strip_host(cls, host: str) -> str:
+        return host.strip()
+
+    def model_post_init(self, _: object) -> None:
+        """Refuses an address that others reach where there are no keys."""
+        check_bind_address(self.host, has_keys=self.keys is not None)
+
+    @property
+    def shares_prefixes(self) -> bool:
+        """Whether users share computed prefixes; see `share_prefixes`."""
+        return self.keys is None if self.share_prefixes is None else self.share_prefixes
