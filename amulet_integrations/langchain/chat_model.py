@@ -56,7 +56,11 @@ from amulet_integrations.bind_context import (
 from amulet_integrations.client import AmuletClient, without_unset
 from amulet_integrations.errors import PromptError
 from amulet_integrations.personalization.validated_call import ValidatedCall
-from amulet_integrations.prompting.openai_compat.openai_tools import ToolChoice, to_tool_use
+from amulet_integrations.prompting.openai_compat.openai_tools import (
+    ToolChoice,
+    check_tools,
+    to_tool_use,
+)
 from amulet_integrations.prompting.prompt_tokenizer import plain_token_ids
 
 from . import wrappers as _wrappers  # noqa: F401 - `bind` and its like return them
@@ -411,7 +415,9 @@ class ChatAmulet(AmuletClient, Wrappable, BaseChatModel):
             messages: Any part of a conversation.
             tools: The tools that the prompt describes.
         """
-        use = to_tool_use(to_openai_tools(tools or ()))
+        described = to_openai_tools(tools or ())
+        check_tools(described)
+        use = to_tool_use(described)
         return self.personalizer.prompts.count_tokens(
             to_chat_messages(messages), tools=use.tools if use else ()
         )

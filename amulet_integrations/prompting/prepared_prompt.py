@@ -98,7 +98,8 @@ def check_tokens_differ(
 ) -> None:
     """Refuses a preference that is in a prompt and in none of its tokens.
 
-    Tokenizers leave characters out: some those that have no width, some those past a limit.
+    The writer finds it in the text. But tokenizers leave characters out of it: some those that have
+    no width, some those past a limit.
 
     Args:
         contexts: The token ids of each context.
