@@ -12,7 +12,8 @@ from .escaping import PromptText
 from .length_bound import check_length
 from .messages import check_preference
 from .prompt_inputs import PromptInputs
-from .prompt_template import PromptTemplate, PromptWriter
+from .prompt_template import PromptTemplate
+from .prompt_writer import PromptWriter
 
 
 class PreparedPrompt:
