@@ -53,8 +53,9 @@ from amulet_integrations.bind_context import (
     bind_coroutine,
     bind_iterator,
 )
-from amulet_integrations.client import AmuletClient, without_unset
+from amulet_integrations.client import AmuletClient
 from amulet_integrations.errors import PromptError
+from amulet_integrations.personalization.call_options import without_unset
 from amulet_integrations.personalization.validated_call import ValidatedCall
 from amulet_integrations.prompting.openai_compat.openai_tools import (
     ToolChoice,

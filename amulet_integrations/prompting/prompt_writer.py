@@ -115,9 +115,7 @@ class PromptWriter:
             return
 
         def find() -> str | None:
-            plain = self._render(
-                self._escaper.escape(written or ""), write_text=write_text
-            )
+            plain = self._render(self._escaper.escape(written or ""), write_text=write_text)
             expected = self._placeholders.fill(prompt, preference, words=False).text
             return None if self._escaper.unescape(plain).text == expected else "changed"
 
@@ -172,9 +170,7 @@ class PromptWriter:
         for key in (str, str.lower):
             ordered = SortedNames(some, others | KEYS, key, self._placeholders.hide_whole)
             try:
-                renamed = self._escaper.unescape(
-                    self._render(names=ordered.written)
-                ).text
+                renamed = self._escaper.unescape(self._render(names=ordered.written)).text
                 bare = ordered.without_prefixes(renamed, self._opening)
                 yield self._placeholders.fill(bare).text == base
             except PromptError:
