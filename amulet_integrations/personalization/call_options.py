@@ -73,8 +73,9 @@ def checked_timeout(timeout: Any) -> float | None:
     Raises:
         InvalidParamsError: It is no number above 0.
     """
-    is_number = isinstance(timeout, int | float) and not isinstance(timeout, bool)
-    if timeout is not None and not (is_number and timeout > 0):
+    if timeout is None:
+        return None
+    if not isinstance(timeout, int | float) or isinstance(timeout, bool) or not timeout > 0:
         raise InvalidParamsError(f"timeout={timeout!r}: give seconds above 0, or None.")
     return timeout
 
