@@ -55,6 +55,10 @@ from amulet_integrations.bind_context import (
 )
 from amulet_integrations.client import AmuletClient
 from amulet_integrations.errors import PromptError
+from amulet_integrations.langchain.structured.structured_output import (
+    StructuredMethod,
+    StructuredOutput,
+)
 from amulet_integrations.personalization.call_options import without_unset
 from amulet_integrations.personalization.validated_call import ValidatedCall
 from amulet_integrations.prompting.openai_compat.openai_tools import (
@@ -77,7 +81,6 @@ from .call_arguments import (
 from .messages import to_chat_messages
 from .preparation import CallPreparation
 from .serialization import identifying_params, model_profile, serialized_constructor
-from .structured import StructuredMethod, StructuredOutput
 from .tools import AnySchema, AnyTool, to_openai_tools
 from .wrappable import Wrappable
 
