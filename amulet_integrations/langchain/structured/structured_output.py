@@ -1,4 +1,4 @@
-"""One way to get answers of a schema: what is bound to a model, and what reads its answers."""
+"""One way to get answers of a schema: the arguments of its calls, and the parser behind it."""
 
 from __future__ import annotations
 
@@ -83,6 +83,29 @@ class StructuredOutput:
             "schema": self._schema if is_pydantic(self._schema) else titled,
         }
         return {**arguments, "ls_structured_output_format": traced}
+
+    def arguments_beside(self, given: dict[str, Any], *, has_tools: bool) -> dict[str, Any]:
+        """Other arguments of a call with `arguments` among them.
+
+        Args:
+            given: The other arguments.
+            has_tools: Whether there are tools that the answer may call instead.
+
+        Raises:
+            PromptError: The method sets one of them itself, or goes with no tools.
+        """
+        if has_tools and self._method != "json_schema":
+            raise PromptError(
+                'tools=, given or bound, goes with method="json_schema" only, not '
+                f"{self._method!r}. Use that method, or a model without tools."
+            )
+        own = self.arguments
+        if taken := sorted(name for name in own if given.get(name, own[name]) != own[name]):
+            raise PromptError(
+                f"{taken[0]}= is set by with_structured_output(method={self._method!r}) itself; "
+                "leave it out, or unbound, or use bind_tools."
+            )
+        return {**given, **own}
 
     @property
     def _response_format(self) -> dict[str, Any]:
