@@ -19,6 +19,7 @@ from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple, TypeVar
 from weakref import WeakSet
 
+from amulet_integrations.concurrency.fork_safe import reset_in_child
 from amulet_integrations.deadline import Deadline
 from amulet_integrations.errors import EngineClosedError
 
@@ -66,8 +67,9 @@ class FairThreads:
         self._max_threads = max_threads
         self._share = share
         self._reserve = reserve
-        self.reset()
+        self._begin_anew()
         _all.add(self)
+        reset_in_child(self)
 
     def run(
         self, function: Callable[[], T], *, deadline: Deadline, user_id: str | None = None
@@ -151,7 +153,11 @@ class FairThreads:
             raise
 
     def reset(self) -> None:
-        """Begins anew without threads, as in a forked child, which has none of its parent's."""
+        """Begins anew, as in a forked child, which has none of its parent's threads."""
+        _here.__dict__.clear()
+        self._begin_anew()
+
+    def _begin_anew(self) -> None:
         # Its threads keep the interpreter; others are daemons.
         self._executor = ThreadPoolExecutor(
             self._max_threads, self._name, initializer=_begin_thread
@@ -305,16 +311,6 @@ def _begin_thread() -> None:
 
 def _lower_priority() -> int:
     return min(_NICENESS + os.getpriority(os.PRIO_PROCESS, os.getpid()), _LOWEST_PRIORITY)
-
-
-def _reset_in_child() -> None:
-    _here.__dict__.clear()
-    for pool in _all:
-        pool.reset()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_reset_in_child)
 
 
 @atexit.register

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -17,6 +16,7 @@ from weakref import WeakValueDictionary
 import torch
 from torch import Tensor
 
+from amulet_integrations.concurrency.fork_safe import ForkSafeLock
 from amulet_integrations.deadline import Deadline
 from amulet_integrations.decoding.sampling_params import SamplingParams
 from amulet_integrations.engine.backends.base import Backend
@@ -531,7 +531,7 @@ def _takes_a_while(request: GenerationRequest) -> bool:
 
 
 _engines: WeakValueDictionary[str, LocalEngine] = WeakValueDictionary()
-_locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+_locks: defaultdict[str, ForkSafeLock] = defaultdict(ForkSafeLock)
 
 
 def shared_engine(source: ModelSource) -> LocalEngine:

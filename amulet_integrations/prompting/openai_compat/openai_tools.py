@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from amulet_integrations.errors import PromptError
 from amulet_integrations.prompting.tools.tool_use import Tool, ToolUse
 
-from .schema_check import SchemaCheck, run_quick
+from .schema_check import SchemaCheck
 from .schemas import strict_schema
 
 T = TypeVar("T")
@@ -37,7 +37,7 @@ def tool_list(tools: Sequence[T]) -> list[T]:
 
 
 def checked_tool(function: Mapping[str, Any], strict: bool | None = None) -> dict[str, Any]:
-    """A tool in OpenAI's form, after checking that its calls can be enforced.
+    """A tool in OpenAI's form, which `OutputOptions` checks further.
 
     Args:
         function: Name, description, parameters, and perhaps `strict`.
@@ -46,7 +46,7 @@ def checked_tool(function: Mapping[str, Any], strict: bool | None = None) -> dic
 
     Raises:
         PromptError: The tool cannot be used, or its own `strict` differs from that of the call.
-        UnsupportedGrammarError: Its parameters can be neither enforced nor checked.
+        UnsupportedGrammarError: Its parameters are too large.
     """
     function = dict(function)
     if strict is not None and function.setdefault("strict", strict) != strict:
@@ -58,7 +58,7 @@ def checked_tool(function: Mapping[str, Any], strict: bool | None = None) -> dic
     if is_strict and "parameters" in function:
         function["parameters"] = strict_schema(function["parameters"])
     tool = {"type": "function", "function": function}
-    _ = run_quick([check_of_tool(tool)], on_loop=0)  # there, all of a call are looked at together
+    _ = check_of_tool(tool).size
     return tool
 
 

@@ -143,8 +143,8 @@ def test_a_search_that_an_interrupt_leaves_keeps_what_it_found(compiler, monkeyp
     other = GrammarCompiler(compiler._tokenizer, VOCABULARY, compiler.end_ids)
     run_in_turns = grammars.run_in_turns
 
-    def interrupted(work, between):
-        run_in_turns(work, between)
+    def interrupted(*arguments):
+        run_in_turns(*arguments)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(grammars, "run_in_turns", interrupted)
