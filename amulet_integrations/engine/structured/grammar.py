@@ -23,6 +23,7 @@ from amulet_integrations.deadline import Deadline
 from amulet_integrations.engine.worker import SteppedWork, run_in_turns
 from amulet_integrations.errors import AmuletError, UnsupportedGrammarError, UnsupportedModelError
 
+from .grammar_trial import needs_trial, try_out
 from .shortest_completion import Search, TokenTable, steps_to_best_completion
 
 if TYPE_CHECKING:
@@ -255,7 +256,10 @@ class GrammarCompiler:
         with self._tokenizer_lock:
             _ = self.table
         if entry.matcher is None or entry.search is None:
+            is_risky = needs_trial(grammar)
             with self._long_steps.take(check, user_id):
+                if is_risky:
+                    try_out(grammar, _FUEL, check)
                 start = time.thread_time()
                 entry.matcher = LLMatcher(
                     self._ll_tokenizer, grammar, log_level=0, limits=self._limits

@@ -142,9 +142,11 @@ def of_loading():
     class Source:
         key = "test_fork_safe"
 
-    return local_engine._locks[Source.key], lambda: pytest.raises(
-        AttributeError, local_engine.shared_engine, Source
-    )
+    def use():
+        with pytest.raises(AttributeError):
+            local_engine.shared_engine(Source)
+
+    return local_engine._locks[Source.key], use
 
 
 @pytest.mark.filterwarnings("ignore")
