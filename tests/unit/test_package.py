@@ -41,6 +41,7 @@ FOUNDATION = {
     *(
         "errors",
         "caller_warnings",
+        "concurrency",
         "deadline",
         "fair_threads",
         "files",
