@@ -13,7 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Generic, TypeVar
 
 from amulet_integrations.concurrency.fork_safe import ForkSafeLock, reset_in_child
-from amulet_integrations.concurrency.turns import Turns
+from amulet_integrations.concurrency.user_turns import UserTurns
 
 T = TypeVar("T")
 
@@ -126,7 +126,7 @@ def run_in_turns(
     return work.result()
 
 
-_turns = Turns()
+_turns = UserTurns()
 
 
 def is_worker_thread() -> bool:

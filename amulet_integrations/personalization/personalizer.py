@@ -1,4 +1,4 @@
-"""Turns a call and the preferences that it follows into a request of contexts and weights."""
+"""UserTurns a call and the preferences that it follows into a request of contexts and weights."""
 
 from __future__ import annotations
 

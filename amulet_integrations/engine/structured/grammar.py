@@ -18,7 +18,7 @@ from llguidance.hf import from_tokenizer
 from numpy.typing import NDArray
 
 from amulet_integrations.concurrency.fork_safe import reset_in_child
-from amulet_integrations.concurrency.turns import Turns
+from amulet_integrations.concurrency.user_turns import UserTurns
 from amulet_integrations.deadline import Deadline
 from amulet_integrations.engine.worker import SteppedWork, run_in_turns
 from amulet_integrations.errors import AmuletError, UnsupportedGrammarError, UnsupportedModelError
@@ -143,7 +143,7 @@ class GrammarCompiler:
     def reset(self) -> None:
         """Forgets all grammars. In a forked child, nobody would free locks that are held."""
         self._tokenizer_lock = threading.Lock()
-        self._long_steps = Turns()
+        self._long_steps = UserTurns()
         self._unfinished: list[_Entry] = []
         self._unfinished_lock = threading.Lock()
         self._entries: OrderedDict[str, _Entry] = OrderedDict()  # the latest ones last

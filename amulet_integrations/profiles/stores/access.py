@@ -152,7 +152,7 @@ async def aupdate_profile(
 
 @contextmanager
 def foreign_errors(owner: object, name: str, own: Sequence[Exception] = ()) -> Iterator[None]:
-    """Turns whatever the method of a foreign object raises into a `ProfileStoreError`.
+    """UserTurns whatever the method of a foreign object raises into a `ProfileStoreError`.
 
     Args:
         owner: The object.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from amulet_integrations.concurrency.turns import Turns
+from amulet_integrations.concurrency.user_turns import UserTurns
 from amulet_integrations.deadline import Deadline
 from amulet_integrations.errors import UnsupportedGrammarError
 from amulet_integrations.prompting.json_schema.finished_values import check_can_be_checked
@@ -20,7 +20,7 @@ _DOING = "while its schemas were read"
 _QUICK_SIZE = 256
 _LARGE_SIZE = 4096  # of a schema; such are read one at a time
 
-_turns = Turns()
+_turns = UserTurns()
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from llama_index.core.storage.kvstore import SimpleKVStore
 
 from amulet_integrations import InMemoryProfileStore, PreferenceProfile, caller_warnings
 from amulet_integrations.concurrency.fork_safe import ForkSafeLock
-from amulet_integrations.concurrency.turns import Turns
+from amulet_integrations.concurrency.user_turns import UserTurns
 from amulet_integrations.engine import local_engine, run_on_worker, worker
 from amulet_integrations.llama_index import KVProfileStore, kv_store
 from amulet_integrations.personalization.explained_answers import RecentAnswers
@@ -129,12 +129,12 @@ def of_the_worker():
 
 
 def of_turns():
-    turns = Turns()
+    turns = UserTurns()
     return turns.take(int), lambda: turns.take(int).__enter__()
 
 
 def of_the_line_for_turns():
-    turns = Turns()
+    turns = UserTurns()
     return turns._changed, lambda: turns.take(int).__enter__()
 
 

@@ -1,4 +1,4 @@
-"""Turns: users get one after the other, whoever has the most to do."""
+"""UserTurns: users get one after the other, whoever has the most to do."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from functools import partial
 
 import pytest
 
-from amulet_integrations.concurrency.turns import Turns
+from amulet_integrations.concurrency.user_turns import UserTurns
 from amulet_integrations.deadline import Deadline
 from amulet_integrations.errors import RequestTimeoutError
 
@@ -17,7 +17,7 @@ class Line:
     """Threads that wait for turns, and the order in which they get them."""
 
     def __init__(self):
-        self.turns, self.taken = Turns(), []
+        self.turns, self.taken = UserTurns(), []
         self._threads = []
 
     def join(self, name, user_id=None, **options):
