@@ -22,7 +22,7 @@ _MAX_SHOWN = 80  # characters of a bad value in a message
 def as_amulet_error(
     error: ValidationError, owner: type[BaseModel], kind: type[AmuletError]
 ) -> AmuletError:
-    """UserTurns a pydantic error into an `AmuletError`.
+    """Turns a pydantic error into an `AmuletError`.
 
     Args:
         error: The error of pydantic.

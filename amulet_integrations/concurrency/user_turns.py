@@ -1,4 +1,4 @@
-"""UserTurns that users take one at a time."""
+"""Turns that users take one at a time."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class _Place(NamedTuple):
 
 
 class UserTurns:
-    """UserTurns that are taken one at a time, for work that must not be done by many at once.
+    """Turns that are taken one at a time, for work that must not be done by many at once.
 
     Users get one turn in each round, however many they wait for. So a user waits for no more turns
     than there are others who wait. All work for nobody in particular counts as that of one more

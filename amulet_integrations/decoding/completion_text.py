@@ -23,7 +23,7 @@ def special_tokens(tokenizer: PreTrainedTokenizerBase) -> dict[int, str]:
 
 
 class CompletionText:
-    """UserTurns the tokens of a growing completion into its text.
+    """Turns the tokens of a growing completion into its text.
 
     Stop strings are looked for in the text with its special tokens, also where the text that is
     returned leaves these out. An ordinary stop string is looked for in what is returned.

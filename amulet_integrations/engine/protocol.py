@@ -33,7 +33,7 @@ class AsyncIncrementStream(Protocol):
 
 @runtime_checkable
 class Engine(Protocol):
-    """UserTurns requests into tokens. Every method may be called from any thread.
+    """Turns requests into tokens. Every method may be called from any thread.
 
     An engine may also have `warm_up()`, which does ahead what the first request would wait for;
     `validate(request)`, which raises what `stream` would raise for a request that it refuses; and

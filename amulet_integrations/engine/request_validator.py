@@ -19,7 +19,7 @@ from .sequence import Emit, Sequence
 
 
 class RequestValidator:
-    """UserTurns requests into sequences, or refuses them. May be used from any thread.
+    """Turns requests into sequences, or refuses them. May be used from any thread.
 
     Args:
         backend: The backend.

@@ -1,4 +1,4 @@
-"""UserTurns a call and the preferences that it follows into a request of contexts and weights."""
+"""Turns a call and the preferences that it follows into a request of contexts and weights."""
 
 from __future__ import annotations
 

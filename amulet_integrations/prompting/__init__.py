@@ -1,4 +1,4 @@
-"""UserTurns a conversation and preferences into token ids of every context, and reads answers back.
+"""Turns a conversation and preferences into token ids of every context, and reads answers back.
 
 Uses no framework, no store and no engine; importing it imports neither torch nor transformers.
 """

@@ -152,7 +152,7 @@ async def aupdate_profile(
 
 @contextmanager
 def foreign_errors(owner: object, name: str, own: Sequence[Exception] = ()) -> Iterator[None]:
-    """UserTurns whatever the method of a foreign object raises into a `ProfileStoreError`.
+    """Turns whatever the method of a foreign object raises into a `ProfileStoreError`.
 
     Args:
         owner: The object.

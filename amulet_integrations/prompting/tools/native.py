@@ -130,7 +130,7 @@ def _split_text(turn: Turn) -> list[Turn]:
 
 
 def _split_calls(turns: Sequence[Turn]) -> list[Turn]:
-    """UserTurns of one call each, every one followed by its results."""
+    """Turns of one call each, every one followed by its results."""
     groups: list[list[Turn]] = []
     for turn in turns:
         if turn["role"] == "tool" and groups:

@@ -1,4 +1,4 @@
-"""UserTurns: users get one after the other, whoever has the most to do."""
+"""Turns: users get one after the other, whoever has the most to do."""
 
 from __future__ import annotations
 
