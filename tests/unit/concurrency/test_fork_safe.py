@@ -13,7 +13,7 @@ from llama_index.core.storage.kvstore import SimpleKVStore
 from amulet_integrations import InMemoryProfileStore, PreferenceProfile, caller_warnings
 from amulet_integrations.concurrency.fork_safe import ForkSafeLock
 from amulet_integrations.concurrency.user_turns import UserTurns
-from amulet_integrations.engine import local_engine, run_on_worker, worker
+from amulet_integrations.engine import loaded_engines, run_on_worker, worker
 from amulet_integrations.llama_index import KVProfileStore, kv_store
 from amulet_integrations.personalization.explained_answers import RecentAnswers
 from amulet_integrations.personalization.unknown_users import UnknownUsers
@@ -51,7 +51,7 @@ def exit_code_of_child(use):
     """What a forked child exits with: 0 if a function returns there within its time."""
     if child := os.fork():
         return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    signal.alarm(10)
+    signal.alarm(30)
     code = 1
     try:
         use()
@@ -144,9 +144,9 @@ def of_loading():
 
     def use():
         with pytest.raises(AttributeError):
-            local_engine.shared_engine(Source)
+            loaded_engines.shared_engine(Source)
 
-    return local_engine._locks[Source.key], use
+    return loaded_engines._locks[Source.key], use
 
 
 @pytest.mark.filterwarnings("ignore")
