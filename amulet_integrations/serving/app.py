@@ -12,6 +12,7 @@ from amulet_integrations import __version__
 from amulet_integrations.client import AmuletClient
 from amulet_integrations.engine.protocol import Engine
 from amulet_integrations.errors import AmuletError
+from amulet_integrations.files import with_home
 
 from .access import caller_routes
 from .access.browsers import guard_against_pages
@@ -59,7 +60,7 @@ def create_app(settings: ServerSettings | None = None, *, engine: Engine | None 
     app.state.server = ServerState(
         settings=settings,
         client=_client(settings, engine),
-        keys=None if settings.keys is None else KnownKeys(KeyFile(settings.keys)),
+        keys=None if settings.keys is None else KnownKeys(KeyFile(with_home(settings.keys))),
     )
     guard_against_pages(app, settings)
     for router in _ROUTERS:

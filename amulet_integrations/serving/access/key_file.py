@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 
 from filelock import FileLock, Timeout
 
@@ -35,18 +36,22 @@ class KeyFile:
 
     path: Path
 
-    def read(self) -> tuple[KeyRecords, FileVersion]:
-        """The keys, and the version of the file that they were read from.
+    def read(self) -> KeyRecords:
+        """The keys.
 
         Raises:
             KeyFileError: There is no such file, it is damaged, or others may write it.
         """
+        return self.read_version()[0]
+
+    def read_version(self) -> tuple[KeyRecords, FileVersion]:
+        """The keys, and the version of the file that they were read from; raises as `read`."""
         try:
             content, version = read_trusted(self.path)
         except FileNotFoundError:
             raise KeyFileError(
                 f"There is no file of keys {self.path}. "
-                f"Make a key: amulet keys create --user NAME --keys {self.path}"
+                f"Make a key: amulet keys create --user NAME --keys {quote(str(self.path))}"
             ) from None
         return parse_records(content, self.path), version
 

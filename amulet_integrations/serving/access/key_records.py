@@ -42,13 +42,6 @@ class KeyRecord(BaseModel):
             raise PydanticCustomError(_OURS, "has to have one of user_id and application")
         return self
 
-    @property
-    def owner(self) -> str:
-        """Whose key it is, in words."""
-        if self.user_id is not None:
-            return f"user {self.user_id!r}"
-        return f"application {self.application!r}"
-
 
 class KeyRecords(BaseModel):
     """The content of a file of keys.

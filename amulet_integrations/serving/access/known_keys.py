@@ -121,7 +121,7 @@ class KnownKeys:
             self._warn_of_readers()
 
     def _read(self) -> _Snapshot:
-        records, version = self._file.read()
+        records, version = self._file.read_version()
         return _Snapshot({it.id: it for it in records.keys}, version, _settled(version))
 
     def _warn_of_readers(self) -> None:

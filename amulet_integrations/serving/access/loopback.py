@@ -49,7 +49,7 @@ def check_bind_address(host: str, *, has_keys: bool) -> None:
         )
     if not has_keys and not is_loopback(host):
         raise InvalidParamsError(
-            f"host={host!r} is not 127.0.0.1, ::1 or localhost, so it may be open to other machines, "
-            "and there are no keys: everybody could read every profile. Make a key (amulet keys "
-            "create --user NAME --keys FILE) and pass the file as keys, or serve 127.0.0.1."
+            f"host={host!r} is not 127.0.0.1, ::1 or localhost, so it may be open to others, and "
+            "there are no keys: everybody could read every profile. Make a key (amulet keys create "
+            "--user NAME --keys FILE) and pass the file as keys, or serve 127.0.0.1."
         )

@@ -49,8 +49,8 @@ class OriginCheck:
             raise ApiError(400, "The header Host has to name one host.")
         if not is_loopback(host.host):
             raise ApiError.forbidden(
-                "This server has no keys, so it answers under localhost, 127.0.0.1 and ::1 only, not "
-                "under the name in the header Host. Start it with keys to serve others."
+                "This server has no keys, so it answers under localhost, 127.0.0.1 and ::1 only. "
+                "The header Host is another one. Start the server with keys to serve others."
             )
         for origin in headers.getlist("origin"):
             if not self._may_call(origin, host):

@@ -9,13 +9,13 @@ from hashlib import sha256
 from typing import NamedTuple
 
 PREFIX = "amulet-"
-ID_PATTERN = "[0-9a-f]{12}"
+ID_LENGTH = 12
+ID_PATTERN = f"[0-9a-f]{{{ID_LENGTH}}}"
 """How the id of a key looks."""
 
 HASH_PATTERN = "[0-9a-f]{64}"
 """How the hash of a key looks."""
 
-_ID_BYTES = 6
 _SECRET_BYTES = 32
 _KEY = re.compile(f"{PREFIX}({ID_PATTERN})-[A-Za-z0-9_-]{{43}}")
 _NOBODY = "0" * 64
@@ -35,7 +35,7 @@ class NewKey(NamedTuple):
 
 def make_key() -> NewKey:
     """Makes a key whose secret has 256 bits from the system's source of randomness."""
-    key_id = secrets.token_hex(_ID_BYTES)
+    key_id = secrets.token_hex(ID_LENGTH // 2)
     return NewKey(key_id, f"{PREFIX}{key_id}-{secrets.token_urlsafe(_SECRET_BYTES)}")
 
 

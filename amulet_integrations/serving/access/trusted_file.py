@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
+from shlex import quote
 from typing import NamedTuple
 
 from amulet_integrations.errors import KeyFileError
@@ -86,11 +87,11 @@ def _check_writers(path: Path, status: os.stat_result) -> None:
     if status.st_uid not in trusted:
         raise KeyFileError(
             f"The file of keys {path} belongs to another user (id {status.st_uid}). {who} Run this "
-            f"as that user, or: chown {os.geteuid()} {path}"
+            f"as that user, or: chown {os.geteuid()} {quote(str(path))}"
         )
     if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         raise KeyFileError(
-            f"Others may write the file of keys {path}. {who} Run: chmod go-w {path}"
+            f"Others may write the file of keys {path}. {who} Run: chmod go-w {quote(str(path))}"
         )
     if path.lstat().st_uid not in trusted:
         raise KeyFileError(f"The link {path} to the file of keys belongs to another user. {who}")
@@ -99,5 +100,5 @@ def _check_writers(path: Path, status: os.stat_result) -> None:
         if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
             raise KeyFileError(
                 f"Others may replace the file of keys {path}, because everybody may write in its "
-                f"folder. {who} Run: chmod o-w {folder}"
+                f"folder. {who} Run: chmod o-w {quote(str(folder))}"
             )
