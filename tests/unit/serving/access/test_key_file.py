@@ -112,7 +112,7 @@ def test_a_link_of_another_user_is_refused(file: KeyFile, ann: str, tmp_path: Pa
     assert KeyFile(link).read() == file.read()
 
     os.chown(link, NOBODY, NOBODY, follow_symlinks=False)
-    with pytest.raises(KeyFileError, match="The link .* belongs to another user"):
+    with pytest.raises(KeyFileError, match=r"The link .* belongs to another user"):
         KeyFile(link).read()
 
 
@@ -239,9 +239,9 @@ def test_a_process_that_holds_the_file_is_named_after_a_while(
     file: KeyFile, ann: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(key_file, "_SECONDS_TO_WAIT", 0.05)
-    with FileLock(file.path.with_name(".keys.json.lock")):
-        with pytest.raises(KeyFileError, match="Another process"):
-            file.create(user_id="bob")
+    lock = FileLock(file.path.with_name(".keys.json.lock"))
+    with lock, pytest.raises(KeyFileError, match="Another process"):
+        file.create(user_id="bob")
 
 
 def test_a_full_disk_leaves_the_file_as_it_was(
