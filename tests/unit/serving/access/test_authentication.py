@@ -8,9 +8,7 @@ import logging
 import pytest
 from httpx import ASGITransport, AsyncClient, Response
 
-from amulet_integrations.client import AmuletClient
 from amulet_integrations.errors import InvalidParamsError, KeyFileError
-from amulet_integrations.personalization.personalizer import Personalizer
 from amulet_integrations.serving import ServerSettings
 from amulet_integrations.serving.access.key_file import KeyFile
 from tests.unit.serving.access.conftest import USER_HEADER, Serve, bearer
@@ -183,15 +181,6 @@ def test_what_everybody_may_see_needs_no_key(serve: Serve, file: KeyFile, ann: s
 # Who a request is about.
 
 
-@pytest.fixture
-def no_lookup(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object, **__: object) -> None:
-        raise AssertionError("a user was looked up")
-
-    monkeypatch.setattr(Personalizer, "personalize", fail)
-    monkeypatch.setattr(AmuletClient, "personalize", fail)
-
-
 @pytest.mark.parametrize(
     ("params", "headers", "user"),
     [
@@ -239,7 +228,6 @@ def test_a_header_that_is_not_configured_names_nobody(
         assert server.get("/v1/named", headers=headers).json() == {"user": user}
 
 
-@pytest.mark.usefixtures("no_lookup")
 @pytest.mark.parametrize(
     ("body", "headers"),
     [
@@ -276,7 +264,6 @@ def test_a_users_key_is_about_that_user(serve: Serve, file: KeyFile, ann: str) -
         assert response.json() == {"user": "ann"}
 
 
-@pytest.mark.usefixtures("no_lookup")
 @pytest.mark.parametrize("key", ["ann", "web"])
 @pytest.mark.parametrize("name", ["", "   ", "a\nb", "a\x00", "\x7f", "\x85", "x" * 257])
 def test_a_name_that_no_user_may_have_is_refused(
