@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse
+from fastapi import FastAPI
 
 from amulet_integrations import __version__
 from amulet_integrations.client import AmuletClient
 from amulet_integrations.engine.protocol import Engine
-from amulet_integrations.errors import AmuletError
 
 from .access.key_file import KeyFile
-from .api_errors import ApiError
-from .openai_api import chat_completions
+from .error_responses import add_error_handlers
+from .openai_api import chat_routes, completion_routes, served_model
 from .operations import health
 from .page import page_routes
 from .profile_api import profile_routes
@@ -23,7 +21,9 @@ from .server_state import ServerState
 from .settings import ServerSettings
 
 _ROUTERS = (
-    chat_completions.router,
+    chat_routes.router,
+    completion_routes.router,
+    served_model.router,
     profile_routes.router,
     health.router,
     page_routes.router,
@@ -51,6 +51,7 @@ def create_app(settings: ServerSettings | None = None, *, engine: Engine | None 
         lifespan=_lifespan,
         docs_url=None,
         redoc_url=None,
+        max_body_size=settings.max_body_size,
     )
     app.state.server = ServerState(
         settings=settings,
@@ -59,7 +60,7 @@ def create_app(settings: ServerSettings | None = None, *, engine: Engine | None 
     )
     for router in _ROUTERS:
         app.include_router(router)
-    app.add_exception_handler(AmuletError, _answer_error)
+    add_error_handlers(app)
     return app
 
 
@@ -86,9 +87,3 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
     finally:
         state.is_ready = False
-
-
-def _answer_error(_request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, AmuletError)  # noqa: S101 - it is registered for these
-    answer = ApiError.of(error)
-    return JSONResponse(answer.body, status_code=answer.status, headers=dict(answer.headers))
