@@ -69,6 +69,7 @@ def add_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(AmuletError, _answer)
     app.add_exception_handler(RequestValidationError, _answer_invalid)
     app.add_exception_handler(HTTPException, _answer_http)
+    app.add_exception_handler(UnicodeEncodeError, _answer_unencodable)
     app.add_exception_handler(Exception, _answer_failure)
 
 
@@ -86,6 +87,14 @@ async def _answer_invalid(request: Request, error: Exception) -> JSONResponse:
 async def _answer_http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)  # noqa: S101 - it is registered for these
     return await _answer(request, _http_error(request, error))
+
+
+async def _answer_unencodable(request: Request, _error: Exception) -> JSONResponse:
+    message = (
+        "The request holds half of a surrogate pair, such as \\ud83d alone, which is no character. "
+        "Send both halves."
+    )
+    return await _answer(request, ApiError(400, message, code="invalid_text"))
 
 
 async def _answer_failure(request: Request, _error: Exception) -> JSONResponse:

@@ -11,7 +11,7 @@ from pydantic import Field
 from amulet_integrations.serving.api_errors import ApiError
 
 from .amulet_fields import AmuletFields
-from .request_model import UNSUPPORTED, RequestModel
+from .request_model import RequestModel
 
 Count = Annotated[int, Field(ge=1)]
 StopStrings = Annotated[list[str], Field(max_length=64)]
@@ -139,12 +139,13 @@ class GenerationOptions(RequestModel):
                 code="max_tokens_too_large",
             )
         if self.choices * prompts > max_choices:
+            asked = f"n={self.choices}" + (f" for {prompts} prompts" if prompts > 1 else "")
             raise ApiError(
                 400,
-                f"n={self.choices} for each of {prompts} prompts are {self.choices * prompts} "
-                f"answers; this server gives at most {max_choices} to a request. Ask for fewer.",
+                f"{asked}: this server gives at most {max_choices} answers to a request. Ask for "
+                "fewer.",
                 param="n" if self.n else "prompt",
-                code=UNSUPPORTED,
+                code="too_many_choices",
             )
 
     def call_arguments(self, user_id: str | None) -> dict[str, Any]:
