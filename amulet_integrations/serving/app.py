@@ -12,7 +12,7 @@ from amulet_integrations.client import AmuletClient
 from amulet_integrations.engine.protocol import Engine
 
 from .access.key_file import KeyFile
-from .error_responses import add_error_handlers
+from .framework_errors import add_error_handlers
 from .openai_api import chat_routes, completion_routes, served_model
 from .operations import health
 from .page import page_routes
@@ -51,7 +51,6 @@ def create_app(settings: ServerSettings | None = None, *, engine: Engine | None 
         lifespan=_lifespan,
         docs_url=None,
         redoc_url=None,
-        max_body_size=settings.max_body_size,
     )
     app.state.server = ServerState(
         settings=settings,

@@ -6,10 +6,10 @@ from functools import partial
 
 from fastapi import APIRouter, Request, Response
 
-from amulet_integrations.serving.access.authentication import CallerOf
-from amulet_integrations.serving.error_responses import ERROR_RESPONSES
+from amulet_integrations.serving.access.authentication import CallerOf, named_user
 from amulet_integrations.serving.server_state import State
 
+from .answer_errors import ANSWER_ERRORS
 from .answer_types import Completion
 from .completion_answer import CompletionFormat
 from .completion_request import CompletionRequest
@@ -19,12 +19,12 @@ from .served_model import check_model
 router = APIRouter(prefix="/v1", tags=["OpenAI"])
 
 
-@router.post("/completions", response_model=Completion, responses=ERROR_RESPONSES)
+@router.post("/completions", response_model=Completion, responses=ANSWER_ERRORS)
 async def create_completion(
-    body: CompletionRequest, request: Request, state: State, caller: CallerOf
+    body: CompletionRequest, request: Request, state: State, _caller: CallerOf
 ) -> Response:
     """Continues prompts that are written whole, following the preferences of the user who asks."""
-    user_id = caller.user_for(body.user)
+    user_id = named_user(request, body.user, state)
     check_model(body.model, state)
     settings, prompts = state.settings, len(body.prompts)
     body.check_limits(

@@ -1,4 +1,4 @@
-"""The errors of FastAPI and Starlette in OpenAI's form, and what the description says of errors."""
+"""The errors of FastAPI and Starlette in OpenAI's form."""
 
 from __future__ import annotations
 
@@ -8,53 +8,11 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from amulet_integrations.errors import AmuletError
 
 from .api_errors import ApiError
-
-
-class ErrorFields(BaseModel):
-    """What is wrong with a request.
-
-    Attributes:
-        message: What is wrong, and what to do.
-        type: The kind of error, such as "invalid_request_error".
-        param: The parameter that is meant; null for none.
-        code: The error's name, such as "model_not_found"; null for none.
-    """
-
-    message: str
-    type: str
-    param: str | None
-    code: str | None
-
-
-class ErrorAnswer(BaseModel):
-    """An error in OpenAI's form."""
-
-    error: ErrorFields
-
-
-_DESCRIPTIONS: dict[int | str, str] = {
-    400: "The request is not valid.",
-    401: "The key is missing or wrong.",
-    403: "The key may not do this.",
-    404: "There is no such model, user or path.",
-    413: "The body is too large.",
-    415: "The body is not JSON.",
-    429: "Too much is in work; try again after `Retry-After` seconds.",
-    500: "The server failed.",
-    503: "The server is stopping, or cannot reach its profiles.",
-    504: "The request took longer than the server allows.",
-    "4XX": "Another error of the request.",  # in place of FastAPI's own 422
-}
-ERROR_RESPONSES: dict[int | str, dict[str, Any]] = {
-    status: {"model": ErrorAnswer, "description": text} for status, text in _DESCRIPTIONS.items()
-}
-"""The errors of a route, for the OpenAPI description: pass it as `responses`."""
 
 _ELSEWHERE = {
     "responses": "Ask by POST /v1/chat/completions.",
@@ -70,7 +28,6 @@ def add_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _answer_invalid)
     app.add_exception_handler(HTTPException, _answer_http)
     app.add_exception_handler(UnicodeEncodeError, _answer_unencodable)
-    app.add_exception_handler(Exception, _answer_failure)
 
 
 async def _answer(_request: Request, error: Exception) -> JSONResponse:
@@ -97,10 +54,6 @@ async def _answer_unencodable(request: Request, _error: Exception) -> JSONRespon
     return await _answer(request, ApiError(400, message, code="invalid_text"))
 
 
-async def _answer_failure(request: Request, _error: Exception) -> JSONResponse:
-    return await _answer(request, ApiError.failed())
-
-
 def _http_error(request: Request, error: HTTPException) -> ApiError:
     status, path = error.status_code, request.url.path
     headers = error.headers or {}
@@ -113,9 +66,6 @@ def _http_error(request: Request, error: HTTPException) -> ApiError:
         allowed = headers.get("Allow", "another method")
         message = f"{request.method} is not allowed for {path[:200]}. Use {allowed}."
         return ApiError(405, message, code="method_not_allowed", headers=headers)
-    if status == 413:  # noqa: PLR2004 - HTTP's
-        message = "The body is larger than this server allows. Send less."
-        return ApiError(413, message, code="request_too_large", headers=headers)
     if status == 400:  # noqa: PLR2004 - HTTP's
         return ApiError(400, "The body cannot be read. Send JSON in UTF-8.", code="invalid_json")
     return ApiError(status, str(error.detail), headers=headers)
