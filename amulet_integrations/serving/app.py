@@ -18,13 +18,16 @@ from .api_errors import ApiError
 from .openai_api import chat_completions
 from .operations import health
 from .page import page_routes
-from .profile_api import profile_routes
+from .preference_check import PreferenceCheck
+from .profile_api import explain_routes, history_routes, profile_routes
 from .server_state import ServerState
 from .settings import ServerSettings
 
 _ROUTERS = (
     chat_completions.router,
     profile_routes.router,
+    history_routes.router,
+    explain_routes.router,
     health.router,
     page_routes.router,
 )
@@ -56,6 +59,11 @@ def create_app(settings: ServerSettings | None = None, *, engine: Engine | None 
         settings=settings,
         client=_client(settings, engine),
         keys=None if settings.keys is None else KeyFile(settings.keys),
+        preference_check=(
+            None
+            if settings.preference_check is None
+            else PreferenceCheck.load(settings.preference_check)
+        ),
     )
     for router in _ROUTERS:
         app.include_router(router)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Annotated, cast
 
 from fastapi import Depends, Request
 
 from amulet_integrations.client import AmuletClient
+from amulet_integrations.profiles import Preference
 
 from .access.key_file import KeyFile
+from .preference_check import PreferenceCheck
 from .settings import ServerSettings
 
 
@@ -22,12 +25,26 @@ class ServerState:
         client: The model with its engine and its store of profiles.
         keys: The keys; None where the server serves this machine only.
         is_ready: Whether the model is loaded.
+        preference_check: The operator's check of preferences; None for none.
     """
 
     settings: ServerSettings
     client: AmuletClient
     keys: KeyFile | None
     is_ready: bool = field(default=False)
+    preference_check: PreferenceCheck | None = None
+
+    def check_preferences(
+        self, user_id: str | None, preferences: Iterable[Preference]
+    ) -> tuple[Preference, ...]:
+        """The preferences as the operator lets them be used. It may block: call it on a thread.
+
+        Raises:
+            ApiError: 400, the operator refuses one; 500, the check fails.
+        """
+        if self.preference_check is None:
+            return tuple(preferences)
+        return self.preference_check.check(user_id, preferences)
 
 
 def state_of(request: Request) -> ServerState:
