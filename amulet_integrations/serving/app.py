@@ -13,6 +13,7 @@ from amulet_integrations.engine.protocol import Engine
 from amulet_integrations.files import with_home
 
 from .access import caller_routes
+from .access.authentication import KEY_SCHEME
 from .access.browsers import guard_against_pages
 from .access.key_file import KeyFile
 from .access.known_keys import KnownKeys
@@ -72,7 +73,8 @@ def create_app(settings: ServerSettings | None = None, *, engine: Engine | None 
     )
     guard_against_pages(app, settings)
     for router in _ROUTERS:
-        app.include_router(router)
+        needs_key = settings.keys is not None and router.prefix.startswith("/v1")
+        app.include_router(router, dependencies=[KEY_SCHEME] if needs_key else [])
     add_error_handlers(app)
     return app
 
