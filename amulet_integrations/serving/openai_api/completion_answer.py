@@ -65,10 +65,15 @@ class CompletionFormat(AnswerFormat[CompletionRequest]):
         offsets = [start]
         for token in tokens[:-1]:
             offsets.append(offsets[-1] + len(token.token))
-        tops = [{top.token: top.finite_logprob for top in it.top} for it in tokens]
         return CompletionLogprobs(
             tokens=[it.token for it in tokens],
             token_logprobs=[it.finite_logprob for it in tokens],
-            top_logprobs=tops if self.request.logprobs else None,
+            top_logprobs=[_likeliest(it) for it in tokens] if self.request.logprobs else None,
             text_offset=offsets,
         )
+
+
+def _likeliest(token: TokenLogprob) -> dict[str, float]:
+    """The likeliest tokens and the token itself; of those that look alike, the likelier one."""
+    likelier_last = [*reversed(token.top), token]
+    return {it.token: it.finite_logprob for it in likelier_last}

@@ -139,10 +139,10 @@ class GenerationOptions(RequestModel):
                 code="max_tokens_too_large",
             )
         if self.choices * prompts > max_choices:
-            asked = f"n={self.choices}" + (f" for {prompts} prompts" if prompts > 1 else "")
+            wanted = f"n={self.choices}" + (f" for {prompts} prompts" if prompts > 1 else "")
             raise ApiError(
                 400,
-                f"{asked}: this server gives at most {max_choices} answers to a request. Ask for "
+                f"{wanted}: this server gives at most {max_choices} answers to a request. Ask for "
                 "fewer.",
                 param="n" if self.n else "prompt",
                 code="too_many_choices",

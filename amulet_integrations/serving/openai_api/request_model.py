@@ -60,7 +60,9 @@ class RequestModel(BaseModel):
         if name in cls.hints:
             return f" {cls.hints[name]}"
         suggested = suggest([name], cls._names()).get(name)
-        return f" Did you mean {suggested}?" if suggested else ""
+        if suggested:
+            return f" Did you mean {suggested}?"
+        return f" Here may be: {', '.join(sorted(cls._names()))}."
 
 
 def fault(code: str, message: str, name: str | None = None) -> PydanticCustomError:
