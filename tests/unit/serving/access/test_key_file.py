@@ -127,7 +127,7 @@ def test_a_link_of_another_user_is_refused(file: KeyFile, ann: str, tmp_path: Pa
     assert KeyFile(link).read() == file.read()
 
     os.chown(link, NOBODY, NOBODY, follow_symlinks=False)
-    with pytest.raises(KeyFileError, match=r"The link .* belongs to another user"):
+    with pytest.raises(KeyFileError, match=r"The link .* is another user's"):
         KeyFile(link).read()
 
 
