@@ -99,9 +99,7 @@ def _check_writers(path: Path, status: os.stat_result) -> None:
             f"{quote(str(path))}"
         )
     if path.lstat().st_uid not in trusted:
-        raise KeyFileError(
-            f"The link {path} to the file of keys belongs to another user. {_DANGER}"
-        )
+        raise KeyFileError(f"The link {path} to the file of keys is another user's. {_DANGER}")
 
 
 def _check_folders(path: Path) -> None:
