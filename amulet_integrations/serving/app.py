@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse
+from fastapi import FastAPI
 
 from amulet_integrations import __version__
 from amulet_integrations.client import AmuletClient
 from amulet_integrations.engine.protocol import Engine
-from amulet_integrations.errors import AmuletError
+from amulet_integrations.files import with_home
 
+from .access import caller_routes
+from .access.authentication import KEY_SCHEME
+from .access.browsers import guard_against_pages
 from .access.key_file import KeyFile
-from .api_errors import ApiError
-from .openai_api import chat_completions
+from .access.known_keys import KnownKeys
+from .framework_errors import add_error_handlers
+from .openai_api import chat_routes, completion_routes, served_model
 from .operations import health
 from .page import page_routes
 from .preference_check import PreferenceCheck
@@ -24,10 +27,13 @@ from .server_state import ServerState
 from .settings import ServerSettings
 
 _ROUTERS = (
-    chat_completions.router,
+    chat_routes.router,
+    completion_routes.router,
+    served_model.router,
     profile_routes.router,
     history_routes.router,
     explain_routes.router,
+    caller_routes.router,
     health.router,
     page_routes.router,
 )
@@ -58,16 +64,18 @@ def create_app(settings: ServerSettings | None = None, *, engine: Engine | None 
     app.state.server = ServerState(
         settings=settings,
         client=_client(settings, engine),
-        keys=None if settings.keys is None else KeyFile(settings.keys),
+        keys=None if settings.keys is None else KnownKeys(KeyFile(with_home(settings.keys))),
         preference_check=(
             None
             if settings.preference_check is None
             else PreferenceCheck.load(settings.preference_check)
         ),
     )
+    guard_against_pages(app, settings)
     for router in _ROUTERS:
-        app.include_router(router)
-    app.add_exception_handler(AmuletError, _answer_error)
+        needs_key = settings.keys is not None and router.prefix.startswith("/v1")
+        app.include_router(router, dependencies=[KEY_SCHEME] if needs_key else [])
+    add_error_handlers(app)
     return app
 
 
@@ -94,9 +102,3 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
     finally:
         state.is_ready = False
-
-
-def _answer_error(_request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, AmuletError)  # noqa: S101 - it is registered for these
-    answer = ApiError.of(error)
-    return JSONResponse(answer.body, status_code=answer.status, headers=dict(answer.headers))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Annotated, cast
@@ -11,7 +12,7 @@ from fastapi import Depends, Request
 from amulet_integrations.client import AmuletClient
 from amulet_integrations.profiles import Preference
 
-from .access.key_file import KeyFile
+from .access.known_keys import KnownKeys
 from .preference_check import PreferenceCheck
 from .settings import ServerSettings
 
@@ -25,13 +26,15 @@ class ServerState:
         client: The model with its engine and its store of profiles.
         keys: The keys; None where the server serves this machine only.
         is_ready: Whether the model is loaded.
+        created: When the server was made, in seconds since 1970.
         preference_check: The operator's check of preferences; None for none.
     """
 
     settings: ServerSettings
     client: AmuletClient
-    keys: KeyFile | None
+    keys: KnownKeys | None
     is_ready: bool = field(default=False)
+    created: int = field(default_factory=lambda: int(time.time()))
     preference_check: PreferenceCheck | None = None
 
     def check_preferences(
