@@ -51,7 +51,7 @@ def place(tmp_path):
 @pytest.fixture
 def client(tiny_engine, place):
     settings = ServerSettings(profiles=place, preference_check=f"{HERE}:check")
-    return TestClient(create_app(settings, engine=tiny_engine))
+    return TestClient(create_app(settings, engine=tiny_engine), base_url="http://127.0.0.1")
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from amulet_integrations.engine import LocalEngine
@@ -18,7 +17,7 @@ from amulet_integrations.serving import ServerSettings, create_app
 from amulet_integrations.serving.access.authentication import authenticate
 from amulet_integrations.serving.access.caller import Caller
 
-MakeApp = Callable[..., FastAPI]
+MakeClient = Callable[..., TestClient]
 
 _numbers = count()
 
@@ -29,22 +28,25 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="package")
-def make_app(tiny_engine: LocalEngine, database: Path) -> MakeApp:
-    """Makes an application; `caller` is whom its requests come from."""
+def make_client(tiny_engine: LocalEngine, database: Path) -> MakeClient:
+    """Makes a client of a new server; `caller` is whom its requests come from.
 
-    def make(*, caller: Caller | None = None, **settings: Any) -> FastAPI:
+    The model is not warmed up: profiles need none.
+    """
+
+    def make(*, caller: Caller | None = None, **settings: Any) -> TestClient:
         app = create_app(ServerSettings(**{"profiles": database} | settings), engine=tiny_engine)
         if caller is not None:
             app.dependency_overrides[authenticate] = lambda: caller
-        return app
+        return TestClient(app, base_url="http://127.0.0.1")
 
     return make
 
 
 @pytest.fixture(scope="package")
-def client(make_app: MakeApp) -> TestClient:
-    """A client of a server without keys. Its model is not warmed up: profiles need none."""
-    return TestClient(make_app())
+def client(make_client: MakeClient) -> TestClient:
+    """A client of a server without keys."""
+    return make_client()
 
 
 @pytest.fixture(scope="package")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from urllib.parse import quote, unquote
 
 import pytest
-from fastapi.testclient import TestClient
 
 from amulet_integrations.profiles import Preference, PreferenceProfile, SqlProfileStore
 from amulet_integrations.serving.access.caller import Caller
@@ -40,9 +39,9 @@ def bobs(place):
 
 
 @pytest.fixture(scope="module")
-def anns(make_app, place, bobs):
+def anns(make_client, place, bobs):
     """A client with the key of Ann."""
-    return TestClient(make_app(profiles=place, caller=Caller(key_id="k", user_id="ann")))
+    return make_client(profiles=place, caller=Caller(key_id="k", user_id="ann"))
 
 
 @pytest.mark.parametrize(("method", "rest", "body"), REQUESTS)
@@ -92,14 +91,13 @@ async def test_no_path_leads_to_another_profile(anns, bobs, tail, method):
     assert (bobs.history("bob"), bobs.user_ids()) == before
 
 
-async def test_ids_with_slashes_are_told_apart_from_routes(make_app, place, bobs):
-    app = make_app(profiles=place)
-    client = TestClient(app)
+async def test_ids_with_slashes_are_told_apart_from_routes(make_client, place, bobs):
+    client = make_client(profiles=place)
     users = ["a", "a/history", "a/b", "a/b/history", "..", "%2F", "a?b#c", "café", "cafe\u0301"]
     for number, user in enumerate(users):
         bobs.save(PreferenceProfile(user_id=user, preferences=[f"Text {number}."]))
     for number, user in enumerate(users):
-        status, body = await send(app, "GET", f"/v1/profiles/{quote(user, safe='')}")
+        status, body = await send(client.app, "GET", f"/v1/profiles/{quote(user, safe='')}")
         assert status == 200
         assert f'"Text {number}."'.encode() in body
     history = client.get("/v1/profiles/a%2Fb/history").json()
@@ -130,7 +128,7 @@ def test_a_parent_is_the_operators_word(anns, bobs):
 
 
 def test_a_user_learns_the_names_of_what_is_inherited_and_not_the_texts(
-    make_app, tmp_path, monkeypatch
+    make_client, tmp_path, monkeypatch
 ):
     monkeypatch.setenv("AMULET_PROFILE_PARENTS", "team")
     place = tmp_path / "profiles.db"
@@ -138,14 +136,14 @@ def test_a_user_learns_the_names_of_what_is_inherited_and_not_the_texts(
         tone = Preference(text="The team's secret.", name="tone")
         store.save(PreferenceProfile(user_id="team", preferences=[tone]))
         store.save(PreferenceProfile(user_id="ann", preferences=["Be brief."], parent="team"))
-    own = TestClient(make_app(profiles=place, caller=Caller(user_id="ann")))
+    own = make_client(profiles=place, caller=Caller(user_id="ann"))
     explained = own.get("/v1/profiles/ann/explain")
     assert explained.status_code == 200
     assert [(it["name"], it["text"]) for it in explained.json()["preferences"]] == [
         ("tone", None),
         (None, "Be brief."),
     ]
-    anybody = TestClient(make_app(profiles=place))
+    anybody = make_client(profiles=place)
     shown = anybody.get("/v1/profiles/ann/explain").json()
     assert [it["text"] for it in shown["preferences"]] == ["The team's secret.", "Be brief."]
 
@@ -192,7 +190,7 @@ async def send(app, method: str, raw_path: str) -> tuple[int, bytes]:
         "raw_path": raw_path.encode(),
         "query_string": b"",
         "root_path": "",
-        "headers": [(b"host", b"server"), (b"content-type", b"application/json")],
+        "headers": [(b"host", b"127.0.0.1"), (b"content-type", b"application/json")],
         "client": ("127.0.0.1", 1),
         "server": ("127.0.0.1", 8000),
     }

@@ -114,7 +114,7 @@ def test_a_long_header_takes_no_time(ann):
 async def test_of_many_writers_with_one_tag_one_writes(change, ann):
     saved_twice(ann.store, ann.user)
     transport = httpx.ASGITransport(ann.client.app)
-    async with httpx.AsyncClient(transport=transport, base_url="http://server") as writers:
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as writers:
         requests = [
             writers.request(**arguments(change, ann.path), headers={"If-Match": '"2"'})
             for _ in range(4)
@@ -126,7 +126,7 @@ async def test_of_many_writers_with_one_tag_one_writes(change, ann):
 
 async def test_of_many_who_make_a_profile_one_does(ann):
     transport = httpx.ASGITransport(ann.client.app)
-    async with httpx.AsyncClient(transport=transport, base_url="http://server") as writers:
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as writers:
         responses = await asyncio.gather(
             *(writers.put(ann.path, json={}, headers={"If-None-Match": "*"}) for _ in range(4))
         )
@@ -137,7 +137,7 @@ async def test_of_many_who_make_a_profile_one_does(ann):
 async def test_no_change_of_many_without_a_tag_is_lost(ann):
     ann.store.save(PreferenceProfile(user_id=ann.user))
     transport = httpx.ASGITransport(ann.client.app)
-    async with httpx.AsyncClient(transport=transport, base_url="http://server") as writers:
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as writers:
         fields = [{"guidance_scale": 3}, {"max_kl": 0.5}, {"method": "amulet"}]
         responses = await asyncio.gather(*(writers.patch(ann.path, json=one) for one in fields))
     assert {it.status_code for it in responses} == {200}

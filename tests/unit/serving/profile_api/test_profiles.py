@@ -6,9 +6,7 @@ import json
 import sqlite3
 
 import pytest
-from fastapi.testclient import TestClient
 
-from amulet_integrations.engine import LocalEngine
 from amulet_integrations.personalization.user_resolution import PreferenceSelection
 from amulet_integrations.profiles import (
     InMemoryProfileStore,
@@ -16,7 +14,6 @@ from amulet_integrations.profiles import (
     PreferenceProfile,
     SqlProfileStore,
 )
-from amulet_integrations.serving import ServerSettings, create_app
 from amulet_integrations.serving.access.caller import Caller
 
 
@@ -152,10 +149,10 @@ def test_a_patch_leaves_texts_that_are_longer_than_what_is_allowed_by_now(monkey
     assert ann.client.patch(ann.path, json={"preferences": ["Too long."]}).status_code == 400
 
 
-def test_a_profile_that_exceeds_the_servers_strength_cannot_be_restored(make_app, ann):
+def test_a_profile_that_exceeds_the_servers_strength_cannot_be_restored(make_client, ann):
     ann.store.save(PreferenceProfile(user_id=ann.user, guidance_scale=15))
     ann.store.save(PreferenceProfile(user_id=ann.user))
-    client = TestClient(make_app(max_guidance_scale=10))
+    client = make_client(max_guidance_scale=10)
     refused = client.post(f"{ann.path}/restore", json={"version": 1})
     assert refused.status_code == 400
     assert "p = 15" in error_of(refused)["message"]
@@ -177,8 +174,8 @@ def test_deleting_keeps_the_history_and_erasing_does_not(database, ann):
     assert ann.client.delete(ann.path, params={"erase": True}).status_code == 404
 
 
-def test_the_history_lists_the_newest_changes_and_who_made_them(make_app, ann):
-    client = TestClient(make_app(caller=Caller(key_id="key-7")))
+def test_the_history_lists_the_newest_changes_and_who_made_them(make_client, ann):
+    client = make_client(caller=Caller(key_id="key-7"))
     for text in ("One.", "Two.", "Three."):
         client.put(ann.path, json={"preferences": [text]})
     client.app.dependency_overrides.clear()
@@ -201,12 +198,12 @@ def test_going_back_to_a_version_that_is_not_there_names_those_that_are(ann):
     assert "can be restored: 1" in error_of(refused)["message"]
 
 
-def test_users_are_listed_a_page_at_a_time(make_app, tmp_path):
+def test_users_are_listed_a_page_at_a_time(make_client, tmp_path):
     users = sorted(["ann", "bob", "a/b", "Zoë", "zoe", "../etc", "日本"])
     with SqlProfileStore(tmp_path / "other.db") as store:
         for user in users:
             store.save(PreferenceProfile(user_id=user))
-    client = TestClient(make_app(profiles=tmp_path / "other.db"))
+    client = make_client(profiles=tmp_path / "other.db")
     listed: list[str] = []
     while True:
         query = {"limit": 3} | ({"after": listed[-1]} if listed else {})
@@ -230,8 +227,8 @@ def test_what_is_damaged_is_an_error_of_the_server_and_can_be_written_over(datab
     assert ann.client.get(ann.path).json()["preferences"][0]["text"] == "New."
 
 
-def test_a_server_without_profiles_says_so(make_app, ann):
-    client = TestClient(make_app(profiles=None))
+def test_a_server_without_profiles_says_so(make_client, ann):
+    client = make_client(profiles=None)
     for response in (
         client.get(ann.path),
         client.put(ann.path, json={}),
@@ -244,10 +241,10 @@ def test_a_server_without_profiles_says_so(make_app, ann):
 
 
 @pytest.mark.usefixtures("own_database")
-def test_the_first_write_makes_the_default_database(tiny_engine: LocalEngine, ann):
+def test_the_first_write_makes_the_default_database(make_client, ann):
     from amulet_integrations.profiles.stores.default_place import default_path
 
-    client = TestClient(create_app(ServerSettings(), engine=tiny_engine))
+    client = make_client(profiles="default")
     missing = client.get(ann.path)
     assert missing.status_code == 404
     assert f"PUT {ann.path}" in error_of(missing)["message"]
@@ -260,17 +257,15 @@ def test_the_first_write_makes_the_default_database(tiny_engine: LocalEngine, an
         assert store.get(ann.user).preferences == (Preference(text="Be brief."),)
 
 
-def test_a_store_without_history_does_what_it_can(make_app, ann):
-    app = make_app()
-    server = app.state.server
+def test_a_store_without_history_does_what_it_can(make_client, ann):
+    client = make_client()
+    server = client.app.state.server
     memory = InMemoryProfileStore()
     server.client = server.client.model_copy(update={"profiles": memory})
-    client = TestClient(app)
     assert client.put(ann.path, json={"preferences": ["One."]}).status_code == 201
     assert client.patch(ann.path, json={}, headers={"If-Match": '"7"'}).status_code == 412
-    assert client.patch(
-        ann.path, json={"preset": "gentle"}, headers={"If-Match": '"1"'}
-    ).json() == (memory.get(ann.user).model_dump(mode="json"))
+    patched = client.patch(ann.path, json={"preset": "gentle"}, headers={"If-Match": '"1"'})
+    assert patched.json() == memory.get(ann.user).model_dump(mode="json")
     for response in (
         client.get(f"{ann.path}/history"),
         client.post(f"{ann.path}/restore", json={"version": 1}),
