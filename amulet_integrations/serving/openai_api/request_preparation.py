@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
-from amulet_integrations.client import AmuletClient, CallArguments
+from amulet_integrations.client import CallArguments
 from amulet_integrations.deadline import Deadline
 from amulet_integrations.fair_threads import REQUEST_THREADS
 from amulet_integrations.personalization.applied_preferences import Personalization
@@ -65,7 +65,7 @@ def _prepare(
     given = {"max_tokens": _default_limit(state), **request.call_arguments(stored)}
     arguments = replace(client.read_call(given, OUTPUT_OPTIONS), deadline=deadline)
     conversations = read_conversations()
-    personalization = _personalize(client, arguments, user_id)
+    personalization = _personalize(state, arguments, user_id)
     return [
         client.prepare_answer(conversation, _for_choice(arguments, index), personalization)
         for conversation in conversations
@@ -74,11 +74,13 @@ def _prepare(
 
 
 def _personalize(
-    client: AmuletClient, arguments: CallArguments, user_id: str | None
+    state: ServerState, arguments: CallArguments, user_id: str | None
 ) -> Personalization:
-    selection = client.resolve_user(arguments.selection)
-    personalization = client.personalize(selection, arguments.deadline)
-    return replace(personalization, user_id=user_id)
+    """The preferences that count, as the operator lets them be used."""
+    selection = state.client.resolve_user(arguments.selection)
+    found = state.client.personalize(selection, arguments.deadline)
+    allowed = state.check_preferences(user_id, found.preferences)
+    return replace(found, user_id=user_id, preferences=allowed)
 
 
 def _for_choice(arguments: CallArguments, index: int) -> CallArguments:
