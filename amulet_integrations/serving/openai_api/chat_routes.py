@@ -9,10 +9,10 @@ from fastapi import APIRouter, Request, Response
 from amulet_integrations.serving.access.authentication import CallerOf, named_user
 from amulet_integrations.serving.server_state import State
 
-from .answer_errors import ANSWER_ERRORS
-from .answer_types import ChatCompletion
-from .chat_answer import ChatFormat
-from .chat_request import ChatRequest
+from .answers.answer_errors import ANSWER_ERRORS
+from .answers.answer_types import ChatCompletion
+from .answers.chat_answer import ChatFormat
+from .requests.chat_request import ChatRequest
 from .responding import respond
 from .served_model import check_model
 

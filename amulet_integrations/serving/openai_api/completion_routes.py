@@ -9,10 +9,10 @@ from fastapi import APIRouter, Request, Response
 from amulet_integrations.serving.access.authentication import CallerOf, named_user
 from amulet_integrations.serving.server_state import State
 
-from .answer_errors import ANSWER_ERRORS
-from .answer_types import Completion
-from .completion_answer import CompletionFormat
-from .completion_request import CompletionRequest
+from .answers.answer_errors import ANSWER_ERRORS
+from .answers.answer_types import Completion
+from .answers.completion_answer import CompletionFormat
+from .requests.completion_request import CompletionRequest
 from .responding import respond
 from .served_model import check_model
 

@@ -16,7 +16,7 @@ from amulet_integrations.prompting import ChatMessage
 from amulet_integrations.prompting.openai_compat.output_options import OUTPUT_OPTIONS
 from amulet_integrations.serving.server_state import ServerState
 
-from .generation_options import GenerationOptions
+from .requests.generation_options import GenerationOptions
 
 Conversations = Sequence[tuple[ChatMessage, ...] | str]
 """Conversations; a string is a prompt that the client has written whole."""

@@ -12,8 +12,8 @@ from amulet_integrations.deadline import Deadline
 from amulet_integrations.personalization.prepared_call import PreparedAnswer
 from amulet_integrations.serving.server_state import ServerState
 
-from .answer_format import AnswerFormat, R
-from .answer_reader import AnswerReader, WholeAnswer
+from .answers.answer_format import AnswerFormat, R
+from .answers.answer_reader import AnswerReader, WholeAnswer
 from .event_stream import (
     ClientGoneError,
     EventStream,
