@@ -83,11 +83,6 @@ def test_calls_are_told_apart_and_come_after_the_text(cut):
             [],
             "stop",
         ),
-            call('{"name": "drop", "arguments": {}}'),
-            '{"name": "drop", "arguments": {}}',
-            [],
-            "stop",
-        ),
         (call("add(1)"), "add(1)", [], "stop"),
         # As in OpenAI's API, whoever makes the call reads its arguments before.
         (call('{"name": "add", "arguments": {"v": [1', ""), None, ['{"v": [1'], "tool_calls"),
