@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
-from amulet_integrations.client import CallArguments
 from amulet_integrations.deadline import Deadline
 from amulet_integrations.fair_threads import REQUEST_THREADS
 from amulet_integrations.personalization.applied_preferences import Personalization
+from amulet_integrations.personalization.call_options import CallArguments
 from amulet_integrations.personalization.prepared_call import PreparedAnswer
 from amulet_integrations.profiles.field_types import checked_label
 from amulet_integrations.prompting import ChatMessage
