@@ -10,6 +10,7 @@ from fastapi import Depends, Request
 from amulet_integrations.client import AmuletClient
 
 from .access.key_file import KeyFile
+from .operations.server_metrics import ServerMetrics
 from .settings import ServerSettings
 
 
@@ -22,12 +23,14 @@ class ServerState:
         client: The model with its engine and its store of profiles.
         keys: The keys; None where the server serves this machine only.
         is_ready: Whether the model is loaded.
+        metrics: What Prometheus reads.
     """
 
     settings: ServerSettings
     client: AmuletClient
     keys: KeyFile | None
     is_ready: bool = field(default=False)
+    metrics: ServerMetrics = field(default_factory=ServerMetrics)
 
 
 def state_of(request: Request) -> ServerState:
