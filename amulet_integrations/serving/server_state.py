@@ -10,6 +10,8 @@ from fastapi import Depends, Request
 from amulet_integrations.client import AmuletClient
 
 from .access.key_file import KeyFile
+from .operations.readiness import Readiness
+from .operations.running_requests import RunningRequests
 from .operations.server_metrics import ServerMetrics
 from .settings import ServerSettings
 
@@ -22,15 +24,25 @@ class ServerState:
         settings: The settings.
         client: The model with its engine and its store of profiles.
         keys: The keys; None where the server serves this machine only.
-        is_ready: Whether the model is loaded.
+        readiness: Where the server is between its start and its end.
+        running: The requests in work.
         metrics: What Prometheus reads.
     """
 
     settings: ServerSettings
     client: AmuletClient
     keys: KeyFile | None
-    is_ready: bool = field(default=False)
+    readiness: Readiness = field(default_factory=Readiness)
+    running: RunningRequests = field(default_factory=RunningRequests)
     metrics: ServerMetrics = field(default_factory=ServerMetrics)
+
+    def __post_init__(self) -> None:
+        self.metrics.watch_engine(lambda: getattr(self.client.engine, "stats", None))
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the model is loaded and requests are answered."""
+        return self.readiness.phase == "ready"
 
 
 def state_of(request: Request) -> ServerState:

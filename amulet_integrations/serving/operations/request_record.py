@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
 
 from starlette.types import Scope
@@ -69,9 +69,14 @@ def current_record() -> RequestRecord | None:
     return _current.get()
 
 
-def begin_record(record: RequestRecord) -> None:
+def begin_record(record: RequestRecord) -> Token[RequestRecord | None]:
     """Makes a record the current one, for this task and the ones that it starts."""
-    _current.set(record)
+    return _current.set(record)
+
+
+def end_record(token: Token[RequestRecord | None]) -> None:
+    """Ends what `begin_record` began."""
+    _current.reset(token)
 
 
 def note_error(code: str | None) -> None:
