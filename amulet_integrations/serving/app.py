@@ -6,25 +6,24 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI, Request
-from fastapi.middleware import Middleware
-from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import JSONResponse
 
 from amulet_integrations import __version__
 from amulet_integrations.client import AmuletClient
 from amulet_integrations.engine.protocol import Engine
 from amulet_integrations.errors import AmuletError
+from amulet_integrations.files import with_home
 
+from .access import caller_routes
+from .access.browsers import guard_against_pages
 from .access.key_file import KeyFile
+from .access.known_keys import KnownKeys
 from .api_errors import ApiError
 from .openai_api import chat_completions
 from .operations import health
-from .operations.gate import GateMiddleware
 from .operations.model_loading import serving_model
-from .operations.observing import REQUEST_ID, ObservingMiddleware
-from .operations.request_bodies import BodyBoundsMiddleware
+from .operations.request_path import bound_requests, observe_requests
 from .operations.request_record import note_error
-from .operations.running_requests import RunningRequestsMiddleware
 from .page import page_routes
 from .profile_api import profile_routes
 from .server_state import ServerState
@@ -33,9 +32,13 @@ from .settings import ServerSettings
 _ROUTERS = (
     chat_completions.router,
     profile_routes.router,
+    caller_routes.router,
     health.router,
     page_routes.router,
 )
+
+# FastAPI's own would trace paths, in which users are named, and log the messages of exceptions.
+_NO_TELEMETRY = {"tracing": False, "metrics": False, "logs": False, "operation_spans": False}
 
 
 def create_app(settings: ServerSettings | None = None, *, engine: Engine | None = None) -> FastAPI:
@@ -56,7 +59,7 @@ def create_app(settings: ServerSettings | None = None, *, engine: Engine | None 
     state = ServerState(
         settings=settings,
         client=_client(settings, engine),
-        keys=None if settings.keys is None else KeyFile(settings.keys),
+        keys=None if settings.keys is None else KnownKeys(KeyFile(with_home(settings.keys))),
     )
     app = FastAPI(
         title="amulet",
@@ -64,9 +67,12 @@ def create_app(settings: ServerSettings | None = None, *, engine: Engine | None 
         lifespan=_lifespan,
         docs_url=None,
         redoc_url=None,
-        middleware=_middleware(state),
+        telemetry=_NO_TELEMETRY,
     )
     app.state.server = state
+    bound_requests(app, state)
+    guard_against_pages(app, settings)
+    observe_requests(app, state)
     for router in _ROUTERS:
         app.include_router(router)
     app.add_exception_handler(AmuletError, _answer_error)
@@ -85,29 +91,6 @@ def _client(settings: ServerSettings, engine: Engine | None) -> AmuletClient:
         max_tokens=settings.default_max_tokens,
         timeout=settings.timeout,
     )
-
-
-def _middleware(state: ServerState) -> list[Middleware]:
-    """What a request passes on its way in, the outermost first."""
-    settings = state.settings
-    cors = Middleware(
-        CORSMiddleware,
-        allow_origins=settings.cors_origins,
-        allow_methods=("*",),
-        allow_headers=("*",),
-        expose_headers=(REQUEST_ID, "ETag", "Retry-After"),
-    )
-    return [
-        Middleware(ObservingMiddleware, metrics=state.metrics, model=settings.model),
-        *([cors] if settings.cors_origins else ()),
-        Middleware(RunningRequestsMiddleware, running=state.running),
-        Middleware(GateMiddleware, state=state),
-        Middleware(
-            BodyBoundsMiddleware,
-            max_size=settings.max_body_size,
-            timeout=settings.receive_timeout,
-        ),
-    ]
 
 
 @asynccontextmanager

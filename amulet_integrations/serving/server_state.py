@@ -9,7 +9,7 @@ from fastapi import Depends, Request
 
 from amulet_integrations.client import AmuletClient
 
-from .access.key_file import KeyFile
+from .access.known_keys import KnownKeys
 from .operations.readiness import Readiness
 from .operations.running_requests import RunningRequests
 from .operations.server_metrics import ServerMetrics
@@ -31,7 +31,7 @@ class ServerState:
 
     settings: ServerSettings
     client: AmuletClient
-    keys: KeyFile | None
+    keys: KnownKeys | None
     readiness: Readiness = field(default_factory=Readiness)
     running: RunningRequests = field(default_factory=RunningRequests)
     metrics: ServerMetrics = field(default_factory=ServerMetrics)

@@ -41,7 +41,7 @@ class GateMiddleware:
             await self._app(scope, receive, send)
             return
         try:
-            key_id = self._enter(Request(scope))
+            key_id = await self._enter(Request(scope))
         except AmuletError as error:
             await send_error(ApiError.of(error), scope, receive, send)
             return
@@ -50,9 +50,9 @@ class GateMiddleware:
         finally:
             self._leave(key_id)
 
-    def _enter(self, request: Request) -> str | None:
+    async def _enter(self, request: Request) -> str | None:
         self._state.readiness.check()
-        key_id = authenticate(request, self._state).key_id
+        key_id = (await authenticate(request, self._state)).key_id
         if (record := current_record()) is not None:
             record.key_id = key_id
         most = self._state.settings.max_streams
