@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
@@ -38,7 +39,9 @@ _ROUTERS = (
 )
 
 # FastAPI's own would trace paths, in which users are named, and log the messages of exceptions.
-_NO_TELEMETRY = {"tracing": False, "metrics": False, "logs": False, "operation_spans": False}
+_NO_TELEMETRY: dict[str, Any] = {
+    "telemetry": {"tracing": False, "metrics": False, "logs": False, "operation_spans": False}
+}
 
 
 def create_app(settings: ServerSettings | None = None, *, engine: Engine | None = None) -> FastAPI:
@@ -67,7 +70,7 @@ def create_app(settings: ServerSettings | None = None, *, engine: Engine | None 
         lifespan=_lifespan,
         docs_url=None,
         redoc_url=None,
-        telemetry=_NO_TELEMETRY,
+        **_NO_TELEMETRY,
     )
     app.state.server = state
     bound_requests(app, state)
