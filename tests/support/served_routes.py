@@ -77,6 +77,7 @@ async def _stream(app: FastAPI) -> AsyncIterator[bytes]:
 async def _flood(app: FastAPI) -> AsyncIterator[bytes]:
     try:
         while True:
+            await asyncio.sleep(0)  # as a stream that waits for tokens
             yield CHUNK
     finally:
         app.state.ended.append("flood")
