@@ -21,7 +21,7 @@ SECRET = "a text of a user's"
 
 def make_app(engine: LocalEngine, **settings: Any) -> FastAPI:
     """The server's application; below /v1/try are routes that do one thing each."""
-    app = create_app(ServerSettings(profiles=None, **settings), engine=engine)
+    app = create_app(ServerSettings(**{"profiles": None, **settings}), engine=engine)
     app.state.release = asyncio.Event()
     app.state.ended = []
 
