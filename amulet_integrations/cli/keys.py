@@ -110,7 +110,8 @@ def revoke(
     revoked = _open(file).revoke(wanted)
     if not revoked:
         raise KeyFileError(
-            f"There is no key {what} in {file}. See all with: amulet keys list --keys {quote(str(file))}"
+            f"There is no key {what} in {file}. "
+            f"See all with: amulet keys list --keys {quote(str(file))}"
         )
     for record in revoked:
         typer.echo(f"Revoked key {record.id} of {_whose(record.user_id, record.application)}.")

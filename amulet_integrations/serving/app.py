@@ -6,32 +6,31 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse
+from fastapi import FastAPI
 
 from amulet_integrations import __version__
 from amulet_integrations.client import AmuletClient
 from amulet_integrations.engine.protocol import Engine
-from amulet_integrations.errors import AmuletError
 from amulet_integrations.files import with_home
 
 from .access import caller_routes
 from .access.browsers import guard_against_pages
 from .access.key_file import KeyFile
 from .access.known_keys import KnownKeys
-from .api_errors import ApiError
-from .openai_api import chat_completions
+from .framework_errors import add_error_handlers
+from .openai_api import chat_routes, completion_routes, served_model
 from .operations import health
 from .operations.model_loading import serving_model
 from .operations.request_path import bound_requests, observe_requests
-from .operations.request_record import note_error
 from .page import page_routes
 from .profile_api import profile_routes
 from .server_state import ServerState
 from .settings import ServerSettings
 
 _ROUTERS = (
-    chat_completions.router,
+    chat_routes.router,
+    completion_routes.router,
+    served_model.router,
     profile_routes.router,
     caller_routes.router,
     health.router,
@@ -78,7 +77,7 @@ def create_app(settings: ServerSettings | None = None, *, engine: Engine | None 
     observe_requests(app, state)
     for router in _ROUTERS:
         app.include_router(router)
-    app.add_exception_handler(AmuletError, _answer_error)
+    add_error_handlers(app)
     return app
 
 
@@ -100,10 +99,3 @@ def _client(settings: ServerSettings, engine: Engine | None) -> AmuletClient:
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     async with serving_model(app.state.server):
         yield
-
-
-def _answer_error(_request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, AmuletError)  # noqa: S101 - it is registered for these
-    answer = ApiError.of(error)
-    note_error(answer.code)
-    return JSONResponse(answer.body, status_code=answer.status, headers=dict(answer.headers))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 from typing import Annotated, cast
 
@@ -27,6 +28,7 @@ class ServerState:
         readiness: Where the server is between its start and its end.
         running: The requests in work.
         metrics: What Prometheus reads.
+        created: When the server was made, in seconds since 1970.
     """
 
     settings: ServerSettings
@@ -35,6 +37,7 @@ class ServerState:
     readiness: Readiness = field(default_factory=Readiness)
     running: RunningRequests = field(default_factory=RunningRequests)
     metrics: ServerMetrics = field(default_factory=ServerMetrics)
+    created: int = field(default_factory=lambda: int(time.time()))
 
     def __post_init__(self) -> None:
         self.metrics.watch_engine(lambda: getattr(self.client.engine, "stats", None))

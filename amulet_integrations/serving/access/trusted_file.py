@@ -60,11 +60,14 @@ def read_trusted(path: Path) -> tuple[bytes, FileVersion]:
     try:
         # A pipe must not wait for somebody who writes into it.
         opened = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
-        with os.fdopen(opened, "rb") as file:
-            status = os.fstat(file.fileno())
+        try:
+            status = os.fstat(opened)
             _check_kind(path, status)
             _check_writers(path, status)
-            content = file.read()
+            with os.fdopen(opened, "rb", closefd=False) as file:
+                content = file.read()
+        finally:
+            os.close(opened)
     except (FileNotFoundError, KeyFileError):
         raise
     except OSError as error:

@@ -19,9 +19,7 @@ HEAD = b"POST /v1/try/raw HTTP/1.1\r\nHost: localhost\r\n"
 
 @pytest.fixture(scope="module")
 def app(tiny_engine):
-    return make_app(
-        tiny_engine, receive_timeout=TIMEOUT, send_timeout=TIMEOUT, max_connections=20
-    )
+    return make_app(tiny_engine, receive_timeout=TIMEOUT, send_timeout=TIMEOUT, max_connections=20)
 
 
 @pytest.fixture(scope="module")

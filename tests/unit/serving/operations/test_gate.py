@@ -24,7 +24,9 @@ async def wait_until_busy(app, count: int) -> None:
 
 async def test_one_key_takes_its_share_and_another_key_is_served(tiny_engine, tmp_path):
     file = KeyFile(tmp_path / "keys.json")
-    ann, bob = ({"Authorization": f"Bearer {file.create(user_id=it).text}"} for it in ("ann", "bob"))
+    ann, bob = (
+        {"Authorization": f"Bearer {file.create(user_id=it).text}"} for it in ("ann", "bob")
+    )
     app = make_app(tiny_engine, keys=file.path, max_streams=2)
     async with client_of(app) as client:
         held = [asyncio.create_task(client.get("/v1/try/wait", headers=ann)) for _ in range(2)]
