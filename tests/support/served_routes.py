@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -94,3 +94,10 @@ async def client_of(app: FastAPI, **headers: str) -> AsyncIterator[httpx.AsyncCl
         ) as client,
     ):
         yield client
+
+
+async def until(is_so: Callable[[], bool]) -> None:
+    """Waits until a condition holds, for no more than a few seconds."""
+    async with asyncio.timeout(10):
+        while not is_so():  # noqa: ASYNC110 - what changes it knows nothing of the test
+            await asyncio.sleep(0.001)

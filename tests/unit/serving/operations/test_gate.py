@@ -9,7 +9,7 @@ import pytest
 
 from amulet_integrations.serving import ServerSettings, create_app
 from amulet_integrations.serving.access.key_file import KeyFile
-from tests.support.served_routes import client_of, make_app
+from tests.support.served_routes import client_of, make_app, until
 
 
 async def never_read() -> AsyncIterator[bytes]:
@@ -18,8 +18,7 @@ async def never_read() -> AsyncIterator[bytes]:
 
 
 async def wait_until_busy(app, count: int) -> None:
-    while len(app.state.server.running) < count:
-        await asyncio.sleep(0)
+    await until(lambda: len(app.state.server.running) == count)
 
 
 async def test_one_key_takes_its_share_and_another_key_is_served(tiny_engine, tmp_path):
@@ -80,8 +79,7 @@ async def test_while_the_model_is_loaded_requests_are_sent_away_for_a_while(
         assert int(answer.headers["retry-after"]) >= 1
         assert answer.json()["error"]["code"] == "model_loading"
         loading.set()
-        while not app.state.server.is_ready:
-            await asyncio.sleep(0.001)
+        await until(lambda: app.state.server.is_ready)
         assert (await client.get("/readyz")).status_code == 200
         assert (await client.get("/v1/nothing")).status_code == 404
 
