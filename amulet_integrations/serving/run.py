@@ -27,17 +27,19 @@ _BACKLOG = 512
 logger = logging.getLogger(__name__)
 
 
-def _print_line(line: str) -> None:
-    sys.stdout.write(f"{line}\n")
+def _print_address(url: str) -> None:
+    sys.stdout.write(f"Serving on {url}\n")
     sys.stdout.flush()
 
 
-def run_server(settings: ServerSettings, *, announce: Callable[[str], None] = _print_line) -> None:
+def run_server(
+    settings: ServerSettings, *, on_ready: Callable[[str], None] = _print_address
+) -> None:
     """Serves until the process is told to end (SIGTERM or SIGINT), and returns then.
 
     Args:
         settings: The settings.
-        announce: Is called with one line of text once the model is loaded; prints it by default.
+        on_ready: f(url) is called once the model is loaded; prints the address by default.
 
     Raises:
         AmuletError: A setting is not valid, the port is not free, or the model cannot be loaded.
@@ -45,7 +47,7 @@ def run_server(settings: ServerSettings, *, announce: Callable[[str], None] = _p
     app = create_app(settings)
     state: ServerState = app.state.server
     sockets = bind_sockets(settings.host, settings.port)
-    state.readiness.on_ready = partial(_announce, settings, sockets, announce)
+    state.readiness.on_ready = partial(_note_ready, settings, sockets, on_ready)
     server = GracefulServer(make_config(app, settings, log_config=log_config()), state)
     server.run(sockets)
     if state.readiness.failure is not None:
@@ -103,11 +105,11 @@ def bind_sockets(host: str, port: int) -> list[socket.socket]:
     return sockets
 
 
-def _announce(
-    settings: ServerSettings, sockets: list[socket.socket], announce: Callable[[str], None]
+def _note_ready(
+    settings: ServerSettings, sockets: list[socket.socket], on_ready: Callable[[str], None]
 ) -> None:
     port = sockets[0].getsockname()[1]
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    address = f"http://{host}:{port}"
-    logger.info("Serving %s at %s", settings.model, address)
-    announce(f"Serving {settings.model} at {address} (OpenAI's API at {address}/v1)")
+    url = f"http://{host}:{port}"
+    logger.info("Serving %s at %s", settings.model, url)
+    on_ready(url)

@@ -105,7 +105,7 @@ def test_a_model_that_cannot_be_loaded_ends_the_server_with_our_error(tmp_path, 
     said: list[str] = []
     settings = ServerSettings(model=str(tmp_path), port=0, profiles=None)
     with pytest.raises(AmuletError):
-        run.run_server(settings, announce=said.append)
+        run.run_server(settings, on_ready=said.append)
     assert not said
 
 
