@@ -33,7 +33,7 @@ def _print_address(url: str) -> None:
 
 
 def run_server(
-    settings: ServerSettings, *, on_ready: Callable[[str], None] = _print_address
+    settings: ServerSettings, *, on_ready: Callable[[str], object] = _print_address
 ) -> None:
     """Serves until the process is told to end (SIGTERM or SIGINT), and returns then.
 
@@ -106,7 +106,7 @@ def bind_sockets(host: str, port: int) -> list[socket.socket]:
 
 
 def _note_ready(
-    settings: ServerSettings, sockets: list[socket.socket], on_ready: Callable[[str], None]
+    settings: ServerSettings, sockets: list[socket.socket], on_ready: Callable[[str], object]
 ) -> None:
     port = sockets[0].getsockname()[1]
     host = f"[{settings.host}]" if ":" in settings.host else settings.host

@@ -10,6 +10,7 @@ from fastapi import Depends, Request
 
 from amulet_integrations.client import AmuletClient
 
+from .access.caller import Caller
 from .access.known_keys import KnownKeys
 from .operations.readiness import Readiness
 from .operations.running_requests import RunningRequests
@@ -46,6 +47,21 @@ class ServerState:
     def is_ready(self) -> bool:
         """Whether the model is loaded and requests are answered."""
         return self.readiness.phase == "ready"
+
+    def cache_salt(self, caller: Caller, user_id: str | None) -> str | None:
+        """Which requests share what has been computed of their prompts: those of one user.
+
+        Args:
+            caller: Who sends the request.
+            user_id: The user whose preferences count; None for nobody's.
+
+        Returns:
+            `GenerationRequest.cache_salt`; None where all users share, see
+            `ServerSettings.share_prefixes`.
+        """
+        if self.settings.shares_prefixes:
+            return None
+        return f"key {caller.key_id}" if user_id is None else f"user {user_id}"
 
 
 def state_of(request: Request) -> ServerState:
