@@ -17,7 +17,7 @@ from amulet_integrations.engine import LocalEngine
 from amulet_integrations.langchain import ChatAmulet
 from amulet_integrations.serving import ServerSettings, create_app
 from tests.support import tiny
-from tests.support.served_routes import until
+from tests.support.served.routes import until
 from tests.support.serving import serve_app
 
 CLIENTS = 200

@@ -22,7 +22,7 @@ SHUTDOWN_TIMEOUT = 0.5
 
 def start(**settings) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "tests.support.server_process", json.dumps(settings)],
+        [sys.executable, "-m", "tests.support.served.process", json.dumps(settings)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

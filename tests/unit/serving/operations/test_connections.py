@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 import httpx
 import pytest
 
-from tests.support.served_routes import make_app, until
+from tests.support.served.routes import make_app, until
 from tests.support.serving import serve_app
 
 TIMEOUT = 0.3

@@ -9,7 +9,7 @@ import pytest
 
 from amulet_integrations.serving import ServerSettings, create_app
 from amulet_integrations.serving.access.key_file import KeyFile
-from tests.support.served_routes import client_of, make_app, until
+from tests.support.served.routes import client_of, make_app, until
 
 
 async def never_read() -> AsyncIterator[bytes]:

@@ -17,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from amulet_integrations.engine.result import Usage
 from amulet_integrations.serving.access.key_file import KeyFile
 from amulet_integrations.serving.operations.access_log import JSONFormatter
-from tests.support.served_routes import SECRET, client_of, make_app, until
+from tests.support.served.routes import SECRET, client_of, make_app, until
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 USER = "ann-o-nymous"
@@ -160,7 +160,7 @@ async def test_an_unexpected_error_is_answered_and_logged_without_its_message(ti
     event, line = log.lines
     assert event["failure"] == line["failure"] == "ValueError"
     assert event["request_id"] == answer.headers["x-request-id"]
-    assert "served_routes.py" in event["frames"][-1]
+    assert "routes.py" in event["frames"][-1]
     assert SECRET not in log.text + answer.text
 
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.support.served_routes import client_of, make_app
+from tests.support.served.routes import client_of, make_app
 
 MOST = 1000
 

@@ -1,4 +1,4 @@
-"""A server in a process of its own, with routes for tests: python -m tests.support.server_process.
+"""A server in a process of its own, with routes for tests: python -m tests.support.served.process.
 
 The arguments are settings as JSON. With `model` it loads that model; without it has a tiny engine.
 """
@@ -16,7 +16,7 @@ from amulet_integrations.serving import ServerSettings, run
 
 def make_app_here(settings: ServerSettings) -> FastAPI:
     from tests.support import tiny
-    from tests.support.served_routes import make_app
+    from tests.support.served.routes import make_app
 
     return make_app(tiny.tiny_engine(), **settings.model_dump(exclude_unset=True))
 
