@@ -159,3 +159,21 @@ def test_chat_template_variables_reach_the_template():
     engine.tokenizer = tiny_tokenizer("{{ mood | default('calm') }} " + CHATML)
     ask(engine, chat_template_kwargs={"mood": "merry"})
     assert engine.tokenizer.decode(engine.requests[-1].contexts[0]).startswith("merry")
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions"])
+@pytest.mark.parametrize("shared", [True, False])
+def test_users_share_computed_prefixes_only_where_the_operator_allows_it(path, shared):
+    engine = ScriptedEngine()
+    asked = {"messages": [{"role": "user", "content": "Hi"}]}
+    asked = {"model": "tiny", **(asked if "chat" in path else {"prompt": "Hi"})}
+    app = make_app(engine, share_prefixes=shared)
+    with TestClient(app, base_url="http://127.0.0.1") as http:
+        for user in ("ann", "bob", "ann", None):
+            assert http.post(path, json={**asked, "user": user}).status_code == 200
+    salts = [request.cache_salt for request in engine.requests[-4:]]
+    if shared:
+        assert salts == [None] * 4
+    else:
+        assert salts[0] == salts[2]
+        assert len({*salts, None}) == 4
