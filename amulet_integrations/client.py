@@ -345,6 +345,8 @@ class AmuletClient(AmuletConfig):
         messages: tuple[ChatMessage, ...] | str,
         arguments: CallArguments,
         personalization: Personalization,
+        *,
+        cache_salt: str | None = None,
     ) -> PreparedAnswer:
         """Renders a call; loads the model when it is first needed, so it may block.
 
@@ -352,6 +354,8 @@ class AmuletClient(AmuletConfig):
             messages: The conversation; a string is a prompt that the caller has written whole.
             arguments: The call's other arguments.
             personalization: The preferences, looked up for this model.
+            cache_salt: Which calls share what has been computed of their prompts; see
+                `GenerationRequest`.
 
         Raises:
             PromptError: The conversation cannot be written as a prompt for this model.
@@ -366,6 +370,7 @@ class AmuletClient(AmuletConfig):
             output=arguments.output,
             deadline=arguments.deadline,
             chat_template_kwargs=arguments.chat_template_kwargs,
+            cache_salt=cache_salt,
             include_preference_text=self.include_preference_text,
             keep_explained=self._registry.explained.keep if arguments.explain else None,
         )

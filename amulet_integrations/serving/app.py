@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 from fastapi import FastAPI
 
@@ -20,6 +21,8 @@ from .access.known_keys import KnownKeys
 from .framework_errors import add_error_handlers
 from .openai_api import chat_routes, completion_routes, served_model
 from .operations import health
+from .operations.model_loading import serving_model
+from .operations.request_path import bound_requests, observe_requests
 from .page import page_routes
 from .preference_check import PreferenceCheck
 from .profile_api import explain_routes, history_routes, profile_routes
@@ -38,6 +41,11 @@ _ROUTERS = (
     page_routes.router,
 )
 
+# FastAPI's own would trace paths, in which users are named, and log the messages of exceptions.
+_NO_TELEMETRY: dict[str, Any] = {
+    "telemetry": {"tracing": False, "metrics": False, "logs": False, "operation_spans": False}
+}
+
 
 def create_app(settings: ServerSettings | None = None, *, engine: Engine | None = None) -> FastAPI:
     """Makes the ASGI application that `amulet serve` runs.
@@ -48,20 +56,13 @@ def create_app(settings: ServerSettings | None = None, *, engine: Engine | None 
             caller's: the application does not close it.
 
     Returns:
-        The application. The model is loaded when it starts.
+        The application. The model is loaded when it starts, beside the first requests.
 
     Raises:
         AmuletError: A setting is not valid, or there is no such model.
     """
     settings = settings or ServerSettings()
-    app = FastAPI(
-        title="amulet",
-        version=__version__,
-        lifespan=_lifespan,
-        docs_url=None,
-        redoc_url=None,
-    )
-    app.state.server = ServerState(
+    state = ServerState(
         settings=settings,
         client=_client(settings, engine),
         keys=None if settings.keys is None else KnownKeys(KeyFile(with_home(settings.keys))),
@@ -71,7 +72,18 @@ def create_app(settings: ServerSettings | None = None, *, engine: Engine | None 
             else PreferenceCheck.load(settings.preference_check)
         ),
     )
+    app = FastAPI(
+        title="amulet",
+        version=__version__,
+        lifespan=_lifespan,
+        docs_url=None,
+        redoc_url=None,
+        **_NO_TELEMETRY,
+    )
+    app.state.server = state
+    bound_requests(app, state)
     guard_against_pages(app, settings)
+    observe_requests(app, state)
     for router in _ROUTERS:
         needs_key = settings.keys is not None and router.prefix.startswith("/v1")
         app.include_router(router, dependencies=[KEY_SCHEME] if needs_key else [])
@@ -95,10 +107,5 @@ def _client(settings: ServerSettings, engine: Engine | None) -> AmuletClient:
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    state: ServerState = app.state.server
-    await state.client.awarm_up()
-    state.is_ready = True
-    try:
+    async with serving_model(app.state.server):
         yield
-    finally:
-        state.is_ready = False

@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from amulet_integrations.errors import AmuletError
 
 from .api_errors import ApiError
+from .operations.request_record import note_error
 
 _ELSEWHERE = {
     "responses": "Ask by POST /v1/chat/completions.",
@@ -33,6 +34,7 @@ def add_error_handlers(app: FastAPI) -> None:
 async def _answer(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, AmuletError)  # noqa: S101 - it is registered for these
     answer = ApiError.of(error)
+    note_error(answer.code)
     return JSONResponse(answer.body, status_code=answer.status, headers=dict(answer.headers))
 
 

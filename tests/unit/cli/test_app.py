@@ -30,6 +30,7 @@ def python(code: str, *args: str) -> subprocess.CompletedProcess[str]:
         ((), "compare"),
         (("chat",), "--user"),
         (("compare",), "--preference"),
+        (("serve",), "AMULET_KEYS"),
         (("profile",), "remove"),
         (("profile", "set"), "--iterations"),
         (("profile", "add"), "--weight"),

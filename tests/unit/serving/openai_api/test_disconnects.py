@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from amulet_integrations.engine import GenerationRequest
+from amulet_integrations.engine import GenerationRequest, LocalEngine
 from amulet_integrations.engine.result import Increment
 from tests.support.scripted import ScriptedEngine
 from tests.support.serving import serve_app
@@ -81,12 +81,11 @@ async def read_three_events(client: httpx.AsyncClient, body: dict[str, Any]) -> 
                 return
 
 
-async def test_a_request_that_takes_too_long_fails_with_504():
-    engine = Endless(60.0)
-    app = make_app(engine, timeout=0.2)
-    transport = httpx.ASGITransport(app=app)
+async def test_a_request_that_takes_too_long_fails_with_504(tiny_engine: LocalEngine):
+    transport = httpx.ASGITransport(app=make_app(tiny_engine, timeout=0.001))
     async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
-        answer = await client.post("/v1/chat/completions", json=ASKED)
-    assert answer.status_code == 504
-    assert answer.json()["error"]["code"] == "timeout"
-    assert engine.running == 0
+        for stream in (False, True):
+            asked = {**ASKED, "max_tokens": 128, "stream": stream}
+            answer = await client.post("/v1/chat/completions", json=asked)
+            assert answer.status_code == 504
+            assert answer.json()["error"]["code"] == "timeout"
