@@ -1,0 +1,34 @@
+// The start: who asks, which model answers, and which users there are.
+
+const start = async () => {
+  try {
+    caller = await (await call("v1/me")).json();
+    const models = await (await call("v1/models")).json();
+    model = models.data[0].id;
+    $("model").replaceChildren(...visible(model));
+    $("key-button").hidden = !key;
+    $("key-button").textContent = key ? "Forget the key" : "Give a key";
+    $("pick-user").hidden = !caller.may_name_users;
+    $("own-user").replaceChildren(...(caller.may_name_users ? [] : visible(caller.user_id)));
+    if (caller.may_name_users) await listUsers();
+    else form.elements.source.value = "user";
+    await showSummary();
+    say("");
+  } catch (error) {
+    say(error.message);
+  }
+};
+const listUsers = async () => {
+  const users = (await (await call("v1/profiles")).json()).data;
+  $("users").replaceChildren(...users.map((it) => {
+    const option = make("option", "");
+    option.value = it.user_id;
+    if (flat(it.user_id) !== it.user_id) option.label = flat(it.user_id);
+    return option;
+  }));
+};
+
+if (innerWidth < 768) $("side").open = false;
+own.add({ text: "Answer like a friendly pirate.", weight: 1 });
+setScale(Number(settings.defaultScale));
+start();
