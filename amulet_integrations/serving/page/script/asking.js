@@ -11,6 +11,7 @@ class Lane {
     this.answer = element.querySelector(".answer");
     this.tokens = [];
     this.waiting = [];
+    this.unshown = "";
     this.text = "";
     this.applied = null;
     this.count = 0;
@@ -18,6 +19,7 @@ class Lane {
 
   async run(body, signal) {
     const began = performance.now();
+    this.isExplained = body.amulet.explain === true;
     const [state, trouble] = [this.element.querySelector(".state"), this.element.querySelector(".trouble")];
     this.element.dataset.writing = "";
     this.answer.setAttribute("aria-busy", "true");
@@ -28,7 +30,7 @@ class Lane {
       for await (const chunk of events(response)) {
         if (chunk.error) throw new ServerError(0, chunk.error.message);
         this.take(chunk);
-        if (this.text) state.textContent = "Writing";
+        state.textContent = this.text ? "Writing" : this.thinks ? "Thinking" : "Waiting";
       }
       state.textContent = "";
     } catch (error) {
@@ -56,34 +58,35 @@ class Lane {
     }
     if (chunk.usage) this.count = chunk.usage.completion_tokens;
     if (choice?.finish_reason) this.ended = choice.finish_reason;
-    if (!content) return;
+    if (choice?.delta?.reasoning_content) this.thinks = true;
     this.text += content;
-    this.show(content);
+    this.unshown += content;
+    if (this.unshown) this.show();
   }
 
-  // A text belongs to the tokens that have come since the one before it.
-  show(content) {
-    const facts = this.waiting;
+  // A text belongs to the last of the tokens that have come; what was thought before it has none.
+  show() {
+    const text = this.unshown;
+    if (!this.waiting.length) {
+      if (this.isExplained) return; // its tokens are on their way
+      this.answer.append(make("span", "", ...visible(text)));
+    } else {
+      let own = "";
+      let from = this.waiting.length;
+      while (from > 0 && own !== text && text.endsWith(own)) own = this.waiting[(from -= 1)].text + own;
+      while (from > 0 && isPart(this.waiting[from - 1])) from -= 1;
+      if (own === text) this.waiting.slice(from).forEach((it) => this.tint(it.text, it));
+      else this.tint(text, this.waiting.at(-1));
+    }
+    this.unshown = "";
     this.waiting = [];
-    if (!facts.length) {
-      this.answer.append(make("span", "", ...visible(content)));
-    } else if (facts.length > 1 && facts.map((it) => it.token).join("") === content) {
-      for (const it of facts) if (it.token) this.tint(it.token, [it]);
-    } else this.tint(content, facts);
   }
 
-  tint(text, facts) {
-    const sum = (name) => facts.reduce((total, it) => total + (it[name] ?? -9999), 0);
-    const shown = {
-      text,
-      count: facts.length,
-      logprob: sum("logprob"),
-      base: sum("base_logprob"),
-      pref: facts.every((it) => typeof it.pref_logprob === "number") ? sum("pref_logprob") : null,
-      kl: facts.length === 1 ? facts[0].kl_from_base : null,
-    };
-    shown.shift = shown.logprob - shown.base;
-    const span = make("span", `t ${tint(shown.shift)}`, ...visible(text, false));
+  tint(text, fact) {
+    const isImpossible = Math.min(fact.logprob, fact.base_logprob) <= -9999;
+    const shift = fact.logprob - fact.base_logprob;
+    const shown = { ...fact, text, shift: isImpossible ? Math.sign(shift) * Infinity || 0 : shift };
+    const span = make("span", `t ${tint(shown.shift)}`, ...(text ? visible(text, false) : [signFor("", NOTHING)]));
     span.facts = shown;
     span.tabIndex = this.tokens.length ? -1 : 0;
     span.setAttribute("aria-describedby", "facts");
@@ -93,6 +96,8 @@ class Lane {
 
   finish(seconds, body) {
     const parts = [];
+    this.isExplained = false;
+    if (this.unshown) this.show();
     if (this.tokens.length) {
       const moved = this.tokens.filter((it) => Math.abs(it.facts.shift) >= 1).length;
       parts.push(`${moved} of ${counted(this.tokens.length, "token")} moved by 1 nat or more`);
@@ -106,13 +111,15 @@ class Lane {
     this.element.querySelector(".applied").textContent = parts.join(" · ");
   }
 }
+const isPart = (token) => token.text === "" && token.token.includes("\ufffd"); // of a character
 const appliedWords = (applied, body) => {
   const parts = [];
   if (applied.method) parts.push(applied.method === "base" ? "No preference" : `Method ${applied.method.replace("_", " ")}`);
   if (typeof applied.guidance_scale === "number" && applied.method !== "base") parts.push(`strength ${short(applied.guidance_scale)}`);
   if (typeof applied.max_kl === "number") parts.push(`bound ${short(applied.max_kl)} nats`);
   if (applied.bounded_tokens) parts.push(`${counted(applied.bounded_tokens, "token")} held back by the bound`);
-  if (body.user && applied.method === "base") parts.push("this user has no preferences");
+  if (body.amulet.explain && applied.method === "base") parts[0] = "No preference is active";
+  if (applied.preset) parts[1] += ` (${applied.preset})`;
   return parts;
 };
 

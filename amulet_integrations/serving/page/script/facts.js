@@ -7,14 +7,13 @@ const showFacts = (span) => {
   const it = span.facts;
   const pairs = make("dl", "");
   const pair = (name, value) => pairs.append(make("dt", "", `${name}: `), make("dd", "", `${value} `));
-  pair("Without the preferences", percentage(it.base));
-  if (it.pref !== null) pair("With them in the prompt", percentage(it.pref));
+  pair("Without the preferences", percentage(it.base_logprob));
+  if (typeof it.pref_logprob === "number") pair("With them in the prompt", percentage(it.pref_logprob));
   pair("In this answer", percentage(it.logprob));
   pair("Shift", `${signed(it.shift)} nats`);
-  if (typeof it.kl === "number") pair("Divergence from plain", `${it.kl >= 9000 ? "∞" : it.kl.toFixed(2)} nats`);
+  pair("Divergence from plain", `${it.kl_from_base === null ? "∞" : it.kl_from_base.toFixed(2)} nats`);
   const name = make("bdi", "", label(it.text));
-  const words = it.count > 1 ? `${it.count} tokens, ${likelier(it.shift)}` : likelier(it.shift);
-  facts.replaceChildren(make("b", "", name), ` ${words}${it.shift ? " with the preferences" : ""} `, pairs);
+  facts.replaceChildren(make("b", "", name), ` ${likelier(it.shift)}${Number.isFinite(it.shift) ? " with the preferences" : ""} `, pairs);
   facts.hidden = false;
   const [place, box] = [span.getClientRects()[0], facts.getBoundingClientRect()];
   if (!place) return;

@@ -8,13 +8,15 @@ const percentage = (logprob) => {
   return logprob <= -9999 ? "0%" : "<0.01%";
 };
 const likelier = (shift) => {
+  if (!Number.isFinite(shift)) return `impossible ${shift > 0 ? "without" : "with"} them`;
   const factor = Math.exp(Math.min(Math.abs(shift), Math.log(1e6)));
   if (factor < 1.05) return "as likely";
-  const times = factor >= 1e6 ? "over a million" : factor < 10 ? factor.toFixed(1) : factor.toFixed(0);
+  const exact = factor < 10 ? factor.toFixed(1) : Math.round(factor).toLocaleString("en");
+  const times = Math.abs(shift) >= Math.log(1e6) ? "over a million" : exact;
   return `${times} times ${shift > 0 ? "likelier" : "less likely"}`;
 };
 const signed = (value) => {
-  const number = Math.abs(value) >= 9000 ? "∞" : Math.abs(value).toFixed(2);
+  const number = Number.isFinite(value) ? Math.abs(value).toFixed(2) : "∞";
   return Number(number) === 0 ? number : `${value < 0 ? "−" : "+"}${number}`;
 };
 const tint = (shift) => {

@@ -83,6 +83,7 @@ class Rows {
     const empty = all.find((row) => !row.querySelector(".text").value.trim());
     if (empty) {
       this.complain(empty, "Write what you like, or remove this one.");
+      if (empty.closest("details")) empty.closest("details").open = true;
       empty.querySelector(".text").focus();
       return null;
     }

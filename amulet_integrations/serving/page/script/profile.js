@@ -70,6 +70,7 @@ const showStored = () => {
   $("conflict").hidden = true;
   $("profile-error").replaceChildren();
   $("mine-back").hidden = !opened.typed;
+  $("delete").hidden = !stored;
 };
 const openProfile = async () => {
   const user = chosenUser();
@@ -130,9 +131,9 @@ const appliesNow = (explained) => {
   const list = make("ul", "listed");
   list.role = "list";
   for (const it of explained.preferences) {
-    const words = it.holds ? `applies, weight ${short(it.weight)}` : `does not apply: ${flat(it.obstacle ?? "")}`;
+    const words = it.holds ? `applies, weight ${short(it.weight)}` : `does not apply: ${flat(it.reason ?? "")}`;
     const from = it.profile === explained.user_id ? "" : `, from ${flat(it.profile)}`;
-    list.append(make("li", "", make("bdi", "", ...visible(it.text)), " ", make("small", "", words + from)));
+    list.append(make("li", "", make("bdi", "", ...visible(it.text ?? it.name ?? "A preference that it inherits")), " ", make("small", "", words + from)));
   }
   const method = explained.method ? `Method ${explained.method.replace("_", " ")}, strength` : "Strength";
   const bound = explained.max_kl === null ? "no bound" : `bound ${short(explained.max_kl)} nats a token`;
@@ -234,3 +235,18 @@ const restoreVersion = async (version) => {
   await change(`Version ${version} is back.`, pathOf(opened.user, "/restore"), { method: "POST", body: { version } });
   $("profile-title").focus();
 };
+
+$("delete").addEventListener("click", () => {
+  $("erase").checked = false;
+  $("delete-dialog").showModal();
+});
+$("delete-cancel").addEventListener("click", () => $("delete-dialog").close());
+$("delete-form").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  $("delete-dialog").close();
+  if (isChanged()) opened.typed = profileForm.draft();
+  const erase = $("erase").checked;
+  const words = erase ? "The profile and its history are gone." : "The profile is deleted.";
+  await change(words, pathOf(opened.user, `?erase=${erase}`), { method: "DELETE" });
+  if ($("conflict").hidden) $("profile-title").focus();
+});

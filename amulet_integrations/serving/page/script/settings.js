@@ -46,7 +46,6 @@ const personalSettings = () => {
     }
     return { user: chosenUser(), amulet };
   }
-  $("side").open = true;
   if (!own.list.children.length) own.add();
   const preferences = own.read();
   if (!preferences) {

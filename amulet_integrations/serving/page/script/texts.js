@@ -2,6 +2,7 @@
 
 const NAMED = { "\n": "↵", "\t": "⇥", "\r": "␍", "\u00a0": "⍽" };
 const UNSEEN = /[\p{Cc}\p{Cf}\p{Co}\p{Cs}\p{Zl}\p{Zp}]|(?! )\p{Zs}| {2,}/u;
+const UNSEEN_IN_BLANKS = /[\p{Cc}\p{Cf}\p{Co}\p{Cs}\p{Zl}\p{Zp}]|(?! )\p{Zs}| +/u;
 const UNSEEN_IN_PROSE = /[\p{Cc}\p{Cf}\p{Co}\p{Cs}\p{Zl}\p{Zp}]/u;
 const JOINERS = "\u200c\u200d"; // Persian and emoji need them between letters
 const STEERING = /[\u202a-\u202e\u2066-\u2069\u0080-\u009f\ud800-\udfff]/u;
@@ -20,22 +21,27 @@ const signOf = (sign) => {
 };
 // Splits a text into [seen, unseen, seen, …]; prose keeps its line breaks and its spaces.
 const split = (text, inProse) => {
-  const parts = text.split(new RegExp(`(${(inProse ? UNSEEN_IN_PROSE : UNSEEN).source})`, "u"));
+  const unseen = inProse ? UNSEEN_IN_PROSE : text.trim() ? UNSEEN : UNSEEN_IN_BLANKS;
+  const parts = text.split(new RegExp(`(${unseen.source})`, "u"));
   const merged = [parts[0]];
   for (let at = 1; at < parts.length; at += 2) {
-    const isSeen = (inProse && "\n\t".includes(parts[at])) || (JOINERS.includes(parts[at]) && text.length > 1);
+    const isSeen = (inProse && "\n\t".includes(parts[at])) || (JOINERS.includes(parts[at]) && !JOINERS.includes(text));
     if (isSeen) merged[merged.length - 1] += parts[at] + parts[at + 1];
     else merged.push(parts[at], parts[at + 1]);
   }
   return merged;
 };
+const NOTHING = "⋯"; // stands for a token that completes no character
+const signFor = (text, sign) => {
+  const shown = make("i", "s", text);
+  shown.dataset.s = sign;
+  return shown;
+};
 const visible = (text, inProse = true) => split(String(text), inProse).flatMap((part, at) => {
   if (at % 2 === 0) return part ? [document.createTextNode(part)] : [];
-  const shown = make("i", "s", [...part].map(harmless).join(""));
-  shown.dataset.s = signOf(part);
-  return [shown];
+  return [signFor([...part].map(harmless).join(""), signOf(part))];
 });
 const flat = (text, inProse = false) =>
   split(String(text), inProse).map((part, at) => (at % 2 ? signOf(part) : part)).join("");
-const label = (text) => flat(text).replace(/^ | $/g, "·") || "⋯";
+const label = (text) => flat(text).replace(/^ | $/g, "·").replace(/^(?=\p{M})/u, "◌") || NOTHING;
 const quote = (text) => `“${flat(text)}”`;
