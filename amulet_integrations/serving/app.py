@@ -12,8 +12,12 @@ from amulet_integrations import __version__
 from amulet_integrations.client import AmuletClient
 from amulet_integrations.engine.protocol import Engine
 from amulet_integrations.errors import AmuletError
+from amulet_integrations.files import with_home
 
+from .access import caller_routes
+from .access.browsers import guard_against_pages
 from .access.key_file import KeyFile
+from .access.known_keys import KnownKeys
 from .api_errors import ApiError
 from .openai_api import chat_completions
 from .operations import health
@@ -25,6 +29,7 @@ from .settings import ServerSettings
 _ROUTERS = (
     chat_completions.router,
     profile_routes.router,
+    caller_routes.router,
     health.router,
     page_routes.router,
 )
@@ -55,8 +60,9 @@ def create_app(settings: ServerSettings | None = None, *, engine: Engine | None 
     app.state.server = ServerState(
         settings=settings,
         client=_client(settings, engine),
-        keys=None if settings.keys is None else KeyFile(settings.keys),
+        keys=None if settings.keys is None else KnownKeys(KeyFile(with_home(settings.keys))),
     )
+    guard_against_pages(app, settings)
     for router in _ROUTERS:
         app.include_router(router)
     app.add_exception_handler(AmuletError, _answer_error)

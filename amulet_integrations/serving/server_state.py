@@ -9,7 +9,7 @@ from fastapi import Depends, Request
 
 from amulet_integrations.client import AmuletClient
 
-from .access.key_file import KeyFile
+from .access.known_keys import KnownKeys
 from .settings import ServerSettings
 
 
@@ -26,7 +26,7 @@ class ServerState:
 
     settings: ServerSettings
     client: AmuletClient
-    keys: KeyFile | None
+    keys: KnownKeys | None
     is_ready: bool = field(default=False)
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from amulet_integrations.decoding.guidance import (
     DEFAULT_MAX_GUIDANCE_SCALE,
@@ -16,7 +17,11 @@ from amulet_integrations.errors import AmuletError, InvalidParamsError
 from amulet_integrations.profiles.stores.default_place import DEFAULT_PLACE
 from amulet_integrations.validation import FrozenModel
 
-from .access.loopback import check_bind_address
+from .access.loopback import check_bind_address, plain_host
+from .access.web_origins import check_origins
+
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)
+_OTHER_HEADERS = frozenset({"authorization", "content-type", "cookie", "host", "origin"})
 
 
 class ServerSettings(FrozenModel):
@@ -33,8 +38,8 @@ class ServerSettings(FrozenModel):
             user's data folder, if it exists), or None for no profiles.
         keys: The file of keys, from `amulet keys create`. None serves this machine only, and
             everybody on it may name any user.
-        user_headers: Headers that name the user where the body names none, in this order. Only
-            callers who may name users are heard.
+        user_headers: Headers that name the user where the body names none, in this order. With a
+            user's key they may name that user only.
         max_guidance_scale: The largest guidance scale that is accepted.
         max_tokens: Most tokens of an answer that a request may ask for.
         default_max_tokens: Most tokens of an answer whose request does not say.
@@ -51,10 +56,12 @@ class ServerSettings(FrozenModel):
         share_prefixes: Whether prompts of different users share what has been computed of their
             common beginning. It is faster; a user can then find out by timing how other users'
             prompts begin. None shares it where no keys are in use.
-        cors_origins: Origins whose pages may call the server from a browser.
+        cors_origins: Origins whose pages may call the server from a browser, such as
+            "http://localhost:3000". "*" is for all, where keys are in use.
 
     Raises:
-        InvalidParamsError: A value is out of its range, or `host` is open to others without keys.
+        InvalidParamsError: A value is out of its range, or `host` or `cors_origins` is open to
+            others without keys.
     """
 
     error_type: ClassVar[type[AmuletError]] = InvalidParamsError
@@ -86,12 +93,26 @@ class ServerSettings(FrozenModel):
 
     @field_validator("host")
     @classmethod
-    def _strip_host(cls, host: str) -> str:
-        return host.strip()
+    def _plain_host(cls, host: str) -> str:
+        return plain_host(host)
 
-    def model_post_init(self, _: object) -> None:
-        """Refuses an address that others reach where there are no keys."""
+    @field_validator("user_headers")
+    @classmethod
+    def _check_headers(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            if not _HEADER_NAME.fullmatch(name) or name.lower() in _OTHER_HEADERS:
+                raise InvalidParamsError(
+                    f"user_headers={name!r:.80} cannot name a user; give the name of a header such "
+                    "as X-OpenWebUI-User-Id."
+                )
+        return names
+
+    @model_validator(mode="after")
+    def _check_access(self) -> Self:
+        """Refuses an address or a page that others reach where there are no keys."""
         check_bind_address(self.host, has_keys=self.keys is not None)
+        check_origins(self.cors_origins, has_keys=self.keys is not None)
+        return self
 
     @property
     def shares_prefixes(self) -> bool:
