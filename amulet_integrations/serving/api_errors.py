@@ -54,7 +54,7 @@ class ApiError(AmuletError):
         self.status = status
         self.kind = kind
         self.code = code
-        self.param = param
+        self.param = param and param.encode(errors="backslashreplace").decode()
         self.headers = headers
 
     @property
@@ -95,6 +95,16 @@ class ApiError(AmuletError):
         """429: more than the server or the key may have in work; with `Retry-After`."""
         headers = {"Retry-After": str(RETRY_AFTER)}
         return cls(429, message, kind="rate_limit_error", code=code, headers=headers)
+
+    @classmethod
+    def failed(cls) -> Self:
+        """500: a fault of this server, of which the client learns nothing."""
+        return cls(
+            500,
+            "The server failed to answer this request. Try again; its log says what went wrong.",
+            kind="server_error",
+            code="internal_error",
+        )
 
     @classmethod
     def of(cls, error: AmuletError) -> ApiError:

@@ -5,21 +5,19 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse
+from fastapi import FastAPI
 
 from amulet_integrations import __version__
 from amulet_integrations.client import AmuletClient
 from amulet_integrations.engine.protocol import Engine
-from amulet_integrations.errors import AmuletError
 from amulet_integrations.files import with_home
 
 from .access import caller_routes
 from .access.browsers import guard_against_pages
 from .access.key_file import KeyFile
 from .access.known_keys import KnownKeys
-from .api_errors import ApiError
-from .openai_api import chat_completions
+from .error_responses import add_error_handlers
+from .openai_api import chat_routes, completion_routes, served_model
 from .operations import health
 from .page import page_routes
 from .profile_api import profile_routes
@@ -27,7 +25,9 @@ from .server_state import ServerState
 from .settings import ServerSettings
 
 _ROUTERS = (
-    chat_completions.router,
+    chat_routes.router,
+    completion_routes.router,
+    served_model.router,
     profile_routes.router,
     caller_routes.router,
     health.router,
@@ -56,6 +56,7 @@ def create_app(settings: ServerSettings | None = None, *, engine: Engine | None 
         lifespan=_lifespan,
         docs_url=None,
         redoc_url=None,
+        max_body_size=settings.max_body_size,
     )
     app.state.server = ServerState(
         settings=settings,
@@ -65,7 +66,7 @@ def create_app(settings: ServerSettings | None = None, *, engine: Engine | None 
     guard_against_pages(app, settings)
     for router in _ROUTERS:
         app.include_router(router)
-    app.add_exception_handler(AmuletError, _answer_error)
+    add_error_handlers(app)
     return app
 
 
@@ -92,9 +93,3 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
     finally:
         state.is_ready = False
-
-
-def _answer_error(_request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, AmuletError)  # noqa: S101 - it is registered for these
-    answer = ApiError.of(error)
-    return JSONResponse(answer.body, status_code=answer.status, headers=dict(answer.headers))

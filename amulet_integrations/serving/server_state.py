@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 from typing import Annotated, cast
 
@@ -22,12 +23,14 @@ class ServerState:
         client: The model with its engine and its store of profiles.
         keys: The keys; None where the server serves this machine only.
         is_ready: Whether the model is loaded.
+        created: When the server was made, in seconds since 1970.
     """
 
     settings: ServerSettings
     client: AmuletClient
     keys: KnownKeys | None
     is_ready: bool = field(default=False)
+    created: int = field(default_factory=lambda: int(time.time()))
 
 
 def state_of(request: Request) -> ServerState:
