@@ -208,6 +208,20 @@ class AmuletClient(AmuletConfig):
             find_prompts=self._registry.prompts,
         )
 
+    def open_profiles(self, *, make: bool = False) -> ProfileStore | None:
+        """The store of profiles, which is opened, so it may block; None where there is none.
+
+        Args:
+            make: Whether the default place counts although there is nothing yet. The first write
+                makes it.
+
+        Raises:
+            ProfileStoreError: The store cannot be opened.
+        """
+        return self._registry.store(
+            self.profiles, self.profiles_ttl, self.profile_limits, make=make
+        )
+
     @property
     def has_profiles(self) -> bool:
         """Whether there is a place to look users up in; opens nothing."""

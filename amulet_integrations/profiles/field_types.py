@@ -95,6 +95,15 @@ def checked_label(what: str, value: object) -> str:
     return check_characters(f"{what}={text[:80]!r}", text)
 
 
+def is_label(value: object) -> bool:
+    """Whether a value is a valid user id or name; see `checked_label`."""
+    try:
+        checked_label("label", value)
+    except InvalidProfileError:
+        return False
+    return True
+
+
 def as_utc(what: str, moment: datetime) -> datetime:
     """Converts a moment to UTC.
 

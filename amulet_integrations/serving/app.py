@@ -20,7 +20,8 @@ from .error_responses import add_error_handlers
 from .openai_api import chat_routes, completion_routes, served_model
 from .operations import health
 from .page import page_routes
-from .profile_api import profile_routes
+from .preference_check import PreferenceCheck
+from .profile_api import explain_routes, history_routes, profile_routes
 from .server_state import ServerState
 from .settings import ServerSettings
 
@@ -30,6 +31,8 @@ _ROUTERS = (
     served_model.router,
     profile_routes.router,
     caller_routes.router,
+    history_routes.router,
+    explain_routes.router,
     health.router,
     page_routes.router,
 )
@@ -62,6 +65,11 @@ def create_app(settings: ServerSettings | None = None, *, engine: Engine | None 
         settings=settings,
         client=_client(settings, engine),
         keys=None if settings.keys is None else KnownKeys(KeyFile(with_home(settings.keys))),
+        preference_check=(
+            None
+            if settings.preference_check is None
+            else PreferenceCheck.load(settings.preference_check)
+        ),
     )
     guard_against_pages(app, settings)
     for router in _ROUTERS:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Annotated, cast
 
 from fastapi import Depends, Request
 
 from amulet_integrations.client import AmuletClient
+from amulet_integrations.profiles import Preference
 
 from .access.known_keys import KnownKeys
+from .preference_check import PreferenceCheck
 from .settings import ServerSettings
 
 
@@ -24,6 +27,7 @@ class ServerState:
         keys: The keys; None where the server serves this machine only.
         is_ready: Whether the model is loaded.
         created: When the server was made, in seconds since 1970.
+        preference_check: The operator's check of preferences; None for none.
     """
 
     settings: ServerSettings
@@ -31,6 +35,19 @@ class ServerState:
     keys: KnownKeys | None
     is_ready: bool = field(default=False)
     created: int = field(default_factory=lambda: int(time.time()))
+    preference_check: PreferenceCheck | None = None
+
+    def check_preferences(
+        self, user_id: str | None, preferences: Iterable[Preference]
+    ) -> tuple[Preference, ...]:
+        """The preferences as the operator lets them be used. It may block: call it on a thread.
+
+        Raises:
+            ApiError: 400, the operator refuses one; 500, the check fails.
+        """
+        if self.preference_check is None:
+            return tuple(preferences)
+        return self.preference_check.check(user_id, preferences)
 
 
 def state_of(request: Request) -> ServerState:
