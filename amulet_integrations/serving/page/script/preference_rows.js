@@ -48,7 +48,7 @@ class Rows {
   show(row) {
     const [text, weight] = [row.querySelector(".text"), row.querySelector(".weight")];
     const words = weightWords(Number(weight.value));
-    row.querySelector("output").textContent = words;
+    row.querySelector(".amount").textContent = words;
     weight.setAttribute("aria-valuetext", words);
     const hidden = split(text.value, true).length > 1;
     row.querySelector(".hidden-signs").hidden = !hidden;

@@ -47,7 +47,7 @@ def finished(page):
 def test_two_answers_side_by_side_of_a_real_model(serve, tiny_engine, open_page):
     page = open_page(serve(tiny_engine))
     page.get_by_label("Preference", exact=True).fill("Be brief.")
-    page.get_by_label("Strength", exact=True).fill("3")
+    page.locator("#strength-number").fill("3")
     page.get_by_text("More", exact=True).click()
     page.get_by_label("Longest answer, in tokens").fill("8")
     ask(page)
