@@ -75,7 +75,7 @@ class Lane {
       let from = this.waiting.length;
       while (from > 0 && own !== text && text.endsWith(own)) own = this.waiting[(from -= 1)].text + own;
       while (from > 0 && isPart(this.waiting[from - 1])) from -= 1;
-      if (own === text) this.waiting.slice(from).forEach((it) => this.tint(it.text, it));
+      if (own === text) joined(this.waiting.slice(from)).filter((it) => it.text).forEach((it) => this.tint(it.text, it));
       else this.tint(text, this.waiting.at(-1));
     }
     this.unshown = "";
@@ -86,7 +86,7 @@ class Lane {
     const isImpossible = Math.min(fact.logprob, fact.base_logprob) <= -9999;
     const shift = fact.logprob - fact.base_logprob;
     const shown = { ...fact, text, shift: isImpossible ? Math.sign(shift) * Infinity || 0 : shift };
-    const span = make("span", `t ${tint(shown.shift)}`, ...(text ? visible(text, false) : [signFor("", NOTHING)]));
+    const span = make("span", `t ${tint(shown.shift)}`, ...visible(text, false));
     span.facts = shown;
     span.tabIndex = this.tokens.length ? -1 : 0;
     span.setAttribute("aria-describedby", "facts");
@@ -112,6 +112,14 @@ class Lane {
   }
 }
 const isPart = (token) => token.text === "" && token.token.includes("\ufffd"); // of a character
+// Tokens that complete a character only together, as one: their probabilities multiply.
+const joined = (tokens) => tokens.reduce((all, it) => {
+  const last = all.at(-1);
+  if (!last || !isPart(last)) return [...all, it];
+  const sum = (name) => (it[name] === null || last[name] === null ? null : it[name] + last[name]);
+  const names = ["logprob", "base_logprob", "pref_logprob", "kl_from_base"];
+  return [...all.slice(0, -1), { ...it, ...Object.fromEntries(names.map((name) => [name, sum(name)])) }];
+}, []);
 const appliedWords = (applied, body) => {
   const parts = [];
   if (applied.method) parts.push(applied.method === "base" ? "No preference" : `Method ${applied.method.replace("_", " ")}`);
@@ -154,6 +162,7 @@ const ask = async (question) => {
   showRunning(true);
   $("welcome").hidden = true;
   $("question").value = "";
+  await started;
   say("Writing two answers.");
   const turn = $("turn").content.firstElementChild.cloneNode(true);
   turn.querySelector(".question").append(...visible(question));

@@ -3,6 +3,7 @@
 const KEY = "amulet-key";
 let key = sessionStorage.getItem(KEY);
 let model = null;
+let started = null; // until it is known who asks, and which model answers
 let caller = { user_id: null, may_name_users: true };
 
 class ServerError extends Error {
@@ -75,5 +76,5 @@ $("key-button").addEventListener("click", async () => {
   if (key) { // what one key has shown is not for the next one
     sessionStorage.removeItem(KEY);
     location.reload();
-  } else start();
+  } else started = start();
 });

@@ -31,4 +31,4 @@ const listUsers = async () => {
 if (innerWidth < 768) $("side").open = false;
 own.add({ text: "Answer like a friendly pirate.", weight: 1 });
 setScale(Number(settings.defaultScale));
-start();
+started = start();

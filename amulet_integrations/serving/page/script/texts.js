@@ -31,7 +31,6 @@ const split = (text, inProse) => {
   }
   return merged;
 };
-const NOTHING = "⋯"; // stands for a token that completes no character
 const signFor = (text, sign) => {
   const shown = make("i", "s", text);
   shown.dataset.s = sign;
@@ -43,5 +42,5 @@ const visible = (text, inProse = true) => split(String(text), inProse).flatMap((
 });
 const flat = (text, inProse = false) =>
   split(String(text), inProse).map((part, at) => (at % 2 ? signOf(part) : part)).join("");
-const label = (text) => flat(text).replace(/^ | $/g, "·").replace(/^(?=\p{M})/u, "◌") || NOTHING;
+const label = (text) => flat(text).replace(/^ | $/g, "·").replace(/^(?=\p{M})/u, "◌") || "⋯";
 const quote = (text) => `“${flat(text)}”`;

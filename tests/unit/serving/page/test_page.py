@@ -141,13 +141,16 @@ def test_a_conversation_goes_on_with_the_answers_of_each_side(written, open_page
 
 def test_hostile_texts_are_text(serve, open_page):
     texts = [it for it in HOSTILE if it.isprintable() or it in MARKUP]
-    hostile = "\n".join([*texts, *(it for group in CHARACTERS.values() for it in group)])
+    texts += [it for group in CHARACTERS.values() for it in group]
+    hostile = "\n".join(it for it in texts if "<|" not in it)  # which the tokenizer obeys
     hostile = hostile.replace("\0", "").encode("utf-8", "replace").decode()
     page = open_page(serve(WrittenEngine(hostile, SHIFTS)))
     before = page.locator("script, img, iframe, style, link").count()
-    page.get_by_label("Preference", exact=True).fill(" ".join(MARKUP))
-    ask(page, hostile.replace("\r", ""))
+    page.get_by_label("Preference", exact=True).fill(MARKUP[0])
+    ask(page, f"{MARKUP[2]} \u202e {MARKUP[0]}")
     finished(page)
+    expect(page.locator(".question")).to_contain_text(f"{MARKUP[2]} \ufffd {MARKUP[0]}")
+    expect(lane(page, "personal").locator(".asked")).to_have_text(MARKUP[0])
     assert lane(page, "personal").locator(".answer").text_content() == safe(hostile)
     assert lane(page, "plain").locator(".answer").text_content() == safe(hostile)
     assert page.locator("script, img, iframe, style, link").count() == before
