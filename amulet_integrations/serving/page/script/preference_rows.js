@@ -63,7 +63,6 @@ class Rows {
     all.forEach((row, at) => {
       const name = row.given.name ? flat(row.given.name) : all.length > 1 ? `Preference ${at + 1}` : "Preference";
       row.querySelector(".name").textContent = name;
-      row.querySelector(".weight-label").setAttribute("aria-label", `Weight of ${name}`);
       row.querySelector(".weight").setAttribute("aria-label", `Weight of ${name}`);
       row.querySelector(".remove").setAttribute("aria-label", `Remove ${name}`);
     });
