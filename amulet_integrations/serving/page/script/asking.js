@@ -4,6 +4,8 @@ const say = (words) => { $("status").textContent = words; };
 const conversation = { plain: [], personal: [] };
 let running = null;
 
+const BROKEN_OFF = "The answer broke off: the connection was lost.";
+
 class Lane {
   constructor(element, history) {
     this.element = element;
@@ -36,7 +38,7 @@ class Lane {
     } catch (error) {
       if (error.name === "AbortError") state.textContent = "Stopped";
       else {
-        problem = error instanceof ServerError ? error : new ServerError(0, "The answer broke off: the connection was lost.");
+        problem = error instanceof ServerError ? error : new ServerError(0, BROKEN_OFF);
         state.textContent = "";
         trouble.append(make("p", "", ...visible(problem.message)));
       }
@@ -135,18 +137,21 @@ const appliedWords = (applied, body) => {
 async function* events(response) {
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let text = "";
-  for (;;) {
-    const { value, done } = await reader.read();
-    if (done) throw new ServerError(0, "The answer broke off: the connection was lost.");
-    text += value.replaceAll("\r", "");
-    for (let end = text.indexOf("\n\n"); end >= 0; end = text.indexOf("\n\n")) {
-      const lines = text.slice(0, end).split("\n").filter((it) => it.startsWith("data:"));
-      text = text.slice(end + 2);
-      if (!lines.length) continue;
-      const data = lines.map((it) => it.slice(5).trimStart()).join("\n");
-      if (data === "[DONE]") return;
-      yield JSON.parse(data);
+  try {
+    for (;;) {
+      const { value, done } = await reader.read();
+      if (done) throw new ServerError(0, BROKEN_OFF);
+      text += value.replaceAll("\r", "");
+      for (let end = text.indexOf("\n\n"); end >= 0; end = text.indexOf("\n\n")) {
+        const lines = text.slice(0, end).split("\n").filter((it) => it.startsWith("data:"));
+        text = text.slice(end + 2);
+        const data = lines.map((it) => it.slice(5).trimStart()).join("\n");
+        if (data === "[DONE]") return;
+        if (data) yield JSON.parse(data);
+      }
     }
+  } finally {
+    reader.cancel().catch(() => {}); // so that the server stops where this side has
   }
 }
 

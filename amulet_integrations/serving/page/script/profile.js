@@ -125,6 +125,7 @@ const showMore = async () => {
   const entries = [...history.data].sort((one, other) => other.version - one.version);
   $("history").replaceChildren(...entries.map((it, at) => historyRow(it, entries[at + 1])));
   if (!entries.length) $("history").append(make("li", "muted", "No change is recorded."));
+  if (history.has_more) $("history").append(make("li", "muted", "Older changes are not shown."));
 };
 const appliesNow = (explained) => {
   if (!explained) return [make("p", "muted", "Nothing: the answers are plain.")];

@@ -45,7 +45,17 @@ const call = async (path, options = {}) => {
     if (response.ok) return response;
     if (response.status !== 401) throw await failure(response);
     if (used === key) await askForKey();
+    if (model !== null) await checkCaller();
   }
+};
+// What one person was shown is not for the next one: another's key begins anew.
+const checkCaller = async () => {
+  const response = await send("v1/me");
+  if (!response.ok) return; // the request that waits says what is wrong
+  const now = await response.json();
+  if (now.user_id === caller.user_id && now.may_name_users === caller.may_name_users) return;
+  location.reload();
+  await new Promise(() => {});
 };
 
 let asking = null;

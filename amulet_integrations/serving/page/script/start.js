@@ -19,7 +19,7 @@ const start = async () => {
   }
 };
 const listUsers = async () => {
-  const users = (await (await call("v1/profiles")).json()).data;
+  const users = (await (await call("v1/profiles?limit=1000")).json()).data;
   $("users").replaceChildren(...users.map((it) => {
     const option = make("option", "");
     option.value = it.user_id;

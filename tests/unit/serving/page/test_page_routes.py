@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from fastapi.testclient import TestClient
 
 import amulet_integrations
 from amulet_integrations.serving import ServerSettings, create_app
+from amulet_integrations.serving.page import page_routes
 from tests.unit.serving.page.written_engine import WrittenEngine
 
 POLICY = (
@@ -50,13 +52,11 @@ def test_the_page_has_no_script_or_style_of_its_own_and_the_operators_maximum(cl
     assert "<style" not in text
     assert "style=" not in text
     assert text.count("<script") == 1
-    assert " on" not in text.replace(" one", "").replace(" only", "").replace(" on ", "")
+    assert not re.search(r"\bon[a-z]+=", text)
     assert 'max="7.5"' in text
 
 
 def test_every_file_of_the_page_is_in_the_package():
     folder = Path(amulet_integrations.__file__).parent / "serving" / "page"
     served = {it.name for it in (folder / "script").iterdir()}
-    from amulet_integrations.serving.page import page_routes
-
     assert served == {f"{name}.js" for name in page_routes._PARTS}
