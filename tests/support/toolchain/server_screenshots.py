@@ -89,13 +89,14 @@ def ask(page: Page, tokens: int) -> None:
     page.get_by_label("Your question").fill(QUESTION)
     page.get_by_role("button", name="Ask", exact=True).click()
     expect(page.locator("#status")).to_have_text("Both answers are finished.", timeout=MINUTE)
+    page.mouse.move(1, 1)
 
 
 def save(page: Page, name: str, **options: Any) -> None:
-    """Saves a picture with as many colours as it needs to look the same."""
+    """Saves a picture without its transparency, which it does not use."""
     page.wait_for_timeout(500.0)
     shown = Image.open(BytesIO(page.screenshot(**options))).convert("RGB")
-    shown.quantize(128, dither=Image.Dither.NONE).save(PICTURES / f"{name}.png", optimize=True)
+    shown.save(PICTURES / f"{name}.png", optimize=True)
 
 
 if __name__ == "__main__":

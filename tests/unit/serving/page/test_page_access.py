@@ -37,7 +37,8 @@ CONTRASTS = """() => {
   return found;
 }"""
 # Elements that people use and that have no name.
-NAMELESS = """() => [...document.querySelectorAll("input, select, textarea, button, a, [tabindex='0']")]
+NAMELESS = """() => [...document.querySelectorAll(
+    "input, select, textarea, button, a, [tabindex='0']")]
   .filter((it) => it.checkVisibility() && !it.matches(".t"))
   .filter((it) => !(it.labels?.length && it.labels[0].textContent.trim())
     && !it.getAttribute("aria-label") && !it.textContent.trim())

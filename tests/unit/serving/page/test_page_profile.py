@@ -57,7 +57,7 @@ def test_a_profile_and_its_history_are_shown(profile):
     expect(profile.locator("#profile-bound")).to_have_value("none")
     newest, oldest = profile.locator("#history li").all_text_contents()
     assert "Version 2 · Saved" in newest
-    assert "Added “Greet me.”, weight −0.5." in newest
+    assert "Added “Greet me.”, weight \u22120.5." in newest
     assert "Strength strong → strength left to the server." in newest
     assert "Added “Be brief.”." in oldest
     expect(profile.locator("#applies")).to_contain_text("does not apply")
@@ -138,9 +138,8 @@ def test_hostile_users_and_preferences_are_text(url, open_page):
     assert httpx.put(path, json={"preferences": texts}).status_code in {200, 201}
     page = open_page(url)
     expect(page.locator("#users option")).not_to_have_count(0)
-    assert HOSTILE_USER in page.locator("#users option").evaluate_all(
-        "all => all.map(it => it.value)"
-    )
+    users = page.locator("#users option").evaluate_all("all => all.map((it) => it.value)")
+    assert HOSTILE_USER in users
     before = page.locator("script, img, b, style, link").count()
     open_profile(page, HOSTILE_USER)
     expect(page.locator("#profile-title [data-s='⟨U+202E⟩']")).to_have_count(1)
