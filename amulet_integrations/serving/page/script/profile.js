@@ -77,14 +77,15 @@ const openProfile = async () => {
   keepDraft();
   $("ask-view").hidden = true;
   $("profile-view").hidden = false;
-  $("profile-status").textContent = "Reading the profile.";
+  $("profile-trouble").replaceChildren();
+  $("profile-status").textContent = "";
   try {
     const read = await fetchProfile(user);
     if (user !== chosenUser()) return;
     opened = { user, ...read, typed: null };
     fillWith(fieldsOf(opened.stored));
     showStored();
-    $("profile-status").textContent = "";
+    $("profile-body").hidden = false;
     const draft = drafts.get(user);
     if (draft) { // it was typed against what was stored then
       profileForm.fill(draft.fields);
@@ -94,9 +95,10 @@ const openProfile = async () => {
     await showMore();
   } catch (error) {
     opened = null;
-    $("profile-status").textContent = "";
     $("profile-title").textContent = "Profile";
-    complain($("profile-error"), error);
+    $("profile-version").textContent = "";
+    $("profile-body").hidden = true;
+    complain($("profile-trouble"), error);
   }
 };
 $("open-profile").addEventListener("click", async () => {

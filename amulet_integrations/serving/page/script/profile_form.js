@@ -73,16 +73,17 @@ const described = (profile) => {
 // What a version of a profile changed against the one before it.
 const changesOf = (before, after) => {
   const [old, now] = [fieldsOf(before), fieldsOf(after)];
-  const byText = (fields) => new Map(fields.preferences.map((it) => [it.text, it]));
-  const [oldTexts, nowTexts] = [byText(old), byText(now)];
+  const left = [...old.preferences];
   const changes = [];
-  for (const [text, it] of nowTexts) {
-    const earlier = oldTexts.get(text);
-    if (!earlier) changes.push(`Added ${quote(text)}${it.weight === 1 ? "" : `, weight ${short(it.weight)}`}.`);
-    else if (earlier.weight !== it.weight) changes.push(`Weight of ${quote(text)}: ${short(earlier.weight)} → ${short(it.weight)}.`);
-    else if (JSON.stringify(earlier) !== JSON.stringify(it)) changes.push(`Changed when or how ${quote(text)} applies.`);
+  for (const it of now.preferences) {
+    const alike = left.filter((other) => other.text === it.text);
+    const earlier = alike.find((other) => JSON.stringify(other) === JSON.stringify(it)) ?? alike[0];
+    if (earlier) left.splice(left.indexOf(earlier), 1);
+    if (!earlier) changes.push(`Added ${quote(it.text)}${it.weight === 1 ? "" : `, weight ${short(it.weight)}`}.`);
+    else if (earlier.weight !== it.weight) changes.push(`Weight of ${quote(it.text)}: ${short(earlier.weight)} → ${short(it.weight)}.`);
+    else if (JSON.stringify(earlier) !== JSON.stringify(it)) changes.push(`Changed when or how ${quote(it.text)} applies.`);
   }
-  for (const text of oldTexts.keys()) if (!nowTexts.has(text)) changes.push(`Removed ${quote(text)}.`);
+  for (const it of left) changes.push(`Removed ${quote(it.text)}.`);
   for (const words of [strengthOf, boundWords, (it) => `method ${it.method ?? "left to the server"}`, (it) => `builds on ${it.parent ? flat(it.parent) : "nobody"}`]) {
     if (words(old) !== words(now)) changes.push(`${before ? `${words(old)} → ` : ""}${words(now)}.`.replace(/^./, (first) => first.toUpperCase()));
   }

@@ -132,7 +132,10 @@ def test_stop_ends_both_answers_and_frees_the_engine(serve, open_page):
     expect(page.get_by_label("Your question")).to_be_focused()
     for name in ("plain", "personal"):
         expect(lane(page, name).locator(".state")).to_have_text("Stopped")
-    page.wait_for_timeout(200)
+    for _ in range(500):
+        if engine.running == 0:
+            break
+        page.wait_for_timeout(20)
     assert engine.running == 0
     ask(page, "And now?")  # what was written so far is part of the conversation
     expect(lane(page, "plain").locator(".state")).to_have_text("Writing")

@@ -152,4 +152,4 @@ def test_hostile_users_and_preferences_are_text(url, open_page):
     assert page.locator("script, img, style, link").count() <= before
     assert page.title() == "Amulet: plain and personalised answers"
     page.get_by_label("User", exact=True).fill("..")
-    expect(page.locator("#profile-error")).to_contain_text("A browser cannot ask")
+    expect(page.locator("#profile-trouble")).to_contain_text("A browser cannot ask")
