@@ -47,12 +47,9 @@ class Servers:
         response = httpx.request(
             request.method, url, headers=request.headers, content=request.body, timeout=30
         )
-        ended_as_shown = (
-            response.is_success
-            if request.status is None
-            else response.status_code == request.status
-        )
-        assert ended_as_shown, f"{url}: {response.status_code} {response.text}"
+        status = response.status_code
+        expected = status == request.status if request.status else response.is_success
+        assert expected, f"{request.method} {url}: {status} {response.text}"
 
 
 def create_key(keys: Path, *whose: str) -> str:
