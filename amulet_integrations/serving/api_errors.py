@@ -9,6 +9,7 @@ from typing import Any, Self
 from amulet_integrations.errors import (
     AmuletError,
     ContextLengthError,
+    CorruptProfileError,
     EngineClosedError,
     EngineOverloadedError,
     GenerationError,
@@ -133,5 +134,6 @@ _SERVER_ERRORS: tuple[tuple[type[AmuletError] | tuple[type[AmuletError], ...], i
     (RequestTimeoutError, 504, "timeout"),
     ((EngineClosedError, RequestCancelledError), 503, "shutting_down"),
     (ProfileStoreError, 503, "profiles_unavailable"),
+    (CorruptProfileError, 500, "profile_damaged"),
     (GenerationError, 500, "generation_failed"),
 )

@@ -14,6 +14,7 @@ from amulet_integrations.engine.protocol import Engine
 from amulet_integrations.files import with_home
 
 from .access import caller_routes
+from .access.authentication import KEY_SCHEME
 from .access.browsers import guard_against_pages
 from .access.key_file import KeyFile
 from .access.known_keys import KnownKeys
@@ -23,7 +24,8 @@ from .operations import health
 from .operations.model_loading import serving_model
 from .operations.request_path import bound_requests, observe_requests
 from .page import page_routes
-from .profile_api import profile_routes
+from .preference_check import PreferenceCheck
+from .profile_api import explain_routes, history_routes, profile_routes
 from .server_state import ServerState
 from .settings import ServerSettings
 
@@ -32,6 +34,8 @@ _ROUTERS = (
     completion_routes.router,
     served_model.router,
     profile_routes.router,
+    history_routes.router,
+    explain_routes.router,
     caller_routes.router,
     health.router,
     page_routes.router,
@@ -62,6 +66,11 @@ def create_app(settings: ServerSettings | None = None, *, engine: Engine | None 
         settings=settings,
         client=_client(settings, engine),
         keys=None if settings.keys is None else KnownKeys(KeyFile(with_home(settings.keys))),
+        preference_check=(
+            None
+            if settings.preference_check is None
+            else PreferenceCheck.load(settings.preference_check)
+        ),
     )
     app = FastAPI(
         title="amulet",
@@ -76,7 +85,8 @@ def create_app(settings: ServerSettings | None = None, *, engine: Engine | None 
     guard_against_pages(app, settings)
     observe_requests(app, state)
     for router in _ROUTERS:
-        app.include_router(router)
+        needs_key = settings.keys is not None and router.prefix.startswith("/v1")
+        app.include_router(router, dependencies=[KEY_SCHEME] if needs_key else [])
     add_error_handlers(app)
     return app
 

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Annotated, cast
 
 from fastapi import Depends, Request
 
 from amulet_integrations.client import AmuletClient
+from amulet_integrations.profiles import Preference
 
 from .access.caller import Caller
 from .access.known_keys import KnownKeys
 from .operations.readiness import Readiness
 from .operations.running_requests import RunningRequests
 from .operations.server_metrics import ServerMetrics
+from .preference_check import PreferenceCheck
 from .settings import ServerSettings
 
 
@@ -30,6 +33,7 @@ class ServerState:
         running: The requests in work.
         metrics: What Prometheus reads.
         created: When the server was made, in seconds since 1970.
+        preference_check: The operator's check of preferences; None for none.
     """
 
     settings: ServerSettings
@@ -39,6 +43,19 @@ class ServerState:
     running: RunningRequests = field(default_factory=RunningRequests)
     metrics: ServerMetrics = field(default_factory=ServerMetrics)
     created: int = field(default_factory=lambda: int(time.time()))
+    preference_check: PreferenceCheck | None = None
+
+    def check_preferences(
+        self, user_id: str | None, preferences: Iterable[Preference]
+    ) -> tuple[Preference, ...]:
+        """The preferences as the operator lets them be used. It may block: call it on a thread.
+
+        Raises:
+            ApiError: 400, the operator refuses one; 500, the check fails.
+        """
+        if self.preference_check is None:
+            return tuple(preferences)
+        return self.preference_check.check(user_id, preferences)
 
     def __post_init__(self) -> None:
         self.metrics.watch_engine(lambda: getattr(self.client.engine, "stats", None))

@@ -13,8 +13,8 @@ from amulet_integrations.personalization.prepared_call import PreparedAnswer
 from amulet_integrations.serving.operations.server_metrics import ServerMetrics
 from amulet_integrations.serving.server_state import ServerState
 
-from .answer_format import AnswerFormat, R
-from .answer_reader import AnswerPart, AnswerReader, WholeAnswer
+from .answers.answer_format import AnswerFormat, R
+from .answers.answer_reader import AnswerPart, AnswerReader, WholeAnswer
 from .event_stream import (
     ClientGoneError,
     EventStream,
@@ -23,7 +23,7 @@ from .event_stream import (
     interleaved,
     unless_gone,
 )
-from .request_preparation import Conversations, prepare_answers
+from .request_preparation import Asker, Conversations, prepare_answers
 
 Answers = Sequence[AsyncGenerator[AnswerPart, None]]
 """The parts of each answer to a request, as they come."""
@@ -36,7 +36,7 @@ async def respond(
     request: Request,
     body: R,
     *,
-    user_id: str | None,
+    asker: Asker,
     read_conversations: Callable[[], Conversations],
     make_format: Callable[[str], AnswerFormat[R]],
 ) -> Response:
@@ -48,7 +48,7 @@ async def respond(
         state: The server.
         request: The request.
         body: Its body.
-        user_id: The user whose preferences count; None for nobody.
+        asker: Who the request is for.
         read_conversations: Converts the messages or prompts of the body.
         make_format: f(the engine's fingerprint) -> what writes the answers.
 
@@ -59,7 +59,7 @@ async def respond(
 
     async def answer() -> Response:
         prepared = await prepare_answers(
-            state, body, read_conversations, user_id=user_id, deadline=deadline
+            state, body, read_conversations, asker=asker, deadline=deadline
         )
         written = make_format(prepared[0].engine.fingerprint)
         answers = [_counted(state.metrics, it) for it in prepared]

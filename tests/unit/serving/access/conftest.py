@@ -47,7 +47,7 @@ def serve(tiny_engine: LocalEngine) -> Serve:
     def make(base_url: str = "http://127.0.0.1:8000", **settings: object) -> TestClient:
         app = create_app(ServerSettings(profiles=None, **settings), engine=tiny_engine)
 
-        @app.get("/v1/named")
+        @app.get("/v1/named", include_in_schema=False)
         async def named(
             request: Request,
             state: State,

@@ -8,9 +8,7 @@ import logging
 import pytest
 from httpx import ASGITransport, AsyncClient, Response
 
-from amulet_integrations.client import AmuletClient
 from amulet_integrations.errors import InvalidParamsError, KeyFileError
-from amulet_integrations.personalization.personalizer import Personalizer
 from amulet_integrations.serving import ServerSettings
 from amulet_integrations.serving.access.key_file import KeyFile
 from tests.unit.serving.access.conftest import USER_HEADER, Serve, bearer
@@ -183,15 +181,6 @@ def test_what_everybody_may_see_needs_no_key(serve: Serve, file: KeyFile, ann: s
 # Who a request is about.
 
 
-@pytest.fixture
-def no_lookup(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object, **__: object) -> None:
-        raise AssertionError("a user was looked up")
-
-    monkeypatch.setattr(Personalizer, "personalize", fail)
-    monkeypatch.setattr(AmuletClient, "personalize", fail)
-
-
 @pytest.mark.parametrize(
     ("params", "headers", "user"),
     [
@@ -239,7 +228,6 @@ def test_a_header_that_is_not_configured_names_nobody(
         assert server.get("/v1/named", headers=headers).json() == {"user": user}
 
 
-@pytest.mark.usefixtures("no_lookup")
 @pytest.mark.parametrize(
     ("body", "headers"),
     [
@@ -276,7 +264,6 @@ def test_a_users_key_is_about_that_user(serve: Serve, file: KeyFile, ann: str) -
         assert response.json() == {"user": "ann"}
 
 
-@pytest.mark.usefixtures("no_lookup")
 @pytest.mark.parametrize("key", ["ann", "web"])
 @pytest.mark.parametrize("name", ["", "   ", "a\nb", "a\x00", "\x7f", "\x85", "x" * 257])
 def test_a_name_that_no_user_may_have_is_refused(
@@ -316,3 +303,30 @@ async def test_a_header_that_is_not_in_utf_8_is_refused(
 def test_what_cannot_name_users_is_no_user_header(name: str) -> None:
     with pytest.raises(InvalidParamsError, match="user_headers"):
         ServerSettings(user_headers=(name,))
+
+
+def test_a_users_key_and_a_header_that_names_another_go_together_nowhere(
+    serve: Serve, file: KeyFile, ann: str, web: str
+) -> None:
+    server = serve(keys=file.path, user_headers=("X-User",))
+    for path in ("/v1/me", "/v1/models", "/v1/profiles/ann"):
+        error_of(server.get(path, headers={**bearer(ann), "X-User": "bob"}), 403)
+    for key, user in ((ann, "ann"), (web, "bob")):
+        response = server.get("/v1/me", headers={**bearer(key), "X-User": user})
+        assert response.status_code == 200
+
+
+def test_the_description_of_the_api_names_the_key_where_keys_are_in_use(
+    serve: Serve, file: KeyFile, ann: str
+) -> None:
+    described = serve(keys=file.path).get("/openapi.json").json()
+    needs_key = {
+        path: "security" in operation
+        for path, methods in described["paths"].items()
+        for operation in methods.values()
+    }
+
+    assert described["components"]["securitySchemes"]["key"]["scheme"] == "bearer"
+    assert needs_key
+    assert all(needed == path.startswith("/v1/") for path, needed in needs_key.items())
+    assert "securitySchemes" not in serve().get("/openapi.json").json()["components"]

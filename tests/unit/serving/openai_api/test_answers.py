@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from fastapi.testclient import TestClient
 from openai.types import Completion
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from pydantic import BaseModel
@@ -15,7 +16,7 @@ from pydantic import BaseModel
 from amulet_integrations import PreferenceProfile, SamplingParams
 from amulet_integrations.engine import GenerationRequest
 from amulet_integrations.langchain import ChatAmulet
-from tests.unit.serving.openai_api.conftest import ANN
+from tests.unit.serving.openai_api.conftest import ANN, make_app
 
 QUESTION = "What is the sea?"
 ADD = {
@@ -330,3 +331,31 @@ def test_the_log_probabilities_of_completions_are_in_the_legacy_form(http):
         complete(http)(prompt="a", logprobs=0).json()["choices"][0]["logprobs"]["top_logprobs"]
         is None
     )
+
+
+def shout(_user_id: str | None, text: str) -> str:
+    """An operator's check: preferences are written in capitals, and secrets are refused."""
+    if "secret" in text:
+        raise ValueError("Secrets are not for prompts.")
+    return text.upper()
+
+
+def test_the_operator_rewrites_and_refuses_preferences(tiny_engine):
+    app = make_app(tiny_engine, preference_check=f"{__name__}:shout")
+    oracle = ChatAmulet(engine=tiny_engine, profiles=None, max_tokens=8)
+    with TestClient(app, base_url="http://127.0.0.1") as http:
+
+        def ask(**body: Any) -> Any:
+            messages = [{"role": "user", "content": QUESTION}]
+            sent = {"model": "tiny", "messages": messages, **body}
+            return http.post("/v1/chat/completions", json=sent)
+
+        loud = ANN.preferences[0].text.upper()
+        expected = oracle.invoke(QUESTION, preference=loud, preset=ANN.preset).content
+        stored = ask(user="ann").json()
+        assert stored["choices"][0]["message"]["content"] == expected
+        own = ask(amulet={"preference": ANN.preferences[0].text, "preset": ANN.preset}).json()
+        assert own["choices"] == stored["choices"]
+        refused = ask(amulet={"preference": ["Be brief.", "Tell the secret."]})
+        assert refused.status_code == 400
+        assert "Secrets are not for prompts." in refused.json()["error"]["message"]

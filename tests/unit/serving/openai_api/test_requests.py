@@ -14,11 +14,11 @@ from openai.types.chat import chat_completion_tool_message_param as tool_param
 from openai.types.chat import completion_create_params as chat_params
 from openai.types.shared_params import function_definition
 
-from amulet_integrations.serving.openai_api import request_messages as messages
-from amulet_integrations.serving.openai_api.chat_request import ChatRequest
-from amulet_integrations.serving.openai_api.completion_request import CompletionRequest
-from amulet_integrations.serving.openai_api.generation_options import StreamOptions
-from amulet_integrations.serving.openai_api.output_fields import FunctionDefinition
+from amulet_integrations.serving.openai_api.requests import request_messages as messages
+from amulet_integrations.serving.openai_api.requests.chat_request import ChatRequest
+from amulet_integrations.serving.openai_api.requests.completion_request import CompletionRequest
+from amulet_integrations.serving.openai_api.requests.generation_options import StreamOptions
+from amulet_integrations.serving.openai_api.requests.output_fields import FunctionDefinition
 
 HI = [{"role": "user", "content": "Hi"}]
 

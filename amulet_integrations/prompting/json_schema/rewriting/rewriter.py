@@ -10,6 +10,31 @@ from itertools import islice
 from typing import Any
 
 from amulet_integrations.errors import UnsupportedGrammarError
+from amulet_integrations.prompting.json_schema.object_parts import (
+    IN_PLACE,
+    all_property_names,
+    combined_references,
+    count_object_parts,
+    lists_properties,
+)
+from amulet_integrations.prompting.json_schema.older_llguidance import (
+    is_older_llguidance,
+    rewrite_for_older,
+)
+from amulet_integrations.prompting.json_schema.patterns import (
+    depends_on_reader,
+    enforced_pattern,
+)
+from amulet_integrations.prompting.json_schema.references import has_anchor
+from amulet_integrations.prompting.json_schema.shape import (
+    DEFINITIONS,
+    at,
+    check_shape,
+    iter_objects,
+    map_subschemas,
+    refuse,
+)
+from amulet_integrations.prompting.json_schema.unenforced import OUTDATED, Unenforced, grammar_error
 
 from .arrays_and_names import rewrite_contains, rewrite_property_names, rewrite_unique_items
 from .bounds import (
@@ -23,24 +48,10 @@ from .bounds import (
 )
 from .cases import CONDITIONS, Cases, cases_of
 from .circles import Circles
-from .format_patterns import FORMAT_PATTERNS
 from .multiples import Steps, can_enforce_step
-from .object_parts import (
-    IN_PLACE,
-    all_property_names,
-    combined_references,
-    count_object_parts,
-    lists_properties,
-)
-from .older_llguidance import is_older_llguidance, rewrite_for_older
-from .patterns import check_pattern, depends_on_reader, enforced_pattern, without_lookaround
-from .references import has_anchor
-from .shape import DEFINITIONS, at, check_shape, iter_objects, map_subschemas, refuse
-from .unenforced import OUTDATED, Unenforced, grammar_error
+from .objects import left_counts, list_required, narrow_object
+from .strings import narrow_string
 
-_ENFORCED_FORMATS = frozenset(
-    {"email", "hostname", "ipv4", "ipv6", "uuid", "uri", *FORMAT_PATTERNS}
-)
 # Keywords that are left to a check of the finished value, and those that restrict nothing.
 _LEFT = ("uniqueItems", "not", "$dynamicRef", "$recursiveRef")
 _IDLE = frozenset(
@@ -49,12 +60,6 @@ _IDLE = frozenset(
 )
 _UNEVALUATED = ("unevaluatedProperties", "unevaluatedItems")
 _TAKEN_OUT = frozenset({*_LEFT, *_IDLE, *_UNEVALUATED, *CONDITIONS, *OUTDATED})
-
-# Pydantic's way to require a digit in a Decimal; llguidance does not support lookahead.
-_DIGIT_LOOKAHEAD = "^(?!^[-+.]*$)"
-_LONGEST_DECIMAL = 31
-# A string with one of these may be empty if they allow it.
-_STRING_CONSTRAINTS = frozenset({"minLength", "enum", "const", "pattern", "format", "$ref"})
 
 
 @dataclass(frozen=True)
@@ -168,13 +173,14 @@ class _Rewriter:
 
         kept = {key: value for key, value in schema.items() if key not in _TAKEN_OUT}
         if is_whole:
-            _list_required(kept)
+            list_required(kept)
         if self.how.relaxes_one_of and "oneOf" in kept:
             kept = _one_of_as_any_of(kept)
         rewritten = map_subschemas(kept, rewrite_inner, pointer)
-        self._narrow_string(rewritten, pointer)
+        if not narrow_string(rewritten, pointer, drops_patterns=self.how.drops_patterns):
+            self._report("pattern", pointer)
         self._narrow_names(rewritten, schema, pointer)
-        _narrow_object(rewritten, close=is_whole)
+        narrow_object(rewritten, close=is_whole)
         self._narrow_step(rewritten, pointer, has_step=has_step)
         bound_numbers(rewritten, has_step=has_step or self.steps.in_parts(schema))
         if is_whole and bounds_free_parts:
@@ -194,26 +200,13 @@ class _Rewriter:
         if self.how.drops_conditions:
             found += ["if"] if "if" in schema else []
             found += ["dependencies"] if any(key in schema for key in CONDITIONS[3:]) else []
-        found += self._uncounted(schema)
+        found += left_counts(schema)
         if "$dynamicRef" in found and not has_anchor(self.document, schema["$dynamicRef"]):
             refuse(at(pointer, "$dynamicRef"), schema["$dynamicRef"], "a reference to anything")
         for key in found:
             self._report(key, pointer)
         for key in ("contains", "maxContains", "propertyNames"):
             schema.pop(key, None)
-
-    def _uncounted(self, schema: dict[str, Any]) -> list[str]:
-        """The counts of properties that are left to a check; those that llguidance refuses go."""
-        required = set(schema.get("required", ()))
-        counts: list[str] = [k for k in ("minProperties", "maxProperties") if k in schema]
-        if not schema.get("properties", {}).keys() <= required:
-            for key in counts:
-                del schema[key]
-            return counts
-        free = schema.get("additionalProperties") is not False or "patternProperties" in schema
-        # llguidance counts a property that is written twice as two.
-        uncertain = free and schema.get("minProperties", 0) > max(1, len(required))
-        return ["minProperties"] if uncertain else []
 
     def _tells_apart(self, alternatives: list[Any]) -> bool:
         """Whether no value follows two of the alternatives as they were given.
@@ -272,33 +265,6 @@ class _Rewriter:
                 known = dict.fromkeys(sorted(names), True)
                 schema["properties"] = {**known, **schema.get("properties", {})}
 
-    def _narrow_string(self, schema: dict[str, Any], pointer: str) -> None:
-        if self.how.drops_patterns:
-            if (pattern := schema.pop("pattern", None)) is not None:
-                check_pattern(pattern, pointer)
-                self._report("pattern", pointer)
-            schema.pop("format", None)
-            return
-        given = schema.get("format")
-        if given is not None and given not in _ENFORCED_FORMATS:
-            del schema["format"]  # an annotation
-        elif given in FORMAT_PATTERNS and "pattern" not in schema:
-            del schema["format"]
-            schema["pattern"] = FORMAT_PATTERNS[given]
-        elif schema.get("pattern", "").startswith(_DIGIT_LOOKAHEAD):
-            schema["pattern"] = "^" + schema["pattern"].removeprefix(_DIGIT_LOOKAHEAD)
-            schema["allOf"] = [*schema.get("allOf", ()), {"pattern": "[0-9]"}]
-            schema.setdefault("maxLength", _LONGEST_DECIMAL)
-        pattern = schema.pop("pattern", None)
-        if pattern is None:
-            return
-        written = enforced_pattern(pattern, pointer)
-        if written is None:
-            self._report("pattern", pointer)
-            written = enforced_pattern(without_lookaround(pattern), pointer)
-        if written is not None:
-            schema["pattern"] = written
-
 
 def _refuse_outdated(schema: dict[str, Any], pointer: str) -> None:
     for keyword, remedy in OUTDATED.items():
@@ -314,34 +280,3 @@ def _one_of_as_any_of(schema: dict[str, Any]) -> dict[str, Any]:
     if "anyOf" not in schema:
         return {**others, "anyOf": schema["oneOf"]}
     return {**others, "allOf": [*schema.get("allOf", ()), {"anyOf": schema["oneOf"]}]}
-
-
-def _list_required(schema: dict[str, Any]) -> None:
-    """Lists the properties that are required and not described, before the object is closed."""
-    if lists_properties(schema) and "additionalProperties" not in schema:
-        named = dict.fromkeys(schema.get("required", ()), True)
-        schema["properties"] = schema["properties"] | {
-            name: named[name] for name in named if name not in schema["properties"]
-        }
-
-
-def _narrow_object(schema: dict[str, Any], *, close: bool) -> None:
-    if not (lists_properties(schema) or schema.get("patternProperties")):
-        return
-    if not {"type", "enum", "const"} & schema.keys():
-        schema["type"] = "object"
-    if close:
-        schema.setdefault("additionalProperties", False)
-    properties = schema.get("properties", {})
-    for name in schema.get("required", ()):
-        if _is_plain_string(properties.get(name)):
-            properties[name] = {**properties[name], "minLength": 1}
-
-
-def _is_plain_string(schema: Any) -> bool:
-    return (
-        isinstance(schema, dict)
-        and schema.get("type") == "string"
-        and not _STRING_CONSTRAINTS & schema.keys()
-        and schema.get("maxLength") != 0
-    )

@@ -13,10 +13,10 @@ from uuid import uuid4
 from pydantic import BaseModel
 
 from amulet_integrations.engine.result import Usage as EngineUsage
+from amulet_integrations.serving.openai_api.requests.generation_options import GenerationOptions
 
 from .answer_reader import AnswerEnd, AnswerPart, WholeAnswer
 from .answer_types import AmuletReport, TokenFacts, Usage
-from .generation_options import GenerationOptions
 
 R = TypeVar("R", bound=GenerationOptions)
 

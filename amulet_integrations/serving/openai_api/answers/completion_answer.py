@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, cast
 
 from amulet_integrations.engine.result import TokenLogprob
+from amulet_integrations.serving.openai_api.requests.completion_request import CompletionRequest
 
 from .answer_format import AnswerFormat
 from .answer_reader import AnswerEnd, AnswerPart, WholeAnswer
 from .answer_types import Completion, CompletionChoice, CompletionLogprobs, Usage
-from .completion_request import CompletionRequest
 
 
 @dataclass

@@ -1,135 +1,30 @@
-"""Structured output: binding a model to a schema, and reading its answers."""
+"""Parses answers into objects, while they stream as well."""
 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial as with_arguments
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, TypeVar
 
 from langchain_core.exceptions import OutputParserException
-from langchain_core.language_models import LanguageModelInput
-from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.messages import BaseMessage
 from langchain_core.output_parsers.transform import (
     BaseCumulativeTransformOutputParser,
     BaseTransformOutputParser,
 )
 from langchain_core.outputs import ChatGeneration, Generation
-from langchain_core.runnables import AddableDict, Runnable
-from langchain_core.utils.json import parse_json_markdown, parse_partial_json
+from langchain_core.runnables import AddableDict
 from pydantic import SkipValidation
 
 from amulet_integrations.deadline import Deadline
-from amulet_integrations.errors import PromptError
 from amulet_integrations.fair_threads import REQUEST_THREADS
 from amulet_integrations.prompting.json_schema.finished_values import fault_of
-from amulet_integrations.prompting.json_schema.object_types import ObjectType, is_pydantic, is_type
-from amulet_integrations.prompting.openai_compat.openai_tools import as_tool_name
-from amulet_integrations.prompting.openai_compat.response_format import (
-    checked_by_caller,
-    json_object_format,
-    json_schema_format,
-)
-from amulet_integrations.prompting.openai_compat.schemas import (
-    schema_name,
-    strict_flag,
-)
+from amulet_integrations.prompting.json_schema.object_types import ObjectType
 
-from .tools import AnySchema, to_json_schema
+from .answer_json import parse_partial, parse_whole
 
 T = TypeVar("T")
-
-StructuredMethod = Literal["json_schema", "function_calling", "json_mode"]
-
-# Also half a surrogate pair; an escaped backslash before it is complete.
-_UNFINISHED_ESCAPE = re.compile(
-    r"(?<!\\)((?:\\\\)*)(?:\\u[dD][89abAB][0-9a-fA-F]{2})?(?:\\(?:u[0-9a-fA-F]{0,3})?)?\Z"
-)
-
-
-class StructuredOutput:
-    """One way to get answers of a schema.
-
-    Args:
-        schema: The schema of the answers; None, in JSON mode, for any object.
-        method: How the model is made to follow it.
-        strict: Whether every object is closed to names that the schema does not list.
-
-    Raises:
-        PromptError: `method` is unknown, or there is no schema.
-    """
-
-    def __init__(
-        self, schema: AnySchema | None, method: StructuredMethod, strict: bool | None = None
-    ) -> None:
-        if method not in get_args(StructuredMethod):
-            raise PromptError(
-                f"method={method!r} is not one. Use 'json_schema', 'function_calling' or "
-                "'json_mode'."
-            )
-        if schema is None and method != "json_mode":
-            raise PromptError(
-                f"method={method!r} needs a schema. Give one, or use method='json_mode' for any "
-                "JSON object."
-            )
-        self._schema = schema
-        self._json_schema = None if schema is None else to_json_schema(schema)
-        self._method = method
-        self._strict = strict_flag(schema) if strict is None else strict
-
-    @property
-    def tools(self) -> list[dict[str, Any]]:
-        """The tool that the answer has to call; only for function calling."""
-        if self._json_schema is None or self._method != "function_calling":
-            return []
-        parameters = dict(self._json_schema)
-        name = as_tool_name(schema_name(parameters))
-        parameters.pop("title", None)
-        description = str(parameters.pop("description", ""))
-        tool = {"name": name, "description": description, "parameters": parameters}
-        return [{**tool, "strict": True} if self._strict else tool]
-
-    @property
-    def arguments(self) -> dict[str, Any]:
-        """Arguments of a call that enforce the schema, and that show it to tracers."""
-        arguments: dict[str, Any] = {}
-        if self._method == "function_calling":
-            arguments = {"tool_choice": "any", "parallel_tool_calls": False}
-        else:
-            # The parser checks answers, so that `include_raw` has the message in any case.
-            arguments["response_format"] = checked_by_caller(self._response_format)
-        if self._json_schema is None:
-            return arguments
-        titled = {**self._json_schema, "title": schema_name(self._json_schema)}
-        traced = {
-            "kwargs": {"method": self._method, "strict": self._strict},
-            "schema": self._schema if is_pydantic(self._schema) else titled,
-        }
-        return {**arguments, "ls_structured_output_format": traced}
-
-    @property
-    def _response_format(self) -> dict[str, Any]:
-        if self._method == "json_schema" and self._json_schema is not None:
-            return json_schema_format(self._json_schema, self._strict)
-        return json_object_format(self._json_schema)
-
-    def parse_answers_of(
-        self, llm: Runnable[LanguageModelInput, AIMessage], *, include_raw: bool
-    ) -> Runnable[LanguageModelInput, Any]:
-        """The model with a parser behind it.
-
-        Args:
-            llm: The model, bound to `tools` and `arguments`.
-            include_raw: Whether the message and the parsing error are returned as well.
-        """
-        model = self._schema if is_type(self._schema) else None
-        parser = StructuredOutputParser(
-            model=model,
-            json_schema=self._json_schema,
-            from_call=self._method == "function_calling",
-        )
-        return llm | (RawOutputParser(parser=parser) if include_raw else parser)
 
 
 class StructuredOutputParser(BaseCumulativeTransformOutputParser[Any]):
@@ -166,7 +61,7 @@ class StructuredOutputParser(BaseCumulativeTransformOutputParser[Any]):
         if is_growing and self.model is not None and not ObjectType.of(self.model).is_dict:
             return None
         if is_growing:
-            return _parse_partial(_call_text(message) if self.from_call else result[0].text)
+            return parse_partial(_call_text(message) if self.from_call else result[0].text)
         found = self._parse_call(message) if self.from_call else self._parse_text(result[0])
         return None if found is None else self._checked(found)
 
@@ -197,7 +92,7 @@ class StructuredOutputParser(BaseCumulativeTransformOutputParser[Any]):
         if getattr(getattr(generation, "message", None), "tool_calls", None):
             return None
         try:
-            return parse_json_markdown(generation.text, parser=_load)
+            return parse_whole(generation.text)
         except ValueError as error:
             raise OutputParserException(
                 f"The answer is not JSON: {error}", llm_output=generation.text
@@ -307,24 +202,3 @@ def _call_text(message: BaseMessage | None) -> str:
     """The arguments of the first call, as far as they have been written."""
     parts = getattr(message, "tool_call_chunks", None)
     return (parts[0]["args"] or "") if parts else ""
-
-
-def _parse_partial(text: str) -> Any:
-    """Parses JSON that breaks off; None where nothing can be read yet."""
-    try:
-        return parse_json_markdown(text, parser=_load_partial)
-    except ValueError:
-        return None
-
-
-def _load_partial(text: str) -> Any:
-    # LangChain's parser completes what breaks off, but drops strings that end in half an escape.
-    return parse_partial_json(_UNFINISHED_ESCAPE.sub(r"\1", text))
-
-
-def _load(text: str) -> Any:
-    return json.loads(text, parse_constant=_refuse_constant)
-
-
-def _refuse_constant(name: str) -> Any:
-    raise ValueError(f"{name} is not a number in JSON.")

@@ -13,10 +13,15 @@ from fractions import Fraction
 from math import lcm
 from typing import Any
 
+from amulet_integrations.prompting.json_schema.object_parts import IN_PLACE
+from amulet_integrations.prompting.json_schema.references import resolve
+from amulet_integrations.prompting.json_schema.shape import (
+    DEFINITIONS,
+    iter_objects,
+    map_subschemas,
+)
+
 from .bounds import ANNOTATIONS, is_number
-from .object_parts import IN_PLACE
-from .references import resolve
-from .shape import DEFINITIONS, iter_objects, map_subschemas
 
 Schema = dict[str, Any]
 

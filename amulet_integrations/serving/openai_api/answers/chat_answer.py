@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from amulet_integrations.engine.result import TokenLogprob
+from amulet_integrations.serving.openai_api.requests.chat_request import ChatRequest
 
 from .answer_format import AnswerFormat
 from .answer_reader import AnswerPart, CallPart, WholeAnswer
@@ -26,7 +27,6 @@ from .answer_types import (
     TopLogprob,
     Usage,
 )
-from .chat_request import ChatRequest
 
 
 @dataclass

@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from amulet_integrations.prompting.json_schema.references import recursive_references, resolve
+from amulet_integrations.prompting.json_schema.shape import map_subschemas
+from amulet_integrations.prompting.json_schema.unenforced import Unenforced
+
 from .bounds import ANNOTATIONS
-from .references import recursive_references, resolve
-from .shape import map_subschemas
-from .unenforced import Unenforced
 
 Schema = dict[str, Any]
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from .shape import iter_objects
+from amulet_integrations.prompting.json_schema.shape import iter_objects
 
 # About the largest integer of 64 bits, which is the largest that llguidance can represent.
 _LARGEST = 9 * 10**18

@@ -38,8 +38,9 @@ class RequestModel(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _check_names(cls, data: Any) -> Any:
+        known = cls._names()
         for name, value in data.items() if isinstance(data, dict) else ():
-            if name not in cls._names():
+            if name not in known:
                 raise fault(UNKNOWN, f"Unknown parameter.{cls._hint(name)}", name)
             allowed = cls.neutral.get(name, cls.accepted.get(name) or None)
             if value is not None and allowed is not None and not _is_one_of(value, allowed):

@@ -9,8 +9,8 @@ import json
 from itertools import permutations
 from typing import Any
 
-from .references import resolve
-from .shape import check_shape, listed_values
+from amulet_integrations.prompting.json_schema.references import resolve
+from amulet_integrations.prompting.json_schema.shape import check_shape, listed_values
 
 Schema = dict[str, Any]
 

@@ -141,8 +141,7 @@ class AnswerReader:
         )
 
     def _end(self, last: Increment, usage: Usage) -> AnswerEnd:
-        has_calls = len(self._call_indexes) > len(self._invalid)
-        described = self._prepared.metadata(last, has_calls=has_calls)
+        described = self._prepared.metadata(last, has_calls=bool(self._call_indexes))
         applied = described["amulet"]
         applied.pop(EXPLANATION_ID, None)  # it can be looked up in this process only
         if last.shortened:

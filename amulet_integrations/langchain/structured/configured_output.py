@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from langchain_core.language_models import LanguageModelInput
 from langchain_core.runnables import RunnableBinding, RunnableConfig
 
-from .call_config import config_for, merged, with_factories
+from amulet_integrations.langchain.call_config import config_for, merged, with_factories
 
 
 class ConfiguredOutput(RunnableBinding[LanguageModelInput, Any]):  # type: ignore[no-redef]

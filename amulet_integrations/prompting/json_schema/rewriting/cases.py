@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .object_parts import property_names
-from .shape import listed_values, refuse
+from amulet_integrations.prompting.json_schema.object_parts import property_names
+from amulet_integrations.prompting.json_schema.shape import listed_values, refuse
 
 Schema = dict[str, Any]
 
