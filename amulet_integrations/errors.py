@@ -212,6 +212,10 @@ class ProfileStoreError(ProfileError, OSError):
     """The store cannot be opened, read or written."""
 
 
+class KeyFileError(AmuletError, OSError):
+    """The file of a server's keys is missing, damaged, cannot be used, or others may write it."""
+
+
 class EvidenceError(AmuletError, ValueError):
     """Answers contain too little evidence of a user's preferences, or none."""
 

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 from amulet_integrations.errors import AmuletError
 
+_OWNER_ONLY = 0o600
+_WRITTEN_BY_OWNER_ONLY = 0o644
 
-def replace_file(path: Path, content: bytes, *, durable: bool = False) -> None:
+
+def replace_file(
+    path: Path, content: bytes, *, durable: bool = False, private: bool = False
+) -> None:
     """Replaces a file at once, so that nobody reads half of it.
 
     Args:
         path: The file; its folder exists. A link stays, and the file that it leads to is replaced.
         content: The new content.
         durable: Whether the content is on the disk before the file has its name.
+        private: Whether only the owner may read it. If the file exists, its owner stays who it is,
+            and whoever may read it still may; nobody else may write it.
 
     Raises:
         OSError: It cannot be written.
@@ -22,7 +31,9 @@ def replace_file(path: Path, content: bytes, *, durable: bool = False) -> None:
     path = path.resolve()
     unfinished = path.with_name(f".{path.name}.new")
     try:
-        with unfinished.open("wb") as file:
+        with _open_private(unfinished) if private else unfinished.open("wb") as file:
+            if private:
+                _take_over_rights(file.fileno(), path)
             file.write(content)
             if durable:
                 file.flush()
@@ -31,6 +42,64 @@ def replace_file(path: Path, content: bytes, *, durable: bool = False) -> None:
     except BaseException:  # the disk is full, say: half a file helps nobody
         unfinished.unlink(missing_ok=True)
         raise
+
+
+def _open_private(path: Path) -> BinaryIO:
+    """Makes a new file that only its owner may read; one that is left over, or a link, goes."""
+    path.unlink(missing_ok=True)
+    return os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, _OWNER_ONLY), "wb")
+
+
+def _take_over_rights(new: int, old: Path) -> None:
+    if not hasattr(os, "fchown"):  # Windows
+        return
+    try:
+        status = old.stat()
+    except FileNotFoundError:
+        return
+    if (status.st_uid, status.st_gid) != (os.geteuid(), os.getegid()):
+        os.fchown(new, status.st_uid, status.st_gid)
+    os.fchmod(new, status.st_mode & _WRITTEN_BY_OWNER_ONLY)
+
+
+def check_place(path: Path, error: Callable[[str], Exception]) -> None:
+    """Refuses a path that no file can have: that of a folder, or one in no folder at all.
+
+    Args:
+        path: The path of a file that a user wants to have written.
+        error: Makes the error from its message.
+
+    Raises:
+        Exception: What `error` makes.
+    """
+    if path.is_dir():
+        raise error(f"{str(path)!r} is a folder. Choose another file, such as one in it.")
+    if not (folder := path.resolve().parent).is_dir():
+        raise error(
+            f"There is no folder {str(folder)!r} for {path.name!r}. Choose another file, or make "
+            "the folder first."
+        )
+
+
+def save_file(path: str | os.PathLike[str], content: bytes, error: type[AmuletError]) -> Path:
+    """Writes a file where a user wants to have it, whole or not at all.
+
+    Args:
+        path: The file; it is replaced at once if it exists.
+        content: The content.
+        error: The type of the error for a path that no file can have.
+
+    Returns:
+        The path.
+
+    Raises:
+        AmuletError: Of that type: see `check_place`.
+        OSError: The file cannot be written.
+    """
+    file = Path(path)
+    check_place(file, error)
+    replace_file(file, content)
+    return file
 
 
 def may_replace(path: Path, beginning: bytes) -> bool:

@@ -86,12 +86,17 @@ class Registry:
         store_or_url: ProfileStore | str | Path | None,
         ttl: float,
         limits: ProfileLimits | None = None,
+        *,
+        make: bool = False,
     ) -> ProfileStore | None:
         """The store; one given by URL or path is opened, with a cache of `ttl` seconds and limits.
 
-        The default place is None as long as there is nothing.
+        The default place is None as long as there is nothing, unless it may be made: then the
+        first write makes it.
         """
-        if store_or_url is None or (is_default_place(store_or_url) and not has_default()):
+        if store_or_url is None:
+            return None
+        if is_default_place(store_or_url) and not (make or has_default()):
             return None
         if not isinstance(store_or_url, str | Path):
             return open_profile_store(store_or_url)
@@ -108,6 +113,6 @@ def _import_shared_engine() -> Callable[[ModelSource], Engine]:
     has been imported by half.
     """
     from amulet_integrations.engine.backends.transformers.loading import loader  # noqa: F401, PLC0415
-    from amulet_integrations.engine.local_engine import shared_engine  # noqa: PLC0415
+    from amulet_integrations.engine.loaded_engines import shared_engine  # noqa: PLC0415
 
     return shared_engine

@@ -13,7 +13,7 @@ from amulet_integrations import __version__
 from amulet_integrations.errors import AmuletError, GenerationError
 from amulet_integrations.suggestions import is_about_strength
 
-from . import chat, compare, explain, serve, terminal
+from . import chat, compare, explain, keys, serve, terminal
 from .evaluation import evaluate, sweep
 from .interruption import INTERRUPTED, MESSAGE
 from .options import (
@@ -113,6 +113,7 @@ for _command, _epilog, _names in (
         context_settings=accept_earlier_names(**_names),
     )(_command)
 app.add_typer(profile, name="profile")
+app.add_typer(keys.keys, name="keys")
 
 
 def _show_version(wanted: bool) -> None:

@@ -144,6 +144,9 @@ def serve(
     max_streams: Annotated[
         int | None, _limit("max_streams", "N", "Most requests that one key has in work.")
     ] = None,
+    max_connections: Annotated[
+        int | None, _limit("max_connections", "N", "Most connections at a time.")
+    ] = None,
     max_waiting: Annotated[
         int | None, _limit("max_waiting", "N", "Most requests that wait for the model.")
     ] = None,

@@ -9,6 +9,7 @@ from typing import Any, Self
 from amulet_integrations.errors import (
     AmuletError,
     ContextLengthError,
+    CorruptProfileError,
     EngineClosedError,
     EngineOverloadedError,
     GenerationError,
@@ -54,7 +55,7 @@ class ApiError(AmuletError):
         self.status = status
         self.kind = kind
         self.code = code
-        self.param = param
+        self.param = param and param.encode(errors="backslashreplace").decode()
         self.headers = headers
 
     @property
@@ -97,6 +98,16 @@ class ApiError(AmuletError):
         return cls(429, message, kind="rate_limit_error", code=code, headers=headers)
 
     @classmethod
+    def failed(cls) -> Self:
+        """500: a fault of this server, of which the client learns nothing."""
+        return cls(
+            500,
+            "The server failed to answer this request. Try again; its log says what went wrong.",
+            kind="server_error",
+            code="internal_error",
+        )
+
+    @classmethod
     def of(cls, error: AmuletError) -> ApiError:
         """The answer to a request that one of this package's errors ended."""
         if isinstance(error, ApiError):
@@ -123,5 +134,6 @@ _SERVER_ERRORS: tuple[tuple[type[AmuletError] | tuple[type[AmuletError], ...], i
     (RequestTimeoutError, 504, "timeout"),
     ((EngineClosedError, RequestCancelledError), 503, "shutting_down"),
     (ProfileStoreError, 503, "profiles_unavailable"),
+    (CorruptProfileError, 500, "profile_damaged"),
     (GenerationError, 500, "generation_failed"),
 )

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Annotated, cast
 
 from fastapi import Depends, Request
 
 from amulet_integrations.client import AmuletClient
+from amulet_integrations.profiles import Preference
 
 from .access.caller import Caller
-from .access.key_file import KeyFile
+from .access.known_keys import KnownKeys
+from .operations.readiness import Readiness
+from .operations.running_requests import RunningRequests
+from .operations.server_metrics import ServerMetrics
+from .preference_check import PreferenceCheck
 from .settings import ServerSettings
 
 
@@ -22,13 +29,41 @@ class ServerState:
         settings: The settings.
         client: The model with its engine and its store of profiles.
         keys: The keys; None where the server serves this machine only.
-        is_ready: Whether the model is loaded.
+        readiness: Where the server is between its start and its end.
+        running: The requests in work.
+        metrics: What Prometheus reads.
+        created: When the server was made, in seconds since 1970.
+        preference_check: The operator's check of preferences; None for none.
     """
 
     settings: ServerSettings
     client: AmuletClient
-    keys: KeyFile | None
-    is_ready: bool = field(default=False)
+    keys: KnownKeys | None
+    readiness: Readiness = field(default_factory=Readiness)
+    running: RunningRequests = field(default_factory=RunningRequests)
+    metrics: ServerMetrics = field(default_factory=ServerMetrics)
+    created: int = field(default_factory=lambda: int(time.time()))
+    preference_check: PreferenceCheck | None = None
+
+    def check_preferences(
+        self, user_id: str | None, preferences: Iterable[Preference]
+    ) -> tuple[Preference, ...]:
+        """The preferences as the operator lets them be used. It may block: call it on a thread.
+
+        Raises:
+            ApiError: 400, the operator refuses one; 500, the check fails.
+        """
+        if self.preference_check is None:
+            return tuple(preferences)
+        return self.preference_check.check(user_id, preferences)
+
+    def __post_init__(self) -> None:
+        self.metrics.watch_engine(lambda: getattr(self.client.engine, "stats", None))
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the model is loaded and requests are answered."""
+        return self.readiness.phase == "ready"
 
     def cache_salt(self, caller: Caller, user_id: str | None) -> str | None:
         """Which requests share what has been computed of their prompts: those of one user.

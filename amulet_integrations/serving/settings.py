@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from amulet_integrations.decoding.guidance import (
     DEFAULT_MAX_GUIDANCE_SCALE,
@@ -16,7 +17,11 @@ from amulet_integrations.errors import AmuletError, InvalidParamsError
 from amulet_integrations.profiles.stores.default_place import DEFAULT_PLACE
 from amulet_integrations.validation import FrozenModel
 
-from .access.loopback import check_bind_address
+from .access.loopback import check_bind_address, plain_host
+from .access.web_origins import check_origins
+
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)
+_OTHER_HEADERS = frozenset({"authorization", "content-type", "cookie", "host", "origin"})
 
 
 class ServerSettings(FrozenModel):
@@ -33,14 +38,15 @@ class ServerSettings(FrozenModel):
             user's data folder, if it exists), or None for no profiles.
         keys: The file of keys, from `amulet keys create`. None serves this machine only, and
             everybody on it may name any user.
-        user_headers: Headers that name the user where the body names none, in this order. Only
-            callers who may name users are heard.
+        user_headers: Headers that name the user where the body names none, in this order. With a
+            user's key they may name that user only.
         max_guidance_scale: The largest guidance scale that is accepted.
         max_tokens: Most tokens of an answer that a request may ask for.
         default_max_tokens: Most tokens of an answer whose request does not say.
         max_choices: Most answers to one request (`n`, and the prompts of a completion).
         max_body_size: Most bytes of a request's body; more are refused with 413.
         max_streams: Most requests that one key may have in work; more are refused with 429.
+        max_connections: Most connections at a time; more are answered with 503.
         max_waiting: Most requests in the engine's queue; more are refused with 429.
         timeout: Seconds after which a request fails, waiting included.
         receive_timeout: Seconds within which a request has to have arrived whole.
@@ -51,10 +57,12 @@ class ServerSettings(FrozenModel):
         share_prefixes: Whether prompts of different users share what has been computed of their
             common beginning. It is faster; a user can then find out by timing how other users'
             prompts begin. None shares it where no keys are in use.
-        cors_origins: Origins whose pages may call the server from a browser.
+        cors_origins: Origins whose pages may call the server from a browser, such as
+            "http://localhost:3000". "*" is for all, where keys are in use.
 
     Raises:
-        InvalidParamsError: A value is out of its range, or `host` is open to others without keys.
+        InvalidParamsError: A value is out of its range, or `host` or `cors_origins` is open to
+            others without keys.
     """
 
     error_type: ClassVar[type[AmuletError]] = InvalidParamsError
@@ -75,6 +83,7 @@ class ServerSettings(FrozenModel):
     max_choices: int = Field(default=8, ge=1, le=128)
     max_body_size: int = Field(default=2_097_152, ge=1)
     max_streams: int = Field(default=64, ge=1)
+    max_connections: int = Field(default=512, ge=1)
     max_waiting: int = Field(default=256, ge=0)
     timeout: float = Field(default=600.0, gt=0.0, allow_inf_nan=False)
     receive_timeout: float = Field(default=30.0, gt=0.0, allow_inf_nan=False)
@@ -86,12 +95,26 @@ class ServerSettings(FrozenModel):
 
     @field_validator("host")
     @classmethod
-    def _strip_host(cls, host: str) -> str:
-        return host.strip()
+    def _plain_host(cls, host: str) -> str:
+        return plain_host(host)
 
-    def model_post_init(self, _: object) -> None:
-        """Refuses an address that others reach where there are no keys."""
+    @field_validator("user_headers")
+    @classmethod
+    def _check_headers(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            if not _HEADER_NAME.fullmatch(name) or name.lower() in _OTHER_HEADERS:
+                raise InvalidParamsError(
+                    f"user_headers={name!r:.80} cannot name a user; give the name of a header such "
+                    "as X-OpenWebUI-User-Id."
+                )
+        return names
+
+    @model_validator(mode="after")
+    def _check_access(self) -> Self:
+        """Refuses an address or a page that others reach where there are no keys."""
         check_bind_address(self.host, has_keys=self.keys is not None)
+        check_origins(self.cors_origins, has_keys=self.keys is not None)
+        return self
 
     @property
     def shares_prefixes(self) -> bool:

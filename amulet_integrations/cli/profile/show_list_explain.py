@@ -17,10 +17,11 @@ from amulet_integrations.profiles import PreferenceProfile, ProfileChange, Profi
 from amulet_integrations.profiles.conditions import PreferenceContext
 from amulet_integrations.profiles.field_types import as_utc
 from amulet_integrations.profiles.inheritance import line_of
+from amulet_integrations.profiles.profile_explanation import ProfileExplanation
 from amulet_integrations.profiles.stores.description import database_option, describe_store
 
 from . import group
-from .profile_explanation import ProfileExplanation, format_explanation
+from .explained_profile import format_explanation
 from .profile_text import format_profile, format_time
 
 

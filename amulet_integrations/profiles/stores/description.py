@@ -14,7 +14,7 @@ _OURS = __name__.partition(".")[0]
 
 def describe_store(store: ProfileStore) -> str:
     """The place of a store: its database without a password, or the name of its class."""
-    store = _innermost(store)
+    store = innermost_store(store)
     name = _database_name(store)
     if name is None:
         return f"the {type(store).__name__}"
@@ -24,7 +24,7 @@ def describe_store(store: ProfileStore) -> str:
 
 def how_to_make_profile(store: ProfileStore, user_id: str, *, action: str = "set") -> str:
     """The command (`profile set` or `profile add`), or else the call, that stores a profile."""
-    store = _innermost(store)
+    store = innermost_store(store)
     if _database_name(store) in {None, ":memory:"}:  # which no command reaches
         return f'store.save(PreferenceProfile(user_id={user_id!r}, preferences=["…"]))'
     return f"{profile_command(user_id, action=action)}{database_option(store)}"
@@ -32,7 +32,7 @@ def how_to_make_profile(store: ProfileStore, user_id: str, *, action: str = "set
 
 def database_option(store: ProfileStore) -> str:
     """The option by which a command finds a database; "" for the default place."""
-    name = _database_name(_innermost(store))
+    name = _database_name(innermost_store(store))
     return "" if name in {None, _default_name()} else f" --db {shlex.quote(str(name))}"
 
 
@@ -41,7 +41,8 @@ def profile_command(user_id: str, *, action: str = "set") -> str:
     return f'amulet profile {action} {shlex.quote(user_id)} --preference "…"'
 
 
-def _innermost(store: ProfileStore) -> ProfileStore:
+def innermost_store(store: ProfileStore) -> ProfileStore:
+    """The store behind all caches."""
     while isinstance(store, CachedProfileStore):
         store = store.store
     return store

@@ -144,7 +144,7 @@ def from_text(text: str) -> list[PreferenceProfile]:
     items = document.get("profiles")
     if not isinstance(items, list):
         raise InvalidProfileError(f"profiles is {_kind(items)}; give a list of profiles.")
-    profiles = [_profile(f"profiles[{place}]", item) for place, item in enumerate(items)]
+    profiles = [profile_from_json(f"profiles[{place}]", item) for place, item in enumerate(items)]
     places: dict[str, int] = {}
     for place, profile in enumerate(profiles):
         first = places.setdefault(profile.user_id, place)
@@ -233,7 +233,17 @@ def _document(text: object) -> dict[str, Any]:
     return document
 
 
-def _profile(place: str, item: Any) -> PreferenceProfile:
+def profile_from_json(place: str, item: Any) -> PreferenceProfile:
+    """Reads a profile from plain JSON values, as version 0.
+
+    Args:
+        place: What the profile is called in messages.
+        item: An object with the fields of `PreferenceProfile`.
+
+    Raises:
+        InvalidProfileError: It is not valid. The message names the field, such as
+            ``profiles[3].preferences[0].weight``, and quotes no preference.
+    """
     fields = _object(place, item, PreferenceProfile)
     preferences = fields.get("preferences", [])
     if not isinstance(preferences, list):

@@ -34,6 +34,7 @@ GIVEN: dict[str, tuple[str, Any]] = {
     "max_choices": ("2", 2),
     "max_body_size": ("1000", 1000),
     "max_streams": ("3", 3),
+    "max_connections": ("7", 7),
     "max_waiting": ("0", 0),
     "timeout": ("9.5", 9.5),
     "receive_timeout": ("4", 4.0),

@@ -10,11 +10,12 @@ from typing import Any, TypeVar, cast, get_args
 from pydantic_core import from_json
 from sqlalchemy import ColumnElement, Connection, LargeBinary, Row, Table, Text, literal, or_
 
-from amulet_integrations.errors import AmuletError, CorruptProfileError, InvalidProfileError
+from amulet_integrations.errors import AmuletError, CorruptProfileError
 from amulet_integrations.profiles.field_types import (
     LONGEST_LABEL,
     as_utc,
     checked_label,
+    is_label,
     stored_texts_accepted,
 )
 from amulet_integrations.profiles.profile import Action, PreferenceProfile, ProfileChange
@@ -32,15 +33,6 @@ def id_text(user_id: Any) -> str:
     if isinstance(user_id, bytes):
         return user_id.decode("utf-8", "surrogateescape")
     return str(user_id)
-
-
-def is_valid_id(user_id: object) -> bool:
-    """Whether a value is a valid user id."""
-    try:
-        checked_label("user_id", user_id)
-    except InvalidProfileError:
-        return False
-    return True
 
 
 def has_id(connection: Connection, table: Table, user_id: str) -> ColumnElement[bool]:
@@ -87,7 +79,7 @@ def profile_of(row: Row[Any], place: str) -> PreferenceProfile:
     except _FAULTS as error:
         problem = str(error)
     # Nothing can be saved over a row with a damaged user id.
-    over = "Save a new profile over it, or delete it" if is_valid_id(row.user_id) else "Delete it"
+    over = "Save a new profile over it, or delete it" if is_label(row.user_id) else "Delete it"
     user_id = id_text(row.user_id)
     raise CorruptProfileError(
         f"What {place} holds for user {user_id!r} is not a profile ({problem}). {over}: "
@@ -141,7 +133,7 @@ def _read(user_id: str, version: Any, updated_at: Any, body: Any) -> PreferenceP
 
 def _shown_id(user_id: Any) -> str:
     text = id_text(user_id)
-    return text if is_valid_id(text) else repr(text)[:LONGEST_LABEL]
+    return text if is_label(text) else repr(text)[:LONGEST_LABEL]
 
 
 def _action(name: object) -> Action:

@@ -11,7 +11,7 @@ from sqlalchemy import Column, Connection, Row, Select, Table, delete, func, ins
 from sqlalchemy.dialects import postgresql, sqlite
 
 from amulet_integrations.errors import CorruptProfileError, InvalidProfileError
-from amulet_integrations.profiles.field_types import checked_label
+from amulet_integrations.profiles.field_types import checked_label, is_label
 from amulet_integrations.profiles.inheritance import line_of, parent_changed
 from amulet_integrations.profiles.profile import Action, PreferenceProfile, ProfileChange
 from amulet_integrations.profiles.profile_limits import ProfileLimits
@@ -19,7 +19,7 @@ from amulet_integrations.profiles.stores.transfer import check_found, checked_or
 from amulet_integrations.profiles.stores.versions import Version, check_current, next_version
 
 from .advisory_locks import AdvisoryLocks
-from .profile_rows import change_of, has_id, id_text, is_valid_id, profile_of, row_of, version_of
+from .profile_rows import change_of, has_id, id_text, profile_of, row_of, version_of
 from .schema import LARGEST_VERSION, Tables
 
 IDS_PER_QUERY = 500
@@ -151,28 +151,34 @@ class Queries:
         current = self._current_rows([profile.user_id for profile in profiles])
         return self._put(profiles, current, "import")
 
-    def restore(self, user_id: str, version: int) -> PreferenceProfile:
-        """Stores a version of a profile from its history once more.
+    def restore(
+        self, user_id: str, version: int, expected: Version | None = None
+    ) -> PreferenceProfile:
+        """Stores a version of a profile from its history once more, as `save` does.
 
         Raises:
+            ProfileConflictError: Another version than the expected one is stored.
             InvalidProfileError: There is no such version, or it is a deletion.
             CorruptProfileError: The entry in the history is damaged.
         """
         # The lock comes first: what is erased meanwhile must not come back.
         self._locks.user(user_id)
-        return self.save(self._version_to_restore(user_id, version), "restore")
+        return self.save(self._version_to_restore(user_id, version), "restore", expected)
 
-    def delete(self, user_id: str) -> bool:
-        """Deletes a profile; False if there is none.
+    def delete(self, user_id: str, expected: Version | None = None) -> bool:
+        """Deletes a profile of the expected version (None: of any); False if there is none.
 
         Raises:
+            ProfileConflictError: Another version is stored.
             InvalidProfileError: The user id is not valid, and no damaged row has it.
         """
         self._locks.user(user_id)
-        if not is_valid_id(user_id):
+        if not is_label(user_id):
             # No history can be read by such an id.
             return self._remove(user_id, self._profiles)
-        version = self._current_rows([user_id])[user_id].last_version + 1
+        current = self._current_rows([user_id])[user_id]
+        check_current(user_id, expected, current.version)
+        version = current.last_version + 1
         if not self._remove(user_id, self._profiles):
             return False
         now = datetime.now(UTC).isoformat()
@@ -180,13 +186,16 @@ class Queries:
         self._record([row], "delete")
         return True
 
-    def erase(self, user_id: str) -> bool:
+    def erase(self, user_id: str, expected: Version | None = None) -> bool:
         """Deletes a profile and its history; False if there was neither.
 
         Raises:
+            ProfileConflictError: Another version than the expected one is stored.
             InvalidProfileError: The user id is not valid, and no damaged row has it.
         """
         self._locks.user(user_id)
+        if expected is not None:
+            check_current(user_id, expected, self._current_rows([user_id])[user_id].version)
         return self._remove(user_id, self._profiles, self._changes)
 
     def _version_to_restore(self, user_id: str, version: int) -> PreferenceProfile:

@@ -122,7 +122,9 @@ class SqlProfileStore(SharedStore):
         checked_label("user_id", user_id)
         return self._read("read a profile", lambda queries: queries.profile(user_id))
 
-    def delete(self, user_id: str, *, by: str | None = None) -> bool:
+    def delete(
+        self, user_id: str, *, by: str | None = None, expected: PreferenceProfile | None = None
+    ) -> bool:
         """Deletes the user's profile, but not its history; False if there was none.
 
         Versions go on counting: the deletion is a version, and the next profile gets the version
@@ -131,14 +133,17 @@ class SqlProfileStore(SharedStore):
         Args:
             user_id: The user. If the id in a row is damaged: the id that `user_ids` lists.
             by: Who makes the change, for the history.
+            expected: The profile as it was read; no other version is deleted. None for any.
 
         Raises:
+            ProfileConflictError: Another version than the expected one is stored.
             InvalidProfileError: There is no such user id.
             ProfileStoreError: The database cannot be written.
         """
         _check_row_id(user_id)
+        version = _expected_version(expected)
         return self._write(
-            "delete a profile", [user_id], lambda it: it.delete(user_id), by, makes=False
+            "delete a profile", [user_id], lambda it: it.delete(user_id, version), by, makes=False
         )
 
     def user_ids(self) -> list[str]:
@@ -184,18 +189,28 @@ class SqlProfileStore(SharedStore):
             "read the history of a profile", lambda it: it.changes([user_id], newest=newest)
         )
 
-    def restore(self, user_id: str, version: int, *, by: str | None = None) -> PreferenceProfile:
+    def restore(
+        self,
+        user_id: str,
+        version: int,
+        *,
+        by: str | None = None,
+        expected: PreferenceProfile | None = None,
+    ) -> PreferenceProfile:
         """Stores the contents of an earlier version once more, over whatever is there now.
 
         Args:
             user_id: The user, whose profile may have been deleted.
             version: The version to go back to.
             by: Who makes the change, for the history.
+            expected: The profile as it was read; no other version is replaced. None for any, or
+                none.
 
         Returns:
             The profile as stored: a new version.
 
         Raises:
+            ProfileConflictError: Another version than the expected one is stored.
             ProfileLimitError: That version exceeds a limit, or its parent may not be one.
             InvalidProfileError: There is no such version, or it is a deletion; the message lists
                 the versions that can be restored. Or the parents of that time form a circle now.
@@ -203,16 +218,16 @@ class SqlProfileStore(SharedStore):
             ProfileStoreError: The database cannot be written.
         """
         checked_label("user_id", user_id)
-        number = _checked_number("version", version)
+        number, current = _checked_number("version", version), _expected_version(expected)
         return self._write(
             "restore a profile",
             [user_id],
-            lambda it: it.restore(user_id, number),
+            lambda it: it.restore(user_id, number, current),
             by,
             makes=False,
         )
 
-    def erase(self, user_id: str) -> bool:
+    def erase(self, user_id: str, *, expected: PreferenceProfile | None = None) -> bool:
         """Deletes the user's profile and its history; False if there was neither.
 
         SQLite: when this returns, none of the files of the database contains the profile any more.
@@ -221,15 +236,18 @@ class SqlProfileStore(SharedStore):
 
         Args:
             user_id: The user. If the id in a row is damaged: the id that `user_ids` lists.
+            expected: The profile as it was read; no other version is erased. None for any, or none.
 
         Raises:
+            ProfileConflictError: Another version than the expected one is stored.
             InvalidProfileError: There is no such user id.
             ProfileStoreError: The database cannot be written. Or others are still reading what was
                 there before, so that a file of SQLite keeps it; erase it once more then.
         """
         _check_row_id(user_id)
+        version = _expected_version(expected)
         erased = self._write(
-            "erase a profile", [user_id], lambda it: it.erase(user_id), makes=False
+            "erase a profile", [user_id], lambda it: it.erase(user_id, version), makes=False
         )
         self._database.remove_traces()
         return erased
@@ -337,6 +355,10 @@ def _check_row_id(user_id: object) -> None:
     """Refuses what not even a damaged row can have as its user id."""
     if not isinstance(user_id, str) or not user_id:
         checked_label("user_id", user_id)
+
+
+def _expected_version(expected: PreferenceProfile | None) -> Version | None:
+    return None if expected is None else Version.of(check_profile(expected))
 
 
 def _checked_number(what: str, number: object) -> int:

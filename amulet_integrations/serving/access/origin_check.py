@@ -1,0 +1,75 @@
+"""Without keys: keeps web pages of other origins away, which a browser on this machine opens."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from starlette.datastructures import Headers
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from amulet_integrations.serving.api_errors import ApiError
+
+from .loopback import is_loopback
+from .web_origins import Authority, is_of_host
+
+
+class OriginCheck:
+    """Middleware that answers 403 to requests which web pages of other origins cause.
+
+    A browser sends a page's requests from this machine, where a server without keys trusts
+    everybody. Two headers, which no page can change, tell such a request: `Host` is another name
+    if a name of the page's owner was made to lead here (DNS rebinding), and `Origin` or
+    `Sec-Fetch-Site` is another page's.
+
+    Args:
+        app: The application.
+        origins: Origins whose pages may call.
+    """
+
+    def __init__(self, app: ASGIApp, origins: Collection[str]) -> None:
+        self._app = app
+        self._origins = origins
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Passes a request on, or answers it with an error."""
+        if scope["type"] in ("http", "websocket"):
+            try:
+                self._check(Headers(scope=scope), scope.get("method", "GET"))
+            except ApiError as error:
+                answer = JSONResponse(error.body, status_code=error.status)
+                await answer(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+    def _check(self, headers: Headers, method: str) -> None:
+        hosts = headers.getlist("host")
+        host = Authority.parse(hosts[0]) if len(hosts) == 1 else None
+        if host is None:
+            raise ApiError(400, "The header Host has to name one host.")
+        if not is_loopback(host.host):
+            raise ApiError.forbidden(
+                "This server has no keys, so it answers under localhost, 127.0.0.1 and ::1 only. "
+                "The header Host is another one. Start the server with keys to serve others."
+            )
+        for origin in headers.getlist("origin"):
+            if not self._may_call(origin, host):
+                raise ApiError.forbidden(
+                    "This server has no keys, so it answers no web pages of other origins. Name "
+                    "the page's origin in cors_origins, or start the server with keys."
+                )
+        if "origin" not in headers and _is_foreign(headers, method):
+            raise ApiError.forbidden(
+                "This server has no keys, so no other site may embed or load what it serves."
+            )
+
+    def _may_call(self, origin: str, host: Authority) -> bool:
+        return origin in self._origins or is_of_host(origin, host)
+
+
+def _is_foreign(headers: Headers, method: str) -> bool:
+    """Whether another site's page loads something here; following a link is not that."""
+    if headers.get("sec-fetch-site") not in ("cross-site", "same-site"):
+        return False
+    kind = headers.get("sec-fetch-mode"), headers.get("sec-fetch-dest")
+    return method not in ("GET", "HEAD") or kind != ("navigate", "document")

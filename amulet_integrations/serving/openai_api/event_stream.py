@@ -1,0 +1,181 @@
+"""Answers as server-sent events, and what happens when the client goes away."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Sequence
+from contextlib import aclosing
+from typing import Any, NamedTuple, TypeVar
+
+from fastapi import Request
+from fastapi.responses import StreamingResponse
+from pydantic import BaseModel
+from pydantic_core import to_json
+from starlette.types import Receive, Scope, Send
+
+from amulet_integrations.errors import AmuletError
+from amulet_integrations.serving.api_errors import ApiError
+
+T = TypeVar("T")
+
+DONE = b"data: [DONE]\n\n"
+
+
+class ClientGoneError(AmuletError):
+    """The client has closed the connection, so nobody waits for the answer."""
+
+
+class EventStream(StreamingResponse):
+    """A stream of events that is closed, with all that works for it, however it ends.
+
+    Args:
+        events: The events.
+    """
+
+    def __init__(self, events: AsyncGenerator[bytes, None]) -> None:
+        # Proxies that buffer would hold the tokens back.
+        headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+        super().__init__(events, media_type="text/event-stream", headers=headers)
+        self._events = events
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Sends the events until they end, or the client goes away."""
+        async with aclosing(self._events):
+            await super().__call__(scope, receive, send)
+
+
+async def begun(events: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    """The same events after the first of them is there, so that its error is raised here.
+
+    Raises:
+        AmuletError: What keeps the answer from beginning.
+    """
+    try:
+        first = await anext(events)
+    except BaseException:
+        await events.aclose()
+        raise
+    return _chained(first, events)
+
+
+async def _chained(first: bytes, rest: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    async with aclosing(rest):
+        try:
+            yield first
+            async for event in rest:
+                yield event
+        except AmuletError as error:  # the status has been sent
+            yield _event(to_json(ApiError.of(error).body))
+            yield DONE
+        except Exception:
+            yield _event(to_json(ApiError.failed().body))
+            raise
+
+
+async def events_of(
+    parts: AsyncGenerator[tuple[int, T], None],
+    write: Callable[[int, T], Iterable[BaseModel]],
+    write_end: Callable[[], Iterable[BaseModel]],
+) -> AsyncGenerator[bytes, None]:
+    """The events of a stream: each increment's chunks in one piece.
+
+    Args:
+        parts: The parts of all answers; see `interleaved`.
+        write: Makes the chunks of one part of one answer.
+        write_end: Makes the chunks that follow all parts.
+    """
+    async with aclosing(parts):
+        async for index, part in parts:
+            if events := b"".join(map(_chunk_event, write(index, part))):
+                yield events
+    yield b"".join(map(_chunk_event, write_end())) + DONE
+
+
+def _chunk_event(chunk: BaseModel) -> bytes:
+    return _event(chunk.model_dump_json(exclude_unset=True).encode())
+
+
+def _event(data: bytes) -> bytes:
+    return b"data: " + data + b"\n\n"
+
+
+class _End(NamedTuple):
+    """The end of one of several streams."""
+
+    error: Exception | None
+
+
+async def interleaved(
+    streams: Sequence[AsyncGenerator[T, None]],
+) -> AsyncGenerator[tuple[int, T], None]:
+    """The items of several streams as they come, each with the index of its stream.
+
+    The first error ends all. Closing the generator closes the streams.
+    """
+    if len(streams) == 1:
+        async with aclosing(streams[0]):
+            async for item in streams[0]:
+                yield 0, item
+        return
+    queue: asyncio.Queue[tuple[int, T] | _End] = asyncio.Queue()
+    tasks = [asyncio.create_task(_feed(queue, index, it)) for index, it in enumerate(streams)]
+    running = len(tasks)
+    try:
+        while running:
+            found = await queue.get()
+            if not isinstance(found, _End):
+                yield found
+            elif found.error is not None:
+                raise found.error
+            else:
+                running -= 1
+    finally:
+        for task in tasks:
+            task.cancel()
+
+
+async def _feed(
+    queue: asyncio.Queue[tuple[int, T] | _End], index: int, stream: AsyncGenerator[T, None]
+) -> None:
+    error = None
+    try:
+        async with aclosing(stream):
+            async for item in stream:
+                queue.put_nowait((index, item))
+    except Exception as raised:  # noqa: BLE001 - for the reader
+        error = raised
+    queue.put_nowait(_End(error))
+
+
+async def unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """Returns what the work returns; ends it when the client goes away.
+
+    Args:
+        request: The request, whose body has been read.
+        work: The work.
+
+    Raises:
+        ClientGoneError: The client went away first.
+    """
+    working = asyncio.create_task(work)
+    working.add_done_callback(_read_error)
+    gone = asyncio.create_task(_wait_until_gone(request))
+    try:
+        await asyncio.wait([working, gone], return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise ClientGoneError("The client has closed the connection.")
+        return working.result()
+    finally:
+        working.cancel()
+        gone.cancel()
+
+
+def _read_error(task: asyncio.Task[Any]) -> None:
+    """Reads the error of work that nobody waits for any more, of which asyncio would complain."""
+    if not task.cancelled():
+        task.exception()
+
+
+async def _wait_until_gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

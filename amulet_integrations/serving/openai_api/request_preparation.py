@@ -1,0 +1,128 @@
+"""From a request's body to the answers that the engine will decode."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Self
+
+from fastapi import Request
+
+from amulet_integrations.deadline import Deadline
+from amulet_integrations.fair_threads import REQUEST_THREADS
+from amulet_integrations.personalization.applied_preferences import Personalization
+from amulet_integrations.personalization.call_options import CallArguments
+from amulet_integrations.personalization.prepared_call import PreparedAnswer
+from amulet_integrations.prompting import ChatMessage
+from amulet_integrations.prompting.openai_compat.output_options import OUTPUT_OPTIONS
+from amulet_integrations.serving.access.authentication import named_user
+from amulet_integrations.serving.access.caller import Caller
+from amulet_integrations.serving.server_state import ServerState
+
+from .requests.generation_options import GenerationOptions
+
+Conversations = Sequence[tuple[ChatMessage, ...] | str]
+"""Conversations; a string is a prompt that the client has written whole."""
+
+_SEEDS = 2**63
+
+
+@dataclass(frozen=True)
+class Asker:
+    """Who a request is for.
+
+    Attributes:
+        user_id: The user whose preferences count; None for nobody.
+        cache_salt: Which requests share what has been computed of their prompts.
+    """
+
+    user_id: str | None
+    cache_salt: str | None
+
+    @classmethod
+    def of(
+        cls, request: Request, body: GenerationOptions, state: ServerState, caller: Caller
+    ) -> Self:
+        """Decides by the key, the body and the headers; looks nobody up.
+
+        Raises:
+            ApiError: 403, the key is another user's; 400, an id is not valid.
+        """
+        user_id = named_user(request, body.user, state)
+        return cls(user_id, state.cache_salt(caller, user_id))
+
+
+async def prepare_answers(
+    state: ServerState,
+    request: GenerationOptions,
+    read_conversations: Callable[[], Conversations],
+    *,
+    asker: Asker,
+    deadline: Deadline,
+) -> list[PreparedAnswer]:
+    """Looks the user up and writes the prompts, on a thread.
+
+    Args:
+        state: The server.
+        request: The request.
+        read_conversations: Converts its messages or prompts.
+        asker: Who the request is for.
+        deadline: Until when the request may take.
+
+    Returns:
+        For each conversation `request.choices` answers, one after another.
+
+    Raises:
+        AmuletError: The request cannot be answered as it is.
+    """
+    work = partial(_prepare, state, request, read_conversations, asker, deadline)
+    return await REQUEST_THREADS.arun(work, deadline=deadline, user_id=asker.user_id)
+
+
+def _prepare(
+    state: ServerState,
+    request: GenerationOptions,
+    read_conversations: Callable[[], Conversations],
+    asker: Asker,
+    deadline: Deadline,
+) -> list[PreparedAnswer]:
+    client, user_id = state.client, asker.user_id
+    stored = user_id if client.has_profiles else None
+    given = {"max_tokens": _default_limit(state), **request.call_arguments(stored)}
+    arguments = replace(client.read_call(given, OUTPUT_OPTIONS), deadline=deadline)
+    conversations = read_conversations()
+    personalization = _personalize(state, arguments, user_id)
+    return [
+        client.prepare_answer(
+            conversation,
+            _for_choice(arguments, index),
+            personalization,
+            cache_salt=asker.cache_salt,
+        )
+        for conversation in conversations
+        for index in range(request.choices)
+    ]
+
+
+def _personalize(
+    state: ServerState, arguments: CallArguments, user_id: str | None
+) -> Personalization:
+    """The preferences that count, as the operator lets them be used."""
+    selection = state.client.resolve_user(arguments.selection)
+    found = state.client.personalize(selection, arguments.deadline)
+    allowed = state.check_preferences(user_id, found.preferences)
+    return replace(found, user_id=user_id, preferences=allowed)
+
+
+def _for_choice(arguments: CallArguments, index: int) -> CallArguments:
+    """The arguments of one of several answers, with a seed of its own."""
+    own = arguments.for_one_request()
+    if index == 0 or own.sampling.seed is None:
+        return own
+    seed = (own.sampling.seed + index) % _SEEDS
+    return replace(own, sampling=own.sampling.model_copy(update={"seed": seed}))
+
+
+def _default_limit(state: ServerState) -> int:
+    return min(state.settings.default_max_tokens, state.settings.max_tokens)

@@ -1,0 +1,98 @@
+"""From a request to its response, for chats and completions alike."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
+
+from fastapi import Request
+from fastapi.responses import Response
+
+from amulet_integrations.deadline import Deadline
+from amulet_integrations.personalization.prepared_call import PreparedAnswer
+from amulet_integrations.serving.operations.server_metrics import ServerMetrics
+from amulet_integrations.serving.server_state import ServerState
+
+from .answers.answer_format import AnswerFormat, R
+from .answers.answer_reader import AnswerPart, AnswerReader, WholeAnswer
+from .event_stream import (
+    ClientGoneError,
+    EventStream,
+    begun,
+    events_of,
+    interleaved,
+    unless_gone,
+)
+from .request_preparation import Asker, Conversations, prepare_answers
+
+Answers = Sequence[AsyncGenerator[AnswerPart, None]]
+"""The parts of each answer to a request, as they come."""
+
+_CLIENT_CLOSED_REQUEST = 499  # nginx's status; nobody reads it but logs
+
+
+async def respond(
+    state: ServerState,
+    request: Request,
+    body: R,
+    *,
+    asker: Asker,
+    read_conversations: Callable[[], Conversations],
+    make_format: Callable[[str], AnswerFormat[R]],
+) -> Response:
+    """Answers a request, in parts or whole.
+
+    A client that goes away ends the work for it, also while it waits for the first token.
+
+    Args:
+        state: The server.
+        request: The request.
+        body: Its body.
+        asker: Who the request is for.
+        read_conversations: Converts the messages or prompts of the body.
+        make_format: f(the engine's fingerprint) -> what writes the answers.
+
+    Raises:
+        AmuletError: The request cannot be answered; or, in parts, not even begun.
+    """
+    deadline = Deadline(state.settings.timeout)
+
+    async def answer() -> Response:
+        prepared = await prepare_answers(
+            state, body, read_conversations, asker=asker, deadline=deadline
+        )
+        written = make_format(prepared[0].engine.fingerprint)
+        answers = [_counted(state.metrics, it) for it in prepared]
+        return await (_stream(answers, written) if body.stream else _whole(answers, written))
+
+    try:
+        return await unless_gone(request, answer())
+    except ClientGoneError:
+        return Response(status_code=_CLIENT_CLOSED_REQUEST)
+
+
+async def _stream(answers: Answers, written: AnswerFormat[R]) -> Response:
+    events = events_of(interleaved(answers), written.chunks, written.last_chunks)
+    return EventStream(await begun(events))
+
+
+async def _whole(answers: Answers, written: AnswerFormat[R]) -> Response:
+    whole = [WholeAnswer() for _ in answers]
+    async with aclosing(interleaved(answers)) as parts:
+        async for index, part in parts:
+            whole[index].add(part)
+    content = written.whole(whole).model_dump_json(exclude_unset=True)
+    return Response(content, media_type="application/json")
+
+
+async def _counted(
+    metrics: ServerMetrics, prepared: PreparedAnswer
+) -> AsyncGenerator[AnswerPart, None]:
+    """The parts of one answer, which is counted as it comes."""
+    with metrics.answer_started(prepared.call.personalization.applied_method) as count:
+        async with aclosing(AnswerReader(prepared).parts()) as parts:
+            async for part in parts:
+                count.first_token()
+                if part.end is not None:
+                    count.finished(part.end.usage, part.end.finish_reason)
+                yield part

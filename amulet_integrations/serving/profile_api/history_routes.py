@@ -1,0 +1,57 @@
+"""The history of a profile, and going back to one of its versions."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Query, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from amulet_integrations.profiles import ProfileChange
+
+from .encoded_path import EncodedPathRoute
+from .entity_tags import PreconditionOf
+from .profile_response import READ_ERRORS, STORED, WRITE_ERRORS, profile_response
+from .user_profiles import PROFILES_PATH, ProfilesOf
+
+router = APIRouter(prefix=PROFILES_PATH, tags=["profiles"], route_class=EncodedPathRoute)
+
+
+class History(BaseModel):
+    """Changes of a profile, the oldest first.
+
+    Attributes:
+        object: Always "list", as in OpenAI's lists.
+        data: The changes.
+        has_more: Whether there are older ones.
+    """
+
+    object: Literal["list"] = "list"
+    data: list[ProfileChange]
+    has_more: bool
+
+
+class RestoreBody(BaseModel):
+    """Which version to go back to."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    version: int = Field(ge=1, strict=True, description="A version that the history lists.")
+
+
+@router.get("/{user_id}/history", responses=READ_ERRORS)
+async def get_history(
+    profiles: ProfilesOf,
+    limit: Annotated[int, Query(ge=1, le=1000, description="Most changes, the newest.")] = 100,
+) -> History:
+    """Lists the newest changes of a profile, also after it was deleted."""
+    changes = await profiles.history(limit + 1)
+    return History(data=changes[-limit:], has_more=len(changes) > limit)
+
+
+@router.post("/{user_id}/restore", response_model=None, responses=STORED | WRITE_ERRORS)
+async def restore_profile(
+    profiles: ProfilesOf, body: RestoreBody, precondition: PreconditionOf
+) -> Response:
+    """Stores an earlier version once more, as a new version."""
+    return profile_response(await profiles.restore(body.version, precondition))
