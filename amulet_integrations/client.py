@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
@@ -14,7 +13,6 @@ from pydantic import PrivateAttr, model_validator
 
 from amulet_integrations.config import SAMPLING, AmuletConfig, check_one_limit
 from amulet_integrations.deadline import Deadline
-from amulet_integrations.decoding.sampling_params import SamplingParams
 from amulet_integrations.decoding.strength import Strength
 from amulet_integrations.engine.model_source import ModelSource
 from amulet_integrations.engine.protocol import Engine
@@ -22,6 +20,16 @@ from amulet_integrations.errors import InvalidParamsError, UnknownArgumentError
 from amulet_integrations.explanation.explanation import Explanation
 from amulet_integrations.fair_threads import REQUEST_THREADS
 from amulet_integrations.personalization.applied_preferences import Personalization
+from amulet_integrations.personalization.call_options import (
+    OTHER_ARGUMENTS,
+    SELECTION_ARGUMENTS,
+    CallArguments,
+    checked_explain,
+    checked_timeout,
+    merged_template_kwargs,
+    selection_from,
+    without_unset,
+)
 from amulet_integrations.personalization.personalizer import Personalizer
 from amulet_integrations.personalization.prepared_call import PreparedAnswer, PreparedCall
 from amulet_integrations.personalization.user_resolution import PreferenceSelection, resolve_user
@@ -37,59 +45,7 @@ from amulet_integrations.prompting import ChatMessage
 from amulet_integrations.prompting.openai_compat.output_options import OutputOptions
 from amulet_integrations.registry import Registry, is_default_place
 
-SELECTION_ARGUMENTS = tuple(name for name in PreferenceSelection.model_fields if name != "source")
-"""Arguments of a call that select whose preferences it follows, when and how."""
-
 _SHARED: ContextVar[Registry | None] = ContextVar("shared_registry", default=None)
-
-_OTHER_ARGUMENTS = ("max_tokens", "max_new_tokens", "timeout", "chat_template_kwargs", "explain")
-
-
-@dataclass(frozen=True)
-class CallArguments:
-    """The validated arguments of one call.
-
-    Attributes:
-        selection: The preferences that the arguments select; see `AmuletClient.resolve_user`.
-        sampling: The constructor's sampling parameters with the call's in their place.
-        output: The tools, the response format and the log-probabilities.
-        deadline: Until when the call may take, counted from when its arguments were read.
-        chat_template_kwargs: Further variables of the model's chat template.
-        explain: Whether the answer is explained token by token.
-    """
-
-    selection: PreferenceSelection
-    sampling: SamplingParams
-    output: OutputOptions
-    deadline: Deadline
-    chat_template_kwargs: Mapping[str, Any] | None = None
-    explain: bool = False
-
-    def for_one_request(self, *, whole_call: bool = True) -> Self:
-        """The same arguments with a deadline that can be cancelled by itself.
-
-        Args:
-            whole_call: Whether the time since the call counts; otherwise it begins anew.
-        """
-        deadline = self.deadline.part() if whole_call else Deadline(self.deadline.timeout)
-        return replace(self, deadline=deadline)
-
-
-def without_unset(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments of a call without those that are None; only `max_kl=None` has a meaning."""
-    return {
-        name: value for name, value in arguments.items() if value is not None or name == "max_kl"
-    }
-
-
-def selection_from(arguments: Mapping[str, Any]) -> PreferenceSelection:
-    """What the arguments of a call select; the other arguments are passed over.
-
-    Raises:
-        AmuletError: One of them is not valid.
-    """
-    given = {name: arguments[name] for name in SELECTION_ARGUMENTS if name in arguments}
-    return PreferenceSelection(**without_unset(given))
 
 
 class AmuletClient(AmuletConfig):
@@ -336,7 +292,7 @@ class AmuletClient(AmuletConfig):
             PromptError: The tools, their choice or the response format cannot be followed.
             UnsupportedGrammarError: A schema cannot be enforced.
         """
-        known = {*SELECTION_ARGUMENTS, *SAMPLING, *_OTHER_ARGUMENTS, *also}
+        known = {*SELECTION_ARGUMENTS, *SAMPLING, *OTHER_ARGUMENTS, *also}
         if unknown := {name: value for name, value in arguments.items() if name not in known}:
             raise UnknownArgumentError.for_names(f"A call of {type(self).__name__}", unknown, known)
         given = without_unset(arguments)
@@ -345,21 +301,17 @@ class AmuletClient(AmuletConfig):
         for name in ("max_tokens", "max_new_tokens"):
             if name in given:
                 changes["max_new_tokens"] = given[name]
-        timeout = given.get("timeout", self.timeout)
-        is_number = isinstance(timeout, int | float) and not isinstance(timeout, bool)
-        if timeout is not None and not (is_number and timeout > 0):
-            raise InvalidParamsError(f"timeout={timeout!r}: give seconds above 0, or None.")
-        deadline = Deadline(timeout)
-        explain = given.get("explain", self.explain)
-        if not isinstance(explain, bool):
-            raise InvalidParamsError(f"explain={explain!r}: give True or False.")
+        deadline = Deadline(checked_timeout(given.get("timeout", self.timeout)))
+        explain = checked_explain(given.get("explain", self.explain))
         self._check_count(given.get("profile"))
         return CallArguments(
             selection=selection_from(given),
             sampling=self.sampling.model_copy(update=changes),
             output=OutputOptions.read(arguments, steer_strings=self.steer_strings),
             deadline=deadline,
-            chat_template_kwargs=self._template_kwargs(given.get("chat_template_kwargs")),
+            chat_template_kwargs=merged_template_kwargs(
+                self.chat_template_kwargs, given.get("chat_template_kwargs")
+            ),
             explain=explain,
         )
 
@@ -384,6 +336,8 @@ class AmuletClient(AmuletConfig):
         messages: tuple[ChatMessage, ...] | str,
         arguments: CallArguments,
         personalization: Personalization,
+        *,
+        cache_salt: str | None = None,
     ) -> PreparedAnswer:
         """Renders a call; loads the model when it is first needed, so it may block.
 
@@ -391,6 +345,8 @@ class AmuletClient(AmuletConfig):
             messages: The conversation; a string is a prompt that the caller has written whole.
             arguments: The call's other arguments.
             personalization: The preferences, looked up for this model.
+            cache_salt: Which calls share what has been computed of their prompts; see
+                `GenerationRequest`.
 
         Raises:
             PromptError: The conversation cannot be written as a prompt for this model.
@@ -407,6 +363,7 @@ class AmuletClient(AmuletConfig):
             output=arguments.output,
             deadline=arguments.deadline,
             chat_template_kwargs=arguments.chat_template_kwargs,
+            cache_salt=cache_salt,
             include_preference_text=self.include_preference_text,
             keep_explained=self._registry.explained.keep if arguments.explain else None,
         )
@@ -435,14 +392,6 @@ class AmuletClient(AmuletConfig):
     async def aexplanation_of(self, answer: object = None) -> Explanation:
         """As `explanation_of`, without blocking the event loop."""
         return await REQUEST_THREADS.start(partial(self.explanation_of, answer))
-
-    def _template_kwargs(self, given: Any) -> dict[str, Any] | None:
-        if given is not None and not isinstance(given, Mapping):
-            raise InvalidParamsError(
-                f"chat_template_kwargs is a {type(given).__name__}; give a dict of the chat "
-                "template's variables."
-            )
-        return {**(self.chat_template_kwargs or {}), **(given or {})} or None
 
     @property
     def _default(self) -> PreferenceSelection:

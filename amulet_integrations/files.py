@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -59,6 +60,46 @@ def _take_over_rights(new: int, old: Path) -> None:
     if (status.st_uid, status.st_gid) != (os.geteuid(), os.getegid()):
         os.fchown(new, status.st_uid, status.st_gid)
     os.fchmod(new, status.st_mode & _WRITTEN_BY_OWNER_ONLY)
+
+
+def check_place(path: Path, error: Callable[[str], Exception]) -> None:
+    """Refuses a path that no file can have: that of a folder, or one in no folder at all.
+
+    Args:
+        path: The path of a file that a user wants to have written.
+        error: Makes the error from its message.
+
+    Raises:
+        Exception: What `error` makes.
+    """
+    if path.is_dir():
+        raise error(f"{str(path)!r} is a folder. Choose another file, such as one in it.")
+    if not (folder := path.resolve().parent).is_dir():
+        raise error(
+            f"There is no folder {str(folder)!r} for {path.name!r}. Choose another file, or make "
+            "the folder first."
+        )
+
+
+def save_file(path: str | os.PathLike[str], content: bytes, error: type[AmuletError]) -> Path:
+    """Writes a file where a user wants to have it, whole or not at all.
+
+    Args:
+        path: The file; it is replaced at once if it exists.
+        content: The content.
+        error: The type of the error for a path that no file can have.
+
+    Returns:
+        The path.
+
+    Raises:
+        AmuletError: Of that type: see `check_place`.
+        OSError: The file cannot be written.
+    """
+    file = Path(path)
+    check_place(file, error)
+    replace_file(file, content)
+    return file
 
 
 def may_replace(path: Path, beginning: bytes) -> bool:

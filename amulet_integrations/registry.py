@@ -113,6 +113,6 @@ def _import_shared_engine() -> Callable[[ModelSource], Engine]:
     has been imported by half.
     """
     from amulet_integrations.engine.backends.transformers.loading import loader  # noqa: F401, PLC0415
-    from amulet_integrations.engine.local_engine import shared_engine  # noqa: PLC0415
+    from amulet_integrations.engine.loaded_engines import shared_engine  # noqa: PLC0415
 
     return shared_engine

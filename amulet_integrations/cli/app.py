@@ -13,7 +13,7 @@ from amulet_integrations import __version__
 from amulet_integrations.errors import AmuletError, GenerationError
 from amulet_integrations.suggestions import is_about_strength
 
-from . import chat, compare, explain, keys, terminal
+from . import chat, compare, explain, keys, serve, terminal
 from .evaluation import evaluate, sweep
 from .interruption import INTERRUPTED, MESSAGE
 from .options import (
@@ -105,6 +105,7 @@ for _command, _epilog, _names in (
     (explain.explain, explain.EPILOG, {}),
     (sweep.sweep, sweep.EPILOG, {}),
     (evaluate.evaluate, evaluate.EPILOG, evaluate.EARLIER_NAMES),
+    (serve.serve, serve.EPILOG, {}),
 ):
     app.command(
         help=flowing(_command.__doc__ or ""),
@@ -130,7 +131,8 @@ def _show_version(wanted: bool) -> None:
         decoded, as strongly as you say, without training: [bold]compare[/bold] shows what that
         does, [bold]explain[/bold] shows it token by token, [bold]sweep[/bold] how strong it should
         be, [bold]profile[/bold] keeps what each user prefers, [bold]chat[/bold] answers by it,
-        [bold]evaluate[/bold] measures it on your questions.
+        [bold]evaluate[/bold] measures it on your questions, [bold]serve[/bold] answers every client
+        that speaks OpenAI's API.
         """
     ),
 )

@@ -28,7 +28,7 @@ from .conversation import system_messages
 from .explanation.explanation_view import print_explanation
 from .loading import open_engine, open_store
 from .options import method_option, option
-from .page_files import check_page, write_page
+from .page_files import check_page
 from .profile.group import print_json
 
 EPILOG = options.examples(
@@ -103,8 +103,7 @@ def explain(
     else:
         print_explanation(explanation)
     if not no_page:
-        write_page(page, explanation.to_html())
-        terminal.notice(f"The page: {page}")
+        terminal.notice(f"The page: {explanation.save_html(page)}")
 
 
 def _own_profile(texts: Sequence[str]) -> PreferenceProfile | None:

@@ -32,7 +32,7 @@ def open_engine(model: str, dtype: str = "auto") -> Engine:
         # Importing torch takes a good part of the time.
         from amulet_integrations.engine import ModelSource, shared_engine  # noqa: PLC0415
 
-        _quiet_transformers()
+        quiet_transformers()
         return shared_engine(ModelSource(model, dtype=dtype))
 
 
@@ -67,7 +67,8 @@ def _status_line(message: str) -> Iterator[None]:
         console.control(Control((ControlType.ERASE_IN_LINE, 2)))
 
 
-def _quiet_transformers() -> None:
+def quiet_transformers() -> None:
+    """Keeps the bars and warnings of transformers off the terminal."""
     from huggingface_hub.utils import logging as hub_logging  # noqa: PLC0415
     from transformers.utils import logging  # noqa: PLC0415
 

@@ -1,4 +1,4 @@
-"""The HTML pages that commands write: found out ahead whether they can be, and never half written.
+"""The HTML pages that commands write: found out ahead whether they can be.
 
 A file that is no such page is not replaced, so that a mistyped name costs nobody a file.
 """
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import typer
 
-from amulet_integrations.files import may_replace, may_write_into, replace_file
+from amulet_integrations.files import check_place, may_replace, may_write_into
 
 _BEGINNING = b"<!doctype html>"
 
@@ -20,15 +20,9 @@ def check_page(path: Path) -> None:
     Raises:
         typer.BadParameter: It is.
     """
-    if path.is_dir():
-        raise typer.BadParameter(f"{path} is a folder; name the file that the page goes to.")
+    check_place(path, typer.BadParameter)
     folder = path.resolve().parent
     if not may_write_into(folder):
         raise typer.BadParameter(f"{folder} is no folder that you may write into.")
     if not may_replace(path, _BEGINNING):
         raise typer.BadParameter(f"{path} exists and is no HTML page; choose another name.")
-
-
-def write_page(path: Path, page: str) -> None:
-    """Writes a page, whole or not at all."""
-    replace_file(path, page.encode())

@@ -1,8 +1,8 @@
 from .backends.base import Backend as Backend
 from .limits import EngineLimits as EngineLimits
 from .limits import EngineStats as EngineStats
+from .loaded_engines import shared_engine as shared_engine
 from .local_engine import LocalEngine as LocalEngine
-from .local_engine import shared_engine as shared_engine
 from .model_source import ModelSource as ModelSource
 from .protocol import Engine as Engine
 from .request import GenerationRequest as GenerationRequest

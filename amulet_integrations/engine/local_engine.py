@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import threading
 import time
-from collections import defaultdict
 from collections.abc import Callable, Iterator
 from collections.abc import Sequence as SequenceOf
 from dataclasses import fields
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
-from weakref import WeakValueDictionary
 
 import torch
 from torch import Tensor
@@ -528,21 +525,3 @@ def _open_all(
 def _takes_a_while(request: GenerationRequest) -> bool:
     """Whether the request has grammars to compile, for which no event loop must wait."""
     return bool(request.alternatives)
-
-
-_engines: WeakValueDictionary[str, LocalEngine] = WeakValueDictionary()
-_locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
-
-
-def shared_engine(source: ModelSource) -> LocalEngine:
-    """Returns the one engine of a model: loaded by the first caller, freed when nobody holds it.
-
-    Raises:
-        ModelError: The model cannot be loaded.
-    """
-    with _locks[source.key]:
-        engine = _engines.get(source.key)
-        if engine is None or engine.closed:
-            engine = LocalEngine.from_source(source)
-            _engines[source.key] = engine
-        return engine

@@ -56,6 +56,10 @@ class GenerationRequest(FrozenModel):
         user_id: The user whose request it is. Users take turns where requests wait, and the
             requests of one user take a bounded share of the threads that prepare requests. All
             requests without a user count as those of one more user.
+        cache_salt: What has been computed of a context serves requests of the same salt only, so
+            that nobody can find out by timing what requests of another salt begin with. Use one
+            salt for each user, or for those who may know of each other. It is not empty. None, the
+            default, is a salt of its own.
         logprobs: Whether increments have the log-probability of each token, and how many of the
             likeliest tokens beside it, at most 20. They are those of the policy itself: before
             penalty, grammar, temperature and filters.
@@ -86,6 +90,7 @@ class GenerationRequest(FrozenModel):
     timeout: float | None = Field(default=None, gt=0.0)
     deadline: InstanceOf[Deadline] | None = Field(default=None, exclude=True, repr=False)
     user_id: str | None = Field(default=None, repr=False)
+    cache_salt: str | None = Field(default=None, min_length=1, repr=False)
     logprobs: int | None = Field(default=None, ge=0, le=20)
     explain: int | None = Field(default=None, strict=True, ge=0, le=20)
     skip_special_tokens: bool = True

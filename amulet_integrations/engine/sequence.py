@@ -64,6 +64,7 @@ class Sequence:
         contexts: The contexts that are run: those of weight 0 are left out.
         prompts: The same as arrays, for comparisons.
         user_id: The user whose request it is; None for nobody in particular.
+        cache_salt: The salt of the requests that it shares computed prefixes with.
         log: Times the request and writes what became of it.
         max_lengths: The most tokens that each context's row may hold, completion included.
         cached_tokens: For each context, the tokens that had been computed before.
@@ -104,6 +105,7 @@ class Sequence:
     ) -> None:
         self._deadline = deadline
         self.user_id = request.user_id
+        self.cache_salt = request.cache_salt
         self.policy = request.policy
         self.contexts = request.running_contexts
         self.prompts = [as_tokens(ids) for ids in self.contexts]

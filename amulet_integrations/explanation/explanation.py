@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from amulet_integrations.errors import InvalidRequestError
-from amulet_integrations.files import replace_file
+from amulet_integrations.files import save_file
 
 from .explained_tokens import ExplanationData
 
@@ -49,15 +49,7 @@ class Explanation(ExplanationData):
             InvalidRequestError: The path names a folder, or a file in a folder that does not exist.
             OSError: The file cannot be written.
         """
-        file = Path(path)
-        if file.is_dir():
-            raise InvalidRequestError(f"{str(path)!r} is a folder; name a file in it.")
-        if not file.parent.is_dir():
-            raise InvalidRequestError(
-                f"There is no folder {str(file.parent)!r} for {file.name!r}; make it first."
-            )
-        replace_file(file, self.to_html().encode())
-        return file
+        return save_file(path, self.to_html().encode(), InvalidRequestError)
 
     def _repr_html_(self) -> str:
         """What a notebook shows, the private texts included."""

@@ -10,15 +10,15 @@ from langchain_core.language_models import LanguageModelInput
 from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.runnables import Runnable, RunnableBinding, RunnableConfig
 
-from amulet_integrations.client import SELECTION_ARGUMENTS, without_unset
 from amulet_integrations.errors import InvalidParamsError
+from amulet_integrations.langchain.structured.configured_output import ConfiguredOutput
+from amulet_integrations.personalization.call_options import SELECTION_ARGUMENTS, without_unset
 from amulet_integrations.personalization.user_resolution import PreferenceSelection
 from amulet_integrations.profiles.scope import NAMES
 from amulet_integrations.prompting.openai_compat.openai_tools import tool_list
 
 from .call_arguments import BOUND_SELECTION
 from .call_config import config_for, merged, with_factories
-from .configured_output import ConfiguredOutput
 from .internal_calls import STRUCTURED
 from .model_wrapper import AnyModel, ModelWrapper, NextCall
 from .tools import to_openai_tools

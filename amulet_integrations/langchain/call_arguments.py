@@ -10,13 +10,13 @@ from langchain_core.messages import BaseMessage
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import ensure_config
 
-from amulet_integrations.client import (
+from amulet_integrations.client import AmuletClient
+from amulet_integrations.personalization.applied_preferences import Personalization
+from amulet_integrations.personalization.call_options import (
     SELECTION_ARGUMENTS,
-    AmuletClient,
     CallArguments,
     without_unset,
 )
-from amulet_integrations.personalization.applied_preferences import Personalization
 from amulet_integrations.personalization.user_resolution import PreferenceSelection
 from amulet_integrations.profiles import current_scope
 from amulet_integrations.profiles.field_types import LONGEST_LABEL

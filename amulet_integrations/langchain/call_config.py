@@ -7,13 +7,14 @@ hands to its steps is a step's own, as in LangChain.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, cast
 
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import (
     CONFIG_KEYS,
     ensure_config,
+    get_config_list,
     merge_configs,
     var_child_runnable_config,
 )
@@ -71,6 +72,17 @@ def within_run(config: RunnableConfig | None) -> RunnableConfig:
     if around:
         own["configurable"] = {**around, **own.get("configurable", {})}
     return cast("RunnableConfig", own)
+
+
+def with_full_concurrency(
+    config: RunnableConfig | Sequence[RunnableConfig] | None, inputs: Sequence[Any]
+) -> list[RunnableConfig]:
+    """Configs of a batch with a thread for each input in their pool; a thread here only waits."""
+    configs = get_config_list(config, len(inputs))
+    for one in configs:
+        if one.get("max_concurrency") is None:
+            one["max_concurrency"] = len(inputs)
+    return configs
 
 
 def _sorted_keys(config: Mapping[str, Any] | None) -> dict[str, Any]:

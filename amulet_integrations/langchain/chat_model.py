@@ -53,10 +53,19 @@ from amulet_integrations.bind_context import (
     bind_coroutine,
     bind_iterator,
 )
-from amulet_integrations.client import AmuletClient, without_unset
+from amulet_integrations.client import AmuletClient
 from amulet_integrations.errors import PromptError
+from amulet_integrations.langchain.structured.structured_output import (
+    StructuredMethod,
+    StructuredOutput,
+)
+from amulet_integrations.personalization.call_options import without_unset
 from amulet_integrations.personalization.validated_call import ValidatedCall
-from amulet_integrations.prompting.openai_compat.openai_tools import ToolChoice, to_tool_use
+from amulet_integrations.prompting.openai_compat.openai_tools import (
+    ToolChoice,
+    check_tools,
+    to_tool_use,
+)
 from amulet_integrations.prompting.prompt_tokenizer import plain_token_ids
 
 from . import wrappers as _wrappers  # noqa: F401 - `bind` and its like return them
@@ -69,10 +78,10 @@ from .call_arguments import (
     check_arguments,
     read_arguments,
 )
+from .call_config import with_full_concurrency
 from .messages import to_chat_messages
 from .preparation import CallPreparation
 from .serialization import identifying_params, model_profile, serialized_constructor
-from .structured import StructuredMethod, StructuredOutput
 from .tools import AnySchema, AnyTool, to_openai_tools
 from .wrappable import Wrappable
 
@@ -233,7 +242,7 @@ class ChatAmulet(AmuletClient, Wrappable, BaseChatModel):
         **kwargs: Any,
     ) -> list[AIMessage]:
         """As `Runnable.batch`, all inputs together unless the config has a `max_concurrency`."""
-        return super().batch(inputs, _with_full_concurrency(config, inputs), **kwargs)
+        return super().batch(inputs, with_full_concurrency(config, inputs), **kwargs)
 
     def abatch(
         self,
@@ -253,7 +262,7 @@ class ChatAmulet(AmuletClient, Wrappable, BaseChatModel):
         **kwargs: Any,
     ) -> Iterator[tuple[int, Any]]:
         """As `Runnable.batch_as_completed`."""
-        configs = _with_full_concurrency(config, inputs)
+        configs = with_full_concurrency(config, inputs)
         return bind_iterator(super().batch_as_completed(inputs, configs, **kwargs))
 
     def abatch_as_completed(
@@ -372,20 +381,7 @@ class ChatAmulet(AmuletClient, Wrappable, BaseChatModel):
                 `strict`, one that cannot be enforced while decoding.
         """
         output = StructuredOutput(schema, method, strict)
-        if tools is not None and method != "json_schema":
-            raise PromptError(
-                f'tools=, given or bound, goes with method="json_schema" only, not {method!r}. '
-                "Use that method, or a model without tools."
-            )
-        arguments = output.arguments
-        if taken := sorted(
-            it for it in arguments if kwargs.get(it, arguments[it]) != arguments[it]
-        ):
-            raise PromptError(
-                f"{taken[0]}= is set by with_structured_output(method={method!r}) itself; leave it "
-                "out, or unbound, or use bind_tools."
-            )
-        wanted = {**kwargs, **arguments}
+        wanted = output.arguments_beside(kwargs, has_tools=tools is not None)
         llm = self.bind_tools(output.tools if tools is None else tools, **wanted)
         return output.parse_answers_of(llm, include_raw=include_raw)
 
@@ -411,7 +407,9 @@ class ChatAmulet(AmuletClient, Wrappable, BaseChatModel):
             messages: Any part of a conversation.
             tools: The tools that the prompt describes.
         """
-        use = to_tool_use(to_openai_tools(tools or ()))
+        described = to_openai_tools(tools or ())
+        check_tools(described)
+        use = to_tool_use(described)
         return self.personalizer.prompts.count_tokens(
             to_chat_messages(messages), tools=use.tools if use else ()
         )
@@ -575,14 +573,3 @@ class ChatAmulet(AmuletClient, Wrappable, BaseChatModel):
 
     def _stop(self, stop: list[str] | None) -> list[str]:
         return list(self.stop) if stop is None else stop
-
-
-def _with_full_concurrency(
-    config: Config | Sequence[RunnableConfig], inputs: Sequence[LanguageModelInput]
-) -> list[RunnableConfig]:
-    """Configs whose thread pool has a thread for each input; a thread here only waits."""
-    configs = get_config_list(config, len(inputs))
-    for one in configs:
-        if one.get("max_concurrency") is None:
-            one["max_concurrency"] = len(inputs)
-    return configs

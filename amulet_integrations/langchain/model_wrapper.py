@@ -26,11 +26,11 @@ from amulet_integrations.bind_context import (
     bind_iterator,
 )
 from amulet_integrations.errors import InvalidParamsError, PreferenceSelectionError
+from amulet_integrations.langchain.structured.configured_output import ConfiguredOutput
 from amulet_integrations.personalization.validated_call import ValidatedCall
 
 from .call_arguments import RUN_OPTIONS
 from .call_config import merged, within_run
-from .configured_output import ConfiguredOutput
 from .wrappable import STAND_INS, Wrappable, fields_of
 
 AnyModel = Runnable[LanguageModelInput, Any]

@@ -45,6 +45,7 @@ def to_openai_tools(tools: Sequence[AnyTool], strict: bool | None = None) -> lis
 
     Raises:
         PromptError: A tool describes no function, or two different tools have one name.
+        UnsupportedGrammarError: A schema is too large.
     """
     return unique_tools([_to_openai_tool(tool, strict) for tool in tool_list(tools)])
 

@@ -10,7 +10,8 @@ from llama_index.core.llms.custom import CustomLLM
 from llama_index.core.llms.function_calling import FunctionCallingLLM
 from pydantic import PrivateAttr
 
-from amulet_integrations.client import AmuletClient, without_unset
+from amulet_integrations.client import AmuletClient
+from amulet_integrations.personalization.call_options import without_unset
 from amulet_integrations.profiles.scope import NAMES
 from amulet_integrations.prompting.prompt_tokenizer import plain_token_ids
 

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from secrets import token_bytes
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
 from llama_index.core.base.llms.types import (
     ChatMessage,
@@ -28,12 +24,11 @@ from llama_index.core.types import Model, TokenAsyncGen, TokenGen
 from pydantic import BaseModel, Field, computed_field, field_serializer, model_validator
 
 from amulet_integrations.bind_context import bind_coroutine
-from amulet_integrations.errors import AmuletError, NoToolCallError, PromptError
-from amulet_integrations.personalization.saved_presets import presets_version
-from amulet_integrations.personalization.user_resolution import PreferenceSelection
+from amulet_integrations.errors import NoToolCallError, PromptError
 from amulet_integrations.personalization.validated_call import ValidatedCall
 from amulet_integrations.prompting.openai_compat.openai_tools import ToolChoice
 
+from .cache_identity import cache_identity
 from .client_llm import ClientLLM
 from .instrumentation import install_stream_binder
 from .llm_call import (
@@ -54,8 +49,6 @@ from .tools import callable_tools, chat_tool_options, react_defaults, tool_selec
 
 if TYPE_CHECKING:
     from llama_index.core.chat_engine.types import AgentChatResponse
-
-_SALT = token_bytes(32)  # so that a digest reveals nothing outside of this process
 
 
 class AmuletLLM(ClientLLM):
@@ -170,17 +163,7 @@ class AmuletLLM(ClientLLM):
         is named; else a digest that holds in this process and reveals nothing. It reads the store
         and does not load the model.
         """
-        try:
-            selection = self.resolve_user(PreferenceSelection())
-            if not selection.is_set:
-                return None
-            personalizer = replace(self.personalizer, on_unknown_user=None)
-            identity = personalizer.personalize(selection, saved=False).fingerprint
-            if self.saved_presets:
-                identity += presets_version()
-        except AmuletError:
-            identity = uuid4().hex  # a call will fail; until then no other model is like this one
-        return hashlib.blake2b(identity.encode(), key=_SALT).hexdigest()
+        return cache_identity(self)
 
     @model_validator(mode="before")
     @classmethod

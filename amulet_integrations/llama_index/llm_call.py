@@ -15,9 +15,9 @@ from llama_index.core.llms.callbacks import llm_chat_callback, llm_completion_ca
 from llama_index.core.llms.llm import default_completion_to_prompt
 
 from amulet_integrations.bind_context import aclosing_all
-from amulet_integrations.client import SELECTION_ARGUMENTS, CallArguments
 from amulet_integrations.errors import PromptError
 from amulet_integrations.fair_threads import REQUEST_THREADS
+from amulet_integrations.personalization.call_options import SELECTION_ARGUMENTS, CallArguments
 from amulet_integrations.personalization.prepared_call import PreparedAnswer
 from amulet_integrations.personalization.user_resolution import PreferenceSelection
 from amulet_integrations.personalization.validated_call import ValidatedCall

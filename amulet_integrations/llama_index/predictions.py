@@ -15,8 +15,8 @@ from llama_index.core.output_parsers.selection import SelectionOutputParser
 from llama_index.core.prompts import BasePromptTemplate, PromptType
 from llama_index.core.question_gen.output_parser import SubQuestionOutputParser
 
-from amulet_integrations.client import SELECTION_ARGUMENTS
 from amulet_integrations.errors import AmuletError, AnswerError, PromptError
+from amulet_integrations.personalization.call_options import SELECTION_ARGUMENTS
 from amulet_integrations.prompting.openai_compat.response_format import json_object_format
 
 from .client_llm import ClientLLM

@@ -35,7 +35,7 @@ def to_openai_tools(tools: Sequence[AnyTool]) -> list[dict[str, Any]]:
 
     Raises:
         PromptError: A tool describes no function, or two tools differ but have one name.
-        UnsupportedGrammarError: A schema cannot be enforced while decoding.
+        UnsupportedGrammarError: A schema is too large.
     """
     return unique_tools([checked_tool(_function(tool)) for tool in tool_list(tools)])
 

@@ -222,6 +222,7 @@ class Personalizer:
             timeout=prepared.deadline.timeout,
             deadline=prepared.deadline,
             user_id=personalization.user_id,
+            cache_salt=prepared.cache_salt,
             logprobs=prepared.output.logprobs,
             explain=explain,
             skip_special_tokens=self.prompts.skip_special_tokens(

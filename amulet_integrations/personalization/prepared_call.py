@@ -40,6 +40,7 @@ class PreparedCall:
         output: The tools, the response format and the log-probabilities of the answer.
         deadline: Until when the call may take; by default there is no limit.
         chat_template_kwargs: Further variables of the model's chat template.
+        cache_salt: As in `GenerationRequest`.
         include_preference_text: Whether the metadata contains the texts of the preferences.
         keep_explained: Keeps the answer with the explanations of its tokens and returns the id
             that the metadata contains; None for an answer that is not explained.
@@ -51,6 +52,7 @@ class PreparedCall:
     output: OutputOptions = field(default_factory=OutputOptions)
     deadline: Deadline = field(default_factory=Deadline)
     chat_template_kwargs: Mapping[str, Any] | None = None
+    cache_salt: str | None = field(default=None, repr=False)
     include_preference_text: bool = False
     keep_explained: Callable[[ExplainedAnswer], str] | None = None
 

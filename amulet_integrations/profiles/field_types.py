@@ -10,7 +10,7 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, ValidationInfo
+from pydantic import AfterValidator, BeforeValidator, ValidationInfo, WithJsonSchema
 
 from amulet_integrations.errors import InvalidParamsError, InvalidProfileError
 
@@ -26,6 +26,16 @@ TEXT_LIMIT_VARIABLE = "AMULET_MAX_PREFERENCE_CHARS"
 _CONTROL_CHARACTERS = "\\x00-\\x1f\\x7f-\\x9f"
 _SURROGATES = "\\ud800-\\udfff"
 _REFUSED = re.compile(f"[{_CONTROL_CHARACTERS}{_SURROGATES}]")
+
+LABEL_SCHEMA: dict[str, Any] = {
+    "type": "string",
+    "minLength": 1,
+    "maxLength": LONGEST_LABEL,
+    "pattern": rf"^[^{_CONTROL_CHARACTERS}]*[^{_CONTROL_CHARACTERS}\s][^{_CONTROL_CHARACTERS}]*$",
+}
+"""What `checked_label` accepts, as JSON schema."""
+
+_TEXT_SCHEMA: dict[str, Any] = {"type": "string", "minLength": 1, "pattern": r"\S"}
 
 # Pydantic passes no validation context on to models that have an `__init__`.
 _reads_stored_text: ContextVar[bool] = ContextVar("amulet_reads_stored_text", default=False)
@@ -197,10 +207,10 @@ def _to_utc(moment: datetime, info: ValidationInfo) -> datetime:
 
 
 # Each is checked before pydantic's own check, because that one quotes the value in its message.
-Label = Annotated[str, BeforeValidator(_check_label)]
+Label = Annotated[str, BeforeValidator(_check_label), WithJsonSchema(LABEL_SCHEMA)]
 """A user id or a name; see `checked_label`."""
 
-PreferenceText = Annotated[str, BeforeValidator(_check_text)]
+PreferenceText = Annotated[str, BeforeValidator(_check_text), WithJsonSchema(_TEXT_SCHEMA)]
 """The text of a preference, without white space at both ends."""
 
 Moment = Annotated[datetime, BeforeValidator(_refuse_number), AfterValidator(_to_utc)]

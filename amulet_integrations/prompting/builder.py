@@ -18,10 +18,9 @@ from amulet_integrations.prompting.tools.template import ToolTemplate, find_tool
 from amulet_integrations.prompting.tools.tool_use import JsonOutput, Tool, ToolUse
 
 from .chat_template import prompt_format
-from .escaping import PromptText
-from .length_bound import check_length
-from .messages import DEFAULT_SEPARATOR, DEFAULT_SYSTEM, ChatMessage, check_preference, check_prompt
-from .prepared_prompt import PreparedPrompt, check_tokens_differ
+from .formatted_prompt import formatted_contexts
+from .messages import DEFAULT_SEPARATOR, DEFAULT_SYSTEM, ChatMessage
+from .prepared_prompt import PreparedPrompt
 from .prompt_inputs import PromptInputs
 from .prompt_template import PromptTemplate
 from .prompt_tokenizer import PromptTokenizer
@@ -195,23 +194,7 @@ class PromptBuilder:
             PromptError: The prompt or a preference is blank.
             ContextLengthError: The prompt or a preference is far longer than `context_window`.
         """
-        check_prompt(prompt)
-        for preference in preference_texts:
-            check_preference(preference)
-        window, count = self._template.context_window, self._prompt_tokenizer.count
-        if window is not None:
-            for given in filter(None, (prompt, *preference_texts)):
-                check_length("prompt", [given], window, count)
-        leading = self._prompt_tokenizer.leading_ids
-        # If the caller wrote the BOS token, it still comes once, in front of the preference.
-        prompt = prompt.removeprefix(self._prompt_tokenizer.leading_text)
-        contexts = []
-        for preference in preference_texts:
-            front = "" if preference is None else preference + self._template.separator
-            text = PromptText(front + prompt, b"\1" * len(front) + bytes(len(prompt)))
-            contexts.append(leading + self._prompt_tokenizer.encode(text))
-        check_tokens_differ(contexts, preference_texts)
-        return contexts
+        return formatted_contexts(prompt, preference_texts, self._template)
 
     def render(
         self,

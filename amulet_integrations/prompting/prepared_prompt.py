@@ -12,7 +12,8 @@ from .escaping import PromptText
 from .length_bound import check_length
 from .messages import check_preference
 from .prompt_inputs import PromptInputs
-from .prompt_template import PromptTemplate, PromptWriter
+from .prompt_template import PromptTemplate
+from .prompt_writer import PromptWriter
 
 
 class PreparedPrompt:
@@ -98,7 +99,8 @@ def check_tokens_differ(
 ) -> None:
     """Refuses a preference that is in a prompt and in none of its tokens.
 
-    Tokenizers leave characters out: some those that have no width, some those past a limit.
+    The writer finds it in the text. But tokenizers leave characters out of it: some those that have
+    no width, some those past a limit.
 
     Args:
         contexts: The token ids of each context.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 from fastapi import FastAPI
 
@@ -13,12 +14,15 @@ from amulet_integrations.engine.protocol import Engine
 from amulet_integrations.files import with_home
 
 from .access import caller_routes
+from .access.authentication import KEY_SCHEME
 from .access.browsers import guard_against_pages
 from .access.key_file import KeyFile
 from .access.known_keys import KnownKeys
-from .error_responses import add_error_handlers
+from .framework_errors import add_error_handlers
 from .openai_api import chat_routes, completion_routes, served_model
 from .operations import health
+from .operations.model_loading import serving_model
+from .operations.request_path import bound_requests, observe_requests
 from .page import page_routes
 from .preference_check import PreferenceCheck
 from .profile_api import explain_routes, history_routes, profile_routes
@@ -30,12 +34,17 @@ _ROUTERS = (
     completion_routes.router,
     served_model.router,
     profile_routes.router,
-    caller_routes.router,
     history_routes.router,
     explain_routes.router,
+    caller_routes.router,
     health.router,
     page_routes.router,
 )
+
+# FastAPI's own would trace paths, in which users are named, and log the messages of exceptions.
+_NO_TELEMETRY: dict[str, Any] = {
+    "telemetry": {"tracing": False, "metrics": False, "logs": False, "operation_spans": False}
+}
 
 
 def create_app(settings: ServerSettings | None = None, *, engine: Engine | None = None) -> FastAPI:
@@ -47,21 +56,13 @@ def create_app(settings: ServerSettings | None = None, *, engine: Engine | None 
             caller's: the application does not close it.
 
     Returns:
-        The application. The model is loaded when it starts.
+        The application. The model is loaded when it starts, beside the first requests.
 
     Raises:
         AmuletError: A setting is not valid, or there is no such model.
     """
     settings = settings or ServerSettings()
-    app = FastAPI(
-        title="amulet",
-        version=__version__,
-        lifespan=_lifespan,
-        docs_url=None,
-        redoc_url=None,
-        max_body_size=settings.max_body_size,
-    )
-    app.state.server = ServerState(
+    state = ServerState(
         settings=settings,
         client=_client(settings, engine),
         keys=None if settings.keys is None else KnownKeys(KeyFile(with_home(settings.keys))),
@@ -71,9 +72,21 @@ def create_app(settings: ServerSettings | None = None, *, engine: Engine | None 
             else PreferenceCheck.load(settings.preference_check)
         ),
     )
+    app = FastAPI(
+        title="amulet",
+        version=__version__,
+        lifespan=_lifespan,
+        docs_url=None,
+        redoc_url=None,
+        **_NO_TELEMETRY,
+    )
+    app.state.server = state
+    bound_requests(app, state)
     guard_against_pages(app, settings)
+    observe_requests(app, state)
     for router in _ROUTERS:
-        app.include_router(router)
+        needs_key = settings.keys is not None and router.prefix.startswith("/v1")
+        app.include_router(router, dependencies=[KEY_SCHEME] if needs_key else [])
     add_error_handlers(app)
     return app
 
@@ -94,10 +107,5 @@ def _client(settings: ServerSettings, engine: Engine | None) -> AmuletClient:
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    state: ServerState = app.state.server
-    await state.client.awarm_up()
-    state.is_ready = True
-    try:
+    async with serving_model(app.state.server):
         yield
-    finally:
-        state.is_ready = False

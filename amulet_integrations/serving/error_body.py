@@ -11,9 +11,11 @@ _MEANINGS = {
     401: "The key is missing or wrong.",
     403: "The key may not do this.",
     404: "There is no such thing.",
+    408: "The body has not arrived in time.",
     409: "Others changed it at the same time.",
     412: "The stored version is not the one that the request demands.",
     413: "The body is too large.",
+    415: "The body is not JSON.",
     429: "Too much is in work.",
     500: "The server failed.",
     503: "The server cannot answer now.",
@@ -39,3 +41,9 @@ class ErrorBody(BaseModel):
 def error_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Describes errors of a route, for its argument `responses`."""
     return {status: {"model": ErrorBody, "description": _MEANINGS[status]} for status in statuses}
+
+
+OTHER_FAULTS: dict[int | str, dict[str, Any]] = {
+    "4XX": {"model": ErrorBody, "description": "Another fault of the request."}
+}
+"""In place of FastAPI's own form of errors, 422, which no route answers with."""

@@ -46,6 +46,7 @@ class ServerSettings(FrozenModel):
         max_choices: Most answers to one request (`n`, and the prompts of a completion).
         max_body_size: Most bytes of a request's body; more are refused with 413.
         max_streams: Most requests that one key may have in work; more are refused with 429.
+        max_connections: Most connections at a time; more are answered with 503.
         max_waiting: Most requests in the engine's queue; more are refused with 429.
         timeout: Seconds after which a request fails, waiting included.
         receive_timeout: Seconds within which a request has to have arrived whole.
@@ -82,6 +83,7 @@ class ServerSettings(FrozenModel):
     max_choices: int = Field(default=8, ge=1, le=128)
     max_body_size: int = Field(default=2_097_152, ge=1)
     max_streams: int = Field(default=64, ge=1)
+    max_connections: int = Field(default=512, ge=1)
     max_waiting: int = Field(default=256, ge=0)
     timeout: float = Field(default=600.0, gt=0.0, allow_inf_nan=False)
     receive_timeout: float = Field(default=30.0, gt=0.0, allow_inf_nan=False)

@@ -20,7 +20,7 @@ from benchmarks.support.hostile_calls import HOSTILE_CALLS, HostileCall
 from benchmarks.support.plots import Bars
 from benchmarks.support.prompts import USERS
 from benchmarks.support.timed_answers import NO_REUSE
-from benchmarks.support.timing import FULL, Effort, Figure, Figures
+from benchmarks.support.timing import FULL, Effort, Figure, Figures, nearly_all
 
 TIMEOUT = 2.0
 KEPT = 40  # calls of a kind; they begin again after the last
@@ -126,12 +126,6 @@ async def _measure(wrapper: str, ask: Ask, effort: Effort) -> Figures:
     if ended.seconds:
         figures[f"{wrapper}, until a hostile call was over, s"] = Figure.of(ended.seconds)
     return figures
-
-
-def nearly_all(values: Sequence[float]) -> float:
-    """The 95th percentile."""
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(0.95 * len(ordered)))]
 
 
 async def _waits(ask: Ask, questions: Sequence[int]) -> list[float]:

@@ -107,3 +107,8 @@ def median_seconds(
 
     measured = timed_rounds({name: silent(run) for name, run in rivals.items()}, rounds)
     return {name: statistics.median(of[SECONDS]) for name, of in measured.items()}
+
+
+def nearly_all(values: Sequence[float]) -> float:
+    """The 95th percentile; 0 of no values."""
+    return sorted(values)[int(0.95 * len(values))] if values else 0.0

@@ -269,6 +269,49 @@ def test_a_kept_prefix_changes_no_token(subject, max_prefix_tokens):
             assert second.usage.cached_tokens == first.usage.cached_tokens
 
 
+def salted(*salts: str | None) -> list[GenerationRequest]:
+    """Requests that differ in nothing but their salt; their two contexts begin alike."""
+    shared = tokens(1, 40)
+    return [
+        GenerationRequest(
+            contexts=[shared, [*shared, *tokens(2, 20)]],
+            weights=[-1.0, 2.0],
+            sampling=SamplingParams(max_new_tokens=6),
+            cache_salt=salt,
+        )
+        for salt in salts
+    ]
+
+
+def test_a_kept_prefix_serves_requests_of_its_own_salt_only(subject):
+    with subject.engine(max_prefix_tokens=1000) as engine:
+        for salt in (None, "ann", "bob"):
+            first, second = (engine.generate(salted(salt))[0] for _ in range(2))
+            assert first.token_ids == second.token_ids == subject.greedy(*salted(None))
+            assert first.usage.cached_tokens == (0, 40)  # from the request's own other context
+            assert second.usage.cached_tokens == (39, 59)
+
+
+@pytest.mark.parametrize(
+    ("salts", "cached", "first_pass"),
+    [
+        (("ann", "ann"), [(0, 40), (39, 59)], 1),  # who may share waits for what is on its way
+        (("ann", "bob"), [(0, 40), (0, 40)], 2),
+        (("ann", None), [(0, 40), (0, 40)], 2),
+    ],
+)
+def test_no_request_waits_for_a_prompt_of_another_salt(
+    subject, monkeypatch, salts, cached, first_pass
+):
+    backend, rows = subject.make(False), []
+    monkeypatch.setattr(backend, "forward", in_batches(rows, backend.forward))
+    with LocalEngine(backend, max_prefix_tokens=1000, max_prefill_tokens=200) as engine:
+        results = engine.generate(salted(*salts))
+    assert [result.usage.cached_tokens for result in results] == cached
+    assert {tuple(result.token_ids) for result in results} == {tuple(subject.greedy(*salted(None)))}
+    assert rows[0] == first_pass
+
+
 def test_every_saved_prefix_is_freed(subject, monkeypatch):
     backend = subject.make(False)
     kind, saved, freed = type(backend.new_cache()), [], []

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -169,6 +170,29 @@ def test_compiling_a_schema_takes_no_longer_than_the_timeout(
     assert way(llm, ASK).text is not None
 
 
+def run_before(
+    monkeypatch: pytest.MonkeyPatch, module: ModuleType, name: str, check: Callable[[], None]
+) -> None:
+    """Has `check` run on the thread that calls a function, before it does so."""
+    function = getattr(module, name)
+
+    def checked(*args: Any, **options: Any) -> Any:
+        check()
+        return function(*args, **options)
+
+    monkeypatch.setattr(module, name, checked)
+
+
+def elsewhere() -> Callable[[], None]:
+    """A check that this thread, of the event loop, does not run."""
+    loop = threading.get_ident()
+
+    def check() -> None:
+        assert threading.get_ident() != loop, "the loop was held up"
+
+    return check
+
+
 def wide_schema(properties: dict[str, Any]) -> dict[str, Any]:
     many = {f"field_{number}": {"type": "string"} for number in range(800)}
     return {"type": "object", "properties": {**many, **properties}}
@@ -180,13 +204,11 @@ async def test_large_schemas_are_read_beside_the_event_loop(
 ) -> None:
     """The reading begins only when the loop has gone on, which the call itself cannot wait for."""
     loop_went_on = threading.Event()
-    read = schema_check.enforced_schema
 
-    def read_slowly(*args: Any, **options: Any) -> Any:
+    def check() -> None:
         assert loop_went_on.wait(20), "the loop was held up"
-        return read(*args, **options)
 
-    monkeypatch.setattr(schema_check, "enforced_schema", read_slowly)
+    run_before(monkeypatch, schema_check, "enforced_schema", check)
     llm, ask = wrapper.make(engine=ScriptedEngine(["{}"])), _astream(wrapper)
     refused = wide_schema({"x": {"$ref": "#/nowhere"}})
     unique = wide_schema({"ids": {"type": "array", "uniqueItems": True}})
@@ -221,14 +243,7 @@ def ids(number: int) -> dict[str, Any]:
 async def test_many_small_schemas_are_read_beside_the_event_loop(
     wrapper: Wrapper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    loop = threading.get_ident()
-    read = schema_check.enforced_schema
-
-    def read_elsewhere(*args: Any, **options: Any) -> Any:
-        assert threading.get_ident() != loop, "the loop was held up"
-        return read(*args, **options)
-
-    monkeypatch.setattr(schema_check, "enforced_schema", read_elsewhere)
+    run_before(monkeypatch, schema_check, "enforced_schema", elsewhere())
     llm = wrapper.make(engine=ScriptedEngine(["Yes."]))
     many = [tool(f"t{number}", ids(number)) for number in range(4)]
     assert await _astream(wrapper)(llm, tools=many)
@@ -240,16 +255,9 @@ async def test_many_small_schemas_are_read_beside_the_event_loop(
 async def test_finished_values_are_compared_beside_the_event_loop(
     wrapper: Wrapper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    loop = threading.get_ident()
-    compare = finished_values._first_fault
-
-    def compare_elsewhere(*args: Any) -> str:
-        assert threading.get_ident() != loop, "the loop was held up"
-        compared.append(args)
-        return compare(*args)
-
-    monkeypatch.setattr(finished_values, "_first_fault", compare_elsewhere)
-    compared: list[Any] = []
+    compared: list[None] = []
+    run_before(monkeypatch, finished_values, "_first_fault", lambda: compared.append(None))
+    run_before(monkeypatch, finished_values, "_first_fault", elsewhere())
     llm = wrapper.make(engine=ScriptedEngine(['{"ids": []}']))
     as_json = {"type": "json_object", "schema": ids(0)}
     assert await _astream(wrapper)(llm, response_format=as_json)

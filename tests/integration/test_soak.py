@@ -19,6 +19,7 @@ import torch
 
 from amulet_integrations.engine import LocalEngine, run_on_worker
 from amulet_integrations.engine.memory_use import trim_heap
+from benchmarks.support.timing import nearly_all
 from tests.support.busy import KEPT, Crowd, Wave
 from tests.support.tiny import tiny_model, tiny_tokenizer
 from tests.support.wrappers import WRAPPERS
@@ -69,11 +70,6 @@ def make_engine(model: str) -> LocalEngine:
     if model == "embedded":
         return LocalEngine.from_pretrained(**LIMITS)
     return LocalEngine(tiny_model(), tiny_tokenizer(), model_name="tiny", **LIMITS)
-
-
-def nearly_all(values: list[float]) -> float:
-    """The 95th percentile."""
-    return sorted(values)[int(0.95 * len(values))] if values else 0.0
 
 
 @pytest.mark.parametrize(

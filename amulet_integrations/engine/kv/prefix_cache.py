@@ -21,10 +21,12 @@ class Prefix(NamedTuple):
     Attributes:
         ids: Its tokens.
         saved: Its states, kept by the backend.
+        cache_salt: The salt of the request that it comes from.
     """
 
     ids: Tokens
     saved: SavedPrefix
+    cache_salt: str | None = None
 
 
 class PrefixMatch(NamedTuple):
@@ -78,6 +80,8 @@ def match_prefix(ids: Tokens, others: Sequence[Tokens], lengths: Sequence[int]) 
 class PrefixCache:
     """Keeps the contexts of ended requests. The least recently used is dropped first.
 
+    Contexts of different salts know nothing of each other; they share the room alone.
+
     Args:
         max_tokens: The most tokens to keep; 0 keeps nothing.
         free: Called with `Prefix.saved` of each prefix that is dropped.
@@ -92,25 +96,30 @@ class PrefixCache:
         self._free = free
         self._prefixes: list[Prefix] = []  # the least recently used comes first
 
-    def longest(self, ids: Tokens) -> tuple[int, Prefix | None]:
-        """Returns the longest common prefix with a kept context, and that context."""
+    def longest(self, ids: Tokens, cache_salt: str | None) -> tuple[int, Prefix | None]:
+        """Returns the longest common prefix with a kept context of a salt, and that context."""
         best, found = 0, None
         for index, prefix in enumerate(self._prefixes):
-            if len(prefix.ids) > best and (length := shared_length(ids, prefix.ids)) > best:
+            if prefix.cache_salt != cache_salt or len(prefix.ids) <= best:
+                continue
+            if (length := shared_length(ids, prefix.ids)) > best:
                 best, found = length, index
         if found is None:
             return 0, None
         self._prefixes.append(self._prefixes.pop(found))
         return best, self._prefixes[-1]
 
-    def accepts(self, ids: Tokens) -> bool:
+    def accepts(self, ids: Tokens, cache_salt: str | None) -> bool:
         """Returns whether a context is neither too long to keep nor kept already."""
-        return 0 < len(ids) <= self.max_tokens and self.longest(ids)[0] < len(ids)
+        if not 0 < len(ids) <= self.max_tokens:
+            return False
+        return self.longest(ids, cache_salt)[0] < len(ids)
 
     def add(self, prefix: Prefix) -> None:
         """Keeps a context that `accepts` has accepted, and drops those that are its beginning."""
         for index, other in reversed(list(enumerate(self._prefixes))):
-            if shared_length(prefix.ids, other.ids) == len(other.ids):
+            same_salt = other.cache_salt == prefix.cache_salt
+            if same_salt and shared_length(prefix.ids, other.ids) == len(other.ids):
                 self._drop(index)
         self._prefixes.append(prefix)
         self.tokens += len(prefix.ids)

@@ -65,7 +65,7 @@ class SlotManager:
             for row, ids in zip(allocated, sequence.contexts, strict=False):
                 # Before the first token it is unknown whether the states can be trusted.
                 if sequence.is_sound and sequence.completion:
-                    self._save_prefix(row, [*ids, *sequence.completion])
+                    self._save_prefix(row, [*ids, *sequence.completion], sequence.cache_salt)
                 else:
                     self.cache.clear(row)
         try:
@@ -82,7 +82,7 @@ class SlotManager:
             False if it is better to wait until another row holds more of it.
         """
         ids = sequence.prompts[index]
-        saved_length, prefix = self._prefixes.longest(ids)
+        saved_length, prefix = self._prefixes.longest(ids, sequence.cache_salt)
         saved_length = min(saved_length, len(ids) - 1)  # the last token's logits are needed
         match = match_prefix(ids, self._shareable_prompts(sequence)[:row], self.cache.lengths)
         if match.worth_waiting(saved_length):
@@ -108,18 +108,22 @@ class SlotManager:
 
     def _shareable_prompts(self, sequence: Sequence) -> list[Tokens]:
         """Returns the context of every row, empty where this request may not copy it."""
-        # Without prefixes, no user can find out by timing what others have sent.
-        shared = self._prefixes.max_tokens > 0
         return [
-            ids if shared or other is sequence else ids[:0]
+            ids if self._may_share(sequence, other) else ids[:0]
             for other in self._scheduler.admitted
             for ids in other.prompts
         ]
 
-    def _save_prefix(self, row: int, ids: SequenceOf[int]) -> None:
+    def _may_share(self, one: Sequence, other: Sequence) -> bool:
+        # Without prefixes, no user can find out by timing what others have sent; nor across salts.
+        return one is other or (
+            self._prefixes.max_tokens > 0 and one.cache_salt == other.cache_salt
+        )
+
+    def _save_prefix(self, row: int, ids: SequenceOf[int], cache_salt: str | None) -> None:
         length = self.cache.lengths[row]
         tokens = as_tokens(ids[:length])
-        if not self._prefixes.accepts(tokens):
+        if not self._prefixes.accepts(tokens, cache_salt):
             return
         try:
             saved = self.cache.save(row, length)
@@ -128,4 +132,4 @@ class SlotManager:
                 raise
             self.forget_prefixes()
         else:
-            self._prefixes.add(Prefix(tokens, saved))
+            self._prefixes.add(Prefix(tokens, saved, cache_salt))

@@ -6,11 +6,9 @@ import contextlib
 import os
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from copy import deepcopy
-from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 from weakref import WeakSet
@@ -24,6 +22,7 @@ from amulet_integrations.deadline import Deadline
 from amulet_integrations.engine.worker import SteppedWork, run_in_turns
 from amulet_integrations.errors import AmuletError, UnsupportedGrammarError, UnsupportedModelError
 
+from .kept_grammars import CompiledGrammar, GrammarEntry, KeptGrammars
 from .shortest_completion import Search, TokenTable, steps_to_best_completion
 
 if TYPE_CHECKING:
@@ -31,55 +30,15 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_MAX_COMPILED = 128  # grammars that are kept
 # Of the processor's time, for all that are kept. llguidance does not say what its automata
 # take, but only work makes them: up to 100 MB were made in a second.
 _MAX_SECONDS_KEPT = 8.0
-_MAX_UNFINISHED = 2  # grammars that a deadline cut, with the work that was done
 _MAX_COMPLETION = 4096  # tokens; a grammar that needs more counts as endless
 _SECONDS_OF_A_SEARCH = 2.0  # of the processor's time
 _SECONDS_OF_A_STEP = 0.5  # the same; while decoding, a step like this would hold everybody up
 _FUEL = 200_000  # of llguidance, to read all patterns of a grammar; it takes 40 ms at most
 _DOING = "while its schema or grammar was compiled"
 _FIRST_STEPS = 8  # llguidance gives up within so many tokens on a grammar that is too large
-
-
-@dataclass(frozen=True)
-class CompiledGrammar:
-    """A grammar at its beginning.
-
-    Attributes:
-        table: The vocabulary.
-        matcher: The state of llguidance; to be copied, not changed.
-        shortest_completion: Tokens of a short text that satisfies the grammar.
-    """
-
-    table: TokenTable
-    matcher: LLMatcher
-    shortest_completion: tuple[int, ...]
-
-
-@dataclass(eq=False)
-class _Entry:
-    """A grammar on its way.
-
-    Attributes:
-        lock: Held by whoever compiles it. Nobody waits for another grammar than its own.
-        outcome: The grammar, or the error of one that is refused; None until one is known.
-        matcher: llguidance's state, once it has read the grammar.
-        search: The search for a short completion, as far as it has come.
-        seconds: The processor's time that its automata have taken.
-    """
-
-    lock: threading.Lock = field(default_factory=threading.Lock)
-    outcome: CompiledGrammar | tuple[type[AmuletError], str] | None = None
-    matcher: LLMatcher | None = None
-    search: SteppedWork[list[int] | None] | None = None
-    seconds: float = 0.0
-
-    def forget_work(self) -> None:
-        """Frees the automata, which take up to a hundred megabytes for a large pattern."""
-        self.matcher = self.search = None
 
 
 class GrammarCompiler:
@@ -122,15 +81,15 @@ class GrammarCompiler:
             RequestCancelledError: The request was cancelled.
         """
         deadline = deadline or Deadline()
-        entry = self._entry_of(grammar)
+        entry = self._kept.entry_of(grammar)
         with deadline.holding(entry.lock, _DOING):
             if entry.outcome is None:
                 try:
                     entry.outcome = self._outcome(grammar, entry, deadline)
                     entry.forget_work()
-                    self._bound_kept(entry)
+                    self._kept.bound_compiled(entry, most_seconds=_MAX_SECONDS_KEPT)
                 finally:
-                    self._bound_unfinished(entry)
+                    self._kept.bound_unfinished(entry)
             outcome = entry.outcome
         if isinstance(outcome, CompiledGrammar):
             return outcome
@@ -141,10 +100,7 @@ class GrammarCompiler:
         """Forgets all grammars. In a forked child, nobody would free locks that are held."""
         self._tokenizer_lock = threading.Lock()
         self._long_step_lock = threading.Lock()
-        self._unfinished: list[_Entry] = []
-        self._unfinished_lock = threading.Lock()
-        self._entries: OrderedDict[str, _Entry] = OrderedDict()  # the latest ones last
-        self._entries_lock = threading.Lock()
+        self._kept = KeptGrammars()
 
     def prepare(self) -> None:
         """Reads the tokenizer now, which keeps Python busy for up to seconds.
@@ -194,39 +150,6 @@ class GrammarCompiler:
                 f"fast tokenizer. ({error})"
             ) from error
 
-    def _entry_of(self, grammar: str) -> _Entry:
-        with self._entries_lock:
-            entry = self._entries.setdefault(grammar, _Entry())
-            self._entries.move_to_end(grammar)
-            while len(self._entries) > _MAX_COMPILED:
-                self._entries.popitem(last=False)
-            return entry
-
-    def _bound_kept(self, latest: _Entry) -> None:
-        """Gives up the automata of grammars that were asked for longest ago, but for the latest."""
-        with self._entries_lock:
-            compiled = [
-                (grammar, entry)
-                for grammar, entry in self._entries.items()
-                if isinstance(entry.outcome, CompiledGrammar)
-            ]
-            total = sum(entry.seconds for _grammar, entry in compiled)
-            for grammar, entry in compiled:
-                if total > _MAX_SECONDS_KEPT and entry is not latest:
-                    total -= entry.seconds
-                    del self._entries[grammar]
-
-    def _bound_unfinished(self, latest: _Entry) -> None:
-        """Keeps the work on a few grammars that are not finished, the latest ones."""
-        with self._unfinished_lock:
-            others = [it for it in self._unfinished if it is not latest]
-            self._unfinished = others if latest.outcome else [*others, latest]
-            for entry in self._unfinished[:-_MAX_UNFINISHED]:
-                if entry.lock.acquire(blocking=False):  # nobody works on it
-                    entry.forget_work()
-                    entry.lock.release()
-                    self._unfinished.remove(entry)
-
     def _with_special_ends(self) -> PreTrainedTokenizerBase:
         """The tokenizer with end tokens that are special; text in a grammar may hold any other."""
         added = self._tokenizer.added_tokens_decoder
@@ -238,7 +161,7 @@ class GrammarCompiler:
         return copy
 
     def _outcome(
-        self, grammar: str, entry: _Entry, deadline: Deadline
+        self, grammar: str, entry: GrammarEntry, deadline: Deadline
     ) -> CompiledGrammar | tuple[type[AmuletError], str]:
         """The grammar or its error, which is kept too: to find it again would take as long."""
         try:
@@ -246,7 +169,7 @@ class GrammarCompiler:
         except (UnsupportedGrammarError, UnsupportedModelError) as error:
             return type(error), str(error)
 
-    def _compile(self, grammar: str, entry: _Entry, deadline: Deadline) -> CompiledGrammar:
+    def _compile(self, grammar: str, entry: GrammarEntry, deadline: Deadline) -> CompiledGrammar:
         with self._tokenizer_lock:
             _ = self.table
         if entry.matcher is None or entry.search is None:
@@ -309,7 +232,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_reset_in_child)
 
 
-def _within_bounds(search: Search, entry: _Entry) -> Search:
+def _within_bounds(search: Search, entry: GrammarEntry) -> Search:
     """The same search, noted at its grammar; it ends with an error where it takes too long."""
     spent = 0.0
     while True:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from amulet_integrations.engine.request import GenerationRequest
 
     from .alternatives import OutputAlternative, Weights
-    from .grammar import CompiledGrammar
+    from .kept_grammars import CompiledGrammar
 
 _NOT_ASCII = 0x80
 

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from amulet_integrations.errors import EvaluationError
-from amulet_integrations.files import replace_file
+from amulet_integrations.files import save_file
 
 from .strength_sweep import SweepData
 
@@ -55,7 +55,7 @@ class Sweep(SweepData):
         Raises:
             EvaluationError: It cannot be written.
         """
-        return _write(Path(path), self.to_html().encode(errors="replace"))
+        return _save(path, self.to_html().encode(errors="replace"))
 
     def save_plot(self, path: str | os.PathLike[str]) -> Path:
         """Writes the PNG to a file, whose folder exists.
@@ -67,14 +67,13 @@ class Sweep(SweepData):
             EvaluationError: It cannot be written.
             MissingDependencyError: matplotlib is not installed.
         """
-        return _write(Path(path), self.to_png())
+        return _save(path, self.to_png())
 
 
-def _write(path: Path, content: bytes) -> Path:
+def _save(path: str | os.PathLike[str], content: bytes) -> Path:
     try:
-        replace_file(path, content)
+        return save_file(path, content, EvaluationError)
     except OSError as error:
         raise EvaluationError(
             f"{path} cannot be written: {error.strerror}. Choose another file."
         ) from error
-    return path

@@ -11,11 +11,11 @@ from langchain_core.runnables import Runnable, RunnableWithFallbacks
 from langchain_core.runnables.base import RunnableBindingBase
 from langchain_core.runnables.configurable import DynamicRunnable
 
-from amulet_integrations.client import selection_from
 from amulet_integrations.decoding.strength import applicable_strength
 from amulet_integrations.errors import PreferenceSelectionError
 from amulet_integrations.langchain.call_arguments import selection_in
 from amulet_integrations.langchain.chat_model import ChatAmulet
+from amulet_integrations.personalization.call_options import selection_from
 from amulet_integrations.personalization.user_resolution import PreferenceSelection
 from amulet_integrations.profiles.scope import NAMES, levels_that_count, merge_contexts
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from langchain.agents.middleware import AgentMiddleware, ModelRequest, ModelResponse
 
-from amulet_integrations.client import selection_from
 from amulet_integrations.langchain.chat_model import ChatAmulet
+from amulet_integrations.personalization.call_options import selection_from
 from amulet_integrations.personalization.looked_up_profile import LookedUpProfile
 from amulet_integrations.personalization.user_resolution import PreferenceSelection
 from amulet_integrations.profiles import (

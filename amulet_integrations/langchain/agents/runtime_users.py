@@ -10,10 +10,10 @@ from typing import Any
 from langgraph.prebuilt import ToolRuntime
 from langgraph.runtime import Runtime
 
-from amulet_integrations.client import without_unset
 from amulet_integrations.errors import PreferenceSelectionError
 from amulet_integrations.langchain.call_arguments import selection_of
 from amulet_integrations.langchain.config_keys import UnreadKey, find_unread_keys
+from amulet_integrations.personalization.call_options import without_unset
 from amulet_integrations.personalization.user_resolution import PreferenceSelection
 from amulet_integrations.profiles import (
     ProfileLimits,

@@ -14,7 +14,8 @@ from typing import Any
 
 import regex
 
-from .bounds import FINEST, is_number
+from amulet_integrations.prompting.json_schema.rewriting.bounds import FINEST, is_number
+
 from .object_parts import IN_PLACE
 from .shape import map_subschemas
 from .unenforced import Unenforced

@@ -21,8 +21,8 @@ from typing import Any
 import regex
 
 from amulet_integrations.errors import UnsupportedGrammarError
+from amulet_integrations.prompting.json_schema.rewriting.cases import CONDITIONS
 
-from .cases import CONDITIONS
 from .references import resolve
 from .shape import DEFINITIONS, map_subschemas
 from .unenforced import grammar_error

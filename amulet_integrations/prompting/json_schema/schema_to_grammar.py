@@ -4,9 +4,9 @@
 and the engine compiles (engine/structured/grammar.py).
 
 llguidance keeps a text to a schema, but it ignores some keywords silently, and its messages about
-others do not say where they stand. So schemas are rewritten here first (rewriting.py). What the
-grammar accepts is valid for the caller's schema, but for the keywords that `unenforced` names; for
-those the finished value is checked (finished_values.py).
+others do not say where they stand. So schemas are rewritten first (rewriting/). What the grammar
+accepts is valid for the caller's schema, but for the keywords that `unenforced` names; for those
+the finished value is checked (finished_values.py).
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from functools import lru_cache
 from typing import Any
 
 from amulet_integrations.errors import UnsupportedGrammarError
+from amulet_integrations.prompting.json_schema.rewriting.rewriter import Rewriting, rewrite_schema
 
 from .object_parts import names_properties
 from .patterns import combines_many_patterns
-from .rewriting import Rewriting, rewrite_schema
 from .shape import check_shape
 from .unenforced import Unenforced, grammar_error
 

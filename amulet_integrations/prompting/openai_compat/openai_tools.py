@@ -37,7 +37,9 @@ def tool_list(tools: Sequence[T]) -> list[T]:
 
 
 def checked_tool(function: Mapping[str, Any], strict: bool | None = None) -> dict[str, Any]:
-    """A tool in OpenAI's form, after checking that its calls can be enforced.
+    """A tool in OpenAI's form, of a size that can be looked at.
+
+    `OutputOptions.read` finds out whether its calls can be enforced, with all else of a call.
 
     Args:
         function: Name, description, parameters, and perhaps `strict`.
@@ -46,7 +48,7 @@ def checked_tool(function: Mapping[str, Any], strict: bool | None = None) -> dic
 
     Raises:
         PromptError: The tool cannot be used, or its own `strict` differs from that of the call.
-        UnsupportedGrammarError: Its parameters can be neither enforced nor checked.
+        UnsupportedGrammarError: Its parameters are too large.
     """
     function = dict(function)
     if strict is not None and function.setdefault("strict", strict) != strict:
@@ -58,8 +60,22 @@ def checked_tool(function: Mapping[str, Any], strict: bool | None = None) -> dic
     if is_strict and "parameters" in function:
         function["parameters"] = strict_schema(function["parameters"])
     tool = {"type": "function", "function": function}
-    _ = run_quick([check_of_tool(tool)], on_loop=0)  # there, all of a call are looked at together
+    _ = check_of_tool(tool).size
     return tool
+
+
+def check_tools(tools: Sequence[Mapping[str, Any]]) -> None:
+    """Finds out whether calls of tools can be enforced, for tools that no call is made with.
+
+    Not on an event loop, which it could hold up.
+
+    Args:
+        tools: The tools, from `checked_tool`.
+
+    Raises:
+        UnsupportedGrammarError: The parameters of one can be neither enforced nor checked.
+    """
+    _ = run_quick([check_of_tool(tool) for tool in tools], on_loop=0)
 
 
 def check_of_tool(tool: Mapping[str, Any]) -> SchemaCheck:

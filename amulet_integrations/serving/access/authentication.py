@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import Depends, Request
+from fastapi import Depends, Request, Security
+from fastapi.security import HTTPBearer
 
 from amulet_integrations.errors import InvalidProfileError, KeyFileError
 from amulet_integrations.profiles.field_types import checked_label
@@ -12,16 +13,25 @@ from amulet_integrations.serving.api_errors import ApiError
 from amulet_integrations.serving.server_state import ServerState, State
 
 from .caller import Caller
+from .known_keys import KnownKeys
 
 
 async def authenticate(request: Request, state: State) -> Caller:
-    """The caller of a request. Only the header `Authorization` is read for keys.
+    """The caller of a request, found out once. Only the header `Authorization` is read for keys.
+
+    A user's key and a header that names another user do not go together, on whichever route.
 
     Raises:
-        ApiError: 401, there is no key, or it is nobody's; 400, the header stands there twice; 503,
-            the file of keys cannot be used now.
+        ApiError: 401, there is no key, or it is nobody's; 403, a header names another user than
+            the key's; 400, a header is not valid, or stands there twice; 503, the file of keys
+            cannot be used now.
     """
-    caller = Caller() if state.keys is None else await _find(request, state)
+    known: Caller | None = getattr(request.state, "caller", None)
+    if known is not None:
+        return known
+    caller = Caller() if state.keys is None else await _find(request, state.keys)
+    for user_id in _users_in_headers(request, state):
+        caller.check_may_use(user_id)
     request.state.caller = caller
     return caller
 
@@ -29,12 +39,17 @@ async def authenticate(request: Request, state: State) -> Caller:
 CallerOf = Annotated[Caller, Depends(authenticate)]
 """A route's parameter of this type is the caller; without a valid key the route is not reached."""
 
+KEY_SCHEME = Security(
+    HTTPBearer(scheme_name="key", description="A key from `amulet keys create`.", auto_error=False)
+)
+"""Describes the key in the OpenAPI description; it checks nothing."""
+
 
 def named_user(request: Request, body_user: str | None, state: ServerState) -> str | None:
     """The user whose preferences count for a request; nothing is looked up.
 
-    For a user's key it is that user, and a body or a header that names another is refused, whether
-    or not there is such a user. Others name the user in the body, or else in one of
+    For a user's key it is that user, and a body that names another is refused, whether or not there
+    is such a user. Others name the user in the body, or else in one of
     `ServerSettings.user_headers`.
 
     Args:
@@ -46,22 +61,21 @@ def named_user(request: Request, body_user: str | None, state: ServerState) -> s
         The user's id, or None where nobody is named.
 
     Raises:
-        ApiError: 403, the key is another user's; 400, an id is not valid, or a header stands there
-            twice.
+        ApiError: 403, the key is another user's; 400, the id is not valid.
     """
     caller: Caller = request.state.caller
-    headers = ((name, _single(request, name)) for name in state.settings.user_headers)
-    named = [
-        *([] if body_user is None else [_checked("user", body_user)]),
-        *(_checked(name, _as_utf8(name, value)) for name, value in headers if value is not None),
-    ]
-    for user in named:
-        caller.user_for(user)
-    return caller.user_for(named[0] if named else None)
+    if body_user is None:
+        return caller.user_for(next(iter(_users_in_headers(request, state)), None))
+    return caller.user_for(_checked("user", body_user))
 
 
-async def _find(request: Request, state: ServerState) -> Caller:
-    assert state.keys is not None  # noqa: S101 - the caller has looked
+def _users_in_headers(request: Request, state: ServerState) -> list[str]:
+    """The users whom the configured headers name, in the order of the settings."""
+    found = ((name, _single(request, name)) for name in state.settings.user_headers)
+    return [_checked(name, _as_utf8(name, value)) for name, value in found if value is not None]
+
+
+async def _find(request: Request, keys: KnownKeys) -> Caller:
     scheme, _, key = (_single(request, "Authorization") or "").strip().partition(" ")
     if scheme.lower() != "bearer" or not key.strip():
         raise ApiError.unauthorized(
@@ -69,7 +83,7 @@ async def _find(request: Request, state: ServerState) -> Caller:
             "the address or in other headers are not read."
         )
     try:
-        caller = await state.keys.afind(key.strip())
+        caller = await keys.afind(key.strip())
     except KeyFileError:
         # Not `from error`: it names the file, and is in the log.
         raise ApiError(

@@ -10,7 +10,7 @@ from amulet_integrations.serving.settings import ServerSettings
 from .origin_check import OriginCheck
 
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
-_READABLE_HEADERS = ("ETag", "Location", "Retry-After")
+_READABLE_HEADERS = ("ETag", "Location", "Retry-After", "X-Request-Id")
 
 
 def guard_against_pages(app: FastAPI, settings: ServerSettings) -> None:

@@ -7,6 +7,8 @@ from typing import Literal
 from fastapi import APIRouter
 from pydantic import BaseModel
 
+from amulet_integrations.serving.error_body import error_responses
+
 from .authentication import CallerOf
 
 router = APIRouter(prefix="/v1", tags=["access"])
@@ -28,7 +30,7 @@ class CallerObject(BaseModel):
     may_name_users: bool
 
 
-@router.get("/me")
+@router.get("/me", responses=error_responses(400, 401, 403, 503))
 async def me(caller: CallerOf) -> CallerObject:
     """Tells a client whose key it has."""
     return CallerObject(

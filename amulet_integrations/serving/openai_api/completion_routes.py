@@ -7,24 +7,25 @@ from functools import partial
 from fastapi import APIRouter, Request, Response
 
 from amulet_integrations.serving.access.authentication import CallerOf
-from amulet_integrations.serving.error_responses import ERROR_RESPONSES
 from amulet_integrations.serving.server_state import State
 
-from .answer_types import Completion
-from .completion_answer import CompletionFormat
-from .completion_request import CompletionRequest
+from .answers.answer_errors import ANSWER_ERRORS
+from .answers.answer_types import Completion
+from .answers.completion_answer import CompletionFormat
+from .request_preparation import Asker
+from .requests.completion_request import CompletionRequest
 from .responding import respond
 from .served_model import check_model
 
 router = APIRouter(prefix="/v1", tags=["OpenAI"])
 
 
-@router.post("/completions", response_model=Completion, responses=ERROR_RESPONSES)
+@router.post("/completions", response_model=Completion, responses=ANSWER_ERRORS)
 async def create_completion(
     body: CompletionRequest, request: Request, state: State, caller: CallerOf
 ) -> Response:
     """Continues prompts that are written whole, following the preferences of the user who asks."""
-    user_id = caller.user_for(body.user)
+    asker = Asker.of(request, body, state, caller)
     check_model(body.model, state)
     settings, prompts = state.settings, len(body.prompts)
     body.check_limits(
@@ -34,7 +35,7 @@ async def create_completion(
         state,
         request,
         body,
-        user_id=user_id,
+        asker=asker,
         read_conversations=lambda: body.prompts,
         make_format=partial(CompletionFormat, body),
     )

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
+from typing import Self
 
-from amulet_integrations.client import AmuletClient, CallArguments
+from fastapi import Request
+
 from amulet_integrations.deadline import Deadline
 from amulet_integrations.fair_threads import REQUEST_THREADS
 from amulet_integrations.personalization.applied_preferences import Personalization
+from amulet_integrations.personalization.call_options import CallArguments
 from amulet_integrations.personalization.prepared_call import PreparedAnswer
-from amulet_integrations.profiles.field_types import checked_label
 from amulet_integrations.prompting import ChatMessage
 from amulet_integrations.prompting.openai_compat.output_options import OUTPUT_OPTIONS
+from amulet_integrations.serving.access.authentication import named_user
+from amulet_integrations.serving.access.caller import Caller
 from amulet_integrations.serving.server_state import ServerState
 
-from .generation_options import GenerationOptions
+from .requests.generation_options import GenerationOptions
 
 Conversations = Sequence[tuple[ChatMessage, ...] | str]
 """Conversations; a string is a prompt that the client has written whole."""
@@ -24,12 +28,37 @@ Conversations = Sequence[tuple[ChatMessage, ...] | str]
 _SEEDS = 2**63
 
 
+@dataclass(frozen=True)
+class Asker:
+    """Who a request is for.
+
+    Attributes:
+        user_id: The user whose preferences count; None for nobody.
+        cache_salt: Which requests share what has been computed of their prompts.
+    """
+
+    user_id: str | None
+    cache_salt: str | None
+
+    @classmethod
+    def of(
+        cls, request: Request, body: GenerationOptions, state: ServerState, caller: Caller
+    ) -> Self:
+        """Decides by the key, the body and the headers; looks nobody up.
+
+        Raises:
+            ApiError: 403, the key is another user's; 400, an id is not valid.
+        """
+        user_id = named_user(request, body.user, state)
+        return cls(user_id, state.cache_salt(caller, user_id))
+
+
 async def prepare_answers(
     state: ServerState,
     request: GenerationOptions,
     read_conversations: Callable[[], Conversations],
     *,
-    user_id: str | None,
+    asker: Asker,
     deadline: Deadline,
 ) -> list[PreparedAnswer]:
     """Looks the user up and writes the prompts, on a thread.
@@ -38,7 +67,7 @@ async def prepare_answers(
         state: The server.
         request: The request.
         read_conversations: Converts its messages or prompts.
-        user_id: The user whose preferences count; None for nobody.
+        asker: Who the request is for.
         deadline: Until when the request may take.
 
     Returns:
@@ -47,38 +76,43 @@ async def prepare_answers(
     Raises:
         AmuletError: The request cannot be answered as it is.
     """
-    work = partial(_prepare, state, request, read_conversations, user_id, deadline)
-    return await REQUEST_THREADS.arun(work, deadline=deadline, user_id=user_id)
+    work = partial(_prepare, state, request, read_conversations, asker, deadline)
+    return await REQUEST_THREADS.arun(work, deadline=deadline, user_id=asker.user_id)
 
 
 def _prepare(
     state: ServerState,
     request: GenerationOptions,
     read_conversations: Callable[[], Conversations],
-    user_id: str | None,
+    asker: Asker,
     deadline: Deadline,
 ) -> list[PreparedAnswer]:
-    client = state.client
-    if user_id is not None:
-        checked_label("user", user_id)
+    client, user_id = state.client, asker.user_id
     stored = user_id if client.has_profiles else None
     given = {"max_tokens": _default_limit(state), **request.call_arguments(stored)}
     arguments = replace(client.read_call(given, OUTPUT_OPTIONS), deadline=deadline)
     conversations = read_conversations()
-    personalization = _personalize(client, arguments, user_id)
+    personalization = _personalize(state, arguments, user_id)
     return [
-        client.prepare_answer(conversation, _for_choice(arguments, index), personalization)
+        client.prepare_answer(
+            conversation,
+            _for_choice(arguments, index),
+            personalization,
+            cache_salt=asker.cache_salt,
+        )
         for conversation in conversations
         for index in range(request.choices)
     ]
 
 
 def _personalize(
-    client: AmuletClient, arguments: CallArguments, user_id: str | None
+    state: ServerState, arguments: CallArguments, user_id: str | None
 ) -> Personalization:
-    selection = client.resolve_user(arguments.selection)
-    personalization = client.personalize(selection, arguments.deadline)
-    return replace(personalization, user_id=user_id)
+    """The preferences that count, as the operator lets them be used."""
+    selection = state.client.resolve_user(arguments.selection)
+    found = state.client.personalize(selection, arguments.deadline)
+    allowed = state.check_preferences(user_id, found.preferences)
+    return replace(found, user_id=user_id, preferences=allowed)
 
 
 def _for_choice(arguments: CallArguments, index: int) -> CallArguments:

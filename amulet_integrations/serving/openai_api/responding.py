@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 
 from fastapi import Request
@@ -10,10 +10,11 @@ from fastapi.responses import Response
 
 from amulet_integrations.deadline import Deadline
 from amulet_integrations.personalization.prepared_call import PreparedAnswer
+from amulet_integrations.serving.operations.server_metrics import ServerMetrics
 from amulet_integrations.serving.server_state import ServerState
 
-from .answer_format import AnswerFormat, R
-from .answer_reader import AnswerReader, WholeAnswer
+from .answers.answer_format import AnswerFormat, R
+from .answers.answer_reader import AnswerPart, AnswerReader, WholeAnswer
 from .event_stream import (
     ClientGoneError,
     EventStream,
@@ -22,7 +23,10 @@ from .event_stream import (
     interleaved,
     unless_gone,
 )
-from .request_preparation import Conversations, prepare_answers
+from .request_preparation import Asker, Conversations, prepare_answers
+
+Answers = Sequence[AsyncGenerator[AnswerPart, None]]
+"""The parts of each answer to a request, as they come."""
 
 _CLIENT_CLOSED_REQUEST = 499  # nginx's status; nobody reads it but logs
 
@@ -32,7 +36,7 @@ async def respond(
     request: Request,
     body: R,
     *,
-    user_id: str | None,
+    asker: Asker,
     read_conversations: Callable[[], Conversations],
     make_format: Callable[[str], AnswerFormat[R]],
 ) -> Response:
@@ -44,7 +48,7 @@ async def respond(
         state: The server.
         request: The request.
         body: Its body.
-        user_id: The user whose preferences count; None for nobody.
+        asker: Who the request is for.
         read_conversations: Converts the messages or prompts of the body.
         make_format: f(the engine's fingerprint) -> what writes the answers.
 
@@ -55,10 +59,11 @@ async def respond(
 
     async def answer() -> Response:
         prepared = await prepare_answers(
-            state, body, read_conversations, user_id=user_id, deadline=deadline
+            state, body, read_conversations, asker=asker, deadline=deadline
         )
         written = make_format(prepared[0].engine.fingerprint)
-        return await (_stream(prepared, written) if body.stream else _whole(prepared, written))
+        answers = [_counted(state.metrics, it) for it in prepared]
+        return await (_stream(answers, written) if body.stream else _whole(answers, written))
 
     try:
         return await unless_gone(request, answer())
@@ -66,15 +71,28 @@ async def respond(
         return Response(status_code=_CLIENT_CLOSED_REQUEST)
 
 
-async def _stream(prepared: Sequence[PreparedAnswer], written: AnswerFormat[R]) -> Response:
-    parts = interleaved([AnswerReader(it).parts() for it in prepared])
-    return EventStream(await begun(events_of(parts, written.chunks, written.last_chunks)))
+async def _stream(answers: Answers, written: AnswerFormat[R]) -> Response:
+    events = events_of(interleaved(answers), written.chunks, written.last_chunks)
+    return EventStream(await begun(events))
 
 
-async def _whole(prepared: Sequence[PreparedAnswer], written: AnswerFormat[R]) -> Response:
-    answers = [WholeAnswer() for _ in prepared]
-    async with aclosing(interleaved([AnswerReader(it).parts() for it in prepared])) as parts:
+async def _whole(answers: Answers, written: AnswerFormat[R]) -> Response:
+    whole = [WholeAnswer() for _ in answers]
+    async with aclosing(interleaved(answers)) as parts:
         async for index, part in parts:
-            answers[index].add(part)
-    content = written.whole(answers).model_dump_json(exclude_unset=True)
+            whole[index].add(part)
+    content = written.whole(whole).model_dump_json(exclude_unset=True)
     return Response(content, media_type="application/json")
+
+
+async def _counted(
+    metrics: ServerMetrics, prepared: PreparedAnswer
+) -> AsyncGenerator[AnswerPart, None]:
+    """The parts of one answer, which is counted as it comes."""
+    with metrics.answer_started(prepared.call.personalization.applied_method) as count:
+        async with aclosing(AnswerReader(prepared).parts()) as parts:
+            async for part in parts:
+                count.first_token()
+                if part.end is not None:
+                    count.finished(part.end.usage, part.end.finish_reason)
+                yield part

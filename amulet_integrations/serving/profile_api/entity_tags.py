@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import Depends, Header
+from pydantic import WithJsonSchema
 
 from amulet_integrations.profiles import PreferenceProfile
 from amulet_integrations.serving.api_errors import ApiError
@@ -96,9 +97,16 @@ def _read_tags(name: str, lines: Sequence[str]) -> tuple[str, ...] | None:
     return tuple(_TAG.findall(value))
 
 
+_Lines = Annotated[
+    list[str],
+    WithJsonSchema({"type": "string", "pattern": rf"^(\*|{_TAG.pattern}(, *{_TAG.pattern})*)$"}),
+]
+"""The lines of a header with entity tags."""
+
+
 def _precondition(
     if_match: Annotated[
-        list[str],
+        _Lines,
         Header(
             alias="If-Match",
             default_factory=list,
@@ -106,7 +114,7 @@ def _precondition(
         ),
     ],
     if_none_match: Annotated[
-        list[str],
+        _Lines,
         Header(
             alias="If-None-Match",
             default_factory=list,

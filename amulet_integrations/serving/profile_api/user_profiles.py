@@ -19,7 +19,7 @@ from amulet_integrations.profiles import (
     ProfileLimits,
     ProfileStore,
 )
-from amulet_integrations.profiles.field_types import LONGEST_LABEL, checked_label
+from amulet_integrations.profiles.field_types import LABEL_SCHEMA, checked_label
 from amulet_integrations.profiles.inheritance import Line, line_of
 from amulet_integrations.profiles.stores.access import read_profile, update_profile
 from amulet_integrations.profiles.stores.description import innermost_store
@@ -305,7 +305,7 @@ def _user_profiles(
         str,
         Path(
             description="The user; percent-encoded, slashes too.",
-            json_schema_extra={"minLength": 1, "maxLength": LONGEST_LABEL},
+            json_schema_extra=LABEL_SCHEMA,
         ),
     ],
     state: State,

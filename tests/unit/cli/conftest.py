@@ -20,7 +20,8 @@ Amulet = Callable[..., Result]
 @pytest.fixture(autouse=True)
 def own_settings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    for name in ("AMULET_PROFILES", "AMULET_DB", "AMULET_MODEL", "AMULET_DEBUG", "FORCE_COLOR"):
+    ours = ("AMULET_PROFILES", "AMULET_DB", "AMULET_MODEL", "AMULET_KEYS", "AMULET_DEBUG")
+    for name in (*ours, "FORCE_COLOR"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("COLUMNS", "100")
     yield

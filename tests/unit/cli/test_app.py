@@ -30,12 +30,17 @@ def python(code: str, *args: str) -> subprocess.CompletedProcess[str]:
         ((), "compare"),
         (("chat",), "--user"),
         (("compare",), "--preference"),
+        (("serve",), "AMULET_KEYS"),
         (("profile",), "remove"),
         (("profile", "set"), "--iterations"),
         (("profile", "add"), "--weight"),
         (("profile", "show"), "--json"),
         (("profile", "list"), "AMULET_PROFILES"),
         (("profile", "remove"), "--number"),
+        (("keys",), "revoke"),
+        (("keys", "create"), "AMULET_KEYS"),
+        (("keys", "list"), "--json"),
+        (("keys", "revoke"), "--user"),
     ],
 )
 def test_every_command_has_help(amulet: Amulet, args: tuple[str, ...], message: str) -> None:
@@ -46,7 +51,7 @@ def test_every_command_has_help(amulet: Amulet, args: tuple[str, ...], message: 
     assert "Usage: amulet" in result.stdout
 
 
-@pytest.mark.parametrize("args", [(), ("profile",)])
+@pytest.mark.parametrize("args", [(), ("profile",), ("keys",)])
 def test_a_group_alone_shows_its_help(amulet: Amulet, args: tuple[str, ...]) -> None:
     alone = amulet(*args)
 
@@ -131,12 +136,12 @@ def test_an_unknown_model_is_reported_in_one_line(tmp_path: Path) -> None:
     assert len(result.stderr.splitlines()) == 1
 
 
-def test_help_needs_neither_torch_nor_a_database() -> None:
+def test_help_needs_neither_torch_nor_a_database_nor_a_server() -> None:
     result = python(
         "import sys; from amulet_integrations.cli import main\n"
         "try: main()\n"
         "except SystemExit: pass\n"
-        "heavy = {'torch', 'transformers', 'sqlalchemy'} & sys.modules.keys()\n"
+        "heavy = {'torch', 'transformers', 'sqlalchemy', 'fastapi'} & sys.modules.keys()\n"
         "sys.exit(f'imported {heavy}' if heavy else 0)",
         "compare",
         "--help",

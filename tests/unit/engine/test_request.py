@@ -37,6 +37,8 @@ def test_one_context_needs_no_weight():
         ({"contexts": [[1], [2]], "weights": [float("inf"), float("-inf")]}, "weights.0=inf"),
         ({"contexts": [[1]], "weights": [1.0], "policy": len}, "not both"),
         ({"contexts": [[1]], "timeout": 0}, "timeout"),
+        ({"contexts": [[1]], "cache_salt": ""}, "cache_salt"),
+        ({"contexts": [[1]], "cache_salt": 7}, "cache_salt"),
     ],
 )
 def test_bad_requests_are_refused_when_they_are_made(values, message):
@@ -48,6 +50,10 @@ def test_bad_requests_are_refused_when_they_are_made(values, message):
 def test_large_weights_may_be_off_by_their_rounding():
     scale = 1e5 / 3
     GenerationRequest(contexts=[[1], [2], [3]], weights=[1 - 2 * scale, scale, scale])
+
+
+def test_a_salt_is_not_shown():
+    assert "secret" not in repr(GenerationRequest(contexts=[[1]], cache_salt="secret"))
 
 
 def test_misspelt_arguments_are_refused():

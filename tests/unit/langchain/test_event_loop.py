@@ -59,7 +59,7 @@ async def test_stores_are_opened_and_read_and_models_loaded_by_other_threads(
     way: str, tiny_engine: LocalEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store, opener = WatchedStore(), Opener()
-    loader = "amulet_integrations.engine.local_engine.shared_engine"
+    loader = "amulet_integrations.engine.loaded_engines.shared_engine"
     monkeypatch.setattr(loader, opener.giving(tiny_engine))
     monkeypatch.setattr("amulet_integrations.registry.open_profile_store", opener.giving(store))
     tiny_model().save_pretrained(tmp_path)

@@ -463,7 +463,7 @@ def test_a_configured_model_answers_and_not_the_given_engine(
         asked.append(source.model)
         return other
 
-    monkeypatch.setattr("amulet_integrations.engine.local_engine.shared_engine", load)
+    monkeypatch.setattr("amulet_integrations.engine.loaded_engines.shared_engine", load)
     llm = chat()
     field: Any = ConfigurableField(id="which")
     value = str(tmp_path)
@@ -490,7 +490,7 @@ def test_configured_calls_read_a_checkpoints_config_once(
     llm = ChatAmulet(model=tmp_path, profiles=None)
     model = llm.configurable_fields(temperature=ConfigurableField(id="heat"))
     engine = ScriptedEngine()
-    monkeypatch.setattr("amulet_integrations.engine.local_engine.shared_engine", lambda _: engine)
+    monkeypatch.setattr("amulet_integrations.engine.loaded_engines.shared_engine", lambda _: engine)
     (tmp_path / "config.json").unlink()  # whoever reads it again fails
     for heat in (0.1, 0.2, 0.1):
         model.invoke(QUESTION, {"configurable": {"heat": heat}})

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from amulet_integrations import SamplingParams
-from amulet_integrations.engine import GenerationRequest, LocalEngine
+from amulet_integrations.engine import GenerationRequest, LocalEngine, run_on_worker
 from tests.support.oracle import slow_greedy
 from tests.support.tiny import VOCABULARY, tiny_model, tiny_tokenizer
 
@@ -61,6 +61,34 @@ def test_users_share_what_their_prompts_begin_with(model):
     assert [cached(result) for result in results] == [(0, 50), *[(50, 50)] * 5]
     for request, result in zip(requests, results, strict=True):
         assert result.token_ids == slow_greedy(model, request.contexts, WEIGHTS, 8)
+
+
+def test_salts_share_an_engine_as_if_each_had_its_own(model):
+    generator = random.Random(5)
+    alone = {salt: LocalEngine(model, tiny_tokenizer()) for salt in (None, "ann", "bob")}
+    with LocalEngine(model, tiny_tokenizer()) as engine:
+        for _ in range(24):
+            salt = generator.choice([*alone])
+            base, pref = (text(generator.randrange(3), generator.randrange(5, 60)) for _ in "bp")
+            request = make_request(base, pref, tokens=2)
+            (expected,) = alone[salt].generate([request])
+            (result,) = engine.generate([request.model_copy(update={"cache_salt": salt})])
+            assert cached(result) == cached(expected)
+            assert result.token_ids == expected.token_ids
+        run_on_worker(int)  # the step that ends the last request
+        assert engine.stats.prefix_tokens == sum(it.stats.prefix_tokens for it in alone.values())
+    for own in alone.values():
+        own.close()
+
+
+def test_salts_share_the_room_that_there_is(model):
+    request = make_request(text(1, 40), text(2, 40))
+    with LocalEngine(model, tiny_tokenizer(), max_prefix_tokens=4 * 47) as engine:
+        for salt in ("ann", "bob", "cleo", "ann"):
+            salted = request.model_copy(update={"cache_salt": salt})
+            assert cached(engine.generate([salted])[0]) == (0, 0)
+            run_on_worker(int)
+            assert engine.stats.prefix_tokens <= 4 * 47
 
 
 def test_reuse_can_be_switched_off(model):

@@ -127,7 +127,7 @@ def test_a_search_that_takes_too_long_is_refused_for_good(compiler, searches, mo
 
 
 def test_who_waits_for_another_ones_search_may_give_up(compiler):
-    entry = compiler._entry_of(written(WIDE))
+    entry = compiler._kept.entry_of(written(WIDE))
     with entry.lock:
         deadline = Deadline()
         threading.Timer(0.1, deadline.cancel).start()
@@ -163,9 +163,9 @@ def test_what_is_refused_or_cut_keeps_no_automata(compiler):
             compiler.compile(long(number))
         with pytest.raises(RequestTimeoutError):
             compiler.compile(written(WIDE | {"title": str(number)}), OneTurn())
-    entries = [compiler._entry_of(long(number)) for number in range(6)]
+    entries = [compiler._kept.entry_of(long(number)) for number in range(6)]
     assert all(entry.matcher is None for entry in entries)
-    cut = [compiler._entry_of(written(WIDE | {"title": str(number)})) for number in range(6)]
+    cut = [compiler._kept.entry_of(written(WIDE | {"title": str(number)})) for number in range(6)]
     assert [entry.matcher is not None for entry in cut] == [False] * 4 + [True] * 2
 
 

@@ -346,8 +346,9 @@ def test_files_are_written_and_refused_where_they_cannot_be(swept: Sweep, tmp_pa
     assert swept.save_html(tmp_path / "a.html").read_text() == swept.to_html()
     assert swept.save_plot(tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
     for save in (swept.save_html, swept.save_plot):
-        with pytest.raises(EvaluationError, match="Choose another file"):
-            save(tmp_path / "missing" / "a")
+        for none in (tmp_path, tmp_path / "missing" / "a"):
+            with pytest.raises(EvaluationError, match="Choose another file"):
+                save(none)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.html", "a.png"]
 
 

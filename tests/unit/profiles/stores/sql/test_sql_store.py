@@ -16,6 +16,7 @@ from amulet_integrations.errors import (
     AmuletError,
     CorruptProfileError,
     InvalidProfileError,
+    ProfileConflictError,
     ProfileStoreError,
 )
 from amulet_integrations.profiles import (
@@ -514,3 +515,27 @@ def test_profiles_given_at_the_beginning_are_saved():
     assert store.user_ids() == ["ann", "bob"]
     assert store.get("ann").version == 1
     assert PRIVATE not in repr(store)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda store, read: store.delete("ann", expected=read),
+        lambda store, read: store.erase("ann", expected=read),
+        lambda store, read: store.restore("ann", 1, expected=read),
+    ],
+    ids=["delete", "erase", "restore"],
+)
+def test_what_was_changed_since_it_was_read_is_not_removed_or_replaced(change):
+    with SqlProfileStore(":memory:") as store:
+        read = store.save(PreferenceProfile(user_id="ann", preferences=["Old."]))
+        newer = store.save(PreferenceProfile(user_id="ann", preferences=["New."]))
+        with pytest.raises(ProfileConflictError, match="version 2 is stored by now"):
+            change(store, read)
+        assert store.get("ann") == newer
+        assert len(store.history("ann")) == 2
+        change(store, newer)
+        assert store.get("ann") != newer
+        store.delete("ann")
+        with pytest.raises(ProfileConflictError, match="none is stored now"):
+            change(store, newer)

@@ -1,0 +1,217 @@
+"""`amulet serve`: the model behind OpenAI's API, for every client."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from amulet_integrations.engine.model_source import EMBEDDED
+from amulet_integrations.errors import MissingDependencyError
+from amulet_integrations.serving.settings import ServerSettings
+
+from . import options, terminal
+from .loading import quiet_transformers
+
+EPILOG = options.examples(
+    "amulet serve",
+    "amulet serve --model ./my-model --port 9000 --profiles profiles.db",
+    "amulet keys create --user ann --keys keys.json",
+    "amulet serve --host 0.0.0.0 --keys keys.json --user-header X-OpenWebUI-User-Id",
+    "AMULET_MODEL=./my-model AMULET_PORT=9000 amulet serve",
+)
+_NEEDED = {"fastapi", "starlette", "uvicorn", "prometheus_client"}
+
+
+def _setting(field: str, metavar: str | None, text: str, *names: str, **more: Any) -> Any:
+    """The option of a setting, with its environment variable and its default."""
+    shown = {"default": str(ServerSettings.model_fields[field].default), **more}
+    return options.option(metavar, text, *names, envvar=f"AMULET_{field.upper()}", **shown)
+
+
+_model = partial(_setting, panel="The model")
+_where = partial(_setting, panel="Where it listens")
+_users = partial(_setting, panel="Who is asking")
+_most = partial(_setting, panel="What a request may ask for")
+_limit = partial(_setting, panel="Under load")
+
+
+def serve(
+    *,
+    model: Annotated[
+        str | None,
+        _model(
+            "model",
+            "NAME",
+            f"Hugging Face id, local folder, or '{EMBEDDED}' (SmolLM2-135M-Instruct). Clients send "
+            "the same name.",
+        ),
+    ] = None,
+    dtype: Annotated[
+        str | None, _model("dtype", "TYPE", "What it computes in, such as bfloat16.")
+    ] = None,
+    device: Annotated[
+        str | None, _model("device", "NAME", "Where it computes, such as cpu or cuda:1.")
+    ] = None,
+    host: Annotated[
+        str | None,
+        _where("host", "ADDRESS", "The address. One that other machines reach needs --keys."),
+    ] = None,
+    port: Annotated[int | None, _where("port", "N", "The port; 0 takes a free one.")] = None,
+    cors_origins: Annotated[
+        list[str] | None,
+        _where(
+            "cors_origins",
+            "ORIGIN",
+            "A page's origin, such as https://chat.example, that may call from a browser; repeat "
+            "for more.",
+            "--cors-origin",
+            default="none",
+        ),
+    ] = None,
+    profiles: Annotated[
+        str | None,
+        _users(
+            "profiles",
+            "URL",
+            "Where profiles are kept: a database URL or an SQLite file.",
+            default="profiles.db in your data folder",
+        ),
+    ] = None,
+    keys: Annotated[
+        Path | None,
+        _users(
+            "keys",
+            "FILE",
+            "The file of keys, made by amulet keys create. Without keys only this machine is "
+            "served, and everybody on it may name any user.",
+            "--keys",
+            default="no keys",
+        ),
+    ] = None,
+    user_headers: Annotated[
+        list[str] | None,
+        _users(
+            "user_headers",
+            "NAME",
+            "A header that names the user where the body names none, such as X-OpenWebUI-User-Id; "
+            "repeat for more. Keys of applications only.",
+            "--user-header",
+            default="none",
+        ),
+    ] = None,
+    preference_check: Annotated[
+        str | None,
+        _users(
+            "preference_check",
+            "MODULE:FUNCTION",
+            "Called with a user's id and a preference; returns the text to use, or raises "
+            "ValueError.",
+            default="none",
+        ),
+    ] = None,
+    share_prefixes: Annotated[
+        bool | None,
+        _users(
+            "share_prefixes",
+            None,
+            "Whether users share what was computed of prompts that begin alike. It is faster; by "
+            "timing, users can then find out how others' prompts begin.",
+            "--share-prefixes/--no-share-prefixes",
+            default="shared where there are no keys",
+        ),
+    ] = None,
+    max_guidance_scale: Annotated[
+        float | None, _most("max_guidance_scale", "P", "The largest guidance scale.")
+    ] = None,
+    max_tokens: Annotated[int | None, _most("max_tokens", "N", "Most tokens of an answer.")] = None,
+    default_max_tokens: Annotated[
+        int | None,
+        _most("default_max_tokens", "N", "Most tokens of an answer whose request does not say."),
+    ] = None,
+    max_choices: Annotated[
+        int | None, _most("max_choices", "N", "Most answers to one request.")
+    ] = None,
+    max_body_size: Annotated[
+        int | None, _most("max_body_size", "BYTES", "Most bytes of a request's body.")
+    ] = None,
+    max_streams: Annotated[
+        int | None, _limit("max_streams", "N", "Most requests that one key has in work.")
+    ] = None,
+    max_connections: Annotated[
+        int | None, _limit("max_connections", "N", "Most connections at a time.")
+    ] = None,
+    max_waiting: Annotated[
+        int | None, _limit("max_waiting", "N", "Most requests that wait for the model.")
+    ] = None,
+    timeout: Annotated[
+        float | None,
+        _limit("timeout", "SECONDS", "After which a request fails, waiting included."),
+    ] = None,
+    receive_timeout: Annotated[
+        float | None,
+        _limit("receive_timeout", "SECONDS", "Within which a request has to have arrived whole."),
+    ] = None,
+    send_timeout: Annotated[
+        float | None,
+        _limit("send_timeout", "SECONDS", "For which a client may take nothing of its answer."),
+    ] = None,
+    shutdown_timeout: Annotated[
+        float | None,
+        _limit("shutdown_timeout", "SECONDS", "Left to running requests when it is stopped."),
+    ] = None,
+) -> None:
+    """Serve the model to every client that speaks OpenAI's API, with each user's preferences.
+
+    Clients send chats and completions to /v1, name a user or bring the user's key, and are answered
+    by that user's profile. The page at / shows what preferences do. Every option may be given by
+    the environment too, as AMULET_ with its name.
+    """
+    settings = ServerSettings(**_given(locals()))
+    try:
+        from amulet_integrations.serving.run import run_server  # noqa: PLC0415 - an extra
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").partition(".")[0]
+        if missing not in _NEEDED:
+            raise
+        raise MissingDependencyError.for_extra(missing, "serve") from error
+    quiet_transformers()
+    _tell(f"Loading {settings.model} …")
+    run_server(settings, on_ready=partial(_introduce, settings))
+
+
+def _given(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that were given; the others keep their defaults."""
+    given = {name: value for name, value in parameters.items() if value not in (None, [])}
+    for name in ("user_headers", "cors_origins"):
+        if name in given:  # the environment has several in one variable
+            given[name] = tuple(filter(None, re.split(r"[\s,]+", " ".join(given[name]))))
+    return given
+
+
+def _introduce(settings: ServerSettings, url: str) -> None:
+    """Says where the server listens, whom it serves, and how to ask."""
+    _tell(f"Serving {settings.model} on {url}. Ctrl-C stops it.")
+    if settings.keys is None:
+        _tell("No keys are in use: this machine alone is served, and may name any user.")
+    else:
+        _tell(f"Every request needs a key of {settings.keys}.")
+    question = {
+        "model": settings.model,
+        "messages": [{"role": "user", "content": "Why is the sky blue?"}],
+    }
+    authorization = "" if settings.keys is None else '-H "Authorization: Bearer $AMULET_KEY" '
+    _tell(
+        f"Ask: curl {url}/v1/chat/completions {authorization}-H 'Content-Type: application/json' "
+        f"-d {shlex.quote(json.dumps(question))}"
+    )
+
+
+def _tell(line: str) -> None:
+    typer.echo(terminal.one_line(line), err=True)

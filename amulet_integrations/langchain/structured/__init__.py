@@ -1,0 +1,1 @@
+"""Answers that are objects of a schema."""

@@ -1,0 +1,1 @@
+"""Rewrites a JSON schema so that llguidance enforces as much of it as it can."""

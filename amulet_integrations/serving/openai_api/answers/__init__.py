@@ -1,0 +1,1 @@
+"""Answers: read from the engine, and written in OpenAI's form."""

@@ -1,0 +1,15 @@
+"""The errors of requests for answers, for the description of the API."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from amulet_integrations.serving.error_body import ErrorBody, error_responses
+
+ANSWER_ERRORS: dict[int | str, dict[str, Any]] = {
+    **error_responses(400, 401, 403, 404, 413, 429, 500, 503, 504),
+    408: {"model": ErrorBody, "description": "The body has not arrived in time."},
+    415: {"model": ErrorBody, "description": "The body is not JSON."},
+    # In place of FastAPI's own form of errors, 422.
+    "4XX": {"model": ErrorBody, "description": "Another fault of the request."},
+}

@@ -1,0 +1,24 @@
+"""Errors that are answered before any route is reached, in the form of those of the routes."""
+
+from __future__ import annotations
+
+import json
+
+from starlette.responses import JSONResponse
+from starlette.types import Receive, Scope, Send
+
+from amulet_integrations.serving.api_errors import ApiError
+
+from .request_record import note_error
+
+
+async def send_error(error: ApiError, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answers a request with an error."""
+    note_error(error.code)
+    answer = JSONResponse(error.body, status_code=error.status, headers=dict(error.headers))
+    await answer(scope, receive, send)
+
+
+def error_event(error: ApiError) -> bytes:
+    """The error as the last event of a stream that has begun."""
+    return f"data: {json.dumps(error.body)}\n\n".encode()

@@ -1,0 +1,76 @@
+"""What a request has to pass before its body is read: readiness, a key, and room for one more."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from fastapi import Request
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from amulet_integrations.errors import AmuletError
+from amulet_integrations.serving.access.authentication import authenticate
+from amulet_integrations.serving.api_errors import ApiError
+from amulet_integrations.serving.server_state import ServerState
+
+from .error_answers import send_error
+from .request_record import current_record
+
+_GUARDED = "/v1/"
+"""All that needs the model or a key is below it."""
+
+
+class GateMiddleware:
+    """Refuses what could not be answered, before anything of its body is taken.
+
+    503 while the model is loaded, 401 without a valid key, and 429 for a key that has
+    `max_streams` requests in work. Without keys, all requests count as those of one key.
+
+    Args:
+        app: The application inside.
+        state: The server.
+    """
+
+    def __init__(self, app: ASGIApp, state: ServerState) -> None:
+        self._app = app
+        self._state = state
+        self._in_work: Counter[str | None] = Counter()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] != "http" or not _is_guarded(scope):
+            await self._app(scope, receive, send)
+            return
+        try:
+            key_id = await self._enter(Request(scope))
+        except AmuletError as error:
+            await send_error(ApiError.of(error), scope, receive, send)
+            return
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            self._leave(key_id)
+
+    async def _enter(self, request: Request) -> str | None:
+        self._state.readiness.check()
+        key_id = (await authenticate(request, self._state)).key_id
+        if (record := current_record()) is not None:
+            record.key_id = key_id
+        most = self._state.settings.max_streams
+        if self._in_work[key_id] >= most:
+            whose = "This key has" if self._state.keys is not None else "This server has"
+            raise ApiError.too_many(
+                f"{whose} {most} requests in work, which is the most at a time (--max-streams). "
+                "Try again when one of them is done."
+            )
+        self._in_work[key_id] += 1
+        return key_id
+
+    def _leave(self, key_id: str | None) -> None:
+        self._in_work[key_id] -= 1
+        if not self._in_work[key_id]:
+            del self._in_work[key_id]
+
+
+def _is_guarded(scope: Scope) -> bool:
+    """Whether a request needs the model or a key; what browsers ask beforehand has no key."""
+    return bool(scope["path"].startswith(_GUARDED) and scope["method"] != "OPTIONS")

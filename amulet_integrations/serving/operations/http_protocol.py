@@ -1,0 +1,165 @@
+"""Connections that cost no more than they may: slow senders and slow readers are cut off."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any
+
+import h11
+from starlette.types import Receive, Scope, Send
+from uvicorn import Config
+from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.server import ServerState as UvicornState
+
+from amulet_integrations.serving.api_errors import ApiError
+
+from .error_answers import send_error
+
+_GRACE = 2.0
+"""Seconds for which a body may be late, so that the application can answer 408 itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionBounds:
+    """Bounds of one connection and of all.
+
+    Attributes:
+        receive_timeout: Seconds within which a request's headers have to arrive, then its body.
+        send_timeout: Seconds for which a client may take nothing of its answer.
+        max_connections: Most connections. More get one 503 each; twice as many get nothing.
+    """
+
+    receive_timeout: float
+    send_timeout: float
+    max_connections: int
+
+
+class BoundedProtocol(H11Protocol):
+    """uvicorn's HTTP protocol with bounds on how long clients may take.
+
+    uvicorn itself waits for ever for the rest of a request's headers, and for a client that does
+    not read its answer.
+
+    Args:
+        bounds: The bounds.
+        config: As in uvicorn.
+        server_state: As in uvicorn.
+        app_state: As in uvicorn.
+        _loop: As in uvicorn.
+    """
+
+    def __init__(
+        self,
+        bounds: ConnectionBounds,
+        config: Config,
+        server_state: UvicornState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self._bounds = bounds
+        self._receiving: asyncio.TimerHandle | None = None
+        self._receiving_body = False
+        self._sending: asyncio.TimerHandle | None = None
+        self._unsent = 0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begins to wait for the first request."""
+        super().connection_made(transport)
+        most = self._bounds.max_connections
+        if len(self.connections) > 2 * most:
+            transport.abort()
+        elif len(self.connections) > most:
+            self.app = _answer_full
+        self._await_request(is_body=False)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Ends all waiting."""
+        self._stop_receiving()
+        self._stop_sending()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Takes bytes of a request."""
+        super().data_received(data)
+        self._watch_receiving(has_begun=True)
+
+    def on_response_complete(self) -> None:
+        """Goes on to the next request, which may be there already."""
+        super().on_response_complete()
+        self._watch_receiving(has_begun=False)
+
+    def pause_writing(self) -> None:
+        """The client has not taken what was sent: begins to wait for it."""
+        super().pause_writing()
+        self._watch_sending()
+
+    def resume_writing(self) -> None:
+        """The client has taken most of what was sent."""
+        super().resume_writing()
+        self._stop_sending()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Closes an idle connection; what is not sent by then has to be taken in time, too."""
+        super().timeout_keep_alive_handler()
+        self._watch_sending()
+
+    def shutdown(self) -> None:
+        """Closes the connection when what it works on is done."""
+        super().shutdown()
+        if self.transport.is_closing():
+            self._watch_sending()
+
+    def _watch_receiving(self, *, has_begun: bool) -> None:
+        """Waits for the rest of a request, if some of it is missing."""
+        state = self.conn.their_state
+        if state is h11.SEND_BODY:
+            self._await_request(is_body=True)
+        elif state is h11.IDLE and (has_begun or self.conn.trailing_data[0]):
+            self._await_request(is_body=False)
+        else:
+            self._stop_receiving()
+
+    def _await_request(self, *, is_body: bool) -> None:
+        if self._receiving is not None:
+            if self._receiving_body == is_body:
+                return
+            self._stop_receiving()
+        self._receiving_body = is_body
+        seconds = self._bounds.receive_timeout + (_GRACE if is_body else 0.0)
+        self._receiving = self.loop.call_later(seconds, self.transport.abort)
+
+    def _stop_receiving(self) -> None:
+        if self._receiving is not None:
+            self._receiving.cancel()
+            self._receiving = None
+
+    def _watch_sending(self) -> None:
+        self._stop_sending()
+        self._unsent = self.transport.get_write_buffer_size()
+        if self._unsent:
+            self._sending = self.loop.call_later(self._bounds.send_timeout, self._check_sending)
+
+    def _check_sending(self) -> None:
+        """Cuts off a client that has taken nothing since the last look."""
+        if self.transport.get_write_buffer_size() >= self._unsent:
+            self.transport.abort()
+        else:
+            self._watch_sending()
+
+    def _stop_sending(self) -> None:
+        if self._sending is not None:
+            self._sending.cancel()
+            self._sending = None
+
+
+async def _answer_full(scope: Scope, receive: Receive, send: Send) -> None:
+    error = ApiError(
+        503,
+        "The server has as many connections as it takes. Try again.",
+        kind="server_error",
+        code="too_many_connections",
+        headers={"Retry-After": "1", "Connection": "close"},
+    )
+    await send_error(error, scope, receive, send)

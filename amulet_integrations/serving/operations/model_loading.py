@@ -1,0 +1,79 @@
+"""Loads the model beside a server that answers already, and frees it at the end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from amulet_integrations.engine.worker import run_on_worker
+from amulet_integrations.fair_threads import REQUEST_THREADS
+from amulet_integrations.serving.server_state import ServerState
+
+if TYPE_CHECKING:
+    from amulet_integrations.engine import LocalEngine
+
+logger = logging.getLogger(__name__)
+
+
+@asynccontextmanager
+async def serving_model(state: ServerState) -> AsyncIterator[None]:
+    """The time from start to stop of an application.
+
+    An engine that is there already is warmed up first. A model that has to be loaded is loaded
+    meanwhile; until then `Readiness` refuses requests. If it cannot be loaded, the server ends.
+    """
+    readiness, client = state.readiness, state.client
+    loading: asyncio.Task[None] | None = None
+    if client.engine is not None:
+        await client.awarm_up()
+        readiness.become_ready()
+    else:
+        readiness.phase = "loading"
+        loading = asyncio.create_task(_load(state))
+    try:
+        yield
+    finally:
+        if readiness.phase != "failed":
+            readiness.phase = "stopping"
+        if loading is not None:
+            await _end(state, loading)
+
+
+async def _load(state: ServerState) -> None:
+    readiness = state.readiness
+    try:
+        await REQUEST_THREADS.start(lambda: _load_engine(state), may_be_left=True)
+    except Exception as error:  # noqa: BLE001 - whoever runs the server raises it
+        logger.error("The model could not be loaded: %s", type(error).__name__)  # noqa: TRY400
+        readiness.fail(error)
+    else:
+        readiness.become_ready()
+
+
+def _load_engine(state: ServerState) -> None:
+    """Loads the engine with this server's bounds; all clients share it."""
+    engine_type = run_on_worker(_import_engine)
+    engine = engine_type.from_source(state.client.source, max_waiting=state.settings.max_waiting)
+    state.client.engine = engine
+    state.client.warm_up()
+
+
+def _import_engine() -> type[LocalEngine]:
+    """Imports torch on the worker, for whose end the interpreter waits when it exits."""
+    from amulet_integrations.engine import LocalEngine  # noqa: PLC0415
+
+    return LocalEngine
+
+
+async def _end(state: ServerState, loading: asyncio.Task[None]) -> None:
+    """Frees the engine; one that is still being loaded is left to whoever ends the process."""
+    if not loading.done():
+        state.readiness.is_loading_left = True
+        loading.cancel()
+        return
+    engine, state.client.engine = state.client.engine, None
+    if engine is not None:
+        await REQUEST_THREADS.start(engine.close)

@@ -1,0 +1,88 @@
+"""What surrounds every request: its id, its line in the log, its span and its counters."""
+
+from __future__ import annotations
+
+import re
+from uuid import uuid4
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from amulet_integrations.serving.api_errors import ApiError
+
+from .access_log import log_failure, log_request
+from .error_answers import send_error
+from .request_record import RequestRecord, begin_record, end_record
+from .server_metrics import ServerMetrics
+from .tracing import request_span
+
+REQUEST_ID = "X-Request-Id"
+
+_VALID_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+
+
+class ObservingMiddleware:
+    """Keeps a record of each request, gives it an id, and answers what fails unexpectedly.
+
+    The id is that of the request's `X-Request-Id`, if it is a plain one, or a new one; the answer
+    has it too.
+
+    Args:
+        app: The application inside.
+        metrics: The counters.
+        model: The name of the model, for spans.
+    """
+
+    def __init__(self, app: ASGIApp, metrics: ServerMetrics, model: str) -> None:
+        self._app = app
+        self._metrics = metrics
+        self._model = model
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        record = RequestRecord(request_id=_id_of(Headers(scope=scope).get(REQUEST_ID)))
+        record.read_scope(scope)
+        token = begin_record(record)
+        try:
+            with self._metrics.in_flight.track_inprogress():
+                await self._observe(record, scope, receive, send)
+        finally:
+            end_record(token)
+
+    async def _observe(
+        self, record: RequestRecord, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        async def send_noted(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                record.status = message["status"]
+                message.setdefault("headers", [])
+                MutableHeaders(scope=message)[REQUEST_ID] = record.request_id
+            await send(message)
+
+        with request_span(scope, record, self._model):
+            try:
+                await self._app(scope, receive, send_noted)
+            except Exception as error:  # noqa: BLE001 - servers would print its text
+                record.failure = type(error).__name__
+                log_failure(error)
+                if record.status is None:
+                    await send_error(_UNEXPECTED, scope, receive, send_noted)
+            finally:
+                record.read_scope(scope)
+                self._metrics.count_request(record)
+                log_request(record)
+
+
+_UNEXPECTED = ApiError(
+    500,
+    "The server failed unexpectedly. Its log has an entry with the X-Request-Id of this answer.",
+    kind="server_error",
+    code="internal_error",
+)
+
+
+def _id_of(given: str | None) -> str:
+    return given if given is not None and _VALID_ID.fullmatch(given) else uuid4().hex

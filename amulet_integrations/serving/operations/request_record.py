@@ -1,0 +1,85 @@
+"""What is known of one HTTP request: for its log line, its span and the counters; never a text."""
+
+from __future__ import annotations
+
+import time
+from contextvars import ContextVar, Token
+from dataclasses import dataclass, field
+
+from starlette.types import Scope
+
+UNMATCHED = "unmatched"
+"""The route of requests to paths that there are none of."""
+
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_OTHER_METHOD = "other"
+
+
+@dataclass
+class RequestRecord:
+    """One HTTP request, from its first byte to the last one of its answer.
+
+    Attributes:
+        request_id: The value of `X-Request-Id`, the client's or one that was made here.
+        started: When it came, by `time.perf_counter`.
+        route: The template of its path, such as "/v1/profiles/{user_id}".
+        method: The HTTP method; "other" for one that no route has.
+        status: The answer's status; None as long as there is none.
+        code: OpenAI's `code` of the error that it was answered with, if it was one.
+        key_id: The id of the key that it came with.
+        applied_methods: The decoding method of each answer that was begun.
+        finish_reasons: How each answer ended.
+        prompt_tokens: Tokens of all prompts.
+        completion_tokens: Tokens of all answers that were finished.
+        client_gone: Whether the client hung up before the answer was complete.
+        failure: The class of an error that nothing expected.
+    """
+
+    request_id: str
+    started: float = field(default_factory=time.perf_counter)
+    route: str = UNMATCHED
+    method: str = _OTHER_METHOD
+    status: int | None = None
+    code: str | None = None
+    key_id: str | None = None
+    applied_methods: list[str] = field(default_factory=list)
+    finish_reasons: list[str] = field(default_factory=list)
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    client_gone: bool = False
+    failure: str | None = None
+
+    @property
+    def seconds(self) -> float:
+        """The time since it came."""
+        return time.perf_counter() - self.started
+
+    def read_scope(self, scope: Scope) -> None:
+        """Takes the method, and the route once it is known."""
+        if scope["method"] in _METHODS:
+            self.method = scope["method"]
+        self.route = getattr(scope.get("route"), "path", UNMATCHED)
+
+
+_current: ContextVar[RequestRecord | None] = ContextVar("amulet_http_request", default=None)
+
+
+def current_record() -> RequestRecord | None:
+    """The record of the HTTP request that this code works for; None outside of requests."""
+    return _current.get()
+
+
+def begin_record(record: RequestRecord) -> Token[RequestRecord | None]:
+    """Makes a record the current one, for this task and the ones that it starts."""
+    return _current.set(record)
+
+
+def end_record(token: Token[RequestRecord | None]) -> None:
+    """Ends what `begin_record` began."""
+    _current.reset(token)
+
+
+def note_error(code: str | None) -> None:
+    """Keeps OpenAI's `code` of an error for the current request's log line and counters."""
+    if (record := _current.get()) is not None:
+        record.code = code

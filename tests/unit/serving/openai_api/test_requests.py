@@ -1,0 +1,253 @@
+"""Requests: every parameter of OpenAI's has been decided on, and nothing is dropped in silence."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, get_type_hints
+
+import pytest
+from openai.types import completion_create_params
+from openai.types.chat import chat_completion_assistant_message_param as assistant_param
+from openai.types.chat import chat_completion_content_part_text_param as text_param
+from openai.types.chat import chat_completion_stream_options_param as stream_param
+from openai.types.chat import chat_completion_tool_message_param as tool_param
+from openai.types.chat import completion_create_params as chat_params
+from openai.types.shared_params import function_definition
+
+from amulet_integrations.serving.openai_api.requests import request_messages as messages
+from amulet_integrations.serving.openai_api.requests.chat_request import ChatRequest
+from amulet_integrations.serving.openai_api.requests.completion_request import CompletionRequest
+from amulet_integrations.serving.openai_api.requests.generation_options import StreamOptions
+from amulet_integrations.serving.openai_api.requests.output_fields import FunctionDefinition
+
+HI = [{"role": "user", "content": "Hi"}]
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        (ChatRequest, chat_params.CompletionCreateParamsStreaming),
+        (CompletionRequest, completion_create_params.CompletionCreateParamsStreaming),
+        (StreamOptions, stream_param.ChatCompletionStreamOptionsParam),
+        (FunctionDefinition, function_definition.FunctionDefinition),
+        (messages.AssistantMessage, assistant_param.ChatCompletionAssistantMessageParam),
+        (messages.ToolMessage, tool_param.ChatCompletionToolMessageParam),
+        (messages.TextPart, text_param.ChatCompletionContentPartTextParam),
+    ],
+)
+def test_every_parameter_of_openais_has_been_decided_on(ours: Any, theirs: Any):
+    assert get_type_hints(theirs).keys() <= ours.model_fields.keys()
+
+
+@pytest.mark.parametrize("ours", [ChatRequest, CompletionRequest])
+def test_what_has_no_effect_and_what_is_refused_are_parameters(ours: Any):
+    assert not ours.accepted.keys() & ours.neutral.keys()
+    assert {*ours.accepted, *ours.neutral} <= ours.model_fields.keys()
+
+
+# One value that would change the answer, and one that would not.
+REFUSED = {
+    "audio": ({"voice": "alloy", "format": "mp3"}, None),
+    "frequency_penalty": (0.5, 0),
+    "function_call": ({"name": "f"}, "none"),
+    "functions": ([{"name": "f"}], []),
+    "logit_bias": ({"5": 3}, {}),
+    "modalities": (["audio"], ["text"]),
+    "moderation": ({"model": "m"}, None),
+    "presence_penalty": (-0.5, 0.0),
+    "reasoning_effort": ("high", None),
+    "verbosity": ("low", "medium"),
+    "web_search_options": ({}, None),
+    "service_tier": ("priority", "auto"),
+    "store": (True, False),
+}
+
+
+@pytest.mark.parametrize("name", sorted({*REFUSED, *ChatRequest.neutral}))
+def test_what_would_change_the_answer_is_refused_and_its_neutral_value_is_not(chat, name):
+    other, neutral = REFUSED[name]
+    refused = chat(**{name: other})
+    assert refused.status_code == 400
+    error = refused.json()["error"]
+    assert (error["param"], error["code"]) == (name, "unsupported_parameter")
+    assert chat(**{name: neutral}, max_tokens=1).status_code == 200
+
+
+def test_the_answer_names_what_had_no_effect(chat):
+    sent = {
+        "metadata": {"a": "b"},
+        "store": False,
+        "safety_identifier": "x",
+        "prompt_cache_key": "y",
+        "service_tier": "auto",
+        "prediction": {"type": "content", "content": "z"},
+    }
+    answer = chat(**sent, max_tokens=1).json()
+    assert answer["amulet"]["ignored"] == sorted(sent)
+    plain = chat(max_tokens=1).json()
+    assert plain["choices"] == answer["choices"]
+    assert "ignored" not in plain["amulet"]
+
+
+@pytest.mark.parametrize(
+    ("body", "param", "said"),
+    [
+        ({"temprature": 1}, "temprature", "temperature"),
+        ({"guidance_scale": 2}, "guidance_scale", "amulet"),
+        ({"preference": "Be brief."}, "preference", "amulet"),
+        ({"amulet": {"guidance": 2}}, "amulet.guidance", "guidance_scale"),
+        ({"amulet": {"preference": 2}}, "amulet.preference", "text"),
+        ({"amulet": {"max_kl": -1}}, "amulet.max_kl", "0"),
+        ({"amulet": {"method": "magic"}}, "amulet.method", "linear_alignment"),
+        ({"temperature": "1"}, "temperature", "number"),
+        ({"temperature": -1}, "temperature", "0"),
+        ({"temperature": True}, "temperature", "number"),
+        ({"max_tokens": 0}, "max_tokens", "1"),
+        ({"max_tokens": 2.5}, "max_tokens", "integer"),
+        ({"max_tokens": 129}, "max_tokens", "128"),
+        ({"max_completion_tokens": 129}, "max_completion_tokens", "128"),
+        ({"max_tokens": 1, "max_completion_tokens": 1}, "max_tokens", "one"),
+        ({"n": 5}, "n", "4"),
+        ({"n": 0}, "n", "1"),
+        ({"seed": -1}, "seed", "0"),
+        ({"stop": 3}, "stop", "string"),
+        ({"stop": [3]}, "stop[0]", "string"),
+        ({"top_logprobs": 21, "logprobs": True}, "top_logprobs", "20"),
+        ({"stream_options": {"include_usage": True}}, "stream_options", "stream"),
+        ({"stream": True, "stream_options": {"usage": 1}}, "stream_options.usage", "include_usage"),
+        ({"messages": []}, "messages", "1"),
+        ({"messages": "Hi"}, "messages", "list"),
+        ({"messages": [{"role": "user"}]}, "messages[0].content", "required"),
+        ({"messages": [*HI, {"role": "robot", "content": ""}]}, "messages[1]", "developer"),
+        (
+            {"messages": [{"role": "function", "name": "f", "content": "1"}]},
+            "messages[0].role",
+            "tool_call_id",
+        ),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}]},
+            "messages[0].content[0].type",
+            "text only",
+        ),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "text", "txt": "Hi"}]}]},
+            "messages[0].content[0].txt",
+            "text",
+        ),
+        ({"messages": [{**HI[0], "tool_calls": []}]}, "messages[0].tool_calls", "Unknown"),
+        (
+            {"messages": [{"role": "assistant", "function_call": {}}]},
+            "messages[0].function_call",
+            "tool_calls",
+        ),
+        ({"tools": [{"type": "custom", "custom": {}}]}, "tools[0].type", "function"),
+        ({"response_format": {"type": "yaml"}}, "response_format", "json_schema"),
+        ({"user": 3}, "user", "string"),
+    ],
+)
+def test_an_error_names_the_parameter_and_what_to_do(chat, body, param, said):
+    response = chat(**body)
+    assert response.status_code == 400, response.text
+    error = response.json()["error"]
+    assert error.keys() == {"message", "type", "param", "code"}
+    assert error["type"] == "invalid_request_error"
+    assert error["param"] == param
+    assert said in error["message"]
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ({"top_logprobs": 2}, "logprobs"),
+        ({"tool_choice": "required"}, "no tools"),
+        ({"tools": [{"type": "function", "function": {"name": "a b"}}]}, "name"),
+        ({"response_format": {"type": "json_schema", "json_schema": {"name": "x"}}}, "schema"),
+        ({"amulet": {"guidance_scale": 1e6, "preference": "Be brief."}}, "guidance_scale"),
+        ({"amulet": {"guidance_scale": 2, "preset": "strong"}}, "preset"),
+        ({"amulet": {"preference": "  "}}, "text"),
+        ({"amulet": {"preference": {"weight": 1}}}, "text"),
+        ({"amulet": {"preference": {"text": "Be brief.", "wieght": 1}}}, "weight"),
+        ({"amulet": {"preference": ["Be brief."] * 99}}, "64"),
+        ({"user": "a\nb"}, "user"),
+        ({"messages": [{"role": "system", "content": "Hi"}]}, "user message"),
+    ],
+)
+def test_what_only_the_model_can_refuse_is_refused_in_the_same_form(chat, body, said):
+    response = chat(**body)
+    assert response.status_code == 400, response.text
+    error = response.json()["error"]
+    assert error.keys() == {"message", "type", "param", "code"}
+    assert said in error["message"]
+
+
+@pytest.mark.parametrize(
+    ("content", "content_type", "status", "code"),
+    [
+        (b"{", "application/json", 400, "invalid_json"),
+        (b"\xff", "application/json", 400, "invalid_json"),
+        (b"[" * 100_000, "application/json", 400, "invalid_json"),
+        (b"[]", "application/json", 400, "invalid_type"),
+        (b"", "application/json", 400, "missing_required_parameter"),
+        (b"{}", "text/plain", 415, "unsupported_media_type"),
+        (b"a=b", "application/x-www-form-urlencoded", 415, "unsupported_media_type"),
+        (b"{}", "application/json", 400, "missing_required_parameter"),
+    ],
+)
+def test_a_body_that_is_no_request_is_an_error_in_openais_form(
+    http, content, content_type, status, code
+):
+    headers = {"Content-Type": content_type}
+    response = http.post("/v1/chat/completions", content=content, headers=headers)
+    assert response.status_code == status
+    assert response.json()["error"]["code"] == code
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        r'{"\ud800":1}',
+        r'{"model":"\ud800"}',
+        r'{"user":"\ud800"}',
+        r'{"messages":[{"role":"\ud800"}]}',
+        r'{"messages":[{"role":"user","content":"\ud800"}]}',
+        r'{"amulet":{"preference":"\ud800"}}',
+    ],
+)
+def test_halves_of_surrogate_pairs_are_refused_wherever_they_are(http, place):
+    body = json.dumps({"model": "tiny", "messages": HI})[:-1] + "," + place[1:]
+    headers = {"Content-Type": "application/json"}
+    response = http.post("/v1/chat/completions", content=body.encode(), headers=headers)
+    assert response.status_code in (400, 404)
+    assert response.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "said"),
+    [
+        ("POST", "/v1/responses", 404, "/v1/chat/completions"),
+        ("GET", "/v1/responses/resp_1", 404, "/v1/chat/completions"),
+        ("POST", "/v1/embeddings", 404, "embeddings"),
+        ("GET", "/v2/models", 404, "/v2/models"),
+        ("GET", "/v1/chat/completions", 405, "POST"),
+        ("DELETE", "/v1/models/tiny", 405, "GET"),
+        ("GET", "/v1/models/other/one", 404, "tiny"),
+    ],
+)
+def test_other_paths_and_methods_are_errors_in_openais_form(http, method, path, status, said):
+    response = http.request(method, path)
+    assert response.status_code == status
+    assert said in response.json()["error"]["message"]
+
+
+def test_another_model_is_not_found(chat):
+    response = chat(model="gpt-4o")
+    assert response.status_code == 404
+    error = response.json()["error"]
+    assert (error["code"], error["param"]) == ("model_not_found", "model")
+
+
+def test_the_served_model_is_listed(http):
+    listed = http.get("/v1/models").json()
+    assert [it["id"] for it in listed["data"]] == ["tiny"]
+    assert http.get("/v1/models/tiny").json() == listed["data"][0]
+    assert listed["data"][0]["max_model_len"] == 640

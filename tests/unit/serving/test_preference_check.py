@@ -1,0 +1,165 @@
+"""The operator's check of preferences: it holds for every route that writes a profile."""
+
+from __future__ import annotations
+
+import logging
+import threading
+
+import pytest
+from fastapi.testclient import TestClient
+
+from amulet_integrations.errors import InvalidParamsError
+from amulet_integrations.profiles import Preference, PreferenceProfile, SqlProfileStore
+from amulet_integrations.serving import ServerSettings, create_app
+from amulet_integrations.serving.api_errors import ApiError
+
+HERE = __name__
+ANN = "/v1/profiles/ann"
+
+seen: list[tuple[str | None, str, str]] = []
+
+
+def check(user_id: str | None, text: str) -> str:
+    """Refuses, rewrites, fails, or does nothing, by what the text says."""
+    seen.append((user_id, text, threading.current_thread().name))
+    if "forbidden" in text:
+        raise ValueError("Ask for something else.")
+    if "speechless" in text:
+        raise ValueError
+    if "broken" in text:
+        raise KeyError(f"SECRET {text}")
+    if "number" in text:
+        return 7
+    if "silence" in text:
+        return "  "
+    return text.replace("loud", "quiet")
+
+
+async def asleep(user_id: str | None, text: str) -> str:
+    return text
+
+
+a_constant = "x"
+
+
+@pytest.fixture
+def place(tmp_path):
+    seen.clear()
+    return tmp_path / "profiles.db"
+
+
+@pytest.fixture
+def client(tiny_engine, place):
+    settings = ServerSettings(profiles=place, preference_check=f"{HERE}:check")
+    return TestClient(create_app(settings, engine=tiny_engine), base_url="http://127.0.0.1")
+
+
+@pytest.fixture
+def store(place):
+    with SqlProfileStore(place) as store:
+        yield store
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("forbidden", (400, "preference_refused", "Ask for something else.")),
+        ("speechless", (400, "preference_refused", "not allowed")),
+        ("broken", (500, "preference_check_failed", "log")),
+        ("number", (500, "preference_check_failed", "log")),
+        ("silence", (500, "preference_check_failed", "log")),
+    ],
+)
+@pytest.mark.parametrize("method", ["PUT", "PATCH", "RESTORE"])
+def test_what_the_operator_refuses_is_not_stored(client, caplog, method, text, expected):
+    store = SqlProfileStore(client.app.state.server.settings.profiles)
+    status, code, message = expected
+    store.save(PreferenceProfile(user_id="ann", preferences=["Fine.", text, "SECRET"]))
+    before = store.save(PreferenceProfile(user_id="ann", preferences=["Fine."]))
+    body = {"preferences": ["Fine.", {"text": text}, "SECRET"]}
+    with caplog.at_level(logging.DEBUG):
+        if method == "RESTORE":
+            refused = client.post(f"{ANN}/restore", json={"version": 1})
+        else:
+            refused = client.request(method, ANN, json=body)
+    error = refused.json()["error"]
+    assert (refused.status_code, error["code"]) == (status, code)
+    assert message in error["message"]
+    assert "SECRET" not in refused.text + caplog.text
+    assert text == "number" or text not in refused.text + caplog.text
+    if status == 500:
+        assert f"{HERE}:check" in caplog.text
+    assert store.get("ann") == before
+    store.close()
+
+
+@pytest.mark.parametrize("method", ["PUT", "PATCH", "RESTORE"])
+def test_what_the_operator_rewrites_is_stored(client, store, method):
+    loud = Preference(text="Be loud.", weight=0.5, name="volume")
+    store.save(PreferenceProfile(user_id="ann", preferences=[loud], method="pref"))
+    store.save(PreferenceProfile(user_id="ann"))
+    if method == "RESTORE":
+        response = client.post(f"{ANN}/restore", json={"version": 1})
+    else:
+        body = {"preferences": [loud.model_dump(mode="json")]}
+        response = client.request(method, ANN, json=body)
+    assert response.status_code == 200
+    quiet = loud.model_copy(update={"text": "Be quiet."})
+    assert store.get("ann").preferences == (quiet,)
+    assert response.json()["preferences"][0]["text"] == "Be quiet."
+    assert store.get("ann").method == ("pref" if method == "RESTORE" else None)
+
+
+def test_what_the_operator_lets_pass_is_restored_as_it_was(client, store):
+    store.save(PreferenceProfile(user_id="ann", preferences=["Fine."]))
+    client.delete(ANN)
+    client.post(f"{ANN}/restore", json={"version": 1})
+    assert store.history("ann")[-1].action == "restore"
+
+
+def test_a_patch_of_something_else_asks_for_nothing(client, store):
+    store.save(PreferenceProfile(user_id="ann", preferences=["forbidden by now"]))
+    assert client.patch(ANN, json={"guidance_scale": 2}).status_code == 200
+    assert not seen
+
+
+def test_it_is_called_with_the_user_off_the_event_loop(client):
+    client.put(ANN, json={"preferences": ["One.", "Two."]})
+    assert [(user, text) for user, text, _ in seen] == [("ann", "One."), ("ann", "Two.")]
+    assert all(thread.startswith("amulet-request") for *_, thread in seen)
+
+
+def test_routes_that_answer_use_it_by_the_servers_state(client):
+    state = client.app.state.server
+    checked = state.check_preferences(None, [Preference(text="Be loud."), Preference(text="x")])
+    assert [it.text for it in checked] == ["Be quiet.", "x"]
+    with pytest.raises(ApiError, match="something else") as refused:
+        state.check_preferences("ann", [Preference(text="forbidden")])
+    assert refused.value.status == 400
+
+
+def test_without_a_check_preferences_pass(tiny_engine, place):
+    app = create_app(ServerSettings(profiles=place), engine=tiny_engine)
+    given = [Preference(text="forbidden")]
+    assert app.state.server.check_preferences("ann", given) == tuple(given)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("no_such_module:check", "No module named 'no_such_module'"),
+        (f"{HERE}:no_such_name", "no_such_name"),
+        (f"{HERE}:a_constant", "it is a str"),
+        (f"{HERE}:asleep", "async"),
+        ("check", "has not this form"),
+        (":check", "has not this form"),
+        (f"{HERE}:", "has not this form"),
+        ("{}:{0}", "module:function"),
+        ("..:x", "module:function"),
+    ],
+)
+def test_a_check_that_cannot_be_used_is_refused_at_the_start(tiny_engine, place, name, message):
+    settings = ServerSettings(profiles=place, preference_check=name)
+    with pytest.raises(InvalidParamsError, match="preference_check=") as refused:
+        create_app(settings, engine=tiny_engine)
+    assert message in str(refused.value)
