@@ -7,10 +7,10 @@ let started = null; // until it is known who asks, and which model answers
 let caller = { user_id: null, may_name_users: true };
 
 class ServerError extends Error {
-  constructor(status, message, retryAfter = null) {
+  constructor(status, message, code = null) {
     super(message);
     this.status = status;
-    this.retryAfter = retryAfter;
+    this.code = code;
   }
 }
 const UNREACHABLE = "The server cannot be reached. Is it running?";
@@ -26,16 +26,16 @@ const send = async (path, { method = "GET", body, headers = {}, signal } = {}) =
   }
 };
 const failure = async (response) => {
-  let message = "";
+  let [message, code] = ["", null];
   try {
-    message = (await response.json()).error.message;
+    ({ message, code } = (await response.json()).error);
   } catch { /* another's error page, such as a proxy's */ }
   if (response.status === 429) {
     const seconds = Number(response.headers.get("Retry-After")) || 1;
     const wait = `Many people are asking just now. Try again in ${counted(seconds, "second")}.`;
-    return new ServerError(429, wait, seconds);
+    return new ServerError(429, wait, code);
   }
-  return new ServerError(response.status, message || `The server answered with status ${response.status}.`);
+  return new ServerError(response.status, message || `The server answered with status ${response.status}.`, code);
 };
 // Sends a request; where the key is missing or wrong, asks for one and sends it again.
 const call = async (path, options = {}) => {

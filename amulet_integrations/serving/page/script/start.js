@@ -16,6 +16,17 @@ const start = async () => {
     say("");
   } catch (error) {
     say(error.message);
+    if (error.code !== "model_loading") return;
+    await loaded();
+    await start();
+  }
+};
+// Ends when the server says that its model is loaded.
+const loaded = async () => {
+  for (;;) {
+    await new Promise((resolve) => { setTimeout(resolve, 1000); });
+    const response = await send("readyz").catch(() => null);
+    if (response?.ok) return;
   }
 };
 const listUsers = async () => {

@@ -201,6 +201,18 @@ def test_a_busy_server_says_when_to_try_again(written, open_page):
     expect(lane(page, "plain").get_by_role("alert")).to_contain_text("Try again in 3 seconds.")
 
 
+def test_a_model_that_is_being_loaded_is_waited_for(written, open_page):
+    page = open_page("about:blank")
+    body = json.dumps({"error": {"message": "The model is loading.", "code": "model_loading"}})
+    page.route("**/v1/me", lambda route: route.fulfill(status=503, body=body), times=1)
+    page.goto(written)
+    expect(page.get_by_role("status")).to_have_text("The model is loading.")
+    expect(page.locator("#model")).to_have_text("tiny")
+    expect(page.locator("#status")).to_have_text("")
+    ask(page)
+    finished(page)
+
+
 def test_a_preference_that_is_empty_is_shown_where_it_is(written, open_page):
     page = open_page(written)
     page.get_by_label("Preference", exact=True).fill(" ")
