@@ -45,6 +45,7 @@ VERSIONS: tuple[dict[str, Any], ...] = (
 
 def main() -> None:
     """Makes all pictures."""
+    expect.set_options(timeout=MINUTE)
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         database = Path(folder) / "profiles.db"
         store = open_profile_store(database)

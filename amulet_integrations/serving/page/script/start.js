@@ -15,8 +15,9 @@ const start = async () => {
     await showSummary();
     say("");
   } catch (error) {
-    say(error.message);
-    if (error.code !== "model_loading") return;
+    const isLoading = error.code === "model_loading";
+    say(isLoading ? "The model is being loaded; the page waits for it." : error.message);
+    if (!isLoading) return;
     await loaded();
     await start();
   }

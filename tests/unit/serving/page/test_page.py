@@ -203,10 +203,10 @@ def test_a_busy_server_says_when_to_try_again(written, open_page):
 
 def test_a_model_that_is_being_loaded_is_waited_for(written, open_page):
     page = open_page("about:blank")
-    body = json.dumps({"error": {"message": "The model is loading.", "code": "model_loading"}})
+    body = json.dumps({"error": {"message": "Try again.", "code": "model_loading"}})
     page.route("**/v1/me", lambda route: route.fulfill(status=503, body=body), times=1)
     page.goto(written)
-    expect(page.get_by_role("status")).to_have_text("The model is loading.")
+    expect(page.get_by_role("status")).to_contain_text("the page waits")
     expect(page.locator("#model")).to_have_text("tiny")
     expect(page.locator("#status")).to_have_text("")
     ask(page)
