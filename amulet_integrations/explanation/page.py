@@ -8,10 +8,10 @@ import hashlib
 from markupsafe import Markup
 
 from .explained_tokens import ExplanationData
+from .look import look
 from .page_data import embedded_data
 from .shown_tokens import most_moved
 from .templates import FOLDER, render
-from .tints import DARK, LIGHT, hex_code, tint_class, tinted_levels
 from .visible_text import visible_runs
 from .wording import preference_name
 
@@ -22,7 +22,7 @@ def render_page(explanation: ExplanationData) -> str:
     """Renders the page."""
     script = (FOLDER / "explanation.js").read_text(encoding="utf-8")
     digest = hashlib.sha256(script.encode()).digest()
-    style = (FOLDER / "explanation.css").read_text(encoding="utf-8") + _tint_rules()
+    style = look() + (FOLDER / "explanation.css").read_text(encoding="utf-8")
     most = most_moved(explanation, _MOST_MOVED)
     return render(
         "explanation.html.j2",
@@ -45,14 +45,3 @@ def render_page(explanation: ExplanationData) -> str:
         script_hash=f"sha256-{base64.b64encode(digest).decode()}",
         style=Markup(style),  # noqa: S704
     )
-
-
-def _tint_rules() -> str:
-    rules = {
-        palette: "".join(
-            f".{tint_class(level)}{{background:{hex_code(palette.tint(level))}}}"
-            for level in tinted_levels()
-        )
-        for palette in (LIGHT, DARK)
-    }
-    return f"{rules[LIGHT]}\n@media screen and (prefers-color-scheme:dark){{{rules[DARK]}}}\n"

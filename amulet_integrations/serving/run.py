@@ -49,7 +49,11 @@ def run_server(
     sockets = bind_sockets(settings.host, settings.port)
     state.readiness.on_ready = partial(_note_ready, settings, sockets, on_ready)
     server = GracefulServer(make_config(app, settings, log_config=log_config()), state)
-    server.run(sockets)
+    logging.captureWarnings(capture=True)  # lines of the log, too
+    try:
+        server.run(sockets)
+    finally:
+        logging.captureWarnings(capture=False)
     if state.readiness.failure is not None:
         raise state.readiness.failure
     if state.readiness.is_loading_left:

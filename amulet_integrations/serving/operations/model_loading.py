@@ -47,14 +47,19 @@ async def _load(state: ServerState) -> None:
     try:
         await REQUEST_THREADS.start(lambda: _load_engine(state), may_be_left=True)
     except Exception as error:  # noqa: BLE001 - whoever runs the server raises it
-        logger.error("The model could not be loaded: %s", type(error).__name__)  # noqa: TRY400
+        logger.error("The server cannot start: %s", type(error).__name__)  # noqa: TRY400
         readiness.fail(error)
     else:
         readiness.become_ready()
 
 
 def _load_engine(state: ServerState) -> None:
-    """Loads the engine with this server's bounds; all clients share it."""
+    """Loads the engine with this server's bounds; all clients share it.
+
+    The database comes first: a mistake in its address is found without waiting for the model.
+    """
+    if (store := state.client.open_profiles()) is not None:
+        store.get("warm-up")
     engine_type = run_on_worker(_import_engine)
     engine = engine_type.from_source(state.client.source, max_waiting=state.settings.max_waiting)
     state.client.engine = engine

@@ -119,6 +119,21 @@ async def test_a_model_that_cannot_be_loaded_ends_the_server(monkeypatch, tiny_e
     assert isinstance(app.state.server.readiness.failure, UnsupportedModelError)
 
 
+async def test_a_database_that_cannot_be_used_is_found_before_the_model_is_loaded(monkeypatch):
+    from amulet_integrations.engine import LocalEngine
+    from amulet_integrations.errors import ProfileStoreError
+
+    loaded = []
+    monkeypatch.setattr(LocalEngine, "from_source", lambda *_, **__: loaded.append("a model"))
+    app = create_app(ServerSettings(profiles="mysql://user:password@host/database"))
+    stopped = asyncio.Event()
+    app.state.server.readiness.stop = stopped.set
+    async with client_of(app):
+        await stopped.wait()
+    assert isinstance(app.state.server.readiness.failure, ProfileStoreError)
+    assert not loaded
+
+
 async def test_a_server_that_stops_refuses_what_is_new(tiny_engine):
     app = make_app(tiny_engine)
     async with client_of(app) as client:
