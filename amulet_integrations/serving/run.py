@@ -15,7 +15,7 @@ import uvicorn
 
 from amulet_integrations.errors import InvalidParamsError
 
-from .app import create_app
+from .application import create_app
 from .operations.access_log import log_config
 from .operations.graceful_server import GracefulServer
 from .operations.http_protocol import BoundedProtocol, ConnectionBounds
