@@ -117,7 +117,7 @@ def _personalize(
 ) -> Personalization:
     """The preferences that count, as the operator lets them be used."""
     selection = state.client.resolve_user(arguments.selection)
-    found = state.client.personalize(selection, arguments.deadline)
+    found = state.client.personalize(selection, arguments)
     allowed = state.check_preferences(user_id, found.preferences)
     return replace(found, user_id=user_id, preferences=allowed)
 

@@ -98,9 +98,9 @@ async def test_large_schemas_are_read_on_a_thread_within_the_deadline(monkeypatc
     read: list[tuple[threading.Thread, float | None]] = []
     run = SchemaCheck.run
 
-    def noted(check: SchemaCheck, deadline: Deadline | None = None) -> None:
+    def noted(check: SchemaCheck, deadline: Deadline | None = None, *more: Any) -> None:
         read.append((threading.current_thread(), deadline and deadline.timeout))
-        run(check, deadline)
+        run(check, deadline, *more)
 
     monkeypatch.setattr(SchemaCheck, "run", noted)
     texts = {f"p{at}": {"type": "string", "minLength": 2} for at in range(40)}
