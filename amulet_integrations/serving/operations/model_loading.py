@@ -27,11 +27,11 @@ async def serving_model(state: ServerState) -> AsyncIterator[None]:
     """
     readiness, client = state.readiness, state.client
     loading: asyncio.Task[None] | None = None
+    readiness.phase, readiness.failure = "loading", None
     if client.engine is not None:
         await client.awarm_up()
         readiness.become_ready()
     else:
-        readiness.phase = "loading"
         loading = asyncio.create_task(_load(state))
     try:
         yield
