@@ -27,7 +27,7 @@ async def serving_model(state: ServerState) -> AsyncIterator[None]:
     """
     readiness, client = state.readiness, state.client
     loading: asyncio.Task[None] | None = None
-    readiness.phase, readiness.failure = "loading", None
+    readiness.begin()
     if client.engine is not None:
         await client.awarm_up()
         readiness.become_ready()
@@ -36,8 +36,7 @@ async def serving_model(state: ServerState) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        if readiness.phase != "failed":
-            readiness.phase = "stopping"
+        readiness.end()
         if loading is not None:
             await _end(state, loading)
 
