@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 import warnings
-from threading import Lock
 from typing import Any
+
+from amulet_integrations.concurrency.fork_safe import ForkSafeLock
 
 # Warnings point at the line that called one of these.
 _LIBRARIES = {
@@ -28,7 +29,7 @@ MOST_REMEMBERED = 1000
 """Warnings that are remembered, in order to be shown once; then all of them are forgotten."""
 
 _shown: dict[Any, Any] = {}  # what `warnings` calls a registry
-_lock = Lock()
+_lock = ForkSafeLock()
 
 
 def warn_caller(message: str, category: type[Warning], *, once: bool = False) -> None:

@@ -290,7 +290,8 @@ class AmuletClient(AmuletConfig):
             PreferenceSelectionError: More than one preference, profile or user is named.
             ProfileLimitError: A profile has more preferences than anybody may have.
             PromptError: The tools, their choice or the response format cannot be followed.
-            UnsupportedGrammarError: A schema cannot be enforced.
+            UnsupportedGrammarError: A small schema cannot be enforced, or one is too large. Others
+                are left to `personalize`.
         """
         known = {*SELECTION_ARGUMENTS, *SAMPLING, *OTHER_ARGUMENTS, *also}
         if unknown := {name: value for name, value in arguments.items() if name not in known}:
@@ -321,14 +322,22 @@ class AmuletClient(AmuletConfig):
             limits = self.profile_limits or limits_of(self.profiles)
             limits.check_count(profile.get("user_id"), profile.get("preferences"))
 
-    def personalize(self, selection: PreferenceSelection, deadline: Deadline) -> Personalization:
-        """Looks a call's user up, so it may block.
+    def personalize(
+        self, selection: PreferenceSelection, arguments: CallArguments
+    ) -> Personalization:
+        """Reads a call's schemas and looks its user up, so it may block.
+
+        Args:
+            selection: Whose preferences the call follows.
+            arguments: The call's other arguments.
 
         Raises:
             RequestTimeoutError: The deadline has passed.
+            UnsupportedGrammarError: A schema cannot be enforced while decoding.
             AmuletError: As `Personalizer.personalize`.
         """
-        deadline.check("while the user's profile was looked up")
+        arguments.output.check_schemas(arguments.deadline, selection.owner)
+        arguments.deadline.check("while the user's profile was looked up")
         return self.personalizer.personalize(selection)
 
     def prepare_answer(
@@ -350,9 +359,7 @@ class AmuletClient(AmuletConfig):
 
         Raises:
             PromptError: The conversation cannot be written as a prompt for this model.
-            UnsupportedGrammarError: A schema cannot be enforced while decoding.
         """
-        arguments.output.check_schemas(arguments.deadline)
         personalizer = self.personalizer
         arguments.deadline.check("while the model was loaded")
         _ = personalizer.engine

@@ -19,14 +19,16 @@ from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple, TypeVar
 from weakref import WeakSet
 
+from amulet_integrations.concurrency.fork_safe import reset_in_child
 from amulet_integrations.deadline import Deadline
-from amulet_integrations.errors import EngineClosedError
+from amulet_integrations.errors import EngineClosedError, EngineOverloadedError
 
 T = TypeVar("T")
 
 _SECONDS_AT_EXIT = 3.0  # that work which may be left has to end by itself
 _NICENESS = 15  # of their threads, beside the other ones of the process
 _LOWEST_PRIORITY = 19
+_SHUTTING_DOWN = "The interpreter is shutting down."
 _SECONDS_IDLE = 10.0  # after which a daemon thread ends
 
 _here = threading.local()
@@ -66,8 +68,9 @@ class FairThreads:
         self._max_threads = max_threads
         self._share = share
         self._reserve = reserve
-        self.reset()
+        self._begin_anew()
         _all.add(self)
+        reset_in_child(self)
 
     def run(
         self, function: Callable[[], T], *, deadline: Deadline, user_id: str | None = None
@@ -151,7 +154,11 @@ class FairThreads:
             raise
 
     def reset(self) -> None:
-        """Begins anew without threads, as in a forked child, which has none of its parent's."""
+        """Begins anew, as in a forked child, which has none of its parent's threads."""
+        _here.__dict__.clear()
+        self._begin_anew()
+
+    def _begin_anew(self) -> None:
         # Its threads keep the interpreter; others are daemons.
         self._executor = ThreadPoolExecutor(
             self._max_threads, self._name, initializer=_begin_thread
@@ -172,7 +179,7 @@ class FairThreads:
             self._waiting.clear()
             running = set(self._may_be_left)
         for future in waiting:
-            _refuse(future)
+            _refuse(future, EngineClosedError(_SHUTTING_DOWN))
         return running
 
     def _start(self, work: _Work, user_id: str | None) -> Future[Any]:
@@ -206,14 +213,14 @@ class FairThreads:
                 self._waiting[user_id] = queue
             try:
                 self._begin(user_id, future, work)
-            except RuntimeError:  # the interpreter is shutting down and accepts no more work
-                _refuse(future)
+            except RuntimeError as error:
+                _refuse(future, _why_not(error))
             else:
                 self._running[user_id] += 1
 
     def _begin(self, user_id: str | None, future: Future[Any], work: _Work) -> None:
         if self._is_over:
-            raise RuntimeError
+            raise RuntimeError("The interpreter is at its shutdown.")
         run = partial(self._work_for, user_id, future, work.function)
         if not work.may_be_left:
             self._executor.submit(run)
@@ -250,6 +257,8 @@ class FairThreads:
         *,
         is_daemon: bool = False,
     ) -> None:
+        if future.done() and not future.cancelled():
+            return  # it was refused, since no thread could be started, but left in line
         _settle(future, function)
         with self._lock:
             self._may_be_left.discard(future)
@@ -283,9 +292,20 @@ def _settle(future: Future[Any], function: Callable[[], Any]) -> None:
         future.set_exception(error)
 
 
-def _refuse(future: Future[Any]) -> None:
+def _refuse(future: Future[Any], error: Exception) -> None:
     if future.set_running_or_notify_cancel():
-        future.set_exception(EngineClosedError("The interpreter is shutting down."))
+        future.set_exception(error)
+
+
+def _why_not(error: RuntimeError) -> Exception:
+    """Why no thread takes work: Python says both by a RuntimeError."""
+    if sys.is_finalizing() or "shutdown" in str(error):
+        return EngineClosedError(_SHUTTING_DOWN)
+    return EngineOverloadedError(
+        f"No thread could be started ({error}): this process has {threading.active_count():,}, and "
+        "the system allows no more. Start fewer threads, or raise the limit of the user "
+        "(ulimit -u) or of the container (pids)."
+    )
 
 
 def _is_pool_thread() -> bool:
@@ -305,16 +325,6 @@ def _begin_thread() -> None:
 
 def _lower_priority() -> int:
     return min(_NICENESS + os.getpriority(os.PRIO_PROCESS, os.getpid()), _LOWEST_PRIORITY)
-
-
-def _reset_in_child() -> None:
-    _here.__dict__.clear()
-    for pool in _all:
-        pool.reset()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_reset_in_child)
 
 
 @atexit.register

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from pathlib import Path
 
+from amulet_integrations.concurrency.fork_safe import ForkSafeLock
 from amulet_integrations.engine.backends.transformers.loading.source_check import (
     source_context_window,
 )
@@ -32,8 +32,8 @@ class Registry:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._opening = threading.Lock()  # a database may take long to answer
+        self._lock = ForkSafeLock()
+        self._opening = ForkSafeLock()  # a database may take long to answer
         self._engines: dict[str, Engine] = {}
         self._stores: dict[tuple[str, float, ProfileLimits | None], ProfileStore] = {}
         self._prompts: dict[tuple[int, str], tuple[Engine, PromptBuilder]] = {}

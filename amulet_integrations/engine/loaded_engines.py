@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import threading
 from collections import defaultdict
 from weakref import WeakValueDictionary
+
+from amulet_integrations.concurrency.fork_safe import ForkSafeLock
 
 from .local_engine import LocalEngine
 from .model_source import ModelSource
 
 _engines: WeakValueDictionary[str, LocalEngine] = WeakValueDictionary()
-_locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+_locks: defaultdict[str, ForkSafeLock] = defaultdict(ForkSafeLock)
 
 
 def shared_engine(source: ModelSource) -> LocalEngine:

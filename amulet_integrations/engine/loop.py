@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import threading
 from collections.abc import Iterable
-from weakref import WeakSet
 
+from amulet_integrations.concurrency.fork_safe import ForkSafeLock, reset_in_child
 from amulet_integrations.engine.backends.base import Backend
 from amulet_integrations.errors import AmuletError, EngineClosedError
 
@@ -38,11 +36,11 @@ class EngineLoop:
         self._backend = backend
         self._scheduler = Scheduler(limits, backend)
         self._core = EngineCore(backend, self._scheduler)
-        self._lock = threading.Lock()  # guards the scheduler's queue and the two flags
+        self._lock = ForkSafeLock()  # guards the scheduler's queue and the two flags
         self._stepping = False
         self._peak_rows = 0  # since the heap was last trimmed
         self.closed = False
-        _loops.add(self)
+        reset_in_child(self)
 
     @property
     def stats(self) -> EngineStats:
@@ -86,9 +84,8 @@ class EngineLoop:
             self.closed = True
         run_on_worker(self._shut_down)
 
-    def reset_after_fork(self) -> None:
+    def reset(self) -> None:
         """Drops all requests: in a forked child neither their readers nor the worker exist."""
-        self._lock = threading.Lock()
         self._stepping = False
         self._scheduler.remove_all()
         self._core.reset()
@@ -138,15 +135,3 @@ class EngineLoop:
         for sequence in self._scheduler.remove_all():
             sequence.fail(error)
         self._core.reset()
-
-
-_loops: WeakSet[EngineLoop] = WeakSet()
-
-
-def _reset_all_after_fork() -> None:
-    for loop in _loops:
-        loop.reset_after_fork()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_reset_all_after_fork)

@@ -6,33 +6,48 @@ the process take turns on this thread: one decode step or one function at a time
 
 from __future__ import annotations
 
-import os
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
-from itertools import count
 from typing import Any, Generic, TypeVar
 
-from amulet_integrations.deadline import SECONDS_BETWEEN_LOOKS
+from amulet_integrations.concurrency.fork_safe import ForkSafeLock, reset_in_child
+from amulet_integrations.concurrency.user_turns import UserTurns
 
 T = TypeVar("T")
 
 _SECONDS_OF_A_TURN = 0.005
 
 _here = threading.local()
-_pool: ThreadPoolExecutor | None = None
-_lock = threading.Lock()
+
+
+class _Worker:
+    """The pool of one thread, which is made when it is needed first."""
+
+    def __init__(self) -> None:
+        self._lock = ForkSafeLock()
+        self._pool: ThreadPoolExecutor | None = None
+        reset_in_child(self)
+
+    def submit(self, function: Callable[..., T], *args: Any) -> Future[T]:
+        with self._lock:
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(1, "amulet-worker", initializer=_mark_worker)
+            return self._pool.submit(function, *args)
+
+    def reset(self) -> None:
+        """Begins anew: a forked child inherits the pool object but not its thread."""
+        self._pool = None
+        _here.__dict__.clear()
+
+
+_worker = _Worker()
 
 
 def submit_to_worker(function: Callable[..., T], *args: Any) -> Future[T]:
     """Queues a function for the worker thread."""
-    global _pool  # noqa: PLW0603 - one pool for the process is the point
-    with _lock:
-        if _pool is None:
-            _pool = ThreadPoolExecutor(1, "amulet-worker", initializer=_mark_worker)
-        return _pool.submit(function, *args)
+    return _worker.submit(function, *args)
 
 
 def run_on_worker(function: Callable[..., T], *args: Any) -> T:
@@ -80,7 +95,9 @@ class SteppedWork(Generic[T]):
             self._result.set_exception(error)
 
 
-def run_in_turns(work: SteppedWork[T], between: Callable[[], None]) -> T:
+def run_in_turns(
+    work: SteppedWork[T], between: Callable[[], None], user_id: str | None = None
+) -> T:
     """Does work to its end on the worker thread, a few milliseconds at a time.
 
     Running requests get their turns in between, so that they lose little time. On another thread,
@@ -94,6 +111,8 @@ def run_in_turns(work: SteppedWork[T], between: Callable[[], None]) -> T:
         work: The work. It may have had turns before.
         between: Called between turns and while others have theirs, on the caller's thread. It may
             raise an error, which leaves the work as it is.
+        user_id: The user for whom the work is done; None for nobody in particular. Where works have
+            had equally many turns, users take turns.
 
     Returns:
         The result of the work.
@@ -101,43 +120,13 @@ def run_in_turns(work: SteppedWork[T], between: Callable[[], None]) -> T:
     turns = 0
     while not work.is_done:
         between()
-        with _turns.take(turns, between):
+        with _turns.take(between, user_id, taken_before=turns):
             run_on_worker(work.take_turn)
         turns += 1
     return work.result()
 
 
-class _Turns:
-    """Turns on the worker thread, one at a time."""
-
-    def __init__(self) -> None:
-        self._changed = threading.Condition()
-        self._arrivals = count()
-        self._waiting: set[tuple[int, int]] = set()
-        self._is_taken = False
-
-    @contextmanager
-    def take(self, taken_before: int, between: Callable[[], None]) -> Iterator[None]:
-        """Holds a turn for the block; whoever has taken the fewest before gets the next."""
-        place = taken_before, next(self._arrivals)
-        with self._changed:
-            self._waiting.add(place)
-            try:
-                while self._is_taken or min(self._waiting) != place:
-                    self._changed.wait(SECONDS_BETWEEN_LOOKS)
-                    between()
-            finally:
-                self._waiting.remove(place)
-            self._is_taken = True
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._is_taken = False
-                self._changed.notify_all()
-
-
-_turns = _Turns()
+_turns = UserTurns()
 
 
 def is_worker_thread() -> bool:
@@ -147,14 +136,3 @@ def is_worker_thread() -> bool:
 
 def _mark_worker() -> None:
     _here.is_worker = True
-
-
-def _forget_pool_in_child() -> None:
-    """A forked child inherits the pool object but not its thread."""
-    global _pool, _lock, _turns
-    _pool, _lock, _turns = None, threading.Lock(), _Turns()
-    _here.__dict__.clear()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_pool_in_child)

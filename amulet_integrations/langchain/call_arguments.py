@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Self
@@ -11,6 +12,7 @@ from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import ensure_config
 
 from amulet_integrations.client import AmuletClient
+from amulet_integrations.deadline import Deadline
 from amulet_integrations.personalization.applied_preferences import Personalization
 from amulet_integrations.personalization.call_options import (
     SELECTION_ARGUMENTS,
@@ -185,8 +187,18 @@ def check_arguments(llm: AmuletClient, arguments: Mapping[str, Any]) -> dict[str
         AmuletError: One of them is unknown or not valid.
     """
     plain = json_arguments(arguments)
-    llm.read_call(_unfolded(plain), _OTHER_ARGUMENTS)
+    read = llm.read_call(_unfolded(plain), _OTHER_ARGUMENTS)
+    if not _is_on_event_loop():
+        read.output.check_schemas(Deadline())
     return plain
+
+
+def _is_on_event_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 def _unfolded(arguments: Mapping[str, Any]) -> dict[str, Any]:

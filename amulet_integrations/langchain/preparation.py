@@ -35,7 +35,7 @@ class CallPreparation:
     as_blocks: bool
 
     def personalized(self) -> PersonalizedCall:
-        """The call with its user looked up."""
+        """The call with its schemas read and its user looked up."""
         return self._run(self._personalize, self.call)
 
     async def apersonalized(self) -> PersonalizedCall:
@@ -75,7 +75,7 @@ class CallPreparation:
         if isinstance(call, PersonalizedCall):
             return call
         llm = self.llm.of_model(call.model)
-        applied = llm.personalize(call.selection, call.arguments.deadline)
+        applied = llm.personalize(call.selection, call.arguments)
         return call.with_personalization(applied)
 
     def _open(self, messages: list[BaseMessage], call: ChatCall, *, streams: bool) -> ChunkStream:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from contextlib import nullcontext
-from threading import Lock
 from typing import Any, cast
 from urllib.parse import unquote
 
 from llama_index.core.storage.kvstore.types import BaseKVStore, MutableMappingKVStore
 
+from amulet_integrations.concurrency.fork_safe import ForkSafeLock
 from amulet_integrations.errors import ProfileStoreError
 from amulet_integrations.profiles.profile_limits import ProfileLimits
 from amulet_integrations.profiles.stores.key_value import (
@@ -22,7 +22,7 @@ DEFAULT_COLLECTION = "amulet_profiles"
 """The collection of the profiles, unless another one is given."""
 
 # LlamaIndex's own store in memory is not safe for threads; each call of it is quick.
-_MAPPING_LOCK = Lock()
+_MAPPING_LOCK = ForkSafeLock()
 _MAPPING_METHODS = ("get", "put", "delete", "get_all")
 
 

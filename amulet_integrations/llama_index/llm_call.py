@@ -184,8 +184,8 @@ class LLMCall(Generic[R]):
         return ResponseBuilder(self._prepare(), self.kind.make_response, self.tool_names)
 
     def _prepare(self) -> PreparedAnswer:
-        """Does what may block: loads the model, looks the user up, renders the prompts."""
-        personalization = self.llm.personalize(self.selection, self.options.deadline)
+        """Does what may block: schemas, the user, the model, the prompts."""
+        personalization = self.llm.personalize(self.selection, self.options)
         return self.llm.prepare_answer(self.conversation, self.options, personalization)
 
     def _in_span(self, answer: Callable[..., T]) -> T:

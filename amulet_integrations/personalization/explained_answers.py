@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from functools import cached_property
 from typing import Any
 from uuid import uuid4
 
+from amulet_integrations.concurrency.fork_safe import ForkSafeLock
 from amulet_integrations.decoding.detokenizer import IncrementalDetokenizer
 from amulet_integrations.decoding.guidance import preference_weights
 from amulet_integrations.engine.protocol import Engine
@@ -125,7 +125,7 @@ class RecentAnswers:
     """The explained answers of a short while, each with an id. May be used from any thread."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = ForkSafeLock()
         self._answers: OrderedDict[str, ExplainedAnswer] = OrderedDict()
 
     def __reduce__(self) -> tuple[type[RecentAnswers], tuple[()]]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from pathlib import Path
-from threading import Lock
 from typing import Literal
 
 from amulet_integrations.caller_warnings import warn_caller
+from amulet_integrations.concurrency.fork_safe import ForkSafeLock
 from amulet_integrations.errors import (
     AmuletError,
     AmuletWarning,
@@ -39,7 +39,7 @@ class UnknownUsers:
     """Reports who or what is not found, by a rule. May be used from any thread."""
 
     def __init__(self) -> None:
-        self._lock = Lock()
+        self._lock = ForkSafeLock()
         self._reported: OrderedDict[tuple[str, ...], None] = OrderedDict()
 
     def __reduce__(self) -> tuple[type[UnknownUsers], tuple[()]]:

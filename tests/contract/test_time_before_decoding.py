@@ -239,6 +239,66 @@ def ids(number: int) -> dict[str, Any]:
     return {"type": "object", "properties": {"ids": of_one}, "required": ["ids"]}
 
 
+@by_way("chats")
+@pytest.mark.parametrize("argument", ["response_format", "tools"])
+def test_reading_schemas_takes_no_longer_than_the_timeout(
+    wrapper: Wrapper, way: Ask, argument: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go = threading.Event()
+
+    def read_slowly(*_args: Any, **_options: Any) -> Any:
+        assert go.wait(30)
+        raise AssertionError("nobody waits for it any more")
+
+    monkeypatch.setattr(schema_check, "enforced_schema", read_slowly)
+    llm, wide = wrapper.make(engine=ScriptedEngine()), wide_schema({})
+    asked = [tool("t", wide)] if argument == "tools" else {"type": "json_object", "schema": wide}
+    try:
+        with pytest.raises(RequestTimeoutError, match=r"0\.2 s: .* schemas were read"):
+            way(llm, ASK, timeout=0.2, **{argument: asked})
+        assert not go.is_set()
+    finally:
+        go.set()
+
+
+@every_wrapper
+async def test_users_take_turns_where_large_schemas_are_read(
+    wrapper: Wrapper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order: list[str] = []
+    read, go, begun = schema_check.enforced_schema, threading.Event(), threading.Event()
+
+    def noted(schema: dict[str, Any], **options: Any) -> Any:
+        begun.set()
+        assert go.wait(20)
+        order.append(schema["title"])
+        return read(schema, **options)
+
+    async def waiting(count: int) -> None:
+        async with asyncio.timeout(20):
+            while len(schema_check._turns._waiting) < count:  # noqa: ASYNC110 - there is no event
+                await asyncio.sleep(0.01)
+
+    monkeypatch.setattr(schema_check, "enforced_schema", noted)
+    users = [PreferenceProfile(user_id=it, preferences=["Be kind."]) for it in ("ann", "mallory")]
+    llm = wrapper.make(engine=ScriptedEngine(["{}"]), profiles=InMemoryProfileStore(users))
+
+    def ask(user_id: str) -> asyncio.Task[Any]:
+        schema = {**wide_schema({}), "title": user_id}
+        options = {"response_format": {"type": "json_object", "schema": schema}}
+        return asyncio.ensure_future(_astream(wrapper)(llm, user_id=user_id, **options))
+
+    try:
+        crowd = [ask("mallory") for _ in range(4)]
+        await waiting(3)
+        stranger = ask("ann")
+        await waiting(4)
+    finally:
+        go.set()
+    await asyncio.gather(*crowd, stranger)
+    assert order.index("ann") <= 2
+
+
 @every_wrapper
 async def test_many_small_schemas_are_read_beside_the_event_loop(
     wrapper: Wrapper, monkeypatch: pytest.MonkeyPatch

@@ -19,7 +19,11 @@ from functools import partial
 import pytest
 
 from amulet_integrations.deadline import Deadline
-from amulet_integrations.errors import RequestCancelledError, RequestTimeoutError
+from amulet_integrations.errors import (
+    EngineOverloadedError,
+    RequestCancelledError,
+    RequestTimeoutError,
+)
 from amulet_integrations.fair_threads import FairThreads
 
 PLACE: ContextVar[str] = ContextVar("place", default="nowhere")
@@ -293,6 +297,23 @@ def test_a_forked_child_has_threads_of_its_own(gate):
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
         gate.open()
         held.result(20)
+
+
+@pytest.mark.parametrize("may_be_left", [True, False])
+async def test_a_system_without_threads_is_not_taken_for_a_shutdown(monkeypatch, may_be_left):
+    pool, ran = FairThreads("test"), []
+
+    def cannot(_thread):
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", cannot)
+        refused = pool.start(partial(ran.append, 7), "ann", may_be_left=may_be_left)
+        with pytest.raises(EngineOverloadedError, match=rf"has {threading.active_count()}, .*pids"):
+            await refused
+    for number in range(9):  # more than ann may have at a time
+        await pool.start(partial(ran.append, number), "ann", may_be_left=may_be_left)
+    assert ran == list(range(9))
 
 
 def test_a_part_ends_with_its_call_and_not_the_other_way_round():

@@ -50,6 +50,7 @@ FOUNDATION = {
     *(
         "errors",
         "caller_warnings",
+        "concurrency",
         "deadline",
         "fair_threads",
         "files",

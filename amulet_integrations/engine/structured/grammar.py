@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import threading
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from copy import deepcopy
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast
-from weakref import WeakSet
 
 import numpy as np
 from llguidance import LLMatcher, LLParserLimits, LLTokenizer
 from llguidance.hf import from_tokenizer
 from numpy.typing import NDArray
 
+from amulet_integrations.concurrency.fork_safe import reset_in_child
+from amulet_integrations.concurrency.user_turns import UserTurns
 from amulet_integrations.deadline import Deadline
 from amulet_integrations.engine.worker import SteppedWork, run_in_turns
 from amulet_integrations.errors import AmuletError, UnsupportedGrammarError, UnsupportedModelError
 
+from .grammar_trial import needs_trial, try_out
 from .kept_grammars import CompiledGrammar, GrammarEntry, KeptGrammars
 from .shortest_completion import Search, TokenTable, steps_to_best_completion
 
@@ -61,9 +61,11 @@ class GrammarCompiler:
         self.end_ids = end_ids
         self._limits = LLParserLimits(initial_lexer_fuel=_FUEL)
         self.reset()
-        _all.add(self)
+        reset_in_child(self)
 
-    def compile(self, grammar: str, deadline: Deadline | None = None) -> CompiledGrammar:
+    def compile(
+        self, grammar: str, deadline: Deadline | None = None, user_id: str | None = None
+    ) -> CompiledGrammar:
         """Compiles a grammar, or returns it as it was compiled before.
 
         What was refused stays refused, so that a hostile grammar takes its time only once.
@@ -72,6 +74,7 @@ class GrammarCompiler:
             grammar: The grammar.
             deadline: Until when it may take; None for no end. Another request for it goes on where
                 this one ended.
+            user_id: The user whose request it is; None for nobody in particular. Users take turns.
 
         Raises:
             UnsupportedGrammarError: llguidance cannot read it, no text satisfies it, or that takes
@@ -85,7 +88,7 @@ class GrammarCompiler:
         with deadline.holding(entry.lock, _DOING):
             if entry.outcome is None:
                 try:
-                    entry.outcome = self._outcome(grammar, entry, deadline)
+                    entry.outcome = self._outcome(grammar, entry, deadline, user_id)
                     entry.forget_work()
                     self._kept.bound_compiled(entry, most_seconds=_MAX_SECONDS_KEPT)
                 finally:
@@ -99,7 +102,7 @@ class GrammarCompiler:
     def reset(self) -> None:
         """Forgets all grammars. In a forked child, nobody would free locks that are held."""
         self._tokenizer_lock = threading.Lock()
-        self._long_step_lock = threading.Lock()
+        self._long_steps = UserTurns()
         self._kept = KeptGrammars()
 
     def prepare(self) -> None:
@@ -161,19 +164,25 @@ class GrammarCompiler:
         return copy
 
     def _outcome(
-        self, grammar: str, entry: GrammarEntry, deadline: Deadline
+        self, grammar: str, entry: GrammarEntry, deadline: Deadline, user_id: str | None
     ) -> CompiledGrammar | tuple[type[AmuletError], str]:
         """The grammar or its error, which is kept too: to find it again would take as long."""
         try:
-            return self._compile(grammar, entry, deadline)
+            return self._compile(grammar, entry, deadline, user_id)
         except (UnsupportedGrammarError, UnsupportedModelError) as error:
             return type(error), str(error)
 
-    def _compile(self, grammar: str, entry: GrammarEntry, deadline: Deadline) -> CompiledGrammar:
+    def _compile(
+        self, grammar: str, entry: GrammarEntry, deadline: Deadline, user_id: str | None
+    ) -> CompiledGrammar:
+        check = partial(deadline.check, _DOING)
         with self._tokenizer_lock:
             _ = self.table
         if entry.matcher is None or entry.search is None:
-            with self._long_step(deadline):
+            is_risky = needs_trial(grammar)
+            with self._long_steps.take(check, user_id):
+                if is_risky:
+                    try_out(grammar, _FUEL, check)
                 start = time.thread_time()
                 entry.matcher = LLMatcher(
                     self._ll_tokenizer, grammar, log_level=0, limits=self._limits
@@ -188,9 +197,9 @@ class GrammarCompiler:
                 f"The grammar cannot be enforced: {first_line(entry.matcher.get_error())} Change "
                 "the schema (or the grammar) so that it does without."
             )
-        completion = run_in_turns(entry.search, lambda: deadline.check(_DOING))
+        completion = run_in_turns(entry.search, check, user_id)
         if completion is None:
-            with self._long_step(deadline):
+            with self._long_steps.take(check, user_id):
                 reason = self._limit_hit(entry.matcher)
             raise UnsupportedGrammarError(
                 f"No text of at most {_MAX_COMPLETION} tokens was found that satisfies the "
@@ -199,13 +208,6 @@ class GrammarCompiler:
                 f"{reason}"
             )
         return CompiledGrammar(self.table, entry.matcher, tuple(completion))
-
-    def _long_step(self, deadline: Deadline) -> AbstractContextManager[None]:
-        """Holds the right to take a step that cannot be left, outside of Python's lock.
-
-        One thread does so at a time, so that the steps of many leave a processor for decoding.
-        """
-        return deadline.holding(self._long_step_lock, _DOING)
 
     def _limit_hit(self, matcher: LLMatcher) -> str:
         """The reason of llguidance where it gives up on a grammar at its very beginning."""
@@ -218,18 +220,6 @@ class GrammarCompiler:
                 reason = first_line(matcher.get_error())
                 return f" Or simplify it, for llguidance gave up: {reason}"
         return ""
-
-
-_all: WeakSet[GrammarCompiler] = WeakSet()
-
-
-def _reset_in_child() -> None:
-    for compiler in _all:
-        compiler.reset()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_reset_in_child)
 
 
 def _within_bounds(search: Search, entry: GrammarEntry) -> Search:

@@ -163,7 +163,9 @@ class StructuredOutputState:
         if request.thoughts_end and not request.thoughts_begin:
             room -= end_length(request.thoughts_end, self._grammars)
         states = [
-            GrammarState(each, request, self._grammars.compile(each.grammar, deadline))
+            GrammarState(
+                each, request, self._grammars.compile(each.grammar, deadline, request.user_id)
+            )
             for each in request.alternatives
         ]
         lengths = [len(state.shortest_completion) for state in states]

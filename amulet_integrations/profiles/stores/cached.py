@@ -7,9 +7,9 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from threading import Lock
 from typing import Any, NamedTuple, ParamSpec, Self, TypeVar, cast
 
+from amulet_integrations.concurrency.fork_safe import ForkSafeLock
 from amulet_integrations.decoding.guidance import is_real_number
 from amulet_integrations.errors import InvalidParamsError
 from amulet_integrations.fair_threads import STORE_THREADS
@@ -70,7 +70,7 @@ class CachedProfileStore(SharedStore):
         self.store = store
         self._ttl = checked_ttl(ttl)
         self._max_size = _checked_size(max_size)
-        self._lock = Lock()
+        self._lock = ForkSafeLock()
         # Least recently used first.
         self._entries: OrderedDict[str, _Entry] = OrderedDict()
         # If a read is no longer here when it ends, it may have missed a write.

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from threading import Lock
 from typing import NoReturn
 
+from amulet_integrations.concurrency.fork_safe import ForkSafeLock
 from amulet_integrations.profiles.field_types import checked_label
 from amulet_integrations.profiles.inheritance import line_of, parent_changed
 from amulet_integrations.profiles.profile import PreferenceProfile
@@ -49,7 +49,7 @@ class InMemoryProfileStore(SharedStore):
         limits: ProfileLimits | None = None,
     ) -> None:
         self.limits: ProfileLimits = ProfileLimits() if limits is None else limits
-        self._lock = Lock()
+        self._lock = ForkSafeLock()
         self._profiles: dict[str, PreferenceProfile] = {}
         for profile in profiles:
             self._save(check_profile(profile), None)

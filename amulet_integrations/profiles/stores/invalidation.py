@@ -6,9 +6,10 @@ store. Each writer publishes its changes under the name of the place, and each c
 
 from __future__ import annotations
 
-from threading import Lock
 from typing import Protocol
 from weakref import ref
+
+from amulet_integrations.concurrency.fork_safe import ForkSafeLock
 
 
 class Cache(Protocol):
@@ -22,7 +23,7 @@ class Cache(Protocol):
         """Is called after each change, on the thread of the writer. It must not raise."""
 
 
-_lock = Lock()
+_lock = ForkSafeLock()
 _caches: list[ref[Cache]] = []
 
 

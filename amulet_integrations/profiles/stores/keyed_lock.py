@@ -7,8 +7,8 @@ from collections import deque
 from collections.abc import AsyncGenerator, Generator, Hashable
 from concurrent.futures import Future
 from contextlib import asynccontextmanager, contextmanager
-from threading import Lock
 
+from amulet_integrations.concurrency.fork_safe import ForkSafeLock, reset_in_child
 from amulet_integrations.errors import ProfileStoreError
 
 
@@ -25,9 +25,14 @@ class KeyedLock:
 
     def __init__(self, timeout: float = 30.0) -> None:
         self._timeout = timeout
-        self._guard = Lock()
+        self._guard = ForkSafeLock()
         # The waiters for each key that is locked.
         self._waiters: dict[Hashable, deque[Future[None]]] = {}
+        reset_in_child(self)
+
+    def reset(self) -> None:
+        """Frees all keys, as in a forked child, where their holders are not."""
+        self._waiters.clear()
 
     @contextmanager
     def hold(self, key: Hashable) -> Generator[None, None, None]:
@@ -79,10 +84,10 @@ class KeyedLock:
 
     def _release(self, key: Hashable) -> None:
         with self._guard:
-            waiters = self._waiters[key]
+            waiters = self._waiters.get(key)
             while waiters:
                 waiter = waiters.popleft()
                 if waiter.set_running_or_notify_cancel():
                     waiter.set_result(None)
                     return
-            del self._waiters[key]
+            self._waiters.pop(key, None)  # it may be held since before a fork

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import regex
 
@@ -191,8 +191,20 @@ def combines_many_patterns(schema: dict[str, Any]) -> bool:
     Where an object is described in parts, patterns of its different texts count together.
     """
     counter = _PatternCounter(schema)
-    counter.count(schema)
+    _ = counter.count(schema)
     return counter.most > _MOST_OF_A_TEXT
+
+
+class _Patterns(NamedTuple):
+    """The patterns and formats of a value.
+
+    Attributes:
+        most: How many of them one text in the value may have at most.
+        distinct: All of them. One that is there several times is compiled once.
+    """
+
+    most: int = 0
+    distinct: frozenset[tuple[str, str]] = frozenset()
 
 
 class _PatternCounter:
@@ -208,34 +220,41 @@ class _PatternCounter:
     def __init__(self, document: dict[str, Any]) -> None:
         self.most = 0
         self._document = document
-        self._of_references: dict[str, int] = {}
+        self._of_references: dict[str, _Patterns] = {}
 
-    def count(self, schema: Any) -> int:
-        """How many patterns and formats one text in a value may have at most."""
+    def count(self, schema: Any) -> _Patterns:
+        """The patterns and formats of a value."""
         if not isinstance(schema, dict):
-            return 0
-        counts: defaultdict[str, list[int]] = defaultdict(list)
+            return _Patterns()
+        inside: defaultdict[str, list[_Patterns]] = defaultdict(list)
 
         def visit(inner: Any, keyword: str, _pointer: str) -> None:
-            counts[keyword].append(self.count(inner))
+            if keyword not in DEFINITIONS:
+                inside[keyword].append(self.count(inner))
 
         map_subschemas(schema, visit)
-        for keyword in DEFINITIONS:
-            counts.pop(keyword, None)
+        own = frozenset(
+            (name, str(schema[name])) for name in ("pattern", "format") if name in schema
+        )
+        behind = self._behind(schema)
+        distinct = own.union(
+            behind.distinct, *(it.distinct for found in inside.values() for it in found)
+        )
+        counts = {keyword: [it.most for it in found] for keyword, found in inside.items()}
         # The same text may be described by each of these, but by only one of the others.
         parts = [sum(counts.pop(keyword, ())) for keyword in ("allOf", *CONDITIONS)]
         parts += [max(counts.pop(keyword, (0,))) for keyword in ("anyOf", "patternProperties")]
         parts.append(sum(sorted(counts.pop("oneOf", ()))[-2:]))  # which are kept apart in pairs
-        own = ("pattern" in schema) + ("format" in schema)
-        found = sum(parts) + max(own, *map(max, counts.values()), 0) + self._behind(schema)
-        self.most = max(self.most, found)
+        together = sum(parts) + max(len(own), *map(max, counts.values()), 0) + behind.most
+        found = _Patterns(min(together, len(distinct)), distinct)
+        self.most = max(self.most, found.most)
         return found
 
-    def _behind(self, schema: dict[str, Any]) -> int:
+    def _behind(self, schema: dict[str, Any]) -> _Patterns:
         reference = schema.get("$ref")
         if not isinstance(reference, str):
-            return 0
+            return _Patterns()
         if reference not in self._of_references:
-            self._of_references[reference] = 0  # until it is known, for circles
+            self._of_references[reference] = _Patterns()  # until it is known, for circles
             self._of_references[reference] = self.count(resolve(self._document, reference))
         return self._of_references[reference]

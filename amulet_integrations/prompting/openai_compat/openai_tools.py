@@ -6,10 +6,11 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
+from amulet_integrations.deadline import Deadline
 from amulet_integrations.errors import PromptError
 from amulet_integrations.prompting.tools.tool_use import Tool, ToolUse
 
-from .schema_check import SchemaCheck, run_quick
+from .schema_check import SchemaCheck
 from .schemas import strict_schema
 
 T = TypeVar("T")
@@ -75,7 +76,8 @@ def check_tools(tools: Sequence[Mapping[str, Any]]) -> None:
     Raises:
         UnsupportedGrammarError: The parameters of one can be neither enforced nor checked.
     """
-    _ = run_quick([check_of_tool(tool) for tool in tools], on_loop=0)
+    for tool in tools:
+        check_of_tool(tool).run(Deadline())
 
 
 def check_of_tool(tool: Mapping[str, Any]) -> SchemaCheck:

@@ -52,8 +52,7 @@ class OutputOptions:
     def read(cls, arguments: Mapping[str, Any], *, steer_strings: bool = False) -> OutputOptions:
         """Reads the arguments of a call, from `plain_arguments`.
 
-        On an event loop, which must not be held up, schemas that are not small are left to
-        `check_schemas`.
+        Schemas that are not small are left to `check_schemas`, for they take time.
 
         Args:
             arguments: The arguments; those that are not in `OUTPUT_OPTIONS` are ignored.
@@ -62,7 +61,7 @@ class OutputOptions:
         Raises:
             PromptError: The tools, their choice or the response format cannot be followed.
             InvalidParamsError: `logprobs`, `top_logprobs` or `n` is out of its range.
-            UnsupportedGrammarError: A schema cannot be enforced.
+            UnsupportedGrammarError: A schema cannot be enforced, or is too large.
         """
         _check_n(arguments.get("n"))
         check_sizes_of_call(arguments.get("tools"), arguments.get("response_format"))
@@ -97,18 +96,19 @@ class OutputOptions:
             answer is not None and answer.check and is_compared(answer.json_schema)
         )
 
-    def check_schemas(self, deadline: Deadline) -> None:
+    def check_schemas(self, deadline: Deadline, user_id: str | None = None) -> None:
         """Finds out what `read` has left open; not for an event loop.
 
         Args:
             deadline: Until when it may take.
+            user_id: The user whose call it is; None for nobody in particular.
 
         Raises:
             UnsupportedGrammarError: A schema cannot be enforced.
             RequestTimeoutError: The deadline has passed.
         """
         for check in self.unchecked:
-            check.run(deadline)
+            check.run(deadline, user_id)
 
 
 def plain_arguments(

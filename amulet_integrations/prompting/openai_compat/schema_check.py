@@ -1,14 +1,13 @@
-"""Whether schemas can be followed, found out when they are given, and off the event loop."""
+"""Whether schemas can be followed, found out when they are given, within the time of the call."""
 
 from __future__ import annotations
 
-import asyncio
-import os
-import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
+from amulet_integrations.concurrency.user_turns import UserTurns
 from amulet_integrations.deadline import Deadline
 from amulet_integrations.errors import UnsupportedGrammarError
 from amulet_integrations.prompting.json_schema.finished_values import check_can_be_checked
@@ -21,17 +20,7 @@ _DOING = "while its schemas were read"
 _QUICK_SIZE = 256
 _LARGE_SIZE = 4096  # of a schema; such are read one at a time
 
-_one_at_a_time = threading.Lock()
-
-
-def _reset_in_child() -> None:
-    """A forked child may inherit the lock while a thread that it does not have holds it."""
-    global _one_at_a_time  # noqa: PLW0603 - one for the process is the point
-    _one_at_a_time = threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_reset_in_child)
+_turns = UserTurns()
 
 
 @dataclass(frozen=True)
@@ -59,13 +48,15 @@ class SchemaCheck:
         """
         return check_size(f"of {self.what}", self.schema)
 
-    def run(self, deadline: Deadline | None = None) -> None:
+    def run(self, deadline: Deadline | None = None, user_id: str | None = None) -> None:
         """Refuses a schema that can be neither enforced nor checked.
 
-        Large ones are read one at a time, so that Python has time for the other threads.
+        Large ones are read one at a time, so that Python has time for the other threads. Users take
+        turns.
 
         Args:
             deadline: Until when to begin.
+            user_id: The user whose call it is; None for nobody in particular.
 
         Raises:
             RequestCancelledError: The request was cancelled.
@@ -79,7 +70,7 @@ class SchemaCheck:
         if self.size <= _LARGE_SIZE:
             self._run()
             return
-        with deadline.holding(_one_at_a_time, _DOING):
+        with _turns.take(partial(deadline.check, _DOING), user_id):
             self._run()
 
     def _run(self) -> None:
@@ -105,32 +96,20 @@ class SchemaCheck:
             )
 
 
-def run_quick(
-    checks: Sequence[SchemaCheck], *, on_loop: int = _QUICK_SIZE
-) -> tuple[SchemaCheck, ...]:
-    """Runs checks, unless together they would hold up an event loop.
+def run_quick(checks: Sequence[SchemaCheck]) -> tuple[SchemaCheck, ...]:
+    """Runs checks, unless together they would hold up an event loop or a deadline.
 
     Args:
         checks: The checks.
-        on_loop: Most characters of their schemas together, on an event loop.
 
     Returns:
-        The checks that are left to a thread: all or none.
+        The checks that are left: all or none.
 
     Raises:
-        UnsupportedGrammarError: As `SchemaCheck.run`.
+        UnsupportedGrammarError: As `SchemaCheck.run`; of those that are left, one is too large.
     """
-    size = sum(check.size for check in checks)
-    if size > on_loop and _on_event_loop():
+    if sum(check.size for check in checks) > _QUICK_SIZE:
         return tuple(checks)
     for check in checks:
         check.run()
     return ()
-
-
-def _on_event_loop() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True

@@ -17,7 +17,7 @@ from .known_keys import KnownKeys
 
 
 async def authenticate(request: Request, state: State) -> Caller:
-    """The caller of a request. Only the header `Authorization` is read for keys.
+    """The caller of a request, found out once. Only the header `Authorization` is read for keys.
 
     A user's key and a header that names another user do not go together, on whichever route.
 
@@ -26,6 +26,9 @@ async def authenticate(request: Request, state: State) -> Caller:
             the key's; 400, a header is not valid, or stands there twice; 503, the file of keys
             cannot be used now.
     """
+    known: Caller | None = getattr(request.state, "caller", None)
+    if known is not None:
+        return known
     caller = Caller() if state.keys is None else await _find(request, state.keys)
     for user_id in _users_in_headers(request, state):
         caller.check_may_use(user_id)

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from amulet_integrations.errors import KeyFileError
 
 _ROOT = 0
+_DANGER = "They could give themselves any key."
 _HAS_OWNERS = hasattr(os, "geteuid")  # not on Windows
 
 
@@ -58,6 +59,7 @@ def read_trusted(path: Path) -> tuple[bytes, FileVersion]:
             no file, or cannot be read.
     """
     try:
+        _check_folders(path)
         # A pipe must not wait for somebody who writes into it.
         opened = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
         try:
@@ -86,22 +88,28 @@ def _check_writers(path: Path, status: os.stat_result) -> None:
     if not _HAS_OWNERS:
         return
     trusted = {os.geteuid(), _ROOT}
-    who = "They could give themselves any key."
     if status.st_uid not in trusted:
         raise KeyFileError(
-            f"The file of keys {path} belongs to another user (id {status.st_uid}). {who} Run this "
-            f"as that user, or: chown {os.geteuid()} {quote(str(path))}"
+            f"The file of keys {path} belongs to another user (id {status.st_uid}). {_DANGER} Run "
+            f"this as that user, or: chown {os.geteuid()} {quote(str(path))}"
         )
     if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         raise KeyFileError(
-            f"Others may write the file of keys {path}. {who} Run: chmod go-w {quote(str(path))}"
+            f"Others may write the file of keys {path}. {_DANGER} Run: chmod go-w "
+            f"{quote(str(path))}"
         )
     if path.lstat().st_uid not in trusted:
-        raise KeyFileError(f"The link {path} to the file of keys belongs to another user. {who}")
+        raise KeyFileError(f"The link {path} to the file of keys is another user's. {_DANGER}")
+
+
+def _check_folders(path: Path) -> None:
+    """Refuses folders in which everybody may put another file in the place of this one."""
+    if not _HAS_OWNERS:
+        return
     for folder in {path.absolute().parent, path.resolve().parent}:
         mode = folder.stat().st_mode
         if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
             raise KeyFileError(
                 f"Others may replace the file of keys {path}, because everybody may write in its "
-                f"folder. {who} Run: chmod o-w {quote(str(folder))}"
+                f"folder. {_DANGER} Run: chmod o-w {quote(str(folder))}"
             )

@@ -15,6 +15,7 @@ from starlette.types import Receive, Scope, Send
 
 from amulet_integrations.errors import AmuletError
 from amulet_integrations.serving.api_errors import ApiError
+from amulet_integrations.serving.operations.request_record import note_error
 
 T = TypeVar("T")
 
@@ -65,8 +66,9 @@ async def _chained(first: bytes, rest: AsyncGenerator[bytes, None]) -> AsyncGene
             async for event in rest:
                 yield event
         except AmuletError as error:  # the status has been sent
-            yield _event(to_json(ApiError.of(error).body))
-            yield DONE
+            answer = ApiError.of(error)
+            note_error(answer.code)
+            yield _event(to_json(answer.body)) + DONE
         except Exception:
             yield _event(to_json(ApiError.failed().body))
             raise

@@ -34,10 +34,10 @@ CHECKS = [
 ALWAYS = {"GET /v1/models", "GET /v1/me", "GET /healthz"}
 
 
-@pytest.fixture(scope="module")
-def described(tiny_engine, tmp_path_factory):
-    """The description of a server of a tiny model, whose answers are short."""
-    place = tmp_path_factory.mktemp("described") / "profiles.db"
+@pytest.fixture
+def described(tiny_engine, tmp_path):
+    """The description of a new server of a tiny model, whose answers are short."""
+    place = tmp_path / "profiles.db"
     with SqlProfileStore(place) as store:
         store.save(PreferenceProfile(user_id="ann", preferences=["Be brief."]))
     short = {"max_tokens": 8, "default_max_tokens": 8, "max_choices": 2}

@@ -46,7 +46,9 @@ class AdvisoryLocks:
         self._wait(func.pg_advisory_xact_lock(self._key("parents")))
 
     def tables(self) -> None:
-        """Keeps others from migrating the tables."""
+        """Keeps others from migrating the tables, which may take long from here on."""
+        if self._connection.dialect.name == "postgresql":
+            self._connection.execute(select(func.set_config("statement_timeout", "0", True)))
         self._wait(func.pg_advisory_xact_lock(self._key("tables")), seconds=_SECONDS_TO_MIGRATE)
 
     def _key(self, *names: str) -> int:

@@ -260,6 +260,11 @@ class Database:
                 "The connection was lost while the change was being committed: it may or may not "
                 "be stored. Read it before you repeat the change."
             )
+        elif "statement timeout" in reason:
+            remedy = (
+                "The server is busy, or others hold the tables. Try again, or give statements more "
+                "time: ?options=-c%20statement_timeout=5min in the URL."
+            )
         elif is_sqlite(self._url):
             remedy = (
                 "Check that the path can be written, is an SQLite file, and is not locked by "

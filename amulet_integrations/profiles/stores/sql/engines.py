@@ -17,6 +17,12 @@ from .database_url import is_in_memory, is_sqlite
 SECONDS_TO_WAIT = 30
 """Seconds that a writer waits for others to finish."""
 
+SECONDS_OF_A_STATEMENT = 60
+"""Seconds after which PostgreSQL gives a statement up.
+
+A `statement_timeout` of the URL, the role or the database counts in place of that.
+"""
+
 _BEGIN = "amulet_begin"  # execution option: how a transaction begins in SQLite
 _SQLITE_MODES: dict[str, dict[str, Any]] = {
     "read": {},
@@ -24,7 +30,7 @@ _SQLITE_MODES: dict[str, dict[str, Any]] = {
     "write": {_BEGIN: "BEGIN IMMEDIATE"},
 }
 _POSTGRES_MODES: dict[str, dict[str, Any]] = {
-    "read": {"isolation_level": "AUTOCOMMIT"},
+    "read": {"isolation_level": "READ COMMITTED"},
     "snapshot": {"isolation_level": "REPEATABLE READ"},
     # After waiting for a lock, a writer has to see what was committed meanwhile.
     "write": {"isolation_level": "READ COMMITTED"},
@@ -67,7 +73,7 @@ def _postgres(url: URL) -> Engine:
     # Behind a pooler such as PgBouncer, prepared statements get lost.
     arguments["prepare_threshold"] = None
     try:
-        return create_engine(
+        engine = create_engine(
             url,
             connect_args=arguments,
             pool_pre_ping=True,
@@ -76,6 +82,17 @@ def _postgres(url: URL) -> Engine:
         )
     except ImportError as error:
         raise MissingDependencyError.for_extra("psycopg", "postgres") from error
+    # A pooler may give each transaction another session, so it is set for the transaction only.
+    timeout = (
+        f"SELECT set_config('statement_timeout', '{SECONDS_OF_A_STATEMENT}s', true) "
+        "WHERE current_setting('statement_timeout') = '0'"
+    )
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        connection.exec_driver_sql(timeout).close()
+
+    return engine
 
 
 def _sqlite(url: URL) -> Engine:

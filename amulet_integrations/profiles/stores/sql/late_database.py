@@ -6,10 +6,10 @@ import logging
 from contextlib import AbstractContextManager
 from functools import lru_cache
 from pathlib import Path
-from threading import Lock
 
 from sqlalchemy.engine import URL
 
+from amulet_integrations.concurrency.fork_safe import ForkSafeLock
 from amulet_integrations.errors import ProfileStoreError
 from amulet_integrations.profiles.stores.default_place import (
     DEFAULT_PLACE,
@@ -48,7 +48,7 @@ class LateDatabase:
         # In this form a relative path does not depend on the current directory any more.
         self._url = database_url(default_place() if url in (None, DEFAULT_PLACE) else url)
         self._tables = tables
-        self._lock = Lock()
+        self._lock = ForkSafeLock()
         self._opened: Database | None = None
         self._is_closed = False
         if _is_missing_file(self._url):

@@ -130,11 +130,11 @@ def slow_compiler(monkeypatch):
     go_on, begun, ended = threading.Event(), threading.Event(), threading.Event()
     read = engine._grammars.compile
 
-    def slowly(grammar, deadline=None):
+    def slowly(*arguments):
         begun.set()
         assert go_on.wait(20)
         try:
-            return read(grammar, deadline)
+            return read(*arguments)
         finally:
             ended.set()
 

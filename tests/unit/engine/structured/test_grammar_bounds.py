@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
+import time
 
 import pytest
 from llguidance import LLMatcher
 
 from amulet_integrations.deadline import Deadline
 from amulet_integrations.engine.structured import grammar as grammars
+from amulet_integrations.engine.structured import grammar_trial
 from amulet_integrations.engine.structured.grammar import GrammarCompiler
 from amulet_integrations.errors import (
     RequestCancelledError,
@@ -143,8 +146,8 @@ def test_a_search_that_an_interrupt_leaves_keeps_what_it_found(compiler, monkeyp
     other = GrammarCompiler(compiler._tokenizer, VOCABULARY, compiler.end_ids)
     run_in_turns = grammars.run_in_turns
 
-    def interrupted(work, between):
-        run_in_turns(work, between)
+    def interrupted(*arguments):
+        run_in_turns(*arguments)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(grammars, "run_in_turns", interrupted)
@@ -191,3 +194,91 @@ def test_grammars_that_took_much_work_are_not_all_kept(compiler, searches, monke
     with pytest.raises(UnsupportedGrammarError):  # a refusal takes no room
         compiler.compile(written(ENDLESS))
     assert len(searches) == 5
+
+
+STEPS = (97, 89, 83, 79, 73)
+HOSTILE = {
+    "a step of many digits": 'start: %json {"type": "integer", "multipleOf": 999983}',
+    "patterns of one text": "start: X\nX: " + " & ".join(f"/([ab]{{{n}}})*/" for n in STEPS),
+    "a chain of rules": "start: r0\n"
+    + "".join(f"r{n}: r{n + 1}\n" for n in range(20_000))
+    + 'r20000: "a"',
+}
+
+
+def in_parts(**part):
+    return json.dumps({"grammars": [part]})
+
+
+@pytest.mark.parametrize("grammar", HOSTILE.values(), ids=HOSTILE)
+def test_a_grammar_that_cannot_be_read_in_time_is_refused(compiler, monkeypatch, grammar):
+    monkeypatch.setattr(grammar_trial, "SECONDS", 1)
+    with pytest.raises(RequestTimeoutError, match="compiled"):
+        compiler.compile(grammar, Deadline(0.05))
+    with pytest.raises(UnsupportedGrammarError, match="takes too long") as refused:
+        compiler.compile(grammar)
+    with monkeypatch.context() as patch:
+        patch.setattr(grammars, "try_out", None)  # what was refused is not tried again
+        with pytest.raises(UnsupportedGrammarError, match=re.escape(str(refused.value))):
+            compiler.compile(grammar)
+
+
+@pytest.mark.parametrize(
+    ("grammar", "is_tried"),
+    [
+        ('start: "a & b" /~x&y/ // and ~ & so on', False),
+        ("start: TEXT\nTEXT: /(.|\\n)*/ & ~/(.|\\n)*x(.|\\n)*/\n", False),
+        ("start: TEXT\nTEXT: /(.|\\n)*/ & ~/x/ & /y/\n", True),
+        ('start: X\nX: /"/ & /y"/', True),
+        ('start: %json {"properties": {"a": {"multipleOf": 100}, "b": {"multipleOf": 7}}}', False),
+        ('start: %json {"title": "R&D", "pattern": "[~&]"}', False),
+        ('start: %json {"multipleOf": 1e-3}', False),
+        ('start: %json {"multipleOf": 0.0999983}', True),
+        ("start: %json {}" + " " * 33_000, True),
+        ('start: %json {"allOf": [{"multipleOf": 7919}, {"multipleOf": 7907}]}', True),
+        (in_parts(json_schema={"multipleOf": 999983}), True),
+        (in_parts(json_schema={"multipleOf": 7}), False),
+        (in_parts(lark_grammar="start: X\nX: /a*/ & /b*/"), True),
+    ],
+)
+def test_only_what_may_take_long_is_tried_in_another_process(grammar, is_tried):
+    assert grammar_trial.needs_trial(grammar) is is_tried
+
+
+def test_a_grammar_that_may_take_long_and_does_not_is_followed(compiler):
+    compiled = compiler.compile("start: X\nX: /[ab]+/ & /.{3}/")
+    assert len(compiled.shortest_completion) == 3
+
+
+def test_a_huge_grammar_is_not_read(compiler):
+    with pytest.raises(UnsupportedGrammarError, match=r"2,000,007 characters, .* 1,048,576"):
+        compiler.compile("start: " + '"a" ' * 500_000)
+
+
+def test_users_take_turns_where_grammars_take_long(compiler, monkeypatch):
+    """One user's many new grammars make a stranger wait for one of them, not for all."""
+    compiler.prepare()
+    read, order, begun, go = grammars.LLMatcher, [], threading.Event(), threading.Event()
+
+    def noted(tokenizer, grammar, **options):
+        begun.set()
+        assert go.wait(20)
+        order.append(grammar)
+        return read(tokenizer, grammar, **options)
+
+    monkeypatch.setattr(grammars, "LLMatcher", noted)
+    asked = [("mallory", number) for number in range(5)] + [("ann", 5)]
+    threads = [
+        threading.Thread(target=compiler.compile, args=(f'start: "a" "{n}"', None, user))
+        for user, n in asked
+    ]
+    for number, thread in enumerate(threads):
+        thread.start()
+        assert begun.wait(20)
+        end = time.monotonic() + 20
+        while len(compiler._long_steps._waiting) < number and time.monotonic() < end:
+            time.sleep(0.001)
+    go.set()
+    for thread in threads:
+        thread.join(20)
+    assert order.index('start: "a" "5"') <= 2

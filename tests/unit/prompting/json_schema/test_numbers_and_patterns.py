@@ -206,6 +206,25 @@ def test_patterns_of_many_texts_are_enforced():
     assert not enforced_schema(apart).unenforced
 
 
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"allOf": [hard(2)] * 20},
+        {"allOf": [{"anyOf": [hard(2), hard(3)]}] * 20},
+        {"allOf": [{"$ref": "#/$defs/p"}] * 20, "$defs": {"p": hard(2)}},
+        {"allOf": [{"format": "date"}, {"pattern": "1$"}] * 10, "type": "string"},
+    ],
+)
+def test_a_pattern_that_is_given_many_times_counts_once(schema):
+    assert not enforced_schema(schema).unenforced
+
+
+def test_an_alternative_of_few_patterns_counts_beside_others():
+    """Not only that of most patterns: together with the rest it may have more."""
+    wide, narrow = {"allOf": HARD[:8]}, {"allOf": [{"pattern": "x"}, {"pattern": "y"}]}
+    assert enforced_schema({"allOf": [{"anyOf": [wide, narrow]}, wide]}).unenforced
+
+
 def test_names_of_two_patterns_that_grammars_write_alike_are_checked():
     patterns = {r"^\D$": {"type": "string"}, r"^[^\p{Nd}]$": {"minLength": 2}}
     schema = {"type": "object", "patternProperties": patterns, "additionalProperties": False}

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import pytest
 from fastapi import Query, Request
 from fastapi.testclient import TestClient
+from httpx import Response
 
 from amulet_integrations.engine import LocalEngine
 from amulet_integrations.serving import ServerSettings, create_app
@@ -40,25 +42,53 @@ def web(file: KeyFile) -> str:
     return file.create(application="web").text
 
 
+def make_client(
+    engine: LocalEngine, base_url: str = "http://127.0.0.1:8000", **settings: object
+) -> TestClient:
+    """A client of a server; GET /v1/named?user= has the user whom a request is about."""
+    app = create_app(ServerSettings(profiles=None, **settings), engine=engine)
+
+    @app.get("/v1/named", include_in_schema=False)
+    async def named(
+        request: Request,
+        state: State,
+        caller: CallerOf,
+        user: Annotated[str | None, Query()] = None,
+    ) -> dict[str, str | None]:
+        return {"user": named_user(request, user, state)}
+
+    return TestClient(app, base_url=base_url, raise_server_exceptions=False)
+
+
 @pytest.fixture
-def serve(tiny_engine: LocalEngine) -> Serve:
-    """Makes a server; GET /v1/named?user= has the user whom a request is about."""
+def serve(tiny_engine: LocalEngine) -> Iterator[Serve]:
+    """Makes servers."""
+    with ExitStack() as clients:
+        # Entered, a client has one event loop for all its requests.
+        yield lambda **settings: clients.enter_context(make_client(tiny_engine, **settings))
 
-    def make(base_url: str = "http://127.0.0.1:8000", **settings: object) -> TestClient:
-        app = create_app(ServerSettings(profiles=None, **settings), engine=tiny_engine)
 
-        @app.get("/v1/named", include_in_schema=False)
-        async def named(
-            request: Request,
-            state: State,
-            caller: CallerOf,
-            user: Annotated[str | None, Query()] = None,
-        ) -> dict[str, str | None]:
-            return {"user": named_user(request, user, state)}
+class Named(NamedTuple):
+    """A server with user headers, and the keys of a user and of an application."""
 
-        return TestClient(app, base_url=base_url, raise_server_exceptions=False)
+    client: TestClient
+    ann: str
+    web: str
 
-    return make
+    def ask(self, key: str, user: str | None = None, **headers: str) -> Response:
+        """Asks whom a request is about that names users in these places."""
+        named = {name.replace("_", "-"): value.encode() for name, value in headers.items()}
+        params = {} if user is None else {"user": user}
+        return self.client.get("/v1/named", params=params, headers={**bearer(key), **named})
+
+
+@pytest.fixture(scope="module")
+def named(tmp_path_factory: pytest.TempPathFactory, tiny_engine: LocalEngine) -> Iterator[Named]:
+    file = KeyFile(tmp_path_factory.mktemp("keys") / "keys.json")
+    ann, web = file.create(user_id="ann").text, file.create(application="web").text
+    headers = ("X-User", USER_HEADER)
+    with make_client(tiny_engine, keys=file.path, user_headers=headers) as client:
+        yield Named(client, ann, web)
 
 
 def bearer(key: str) -> dict[str, str]:

@@ -11,7 +11,7 @@ from httpx import ASGITransport, AsyncClient, Response
 from amulet_integrations.errors import InvalidParamsError, KeyFileError
 from amulet_integrations.serving import ServerSettings
 from amulet_integrations.serving.access.key_file import KeyFile
-from tests.unit.serving.access.conftest import USER_HEADER, Serve, bearer
+from tests.unit.serving.access.conftest import USER_HEADER, Named, Serve, bearer
 
 
 def error_of(response: Response, status: int) -> dict[str, str]:
@@ -182,40 +182,34 @@ def test_what_everybody_may_see_needs_no_key(serve: Serve, file: KeyFile, ann: s
 
 
 @pytest.mark.parametrize(
-    ("params", "headers", "user"),
+    ("body", "headers", "user"),
     [
-        ({}, {}, None),
-        ({"user": "ann"}, {}, "ann"),
-        ({}, {USER_HEADER: b"ann"}, "ann"),
-        ({"user": "ann"}, {USER_HEADER: b"bob"}, "ann"),
-        ({"user": "Änn \N{GRINNING FACE}"}, {}, "Änn \N{GRINNING FACE}"),
-        ({}, {USER_HEADER: "Änn \N{GRINNING FACE}".encode()}, "Änn \N{GRINNING FACE}"),
-        ({}, {USER_HEADER: b"ann, bob"}, "ann, bob"),
-        ({"user": "../ann"}, {}, "../ann"),
+        (None, {}, None),
+        ("ann", {}, "ann"),
+        (None, {"X_OpenWebUI_User_Id": "ann"}, "ann"),
+        ("ann", {"X_User": "bob"}, "ann"),
+        ("Änn \N{GRINNING FACE}", {}, "Änn \N{GRINNING FACE}"),
+        (None, {"X_User": "Änn \N{GRINNING FACE}"}, "Änn \N{GRINNING FACE}"),
+        (None, {"X_User": "ann, bob"}, "ann, bob"),
+        (None, {"x_openwebui_user_id": "second", "x_user": "first"}, "first"),
+        ("../ann", {}, "../ann"),
     ],
 )
 def test_an_application_names_the_user_in_the_body_or_else_in_a_header(
-    serve: Serve,
-    file: KeyFile,
-    web: str,
-    *,
-    params: dict[str, str],
-    headers: dict[str, bytes],
-    user: str | None,
+    named: Named, body: str | None, headers: dict[str, str], user: str | None
 ) -> None:
-    for keys in (file.path, None):
-        server = serve(keys=keys, user_headers=("X-User", USER_HEADER))
-        response = server.get("/v1/named", params=params, headers={**bearer(web), **headers})
+    assert named.ask(named.web, body, **headers).json() == {"user": user}
+
+
+def test_without_keys_everybody_names_users_in_the_same_places(serve: Serve) -> None:
+    server = serve(user_headers=("X-User",))
+    for params, headers, user in (
+        ({}, {}, None),
+        ({"user": "ann"}, {"X-User": "bob"}, "ann"),
+        ({}, {"X-User": "bob"}, "bob"),
+    ):
+        response = server.get("/v1/named", params=params, headers=headers)
         assert response.json() == {"user": user}
-
-
-def test_of_several_headers_the_first_configured_one_counts(
-    serve: Serve, file: KeyFile, web: str
-) -> None:
-    server = serve(keys=file.path, user_headers=("X-User", USER_HEADER))
-    headers = {**bearer(web), USER_HEADER.lower(): "second", "x-user": "first"}
-
-    assert server.get("/v1/named", headers=headers).json() == {"user": "first"}
 
 
 def test_a_header_that_is_not_configured_names_nobody(
@@ -236,64 +230,46 @@ def test_a_header_that_is_not_configured_names_nobody(
         ("ANN", {}),
         ("ann ", {}),
         ("an\N{COMBINING ACUTE ACCENT}n", {}),
-        (None, {"X-User": "bob"}),
-        (None, {"X-User": "nobody-at-all"}),
-        ("ann", {"X-User": "bob"}),
-        ("ann", {"X-User": "ann", USER_HEADER: "bob"}),
-        ("bob", {"X-User": "ann"}),
-        (None, {USER_HEADER.upper(): "ann,bob"}),
+        (None, {"X_User": "bob"}),
+        (None, {"X_User": "nobody-at-all"}),
+        ("ann", {"X_User": "bob"}),
+        ("ann", {"X_User": "ann", "X_OpenWebUI_User_Id": "bob"}),
+        ("bob", {"X_User": "ann"}),
+        (None, {"X_OPENWEBUI_USER_ID": "ann,bob"}),
     ],
 )
 def test_a_users_key_names_nobody_else(
-    serve: Serve, file: KeyFile, ann: str, body: str | None, headers: dict[str, str]
+    named: Named, body: str | None, headers: dict[str, str]
 ) -> None:
-    server = serve(keys=file.path, user_headers=("X-User", USER_HEADER))
-    params = {} if body is None else {"user": body}
-    error = error_of(
-        server.get("/v1/named", params=params, headers={**bearer(ann), **headers}), 403
-    )
+    error = error_of(named.ask(named.ann, body, **headers), 403)
 
     assert (error["type"], error["code"]) == ("permission_error", "forbidden")
 
 
-def test_a_users_key_is_about_that_user(serve: Serve, file: KeyFile, ann: str) -> None:
-    server = serve(keys=file.path, user_headers=("X-User",))
-
-    for params, headers in (({}, {}), ({"user": "ann"}, {}), ({}, {"X-User": "ann"})):
-        response = server.get("/v1/named", params=params, headers={**bearer(ann), **headers})
-        assert response.json() == {"user": "ann"}
+def test_a_users_key_is_about_that_user(named: Named) -> None:
+    for body, headers in ((None, {}), ("ann", {}), (None, {"X_User": "ann"})):
+        assert named.ask(named.ann, body, **headers).json() == {"user": "ann"}
 
 
-@pytest.mark.parametrize("key", ["ann", "web"])
 @pytest.mark.parametrize("name", ["", "   ", "a\nb", "a\x00", "\x7f", "\x85", "x" * 257])
-def test_a_name_that_no_user_may_have_is_refused(
-    serve: Serve, file: KeyFile, request: pytest.FixtureRequest, key: str, name: str
-) -> None:
-    headers = bearer(request.getfixturevalue(key))
-    server = serve(keys=file.path, user_headers=("X-User",))
-
-    assert error_of(server.get("/v1/named", params={"user": name}, headers=headers), 400)["param"]
-    if not set(name) & set("\n\x00"):  # no client sends these in a header
-        headers = {**headers, "X-User": name.encode()}
-        assert error_of(server.get("/v1/named", headers=headers), 400)["param"] == "X-User"
+def test_a_name_that_no_user_may_have_is_refused(named: Named, name: str) -> None:
+    for key in (named.ann, named.web):
+        assert error_of(named.ask(key, name), 400)["param"] == "user"
+        if not set(name) & set("\n\x00"):  # no client sends these in a header
+            assert error_of(named.ask(key, X_User=name), 400)["param"] == "X-User"
 
 
-@pytest.mark.parametrize("key", ["ann", "web"])
-def test_a_header_that_stands_there_twice_is_refused(
-    serve: Serve, file: KeyFile, request: pytest.FixtureRequest, key: str
-) -> None:
-    headers = [*bearer(request.getfixturevalue(key)).items(), ("X-User", "ann"), ("x-user", "ann")]
-    server = serve(keys=file.path, user_headers=("X-User",))
-
-    assert "X-User" in error_of(server.get("/v1/named", headers=headers), 400)["message"]
+def test_a_header_that_stands_there_twice_is_refused(named: Named) -> None:
+    for key in (named.ann, named.web):
+        headers = [*bearer(key).items(), ("X-User", "ann"), ("x-user", "ann")]
+        error = error_of(named.client.get("/v1/named", headers=headers), 400)
+        assert "X-User" in error["message"]
 
 
-async def test_a_header_that_is_not_in_utf_8_is_refused(
-    serve: Serve, file: KeyFile, web: str
-) -> None:
-    app = serve(keys=file.path, user_headers=("X-User",)).app
-    headers = {**bearer(web), "X-User": "änn".encode("latin-1")}
-    async with AsyncClient(transport=ASGITransport(app), base_url="http://localhost") as client:
+async def test_a_header_that_is_not_in_utf_8_is_refused(named: Named) -> None:
+    headers = {**bearer(named.web), "X-User": "änn".encode("latin-1")}
+    transport = ASGITransport(named.client.app)  # a TestClient would write it in UTF-8
+    async with AsyncClient(transport=transport, base_url="http://localhost") as client:
         response = await client.get("/v1/named", headers=headers)
 
     assert "UTF-8" in error_of(response, 400)["message"]
@@ -305,14 +281,12 @@ def test_what_cannot_name_users_is_no_user_header(name: str) -> None:
         ServerSettings(user_headers=(name,))
 
 
-def test_a_users_key_and_a_header_that_names_another_go_together_nowhere(
-    serve: Serve, file: KeyFile, ann: str, web: str
-) -> None:
-    server = serve(keys=file.path, user_headers=("X-User",))
+def test_a_users_key_and_a_header_that_names_another_go_together_nowhere(named: Named) -> None:
     for path in ("/v1/me", "/v1/models", "/v1/profiles/ann"):
-        error_of(server.get(path, headers={**bearer(ann), "X-User": "bob"}), 403)
-    for key, user in ((ann, "ann"), (web, "bob")):
-        response = server.get("/v1/me", headers={**bearer(key), "X-User": user})
+        headers = {**bearer(named.ann), "X-User": "bob"}
+        error_of(named.client.get(path, headers=headers), 403)
+    for key, user in ((named.ann, "ann"), (named.web, "bob")):
+        response = named.client.get("/v1/me", headers={**bearer(key), "X-User": user})
         assert response.status_code == 200
 
 

@@ -94,8 +94,23 @@ def test_a_file_in_a_folder_that_everybody_may_write_is_refused(file: KeyFile, a
     with pytest.raises(KeyFileError, match=r"Others may replace .*chmod o-w"):
         file.read()
 
+    new = KeyFile(file.path.with_name("new.json"))
+    with pytest.raises(KeyFileError, match="Others may replace"):
+        new.create(user_id="ann")
+    assert not new.path.exists()
+
     file.path.parent.chmod(0o1777)  # as /tmp: nobody can replace another one's file
     assert len(file.read().keys) == 1
+
+
+@needs_root
+def test_a_file_that_is_given_to_a_group_stays_so(file: KeyFile, ann: str) -> None:
+    os.chown(file.path, 0, NOBODY)
+    file.path.chmod(0o640)
+    file.create(user_id="bob")
+
+    status = file.path.stat()
+    assert (status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode)) == (0, NOBODY, 0o640)
 
 
 @needs_root
@@ -112,7 +127,7 @@ def test_a_link_of_another_user_is_refused(file: KeyFile, ann: str, tmp_path: Pa
     assert KeyFile(link).read() == file.read()
 
     os.chown(link, NOBODY, NOBODY, follow_symlinks=False)
-    with pytest.raises(KeyFileError, match=r"The link .* belongs to another user"):
+    with pytest.raises(KeyFileError, match=r"The link .* is another user's"):
         KeyFile(link).read()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from urllib.parse import quote, unquote
 
 import pytest
@@ -196,8 +197,12 @@ async def send(app, method: str, raw_path: str) -> tuple[int, bytes]:
     }
     sent = []
 
+    received = iter([{"type": "http.request", "body": body, "more_body": False}])
+
     async def receive():
-        return {"type": "http.request", "body": body, "more_body": False}
+        if (message := next(received, None)) is None:
+            await asyncio.Event().wait()  # the client stays
+        return message
 
     async def keep(message):
         sent.append(message)

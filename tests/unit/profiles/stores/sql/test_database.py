@@ -7,6 +7,7 @@ import threading
 import time
 import traceback
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import psycopg
 import pytest
@@ -190,6 +191,35 @@ class TestConnecting:
             assert parameters["keepalives_idle"] == "30"
             assert parameters["application_name"] == "amulet-integrations"
             assert level == "read committed"
+
+    @pytest.mark.parametrize("mode", ["read", "snapshot", "write"])
+    @pytest.mark.parametrize(("given", "expected"), [("", "1min"), ("5s", "5s"), ("2min", "2min")])
+    def test_no_statement_hangs_for_ever(self, postgres_url, mode, given, expected):
+        options = f"?options=-c%20statement_timeout={given}" if given else ""
+        with SqlProfileStore(f"{postgres_url}{options}") as store:
+            database = store._database
+
+            def look(connection):
+                return connection.exec_driver_sql("SHOW statement_timeout").scalar()
+
+            run = database.write if mode == "write" else partial(database.read, mode=mode)
+            assert run("look", look) == expected
+
+    def test_a_statement_that_hangs_is_given_up(self, postgres_url):
+        """Another session has locked the table: the reader would wait for its end."""
+        profile = PreferenceProfile(user_id="ann", preferences=["Be kind."])
+        with SqlProfileStore(postgres_url) as other:
+            other.save(profile)
+            brief = f"{postgres_url}?options=-c%20statement_timeout=100ms"
+            with SqlProfileStore(brief) as store:
+
+                def lock(connection):
+                    connection.exec_driver_sql("LOCK TABLE amulet_profiles")
+                    with pytest.raises(ProfileStoreError, match="give statements more"):
+                        store.get("ann")
+
+                other._database.write("lock", lock)
+                assert store.get("ann").preferences == profile.preferences
 
     @pytest.mark.parametrize(
         "change",

@@ -536,6 +536,6 @@ def test_what_was_changed_since_it_was_read_is_not_removed_or_replaced(change):
         assert len(store.history("ann")) == 2
         change(store, newer)
         assert store.get("ann") != newer
-        store.erase("ann")
+        store.delete("ann")
         with pytest.raises(ProfileConflictError, match="none is stored now"):
             change(store, newer)

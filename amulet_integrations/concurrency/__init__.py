@@ -1,0 +1,1 @@
+"""Threads and forks: who may work when, and what a forked child makes anew."""

@@ -1,0 +1,112 @@
+"""Requests that no client library sends, byte by byte to a real server."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import pytest
+
+from amulet_integrations.engine import LocalEngine
+from amulet_integrations.serving import ServerSettings, create_app
+from amulet_integrations.serving.access.key_file import KeyFile
+from tests.support.serving import serve_app
+
+
+class Listening(NamedTuple):
+    port: int
+    key: str
+
+    def ask(self, *headers: str, target: str = "/v1/me", version: str = "1.1") -> tuple[int, str]:
+        """The status and the body of the answer to a GET; (0, "") where there is none."""
+        lines = [f"GET {target} HTTP/{version}", *headers, "Connection: close", "", ""]
+        with socket.create_connection(("127.0.0.1", self.port), timeout=10) as connection:
+            try:
+                connection.sendall("\r\n".join(lines).encode())
+                answer = b"".join(iter(lambda: connection.recv(65_536), b""))
+            except ConnectionError:
+                return 0, ""
+        head, _, body = answer.partition(b"\r\n\r\n")
+        return int(head.split()[1]) if head else 0, body.decode()
+
+
+@pytest.fixture(scope="module")
+def keyed(
+    tmp_path_factory: pytest.TempPathFactory, tiny_engine: LocalEngine
+) -> Iterator[Listening]:
+    file = KeyFile(tmp_path_factory.mktemp("keys") / "keys.json")
+    key = file.create(user_id="ann").text
+    settings = ServerSettings(profiles=None, keys=file.path, user_headers=("X-User",))
+    with serve_app(create_app(settings, engine=tiny_engine)) as url:
+        yield Listening(int(url.rpartition(":")[2]), key)
+
+
+@pytest.fixture(scope="module")
+def keyless(tiny_engine: LocalEngine) -> Iterator[Listening]:
+    with serve_app(create_app(ServerSettings(profiles=None), engine=tiny_engine)) as url:
+        yield Listening(int(url.rpartition(":")[2]), "")
+
+
+def test_a_key_is_found_whatever_the_spelling_of_its_header(keyed: Listening) -> None:
+    for name in ("Authorization", "authorization", "AUTHORIZATION"):
+        status, body = keyed.ask("Host: x", f"{name}:\t Bearer {keyed.key} ")
+        assert (status, json.loads(body)["user_id"]) == (200, "ann")
+
+
+def test_odd_headers_let_nobody_in(keyed: Listening) -> None:
+    right = f"Authorization: Bearer {keyed.key}"
+    for headers in (
+        [right, right],
+        [right, "Authorization: Bearer x"],
+        ["Authorization: Bearer x", right],
+        [right, "X-User: bob"],
+        [right, "X-User: ann", "X-User: bob"],
+        [right, "X-User: ann", "x-user: ann"],
+        [right, "X-User: "],
+        [f"Authorization : Bearer {keyed.key}"],
+        [f"Authorization: Bearer\r\n {keyed.key}x"],
+        [f"Authorization: Bearer {keyed.key}\x00"],
+        [f"Authorization_: Bearer {keyed.key}"],
+        ["Authorization: Bearer " + "x" * 60_000],
+        ["Authorization: Bearer " + "x" * 5_000_000],
+        ["Authorization: Bearer é"],
+        [f"X-Forwarded-Authorization: Bearer {keyed.key}", "X-Forwarded-For: 127.0.0.1"],
+    ):
+        status, body = keyed.ask("Host: x", *headers)
+        assert status in (0, 400, 401, 403, 431), headers[0][:80]
+        assert "ann" not in body or status == 403
+    assert keyed.ask("Host: x", right)[0] == 200
+
+
+def test_a_target_with_a_key_or_another_host_lets_nobody_in(keyed: Listening) -> None:
+    for target in (
+        f"/v1/me?key={keyed.key}",
+        f"/v1/me?Authorization=Bearer%20{keyed.key}",
+        f"http://ann:{keyed.key}@127.0.0.1/v1/me",
+        f"//v1/me?api_key={keyed.key}",
+    ):
+        status, _ = keyed.ask("Host: x", target=target)
+        assert status in (400, 401, 404)
+
+
+def test_a_server_without_keys_answers_under_one_name_of_this_machine(keyless: Listening) -> None:
+    own = f"Host: localhost:{keyless.port}"
+    assert keyless.ask(own)[0] == 200
+    for headers in (
+        [],
+        ["Host:"],
+        ["Host: evil.example"],
+        [own, "Host: evil.example"],
+        ["Host: evil.example", own],
+        [own, own],
+        ["Host: localhost\x00.evil.example"],
+        ["X-Forwarded-Host: localhost", "Host: evil.example"],
+        [own, "Origin: http://evil.example"],
+        [own, f"Origin: http://localhost:{keyless.port}", "Origin: http://evil.example"],
+    ):
+        for version in ("1.1", "1.0"):
+            assert keyless.ask(*headers, version=version)[0] in (400, 403), headers
+    status, _ = keyless.ask(own, target="http://evil.example/v1/me")
+    assert status in (400, 403, 404)
