@@ -46,7 +46,8 @@ async def _load(state: ServerState) -> None:
     try:
         await REQUEST_THREADS.start(lambda: _load_engine(state), may_be_left=True)
     except Exception as error:  # noqa: BLE001 - whoever runs the server raises it
-        logger.error("The model could not be loaded: %s", type(error).__name__)  # noqa: TRY400
+        # Its message: no user has asked for anything yet.
+        logger.error("The model could not be loaded: %s: %s", type(error).__name__, error)  # noqa: TRY400
         readiness.fail(error)
     else:
         readiness.become_ready()
