@@ -21,7 +21,12 @@ COOKBOOK = ROOT / "cookbook"
 
 # Each takes half a minute and more; other tests do on the model what they show.
 LONG = {"engine", "learning", "llama_index", "llama_index_agents", "retrieval", "tools"}
-WITH_CODE = [page for page in PAGES if "```python" in page.read_text(encoding="utf-8")]
+ELSEWHERE = {"server"}  # what it asks a server for is sent to one in tests/unit/serving
+WITH_CODE = [
+    page
+    for page in PAGES
+    if "```python" in page.read_text(encoding="utf-8") and page.stem not in ELSEWHERE
+]
 
 
 @pytest.mark.parametrize(

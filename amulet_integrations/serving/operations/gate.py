@@ -37,7 +37,7 @@ class GateMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
-        if scope["type"] != "http" or not scope["path"].startswith(_GUARDED):
+        if scope["type"] != "http" or not _is_guarded(scope):
             await self._app(scope, receive, send)
             return
         try:
@@ -69,3 +69,8 @@ class GateMiddleware:
         self._in_work[key_id] -= 1
         if not self._in_work[key_id]:
             del self._in_work[key_id]
+
+
+def _is_guarded(scope: Scope) -> bool:
+    """Whether a request needs the model or a key; what browsers ask beforehand has no key."""
+    return bool(scope["path"].startswith(_GUARDED) and scope["method"] != "OPTIONS")

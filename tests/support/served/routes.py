@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 from fastapi import FastAPI, Request
 from fastapi.responses import StreamingResponse
 
-from amulet_integrations.engine import LocalEngine
 from amulet_integrations.errors import GenerationError
 from amulet_integrations.serving import ServerSettings, create_app
+
+if TYPE_CHECKING:
+    from amulet_integrations.engine import LocalEngine
 
 CHUNK = b"data: " + b"x" * 65_536 + b"\n\n"
 SECRET = "a text of a user's"

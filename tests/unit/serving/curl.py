@@ -21,14 +21,15 @@ class CurlRequest:
         method: The HTTP method.
         headers: The headers.
         body: The body, as it stands; None for none.
-        status: The status that is printed below the command (`curl -i`); 200 if none is.
+        status: The status that is printed below the command (`curl -i`); None if none is, for
+            one of success.
     """
 
     url: str
     method: str = "GET"
     headers: dict[str, str] = field(default_factory=dict)
     body: str | None = None
-    status: int = 200
+    status: int | None = None
 
 
 def curl_requests(block: str, variables: Mapping[str, str]) -> Iterator[CurlRequest]:

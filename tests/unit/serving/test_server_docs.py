@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from amulet_integrations.cli.app import app as command_line
 from amulet_integrations.engine import LocalEngine
 from amulet_integrations.serving import ServerSettings, create_app
+from tests.integration.test_docs import checking_print
 from tests.support.serving import serve_app
 from tests.support.tiny import tiny_model, tiny_tokenizer
 from tests.unit.serving.curl import CurlRequest, curl_requests
@@ -46,7 +47,9 @@ class Servers:
         response = httpx.request(
             request.method, url, headers=request.headers, content=request.body, timeout=30
         )
-        assert response.status_code == request.status, f"{command}\n{response.text}"
+        status = response.status_code
+        expected = status == request.status if request.status else response.is_success
+        assert expected, f"{request.method} {url}: {status} {response.text}"
 
 
 def create_key(keys: Path, *whose: str) -> str:
@@ -82,7 +85,10 @@ def run_console(code: str, servers: Servers) -> int:
 
 def run_python(code: str, servers: Servers) -> int:
     code = code.replace(ADDRESS, servers.url_for(code))
-    exec(compile(code, "server.md", "exec", dont_inherit=True), {})  # noqa: S102 - our own page
+    broken: list[str] = []
+    names = {"print": checking_print(code.splitlines(), broken)}
+    exec(compile(code, "server.md", "exec", dont_inherit=True), names)  # noqa: S102 - our own page
+    assert not broken
     return 1
 
 

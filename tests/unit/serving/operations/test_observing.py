@@ -6,7 +6,9 @@ import asyncio
 import io
 import json
 import logging
+from typing import Any
 
+import httpx
 import pytest
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
@@ -14,7 +16,6 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from prometheus_client.parser import text_string_to_metric_families
 
-from amulet_integrations.engine.result import Usage
 from amulet_integrations.serving.access.key_file import KeyFile
 from amulet_integrations.serving.operations.access_log import JSONFormatter
 from tests.support.served.routes import SECRET, client_of, make_app, until
@@ -76,19 +77,11 @@ def samples(text: str) -> dict[tuple[str, ...], float]:
     }
 
 
-def make_answering_app(engine, **settings):
-    """An application with a route where the model answers, as the routes of OpenAI's API do."""
+def make_breaking_app(engine, **settings):
+    """An application with a route whose answer breaks off."""
     app = make_app(engine, **settings)
 
-    @app.post("/v1/chat/completions")
-    async def answer() -> dict[str, str]:
-        with app.state.server.metrics.answer_started("amulet") as count:
-            count.first_token()
-            count.first_token()
-            count.finished(Usage(prompt_tokens=7, completion_tokens=5, context_tokens=(7,)), "stop")
-        return {"text": SECRET}
-
-    @app.post("/v1/completions")
+    @app.post("/v1/try/break")
     async def break_off() -> None:
         with app.state.server.metrics.answer_started("pref") as count:
             count.first_token()
@@ -97,13 +90,27 @@ def make_answering_app(engine, **settings):
     return app
 
 
+async def ask(client: httpx.AsyncClient, **more: Any) -> dict[str, int]:
+    """Asks a question and returns the usage of the answer."""
+    body = {
+        "model": "embedded",
+        "messages": [{"role": "user", "content": SECRET}],
+        "max_tokens": 5,
+        "amulet": {"preference": SECRET},
+        **more,
+    }
+    answer = await client.post(f"/v1/chat/completions?q={SECRET}", json=body)
+    assert answer.status_code == 200, answer.text
+    return answer.json()["usage"]
+
+
 async def test_one_line_for_each_request_without_texts_and_users(tiny_engine, log, tmp_path):
     file = KeyFile(tmp_path / "keys.json")
     key = file.create(user_id=USER)
-    app = make_answering_app(tiny_engine, keys=file.path)
+    app = make_app(tiny_engine, keys=file.path)
     headers = {"Authorization": f"Bearer {key.text}", "X-Request-Id": "my.id-1"}
     async with client_of(app, **headers) as client:
-        await client.post(f"/v1/chat/completions?q={SECRET}", content=SECRET)
+        usage = await ask(client, n=2, temperature=1.0)
         await client.get(f"/v1/try/refuse/{USER}")
         await client.get(f"/{USER}/{SECRET}")
         await client.get("/healthz")
@@ -115,10 +122,9 @@ async def test_one_line_for_each_request_without_texts_and_users(tiny_engine, lo
         "method": "POST",
         "route": "/v1/chat/completions",
         "status": 200,
-        "applied_methods": ["amulet"],
-        "finish_reasons": ["stop"],
-        "prompt_tokens": 7,
-        "completion_tokens": 5,
+        "applied_methods": ["amulet", "amulet"],
+        "finish_reasons": ["length", "length"],
+        "completion_tokens": usage["completion_tokens"],
     }
     assert answered.items() >= expected.items()
     assert answered["ms"] >= 0
@@ -167,20 +173,21 @@ async def test_an_unexpected_error_is_answered_and_logged_without_its_message(ti
 def test_messages_of_exceptions_stay_out_of_the_log(log):
     try:
         int(SECRET)
-    except ValueError:
-        logging.getLogger("amulet_integrations.serving.x").exception("It failed.")
+    except ValueError as error:
+        # As asyncio writes of tasks whose errors nobody reads.
+        message = f"It failed.\nfuture: <Task finished exception={error!r}>"
+        logging.getLogger("amulet_integrations.serving.x").exception(message)
     (line,) = log.lines
     assert (line["message"], line["failure"]) == ("It failed.", "ValueError")
     assert SECRET not in log.text
 
 
 async def test_metrics_count_requests_answers_tokens_and_refusals(tiny_engine):
-    app = make_answering_app(tiny_engine, max_body_size=10, max_streams=1)
+    app = make_breaking_app(tiny_engine, max_body_size=1000, max_streams=1)
     async with client_of(app) as client:
-        for _ in range(2):
-            await client.post("/v1/chat/completions")
-        await client.post("/v1/completions")
-        await client.post("/v1/chat/completions", content=b"x" * 11)
+        usages = [await ask(client), await ask(client)]
+        await client.post("/v1/try/break")
+        await client.post("/v1/chat/completions", content=b"x" * 1001)
         for path in ("/a", "/b/c", "/v1/zzz"):
             await client.request("BREW", path)
         held = asyncio.create_task(client.get("/v1/try/wait"))
@@ -193,13 +200,13 @@ async def test_metrics_count_requests_answers_tokens_and_refusals(tiny_engine):
     found = samples(answer.text)
     expected = {
         ("amulet_http_requests_total", "POST", "/v1/chat/completions", "200"): 2,
-        ("amulet_http_requests_total", "POST", "/v1/completions", "500"): 1,
+        ("amulet_http_requests_total", "POST", "/v1/try/break", "500"): 1,
         ("amulet_http_requests_total", "other", "unmatched", "404"): 3,
         ("amulet_http_requests_in_flight",): 2,
-        ("amulet_answers_total", "stop", "amulet"): 2,
+        ("amulet_answers_total", "length", "amulet"): 2,
         ("amulet_answers_total", "error", "pref"): 1,
-        ("amulet_prompt_tokens_total",): 14,
-        ("amulet_generation_tokens_total",): 10,
+        ("amulet_prompt_tokens_total",): sum(it["prompt_tokens"] for it in usages),
+        ("amulet_generation_tokens_total",): sum(it["completion_tokens"] for it in usages),
         ("amulet_time_to_first_token_seconds_count", "amulet"): 2,
         ("amulet_time_to_first_token_seconds_count", "pref"): 1,
         ("amulet_e2e_request_latency_seconds_count", "amulet"): 2,
@@ -229,9 +236,9 @@ async def test_an_answer_that_is_cancelled_counts_as_cancelled(tiny_engine):
 
 
 async def test_one_span_for_each_request_within_the_callers_trace(tiny_engine, spans):
-    app = make_answering_app(tiny_engine)
+    app = make_app(tiny_engine)
     async with client_of(app, traceparent=f"00-{TRACE}-b7ad6b7169203331-01") as client:
-        await client.post(f"/v1/chat/completions?q={SECRET}", content=SECRET)
+        usage = await ask(client)
         await client.get(f"/v1/try/refuse/{USER}")
     answered, refused = spans.get_finished_spans()
     assert f"{answered.context.trace_id:032x}" == TRACE
@@ -243,9 +250,9 @@ async def test_one_span_for_each_request_within_the_callers_trace(tiny_engine, s
         "http.response.status_code": 200,
         "gen_ai.operation.name": "chat",
         "gen_ai.request.model": "embedded",
-        "gen_ai.usage.input_tokens": 7,
-        "gen_ai.usage.output_tokens": 5,
-        "gen_ai.response.finish_reasons": ("stop",),
+        "gen_ai.usage.input_tokens": usage["prompt_tokens"],
+        "gen_ai.usage.output_tokens": usage["completion_tokens"],
+        "gen_ai.response.finish_reasons": ("length",),
         "server.address": "127.0.0.1",
     }
     assert answered.attributes.items() >= expected.items()
