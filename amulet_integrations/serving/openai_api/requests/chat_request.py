@@ -26,7 +26,7 @@ _MOST_TOOLS = 512
 
 
 class ChatRequest(GenerationOptions):
-    """What a chat asks.
+    """A conversation to be answered, and what the answer has to be like.
 
     Attributes:
         messages: The conversation.

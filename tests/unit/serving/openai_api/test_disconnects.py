@@ -22,7 +22,7 @@ ASKED: dict[str, Any] = {"model": "tiny", "messages": [{"role": "user", "content
 
 
 class Endless(ScriptedEngine):
-    """Writes for ever, after as many seconds as it is told.
+    """Writes for ever, after some seconds.
 
     Args:
         seconds: How long the first token takes.
