@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any, cast
 
 import uvicorn
+from fastapi import FastAPI
 
 from amulet_integrations.errors import InvalidParamsError
 
@@ -48,7 +49,7 @@ def run_server(
     state: ServerState = app.state.server
     sockets = bind_sockets(settings.host, settings.port)
     state.readiness.on_ready = partial(_note_ready, settings, sockets, on_ready)
-    server = GracefulServer(make_config(app, settings, log_config=log_config()), state)
+    server = GracefulServer(make_config(app, log_config=log_config()), state)
     logging.captureWarnings(capture=True)  # lines of the log, too
     try:
         server.run(sockets)
@@ -63,12 +64,15 @@ def run_server(
         os._exit(0)
 
 
-def make_config(app: Any, settings: ServerSettings, **options: Any) -> uvicorn.Config:
+def make_config(app: FastAPI, **options: Any) -> uvicorn.Config:
     """Uvicorn's configuration for an application: one process, HTTP/1.1, bounded connections."""
+    state: ServerState = app.state.server
+    settings = state.settings
     bounds = ConnectionBounds(
         receive_timeout=settings.receive_timeout,
         send_timeout=settings.send_timeout,
         max_connections=settings.max_connections,
+        note_refusal=state.metrics.count_refusal,
     )
     return uvicorn.Config(
         app,

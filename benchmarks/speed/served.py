@@ -86,7 +86,7 @@ def _served(engine: LocalEngine, profiles: Path) -> Iterator[str]:
     app = create_app(ServerSettings(profiles=profiles), engine=engine)
     state = app.state.server
     sockets = bind_sockets("127.0.0.1", 0)
-    server = GracefulServer(make_config(app, state.settings, log_config=None), state)
+    server = GracefulServer(make_config(app, log_config=None), state)
     thread = threading.Thread(target=server.run, args=[sockets], daemon=True)
     thread.start()
     while not state.is_ready:

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request, Response
 from amulet_integrations.serving.access.authentication import CallerOf
 from amulet_integrations.serving.server_state import State
 
-from .answers.answer_errors import ANSWER_ERRORS
+from .answers.answer_responses import ANSWER_RESPONSES
 from .answers.answer_types import ChatCompletion
 from .answers.chat_answer import ChatFormat
 from .request_preparation import Asker
@@ -20,7 +20,7 @@ from .served_model import check_model
 router = APIRouter(prefix="/v1", tags=["OpenAI"])
 
 
-@router.post("/chat/completions", response_model=ChatCompletion, responses=ANSWER_ERRORS)
+@router.post("/chat/completions", response_model=ChatCompletion, responses=ANSWER_RESPONSES)
 async def create_chat_completion(
     body: ChatRequest, request: Request, state: State, caller: CallerOf
 ) -> Response:

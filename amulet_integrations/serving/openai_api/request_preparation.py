@@ -61,7 +61,7 @@ async def prepare_answers(
     asker: Asker,
     deadline: Deadline,
 ) -> list[PreparedAnswer]:
-    """Looks the user up and writes the prompts, on a thread.
+    """Looks the user up, reads large schemas and writes the prompts, all of it on a thread.
 
     Args:
         state: The server.
@@ -76,8 +76,19 @@ async def prepare_answers(
     Raises:
         AmuletError: The request cannot be answered as it is.
     """
-    work = partial(_prepare, state, request, read_conversations, asker, deadline)
+    arguments = _read_arguments(state, request, asker, deadline)
+    work = partial(_prepare, state, request, read_conversations, asker, arguments)
     return await REQUEST_THREADS.arun(work, deadline=deadline, user_id=asker.user_id)
+
+
+def _read_arguments(
+    state: ServerState, request: GenerationOptions, asker: Asker, deadline: Deadline
+) -> CallArguments:
+    """The arguments of the call; on the event loop, so that its schemas are left to a thread."""
+    client = state.client
+    stored = asker.user_id if client.has_profiles else None
+    given = {"max_tokens": _default_limit(state), **request.call_arguments(stored)}
+    return replace(client.read_call(given, OUTPUT_OPTIONS), deadline=deadline)
 
 
 def _prepare(
@@ -85,16 +96,12 @@ def _prepare(
     request: GenerationOptions,
     read_conversations: Callable[[], Conversations],
     asker: Asker,
-    deadline: Deadline,
+    arguments: CallArguments,
 ) -> list[PreparedAnswer]:
-    client, user_id = state.client, asker.user_id
-    stored = user_id if client.has_profiles else None
-    given = {"max_tokens": _default_limit(state), **request.call_arguments(stored)}
-    arguments = replace(client.read_call(given, OUTPUT_OPTIONS), deadline=deadline)
     conversations = read_conversations()
-    personalization = _personalize(state, arguments, user_id)
+    personalization = _personalize(state, arguments, asker.user_id)
     return [
-        client.prepare_answer(
+        state.client.prepare_answer(
             conversation,
             _for_choice(arguments, index),
             personalization,

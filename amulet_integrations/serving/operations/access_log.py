@@ -73,6 +73,7 @@ class JSONFormatter(logging.Formatter):
             line["request_id"] = request.request_id
         line |= getattr(record, _FIELDS, {})
         if record.exc_info and record.exc_info[0] is not None:
+            line["message"] = line["message"].partition("\n")[0]  # asyncio adds the error's text
             line["failure"] = record.exc_info[0].__name__
             line["frames"] = frames_of(record.exc_info[2])
         return json.dumps(line, default=repr)

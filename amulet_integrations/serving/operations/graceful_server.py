@@ -45,8 +45,7 @@ class GracefulServer(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Lets what runs finish, or ends it when its time is up."""
-        if self._state.readiness.phase != "failed":
-            self._state.readiness.phase = "stopping"
+        self._state.readiness.end()
         loop = asyncio.get_running_loop()
         timer = loop.call_later(self._timeout, self._state.running.end_all)
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ from uvicorn.server import ServerState as UvicornState
 from amulet_integrations.serving.api_errors import ApiError
 
 from .error_answers import send_error
+from .server_metrics import SLOW_READER, SLOW_REQUEST, TOO_MANY
 
 _GRACE = 2.0
 """Seconds for which a body may be late, so that the application can answer 408 itself."""
@@ -28,11 +30,13 @@ class ConnectionBounds:
         receive_timeout: Seconds within which a request's headers have to arrive, then its body.
         send_timeout: Seconds for which a client may take nothing of its answer.
         max_connections: Most connections. More get one 503 each; twice as many get nothing.
+        note_refusal: f(reason) is called for each client that is cut off or sent away.
     """
 
     receive_timeout: float
     send_timeout: float
     max_connections: int
+    note_refusal: Callable[[str], None]
 
 
 class BoundedProtocol(H11Protocol):
@@ -69,8 +73,10 @@ class BoundedProtocol(H11Protocol):
         super().connection_made(transport)
         most = self._bounds.max_connections
         if len(self.connections) > 2 * most:
-            transport.abort()
-        elif len(self.connections) > most:
+            self._cut_off(TOO_MANY)
+            return
+        if len(self.connections) > most:
+            self._bounds.note_refusal(TOO_MANY)
             self.app = _answer_full
         self._await_request(is_body=False)
 
@@ -128,7 +134,7 @@ class BoundedProtocol(H11Protocol):
             self._stop_receiving()
         self._receiving_body = is_body
         seconds = self._bounds.receive_timeout + (_GRACE if is_body else 0.0)
-        self._receiving = self.loop.call_later(seconds, self.transport.abort)
+        self._receiving = self.loop.call_later(seconds, self._cut_off, SLOW_REQUEST)
 
     def _stop_receiving(self) -> None:
         if self._receiving is not None:
@@ -144,9 +150,13 @@ class BoundedProtocol(H11Protocol):
     def _check_sending(self) -> None:
         """Cuts off a client that has taken nothing since the last look."""
         if self.transport.get_write_buffer_size() >= self._unsent:
-            self.transport.abort()
+            self._cut_off(SLOW_READER)
         else:
             self._watch_sending()
+
+    def _cut_off(self, reason: str) -> None:
+        self._bounds.note_refusal(reason)
+        self.transport.abort()
 
     def _stop_sending(self) -> None:
         if self._sending is not None:
@@ -159,7 +169,7 @@ async def _answer_full(scope: Scope, receive: Receive, send: Send) -> None:
         503,
         "The server has as many connections as it takes. Try again.",
         kind="server_error",
-        code="too_many_connections",
+        code=TOO_MANY,
         headers={"Retry-After": "1", "Connection": "close"},
     )
     await send_error(error, scope, receive, send)

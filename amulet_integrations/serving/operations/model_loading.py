@@ -27,17 +27,16 @@ async def serving_model(state: ServerState) -> AsyncIterator[None]:
     """
     readiness, client = state.readiness, state.client
     loading: asyncio.Task[None] | None = None
+    readiness.begin()
     if client.engine is not None:
         await client.awarm_up()
         readiness.become_ready()
     else:
-        readiness.phase = "loading"
         loading = asyncio.create_task(_load(state))
     try:
         yield
     finally:
-        if readiness.phase != "failed":
-            readiness.phase = "stopping"
+        readiness.end()
         if loading is not None:
             await _end(state, loading)
 
@@ -47,7 +46,8 @@ async def _load(state: ServerState) -> None:
     try:
         await REQUEST_THREADS.start(lambda: _load_engine(state), may_be_left=True)
     except Exception as error:  # noqa: BLE001 - whoever runs the server raises it
-        logger.error("The server cannot start: %s", type(error).__name__)  # noqa: TRY400
+        # Its message: no user has asked for anything yet.
+        logger.error("The model could not be loaded: %s: %s", type(error).__name__, error)  # noqa: TRY400
         readiness.fail(error)
     else:
         readiness.become_ready()

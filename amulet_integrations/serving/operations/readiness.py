@@ -37,6 +37,16 @@ class Readiness:
     on_ready: Callable[[], None] = _nothing
     stop: Callable[[], None] = _nothing
 
+    def begin(self) -> None:
+        """Notes that the application starts, perhaps again."""
+        self.phase = "loading"
+        self.failure = None
+
+    def end(self) -> None:
+        """Notes that the server ends, unless it does because it has failed."""
+        if self.phase != "failed":
+            self.phase = "stopping"
+
     def become_ready(self) -> None:
         """Notes that the model is loaded, unless the server ends already."""
         if self.phase in ("starting", "loading"):

@@ -71,10 +71,11 @@ class RunningRequest:
 
     async def _watch(self) -> None:
         """Waits for the one message that follows a body: the client has gone."""
-        await self._receive()
-        self._gone.set()
-        self._note_gone()
-        self.end(None)
+        message = await self._receive()
+        if message["type"] == "http.disconnect":
+            self._gone.set()
+            self._note_gone()
+            self.end(None)
 
     def _note_gone(self) -> None:
         if not self._is_complete and (record := current_record()) is not None:

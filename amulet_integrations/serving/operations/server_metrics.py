@@ -25,16 +25,20 @@ FIRST_TOKEN_BUCKETS = (0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40
 WHOLE_TIME_BUCKETS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0, 640.0)
 """Seconds."""
 
+TOO_MANY = "too_many_connections"
+SLOW_REQUEST = "slow_request"
+SLOW_READER = "slow_reader"
+
 _REFUSALS = {
     401: "unauthorized",
     403: "forbidden",
-    408: "slow_request",
+    408: SLOW_REQUEST,
     412: "stale_etag",
     413: "body_too_large",
 }
 _REFUSALS_BY_CODE = {
     429: ("rate_limit_exceeded", "engine_overloaded"),
-    503: ("model_loading", "shutting_down", "too_many_connections", "profiles_unavailable"),
+    503: ("model_loading", "shutting_down", "profiles_unavailable", "keys_unavailable"),
 }
 
 
@@ -176,7 +180,11 @@ class ServerMetrics:
         self.requests.labels(record.route, record.method, status).inc()
         self.request_seconds.labels(record.route, record.method).observe(record.seconds)
         if (reason := refusal_reason(record)) is not None:
-            self.refusals.labels(reason).inc()
+            self.count_refusal(reason)
+
+    def count_refusal(self, reason: str) -> None:
+        """Counts a request that was refused, or a client that was cut off."""
+        self.refusals.labels(reason).inc()
 
     def page(self) -> bytes:
         """All of it in Prometheus' text format."""

@@ -100,3 +100,19 @@ def test_every_operation_answers_as_it_is_described(described, mode):
     if mode == GenerationMode.POSITIVE:
         good = {label for label, counts in answered.items() if any(it < 300 for it in counts)}
         assert good >= ALWAYS | {it for it in answered if "/v1/profiles" in it}, answered
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    ("path", "asked"),
+    [
+        ("/v1/chat/completions", {"messages": [{"role": "user", "content": "Hi"}]}),
+        ("/v1/completions", {"prompt": "Hi"}),
+    ],
+)
+def test_answers_and_their_streams_are_as_described(described, path, asked, stream):
+    body = {"model": described.app.state.server.settings.model, **asked, "stream": stream}
+    case = described[path]["POST"].Case(body=body, media_type="application/json")
+    response = case.call()
+    assert response.status_code == 200
+    case.validate_response(response, checks=CHECKS)

@@ -1,1 +1,1 @@
-"""The bodies of requests: their fields, what is refused in them, and what they ask the model."""
+"""The bodies of requests: their fields, and what is refused in them."""

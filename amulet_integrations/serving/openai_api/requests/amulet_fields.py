@@ -17,7 +17,7 @@ _AD_HOC = "this request"
 
 
 def _check_kind(value: Any, _validate: Any) -> str | PreferenceObject | list[Any] | None:
-    """Looks no deeper: a thread reads the preferences, not the event loop."""
+    """Looks no deeper: the preferences are read when it is clear that they are not too many."""
     if isinstance(value, list) and all(isinstance(it, str | dict) for it in value):
         return value
     if value is None or isinstance(value, str | dict):

@@ -19,12 +19,14 @@ from .output_fields import (
     NamedChoice,
     TextFormat,
 )
-from .request_messages import RequestMessage, to_chat_messages
+from .request_messages import MOST_ITEMS, RequestMessage, to_chat_messages
 from .request_model import fault
+
+_MOST_TOOLS = 512
 
 
 class ChatRequest(GenerationOptions):
-    """What a chat asks.
+    """A conversation to be answered, and what the answer has to be like.
 
     Attributes:
         messages: The conversation.
@@ -68,9 +70,9 @@ class ChatRequest(GenerationOptions):
         ),
     }
 
-    messages: Annotated[list[RequestMessage], Field(min_length=1)]
+    messages: Annotated[list[RequestMessage], Field(min_length=1, max_length=MOST_ITEMS)]
     max_completion_tokens: Count | None = None
-    tools: list[FunctionTool] | None = None
+    tools: Annotated[list[FunctionTool], Field(max_length=_MOST_TOOLS)] | None = None
     tool_choice: Literal["none", "auto", "required"] | NamedChoice | None = None
     parallel_tool_calls: bool | None = None
     response_format: (

@@ -14,7 +14,7 @@ Prompt = Annotated[str, Field(min_length=1)]
 
 
 class CompletionRequest(GenerationOptions):
-    """What a completion asks. No chat template is applied: the prompt is written whole.
+    """Prompts to be continued. No chat template is applied: the prompt is written whole.
 
     Attributes:
         prompt: One prompt, or several, of which each is answered.

@@ -51,7 +51,11 @@ class RefusalPart(RequestModel):
         return self.refusal
 
 
-Text = str | list[TextPart]
+MOST_ITEMS = 2048
+"""Most messages of a request and most parts of a message, as in OpenAI's API."""
+
+Text = str | Annotated[list[TextPart], Field(max_length=MOST_ITEMS)]
+AssistantPart = Annotated[TextPart | RefusalPart, Field(discriminator="type")]
 
 
 class InstructionMessage(RequestModel):
@@ -122,7 +126,7 @@ class AssistantMessage(RequestModel):
     )
     refusal: str | None = None
     reasoning_content: str | None = None
-    tool_calls: list[RequestToolCall] | None = None
+    tool_calls: Annotated[list[RequestToolCall], Field(max_length=MOST_ITEMS)] | None = None
     name: str | None = None
     annotations: Any = None
     audio: Any = None

@@ -63,7 +63,7 @@ class RequestModel(BaseModel):
         suggested = suggest([name], cls._names()).get(name)
         if suggested:
             return f" Did you mean {suggested}?"
-        return f" Here may be: {', '.join(sorted(cls._names()))}."
+        return f" The parameters here are: {', '.join(sorted(cls._names()))}."
 
 
 def fault(code: str, message: str, name: str | None = None) -> PydanticCustomError:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncGenerator
 from typing import Any
 
 import httpx
 import pytest
 
+from amulet_integrations.deadline import Deadline
 from amulet_integrations.engine import GenerationRequest, LocalEngine
 from amulet_integrations.engine.result import Increment
+from amulet_integrations.prompting.openai_compat.schema_check import SchemaCheck
 from tests.support.scripted import ScriptedEngine
 from tests.support.serving import serve_app
 from tests.unit.serving.openai_api.conftest import make_app
@@ -19,7 +22,7 @@ ASKED: dict[str, Any] = {"model": "tiny", "messages": [{"role": "user", "content
 
 
 class Endless(ScriptedEngine):
-    """Writes for ever, after as many seconds as it is told.
+    """Writes for ever, after some seconds.
 
     Args:
         seconds: How long the first token takes.
@@ -89,3 +92,23 @@ async def test_a_request_that_takes_too_long_fails_with_504(tiny_engine: LocalEn
             answer = await client.post("/v1/chat/completions", json=asked)
             assert answer.status_code == 504
             assert answer.json()["error"]["code"] == "timeout"
+
+
+async def test_large_schemas_are_read_on_a_thread_within_the_deadline(monkeypatch):
+    read: list[tuple[threading.Thread, float | None]] = []
+    run = SchemaCheck.run
+
+    def noted(check: SchemaCheck, deadline: Deadline | None = None, *more: Any) -> None:
+        read.append((threading.current_thread(), deadline and deadline.timeout))
+        run(check, deadline, *more)
+
+    monkeypatch.setattr(SchemaCheck, "run", noted)
+    texts = {f"p{at}": {"type": "string", "minLength": 2} for at in range(40)}
+    schema = {"type": "object", "properties": texts}
+    tools = [{"type": "function", "function": {"name": "f", "parameters": schema}}]
+    transport = httpx.ASGITransport(app=make_app(ScriptedEngine(), timeout=77.0))
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+        answer = await client.post("/v1/chat/completions", json={**ASKED, "tools": tools})
+    assert answer.status_code == 200, answer.text
+    assert read
+    assert all(it is not threading.current_thread() and most == 77.0 for it, most in read)

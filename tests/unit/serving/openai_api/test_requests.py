@@ -116,6 +116,8 @@ def test_the_answer_names_what_had_no_effect(chat):
         ({"stream_options": {"include_usage": True}}, "stream_options", "stream"),
         ({"stream": True, "stream_options": {"usage": 1}}, "stream_options.usage", "include_usage"),
         ({"messages": []}, "messages", "1"),
+        ({"messages": HI * 2049}, "messages", "2048"),
+        ({"messages": [{}] * 2000}, "messages[0]", "role"),
         ({"messages": "Hi"}, "messages", "list"),
         ({"messages": [{"role": "user"}]}, "messages[0].content", "required"),
         ({"messages": [*HI, {"role": "robot", "content": ""}]}, "messages[1]", "developer"),

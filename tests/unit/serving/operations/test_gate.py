@@ -141,3 +141,11 @@ async def test_a_server_that_stops_refuses_what_is_new(tiny_engine):
         answer = await client.post("/v1/try/raw")
         assert (await client.get("/readyz")).status_code == 503
     assert (answer.status_code, answer.json()["error"]["code"]) == (503, "shutting_down")
+
+
+async def test_an_application_may_be_started_again(tiny_engine):
+    app = make_app(tiny_engine)
+    for _ in range(2):
+        async with client_of(app) as client:
+            assert (await client.post("/v1/try/raw")).status_code == 200
+            assert (await client.get("/readyz")).status_code == 200
