@@ -66,6 +66,13 @@ def described(tiny_engine, tmp_path):
     return schema
 
 
+def test_what_all_routes_below_v1_may_answer_is_described(described):
+    paths = described.app.openapi()["paths"]
+    for path in (it for it in paths if it.startswith("/v1/")):
+        for operation in paths[path].values():
+            assert operation["responses"].keys() >= {"401", "403", "413", "429", "500", "503"}, path
+
+
 def tried_out(operation, mode) -> Counter[int]:
     """How often an operation answered with each status, all of them as it is described."""
     answered: Counter[int] = Counter()

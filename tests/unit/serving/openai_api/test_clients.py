@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Literal
 
+import httpx
 import openai
 import pytest
 from fastapi import FastAPI
@@ -228,4 +229,6 @@ def test_an_error_after_the_first_token_ends_the_stream_and_the_client_raises_it
         texts = [next(stream).choices[0].delta.content for _ in range(2)]
         with pytest.raises(openai.APIError, match="broke midway"):
             next(stream)
+        sent = httpx.post(f"{url}/v1/chat/completions", json={**ASKED, "stream": True}).text
     assert texts == ["a", "b"]
+    assert '"error"' in sent.split("\n\n")[-2], "nothing follows the error, above all no [DONE]"
