@@ -17,8 +17,8 @@ from .access import caller_routes
 from .access.authentication import KEY_SCHEME
 from .access.key_file import KeyFile
 from .access.known_keys import KnownKeys
+from .app_middleware import add_middleware
 from .framework_errors import add_error_handlers
-from .middleware import add_middleware
 from .openai_api import chat_routes, completion_routes, served_model
 from .operations import health
 from .operations.model_loading import serving_model
