@@ -13,7 +13,6 @@ from typing import Annotated, Any
 import typer
 
 from amulet_integrations.engine.model_source import EMBEDDED
-from amulet_integrations.errors import MissingDependencyError
 from amulet_integrations.serving.settings import ServerSettings
 
 from . import options, terminal
@@ -26,7 +25,6 @@ EPILOG = options.examples(
     "amulet serve --host 0.0.0.0 --keys keys.json --user-header X-OpenWebUI-User-Id",
     "AMULET_MODEL=./my-model AMULET_PORT=9000 amulet serve",
 )
-_NEEDED = {"fastapi", "starlette", "uvicorn", "prometheus_client"}
 
 
 def _setting(field: str, metavar: str | None, text: str, *names: str, **more: Any) -> Any:
@@ -174,13 +172,8 @@ def serve(
     the environment too, as AMULET_ with its name.
     """
     settings = ServerSettings(**_given(locals()))
-    try:
-        from amulet_integrations.serving.run import run_server  # noqa: PLC0415 - an extra
-    except ModuleNotFoundError as error:
-        missing = (error.name or "").partition(".")[0]
-        if missing not in _NEEDED:
-            raise
-        raise MissingDependencyError.for_extra(missing, "serve") from error
+    from amulet_integrations.serving import run_server  # noqa: PLC0415 - an extra
+
     quiet_transformers()
     _tell(f"Loading {settings.model} …")
     run_server(settings, on_ready=partial(_introduce, settings))

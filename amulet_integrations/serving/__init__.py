@@ -5,10 +5,5 @@ from amulet_integrations._exports import attach_exports
 __getattr__, __dir__, __all__ = attach_exports(
     __name__,
     __file__,
-    extras={
-        "fastapi": "serve",
-        "starlette": "serve",
-        "uvicorn": "serve",
-        "prometheus_client": "serve",
-    },
+    extras=dict.fromkeys(("fastapi", "h11", "prometheus_client", "starlette", "uvicorn"), "serve"),
 )

@@ -102,7 +102,8 @@ class ApiError(AmuletError):
         """500: a fault of this server, of which the client learns nothing."""
         return cls(
             500,
-            "The server failed to answer this request. Try again; its log says what went wrong.",
+            "The server failed unexpectedly. Its log has an entry with the X-Request-Id of this "
+            "answer.",
             kind="server_error",
             code="internal_error",
         )

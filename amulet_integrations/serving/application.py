@@ -15,14 +15,13 @@ from amulet_integrations.files import with_home
 
 from .access import caller_routes
 from .access.authentication import KEY_SCHEME
-from .access.browsers import guard_against_pages
 from .access.key_file import KeyFile
 from .access.known_keys import KnownKeys
+from .app_middleware import add_middleware
 from .framework_errors import add_error_handlers
 from .openai_api import chat_routes, completion_routes, served_model
 from .operations import health
 from .operations.model_loading import serving_model
-from .operations.request_path import bound_requests, observe_requests
 from .page import page_routes
 from .preference_check import PreferenceCheck
 from .profile_api import explain_routes, history_routes, profile_routes
@@ -81,9 +80,7 @@ def create_app(settings: ServerSettings | None = None, *, engine: Engine | None 
         **_NO_TELEMETRY,
     )
     app.state.server = state
-    bound_requests(app, state)
-    guard_against_pages(app, settings)
-    observe_requests(app, state)
+    add_middleware(app, state)
     for router in _ROUTERS:
         needs_key = settings.keys is not None and router.prefix.startswith("/v1")
         app.include_router(router, dependencies=[KEY_SCHEME] if needs_key else [])

@@ -47,3 +47,6 @@ OTHER_FAULTS: dict[int | str, dict[str, Any]] = {
     "4XX": {"model": ErrorBody, "description": "Another fault of the request."}
 }
 """In place of FastAPI's own form of errors, 422, which no route answers with."""
+
+GUARDED_ERRORS = error_responses(400, 401, 403, 408, 413, 429, 500, 503) | OTHER_FAULTS
+"""What each route below /v1 may answer with: errors of the key, the bounds and the server."""

@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 from amulet_integrations.errors import AmuletError
 
 from .api_errors import ApiError
-from .operations.request_record import note_error
+from .operations.request_record import note_error, path_below_root
 from .request_faults import error_of_faults
 
 _ELSEWHERE = {
@@ -55,7 +55,7 @@ async def _answer_unencodable(request: Request, _error: Exception) -> JSONRespon
 
 
 def _http_error(request: Request, error: HTTPException) -> ApiError:
-    status, path = error.status_code, request.url.path
+    status, path = error.status_code, path_below_root(request.scope)
     headers = error.headers or {}
     if status == 404:  # noqa: PLR2004 - HTTP's
         first = path.removeprefix("/v1/").partition("/")[0]

@@ -45,6 +45,9 @@ class ServerState:
     created: int = field(default_factory=lambda: int(time.time()))
     preference_check: PreferenceCheck | None = None
 
+    def __post_init__(self) -> None:
+        self.metrics.watch_engine(lambda: getattr(self.client.engine, "stats", None))
+
     def check_preferences(
         self, user_id: str | None, preferences: Iterable[Preference]
     ) -> tuple[Preference, ...]:
@@ -56,9 +59,6 @@ class ServerState:
         if self.preference_check is None:
             return tuple(preferences)
         return self.preference_check.check(user_id, preferences)
-
-    def __post_init__(self) -> None:
-        self.metrics.watch_engine(lambda: getattr(self.client.engine, "stats", None))
 
     @property
     def is_ready(self) -> bool:

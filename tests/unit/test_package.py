@@ -126,6 +126,7 @@ PUBLIC = {
         "read_examples",
     },
     "amulet_integrations.llama_index": {"AmuletLLM", "KVProfileStore"},
+    "amulet_integrations.serving": {"ServerSettings", "create_app", "run_server"},
 }
 
 

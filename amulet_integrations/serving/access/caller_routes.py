@@ -7,7 +7,7 @@ from typing import Literal
 from fastapi import APIRouter
 from pydantic import BaseModel
 
-from amulet_integrations.serving.error_body import error_responses
+from amulet_integrations.serving.error_body import GUARDED_ERRORS
 
 from .authentication import CallerOf
 
@@ -30,7 +30,7 @@ class CallerObject(BaseModel):
     may_name_users: bool
 
 
-@router.get("/me", responses=error_responses(400, 401, 403, 503))
+@router.get("/me", responses=GUARDED_ERRORS)
 async def me(caller: CallerOf) -> CallerObject:
     """Tells a client whose key it has."""
     return CallerObject(

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from starlette.datastructures import Headers
-from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from amulet_integrations.serving.api_errors import ApiError
+from amulet_integrations.serving.operations.error_answers import send_error
 
 from .loopback import is_loopback
 from .web_origins import Authority, is_of_host
@@ -37,8 +37,7 @@ class OriginCheck:
             try:
                 self._check(Headers(scope=scope), scope.get("method", "GET"))
             except ApiError as error:
-                answer = JSONResponse(error.body, status_code=error.status)
-                await answer(scope, receive, send)
+                await send_error(error, scope, receive, send)
                 return
         await self._app(scope, receive, send)
 

@@ -10,12 +10,11 @@ from typing import Any, NamedTuple, TypeVar
 from fastapi import Request
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
-from pydantic_core import to_json
 from starlette.types import Receive, Scope, Send
 
 from amulet_integrations.errors import AmuletError
 from amulet_integrations.serving.api_errors import ApiError
-from amulet_integrations.serving.operations.request_record import note_error
+from amulet_integrations.serving.operations.error_answers import error_event
 
 T = TypeVar("T")
 
@@ -66,11 +65,9 @@ async def _chained(first: bytes, rest: AsyncGenerator[bytes, None]) -> AsyncGene
             async for event in rest:
                 yield event
         except AmuletError as error:  # the status has been sent
-            answer = ApiError.of(error)
-            note_error(answer.code)
-            yield _event(to_json(answer.body)) + DONE
+            yield error_event(ApiError.of(error))
         except Exception:
-            yield _event(to_json(ApiError.failed().body))
+            yield error_event(ApiError.failed())
             raise
 
 
@@ -88,17 +85,13 @@ async def events_of(
     """
     async with aclosing(parts):
         async for index, part in parts:
-            if events := b"".join(map(_chunk_event, write(index, part))):
+            if events := b"".join(map(_event, write(index, part))):
                 yield events
-    yield b"".join(map(_chunk_event, write_end())) + DONE
+    yield b"".join(map(_event, write_end())) + DONE
 
 
-def _chunk_event(chunk: BaseModel) -> bytes:
-    return _event(chunk.model_dump_json(exclude_unset=True).encode())
-
-
-def _event(data: bytes) -> bytes:
-    return b"data: " + data + b"\n\n"
+def _event(chunk: BaseModel) -> bytes:
+    return b"data: " + chunk.model_dump_json(exclude_unset=True).encode() + b"\n\n"
 
 
 class _End(NamedTuple):

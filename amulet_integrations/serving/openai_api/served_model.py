@@ -9,13 +9,12 @@ from pydantic import BaseModel
 
 from amulet_integrations.serving.access.authentication import CallerOf
 from amulet_integrations.serving.api_errors import ApiError
-from amulet_integrations.serving.error_body import error_responses
+from amulet_integrations.serving.error_body import GUARDED_ERRORS, error_responses
 from amulet_integrations.serving.server_state import ServerState, State
 
 router = APIRouter(prefix="/v1/models", tags=["OpenAI"])
 
-
-MODEL_ERRORS = error_responses(400, 401, 404, 429, 500, 503)
+_ERRORS = GUARDED_ERRORS | error_responses(404)
 
 
 class ServedModel(BaseModel):
@@ -58,13 +57,13 @@ def check_model(name: str, state: ServerState) -> None:
         )
 
 
-@router.get("", responses=MODEL_ERRORS)
+@router.get("", responses=GUARDED_ERRORS)
 def list_models(state: State, _caller: CallerOf) -> ModelList:
     """Lists the served model."""
     return ModelList(data=[_served(state)])
 
 
-@router.get("/{model:path}", responses=MODEL_ERRORS)
+@router.get("/{model:path}", responses=_ERRORS)
 def get_model(model: str, state: State, _caller: CallerOf) -> ServedModel:
     """Describes the served model."""
     check_model(model, state)

@@ -1,4 +1,4 @@
-"""Errors that are answered before any route is reached, in the form of those of the routes."""
+"""Errors as a response and as an event, for what surrounds routes and for streams."""
 
 from __future__ import annotations
 
@@ -20,5 +20,6 @@ async def send_error(error: ApiError, scope: Scope, receive: Receive, send: Send
 
 
 def error_event(error: ApiError) -> bytes:
-    """The error as the last event of a stream that has begun."""
+    """The error as the last event of a stream that has begun; no `[DONE]` follows it."""
+    note_error(error.code)
     return f"data: {json.dumps(error.body)}\n\n".encode()

@@ -13,7 +13,7 @@ from amulet_integrations.serving.api_errors import ApiError
 from amulet_integrations.serving.server_state import ServerState
 
 from .error_answers import send_error
-from .request_record import current_record
+from .request_record import current_record, path_below_root
 
 _GUARDED = "/v1/"
 """All that needs the model or a key is below it."""
@@ -73,4 +73,4 @@ class GateMiddleware:
 
 def _is_guarded(scope: Scope) -> bool:
     """Whether a request needs the model or a key; what browsers ask beforehand has no key."""
-    return bool(scope["path"].startswith(_GUARDED) and scope["method"] != "OPTIONS")
+    return path_below_root(scope).startswith(_GUARDED) and scope["method"] != "OPTIONS"

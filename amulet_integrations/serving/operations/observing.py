@@ -69,19 +69,11 @@ class ObservingMiddleware:
                 record.failure = type(error).__name__
                 log_failure(error)
                 if record.status is None:
-                    await send_error(_UNEXPECTED, scope, receive, send_noted)
+                    await send_error(ApiError.failed(), scope, receive, send_noted)
             finally:
                 record.read_scope(scope)
                 self._metrics.count_request(record)
                 log_request(record)
-
-
-_UNEXPECTED = ApiError(
-    500,
-    "The server failed unexpectedly. Its log has an entry with the X-Request-Id of this answer.",
-    kind="server_error",
-    code="internal_error",
-)
 
 
 def _id_of(given: str | None) -> str:

@@ -61,6 +61,12 @@ class RequestRecord:
         self.route = getattr(scope.get("route"), "path", UNMATCHED)
 
 
+def path_below_root(scope: Scope) -> str:
+    """The path of a request, without the prefix under which the application is mounted."""
+    path: str = scope["path"]
+    return path.removeprefix(scope.get("root_path", ""))
+
+
 _current: ContextVar[RequestRecord | None] = ContextVar("amulet_http_request", default=None)
 
 

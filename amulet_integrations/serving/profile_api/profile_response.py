@@ -7,7 +7,7 @@ from typing import Any
 from fastapi.responses import JSONResponse
 
 from amulet_integrations.profiles import PreferenceProfile
-from amulet_integrations.serving.error_body import OTHER_FAULTS, error_responses
+from amulet_integrations.serving.error_body import GUARDED_ERRORS, error_responses
 
 from .entity_tags import entity_tag
 
@@ -27,8 +27,8 @@ UNCHANGED: dict[int | str, dict[str, Any]] = {
     304: {"description": "It is the version of If-None-Match.", "headers": _TAGGED},
     **error_responses(412),
 }
-READ_ERRORS = error_responses(400, 401, 403, 404, 413, 429, 500, 503, 504) | OTHER_FAULTS
-WRITE_ERRORS = READ_ERRORS | error_responses(408, 409, 412, 415)
+READ_ERRORS = GUARDED_ERRORS | error_responses(404, 504)
+WRITE_ERRORS = READ_ERRORS | error_responses(409, 412, 415)
 
 
 def profile_response(

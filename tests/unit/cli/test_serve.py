@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import typer
 
-import amulet_integrations.serving.run
+from amulet_integrations import serving
 from amulet_integrations.cli.app import app
 from amulet_integrations.installation import install_command
 from amulet_integrations.serving import ServerSettings
@@ -56,7 +56,7 @@ def served(monkeypatch: pytest.MonkeyPatch) -> list[ServerSettings]:
         started.append(settings)
         on_ready(f"http://{settings.host}:{settings.port}")
 
-    monkeypatch.setattr(amulet_integrations.serving.run, "run_server", run_server)
+    monkeypatch.setattr(serving, "run_server", run_server)
     return started
 
 
@@ -148,8 +148,8 @@ def test_a_wrong_value_is_refused_before_anything_is_loaded(
 def test_what_is_missing_is_named_with_the_line_that_installs_it(
     amulet: Amulet, monkeypatch: pytest.MonkeyPatch, missing: str
 ) -> None:
-    for name in ("run", "app"):
-        monkeypatch.delitem(sys.modules, f"amulet_integrations.serving.{name}", raising=False)
+    monkeypatch.delitem(sys.modules, "amulet_integrations.serving.run")
+    monkeypatch.delattr(serving, "run_server")
     monkeypatch.setitem(sys.modules, missing, None)
     result = amulet("serve")
 

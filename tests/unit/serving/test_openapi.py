@@ -31,13 +31,25 @@ CHECKS = [
 ]
 
 
-ALWAYS = {"GET /v1/models", "GET /v1/me", "GET /healthz"}
+ALWAYS = {
+    "POST /v1/chat/completions",
+    "POST /v1/completions",
+    "GET /v1/models",
+    "GET /v1/me",
+    "GET /healthz",
+}
+QUESTION = [{"role": "user", "content": "Hi"}]
 
 
-@pytest.fixture
-def described(tiny_engine, tmp_path):
-    """The description of a new server of a tiny model, whose answers are short."""
-    place = tmp_path / "profiles.db"
+def is_read(message) -> bool:
+    """Whether a message is of a role that is not always refused."""
+    return not isinstance(message, dict) or message.get("role") != "function"
+
+
+@pytest.fixture(scope="module")
+def described(tiny_engine, tmp_path_factory):
+    """The description of a server of a tiny model, whose answers are short."""
+    place = tmp_path_factory.mktemp("described") / "profiles.db"
     with SqlProfileStore(place) as store:
         store.save(PreferenceProfile(user_id="ann", preferences=["Be brief."]))
     short = {"max_tokens": 8, "default_max_tokens": 8, "max_choices": 2}
@@ -50,9 +62,11 @@ def described(tiny_engine, tmp_path):
 
     @schema.hook
     def map_body(context, body):
-        """Names the model that is there, and no parent, which nobody may name."""
+        """Names the model that is there, and no parent, which nobody may name; asks something."""
         if isinstance(body, dict):
             body = {**body, "model": model} if isinstance(body.get("model"), str) else body
+            if isinstance(body.get("messages"), list):
+                body = {**body, "messages": [*filter(is_read, body["messages"]), *QUESTION]}
             return {name: value for name, value in body.items() if name != "parent"}
         return body
 
@@ -64,6 +78,13 @@ def described(tiny_engine, tmp_path):
         return path_parameters
 
     return schema
+
+
+def test_what_all_routes_below_v1_may_answer_is_described(described):
+    paths = described.app.openapi()["paths"]
+    for path in (it for it in paths if it.startswith("/v1/")):
+        for operation in paths[path].values():
+            assert operation["responses"].keys() >= {"401", "403", "413", "429", "500", "503"}, path
 
 
 def tried_out(operation, mode) -> Counter[int]:

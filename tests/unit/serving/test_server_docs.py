@@ -15,6 +15,9 @@ from typer.testing import CliRunner
 from amulet_integrations.cli.app import app as command_line
 from amulet_integrations.engine import LocalEngine
 from amulet_integrations.serving import ServerSettings, create_app
+from amulet_integrations.serving.openai_api.requests.chat_request import ChatRequest
+from amulet_integrations.serving.openai_api.requests.completion_request import CompletionRequest
+from amulet_integrations.serving.openai_api.requests.request_model import RequestModel
 from tests.integration.test_docs import checking_print
 from tests.support.serving import serve_app
 from tests.support.tiny import tiny_model, tiny_tokenizer
@@ -118,6 +121,19 @@ def test_the_server_answers_as_the_page_says(page: Path, servers: Servers) -> No
         if ADDRESS in block["code"] and block["language"] in READERS:
             sent += READERS[block["language"]](block["code"], servers)
     assert sent >= (1 if page.stem == "README" else 12)
+
+
+@pytest.mark.parametrize("ours", [ChatRequest, CompletionRequest])
+def test_the_page_says_of_each_parameter_what_becomes_of_it(ours: type[RequestModel]) -> None:
+    page = PAGES[1].read_text(encoding="utf-8")
+    table = page.partition("## What is supported")[2].partition("No parameter is dropped")[0]
+    rows = {row: set(re.findall(r"`([a-z_]+)[`:]", row)) for row in table.splitlines()}
+    ignored = {name for row, names in rows.items() if "| accepted;" in row for name in names}
+    refused = {name for row, names in rows.items() if "| refused, unless" in row for name in names}
+    assert ignored & ours.model_fields.keys() <= ours.accepted.keys()
+    assert refused & ours.model_fields.keys() <= ours.neutral.keys()
+    supported = ours.model_fields.keys() - ours.accepted.keys() - ours.neutral.keys() - {"amulet"}
+    assert supported <= set().union(*rows.values()) - ignored - refused
 
 
 def test_commands_are_read_as_a_shell_reads_them() -> None:

@@ -14,7 +14,8 @@ from .amulet_fields import AmuletFields
 from .request_model import RequestModel
 
 Count = Annotated[int, Field(ge=1)]
-StopStrings = Annotated[list[str], Field(max_length=64)]
+StopString = Annotated[str, Field(min_length=1)]
+StopStrings = Annotated[list[StopString], Field(max_length=64)]
 
 _PENALTY = "Use 'repetition_penalty'."
 
@@ -47,7 +48,7 @@ class GenerationOptions(RequestModel):
         seed: Makes sampling repeatable. The answer with index i has the seed `seed` + i.
         stop: Strings that end the answer.
         user: The user whose stored preferences the answer follows, for callers who may name one.
-        top_k: Keeps this many tokens; 0 keeps all. By vLLM's name, as the next three are.
+        top_k: Keeps this many tokens; 0 and -1 keep all. By vLLM's name, as the next three are.
         min_p: Drops tokens below this fraction of the likeliest one's probability.
         repetition_penalty: Above 1 discourages tokens already in the answer.
         min_tokens: Fewest tokens of an answer.
@@ -79,13 +80,13 @@ class GenerationOptions(RequestModel):
     temperature: Annotated[float, Field(ge=0.0, le=100.0)] | None = None
     top_p: Annotated[float, Field(gt=0.0, le=1.0)] | None = None
     seed: Annotated[int, Field(ge=0, lt=2**63)] | None = None
-    stop: str | StopStrings | None = None
+    stop: StopString | StopStrings | None = None
     user: str | None = None
     frequency_penalty: Any = None
     presence_penalty: Any = None
     logit_bias: Any = None
 
-    top_k: Annotated[int, Field(ge=0)] | None = None
+    top_k: Annotated[int, Field(ge=-1)] | None = None
     min_p: Annotated[float, Field(ge=0.0, le=1.0)] | None = None
     repetition_penalty: Annotated[float, Field(ge=0.01, le=100.0)] | None = None
     min_tokens: Annotated[int, Field(ge=0)] | None = None
@@ -159,8 +160,9 @@ class GenerationOptions(RequestModel):
             "min_new_tokens": self.min_tokens,
             **{
                 name: getattr(self, name)
-                for name in ("temperature", "top_p", "top_k", "min_p", "repetition_penalty")
+                for name in ("temperature", "top_p", "min_p", "repetition_penalty")
             },
+            "top_k": None if self.top_k is None else max(self.top_k, 0),
             "seed": self.seed,
             "stop": self.stop,
         }

@@ -121,9 +121,7 @@ class AssistantMessage(RequestModel):
     hints: ClassVar[Mapping[str, str]] = {"function_call": "Use 'tool_calls'."}
 
     role: Literal["assistant"]
-    content: str | list[Annotated[TextPart | RefusalPart, Field(discriminator="type")]] | None = (
-        None
-    )
+    content: str | list[AssistantPart] | None = None
     refusal: str | None = None
     reasoning_content: str | None = None
     tool_calls: Annotated[list[RequestToolCall], Field(max_length=MOST_ITEMS)] | None = None

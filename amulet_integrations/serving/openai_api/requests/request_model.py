@@ -18,6 +18,13 @@ UNKNOWN, UNSUPPORTED = "unknown_parameter", "unsupported_parameter"
 NOTHING: Mapping[str, tuple[Any, ...]] = MappingProxyType({})
 
 
+def _describe_allowed(schema: dict[str, Any], model: type[RequestModel]) -> None:
+    """Lists in a model's JSON schema the values that its parameters without effect may have."""
+    listed = {name: it for name, it in model.accepted.items() if it} | dict(model.neutral)
+    for name, allowed in listed.items():
+        schema["properties"][name] = {"enum": [*allowed, None]}
+
+
 class RequestModel(BaseModel):
     """An object in the body of a request.
 
@@ -26,7 +33,12 @@ class RequestModel(BaseModel):
     """
 
     model_config: ClassVar[ConfigDict] = ConfigDict(
-        extra="forbid", strict=True, frozen=True, protected_namespaces=(), populate_by_name=True
+        extra="forbid",
+        strict=True,
+        frozen=True,
+        protected_namespaces=(),
+        populate_by_name=True,
+        json_schema_extra=_describe_allowed,
     )
     accepted: ClassVar[Mapping[str, tuple[Any, ...]]] = NOTHING
     """Parameters that have no effect here, each with the values that may be sent; any, if empty."""

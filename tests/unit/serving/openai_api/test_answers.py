@@ -115,6 +115,7 @@ def strict(kind: type[BaseModel], value: dict[str, Any]) -> None:
             {"temperature": 1.5, "seed": 7, "top_p": 0.9, "top_k": 40, "min_p": 0.01},
             {"temperature": 1.5, "seed": 7, "top_p": 0.9, "top_k": 40, "min_p": 0.01},
         ),
+        ({"temperature": 1.5, "seed": 7, "top_k": -1}, {"temperature": 1.5, "seed": 7}),
         ({"repetition_penalty": 1.5, "min_tokens": 5}, {"repetition_penalty": 1.5}),
         ({"stop": ["e", "o"]}, {"stop": ["e", "o"]}),
         ({"max_completion_tokens": 3}, {"max_tokens": 3}),

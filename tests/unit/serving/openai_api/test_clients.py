@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from typing import Any, Literal
 
+import httpx
 import openai
 import pytest
 from fastapi import FastAPI
@@ -183,30 +185,32 @@ async def test_llama_indexs_client_asks_streams_and_calls(base_url: str, expecte
     assert Colour(**call.tool_kwargs)
 
 
-class RefusingOnce(ScriptedEngine):
-    """Refuses its first request, as an engine with a full queue does."""
+class RefusingTwice(ScriptedEngine):
+    """Refuses its first two requests, as an engine with a full queue does."""
 
     refused = 0
 
     async def astream(self, request: GenerationRequest) -> Any:
-        if not self.refused:
+        if self.refused < 2:
             self.refused += 1
             raise EngineOverloadedError("Too many requests are waiting.")
         async for increment in super().astream(request):
             yield increment
 
 
-@pytest.mark.parametrize("stream", [False, True])
-def test_a_client_tries_again_after_429(stream: bool):
-    engine = RefusingOnce()
-    with (
-        serve_app(make_app(engine)) as url,
-        openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=2) as client,
-    ):
-        answer = client.chat.completions.create(**ASKED, stream=stream)
-        found = list(answer) if stream else answer
-    assert found
-    assert engine.refused == 1
+async def test_a_client_tries_again_after_429():
+    engine = RefusingTwice()
+    with serve_app(make_app(engine)) as url:
+        async with openai.AsyncOpenAI(
+            base_url=f"{url}/v1", api_key="none", max_retries=2
+        ) as client:
+            ask = client.chat.completions.create
+            # At the same time, since both wait as long as the answer tells them to.
+            whole, stream = await asyncio.gather(ask(**ASKED), ask(**ASKED, stream=True))
+            chunks = [chunk async for chunk in stream]
+    assert whole.choices[0].message.content
+    assert "".join(it.choices[0].delta.content or "" for it in chunks)
+    assert engine.refused == 2
 
 
 class FailingMidway(ScriptedEngine):
@@ -228,4 +232,6 @@ def test_an_error_after_the_first_token_ends_the_stream_and_the_client_raises_it
         texts = [next(stream).choices[0].delta.content for _ in range(2)]
         with pytest.raises(openai.APIError, match="broke midway"):
             next(stream)
+        sent = httpx.post(f"{url}/v1/chat/completions", json={**ASKED, "stream": True}).text
     assert texts == ["a", "b"]
+    assert '"error"' in sent.split("\n\n")[-2], "nothing follows the error, above all no [DONE]"

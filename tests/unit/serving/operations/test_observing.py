@@ -104,6 +104,13 @@ async def ask(client: httpx.AsyncClient, **more: Any) -> dict[str, int]:
     return answer.json()["usage"]
 
 
+async def test_a_page_that_is_kept_away_is_in_the_log(tiny_engine, log):
+    async with client_of(make_app(tiny_engine), Host="rebound.example") as client:
+        assert (await client.get("/v1/models")).status_code == 403
+    (line,) = log.lines
+    assert (line["status"], line["code"]) == (403, "forbidden")
+
+
 async def test_one_line_for_each_request_without_texts_and_users(tiny_engine, log, tmp_path):
     file = KeyFile(tmp_path / "keys.json")
     key = file.create(user_id=USER)

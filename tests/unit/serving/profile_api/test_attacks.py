@@ -1,4 +1,4 @@
-"""Ways to another user's profile: by key, by path, by body, by parent."""
+"""Ways to another user's profile: by path, by body, by parent; by key see test_two_users.py."""
 
 from __future__ import annotations
 
@@ -11,18 +11,6 @@ from amulet_integrations.profiles import Preference, PreferenceProfile, SqlProfi
 from amulet_integrations.serving.access.caller import Caller
 
 SECRET = "Bob's secret."
-
-REQUESTS = [
-    ("GET", "", None),
-    ("PUT", "", {}),
-    ("PATCH", "", {}),
-    ("DELETE", "", None),
-    ("DELETE", "?erase=true", None),
-    ("GET", "/history", None),
-    ("POST", "/restore", {"version": 1}),
-    ("GET", "/explain", None),
-    ("POST", "/explain", {}),
-]
 
 
 @pytest.fixture(scope="module")
@@ -43,26 +31,6 @@ def bobs(place):
 def anns(make_client, place, bobs):
     """A client with the key of Ann."""
     return make_client(profiles=place, caller=Caller(key_id="k", user_id="ann"))
-
-
-@pytest.mark.parametrize(("method", "rest", "body"), REQUESTS)
-def test_a_users_key_is_refused_whether_or_not_the_other_profile_exists(
-    anns, bobs, method, rest, body
-):
-    before = bobs.history("bob")
-    answers = [
-        anns.request(method, f"/v1/profiles/{user}{rest}", json=body) for user in ("bob", "rob")
-    ]
-    assert [it.status_code for it in answers] == [403, 403]
-    assert answers[0].text.replace("'bob'", "'rob'") == answers[1].text
-    assert bobs.history("bob") == before
-    assert bobs.get("rob") is None
-
-
-def test_a_users_key_does_not_list_users(anns):
-    answer = anns.get("/v1/profiles")
-    assert answer.status_code == 403
-    assert "bob" not in answer.text
 
 
 def test_a_users_key_uses_its_own_profile(anns, bobs):

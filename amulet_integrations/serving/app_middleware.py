@@ -1,0 +1,43 @@
+"""What a request passes on its way to a route, and in which order."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
+
+from .access.origin_check import OriginCheck
+from .operations.gate import GateMiddleware
+from .operations.observing import ObservingMiddleware
+from .operations.request_bodies import BodyBoundsMiddleware
+from .operations.running_requests import RunningRequestsMiddleware
+from .server_state import ServerState
+
+_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+_READABLE_HEADERS = ("ETag", "Location", "Retry-After", "X-Request-Id")
+
+
+def add_middleware(app: FastAPI, state: ServerState) -> None:
+    """Surrounds all routes. What is added last comes first on a request's way.
+
+    Args:
+        app: The application, before it starts.
+        state: The server.
+    """
+    settings = state.settings
+    app.add_middleware(
+        BodyBoundsMiddleware, max_size=settings.max_body_size, timeout=settings.receive_timeout
+    )
+    app.add_middleware(GateMiddleware, state=state)
+    app.add_middleware(RunningRequestsMiddleware, running=state.running)
+    if settings.keys is None:
+        app.add_middleware(OriginCheck, origins=settings.cors_origins)
+    if settings.cors_origins:
+        # No cookies are in use, so a page has to have a key to do more than anybody.
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=_METHODS,
+            allow_headers=["*"],
+            expose_headers=_READABLE_HEADERS,
+        )
+    app.add_middleware(ObservingMiddleware, metrics=state.metrics, model=settings.model)
