@@ -13,12 +13,18 @@ from .api_errors import ApiError
 from .operations.request_record import note_error
 from .request_faults import error_of_faults
 
+_ASK = "Ask by POST /v1/chat/completions."
 _ELSEWHERE = {
-    "responses": "Ask by POST /v1/chat/completions.",
+    "responses": _ASK,
+    "messages": _ASK,
+    "assistants": _ASK,
+    "threads": _ASK,
     "embeddings": "This server's model writes text and makes no embeddings.",
     "engines": "The model is listed by GET /v1/models.",
 }
 """What to do in place of parts of OpenAI's API that are not here, by the first part of the path."""
+
+_BELOW_V1 = ("chat", "completions", "embeddings", "me", "models", "profiles", "responses")
 
 
 def add_error_handlers(app: FastAPI) -> None:
@@ -58,9 +64,7 @@ def _http_error(request: Request, error: HTTPException) -> ApiError:
     status, path = error.status_code, request.url.path
     headers = error.headers or {}
     if status == 404:  # noqa: PLR2004 - HTTP's
-        first = path.removeprefix("/v1/").partition("/")[0]
-        hint = f" {_ELSEWHERE[first]}" if path.startswith("/v1/") and first in _ELSEWHERE else ""
-        message = f"There is no {request.method} {path[:200]} here.{hint}"
+        message = f"There is no {request.method} {path[:200]} here. {_hint(path)}".rstrip()
         return ApiError.not_found(message, code="unknown_url")
     if status == 405:  # noqa: PLR2004 - HTTP's
         allowed = headers.get("Allow", "another method")
@@ -69,3 +73,19 @@ def _http_error(request: Request, error: HTTPException) -> ApiError:
     if status == 400:  # noqa: PLR2004 - HTTP's
         return ApiError(400, "The body cannot be read. Send JSON in UTF-8.", code="invalid_json")
     return ApiError(status, str(error.detail), headers=headers)
+
+
+def _hint(path: str) -> str:
+    """What to do in place of asking a path that is not here; empty where nothing is known."""
+    first, *rest = path.strip("/").split("/")
+    if first == "api":
+        return "Choose OpenAI's API in the client, not Ollama's, with a base URL that ends in /v1."
+    if first in _BELOW_V1:
+        return "OpenAI's API is below /v1: the client's base URL has to end in /v1."
+    if first != "v1":
+        return ""
+    if not rest:
+        return "This is the base URL of clients. GET /v1/models lists the model."
+    if rest[0] == "v1":
+        return "The path has /v1 twice: the client adds its own. Leave it out of the base URL."
+    return _ELSEWHERE.get(rest[0], "")
