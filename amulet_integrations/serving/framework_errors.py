@@ -6,6 +6,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from amulet_integrations.errors import AmuletError
 
@@ -24,6 +25,7 @@ _ELSEWHERE = {
 }
 """What to do in place of parts of OpenAI's API that are not here, by the first part of the path."""
 
+_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 _BELOW_V1 = ("chat", "completions", "embeddings", "me", "models", "profiles", "responses")
 
 
@@ -67,12 +69,22 @@ def _http_error(request: Request, error: HTTPException) -> ApiError:
         message = f"There is no {request.method} {path[:200]} here. {_hint(path)}".rstrip()
         return ApiError.not_found(message, code="unknown_url")
     if status == 405:  # noqa: PLR2004 - HTTP's
-        allowed = headers.get("Allow", "another method")
-        message = f"{request.method} is not allowed for {path[:200]}. Use {allowed}."
-        return ApiError(405, message, code="method_not_allowed", headers=headers)
+        allowed = {"Allow": ", ".join(sorted(_allowed_methods(request)))}
+        message = f"{request.method} is not allowed for {path[:200]}. Use {allowed['Allow']}."
+        return ApiError(405, message, code="method_not_allowed", headers={**headers, **allowed})
     if status == 400:  # noqa: PLR2004 - HTTP's
         return ApiError(400, "The body cannot be read. Send JSON in UTF-8.", code="invalid_json")
     return ApiError(status, str(error.detail), headers=headers)
+
+
+def _allowed_methods(request: Request) -> set[str]:
+    """The methods of all routes of a path; Starlette names those of the first one only."""
+    found: set[str] = set()
+    for method in _METHODS:
+        scope = {**request.scope, "method": method}
+        if any(route.matches(scope)[0] == Match.FULL for route in request.app.routes):
+            found.add(method)
+    return found
 
 
 def _hint(path: str) -> str:

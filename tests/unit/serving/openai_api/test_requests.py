@@ -314,6 +314,7 @@ def test_halves_of_surrogate_pairs_are_refused_wherever_they_are(http, place):
         ("GET", "/api/tags", 404, "not Ollama's"),
         ("GET", "/v1/chat/completions", 405, "POST"),
         ("DELETE", "/v1/models/tiny", 405, "GET"),
+        ("POST", "/v1/profiles/ann", 405, "Use DELETE, GET, PATCH, PUT."),
         ("GET", "/v1/models/other/one", 404, "tiny"),
     ],
 )
