@@ -112,8 +112,8 @@ def serve(
         _users(
             "preference_check",
             "FUNCTION",
-            "module:function, called with a user's id and a preference; returns the text to use, or "
-            "raises ValueError.",
+            "module:function, called with a user's id and a preference; returns the text to use, "
+            "or raises ValueError.",
             default="none",
         ),
     ] = None,
