@@ -36,6 +36,7 @@ def _setting(field: str, metavar: str | None, text: str, *names: str, **more: An
 _model = partial(_setting, panel="The model")
 _where = partial(_setting, panel="Where it listens")
 _users = partial(_setting, panel="Who is asking")
+_between = partial(_setting, panel="Between users")
 _most = partial(_setting, panel="What a request may ask for")
 _limit = partial(_setting, panel="Under load")
 
@@ -108,15 +109,15 @@ def serve(
         str | None,
         _users(
             "preference_check",
-            "MODULE:FUNCTION",
-            "Called with a user's id and a preference; returns the text to use, or raises "
-            "ValueError.",
+            "FUNCTION",
+            "module:function, called with a user's id and a preference; returns the text to use, "
+            "or raises ValueError.",
             default="none",
         ),
     ] = None,
     share_prefixes: Annotated[
         bool | None,
-        _users(
+        _between(
             "share_prefixes",
             None,
             "Whether users share what was computed of prompts that begin alike. It is faster; by "
@@ -195,6 +196,7 @@ def _introduce(settings: ServerSettings, url: str) -> None:
         _tell("No keys are in use: this machine alone is served, and may name any user.")
     else:
         _tell(f"Every request needs a key of {settings.keys}.")
+    _tell(f"Clients: base URL {url}/v1, model {settings.model}. In a browser: {url}")
     question = {
         "model": settings.model,
         "messages": [{"role": "user", "content": "Why is the sky blue?"}],

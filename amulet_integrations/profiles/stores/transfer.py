@@ -263,6 +263,8 @@ def profile_from_json(place: str, item: Any) -> PreferenceProfile:
 def _made(place: str, kind: type[Model], item: Any, least: dict[str, Any]) -> Model:
     """Makes a model. The message of an error names the field, and quotes only numbers."""
     fields = _object(place, item, kind)
+    if kind is Preference:  # null is what is left out
+        fields = {name: value for name, value in fields.items() if value is not None}
     try:
         return kind(**fields)
     except AmuletError as error:

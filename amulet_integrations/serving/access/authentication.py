@@ -116,6 +116,8 @@ def _as_utf8(header: str, value: str) -> str:
 
 
 def _checked(param: str, user_id: str) -> str:
+    if not user_id:
+        raise ApiError(400, f"{param} is empty. Name the user, or leave it out.", param=param)
     try:
         return checked_label(param, user_id)
     except InvalidProfileError as error:

@@ -57,6 +57,7 @@ def check_model(name: str, state: ServerState) -> None:
         )
 
 
+@router.get("/", include_in_schema=False)
 @router.get("", responses=GUARDED_ERRORS)
 def list_models(state: State, _caller: CallerOf) -> ModelList:
     """Lists the served model."""

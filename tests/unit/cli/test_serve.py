@@ -164,14 +164,20 @@ def test_it_says_where_it_listens_for_whom_and_how_to_ask(amulet: Amulet, keys: 
     result = amulet("serve", "--model", model, *(("--keys", keys) if keys else ()))
 
     assert result.stdout == ""
-    loading, listening, who, how = result.stderr.splitlines()
+    loading, listening, who, where, how = result.stderr.splitlines()
     assert model in loading
     assert f"{model} on http://127.0.0.1:8000" in listening
     assert ("keys.json" if keys else "No keys") in who
+    assert f"http://127.0.0.1:8000/v1, model {model}." in where
     words = shlex.split(how.removeprefix("Ask: "))
     assert words[:2] == ["curl", "http://127.0.0.1:8000/v1/chat/completions"]
     assert ("Authorization: Bearer $AMULET_KEY" in words) == bool(keys)
     assert json.loads(words[-1])["model"] == model
+
+
+def test_the_help_cuts_no_name_off(amulet: Amulet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert "…" not in amulet("serve", "--help").stdout
 
 
 def test_the_lines_steer_no_terminal(amulet: Amulet) -> None:

@@ -28,6 +28,13 @@ def _check_kind(value: Any, _validate: Any) -> str | PreferenceObject | list[Any
     )
 
 
+def _without_nulls(given: Any) -> Any:
+    """An object without what is null, which stands for what is left out; else the value itself."""
+    if not isinstance(given, dict):
+        return given
+    return {name: value for name, value in given.items() if value is not None}
+
+
 GivenPreferences = Annotated[
     str | PreferenceObject | list[str | PreferenceObject] | None, WrapValidator(_check_kind)
 ]
@@ -54,7 +61,7 @@ class AmuletFields(RequestModel):
     preset: PresetName | None = None
     max_kl: Annotated[float, Field(ge=0.0)] | Literal["default"] | None = "default"
     method: Method | None = None
-    preference_context: dict[str, str] | None = None
+    preference_context: dict[str, str | None] | None = None
     explain: bool | None = None
 
     def call_arguments(self, user_id: str | None) -> dict[str, Any]:
@@ -69,9 +76,12 @@ class AmuletFields(RequestModel):
             for name in self.model_fields_set - {"preference"}
             if getattr(self, name) is not None or name == "max_kl"
         }
+        if self.preference_context is not None:
+            given["preference_context"] = _without_nulls(self.preference_context)
         if self.preference is not None:
             several = self.preference if isinstance(self.preference, list) else [self.preference]
-            given["profile"] = {"user_id": user_id or _AD_HOC, "preferences": several}
+            preferences = [_without_nulls(it) for it in several]
+            given["profile"] = {"user_id": user_id or _AD_HOC, "preferences": preferences}
         elif user_id is not None:
             given["user_id"] = user_id
         return given

@@ -57,7 +57,7 @@ class ChatRequest(GenerationOptions):
         "functions": ([],),
         "modalities": (["text"],),
         "moderation": (),
-        "reasoning_effort": (),
+        "reasoning_effort": ("medium",),
         "verbosity": ("medium",),
         "web_search_options": (),
     }
@@ -102,10 +102,12 @@ class ChatRequest(GenerationOptions):
 
     @model_validator(mode="after")
     def _check_token_limits(self) -> ChatRequest:
-        if self.max_tokens is not None and self.max_completion_tokens is not None:
+        limits = {self.max_tokens, self.max_completion_tokens} - {None}
+        if len(limits) > 1:
             raise fault(
                 "invalid_value",
-                "max_tokens and max_completion_tokens are one parameter. Send one of them.",
+                "max_tokens and max_completion_tokens are one parameter, but their values differ. "
+                "Send one of them.",
                 "max_tokens",
             )
         return self

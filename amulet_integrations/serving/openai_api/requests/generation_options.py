@@ -17,6 +17,8 @@ Count = Annotated[int, Field(ge=1)]
 StopString = Annotated[str, Field(min_length=1)]
 StopStrings = Annotated[list[StopString], Field(max_length=64)]
 
+_SEEDS = 2**63
+
 _PENALTY = "Use 'repetition_penalty'."
 
 
@@ -26,12 +28,15 @@ class StreamOptions(RequestModel):
     Attributes:
         include_usage: Whether a last chunk, which has no choices, counts the tokens.
         include_obfuscation: Has no effect: chunks are not padded.
+        continuous_usage_stats: Whether every chunk counts them, by vLLM's name; refused.
     """
 
     accepted: ClassVar[Mapping[str, tuple[Any, ...]]] = {"include_obfuscation": ()}
+    neutral: ClassVar[Mapping[str, tuple[Any, ...]]] = {"continuous_usage_stats": (False,)}
 
     include_usage: bool | None = None
     include_obfuscation: bool | None = None
+    continuous_usage_stats: Any = None
 
 
 class GenerationOptions(RequestModel):
@@ -40,12 +45,13 @@ class GenerationOptions(RequestModel):
     Attributes:
         model: The name of the served model.
         stream: Whether the answer comes in parts, as server-sent events.
-        stream_options: How it is streamed.
+        stream_options: How it is streamed. A whole answer always counts its tokens.
         n: How many answers are wanted; they differ if the temperature is above 0.
         max_tokens: Most tokens of an answer.
         temperature: 0, the default, takes the likeliest token.
         top_p: Keeps the smallest set of tokens with this much probability.
-        seed: Makes sampling repeatable. The answer with index i has the seed `seed` + i.
+        seed: Makes sampling repeatable. The answer with index i has the seed `seed` + i. A
+            negative one counts from 2**63 down.
         stop: Strings that end the answer.
         user: The user whose stored preferences the answer follows, for callers who may name one.
         top_k: Keeps this many tokens; 0 and -1 keep all. By vLLM's name, as the next three are.
@@ -79,7 +85,7 @@ class GenerationOptions(RequestModel):
     max_tokens: Count | None = None
     temperature: Annotated[float, Field(ge=0.0, le=100.0)] | None = None
     top_p: Annotated[float, Field(gt=0.0, le=1.0)] | None = None
-    seed: Annotated[int, Field(ge=0, lt=2**63)] | None = None
+    seed: Annotated[int, Field(ge=-_SEEDS, lt=_SEEDS)] | None = None
     stop: StopString | StopStrings | None = None
     user: str | None = None
     frequency_penalty: Any = None
@@ -124,13 +130,6 @@ class GenerationOptions(RequestModel):
         Raises:
             ApiError: 400, it is more.
         """
-        if self.stream_options is not None and not self.stream:
-            raise ApiError(
-                400,
-                "'stream_options' is only allowed where 'stream' is true. Leave it out.",
-                param="stream_options",
-                code="invalid_value",
-            )
         if (asked := self.token_limit or 0) > max_tokens:
             raise ApiError(
                 400,
@@ -163,7 +162,7 @@ class GenerationOptions(RequestModel):
                 for name in ("temperature", "top_p", "min_p", "repetition_penalty")
             },
             "top_k": None if self.top_k is None else max(self.top_k, 0),
-            "seed": self.seed,
+            "seed": None if self.seed is None else self.seed % _SEEDS,
             "stop": self.stop,
         }
         given = {name: value for name, value in values.items() if value is not None}

@@ -29,8 +29,11 @@ class FunctionDefinition(RequestModel):
 class FunctionTool(RequestModel):
     """A tool; only functions are supported."""
 
+    accepted: ClassVar[Mapping[str, tuple[Any, ...]]] = {"cache_control": ()}
+
     type: Literal["function"]
     function: FunctionDefinition
+    cache_control: Any = None
 
     @model_validator(mode="before")
     @classmethod

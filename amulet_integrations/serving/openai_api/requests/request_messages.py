@@ -19,10 +19,14 @@ from .request_model import UNSUPPORTED, RequestModel, fault
 class TextPart(RequestModel):
     """A part of a message: text."""
 
-    accepted: ClassVar[Mapping[str, tuple[Any, ...]]] = {"prompt_cache_breakpoint": ()}
+    accepted: ClassVar[Mapping[str, tuple[Any, ...]]] = {
+        "cache_control": (),
+        "prompt_cache_breakpoint": (),
+    }
 
     type: Literal["text"]
     text: str
+    cache_control: Any = None
     prompt_cache_breakpoint: Any = None
 
     @model_validator(mode="before")
@@ -114,7 +118,10 @@ class RequestToolCall(RequestModel):
 
 
 class AssistantMessage(RequestModel):
-    """What the model answered before, with what an answer of this server holds."""
+    """What the model answered before, with what an answer of this server holds.
+
+    Others call its thoughts `reasoning`; clients send them back by either name.
+    """
 
     accepted: ClassVar[Mapping[str, tuple[Any, ...]]] = {"name": (), "annotations": ([],)}
     neutral: ClassVar[Mapping[str, tuple[Any, ...]]] = {"audio": (), "function_call": ()}
@@ -124,6 +131,7 @@ class AssistantMessage(RequestModel):
     content: str | list[AssistantPart] | None = None
     refusal: str | None = None
     reasoning_content: str | None = None
+    reasoning: str | None = None
     tool_calls: Annotated[list[RequestToolCall], Field(max_length=MOST_ITEMS)] | None = None
     name: str | None = None
     annotations: Any = None
@@ -186,7 +194,7 @@ def _converted(message: RequestMessage, names: dict[str, str]) -> ChatMessage:
                 role="assistant",
                 content=join_texts(said),
                 tool_calls=calls,
-                reasoning=message.reasoning_content,
+                reasoning=message.reasoning_content or message.reasoning,
             )
         case ToolMessage():
             return ChatMessage(

@@ -50,14 +50,18 @@ class RequestModel(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _check_names(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
         known = cls._names()
-        for name, value in data.items() if isinstance(data, dict) else ():
+        for name, value in data.items():
+            if value is None:  # as if it were left out
+                continue
             if name not in known:
                 raise fault(UNKNOWN, f"Unknown parameter.{cls._hint(name)}", name)
             allowed = cls.neutral.get(name, cls.accepted.get(name) or None)
-            if value is not None and allowed is not None and not _is_one_of(value, allowed):
+            if allowed is not None and not _is_one_of(value, allowed):
                 raise fault(UNSUPPORTED, _unsupported(allowed, cls.hints.get(name, "")), name)
-        return data
+        return {name: value for name, value in data.items() if value is not None or name in known}
 
     @property
     def without_effect(self) -> list[str]:
@@ -75,7 +79,7 @@ class RequestModel(BaseModel):
         suggested = suggest([name], cls._names()).get(name)
         if suggested:
             return f" Did you mean {suggested}?"
-        return f" The parameters here are: {', '.join(sorted(cls._names()))}."
+        return f" Leave it out. The parameters here are: {', '.join(sorted(cls._names()))}."
 
 
 def fault(code: str, message: str, name: str | None = None) -> PydanticCustomError:

@@ -55,7 +55,7 @@ REFUSED = {
     "modalities": (["audio"], ["text"]),
     "moderation": ({"model": "m"}, None),
     "presence_penalty": (-0.5, 0.0),
-    "reasoning_effort": ("high", None),
+    "reasoning_effort": ("high", "medium"),
     "verbosity": ("low", "medium"),
     "web_search_options": ({}, None),
     "service_tier": ("priority", "auto"),
@@ -71,6 +71,79 @@ def test_what_would_change_the_answer_is_refused_and_its_neutral_value_is_not(ch
     error = refused.json()["error"]
     assert (error["param"], error["code"]) == (name, "unsupported_parameter")
     assert chat(**{name: neutral}, max_tokens=1).status_code == 200
+
+
+# What chat front ends send beside the model and the messages, at their defaults.
+FRONT_ENDS = {
+    "every_setting_at_its_default": {
+        "temperature": 1,
+        "top_p": 1,
+        "presence_penalty": 0,
+        "frequency_penalty": 0,
+        "n": 1,
+        "user": "65f1c0ffee",
+        "stop": None,
+        "seed": None,
+        "tools": None,
+        "reasoning_effort": "medium",
+        "metadata": {"chat": "1"},
+    },
+    "both_names_of_a_limit": {"max_tokens": 4, "max_completion_tokens": 4},
+    "settings_of_tools_without_tools": {
+        "tools": [],
+        "tool_choice": "auto",
+        "parallel_tool_calls": True,
+    },
+    "a_title_without_a_stream": {"stream": False, "stream_options": {"include_usage": True}},
+    "options_of_vllm": {
+        "top_k": -1,
+        "min_p": 0,
+        "repetition_penalty": 1,
+        "stream": True,
+        "stream_options": {"include_usage": True, "continuous_usage_stats": False},
+    },
+    "a_seed_of_all_64_bits": {"seed": -1, "temperature": 1},
+}
+
+
+@pytest.mark.parametrize("sent", FRONT_ENDS.values(), ids=FRONT_ENDS)
+def test_what_front_ends_send_by_default_is_answered(chat, sent):
+    response = chat(**{"max_tokens": 1, "max_completion_tokens": None, **sent})
+    assert response.status_code == 200, response.text
+
+
+def test_histories_that_front_ends_send_back_are_answered(chat):
+    marked = {"type": "text", "text": "Hi", "cache_control": {"type": "ephemeral"}}
+    history = [
+        {"role": "system", "content": "Be kind."},
+        {"role": "system", "content": [marked]},
+        {"role": "user", "content": [marked], "tool_calls": None, "id": None},
+        {"role": "assistant", "content": "Hello.", "reasoning": "A greeting.", "tool_calls": []},
+        {"role": "user", "content": "And now?"},
+    ]
+    assert chat(messages=history, max_tokens=1).status_code == 200
+
+
+@pytest.mark.parametrize("name", sorted({*ChatRequest.model_fields, "keep_alive"} - {"model"}))
+def test_null_is_what_is_left_out(chat, name):
+    plain = chat(max_tokens=1).json()
+    response = chat(**{"max_tokens": 1, name: None})
+    if name == "messages":
+        assert response.status_code == 400
+    elif name != "max_tokens":
+        assert response.json()["choices"] == plain["choices"]
+        assert "ignored" not in response.json()["amulet"]
+
+
+def test_null_is_what_is_left_out_of_preferences_and_of_what_a_call_is_about(chat):
+    amulet = {"preference": {"text": "Be brief."}, "preference_context": {"task": "email"}}
+    plain = chat(amulet=amulet, max_tokens=4).json()
+    amulet["preference"] |= {"weight": None, "when": None, "name": None, "valid_from": None}
+    amulet["preference_context"]["topic"] = None
+    nulls = chat(amulet={**amulet, "preset": None, "strenght": None}, max_tokens=4).json()
+    assert nulls["choices"] == plain["choices"]
+    mean = {"mean_guidance_scale": pytest.approx(plain["amulet"]["mean_guidance_scale"])}
+    assert nulls["amulet"] == plain["amulet"] | mean
 
 
 def test_the_answer_names_what_had_no_effect(chat):
@@ -106,17 +179,19 @@ def test_the_answer_names_what_had_no_effect(chat):
         ({"max_tokens": 2.5}, "max_tokens", "integer"),
         ({"max_tokens": 129}, "max_tokens", "128"),
         ({"max_completion_tokens": 129}, "max_completion_tokens", "128"),
-        ({"max_tokens": 1, "max_completion_tokens": 1}, "max_tokens", "one"),
+        ({"max_tokens": 1, "max_completion_tokens": 2}, "max_tokens", "one"),
         ({"n": 5}, "n", "4"),
         ({"n": 0}, "n", "1"),
-        ({"seed": -1}, "seed", "0"),
+        ({"seed": 2**63}, "seed", "less"),
+        ({"stop": ""}, "stop", "1 character"),
+        ({"stop": [".", ""]}, "stop[1]", "1 character"),
+        ({"chat_id": "c1"}, "chat_id", "Leave it out."),
         ({"stop": 3}, "stop", "string"),
         ({"stop": [3]}, "stop[0]", "string"),
         ({"stop": ""}, "stop", "1 character"),
         ({"stop": ["a", ""]}, "stop[1]", "1 character"),
         ({"top_k": -2}, "top_k", "-1"),
         ({"top_logprobs": 21, "logprobs": True}, "top_logprobs", "20"),
-        ({"stream_options": {"include_usage": True}}, "stream_options", "stream"),
         ({"stream": True, "stream_options": {"usage": 1}}, "stream_options.usage", "include_usage"),
         ({"messages": []}, "messages", "1"),
         ({"messages": HI * 2049}, "messages", "2048"),
@@ -148,6 +223,7 @@ def test_the_answer_names_what_had_no_effect(chat):
         ({"tools": [{"type": "custom", "custom": {}}]}, "tools[0].type", "function"),
         ({"response_format": {"type": "yaml"}}, "response_format", "json_schema"),
         ({"user": 3}, "user", "string"),
+        ({"user": ""}, "user", "leave it out"),
     ],
 )
 def test_an_error_names_the_parameter_and_what_to_do(chat, body, param, said):
@@ -233,8 +309,15 @@ def test_halves_of_surrogate_pairs_are_refused_wherever_they_are(http, place):
         ("GET", "/v1/responses/resp_1", 404, "/v1/chat/completions"),
         ("POST", "/v1/embeddings", 404, "embeddings"),
         ("GET", "/v2/models", 404, "/v2/models"),
+        ("GET", "/v1", 404, "/v1/models"),
+        ("POST", "/v1/messages", 404, "/v1/chat/completions"),
+        ("POST", "/chat/completions", 404, "end in /v1"),
+        ("GET", "/models", 404, "end in /v1"),
+        ("POST", "/v1/v1/chat/completions", 404, "twice"),
+        ("GET", "/api/tags", 404, "not Ollama's"),
         ("GET", "/v1/chat/completions", 405, "POST"),
         ("DELETE", "/v1/models/tiny", 405, "GET"),
+        ("POST", "/v1/profiles/ann", 405, "Use DELETE, GET, PATCH, PUT."),
         ("GET", "/v1/models/other/one", 404, "tiny"),
     ],
 )
@@ -254,5 +337,6 @@ def test_another_model_is_not_found(chat):
 def test_the_served_model_is_listed(http):
     listed = http.get("/v1/models").json()
     assert [it["id"] for it in listed["data"]] == ["tiny"]
+    assert http.get("/v1/models/").json() == listed
     assert http.get("/v1/models/tiny").json() == listed["data"][0]
     assert listed["data"][0]["max_model_len"] == 640

@@ -26,7 +26,10 @@ def error_of(response) -> dict[str, str | None]:
 
 def test_a_profile_goes_in_and_comes_out_as_it_is_stored(ann):
     sent = {
-        "preferences": ["Be brief.", {"text": "No jargon.", "weight": 0.5, "when": {"a": "b"}}],
+        "preferences": [
+            {"text": "Be brief.", "weight": None, "when": None},
+            {"text": "No jargon.", "weight": 0.5, "when": {"a": "b"}},
+        ],
         "guidance_scale": 3,
         "max_kl": None,
     }
