@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from string import Template
 
-STATUS = re.compile(r"^HTTP/1\.1 (\d{3})", re.MULTILINE)
+STATUS = re.compile(r"^(?:# )?HTTP/1\.1 (\d{3})", re.MULTILINE)
+COMMAND = re.compile(r"^(?:\$ |(?=[a-z]))", re.MULTILINE)  # with a prompt or without
 FLAGS = frozenset({"-i", "-N", "-s", "-sN", "-is"})
 
 
@@ -33,13 +34,13 @@ class CurlRequest:
 
 
 def curl_requests(block: str, variables: Mapping[str, str]) -> Iterator[CurlRequest]:
-    """The requests of a console block, in order.
+    """The requests of a block of commands, in order. What is printed is a comment in a script.
 
     Args:
         block: The block's text.
         variables: The variables of the shell that the commands may use.
     """
-    for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
+    for part in COMMAND.split(block)[1:]:
         if part.startswith("curl "):
             command, printed = _split_command(part)
             request = read_curl(Template(command).substitute(variables))

@@ -79,7 +79,7 @@ def servers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Servers
             yield Servers(open_url, keyed_url, made)
 
 
-def run_console(code: str, servers: Servers) -> int:
+def run_commands(code: str, servers: Servers) -> int:
     requests = list(curl_requests(code, servers.keys))
     for request in requests:
         servers.send(request, code)
@@ -108,7 +108,8 @@ def run_typescript(code: str, servers: Servers) -> int:
 
 
 READERS: dict[str, Callable[[str, Servers], int]] = {
-    "console": run_console,
+    "bash": run_commands,
+    "console": run_commands,
     "python": run_python,
     "typescript": run_typescript,
 }

@@ -188,7 +188,6 @@ def test_the_answer_names_what_had_no_effect(chat):
         ({"chat_id": "c1"}, "chat_id", "Leave it out."),
         ({"stop": 3}, "stop", "string"),
         ({"stop": [3]}, "stop[0]", "string"),
-        ({"stop": ""}, "stop", "1 character"),
         ({"stop": ["a", ""]}, "stop[1]", "1 character"),
         ({"top_k": -2}, "top_k", "-1"),
         ({"top_logprobs": 21, "logprobs": True}, "top_logprobs", "20"),
