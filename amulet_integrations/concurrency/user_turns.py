@@ -10,8 +10,7 @@ from operator import attrgetter
 from threading import Condition
 from typing import NamedTuple
 
-from amulet_integrations.deadline import SECONDS_BETWEEN_LOOKS
-
+from .deadline import SECONDS_BETWEEN_LOOKS
 from .fork_safe import reset_in_child
 
 
@@ -29,6 +28,8 @@ class UserTurns:
     waits for no more turns than there are others who wait. All work for nobody in particular counts
     as that of one more user. In a forked child nobody has a turn.
     """
+
+    _is_taken: bool
 
     def __init__(self) -> None:
         self.reset()

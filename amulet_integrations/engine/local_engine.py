@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
 import torch
 from torch import Tensor
 
-from amulet_integrations.deadline import Deadline
+from amulet_integrations.concurrency.deadline import Deadline
+from amulet_integrations.concurrency.fair_threads import REQUEST_THREADS
 from amulet_integrations.decoding.sampling_params import SamplingParams
 from amulet_integrations.engine.backends.base import Backend
 from amulet_integrations.engine.model_source import EMBEDDED, ModelSource
@@ -27,7 +28,6 @@ from amulet_integrations.errors import (
     UnknownArgumentError,
     UnsupportedModelError,
 )
-from amulet_integrations.fair_threads import REQUEST_THREADS
 
 from .limits import EngineLimits, EngineStats
 from .loop import EngineLoop

@@ -15,9 +15,9 @@ from llguidance import LLMatcher, LLParserLimits, LLTokenizer
 from llguidance.hf import from_tokenizer
 from numpy.typing import NDArray
 
+from amulet_integrations.concurrency.deadline import Deadline
 from amulet_integrations.concurrency.fork_safe import reset_in_child
 from amulet_integrations.concurrency.user_turns import UserTurns
-from amulet_integrations.deadline import Deadline
 from amulet_integrations.engine.worker import SteppedWork, run_in_turns
 from amulet_integrations.errors import AmuletError, UnsupportedGrammarError, UnsupportedModelError
 

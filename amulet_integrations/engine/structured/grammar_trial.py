@@ -17,7 +17,7 @@ from math import lcm
 from subprocess import DEVNULL, Popen, TimeoutExpired
 from tempfile import TemporaryFile
 
-from amulet_integrations.deadline import SECONDS_BETWEEN_LOOKS
+from amulet_integrations.concurrency.deadline import SECONDS_BETWEEN_LOOKS
 from amulet_integrations.errors import UnsupportedGrammarError
 
 MAX_CHARACTERS = 1024 * 1024

@@ -8,8 +8,8 @@ from functools import partial
 
 import pytest
 
+from amulet_integrations.concurrency.deadline import Deadline
 from amulet_integrations.concurrency.user_turns import UserTurns
-from amulet_integrations.deadline import Deadline
 from amulet_integrations.errors import RequestTimeoutError
 
 

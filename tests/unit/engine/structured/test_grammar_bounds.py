@@ -10,7 +10,7 @@ import time
 import pytest
 from llguidance import LLMatcher
 
-from amulet_integrations.deadline import Deadline
+from amulet_integrations.concurrency.deadline import Deadline
 from amulet_integrations.engine.structured import grammar as grammars
 from amulet_integrations.engine.structured import grammar_trial
 from amulet_integrations.engine.structured.grammar import GrammarCompiler
