@@ -8,12 +8,13 @@ import time
 from collections.abc import Callable, Iterator
 from collections.abc import Sequence as SequenceOf
 from dataclasses import fields
-from functools import cached_property, partial
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
 
 import torch
 from torch import Tensor
 
+from amulet_integrations.concurrency.cached_property import cached_property
 from amulet_integrations.concurrency.deadline import Deadline
 from amulet_integrations.concurrency.fair_threads import REQUEST_THREADS
 from amulet_integrations.decoding.sampling_params import SamplingParams

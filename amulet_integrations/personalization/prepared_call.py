@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mapping
 from contextlib import aclosing, closing
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from amulet_integrations.concurrency.cached_property import cached_property
 from amulet_integrations.concurrency.deadline import Deadline
 from amulet_integrations.concurrency.fair_threads import REQUEST_THREADS
 from amulet_integrations.decoding.sampling_params import SamplingParams

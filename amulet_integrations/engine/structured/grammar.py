@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from copy import deepcopy
-from functools import cached_property, partial
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
@@ -15,6 +15,7 @@ from llguidance import LLMatcher, LLParserLimits, LLTokenizer
 from llguidance.hf import from_tokenizer
 from numpy.typing import NDArray
 
+from amulet_integrations.concurrency.cached_property import cached_property
 from amulet_integrations.concurrency.deadline import Deadline
 from amulet_integrations.concurrency.fork_safe import reset_in_child
 from amulet_integrations.concurrency.user_turns import UserTurns
