@@ -180,10 +180,9 @@ class GrammarCompiler:
         with self._tokenizer_lock:
             _ = self.table
         if entry.matcher is None or entry.search is None:
-            is_risky = needs_trial(grammar)
+            if needs_trial(grammar):
+                try_out(grammar, _FUEL, check, user_id)
             with self._long_steps.take(check, user_id):
-                if is_risky:
-                    try_out(grammar, _FUEL, check)
                 start = time.thread_time()
                 entry.matcher = LLMatcher(
                     self._ll_tokenizer, grammar, log_level=0, limits=self._limits
