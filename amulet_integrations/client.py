@@ -11,14 +11,14 @@ from typing import Any, Self
 
 from pydantic import PrivateAttr, model_validator
 
+from amulet_integrations.concurrency.deadline import Deadline
+from amulet_integrations.concurrency.fair_threads import REQUEST_THREADS
 from amulet_integrations.config import SAMPLING, AmuletConfig, check_one_limit
-from amulet_integrations.deadline import Deadline
 from amulet_integrations.decoding.strength import Strength
 from amulet_integrations.engine.model_source import ModelSource
 from amulet_integrations.engine.protocol import Engine
 from amulet_integrations.errors import InvalidParamsError, UnknownArgumentError
 from amulet_integrations.explanation.explanation import Explanation
-from amulet_integrations.fair_threads import REQUEST_THREADS
 from amulet_integrations.personalization.applied_preferences import Personalization
 from amulet_integrations.personalization.call_options import (
     OTHER_ARGUMENTS,

@@ -1,1 +1,1 @@
-"""Threads and forks: who may work when, and what a forked child makes anew."""
+"""Threads, deadlines, turns and forks: who may work when, for how long, and for whom."""

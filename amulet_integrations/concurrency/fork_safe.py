@@ -54,7 +54,7 @@ class ForkSafeLock:
 
 
 def _reset_all() -> None:
-    for resettable in _resettable:
+    for resettable in list(_resettable):  # some make others, which are new already
         resettable.reset()
 
 

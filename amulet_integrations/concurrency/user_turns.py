@@ -2,35 +2,34 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import count
+from operator import attrgetter
 from threading import Condition
 from typing import NamedTuple
 
-from amulet_integrations.deadline import SECONDS_BETWEEN_LOOKS
-
+from .deadline import SECONDS_BETWEEN_LOOKS
 from .fork_safe import reset_in_child
 
 
 class _Place(NamedTuple):
-    """A place in the line; the smallest is the first."""
+    """A place in the line; of a user's places, the smallest is the first."""
 
     taken_before: int
-    round: int
     arrival: int
 
 
 class UserTurns:
     """Turns that are taken one at a time, for work that must not be done by many at once.
 
-    Users get one turn in each round, however many they wait for. So a user waits for no more turns
-    than there are others who wait. All work for nobody in particular counts as that of one more
-    user. In a forked child nobody has a turn.
+    Whoever has had a turn goes behind all other users, however many turns they wait for. So a user
+    waits for no more turns than there are others who wait. All work for nobody in particular counts
+    as that of one more user. In a forked child nobody has a turn.
     """
 
     _is_taken: bool
-    _round: int  # of the latest turn
 
     def __init__(self) -> None:
         self.reset()
@@ -49,18 +48,17 @@ class UserTurns:
             taken_before: How many turns the same work has taken before. Work that has taken fewer
                 goes first, so that short work does not wait for long work.
         """
+        place = _Place(taken_before, next(self._arrivals))
         with self._changed:
-            place = self._join(user_id, taken_before)
+            self._waiting.setdefault(user_id, set()).add(place)
             try:
-                while self._is_taken or min(self._waiting) != place:
+                while self._is_taken or self._first() != place:
                     self._changed.wait(SECONDS_BETWEEN_LOOKS)
                     between()
-            except BaseException:
-                self._rounds[user_id] -= 1
-                raise
+                self._waiting.move_to_end(user_id)
+                self._is_taken = True
             finally:
-                self._leave(place)
-            self._is_taken, self._round = True, max(self._round, place.round)
+                self._leave(user_id, place)
         try:
             yield
         finally:
@@ -72,19 +70,15 @@ class UserTurns:
         """Begins anew, with nobody in the line."""
         self._changed = Condition()
         self._arrivals = count()
-        self._waiting: dict[_Place, str | None] = {}  # with the users
-        self._rounds: dict[str | None, int] = {}  # of each waiting user's last place
-        self._round = 0
+        self._waiting: OrderedDict[str | None, set[_Place]] = OrderedDict()
         self._is_taken = False
 
-    def _join(self, user_id: str | None, taken_before: int) -> _Place:
-        in_round = max(self._round, self._rounds.get(user_id, -1) + 1)
-        place = _Place(taken_before, in_round, next(self._arrivals))
-        self._rounds[user_id] = in_round
-        self._waiting[place] = user_id
-        return place
+    def _first(self) -> _Place:
+        """The place whose turn is next. Of equal ones it is that of the first user."""
+        return min(map(min, self._waiting.values()), key=attrgetter("taken_before"))
 
-    def _leave(self, place: _Place) -> None:
-        user_id = self._waiting.pop(place)
-        if user_id not in self._waiting.values():
-            del self._rounds[user_id]
+    def _leave(self, user_id: str | None, place: _Place) -> None:
+        places = self._waiting[user_id]
+        places.remove(place)
+        if not places:
+            del self._waiting[user_id]

@@ -8,13 +8,15 @@ import time
 from collections.abc import Callable, Iterator
 from collections.abc import Sequence as SequenceOf
 from dataclasses import fields
-from functools import cached_property, partial
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
 
 import torch
 from torch import Tensor
 
-from amulet_integrations.deadline import Deadline
+from amulet_integrations.concurrency.cached_property import cached_property
+from amulet_integrations.concurrency.deadline import Deadline
+from amulet_integrations.concurrency.fair_threads import REQUEST_THREADS
 from amulet_integrations.decoding.sampling_params import SamplingParams
 from amulet_integrations.engine.backends.base import Backend
 from amulet_integrations.engine.model_source import EMBEDDED, ModelSource
@@ -27,7 +29,6 @@ from amulet_integrations.errors import (
     UnknownArgumentError,
     UnsupportedModelError,
 )
-from amulet_integrations.fair_threads import REQUEST_THREADS
 
 from .limits import EngineLimits, EngineStats
 from .loop import EngineLoop

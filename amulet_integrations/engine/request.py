@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Self
 
 from pydantic import Field, InstanceOf, field_validator, model_validator
 
-from amulet_integrations.deadline import Deadline
+from amulet_integrations.concurrency.deadline import Deadline
 from amulet_integrations.decoding.guidance import LARGEST_GUIDANCE_SCALE, check_max_kl
 from amulet_integrations.decoding.sampling_params import SamplingParams
 from amulet_integrations.engine.structured.alternatives import OutputAlternative, Weights

@@ -11,9 +11,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import count
 
+from amulet_integrations.concurrency.cached_property import cached_property
 from amulet_integrations.errors import (
     AmuletError,
     EngineClosedError,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from collections.abc import Sequence as SequenceOf
-from functools import cached_property
 
-from amulet_integrations.deadline import Deadline
+from amulet_integrations.concurrency.cached_property import cached_property
+from amulet_integrations.concurrency.deadline import Deadline
 from amulet_integrations.decoding.completion_text import CompletionText, special_tokens
 from amulet_integrations.engine.backends.base import Backend
 from amulet_integrations.engine.structured.grammar import GrammarCompiler

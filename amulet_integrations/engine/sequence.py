@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
-from amulet_integrations.deadline import Deadline
+from amulet_integrations.concurrency.deadline import Deadline
 from amulet_integrations.decoding.logits_filters import LogitsFilters
 from amulet_integrations.engine.kv.prefix_cache import as_tokens
 from amulet_integrations.engine.sampling.prompt_lookup import PromptLookup

@@ -10,9 +10,9 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager, supp
 from queue import SimpleQueue
 from typing import Any, TypeVar, cast
 
-from amulet_integrations.deadline import Deadline
+from amulet_integrations.concurrency.deadline import Deadline
+from amulet_integrations.concurrency.fair_threads import REQUEST_THREADS
 from amulet_integrations.errors import AmuletError, GenerationError, InvalidRequestError
-from amulet_integrations.fair_threads import REQUEST_THREADS
 
 from .request import GenerationRequest
 from .result import GenerationResult, Increment, as_generation_error

@@ -12,7 +12,7 @@ from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import ensure_config
 
 from amulet_integrations.client import AmuletClient
-from amulet_integrations.deadline import Deadline
+from amulet_integrations.concurrency.deadline import Deadline
 from amulet_integrations.personalization.applied_preferences import Personalization
 from amulet_integrations.personalization.call_options import (
     SELECTION_ARGUMENTS,

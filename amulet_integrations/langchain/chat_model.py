@@ -47,13 +47,13 @@ from langchain_core.runnables.config import get_config_list
 from langchain_core.tools import BaseTool
 from pydantic import Field, SecretStr
 
-from amulet_integrations.bind_context import (
+from amulet_integrations.client import AmuletClient
+from amulet_integrations.concurrency.bind_context import (
     aclosing_all,
     bind_async_iterator,
     bind_coroutine,
     bind_iterator,
 )
-from amulet_integrations.client import AmuletClient
 from amulet_integrations.errors import PromptError
 from amulet_integrations.langchain.structured.structured_output import (
     StructuredMethod,

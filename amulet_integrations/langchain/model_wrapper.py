@@ -20,7 +20,7 @@ from langchain_core.prompt_values import PromptValue
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import ensure_config, var_child_runnable_config
 
-from amulet_integrations.bind_context import (
+from amulet_integrations.concurrency.bind_context import (
     bind_async_iterator,
     bind_coroutine,
     bind_iterator,

@@ -10,7 +10,7 @@ from typing import TypeVar
 from langchain_core.messages import BaseMessage
 
 from amulet_integrations.client import AmuletClient
-from amulet_integrations.fair_threads import REQUEST_THREADS
+from amulet_integrations.concurrency.fair_threads import REQUEST_THREADS
 from amulet_integrations.personalization.validated_call import ValidatedCall
 
 from .call_arguments import ChatCall, PersonalizedCall

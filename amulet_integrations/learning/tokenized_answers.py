@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
+from amulet_integrations.concurrency.cached_property import cached_property
 from amulet_integrations.engine import Engine
 from amulet_integrations.errors import AmuletError, ContextLengthError, EvidenceError, PromptError
 from amulet_integrations.prompting import PromptBuilder

@@ -18,8 +18,8 @@ from llama_index_instrumentation import get_dispatcher
 from llama_index_instrumentation.dispatcher import DISPATCHER_SPAN_DECORATED_ATTR
 from llama_index_instrumentation.span_handlers import NullSpanHandler
 
-from amulet_integrations.bind_context import bind_async_iterator, bind_iterator
 from amulet_integrations.client import AmuletClient
+from amulet_integrations.concurrency.bind_context import bind_async_iterator, bind_iterator
 
 T = TypeVar("T")
 

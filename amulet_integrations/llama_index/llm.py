@@ -23,7 +23,7 @@ from llama_index.core.tools import BaseTool
 from llama_index.core.types import Model, TokenAsyncGen, TokenGen
 from pydantic import BaseModel, Field, computed_field, field_serializer, model_validator
 
-from amulet_integrations.bind_context import bind_coroutine
+from amulet_integrations.concurrency.bind_context import bind_coroutine
 from amulet_integrations.errors import NoToolCallError, PromptError
 from amulet_integrations.personalization.validated_call import ValidatedCall
 from amulet_integrations.prompting.openai_compat.openai_tools import ToolChoice

@@ -14,9 +14,9 @@ from llama_index.core.base.llms.types import ChatResponse, CompletionResponse, M
 from llama_index.core.llms.callbacks import llm_chat_callback, llm_completion_callback
 from llama_index.core.llms.llm import default_completion_to_prompt
 
-from amulet_integrations.bind_context import aclosing_all
+from amulet_integrations.concurrency.bind_context import aclosing_all
+from amulet_integrations.concurrency.fair_threads import REQUEST_THREADS
 from amulet_integrations.errors import PromptError
-from amulet_integrations.fair_threads import REQUEST_THREADS
 from amulet_integrations.personalization.call_options import SELECTION_ARGUMENTS, CallArguments
 from amulet_integrations.personalization.prepared_call import PreparedAnswer
 from amulet_integrations.personalization.user_resolution import PreferenceSelection

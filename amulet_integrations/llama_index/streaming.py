@@ -22,7 +22,7 @@ from llama_index.core.base.llms.types import (
 )
 from pydantic_core import from_json
 
-from amulet_integrations.bind_context import aclosing_all
+from amulet_integrations.concurrency.bind_context import aclosing_all
 from amulet_integrations.engine import Increment
 from amulet_integrations.engine.result import TokenLogprob
 from amulet_integrations.personalization.prepared_call import PreparedAnswer

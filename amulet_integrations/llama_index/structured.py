@@ -19,7 +19,11 @@ from llama_index.core.types import Model, PydanticProgramMode
 from llama_index_instrumentation import get_dispatcher
 from pydantic import BaseModel, ValidationError
 
-from amulet_integrations.bind_context import bind_async_iterator, bind_coroutine, bind_iterator
+from amulet_integrations.concurrency.bind_context import (
+    bind_async_iterator,
+    bind_coroutine,
+    bind_iterator,
+)
 from amulet_integrations.errors import PromptError, StructuredOutputError
 from amulet_integrations.prompting.json_schema.object_types import type_label
 from amulet_integrations.prompting.openai_compat.response_format import json_object_format

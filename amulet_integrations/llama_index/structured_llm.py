@@ -23,7 +23,7 @@ from llama_index.core.prompts import BasePromptTemplate
 from llama_index.core.types import TokenAsyncGen, TokenGen
 from pydantic import BaseModel
 
-from amulet_integrations.bind_context import bind_coroutine
+from amulet_integrations.concurrency.bind_context import bind_coroutine
 from amulet_integrations.errors import PromptError
 
 from .client_llm import ClientLLM

@@ -6,9 +6,9 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
+from amulet_integrations.concurrency.cached_property import cached_property
 from amulet_integrations.decoding.strength import Method
 from amulet_integrations.profiles import Preference
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
-from amulet_integrations.deadline import Deadline
+from amulet_integrations.concurrency.deadline import Deadline
 from amulet_integrations.decoding.sampling_params import SamplingParams
 from amulet_integrations.errors import InvalidParamsError
 from amulet_integrations.prompting.openai_compat.output_options import OutputOptions

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 from uuid import uuid4
 
+from amulet_integrations.concurrency.cached_property import cached_property
 from amulet_integrations.concurrency.fork_safe import ForkSafeLock
 from amulet_integrations.decoding.detokenizer import IncrementalDetokenizer
 from amulet_integrations.decoding.guidance import preference_weights

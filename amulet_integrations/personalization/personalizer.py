@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from datetime import UTC, datetime
-from functools import cached_property, partial
+from functools import partial
 
+from amulet_integrations.concurrency.cached_property import cached_property
 from amulet_integrations.decoding.guidance import (
     DEFAULT_LINEAR_ALIGNMENT_RATIO,
     DEFAULT_MAX_GUIDANCE_SCALE,

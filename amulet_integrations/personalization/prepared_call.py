@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mapping
 from contextlib import aclosing, closing
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from amulet_integrations.deadline import Deadline
+from amulet_integrations.concurrency.cached_property import cached_property
+from amulet_integrations.concurrency.deadline import Deadline
+from amulet_integrations.concurrency.fair_threads import REQUEST_THREADS
 from amulet_integrations.decoding.sampling_params import SamplingParams
 from amulet_integrations.engine.protocol import Engine
 from amulet_integrations.engine.request import GenerationRequest
 from amulet_integrations.engine.result import Increment, TokenExplanation
-from amulet_integrations.fair_threads import REQUEST_THREADS
 from amulet_integrations.prompting import ChatMessage
 from amulet_integrations.prompting.openai_compat.output_options import OutputOptions
 from amulet_integrations.prompting.parsing.pieces import TextPiece

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property
 from typing import Any
 
+from amulet_integrations.concurrency.cached_property import cached_property
 from amulet_integrations.decoding.guidance import preference_weights
 from amulet_integrations.decoding.strength import Preset, method_strength
 

@@ -7,7 +7,7 @@ from functools import partial, update_wrapper
 from inspect import iscoroutinefunction, signature
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
-from amulet_integrations.fair_threads import STORE_THREADS
+from amulet_integrations.concurrency.fair_threads import STORE_THREADS
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
+from amulet_integrations.concurrency.cached_property import cached_property
 from amulet_integrations.decoding.turn_end import turn_end_token
 from amulet_integrations.errors import PromptError
 from amulet_integrations.prompting.parsing.reasoning import END_OF_THOUGHTS

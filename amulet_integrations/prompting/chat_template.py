@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from amulet_integrations.concurrency.cached_property import cached_property
 from amulet_integrations.errors import PromptError
 from amulet_integrations.prompting.tools.turns import Turn
 

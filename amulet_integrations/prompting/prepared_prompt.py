@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
 
+from amulet_integrations.concurrency.cached_property import cached_property
 from amulet_integrations.errors import PromptError
 from amulet_integrations.prompting.parsing.reasoning import END_OF_THOUGHTS, THINK, Reasoning
 

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING, cast
 
+from amulet_integrations.concurrency.cached_property import cached_property
 from amulet_integrations.errors import PromptError
 
 from .escaping import PRIVATE_USE, ControlTokenEscaper, PromptText

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from functools import cached_property
 from hashlib import sha256
 from itertools import chain
 
+from amulet_integrations.concurrency.cached_property import cached_property
 from amulet_integrations.errors import PromptError
 
 from .escaping import PromptText

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from functools import cached_property
 
+from amulet_integrations.concurrency.cached_property import cached_property
 from amulet_integrations.errors import PromptError
 from amulet_integrations.prompting.tools.tool_use import Tool
 from amulet_integrations.prompting.tools.turns import split_orphan_results

@@ -492,8 +492,8 @@ def held(kind: str, store: Any, place: Path) -> Callable[[], None]:
         other.execute("BEGIN IMMEDIATE")
         return other.close
     lock = store._lock if isinstance(store, InMemoryProfileStore) else store._store.lock
-    lock.acquire()
-    return lock.release
+    lock.__enter__()
+    return partial(lock.__exit__, None, None, None)
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ import pytest
 from langchain_core.messages import HumanMessage
 
 from amulet_integrations import InMemoryProfileStore, PreferenceProfile
+from amulet_integrations.concurrency.fair_threads import REQUEST_THREADS
 from amulet_integrations.engine import (
     GenerationRequest,
     LocalEngine,
@@ -22,7 +23,6 @@ from amulet_integrations.engine import (
 )
 from amulet_integrations.engine.structured import grammar
 from amulet_integrations.errors import RequestTimeoutError, UnsupportedGrammarError
-from amulet_integrations.fair_threads import REQUEST_THREADS
 from amulet_integrations.langchain import ChatAmulet
 from amulet_integrations.prompting.json_schema import finished_values
 from amulet_integrations.prompting.openai_compat import schema_check

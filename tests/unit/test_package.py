@@ -51,15 +51,13 @@ FOUNDATION = {
         "errors",
         "caller_warnings",
         "concurrency",
-        "deadline",
-        "fair_threads",
         "files",
         "html_templates",
         "installation",
         "suggestions",
         "validation",
     ),
-    *("_exports", "bind_context", "terminal_text"),
+    *("_exports", "terminal_text"),
 }
 
 # What the adapters and the profiles have no business with.

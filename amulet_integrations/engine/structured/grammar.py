@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from copy import deepcopy
-from functools import cached_property, partial
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
@@ -15,9 +15,10 @@ from llguidance import LLMatcher, LLParserLimits, LLTokenizer
 from llguidance.hf import from_tokenizer
 from numpy.typing import NDArray
 
+from amulet_integrations.concurrency.cached_property import cached_property
+from amulet_integrations.concurrency.deadline import Deadline
 from amulet_integrations.concurrency.fork_safe import reset_in_child
 from amulet_integrations.concurrency.user_turns import UserTurns
-from amulet_integrations.deadline import Deadline
 from amulet_integrations.engine.worker import SteppedWork, run_in_turns
 from amulet_integrations.errors import AmuletError, UnsupportedGrammarError, UnsupportedModelError
 
@@ -179,10 +180,9 @@ class GrammarCompiler:
         with self._tokenizer_lock:
             _ = self.table
         if entry.matcher is None or entry.search is None:
-            is_risky = needs_trial(grammar)
+            if needs_trial(grammar):
+                try_out(grammar, _FUEL, check, user_id)
             with self._long_steps.take(check, user_id):
-                if is_risky:
-                    try_out(grammar, _FUEL, check)
                 start = time.thread_time()
                 entry.matcher = LLMatcher(
                     self._ll_tokenizer, grammar, log_level=0, limits=self._limits

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from amulet_integrations.deadline import Deadline
+from amulet_integrations.concurrency.deadline import Deadline
 from amulet_integrations.errors import ContextLengthError, GenerationError, InvalidRequestError
 
 from .grammar_state import GrammarState

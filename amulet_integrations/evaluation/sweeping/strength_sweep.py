@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any, cast
 
+from amulet_integrations.concurrency.cached_property import cached_property
 from amulet_integrations.decoding.strength import Preset
 from amulet_integrations.errors import EvaluationError
 from amulet_integrations.evaluation.analysis.comparisons import mean_of

@@ -17,8 +17,8 @@ from langchain_core.outputs import ChatGeneration, Generation
 from langchain_core.runnables import AddableDict
 from pydantic import SkipValidation
 
-from amulet_integrations.deadline import Deadline
-from amulet_integrations.fair_threads import REQUEST_THREADS
+from amulet_integrations.concurrency.deadline import Deadline
+from amulet_integrations.concurrency.fair_threads import REQUEST_THREADS
 from amulet_integrations.prompting.json_schema.finished_values import fault_of
 from amulet_integrations.prompting.json_schema.object_types import ObjectType
 

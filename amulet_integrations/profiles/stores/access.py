@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 
+from amulet_integrations.concurrency.fair_threads import STORE_THREADS
 from amulet_integrations.errors import AmuletError, ProfileStoreError
-from amulet_integrations.fair_threads import STORE_THREADS
 from amulet_integrations.profiles.inheritance import (
     inherited,
     iter_ancestors,

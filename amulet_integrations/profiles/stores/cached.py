@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any, NamedTuple, ParamSpec, Self, TypeVar, cast
 
+from amulet_integrations.concurrency.fair_threads import STORE_THREADS
 from amulet_integrations.concurrency.fork_safe import ForkSafeLock
 from amulet_integrations.decoding.guidance import is_real_number
 from amulet_integrations.errors import InvalidParamsError
-from amulet_integrations.fair_threads import STORE_THREADS
 from amulet_integrations.profiles.field_types import checked_label
 from amulet_integrations.profiles.profile import PreferenceProfile
 from amulet_integrations.profiles.profile_limits import ProfileLimits, limits_of

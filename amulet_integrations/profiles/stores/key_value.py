@@ -8,8 +8,8 @@ from collections.abc import Generator
 from functools import partial
 from typing import Any, NamedTuple, NoReturn, TypeVar
 
+from amulet_integrations.concurrency.fair_threads import STORE_THREADS
 from amulet_integrations.errors import AmuletError, CorruptProfileError
-from amulet_integrations.fair_threads import STORE_THREADS
 from amulet_integrations.profiles.field_types import checked_label, stored_texts_accepted
 from amulet_integrations.profiles.inheritance import iter_ancestors
 from amulet_integrations.profiles.profile import PreferenceProfile

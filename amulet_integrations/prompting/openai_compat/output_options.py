@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from amulet_integrations.deadline import Deadline
+from amulet_integrations.concurrency.deadline import Deadline
 from amulet_integrations.errors import InvalidParamsError
 from amulet_integrations.prompting.json_schema.finished_values import is_compared
 from amulet_integrations.prompting.json_schema.size import check_sizes_of_call

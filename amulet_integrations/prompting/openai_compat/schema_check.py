@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from amulet_integrations.concurrency.deadline import Deadline
 from amulet_integrations.concurrency.user_turns import UserTurns
-from amulet_integrations.deadline import Deadline
 from amulet_integrations.errors import UnsupportedGrammarError
 from amulet_integrations.prompting.json_schema.finished_values import check_can_be_checked
 from amulet_integrations.prompting.json_schema.schema_to_grammar import enforced_schema

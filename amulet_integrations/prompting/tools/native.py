@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from functools import cached_property
 from typing import Any
 
+from amulet_integrations.concurrency.cached_property import cached_property
 from amulet_integrations.prompting.chat_template import ChatFormat
 
 from .probe import (

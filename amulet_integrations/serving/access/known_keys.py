@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
+from amulet_integrations.concurrency.fair_threads import REQUEST_THREADS
 from amulet_integrations.errors import KeyFileError
-from amulet_integrations.fair_threads import REQUEST_THREADS
 
 from .caller import Caller
 from .key_file import KeyFile

@@ -9,8 +9,8 @@ from typing import Self
 
 from fastapi import Request
 
-from amulet_integrations.deadline import Deadline
-from amulet_integrations.fair_threads import REQUEST_THREADS
+from amulet_integrations.concurrency.deadline import Deadline
+from amulet_integrations.concurrency.fair_threads import REQUEST_THREADS
 from amulet_integrations.personalization.applied_preferences import Personalization
 from amulet_integrations.personalization.call_options import CallArguments
 from amulet_integrations.personalization.prepared_call import PreparedAnswer

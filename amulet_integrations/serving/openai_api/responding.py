@@ -8,7 +8,7 @@ from contextlib import aclosing
 from fastapi import Request
 from fastapi.responses import Response
 
-from amulet_integrations.deadline import Deadline
+from amulet_integrations.concurrency.deadline import Deadline
 from amulet_integrations.personalization.prepared_call import PreparedAnswer
 from amulet_integrations.serving.operations.server_metrics import ServerMetrics
 from amulet_integrations.serving.server_state import ServerState

@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+from amulet_integrations.concurrency.fair_threads import REQUEST_THREADS
 from amulet_integrations.engine.worker import run_on_worker
-from amulet_integrations.fair_threads import REQUEST_THREADS
 from amulet_integrations.serving.server_state import ServerState
 
 if TYPE_CHECKING:

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any
 
-from amulet_integrations.deadline import Deadline
+from amulet_integrations.concurrency.deadline import Deadline
+from amulet_integrations.concurrency.fair_threads import REQUEST_THREADS
 from amulet_integrations.decoding.guidance import check_guidance_scale
-from amulet_integrations.fair_threads import REQUEST_THREADS
 from amulet_integrations.profiles import Preference, PreferenceProfile
 from amulet_integrations.serving.server_state import ServerState
 

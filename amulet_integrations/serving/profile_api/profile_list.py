@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel
 
-from amulet_integrations.fair_threads import STORE_THREADS
+from amulet_integrations.concurrency.fair_threads import STORE_THREADS
 from amulet_integrations.profiles.field_types import is_label
 from amulet_integrations.serving.access.caller import Caller
 from amulet_integrations.serving.api_errors import ApiError

@@ -10,8 +10,8 @@ from urllib.parse import quote
 
 from fastapi import Depends, Path
 
+from amulet_integrations.concurrency.fair_threads import STORE_THREADS
 from amulet_integrations.errors import CorruptProfileError, ProfileConflictError
-from amulet_integrations.fair_threads import STORE_THREADS
 from amulet_integrations.profiles import (
     CachedProfileStore,
     PreferenceProfile,

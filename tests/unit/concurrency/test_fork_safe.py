@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import pytest
 from llama_index.core.storage.kvstore import SimpleKVStore
 
 from amulet_integrations import InMemoryProfileStore, PreferenceProfile, caller_warnings
-from amulet_integrations.concurrency.fork_safe import ForkSafeLock
+from amulet_integrations.concurrency.fork_safe import ForkSafeLock, reset_in_child
 from amulet_integrations.concurrency.user_turns import UserTurns
 from amulet_integrations.engine import loaded_engines, run_on_worker, worker
 from amulet_integrations.llama_index import KVProfileStore, kv_store
@@ -174,6 +174,27 @@ def of_loading():
 def test_what_a_thread_of_the_parent_holds_is_free_in_a_child(make):
     lock, use = make()
     with held_elsewhere(lock):
+        assert exit_code_of_child(use) == 0
+
+
+def test_what_begins_anew_may_make_others():
+    class Maker:
+        def reset(self):
+            self.lock = ForkSafeLock()
+
+    makers, locks = [Maker() for _ in range(9)], [ForkSafeLock() for _ in range(9)]
+    for maker in makers:
+        reset_in_child(maker)
+    with ExitStack() as stack:
+        for lock in locks:
+            stack.enter_context(held_elsewhere(lock))
+
+        def use():
+            for lock in locks:
+                with lock:
+                    pass
+            assert all(hasattr(maker, "lock") for maker in makers)
+
         assert exit_code_of_child(use) == 0
 
 

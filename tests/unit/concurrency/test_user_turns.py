@@ -8,8 +8,8 @@ from functools import partial
 
 import pytest
 
+from amulet_integrations.concurrency.deadline import Deadline
 from amulet_integrations.concurrency.user_turns import UserTurns
-from amulet_integrations.deadline import Deadline
 from amulet_integrations.errors import RequestTimeoutError
 
 
@@ -20,19 +20,23 @@ class Line:
         self.turns, self.taken = UserTurns(), []
         self._threads = []
 
-    def join(self, name, user_id=None, **options):
-        """Begins to wait, behind those that wait already."""
+    def join(self, name, user_id=None, *, then=lambda: None, **options):
+        """Begins to wait, behind those that wait already; the turn lasts until `then` returns."""
 
         def wait():
             with self.turns.take(lambda: None, user_id, **options):
                 self.taken.append(name)
+                then()
 
-        count = len(self.turns._waiting)
+        count = self._count_waiting()
         self._threads.append(threading.Thread(target=wait))
         self._threads[-1].start()
         end = time.monotonic() + 20
-        while len(self.turns._waiting) == count and time.monotonic() < end:
+        while self._count_waiting() == count and time.monotonic() < end:
             time.sleep(0.001)
+
+    def _count_waiting(self):
+        return sum(map(len, self.turns._waiting.values()))
 
     def finish(self):
         for thread in self._threads:
@@ -49,8 +53,17 @@ def test_users_take_turns_however_many_they_wait_for():
         line.join("nobody")
         line.join("nobody again")
         line.join("ann again", "ann")
-    first, second, rest = ["m0", "ann", "nobody"], ["m1", "nobody again", "ann again"], ["m2", "m3"]
+    first, second, rest = ["m0", "ann", "nobody"], ["m1", "ann again", "nobody again"], ["m2", "m3"]
     assert line.finish() == [*first, *second, *rest]
+
+
+def test_new_work_does_not_pass_by_a_user_who_waits_for_a_second_turn():
+    line = Line()
+    with line.turns.take(lambda: None):
+        line.join("ann", "ann")
+        line.join("ann again", "ann")
+        line.join("bob", "bob", then=partial(line.join, "bob again", "bob"))
+    assert line.finish() == ["ann", "bob", "ann again", "bob again"]
 
 
 def test_work_that_had_fewer_turns_goes_first():
@@ -73,4 +86,3 @@ def test_whoever_gives_up_loses_no_later_turn():
             line.join(name, name.partition(" ")[0])
     assert line.finish() == ["ann", "bob", "ann again", "bob again"]
     assert not line.turns._waiting
-    assert not line.turns._rounds

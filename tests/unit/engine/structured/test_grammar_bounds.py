@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import signal
 import threading
 import time
 
 import pytest
 from llguidance import LLMatcher
 
-from amulet_integrations.deadline import Deadline
+from amulet_integrations.concurrency.deadline import Deadline
 from amulet_integrations.engine.structured import grammar as grammars
 from amulet_integrations.engine.structured import grammar_trial
 from amulet_integrations.engine.structured.grammar import GrammarCompiler
 from amulet_integrations.errors import (
+    EngineOverloadedError,
     RequestCancelledError,
     RequestTimeoutError,
     UnsupportedGrammarError,
@@ -214,7 +217,7 @@ def in_parts(**part):
 def test_a_grammar_that_cannot_be_read_in_time_is_refused(compiler, monkeypatch, grammar):
     monkeypatch.setattr(grammar_trial, "SECONDS", 1)
     with pytest.raises(RequestTimeoutError, match="compiled"):
-        compiler.compile(grammar, Deadline(0.05))
+        compiler.compile(grammar, Deadline(0.001))
     with pytest.raises(UnsupportedGrammarError, match="takes too long") as refused:
         compiler.compile(grammar)
     with monkeypatch.context() as patch:
@@ -245,6 +248,123 @@ def test_only_what_may_take_long_is_tried_in_another_process(grammar, is_tried):
     assert grammar_trial.needs_trial(grammar) is is_tried
 
 
+def code(number):
+    return {"type": "string", "pattern": f"^([a-z]{{{number}}})*$"}
+
+
+def step(number):
+    return {"type": "integer", "multipleOf": number}
+
+
+def optional(schema):
+    return {"anyOf": [schema, {"type": "null"}], "default": None}
+
+
+def fields(**properties):
+    return {"type": "object", "properties": properties, "additionalProperties": False}
+
+
+CODES = [code(number) for number in range(1, 13)]
+MODEL = fields(**{f"code{number}": it for number, it in enumerate(CODES)})
+REFERENCE = {"$ref": "#/$defs/M"}
+MODELS = {"$defs": {"M": MODEL}}
+
+
+@pytest.mark.parametrize(
+    "written_as",
+    [
+        lambda schema: f"start: x\nx: %json {json.dumps(schema)}\n",
+        lambda schema: in_parts(json_schema=schema),
+        lambda schema: in_parts(lark_grammar=f"start: %json {json.dumps(schema)} /a/"),
+    ],
+    ids=["Lark", "JSON", "Lark in JSON"],
+)
+@pytest.mark.parametrize(
+    ("schema", "is_tried"),
+    [
+        (MODEL, False),
+        (fields(a=step(97), b=step(89), c=step(83), d=step(79)), False),
+        (fields(title={"type": "string", "description": "What it is. " * 4_000}), False),
+        (
+            fields(**{f"a{n}": {"anyOf": [it, {"type": "null"}]} for n, it in enumerate(CODES)}),
+            False,
+        ),
+        (
+            fields(
+                one=optional(REFERENCE),
+                other=REFERENCE | {"description": "The other one."},
+                third={"allOf": [REFERENCE], "title": "Third"},
+            )
+            | MODELS,
+            False,
+        ),
+        (fields(one={"allOf": [REFERENCE, REFERENCE]}) | MODELS, True),
+        (fields(title={"allOf": CODES}), True),
+        ({"type": "array", "items": {"anyOf": CODES}}, True),
+        ({"anyOf": [step(7919), step(7907)]}, True),
+        (fields(a=step(7919) | REFERENCE) | {"$defs": {"M": step(7907)}}, True),
+        ({"$ref": "#/examples/0", "examples": [{"allOf": [step(7919), step(7907)]}]}, True),
+        ({"enum": ["x" * 33_000]}, True),
+    ],
+)
+def test_properties_with_a_pattern_each_are_ordinary(schema, is_tried, written_as):
+    """Nothing ordinary waits for another process, however many properties and words it has."""
+    assert grammar_trial.needs_trial(written_as(schema)) is is_tried
+
+
+def test_a_schema_in_a_string_of_lark_hides_none():
+    for hiding in ('"%json" ', '// %json {"\nx: ', '/%json {"/ ', '"%json {" " %json {" '):
+        assert grammar_trial.needs_trial(f"start: {hiding}%json {json.dumps(step(999_983))}")
+
+
+def test_ordinary_grammars_do_not_wait_for_those_that_are_tried(compiler, monkeypatch):
+    tried, go = threading.Event(), threading.Event()
+
+    def start(*_):
+        tried.set()
+        assert go.wait(20)
+        raise OSError("no process")
+
+    monkeypatch.setattr(grammar_trial, "_start", start)
+
+    def ask():
+        with pytest.raises(EngineOverloadedError, match="no process"):
+            compiler.compile(HOSTILE["a step of many digits"], user_id="mallory")
+
+    hostile = threading.Thread(target=ask)
+    hostile.start()
+    assert tried.wait(20)
+    try:
+        assert compiler.compile(number_from(5), Deadline(10), "ann").shortest_completion
+    finally:
+        go.set()
+        hostile.join(20)
+
+
+@pytest.mark.parametrize("executable", ["/nowhere/python", shutil.which("true")])
+def test_a_process_that_does_not_begin_says_nothing_of_the_grammar(
+    compiler, monkeypatch, executable
+):
+    grammar = "start: X\nX: /[ab]+/ & /.{4}/"
+    with monkeypatch.context() as patch:
+        patch.setattr(grammar_trial.sys, "executable", executable)
+        with pytest.raises(EngineOverloadedError, match="could not begin"):
+            compiler.compile(grammar)
+    assert len(compiler.compile(grammar).shortest_completion) == 4
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGCHLD"), reason="this system has no such signal")
+def test_an_application_that_ignores_its_children_is_told_all_the_same(compiler, monkeypatch):
+    """Python takes the exit code of a child whose end was ignored for 0."""
+    monkeypatch.setattr(grammar_trial, "SECONDS", 1)
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        with pytest.raises(UnsupportedGrammarError, match="takes too long"):
+            compiler.compile(HOSTILE["a step of many digits"])
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+
+
 def test_a_grammar_that_may_take_long_and_does_not_is_followed(compiler):
     compiled = compiler.compile("start: X\nX: /[ab]+/ & /.{3}/")
     assert len(compiled.shortest_completion) == 3
@@ -253,6 +373,10 @@ def test_a_grammar_that_may_take_long_and_does_not_is_followed(compiler):
 def test_a_huge_grammar_is_not_read(compiler):
     with pytest.raises(UnsupportedGrammarError, match=r"2,000,007 characters, .* 1,048,576"):
         compiler.compile("start: " + '"a" ' * 500_000)
+
+
+def count_waiting(compiler):
+    return sum(map(len, compiler._long_steps._waiting.values()))
 
 
 def test_users_take_turns_where_grammars_take_long(compiler, monkeypatch):
@@ -276,7 +400,7 @@ def test_users_take_turns_where_grammars_take_long(compiler, monkeypatch):
         thread.start()
         assert begun.wait(20)
         end = time.monotonic() + 20
-        while len(compiler._long_steps._waiting) < number and time.monotonic() < end:
+        while count_waiting(compiler) < number and time.monotonic() < end:
             time.sleep(0.001)
     go.set()
     for thread in threads:

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from amulet_integrations.deadline import Deadline
+from amulet_integrations.concurrency.deadline import Deadline
 from amulet_integrations.engine import GenerationRequest, LocalEngine
 from amulet_integrations.engine.result import Increment
 from amulet_integrations.prompting.openai_compat.schema_check import SchemaCheck

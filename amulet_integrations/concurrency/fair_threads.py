@@ -7,31 +7,24 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-import os
-import sys
 import threading
 from collections import Counter, OrderedDict
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, wait
 from contextvars import copy_context
 from functools import partial
-from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple, TypeVar
 from weakref import WeakSet
 
-from amulet_integrations.concurrency.fork_safe import reset_in_child
-from amulet_integrations.deadline import Deadline
-from amulet_integrations.errors import EngineClosedError, EngineOverloadedError
+from amulet_integrations.errors import AmuletError, EngineClosedError
+
+from .deadline import Deadline
+from .fork_safe import reset_in_child
+from .pool_threads import SHUTTING_DOWN, PoolThreads, forget_threads, is_pool_thread
 
 T = TypeVar("T")
 
 _SECONDS_AT_EXIT = 3.0  # that work which may be left has to end by itself
-_NICENESS = 15  # of their threads, beside the other ones of the process
-_LOWEST_PRIORITY = 19
-_SHUTTING_DOWN = "The interpreter is shutting down."
-_SECONDS_IDLE = 10.0  # after which a daemon thread ends
-
-_here = threading.local()
 
 
 class _Work(NamedTuple):
@@ -88,7 +81,7 @@ class FairThreads:
         Raises:
             RequestTimeoutError: The time was up first.
         """
-        if deadline.timeout is None or _is_pool_thread():
+        if deadline.timeout is None or is_pool_thread():
             return function()
         future: Future[T] = self._add(_Work(function, may_be_left=True), user_id)
         try:
@@ -155,16 +148,11 @@ class FairThreads:
 
     def reset(self) -> None:
         """Begins anew, as in a forked child, which has none of its parent's threads."""
-        _here.__dict__.clear()
+        forget_threads()
         self._begin_anew()
 
     def _begin_anew(self) -> None:
-        # Its threads keep the interpreter; others are daemons.
-        self._executor = ThreadPoolExecutor(
-            self._max_threads, self._name, initializer=_begin_thread
-        )
-        self._handed: SimpleQueue[Callable[[], None]] = SimpleQueue()  # to daemons
-        self._idle = 0  # daemons that wait for what is handed to them
+        self._threads = PoolThreads(self._name, self._max_threads)
         self._lock = threading.Lock()
         self._waiting: OrderedDict[str | None, _Queue] = OrderedDict()
         self._running: Counter[str | None] = Counter()
@@ -179,11 +167,11 @@ class FairThreads:
             self._waiting.clear()
             running = set(self._may_be_left)
         for future in waiting:
-            _refuse(future, EngineClosedError(_SHUTTING_DOWN))
+            _refuse(future, EngineClosedError(SHUTTING_DOWN))
         return running
 
     def _start(self, work: _Work, user_id: str | None) -> Future[Any]:
-        if not _is_pool_thread():
+        if not is_pool_thread():
             return self._add(work, user_id)
         done: Future[Any] = Future()  # on a loop of its own, for which all others may wait
         _settle(done, work.function)
@@ -213,56 +201,30 @@ class FairThreads:
                 self._waiting[user_id] = queue
             try:
                 self._begin(user_id, future, work)
-            except RuntimeError as error:
-                _refuse(future, _why_not(error))
+            except AmuletError as error:
+                _refuse(future, error)
             else:
                 self._running[user_id] += 1
 
     def _begin(self, user_id: str | None, future: Future[Any], work: _Work) -> None:
         if self._is_over:
-            raise RuntimeError("The interpreter is at its shutdown.")
-        run = partial(self._work_for, user_id, future, work.function)
-        if not work.may_be_left:
-            self._executor.submit(run)
-            return
-        if self._idle:
-            self._idle -= 1
-        else:
-            threading.Thread(target=self._serve, name=f"{self._name}-daemon", daemon=True).start()
-        self._may_be_left.add(future)
-        self._handed.put(partial(run, is_daemon=True))
-
-    def _serve(self) -> None:
-        """Does what is handed to daemons, until there is nothing for a while."""
-        _begin_thread()
-        while True:
-            try:
-                self._handed.get(timeout=_SECONDS_IDLE)()
-            except Empty:
-                with self._lock:
-                    if self._handed.empty():
-                        self._idle -= 1
-                        return
+            raise EngineClosedError(SHUTTING_DOWN)
+        self._threads.submit(
+            partial(_settle, future, work.function),
+            partial(self._end, user_id, future),
+            may_be_left=work.may_be_left,
+        )
+        if work.may_be_left:
+            self._may_be_left.add(future)
 
     def _may_begin(self, user_id: str | None) -> bool:
         if self._running.total() >= self._max_threads - self._reserve:
             return user_id is not None and not self._running[user_id]
         return user_id is None or self._running[user_id] < self._share
 
-    def _work_for(
-        self,
-        user_id: str | None,
-        future: Future[Any],
-        function: Callable[[], Any],
-        *,
-        is_daemon: bool = False,
-    ) -> None:
-        if future.done() and not future.cancelled():
-            return  # it was refused, since no thread could be started, but left in line
-        _settle(future, function)
+    def _end(self, user_id: str | None, future: Future[Any]) -> None:
         with self._lock:
             self._may_be_left.discard(future)
-            self._idle += is_daemon
             self._running[user_id] -= 1
             if not self._running[user_id]:
                 del self._running[user_id]
@@ -295,36 +257,6 @@ def _settle(future: Future[Any], function: Callable[[], Any]) -> None:
 def _refuse(future: Future[Any], error: Exception) -> None:
     if future.set_running_or_notify_cancel():
         future.set_exception(error)
-
-
-def _why_not(error: RuntimeError) -> Exception:
-    """Why no thread takes work: Python says both by a RuntimeError."""
-    if sys.is_finalizing() or "shutdown" in str(error):
-        return EngineClosedError(_SHUTTING_DOWN)
-    return EngineOverloadedError(
-        f"No thread could be started ({error}): this process has {threading.active_count():,}, and "
-        "the system allows no more. Start fewer threads, or raise the limit of the user "
-        "(ulimit -u) or of the container (pids)."
-    )
-
-
-def _is_pool_thread() -> bool:
-    return getattr(_here, "is_pool_thread", False)
-
-
-def _begin_thread() -> None:
-    """Marks a thread of a pool; where threads have priorities of their own, it gets a lower one.
-
-    What it computes beside Python's lock would otherwise take processors from the threads of a
-    running decode step, of which each waits for all others.
-    """
-    _here.is_pool_thread = True
-    if sys.platform == "linux":
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _lower_priority())
-
-
-def _lower_priority() -> int:
-    return min(_NICENESS + os.getpriority(os.PRIO_PROCESS, os.getpid()), _LOWEST_PRIORITY)
 
 
 @atexit.register

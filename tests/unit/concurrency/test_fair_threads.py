@@ -18,13 +18,13 @@ from functools import partial
 
 import pytest
 
-from amulet_integrations.deadline import Deadline
+from amulet_integrations.concurrency.deadline import Deadline
+from amulet_integrations.concurrency.fair_threads import FairThreads
 from amulet_integrations.errors import (
     EngineOverloadedError,
     RequestCancelledError,
     RequestTimeoutError,
 )
-from amulet_integrations.fair_threads import FairThreads
 
 PLACE: ContextVar[str] = ContextVar("place", default="nowhere")
 
@@ -316,17 +316,6 @@ async def test_a_system_without_threads_is_not_taken_for_a_shutdown(monkeypatch,
     assert ran == list(range(9))
 
 
-def test_a_part_ends_with_its_call_and_not_the_other_way_round():
-    call = Deadline(60)
-    one, other = call.part(), call.part()
-    one.cancel()
-    assert (one.is_cancelled, other.is_cancelled, call.is_cancelled) == (True, False, False)
-    assert 59 < other.remaining <= 60
-    call.cancel()
-    assert other.is_cancelled
-    assert Deadline(1e-9).part().is_over
-
-
 def run_script(code):
     """Runs a script in a fresh interpreter; returns its exit code, its output and its seconds."""
     begun = time.monotonic()
@@ -344,9 +333,9 @@ HANGING_STORE = """
 import asyncio, threading, time
 from functools import partial
 from amulet_integrations import InMemoryProfileStore
-from amulet_integrations.deadline import Deadline
+from amulet_integrations.concurrency.deadline import Deadline
 from amulet_integrations.errors import RequestTimeoutError
-from amulet_integrations.fair_threads import REQUEST_THREADS
+from amulet_integrations.concurrency.fair_threads import REQUEST_THREADS
 from amulet_integrations.profiles.stores.access import aread_profile, read_whole_profile
 
 begun = threading.Event()

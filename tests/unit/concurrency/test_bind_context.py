@@ -8,7 +8,7 @@ from contextvars import ContextVar
 
 import pytest
 
-from amulet_integrations.bind_context import (
+from amulet_integrations.concurrency.bind_context import (
     bind_async_iterator,
     bind_coroutine,
     bind_iterator,
