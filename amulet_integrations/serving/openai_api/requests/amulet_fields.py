@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, WrapValidator
+from pydantic import BeforeValidator, Field, WrapValidator
 
 from amulet_integrations.decoding.strength import Method, PresetName
+from amulet_integrations.profiles.conditions import MOST_ENTRIES
 
 from .request_model import RequestModel, fault
 
@@ -33,6 +34,18 @@ GivenPreferences = Annotated[
 ]
 
 
+def _check_count(value: Any) -> Any:
+    if isinstance(value, dict) and len(value) > MOST_ENTRIES:
+        raise fault(
+            "too_long", f"It has {len(value):,} entries; at most {MOST_ENTRIES} are allowed."
+        )
+    return value
+
+
+GivenContext = Annotated[dict[str, str], BeforeValidator(_check_count)]
+"""What a call is about; it is counted first, because each wrong entry would be a fault."""
+
+
 class AmuletFields(RequestModel):
     """What Amulet needs beside OpenAI's parameters; the OpenAI client sends it by `extra_body`.
 
@@ -54,7 +67,7 @@ class AmuletFields(RequestModel):
     preset: PresetName | None = None
     max_kl: Annotated[float, Field(ge=0.0)] | Literal["default"] | None = "default"
     method: Method | None = None
-    preference_context: dict[str, str] | None = None
+    preference_context: GivenContext | None = None
     explain: bool | None = None
 
     def call_arguments(self, user_id: str | None) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from .amulet_fields import AmuletFields
 from .request_model import RequestModel
 
 Count = Annotated[int, Field(ge=1)]
-StopStrings = Annotated[list[str], Field(max_length=64)]
+StopStrings = Annotated[list[str], Field(max_length=64, fail_fast=True)]
 
 _PENALTY = "Use 'repetition_penalty'."
 
