@@ -12,6 +12,7 @@ from typing import Any, Self
 from amulet_integrations.suggestions import suggest
 
 _LONGEST = 2000  # characters of a message
+_MOST_NAMES = 20  # that a message lists
 
 
 class AmuletError(Exception):
@@ -81,11 +82,15 @@ class UnknownArgumentError(AmuletError, ValueError, TypeError):
                 parameters of Amulet's game are quoted.
             known: The known names.
         """
-        suggested = suggest(unknown, known)
+        shown = sorted(unknown)[:_MOST_NAMES]
+        values = unknown if isinstance(unknown, Mapping) else dict.fromkeys(unknown)
+        suggested = suggest({name: values[name] for name in shown}, known)
         parts = [
-            f"{name!r}" + (f" (did you mean {suggested[name]}?)" if name in suggested else "")
-            for name in sorted(unknown)
+            f"{name!r:.80}" + (f" (did you mean {suggested[name]}?)" if name in suggested else "")
+            for name in shown
         ]
+        if others := len(unknown) - len(shown):
+            parts.append(f"and {others:,} more")
         message = f"{owner} does not take {', '.join(parts)}."
         if len(suggested) < len(unknown):
             message += f" It takes: {', '.join(sorted(known))}."

@@ -30,6 +30,9 @@ from .spellings import spelled, spelled_in, with_characters
 PRIVATE_USE = range(0xF0000, 0xFFFFE)
 """Code points that stand for escaped characters."""
 
+MAX_DEPTH = 256
+"""Most levels of lists and dicts in what the template is given, which it walks by recursion."""
+
 _SPARE = 2  # characters besides those that stand for others
 
 # Characters that JSON itself writes as escapes.
@@ -147,21 +150,30 @@ def _unused_word(lowered: str) -> str:
     return word
 
 
-def iter_strings(value: Any) -> Iterator[str]:
+def iter_strings(value: Any, deepest: int = MAX_DEPTH) -> Iterator[str]:
     """Every string in a JSON value, names included.
 
+    Args:
+        value: The value.
+        deepest: How many levels of lists and dicts it may have.
+
     Raises:
-        PromptError: Something in it is not JSON.
+        PromptError: Something in it is not JSON, or it is nested too deeply.
     """
+    if isinstance(value, (list, tuple, dict)) and not deepest:
+        raise PromptError(
+            "A tool, a call, a schema or a template's argument is nested too deeply: more than "
+            f"{MAX_DEPTH} levels, the limit. Leave the inner ones out, or write them as a string."
+        )
     if isinstance(value, str):
         yield value
     elif isinstance(value, (list, tuple)):
         for held in value:
-            yield from iter_strings(held)
+            yield from iter_strings(held, deepest - 1)
     elif isinstance(value, dict) and all(isinstance(name, str) for name in value):
         yield from value
         for held in value.values():
-            yield from iter_strings(held)
+            yield from iter_strings(held, deepest - 1)
     elif value is not None and not isinstance(value, (bool, int, float)):
         names = " with names that are no strings" if isinstance(value, dict) else ""
         what = type(value).__name__ + names

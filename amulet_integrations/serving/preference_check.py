@@ -76,7 +76,7 @@ class PreferenceCheck:
         except ValueError as error:
             reason = str(error) or "This preference is not allowed here."
             raise ApiError(400, reason, code="preference_refused", param="preferences") from None
-        except Exception as error:  # noqa: BLE001 - foreign code may raise anything
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - foreign code may raise anything
             raise self._failed(f"it raised {type(error).__name__}{_where(error)}") from None
         if text == preference.text:
             return preference
@@ -114,7 +114,7 @@ def _has_to_be_awaited(function: Any) -> bool:
     return any(is_kind(function) for is_kind in kinds)
 
 
-def _where(error: Exception) -> str:
+def _where(error: BaseException) -> str:
     """The place in the code at which an error was raised."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:

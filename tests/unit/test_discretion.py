@@ -140,6 +140,9 @@ def test_the_error_of_a_long_value_is_short():
         SamplingParams(**{"x" * 100_000: 1})
     assert len(str(caught.value)) < 2100
     assert "max_new_tokens" in str(caught.value)
+    with pytest.raises(AmuletError, match="and 80 more") as caught:
+        SamplingParams(**{f"x{number}": 1 for number in range(100)})
+    assert len(str(caught.value)) < 1000
 
 
 def test_messages_name_fields_and_no_branches_of_unions(tiny_engine):

@@ -9,6 +9,7 @@ from fastapi import Request
 from fastapi.responses import Response
 
 from amulet_integrations.concurrency.deadline import Deadline
+from amulet_integrations.concurrency.fair_threads import REQUEST_THREADS
 from amulet_integrations.personalization.prepared_call import PreparedAnswer
 from amulet_integrations.serving.operations.server_metrics import ServerMetrics
 from amulet_integrations.serving.server_state import ServerState
@@ -63,7 +64,9 @@ async def respond(
         )
         written = make_format(prepared[0].engine.fingerprint)
         answers = [_counted(state.metrics, it) for it in prepared]
-        return await (_stream(answers, written) if body.stream else _whole(answers, written))
+        if body.stream:
+            return await _stream(answers, written)
+        return await _whole(answers, written, asker.user_id)
 
     try:
         return await unless_gone(request, answer())
@@ -76,12 +79,18 @@ async def _stream(answers: Answers, written: AnswerFormat[R]) -> Response:
     return EventStream(await begun(events))
 
 
-async def _whole(answers: Answers, written: AnswerFormat[R]) -> Response:
+async def _whole(answers: Answers, written: AnswerFormat[R], user_id: str | None) -> Response:
     whole = [WholeAnswer() for _ in answers]
     async with aclosing(interleaved(answers)) as parts:
         async for index, part in parts:
             whole[index].add(part)
-    content = written.whole(whole).model_dump_json(exclude_unset=True)
+
+    def write() -> str:
+        return written.whole(whole).model_dump_json(exclude_unset=True)
+
+    # With twenty log-probabilities a token it takes seconds, in which nobody else would be served.
+    is_long = any(it.logprobs or it.tokens for it in whole)
+    content = await REQUEST_THREADS.start(write, user_id, may_be_left=True) if is_long else write()
     return Response(content, media_type="application/json")
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import h11
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState as UvicornState
@@ -78,6 +79,8 @@ class BoundedProtocol(H11Protocol):
         if len(self.connections) > most:
             self._bounds.note_refusal(TOO_MANY)
             self.app = _answer_full
+        else:
+            self.app = partial(_unless_ambiguous, self.app)
         self._await_request(is_body=False)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -162,6 +165,24 @@ class BoundedProtocol(H11Protocol):
         if self._sending is not None:
             self._sending.cancel()
             self._sending = None
+
+
+async def _unless_ambiguous(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+    """Refuses a body with two lengths, of which a proxy may believe the other one.
+
+    What follows such a body on a connection that a proxy shares could be read as part of
+    somebody else's request. So the connection ends, as RFC 9112 (6.3) demands.
+    """
+    names = {name for name, _ in scope.get("headers", ())}
+    if not {b"transfer-encoding", b"content-length"} <= names:
+        await app(scope, receive, send)
+        return
+    error = ApiError(
+        400,
+        "The request has both Content-Length and Transfer-Encoding. Send one of them.",
+        headers={"Connection": "close"},
+    )
+    await send_error(error, scope, receive, send)
 
 
 async def _answer_full(scope: Scope, receive: Receive, send: Send) -> None:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from amulet_integrations.decoding.strength import Method
 from amulet_integrations.profiles.active import Verdict
@@ -15,6 +15,8 @@ from amulet_integrations.profiles.conditions import PreferenceContext
 from amulet_integrations.profiles.field_types import Moment
 from amulet_integrations.profiles.profile_explanation import ProfileExplanation
 from amulet_integrations.serving.api_errors import ApiError
+from amulet_integrations.serving.given_context import GivenContext
+from amulet_integrations.serving.openai_api.requests.request_model import RequestModel
 
 from .encoded_path import EncodedPathRoute
 from .profile_response import READ_ERRORS
@@ -33,7 +35,7 @@ _CONTEXT_PARAMETER: dict[str, Any] = {
 }
 
 
-class ExplainBody(BaseModel):
+class ExplainBody(RequestModel):
     """What to explain a profile for.
 
     Attributes:
@@ -41,9 +43,9 @@ class ExplainBody(BaseModel):
         at: The moment, with a time zone; now by default.
     """
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(strict=False)
 
-    preference_context: dict[str, str] = {}
+    preference_context: GivenContext = Field(default={})
     at: Moment | None = None
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from amulet_integrations.profiles import ProfileChange
+from amulet_integrations.serving.openai_api.requests.request_model import RequestModel
 
 from .encoded_path import EncodedPathRoute
 from .entity_tags import PreconditionOf
@@ -31,12 +32,10 @@ class History(BaseModel):
     has_more: bool
 
 
-class RestoreBody(BaseModel):
+class RestoreBody(RequestModel):
     """Which version to go back to."""
 
-    model_config = ConfigDict(extra="forbid")
-
-    version: int = Field(ge=1, strict=True, description="A version that the history lists.")
+    version: int = Field(ge=1, description="A version that the history lists.")
 
 
 @router.get("/{user_id}/history", responses=READ_ERRORS)

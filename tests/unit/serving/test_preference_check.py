@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 
 import pytest
@@ -28,6 +29,8 @@ def check(user_id: str | None, text: str) -> str:
         raise ValueError
     if "broken" in text:
         raise KeyError(f"SECRET {text}")
+    if "leaving" in text:
+        sys.exit(f"SECRET {text}")
     if "number" in text:
         return 7
     if "silence" in text:
@@ -66,6 +69,7 @@ def store(place):
         ("forbidden", (400, "preference_refused", "Ask for something else.")),
         ("speechless", (400, "preference_refused", "not allowed")),
         ("broken", (500, "preference_check_failed", "log")),
+        ("leaving", (500, "preference_check_failed", "log")),
         ("number", (500, "preference_check_failed", "log")),
         ("silence", (500, "preference_check_failed", "log")),
     ],

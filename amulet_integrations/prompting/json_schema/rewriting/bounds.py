@@ -133,10 +133,14 @@ def bound_free_parts(schema: dict[str, Any]) -> None:
 
 
 def _width(schema: dict[str, Any]) -> float:
-    """The distance between the bounds of a schema that has both."""
+    """The distance between the bounds of a schema that has both; infinite beyond any float."""
     lower = (schema[key] for key in ("minimum", "exclusiveMinimum") if is_number(schema.get(key)))
     upper = (schema[key] for key in ("maximum", "exclusiveMaximum") if is_number(schema.get(key)))
-    return float(min(upper) - max(lower))
+    least, most = max(lower), min(upper)
+    try:
+        return float(most - least)
+    except OverflowError:  # of integers with hundreds of digits
+        return math.inf if most > least else -math.inf
 
 
 def _types(schema: dict[str, Any]) -> list[str]:

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, WrapValidator
 
 from amulet_integrations.decoding.strength import Method, PresetName
+from amulet_integrations.serving.given_context import GivenContext, without_nulls
 
 from .request_model import RequestModel, fault
 
@@ -26,13 +27,6 @@ def _check_kind(value: Any, _validate: Any) -> str | PreferenceObject | list[Any
         "invalid_type",
         'Give a text, an object such as {"text": "Be brief.", "weight": 0.5}, or a list of these.',
     )
-
-
-def _without_nulls(given: Any) -> Any:
-    """An object without what is null, which stands for what is left out; else the value itself."""
-    if not isinstance(given, dict):
-        return given
-    return {name: value for name, value in given.items() if value is not None}
 
 
 GivenPreferences = Annotated[
@@ -61,7 +55,7 @@ class AmuletFields(RequestModel):
     preset: PresetName | None = None
     max_kl: Annotated[float, Field(ge=0.0)] | Literal["default"] | None = "default"
     method: Method | None = None
-    preference_context: dict[str, str | None] | None = None
+    preference_context: GivenContext | None = None
     explain: bool | None = None
 
     def call_arguments(self, user_id: str | None) -> dict[str, Any]:
@@ -77,10 +71,10 @@ class AmuletFields(RequestModel):
             if getattr(self, name) is not None or name == "max_kl"
         }
         if self.preference_context is not None:
-            given["preference_context"] = _without_nulls(self.preference_context)
+            given["preference_context"] = self.preference_context
         if self.preference is not None:
             several = self.preference if isinstance(self.preference, list) else [self.preference]
-            preferences = [_without_nulls(it) for it in several]
+            preferences = [without_nulls(it) for it in several]
             given["profile"] = {"user_id": user_id or _AD_HOC, "preferences": preferences}
         elif user_id is not None:
             given["user_id"] = user_id

@@ -23,6 +23,7 @@ from .request_messages import MOST_ITEMS, RequestMessage, to_chat_messages
 from .request_model import fault
 
 _MOST_TOOLS = 512
+FunctionTools = Annotated[list[FunctionTool], Field(max_length=_MOST_TOOLS, fail_fast=True)]
 
 
 class ChatRequest(GenerationOptions):
@@ -70,9 +71,11 @@ class ChatRequest(GenerationOptions):
         ),
     }
 
-    messages: Annotated[list[RequestMessage], Field(min_length=1, max_length=MOST_ITEMS)]
+    messages: Annotated[
+        list[RequestMessage], Field(min_length=1, max_length=MOST_ITEMS, fail_fast=True)
+    ]
     max_completion_tokens: Count | None = None
-    tools: Annotated[list[FunctionTool], Field(max_length=_MOST_TOOLS)] | None = None
+    tools: FunctionTools | None = None
     tool_choice: Literal["none", "auto", "required"] | NamedChoice | None = None
     parallel_tool_calls: bool | None = None
     response_format: (

@@ -29,7 +29,7 @@ class CompletionRequest(GenerationOptions):
         "suffix": ("",),
     }
 
-    prompt: Prompt | Annotated[list[Prompt], Field(min_length=1)]
+    prompt: Prompt | Annotated[list[Prompt], Field(min_length=1, fail_fast=True)]
     logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     echo: bool | None = None
     best_of: Any = None

@@ -15,7 +15,7 @@ from .request_model import RequestModel
 
 Count = Annotated[int, Field(ge=1)]
 StopString = Annotated[str, Field(min_length=1)]
-StopStrings = Annotated[list[StopString], Field(max_length=64)]
+StopStrings = Annotated[list[StopString], Field(max_length=64, fail_fast=True)]
 
 _SEEDS = 2**63
 

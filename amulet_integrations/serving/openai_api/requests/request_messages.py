@@ -58,8 +58,9 @@ class RefusalPart(RequestModel):
 MOST_ITEMS = 2048
 """Most messages of a request and most parts of a message, as in OpenAI's API."""
 
-Text = str | Annotated[list[TextPart], Field(max_length=MOST_ITEMS)]
+Text = str | Annotated[list[TextPart], Field(max_length=MOST_ITEMS, fail_fast=True)]
 AssistantPart = Annotated[TextPart | RefusalPart, Field(discriminator="type")]
+AssistantParts = Annotated[list[AssistantPart], Field(max_length=MOST_ITEMS, fail_fast=True)]
 
 
 class InstructionMessage(RequestModel):
@@ -117,6 +118,9 @@ class RequestToolCall(RequestModel):
         return ToolCall(name=self.function.name, arguments=arguments, id=self.id)
 
 
+RequestToolCalls = Annotated[list[RequestToolCall], Field(max_length=MOST_ITEMS, fail_fast=True)]
+
+
 class AssistantMessage(RequestModel):
     """What the model answered before, with what an answer of this server holds.
 
@@ -128,11 +132,11 @@ class AssistantMessage(RequestModel):
     hints: ClassVar[Mapping[str, str]] = {"function_call": "Use 'tool_calls'."}
 
     role: Literal["assistant"]
-    content: str | list[AssistantPart] | None = None
+    content: str | AssistantParts | None = None
     refusal: str | None = None
     reasoning_content: str | None = None
     reasoning: str | None = None
-    tool_calls: Annotated[list[RequestToolCall], Field(max_length=MOST_ITEMS)] | None = None
+    tool_calls: RequestToolCalls | None = None
     name: str | None = None
     annotations: Any = None
     audio: Any = None

@@ -29,7 +29,8 @@ class RequestModel(BaseModel):
     """An object in the body of a request.
 
     It refuses unknown names, values of other types, and what OpenAI's API has and this server has
-    not. Null stands for a parameter that is left out.
+    not. Null stands for a parameter that is left out. Lists in it end at their first fault
+    (`fail_fast`): to list a hundred thousand faults would keep all other requests waiting.
     """
 
     model_config: ClassVar[ConfigDict] = ConfigDict(

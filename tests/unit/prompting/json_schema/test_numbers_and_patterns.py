@@ -140,6 +140,13 @@ def valid_texts(schema, texts):
     return set(filter(jsonschema.Draft202012Validator(schema).is_valid, texts))
 
 
+@pytest.mark.parametrize("bound", [10**400, -(10**400)], ids=["above", "below"])
+@pytest.mark.parametrize("key", ["minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"])
+def test_bounds_beyond_all_floats_are_read(key, bound):
+    holds_for_some = bound < 0 if "inimum" in key else bound > 0
+    assert bool(enforced_schema({"type": "number", key: bound}).error) is not holds_for_some
+
+
 NO_QUOTE = '^[^"]*$'
 TEXT = {"type": "string", "pattern": NO_QUOTE}
 PLACES = [

@@ -110,3 +110,18 @@ def test_a_server_without_keys_answers_under_one_name_of_this_machine(keyless: L
             assert keyless.ask(*headers, version=version)[0] in (400, 403), headers
     status, _ = keyless.ask(own, target="http://evil.example/v1/me")
     assert status in (400, 403, 404)
+
+
+def test_a_body_of_two_lengths_ends_the_connection(keyed: Listening) -> None:
+    own = f"GET /v1/me HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {keyed.key}\r\n\r\n"
+    for key in (f"Authorization: Bearer {keyed.key}\r\n", ""):
+        request = (
+            f"POST /v1/completions HTTP/1.1\r\nHost: x\r\n{key}Content-Type: application/json\r\n"
+            f"Content-Length: {len(own) + 5}\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n{own}"
+        )
+        with socket.create_connection(("127.0.0.1", keyed.port), timeout=10) as connection:
+            connection.sendall(request.encode())
+            answer = b"".join(iter(lambda: connection.recv(65_536), b""))
+        assert answer.count(b"HTTP/1.1 ") == 1, "what follows the body is a request of its own"
+        assert answer.startswith(b"HTTP/1.1 400")
+        assert b'"ann"' not in answer

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Callable
+from threading import current_thread
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from pydantic import BaseModel
 from amulet_integrations import PreferenceProfile, SamplingParams
 from amulet_integrations.engine import GenerationRequest
 from amulet_integrations.langchain import ChatAmulet
+from amulet_integrations.serving.openai_api.answers.chat_answer import ChatFormat
 from tests.unit.serving.openai_api.conftest import ANN, make_app
 
 QUESTION = "What is the sea?"
@@ -253,6 +255,28 @@ def test_explained_tokens_are_those_of_the_explanation(chat, tiny_engine):
     (streamed,) = folded(events_of(chat(QUESTION, **body, stream=True)))
     assert [it["token"] for it in streamed["tokens"]] == [it["token"] for it in whole]
     assert "".join(it["text"] for it in streamed["tokens"]) == streamed["content"]
+
+
+@pytest.mark.parametrize(
+    ("body", "is_long"),
+    [
+        ({}, False),
+        ({"logprobs": True, "top_logprobs": 20}, True),
+        ({"user": "ann", "amulet": {"explain": True}}, True),
+    ],
+)
+def test_what_takes_long_to_write_is_not_written_on_the_event_loop(
+    chat, monkeypatch, body, is_long
+):
+    threads, write = [], ChatFormat.whole
+
+    def noted(self: Any, answers: Any) -> Any:
+        threads.append(current_thread().name)
+        return write(self, answers)
+
+    monkeypatch.setattr(ChatFormat, "whole", noted)
+    assert chat(QUESTION, **body).status_code == 200
+    assert [it.startswith("amulet-request") for it in threads] == [is_long]
 
 
 def complete(http: Any) -> Callable[..., Any]:

@@ -13,14 +13,38 @@ from openai.types.chat import chat_completion_stream_options_param as stream_par
 from openai.types.chat import chat_completion_tool_message_param as tool_param
 from openai.types.chat import completion_create_params as chat_params
 from openai.types.shared_params import function_definition
+from pydantic import ValidationError
 
 from amulet_integrations.serving.openai_api.requests import request_messages as messages
 from amulet_integrations.serving.openai_api.requests.chat_request import ChatRequest
 from amulet_integrations.serving.openai_api.requests.completion_request import CompletionRequest
-from amulet_integrations.serving.openai_api.requests.generation_options import StreamOptions
+from amulet_integrations.serving.openai_api.requests.generation_options import (
+    GenerationOptions,
+    StreamOptions,
+)
 from amulet_integrations.serving.openai_api.requests.output_fields import FunctionDefinition
+from amulet_integrations.serving.profile_api.explain_routes import ExplainBody
+from amulet_integrations.serving.profile_api.history_routes import RestoreBody
 
 HI = [{"role": "user", "content": "Hi"}]
+
+
+def nested(depth: int) -> list[Any]:
+    """A list in a list in a list and so on."""
+    inner: list[Any] = []
+    for _ in range(depth):
+        inner = [inner]
+    return inner
+
+
+def called_with(arguments: dict[str, Any]) -> list[dict[str, Any]]:
+    """The messages of a call and its result."""
+    function = {"name": "f", "arguments": json.dumps(arguments)}
+    call = {"id": "1", "type": "function", "function": function}
+    return [
+        {"role": "assistant", "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "1", "content": "x"},
+    ]
 
 
 @pytest.mark.parametrize(
@@ -235,6 +259,42 @@ def test_an_error_names_the_parameter_and_what_to_do(chat, body, param, said):
     assert said in error["message"]
 
 
+_WRONG: list[Any] = [{}] * 50
+
+
+@pytest.mark.parametrize(
+    ("model", "body"),
+    [
+        (ChatRequest, {"messages": _WRONG}),
+        (ChatRequest, {"messages": [{"role": "user", "content": _WRONG}] * 50}),
+        (ChatRequest, {"messages": [{"role": "system", "content": _WRONG}] * 50}),
+        (ChatRequest, {"messages": [{"role": "assistant", "content": _WRONG}] * 50}),
+        (ChatRequest, {"messages": [{"role": "assistant", "tool_calls": _WRONG}] * 50}),
+        (ChatRequest, {"messages": HI, "tools": _WRONG}),
+        (ChatRequest, {"messages": HI, "stop": _WRONG}),
+        (ChatRequest, {"messages": HI, **{f"x{number}": 1 for number in range(50)}}),
+        (
+            ChatRequest,
+            {
+                "messages": HI,
+                "amulet": {"preference_context": {str(number): 1 for number in range(100)}},
+            },
+        ),
+        (CompletionRequest, {"prompt": _WRONG}),
+        (CompletionRequest, {"prompt": [""] * 50}),
+        (ExplainBody, {"preference_context": {str(number): 1 for number in range(100)}}),
+        (ExplainBody, {str(number): 1 for number in range(50)}),
+        (RestoreBody, {"version": 1, **{str(number): 1 for number in range(50)}}),
+    ],
+)
+def test_a_body_full_of_faults_is_not_read_to_its_end(model, body):
+    # A list of all faults of two megabytes would keep every other request waiting for seconds.
+    named = {"model": "tiny"} if issubclass(model, GenerationOptions) else {}
+    with pytest.raises(ValidationError) as caught:
+        model.model_validate({**named, **body})
+    assert caught.value.error_count() <= 5
+
+
 @pytest.mark.parametrize(
     ("body", "said"),
     [
@@ -249,6 +309,8 @@ def test_an_error_names_the_parameter_and_what_to_do(chat, body, param, said):
         ({"amulet": {"preference": {"text": "Be brief.", "wieght": 1}}}, "weight"),
         ({"amulet": {"preference": ["Be brief."] * 99}}, "64"),
         ({"user": "a\nb"}, "user"),
+        ({"chat_template_kwargs": {"x": nested(900)}}, "nested too deeply"),
+        ({"messages": [*HI, *called_with({"x": nested(900)})]}, "nested too deeply"),
         ({"messages": [{"role": "system", "content": "Hi"}]}, "user message"),
     ],
 )
