@@ -51,7 +51,7 @@ def slowly(model, base, pref, tokens, pick):
     return completion
 
 
-def slow_greedy(model, base, pref, tokens, max_kl=None, params=PARAMS):
+def slow_greedy(model, base, pref, tokens, *, max_kl=None, params=PARAMS):
     def pick(base_logits, pref_logits, _):
         return amulet_policy(base_logits, pref_logits, params, max_kl).argmax()
 
@@ -69,8 +69,8 @@ def test_both_rows_take_amulets_token(model, options):
 def test_a_bound_is_kept_by_every_pair(model, max_kl):
     processor = AmuletLogitsProcessor(max_kl=max_kl, guidance_scale=PARAMS.guidance_scale)
     rows = generate(model, [BASE, [400, 401]], [PREF, [400, 401, 9]], processor, 8)
-    assert rows[0] == rows[2] == slow_greedy(model, BASE, PREF, 8, max_kl)
-    assert rows[1] == rows[3] == slow_greedy(model, [400, 401], [400, 401, 9], 8, max_kl)
+    assert rows[0] == rows[2] == slow_greedy(model, BASE, PREF, 8, max_kl=max_kl)
+    assert rows[1] == rows[3] == slow_greedy(model, [400, 401], [400, 401, 9], 8, max_kl=max_kl)
 
 
 def test_pairs_of_one_batch_are_decoded_each_for_itself(model):

@@ -40,8 +40,8 @@ def written(*, user="", after_user="", after="", opened="", last=""):
     return (
         "{% for m in messages %}{% if m['role'] == 'user' %}"
         f"{user}{{{{ m['content'] }}}}{after_user}"
-        "{% elif m['role'] == 'assistant' %}{{ m['content'] }}"
-        f"{after}{{% endif %}}{{% endfor %}}{{% if add_generation_prompt %}}{opened}{{% endif %}}{last}"
+        f"{{% elif m['role'] == 'assistant' %}}{{{{ m['content'] }}}}{after}{{% endif %}}"
+        f"{{% endfor %}}{{% if add_generation_prompt %}}{opened}{{% endif %}}{last}"
     )
 
 
