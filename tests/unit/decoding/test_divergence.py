@@ -196,6 +196,21 @@ def test_a_few_evaluations_over_the_vocabulary_are_enough(scale, bound):
         assert 1 <= operations.count <= MOST_EVALUATIONS
 
 
+def test_a_bound_near_the_divergence_of_the_whole_way_goes_no_further():
+    generator = torch.Generator().manual_seed(10)
+    requests = [Request(generator, 2.0, 0.0, 1, vocab=2, spread=6, gap=30) for _ in range(120)]
+    for request in requests:
+        ends = [
+            between(request.logits, request.weights, request.reference, at) for at in (1.0, 0.0)
+        ]
+        share = 1.0 - 0.002 * float(torch.rand((), generator=generator))
+        request.bound = max(0.0, share * divergence(*ends))
+    (logits, _, fractions), _ = mix(requests)
+    assert fractions.max() <= 1.0
+    for request, row, fraction in zip(requests, logits, fractions.tolist(), strict=True):
+        request.check(row, fraction)
+
+
 def test_where_it_does_not_bind_it_changes_no_bit():
     generator = torch.Generator().manual_seed(3)
     requests = [Request(generator, scale, 0.5, 2, gap=0.1) for scale in (-0.5, 0.5, 1.0, 2.0)]
