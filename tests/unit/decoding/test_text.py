@@ -13,6 +13,7 @@ from tests.unit.prompting.models import SPECIAL, byte_level, metaspace
 
 TOKENIZER = tiny_tokenizer()
 SPACED = metaspace()  # the text of a token depends on where it stands
+CONTROL_TOKENS = list(special_tokens(SPACED))
 WORDS = [token for text, token in SPACED.get_vocab().items() if not text.startswith("<0x")]
 
 
@@ -41,7 +42,7 @@ def test_any_tokens_give_what_the_tokenizer_gives_for_all_of_them(ids):
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.lists(st.sampled_from(WORDS), max_size=12))
+@given(st.lists(st.sampled_from(WORDS) | st.sampled_from(CONTROL_TOKENS), max_size=12))
 def test_spaces_between_tokens_are_kept(ids):
     pieces, rest = pieces_of(ids, SPACED)
     assert "".join(pieces) + rest == SPACED.decode(ids, skip_special_tokens=True)
@@ -50,6 +51,7 @@ def test_spaces_between_tokens_are_kept(ids):
 def test_text_is_not_tidied():
     tokenizer = tiny_tokenizer()
     tokenizer.clean_up_tokenization_spaces = True
+    tokenizer.clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output = True
     ids = tokenizer("Is n't it , well ?", add_special_tokens=False).input_ids
     assert "".join(pieces_of(ids, tokenizer)[0]) == "Is n't it , well ?"
 

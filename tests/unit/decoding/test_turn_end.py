@@ -56,6 +56,7 @@ REFUSES_THE_PROMPT = "{% if add_generation_prompt %}{{ raise_exception('No.') }}
         (written(after="\n <|im_end|>"), "<|im_end|>"),
         (written(after="EOS"), "EOS"),
         (written(after="[]"), "[]"),
+        (written(after="[e]"), "[e]"),
         (written(after="<|end|>"), "<|end|>"),
         (written(after="<|end|>>"), "<|end|>>"),
         # What opens the user's turn, where nothing else ends the answer.
@@ -79,7 +80,9 @@ REFUSES_THE_PROMPT = "{% if add_generation_prompt %}{{ raise_exception('No.') }}
 def test_templates_of_every_kind(template, end):
     tokenizer = tiny_tokenizer(template)
     special = ["EOS", "<bot>", "\t"]
-    plain = ["[]", "<|end|>", "<|end|>>", "word", "<ab", "ab>", "#", "\n\n\n"]
+    plain = ["[]", "[e]", "<|end|>", "<|end|>>", "word", "<ab", "ab>", "#", "\n\n\n"]
     tokenizer.add_tokens([AddedToken(text, special=text in special) for text in special + plain])
     expected = None if end is None else tokenizer.convert_tokens_to_ids(end)
     assert turn_end_token(tokenizer) == expected
+    tokenizer.chat_template = CHATML
+    assert turn_end_token(tokenizer, template) == expected
