@@ -45,11 +45,8 @@ class IncrementalDetokenizer:
         return piece
 
     def flush(self) -> str:
-        """Returns the rest of the text: bytes that never became a whole character."""
-        piece = self._decode(self._start)[len(self._returned) :]
-        self._start = self._done = len(self._ids)
-        self._returned = ""
-        return piece
+        """Returns the rest of the text, bytes that never became a whole character, at the end."""
+        return self._decode(self._start)[len(self._returned) :]
 
     def _decode(self, start: int) -> str:
         text = self._tokenizer.decode(

@@ -66,7 +66,6 @@ class JsonCursor:
             self._part = "key" if byte == _OPENING[0] else "value"
         elif byte in _CLOSING:
             self.containers = self.containers[:-1]
-            self._part = "value"
         elif byte == _COLON:
             self._part = "value"
         elif byte == _COMMA:

@@ -118,6 +118,8 @@ class AmuletLogitsProcessor(LogitsProcessor):
     def _policies(self, scores: Tensor) -> Tensor:
         """Logits of each pair's policy, shape (pairs, vocab)."""
         pairs = len(scores) // 2
+        if all(self._weights) and any(filters.needs_log_probs for filters in self._filters):
+            scores = scores.float().log_softmax(dim=-1)
         # The mixture wants the rows of one pair side by side.
         contexts = scores.view(2, pairs, -1).transpose(0, 1).flatten(0, 1)
         matrix = mixing_matrix([self._weights] * pairs, scores.device)

@@ -119,7 +119,8 @@ class Strength(FrozenModel):
         return self.max_kl
 
     def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
-        yield from ((name, value) for name, value in self if value not in (None, "default"))
+        fields = type(self).model_fields
+        yield from ((name, value) for name, value in self if value != fields[name].default)
 
     def over(self, other: Strength) -> Strength:
         """The scale and the bound of this level; where it sets none, those of the other level."""

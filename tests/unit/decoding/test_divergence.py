@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import warnings
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from amulet_integrations import AmuletParams
 from amulet_integrations.decoding import (
@@ -22,6 +24,7 @@ from amulet_integrations.errors import InvalidParamsError
 
 INF = float("inf")
 NEAR = 1e-3
+MOST_EVALUATIONS = 3
 
 
 def between(logits, weights, reference, fraction):
@@ -145,6 +148,69 @@ def test_a_larger_bound_goes_further():
     assert logits[-1].equal(unbounded[-1])
 
 
+def test_a_batch_of_any_size_is_bounded_request_by_request():
+    generator = torch.Generator().manual_seed(8)
+    bounds = [None if index % 6 == 5 else 0.05 * (1 + index % 3) for index in range(45)]
+    requests = [Request(generator, 6.0, bound, 1, vocab=40) for bound in bounds]
+    (logits, _, fractions), _ = mix(requests)
+    for request, row, fraction in zip(requests, logits, fractions.tolist(), strict=True):
+        request.check(row, fraction)
+        expected = 1.0
+        if request.bound is not None:
+            rows = (request.logits, request.weights, request.reference)
+            expected = largest_fraction(*rows, request.bound)
+        assert fraction == pytest.approx(expected, abs=0.01)
+
+
+@pytest.mark.parametrize("bound", [1e-3, 1e-2, 0.1, 1.0])
+def test_a_small_bound_is_kept_to_a_hundredth(bound):
+    generator = torch.Generator().manual_seed(9)
+    requests = [Request(generator, 6.0, bound, 1, vocab=1000) for _ in range(8)]
+    (logits, _, _), _ = mix(requests)
+    for request, row in zip(requests, logits, strict=True):
+        at_one = between(request.logits, request.weights, request.reference, 0.0)
+        found = divergence(row.double().log_softmax(-1), at_one)
+        assert found == pytest.approx(bound, rel=0.01)
+
+
+class Operations(TorchDispatchMode):
+    """Counts the exponentials of whole rows."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.count += func.overloadpacket._qualified_op_name == "aten::exp_"
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("scale", [-2.0, 2.0, 5.65, 20.0])
+@pytest.mark.parametrize("bound", [0.01, 0.1, 1.0])
+def test_a_few_evaluations_over_the_vocabulary_are_enough(scale, bound):
+    requests = [
+        Request(torch.Generator().manual_seed(seed), scale, bound, 1, vocab=3000, gap=1.0)
+        for seed in range(6)
+    ]
+    for request in requests:
+        with Operations() as operations:
+            mix([request])
+        assert 1 <= operations.count <= MOST_EVALUATIONS
+
+
+def test_a_bound_near_the_divergence_of_the_whole_way_goes_no_further():
+    generator = torch.Generator().manual_seed(10)
+    requests = [Request(generator, 2.0, 0.0, 1, vocab=2, spread=6, gap=30) for _ in range(120)]
+    for request in requests:
+        ends = [
+            between(request.logits, request.weights, request.reference, at) for at in (1.0, 0.0)
+        ]
+        share = 1.0 - 0.002 * float(torch.rand((), generator=generator))
+        request.bound = max(0.0, share * divergence(*ends))
+    (logits, _, fractions), _ = mix(requests)
+    assert fractions.max() <= 1.0
+    for request, row, fraction in zip(requests, logits, fractions.tolist(), strict=True):
+        request.check(row, fraction)
+
+
 def test_where_it_does_not_bind_it_changes_no_bit():
     generator = torch.Generator().manual_seed(3)
     requests = [Request(generator, scale, 0.5, 2, gap=0.1) for scale in (-0.5, 0.5, 1.0, 2.0)]
@@ -160,6 +226,8 @@ def test_without_bounds_it_is_mix_contexts():
     (logits, _, fractions), unbounded = mix(requests)
     assert logits.equal(unbounded)
     assert fractions.tolist() == [1.0] * 3
+    assert not DivergenceBounds([(0.0, 1.0)], [None])
+    assert DivergenceBounds([(0.0, 1.0)] * 2, [None, 0.0])
 
 
 @pytest.mark.parametrize("poison", [float("nan"), INF])
@@ -169,7 +237,9 @@ def test_a_broken_row_harms_nobody(poison, context):
     requests = [Request(generator, 5.0, 0.2, 1) for _ in range(3)]
     (whole, _, _), _ = mix(requests)
     requests[1].logits[context, 7] = poison
-    (logits, _, fractions), _ = mix(requests)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        (logits, _, fractions), _ = mix(requests)
     assert logits[1].isnan().all()
     assert fractions[1] == 1.0
     assert logits[0].equal(whole[0])
@@ -215,11 +285,19 @@ def test_amulets_policy_takes_a_bound_over_any_shape(dtype):
     assert amulet_policy(base, pref, params, max_kl=1e6).equal(free)
     single = amulet_policy(base[1, 1], pref[1, 1], params, 0.3)
     torch.testing.assert_close(single, bounded[1, 1])
+    many = amulet_policy(base.repeat(6, 1, 1), pref.repeat(6, 1, 1), params, 0.3)
+    torch.testing.assert_close(many, bounded.repeat(6, 1, 1))
+
+
+def test_the_base_policy_is_not_bounded():
+    params = AmuletParams.from_guidance_scale(0.0)
+    base, pref = torch.randn(2, 50, generator=torch.Generator().manual_seed(7))
+    torch.testing.assert_close(amulet_policy(base, pref, params, 0.01), base.log_softmax(-1))
 
 
 @pytest.mark.parametrize("bound", [-0.1, float("nan"), INF, "0.2", True])
 def test_what_is_no_bound_is_refused(bound):
-    with pytest.raises(InvalidParamsError, match="None for no bound"):
+    with pytest.raises(InvalidParamsError, match=rf"^max_kl={bound!r}: .*None for no bound"):
         amulet_policy(torch.zeros(3), torch.zeros(3), AmuletParams(), bound)
 
 

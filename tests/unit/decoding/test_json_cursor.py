@@ -6,7 +6,7 @@ import json
 from itertools import pairwise
 from json.decoder import scanstring
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from amulet_integrations.decoding.json_cursor import JsonCursor
@@ -28,38 +28,44 @@ def strings_of(text):
     return found
 
 
-def depth_of(text, strings, place):
-    outside = [
-        char
-        for index, char in enumerate(text[:place])
-        if not any(start <= index < end for start, end, _ in strings)
-    ]
-    return sum((char in "{[") - (char in "}]") for char in outside)
-
-
-def state_at(text, strings, place):
-    """The same three answers, from the whole text and hindsight."""
-    around = [name for start, end, name in strings if start < place < end]
-    return bool(around), around == [False], depth_of(text, strings, place)
+def states_of(text):
+    """The same three answers at every place, from the whole text and hindsight."""
+    inside = {
+        place: is_name
+        for start, end, is_name in strings_of(text)
+        for place in range(start + 1, end)
+    }
+    depth, states = 0, [(False, False, 0)]
+    for place, char in enumerate(text, 1):
+        if place - 1 not in inside and place not in inside:
+            depth += (char in "{[") - (char in "}]")
+        states.append((place in inside, inside.get(place) is False, depth))
+    return states
 
 
 def state_of(cursor):
     return cursor.in_string, cursor.in_string_value, cursor.depth
 
 
+@settings(deadline=None)
 @given(value=JSON, compact=st.booleans(), ascii_only=st.booleans(), data=st.data())
-def test_it_knows_at_every_place_where_it_stands(value, compact, ascii_only, data):
+def test_it_knows_all_along_where_it_stands(value, compact, ascii_only, data):
     indent = None if compact else 2
     text = json.dumps(value, ensure_ascii=ascii_only, indent=indent)
-    strings = strings_of(text)
-    cuts = data.draw(st.sets(st.integers(0, len(text))))
+    cursor, states, seen = JsonCursor(), states_of(text), []
+    for char in text:
+        cursor.push(char)
+        seen.append(state_of(cursor))
+    assert seen == states[1:]
     cursor = JsonCursor()
+    cuts = data.draw(st.sets(st.integers(0, len(text))))
     for start, end in pairwise(sorted({0, *cuts, len(text)})):
         cursor.push(text[start:end])
-        assert state_of(cursor) == state_at(text, strings, end)
+        assert state_of(cursor) == states[end]
     assert state_of(cursor) == (False, False, 0)
 
 
+@settings(deadline=None)
 @given(value=JSON, data=st.data())
 def test_bytes_may_be_cut_inside_a_character(value, data):
     text = json.dumps(value, ensure_ascii=False)
@@ -72,8 +78,7 @@ def test_bytes_may_be_cut_inside_a_character(value, data):
     for byte in raw[:place]:
         bytewise.push(bytes([byte]))
     # The rest of a character that was cut changes nothing.
-    strings, characters = strings_of(text), len(raw[:place].decode(errors="ignore"))
-    expected = state_at(text, strings, characters)
+    expected = states_of(text)[len(raw[:place].decode(errors="ignore"))]
     assert state_of(whole) == state_of(pieces) == state_of(bytewise) == expected
 
 

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
+from transformers import (
+    MinPLogitsWarper,
+    RepetitionPenaltyLogitsProcessor,
+    TemperatureLogitsWarper,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+)
 
 from amulet_integrations import SamplingParams
 from amulet_integrations.decoding import LogitsFilters
@@ -27,18 +35,51 @@ def test_sampling_follows_the_policy():
     torch.testing.assert_close(odds, LOGITS.softmax(-1), atol=0.03, rtol=0)
 
 
-def test_temperature_sharpens():
-    odds = draws(SamplingParams(temperature=0.5, seed=1))
-    torch.testing.assert_close(odds, (LOGITS / 0.5).softmax(-1), atol=0.03, rtol=0)
-
-
 def test_top_k_top_p_and_min_p_keep_the_right_tokens():
-    assert draws(SamplingParams(temperature=1.0, top_k=2, seed=1)).count_nonzero() == 2
+
+    def kept(**values):
+        return draws(SamplingParams(temperature=1.0, seed=1, **values), 400).count_nonzero()
+
+    assert kept(top_k=2) == 2
     probabilities = LOGITS.softmax(-1)
     inside = (probabilities.cumsum(-1) - probabilities < 0.7).sum()
-    assert draws(SamplingParams(temperature=1.0, top_p=0.7, seed=1)).count_nonzero() == inside
-    kept = (probabilities >= 0.2 * probabilities.max()).sum()
-    assert draws(SamplingParams(temperature=1.0, min_p=0.2, seed=1)).count_nonzero() == kept
+    assert kept(top_p=0.7) == inside
+    assert kept(min_p=0.2) == (probabilities >= 0.2 * probabilities.max()).sum()
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"top_k": 1},
+        {"top_k": 4, "top_p": 0.6},
+        {"min_p": 0.1, "repetition_penalty": 2.0},
+        {"temperature": 3.0, "top_p": 0.75, "min_p": 0.3},
+        {"temperature": 1.4, "top_k": 5, "top_p": 0.9, "min_p": 0.05, "repetition_penalty": 0.5},
+    ],
+    ids=str,
+)
+def test_draws_are_those_of_transformers_classes_in_the_documented_order(values):
+    params = SamplingParams(**{"temperature": 1.0, "seed": 5, **values})
+    chain = [
+        RepetitionPenaltyLogitsProcessor(params.repetition_penalty),
+        TemperatureLogitsWarper(params.temperature),
+        TopKLogitsWarper(params.top_k or len(LOGITS)),
+        TopPLogitsWarper(params.top_p),
+        MinPLogitsWarper(params.min_p),
+    ]
+    scores, completion = LOGITS[None], [0, 5]
+    for step in chain:
+        scores = step(torch.tensor([completion]), scores)
+    generator = torch.Generator().manual_seed(5)
+    filters = LogitsFilters(params)
+    for _ in range(60):
+        expected = torch.multinomial(scores.softmax(-1), 1, generator=generator)
+        assert filters.draw(LOGITS, completion) == expected.item()
+
+
+def test_the_smallest_temperature_leaves_large_logits_finite():
+    filters = LogitsFilters(SamplingParams(temperature=1e-5, seed=1))
+    assert filters.draw(torch.tensor([1e34, 3e34, 2e34]), []) == 1
 
 
 def test_the_penalty_sees_the_completion_only():

@@ -19,6 +19,7 @@ from amulet_integrations.decoding import (
     mixing_matrix,
     preference_weights,
 )
+from amulet_integrations.decoding.guidance import ContextWeights
 from amulet_integrations.errors import InvalidParamsError
 
 INF = float("inf")
@@ -64,10 +65,26 @@ def test_weights_of_a_mixture_add_up_to_one(scale, weights):
     assert math.fsum(preference_weights(scale, weights)) == pytest.approx(1)
 
 
-@pytest.mark.parametrize(("scale", "weight"), [(2.0, 1.5), (2.0, float("nan")), (INF, 1.0)])
-def test_weights_out_of_range_are_refused(scale, weight):
-    with pytest.raises(InvalidParamsError):
+@pytest.mark.parametrize(
+    ("scale", "weight", "named"),
+    [
+        (2.0, 1.5, "weight=1.5"),
+        (2.0, -1.5, "weight=-1.5"),
+        (2.0, float("nan"), "weight=nan"),
+        (INF, 1.0, "scale=inf"),
+    ],
+)
+def test_weights_out_of_range_are_refused_by_name(scale, weight, named):
+    with pytest.raises(InvalidParamsError, match=named):
         preference_weights(scale, [weight])
+
+
+@pytest.mark.parametrize("weights", [[], [1.0], [0.5, -0.25]])
+def test_the_parts_of_an_answer_are_written_at_base_pref_and_the_calls_scale(weights):
+    at = ContextWeights.at_scale(3.0, weights)
+    assert at.base == (1.0, *[0.0] * len(weights))
+    assert at.pref == pytest.approx((1.0 - sum(weights), *weights))
+    assert at.guided == pytest.approx((1.0 - 3.0 * sum(weights), *[3.0 * it for it in weights]))
 
 
 def slow_mixture(logits, weights):
@@ -101,6 +118,22 @@ def test_a_batch_is_mixed_as_each_request_alone(counts, seed, exclude):
         expected = slow_mixture(logits[row : row + count], weights[request])
         torch.testing.assert_close(mixed[request].double(), expected, rtol=1e-4, atol=1e-4)
         row += count
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_logits_of_any_dtype_are_mixed_in_float32(dtype):
+    logits = (torch.randn(2, 23, generator=torch.Generator().manual_seed(3)) * 5).to(dtype)
+    logits[0, 4] = -INF
+    default = torch.get_default_dtype()
+    torch.set_default_dtype(torch.bfloat16)  # as while a model is loaded
+    try:
+        matrix = mixing_matrix([[-1.97, 2.97]])
+    finally:
+        torch.set_default_dtype(default)
+    mixed = mix_contexts(logits, matrix)
+    assert mixed.dtype == torch.float32
+    expected = slow_mixture(logits, [-1.97, 2.97])
+    torch.testing.assert_close(mixed[0].double(), expected, rtol=1e-5, atol=1e-5)
 
 
 def test_the_mixture_of_two_is_amulets_policy():

@@ -109,8 +109,10 @@ def test_parameters_are_frozen_hashable_and_copied_with_validation():
 
 def test_the_bound_on_the_scale_names_both_numbers():
     assert check_guidance_scale(20.0) == 20.0
-    with pytest.raises(GuidanceScaleError, match=r"p = 20\.5 .*max_guidance_scale = 20"):
+    with pytest.raises(GuidanceScaleError, match=r"p = 20\.5 is past max_guidance_scale = 20"):
         check_guidance_scale(20.5)
+    with pytest.raises(GuidanceScaleError, match=r"p = 20\.5 \(from preset='x'\) is past"):
+        check_guidance_scale(20.5, source="preset='x'")
     with pytest.raises(GuidanceScaleError):
         check_guidance_scale(-3.0, maximum=2.0)
     with pytest.raises(GuidanceScaleError):

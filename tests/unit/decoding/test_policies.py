@@ -111,8 +111,10 @@ def test_tokens_excluded_in_either_context_stay_excluded(policy, params):
 
 @pytest.mark.parametrize("policy", [amulet_policy, ftrl_policy])
 def test_a_policy_needs_a_token_and_one_shape(policy):
-    with pytest.raises(InvalidRequestError, match="No token"):
-        policy(torch.tensor([-INF, 1.0]), torch.tensor([1.0, -INF]), AmuletParams())
+    base, pref = torch.tensor([[0.0, 1.0], [-INF, 1.0]]), torch.tensor([[0.0, 1.0], [1.0, -INF]])
+    for row in (slice(0, 2), 1):
+        with pytest.raises(InvalidRequestError, match="No token"):
+            policy(base[row], pref[row], AmuletParams())
     with pytest.raises(InvalidRequestError, match="shape"):
         policy(torch.zeros(3), torch.zeros(4), AmuletParams())
 
@@ -124,6 +126,32 @@ def test_half_precision_logits_are_worked_on_in_float32(dtype):
     assert result.dtype == torch.float32
     exact = amulet_policy(base.double(), pref.double(), AmuletParams())
     torch.testing.assert_close(result.double(), exact, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("policy", [amulet_policy, ftrl_policy])
+@pytest.mark.parametrize("far", [0.0, 4096.0], ids=["near 0", "far from 0"])
+def test_float32_is_as_fine_as_if_the_likely_tokens_were_all(policy, far):
+    """Neither a constant, nor unlikely tokens that the contexts disagree on, cost digits."""
+    base, pref = (logits.float() + far for logits in random_logits(6, 50, 2.0, 0.1))
+    base[-1] = pref[-1] = -INF
+    base[:10] -= 50.0
+    pref[:10] -= 250.0
+    params = AmuletParams.from_guidance_scale(20.0)
+    exact = policy(base.double(), pref.double(), params)
+    likely = exact > -12.0
+    assert likely.sum() > 20
+    result = policy(base, pref, params).double()
+    torch.testing.assert_close(result[likely], exact[likely], rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_a_utility_of_any_dtype_is_played_in_that_of_the_policy(dtype):
+    base, pref = (logits.float() for logits in random_logits(5, 40, 2.0, 1.0))
+    bonus = torch.arange(40).remainder(3).to(dtype)
+    result = ftrl_policy(base, pref, AmuletParams(), lambda *_: bonus)
+    assert result.dtype == torch.float32
+    expected = ftrl_policy(base, pref, AmuletParams(), lambda *_: bonus.float())
+    torch.testing.assert_close(result, expected)
 
 
 def test_a_callers_utility_is_played():

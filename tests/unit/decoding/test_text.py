@@ -7,13 +7,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from amulet_integrations.decoding import IncrementalDetokenizer, StopStrings
+from amulet_integrations.decoding.completion_text import CompletionText, special_tokens
 from tests.support.tiny import VOCABULARY, tiny_tokenizer
+from tests.unit.prompting.models import SPECIAL, byte_level, metaspace
 
 TOKENIZER = tiny_tokenizer()
+SPACED = metaspace()  # the text of a token depends on where it stands
+CONTROL_TOKENS = list(special_tokens(SPACED))
+WORDS = [token for text, token in SPACED.get_vocab().items() if not text.startswith("<0x")]
 
 
-def pieces_of(ids):
-    detokenizer = IncrementalDetokenizer(TOKENIZER)
+def pieces_of(ids, tokenizer=TOKENIZER):
+    detokenizer = IncrementalDetokenizer(tokenizer)
     pieces = [detokenizer.push(token) for token in ids]
     return pieces, detokenizer.flush()
 
@@ -34,6 +39,21 @@ def test_text_comes_back_whole_and_never_half_a_character(text):
 def test_any_tokens_give_what_the_tokenizer_gives_for_all_of_them(ids):
     pieces, rest = pieces_of(ids)
     assert "".join(pieces) + rest == TOKENIZER.decode(ids, skip_special_tokens=True)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.sampled_from(WORDS) | st.sampled_from(CONTROL_TOKENS), max_size=12))
+def test_spaces_between_tokens_are_kept(ids):
+    pieces, rest = pieces_of(ids, SPACED)
+    assert "".join(pieces) + rest == SPACED.decode(ids, skip_special_tokens=True)
+
+
+def test_text_is_not_tidied():
+    tokenizer = tiny_tokenizer()
+    tokenizer.clean_up_tokenization_spaces = True
+    tokenizer.clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output = True
+    ids = tokenizer("Is n't it , well ?", add_special_tokens=False).input_ids
+    assert "".join(pieces_of(ids, tokenizer)[0]) == "Is n't it , well ?"
 
 
 def test_characters_of_several_tokens_come_as_soon_as_they_are_whole():
@@ -126,5 +146,80 @@ def test_nothing_is_held_back_longer_than_it_must():
 @pytest.mark.parametrize("stops", [[], ["never"]])
 def test_text_without_a_stop_is_passed_on_whole(stops):
     matcher = StopStrings(stops)
-    assert matcher.push("the end ne") + matcher.flush() == "the end ne"
+    assert matcher.push("the end ne") == ("the end " if stops else "the end ne")
+    assert matcher.flush() == ("ne" if stops else "")
+    assert matcher.flush() == ""
     assert matcher.found is None
+
+
+@pytest.mark.parametrize("make", [byte_level, metaspace])
+def test_special_tokens_are_those_that_decoding_leaves_out(make):
+    tokenizer = make()
+    special = [*SPECIAL, *(["<unk>"] if make is metaspace else [])]
+    assert special_tokens(tokenizer) == {
+        tokenizer.convert_tokens_to_ids(text): text for text in special
+    }
+
+
+START, END = "<|im_start|>", "<|im_end|>"
+HIDDEN_TOKENS = special_tokens(TOKENIZER)
+parts = st.lists(st.sampled_from(["a", "b🙂", "か", " ab", START, END]), min_size=1, max_size=8)
+stop_strings = st.lists(
+    st.lists(st.sampled_from(["a", "b", "🙂", " ", START, END]), min_size=1, max_size=3).map(
+        "".join
+    ),
+    max_size=3,
+)
+
+
+def tokens_of(text):
+    return TOKENIZER(text, add_special_tokens=False).input_ids
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(parts, max_size=3), stop_strings, st.booleans(), st.booleans())
+def test_a_completions_text_ends_at_a_stop_string_where_it_may(runs, stops, first_may, skip):
+    """Tokens at which a stop string may end the text alternate with others, run by run."""
+    hidden = HIDDEN_TOKENS if skip else {}
+    text = CompletionText(TOKENIZER, stops, hidden, skip_special_tokens=skip)
+    written, expected, may_stop = "", "", first_may
+    for index, run in enumerate(runs):
+        may_stop = first_may if index % 2 == 0 else not first_may
+        pieces = [(part, part in hidden.values()) for part in run]
+        shown = "".join(part for part, is_hidden in pieces if not is_hidden)
+        expected += cut_with_hidden(pieces, stops, list(hidden.values())) if may_stop else shown
+        for token in tokens_of("".join(run)):
+            written += text.push(token, may_stop=may_stop)
+        if text.is_stopped:
+            break
+    assert written + text.finish(may_stop=may_stop) == expected
+
+
+@pytest.mark.parametrize(
+    ("stops", "may_stop", "expected"),
+    [
+        ([], True, "a sea"),
+        (["sea" + END], True, "a "),
+        (["sea" + END], False, "a sea"),
+        (["ea"], True, "a s"),
+        (["!"], True, "a sea"),
+    ],
+)
+def test_the_token_that_ends_a_completion_is_no_text_but_may_be_part_of_a_stop_string(
+    stops, may_stop, expected
+):
+    (mark,) = tokens_of("!")
+    for end, text_of_it in (1, END), (mark, END):
+        text = CompletionText(TOKENIZER, stops, {end: text_of_it}, skip_special_tokens=False)
+        written = "".join(text.push(token, may_stop=may_stop) for token in tokens_of("a sea"))
+        written += text.push(end, is_end=True, may_stop=may_stop)
+        assert written + text.finish(may_stop=may_stop) == expected
+        assert text.is_stopped == (expected != "a sea")
+
+
+@pytest.mark.parametrize("may_stop", [True, False])
+def test_bytes_that_are_no_character_come_last_and_may_be_a_stop_string(may_stop):
+    text = CompletionText(TOKENIZER, ["\ufffd"])
+    assert "".join(map(text.push, tokens_of("a🙂")[:-1])) == "a"
+    assert text.finish(may_stop=may_stop) == ("" if may_stop else "\ufffd")
+    assert text.is_stopped == may_stop

@@ -107,7 +107,20 @@ def test_the_nearest_level_that_says_it_counts_for_scale_and_bound_each(nearest)
     ids=str,
 )
 def test_what_a_strength_comes_to(said, name, applied):
-    assert strength(said) == (name, Preset(*applied))
+    assert strength(said) == strength(said, method="amulet") == (name, Preset(*applied))
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ({}, ""),
+        ({"guidance_scale": 0.0}, "guidance_scale=0.0"),
+        ({"preset": "default", "max_kl": None}, "preset='default' max_kl=None"),
+        ({"preset": "paper", "max_kl": 0.2}, "preset='paper' max_kl=0.2"),
+    ],
+)
+def test_a_strength_shows_what_is_set(said, shown):
+    assert str(Strength(**said)) == shown
 
 
 @pytest.mark.parametrize(
@@ -145,8 +158,8 @@ def test_a_scope_of_another_user_says_nothing_of_the_strength():
 
 
 BAD = [
-    *[({"max_kl": value}, "0 or more.*None for no bound") for value in (-0.1, "much", True)],
-    *[({"max_kl": float(value)}, "0 or more.*None for no bound") for value in ("nan", "inf")],
+    *[({"max_kl": value}, "max_kl=.*None for no bound") for value in (-0.1, "much", True)],
+    *[({"max_kl": float(value)}, "max_kl=.*None for no bound") for value in ("nan", "inf")],
     *[({"guidance_scale": value}, "give a finite number") for value in ("2", True, [2])],
     *[({"guidance_scale": float(value)}, "give a finite number") for value in ("nan", "-inf")],
     ({"preset": "bold"}, "'gentle', 'default', 'strong' or 'paper'"),

@@ -185,9 +185,10 @@ def test_what_was_reported_is_remembered_within_bounds(
 ) -> None:
     monkeypatch.setattr(unknown_users, "MOST_REMEMBERED", 3)
     llm = ChatAmulet(engine=ScriptedEngine(), profiles=InMemoryProfileStore())
-    for user_id in ("a", "b", "c", "d", "d", "a"):
+    for user_id in "abcadab":  # the b is forgotten for the d, and the c for the b
         llm.invoke(QUESTION, user_id=user_id)
-    assert len(reported()) == 5
+    named = [str(warning.message).partition("'")[2][0] for warning in reported()]
+    assert named == ["a", "b", "c", "d", "b"]
     # Python's own record of warnings keeps each message for good.
     assert not any("'a'" in str(key) for key in globals().get("__warningregistry__", {}))
 
@@ -435,13 +436,15 @@ def test_keys_of_others_give_nothing(reported: Any) -> None:
     assert reported() == []
 
 
-def test_each_user_of_a_config_without_a_store_is_reported_once() -> None:
+def test_each_key_and_each_user_of_a_config_without_a_store_is_reported_once() -> None:
     reports = unknown_users.UnknownUsers()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         for user in ("ann", "ben", "ann", "ben"):
             reports.report_config_user("warn", user, Path("gone.db"))
-    first, second = (str(it.message) for it in caught)
+            reports.report_key("warn", f"{user}s key", f"The key of {user} is unknown.")
+    first, key, second, other_key = (str(it.message) for it in caught)
+    assert ("The key of ann" in key, "The key of ben" in other_key) == (True, True)
     assert "'ann'" in first
     assert "profile set ann" in first
     assert "'ben'" in second
