@@ -84,7 +84,7 @@ class UnknownArgumentError(AmuletError, ValueError, TypeError):
         """
         shown = sorted(unknown)[:_MOST_NAMES]
         values = unknown if isinstance(unknown, Mapping) else dict.fromkeys(unknown)
-        suggested = suggest({name: values[name] for name in shown}, known)
+        suggested = suggest({name: values[name] for name in unknown if name in shown}, known)
         parts = [
             f"{name!r:.80}" + (f" (did you mean {suggested[name]}?)" if name in suggested else "")
             for name in shown
