@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from amulet_integrations.errors import errors_at
 from amulet_integrations.prompting import ChatMessage
 from amulet_integrations.prompting.openai_compat.openai_tools import checked_tool, unique_tools
 from amulet_integrations.prompting.openai_compat.response_format import checked_by_caller
@@ -134,6 +135,14 @@ class ChatRequest(GenerationOptions):
         """
         return to_chat_messages(self.messages)
 
+    def _checked_tools(self) -> list[dict[str, Any]]:
+        checked = []
+        for at, tool in enumerate(self.tools or ()):
+            with errors_at(f"tools[{at}].function"):
+                checked.append(checked_tool(tool.to_function()))
+        with errors_at("tools"):
+            return unique_tools(checked)
+
     def call_arguments(self, user_id: str | None) -> dict[str, Any]:
         """As in `GenerationOptions`, with what shapes the answer; reads schemas, so it may take.
 
@@ -143,7 +152,7 @@ class ChatRequest(GenerationOptions):
         """
         choice, wanted = self.tool_choice, self.response_format
         shape = {
-            "tools": unique_tools([checked_tool(tool.to_function()) for tool in self.tools or ()]),
+            "tools": self._checked_tools(),
             "tool_choice": choice.model_dump() if isinstance(choice, NamedChoice) else choice,
             "parallel_tool_calls": self.parallel_tool_calls,
             "response_format": wanted

@@ -6,6 +6,7 @@ import json
 from typing import Any, get_type_hints
 
 import pytest
+from fastapi.testclient import TestClient
 from openai.types import completion_create_params
 from openai.types.chat import chat_completion_assistant_message_param as assistant_param
 from openai.types.chat import chat_completion_content_part_text_param as text_param
@@ -27,6 +28,7 @@ from amulet_integrations.serving.profile_api.explain_routes import ExplainBody
 from amulet_integrations.serving.profile_api.history_routes import RestoreBody
 
 HI = [{"role": "user", "content": "Hi"}]
+from tests.unit.serving.openai_api.conftest import make_app
 
 
 def nested(depth: int) -> list[Any]:
@@ -296,26 +298,60 @@ def test_a_body_full_of_faults_is_not_read_to_its_end(model, body):
 
 
 @pytest.mark.parametrize(
-    ("body", "said"),
+    ("body", "param", "said"),
     [
-        ({"top_logprobs": 2}, "logprobs"),
-        ({"tool_choice": "required"}, "no tools"),
-        ({"tools": [{"type": "function", "function": {"name": "a b"}}]}, "name"),
-        ({"response_format": {"type": "json_schema", "json_schema": {"name": "x"}}}, "schema"),
-        ({"amulet": {"guidance_scale": 1e6, "preference": "Be brief."}}, "guidance_scale"),
-        ({"amulet": {"guidance_scale": 2, "preset": "strong"}}, "preset"),
-        ({"amulet": {"preference": "  "}}, "text"),
-        ({"amulet": {"preference": {"weight": 1}}}, "text"),
-        ({"amulet": {"preference": {"text": "Be brief.", "wieght": 1}}}, "weight"),
-        ({"amulet": {"preference": ["Be brief."] * 99}}, "64"),
-        ({"user": "a\nb"}, "user"),
-        ({"chat_template_kwargs": {"x": nested(900)}}, "nested too deeply"),
-        ({"messages": [*HI, *called_with({"x": nested(900)})]}, "nested too deeply"),
-        ({"messages": [{"role": "system", "content": "Hi"}]}, "user message"),
+        ({"top_logprobs": 2}, "top_logprobs", "logprobs"),
+        ({"tool_choice": "required"}, "tool_choice", "no tools"),
+        (
+            {"tools": [{"type": "function", "function": {"name": it}} for it in ("a", "a b")]},
+            "tools[1].function.name",
+            "name",
+        ),
+        (
+            {"response_format": {"type": "json_schema", "json_schema": {"name": "x"}}},
+            "response_format",
+            "schema",
+        ),
+        (
+            {"amulet": {"guidance_scale": 1e6, "preference": "Be brief."}},
+            "amulet.guidance_scale",
+            "guidance_scale",
+        ),
+        ({"amulet": {"guidance_scale": 2, "preset": "strong"}}, None, "preset"),
+        ({"amulet": {"preference": "  "}}, "amulet.preference", "text"),
+        ({"amulet": {"preference": [*GOOD, "  "]}}, "amulet.preference[2]", "text"),
+        ({"amulet": {"preference": [*GOOD, {"text": ""}]}}, "amulet.preference[2].text", "text"),
+        (
+            {"amulet": {"preference": [*GOOD, {"text": "x", "weight": "y"}]}},
+            "amulet.preference[2].weight",
+            "weight",
+        ),
+        ({"amulet": {"preference": {"weight": 1}}}, "amulet.preference.text", "text"),
+        (
+            {"amulet": {"preference": {"text": "Be brief.", "wieght": 1}}},
+            "amulet.preference.wieght",
+            "weight",
+        ),
+        ({"amulet": {"preference": ["Be brief."] * 99}}, "amulet.preference", "64"),
+        ({"user": "a\nb"}, "user", "user"),
+        ({"chat_template_kwargs": {"x": nested(900)}}, None, "nested too deeply"),
+        ({"messages": [*HI, *called_with({"x": nested(900)})]}, None, "nested too deeply"),
+        ({"messages": [{"role": "system", "content": "Hi"}]}, "messages", "user message"),
+        ({"messages": [{"role": "user", "content": " "}]}, "messages", "blank"),
+        ({"messages": [*HI, called_with({})[0]]}, "messages", "result of each call"),
+        ({"response_format": {"type": "json_object"}, "max_tokens": 1}, "max_tokens", "tokens"),
+        (
+            {"response_format": {"type": "json_object"}, "max_completion_tokens": 1},
+            "max_completion_tokens",
+            "tokens",
+        ),
     ],
 )
-def test_what_only_the_model_can_refuse_is_refused_in_the_same_form(chat, body, said):
-    response = chat(**body)
+@pytest.mark.parametrize("stream", [False, True])
+def test_what_only_the_model_can_refuse_is_refused_in_the_same_form(
+    chat, body, param, said, stream
+):
+    response = chat(**body, stream=stream)
     assert response.status_code == 400, response.text
     error = response.json()["error"]
     assert error.keys() == {"message", "type", "param", "code"}
@@ -358,6 +394,9 @@ def test_a_body_that_is_no_request_is_an_error_in_openais_form(
 def test_halves_of_surrogate_pairs_are_refused_wherever_they_are(http, place):
     body = json.dumps({"model": "tiny", "messages": HI})[:-1] + "," + place[1:]
     headers = {"Content-Type": "application/json"}
+GOOD = ["Be brief.", {"text": "Be kind."}]
+
+
     response = http.post("/v1/chat/completions", content=body.encode(), headers=headers)
     assert response.status_code in (400, 404)
     assert response.json()["error"]["message"]
@@ -382,9 +421,19 @@ def test_halves_of_surrogate_pairs_are_refused_wherever_they_are(http, place):
         ("GET", "/v1/models/other/one", 404, "tiny"),
     ],
 )
+    assert error["param"] == param
 def test_other_paths_and_methods_are_errors_in_openais_form(http, method, path, status, said):
     response = http.request(method, path)
     assert response.status_code == status
+def test_what_is_stored_is_no_parameter_of_the_request(tiny_engine):
+    app = make_app(tiny_engine, max_guidance_scale=2.0)
+    asked = {"model": "tiny", "messages": HI, "user": "ann"}
+    refused = TestClient(app, base_url="http://127.0.0.1").post("/v1/chat/completions", json=asked)
+    assert refused.status_code == 400
+    assert "max_guidance_scale" in refused.json()["error"]["message"]
+    assert refused.json()["error"]["param"] is None
+
+
     assert said in response.json()["error"]["message"]
 
 
