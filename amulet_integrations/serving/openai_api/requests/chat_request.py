@@ -12,7 +12,7 @@ from amulet_integrations.prompting import ChatMessage
 from amulet_integrations.prompting.openai_compat.openai_tools import checked_tool, unique_tools
 from amulet_integrations.prompting.openai_compat.response_format import checked_by_caller
 
-from .generation_options import Count, GenerationOptions
+from .generation_options import GenerationOptions, TokenLimit
 from .output_fields import (
     FunctionTool,
     JsonObjectFormat,
@@ -21,7 +21,7 @@ from .output_fields import (
     TextFormat,
 )
 from .request_messages import MOST_ITEMS, RequestMessage, to_chat_messages
-from .request_model import fault
+from .request_model import WHOLE, fault
 
 _MOST_TOOLS = 512
 FunctionTools = Annotated[list[FunctionTool], Field(max_length=_MOST_TOOLS, fail_fast=True)]
@@ -75,7 +75,7 @@ class ChatRequest(GenerationOptions):
     messages: Annotated[
         list[RequestMessage], Field(min_length=1, max_length=MOST_ITEMS, fail_fast=True)
     ]
-    max_completion_tokens: Count | None = None
+    max_completion_tokens: TokenLimit = None
     tools: FunctionTools | None = None
     tool_choice: Literal["none", "auto", "required"] | NamedChoice | None = None
     parallel_tool_calls: bool | None = None
@@ -84,7 +84,7 @@ class ChatRequest(GenerationOptions):
         | None
     ) = None
     logprobs: bool | None = None
-    top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+    top_logprobs: Annotated[int, Field(ge=0, le=20), WHOLE] | None = None
     chat_template_kwargs: dict[str, Any] | None = None
 
     audio: Any = None

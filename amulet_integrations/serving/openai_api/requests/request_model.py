@@ -7,13 +7,21 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
 from pydantic_core import PydanticCustomError
 
 from amulet_integrations.suggestions import suggest
 
 UNKNOWN, UNSUPPORTED = "unknown_parameter", "unsupported_parameter"
 """The codes of errors about a parameter, which are also the types of pydantic's errors."""
+
+
+def _whole(value: Any) -> Any:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+WHOLE = BeforeValidator(_whole)
+"""Makes a field take integers as JSON Schema has them: 8.0 is one, 8.5 and true are none."""
 
 NOTHING: Mapping[str, tuple[Any, ...]] = MappingProxyType({})
 

@@ -140,6 +140,33 @@ def test_what_front_ends_send_by_default_is_answered(chat, sent):
 
 def test_histories_that_front_ends_send_back_are_answered(chat):
     marked = {"type": "text", "text": "Hi", "cache_control": {"type": "ephemeral"}}
+def test_whole_numbers_may_be_written_with_a_point(chat, http):
+    numbers = {
+        "max_tokens": 4,
+        "max_completion_tokens": 4,
+        "n": 2,
+        "seed": 7,
+        "top_k": 8,
+        "min_tokens": 1,
+        "top_logprobs": 2,
+    }
+    sampled = {"logprobs": True, "temperature": 1}
+    answers = [
+        chat(**sampled, **written).json()
+        for written in (numbers, {name: float(it) for name, it in numbers.items()})
+    ]
+    assert answers[0]["choices"] == answers[1]["choices"]
+    asked = {"model": "tiny", "prompt": "Hi", "max_tokens": 2.0, "logprobs": 1.0}
+    assert http.post("/v1/completions", json=asked).json()["usage"]["completion_tokens"] == 2
+
+
+@pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens"])
+def test_minus_one_token_is_no_limit_of_the_request(chat, name):
+    answers = [chat(**sent).json() for sent in ({}, {name: -1})]
+    assert answers[0]["choices"] == answers[1]["choices"]
+    assert answers[0]["usage"] == answers[1]["usage"]
+
+
     history = [
         {"role": "system", "content": "Be kind."},
         {"role": "system", "content": [marked]},
@@ -234,6 +261,11 @@ def test_the_answer_names_what_had_no_effect(chat):
             "messages[0].content[0].type",
             "text only",
         ),
+        ({"max_tokens": True}, "max_tokens", "integer"),
+        ({"max_tokens": -2}, "max_tokens", "1"),
+        ({"n": True}, "n", "integer"),
+        ({"top_k": 8.5}, "top_k", "integer"),
+        ({"seed": 1e300}, "seed", "less"),
         (
             {"messages": [{"role": "user", "content": [{"type": "text", "txt": "Hi"}]}]},
             "messages[0].content[0].txt",
