@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, ModelWrapValidatorHandler, PrivateAttr, model_validator
 
 from amulet_integrations.serving.api_errors import ApiError
 
 from .amulet_fields import AmuletFields
+from .ignored_parameters import ignored_parameters
 from .request_model import WHOLE, RequestModel
 
 Count = Annotated[int, Field(ge=1), WHOLE]
@@ -112,6 +113,18 @@ class GenerationOptions(RequestModel):
     min_tokens: Annotated[int, Field(ge=0), WHOLE] | None = None
     amulet: AmuletFields | None = None
 
+    _passed: tuple[str, ...] = PrivateAttr(default=())
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _let_ignored_pass(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        passed = ignored_parameters()
+        if not passed or not isinstance(data, dict):
+            return handler(data)
+        made = handler({name: value for name, value in data.items() if name not in passed})
+        made._passed = tuple(sorted(it for it in passed if data.get(it) is not None))  # noqa: SLF001 - its own
+        return made
+
     @property
     def choices(self) -> int:
         """How many answers are wanted of each conversation or prompt."""
@@ -131,7 +144,8 @@ class GenerationOptions(RequestModel):
     def ignored(self) -> list[str]:
         """What the client has sent and what has no effect here, for `amulet.ignored`."""
         inner = self.stream_options.without_effect if self.stream_options else []
-        return [*self.without_effect, *(f"stream_options.{name}" for name in inner)]
+        named = (*self.without_effect, *self._passed)
+        return [*sorted(named), *(f"stream_options.{name}" for name in inner)]
 
     def check_limits(self, *, max_tokens: int, max_choices: int, prompts: int = 1) -> None:
         """Refuses what the operator does not allow.

@@ -16,6 +16,8 @@ from openai.types.chat import completion_create_params as chat_params
 from openai.types.shared_params import function_definition
 from pydantic import ValidationError
 
+from amulet_integrations.errors import InvalidParamsError
+from amulet_integrations.serving import ServerSettings
 from amulet_integrations.serving.openai_api.requests import request_messages as messages
 from amulet_integrations.serving.openai_api.requests.chat_request import ChatRequest
 from amulet_integrations.serving.openai_api.requests.completion_request import CompletionRequest
@@ -26,9 +28,9 @@ from amulet_integrations.serving.openai_api.requests.generation_options import (
 from amulet_integrations.serving.openai_api.requests.output_fields import FunctionDefinition
 from amulet_integrations.serving.profile_api.explain_routes import ExplainBody
 from amulet_integrations.serving.profile_api.history_routes import RestoreBody
+from tests.unit.serving.openai_api.conftest import make_app
 
 HI = [{"role": "user", "content": "Hi"}]
-from tests.unit.serving.openai_api.conftest import make_app
 
 
 def nested(depth: int) -> list[Any]:
@@ -138,8 +140,6 @@ def test_what_front_ends_send_by_default_is_answered(chat, sent):
     assert response.status_code == 200, response.text
 
 
-def test_histories_that_front_ends_send_back_are_answered(chat):
-    marked = {"type": "text", "text": "Hi", "cache_control": {"type": "ephemeral"}}
 def test_whole_numbers_may_be_written_with_a_point(chat, http):
     numbers = {
         "max_tokens": 4,
@@ -167,6 +167,8 @@ def test_minus_one_token_is_no_limit_of_the_request(chat, name):
     assert answers[0]["usage"] == answers[1]["usage"]
 
 
+def test_histories_that_front_ends_send_back_are_answered(chat):
+    marked = {"type": "text", "text": "Hi", "cache_control": {"type": "ephemeral"}}
     history = [
         {"role": "system", "content": "Be kind."},
         {"role": "system", "content": [marked]},
@@ -215,6 +217,35 @@ def test_the_answer_names_what_had_no_effect(chat):
     assert "ignored" not in plain["amulet"]
 
 
+def test_what_the_operator_lets_pass_is_ignored_and_named(tiny_engine, http):
+    app = make_app(tiny_engine, ignored_parameters=("chat_id", "session_id"))
+    client = TestClient(app, base_url="http://127.0.0.1")
+    for path, asked in (
+        ("/v1/chat/completions", {"messages": HI}),
+        ("/v1/completions", {"prompt": "Hi"}),
+    ):
+        sent = {"model": "tiny", "max_tokens": 2, **asked}
+        plain = client.post(path, json=sent).json()
+        answer = client.post(path, json={**sent, "session_id": {"a": [1]}, "chat_id": "c"}).json()
+        assert answer["choices"] == plain["choices"]
+        assert answer["amulet"]["ignored"] == ["chat_id", "session_id"]
+        assert "ignored" not in plain["amulet"]
+        assert "ignored" not in client.post(path, json={**sent, "chat_id": None}).json()["amulet"]
+        for refused in (
+            client.post(path, json={**sent, "message_id": "m"}),
+            client.post(path, json={**sent, "amulet": {"chat_id": "c"}}),
+            http.post(path, json={**sent, "chat_id": "c"}),  # another server's operator
+        ):
+            assert refused.status_code == 400
+            assert refused.json()["error"]["code"] == "unknown_parameter"
+
+
+@pytest.mark.parametrize("name", ["model", "stop", "tools", "suffix", "metadata", "audio", ""])
+def test_what_the_server_reads_cannot_be_ignored(name):
+    with pytest.raises(InvalidParamsError, match="ignored_parameters"):
+        ServerSettings(ignored_parameters=(name,))
+
+
 @pytest.mark.parametrize(
     ("body", "param", "said"),
     [
@@ -230,6 +261,11 @@ def test_the_answer_names_what_had_no_effect(chat):
         ({"temperature": True}, "temperature", "number"),
         ({"max_tokens": 0}, "max_tokens", "1"),
         ({"max_tokens": 2.5}, "max_tokens", "integer"),
+        ({"max_tokens": True}, "max_tokens", "integer"),
+        ({"max_tokens": -2}, "max_tokens", "1"),
+        ({"n": True}, "n", "integer"),
+        ({"top_k": 8.5}, "top_k", "integer"),
+        ({"seed": 1e300}, "seed", "less"),
         ({"max_tokens": 129}, "max_tokens", "128"),
         ({"max_completion_tokens": 129}, "max_completion_tokens", "128"),
         ({"max_tokens": 1, "max_completion_tokens": 2}, "max_tokens", "one"),
@@ -261,11 +297,6 @@ def test_the_answer_names_what_had_no_effect(chat):
             "messages[0].content[0].type",
             "text only",
         ),
-        ({"max_tokens": True}, "max_tokens", "integer"),
-        ({"max_tokens": -2}, "max_tokens", "1"),
-        ({"n": True}, "n", "integer"),
-        ({"top_k": 8.5}, "top_k", "integer"),
-        ({"seed": 1e300}, "seed", "less"),
         (
             {"messages": [{"role": "user", "content": [{"type": "text", "txt": "Hi"}]}]},
             "messages[0].content[0].txt",
@@ -329,6 +360,9 @@ def test_a_body_full_of_faults_is_not_read_to_its_end(model, body):
     assert caught.value.error_count() <= 5
 
 
+GOOD = ["Be brief.", {"text": "Be kind."}]
+
+
 @pytest.mark.parametrize(
     ("body", "param", "said"),
     [
@@ -387,7 +421,17 @@ def test_what_only_the_model_can_refuse_is_refused_in_the_same_form(
     assert response.status_code == 400, response.text
     error = response.json()["error"]
     assert error.keys() == {"message", "type", "param", "code"}
+    assert error["param"] == param
     assert said in error["message"]
+
+
+def test_what_is_stored_is_no_parameter_of_the_request(tiny_engine):
+    app = make_app(tiny_engine, max_guidance_scale=2.0)
+    asked = {"model": "tiny", "messages": HI, "user": "ann"}
+    refused = TestClient(app, base_url="http://127.0.0.1").post("/v1/chat/completions", json=asked)
+    assert refused.status_code == 400
+    assert "max_guidance_scale" in refused.json()["error"]["message"]
+    assert refused.json()["error"]["param"] is None
 
 
 @pytest.mark.parametrize(
@@ -426,9 +470,6 @@ def test_a_body_that_is_no_request_is_an_error_in_openais_form(
 def test_halves_of_surrogate_pairs_are_refused_wherever_they_are(http, place):
     body = json.dumps({"model": "tiny", "messages": HI})[:-1] + "," + place[1:]
     headers = {"Content-Type": "application/json"}
-GOOD = ["Be brief.", {"text": "Be kind."}]
-
-
     response = http.post("/v1/chat/completions", content=body.encode(), headers=headers)
     assert response.status_code in (400, 404)
     assert response.json()["error"]["message"]
@@ -453,19 +494,9 @@ GOOD = ["Be brief.", {"text": "Be kind."}]
         ("GET", "/v1/models/other/one", 404, "tiny"),
     ],
 )
-    assert error["param"] == param
 def test_other_paths_and_methods_are_errors_in_openais_form(http, method, path, status, said):
     response = http.request(method, path)
     assert response.status_code == status
-def test_what_is_stored_is_no_parameter_of_the_request(tiny_engine):
-    app = make_app(tiny_engine, max_guidance_scale=2.0)
-    asked = {"model": "tiny", "messages": HI, "user": "ann"}
-    refused = TestClient(app, base_url="http://127.0.0.1").post("/v1/chat/completions", json=asked)
-    assert refused.status_code == 400
-    assert "max_guidance_scale" in refused.json()["error"]["message"]
-    assert refused.json()["error"]["param"] is None
-
-
     assert said in response.json()["error"]["message"]
 
 
