@@ -6,7 +6,8 @@ this package can catch them.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Self
 
 from amulet_integrations.suggestions import suggest
@@ -22,10 +23,16 @@ class AmuletError(Exception):
     may have made very long. Halves of surrogate pairs in it are escaped, so that it can be logged
     and sent. An error that is raised ``from None`` has no `__context__`, because the
     cause quotes what is private, and tools that report errors read it.
+
+    Args:
+        *args: The message.
+        param: The argument or field that is wrong, such as "top_logprobs" or
+            "preferences[5].text"; None where it is not known to be one.
     """
 
-    def __init__(self, *args: object) -> None:
+    def __init__(self, *args: object, param: str | None = None) -> None:
         super().__init__(*(_shown(it) if isinstance(it, str) else it for it in args))
+        self.param = param
 
     @property
     def __context__(self) -> BaseException | None:
@@ -46,6 +53,27 @@ def _shown(message: str) -> str:
         return message
     half = _LONGEST // 2
     return f"{message[:half]} … {message[-half:]}"
+
+
+@contextmanager
+def errors_at(place: str) -> Iterator[None]:
+    """Names the place of what is validated inside: it becomes the `param` of errors, or its start.
+
+    Args:
+        place: An argument or field, such as "preferences", or an index, such as "[5]".
+    """
+    try:
+        yield
+    except AmuletError as error:
+        error.param = joined_places(place, error.param)
+        raise
+
+
+def joined_places(outer: str, inner: str | None) -> str:
+    """A place in a place: "preferences" and "[5]" are "preferences[5]"."""
+    if inner is None:
+        return outer
+    return outer + inner if inner.startswith("[") else f"{outer}.{inner}"
 
 
 class MissingDependencyError(AmuletError, ImportError):

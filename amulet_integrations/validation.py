@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Self, TypeVar, cast
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
 
-from amulet_integrations.errors import AmuletError, UnknownArgumentError
+from amulet_integrations.errors import AmuletError, UnknownArgumentError, joined_places
 from amulet_integrations.suggestions import suggest
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -37,15 +37,18 @@ def as_amulet_error(
     faults = error.errors(include_url=False)
     cause = faults[0].get("ctx", {}).get("error")
     if len(faults) == 1 and isinstance(cause, AmuletError):
+        cause.param = _param(faults[0])
         return cause
     if all(fault["type"] == "extra_forbidden" for fault in faults):
-        return UnknownArgumentError.for_names(
+        unknown = UnknownArgumentError.for_names(
             owner.__name__,
             {str(fault["loc"][-1]): fault["input"] for fault in faults},
             _argument_names(owner),
         )
+        unknown.param = str(faults[0]["loc"][-1])
+        return unknown
     lines = {_place(fault, owner): _line(fault, owner) for fault in reversed(faults)}
-    return kind("; ".join(reversed(lines.values())))
+    return kind("; ".join(reversed(lines.values())), param=_param(faults[0]))
 
 
 def _argument_names(owner: type[BaseModel]) -> set[str]:
@@ -57,6 +60,17 @@ def _place(fault: ErrorDetails, owner: type[BaseModel]) -> str:
     """The field and the index in it, without pydantic's names for members of a union."""
     first, *inner = fault["loc"] or (owner.__name__,)
     return ".".join([str(first), *(str(part) for part in inner if isinstance(part, int))])
+
+
+def _param(fault: ErrorDetails) -> str | None:
+    """The place of a fault as errors name it: `preferences[5].text`."""
+    cause = fault.get("ctx", {}).get("error")
+    inner = cause.param if isinstance(cause, AmuletError) else None
+    if not fault["loc"]:
+        return inner
+    first, *more = fault["loc"]
+    indices = "".join(f"[{part}]" for part in more if isinstance(part, int))
+    return joined_places(f"{first}{indices}", inner)
 
 
 def _line(fault: ErrorDetails, owner: type[BaseModel]) -> str:

@@ -134,6 +134,17 @@ def serve(
         int | None,
         _most("default_max_tokens", "N", "Most tokens of an answer whose request does not say."),
     ] = None,
+    ignored_parameters: Annotated[
+        list[str] | None,
+        _most(
+            "ignored_parameters",
+            "NAME",
+            "A parameter that clients send and that means nothing here, which is ignored in place "
+            "of refused; repeat for more.",
+            "--ignore-parameter",
+            default="none",
+        ),
+    ] = None,
     max_choices: Annotated[
         int | None, _most("max_choices", "N", "Most answers to one request.")
     ] = None,
@@ -183,7 +194,7 @@ def serve(
 def _given(parameters: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that were given; the others keep their defaults."""
     given = {name: value for name, value in parameters.items() if value not in (None, [])}
-    for name in ("user_headers", "cors_origins"):
+    for name in ("user_headers", "cors_origins", "ignored_parameters"):
         if name in given:  # the environment has several in one variable
             given[name] = tuple(filter(None, re.split(r"[\s,]+", " ".join(given[name]))))
     return given

@@ -144,7 +144,8 @@ def check_guidance_scale(
     raise GuidanceScaleError(
         f"The guidance scale p = {scale:,.6g}{origin} is past max_guidance_scale = {maximum:g}. "
         "Use a smaller guidance_scale or ratio, fewer iterations or a smaller alpha; or, if you "
-        "run this service and mean it, raise max_guidance_scale."
+        "run this service and mean it, raise max_guidance_scale.",
+        param="guidance_scale",
     )
 
 

@@ -296,5 +296,6 @@ class Sequence:
 def _incomplete(tokens: int) -> IncompleteOutputError:
     return IncompleteOutputError(
         f"The answer was not whole after {tokens} tokens, the most it may have. Ask for more "
-        "tokens or for less in the answer."
+        "tokens or for less in the answer.",
+        param="max_tokens",
     )

@@ -9,7 +9,7 @@ from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from amulet_integrations.decoding.guidance import AmuletParams
 from amulet_integrations.decoding.strength import GuidanceScale, MaxKL, Method, PresetName, Strength
-from amulet_integrations.errors import AmuletError, InvalidProfileError
+from amulet_integrations.errors import AmuletError, InvalidProfileError, errors_at
 from amulet_integrations.validation import FrozenModel
 
 from .field_types import Label, Moment
@@ -144,10 +144,11 @@ class ProfileChange(FrozenModel):
 
 
 def _read_preference(place: int, item: Any) -> Any:
-    if isinstance(item, str):
-        return Preference(text=item)
     if isinstance(item, Preference | dict):
         return item
-    raise InvalidProfileError(
-        f"preferences[{place}] is a {type(item).__name__}; give a Preference or a string."
-    )
+    with errors_at(f"[{place}]"):
+        if isinstance(item, str):
+            return Preference(text=item)
+        raise InvalidProfileError(
+            f"preferences[{place}] is a {type(item).__name__}; give a Preference or a string."
+        )

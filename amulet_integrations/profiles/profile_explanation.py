@@ -69,7 +69,7 @@ class ProfileExplanation:
                 {
                     "profile": it.user_id,
                     "holds": it.holds,
-                    "obstacle": it.reason,
+                    "reason": it.reason,
                     **it.preference.model_dump(mode="json"),
                 }
                 for it in self.verdicts

@@ -170,7 +170,8 @@ class ProfileLimits(FrozenModel):
         count = len(preferences) if isinstance(preferences, list | tuple) else 0
         if count > self.max_preferences:
             owner = f"The profile of {user_id!r:.80} has"
-            raise ProfileLimitError(self._message(owner, "preferences", "max_preferences", count))
+            message = self._message(owner, "preferences", "max_preferences", count)
+            raise ProfileLimitError(message, param="preferences")
 
     def check_texts(self, preferences: Iterable[Preference]) -> None:
         """Checks the lengths of preferences that are given to a call.

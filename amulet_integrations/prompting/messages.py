@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from amulet_integrations.errors import AmuletError, PromptError
+from amulet_integrations.errors import AmuletError, PromptError, errors_at
 from amulet_integrations.prompting.tools.tool_use import ToolCall
 from amulet_integrations.validation import FrozenModel
 
@@ -53,6 +53,7 @@ class ChatMessage(FrozenModel):
         return text
 
 
+@errors_at("messages")
 def check_conversation(messages: Sequence[ChatMessage]) -> None:
     """Refuses a conversation in which no user says anything.
 
@@ -72,6 +73,7 @@ def check_conversation(messages: Sequence[ChatMessage]) -> None:
         )
 
 
+@errors_at("messages")
 def check_answerable(messages: Sequence[ChatMessage]) -> None:
     """Refuses a conversation that ends with calls, which only their results can follow.
 
@@ -86,6 +88,7 @@ def check_answerable(messages: Sequence[ChatMessage]) -> None:
         )
 
 
+@errors_at("prompt")
 def check_prompt(prompt: str) -> None:
     """Refuses a blank prompt.
 

@@ -51,11 +51,10 @@ class ApiError(AmuletError):
         param: str | None = None,
         headers: Mapping[str, str] = _NONE,
     ) -> None:
-        super().__init__(message)
+        super().__init__(message, param=param and param.encode(errors="backslashreplace").decode())
         self.status = status
         self.kind = kind
         self.code = code
-        self.param = param and param.encode(errors="backslashreplace").decode()
         self.headers = headers
 
     @property
@@ -117,11 +116,11 @@ class ApiError(AmuletError):
             return cls.too_many(str(error), code="engine_overloaded")
         for kinds, status, code in _REQUEST_ERRORS:
             if isinstance(error, kinds):
-                return cls(status, str(error), code=code)
+                return cls(status, str(error), code=code, param=error.param)
         for kinds, status, code in _SERVER_ERRORS:
             if isinstance(error, kinds):
                 return cls(status, str(error), kind="server_error", code=code)
-        return cls(400, str(error))
+        return cls(400, str(error), param=error.param)
 
 
 _REQUEST_ERRORS: tuple[tuple[type[AmuletError] | tuple[type[AmuletError], ...], int, str], ...] = (

@@ -54,6 +54,8 @@ class ServerSettings(FrozenModel):
         shutdown_timeout: Seconds that running requests have left when the server is stopped.
         preference_check: "module:function", called with the user's id (or None) and a preference's
             text. It returns the text to use, or raises `ValueError`, whose message the client sees.
+        ignored_parameters: Names that bodies of chats and completions may hold although they mean
+            nothing here, such as a front end's own. `amulet.ignored` of the answer lists them.
         share_prefixes: Whether prompts of different users share what has been computed of their
             common beginning. It is faster; a user can then find out by timing how other users'
             prompts begin. None shares it where no keys are in use.
@@ -62,7 +64,7 @@ class ServerSettings(FrozenModel):
 
     Raises:
         InvalidParamsError: A value is out of its range, or `host` or `cors_origins` is open to
-            others without keys.
+            others without keys; or an ignored parameter is one that this server reads.
     """
 
     error_type: ClassVar[type[AmuletError]] = InvalidParamsError
@@ -90,6 +92,7 @@ class ServerSettings(FrozenModel):
     send_timeout: float = Field(default=60.0, gt=0.0, allow_inf_nan=False)
     shutdown_timeout: float = Field(default=30.0, ge=0.0, allow_inf_nan=False)
     preference_check: str | None = None
+    ignored_parameters: tuple[str, ...] = ()
     share_prefixes: bool | None = None
     cors_origins: tuple[str, ...] = ()
 
@@ -106,6 +109,21 @@ class ServerSettings(FrozenModel):
                 raise InvalidParamsError(
                     f"user_headers={name!r:.80} cannot name a user; give the name of a header such "
                     "as X-OpenWebUI-User-Id."
+                )
+        return names
+
+    @field_validator("ignored_parameters")
+    @classmethod
+    def _check_ignored(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        from .openai_api.requests.chat_request import ChatRequest  # noqa: PLC0415 - has to be quick
+        from .openai_api.requests.completion_request import CompletionRequest  # noqa: PLC0415
+
+        known = ChatRequest.parameter_names() | CompletionRequest.parameter_names()
+        for name in names:
+            if name in known or not name:
+                raise InvalidParamsError(
+                    f"ignored_parameters={name!r:.80} cannot be ignored: the server reads it. Name "
+                    "parameters that no client of OpenAI's API knows."
                 )
         return names
 

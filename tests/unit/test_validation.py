@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import pytest
 
 from amulet_integrations import AmuletParams, Preference, PreferenceProfile, SamplingParams
@@ -34,6 +36,29 @@ def test_the_value_under_a_misspelt_name_is_not_told(values):
 def test_nested_values_name_their_place():
     with pytest.raises(InvalidParamsError, match="eta=0"):
         PreferenceProfile(user_id="ann", params={"eta": 0})
+
+
+@pytest.mark.parametrize(
+    ("make", "param"),
+    [
+        (lambda: AmuletParams(iterations=-1), "iterations"),
+        (lambda: AmuletParams(alpha="x", iterations=-1), "alpha"),
+        (lambda: Preference(text="x", wieght=1), "wieght"),
+        (lambda: PreferenceProfile(user_id="ann", params={"eta": 0}), "params.eta"),
+        (lambda: PreferenceProfile(user_id="ann", preferences=["a", " "]), "preferences[1].text"),
+        (
+            lambda: PreferenceProfile(user_id="ann", preferences=["a", {"text": "b", "weight": 9}]),
+            "preferences[1].weight",
+        ),
+        (lambda: PreferenceProfile(user_id="ann", preferences=["a", 3]), "preferences[1]"),
+        (lambda: PreferenceProfile(user_id="ann", parent="ann"), None),
+    ],
+)
+def test_an_error_has_the_field_that_is_wrong(make, param):
+    with pytest.raises(AmuletError) as caught:
+        make()
+    assert caught.value.param == param
+    assert pickle.loads(pickle.dumps(caught.value)).param == param  # noqa: S301 - its own
 
 
 def test_reading_json_raises_our_errors_too():

@@ -179,7 +179,8 @@ class StructuredOutputState:
             raise InvalidRequestError(
                 f"There is room for {max(room, 0)} tokens, but the shortest answer found for the "
                 f"schema (or grammar) has {min(lengths)}. Ask for more tokens or for less in the "
-                "answer."
+                "answer.",
+                param="max_tokens",
             )
         return [state for state in states if len(state.shortest_completion) <= room]
 

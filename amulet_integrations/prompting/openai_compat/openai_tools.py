@@ -130,7 +130,8 @@ def to_openai_choice(choice: ToolChoice) -> str | dict[str, Any]:
             return _CHOICES[kind]
     raise PromptError(
         f"tool_choice={choice!r} is not one. Use 'auto', 'any', 'none', the name of a tool, or "
-        '{"type": "function", "function": {"name": ...}}.'
+        '{"type": "function", "function": {"name": ...}}.',
+        param="tool_choice",
     )
 
 
@@ -155,7 +156,10 @@ def to_tool_use(
     if not tools:
         if chosen in ("auto", "none"):  # it may be a dict
             return None
-        raise PromptError(f"tool_choice={choice!r} wants a call, but there are no tools. Add some.")
+        raise PromptError(
+            f"tool_choice={choice!r} wants a call, but there are no tools. Add some.",
+            param="tool_choice",
+        )
     read = tuple(_to_tool(tool["function"]) for tool in tools)
     if isinstance(chosen, str):
         return ToolUse(tools=read, choice=chosen, parallel=parallel)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from amulet_integrations.concurrency.deadline import Deadline
-from amulet_integrations.errors import InvalidParamsError
+from amulet_integrations.errors import InvalidParamsError, errors_at
 from amulet_integrations.prompting.json_schema.finished_values import is_compared
 from amulet_integrations.prompting.json_schema.size import check_sizes_of_call
 from amulet_integrations.prompting.tools.tool_use import JsonOutput, ToolUse
@@ -72,10 +72,11 @@ class OutputOptions:
             arguments.get("tool_choice"),
             _flag("parallel_tool_calls", arguments.get("parallel_tool_calls")),
         )
-        json_output = to_json_output(
-            arguments.get("response_format"),
-            steer_strings=steer_strings if steered is None else steered,
-        )
+        with errors_at("response_format"):
+            json_output = to_json_output(
+                arguments.get("response_format"),
+                steer_strings=steer_strings if steered is None else steered,
+            )
         output, checks = None, [check_of_tool(tool) for tool in tools]
         if json_output is not None:
             output, check = json_output
@@ -164,5 +165,5 @@ def _logprobs(wanted: Any, top: Any) -> int | None:
     if isinstance(top, bool) or not isinstance(top, int) or not 0 <= top <= _MOST_LOGPROBS:
         raise InvalidParamsError(f"top_logprobs={top!r}: give a number from 0 to {_MOST_LOGPROBS}.")
     if top and not wanted:
-        raise InvalidParamsError(f"top_logprobs={top} needs logprobs=True.")
+        raise InvalidParamsError(f"top_logprobs={top} needs logprobs=True.", param="top_logprobs")
     return top if wanted else None

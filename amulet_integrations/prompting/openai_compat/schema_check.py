@@ -9,7 +9,7 @@ from typing import Any
 
 from amulet_integrations.concurrency.deadline import Deadline
 from amulet_integrations.concurrency.user_turns import UserTurns
-from amulet_integrations.errors import UnsupportedGrammarError
+from amulet_integrations.errors import UnsupportedGrammarError, errors_at
 from amulet_integrations.prompting.json_schema.finished_values import check_can_be_checked
 from amulet_integrations.prompting.json_schema.schema_to_grammar import enforced_schema
 from amulet_integrations.prompting.json_schema.size import check_size
@@ -74,6 +74,10 @@ class SchemaCheck:
             self._run()
 
     def _run(self) -> None:
+        with errors_at("tools" if self.of_tool else "response_format"):
+            self._check()
+
+    def _check(self) -> None:
         what = self.what
         try:
             enforced = enforced_schema(self.schema, of_arguments=self.of_tool)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 
 from amulet_integrations.serving.access.authentication import CallerOf
 from amulet_integrations.serving.server_state import State
@@ -14,10 +14,11 @@ from .answers.answer_types import ChatCompletion
 from .answers.chat_answer import ChatFormat
 from .request_preparation import Asker
 from .requests.chat_request import ChatRequest
+from .requests.ignored_parameters import let_ignored_pass
 from .responding import respond
 from .served_model import check_model
 
-router = APIRouter(prefix="/v1", tags=["OpenAI"])
+router = APIRouter(prefix="/v1", tags=["OpenAI"], dependencies=[Depends(let_ignored_pass)])
 
 
 @router.post("/chat/completions", response_model=ChatCompletion, responses=ANSWER_RESPONSES)

@@ -10,6 +10,7 @@ from fastapi.responses import Response
 
 from amulet_integrations.concurrency.deadline import Deadline
 from amulet_integrations.concurrency.fair_threads import REQUEST_THREADS
+from amulet_integrations.errors import AmuletError
 from amulet_integrations.personalization.prepared_call import PreparedAnswer
 from amulet_integrations.serving.operations.server_metrics import ServerMetrics
 from amulet_integrations.serving.server_state import ServerState
@@ -25,6 +26,7 @@ from .event_stream import (
     unless_gone,
 )
 from .request_preparation import Asker, Conversations, prepare_answers
+from .requests.refused_parameter import refusal_of
 
 Answers = Sequence[AsyncGenerator[AnswerPart, None]]
 """The parts of each answer to a request, as they come."""
@@ -54,7 +56,7 @@ async def respond(
         make_format: f(the engine's fingerprint) -> what writes the answers.
 
     Raises:
-        AmuletError: The request cannot be answered; or, in parts, not even begun.
+        ApiError: The request cannot be answered; or, in parts, not even begun.
     """
     deadline = Deadline(state.settings.timeout)
 
@@ -72,6 +74,8 @@ async def respond(
         return await unless_gone(request, answer())
     except ClientGoneError:
         return Response(status_code=_CLIENT_CLOSED_REQUEST)
+    except AmuletError as error:
+        raise refusal_of(error, body) from None
 
 
 async def _stream(answers: Answers, written: AnswerFormat[R]) -> Response:

@@ -38,7 +38,13 @@ _REFUSALS = {
 }
 _REFUSALS_BY_CODE = {
     429: ("rate_limit_exceeded", "engine_overloaded"),
-    503: ("model_loading", "shutting_down", "profiles_unavailable", "keys_unavailable"),
+    503: (
+        "model_loading",
+        "model_failed",
+        "shutting_down",
+        "profiles_unavailable",
+        "keys_unavailable",
+    ),
 }
 
 

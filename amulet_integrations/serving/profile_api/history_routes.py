@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, Field
 
 from amulet_integrations.profiles import ProfileChange
-from amulet_integrations.serving.openai_api.requests.request_model import RequestModel
+from amulet_integrations.serving.openai_api.requests.request_model import WHOLE, RequestModel
 
 from .encoded_path import EncodedPathRoute
 from .entity_tags import PreconditionOf
@@ -35,7 +35,7 @@ class History(BaseModel):
 class RestoreBody(RequestModel):
     """Which version to go back to."""
 
-    version: int = Field(ge=1, description="A version that the history lists.")
+    version: Annotated[int, Field(ge=1, description="A version that the history lists."), WHOLE]
 
 
 @router.get("/{user_id}/history", responses=READ_ERRORS)

@@ -43,6 +43,7 @@ GIVEN: dict[str, tuple[str, Any]] = {
     "preference_check": ("rules:check", "rules:check"),
     "share_prefixes": ("true", True),
     "cors_origins": ("https://a.example", ("https://a.example",)),
+    "ignored_parameters": ("chat_id", ("chat_id",)),
 }
 by_field = pytest.mark.parametrize("field", ServerSettings.model_fields)
 

@@ -7,11 +7,12 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from amulet_integrations.errors import errors_at
 from amulet_integrations.prompting import ChatMessage
 from amulet_integrations.prompting.openai_compat.openai_tools import checked_tool, unique_tools
 from amulet_integrations.prompting.openai_compat.response_format import checked_by_caller
 
-from .generation_options import Count, GenerationOptions
+from .generation_options import GenerationOptions, TokenLimit
 from .output_fields import (
     FunctionTool,
     JsonObjectFormat,
@@ -20,7 +21,7 @@ from .output_fields import (
     TextFormat,
 )
 from .request_messages import MOST_ITEMS, RequestMessage, to_chat_messages
-from .request_model import fault
+from .request_model import WHOLE, fault
 
 _MOST_TOOLS = 512
 FunctionTools = Annotated[list[FunctionTool], Field(max_length=_MOST_TOOLS, fail_fast=True)]
@@ -74,7 +75,7 @@ class ChatRequest(GenerationOptions):
     messages: Annotated[
         list[RequestMessage], Field(min_length=1, max_length=MOST_ITEMS, fail_fast=True)
     ]
-    max_completion_tokens: Count | None = None
+    max_completion_tokens: TokenLimit = None
     tools: FunctionTools | None = None
     tool_choice: Literal["none", "auto", "required"] | NamedChoice | None = None
     parallel_tool_calls: bool | None = None
@@ -83,7 +84,7 @@ class ChatRequest(GenerationOptions):
         | None
     ) = None
     logprobs: bool | None = None
-    top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+    top_logprobs: Annotated[int, Field(ge=0, le=20), WHOLE] | None = None
     chat_template_kwargs: dict[str, Any] | None = None
 
     audio: Any = None
@@ -134,6 +135,14 @@ class ChatRequest(GenerationOptions):
         """
         return to_chat_messages(self.messages)
 
+    def _checked_tools(self) -> list[dict[str, Any]]:
+        checked = []
+        for at, tool in enumerate(self.tools or ()):
+            with errors_at(f"tools[{at}].function"):
+                checked.append(checked_tool(tool.to_function()))
+        with errors_at("tools"):
+            return unique_tools(checked)
+
     def call_arguments(self, user_id: str | None) -> dict[str, Any]:
         """As in `GenerationOptions`, with what shapes the answer; reads schemas, so it may take.
 
@@ -143,7 +152,7 @@ class ChatRequest(GenerationOptions):
         """
         choice, wanted = self.tool_choice, self.response_format
         shape = {
-            "tools": unique_tools([checked_tool(tool.to_function()) for tool in self.tools or ()]),
+            "tools": self._checked_tools(),
             "tool_choice": choice.model_dump() if isinstance(choice, NamedChoice) else choice,
             "parallel_tool_calls": self.parallel_tool_calls,
             "response_format": wanted

@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field, model_validator
 
 from .generation_options import GenerationOptions
-from .request_model import UNSUPPORTED, fault
+from .request_model import UNSUPPORTED, WHOLE, fault
 
 Prompt = Annotated[str, Field(min_length=1)]
 
@@ -30,7 +30,7 @@ class CompletionRequest(GenerationOptions):
     }
 
     prompt: Prompt | Annotated[list[Prompt], Field(min_length=1, fail_fast=True)]
-    logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+    logprobs: Annotated[int, Field(ge=0, le=20), WHOLE] | None = None
     echo: bool | None = None
     best_of: Any = None
     suffix: Any = None

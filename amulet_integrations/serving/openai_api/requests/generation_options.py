@@ -4,16 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field, ModelWrapValidatorHandler, PrivateAttr, model_validator
 
 from amulet_integrations.serving.api_errors import ApiError
 
 from .amulet_fields import AmuletFields
-from .request_model import RequestModel
+from .ignored_parameters import ignored_parameters
+from .request_model import WHOLE, RequestModel
 
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1), WHOLE]
+
+
+def _limit_if_any(value: Any) -> Any:
+    return None if value == _NO_LIMIT else value
+
+
+_NO_LIMIT = -1
+
+TokenLimit = Annotated[
+    Count | None,
+    BeforeValidator(_limit_if_any, json_schema_input_type=Literal[-1] | Count | None),
+]
+"""Most tokens of an answer; -1, by which front ends say that there is no limit, is left out."""
+
 StopString = Annotated[str, Field(min_length=1)]
 StopStrings = Annotated[list[StopString], Field(max_length=64, fail_fast=True)]
 
@@ -47,7 +62,7 @@ class GenerationOptions(RequestModel):
         stream: Whether the answer comes in parts, as server-sent events.
         stream_options: How it is streamed. A whole answer always counts its tokens.
         n: How many answers are wanted; they differ if the temperature is above 0.
-        max_tokens: Most tokens of an answer.
+        max_tokens: Most tokens of an answer; -1 leaves it to the server, as if it were left out.
         temperature: 0, the default, takes the likeliest token.
         top_p: Keeps the smallest set of tokens with this much probability.
         seed: Makes sampling repeatable. The answer with index i has the seed `seed` + i. A
@@ -82,21 +97,33 @@ class GenerationOptions(RequestModel):
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     n: Count | None = None
-    max_tokens: Count | None = None
+    max_tokens: TokenLimit = None
     temperature: Annotated[float, Field(ge=0.0, le=100.0)] | None = None
     top_p: Annotated[float, Field(gt=0.0, le=1.0)] | None = None
-    seed: Annotated[int, Field(ge=-_SEEDS, lt=_SEEDS)] | None = None
+    seed: Annotated[int, Field(ge=-_SEEDS, lt=_SEEDS), WHOLE] | None = None
     stop: StopString | StopStrings | None = None
     user: str | None = None
     frequency_penalty: Any = None
     presence_penalty: Any = None
     logit_bias: Any = None
 
-    top_k: Annotated[int, Field(ge=-1)] | None = None
+    top_k: Annotated[int, Field(ge=-1), WHOLE] | None = None
     min_p: Annotated[float, Field(ge=0.0, le=1.0)] | None = None
     repetition_penalty: Annotated[float, Field(ge=0.01, le=100.0)] | None = None
-    min_tokens: Annotated[int, Field(ge=0)] | None = None
+    min_tokens: Annotated[int, Field(ge=0), WHOLE] | None = None
     amulet: AmuletFields | None = None
+
+    _passed: tuple[str, ...] = PrivateAttr(default=())
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _let_ignored_pass(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        passed = ignored_parameters()
+        if not passed or not isinstance(data, dict):
+            return handler(data)
+        made = handler({name: value for name, value in data.items() if name not in passed})
+        made._passed = tuple(sorted(it for it in passed if data.get(it) is not None))  # noqa: SLF001 - its own
+        return made
 
     @property
     def choices(self) -> int:
@@ -117,7 +144,8 @@ class GenerationOptions(RequestModel):
     def ignored(self) -> list[str]:
         """What the client has sent and what has no effect here, for `amulet.ignored`."""
         inner = self.stream_options.without_effect if self.stream_options else []
-        return [*self.without_effect, *(f"stream_options.{name}" for name in inner)]
+        named = (*self.without_effect, *self._passed)
+        return [*sorted(named), *(f"stream_options.{name}" for name in inner)]
 
     def check_limits(self, *, max_tokens: int, max_choices: int, prompts: int = 1) -> None:
         """Refuses what the operator does not allow.

@@ -7,13 +7,21 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
 from pydantic_core import PydanticCustomError
 
 from amulet_integrations.suggestions import suggest
 
 UNKNOWN, UNSUPPORTED = "unknown_parameter", "unsupported_parameter"
 """The codes of errors about a parameter, which are also the types of pydantic's errors."""
+
+
+def _whole(value: Any) -> Any:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+WHOLE = BeforeValidator(_whole)
+"""Makes a field take integers as JSON Schema has them: 8.0 is one, 8.5 and true are none."""
 
 NOTHING: Mapping[str, tuple[Any, ...]] = MappingProxyType({})
 
@@ -53,7 +61,7 @@ class RequestModel(BaseModel):
     def _check_names(cls, data: Any) -> Any:
         if not isinstance(data, dict):
             return data
-        known = cls._names()
+        known = cls.parameter_names()
         for name, value in data.items():
             if value is None:  # as if it were left out
                 continue
@@ -70,17 +78,20 @@ class RequestModel(BaseModel):
         return [it for it in sorted(self.accepted) if getattr(self, it, None) is not None]
 
     @classmethod
-    def _names(cls) -> set[str]:
+    def parameter_names(cls) -> set[str]:
+        """The names that such an object may have."""
         return {field.alias or name for name, field in cls.model_fields.items()}
 
     @classmethod
     def _hint(cls, name: str) -> str:
         if name in cls.hints:
             return f" {cls.hints[name]}"
-        suggested = suggest([name], cls._names()).get(name)
+        suggested = suggest([name], cls.parameter_names()).get(name)
         if suggested:
             return f" Did you mean {suggested}?"
-        return f" Leave it out. The parameters here are: {', '.join(sorted(cls._names()))}."
+        return (
+            f" Leave it out. The parameters here are: {', '.join(sorted(cls.parameter_names()))}."
+        )
 
 
 def fault(code: str, message: str, name: str | None = None) -> PydanticCustomError:

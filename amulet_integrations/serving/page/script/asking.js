@@ -187,6 +187,7 @@ const ask = async (question) => {
   running = null;
   showRunning(false);
   say(wasStopped ? "Stopped." : problems.length ? "Something went wrong; see the answers." : "Both answers are finished.");
+  problems.forEach((it) => own.mark(it));
   if (problems.length && !$("question").value) $("question").value = question;
 };
 const showRunning = (isRunning) => {

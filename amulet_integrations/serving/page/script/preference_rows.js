@@ -76,6 +76,13 @@ class Rows {
     else text.removeAttribute("aria-invalid");
   }
 
+  // Shows what the server refuses at the row that it means, if it means one.
+  mark({ message, param }) {
+    const [, index] = /^amulet\.preference\[(\d+)\]/.exec(param ?? "") ?? [];
+    const row = index && this.list.children[index];
+    if (row) this.complain(row, flat(message));
+  }
+
   // Returns the preferences; null where one is empty, which is said at its place.
   read() {
     const all = [...this.list.children];

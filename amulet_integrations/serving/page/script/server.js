@@ -7,10 +7,11 @@ let started = null; // until it is known who asks, and which model answers
 let caller = { user_id: null, may_name_users: true };
 
 class ServerError extends Error {
-  constructor(status, message, code = null) {
+  constructor(status, message, code = null, param = null) {
     super(message);
     this.status = status;
     this.code = code;
+    this.param = param;
   }
 }
 const UNREACHABLE = "The server cannot be reached. Is it running?";
@@ -26,16 +27,16 @@ const send = async (path, { method = "GET", body, headers = {}, signal } = {}) =
   }
 };
 const failure = async (response) => {
-  let [message, code] = ["", null];
+  let [message, code, param] = ["", null, null];
   try {
-    ({ message, code } = (await response.json()).error);
+    ({ message, code, param } = (await response.json()).error);
   } catch { /* another's error page, such as a proxy's */ }
   if (response.status === 429) {
     const seconds = Number(response.headers.get("Retry-After")) || 1;
     const wait = `Many people are asking just now. Try again in ${counted(seconds, "second")}.`;
     return new ServerError(429, wait, code);
   }
-  return new ServerError(response.status, message || `The server answered with status ${response.status}.`, code);
+  return new ServerError(response.status, message || `The server answered with status ${response.status}.`, code, param);
 };
 // Sends a request; where the key is missing or wrong, asks for one and sends it again.
 const call = async (path, options = {}) => {

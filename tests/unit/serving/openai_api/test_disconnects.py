@@ -15,6 +15,7 @@ from amulet_integrations.engine import GenerationRequest, LocalEngine
 from amulet_integrations.engine.result import Increment
 from amulet_integrations.prompting.openai_compat.schema_check import SchemaCheck
 from tests.support.scripted import ScriptedEngine
+from tests.support.served.routes import until
 from tests.support.serving import serve_app
 from tests.unit.serving.openai_api.conftest import make_app
 
@@ -41,15 +42,6 @@ class Endless(ScriptedEngine):
                 await asyncio.sleep(0.001)
         finally:
             self.running -= 1
-
-
-async def until(condition: Any) -> None:
-    """Waits for something that has to come true soon."""
-    for _ in range(2000):
-        if condition():
-            return
-        await asyncio.sleep(0.002)
-    raise AssertionError("it did not come true")
 
 
 @pytest.mark.parametrize("choices", [1, 2])

@@ -6,6 +6,7 @@ import json
 from typing import Any, get_type_hints
 
 import pytest
+from fastapi.testclient import TestClient
 from openai.types import completion_create_params
 from openai.types.chat import chat_completion_assistant_message_param as assistant_param
 from openai.types.chat import chat_completion_content_part_text_param as text_param
@@ -15,6 +16,8 @@ from openai.types.chat import completion_create_params as chat_params
 from openai.types.shared_params import function_definition
 from pydantic import ValidationError
 
+from amulet_integrations.errors import InvalidParamsError
+from amulet_integrations.serving import ServerSettings
 from amulet_integrations.serving.openai_api.requests import request_messages as messages
 from amulet_integrations.serving.openai_api.requests.chat_request import ChatRequest
 from amulet_integrations.serving.openai_api.requests.completion_request import CompletionRequest
@@ -25,6 +28,7 @@ from amulet_integrations.serving.openai_api.requests.generation_options import (
 from amulet_integrations.serving.openai_api.requests.output_fields import FunctionDefinition
 from amulet_integrations.serving.profile_api.explain_routes import ExplainBody
 from amulet_integrations.serving.profile_api.history_routes import RestoreBody
+from tests.unit.serving.openai_api.conftest import make_app
 
 HI = [{"role": "user", "content": "Hi"}]
 
@@ -136,6 +140,33 @@ def test_what_front_ends_send_by_default_is_answered(chat, sent):
     assert response.status_code == 200, response.text
 
 
+def test_whole_numbers_may_be_written_with_a_point(chat, http):
+    numbers = {
+        "max_tokens": 4,
+        "max_completion_tokens": 4,
+        "n": 2,
+        "seed": 7,
+        "top_k": 8,
+        "min_tokens": 1,
+        "top_logprobs": 2,
+    }
+    sampled = {"logprobs": True, "temperature": 1}
+    answers = [
+        chat(**sampled, **written).json()
+        for written in (numbers, {name: float(it) for name, it in numbers.items()})
+    ]
+    assert answers[0]["choices"] == answers[1]["choices"]
+    asked = {"model": "tiny", "prompt": "Hi", "max_tokens": 2.0, "logprobs": 1.0}
+    assert http.post("/v1/completions", json=asked).json()["usage"]["completion_tokens"] == 2
+
+
+@pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens"])
+def test_minus_one_token_is_no_limit_of_the_request(chat, name):
+    answers = [chat(**sent).json() for sent in ({}, {name: -1})]
+    assert answers[0]["choices"] == answers[1]["choices"]
+    assert answers[0]["usage"] == answers[1]["usage"]
+
+
 def test_histories_that_front_ends_send_back_are_answered(chat):
     marked = {"type": "text", "text": "Hi", "cache_control": {"type": "ephemeral"}}
     history = [
@@ -186,6 +217,35 @@ def test_the_answer_names_what_had_no_effect(chat):
     assert "ignored" not in plain["amulet"]
 
 
+def test_what_the_operator_lets_pass_is_ignored_and_named(tiny_engine, http):
+    app = make_app(tiny_engine, ignored_parameters=("chat_id", "session_id"))
+    client = TestClient(app, base_url="http://127.0.0.1")
+    for path, asked in (
+        ("/v1/chat/completions", {"messages": HI}),
+        ("/v1/completions", {"prompt": "Hi"}),
+    ):
+        sent = {"model": "tiny", "max_tokens": 2, **asked}
+        plain = client.post(path, json=sent).json()
+        answer = client.post(path, json={**sent, "session_id": {"a": [1]}, "chat_id": "c"}).json()
+        assert answer["choices"] == plain["choices"]
+        assert answer["amulet"]["ignored"] == ["chat_id", "session_id"]
+        assert "ignored" not in plain["amulet"]
+        assert "ignored" not in client.post(path, json={**sent, "chat_id": None}).json()["amulet"]
+        for refused in (
+            client.post(path, json={**sent, "message_id": "m"}),
+            client.post(path, json={**sent, "amulet": {"chat_id": "c"}}),
+            http.post(path, json={**sent, "chat_id": "c"}),  # another server's operator
+        ):
+            assert refused.status_code == 400
+            assert refused.json()["error"]["code"] == "unknown_parameter"
+
+
+@pytest.mark.parametrize("name", ["model", "stop", "tools", "suffix", "metadata", "audio", ""])
+def test_what_the_server_reads_cannot_be_ignored(name):
+    with pytest.raises(InvalidParamsError, match="ignored_parameters"):
+        ServerSettings(ignored_parameters=(name,))
+
+
 @pytest.mark.parametrize(
     ("body", "param", "said"),
     [
@@ -201,6 +261,11 @@ def test_the_answer_names_what_had_no_effect(chat):
         ({"temperature": True}, "temperature", "number"),
         ({"max_tokens": 0}, "max_tokens", "1"),
         ({"max_tokens": 2.5}, "max_tokens", "integer"),
+        ({"max_tokens": True}, "max_tokens", "integer"),
+        ({"max_tokens": -2}, "max_tokens", "1"),
+        ({"n": True}, "n", "integer"),
+        ({"top_k": 8.5}, "top_k", "integer"),
+        ({"seed": 1e300}, "seed", "less"),
         ({"max_tokens": 129}, "max_tokens", "128"),
         ({"max_completion_tokens": 129}, "max_completion_tokens", "128"),
         ({"max_tokens": 1, "max_completion_tokens": 2}, "max_tokens", "one"),
@@ -295,31 +360,78 @@ def test_a_body_full_of_faults_is_not_read_to_its_end(model, body):
     assert caught.value.error_count() <= 5
 
 
+GOOD = ["Be brief.", {"text": "Be kind."}]
+
+
 @pytest.mark.parametrize(
-    ("body", "said"),
+    ("body", "param", "said"),
     [
-        ({"top_logprobs": 2}, "logprobs"),
-        ({"tool_choice": "required"}, "no tools"),
-        ({"tools": [{"type": "function", "function": {"name": "a b"}}]}, "name"),
-        ({"response_format": {"type": "json_schema", "json_schema": {"name": "x"}}}, "schema"),
-        ({"amulet": {"guidance_scale": 1e6, "preference": "Be brief."}}, "guidance_scale"),
-        ({"amulet": {"guidance_scale": 2, "preset": "strong"}}, "preset"),
-        ({"amulet": {"preference": "  "}}, "text"),
-        ({"amulet": {"preference": {"weight": 1}}}, "text"),
-        ({"amulet": {"preference": {"text": "Be brief.", "wieght": 1}}}, "weight"),
-        ({"amulet": {"preference": ["Be brief."] * 99}}, "64"),
-        ({"user": "a\nb"}, "user"),
-        ({"chat_template_kwargs": {"x": nested(900)}}, "nested too deeply"),
-        ({"messages": [*HI, *called_with({"x": nested(900)})]}, "nested too deeply"),
-        ({"messages": [{"role": "system", "content": "Hi"}]}, "user message"),
+        ({"top_logprobs": 2}, "top_logprobs", "logprobs"),
+        ({"tool_choice": "required"}, "tool_choice", "no tools"),
+        (
+            {"tools": [{"type": "function", "function": {"name": it}} for it in ("a", "a b")]},
+            "tools[1].function.name",
+            "name",
+        ),
+        (
+            {"response_format": {"type": "json_schema", "json_schema": {"name": "x"}}},
+            "response_format",
+            "schema",
+        ),
+        (
+            {"amulet": {"guidance_scale": 1e6, "preference": "Be brief."}},
+            "amulet.guidance_scale",
+            "guidance_scale",
+        ),
+        ({"amulet": {"guidance_scale": 2, "preset": "strong"}}, None, "preset"),
+        ({"amulet": {"preference": "  "}}, "amulet.preference", "text"),
+        ({"amulet": {"preference": [*GOOD, "  "]}}, "amulet.preference[2]", "text"),
+        ({"amulet": {"preference": [*GOOD, {"text": ""}]}}, "amulet.preference[2].text", "text"),
+        (
+            {"amulet": {"preference": [*GOOD, {"text": "x", "weight": "y"}]}},
+            "amulet.preference[2].weight",
+            "weight",
+        ),
+        ({"amulet": {"preference": {"weight": 1}}}, "amulet.preference.text", "text"),
+        (
+            {"amulet": {"preference": {"text": "Be brief.", "wieght": 1}}},
+            "amulet.preference.wieght",
+            "weight",
+        ),
+        ({"amulet": {"preference": ["Be brief."] * 99}}, "amulet.preference", "64"),
+        ({"user": "a\nb"}, "user", "user"),
+        ({"chat_template_kwargs": {"x": nested(900)}}, None, "nested too deeply"),
+        ({"messages": [*HI, *called_with({"x": nested(900)})]}, None, "nested too deeply"),
+        ({"messages": [{"role": "system", "content": "Hi"}]}, "messages", "user message"),
+        ({"messages": [{"role": "user", "content": " "}]}, "messages", "blank"),
+        ({"messages": [*HI, called_with({})[0]]}, "messages", "result of each call"),
+        ({"response_format": {"type": "json_object"}, "max_tokens": 1}, "max_tokens", "tokens"),
+        (
+            {"response_format": {"type": "json_object"}, "max_completion_tokens": 1},
+            "max_completion_tokens",
+            "tokens",
+        ),
     ],
 )
-def test_what_only_the_model_can_refuse_is_refused_in_the_same_form(chat, body, said):
-    response = chat(**body)
+@pytest.mark.parametrize("stream", [False, True])
+def test_what_only_the_model_can_refuse_is_refused_in_the_same_form(
+    chat, body, param, said, stream
+):
+    response = chat(**body, stream=stream)
     assert response.status_code == 400, response.text
     error = response.json()["error"]
     assert error.keys() == {"message", "type", "param", "code"}
+    assert error["param"] == param
     assert said in error["message"]
+
+
+def test_what_is_stored_is_no_parameter_of_the_request(tiny_engine):
+    app = make_app(tiny_engine, max_guidance_scale=2.0)
+    asked = {"model": "tiny", "messages": HI, "user": "ann"}
+    refused = TestClient(app, base_url="http://127.0.0.1").post("/v1/chat/completions", json=asked)
+    assert refused.status_code == 400
+    assert "max_guidance_scale" in refused.json()["error"]["message"]
+    assert refused.json()["error"]["param"] is None
 
 
 @pytest.mark.parametrize(

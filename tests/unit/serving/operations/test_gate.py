@@ -114,8 +114,10 @@ async def test_a_model_that_cannot_be_loaded_ends_the_server(monkeypatch, tiny_e
         await stopped.wait()
         assert (await client.get("/readyz")).json() == {"status": "failed"}
         answer = await client.get("/v1/models")
+        metrics = (await client.get("/metrics")).text
     assert answer.status_code == 503
     assert "no such luck" not in answer.text
+    assert 'amulet_refusals_total{reason="model_failed"} 1.0' in metrics
     assert isinstance(app.state.server.readiness.failure, UnsupportedModelError)
 
 

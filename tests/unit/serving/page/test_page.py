@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -221,6 +222,22 @@ def test_a_preference_that_is_empty_is_shown_where_it_is(written, open_page):
     expect(field).to_be_focused()
     expect(field).to_have_attribute("aria-invalid", "true")
     expect(page.locator(".turn")).to_have_count(0)
+
+
+def test_a_preference_that_the_server_refuses_is_marked_where_it_is(written, open_page):
+    page = open_page(written)
+    page.get_by_label("Preference", exact=True).fill("Be brief.")
+    page.locator("#add-own").click()
+    second = page.get_by_label("Preference 2", exact=True)
+    second.fill("long " * 500)
+    ask(page)
+    expect(lane(page, "personal").get_by_role("alert")).to_contain_text("characters")
+    expect(second).to_have_attribute("aria-invalid", "true")
+    expect(second).to_have_accessible_description(re.compile("characters"))
+    first = page.get_by_label("Preference 1", exact=True)
+    expect(first).not_to_have_attribute("aria-invalid", "true")
+    second.fill("Be kind.")
+    expect(second).not_to_have_attribute("aria-invalid", "true")
 
 
 def test_a_key_is_asked_for_kept_for_the_tab_and_forgotten(serve, tmp_path, open_page):
