@@ -23,7 +23,9 @@ from .request_messages import MOST_ITEMS, RequestMessage, to_chat_messages
 from .request_model import fault
 
 _MOST_TOOLS = 512
+_MOST_TEMPLATE_VARIABLES = 64
 FunctionTools = Annotated[list[FunctionTool], Field(max_length=_MOST_TOOLS, fail_fast=True)]
+TemplateVariables = Annotated[dict[str, Any], Field(max_length=_MOST_TEMPLATE_VARIABLES)]
 
 
 class ChatRequest(GenerationOptions):
@@ -84,7 +86,7 @@ class ChatRequest(GenerationOptions):
     ) = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
-    chat_template_kwargs: dict[str, Any] | None = None
+    chat_template_kwargs: TemplateVariables | None = None
 
     audio: Any = None
     function_call: Any = None
