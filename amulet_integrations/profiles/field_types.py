@@ -114,11 +114,11 @@ def is_label(value: object) -> bool:
     return True
 
 
-def as_utc(what: str, moment: datetime) -> datetime:
+def as_utc(what: str | None, moment: datetime) -> datetime:
     """Converts a moment to UTC.
 
     Args:
-        what: What the moment is (for the message).
+        what: What the moment is (for the message); None if whoever reads it knows.
         moment: A datetime with a time zone.
 
     Returns:
@@ -127,17 +127,17 @@ def as_utc(what: str, moment: datetime) -> datetime:
     Raises:
         InvalidProfileError: `moment` has no time zone, or lies outside the years 1 to 9999 in UTC.
     """
+    given = moment.isoformat() if what is None else f"{what}={moment.isoformat()}"
     if moment.utcoffset() is None:
         raise InvalidProfileError(
-            f"{what}={moment.isoformat()} has no time zone. Give one, such as "
-            f"{what}={moment.isoformat()}+00:00 or datetime.now(timezone.utc)."
+            f"{given} has no time zone. Give one, such as {given}+00:00 or "
+            "datetime.now(timezone.utc)."
         )
     try:
         return moment.astimezone(UTC)
     except OverflowError:
         raise InvalidProfileError(
-            f"{what}={moment.isoformat()} is outside the years 1 to 9999 in UTC. "
-            "Leave it out where there is no limit."
+            f"{given} is outside the years 1 to 9999 in UTC. Leave it out where there is no limit."
         ) from None
 
 
@@ -196,14 +196,16 @@ def _refuse_number(given: Any, info: ValidationInfo) -> Any:
         float(text)
     except (TypeError, ValueError):
         return given
+    except OverflowError:  # an integer of hundreds of digits
+        pass
     raise InvalidProfileError(
         f"{info.field_name or 'the time'}={text!r:.80} is a number; give a moment with a time "
-        "zone, such as 2027-01-01T00:00+01:00."
+        "zone, such as 2027-01-01T00:00Z."
     )
 
 
 def _to_utc(moment: datetime, info: ValidationInfo) -> datetime:
-    return as_utc(str(info.field_name), moment)
+    return as_utc(info.field_name, moment)
 
 
 # Each is checked before pydantic's own check, because that one quotes the value in its message.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
@@ -73,8 +75,18 @@ def _http_error(request: Request, error: HTTPException) -> ApiError:
         message = f"{request.method} is not allowed for {path[:200]}. Use {allowed['Allow']}."
         return ApiError(405, message, code="method_not_allowed", headers={**headers, **allowed})
     if status == 400:  # noqa: PLR2004 - HTTP's
-        return ApiError(400, "The body cannot be read. Send JSON in UTF-8.", code="invalid_json")
+        return ApiError(400, _unreadable(error.__cause__), code="invalid_json")
     return ApiError(status, str(error.detail), headers=headers)
+
+
+def _unreadable(cause: BaseException | None) -> str:
+    """Why a body cannot be read, by what the JSON parser raised."""
+    if isinstance(cause, RecursionError):
+        return "The body is nested too deeply to be read. Leave the inner lists and objects out."
+    if isinstance(cause, ValueError) and not isinstance(cause, UnicodeError):
+        most = sys.get_int_max_str_digits()
+        return f"The body has a whole number of more than {most:,} digits. Write a smaller one."
+    return "The body cannot be read. Send JSON in UTF-8."
 
 
 def _allowed_methods(request: Request) -> set[str]:

@@ -63,7 +63,11 @@ def _code(fault: Any) -> str:
 
 def _message(fault: Any) -> str:
     message = str(fault["msg"]).removeprefix("Value error, ")
-    return message if message.endswith((".", "?", "!")) else f"{message}."
+    ended = message if message.endswith((".", "?", "!")) else f"{message}."
+    if fault["type"].startswith("datetime_"):
+        # The plus of a time zone is a space in a query.
+        ended += " Give a moment with a time zone, such as 2027-01-01T00:00Z."
+    return ended
 
 
 def _place(fault: Any, root: Any) -> tuple[str | int, ...]:

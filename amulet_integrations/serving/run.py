@@ -57,8 +57,9 @@ def run_server(
         logging.captureWarnings(capture=False)
     if state.readiness.failure is not None:
         raise state.readiness.failure
-    if state.readiness.is_loading_left:
-        # Nothing stops torch from reading a checkpoint, and nobody waits for it any more.
+    if state.readiness.is_engine_left:
+        # Nothing stops torch from reading a checkpoint, or a step that hangs, and nobody waits
+        # for it any more.
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(0)

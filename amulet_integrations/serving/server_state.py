@@ -81,7 +81,7 @@ class ServerState:
         return f"key {caller.key_id}" if user_id is None else f"user {user_id}"
 
 
-def state_of(request: Request) -> ServerState:
+async def state_of(request: Request) -> ServerState:
     """The state of the server that a request came to."""
     return cast("ServerState", request.app.state.server)
 

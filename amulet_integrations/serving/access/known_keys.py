@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
-from amulet_integrations.concurrency.fair_threads import REQUEST_THREADS
 from amulet_integrations.errors import KeyFileError
+from amulet_integrations.serving.server_threads import SERVER_THREADS
 
 from .caller import Caller
 from .key_file import KeyFile
@@ -73,7 +73,7 @@ class KnownKeys:
     async def afind(self, key: str) -> Caller | None:
         """As `find`; the event loop goes on while a changed file is read."""
         if not self._is_current():
-            await REQUEST_THREADS.start(self._follow)
+            await SERVER_THREADS.start(self._follow, may_be_left=True)
         return self._match(key)
 
     def _match(self, key: str) -> Caller | None:

@@ -14,6 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from amulet_integrations.errors import AmuletError
 from amulet_integrations.serving.api_errors import ApiError
+from amulet_integrations.serving.operations.access_log import log_failure
 from amulet_integrations.serving.operations.error_answers import error_event
 
 T = TypeVar("T")
@@ -66,9 +67,9 @@ async def _chained(first: bytes, rest: AsyncGenerator[bytes, None]) -> AsyncGene
                 yield event
         except AmuletError as error:  # the status has been sent
             yield error_event(ApiError.of(error))
-        except Exception:
+        except Exception as error:  # noqa: BLE001 - the stream ends in order
+            log_failure(error)
             yield error_event(ApiError.failed())
-            raise
 
 
 async def events_of(

@@ -10,7 +10,7 @@ from fastapi.responses import Response
 
 from amulet_integrations.concurrency.deadline import Deadline
 from amulet_integrations.concurrency.fair_threads import REQUEST_THREADS
-from amulet_integrations.errors import AmuletError
+from amulet_integrations.errors import AmuletError, GenerationError
 from amulet_integrations.personalization.prepared_call import PreparedAnswer
 from amulet_integrations.serving.operations.server_metrics import ServerMetrics
 from amulet_integrations.serving.server_state import ServerState
@@ -68,7 +68,7 @@ async def respond(
         answers = [_counted(state.metrics, it) for it in prepared]
         if body.stream:
             return await _stream(answers, written)
-        return await _whole(answers, written, asker.user_id)
+        return await _whole(answers, written, asker.user_id, deadline)
 
     try:
         return await unless_gone(request, answer())
@@ -83,7 +83,9 @@ async def _stream(answers: Answers, written: AnswerFormat[R]) -> Response:
     return EventStream(await begun(events))
 
 
-async def _whole(answers: Answers, written: AnswerFormat[R], user_id: str | None) -> Response:
+async def _whole(
+    answers: Answers, written: AnswerFormat[R], user_id: str | None, deadline: Deadline
+) -> Response:
     whole = [WholeAnswer() for _ in answers]
     async with aclosing(interleaved(answers)) as parts:
         async for index, part in parts:
@@ -94,18 +96,30 @@ async def _whole(answers: Answers, written: AnswerFormat[R], user_id: str | None
 
     # With twenty log-probabilities a token it takes seconds, in which nobody else would be served.
     is_long = any(it.logprobs or it.tokens for it in whole)
-    content = await REQUEST_THREADS.start(write, user_id, may_be_left=True) if is_long else write()
+    content = (
+        await REQUEST_THREADS.arun(write, deadline=deadline, user_id=user_id)
+        if is_long
+        else write()
+    )
     return Response(content, media_type="application/json")
 
 
 async def _counted(
     metrics: ServerMetrics, prepared: PreparedAnswer
 ) -> AsyncGenerator[AnswerPart, None]:
-    """The parts of one answer, which is counted as it comes."""
+    """The parts of one answer, which is counted as it comes.
+
+    Raises:
+        GenerationError: The engine stopped before the answer was finished.
+    """
+    is_finished = False
     with metrics.answer_started(prepared.call.personalization.applied_method) as count:
         async with aclosing(AnswerReader(prepared).parts()) as parts:
             async for part in parts:
                 count.first_token()
                 if part.end is not None:
                     count.finished(part.end.usage, part.end.finish_reason)
+                    is_finished = True
                 yield part
+        if not is_finished:
+            raise GenerationError("The engine stopped before the answer was finished. Try again.")

@@ -43,7 +43,12 @@ def log_request(record: RequestRecord) -> None:
 
 
 def log_failure(error: Exception) -> None:
-    """Logs an error that nothing expected: where it happened, not its message, which may quote."""
+    """Logs an error that nothing expected: where it happened, not its message, which may quote.
+
+    The line and the span of the current request name its class, too.
+    """
+    if (record := current_record()) is not None:
+        record.failure = type(error).__name__
     fields = {"failure": type(error).__name__, "frames": frames_of(error.__traceback__)}
     logger.error("A request failed unexpectedly.", extra={_FIELDS: fields})
 

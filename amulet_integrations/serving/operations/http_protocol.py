@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
+from uuid import uuid4
 
 import h11
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn import Config
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.h11_impl import STATUS_PHRASES, H11Protocol
 from uvicorn.server import ServerState as UvicornState
 
 from amulet_integrations.serving.api_errors import ApiError
 
+from .access_log import log_request
 from .error_answers import send_error
+from .request_record import REQUEST_ID, RequestRecord, begin_record, end_record
 from .server_metrics import SLOW_READER, SLOW_REQUEST, TOO_MANY
 
 _GRACE = 2.0
 """Seconds for which a body may be late, so that the application can answer 408 itself."""
+
+
+_NOT_HTTP = ApiError(400, "This is no HTTP request that can be read.", code="invalid_http")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +105,35 @@ class BoundedProtocol(H11Protocol):
         """Goes on to the next request, which may be there already."""
         super().on_response_complete()
         self._watch_receiving(has_begun=False)
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's
+        """Answers what is no HTTP with an error and an id, as all errors, and ends the connection.
+
+        No application is called for it. Where an answer has begun, it breaks off.
+        """
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            record = RequestRecord(uuid4().hex, status=_NOT_HTTP.status, code=_NOT_HTTP.code)
+            body = json.dumps(_NOT_HTTP.body).encode()
+            headers = {
+                "Content-Type": "application/json",
+                "Content-Length": str(len(body)),
+                "Connection": "close",
+                REQUEST_ID: record.request_id,
+            }
+            start = h11.Response(
+                status_code=_NOT_HTTP.status,
+                reason=STATUS_PHRASES[_NOT_HTTP.status],
+                headers=list(headers.items()),
+            )
+            for event in (start, h11.Data(data=body), h11.EndOfMessage()):
+                self.transport.write(self.conn.send(event) or b"")
+            token = begin_record(record)
+            log_request(record)
+            end_record(token)
+        if self.cycle is not None and not self.cycle.response_complete:  # its body is what is wrong
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        self.transport.close()
 
     def pause_writing(self) -> None:
         """The client has not taken what was sent: begins to wait for it."""

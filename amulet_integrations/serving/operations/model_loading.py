@@ -8,14 +8,16 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from amulet_integrations.concurrency.fair_threads import REQUEST_THREADS
 from amulet_integrations.engine.worker import run_on_worker
 from amulet_integrations.serving.server_state import ServerState
+from amulet_integrations.serving.server_threads import SERVER_THREADS
 
 if TYPE_CHECKING:
     from amulet_integrations.engine import LocalEngine
 
 logger = logging.getLogger(__name__)
+
+_SECONDS_TO_CLOSE = 5.0  # in which a step of the engine that still runs has to end
 
 
 @asynccontextmanager
@@ -44,7 +46,7 @@ async def serving_model(state: ServerState) -> AsyncIterator[None]:
 async def _load(state: ServerState) -> None:
     readiness = state.readiness
     try:
-        await REQUEST_THREADS.start(lambda: _load_engine(state), may_be_left=True)
+        await SERVER_THREADS.start(lambda: _load_engine(state), may_be_left=True)
     except Exception as error:  # noqa: BLE001 - whoever runs the server raises it
         # Its message: no user has asked for anything yet.
         logger.error("The model could not be loaded: %s: %s", type(error).__name__, error)  # noqa: TRY400
@@ -74,11 +76,21 @@ def _import_engine() -> type[LocalEngine]:
 
 
 async def _end(state: ServerState, loading: asyncio.Task[None]) -> None:
-    """Frees the engine; one that is still being loaded is left to whoever ends the process."""
+    """Frees the engine; one that is still being loaded is left to whoever ends the process.
+
+    So is one whose last step hangs.
+    """
     if not loading.done():
-        state.readiness.is_loading_left = True
+        state.readiness.is_engine_left = True
         loading.cancel()
         return
     engine, state.client.engine = state.client.engine, None
-    if engine is not None:
-        await REQUEST_THREADS.start(engine.close)
+    if engine is None:
+        return
+    closing = SERVER_THREADS.start(engine.close, may_be_left=True)
+    await asyncio.wait([closing], timeout=_SECONDS_TO_CLOSE)
+    if closing.done():
+        closing.result()
+    else:
+        logger.warning("The engine has not ended within %g s; it is left.", _SECONDS_TO_CLOSE)
+        state.readiness.is_engine_left = True

@@ -12,11 +12,9 @@ from amulet_integrations.serving.api_errors import ApiError
 
 from .access_log import log_failure, log_request
 from .error_answers import send_error
-from .request_record import RequestRecord, begin_record, end_record
+from .request_record import REQUEST_ID, RequestRecord, begin_record, end_record
 from .server_metrics import ServerMetrics
 from .tracing import request_span
-
-REQUEST_ID = "X-Request-Id"
 
 _VALID_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
@@ -66,7 +64,6 @@ class ObservingMiddleware:
             try:
                 await self._app(scope, receive, send_noted)
             except Exception as error:  # noqa: BLE001 - servers would print its text
-                record.failure = type(error).__name__
                 log_failure(error)
                 if record.status is None:
                     await send_error(ApiError.failed(), scope, receive, send_noted)

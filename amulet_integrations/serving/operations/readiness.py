@@ -26,14 +26,15 @@ class Readiness:
         phase: "starting" until the application runs. It is refused nothing then: the model is
             loaded by the first request, as in a test that skips the start.
         failure: Why the model could not be loaded.
-        is_loading_left: Whether the model was still being loaded when the server ended.
+        is_engine_left: Whether the model was still being loaded, or decoding hung, when the server
+            ended.
         on_ready: Is called when the model is loaded.
         stop: Ends the server when the model cannot be loaded.
     """
 
     phase: Phase = "starting"
     failure: Exception | None = None
-    is_loading_left: bool = False
+    is_engine_left: bool = False
     on_ready: Callable[[], None] = _nothing
     stop: Callable[[], None] = _nothing
 

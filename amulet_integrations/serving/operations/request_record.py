@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 
 from starlette.types import Scope
 
+REQUEST_ID = "X-Request-Id"
+"""The header with a request's id, and of its answer."""
+
 UNMATCHED = "unmatched"
 """The route of requests to paths that there are none of."""
 

@@ -104,7 +104,7 @@ _Lines = Annotated[
 """The lines of a header with entity tags."""
 
 
-def _precondition(
+async def _precondition(
     if_match: Annotated[
         _Lines,
         Header(

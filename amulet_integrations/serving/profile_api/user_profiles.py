@@ -300,7 +300,7 @@ def profile_path(user_id: str) -> str:
     return f"{PROFILES_PATH}/{quote(user_id, safe='')}"
 
 
-def _user_profiles(
+async def _user_profiles(
     user_id: Annotated[
         str,
         Path(

@@ -25,6 +25,7 @@ def make_app(engine: LocalEngine, **settings: Any) -> FastAPI:
     """The server's application; below /v1/try are routes that do one thing each."""
     app = create_app(ServerSettings(**{"profiles": None, **settings}), engine=engine)
     app.state.release = asyncio.Event()
+    app.state.begun = []
     app.state.ended = []
 
     @app.post("/v1/try/echo")
@@ -37,6 +38,7 @@ def make_app(engine: LocalEngine, **settings: Any) -> FastAPI:
 
     @app.get("/v1/try/wait")
     async def wait() -> dict[str, str]:
+        app.state.begun.append("wait")
         await app.state.release.wait()
         return {"waited": "yes"}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import sys
 import threading
@@ -13,6 +14,7 @@ from amulet_integrations.errors import InvalidParamsError
 from amulet_integrations.profiles import Preference, PreferenceProfile, SqlProfileStore
 from amulet_integrations.serving import ServerSettings, create_app
 from amulet_integrations.serving.api_errors import ApiError
+from tests.support.served.routes import client_of, until
 
 HERE = __name__
 ANN = "/v1/profiles/ann"
@@ -36,6 +38,18 @@ def check(user_id: str | None, text: str) -> str:
     if "silence" in text:
         return "  "
     return text.replace("loud", "quiet")
+
+
+inside: list[str | None] = []
+go_on = threading.Event()
+
+
+def hang(user_id: str | None, text: str) -> str:
+    """Does not return for some texts, until the test lets it."""
+    if "hang" in text:
+        inside.append(user_id)
+        go_on.wait(30)
+    return text
 
 
 async def asleep(user_id: str | None, text: str) -> str:
@@ -140,6 +154,37 @@ def test_routes_that_answer_use_it_by_the_servers_state(client):
     with pytest.raises(ApiError, match="something else") as refused:
         state.check_preferences("ann", [Preference(text="forbidden")])
     assert refused.value.status == 400
+
+
+@pytest.mark.parametrize(("user", "most"), [("ann", 4), (None, 24)])
+async def test_a_check_that_hangs_keeps_other_users_waiting_for_nothing(
+    tiny_engine, place, user, most
+):
+    def ask(user_id: str | None, preference: str):
+        body = {
+            "model": "embedded",
+            "messages": [{"role": "user", "content": "Hi"}],
+            "max_tokens": 2,
+            "user": user_id,
+            "amulet": {"preference": preference},
+        }
+        return client.post("/v1/chat/completions", json=body)
+
+    inside.clear()
+    go_on.clear()
+    settings = ServerSettings(profiles=place, preference_check=f"{HERE}:hang")
+    async with asyncio.timeout(20), client_of(create_app(settings, engine=tiny_engine)) as client:
+        hung = [asyncio.create_task(ask(user, "hang")) for _ in range(40)]
+        try:
+            await until(lambda: len(inside) == most)
+            assert (await client.get("/healthz")).status_code == 200
+            assert (await ask("bob", "fine")).status_code == 200
+            read = await client.get("/v1/profiles/bob")
+            assert read.status_code == 404
+            assert inside == [user] * most
+        finally:
+            go_on.set()
+        assert {it.status_code for it in await asyncio.gather(*hung)} == {200}
 
 
 def test_without_a_check_preferences_pass(tiny_engine, place):

@@ -24,7 +24,9 @@ from .request_messages import MOST_ITEMS, RequestMessage, to_chat_messages
 from .request_model import WHOLE, fault
 
 _MOST_TOOLS = 512
+_MOST_TEMPLATE_VARIABLES = 64
 FunctionTools = Annotated[list[FunctionTool], Field(max_length=_MOST_TOOLS, fail_fast=True)]
+TemplateVariables = Annotated[dict[str, Any], Field(max_length=_MOST_TEMPLATE_VARIABLES)]
 
 
 class ChatRequest(GenerationOptions):
@@ -85,7 +87,7 @@ class ChatRequest(GenerationOptions):
     ) = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=20), WHOLE] | None = None
-    chat_template_kwargs: dict[str, Any] | None = None
+    chat_template_kwargs: TemplateVariables | None = None
 
     audio: Any = None
     function_call: Any = None

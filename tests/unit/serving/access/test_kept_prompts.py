@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -16,14 +17,14 @@ from tests.unit.serving.access.conftest import Serve, bearer
 
 @pytest.fixture
 def cached(monkeypatch: pytest.MonkeyPatch, tiny_engine: LocalEngine) -> list[bool]:
-    """Of each answer, whether some of its prompt was at hand."""
+    """Of each answer, whether some of its contexts was at hand."""
     found: list[bool] = []
     astream = tiny_engine.astream
 
     async def watched(request: GenerationRequest) -> AsyncIterator[Increment]:
         async for increment in astream(request):
             if increment.usage is not None:
-                found.append(increment.usage.cached_tokens[0] > 0)
+                found.append(any(increment.usage.cached_tokens))
             yield increment
 
     monkeypatch.setattr(tiny_engine, "astream", watched)
@@ -38,16 +39,18 @@ def strangers(file: KeyFile) -> list[str]:
 
 def ask(client: TestClient, key: str, user: str | None = None, route: str = "chat") -> None:
     prompt = "The code is 5021. Repeat it."
-    body = {"model": "tiny", "max_tokens": 2, "user": user}
-    if route == "chat":
-        path, body["messages"] = "chat/completions", [{"role": "user", "content": prompt}]
-    else:
+    body: dict[str, Any] = {"model": "tiny", "max_tokens": 2, "user": user}
+    if route == "completion":
         path, body["prompt"] = "completions", prompt
+    else:
+        path, body["messages"] = "chat/completions", [{"role": "user", "content": prompt}]
+    if route == "explained chat":
+        body["amulet"] = {"preference": ["Be brief.", "Be kind."], "explain": True}
     asked = client.post(f"/v1/{path}", json=body, headers=bearer(key))
     assert asked.status_code == 200, asked.text
 
 
-@pytest.mark.parametrize("route", ["chat", "completion"])
+@pytest.mark.parametrize("route", ["chat", "explained chat", "completion"])
 def test_a_user_cannot_time_what_another_has_sent(
     serve: Serve, cached: list[bool], file: KeyFile, strangers: list[str], route: str
 ) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
+import re
 import socket
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -12,6 +14,7 @@ import pytest
 from amulet_integrations.engine import LocalEngine
 from amulet_integrations.serving import ServerSettings, create_app
 from amulet_integrations.serving.access.key_file import KeyFile
+from amulet_integrations.serving.operations.access_log import JSONFormatter
 from tests.support.serving import serve_app
 
 
@@ -125,3 +128,38 @@ def test_a_body_of_two_lengths_ends_the_connection(keyed: Listening) -> None:
         assert answer.count(b"HTTP/1.1 ") == 1, "what follows the body is a request of its own"
         assert answer.startswith(b"HTTP/1.1 400")
         assert b'"ann"' not in answer
+
+
+WHOLE = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+CHUNKED = b"POST /v1/me HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        b"GET /healthz HTTP/1.1\r\n\r\n",
+        b"GET /healthz\r\nX: \x00\r\n\r\n",
+        WHOLE + b"\x00\r\n\r\n",
+        CHUNKED + b"not a length\r\n",
+    ],
+    ids=["TLS", "no host", "no version", "after a request", "in a body"],
+)
+def test_what_is_no_http_is_an_error_with_an_id_that_is_in_the_log(
+    keyless: Listening, caplog: pytest.LogCaptureFixture, sent: bytes
+) -> None:
+    caplog.handler.setFormatter(JSONFormatter())
+    with (
+        caplog.at_level(logging.INFO, "amulet_integrations.serving"),
+        socket.create_connection(("127.0.0.1", keyless.port), timeout=10) as connection,
+    ):
+        connection.sendall(sent)
+        answer = b"".join(iter(lambda: connection.recv(65_536), b""))
+    *_, head, body = answer.decode().split("\r\n\r\n")
+    assert " 400 " in head
+    assert json.loads(body)["error"]["code"] == "invalid_http"
+    (request_id,) = re.findall(r"(?i)x-request-id: (\w+)", head)
+    lines = [json.loads(line) for line in caplog.text.splitlines()]
+    (line,) = (it for it in lines if it.get("request_id") == request_id)
+    assert (line["status"], line["code"]) == (400, "invalid_http")
+    assert "error" not in {it["level"] for it in lines}

@@ -284,6 +284,11 @@ def test_what_the_server_reads_cannot_be_ignored(name):
         ({"messages": []}, "messages", "1"),
         ({"messages": HI * 2049}, "messages", "2048"),
         ({"messages": [{}] * 2000}, "messages[0]", "role"),
+        (
+            {"chat_template_kwargs": {f"n{it}": it for it in range(65)}},
+            "chat_template_kwargs",
+            "64 items",
+        ),
         ({"messages": "Hi"}, "messages", "list"),
         ({"messages": [{"role": "user"}]}, "messages[0].content", "required"),
         ({"messages": [*HI, {"role": "robot", "content": ""}]}, "messages[1]", "developer"),
@@ -440,6 +445,7 @@ def test_what_is_stored_is_no_parameter_of_the_request(tiny_engine):
         (b"{", "application/json", 400, "invalid_json"),
         (b"\xff", "application/json", 400, "invalid_json"),
         (b"[" * 100_000, "application/json", 400, "invalid_json"),
+        (b'{"n":' + b"1" * 5_000 + b"}", "application/json", 400, "invalid_json"),
         (b"[]", "application/json", 400, "invalid_type"),
         (b"", "application/json", 400, "missing_required_parameter"),
         (b"{}", "text/plain", 415, "unsupported_media_type"),
@@ -454,6 +460,22 @@ def test_a_body_that_is_no_request_is_an_error_in_openais_form(
     response = http.post("/v1/chat/completions", content=content, headers=headers)
     assert response.status_code == status
     assert response.json()["error"]["code"] == code
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b'{"n":' + b"1" * 5_000 + b"}", "4,300 digits"),
+        (b"[" * 100_000, "nested too deeply"),
+        (b"\xff", "UTF-8"),
+    ],
+    ids=["digits", "depth", "bytes"],
+)
+def test_the_error_of_a_body_that_cannot_be_read_says_why(http, content, said):
+    headers = {"Content-Type": "application/json"}
+    for method, path in (("POST", "chat/completions"), ("PUT", "profiles/ann")):
+        response = http.request(method, f"/v1/{path}", content=content, headers=headers)
+        assert said in response.json()["error"]["message"]
 
 
 @pytest.mark.parametrize(

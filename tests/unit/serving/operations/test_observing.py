@@ -7,6 +7,7 @@ import io
 import json
 import logging
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -268,6 +269,26 @@ async def test_one_span_for_each_request_within_the_callers_trace(tiny_engine, s
     written = "".join(span.to_json() for span in spans.get_finished_spans())
     assert SECRET not in written
     assert USER not in written
+
+
+async def test_spans_of_odd_requests_have_none_of_their_texts(tiny_engine, spans):
+    names = [f"/v1/profiles/{SECRET}%00", f"/{SECRET}", f"/v1/me?x={SECRET}", "/v1/completions"]
+    headers = [
+        {"traceparent": SECRET, "tracestate": SECRET},
+        {"traceparent": f"00-{'0' * 32}-{'0' * 16}-01", "baggage": f"user={SECRET}"},
+        {"traceparent": "00-" * 2_000, "X-Request-Id": SECRET, "User-Agent": SECRET},
+        {"baggage": ",".join(f"k{it}={SECRET}" for it in range(200)), "b3": SECRET},
+    ]
+    async with client_of(make_app(tiny_engine)) as client:
+        for name, more in zip(names, headers, strict=True):
+            for method in ("GET", SECRET.partition(" ")[0].upper(), "POST"):
+                await client.request(method, name, headers=more, content=SECRET)
+    found = spans.get_finished_spans()
+    assert len(found) == 12
+    for span in found:
+        assert SECRET not in span.to_json()
+        assert quote(SECRET) not in span.to_json()
+        assert span.name.split()[0] in {"GET", "POST", "other"}
 
 
 async def test_an_unexpected_error_ends_its_span_without_its_message(tiny_engine, spans):

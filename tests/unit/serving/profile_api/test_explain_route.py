@@ -79,6 +79,33 @@ def test_what_is_no_context_is_refused(ann, query):
     assert refused.status_code == 400
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("2027-01-01T00:00:00", "at: 2027-01-01T00:00:00 has no time zone"),
+        ("0001-01-01T00:00:00+23:59", "at: 0001-01-01T00:00:00+23:59 is outside the years"),
+        ("yesterday", "such as 2027-01-01T00:00Z"),
+        ("2027-01-01T00:00 01:00", "such as 2027-01-01T00:00Z"),
+        ("2027", "is a number; give a moment with a time zone, such as 2027-01-01T00:00Z"),
+    ],
+)
+def test_what_is_no_moment_is_refused_with_what_to_give(ann, given, said):
+    refused = ann.client.get(f"{ann.path}/explain", params={"at": given})
+    assert refused.status_code == 400
+    assert said in refused.json()["error"]["message"]
+    assert refused.json()["error"]["param"] == "at"
+
+
+@pytest.mark.parametrize("number", [2027, 2027.5, 10**400], ids=["year", "fraction", "huge"])
+def test_no_number_is_a_moment(ann, number):
+    explained = ann.client.post(f"{ann.path}/explain", json={"at": number})
+    preference = {"text": "Be brief.", "valid_from": number}
+    put = ann.client.put(ann.path, json={"preferences": [preference]})
+    for refused in (explained, put):
+        assert refused.status_code == 400
+        assert "is a number" in refused.json()["error"]["message"]
+
+
 def test_who_has_no_profile_has_no_explanation(ann):
     assert ann.client.get(f"{ann.path}/explain").status_code == 404
     assert ann.client.post(f"{ann.path}/explain", json={}).status_code == 404
