@@ -14,8 +14,7 @@ from .answers.answer_types import ChatCompletion
 from .answers.chat_answer import ChatFormat
 from .request_preparation import Asker
 from .requests.chat_request import ChatRequest
-from .requests.ignored_parameters import let_ignored_pass
-from .responding import respond
+from .responding import let_ignored_pass, respond
 from .served_model import check_model
 
 router = APIRouter(prefix="/v1", tags=["OpenAI"], dependencies=[Depends(let_ignored_pass)])

@@ -14,8 +14,7 @@ from .answers.answer_types import Completion
 from .answers.completion_answer import CompletionFormat
 from .request_preparation import Asker
 from .requests.completion_request import CompletionRequest
-from .requests.ignored_parameters import let_ignored_pass
-from .responding import respond
+from .responding import let_ignored_pass, respond
 from .served_model import check_model
 
 router = APIRouter(prefix="/v1", tags=["OpenAI"], dependencies=[Depends(let_ignored_pass)])

@@ -13,7 +13,7 @@ from amulet_integrations.concurrency.fair_threads import REQUEST_THREADS
 from amulet_integrations.errors import AmuletError, GenerationError
 from amulet_integrations.personalization.prepared_call import PreparedAnswer
 from amulet_integrations.serving.operations.server_metrics import ServerMetrics
-from amulet_integrations.serving.server_state import ServerState
+from amulet_integrations.serving.server_state import ServerState, State
 
 from .answers.answer_format import AnswerFormat, R
 from .answers.answer_reader import AnswerPart, AnswerReader, WholeAnswer
@@ -26,12 +26,21 @@ from .event_stream import (
     unless_gone,
 )
 from .request_preparation import Asker, Conversations, prepare_answers
+from .requests.ignored_parameters import let_pass
 from .requests.refused_parameter import refusal_of
 
 Answers = Sequence[AsyncGenerator[AnswerPart, None]]
 """The parts of each answer to a request, as they come."""
 
 _CLIENT_CLOSED_REQUEST = 499  # nginx's status; nobody reads it but logs
+
+
+async def let_ignored_pass(state: State) -> None:
+    """A dependency of routes: their bodies may hold `ServerSettings.ignored_parameters`.
+
+    FastAPI resolves it before it reads the body, in the same task.
+    """
+    let_pass(state.settings.ignored_parameters)
 
 
 async def respond(

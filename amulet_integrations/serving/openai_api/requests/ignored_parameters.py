@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from contextvars import ContextVar
-
-from amulet_integrations.serving.server_state import State
 
 _IGNORED: ContextVar[frozenset[str]] = ContextVar("ignored_parameters", default=frozenset())
 
 
-async def let_ignored_pass(state: State) -> None:
-    """A dependency of routes: their bodies may hold `ServerSettings.ignored_parameters`.
-
-    FastAPI resolves it before it reads the body, in the same task.
-    """
-    _IGNORED.set(frozenset(state.settings.ignored_parameters))
+def let_pass(names: Collection[str]) -> None:
+    """Allows bodies that are read in this task to hold these names beside those of their model."""
+    _IGNORED.set(frozenset(names))
 
 
 def ignored_parameters() -> frozenset[str]:
