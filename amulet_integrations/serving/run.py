@@ -27,6 +27,10 @@ _BACKLOG = 512
 
 logger = logging.getLogger(__name__)
 
+# Seconds for which a connection may be idle: longer than clients (5) and proxies (60) keep theirs,
+# so that nobody sends a request into a connection that is just being closed.
+_KEEP_ALIVE = 65
+
 
 def _print_address(url: str) -> None:
     sys.stdout.write(f"Serving on {url}\n")
@@ -81,6 +85,7 @@ def make_config(app: FastAPI, **options: Any) -> uvicorn.Config:
         ws="none",
         lifespan="on",
         workers=1,
+        timeout_keep_alive=_KEEP_ALIVE,
         access_log=False,
         proxy_headers=False,
         server_header=False,
