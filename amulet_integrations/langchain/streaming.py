@@ -6,7 +6,6 @@ from collections.abc import AsyncGenerator, Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Any
-from uuid import uuid4
 
 from langchain_core.messages import AIMessage, AIMessageChunk, InvalidToolCall, ToolCallChunk
 from langchain_core.messages.ai import UsageMetadata
@@ -16,6 +15,7 @@ from langchain_core.utils.json import parse_partial_json
 
 from amulet_integrations.engine.result import Increment, TokenLogprob, Usage
 from amulet_integrations.personalization.prepared_call import PreparedAnswer
+from amulet_integrations.prompting.openai_compat.openai_tools import new_call_id
 from amulet_integrations.prompting.parsing.pieces import (
     CallPiece,
     InvalidCallPiece,
@@ -120,7 +120,7 @@ class ChunkStream:
         before = replace(call)
         for piece in pieces:
             call.name = call.name or piece.name
-            call.id = call.id or f"call_{uuid4().hex[:24]}"
+            call.id = call.id or new_call_id()
             if isinstance(piece, CallPiece):
                 call.arguments += piece.arguments
             else:

@@ -7,7 +7,6 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iter
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
-from uuid import uuid4
 
 from llama_index.core.base.llms.types import (
     ChatMessage,
@@ -26,6 +25,7 @@ from amulet_integrations.concurrency.bind_context import aclosing_all
 from amulet_integrations.engine import Increment
 from amulet_integrations.engine.result import TokenLogprob
 from amulet_integrations.personalization.prepared_call import PreparedAnswer
+from amulet_integrations.prompting.openai_compat.openai_tools import new_call_id
 from amulet_integrations.prompting.parsing.pieces import (
     CallPiece,
     InvalidCallPiece,
@@ -146,7 +146,7 @@ class ResponseBuilder(Generic[R]):
             case CallPiece():
                 if (call := answer.calls.get(piece.index)) is None:
                     name = piece.name or ""
-                    call_id = f"call_{uuid4().hex[:24]}"
+                    call_id = new_call_id()
                     call = PartialCall(self.tool_names.get(name, name), call_id)
                     answer.calls[piece.index] = call
                 call.text += piece.arguments

@@ -13,7 +13,8 @@ from starlette.routing import Match
 from amulet_integrations.errors import AmuletError
 
 from .api_errors import ApiError
-from .operations.request_record import note_error, path_below_root
+from .operations.error_answers import error_response
+from .operations.request_record import path_below_root
 from .request_faults import error_of_faults
 
 _ASK = "Ask by POST /v1/chat/completions."
@@ -41,9 +42,7 @@ def add_error_handlers(app: FastAPI) -> None:
 
 async def _answer(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, AmuletError)  # noqa: S101 - it is registered for these
-    answer = ApiError.of(error)
-    note_error(answer.code)
-    return JSONResponse(answer.body, status_code=answer.status, headers=dict(answer.headers))
+    return error_response(ApiError.of(error))
 
 
 async def _answer_invalid(request: Request, error: Exception) -> JSONResponse:

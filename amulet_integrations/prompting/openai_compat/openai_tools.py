@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
+from uuid import uuid4
 
 from amulet_integrations.concurrency.deadline import Deadline
 from amulet_integrations.errors import PromptError
@@ -170,6 +171,11 @@ def to_tool_use(
 def wants_one_call(choice: ToolChoice) -> bool:
     """Whether a choice in Anthropic's form allows only one call."""
     return isinstance(choice, Mapping) and bool(choice.get("disable_parallel_tool_use"))
+
+
+def new_call_id() -> str:
+    """An id for a tool call, as OpenAI writes them."""
+    return f"call_{uuid4().hex[:24]}"
 
 
 def as_tool_name(name: str) -> str:

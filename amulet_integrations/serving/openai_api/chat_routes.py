@@ -12,10 +12,8 @@ from amulet_integrations.serving.server_state import State
 from .answers.answer_responses import ANSWER_RESPONSES
 from .answers.answer_types import ChatCompletion
 from .answers.chat_answer import ChatFormat
-from .request_preparation import Asker
 from .requests.chat_request import ChatRequest
 from .responding import let_ignored_pass, respond
-from .served_model import check_model
 
 router = APIRouter(prefix="/v1", tags=["OpenAI"], dependencies=[Depends(let_ignored_pass)])
 
@@ -25,15 +23,11 @@ async def create_chat_completion(
     body: ChatRequest, request: Request, state: State, caller: CallerOf
 ) -> Response:
     """Answers a conversation, following the preferences of the user who asks."""
-    asker = Asker.of(request, body, state, caller)
-    check_model(body.model, state)
-    settings = state.settings
-    body.check_limits(max_tokens=settings.max_tokens, max_choices=settings.max_choices)
     return await respond(
         state,
         request,
         body,
-        asker=asker,
+        caller=caller,
         read_conversations=lambda: [body.conversation()],
         make_format=partial(ChatFormat, body),
     )

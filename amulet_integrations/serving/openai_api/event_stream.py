@@ -1,13 +1,12 @@
-"""Answers as server-sent events, and what happens when the client goes away."""
+"""Answers as server-sent events."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import aclosing
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
-from fastapi import Request
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 from starlette.types import Receive, Scope, Send
@@ -20,10 +19,6 @@ from amulet_integrations.serving.operations.error_answers import error_event
 T = TypeVar("T")
 
 DONE = b"data: [DONE]\n\n"
-
-
-class ClientGoneError(AmuletError):
-    """The client has closed the connection, so nobody waits for the answer."""
 
 
 class EventStream(StreamingResponse):
@@ -141,37 +136,3 @@ async def _feed(
     except Exception as raised:  # noqa: BLE001 - for the reader
         error = raised
     queue.put_nowait(_End(error))
-
-
-async def unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
-    """Returns what the work returns; ends it when the client goes away.
-
-    Args:
-        request: The request, whose body has been read.
-        work: The work.
-
-    Raises:
-        ClientGoneError: The client went away first.
-    """
-    working = asyncio.create_task(work)
-    working.add_done_callback(_read_error)
-    gone = asyncio.create_task(_wait_until_gone(request))
-    try:
-        await asyncio.wait([working, gone], return_when=asyncio.FIRST_COMPLETED)
-        if not working.done():
-            raise ClientGoneError("The client has closed the connection.")
-        return working.result()
-    finally:
-        working.cancel()
-        gone.cancel()
-
-
-def _read_error(task: asyncio.Task[Any]) -> None:
-    """Reads the error of work that nobody waits for any more, of which asyncio would complain."""
-    if not task.cancelled():
-        task.exception()
-
-
-async def _wait_until_gone(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass

@@ -12,27 +12,20 @@ from amulet_integrations.concurrency.deadline import Deadline
 from amulet_integrations.concurrency.fair_threads import REQUEST_THREADS
 from amulet_integrations.errors import AmuletError, GenerationError
 from amulet_integrations.personalization.prepared_call import PreparedAnswer
+from amulet_integrations.serving.access.caller import Caller
 from amulet_integrations.serving.operations.server_metrics import ServerMetrics
 from amulet_integrations.serving.server_state import ServerState, State
 
 from .answers.answer_format import AnswerFormat, R
 from .answers.answer_reader import AnswerPart, AnswerReader, WholeAnswer
-from .event_stream import (
-    ClientGoneError,
-    EventStream,
-    begun,
-    events_of,
-    interleaved,
-    unless_gone,
-)
+from .event_stream import EventStream, begun, events_of, interleaved
 from .request_preparation import Asker, Conversations, prepare_answers
 from .requests.ignored_parameters import let_pass
 from .requests.refused_parameter import refusal_of
+from .served_model import check_model
 
 Answers = Sequence[AsyncGenerator[AnswerPart, None]]
 """The parts of each answer to a request, as they come."""
-
-_CLIENT_CLOSED_REQUEST = 499  # nginx's status; nobody reads it but logs
 
 
 async def let_ignored_pass(state: State) -> None:
@@ -48,28 +41,29 @@ async def respond(
     request: Request,
     body: R,
     *,
-    asker: Asker,
+    caller: Caller,
     read_conversations: Callable[[], Conversations],
     make_format: Callable[[str], AnswerFormat[R]],
 ) -> Response:
     """Answers a request, in parts or whole.
 
-    A client that goes away ends the work for it, also while it waits for the first token.
-
     Args:
         state: The server.
         request: The request.
         body: Its body.
-        asker: Who the request is for.
+        caller: Whose key it came with.
         read_conversations: Converts the messages or prompts of the body.
         make_format: f(the engine's fingerprint) -> what writes the answers.
 
     Raises:
         ApiError: The request cannot be answered; or, in parts, not even begun.
     """
-    deadline = Deadline(state.settings.timeout)
-
-    async def answer() -> Response:
+    settings = state.settings
+    asker = Asker.of(request, body, state, caller)
+    check_model(body.model, state)
+    body.check_limits(max_tokens=settings.max_tokens, max_choices=settings.max_choices)
+    deadline = Deadline(settings.timeout)
+    try:
         prepared = await prepare_answers(
             state, body, read_conversations, asker=asker, deadline=deadline
         )
@@ -78,11 +72,6 @@ async def respond(
         if body.stream:
             return await _stream(answers, written)
         return await _whole(answers, written, asker.user_id, deadline)
-
-    try:
-        return await unless_gone(request, answer())
-    except ClientGoneError:
-        return Response(status_code=_CLIENT_CLOSED_REQUEST)
     except AmuletError as error:
         raise refusal_of(error, body) from None
 

@@ -12,11 +12,15 @@ from amulet_integrations.serving.api_errors import ApiError
 from .request_record import note_error
 
 
+def error_response(error: ApiError) -> JSONResponse:
+    """The answer to a request that ends with an error."""
+    note_error(error.code)
+    return JSONResponse(error.body, status_code=error.status, headers=dict(error.headers))
+
+
 async def send_error(error: ApiError, scope: Scope, receive: Receive, send: Send) -> None:
     """Answers a request with an error."""
-    note_error(error.code)
-    answer = JSONResponse(error.body, status_code=error.status, headers=dict(error.headers))
-    await answer(scope, receive, send)
+    await error_response(error)(scope, receive, send)
 
 
 def error_event(error: ApiError) -> bytes:

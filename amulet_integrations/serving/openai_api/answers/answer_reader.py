@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from typing import cast
-from uuid import uuid4
 
 from amulet_integrations.decoding.detokenizer import IncrementalDetokenizer
 from amulet_integrations.engine.result import Increment, TokenExplanation, TokenLogprob, Usage
 from amulet_integrations.personalization.explained_answers import EXPLANATION_ID
 from amulet_integrations.personalization.prepared_call import PreparedAnswer
+from amulet_integrations.prompting.openai_compat.openai_tools import new_call_id
 from amulet_integrations.prompting.parsing.pieces import (
     CallPiece,
     InvalidCallPiece,
@@ -125,7 +125,7 @@ class AnswerReader:
     def _call(self, piece: CallPiece) -> CallPart:
         is_new = piece.index not in self._call_indexes
         index = self._call_indexes.setdefault(piece.index, len(self._call_indexes))
-        call_id = f"call_{uuid4().hex[:24]}" if is_new else None
+        call_id = new_call_id() if is_new else None
         return CallPart(index, call_id, piece.name, piece.arguments)
 
     def _facts(self, token: TokenExplanation) -> TokenFacts:

@@ -61,6 +61,11 @@ class CompletionRequest(GenerationOptions):
         """The prompts; each is answered `n` times."""
         return [self.prompt] if isinstance(self.prompt, str) else self.prompt
 
+    @property
+    def prompt_count(self) -> int:
+        """As in `GenerationOptions`."""
+        return len(self.prompts)
+
     def call_arguments(self, user_id: str | None) -> dict[str, Any]:
         """As in `GenerationOptions`, with the log-probabilities."""
         given = super().call_arguments(user_id)

@@ -131,6 +131,11 @@ class GenerationOptions(RequestModel):
         return self.n or 1
 
     @property
+    def prompt_count(self) -> int:
+        """How many conversations or prompts are answered, each `n` times."""
+        return 1
+
+    @property
     def token_limit(self) -> int | None:
         """Most tokens of an answer; None where the request leaves it to the server."""
         return self.max_tokens
@@ -147,13 +152,12 @@ class GenerationOptions(RequestModel):
         named = (*self.without_effect, *self._passed)
         return [*sorted(named), *(f"stream_options.{name}" for name in inner)]
 
-    def check_limits(self, *, max_tokens: int, max_choices: int, prompts: int = 1) -> None:
+    def check_limits(self, *, max_tokens: int, max_choices: int) -> None:
         """Refuses what the operator does not allow.
 
         Args:
             max_tokens: Most tokens of an answer.
             max_choices: Most answers.
-            prompts: How many prompts are answered, each `n` times.
 
         Raises:
             ApiError: 400, it is more.
@@ -166,6 +170,7 @@ class GenerationOptions(RequestModel):
                 param="max_tokens" if self.max_tokens else "max_completion_tokens",
                 code="max_tokens_too_large",
             )
+        prompts = self.prompt_count
         if self.choices * prompts > max_choices:
             wanted = f"n={self.choices}" + (f" for {prompts} prompts" if prompts > 1 else "")
             raise ApiError(
