@@ -311,6 +311,7 @@ async def test_logprobs_are_those_of_the_mixture_on_every_path(
 ) -> None:
     llm = chat(user_id="ann", params=AmuletParams(iterations=2), max_kl=None)
     asked = {"logprobs": True, "top_logprobs": 2}
+    llm.invoke(QUESTION)  # a kept prompt and one that is read anew round differently
     answer = llm.invoke(QUESTION, **asked)
     told = told_logprobs(answer)
     assert answer.usage_metadata is not None
