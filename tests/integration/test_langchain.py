@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from itertools import pairwise
 
 import pytest
 from langchain_core.output_parsers import StrOutputParser
@@ -65,19 +63,19 @@ def test_two_users_of_one_chain_get_what_the_engine_writes_for_each(
 
 
 async def test_the_event_loop_beats_on_while_answers_are_written(llm: ChatAmulet) -> None:
-    beats = [time.perf_counter()]
+    beats = 0
 
     async def beat() -> None:
+        nonlocal beats
         while True:
-            await asyncio.sleep(0.01)
-            beats.append(time.perf_counter())
+            await asyncio.sleep(0.001)
+            beats += 1
 
     heart = asyncio.create_task(beat())
     answer = await llm.ainvoke(QUESTION, user_id="ann")
-    streamed = "".join([chunk.text async for chunk in llm.astream(QUESTION, user_id="ann")])
+    assert beats > 16  # a loop that is held beats once or twice, however slow the machine is
+    beats = 0
+    chunks = [chunk.text async for chunk in llm.astream(QUESTION, user_id="ann")]
+    assert beats > 2 * len(chunks)
     heart.cancel()
-    assert answer.text == streamed
-    late = max(after - before for before, after in pairwise(beats)) - 0.01
-    # 16 tokens take half a second, so a blocked loop would be late by more.
-    assert late < 0.2, f"a beat of the event loop was {late:.3f} s late"
-    assert len(beats) > 20
+    assert answer.text == "".join(chunks)

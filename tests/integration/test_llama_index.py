@@ -160,6 +160,6 @@ async def test_a_query_that_nobody_waits_for_leaves_the_engine(
         await leave(engine, heard)
     left = time.monotonic()
     while heard.has_work:
-        assert time.monotonic() - left < 5.0
+        assert time.monotonic() - left < 30, "the engine decodes on for nobody"
         await asyncio.sleep(0.01)
     assert (await llm.acomplete("What is the capital of France?", max_tokens=4)).text

@@ -58,7 +58,7 @@ def test_a_call_does_not_wait_for_the_engine_of_another_model():
     found = []
     other = threading.Thread(target=lambda: found.append(quick.engine))
     other.start()
-    other.join(2)
+    other.join(15)
     try:
         assert found == ["quick"]
     finally:

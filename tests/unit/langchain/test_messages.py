@@ -347,7 +347,7 @@ def test_hostile_blocks_take_no_time() -> None:
     messages = [ASKED, CALLING, ToolMessage(blocks, tool_call_id="1")]  # type: ignore[arg-type]
     with pytest.warns(UnreadableContentWarning, match="holds a file"):
         assert len(to_chat_messages(messages)[-1].content) > 100_000
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 30  # or for hours
 
 
 def test_other_blocks_of_tools_are_written_as_json(llm: ChatAmulet, engine: ScriptedEngine) -> None:

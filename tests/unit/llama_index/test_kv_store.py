@@ -256,14 +256,13 @@ async def test_a_failing_store_is_an_error_of_ours_and_quotes_no_text() -> None:
 async def test_a_slow_store_leaves_the_event_loop_free(kind: type[Remote]) -> None:
     store = KVProfileStore(within := kind())
     within.seconds = 0.3
-    latest = 0.0
+    beats = 0
 
     async def beat() -> None:
-        nonlocal latest
+        nonlocal beats
         while True:
-            before = time.perf_counter()
             await asyncio.sleep(0.005)
-            latest = max(latest, time.perf_counter() - before)
+            beats += 1
 
     beating = asyncio.create_task(beat())
     await asyncio.gather(
@@ -271,7 +270,7 @@ async def test_a_slow_store_leaves_the_event_loop_free(kind: type[Remote]) -> No
     )
     assert await store.auser_ids() == ["ann@example.com", "bob"]
     beating.cancel()
-    assert latest < 0.25
+    assert beats > 20  # a loop that is held beats once a call
 
 
 async def test_no_update_is_lost_between_tasks_loops_threads_and_adapters() -> None:

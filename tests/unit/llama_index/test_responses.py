@@ -224,7 +224,7 @@ async def test_slow_stores_and_models_do_not_block_the_loop(tiny_engine, monkeyp
 
     def wait_for_the_loop():
         beat.clear()
-        freed.append(beat.wait(5))
+        freed.append(beat.wait(20))
 
     class SlowStore(InMemoryProfileStore):
         def get(self, user_id):

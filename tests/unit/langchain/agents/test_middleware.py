@@ -563,12 +563,12 @@ class Slow(InMemoryProfileStore):
 async def test_a_slow_store_leaves_the_event_loop_free(agent_of: Any, engine: AgentEngine) -> None:
     agent = agent_of(PreferenceMiddleware(Slow()))
     run = asyncio.create_task(agent.ainvoke(QUESTION, context=Context(user_id="ann")))
-    late = 0.0
+    beats = 0
     while not run.done():
-        before = time.perf_counter()
         await asyncio.sleep(0.005)
-        late = max(late, time.perf_counter() - before)
-    assert late < 0.15
+        beats += 1
+    await run
+    assert beats > 12  # a loop that is held beats a few times
     assert len(engine.requests) == 2
 
 
