@@ -16,8 +16,7 @@ from torch import Tensor
 from amulet_integrations.concurrency.cached_property import cached_property
 from amulet_integrations.engine.backends.base import Backend
 from amulet_integrations.engine.model_source import EMBEDDED, ModelSource
-from amulet_integrations.engine.sampling.scored_mixtures import read_mixtures, read_temperature
-from amulet_integrations.engine.sampling.scoring import score_in_steps
+from amulet_integrations.engine.sampling.scoring import ScoringRequest, score_in_steps
 from amulet_integrations.errors import (
     InvalidRequestError,
     UnknownArgumentError,
@@ -26,7 +25,6 @@ from amulet_integrations.errors import (
 
 from .core import EngineCore
 from .limits import EngineLimits
-from .request import GenerationRequest
 from .scheduler import Scheduler
 from .sequence_engine import SequenceEngine
 from .worker import run_on_worker
@@ -207,25 +205,17 @@ class LocalEngine(SequenceEngine):
             ContextLengthError: Context and completion are past the context window, or past the
                 memory that there is for keys and values.
         """
-        # A request of the same contexts has the same rules; its completion is one context more.
-        contexts = GenerationRequest(contexts=contexts, policy=len).contexts
-        (completion,) = GenerationRequest(contexts=[completion_ids]).contexts
-        temperature = read_temperature(temperature)
-        scored = read_mixtures(
+        request = ScoringRequest.read(
+            contexts,
+            completion_ids,
             mixtures,
-            max_kl,
-            reference_weights,
-            contexts=len(contexts),
+            max_kl=max_kl,
+            reference_weights=reference_weights,
             temperature=temperature,
         )
-        self._validator.check_scoring(contexts, completion)
+        self._validator.check_scoring(request.contexts, request.completion_ids)
         steps = score_in_steps(
-            self.backend,
-            contexts,
-            completion,
-            scored,
-            temperature=temperature,
-            max_prefill_tokens=self.limits.max_prefill_tokens or 1,
+            self.backend, request, max_prefill_tokens=self.limits.max_prefill_tokens or 1
         )
         pieces: list[Tensor] = []
         try:

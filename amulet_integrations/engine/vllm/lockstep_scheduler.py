@@ -61,15 +61,13 @@ class LockstepScheduler(Scheduler):
     ) -> list[Request]:
         """Ends requests, and with each of them its whole group."""
         if request_ids is None:
-            ended: list[Request] = super().finish_requests(None, finished_status)
-            return ended
+            return super().finish_requests(None, finished_status)
         ids = [request_ids] if isinstance(request_ids, str) else list(request_ids)
         for request_id in list(ids):
             request = self.requests.get(request_id)
             member = member_of(request.sampling_params) if request else None
             ids += member.group.request_ids if member else ()
-        ended = super().finish_requests(ids, finished_status)
-        return ended
+        return super().finish_requests(ids, finished_status)
 
     def _handle_blocked_waiting_request(self, request: Request) -> bool:
         """Whether a request may leave the queue; others may, where this one may not yet."""

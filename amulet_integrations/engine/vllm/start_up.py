@@ -17,7 +17,7 @@ from amulet_integrations.errors import (
 )
 
 if TYPE_CHECKING:
-    from vllm.config import VllmConfig
+    from vllm.config import SchedulerConfig, VllmConfig
     from vllm.v1.engine.core_client import InprocClient
 
 TESTED_VERSIONS = ("0.32", "0.33")
@@ -157,6 +157,11 @@ def _faults(config: VllmConfig) -> Iterator[str]:
         yield "kv_transfer_config or ec_transfer_config is set: leave it out"
     if parallel.enable_batch_sharded_sampling:
         yield "enable_batch_sharded_sampling=True: leave it out"
+    yield from _budget_faults(scheduler)
+
+
+def _budget_faults(scheduler: SchedulerConfig) -> Iterator[str]:
+    # All requests together get a token in every step.
     budget = scheduler.max_num_scheduled_tokens or scheduler.max_num_batched_tokens
     if budget < scheduler.max_num_seqs:
         yield (
