@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 from amulet_integrations.engine.model_source import EMBEDDED
 from amulet_integrations.errors import (
@@ -25,16 +27,30 @@ _OWN = ("logits_processors", "scheduler_cls")
 _SINGLE = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size")
 
 
-class StartedVLLM(NamedTuple):
+class StartedVLLM:
     """vLLM with a model.
 
-    Attributes:
+    Args:
         client: Its engine, in this process.
         config: Its settings, with every default filled in.
+
+    Attributes:
+        client: The same.
+        config: The same.
     """
 
-    client: InprocClient
-    config: VllmConfig
+    def __init__(self, client: InprocClient, config: VllmConfig) -> None:
+        self.client = client
+        self.config = config
+        _open.add(self)
+
+    def close(self) -> None:
+        """Frees the model. Another one may be started then."""
+        self.client.shutdown()
+        _open.discard(self)
+
+
+_open: WeakSet[StartedVLLM] = WeakSet()
 
 
 def check_installed() -> None:
@@ -75,6 +91,7 @@ def start_vllm(model: str, options: Mapping[str, Any]) -> StartedVLLM:
     from .lockstep_scheduler import AsyncLockstepScheduler, LockstepScheduler  # noqa: PLC0415
 
     _check_arguments(options, {field.name for field in fields(EngineArgs)})
+    _check_none_is_open()
     try:
         config = EngineArgs(model=_folder(model), **options).create_engine_config()
         _refuse(_faults(config))
@@ -98,6 +115,15 @@ def start_vllm(model: str, options: Mapping[str, Any]) -> StartedVLLM:
         client.shutdown()
         raise
     return StartedVLLM(client, config)
+
+
+def _check_none_is_open() -> None:
+    gc.collect()  # an engine that was dropped is part of a cycle
+    if _open:
+        raise UnsupportedByEngineError(
+            "A VLLMEngine is open in this process already. What vLLM knows of a process is shared "
+            "by all of its engines, so there is one at a time: close the other one, or use it."
+        )
 
 
 def _folder(model: str) -> str:

@@ -15,9 +15,8 @@ from amulet_integrations.errors import GenerationError
 from .groups import Group, Member
 
 if TYPE_CHECKING:
-    from vllm.v1.engine.core_client import InprocClient
-
     from .lockstep_scheduler import LockstepScheduler
+    from .start_up import StartedVLLM
 
 _MOST_IDLE_STEPS = 1000
 
@@ -27,12 +26,13 @@ class VLLMCore:
 
     Args:
         scheduler: The engine's scheduler, which admits no more than vLLM has room for.
-        client: vLLM's engine in this process.
+        started: vLLM with the model.
     """
 
-    def __init__(self, scheduler: Scheduler, client: InprocClient) -> None:
+    def __init__(self, scheduler: Scheduler, started: StartedVLLM) -> None:
         self._scheduler = scheduler
-        self._client = client
+        self._started = started
+        self._client = started.client
         self._groups: dict[int, Group] = {}  # by the id of the sequence
 
     @property
@@ -54,10 +54,10 @@ class VLLMCore:
         for sequence in self._scheduler.prefilling:
             if id(sequence) not in self._groups:
                 self._submit(sequence)
-        outputs = self._client.get_output().outputs
-        ended = {output.request_id for output in outputs if output.finish_reason is not None}
+        self._client.get_output()
+        known = self._lockstep.requests.keys()
         for group in self._groups.values():
-            if ended.intersection(group.request_ids):
+            if not known >= set(group.request_ids):
                 group.sequence.fail(_ended_by_vllm())
         prefilling = self._scheduler.prefilling
         prefilling.sort(key=lambda sequence: not sequence.completion)
@@ -88,7 +88,7 @@ class VLLMCore:
 
     def release(self) -> None:
         """Frees the model. Nothing is computed any more."""
-        self._client.shutdown()
+        self._started.close()
 
     def _submit(self, sequence: Sequence) -> None:
         group = self._groups[id(sequence)] = Group(sequence)

@@ -40,8 +40,9 @@ class VLLMEngine(SequenceEngine):
 
     Raises:
         MissingDependencyError: vLLM is not installed.
-        UnsupportedByEngineError: vLLM's version is not one that this package is tested with, or the
-            contexts of a request cannot be kept in step under a setting.
+        UnsupportedByEngineError: vLLM's version is not one that this package is tested with, the
+            contexts of a request cannot be kept in step under a setting, or another `VLLMEngine` is
+            open in this process.
         UnsupportedModelError: vLLM cannot load the model.
         UnknownArgumentError: vLLM has no such argument.
         InvalidParamsError: `max_waiting` is not a whole number of at least 0.
@@ -57,7 +58,7 @@ class VLLMEngine(SequenceEngine):
         self._model = VLLMModel.of(model, options, started)
         limits = self._model.limits(started, max_waiting)
         scheduler = Scheduler(limits, self._model)
-        super().__init__(self._model, limits, scheduler, VLLMCore(scheduler, started.client))
+        super().__init__(self._model, limits, scheduler, VLLMCore(scheduler, started))
         self._grammars.prepare()
 
     def score(
