@@ -44,15 +44,15 @@ def test_arguments_that_vllm_does_not_have_are_refused():
         VLLMEngine(vllm_folder(), max_waiting=-1)
 
 
+def test_a_model_that_is_not_there(tmp_path):
+    with pytest.raises(UnsupportedModelError, match="vLLM cannot load"):
+        VLLMEngine(str(tmp_path / "nothing"))
+
+
 def test_a_second_engine_is_refused_while_one_is_open(tiny_vllm):
     with pytest.raises(UnsupportedByEngineError, match="one at a time"):
         VLLMEngine(vllm_folder(), **vllm_options())
     assert not tiny_vllm.closed
-
-
-def test_a_model_that_is_not_there(tmp_path):
-    with pytest.raises(UnsupportedModelError, match="vLLM cannot load"):
-        VLLMEngine(str(tmp_path / "nothing"))
 
 
 def test_the_version_is_checked(monkeypatch):

@@ -9,8 +9,7 @@ from pydantic import BaseModel
 
 from amulet_integrations.engine import LocalEngine, VLLMEngine
 from amulet_integrations.langchain import ChatAmulet
-from tests.integration.test_golden import ALIGNED, SEQUENCES, amulet, linear_alignment
-from tests.support.golden import needs_golden
+from tests.support.golden import ALIGNED, SEQUENCES, amulet, linear_alignment, needs_golden
 
 pytestmark = pytest.mark.model
 PIRATE = "Answer like a friendly pirate."
