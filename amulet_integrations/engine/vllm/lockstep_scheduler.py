@@ -41,6 +41,9 @@ class LockstepScheduler(Scheduler):
     def schedule(self, throttle_prefills: bool = False) -> SchedulerOutput:  # noqa: ARG002
         """Plans a step, in which each group takes part as a whole or computes its prompts."""
         groups = self._groups()
+        for group, members in groups.items():
+            if any(_written(request) != len(group.sequence.completion) for request in members):
+                group.fail_out_of_step()
         self._released = {
             group
             for group, members in groups.items()
@@ -139,6 +142,11 @@ class LockstepScheduler(Scheduler):
 
 class AsyncLockstepScheduler(LockstepScheduler, AsyncScheduler):
     """The same over vLLM's scheduler that plans a step while another one runs."""
+
+
+def _written(request: Request) -> int:
+    """How many tokens a request has been given, those that vLLM has not read yet included."""
+    return int(request.num_output_tokens + request.num_output_placeholders)
 
 
 def _has_one_token_left(request: Request) -> bool:
