@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Protocol
 
 from amulet_integrations.concurrency.fork_safe import ForkSafeLock, reset_in_child
-from amulet_integrations.engine.backends.memory_use import trim_heap
+from amulet_integrations.engine.kv.memory_use import trim_heap
 from amulet_integrations.errors import AmuletError, EngineClosedError
 
 from .limits import EngineStats

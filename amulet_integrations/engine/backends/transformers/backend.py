@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from amulet_integrations.engine.backends.base import KVCache, RowInput, SavedPrefix
-from amulet_integrations.engine.backends.memory_use import free_device_memory, is_out_of_memory
+from amulet_integrations.engine.kv.memory_use import free_device_memory, is_out_of_memory
 
 from .architecture_check import check_architecture
 from .cuda_graphs import Capture, CudaGraphCapture, CudaGraphRunner, check_one_cuda_device

@@ -14,7 +14,7 @@ from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 from transformers.integrations.heterogeneity import AmbiguousGlobalPerLayerAttributeError
 
 from amulet_integrations.decoding.turn_end import turn_end_token
-from amulet_integrations.engine.backends.memory_use import available_memory
+from amulet_integrations.engine.kv.memory_use import available_memory
 from amulet_integrations.errors import UnsupportedModelError
 
 logger = logging.getLogger(__name__)
