@@ -23,7 +23,7 @@ from amulet_integrations.errors import (
     InvalidRequestError,
     UnsupportedModelError,
 )
-from tests.support.subjects import (
+from tests.contract.subjects import (
     BACKENDS,
     BAD,
     BackendSubject,

@@ -25,7 +25,7 @@ from amulet_integrations.errors import (
     InvalidRequestError,
     RequestTimeoutError,
 )
-from tests.support.subjects import ENGINES, Subject, request_of, requests, token_ids, tokens
+from tests.contract.subjects import ENGINES, Subject, request_of, requests, token_ids, tokens
 
 
 @pytest.fixture(scope="module", params=ENGINES)

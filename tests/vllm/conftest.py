@@ -10,7 +10,7 @@ import pytest
 
 if TYPE_CHECKING:
     from amulet_integrations.engine import VLLMEngine
-    from tests.support.subjects import Subject
+    from tests.contract.subjects import Subject
 
 if find_spec("vllm") is None:
     collect_ignore_glob = ["test_*.py"]
@@ -19,7 +19,7 @@ if find_spec("vllm") is None:
 @pytest.fixture(scope="session")
 def tiny() -> Subject:
     """A tiny model, and the obvious way to its tokens."""
-    from tests.support.subjects import vllm_subject
+    from tests.contract.subjects import vllm_subject
 
     return vllm_subject()
 

@@ -30,7 +30,7 @@ from amulet_integrations.engine.vllm.lockstep_scheduler import AsyncLockstepSche
 from amulet_integrations.engine.vllm.slot_processor import SlotProcessor
 from amulet_integrations.engine.vllm.vllm_core import VLLMCore
 from amulet_integrations.engine.vllm.vllm_model import VLLMModel
-from tests.support.subjects import vllm_folder, vllm_options
+from tests.contract.subjects import vllm_folder, vllm_options
 from tests.support.table_backend import TableBackend
 from tests.support.tiny import tiny_tokenizer
 

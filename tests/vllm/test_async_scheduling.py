@@ -8,7 +8,7 @@ import pytest
 
 from amulet_integrations.engine import run_on_worker
 from amulet_integrations.errors import GenerationError
-from tests.support.subjects import BACKENDS, request_of, token_ids
+from tests.contract.subjects import BACKENDS, request_of, token_ids
 
 from .simulated_runner import simulated_engine
 

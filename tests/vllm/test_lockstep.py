@@ -10,7 +10,7 @@ import pytest
 from amulet_integrations import SamplingParams
 from amulet_integrations.engine import GenerationRequest, run_on_worker
 from amulet_integrations.errors import GenerationError
-from tests.support.subjects import request_of, token_ids
+from tests.contract.subjects import request_of, token_ids
 
 PAIR = [-1.0, 2.0]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.subjects import request_of
+from tests.contract.subjects import request_of
 
 
 @pytest.mark.parametrize(

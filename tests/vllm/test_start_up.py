@@ -11,7 +11,7 @@ from amulet_integrations.errors import (
     UnsupportedByEngineError,
     UnsupportedModelError,
 )
-from tests.support.subjects import vllm_folder, vllm_options
+from tests.contract.subjects import vllm_folder, vllm_options
 
 
 @pytest.mark.parametrize(
