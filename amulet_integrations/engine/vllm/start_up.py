@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from vllm.v1.engine.core_client import InprocClient
 
 TESTED_VERSIONS = ("0.32", "0.33")
+# What the extra `vllm` brings. Versions in constraints.txt are newer than vLLM wants them.
+_HOW_TO_INSTALL = 'Install it with: pip install "vllm>=0.32,<0.34"'
 _OWN = ("logits_processors", "scheduler_cls")
 _SINGLE = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size")
 
@@ -61,14 +63,14 @@ def check_installed() -> None:
         UnsupportedByEngineError: It has another version.
     """
     if find_spec("vllm") is None:
-        raise MissingDependencyError.for_extra("vLLM", "vllm")
+        raise MissingDependencyError(f"vLLM is not installed. {_HOW_TO_INSTALL}")
     from vllm import __version__ as version  # noqa: PLC0415 - it takes seconds
 
     if not version.startswith(tuple(f"{tested}." for tested in TESTED_VERSIONS)):
         raise UnsupportedByEngineError(
             f"vLLM {version} is installed. VLLMEngine uses parts of vLLM that change from one "
             f"version to the next; it is tested with {' and '.join(TESTED_VERSIONS)}. "
-            f"Install one of them: pip install 'vllm=={TESTED_VERSIONS[-1]}.*'"
+            f"{_HOW_TO_INSTALL}"
         )
 
 
