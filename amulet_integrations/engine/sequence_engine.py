@@ -8,11 +8,11 @@ from collections.abc import Sequence as SequenceOf
 from functools import partial
 from typing import TYPE_CHECKING, Literal, Self, TypeVar, overload
 
-from amulet_integrations.deadline import Deadline
+from amulet_integrations.concurrency.deadline import Deadline
+from amulet_integrations.concurrency.fair_threads import REQUEST_THREADS
 from amulet_integrations.decoding.sampling_params import SamplingParams
 from amulet_integrations.engine.structured.grammar import GrammarCompiler
 from amulet_integrations.errors import AmuletError, InvalidRequestError
-from amulet_integrations.fair_threads import REQUEST_THREADS
 
 from .limits import EngineLimits, EngineStats
 from .loop import EngineLoop, LoopCore
