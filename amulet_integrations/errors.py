@@ -133,6 +133,10 @@ class ContextLengthError(InvalidRequestError):
     """A prompt that leaves no room for the completion in the model's context window."""
 
 
+class UnsupportedByEngineError(AmuletError, ValueError):
+    """A setting or a request that this kind of engine cannot run, and another one may."""
+
+
 class PromptError(AmuletError, ValueError):
     """A conversation that cannot be turned into a prompt for this model."""
 

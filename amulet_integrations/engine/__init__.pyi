@@ -13,4 +13,5 @@ from .result import Increment as Increment
 from .result import TokenLogprob as TokenLogprob
 from .result import Usage as Usage
 from .structured.alternatives import OutputAlternative as OutputAlternative
+from .vllm.vllm_engine import VLLMEngine as VLLMEngine
 from .worker import run_on_worker as run_on_worker

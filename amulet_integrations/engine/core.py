@@ -77,6 +77,10 @@ class EngineCore:
         self._backend.drop_graphs()
         self._slots.reset()
 
+    def release(self) -> None:
+        """Frees the model. Nothing is computed any more."""
+        self._backend.release()
+
     def _decode(self) -> None:
         running, cache = self._scheduler.running, self._slots.cache
         rows = self._slots.rows_of(running)

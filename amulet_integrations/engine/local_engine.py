@@ -2,49 +2,31 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterator
 from collections.abc import Sequence as SequenceOf
 from dataclasses import fields
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import torch
 from torch import Tensor
 
 from amulet_integrations.concurrency.cached_property import cached_property
-from amulet_integrations.concurrency.deadline import Deadline
-from amulet_integrations.concurrency.fair_threads import REQUEST_THREADS
-from amulet_integrations.decoding.sampling_params import SamplingParams
 from amulet_integrations.engine.backends.base import Backend
 from amulet_integrations.engine.model_source import EMBEDDED, ModelSource
-from amulet_integrations.engine.sampling.scored_mixtures import read_mixtures, read_temperature
-from amulet_integrations.engine.sampling.scoring import score_in_steps
-from amulet_integrations.engine.structured.grammar import GrammarCompiler
+from amulet_integrations.engine.sampling.scoring import ScoringRequest, score_in_steps
 from amulet_integrations.errors import (
-    AmuletError,
     InvalidRequestError,
     UnknownArgumentError,
     UnsupportedModelError,
 )
 
-from .limits import EngineLimits, EngineStats
-from .loop import EngineLoop
-from .request import GenerationRequest
-from .request_validator import RequestValidator
-from .result import GenerationResult
-from .sequence import Emit, Sequence
-from .streams import (
-    AsyncGenerationStream,
-    GenerationStream,
-    StreamReader,
-    attempt,
-    cancel_all,
-    raise_first,
-    read_to_end,
-)
+from .core import EngineCore
+from .limits import EngineLimits
+from .scheduler import Scheduler
+from .sequence_engine import SequenceEngine
 from .worker import run_on_worker
 
 if TYPE_CHECKING:
@@ -54,11 +36,10 @@ logger = logging.getLogger(__name__)
 
 LIMITS = frozenset(field.name for field in fields(EngineLimits))
 
-S = TypeVar("S", bound=StreamReader)
 T = TypeVar("T")
 
 
-class LocalEngine:
+class LocalEngine(SequenceEngine):
     """Decodes requests on this machine. Every method may be called from any thread.
 
     All torch work is done on one thread of the process (`run_on_worker`). A request that arrives
@@ -90,8 +71,6 @@ class LocalEngine:
         InvalidRequestError: `cuda_graphs` is set, and the model is not whole on one CUDA device.
         UnknownArgumentError: There is no such argument.
     """
-
-    supports_explain = True
 
     def __init__(
         self,
@@ -129,16 +108,9 @@ class LocalEngine:
                 f"A {type(model).__name__} has its own tokenizer, model_name, fingerprint and "
                 "cuda_graphs. Leave these arguments out."
             )
-        self.limits: EngineLimits = EngineLimits(**limits).with_defaults(self.backend)  # type: ignore[arg-type]
-        self.tokenizer = self.backend.tokenizer
-        self.model_name: str = self.backend.model_name
-        self.fingerprint: str = self.backend.fingerprint
-        self.context_window: int = self.backend.context_window
-        self.end_ids: frozenset[int] = self.backend.end_ids
-        self._grammars = GrammarCompiler(self.tokenizer, self.backend.logits_size, self.end_ids)
-        self._validator = RequestValidator(self.backend, self.limits, self._grammars)
-        self._loop = EngineLoop(self.backend, self.limits)
-        self._is_warm = False
+        own_limits = EngineLimits(**limits).with_defaults(self.backend)  # type: ignore[arg-type]
+        scheduler = Scheduler(own_limits, self.backend)
+        super().__init__(self.backend, own_limits, scheduler, EngineCore(self.backend, scheduler))
 
     @classmethod
     def from_pretrained(cls, model: str = EMBEDDED, **options: Any) -> Self:
@@ -192,137 +164,6 @@ class LocalEngine:
         logger.info("Loaded %s in %.1f s on %s", source.model, spent, engine.backend.device)
         return engine
 
-    def warm_up(self) -> None:
-        """Does ahead what the first request would wait for: a step of two contexts on the device.
-
-        Calling it again does nothing more.
-
-        Raises:
-            EngineClosedError: The engine was closed.
-            GenerationError: The model fails.
-        """
-        self._loop.check_open()
-        if self._is_warm:
-            return
-        self._grammars.prepare()
-        two_tokens = SamplingParams(max_new_tokens=2, min_new_tokens=2)
-        request = GenerationRequest(contexts=[[0], [0, 0]], weights=(-1, 2), sampling=two_tokens)
-        self.generate([request])
-        self._is_warm = True
-
-    async def awarm_up(self) -> None:
-        """`warm_up` for asyncio."""
-        await REQUEST_THREADS.start(self.warm_up)
-
-    def validate(self, request: GenerationRequest) -> None:
-        """Refuses a request that `stream` would refuse, and decodes nothing.
-
-        Whether there is room in the queue is known only when a request is submitted.
-
-        Raises:
-            AmuletError: As `stream`.
-        """
-        self._loop.check_open()
-        stream = GenerationStream(request)
-        self._validator.process(request, stream.emit, stream.deadline)
-
-    def stream(self, request: GenerationRequest) -> GenerationStream:
-        """Submits a request at once and returns its increments as they come.
-
-        Closing the stream, or dropping it, cancels the request.
-
-        Raises:
-            ContextLengthError: A context leaves no room in the context window.
-            InvalidRequestError: A token id is not in the vocabulary.
-            EngineClosedError: The engine was closed.
-            EngineOverloadedError: Too many requests wait already.
-            RequestTimeoutError: The time was up while a grammar was compiled.
-            UnsupportedGrammarError: The grammar of an alternative cannot be enforced.
-        """
-        stream = GenerationStream(request)
-        self._submit(request, stream.emit, stream.deadline)
-        return stream
-
-    def astream(self, request: GenerationRequest) -> AsyncGenerationStream:
-        """`stream` for asyncio. It is not a coroutine; call it while the loop runs."""
-        stream = AsyncGenerationStream(request)
-        submit = partial(self._submit, request, stream.emit, stream.deadline)
-        if _takes_a_while(request):
-            stream.submit_on_thread(submit)
-        else:
-            submit()
-        return stream
-
-    @overload
-    def generate(
-        self,
-        requests: SequenceOf[GenerationRequest],
-        *,
-        return_exceptions: Literal[False] = ...,
-    ) -> list[GenerationResult]: ...
-
-    @overload
-    def generate(
-        self, requests: SequenceOf[GenerationRequest], *, return_exceptions: bool
-    ) -> list[GenerationResult | AmuletError]: ...
-
-    def generate(
-        self, requests: SequenceOf[GenerationRequest], *, return_exceptions: bool = False
-    ) -> SequenceOf[GenerationResult | AmuletError]:
-        """Decodes requests together.
-
-        Args:
-            requests: The requests. They are submitted together; other requests run beside them.
-            return_exceptions: Whether the error of a request that fails takes its result's place,
-                as with `asyncio.gather`. Otherwise the first error is raised: before anything is
-                computed if a request is refused, else when the others are done.
-
-        Raises:
-            AmuletError: As `stream`, and `GenerationError` if decoding fails.
-        """
-        streams = _open_all(GenerationStream, requests)
-        try:
-            sequences = [attempt(self._process, stream) for stream in streams]
-            streams = self._enqueue_all(streams, sequences, return_exceptions)
-            results = [
-                stream
-                if isinstance(stream, AmuletError)
-                else attempt(GenerationResult.fold, stream)
-                for stream in streams
-            ]
-        finally:
-            cancel_all(streams)
-        return results if return_exceptions else raise_first(results)
-
-    @overload
-    async def agenerate(
-        self,
-        requests: SequenceOf[GenerationRequest],
-        *,
-        return_exceptions: Literal[False] = ...,
-    ) -> list[GenerationResult]: ...
-
-    @overload
-    async def agenerate(
-        self, requests: SequenceOf[GenerationRequest], *, return_exceptions: bool
-    ) -> list[GenerationResult | AmuletError]: ...
-
-    async def agenerate(
-        self, requests: SequenceOf[GenerationRequest], *, return_exceptions: bool = False
-    ) -> SequenceOf[GenerationResult | AmuletError]:
-        """`generate` for asyncio; cancelling the task cancels the requests."""
-        streams = _open_all(AsyncGenerationStream, requests)
-        try:
-            sequences = await asyncio.gather(*map(self._aprocess, streams))
-            streams = self._enqueue_all(streams, sequences, return_exceptions)
-            results = [
-                stream if isinstance(stream, AmuletError) else await read_to_end(stream)
-                for stream in streams
-            ]
-        finally:
-            cancel_all(streams)
-        return results if return_exceptions else raise_first(results)
-
     def score(
         self,
         contexts: SequenceOf[SequenceOf[int]],
@@ -364,25 +205,17 @@ class LocalEngine:
             ContextLengthError: Context and completion are past the context window, or past the
                 memory that there is for keys and values.
         """
-        # A request of the same contexts has the same rules; its completion is one context more.
-        contexts = GenerationRequest(contexts=contexts, policy=len).contexts
-        (completion,) = GenerationRequest(contexts=[completion_ids]).contexts
-        temperature = read_temperature(temperature)
-        scored = read_mixtures(
+        request = ScoringRequest.read(
+            contexts,
+            completion_ids,
             mixtures,
-            max_kl,
-            reference_weights,
-            contexts=len(contexts),
+            max_kl=max_kl,
+            reference_weights=reference_weights,
             temperature=temperature,
         )
-        self._validator.check_scoring(contexts, completion)
+        self._validator.check_scoring(request.contexts, request.completion_ids)
         steps = score_in_steps(
-            self.backend,
-            contexts,
-            completion,
-            scored,
-            temperature=temperature,
-            max_prefill_tokens=self.limits.max_prefill_tokens or 1,
+            self.backend, request, max_prefill_tokens=self.limits.max_prefill_tokens or 1
         )
         pieces: list[Tensor] = []
         try:
@@ -439,65 +272,8 @@ class LocalEngine:
 
         return run_on_worker(compute)
 
-    @property
-    def stats(self) -> EngineStats:
-        """How many requests run and wait now."""
-        return self._loop.stats
-
-    def close(self) -> None:
-        """Ends running requests with `EngineClosedError` and frees the model."""
-        self._loop.close()
-
-    @property
-    def closed(self) -> bool:
-        """Whether `close` was called."""
-        return self._loop.closed
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_exception: object) -> None:
-        self.close()
-
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.model_name!r}, device={str(self.backend.device)!r})"
-
-    def _process(self, stream: StreamReader | AmuletError) -> Sequence:
-        if isinstance(stream, AmuletError):
-            raise stream
-        return self._validator.process(stream.request, stream.emit, stream.deadline)
-
-    async def _aprocess(
-        self, stream: AsyncGenerationStream | AmuletError
-    ) -> Sequence | AmuletError:
-        if isinstance(stream, AmuletError) or not _takes_a_while(stream.request):
-            return attempt(self._process, stream)
-        try:
-            return await REQUEST_THREADS.arun(
-                partial(self._process, stream),
-                deadline=stream.deadline,
-                user_id=stream.request.user_id,
-            )
-        except AmuletError as error:
-            return error
-
-    def _enqueue_all(
-        self,
-        streams: SequenceOf[S | AmuletError],
-        sequences: SequenceOf[Sequence | AmuletError],
-        keep_errors: bool,
-    ) -> list[S | AmuletError]:
-        """Submits requests together; returns their streams, or the errors of those refused."""
-        if not keep_errors:
-            raise_first(sequences)
-        try:
-            self._loop.enqueue(each for each in sequences if isinstance(each, Sequence))
-        except AmuletError as error:  # for all of them: the queue is full, or the engine closed
-            if not keep_errors:
-                raise
-            sequences = [each if isinstance(each, AmuletError) else error for each in sequences]
-        pairs = zip(streams, sequences, strict=True)
-        return [each if isinstance(each, AmuletError) else stream for stream, each in pairs]
 
     def _score_on(self, steps: Iterator[Tensor], pieces: list[Tensor]) -> bool:
         """Runs the next step of scoring; returns whether there was one.
@@ -509,20 +285,3 @@ class LocalEngine:
         if piece is not None:
             pieces.append(piece)
         return piece is not None
-
-    def _submit(self, request: GenerationRequest, emit: Emit, deadline: Deadline) -> None:
-        self._loop.enqueue([self._validator.process(request, emit, deadline)])
-
-
-def _open_all(
-    kind: Callable[[GenerationRequest], S], requests: SequenceOf[GenerationRequest]
-) -> list[S | AmuletError]:
-    given: object = requests
-    if isinstance(given, GenerationRequest):
-        raise InvalidRequestError("generate takes a list of requests; this is one request.")
-    return [attempt(kind, request) for request in requests]
-
-
-def _takes_a_while(request: GenerationRequest) -> bool:
-    """Whether the request has grammars to compile, for which no event loop must wait."""
-    return bool(request.alternatives)

@@ -3,19 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Protocol
 
 from amulet_integrations.concurrency.fork_safe import ForkSafeLock, reset_in_child
-from amulet_integrations.engine.backends.base import Backend
+from amulet_integrations.engine.kv.memory_use import trim_heap
 from amulet_integrations.errors import AmuletError, EngineClosedError
 
-from .core import EngineCore
-from .limits import EngineLimits, EngineStats
-from .memory_use import trim_heap
+from .limits import EngineStats
 from .request_log import log_refusals
 from .result import as_generation_error
 from .scheduler import Scheduler
 from .sequence import Sequence
 from .worker import run_on_worker, submit_to_worker
+
+
+class LoopCore(Protocol):
+    """Gives the scheduler's admitted requests their tokens. Used on the worker thread only."""
+
+    @property
+    def prefix_tokens(self) -> int:
+        """The number of tokens that are kept of ended requests; any thread may ask."""
+
+    def step(self) -> None:
+        """Gives running requests their next tokens, and computes some of the prompts."""
+
+    def remove_finished(self) -> None:
+        """Removes the requests that are done, cancelled or overdue, and frees their rows."""
+
+    def forget_prefixes(self) -> None:
+        """Drops everything that is kept of ended requests."""
+
+    def reset(self) -> None:
+        """Drops all rows and prefixes. The requests must have ended."""
+
+    def release(self) -> None:
+        """Frees the model. Nothing is computed any more."""
 
 
 class EngineLoop:
@@ -25,17 +47,16 @@ class EngineLoop:
     get their turns. While requests run or wait, the queued task keeps this object alive.
 
     Args:
-        backend: The backend.
-        limits: The engine's limits, without a default left open.
+        scheduler: Which requests run and which wait.
+        core: Gives those that run their tokens.
 
     Attributes:
         closed: Whether `close` was called.
     """
 
-    def __init__(self, backend: Backend, limits: EngineLimits) -> None:
-        self._backend = backend
-        self._scheduler = Scheduler(limits, backend)
-        self._core = EngineCore(backend, self._scheduler)
+    def __init__(self, scheduler: Scheduler, core: LoopCore) -> None:
+        self._scheduler = scheduler
+        self._core = core
         self._lock = ForkSafeLock()  # guards the scheduler's queue and the two flags
         self._stepping = False
         self._peak_rows = 0  # since the heap was last trimmed
@@ -129,7 +150,7 @@ class EngineLoop:
     def _shut_down(self) -> None:
         with self._lock:
             self._fail_all(EngineClosedError("The engine was closed."))
-        self._backend.release()
+        self._core.release()
 
     def _fail_all(self, error: AmuletError) -> None:
         for sequence in self._scheduler.remove_all():

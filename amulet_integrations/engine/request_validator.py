@@ -8,7 +8,7 @@ from collections.abc import Sequence as SequenceOf
 from amulet_integrations.concurrency.cached_property import cached_property
 from amulet_integrations.concurrency.deadline import Deadline
 from amulet_integrations.decoding.completion_text import CompletionText, special_tokens
-from amulet_integrations.engine.backends.base import Backend
+from amulet_integrations.engine.backends.base import ModelDescription
 from amulet_integrations.engine.structured.grammar import GrammarCompiler
 from amulet_integrations.errors import ContextLengthError, InvalidRequestError
 
@@ -22,13 +22,15 @@ class RequestValidator:
     """Turns requests into sequences, or refuses them. May be used from any thread.
 
     Args:
-        backend: The backend.
+        model: What is known of the model.
         limits: The engine's limits.
         grammars: Compiles the grammars of requests.
     """
 
-    def __init__(self, backend: Backend, limits: EngineLimits, grammars: GrammarCompiler) -> None:
-        self._backend = backend
+    def __init__(
+        self, model: ModelDescription, limits: EngineLimits, grammars: GrammarCompiler
+    ) -> None:
+        self._model = model
         self._limits = limits
         self._grammars = grammars
 
@@ -56,16 +58,16 @@ class RequestValidator:
         self._check_length(longest)
         for ids in (*request.contexts, request.end_ids):
             self._check_tokens(ids)
-        own_ends = (token for token in request.end_ids if token < self._backend.logits_size)
-        end_ids = self._backend.end_ids.union(own_ends)
+        own_ends = (token for token in request.end_ids if token < self._model.logits_size)
+        end_ids = self._model.end_ids.union(own_ends)
         sequence = Sequence(
             request,
             emit,
             deadline or request.start_deadline(),
             text=self._text(request, end_ids),
-            device=self._backend.device,
+            device=self._model.device,
             end_ids=end_ids,
-            room=self._backend.context_window - longest,
+            room=self._model.context_window - longest,
             grammars=self._grammars,
             max_draft=self._limits.prompt_lookup_num_tokens,
         )
@@ -94,7 +96,7 @@ class RequestValidator:
             hidden = dict(self._special_tokens) if request.skip_special_tokens else {}
             hidden |= {token: self._grammars.text_of(token) for token in end_ids}
         return CompletionText(
-            self._backend.tokenizer,
+            self._model.tokenizer,
             request.sampling.stop,
             hidden,
             skip_special_tokens=request.skip_special_tokens,
@@ -102,7 +104,7 @@ class RequestValidator:
 
     @cached_property
     def _special_tokens(self) -> Mapping[int, str]:
-        return special_tokens(self._backend.tokenizer)
+        return special_tokens(self._model.tokenizer)
 
     def _check_rows(self, contexts: int) -> None:
         if contexts > self._limits.max_rows:
@@ -113,7 +115,7 @@ class RequestValidator:
             )
 
     def _check_memory(self, lengths: SequenceOf[int]) -> None:
-        needed, limit = self._backend.cache_tokens(lengths), self._limits.max_cache_tokens
+        needed, limit = self._model.cache_tokens(lengths), self._limits.max_cache_tokens
         if limit is not None and needed > limit:
             raise ContextLengthError(
                 f"The request needs key/value memory for {needed} tokens: {len(lengths)} contexts "
@@ -123,19 +125,19 @@ class RequestValidator:
             )
 
     def _check_length(self, tokens: int) -> None:
-        window = self._backend.context_window
+        window = self._model.context_window
         if tokens >= window:
             raise ContextLengthError(
                 f"A context of {tokens} tokens leaves no room in the context window of {window} "
-                f"tokens of {self._backend.model_name!r}. Shorten the conversation or the "
+                f"tokens of {self._model.model_name!r}. Shorten the conversation or the "
                 "documents in it."
             )
 
     def _check_tokens(self, ids: Iterable[int]) -> None:
         highest = max(ids, default=0)
-        if highest >= self._backend.vocab_size:
+        if highest >= self._model.vocab_size:
             raise InvalidRequestError(
-                f"Token id {highest} is not in the vocabulary of {self._backend.vocab_size} "
-                f"entries of {self._backend.model_name!r}. Was the prompt made with another "
+                f"Token id {highest} is not in the vocabulary of {self._model.vocab_size} "
+                f"entries of {self._model.model_name!r}. Was the prompt made with another "
                 "model's tokenizer?"
             )

@@ -8,7 +8,7 @@ from collections.abc import Sequence as SequenceOf
 from itertools import chain
 from typing import TypeAlias
 
-from amulet_integrations.engine.backends.base import Backend
+from amulet_integrations.engine.backends.base import ModelDescription
 from amulet_integrations.errors import EngineOverloadedError
 
 from .limits import EngineLimits
@@ -93,18 +93,18 @@ class Scheduler:
 
     Args:
         limits: The engine's limits, without a default left open.
-        backend: The backend, which knows how much memory rows take.
+        model: Knows how much memory rows take.
 
     Attributes:
         running: The requests that are being decoded, in the order of their rows.
         prefilling: The requests whose prompts are being computed; their rows come after.
     """
 
-    def __init__(self, limits: EngineLimits, backend: Backend) -> None:
+    def __init__(self, limits: EngineLimits, model: ModelDescription) -> None:
         self.limits = limits
         self.running: list[Sequence] = []
         self.prefilling: list[Sequence] = []
-        self._backend = backend
+        self._model = model
         self._waiting = WaitingLine()
 
     @property
@@ -200,7 +200,7 @@ class Scheduler:
 
     def _cache_tokens(self, sequences: SequenceOf[Sequence]) -> int:
         """Returns how many cache tokens these requests need at most."""
-        return self._backend.cache_tokens(
+        return self._model.cache_tokens(
             [length for sequence in sequences for length in sequence.max_lengths]
         )
 

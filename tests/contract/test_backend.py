@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import random
-import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from functools import wraps
-from typing import Any
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -17,129 +13,32 @@ from amulet_integrations import SamplingParams
 from amulet_integrations.engine import (
     Backend,
     GenerationRequest,
-    GenerationResult,
     LocalEngine,
-    OutputAlternative,
     run_on_worker,
 )
 from amulet_integrations.engine.backends.base import RowInput
-from amulet_integrations.engine.backends.transformers.backend import TransformersBackend
 from amulet_integrations.errors import (
-    ContextLengthError,
     EngineClosedError,
-    EngineOverloadedError,
     GenerationError,
     InvalidRequestError,
     UnsupportedModelError,
 )
+from tests.contract.subjects import (
+    BACKENDS,
+    BAD,
+    BackendSubject,
+    Subject,
+    request_of,
+    requests,
+    tokens,
+)
 from tests.support.table_backend import TableBackend
 from tests.support.tiny import tiny_model, tiny_tokenizer
 
-BAD = 3  # a token that the failing backends cannot compute
-MIXTURES = [
-    ([1], [1.0]),
-    ([9, 14], [-1.0, 2.0]),
-    ([30, 2, 11], [-0.5, 2.0, -0.5]),
-]
 
-
-@dataclass
-class Subject:
-    """A backend, and the obvious way to its logits.
-
-    Attributes:
-        make: Makes the backend; one that fails on `BAD` if its argument is true.
-        logits_after: The logits after some tokens, shape (vocab,), without a cache.
-        completions: The completions that were computed already.
-    """
-
-    make: Callable[..., Backend]
-    logits_after: Callable[[Sequence[int]], Tensor]
-    completions: dict[Any, list[int]] = field(default_factory=dict)
-
-    def engine(self, *, failing: bool = False, **limits: int) -> LocalEngine:
-        return LocalEngine(self.make(failing), **limits)
-
-    def log_probs(
-        self, contexts: Sequence[Sequence[int]], weights: Sequence[float], completion: Sequence[int]
-    ) -> Tensor:
-        rows = [self.logits_after([*ids, *completion]).double().log_softmax(-1) for ids in contexts]
-        mixed = torch.tensor(weights, dtype=torch.float64) @ torch.stack(rows)
-        return mixed.log_softmax(-1)
-
-    def greedy(self, request: GenerationRequest) -> list[int]:
-        key = request.contexts, request.weights or (1.0,), request.sampling.max_new_tokens
-        if key not in self.completions:
-            contexts, weights, max_tokens = key
-            completion: list[int] = []
-            while len(completion) < max_tokens and completion[-1:] != [1]:
-                completion.append(int(self.log_probs(contexts, weights, completion).argmax()))
-            self.completions[key] = completion
-        return self.completions[key]
-
-
-def table_subject() -> Subject:
-    backend = TableBackend(tiny_tokenizer())
-    return Subject(
-        lambda failing: TableBackend(tiny_tokenizer(), BAD if failing else None),
-        backend.logits_after,
-    )
-
-
-def transformers_subject() -> Subject:
-    model = tiny_model()
-
-    def make(failing: bool) -> Backend:
-        own = tiny_model()
-        forward = own.forward
-
-        @wraps(forward)
-        def fails(*args, input_ids, **options):
-            if failing and (input_ids == BAD).any():
-                raise ValueError(f"no logits after token {BAD}")
-            return forward(*args, input_ids=input_ids, **options)
-
-        own.forward = fails
-        return TransformersBackend(own, tiny_tokenizer(), model_name="tiny")
-
-    def logits_after(ids: Sequence[int]) -> Tensor:
-        with torch.no_grad():
-            return model(torch.tensor([[*ids]])).logits[0, -1]
-
-    return Subject(make, logits_after)
-
-
-SUBJECTS = {"table": table_subject, "transformers": transformers_subject}
-
-
-@pytest.fixture(scope="module", params=SUBJECTS)
-def subject(request) -> Subject:
-    return SUBJECTS[request.param]()
-
-
-def tokens(seed: int, length: int) -> list[int]:
-    generator = random.Random(seed)
-    return [generator.randrange(4, 500) for _ in range(length)]
-
-
-def request_of(lengths, weights, *, seed=0, max_new_tokens=12, **options) -> GenerationRequest:
-    return GenerationRequest(
-        contexts=[tokens(100 * seed + index, length) for index, length in enumerate(lengths)],
-        weights=weights,
-        sampling=SamplingParams(max_new_tokens=max_new_tokens),
-        **options,
-    )
-
-
-def requests() -> list[GenerationRequest]:
-    return [
-        request_of(lengths, weights, seed=seed, max_new_tokens=6 + 5 * seed)
-        for seed, (lengths, weights) in enumerate(MIXTURES)
-    ]
-
-
-def token_ids(stream) -> list[int]:
-    return [token for increment in stream for token in increment.token_ids]
+@pytest.fixture(scope="module", params=BACKENDS)
+def subject(request) -> BackendSubject:
+    return BACKENDS[request.param]()
 
 
 def in_batches(counted: list[int], function: Callable[..., Tensor]) -> Callable[..., Tensor]:
@@ -228,26 +127,6 @@ def test_rows_hold_what_was_appended_copied_cut_and_loaded(subject, seed):
             rows.append()
             assert list(rows.cache.lengths) == [len(ids) for ids in rows.expected]
     rows.cache.close()
-
-
-def test_contexts_decode_in_lockstep(subject):
-    with subject.engine() as engine:
-        for request in requests():
-            (result,) = engine.generate([request])
-            assert result.token_ids == subject.greedy(request)
-            assert result.usage.context_tokens == tuple(map(len, request.contexts))
-
-
-def test_company_and_the_time_of_arrival_change_no_token(subject):
-    expected = [subject.greedy(request) for request in requests()]
-    with subject.engine(max_prefill_tokens=8) as engine:
-        assert [result.token_ids for result in engine.generate(requests())] == expected
-        first, *others = requests()
-        running = engine.stream(others.pop())
-        begun = [*next(running).token_ids, *next(running).token_ids]
-        late = engine.generate([first, *others])
-        assert [result.token_ids for result in late] == expected[:2]
-        assert [*begun, *token_ids(running)] == expected[2]
 
 
 @pytest.mark.parametrize("max_prefix_tokens", [0, 1000])
@@ -363,50 +242,6 @@ def test_wrong_drafts_are_taken_back(subject):
         assert engine.generate([request])[0].token_ids == subject.greedy(request)
 
 
-def test_grammars_are_kept(subject):
-    grammar = "start: /[a-c]{3}(-[0-9]{2}){2}/"
-    guided = request_of(
-        [7, 12],
-        [-1.0, 2.0],
-        max_new_tokens=30,
-        alternatives=[OutputAlternative(grammar=grammar)],
-    )
-    with subject.engine() as engine:
-        (alone,) = engine.generate([guided])
-        together = engine.generate([*requests(), guided])
-    assert re.fullmatch("[a-c]{3}(-[0-9]{2}){2}", alone.text)
-    assert together[-1].text == alone.text
-    assert [result.token_ids for result in together[:-1]] == list(map(subject.greedy, requests()))
-
-
-def test_a_stop_string_ends_the_text(subject):
-    request = request_of([5, 9], [-1.0, 2.0], max_new_tokens=20)
-    with subject.engine() as engine:
-        whole = engine.generate([request])[0].text
-        stop = whole[len(whole) // 2 :][:3]
-        sampling = SamplingParams(max_new_tokens=20, stop=[stop])
-        (cut,) = engine.generate([request.model_copy(update={"sampling": sampling})])
-        streamed = GenerationResult.fold(
-            engine.stream(request.model_copy(update={"sampling": sampling}))
-        )
-    assert cut == streamed
-    assert cut.text == whole[: whole.index(stop)]
-    assert cut.finish_reason == "stop"
-
-
-def test_cancelling_gives_the_row_back(subject):
-    with subject.engine(max_rows=1, max_waiting=1) as engine:
-        running = engine.stream(request_of([5], [1.0], max_new_tokens=600))
-        next(running)
-        waiting = engine.stream(request_of([6], [1.0]))
-        with pytest.raises(EngineOverloadedError):
-            engine.stream(request_of([7], [1.0]))
-        running.close()
-        assert token_ids(waiting) == subject.greedy(request_of([6], [1.0]))
-        run_on_worker(int)  # the step that ends it
-        assert engine.stats.is_idle
-
-
 def test_the_failure_of_one_request_is_its_own(subject):
     good = requests()
     bad = GenerationRequest(contexts=[[5, 6], [8, BAD, 7]], weights=[-1.0, 2.0])
@@ -434,42 +269,6 @@ def test_running_out_of_memory_costs_the_newest_request_at_most(subject):
     expected = list(map(subject.greedy, requests()))
     assert [outcome.token_ids for outcome in outcomes[:2]] == expected[:2]
     assert isinstance(outcomes[2], GenerationError)
-
-
-def test_what_does_not_fit_is_refused(subject):
-    with subject.engine(max_cache_tokens=200) as engine:
-        with pytest.raises(ContextLengthError, match="context window"):
-            engine.stream(request_of([engine.context_window], [1.0]))
-        with pytest.raises(ContextLengthError, match="max_cache_tokens=200"):
-            engine.stream(request_of([120, 120], [-1.0, 2.0]))
-        with pytest.raises(InvalidRequestError, match="not in the vocabulary"):
-            engine.stream(GenerationRequest(contexts=[[engine.backend.vocab_size]]))
-        assert engine.generate(requests()[:1])[0].token_ids == subject.greedy(requests()[0])
-
-
-def test_scores_are_those_of_the_slow_loop(subject):
-    (request,) = [request_of([9, 14], [-1.0, 2.0])]
-    completion = tokens(8, 30)
-    mixtures = [[1.0, 0.0], [-1.0, 2.0]]
-    expected = torch.tensor(
-        [
-            [
-                float(subject.log_probs(request.contexts, weights, completion[:index])[token])
-                for index, token in enumerate(completion)
-            ]
-            for weights in [*mixtures, [0.0, 1.0]]
-        ]
-    )
-    with subject.engine(max_prefill_tokens=16) as engine:
-        mixed = engine.score(request.contexts, completion, mixtures)
-        each = engine.score(request.contexts, completion)
-        # Scoring has rows of its own: requests go on as if nothing had been.
-        stream = engine.stream(request)
-        begun = next(stream).token_ids
-        engine.score(request.contexts, completion)
-        assert [*begun, *token_ids(stream)] == subject.greedy(request)
-    torch.testing.assert_close(mixed, expected[:2], atol=1e-3, rtol=1e-3)
-    torch.testing.assert_close(each, expected[[0, 2]], atol=1e-3, rtol=1e-3)
 
 
 def test_closing_ends_everything_and_releases_the_backend(subject, monkeypatch):

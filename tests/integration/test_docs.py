@@ -21,7 +21,8 @@ COOKBOOK = ROOT / "cookbook"
 
 # Each takes half a minute and more; other tests do on the model what they show.
 LONG = {"engine", "learning", "llama_index", "llama_index_agents", "retrieval", "tools"}
-ELSEWHERE = {"server"}  # what it asks a server for is sent to one in tests/unit/serving
+# What one asks a server for is sent to one in tests/unit/serving; the other needs vLLM.
+ELSEWHERE = {"server", "vllm"}
 WITH_CODE = [
     page
     for page in PAGES

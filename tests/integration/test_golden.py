@@ -7,43 +7,21 @@ import asyncio
 import pytest
 from llama_index.core.llms import ChatMessage as LlamaMessage
 
-from amulet_integrations import AmuletParams, SamplingParams
-from amulet_integrations.decoding import amulet_weights, linear_alignment_weights
-from amulet_integrations.engine import GenerationRequest
+from amulet_integrations import AmuletParams
 from amulet_integrations.langchain import ChatAmulet
 from amulet_integrations.llama_index import AmuletLLM
-from tests.support.golden import golden, needs_golden
+from tests.support.golden import (
+    ALIGNED,
+    SEQUENCES,
+    amulet,
+    linear_alignment,
+    needs_golden,
+    params_of,
+)
 
 pytestmark = [pytest.mark.model, pytest.mark.usefixtures("all_cores"), needs_golden]
 
-SEQUENCES = golden("sequences.json")
-ALIGNED = [sequence for sequence in SEQUENCES if "linear_alignment_ratio2" in sequence]
 SOME = 4
-
-
-def request(sequence, weights) -> GenerationRequest:
-    return GenerationRequest(
-        contexts=[sequence["base_ids"], sequence["pref_ids"]],
-        weights=weights,
-        sampling=SamplingParams(max_new_tokens=20),
-    )
-
-
-def params_of(sequence) -> AmuletParams:
-    return AmuletParams(
-        alpha=sequence["alpha"],
-        lambda_=sequence["lam"],
-        eta=sequence["eta"],
-        iterations=sequence["iterations"],
-    )
-
-
-def amulet(sequence) -> GenerationRequest:
-    return request(sequence, amulet_weights(params_of(sequence)))
-
-
-def linear_alignment(sequence) -> GenerationRequest:
-    return request(sequence, linear_alignment_weights(2.0))
 
 
 # All of them are decoded in one batch below; the rest of those alone are long checks.

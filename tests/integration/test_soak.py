@@ -18,7 +18,7 @@ import pytest
 import torch
 
 from amulet_integrations.engine import LocalEngine, run_on_worker
-from amulet_integrations.engine.memory_use import trim_heap
+from amulet_integrations.engine.kv.memory_use import trim_heap
 from benchmarks.support.timing import nearly_all
 from tests.support.busy import KEPT, Crowd, Wave
 from tests.support.tiny import tiny_model, tiny_tokenizer

@@ -76,12 +76,8 @@ class KVCache(Protocol):
         """Frees all rows. The cache is not used any more."""
 
 
-@runtime_checkable
-class Backend(Protocol):
-    """Computes the logits of many rows at once.
-
-    Logits are float tensors on `device`. Everything else about the model is the backend's own.
-    """
+class ModelDescription(Protocol):
+    """What is known of a model before anything is computed with it."""
 
     @property
     def model_name(self) -> str:
@@ -115,6 +111,17 @@ class Backend(Protocol):
     def end_ids(self) -> frozenset[int]:
         """The tokens that end a text; one of them may end a turn (see `decoding.turn_end`)."""
 
+    def cache_tokens(self, lengths: Sequence[int]) -> int:
+        """Computes `KVCache.tokens` of rows that may become so long, at most."""
+
+
+@runtime_checkable
+class Backend(ModelDescription, Protocol):
+    """Computes the logits of many rows at once.
+
+    Logits are float tensors on `device`. Everything else about the model is the backend's own.
+    """
+
     @property
     def max_decode_tokens(self) -> int:
         """The most tokens of a decode pass, drafts included, that take little longer than one."""
@@ -125,9 +132,6 @@ class Backend(Protocol):
 
     def free_cache_tokens(self) -> int:
         """Estimates how many tokens' keys and values fit into the memory that is free now."""
-
-    def cache_tokens(self, lengths: Sequence[int]) -> int:
-        """Computes `KVCache.tokens` of rows that may become so long, at most."""
 
     def new_cache(self) -> KVCache:
         """Makes a cache without rows."""

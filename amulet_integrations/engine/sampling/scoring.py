@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -12,8 +12,15 @@ from torch import Tensor
 from amulet_integrations.decoding.divergence import mix_bounded_contexts
 from amulet_integrations.decoding.mixture import mix_contexts, mixing_matrix
 from amulet_integrations.engine.backends.base import Backend, RowInput
+from amulet_integrations.engine.request import GenerationRequest
 
-from .scored_mixtures import ScoredMixture, SharedSearch, shared_searches
+from .scored_mixtures import (
+    ScoredMixture,
+    SharedSearch,
+    read_mixtures,
+    read_temperature,
+    shared_searches,
+)
 
 _CHUNK = 64  # positions whose logits are held at once
 _CHUNK_OF_MIXTURES = 16  # fewer: mixing them many times takes long, and other requests wait
@@ -24,37 +31,79 @@ LogProbs = Callable[[Tensor, Sequence[int]], Tensor]
 """f(logits (contexts, tokens, vocab), token ids) -> log-probabilities (rows, tokens)."""
 
 
+class ScoringRequest(NamedTuple):
+    """A completion, and what it is scored under.
+
+    Attributes:
+        contexts: Token ids of each context.
+        completion_ids: The completion.
+        mixtures: The mixtures; None scores each context.
+        temperature: Divides what was mixed and bounded.
+    """
+
+    contexts: Sequence[Sequence[int]]
+    completion_ids: Sequence[int]
+    mixtures: Sequence[ScoredMixture] | None = None
+    temperature: float = 1.0
+
+    @classmethod
+    def read(
+        cls,
+        contexts: Any,
+        completion_ids: Any,
+        mixtures: Any = None,
+        *,
+        max_kl: Any = None,
+        reference_weights: Any = None,
+        temperature: Any = 1.0,
+    ) -> Self:
+        """Checks the arguments of `Engine.score`.
+
+        Raises:
+            InvalidRequestError: One of them is out of its range, or does not fit the others.
+        """
+        # A request of the same contexts has the same rules; its completion is one context more.
+        contexts = GenerationRequest(contexts=contexts, policy=len).contexts
+        (completion,) = GenerationRequest(contexts=[completion_ids]).contexts
+        temperature = read_temperature(temperature)
+        scored = read_mixtures(
+            mixtures,
+            max_kl,
+            reference_weights,
+            contexts=len(contexts),
+            temperature=temperature,
+        )
+        return cls(contexts, completion, scored, temperature)
+
+    def scorer(self, device: torch.device) -> LogProbs:
+        """Returns the function that scores tokens by the logits of the contexts."""
+        if self.mixtures is None:
+            return _context_scorer(self.temperature)
+        # In one row first, for the dtype in which decoding mixes.
+        row = [weight for mixture in self.mixtures for weight in mixture.weights]
+        matrix = mixing_matrix([row], device).view(len(self.mixtures), -1)
+        return _mixture_scorer(matrix, shared_searches(self.mixtures, device), self.temperature)
+
+
 def score_in_steps(
-    backend: Backend,
-    contexts: Sequence[Sequence[int]],
-    completion_ids: Sequence[int],
-    mixtures: Sequence[ScoredMixture] | None = None,
-    *,
-    temperature: float = 1.0,
-    max_prefill_tokens: int = 512,
+    backend: Backend, request: ScoringRequest, *, max_prefill_tokens: int = 512
 ) -> Generator[Tensor, None, None]:
     """Log-probabilities of a completion, a few tokens at each step.
 
     Args:
         backend: The backend.
-        contexts: Token ids of each context.
-        completion_ids: The completion.
-        mixtures: The mixtures; None scores each context.
-        temperature: Divides what was mixed and bounded.
+        request: The completion, its contexts and the mixtures.
         max_prefill_tokens: Most tokens of all contexts in one pass, but at least one for each.
 
     Yields:
         Shape (contexts, tokens of the step) or (mixtures, tokens of the step), float32, on the
         CPU. Together the steps have every token, in order.
     """
-    log_probs, chunk = _context_scorer(temperature), _CHUNK
+    contexts, completion_ids, mixtures, _ = request
+    log_probs, chunk = request.scorer(backend.device), _CHUNK
     mixtures_a_token = 0  # the cost of a token
     if mixtures is not None:
-        # In one row first, for the dtype in which decoding mixes.
-        row = [weight for mixture in mixtures for weight in mixture.weights]
-        matrix = mixing_matrix([row], backend.device).view(len(mixtures), -1)
         searches = shared_searches(mixtures, backend.device)
-        log_probs = _mixture_scorer(matrix, searches, temperature)
         chunk = _CHUNK_OF_MIXTURES
         mixtures_a_token = len(mixtures) + _SEARCH_COST * len(searches)
     with closing(backend.new_cache()) as cache:

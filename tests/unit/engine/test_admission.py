@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from amulet_integrations import SamplingParams
 from amulet_integrations.engine import GenerationRequest, LocalEngine, run_on_worker
-from amulet_integrations.engine.memory_use import is_out_of_memory
+from amulet_integrations.engine.kv.memory_use import is_out_of_memory
 from amulet_integrations.errors import (
     ContextLengthError,
     EngineOverloadedError,

@@ -14,7 +14,7 @@ import torch
 from transformers import PreTrainedModel
 
 from amulet_integrations.engine.backends.base import RowInput
-from amulet_integrations.engine.memory_use import is_out_of_memory
+from amulet_integrations.engine.kv.memory_use import is_out_of_memory
 from amulet_integrations.errors import UnsupportedModelError
 
 from .forward_pass import ForwardPass

@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from amulet_integrations.engine.backends.base import KVCache, RowInput, SavedPrefix
-from amulet_integrations.engine.memory_use import free_device_memory, is_out_of_memory
+from amulet_integrations.engine.kv.memory_use import free_device_memory, is_out_of_memory
 
 from .architecture_check import check_architecture
 from .cuda_graphs import Capture, CudaGraphCapture, CudaGraphRunner, check_one_cuda_device
@@ -69,7 +69,8 @@ class TransformersBackend:
         self.fingerprint: str = fingerprint or uuid4().hex
         self.context_window: int = context_window(model.config)
         self.vocab_size, self.logits_size = vocabulary_sizes(model)
-        self.end_ids = end_token_ids(model, tokenizer, self.logits_size)
+        configured = getattr(model.generation_config, "eos_token_id", None)
+        self.end_ids = end_token_ids(configured, tokenizer, self.logits_size)
         self.device: torch.device = model.device
         on_cpu = self.device.type == "cpu"
         self.max_decode_tokens = _DECODE_TOKENS_CPU if on_cpu else _DECODE_TOKENS_GPU

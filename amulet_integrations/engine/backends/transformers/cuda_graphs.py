@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from amulet_integrations.engine.memory_use import free_device_memory, is_out_of_memory
+from amulet_integrations.engine.kv.memory_use import free_device_memory, is_out_of_memory
 from amulet_integrations.errors import InvalidRequestError
 
 from .forward_pass import ForwardPass

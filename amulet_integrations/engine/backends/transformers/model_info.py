@@ -14,7 +14,7 @@ from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 from transformers.integrations.heterogeneity import AmbiguousGlobalPerLayerAttributeError
 
 from amulet_integrations.decoding.turn_end import turn_end_token
-from amulet_integrations.engine.memory_use import available_memory
+from amulet_integrations.engine.kv.memory_use import available_memory
 from amulet_integrations.errors import UnsupportedModelError
 
 logger = logging.getLogger(__name__)
@@ -132,14 +132,18 @@ def vocabulary_sizes(model: PreTrainedModel) -> tuple[int, int]:
 
 
 def end_token_ids(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, logits_size: int
+    configured: int | list[int] | None, tokenizer: PreTrainedTokenizerBase, logits_size: int
 ) -> frozenset[int]:
     """Returns every token that ends a text.
 
     They are those of the generation config, the tokenizer's, and the one with which the chat
     template ends an assistant's turn.
+
+    Args:
+        configured: `eos_token_id` of the generation config.
+        tokenizer: The tokenizer.
+        logits_size: The number of logits at a position.
     """
-    configured = getattr(model.generation_config, "eos_token_id", None)
     ids = configured if isinstance(configured, list) else [configured]
     known = (*ids, tokenizer.eos_token_id, turn_end_token(tokenizer))
     return frozenset(token for token in known if token is not None and token < logits_size)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
-from amulet_integrations.engine.memory_use import is_out_of_memory
+from amulet_integrations.engine.kv.memory_use import is_out_of_memory
 
 from .masks import row_masks
 from .model_info import (

@@ -111,11 +111,12 @@ def test_a_step_mixes_a_bounded_number_of_values(tiny_engine, monkeypatch):
     bound = 3 * len(MIXTURES) * VOCABULARY + 1
     monkeypatch.setattr(scoring, "_MIXED_AT_ONCE", bound)
     backend, mixtures = tiny_engine.backend, read_mixtures(MIXTURES, contexts=len(CONTEXTS))
-    steps = list(scoring.score_in_steps(backend, CONTEXTS, COMPLETION, mixtures))
+    request = scoring.ScoringRequest(CONTEXTS, COMPLETION, mixtures)
+    steps = list(scoring.score_in_steps(backend, request))
     assert max(step.numel() * VOCABULARY for step in steps) == bound - 1
     assert torch.equal(torch.cat(steps, dim=1), whole)
     # Without mixtures there is one pass over the logits, and no need to stop within it.
-    steps = list(scoring.score_in_steps(backend, CONTEXTS, COMPLETION))
+    steps = list(scoring.score_in_steps(backend, scoring.ScoringRequest(CONTEXTS, COMPLETION)))
     assert [step.shape[1] for step in steps] == [1, 64, 64, 21]
     assert torch.equal(torch.cat(steps, dim=1), alone)
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from amulet_integrations.engine.backends.transformers.activations import use_float32_activations
-from amulet_integrations.engine.memory_use import available_memory
+from amulet_integrations.engine.kv.memory_use import available_memory
 
 from .linear_groups import LinearGroup, linear_groups, use_kernels
 from .linear_kernels import FLOAT16, KERNELS, PLAIN, Kernel, Product

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from amulet_integrations.engine import memory_use
+from amulet_integrations.engine.kv import memory_use
 
 PLENTY = 1 << 62
 
