@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
+import time
+from collections.abc import Mapping
 from collections.abc import Sequence as SequenceOf
 from typing import TYPE_CHECKING, Any
 
 from amulet_integrations.decoding.completion_text import CompletionText
 from amulet_integrations.engine.limits import EngineLimits
-from amulet_integrations.engine.model_source import EMBEDDED
+from amulet_integrations.engine.model_source import EMBEDDED, ModelSource
 from amulet_integrations.engine.sampling.scoring import ScoringRequest
 from amulet_integrations.engine.scheduler import Scheduler
 from amulet_integrations.engine.sequence import Sequence
@@ -20,6 +23,10 @@ from .start_up import check_installed, start_vllm
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from .start_up import StartedVLLM
+
+logger = logging.getLogger(__name__)
 
 
 class VLLMEngine(SequenceEngine):
@@ -43,19 +50,40 @@ class VLLMEngine(SequenceEngine):
         UnsupportedByEngineError: vLLM's version is not one that this package is tested with, the
             contexts of a request cannot be kept in step under a setting, or another `VLLMEngine` is
             open in this process.
-        UnsupportedModelError: vLLM cannot load the model.
+        ModelNotFoundError: There is no such checkpoint, or its files are damaged.
+        UnsupportedModelError: vLLM cannot load the model, or its weights are pickles.
         UnknownArgumentError: vLLM has no such argument.
-        InvalidParamsError: `max_waiting` is not a whole number of at least 0.
+        InvalidParamsError: `max_waiting` is not a whole number of at least 0; vLLM refuses the
+            value of an argument; arguments do not go together; or there is too little memory.
     """
 
     def __init__(self, model: str = EMBEDDED, *, max_waiting: int = 4096, **options: Any) -> None:
         EngineLimits(max_waiting=max_waiting)  # refuse it before anything is loaded
         check_installed()
-        started = run_on_worker(start_vllm, model, options)
+        from .loading_errors import read_source  # noqa: PLC0415 - imports transformers
+
+        begun = time.monotonic()
+        source = read_source(model, options)
+        started = run_on_worker(start_vllm, source, options)
+        try:
+            self._take(source, options, max_waiting, started)
+        except BaseException:
+            run_on_worker(started.close)
+            raise
+        spent = time.monotonic() - begun
+        logger.info("Loaded %s in %.1f s on %s", source.model, spent, self._model.device)
+
+    def _take(
+        self,
+        source: ModelSource,
+        options: Mapping[str, Any],
+        max_waiting: int,
+        started: StartedVLLM,
+    ) -> None:
         from .vllm_core import VLLMCore  # noqa: PLC0415 - imports vLLM
         from .vllm_model import VLLMModel  # noqa: PLC0415
 
-        self._model = VLLMModel.of(model, options, started)
+        self._model = VLLMModel.of(source, options, started)
         limits = self._model.limits(started, max_waiting)
         scheduler = Scheduler(limits, self._model)
         super().__init__(self._model, limits, scheduler, VLLMCore(scheduler, started))
