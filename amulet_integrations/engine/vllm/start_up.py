@@ -74,15 +74,42 @@ def check_installed() -> None:
         )
 
 
+def check_arguments(options: Mapping[str, Any]) -> None:
+    """Checks that there is a vLLM that takes these arguments.
+
+    Raises:
+        MissingDependencyError: There is no vLLM.
+        UnsupportedByEngineError: It has another version than those that are tested, or an argument
+            is one that the engine sets itself.
+        UnknownArgumentError: vLLM has no such argument.
+    """
+    check_installed()
+    known = _known_arguments()
+    if unknown := options.keys() - known:
+        raise UnknownArgumentError.for_names("VLLMEngine", unknown, known)
+    for name in _OWN:
+        if options.get(name):
+            raise UnsupportedByEngineError(
+                f"{name}={options[name]!r}: VLLMEngine brings its own, which keeps the contexts of "
+                "a request in step. Leave it out."
+            )
+
+
+def _known_arguments() -> set[str]:
+    """The names of vLLM's engine arguments; the model is an argument of the engine's own."""
+    from vllm.engine.arg_utils import EngineArgs  # noqa: PLC0415
+
+    return {field.name for field in fields(EngineArgs)} - {"model"}
+
+
 def start_vllm(source: ModelSource, options: Mapping[str, Any]) -> StartedVLLM:
     """Loads a model with vLLM. Runs on the worker thread only.
 
     Args:
         source: The model.
-        options: vLLM's engine arguments, by their own names.
+        options: vLLM's engine arguments, as `check_arguments` accepts them.
 
     Raises:
-        UnknownArgumentError: vLLM has no such argument.
         InvalidParamsError: vLLM refuses the value of one, arguments do not go together, or the
             machine has too little memory for them.
         UnsupportedByEngineError: Contexts cannot be kept in step under a setting.
@@ -95,9 +122,8 @@ def start_vllm(source: ModelSource, options: Mapping[str, Any]) -> StartedVLLM:
 
     from .loading_errors import config_error, start_error  # noqa: PLC0415
 
-    known = {field.name for field in fields(EngineArgs)} - {"model"}
-    _check_arguments(options, known)
     _check_none_is_open()
+    known = _known_arguments()
     try:
         arguments: dict[str, Any] = {"runner": "generate", **options}
         config = EngineArgs(model=_folder(source.model), **arguments).create_engine_config()
@@ -171,17 +197,6 @@ def _processor(config: VllmConfig) -> type[Any]:
     from .row_processor import RowProcessor  # noqa: PLC0415
 
     return RowProcessor
-
-
-def _check_arguments(options: Mapping[str, Any], known: set[str]) -> None:
-    if unknown := options.keys() - known:
-        raise UnknownArgumentError.for_names("VLLMEngine", unknown, known)
-    for name in _OWN:
-        if options.get(name):
-            raise UnsupportedByEngineError(
-                f"{name}={options[name]!r}: VLLMEngine brings its own, which keeps the contexts of "
-                "a request in step. Leave it out."
-            )
 
 
 def _refuse(faults: Iterator[str]) -> None:

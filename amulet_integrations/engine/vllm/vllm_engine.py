@@ -19,7 +19,7 @@ from amulet_integrations.engine.streams import GenerationStream
 from amulet_integrations.engine.worker import run_on_worker
 
 from .forced_policy import ForcedPolicy
-from .start_up import check_installed, start_vllm
+from .start_up import check_arguments, start_vllm
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -59,11 +59,9 @@ class VLLMEngine(SequenceEngine):
 
     def __init__(self, model: str = EMBEDDED, *, max_waiting: int = 4096, **options: Any) -> None:
         EngineLimits(max_waiting=max_waiting)  # refuse it before anything is loaded
-        check_installed()
-        from .loading_errors import read_source  # noqa: PLC0415 - imports transformers
-
         begun = time.monotonic()
-        source = read_source(model, options)
+        self.check_options(**options)
+        source = run_on_worker(_read_source, model, options)
         started = run_on_worker(start_vllm, source, options)
         try:
             self._take(source, options, max_waiting, started)
@@ -72,6 +70,20 @@ class VLLMEngine(SequenceEngine):
             raise
         spent = time.monotonic() - begun
         logger.info("Loaded %s in %.1f s on %s", source.model, spent, self._model.device)
+
+    @staticmethod
+    def check_options(**options: Any) -> None:
+        """Refuses engine arguments that vLLM does not have, or that the engine sets itself.
+
+        It imports vLLM, and loads nothing.
+
+        Raises:
+            MissingDependencyError: vLLM is not installed.
+            UnsupportedByEngineError: vLLM has another version than those that are tested, or an
+                argument is one of those that keep the contexts of a request in step.
+            UnknownArgumentError: vLLM has no such argument.
+        """
+        run_on_worker(check_arguments, options)
 
     def _take(
         self,
@@ -141,3 +153,10 @@ class VLLMEngine(SequenceEngine):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.model_name!r}, device={str(self._model.device)!r})"
+
+
+def _read_source(model: str, options: Mapping[str, Any]) -> ModelSource:
+    """`read_source`, with the import of transformers that it brings."""
+    from .loading_errors import read_source  # noqa: PLC0415
+
+    return read_source(model, options)
