@@ -33,15 +33,18 @@ class StartedVLLM:
     """vLLM with a model.
 
     Args:
+        source: Where the model is from.
         client: Its engine, in this process.
         config: Its settings, with every default filled in.
 
     Attributes:
+        source: The same.
         client: The same.
         config: The same.
     """
 
-    def __init__(self, client: InprocClient, config: VllmConfig) -> None:
+    def __init__(self, source: ModelSource, client: InprocClient, config: VllmConfig) -> None:
+        self.source = source
         self.client = client
         self.config = config
         _open.add(self)
@@ -102,11 +105,11 @@ def _known_arguments() -> set[str]:
     return {field.name for field in fields(EngineArgs)} - {"model"}
 
 
-def start_vllm(source: ModelSource, options: Mapping[str, Any]) -> StartedVLLM:
+def start_vllm(model: str, options: Mapping[str, Any]) -> StartedVLLM:
     """Loads a model with vLLM. Runs on the worker thread only.
 
     Args:
-        source: The model.
+        model: Hub id, local folder, or "embedded".
         options: vLLM's engine arguments, as `check_arguments` accepts them.
 
     Raises:
@@ -114,14 +117,15 @@ def start_vllm(source: ModelSource, options: Mapping[str, Any]) -> StartedVLLM:
             machine has too little memory for them.
         UnsupportedByEngineError: Contexts cannot be kept in step under a setting.
         ModelNotFoundError: There is no such checkpoint, or its files are damaged.
-        UnsupportedModelError: vLLM cannot load the model, or contexts of it cannot be kept in step.
+        UnsupportedModelError: vLLM cannot load the model, or its weights are pickles.
     """
     from vllm.engine.arg_utils import EngineArgs  # noqa: PLC0415
     from vllm.v1.engine.core_client import InprocClient  # noqa: PLC0415
     from vllm.v1.executor import Executor  # noqa: PLC0415
 
-    from .loading_errors import config_error, start_error  # noqa: PLC0415
+    from .loading_errors import config_error, read_source, start_error  # noqa: PLC0415
 
+    source = read_source(model, options)
     _check_none_is_open()
     known = _known_arguments()
     try:
@@ -142,7 +146,7 @@ def start_vllm(source: ModelSource, options: Mapping[str, Any]) -> StartedVLLM:
     except AmuletError:
         client.shutdown()
         raise
-    return StartedVLLM(client, config)
+    return StartedVLLM(source, client, config)
 
 
 def _prepare(config: VllmConfig) -> None:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
 from collections.abc import Sequence as SequenceOf
 from typing import TYPE_CHECKING, Any
 
 from amulet_integrations.decoding.completion_text import CompletionText
 from amulet_integrations.engine.limits import EngineLimits
-from amulet_integrations.engine.model_source import EMBEDDED, ModelSource
+from amulet_integrations.engine.model_source import EMBEDDED
 from amulet_integrations.engine.sampling.scoring import ScoringRequest
 from amulet_integrations.engine.scheduler import Scheduler
 from amulet_integrations.engine.sequence import Sequence
@@ -23,8 +22,6 @@ from .start_up import check_arguments, start_vllm
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from .start_up import StartedVLLM
 
 logger = logging.getLogger(__name__)
 
@@ -61,15 +58,21 @@ class VLLMEngine(SequenceEngine):
         EngineLimits(max_waiting=max_waiting)  # refuse it before anything is loaded
         begun = time.monotonic()
         self.check_options(**options)
-        source = run_on_worker(_read_source, model, options)
-        started = run_on_worker(start_vllm, source, options)
+        started = run_on_worker(start_vllm, model, options)
         try:
-            self._take(source, options, max_waiting, started)
+            from .vllm_core import VLLMCore  # noqa: PLC0415 - imports vLLM
+            from .vllm_model import VLLMModel  # noqa: PLC0415
+
+            self._model = VLLMModel.of(started, options)
+            limits = self._model.limits(started, max_waiting)
+            scheduler = Scheduler(limits, self._model)
+            super().__init__(self._model, limits, scheduler, VLLMCore(scheduler, started))
+            self._grammars.prepare()
         except BaseException:
             run_on_worker(started.close)
             raise
         spent = time.monotonic() - begun
-        logger.info("Loaded %s in %.1f s on %s", source.model, spent, self._model.device)
+        logger.info("Loaded %s in %.1f s on %s", self.model_name, spent, self._model.device)
 
     @staticmethod
     def check_options(**options: Any) -> None:
@@ -84,22 +87,6 @@ class VLLMEngine(SequenceEngine):
             UnknownArgumentError: vLLM has no such argument.
         """
         run_on_worker(check_arguments, options)
-
-    def _take(
-        self,
-        source: ModelSource,
-        options: Mapping[str, Any],
-        max_waiting: int,
-        started: StartedVLLM,
-    ) -> None:
-        from .vllm_core import VLLMCore  # noqa: PLC0415 - imports vLLM
-        from .vllm_model import VLLMModel  # noqa: PLC0415
-
-        self._model = VLLMModel.of(source, options, started)
-        limits = self._model.limits(started, max_waiting)
-        scheduler = Scheduler(limits, self._model)
-        super().__init__(self._model, limits, scheduler, VLLMCore(scheduler, started))
-        self._grammars.prepare()
 
     def score(
         self,
@@ -116,7 +103,8 @@ class VLLMEngine(SequenceEngine):
         The completion is decoded like any other request, so that a token takes a step.
 
         Raises:
-            InvalidRequestError: As `LocalEngine.score`.
+            InvalidRequestError: As `LocalEngine.score`, or there are more contexts than
+                `limits.max_rows`, which is vLLM's `max_num_seqs`.
             ContextLengthError: Context and completion are past the context window or the memory.
             EngineOverloadedError: Too many requests wait already.
         """
@@ -128,6 +116,7 @@ class VLLMEngine(SequenceEngine):
             reference_weights=reference_weights,
             temperature=temperature,
         )
+        self._validator.check_rows(len(scoring.contexts))
         self._validator.check_scoring(scoring.contexts, scoring.completion_ids)
         forced = ForcedPolicy(scoring, self._model.device)
         with GenerationStream(forced.request()) as stream:
@@ -153,10 +142,3 @@ class VLLMEngine(SequenceEngine):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.model_name!r}, device={str(self._model.device)!r})"
-
-
-def _read_source(model: str, options: Mapping[str, Any]) -> ModelSource:
-    """`read_source`, with the import of transformers that it brings."""
-    from .loading_errors import read_source  # noqa: PLC0415
-
-    return read_source(model, options)

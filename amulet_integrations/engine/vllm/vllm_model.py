@@ -13,7 +13,6 @@ from transformers import AutoTokenizer
 from amulet_integrations.engine.backends.transformers.loading.whole_weights import check_tokenizer
 from amulet_integrations.engine.backends.transformers.model_info import end_token_ids
 from amulet_integrations.engine.limits import EngineLimits
-from amulet_integrations.engine.model_source import ModelSource
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -42,18 +41,18 @@ class VLLMModel:
     cache_blocks: int
 
     @classmethod
-    def of(cls, source: ModelSource, options: Mapping[str, Any], started: StartedVLLM) -> Self:
+    def of(cls, started: StartedVLLM, options: Mapping[str, Any]) -> Self:
         """Describes the model.
 
         Args:
-            source: The model.
-            options: vLLM's engine arguments, as the caller gave them.
             started: vLLM with the model.
+            options: vLLM's engine arguments, as the caller gave them.
 
         Raises:
             UnsupportedModelError: The tokenizer is of another model.
         """
-        model, scheduler = started.config.model_config, started.client.engine_core.scheduler
+        source, model = started.source, started.config.model_config
+        scheduler = started.client.engine_core.scheduler
         tokenizer = AutoTokenizer.from_pretrained(
             model.tokenizer,
             revision=model.tokenizer_revision,
