@@ -34,7 +34,7 @@ def check_limits(engine):
 
 async def test_the_options_are_those_of_the_local_engine(tiny_settings):
     app = create_app(tiny_settings)
-    state = app.state.server
+    state = app.state.amulet
     async with client_of(app):
         await until(lambda: state.is_ready)
         check_limits(state.client.engine)
@@ -44,7 +44,7 @@ async def test_the_options_are_those_of_the_local_engine(tiny_settings):
 async def test_where_nothing_starts_the_application_the_first_request_loads_the_same(
     tiny_settings,
 ):
-    state = create_app(tiny_settings).state.server
+    state = create_app(tiny_settings).state.amulet
     with state.client.load_engine() as engine:
         check_limits(engine)
         assert state.client.load_engine() is engine
