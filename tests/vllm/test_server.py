@@ -175,7 +175,8 @@ def test_a_client_that_goes_away_leaves_its_room_to_others(server):
     body = {**long, "stream": True, "user": "ann"}
     with httpx.stream("POST", f"{server.url}/v1/chat/completions", json=body, timeout=60) as gone:
         assert gone.is_success, gone.read()
-        next(gone.iter_lines())
+        lines = gone.iter_lines()  # which closes the stream when it is dropped
+        next(lines)
         server.until(running=1)
     server.until(running=0)
     assert server.ask("bob") == server.ask("bob")
