@@ -47,7 +47,7 @@ class ForeignMemory:
 
     @property
     def is_not_asked_for(self) -> bool:
-        """Whether only other users are to be imported."""
+        """Whether it is of another user than those who are to be imported."""
         return self.obstacle == NOT_ASKED_FOR
 
     @property

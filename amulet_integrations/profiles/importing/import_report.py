@@ -86,6 +86,6 @@ class ImportReport:
 def in_order(
     memories: Iterable[ForeignMemory], entries: Iterable[ImportEntry]
 ) -> list[ImportEntry]:
-    """Orders entries as the memories stand in their source; the missing ones come last."""
+    """Orders entries as the memories stand in their source."""
     place = {memory.place: number for number, memory in enumerate(memories)}
     return sorted(entries, key=lambda it: place.get(it.place, len(place)))

@@ -165,8 +165,9 @@ def import_memories(
     """
     chosen: dict[str, list[Chosen]] = {user_id: [] for user_id in users}
     for memory in memories:
-        chosen.setdefault(memory.user_id, []).append(choose_preference(memory, choose))
-    nobodys = chosen.pop("", [])
+        user_id = "" if memory.is_not_asked_for else memory.user_id
+        chosen.setdefault(user_id, []).append(choose_preference(memory, choose))
+    nobodys = chosen.pop("", [])  # no user has this id
     entries = [ImportEntry.of(it.memory, "skipped", it.reason) for it in nobodys]
     missing: list[ImportEntry] = []
     changed: list[str] = []
@@ -174,8 +175,8 @@ def import_memories(
         before = read_profile(store, user_id) or PreferenceProfile(user_id=user_id)
         after, became = merge_memories(before, of_user)
         entries += became
-        if origin is not None and not _is_not_asked_for(of_user):
-            missing += missing_memories(before, of_user, {origin})
+        if origin is not None:
+            missing += missing_memories(before, of_user, origin)
         if after is not before:
             _check_limits(store, after, before)
             changed.append(user_id)
@@ -209,8 +210,3 @@ def _check_limits(store: ProfileStore, after: PreferenceProfile, before: Prefere
         raise ProfileLimitError(
             f"{error} Nothing was imported. To leave out some of the memories, give choose=."
         ) from None
-
-
-def _is_not_asked_for(of_user: Sequence[Chosen]) -> bool:
-    """Whether the user's memories were read only to be told of."""
-    return bool(of_user) and all(it.memory.is_not_asked_for for it in of_user)

@@ -134,16 +134,14 @@ def _memory(place: str, item: Any, owner: str | None) -> ForeignMemory:
     speaker = fields.get("role") or fields.get("attributed_to")
     if speaker == "assistant":
         obstacle = "the assistant said it, not the user"
-    metadata = fields.get("metadata") or {}
+    metadata = check_object(f"{place}.metadata", fields.get("metadata") or {}, "an object")
     return ForeignMemory(
         user_id=user_id or owner or "",
         text=text,
         place=place,
         origin=ORIGIN,
         key=key,
-        kinds=tuple(
-            _kinds(place, fields, check_object(f"{place}.metadata", metadata, "an object"))
-        ),
+        kinds=tuple(_kinds(place, fields, metadata)),
         created_at=read_time(f"{place}.created_at", fields.get("created_at")),
         updated_at=read_time(f"{place}.updated_at", fields.get("updated_at")),
         expires_at=read_last_day(f"{place}.expiration_date", fields.get("expiration_date")),

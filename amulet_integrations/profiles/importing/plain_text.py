@@ -12,7 +12,7 @@ from .foreign_memory import ForeignMemory
 
 ORIGIN = "text"
 
-_BULLET = re.compile(r"(?:[-*+•–]|\d{1,3}[.)])[ \t]+")
+_BULLET = re.compile(r"(?:[-*+•]|\d{1,3}[.)])[ \t]+")
 _HEADER = re.compile(r"(?P<user>\S(?:.*?\S)?):(?:[ \t]+(?P<text>\S.*))?")
 
 

@@ -14,7 +14,7 @@ _WANTS = re.compile(
     r"""
     \b(?:
         prefer(?:s|red|ence|ences|ring)? | favou?rites? | favou?rs?
-      | (?<!\blooks\ )(?<!\blook\ )(?<!\bfeels\ )(?<!\bseems\ )(?:dis)?likes?\b(?!\ (?:a|an|the)\ (?:boss|friend|pro)\b)
+      | (?<!\blooks\ )(?<!\blook\ )(?<!\bfeels\ )(?<!\bseems\ )(?:dis)?likes?
       | loves? | enjoys? | hates? | adores? | detests? | loathes?
       | (?:can't|cannot|can\ not)\ stand
       | wants? | wish(?:es)?\ (?:for|to) | would\ (?:rather|like|love)
@@ -33,9 +33,10 @@ _INSTRUCTION = re.compile(
     (?:please\s+|always\s+|never\s+|(?:do\s+not|don't)\s+)*
     (?:
         (?:please|always|never|do\s+not|don't|no|only|not)\b
-      | (?:answer|reply|respond|write|speak|talk|explain|use|avoid|keep|give|include|omit|skip|format
-          |show|cite|call|address|be|sound|translate|summari[sz]e|begin|start|end|stop|remember\s+to
-          |make|leave|stick|limit|focus|recommend|suggest|refer|treat|ask|tell|assume|prioriti[sz]e
+      | (?:address|answer|ask|assume|avoid|be|begin|call|cite|end|explain|focus|format|give
+          |include|keep|leave|limit|make|omit|prioriti[sz]e|recommend|refer|remember\s+to|reply
+          |respond|show|skip|sound|speak|start|stick|stop|suggest|summari[sz]e|talk|tell
+          |translate|treat|use|write
         )\b(?!\s+(?:is|was|are|were|:)\b)
     )
     """,

@@ -89,9 +89,9 @@ def merge_memories(
         place = next((i for i, it in enumerate(merged) if it.name and it.name == wanted.name), None)
         if place is not None:
             changed = _changed(merged[place], wanted)
-            outcome = "unchanged" if changed == merged[place] else "updated"
+            is_same = changed == merged[place]
             merged[place] = changed
-            entries.append(ImportEntry.of(memory, outcome))
+            entries.append(ImportEntry.of(memory, "unchanged" if is_same else "updated"))
         elif any(_equal(it.text, wanted.text) for it in merged):
             entries.append(ImportEntry.of(memory, "unchanged", "the profile has the same text"))
         else:
@@ -103,24 +103,22 @@ def merge_memories(
 
 
 def missing_memories(
-    before: PreferenceProfile, chosen: Sequence[Chosen], origins: set[str]
+    before: PreferenceProfile, chosen: Sequence[Chosen], origin: str
 ) -> list[ImportEntry]:
     """What an earlier import brought, and the source no longer has."""
-    names = {it.memory.name for it in chosen} | {
-        it.preference and it.preference.name for it in chosen
-    }
-    prefixes = tuple(name_prefix(it) for it in origins)
+    names = {it.memory.name for it in chosen}
+    prefix = name_prefix(origin)
     return [
         ImportEntry(
             outcome="missing",
             user_id=before.user_id,
             place="",
-            reason="its memory is gone; the preference is kept until it is removed by its name",
+            reason="it is not among the memories that were read; the preference is kept",
             name=it.name,
             text=it.text,
         )
         for it in before.preferences
-        if it.name is not None and it.name.startswith(prefixes) and it.name not in names
+        if it.name is not None and it.name.startswith(prefix) and it.name not in names
     ]
 
 
