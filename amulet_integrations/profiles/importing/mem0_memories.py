@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 from amulet_integrations.errors import InvalidProfileError
@@ -58,7 +59,8 @@ def _of_memory(memory: Any, users: list[str] | None) -> Iterator[ForeignMemory]:
         )
     for user_id in users:
         result = _everything(memory, user_id)
-        yield from _of_items([(f"user {user_id!r:.80}: ", result)], user_id)
+        found = _of_items([(f"user {user_id!r:.80}: ", result)], user_id)
+        yield from sorted(found, key=lambda it: it.created_at or datetime.max.replace(tzinfo=UTC))
 
 
 def _everything(memory: Any, user_id: str) -> Any:

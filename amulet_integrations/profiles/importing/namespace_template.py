@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
+from amulet_integrations.concurrency.cached_property import cached_property
 from amulet_integrations.errors import InvalidProfileError
 
 DEFAULT_NAMESPACE = ("memories", "{user_id}")
