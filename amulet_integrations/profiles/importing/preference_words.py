@@ -6,7 +6,7 @@ import re
 
 from .foreign_memory import ForeignMemory
 
-NO_PREFERENCE = "nothing in it says what the user wants; choose= (--all) imports it"
+NO_PREFERENCE = "it does not say what the user wants"
 
 _KIND = re.compile(r"preference|style|tone|instruction", re.IGNORECASE)
 
