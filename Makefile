@@ -146,7 +146,7 @@ clean: ## Remove what was installed and built
 # They bring anthropic, posthog and gRPC (about 95 MB), which nothing else here needs.
 .venv-imports/test.done: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv-imports
-	.venv-imports/bin/python -m pip install --quiet -c constraints.txt -e ".[agents]" \
+	.venv-imports/bin/python -m pip install --quiet -c constraints.txt -e ".[agents,postgres]" \
 		"langmem>=0.0.30,<0.1" "mem0ai>=2.2,<3" "pytest>=9.0.3" "pytest-asyncio>=1.3"
 	@touch $@
 

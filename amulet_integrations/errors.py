@@ -221,6 +221,10 @@ class UnknownKeyWarning(AmuletWarning):
     """A key of a config looks like one that is read, and is not; see `unknown_user`."""
 
 
+class PreferenceContradictionWarning(AmuletWarning):
+    """A profile is stored whose preferences contradict each other; see `find_contradictions`."""
+
+
 class UnreadableContentWarning(AmuletWarning):
     """A message holds what a text model cannot read; its prompt names it in its place."""
 

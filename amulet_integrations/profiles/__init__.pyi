@@ -1,6 +1,8 @@
 from .active import Verdict as Verdict
 from .active import active_preferences as active_preferences
 from .active import explain as explain
+from .contradictions.contradiction import Contradiction as Contradiction
+from .contradictions.contradiction import find_contradictions as find_contradictions
 from .importing.foreign_memory import ForeignMemory as ForeignMemory
 from .importing.import_report import ImportEntry as ImportEntry
 from .importing.import_report import ImportReport as ImportReport

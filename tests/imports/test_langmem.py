@@ -14,7 +14,7 @@ from langmem.knowledge.extraction import Memory
 from pydantic import BaseModel
 
 from amulet_integrations.profiles import InMemoryProfileStore, every_memory, import_langmem
-from tests.support.memories import EXAMPLES, WANTED
+from tests.unit.profiles.importing.memory_examples import EXAMPLES, WANTED
 
 
 class UserProfile(BaseModel):

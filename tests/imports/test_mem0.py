@@ -10,7 +10,7 @@ import pytest
 
 from amulet_integrations.errors import InvalidProfileError
 from amulet_integrations.profiles import InMemoryProfileStore, import_mem0
-from tests.support.memories import EXAMPLES, WANTED
+from tests.unit.profiles.importing.memory_examples import EXAMPLES, WANTED
 
 
 def texts(store: InMemoryProfileStore, user_id: str = "ann") -> list[str]:

@@ -113,6 +113,8 @@ def import_(
         if origin == "amulet":
             stored = store.import_json(text, by=group.operator())
             typer.echo(f"Imported {terminal.plural(len(stored), 'profile')}.")
+            for profile in stored:
+                group.tell_contradictions(profile)
             return
         report = import_from(
             store,

@@ -62,7 +62,12 @@ def import_from(
 
 def format_import(report: ImportReport) -> str:
     """The report as text, for people: a line for each memory, and the counts."""
-    return "\n".join([*(_line(it) for it in report.entries), _summary(report)])
+    contradictions = [
+        one_line(f"! {quoted_if_odd(user_id)}: {it}")
+        for user_id, found in report.contradictions.items()
+        for it in found
+    ]
+    return "\n".join([*map(_line, report.entries), *contradictions, _summary(report)])
 
 
 def _line(entry: ImportEntry) -> str:

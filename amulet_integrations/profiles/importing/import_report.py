@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
+
+from amulet_integrations.profiles.contradictions.contradiction import Contradiction
 
 from .foreign_memory import ForeignMemory
 
@@ -57,11 +59,14 @@ class ImportReport:
         entries: One for each memory in the order of the source, and then one for each preference
             that is missing there.
         changed_users: The users whose profiles were written; in a dry run, those that would be.
+        contradictions: By user, preferences of the profiles that contradict each other, where the
+            import changes the profile.
         is_dry_run: Whether nothing was written.
     """
 
     entries: tuple[ImportEntry, ...]
     changed_users: tuple[str, ...]
+    contradictions: Mapping[str, tuple[Contradiction, ...]] = field(default_factory=dict)
     is_dry_run: bool = False
 
     def of(self, outcome: ImportOutcome) -> tuple[ImportEntry, ...]:
@@ -79,6 +84,10 @@ class ImportReport:
             "dry_run": self.is_dry_run,
             "changed_users": list(self.changed_users),
             "counts": dict(self.counts),
+            "contradictions": {
+                user_id: [it.as_json() for it in found]
+                for user_id, found in self.contradictions.items()
+            },
             "entries": [dict(vars(it)) for it in self.entries],
         }
 

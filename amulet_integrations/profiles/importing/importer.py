@@ -6,6 +6,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from amulet_integrations.errors import AmuletError, ImportInterruptedError, ProfileLimitError
+from amulet_integrations.profiles.contradictions.contradiction import (
+    Contradiction,
+    find_contradictions,
+)
+from amulet_integrations.profiles.contradictions.contradiction_warning import (
+    contradictions_told_otherwise,
+)
 from amulet_integrations.profiles.profile import PreferenceProfile
 from amulet_integrations.profiles.profile_limits import limits_of
 from amulet_integrations.profiles.stores.access import read_profile, update_profile
@@ -171,6 +178,7 @@ def import_memories(
     entries = [ImportEntry.of(it.memory, "skipped", it.reason) for it in nobodys]
     missing: list[ImportEntry] = []
     changed: list[str] = []
+    contradictions: dict[str, tuple[Contradiction, ...]] = {}
     for user_id, of_user in chosen.items():
         before = read_profile(store, user_id) or PreferenceProfile(user_id=user_id)
         after, became = merge_memories(before, of_user)
@@ -180,10 +188,13 @@ def import_memories(
         if after is not before:
             _check_limits(store, after, before)
             changed.append(user_id)
+            if found := find_contradictions(after.preferences):
+                contradictions[user_id] = found
     if not dry_run:
-        _write(store, {user_id: chosen[user_id] for user_id in changed}, by)
+        with contradictions_told_otherwise():  # the report tells them
+            _write(store, {user_id: chosen[user_id] for user_id in changed}, by)
     ordered = (*in_order(memories, entries), *missing)
-    return ImportReport(ordered, tuple(changed), is_dry_run=dry_run)
+    return ImportReport(ordered, tuple(changed), contradictions, is_dry_run=dry_run)
 
 
 def _write(store: ProfileStore, chosen: Mapping[str, Sequence[Chosen]], by: str | None) -> None:

@@ -19,6 +19,9 @@ from amulet_integrations.profiles import (
     ProfileLimits,
     ProfileStore,
 )
+from amulet_integrations.profiles.contradictions.contradiction_warning import (
+    contradictions_told_otherwise,
+)
 from amulet_integrations.profiles.field_types import LABEL_SCHEMA, checked_label
 from amulet_integrations.profiles.inheritance import Line, line_of
 from amulet_integrations.profiles.stores.access import read_profile, update_profile
@@ -246,7 +249,8 @@ class UserProfiles:
         def write() -> T:
             store = outer = self._store(make=makes)
             try:
-                return work(innermost_store(store))
+                with contradictions_told_otherwise():  # the response tells them
+                    return work(innermost_store(store))
             finally:
                 while isinstance(outer, CachedProfileStore):
                     outer.forget(self.user_id)

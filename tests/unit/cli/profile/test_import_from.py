@@ -12,6 +12,7 @@ from tests.unit.cli.conftest import Amulet
 
 ITEM = {"namespace": ["memories", "ann"], "key": "k", "value": {"content": "Prefers lists."}}
 MEMORY = {"id": "1", "memory": "Prefers lists.", "user_id": "ann"}
+HINT = "--all imports those that do not say what the user wants, too."
 FACT = {"id": "2", "memory": "Lives in Rome.", "user_id": "ann"}
 
 
@@ -46,8 +47,7 @@ def test_what_is_left_out_is_listed_with_the_reason_and_all_takes_it(amulet: Amu
     assert dry.stdout.splitlines() == [
         "+ ann: [0]: Prefers lists.",
         "- ann: [1]: Lives in Rome. (it does not say what the user wants)",
-        "1 profile would be changed: 1 added, 1 skipped. "
-         "--all imports those that do not say what the user wants, too.",
+        f"1 profile would be changed: 1 added, 1 skipped. {HINT}",
     ]
     assert not Path(db).exists()
     amulet(*command, "--all", stdin=json.dumps([MEMORY, FACT]))

@@ -1,7 +1,9 @@
-"""Pairs of preferences, written before the words that find contradictions among them.
+"""Pairs of preferences, to measure how many contradictions are found and how many are seen falsely.
 
-The words were chosen by the first half of each list (`BUILDING`). The second half (`HELD_OUT`) was
-not looked at meanwhile; its figures are those to believe.
+The words that find contradictions were chosen by `CONTRADICTING` and `COMPATIBLE`, and bettered
+once by `LATER_…`, where they had found 8 of 20 and seen 2 of 20 falsely. The `HELD_OUT_…` pairs
+were written after that. On them the words found 10 of 20, and saw 2 of 20 falsely: the figures to
+believe. Only then were the two false ones, and "can't stand", put right.
 """
 
 from __future__ import annotations
@@ -80,5 +82,94 @@ COMPATIBLE: list[Pair] = [
 ]
 """One answer can follow both, or one of them says nothing about answers."""
 
-BUILDING = slice(0, None, 2)
-HELD_OUT = slice(1, None, 2)
+LATER_CONTRADICTING: list[Pair] = [
+    ("I'm in a hurry, so get to the point.", "Take your time and walk me through all of it."),
+    ("tl;dr style please", "I want the full story every time, with all the background."),
+    ("Limit replies to 50 words.", "Essays are fine, the more the better."),
+    ("Short and sweet!", "Please be as thorough as possible."),
+    ("Max two sentences per answer.", "Long-form answers with plenty of detail, please."),
+    ("My English is bad, use German.", "Everything in English, please."),
+    ("Réponds en français.", "Answer in English."),
+    ("always respond in spanish", "always respond in portuguese"),
+    ("no bullet lists, I read on a phone", "structure everything as bullet lists"),
+    ("Please, no emoji!", "I love emojis in answers"),
+    ("Keep it professional.", "Talk to me like a buddy."),
+    ("Use a casual tone", "Formal register only"),
+    ("You may joke around.", "Don't try to be funny."),
+    ("Be brutally honest, don't sugar-coat.", "Be gentle with criticism."),
+    ("ELI5", "Assume I have a PhD in physics."),
+    ("Avoid technical language", "Don't dumb it down, use the technical terms"),
+    ("Distances in miles.", "Use kilometres."),
+    ("Always include sources", "I don't need citations"),
+    ("Python for all code", "Write code in TypeScript"),
+    ("Sound like Shakespeare.", "Sound like a modern teenager."),
+]
+
+LATER_COMPATIBLE: list[Pair] = [
+    ("I live in Germany.", "Respond in English please"),
+    ("Keep it short for chit-chat.", "Go into detail on code reviews."),
+    ("I hate long meetings", "Give thorough answers"),
+    ("no politics", "be funny"),
+    ("My kids are 5 and 7.", "Use technical terms."),
+    ("I work in a formal office.", "Keep the tone casual."),
+    ("Prefer tabs over spaces", "Use tables for comparisons"),
+    ("Don't use passive voice.", "Be formal."),
+    ("I'm learning French; correct my French mistakes.", "Answer in English."),
+    ("Vegan recipes only", "Keep recipes simple"),
+    ("Use 24-hour time.", "Use metric units."),
+    ("Never lie to me", "Be kind"),
+    ("short paragraphs", "long, detailed answers"),
+    ("End with a question", "Be concise."),
+    ("No long intros.", "Give detailed explanations."),
+    ("I prefer JavaScript jobs.", "Show code in Python."),
+    ("don't mention my weight", "be blunt"),
+    ("Explain like a teacher", "Be patient with me"),
+    ("I like lists of films", "Don't be too verbose"),
+    ("No sources older than 2020", "Cite your sources"),
+]
+
+HELD_OUT_CONTRADICTING: list[Pair] = [
+    ("Don't waste words.", "I enjoy reading long answers."),
+    ("Two paragraphs at most.", "Give me at least ten paragraphs."),
+    ("Answer with yes or no.", "Always explain your reasoning step by step."),
+    ("User wants concise replies", "User appreciates detailed explanations"),
+    ("You can be brief with me.", "Please elaborate on everything."),
+    ("Deutsch bitte.", "English please."),
+    ("Reply in Italian", "Please answer me in Dutch from now on"),
+    ("I want answers in Japanese.", "Respond only in Korean."),
+    ("Give me code in Go.", "All examples in Java, please."),
+    ("No markdown formatting", "Use markdown headings"),
+    ("Please use bullet points.", "I can't stand bullet points."),
+    ("Emojis make me happy, use them.", "I find emojis annoying, leave them out."),
+    ("Be playful.", "Keep a sober, matter-of-fact tone."),
+    ("Use formal language", "Use informal language"),
+    ("Be direct, even if it hurts.", "Be gentle."),
+    ("Skip the small talk and jokes.", "Tell a joke now and then."),
+    ("Answer as a medieval knight.", "Answer as a robot."),
+    ("Explain things in plain English.", "Use the proper technical terms."),
+    ("Cite sources.", "Never cite sources."),
+    ("Weights in kilograms.", "Weights in pounds."),
+]
+
+HELD_OUT_COMPATIBLE: list[Pair] = [
+    ("My manager likes long reports.", "Be brief."),
+    ("Write me emails in German.", "Speak English with me."),
+    ("I speak Spanish and Polish.", "Reply in English."),
+    ("Call me Captain.", "Talk like a pirate."),
+    ("Never use the word 'very'.", "Be formal."),
+    ("I have a great sense of humour.", "Be serious."),
+    ("Avoid long sentences.", "Explain in detail."),
+    ("No code, please.", "Give examples."),
+    ("I teach English in Prague.", "Please answer in Czech."),
+    ("Use lists only for steps.", "Write in prose."),
+    ("I like technical books.", "Use simple language."),
+    ("Don't ask for my age.", "Ask questions before answering."),
+    ("I drive on the left.", "Distances in miles."),
+    ("Don't apologise.", "Be polite."),
+    ("Short poems, please.", "Long stories, please."),
+    ("Be a patient teacher.", "Be brief."),
+    ("I no longer smoke.", "Use emojis."),
+    ("Recipes without nuts.", "Recipes with examples of side dishes."),
+    ("Summaries of no more than five lines.", "Begin with a summary."),
+    ("Explain Python code line by line.", "Show code in Rust."),
+]

@@ -11,7 +11,7 @@ from langgraph.store.memory import InMemoryStore
 
 from amulet_integrations.errors import InvalidProfileError, ProfileStoreError
 from amulet_integrations.profiles import InMemoryProfileStore, every_memory, import_langmem
-from tests.support.memories import EXAMPLES, WANTED
+from tests.unit.profiles.importing.memory_examples import EXAMPLES, WANTED
 
 ITEM = {"namespace": ["memories", "ann"], "key": "k", "value": {"content": "Prefers lists."}}
 
