@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
 def suggest(
     user: options.User,
     file: Annotated[
-        typer.FileBinaryRead,
+        Path,
         typer.Argument(
             metavar="FILE",
             help='The conversation: a JSON list, or JSON lines, of {"role": "user", "content": "…"}'
@@ -51,11 +53,11 @@ def suggest(
     one; nothing is stored unasked. With --json, nobody is asked: --accept stores suggestions by
     the ids that it prints.
     """
-    if getattr(file, "name", None) == "<stdin>" and not (as_json or accept):
+    if str(file) == "-" and not (as_json or accept):
         raise typer.BadParameter(
             "FILE is standard input, which the questions need: give a file, --json or --accept."
         )
-    conversation = _read(file.read())
+    conversation = _read(file)
     # Brings torch, which `amulet profile show` has no use for.
     from amulet_integrations.suggesting import accept_suggestions, suggest_preferences  # noqa: PLC0415
 
@@ -82,12 +84,16 @@ def suggest(
         group.print_saved(stored)
 
 
-def _read(content: bytes) -> list[Any]:
-    """The messages of a file.
+def _read(file: Path) -> list[Any]:
+    """The messages of a file, or of standard input.
 
     Raises:
-        ProfileError: It is no such file.
+        ProfileError: It cannot be read, or holds something else.
     """
+    try:
+        content = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
+    except OSError as error:
+        raise ProfileError(f"{str(file)!r} cannot be read: {error.strerror}.") from None
     expected = 'expected was a JSON list, or JSON lines, of {"role": "user", "content": "…"}'
     try:
         text = content.decode("utf-8-sig")
