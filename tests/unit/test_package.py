@@ -142,7 +142,16 @@ PUBLIC = {
         "accept_suggestions",
         "suggest_preferences",
     },
-    "amulet_integrations.serving": {"ServerSettings", "create_app", "run_server"},
+    "amulet_integrations.serving": {
+        "Access",
+        "Caller",
+        "ProfileService",
+        "ServerSettings",
+        "add_profile_routes",
+        "create_app",
+        "create_profiles_app",
+        "run_server",
+    },
 }
 
 
