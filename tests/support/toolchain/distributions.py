@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from email import message_from_bytes
 from email.message import Message
-from functools import cached_property
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[3]
@@ -55,29 +55,34 @@ class Distribution:
         """The folder that it was built from."""
         return FOLDERS[self.name][0]
 
-    @cached_property
+    @property
     def files(self) -> Mapping[str, bytes]:
         """What is in it, by path; of an sdist, without the folder around all."""
-        if self.is_wheel:
-            with zipfile.ZipFile(self.path) as archive:
-                return {name: archive.read(name) for name in archive.namelist()}
-        with tarfile.open(self.path) as archive:
-            members = [member for member in archive.getmembers() if not member.isdir()]
-            return {
-                member.name.partition("/")[2]: file.read() if file else b""
-                for member in members
-                for file in [archive.extractfile(member)]
-            }
+        return _read(self.path)
 
-    @cached_property
+    @property
     def metadata(self) -> Message:
-        names = [name for name in self.files if re.fullmatch(r"PKG-INFO|.*\.dist-info/METADATA", name)]
-        return message_from_bytes(self.files[names[0]])
+        known = re.compile(r"PKG-INFO|.*\.dist-info/METADATA")
+        (name,) = filter(known.fullmatch, self.files)
+        return message_from_bytes(self.files[name])
 
     @property
     def content(self) -> dict[str, bytes]:
         """What is installed: the files of a wheel without those that describe it."""
         return {name: data for name, data in self.files.items() if ".dist-info/" not in name}
+
+
+@cache
+def _read(path: Path) -> Mapping[str, bytes]:
+    if path.suffix == ".whl":
+        with zipfile.ZipFile(path) as archive:
+            return {name: archive.read(name) for name in archive.namelist()}
+    with tarfile.open(path) as archive:
+        return {
+            member.name.partition("/")[2]: file.read()
+            for member in archive.getmembers()
+            if (file := archive.extractfile(member))
+        }
 
 
 def find(folder: Path) -> list[Distribution]:
@@ -178,15 +183,14 @@ def version() -> str:
 
 
 def main() -> None:
-    found = find(Path(sys.argv[1]))
     wrong = False
-    for distribution in found:
-        print(f"{distribution.path.name}: {len(distribution.files)} files")
+    for distribution in find(Path(sys.argv[1])):
+        lines = [f"{distribution.path.name}: {len(distribution.files)} files"]
         if distribution.is_wheel:
-            print("".join(f"  {name}\n" for name in sorted(distribution.files)), end="")
-        for fault in faults(distribution):
-            wrong = True
-            print(f"  WRONG: {fault}")
+            lines += [f"  {name}" for name in sorted(distribution.files)]
+        found = [f"  WRONG: {fault}" for fault in faults(distribution)]
+        wrong = wrong or bool(found)
+        sys.stdout.write("".join(f"{line}\n" for line in (*lines, *found)))
     sys.exit("The distributions are not as they should be." if wrong else 0)
 
 
