@@ -207,7 +207,7 @@ class Environment:
 
     def install(self, *requirements: str) -> None:
         pinned = ["-c", str(CONSTRAINTS), "--find-links", str(self._wheels)]
-        self._python("-m", "pip", "install", "--quiet", *pinned, *requirements)
+        self._python("-m", "pip", "install", "--quiet", "--no-compile", *pinned, *requirements)
 
     def check(self) -> None:
         """Lets pip look for what is missing, or of a wrong version."""
