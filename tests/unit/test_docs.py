@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from amulet_integrations.decoding.strength import PRESETS
-from tests.support.families import FAMILIES
+from tests.support.families import FAMILIES, memory_report
+from tests.support.families.instruct_models import INSTRUCT_MODELS
 
 ROOT = Path(__file__).parents[2]
 GUIDE = ROOT / "CONTRIBUTING.md"
@@ -72,6 +73,14 @@ def test_the_tables_of_models_hold_every_family(refused):
     ]
     assert names == sorted(name for name in FAMILIES if FAMILIES[name].refused is refused)
     assert "✗" not in table
+
+
+def test_the_table_of_memory_is_what_is_computed():
+    page = memory_report.PAGE.read_text(encoding="utf-8")
+    rows = [(model, memory_report.estimates(model)) for model in INSTRUCT_MODELS]
+    assert memory_report.table(rows) == memory_report.TABLE.search(page)[0]
+    named = {model.name: model.parameters for model in INSTRUCT_MODELS}
+    assert {model.name: found[0].parameters for model, found in rows} == named
 
 
 def test_the_guide_for_contributors_names_files_that_exist():

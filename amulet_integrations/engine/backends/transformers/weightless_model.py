@@ -59,13 +59,23 @@ class ModelSize:
         return self.in_matrices + self.in_output + self.in_vectors
 
 
+_measured: dict[tuple[type, str], ModelSize] = {}
+
+
 def measure_model(config: PreTrainedConfig) -> ModelSize:
-    """Builds a model without weights and measures it.
+    """Builds a model without weights and measures it, once for equal configs.
 
     Raises:
         UnsupportedModelError: The model keeps more of the past than keys and values, or its code
             does not run without weights.
     """
+    key = type(config), config.to_json_string()
+    if key not in _measured:
+        _measured[key] = _measure(config)
+    return _measured[key]
+
+
+def _measure(config: PreTrainedConfig) -> ModelSize:
     model = _without_weights(config)
     check_attention_only(model)
     weights = list(model.parameters())  # each one once, however often it is tied
