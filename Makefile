@@ -17,7 +17,7 @@ VLLM_ON_CPU := VLLM_CPU_KVCACHE_SPACE=2 VLLM_NO_USAGE_STATS=1 OMP_NUM_THREADS=1 
 
 # How torch's threads wait for each other: see docs/performance.md.
 demo serve bench: export GOMP_SPINCOUNT ?= 10000
-test test-lowest test-vllm coverage soak acceptance: export OMP_WAIT_POLICY ?= passive
+test test-lowest test-vllm coverage soak acceptance dist-check: export OMP_WAIT_POLICY ?= passive
 
 .PHONY: help demo serve test test-lowest test-vllm soak acceptance lint types resolve format coverage mutation sbom bench docs dist dist-check clean
 

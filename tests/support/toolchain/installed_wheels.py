@@ -29,6 +29,8 @@ OF_MAINTAINERS = frozenset(
 )
 LEFT_OUT = {"vllm": "it brings a torch of its own and gigabytes of CUDA; make test-vllm tries it"}
 
+MOST_SECONDS = 1800  # of one command
+
 CODE = re.compile(r"^```python\n(?P<code>.*?)^```$", re.DOTALL | re.MULTILINE)
 
 # The profiles that the README's first example saves, for examples that go on from them.
@@ -223,17 +225,21 @@ class Environment:
         return self._run([str(self._bin / "python"), *arguments])
 
     def _run(self, command: Sequence[str]) -> str:
-        ran = subprocess.run(
-            command,
-            cwd=self._work,
-            env=self._variables,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-        )
+        shown = " ".join(command)[:200]
+        try:
+            ran = subprocess.run(
+                command,
+                cwd=self._work,
+                env=self._variables,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                check=False,
+                timeout=MOST_SECONDS,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise RuntimeError(f"{shown} has not ended within {MOST_SECONDS} s.") from error
         if ran.returncode:
-            shown = " ".join(command)[:200]
             raise RuntimeError(f"{shown} ended with {ran.returncode}:\n{ran.stdout}")
         return ran.stdout
 
@@ -268,10 +274,12 @@ def main() -> None:
     ours = wheels["amulet-integrations"]
     cases = [(ours, extra, EXAMPLES.get(extra)) for extra in extras()]
     cases += [(wheels[name], "", example) for name, example in THIN.items()]
+    titles = [extra or wheel.name for wheel, extra, _ in cases]
+    if unknown := set(only) - {*titles}:
+        sys.exit(f"There is no {', '.join(sorted(unknown))}. Choose from {', '.join(titles)}.")
     failed = False
-    for wheel, extra, example in cases:
-        title = f"{wheel.name}[{extra}]" if extra else wheel.name
-        if only and not {extra, wheel.name, title}.intersection(only):
+    for title, (wheel, extra, example) in zip(titles, cases, strict=True):
+        if only and title not in only:
             continue
         began = monotonic()
         try:
