@@ -64,7 +64,7 @@ def model_profile(llm: AmuletClient) -> ModelProfile:
         mid_conversation_tools=False,
     )
     if llm.engine is None and llm.model == EMBEDDED:
-        profile.update(open_weights=True, reasoning_output=False)
+        profile.update({"open_weights": True, "reasoning_output": False})
     return profile
 
 
