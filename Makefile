@@ -17,9 +17,9 @@ VLLM_ON_CPU := VLLM_CPU_KVCACHE_SPACE=2 VLLM_NO_USAGE_STATS=1 OMP_NUM_THREADS=1 
 
 # How torch's threads wait for each other: see docs/performance.md.
 demo serve bench: export GOMP_SPINCOUNT ?= 10000
-test test-lowest test-vllm test-imports coverage soak acceptance: export OMP_WAIT_POLICY ?= passive
+test test-lowest test-vllm test-imports coverage soak acceptance dist-check: export OMP_WAIT_POLICY ?= passive
 
-.PHONY: help demo serve test test-lowest test-vllm test-imports soak acceptance lint types resolve format coverage mutation sbom bench docs clean
+.PHONY: help demo serve test test-lowest test-vllm test-imports soak acceptance lint types resolve format coverage mutation sbom bench docs dist dist-check clean
 
 help: ## Show what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -101,8 +101,21 @@ docs: .venv/docs.done ## Build the documentation into docs/_build
 	$(BIN)/sphinx-build -W -q -b html docs docs/_build
 	@echo "Open docs/_build/index.html"
 
+# The same files from the same commit, whenever they are built.
+dist: export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2> /dev/null || echo 315532800)
+dist: .venv/dist.done ## Build sdists and wheels of all three distributions into dist/, and check them
+	rm -rf dist
+	set -e; for folder in . packages/*; do \
+		$(BIN)/python -m build --no-isolation --outdir dist $$folder > /dev/null; \
+	done
+	$(BIN)/python -m twine check --strict dist/*
+	$(BIN)/python -m tests.support.toolchain.distributions dist
+
+dist-check: dist ## Install the wheels into an empty environment for each extra, and run its example
+	$(BIN)/python -m tests.support.toolchain.installed_wheels dist $(only)
+
 clean: ## Remove what was installed and built
-	rm -rf .venv .venv-lowest .venv-vllm .venv-imports docs/_build benchmarks/results mutants sbom.json coverage.json .coverage*
+	rm -rf dist .venv .venv-lowest .venv-vllm .venv-imports docs/_build benchmarks/results mutants sbom.json coverage.json .coverage*
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -179,6 +192,10 @@ clean: ## Remove what was installed and built
 
 .venv/bench.done: .venv/test.done
 	$(PIP) -e ".[bench]"
+	@touch $@
+
+.venv/dist.done: pyproject.toml constraints.txt | .venv/bin/python
+	$(PIP) -e ".[dist]"
 	@touch $@
 
 .venv/docs.done: pyproject.toml constraints.txt | .venv/bin/python
