@@ -95,6 +95,7 @@ def _client(settings: ServerSettings, engine: Engine | None) -> AmuletClient:
         dtype=settings.dtype,
         device=settings.device,
         profiles=settings.profiles,
+        profiles_ttl=settings.profiles_ttl,
         unknown_user="plain",
         max_guidance_scale=settings.max_guidance_scale,
         max_tokens=settings.default_max_tokens,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import Depends, Request, Security
@@ -29,9 +30,7 @@ async def authenticate(request: Request, state: State) -> Caller:
     known: Caller | None = getattr(request.state, "caller", None)
     if known is not None:
         return known
-    caller = Caller() if state.keys is None else await _find(request, state.keys)
-    for user_id in _users_in_headers(request, state):
-        caller.check_may_use(user_id)
+    caller = await find_caller(request, state.keys, state.settings.user_headers)
     request.state.caller = caller
     return caller
 
@@ -43,6 +42,34 @@ KEY_SCHEME = Security(
     HTTPBearer(scheme_name="key", description="A key from `amulet keys create`.", auto_error=False)
 )
 """Describes the key in the OpenAPI description; it checks nothing."""
+
+
+async def find_caller(
+    request: Request, keys: KnownKeys | None, user_headers: Sequence[str]
+) -> Caller:
+    """The caller of a request, by its headers.
+
+    Args:
+        request: The request.
+        keys: The keys; None where none are in use.
+        user_headers: `ServerSettings.user_headers`.
+
+    Raises:
+        ApiError: As in `authenticate`.
+    """
+    caller = Caller() if keys is None else await _find(request, keys)
+    for user_id in _users_in_headers(request, user_headers):
+        caller.check_may_use(user_id)
+    return caller
+
+
+def user_of(
+    request: Request, caller: Caller, body_user: str | None, user_headers: Sequence[str]
+) -> str | None:
+    """The user whose preferences count for a request of a caller; see `named_user`."""
+    if body_user is None:
+        return caller.user_for(next(iter(_users_in_headers(request, user_headers)), None))
+    return caller.user_for(_checked("user", body_user))
 
 
 def named_user(request: Request, body_user: str | None, state: ServerState) -> str | None:
@@ -63,15 +90,12 @@ def named_user(request: Request, body_user: str | None, state: ServerState) -> s
     Raises:
         ApiError: 403, the key is another user's; 400, the id is not valid.
     """
-    caller: Caller = request.state.caller
-    if body_user is None:
-        return caller.user_for(next(iter(_users_in_headers(request, state)), None))
-    return caller.user_for(_checked("user", body_user))
+    return user_of(request, request.state.caller, body_user, state.settings.user_headers)
 
 
-def _users_in_headers(request: Request, state: ServerState) -> list[str]:
+def _users_in_headers(request: Request, user_headers: Sequence[str]) -> list[str]:
     """The users whom the configured headers name, in the order of the settings."""
-    found = ((name, _single(request, name)) for name in state.settings.user_headers)
+    found = ((name, _single(request, name)) for name in user_headers)
     return [_checked(name, _as_utf8(name, value)) for name, value in found if value is not None]
 
 
