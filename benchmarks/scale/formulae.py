@@ -30,6 +30,7 @@ class Model:
 
     @property
     def weight_bytes(self) -> float:
+        """Bytes of the weights, which every step reads."""
         return self.parameters * self.bytes_each
 
     @property

@@ -17,21 +17,18 @@ from .formulae import CONTEXTS, Load
 
 @dataclass
 class Replica:
-    """What one replica keeps: tokens by conversation, the least recently used first."""
+    """What one replica keeps: the last turn by conversation, the least recently used first."""
 
-    room: float
+    room: int
     kept: OrderedDict[int, int] = field(default_factory=OrderedDict)
-    tokens: int = 0
 
-    def take(self, conversation: int, tokens: int) -> bool:
+    def take(self, conversation: int, turn: int) -> bool:
         """Reads a turn; whether the turn before was still there."""
         before = self.kept.pop(conversation, None)
-        self.tokens += tokens - (before or 0)
-        self.kept[conversation] = tokens
-        while self.tokens > self.room:
-            _, dropped = self.kept.popitem(last=False)
-            self.tokens -= dropped
-        return before is not None
+        self.kept[conversation] = turn
+        if len(self.kept) > self.room:
+            self.kept.popitem(last=False)
+        return before is not None and before == turn - 1
 
 
 def simulate(
@@ -48,7 +45,8 @@ def simulate(
         requests: After how many it ends; the first fifth only fills the replicas.
     """
     chance = random.Random(7)  # noqa: S311 - not a secret
-    pool = [Replica(room) for _ in range(replicas)]
+    conversations = round(room / (CONTEXTS * (load.prompt + load.answer)))
+    pool = [Replica(conversations) for _ in range(replicas)]
     events = [(0.0, 0, 0)]  # seconds, conversation, turn
     begun = met = counted = 0
     for number in range(requests):
@@ -58,7 +56,7 @@ def simulate(
             later = now + chance.expovariate(rate / load.turns)
             heapq.heappush(events, (later, begun, 0))
         replica = pool[conversation % replicas if routed else chance.randrange(replicas)]
-        is_met = replica.take(conversation, CONTEXTS * (load.prompt + load.answer))
+        is_met = replica.take(conversation, turn)
         if number >= requests / 5:
             counted += 1
             met += is_met

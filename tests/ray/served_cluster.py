@@ -152,11 +152,9 @@ class Cluster:
         configuration["http_options"] = {"host": "127.0.0.1", "port": self.port}
         (application,) = configuration["applications"]
         application["args"] = {"model": str(self.model), "keys": str(self.folder / "keys.json")}
-        for deployment in application["deployments"]:
-            if deployment["name"] == "AmuletModel":
-                deployment.pop("autoscaling_config", None)
-                deployment |= {"num_replicas": 2, "ray_actor_options": {"num_cpus": 1}}
-                deployment |= self.options
+        (model,) = [it for it in application["deployments"] if it["name"] == "AmuletModel"]
+        del model["autoscaling_config"]
+        model |= {"num_replicas": 2, "ray_actor_options": {"num_cpus": 1}, **self.options}
         return configuration
 
 

@@ -42,9 +42,7 @@ def test_users_meet_their_kept_prefixes_again_and_all_replicas_work(cluster: Clu
             second = client.chat.completions.create(**turn(cluster, user, *said))
             (replica,) = cluster.counts("amulet_answers_total") - since
             replicas.add((user, replica))
-            assert first.usage is not None and second.usage is not None
-            assert second.usage.prompt_tokens_details is not None
-            kept = second.usage.prompt_tokens_details.cached_tokens or 0
+            kept = second.usage.prompt_tokens_details.cached_tokens
             assert kept >= 0.9 * first.usage.prompt_tokens > 100
     assert len(replicas) == len(USERS)
     # A chance of 1 in 32 that one replica has all six, but for what other tests have done.
@@ -152,7 +150,7 @@ def test_a_replica_is_killed_under_load_and_nobody_who_retries_loses_a_request(
     assert all(error.code == "replica_lost" for error in broken)
     assert len(broken) <= 4  # no more than streams at that time
     assert killed not in cluster.model_processes()
-    print(f"{len(answered)} answered, {len(broken)} streams broken off, none lost")
+    print(f"{len(answered)} answered, {len(broken)} streams broken off, none lost")  # noqa: T201
 
 
 def test_nothing_that_users_wrote_is_in_a_log_of_ray(cluster: Cluster) -> None:
@@ -163,8 +161,9 @@ def test_nothing_that_users_wrote_is_in_a_log_of_ray(cluster: Cluster) -> None:
         body = turn(cluster, user, f"What is {SECRET}?")
         assert http.post("/v1/chat/completions", json=body).status_code == 200
         assert http.post("/v1/chat/completions", json={**body, "n": SECRET}).status_code == 400
-        assert http.get(f"/v1/profiles/{user}?{SECRET}={SECRET}").status_code
-        http.post("/v1/chat/completions", content=json.dumps(body)[:-9]).raise_for_status
+        http.get(f"/v1/profiles/{user}?{SECRET}={SECRET}")
+        cut = http.post("/v1/chat/completions", content=json.dumps(body)[:-9])
+        assert cut.status_code == 400
         metrics = http.get("/metrics").text
     written = cluster.logs()
     assert "/v1/profiles/{user_id}" in written  # our own lines are among them

@@ -89,8 +89,8 @@ def _files(settings: ServerSettings) -> Iterator[tuple[str, Path]]:
     if url.password or any("password" in name.lower() for name in url.query):
         raise InvalidParamsError(
             "profiles holds a password, and Ray writes the arguments of applications into its "
-            f"logs. Leave profiles out, and set {PLACE_VARIABLE} to the URL in the environment that Ray "
-            "is started in, on every machine.",
+            f"logs. Leave profiles out, and set {PLACE_VARIABLE} to the URL in the environment "
+            "that Ray is started in, on every machine.",
             param="profiles",
         )
     if not is_sqlite(url):

@@ -7,6 +7,11 @@ from typing import Any, Self
 
 from starlette.types import Receive, Scope
 
+from amulet_integrations.serving.operations.request_record import path_below_root
+
+MODEL_PATHS = frozenset({"/v1/chat/completions", "/v1/completions"})
+"""Where prompts are computed. They hold nothing of a user, so that they may be logged."""
+
 _KEPT = (
     *("type", "asgi", "http_version", "method", "scheme", "path", "raw_path", "query_string"),
     *("root_path", "headers", "client", "server"),
@@ -63,8 +68,4 @@ class ForwardedRequest:
     @property
     def asks_the_model(self) -> bool:
         """Whether prompts of it are computed, and kept."""
-        below = self.scope["path"].removeprefix(self.scope.get("root_path", ""))
-        return self.scope["method"] == "POST" and below in (
-            "/v1/chat/completions",
-            "/v1/completions",
-        )
+        return self.scope["method"] == "POST" and path_below_root(self.scope) in MODEL_PATHS

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator
+from contextlib import suppress
 from typing import Any
 
 from ray.exceptions import RayActorError, RayError
@@ -48,11 +50,13 @@ class ReplicaPool:
         """
         replicas = self._handle.options(stream=True, session_id=session)
         response = replicas.answer.remote(request)
-        is_over = False
         try:
             async for messages in response:
                 yield messages
-            is_over = True
+        except (GeneratorExit, asyncio.CancelledError):
+            with suppress(RayError, RayServeException):  # it has ended by itself
+                response.cancel()
+            raise
         except BackPressureError:
             raise ApiError.too_many(
                 "All replicas of the model are full, and enough requests wait (max_queued_requests "
@@ -65,9 +69,6 @@ class ReplicaPool:
             ) from None
         except (RayActorError, ReplicaUnavailableError) as error:
             raise ReplicaLostError from error
-        finally:
-            if not is_over:
-                response.cancel()
 
     async def are_ready(self) -> bool:
         """Whether a replica answers requests now."""

@@ -24,7 +24,7 @@ from amulet_integrations.serving.operations.request_record import (
 )
 from amulet_integrations.serving.settings import ServerSettings
 
-from .forwarded_request import ClientGoneError, ForwardedRequest, ReplicaLostError
+from .forwarded_request import MODEL_PATHS, ClientGoneError, ForwardedRequest, ReplicaLostError
 from .replica_metrics import METRICS_TYPE, merge_pages
 from .user_routing import UserRouting
 
@@ -88,6 +88,8 @@ class UserIngress:
         answer = _Answer(scope, receive, send)
         record = RequestRecord(request_id=_request_id(scope))
         record.read_scope(scope)
+        if (path := path_below_root(scope)) in MODEL_PATHS:
+            record.route = path
         token = begin_record(record)
         try:
             await self._answer(answer, scope, receive)

@@ -213,7 +213,9 @@ def test_answers_have_openais_form_and_streams_add_up_to_them(chat, body):
 def test_the_usage_says_what_had_been_computed_before(chat):
     """Of the conversation itself: contexts of preferences are not counted as prompt tokens."""
     asked = {"messages": [{"role": "user", "content": "A new one: " + "the sea is blue. " * 9}]}
-    usages = [chat(**asked, amulet=it).json()["usage"] for it in (None, None, {"preference": "No."})]
+    usages = [
+        chat(**asked, amulet=it).json()["usage"] for it in (None, None, {"preference": "No."})
+    ]
     kept = [usage["prompt_tokens_details"]["cached_tokens"] for usage in usages]
     tokens = usages[0]["prompt_tokens"]
     assert kept[0] < tokens / 2 < tokens - 20 < kept[1] <= kept[2] < tokens

@@ -88,9 +88,7 @@ class Replicas:
         return [session for _, session in self.asked]
 
 
-def client(
-    replicas: Replicas, *, address: str = "127.0.0.1", **given: Any
-) -> httpx.AsyncClient:
+def client(replicas: Replicas, *, address: str = "127.0.0.1", **given: Any) -> httpx.AsyncClient:
     settings = ServerSettings(**given)
     keys = None if settings.keys is None else KnownKeys(KeyFile(settings.keys))
     ingress = UserIngress(replicas, UserRouting(keys, settings.user_headers), settings)
@@ -217,7 +215,9 @@ async def in_chunks() -> AsyncGenerator[bytes, None]:
         yield b"x" * 5
 
 
-@pytest.mark.parametrize(("address", "status"), [("127.0.0.1", 200), ("::1", 200), ("192.0.2.7", 403)])
+@pytest.mark.parametrize(
+    ("address", "status"), [("127.0.0.1", 200), ("::1", 200), ("192.0.2.7", 403)]
+)
 async def test_without_keys_this_machine_alone_is_served(address: str, status: int) -> None:
     answer = await client(Replicas(whole), address=address).get("/v1/models")
     assert answer.status_code == status
