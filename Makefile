@@ -145,7 +145,7 @@ clean: ## Remove what was installed and built
 
 .venv-ray/test.done: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv-ray
-	.venv-ray/bin/python -m pip install --quiet -c constraints.txt -e ".[demo,postgres,ray]" \
+	.venv-ray/bin/python -m pip install --quiet -c constraints.txt -e ".[postgres,ray]" \
 		"httpx>=0.28.1,<1" "openai>=2.8,<3" "pytest>=9.0.3" "pytest-asyncio>=1.3"
 	@touch $@
 

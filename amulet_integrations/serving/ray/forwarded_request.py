@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 from starlette.types import Receive, Scope
@@ -40,6 +40,11 @@ class ForwardedRequest:
     body: bytes
 
     @classmethod
+    def without_body(cls, scope: Scope) -> Self:
+        """A request of which its headers are enough."""
+        return cls({name: scope[name] for name in _KEPT if name in scope}, b"")
+
+    @classmethod
     async def read(cls, scope: Scope, receive: Receive) -> Self:
         """Reads a request to its end.
 
@@ -54,8 +59,7 @@ class ForwardedRequest:
                 raise ClientGoneError
             parts.append(message.get("body", b""))
             is_whole = not message.get("more_body", False)
-        kept = {name: scope[name] for name in _KEPT if name in scope}
-        return cls(kept, b"".join(parts))
+        return replace(cls.without_body(scope), body=b"".join(parts))
 
     @property
     def may_be_repeated(self) -> bool:

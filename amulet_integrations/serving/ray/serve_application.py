@@ -12,6 +12,7 @@ from ray.serve.handle import DeploymentHandle
 from starlette.routing import Router
 from starlette.types import ASGIApp
 
+from amulet_integrations.files import with_home
 from amulet_integrations.serving.access.key_file import KeyFile
 from amulet_integrations.serving.access.known_keys import KnownKeys
 from amulet_integrations.serving.operations.access_log import log_config
@@ -34,7 +35,7 @@ class AmuletIngress:
 
     def __init__(self, settings: ServerSettings, replicas: DeploymentHandle[Any]) -> None:
         logging.config.dictConfig(log_config())
-        keys = None if settings.keys is None else KnownKeys(KeyFile(settings.keys))
+        keys = None if settings.keys is None else KnownKeys(KeyFile(with_home(settings.keys)))
         routing = UserRouting(keys, settings.user_headers)
         ingress = UserIngress(ReplicaPool(replicas), routing, settings)
         bounded = BodyBoundsMiddleware(

@@ -103,8 +103,8 @@ class UserIngress:
         try:
             self._check_address(scope)
             async with asyncio.timeout(self._settings.timeout + _GRACE):
-                request = await ForwardedRequest.read(scope, receive)
-                await self._forward(request, answer)
+                request, session = await self._read(scope, receive)
+                await self._forward(request, session, answer)
         except ClientGoneError:
             return
         except TimeoutError:
@@ -117,8 +117,15 @@ class UserIngress:
             log_failure(error)
             await answer.break_off(ApiError.failed())
 
-    async def _forward(self, request: ForwardedRequest, answer: _Answer) -> None:
-        session = await self._routing.session_of(request)
+    async def _read(self, scope: Scope, receive: Receive) -> tuple[ForwardedRequest, str]:
+        """The request and its session. Nothing of a body is taken without a valid key."""
+        caller = await self._routing.caller_of(scope)
+        if caller is None:
+            return ForwardedRequest.without_body(scope), ""
+        request = await ForwardedRequest.read(scope, receive)
+        return request, self._routing.session_of(request, caller)
+
+    async def _forward(self, request: ForwardedRequest, session: str, answer: _Answer) -> None:
         attempts = _ATTEMPTS if request.may_be_repeated else 1
         for left in reversed(range(attempts)):
             try:

@@ -7,8 +7,10 @@ import json
 from collections.abc import Sequence
 
 from fastapi import Request
+from starlette.types import Scope
 
 from amulet_integrations.serving.access.authentication import find_caller, user_of
+from amulet_integrations.serving.access.caller import Caller
 from amulet_integrations.serving.access.known_keys import KnownKeys
 from amulet_integrations.serving.api_errors import ApiError
 
@@ -30,21 +32,28 @@ class UserRouting:
         self._keys = keys
         self._user_headers = user_headers
 
-    async def session_of(self, request: ForwardedRequest) -> str:
+    async def caller_of(self, scope: Scope) -> Caller | None:
+        """Whose key a request comes with; None where a replica will refuse it by its headers."""
+        try:
+            return await find_caller(Request(scope), self._keys, self._user_headers)
+        except ApiError:
+            return None
+
+    def session_of(self, request: ForwardedRequest, caller: Caller | None) -> str:
         """A name for all requests of the same user, which does not tell who it is.
 
         It is empty for requests of nobody, and for those that leave the model alone.
         """
-        if not request.asks_the_model:
+        if caller is None or not request.asks_the_model:
             return ""
-        headers = Request(request.scope)
+        named = _user_in_body(request.body) if caller.may_name_users else None
         try:
-            caller = await find_caller(headers, self._keys, self._user_headers)
-            named = _user_in_body(request.body) if caller.may_name_users else None
-            user_id = user_of(headers, caller, named, self._user_headers)
+            user_id = user_of(Request(request.scope), caller, named, self._user_headers)
         except ApiError:
             return ""
-        return "" if user_id is None else hashlib.sha256(user_id.encode()).hexdigest()
+        if user_id is None:
+            return ""
+        return hashlib.sha256(user_id.encode(errors="surrogatepass")).hexdigest()
 
 
 def _user_in_body(body: bytes) -> str | None:

@@ -135,11 +135,33 @@ async def test_requests_of_a_user_have_one_session_however_the_user_is_named(tmp
     assert foreign == same[0]  # the key's user; the body of a user's key is not even read
 
 
-@pytest.mark.parametrize("sent", [b"", b"{", b"[" * 100_000, b'"ann"', b'{"user": null}', b"\xff"])
+UNREADABLE = [b"", b"{", b"[" * 100_000, b'"ann"', b'{"user": null}', b"\xff", b"9" * 5_000]
+
+
+@pytest.mark.parametrize("sent", UNREADABLE)
 async def test_a_body_that_cannot_be_read_is_for_a_replica_to_refuse(sent: bytes) -> None:
     replicas = Replicas(whole)
     assert (await client(replicas).post(CHAT, content=sent)).status_code == 200
     assert replicas.sessions == [""]
+
+
+async def test_half_of_a_surrogate_pair_is_for_a_replica_to_refuse() -> None:
+    replicas = Replicas(whole)
+    assert (await client(replicas).post(CHAT, content=rb'{"user": "\ud800"}')).status_code == 200
+
+
+async def test_nothing_of_a_body_is_taken_without_a_key(tmp_path) -> None:
+    file, replicas, taken = KeyFile(tmp_path / "keys.json"), Replicas(whole), []
+    file.create(user_id="ann")
+
+    async def chunks() -> AsyncGenerator[bytes, None]:
+        taken.append(True)
+        yield b"{}"
+
+    await client(replicas, keys=file.path).post(CHAT, content=chunks())
+    assert not taken
+    ((request, session),) = replicas.asked  # which refuses it
+    assert (request.body, session) == (b"", "")
 
 
 @pytest.mark.parametrize(
