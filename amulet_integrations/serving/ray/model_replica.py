@@ -38,7 +38,7 @@ class ModelReplica:
         logging.config.dictConfig(log_config())
         check_machines(settings, len({it["NodeID"] for it in ray.nodes() if it["Alive"]}))
         self._app = create_app(settings)
-        self._state: ServerState = self._app.state.server
+        self._state: ServerState = self._app.state.amulet
         self._running = AsyncExitStack()
         await self._load()
 

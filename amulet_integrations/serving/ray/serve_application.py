@@ -12,9 +12,7 @@ from ray.serve.handle import DeploymentHandle
 from starlette.routing import Router
 from starlette.types import ASGIApp
 
-from amulet_integrations.files import with_home
-from amulet_integrations.serving.access.key_file import KeyFile
-from amulet_integrations.serving.access.known_keys import KnownKeys
+from amulet_integrations.serving.access.request_access import Access
 from amulet_integrations.serving.operations.access_log import log_config
 from amulet_integrations.serving.operations.request_bodies import BodyBoundsMiddleware
 from amulet_integrations.serving.settings import ServerSettings
@@ -35,11 +33,12 @@ class AmuletIngress:
 
     def __init__(self, settings: ServerSettings, replicas: DeploymentHandle[Any]) -> None:
         logging.config.dictConfig(log_config())
-        keys = None if settings.keys is None else KnownKeys(KeyFile(with_home(settings.keys)))
-        routing = UserRouting(keys, settings.user_headers)
-        ingress = UserIngress(ReplicaPool(replicas), routing, settings)
+        access = Access(settings.keys, settings.user_headers, cors_origins=settings.cors_origins)
         bounded = BodyBoundsMiddleware(
-            ingress, max_size=settings.max_body_size, timeout=settings.receive_timeout
+            UserIngress(ReplicaPool(replicas), UserRouting(access), settings),
+            max_size=settings.max_body_size,
+            timeout=settings.receive_timeout,
+            setting="max_body_size",
         )
         self._asgi_app: ASGIApp = Router(default=bounded)  # it answers what ASGI calls a lifespan
 

@@ -7,11 +7,11 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Protocol
 
+from fastapi import Request
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 from starlette.types import Message, Receive, Scope, Send
 
-from amulet_integrations.serving.access.loopback import is_loopback
 from amulet_integrations.serving.api_errors import ApiError
 from amulet_integrations.serving.operations.access_log import log_failure, log_request
 from amulet_integrations.serving.operations.error_answers import error_event, send_error
@@ -21,6 +21,7 @@ from amulet_integrations.serving.operations.request_record import (
     begin_record,
     end_record,
     path_below_root,
+    request_id_of,
 )
 from amulet_integrations.serving.settings import ServerSettings
 
@@ -86,7 +87,7 @@ class UserIngress:
     async def _observe(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Logs what is refused here, for a replica logs the rest."""
         answer = _Answer(scope, receive, send)
-        record = RequestRecord(request_id=_request_id(scope))
+        record = RequestRecord(request_id=request_id_of(scope))
         record.read_scope(scope)
         if (path := path_below_root(scope)) in MODEL_PATHS:
             record.route = path
@@ -101,7 +102,6 @@ class UserIngress:
 
     async def _answer(self, answer: _Answer, scope: Scope, receive: Receive) -> None:
         try:
-            self._check_address(scope)
             async with asyncio.timeout(self._settings.timeout + _GRACE):
                 request, session = await self._read(scope, receive)
                 await self._forward(request, session, answer)
@@ -119,11 +119,12 @@ class UserIngress:
 
     async def _read(self, scope: Scope, receive: Receive) -> tuple[ForwardedRequest, str]:
         """The request and its session. Nothing of a body is taken without a valid key."""
-        caller = await self._routing.caller_of(scope)
+        request = Request(scope)
+        caller = await self._routing.caller_of(request)
         if caller is None:
             return ForwardedRequest.without_body(scope), ""
-        request = await ForwardedRequest.read(scope, receive)
-        return request, self._routing.session_of(request, caller)
+        whole = await ForwardedRequest.read(scope, receive)
+        return whole, await self._routing.session_of(request, whole, caller)
 
     async def _forward(self, request: ForwardedRequest, session: str, answer: _Answer) -> None:
         attempts = _ATTEMPTS if request.may_be_repeated else 1
@@ -140,15 +141,6 @@ class UserIngress:
                 break
         if not answer.is_complete:
             await answer.break_off(ApiError.failed())
-
-    def _check_address(self, scope: Scope) -> None:
-        """Without keys, this machine alone is served, whatever address Ray Serve listens on."""
-        client = scope.get("client")
-        if self._settings.keys is None and (client is None or not is_loopback(client[0])):
-            raise ApiError.forbidden(
-                "This server has no keys, so it answers this machine alone. Start it with keys to "
-                "serve others."
-            )
 
 
 class _Answer:
@@ -200,11 +192,6 @@ class _Answer:
         elif not self.is_complete:
             raise error
         self.is_complete = True
-
-
-def _request_id(scope: Scope) -> str:
-    ids = (value.decode("latin-1") for name, value in scope["headers"] if name == _REQUEST_ID)
-    return next(ids, "")
 
 
 def _too_late(seconds: float) -> ApiError:

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
 
 from fastapi import Request
-from starlette.types import Scope
 
-from amulet_integrations.serving.access.authentication import find_caller, user_of
 from amulet_integrations.serving.access.caller import Caller
-from amulet_integrations.serving.access.known_keys import KnownKeys
+from amulet_integrations.serving.access.request_access import Access
 from amulet_integrations.serving.api_errors import ApiError
 
 from .forwarded_request import ForwardedRequest
@@ -24,31 +21,34 @@ class UserRouting:
     due form where something is wrong with it.
 
     Args:
-        keys: The keys; None where none are in use.
-        user_headers: `ServerSettings.user_headers`.
+        access: Who sends a request, and whom they may name.
     """
 
-    def __init__(self, keys: KnownKeys | None, user_headers: Sequence[str]) -> None:
-        self._keys = keys
-        self._user_headers = user_headers
+    def __init__(self, access: Access) -> None:
+        self._access = access
 
-    async def caller_of(self, scope: Scope) -> Caller | None:
-        """Whose key a request comes with; None where a replica will refuse it by its headers."""
+    async def caller_of(self, request: Request) -> Caller | None:
+        """Who sends a request; None where a replica will refuse it by its headers."""
         try:
-            return await find_caller(Request(scope), self._keys, self._user_headers)
+            return await self._access.caller_of(request)
         except ApiError:
             return None
 
-    def session_of(self, request: ForwardedRequest, caller: Caller | None) -> str:
+    async def session_of(self, request: Request, whole: ForwardedRequest, caller: Caller) -> str:
         """A name for all requests of the same user, which does not tell who it is.
 
         It is empty for requests of nobody, and for those that leave the model alone.
+
+        Args:
+            request: The request.
+            whole: The same with its body.
+            caller: Who sends it.
         """
-        if caller is None or not request.asks_the_model:
+        if not whole.asks_the_model:
             return ""
-        named = _user_in_body(request.body) if caller.may_name_users else None
+        named = _user_in_body(whole.body) if caller.may_name_users else None
         try:
-            user_id = user_of(Request(request.scope), caller, named, self._user_headers)
+            user_id = (await self._access.asker_of(request, named)).user_id
         except ApiError:
             return ""
         if user_id is None:

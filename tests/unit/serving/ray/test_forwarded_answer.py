@@ -13,7 +13,9 @@ from amulet_integrations.serving.ray.forwarded_request import ForwardedRequest
 from tests.support.served.routes import make_app, until
 
 
-def request(method: str, path: str, body: bytes = b"") -> ForwardedRequest:
+def request(
+    method: str, path: str, body: bytes = b"", address: str = "127.0.0.1"
+) -> ForwardedRequest:
     scope = {
         "type": "http",
         "asgi": {"version": "3.0"},
@@ -25,7 +27,7 @@ def request(method: str, path: str, body: bytes = b"") -> ForwardedRequest:
         "query_string": b"",
         "root_path": "",
         "headers": [(b"host", b"127.0.0.1"), (b"content-type", b"application/json")],
-        "client": ("127.0.0.1", 1),
+        "client": (address, 1),
         "server": ("127.0.0.1", 80),
     }
     return ForwardedRequest(scope, body)
@@ -50,6 +52,17 @@ async def test_the_answer_is_the_same(tiny_engine, method, path, sent) -> None:
     messages = [it async for batch in answer_forwarded(app, asked) for it in batch]
     assert messages[0]["status"] == expected.status_code
     assert b"".join(it["body"] for it in messages[1:]) == expected.content
+
+
+@pytest.mark.parametrize(
+    ("address", "status"), [("127.0.0.1", 200), ("::1", 200), ("192.0.2.7", 403)]
+)
+async def test_without_keys_this_machine_alone_is_served(tiny_engine, address, status) -> None:
+    """Whatever address Ray Serve listens on."""
+    for path in ("/v1/models", "/"):
+        asked = request("GET", path, address=address)
+        (first, *_), *_ = [it async for it in answer_forwarded(make_app(tiny_engine), asked)]
+        assert first["status"] == status
 
 
 async def test_the_application_learns_that_the_client_has_gone(tiny_engine) -> None:
