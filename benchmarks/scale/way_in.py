@@ -1,6 +1,8 @@
-"""Requests a second that a server lets through, without the model: GET /v1/models.
+"""What a server lets through, apart from the model: requests, and events of streams.
 
-python -m benchmarks.scale.way_in http://127.0.0.1:8000 [--clients 16] [--seconds 10] [--key KEY]
+    python -m benchmarks.scale.way_in http://127.0.0.1:8000 [--clients 16] [--seconds 10] [--key KEY]
+
+The events are those of the model that is served; with a tiny one they show what the way in does.
 """
 
 from __future__ import annotations
@@ -8,27 +10,48 @@ from __future__ import annotations
 import argparse
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 
 import httpx
 
+TOKENS = 300
 
-async def requests_a_second(url: str, clients: int, seconds: float, key: str) -> float:
-    """How many are answered, by clients that ask one after the other."""
-    headers = {"Authorization": f"Bearer {key}"}
-    limits = httpx.Limits(max_connections=clients)
-    async with httpx.AsyncClient(base_url=url, headers=headers, limits=limits, timeout=60) as http:
-        end = time.perf_counter() + seconds
 
-        async def ask() -> int:
+async def ask(http: httpx.AsyncClient, model: str) -> int:
+    """One request that the model has no part in."""
+    (await http.get("/v1/models")).raise_for_status()
+    return 1
+
+
+async def read_stream(http: httpx.AsyncClient, model: str) -> int:
+    """The events of one stream."""
+    messages = [{"role": "user", "content": "Tell me all that you know."}]
+    body = {"model": model, "messages": messages, "max_tokens": TOKENS, "min_tokens": TOKENS}
+    events = 0
+    async with http.stream("POST", "/v1/chat/completions", json={**body, "stream": True}) as got:
+        got.raise_for_status()
+        async for line in got.aiter_lines():
+            events += line.startswith("data: {")
+    return events
+
+
+async def measure(
+    what: Callable[[httpx.AsyncClient, str], Awaitable[int]], given: argparse.Namespace
+) -> float:
+    """How much of it comes in a second, for clients that ask one after the other."""
+    headers = {"Authorization": f"Bearer {given.key}"}
+    async with httpx.AsyncClient(base_url=given.url, headers=headers, timeout=300) as http:
+        model = (await http.get("/v1/models")).json()["data"][0]["id"]
+        started = time.perf_counter()
+
+        async def client() -> int:
             count = 0
-            while time.perf_counter() < end:
-                (await http.get("/v1/models")).raise_for_status()
-                count += 1
+            while time.perf_counter() < started + given.seconds:
+                count += await what(http, model)
             return count
 
-        started = time.perf_counter()
-        answered = sum(await asyncio.gather(*(ask() for _ in range(clients))))
-        return answered / (time.perf_counter() - started)
+        counts = await asyncio.gather(*(client() for _ in range(given.clients)))
+        return sum(counts) / (time.perf_counter() - started)
 
 
 def main() -> None:
@@ -38,8 +61,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10)
     parser.add_argument("--key", default="none")
     given = parser.parse_args()
-    rate = asyncio.run(requests_a_second(given.url, given.clients, given.seconds, given.key))
-    print(f"{rate:.0f} requests a second, {given.clients} clients")
+    for name, what in (("requests", ask), ("events of streams", read_stream)):
+        print(f"{asyncio.run(measure(what, given)):.0f} {name} a second, {given.clients} clients")
 
 
 if __name__ == "__main__":

@@ -47,5 +47,6 @@ def test_stopped_replicas_have_the_time_that_the_server_has() -> None:
     built: Any = build(build_app, {"shutdown_timeout": 7, "max_waiting": 3, "max_connections": 9})
     ingress = built._bound_deployment
     model = ingress.init_args[1]._bound_deployment
-    assert model.graceful_shutdown_timeout_s == 7 < ingress.graceful_shutdown_timeout_s
+    left = [it._deployment_config.graceful_shutdown_timeout_s for it in (model, ingress)]
+    assert left[0] == 7 < left[1]
     assert (model.max_queued_requests, ingress.max_ongoing_requests) == (3, 9)
