@@ -1,6 +1,6 @@
 """What a server lets through, apart from the model: requests, and events of streams.
 
-    python -m benchmarks.scale.way_in http://127.0.0.1:8000 [--clients 16] [--seconds 10] [--key KEY]
+    python -m benchmarks.scale.way_in http://127.0.0.1:8000 [--clients 16] [--seconds 10] [--key K]
 
 The events are those of the model that is served; with a tiny one they show what the way in does.
 """
@@ -17,7 +17,7 @@ import httpx
 TOKENS = 300
 
 
-async def ask(http: httpx.AsyncClient, model: str) -> int:
+async def ask(http: httpx.AsyncClient, _model: str) -> int:
     """One request that the model has no part in."""
     (await http.get("/v1/models")).raise_for_status()
     return 1

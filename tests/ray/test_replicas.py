@@ -162,7 +162,8 @@ def test_nothing_that_users_wrote_is_in_a_log_of_ray(cluster: Cluster) -> None:
         assert http.post("/v1/chat/completions", json=body).status_code == 200
         assert http.post("/v1/chat/completions", json={**body, "n": SECRET}).status_code == 400
         http.get(f"/v1/profiles/{user}?{SECRET}={SECRET}")
-        cut = http.post("/v1/chat/completions", content=json.dumps(body)[:-9])
+        json_type = {"Content-Type": "application/json"}
+        cut = http.post("/v1/chat/completions", content=json.dumps(body)[:-9], headers=json_type)
         assert cut.status_code == 400
         metrics = http.get("/metrics").text
     written = cluster.logs()
