@@ -20,6 +20,7 @@ from amulet_integrations.errors import (
 
 if TYPE_CHECKING:
     from vllm.config import SchedulerConfig, VllmConfig
+    from vllm.v1.core.sched.scheduler import Scheduler
     from vllm.v1.engine.core_client import InprocClient
 
 TESTED_VERSIONS = ("0.32", "0.33")
@@ -96,7 +97,7 @@ def start_vllm(model: str, options: Mapping[str, Any]) -> StartedVLLM:
     _check_none_is_open()
     try:
         config = EngineArgs(model=_folder(model), **options).create_engine_config()
-        _refuse(_faults(config))
+        refuse(settings_faults(config))
         config.parallel_config.distributed_executor_backend = "uni"  # the processor is in here
         config.scheduler_config.scheduler_cls = (
             AsyncLockstepScheduler
@@ -112,7 +113,7 @@ def start_vllm(model: str, options: Mapping[str, Any]) -> StartedVLLM:
             f"vLLM cannot load {model!r}: {type(error).__name__}: {error}"
         ) from error
     try:
-        _refuse(_cache_faults(client))
+        refuse(cache_faults(client.engine_core.scheduler))
     except AmuletError:
         client.shutdown()
         raise
@@ -160,14 +161,19 @@ def _check_arguments(options: Mapping[str, Any], known: set[str]) -> None:
             )
 
 
-def _refuse(faults: Iterator[str]) -> None:
+def refuse(faults: Iterator[str]) -> None:
+    """Raises the first fault, if there is one.
+
+    Raises:
+        UnsupportedByEngineError: There is one.
+    """
     for fault in faults:
         raise UnsupportedByEngineError(
-            f"{fault}. VLLMEngine cannot keep the contexts of a request in step then."
+            f"{fault}. The contexts of a request cannot be kept in step then."
         )
 
 
-def _faults(config: VllmConfig) -> Iterator[str]:
+def settings_faults(config: VllmConfig) -> Iterator[str]:
     """Settings under which the contexts of a request cannot be kept in step."""
     scheduler, parallel = config.scheduler_config, config.parallel_config
     for name in _SINGLE:
@@ -201,8 +207,9 @@ def _budget_faults(scheduler: SchedulerConfig) -> Iterator[str]:
         yield f"max_num_active_seqs={active} is less than max_num_seqs: leave it out"
 
 
-def _cache_faults(client: InprocClient) -> Iterator[str]:
-    kinds = client.engine_core.scheduler.kv_cache_config.kv_cache_groups
+def cache_faults(scheduler: Scheduler) -> Iterator[str]:
+    """What of a model's cache keeps the contexts of a request from being in step."""
+    kinds = scheduler.kv_cache_config.kv_cache_groups
     if len(kinds) != 1:
         yield (
             f"The model has {len(kinds)} kinds of layers with a cache of their own: try "

@@ -15,6 +15,7 @@ from amulet_integrations.engine.limits import EngineLimits
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+    from vllm.v1.core.sched.scheduler import Scheduler
 
     from .start_up import StartedVLLM
 
@@ -48,7 +49,20 @@ class VLLMModel:
             options: vLLM's engine arguments, as the caller gave them.
             started: vLLM with the model.
         """
-        model, scheduler = started.config.model_config, started.client.engine_core.scheduler
+        fingerprint = json.dumps(["vllm", name, options], sort_keys=True, default=repr)
+        return cls.served(name, fingerprint, started.client.engine_core.scheduler)
+
+    @classmethod
+    def served(cls, name: str, fingerprint: str, scheduler: Scheduler) -> Self:
+        """Describes the model that a scheduler of vLLM's schedules.
+
+        Args:
+            name: The checkpoint's name.
+            fingerprint: Equal for models that give equal answers.
+            scheduler: vLLM's scheduler.
+        """
+        config = scheduler.vllm_config
+        model = config.model_config
         tokenizer = AutoTokenizer.from_pretrained(
             model.tokenizer,
             revision=model.tokenizer_revision,
@@ -60,9 +74,9 @@ class VLLMModel:
         ends = model.try_get_generation_config().get("eos_token_id")
         return cls(
             model_name=name,
-            fingerprint=json.dumps(["vllm", name, options], sort_keys=True, default=repr),
+            fingerprint=fingerprint,
             tokenizer=tokenizer,
-            device=torch.device(started.config.device_config.device),
+            device=torch.device(config.device_config.device),
             context_window=model.max_model_len,
             vocab_size=size,
             logits_size=size,
