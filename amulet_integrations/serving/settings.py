@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import ClassVar, Self
 
@@ -17,11 +16,9 @@ from amulet_integrations.errors import AmuletError, InvalidParamsError
 from amulet_integrations.profiles.stores.default_place import DEFAULT_PLACE
 from amulet_integrations.validation import FrozenModel
 
+from .access.header_names import checked_headers
 from .access.loopback import check_bind_address, plain_host
 from .access.web_origins import check_origins
-
-_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)
-_OTHER_HEADERS = frozenset({"authorization", "content-type", "cookie", "host", "origin"})
 
 
 class ServerSettings(FrozenModel):
@@ -104,13 +101,7 @@ class ServerSettings(FrozenModel):
     @field_validator("user_headers")
     @classmethod
     def _check_headers(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        for name in names:
-            if not _HEADER_NAME.fullmatch(name) or name.lower() in _OTHER_HEADERS:
-                raise InvalidParamsError(
-                    f"user_headers={name!r:.80} cannot name a user; give the name of a header such "
-                    "as X-OpenWebUI-User-Id."
-                )
-        return names
+        return checked_headers(names)
 
     @field_validator("ignored_parameters")
     @classmethod
@@ -133,8 +124,3 @@ class ServerSettings(FrozenModel):
         check_bind_address(self.host, has_keys=self.keys is not None)
         check_origins(self.cors_origins, has_keys=self.keys is not None)
         return self
-
-    @property
-    def shares_prefixes(self) -> bool:
-        """Whether users share computed prefixes; see `share_prefixes`."""
-        return self.keys is None if self.share_prefixes is None else self.share_prefixes

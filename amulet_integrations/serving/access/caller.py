@@ -1,4 +1,4 @@
-"""Who sends a request, as far as the key tells."""
+"""Who sends a request, as far as the key tells, and for whom."""
 
 from __future__ import annotations
 
@@ -46,3 +46,17 @@ class Caller:
             ApiError: 403.
         """
         self.user_for(user_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """Who a request is for.
+
+    Attributes:
+        user_id: The user whose preferences count; None for nobody.
+        cache_salt: Which requests share what has been computed of their prompts; see
+            `GenerationRequest.cache_salt`.
+    """
+
+    user_id: str | None
+    cache_salt: str | None

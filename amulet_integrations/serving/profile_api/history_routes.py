@@ -12,8 +12,9 @@ from amulet_integrations.serving.openai_api.requests.request_model import WHOLE,
 
 from .encoded_path import EncodedPathRoute
 from .entity_tags import PreconditionOf
+from .path_user import ProfilesOf
+from .profile_paths import PROFILES_PATH
 from .profile_response import READ_ERRORS, STORED, WRITE_ERRORS, profile_response
-from .user_profiles import PROFILES_PATH, ProfilesOf
 
 router = APIRouter(prefix=PROFILES_PATH, tags=["profiles"], route_class=EncodedPathRoute)
 

@@ -8,13 +8,15 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel
 
 from amulet_integrations.serving.access.authentication import CallerOf
-from amulet_integrations.serving.server_state import State
+from amulet_integrations.serving.app_state import AppStateOf
 
 from .encoded_path import EncodedPathRoute
 from .entity_tags import PreconditionOf, entity_tag
 from .operator_checks import checked_patch
+from .path_user import ProfilesOf
 from .profile_document import ProfileDocument, ProfilePatch, patched, read_document
 from .profile_list import ProfileList, list_profiles
+from .profile_paths import PROFILES_PATH, profile_path
 from .profile_response import (
     CREATED,
     READ_ERRORS,
@@ -23,7 +25,6 @@ from .profile_response import (
     WRITE_ERRORS,
     profile_response,
 )
-from .user_profiles import PROFILES_PATH, ProfilesOf, profile_path
 
 router = APIRouter(prefix=PROFILES_PATH, tags=["profiles"], route_class=EncodedPathRoute)
 
@@ -47,13 +48,13 @@ class Deletion(BaseModel):
 
 @router.get("", responses=READ_ERRORS)
 async def list_users(
-    state: State,
+    state: AppStateOf,
     caller: CallerOf,
     limit: Annotated[int, Query(ge=1, le=1000, description="Most users.")] = 100,
     after: Annotated[str | None, Query(description="The last user of the page before.")] = None,
 ) -> ProfileList:
     """Lists who has a profile, by code points; for applications, not for a user's own key."""
-    return await list_profiles(state, caller, limit, after)
+    return await list_profiles(state.profiles, caller, limit, after)
 
 
 @router.get(
@@ -83,7 +84,8 @@ async def put_profile(
     `user_id` may be left out. `version` and `updated_at` are read-only: what was read may be sent
     back, and the server sets them anew.
     """
-    profile = read_document(profiles.user_id, document, profiles.limits)
+    limits = await profiles.service.alimits(profiles.user_id)
+    profile = read_document(profiles.user_id, document, limits)
     written, created = await profiles.put(profile, precondition)
     if not created:
         return profile_response(written)
@@ -106,7 +108,7 @@ async def patch_profile(
     for no bound at all (`max_kl` null), use PUT. `user_id`, `version` and `updated_at` cannot be
     changed.
     """
-    checked = await checked_patch(profiles.state, profiles.user_id, patch)
+    checked = await checked_patch(profiles.service, profiles.user_id, patch)
     changed = await profiles.change(lambda before: patched(before, checked), precondition)
     return profile_response(changed)
 

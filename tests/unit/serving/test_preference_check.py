@@ -90,7 +90,7 @@ def store(place):
 )
 @pytest.mark.parametrize("method", ["PUT", "PATCH", "RESTORE"])
 def test_what_the_operator_refuses_is_not_stored(client, caplog, method, text, expected):
-    store = SqlProfileStore(client.app.state.server.settings.profiles)
+    store = SqlProfileStore(client.app.state.amulet.settings.profiles)
     status, code, message = expected
     store.save(PreferenceProfile(user_id="ann", preferences=["Fine.", text, "SECRET"]))
     before = store.save(PreferenceProfile(user_id="ann", preferences=["Fine."]))
@@ -148,11 +148,11 @@ def test_it_is_called_with_the_user_off_the_event_loop(client):
 
 
 def test_routes_that_answer_use_it_by_the_servers_state(client):
-    state = client.app.state.server
-    checked = state.check_preferences(None, [Preference(text="Be loud."), Preference(text="x")])
+    profiles = client.app.state.amulet.profiles
+    checked = profiles.check_preferences(None, [Preference(text="Be loud."), Preference(text="x")])
     assert [it.text for it in checked] == ["Be quiet.", "x"]
     with pytest.raises(ApiError, match="something else") as refused:
-        state.check_preferences("ann", [Preference(text="forbidden")])
+        profiles.check_preferences("ann", [Preference(text="forbidden")])
     assert refused.value.status == 400
 
 
@@ -190,7 +190,7 @@ async def test_a_check_that_hangs_keeps_other_users_waiting_for_nothing(
 def test_without_a_check_preferences_pass(tiny_engine, place):
     app = create_app(ServerSettings(profiles=place), engine=tiny_engine)
     given = [Preference(text="forbidden")]
-    assert app.state.server.check_preferences("ann", given) == tuple(given)
+    assert app.state.amulet.profiles.check_preferences("ann", given) == tuple(given)
 
 
 @pytest.mark.parametrize(

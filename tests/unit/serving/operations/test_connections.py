@@ -154,6 +154,6 @@ async def test_more_connections_than_may_be_are_sent_away(app, address):
 
 
 def test_clients_that_were_cut_off_are_counted(app):
-    text = app.state.server.metrics.page().decode()
+    text = app.state.amulet.metrics.page().decode()
     for reason in ("slow_request", "slow_reader", "too_many_connections"):
         assert f'amulet_refusals_total{{reason="{reason}"}}' in text

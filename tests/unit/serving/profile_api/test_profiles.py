@@ -15,6 +15,7 @@ from amulet_integrations.profiles import (
     SqlProfileStore,
 )
 from amulet_integrations.serving.access.caller import Caller
+from amulet_integrations.serving.profile_api.profile_service import ProfileService
 
 
 def error_of(response) -> dict[str, str | None]:
@@ -53,7 +54,7 @@ def test_a_profile_goes_in_and_comes_out_as_it_is_stored(ann):
 
 
 def test_what_others_store_is_seen_at_once_and_an_answer_sees_what_is_written(ann):
-    personalizer = ann.client.app.state.server.client.personalizer
+    personalizer = ann.client.app.state.amulet.client.personalizer
     ann.client.put(ann.path, json={"preferences": ["One."]})
     selection = PreferenceSelection(user_id=ann.user)
 
@@ -262,9 +263,8 @@ def test_the_first_write_makes_the_default_database(make_client, ann):
 
 def test_a_store_without_history_does_what_it_can(make_client, ann):
     client = make_client()
-    server = client.app.state.server
     memory = InMemoryProfileStore()
-    server.client = server.client.model_copy(update={"profiles": memory})
+    client.app.state.amulet.profiles = ProfileService(memory)
     assert client.put(ann.path, json={"preferences": ["One."]}).status_code == 201
     assert client.patch(ann.path, json={}, headers={"If-Match": '"7"'}).status_code == 412
     patched = client.patch(ann.path, json={"preset": "gentle"}, headers={"If-Match": '"1"'})
