@@ -20,6 +20,15 @@ from .access.header_names import checked_headers
 from .access.loopback import check_bind_address, plain_host
 from .access.web_origins import check_origins
 
+MAX_BODY_SIZE = 2_097_152
+"""Most bytes of a request's body, by default."""
+
+MAX_REQUESTS = 64
+"""Most requests that one key may have in work, by default."""
+
+RECEIVE_TIMEOUT = 30.0
+"""Seconds within which a body has to have arrived whole, by default."""
+
 
 class ServerSettings(FrozenModel):
     """The settings of `create_app` and of `amulet serve`, which has an option for each.
@@ -80,12 +89,12 @@ class ServerSettings(FrozenModel):
     max_tokens: int = Field(default=4096, ge=1)
     default_max_tokens: int = Field(default=512, ge=1)
     max_choices: int = Field(default=8, ge=1, le=128)
-    max_body_size: int = Field(default=2_097_152, ge=1)
-    max_streams: int = Field(default=64, ge=1)
+    max_body_size: int = Field(default=MAX_BODY_SIZE, ge=1)
+    max_streams: int = Field(default=MAX_REQUESTS, ge=1)
     max_connections: int = Field(default=512, ge=1)
     max_waiting: int = Field(default=256, ge=0)
     timeout: float = Field(default=600.0, gt=0.0, allow_inf_nan=False)
-    receive_timeout: float = Field(default=30.0, gt=0.0, allow_inf_nan=False)
+    receive_timeout: float = Field(default=RECEIVE_TIMEOUT, gt=0.0, allow_inf_nan=False)
     send_timeout: float = Field(default=60.0, gt=0.0, allow_inf_nan=False)
     shutdown_timeout: float = Field(default=30.0, ge=0.0, allow_inf_nan=False)
     preference_check: str | None = None

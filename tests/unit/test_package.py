@@ -124,7 +124,16 @@ PUBLIC = {
         "read_examples",
     },
     "amulet_integrations.llama_index": {"AmuletLLM", "KVProfileStore"},
-    "amulet_integrations.serving": {"ServerSettings", "create_app", "run_server"},
+    "amulet_integrations.serving": {
+        "Access",
+        "Caller",
+        "ProfileService",
+        "ServerSettings",
+        "add_profile_routes",
+        "create_app",
+        "create_profiles_app",
+        "run_server",
+    },
 }
 
 

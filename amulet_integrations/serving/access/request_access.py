@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol
 
 from fastapi import Request
 
+from amulet_integrations.concurrency.thread_groups import join_group
 from amulet_integrations.errors import InvalidParamsError, KeyFileError
 from amulet_integrations.files import with_home
 from amulet_integrations.serving.api_errors import ApiError
@@ -95,6 +96,7 @@ class Access:
         """The caller of a request, found out once. No header but `Authorization` is read for keys.
 
         A user's key and a header that names another user do not go together, on whichever route.
+        What the request's task does on threads counts as work of its key from then on.
 
         Raises:
             ApiError: 401, there is no key, or it is nobody's; 403, a header names another user
@@ -103,6 +105,7 @@ class Access:
         """
         known: _Found | None = getattr(request.state, "amulet_caller", None)
         if known is not None and known.by is self:
+            join_group(known.caller.key_id)
             return known.caller
         if self.keys is None:
             check_local(request.scope, self.cors_origins)
@@ -112,6 +115,7 @@ class Access:
         for user_id in users_in_headers(request, self.user_headers):
             caller.check_may_use(user_id)
         request.state.amulet_caller = _Found(self, caller)
+        join_group(caller.key_id)
         return caller
 
     async def asker_of(self, request: Request, named: str | None = None) -> Asker:
