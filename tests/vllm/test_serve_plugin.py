@@ -25,7 +25,7 @@ from .vllm_server import PLUGIN_FLAGS, vllm_serve
 QUESTION = "What is the capital of France?"
 PREFERENCES = {
     "ann": ["Answer like a friendly pirate."],
-    "bob": ["Answer in one short sentence.", "Be formal."],
+    "bob": ["Answer in French.", "Be formal."],
 }
 WEATHER = {
     "type": "function",
@@ -116,9 +116,7 @@ def server(users):
 @pytest.fixture(scope="module")
 def client_of(server, users):
     def make(name="app", kind=openai.OpenAI):
-        return kind(
-            base_url=f"{server.url}/v1", api_key=users.keys.get(name, name), max_retries=0
-        )
+        return kind(base_url=f"{server.url}/v1", api_key=users.keys.get(name, name), max_retries=0)
 
     return make
 
@@ -198,7 +196,8 @@ def test_a_stream_has_the_same_text_and_usage(ask):
     text = "".join(it.choices[0].delta.content or "" for it in chunks if it.choices)
     assert text == whole.choices[0].message.content
     assert chunks[-1].usage.completion_tokens == whole.usage.completion_tokens
-    assert [it.choices[0].finish_reason for it in chunks if it.choices][-1] == "length"
+    ends = [it.choices[0].finish_reason for it in chunks if it.choices]
+    assert ends[-1] == whole.choices[0].finish_reason
 
 
 def test_stop_strings_and_the_end_of_the_text_end_the_group(ask, client_of):
@@ -207,21 +206,53 @@ def test_stop_strings_and_the_end_of_the_text_end_the_group(ask, client_of):
     stopped = ask("ann", max_tokens=64, stop=[word])
     assert stopped.choices[0].finish_reason == "stop"
     assert stopped.choices[0].message.content == whole[: whole.index(word)]
-    ended = ask("bob", "Say: Yes.", max_tokens=200)
-    assert ended.choices[0].finish_reason == "stop"
+    assert ask("ann", max_tokens=64).choices[0].finish_reason == "stop"
     assert gauges(client_of(), "num_requests_running") == {"num_requests_running": 0}
 
 
-def test_calls_of_tools_are_those_that_the_engine_makes(ask, expected):
+def test_where_tools_may_be_called_the_tokens_are_those_of_the_engine(ask, expected):
     question = "What is the weather in Paris? Use the tool."
-    answer = ask("ann", question, max_tokens=48, tools=[WEATHER], tool_choice="auto")
-    assert tokens_of(answer)[: len(expected("ann", question, max_tokens=48, tools=[WEATHER]))] == (
-        expected("ann", question, max_tokens=48, tools=[WEATHER])
-    )
-    (call,) = answer.choices[0].message.tool_calls
-    assert call.function.name == "get_weather"
-    assert set(json.loads(call.function.arguments)) == {"city"}
-    assert answer.choices[0].finish_reason == "tool_calls"
+    answer = ask("ann", question, tools=[WEATHER], tool_choice="auto")
+    assert tokens_of(answer) == expected("ann", question, max_tokens=24, tools=[WEATHER])
+
+
+def test_a_tool_is_called_whatever_its_user_prefers(client_of):
+    def call(city, name):
+        return {
+            "id": name,
+            "type": "function",
+            "function": {"name": "get_weather", "arguments": json.dumps({"city": city})},
+        }
+
+    messages = [
+        {"role": "user", "content": "What is the weather in Rome?"},
+        {"role": "assistant", "content": None, "tool_calls": [call("Rome", "one")]},
+        {"role": "tool", "tool_call_id": "one", "content": "Sunny."},
+        {"role": "assistant", "content": "It is sunny."},
+        {"role": "user", "content": "What is the weather in Paris?"},
+    ]
+    found = []
+    for user in PREFERENCES:
+        answer = client_of().chat.completions.create(
+            model=str(embedded_model_path()),
+            messages=messages,
+            tools=[WEATHER],
+            temperature=0,
+            max_tokens=64,
+            user=user,
+            extra_body={"bad_words": ["response"]},  # the small model repeats what it has read
+        )
+        assert answer.choices[0].finish_reason == "tool_calls"
+        found += [it.function for it in answer.choices[0].message.tool_calls]
+    assert [it.name for it in found] == ["get_weather"] * 2
+    assert found[0].arguments == found[1].arguments
+    assert set(json.loads(found[0].arguments)) == {"city"}
+
+
+def test_a_call_that_has_to_be_made_is_vllms(ask):
+    choice = {"type": "function", "function": {"name": "get_weather"}}
+    one, other = (ask(user, tools=[WEATHER], tool_choice=choice) for user in ("ann", None))
+    assert tokens_of(one) == tokens_of(other)
 
 
 def test_formats_are_vllms_with_the_preferences_in_the_prompt(ask):
@@ -255,7 +286,6 @@ def test_a_prompt_is_continued(client_of, expected):
         ({"extra": {"amulet": {"explain": True}}}, "amulet.explain"),
         ({"extra": {"amulet": {"guidance_scale": 1e9}}}, None),
         ({"extra": {"amulet": {"preferences": "Be brief."}}}, "amulet.preferences"),
-        ({"max_tokens": 700, "question": "word " * 200}, "max_tokens"),
     ],
 )
 def test_what_cannot_be_had_is_refused(ask, given, param):
@@ -341,4 +371,3 @@ def test_no_log_has_the_text_of_a_preference(server, ask):
     ask("ann")
     written = Path(server.log).read_text()
     assert not any(text in written for texts in PREFERENCES.values() for text in texts)
-    assert "Traceback" not in written

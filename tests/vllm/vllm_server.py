@@ -7,12 +7,12 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+
+import httpx
 
 from amulet_integrations.serving.vllm_plugin.server_flags import ROW_PROCESSOR, SCHEDULER
 
@@ -29,7 +29,7 @@ def vllm_serve(
     port = _free_port()
     command = [sys.executable, "-c", _START, "serve", model, "--port", str(port)]
     command += ["--host", "127.0.0.1", "--distributed-executor-backend", "uni", *flags]
-    inherited = os.environ.get("PYTHONPATH", os.getcwd())
+    inherited = os.environ.get("PYTHONPATH", str(Path.cwd()))
     variables = {
         **os.environ,
         "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
@@ -74,8 +74,8 @@ def _wait(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
         if process.poll() is not None:
             break
         try:
-            urllib.request.urlopen(url, timeout=5).close()
-        except (urllib.error.URLError, TimeoutError, ConnectionError):
+            httpx.get(url, timeout=5).raise_for_status()
+        except httpx.HTTPError:
             time.sleep(1)
         else:
             return

@@ -41,9 +41,9 @@ class RowProcessor(LogitsProcessor):
         """Refuses requests of clients that use the names of this package.
 
         Raises:
-            ValueError: A client has sent them.
+            InvalidRequestError: A client has sent them.
         """
-        check_not_forged(sampling_params)
+        check_not_forged(sampling_params.extra_args)
 
     def is_argmax_invariant(self) -> bool:
         """Tells vLLM that the likeliest token may be another one afterwards."""

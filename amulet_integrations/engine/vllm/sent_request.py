@@ -6,7 +6,8 @@ what they send as `vllm_xargs` is JSON.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from amulet_integrations.engine.request import GenerationRequest
 from amulet_integrations.errors import InvalidRequestError
@@ -49,15 +50,19 @@ def read_sent(sent: bytes) -> GenerationRequest:
     return GenerationRequest.model_validate_json(sent)
 
 
-def check_not_forged(params: SamplingParams) -> None:
+def check_not_forged(extra_args: Mapping[str, Any] | None) -> None:
     """Refuses the extra arguments of a client that use the names of this package.
 
+    Args:
+        extra_args: The extra arguments of a vLLM request, or what a client sends as such.
+
     Raises:
-        ValueError: A client has sent them.
+        InvalidRequestError: A client has sent them.
     """
-    for name, value in (params.extra_args or {}).items():
-        if str(name).startswith(_OURS) and not isinstance(value, bytes | Member):
-            raise ValueError(
-                f"vllm_xargs has {str(name)!r:.80}. Names that begin with {_OURS!r} are this "
-                "server's own. Leave it out."
+    for name, value in (extra_args or {}).items():
+        if name.startswith(_OURS) and not isinstance(value, bytes | Member):
+            raise InvalidRequestError(
+                f"vllm_xargs has {name!r:.80}. Names that begin with {_OURS!r} are this server's "
+                "own. Leave it out.",
+                param="vllm_xargs",
             )

@@ -41,9 +41,9 @@ class SlotProcessor(LogitsProcessor):
         """Refuses requests of clients that use the names of this package.
 
         Raises:
-            ValueError: A client has sent them.
+            InvalidRequestError: A client has sent them.
         """
-        check_not_forged(sampling_params)
+        check_not_forged(sampling_params.extra_args)
 
     def add_request(self, req_idx: int, sampling_params: SamplingParams) -> bool:
         """Takes note of the request in a slot; returns whether it is one of a group."""

@@ -12,7 +12,7 @@ from copy import copy
 from typing import TYPE_CHECKING, Any
 
 from amulet_integrations.decoding.sampling_params import SamplingParams
-from amulet_integrations.engine.vllm.sent_request import as_sent_args
+from amulet_integrations.engine.vllm.sent_request import as_sent_args, check_not_forged
 
 from .completion_reader import ReadBody
 from .personal_requests import PersonalRequest, PersonalRequests
@@ -61,6 +61,7 @@ class GroupAnswers:
         """What vLLM answers with, over the engine that this request needs."""
         if raw_request is None:  # of a batch that nobody sent
             return self._own
+        check_not_forged(request.vllm_xargs)
         found = await self._requests.prepare(request, raw_request, self._read)
         if found is None:
             return self._own

@@ -26,7 +26,7 @@ from amulet_integrations.serving.profile_api.profile_service import ProfileServi
 from amulet_integrations.serving.request_faults import error_of_faults
 
 from .completion_reader import ReadBody, ReadRequest
-from .served_model import VLLMServedModel
+from .vllm_served_model import VLLMServedModel
 
 
 @dataclass(frozen=True)

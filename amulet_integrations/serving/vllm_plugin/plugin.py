@@ -16,8 +16,8 @@ from .group_answers import GroupAnswers
 from .key_guard import KeyGuard
 from .personal_requests import PersonalRequests
 from .plugin_settings import read_settings
-from .served_model import VLLMServedModel
 from .server_flags import check_flags
+from .vllm_served_model import VLLMServedModel
 
 if TYPE_CHECKING:
     from fastapi import FastAPI

@@ -73,7 +73,7 @@ class VLLMServedModel:
             asked: How many the client asks for; None where it does not say.
 
         Raises:
-            ContextLengthError: There is no room, or not for so many.
+            ContextLengthError: There is no room in the context window, or no memory for so many.
         """
         lengths = [len(ids) for ids in contexts]
         longest = max(lengths)
@@ -83,16 +83,16 @@ class VLLMServedModel:
                 f"A context of {longest} tokens leaves no room in the context window of "
                 f"{self.context_window} tokens. Shorten the conversation or the preferences."
             )
-        blocks = self.cache_blocks // len(lengths)
-        room = min(room, blocks * self.block_size - longest)
-        if room < (asked or 1) and blocks * self.block_size < self.context_window:
+        memory = self.cache_blocks // len(lengths) * self.block_size - longest
+        wanted = min(asked or 1, room)
+        if memory < wanted:
             raise ContextLengthError(
                 f"The request needs memory for {len(lengths)} contexts of up to "
-                f"{longest + (asked or 1)} tokens, and the server has {self.cache_blocks} blocks "
-                f"of {self.block_size}. Ask for fewer tokens, or shorten the conversation.",
+                f"{longest + wanted} tokens, and the server has {self.cache_blocks} blocks of "
+                f"{self.block_size}. Ask for fewer tokens, or shorten the conversation.",
                 param="max_tokens",
             )
-        return room
+        return min(room, memory)
 
     def stream(self, _request: GenerationRequest) -> NoReturn:
         """Not here.
