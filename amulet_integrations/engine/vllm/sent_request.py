@@ -50,6 +50,11 @@ def read_sent(sent: bytes) -> GenerationRequest:
     return GenerationRequest.model_validate_json(sent)
 
 
+def without_sent(params: SamplingParams) -> dict[str, Any]:
+    """The other extra arguments of a vLLM request: vLLM writes them into its log when it fails."""
+    return {name: it for name, it in (params.extra_args or {}).items() if name != _SENT}
+
+
 def check_not_forged(extra_args: Mapping[str, Any] | None) -> None:
     """Refuses the extra arguments of a client that use the names of this package.
 

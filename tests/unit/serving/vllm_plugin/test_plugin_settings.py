@@ -59,7 +59,8 @@ def test_a_setting_that_is_not_valid_is_named(name, value):
 
 @pytest.fixture
 def model():
-    return VLLMServedModel("m", "m", None, context_window=100, block_size=16, cache_blocks=10, max_rows=8)
+    sizes = {"context_window": 100, "block_size": 16, "cache_blocks": 10, "max_rows": 8}
+    return VLLMServedModel("m", "m", None, **sizes)
 
 
 @pytest.mark.parametrize(
