@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fastapi import FastAPI
+from starlette.applications import Starlette
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -87,7 +88,7 @@ def create_profiles_app(
 
 
 def add_profile_routes(
-    app: FastAPI,
+    app: Starlette,
     access: Access,
     profiles: ProfileService,
     *,
@@ -109,7 +110,7 @@ def add_profile_routes(
     has a handler of its own for `AmuletError`. `app.state.amulet` holds `access` and `profiles`.
 
     Args:
-        app: The application, before it starts.
+        app: An application of FastAPI or Starlette, before it starts.
         access: Who sends a request, and whom they may name.
         profiles: The profiles.
         prefix: What comes before /v1/profiles in the paths, such as "/amulet".

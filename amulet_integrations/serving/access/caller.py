@@ -12,7 +12,8 @@ class Caller:
     """Whose key a request came with.
 
     Attributes:
-        key_id: The key's id, which is no secret; None where no keys are in use.
+        key_id: The key's id, which is no secret; None where no keys are in use. Requests of one key
+            share its bounds, and its computed prefixes where they name nobody.
         user_id: The user whose key it is; None for an application's key and without keys.
     """
 

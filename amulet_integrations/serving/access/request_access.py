@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from fastapi import Request
 
@@ -22,6 +22,7 @@ from .user_headers import checked_user, single_header, users_in_headers
 from .web_origins import check_origins
 
 
+@runtime_checkable
 class Keys(Protocol):
     """What tells whose key it is: a file of keys, or tokens of an application's own."""
 
@@ -71,7 +72,7 @@ class Access:
 
     Raises:
         KeyFileError: There is no such file, it is damaged, or others may write it.
-        InvalidParamsError: A header cannot name a user, or an origin is none.
+        InvalidParamsError: A header cannot name a user, an origin is none, or `keys` finds nobody.
     """
 
     def __init__(
@@ -88,9 +89,7 @@ class Access:
         self.user_headers: tuple[str, ...] = checked_headers(user_headers)
         self.cors_origins: tuple[str, ...] = tuple(cors_origins)
         self.shares_prefixes: bool = keys is None if share_prefixes is None else share_prefixes
-        self.keys: Keys | None = (
-            KnownKeys(KeyFile(with_home(Path(keys)))) if isinstance(keys, str | Path) else keys
-        )
+        self.keys: Keys | None = _checked_keys(keys)
 
     async def caller_of(self, request: Request) -> Caller:
         """The caller of a request, found out once. No header but `Authorization` is read for keys.
@@ -144,6 +143,17 @@ class Access:
         if self.shares_prefixes:
             return None
         return f"key {caller.key_id}" if user_id is None else f"user {user_id}"
+
+
+def _checked_keys(keys: Keys | str | Path | None) -> Keys | None:
+    if isinstance(keys, str | Path):
+        return KnownKeys(KeyFile(with_home(Path(keys))))
+    if keys is None or isinstance(keys, Keys):
+        return keys
+    raise InvalidParamsError(
+        f"keys= is a {type(keys).__name__}, which finds no callers. Give the path of a file of "
+        "keys, or an object with an async method `afind`."
+    )
 
 
 async def _find(request: Request, keys: Keys) -> Caller:

@@ -39,8 +39,10 @@ class HistoryStore(Protocol):
     ) -> bool:
         """Deletes a profile, if the expected one is stored."""
 
-    def history(self, user_id: str, *, limit: int | None = None) -> list[ProfileChange]:
-        """Lists the changes of a profile."""
+    def history(
+        self, user_id: str, *, limit: int | None = None, version: int | None = None
+    ) -> list[ProfileChange]:
+        """Lists the newest changes of a profile, or the one that made a version."""
 
     def restore(
         self,

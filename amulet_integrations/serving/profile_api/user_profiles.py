@@ -163,19 +163,13 @@ class UserProfiles:
         if not await self._store.write(erase, makes=False):
             raise self._store.no_profile()
 
-    async def history(self, limit: int | None) -> list[ProfileChange]:
+    async def history(self, limit: int) -> list[ProfileChange]:
         """The newest changes of the profile, the oldest of them first.
 
         Raises:
             ApiError: 404, there are none, or the store keeps none.
         """
-
-        def read(store: ProfileStore) -> list[ProfileChange]:
-            if not isinstance(store, HistoryStore):
-                raise no_history("Its history needs")
-            return store.history(self.user_id, limit=limit)
-
-        changes = await self._store.read(read)
+        changes = await self._store.read(lambda store: self._history(store, limit=limit))
         if not changes:
             raise self._store.no_profile()
         return changes
@@ -190,13 +184,12 @@ class UserProfiles:
             ApiError: 404, there is no history; 412, the precondition is not met.
             InvalidProfileError: There is no such version.
         """
-        changes = await self.history(None)
-        wanted = next((it.profile for it in changes if it.version == version), None)
-        if (
-            wanted is not None
-            and (checked := await checked_profile(self.service, wanted)) is not wanted
-        ):
-            return (await self.put(checked, precondition))[0]
+        found = await self._store.read(lambda store: self._history(store, version=version))
+        if not found:
+            await self.history(1)
+        for wanted in (it.profile for it in found if it.profile is not None):
+            if (checked := await checked_profile(self.service, wanted)) is not wanted:
+                return (await self.put(checked, precondition))[0]
 
         def restore(store: ProfileStore) -> PreferenceProfile:
             assert isinstance(store, HistoryStore)  # noqa: S101 - its history was read
@@ -204,6 +197,11 @@ class UserProfiles:
             return over_stored(store, self.user_id, precondition, again)
 
         return await self._store.write(restore, makes=False)
+
+    def _history(self, store: ProfileStore, **which: int) -> list[ProfileChange]:
+        if not isinstance(store, HistoryStore):
+            raise no_history("Its history needs")
+        return store.history(self.user_id, **which)
 
     def _update(
         self,

@@ -354,6 +354,7 @@ print([name for name in heavy if name in sys.modules])
     ("make", "error", "message"),
     [
         (lambda: Access(user_headers=["Host"]), InvalidParamsError, "user_headers='Host'"),
+        (lambda: Access({"token": "ann"}), InvalidParamsError, "afind"),
         (lambda: Access(user_headers="X-User"), InvalidParamsError, "list"),
         (lambda: Access(cors_origins=["*"]), InvalidParamsError, "cors_origins"),
         (lambda: ProfileService(7), ProfileStoreError, "int"),

@@ -170,7 +170,9 @@ class SqlProfileStore(SharedStore):
         queue = partial(self._late.queue, user_id)
         return update_with_retries(user_id, function, self.get, partial(self._save, by=by), queue)
 
-    def history(self, user_id: str, *, limit: int | None = None) -> list[ProfileChange]:
+    def history(
+        self, user_id: str, *, limit: int | None = None, version: int | None = None
+    ) -> list[ProfileChange]:
         """Lists the changes of a profile, the oldest first, also after its deletion.
 
         An entry that is damaged in the database has a `problem`. All other entries can be read.
@@ -178,15 +180,18 @@ class SqlProfileStore(SharedStore):
         Args:
             user_id: The user.
             limit: At most so many changes, the newest ones.
+            version: Only the change that made this version, if there is one.
 
         Raises:
-            InvalidProfileError: `limit` is less than 1.
+            InvalidProfileError: `limit` or `version` is less than 1.
             ProfileStoreError: The database cannot be read.
         """
         checked_label("user_id", user_id)
         newest = None if limit is None else _checked_number("limit", limit)
+        made = None if version is None else _checked_number("version", version)
         return self._read(
-            "read the history of a profile", lambda it: it.changes([user_id], newest=newest)
+            "read the history of a profile",
+            lambda it: it.changes([user_id], newest=newest, version=made),
         )
 
     def restore(

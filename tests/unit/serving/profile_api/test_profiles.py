@@ -14,6 +14,8 @@ from amulet_integrations.profiles import (
     PreferenceProfile,
     SqlProfileStore,
 )
+from amulet_integrations.profiles.stores.sql import queries
+from amulet_integrations.profiles.stores.sql.profile_rows import change_of
 from amulet_integrations.serving.access.caller import Caller
 from amulet_integrations.serving.profile_api.profile_service import ProfileService
 
@@ -200,6 +202,16 @@ def test_going_back_to_a_version_that_is_not_there_names_those_that_are(ann):
     refused = ann.client.post(f"{ann.path}/restore", json={"version": 9})
     assert refused.status_code == 400
     assert "can be restored: 1" in error_of(refused)["message"]
+
+
+def test_going_back_reads_the_version_and_not_the_whole_history(monkeypatch, ann):
+    for number in range(30):
+        ann.store.save(PreferenceProfile(user_id=ann.user, preferences=[f"Number {number}."]))
+    read: list[object] = []
+    monkeypatch.setattr(queries, "change_of", lambda row: read.append(row) or change_of(row))
+    restored = ann.client.post(f"{ann.path}/restore", json={"version": 7})
+    assert restored.json()["preferences"][0]["text"] == "Number 6."
+    assert len(read) == 2  # for the operator's check, and under the lock
 
 
 def test_users_are_listed_a_page_at_a_time(make_client, tmp_path):
