@@ -134,6 +134,23 @@ def test_lack_of_memory_preempts_others_and_no_group(table):
     assert [served.tokens[name] for name in others] == list(map(table.greedy, others.values()))
 
 
+def test_what_was_preempted_does_not_hold_up_half_a_group(table):
+    served = Served(6, blocks=17, max_rows=8)
+    long = next(
+        it
+        for it in (request_of([330], [1.0], seed=n, max_new_tokens=40) for n in range(99))
+        if len(table.greedy(it)) == 40
+    )
+    served.submit("long", long, plain=True)
+    while not served.tokens["long"]:
+        served.step()
+    group = request_of([140, 150], [-1, 2], seed=50, max_new_tokens=8)
+    served.submit("group", group)
+    served.run()
+    assert served.preempted == {"long"}
+    assert served.tokens == {"long": table.greedy(long), "group": table.greedy(group)}
+
+
 def test_a_group_is_not_starved_by_those_who_come_later(table):
     served = Served(2, max_rows=4)
     plain = [request_of([5], [1.0], seed=n, max_new_tokens=10 * (n % 4 + 1)) for n in range(16)]

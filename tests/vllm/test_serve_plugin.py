@@ -365,6 +365,10 @@ def test_a_profile_that_is_written_counts_at_the_next_call(client_of, ask, expec
     assert tokens_of(ask("cid")) == tokens_of(ask())
     assert http.put(path, json=body, headers=headers).status_code == 201
     assert tokens_of(ask("cid")) == expected("ann", max_tokens=24)
+    body = {"preferences": [{"text": "Answer in French."}]}
+    assert http.put(path, json=body, headers=headers).status_code == 200
+    french = expected(None, max_tokens=24, preference="Answer in French.")
+    assert tokens_of(ask("cid")) == french
 
 
 def test_no_log_has_the_text_of_a_preference(server, ask):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from argparse import Namespace
 from typing import TYPE_CHECKING, Any
 
 from amulet_integrations.client import AmuletClient
 from amulet_integrations.errors import UnsupportedByEngineError
+from amulet_integrations.profiles import ProfileStore
 from amulet_integrations.serving.access.request_access import Access
 from amulet_integrations.serving.profile_api.profile_service import ProfileService
 from amulet_integrations.serving.profiles_application import add_profile_routes
@@ -39,6 +41,7 @@ class AmuletPlugin:
     def __init__(self) -> None:
         self._access: Access | None = None
         self._profiles: ProfileService | None = None
+        self._client: AmuletClient | None = None
 
     def attach_router(self, app: FastAPI) -> None:
         """Reads the settings, and adds /v1/profiles and the check of keys.
@@ -48,16 +51,17 @@ class AmuletPlugin:
         """
         settings = read_settings()
         args = getattr(app.state, "args", Namespace())
-        if settings.keys is not None and getattr(args, "api_key", None):
+        has_key = getattr(args, "api_key", None) or os.environ.get("VLLM_API_KEY")
+        if settings.keys is not None and has_key:
             raise UnsupportedByEngineError(
-                "--api-key beside AMULET_KEYS: both are sent in the header 'Authorization'. Leave "
-                "--api-key out. The routes that it guards ask for the keys of AMULET_KEYS."
+                "--api-key or VLLM_API_KEY beside AMULET_KEYS: both keys are sent in the header "
+                "'Authorization'. Leave vLLM's out. Its routes ask for those of AMULET_KEYS."
             )
         self._access = Access(
             settings.keys, settings.user_headers, share_prefixes=settings.share_prefixes
         )
         self._profiles = ProfileService(
-            settings.profiles,
+            None if settings.profiles is None else self._open_profiles,
             max_guidance_scale=settings.max_guidance_scale,
             preference_check=settings.preference_check,
         )
@@ -80,7 +84,7 @@ class AmuletPlugin:
         model = VLLMServedModel.of(
             engine_client.vllm_config, getattr(state.openai_serving_chat, "chat_template", None)
         )
-        client = AmuletClient(
+        client = self._client = AmuletClient(
             engine=model,
             profiles=settings.profiles,
             unknown_user="plain",
@@ -93,6 +97,10 @@ class AmuletPlugin:
             own: Any = getattr(state, name, None)
             if own is not None:
                 setattr(state, name, GroupAnswers(own, requests, read))
+
+    def _open_profiles(self, *, make: bool = False) -> ProfileStore | None:
+        """The store that requests read, too, so that what is written counts for them at once."""
+        return None if self._client is None else self._client.open_profiles(make=make)
 
 
 _ROUTES = {"openai_serving_chat": read_chat, "openai_serving_completion": read_completion}

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
 from dataclasses import dataclass
 from types import SimpleNamespace
 
 import pytest
+from fastapi import FastAPI
 from starlette.requests import Request
 
 from amulet_integrations.engine.protocol import Engine
@@ -16,6 +18,7 @@ from amulet_integrations.errors import (
 )
 from amulet_integrations.serving.api_errors import ApiError
 from amulet_integrations.serving.vllm_plugin.completion_reader import read_chat, read_completion
+from amulet_integrations.serving.vllm_plugin.plugin import AmuletPlugin
 from amulet_integrations.serving.vllm_plugin.plugin_settings import read_settings
 from amulet_integrations.serving.vllm_plugin.vllm_served_model import VLLMServedModel
 
@@ -55,6 +58,18 @@ def test_a_setting_that_is_not_valid_is_named(name, value):
     with pytest.raises(InvalidParamsError, match=f"(?i){field}") as caught:
         read_settings({name: value})
     assert value in str(caught.value)
+
+
+@pytest.mark.parametrize("given", ["flag", "variable"])
+def test_there_is_one_kind_of_keys(monkeypatch, tmp_path, given):
+    monkeypatch.setenv("AMULET_KEYS", str(tmp_path / "keys.json"))
+    app = FastAPI()
+    app.state.args = Namespace(api_key=["secret"] if given == "flag" else None)
+    if given == "variable":
+        monkeypatch.setenv("VLLM_API_KEY", "secret")
+    with pytest.raises(UnsupportedByEngineError, match="api-key") as caught:
+        AmuletPlugin().attach_router(app)
+    assert "secret" not in str(caught.value)
 
 
 @pytest.fixture
