@@ -135,16 +135,16 @@ def test_lack_of_memory_preempts_others_and_no_group(table):
 
 
 def test_what_was_preempted_does_not_hold_up_half_a_group(table):
-    served = Served(6, blocks=17, max_rows=8)
+    served = Served(6, blocks=11, max_rows=8)
     long = next(
         it
-        for it in (request_of([330], [1.0], seed=n, max_new_tokens=40) for n in range(99))
+        for it in (request_of([205], [1.0], seed=n, max_new_tokens=40) for n in range(99))
         if len(table.greedy(it)) == 40
     )
     served.submit("long", long, plain=True)
     while not served.tokens["long"]:
         served.step()
-    group = request_of([140, 150], [-1, 2], seed=50, max_new_tokens=8)
+    group = request_of([90, 92], [-1, 2], seed=50, max_new_tokens=6)
     served.submit("group", group)
     served.run()
     assert served.preempted == {"long"}
