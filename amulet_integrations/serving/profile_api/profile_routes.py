@@ -23,7 +23,9 @@ from .profile_response import (
     STORED,
     UNCHANGED,
     WRITE_ERRORS,
+    WRITTEN,
     profile_response,
+    written_response,
 )
 
 router = APIRouter(prefix=PROFILES_PATH, tags=["profiles"], route_class=EncodedPathRoute)
@@ -74,29 +76,30 @@ async def get_profile(profiles: ProfilesOf, precondition: PreconditionOf) -> Res
 @router.put(
     "/{user_id}",
     response_model=None,
-    responses=STORED | CREATED | WRITE_ERRORS,
+    responses=WRITTEN | CREATED | WRITE_ERRORS,
 )
 async def put_profile(
     profiles: ProfilesOf, document: ProfileDocument, precondition: PreconditionOf, request: Request
 ) -> Response:
     """Stores a profile in place of the earlier one; without `If-Match`, whatever is there.
 
-    `user_id` may be left out. `version` and `updated_at` are read-only: what was read may be sent
-    back, and the server sets them anew.
+    `user_id` may be left out. `version`, `updated_at` and `contradictions` are read-only: what was
+    read may be sent back, and the server sets them anew. Preferences that contradict each other are
+    stored all the same, and named in `contradictions`.
     """
     limits = await profiles.service.alimits(profiles.user_id)
     profile = read_document(profiles.user_id, document, limits)
     written, created = await profiles.put(profile, precondition)
     if not created:
-        return profile_response(written)
+        return await written_response(written)
     path = request.scope.get("root_path", "") + profile_path(profiles.user_id)
-    return profile_response(written, 201, path)
+    return await written_response(written, 201, path)
 
 
 @router.patch(
     "/{user_id}",
     response_model=None,
-    responses=STORED | WRITE_ERRORS,
+    responses=WRITTEN | WRITE_ERRORS,
     openapi_extra={"requestBody": {"content": {"application/json": {"schema": _PATCH}}}},
 )
 async def patch_profile(
@@ -110,7 +113,7 @@ async def patch_profile(
     """
     checked = await checked_patch(profiles.service, profiles.user_id, patch)
     changed = await profiles.change(lambda before: patched(before, checked), precondition)
-    return profile_response(changed)
+    return await written_response(changed)
 
 
 @router.delete("/{user_id}", responses=WRITE_ERRORS)

@@ -14,6 +14,9 @@ from amulet_integrations.profiles import (
     ProfileChange,
     ProfileStore,
 )
+from amulet_integrations.profiles.contradictions.contradiction_warning import (
+    contradictions_told_otherwise,
+)
 from amulet_integrations.profiles.stores.access import read_profile
 from amulet_integrations.profiles.stores.description import innermost_store
 from amulet_integrations.serving.api_errors import ApiError
@@ -106,7 +109,8 @@ class ServedStore:
         def write() -> T:
             store = outer = self._open(make=makes)
             try:
-                return work(innermost_store(store))
+                with contradictions_told_otherwise():  # the response tells them
+                    return work(innermost_store(store))
             finally:
                 while isinstance(outer, CachedProfileStore):
                     outer.forget(self.user_id)

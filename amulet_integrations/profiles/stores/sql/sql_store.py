@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import Self, TypeVar
 
 from amulet_integrations.errors import InvalidProfileError
+from amulet_integrations.profiles.contradictions.contradiction_warning import (
+    warn_of_contradictions,
+)
 from amulet_integrations.profiles.field_types import checked_label
 from amulet_integrations.profiles.profile import PreferenceProfile, ProfileChange
 from amulet_integrations.profiles.profile_limits import ProfileLimits
@@ -295,6 +298,8 @@ class SqlProfileStore(SharedStore):
             ProfileStoreError: The database cannot be written.
         """
         profiles = transfer.from_text(text)
+        for profile in profiles:
+            warn_of_contradictions(profile)
         user_ids = [one.user_id for one in profiles]
         return self._write("import profiles", user_ids, lambda it: it.import_all(profiles), by)
 
@@ -329,6 +334,7 @@ class SqlProfileStore(SharedStore):
     def _save(
         self, profile: PreferenceProfile, expected: Version | None, by: str | None
     ) -> PreferenceProfile:
+        warn_of_contradictions(profile)
         return self._write(
             "save a profile", [profile.user_id], lambda it: it.save(profile, "save", expected), by
         )

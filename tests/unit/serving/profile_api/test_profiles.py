@@ -290,3 +290,27 @@ def test_a_store_without_history_does_what_it_can(make_client, ann):
         assert (response.status_code, error_of(response)["code"]) == (404, "no_history")
     assert client.delete(ann.path).status_code == 200
     assert memory.user_ids() == []
+
+
+def test_contradictions_are_told_in_the_answer_and_can_be_sent_back(client, ann, recwarn):
+    texts = ["Answer briefly.", {"text": "Write long, detailed answers.", "name": "length"}]
+    created = client.put(ann.path, json={"preferences": texts})
+    expected = [
+        {
+            "preferences": [0, 1],
+            "names": [None, "length"],
+            "about": "length",
+            "wants": ["short", "long"],
+        }
+    ]
+    assert (created.status_code, created.json()["contradictions"]) == (201, expected)
+    patched = client.patch(ann.path, json=created.json() | {"preset": "gentle"})
+    assert (patched.status_code, patched.json()["contradictions"]) == (200, expected)
+    again = client.put(ann.path, json=created.json())
+    assert (again.status_code, again.json()["contradictions"]) == (200, expected)
+    assert "contradictions" not in client.get(ann.path).json()
+    calm = client.patch(ann.path, json={"preferences": ["Answer briefly."]})
+    assert "contradictions" not in calm.json()
+    restored = client.post(f"{ann.path}/restore", json={"version": 1})
+    assert restored.json()["contradictions"] == expected
+    assert not [it for it in recwarn if "disagree" in str(it.message)]
