@@ -102,6 +102,15 @@ def serve(
             default="profiles.db in your data folder",
         ),
     ] = None,
+    profiles_ttl: Annotated[
+        float | None,
+        _users(
+            "profiles_ttl",
+            "SECONDS",
+            "For which a profile is remembered, so that what other processes write counts after "
+            "them; 0 reads it for every request.",
+        ),
+    ] = None,
     keys: Annotated[
         Path | None,
         _users(

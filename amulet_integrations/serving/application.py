@@ -91,6 +91,7 @@ def create_app(settings: ServerSettings | None = None, *, engine: Engine | None 
 def _client(settings: ServerSettings, engine: Engine | None) -> AmuletClient:
     common: dict[str, Any] = {
         "profiles": settings.profiles,
+        "profiles_ttl": settings.profiles_ttl,
         "unknown_user": "plain",
         "max_guidance_scale": settings.max_guidance_scale,
         "max_tokens": settings.default_max_tokens,

@@ -48,6 +48,8 @@ class ServerSettings(FrozenModel):
         device: As in `AmuletConfig`; not for vLLM.
         profiles: A database URL, the path of an SQLite file, "default" (``profiles.db`` in the
             user's data folder, if it exists), or None for no profiles.
+        profiles_ttl: Seconds for which a profile is remembered; what other processes write to the
+            database counts after them at the latest. 0 reads it for every request.
         keys: The file of keys, from `amulet keys create`. None serves this machine only, and
             everybody on it may name any user.
         user_headers: Headers that name the user where the body names none, in this order. With a
@@ -92,6 +94,7 @@ class ServerSettings(FrozenModel):
     dtype: str = "auto"
     device: str = "auto"
     profiles: str | Path | None = DEFAULT_PLACE
+    profiles_ttl: float = Field(default=10.0, ge=0.0, allow_inf_nan=False)
     keys: Path | None = None
     user_headers: tuple[str, ...] = ()
     max_guidance_scale: float = Field(

@@ -28,6 +28,7 @@ GIVEN: dict[str, tuple[str, Any]] = {
     "dtype": ("float32", "float32"),
     "device": ("cpu", "cpu"),
     "profiles": ("sqlite:///p.db", "sqlite:///p.db"),
+    "profiles_ttl": ("0", 0.0),
     "keys": ("keys.json", Path("keys.json")),
     "user_headers": ("X-OpenWebUI-User-Id", ("X-OpenWebUI-User-Id",)),
     "max_guidance_scale": ("2.5", 2.5),
