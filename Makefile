@@ -38,7 +38,7 @@ test-lowest: .venv-lowest/test.done ## Run the tests on the lowest versions that
 	.venv-lowest/bin/python -m pytest -n 2 --dist worksteal
 
 # 0.32.0 is the newest vLLM that is built for CPUs.
-test-vllm: .venv-vllm/test.done ## Run the tests of the engine over vLLM, on the CPU, in .venv-vllm
+test-vllm: .venv-vllm/test.done ## Run the tests of the engine over vLLM and of the plug-in, on the CPU, in .venv-vllm
 	$(VLLM_ON_CPU) .venv-vllm/bin/python -m pytest tests/vllm
 	$(VLLM_ON_CPU) .venv-vllm/bin/python -m pytest tests/contract/test_engine.py -k vllm
 
