@@ -48,8 +48,8 @@ def serve(
         _model(
             "model",
             "NAME",
-            f"Hugging Face id, local folder, or '{EMBEDDED}' (SmolLM2-135M-Instruct). Clients send "
-            "the same name.",
+            "Hugging Face id, local folder, GGUF file, ollama:NAME for one of Ollama's, or "
+            f"'{EMBEDDED}' (SmolLM2-135M-Instruct). Clients send the same name.",
         ),
     ] = None,
     dtype: Annotated[
@@ -57,6 +57,48 @@ def serve(
     ] = None,
     device: Annotated[
         str | None, _model("device", "NAME", "Where it computes, such as cpu or cuda:1.")
+    ] = None,
+    backend: Annotated[
+        str | None,
+        _model(
+            "backend",
+            "NAME",
+            "What computes: transformers, llama_cpp, or auto, which is llama.cpp for GGUF files "
+            "where it is installed.",
+        ),
+    ] = None,
+    gguf_file: Annotated[
+        str | None,
+        _model(
+            "gguf_file",
+            "FILE",
+            "The GGUF file in the folder or repository of --model.",
+            default="none",
+        ),
+    ] = None,
+    tokenizer_name: Annotated[
+        str | None,
+        _model(
+            "tokenizer_name",
+            "NAME",
+            "Hugging Face id or folder of the tokenizer of a GGUF file.",
+            "--tokenizer",
+            default="the file's own",
+        ),
+    ] = None,
+    chat_template: Annotated[
+        str | None,
+        _model("chat_template", "FILE", "A .jinja file.", default="the model's own"),
+    ] = None,
+    llama_cpp_options: Annotated[
+        list[str] | None,
+        _model(
+            "llama_cpp_options",
+            "NAME=VALUE",
+            "An option of llama.cpp, such as n_ctx=8192 or n_gpu_layers=20; repeat for more.",
+            "--llama-cpp-option",
+            default="llama.cpp's own",
+        ),
     ] = None,
     host: Annotated[
         str | None,
@@ -197,7 +239,21 @@ def _given(parameters: Mapping[str, Any]) -> dict[str, Any]:
     for name in ("user_headers", "cors_origins", "ignored_parameters"):
         if name in given:  # the environment has several in one variable
             given[name] = tuple(filter(None, re.split(r"[\s,]+", " ".join(given[name]))))
+    if "llama_cpp_options" in given:
+        pairs = filter(None, re.split(r"\s+", " ".join(given["llama_cpp_options"])))
+        given["llama_cpp_options"] = dict(map(_read_option, pairs))
     return given
+
+
+def _read_option(pair: str) -> tuple[str, Any]:
+    """A name and its value: JSON, or else a string."""
+    name, equals, value = pair.partition("=")
+    if not equals:
+        raise typer.BadParameter(f"--llama-cpp-option {pair}: give NAME=VALUE, such as n_ctx=8192.")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
 
 
 def _introduce(settings: ServerSettings, url: str) -> None:

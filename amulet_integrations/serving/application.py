@@ -40,6 +40,12 @@ _ROUTERS = (
     page_routes.router,
 )
 
+# The settings that say which model to load, and how.
+_SOURCE = (
+    *("model", "dtype", "device", "backend", "gguf_file", "tokenizer_name", "chat_template"),
+    "llama_cpp_options",
+)
+
 # FastAPI's own would trace paths, in which users are named, and log the messages of exceptions.
 _NO_TELEMETRY: dict[str, Any] = {
     "telemetry": {"tracing": False, "metrics": False, "logs": False, "operation_spans": False}
@@ -89,11 +95,11 @@ def create_app(settings: ServerSettings | None = None, *, engine: Engine | None 
 
 
 def _client(settings: ServerSettings, engine: Engine | None) -> AmuletClient:
-    source = {"engine": engine} if engine is not None else {"model": settings.model}
+    source: dict[str, Any] = {"engine": engine}
+    if engine is None:
+        source = {name: getattr(settings, name) for name in _SOURCE}
     return AmuletClient(
         **source,
-        dtype=settings.dtype,
-        device=settings.device,
         profiles=settings.profiles,
         unknown_user="plain",
         max_guidance_scale=settings.max_guidance_scale,

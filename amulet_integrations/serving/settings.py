@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -12,7 +12,8 @@ from amulet_integrations.decoding.guidance import (
     DEFAULT_MAX_GUIDANCE_SCALE,
     LARGEST_GUIDANCE_SCALE,
 )
-from amulet_integrations.engine.model_source import EMBEDDED
+from amulet_integrations.engine.backends.llama_cpp.llama_options import LlamaCppOptions
+from amulet_integrations.engine.model_source import EMBEDDED, BackendName, ModelSource
 from amulet_integrations.errors import AmuletError, InvalidParamsError
 from amulet_integrations.profiles.stores.default_place import DEFAULT_PLACE
 from amulet_integrations.validation import FrozenModel
@@ -28,12 +29,17 @@ class ServerSettings(FrozenModel):
     """The settings of `create_app` and of `amulet serve`, which has an option for each.
 
     Attributes:
-        model: Hugging Face id, local folder, or "embedded"; also the name that clients send as
-            `model`.
+        model: Hugging Face id, local folder, GGUF file, "ollama:" and the name of a model of
+            Ollama's, or "embedded"; also the name that clients send as `model`.
         host: The address to listen on. Without `keys` it has to be a loopback address.
         port: The port to listen on; 0 takes a free one.
         dtype: As in `AmuletConfig`.
         device: As in `AmuletConfig`.
+        backend: As in `AmuletConfig`.
+        gguf_file: As in `AmuletConfig`.
+        tokenizer_name: As in `AmuletConfig`.
+        chat_template: As in `AmuletConfig`.
+        llama_cpp_options: As in `AmuletConfig`.
         profiles: A database URL, the path of an SQLite file, "default" (``profiles.db`` in the
             user's data folder, if it exists), or None for no profiles.
         keys: The file of keys, from `amulet keys create`. None serves this machine only, and
@@ -74,6 +80,11 @@ class ServerSettings(FrozenModel):
     port: int = Field(default=8000, ge=0, le=65_535)
     dtype: str = "auto"
     device: str = "auto"
+    backend: BackendName = "auto"
+    gguf_file: str | None = None
+    tokenizer_name: str | None = None
+    chat_template: str | None = None
+    llama_cpp_options: LlamaCppOptions | None = None
     profiles: str | Path | None = DEFAULT_PLACE
     keys: Path | None = None
     user_headers: tuple[str, ...] = ()
@@ -95,6 +106,11 @@ class ServerSettings(FrozenModel):
     ignored_parameters: tuple[str, ...] = ()
     share_prefixes: bool | None = None
     cors_origins: tuple[str, ...] = ()
+
+    @field_validator("llama_cpp_options", mode="before")
+    @classmethod
+    def _read_llama_cpp_options(cls, options: Any) -> Any:
+        return ModelSource(llama_cpp_options=options).llama_cpp_options
 
     @field_validator("host")
     @classmethod

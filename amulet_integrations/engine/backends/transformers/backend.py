@@ -53,6 +53,8 @@ class TransformersBackend:
         InvalidRequestError: `cuda_graphs` is set, and the model is not whole on one CUDA device.
     """
 
+    backend_name = "transformers"
+
     def __init__(
         self,
         model: PreTrainedModel,
