@@ -53,6 +53,9 @@ class TransformersBackend:
         InvalidRequestError: `cuda_graphs` is set, and the model is not whole on one CUDA device.
     """
 
+    pads_inputs = True
+    max_rows = None
+
     def __init__(
         self,
         model: PreTrainedModel,
@@ -111,8 +114,8 @@ class TransformersBackend:
         """See `Backend`; every row takes as much memory as the longest."""
         return len(lengths) * padded_capacity(max(lengths, default=0))
 
-    def new_cache(self) -> RowCache:
-        """See `Backend`."""
+    def new_cache(self, max_rows: int, max_tokens: int) -> RowCache:  # noqa: ARG002
+        """See `Backend`; memory is taken as it is needed."""
         return RowCache()
 
     def forward(
