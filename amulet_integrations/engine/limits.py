@@ -57,7 +57,17 @@ class EngineLimits:
                 )
 
     def with_defaults(self, backend: Backend) -> Self:
-        """Returns the same limits with every default filled in for a backend."""
+        """Returns the same limits with every default filled in for a backend.
+
+        Raises:
+            InvalidParamsError: The backend has no so many rows.
+        """
+        if backend.max_rows is not None and self.max_rows > backend.max_rows:
+            raise InvalidParamsError(
+                f"max_rows={self.max_rows} is more than the {backend.max_rows} rows that "
+                f"{type(backend).__name__} can have. Lower it.",
+                param="max_rows",
+            )
         tokens = self.max_cache_tokens or backend.free_cache_tokens()
         prefixes = self.max_prefix_tokens
         if prefixes is None:

@@ -30,6 +30,7 @@ from tests.contract.subjects import (
     Subject,
     request_of,
     requests,
+    require,
     tokens,
 )
 from tests.support.table_backend import TableBackend
@@ -38,6 +39,7 @@ from tests.support.tiny import tiny_model, tiny_tokenizer
 
 @pytest.fixture(scope="module", params=BACKENDS)
 def subject(request) -> BackendSubject:
+    require(request.param)
     return BACKENDS[request.param]()
 
 
@@ -60,7 +62,7 @@ class RandomRows:
         self.subject = subject
         self.random = random.Random(seed)
         self.backend = subject.make(False)
-        self.cache = self.backend.new_cache()
+        self.cache = self.backend.new_cache(64, 4096)
         self.expected: list[list[int]] = []
         self.saved = []
 
@@ -193,7 +195,7 @@ def test_no_request_waits_for_a_prompt_of_another_salt(
 
 def test_every_saved_prefix_is_freed(subject, monkeypatch):
     backend = subject.make(False)
-    kind, saved, freed = type(backend.new_cache()), [], []
+    kind, saved, freed = type(backend.new_cache(1, 64)), [], []
     save = kind.save
     monkeypatch.setattr(kind, "save", lambda *args: saved.append(prefix := save(*args)) or prefix)
     monkeypatch.setattr(backend, "free_prefix", freed.append)

@@ -54,6 +54,8 @@ class TransformersBackend:
     """
 
     backend_name = "transformers"
+    pads_inputs = True
+    max_rows = None
 
     def __init__(
         self,
@@ -113,8 +115,8 @@ class TransformersBackend:
         """See `Backend`; every row takes as much memory as the longest."""
         return len(lengths) * padded_capacity(max(lengths, default=0))
 
-    def new_cache(self) -> RowCache:
-        """See `Backend`."""
+    def new_cache(self, max_rows: int, max_tokens: int) -> RowCache:  # noqa: ARG002
+        """See `Backend`; memory is taken as it is needed."""
         return RowCache()
 
     def forward(

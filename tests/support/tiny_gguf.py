@@ -1,0 +1,106 @@
+"""The tiny model as a GGUF file in float32, with the vocabulary of the tiny tokenizer."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import gguf
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from tests.support.tiny import CHATML, tiny_tokenizer
+
+_NAMES = {
+    "input_layernorm": "attn_norm",
+    "self_attn.q_proj": "attn_q",
+    "self_attn.k_proj": "attn_k",
+    "self_attn.v_proj": "attn_v",
+    "self_attn.o_proj": "attn_output",
+    "post_attention_layernorm": "ffn_norm",
+    "mlp.gate_proj": "ffn_gate",
+    "mlp.up_proj": "ffn_up",
+    "mlp.down_proj": "ffn_down",
+}
+
+
+def write_tiny_gguf(
+    path: Path, model: PreTrainedModel, *, architecture: str = "llama", **entries: object
+) -> Path:
+    """Writes a tiny Llama.
+
+    Args:
+        path: The file.
+        model: From `tiny_model`.
+        architecture: The family that the file claims to be of.
+        entries: Entries of its metadata that are added, without the family.
+    """
+    config = model.config
+    writer = gguf.GGUFWriter(path, architecture)
+    writer.add_file_type(gguf.LlamaFileType.ALL_F32)
+    writer.add_context_length(config.max_position_embeddings)
+    writer.add_embedding_length(config.hidden_size)
+    writer.add_block_count(config.num_hidden_layers)
+    writer.add_feed_forward_length(config.intermediate_size)
+    writer.add_head_count(config.num_attention_heads)
+    writer.add_head_count_kv(config.num_key_value_heads)
+    writer.add_rope_dimension_count(config.head_dim)
+    writer.add_key_length(config.head_dim)
+    writer.add_value_length(config.head_dim)
+    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
+    writer.add_rope_freq_base(config.rope_parameters["rope_theta"])
+    writer.add_vocab_size(config.vocab_size)
+    for name, value in entries.items():
+        key = f"{architecture}.{name.replace('__', '.')}"
+        (writer.add_bool if isinstance(value, bool) else writer.add_uint32)(key, value)
+    _add_vocabulary(writer)
+    for name, tensor in model.state_dict().items():
+        writer.add_tensor(_name(name), _laid_out(name, tensor, config).numpy())
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+def _add_vocabulary(writer: gguf.GGUFWriter) -> None:
+    tokenizer = tiny_tokenizer()
+    model = json.loads(tokenizer.backend_tokenizer.to_str())["model"]
+    special = set(tokenizer.all_special_ids)
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("gpt-2")
+    tokens = sorted(model["vocab"], key=model["vocab"].get)
+    # The model has more rows than the tokenizer has tokens, as many checkpoints do.
+    missing = range(len(tokens), 512)
+    writer.add_token_list([*tokens, *(f"[PAD{index}]" for index in missing)])
+    kinds = [gguf.TokenType.CONTROL if it in special else gguf.TokenType.NORMAL for it in range(len(tokens))]
+    writer.add_token_types([*kinds, *(gguf.TokenType.UNUSED for _ in missing)])
+    writer.add_token_merges([" ".join(pair) for pair in model["merges"]])
+    writer.add_bos_token_id(tokenizer.bos_token_id)
+    writer.add_eos_token_id(tokenizer.eos_token_id)
+    writer.add_add_bos_token(False)
+    writer.add_chat_template(CHATML)
+
+
+def _name(name: str) -> str:
+    name = name.removeprefix("model.")
+    outer = {
+        "embed_tokens.weight": "token_embd.weight",
+        "norm.weight": "output_norm.weight",
+        "lm_head.weight": "output.weight",
+    }
+    if name in outer:
+        return outer[name]
+    _, layer, inner = name.split(".", 2)
+    return f"blk.{layer}.{_NAMES[inner.removesuffix('.weight')]}.weight"
+
+
+def _laid_out(name: str, tensor: Tensor, config) -> Tensor:
+    """llama.cpp rotates neighbours, transformers the halves of a head."""
+    heads = {"q_proj": config.num_attention_heads, "k_proj": config.num_key_value_heads}
+    count = next((heads[part] for part in heads if part in name), None)
+    if count is None:
+        return tensor.contiguous()
+    halves = tensor.reshape(count, 2, config.head_dim // 2, -1)
+    return torch.transpose(halves, 1, 2).reshape(tensor.shape).contiguous()
