@@ -169,7 +169,10 @@ class LocalEngine(SequenceEngine):
                 load_llama_cpp,
             )
 
-            engine = cls(run_on_worker(load_llama_cpp, source), cuda_graphs=False, **limits)
+            backend = run_on_worker(load_llama_cpp, source)
+            engine = cls(
+                backend, None, model_name=None, fingerprint=None, cuda_graphs=False, **limits
+            )
         else:
             from amulet_integrations.engine.backends.transformers.loading.loader import (  # noqa: PLC0415
                 load_model,
