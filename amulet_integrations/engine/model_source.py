@@ -220,11 +220,17 @@ def _is_installed() -> bool:
 
 
 def _absolute(model: Any) -> Any:
-    """The absolute path of a folder or file, so that it has one name; else the hub id."""
+    """The absolute path of a folder or GGUF file, so that it has one name; else the hub id."""
     if not isinstance(model, str | Path) or model == EMBEDDED:
         return model
     name = str(with_home(model) if str(model).startswith("~") else model)
-    return os.path.abspath(name) if name and os.path.exists(name) else name  # noqa: PTH100, PTH110
+    is_place = os.path.isdir(name) or _is_gguf_file(name)  # noqa: PTH112
+    return os.path.abspath(name) if name and is_place else name  # noqa: PTH100
+
+
+def _is_gguf_file(name: str) -> bool:
+    is_called_so = name.lower().endswith(".gguf") and os.path.isfile(name)  # noqa: PTH113
+    return is_called_so or begins_as_gguf(name)
 
 
 def _device_name(device: Any) -> Any:

@@ -230,7 +230,9 @@ def test_imports_point_down(part):
 
 
 # Which backend computes the logits is known to nobody in the engine but to those who load it.
-KNOW_THE_BACKEND = ("backends/", "vllm/", "local_engine.py", "__init__.py")
+KNOW_THE_BACKEND = (
+    *("backends/", "gguf/", "vllm/", "local_engine.py", "model_source.py", "__init__.py"),
+)
 
 
 def test_the_engine_knows_its_backend_by_the_protocol_only():

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from amulet_integrations.engine.given_template import use_given_template
+from amulet_integrations.engine.backends.given_template import use_given_template
 from amulet_integrations.engine.model_source import ModelSource
 from amulet_integrations.errors import ModelNotFoundError
 

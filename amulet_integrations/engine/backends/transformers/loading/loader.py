@@ -22,7 +22,7 @@ from amulet_integrations.engine.backends.transformers.architecture_check import 
 from amulet_integrations.engine.backends.transformers.attention import use_grouped_attention
 from amulet_integrations.engine.backends.transformers.cpu.kernel_choice import speed_up_linear
 from amulet_integrations.engine.gguf.tokenizer_source import gguf_tokenizer
-from amulet_integrations.engine.given_template import use_given_template
+from amulet_integrations.engine.backends.given_template import use_given_template
 from amulet_integrations.engine.model_source import EMBEDDED, ModelSource
 from amulet_integrations.errors import (
     InvalidRequestError,

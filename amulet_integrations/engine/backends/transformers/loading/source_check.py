@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amulet_integrations.engine.given_template import given_template
+from amulet_integrations.engine.backends.given_template import given_template
 from amulet_integrations.engine.model_source import EMBEDDED, ModelSource
 
 from .embedded import EMBEDDED_CONTEXT_WINDOW, check_embedded_model
