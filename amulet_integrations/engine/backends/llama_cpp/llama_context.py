@@ -206,7 +206,13 @@ class _Tokens(NamedTuple):
         )
 
     def part(self, start: int, end: int) -> _Tokens:
-        return _Tokens(*(column[start:end] for column in self))
+        """The tokens from one place to another."""
+        return _Tokens(
+            self.ids[start:end],
+            self.sequences[start:end],
+            self.positions[start:end],
+            self.wanted[start:end],
+        )
 
 
 class _Batch:
@@ -227,7 +233,7 @@ class _Batch:
         # Each token has a list of sequences of its own; here they are all of one sequence.
         self._lists = np.arange(begin, begin + size * item, item, dtype=np.uintp)
         self._struct = llama.llama_batch()
-        columns = {
+        columns: dict[str, NDArray[Any]] = {
             "token": self._tokens,
             "pos": self._positions,
             "n_seq_id": self._ones,
