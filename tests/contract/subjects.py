@@ -131,16 +131,18 @@ def llama_cpp_backend(failing: bool = False) -> Backend:
     options = LlamaCppOptions(type_k="f32", type_v="f32", flash_attn=False, n_batch=32, n_ubatch=32)
     model = LlamaCppModel.load(tiny_gguf(), options)
     backend = LlamaCppBackend(model, tiny_tokenizer(), model_name="tiny")
-    decode = backend.decode
-
-    @wraps(decode)
-    def fails(cache, inputs, logits_to_keep):
-        if failing and any(BAD in each.ids for each in inputs):
-            raise ValueError(f"no logits after token {BAD}")
-        return decode(cache, inputs, logits_to_keep)
-
-    backend.decode = fails
+    if failing:
+        backend.forward, backend.decode = map(failing_on_bad, (backend.forward, backend.decode))
     return backend
+
+
+def failing_on_bad(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    def fails(cache, inputs, logits_to_keep=1):
+        if any(BAD in each.ids for each in inputs):
+            raise ValueError(f"no logits after token {BAD}")
+        return function(cache, inputs, logits_to_keep)
+
+    return fails
 
 
 def llama_cpp_subject() -> BackendSubject:

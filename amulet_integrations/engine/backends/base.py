@@ -115,16 +115,6 @@ class ModelDescription(Protocol):
     def end_ids(self) -> frozenset[int]:
         """The tokens that end a text; one of them may end a turn (see `decoding.turn_end`)."""
 
-    @property
-    def logits_tolerance(self) -> float:
-        """How far a logit may move with what else is in its pass, or was before.
-
-        Kernels round differently for other shapes of a pass, for a prompt in other chunks, and for
-        a prefix that was kept. A request's greedy tokens are the same alone and in company for as
-        long as the two best tokens of its policy are farther apart than this moves them: by twice
-        as much, times the sum of the weights' amounts.
-        """
-
     def cache_tokens(self, lengths: Sequence[int]) -> int:
         """Computes `KVCache.tokens` of rows that may become so long, at most."""
 
@@ -151,6 +141,16 @@ class Backend(ModelDescription, Protocol):
     @property
     def max_rows(self) -> int | None:
         """The most rows that a cache can have; None where there is no limit."""
+
+    @property
+    def logits_tolerance(self) -> float:
+        """How far a logit may move with what else is in its pass, or was before.
+
+        Kernels round differently for other shapes of a pass, for a prompt in other chunks, and for
+        a prefix that was kept. A request's greedy tokens are the same alone and in company for as
+        long as the two best tokens of its policy are farther apart than this moves them: by twice
+        as much, times the sum of the weights' amounts.
+        """
 
     def free_cache_tokens(self) -> int:
         """Estimates how many tokens' keys and values fit into the memory that is free now."""

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _DECODE_TOKENS_CPU = 8  # past here a pass takes as much longer as it has more tokens
 _DECODE_TOKENS_GPU = 64
-_PREFILL_TOKENS_CPU = 256
+_PREFILL_TOKENS_CPU, _PREFILL_TOKENS_GPU = 256, 2048
 _MOST_PREFIXES = 64
 _CACHE_TOKENS = 32_768
 _SHARE_OF_MEMORY = 4  # a quarter of what is free
@@ -72,9 +72,7 @@ class LlamaCppBackend:
         self.logits_tolerance = trial.logits_tolerance
         self._bytes_per_token = trial.bytes_per_token
         self.max_decode_tokens = _DECODE_TOKENS_GPU if model.on_gpu else _DECODE_TOKENS_CPU
-        self.default_prefill_tokens = (
-            options.n_batch if model.on_gpu else min(options.n_batch, _PREFILL_TOKENS_CPU)
-        )
+        self.default_prefill_tokens = _PREFILL_TOKENS_GPU if model.on_gpu else _PREFILL_TOKENS_CPU
         self.max_rows = int(library().llama_max_parallel_sequences())
         self._spare: LlamaCppContext | None = None
         self._released = False
@@ -112,21 +110,11 @@ class LlamaCppBackend:
         self, cache: KVCache, inputs: Sequence[RowInput], logits_to_keep: int = 1
     ) -> Tensor:
         """See `Backend`."""
-        logits = self.decode(cache, inputs, logits_to_keep)
-        return logits.clone()
+        return _append(cache, inputs, logits_to_keep).clone()
 
     def decode(self, cache: KVCache, inputs: Sequence[RowInput], logits_to_keep: int) -> Tensor:
         """See `Backend`; where inputs are equally long, the logits are llama.cpp's own memory."""
-        rows = cast("LlamaCppCache", cache)
-        logits, counts = rows.context.decode(rows.inputs(inputs), logits_to_keep)
-        rows.lengthen(inputs)
-        positions = max(counts)
-        if min(counts) == positions:
-            return logits.view(len(inputs), positions, -1)
-        padded = logits.new_zeros(len(inputs), positions, logits.shape[-1])
-        for own, count, target in zip(logits.split(counts), counts, padded, strict=True):
-            target[positions - count :] = own
-        return padded
+        return _append(cache, inputs, logits_to_keep)
 
     def free_prefix(self, saved: SavedPrefix) -> None:
         """See `Backend`."""
@@ -176,6 +164,19 @@ class LlamaCppBackend:
             f"{available / 1e9:.1f} GB of memory are free. Lower max_cache_tokens, or hold them in "
             "fewer bytes (type_k, type_v)."
         )
+
+
+def _append(cache: KVCache, inputs: Sequence[RowInput], logits_to_keep: int) -> Tensor:
+    rows = cast("LlamaCppCache", cache)
+    logits, counts = rows.context.decode(rows.inputs(inputs), logits_to_keep)
+    rows.lengthen(inputs)
+    positions = max(counts)
+    if min(counts) == positions:
+        return logits.view(len(inputs), positions, -1)
+    padded = logits.new_zeros(len(inputs), positions, logits.shape[-1])
+    for own, count, target in zip(logits.split(counts), counts, padded, strict=True):
+        target[positions - count :] = own
+    return padded
 
 
 def _suits(context: LlamaCppContext, sequences: int, cells: int) -> bool:

@@ -100,7 +100,7 @@ class LlamaCppContext:
             raise InvalidParamsError(f"{str(model.path)!r} keeps nothing of what it has read.")
         self.n_seq_max = n_seq_max
         self.cells = int(llama.llama_n_ctx(pointer))
-        self._batch = _Batch(llama, int(llama.llama_n_batch(pointer)))
+        self._batch = _Batch(llama, min(model.options.n_batch, llama.llama_n_batch(pointer)))
 
     def decode(self, inputs: Sequence[SequenceInput], keep: int) -> tuple[Tensor, list[int]]:
         """Appends tokens to sequences.
@@ -206,7 +206,13 @@ class _Tokens(NamedTuple):
         )
 
     def part(self, start: int, end: int) -> _Tokens:
-        return _Tokens(*(column[start:end] for column in self))
+        """The tokens from one place to another."""
+        return _Tokens(
+            self.ids[start:end],
+            self.sequences[start:end],
+            self.positions[start:end],
+            self.wanted[start:end],
+        )
 
 
 class _Batch:
@@ -227,7 +233,7 @@ class _Batch:
         # Each token has a list of sequences of its own; here they are all of one sequence.
         self._lists = np.arange(begin, begin + size * item, item, dtype=np.uintp)
         self._struct = llama.llama_batch()
-        columns = {
+        columns: dict[str, NDArray[Any]] = {
             "token": self._tokens,
             "pos": self._positions,
             "n_seq_id": self._ones,
@@ -250,10 +256,11 @@ class _Batch:
 
 def _context_params(llama: Any, options: LlamaCppOptions, n_seq_max: int, cells: int) -> Any:
     params = llama.llama_context_default_params()
-    params.n_ctx = cells
     params.n_seq_max = n_seq_max
-    params.n_batch = options.n_batch
-    params.n_ubatch = options.n_ubatch
+    # llama.cpp plans for a token of every sequence; it ends the process where there is no room.
+    params.n_ctx = max(cells, n_seq_max)
+    params.n_batch = max(options.n_batch, n_seq_max)
+    params.n_ubatch = max(options.n_ubatch, n_seq_max)
     params.n_threads, params.n_threads_batch = threads(options)
     if options.flash_attn is not None:
         params.flash_attn_type = int(options.flash_attn)

@@ -14,7 +14,7 @@ from amulet_integrations.errors import MissingDependencyError
 
 logger = logging.getLogger(__name__)
 
-_ERROR_LEVEL = 3  # GGML_LOG_LEVEL_ERROR
+_ERROR_LEVEL = 4  # GGML_LOG_LEVEL_ERROR
 _LAST_ERRORS = 4
 
 _errors: deque[str] = deque(maxlen=_LAST_ERRORS)

@@ -25,7 +25,7 @@ class Trial(NamedTuple):
 
     Attributes:
         bytes_per_token: What the keys and values of a token take.
-        logits_tolerance: As in `ModelDescription`.
+        logits_tolerance: As in `Backend`.
     """
 
     bytes_per_token: int
