@@ -24,7 +24,7 @@ from .pre_tokenizers import PRE_TOKENIZERS, PreTokenizer
 
 _TOKENS, _TYPES = "tokenizer.ggml.tokens", "tokenizer.ggml.token_type"
 _MERGES = "tokenizer.ggml.merges"
-_CONTROL, _USER_DEFINED = 3, 4
+_CONTROL, _USER_DEFINED, _UNUSED = 3, 4, 5
 _NAMED_TOKENS = {
     "bos_token": "bos_token_id",
     "eos_token": "eos_token_id",
@@ -131,7 +131,12 @@ def _values(header: GGUFHeader, key: str) -> Sequence[str | int | float | bool]:
 
 def _byte_level(vocabulary: GGUFVocabulary, way: PreTokenizer) -> Tokenizer:
     """The tokenizer of a byte-level vocabulary, which GGUF has as the library tokenizers has it."""
-    ids = {token: token_id for token_id, token in enumerate(vocabulary.tokens)}
+    kinds = [*vocabulary.types, *(0 for _ in vocabulary.tokens[len(vocabulary.types) :])]
+    ids = {
+        token: token_id
+        for token_id, (token, kind) in enumerate(zip(vocabulary.tokens, kinds, strict=False))
+        if kind != _UNUSED  # which fill the model's table up, and are written as nothing
+    }
     pairs = [tuple(pair.split(" ", 1)) for pair in vocabulary.merges]
     merges = [(one, other) for one, other in pairs if one + other in ids]
     tokenizer = Tokenizer(BPE(vocab=ids, merges=merges, ignore_merges=way.ignore_merges))

@@ -20,10 +20,13 @@ class PreTokenizer:
         patterns: Regular expressions. What the first one finds stands alone, the next one cuts
             what is left and what was found, and so on.
         ignore_merges: Whether a word that is a token is this token, whatever its merges say.
+        llama_cpp_cuts_marks: Whether llama.cpp, otherwise than the family's own tokenizer, cuts
+            words before combining marks, as those of Hindi.
     """
 
     patterns: tuple[str, ...]
     ignore_merges: bool = False
+    llama_cpp_cuts_marks: bool = False
 
     def made(self) -> PreTokenizerOf:
         """The pre-tokenizer, as the library tokenizers has it."""
@@ -63,7 +66,7 @@ _DEEPSEEK3 = (
 _GPT2_WAY = PreTokenizer((_GPT2,))
 _DIGITS_WAY = PreTokenizer((r"\p{N}", _GPT2))
 _QWEN2_WAY = PreTokenizer((_QWEN2,))
-_GPT4O_WAY = PreTokenizer((_GPT4O,))
+_GPT4O_WAY = PreTokenizer((_GPT4O,), llama_cpp_cuts_marks=True)
 _DEEPSEEK3_WAY = PreTokenizer(_DEEPSEEK3)
 _LLAMA3_WAY = PreTokenizer((_LLAMA3,), ignore_merges=True)
 
@@ -80,7 +83,7 @@ PRE_TOKENIZERS: Mapping[str, PreTokenizer] = {
     **dict.fromkeys(("megrez", "solar-open"), _QWEN2_WAY),
     "qwen35": PreTokenizer((_QWEN35,)),
     **dict.fromkeys(("gpt-4o", "llama4", "minimax-m2"), _GPT4O_WAY),
-    "tekken": PreTokenizer((_TEKKEN,), ignore_merges=True),
+    "tekken": PreTokenizer((_TEKKEN,), ignore_merges=True, llama_cpp_cuts_marks=True),
     **dict.fromkeys(("deepseek-v3", "hunyuan-dense", "joyai-llm"), _DEEPSEEK3_WAY),
     "deepseek-coder": PreTokenizer(
         (r"[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", "[一-龥ࠀ-一가-\ud7ff]+", r"\p{N}")

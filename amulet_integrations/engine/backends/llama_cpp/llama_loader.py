@@ -118,9 +118,10 @@ def load_llama_cpp(source: ModelSource) -> LlamaCppBackend:
     check_llama_cpp_installed()
     options = llama_cpp_options(source)
     path = locate_gguf(source)
-    check_model_file(path)
+    header = check_model_file(path)
     tokenizer = _tokenizer(source, path)
 
+    from amulet_integrations.engine.gguf.pre_tokenizers import PRE_TOKENIZERS  # noqa: PLC0415
     from amulet_integrations.engine.gguf.tokenizer_check import check_tokenizer  # noqa: PLC0415
 
     from .backend import LlamaCppBackend  # noqa: PLC0415 - llama.cpp
@@ -129,7 +130,9 @@ def load_llama_cpp(source: ModelSource) -> LlamaCppBackend:
     _check_device(source)
     model = LlamaCppModel.load(path, options)
     try:
-        check_tokenizer(_named(source), tokenizer, model, _remedy(source))
+        way = PRE_TOKENIZERS.get(header.value("tokenizer.ggml.pre", ""))
+        marks = way is None or not way.llama_cpp_cuts_marks
+        check_tokenizer(_named(source), tokenizer, model, _remedy(source), marks=marks)
         backend = LlamaCppBackend(model, tokenizer, model_name=source.model, options=options)
     except BaseException:
         model.close()
