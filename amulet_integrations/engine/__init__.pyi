@@ -1,4 +1,5 @@
 from .backends.base import Backend as Backend
+from .backends.llama_cpp.llama_options import LlamaCppOptions as LlamaCppOptions
 from .limits import EngineLimits as EngineLimits
 from .limits import EngineStats as EngineStats
 from .loaded_engines import shared_engine as shared_engine

@@ -91,7 +91,7 @@ PUBLIC = {
         "ftrl_policy",
         "linear_alignment_weights",
     },
-    "amulet_integrations.engine": {"GenerationRequest", "LocalEngine"},
+    "amulet_integrations.engine": {"GenerationRequest", "LlamaCppOptions", "LocalEngine"},
     "amulet_integrations.explanation": {"ExplainedToken", "Explanation"},
     "amulet_integrations.evaluation": {
         "Answer",
