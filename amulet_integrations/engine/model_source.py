@@ -111,9 +111,10 @@ class ModelSource:
         """Whether llama.cpp runs the model; see `backend`."""
         if self.backend != "auto":
             return self.backend == "llama_cpp"
-        return self.names_gguf and not self._asks_for_transformers() and _is_installed()
+        return self.names_gguf and not self.asks_for_transformers and _is_installed()
 
-    def _asks_for_transformers(self) -> list[str]:
+    @property
+    def asks_for_transformers(self) -> list[str]:
         """The options that only transformers has, and that were given."""
         given = [name for name in _OF_TRANSFORMERS if getattr(self, name) is not None]
         return given if self.dtype == "auto" else ["dtype", *given]
@@ -131,7 +132,7 @@ class ModelSource:
                     "none. Give a .gguf file; a folder or Hugging Face id with gguf_file=; or "
                     "'ollama:' and the name of a model of Ollama's."
                 )
-            if others := self._asks_for_transformers():
+            if others := self.asks_for_transformers:
                 raise InvalidRequestError(
                     f"backend='llama_cpp' has no {' and no '.join(others)}: a GGUF file is "
                     "computed in the types that it is quantized to. Leave that out, or use "
@@ -154,7 +155,7 @@ class ModelSource:
             return "backend='transformers' says so"
         if not self.names_gguf:
             return "it is no GGUF file"
-        if others := self._asks_for_transformers():
+        if others := self.asks_for_transformers:
             return f"{' and '.join(others)} asks for it"
         return "llama-cpp-python is not installed"
 

@@ -54,6 +54,20 @@ def test_both_wrappers_answer_and_name_the_backend(file: Path, expected: str) ->
     assert (by_torch.content, by_torch.response_metadata["backend"]) == (expected, "transformers")
 
 
+def test_answers_follow_a_schema(file: Path) -> None:
+    schema = {
+        "title": "Advice",
+        "type": "object",
+        "properties": {"hours": {"type": "integer", "minimum": 1, "maximum": 9}},
+        "required": ["hours"],
+        "additionalProperties": False,
+    }
+    llm = ChatAmulet(model=str(file), max_tokens=40, preference="Be brief.")
+    found = llm.with_structured_output(schema).invoke(QUESTION)
+    assert found.keys() == {"hours"}
+    assert found["hours"] in range(1, 10)
+
+
 def test_the_engine_of_a_file_knows_window_ends_and_template(file: Path) -> None:
     with LocalEngine.from_pretrained(file, n_ctx=256, max_rows=4) as engine:
         assert engine.backend_name == "llama_cpp"

@@ -10,6 +10,7 @@ import os
 import struct
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from math import prod
 from pathlib import Path
 from typing import BinaryIO, TypeAlias, TypeVar
@@ -145,10 +146,19 @@ def read_header(path: Path, arrays: Collection[str] = ()) -> GGUFHeader:
     """
     try:
         with path.open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            return _Reader(path, file, size, frozenset(arrays)).read()
+            status = os.fstat(file.fileno())
+            if not arrays:
+                return _read_once(path, status.st_size, status.st_mtime_ns)
+            return _Reader(path, file, status.st_size, frozenset(arrays)).read()
     except OSError as error:
         raise ModelNotFoundError(f"{path} cannot be read: {error.strerror or error}.") from error
+
+
+@lru_cache(maxsize=64)
+def _read_once(path: Path, size: int, modified: int) -> GGUFHeader:  # noqa: ARG001 - part of the key
+    """Reads the header of a file that was modified at this time, and remembers it."""
+    with path.open("rb") as file:
+        return _Reader(path, file, size, frozenset()).read()
 
 
 class _Reader:

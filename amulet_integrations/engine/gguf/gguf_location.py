@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 
 from amulet_integrations.engine.model_source import EMBEDDED, ModelSource
@@ -69,6 +70,9 @@ def _download(source: ModelSource, name: str) -> Path:
     """Gets the file, and the other parts if it is the first of several, out of the hub's cache."""
     from huggingface_hub import hf_hub_download  # noqa: PLC0415 - a second
 
+    from amulet_integrations.engine.backends.transformers.loading.loading_bars import (  # noqa: PLC0415
+        only_watched_bars,
+    )
     from amulet_integrations.engine.backends.transformers.loading.missing_files import (  # noqa: PLC0415
         check_name,
         loading_error,
@@ -76,16 +80,15 @@ def _download(source: ModelSource, name: str) -> Path:
 
     check_name(source.model)
     names = part_names(name)
+    download = partial(
+        hf_hub_download,
+        source.model,
+        revision=source.revision,
+        local_files_only=source.local_files_only,
+    )
     try:
-        files = [
-            hf_hub_download(
-                source.model,
-                part,
-                revision=source.revision,
-                local_files_only=source.local_files_only,
-            )
-            for part in names
-        ]
+        with only_watched_bars():
+            files = [str(download(filename=part)) for part in names]
     except Exception as error:  # the hub's and the network's
         raise loading_error(_given(source), source, error) from error
     return Path(files[0])

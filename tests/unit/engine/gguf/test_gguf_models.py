@@ -66,11 +66,12 @@ def tokens(engine: LocalEngine) -> list[int]:
 
 
 def test_transformers_runs_a_file_as_the_model_that_it_was_made_from(
-    file: Path, no_llama_cpp: None
+    file: Path, no_llama_cpp: None, caplog: pytest.LogCaptureFixture
 ) -> None:
     expected = tiny_engine()
     with LocalEngine.from_pretrained(str(file)) as engine:
         assert engine.backend_name == "transformers"
+        assert "llama-cpp-python is not installed" in caplog.text
         assert engine.context_window == CONTEXT_WINDOW
         assert engine.end_ids == expected.end_ids
         assert tokens(engine) == tokens(expected)
@@ -227,14 +228,14 @@ def test_the_hubs_files_are_downloaded_once_by_their_names(
 
     asked: list[tuple[Any, ...]] = []
 
-    def download(repo: str, name: str, **options: Any) -> str:
-        asked.append((repo, name, options["revision"], options["local_files_only"]))
+    def download(repo: str, **options: Any) -> str:
+        asked.append((repo, *options.values()))
         return str(file)
 
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
     llm = ChatAmulet(model="owner/m-GGUF", gguf_file="m-Q4_0.gguf", revision="v1")
     assert llm.context_window == CONTEXT_WINDOW
-    assert set(asked) == {("owner/m-GGUF", "m-Q4_0.gguf", "v1", False)}
+    assert set(asked) == {("owner/m-GGUF", "v1", False, "m-Q4_0.gguf")}
     assert llm.of_model(str(file)).gguf_file is None
 
 

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from amulet_integrations.engine.gguf.gguf_check import check_model_file
+from amulet_integrations.engine.gguf.gguf_header import read_header
 from amulet_integrations.engine.gguf.gguf_location import locate_gguf
 from amulet_integrations.engine.gguf.split_files import part_files
 from amulet_integrations.engine.model_source import ModelSource
 from amulet_integrations.errors import UnsupportedModelError
+from amulet_integrations.installation import install_command
+
+logger = logging.getLogger(__name__)
 
 _LLAMA_CPP = "llama.cpp may: install the extra llama-cpp, and use backend='llama_cpp'."
 
@@ -31,6 +36,21 @@ def gguf_checkpoint(source: ModelSource) -> Path:
             f"reads whole files. Join them: llama-gguf-split --merge. {_LLAMA_CPP}"
         )
     return header.path
+
+
+def warn_of_full_numbers(source: ModelSource, file: Path) -> None:
+    """Logs what a file takes that transformers runs because llama.cpp is not installed."""
+    if source.backend == "auto" and not source.asks_for_transformers:
+        numbers = sum(tensor.elements for tensor in read_header(file).tensors.values())
+        logger.warning(
+            "llama-cpp-python is not installed, so transformers runs %s in full numbers: %d "
+            "million weights, up to %d MB. With llama.cpp it takes %d MB: %s",
+            file,
+            numbers // 10**6,
+            numbers * 4 >> 20,
+            file.stat().st_size >> 20,
+            install_command("llama-cpp"),
+        )
 
 
 def load_gguf_config(source: ModelSource) -> PreTrainedConfig:

@@ -18,11 +18,11 @@ from transformers.models.auto.modeling_auto import (
     MODEL_FOR_MASKED_LM_MAPPING_NAMES,
 )
 
+from amulet_integrations.engine.backends.given_template import use_given_template
 from amulet_integrations.engine.backends.transformers.architecture_check import check_architecture
 from amulet_integrations.engine.backends.transformers.attention import use_grouped_attention
 from amulet_integrations.engine.backends.transformers.cpu.kernel_choice import speed_up_linear
 from amulet_integrations.engine.gguf.tokenizer_source import gguf_tokenizer
-from amulet_integrations.engine.backends.given_template import use_given_template
 from amulet_integrations.engine.model_source import EMBEDDED, ModelSource
 from amulet_integrations.errors import (
     InvalidRequestError,
@@ -31,7 +31,7 @@ from amulet_integrations.errors import (
 )
 
 from .embedded import embedded_model_path
-from .gguf_source import gguf_checkpoint, load_gguf_config, unread
+from .gguf_source import gguf_checkpoint, load_gguf_config, unread, warn_of_full_numbers
 from .loading_bars import only_watched_bars
 from .missing_files import check_files, check_name, loading_error
 from .weight_files import check_no_pickles
@@ -80,6 +80,7 @@ def load_model(source: ModelSource) -> tuple[PreTrainedModel, PreTrainedTokenize
     load_config(source)
     if source.names_gguf:
         file = gguf_checkpoint(source)
+        warn_of_full_numbers(source, file)
         tokenizer = gguf_tokenizer(source, file)
         model, info = _load_weights(source, str(file.parent), gguf_file=file.name)
     else:
