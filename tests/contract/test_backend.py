@@ -131,6 +131,28 @@ def test_rows_hold_what_was_appended_copied_cut_and_loaded(subject, seed):
     rows.cache.close()
 
 
+def test_company_chunks_and_prefixes_move_logits_within_the_tolerance(subject):
+    backend, ids = subject.make(False), tokens(1, 90)
+    cache = backend.new_cache(8, 1024)
+    seen = []
+    with torch.inference_mode():
+        for size, company in ((90, 0), (90, 4), (7, 0), (32, 2)):
+            cache.add(1 + company)
+            others = [RowInput(1 + row, tokens(row, 50)) for row in range(company)]
+            for start in range(0, len(ids), size):
+                inputs = [RowInput(0, ids[start : start + size]), *(others if not start else ())]
+                logits = backend.forward(cache, inputs)
+            seen.append(logits[0, -1].clone())
+            cache.keep([])
+        cache.add(2)
+        backend.forward(cache, [RowInput(0, [*ids[:40], 8, 9])])
+        cache.copy(0, 1, 40)
+        seen.append(backend.forward(cache, [RowInput(0, [7]), RowInput(1, ids[40:])])[1, -1])
+    cache.close()
+    for logits in seen[1:]:
+        assert (logits - seen[0]).abs().max() <= backend.logits_tolerance
+
+
 @pytest.mark.parametrize("max_prefix_tokens", [0, 1000])
 def test_a_kept_prefix_changes_no_token(subject, max_prefix_tokens):
     shared = tokens(1, 40)

@@ -24,7 +24,15 @@ from amulet_integrations.errors import (
     InvalidRequestError,
     RequestTimeoutError,
 )
-from tests.contract.subjects import ENGINES, Subject, request_of, requests, require, token_ids, tokens
+from tests.contract.subjects import (
+    ENGINES,
+    Subject,
+    request_of,
+    requests,
+    require,
+    token_ids,
+    tokens,
+)
 
 
 @pytest.fixture(scope="module", params=ENGINES)

@@ -1,4 +1,4 @@
-"""Tests that run llama.cpp, in the environment of `make test-llama-cpp`; not collected elsewhere."""
+"""Tests that run llama.cpp, as `make test-llama-cpp` does; they are not collected elsewhere."""
 
 from __future__ import annotations
 

@@ -26,8 +26,7 @@ def staggered(engine, requests) -> list[GenerationResult]:
         begun.append([next(stream), next(stream)])
         streams.append(stream)
     return [
-        GenerationResult.fold([*first, *rest])
-        for first, rest in zip(begun, streams, strict=True)
+        GenerationResult.fold([*first, *rest]) for first, rest in zip(begun, streams, strict=True)
     ]
 
 

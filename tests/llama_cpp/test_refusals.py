@@ -17,7 +17,7 @@ from tests.support.tiny_gguf import write_tiny_gguf
 
 
 def test_a_missing_file():
-    with pytest.raises(ModelNotFoundError, match="no file '/nowhere/model.gguf'"):
+    with pytest.raises(ModelNotFoundError, match=r"no file '/nowhere/model\.gguf'"):
         LlamaCppModel.load("/nowhere/model.gguf")
 
 
@@ -25,7 +25,7 @@ def test_a_missing_file():
 def test_no_gguf(tmp_path, content):
     file = tmp_path / "model.gguf"
     file.write_bytes(content)
-    with pytest.raises(UnsupportedModelError, match="cannot load .* llama.cpp says: "):
+    with pytest.raises(UnsupportedModelError, match=r"cannot load .* llama\.cpp says: "):
         LlamaCppModel.load(file)
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from amulet_integrations.engine import LocalEngine, run_on_worker
 from amulet_integrations.engine.backends.base import RowInput
 from amulet_integrations.engine.backends.llama_cpp.llama_context import DecodeError
-from amulet_integrations.engine import LocalEngine, run_on_worker
 from amulet_integrations.errors import ContextLengthError, InvalidParamsError, InvalidRequestError
 from tests.contract.subjects import llama_cpp_subject, request_of, tiny_gguf, tokens
 from tests.llama_cpp.engines import EXACT, backend_of, engine_of
@@ -54,7 +54,7 @@ def test_what_can_never_fit_is_refused_with_the_numbers(tiny):
             engine.stream(request_of([5] * 5, [0.2] * 5))
     with pytest.raises(InvalidParamsError, match="max_rows=257 is more than the 256 rows"):
         tiny.engine(max_rows=257)
-    with pytest.raises(InvalidParamsError, match="GB of memory are free. Lower max_cache_tokens"):
+    with pytest.raises(InvalidParamsError, match=r"GB of memory are free\. Lower max_cache_tokens"):
         tiny.engine(max_cache_tokens=2**31 - 1)
 
 
@@ -86,9 +86,7 @@ def test_a_full_cache_leaves_the_rows_as_they_were(tiny):
     assert backend.is_out_of_memory(raised.value)
     assert list(cache.lengths) == [len(first), 50, 0]
     logits = backend.forward(cache, [RowInput(1, [7])])
-    torch.testing.assert_close(
-        logits[0, -1], tiny.logits_after([*second, 7]), atol=1e-3, rtol=1e-3
-    )
+    torch.testing.assert_close(logits[0, -1], tiny.logits_after([*second, 7]), atol=1e-3, rtol=1e-3)
     cache.truncate(0, 5)
     backend.forward(cache, [RowInput(2, tokens(4, 100))])
     cache.close()
@@ -115,9 +113,7 @@ def test_a_batch_that_fails_half_way_is_taken_back_whole(tiny, monkeypatch):
     assert list(cache.lengths) == [9, 0]
     logits = backend.forward(cache, [RowInput(0, [7]), RowInput(1, tokens(3, 8))])
     for row, ids in enumerate(([*tokens(1, 9), 7], tokens(3, 8))):
-        torch.testing.assert_close(
-            logits[row, -1], tiny.logits_after(ids), atol=1e-3, rtol=1e-3
-        )
+        torch.testing.assert_close(logits[row, -1], tiny.logits_after(ids), atol=1e-3, rtol=1e-3)
     cache.close()
     backend.release()
 

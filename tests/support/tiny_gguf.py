@@ -74,7 +74,10 @@ def _add_vocabulary(writer: gguf.GGUFWriter) -> None:
     # The model has more rows than the tokenizer has tokens, as many checkpoints do.
     missing = range(len(tokens), 512)
     writer.add_token_list([*tokens, *(f"[PAD{index}]" for index in missing)])
-    kinds = [gguf.TokenType.CONTROL if it in special else gguf.TokenType.NORMAL for it in range(len(tokens))]
+    kinds = [
+        gguf.TokenType.CONTROL if it in special else gguf.TokenType.NORMAL
+        for it in range(len(tokens))
+    ]
     writer.add_token_types([*kinds, *(gguf.TokenType.UNUSED for _ in missing)])
     writer.add_token_merges([" ".join(pair) for pair in model["merges"]])
     writer.add_bos_token_id(tokenizer.bos_token_id)

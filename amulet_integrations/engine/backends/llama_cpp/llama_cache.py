@@ -111,9 +111,7 @@ class LlamaCppCache:
 
     def inputs(self, inputs: Sequence[RowInput]) -> list[SequenceInput]:
         """Returns what a pass appends to the rows' sequences."""
-        return [
-            SequenceInput(self._sequences[row], self.lengths[row], ids) for row, ids in inputs
-        ]
+        return [SequenceInput(self._sequences[row], self.lengths[row], ids) for row, ids in inputs]
 
     def lengthen(self, inputs: Sequence[RowInput]) -> None:
         """Counts the tokens that a pass has appended."""

@@ -122,7 +122,9 @@ class LlamaCppContext:
         size = self._batch.size
         try:
             pieces = [
-                self._decode_batch(tokens.part(start, start + size), last=start + size >= len(tokens))
+                self._decode_batch(
+                    tokens.part(start, start + size), last=start + size >= len(tokens)
+                )
                 for start in range(0, len(tokens), size)
             ]
         except BaseException:
@@ -143,7 +145,7 @@ class LlamaCppContext:
 
     def clear(self) -> None:
         """Takes back the tokens of all sequences, and overwrites what was computed of them."""
-        self._llama.llama_memory_clear(self._memory, True)  # noqa: FBT003 - positional in C
+        self._llama.llama_memory_clear(self._memory, True)
 
     def sequence_bytes(self, sequence: int) -> int:
         """Returns how many bytes the keys and values of a sequence have, and a little more."""
@@ -240,7 +242,7 @@ class _Batch:
             "seq_id": self._lists,
             "logits": self._wanted,
         }
-        kinds = dict(llama.llama_batch._fields_)  # noqa: SLF001 - of ctypes
+        kinds = dict(llama.llama_batch._fields_)
         for name, column in columns.items():
             setattr(self._struct, name, ctypes.cast(column.ctypes.data, kinds[name]))
 

@@ -49,9 +49,7 @@ class LlamaCppModel:
         self.n_ctx = self._window()
         self.n_vocab = int(llama.llama_vocab_n_tokens(self._vocab))
         self.end_ids = frozenset(
-            token
-            for token in range(self.n_vocab)
-            if llama.llama_vocab_is_eog(self._vocab, token)
+            token for token in range(self.n_vocab) if llama.llama_vocab_is_eog(self._vocab, token)
         )
 
     @classmethod

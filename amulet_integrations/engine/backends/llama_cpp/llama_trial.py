@@ -60,9 +60,7 @@ def try_model(model: LlamaCppModel) -> Trial:
                 "back, or shared with another row. llama.cpp keeps a state for this family "
                 f"({model.architecture!r}) that the engine cannot work with."
             )
-    return Trial(
-        max(1, (whole - beginning) // (_TOKENS - _SHARED)), _rounding(model) * spread
-    )
+    return Trial(max(1, (whole - beginning) // (_TOKENS - _SHARED)), _rounding(model) * spread)
 
 
 def _token_ids(model: LlamaCppModel) -> list[int]:
@@ -85,6 +83,10 @@ def _rounding(model: LlamaCppModel) -> float:
     kind = model.metadata.get("general.file_type", "")
     options = model.options
     # Flash attention rounds keys and values to 16 bits.
-    if kind == "0" and (options.type_k, options.type_v, options.flash_attn) == ("f32", "f32", False):
+    if kind == "0" and (options.type_k, options.type_v, options.flash_attn) == (
+        "f32",
+        "f32",
+        False,
+    ):
         return _EXACT_CACHE
     return _EXACT_FILES.get(kind, _QUANTIZED)
