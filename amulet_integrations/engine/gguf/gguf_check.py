@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from pathlib import Path
 
 from amulet_integrations.errors import MissingDependencyError, UnsupportedModelError
@@ -27,6 +28,7 @@ _ENCODERS = frozenset(
         "wavtokenizer-dec",
     }
 )
+_MOST_LAYERS = 512  # of llama.cpp's
 _RANK = 4  # of llama.cpp's kinds of pooling
 _CLASSIFIERS = ("cls.weight", "cls.output.weight")
 
@@ -48,6 +50,7 @@ def check_model_file(path: Path) -> GGUFHeader:
     """
     header = read_header(path)
     check_kind(header)
+    check_numbers(header)
     parts = part_files(header)
     for part in parts:
         check_extents(header if part == path else read_header(part))
@@ -86,6 +89,20 @@ def check_kind(header: GGUFHeader) -> None:
         raise _refused(header, "a model without a vocabulary: tokenizer.ggml.tokens is missing")
     if header.of_model("context_length", 0) < 1:
         raise _refused(header, f"a model that names no {family}.context_length")
+
+
+def check_numbers(header: GGUFHeader) -> None:
+    """Refuses numbers with which llama.cpp would end the process.
+
+    Raises:
+        UnsupportedModelError: The message has the number.
+    """
+    layers = header.of_model("block_count", 1)
+    if not 1 <= layers <= _MOST_LAYERS:
+        raise _damaged(header, f"{header.architecture}.block_count is {layers:,}")
+    for key, value in header.metadata.items():
+        if key.endswith("_epsilon") and isinstance(value, float) and not 0.0 <= value < inf:
+            raise _damaged(header, f"{key} is {value}")
 
 
 def check_extents(header: GGUFHeader) -> None:

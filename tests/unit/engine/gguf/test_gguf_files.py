@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -36,6 +37,8 @@ def small(path: Path, architecture: str = "llama", **entries: object) -> Path:
             writer.add_bool(key, value)
         elif isinstance(value, str):
             writer.add_string(key, value)
+        elif isinstance(value, float):
+            writer.add_float32(key, value)
         else:
             writer.add_uint32(key, value)
     writer.add_tensor("token_embd.weight", np.zeros((2, 4), dtype=np.float32))
@@ -179,6 +182,22 @@ def test_what_is_no_language_model_is_named(name: str, tmp_path: Path) -> None:
     make, message = KINDS[name]
     with pytest.raises(UnsupportedModelError, match=message):
         check_model_file(make(tmp_path / "it.gguf"))
+
+
+@pytest.mark.parametrize(
+    ("entry", "value", "message"),
+    [
+        ("llama__block_count", 0, "block_count is 0"),
+        ("llama__block_count", 2**31, "block_count is 2,147,483,648"),
+        ("llama__attention__layer_norm_rms_epsilon", -1.0, "epsilon is -1.0"),
+        ("llama__attention__layer_norm_rms_epsilon", math.nan, "epsilon is nan"),
+    ],
+)
+def test_numbers_that_would_end_the_process_are_refused(
+    entry: str, value: float, message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UnsupportedModelError, match=message):
+        check_model_file(small(tmp_path / "it.gguf", **{entry: value}))
 
 
 def test_a_small_model_passes_and_is_known_by_its_first_bytes(tmp_path: Path) -> None:
