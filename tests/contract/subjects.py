@@ -23,9 +23,9 @@ from amulet_integrations.engine.backends.llama_cpp.backend import LlamaCppBacken
 from amulet_integrations.engine.backends.llama_cpp.llama_model import LlamaCppModel
 from amulet_integrations.engine.backends.llama_cpp.llama_options import LlamaCppOptions
 from amulet_integrations.engine.backends.transformers.backend import TransformersBackend
+from tests.llama_cpp.tiny_gguf import write_tiny_gguf
 from tests.support.table_backend import TableBackend
 from tests.support.tiny import tiny_model, tiny_tokenizer
-from tests.support.tiny_gguf import write_tiny_gguf
 
 BAD = 3  # a token that the failing backends cannot compute
 MIXTURES = [
