@@ -66,7 +66,7 @@ def test_values_that_do_not_go_together_are_refused():
 def test_unknown_names_and_those_of_the_engine_are_refused():
     with pytest.raises(UnknownArgumentError, match=r"'n_ctxx' \(did you mean 'n_ctx'"):
         LlamaCppOptions.read({"n_ctxx": 4096})
-    with pytest.raises(UnknownArgumentError, match="ChatAmulet .* 'n_seq_max'.*max_rows"):
+    with pytest.raises(UnknownArgumentError, match=r"ChatAmulet .* 'n_seq_max'.*max_rows"):
         LlamaCppOptions.read({"n_seq_max": 8}, "ChatAmulet")
 
 
