@@ -126,10 +126,10 @@ def tiny_gguf() -> Path:
     return write_tiny_gguf(folder / "tiny.gguf", tiny_model())
 
 
-def llama_cpp_backend(failing: bool = False) -> Backend:
+def llama_cpp_backend(failing: bool = False, *, file: Path | None = None) -> Backend:
     """The tiny model on llama.cpp, as exact as it can be."""
     options = LlamaCppOptions(type_k="f32", type_v="f32", flash_attn=False, n_batch=32, n_ubatch=32)
-    model = LlamaCppModel.load(tiny_gguf(), options)
+    model = LlamaCppModel.load(file or tiny_gguf(), options)
     backend = LlamaCppBackend(model, tiny_tokenizer(), model_name="tiny")
     if failing:
         backend.forward, backend.decode = map(failing_on_bad, (backend.forward, backend.decode))
