@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import isfinite
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -54,8 +55,9 @@ def mix_contexts(logits: Tensor, matrix: Tensor) -> Tensor:
         mixed = matrix @ logits
         # One cheap reduction shows that all is finite; on a device it would stall. torch would wake
         # its other threads for it, which takes longer than the sum.
-        if isfinite(mixed.detach().numpy().sum()):
-            return mixed
+        with np.errstate(all="ignore"):
+            if isfinite(mixed.detach().numpy().sum()):
+                return mixed
     return _mix_with_exclusions(logits, matrix).float()
 
 

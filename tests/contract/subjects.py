@@ -23,9 +23,9 @@ from amulet_integrations.engine.backends.llama_cpp.backend import LlamaCppBacken
 from amulet_integrations.engine.backends.llama_cpp.llama_model import LlamaCppModel
 from amulet_integrations.engine.backends.llama_cpp.llama_options import LlamaCppOptions
 from amulet_integrations.engine.backends.transformers.backend import TransformersBackend
+from tests.llama_cpp.tiny_gguf import write_tiny_gguf
 from tests.support.table_backend import TableBackend
 from tests.support.tiny import tiny_model, tiny_tokenizer
-from tests.support.tiny_gguf import write_tiny_gguf
 
 BAD = 3  # a token that the failing backends cannot compute
 MIXTURES = [
@@ -126,10 +126,10 @@ def tiny_gguf() -> Path:
     return write_tiny_gguf(folder / "tiny.gguf", tiny_model())
 
 
-def llama_cpp_backend(failing: bool = False) -> Backend:
+def llama_cpp_backend(failing: bool = False, *, file: Path | None = None) -> Backend:
     """The tiny model on llama.cpp, as exact as it can be."""
     options = LlamaCppOptions(type_k="f32", type_v="f32", flash_attn=False, n_batch=32, n_ubatch=32)
-    model = LlamaCppModel.load(tiny_gguf(), options)
+    model = LlamaCppModel.load(file or tiny_gguf(), options)
     backend = LlamaCppBackend(model, tiny_tokenizer(), model_name="tiny")
     if failing:
         backend.forward, backend.decode = map(failing_on_bad, (backend.forward, backend.decode))

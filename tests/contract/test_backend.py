@@ -58,8 +58,9 @@ def test_it_is_a_backend(subject):
 class RandomRows:
     """Calls the cache's methods in random order and knows which tokens each row must hold."""
 
-    def __init__(self, subject: Subject, seed: int) -> None:
+    def __init__(self, subject: Subject, seed: int, tolerance: float = 1e-3) -> None:
         self.subject = subject
+        self.tolerance = {"atol": tolerance, "rtol": tolerance}
         self.random = random.Random(seed)
         self.backend = subject.make(False)
         self.cache = self.backend.new_cache(64, 4096)
@@ -80,7 +81,7 @@ class RandomRows:
             for back in range(min(3, len(ids))):
                 held = self.expected[row][: len(self.expected[row]) - back]
                 right = self.subject.logits_after(held)
-                torch.testing.assert_close(of_row[-1 - back], right, atol=1e-3, rtol=1e-3)
+                torch.testing.assert_close(of_row[-1 - back], right, **self.tolerance)
 
     def add(self):
         self.cache.add(2)

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from amulet_integrations.engine.backends.llama_cpp.llama_library import library
+
 if find_spec("llama_cpp") is None:
     collect_ignore_glob = ["test_*.py"]
 
@@ -29,8 +31,7 @@ def embedded_file() -> Path:
 @pytest.fixture(scope="session")
 def quantized(embedded_file, tmp_path_factory) -> Callable[[str], Path]:
     """Makes files of the same model with weights of another type."""
-    from llama_cpp import llama_cpp
-
+    llama_cpp = library()  # which prints nothing
     folder = tmp_path_factory.mktemp("gguf")
 
     @cache

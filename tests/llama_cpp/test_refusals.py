@@ -12,8 +12,8 @@ from amulet_integrations.engine.backends.llama_cpp.llama_model import LlamaCppMo
 from amulet_integrations.engine.backends.llama_cpp.llama_options import LlamaCppOptions
 from amulet_integrations.errors import InvalidParamsError, ModelNotFoundError, UnsupportedModelError
 from tests.contract.subjects import tiny_gguf
+from tests.llama_cpp.tiny_gguf import write_tiny_gguf
 from tests.support.tiny import tiny_model, tiny_tokenizer
-from tests.support.tiny_gguf import write_tiny_gguf
 
 
 def test_a_missing_file():

@@ -15,9 +15,10 @@ _CELLS = 256
 _TEXT = "The sea covers most of the planet, and people have sailed it for thousands of years."
 _SHARED, _TOKENS = 8, 12
 _MOST_DIFFERENCE = 0.35  # of the logits' spread; rounding makes 0.06 at most
-_EXACT_FILES = {"0": 0.01, "1": 0.03, "32": 0.06}  # general.file_type: F32, F16, BF16
 _QUANTIZED = 0.5
-_EXACT_CACHE = 0.001  # F32 weights, and keys and values in F32 too
+_ROUNDING_OF_WEIGHTS = {"0": 0.01, "1": 0.05, "32": 0.1}  # general.file_type: F32, F16, BF16
+_ROUNDING_OF_CACHE = {"f32": 0.01, "f16": 0.01, "bf16": 0.1}
+_EXACT = 0.001
 
 
 class Trial(NamedTuple):
@@ -80,13 +81,10 @@ def _rounding(model: LlamaCppModel) -> float:
     Activations between quantized weights are rounded to 8 bits, so that the least difference
     becomes a step at some of them, layer after layer.
     """
-    kind = model.metadata.get("general.file_type", "")
     options = model.options
+    cache = {options.type_k, options.type_v}
+    weights = _ROUNDING_OF_WEIGHTS.get(model.metadata.get("general.file_type", ""), _QUANTIZED)
     # Flash attention rounds keys and values to 16 bits.
-    if kind == "0" and (options.type_k, options.type_v, options.flash_attn) == (
-        "f32",
-        "f32",
-        False,
-    ):
-        return _EXACT_CACHE
-    return _EXACT_FILES.get(kind, _QUANTIZED)
+    if cache == {"f32"} and options.flash_attn is False and weights == _ROUNDING_OF_WEIGHTS["0"]:
+        return _EXACT
+    return max(weights, *(_ROUNDING_OF_CACHE.get(kind, _QUANTIZED) for kind in cache), 0.0)

@@ -1,4 +1,4 @@
-"""The tiny model as a GGUF file in float32, with the vocabulary of the tiny tokenizer."""
+"""Tiny models as GGUF files in float32, with the vocabulary of the tiny tokenizer."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 
 from tests.support.tiny import CHATML, tiny_tokenizer
 
+# Llama; Gemma 2 calls two of its norms otherwise, and has two more.
 _NAMES = {
     "input_layernorm": "attn_norm",
     "self_attn.q_proj": "attn_q",
@@ -24,16 +25,24 @@ _NAMES = {
     "mlp.down_proj": "ffn_down",
 }
 
+_GEMMA_NAMES = {
+    **_NAMES,
+    "post_attention_layernorm": "post_attention_norm",
+    "pre_feedforward_layernorm": "ffn_norm",
+    "post_feedforward_layernorm": "post_ffw_norm",
+}
+
 
 def write_tiny_gguf(
     path: Path, model: PreTrainedModel, *, architecture: str = "llama", **entries: object
 ) -> Path:
-    """Writes a tiny Llama.
+    """Writes a tiny model.
 
     Args:
         path: The file.
-        model: From `tiny_model`.
-        architecture: The family that the file claims to be of.
+        model: From `tiny_model`: a Llama, or a Gemma 2 of which `query_pre_attn_scalar` is the
+            size of a head.
+        architecture: The family: "llama" or "gemma2".
         entries: Entries of its metadata that are added, without the family.
     """
     config = model.config
@@ -51,12 +60,20 @@ def write_tiny_gguf(
     writer.add_layer_norm_rms_eps(config.rms_norm_eps)
     writer.add_rope_freq_base(config.rope_parameters["rope_theta"])
     writer.add_vocab_size(config.vocab_size)
+    gemma = architecture == "gemma2"
+    if gemma:
+        writer.add_sliding_window(config.sliding_window)
+        writer.add_attn_logit_softcapping(config.attn_logit_softcapping)
+        writer.add_final_logit_softcapping(config.final_logit_softcapping)
     for name, value in entries.items():
         key = f"{architecture}.{name.replace('__', '.')}"
         (writer.add_bool if isinstance(value, bool) else writer.add_uint32)(key, value)
     _add_vocabulary(writer)
     for name, tensor in model.state_dict().items():
-        writer.add_tensor(_name(name), _laid_out(name, tensor, config).numpy())
+        if gemma and name == "lm_head.weight":
+            continue  # the embedding, once more
+        laid_out = _of_gemma(name, tensor) if gemma else _laid_out(name, tensor, config)
+        writer.add_tensor(_name(name, _GEMMA_NAMES if gemma else _NAMES), laid_out.numpy())
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -86,7 +103,12 @@ def _add_vocabulary(writer: gguf.GGUFWriter) -> None:
     writer.add_chat_template(CHATML)
 
 
-def _name(name: str) -> str:
+def _of_gemma(name: str, tensor: Tensor) -> Tensor:
+    """transformers holds how much the weights of norms differ from 1."""
+    return tensor.detach() + 1 if "norm" in name else tensor.detach().contiguous()
+
+
+def _name(name: str, names: dict[str, str]) -> str:
     name = name.removeprefix("model.")
     outer = {
         "embed_tokens.weight": "token_embd.weight",
@@ -96,7 +118,7 @@ def _name(name: str) -> str:
     if name in outer:
         return outer[name]
     _, layer, inner = name.split(".", 2)
-    return f"blk.{layer}.{_NAMES[inner.removesuffix('.weight')]}.weight"
+    return f"blk.{layer}.{names[inner.removesuffix('.weight')]}.weight"
 
 
 def _laid_out(name: str, tensor: Tensor, config) -> Tensor:
