@@ -14,8 +14,8 @@ import pytest
 from amulet_integrations.engine.gguf.gguf_check import check_model_file
 from amulet_integrations.engine.gguf.gguf_header import GGUFArray, begins_as_gguf, read_header
 from amulet_integrations.errors import ModelNotFoundError, UnsupportedModelError
-from tests.support.tiny import CONTEXT_WINDOW, tiny_model
 from tests.llama_cpp.tiny_gguf import write_tiny_gguf
+from tests.support.tiny import CONTEXT_WINDOW, tiny_model
 
 _U64 = 2**64 - 1
 

@@ -23,8 +23,8 @@ from amulet_integrations.errors import (
 )
 from amulet_integrations.langchain import ChatAmulet
 from amulet_integrations.llama_index import AmuletLLM
-from tests.support.tiny import CONTEXT_WINDOW, tiny_engine, tiny_model, tiny_tokenizer
 from tests.llama_cpp.tiny_gguf import write_tiny_gguf
+from tests.support.tiny import CONTEXT_WINDOW, tiny_engine, tiny_model, tiny_tokenizer
 
 TEXTS = ["The sea is blue.", " two  spaces\n\n", "<|im_start|>user", "日本 🙂 123"]
 
