@@ -70,9 +70,11 @@ class GGUFVocabulary:
 
         Raises:
             ModelError: As `read_header`.
+            UnsupportedModelError: Two tokens are one, with which llama.cpp would end the process.
         """
         header = read_header(path, arrays=(_TOKENS, _TYPES, _MERGES))
         tokens = [str(token) for token in _values(header, _TOKENS)]
+        _check_tokens(path, tokens)
         keys = {name: f"tokenizer.ggml.{key}" for name, key in _NAMED_TOKENS.items()}
         ids = {name: header.value(key, -1) for name, key in keys.items()}
         return cls(
@@ -127,6 +129,18 @@ def read_gguf_tokenizer(path: Path) -> PreTrainedTokenizerBase:
 def _values(header: GGUFHeader, key: str) -> Sequence[str | int | float | bool]:
     array = header.metadata.get(key)
     return array.values if isinstance(array, GGUFArray) else ()
+
+
+def _check_tokens(path: Path, tokens: Sequence[str]) -> None:
+    seen: dict[str, int] = {}
+    for token_id, token in enumerate(tokens):
+        name = token.partition("\0")[0]  # where llama.cpp's strings end
+        first = seen.setdefault(name, token_id)
+        if name and first != token_id:
+            raise UnsupportedModelError(
+                f"{path} is a damaged GGUF file: its tokens {first:,} and {token_id:,} are both "
+                f"{name!r:.80}. Download or convert it again."
+            )
 
 
 def _byte_level(vocabulary: GGUFVocabulary, way: PreTokenizer) -> Tokenizer:

@@ -11,7 +11,7 @@ from amulet_integrations.engine.model_source import ModelSource
 from amulet_integrations.errors import ModelNotFoundError
 
 from .gguf_header import read_header
-from .gguf_tokenizer import read_gguf_tokenizer
+from .gguf_tokenizer import GGUFVocabulary, read_gguf_tokenizer
 
 
 def gguf_tokenizer(source: ModelSource, path: Path) -> PreTrainedTokenizerBase:
@@ -22,11 +22,12 @@ def gguf_tokenizer(source: ModelSource, path: Path) -> PreTrainedTokenizerBase:
     Raises:
         ModelNotFoundError: There is no tokenizer of the name in `tokenizer_name`.
         InvalidParamsError: `chat_template` is no template.
-        UnsupportedModelError: transformers cannot read the file's own.
+        UnsupportedModelError: The file's own cannot be read, or is damaged.
     """
     if source.tokenizer_name is None:
         tokenizer = read_gguf_tokenizer(path)
     else:
+        GGUFVocabulary.read(path)  # which refuses a damaged one
         tokenizer = _named_tokenizer(source, source.tokenizer_name)
         if not tokenizer.chat_template:
             tokenizer.chat_template = read_header(path).value("tokenizer.chat_template", "") or None

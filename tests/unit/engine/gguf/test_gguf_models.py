@@ -103,6 +103,15 @@ def test_a_named_tokenizer_stands_in_for_the_files_own(
         LocalEngine.from_pretrained(str(file), tokenizer_name=str(tmp_path / "none"))
 
 
+def test_two_tokens_that_are_one_are_refused(
+    file: Path, tmp_path: Path, no_llama_cpp: None
+) -> None:
+    damaged = tmp_path / "damaged.gguf"
+    damaged.write_bytes(file.read_bytes().replace(b"[PAD485]", b"[\0AD485]"))
+    with pytest.raises(UnsupportedModelError, match=r"its tokens \d+ and 485 are both '\['"):
+        LocalEngine.from_pretrained(str(damaged))
+
+
 def test_a_file_of_a_folder_is_named_by_gguf_file(file: Path, no_llama_cpp: None) -> None:
     for make in (ChatAmulet, AmuletLLM):
         llm = make(model=file.parent, gguf_file=file.name)
