@@ -68,6 +68,10 @@ class SequenceInput(NamedTuple):
 class LlamaCppContext:
     """Sequences of one model. Each token of a sequence takes a cell; sequences may share cells.
 
+    In layers with a sliding window, llama.cpp gives away the cells of tokens that a sequence has
+    left behind, and then the sequence can be neither cut nor shared from there. It never gives away
+    what two sequences hold. So with such a model each sequence has a twin that holds the same.
+
     Args:
         model: The model.
         n_seq_max: The number of sequences; their ids begin at 0.
@@ -84,7 +88,8 @@ class LlamaCppContext:
     def __init__(self, model: LlamaCppModel, n_seq_max: int, cells: int) -> None:
         llama = self._llama = library()
         with llama_errors() as errors:
-            params = _context_params(llama, model.options, n_seq_max, cells)
+            twins = 1 + model.has_sliding_windows
+            params = _context_params(llama, model.options, twins * n_seq_max, cells)
             pointer = llama.llama_init_from_model(model.pointer, params)
         if not pointer:
             raise InvalidParamsError(
@@ -100,7 +105,10 @@ class LlamaCppContext:
             raise InvalidParamsError(f"{str(model.path)!r} keeps nothing of what it has read.")
         self.n_seq_max = n_seq_max
         self.cells = int(llama.llama_n_ctx(pointer))
-        self._batch = _Batch(llama, min(model.options.n_batch, llama.llama_n_batch(pointer)))
+        size = min(model.options.n_batch, llama.llama_n_batch(pointer))
+        # A sequence's id, and that of its twin.
+        self._offsets = tuple(range(0, twins * n_seq_max, n_seq_max))
+        self._batch = _Batch(llama, size, self._offsets)
 
     def decode(self, inputs: Sequence[SequenceInput], keep: int) -> tuple[Tensor, list[int]]:
         """Appends tokens to sequences.
@@ -137,11 +145,13 @@ class LlamaCppContext:
         """Makes the first tokens of one sequence the content of another; nothing is copied."""
         self.truncate(target, 0)
         if length:
-            self._llama.llama_memory_seq_cp(self._memory, source, target, 0, length)
+            for offset in self._offsets:
+                self._llama.llama_memory_seq_cp(self._memory, source, target + offset, 0, length)
 
     def truncate(self, sequence: int, length: int) -> None:
         """Takes back the tokens of a sequence after the first `length`."""
-        self._llama.llama_memory_seq_rm(self._memory, sequence, length, _TO_THE_END)
+        for offset in self._offsets:
+            self._llama.llama_memory_seq_rm(self._memory, sequence + offset, length, _TO_THE_END)
 
     def clear(self) -> None:
         """Takes back the tokens of all sequences, and overwrites what was computed of them."""
@@ -223,22 +233,23 @@ class _Batch:
     Args:
         llama: llama.cpp.
         size: The most tokens.
+        offsets: Each token is of the sequences whose ids are its own and these more.
     """
 
-    def __init__(self, llama: Any, size: int) -> None:
+    def __init__(self, llama: Any, size: int, offsets: Sequence[int]) -> None:
         self.size = size
-        self._tokens, self._positions, self._sequences = np.zeros((3, size), dtype=np.int32)
-        self._ones = np.ones(size, dtype=np.int32)
+        self._tokens, self._positions = np.zeros((2, size), dtype=np.int32)
+        self._offsets = np.array(offsets, dtype=np.int32)
+        self._sequences = np.zeros((size, len(offsets)), dtype=np.int32)
+        self._counts = np.full(size, len(offsets), dtype=np.int32)
         self._wanted = np.zeros(size, dtype=np.int8)
-        item = self._sequences.itemsize
-        begin = self._sequences.ctypes.data
-        # Each token has a list of sequences of its own; here they are all of one sequence.
-        self._lists = np.arange(begin, begin + size * item, item, dtype=np.uintp)
+        step, begin = self._sequences.strides[0], self._sequences.ctypes.data
+        self._lists = np.arange(begin, begin + size * step, step, dtype=np.uintp)
         self._struct = llama.llama_batch()
         columns: dict[str, NDArray[Any]] = {
             "token": self._tokens,
             "pos": self._positions,
-            "n_seq_id": self._ones,
+            "n_seq_id": self._counts,
             "seq_id": self._lists,
             "logits": self._wanted,
         }
@@ -247,9 +258,10 @@ class _Batch:
             setattr(self._struct, name, ctypes.cast(column.ctypes.data, kinds[name]))
 
     def fill(self, tokens: _Tokens) -> Any:
+        """Returns llama.cpp's batch with these tokens."""
         count = len(tokens)
         self._tokens[:count] = tokens.ids
-        self._sequences[:count] = tokens.sequences
+        self._sequences[:count] = tokens.sequences[:, None] + self._offsets
         self._positions[:count] = tokens.positions
         self._wanted[:count] = tokens.wanted
         self._struct.n_tokens = count
