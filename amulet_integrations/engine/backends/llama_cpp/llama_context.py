@@ -123,7 +123,8 @@ class LlamaCppContext:
 
         Raises:
             CellsFullError: There are too few free cells. Nothing was appended.
-            DecodeError: llama.cpp failed. Nothing was appended.
+            DecodeError: llama.cpp failed, or a logit is NaN, of whichever sequence: one spoils the
+                others of its batch. Nothing was appended.
         """
         counts = [min(keep, len(each.ids)) for each in inputs]
         tokens = _Tokens.of(inputs, counts)
@@ -136,10 +137,17 @@ class LlamaCppContext:
                 for start in range(0, len(tokens), size)
             ]
         except BaseException:
-            for each in inputs:  # earlier batches, and those that were computed in part
-                self.truncate(each.sequence, each.position)
+            self._take_back(inputs)  # earlier batches, and those that were computed in part
             raise
-        return (pieces[0] if len(pieces) == 1 else torch.cat(pieces)), counts
+        logits = pieces[0] if len(pieces) == 1 else torch.cat(pieces)
+        if bool(logits[:, 0].isnan().any()):  # one NaN inside makes all logits NaN
+            self._take_back(inputs)
+            self._erase_free_cells()
+            raise DecodeError(
+                "The logits are NaN: the model's weights are damaged, or its values too large for "
+                "16 bits (try type_k='bf16', type_v='bf16')."
+            )
+        return logits, counts
 
     def share(self, source: int, target: int, length: int) -> None:
         """Makes the first tokens of one sequence the content of another; nothing is copied."""
@@ -164,6 +172,19 @@ class LlamaCppContext:
     def close(self) -> None:
         """Frees the context. It is not used any more."""
         self._free()
+
+    def _take_back(self, inputs: Sequence[SequenceInput]) -> None:
+        for each in inputs:
+            self.truncate(each.sequence, each.position)
+
+    def _erase_free_cells(self) -> None:
+        """Overwrites what is left in cells that are free: even hidden, a NaN spoils a sum."""
+        size = self._llama.llama_state_get_size(self._pointer)
+        state = (ctypes.c_uint8 * size)()
+        written = self._llama.llama_state_get_data(self._pointer, state, size)
+        self.clear()
+        if self._llama.llama_state_set_data(self._pointer, state, written) != written:
+            raise DecodeError("llama.cpp could not restore its cells.")
 
     def _decode_batch(self, tokens: _Tokens, *, last: bool) -> Tensor:
         with llama_errors() as errors:
