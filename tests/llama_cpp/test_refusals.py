@@ -12,7 +12,7 @@ from amulet_integrations.engine.backends.llama_cpp.llama_model import LlamaCppMo
 from amulet_integrations.engine.backends.llama_cpp.llama_options import LlamaCppOptions
 from amulet_integrations.errors import InvalidParamsError, ModelNotFoundError, UnsupportedModelError
 from tests.contract.subjects import tiny_gguf
-from tests.llama_cpp.tiny_gguf import write_tiny_gguf
+from tests.llama_cpp.tiny_gguf import write_tiny_gguf, write_tiny_mamba
 from tests.support.tiny import tiny_model, tiny_tokenizer
 
 
@@ -42,6 +42,11 @@ def test_an_embedding_model(tmp_path):
     file = write_tiny_gguf(tmp_path / "e.gguf", tiny_model(), attention__causal=False)
     with pytest.raises(UnsupportedModelError, match="is an embedding model"):
         LlamaCppModel.load(file)
+
+
+def test_a_recurrent_model(tmp_path):
+    with pytest.raises(UnsupportedModelError, match="is a recurrent model, whose state cannot"):
+        LlamaCppModel.load(write_tiny_mamba(tmp_path / "mamba.gguf"))
 
 
 def test_more_gpus_than_there_can_be():

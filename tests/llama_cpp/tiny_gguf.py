@@ -74,6 +74,45 @@ def write_tiny_gguf(
             continue  # the embedding, once more
         laid_out = _of_gemma(name, tensor) if gemma else _laid_out(name, tensor, config)
         writer.add_tensor(_name(name, _GEMMA_NAMES if gemma else _NAMES), laid_out.numpy())
+    return _close(writer, path)
+
+
+def write_tiny_mamba(path: Path) -> Path:
+    """Writes a recurrent model with random weights."""
+    width, inner, states, rank = 32, 64, 8, 4
+    writer = gguf.GGUFWriter(path, "mamba")
+    writer.add_context_length(640)
+    writer.add_embedding_length(width)
+    writer.add_block_count(1)
+    writer.add_feed_forward_length(0)
+    writer.add_head_count(0)
+    writer.add_ssm_conv_kernel(4)
+    writer.add_ssm_inner_size(inner)
+    writer.add_ssm_state_size(states)
+    writer.add_ssm_time_step_rank(rank)
+    writer.add_layer_norm_rms_eps(1e-5)
+    _add_vocabulary(writer)
+    shapes = {
+        "token_embd.weight": (512, width),
+        "output_norm.weight": (width,),
+        "blk.0.attn_norm.weight": (width,),
+        "blk.0.ssm_in.weight": (2 * inner, width),
+        "blk.0.ssm_conv1d.weight": (inner, 4),
+        "blk.0.ssm_conv1d.bias": (inner,),
+        "blk.0.ssm_x.weight": (rank + 2 * states, inner),
+        "blk.0.ssm_dt.weight": (inner, rank),
+        "blk.0.ssm_dt.bias": (inner,),
+        "blk.0.ssm_a": (inner, states),
+        "blk.0.ssm_d": (inner,),
+        "blk.0.ssm_out.weight": (width, inner),
+    }
+    generator = torch.Generator().manual_seed(0)
+    for name, shape in shapes.items():
+        writer.add_tensor(name, torch.randn(shape, generator=generator).numpy())
+    return _close(writer, path)
+
+
+def _close(writer: gguf.GGUFWriter, path: Path) -> Path:
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

@@ -73,7 +73,9 @@ class LlamaCppBackend:
         self._bytes_per_token = trial.bytes_per_token
         self.max_decode_tokens = _DECODE_TOKENS_GPU if model.on_gpu else _DECODE_TOKENS_CPU
         self.default_prefill_tokens = _PREFILL_TOKENS_GPU if model.on_gpu else _PREFILL_TOKENS_CPU
-        self.max_rows = int(library().llama_max_parallel_sequences())
+        # See `LlamaCppContext` for the half.
+        sequences = int(library().llama_max_parallel_sequences())
+        self.max_rows = sequences // 2 if model.has_sliding_windows else sequences
         self._spare: LlamaCppContext | None = None
         self._released = False
 

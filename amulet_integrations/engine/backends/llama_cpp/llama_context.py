@@ -68,6 +68,10 @@ class SequenceInput(NamedTuple):
 class LlamaCppContext:
     """Sequences of one model. Each token of a sequence takes a cell; sequences may share cells.
 
+    In layers with a sliding window, llama.cpp gives away the cells of tokens that a sequence has
+    left behind, and then the sequence can be neither cut nor shared from there. It never gives away
+    what two sequences hold. So with such a model each sequence has a twin that holds the same.
+
     Args:
         model: The model.
         n_seq_max: The number of sequences; their ids begin at 0.
@@ -84,7 +88,8 @@ class LlamaCppContext:
     def __init__(self, model: LlamaCppModel, n_seq_max: int, cells: int) -> None:
         llama = self._llama = library()
         with llama_errors() as errors:
-            params = _context_params(llama, model.options, n_seq_max, cells)
+            twins = 1 + model.has_sliding_windows
+            params = _context_params(llama, model.options, twins * n_seq_max, cells)
             pointer = llama.llama_init_from_model(model.pointer, params)
         if not pointer:
             raise InvalidParamsError(
@@ -100,7 +105,10 @@ class LlamaCppContext:
             raise InvalidParamsError(f"{str(model.path)!r} keeps nothing of what it has read.")
         self.n_seq_max = n_seq_max
         self.cells = int(llama.llama_n_ctx(pointer))
-        self._batch = _Batch(llama, min(model.options.n_batch, llama.llama_n_batch(pointer)))
+        size = min(model.options.n_batch, llama.llama_n_batch(pointer))
+        # A sequence's id, and that of its twin.
+        self._offsets = tuple(range(0, twins * n_seq_max, n_seq_max))
+        self._batch = _Batch(llama, size, self._offsets)
 
     def decode(self, inputs: Sequence[SequenceInput], keep: int) -> tuple[Tensor, list[int]]:
         """Appends tokens to sequences.
@@ -115,7 +123,8 @@ class LlamaCppContext:
 
         Raises:
             CellsFullError: There are too few free cells. Nothing was appended.
-            DecodeError: llama.cpp failed. Nothing was appended.
+            DecodeError: llama.cpp failed, or a logit is NaN, of whichever sequence: one spoils the
+                others of its batch. Nothing was appended.
         """
         counts = [min(keep, len(each.ids)) for each in inputs]
         tokens = _Tokens.of(inputs, counts)
@@ -128,20 +137,29 @@ class LlamaCppContext:
                 for start in range(0, len(tokens), size)
             ]
         except BaseException:
-            for each in inputs:  # earlier batches, and those that were computed in part
-                self.truncate(each.sequence, each.position)
+            self._take_back(inputs)  # earlier batches, and those that were computed in part
             raise
-        return (pieces[0] if len(pieces) == 1 else torch.cat(pieces)), counts
+        logits = pieces[0] if len(pieces) == 1 else torch.cat(pieces)
+        if bool(logits[:, 0].isnan().any()):  # one NaN inside makes all logits NaN
+            self._take_back(inputs)
+            self._erase_free_cells()
+            raise DecodeError(
+                "The logits are NaN: the model's weights are damaged, or its values too large for "
+                "16 bits (try type_k='bf16', type_v='bf16')."
+            )
+        return logits, counts
 
     def share(self, source: int, target: int, length: int) -> None:
         """Makes the first tokens of one sequence the content of another; nothing is copied."""
         self.truncate(target, 0)
         if length:
-            self._llama.llama_memory_seq_cp(self._memory, source, target, 0, length)
+            for offset in self._offsets:
+                self._llama.llama_memory_seq_cp(self._memory, source, target + offset, 0, length)
 
     def truncate(self, sequence: int, length: int) -> None:
         """Takes back the tokens of a sequence after the first `length`."""
-        self._llama.llama_memory_seq_rm(self._memory, sequence, length, _TO_THE_END)
+        for offset in self._offsets:
+            self._llama.llama_memory_seq_rm(self._memory, sequence + offset, length, _TO_THE_END)
 
     def clear(self) -> None:
         """Takes back the tokens of all sequences, and overwrites what was computed of them."""
@@ -154,6 +172,19 @@ class LlamaCppContext:
     def close(self) -> None:
         """Frees the context. It is not used any more."""
         self._free()
+
+    def _take_back(self, inputs: Sequence[SequenceInput]) -> None:
+        for each in inputs:
+            self.truncate(each.sequence, each.position)
+
+    def _erase_free_cells(self) -> None:
+        """Overwrites what is left in cells that are free: even hidden, a NaN spoils a sum."""
+        size = self._llama.llama_state_get_size(self._pointer)
+        state = (ctypes.c_uint8 * size)()
+        written = self._llama.llama_state_get_data(self._pointer, state, size)
+        self.clear()
+        if self._llama.llama_state_set_data(self._pointer, state, written) != written:
+            raise DecodeError("llama.cpp could not restore its cells.")
 
     def _decode_batch(self, tokens: _Tokens, *, last: bool) -> Tensor:
         with llama_errors() as errors:
@@ -223,22 +254,23 @@ class _Batch:
     Args:
         llama: llama.cpp.
         size: The most tokens.
+        offsets: Each token is of the sequences whose ids are its own and these more.
     """
 
-    def __init__(self, llama: Any, size: int) -> None:
+    def __init__(self, llama: Any, size: int, offsets: Sequence[int]) -> None:
         self.size = size
-        self._tokens, self._positions, self._sequences = np.zeros((3, size), dtype=np.int32)
-        self._ones = np.ones(size, dtype=np.int32)
+        self._tokens, self._positions = np.zeros((2, size), dtype=np.int32)
+        self._offsets = np.array(offsets, dtype=np.int32)
+        self._sequences = np.zeros((size, len(offsets)), dtype=np.int32)
+        self._counts = np.full(size, len(offsets), dtype=np.int32)
         self._wanted = np.zeros(size, dtype=np.int8)
-        item = self._sequences.itemsize
-        begin = self._sequences.ctypes.data
-        # Each token has a list of sequences of its own; here they are all of one sequence.
-        self._lists = np.arange(begin, begin + size * item, item, dtype=np.uintp)
+        step, begin = self._sequences.strides[0], self._sequences.ctypes.data
+        self._lists = np.arange(begin, begin + size * step, step, dtype=np.uintp)
         self._struct = llama.llama_batch()
         columns: dict[str, NDArray[Any]] = {
             "token": self._tokens,
             "pos": self._positions,
-            "n_seq_id": self._ones,
+            "n_seq_id": self._counts,
             "seq_id": self._lists,
             "logits": self._wanted,
         }
@@ -247,9 +279,10 @@ class _Batch:
             setattr(self._struct, name, ctypes.cast(column.ctypes.data, kinds[name]))
 
     def fill(self, tokens: _Tokens) -> Any:
+        """Returns llama.cpp's batch with these tokens."""
         count = len(tokens)
         self._tokens[:count] = tokens.ids
-        self._sequences[:count] = tokens.sequences
+        self._sequences[:count] = tokens.sequences[:, None] + self._offsets
         self._positions[:count] = tokens.positions
         self._wanted[:count] = tokens.wanted
         self._struct.n_tokens = count

@@ -98,6 +98,11 @@ class LlamaCppModel:
         return int(library().llama_model_size(self._pointer))
 
     @property
+    def has_sliding_windows(self) -> bool:
+        """Whether some layers attend to the last tokens alone."""
+        return int(library().llama_model_n_swa(self._pointer)) > 0
+
+    @property
     def on_gpu(self) -> bool:
         """Whether layers, and so their keys and values, may be on a GPU."""
         return bool(library().llama_supports_gpu_offload()) and self.options.n_gpu_layers != 0
