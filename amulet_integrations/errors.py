@@ -221,6 +221,10 @@ class UnknownKeyWarning(AmuletWarning):
     """A key of a config looks like one that is read, and is not; see `unknown_user`."""
 
 
+class PreferenceContradictionWarning(AmuletWarning):
+    """A profile is stored whose preferences contradict each other; see `find_contradictions`."""
+
+
 class UnreadableContentWarning(AmuletWarning):
     """A message holds what a text model cannot read; its prompt names it in its place."""
 
@@ -247,6 +251,31 @@ class ProfileConflictError(ProfileError):
 
 class ProfileStoreError(ProfileError, OSError):
     """The store cannot be opened, read or written."""
+
+
+class ImportInterruptedError(ProfileStoreError):
+    """The store failed in the middle of an import. What is written stays; importing goes on.
+
+    Args:
+        *args: The message.
+        written: The users whose profiles were written before.
+    """
+
+    def __init__(self, *args: object, written: Collection[str] = ()) -> None:
+        super().__init__(*args)
+        self.written = tuple(written)
+
+    @classmethod
+    def at(cls, user_id: str, written: Collection[str], error: Exception) -> Self:
+        """Says where the import stopped, and who is written."""
+        shown = ", ".join(f"{it!r:.80}" for it in list(written)[:_MOST_NAMES]) or "nobody"
+        if (others := len(written) - _MOST_NAMES) > 0:
+            shown += f" and {others:,} more (see the error's `written`)"
+        return cls(
+            f"The import stopped at {user_id!r:.80}: {error} Written before: {shown}. Importing "
+            "again goes on from there and changes nothing else.",
+            written=written,
+        )
 
 
 class KeyFileError(AmuletError, OSError):

@@ -13,14 +13,9 @@ from amulet_integrations.engine.model_source import ModelSource
 from amulet_integrations.engine.protocol import Engine
 from amulet_integrations.personalization.explained_answers import RecentAnswers
 from amulet_integrations.personalization.unknown_users import UnknownUsers
-from amulet_integrations.profiles import ProfileLimits, ProfileStore, open_profile_store
-from amulet_integrations.profiles.stores.default_place import DEFAULT_PLACE, has_default
+from amulet_integrations.profiles import ProfileLimits, ProfileStore
+from amulet_integrations.profiles.stores.opened_stores import OpenedStores
 from amulet_integrations.prompting import PromptBuilder
-
-
-def is_default_place(profiles: object) -> bool:
-    """Whether a wrapper's `profiles` names the default place, not a database or a file."""
-    return isinstance(profiles, str) and profiles == DEFAULT_PLACE
 
 
 class Registry:
@@ -33,9 +28,8 @@ class Registry:
 
     def __init__(self) -> None:
         self._lock = ForkSafeLock()
-        self._opening = ForkSafeLock()  # a database may take long to answer
         self._engines: dict[str, Engine] = {}
-        self._stores: dict[tuple[str, float, ProfileLimits | None], ProfileStore] = {}
+        self._stores = OpenedStores()
         self._prompts: dict[tuple[int, str], tuple[Engine, PromptBuilder]] = {}
         self._windows: dict[str, int] = {}
         self.unknown_users: UnknownUsers = UnknownUsers()
@@ -89,21 +83,8 @@ class Registry:
         *,
         make: bool = False,
     ) -> ProfileStore | None:
-        """The store; one given by URL or path is opened, with a cache of `ttl` seconds and limits.
-
-        The default place is None as long as there is nothing, unless it may be made: then the
-        first write makes it.
-        """
-        if store_or_url is None:
-            return None
-        if is_default_place(store_or_url) and not (make or has_default()):
-            return None
-        if not isinstance(store_or_url, str | Path):
-            return open_profile_store(store_or_url)
-        with self._opening:
-            if (key := (str(store_or_url), ttl, limits)) not in self._stores:
-                self._stores[key] = open_profile_store(store_or_url, ttl=ttl, limits=limits)
-            return self._stores[key]
+        """As `OpenedStores.store`."""
+        return self._stores.store(store_or_url, ttl, limits, make=make)
 
 
 def _import_shared_engine() -> Callable[[ModelSource], Engine]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import threading
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Future, wait
 from contextvars import copy_context
@@ -21,6 +21,8 @@ from amulet_integrations.errors import AmuletError, EngineClosedError
 from .deadline import Deadline
 from .fork_safe import reset_in_child
 from .pool_threads import SHUTTING_DOWN, PoolThreads, forget_threads, is_pool_thread
+from .thread_groups import current_group
+from .thread_shares import Owner, ThreadShares
 
 T = TypeVar("T")
 
@@ -50,8 +52,9 @@ class FairThreads:
         name: What the threads are called.
         max_threads: How many there are at most. They are made as they are needed.
         share: How many of them work for one user at a time.
-        reserve: How many of them begin work only for users who have none at all, so that a few
-            users, or work for nobody in particular, cannot take all.
+        reserve: How many of them begin work only for users who have none at all, of groups that
+            have less than a share. So neither a few users, nor work for nobody in particular, nor
+            one group (`thread_groups`) can take all, however many users it names.
     """
 
     def __init__(
@@ -154,8 +157,8 @@ class FairThreads:
     def _begin_anew(self) -> None:
         self._threads = PoolThreads(self._name, self._max_threads)
         self._lock = threading.Lock()
-        self._waiting: OrderedDict[str | None, _Queue] = OrderedDict()
-        self._running: Counter[str | None] = Counter()
+        self._waiting: OrderedDict[Owner, _Queue] = OrderedDict()
+        self._shares = ThreadShares(self._max_threads, self._share, self._reserve)
         self._may_be_left: set[Future[Any]] = set()  # of what runs
         self._is_over = False
 
@@ -180,68 +183,61 @@ class FairThreads:
     def _add(self, work: _Work, user_id: str | None) -> Future[Any]:
         if not isinstance(user_id, str):  # nobody; or no id at all, which the work will refuse
             user_id = None
+        owner = Owner(user_id, current_group())
         future: Future[Any] = Future()
         with self._lock:
-            queue = self._waiting.setdefault(user_id, {})
+            queue = self._waiting.setdefault(owner, {})
             queue[future] = work._replace(function=partial(copy_context().run, work.function))
             self._begin_next()
-        future.add_done_callback(partial(self._forget_cancelled, user_id))
+        future.add_done_callback(partial(self._forget_cancelled, owner))
         return future
 
     def _begin_next(self) -> None:
         """Gives free threads to work that waits. The caller holds the lock."""
-        while self._running.total() < self._max_threads:
-            user_id = next(filter(self._may_begin, self._waiting), _NOBODY)
-            if user_id is _NOBODY:
+        while not self._shares.all_taken:
+            owner = next(filter(self._shares.may_begin, self._waiting), None)
+            if owner is None:
                 return
-            queue = self._waiting.pop(user_id)
+            queue = self._waiting.pop(owner)
             future = next(iter(queue))
             work = queue.pop(future)
             if queue:  # behind the other users
-                self._waiting[user_id] = queue
+                self._waiting[owner] = queue
             try:
-                self._begin(user_id, future, work)
+                self._begin(owner, future, work)
             except AmuletError as error:
                 _refuse(future, error)
             else:
-                self._running[user_id] += 1
+                self._shares.count(owner, 1)
 
-    def _begin(self, user_id: str | None, future: Future[Any], work: _Work) -> None:
+    def _begin(self, owner: Owner, future: Future[Any], work: _Work) -> None:
         if self._is_over:
             raise EngineClosedError(SHUTTING_DOWN)
         self._threads.submit(
             partial(_settle, future, work.function),
-            partial(self._end, user_id, future),
+            partial(self._end, owner, future),
             may_be_left=work.may_be_left,
         )
         if work.may_be_left:
             self._may_be_left.add(future)
 
-    def _may_begin(self, user_id: str | None) -> bool:
-        if self._running.total() >= self._max_threads - self._reserve:
-            return user_id is not None and not self._running[user_id]
-        return user_id is None or self._running[user_id] < self._share
-
-    def _end(self, user_id: str | None, future: Future[Any]) -> None:
+    def _end(self, owner: Owner, future: Future[Any]) -> None:
         with self._lock:
             self._may_be_left.discard(future)
-            self._running[user_id] -= 1
-            if not self._running[user_id]:
-                del self._running[user_id]
+            self._shares.count(owner, -1)
             self._begin_next()
 
-    def _forget_cancelled(self, user_id: str | None, future: Future[Any]) -> None:
+    def _forget_cancelled(self, owner: Owner, future: Future[Any]) -> None:
         """Drops work that nobody waits for any more, with all that it holds."""
         if not future.cancelled():
             return
         with self._lock:
-            queue = self._waiting.get(user_id, {})
+            queue = self._waiting.get(owner, {})
             queue.pop(future, None)
             if not queue:
-                self._waiting.pop(user_id, None)
+                self._waiting.pop(owner, None)
 
 
-_NOBODY: Any = object()
 _all: WeakSet[FairThreads] = WeakSet()
 
 

@@ -6,12 +6,13 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import count
-from operator import attrgetter
 from threading import Condition
 from typing import NamedTuple
 
 from .deadline import SECONDS_BETWEEN_LOOKS
 from .fork_safe import reset_in_child
+from .thread_groups import current_group
+from .thread_shares import Owner
 
 
 class _Place(NamedTuple):
@@ -26,7 +27,8 @@ class UserTurns:
 
     Whoever has had a turn goes behind all other users, however many turns they wait for. So a user
     waits for no more turns than there are others who wait. All work for nobody in particular counts
-    as that of one more user. In a forked child nobody has a turn.
+    as that of one more user. Groups of users (`thread_groups`) take turns in the same way, so that
+    none gets more by naming many users. In a forked child nobody has a turn.
     """
 
     _is_taken: bool
@@ -48,17 +50,20 @@ class UserTurns:
             taken_before: How many turns the same work has taken before. Work that has taken fewer
                 goes first, so that short work does not wait for long work.
         """
+        owner = Owner(user_id, current_group())
         place = _Place(taken_before, next(self._arrivals))
         with self._changed:
-            self._waiting.setdefault(user_id, set()).add(place)
+            self._waiting.setdefault(owner, set()).add(place)
+            self._groups.setdefault(owner.group, place.arrival)
             try:
                 while self._is_taken or self._first() != place:
                     self._changed.wait(SECONDS_BETWEEN_LOOKS)
                     between()
-                self._waiting.move_to_end(user_id)
+                self._waiting.move_to_end(owner)
+                self._groups[owner.group] = next(self._arrivals)
                 self._is_taken = True
             finally:
-                self._leave(user_id, place)
+                self._leave(owner, place)
         try:
             yield
         finally:
@@ -70,15 +75,19 @@ class UserTurns:
         """Begins anew, with nobody in the line."""
         self._changed = Condition()
         self._arrivals = count()
-        self._waiting: OrderedDict[str | None, set[_Place]] = OrderedDict()
+        self._waiting: OrderedDict[Owner, set[_Place]] = OrderedDict()
+        self._groups: dict[str | None, int] = {}  # when each came, or had its last turn
         self._is_taken = False
 
     def _first(self) -> _Place:
-        """The place whose turn is next. Of equal ones it is that of the first user."""
-        return min(map(min, self._waiting.values()), key=attrgetter("taken_before"))
+        """The place whose turn is next. Of equal ones it is the first group's first user's."""
+        firsts = ((min(places), self._groups[it.group]) for it, places in self._waiting.items())
+        return min(firsts, key=lambda first: (first[0].taken_before, first[1]))[0]
 
-    def _leave(self, user_id: str | None, place: _Place) -> None:
-        places = self._waiting[user_id]
+    def _leave(self, owner: Owner, place: _Place) -> None:
+        places = self._waiting[owner]
         places.remove(place)
         if not places:
-            del self._waiting[user_id]
+            del self._waiting[owner]
+            if all(it.group != owner.group for it in self._waiting):
+                del self._groups[owner.group]

@@ -1,6 +1,16 @@
 from .active import Verdict as Verdict
 from .active import active_preferences as active_preferences
 from .active import explain as explain
+from .contradictions.contradiction import Contradiction as Contradiction
+from .contradictions.contradiction import find_contradictions as find_contradictions
+from .importing.foreign_memory import ForeignMemory as ForeignMemory
+from .importing.import_report import ImportEntry as ImportEntry
+from .importing.import_report import ImportReport as ImportReport
+from .importing.importer import import_langmem as import_langmem
+from .importing.importer import import_mem0 as import_mem0
+from .importing.importer import import_plain_text as import_plain_text
+from .importing.preference_words import every_memory as every_memory
+from .importing.preference_words import states_preference as states_preference
 from .inheritance import inherited as inherited
 from .inheritance import line_of as line_of
 from .preference import Preference as Preference

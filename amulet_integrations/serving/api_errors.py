@@ -97,14 +97,19 @@ class ApiError(AmuletError):
         return cls(429, message, kind="rate_limit_error", code=code, headers=headers)
 
     @classmethod
-    def failed(cls) -> Self:
-        """500: a fault of this server, of which the client learns nothing."""
+    def failed(cls, request_id: str | None = None) -> Self:
+        """500: a fault of this server, of which the client learns nothing.
+
+        Args:
+            request_id: The request's id, where nothing else puts it into the answer.
+        """
         return cls(
             500,
             "The server failed unexpectedly. Its log has an entry with the X-Request-Id of this "
             "answer.",
             kind="server_error",
             code="internal_error",
+            headers=_NONE if request_id is None else {"X-Request-Id": request_id},
         )
 
     @classmethod

@@ -25,9 +25,18 @@ def add_middleware(app: FastAPI, state: ServerState) -> None:
     """
     settings = state.settings
     app.add_middleware(
-        BodyBoundsMiddleware, max_size=settings.max_body_size, timeout=settings.receive_timeout
+        BodyBoundsMiddleware,
+        max_size=settings.max_body_size,
+        timeout=settings.receive_timeout,
+        setting="--max-body-size",
     )
-    app.add_middleware(GateMiddleware, state=state)
+    app.add_middleware(
+        GateMiddleware,
+        access=state.access,
+        most=settings.max_streams,
+        setting="--max-streams",
+        check_ready=state.readiness.check,
+    )
     app.add_middleware(RunningRequestsMiddleware, running=state.running)
     if settings.keys is None:
         app.add_middleware(OriginCheck, origins=settings.cors_origins)

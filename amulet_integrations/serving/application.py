@@ -4,27 +4,24 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 
 from fastapi import FastAPI
 
 from amulet_integrations import __version__
 from amulet_integrations.client import AmuletClient
 from amulet_integrations.engine.protocol import Engine
-from amulet_integrations.files import with_home
 
-from .access import caller_routes
 from .access.authentication import KEY_SCHEME
-from .access.key_file import KeyFile
-from .access.known_keys import KnownKeys
+from .access.request_access import Access
 from .app_middleware import add_middleware
-from .framework_errors import add_error_handlers
+from .framework_errors import NO_TELEMETRY, add_error_handlers
 from .openai_api import chat_routes, completion_routes, served_model
+from .openai_api.elsewhere import elsewhere
 from .operations import health
 from .operations.model_loading import serving_model
 from .page import page_routes
-from .preference_check import PreferenceCheck
-from .profile_api import explain_routes, history_routes, profile_routes
+from .profile_api.profile_service import ProfileService
+from .profiles_application import PROFILE_ROUTERS
 from .server_state import ServerState
 from .settings import ServerSettings
 
@@ -32,18 +29,10 @@ _ROUTERS = (
     chat_routes.router,
     completion_routes.router,
     served_model.router,
-    profile_routes.router,
-    history_routes.router,
-    explain_routes.router,
-    caller_routes.router,
+    *PROFILE_ROUTERS,
     health.router,
     page_routes.router,
 )
-
-# FastAPI's own would trace paths, in which users are named, and log the messages of exceptions.
-_NO_TELEMETRY: dict[str, Any] = {
-    "telemetry": {"tracing": False, "metrics": False, "logs": False, "operation_spans": False}
-}
 
 
 def create_app(settings: ServerSettings | None = None, *, engine: Engine | None = None) -> FastAPI:
@@ -61,14 +50,21 @@ def create_app(settings: ServerSettings | None = None, *, engine: Engine | None 
         AmuletError: A setting is not valid, or there is no such model.
     """
     settings = settings or ServerSettings()
+    client = _client(settings, engine)
     state = ServerState(
         settings=settings,
-        client=_client(settings, engine),
-        keys=None if settings.keys is None else KnownKeys(KeyFile(with_home(settings.keys))),
-        preference_check=(
-            None
-            if settings.preference_check is None
-            else PreferenceCheck.load(settings.preference_check)
+        client=client,
+        access=Access(
+            settings.keys,
+            settings.user_headers,
+            share_prefixes=settings.share_prefixes,
+            cors_origins=settings.cors_origins,
+        ),
+        profiles=ProfileService(
+            None if settings.profiles is None else client.open_profiles,
+            max_guidance_scale=settings.max_guidance_scale,
+            timeout=settings.timeout,
+            preference_check=settings.preference_check,
         ),
     )
     app = FastAPI(
@@ -77,14 +73,14 @@ def create_app(settings: ServerSettings | None = None, *, engine: Engine | None 
         lifespan=_lifespan,
         docs_url=None,
         redoc_url=None,
-        **_NO_TELEMETRY,
+        **NO_TELEMETRY,
     )
-    app.state.server = state
+    app.state.amulet = state
     add_middleware(app, state)
     for router in _ROUTERS:
         needs_key = settings.keys is not None and router.prefix.startswith("/v1")
         app.include_router(router, dependencies=[KEY_SCHEME] if needs_key else [])
-    add_error_handlers(app)
+    add_error_handlers(app, elsewhere=elsewhere)
     return app
 
 
@@ -104,5 +100,5 @@ def _client(settings: ServerSettings, engine: Engine | None) -> AmuletClient:
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    async with serving_model(app.state.server):
+    async with serving_model(app.state.amulet):
         yield

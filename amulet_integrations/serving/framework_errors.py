@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -17,42 +20,46 @@ from .operations.error_answers import error_response
 from .operations.request_record import path_below_root
 from .request_faults import error_of_faults
 
-_ASK = "Ask by POST /v1/chat/completions."
-_ELSEWHERE = {
-    "responses": _ASK,
-    "messages": _ASK,
-    "assistants": _ASK,
-    "threads": _ASK,
-    "embeddings": "This server's model writes text and makes no embeddings.",
-    "engines": "The model is listed by GET /v1/models.",
-}
-"""What to do in place of parts of OpenAI's API that are not here, by the first part of the path."""
-
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
-_BELOW_V1 = ("chat", "completions", "embeddings", "me", "models", "profiles", "responses")
+# FastAPI's own would trace paths, in which users are named, and log the messages of exceptions.
+NO_TELEMETRY: dict[str, Any] = {
+    "telemetry": {"tracing": False, "metrics": False, "logs": False, "operation_spans": False}
+}
 
 
-def add_error_handlers(app: FastAPI) -> None:
-    """Makes every error of an application one in OpenAI's form."""
-    app.add_exception_handler(AmuletError, _answer)
+def _unknown(_path: str) -> str:
+    return ""
+
+
+def add_error_handlers(app: FastAPI, *, elsewhere: Callable[[str], str] = _unknown) -> None:
+    """Makes every error of an application one in OpenAI's form.
+
+    Args:
+        app: The application.
+        elsewhere: f(path) says what to do in place of asking a path that is not there, or "".
+    """
+    app.add_exception_handler(AmuletError, answer_error)
     app.add_exception_handler(RequestValidationError, _answer_invalid)
-    app.add_exception_handler(HTTPException, _answer_http)
+    app.add_exception_handler(HTTPException, partial(_answer_http, elsewhere=elsewhere))
     app.add_exception_handler(UnicodeEncodeError, _answer_unencodable)
 
 
-async def _answer(_request: Request, error: Exception) -> JSONResponse:
+async def answer_error(_request: Request, error: Exception) -> JSONResponse:
+    """The answer to a request that an `AmuletError` ended, as an exception handler."""
     assert isinstance(error, AmuletError)  # noqa: S101 - it is registered for these
     return error_response(ApiError.of(error))
 
 
 async def _answer_invalid(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - it is registered for these
-    return await _answer(request, error_of_faults(request, error.errors(), error.body))
+    return await answer_error(request, error_of_faults(request, error.errors(), error.body))
 
 
-async def _answer_http(request: Request, error: Exception) -> JSONResponse:
+async def _answer_http(
+    request: Request, error: Exception, *, elsewhere: Callable[[str], str]
+) -> JSONResponse:
     assert isinstance(error, HTTPException)  # noqa: S101 - it is registered for these
-    return await _answer(request, _http_error(request, error))
+    return await answer_error(request, _http_error(request, error, elsewhere))
 
 
 async def _answer_unencodable(request: Request, _error: Exception) -> JSONResponse:
@@ -60,14 +67,16 @@ async def _answer_unencodable(request: Request, _error: Exception) -> JSONRespon
         "The request holds half of a surrogate pair, such as \\ud83d alone, which is no character. "
         "Send both halves."
     )
-    return await _answer(request, ApiError(400, message, code="invalid_text"))
+    return await answer_error(request, ApiError(400, message, code="invalid_text"))
 
 
-def _http_error(request: Request, error: HTTPException) -> ApiError:
+def _http_error(
+    request: Request, error: HTTPException, elsewhere: Callable[[str], str]
+) -> ApiError:
     status, path = error.status_code, path_below_root(request.scope)
     headers = error.headers or {}
     if status == 404:  # noqa: PLR2004 - HTTP's
-        message = f"There is no {request.method} {path[:200]} here. {_hint(path)}".rstrip()
+        message = f"There is no {request.method} {path[:200]} here. {elsewhere(path)}".rstrip()
         return ApiError.not_found(message, code="unknown_url")
     if status == 405:  # noqa: PLR2004 - HTTP's
         allowed = {"Allow": ", ".join(sorted(_allowed_methods(request)))}
@@ -96,19 +105,3 @@ def _allowed_methods(request: Request) -> set[str]:
         if any(route.matches(scope)[0] == Match.FULL for route in request.app.routes):
             found.add(method)
     return found
-
-
-def _hint(path: str) -> str:
-    """What to do in place of asking a path that is not here; empty where nothing is known."""
-    first, *rest = path.strip("/").split("/")
-    if first == "api":
-        return "Choose OpenAI's API in the client, not Ollama's, with a base URL that ends in /v1."
-    if first in _BELOW_V1:
-        return "OpenAI's API is below /v1: the client's base URL has to end in /v1."
-    if first != "v1":
-        return ""
-    if not rest:
-        return "This is the base URL of clients. GET /v1/models lists the model."
-    if rest[0] == "v1":
-        return "The path has /v1 twice: the client adds its own. Leave it out of the base URL."
-    return _ELSEWHERE.get(rest[0], "")

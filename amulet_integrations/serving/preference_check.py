@@ -7,7 +7,7 @@ import logging
 import pkgutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from amulet_integrations.errors import AmuletError, InvalidParamsError
 from amulet_integrations.profiles import Preference
@@ -34,6 +34,20 @@ class PreferenceCheck:
     function: CheckFunction
 
     @classmethod
+    def of(cls, check: PreferenceCheck | CheckFunction | str) -> PreferenceCheck:
+        """A check by its function, or by the name of it.
+
+        Raises:
+            InvalidParamsError: It cannot be imported, or is no plain function.
+        """
+        if isinstance(check, PreferenceCheck):
+            return check
+        if isinstance(check, str):
+            return cls.load(check)
+        name = f"{getattr(check, '__module__', '')}:{getattr(check, '__qualname__', repr(check))}"
+        return cls(name, _usable(name, check))
+
+    @classmethod
     def load(cls, name: str) -> PreferenceCheck:
         """Imports the function.
 
@@ -50,11 +64,7 @@ class PreferenceCheck:
             function = pkgutil.resolve_name(name)
         except Exception as error:  # the module may raise anything
             raise _unusable(name, f"{type(error).__name__}: {error}") from error
-        if not callable(function):
-            raise _unusable(name, f"it is a {type(function).__name__}")
-        if any(map(_has_to_be_awaited, (function, type(function).__call__))):
-            raise _unusable(name, "it is an async function or a generator")
-        return cls(name, function)
+        return cls(name, _usable(name, function))
 
     def check(
         self, user_id: str | None, preferences: Iterable[Preference]
@@ -95,6 +105,14 @@ class PreferenceCheck:
             kind="server_error",
             code="preference_check_failed",
         )
+
+
+def _usable(name: str, function: Any) -> CheckFunction:
+    if not callable(function):
+        raise _unusable(name, f"it is a {type(function).__name__}")
+    if any(map(_has_to_be_awaited, (function, type(function).__call__))):
+        raise _unusable(name, "it is an async function or a generator")
+    return cast("CheckFunction", function)
 
 
 def _unusable(name: str, why: str) -> InvalidParamsError:

@@ -50,7 +50,7 @@ def run_server(
         AmuletError: A setting is not valid, the port is not free, or the model cannot be loaded.
     """
     app = create_app(settings)
-    state: ServerState = app.state.server
+    state: ServerState = app.state.amulet
     sockets = bind_sockets(settings.host, settings.port)
     state.readiness.on_ready = partial(_note_ready, settings, sockets, on_ready)
     server = GracefulServer(make_config(app, log_config=log_config()), state)
@@ -71,7 +71,7 @@ def run_server(
 
 def make_config(app: FastAPI, **options: Any) -> uvicorn.Config:
     """Uvicorn's configuration for an application: one process, HTTP/1.1, bounded connections."""
-    state: ServerState = app.state.server
+    state: ServerState = app.state.amulet
     settings = state.settings
     bounds = ConnectionBounds(
         receive_timeout=settings.receive_timeout,

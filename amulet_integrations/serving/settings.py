@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import ClassVar, Self
 
@@ -17,11 +16,18 @@ from amulet_integrations.errors import AmuletError, InvalidParamsError
 from amulet_integrations.profiles.stores.default_place import DEFAULT_PLACE
 from amulet_integrations.validation import FrozenModel
 
+from .access.header_names import checked_headers
 from .access.loopback import check_bind_address, plain_host
 from .access.web_origins import check_origins
 
-_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)
-_OTHER_HEADERS = frozenset({"authorization", "content-type", "cookie", "host", "origin"})
+MAX_BODY_SIZE = 2_097_152
+"""Most bytes of a request's body, by default."""
+
+MAX_REQUESTS = 64
+"""Most requests that one key may have in work, by default."""
+
+RECEIVE_TIMEOUT = 30.0
+"""Seconds within which a body has to have arrived whole, by default."""
 
 
 class ServerSettings(FrozenModel):
@@ -83,12 +89,12 @@ class ServerSettings(FrozenModel):
     max_tokens: int = Field(default=4096, ge=1)
     default_max_tokens: int = Field(default=512, ge=1)
     max_choices: int = Field(default=8, ge=1, le=128)
-    max_body_size: int = Field(default=2_097_152, ge=1)
-    max_streams: int = Field(default=64, ge=1)
+    max_body_size: int = Field(default=MAX_BODY_SIZE, ge=1)
+    max_streams: int = Field(default=MAX_REQUESTS, ge=1)
     max_connections: int = Field(default=512, ge=1)
     max_waiting: int = Field(default=256, ge=0)
     timeout: float = Field(default=600.0, gt=0.0, allow_inf_nan=False)
-    receive_timeout: float = Field(default=30.0, gt=0.0, allow_inf_nan=False)
+    receive_timeout: float = Field(default=RECEIVE_TIMEOUT, gt=0.0, allow_inf_nan=False)
     send_timeout: float = Field(default=60.0, gt=0.0, allow_inf_nan=False)
     shutdown_timeout: float = Field(default=30.0, ge=0.0, allow_inf_nan=False)
     preference_check: str | None = None
@@ -104,13 +110,7 @@ class ServerSettings(FrozenModel):
     @field_validator("user_headers")
     @classmethod
     def _check_headers(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        for name in names:
-            if not _HEADER_NAME.fullmatch(name) or name.lower() in _OTHER_HEADERS:
-                raise InvalidParamsError(
-                    f"user_headers={name!r:.80} cannot name a user; give the name of a header such "
-                    "as X-OpenWebUI-User-Id."
-                )
-        return names
+        return checked_headers(names)
 
     @field_validator("ignored_parameters")
     @classmethod
@@ -133,8 +133,3 @@ class ServerSettings(FrozenModel):
         check_bind_address(self.host, has_keys=self.keys is not None)
         check_origins(self.cors_origins, has_keys=self.keys is not None)
         return self
-
-    @property
-    def shares_prefixes(self) -> bool:
-        """Whether users share computed prefixes; see `share_prefixes`."""
-        return self.keys is None if self.share_prefixes is None else self.share_prefixes

@@ -84,7 +84,7 @@ def _saved_profiles(folder: Path) -> Path:
 def _served(engine: LocalEngine, profiles: Path) -> Iterator[str]:
     """The server that `amulet serve` runs, on a thread beside the engine."""
     app = create_app(ServerSettings(profiles=profiles), engine=engine)
-    state = app.state.server
+    state = app.state.amulet
     sockets = bind_sockets("127.0.0.1", 0)
     server = GracefulServer(make_config(app, log_config=None), state)
     thread = threading.Thread(target=server.run, args=[sockets], daemon=True)

@@ -203,6 +203,10 @@ class TestHistory:
             store.save(profile(str(number)))
         assert [one.version for one in store.history("ann", limit=2)] == [4, 5]
         assert len(store.history("ann", limit=50)) == 5
+        assert store.history("ann", version=4) == store.history("ann", limit=2)[:1]
+        assert store.history("ann", version=9) == []
+        with pytest.raises(InvalidProfileError, match="version=0"):
+            store.history("ann", version=0)
 
     def test_a_limit_may_be_larger_than_anything(self, store):
         store.save(ANN)

@@ -16,6 +16,7 @@ class ScriptedEngine:
 
     Args:
         texts: The text of each step; None repeats "a" for ever.
+        context_window: Most tokens of prompt and answer.
 
     Attributes:
         requests: Every request, in order.
@@ -23,9 +24,11 @@ class ScriptedEngine:
     """
 
     model_name = fingerprint = "scripted"
-    context_window = CONTEXT_WINDOW
 
-    def __init__(self, texts: Sequence[str] | None = ("Well", ".")) -> None:
+    def __init__(
+        self, texts: Sequence[str] | None = ("Well", "."), context_window: int = CONTEXT_WINDOW
+    ) -> None:
+        self.context_window = context_window
         self.tokenizer = tiny_tokenizer()
         self.requests: list[GenerationRequest] = []
         self.running = 0

@@ -29,7 +29,7 @@ def serve_app(app: FastAPI) -> Iterator[str]:
 @contextmanager
 def running_server(app: FastAPI) -> Iterator[tuple[GracefulServer, str]]:
     """As `serve_app`, with the server, whose `stop` ends it in order."""
-    state = app.state.server
+    state = app.state.amulet
     sockets = bind_sockets("127.0.0.1", 0)
     server = GracefulServer(make_config(app, log_config=None), state)
     thread = threading.Thread(target=server.run, args=[sockets], daemon=True)

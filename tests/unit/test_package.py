@@ -32,6 +32,7 @@ MAY_IMPORT = {
     "langchain": PARTS | {"personalization", "client"},
     "llama_index": PARTS | {"personalization", "client"},
     "learning": PARTS,
+    "suggesting": PARTS,
     "evaluation": PARTS | {"personalization"},
     "serving": PARTS | {"explanation", "personalization", "client"},
     "cli": PARTS
@@ -41,6 +42,7 @@ MAY_IMPORT = {
         "client",
         "langchain",
         "learning",
+        "suggesting",
         "evaluation",
         "serving",
     },
@@ -62,13 +64,14 @@ FOUNDATION = {
 
 # What the adapters and the profiles have no business with.
 FORBIDDEN = {
-    "profiles": {"torch", "transformers"},
+    "profiles": {"torch", "transformers", "langgraph", "langmem", "mem0"},
     "prompting": {"torch", "sqlalchemy"},
     "langchain": {"torch", "transformers", "sqlalchemy", "llama_index"},
     "llama_index": {"torch", "transformers", "sqlalchemy", "langchain_core", "langgraph"},
     "decoding": {"sqlalchemy", "langchain_core", "llama_index"},
     "engine": {"sqlalchemy", "langchain_core", "llama_index"},
     "learning": {"torch", "transformers", "sqlalchemy", "langchain_core", "llama_index"},
+    "suggesting": {"torch", "transformers", "sqlalchemy", "langchain_core", "llama_index"},
     "evaluation": {"sqlalchemy", "langchain_core", "llama_index"},
 }
 
@@ -124,7 +127,31 @@ PUBLIC = {
         "read_examples",
     },
     "amulet_integrations.llama_index": {"AmuletLLM", "KVProfileStore"},
-    "amulet_integrations.serving": {"ServerSettings", "create_app", "run_server"},
+    "amulet_integrations.profiles": {
+        "Contradiction",
+        "ForeignMemory",
+        "ImportReport",
+        "find_contradictions",
+        "import_langmem",
+        "import_mem0",
+        "import_plain_text",
+    },
+    "amulet_integrations.suggesting": {
+        "SuggestedPreference",
+        "Suggestions",
+        "accept_suggestions",
+        "suggest_preferences",
+    },
+    "amulet_integrations.serving": {
+        "Access",
+        "Caller",
+        "ProfileService",
+        "ServerSettings",
+        "add_profile_routes",
+        "create_app",
+        "create_profiles_app",
+        "run_server",
+    },
 }
 
 

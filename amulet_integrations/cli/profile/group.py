@@ -12,7 +12,10 @@ import typer
 from amulet_integrations.cli import terminal
 from amulet_integrations.cli.options import flowing, help_if_alone, option
 from amulet_integrations.errors import ProfileError
-from amulet_integrations.profiles import PreferenceProfile, ProfileStore
+from amulet_integrations.profiles import PreferenceProfile, ProfileStore, find_contradictions
+from amulet_integrations.profiles.contradictions.contradiction_warning import (
+    contradictions_told_otherwise,
+)
 from amulet_integrations.profiles.stores.description import database_option, describe_store
 
 T = TypeVar("T")
@@ -37,6 +40,7 @@ About = Annotated[
     ),
 )
 def _profile(context: typer.Context) -> None:
+    context.with_resource(contradictions_told_otherwise())  # each command prints them
     help_if_alone(context)
 
 
@@ -60,6 +64,13 @@ def print_saved(stored: PreferenceProfile) -> None:
         f"Saved {terminal.quoted_if_odd(stored.user_id)}: "
         f"{terminal.plural(len(stored.preferences), 'preference')}, version {stored.version}."
     )
+    tell_contradictions(stored)
+
+
+def tell_contradictions(profile: PreferenceProfile) -> None:
+    """Prints which preferences contradict each other, on stderr; nothing is refused for it."""
+    for it in find_contradictions(profile.preferences):
+        terminal.notice(f"Of {terminal.quoted_if_odd(profile.user_id)}, {it}.")
 
 
 def print_result(content: object, text: str, *, as_json: bool) -> None:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from functools import partial
 
 from amulet_integrations.concurrency.fair_threads import STORE_THREADS
-from amulet_integrations.errors import AmuletError, ProfileStoreError
+from amulet_integrations.errors import AmuletError, AmuletWarning, ProfileStoreError
 from amulet_integrations.profiles.inheritance import (
     inherited,
     iter_ancestors,
@@ -157,14 +157,14 @@ def foreign_errors(owner: object, name: str, own: Sequence[Exception] = ()) -> I
     Args:
         owner: The object.
         name: The name of the method.
-        own: Errors that are raised as they are, as `AmuletError`s are.
+        own: Errors that are raised as they are, as those of this package are.
 
     Raises:
         ProfileStoreError: The block raised another error.
     """
     try:
         yield
-    except AmuletError:
+    except (AmuletError, AmuletWarning):
         raise
     except Exception as error:  # foreign code may raise anything
         if any(error is one for one in own):

@@ -47,6 +47,11 @@ def default_place() -> str | Path:
     return named_place() or default_path()
 
 
+def is_default_place(profiles: object) -> bool:
+    """Whether a `profiles=` names the default place, not a database or a file."""
+    return isinstance(profiles, str) and profiles == DEFAULT_PLACE
+
+
 def has_default() -> bool:
     """Whether the environment names a place, or the file in the user's data folder exists."""
     return named_place() is not None or default_path().is_file()

@@ -6,6 +6,9 @@ from collections.abc import Iterable
 from typing import NoReturn
 
 from amulet_integrations.concurrency.fork_safe import ForkSafeLock
+from amulet_integrations.profiles.contradictions.contradiction_warning import (
+    warn_of_contradictions,
+)
 from amulet_integrations.profiles.field_types import checked_label
 from amulet_integrations.profiles.inheritance import line_of, parent_changed
 from amulet_integrations.profiles.profile import PreferenceProfile
@@ -92,6 +95,7 @@ class InMemoryProfileStore(SharedStore):
         return f"InMemoryProfileStore(<{len(self._profiles):,} profiles>)"
 
     def _save(self, profile: PreferenceProfile, expected: Version | None) -> PreferenceProfile:
+        warn_of_contradictions(profile)
         with self._lock:
             earlier = self._profiles.get(profile.user_id)
             check_current(profile.user_id, expected, Version.of(earlier))

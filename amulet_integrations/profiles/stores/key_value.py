@@ -10,6 +10,9 @@ from typing import Any, NamedTuple, NoReturn, TypeVar
 
 from amulet_integrations.concurrency.fair_threads import STORE_THREADS
 from amulet_integrations.errors import AmuletError, CorruptProfileError
+from amulet_integrations.profiles.contradictions.contradiction_warning import (
+    warn_of_contradictions,
+)
 from amulet_integrations.profiles.field_types import checked_label, stored_texts_accepted
 from amulet_integrations.profiles.inheritance import iter_ancestors
 from amulet_integrations.profiles.profile import PreferenceProfile
@@ -196,6 +199,7 @@ class KeyValueProfileStore(SharedStore, ABC):
         """Stores a profile over a document (None if there is none)."""
         earlier = document.get("parent") if isinstance(document, dict) else None
         self.limits.check_saved(profile, lambda: self._sound(document, profile.user_id))
+        warn_of_contradictions(profile)
         if profile.parent != earlier:
             yield from iter_ancestors(profile, self.limits, self._get_steps)
         stored = next_version(profile, _version_of(document).number)

@@ -1,4 +1,4 @@
-"""From a request's headers to its caller, and to the user whom it is about."""
+"""The caller of a request, for routes."""
 
 from __future__ import annotations
 
@@ -7,33 +7,14 @@ from typing import Annotated
 from fastapi import Depends, Request, Security
 from fastapi.security import HTTPBearer
 
-from amulet_integrations.errors import InvalidProfileError, KeyFileError
-from amulet_integrations.profiles.field_types import checked_label
-from amulet_integrations.serving.api_errors import ApiError
-from amulet_integrations.serving.server_state import ServerState, State
+from amulet_integrations.serving.app_state import AppStateOf
 
 from .caller import Caller
-from .known_keys import KnownKeys
 
 
-async def authenticate(request: Request, state: State) -> Caller:
-    """The caller of a request, found out once. Only the header `Authorization` is read for keys.
-
-    A user's key and a header that names another user do not go together, on whichever route.
-
-    Raises:
-        ApiError: 401, there is no key, or it is nobody's; 403, a header names another user than
-            the key's; 400, a header is not valid, or stands there twice; 503, the file of keys
-            cannot be used now.
-    """
-    known: Caller | None = getattr(request.state, "caller", None)
-    if known is not None:
-        return known
-    caller = Caller() if state.keys is None else await _find(request, state.keys)
-    for user_id in _users_in_headers(request, state):
-        caller.check_may_use(user_id)
-    request.state.caller = caller
-    return caller
+async def authenticate(request: Request, state: AppStateOf) -> Caller:
+    """The caller of a request; raises as `Access.caller_of`."""
+    return await state.access.caller_of(request)
 
 
 CallerOf = Annotated[Caller, Depends(authenticate)]
@@ -43,82 +24,3 @@ KEY_SCHEME = Security(
     HTTPBearer(scheme_name="key", description="A key from `amulet keys create`.", auto_error=False)
 )
 """Describes the key in the OpenAPI description; it checks nothing."""
-
-
-def named_user(request: Request, body_user: str | None, state: ServerState) -> str | None:
-    """The user whose preferences count for a request; nothing is looked up.
-
-    For a user's key it is that user, and a body that names another is refused, whether or not there
-    is such a user. Others name the user in the body, or else in one of
-    `ServerSettings.user_headers`.
-
-    Args:
-        request: The request, which a route with a `CallerOf` has received.
-        body_user: The user whom the body names, or None.
-        state: The server's state.
-
-    Returns:
-        The user's id, or None where nobody is named.
-
-    Raises:
-        ApiError: 403, the key is another user's; 400, the id is not valid.
-    """
-    caller: Caller = request.state.caller
-    if body_user is None:
-        return caller.user_for(next(iter(_users_in_headers(request, state)), None))
-    return caller.user_for(_checked("user", body_user))
-
-
-def _users_in_headers(request: Request, state: ServerState) -> list[str]:
-    """The users whom the configured headers name, in the order of the settings."""
-    found = ((name, _single(request, name)) for name in state.settings.user_headers)
-    return [_checked(name, _as_utf8(name, value)) for name, value in found if value is not None]
-
-
-async def _find(request: Request, keys: KnownKeys) -> Caller:
-    scheme, _, key = (_single(request, "Authorization") or "").strip().partition(" ")
-    if scheme.lower() != "bearer" or not key.strip():
-        raise ApiError.unauthorized(
-            "This request has no key. Send one in the header 'Authorization: Bearer KEY'; keys in "
-            "the address or in other headers are not read."
-        )
-    try:
-        caller = await keys.afind(key.strip())
-    except KeyFileError:
-        # Not `from error`: it names the file, and is in the log.
-        raise ApiError(
-            503,
-            "The server cannot check keys now. Its log says why. Try again later.",
-            kind="server_error",
-            code="keys_unavailable",
-        ) from None
-    if caller is None:
-        raise ApiError.unauthorized(
-            "This key is not valid: it is mistyped, or it was revoked. Ask whoever runs the server "
-            "for a new one."
-        )
-    return caller
-
-
-def _single(request: Request, header: str) -> str | None:
-    values = request.headers.getlist(header)
-    if len(values) > 1:
-        raise ApiError(400, f"The header {header} stands there {len(values)} times; send it once.")
-    return values[0] if values else None
-
-
-def _as_utf8(header: str, value: str) -> str:
-    """The text of a header, which arrives as if its bytes were Latin-1."""
-    try:
-        return value.encode("latin-1").decode()
-    except UnicodeError:
-        raise ApiError(400, f"The header {header} is not in UTF-8.", param=header) from None
-
-
-def _checked(param: str, user_id: str) -> str:
-    if not user_id:
-        raise ApiError(400, f"{param} is empty. Name the user, or leave it out.", param=param)
-    try:
-        return checked_label(param, user_id)
-    except InvalidProfileError as error:
-        raise ApiError(400, str(error), param=param) from None

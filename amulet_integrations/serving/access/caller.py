@@ -1,4 +1,4 @@
-"""Who sends a request, as far as the key tells."""
+"""Who sends a request, as far as the key tells, and for whom."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ class Caller:
     """Whose key a request came with.
 
     Attributes:
-        key_id: The key's id, which is no secret; None where no keys are in use.
+        key_id: The key's id, which is no secret; None where no keys are in use. Requests of one key
+            share its bounds, and its computed prefixes where they name nobody.
         user_id: The user whose key it is; None for an application's key and without keys.
     """
 
@@ -46,3 +47,17 @@ class Caller:
             ApiError: 403.
         """
         self.user_for(user_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """Who a request is for.
+
+    Attributes:
+        user_id: The user whose preferences count; None for nobody.
+        cache_salt: Which requests share what has been computed of their prompts; see
+            `GenerationRequest.cache_salt`.
+    """
+
+    user_id: str | None
+    cache_salt: str | None

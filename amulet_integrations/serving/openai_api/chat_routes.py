@@ -20,14 +20,13 @@ router = APIRouter(prefix="/v1", tags=["OpenAI"], dependencies=[Depends(let_igno
 
 @router.post("/chat/completions", response_model=ChatCompletion, responses=ANSWER_RESPONSES)
 async def create_chat_completion(
-    body: ChatRequest, request: Request, state: State, caller: CallerOf
+    body: ChatRequest, request: Request, state: State, _caller: CallerOf
 ) -> Response:
     """Answers a conversation, following the preferences of the user who asks."""
     return await respond(
         state,
         request,
         body,
-        caller=caller,
         read_conversations=lambda: [body.conversation()],
         make_format=partial(ChatFormat, body),
     )

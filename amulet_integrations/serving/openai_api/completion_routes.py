@@ -20,14 +20,13 @@ router = APIRouter(prefix="/v1", tags=["OpenAI"], dependencies=[Depends(let_igno
 
 @router.post("/completions", response_model=Completion, responses=ANSWER_RESPONSES)
 async def create_completion(
-    body: CompletionRequest, request: Request, state: State, caller: CallerOf
+    body: CompletionRequest, request: Request, state: State, _caller: CallerOf
 ) -> Response:
     """Continues prompts that are written whole, following the preferences of the user who asks."""
     return await respond(
         state,
         request,
         body,
-        caller=caller,
         read_conversations=lambda: body.prompts,
         make_format=partial(CompletionFormat, body),
     )

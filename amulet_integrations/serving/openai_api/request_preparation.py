@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from typing import Self
-
-from fastapi import Request
 
 from amulet_integrations.concurrency.deadline import Deadline
 from amulet_integrations.concurrency.fair_threads import REQUEST_THREADS
@@ -16,8 +13,7 @@ from amulet_integrations.personalization.call_options import CallArguments
 from amulet_integrations.personalization.prepared_call import PreparedAnswer
 from amulet_integrations.prompting import ChatMessage
 from amulet_integrations.prompting.openai_compat.output_options import OUTPUT_OPTIONS
-from amulet_integrations.serving.access.authentication import named_user
-from amulet_integrations.serving.access.caller import Caller
+from amulet_integrations.serving.access.caller import Asker
 from amulet_integrations.serving.server_state import ServerState
 
 from .requests.generation_options import GenerationOptions
@@ -26,31 +22,6 @@ Conversations = Sequence[tuple[ChatMessage, ...] | str]
 """Conversations; a string is a prompt that the client has written whole."""
 
 _SEEDS = 2**63
-
-
-@dataclass(frozen=True)
-class Asker:
-    """Who a request is for.
-
-    Attributes:
-        user_id: The user whose preferences count; None for nobody.
-        cache_salt: Which requests share what has been computed of their prompts.
-    """
-
-    user_id: str | None
-    cache_salt: str | None
-
-    @classmethod
-    def of(
-        cls, request: Request, body: GenerationOptions, state: ServerState, caller: Caller
-    ) -> Self:
-        """Decides by the key, the body and the headers; looks nobody up.
-
-        Raises:
-            ApiError: 403, the key is another user's; 400, an id is not valid.
-        """
-        user_id = named_user(request, body.user, state)
-        return cls(user_id, state.cache_salt(caller, user_id))
 
 
 async def prepare_answers(
@@ -118,7 +89,7 @@ def _personalize(
     """The preferences that count, as the operator lets them be used."""
     selection = state.client.resolve_user(arguments.selection)
     found = state.client.personalize(selection, arguments)
-    allowed = state.check_preferences(user_id, found.preferences)
+    allowed = state.profiles.check_preferences(user_id, found.preferences)
     return replace(found, user_id=user_id, preferences=allowed)
 
 

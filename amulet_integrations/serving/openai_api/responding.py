@@ -12,14 +12,13 @@ from amulet_integrations.concurrency.deadline import Deadline
 from amulet_integrations.concurrency.fair_threads import REQUEST_THREADS
 from amulet_integrations.errors import AmuletError, GenerationError
 from amulet_integrations.personalization.prepared_call import PreparedAnswer
-from amulet_integrations.serving.access.caller import Caller
 from amulet_integrations.serving.operations.server_metrics import ServerMetrics
 from amulet_integrations.serving.server_state import ServerState, State
 
 from .answers.answer_format import AnswerFormat, R
 from .answers.answer_reader import AnswerPart, AnswerReader, WholeAnswer
 from .event_stream import EventStream, begun, events_of, interleaved
-from .request_preparation import Asker, Conversations, prepare_answers
+from .request_preparation import Conversations, prepare_answers
 from .requests.ignored_parameters import let_pass
 from .requests.refused_parameter import refusal_of
 from .served_model import check_model
@@ -41,7 +40,6 @@ async def respond(
     request: Request,
     body: R,
     *,
-    caller: Caller,
     read_conversations: Callable[[], Conversations],
     make_format: Callable[[str], AnswerFormat[R]],
 ) -> Response:
@@ -51,7 +49,6 @@ async def respond(
         state: The server.
         request: The request.
         body: Its body.
-        caller: Whose key it came with.
         read_conversations: Converts the messages or prompts of the body.
         make_format: f(the engine's fingerprint) -> what writes the answers.
 
@@ -59,7 +56,7 @@ async def respond(
         ApiError: The request cannot be answered; or, in parts, not even begun.
     """
     settings = state.settings
-    asker = Asker.of(request, body, state, caller)
+    asker = await state.access.asker_of(request, body.user)
     check_model(body.model, state)
     body.check_limits(max_tokens=settings.max_tokens, max_choices=settings.max_choices)
     deadline = Deadline(settings.timeout)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 
 from fastapi import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from amulet_integrations.errors import AmuletError
-from amulet_integrations.serving.access.authentication import authenticate
+from amulet_integrations.serving.access.request_access import Access
 from amulet_integrations.serving.api_errors import ApiError
-from amulet_integrations.serving.server_state import ServerState
 
 from .error_answers import send_error
 from .request_record import current_record, path_below_root
@@ -22,17 +22,31 @@ _GUARDED = "/v1/"
 class GateMiddleware:
     """Refuses what could not be answered, before anything of its body is taken.
 
-    503 while the model is loaded, 401 without a valid key, and 429 for a key that has
-    `max_streams` requests in work. Without keys, all requests count as those of one key.
+    503 while the model is loaded, 401 without a valid key, and 429 for a key that has too many
+    requests in work. Without keys, all requests count as those of one key.
 
     Args:
         app: The application inside.
-        state: The server.
+        access: Says whose key it is.
+        most: Most requests that a key may have in work.
+        setting: What an operator calls that bound.
+        check_ready: Raises an `ApiError` while nothing can be answered.
     """
 
-    def __init__(self, app: ASGIApp, state: ServerState) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        access: Access,
+        *,
+        most: int,
+        setting: str,
+        check_ready: Callable[[], None] | None = None,
+    ) -> None:
         self._app = app
-        self._state = state
+        self._access = access
+        self._most = most
+        self._setting = setting
+        self._check_ready = check_ready
         self._in_work: Counter[str | None] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -51,16 +65,16 @@ class GateMiddleware:
             self._leave(key_id)
 
     async def _enter(self, request: Request) -> str | None:
-        self._state.readiness.check()
-        key_id = (await authenticate(request, self._state)).key_id
+        if self._check_ready is not None:
+            self._check_ready()
+        key_id = (await self._access.caller_of(request)).key_id
         if (record := current_record()) is not None:
             record.key_id = key_id
-        most = self._state.settings.max_streams
-        if self._in_work[key_id] >= most:
-            whose = "This key has" if self._state.keys is not None else "This server has"
+        if self._in_work[key_id] >= self._most:
+            whose = "This key has" if self._access.keys is not None else "This server has"
             raise ApiError.too_many(
-                f"{whose} {most} requests in work, which is the most at a time (--max-streams). "
-                "Try again when one of them is done."
+                f"{whose} {self._most} requests in work, which is the most at a time "
+                f"({self._setting}). Try again when one of them is done."
             )
         self._in_work[key_id] += 1
         return key_id

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import re
-from uuid import uuid4
-
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from amulet_integrations.serving.api_errors import ApiError
 
 from .access_log import log_failure, log_request
 from .error_answers import send_error
-from .request_record import REQUEST_ID, RequestRecord, begin_record, end_record
+from .request_record import REQUEST_ID, RequestRecord, begin_record, end_record, request_id_of
 from .server_metrics import ServerMetrics
 from .tracing import request_span
-
-_VALID_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 
 class ObservingMiddleware:
@@ -41,7 +36,7 @@ class ObservingMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        record = RequestRecord(request_id=_id_of(Headers(scope=scope).get(REQUEST_ID)))
+        record = RequestRecord(request_id=request_id_of(scope))
         record.read_scope(scope)
         token = begin_record(record)
         try:
@@ -71,7 +66,3 @@ class ObservingMiddleware:
                 record.read_scope(scope)
                 self._metrics.count_request(record)
                 log_request(record)
-
-
-def _id_of(given: str | None) -> str:
-    return given if given is not None and _VALID_ID.fullmatch(given) else uuid4().hex

@@ -22,12 +22,14 @@ class BodyBoundsMiddleware:
         app: The application inside.
         max_size: Most bytes of a body.
         timeout: Seconds within which a body has to have arrived whole.
+        setting: What an operator calls `max_size`.
     """
 
-    def __init__(self, app: ASGIApp, max_size: int, timeout: float) -> None:
+    def __init__(self, app: ASGIApp, max_size: int, timeout: float, *, setting: str) -> None:
         self._app = app
         self._max_size = max_size
         self._timeout = timeout
+        self._too_large = _too_large(max_size, setting)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
@@ -36,9 +38,9 @@ class BodyBoundsMiddleware:
             return
         length = Headers(scope=scope).get("content-length", "")
         if length.isdecimal() and int(length) > self._max_size:
-            await send_error(_too_large(self._max_size), scope, receive, send)
+            await send_error(self._too_large, scope, receive, send)
             return
-        body = _Body(receive, send, self._max_size, self._timeout)
+        body = _Body(receive, send, self._max_size, self._timeout, self._too_large)
         try:
             await self._app(scope, body.read, body.write)
         except HTTPException:
@@ -51,10 +53,13 @@ class BodyBoundsMiddleware:
 class _Body:
     """One body on its way in; its refusal takes the place of what the application answers."""
 
-    def __init__(self, receive: Receive, send: Send, max_size: int, timeout: float) -> None:
+    def __init__(
+        self, receive: Receive, send: Send, max_size: int, timeout: float, too_large: ApiError
+    ) -> None:
         self._receive = receive
         self._send = send
         self._max_size = max_size
+        self._too_large = too_large
         self._timeout = timeout
         self._deadline = asyncio.get_running_loop().time() + timeout
         self._size = 0
@@ -72,7 +77,7 @@ class _Body:
             return self._refuse(_too_slow(self._timeout))
         self._size += len(message.get("body", b""))
         if self._size > self._max_size:
-            return self._refuse(_too_large(self._max_size))
+            return self._refuse(self._too_large)
         self._is_whole = not message.get("more_body", False)
         return message
 
@@ -88,11 +93,11 @@ class _Body:
             await self._send(message)
 
 
-def _too_large(most: int) -> ApiError:
+def _too_large(most: int, setting: str) -> ApiError:
     return ApiError(
         413,
         f"The request's body has more than {most:,} bytes, which is the most that this server "
-        "takes (--max-body-size).",
+        f"takes ({setting}).",
         code="body_too_large",
     )
 

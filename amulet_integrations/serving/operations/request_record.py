@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import time
 from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
+from uuid import uuid4
 
+from starlette.datastructures import Headers
 from starlette.types import Scope
 
 REQUEST_ID = "X-Request-Id"
@@ -14,6 +17,7 @@ REQUEST_ID = "X-Request-Id"
 UNMATCHED = "unmatched"
 """The route of requests to paths that there are none of."""
 
+_VALID_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _OTHER_METHOD = "other"
 
@@ -62,6 +66,12 @@ class RequestRecord:
         if scope["method"] in _METHODS:
             self.method = scope["method"]
         self.route = getattr(scope.get("route"), "path", UNMATCHED)
+
+
+def request_id_of(scope: Scope) -> str:
+    """The id that a request came with, if it is a plain one, or a new one."""
+    given = Headers(scope=scope).get(REQUEST_ID)
+    return given if given is not None and _VALID_ID.fullmatch(given) else uuid4().hex
 
 
 def path_below_root(scope: Scope) -> str:

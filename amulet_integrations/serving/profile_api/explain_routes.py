@@ -19,8 +19,10 @@ from amulet_integrations.serving.given_context import GivenContext
 from amulet_integrations.serving.openai_api.requests.request_model import RequestModel
 
 from .encoded_path import EncodedPathRoute
+from .path_user import ProfilesOf
+from .profile_paths import PROFILES_PATH
 from .profile_response import READ_ERRORS
-from .user_profiles import PROFILES_PATH, ProfilesOf, UserProfiles
+from .user_profiles import UserProfiles
 
 router = APIRouter(prefix=PROFILES_PATH, tags=["profiles"], route_class=EncodedPathRoute)
 

@@ -12,8 +12,9 @@ from amulet_integrations.serving.openai_api.requests.request_model import WHOLE,
 
 from .encoded_path import EncodedPathRoute
 from .entity_tags import PreconditionOf
-from .profile_response import READ_ERRORS, STORED, WRITE_ERRORS, profile_response
-from .user_profiles import PROFILES_PATH, ProfilesOf
+from .path_user import ProfilesOf
+from .profile_paths import PROFILES_PATH
+from .profile_response import READ_ERRORS, WRITE_ERRORS, WRITTEN, written_response
 
 router = APIRouter(prefix=PROFILES_PATH, tags=["profiles"], route_class=EncodedPathRoute)
 
@@ -48,9 +49,9 @@ async def get_history(
     return History(data=changes[-limit:], has_more=len(changes) > limit)
 
 
-@router.post("/{user_id}/restore", response_model=None, responses=STORED | WRITE_ERRORS)
+@router.post("/{user_id}/restore", response_model=None, responses=WRITTEN | WRITE_ERRORS)
 async def restore_profile(
     profiles: ProfilesOf, body: RestoreBody, precondition: PreconditionOf
 ) -> Response:
     """Stores an earlier version once more, as a new version."""
-    return profile_response(await profiles.restore(body.version, precondition))
+    return await written_response(await profiles.restore(body.version, precondition))

@@ -17,6 +17,9 @@ from amulet_integrations.serving.api_errors import ApiError
 READ_ONLY = ("user_id", "version", "updated_at")
 """Fields that no patch changes."""
 
+TOLD = "contradictions"
+"""A field of answers that is not read."""
+
 _PLACE = "profile"
 
 
@@ -40,7 +43,8 @@ def read_document(
             param="user_id",
         )
     limits.check_count(user_id, document.get("preferences"))  # before each takes its time
-    return profile_from_json(_PLACE, {**document, "user_id": user_id})
+    fields = _without_told(document)
+    return profile_from_json(_PLACE, {**fields, "user_id": user_id})
 
 
 def patched(before: PreferenceProfile, patch: Mapping[str, Any]) -> PreferenceProfile:
@@ -53,7 +57,7 @@ def patched(before: PreferenceProfile, patch: Mapping[str, Any]) -> PreferencePr
         ApiError: 400, it changes what the server sets.
         InvalidProfileError: The result is not valid. The message quotes no preference.
     """
-    document = before.model_dump(mode="json")
+    document, patch = before.model_dump(mode="json"), _without_told(patch)
     merged = _merge(document, patch)
     for name in READ_ONLY:
         if name in patch and merged.get(name) != document[name]:
@@ -64,6 +68,11 @@ def patched(before: PreferenceProfile, patch: Mapping[str, Any]) -> PreferencePr
     # Only what is named is read: a stored text may be longer than what is allowed by now.
     changes = {name: getattr(read, name) for name in named if name in type(read).model_fields}
     return before.model_copy(update=changes)
+
+
+def _without_told(document: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields without what the server only tells, so that an answer can be sent back."""
+    return {name: value for name, value in document.items() if name != TOLD}
 
 
 def _merge(target: object, patch: object, depth: int = 2) -> Any:

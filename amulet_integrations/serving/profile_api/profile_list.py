@@ -11,9 +11,8 @@ from amulet_integrations.concurrency.fair_threads import STORE_THREADS
 from amulet_integrations.profiles.field_types import is_label
 from amulet_integrations.serving.access.caller import Caller
 from amulet_integrations.serving.api_errors import ApiError
-from amulet_integrations.serving.server_state import ServerState
 
-from .served_store import open_store
+from .profile_service import ProfileService
 
 
 class ListedProfile(BaseModel):
@@ -37,7 +36,7 @@ class ProfileList(BaseModel):
 
 
 async def list_profiles(
-    state: ServerState, caller: Caller, limit: int, after: str | None
+    profiles: ProfileService, caller: Caller, limit: int, after: str | None
 ) -> ProfileList:
     """Lists users who have a profile.
 
@@ -45,7 +44,7 @@ async def list_profiles(
     list` shows it.
 
     Args:
-        state: The server's state.
+        profiles: The profiles of the application.
         caller: Who sends the request.
         limit: Most users.
         after: The user after whom to begin; None to begin with the first.
@@ -60,7 +59,7 @@ async def list_profiles(
         )
 
     def read() -> list[str]:
-        store = open_store(state)
+        store = profiles.open_store()
         return [] if store is None else [one for one in store.user_ids() if is_label(one)]
 
     user_ids = await STORE_THREADS.start(read, may_be_left=True)

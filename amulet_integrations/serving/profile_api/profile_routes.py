@@ -8,22 +8,25 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel
 
 from amulet_integrations.serving.access.authentication import CallerOf
-from amulet_integrations.serving.server_state import State
+from amulet_integrations.serving.app_state import AppStateOf
 
 from .encoded_path import EncodedPathRoute
 from .entity_tags import PreconditionOf, entity_tag
 from .operator_checks import checked_patch
+from .path_user import ProfilesOf
 from .profile_document import ProfileDocument, ProfilePatch, patched, read_document
 from .profile_list import ProfileList, list_profiles
+from .profile_paths import PROFILES_PATH, profile_path
 from .profile_response import (
     CREATED,
     READ_ERRORS,
     STORED,
     UNCHANGED,
     WRITE_ERRORS,
+    WRITTEN,
     profile_response,
+    written_response,
 )
-from .user_profiles import PROFILES_PATH, ProfilesOf, profile_path
 
 router = APIRouter(prefix=PROFILES_PATH, tags=["profiles"], route_class=EncodedPathRoute)
 
@@ -47,13 +50,13 @@ class Deletion(BaseModel):
 
 @router.get("", responses=READ_ERRORS)
 async def list_users(
-    state: State,
+    state: AppStateOf,
     caller: CallerOf,
     limit: Annotated[int, Query(ge=1, le=1000, description="Most users.")] = 100,
     after: Annotated[str | None, Query(description="The last user of the page before.")] = None,
 ) -> ProfileList:
     """Lists who has a profile, by code points; for applications, not for a user's own key."""
-    return await list_profiles(state, caller, limit, after)
+    return await list_profiles(state.profiles, caller, limit, after)
 
 
 @router.get(
@@ -73,28 +76,30 @@ async def get_profile(profiles: ProfilesOf, precondition: PreconditionOf) -> Res
 @router.put(
     "/{user_id}",
     response_model=None,
-    responses=STORED | CREATED | WRITE_ERRORS,
+    responses=WRITTEN | CREATED | WRITE_ERRORS,
 )
 async def put_profile(
     profiles: ProfilesOf, document: ProfileDocument, precondition: PreconditionOf, request: Request
 ) -> Response:
     """Stores a profile in place of the earlier one; without `If-Match`, whatever is there.
 
-    `user_id` may be left out. `version` and `updated_at` are read-only: what was read may be sent
-    back, and the server sets them anew.
+    `user_id` may be left out. `version`, `updated_at` and `contradictions` are read-only: what was
+    read may be sent back, and the server sets them anew. Preferences that contradict each other are
+    stored all the same, and named in `contradictions`.
     """
-    profile = read_document(profiles.user_id, document, profiles.limits)
+    limits = await profiles.service.alimits(profiles.user_id)
+    profile = read_document(profiles.user_id, document, limits)
     written, created = await profiles.put(profile, precondition)
     if not created:
-        return profile_response(written)
+        return await written_response(written)
     path = request.scope.get("root_path", "") + profile_path(profiles.user_id)
-    return profile_response(written, 201, path)
+    return await written_response(written, 201, path)
 
 
 @router.patch(
     "/{user_id}",
     response_model=None,
-    responses=STORED | WRITE_ERRORS,
+    responses=WRITTEN | WRITE_ERRORS,
     openapi_extra={"requestBody": {"content": {"application/json": {"schema": _PATCH}}}},
 )
 async def patch_profile(
@@ -106,9 +111,9 @@ async def patch_profile(
     for no bound at all (`max_kl` null), use PUT. `user_id`, `version` and `updated_at` cannot be
     changed.
     """
-    checked = await checked_patch(profiles.state, profiles.user_id, patch)
+    checked = await checked_patch(profiles.service, profiles.user_id, patch)
     changed = await profiles.change(lambda before: patched(before, checked), precondition)
-    return profile_response(changed)
+    return await written_response(changed)
 
 
 @router.delete("/{user_id}", responses=WRITE_ERRORS)

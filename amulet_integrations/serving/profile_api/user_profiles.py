@@ -5,38 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, TypeVar
-from urllib.parse import quote
 
-from fastapi import Depends, Path
-
-from amulet_integrations.concurrency.fair_threads import STORE_THREADS
-from amulet_integrations.errors import CorruptProfileError, ProfileConflictError
+from amulet_integrations.errors import CorruptProfileError
 from amulet_integrations.profiles import (
-    CachedProfileStore,
     PreferenceProfile,
     ProfileChange,
-    ProfileLimits,
     ProfileStore,
 )
-from amulet_integrations.profiles.field_types import LABEL_SCHEMA, checked_label
 from amulet_integrations.profiles.inheritance import Line, line_of
 from amulet_integrations.profiles.stores.access import read_profile, update_profile
-from amulet_integrations.profiles.stores.description import innermost_store
-from amulet_integrations.serving.access.authentication import CallerOf
 from amulet_integrations.serving.access.caller import Caller
-from amulet_integrations.serving.api_errors import ApiError
-from amulet_integrations.serving.server_state import ServerState, State
 
 from .entity_tags import Precondition
 from .operator_checks import check_strength, checked_profile
-from .served_store import HistoryStore, no_history, open_store
-
-T = TypeVar("T")
-
-PROFILES_PATH = "/v1/profiles"
-
-_MOST_TRIES = 20  # of a change that others come between
+from .profile_service import ProfileService
+from .served_store import HistoryStore, ServedStore, no_history, over_stored
 
 
 @dataclass(frozen=True)
@@ -44,19 +27,14 @@ class UserProfiles:
     """What a caller may do with one user's profile. Whether the caller may is checked before.
 
     Attributes:
-        state: The server's state.
+        service: The profiles of the application.
         caller: Who sends the request; stands in the history.
         user_id: The user.
     """
 
-    state: ServerState
+    service: ProfileService
     caller: Caller
     user_id: str
-
-    @property
-    def limits(self) -> ProfileLimits:
-        """What a profile must not exceed. The store checks it again."""
-        return self.state.client.personalizer.limits
 
     async def read(self) -> PreferenceProfile:
         """The stored profile, past all caches: another process may have changed it.
@@ -65,9 +43,9 @@ class UserProfiles:
             ApiError: 404, there is none.
             ProfileError: The store fails, or holds something else.
         """
-        found = await self.reading(partial(read_profile, user_id=self.user_id))
+        found = await self._store.read(partial(read_profile, user_id=self.user_id))
         if found is None:
-            raise self._not_found()
+            raise self._store.no_profile()
         return found
 
     async def line(self) -> Line:
@@ -79,11 +57,11 @@ class UserProfiles:
         """
 
         def read(store: ProfileStore) -> Line | None:
-            own = read_profile(store, self.user_id)
-            return None if own is None else line_of(own, partial(read_profile, store), self.limits)
+            own, limits = read_profile(store, self.user_id), self.service.limits()
+            return None if own is None else line_of(own, partial(read_profile, store), limits)
 
-        if (line := await self.reading(read)) is None:
-            raise self._not_found()
+        if (line := await self._store.read(read)) is None:
+            raise self._store.no_profile()
         return line
 
     async def put(
@@ -98,7 +76,7 @@ class UserProfiles:
             ApiError: 412, the precondition is not met; 400, the operator
                 refuses a preference.
         """
-        profile = await checked_profile(self.state, profile)
+        profile = await checked_profile(self.service, profile)
         created = False
 
         def replace(before: PreferenceProfile) -> PreferenceProfile:
@@ -117,7 +95,7 @@ class UserProfiles:
                 return store.save(profile, by=self._by)
             return store.save(profile)
 
-        return await self.writing(write), created
+        return await self._store.write(write), created
 
     async def change(
         self,
@@ -139,12 +117,12 @@ class UserProfiles:
             stored = before if before.version else None
             precondition.check(stored)
             if stored is None:
-                raise self._not_found()
+                raise self._store.no_profile()
             changed = function(stored)
-            check_strength(self.state, changed)
+            check_strength(self.service, changed)
             return changed
 
-        return await self.writing(lambda store: self._update(store, change))
+        return await self._store.write(lambda store: self._update(store, change))
 
     async def delete(self, precondition: Precondition) -> None:
         """Deletes the profile; a history is kept.
@@ -155,15 +133,18 @@ class UserProfiles:
 
         def delete(store: ProfileStore) -> bool:
             if isinstance(store, HistoryStore):
-                return self._over_stored(
-                    store, precondition, partial(store.delete, self.user_id, by=self._by)
+                return over_stored(
+                    store,
+                    self.user_id,
+                    precondition,
+                    partial(store.delete, self.user_id, by=self._by),
                 )
             if precondition.is_set:
                 raise no_history("If-Match and If-None-Match on DELETE need")
             return store.delete(self.user_id)
 
-        if not await self.writing(delete, makes=False):
-            raise self._not_found()
+        if not await self._store.write(delete, makes=False):
+            raise self._store.no_profile()
 
     async def erase(self, precondition: Precondition) -> None:
         """Deletes the profile with its history, so that nothing of it is left.
@@ -175,26 +156,22 @@ class UserProfiles:
         def erase(store: ProfileStore) -> bool:
             if not isinstance(store, HistoryStore):
                 raise no_history("erase=true needs")
-            return self._over_stored(store, precondition, partial(store.erase, self.user_id))
+            return over_stored(
+                store, self.user_id, precondition, partial(store.erase, self.user_id)
+            )
 
-        if not await self.writing(erase, makes=False):
-            raise self._not_found()
+        if not await self._store.write(erase, makes=False):
+            raise self._store.no_profile()
 
-    async def history(self, limit: int | None) -> list[ProfileChange]:
+    async def history(self, limit: int) -> list[ProfileChange]:
         """The newest changes of the profile, the oldest of them first.
 
         Raises:
             ApiError: 404, there are none, or the store keeps none.
         """
-
-        def read(store: ProfileStore) -> list[ProfileChange]:
-            if not isinstance(store, HistoryStore):
-                raise no_history("Its history needs")
-            return store.history(self.user_id, limit=limit)
-
-        changes = await self.reading(read)
+        changes = await self._store.read(lambda store: self._history(store, limit=limit))
         if not changes:
-            raise self._not_found()
+            raise self._store.no_profile()
         return changes
 
     async def restore(self, version: int, precondition: Precondition) -> PreferenceProfile:
@@ -207,58 +184,24 @@ class UserProfiles:
             ApiError: 404, there is no history; 412, the precondition is not met.
             InvalidProfileError: There is no such version.
         """
-        changes = await self.history(None)
-        wanted = next((it.profile for it in changes if it.version == version), None)
-        if (
-            wanted is not None
-            and (checked := await checked_profile(self.state, wanted)) is not wanted
-        ):
-            return (await self.put(checked, precondition))[0]
+        found = await self._store.read(lambda store: self._history(store, version=version))
+        if not found:
+            await self.history(1)
+        for wanted in (it.profile for it in found if it.profile is not None):
+            if (checked := await checked_profile(self.service, wanted)) is not wanted:
+                return (await self.put(checked, precondition))[0]
 
         def restore(store: ProfileStore) -> PreferenceProfile:
             assert isinstance(store, HistoryStore)  # noqa: S101 - its history was read
             again = partial(store.restore, self.user_id, version, by=self._by)
-            return self._over_stored(store, precondition, again)
+            return over_stored(store, self.user_id, precondition, again)
 
-        return await self.writing(restore, makes=False)
+        return await self._store.write(restore, makes=False)
 
-    async def reading(self, work: Callable[[ProfileStore], T]) -> T:
-        """Reads the store, on a thread.
-
-        Raises:
-            ApiError: 404, the server has no profiles.
-        """
-        return await STORE_THREADS.start(
-            lambda: work(innermost_store(self._store(make=False))), self.user_id, may_be_left=True
-        )
-
-    async def writing(self, work: Callable[[ProfileStore], T], *, makes: bool = True) -> T:
-        """Writes the store, on a thread; caches forget the user.
-
-        Args:
-            work: What to do with the store.
-            makes: Whether the default database is made if there is none.
-
-        Raises:
-            ApiError: 404, the server has no profiles.
-        """
-
-        def write() -> T:
-            store = outer = self._store(make=makes)
-            try:
-                return work(innermost_store(store))
-            finally:
-                while isinstance(outer, CachedProfileStore):
-                    outer.forget(self.user_id)
-                    outer = outer.store
-
-        return await STORE_THREADS.finish(write, self.user_id)
-
-    def _store(self, *, make: bool) -> ProfileStore:
-        store = open_store(self.state, make=make)
-        if store is None:
-            raise self._not_found()
-        return store
+    def _history(self, store: ProfileStore, **which: int) -> list[ProfileChange]:
+        if not isinstance(store, HistoryStore):
+            raise no_history("Its history needs")
+        return store.history(self.user_id, **which)
 
     def _update(
         self,
@@ -267,54 +210,11 @@ class UserProfiles:
     ) -> PreferenceProfile:
         return update_profile(store, self.user_id, function, by=self._by)
 
-    def _over_stored(
-        self, store: ProfileStore, precondition: Precondition, write: Callable[..., T]
-    ) -> T:
-        """Writes over the very profile that meets a precondition, and reads it anew if need be."""
-        if not precondition.is_set:
-            return write()
-        for tries in range(1, _MOST_TRIES + 1):
-            before = read_profile(store, self.user_id)
-            precondition.check(before)
-            try:
-                return write(expected=before)
-            except ProfileConflictError:
-                if tries == _MOST_TRIES:
-                    raise
-        raise AssertionError  # pragma: no cover - the last try has returned or raised
+    @property
+    def _store(self) -> ServedStore:
+        return ServedStore(self.service, self.user_id)
 
     @property
     def _by(self) -> str | None:
         """Who changes the profile, for its history: the key's user, or else the key."""
         return self.caller.user_id or self.caller.key_id
-
-    def _not_found(self) -> ApiError:
-        return ApiError.not_found(
-            f"There is no profile of {self.user_id!r}. Make one: PUT {profile_path(self.user_id)}",
-            code="profile_not_found",
-        )
-
-
-def profile_path(user_id: str) -> str:
-    """The path of a user's profile."""
-    return f"{PROFILES_PATH}/{quote(user_id, safe='')}"
-
-
-async def _user_profiles(
-    user_id: Annotated[
-        str,
-        Path(
-            description="The user; percent-encoded, slashes too.",
-            json_schema_extra=LABEL_SCHEMA,
-        ),
-    ],
-    state: State,
-    caller: CallerOf,
-) -> UserProfiles:
-    # First, so that nobody learns anything of another's id.
-    caller.check_may_use(user_id)
-    return UserProfiles(state, caller, checked_label("user_id", user_id))
-
-
-ProfilesOf = Annotated[UserProfiles, Depends(_user_profiles)]
-"""A route's parameter of this type is the user in the path, whom the caller may act for."""

@@ -20,6 +20,7 @@ import pytest
 
 from amulet_integrations.concurrency.deadline import Deadline
 from amulet_integrations.concurrency.fair_threads import FairThreads
+from amulet_integrations.concurrency.thread_groups import join_group
 from amulet_integrations.errors import (
     EngineOverloadedError,
     RequestCancelledError,
@@ -97,6 +98,26 @@ async def test_a_few_users_leave_threads_to_those_who_have_none(gate):
 
 class Message:
     """Something that work holds."""
+
+
+async def test_a_group_leaves_threads_to_others_however_many_users_it_names(gate):
+    pool = FairThreads("test", max_threads=8, share=2, reserve=3)
+
+    async def of(group, *users):
+        join_group(group)
+        return [start(pool, gate, user) for user in users]
+
+    hostile = await asyncio.create_task(of("mallory's", *map(str, range(40)), None))
+    await asyncio.to_thread(gate.wait_for, 5)
+    others = await asyncio.create_task(of("web", "ann", None, "ben"))
+    await asyncio.to_thread(gate.wait_for, 7)
+    assert gate.inside[5:] == ["ann", None]  # a share of the reserve
+    others += [start(pool, gate, "eve")]  # of no group
+    await asyncio.to_thread(gate.wait_for, 8)
+    assert gate.inside == ["0", "1", "2", "3", "4", "ann", None, "eve"]
+    gate.open()
+    await asyncio.gather(*hostile, *others)
+    assert len(gate.inside) == 45
 
 
 async def test_work_that_nobody_waits_for_is_dropped_with_all_it_holds(gate):

@@ -20,6 +20,7 @@ from amulet_integrations.personalization.unknown_users import UnknownUsers
 from amulet_integrations.profiles import CachedProfileStore
 from amulet_integrations.profiles.stores import invalidation
 from amulet_integrations.profiles.stores.keyed_lock import KeyedLock
+from amulet_integrations.profiles.stores.opened_stores import OpenedStores
 from amulet_integrations.registry import Registry
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
@@ -110,8 +111,8 @@ def of_warnings():
 
 
 def of_stores():
-    registry = Registry()
-    return registry._opening, lambda: registry.store(":memory:", 0.0).get("ann")
+    opened = OpenedStores()
+    return opened._opening, lambda: opened.store(":memory:", 0.0).get("ann")
 
 
 def of_the_registry():

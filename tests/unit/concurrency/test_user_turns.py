@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
+from contextvars import copy_context
 from functools import partial
 
 import pytest
 
 from amulet_integrations.concurrency.deadline import Deadline
+from amulet_integrations.concurrency.thread_groups import join_group
 from amulet_integrations.concurrency.user_turns import UserTurns
 from amulet_integrations.errors import RequestTimeoutError
 
@@ -29,7 +31,7 @@ class Line:
                 then()
 
         count = self._count_waiting()
-        self._threads.append(threading.Thread(target=wait))
+        self._threads.append(threading.Thread(target=partial(copy_context().run, wait)))
         self._threads[-1].start()
         end = time.monotonic() + 20
         while self._count_waiting() == count and time.monotonic() < end:
@@ -55,6 +57,22 @@ def test_users_take_turns_however_many_they_wait_for():
         line.join("ann again", "ann")
     first, second, rest = ["m0", "ann", "nobody"], ["m1", "ann again", "nobody again"], ["m2", "m3"]
     assert line.finish() == [*first, *second, *rest]
+
+
+def test_groups_take_turns_however_many_users_they_name():
+    line = Line()
+
+    def join(group, *users):
+        join_group(group)
+        for user in users:
+            line.join(user, user)
+
+    with line.turns.take(lambda: None):
+        copy_context().run(join, "mallory's", "m0", "m1", "m2")
+        copy_context().run(join, "web", "ann", "bob")
+        line.join("eve", "eve")
+    assert line.finish() == ["m0", "ann", "eve", "m1", "bob", "m2"]
+    assert not line.turns._groups
 
 
 def test_new_work_does_not_pass_by_a_user_who_waits_for_a_second_turn():

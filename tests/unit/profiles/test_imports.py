@@ -39,6 +39,10 @@ def test_every_export_has_the_name_of_its_object():
 def test_exports_are_pinned():
     assert sorted(profiles.__all__) == [
         "CachedProfileStore",
+        "Contradiction",
+        "ForeignMemory",
+        "ImportEntry",
+        "ImportReport",
         "InMemoryProfileStore",
         "Preference",
         "PreferenceProfile",
@@ -50,11 +54,17 @@ def test_exports_are_pinned():
         "Verdict",
         "active_preferences",
         "current_scope",
+        "every_memory",
         "explain",
         "export_profiles",
+        "find_contradictions",
+        "import_langmem",
+        "import_mem0",
+        "import_plain_text",
         "import_profiles",
         "inherited",
         "line_of",
         "open_profile_store",
         "preference_scope",
+        "states_preference",
     ]

@@ -71,7 +71,7 @@ async def test_the_bounds_of_a_key_hold_below_the_prefix(tiny_engine, keys, ann)
         without_key = await client.post(f"{PREFIX}/v1/try/raw", content=body())
         assert without_key.status_code == 401
         held = asyncio.create_task(client.get(f"{PREFIX}/v1/try/wait", headers=ann))
-        await until(lambda: len(app.state.server.running) == 1)
+        await until(lambda: len(app.state.amulet.running) == 1)
         refused: httpx.Response = await client.post(
             f"{PREFIX}/v1/try/raw", headers=ann, content=body()
         )

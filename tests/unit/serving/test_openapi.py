@@ -54,7 +54,7 @@ def described(tiny_engine, tmp_path_factory):
         store.save(PreferenceProfile(user_id="ann", preferences=["Be brief."]))
     short = {"max_tokens": 8, "default_max_tokens": 8, "max_choices": 2}
     app = create_app(ServerSettings(profiles=place, **short), engine=tiny_engine)
-    model = app.state.server.settings.model
+    model = app.state.amulet.settings.model
     schema = schemathesis.openapi.from_dict(app.openapi())
     schema.app = app
     # A server without keys answers under no other host.
@@ -132,7 +132,7 @@ def test_every_operation_answers_as_it_is_described(described, mode):
     ],
 )
 def test_answers_and_their_streams_are_as_described(described, path, asked, stream):
-    body = {"model": described.app.state.server.settings.model, **asked, "stream": stream}
+    body = {"model": described.app.state.amulet.settings.model, **asked, "stream": stream}
     case = described[path]["POST"].Case(body=body, media_type="application/json")
     response = case.call()
     assert response.status_code == 200

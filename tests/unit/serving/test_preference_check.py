@@ -13,8 +13,10 @@ from fastapi.testclient import TestClient
 from amulet_integrations.errors import InvalidParamsError
 from amulet_integrations.profiles import Preference, PreferenceProfile, SqlProfileStore
 from amulet_integrations.serving import ServerSettings, create_app
+from amulet_integrations.serving.access.key_file import KeyFile
 from amulet_integrations.serving.api_errors import ApiError
 from tests.support.served.routes import client_of, until
+from tests.unit.serving.access.conftest import bearer
 
 HERE = __name__
 ANN = "/v1/profiles/ann"
@@ -90,7 +92,7 @@ def store(place):
 )
 @pytest.mark.parametrize("method", ["PUT", "PATCH", "RESTORE"])
 def test_what_the_operator_refuses_is_not_stored(client, caplog, method, text, expected):
-    store = SqlProfileStore(client.app.state.server.settings.profiles)
+    store = SqlProfileStore(client.app.state.amulet.settings.profiles)
     status, code, message = expected
     store.save(PreferenceProfile(user_id="ann", preferences=["Fine.", text, "SECRET"]))
     before = store.save(PreferenceProfile(user_id="ann", preferences=["Fine."]))
@@ -148,11 +150,11 @@ def test_it_is_called_with_the_user_off_the_event_loop(client):
 
 
 def test_routes_that_answer_use_it_by_the_servers_state(client):
-    state = client.app.state.server
-    checked = state.check_preferences(None, [Preference(text="Be loud."), Preference(text="x")])
+    profiles = client.app.state.amulet.profiles
+    checked = profiles.check_preferences(None, [Preference(text="Be loud."), Preference(text="x")])
     assert [it.text for it in checked] == ["Be quiet.", "x"]
     with pytest.raises(ApiError, match="something else") as refused:
-        state.check_preferences("ann", [Preference(text="forbidden")])
+        profiles.check_preferences("ann", [Preference(text="forbidden")])
     assert refused.value.status == 400
 
 
@@ -187,10 +189,39 @@ async def test_a_check_that_hangs_keeps_other_users_waiting_for_nothing(
         assert {it.status_code for it in await asyncio.gather(*hung)} == {200}
 
 
+async def test_an_application_leaves_threads_to_other_keys_however_many_users_it_names(
+    tiny_engine, place, tmp_path
+):
+    file = KeyFile(tmp_path / "keys.json")
+    hostile, other = (bearer(file.create(application=it).text) for it in ("hostile", "other"))
+    ann = bearer(file.create(user_id="ann").text)
+
+    def put(user_id: str, preference: str, key: dict[str, str]):
+        body = {"preferences": [preference]}
+        return client.put(f"/v1/profiles/{user_id}", json=body, headers=key)
+
+    inside.clear()
+    go_on.clear()
+    settings = ServerSettings(
+        profiles=place, preference_check=f"{HERE}:hang", keys=file.path, max_streams=100
+    )
+    async with asyncio.timeout(20), client_of(create_app(settings, engine=tiny_engine)) as client:
+        hung = [asyncio.create_task(put(f"user {it}", "hang", hostile)) for it in range(40)]
+        try:
+            await until(lambda: len(inside) == 24)
+            for _ in range(5):
+                assert (await put("bob", "fine", other)).is_success
+                assert (await put("ann", "fine", ann)).is_success
+            assert len(inside) == 24
+        finally:
+            go_on.set()
+        assert {it.status_code for it in await asyncio.gather(*hung)} == {201}
+
+
 def test_without_a_check_preferences_pass(tiny_engine, place):
     app = create_app(ServerSettings(profiles=place), engine=tiny_engine)
     given = [Preference(text="forbidden")]
-    assert app.state.server.check_preferences("ann", given) == tuple(given)
+    assert app.state.amulet.profiles.check_preferences("ann", given) == tuple(given)
 
 
 @pytest.mark.parametrize(

@@ -93,16 +93,23 @@ class Queries:
         return sorted({id_text(user_id) for user_id in user_ids})
 
     def changes(
-        self, user_ids: Sequence[str] | None, *, newest: int | None = None
+        self,
+        user_ids: Sequence[str] | None,
+        *,
+        newest: int | None = None,
+        version: int | None = None,
     ) -> list[ProfileChange]:
         """Reads the histories of some users, or of all, by user id and with the oldest first.
 
         Args:
             user_ids: The users; None for all.
             newest: At most so many changes, the newest ones. Only for a single user.
+            version: Only the change that made this version; None for all.
         """
         table = self._changes
         query = select(table).order_by(table.c.version.desc()).limit(newest)
+        if version is not None:
+            query = query.where(table.c.version == version)
         rows = list(self._rows(query, table.c.user_id, user_ids))
         return sorted(map(change_of, reversed(rows)), key=lambda change: change.user_id)
 
@@ -200,8 +207,7 @@ class Queries:
 
     def _version_to_restore(self, user_id: str, version: int) -> PreferenceProfile:
         """Reads a version of a profile from its history; see `restore`."""
-        changes = {change.version: change for change in self.changes([user_id])}
-        change = changes.get(version)
+        change = next(iter(self.changes([user_id], version=version)), None)
         if change is not None and change.profile is not None:
             return change.profile
         if change is not None and change.problem is not None:
@@ -210,7 +216,8 @@ class Queries:
                 f"damaged ({change.problem}). Restore another one."
             )
         missing = "is a deletion" if change is not None else "does not exist"
-        there = _ranges([number for number, one in sorted(changes.items()) if one.profile])
+        restorable = {one.version for one in self.changes([user_id]) if one.profile}
+        there = _ranges(sorted(restorable))
         choice = (
             f"Versions that can be restored: {there}." if there else "There is none to restore."
         )

@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import Self, TypeVar
 
 from amulet_integrations.errors import InvalidProfileError
+from amulet_integrations.profiles.contradictions.contradiction_warning import (
+    warn_of_contradictions,
+)
 from amulet_integrations.profiles.field_types import checked_label
 from amulet_integrations.profiles.profile import PreferenceProfile, ProfileChange
 from amulet_integrations.profiles.profile_limits import ProfileLimits
@@ -170,7 +173,9 @@ class SqlProfileStore(SharedStore):
         queue = partial(self._late.queue, user_id)
         return update_with_retries(user_id, function, self.get, partial(self._save, by=by), queue)
 
-    def history(self, user_id: str, *, limit: int | None = None) -> list[ProfileChange]:
+    def history(
+        self, user_id: str, *, limit: int | None = None, version: int | None = None
+    ) -> list[ProfileChange]:
         """Lists the changes of a profile, the oldest first, also after its deletion.
 
         An entry that is damaged in the database has a `problem`. All other entries can be read.
@@ -178,15 +183,18 @@ class SqlProfileStore(SharedStore):
         Args:
             user_id: The user.
             limit: At most so many changes, the newest ones.
+            version: Only the change that made this version, if there is one.
 
         Raises:
-            InvalidProfileError: `limit` is less than 1.
+            InvalidProfileError: `limit` or `version` is less than 1.
             ProfileStoreError: The database cannot be read.
         """
         checked_label("user_id", user_id)
         newest = None if limit is None else _checked_number("limit", limit)
+        made = None if version is None else _checked_number("version", version)
         return self._read(
-            "read the history of a profile", lambda it: it.changes([user_id], newest=newest)
+            "read the history of a profile",
+            lambda it: it.changes([user_id], newest=newest, version=made),
         )
 
     def restore(
@@ -290,6 +298,8 @@ class SqlProfileStore(SharedStore):
             ProfileStoreError: The database cannot be written.
         """
         profiles = transfer.from_text(text)
+        for profile in profiles:
+            warn_of_contradictions(profile)
         user_ids = [one.user_id for one in profiles]
         return self._write("import profiles", user_ids, lambda it: it.import_all(profiles), by)
 
@@ -324,6 +334,7 @@ class SqlProfileStore(SharedStore):
     def _save(
         self, profile: PreferenceProfile, expected: Version | None, by: str | None
     ) -> PreferenceProfile:
+        warn_of_contradictions(profile)
         return self._write(
             "save a profile", [profile.user_id], lambda it: it.save(profile, "save", expected), by
         )

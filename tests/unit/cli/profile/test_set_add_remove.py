@@ -215,3 +215,15 @@ def test_a_database_that_cannot_be_written(amulet: Amulet, tmp_path: Path) -> No
     assert result.exit_code == 2
     assert "another database" in result.stderr
     assert len(result.stderr.splitlines()) == 1
+
+
+def test_contradictions_are_told_on_stderr_and_refused_nowhere(amulet: Amulet, db: str):
+    first = amulet("profile", "set", "ann", "Answer briefly.", "--db", db)
+    assert (first.exit_code, first.stderr) == (0, "")
+    ran = amulet("profile", "add", "ann", "Write long, detailed answers.", "--db", db)
+    assert ran.exit_code == 0
+    told = "Of ann, preference 1 and preference 2 disagree on length: short and long."
+    assert ran.stderr.splitlines() == [told]
+    assert "Saved ann: 2 preferences" in ran.stdout
+    other = amulet("profile", "set", "ben", "Be brief.", "Answer at length.", "--db", db)
+    assert other.stderr.count("disagree on length") == 1

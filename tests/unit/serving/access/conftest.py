@@ -14,7 +14,7 @@ from httpx import Response
 
 from amulet_integrations.engine import LocalEngine
 from amulet_integrations.serving import ServerSettings, create_app
-from amulet_integrations.serving.access.authentication import CallerOf, named_user
+from amulet_integrations.serving.access.authentication import CallerOf
 from amulet_integrations.serving.access.key_file import KeyFile
 from amulet_integrations.serving.server_state import State
 
@@ -52,10 +52,10 @@ def make_client(
     async def named(
         request: Request,
         state: State,
-        caller: CallerOf,
+        _caller: CallerOf,
         user: Annotated[str | None, Query()] = None,
     ) -> dict[str, str | None]:
-        return {"user": named_user(request, user, state)}
+        return {"user": (await state.access.asker_of(request, user)).user_id}
 
     return TestClient(app, base_url=base_url, raise_server_exceptions=False)
 

@@ -32,7 +32,7 @@ def make_app(engine: Any, **changes: Any) -> FastAPI:
     app = create_app(SETTINGS.model_copy(update=changes), engine=engine)
     store = InMemoryProfileStore()
     store.save(ANN)
-    app.state.server.client.profiles = store
+    app.state.amulet.client.profiles = store
     return app
 
 

@@ -63,10 +63,10 @@ async def test_the_model_is_loaded_and_freed(loading):
     closed = threading.Event()
     app = loading(closed.set)
     async with client_of(app) as client:
-        await until(lambda: app.state.server.is_ready)
+        await until(lambda: app.state.amulet.is_ready)
         assert (await client.get("/v1/models")).status_code == 200
     assert closed.is_set()
-    assert not app.state.server.readiness.is_engine_left
+    assert not app.state.amulet.readiness.is_engine_left
 
 
 async def test_an_engine_that_does_not_end_is_left(loading, monkeypatch):
@@ -75,8 +75,8 @@ async def test_an_engine_that_does_not_end_is_left(loading, monkeypatch):
     app = loading(partial(free.wait, 30))
     async with asyncio.timeout(20):
         async with client_of(app):
-            await until(lambda: app.state.server.is_ready)
-    assert app.state.server.readiness.is_engine_left
+            await until(lambda: app.state.amulet.is_ready)
+    assert app.state.amulet.readiness.is_engine_left
     free.set()
 
 

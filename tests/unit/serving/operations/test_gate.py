@@ -80,7 +80,7 @@ async def test_while_the_model_is_loaded_requests_are_sent_away_for_a_while(
         assert int(answer.headers["retry-after"]) >= 1
         assert answer.json()["error"]["code"] == "model_loading"
         loading.set()
-        await until(lambda: app.state.server.is_ready)
+        await until(lambda: app.state.amulet.is_ready)
         assert (await client.get("/readyz")).status_code == 200
         assert (await client.get("/v1/nothing")).status_code == 404
 
@@ -110,7 +110,7 @@ async def test_a_model_that_cannot_be_loaded_ends_the_server(monkeypatch, tiny_e
     monkeypatch.setattr(LocalEngine, "from_source", fail)
     app = create_app(ServerSettings(profiles=None))
     stopped = asyncio.Event()
-    app.state.server.readiness.stop = stopped.set
+    app.state.amulet.readiness.stop = stopped.set
     async with client_of(app) as client:
         await stopped.wait()
         assert (await client.get("/readyz")).json() == {"status": "failed"}
@@ -119,7 +119,7 @@ async def test_a_model_that_cannot_be_loaded_ends_the_server(monkeypatch, tiny_e
     assert answer.status_code == 503
     assert "no such luck" not in answer.text
     assert 'amulet_refusals_total{reason="model_failed"} 1.0' in metrics
-    assert isinstance(app.state.server.readiness.failure, UnsupportedModelError)
+    assert isinstance(app.state.amulet.readiness.failure, UnsupportedModelError)
 
 
 async def test_a_database_that_cannot_be_used_is_found_before_the_model_is_loaded(monkeypatch):
@@ -130,17 +130,17 @@ async def test_a_database_that_cannot_be_used_is_found_before_the_model_is_loade
     monkeypatch.setattr(LocalEngine, "from_source", lambda *_, **__: loaded.append("a model"))
     app = create_app(ServerSettings(profiles="mysql://user:password@host/database"))
     stopped = asyncio.Event()
-    app.state.server.readiness.stop = stopped.set
+    app.state.amulet.readiness.stop = stopped.set
     async with client_of(app):
         await stopped.wait()
-    assert isinstance(app.state.server.readiness.failure, ProfileStoreError)
+    assert isinstance(app.state.amulet.readiness.failure, ProfileStoreError)
     assert not loaded
 
 
 async def test_a_server_that_stops_refuses_what_is_new(tiny_engine):
     app = make_app(tiny_engine)
     async with client_of(app) as client:
-        app.state.server.readiness.phase = "stopping"
+        app.state.amulet.readiness.phase = "stopping"
         answer = await client.post("/v1/try/raw")
         assert (await client.get("/readyz")).status_code == 503
     assert (answer.status_code, answer.json()["error"]["code"]) == (503, "shutting_down")

@@ -47,7 +47,7 @@ async def serving(engine: LocalEngine, **settings: Any):
     limits = httpx.Limits(max_connections=None)
     with serve_app(app) as url:
         async with httpx.AsyncClient(base_url=url, timeout=60, limits=limits) as client:
-            yield client, app.state.server
+            yield client, app.state.amulet
 
 
 def body_of(question: str, **changes: Any) -> dict[str, Any]:

@@ -84,7 +84,7 @@ def make_breaking_app(engine, **settings):
 
     @app.post("/v1/try/break")
     async def break_off() -> None:
-        with app.state.server.metrics.answer_started("pref") as count:
+        with app.state.amulet.metrics.answer_started("pref") as count:
             count.first_token()
             raise ValueError(SECRET)
 
@@ -199,7 +199,7 @@ async def test_metrics_count_requests_answers_tokens_and_refusals(tiny_engine):
         for path in ("/a", "/b/c", "/v1/zzz"):
             await client.request("BREW", path)
         held = asyncio.create_task(client.get("/v1/try/wait"))
-        await until(lambda: len(app.state.server.running) == 1)
+        await until(lambda: len(app.state.amulet.running) == 1)
         await client.get("/v1/try/wait")
         answer = await client.get("/metrics")
         app.state.release.set()
@@ -230,7 +230,7 @@ async def test_metrics_count_requests_answers_tokens_and_refusals(tiny_engine):
 
 async def test_an_answer_that_is_cancelled_counts_as_cancelled(tiny_engine):
     app = make_app(tiny_engine)
-    metrics = app.state.server.metrics
+    metrics = app.state.amulet.metrics
 
     async def answer():
         with metrics.answer_started("base"):

@@ -14,7 +14,10 @@ from amulet_integrations.profiles import (
     PreferenceProfile,
     SqlProfileStore,
 )
+from amulet_integrations.profiles.stores.sql import queries
+from amulet_integrations.profiles.stores.sql.profile_rows import change_of
 from amulet_integrations.serving.access.caller import Caller
+from amulet_integrations.serving.profile_api.profile_service import ProfileService
 
 
 def error_of(response) -> dict[str, str | None]:
@@ -53,7 +56,7 @@ def test_a_profile_goes_in_and_comes_out_as_it_is_stored(ann):
 
 
 def test_what_others_store_is_seen_at_once_and_an_answer_sees_what_is_written(ann):
-    personalizer = ann.client.app.state.server.client.personalizer
+    personalizer = ann.client.app.state.amulet.client.personalizer
     ann.client.put(ann.path, json={"preferences": ["One."]})
     selection = PreferenceSelection(user_id=ann.user)
 
@@ -201,6 +204,16 @@ def test_going_back_to_a_version_that_is_not_there_names_those_that_are(ann):
     assert "can be restored: 1" in error_of(refused)["message"]
 
 
+def test_going_back_reads_the_version_and_not_the_whole_history(monkeypatch, ann):
+    for number in range(30):
+        ann.store.save(PreferenceProfile(user_id=ann.user, preferences=[f"Number {number}."]))
+    read: list[object] = []
+    monkeypatch.setattr(queries, "change_of", lambda row: read.append(row) or change_of(row))
+    restored = ann.client.post(f"{ann.path}/restore", json={"version": 7})
+    assert restored.json()["preferences"][0]["text"] == "Number 6."
+    assert len(read) == 2  # for the operator's check, and under the lock
+
+
 def test_users_are_listed_a_page_at_a_time(make_client, tmp_path):
     users = sorted(["ann", "bob", "a/b", "Zoë", "zoe", "../etc", "日本"])
     with SqlProfileStore(tmp_path / "other.db") as store:
@@ -262,9 +275,8 @@ def test_the_first_write_makes_the_default_database(make_client, ann):
 
 def test_a_store_without_history_does_what_it_can(make_client, ann):
     client = make_client()
-    server = client.app.state.server
     memory = InMemoryProfileStore()
-    server.client = server.client.model_copy(update={"profiles": memory})
+    client.app.state.amulet.profiles = ProfileService(memory)
     assert client.put(ann.path, json={"preferences": ["One."]}).status_code == 201
     assert client.patch(ann.path, json={}, headers={"If-Match": '"7"'}).status_code == 412
     patched = client.patch(ann.path, json={"preset": "gentle"}, headers={"If-Match": '"1"'})
@@ -278,3 +290,27 @@ def test_a_store_without_history_does_what_it_can(make_client, ann):
         assert (response.status_code, error_of(response)["code"]) == (404, "no_history")
     assert client.delete(ann.path).status_code == 200
     assert memory.user_ids() == []
+
+
+def test_contradictions_are_told_in_the_answer_and_can_be_sent_back(client, ann, recwarn):
+    texts = ["Answer briefly.", {"text": "Write long, detailed answers.", "name": "length"}]
+    created = client.put(ann.path, json={"preferences": texts})
+    expected = [
+        {
+            "preferences": [0, 1],
+            "names": [None, "length"],
+            "about": "length",
+            "wants": ["short", "long"],
+        }
+    ]
+    assert (created.status_code, created.json()["contradictions"]) == (201, expected)
+    patched = client.patch(ann.path, json=created.json() | {"preset": "gentle"})
+    assert (patched.status_code, patched.json()["contradictions"]) == (200, expected)
+    again = client.put(ann.path, json=created.json())
+    assert (again.status_code, again.json()["contradictions"]) == (200, expected)
+    assert "contradictions" not in client.get(ann.path).json()
+    calm = client.patch(ann.path, json={"preferences": ["Answer briefly."]})
+    assert "contradictions" not in calm.json()
+    restored = client.post(f"{ann.path}/restore", json={"version": 1})
+    assert restored.json()["contradictions"] == expected
+    assert not [it for it in recwarn if "disagree" in str(it.message)]

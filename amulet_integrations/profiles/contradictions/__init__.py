@@ -1,0 +1,1 @@
+"""Preferences that no answer can follow both."""

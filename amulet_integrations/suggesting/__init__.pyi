@@ -1,0 +1,4 @@
+from .acceptance import accept_suggestions as accept_suggestions
+from .preference_suggestions import suggest_preferences as suggest_preferences
+from .suggested_preference import SuggestedPreference as SuggestedPreference
+from .suggested_preference import Suggestions as Suggestions
