@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import torch
 from transformers import AutoTokenizer
@@ -29,6 +29,8 @@ class VLLMModel:
         block_size: How many tokens vLLM's cache takes memory for at once.
         cache_blocks: How many of these blocks requests may have.
     """
+
+    backend_name: ClassVar[str] = "vllm"
 
     model_name: str
     fingerprint: str
