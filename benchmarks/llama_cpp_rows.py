@@ -23,10 +23,8 @@ from transformers import AutoTokenizer
 from amulet_integrations import SamplingParams
 from amulet_integrations.engine import GenerationRequest, LocalEngine, run_on_worker
 from amulet_integrations.engine.backends.llama_cpp.backend import LlamaCppBackend
-from amulet_integrations.engine.backends.llama_cpp.llama_context import (
-    LlamaCppContext,
-    SequenceInput,
-)
+from amulet_integrations.engine.backends.llama_cpp.llama_batch import SequenceInput
+from amulet_integrations.engine.backends.llama_cpp.llama_context import LlamaCppContext
 from amulet_integrations.engine.backends.llama_cpp.llama_model import LlamaCppModel
 from amulet_integrations.engine.backends.transformers.loading.embedded import embedded_model_path
 from amulet_integrations.prompting import ChatMessage, PromptBuilder

@@ -7,7 +7,8 @@ from typing import NamedTuple, cast
 
 from amulet_integrations.engine.backends.base import RowInput, SavedPrefix
 
-from .llama_context import CellsFullError, LlamaCppContext, SequenceInput
+from .llama_batch import SequenceInput
+from .llama_context import CellsFullError, LlamaCppContext
 
 
 class SavedSequence(NamedTuple):

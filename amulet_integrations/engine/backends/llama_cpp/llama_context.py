@@ -5,15 +5,14 @@ from __future__ import annotations
 import ctypes
 import weakref
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from amulet_integrations.errors import InvalidParamsError
 
+from .llama_batch import LlamaCppBatch, SequenceInput, TokenColumns
 from .llama_library import library, llama_errors, said
 from .llama_model import LlamaCppModel, threads
 from .llama_options import LlamaCppOptions
@@ -49,20 +48,6 @@ class CellsFullError(MemoryError):
 
 class DecodeError(RuntimeError):
     """llama.cpp could not compute a batch."""
-
-
-class SequenceInput(NamedTuple):
-    """The tokens that a batch appends to a sequence.
-
-    Attributes:
-        sequence: The sequence's id.
-        position: The position of the first token.
-        ids: At least one token id.
-    """
-
-    sequence: int
-    position: int
-    ids: Sequence[int]
 
 
 class LlamaCppContext:
@@ -108,7 +93,7 @@ class LlamaCppContext:
         size = min(model.options.n_batch, llama.llama_n_batch(pointer))
         # A sequence's id, and that of its twin.
         self._offsets = tuple(range(0, twins * n_seq_max, n_seq_max))
-        self._batch = _Batch(llama, size, self._offsets)
+        self._batch = LlamaCppBatch(llama, size, self._offsets)
 
     def decode(self, inputs: Sequence[SequenceInput], keep: int) -> tuple[Tensor, list[int]]:
         """Appends tokens to sequences.
@@ -127,7 +112,7 @@ class LlamaCppContext:
                 others of its batch. Nothing was appended.
         """
         counts = [min(keep, len(each.ids)) for each in inputs]
-        tokens = _Tokens.of(inputs, counts)
+        tokens = TokenColumns.of(inputs, counts)
         size = self._batch.size
         try:
             pieces = [
@@ -186,7 +171,7 @@ class LlamaCppContext:
         if self._llama.llama_state_set_data(self._pointer, state, written) != written:
             raise DecodeError("llama.cpp could not restore its cells.")
 
-    def _decode_batch(self, tokens: _Tokens, *, last: bool) -> Tensor:
+    def _decode_batch(self, tokens: TokenColumns, *, last: bool) -> Tensor:
         with llama_errors() as errors:
             status = self._llama.llama_decode(self._pointer, self._batch.fill(tokens))
         if status == _NO_CELLS:
@@ -210,83 +195,6 @@ class LlamaCppContext:
         values = ctypes.c_float * (count * vocab)
         address = ctypes.addressof(pointer.contents)
         return torch.frombuffer(values.from_address(address), dtype=torch.float32).view(-1, vocab)
-
-
-class _Tokens(NamedTuple):
-    """Tokens of a batch, each with its sequence, its position and whether logits are wanted."""
-
-    ids: NDArray[np.int32]
-    sequences: NDArray[np.int32]
-    positions: NDArray[np.int32]
-    wanted: NDArray[np.int8]
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    @classmethod
-    def of(cls, inputs: Sequence[SequenceInput], counts: Sequence[int]) -> _Tokens:
-        """Lays out inputs, of each of which the last `counts` positions are wanted."""
-        lengths = [len(each.ids) for each in inputs]
-        ends = np.cumsum(lengths)
-        first = np.array([each.position for each in inputs]) - (ends - lengths)
-        places = np.arange(ends[-1])
-        from_end = np.repeat(ends, lengths) - places
-        return cls(
-            np.array([token for each in inputs for token in each.ids], dtype=np.int32),
-            np.repeat(np.array([each.sequence for each in inputs], dtype=np.int32), lengths),
-            (places + np.repeat(first, lengths)).astype(np.int32),
-            (from_end <= np.repeat(counts, lengths)).astype(np.int8),
-        )
-
-    def part(self, start: int, end: int) -> _Tokens:
-        """The tokens from one place to another."""
-        return _Tokens(
-            self.ids[start:end],
-            self.sequences[start:end],
-            self.positions[start:end],
-            self.wanted[start:end],
-        )
-
-
-class _Batch:
-    """llama.cpp's batch over arrays of our own, which are filled at once.
-
-    Args:
-        llama: llama.cpp.
-        size: The most tokens.
-        offsets: Each token is of the sequences whose ids are its own and these more.
-    """
-
-    def __init__(self, llama: Any, size: int, offsets: Sequence[int]) -> None:
-        self.size = size
-        self._tokens, self._positions = np.zeros((2, size), dtype=np.int32)
-        self._offsets = np.array(offsets, dtype=np.int32)
-        self._sequences = np.zeros((size, len(offsets)), dtype=np.int32)
-        self._counts = np.full(size, len(offsets), dtype=np.int32)
-        self._wanted = np.zeros(size, dtype=np.int8)
-        step, begin = self._sequences.strides[0], self._sequences.ctypes.data
-        self._lists = np.arange(begin, begin + size * step, step, dtype=np.uintp)
-        self._struct = llama.llama_batch()
-        columns: dict[str, NDArray[Any]] = {
-            "token": self._tokens,
-            "pos": self._positions,
-            "n_seq_id": self._counts,
-            "seq_id": self._lists,
-            "logits": self._wanted,
-        }
-        kinds = dict(llama.llama_batch._fields_)
-        for name, column in columns.items():
-            setattr(self._struct, name, ctypes.cast(column.ctypes.data, kinds[name]))
-
-    def fill(self, tokens: _Tokens) -> Any:
-        """Returns llama.cpp's batch with these tokens."""
-        count = len(tokens)
-        self._tokens[:count] = tokens.ids
-        self._sequences[:count] = tokens.sequences[:, None] + self._offsets
-        self._positions[:count] = tokens.positions
-        self._wanted[:count] = tokens.wanted
-        self._struct.n_tokens = count
-        return self._struct
 
 
 def _context_params(llama: Any, options: LlamaCppOptions, n_seq_max: int, cells: int) -> Any:

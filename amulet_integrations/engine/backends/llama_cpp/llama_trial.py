@@ -8,7 +8,8 @@ from torch import Tensor
 
 from amulet_integrations.errors import UnsupportedModelError
 
-from .llama_context import LlamaCppContext, SequenceInput
+from .llama_batch import SequenceInput
+from .llama_context import LlamaCppContext
 from .llama_model import LlamaCppModel
 
 _CELLS = 256
