@@ -132,8 +132,6 @@ def test_a_variable_holds_several(
         (("--host", "example.com"), "amulet keys create"),
         (("--max-tokens", "0"), "max_tokens=0"),
         (("--backend", "ollama"), "backend='ollama'"),
-        (("--llama-cpp-option", "n_ctx"), "give NAME=VALUE"),
-        (("--llama-cpp-option", "n_cxt=9"), "did you mean 'n_ctx'"),
         (("--timeout", "nan"), "timeout=nan"),
         (("--timeout", "inf"), "timeout=inf"),
         (("--max-guidance-scale", "-1"), "max_guidance_scale=-1"),
@@ -147,6 +145,8 @@ def test_a_variable_holds_several(
         (("--engine-option", "max_waiting=4"), "--max-waiting"),
         (("--engine", "vllm", "--engine-option", "model=a"), "--model"),
         (("--engine", "vllm", "--device", "cuda:1"), "CUDA_VISIBLE_DEVICES"),
+        (("--engine", "vllm", "--backend", "llama_cpp"), "vLLM computes by itself"),
+        (("--engine-option", "n_ctx=-5"), "0 or more"),
     ],
 )
 def test_a_wrong_value_is_refused_before_anything_is_loaded(
