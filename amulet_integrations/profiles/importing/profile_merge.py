@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
@@ -73,7 +74,9 @@ def merge_memories(
     merged = list(before.preferences)
     entries: list[ImportEntry] = []
     done: dict[str, Chosen] = {}
-    names_before = {it.name for it in before.preferences if it.name}
+    places = {it.name: place for place, it in enumerate(merged) if it.name}
+    names_before = set(places)
+    texts = Counter(_comparable(it.text) for it in merged)
     for one in chosen:
         memory, wanted, reason = one
         if wanted is None:
@@ -86,15 +89,21 @@ def merge_memories(
             reason = f"it is {first.memory.place} once more"
             entries.append(ImportEntry.of(memory, "unchanged", reason))
             continue
-        place = next((i for i, it in enumerate(merged) if it.name and it.name == wanted.name), None)
+        text = _comparable(wanted.text)
+        place = places.get(wanted.name)
         if place is not None:
             changed = _changed(merged[place], wanted)
             is_same = changed == merged[place]
+            texts.subtract([_comparable(merged[place].text)])
+            texts[text] += 1
             merged[place] = changed
             entries.append(ImportEntry.of(memory, "unchanged" if is_same else "updated"))
-        elif any(_equal(it.text, wanted.text) for it in merged):
+        elif texts[text] > 0:
             entries.append(ImportEntry.of(memory, "unchanged", "the profile has the same text"))
         else:
+            texts[text] += 1
+            if wanted.name:
+                places[wanted.name] = len(merged)
             merged.append(wanted)
             entries.append(ImportEntry.of(memory, "added"))
     if tuple(merged) == before.preferences:
@@ -138,5 +147,6 @@ def _check_same(first: Chosen, second: Chosen) -> None:
         )
 
 
-def _equal(one: str, other: str) -> bool:
-    return " ".join(one.casefold().split()) == " ".join(other.casefold().split())
+def _comparable(text: str) -> str:
+    """A text without what makes no difference: case and white space."""
+    return " ".join(text.casefold().split())

@@ -51,6 +51,16 @@ def test_a_preference_that_the_user_wrote_is_not_added_again():
     assert store.get("ann").version == 1
 
 
+def test_a_text_that_an_update_has_freed_is_added_anew():
+    store = InMemoryProfileStore()
+    import_mem0(store, [memory("ann", "1", "Prefers lists.")])
+    report = import_mem0(
+        store, [memory("ann", "1", "Prefers tables."), memory("ann", "2", "Prefers lists.")]
+    )
+    assert report.counts == {"updated": 1, "added": 1}
+    assert [it.text for it in store.get("ann").preferences] == ["Prefers tables.", "Prefers lists."]
+
+
 def test_a_memory_that_turned_into_a_fact_is_told_with_what_is_kept():
     store = InMemoryProfileStore()
     import_mem0(store, [memory("ann", "1", "Prefers lists.")])
