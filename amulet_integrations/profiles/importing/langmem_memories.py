@@ -145,7 +145,14 @@ def _memories(item: _Item, template: NamespaceTemplate) -> Iterator[ForeignMemor
         expires_at=read_time(f"{item.place}.expires_at", item.times.get("expires_at")),
         obstacle=obstacle,
     )
-    parts = list(read_contents(item.value))
+    try:
+        parts = list(read_contents(item.value))
+    except RecursionError:
+        raise InvalidProfileError(
+            f"{at(item.place)}.value is nested too deeply; expected was {_EXPECTED}."
+        ) from None
+    except ValueError as error:  # a number of thousands of digits
+        raise InvalidProfileError(f"{at(item.place)}.value is no text: {error}.") from None
     if not parts:
         yield replace(common, obstacle=obstacle or "it says nothing")
     for part in parts:

@@ -18,7 +18,7 @@ from .json_items import at, check_object, check_text, read_items
 ORIGIN = "mem0"
 
 _EXPECTED = 'a memory of mem0, such as {"id": "…", "memory": "…", "user_id": "…"}'
-_WHAT = 'memories of mem0, as `get_all` returns them ({"results": [{"id": …, "memory": …}]}),'
+_WHAT = 'memories of mem0, as `get_all` returns them ({"results": [{"id": …, "memory": …}]})'
 _FIRST_PAGE = 1000
 
 
@@ -90,7 +90,7 @@ def _everything(memory: Any, user_id: str) -> Any:
 def _of_items(items: list[tuple[str, Any]], owner: str | None) -> Iterator[ForeignMemory]:
     for place, item in items:
         if isinstance(item, Mapping) and "results" in item:
-            yield from _of_results(place, item, owner)
+            yield from _of_results(place if len(items) > 1 else "", item, owner)
         elif isinstance(item, list):
             for number, one in enumerate(item):
                 yield _memory(f"{place}[{number}]", one, owner)
