@@ -211,6 +211,23 @@ def test_what_the_host_calls_a_caller_is_not_believed():
     assert code_of(client_of(app).get("/v1/profiles/ann"))[0] == 401
 
 
+def test_requests_with_one_state_do_not_share_a_caller():
+    host = make_host(Access(Tokens(), [HEADER]))
+    state: dict[str, object] = {}  # of a server that gives every request the same one
+
+    async def served(scope, receive, send):
+        await host({**scope, "state": state}, receive, send)
+
+    client = client_of(served)
+    callers = [client.get("/v1/me", headers=it).json().get("key_id") for it in (ANN, ALL)]
+    assert callers == ["t1", "t2"]
+    users = [
+        client.post("/v1/chat/completions", json={}, headers=it).json()["user"] for it in (ANN, ALL)
+    ]
+    assert users == ["ann", None]
+    assert client.get("/v1/me").status_code == 401
+
+
 def test_two_applications_of_one_request_do_not_share_its_caller():
     app = make_host(Access())
     app.mount("/keyed", create_profiles_app(Access(Tokens()), ProfileService(None)))
