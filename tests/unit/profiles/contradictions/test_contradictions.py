@@ -47,7 +47,11 @@ def test_most_of_what_it_knows_is_found_and_nothing_is_seen_falsely(
     assert [it for it in compatible if contradicts(*it)] == []
 
 
-@pytest.mark.parametrize("pair", [*pairs.CONTRADICTING, *pairs.COMPATIBLE])
+def test_what_holds_in_places_only_contradicts_nothing_elsewhere():
+    assert [it for it in pairs.ATTACKING if contradicts(*it)] == []
+
+
+@pytest.mark.parametrize("pair", [*pairs.CONTRADICTING, *pairs.COMPATIBLE, *pairs.ATTACKING])
 def test_the_order_does_not_matter_and_nothing_contradicts_itself(pair):
     assert contradicts(*pair) == contradicts(*reversed(pair))
     assert not contradicts(pair[0], pair[0])
