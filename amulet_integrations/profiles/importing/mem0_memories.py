@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,7 +11,7 @@ from amulet_integrations.errors import InvalidProfileError
 from amulet_integrations.profiles.field_types import checked_label
 from amulet_integrations.profiles.stores.access import foreign_errors
 
-from .foreign_memory import NOT_ASKED_FOR, ForeignMemory, checked_users, read_last_day, read_time
+from .foreign_memory import ForeignMemory, checked_users, only_of, read_last_day, read_time
 from .json_items import at, check_object, check_text, read_items
 
 ORIGIN = "mem0"
@@ -41,10 +40,7 @@ def read_mem0(source: Any, user_ids: Iterable[str] | None = None) -> list[Foreig
         return list(_of_memory(source, users))
     owner = users[0] if users is not None and len(users) == 1 else None
     items = read_items(source, _WHAT) if isinstance(source, str) else [("", source)]
-    memories = list(_of_items(items, owner))
-    if users is None:
-        return memories
-    return [it if it.user_id in users else replace(it, obstacle=NOT_ASKED_FOR) for it in memories]
+    return only_of(list(_of_items(items, owner)), users)
 
 
 def _of_memory(memory: Any, users: list[str] | None) -> Iterator[ForeignMemory]:

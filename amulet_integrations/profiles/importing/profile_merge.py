@@ -90,7 +90,7 @@ def merge_memories(
             entries.append(ImportEntry.of(memory, "unchanged", reason))
             continue
         text = _comparable(wanted.text)
-        place = places.get(wanted.name)
+        place = places.get(wanted.name) if wanted.name else None
         if place is not None:
             changed = _changed(merged[place], wanted)
             is_same = changed == merged[place]
