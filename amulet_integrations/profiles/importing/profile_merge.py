@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -12,7 +12,7 @@ from amulet_integrations.profiles.preference import Preference
 from amulet_integrations.profiles.profile import PreferenceProfile
 
 from .foreign_memory import Choose, ForeignMemory, name_prefix
-from .import_report import ImportEntry
+from .import_report import ImportEntry, ImportOutcome
 from .preference_words import NO_PREFERENCE, states_preference
 
 
@@ -71,12 +71,10 @@ def merge_memories(
     Raises:
         InvalidProfileError: Two memories have one name and do not say the same.
     """
-    merged = list(before.preferences)
+    merged = _Merged(before.preferences)
     entries: list[ImportEntry] = []
     done: dict[str, Chosen] = {}
-    places = {it.name: place for place, it in enumerate(merged) if it.name}
-    names_before = set(places)
-    texts = Counter(_comparable(it.text) for it in merged)
+    names_before = {it.name for it in before.preferences if it.name}
     for one in chosen:
         memory, wanted, reason = one
         if wanted is None:
@@ -89,26 +87,41 @@ def merge_memories(
             reason = f"it is {first.memory.place} once more"
             entries.append(ImportEntry.of(memory, "unchanged", reason))
             continue
-        text = _comparable(wanted.text)
-        place = places.get(wanted.name) if wanted.name else None
-        if place is not None:
-            changed = _changed(merged[place], wanted)
-            is_same = changed == merged[place]
-            texts.subtract([_comparable(merged[place].text)])
-            texts[text] += 1
-            merged[place] = changed
-            entries.append(ImportEntry.of(memory, "unchanged" if is_same else "updated"))
-        elif texts[text] > 0:
-            entries.append(ImportEntry.of(memory, "unchanged", "the profile has the same text"))
-        else:
-            texts[text] += 1
-            if wanted.name:
-                places[wanted.name] = len(merged)
-            merged.append(wanted)
-            entries.append(ImportEntry.of(memory, "added"))
-    if tuple(merged) == before.preferences:
+        entries.append(ImportEntry.of(memory, *merged.take(wanted)))
+    if (preferences := tuple(merged.preferences)) == before.preferences:
         return before, entries
-    return before.model_copy(update={"preferences": tuple(merged)}), entries
+    return before.model_copy(update={"preferences": preferences}), entries
+
+
+class _Merged:
+    """The preferences of a profile, found by name and by text however many there are."""
+
+    def __init__(self, preferences: Iterable[Preference]) -> None:
+        self.preferences: list[Preference] = []
+        self._places: dict[str, int] = {}
+        self._texts: Counter[str] = Counter()
+        for it in preferences:
+            self._append(it)
+
+    def take(self, wanted: Preference) -> tuple[ImportOutcome, str | None]:
+        """Takes a preference in; returns what became of it, and why where that is not plain."""
+        place = self._places.get(wanted.name) if wanted.name else None
+        if place is not None:
+            before = self.preferences[place]
+            changed = self.preferences[place] = _changed(before, wanted)
+            self._texts[_comparable(before.text)] -= 1
+            self._texts[_comparable(changed.text)] += 1
+            return ("unchanged" if changed == before else "updated"), None
+        if self._texts[_comparable(wanted.text)]:
+            return "unchanged", "the profile has the same text"
+        self._append(wanted)
+        return "added", None
+
+    def _append(self, preference: Preference) -> None:
+        if preference.name:
+            self._places[preference.name] = len(self.preferences)
+        self._texts[_comparable(preference.text)] += 1
+        self.preferences.append(preference)
 
 
 def missing_memories(
