@@ -14,6 +14,7 @@ from fastapi.responses import PlainTextResponse
 from fastapi.testclient import TestClient
 from starlette.exceptions import HTTPException
 
+from amulet_integrations.concurrency.thread_groups import current_group
 from amulet_integrations.errors import InvalidParamsError, ProfileStoreError
 from amulet_integrations.profiles import InMemoryProfileStore, PreferenceProfile, SqlProfileStore
 from amulet_integrations.serving import (
@@ -226,6 +227,14 @@ def test_requests_with_one_state_do_not_share_a_caller():
     ]
     assert users == ["ann", None]
     assert client.get("/v1/me").status_code == 401
+
+
+async def test_a_request_leaves_its_key_behind():
+    app = create_profiles_app(Access(Tokens()), ProfileService(None))
+    transport = httpx.ASGITransport(app)  # calls the application in this very task
+    async with httpx.AsyncClient(transport=transport, base_url=LOCAL) as client:
+        assert (await client.get("/v1/me", headers=ANN)).json()["key_id"] == "t1"
+    assert current_group() is None
 
 
 def test_two_applications_of_one_request_do_not_share_its_caller():
