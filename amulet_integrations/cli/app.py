@@ -13,7 +13,7 @@ from amulet_integrations import __version__
 from amulet_integrations.errors import AmuletError, GenerationError
 from amulet_integrations.suggestions import is_about_strength
 
-from . import chat, compare, explain, keys, serve, terminal
+from . import chat, compare, explain, keys, memory, serve, terminal
 from .evaluation import evaluate, sweep
 from .interruption import INTERRUPTED, MESSAGE
 from .options import (
@@ -105,6 +105,7 @@ for _command, _epilog, _names in (
     (explain.explain, explain.EPILOG, {}),
     (sweep.sweep, sweep.EPILOG, {}),
     (evaluate.evaluate, evaluate.EPILOG, evaluate.EARLIER_NAMES),
+    (memory.memory, memory.EPILOG, {}),
     (serve.serve, serve.EPILOG, {}),
 ):
     app.command(

@@ -17,10 +17,12 @@ from amulet_integrations.serving.settings import ServerSettings
 
 from . import options, terminal
 from .loading import quiet_transformers
+from .option_values import read_named_values
 
 EPILOG = options.examples(
     "amulet serve",
     "amulet serve --model ./my-model --port 9000 --profiles profiles.db",
+    "amulet serve --engine vllm --model Qwen/Qwen3-8B --engine-option max_model_len=8192",
     "amulet keys create --user ann --keys keys.json",
     "amulet serve --host 0.0.0.0 --keys keys.json --user-header X-OpenWebUI-User-Id",
     "AMULET_MODEL=./my-model AMULET_PORT=9000 amulet serve",
@@ -52,6 +54,23 @@ def serve(
             "the same name.",
         ),
     ] = None,
+    engine: Annotated[
+        str | None,
+        _model(
+            "engine", "NAME", "What decodes: local (transformers), or vllm, if it is installed."
+        ),
+    ] = None,
+    engine_options: Annotated[
+        list[str] | None,
+        _model(
+            "engine_options",
+            "NAME=VALUE",
+            "An argument of the engine: of vLLM's, such as max_model_len=8192, or of the local "
+            "engine's, such as max_rows=128; repeat for more. Values are JSON or text.",
+            "--engine-option",
+            default="none",
+        ),
+    ] = None,
     dtype: Annotated[
         str | None, _model("dtype", "TYPE", "What it computes in, such as bfloat16.")
     ] = None,
@@ -81,6 +100,15 @@ def serve(
             "URL",
             "Where profiles are kept: a database URL or an SQLite file.",
             default="profiles.db in your data folder",
+        ),
+    ] = None,
+    profiles_ttl: Annotated[
+        float | None,
+        _users(
+            "profiles_ttl",
+            "SECONDS",
+            "For which a profile is remembered, so that what other processes write counts after "
+            "them; 0 reads it for every request.",
         ),
     ] = None,
     keys: Annotated[
@@ -197,6 +225,8 @@ def _given(parameters: Mapping[str, Any]) -> dict[str, Any]:
     for name in ("user_headers", "cors_origins", "ignored_parameters"):
         if name in given:  # the environment has several in one variable
             given[name] = tuple(filter(None, re.split(r"[\s,]+", " ".join(given[name]))))
+    if "engine_options" in given:
+        given["engine_options"] = read_named_values("--engine-option", given["engine_options"])
     return given
 
 

@@ -1,4 +1,6 @@
 from .backends.base import Backend as Backend
+from .backends.transformers.memory_estimate import MemoryEstimate as MemoryEstimate
+from .backends.transformers.memory_estimate import estimate_memory as estimate_memory
 from .limits import EngineLimits as EngineLimits
 from .limits import EngineStats as EngineStats
 from .loaded_engines import shared_engine as shared_engine

@@ -13,6 +13,7 @@ from amulet_integrations.errors import InvalidRequestError
 from amulet_integrations.files import with_home
 
 EMBEDDED = "embedded"
+EMBEDDED_NAME = "SmolLM2-135M-Instruct"
 _DTYPES = ("auto", "float32", "bfloat16", "float16", "float64")
 
 

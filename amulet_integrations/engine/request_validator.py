@@ -53,7 +53,7 @@ class RequestValidator:
             RequestTimeoutError: The time was up while its grammars were compiled.
             UnsupportedGrammarError: A grammar of the request cannot be enforced.
         """
-        self._check_rows(len(request.running_contexts))
+        self.check_rows(len(request.running_contexts))
         longest = max(map(len, request.running_contexts))
         self._check_length(longest)
         for ids in (*request.contexts, request.end_ids):
@@ -73,6 +73,19 @@ class RequestValidator:
         )
         self._check_memory(sequence.max_lengths)
         return sequence
+
+    def check_rows(self, contexts: int) -> None:
+        """Refuses more contexts than are decoded at once.
+
+        Raises:
+            InvalidRequestError: There are more than `max_rows`.
+        """
+        if contexts > self._limits.max_rows:
+            raise InvalidRequestError(
+                f"The request has {contexts:,} contexts; the engine decodes at most "
+                f"max_rows={self._limits.max_rows:,} at once. Give it fewer preferences, or "
+                "preferences of weight 1, which share a context; or raise max_rows of the engine."
+            )
 
     def check_scoring(
         self, contexts: SequenceOf[SequenceOf[int]], completion: SequenceOf[int]
@@ -105,14 +118,6 @@ class RequestValidator:
     @cached_property
     def _special_tokens(self) -> Mapping[int, str]:
         return special_tokens(self._model.tokenizer)
-
-    def _check_rows(self, contexts: int) -> None:
-        if contexts > self._limits.max_rows:
-            raise InvalidRequestError(
-                f"The request has {contexts:,} contexts; the engine decodes at most "
-                f"max_rows={self._limits.max_rows:,} at once. Give it fewer preferences, or "
-                "preferences of weight 1, which share a context; or raise max_rows of the engine."
-            )
 
     def _check_memory(self, lengths: SequenceOf[int]) -> None:
         needed, limit = self._model.cache_tokens(lengths), self._limits.max_cache_tokens

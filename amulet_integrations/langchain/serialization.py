@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from langchain_core.language_models import ModelProfile
@@ -9,6 +10,7 @@ from langchain_core.load.serializable import SerializedConstructor
 
 from amulet_integrations.client import AmuletClient
 from amulet_integrations.decoding.strength import Strength
+from amulet_integrations.engine.model_source import EMBEDDED, EMBEDDED_NAME
 
 
 def identifying_params(llm: AmuletClient) -> dict[str, Any]:
@@ -29,22 +31,49 @@ def identifying_params(llm: AmuletClient) -> dict[str, Any]:
 
 
 def model_profile(llm: AmuletClient) -> ModelProfile:
-    """What the model can do, for agents. Tool calls and formats are enforced for any model."""
+    """What the model can do, for agents; it is not loaded for that.
+
+    Tool calls and formats are enforced for any model. What nobody knows before a model is loaded is
+    left out: whether it thinks before it answers, and whether its weights are open.
+    """
     window = llm.context_window
-    return ModelProfile(
+    profile = ModelProfile(
+        name=_model_name(llm),
         text_inputs=True,
-        text_outputs=True,
         image_inputs=False,
+        image_url_inputs=False,
         audio_inputs=False,
         video_inputs=False,
         pdf_inputs=False,
+        image_tool_message=False,
+        pdf_tool_message=False,
+        attachment=False,
+        text_outputs=True,
+        image_outputs=False,
+        audio_outputs=False,
+        video_outputs=False,
         tool_calling=True,
         tool_choice=True,
         tool_call_streaming=True,
         structured_output=True,
+        temperature=True,
         max_input_tokens=window,
         max_output_tokens=min(llm.max_tokens, window),
+        # All system messages are written at the beginning, and so are tools.
+        mid_conversation_system_messages=False,
+        mid_conversation_tools=False,
     )
+    if llm.engine is None and llm.model == EMBEDDED:
+        profile.update({"open_weights": True, "reasoning_output": False})
+    return profile
+
+
+def _model_name(llm: AmuletClient) -> str:
+    """The checkpoint's name; of a folder, without the path, which is nobody's business."""
+    if llm.engine is None and llm.model == EMBEDDED:
+        return EMBEDDED_NAME
+    name = llm.model if llm.engine is None else llm.engine.model_name
+    return Path(name).name if Path(name).is_absolute() else name
 
 
 def serialized_constructor(llm: AmuletClient, lc_id: list[str]) -> SerializedConstructor:

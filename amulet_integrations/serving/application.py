@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 from fastapi import FastAPI
 
 from amulet_integrations import __version__
 from amulet_integrations.client import AmuletClient
 from amulet_integrations.engine.protocol import Engine
+from amulet_integrations.errors import InvalidParamsError
 
 from .access.authentication import KEY_SCHEME
 from .access.request_access import Access
@@ -22,6 +24,7 @@ from .operations.model_loading import serving_model
 from .page import page_routes
 from .profile_api.profile_service import ProfileService
 from .profiles_application import PROFILE_ROUTERS
+from .served_engine import check_engine, load_engine, source_fields
 from .server_state import ServerState
 from .settings import ServerSettings
 
@@ -47,7 +50,8 @@ def create_app(settings: ServerSettings | None = None, *, engine: Engine | None 
         The application. The model is loaded when it starts, beside the first requests.
 
     Raises:
-        AmuletError: A setting is not valid, or there is no such model.
+        AmuletError: A setting is not valid, the package of the engine is not installed, the
+            engine has no such option, or there is no such model.
     """
     settings = settings or ServerSettings()
     client = _client(settings, engine)
@@ -85,16 +89,25 @@ def create_app(settings: ServerSettings | None = None, *, engine: Engine | None 
 
 
 def _client(settings: ServerSettings, engine: Engine | None) -> AmuletClient:
-    source = {"engine": engine} if engine is not None else {"model": settings.model}
-    return AmuletClient(
-        **source,
-        dtype=settings.dtype,
-        device=settings.device,
-        profiles=settings.profiles,
-        unknown_user="plain",
-        max_guidance_scale=settings.max_guidance_scale,
-        max_tokens=settings.default_max_tokens,
-        timeout=settings.timeout,
+    common: dict[str, Any] = {
+        "profiles": settings.profiles,
+        "profiles_ttl": settings.profiles_ttl,
+        "unknown_user": "plain",
+        "max_guidance_scale": settings.max_guidance_scale,
+        "max_tokens": settings.default_max_tokens,
+        "timeout": settings.timeout,
+    }
+    if engine is not None:
+        if settings.engine_options:
+            raise InvalidParamsError(
+                f"engine_options={sorted(settings.engine_options)} beside engine=, which is made "
+                "already. Leave one of them out."
+            )
+        return AmuletClient(engine=engine, **common)
+    check_engine(settings)
+    # The lifespan loads the engine. Without one, as in a test, the first request does.
+    return AmuletClient.loading_with(
+        lambda _source: load_engine(settings), **source_fields(settings), **common
     )
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -19,6 +20,7 @@ from amulet_integrations.validation import FrozenModel
 from .access.header_names import checked_headers
 from .access.loopback import check_bind_address, plain_host
 from .access.web_origins import check_origins
+from .engine_options import EngineName, check_options
 
 MAX_BODY_SIZE = 2_097_152
 """Most bytes of a request's body, by default."""
@@ -38,10 +40,16 @@ class ServerSettings(FrozenModel):
             `model`.
         host: The address to listen on. Without `keys` it has to be a loopback address.
         port: The port to listen on; 0 takes a free one.
-        dtype: As in `AmuletConfig`.
-        device: As in `AmuletConfig`.
+        engine: "local" decodes with transformers, "vllm" with vLLM, which has to be installed.
+        engine_options: Further arguments of the engine: those of `LocalEngine.from_pretrained`,
+            such as max_rows or cuda_graphs; or vLLM's engine arguments, such as max_model_len or
+            gpu_memory_utilization.
+        dtype: As in `AmuletConfig`; for vLLM, its argument of this name.
+        device: As in `AmuletConfig`; not for vLLM.
         profiles: A database URL, the path of an SQLite file, "default" (``profiles.db`` in the
             user's data folder, if it exists), or None for no profiles.
+        profiles_ttl: Seconds for which a profile is remembered; what other processes write to the
+            database counts after them at the latest. 0 reads it for every request.
         keys: The file of keys, from `amulet keys create`. None serves this machine only, and
             everybody on it may name any user.
         user_headers: Headers that name the user where the body names none, in this order. With a
@@ -70,17 +78,23 @@ class ServerSettings(FrozenModel):
 
     Raises:
         InvalidParamsError: A value is out of its range, or `host` or `cors_origins` is open to
-            others without keys; or an ignored parameter is one that this server reads.
+            others without keys; an ignored parameter is one that this server reads; or an engine's
+            option is a setting.
+        UnknownArgumentError: The local engine has no such option. Which ones vLLM has is known when
+            the application is made.
     """
 
     error_type: ClassVar[type[AmuletError]] = InvalidParamsError
 
     model: str = EMBEDDED
+    engine: EngineName = "local"
+    engine_options: Mapping[str, Any] = Field(default_factory=dict, repr=False)
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65_535)
     dtype: str = "auto"
     device: str = "auto"
     profiles: str | Path | None = DEFAULT_PLACE
+    profiles_ttl: float = Field(default=10.0, ge=0.0, allow_inf_nan=False)
     keys: Path | None = None
     user_headers: tuple[str, ...] = ()
     max_guidance_scale: float = Field(
@@ -126,6 +140,11 @@ class ServerSettings(FrozenModel):
                     "parameters that no client of OpenAI's API knows."
                 )
         return names
+
+    @model_validator(mode="after")
+    def _check_engine(self) -> Self:
+        check_options(self.engine, self.device, self.engine_options)
+        return self
 
     @model_validator(mode="after")
     def _check_access(self) -> Self:

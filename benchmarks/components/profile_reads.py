@@ -34,8 +34,8 @@ def measure(effort: Effort = FULL) -> dict[str, float]:
             "in memory": InMemoryProfileStore(),
             "SQLite file": database,
         }
-        if programs := _server_programs():
-            url = opened.enter_context(_server(programs))
+        if programs := server_programs():
+            url = opened.enter_context(serving(programs))
             stores["PostgreSQL"] = opened.enter_context(SqlProfileStore(url))
         else:
             print("  PostgreSQL is left out: its server is not installed (initdb is not found).")
@@ -68,7 +68,7 @@ def _reader(name: str, store: ProfileStore) -> Callable[[], None]:
     return read
 
 
-def _server_programs() -> Path | None:
+def server_programs() -> Path | None:
     """Where PostgreSQL's server is installed, if it is."""
     installed = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
     found = shutil.which("initdb") or (installed[-1] if installed else None)
@@ -76,7 +76,7 @@ def _server_programs() -> Path | None:
 
 
 @contextmanager
-def _server(programs: Path) -> Iterator[str]:
+def serving(programs: Path) -> Iterator[str]:
     """A server of its own, with its default settings, behind a socket in a temporary folder."""
     folder = Path(tempfile.mkdtemp(prefix="amulet-bench-"))
     # The server refuses to be run by root.

@@ -11,17 +11,11 @@ import time
 from functools import partial
 
 import torch
-from transformers import (
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    LlamaConfig,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
+from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
 from amulet_integrations.engine import LocalEngine, run_on_worker
-from amulet_integrations.engine.backends.transformers.loading.embedded import embedded_model_path
 from benchmarks.support.plots import Bars
+from benchmarks.support.random_models import embedded_tokenizer, random_config
 from benchmarks.support.timed_answers import (
     NO_REUSE,
     STEP,
@@ -58,7 +52,7 @@ def measure(effort: Effort = FULL) -> Figures:
         print(f"  Left out: {free / 2**30:.0f} GiB are free on the device, 24 are needed.")
         return {}
     tokens = effort.tokens(TOKENS)
-    tokenizer = AutoTokenizer.from_pretrained(embedded_model_path())
+    tokenizer = embedded_tokenizer()
     model = run_on_worker(_random_model, tokenizer)
     weights = _bytes_read(model)
     bandwidth = Figure.of(run_on_worker(_copy_bandwidth) for _ in range(effort.rounds))
@@ -91,18 +85,7 @@ def measure(effort: Effort = FULL) -> Figures:
 
 
 def _random_model(tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
-    config = LlamaConfig(
-        hidden_size=4096,
-        intermediate_size=14_336,
-        num_hidden_layers=32,
-        num_attention_heads=32,
-        num_key_value_heads=8,
-        vocab_size=128_256,
-        max_position_embeddings=8192,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        tie_word_embeddings=False,
-    )
+    config = random_config("8b", tokenizer)
     with torch.device("cuda"):
         return AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16).eval()
 

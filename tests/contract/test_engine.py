@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 from importlib.util import find_spec
 
@@ -10,6 +11,7 @@ import pytest
 import torch
 
 from amulet_integrations import SamplingParams
+from amulet_integrations.concurrency.deadline import Deadline
 from amulet_integrations.engine import (
     Engine,
     GenerationRequest,
@@ -23,6 +25,7 @@ from amulet_integrations.errors import (
     EngineOverloadedError,
     GenerationError,
     InvalidRequestError,
+    RequestCancelledError,
     RequestTimeoutError,
 )
 from tests.contract.subjects import ENGINES, Subject, request_of, requests, token_ids, tokens
@@ -189,6 +192,42 @@ def test_time_that_is_up_ends_one_request(subject):
         outcomes = engine.generate([*requests(), late], return_exceptions=True)
     assert isinstance(outcomes.pop(), RequestTimeoutError)
     assert [outcome.token_ids for outcome in outcomes] == list(map(subject.greedy, requests()))
+
+
+def test_the_time_of_a_call_counts_from_its_beginning_and_cancelling_it_ends_its_requests(subject):
+    over, cancelled = Deadline(1e-9), Deadline(60.0)
+    late = request_of([5, 8], [-1.0, 2.0], deadline=over)
+    long = request_of([5, 8], [-1.0, 2.0], max_new_tokens=250, deadline=cancelled)
+    with subject.engine() as engine:
+        outcomes = engine.generate([*requests(), late], return_exceptions=True)
+        running = [engine.stream(long), engine.stream(long)]
+        next(running[0])
+        cancelled.cancel()
+        for stream in running:
+            with pytest.raises(RequestCancelledError):
+                list(stream)
+        run_on_worker(int)
+        assert engine.stats.is_idle
+    assert isinstance(outcomes.pop(), RequestTimeoutError)
+    assert [outcome.token_ids for outcome in outcomes] == list(map(subject.greedy, requests()))
+
+
+def test_users_take_turns_and_each_request_is_logged_as_it_was(subject, caplog):
+    log = "amulet_integrations.engine.request_log"
+    caplog.set_level(logging.INFO, logger=log)
+    of_ann = [request_of([length], [1.0], user_id="ann") for length in (5, 6, 7)]
+    of_bob = request_of([8], [1.0], user_id="bob")
+    with subject.engine(max_rows=1) as engine:
+        results = engine.generate([*of_ann, of_bob])
+    records = [record for record in caplog.records if record.name == log]
+    stats = [record.amulet_request for record in records]
+    assert [each.prompt_tokens for each in stats] == [5, 8, 6, 7]
+    for each, result in zip(stats, (results[index] for index in (0, 3, 1, 2)), strict=True):
+        assert each.outcome == result.finish_reason
+        assert each.completion_tokens == len(result.token_ids)
+        assert each.cached_tokens == sum(result.usage.cached_tokens)
+        assert 0.0 <= each.queue_seconds <= each.first_token_seconds <= each.total_seconds
+    assert not any("ann" in record.getMessage() for record in records)
 
 
 def test_what_does_not_fit_is_refused(subject):

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from amulet_integrations.decoding.strength import PRESETS
-from tests.support.families import FAMILIES
+from tests.support.families import FAMILIES, memory_report
+from tests.support.families.instruct_models import INSTRUCT_MODELS
 
 ROOT = Path(__file__).parents[2]
 GUIDE = ROOT / "CONTRIBUTING.md"
@@ -72,6 +73,21 @@ def test_the_tables_of_models_hold_every_family(refused):
     ]
     assert names == sorted(name for name in FAMILIES if FAMILIES[name].refused is refused)
     assert "✗" not in table
+
+
+@pytest.mark.parametrize("step", [pytest.param(1, marks=pytest.mark.acceptance), 3])
+def test_the_table_of_memory_is_what_is_computed(step):
+    """Of every third model, because a large one takes half a second."""
+    page = memory_report.PAGE.read_text(encoding="utf-8")
+    models = INSTRUCT_MODELS[::step]
+    found = [memory_report.estimates(model) for model in models]
+    rows = memory_report.table(list(zip(models, found, strict=True))).splitlines()
+    told = memory_report.TABLE.search(page)[0].splitlines()
+    head = 3
+    assert told[:head] == rows[:head]
+    assert told[head::step] == rows[head:]
+    assert len(told) == head + len(INSTRUCT_MODELS)
+    assert [each[0].parameters for each in found] == [model.parameters for model in models]
 
 
 def test_the_guide_for_contributors_names_files_that_exist():

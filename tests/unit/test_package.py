@@ -94,7 +94,7 @@ PUBLIC = {
         "ftrl_policy",
         "linear_alignment_weights",
     },
-    "amulet_integrations.engine": {"GenerationRequest", "LocalEngine"},
+    "amulet_integrations.engine": {"GenerationRequest", "LocalEngine", "estimate_memory"},
     "amulet_integrations.explanation": {"ExplainedToken", "Explanation"},
     "amulet_integrations.evaluation": {
         "Answer",

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
-from amulet_integrations.engine.model_source import EMBEDDED
+from amulet_integrations.engine.model_source import EMBEDDED, ModelSource
 from amulet_integrations.errors import (
     AmuletError,
     MissingDependencyError,
@@ -20,6 +20,7 @@ from amulet_integrations.errors import (
 
 if TYPE_CHECKING:
     from vllm.config import SchedulerConfig, VllmConfig
+    from vllm.v1.core.sched.scheduler import Scheduler
     from vllm.v1.engine.core_client import InprocClient
 
 TESTED_VERSIONS = ("0.32", "0.33")
@@ -33,15 +34,18 @@ class StartedVLLM:
     """vLLM with a model.
 
     Args:
+        source: Where the model is from.
         client: Its engine, in this process.
         config: Its settings, with every default filled in.
 
     Attributes:
+        source: The same.
         client: The same.
         config: The same.
     """
 
-    def __init__(self, client: InprocClient, config: VllmConfig) -> None:
+    def __init__(self, source: ModelSource, client: InprocClient, config: VllmConfig) -> None:
+        self.source = source
         self.client = client
         self.config = config
         _open.add(self)
@@ -74,49 +78,100 @@ def check_installed() -> None:
         )
 
 
+def check_arguments(options: Mapping[str, Any]) -> None:
+    """Checks that there is a vLLM that takes these arguments.
+
+    Raises:
+        MissingDependencyError: There is no vLLM.
+        UnsupportedByEngineError: It has another version than those that are tested, or an argument
+            is one that the engine sets itself.
+        UnknownArgumentError: vLLM has no such argument.
+    """
+    check_installed()
+    known = _known_arguments()
+    if unknown := options.keys() - known:
+        raise UnknownArgumentError.for_names("VLLMEngine", unknown, known)
+    for name in _OWN:
+        if options.get(name):
+            raise UnsupportedByEngineError(
+                f"{name}={options[name]!r}: VLLMEngine brings its own, which keeps the contexts of "
+                "a request in step. Leave it out."
+            )
+
+
+def _known_arguments() -> set[str]:
+    """The names of vLLM's engine arguments; the model is an argument of the engine's own."""
+    from vllm.engine.arg_utils import EngineArgs  # noqa: PLC0415
+
+    return {field.name for field in fields(EngineArgs)} - {"model"}
+
+
 def start_vllm(model: str, options: Mapping[str, Any]) -> StartedVLLM:
     """Loads a model with vLLM. Runs on the worker thread only.
 
     Args:
         model: Hub id, local folder, or "embedded".
-        options: vLLM's engine arguments, by their own names.
+        options: vLLM's engine arguments, as `check_arguments` accepts them.
 
     Raises:
-        UnknownArgumentError: vLLM has no such argument.
+        InvalidParamsError: vLLM refuses the value of one, arguments do not go together, or the
+            machine has too little memory for them.
         UnsupportedByEngineError: Contexts cannot be kept in step under a setting.
-        UnsupportedModelError: vLLM cannot load the model, or contexts of it cannot be kept in step.
+        ModelNotFoundError: There is no such checkpoint, or its files are damaged.
+        UnsupportedModelError: vLLM cannot load the model, or its weights are pickles.
     """
     from vllm.engine.arg_utils import EngineArgs  # noqa: PLC0415
     from vllm.v1.engine.core_client import InprocClient  # noqa: PLC0415
     from vllm.v1.executor import Executor  # noqa: PLC0415
 
-    from .lockstep_scheduler import AsyncLockstepScheduler, LockstepScheduler  # noqa: PLC0415
+    from .loading_errors import config_error, read_source, start_error  # noqa: PLC0415
 
-    _check_arguments(options, {field.name for field in fields(EngineArgs)})
+    source = read_source(model, options)
     _check_none_is_open()
+    known = _known_arguments()
     try:
-        config = EngineArgs(model=_folder(model), **options).create_engine_config()
-        _refuse(_faults(config))
-        config.parallel_config.distributed_executor_backend = "uni"  # the processor is in here
-        config.scheduler_config.scheduler_cls = (
-            AsyncLockstepScheduler
-            if config.scheduler_config.async_scheduling
-            else LockstepScheduler
-        )
-        config.model_config.logits_processors = [_processor(config)]
-        client = InprocClient(config, Executor.get_class(config), log_stats=False)
-    except AmuletError:
-        raise
+        arguments: dict[str, Any] = {"runner": "generate", **options}
+        config = EngineArgs(model=_folder(source.model), **arguments).create_engine_config()
     except Exception as error:
-        raise UnsupportedModelError(
-            f"vLLM cannot load {model!r}: {type(error).__name__}: {error}"
-        ) from error
+        raise config_error(source, options, error, known) from error
+    if config.model_config.is_encoder_decoder:
+        raise UnsupportedModelError(f"model={source.model!r} is not a decoder-only language model.")
+    refuse(settings_faults(config))
+    _prepare(config)
     try:
-        _refuse(_cache_faults(client))
+        client = InprocClient(config, Executor.get_class(config), log_stats=False)
+    except Exception as error:
+        raise start_error(source, options, error, known) from error
+    try:
+        refuse(cache_faults(client.engine_core.scheduler))
     except AmuletError:
         client.shutdown()
         raise
-    return StartedVLLM(client, config)
+    return StartedVLLM(source, client, config)
+
+
+def _prepare(config: VllmConfig) -> None:
+    """Has vLLM run in this thread, keep contexts in step, and read no pickles."""
+    from .lockstep_scheduler import AsyncLockstepScheduler, LockstepScheduler  # noqa: PLC0415
+
+    scheduler = config.scheduler_config
+    config.parallel_config.distributed_executor_backend = "uni"  # the processor is in here
+    scheduler.scheduler_cls = (
+        AsyncLockstepScheduler if scheduler.async_scheduling else LockstepScheduler
+    )
+    config.model_config.logits_processors = [_processor(config)]
+    if config.load_config.load_format == "auto":
+        config.load_config.load_format = _safetensors_format(config)
+
+
+def _safetensors_format(config: VllmConfig) -> str:
+    """What vLLM makes of "auto", but for pickles."""
+    from vllm.transformers_utils.repo_utils import list_filtered_repo_files  # noqa: PLC0415
+
+    of_mistral = list_filtered_repo_files(
+        config.model_config.model, ["consolidated*.safetensors"], config.model_config.revision
+    )
+    return "mistral" if of_mistral else "safetensors"
 
 
 def _check_none_is_open() -> None:
@@ -149,32 +204,24 @@ def _processor(config: VllmConfig) -> type[Any]:
     return RowProcessor
 
 
-def _check_arguments(options: Mapping[str, Any], known: set[str]) -> None:
-    if unknown := options.keys() - known:
-        raise UnknownArgumentError.for_names("VLLMEngine", unknown, known)
-    for name in _OWN:
-        if options.get(name):
-            raise UnsupportedByEngineError(
-                f"{name}={options[name]!r}: VLLMEngine brings its own, which keeps the contexts of "
-                "a request in step. Leave it out."
-            )
+def refuse(faults: Iterator[str]) -> None:
+    """Raises the first fault, if there is one.
 
-
-def _refuse(faults: Iterator[str]) -> None:
+    Raises:
+        UnsupportedByEngineError: There is one.
+    """
     for fault in faults:
         raise UnsupportedByEngineError(
-            f"{fault}. VLLMEngine cannot keep the contexts of a request in step then."
+            f"{fault}. The contexts of a request cannot be kept in step then."
         )
 
 
-def _faults(config: VllmConfig) -> Iterator[str]:
+def settings_faults(config: VllmConfig) -> Iterator[str]:
     """Settings under which the contexts of a request cannot be kept in step."""
     scheduler, parallel = config.scheduler_config, config.parallel_config
     for name in _SINGLE:
         if getattr(parallel, name) > 1:
             yield f"{name}={getattr(parallel, name)}: use 1, for tokens are chosen in this process"
-    if config.model_config.runner_type != "generate" or config.model_config.is_encoder_decoder:
-        yield f"{config.model_config.model!r} is no decoder-only model that generates text"
     if scheduler.policy != "fcfs":
         yield f"scheduling_policy={scheduler.policy!r}: use 'fcfs'"
     if not scheduler.enable_chunked_prefill:
@@ -201,8 +248,9 @@ def _budget_faults(scheduler: SchedulerConfig) -> Iterator[str]:
         yield f"max_num_active_seqs={active} is less than max_num_seqs: leave it out"
 
 
-def _cache_faults(client: InprocClient) -> Iterator[str]:
-    kinds = client.engine_core.scheduler.kv_cache_config.kv_cache_groups
+def cache_faults(scheduler: Scheduler) -> Iterator[str]:
+    """What of a model's cache keeps the contexts of a request from being in step."""
+    kinds = scheduler.kv_cache_config.kv_cache_groups
     if len(kinds) != 1:
         yield (
             f"The model has {len(kinds)} kinds of layers with a cache of their own: try "

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Sequence as SequenceOf
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +18,12 @@ from amulet_integrations.engine.streams import GenerationStream
 from amulet_integrations.engine.worker import run_on_worker
 
 from .forced_policy import ForcedPolicy
-from .start_up import check_installed, start_vllm
+from .start_up import check_arguments, start_vllm
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+logger = logging.getLogger(__name__)
 
 
 class VLLMEngine(SequenceEngine):
@@ -43,23 +47,46 @@ class VLLMEngine(SequenceEngine):
         UnsupportedByEngineError: vLLM's version is not one that this package is tested with, the
             contexts of a request cannot be kept in step under a setting, or another `VLLMEngine` is
             open in this process.
-        UnsupportedModelError: vLLM cannot load the model.
+        ModelNotFoundError: There is no such checkpoint, or its files are damaged.
+        UnsupportedModelError: vLLM cannot load the model, or its weights are pickles.
         UnknownArgumentError: vLLM has no such argument.
-        InvalidParamsError: `max_waiting` is not a whole number of at least 0.
+        InvalidParamsError: `max_waiting` is not a whole number of at least 0; vLLM refuses the
+            value of an argument; arguments do not go together; or there is too little memory.
     """
 
     def __init__(self, model: str = EMBEDDED, *, max_waiting: int = 4096, **options: Any) -> None:
         EngineLimits(max_waiting=max_waiting)  # refuse it before anything is loaded
-        check_installed()
+        begun = time.monotonic()
+        self.check_options(**options)
         started = run_on_worker(start_vllm, model, options)
-        from .vllm_core import VLLMCore  # noqa: PLC0415 - imports vLLM
-        from .vllm_model import VLLMModel  # noqa: PLC0415
+        try:
+            from .vllm_core import VLLMCore  # noqa: PLC0415 - imports vLLM
+            from .vllm_model import VLLMModel  # noqa: PLC0415
 
-        self._model = VLLMModel.of(model, options, started)
-        limits = self._model.limits(started, max_waiting)
-        scheduler = Scheduler(limits, self._model)
-        super().__init__(self._model, limits, scheduler, VLLMCore(scheduler, started))
-        self._grammars.prepare()
+            self._model = VLLMModel.of(started, options)
+            limits = self._model.limits(started, max_waiting)
+            scheduler = Scheduler(limits, self._model)
+            super().__init__(self._model, limits, scheduler, VLLMCore(scheduler, started))
+            self._grammars.prepare()
+        except BaseException:
+            run_on_worker(started.close)
+            raise
+        spent = time.monotonic() - begun
+        logger.info("Loaded %s in %.1f s on %s", self.model_name, spent, self._model.device)
+
+    @staticmethod
+    def check_options(**options: Any) -> None:
+        """Refuses engine arguments that vLLM does not have, or that the engine sets itself.
+
+        It imports vLLM, and loads nothing.
+
+        Raises:
+            MissingDependencyError: vLLM is not installed.
+            UnsupportedByEngineError: vLLM has another version than those that are tested, or an
+                argument is one of those that keep the contexts of a request in step.
+            UnknownArgumentError: vLLM has no such argument.
+        """
+        run_on_worker(check_arguments, options)
 
     def score(
         self,
@@ -76,7 +103,8 @@ class VLLMEngine(SequenceEngine):
         The completion is decoded like any other request, so that a token takes a step.
 
         Raises:
-            InvalidRequestError: As `LocalEngine.score`.
+            InvalidRequestError: As `LocalEngine.score`, or there are more contexts than
+                `limits.max_rows`, which is vLLM's `max_num_seqs`.
             ContextLengthError: Context and completion are past the context window or the memory.
             EngineOverloadedError: Too many requests wait already.
         """
@@ -88,6 +116,7 @@ class VLLMEngine(SequenceEngine):
             reference_weights=reference_weights,
             temperature=temperature,
         )
+        self._validator.check_rows(len(scoring.contexts))
         self._validator.check_scoring(scoring.contexts, scoring.completion_ids)
         forced = ForcedPolicy(scoring, self._model.device)
         with GenerationStream(forced.request()) as stream:

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any, Self
 import torch
 from transformers import AutoTokenizer
 
+from amulet_integrations.engine.backends.transformers.loading.whole_weights import check_tokenizer
 from amulet_integrations.engine.backends.transformers.model_info import end_token_ids
 from amulet_integrations.engine.limits import EngineLimits
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+    from vllm.v1.core.sched.scheduler import Scheduler
 
     from .start_up import StartedVLLM
 
@@ -40,29 +42,49 @@ class VLLMModel:
     cache_blocks: int
 
     @classmethod
-    def of(cls, name: str, options: Mapping[str, Any], started: StartedVLLM) -> Self:
+    def of(cls, started: StartedVLLM, options: Mapping[str, Any]) -> Self:
         """Describes the model.
 
         Args:
-            name: The checkpoint's name, as the caller gave it.
-            options: vLLM's engine arguments, as the caller gave them.
             started: vLLM with the model.
+            options: vLLM's engine arguments, as the caller gave them.
+
+        Raises:
+            UnsupportedModelError: The tokenizer is of another model.
         """
-        model, scheduler = started.config.model_config, started.client.engine_core.scheduler
+        told = {name: value for name, value in options.items() if name != "hf_token"}
+        fingerprint = json.dumps(["vllm", started.source.key, told], sort_keys=True, default=repr)
+        return cls.served(started.source.model, fingerprint, started.client.engine_core.scheduler)
+
+    @classmethod
+    def served(cls, name: str, fingerprint: str, scheduler: Scheduler) -> Self:
+        """Describes the model that a scheduler of vLLM's schedules.
+
+        Args:
+            name: The checkpoint's name.
+            fingerprint: Equal for models that give equal answers.
+            scheduler: vLLM's scheduler.
+
+        Raises:
+            UnsupportedModelError: The tokenizer is of another model.
+        """
+        config = scheduler.vllm_config
+        model = config.model_config
         tokenizer = AutoTokenizer.from_pretrained(
             model.tokenizer,
             revision=model.tokenizer_revision,
             trust_remote_code=model.trust_remote_code,
         )
         size = model.get_vocab_size()
+        check_tokenizer(f"model={name!r}", size, tokenizer)
         manager = scheduler.kv_cache_manager
         spare = 1 + manager.watermark_blocks  # vLLM never uses its first block
         ends = model.try_get_generation_config().get("eos_token_id")
         return cls(
             model_name=name,
-            fingerprint=json.dumps(["vllm", name, options], sort_keys=True, default=repr),
+            fingerprint=fingerprint,
             tokenizer=tokenizer,
-            device=torch.device(started.config.device_config.device),
+            device=torch.device(config.device_config.device),
             context_window=model.max_model_len,
             vocab_size=size,
             logits_size=size,

@@ -6,14 +6,10 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
 
-from amulet_integrations.engine.worker import run_on_worker
+from amulet_integrations.serving.served_engine import load_engine
 from amulet_integrations.serving.server_state import ServerState
 from amulet_integrations.serving.server_threads import SERVER_THREADS
-
-if TYPE_CHECKING:
-    from amulet_integrations.engine import LocalEngine
 
 logger = logging.getLogger(__name__)
 
@@ -62,17 +58,8 @@ def _load_engine(state: ServerState) -> None:
     """
     if (store := state.client.open_profiles()) is not None:
         store.get("warm-up")
-    engine_type = run_on_worker(_import_engine)
-    engine = engine_type.from_source(state.client.source, max_waiting=state.settings.max_waiting)
-    state.client.engine = engine
+    state.client.engine = load_engine(state.settings)
     state.client.warm_up()
-
-
-def _import_engine() -> type[LocalEngine]:
-    """Imports torch on the worker, for whose end the interpreter waits when it exits."""
-    from amulet_integrations.engine import LocalEngine  # noqa: PLC0415
-
-    return LocalEngine
 
 
 async def _end(state: ServerState, loading: asyncio.Task[None]) -> None:

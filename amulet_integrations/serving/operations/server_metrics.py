@@ -78,6 +78,8 @@ class AnswerCount:
         self._end(finish_reason or "stop")
         self._metrics.answer_seconds.labels(self._method).observe(self._seconds)
         self._metrics.prompt_tokens.inc(usage.prompt_tokens)
+        self._metrics.prefix_queries.inc(sum(usage.context_tokens))
+        self._metrics.prefix_hits.inc(sum(usage.cached_tokens))
         self._metrics.generation_tokens.inc(usage.completion_tokens)
         if self._record is not None:
             self._record.prompt_tokens += usage.prompt_tokens
@@ -136,6 +138,16 @@ class ServerMetrics:
         )
         self.prompt_tokens = Counter(
             "amulet_prompt_tokens", "Tokens of the prompts.", registry=self._registry
+        )
+        self.prefix_queries = Counter(
+            "amulet_prefix_cache_queries",
+            "Tokens of the prompts, of all contexts.",
+            registry=self._registry,
+        )
+        self.prefix_hits = Counter(
+            "amulet_prefix_cache_hits",
+            "Those of them that had been computed before.",
+            registry=self._registry,
         )
         self.generation_tokens = Counter(
             "amulet_generation_tokens", "Tokens of complete answers.", registry=self._registry

@@ -13,7 +13,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[3]
 # Extras of maintainers only, whose versions nobody else has.
-TOOLS = frozenset({"docs", "bench", "lint"})
+TOOLS = frozenset({"docs", "bench", "dist", "lint"})
 # PyPI's torch for Linux brings gigabytes of CUDA, so that only the build of constraints.txt is
 # tried.
 AS_NEWEST = frozenset({"torch"})

@@ -21,11 +21,14 @@ from tests.unit.cli.conftest import Amulet
 # A value of each setting, as it is typed, and what it comes to.
 GIVEN: dict[str, tuple[str, Any]] = {
     "model": ("./a-model", "./a-model"),
+    "engine": ("vllm", "vllm"),
+    "engine_options": ("max_rows=8", {"max_rows": 8}),
     "host": ("::1", "::1"),
     "port": ("9000", 9000),
     "dtype": ("float32", "float32"),
     "device": ("cpu", "cpu"),
     "profiles": ("sqlite:///p.db", "sqlite:///p.db"),
+    "profiles_ttl": ("0", 0.0),
     "keys": ("keys.json", Path("keys.json")),
     "user_headers": ("X-OpenWebUI-User-Id", ("X-OpenWebUI-User-Id",)),
     "max_guidance_scale": ("2.5", 2.5),
@@ -131,6 +134,15 @@ def test_a_variable_holds_several(
         (("--timeout", "inf"), "timeout=inf"),
         (("--max-guidance-scale", "-1"), "max_guidance_scale=-1"),
         (("--prot", "9000"), "--port"),
+        (("--engine", "vlm"), "engine='vlm'"),
+        (("--engine-option", "max_rows"), "'max_rows': write a name, '=' and a value"),
+        (("--engine-option", "=4"), "'=4': write a name"),
+        (("--engine-option", "max_rows=4", "--engine-option", "max-rows=8"), "'max_rows' twice"),
+        (("--engine-option", "max_row=4"), "did you mean 'max_rows'?"),
+        (("--engine-option", "dtype=float32"), "--dtype"),
+        (("--engine-option", "max_waiting=4"), "--max-waiting"),
+        (("--engine", "vllm", "--engine-option", "model=a"), "--model"),
+        (("--engine", "vllm", "--device", "cuda:1"), "CUDA_VISIBLE_DEVICES"),
     ],
 )
 def test_a_wrong_value_is_refused_before_anything_is_loaded(
@@ -143,6 +155,30 @@ def test_a_wrong_value_is_refused_before_anything_is_loaded(
     assert message in result.stderr
     assert len(result.stderr.splitlines()) == 1
     assert not served
+
+
+def test_options_of_the_engine_are_read_as_json_or_text(
+    amulet: Amulet, served: list[ServerSettings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values: dict[str, Any] = {
+        "max_model_len": ("8192", 8192),
+        "gpu_memory_utilization": ("0.9", 0.9),
+        "enforce_eager": ("true", True),
+        "revision": ('"1"', "1"),
+        "quantization": ("fp8", "fp8"),
+        "tokenizer": ("null", None),
+        "hf_overrides": ('{"a":[1]}', {"a": [1]}),
+        "served_model_name": ("a=b", "a=b"),
+        "load_format": ("NaN", "NaN"),
+    }
+    typed = [f"{name}={text}" for name, (text, _) in values.items()]
+    options = [word for text in typed for word in ("--engine-option", text)]
+    amulet("serve", "--engine", "vllm", *options)
+    monkeypatch.setenv("AMULET_ENGINE_OPTIONS", " ".join(typed))
+    amulet("serve", "--engine", "vllm")
+    expected = {name: value for name, (_, value) in values.items()}
+    assert [settings.engine_options for settings in served] == [expected] * 2
+    assert [settings.engine for settings in served] == ["vllm"] * 2
 
 
 @pytest.mark.parametrize("missing", ["fastapi", "uvicorn"])

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
+from typing import Any, get_type_hints
 
 import pytest
 from langchain.agents.middleware import SummarizationMiddleware
 from langchain_core.caches import InMemoryCache
+from langchain_core.language_models import ModelProfile
 from langchain_core.load import dumpd, load
-from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
+from langchain_core.messages import AIMessage, HumanMessage, ToolMessage, convert_to_messages
 from langchain_core.runnables import ConfigurableField
 
 from amulet_integrations import AmuletParams
@@ -261,6 +263,39 @@ def test_agents_are_told_what_the_model_can_do(chat: Callable[..., ChatAmulet]) 
     assert ChatAmulet(engine=ScriptedEngine(), profile={"max_input_tokens": 9}).profile == {
         "max_input_tokens": 9
     }
+
+
+def test_the_profile_says_all_that_is_known(
+    chat: Callable[..., ChatAmulet], other_model: str
+) -> None:
+    fields = set(get_type_hints(ModelProfile))
+    unknowable = {"status", "release_date", "last_updated"}
+    of_thinking = {"reasoning_effort_levels", "reasoning_effort_default"}
+    assert ChatAmulet().profile.keys() == fields - unknowable - of_thinking
+    assert ChatAmulet().profile["name"] == "SmolLM2-135M-Instruct"
+    # Nobody has looked at the weights and the template of these two.
+    for llm in (chat(), ChatAmulet(model=other_model)):
+        missing = ChatAmulet().profile.keys() - llm.profile.keys()
+        assert missing == {"open_weights", "reasoning_output"}
+    assert ChatAmulet(model=other_model).profile["name"] == Path(other_model).name
+
+
+def test_the_profile_is_true(chat: Callable[..., ChatAmulet]) -> None:
+    """What it denies is refused or done otherwise; the standard suite tries what it affirms."""
+    llm = chat(max_tokens=2)
+    image = {"type": "image", "url": "https://a.example/cat.png"}
+    with pytest.raises(AmuletError, match="image"):
+        llm.invoke([("user", [image])])
+    conversation = [("user", "a"), ("ai", "b"), ("user", "c")]
+    late = [*conversation[:2], ("system", "Be kind."), conversation[2]]
+    first = [("system", "Be kind."), *conversation]
+    counts = [llm.get_num_tokens_from_messages(convert_to_messages(it)) for it in (late, first)]
+    assert counts[0] == counts[1]
+    likely = [
+        llm.invoke(it, logprobs=True).response_metadata["logprobs"]["content"][0]["logprob"]
+        for it in (late, first)
+    ]
+    assert likely[0] == pytest.approx(likely[1], abs=1e-4)
 
 
 def test_traces_name_preferences_and_never_tell_them(chat: Callable[..., ChatAmulet]) -> None:

@@ -16,7 +16,7 @@ from amulet_integrations.engine.result import Usage as EngineUsage
 from amulet_integrations.serving.openai_api.requests.generation_options import GenerationOptions
 
 from .answer_reader import AnswerEnd, AnswerPart, WholeAnswer
-from .answer_types import AmuletReport, TokenFacts, Usage
+from .answer_types import AmuletReport, PromptTokensDetails, TokenFacts, Usage
 
 R = TypeVar("R", bound=GenerationOptions)
 
@@ -97,4 +97,15 @@ class AnswerFormat(ABC, Generic[R]):
         ]
         asked = sum(usage.prompt_tokens for usage in prompts)
         answered = sum(usage.completion_tokens for usage in self._usages.values())
-        return Usage(prompt_tokens=asked, completion_tokens=answered, total_tokens=asked + answered)
+        # Of one context, as `prompt_tokens`; where a preference alone is run, it is a longer one.
+        cached = sum(
+            min(usage.cached_tokens[0], usage.prompt_tokens)
+            for usage in prompts
+            if usage.cached_tokens
+        )
+        return Usage(
+            prompt_tokens=asked,
+            completion_tokens=answered,
+            total_tokens=asked + answered,
+            prompt_tokens_details=PromptTokensDetails(cached_tokens=cached),
+        )

@@ -84,12 +84,19 @@ class AmuletReport(BaseModel):
     shortened: bool = False
 
 
+class PromptTokensDetails(BaseModel):
+    """How many tokens of the prompts had been computed before."""
+
+    cached_tokens: int
+
+
 class Usage(BaseModel):
     """The tokens of a request: those of its prompts, each counted once, and of all answers."""
 
     prompt_tokens: int
     completion_tokens: int
     total_tokens: int
+    prompt_tokens_details: PromptTokensDetails
 
 
 class TopLogprob(BaseModel):

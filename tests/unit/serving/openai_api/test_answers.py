@@ -134,6 +134,8 @@ def test_the_text_is_that_of_the_wrapper(chat, tiny_engine, given, same):
     assert choice["message"]["content"] == expected.content
     assert choice["finish_reason"] == expected.response_metadata["finish_reason"]
     usage = expected.usage_metadata
+    kept = answer["usage"].pop("prompt_tokens_details")["cached_tokens"]
+    assert 0 <= kept <= usage["input_tokens"]
     assert answer["usage"] == {
         "prompt_tokens": usage["input_tokens"],
         "completion_tokens": usage["output_tokens"],
@@ -190,6 +192,8 @@ def test_answers_have_openais_form_and_streams_add_up_to_them(chat, body):
         assert event["usage"] is None
         assert event["object"] == "chat.completion.chunk"
     assert last["choices"] == []
+    for answered in (last, whole):  # what is kept of the prompt is another matter the second time
+        assert answered["usage"].pop("prompt_tokens_details").keys() == {"cached_tokens"}
     assert last["usage"] == whole["usage"]
     assert len({event["id"] for event in [*events, last]}) == 1
     streamed = folded(events)
@@ -204,6 +208,17 @@ def test_answers_have_openais_form_and_streams_add_up_to_them(chat, body):
         ]
     without = events_of(chat(**body, stream=True))
     assert all("usage" not in event for event in without)
+
+
+def test_the_usage_says_what_had_been_computed_before(chat):
+    """Of the conversation itself: contexts of preferences are not counted as prompt tokens."""
+    asked = {"messages": [{"role": "user", "content": "A new one: " + "the sea is blue. " * 9}]}
+    usages = [
+        chat(**asked, amulet=it).json()["usage"] for it in (None, None, {"preference": "No."})
+    ]
+    kept = [usage["prompt_tokens_details"]["cached_tokens"] for usage in usages]
+    tokens = usages[0]["prompt_tokens"]
+    assert kept[0] < tokens / 2 < tokens - 20 < kept[1] <= kept[2] < tokens
 
 
 def test_a_required_tool_is_called_with_valid_arguments(chat):

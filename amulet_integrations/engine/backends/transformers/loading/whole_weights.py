@@ -53,6 +53,13 @@ def check_weights(what: str, info: LoadingInfo, unused: tuple[str, ...] = ()) ->
 
 
 def check_vocabulary(what: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Refuses a model whose tokenizer is of another one; see `check_tokenizer`."""
+    rows = getattr(model.get_input_embeddings(), "num_embeddings", None)
+    if isinstance(rows, int):
+        check_tokenizer(what, rows, tokenizer)
+
+
+def check_tokenizer(what: str, rows: int, tokenizer: PreTrainedTokenizerBase) -> None:
     """Refuses a tokenizer whose ordinary tokens, or whose first or last token, have no embedding.
 
     Other added tokens may have none, as those for images in text models: the engine refuses the
@@ -60,16 +67,12 @@ def check_vocabulary(what: str, model: PreTrainedModel, tokenizer: PreTrainedTok
 
     Args:
         what: The model, for the message.
-        model: The model.
+        rows: How many tokens the model embeds.
         tokenizer: The checkpoint's tokenizer.
 
     Raises:
         UnsupportedModelError: The tokenizer is of another model.
     """
-    embeddings = model.get_input_embeddings()
-    rows = getattr(embeddings, "num_embeddings", None)
-    if not isinstance(rows, int):
-        return
     ends = (tokenizer.bos_token_id, tokenizer.eos_token_id)
     highest = max(tokenizer.vocab_size - 1, *(token for token in ends if token is not None), 0)
     if highest >= rows:

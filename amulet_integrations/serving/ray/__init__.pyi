@@ -1,0 +1,1 @@
+from .serve_application import build_app as build_app

@@ -1,0 +1,1 @@
+"""What many users need: formulae, and the measurements that they start from."""

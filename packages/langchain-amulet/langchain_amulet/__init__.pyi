@@ -1,0 +1,6 @@
+from amulet_integrations.langchain import ChatAmulet as ChatAmulet
+from amulet_integrations.langchain import LangGraphProfileStore as LangGraphProfileStore
+from amulet_integrations.langchain import PreferenceMiddleware as PreferenceMiddleware
+from amulet_integrations.langchain import forget_preference as forget_preference
+from amulet_integrations.langchain import preference_tools as preference_tools
+from amulet_integrations.langchain import remember_preference as remember_preference

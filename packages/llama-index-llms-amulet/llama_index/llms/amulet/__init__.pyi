@@ -1,0 +1,2 @@
+from amulet_integrations.llama_index import AmuletLLM as AmuletLLM
+from amulet_integrations.llama_index import KVProfileStore as KVProfileStore
