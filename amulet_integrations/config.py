@@ -27,7 +27,15 @@ from amulet_integrations.decoding.guidance import (
 )
 from amulet_integrations.decoding.sampling_params import SamplingParams
 from amulet_integrations.decoding.strength import GuidanceScale, MaxKL, Method, PresetName
-from amulet_integrations.engine.model_source import EMBEDDED, ModelSource
+from amulet_integrations.engine.backends.llama_cpp.llama_options import LlamaCppOptions
+from amulet_integrations.engine.model_source import (
+    EMBEDDED,
+    LLAMA_CPP_OPTIONS,
+    BackendName,
+    ModelSource,
+    given_options,
+    with_llama_cpp_options,
+)
 from amulet_integrations.engine.protocol import Engine
 from amulet_integrations.errors import InvalidParamsError
 from amulet_integrations.personalization.unknown_users import UnknownUserRule
@@ -47,6 +55,7 @@ _MEANS_NONE = ("max_kl", "profiles")  # whose None is no default: no bound, and 
 
 _ENVIRONMENT = {
     "model": "AMULET_MODEL",
+    "backend": "AMULET_BACKEND",
     "dtype": "AMULET_DTYPE",
     "device": "AMULET_DEVICE",
 }
@@ -55,14 +64,16 @@ _ENVIRONMENT = {
 class AmuletConfig(BaseModel):
     """Fields that `ChatAmulet` and `AmuletLLM` share. Unknown names are refused.
 
-    The environment variables AMULET_MODEL, AMULET_DTYPE, AMULET_DEVICE and AMULET_PROFILES are the
-    defaults of `model`, `dtype`, `device` and `profiles`; blank ones count as not set. Explicit
-    values win, also ``profiles=None``. Any other None is the default, but for `max_kl`.
+    The environment variables AMULET_MODEL, AMULET_BACKEND, AMULET_DTYPE, AMULET_DEVICE and
+    AMULET_PROFILES are the defaults of `model`, `backend`, `dtype`, `device` and `profiles`; blank
+    ones count as not set. Explicit values win, also ``profiles=None``. Any other None is the
+    default, but for `max_kl`.
 
     Attributes:
-        model: Hugging Face id, local folder, or "embedded" (SmolLM2-135M-Instruct). Its config is
-            read at once, so a wrong name fails here. The weights are loaded on first use, once for
-            all wrappers with the same model settings. A folder is kept by its absolute path.
+        model: Hugging Face id, local folder, GGUF file, "ollama:" and the name of a model that
+            Ollama keeps on this machine, or "embedded" (SmolLM2-135M-Instruct). Its config is read
+            at once, so a wrong name fails here. The weights are loaded on first use, once for all
+            wrappers with the same model settings. A folder or file is kept by its absolute path.
         dtype: "auto" (the checkpoint's) or "float32", "bfloat16", "float16".
         device: "auto" (CUDA, then MPS, then CPU), a torch device or its name, or the number of a
             CUDA device.
@@ -74,6 +85,14 @@ class AmuletConfig(BaseModel):
         attn_implementation: As in transformers.
         pack_weights: Whether a model on the CPU may keep a second copy of its weights, to be
             faster.
+        backend: What computes: "transformers", "llama_cpp", or "auto": llama.cpp for GGUF files, if
+            llama-cpp-python is installed and no option asks for transformers (such as `dtype`), and
+            transformers for everything else.
+        gguf_file: The GGUF file in the folder or the hub's repository that `model` names.
+        tokenizer_name: Hub id or folder of the tokenizer for a GGUF file whose own cannot be read.
+        chat_template: A Jinja template, or the path of a .jinja file, in place of the model's own.
+        llama_cpp_options: Options of llama.cpp, as a dict or `LlamaCppOptions`. The constructor
+            takes each of them by its own name too: ``n_gpu_layers=20, n_ctx=8192``.
         engine: An engine to use instead of loading one. It brings its model; another `model` beside
             it is refused.
         preference: A preference (or its text) for calls that name nobody.
@@ -139,6 +158,8 @@ class AmuletConfig(BaseModel):
         extra="forbid", arbitrary_types_allowed=True, populate_by_name=True, protected_namespaces=()
     )
 
+    also_known: ClassVar[frozenset[str]] = LLAMA_CPP_OPTIONS
+
     model: str = EMBEDDED
     dtype: str = "auto"
     device: str = "auto"
@@ -149,6 +170,11 @@ class AmuletConfig(BaseModel):
     quantization_config: Any = Field(default=None, repr=False)
     attn_implementation: str | None = None
     pack_weights: bool = True
+    backend: BackendName = "auto"
+    gguf_file: str | None = None
+    tokenizer_name: str | None = None
+    chat_template: str | None = Field(default=None, repr=False)
+    llama_cpp_options: LlamaCppOptions | None = None
     engine: Engine | None = Field(default=None, exclude=True, repr=False)
 
     preference: str | Preference | None = Field(default=None, exclude=True, repr=False)
@@ -205,7 +231,9 @@ class AmuletConfig(BaseModel):
         environment = cls._environment(given)
         if "engine" in given:  # it has its model
             environment.pop("model", None)
-        data = {**environment, **given}
+        if given.get("backend") == "llama_cpp":  # which has no dtype
+            environment.pop("dtype", None)
+        data = with_llama_cpp_options({**environment, **given})
         check_one_limit(data)
         n = data.pop("n", 1)
         if type(n) is not int or n != 1:
@@ -246,7 +274,11 @@ class AmuletConfig(BaseModel):
         other = isinstance(profile, Mapping) and not profile.keys() & PreferenceProfile.model_fields
         return "profile" in cls.model_fields and (profile is None or other)
 
-    @field_validator("model", "dtype", "device", "device_map", mode="before")
+    @field_validator(
+        *("model", "dtype", "device", "device_map", "backend", "gguf_file", "tokenizer_name"),
+        *("chat_template", "llama_cpp_options"),
+        mode="before",
+    )
     @classmethod
     def _name_source(cls, value: Any, info: ValidationInfo) -> Any:
         name = str(info.field_name)
@@ -257,6 +289,10 @@ class AmuletConfig(BaseModel):
         if quantization is None or isinstance(quantization, Mapping):
             return quantization
         return quantization.to_dict() if hasattr(quantization, "to_dict") else repr(quantization)
+
+    @field_serializer("llama_cpp_options")
+    def _write_llama_cpp_options(self, options: LlamaCppOptions | None) -> Any:
+        return None if options is None else given_options(options)
 
     @field_validator("preference_profile", mode="before")
     @classmethod

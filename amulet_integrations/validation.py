@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from functools import wraps
 from inspect import signature
@@ -26,7 +26,8 @@ def as_amulet_error(
 
     Args:
         error: The error of pydantic.
-        owner: The model that was validated; its fields are suggested for misspelt names.
+        owner: The model that was validated; its fields are suggested for misspelt names, and the
+            names in its `also_known`, which it takes besides.
         kind: The class of error for a bad value.
 
     Returns:
@@ -53,7 +54,8 @@ def as_amulet_error(
 
 def _argument_names(owner: type[BaseModel]) -> set[str]:
     fields = owner.model_fields.items()
-    return {name for name, _ in fields} | {field.alias for _, field in fields if field.alias}
+    also: Collection[str] = getattr(owner, "also_known", ())
+    return {*(name for name, _ in fields), *(it.alias for _, it in fields if it.alias), *also}
 
 
 def _place(fault: ErrorDetails, owner: type[BaseModel]) -> str:

@@ -64,6 +64,7 @@ def chat(
     repetition_penalty: options.RepetitionPenalty = _REPETITION_PENALTY,
     seed: options.Seed = None,
     model: options.Model = EMBEDDED,
+    backend: options.Backend = "auto",
 ) -> None:
     """Chat with a model that follows a user's preferences.
 
@@ -96,7 +97,7 @@ def chat(
 
         # Without a user, the store is opened when the chat names one.
         store = find_store if user is None else find_store()
-        personalizer = Personalizer(open_engine(model), profiles=store, saved_presets=True)
+        personalizer = Personalizer(open_engine(model, backend), profiles=store, saved_presets=True)
         conversation = Conversation(personalizer, selection, sampling, system)
         interactive = sys.stdin.isatty() and terminal.is_interactive()
         if interactive:

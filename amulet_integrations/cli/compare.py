@@ -50,6 +50,7 @@ def compare(
     repetition_penalty: options.RepetitionPenalty = 1.0,
     seed: options.Seed = None,
     model: options.Model = EMBEDDED,
+    backend: options.Backend = "auto",
 ) -> None:
     """Answer a question without a preference and with it, side by side.
 
@@ -66,7 +67,7 @@ def compare(
     )
     preferences = [Preference(text=text) for text in preference]
     messages = (*system_messages(system), ChatMessage(role="user", content=question))
-    personalizer = Personalizer(open_engine(model), strength=strength, saved_presets=True)
+    personalizer = Personalizer(open_engine(model, backend), strength=strength, saved_presets=True)
 
     def prepare(method: Method, followed: Preference | None = None) -> StreamedAnswer:
         selection = PreferenceSelection(preference=followed, method=method)

@@ -15,14 +15,16 @@ from . import terminal
 
 if TYPE_CHECKING:
     from amulet_integrations.engine import Engine
+    from amulet_integrations.engine.model_source import BackendName
     from amulet_integrations.profiles import SqlProfileStore
 
 
-def open_engine(model: str, dtype: str = "auto") -> Engine:
+def open_engine(model: str, backend: BackendName = "auto", *, dtype: str = "auto") -> Engine:
     """Loads a model.
 
     Args:
-        model: Hugging Face id, local folder, or "embedded".
+        model: As in `ModelSource`.
+        backend: What computes; see `ModelSource`.
         dtype: What it computes in; "auto" is the checkpoint's own.
 
     Raises:
@@ -33,7 +35,7 @@ def open_engine(model: str, dtype: str = "auto") -> Engine:
         from amulet_integrations.engine import ModelSource, shared_engine  # noqa: PLC0415
 
         quiet_transformers()
-        return shared_engine(ModelSource(model, dtype=dtype))
+        return shared_engine(ModelSource(model, dtype=dtype, backend=backend))
 
 
 def open_store(db: str | None) -> SqlProfileStore:

@@ -10,7 +10,7 @@ import typer
 
 from amulet_integrations.decoding import AmuletParams, check_guidance_scale
 from amulet_integrations.decoding.strength import PresetName, Strength
-from amulet_integrations.engine.model_source import EMBEDDED
+from amulet_integrations.engine.model_source import EMBEDDED, BackendName
 from amulet_integrations.errors import InvalidParamsError
 from amulet_integrations.profiles.stores.default_place import PLACE_VARIABLE
 
@@ -189,8 +189,19 @@ Model = Annotated[
     str,
     option(
         "NAME",
-        f"Hugging Face id, local folder, or '{EMBEDDED}' (SmolLM2-135M-Instruct).",
+        "Hugging Face id, local folder, GGUF file, ollama:NAME for one of Ollama's, or "
+        f"'{EMBEDDED}' (SmolLM2-135M-Instruct).",
         envvar="AMULET_MODEL",
+        panel="The model",
+    ),
+]
+Backend = Annotated[
+    BackendName,
+    option(
+        "NAME",
+        "What computes: transformers, llama_cpp, or auto, which is llama.cpp for GGUF files where "
+        "it is installed.",
+        envvar="AMULET_BACKEND",
         panel="The model",
     ),
 ]

@@ -50,15 +50,13 @@ def serve(
         _model(
             "model",
             "NAME",
-            f"Hugging Face id, local folder, or '{EMBEDDED}' (SmolLM2-135M-Instruct). Clients send "
-            "the same name.",
+            "Hugging Face id, local folder, GGUF file, ollama:NAME for one of Ollama's, or "
+            f"'{EMBEDDED}' (SmolLM2-135M-Instruct). Clients send the same name.",
         ),
     ] = None,
     engine: Annotated[
         str | None,
-        _model(
-            "engine", "NAME", "What decodes: local (transformers), or vllm, if it is installed."
-        ),
+        _model("engine", "NAME", "What decodes: local (--backend), or vllm, if it is installed."),
     ] = None,
     engine_options: Annotated[
         list[str] | None,
@@ -66,7 +64,8 @@ def serve(
             "engine_options",
             "NAME=VALUE",
             "An argument of the engine: of vLLM's, such as max_model_len=8192, or of the local "
-            "engine's, such as max_rows=128; repeat for more. Values are JSON or text.",
+            "engine's, such as max_rows=128 or llama.cpp's n_ctx=8192; repeat for more. Values are "
+            "JSON or text.",
             "--engine-option",
             default="none",
         ),
@@ -76,6 +75,15 @@ def serve(
     ] = None,
     device: Annotated[
         str | None, _model("device", "NAME", "Where it computes, such as cpu or cuda:1.")
+    ] = None,
+    backend: Annotated[
+        str | None,
+        _model(
+            "backend",
+            "NAME",
+            "What computes: transformers, llama_cpp, or auto, which is llama.cpp for GGUF files "
+            "where it is installed.",
+        ),
     ] = None,
     host: Annotated[
         str | None,

@@ -1,4 +1,5 @@
 from .backends.base import Backend as Backend
+from .backends.llama_cpp.llama_options import LlamaCppOptions as LlamaCppOptions
 from .backends.transformers.memory_estimate import MemoryEstimate as MemoryEstimate
 from .backends.transformers.memory_estimate import estimate_memory as estimate_memory
 from .limits import EngineLimits as EngineLimits

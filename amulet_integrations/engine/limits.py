@@ -24,10 +24,11 @@ class EngineLimits:
         max_waiting: Most requests in the queue; one more is refused with `EngineOverloadedError`.
         max_prefill_tokens: Most prompt tokens computed in one step, padding included. Running
             streams wait no longer than that takes. The default is the backend's; of transformers
-            models, 256 on the CPU and 4096 elsewhere.
+            models, 256 on the CPU and 4096 elsewhere; on llama.cpp, 256 and 2048.
         max_cache_tokens: Most tokens whose keys and values are held. Each row counts as much
-            as the longest one with its whole completion. Requests beyond it wait. The default is
-            what half of the free memory holds; on CUDA, four fifths.
+            as the longest one with its whole completion; on llama.cpp, as much as itself. Requests
+            beyond it wait. The default is what half of the free memory holds; on CUDA, four fifths;
+            on llama.cpp, which takes the memory at once, 32,768 or what a quarter of it holds.
         max_prefix_tokens: Most tokens of ended requests whose keys and values are kept, so that
             texts that begin alike are not computed again. They are part of `max_cache_tokens`
             and are dropped where requests need the memory. 0 keeps nothing. The default is
@@ -57,7 +58,17 @@ class EngineLimits:
                 )
 
     def with_defaults(self, backend: Backend) -> Self:
-        """Returns the same limits with every default filled in for a backend."""
+        """Returns the same limits with every default filled in for a backend.
+
+        Raises:
+            InvalidParamsError: The backend has no so many rows.
+        """
+        if backend.max_rows is not None and self.max_rows > backend.max_rows:
+            raise InvalidParamsError(
+                f"max_rows={self.max_rows} is more than the {backend.max_rows} rows that "
+                f"{type(backend).__name__} can have. Lower it.",
+                param="max_rows",
+            )
         tokens = self.max_cache_tokens or backend.free_cache_tokens()
         prefixes = self.max_prefix_tokens
         if prefixes is None:

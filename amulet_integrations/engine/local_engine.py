@@ -15,7 +15,12 @@ from torch import Tensor
 
 from amulet_integrations.concurrency.cached_property import cached_property
 from amulet_integrations.engine.backends.base import Backend
-from amulet_integrations.engine.model_source import EMBEDDED, ModelSource
+from amulet_integrations.engine.model_source import (
+    EMBEDDED,
+    LLAMA_CPP_OPTIONS,
+    ModelSource,
+    with_llama_cpp_options,
+)
 from amulet_integrations.engine.sampling.scoring import ScoringRequest, score_in_steps
 from amulet_integrations.errors import (
     InvalidRequestError,
@@ -114,24 +119,32 @@ class LocalEngine(SequenceEngine):
 
     @classmethod
     def from_pretrained(cls, model: str = EMBEDDED, **options: Any) -> Self:
-        """Loads a checkpoint with transformers.
+        """Loads a checkpoint with transformers, or a GGUF file with llama.cpp.
 
         Args:
-            model: Hub id, local folder, or "embedded".
-            **options: The other fields of `ModelSource` (dtype, device, device_map, revision,
-                local_files_only, trust_remote_code, quantization_config, attn_implementation, …)
-                and those of `EngineLimits` (max_rows, max_waiting, …); and `cuda_graphs`.
+            model: Hub id, local folder, GGUF file, "ollama:" and the name of a model of Ollama's,
+                or "embedded".
+            **options: The other fields of `ModelSource` (backend, dtype, device, device_map,
+                revision, local_files_only, trust_remote_code, quantization_config,
+                attn_implementation, gguf_file, chat_template, …), of `LlamaCppOptions`
+                (n_gpu_layers, n_ctx, n_threads, flash_attn, …) and of `EngineLimits` (max_rows,
+                max_waiting, …); and `cuda_graphs`.
 
         Raises:
-            ModelNotFoundError: There is no such checkpoint.
-            UnsupportedModelError: It is not decoder-only, it needs code of its own, or a trial of a
-                few tokens shows that its tokens would be wrong.
+            ModelNotFoundError: There is no such checkpoint or file.
+            UnsupportedModelError: It is not decoder-only, it needs code of its own, it is damaged,
+                its tokenizer is another than llama.cpp's, or a trial of a few tokens shows that its
+                tokens would be wrong.
             MissingDependencyError: It needs a package that is not installed.
             UnknownArgumentError: There is no such argument.
-            InvalidParamsError: A limit is not a whole number above 0.
+            InvalidParamsError: A limit is not a whole number above 0, or an option is out of its
+                range.
+            InvalidRequestError: An option is not one of the backend that runs the model.
         """
+        options = with_llama_cpp_options(options)
         known = ModelSource.__dataclass_fields__.keys() | LIMITS | {"cuda_graphs"}
         if unknown := options.keys() - known:
+            known |= LLAMA_CPP_OPTIONS
             raise UnknownArgumentError.for_names("from_pretrained", unknown, known)
         limits = {name: options.pop(name) for name in options.keys() & LIMITS}
         EngineLimits(**limits)  # refuse them before anything is loaded
@@ -144,20 +157,36 @@ class LocalEngine(SequenceEngine):
         cls, source: ModelSource, *, cuda_graphs: bool = False, **limits: int | None
     ) -> Self:
         """Loads the model of a `ModelSource`; see `from_pretrained`."""
-        from amulet_integrations.engine.backends.transformers.loading.loader import (  # noqa: PLC0415
-            load_model,
-        )
-
+        source.check_backend()
         begun = time.monotonic()
-        model, tokenizer = run_on_worker(load_model, source)
-        engine = cls(
-            model,
-            tokenizer,
-            model_name=source.model,
-            fingerprint=source.key,
-            cuda_graphs=cuda_graphs,
-            **limits,
-        )
+        if source.uses_llama_cpp:
+            if cuda_graphs:
+                raise InvalidRequestError(
+                    "cuda_graphs=True is for models that transformers runs: llama.cpp records "
+                    "graphs of its own. Leave it out."
+                )
+            from amulet_integrations.engine.backends.llama_cpp.llama_loader import (  # noqa: PLC0415
+                load_llama_cpp,
+            )
+
+            backend = run_on_worker(load_llama_cpp, source)
+            engine = cls(
+                backend, None, model_name=None, fingerprint=None, cuda_graphs=False, **limits
+            )
+        else:
+            from amulet_integrations.engine.backends.transformers.loading.loader import (  # noqa: PLC0415
+                load_model,
+            )
+
+            model, tokenizer = run_on_worker(load_model, source)
+            engine = cls(
+                model,
+                tokenizer,
+                model_name=source.model,
+                fingerprint=source.key,
+                cuda_graphs=cuda_graphs,
+                **limits,
+            )
         # Users expect to wait here, and not for the first answer in an event loop.
         engine._grammars.prepare()
         spent = time.monotonic() - begun

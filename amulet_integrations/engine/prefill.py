@@ -32,23 +32,27 @@ class ContextChunk(NamedTuple):
 class PassBudget:
     """Limits the tokens of one pass.
 
-    Chunks of very unequal length are not put together, because the shorter ones would be mostly
-    padding.
+    Where a backend pads inputs, chunks of very unequal length are not put together, because the
+    shorter ones would be mostly padding.
 
     Args:
         max_tokens: The most tokens of the pass, padding included.
+        pads: Whether the shorter chunks of a pass are padded.
 
     Attributes:
         full: Whether nothing more is taken.
     """
 
-    def __init__(self, max_tokens: int) -> None:
+    def __init__(self, max_tokens: int, *, pads: bool = True) -> None:
         self._max_tokens = max_tokens
+        self._pads = pads
         self._taken: list[int] = []
         self.full = False
 
     def take(self, remaining: int) -> int:
         """Returns how many of a context's remaining tokens become part of the pass."""
+        if not self._pads:
+            return self._take_unpadded(remaining)
         count = len(self._taken) + 1
         take = min(remaining, self._max_tokens // count)
         padded = count * max([take, *self._taken])
@@ -57,6 +61,12 @@ class PassBudget:
             self.full = self.full or remaining > 0
             return 0
         self._taken.append(take)
+        return take
+
+    def _take_unpadded(self, remaining: int) -> int:
+        take = min(remaining, self._max_tokens - sum(self._taken))
+        self._taken.append(take)
+        self.full = take < remaining
         return take
 
 
@@ -93,7 +103,8 @@ class Prefill:
 
     def _next_chunks(self) -> list[ContextChunk]:
         """Chooses what to compute; earlier requests come first."""
-        budget = PassBudget(self._scheduler.limits.max_prefill_tokens or 1)
+        most = self._scheduler.limits.max_prefill_tokens or 1
+        budget = PassBudget(most, pads=self._backend.pads_inputs)
         cache = self._slots.cache
         row = row_count(self._scheduler.running)
         chunks: list[ContextChunk] = []

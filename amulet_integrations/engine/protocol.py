@@ -37,7 +37,8 @@ class Engine(Protocol):
 
     An engine may also have `warm_up()`, which does ahead what the first request would wait for;
     `validate(request)`, which raises what `stream` would raise for a request that it refuses; and
-    `supports_explain = True`, if it answers requests with `explain` as `LocalEngine` does.
+    `supports_explain = True`, if it answers requests with `explain` as `LocalEngine` does; and
+    `backend_name`, what computes, such as "transformers" or "llama_cpp", which answers then report.
     """
 
     @property

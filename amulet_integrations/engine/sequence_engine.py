@@ -52,6 +52,8 @@ class SequenceEngine:
         limits: The same.
         tokenizer: The model's tokenizer.
         model_name: The checkpoint's name.
+        backend_name: What computes: "transformers", "llama_cpp", "vllm", or the name of the class
+            of a backend that has no `backend_name`.
         fingerprint: Equal for engines that give equal answers.
         context_window: Most tokens of prompt and completion.
         end_ids: The tokens that end a text.
@@ -69,6 +71,7 @@ class SequenceEngine:
         self.limits = limits
         self.tokenizer: PreTrainedTokenizerBase = model.tokenizer
         self.model_name: str = model.model_name
+        self.backend_name: str = getattr(model, "backend_name", type(model).__name__)
         self.fingerprint: str = model.fingerprint
         self.context_window: int = model.context_window
         self.end_ids: frozenset[int] = model.end_ids

@@ -175,9 +175,9 @@ class PreparedAnswer:
             **facts: What the framework reports as well, such as the model's name.
 
         Returns:
-            `finish_reason` in OpenAI's words, the facts, `amulet` (see `Personalization.describe`;
-            with the id of the explanation where there is one),
-            and `shortened` where JSON was closed early because the tokens ran out.
+            `finish_reason` in OpenAI's words, the facts, `backend` where the engine names it,
+            `amulet` (see `Personalization.describe`; with the id of the explanation where there is
+            one), and `shortened` where JSON was closed early because the tokens ran out.
         """
         reason: str | None = last.finish_reason
         if has_calls and reason == "stop":
@@ -195,5 +195,7 @@ class PreparedAnswer:
                 render=self.render,
             )
             described[EXPLANATION_ID] = self.call.keep_explained(answer)
+        name = getattr(self.engine, "backend_name", None)
+        backend = {} if name is None else {"backend": name}
         shortened = {"shortened": True} if last.shortened else {}
-        return {"finish_reason": reason, **facts, "amulet": described, **shortened}
+        return {"finish_reason": reason, **facts, **backend, "amulet": described, **shortened}

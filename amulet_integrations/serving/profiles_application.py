@@ -148,6 +148,8 @@ def add_profile_routes(
 class _Inside:
     """An application whose routes are among those of another one."""
 
+    __name__ = "profiles"  # some servers write the names of all routes into their log
+
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 

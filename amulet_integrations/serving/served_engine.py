@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from amulet_integrations.engine.model_source import ModelSource
+from amulet_integrations.engine.model_source import ModelSource, with_llama_cpp_options
 from amulet_integrations.engine.protocol import Engine
 from amulet_integrations.engine.worker import run_on_worker
 
@@ -39,7 +39,13 @@ def source_fields(settings: ServerSettings) -> dict[str, Any]:
         given = {name: options[name] for name in _SOURCE_OF_VLLM if name in options}
         return {"model": settings.model, "dtype": "auto", "device": "auto", **given}
     given = {name: value for name, value in options.items() if name in SOURCE_OPTIONS}
-    return {"model": settings.model, "dtype": settings.dtype, "device": settings.device, **given}
+    return {
+        "model": settings.model,
+        "dtype": settings.dtype,
+        "device": settings.device,
+        "backend": settings.backend,
+        **with_llama_cpp_options(given),
+    }
 
 
 def load_engine(settings: ServerSettings) -> Engine:

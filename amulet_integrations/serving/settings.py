@@ -12,7 +12,7 @@ from amulet_integrations.decoding.guidance import (
     DEFAULT_MAX_GUIDANCE_SCALE,
     LARGEST_GUIDANCE_SCALE,
 )
-from amulet_integrations.engine.model_source import EMBEDDED
+from amulet_integrations.engine.model_source import EMBEDDED, BackendName
 from amulet_integrations.errors import AmuletError, InvalidParamsError
 from amulet_integrations.profiles.stores.default_place import DEFAULT_PLACE
 from amulet_integrations.validation import FrozenModel
@@ -36,16 +36,18 @@ class ServerSettings(FrozenModel):
     """The settings of `create_app` and of `amulet serve`, which has an option for each.
 
     Attributes:
-        model: Hugging Face id, local folder, or "embedded"; also the name that clients send as
-            `model`.
+        model: Hugging Face id, local folder, GGUF file, "ollama:" and the name of a model of
+            Ollama's, or "embedded"; also the name that clients send as `model`.
         host: The address to listen on. Without `keys` it has to be a loopback address.
         port: The port to listen on; 0 takes a free one.
-        engine: "local" decodes with transformers, "vllm" with vLLM, which has to be installed.
+        engine: "local" decodes in this process with transformers or llama.cpp, "vllm" with vLLM,
+            which has to be installed.
         engine_options: Further arguments of the engine: those of `LocalEngine.from_pretrained`,
-            such as max_rows or cuda_graphs; or vLLM's engine arguments, such as max_model_len or
-            gpu_memory_utilization.
+            such as max_rows, n_ctx or cuda_graphs; or vLLM's engine arguments, such as
+            max_model_len or gpu_memory_utilization.
         dtype: As in `AmuletConfig`; for vLLM, its argument of this name.
         device: As in `AmuletConfig`; not for vLLM.
+        backend: As in `AmuletConfig`; not for vLLM.
         profiles: A database URL, the path of an SQLite file, "default" (``profiles.db`` in the
             user's data folder, if it exists), or None for no profiles.
         profiles_ttl: Seconds for which a profile is remembered; what other processes write to the
@@ -93,6 +95,7 @@ class ServerSettings(FrozenModel):
     port: int = Field(default=8000, ge=0, le=65_535)
     dtype: str = "auto"
     device: str = "auto"
+    backend: BackendName = "auto"
     profiles: str | Path | None = DEFAULT_PLACE
     profiles_ttl: float = Field(default=10.0, ge=0.0, allow_inf_nan=False)
     keys: Path | None = None
@@ -143,7 +146,7 @@ class ServerSettings(FrozenModel):
 
     @model_validator(mode="after")
     def _check_engine(self) -> Self:
-        check_options(self.engine, self.device, self.engine_options)
+        check_options(self.engine, self.device, self.backend, self.engine_options)
         return self
 
     @model_validator(mode="after")

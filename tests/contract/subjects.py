@@ -9,14 +9,21 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache, wraps
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor
 
 from amulet_integrations import SamplingParams
 from amulet_integrations.engine import Backend, Engine, GenerationRequest, LocalEngine, VLLMEngine
+from amulet_integrations.engine.backends.llama_cpp.backend import LlamaCppBackend
+from amulet_integrations.engine.backends.llama_cpp.llama_model import LlamaCppModel
+from amulet_integrations.engine.backends.llama_cpp.llama_options import LlamaCppOptions
 from amulet_integrations.engine.backends.transformers.backend import TransformersBackend
+from tests.llama_cpp.tiny_gguf import write_tiny_gguf
 from tests.support.table_backend import TableBackend
 from tests.support.tiny import tiny_model, tiny_tokenizer
 
@@ -111,7 +118,56 @@ def transformers_subject() -> BackendSubject:
     return BackendSubject(make, logits_after)
 
 
-BACKENDS = {"table": table_subject, "transformers": transformers_subject}
+@cache
+def tiny_gguf() -> Path:
+    """A file with the tiny model."""
+    folder = Path(tempfile.mkdtemp(prefix="amulet-gguf-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return write_tiny_gguf(folder / "tiny.gguf", tiny_model())
+
+
+def llama_cpp_backend(failing: bool = False, *, file: Path | None = None) -> Backend:
+    """The tiny model on llama.cpp, as exact as it can be."""
+    options = LlamaCppOptions(type_k="f32", type_v="f32", flash_attn=False, n_batch=32, n_ubatch=32)
+    model = LlamaCppModel.load(file or tiny_gguf(), options)
+    backend = LlamaCppBackend(model, tiny_tokenizer(), model_name="tiny")
+    if failing:
+        backend.forward, backend.decode = map(failing_on_bad, (backend.forward, backend.decode))
+    return backend
+
+
+def failing_on_bad(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    def fails(cache, inputs, logits_to_keep=1):
+        if any(BAD in each.ids for each in inputs):
+            raise ValueError(f"no logits after token {BAD}")
+        return function(cache, inputs, logits_to_keep)
+
+    return fails
+
+
+def llama_cpp_subject() -> BackendSubject:
+    model = tiny_model()
+
+    def logits_after(ids: Sequence[int]) -> Tensor:
+        with torch.no_grad():
+            return model(torch.tensor([[*ids]])).logits[0, -1]
+
+    return BackendSubject(llama_cpp_backend, logits_after)
+
+
+BACKENDS = {
+    "table": table_subject,
+    "transformers": transformers_subject,
+    "llama_cpp": llama_cpp_subject,
+}
+
+
+def require(name: str) -> None:
+    """Skips the tests of an engine that is not installed."""
+    if name == "vllm" and find_spec("vllm") is None:
+        pytest.skip("vLLM is not installed; `make test-vllm` installs it")
+    if name == "llama_cpp" and find_spec("llama_cpp") is None:
+        pytest.skip("llama-cpp-python is not installed; `make test-llama-cpp` installs it")
 
 
 _VLLM_BLOCK = 32  # what vLLM's kernels for CPUs have

@@ -30,6 +30,7 @@ from tests.contract.subjects import (
     Subject,
     request_of,
     requests,
+    require,
     tokens,
 )
 from tests.support.table_backend import TableBackend
@@ -38,6 +39,7 @@ from tests.support.tiny import tiny_model, tiny_tokenizer
 
 @pytest.fixture(scope="module", params=BACKENDS)
 def subject(request) -> BackendSubject:
+    require(request.param)
     return BACKENDS[request.param]()
 
 
@@ -56,11 +58,12 @@ def test_it_is_a_backend(subject):
 class RandomRows:
     """Calls the cache's methods in random order and knows which tokens each row must hold."""
 
-    def __init__(self, subject: Subject, seed: int) -> None:
+    def __init__(self, subject: Subject, seed: int, tolerance: float = 1e-3) -> None:
         self.subject = subject
+        self.tolerance = {"atol": tolerance, "rtol": tolerance}
         self.random = random.Random(seed)
         self.backend = subject.make(False)
-        self.cache = self.backend.new_cache()
+        self.cache = self.backend.new_cache(64, 4096)
         self.expected: list[list[int]] = []
         self.saved = []
 
@@ -78,7 +81,7 @@ class RandomRows:
             for back in range(min(3, len(ids))):
                 held = self.expected[row][: len(self.expected[row]) - back]
                 right = self.subject.logits_after(held)
-                torch.testing.assert_close(of_row[-1 - back], right, atol=1e-3, rtol=1e-3)
+                torch.testing.assert_close(of_row[-1 - back], right, **self.tolerance)
 
     def add(self):
         self.cache.add(2)
@@ -127,6 +130,28 @@ def test_rows_hold_what_was_appended_copied_cut_and_loaded(subject, seed):
             rows.append()
             assert list(rows.cache.lengths) == [len(ids) for ids in rows.expected]
     rows.cache.close()
+
+
+def test_company_chunks_and_prefixes_move_logits_within_the_tolerance(subject):
+    backend, ids = subject.make(False), tokens(1, 90)
+    cache = backend.new_cache(8, 1024)
+    seen = []
+    with torch.inference_mode():
+        for size, company in ((90, 0), (90, 4), (7, 0), (32, 2)):
+            cache.add(1 + company)
+            others = [RowInput(1 + row, tokens(row, 50)) for row in range(company)]
+            for start in range(0, len(ids), size):
+                inputs = [RowInput(0, ids[start : start + size]), *(others if not start else ())]
+                logits = backend.forward(cache, inputs)
+            seen.append(logits[0, -1].clone())
+            cache.keep([])
+        cache.add(2)
+        backend.forward(cache, [RowInput(0, [*ids[:40], 8, 9])])
+        cache.copy(0, 1, 40)
+        seen.append(backend.forward(cache, [RowInput(0, [7]), RowInput(1, ids[40:])])[1, -1])
+    cache.close()
+    for logits in seen[1:]:
+        assert (logits - seen[0]).abs().max() <= backend.logits_tolerance
 
 
 @pytest.mark.parametrize("max_prefix_tokens", [0, 1000])
@@ -193,7 +218,7 @@ def test_no_request_waits_for_a_prompt_of_another_salt(
 
 def test_every_saved_prefix_is_freed(subject, monkeypatch):
     backend = subject.make(False)
-    kind, saved, freed = type(backend.new_cache()), [], []
+    kind, saved, freed = type(backend.new_cache(1, 64)), [], []
     save = kind.save
     monkeypatch.setattr(kind, "save", lambda *args: saved.append(prefix := save(*args)) or prefix)
     monkeypatch.setattr(backend, "free_prefix", freed.append)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from importlib.util import find_spec
 
 import pytest
 import torch
@@ -28,13 +27,20 @@ from amulet_integrations.errors import (
     RequestCancelledError,
     RequestTimeoutError,
 )
-from tests.contract.subjects import ENGINES, Subject, request_of, requests, token_ids, tokens
+from tests.contract.subjects import (
+    ENGINES,
+    Subject,
+    request_of,
+    requests,
+    require,
+    token_ids,
+    tokens,
+)
 
 
 @pytest.fixture(scope="module", params=ENGINES)
 def subject(request) -> Subject:
-    if request.param == "vllm" and find_spec("vllm") is None:
-        pytest.skip("vLLM is not installed; `make test-vllm` installs it")
+    require(request.param)
     return ENGINES[request.param]()
 
 

@@ -18,6 +18,8 @@ SPREAD = 3.0  # of the logits, so that greedy has no ties
 class TableCache:
     """Rows that hold nothing but their tokens."""
 
+    max_saved = None
+
     def __init__(self) -> None:
         self.rows: list[list[int]] = []
 
@@ -63,6 +65,9 @@ class TableBackend:
     """
 
     max_decode_tokens = 32
+    pads_inputs = False
+    max_rows = None
+    logits_tolerance = 0.0
     default_prefill_tokens = 64
     vocab_size = logits_size = VOCABULARY
     context_window = CONTEXT_WINDOW
@@ -88,7 +93,7 @@ class TableBackend:
     def cache_tokens(self, lengths: Sequence[int]) -> int:
         return sum(lengths)
 
-    def new_cache(self) -> TableCache:
+    def new_cache(self, max_rows: int, max_tokens: int) -> TableCache:
         return TableCache()
 
     def forward(

@@ -16,7 +16,7 @@ import torch
 from vllm.config import VllmConfig
 from vllm.engine.arg_utils import EngineArgs
 from vllm.v1.core.sched.output import SchedulerOutput
-from vllm.v1.engine import EngineCoreRequest
+from vllm.v1.engine import EngineCoreOutputs, EngineCoreRequest
 from vllm.v1.kv_cache_interface import FullAttentionSpec, KVCacheConfig, KVCacheGroupSpec
 from vllm.v1.outputs import ModelRunnerOutput
 from vllm.v1.request import Request, RequestStatus
@@ -26,7 +26,10 @@ from vllm.v1.worker.gpu.sample.logits_processor.interface import LogitsContext
 from amulet_integrations.engine.limits import EngineLimits
 from amulet_integrations.engine.scheduler import Scheduler
 from amulet_integrations.engine.sequence_engine import SequenceEngine
-from amulet_integrations.engine.vllm.lockstep_scheduler import AsyncLockstepScheduler
+from amulet_integrations.engine.vllm.lockstep_scheduler import (
+    AsyncLockstepScheduler,
+    LockstepScheduler,
+)
 from amulet_integrations.engine.vllm.slot_processor import SlotProcessor
 from amulet_integrations.engine.vllm.vllm_core import VLLMCore
 from amulet_integrations.engine.vllm.vllm_model import VLLMModel
@@ -107,7 +110,14 @@ class SlotRunner:
 class SimulatedVLLM:
     """Stands where vLLM's engine stands: a scheduler, and a runner that is ahead of it."""
 
-    def __init__(self, config: VllmConfig, blocks: int, backend: TableBackend, seed: int) -> None:
+    def __init__(
+        self,
+        config: VllmConfig,
+        blocks: int,
+        backend: TableBackend,
+        seed: int,
+        kind: type[LockstepScheduler] = AsyncLockstepScheduler,
+    ) -> None:
         spec = FullAttentionSpec(
             block_size=BLOCK, num_kv_heads=1, head_size=32, dtype=torch.float32
         )
@@ -116,7 +126,7 @@ class SimulatedVLLM:
             kv_cache_tensors=[],
             kv_cache_groups=[KVCacheGroupSpec(["layer"], spec)],
         )
-        self.scheduler = AsyncLockstepScheduler(
+        self.scheduler = kind(
             vllm_config=config,
             kv_cache_config=cache,
             structured_output_manager=StructuredOutputManager(config),
@@ -132,14 +142,13 @@ class SimulatedVLLM:
     def abort_requests(self, request_ids: list[str]) -> None:
         self.scheduler.finish_requests(request_ids, RequestStatus.FINISHED_ABORTED)
 
-    def get_output(self) -> None:
+    def get_output(self) -> dict[int, EngineCoreOutputs]:
         if self.scheduler.has_requests():
             planned = self.scheduler.schedule()
             self._ahead.append((planned, self._runner.run(planned)))
             if len(self._ahead) < _STEPS_AHEAD:
-                return
-        if self._ahead:
-            self.scheduler.update_from_output(*self._ahead.popleft())
+                return {}
+        return self.scheduler.update_from_output(*self._ahead.popleft()) if self._ahead else {}
 
     def reset_prefix_cache(self) -> None:
         self.scheduler.reset_prefix_cache()
@@ -148,13 +157,19 @@ class SimulatedVLLM:
         pass
 
 
-def simulated_engine(seed: int, *, blocks: int = 60, **limits: Any) -> SequenceEngine:
-    """An engine over simulated vLLM; its model is that of `table_subject`."""
+def simulated_config(blocks: int, **limits: Any) -> VllmConfig:
+    """VLLM's settings for a cache of so many blocks, with asynchronous scheduling."""
     options = vllm_options(max_prefix_tokens=0, **limits)
     del options["max_waiting"]
     config = EngineArgs(model=vllm_folder(), **options).create_engine_config()
     config.scheduler_config.async_scheduling = True
     config.cache_config.num_gpu_blocks = blocks
+    return config
+
+
+def simulated_engine(seed: int, *, blocks: int = 60, **limits: Any) -> SequenceEngine:
+    """An engine over simulated vLLM; its model is that of `table_subject`."""
+    config = simulated_config(blocks, **limits)
     backend = TableBackend(tiny_tokenizer())
     client = SimulatedVLLM(config, blocks, backend, seed)
     model = VLLMModel(

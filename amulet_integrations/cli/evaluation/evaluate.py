@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 from amulet_integrations.cli.loading import open_engine
-from amulet_integrations.cli.options import Model, Temperature, examples, option
+from amulet_integrations.cli.options import Backend, Model, Temperature, examples, option
 from amulet_integrations.decoding import SamplingParams
 from amulet_integrations.engine.model_source import EMBEDDED
 from amulet_integrations.evaluation import (
@@ -65,6 +65,7 @@ def evaluate(
     ] = False,
     preference: Annotated[list[str], preference_option] = list(PAPER_PREFERENCES),  # noqa: B006
     model: Model = EMBEDDED,
+    backend: Backend = "auto",
     dtype: Dtype = "auto",
     method: Annotated[
         list[str],
@@ -167,7 +168,7 @@ def evaluate(
         check_saving(methods)
     make_judge = None if judge is None else find_judge(judge)
     questions = read_questions(data, field=data_field, sample=sample, seed=seed)
-    engine = open_engine(model, dtype)
+    engine = open_engine(model, backend, dtype=dtype)
     scorers = make_scorers()
     with ProgressBars() as bars:
         evaluation = run(

@@ -89,6 +89,7 @@ def sweep(
         int, option("N", "Draws samples again.", panel=evaluate_options.ANSWERS, min=0)
     ] = 0,
     model: options.Model = EMBEDDED,
+    backend: options.Backend = "auto",
     dtype: Dtype = "auto",
     relevance: Relevance = None,
     allowance: Allowance = evaluate_options.DEFAULT_ALLOWANCE,
@@ -127,7 +128,7 @@ def sweep(
             check_saving(save, methods)
             store = stack.enter_context(open_store(db))
             check_profile(store, save, preferences)
-        engine = open_engine(model, dtype)
+        engine = open_engine(model, backend, dtype=dtype)
         scorers = make_scorers()
         with ProgressBars() as bars:
             found = run(

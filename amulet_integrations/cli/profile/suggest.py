@@ -44,6 +44,7 @@ def suggest(
         option("ID", "Store this suggestion without asking; repeat for more.", "--accept"),
     ] = None,
     model: options.Model = "embedded",
+    backend: options.Backend = "auto",
     db: options.Database = None,
     as_json: options.Json = False,
 ) -> None:
@@ -63,7 +64,7 @@ def suggest(
 
     with open_store(db) as store:
         suggestions = suggest_preferences(
-            open_engine(model), conversation, user_id=user, profile=store.get(user)
+            open_engine(model, backend), conversation, user_id=user, profile=store.get(user)
         )
         if as_json:
             group.print_json(_as_json(suggestions))
@@ -126,7 +127,8 @@ def _tell(suggestions: Suggestions) -> None:
         typer.echo("The model suggests nothing that rests on the user's own words.")
     if suggestions.rejected:
         count = terminal.plural(len(suggestions.rejected), "suggestion")
-        terminal.notice(f"{count} of the model left out: {'; '.join(suggestions.rejected)}.")
+        reasons = "; ".join(dict.fromkeys(suggestions.rejected))
+        terminal.notice(f"{count} of the model left out: {reasons}.")
     if suggestions.left_out:
         count = terminal.plural(suggestions.left_out, "message")
         terminal.notice(f"{count} of the user, the oldest, had no room in the model's context.")

@@ -45,6 +45,10 @@ class KVCache(Protocol):
     def tokens(self) -> int:
         """The number of tokens that memory is taken for, whether it is in use or not."""
 
+    @property
+    def max_saved(self) -> int | None:
+        """The most prefixes that may be saved at once; None where there is no limit."""
+
     def add(self, rows: int) -> None:
         """Adds empty rows after the others. Rows are added even if an allocation fails."""
 
@@ -130,11 +134,35 @@ class Backend(ModelDescription, Protocol):
     def default_prefill_tokens(self) -> int:
         """The default of `EngineLimits.max_prefill_tokens`."""
 
+    @property
+    def pads_inputs(self) -> bool:
+        """Whether a pass takes as long as if all of its inputs were as long as the longest."""
+
+    @property
+    def max_rows(self) -> int | None:
+        """The most rows that a cache can have; None where there is no limit."""
+
+    @property
+    def logits_tolerance(self) -> float:
+        """How far a logit may move with what else is in its pass, or was before.
+
+        Kernels round differently for other shapes of a pass, for a prompt in other chunks, and for
+        a prefix that was kept. A request's greedy tokens are the same alone and in company for as
+        long as the two best tokens of its policy are farther apart than this moves them: by twice
+        as much, times the sum of the weights' amounts.
+        """
+
     def free_cache_tokens(self) -> int:
         """Estimates how many tokens' keys and values fit into the memory that is free now."""
 
-    def new_cache(self) -> KVCache:
-        """Makes a cache without rows."""
+    def new_cache(self, max_rows: int, max_tokens: int) -> KVCache:
+        """Makes a cache without rows.
+
+        Args:
+            max_rows: The most rows that it will have at once.
+            max_tokens: The most tokens that it will hold, counted as by `cache_tokens`; those of
+                saved prefixes are among them.
+        """
 
     def forward(
         self, cache: KVCache, inputs: Sequence[RowInput], logits_to_keep: int = 1
@@ -157,7 +185,8 @@ class Backend(ModelDescription, Protocol):
     ) -> torch.Tensor:
         """Does what `forward` does, for the running requests of a step.
 
-        A backend may replay work that it has recorded. The logits are valid until the next call.
+        A backend may replay work that it has recorded. The logits are valid until the next call of
+        `forward` or `decode`.
         """
 
     def free_prefix(self, saved: SavedPrefix) -> None:

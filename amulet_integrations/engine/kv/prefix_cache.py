@@ -85,13 +85,20 @@ class PrefixCache:
     Args:
         max_tokens: The most tokens to keep; 0 keeps nothing.
         free: Called with `Prefix.saved` of each prefix that is dropped.
+        max_prefixes: The most prefixes to keep; None for no limit.
 
     Attributes:
         tokens: The number of tokens kept now.
     """
 
-    def __init__(self, max_tokens: int, free: Callable[[SavedPrefix], None]) -> None:
+    def __init__(
+        self,
+        max_tokens: int,
+        free: Callable[[SavedPrefix], None],
+        max_prefixes: int | None = None,
+    ) -> None:
         self.max_tokens = max_tokens
+        self._max_prefixes = max_prefixes
         self.tokens = 0
         self._free = free
         self._prefixes: list[Prefix] = []  # the least recently used comes first
@@ -111,7 +118,7 @@ class PrefixCache:
 
     def accepts(self, ids: Tokens, cache_salt: str | None) -> bool:
         """Returns whether a context is neither too long to keep nor kept already."""
-        if not 0 < len(ids) <= self.max_tokens:
+        if not 0 < len(ids) <= self.max_tokens or self._max_prefixes == 0:
             return False
         return self.longest(ids, cache_salt)[0] < len(ids)
 
@@ -123,6 +130,8 @@ class PrefixCache:
                 self._drop(index)
         self._prefixes.append(prefix)
         self.tokens += len(prefix.ids)
+        if self._max_prefixes is not None and len(self._prefixes) > self._max_prefixes:
+            self._drop(0)
         self.shrink_to(self.max_tokens)
 
     def shrink_to(self, max_tokens: int) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Container
 from collections.abc import Sequence as SequenceOf
 from itertools import accumulate
 
-from amulet_integrations.engine.backends.base import Backend
+from amulet_integrations.engine.backends.base import Backend, KVCache
 from amulet_integrations.engine.scheduler import Scheduler
 from amulet_integrations.engine.sequence import Sequence
 
@@ -27,9 +27,11 @@ class SlotManager:
     def __init__(self, backend: Backend, scheduler: Scheduler) -> None:
         self._backend = backend
         self._scheduler = scheduler
-        self.cache = backend.new_cache()
+        self.cache = self._new_cache()
         self._prefixes = PrefixCache(
-            scheduler.limits.max_prefix_tokens or 0, free=backend.free_prefix
+            scheduler.limits.max_prefix_tokens or 0,
+            free=backend.free_prefix,
+            max_prefixes=self.cache.max_saved,
         )
 
     @property
@@ -104,7 +106,11 @@ class SlotManager:
         """Drops all rows and all prefixes."""
         self.forget_prefixes()
         self.cache.close()
-        self.cache = self._backend.new_cache()
+        self.cache = self._new_cache()
+
+    def _new_cache(self) -> KVCache:
+        limits = self._scheduler.limits
+        return self._backend.new_cache(limits.max_rows, limits.max_cache_tokens or 0)
 
     def _shareable_prompts(self, sequence: Sequence) -> list[Tokens]:
         """Returns the context of every row, empty where this request may not copy it."""

@@ -106,7 +106,8 @@ def score_in_steps(
         searches = shared_searches(mixtures, backend.device)
         chunk = _CHUNK_OF_MIXTURES
         mixtures_a_token = len(mixtures) + _SEARCH_COST * len(searches)
-    with closing(backend.new_cache()) as cache:
+    needed = backend.cache_tokens([len(ids) + len(completion_ids) for ids in contexts])
+    with closing(backend.new_cache(len(contexts), needed)) as cache:
         cache.add(len(contexts))
         last: dict[int, Tensor] = {}
         read = max(1, max_prefill_tokens // len(contexts))

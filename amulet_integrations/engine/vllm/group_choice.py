@@ -13,6 +13,8 @@ from amulet_integrations.engine.sampling.token_choice import cached_mixing, choo
 
 from .groups import Group, Member
 
+_EXCLUDED = -1e5  # far below what a mixture of logits may come to
+
 
 class GroupChoice:
     """Chooses tokens as `LocalEngine` does, and has vLLM take them.
@@ -44,7 +46,8 @@ class GroupChoice:
         sequences = [group.sequence for group in groups]
         rows = torch.tensor([row for of_group in groups.values() for row in of_group])
         try:
-            chosen = choose_tokens(sequences, logits[rows.to(self._device)], self._mixing)
+            own = _masked_alike(groups, logits[rows.to(self._device)])
+            chosen = choose_tokens(sequences, own, self._mixing)
             append_tokens(sequences, chosen)
         except Exception as error:  # noqa: BLE001 - vLLM would end the requests of everybody
             failure = as_generation_error("Sampling", error)
@@ -62,6 +65,26 @@ class GroupChoice:
             logits[index[0]] = -torch.inf
             logits[index[0], index[1]] = 0.0
         return logits
+
+
+def _masked_alike(groups: Mapping[Group, list[int]], logits: Tensor) -> Tensor:
+    """Excludes in every context of a group what vLLM has excluded in the first one.
+
+    Args:
+        groups: The groups, each with its rows.
+        logits: These rows, shape (rows, vocab); changed in place.
+
+    Returns:
+        The same logits. Where a token is excluded they are equal and finite, so that they are
+        equal in every mixture, too.
+    """
+    start = 0
+    for group, of_group in groups.items():
+        end = start + len(of_group)
+        if group.is_masked:
+            logits[start:end].masked_fill_(logits[start].isneginf(), _EXCLUDED)
+        start = end
+    return logits
 
 
 def _due_groups(members: Mapping[int, Member]) -> dict[Group, list[int]]:

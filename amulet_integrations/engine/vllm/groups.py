@@ -20,18 +20,25 @@ class Group:
 
     Args:
         sequence: The request.
+        first_id: The name of the vLLM request of the first context, where it is there already.
+        is_masked: Whether vLLM itself excludes tokens from the first context's logits.
 
     Attributes:
         sequence: The same.
         request_ids: The names of the vLLM requests, in the order of the contexts.
+        is_masked: The same. What is excluded there is excluded in every context.
         is_due: Whether the step that runs now computes the logits of the next token in every
             context. Rows of other steps belong to prompts that are not complete.
     """
 
-    def __init__(self, sequence: Sequence) -> None:
+    def __init__(
+        self, sequence: Sequence, *, first_id: str | None = None, is_masked: bool = False
+    ) -> None:
         number = next(_numbers)
+        first, *others = (f"amulet-{number}-{row}" for row in range(len(sequence.contexts)))
         self.sequence = sequence
-        self.request_ids = tuple(f"amulet-{number}-{row}" for row in range(len(sequence.contexts)))
+        self.request_ids = (first_id or first, *others)
+        self.is_masked = is_masked
         self.is_due = False
 
     def __repr__(self) -> str:

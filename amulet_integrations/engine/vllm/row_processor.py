@@ -9,6 +9,7 @@ from vllm.v1.sample.logits_processor.interface import LogitsProcessor
 
 from .group_choice import GroupChoice
 from .groups import Member, member_of
+from .sent_request import check_not_forged
 
 if TYPE_CHECKING:
     import torch
@@ -34,6 +35,15 @@ class RowProcessor(LogitsProcessor):
     ) -> None:
         self._choice = GroupChoice(device)
         self._members: dict[int, Member] = {}
+
+    @classmethod
+    def validate_params(cls, sampling_params: SamplingParams) -> None:
+        """Refuses requests of clients that use the names of this package.
+
+        Raises:
+            InvalidRequestError: A client has sent them.
+        """
+        check_not_forged(sampling_params.extra_args)
 
     def is_argmax_invariant(self) -> bool:
         """Tells vLLM that the likeliest token may be another one afterwards."""

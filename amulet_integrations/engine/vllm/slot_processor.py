@@ -11,6 +11,7 @@ from vllm.v1.worker.gpu.sample.logits_processor.interface import LogitsProcessor
 
 from .group_choice import GroupChoice
 from .groups import Member, member_of
+from .sent_request import check_not_forged
 
 if TYPE_CHECKING:
     import torch
@@ -34,6 +35,15 @@ class SlotProcessor(LogitsProcessor):
         super().__init__(vllm_config, req_states)
         self._choice = GroupChoice(req_states.device)
         self._members: dict[int, Member] = {}
+
+    @classmethod
+    def validate_params(cls, sampling_params: SamplingParams) -> None:
+        """Refuses requests of clients that use the names of this package.
+
+        Raises:
+            InvalidRequestError: A client has sent them.
+        """
+        check_not_forged(sampling_params.extra_args)
 
     def add_request(self, req_idx: int, sampling_params: SamplingParams) -> bool:
         """Takes note of the request in a slot; returns whether it is one of a group."""

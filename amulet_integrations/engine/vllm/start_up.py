@@ -20,6 +20,7 @@ from amulet_integrations.errors import (
 
 if TYPE_CHECKING:
     from vllm.config import SchedulerConfig, VllmConfig
+    from vllm.v1.core.sched.scheduler import Scheduler
     from vllm.v1.engine.core_client import InprocClient
 
 TESTED_VERSIONS = ("0.32", "0.33")
@@ -135,14 +136,14 @@ def start_vllm(model: str, options: Mapping[str, Any]) -> StartedVLLM:
         raise config_error(source, options, error, known) from error
     if config.model_config.is_encoder_decoder:
         raise UnsupportedModelError(f"model={source.model!r} is not a decoder-only language model.")
-    _refuse(_faults(config))
+    refuse(settings_faults(config))
     _prepare(config)
     try:
         client = InprocClient(config, Executor.get_class(config), log_stats=False)
     except Exception as error:
         raise start_error(source, options, error, known) from error
     try:
-        _refuse(_cache_faults(client))
+        refuse(cache_faults(client.engine_core.scheduler))
     except AmuletError:
         client.shutdown()
         raise
@@ -203,14 +204,19 @@ def _processor(config: VllmConfig) -> type[Any]:
     return RowProcessor
 
 
-def _refuse(faults: Iterator[str]) -> None:
+def refuse(faults: Iterator[str]) -> None:
+    """Raises the first fault, if there is one.
+
+    Raises:
+        UnsupportedByEngineError: There is one.
+    """
     for fault in faults:
         raise UnsupportedByEngineError(
-            f"{fault}. VLLMEngine cannot keep the contexts of a request in step then."
+            f"{fault}. The contexts of a request cannot be kept in step then."
         )
 
 
-def _faults(config: VllmConfig) -> Iterator[str]:
+def settings_faults(config: VllmConfig) -> Iterator[str]:
     """Settings under which the contexts of a request cannot be kept in step."""
     scheduler, parallel = config.scheduler_config, config.parallel_config
     for name in _SINGLE:
@@ -242,8 +248,9 @@ def _budget_faults(scheduler: SchedulerConfig) -> Iterator[str]:
         yield f"max_num_active_seqs={active} is less than max_num_seqs: leave it out"
 
 
-def _cache_faults(client: InprocClient) -> Iterator[str]:
-    kinds = client.engine_core.scheduler.kv_cache_config.kv_cache_groups
+def cache_faults(scheduler: Scheduler) -> Iterator[str]:
+    """What of a model's cache keeps the contexts of a request from being in step."""
+    kinds = scheduler.kv_cache_config.kv_cache_groups
     if len(kinds) != 1:
         yield (
             f"The model has {len(kinds)} kinds of layers with a cache of their own: try "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import torch
 from transformers import AutoTokenizer
@@ -16,6 +16,7 @@ from amulet_integrations.engine.limits import EngineLimits
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+    from vllm.v1.core.sched.scheduler import Scheduler
 
     from .start_up import StartedVLLM
 
@@ -28,6 +29,8 @@ class VLLMModel:
         block_size: How many tokens vLLM's cache takes memory for at once.
         cache_blocks: How many of these blocks requests may have.
     """
+
+    backend_name: ClassVar[str] = "vllm"
 
     model_name: str
     fingerprint: str
@@ -51,24 +54,39 @@ class VLLMModel:
         Raises:
             UnsupportedModelError: The tokenizer is of another model.
         """
-        source, model = started.source, started.config.model_config
-        scheduler = started.client.engine_core.scheduler
+        told = {name: value for name, value in options.items() if name != "hf_token"}
+        fingerprint = json.dumps(["vllm", started.source.key, told], sort_keys=True, default=repr)
+        return cls.served(started.source.model, fingerprint, started.client.engine_core.scheduler)
+
+    @classmethod
+    def served(cls, name: str, fingerprint: str, scheduler: Scheduler) -> Self:
+        """Describes the model that a scheduler of vLLM's schedules.
+
+        Args:
+            name: The checkpoint's name.
+            fingerprint: Equal for models that give equal answers.
+            scheduler: vLLM's scheduler.
+
+        Raises:
+            UnsupportedModelError: The tokenizer is of another model.
+        """
+        config = scheduler.vllm_config
+        model = config.model_config
         tokenizer = AutoTokenizer.from_pretrained(
             model.tokenizer,
             revision=model.tokenizer_revision,
             trust_remote_code=model.trust_remote_code,
         )
         size = model.get_vocab_size()
-        check_tokenizer(f"model={source.model!r}", size, tokenizer)
+        check_tokenizer(f"model={name!r}", size, tokenizer)
         manager = scheduler.kv_cache_manager
         spare = 1 + manager.watermark_blocks  # vLLM never uses its first block
         ends = model.try_get_generation_config().get("eos_token_id")
-        told = {name: value for name, value in options.items() if name != "hf_token"}
         return cls(
-            model_name=source.model,
-            fingerprint=json.dumps(["vllm", source.key, told], sort_keys=True, default=repr),
+            model_name=name,
+            fingerprint=fingerprint,
             tokenizer=tokenizer,
-            device=torch.device(started.config.device_config.device),
+            device=torch.device(config.device_config.device),
             context_window=model.max_model_len,
             vocab_size=size,
             logits_size=size,

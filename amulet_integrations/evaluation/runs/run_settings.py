@@ -11,6 +11,7 @@ from pydantic import Field
 
 from amulet_integrations import __version__
 from amulet_integrations.engine.protocol import Engine
+from amulet_integrations.errors import UnsupportedModelError
 from amulet_integrations.evaluation.data.questions import questions_digest
 from amulet_integrations.evaluation.data.record_types import (
     EvaluationModel,
@@ -128,12 +129,16 @@ def _model_facts(engine: Engine) -> dict[str, str | None]:
     run_model = getattr(engine, "run_model", None)
     if run_model is None:  # the model is in another process, which does not reveal this
         return {}
-    revision, dtype, device = run_model(
-        lambda model: (getattr(model.config, "_commit_hash", None), model.dtype, model.device)
-    )
+    sha256 = getattr(engine, "model_fingerprint", None)
+    try:
+        revision, dtype, device = run_model(
+            lambda model: (getattr(model.config, "_commit_hash", None), model.dtype, model.device)
+        )
+    except UnsupportedModelError:  # the backend has no model of transformers
+        return {"model_sha256": sha256}
     return {
         "model_revision": revision,
-        "model_sha256": getattr(engine, "model_fingerprint", None),
+        "model_sha256": sha256,
         "dtype": str(dtype).removeprefix("torch."),
         "device": str(device),
     }

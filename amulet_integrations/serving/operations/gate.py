@@ -8,6 +8,7 @@ from collections.abc import Callable
 from fastapi import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from amulet_integrations.concurrency.thread_groups import group_restored
 from amulet_integrations.errors import AmuletError
 from amulet_integrations.serving.access.request_access import Access
 from amulet_integrations.serving.api_errors import ApiError
@@ -54,6 +55,10 @@ class GateMiddleware:
         if scope["type"] != "http" or not needs_key(scope):
             await self._app(scope, receive, send)
             return
+        with group_restored():
+            await self._serve(scope, receive, send)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             key_id = await self._enter(Request(scope))
         except AmuletError as error:

@@ -27,6 +27,7 @@ GIVEN: dict[str, tuple[str, Any]] = {
     "port": ("9000", 9000),
     "dtype": ("float32", "float32"),
     "device": ("cpu", "cpu"),
+    "backend": ("llama_cpp", "llama_cpp"),
     "profiles": ("sqlite:///p.db", "sqlite:///p.db"),
     "profiles_ttl": ("0", 0.0),
     "keys": ("keys.json", Path("keys.json")),
@@ -130,6 +131,7 @@ def test_a_variable_holds_several(
         (("--host", "192.0.2.1"), "there are no keys"),
         (("--host", "example.com"), "amulet keys create"),
         (("--max-tokens", "0"), "max_tokens=0"),
+        (("--backend", "ollama"), "backend='ollama'"),
         (("--timeout", "nan"), "timeout=nan"),
         (("--timeout", "inf"), "timeout=inf"),
         (("--max-guidance-scale", "-1"), "max_guidance_scale=-1"),
@@ -143,6 +145,8 @@ def test_a_variable_holds_several(
         (("--engine-option", "max_waiting=4"), "--max-waiting"),
         (("--engine", "vllm", "--engine-option", "model=a"), "--model"),
         (("--engine", "vllm", "--device", "cuda:1"), "CUDA_VISIBLE_DEVICES"),
+        (("--engine", "vllm", "--backend", "llama_cpp"), "vLLM computes by itself"),
+        (("--engine-option", "n_ctx=-5"), "0 or more"),
     ],
 )
 def test_a_wrong_value_is_refused_before_anything_is_loaded(

@@ -191,7 +191,7 @@ def test_the_queue_is_bounded_where_requests_wait_for_memory():
 
 def test_unused_rows_are_freed_when_longer_rows_are_needed():
     backend = LocalEngine(tiny_model(), tiny_tokenizer()).backend
-    cache = backend.new_cache()
+    cache = backend.new_cache(8, 4096)
     cache.add(64)
     with torch.inference_mode():
         backend.forward(cache, [RowInput(row, [5, 6, 7]) for row in range(64)])

@@ -88,6 +88,7 @@ async def test_all_eight_methods_give_the_engines_answer(tiny_engine, llm):
         assert text_of(response) == expected.text
         assert response.raw == {
             "model": "tiny",
+            "backend": "transformers",
             "finish_reason": "length",
             "usage": {
                 "prompt_tokens": expected.usage.prompt_tokens,

@@ -56,7 +56,7 @@ def test_the_options_that_are_named_are_those_of_from_pretrained():
     with pytest.raises(UnknownArgumentError) as refused:
         LocalEngine.from_pretrained(nonsense=1)
     known = set(str(refused.value).partition("It takes: ")[2].rstrip(".").split(", "))
-    assert known - {"model", "dtype", "device", "max_waiting"} == LOCAL_OPTIONS
+    assert known - {"model", "dtype", "device", "backend", "max_waiting"} == LOCAL_OPTIONS
 
 
 @pytest.mark.skipif(find_spec("vllm") is not None, reason="vLLM is installed")

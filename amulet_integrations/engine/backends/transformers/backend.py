@@ -34,6 +34,8 @@ _DECODE_TOKENS_CPU = 32  # up to here a pass takes about as long as one of a sin
 _DECODE_TOKENS_GPU = 256
 _PREFILL_TOKENS_CPU, _PREFILL_TOKENS_GPU = 256, 4096
 _LEAST_CACHE_TOKENS = 1024
+_TOLERANCE = {torch.float32: 1e-3, torch.float16: 0.1}
+_COARSE_TOLERANCE = 0.5  # bfloat16 and quantized weights
 
 
 class TransformersBackend:
@@ -52,6 +54,10 @@ class TransformersBackend:
             or a trial of a few tokens shows that it cannot be run; see `architecture_check`.
         InvalidRequestError: `cuda_graphs` is set, and the model is not whole on one CUDA device.
     """
+
+    backend_name = "transformers"
+    pads_inputs = True
+    max_rows = None
 
     def __init__(
         self,
@@ -75,6 +81,7 @@ class TransformersBackend:
         on_cpu = self.device.type == "cpu"
         self.max_decode_tokens = _DECODE_TOKENS_CPU if on_cpu else _DECODE_TOKENS_GPU
         self.default_prefill_tokens = _PREFILL_TOKENS_CPU if on_cpu else _PREFILL_TOKENS_GPU
+        self.logits_tolerance = _TOLERANCE.get(model.dtype, _COARSE_TOLERANCE)
         self._forward = ForwardPass(model, self._architecture.batching)
         self._graphs: CudaGraphRunner | None = None
         if cuda_graphs:
@@ -111,8 +118,8 @@ class TransformersBackend:
         """See `Backend`; every row takes as much memory as the longest."""
         return len(lengths) * padded_capacity(max(lengths, default=0))
 
-    def new_cache(self) -> RowCache:
-        """See `Backend`."""
+    def new_cache(self, max_rows: int, max_tokens: int) -> RowCache:  # noqa: ARG002
+        """See `Backend`; memory is taken as it is needed."""
         return RowCache()
 
     def forward(

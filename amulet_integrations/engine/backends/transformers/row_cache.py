@@ -169,6 +169,7 @@ class RowCache(Cache):
     """
 
     layers: list[RowLayer]  # type: ignore[assignment]
+    max_saved = None
 
     def __init__(self) -> None:
         self._mapping = SlotMapping()

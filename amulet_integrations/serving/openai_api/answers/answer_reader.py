@@ -149,7 +149,8 @@ class AnswerReader:
         if self._invalid:
             applied["invalid_tool_calls"] = self._invalid
         reason = cast("FinishReason", described["finish_reason"])
-        return AnswerEnd(reason, usage, AmuletReport(**applied))
+        report = AmuletReport(**applied, backend=described.get("backend"))
+        return AnswerEnd(reason, usage, report)
 
 
 @dataclass(slots=True)

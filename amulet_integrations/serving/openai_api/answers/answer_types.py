@@ -55,6 +55,8 @@ class AmuletReport(BaseModel):
         user_id: The user whose preferences count; null for nobody.
         profile_version: The version of the user's stored profile; null where none is stored.
         source: How the preferences were named; null where nobody was.
+        backend: What computed: "transformers", "llama_cpp" or "vllm"; null where the engine does
+            not say.
         method: How the answer was decoded; "base" where no preference is active.
         guidance_scale: The guidance scale.
         max_kl: The bound on what it may do to a token, in nats.
@@ -71,6 +73,7 @@ class AmuletReport(BaseModel):
     user_id: str | None = None
     profile_version: int | None = None
     source: str | None = None
+    backend: str | None = None
     method: str = "base"
     guidance_scale: float = 0.0
     max_kl: float | None = None

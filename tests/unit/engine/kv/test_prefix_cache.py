@@ -10,6 +10,7 @@ import torch
 from amulet_integrations import SamplingParams
 from amulet_integrations.engine import GenerationRequest, LocalEngine, run_on_worker
 from tests.support.oracle import slow_greedy
+from tests.support.table_backend import TableBackend, TableCache
 from tests.support.tiny import VOCABULARY, tiny_model, tiny_tokenizer
 
 WEIGHTS = [-1.0, 2.0]
@@ -149,3 +150,22 @@ def test_prefixes_of_former_weights_can_be_forgotten(model):
         (result,) = engine.generate([request])
         assert cached(result) == (0, 0)
         assert result.token_ids == slow_greedy(model, [*request.contexts], WEIGHTS, 8)
+
+
+def test_a_backend_may_bound_how_many_are_kept(monkeypatch):
+    monkeypatch.setattr(TableCache, "max_saved", 2)
+    first, second, third = (
+        GenerationRequest(contexts=[text(seed, 40)], sampling=SamplingParams(max_new_tokens=2))
+        for seed in range(3)
+    )
+    with LocalEngine(TableBackend(tiny_tokenizer())) as engine:
+        for request in (first, second, first, third):  # the second was used least recently
+            engine.generate([request])
+        run_on_worker(int)
+        assert engine.stats.prefix_tokens == 2 * 41
+        assert cached(engine.generate([first])[0]) == (39,)
+        assert cached(engine.generate([second])[0]) == (0,)
+    monkeypatch.setattr(TableCache, "max_saved", 0)
+    with LocalEngine(TableBackend(tiny_tokenizer())) as engine:
+        for _ in range(2):
+            assert cached(engine.generate([first])[0]) == (0,)

@@ -112,16 +112,27 @@ def _folder() -> Path:
     return cache_folder() / _NAME
 
 
-def _gguf_file() -> Path:
+def embedded_gguf_file() -> Path:
+    """Returns the GGUF file of the embedded model, in its wheel.
+
+    Raises:
+        MissingDependencyError: The wheel is not installed.
+    """
     # Not imported, because importing the package needs dependencies that are not installed.
     wheel = importlib.util.find_spec(_WHEEL)
-    readers = ("gguf", "accelerate")
-    if wheel is None or any(importlib.util.find_spec(name) is None for name in readers):
+    if wheel is None:
         raise _not_installed()
     for folder in wheel.submodule_search_locations or ():
         for file in Path(folder).glob("*.gguf"):
             return file
     raise _not_installed()
+
+
+def _gguf_file() -> Path:
+    """The GGUF file, if what converts it is installed, too."""
+    if any(importlib.util.find_spec(name) is None for name in ("gguf", "accelerate")):
+        raise _not_installed()
+    return embedded_gguf_file()
 
 
 def _not_installed() -> MissingDependencyError:

@@ -18,9 +18,11 @@ from transformers.models.auto.modeling_auto import (
     MODEL_FOR_MASKED_LM_MAPPING_NAMES,
 )
 
+from amulet_integrations.engine.backends.given_template import use_given_template
 from amulet_integrations.engine.backends.transformers.architecture_check import check_architecture
 from amulet_integrations.engine.backends.transformers.attention import use_grouped_attention
 from amulet_integrations.engine.backends.transformers.cpu.kernel_choice import speed_up_linear
+from amulet_integrations.engine.gguf.tokenizer_source import gguf_tokenizer
 from amulet_integrations.engine.model_source import EMBEDDED, ModelSource
 from amulet_integrations.errors import (
     InvalidRequestError,
@@ -29,6 +31,7 @@ from amulet_integrations.errors import (
 )
 
 from .embedded import embedded_model_path
+from .gguf_source import gguf_checkpoint, load_gguf_config, unread, warn_of_full_numbers
 from .loading_bars import only_watched_bars
 from .missing_files import check_files, check_name, config_error, loading_error
 from .weight_files import check_no_pickles
@@ -47,6 +50,8 @@ def read_config(source: ModelSource) -> PreTrainedConfig:
     """
     source.check_dtype()
     find_device(source.device)
+    if source.names_gguf:
+        return load_gguf_config(source)
     path = _name_or_path(source)
     check_name(path)
     try:
@@ -66,6 +71,8 @@ def load_config(source: ModelSource) -> PreTrainedConfig:
         InvalidRequestError: As `read_config`.
     """
     config = read_config(source)
+    if source.names_gguf:
+        return config
     path = _name_or_path(source)
     check_no_pickles(f"model={source.model!r}", path)
     if not source.trust_remote_code:  # such code may read files of its own
@@ -85,27 +92,19 @@ def load_model(source: ModelSource) -> tuple[PreTrainedModel, PreTrainedTokenize
         MissingDependencyError: `device_map` or a quantization needs a package.
     """
     load_config(source)
-    path = _name_or_path(source)
-    placement = ("device_map", "quantization_config", "attn_implementation")
-    given = {name: value for name in placement if (value := getattr(source, name)) is not None}
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(path, **_hub_options(source))
-        loaded: Any = AutoModelForCausalLM.from_pretrained(
-            path,
-            dtype=source.dtype,
-            use_safetensors=True,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,  # `check_weights` refuses them, with the shapes
-            **given,
-            **_hub_options(source),
-        )
-    except ImportError as error:
-        raise MissingDependencyError(f"Loading {source.model!r} failed: {error}") from error
-    except Exception as error:  # damaged files raise any error
-        raise _loading_error(source, error) from error
-    model: PreTrainedModel
-    info: LoadingInfo
-    model, info = loaded
+    if source.names_gguf:
+        file = gguf_checkpoint(source)
+        warn_of_full_numbers(source, file)
+        tokenizer = gguf_tokenizer(source, file)
+        model, info = _load_weights(source, str(file.parent), gguf_file=file.name)
+    else:
+        path, options = _name_or_path(source), _hub_options(source)
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(path, **options)
+        except Exception as error:  # damaged files raise any error
+            raise _loading_error(source, error) from error
+        use_given_template(tokenizer, source.chat_template)
+        model, info = _load_weights(source, path, use_safetensors=True, **options)
     check_weights(f"model={source.model!r}", info)
     check_vocabulary(f"model={source.model!r}", model, tokenizer)
     model.eval()
@@ -116,6 +115,30 @@ def load_model(source: ModelSource) -> tuple[PreTrainedModel, PreTrainedTokenize
             use_grouped_attention(model)
     check_architecture(model, remember=True)
     return model, tokenizer
+
+
+def _load_weights(
+    source: ModelSource, path: str, **options: Any
+) -> tuple[PreTrainedModel, LoadingInfo]:
+    placement = ("device_map", "quantization_config", "attn_implementation")
+    given = {name: value for name in placement if (value := getattr(source, name)) is not None}
+    try:
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            path,
+            dtype=source.dtype,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # `check_weights` refuses them, with the shapes
+            **given,
+            **options,
+        )
+    except ImportError as error:
+        raise MissingDependencyError(f"Loading {source.model!r} failed: {error}") from error
+    except Exception as error:  # damaged files raise any error
+        raise _loading_error(source, error) from error
+    model: PreTrainedModel
+    info: LoadingInfo
+    model, info = loaded
+    return model, info
 
 
 def _name_or_path(source: ModelSource) -> str:
@@ -172,6 +195,8 @@ def _check_decoder_only(name: str, config: PreTrainedConfig) -> None:
 
 
 def _loading_error(source: ModelSource, error: Exception) -> Exception:
+    if source.names_gguf:
+        return unread(source, error)
     return _code_of_its_own(source, error) or loading_error(
         f"model={source.model!r}", source, error
     )

@@ -29,8 +29,8 @@ from .weight_files import pickle_error, problem_of_weights
 
 GIVE = "Give a Hugging Face id, a local folder with config, tokenizer and weights, or 'embedded'."
 _GGUF = (
-    "GGUF files, as llama.cpp and Ollama use them, are not read. Give the checkpoint that it was "
-    "made from: its Hugging Face id, or a folder with config, tokenizer and weights."
+    "GGUF files, as llama.cpp and Ollama use them, are not read here. Give the checkpoint that it "
+    "was made from: its Hugging Face id, or a folder with config, tokenizer and weights."
 )
 _FILES = {".gguf", ".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".onnx", ".json", ".zip"}
 _TAGGED = re.compile(r"(?P<name>[\w./-]+):[\w.-]+")
@@ -157,8 +157,10 @@ def _hub_reasons(source: ModelSource, give: str) -> dict[type[BaseException], st
         OfflineModeIsEnabled: offline,
         ConnectionError: offline,
         TimeoutError: offline,
-        EntryNotFoundError: "its repository has no config.json, as those of adapters and of GGUF "
-        "files. Give the id of the whole model, as transformers loads it.",
+        EntryNotFoundError: "its repository has no such file. Name one that it has in gguf_file."
+        if source.gguf_file is not None
+        else "its repository has no config.json, as those of adapters and of GGUF files. Name a "
+        "GGUF file in gguf_file, or give the id of the whole model, as transformers loads it.",
         HFValidationError: f"{folder}, and it cannot be an id of Hugging Face, such as "
         f"'owner/name'. {give}",
     }
@@ -175,8 +177,9 @@ def _problem_of_folder(path: Path, give: str) -> str | None:
     where = path.absolute()
     if "adapter_config.json" in names:
         return f"{where} holds an adapter, not a whole model. {_adapter(path)}"
-    if any(name.endswith(".gguf") for name in names):
-        return f"{where} has no config.json, but GGUF files. {_GGUF}"
+    if files := sorted(name for name in names if name.endswith(".gguf")):
+        hint = f"Name one: gguf_file={files[0]!r}" if give == GIVE else _GGUF
+        return f"{where} has no config.json, but GGUF files. {hint}"
     inner = next((it.parent for it in _configs_below(path)), None)
     if inner is not None:
         return f"{where} has no config.json, but {inner} has one: give that folder."
@@ -210,9 +213,10 @@ def _problem_of_name(model: str, path: Path, give: str) -> str | None:
         hint = f" Did you mean {str(near)!r}?" if near else ""
         return f"there is no folder {path.absolute()}.{hint} {give}"
     if tagged := _TAGGED.fullmatch(model):
+        ollama = f" For one that Ollama has here, give 'ollama:{model}'." if give == GIVE else ""
         return (
-            "a name with a colon is Ollama's, or one of a provider. Give the model's Hugging Face "
-            f"id: https://huggingface.co/models?search={tagged['name']} finds it."
+            f"a name with a colon is Ollama's, or one of a provider.{ollama} Give the model's "
+            f"Hugging Face id: https://huggingface.co/models?search={tagged['name']} finds it."
         )
     return None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from amulet_integrations.engine.backends.given_template import given_template
 from amulet_integrations.engine.model_source import EMBEDDED, ModelSource
 
 from .embedded import EMBEDDED_CONTEXT_WINDOW, check_embedded_model
@@ -16,6 +17,15 @@ def source_context_window(source: ModelSource) -> int:
         MissingDependencyError: The embedded model is not installed.
         AmuletError: As `load_config`.
     """
+    source.check_backend()
+    if source.chat_template is not None:
+        given_template(source.chat_template)
+    if source.uses_llama_cpp:
+        from amulet_integrations.engine.backends.llama_cpp.llama_loader import (  # noqa: PLC0415
+            llama_cpp_context_window,
+        )
+
+        return llama_cpp_context_window(source)
     if source.model != EMBEDDED:
         from amulet_integrations.engine.backends.transformers.model_info import context_window  # noqa: PLC0415
 

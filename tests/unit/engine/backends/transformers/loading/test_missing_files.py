@@ -35,9 +35,9 @@ NAMES = {
     "nothere": ["no folder {here}/nothere", "not in the cache", "HF_HUB_OFFLINE"],
     "no/such": ["no folder {here}/no/such", "not in the cache", "HF_HUB_OFFLINE"],
     "a b": ["no folder {here}/a b", "'owner/name'"],
-    "x.gguf": ["GGUF", "checkpoint that it was made from"],
     "models/none.gguf": ["no file {here}/models/none.gguf", "GGUF"],
-    "llama3.2:1b": ["Ollama", "Hugging Face id", "search=llama3.2"],
+    "none.gguf": ["no file {here}/none.gguf. In that folder there is x.gguf."],
+    "llama3.2:1b": ["Hugging Face id", "search=llama3.2", "give 'ollama:llama3.2:1b'"],
     "owner/model:latest": ["Ollama"],
     "https://huggingface.co/owner/model/tree/main": ["Give the id: 'owner/model'"],
     "empty": ["{here}/empty has no config.json. It is empty."],
@@ -50,7 +50,7 @@ NAMES = {
     "no-part": ["lacks model-2.safetensors"],
     "only-config": ["lacks weights", "and a tokenizer"],
     "adapter": ["holds an adapter", "'owner/base'", "merge_and_unload"],
-    "ggufs": ["no config.json, but GGUF files"],
+    "ggufs": ["no config.json, but GGUF files. Name one: gguf_file='model.gguf'"],
 }
 
 
@@ -139,7 +139,7 @@ def test_what_the_hub_says_is_put_into_words(
         ChatAmulet(model="o/m", revision="nightly")
 
 
-@pytest.mark.parametrize("name", ["./nothere", "nothere", "x.gguf", "llama3.2:1b", "empty"])
+@pytest.mark.parametrize("name", ["./nothere", "nothere", "llama3.2:1b", "empty"])
 def test_scorers_say_the_same_of_their_models(
     here: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -152,3 +152,13 @@ def test_scorers_say_the_same_of_their_models(
             door.from_pretrained(name)
         assert NAMES[name][0].format(here=here) in str(caught.value)
         assert "config, tokenizer and weights, or 'embedded'" not in str(caught.value)
+        assert "ollama:" not in str(caught.value)
+
+
+def test_scorers_read_no_gguf_files(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from amulet_integrations.evaluation.metrics.reward_model import RewardModelScorer
+
+    monkeypatch.chdir(here)
+    for name in ("x.gguf", "ggufs"):
+        with pytest.raises(ModelNotFoundError, match="checkpoint that it was made from"):
+            RewardModelScorer.from_pretrained(name)

@@ -1,0 +1,1 @@
+"""The backend that runs GGUF files with llama.cpp."""

@@ -1,0 +1,1 @@
+"""Tests that run llama.cpp, in the environment of `make test-llama-cpp`."""
