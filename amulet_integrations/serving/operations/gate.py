@@ -52,7 +52,7 @@ class GateMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
-        if scope["type"] != "http" or not _is_guarded(scope):
+        if scope["type"] != "http" or not needs_key(scope):
             await self._app(scope, receive, send)
             return
         with group_restored():
@@ -90,6 +90,6 @@ class GateMiddleware:
             del self._in_work[key_id]
 
 
-def _is_guarded(scope: Scope) -> bool:
+def needs_key(scope: Scope) -> bool:
     """Whether a request needs the model or a key; what browsers ask beforehand has no key."""
     return path_below_root(scope).startswith(_GUARDED) and scope["method"] != "OPTIONS"
