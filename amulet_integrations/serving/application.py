@@ -37,8 +37,6 @@ _ROUTERS = (
     page_routes.router,
 )
 
-# The settings that say which model to load, and how.
-
 
 def create_app(settings: ServerSettings | None = None, *, engine: Engine | None = None) -> FastAPI:
     """Makes the ASGI application that `amulet serve` runs.
