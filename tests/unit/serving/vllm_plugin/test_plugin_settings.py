@@ -165,6 +165,13 @@ def test_what_preferences_cannot_go_with_is_refused(given, body, param):
     assert (caught.value.status, caught.value.param) == (400, param)
 
 
+def test_log_probabilities_of_the_answer_alone_are_refused_too():
+    with pytest.raises(ApiError) as caught:
+        read_completion(Chat(prompt="a"), REQUEST, {"logprobs": 0})
+    assert caught.value.param == "logprobs"
+    assert read_completion(Chat(prompt="a"), REQUEST, {"logprobs": None}).conversation == "a"
+
+
 @pytest.mark.parametrize("prompt", [[1, 2], ["a", "b"], [[1], [2]]])
 def test_one_prompt_is_continued_at_a_time(prompt):
     with pytest.raises(ApiError, match="one prompt"):
