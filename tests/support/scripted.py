@@ -16,7 +16,7 @@ class ScriptedEngine:
 
     Args:
         texts: The text of each step; None repeats "a" for ever.
-        context_window: Most tokens of prompt and answer.
+        context_window: Most tokens of prompt and answer; None for the class's.
 
     Attributes:
         requests: Every request, in order.
@@ -24,11 +24,12 @@ class ScriptedEngine:
     """
 
     model_name = fingerprint = "scripted"
+    context_window = CONTEXT_WINDOW
 
     def __init__(
-        self, texts: Sequence[str] | None = ("Well", "."), context_window: int = CONTEXT_WINDOW
+        self, texts: Sequence[str] | None = ("Well", "."), context_window: int | None = None
     ) -> None:
-        self.context_window = context_window
+        self.context_window = context_window or self.context_window
         self.tokenizer = tiny_tokenizer()
         self.requests: list[GenerationRequest] = []
         self.running = 0

@@ -61,7 +61,8 @@ async def test_stores_are_opened_and_read_and_models_loaded_by_other_threads(
     store, opener = WatchedStore(), Opener()
     loader = "amulet_integrations.engine.loaded_engines.shared_engine"
     monkeypatch.setattr(loader, opener.giving(tiny_engine))
-    monkeypatch.setattr("amulet_integrations.registry.open_profile_store", opener.giving(store))
+    place = "amulet_integrations.profiles.stores.opened_stores.open_profile_store"
+    monkeypatch.setattr(place, opener.giving(store))
     tiny_model().save_pretrained(tmp_path)
     tiny_tokenizer().save_pretrained(tmp_path)
     llm = ChatAmulet(model=str(tmp_path), profiles="profiles.db", max_tokens=3)

@@ -41,7 +41,7 @@ MECHANISMS = [
 def test_it_is_what_a_loaded_model_takes(name):
     model = tiny_checkpoint(FAMILIES[name])
     backend = TransformersBackend(model, tiny_tokenizer())
-    cache = backend.new_cache()
+    cache = backend.new_cache(8, 4096)
     cache.add(2)
     with torch.inference_mode():
         backend.forward(cache, [RowInput(0, [5, 6, 7]), RowInput(1, [5])])
@@ -104,7 +104,7 @@ def test_sliding_windows_bound_what_other_caches_keep():
 
 @pytest.mark.model
 def test_the_embedded_model_takes_what_was_computed(embedded_engine):
-    cache = embedded_engine.backend.new_cache()
+    cache = embedded_engine.backend.new_cache(8, 4096)
     cache.add(1)
     run_on_worker(embedded_engine.backend.forward, cache, [RowInput(0, [5, 6, 7])])
     (weights,) = embedded_model_path().glob("*.safetensors")
