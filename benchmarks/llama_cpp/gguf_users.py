@@ -1,7 +1,7 @@
 """Users of Amulet on llama.cpp beside bare loops, the torch engine and llama.cpp's wrappers.
 
-All prompts are read already: each of them keeps what it has read, and a bare loop counts its decoding
-alone. Nothing is drafted.
+All prompts are read already: each of them keeps what it has read, and a bare loop counts its
+decoding alone. Nothing is drafted.
 """
 
 from __future__ import annotations
@@ -188,7 +188,9 @@ def _figures(measured: Rounds, counts: Sequence[int], tokens: int) -> Figures:
     one, eight = users(1, AMULET), users(8, AMULET)
     pairs = [(users(count, AMULET), bare(2 * count)) for count in counts]
     pairs += [
-        (name, users(int(name[0]), f"torch {dtype}")) for name in (one, eight) for dtype in DTYPES
+        (users(count, AMULET), users(count, f"torch {dtype}"))
+        for count in TORCH_COUNTS
+        for dtype in DTYPES
     ]
     pairs += [(name, rival) for name in (one, *WRAPPERS) for rival in (INVOKE, COMPLETE)]
     pairs += [(one, bare(1)), (eight, one), (eight, users(8, INVOKE))]
@@ -200,7 +202,8 @@ def _figures(measured: Rounds, counts: Sequence[int], tokens: int) -> Figures:
 
 
 def _answers(rival: str) -> int:
-    """How many answers a run of a rival gives; of a bare loop, which has rows of one, half."""
-    if rival.startswith(bare(0)[:9]):
-        return max(1, int(rival.split()[3]) // 2)
-    return int(rival.split(maxsplit=1)[0]) if rival[0].isdigit() else 1
+    """How many answers a run of a rival gives; a bare loop gives one for two rows."""
+    numbers = [int(word) for word in rival.split() if word.isdigit()]
+    if "bare loop" in rival:
+        return max(1, numbers[0] // 2)
+    return numbers[0] if numbers else 1

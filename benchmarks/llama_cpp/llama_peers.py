@@ -22,7 +22,7 @@ N_CTX = 8192
 
 
 class LlamaPeers:
-    """Who else runs a GGUF file. None where a wrapper is not installed.
+    """Who else runs a GGUF file. A wrapper that is not installed is None.
 
     Args:
         file: The file.
@@ -75,7 +75,7 @@ class LlamaPeers:
     def complete(self, prompt: str) -> None:
         """An answer of LlamaIndex's wrapper, to a prompt with the template applied."""
         answer = self.llama_cpp.complete(prompt, formatted=True)
-        self._check(self.llama_cpp._model, answer.text)
+        self._check(self.llama_cpp._model, answer.text)  # noqa: SLF001
 
     def stream_anew(self, messages: list[BaseMessage]) -> dict[str, float]:
         """The times of a stream of LangChain's wrapper, which has to read the prompt anew."""
