@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from fastapi import FastAPI
-from starlette.middleware.cors import CORSMiddleware
 
+from .access.cross_origin import CrossOriginMiddleware
 from .access.origin_check import OriginCheck
 from .operations.gate import GateMiddleware
 from .operations.observing import ObservingMiddleware
 from .operations.request_bodies import BodyBoundsMiddleware
 from .operations.running_requests import RunningRequestsMiddleware
 from .server_state import ServerState
-
-_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
-_READABLE_HEADERS = ("ETag", "Location", "Retry-After", "X-Request-Id")
 
 
 def add_middleware(app: FastAPI, state: ServerState) -> None:
@@ -41,12 +38,5 @@ def add_middleware(app: FastAPI, state: ServerState) -> None:
     if settings.keys is None:
         app.add_middleware(OriginCheck, origins=settings.cors_origins)
     if settings.cors_origins:
-        # No cookies are in use, so a page has to have a key to do more than anybody.
-        app.add_middleware(
-            CORSMiddleware,
-            allow_origins=settings.cors_origins,
-            allow_methods=_METHODS,
-            allow_headers=["*"],
-            expose_headers=_READABLE_HEADERS,
-        )
+        app.add_middleware(CrossOriginMiddleware, origins=settings.cors_origins)
     app.add_middleware(ObservingMiddleware, metrics=state.metrics, model=settings.model)

@@ -18,7 +18,7 @@ from .access.request_access import Access
 from .app_middleware import add_middleware
 from .framework_errors import NO_TELEMETRY, add_error_handlers
 from .openai_api import chat_routes, completion_routes, served_model
-from .openai_api.elsewhere import elsewhere
+from .openai_api.unknown_paths import unknown_path_hint
 from .operations import health
 from .operations.model_loading import serving_model
 from .page import page_routes
@@ -36,8 +36,6 @@ _ROUTERS = (
     health.router,
     page_routes.router,
 )
-
-# The settings that say which model to load, and how.
 
 
 def create_app(settings: ServerSettings | None = None, *, engine: Engine | None = None) -> FastAPI:
@@ -86,7 +84,7 @@ def create_app(settings: ServerSettings | None = None, *, engine: Engine | None 
     for router in _ROUTERS:
         needs_key = settings.keys is not None and router.prefix.startswith("/v1")
         app.include_router(router, dependencies=[KEY_SCHEME] if needs_key else [])
-    add_error_handlers(app, elsewhere=elsewhere)
+    add_error_handlers(app, path_hint=unknown_path_hint)
     return app
 
 

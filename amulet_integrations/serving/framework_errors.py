@@ -31,16 +31,16 @@ def _unknown(_path: str) -> str:
     return ""
 
 
-def add_error_handlers(app: FastAPI, *, elsewhere: Callable[[str], str] = _unknown) -> None:
+def add_error_handlers(app: FastAPI, *, path_hint: Callable[[str], str] = _unknown) -> None:
     """Makes every error of an application one in OpenAI's form.
 
     Args:
         app: The application.
-        elsewhere: f(path) says what to do in place of asking a path that is not there, or "".
+        path_hint: f(path) says what to do in place of asking a path that is not there, or "".
     """
     app.add_exception_handler(AmuletError, answer_error)
     app.add_exception_handler(RequestValidationError, _answer_invalid)
-    app.add_exception_handler(HTTPException, partial(_answer_http, elsewhere=elsewhere))
+    app.add_exception_handler(HTTPException, partial(_answer_http, path_hint=path_hint))
     app.add_exception_handler(UnicodeEncodeError, _answer_unencodable)
 
 
@@ -56,10 +56,10 @@ async def _answer_invalid(request: Request, error: Exception) -> JSONResponse:
 
 
 async def _answer_http(
-    request: Request, error: Exception, *, elsewhere: Callable[[str], str]
+    request: Request, error: Exception, *, path_hint: Callable[[str], str]
 ) -> JSONResponse:
     assert isinstance(error, HTTPException)  # noqa: S101 - it is registered for these
-    return await answer_error(request, _http_error(request, error, elsewhere))
+    return await answer_error(request, _http_error(request, error, path_hint))
 
 
 async def _answer_unencodable(request: Request, _error: Exception) -> JSONResponse:
@@ -71,12 +71,12 @@ async def _answer_unencodable(request: Request, _error: Exception) -> JSONRespon
 
 
 def _http_error(
-    request: Request, error: HTTPException, elsewhere: Callable[[str], str]
+    request: Request, error: HTTPException, path_hint: Callable[[str], str]
 ) -> ApiError:
     status, path = error.status_code, path_below_root(request.scope)
     headers = error.headers or {}
     if status == 404:  # noqa: PLR2004 - HTTP's
-        message = f"There is no {request.method} {path[:200]} here. {elsewhere(path)}".rstrip()
+        message = f"There is no {request.method} {path[:200]} here. {path_hint(path)}".rstrip()
         return ApiError.not_found(message, code="unknown_url")
     if status == 405:  # noqa: PLR2004 - HTTP's
         allowed = {"Allow": ", ".join(sorted(_allowed_methods(request)))}

@@ -47,7 +47,7 @@ def main() -> None:
             )
     parser.add_argument("--at-once", type=int, default=64, help="requests that a card decodes")
     parser.add_argument("--busy", type=float, default=0.7, help="share of the time")
-    parser.add_argument("--profile-bytes", type=float, default=2_000, help="in the database")
+    parser.add_argument("--profile-bytes", type=float, default=1_500, help="in the database")
     parser.add_argument("--measure", action="store_true")
     parser.add_argument("--profiles", type=int, default=100_000, help="to fill a database with")
     given = vars(parser.parse_args())
@@ -83,6 +83,9 @@ def _print_plan(
     for count in sorted({1, 8, 16, 32, 64, 128, at_once}):
         plan = make_plan(model, card, load, at_once=count, busy=busy)
         mark = "*" if count == at_once else " "
+        if plan is None:
+            print(f"{count:7}{mark}| a card has no room for the weights and these requests")
+            continue
         print(
             f"{count:7}{mark}| {plan.tokens:8,.0f} | {1000 * plan.seconds_a_token:10.1f} | "
             f"{plan.cards:5} | {plan.kept:11,.0f} | {plan.share_met:4.0%} | "

@@ -125,10 +125,18 @@ def prefill_seconds(model: Model, card: Card, tokens: float) -> float:
     return tokens * model.flops / (card.flops * card.flops_used)
 
 
+def has_room(model: Model, card: Card, requests: int, context: float) -> bool:
+    """Whether a card holds the weights and so many running requests."""
+    return _cache_tokens(model, card) >= CONTEXTS * requests * context
+
+
+def _cache_tokens(model: Model, card: Card) -> float:
+    return (card.memory * card.memory_used - model.weight_bytes) / model.kv_bytes
+
+
 def kept_tokens(model: Model, card: Card, requests: int, context: float) -> float:
     """Tokens of ended requests for which a card has room beside its running requests."""
-    room = card.memory * card.memory_used - model.weight_bytes
-    return max(0.0, room / model.kv_bytes - CONTEXTS * requests * context)
+    return max(0.0, _cache_tokens(model, card) - CONTEXTS * requests * context)
 
 
 def hits(load: Load, kept: float, rate: float, replicas: int = 1) -> float:
@@ -181,8 +189,13 @@ class Plan:
 
 def make_plan(
     model: Model, card: Card, load: Load, *, at_once: int = 64, busy: float = 0.7
-) -> Plan:
-    """The least number of cards of which each is busy for no more than a share of the time."""
+) -> Plan | None:
+    """The least number of cards of which each is busy for no more than a share of the time.
+
+    None if a card has no room for the weights and the requests that run.
+    """
+    if not has_room(model, card, at_once, load.prompt + load.answer):
+        return None
     context = load.prompt + load.answer / 2
     kept = kept_tokens(model, card, at_once, context)
     decode = load.answer * step_seconds(model, card, at_once, context) / at_once

@@ -23,7 +23,6 @@ from amulet_integrations.engine.backends.llama_cpp.backend import LlamaCppBacken
 from amulet_integrations.engine.backends.llama_cpp.llama_model import LlamaCppModel
 from amulet_integrations.engine.backends.llama_cpp.llama_options import LlamaCppOptions
 from amulet_integrations.engine.backends.transformers.backend import TransformersBackend
-from tests.llama_cpp.tiny_gguf import write_tiny_gguf
 from tests.support.table_backend import TableBackend
 from tests.support.tiny import tiny_model, tiny_tokenizer
 
@@ -121,6 +120,8 @@ def transformers_subject() -> BackendSubject:
 @cache
 def tiny_gguf() -> Path:
     """A file with the tiny model."""
+    from tests.llama_cpp.tiny_gguf import write_tiny_gguf  # gguf is not in every environment
+
     folder = Path(tempfile.mkdtemp(prefix="amulet-gguf-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return write_tiny_gguf(folder / "tiny.gguf", tiny_model())

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from amulet_integrations.engine import GenerationRequest
-from amulet_integrations.errors import GenerationError
-from tests.contract.subjects import BAD, llama_cpp_subject, requests
+from amulet_integrations.errors import GenerationError, UnsupportedModelError
+from tests.contract.subjects import BAD, llama_cpp_subject, requests, tiny_gguf
 from tests.llama_cpp.engines import EXACT, engine_of
 from tests.llama_cpp.tiny_gguf import write_tiny_gguf
 from tests.support.tiny import tiny_model
@@ -29,3 +29,14 @@ def test_nan_reaches_no_other_row(tmp_path, flash_attn):
             engine.forget_prefixes()
             results = engine.generate(good)
             assert [it.token_ids for it in results] == list(map(tiny.greedy, good))
+
+
+def test_a_model_without_numbers_is_refused_when_it_is_loaded(tmp_path):
+    model = tiny_model()
+    with torch.no_grad():
+        model.model.norm.weight[0] = torch.nan
+    file = write_tiny_gguf(tmp_path / "nan.gguf", model)
+    with pytest.raises(UnsupportedModelError, match=r"nan\.gguf.*The logits are NaN"):
+        engine_of(file, **EXACT)
+    with pytest.raises(UnsupportedModelError, match=r"rope_freq_base"):
+        engine_of(tiny_gguf(), rope_freq_base=-1.0, **EXACT)

@@ -168,6 +168,25 @@ def test_a_group_is_not_starved_by_those_who_come_later(table):
     assert list(served.ends).index("group") <= 4  # four were before it
 
 
+def test_what_has_no_preferences_is_not_starved_by_groups_that_come_later(table):
+    served = Served(5, max_rows=4)
+    groups = [request_of([5, 6], [-1, 2], seed=n, max_new_tokens=20) for n in range(10)]
+    for number, request in enumerate(groups[:2]):
+        served.submit(f"g{number}", request)
+    while not served.tokens["g1"]:
+        served.step()
+    plain = request_of([5], [1.0], seed=91, max_new_tokens=5)
+    served.submit("plain", plain, plain=True)
+    for number, request in enumerate(groups[2:], start=2):
+        served.submit(f"g{number}", request)
+    while served.scheduler._coming:
+        served.step()
+    served.run()
+    assert served.tokens["plain"] == table.greedy(plain)
+    assert list(served.ends).index("plain") <= 4  # two were before it
+    assert [served.tokens[f"g{n}"] for n in range(10)] == list(map(table.greedy, groups))
+
+
 @pytest.mark.parametrize(
     "sent",
     [

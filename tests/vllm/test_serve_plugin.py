@@ -261,6 +261,9 @@ def test_formats_are_vllms_with_the_preferences_in_the_prompt(ask):
     assert set(json.loads(answer.choices[0].message.content)) == {"capital"}
     chosen = ask("ann", extra={"structured_outputs": {"choice": ["Lyon", "Nice"]}})
     assert chosen.choices[0].message.content in {"Lyon", "Nice"}
+    free = ask("ann", max_tokens=1)  # what is shown of the prompt has no preferences either way
+    assert chosen.prompt_token_ids == free.prompt_token_ids
+    assert chosen.usage.prompt_tokens == free.usage.prompt_tokens
 
 
 def test_a_prompt_is_continued(client_of, expected):

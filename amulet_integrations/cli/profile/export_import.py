@@ -79,7 +79,11 @@ def import_(
     ] = "amulet",
     user: Annotated[
         str | None,
-        option("USER", "Only this user; also the user of what names nobody.", "--user"),
+        option(
+            "USER",
+            "Only this user, who is also the user of what names nobody; of text, all of it.",
+            "--user",
+        ),
     ] = None,
     namespace: Annotated[
         str | None,

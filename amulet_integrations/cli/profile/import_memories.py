@@ -74,7 +74,8 @@ def _line(entry: ImportEntry) -> str:
     whose = f"{quoted_if_odd(entry.user_id)}: " if entry.user_id else ""
     where = entry.place or entry.name or ""
     why = f" ({entry.reason})" if entry.reason else ""
-    return one_line(f"{_SIGNS[entry.outcome]} {whose}{where}: {entry.text}{why}")
+    text = f": {entry.text}" if entry.text else ""
+    return one_line(f"{_SIGNS[entry.outcome]} {whose}{where}{text}{why}")
 
 
 def _summary(report: ImportReport) -> str:

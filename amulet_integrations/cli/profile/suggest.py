@@ -127,7 +127,8 @@ def _tell(suggestions: Suggestions) -> None:
         typer.echo("The model suggests nothing that rests on the user's own words.")
     if suggestions.rejected:
         count = terminal.plural(len(suggestions.rejected), "suggestion")
-        terminal.notice(f"{count} of the model left out: {'; '.join(suggestions.rejected)}.")
+        reasons = "; ".join(dict.fromkeys(suggestions.rejected))
+        terminal.notice(f"{count} of the model left out: {reasons}.")
     if suggestions.left_out:
         count = terminal.plural(suggestions.left_out, "message")
         terminal.notice(f"{count} of the user, the oldest, had no room in the model's context.")

@@ -146,7 +146,10 @@ class GroupScheduler(LockstepScheduler):
             return
         used = sum(self._blocks_of(group) for group in self._admitted)
         slots = self.max_num_active_reqs - len(self.running) - self._waiting_members()
+        others_since = self._others_wait_since()
         for group, first in list(self._line.items()):
+            if others_since < first.arrival_time:
+                return
             has_slots = slots >= len(group.request_ids)
             used += self._blocks_of(group)
             if not has_slots or used > self._model.cache_blocks:
@@ -156,6 +159,21 @@ class GroupScheduler(LockstepScheduler):
             slots -= len(group.request_ids)
             del self._line[group]
             self._admitted.add(group)
+
+    def _others_wait_since(self) -> float:
+        """When the first request without preferences came that is ready and does not run."""
+        ready = (RequestStatus.WAITING, RequestStatus.PREEMPTED)
+        return min(
+            (
+                request.arrival_time
+                for request in self.waiting
+                if request.status in ready
+                and request.request_id not in self._coming
+                and request.request_id not in self._failed
+                and member_of(request.sampling_params) is None
+            ),
+            default=float("inf"),
+        )
 
     def _blocks_of(self, group: Group) -> int:
         tokens = self._model.cache_tokens(group.sequence.max_lengths)

@@ -115,8 +115,9 @@ def _named_argument(
     named = [name for name in known if name in written and ("_" in name or name in options)]
     if not named:
         return None
-    # Of those that were given only these: another one may be a token of the hub's.
-    given = [f"{name}={options[name]!r:.80}" for name in sorted(named) if name in options]
+    # Of those that were given only these, and never the hub's token.
+    shown = [name for name in sorted(named) if name in options and name != "hf_token"]
+    given = [f"{name}={options[name]!r:.80}" for name in shown]
     return InvalidParamsError(
         f"vLLM cannot start with {', '.join(given) or 'its defaults'} and "
         f"model={source.model!r}: {text}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 
@@ -10,7 +10,7 @@ from amulet_integrations.caller_warnings import warn_caller
 from amulet_integrations.errors import PreferenceContradictionWarning
 from amulet_integrations.profiles.profile import PreferenceProfile
 
-from .contradiction import find_contradictions
+from .contradiction import Contradiction, find_contradictions
 
 _MOST_SHOWN = 5
 
@@ -26,9 +26,22 @@ def warn_of_contradictions(profile: PreferenceProfile) -> None:
     Args:
         profile: A profile that is about to be stored.
     """
-    if _told_otherwise.get():
-        return
-    if found := find_contradictions(profile.preferences):
+    warn_of_found(profile, contradictions_to_tell(profile))
+
+
+def contradictions_to_tell(profile: PreferenceProfile) -> tuple[Contradiction, ...]:
+    """What `warn_of_contradictions` would warn of. Event loops call this part on a thread."""
+    return () if _told_otherwise.get() else find_contradictions(profile.preferences)
+
+
+def warn_of_found(profile: PreferenceProfile, found: Sequence[Contradiction]) -> None:
+    """Warns of contradictions that were found before.
+
+    Args:
+        profile: The profile, which is about to be stored.
+        found: From `contradictions_to_tell`.
+    """
+    if found:
         shown = [*map(str, found[:_MOST_SHOWN])]
         if (others := len(found) - _MOST_SHOWN) > 0:
             shown.append(f"and {others:,} more")

@@ -137,7 +137,7 @@ DIMENSIONS: tuple[Dimension, ...] = (
         "words",
         simple="simple (?:words|language|terms)|plain (?:words|language|english)|layman.?s terms"
         "|like i.?(?:a?m) five|eli5",
-        technical="jargon|technical (?:terms?|language|vocabulary|words)|ph.?d|"
+        technical="(?<!explain )jargon|technical (?:terms?|language|vocabulary|words)|ph.?d|"
         "(?:i am|i'm|assume that i am) an expert",
     ),
     _opposites(

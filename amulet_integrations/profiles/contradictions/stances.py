@@ -39,13 +39,24 @@ _NEGATION = re.compile(
 # A clause with one of these holds at times only, or gives a choice; it is not judged.
 _CONDITION = re.compile(
     r"\b(?:if|when|whenever|unless|except|only for|sometimes|or|either|usually|where|until|rarely"
-    r"|other than|besides|occasionally)\b"
+    r"|other than|besides|occasionally|ask (?:me )?for)\b"
 )
 
 # "No sources older than 2020" leaves room for sources.
 _RESTRICTION = re.compile(
-    r" (?:about|from|in|like|longer|more|newer|of|older|on|that|to|which|who|with)\b"
+    r" (?:about|from|in|like|longer|more|newer|of|older|on|that|to|which|who|with|without)\b"
 )
+
+# "Be formal in emails" says nothing of other answers.
+_SCOPE = re.compile(
+    r" (?:(?:about|at|during|for|of|on|within) "
+    r"(?!(?:me|us|all|any|each|every|everything|course|detail|please)\b)[\w-]+"
+    r"|in (?:[\w-]+ )?(?:chats?|documents|emails?|essays|letters|mails|posts|recipes|reports"
+    r"|reviews|slack))\b"
+)
+
+# "Not too short" does not want it long.
+_TOO = re.compile(r"\btoo\b")
 
 # What somebody is or has says nothing of answers, whatever words it has.
 _OF_SOMEBODY = re.compile(
@@ -92,7 +103,7 @@ def _of_clause(clause: str) -> Iterator[Stance]:
         for value, pattern in dimension.values.items():
             for match in pattern.finditer(clause):
                 wanted = not _is_negated(clause, match.start())
-                if not wanted and _RESTRICTION.match(clause, match.end()):
+                if _is_partial(clause, match, wanted=wanted):
                     continue
                 if not wanted and dimension.is_pair:
                     yield Stance(dimension.name, dimension.opposite(value), wanted=True)
@@ -100,6 +111,14 @@ def _of_clause(clause: str) -> Iterator[Stance]:
                     yield Stance(dimension.name, value, wanted)
     for value, start in personas(clause):
         yield Stance(PERSONA, value, not _is_negated(clause, start))
+
+
+def _is_partial(clause: str, match: re.Match[str], *, wanted: bool) -> bool:
+    """Whether a clause leaves room for the opposite of what it says."""
+    if wanted:
+        return _SCOPE.search(clause, match.end()) is not None
+    is_restricted = _RESTRICTION.match(clause, match.end()) is not None
+    return is_restricted or _TOO.search(clause, 0, match.end()) is not None
 
 
 def _is_negated(clause: str, place: int) -> bool:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from typing import Any
 
 from amulet_integrations.errors import InvalidProfileError
 from amulet_integrations.profiles.field_types import LONGEST_LABEL, checked_label, is_label
 from amulet_integrations.profiles.preference import Preference
 
-NOT_ASKED_FOR = "it is of another user than those asked for"
+_NOT_ASKED_FOR = "it is of another user than those asked for"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +49,7 @@ class ForeignMemory:
     @property
     def is_not_asked_for(self) -> bool:
         """Whether it is of another user than those who are to be imported."""
-        return self.obstacle == NOT_ASKED_FOR
+        return self.obstacle == _NOT_ASKED_FOR
 
     @property
     def name(self) -> str | None:
@@ -107,6 +108,20 @@ def read_last_day(place: str, value: Any) -> datetime | None:
             f"{place}={value!r:.80} is no date; a date such as 2026-01-31 was expected."
         ) from None
     return after
+
+
+def only_of(memories: list[ForeignMemory], users: list[str] | None) -> list[ForeignMemory]:
+    """Memories for an import of these users alone: nothing of what others said is left.
+
+    Args:
+        memories: The memories.
+        users: The users; None for all.
+    """
+    if users is None:
+        return memories
+    asked_for = set(users)
+    without = partial(replace, text="", metadata={}, obstacle=_NOT_ASKED_FOR)
+    return [it if it.user_id in asked_for else without(it) for it in memories]
 
 
 def checked_users(user_ids: Iterable[str]) -> list[str]:

@@ -26,7 +26,7 @@ class ImportEntry:
         place: Where it stands in what was read; "" for a missing one.
         reason: Why, where that is not plain.
         name: The name of the preference; None where it has none.
-        text: What it says.
+        text: What it says; "" for one of another user than those who were asked for.
     """
 
     outcome: ImportOutcome
@@ -35,6 +35,11 @@ class ImportEntry:
     reason: str | None = None
     name: str | None = None
     text: str = field(repr=False)
+
+    @property
+    def is_change(self) -> bool:
+        """Whether the profile was changed for it."""
+        return self.outcome in ("added", "updated")
 
     @classmethod
     def of(

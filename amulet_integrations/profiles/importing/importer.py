@@ -175,14 +175,15 @@ def import_memories(
         user_id = "" if memory.is_not_asked_for else memory.user_id
         chosen.setdefault(user_id, []).append(choose_preference(memory, choose))
     nobodys = chosen.pop("", [])  # no user has this id
-    entries = [ImportEntry.of(it.memory, "skipped", it.reason) for it in nobodys]
+    became: dict[str, list[ImportEntry]] = {
+        "": [ImportEntry.of(it.memory, "skipped", it.reason) for it in nobodys]
+    }
     missing: list[ImportEntry] = []
     changed: list[str] = []
     contradictions: dict[str, tuple[Contradiction, ...]] = {}
     for user_id, of_user in chosen.items():
         before = read_profile(store, user_id) or PreferenceProfile(user_id=user_id)
-        after, became = merge_memories(before, of_user)
-        entries += became
+        after, became[user_id] = merge_memories(before, of_user)
         if origin is not None:
             missing += missing_memories(before, of_user, origin)
         if after is not before:
@@ -192,26 +193,38 @@ def import_memories(
                 contradictions[user_id] = found
     if not dry_run:
         with contradictions_told_otherwise():  # the report tells them
-            _write(store, {user_id: chosen[user_id] for user_id in changed}, by)
+            became |= _write(store, {user_id: chosen[user_id] for user_id in changed}, by)
+        changed = [it for it in changed if any(one.is_change for one in became[it])]
+    entries = [it for of_user in became.values() for it in of_user]
     ordered = (*in_order(memories, entries), *missing)
     return ImportReport(ordered, tuple(changed), contradictions, is_dry_run=dry_run)
 
 
-def _write(store: ProfileStore, chosen: Mapping[str, Sequence[Chosen]], by: str | None) -> None:
-    written: list[str] = []
+def _write(
+    store: ProfileStore, chosen: Mapping[str, Sequence[Chosen]], by: str | None
+) -> dict[str, list[ImportEntry]]:
+    """Changes the profiles. Returns what became of each user's memories, if others were faster.
+
+    Raises:
+        ImportInterruptedError: The store fails.
+    """
+    became: list[ImportEntry] = []
+    written: dict[str, list[ImportEntry]] = {}
     for user_id, of_user in chosen.items():
 
         def merge(
             before: PreferenceProfile, of_user: Sequence[Chosen] = of_user
         ) -> PreferenceProfile | None:
-            after = merge_memories(before, of_user)[0]
+            nonlocal became
+            after, became = merge_memories(before, of_user)
             return None if after is before else after
 
         try:
             update_profile(store, user_id, merge, by=by)
         except AmuletError as error:
-            raise ImportInterruptedError.at(user_id, written, error) from error
-        written.append(user_id)
+            raise ImportInterruptedError.at(user_id, list(written), error) from error
+        written[user_id] = became
+    return written
 
 
 def _check_limits(store: ProfileStore, after: PreferenceProfile, before: PreferenceProfile) -> None:

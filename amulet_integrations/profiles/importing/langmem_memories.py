@@ -10,7 +10,7 @@ from amulet_integrations.errors import InvalidProfileError
 from amulet_integrations.profiles.field_types import checked_label
 from amulet_integrations.profiles.stores.access import foreign_errors
 
-from .foreign_memory import NOT_ASKED_FOR, ForeignMemory, checked_users, read_time
+from .foreign_memory import ForeignMemory, checked_users, only_of, read_time
 from .json_items import at, check_object, check_text, read_items
 from .langmem_contents import read_contents
 from .namespace_template import DEFAULT_NAMESPACE, NamespaceTemplate
@@ -61,9 +61,7 @@ def read_langmem(
             f"nothing is in one of the form {str(template)!r:.120}, which was expected. Say where "
             "the memories are, by namespace."
         )
-    if users is None:
-        return memories
-    return [it if it.user_id in users else replace(it, obstacle=NOT_ASKED_FOR) for it in memories]
+    return only_of(memories, users)
 
 
 def _stored(store: Any, template: NamespaceTemplate) -> Iterator[_Item]:
@@ -145,7 +143,14 @@ def _memories(item: _Item, template: NamespaceTemplate) -> Iterator[ForeignMemor
         expires_at=read_time(f"{item.place}.expires_at", item.times.get("expires_at")),
         obstacle=obstacle,
     )
-    parts = list(read_contents(item.value))
+    try:
+        parts = list(read_contents(item.value))
+    except RecursionError:
+        raise InvalidProfileError(
+            f"{at(item.place)}.value is nested too deeply; expected was {_EXPECTED}."
+        ) from None
+    except ValueError as error:  # a number of thousands of digits
+        raise InvalidProfileError(f"{at(item.place)}.value is no text: {error}.") from None
     if not parts:
         yield replace(common, obstacle=obstacle or "it says nothing")
     for part in parts:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,13 +11,13 @@ from amulet_integrations.errors import InvalidProfileError
 from amulet_integrations.profiles.field_types import checked_label
 from amulet_integrations.profiles.stores.access import foreign_errors
 
-from .foreign_memory import NOT_ASKED_FOR, ForeignMemory, checked_users, read_last_day, read_time
+from .foreign_memory import ForeignMemory, checked_users, only_of, read_last_day, read_time
 from .json_items import at, check_object, check_text, read_items
 
 ORIGIN = "mem0"
 
 _EXPECTED = 'a memory of mem0, such as {"id": "…", "memory": "…", "user_id": "…"}'
-_WHAT = 'memories of mem0, as `get_all` returns them ({"results": [{"id": …, "memory": …}]}),'
+_WHAT = 'memories of mem0, as `get_all` returns them ({"results": [{"id": …, "memory": …}]})'
 _FIRST_PAGE = 1000
 
 
@@ -41,10 +40,7 @@ def read_mem0(source: Any, user_ids: Iterable[str] | None = None) -> list[Foreig
         return list(_of_memory(source, users))
     owner = users[0] if users is not None and len(users) == 1 else None
     items = read_items(source, _WHAT) if isinstance(source, str) else [("", source)]
-    memories = list(_of_items(items, owner))
-    if users is None:
-        return memories
-    return [it if it.user_id in users else replace(it, obstacle=NOT_ASKED_FOR) for it in memories]
+    return only_of(list(_of_items(items, owner)), users)
 
 
 def _of_memory(memory: Any, users: list[str] | None) -> Iterator[ForeignMemory]:
@@ -90,7 +86,7 @@ def _everything(memory: Any, user_id: str) -> Any:
 def _of_items(items: list[tuple[str, Any]], owner: str | None) -> Iterator[ForeignMemory]:
     for place, item in items:
         if isinstance(item, Mapping) and "results" in item:
-            yield from _of_results(place, item, owner)
+            yield from _of_results(place if len(items) > 1 else "", item, owner)
         elif isinstance(item, list):
             for number, one in enumerate(item):
                 yield _memory(f"{place}[{number}]", one, owner)

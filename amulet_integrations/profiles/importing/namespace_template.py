@@ -48,8 +48,8 @@ class NamespaceTemplate:
     @property
     def origin(self) -> str:
         """What the names of preferences from such a namespace begin with."""
-        others = [it for place, it in enumerate(self.parts) if place != self._place]
-        return "langmem:" + "/".join(others)
+        fixed = (_PLACEHOLDER.sub("", it) for it in self.parts)
+        return "langmem:" + "/".join(filter(None, fixed))
 
     def user_of(self, namespace: Sequence[str]) -> str | None:
         """The user whose namespace it is; None for a namespace of another form."""

@@ -12,6 +12,8 @@ from .foreign_memory import ForeignMemory
 
 ORIGIN = "text"
 
+# Those of editors: a line that `splitlines` sees as well could name another user inside of one.
+_LINE_ENDS = re.compile(r"\r\n?|\n")
 _BULLET = re.compile(r"(?:[-*+•]|\d{1,3}[.)])[ \t]+")
 _HEADER = re.compile(r"(?P<user>\S(?:.*?\S)?):(?:[ \t]+(?P<text>\S.*))?")
 
@@ -21,7 +23,8 @@ def read_plain_text(text: str, user_id: str | None = None) -> list[ForeignMemory
 
     Blank lines and lines that begin with "#" say nothing. A bullet ("-", "*", "+", "•") or a number
     ("1.", "1)") at the beginning of a line is left out. With `user_id`, every other line is one
-    preference of that user. Without it, the lines say whose they are:
+    preference of that user; one that begins a user's section, or names the user, is refused.
+    Without it, the lines say whose they are:
 
         ann: Answer in one short sentence.
 
@@ -38,7 +41,8 @@ def read_plain_text(text: str, user_id: str | None = None) -> list[ForeignMemory
         user_id: Whose preferences they are; None if the lines say so.
 
     Raises:
-        InvalidProfileError: A line is of no user, or can be read in two ways; or the text has no
+        InvalidProfileError: A line is of no user, names one beside `user_id`, or can be read in two
+            ways; or the text has no
             preference at all. The message names the line and quotes no preference.
     """
     if not isinstance(text, str):
@@ -48,6 +52,7 @@ def read_plain_text(text: str, user_id: str | None = None) -> list[ForeignMemory
     lines = list(_lines(text.removeprefix("\ufeff")))
     if user_id is not None:
         checked_label("user_id", user_id)
+        _check_names_nobody(lines, user_id)
         found = [_memory(user_id, number, _without_bullet(line)) for number, line in lines]
     else:
         found = list(_of_many(lines))
@@ -56,6 +61,18 @@ def read_plain_text(text: str, user_id: str | None = None) -> list[ForeignMemory
             "There is no preference in the text; one on each line was expected."
         )
     return found
+
+
+def _check_names_nobody(lines: list[tuple[int, str]], user_id: str) -> None:
+    """Refuses lines that say whose they are, where the caller has said whose all of them are."""
+    for number, line in lines:
+        header = _header(line)
+        if header is not None and (header["text"] is None or header["user"] == user_id):
+            raise InvalidProfileError(
+                f"line {number} names {header['user']!r:.80}, as if a user's preferences began, "
+                f"and user_id={user_id!r:.80} says whose all lines are. Leave out user_id, or "
+                'begin the line with "# " if it is a heading.'
+            )
 
 
 def _of_many(lines: list[tuple[int, str]]) -> Iterator[ForeignMemory]:
@@ -91,7 +108,7 @@ def _of_many(lines: list[tuple[int, str]]) -> Iterator[ForeignMemory]:
 
 def _lines(text: str) -> Iterator[tuple[int, str]]:
     """The lines that say something, with their numbers; white space at the beginning is kept."""
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(_LINE_ENDS.split(text), start=1):
         if line.strip() and not line.lstrip().startswith("#"):
             yield number, line.rstrip()
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -11,7 +12,7 @@ from amulet_integrations.profiles.preference import Preference
 from amulet_integrations.profiles.profile import PreferenceProfile
 
 from .foreign_memory import Choose, ForeignMemory, name_prefix
-from .import_report import ImportEntry
+from .import_report import ImportEntry, ImportOutcome
 from .preference_words import NO_PREFERENCE, states_preference
 
 
@@ -70,7 +71,7 @@ def merge_memories(
     Raises:
         InvalidProfileError: Two memories have one name and do not say the same.
     """
-    merged = list(before.preferences)
+    merged = _Merged(before.preferences)
     entries: list[ImportEntry] = []
     done: dict[str, Chosen] = {}
     names_before = {it.name for it in before.preferences if it.name}
@@ -86,20 +87,41 @@ def merge_memories(
             reason = f"it is {first.memory.place} once more"
             entries.append(ImportEntry.of(memory, "unchanged", reason))
             continue
-        place = next((i for i, it in enumerate(merged) if it.name and it.name == wanted.name), None)
-        if place is not None:
-            changed = _changed(merged[place], wanted)
-            is_same = changed == merged[place]
-            merged[place] = changed
-            entries.append(ImportEntry.of(memory, "unchanged" if is_same else "updated"))
-        elif any(_equal(it.text, wanted.text) for it in merged):
-            entries.append(ImportEntry.of(memory, "unchanged", "the profile has the same text"))
-        else:
-            merged.append(wanted)
-            entries.append(ImportEntry.of(memory, "added"))
-    if tuple(merged) == before.preferences:
+        entries.append(ImportEntry.of(memory, *merged.take(wanted)))
+    if (preferences := tuple(merged.preferences)) == before.preferences:
         return before, entries
-    return before.model_copy(update={"preferences": tuple(merged)}), entries
+    return before.model_copy(update={"preferences": preferences}), entries
+
+
+class _Merged:
+    """The preferences of a profile, found by name and by text however many there are."""
+
+    def __init__(self, preferences: Iterable[Preference]) -> None:
+        self.preferences: list[Preference] = []
+        self._places: dict[str, int] = {}
+        self._texts: Counter[str] = Counter()
+        for it in preferences:
+            self._append(it)
+
+    def take(self, wanted: Preference) -> tuple[ImportOutcome, str | None]:
+        """Takes a preference in; returns what became of it, and why where that is not plain."""
+        place = self._places.get(wanted.name) if wanted.name else None
+        if place is not None:
+            before = self.preferences[place]
+            changed = self.preferences[place] = _changed(before, wanted)
+            self._texts[_comparable(before.text)] -= 1
+            self._texts[_comparable(changed.text)] += 1
+            return ("unchanged" if changed == before else "updated"), None
+        if self._texts[_comparable(wanted.text)]:
+            return "unchanged", "the profile has the same text"
+        self._append(wanted)
+        return "added", None
+
+    def _append(self, preference: Preference) -> None:
+        if preference.name:
+            self._places[preference.name] = len(self.preferences)
+        self._texts[_comparable(preference.text)] += 1
+        self.preferences.append(preference)
 
 
 def missing_memories(
@@ -138,5 +160,6 @@ def _check_same(first: Chosen, second: Chosen) -> None:
         )
 
 
-def _equal(one: str, other: str) -> bool:
-    return " ".join(one.casefold().split()) == " ".join(other.casefold().split())
+def _comparable(text: str) -> str:
+    """A text without what makes no difference: case and white space."""
+    return " ".join(text.casefold().split())

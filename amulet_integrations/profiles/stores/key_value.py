@@ -11,7 +11,8 @@ from typing import Any, NamedTuple, NoReturn, TypeVar
 from amulet_integrations.concurrency.fair_threads import STORE_THREADS
 from amulet_integrations.errors import AmuletError, CorruptProfileError
 from amulet_integrations.profiles.contradictions.contradiction_warning import (
-    warn_of_contradictions,
+    contradictions_to_tell,
+    warn_of_found,
 )
 from amulet_integrations.profiles.field_types import checked_label, stored_texts_accepted
 from amulet_integrations.profiles.inheritance import iter_ancestors
@@ -48,7 +49,13 @@ class StoreCall(NamedTuple):
     reads: bool = False
 
 
-StoreSteps = Generator[StoreCall, Any, T]
+class ContradictionSearch(NamedTuple):
+    """A search for contradictions in a profile, which takes too long for event loops."""
+
+    profile: PreferenceProfile
+
+
+StoreSteps = Generator[StoreCall | ContradictionSearch, Any, T]
 """An operation for threads and event loops alike: it yields calls, and is sent their results."""
 
 # One lock for all adapters, since several of them may use the same foreign store.
@@ -199,7 +206,7 @@ class KeyValueProfileStore(SharedStore, ABC):
         """Stores a profile over a document (None if there is none)."""
         earlier = document.get("parent") if isinstance(document, dict) else None
         self.limits.check_saved(profile, lambda: self._sound(document, profile.user_id))
-        warn_of_contradictions(profile)
+        warn_of_found(profile, (yield ContradictionSearch(profile)))
         if profile.parent != earlier:
             yield from iter_ancestors(profile, self.limits, self._get_steps)
         stored = next_version(profile, _version_of(document).number)
@@ -236,11 +243,16 @@ class KeyValueProfileStore(SharedStore, ABC):
             task.add_done_callback(_finish)
             raise
 
-    def _answer(self, call: StoreCall) -> Any:
+    def _answer(self, call: StoreCall | ContradictionSearch) -> Any:
+        if isinstance(call, ContradictionSearch):
+            return contradictions_to_tell(call.profile)
         with foreign_errors(self._store, call.name):
             return self._call(call)
 
-    async def _aanswer(self, user_id: str | None, call: StoreCall) -> Any:
+    async def _aanswer(self, user_id: str | None, call: StoreCall | ContradictionSearch) -> Any:
+        if isinstance(call, ContradictionSearch):
+            search = partial(contradictions_to_tell, call.profile)
+            return await STORE_THREADS.start(search, user_id, may_be_left=True)
         with foreign_errors(self._store, call.name):
             return await self._acall(user_id, call)
 

@@ -222,9 +222,13 @@ def _document(text: object) -> dict[str, Any]:
     for name, value in (("format", FORMAT), ("format_version", FORMAT_VERSION)):
         given = document.get(name)
         if type(given) is not type(value) or given != value:
+            others = (
+                " What LangMem, mem0 or people wrote is imported by import_langmem, import_mem0 "
+                "and import_plain_text, or `amulet profile import --from`."
+            )
             raise InvalidProfileError(
                 f"{name}={given!r:.80} cannot be imported; this version of the package reads "
-                f"{name}={value!r}."
+                f"{name}={value!r}.{others if name == 'format' else ''}"
             )
     if unknown := sorted(document.keys() - set(_FIELDS)):
         raise InvalidProfileError(

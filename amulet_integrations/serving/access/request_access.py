@@ -37,6 +37,10 @@ class Keys(Protocol):
         """
 
 
+# Not in the scope's "state": a server may give the same one to several requests.
+_FOUND = "amulet_caller"
+
+
 class _Found(NamedTuple):
     """What was found out of a request before."""
 
@@ -102,7 +106,7 @@ class Access:
                 than the key's, or without keys the request is not of this machine; 400, a header
                 is not valid, or stands there twice; 503, keys cannot be checked now.
         """
-        known: _Found | None = getattr(request.state, "amulet_caller", None)
+        known: _Found | None = request.scope.get(_FOUND)
         if known is not None and known.by is self:
             join_group(known.caller.key_id)
             return known.caller
@@ -113,7 +117,7 @@ class Access:
             caller = await _find(request, self.keys)
         for user_id in users_in_headers(request, self.user_headers):
             caller.check_may_use(user_id)
-        request.state.amulet_caller = _Found(self, caller)
+        request.scope[_FOUND] = _Found(self, caller)
         join_group(caller.key_id)
         return caller
 

@@ -14,7 +14,7 @@ from .request_record import note_error
 
 def error_response(error: ApiError) -> JSONResponse:
     """The answer to a request that ends with an error."""
-    note_error(error.code)
+    note_error(error.status, error.code)
     return JSONResponse(error.body, status_code=error.status, headers=dict(error.headers))
 
 
@@ -25,5 +25,5 @@ async def send_error(error: ApiError, scope: Scope, receive: Receive, send: Send
 
 def error_event(error: ApiError) -> bytes:
     """The error as the last event of a stream that has begun; no `[DONE]` follows it."""
-    note_error(error.code)
+    note_error(error.status, error.code)
     return f"data: {json.dumps(error.body)}\n\n".encode()

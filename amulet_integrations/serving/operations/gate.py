@@ -8,6 +8,7 @@ from collections.abc import Callable
 from fastapi import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from amulet_integrations.concurrency.thread_groups import group_restored
 from amulet_integrations.errors import AmuletError
 from amulet_integrations.serving.access.request_access import Access
 from amulet_integrations.serving.api_errors import ApiError
@@ -51,9 +52,13 @@ class GateMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
-        if scope["type"] != "http" or not _is_guarded(scope):
+        if scope["type"] != "http" or not needs_key(scope):
             await self._app(scope, receive, send)
             return
+        with group_restored():
+            await self._serve(scope, receive, send)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             key_id = await self._enter(Request(scope))
         except AmuletError as error:
@@ -85,6 +90,6 @@ class GateMiddleware:
             del self._in_work[key_id]
 
 
-def _is_guarded(scope: Scope) -> bool:
+def needs_key(scope: Scope) -> bool:
     """Whether a request needs the model or a key; what browsers ask beforehand has no key."""
     return path_below_root(scope).startswith(_GUARDED) and scope["method"] != "OPTIONS"

@@ -48,8 +48,12 @@ class ObservingMiddleware:
     async def _observe(
         self, record: RequestRecord, scope: Scope, receive: Receive, send: Send
     ) -> None:
+        has_begun = False
+
         async def send_noted(message: Message) -> None:
+            nonlocal has_begun
             if message["type"] == "http.response.start":
+                has_begun = True
                 record.status = message["status"]
                 message.setdefault("headers", [])
                 MutableHeaders(scope=message)[REQUEST_ID] = record.request_id
@@ -60,7 +64,7 @@ class ObservingMiddleware:
                 await self._app(scope, receive, send_noted)
             except Exception as error:  # noqa: BLE001 - servers would print its text
                 log_failure(error)
-                if record.status is None:
+                if not has_begun:
                     await send_error(ApiError.failed(), scope, receive, send_noted)
             finally:
                 record.read_scope(scope)

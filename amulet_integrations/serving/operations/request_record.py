@@ -98,7 +98,14 @@ def end_record(token: Token[RequestRecord | None]) -> None:
     _current.reset(token)
 
 
-def note_error(code: str | None) -> None:
-    """Keeps OpenAI's `code` of an error for the current request's log line and counters."""
+def note_error(status: int, code: str | None) -> None:
+    """Keeps an error for the current request's log line and counters.
+
+    Args:
+        status: Its status, which counts where the answer had none before.
+        code: OpenAI's `code` of it.
+    """
     if (record := _current.get()) is not None:
         record.code = code
+        if record.status is None:
+            record.status = status

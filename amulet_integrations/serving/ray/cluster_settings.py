@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -46,6 +47,19 @@ def settled(settings: ServerSettings) -> ServerSettings:
                 f"out; its place is taken by {owner}.",
                 param=name,
             )
+    if settings.keys is None and os.environ.get("RAY_SERVE_ENABLE_HA_PROXY") == "1":
+        raise InvalidParamsError(
+            "Without keys this machine alone is served, and behind HAProxy every request seems to "
+            "come from it. Give keys, or unset RAY_SERVE_ENABLE_HA_PROXY.",
+            param="keys",
+        )
+    if isinstance(settings.engine_options.get("hf_token"), str):
+        raise InvalidParamsError(
+            "engine_options has hf_token, and Ray writes the arguments of applications into its "
+            "logs. Leave it out, and set HF_TOKEN in the environment that Ray is started in, on "
+            "every machine.",
+            param="engine_options",
+        )
     for name, path in _files(settings):
         if not path.is_absolute():
             raise InvalidParamsError(

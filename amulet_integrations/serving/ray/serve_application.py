@@ -12,16 +12,13 @@ from ray.serve.handle import DeploymentHandle
 from starlette.routing import Router
 from starlette.types import ASGIApp
 
-from amulet_integrations.serving.access.request_access import Access
 from amulet_integrations.serving.operations.access_log import log_config
-from amulet_integrations.serving.operations.request_bodies import BodyBoundsMiddleware
 from amulet_integrations.serving.settings import ServerSettings
 
 from .cluster_settings import settled
+from .ingress_layers import make_ingress
 from .model_replica import ModelReplica
 from .replica_pool import ReplicaPool
-from .user_ingress import UserIngress
-from .user_routing import UserRouting
 
 _ROUTER = "ray.serve.experimental.consistent_hash_router.ConsistentHashRouter"
 _FULL = 64
@@ -33,14 +30,8 @@ class AmuletIngress:
 
     def __init__(self, settings: ServerSettings, replicas: DeploymentHandle[Any]) -> None:
         logging.config.dictConfig(log_config())
-        access = Access(settings.keys, settings.user_headers, cors_origins=settings.cors_origins)
-        bounded = BodyBoundsMiddleware(
-            UserIngress(ReplicaPool(replicas), UserRouting(access), settings),
-            max_size=settings.max_body_size,
-            timeout=settings.receive_timeout,
-            setting="max_body_size",
-        )
-        self._asgi_app: ASGIApp = Router(default=bounded)  # it answers what ASGI calls a lifespan
+        ingress = make_ingress(ReplicaPool(replicas), settings)
+        self._asgi_app: ASGIApp = Router(default=ingress)  # it answers what ASGI calls a lifespan
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
         """The application that Ray Serve runs."""

@@ -11,21 +11,19 @@ from fastapi import Request
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 from starlette.types import Message, Receive, Scope, Send
+from starlette.websockets import WebSocketClose
 
 from amulet_integrations.serving.api_errors import ApiError
-from amulet_integrations.serving.operations.access_log import log_failure, log_request
+from amulet_integrations.serving.operations.access_log import log_failure
 from amulet_integrations.serving.operations.error_answers import error_event, send_error
 from amulet_integrations.serving.operations.request_record import (
     REQUEST_ID,
-    RequestRecord,
-    begin_record,
-    end_record,
+    note_error,
     path_below_root,
-    request_id_of,
 )
 from amulet_integrations.serving.settings import ServerSettings
 
-from .forwarded_request import MODEL_PATHS, ClientGoneError, ForwardedRequest, ReplicaLostError
+from .forwarded_request import ClientGoneError, ForwardedRequest, ReplicaLostError
 from .replica_metrics import METRICS_TYPE, merge_pages
 from .user_routing import UserRouting
 
@@ -73,7 +71,9 @@ class UserIngress:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
         path = path_below_root(scope)
-        if path == "/metrics":
+        if scope["type"] != "http":
+            await WebSocketClose()(scope, receive, send)
+        elif path == "/metrics":
             page = merge_pages(await self._pool.metrics())
             await Response(page, media_type=METRICS_TYPE)(scope, receive, send)
         elif path == "/readyz":
@@ -82,23 +82,7 @@ class UserIngress:
         elif path == "/healthz":
             await JSONResponse({"status": "ok"})(scope, receive, send)
         else:
-            await self._observe(scope, receive, send)
-
-    async def _observe(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Logs what is refused here, for a replica logs the rest."""
-        answer = _Answer(scope, receive, send)
-        record = RequestRecord(request_id=request_id_of(scope))
-        record.read_scope(scope)
-        if (path := path_below_root(scope)) in MODEL_PATHS:
-            record.route = path
-        token = begin_record(record)
-        try:
-            await self._answer(answer, scope, receive)
-            if answer.status_here is not None:
-                record.status = answer.status_here
-                log_request(record)
-        finally:
-            end_record(token)
+            await self._answer(_Answer(scope, receive, send), scope, receive)
 
     async def _answer(self, answer: _Answer, scope: Scope, receive: Receive) -> None:
         try:
@@ -149,7 +133,6 @@ class _Answer:
     Attributes:
         has_begun: Whether anything was sent.
         is_complete: Whether all was sent.
-        status_here: The status of an error that no replica knows of; None where there is none.
     """
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -160,7 +143,6 @@ class _Answer:
         self._is_stream = False
         self.has_begun = False
         self.is_complete = False
-        self.status_here: int | None = None
 
     async def pass_on(self, message: Message) -> None:
         """Sends what a replica has answered."""
@@ -183,13 +165,13 @@ class _Answer:
         Raises:
             ApiError: The error, where neither can be sent, so that the connection breaks.
         """
-        self.status_here = error.status
         if not self.has_begun:
             await send_error(error, self._scope, self._receive, self._send)
         elif self._is_stream and not self.is_complete:
             last = {"type": "http.response.body", "body": error_event(error), "more_body": False}
             await self._send(last)
         elif not self.is_complete:
+            note_error(error.status, error.code)
             raise error
         self.is_complete = True
 

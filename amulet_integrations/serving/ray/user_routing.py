@@ -10,6 +10,7 @@ from fastapi import Request
 from amulet_integrations.serving.access.caller import Caller
 from amulet_integrations.serving.access.request_access import Access
 from amulet_integrations.serving.api_errors import ApiError
+from amulet_integrations.serving.operations.gate import needs_key
 
 from .forwarded_request import ForwardedRequest
 
@@ -17,8 +18,8 @@ from .forwarded_request import ForwardedRequest
 class UserRouting:
     """Finds out the user of a request, before anything of it is computed.
 
-    It refuses nothing. A request that no user is found for goes to any replica, which refuses it in
-    due form where something is wrong with it.
+    A request without a valid key is refused here, so that it takes no place at a replica. Of what
+    else is wrong with a request the replica says so; it goes to any of them.
 
     Args:
         access: Who sends a request, and whom they may name.
@@ -28,10 +29,16 @@ class UserRouting:
         self._access = access
 
     async def caller_of(self, request: Request) -> Caller | None:
-        """Who sends a request; None where a replica will refuse it by its headers."""
+        """Who sends a request; None if nobody is known, and the request needs no key.
+
+        Raises:
+            ApiError: It needs one; see `Access.caller_of`.
+        """
         try:
             return await self._access.caller_of(request)
         except ApiError:
+            if needs_key(request.scope):
+                raise
             return None
 
     async def session_of(self, request: Request, whole: ForwardedRequest, caller: Caller) -> str:

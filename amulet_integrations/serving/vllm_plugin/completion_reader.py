@@ -126,7 +126,7 @@ def _is_constrained(request: Any) -> bool:
 def _refuse_parameters(body: Mapping[str, Any]) -> None:
     for name, neutral in _PARAMETERS.items():
         value = body.get(name)
-        if value is not None and not any(value == it for it in neutral):
+        if value is not None and not any(_is_same(value, it) for it in neutral):
             raise ApiError(
                 400,
                 f"{name}: this server cannot do it in an answer that follows preferences. Leave it "
@@ -134,3 +134,8 @@ def _refuse_parameters(body: Mapping[str, Any]) -> None:
                 param=name,
                 code="unsupported_parameter",
             )
+
+
+def _is_same(value: Any, neutral: Any) -> bool:
+    """Whether they are equal; 0 is not False: `logprobs=0` asks for those of the answer."""
+    return bool(value == neutral) and isinstance(value, bool) == isinstance(neutral, bool)

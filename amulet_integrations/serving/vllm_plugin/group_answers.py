@@ -12,6 +12,7 @@ from copy import copy
 from typing import TYPE_CHECKING, Any
 
 from amulet_integrations.decoding.sampling_params import SamplingParams
+from amulet_integrations.engine.request import GenerationRequest
 from amulet_integrations.engine.vllm.sent_request import as_sent_args, check_not_forged
 
 from .completion_reader import ReadBody
@@ -98,7 +99,7 @@ class GroupClient:
         )
         async with aclosing(self._engine.generate(first, params, request_id, **options)) as outputs:
             async for output in outputs:
-                yield output
+                yield _without_preferences(output, found.request)
 
     def _with_group(self, params: VLLMSamplingParams) -> VLLMSamplingParams:
         """Sends the request with its first context, whose token vLLM then takes as it is."""
@@ -127,3 +128,12 @@ class GroupClient:
         params.repetition_penalty, params.seed = 1.0, None
         params.extra_args = {**(params.extra_args or {}), **as_sent_args(request)}
         return params
+
+
+def _without_preferences(output: RequestOutput, request: GenerationRequest) -> RequestOutput:
+    """The same, with the prompt without preferences, also where that one is not run."""
+    shown = list(request.contexts[0])
+    output.prompt_token_ids = shown
+    if output.num_cached_tokens is not None:
+        output.num_cached_tokens = min(output.num_cached_tokens, len(shown))
+    return output

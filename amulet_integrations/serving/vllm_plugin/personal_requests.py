@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from hashlib import sha256
+from hashlib import blake2b
+from secrets import token_bytes
 from typing import Any
 
 from fastapi import Request
@@ -27,6 +28,8 @@ from amulet_integrations.serving.request_faults import error_of_faults
 
 from .completion_reader import ReadBody, ReadRequest
 from .vllm_served_model import VLLMServedModel
+
+_SECRET = token_bytes(32)
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,8 @@ class PersonalRequests:
             AmuletError: Nobody may ask so, or the request cannot be answered as it is.
         """
         body = await raw_request.json()
-        given = (request.model_extra or {}).get("amulet")
+        # vLLM can write bodies into its log; texts of preferences are not to be there.
+        given = (request.model_extra or {}).pop("amulet", None)
         names_user = request.user is not None or any(
             name in raw_request.headers for name in self.access.user_headers
         )
@@ -95,7 +99,7 @@ class PersonalRequests:
         body_read = read(request, raw_request, body) if found.preferences else None
         if body_read is None:
             return None
-        write = partial(self._write, body_read, found, asker)
+        write = partial(self._write, body_read, found, request.cache_salt)
         return await REQUEST_THREADS.arun(write, deadline=arguments.deadline, user_id=asker.user_id)
 
     def _personalize(self, arguments: CallArguments, user_id: str | None) -> Personalization:
@@ -105,13 +109,15 @@ class PersonalRequests:
         allowed = self.profiles.check_preferences(user_id, found.preferences)
         return replace(found, user_id=user_id, preferences=allowed)
 
-    def _write(self, body: ReadRequest, found: Personalization, asker: Asker) -> PersonalRequest:
+    def _write(
+        self, body: ReadRequest, found: Personalization, cache_salt: str | None
+    ) -> PersonalRequest:
         if body.is_constrained:
             # Amplified, preferences would break the syntax: they stand in the prompt only.
             found = replace(found, guidance_scale=1.0, max_kl=None)
         arguments = self.client.read_call(body.arguments, OUTPUT_OPTIONS)
         answer = self.client.prepare_answer(
-            body.conversation, arguments, found, cache_salt=asker.cache_salt
+            body.conversation, arguments, found, cache_salt=cache_salt
         )
         request = answer.request
         contexts = request.running_contexts
@@ -124,10 +130,14 @@ class PersonalRequests:
 
 
 def _with_plain_salt(asker: Asker) -> Asker:
-    """The same, with a salt of characters and a length that vLLM takes."""
+    """The same, with a salt of characters and a length that vLLM takes.
+
+    Nobody can guess it: other routes of vLLM take a client's own salt as it is.
+    """
     if asker.cache_salt is None:
         return asker
-    return replace(asker, cache_salt=sha256(asker.cache_salt.encode()).hexdigest())
+    salt = blake2b(asker.cache_salt.encode(), key=_SECRET, digest_size=32).hexdigest()
+    return replace(asker, cache_salt=salt)
 
 
 def _separate(request: Any, asker: Asker) -> None:

@@ -62,6 +62,24 @@ def test_what_makes_no_sense_ends_in_one_line(
     assert "Traceback" not in result.stderr
 
 
+def test_the_config_is_enough(amulet: Amulet, folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_bytes((folder / "config.json").read_bytes())
+    asked = ["--tokens", "64", "--json"]
+    assert (
+        amulet("memory", str(tmp_path), *asked).stdout
+        == amulet("memory", str(folder), *asked).stdout
+    )
+
+
+@pytest.mark.parametrize("content", ["{", "[1]", "", "\xff"])
+def test_a_damaged_config_is_told(amulet: Amulet, tmp_path: Path, content: str) -> None:
+    (tmp_path / "config.json").write_bytes(content.encode("latin-1"))
+    result = amulet("memory", str(tmp_path))
+    assert result.exit_code == 2
+    assert f"{tmp_path}/config.json is damaged" in result.stderr.replace("\n", "")
+    assert "lacks" not in result.stderr
+
+
 def test_a_model_that_is_not_there_is_told(amulet: Amulet, tmp_path: Path) -> None:
     result = amulet("memory", str(tmp_path))
     assert result.exit_code == 2

@@ -14,6 +14,7 @@ from fastapi.responses import PlainTextResponse
 from fastapi.testclient import TestClient
 from starlette.exceptions import HTTPException
 
+from amulet_integrations.concurrency.thread_groups import current_group
 from amulet_integrations.errors import InvalidParamsError, ProfileStoreError
 from amulet_integrations.profiles import InMemoryProfileStore, PreferenceProfile, SqlProfileStore
 from amulet_integrations.serving import (
@@ -209,6 +210,31 @@ def test_what_the_host_calls_a_caller_is_not_believed():
         return await call_next(request)
 
     assert code_of(client_of(app).get("/v1/profiles/ann"))[0] == 401
+
+
+def test_requests_with_one_state_do_not_share_a_caller():
+    host = make_host(Access(Tokens(), [HEADER]))
+    state: dict[str, object] = {}  # of a server that gives every request the same one
+
+    async def served(scope, receive, send):
+        await host({**scope, "state": state}, receive, send)
+
+    client = client_of(served)
+    callers = [client.get("/v1/me", headers=it).json().get("key_id") for it in (ANN, ALL)]
+    assert callers == ["t1", "t2"]
+    users = [
+        client.post("/v1/chat/completions", json={}, headers=it).json()["user"] for it in (ANN, ALL)
+    ]
+    assert users == ["ann", None]
+    assert client.get("/v1/me").status_code == 401
+
+
+async def test_a_request_leaves_its_key_behind():
+    app = create_profiles_app(Access(Tokens()), ProfileService(None))
+    transport = httpx.ASGITransport(app)  # calls the application in this very task
+    async with httpx.AsyncClient(transport=transport, base_url=LOCAL) as client:
+        assert (await client.get("/v1/me", headers=ANN)).json()["key_id"] == "t1"
+    assert current_group() is None
 
 
 def test_two_applications_of_one_request_do_not_share_its_caller():

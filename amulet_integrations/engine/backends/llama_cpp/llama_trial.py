@@ -9,7 +9,7 @@ from torch import Tensor
 from amulet_integrations.errors import UnsupportedModelError
 
 from .llama_batch import SequenceInput
-from .llama_context import LlamaCppContext
+from .llama_context import DecodeError, LlamaCppContext
 from .llama_model import LlamaCppModel
 
 _CELLS = 256
@@ -38,7 +38,7 @@ def try_model(model: LlamaCppModel) -> Trial:
     """Decodes a few tokens alone, and again with a shared beginning, in company, and once cut.
 
     Raises:
-        UnsupportedModelError: The logits differ by more than rounding.
+        UnsupportedModelError: The logits differ by more than rounding, or there are none.
     """
     context = LlamaCppContext(model, 3, _CELLS)
     try:
@@ -52,6 +52,11 @@ def try_model(model: LlamaCppModel) -> Trial:
         shared = _logits(context, [tail, other])
         context.truncate(1, _SHARED)
         again = _logits(context, [tail])
+    except DecodeError as error:
+        raise UnsupportedModelError(
+            f"{str(model.path)!r} cannot be decoded with. {error} Options such as rope_freq_base "
+            "may be wrong for it, too."
+        ) from error
     finally:
         context.close()
     spread = float(alone.std())

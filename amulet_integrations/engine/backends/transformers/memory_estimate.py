@@ -12,7 +12,7 @@ from amulet_integrations.engine.model_source import ModelSource
 from amulet_integrations.engine.worker import run_on_worker
 from amulet_integrations.errors import InvalidParamsError
 
-from .loading.loader import load_config
+from .loading.loader import read_config
 from .model_info import context_window
 from .row_cache import padded_capacity
 from .weightless_model import ModelSize, measure_model
@@ -135,7 +135,7 @@ def _config(model: object) -> PreTrainedConfig:
             "transformers config.",
             param="model",
         )
-    return load_config(source)
+    return read_config(source)
 
 
 def _dtype_name(dtype: object) -> str:

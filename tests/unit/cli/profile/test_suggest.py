@@ -46,6 +46,14 @@ def test_each_one_is_asked_about_and_the_confirmed_one_is_stored(amulet: Amulet,
     assert "rude" not in ran.output
 
 
+def test_a_reason_is_told_once(amulet: Amulet, db, chat):
+    items = [{**ITEMS[2], "preference": f"Be rude {number}."} for number in range(5)]
+    engine = ScriptedEngine([json.dumps({"preferences": items})], context_window=4096)
+    ran = amulet("profile", "suggest", "ann", chat, "--db", db, engine=engine)
+    assert "5 suggestions of the model left out" in ran.stderr
+    assert ran.stderr.count("its quote is nothing") == 1
+
+
 @pytest.mark.parametrize("answers", ["n\nn\n", "\n\n", "y\n", ""])
 def test_without_a_yes_to_all_that_is_asked_nothing_is_stored(amulet, db, chat, engine, answers):
     ran = amulet("profile", "suggest", "ann", chat, "--db", db, stdin=answers, engine=engine)

@@ -4,6 +4,9 @@ The words that find contradictions were chosen by `CONTRADICTING` and `COMPATIBL
 once by `LATER_…`, where they had found 8 of 20 and seen 2 of 20 falsely. The `HELD_OUT_…` pairs
 were written after that. On them the words found 10 of 20, and saw 2 of 20 falsely: the figures to
 believe. Only then were the two false ones, and "can't stand", put right.
+
+`ATTACKING` was written by somebody else, to be seen falsely: 15 of 40 such pairs were. These are
+those that are put right.
 """
 
 from __future__ import annotations
@@ -173,3 +176,16 @@ HELD_OUT_COMPATIBLE: list[Pair] = [
     ("Summaries of no more than five lines.", "Begin with a summary."),
     ("Explain Python code line by line.", "Show code in Rust."),
 ]
+
+ATTACKING: list[Pair] = [
+    ("Be formal in emails.", "Be casual in chats."),
+    ("Use no bullet points.", "Give lists of ingredients in recipes."),
+    ("Reply in French on Mondays.", "Reply in Spanish on Tuesdays."),
+    ("Do not ask me for sources.", "Cite sources."),
+    ("Use Celsius for weather.", "Use Fahrenheit for ovens."),
+    ("No long answers, please.", "Not too short an answer."),
+    ("Explain jargon.", "Use simple language."),
+    ("Never use jargon without explaining it.", "Use technical terms."),
+    ("Summarize in one sentence at the end.", "Write long answers."),
+]
+"""Each preference holds in places only, or wants less than its words seem to say."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
 from datetime import UTC, datetime
 
@@ -19,6 +20,7 @@ from amulet_integrations.profiles import (
     find_contradictions,
     import_plain_text,
 )
+from amulet_integrations.profiles.contradictions import contradiction_warning
 from tests.unit.profiles.contradictions import preference_pairs as pairs
 
 BRIEF, LONG = "Answer briefly.", "Write long, detailed answers."
@@ -45,7 +47,11 @@ def test_most_of_what_it_knows_is_found_and_nothing_is_seen_falsely(
     assert [it for it in compatible if contradicts(*it)] == []
 
 
-@pytest.mark.parametrize("pair", [*pairs.CONTRADICTING, *pairs.COMPATIBLE])
+def test_what_holds_in_places_only_contradicts_nothing_elsewhere():
+    assert [it for it in pairs.ATTACKING if contradicts(*it)] == []
+
+
+@pytest.mark.parametrize("pair", [*pairs.CONTRADICTING, *pairs.COMPATIBLE, *pairs.ATTACKING])
 def test_the_order_does_not_matter_and_nothing_contradicts_itself(pair):
     assert contradicts(*pair) == contradicts(*reversed(pair))
     assert not contradicts(pair[0], pair[0])
@@ -148,6 +154,23 @@ async def test_async_writes_warn_too(store):
     if hasattr(store, "asave"):
         with pytest.warns(PreferenceContradictionWarning):
             await store.asave(contradictory("ann"))
+
+
+async def test_async_writes_look_for_contradictions_on_a_thread(monkeypatch):
+    threads = []
+
+    def recorded(preferences):
+        threads.append(threading.get_ident())
+        return find_contradictions(preferences)
+
+    monkeypatch.setattr(contradiction_warning, "find_contradictions", recorded)
+    store = LangGraphProfileStore(InMemoryStore())
+    with pytest.warns(PreferenceContradictionWarning):
+        await store.asave(contradictory("ann"))
+    with pytest.warns(PreferenceContradictionWarning):
+        await store.aupdate("ben", lambda _: contradictory("ben"))
+    assert len(threads) == 2
+    assert threading.get_ident() not in threads
 
 
 def test_an_import_tells_in_its_report():

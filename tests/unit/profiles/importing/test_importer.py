@@ -51,6 +51,51 @@ def test_a_preference_that_the_user_wrote_is_not_added_again():
     assert store.get("ann").version == 1
 
 
+def test_the_report_says_what_was_written_where_another_import_was_faster():
+    class Raced(InMemoryProfileStore):
+        """Another import writes first, once this one has looked."""
+
+        def update(self, user_id, function):
+            if self.get(user_id) is None:
+                super().save(PreferenceProfile(user_id=user_id, preferences=[first]))
+            return super().update(user_id, function)
+
+    first = Preference(text="Prefers lists.", name="mem0#1")
+    store = Raced()
+    report = import_mem0(store, [memory("ann", "1", "Prefers lists.")])
+    assert (report.counts, report.changed_users) == ({"unchanged": 1}, ())
+    report = import_mem0(
+        Raced(), [memory("ann", "1", "Prefers lists."), memory("ann", "2", "Prefers tables.")]
+    )
+    assert (report.counts, report.changed_users) == ({"unchanged": 1, "added": 1}, ("ann",))
+
+
+@pytest.mark.parametrize("importer", [import_mem0, import_langmem])
+def test_the_report_of_one_user_quotes_nobody_else(importer):
+    given = [
+        {"namespace": ["memories", user], "key": user, "value": {"content": f"Likes {user}!"}}
+        if importer is import_langmem
+        else memory(user, user, f"Likes {user}!", metadata={"note": f"Likes {user}!"})
+        for user in ("ann", "ben")
+    ]
+    report = importer(InMemoryProfileStore(), given, user_ids=["ann"])
+    assert [(it.outcome, it.text) for it in report.entries] == [
+        ("added", "Likes ann!"),
+        ("skipped", ""),
+    ]
+    assert "Likes ben" not in str(report.as_json())
+
+
+def test_a_text_that_an_update_has_freed_is_added_anew():
+    store = InMemoryProfileStore()
+    import_mem0(store, [memory("ann", "1", "Prefers lists.")])
+    report = import_mem0(
+        store, [memory("ann", "1", "Prefers tables."), memory("ann", "2", "Prefers lists.")]
+    )
+    assert report.counts == {"updated": 1, "added": 1}
+    assert [it.text for it in store.get("ann").preferences] == ["Prefers tables.", "Prefers lists."]
+
+
 def test_a_memory_that_turned_into_a_fact_is_told_with_what_is_kept():
     store = InMemoryProfileStore()
     import_mem0(store, [memory("ann", "1", "Prefers lists.")])

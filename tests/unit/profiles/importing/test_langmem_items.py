@@ -44,6 +44,31 @@ def test_every_statement_of_an_item_is_read(value, expected):
     assert texts([{**ITEM, "value": value}], choose=every_memory) == {"ann": expected}
 
 
+def _nested(depth: int) -> dict:
+    value: dict = {"style": "plain"}
+    for _ in range(depth):
+        value = {"style": value}
+    return value
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [(_nested(5000), "nested too deeply"), ({"style": 10**5000}, "is no text")],
+    ids=["deep", "digits"],
+)
+def test_values_that_cannot_be_read_are_refused_with_their_place(value, message):
+    with pytest.raises(InvalidProfileError, match=rf"^\[1\]\.value .*{message}"):
+        texts([ITEM, {**ITEM, "key": "k2", "value": value}])
+
+
+def test_memories_of_namespaces_that_differ_around_the_user_keep_apart():
+    store = InMemoryProfileStore()
+    for role, text in [("work", "Prefers lists."), ("home", "Prefers tables.")]:
+        item = {**ITEM, "namespace": ["memories", f"{role}-ann"], "value": {"content": text}}
+        import_langmem(store, [item], namespace=f"memories/{role}-{{user_id}}")
+    assert [it.text for it in store.get("ann").preferences] == ["Prefers lists.", "Prefers tables."]
+
+
 def test_a_store_of_many_pages_is_read_whole():
     memories = InMemoryStore()
     for number in range(1100):

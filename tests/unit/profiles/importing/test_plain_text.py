@@ -25,7 +25,7 @@ def imported(text: str, user_id: str | None = None) -> dict[str, list[str]]:
         ("# mine\n\n  # more\nBe brief.", ["Be brief."]),
         ("\ufeffBe brief.\r\n\r\n   Use lists.   \r\n", ["Be brief.", "Use lists."]),
         ("Style: brief", ["Style: brief"]),
-        ("ann: Be brief.", ["ann: Be brief."]),
+        ("- ann: Be brief.", ["ann: Be brief."]),
         ("-5 degrees is cold, tell me so.", ["-5 degrees is cold, tell me so."]),
         ("2026 is the year to write.", ["2026 is the year to write."]),
         ("C# is what I code in.", ["C# is what I code in."]),
@@ -73,6 +73,25 @@ def test_what_is_refused_names_the_line_and_stores_nothing(text, message):
     assert message in str(error.value)
     assert "brief" not in str(error.value).lower()
     assert store.user_ids() == []
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("ann: Be brief.\nben: Use lists.", "line 1 names 'ann'"),
+        ("Be brief.\nben:\n- Use lists.", "line 2 names 'ben'"),
+    ],
+)
+def test_lines_that_name_users_are_not_all_of_one_user(text, message):
+    with pytest.raises(InvalidProfileError, match=message):
+        imported(text, "ann")
+
+
+@pytest.mark.parametrize("separator", ["\u2028", "\u2029", "\x0b", "\x0c", "\x85", "\x1e"])
+def test_a_line_cannot_hide_one_of_another_user(separator):
+    text = f"ann: Be brief.{separator}ben: Use lists.\nzoe: No emojis."
+    assert imported(text).keys() <= {"ann", "zoe"}
+    assert imported(text)["zoe"] == ["No emojis."]
 
 
 def test_a_line_that_is_no_preference_is_told():

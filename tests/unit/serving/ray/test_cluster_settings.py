@@ -23,12 +23,20 @@ from amulet_integrations.serving.ray.cluster_settings import check_machines, set
         ({"profiles": ":memory:"}, "in memory"),
         ({"profiles": "postgresql://ann:hush@db/p"}, "AMULET_PROFILES"),
         ({"profiles": "postgresql://db/p?password=hush"}, "AMULET_PROFILES"),
+        ({"engine": "vllm", "engine_options": {"hf_token": "hush"}}, "HF_TOKEN"),
     ],
 )
 def test_what_cannot_be_shared_is_refused(given, message) -> None:
     with pytest.raises(InvalidParamsError, match=message) as caught:
         settled(ServerSettings(**given))
     assert "hush" not in str(caught.value)
+
+
+def test_nobody_passes_for_this_machine_behind_a_proxy_of_rays(monkeypatch) -> None:
+    monkeypatch.setenv("RAY_SERVE_ENABLE_HA_PROXY", "1")
+    with pytest.raises(InvalidParamsError, match="Give keys"):
+        settled(ServerSettings())
+    settled(ServerSettings(keys="/etc/keys.json"))
 
 
 @pytest.mark.parametrize(

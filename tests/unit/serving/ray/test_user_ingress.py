@@ -14,12 +14,9 @@ from starlette.types import Message
 
 from amulet_integrations.serving import ServerSettings
 from amulet_integrations.serving.access.key_file import KeyFile
-from amulet_integrations.serving.access.request_access import Access
 from amulet_integrations.serving.api_errors import ApiError
-from amulet_integrations.serving.operations.request_bodies import BodyBoundsMiddleware
 from amulet_integrations.serving.ray.forwarded_request import ForwardedRequest, ReplicaLostError
-from amulet_integrations.serving.ray.user_ingress import UserIngress
-from amulet_integrations.serving.ray.user_routing import UserRouting
+from amulet_integrations.serving.ray.ingress_layers import make_ingress
 
 Answer = Callable[[ForwardedRequest], AsyncGenerator[list[Message], None]]
 CHAT = "/v1/chat/completions"
@@ -36,6 +33,11 @@ def body(text: str, *, more: bool = False) -> Message:
 
 async def whole(_request: ForwardedRequest) -> AsyncGenerator[list[Message], None]:
     yield [start(), body("{}")]
+
+
+async def allows_a_page(_request: ForwardedRequest) -> AsyncGenerator[list[Message], None]:
+    allowed = (b"access-control-allow-origin", b"http://localhost:3000")
+    yield [{**start(), "headers": [*start()["headers"], allowed]}, body("{}")]
 
 
 async def dies(_request: ForwardedRequest) -> AsyncGenerator[list[Message], None]:
@@ -88,14 +90,9 @@ class Replicas:
         return [session for _, session in self.asked]
 
 
-def client(replicas: Replicas, **given: Any) -> httpx.AsyncClient:
-    settings = ServerSettings(**given)
-    access = Access(settings.keys, settings.user_headers)
-    ingress = UserIngress(replicas, UserRouting(access), settings)
-    app = BodyBoundsMiddleware(
-        ingress, max_size=settings.max_body_size, timeout=5, setting="max_body_size"
-    )
-    transport = httpx.ASGITransport(app, client=("127.0.0.1", 1))
+def client(replicas: Replicas, address: str = "127.0.0.1", **given: Any) -> httpx.AsyncClient:
+    app = make_ingress(replicas, ServerSettings(**given))
+    transport = httpx.ASGITransport(app, client=(address, 1))
     return httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1")
 
 
@@ -129,11 +126,11 @@ async def test_requests_of_a_user_have_one_session_however_the_user_is_named(tmp
     http = client(replicas, keys=file.path, user_headers=("X-User",))
     for key, sent, headers in asked:
         await http.post(CHAT, json=sent, headers={"Authorization": f"Bearer {key}", **headers})
-    *same, other, nobody, foreign, keyless, odd = replicas.sessions
+    *same, other, nobody, foreign, odd = replicas.sessions  # no replica sees the one without key
     assert len(set(same)) == 1
     assert "ann" not in same[0]
     assert other not in ("", same[0])
-    assert (nobody, keyless, odd) == ("", "", "")
+    assert (nobody, odd) == ("", "")
     assert foreign == same[0]  # the key's user; the body of a user's key is not even read
 
 
@@ -160,10 +157,64 @@ async def test_nothing_of_a_body_is_taken_without_a_key(tmp_path) -> None:
         taken.append(True)
         yield b"{}"
 
-    await client(replicas, keys=file.path).post(CHAT, content=chunks())
+    answer = await client(replicas, keys=file.path).post(CHAT, content=chunks())
+    assert (answer.status_code, answer.json()["error"]["code"]) == (401, "invalid_api_key")
     assert not taken
-    ((request, session),) = replicas.asked  # which refuses it
-    assert (request.body, session) == (b"", "")
+    assert not replicas.asked  # so that it takes no place that others wait for
+    page = await client(replicas, keys=file.path).post("/", content=chunks())
+    assert page.status_code == 200
+    assert not taken
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/readyz", "/healthz", "/", "/v1/models"])
+async def test_without_keys_this_machine_alone_is_served(path) -> None:
+    replicas = Replicas()
+    far = await client(replicas, address="192.0.2.7").get(path)
+    assert far.status_code == 403
+    rebound = await client(replicas).get(path, headers={"Host": "a-page-of-another.example"})
+    assert rebound.status_code == 403
+    assert not replicas.asked
+
+
+@pytest.mark.parametrize("path", ["/v1/models", CHAT])
+async def test_pages_of_other_origins_may_read_errors_of_the_ingress(path, tmp_path) -> None:
+    file, origin = KeyFile(tmp_path / "keys.json"), "http://localhost:3000"
+    key = file.create(application="chat").text
+    given = {"keys": file.path, "cors_origins": (origin,), "max_body_size": 10}
+    http = client(Replicas(allows_a_page), **given)
+    for headers, status in (
+        ({}, 401),
+        ({"Authorization": f"Bearer {key}", "Content-Length": "11"}, 413),
+        ({"Authorization": f"Bearer {key}"}, 200),
+    ):
+        answer = await http.post(path, headers={"Origin": origin, **headers})
+        assert answer.status_code == status
+        assert answer.headers.get_list("Access-Control-Allow-Origin") == [origin]
+        assert "Retry-After" in answer.headers["Access-Control-Expose-Headers"]
+
+
+async def test_a_page_asks_beforehand_without_a_key(tmp_path) -> None:
+    file, origin = KeyFile(tmp_path / "keys.json"), "http://localhost:3000"
+    file.create(application="chat")
+    asked = {"Origin": origin, "Access-Control-Request-Method": "POST"}
+    http = client(Replicas(), keys=file.path, cors_origins=(origin,))
+    answer = await http.options(CHAT, headers=asked)
+    assert answer.status_code == 200
+    assert "POST" in answer.headers["Access-Control-Allow-Methods"]
+
+
+async def test_there_are_no_websockets() -> None:
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    async def receive() -> Message:
+        return {"type": "websocket.connect"}
+
+    scope = {"type": "websocket", "path": CHAT, "headers": [(b"host", b"127.0.0.1")]}
+    await make_ingress(Replicas(), ServerSettings())(scope, receive, send)
+    assert [it["type"] for it in sent] == ["websocket.close"]
 
 
 @pytest.mark.parametrize(
@@ -232,6 +283,18 @@ async def test_a_body_is_bounded_before_a_replica_sees_it() -> None:
     chunks = client(replicas, max_body_size=10).post(CHAT, content=in_chunks())
     assert (await chunks).status_code == 413
     assert not replicas.asked
+
+
+@pytest.mark.parametrize(("size", "status"), [(5, 401), (11, 413)])
+async def test_what_is_refused_before_a_replica_has_a_line_in_the_log(
+    size, status, tmp_path, caplog
+) -> None:
+    caplog.set_level(logging.INFO, logger="amulet_integrations")
+    file = KeyFile(tmp_path / "keys.json")
+    file.create(application="chat")
+    await client(Replicas(), keys=file.path, max_body_size=10).post(CHAT, content=b"x" * size)
+    (line,) = [it for it in caplog.records if it.getMessage() == "request"]
+    assert (line.amulet_fields["status"], line.amulet_fields["route"]) == (status, CHAT)
 
 
 async def in_chunks() -> AsyncGenerator[bytes, None]:

@@ -4,23 +4,29 @@ from __future__ import annotations
 
 from argparse import Namespace
 from dataclasses import dataclass
+from hashlib import sha256
 from types import SimpleNamespace
 
 import pytest
 from fastapi import FastAPI
 from starlette.requests import Request
 
+from amulet_integrations.client import AmuletClient
 from amulet_integrations.engine.protocol import Engine
 from amulet_integrations.errors import (
     ContextLengthError,
     InvalidParamsError,
     UnsupportedByEngineError,
 )
+from amulet_integrations.serving.access.request_access import Access
 from amulet_integrations.serving.api_errors import ApiError
+from amulet_integrations.serving.profile_api.profile_service import ProfileService
 from amulet_integrations.serving.vllm_plugin.completion_reader import read_chat, read_completion
+from amulet_integrations.serving.vllm_plugin.personal_requests import PersonalRequests
 from amulet_integrations.serving.vllm_plugin.plugin import AmuletPlugin
 from amulet_integrations.serving.vllm_plugin.plugin_settings import read_settings
 from amulet_integrations.serving.vllm_plugin.vllm_served_model import VLLMServedModel
+from tests.support.tiny import tiny_tokenizer
 
 
 def test_the_names_are_those_of_amulet_serve():
@@ -163,6 +169,52 @@ def test_what_preferences_cannot_go_with_is_refused(given, body, param):
     with pytest.raises(ApiError) as caught:
         read_chat(given, REQUEST, MESSAGES | body)
     assert (caught.value.status, caught.value.param) == (400, param)
+
+
+def test_log_probabilities_of_the_answer_alone_are_refused_too():
+    with pytest.raises(ApiError) as caught:
+        read_completion(Chat(prompt="a"), REQUEST, {"logprobs": 0})
+    assert caught.value.param == "logprobs"
+    assert read_completion(Chat(prompt="a"), REQUEST, {"logprobs": None}).conversation == "a"
+
+
+async def prepared(user, cache_salt=None):
+    """A request whose preference comes with it, and what vLLM's request is afterwards."""
+    sizes = {"context_window": 500, "block_size": 16, "cache_blocks": 100, "max_rows": 8}
+    model = VLLMServedModel("m", "m", tiny_tokenizer(), **sizes)
+    access = Access(share_prefixes=False)
+    requests = PersonalRequests(
+        AmuletClient(engine=model, profiles=None), access, ProfileService(None), model
+    )
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "headers": [(b"host", b"localhost")],
+        "client": ("127.0.0.1", 1),
+    }
+    raw = Request(scope)
+    raw._json = MESSAGES
+    given = Chat()
+    given.user, given.cache_salt = user, cache_salt
+    given.model_extra = {"amulet": {"preference": "Be brief.", "guidance_scale": 2}}
+    return await requests.prepare(given, raw, read_chat), given
+
+
+async def test_prefixes_are_kept_apart_by_a_salt_that_nobody_can_guess():
+    salts = {}
+    for user, own in (("ann", None), ("ann", "mine"), ("bob", None)):
+        found, given = await prepared(user, own)
+        assert found.request.cache_salt == given.cache_salt
+        salts[user, own] = given.cache_salt
+    assert len(set(salts.values())) == 3
+    assert (await prepared("ann"))[1].cache_salt == salts["ann", None]
+    assert sha256(b"user ann").hexdigest() not in salts["ann", None]
+
+
+async def test_vllm_cannot_log_the_text_of_a_preference_that_comes_with_a_request():
+    found, given = await prepared("ann")
+    assert found is not None
+    assert given.model_extra == {}
 
 
 @pytest.mark.parametrize("prompt", [[1, 2], ["a", "b"], [[1], [2]]])

@@ -33,20 +33,19 @@ from amulet_integrations.errors import (
 from .embedded import embedded_model_path
 from .gguf_source import gguf_checkpoint, load_gguf_config, unread, warn_of_full_numbers
 from .loading_bars import only_watched_bars
-from .missing_files import check_files, check_name, loading_error
+from .missing_files import check_files, check_name, config_error, loading_error
 from .weight_files import check_no_pickles
 from .whole_weights import LoadingInfo, check_vocabulary, check_weights
 
 
 @only_watched_bars()
-def load_config(source: ModelSource) -> PreTrainedConfig:
-    """Reads a checkpoint's config and refuses what cannot be run. The weights are not loaded.
+def read_config(source: ModelSource) -> PreTrainedConfig:
+    """Reads a checkpoint's config. No other file of it has to be there.
 
     Raises:
-        ModelNotFoundError: There is no such checkpoint, a file of it is missing, or the hub cannot
+        ModelNotFoundError: There is no such checkpoint, its config is damaged, or the hub cannot
             be reached.
-        UnsupportedModelError: It is not decoder-only, needs code of its own, or its weights are
-            pickles.
+        UnsupportedModelError: It is not decoder-only, or needs code of its own.
         InvalidRequestError: The dtype or the device is unknown.
     """
     source.check_dtype()
@@ -58,8 +57,23 @@ def load_config(source: ModelSource) -> PreTrainedConfig:
     try:
         config: PreTrainedConfig = AutoConfig.from_pretrained(path, **_hub_options(source))
     except Exception as error:  # damaged files raise any error
-        raise _loading_error(source, error) from error
+        raise _code_of_its_own(source, error) or config_error(source, error) from error
     _check_decoder_only(source.model, config)
+    return config
+
+
+def load_config(source: ModelSource) -> PreTrainedConfig:
+    """Reads a checkpoint's config and refuses what cannot be run. The weights are not loaded.
+
+    Raises:
+        ModelNotFoundError: As `read_config`, or a file of the checkpoint is missing.
+        UnsupportedModelError: As `read_config`, or its weights are pickles.
+        InvalidRequestError: As `read_config`.
+    """
+    config = read_config(source)
+    if source.names_gguf:
+        return config
+    path = _name_or_path(source)
     check_no_pickles(f"model={source.model!r}", path)
     if not source.trust_remote_code:  # such code may read files of its own
         check_files(path)
@@ -183,9 +197,15 @@ def _check_decoder_only(name: str, config: PreTrainedConfig) -> None:
 def _loading_error(source: ModelSource, error: Exception) -> Exception:
     if source.names_gguf:
         return unread(source, error)
-    if "trust_remote_code" in str(error):
-        return UnsupportedModelError(
-            f"model={source.model!r} comes with code of its own. Pass trust_remote_code=True if "
-            "you have read that code and trust it."
-        )
-    return loading_error(f"model={source.model!r}", source, error)
+    return _code_of_its_own(source, error) or loading_error(
+        f"model={source.model!r}", source, error
+    )
+
+
+def _code_of_its_own(source: ModelSource, error: Exception) -> Exception | None:
+    if "trust_remote_code" not in str(error):
+        return None
+    return UnsupportedModelError(
+        f"model={source.model!r} comes with code of its own. Pass trust_remote_code=True if "
+        "you have read that code and trust it."
+    )

@@ -36,6 +36,7 @@ _FILES = {".gguf", ".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".onnx", ".js
 _TAGGED = re.compile(r"(?P<name>[\w./-]+):[\w.-]+")
 _HUB_PAGE = re.compile(r"(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co)/([\w.-]+/[\w.-]+).*")
 _NO_SAFETENSORS = "cannot be loaded with `safetensors`"  # what transformers says of the hub's files
+_SAYS = "What transformers says:"
 _NO_TOKENIZERS = {"special_tokens_map.json", "added_tokens.json", "tokenizer_config.json"}
 
 
@@ -90,9 +91,30 @@ def loading_error(
         _find_problem(source.model, give)
         or _problem_of_files(path)
         or _problem_on_hub(source, error, give)
-        or f"{give} What transformers says: {' '.join(str(error).split())}"
+        or f"{give} {_SAYS} {' '.join(str(error).split())}"
     )
     return ModelNotFoundError(f"{what} cannot be loaded: {problem}")
+
+
+def config_error(source: ModelSource, error: Exception) -> ModelNotFoundError:
+    """The error for a model whose config transformers could not read, whatever else is missing."""
+    path = with_home(source.model) / "config.json"
+    said = " ".join(str(error).split())
+    problem = (
+        _problem_on_hub(source, error, GIVE)
+        if not os.path.exists(path)  # noqa: PTH110 - names that no file can have
+        else f"{path.absolute()} is damaged. Download or save it again."
+        if not _is_object(path)
+        else None
+    )
+    return _not_found(source.model, problem or f"its config is refused. {GIVE} {_SAYS} {said}")
+
+
+def _is_object(path: Path) -> bool:
+    try:
+        return isinstance(json.loads(path.read_bytes()), dict)
+    except (OSError, ValueError, RecursionError):
+        return False
 
 
 def _problem_of_files(path: Path) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 _ASK = "Ask by POST /v1/chat/completions."
-_ELSEWHERE = {
+_HINTS = {
     "responses": _ASK,
     "messages": _ASK,
     "assistants": _ASK,
@@ -16,7 +16,7 @@ _ELSEWHERE = {
 _BELOW_V1 = ("chat", "completions", "embeddings", "me", "models", "profiles", "responses")
 
 
-def elsewhere(path: str) -> str:
+def unknown_path_hint(path: str) -> str:
     """What to do in place of asking a path of the server; empty where nothing is known."""
     first, *rest = path.strip("/").split("/")
     if first == "api":
@@ -29,4 +29,4 @@ def elsewhere(path: str) -> str:
         return "This is the base URL of clients. GET /v1/models lists the model."
     if rest[0] == "v1":
         return "The path has /v1 twice: the client adds its own. Leave it out of the base URL."
-    return _ELSEWHERE.get(rest[0], "")
+    return _HINTS.get(rest[0], "")
