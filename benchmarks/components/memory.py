@@ -5,12 +5,14 @@ from __future__ import annotations
 import ctypes
 import gc
 import multiprocessing
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 from transformers import AutoConfig, PreTrainedConfig
 
-from amulet_integrations.engine import LocalEngine
+from amulet_integrations.engine import GenerationRequest, LocalEngine
 from amulet_integrations.engine.backends.transformers.loading.embedded import embedded_model_path
 from amulet_integrations.prompting import PromptBuilder
 from benchmarks.support.plots import Lines
@@ -76,28 +78,35 @@ def _growth(dtype: str, users: int, prompt: int) -> tuple[int, int]:
             )
             for seed in range(users)
         ]
-        _give_heap_back()
-        before = _resident()
-        streams = [engine.stream(request) for request in requests]
-        for stream in streams:
-            for increment in stream:
-                if increment.token_ids:
-                    break
-        # Those that came first are still running, with all that they hold.
-        growth = _resident() - before
+        give_heap_back()
+        before = resident()
+        with all_running(engine, requests):
+            growth = resident() - before
         tokens = sum(len(ids) for request in requests for ids in request.contexts)
-        for stream in streams:
-            stream.close()
     return growth, tokens
 
 
-def _give_heap_back() -> None:
+@contextmanager
+def all_running(engine: LocalEngine, requests: Sequence[GenerationRequest]) -> Iterator[None]:
+    """While all requests have a first token, and none of them has ended."""
+    streams = [engine.stream(request) for request in requests]
+    for stream in streams:
+        for increment in stream:
+            if increment.token_ids:
+                break
+    yield
+    for stream in streams:
+        stream.close()
+
+
+def give_heap_back() -> None:
     """Or else what loading the model left in the heap is used first, and no growth is seen."""
     gc.collect()
     if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):
         trim(0)
 
 
-def _resident() -> int:
+def resident() -> int:
+    """Bytes of this process in main memory."""
     (line,) = (line for line in STATUS.read_text().splitlines() if line.startswith("VmRSS"))
     return 1024 * int(line.split()[1])

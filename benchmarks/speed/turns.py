@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 from amulet_integrations.engine import LocalEngine
 from amulet_integrations.prompting import ChatMessage, PromptBuilder
 from benchmarks.support.plots import Lines
@@ -28,13 +31,18 @@ PLOTS = [
 
 def measure(dtype: str, effort: Effort = FULL) -> Figures:
     """Milliseconds to the first token of every turn of about 300 tokens."""
+    return by_turn(partial(LocalEngine.from_pretrained, dtype=dtype), effort)
+
+
+def by_turn(load: Callable[..., LocalEngine], effort: Effort) -> Figures:
+    """The same, of engines that are loaded with options of their limits."""
     tokens = effort.tokens(TOKENS)
     turn_tokens = 30 if effort.quick else TURN_TOKENS
     without = {**NO_REUSE}
     with_reuse = {key: value for key, value in NO_REUSE.items() if key != "max_prefix_tokens"}
     with (
-        LocalEngine.from_pretrained(dtype=dtype, **with_reuse) as reusing,
-        LocalEngine.from_pretrained(dtype=dtype, **without) as reading,
+        load(**with_reuse) as reusing,
+        load(**without) as reading,
     ):
         engines = {REUSED: reusing, ANEW: reading}
         for engine in engines.values():

@@ -7,7 +7,15 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-PACKAGES = ("torch", "transformers", "langchain-huggingface", "llama-index-llms-huggingface")
+PACKAGES = (
+    "torch",
+    "transformers",
+    "langchain-huggingface",
+    "llama-index-llms-huggingface",
+    "llama-cpp-python",
+    "langchain-community",
+    "llama-index-llms-llama-cpp",
+)
 WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
 
 

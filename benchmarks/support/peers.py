@@ -67,7 +67,7 @@ class Peers:
     @cached_property
     def chat_hugging_face(self) -> Any:
         """LangChain's wrapper; None where it is not installed."""
-        if not _is_installed("langchain_huggingface", "ChatHuggingFace"):
+        if not is_installed("langchain_huggingface", "ChatHuggingFace"):
             return None
         from langchain_huggingface import ChatHuggingFace, HuggingFacePipeline  # noqa: PLC0415
         from transformers import pipeline  # noqa: PLC0415
@@ -82,7 +82,7 @@ class Peers:
     @cached_property
     def hugging_face_llm(self) -> Any:
         """LlamaIndex's wrapper; None where it is not installed."""
-        if not _is_installed("llama_index.llms.huggingface", "HuggingFaceLLM"):
+        if not is_installed("llama_index.llms.huggingface", "HuggingFaceLLM"):
             return None
         from llama_index.llms.huggingface import HuggingFaceLLM  # noqa: PLC0415
 
@@ -151,7 +151,8 @@ def _padded(contexts: Sequence[list[int]], pad: int) -> tuple[torch.Tensor, torc
     return torch.tensor(rows), torch.tensor(masks)
 
 
-def _is_installed(package: str, rival: str) -> bool:
+def is_installed(package: str, rival: str) -> bool:
+    """Whether a rival's package is there; says so where it is not."""
     try:
         found = find_spec(package) is not None
     except ModuleNotFoundError:  # its parent is not there

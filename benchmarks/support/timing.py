@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 ROUNDS = 5
 SECONDS = "seconds"
-"""What is always measured of a rival's run: how long it took."""
+"""What is always measured of a rival's run: how long it took, or the part that it counts itself."""
 
 Run = Callable[[], Mapping[str, float] | None]
 """A rival's run; it may return more that was measured on the way, by name."""
