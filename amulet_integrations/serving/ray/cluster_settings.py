@@ -8,6 +8,7 @@ from pathlib import Path
 
 from sqlalchemy import make_url
 
+from amulet_integrations.engine.model_source import EMBEDDED
 from amulet_integrations.errors import InvalidParamsError
 from amulet_integrations.files import with_home
 from amulet_integrations.profiles.stores.default_place import (
@@ -94,6 +95,8 @@ def check_machines(settings: ServerSettings, machines: int) -> None:
 
 def _files(settings: ServerSettings) -> Iterator[tuple[str, Path]]:
     """The files that the settings name, as they are written there."""
+    if settings.model != EMBEDDED and Path(settings.model).exists():
+        yield "model", Path(settings.model)
     if settings.keys is not None:
         yield "keys", with_home(settings.keys)
     place = settings.profiles

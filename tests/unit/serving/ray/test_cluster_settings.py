@@ -32,6 +32,15 @@ def test_what_cannot_be_shared_is_refused(given, message) -> None:
     assert "hush" not in str(caught.value)
 
 
+def test_a_folder_of_weights_is_named_by_its_absolute_path(tmp_path, monkeypatch) -> None:
+    (tmp_path / "my-model").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InvalidParamsError, match="model='my-model' is relative"):
+        settled(ServerSettings(model="my-model"))
+    for model in ("owner/my-model", "embedded", str(tmp_path / "my-model")):
+        assert settled(ServerSettings(model=model)).model == model
+
+
 def test_nobody_passes_for_this_machine_behind_a_proxy_of_rays(monkeypatch) -> None:
     monkeypatch.setenv("RAY_SERVE_ENABLE_HA_PROXY", "1")
     with pytest.raises(InvalidParamsError, match="Give keys"):
