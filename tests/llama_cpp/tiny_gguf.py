@@ -6,13 +6,14 @@ import json
 from pathlib import Path
 
 import gguf
+import numpy as np
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from tests.support.tiny import CHATML, tiny_tokenizer
 
-# Llama; Gemma 2 calls two of its norms otherwise, and has two more.
+# Llama; Gemma 2 calls two of its norms otherwise, and has two more; Phi-3 joins some weights.
 _NAMES = {
     "input_layernorm": "attn_norm",
     "self_attn.q_proj": "attn_q",
@@ -25,6 +26,7 @@ _NAMES = {
     "mlp.down_proj": "ffn_down",
 }
 
+_PHI_NAMES = {**_NAMES, "self_attn.qkv_proj": "attn_qkv", "mlp.gate_up_proj": "ffn_up"}
 _GEMMA_NAMES = {
     **_NAMES,
     "post_attention_layernorm": "post_attention_norm",
@@ -40,9 +42,9 @@ def write_tiny_gguf(
 
     Args:
         path: The file.
-        model: From `tiny_model`: a Llama, or a Gemma 2 of which `query_pre_attn_scalar` is the
-            size of a head.
-        architecture: The family: "llama" or "gemma2".
+        model: From `tiny_model`: a Llama, a Phi-3 with longrope, or a Gemma 2 of which
+            `query_pre_attn_scalar` is the size of a head.
+        architecture: The family: "llama", "phi3" or "gemma2".
         entries: Entries of its metadata that are added, without the family.
     """
     config = model.config
@@ -54,13 +56,17 @@ def write_tiny_gguf(
     writer.add_feed_forward_length(config.intermediate_size)
     writer.add_head_count(config.num_attention_heads)
     writer.add_head_count_kv(config.num_key_value_heads)
-    writer.add_rope_dimension_count(config.head_dim)
-    writer.add_key_length(config.head_dim)
-    writer.add_value_length(config.head_dim)
+    head_dim = config.hidden_size // config.num_attention_heads
+    head_dim = getattr(config, "head_dim", None) or head_dim
+    writer.add_rope_dimension_count(head_dim)
+    writer.add_key_length(head_dim)
+    writer.add_value_length(head_dim)
     writer.add_layer_norm_rms_eps(config.rms_norm_eps)
     writer.add_rope_freq_base(config.rope_parameters["rope_theta"])
     writer.add_vocab_size(config.vocab_size)
-    gemma = architecture == "gemma2"
+    gemma, phi = architecture == "gemma2", architecture == "phi3"
+    if phi:
+        _add_rope_factors(writer, model)
     if gemma:
         writer.add_sliding_window(config.sliding_window)
         writer.add_attn_logit_softcapping(config.attn_logit_softcapping)
@@ -73,7 +79,8 @@ def write_tiny_gguf(
         if gemma and name == "lm_head.weight":
             continue  # the embedding, once more
         laid_out = _of_gemma(name, tensor) if gemma else _laid_out(name, tensor, config)
-        writer.add_tensor(_name(name, _GEMMA_NAMES if gemma else _NAMES), laid_out.numpy())
+        names = _GEMMA_NAMES if gemma else _PHI_NAMES if phi else _NAMES
+        writer.add_tensor(_name(name, names), laid_out.numpy())
     return _close(writer, path)
 
 
@@ -140,6 +147,17 @@ def _add_vocabulary(writer: gguf.GGUFWriter) -> None:
     writer.add_eos_token_id(tokenizer.eos_token_id)
     writer.add_add_bos_token(False)
     writer.add_chat_template(CHATML)
+
+
+def _add_rope_factors(writer: gguf.GGUFWriter, model: PreTrainedModel) -> None:
+    rope = model.config.rope_parameters
+    short_window = rope["original_max_position_embeddings"]
+    if short_window != model.config.max_position_embeddings:
+        writer.add_rope_scaling_orig_ctx_len(short_window)
+    writer.add_rope_scaling_attn_factors(model.model.rotary_emb.attention_scaling)
+    for kind in ("short", "long"):
+        factors = np.array(rope[f"{kind}_factor"], np.float32)
+        writer.add_tensor(f"rope_factors_{kind}.weight", factors)
 
 
 def _of_gemma(name: str, tensor: Tensor) -> Tensor:

@@ -15,7 +15,6 @@ from amulet_integrations.errors import InvalidParamsError
 from .llama_batch import LlamaCppBatch, SequenceInput, TokenColumns
 from .llama_library import library, llama_errors, said
 from .llama_model import LlamaCppModel, threads
-from .llama_options import LlamaCppOptions
 
 _TO_THE_END = -1
 _NO_CELLS = 1  # what llama_decode returns
@@ -74,7 +73,7 @@ class LlamaCppContext:
         llama = self._llama = library()
         with llama_errors() as errors:
             twins = 1 + model.has_sliding_windows
-            params = _context_params(llama, model.options, twins * n_seq_max, cells)
+            params = _context_params(llama, model, twins * n_seq_max, cells)
             pointer = llama.llama_init_from_model(model.pointer, params)
         if not pointer:
             raise InvalidParamsError(
@@ -197,7 +196,8 @@ class LlamaCppContext:
         return torch.frombuffer(values.from_address(address), dtype=torch.float32).view(-1, vocab)
 
 
-def _context_params(llama: Any, options: LlamaCppOptions, n_seq_max: int, cells: int) -> Any:
+def _context_params(llama: Any, model: LlamaCppModel, n_seq_max: int, cells: int) -> Any:
+    options = model.options
     params = llama.llama_context_default_params()
     params.n_seq_max = n_seq_max
     # llama.cpp plans for a token of every sequence; it ends the process where there is no room.
@@ -212,6 +212,8 @@ def _context_params(llama: Any, options: LlamaCppOptions, n_seq_max: int, cells:
     for name in _ROPE_VALUES:
         if (value := getattr(options, name)) is not None:
             setattr(params, name, value)
+    if model.rope_factors is not None and not params.yarn_orig_ctx:
+        params.yarn_orig_ctx = model.rope_factors.short_window  # the file's was overridden
     params.type_k, params.type_v = _TYPES[options.type_k], _TYPES[options.type_v]
     params.offload_kqv, params.op_offload = options.offload_kqv, options.op_offload
     # Sequences share cells, and of each any beginning may be kept.

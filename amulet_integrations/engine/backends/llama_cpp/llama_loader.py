@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from amulet_integrations.engine.gguf.gguf_check import check_model_file
 from amulet_integrations.engine.gguf.gguf_location import locate_gguf
+from amulet_integrations.engine.gguf.rope_factors import RopeFactors
 from amulet_integrations.engine.model_source import ModelSource
 from amulet_integrations.errors import (
     InvalidParamsError,
@@ -73,7 +74,8 @@ def llama_cpp_context_window(source: ModelSource) -> int:
             "trained with. Lower it, or say with rope_scaling_type how positions are scaled.",
             param="n_ctx",
         )
-    return options.n_ctx or trained
+    factors = RopeFactors.of_file(header.path)
+    return options.n_ctx or (factors.short_window if factors else trained)
 
 
 def llama_cpp_options(source: ModelSource) -> LlamaCppOptions:

@@ -11,7 +11,13 @@ from typing import Any, Self
 
 import torch
 
-from amulet_integrations.errors import InvalidParamsError, ModelNotFoundError, UnsupportedModelError
+from amulet_integrations.engine.gguf.rope_factors import RopeFactors
+from amulet_integrations.errors import (
+    InvalidParamsError,
+    ModelError,
+    ModelNotFoundError,
+    UnsupportedModelError,
+)
 
 from .llama_library import library, llama_errors, said
 from .llama_options import LlamaCppOptions
@@ -20,6 +26,7 @@ _SPLIT_MODES = {"none": 0, "layer": 1, "row": 2}
 _MMAP, _MLOCK = 1, 2  # bits of llama_load_mode
 _SAMPLES = 256  # of a file, for its fingerprint
 _SAMPLE_BYTES = 1 << 14
+_ANY_LENGTH = 2**31 - 1
 
 
 class LlamaCppModel:
@@ -31,12 +38,19 @@ class LlamaCppModel:
         metadata: The entries of the file, as llama.cpp writes them; lists are left out.
         architecture: The family, such as "llama".
         n_ctx_train: The context window that the model was trained with.
+        rope_factors: Its two sets of rotary factors; None where it has no such sets.
         n_ctx: The most tokens of one row.
         n_vocab: The number of token ids.
         end_ids: The tokens that end a text or a turn, as llama.cpp knows them.
     """
 
-    def __init__(self, path: Path, options: LlamaCppOptions, pointer: Any) -> None:
+    def __init__(
+        self,
+        path: Path,
+        options: LlamaCppOptions,
+        pointer: Any,
+        rope_factors: RopeFactors | None = None,
+    ) -> None:
         llama = library()
         self.path = path
         self.options = options
@@ -46,6 +60,7 @@ class LlamaCppModel:
         self.metadata: Mapping[str, str] = dict(_metadata(pointer))
         self.architecture = self.metadata.get("general.architecture", "unknown")
         self.n_ctx_train = int(llama.llama_model_n_ctx_train(pointer))
+        self.rope_factors = rope_factors
         self.n_ctx = self._window()
         self.n_vocab = int(llama.llama_vocab_n_tokens(self._vocab))
         self.end_ids = frozenset(
@@ -70,10 +85,12 @@ class LlamaCppModel:
         llama, path, options = library(), Path(path), options or LlamaCppOptions()
         if not path.is_file():
             raise ModelNotFoundError(f"There is no file {str(path)!r}.")
+        rope_factors = _rope_factors(path)
+        params = _model_params(llama, options)
+        if rope_factors is not None:
+            params.kv_overrides = _one_set(llama, rope_factors, options.n_ctx)
         with llama_errors() as errors:
-            pointer = llama.llama_model_load_from_file(
-                str(path).encode(), _model_params(llama, options)
-            )
+            pointer = llama.llama_model_load_from_file(str(path).encode(), params)
         if not pointer:
             raise UnsupportedModelError(
                 f"llama.cpp cannot load {str(path)!r}. It may be damaged, of a family that this "
@@ -85,7 +102,7 @@ class LlamaCppModel:
         except UnsupportedModelError:
             llama.llama_model_free(pointer)
             raise
-        return cls(path, options, pointer)
+        return cls(path, options, pointer, rope_factors)
 
     @property
     def pointer(self) -> Any:
@@ -147,7 +164,7 @@ class LlamaCppModel:
                 "Lower it, or say with rope_scaling_type how its positions are to be scaled.",
                 param="n_ctx",
             )
-        return wanted or trained
+        return wanted or (self.rope_factors.short_window if self.rope_factors else trained)
 
 
 def threads(options: LlamaCppOptions) -> tuple[int, int]:
@@ -184,6 +201,22 @@ def _is_embedding_model(metadata: Mapping[str, str]) -> bool:
     family = metadata.get("general.architecture", "")
     is_causal = metadata.get(f"{family}.attention.causal", "true") == "true"
     return not is_causal or f"{family}.pooling_type" in metadata
+
+
+def _rope_factors(path: Path) -> RopeFactors | None:
+    try:
+        return RopeFactors.of_file(path)
+    except ModelError:
+        return None  # llama.cpp says what is wrong with the file
+
+
+def _one_set(llama: Any, factors: RopeFactors, n_ctx: int) -> Any:
+    """Overrides where the short set ends, so that contexts of all sizes take the same set."""
+    overrides = (llama.llama_model_kv_override * 2)()  # the second, without a key, ends them
+    overrides[0].key = factors.key.encode()
+    overrides[0].tag = llama.LLAMA_KV_OVERRIDE_TYPE_INT
+    overrides[0].value.val_i64 = 0 if n_ctx > factors.short_window else _ANY_LENGTH
+    return overrides
 
 
 def _model_params(llama: Any, options: LlamaCppOptions) -> Any:

@@ -79,7 +79,9 @@ class LlamaCppOptions:
         check_tensors: Whether the values of all weights are checked while they are loaded.
         use_extra_bufts: Whether weights are laid out anew for the processor, where that is faster.
         n_ctx: The context window: the most tokens of one row. 0 for what the model was trained
-            with; a longer one needs `rope_scaling_type`.
+            with; a longer one needs `rope_scaling_type`. Of models with two sets of rotary factors
+            (longrope), 0 is for the window of the short set, and a longer one takes the long set
+            for all texts.
         n_batch: The most tokens that one call computes.
         n_ubatch: The most tokens that are computed at once.
         n_threads: The threads of a step of few tokens. None for as many as torch uses.

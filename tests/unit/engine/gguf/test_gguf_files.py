@@ -13,6 +13,7 @@ import pytest
 
 from amulet_integrations.engine.gguf.gguf_check import check_model_file
 from amulet_integrations.engine.gguf.gguf_header import GGUFArray, begins_as_gguf, read_header
+from amulet_integrations.engine.gguf.rope_factors import RopeFactors
 from amulet_integrations.errors import ModelNotFoundError, UnsupportedModelError
 from tests.llama_cpp.tiny_gguf import write_tiny_gguf
 from tests.support.tiny import CONTEXT_WINDOW, tiny_model
@@ -25,7 +26,9 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_tiny_gguf(tmp_path_factory.mktemp("gguf") / "whole.gguf", tiny_model())
 
 
-def small(path: Path, architecture: str = "llama", **entries: object) -> Path:
+def small(
+    path: Path, architecture: str = "llama", tensor: str = "token_embd.weight", **entries: object
+) -> Path:
     """A file with a few entries and one tensor."""
     writer = gguf.GGUFWriter(path, architecture)
     writer.add_context_length(64)
@@ -41,7 +44,7 @@ def small(path: Path, architecture: str = "llama", **entries: object) -> Path:
             writer.add_float32(key, value)
         else:
             writer.add_uint32(key, value)
-    writer.add_tensor("token_embd.weight", np.zeros((2, 4), dtype=np.float32))
+    writer.add_tensor(tensor, np.zeros((2, 4), dtype=np.float32))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -234,3 +237,14 @@ def test_a_part_under_another_name_is_refused(tmp_path: Path) -> None:
     first, _ = split(tmp_path, 2)
     with pytest.raises(UnsupportedModelError, match=r"should end in -00001-of-00002.gguf"):
         check_model_file(first.rename(tmp_path / "renamed.gguf"))
+
+
+def test_two_sets_of_rotary_factors_are_found_in_any_part(tmp_path: Path) -> None:
+    first, second = split(tmp_path, 2)
+    assert RopeFactors.of_file(first) is None
+    small(second, tensor="rope_factors_long.weight", split__count=2, split__no=1)
+    key = "llama.rope.scaling.original_context_length"
+    assert RopeFactors.of_file(first) == RopeFactors(key, 64)  # none is named: that of the model
+    for named, expected in {32: 32, 0: 64, 100: 64}.items():
+        entries = {"split__count": 2, "split__no": 0, key.replace(".", "__"): named}
+        assert RopeFactors.of_file(small(first, **entries)) == RopeFactors(key, expected)
