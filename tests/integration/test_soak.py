@@ -115,6 +115,8 @@ def test_a_crowd(model, tmp_path):
     early, late = uses[count // 4 : count // 2], uses[-(count // 4) :]
     if count >= 8:
         assert median(use.memory for use in late) < 1.05 * max(use.memory for use in early)
+    # After a few waves not all threads of the pool are there, each with a connection of its own.
+    spare = 4 if count >= 8 else 40
     for held in ("threads", "descriptors", "tensors"):
         before = max(getattr(use, held) for use in early)
-        assert min(getattr(use, held) for use in late) <= 1.05 * before + 4, held
+        assert min(getattr(use, held) for use in late) <= 1.05 * before + spare, held
