@@ -131,11 +131,20 @@ def test_a_checkpoint_that_the_local_engine_refuses_is_refused_with_the_same_err
         VLLMEngine(str(folder), **vllm_options())
 
 
-@pytest.mark.parametrize("name", ["some-owner/no-such-model", "llama3:8b", "a/b/model.gguf"])
+@pytest.mark.parametrize("name", ["some-owner/no-such-model", "llama3:8b"])
 def test_a_name_without_a_checkpoint_is_refused_as_the_local_engine_does(name):
     with pytest.raises(ModelNotFoundError) as local:
         LocalEngine.from_pretrained(name)
     with pytest.raises(ModelNotFoundError, match=re.escape(str(local.value))):
+        VLLMEngine(name)
+
+
+@pytest.mark.parametrize("name", ["a/b/model.gguf", "ollama:llama3.2:1b", "a file"])
+def test_gguf_files_are_left_to_the_local_engine(tmp_path, name):
+    if name == "a file":
+        (file := tmp_path / "blob").write_bytes(b"GGUF\x03\x00\x00\x00")
+        name = str(file)
+    with pytest.raises(UnsupportedByEngineError, match=r"LocalEngine\.from_pretrained"):
         VLLMEngine(name)
 
 

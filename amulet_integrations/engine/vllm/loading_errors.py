@@ -19,6 +19,7 @@ from amulet_integrations.errors import (
     AmuletError,
     InvalidParamsError,
     ModelNotFoundError,
+    UnsupportedByEngineError,
     UnsupportedModelError,
 )
 
@@ -35,6 +36,7 @@ def read_source(model: str, options: Mapping[str, Any]) -> ModelSource:
 
     Raises:
         ModelNotFoundError: There is no such checkpoint, or a file of it is missing.
+        UnsupportedByEngineError: It is a GGUF file, or one of Ollama's.
         UnsupportedModelError: Its weights are pickles.
     """
     source = ModelSource(
@@ -44,6 +46,12 @@ def read_source(model: str, options: Mapping[str, Any]) -> ModelSource:
     )
     if source.model == EMBEDDED or not options.keys().isdisjoint(_OTHER_FILES):
         return source
+    if source.names_gguf:
+        raise UnsupportedByEngineError(
+            f"model={model!r:.200} is a GGUF file, or a model of Ollama's, which VLLMEngine does "
+            "not read. Use LocalEngine.from_pretrained for it, or give the checkpoint that it was "
+            "made from: its Hugging Face id, or a folder with config, tokenizer and weights."
+        )
     check_name(source.model)
     check_no_pickles(_name(source), source.model)
     if not source.trust_remote_code:  # such code may read files of its own
