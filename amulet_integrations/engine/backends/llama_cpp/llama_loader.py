@@ -12,11 +12,7 @@ from amulet_integrations.engine.gguf.gguf_check import check_model_file
 from amulet_integrations.engine.gguf.gguf_location import locate_gguf
 from amulet_integrations.engine.gguf.rope_factors import RopeFactors
 from amulet_integrations.engine.model_source import ModelSource
-from amulet_integrations.errors import (
-    InvalidParamsError,
-    InvalidRequestError,
-    MissingDependencyError,
-)
+from amulet_integrations.errors import InvalidRequestError, MissingDependencyError
 from amulet_integrations.installation import install_command
 
 from .llama_options import LlamaCppOptions
@@ -67,15 +63,9 @@ def llama_cpp_context_window(source: ModelSource) -> int:
     check_llama_cpp_installed()
     options = llama_cpp_options(source)
     header = check_model_file(locate_gguf(source))
-    trained = header.of_model("context_length", 0)
-    if options.n_ctx > trained and options.rope_scaling_type in {None, "none"}:
-        raise InvalidParamsError(
-            f"n_ctx={options.n_ctx:,} is past the {trained:,} tokens that {header.path.name} was "
-            "trained with. Lower it, or say with rope_scaling_type how positions are scaled.",
-            param="n_ctx",
-        )
     factors = RopeFactors.of_file(header.path)
-    return options.n_ctx or (factors.short_window if factors else trained)
+    short = factors.short_window if factors else None
+    return options.context_window(header.path.name, header.of_model("context_length", 0), short)
 
 
 def llama_cpp_options(source: ModelSource) -> LlamaCppOptions:

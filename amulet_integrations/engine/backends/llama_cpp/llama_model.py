@@ -61,7 +61,8 @@ class LlamaCppModel:
         self.architecture = self.metadata.get("general.architecture", "unknown")
         self.n_ctx_train = int(llama.llama_model_n_ctx_train(pointer))
         self.rope_factors = rope_factors
-        self.n_ctx = self._window()
+        short = rope_factors.short_window if rope_factors else None
+        self.n_ctx = options.context_window(path.name, self.n_ctx_train, short)
         self.n_vocab = int(llama.llama_vocab_n_tokens(self._vocab))
         self.end_ids = frozenset(
             token for token in range(self.n_vocab) if llama.llama_vocab_is_eog(self._vocab, token)
@@ -155,16 +156,6 @@ class LlamaCppModel:
     def close(self) -> None:
         """Frees the model. It is not used any more."""
         self._free()
-
-    def _window(self) -> int:
-        wanted, trained = self.options.n_ctx, self.n_ctx_train
-        if wanted > trained and self.options.rope_scaling_type in (None, "none"):
-            raise InvalidParamsError(
-                f"n_ctx={wanted} is past the {trained} tokens that the model was trained with. "
-                "Lower it, or say with rope_scaling_type how its positions are to be scaled.",
-                param="n_ctx",
-            )
-        return wanted or (self.rope_factors.short_window if self.rope_factors else trained)
 
 
 def threads(options: LlamaCppOptions) -> tuple[int, int]:

@@ -153,6 +153,25 @@ class LlamaCppOptions:
         if self.tensor_split is not None:
             object.__setattr__(self, "tensor_split", tuple(self.tensor_split))
 
+    def context_window(self, file: str, trained: int, short: int | None = None) -> int:
+        """Most tokens of prompt and completion: `n_ctx`, or what the model was made for.
+
+        Args:
+            file: The model's file, for the message of an error.
+            trained: The tokens that the model was trained with.
+            short: Up to where its short set of longrope factors is for; None for other models.
+
+        Raises:
+            InvalidParamsError: `n_ctx` is past `trained`, and positions are not scaled.
+        """
+        if self.n_ctx > trained and self.rope_scaling_type in {None, "none"}:
+            raise InvalidParamsError(
+                f"n_ctx={self.n_ctx:,} is past the {trained:,} tokens that {file} was trained "
+                "with. Lower it, or say with rope_scaling_type how positions are scaled.",
+                param="n_ctx",
+            )
+        return self.n_ctx or (trained if short is None else short)
+
     @classmethod
     def read(cls, options: Mapping[str, Any], owner: str = "llama.cpp") -> Self:
         """Makes the options of named values.
