@@ -20,7 +20,7 @@ from amulet_integrations.serving.api_errors import ApiError
 
 from .access_log import log_request
 from .error_answers import send_error
-from .request_record import REQUEST_ID, RequestRecord, begin_record, end_record
+from .request_record import REQUEST_ID, RequestRecord, recording
 from .server_metrics import SLOW_READER, SLOW_REQUEST, TOO_MANY
 
 _GRACE = 2.0
@@ -127,9 +127,8 @@ class BoundedProtocol(H11Protocol):
             )
             for event in (start, h11.Data(data=body), h11.EndOfMessage()):
                 self.transport.write(self.conn.send(event) or b"")
-            token = begin_record(record)
-            log_request(record)
-            end_record(token)
+            with recording(record):
+                log_request(record)
         if self.cycle is not None and not self.cycle.response_complete:  # its body is what is wrong
             self.cycle.disconnected = True
             self.cycle.message_event.set()

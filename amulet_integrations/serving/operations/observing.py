@@ -9,7 +9,7 @@ from amulet_integrations.serving.api_errors import ApiError
 
 from .access_log import log_failure, log_request
 from .error_answers import send_error
-from .request_record import REQUEST_ID, RequestRecord, begin_record, end_record, request_id_of
+from .request_record import REQUEST_ID, RequestRecord, recording, request_id_of
 from .server_metrics import ServerMetrics
 from .tracing import request_span
 
@@ -38,12 +38,8 @@ class ObservingMiddleware:
             return
         record = RequestRecord(request_id=request_id_of(scope))
         record.read_scope(scope)
-        token = begin_record(record)
-        try:
-            with self._metrics.in_flight.track_inprogress():
-                await self._observe(record, scope, receive, send)
-        finally:
-            end_record(token)
+        with recording(record), self._metrics.in_flight.track_inprogress():
+            await self._observe(record, scope, receive, send)
 
     async def _observe(
         self, record: RequestRecord, scope: Scope, receive: Receive, send: Send

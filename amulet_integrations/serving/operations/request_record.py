@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import time
-from contextvars import ContextVar, Token
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from uuid import uuid4
 
@@ -88,14 +90,14 @@ def current_record() -> RequestRecord | None:
     return _current.get()
 
 
-def begin_record(record: RequestRecord) -> Token[RequestRecord | None]:
+@contextmanager
+def recording(record: RequestRecord) -> Iterator[None]:
     """Makes a record the current one, for this task and the ones that it starts."""
-    return _current.set(record)
-
-
-def end_record(token: Token[RequestRecord | None]) -> None:
-    """Ends what `begin_record` began."""
-    _current.reset(token)
+    token = _current.set(record)
+    try:
+        yield
+    finally:
+        _current.reset(token)
 
 
 def note_error(status: int, code: str | None) -> None:

@@ -7,9 +7,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from amulet_integrations.serving.operations.access_log import log_request
 from amulet_integrations.serving.operations.request_record import (
     RequestRecord,
-    begin_record,
-    end_record,
     path_below_root,
+    recording,
     request_id_of,
 )
 
@@ -35,10 +34,9 @@ class IngressLogMiddleware:
         record.read_scope(scope)
         if (path := path_below_root(scope)) in MODEL_PATHS:
             record.route = path
-        token = begin_record(record)
-        try:
-            await self._app(scope, receive, send)
-        finally:
-            if record.status is not None:
-                log_request(record)
-            end_record(token)
+        with recording(record):
+            try:
+                await self._app(scope, receive, send)
+            finally:
+                if record.status is not None:
+                    log_request(record)
