@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from amulet_integrations import errors
 from amulet_integrations.decoding.strength import PRESETS
 from tests.support.families import FAMILIES, memory_report
 from tests.support.families.instruct_models import INSTRUCT_MODELS
@@ -51,8 +52,8 @@ def test_every_page_is_in_the_table_of_contents():
 
 
 def test_the_table_of_presets_is_what_holds():
-    concepts = (ROOT / "docs" / "concepts.md").read_text(encoding="utf-8")
-    rows = re.findall(r'^\| `"(\w+)"` \| (\S+) \| (\S+) \|$', concepts, re.MULTILINE)
+    page = (ROOT / "docs" / "choose_a_strength.md").read_text(encoding="utf-8")
+    rows = re.findall(r'^\| `"(\w+)"` \| (\S+) \| (\S+) \|$', page, re.MULTILINE)
     told = [
         (
             name,
@@ -88,6 +89,21 @@ def test_the_table_of_memory_is_what_is_computed(step):
     assert told[head::step] == rows[head:]
     assert len(told) == head + len(INSTRUCT_MODELS)
     assert [each[0].parameters for each in found] == [model.parameters for model in models]
+
+
+def test_the_page_on_errors_says_of_each_what_it_means_and_what_to_do():
+    page = (ROOT / "docs" / "errors.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| (.+) \| (.*) \|$", page, re.MULTILINE)
+    public = {
+        name
+        for name, kind in vars(errors).items()
+        if isinstance(kind, type) and issubclass(kind, errors.AmuletError | errors.AmuletWarning)
+    }
+    roots = {"AmuletError", "AmuletWarning"}
+    assert sorted(name for name, _, _ in rows) == sorted(public - roots)
+    assert all(f"`{name}`" in page for name in roots)
+    # Only what is never raised itself needs no advice.
+    assert {name for name, _, advice in rows if not advice} <= {"ModelError", "ProfileError"}
 
 
 def test_the_guide_for_contributors_names_files_that_exist():
