@@ -110,9 +110,7 @@ def test_the_readme_shows_two_answers_to_one_question():
 def shown_of(name: str) -> str:
     """What a page shows of a program's print: all of it, or a part."""
     page = (COOKBOOK.parent / SHOWN_IN[name]).read_text(encoding="utf-8")
-    (shown,) = re.findall(
-        rf"^<!-- {name} prints .*\n```text\n((?:.*\n)*?)```$", page, re.MULTILINE
-    )
+    (shown,) = re.findall(rf"^<!-- {name} prints .*\n```text\n((?:.*\n)*?)```$", page, re.MULTILINE)
     return shown
 
 

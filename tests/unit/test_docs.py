@@ -46,9 +46,10 @@ def test_every_fence_is_closed(page):
 
 
 def test_every_page_is_in_the_table_of_contents():
-    contents = (ROOT / "docs" / "index.md").read_text(encoding="utf-8").split("{toctree}")[1]
+    index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+    contents = index.partition("{toctree}")[2]
     pages = {page.stem for page in PAGES if page.parent.name == "docs"} - {"index"}
-    assert pages == set(re.findall(r"^\w+$", contents, re.MULTILINE))
+    assert sorted(pages) == sorted(re.findall(r"^\w+$", contents, re.MULTILINE))
 
 
 def test_the_table_of_presets_is_what_holds():
@@ -104,6 +105,19 @@ def test_the_page_on_errors_says_of_each_what_it_means_and_what_to_do():
     assert all(f"`{name}`" in page for name in roots)
     # Only what is never raised itself needs no advice.
     assert {name for name, _, advice in rows if not advice} <= {"ModelError", "ProfileError"}
+
+
+def test_the_readme_is_short_and_its_memory_is_that_of_the_page():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert len(readme.splitlines()) <= 150
+    page = memory_report.PAGE.read_text(encoding="utf-8")
+    cells = [line.strip("| ").split(" | ") for line in page.splitlines() if line.startswith("| `")]
+    known = {row[0]: row[3:6] for row in cells if len(row) > 6}  # for one user
+    rows = re.findall(r"^\| (`[\w./-]+/[\w./-]+`)[^|]* \| (.*) \|$", readme, re.MULTILINE)
+    assert len(rows) >= 5
+    assert {name: sizes.split(" | ") for name, sizes in rows} == {
+        name: known[name] for name, _ in rows
+    }
 
 
 def test_the_guide_for_contributors_names_files_that_exist():
