@@ -97,8 +97,8 @@ def test_pages_show_what_the_demo_prints(name, tmp_path, monkeypatch):
     monkeypatch.setenv("AMULET_CONFIG_DIR", str(tmp_path))  # no preset that somebody saved here
     monkeypatch.setenv("COLUMNS", "80")
     assert shown_of(name).strip() in DEMO[name](), (
-        f"{name} prints something else than {SHOWN_IN[name]} shows. If its answers are as good, put "
-        f"what `make demo` prints into the page's block."
+        f"{name} prints something else than {SHOWN_IN[name]} shows. If its answers are as good, "
+        f"put what `make demo` prints into the page's block."
     )
 
 
