@@ -29,6 +29,10 @@ def test_a_notebook_is_kept_as_its_reader_should_find_it(path):
     assert any(notebooks.shown(cell) for cell in cells)
 
 
+def anchor(title):
+    return re.sub(r"[^\w -]", "", title).lower().replace(" ", "-")
+
+
 @by_name
 def test_links_lead_to_files_and_to_headings(path):
     texts = [it.source for it in notebooks.read(path).cells if it.cell_type == "markdown"]
@@ -40,7 +44,7 @@ def test_links_lead_to_files_and_to_headings(path):
         if heading:
             page = (COOKBOOK / file).read_text(encoding="utf-8")
             titles = re.findall(r"(?m)^#+ (.*)$", page)
-            assert heading in [re.sub(r"[^\w -]", "", it).lower().replace(" ", "-") for it in titles]
+            assert heading in map(anchor, titles)
 
 
 def test_the_page_lists_every_notebook_once():

@@ -42,7 +42,7 @@ VARIES = "varies"
 """The tag of a cell whose output differs between processors, as that of a model does. Its metadata
 may have a list `says`: what the output holds everywhere."""
 
-_MACHINE = re.compile(r"(?:/(?:home|Users|root|tmp|var|opt|srv|mnt|private)|[A-Z]:\\Users)[/\\][\w.-]+")
+_MACHINE = re.compile(r"(?:/(?:home|Users|root|tmp|var|opt|srv|mnt)|[A-Z]:\\Users)[/\\][\w.-]+")
 _PROGRESS = re.compile(r"\d+%\||\bit/s\b|\r")
 
 
@@ -98,7 +98,8 @@ def form_faults(notebook: NotebookNode) -> list[str]:
     """What a reader of the kept notebook would stumble over."""
     first, last = notebook.cells[0], notebook.cells[-1]
     found = []
-    if first.cell_type != "markdown" or not re.match(r"# .+\n\n\*\*You will see\*\* ", first.source):
+    begins = re.match(r"# .+\n\n\*\*You will see\*\* ", first.source)
+    if first.cell_type != "markdown" or not begins:
         found.append("it does not begin with a title, and then **You will see** …")
     if last.cell_type != "markdown" or not last.source.startswith("## What to try next\n"):
         found.append("it does not end with the section What to try next")
@@ -140,9 +141,8 @@ def differences(kept: NotebookNode, run: NotebookNode) -> list[str]:
                 if text not in shown(cell)
             )
         elif shown(before) != shown(now):
-            found.append(
-                f"{_place(now)}: shows\n{_indented(shown(now))}\nand kept\n{_indented(shown(before))}"
-            )
+            new, old = _indented(shown(now)), _indented(shown(before))
+            found.append(f"{_place(now)}: shows\n{new}\nand kept\n{old}")
     return found
 
 
@@ -228,15 +228,23 @@ async def run_all(paths: Sequence[Path]) -> dict[Path, Run]:
                 copied, home = Path(made) / "cookbook", Path(made) / "home"
                 home.mkdir()
                 shutil.copytree(path.parent, copied, ignore=shutil.ignore_patterns("__pycache__"))
-                before = set(copied.rglob("*"))
-                kept = read(path)
-                run = await run_notebook(kept, copied, home)
-                left = {file for file in set(copied.rglob("*")) - before if "__pycache__" not in file.parts}
-                run.faults += (f"it leaves {file.relative_to(copied)}" for file in sorted(left))
-            print(f"{path.name}: {run.seconds:.0f} s", flush=True)
+                before = _files(copied)
+                run = await run_notebook(read(path), copied, home)
+                run.faults += (f"it leaves {name}" for name in sorted(_files(copied) - before))
+            _say(f"{path.name}: {run.seconds:.0f} s")
             return run
 
     return dict(zip(paths, await asyncio.gather(*map(run_one, paths)), strict=True))
+
+
+def _files(folder: Path) -> set[str]:
+    found = (str(file.relative_to(folder)) for file in folder.rglob("*"))
+    return {name for name in found if "__pycache__" not in name}
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -260,7 +268,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         elif not any("it fails" in fault for fault in faults):
             nbformat.write(run.notebook, path)
         for fault in faults:
-            print(f"{path.name}: {fault}")
+            _say(f"{path.name}: {fault}")
         failed = failed or bool(faults)
     return int(failed)
 
