@@ -22,7 +22,7 @@ import nbformat
 from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError, DeadKernelError
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode
 
 from amulet_integrations.engine.backends.transformers.loading.embedded import embedded_model_path
@@ -194,9 +194,10 @@ async def run_notebook(kept: NotebookNode, folder: Path, home: Path) -> Run:
     try:
         # The kernel ends with its notebook, and not with this process.
         await client.async_execute(cleanup_kc=True, env=_environment(folder, home))
-    except (CellExecutionError, DeadKernelError) as error:
-        if not any("it fails" in fault for fault in form_faults(run.notebook)):
-            run.faults.append(str(error).strip()[-800:])
+    except CellExecutionError:
+        pass  # it stands among the outputs
+    except (CellTimeoutError, DeadKernelError) as error:
+        run.faults.append(f"it was not run to its end: {str(error).strip()[-800:]}")
     run.seconds = time.monotonic() - begun
     run.faults += form_faults(run.notebook)
     return run
