@@ -143,4 +143,5 @@ def test_a_run_has_no_network_and_says_what_it_leaves_and_where_it_fails(tmp_pat
         "cell 'cell-2': it fails: ZeroDivisionError: division by zero",
         "it leaves left.txt",
     ]
+    assert not run.ended
     assert notebooks.code_cells(notebooks.read(path))[0].outputs == []
