@@ -97,6 +97,11 @@ finally:
     server.terminate()
     server.wait()
 """
+STRENGTH = """
+from amulet_integrations import AmuletParams
+
+print(AmuletParams().guidance_scale, AmuletParams.from_guidance_scale(3.0))
+"""
 QUESTIONS = '["What makes a good garden?", "Why is the sky blue?"]'
 
 
@@ -105,9 +110,9 @@ class Example:
     """What runs in an environment.
 
     Attributes:
-        marks: Each is a line's part that only one Python block of the README holds, or is the
+        marks: Each is a line's part that only one Python block of the page holds, or is the
             first to hold; these blocks run, one after the other, in one program.
-        readme: The README.
+        readme: The README, or another page.
         before: A program that comes first.
         commands: Commands after `amulet`.
         needs_model: Whether it asks the embedded model.
@@ -124,7 +129,7 @@ class Example:
         """The whole program.
 
         Raises:
-            ValueError: The README has no such block.
+            ValueError: The page has no such block.
         """
         blocks = [match["code"] for match in CODE.finditer(self.readme.read_text(encoding="utf-8"))]
         parts = [self.before]
@@ -137,8 +142,8 @@ class Example:
 
 
 EXAMPLES = {
-    "": Example(["AmuletParams()"], needs_model=False),
-    "agents": Example(["llm = ChatAmulet(profiles=profiles", "create_agent("]),
+    "": Example(before=STRENGTH, needs_model=False),
+    "agents": Example(["create_agent("], readme=ROOT / "docs" / "agents.md"),
     "cli": Example(
         commands=[
             ["profile", "set", "ann", "--preference", "Be brief."],
