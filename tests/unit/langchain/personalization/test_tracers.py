@@ -195,8 +195,8 @@ def test_langsmiths_spans_hold_no_preference(
     found = spans.get_finished_spans()
     assert [span.name for span in found] == ["ChatAmulet", "ChatAmulet"]
     assert [span.attributes["gen_ai.usage.output_tokens"] for span in found] == [8, 8]
-    users = [span.attributes.get("langsmith.metadata.user_id") for span in found]
-    assert {*users} == {"ann", None}
+    applied = [span.attributes["langsmith.metadata.personalization"] for span in found]
+    assert {json.loads(each)["user_id"] for each in applied} == {"ann", None}
     told = "".join(span.to_json() for span in found)
     assert QUESTION in told
     assert SECRET not in told
