@@ -97,6 +97,11 @@ finally:
     server.terminate()
     server.wait()
 """
+STRENGTH = """
+from amulet_integrations import AmuletParams
+
+print(AmuletParams().guidance_scale, AmuletParams.from_guidance_scale(3.0))
+"""
 QUESTIONS = '["What makes a good garden?", "Why is the sky blue?"]'
 
 
@@ -137,9 +142,7 @@ class Example:
 
 
 EXAMPLES = {
-    "": Example(
-        ["AmuletParams.from_guidance_scale("], page=ROOT / "docs/concepts.md", needs_model=False
-    ),
+    "": Example(before=STRENGTH, needs_model=False),
     "agents": Example(["create_agent("], page=ROOT / "docs/agents.md"),
     "cli": Example(
         commands=[
