@@ -65,6 +65,7 @@ def chat(
     seed: options.Seed = None,
     model: options.Model = EMBEDDED,
     backend: options.Backend = "auto",
+    engine_options: options.EngineOptions = None,
 ) -> None:
     """Chat with a model that follows a user's preferences.
 
@@ -97,7 +98,9 @@ def chat(
 
         # Without a user, the store is opened when the chat names one.
         store = find_store if user is None else find_store()
-        personalizer = Personalizer(open_engine(model, backend), profiles=store, saved_presets=True)
+        personalizer = Personalizer(
+            open_engine(model, backend, engine_options), profiles=store, saved_presets=True
+        )
         conversation = Conversation(personalizer, selection, sampling, system)
         interactive = sys.stdin.isatty() and terminal.is_interactive()
         if interactive:

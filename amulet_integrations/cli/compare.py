@@ -51,6 +51,7 @@ def compare(
     seed: options.Seed = None,
     model: options.Model = EMBEDDED,
     backend: options.Backend = "auto",
+    engine_options: options.EngineOptions = None,
 ) -> None:
     """Answer a question without a preference and with it, side by side.
 
@@ -67,7 +68,9 @@ def compare(
     )
     preferences = [Preference(text=text) for text in preference]
     messages = (*system_messages(system), ChatMessage(role="user", content=question))
-    personalizer = Personalizer(open_engine(model, backend), strength=strength, saved_presets=True)
+    personalizer = Personalizer(
+        open_engine(model, backend, engine_options), strength=strength, saved_presets=True
+    )
 
     def prepare(method: Method, followed: Preference | None = None) -> StreamedAnswer:
         selection = PreferenceSelection(preference=followed, method=method)

@@ -69,6 +69,7 @@ def explain(
     no_page: Annotated[bool, option(None, "Write no page.", "--no-page")] = False,
     model: options.Model = EMBEDDED,
     backend: options.Backend = "auto",
+    engine_options: options.EngineOptions = None,
     as_json: options.Json = False,
 ) -> None:
     """Answer a question, and show what the preferences made of each token.
@@ -95,7 +96,9 @@ def explain(
     messages = (*system_messages(system), ChatMessage(role="user", content=question))
     with ExitStack() as stack:
         store = None if user is None else stack.enter_context(open_store(db))
-        personalizer = Personalizer(open_engine(model, backend), profiles=store, saved_presets=True)
+        personalizer = Personalizer(
+            open_engine(model, backend, engine_options), profiles=store, saved_presets=True
+        )
         explanation = _explain(personalizer, selection, messages, sampling)
     if user is not None and not explanation.preferences:
         terminal.notice(f"{user} has no preference that acts here, so the answer is a plain one.")

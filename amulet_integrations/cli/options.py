@@ -205,6 +205,17 @@ Backend = Annotated[
         panel="The model",
     ),
 ]
+EngineOptions = Annotated[
+    list[str] | None,
+    option(
+        "NAME=VALUE",
+        "An argument of the engine, such as max_rows=128, device=cpu, or llama.cpp's n_ctx=8192; "
+        "repeat for more. Values are JSON or text.",
+        "--engine-option",
+        default="none",
+        panel="The model",
+    ),
+]
 System = Annotated[
     str | None,
     _answer("TEXT", "The system message, which the preferences follow.", default="a neutral one"),
