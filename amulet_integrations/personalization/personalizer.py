@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import KW_ONLY, dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 
@@ -34,9 +34,11 @@ from amulet_integrations.prompting.messages import check_answerable
 from amulet_integrations.prompting.parsing.reasoning import END_OF_THOUGHTS, THINK, Reasoning
 
 from .applied_preferences import Personalization
+from .gating import UsualScores, gate_scores
 from .guidance_plan import plan_alternatives
 from .looked_up_profile import LookedUpProfile
 from .prepared_call import PreparedAnswer, PreparedCall
+from .question_scores import QuestionScorer
 from .saved_presets import find_preset, has_presets
 from .user_resolution import PreferenceSelection
 
@@ -68,6 +70,7 @@ class Personalizer:
         max_guidance_scale: The largest guidance scale that is accepted.
         separator: Stands between the system message and the preference.
         find_prompts: Returns the prompt builder of an engine and a separator.
+        usual_scores: What gates have found of preferences and unrelated questions.
 
     Raises:
         GuidanceScaleError: The strength or `linear_alignment_ratio` is above `max_guidance_scale`.
@@ -85,6 +88,7 @@ class Personalizer:
     max_guidance_scale: float = DEFAULT_MAX_GUIDANCE_SCALE
     separator: str = DEFAULT_SEPARATOR
     find_prompts: Callable[[Engine, str], PromptBuilder] = _make_prompts
+    usual_scores: UsualScores = field(default_factory=UsualScores)
 
     def __post_init__(self) -> None:
         self._named_strength(self.method, self.strength, saved=False)
@@ -173,6 +177,7 @@ class Personalizer:
             max_kl=applied.max_kl,
             preset=name,
             source=selection.source,
+            gate=strength.settled_gate if preferences else None,
         )
 
     def build_request(self, prepared: PreparedCall) -> GenerationRequest:
@@ -187,17 +192,19 @@ class Personalizer:
     def prepare_answer(self, prepared: PreparedCall) -> PreparedAnswer:
         """The request of a call, and what reads its answer; renders each context once.
 
-        Loads the model when it is first needed, so it may block.
+        Loads the model when it is first needed, so it may block. A gate runs the model too, to
+        find which preferences have to do with the question.
 
         Raises:
             ProfileLimitError: The preferences have too many tokens.
             PromptError: The conversation cannot be written as a prompt for this model.
             UnsupportedGrammarError: A schema cannot be enforced while decoding.
+            GenerationError: The engine fails while a gate looks at the question.
         """
-        personalization, output = prepared.personalization, prepared.output
         prepared.deadline.check("while its prompt was written")
-        tokens = sum(self.prompts.count_text(it.text) for it in personalization.preferences)
-        self.limits.check_tokens(personalization.user_id, tokens)
+        prepared = self._gated(prepared)
+        personalization, output = prepared.personalization, prepared.output
+        self._check_tokens(personalization)
         texts, own_weights = group_preferences(personalization.preferences)
         weights = ContextWeights.at_scale(personalization.guidance_scale, own_weights)
         bounded = personalization.max_kl is not None and weights.has_preferences
@@ -242,6 +249,23 @@ class Personalizer:
             parser,
             partial(self._contexts_of_single_preferences, prepared),
         )
+
+    def _gated(self, prepared: PreparedCall) -> PreparedCall:
+        """The call without the preferences that its gate leaves out."""
+        applied, question = prepared.personalization, prepared.last_question
+        if applied.gate is None or not applied.preferences or not question.strip():
+            return prepared
+        self._check_tokens(applied)
+        scorer = QuestionScorer(self.engine, self.prompts)
+        texts = [it.text for it in applied.preferences]
+        scores = gate_scores(
+            scorer, self.usual_scores, applied.gate.kind, question, texts, prepared.deadline
+        )
+        return replace(prepared, personalization=applied.gated(scores))
+
+    def _check_tokens(self, applied: Personalization) -> None:
+        tokens = sum(self.prompts.count_text(it.text) for it in applied.preferences)
+        self.limits.check_tokens(applied.user_id, tokens)
 
     def _contexts_of_single_preferences(
         self, prepared: PreparedCall, preferences: Sequence[str]

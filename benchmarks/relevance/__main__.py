@@ -18,6 +18,14 @@ def main() -> None:
     parser.add_argument("part", choices=["known", "answers", "signals", "report"])
     parser.add_argument("--out", type=Path, default=OUT, help="folder of answers and tables")
     parser.add_argument("--rows", type=int, default=48, help="contexts decoded at once")
+    parser.add_argument(
+        "--share",
+        type=int,
+        nargs=2,
+        default=(0, 1),
+        metavar=("N", "OF"),
+        help="answer one of so many shares, each in a process and a folder of its own",
+    )
     parser.add_argument("--most", type=int, help="most neutral questions of a half")
     asked = parser.parse_args()
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -38,7 +46,7 @@ def _run(asked: argparse.Namespace) -> None:
         if asked.part == "known":
             parts.known(study)
         elif asked.part == "answers":
-            parts.answer_all(study, asked.most)
+            parts.answer_all(study, asked.most, asked.share)
         else:
             from benchmarks.relevance.signals import write_signals  # noqa: PLC0415
 

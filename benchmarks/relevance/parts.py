@@ -66,7 +66,7 @@ def opened(folder: Path, rows: int) -> Iterator[tuple[LocalEngine, Study]]:
     with (
         Journal(folder / ANSWERS, RecordedAnswer) as journal,
         LocalEngine.from_pretrained(
-            dtype="float32", max_rows=rows, max_prefix_tokens=65_536, prompt_lookup_num_tokens=0
+            dtype="float32", max_rows=rows, max_prefix_tokens=16_384, prompt_lookup_num_tokens=0
         ) as engine,
     ):
         yield engine, Study(engine, journal, partial(print, flush=True), most_tokens)
@@ -118,21 +118,21 @@ def asked_under(
     return [*neutral, *concerned[place % _STYLE_SHARE :: _STYLE_SHARE]]
 
 
-def answer_all(study: Study, most: int | None) -> None:
+def answer_all(study: Study, most: int | None, share: tuple[int, int] = (0, 1)) -> None:
     """Pref on the calibration; then pref, the default and the strong setting on everything."""
     jobs = [
         Job("default", (PREF,), Question(text, "calibration", text), {name: own.text})
         for text in CALIBRATION
         for name, own in PREFERENCES.items()
     ]
-    study.run(jobs, "calibration")
+    study.run(jobs[share[0] :: share[1]], "calibration")
     asked = {name: asked_under(name, study.answers, most) for name in PREFERENCES}
     jobs = [
         Job("default", SETTINGS, question, {name: own.text})
         for name, own in PREFERENCES.items()
         for question in asked[name]
     ]
-    # One question after the other, so that any part of it is a fair sample.
-    order = random.Random(_SEED)  # noqa: S311
-    order.shuffle(jobs)
-    study.run(sorted(jobs, key=lambda job: job.question.key in POOL), "answers")
+    # Drawn once, so that any part of it is a fair sample.
+    random.Random(_SEED).shuffle(jobs)  # noqa: S311
+    jobs.sort(key=lambda job: job.question.key in POOL)
+    study.run(jobs[share[0] :: share[1]], "answers")

@@ -31,7 +31,6 @@ class Signals(BaseModel):
             less log P(question | base), in nats.
         tokens: Of how many tokens the question is.
         yes: The log-odds of "yes" when the model is asked whether the preference matters.
-        first: KL(pref || base) of the answer's first token, in nats.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -41,7 +40,6 @@ class Signals(BaseModel):
     likelihood: float
     tokens: int
     yes: float
-    first: float = 0.0
 
 
 class SignalReader:
@@ -57,43 +55,33 @@ class SignalReader:
     def read(self, question: str, names: Sequence[str]) -> Iterator[Signals]:
         """The signals of a question and some preferences, by their names."""
         texts = [PREFERENCES[name].text for name in names]
-        contexts = self._prompts.contexts(
-            [ChatMessage(role="user", content=question)], [None, *texts]
-        )
-        # Behind the question stands what the template writes; before it, the preference.
-        tail = _shared_tail(contexts)
-        after = _shared_tail(
-            [
-                contexts[0],
-                self._prompts.contexts([ChatMessage(role="user", content=f"{question} #")], [None])[
-                    0
-                ],
-            ]
-        )
-        heads = [ids[: len(ids) - tail] for ids in contexts]
-        asked = contexts[0][-tail : len(contexts[0]) - after]
+        contexts, other = (self._contexts(text, [None, *texts]) for text in (question, "#"))
+        # What the template writes before and behind a question is left out.
+        tails = [
+            ids[len(ids) - _shared_tail(both) :] for both in (contexts, other) for ids in both[:1]
+        ]
+        begin = len(tails[0]) - _shared_tail([ids[::-1] for ids in tails])
+        end = _shared_tail(tails)
+        heads = [ids[: len(ids) - begin] for ids in contexts]
+        asked = tails[0][len(tails[0]) - begin : len(tails[0]) - end]
         base, *others = self._engine.score(heads, asked).sum(dim=1).tolist()
         asking = [
-            self._prompts.contexts(
-                [
-                    ChatMessage(
-                        role="user", content=_ASKING.format(preference=text, question=question)
-                    )
-                ],
-                [None],
-            )[0]
+            self._contexts(_ASKING.format(preference=text, question=question), [None])[0]
             for text in texts
         ]
         yes = self._engine.score(asking, [self._yes])[:, 0].tolist()
         no = self._engine.score(asking, [self._no])[:, 0].tolist()
-        for name, other, one, two in zip(names, others, yes, no, strict=True):
+        for name, with_it, one, two in zip(names, others, yes, no, strict=True):
             yield Signals(
                 asked=question,
                 preference=name,
-                likelihood=round(other - base, 4),
+                likelihood=round(with_it - base, 4),
                 tokens=len(asked),
                 yes=round(one - two, 4),
             )
+
+    def _contexts(self, question: str, texts: Sequence[str | None]) -> list[list[int]]:
+        return self._prompts.contexts([ChatMessage(role="user", content=question)], texts)
 
 
 def write_signals(
