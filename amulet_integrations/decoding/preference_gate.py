@@ -65,12 +65,14 @@ def check_gate(gate: Any) -> PreferenceGate | Literal["default"] | None:
     Raises:
         InvalidParamsError: It is none of these, or a field of it is not valid.
     """
-    if gate is None or gate == "default" or isinstance(gate, PreferenceGate):
+    if gate is None or isinstance(gate, PreferenceGate):
         return gate
     if isinstance(gate, Mapping):
         return PreferenceGate(**gate)
+    if isinstance(gate, str) and gate == "default":
+        return "default"
     if isinstance(gate, str) and gate in _KINDS:
-        return PreferenceGate(kind=gate)
+        return PreferenceGate.model_validate({"kind": gate})
     raise InvalidParamsError(
         f"gate={gate!r:.80}: give {' or '.join(map(repr, _KINDS))}, a PreferenceGate of one of "
         "these with a threshold, or None for no gate."

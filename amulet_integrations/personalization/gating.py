@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from hashlib import sha256
 
 from amulet_integrations.concurrency.deadline import Deadline
@@ -18,8 +19,6 @@ KEPT = 4_096
 
 STYLE_LOG_ODDS = 1.5
 """From so many nats on, a preference is about how answers are written."""
-
-_DEADLINE = "while its gate looked at the question"
 
 
 class UsualScores:
@@ -35,104 +34,94 @@ class UsualScores:
     def __reduce__(self) -> tuple[type[UsualScores], tuple[()]]:
         return UsualScores, ()
 
-    def find(self, keys: Sequence[str], compute: Callable[[list[int]], list[float]]) -> list[float]:
-        """The scores of keys.
+    def find(
+        self, of: str, texts: Sequence[str], compute: Callable[[Sequence[str]], list[float]]
+    ) -> list[float]:
+        """The scores of texts.
 
         Args:
-            keys: What the scores belong to.
-            compute: f(places in `keys`) -> the scores of those that are not known.
+            of: What the scores are, and by which model.
+            texts: The texts.
+            compute: f(texts) -> the scores of those that are not known.
         """
+        keys = {text: sha256(f"{of}\0{text}".encode()).hexdigest() for text in texts}
         with self._lock:
-            known = {key: self._known[key] for key in keys if key in self._known}
-            for key in known:
-                self._known.move_to_end(key)
-        if places := [at for at, key in enumerate(keys) if key not in known]:
+            known = {text: self._known[key] for text, key in keys.items() if key in self._known}
+            for text in known:
+                self._known.move_to_end(keys[text])
+        if new := [text for text in keys if text not in known]:
             # Without the lock: others may compute the same meanwhile, and find the same.
-            found = {keys[at]: it for at, it in zip(places, compute(places), strict=True)}
-            known |= found
+            known.update(zip(new, compute(new), strict=True))
             with self._lock:
-                self._known |= found
+                self._known.update((keys[text], known[text]) for text in new)
                 while len(self._known) > KEPT:
                     self._known.popitem(last=False)
-        return [known[key] for key in keys]
+        return [known[text] for text in texts]
 
 
-def gate_scores(
-    scorer: QuestionScorer,
-    usual: UsualScores,
-    kind: GateKind,
-    question: str,
-    preferences: Sequence[str],
-    deadline: Deadline,
-) -> list[float]:
-    """The score of each preference for a question, which a gate compares with its threshold.
+@dataclass(frozen=True)
+class QuestionGate:
+    """Finds the scores of preferences for a question.
 
     A preference about how answers are written, such as "Be brief.", belongs into every answer: its
     score is infinite.
 
-    Args:
+    Attributes:
+        kind: What the scores are; see `PreferenceGate`.
         scorer: Asks the model.
-        usual: What was found of the preferences before.
-        kind: What the gate goes by.
-        question: What the user wrote last; only its last 1,000 characters are looked at.
-        preferences: The texts.
+        usual: What was found of preferences before.
         deadline: Until when it may take.
     """
-    question = question.strip()[-LONGEST_QUESTION:]
-    scores = [math.inf] * len(preferences)
-    topical = [at for at, it in enumerate(_style(scorer, usual, preferences, deadline)) if not it]
-    texts = [preferences[at] for at in topical]
-    if texts:
-        deadline.check(_DEADLINE)
-        found = _SCORES[kind](scorer, question, texts)
-        expected = _expected(scorer, usual, kind, texts, deadline)
-        for at, score, least in zip(topical, found, expected, strict=True):
-            scores[at] = score - least
-    return scores
 
+    kind: GateKind
+    scorer: QuestionScorer
+    usual: UsualScores
+    deadline: Deadline
 
-def _style(
-    scorer: QuestionScorer, usual: UsualScores, preferences: Sequence[str], deadline: Deadline
-) -> list[bool]:
-    """Whether each preference is about how answers are written."""
+    def scores(self, question: str, preferences: Sequence[str]) -> list[float]:
+        """The score of each preference, which a gate compares with its threshold.
 
-    def compute(places: Sequence[int]) -> list[float]:
-        deadline.check(_DEADLINE)
-        return [scorer.style_log_odds(preferences[at]) for at in places]
+        Args:
+            question: What the user wrote last; only its last 1,000 characters are looked at.
+            preferences: The texts.
 
-    keys = [_key(scorer, "style", text) for text in preferences]
-    return [score >= STYLE_LOG_ODDS for score in usual.find(keys, compute)]
+        Raises:
+            RequestTimeoutError: The deadline has passed.
+            GenerationError: The engine fails.
+        """
+        scores = [math.inf] * len(preferences)
+        topical = [at for at, is_style in enumerate(self._style(preferences)) if not is_style]
+        if texts := [preferences[at] for at in topical]:
+            found = self._raw_scores(question.strip()[-LONGEST_QUESTION:], texts)
+            for at, score, usual in zip(topical, found, self._usual_scores(texts), strict=True):
+                scores[at] = score - usual
+        return scores
 
+    def _raw_scores(self, question: str, preferences: Sequence[str]) -> list[float]:
+        self.deadline.check("while its gate looked at the question")
+        if self.kind == "ask":
+            return self.scorer.yes_log_odds(question, preferences)
+        return self.scorer.likelihoods(question, preferences).gains
 
-def _expected(
-    scorer: QuestionScorer,
-    usual: UsualScores,
-    kind: GateKind,
-    preferences: Sequence[str],
-    deadline: Deadline,
-) -> list[float]:
-    """The mean scores for unrelated questions."""
+    def _usual_scores(self, preferences: Sequence[str]) -> list[float]:
+        """The mean scores for unrelated questions."""
 
-    def compute(places: Sequence[int]) -> list[float]:
-        texts = [preferences[at] for at in places]
-        rows = []
-        for question in UNRELATED_QUESTIONS:
-            deadline.check(_DEADLINE)
-            rows.append(_SCORES[kind](scorer, question, texts))
-        return [sum(column) / len(column) for column in zip(*rows, strict=True)]
+        def compute(texts: Sequence[str]) -> list[float]:
+            rows = [self._raw_scores(question, texts) for question in UNRELATED_QUESTIONS]
+            return [sum(column) / len(column) for column in zip(*rows, strict=True)]
 
-    return usual.find([_key(scorer, kind, text) for text in preferences], compute)
+        return self._known(self.kind, preferences, compute)
 
+    def _style(self, preferences: Sequence[str]) -> list[bool]:
+        """Whether each preference is about how answers are written."""
 
-def _key(scorer: QuestionScorer, what: str, text: str) -> str:
-    return sha256("\0".join([scorer.fingerprint, what, text]).encode()).hexdigest()
+        def compute(texts: Sequence[str]) -> list[float]:
+            self.deadline.check("while its gate looked at the preferences")
+            return [self.scorer.style_log_odds(text) for text in texts]
 
+        return [score >= STYLE_LOG_ODDS for score in self._known("style", preferences, compute)]
 
-def _gains(scorer: QuestionScorer, question: str, preferences: Sequence[str]) -> list[float]:
-    return scorer.likelihoods(question, preferences).gains
-
-
-_SCORES: dict[GateKind, Callable[[QuestionScorer, str, Sequence[str]], list[float]]] = {
-    "likelihood": _gains,
-    "ask": QuestionScorer.yes_log_odds,
-}
+    def _known(
+        self, what: str, texts: Sequence[str], compute: Callable[[Sequence[str]], list[float]]
+    ) -> list[float]:
+        return self.usual.find(f"{self.scorer.fingerprint}\0{what}", texts, compute)

@@ -34,7 +34,7 @@ from amulet_integrations.prompting.messages import check_answerable
 from amulet_integrations.prompting.parsing.reasoning import END_OF_THOUGHTS, THINK, Reasoning
 
 from .applied_preferences import Personalization
-from .gating import UsualScores, gate_scores
+from .gating import QuestionGate, UsualScores
 from .guidance_plan import plan_alternatives
 from .looked_up_profile import LookedUpProfile
 from .prepared_call import PreparedAnswer, PreparedCall
@@ -257,10 +257,8 @@ class Personalizer:
             return prepared
         self._check_tokens(applied)
         scorer = QuestionScorer(self.engine, self.prompts)
-        texts = [it.text for it in applied.preferences]
-        scores = gate_scores(
-            scorer, self.usual_scores, applied.gate.kind, question, texts, prepared.deadline
-        )
+        gate = QuestionGate(applied.gate.kind, scorer, self.usual_scores, prepared.deadline)
+        scores = gate.scores(question, [it.text for it in applied.preferences])
         return replace(prepared, personalization=applied.gated(scores))
 
     def _check_tokens(self, applied: Personalization) -> None:

@@ -50,7 +50,7 @@ def _run(asked: argparse.Namespace) -> None:
         else:
             from benchmarks.relevance.signals import write_signals  # noqa: PLC0415
 
-            write_signals(asked.out, engine, study.answers, asked.most)
+            write_signals(asked.out, engine, study.answers)
 
 
 if __name__ == "__main__":

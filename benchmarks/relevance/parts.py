@@ -10,6 +10,7 @@ from pathlib import Path
 
 from amulet_integrations.engine import LocalEngine
 from amulet_integrations.evaluation.runs.journal import Journal
+from amulet_integrations.personalization.question_scores import UNRELATED_QUESTIONS
 from benchmarks.defaults.questions import Question
 from benchmarks.defaults.settings import BASE, PREF, Setting
 from benchmarks.defaults.study import Job, RecordedAnswer, Study
@@ -28,22 +29,6 @@ DEFAULT = Setting(2.0, 0.1)
 STRONG = Setting(3.0, 0.3)
 SETTINGS = (PREF, DEFAULT, STRONG)
 """What is compared beside base: the presets "default" and "strong", and the prompt alone."""
-
-CALIBRATION = (
-    "What is 6 plus 7?",
-    "What is 8 times 3?",
-    "What is the capital of South Korea?",
-    "Who wrote the play Macbeth?",
-    "How many hours are in two days?",
-    "What is the chemical symbol for helium?",
-    'What is the opposite of the word "empty"?',
-    'What is the past tense of the verb "build"?',
-    'How do you spell the plural of "glass"?',
-    "Which ocean is between Europe and America?",
-    "What does LAN stand for?",
-    "In which year did the Titanic sink?",
-)
-"""Questions by which a gate learns how large a signal is where a preference has no place."""
 
 _NEUTRAL_TOKENS = 24
 _CONCERNED_TOKENS = 40
@@ -122,7 +107,7 @@ def answer_all(study: Study, most: int | None, share: tuple[int, int] = (0, 1)) 
     """Pref on the calibration; then pref, the default and the strong setting on everything."""
     jobs = [
         Job("default", (PREF,), Question(text, "calibration", text), {name: own.text})
-        for text in CALIBRATION
+        for text in UNRELATED_QUESTIONS
         for name, own in PREFERENCES.items()
     ]
     study.run(jobs[share[0] :: share[1]], "calibration")
