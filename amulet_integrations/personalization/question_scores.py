@@ -35,7 +35,7 @@ UNRELATED_QUESTIONS = (
 )
 """Questions that hardly any preference has to do with: scores are measured from theirs."""
 
-_PROBE = "#"
+_PROBES = ("#", "7", "~")  # of three, one is neither the first nor the last character of a question
 _ASKING = (
     'A user once said: "{preference}"\nNow the same user asks: "{question}"\n'
     "Does what the user once said matter to the answer? Answer yes or no."
@@ -124,16 +124,16 @@ class QuestionScorer:
     ) -> tuple[list[list[int]], list[int]]:
         """What comes before a question under each preference and none, and the question's tokens.
 
-        What the template writes before and behind it is found by writing another question.
+        What the template writes before and behind it is found by writing another question, which
+        begins and ends with another character.
         """
+        ends = (question[:1], question[-1:])
+        probe = next(it for it in _PROBES if it not in ends)
         contexts = self._contexts(question, [None, *preferences])
-        probes = self._contexts(_PROBE, [None, *preferences])
+        probes = self._contexts(probe, [None, *preferences])
         tails = [both[0][len(both[0]) - _shared_end(both) :] for both in (contexts, probes)]
-        behind = _shared_end(tails)
+        tail, behind = tails[0], _shared_end(tails)
         before = _shared_end([ids[::-1] for ids in tails])
-        # A question may begin or end like the probe; of what they share, one side is enough.
-        before = min(before, len(tails[0]) - behind - 1)
-        tail = tails[0]
         heads = [[*ids[: len(ids) - len(tail)], *tail[:before]] for ids in contexts]
         return heads, tail[before : len(tail) - behind]
 

@@ -80,6 +80,7 @@ PUBLIC = {
         "AmuletParams",
         "InMemoryProfileStore",
         "Preference",
+        "PreferenceGate",
         "PreferenceProfile",
         "ProfileLimits",
         "SamplingParams",

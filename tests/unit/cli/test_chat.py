@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from amulet_integrations.decoding import amulet_weights
 from amulet_integrations.decoding.strength import PRESETS
 from amulet_integrations.engine import GenerationRequest, LocalEngine
 from amulet_integrations.engine.result import Increment
+from amulet_integrations.personalization import gating
 from tests.unit.cli.conftest import Amulet
 from tests.unit.cli.oracle import BOUND, DEFAULT, SCALE, answer
 from tests.unit.cli.terminal import Terminal
@@ -256,6 +258,24 @@ def test_the_strength_changes_during_the_chat(
     assert after.weights == pytest.approx((1 - scale, scale))
     assert after.max_kl == bound
     assert result.exit_code == 0
+
+
+def test_a_gate_leaves_the_preference_out(
+    amulet: Amulet, tiny_engine: LocalEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gating, "STYLE_LOG_ODDS", math.inf)
+    engine = Watched(tiny_engine)
+    lines = f"{FIRST}\n/gate none\n{FIRST}\n/gate ask:-1e9\n{FIRST}\n/gate near\n{FIRST}"
+    command = ("chat", "--preference", PREFERENCE, "--gate", "likelihood:1e9", *SHORT)
+    result = amulet(*command, stdin=lines, engine=engine)
+
+    assert [len(request.contexts) for request in engine.requests] == [1, 2, 2, 2]
+    assert "/gate near: give likelihood or ask" in result.stderr
+
+    for bad in ("ask:", "likelihood:nan", "none:1", "2"):
+        refused = amulet("chat", "--preference", PREFERENCE, "--gate", bad, stdin=FIRST)
+        assert refused.exit_code != 0
+        assert f"--gate {bad}: give likelihood or ask" in refused.stderr
 
 
 def test_the_user_changes_during_the_chat(

@@ -1,0 +1,241 @@
+"""Tables in Markdown, and the gate that the rule chooses."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from amulet_integrations.evaluation.analysis.statistics import Estimate, estimate
+from amulet_integrations.evaluation.runs.journal import Journal
+from benchmarks.defaults.settings import BASE, PREF, Setting
+from benchmarks.defaults.study import RecordedAnswer
+from benchmarks.relevance.gates import OPEN, Key, Pair, StudiedGate, pairs_of
+from benchmarks.relevance.parts import ANSWERS, DEFAULT, SETTINGS
+from benchmarks.relevance.preferences import PREFERENCES
+from benchmarks.relevance.signals import SIGNALS, Signals
+
+CHOOSING, REPORTING = 0, 1
+FOLLOWED_LOST = 0.02
+"""So much less may be followed behind a gate that is chosen, as a share of all that belong."""
+
+REFERENCES = ("cosine", "known topics", "perfect")
+"""Kinds that only show what is possible: they need another model, or know the answer."""
+
+_THRESHOLDS = 40
+
+
+class GateFigures(NamedTuple):
+    """What a setting does behind a gate.
+
+    Attributes:
+        lost: The share of right answers that are lost, of neutral questions.
+        topics: The share of preferences about a topic that are followed, of the questions that
+            they concern.
+        style: The share of preferences of style that are followed, everywhere.
+    """
+
+    lost: Estimate | None
+    topics: Estimate | None
+    style: Estimate | None
+
+    @property
+    def followed(self) -> float:
+        """What is followed, topics and style alike."""
+        return sum(_mean(it) for it in (self.topics, self.style)) / 2
+
+
+def write_report(folder: Path) -> str:
+    """Writes the tables into the folder, and returns them."""
+    answers = Journal.read(folder / ANSWERS, RecordedAnswer)
+    pairs = pairs_of(answers, Journal.read(folder / SIGNALS, Signals), _cosines(folder, answers))
+    halves = [[it for it in pairs if it.half == half] for half in (CHOOSING, REPORTING)]
+    choices = {kind: choose(kind, halves[CHOOSING]) for kind in pairs[0].scores}
+    own = {kind: gate for kind, gate in choices.items() if not kind.startswith(REFERENCES)}
+    best = min(own.values(), key=lambda gate: _mean(figures(halves[CHOOSING], DEFAULT, gate).lost))
+    text = "\n\n".join(
+        [
+            f"# Where preferences belong: {_counted(halves)}",
+            "## Without a gate and behind the chosen one, on the half kept for reporting",
+            _settings_table(halves[REPORTING], best),
+            f'## What every kind of gate does, at the default setting, "closed" being {BASE.name}',
+            _kinds_table(halves, choices),
+            "## Each preference, without a gate",
+            _preferences_table(pairs),
+        ]
+    )
+    (folder / "relevance.md").write_text(f"{text}\n", encoding="utf-8")
+    return text
+
+
+def figures(pairs: Sequence[Pair], setting: Setting, gate: StudiedGate = OPEN) -> GateFigures:
+    """What a setting does to pairs behind a gate."""
+    neutral = [it for it in pairs if it.is_neutral]
+    topics = [it for it in pairs if it.belongs and not PREFERENCES[it.preference].is_style]
+    style = [it for it in pairs if PREFERENCES[it.preference].is_style]
+
+    def lost(pair: Pair) -> float:
+        return float(not pair.is_right(gate.setting(pair, setting)))
+
+    def followed(pair: Pair) -> float:
+        return float(pair.is_followed(gate.setting(pair, setting)))
+
+    return GateFigures(_over(neutral, lost), _over(topics, followed), _over(style, followed))
+
+
+def choose(kind: str, pairs: Sequence[Pair]) -> StudiedGate:
+    """The threshold of a kind that loses fewest right answers, of those that lose no preference.
+
+    At the default setting, where "closed" is base. Preferences count as lost where
+    `FOLLOWED_LOST` less of them is followed than without the gate. No threshold but the one that
+    is always open may be left.
+    """
+    scores = sorted({it.scores[kind] for it in pairs} - {math.inf, -math.inf})
+    quantiles = np.quantile(scores, np.linspace(0, 1, _THRESHOLDS)) if scores else [0.0]
+    gates = [OPEN._replace(kind=kind), *(StudiedGate(kind, float(it)) for it in quantiles)]
+    least = _followed(pairs, OPEN) - FOLLOWED_LOST
+    keeping = [gate for gate in gates if _followed(pairs, gate) >= least]
+    return min(keeping, key=lambda gate: _lost(pairs, gate))
+
+
+def _followed(pairs: Sequence[Pair], gate: StudiedGate) -> float:
+    shares = []
+    for is_style in (False, True):
+        of_kind = [
+            it for it in pairs if it.belongs and PREFERENCES[it.preference].is_style == is_style
+        ]
+        found = [it.is_followed(gate.setting(it, DEFAULT)) for it in of_kind]
+        shares.append(sum(found) / len(found) if found else 0.0)
+    return sum(shares) / len(shares)
+
+
+def _lost(pairs: Sequence[Pair], gate: StudiedGate) -> float:
+    neutral = [it for it in pairs if it.is_neutral]
+    return sum(not it.is_right(gate.setting(it, DEFAULT)) for it in neutral) / max(1, len(neutral))
+
+
+def area_under_curve(pairs: Sequence[Pair], kind: str) -> float:
+    """How often a question that concerns a topic scores above one that does not, ties half."""
+    about = [it for it in pairs if not PREFERENCES[it.preference].is_style]
+    high = np.array([it.scores[kind] for it in about if it.belongs])[:, None]
+    low = np.array([it.scores[kind] for it in about if not it.belongs])[None]
+    return float(((high > low) + 0.5 * (high == low)).mean())
+
+
+def _over(pairs: Sequence[Pair], value: Callable[[Pair], float]) -> Estimate | None:
+    by_question: dict[Hashable, list[float]] = {}
+    for pair in pairs:
+        by_question.setdefault(pair.asked, []).append(value(pair))
+    return estimate([by_question])
+
+
+def _settings_table(pairs: Sequence[Pair], best: StudiedGate) -> str:
+    head = ("setting", "gate", "right answers lost", "topics followed", "style followed")
+    rows = [("base", "-", *_cells(figures(pairs, BASE)))]
+    for setting in SETTINGS:
+        gates = {
+            "none": OPEN,
+            f"{best.kind}, closed: base": best,
+            f"{best.kind}, closed: pref": best._replace(closed=PREF),
+        }
+        rows += [
+            (setting.name, name, *_cells(figures(pairs, setting, gate)))
+            for name, gate in gates.items()
+            if not (setting == PREF and gate.closed == PREF)
+        ]
+    return _table(head, rows)
+
+
+def _kinds_table(halves: Sequence[Sequence[Pair]], choices: dict[str, StudiedGate]) -> str:
+    head = ("gate", "AUC", "threshold", "right answers lost", "topics followed", "style followed")
+    rows = []
+    open_figures = figures(halves[REPORTING], DEFAULT)
+    rows.append(("none", "-", "-", *_cells(open_figures)))
+    for kind, gate in choices.items():
+        found = figures(halves[REPORTING], DEFAULT, gate)
+        area = area_under_curve(halves[REPORTING], kind)
+        threshold = "always open" if math.isinf(gate.threshold) else f"{gate.threshold:.3g}"
+        rows.append((kind, f"{area:.2f}", threshold, *_cells(found)))
+    return _table(head, rows)
+
+
+def _preferences_table(pairs: Sequence[Pair]) -> str:
+    names = [setting.name for setting in SETTINGS]
+    head = ("preference", "half", *(f"lost, {it}" for it in names))
+    head += ("followed, base", *(f"followed, {it}" for it in names))
+    rows = []
+    for name, own in PREFERENCES.items():
+        of_one = [it for it in pairs if it.preference == name]
+        neutral, belong = ([it for it in of_one if part(it)] for part in (_neutral, _belongs))
+        lost = (_share([not it.is_right(setting) for it in neutral]) for setting in SETTINGS)
+        followed = (
+            _share([it.is_followed(setting) for it in belong]) for setting in (BASE, *SETTINGS)
+        )
+        rows.append((name, "reporting" if own.half else "choosing", *lost, *followed))
+    return _table(head, rows)
+
+
+def _neutral(pair: Pair) -> bool:
+    return pair.is_neutral
+
+
+def _belongs(pair: Pair) -> bool:
+    return pair.belongs
+
+
+def _share(found: Sequence[bool]) -> str:
+    return f"{sum(found)}/{len(found)}"
+
+
+def _counted(halves: Sequence[Sequence[Pair]]) -> str:
+    told = []
+    for name, pairs in zip(("choosing", "reporting"), halves, strict=True):
+        neutral = [it for it in pairs if it.is_neutral]
+        questions = len({it.asked for it in neutral})
+        told.append(
+            f"{name} {len(neutral)} pairs of {questions} neutral questions and "
+            f"{len(pairs) - len(neutral)} others"
+        )
+    return "; ".join(told)
+
+
+def _cells(found: GateFigures) -> tuple[str, ...]:
+    return tuple(_interval(it) for it in found)
+
+
+def _interval(found: Estimate | None) -> str:
+    if found is None or found.low is None or found.high is None:
+        return "-" if found is None else f"{100 * found.mean:.0f} %"
+    return f"{100 * found.mean:.0f} % [{100 * found.low:.0f}, {100 * found.high:.0f}]"
+
+
+def _mean(found: Estimate | None) -> float:
+    return 0.0 if found is None else found.mean
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _cosines(folder: Path, answers: Iterable[RecordedAnswer]) -> dict[Key, float]:
+    """The cosines of questions and preferences by MiniLM, kept in a file."""
+    path = folder / "cosines.json"
+    known: dict[str, dict[str, float]] = json.loads(path.read_text()) if path.exists() else {}
+    wanted = {answer.asked for answer in answers if answer.preference in PREFERENCES}
+    if new := sorted(wanted - known.keys()):
+        from cookbook.minilm import MiniLM  # noqa: PLC0415 - loads a model
+
+        model = MiniLM(embed_batch_size=32)
+        of_preference = np.array(
+            model.get_text_embedding_batch([own.text for own in PREFERENCES.values()])
+        )
+        for asked, vector in zip(new, model.get_text_embedding_batch(new), strict=True):
+            found = (of_preference @ np.array(vector)).round(4).tolist()
+            known[asked] = dict(zip(PREFERENCES, found, strict=True))
+        path.write_text(json.dumps(known))
+    return {(asked, name): it for asked, own in known.items() for name, it in own.items()}
