@@ -79,5 +79,5 @@ def check_gate(gate: Any) -> PreferenceGate | Literal["default"] | None:
     )
 
 
-Gate = Annotated[PreferenceGate | Literal["default"] | None, BeforeValidator(check_gate)]
-"""A gate; None is no gate, and "default" leaves it to the next level."""
+Gate = Annotated[PreferenceGate | GateKind | Literal["default"] | None, BeforeValidator(check_gate)]
+"""A gate, or its kind, which becomes one; None is none, "default" leaves it to the next level."""

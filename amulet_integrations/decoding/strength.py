@@ -137,7 +137,9 @@ class Strength(FrozenModel):
     @property
     def settled_gate(self) -> PreferenceGate | None:
         """The gate; the default where none is set."""
-        return DEFAULT_GATE if self.gate == "default" else self.gate
+        if self.gate == "default":
+            return DEFAULT_GATE
+        return self.gate if isinstance(self.gate, PreferenceGate) else None
 
     def settled(self, default: Preset = PRESETS["default"]) -> Preset:
         """The scale and the bound as numbers; the default's where they are not set.

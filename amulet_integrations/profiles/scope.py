@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Self, TypeVar
 from pydantic import Field, field_validator, model_validator
 
 from amulet_integrations.decoding.guidance import AmuletParams
-from amulet_integrations.decoding.preference_gate import Gate, GateKind
+from amulet_integrations.decoding.preference_gate import Gate
 from amulet_integrations.decoding.strength import GuidanceScale, MaxKL, PresetName, Strength
 from amulet_integrations.errors import AmuletError, InvalidParamsError, PreferenceSelectionError
 from amulet_integrations.validation import FrozenModel, suggest_names
@@ -161,7 +161,7 @@ def preference_scope(
     params: AmuletParams | None = None,
     preset: PresetName | None = None,
     max_kl: MaxKL = "default",
-    gate: Gate | GateKind = "default",
+    gate: Gate = "default",
 ) -> AbstractContextManager[PreferenceScope]:
     """Sets whose preferences apply inside a ``with`` block.
 
@@ -200,14 +200,9 @@ def preference_scope(
         InvalidParamsError: The strength or the bound is out of its range, or two strengths are
             given.
     """
-    given_strength: dict[str, Any] = {
-        "guidance_scale": guidance_scale,
-        "params": params,
-        "preset": preset,
-        "max_kl": max_kl,
-        "gate": gate,
-    }
-    strength = Strength(**given_strength)
+    strength = Strength(
+        guidance_scale=guidance_scale, params=params, preset=preset, max_kl=max_kl, gate=gate
+    )
     choices: dict[str, Any] = {"user_id": user_id, "preference": preference, "profile": profile}
     given = [name for name, value in choices.items() if value is not None]
     more = preference_context is not None or strength != Strength()
