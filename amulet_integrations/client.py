@@ -179,6 +179,7 @@ class AmuletClient(AmuletConfig):
             max_guidance_scale=self.max_guidance_scale,
             separator=self.separator,
             find_prompts=self._registry.prompts,
+            gate_encoder=self.gate_encoder,
             usual_scores=self._registry.usual_scores,
         )
 

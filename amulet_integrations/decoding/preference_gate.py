@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field
 from amulet_integrations.errors import AmuletError, InvalidParamsError
 from amulet_integrations.validation import FrozenModel
 
-GateKind = Literal["likelihood", "ask"]
+GateKind = Literal["similarity", "likelihood", "ask"]
 """What a gate goes by."""
 
 
@@ -21,10 +21,11 @@ class PreferenceGate(FrozenModel):
     out of this answer, as if it were not there.
 
     Attributes:
-        kind: What the score is. "likelihood": how much likelier the preference makes the user's
-            question, by the model, in nats a token, beyond what it does to unrelated questions.
-            "ask": the log-odds of yes where the model is asked whether the preference matters to
-            the question, again beyond those for unrelated questions.
+        kind: What the score is. "similarity": the cosine of the preference and the user's
+            question by a sentence embedding. "likelihood": how much likelier the preference makes the user's
+            question, by the model, in nats, beyond what it does to unrelated questions. "ask": the
+            log-odds of yes where the model is asked whether the preference matters to the
+            question, again beyond those for unrelated questions.
         threshold: The least score of a preference that acts. None is the one that was measured
             best for the kind (docs/relevance.md).
 
@@ -34,7 +35,7 @@ class PreferenceGate(FrozenModel):
 
     error_type: ClassVar[type[AmuletError]] = InvalidParamsError
 
-    kind: GateKind = "likelihood"
+    kind: GateKind = "similarity"
     threshold: float | None = Field(default=None, allow_inf_nan=False)
 
     @property
@@ -47,7 +48,7 @@ class PreferenceGate(FrozenModel):
         return {"kind": self.kind, "threshold": self.least_score}
 
 
-MEASURED_THRESHOLDS: dict[GateKind, float] = {"likelihood": 0.0, "ask": 0.0}
+MEASURED_THRESHOLDS: dict[GateKind, float] = {"similarity": 0.186, "likelihood": 0.0, "ask": 0.0}
 """The threshold of each kind where none is given; docs/relevance.md has the figures."""
 
 DEFAULT_GATE: PreferenceGate | None = None
@@ -74,7 +75,7 @@ def check_gate(gate: Any) -> PreferenceGate | Literal["default"] | None:
     if isinstance(gate, str) and gate in _KINDS:
         return PreferenceGate.model_validate({"kind": gate})
     raise InvalidParamsError(
-        f"gate={gate!r:.80}: give {' or '.join(map(repr, _KINDS))}, a PreferenceGate of one of "
+        f"gate={gate!r:.80}: give {', '.join(map(repr, _KINDS))}, a PreferenceGate of one of "
         "these with a threshold, or None for no gate."
     )
 

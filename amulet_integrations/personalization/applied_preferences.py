@@ -52,6 +52,7 @@ class Personalization:
             was saved for this model.
         source: The level at which the user was named; None when nobody was named.
         gate: Decides by the question which preferences act; None for no gate.
+        gate_encoder: The sentence embedding that it uses; None where it uses none.
         scores: What it found of each preference; () where it has not looked yet.
         left_out: The preferences that it left out.
     """
@@ -65,6 +66,7 @@ class Personalization:
     preset: str | None
     source: Source | None
     gate: PreferenceGate | None = None
+    gate_encoder: str | None = None
     scores: tuple[float, ...] = ()
     left_out: tuple[GatedPreference, ...] = ()
 
@@ -136,12 +138,13 @@ class Personalization:
     def _described_gate(self, shown: set[str]) -> dict[str, Any]:
         if self.gate is None:
             return {"preferences": [it.model_dump(include=shown) for it in self.preferences]}
+        encoder = {} if self.gate_encoder is None else {"encoder": self.gate_encoder}
         scores = self.scores or [math.inf] * len(self.preferences)
         return {
             "preferences": [
                 it.describe(shown) for it in map(GatedPreference, self.preferences, scores)
             ],
-            "gate": self.gate.describe(),
+            "gate": self.gate.describe() | encoder,
             "left_out": [it.describe(shown) for it in self.left_out],
         }
 

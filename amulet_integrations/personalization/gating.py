@@ -11,6 +11,7 @@ from hashlib import sha256
 from amulet_integrations.concurrency.deadline import Deadline
 from amulet_integrations.concurrency.fork_safe import ForkSafeLock
 from amulet_integrations.decoding.preference_gate import GateKind
+from amulet_integrations.engine.encoders.sentence_encoder import shared_encoder
 
 from .question_scores import LONGEST_QUESTION, UNRELATED_QUESTIONS, QuestionScorer
 
@@ -70,12 +71,14 @@ class QuestionGate:
         kind: What the scores are; see `PreferenceGate`.
         scorer: Asks the model.
         usual: What was found of preferences before.
+        encoder: The sentence embedding for "similarity", as in `SentenceEncoder.from_pretrained`.
         deadline: Until when it may take.
     """
 
     kind: GateKind
     scorer: QuestionScorer
     usual: UsualScores
+    encoder: str
     deadline: Deadline
 
     def scores(self, question: str, preferences: Sequence[str]) -> list[float]:
@@ -88,14 +91,24 @@ class QuestionGate:
         Raises:
             RequestTimeoutError: The deadline has passed.
             GenerationError: The engine fails.
+            ModelError: The sentence embedding cannot be loaded.
         """
         scores = [math.inf] * len(preferences)
         topical = [at for at, is_style in enumerate(self._style(preferences)) if not is_style]
         if texts := [preferences[at] for at in topical]:
-            found = self._raw_scores(question.strip()[-LONGEST_QUESTION:], texts)
-            for at, score, usual in zip(topical, found, self._usual_scores(texts), strict=True):
-                scores[at] = score - usual
+            question = question.strip()[-LONGEST_QUESTION:]
+            for at, score in zip(topical, self._topical_scores(question, texts), strict=True):
+                scores[at] = score
         return scores
+
+    def _topical_scores(self, question: str, preferences: Sequence[str]) -> list[float]:
+        if self.kind == "similarity":
+            self.deadline.check("while its gate looked at the question")
+            asked, *others = shared_encoder(self.encoder).embed([question, *preferences])
+            return [float(asked @ other) for other in others]
+        found = self._raw_scores(question, preferences)
+        usual = self._usual_scores(preferences)
+        return [score - least for score, least in zip(found, usual, strict=True)]
 
     def _raw_scores(self, question: str, preferences: Sequence[str]) -> list[float]:
         self.deadline.check("while its gate looked at the question")

@@ -15,6 +15,10 @@ from amulet_integrations.decoding.guidance import (
     check_guidance_scale,
 )
 from amulet_integrations.decoding.strength import PRESETS, Method, Preset, Strength, method_strength
+from amulet_integrations.engine.encoders.sentence_encoder import (
+    EMBEDDED_ENCODER,
+    embedded_encoder_path,
+)
 from amulet_integrations.engine.protocol import Engine
 from amulet_integrations.engine.request import GenerationRequest
 from amulet_integrations.engine.structured.alternatives import OutputAlternative
@@ -70,6 +74,7 @@ class Personalizer:
         max_guidance_scale: The largest guidance scale that is accepted.
         separator: Stands between the system message and the preference.
         find_prompts: Returns the prompt builder of an engine and a separator.
+        gate_encoder: The sentence embedding of gates that go by similarity.
         usual_scores: What gates have found of preferences and unrelated questions.
 
     Raises:
@@ -88,6 +93,7 @@ class Personalizer:
     max_guidance_scale: float = DEFAULT_MAX_GUIDANCE_SCALE
     separator: str = DEFAULT_SEPARATOR
     find_prompts: Callable[[Engine, str], PromptBuilder] = _make_prompts
+    gate_encoder: str = EMBEDDED_ENCODER
     usual_scores: UsualScores = field(default_factory=UsualScores)
 
     def __post_init__(self) -> None:
@@ -143,6 +149,8 @@ class Personalizer:
             ProfileLimitError: The preferences exceed a limit, or a parent may not be one.
             PreferenceSelectionError: A profile has a parent, and there is no store to read it in.
             UnknownUserError: The user is not in the store, and `on_unknown_user` raises it.
+            MissingDependencyError: A gate needs the embedded sentence embedding, which is not
+                installed.
             ProfileError: The store fails, or what it holds is not a profile; or the profile's
                 parents form a circle.
         """
@@ -168,6 +176,9 @@ class Personalizer:
         name, applied = None, Preset(0.0, None)
         if preferences:
             name, applied = self._named_strength(method, strength, saved=saved)
+        gate = strength.settled_gate if preferences else None
+        if gate and gate.kind == "similarity" and self.gate_encoder == EMBEDDED_ENCODER:
+            embedded_encoder_path()
         return Personalization(
             user_id=profile.user_id if profile else selection.user_id,
             version=profile.version or None if profile else None,
@@ -177,7 +188,8 @@ class Personalizer:
             max_kl=applied.max_kl,
             preset=name,
             source=selection.source,
-            gate=strength.settled_gate if preferences else None,
+            gate=gate,
+            gate_encoder=self.gate_encoder if gate and gate.kind == "similarity" else None,
         )
 
     def build_request(self, prepared: PreparedCall) -> GenerationRequest:
@@ -257,7 +269,9 @@ class Personalizer:
             return prepared
         self._check_tokens(applied)
         scorer = QuestionScorer(self.engine, self.prompts)
-        gate = QuestionGate(applied.gate.kind, scorer, self.usual_scores, prepared.deadline)
+        gate = QuestionGate(
+            applied.gate.kind, scorer, self.usual_scores, self.gate_encoder, prepared.deadline
+        )
         scores = gate.scores(question, [it.text for it in applied.preferences])
         return replace(prepared, personalization=applied.gated(scores))
 

@@ -36,9 +36,9 @@ class PreferenceProfile(FrozenModel):
         preset: The strength by name: "gentle", "default", "strong" or "paper".
         max_kl: The bound on what the strength may do to a token, in nats. None means no bound;
             "default" leaves it to the preset or the caller.
-        gate: Leaves preferences out of answers that they have nothing to do with: "likelihood",
-            "ask", or a `PreferenceGate` with a threshold. None means no gate; "default" leaves it
-            to the caller, and is not written into the JSON form.
+        gate: Leaves preferences out of answers that they have nothing to do with: "similarity",
+            "likelihood", "ask", or a `PreferenceGate` with a threshold. None means no gate;
+            "default" leaves it to the caller, and is not written into the JSON form.
         method: How to decode; None leaves it to the caller.
         parent: The id of another profile, such as ``"organisation"``, whose preferences apply too
             unless one here has the same name; see `inheritance.inherited`. The operator says who

@@ -76,7 +76,7 @@ class StudiedGate(NamedTuple):
 
     def setting(self, pair: Pair, setting: Setting) -> Setting:
         """The setting whose answer it lets through."""
-        return setting if pair.scores[self.kind] >= self.threshold else self.closed
+        return setting if pair.scores.get(self.kind, 0.0) >= self.threshold else self.closed
 
 
 OPEN = StudiedGate("none", -math.inf)
@@ -88,7 +88,10 @@ def pairs_of(
     signals: Iterable[Signals],
     cosines: Mapping[Key, float],
 ) -> list[Pair]:
-    """The pairs that every setting has answered and of which there are signals."""
+    """The pairs that every setting has answered.
+
+    Those of which there are no signals have no scores of the kinds that need them.
+    """
     by_pair: dict[Key, dict[Setting, RecordedAnswer]] = {}
     base: dict[str, RecordedAnswer] = {}
     usual: dict[str, list[RecordedAnswer]] = {}
@@ -105,7 +108,7 @@ def pairs_of(
     return [
         Pair(asked, name, {**found, BASE: base[asked]}, scores.of((asked, name), found[PREF]))
         for (asked, name), found in by_pair.items()
-        if (asked, name) in seen and found.keys() >= set(SETTINGS)
+        if found.keys() >= set(SETTINGS)
     ]
 
 
@@ -147,16 +150,17 @@ class _Scores:
         return dict(self._named(key, pref))
 
     def _named(self, key: Key, pref: RecordedAnswer) -> Iterator[tuple[str, float]]:
-        seen, usual = self._seen[key], self._usual[key[1]]
+        seen, usual = self._seen.get(key), self._usual[key[1]]
         style = self._seen["", key[1]].style >= STYLE_LOG_ODDS
         raw = {
-            "likelihood": seen.likelihood - usual["likelihood"],
-            "ask": seen.yes - usual["ask"],
-            "ask, as it is": seen.yes,
+            "similarity": self._cosines.get(key, 0.0),
             "first token": pref.moved[0] / usual["first token"],
             "first tokens": _moved(pref) / usual["first tokens"],
-            "cosine": self._cosines.get(key, 0.0),
         }
+        if seen is not None:
+            raw["likelihood"] = seen.likelihood - usual["likelihood"]
+            raw["ask"] = seen.yes - usual["ask"]
+            raw["ask, as it is"] = seen.yes
         for kind, score in raw.items():
             yield kind, score
             yield f"{kind}, style exempt", math.inf if style else score

@@ -23,8 +23,8 @@ CHOOSING, REPORTING = 0, 1
 FOLLOWED_LOST = 0.02
 """So much less may be followed behind a gate that is chosen, as a share of all that belong."""
 
-REFERENCES = ("cosine", "known topics", "perfect")
-"""Kinds that only show what is possible: they need another model, or know the answer."""
+REFERENCES = ("known topics", "perfect")
+"""Kinds that only show what is possible: they know the answer."""
 
 _THRESHOLDS = 40
 
@@ -53,17 +53,19 @@ def write_report(folder: Path) -> str:
     """Writes the tables into the folder, and returns them."""
     answers = Journal.read(folder / ANSWERS, RecordedAnswer)
     pairs = pairs_of(answers, Journal.read(folder / SIGNALS, Signals), _cosines(folder, answers))
-    halves = [[it for it in pairs if it.half == half] for half in (CHOOSING, REPORTING)]
-    choices = {kind: choose(kind, halves[CHOOSING]) for kind in pairs[0].scores}
-    own = {kind: gate for kind, gate in choices.items() if not kind.startswith(REFERENCES)}
-    best = min(own.values(), key=lambda gate: _mean(figures(halves[CHOOSING], DEFAULT, gate).lost))
+    kinds = max((it.scores for it in pairs), key=len)
+    seen = [it for it in pairs if it.scores.keys() == kinds.keys()]
+    choices = {kind: choose(kind, _half(seen, CHOOSING)) for kind in kinds}
+    own = [gate for kind, gate in choices.items() if not kind.startswith(REFERENCES)]
+    best = min(own, key=lambda gate: _lost(_half(seen, CHOOSING), gate))
     text = "\n\n".join(
         [
-            f"# Where preferences belong: {_counted(halves)}",
+            f"# Where preferences belong: {_counted(pairs)}",
             "## Without a gate and behind the chosen one, on the half kept for reporting",
-            _settings_table(halves[REPORTING], best),
+            _settings_table(_half(pairs, REPORTING), best),
             f'## What every kind of gate does, at the default setting, "closed" being {BASE.name}',
-            _kinds_table(halves, choices),
+            _counted(seen),
+            _kinds_table(_half(seen, REPORTING), choices),
             "## Each preference, without a gate",
             _preferences_table(pairs),
         ]
@@ -150,14 +152,14 @@ def _settings_table(pairs: Sequence[Pair], best: StudiedGate) -> str:
     return _table(head, rows)
 
 
-def _kinds_table(halves: Sequence[Sequence[Pair]], choices: dict[str, StudiedGate]) -> str:
+def _kinds_table(pairs: Sequence[Pair], choices: dict[str, StudiedGate]) -> str:
     head = ("gate", "AUC", "threshold", "right answers lost", "topics followed", "style followed")
     rows = []
-    open_figures = figures(halves[REPORTING], DEFAULT)
+    open_figures = figures(pairs, DEFAULT)
     rows.append(("none", "-", "-", *_cells(open_figures)))
     for kind, gate in choices.items():
-        found = figures(halves[REPORTING], DEFAULT, gate)
-        area = area_under_curve(halves[REPORTING], kind)
+        found = figures(pairs, DEFAULT, gate)
+        area = area_under_curve(pairs, kind)
         threshold = "always open" if math.isinf(gate.threshold) else f"{gate.threshold:.3g}"
         rows.append((kind, f"{area:.2f}", threshold, *_cells(found)))
     return _table(head, rows)
@@ -191,14 +193,19 @@ def _share(found: Sequence[bool]) -> str:
     return f"{sum(found)}/{len(found)}"
 
 
-def _counted(halves: Sequence[Sequence[Pair]]) -> str:
+def _half(pairs: Iterable[Pair], half: int) -> list[Pair]:
+    return [it for it in pairs if it.half == half]
+
+
+def _counted(pairs: Sequence[Pair]) -> str:
     told = []
-    for name, pairs in zip(("choosing", "reporting"), halves, strict=True):
-        neutral = [it for it in pairs if it.is_neutral]
+    for name, half in (("choosing", CHOOSING), ("reporting", REPORTING)):
+        of_half = _half(pairs, half)
+        neutral = [it for it in of_half if it.is_neutral]
         questions = len({it.asked for it in neutral})
         told.append(
             f"{name} {len(neutral)} pairs of {questions} neutral questions and "
-            f"{len(pairs) - len(neutral)} others"
+            f"{len(of_half) - len(neutral)} others"
         )
     return "; ".join(told)
 

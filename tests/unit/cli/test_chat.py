@@ -270,12 +270,12 @@ def test_a_gate_leaves_the_preference_out(
     result = amulet(*command, stdin=lines, engine=engine)
 
     assert [len(request.contexts) for request in engine.requests] == [1, 2, 2, 2]
-    assert "/gate near: give likelihood or ask" in result.stderr
+    assert "/gate near: give similarity, likelihood or ask" in result.stderr
 
     for bad in ("ask:", "likelihood:nan", "none:1", "2"):
         refused = amulet("chat", "--preference", PREFERENCE, "--gate", bad, stdin=FIRST)
         assert refused.exit_code != 0
-        assert f"--gate {bad}: give likelihood or ask" in refused.stderr
+        assert f"--gate {bad}: give similarity, likelihood or ask" in refused.stderr
 
 
 def test_the_user_changes_during_the_chat(

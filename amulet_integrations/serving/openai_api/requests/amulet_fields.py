@@ -44,7 +44,7 @@ class GateObject(RequestModel):
         threshold: The least score of a preference that acts; null is the one that was measured.
     """
 
-    kind: GateKind = "likelihood"
+    kind: GateKind = "similarity"
     threshold: float | None = Field(default=None, allow_inf_nan=False)
 
 
@@ -59,8 +59,8 @@ class AmuletFields(RequestModel):
             amplifies them.
         preset: The same by name.
         max_kl: The bound on what the strength may do to a token, in nats; null is no bound.
-        gate: Leaves preferences out of answers that they have nothing to do with: "likelihood",
-            "ask", or an object with a `kind` and a `threshold`; null is no gate.
+        gate: Leaves preferences out of answers that they have nothing to do with: "similarity",
+            "likelihood", "ask", or an object with a `kind` and a `threshold`; null is no gate.
         method: How the answer is decoded.
         preference_context: What the request is about, for preferences that have a `when`.
         explain: Whether `amulet.tokens` of the answer explains each token.
