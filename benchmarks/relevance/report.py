@@ -54,18 +54,16 @@ def write_report(folder: Path) -> str:
     answers = Journal.read(folder / ANSWERS, RecordedAnswer)
     pairs = pairs_of(answers, Journal.read(folder / SIGNALS, Signals), _cosines(folder, answers))
     kinds = max((it.scores for it in pairs), key=len)
-    seen = [it for it in pairs if it.scores.keys() == kinds.keys()]
-    choices = {kind: choose(kind, _half(seen, CHOOSING)) for kind in kinds}
+    choices = {kind: choose(kind, _half(_with(pairs, kind), CHOOSING)) for kind in kinds}
     own = [gate for kind, gate in choices.items() if not kind.startswith(REFERENCES)]
-    best = min(own, key=lambda gate: _lost(_half(seen, CHOOSING), gate))
+    best = max(own, key=lambda gate: _saved(_half(_with(pairs, gate.kind), CHOOSING), gate))
     text = "\n\n".join(
         [
             f"# Where preferences belong: {_counted(pairs)}",
             "## Without a gate and behind the chosen one, on the half kept for reporting",
             _settings_table(_half(pairs, REPORTING), best),
             f'## What every kind of gate does, at the default setting, "closed" being {BASE.name}',
-            _counted(seen),
-            _kinds_table(_half(seen, REPORTING), choices),
+            _kinds_table(_half(pairs, REPORTING), choices),
             "## Each preference, without a gate",
             _preferences_table(pairs),
         ]
@@ -120,6 +118,11 @@ def _lost(pairs: Sequence[Pair], gate: StudiedGate) -> float:
     return sum(not it.is_right(gate.setting(it, DEFAULT)) for it in neutral) / max(1, len(neutral))
 
 
+def _saved(pairs: Sequence[Pair], gate: StudiedGate) -> float:
+    """How many fewer right answers are lost than without a gate, as a share."""
+    return _lost(pairs, OPEN) - _lost(pairs, gate)
+
+
 def area_under_curve(pairs: Sequence[Pair], kind: str) -> float:
     """How often a question that concerns a topic scores above one that does not, ties half."""
     about = [it for it in pairs if not PREFERENCES[it.preference].is_style]
@@ -153,15 +156,17 @@ def _settings_table(pairs: Sequence[Pair], best: StudiedGate) -> str:
 
 
 def _kinds_table(pairs: Sequence[Pair], choices: dict[str, StudiedGate]) -> str:
-    head = ("gate", "AUC", "threshold", "right answers lost", "topics followed", "style followed")
+    head = ("gate", "pairs", "AUC", "threshold", "right answers lost", "without it")
+    head += ("topics followed", "style followed")
     rows = []
-    open_figures = figures(pairs, DEFAULT)
-    rows.append(("none", "-", "-", *_cells(open_figures)))
     for kind, gate in choices.items():
-        found = figures(pairs, DEFAULT, gate)
-        area = area_under_curve(pairs, kind)
+        of_kind = _with(pairs, kind)
+        lost, topics, style = _cells(figures(of_kind, DEFAULT, gate))
+        before, *_ = _cells(figures(of_kind, DEFAULT))
+        exempt = kind.endswith("exempt")
+        area = "" if exempt else f"{area_under_curve(of_kind, kind):.2f}"
         threshold = "always open" if math.isinf(gate.threshold) else f"{gate.threshold:.3g}"
-        rows.append((kind, f"{area:.2f}", threshold, *_cells(found)))
+        rows.append((kind, str(len(of_kind)), area, threshold, lost, before, topics, style))
     return _table(head, rows)
 
 
@@ -191,6 +196,11 @@ def _belongs(pair: Pair) -> bool:
 
 def _share(found: Sequence[bool]) -> str:
     return f"{sum(found)}/{len(found)}"
+
+
+def _with(pairs: Iterable[Pair], kind: str) -> list[Pair]:
+    """The pairs that have a score of a kind."""
+    return [it for it in pairs if kind in it.scores]
 
 
 def _half(pairs: Iterable[Pair], half: int) -> list[Pair]:
