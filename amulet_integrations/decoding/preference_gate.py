@@ -10,8 +10,11 @@ from pydantic import BeforeValidator, Field
 from amulet_integrations.errors import AmuletError, InvalidParamsError
 from amulet_integrations.validation import FrozenModel
 
-GateKind = Literal["similarity", "likelihood", "ask"]
+GateKind = Literal["similarity"]
 """What a gate goes by."""
+
+MEASURED_THRESHOLD = 0.14
+"""The threshold of "similarity" for all-MiniLM-L6-v2; docs/relevance.md: how it was chosen."""
 
 
 class PreferenceGate(FrozenModel):
@@ -22,12 +25,9 @@ class PreferenceGate(FrozenModel):
 
     Attributes:
         kind: What the score is. "similarity": the cosine of the preference and the user's
-            question by a sentence embedding. "likelihood": how much likelier the preference makes
-            the question, by the model, in nats, beyond what it does to unrelated questions. "ask":
-            the log-odds of yes where the model is asked whether the preference matters to the
-            question, again beyond those for unrelated questions.
-        threshold: The least score of a preference that acts. None is the one that was measured
-            best for the kind (docs/relevance.md).
+            question by a sentence embedding.
+        threshold: The least score of a preference that acts, from -1 to 1. Another sentence
+            embedding than all-MiniLM-L6-v2 needs another one.
 
     Raises:
         InvalidParamsError: A value is out of its range.
@@ -36,20 +36,8 @@ class PreferenceGate(FrozenModel):
     error_type: ClassVar[type[AmuletError]] = InvalidParamsError
 
     kind: GateKind = "similarity"
-    threshold: float | None = Field(default=None, allow_inf_nan=False)
+    threshold: float = Field(default=MEASURED_THRESHOLD, ge=-1.0, le=1.0, allow_inf_nan=False)
 
-    @property
-    def least_score(self) -> float:
-        """The threshold that applies."""
-        return MEASURED_THRESHOLDS[self.kind] if self.threshold is None else float(self.threshold)
-
-    def describe(self) -> dict[str, Any]:
-        """The kind and the threshold that applies, as plain JSON values."""
-        return {"kind": self.kind, "threshold": self.least_score}
-
-
-MEASURED_THRESHOLDS: dict[GateKind, float] = {"similarity": 0.186, "likelihood": 0.0, "ask": 0.0}
-"""The threshold of each kind where none is given; docs/relevance.md has the figures."""
 
 DEFAULT_GATE: PreferenceGate | None = None
 """The gate where nobody sets one: none."""
@@ -75,8 +63,8 @@ def check_gate(gate: Any) -> PreferenceGate | Literal["default"] | None:
     if isinstance(gate, str) and gate in _KINDS:
         return PreferenceGate.model_validate({"kind": gate})
     raise InvalidParamsError(
-        f"gate={gate!r:.80}: give {', '.join(map(repr, _KINDS))}, a PreferenceGate of one of "
-        "these with a threshold, or None for no gate."
+        f"gate={gate!r:.80}: give {' or '.join(map(repr, _KINDS))}, a PreferenceGate with a "
+        "threshold, or None for no gate."
     )
 
 

@@ -52,7 +52,7 @@ class Personalization:
             was saved for this model.
         source: The level at which the user was named; None when nobody was named.
         gate: Decides by the question which preferences act; None for no gate.
-        gate_encoder: The sentence embedding that it uses; None where it uses none.
+        gate_encoder: The sentence embedding that it goes by; None for no gate.
         scores: What it found of each preference; () where it has not looked yet.
         left_out: The preferences that it left out.
     """
@@ -91,7 +91,7 @@ class Personalization:
             scores: The score of each preference for the question.
         """
         assert self.gate is not None  # noqa: S101
-        least = self.gate.least_score
+        least = self.gate.threshold
         found = [*map(GatedPreference, self.preferences, scores)]
         acting = [it for it in found if it.score >= least]
         gated = replace(
@@ -138,13 +138,12 @@ class Personalization:
     def _described_gate(self, shown: set[str]) -> dict[str, Any]:
         if self.gate is None:
             return {"preferences": [it.model_dump(include=shown) for it in self.preferences]}
-        encoder = {} if self.gate_encoder is None else {"encoder": self.gate_encoder}
         scores = self.scores or [math.inf] * len(self.preferences)
         return {
             "preferences": [
                 it.describe(shown) for it in map(GatedPreference, self.preferences, scores)
             ],
-            "gate": self.gate.describe() | encoder,
+            "gate": {**self.gate.model_dump(), "encoder": self.gate_encoder},
             "left_out": [it.describe(shown) for it in self.left_out],
         }
 

@@ -20,7 +20,7 @@ from amulet_integrations.explanation.explanation import Explanation
 from amulet_integrations.profiles.active import group_preferences
 
 from .applied_preferences import Personalization
-from .question_scores import score_contexts
+from .preference_style import score_contexts
 
 EXPLANATION_ID = "explanation_id"
 """The key in an answer's metadata that names its explanation."""

@@ -38,11 +38,11 @@ from amulet_integrations.prompting.messages import check_answerable
 from amulet_integrations.prompting.parsing.reasoning import END_OF_THOUGHTS, THINK, Reasoning
 
 from .applied_preferences import Personalization
-from .gating import QuestionGate, UsualScores
+from .gating import QuestionGate
 from .guidance_plan import plan_alternatives
 from .looked_up_profile import LookedUpProfile
+from .preference_style import PreferenceStyles
 from .prepared_call import PreparedAnswer, PreparedCall
-from .question_scores import QuestionScorer
 from .saved_presets import find_preset, has_presets
 from .user_resolution import PreferenceSelection
 
@@ -75,7 +75,7 @@ class Personalizer:
         separator: Stands between the system message and the preference.
         find_prompts: Returns the prompt builder of an engine and a separator.
         gate_encoder: The sentence embedding of gates that go by similarity.
-        usual_scores: What gates have found of preferences and unrelated questions.
+        styles: Which preferences are about style, as far as gates have found out.
 
     Raises:
         GuidanceScaleError: The strength or `linear_alignment_ratio` is above `max_guidance_scale`.
@@ -94,7 +94,7 @@ class Personalizer:
     separator: str = DEFAULT_SEPARATOR
     find_prompts: Callable[[Engine, str], PromptBuilder] = _make_prompts
     gate_encoder: str = EMBEDDED_ENCODER
-    usual_scores: UsualScores = field(default_factory=UsualScores)
+    styles: PreferenceStyles = field(default_factory=PreferenceStyles)
 
     def __post_init__(self) -> None:
         self._named_strength(self.method, self.strength, saved=False)
@@ -177,7 +177,7 @@ class Personalizer:
         if preferences:
             name, applied = self._named_strength(method, strength, saved=saved)
         gate = strength.settled_gate if preferences else None
-        if gate and gate.kind == "similarity" and self.gate_encoder == EMBEDDED_ENCODER:
+        if gate and self.gate_encoder == EMBEDDED_ENCODER:
             embedded_encoder_path()
         return Personalization(
             user_id=profile.user_id if profile else selection.user_id,
@@ -189,7 +189,7 @@ class Personalizer:
             preset=name,
             source=selection.source,
             gate=gate,
-            gate_encoder=self.gate_encoder if gate and gate.kind == "similarity" else None,
+            gate_encoder=self.gate_encoder if gate else None,
         )
 
     def build_request(self, prepared: PreparedCall) -> GenerationRequest:
@@ -268,11 +268,9 @@ class Personalizer:
         if applied.gate is None or not applied.preferences or not question.strip():
             return prepared
         self._check_tokens(applied)
-        scorer = QuestionScorer(self.engine, self.prompts)
-        gate = QuestionGate(
-            applied.gate.kind, scorer, self.usual_scores, self.gate_encoder, prepared.deadline
-        )
-        scores = gate.scores(question, [it.text for it in applied.preferences])
+        gate = QuestionGate(self.engine, self.prompts, self.styles, self.gate_encoder)
+        texts = [it.text for it in applied.preferences]
+        scores = gate.scores(question, texts, prepared.deadline)
         return replace(prepared, personalization=applied.gated(scores))
 
     def _check_tokens(self, applied: Personalization) -> None:

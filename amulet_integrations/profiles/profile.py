@@ -37,7 +37,7 @@ class PreferenceProfile(FrozenModel):
         max_kl: The bound on what the strength may do to a token, in nats. None means no bound;
             "default" leaves it to the preset or the caller.
         gate: Leaves preferences out of answers that they have nothing to do with: "similarity",
-            "likelihood", "ask", or a `PreferenceGate` with a threshold. None means no gate;
+            or a `PreferenceGate` with a threshold. None means no gate;
             "default" leaves it to the caller, and is not written into the JSON form.
         method: How to decode; None leaves it to the caller.
         parent: The id of another profile, such as ``"organisation"``, whose preferences apply too

@@ -49,7 +49,7 @@ class ProfileExplanation:
     def gate(self) -> dict[str, Any] | None:
         """The gate as plain JSON values; None for none."""
         gate = self.whole.strength.settled_gate
-        return None if gate is None else gate.describe()
+        return None if gate is None else gate.model_dump()
 
     @property
     def weights(self) -> tuple[float, ...]:

@@ -187,7 +187,7 @@ def preference_scope(
         preset: The same by name: "gentle", "default", "strong" or "paper".
         max_kl: The bound on what the strength may do to a token, in nats; None means no bound.
         gate: Leaves preferences out of answers that they have nothing to do with: "similarity",
-            "likelihood", "ask", or a `PreferenceGate` with a threshold; None means no gate.
+            or a `PreferenceGate` with a threshold; None means no gate.
 
     Returns:
         A context manager that returns the scope.

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from statistics import fmean
 from typing import NamedTuple
 
-from amulet_integrations.personalization.gating import STYLE_LOG_ODDS
+from amulet_integrations.personalization.preference_style import STYLE_LOG_ODDS
 from benchmarks.defaults.settings import BASE, PREF, Setting
 from benchmarks.defaults.study import RecordedAnswer
 from benchmarks.relevance.neutral import POOL

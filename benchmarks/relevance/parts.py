@@ -10,7 +10,6 @@ from pathlib import Path
 
 from amulet_integrations.engine import LocalEngine
 from amulet_integrations.evaluation.runs.journal import Journal
-from amulet_integrations.personalization.question_scores import UNRELATED_QUESTIONS
 from benchmarks.defaults.questions import Question
 from benchmarks.defaults.settings import BASE, PREF, Setting
 from benchmarks.defaults.study import Job, RecordedAnswer, Study
@@ -20,6 +19,7 @@ from benchmarks.relevance.preferences import (
     concerned_questions,
     of_half,
 )
+from benchmarks.relevance.question_scores import UNRELATED_QUESTIONS
 
 ANSWERS = "answers.jsonl"
 NOBODY = "nobody"

@@ -20,8 +20,8 @@ from benchmarks.relevance.preferences import PREFERENCES
 from benchmarks.relevance.signals import SIGNALS, Signals
 
 CHOOSING, REPORTING = 0, 1
-FOLLOWED_LOST = 0.02
-"""So much less may be followed behind a gate that is chosen, as a share of all that belong."""
+NEARLY = 0.02
+"""A threshold that loses so much more right answers than the best is as good, if it is lower."""
 
 REFERENCES = ("known topics", "perfect")
 """Kinds that only show what is possible: they know the answer."""
@@ -88,18 +88,18 @@ def figures(pairs: Sequence[Pair], setting: Setting, gate: StudiedGate = OPEN) -
 
 
 def choose(kind: str, pairs: Sequence[Pair]) -> StudiedGate:
-    """The threshold of a kind that loses fewest right answers, of those that lose no preference.
+    """The lowest threshold of a kind that loses nearly as few right answers as the best.
 
-    At the default setting, where "closed" is base. Preferences count as lost where
-    `FOLLOWED_LOST` less of them is followed than without the gate. No threshold but the one that
-    is always open may be left.
+    At the default setting, where "closed" is base. Of those only that lose no preference: as many
+    are followed as without a gate. None but the one that is always open may be left.
     """
     scores = sorted({it.scores[kind] for it in pairs} - {math.inf, -math.inf})
     quantiles = np.quantile(scores, np.linspace(0, 1, _THRESHOLDS)) if scores else [0.0]
     gates = [OPEN._replace(kind=kind), *(StudiedGate(kind, float(it)) for it in quantiles)]
-    least = _followed(pairs, OPEN) - FOLLOWED_LOST
+    least = _followed(pairs, OPEN)
     keeping = [gate for gate in gates if _followed(pairs, gate) >= least]
-    return min(keeping, key=lambda gate: _lost(pairs, gate))
+    best = min(_lost(pairs, gate) for gate in keeping)
+    return next(gate for gate in keeping if _lost(pairs, gate) <= best + NEARLY)
 
 
 def _followed(pairs: Sequence[Pair], gate: StudiedGate) -> float:

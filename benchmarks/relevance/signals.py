@@ -9,14 +9,12 @@ from pydantic import BaseModel, ConfigDict
 
 from amulet_integrations.engine import LocalEngine
 from amulet_integrations.evaluation.runs.journal import Journal
-from amulet_integrations.personalization.question_scores import (
-    UNRELATED_QUESTIONS,
-    QuestionScorer,
-)
+from amulet_integrations.personalization.preference_style import style_log_odds
 from amulet_integrations.prompting import PromptBuilder
 from benchmarks.defaults.settings import PREF
 from benchmarks.defaults.study import RecordedAnswer
 from benchmarks.relevance.preferences import PREFERENCES
+from benchmarks.relevance.question_scores import UNRELATED_QUESTIONS, QuestionScorer
 
 SIGNALS = "signals.jsonl"
 _REPORT_EVERY = 25  # questions
@@ -55,12 +53,13 @@ def write_signals(folder: Path, engine: LocalEngine, answers: Sequence[RecordedA
     for answer in answers:
         if answer.setting == PREF.name and answer.set_ != "calibration":
             pairs.setdefault(answer.asked, []).append(answer.preference)
-    scorer = QuestionScorer(engine, PromptBuilder(engine.tokenizer))
+    prompts = PromptBuilder(engine.tokenizer)
+    scorer = QuestionScorer(engine, prompts)
     with Journal(folder / SIGNALS, Signals) as journal:
         there = {line.key for line in journal.lines}
         for name, own in PREFERENCES.items():
             if ("", name) not in there:
-                style = scorer.style_log_odds(own.text)
+                style = style_log_odds(engine, prompts, own.text)
                 journal.add(Signals(asked="", preference=name, style=round(style, 4)))
         for number, (question, names) in enumerate(pairs.items()):
             if left := [name for name in names if (question, name) not in there]:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, WrapValidator
 
-from amulet_integrations.decoding.preference_gate import GateKind
+from amulet_integrations.decoding.preference_gate import MEASURED_THRESHOLD, GateKind
 from amulet_integrations.decoding.strength import Method, PresetName
 from amulet_integrations.personalization.call_options import NONE_HAS_MEANING
 from amulet_integrations.serving.given_context import GivenContext, without_nulls
@@ -41,11 +41,11 @@ class GateObject(RequestModel):
 
     Attributes:
         kind: What it goes by.
-        threshold: The least score of a preference that acts; null is the one that was measured.
+        threshold: The least score of a preference that acts; from -1 to 1.
     """
 
     kind: GateKind = "similarity"
-    threshold: float | None = Field(default=None, allow_inf_nan=False)
+    threshold: float = Field(default=MEASURED_THRESHOLD, ge=-1.0, le=1.0, allow_inf_nan=False)
 
 
 class AmuletFields(RequestModel):
@@ -60,7 +60,7 @@ class AmuletFields(RequestModel):
         preset: The same by name.
         max_kl: The bound on what the strength may do to a token, in nats; null is no bound.
         gate: Leaves preferences out of answers that they have nothing to do with: "similarity",
-            "likelihood", "ask", or an object with a `kind` and a `threshold`; null is no gate.
+            or an object with a `kind` and a `threshold`; null is no gate.
         method: How the answer is decoded.
         preference_context: What the request is about, for preferences that have a `when`.
         explain: Whether `amulet.tokens` of the answer explains each token.

@@ -67,7 +67,7 @@ const boundWords = (fields) =>
 const described = (profile) => {
   const fields = fieldsOf(profile);
   const more = [strengthOf(fields), boundWords(fields)];
-  if (fields.gate !== "default") more.push(fields.gate ? `gate by ${fields.gate.kind === "ask" ? "asking" : "likelihood"}` : "no gate");
+  if (fields.gate !== "default") more.push(fields.gate ? `gate by ${fields.gate.kind}` : "no gate");
   if (fields.method) more.push(`method ${fields.method.replace("_", " ")}`);
   if (fields.parent) more.push(`builds on ${flat(fields.parent)}`);
   const list = fields.preferences.length ? listed(fields.preferences) : make("p", "muted", "No preferences.");

@@ -110,10 +110,10 @@ def strict(kind: type[BaseModel], value: dict[str, Any]) -> None:
             {"profile": ANN, "guidance_scale": 1.5, "max_kl": None},
         ),
         (
-            {"user": "ann", "amulet": {"gate": {"kind": "ask", "threshold": 1e9}}},
-            {"profile": ANN, "gate": {"kind": "ask", "threshold": 1e9}},
+            {"user": "ann", "amulet": {"gate": {"threshold": 1.0}}},
+            {"profile": ANN, "gate": {"threshold": 1.0}},
         ),
-        ({"user": "ann", "amulet": {"gate": "likelihood"}}, {"profile": ANN, "gate": "likelihood"}),
+        ({"user": "ann", "amulet": {"gate": "similarity"}}, {"profile": ANN, "gate": "similarity"}),
         (
             {"user": "ann", "amulet": {"method": "pref"}},
             {"profile": ANN, "method": "pref"},

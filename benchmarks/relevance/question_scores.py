@@ -1,4 +1,4 @@
-"""How much preferences have to do with a question, by the model that will answer it.
+"""Candidates of gates: how much preferences have to do with a question, by the model itself.
 
 Nothing here decodes: an engine scores a few tokens under prompts that differ in a preference.
 """
@@ -9,15 +9,8 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from amulet_integrations.engine.protocol import Engine
-from amulet_integrations.engine.result import as_generation_error
-from amulet_integrations.errors import AmuletError
+from amulet_integrations.personalization.preference_style import score_contexts
 from amulet_integrations.prompting import ChatMessage, PromptBuilder
-
-CONTEXTS_AT_ONCE = 8
-"""So many contexts are scored together, so that the memory of their keys and values is bounded."""
-
-LONGEST_QUESTION = 1_000
-"""Most characters of a question that are looked at: its last ones."""
 
 UNRELATED_QUESTIONS = (
     "What is 6 plus 7?",
@@ -40,8 +33,6 @@ _ASKING = (
     'A user once said: "{preference}"\nNow the same user asks: "{question}"\n'
     "Does what the user once said matter to the answer? Answer yes or no."
 )
-_STYLE = "Write one sentence that tells you how to write your answers."
-_FACT = "Write one sentence that tells something about me."
 
 
 class QuestionLikelihoods(NamedTuple):
@@ -56,31 +47,6 @@ class QuestionLikelihoods(NamedTuple):
     tokens: int
 
 
-def score_contexts(
-    engine: Engine, contexts: Sequence[Sequence[int]], ids: Sequence[int], what: str
-) -> Iterator[list[float]]:
-    """The log-probabilities of tokens under each context, a few contexts at a time.
-
-    Args:
-        engine: The engine.
-        contexts: The contexts.
-        ids: The tokens.
-        what: What this is for, as the beginning of a sentence.
-
-    Raises:
-        GenerationError: The engine fails.
-    """
-    for start in range(0, len(contexts), CONTEXTS_AT_ONCE):
-        some = contexts[start : start + CONTEXTS_AT_ONCE]
-        try:
-            scores = engine.score(some, ids)
-        except AmuletError:
-            raise
-        except Exception as error:  # a foreign engine may raise anything
-            raise as_generation_error(what, error) from error
-        yield from scores.tolist()
-
-
 class QuestionScorer:
     """Asks a model what preferences have to do with questions.
 
@@ -92,11 +58,6 @@ class QuestionScorer:
     def __init__(self, engine: Engine, prompts: PromptBuilder) -> None:
         self._engine = engine
         self._prompts = prompts
-
-    @property
-    def fingerprint(self) -> str:
-        """Equal for scorers that give equal scores."""
-        return self._engine.fingerprint
 
     def likelihoods(self, question: str, preferences: Sequence[str]) -> QuestionLikelihoods:
         """How much likelier each preference makes a question."""
@@ -112,12 +73,6 @@ class QuestionScorer:
         ]
         yes, no = ([sum(row) for row in self._scores(asking, ids)] for ids in self._yes_and_no())
         return [one - other for one, other in zip(yes, no, strict=True)]
-
-    def style_log_odds(self, preference: str) -> float:
-        """How much more a preference reads as a wish about every answer than as a fact, in nats."""
-        contexts = [self._contexts(asked, [None])[0] for asked in (_STYLE, _FACT)]
-        style, fact = (sum(row) for row in self._scores(contexts, self._ids(preference)))
-        return style - fact
 
     def _split(
         self, question: str, preferences: Sequence[str]
