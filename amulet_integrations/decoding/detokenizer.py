@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+_LONGEST = 16  # tokens; decoding so many takes hardly longer than decoding one
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
 
@@ -40,8 +41,11 @@ class IncrementalDetokenizer:
         if len(text) <= len(self._returned) or text.endswith(_REPLACEMENT):
             return ""
         piece = text[len(self._returned) :]
-        self._start, self._done = self._done, len(self._ids)
-        self._returned = self._decode(self._start)
+        self._returned = text
+        before, self._done = self._done, len(self._ids)
+        if self._done - self._start > _LONGEST:
+            self._start = before
+            self._returned = self._decode(before)
         return piece
 
     def flush(self) -> str:

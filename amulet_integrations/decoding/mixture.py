@@ -56,7 +56,7 @@ def mix_contexts(logits: Tensor, matrix: Tensor) -> Tensor:
         # One cheap reduction shows that all is finite; on a device it would stall. torch would wake
         # its other threads for it, which takes longer than the sum.
         with np.errstate(all="ignore"):
-            if isfinite(mixed.detach().numpy().sum()):
+            if isfinite(np.add.reduce(mixed.detach().numpy(), axis=None)):
                 return mixed
     return _mix_with_exclusions(logits, matrix).float()
 

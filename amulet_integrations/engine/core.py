@@ -55,17 +55,20 @@ class EngineCore:
             self._free_memory(error)
         self.remove_finished()
 
-    @torch.inference_mode()
     def remove_finished(self) -> None:
         """Removes the requests that are done, cancelled or overdue, and frees their rows."""
         for sequence in self._scheduler.admitted:
             sequence.end_if_cancelled_or_overdue()
         gone = {id(sequence) for sequence in self._scheduler.admitted if sequence.done}
         if gone:
-            self._slots.release(gone)
-            self._scheduler.remove(gone)
-            if not self._scheduler.admitted:
-                self._backend.drop_graphs()
+            self._release(gone)
+
+    @torch.inference_mode()
+    def _release(self, gone: set[int]) -> None:
+        self._slots.release(gone)
+        self._scheduler.remove(gone)
+        if not self._scheduler.admitted:
+            self._backend.drop_graphs()
 
     def forget_prefixes(self) -> None:
         """Drops everything that is kept of ended requests."""

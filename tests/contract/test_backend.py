@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from itertools import takewhile
 
 import pytest
 import torch
@@ -99,6 +100,12 @@ class RandomRows:
         self.cache.copy(source, target, length)
         self.expected[target] = self.expected[source][:length]
 
+    def merge(self):
+        source, target = self.random.sample(range(len(self.expected)), 2)
+        pairs = zip(self.expected[source], self.expected[target], strict=False)
+        if shared := sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs)):
+            self.cache.merge(source, target, shared)
+
     def truncate(self):
         row = self.random.randrange(len(self.expected))
         length = self.random.randint(0, len(self.expected[row]))
@@ -122,7 +129,7 @@ class RandomRows:
 @pytest.mark.parametrize("seed", range(3))
 def test_rows_hold_what_was_appended_copied_cut_and_loaded(subject, seed):
     rows = RandomRows(subject, seed)
-    others = [rows.add, rows.keep, rows.copy, rows.truncate, rows.save, rows.load]
+    others = [rows.add, rows.keep, rows.copy, rows.truncate, rows.save, rows.load, rows.merge]
     with torch.inference_mode():
         rows.add()
         for _ in range(20):

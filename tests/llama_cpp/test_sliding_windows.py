@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from amulet_integrations import SamplingParams
-from amulet_integrations.engine import GenerationRequest
+from amulet_integrations.engine import GenerationRequest, run_on_worker
 from tests.contract.subjects import (
     BackendSubject,
     llama_cpp_backend,
@@ -37,7 +37,7 @@ def sliding(tmp_path_factory) -> BackendSubject:
 @pytest.mark.parametrize("seed", range(8))
 def test_rows_hold_what_was_appended_copied_cut_and_loaded(sliding, seed):
     rows = RandomRows(sliding, seed, tolerance=0.02)  # llama.cpp looks GELU up in 16 bits
-    others = [rows.add, rows.keep, rows.copy, rows.truncate, rows.save, rows.load]
+    others = [rows.add, rows.keep, rows.copy, rows.truncate, rows.save, rows.load, rows.merge]
     with torch.inference_mode():
         rows.add()
         for _ in range(30):
@@ -45,6 +45,15 @@ def test_rows_hold_what_was_appended_copied_cut_and_loaded(sliding, seed):
             rows.append()
     assert max(rows.cache.lengths) > 2 * WINDOW
     rows.cache.close()
+
+
+def test_no_more_prefixes_are_kept_than_there_are_sequences(sliding):
+    requests = [request_of([20], [1.0], seed=n, max_new_tokens=2) for n in range(12)]
+    with sliding.engine(max_rows=121) as engine:  # half of the sequences are twins
+        for request in [*requests, *requests]:
+            assert engine.generate([request])[0].token_ids == sliding.greedy(request)
+        run_on_worker(int)
+        assert 0 < engine.stats.prefix_tokens <= 6 * 22
 
 
 def test_prefixes_far_longer_than_the_window_change_no_token(sliding):

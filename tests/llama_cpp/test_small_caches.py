@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from amulet_integrations.engine import LocalEngine, run_on_worker
+from amulet_integrations.engine import LocalEngine
 from amulet_integrations.engine.backends.base import RowInput
 from amulet_integrations.engine.backends.llama_cpp.llama_context import DecodeError
 from amulet_integrations.errors import ContextLengthError, InvalidParamsError, InvalidRequestError
@@ -37,13 +37,48 @@ def test_all_are_served_in_turn(tiny, limits):
             assert [result.token_ids for result in results] == list(map(tiny.greedy, requests))
 
 
-def test_no_more_prefixes_are_kept_than_there_are_sequences(tiny):
-    requests = [request_of([20], [1.0], seed=n, max_new_tokens=2) for n in range(12)]
-    with tiny.engine(max_rows=250) as engine:
-        for request in [*requests, *requests]:
-            assert engine.generate([request])[0].token_ids == tiny.greedy(request)
-        run_on_worker(int)
-        assert 0 < engine.stats.prefix_tokens <= 6 * 22
+def test_prefixes_that_are_kept_take_no_cells(tiny):
+    backend = backend_of(tiny_gguf(), **EXACT)
+    cache = backend.new_cache(2, 256)
+    cache.add(1)
+    ids = tokens(1, 200)
+    with torch.inference_mode():
+        backend.forward(cache, [RowInput(0, ids)])
+        saved = [cache.save(0, 200) for _ in range(5)]
+        cache.keep([])
+        cache.add(2)
+        backend.forward(cache, [RowInput(0, tokens(2, cache.context.cells - 40))])
+        cache.load(1, saved[0], 30)  # 200 are needed for a moment
+        assert list(cache.lengths) == [cache.context.cells - 40, 0]
+        cache.truncate(0, 5)
+        cache.load(1, saved[1], 30)
+        assert list(cache.lengths) == [5, 30]
+        logits = backend.forward(cache, [RowInput(1, [7])])
+    right = tiny.logits_after([*ids[:30], 7])
+    torch.testing.assert_close(logits[0, -1], right, atol=1e-3, rtol=1e-3)
+    cache.close()
+    backend.release()
+
+
+def test_rows_that_begin_alike_share_cells(tiny):
+    backend = backend_of(tiny_gguf(), **EXACT)
+    cache = backend.new_cache(3, 256)
+    cache.add(3)
+    ids = tokens(1, 100)
+    with torch.inference_mode():
+        backend.forward(cache, [RowInput(0, ids)])
+        cache.load(1, cache.save(0, 100), 100)
+        with pytest.raises(MemoryError):  # one after the other takes 200 cells
+            backend.forward(cache, [RowInput(2, tokens(2, 120))])
+        cache.merge(0, 1, 90)
+        cache.truncate(0, 10)  # what both hold stays
+        inputs = [RowInput(0, [9]), RowInput(1, [7]), RowInput(2, tokens(2, 120))]
+        logits = backend.forward(cache, inputs)
+    for row, held in enumerate(([*ids[:10], 9], [*ids, 7], tokens(2, 120))):
+        right = tiny.logits_after(held)
+        torch.testing.assert_close(logits[row, -1], right, atol=1e-3, rtol=1e-3)
+    cache.close()
+    backend.release()
 
 
 def test_what_can_never_fit_is_refused_with_the_numbers(tiny):

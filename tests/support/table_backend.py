@@ -40,6 +40,9 @@ class TableCache:
     def copy(self, source: int, target: int, length: int) -> None:
         self.rows[target] = self.rows[source][:length]
 
+    def merge(self, source: int, target: int, length: int) -> None:
+        assert self.rows[source][:length] == self.rows[target][:length]
+
     def truncate(self, row: int, length: int) -> None:
         del self.rows[row][length:]
 

@@ -64,6 +64,9 @@ class KVCache(Protocol):
     def copy(self, source: int, target: int, length: int) -> None:
         """Makes the first `length` tokens of one row the content of another."""
 
+    def merge(self, source: int, target: int, length: int) -> None:
+        """Says that the first `length` tokens of two rows are equal: they may share memory."""
+
     def truncate(self, row: int, length: int) -> None:
         """Takes back the tokens after the first `length`."""
 
@@ -74,7 +77,10 @@ class KVCache(Protocol):
         """Keeps the first `length` tokens of a row, until `Backend.free_prefix` frees them."""
 
     def load(self, row: int, saved: SavedPrefix, length: int) -> None:
-        """Makes the first `length` tokens of what was saved the content of an empty row."""
+        """Makes the first `length` tokens of what was saved the content of an empty row.
+
+        Where there is no room for it, the row may stay empty.
+        """
 
     def close(self) -> None:
         """Frees all rows. The cache is not used any more."""

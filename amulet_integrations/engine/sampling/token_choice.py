@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from collections.abc import Sequence as SequenceOf
 from functools import lru_cache, partial
+from math import isfinite
 from typing import NamedTuple
 
 import torch
@@ -115,20 +116,35 @@ def choose_tokens(
     end = 0
     for index, sequence in enumerate(sequences):
         start, end = end, end + len(sequence.contexts)
-        rows, mixture = logits[start:end], mixed[index]
+        if _draws_from_mixture(sequence):
+            continue
+        weights = matrix[index, start:end]
+        own = Policies(logits[start:end], weights, mixed[index], fractions[index])
         try:
-            policy = _policy(sequence, rows, mixture, matrix[index, start:end])
-            if sequence.chooses_alone:
-                own = Policies(rows, matrix[index, start:end], policy, fractions[index])
-                choices[index] = _choose_alone(sequence, own)
-            elif (allowed := _without_end(sequence, policy)) is not mixture:
-                mixed[index] = allowed
+            choices[index] = _choose_apart(sequence, own)
         except AmuletError as error:
             choices[index] = error
         except BaseException as error:  # noqa: BLE001 - a panic of Rust code is no Exception
             choices[index] = as_generation_error("Sampling", error)
+    _exclude_ends(sequences, mixed)
     chosen = _choose_together(sequences, mixed, fractions, choices)
     return _with_explanations(sequences, logits, matrix, chosen)
+
+
+def _draws_from_mixture(sequence: Sequence) -> bool:
+    """Whether its policy is the mixture itself, and its draw one of many."""
+    return sequence.policy is None and not (
+        sequence.chooses_alone or sequence.filters.needs_log_probs
+    )
+
+
+def _choose_apart(sequence: Sequence, mixture: Policies) -> ChosenToken | None:
+    """Chooses its token, or puts its policy in the mixture's place, to be drawn from later."""
+    policy = _policy(sequence, mixture.rows, mixture.policy, mixture.weights)
+    if sequence.chooses_alone:
+        return _choose_alone(sequence, mixture._replace(policy=policy))
+    mixture.policy.copy_(policy)
+    return None
 
 
 def _policy(sequence: Sequence, rows: Tensor, mixture: Tensor, weights: Tensor) -> Tensor:
@@ -156,12 +172,12 @@ def _own_policy(policy: Policy, logits: Tensor) -> Tensor:
     return log_policy
 
 
-def _without_end(sequence: Sequence, policy: Tensor) -> Tensor:
-    """Excludes the tokens that end the text before `min_new_tokens`."""
-    if len(sequence.completion) >= sequence.min_tokens:
-        return policy
-    end_ids = torch.tensor(sorted(sequence.end_ids), device=policy.device)
-    return policy.index_fill(0, end_ids, -torch.inf)
+def _exclude_ends(sequences: SequenceOf[Sequence], policies: Tensor) -> None:
+    """Excludes the tokens that end a text before its `min_new_tokens`, in place."""
+    for index, sequence in enumerate(sequences):
+        if len(sequence.completion) < sequence.min_tokens:
+            for token in sequence.end_ids:
+                policies[index, token] = -torch.inf
 
 
 def _choose_together(
@@ -170,21 +186,33 @@ def _choose_together(
     fractions: SequenceOf[float | None],
     choices: list[ChosenToken | AmuletError | None],
 ) -> list[ChosenToken | AmuletError]:
-    """Fills in the missing choices: a single draw each, and one transfer from the device."""
-    highest, tokens = policies.max(dim=-1)
+    """Fills in the missing choices: a single draw each, brought from the device together."""
+    tokens, usable = _likeliest(policies)
     for index, sequence in enumerate(sequences):
         if choices[index] is None and not sequence.filters.is_argmax:
             # A row that is no policy is reported below; to draw from it would crash a GPU.
-            policy = torch.where(highest[index].isfinite(), policies[index], 0.0)
+            policy = torch.where(usable[index], policies[index], 0.0)
             try:
                 tokens[index] = sequence.filters.draw(policy, sequence.completion)
             except Exception as error:  # noqa: BLE001
                 choices[index] = as_generation_error("Sampling", error)
-    finite, drawn = torch.stack([highest.isfinite().long(), tokens]).tolist()
     return [
-        choice or (ChosenToken(token, None, fraction) if usable else _no_token())
-        for choice, token, fraction, usable in zip(choices, drawn, fractions, finite, strict=True)
+        choice or (ChosenToken(token, None, fraction) if is_policy else _no_token())
+        for choice, token, fraction, is_policy in zip(
+            choices, tokens.tolist(), fractions, usable.tolist(), strict=True
+        )
     ]
+
+
+def _likeliest(policies: Tensor) -> tuple[Tensor, Tensor]:
+    """The likeliest tokens, shape (requests,), and whether their logits are finite."""
+    if policies.device.type == "cpu":  # numpy takes a third of the time here
+        values = policies.numpy()
+        best = values.argmax(axis=-1).tolist()
+        usable = [isfinite(values.item(row, token)) for row, token in enumerate(best)]
+        return torch.tensor(best), torch.tensor(usable)
+    highest, tokens = policies.max(dim=-1)
+    return tokens, highest.isfinite()
 
 
 def _choose_alone(sequence: Sequence, policies: Policies) -> ChosenToken:
@@ -211,7 +239,9 @@ def _mixed_alone(sequence: Sequence, rows: Tensor, weights: Weights) -> Policies
 
 
 def _draw(sequence: Sequence, policy: Tensor) -> int:
-    policy = _without_end(sequence, policy)
+    if len(sequence.completion) < sequence.min_tokens:
+        policy = policy.clone()
+        _exclude_ends([sequence], policy[None])
     if not bool(policy.max().isfinite()):
         raise _no_token()
     return int(sequence.filters.draw(policy, sequence.completion))

@@ -97,7 +97,8 @@ class LlamaCppBackend:
         Raises:
             InvalidParamsError: There is not so much memory.
         """
-        sequences = min(self.max_rows, max_rows + _MOST_PREFIXES + 1)
+        prefixes = 0 if self._model.copies_states else _MOST_PREFIXES + 1
+        sequences = min(self.max_rows, max_rows + prefixes)
         spare, self._spare = self._spare, None
         if spare is not None and _suits(spare, sequences, max_tokens):
             context = spare
@@ -120,8 +121,8 @@ class LlamaCppBackend:
 
     def free_prefix(self, saved: SavedPrefix) -> None:
         """See `Backend`."""
-        prefix = cast("SavedSequence", saved)
-        prefix.cache.free(prefix)
+        if isinstance(saved, SavedSequence):
+            saved.cache.free(saved)
 
     def drop_graphs(self) -> bool:
         """See `Backend`; there are none."""

@@ -8,7 +8,7 @@ from typing import NamedTuple, cast
 from amulet_integrations.engine.backends.base import RowInput, SavedPrefix
 
 from .llama_batch import SequenceInput
-from .llama_context import CellsFullError, LlamaCppContext
+from .llama_context import CellsFullError, LlamaCppContext, State
 
 
 class SavedSequence(NamedTuple):
@@ -26,15 +26,19 @@ class SavedSequence(NamedTuple):
 class LlamaCppCache:
     """The cache of all rows; see `KVCache` for the methods that the engine calls.
 
+    On a processor, each row's attention walks over all cells that are in use, whoever's they are.
+    So prefixes that are kept leave the cells where that is quick. Elsewhere they are sequences
+    that are no row's.
+
     Args:
         context: A context without tokens, for this cache alone.
-        max_rows: The most rows. The other sequences keep prefixes.
+        max_rows: The most rows. The other sequences may keep prefixes.
         on_close: Called with the context when the cache is closed.
 
     Attributes:
         lengths: The number of tokens that each row holds.
         context: The context.
-        max_saved: The most prefixes that are kept at once.
+        max_saved: The most prefixes that are kept at once; None for no limit.
     """
 
     def __init__(
@@ -43,7 +47,8 @@ class LlamaCppCache:
         self.context = context
         self.lengths: list[int] = []
         # One more is taken for a moment: a prefix is saved before an older one is dropped.
-        self.max_saved = max(0, context.n_seq_max - max_rows - 1)
+        spare = max(0, context.n_seq_max - max_rows - 1)
+        self.max_saved = None if context.copies_states else spare
         self._on_close = on_close
         self._sequences: list[int] = []  # of each row
         self._free = list(reversed(range(context.n_seq_max)))
@@ -86,16 +91,27 @@ class LlamaCppCache:
         """See `KVCache`; the row's length stays."""
         self.context.truncate(self._sequences[row], 0)
 
+    def merge(self, source: int, target: int, length: int) -> None:
+        """See `KVCache`."""
+        self.context.merge(self._sequences[source], self._sequences[target], length)
+
     def save(self, row: int, length: int) -> SavedPrefix:
         """See `KVCache`."""
+        if self.context.copies_states:
+            return self.context.state(self._sequences[row])
         sequence = self._take()
         self.context.share(self._sequences[row], sequence, length)
         return SavedSequence(self, sequence)
 
     def load(self, row: int, saved: SavedPrefix, length: int) -> None:
-        """See `KVCache`."""
-        prefix = cast("SavedSequence", saved)
-        self.context.share(prefix.sequence, self._sequences[row], length)
+        """See `KVCache`; the row stays empty if there are too few cells for all that was saved."""
+        sequence = self._sequences[row]
+        if isinstance(saved, SavedSequence):
+            self.context.share(saved.sequence, sequence, length)
+        elif self.context.restore(sequence, cast("State", saved)):
+            self.context.truncate(sequence, length)
+        else:
+            return
         self.lengths[row] = length
 
     def free(self, saved: SavedSequence) -> None:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import ctypes
 import weakref
 from collections.abc import Sequence
-from typing import Any
+from math import isnan
+from typing import Any, TypeAlias
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from amulet_integrations.errors import InvalidParamsError
@@ -41,12 +44,20 @@ _ROPE_VALUES = (
 )
 
 
+State: TypeAlias = NDArray[np.uint8]
+"""The keys and values of a sequence, in main memory."""
+
+
 class CellsFullError(MemoryError):
     """The cells of a context hold as many tokens as they can."""
 
 
 class DecodeError(RuntimeError):
     """llama.cpp could not compute a batch."""
+
+
+class _NaNLogitsError(DecodeError):
+    """What stands in the cells is damaged too."""
 
 
 class LlamaCppContext:
@@ -64,6 +75,7 @@ class LlamaCppContext:
     Attributes:
         n_seq_max: The same.
         cells: The same, rounded up by llama.cpp.
+        copies_states: As in `LlamaCppModel`.
 
     Raises:
         InvalidParamsError: llama.cpp cannot make it. Most often memory is missing.
@@ -88,11 +100,13 @@ class LlamaCppContext:
             self.close()
             raise InvalidParamsError(f"{str(model.path)!r} keeps nothing of what it has read.")
         self.n_seq_max = n_seq_max
+        self.copies_states = model.copies_states
         self.cells = int(llama.llama_n_ctx(pointer))
         size = min(model.options.n_batch, llama.llama_n_batch(pointer))
         # A sequence's id, and that of its twin.
         self._offsets = tuple(range(0, twins * n_seq_max, n_seq_max))
         self._batch = LlamaCppBatch(llama, size, self._offsets)
+        self._view, self._viewed = torch.empty(0), (0, 0)
 
     def decode(self, inputs: Sequence[SequenceInput], keep: int) -> tuple[Tensor, list[int]]:
         """Appends tokens to sequences.
@@ -120,18 +134,12 @@ class LlamaCppContext:
                 )
                 for start in range(0, len(tokens), size)
             ]
-        except BaseException:
+        except BaseException as error:
             self._take_back(inputs)  # earlier batches, and those that were computed in part
+            if isinstance(error, _NaNLogitsError):
+                self._erase_free_cells()
             raise
-        logits = pieces[0] if len(pieces) == 1 else torch.cat(pieces)
-        if bool(logits[:, 0].isnan().any()):  # one NaN inside makes all logits NaN
-            self._take_back(inputs)
-            self._erase_free_cells()
-            raise DecodeError(
-                "The logits are NaN: the model's weights are damaged, or its values too large for "
-                "16 bits (try type_k='bf16', type_v='bf16')."
-            )
-        return logits, counts
+        return pieces[0] if len(pieces) == 1 else torch.cat(pieces), counts
 
     def share(self, source: int, target: int, length: int) -> None:
         """Makes the first tokens of one sequence the content of another; nothing is copied."""
@@ -139,6 +147,28 @@ class LlamaCppContext:
         if length:
             for offset in self._offsets:
                 self._llama.llama_memory_seq_cp(self._memory, source, target + offset, 0, length)
+
+    def merge(self, source: int, target: int, length: int) -> None:
+        """Lets two sequences that begin with the same tokens share the cells of these."""
+        for offset in self._offsets:
+            other = target + offset
+            self._llama.llama_memory_seq_rm(self._memory, other, 0, length)
+            self._llama.llama_memory_seq_cp(self._memory, source + offset, other, 0, length)
+
+    def state(self, sequence: int) -> State:
+        """Copies the keys and values of a sequence out of the cells."""
+        size = self.sequence_bytes(sequence)
+        state = np.empty(size, dtype=np.uint8)
+        self._llama.llama_state_seq_get_data(self._pointer, _bytes(state), size, sequence)
+        return state
+
+    def restore(self, sequence: int, state: State) -> bool:
+        """Makes what was copied the content of a sequence; it is empty if cells are missing."""
+        return bool(
+            self._llama.llama_state_seq_set_data(
+                self._pointer, _bytes(state), state.nbytes, sequence
+            )
+        )
 
     def truncate(self, sequence: int, length: int) -> None:
         """Takes back the tokens of a sequence after the first `length`."""
@@ -180,7 +210,7 @@ class LlamaCppContext:
             )
         if status:
             raise DecodeError(f"llama_decode returned {status}.{said(errors)}")
-        logits = self._logits(int(tokens.wanted.sum()))
+        logits = self._logits(tokens.wanted.tobytes().count(1))
         return logits if last else logits.clone()
 
     def _logits(self, count: int) -> Tensor:
@@ -191,9 +221,22 @@ class LlamaCppContext:
         pointer = self._llama.llama_get_logits(self._pointer)
         if not pointer:
             raise DecodeError("llama.cpp computed no logits.")
-        values = ctypes.c_float * (count * vocab)
-        address = ctypes.addressof(pointer.contents)
-        return torch.frombuffer(values.from_address(address), dtype=torch.float32).view(-1, vocab)
+        # One NaN inside makes all logits NaN.
+        if any(isnan(pointer[start]) for start in range(0, count * vocab, vocab)):
+            raise _NaNLogitsError(
+                "The logits are NaN: the model's weights are damaged, or its values too large for "
+                "16 bits (try type_k='bf16', type_v='bf16')."
+            )
+        place = ctypes.addressof(pointer.contents), count
+        if place != self._viewed:  # it takes longer to make a view than to see that it is right
+            values = (ctypes.c_float * (count * vocab)).from_address(place[0])
+            self._view = torch.frombuffer(values, dtype=torch.float32).view(-1, vocab)
+            self._viewed = place
+        return self._view
+
+
+def _bytes(state: State) -> Any:
+    return state.ctypes.data_as(ctypes.POINTER(ctypes.c_uint8))
 
 
 def _context_params(llama: Any, model: LlamaCppModel, n_seq_max: int, cells: int) -> Any:

@@ -125,6 +125,14 @@ class LlamaCppModel:
         """Whether layers, and so their keys and values, may be on a GPU."""
         return bool(library().llama_supports_gpu_offload()) and self.options.n_gpu_layers != 0
 
+    @property
+    def copies_states(self) -> bool:
+        """Whether a sequence's keys and values can be copied out of the cells, and that is quick.
+
+        From a GPU they come cell by cell; of sliding windows, llama.cpp copies the last tokens.
+        """
+        return not (self.on_gpu or self.has_sliding_windows)
+
     def tokenize(
         self, text: str, *, add_special: bool = False, parse_special: bool = True
     ) -> list[int]:

@@ -210,6 +210,9 @@ class RowCache(Cache):
         """See `KVCache`."""
         self._put(target, self._views(source, length), length)
 
+    def merge(self, source: int, target: int, length: int) -> None:
+        """See `KVCache`; rows share no memory here."""
+
     def truncate(self, row: int, length: int) -> None:
         """See `KVCache`."""
         self.lengths[row] = length

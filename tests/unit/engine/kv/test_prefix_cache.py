@@ -152,6 +152,23 @@ def test_prefixes_of_former_weights_can_be_forgotten(model):
         assert result.token_ids == slow_greedy(model, [*request.contexts], WEIGHTS, 8)
 
 
+def test_what_is_loaded_beside_an_equal_beginning_is_told_to_share_it(monkeypatch):
+    shared, merged = text(0, 40), []
+    monkeypatch.setattr(TableCache, "merge", lambda *call: merged.append(call[1:]))
+    requests = [
+        GenerationRequest(
+            contexts=[[*shared, *text(seed, 9)]], sampling=SamplingParams(max_new_tokens=2)
+        )
+        for seed in range(2)
+    ]
+    with LocalEngine(TableBackend(tiny_tokenizer())) as engine:
+        engine.generate(requests)
+        assert not merged
+        results = engine.generate(requests)
+        assert [cached(result) for result in results] == [(48,), (48,)]
+        assert merged == [(0, 1, 40)]
+
+
 def test_a_backend_may_bound_how_many_are_kept(monkeypatch):
     monkeypatch.setattr(TableCache, "max_saved", 2)
     first, second, third = (
