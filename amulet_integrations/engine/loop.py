@@ -14,7 +14,7 @@ from .request_log import log_refusals
 from .result import as_generation_error
 from .scheduler import Scheduler
 from .sequence import Sequence
-from .worker import run_on_worker, submit_to_worker
+from .worker import others_wait, run_on_worker, submit_to_worker
 
 
 class LoopCore(Protocol):
@@ -43,8 +43,8 @@ class LoopCore(Protocol):
 class EngineLoop:
     """Takes requests from any thread and decodes them on the worker thread.
 
-    Each step is a task of the worker, so that other engines and functions given to `run_on_worker`
-    get their turns. While requests run or wait, the queued task keeps this object alive.
+    After each step, other engines and functions given to `run_on_worker` get their turns. While
+    requests run or wait, the task of the worker keeps this object alive.
 
     Args:
         scheduler: Which requests run and which wait.
@@ -111,6 +111,15 @@ class EngineLoop:
         self._scheduler.remove_all()
         self._core.reset()
 
+    def _take_steps(self) -> None:
+        """Steps until there is no more work, or others wait for the worker."""
+        while True:
+            self._step()
+            with self._lock:
+                if others_wait() or not self._has_work:
+                    self._submit_step()
+                    return
+
     def _step(self) -> None:
         rows = 0
         try:
@@ -123,8 +132,6 @@ class EngineLoop:
             with self._lock:
                 self._fail_all(as_generation_error("Decoding", error))
         self._trim_memory(rows)
-        with self._lock:
-            self._submit_step()
 
     def _trim_memory(self, rows: int) -> None:
         """Returns memory to the system once half of the rows have gone."""
@@ -135,13 +142,17 @@ class EngineLoop:
             trim_heap()
             self._peak_rows = rows
 
+    @property
+    def _has_work(self) -> bool:
+        return self._scheduler.has_work and not self.closed
+
     def _submit_step(self) -> None:
         """Queues the next step if there is work. The caller holds the lock."""
-        self._stepping = self._scheduler.has_work and not self.closed
+        self._stepping = self._has_work
         if not self._stepping:
             return
         try:
-            submit_to_worker(self._step)
+            submit_to_worker(self._take_steps)
         except RuntimeError:  # the interpreter is shutting down and accepts no more work
             self._stepping = False
             self.closed = True

@@ -28,18 +28,27 @@ class _Worker:
     def __init__(self) -> None:
         self._lock = ForkSafeLock()
         self._pool: ThreadPoolExecutor | None = None
+        self.waiting = 0  # functions that have not begun
         reset_in_child(self)
 
     def submit(self, function: Callable[..., T], *args: Any) -> Future[T]:
         with self._lock:
             if self._pool is None:
                 self._pool = ThreadPoolExecutor(1, "amulet-worker", initializer=_mark_worker)
-            return self._pool.submit(function, *args)
+            future = self._pool.submit(self._begin, function, *args)
+            self.waiting += 1
+            return future
 
     def reset(self) -> None:
         """Begins anew: a forked child inherits the pool object but not its thread."""
         self._pool = None
+        self.waiting = 0
         _here.__dict__.clear()
+
+    def _begin(self, function: Callable[..., T], *args: Any) -> T:
+        with self._lock:
+            self.waiting -= 1
+        return function(*args)
 
 
 _worker = _Worker()
@@ -48,6 +57,11 @@ _worker = _Worker()
 def submit_to_worker(function: Callable[..., T], *args: Any) -> Future[T]:
     """Queues a function for the worker thread."""
     return _worker.submit(function, *args)
+
+
+def others_wait() -> bool:
+    """Whether functions wait for the worker thread."""
+    return _worker.waiting > 0
 
 
 def run_on_worker(function: Callable[..., T], *args: Any) -> T:

@@ -163,12 +163,16 @@ def _wrappers(engine: LocalEngine, tokens: int) -> Runs:
 
 
 def _peers(peers: LlamaPeers, engine: LocalEngine) -> Runs:
-    """The rivals' wrappers: the first user, and eight whose turns they take one by one."""
+    """The rivals' wrappers: one user, and eight whose turns they take one by one.
+
+    The first user's answer ends early in Q4_0, and they cannot be told to go on.
+    """
     prompts = PromptBuilder(engine.tokenizer)
-    prompt = prompts.render([ChatMessage(role="user", content=STORY)], POETIC)
+    question, preference = USERS[1]
+    prompt = prompts.render([ChatMessage(role="user", content=question)], preference)
     eight = [
         [SystemMessage(pref_system(preference)), HumanMessage(question)]
-        for question, preference in USERS[:8]
+        for question, preference in USERS[1:9]
     ]
     return {
         INVOKE: on_worker(peers.chat_llama_cpp, lambda _: peers.invoke(eight[0])),
