@@ -23,9 +23,9 @@ CPU_FLAGS = $(shell $(PYTHON) -m tests.support.toolchain.llama_cpp_flags)
 
 # How torch's threads wait for each other: see docs/performance.md.
 demo serve bench bench-llama-cpp: export GOMP_SPINCOUNT ?= 10000
-test test-lowest test-vllm test-ray test-llama-cpp test-imports coverage soak acceptance dist-check: export OMP_WAIT_POLICY ?= passive
+test cookbook cookbook-write test-lowest test-vllm test-ray test-llama-cpp test-imports coverage soak acceptance dist-check: export OMP_WAIT_POLICY ?= passive
 
-.PHONY: help demo serve test test-lowest test-vllm test-ray test-llama-cpp test-imports soak soak-llama-cpp acceptance lint types resolve format coverage mutation sbom bench bench-llama-cpp docs dist dist-check clean
+.PHONY: help demo serve test cookbook cookbook-write test-lowest test-vllm test-ray test-llama-cpp test-imports soak soak-llama-cpp acceptance lint types resolve format coverage mutation sbom bench bench-llama-cpp docs dist dist-check clean
 
 help: ## Show what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -39,6 +39,12 @@ serve: .venv/serve.done ## Serve the embedded model on port 8000; AMULET_PORT=90
 
 test: .venv/test.done ## Run the tests
 	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+cookbook: .venv/test.done ## Run the notebooks, and compare them with what they show; only=3 for a part
+	$(BIN)/python -m tests.support.toolchain.notebooks $(only)
+
+cookbook-write: .venv/test.done ## Run the notebooks, and keep what they show now; only=3 for a part
+	$(BIN)/python -m tests.support.toolchain.notebooks --write $(only)
 
 test-lowest: .venv-lowest/test.done ## Run the tests on the lowest versions that pyproject.toml claims
 	.venv-lowest/bin/python -m pytest -n 2 --dist worksteal

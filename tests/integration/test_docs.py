@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ast
 import io
+import logging
 import re
 import sys
 from collections.abc import Callable
 from contextlib import redirect_stdout
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -18,11 +20,12 @@ from tests.unit.test_docs import CODE, PAGES, ROOT
 pytestmark = pytest.mark.model
 
 COOKBOOK = ROOT / "cookbook"
+LOGGER = logging.getLogger("amulet_integrations")  # whose level pages set
 
 # Each takes half a minute and more; other tests do on the model what they show.
 LONG = {"engine", "learning", "llama_index", "llama_index_agents", "retrieval", "tools"}
 # What one asks a server for is sent to one in tests/unit/serving; the others need other engines.
-ELSEWHERE = {"server", "vllm", "llama_cpp"}
+ELSEWHERE = {"server", "own_server", "vllm", "llama_cpp"}
 WITH_CODE = [
     page
     for page in PAGES
@@ -40,13 +43,17 @@ WITH_CODE = [
     ],
 )
 def test_code_runs_and_prints_what_is_promised(
-    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    page: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(COOKBOOK)  # beside which its pages are to be tried
     names: dict[str, object] = {"__name__": page.stem}
     blocks = [*CODE.finditer(page.read_text(encoding="utf-8")), None]
     broken: list[str] = []
+    request.addfinalizer(partial(LOGGER.setLevel, LOGGER.level))
     for block, following in pairwise(blocks):
         assert block is not None
         if block["language"] != "python":

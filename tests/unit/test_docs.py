@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from amulet_integrations import errors
 from amulet_integrations.decoding.strength import PRESETS
 from tests.support.families import FAMILIES, memory_report
 from tests.support.families.instruct_models import INSTRUCT_MODELS
@@ -45,14 +46,15 @@ def test_every_fence_is_closed(page):
 
 
 def test_every_page_is_in_the_table_of_contents():
-    contents = (ROOT / "docs" / "index.md").read_text(encoding="utf-8").split("{toctree}")[1]
+    index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+    contents = index.partition("{toctree}")[2]
     pages = {page.stem for page in PAGES if page.parent.name == "docs"} - {"index"}
-    assert pages == set(re.findall(r"^\w+$", contents, re.MULTILINE))
+    assert sorted(pages) == sorted(re.findall(r"^\w+$", contents, re.MULTILINE))
 
 
 def test_the_table_of_presets_is_what_holds():
-    concepts = (ROOT / "docs" / "concepts.md").read_text(encoding="utf-8")
-    rows = re.findall(r'^\| `"(\w+)"` \| (\S+) \| (\S+) \|$', concepts, re.MULTILINE)
+    page = (ROOT / "docs" / "choose_a_strength.md").read_text(encoding="utf-8")
+    rows = re.findall(r'^\| `"(\w+)"` \| (\S+) \| (\S+) \|$', page, re.MULTILINE)
     told = [
         (
             name,
@@ -88,6 +90,32 @@ def test_the_table_of_memory_is_what_is_computed(step):
     assert told[head::step] == rows[head:]
     assert len(told) == head + len(INSTRUCT_MODELS)
     assert [each[0].parameters for each in found] == [model.parameters for model in models]
+
+
+def test_the_page_on_errors_says_of_each_what_it_means_and_what_to_do():
+    page = (ROOT / "docs" / "errors.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| (.+) \| (.*) \|$", page, re.MULTILINE)
+    public = {
+        name
+        for name, kind in vars(errors).items()
+        if isinstance(kind, type) and issubclass(kind, errors.AmuletError | errors.AmuletWarning)
+    }
+    roots = {"AmuletError", "AmuletWarning"}
+    assert sorted(name for name, _, _ in rows) == sorted(public - roots)
+    assert all(f"`{name}`" in page for name in roots)
+
+
+def test_the_readme_is_short_and_its_memory_is_that_of_the_page():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert len(readme.splitlines()) <= 150
+    page = memory_report.PAGE.read_text(encoding="utf-8")
+    cells = [line.strip("| ").split(" | ") for line in page.splitlines() if line.startswith("| `")]
+    known = {row[0]: row[3:6] for row in cells if len(row) > 6}  # for one user
+    rows = re.findall(r"^\| (`[\w./-]+/[\w./-]+`)[^|]* \| (.*) \|$", readme, re.MULTILINE)
+    assert len(rows) >= 5
+    assert {name: sizes.split(" | ") for name, sizes in rows} == {
+        name: known[name] for name, _ in rows
+    }
 
 
 def test_the_guide_for_contributors_names_files_that_exist():

@@ -109,7 +109,7 @@ def test_every_extra_that_is_named_exists():
         for call in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if isinstance(call, ast.Call):
                 named.setdefault(file.name, set()).update(_extras_of(call))
-    assert all(named[file] for file in ("README.md", "embedded.py", "langchain.ipynb"))
+    assert all(named[file] for file in ("README.md", "embedded.py", "1_langchain_two_users.ipynb"))
     assert not {file: gone for file, used in named.items() if (gone := used - EXTRAS.keys())}
 
 

@@ -160,7 +160,7 @@ def _load(name: str, path: str, revision: str | None, device: str) -> Any:
     place, what = find_device(device), f"The encoder {name!r}"
     check_no_pickles(what, path)
     try:
-        with only_watched_bars():
+        with only_watched_bars(is_quick=name == EMBEDDED_ENCODER):
             tokenizer = AutoTokenizer.from_pretrained(path, revision=revision)
             model, info = AutoModel.from_pretrained(
                 path,

@@ -12,6 +12,7 @@ from starlette.types import Scope
 
 from amulet_integrations import __version__
 
+from .access_log import POLLED
 from .request_record import UNMATCHED, RequestRecord
 
 if TYPE_CHECKING:
@@ -31,14 +32,14 @@ def request_span(scope: Scope, record: RequestRecord, model: str) -> Iterator[No
     It continues the caller's trace (`traceparent`) and has the attributes of OpenTelemetry's
     conventions for HTTP and for generative AI, but none with a text, a path or a user. Nothing is
     imported: a process that has configured OpenTelemetry, as `opentelemetry-instrument` does, has
-    imported it.
+    imported it. Routes that machines ask every few seconds have no span.
 
     Args:
         scope: ASGI's.
         record: What is known of the request; read when it is over.
         model: The name of the model.
     """
-    if "opentelemetry.trace" not in sys.modules:
+    if "opentelemetry.trace" not in sys.modules or _is_polled(scope):
         yield
         return
     from opentelemetry import propagate, trace  # noqa: PLC0415 - only where it is in use
@@ -56,6 +57,10 @@ def request_span(scope: Scope, record: RequestRecord, model: str) -> Iterator[No
             yield
         finally:
             _describe(span, scope, record, model)
+
+
+def _is_polled(scope: Scope) -> bool:
+    return scope["path"].removeprefix(scope.get("root_path", "")) in POLLED
 
 
 def _describe(span: Span, scope: Scope, record: RequestRecord, model: str) -> None:

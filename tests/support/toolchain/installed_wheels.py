@@ -97,6 +97,11 @@ finally:
     server.terminate()
     server.wait()
 """
+STRENGTH = """
+from amulet_integrations import AmuletParams
+
+print(AmuletParams().guidance_scale, AmuletParams.from_guidance_scale(3.0))
+"""
 QUESTIONS = '["What makes a good garden?", "Why is the sky blue?"]'
 
 
@@ -105,16 +110,16 @@ class Example:
     """What runs in an environment.
 
     Attributes:
-        marks: Each is a line's part that only one Python block of the README holds, or is the
+        marks: Each is a line's part that only one Python block of the page holds, or is the
             first to hold; these blocks run, one after the other, in one program.
-        readme: The README.
+        page: Where these blocks stand: the README, unless it has none of the extra.
         before: A program that comes first.
         commands: Commands after `amulet`.
         needs_model: Whether it asks the embedded model.
     """
 
     marks: Sequence[str] = ()
-    readme: Path = ROOT / "README.md"
+    page: Path = ROOT / "README.md"
     before: str = ""
     commands: Sequence[Sequence[str]] = ()
     needs_model: bool = True
@@ -124,21 +129,21 @@ class Example:
         """The whole program.
 
         Raises:
-            ValueError: The README has no such block.
+            ValueError: The page has no such block.
         """
-        blocks = [match["code"] for match in CODE.finditer(self.readme.read_text(encoding="utf-8"))]
+        blocks = [match["code"] for match in CODE.finditer(self.page.read_text(encoding="utf-8"))]
         parts = [self.before]
         for mark in self.marks:
             found = [block for block in blocks if mark in block]
             if not found:
-                raise ValueError(f"{self.readme} has no Python block with {mark!r}.")
+                raise ValueError(f"{self.page} has no Python block with {mark!r}.")
             parts.append(found[0])
         return "\n".join(parts)
 
 
 EXAMPLES = {
-    "": Example(["AmuletParams()"], needs_model=False),
-    "agents": Example(["llm = ChatAmulet(profiles=profiles", "create_agent("]),
+    "": Example(before=STRENGTH, needs_model=False),
+    "agents": Example(["create_agent("], page=ROOT / "docs/agents.md"),
     "cli": Example(
         commands=[
             ["profile", "set", "ann", "--preference", "Be brief."],
@@ -170,7 +175,7 @@ EXAMPLES = {
     "serve": Example(before=SERVER),
 }
 THIN = {
-    name: Example(["amulet"], readme=folder / "README.md")
+    name: Example(["amulet"], page=folder / "README.md")
     for name, (folder, _) in FOLDERS.items()
     if folder != ROOT
 }

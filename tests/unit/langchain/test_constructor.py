@@ -6,9 +6,10 @@ import pickle
 import subprocess
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
+from langchain_core.language_models import ModelProfile
 
 from amulet_integrations import AmuletParams, PreferenceProfile
 from amulet_integrations.engine import LocalEngine
@@ -22,6 +23,7 @@ from amulet_integrations.errors import (
 )
 from amulet_integrations.installation import install_command
 from amulet_integrations.langchain import ChatAmulet
+from tests.support.tiny import CONTEXT_WINDOW
 
 Make = Callable[..., ChatAmulet]
 QUESTION = "What is the sea?"
@@ -57,6 +59,28 @@ def test_a_profile_may_be_a_dict_and_is_never_taken_for_langchains_own(chat: Mak
     with pytest.raises(AmuletError, match="profile is a str"):
         chat(profile="ann")
     assert chat(profile={"max_input_tokens": 9}).profile == {"max_input_tokens": 9}
+
+
+# What nobody knows before a model is loaded, or what its weights do not say.
+UNKNOWN = {"status", "release_date", "last_updated", "open_weights", "reasoning_output"}
+NEVER = {"reasoning_effort_levels", "reasoning_effort_default"}  # there is no such argument
+
+
+def test_the_profile_answers_every_question_of_langchains(chat: Make) -> None:
+    """A field that is new in langchain-core makes this fail: answer it."""
+    profile = chat(max_tokens=8).profile
+    assert profile is not None
+    assert get_type_hints(ModelProfile).keys() - profile.keys() == UNKNOWN | NEVER
+    can = {name for name, value in profile.items() if value is True}
+    assert can == {
+        *("text_inputs", "text_outputs", "temperature", "structured_output"),
+        *("tool_calling", "tool_choice", "tool_call_streaming"),
+    }
+    assert (profile["max_input_tokens"], profile["max_output_tokens"]) == (CONTEXT_WINDOW, 8)
+    embedded = ChatAmulet().profile
+    assert embedded is not None
+    assert embedded["name"] == "SmolLM2-135M-Instruct"
+    assert (embedded["open_weights"], embedded["reasoning_output"]) == (True, False)
 
 
 def test_a_model_with_an_engine_of_its_own_can_be_pickled(chat: Make) -> None:

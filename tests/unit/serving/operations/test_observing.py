@@ -16,6 +16,8 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from prometheus_client.parser import text_string_to_metric_families
+from starlette.applications import Starlette
+from starlette.routing import Mount
 
 from amulet_integrations.serving.access.key_file import KeyFile
 from amulet_integrations.serving.operations.access_log import JSONFormatter
@@ -269,6 +271,16 @@ async def test_one_span_for_each_request_within_the_callers_trace(tiny_engine, s
     written = "".join(span.to_json() for span in spans.get_finished_spans())
     assert SECRET not in written
     assert USER not in written
+
+
+@pytest.mark.parametrize("prefix", ["", "/assistant"])
+async def test_what_machines_ask_every_few_seconds_has_no_span(tiny_engine, spans, prefix):
+    app = Starlette(routes=[Mount(prefix, make_app(tiny_engine))])
+    async with client_of(app) as client:
+        for route in ("/healthz", "/readyz", "/metrics"):
+            assert (await client.get(prefix + route)).status_code in {200, 503}
+        await client.get(f"{prefix}/v1/models")
+    assert [span.attributes["http.route"] for span in spans.get_finished_spans()] == ["/v1/models"]
 
 
 async def test_spans_of_odd_requests_have_none_of_their_texts(tiny_engine, spans):

@@ -80,7 +80,6 @@ def load_config(source: ModelSource) -> PreTrainedConfig:
     return config
 
 
-@only_watched_bars()
 def load_model(source: ModelSource) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Loads a checkpoint, in eval mode and on its device.
 
@@ -91,6 +90,11 @@ def load_model(source: ModelSource) -> tuple[PreTrainedModel, PreTrainedTokenize
             it cannot be run; see `architecture_check`.
         MissingDependencyError: `device_map` or a quantization needs a package.
     """
+    with only_watched_bars(is_quick=source.model == EMBEDDED):
+        return _load_model(source)
+
+
+def _load_model(source: ModelSource) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     load_config(source)
     if source.names_gguf:
         file = gguf_checkpoint(source)

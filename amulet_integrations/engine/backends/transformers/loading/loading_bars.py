@@ -12,14 +12,18 @@ from transformers.utils import logging
 
 
 @contextmanager
-def only_watched_bars() -> Iterator[None]:
+def only_watched_bars(*, is_quick: bool = False) -> Iterator[None]:
     """Draws no bars inside where nobody watches: neither on a terminal nor in a notebook.
 
     Afterwards the bars of transformers and huggingface_hub are as they were. Where the environment
     variable HF_HUB_DISABLE_PROGRESS_BARS asks for bars, they are drawn.
+
+    Args:
+        is_quick: Whether what is done inside takes a moment: then no bars are drawn at all.
     """
     wanted = constants.HF_HUB_DISABLE_PROGRESS_BARS is False
-    if wanted or _is_watched() or not logging.is_progress_bar_enabled():
+    worth_it = _is_watched() and not is_quick
+    if wanted or worth_it or not logging.is_progress_bar_enabled():
         yield
         return
     hub_bars = not are_progress_bars_disabled()
