@@ -43,6 +43,7 @@ def compare(
     guidance_scale: options.GuidanceScale = None,
     preset: options.Preset = None,
     max_kl: options.MaxKL = None,
+    gate: options.Gate = None,
     iterations: options.Iterations = None,
     system: options.System = None,
     max_tokens: options.MaxTokens = 120,
@@ -59,7 +60,7 @@ def compare(
     amplify what it changes, by the guidance scale and within the bound shown. All answers are
     decoded together.
     """
-    strength = options.read_strength(guidance_scale, preset, max_kl, iterations)
+    strength = options.read_strength(guidance_scale, preset, max_kl, iterations, gate)
     sampling = SamplingParams(
         max_new_tokens=max_tokens,
         temperature=temperature,
@@ -77,11 +78,13 @@ def compare(
         if method == "linear_alignment" and max_kl is None:
             selection = selection.model_copy(update={"max_kl": None})  # as published
         personalization = personalizer.personalize(resolve_user(selection, searchable=False))
-        request = personalizer.build_request(
+        ready = personalizer.prepare_answer(
             PreparedCall(messages=messages, personalization=personalization, sampling=sampling)
         )
         label = options.strength_label(personalization.guidance_scale, personalization.max_kl)
-        return StreamedAnswer(method, label, request)
+        if ready.call.personalization.left_out:
+            label = "left out by the gate"
+        return StreamedAnswer(method, label, ready.request)
 
     groups = [
         AnswerGroup(

@@ -57,6 +57,7 @@ def explain(
     guidance_scale: options.GuidanceScale = None,
     preset: options.Preset = None,
     max_kl: options.MaxKL = None,
+    gate: options.Gate = None,
     iterations: options.Iterations = None,
     system: options.System = None,
     max_tokens: options.MaxTokens = 120,
@@ -81,7 +82,7 @@ def explain(
         raise typer.BadParameter(
             'Say whose preferences to explain in one way: --preference "…" or --user NAME.'
         )
-    strength = options.read_strength(guidance_scale, preset, max_kl, iterations)
+    strength = options.read_strength(guidance_scale, preset, max_kl, iterations, gate)
     if not no_page:
         check_page(page)
     selection = PreferenceSelection(
