@@ -123,6 +123,9 @@ bench-llama-cpp: only ?= llama_cpp
 bench-llama-cpp: .venv-llama-cpp/bench.done ## Measure GGUF files on llama.cpp beside torch and other wrappers, in .venv-llama-cpp
 	.venv-llama-cpp/bin/python -m benchmarks $(only)
 
+test-pages: .venv/test.done ## Run the code of the pages that take long; make test runs the others
+	$(BIN)/python -m pytest -q -m acceptance tests/integration/test_docs.py
+
 docs: .venv/docs.done ## Build the documentation into docs/_build
 	$(BIN)/sphinx-build -W -q -b html docs docs/_build
 	@echo "Open docs/_build/index.html"

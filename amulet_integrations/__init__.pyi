@@ -1,5 +1,6 @@
 from . import errors as errors
 from .decoding import AmuletParams as AmuletParams
+from .decoding import PreferenceGate as PreferenceGate
 from .decoding import SamplingParams as SamplingParams
 from .profiles import InMemoryProfileStore as InMemoryProfileStore
 from .profiles import Preference as Preference

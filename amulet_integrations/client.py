@@ -179,6 +179,8 @@ class AmuletClient(AmuletConfig):
             max_guidance_scale=self.max_guidance_scale,
             separator=self.separator,
             find_prompts=self._registry.prompts,
+            gate_encoder=self.gate_encoder,
+            styles=self._registry.styles,
         )
 
     def open_profiles(self, *, make: bool = False) -> ProfileStore | None:

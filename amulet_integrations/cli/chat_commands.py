@@ -17,7 +17,7 @@ from amulet_integrations.profiles import PreferenceProfile
 
 from . import terminal
 from .conversation import Conversation
-from .options import parse_max_kl, read_strength
+from .options import parse_gate, parse_max_kl, read_strength
 
 T = TypeVar("T", int, float)
 
@@ -149,6 +149,10 @@ def _set_max_kl(conversation: Conversation, value: str) -> None:
     _change(conversation, {"max_kl": parse_max_kl("/max-kl", value)})
 
 
+def _set_gate(conversation: Conversation, value: str) -> None:
+    _change(conversation, {"gate": parse_gate("/gate", value)})
+
+
 def _set_method(conversation: Conversation, value: str) -> None:
     # The scales are Amulet's; another method refuses them.
     scales = dict.fromkeys(SCALES) if value != "amulet" else {}
@@ -184,6 +188,7 @@ _COMMANDS = (
     _Command("/preset", "NAME", "gentle, default, strong or paper.", _set_preset),
     _Command("/iterations", "N", "The strength as updates of Amulet's game.", _set_iterations),
     _Command("/max-kl", "NATS", "The bound on what the strength may do, or none.", _set_max_kl),
+    _Command("/gate", "KIND", "Leave out what a question has nothing to do with.", _set_gate),
     _Command("/method", "NAME", "amulet, linear_alignment, pref or base.", _set_method),
     _Command("/reset", "", "Forget the turns so far.", _reset, changes=False),
     _Command("/help", "", "Show this.", _help, changes=False),

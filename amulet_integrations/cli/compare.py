@@ -43,6 +43,7 @@ def compare(
     guidance_scale: options.GuidanceScale = None,
     preset: options.Preset = None,
     max_kl: options.MaxKL = None,
+    gate: options.Gate = None,
     iterations: options.Iterations = None,
     system: options.System = None,
     max_tokens: options.MaxTokens = 120,
@@ -51,6 +52,7 @@ def compare(
     seed: options.Seed = None,
     model: options.Model = EMBEDDED,
     backend: options.Backend = "auto",
+    engine_options: options.EngineOptions = None,
 ) -> None:
     """Answer a question without a preference and with it, side by side.
 
@@ -58,7 +60,7 @@ def compare(
     amplify what it changes, by the guidance scale and within the bound shown. All answers are
     decoded together.
     """
-    strength = options.read_strength(guidance_scale, preset, max_kl, iterations)
+    strength = options.read_strength(guidance_scale, preset, max_kl, iterations, gate)
     sampling = SamplingParams(
         max_new_tokens=max_tokens,
         temperature=temperature,
@@ -67,18 +69,22 @@ def compare(
     )
     preferences = [Preference(text=text) for text in preference]
     messages = (*system_messages(system), ChatMessage(role="user", content=question))
-    personalizer = Personalizer(open_engine(model, backend), strength=strength, saved_presets=True)
+    personalizer = Personalizer(
+        open_engine(model, backend, engine_options), strength=strength, saved_presets=True
+    )
 
     def prepare(method: Method, followed: Preference | None = None) -> StreamedAnswer:
         selection = PreferenceSelection(preference=followed, method=method)
         if method == "linear_alignment" and max_kl is None:
             selection = selection.model_copy(update={"max_kl": None})  # as published
         personalization = personalizer.personalize(resolve_user(selection, searchable=False))
-        request = personalizer.build_request(
+        ready = personalizer.prepare_answer(
             PreparedCall(messages=messages, personalization=personalization, sampling=sampling)
         )
         label = options.strength_label(personalization.guidance_scale, personalization.max_kl)
-        return StreamedAnswer(method, label, request)
+        if ready.call.personalization.left_out:
+            label = "left out by the gate"
+        return StreamedAnswer(method, label, ready.request)
 
     groups = [
         AnswerGroup(

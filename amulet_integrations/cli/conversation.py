@@ -46,6 +46,7 @@ class Conversation:
         self._sampling = sampling
         self._system = system_messages(system)
         self._turns: list[ChatMessage] = []
+        self.left_out = 0
 
     def personalization(self) -> Personalization:
         """What the next answer is decoded with; reads the profile anew."""
@@ -77,8 +78,9 @@ class Conversation:
             personalization=self.personalization(),
             sampling=self._sampling,
         )
-        request = self._personalizer.build_request(prepared)
-        answer = self._personalizer.engine.stream(request)
+        ready = self._personalizer.prepare_answer(prepared)
+        self.left_out = len(ready.call.personalization.left_out)
+        answer = self._personalizer.engine.stream(ready.request)
         try:
             with closing(answer):
                 for increment in answer:

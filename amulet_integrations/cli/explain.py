@@ -57,6 +57,7 @@ def explain(
     guidance_scale: options.GuidanceScale = None,
     preset: options.Preset = None,
     max_kl: options.MaxKL = None,
+    gate: options.Gate = None,
     iterations: options.Iterations = None,
     system: options.System = None,
     max_tokens: options.MaxTokens = 120,
@@ -69,6 +70,7 @@ def explain(
     no_page: Annotated[bool, option(None, "Write no page.", "--no-page")] = False,
     model: options.Model = EMBEDDED,
     backend: options.Backend = "auto",
+    engine_options: options.EngineOptions = None,
     as_json: options.Json = False,
 ) -> None:
     """Answer a question, and show what the preferences made of each token.
@@ -80,7 +82,7 @@ def explain(
         raise typer.BadParameter(
             'Say whose preferences to explain in one way: --preference "…" or --user NAME.'
         )
-    strength = options.read_strength(guidance_scale, preset, max_kl, iterations)
+    strength = options.read_strength(guidance_scale, preset, max_kl, iterations, gate)
     if not no_page:
         check_page(page)
     selection = PreferenceSelection(
@@ -95,7 +97,9 @@ def explain(
     messages = (*system_messages(system), ChatMessage(role="user", content=question))
     with ExitStack() as stack:
         store = None if user is None else stack.enter_context(open_store(db))
-        personalizer = Personalizer(open_engine(model, backend), profiles=store, saved_presets=True)
+        personalizer = Personalizer(
+            open_engine(model, backend, engine_options), profiles=store, saved_presets=True
+        )
         explanation = _explain(personalizer, selection, messages, sampling)
     if user is not None and not explanation.preferences:
         terminal.notice(f"{user} has no preference that acts here, so the answer is a plain one.")

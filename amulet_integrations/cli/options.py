@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from amulet_integrations.decoding import AmuletParams, check_guidance_scale
+from amulet_integrations.decoding.preference_gate import PreferenceGate, check_gate
 from amulet_integrations.decoding.strength import PresetName, Strength
 from amulet_integrations.engine.model_source import EMBEDDED, BackendName
 from amulet_integrations.errors import InvalidParamsError
@@ -96,6 +97,7 @@ def read_strength(
     preset: PresetName | None = None,
     max_kl: str | None = None,
     iterations: int | None = None,
+    gate: str | None = None,
 ) -> Strength:
     """The strength that the options name; an empty one where none of them is given.
 
@@ -107,6 +109,7 @@ def read_strength(
         params=None if iterations is None else AmuletParams(iterations=iterations),
         preset=preset,
         max_kl="default" if max_kl is None else parse_max_kl("--max-kl", max_kl),
+        gate="default" if gate is None else parse_gate("--gate", gate),
     )
     if strength.has_scale:
         source = "--guidance-scale" if iterations is None else f"--iterations {iterations}"
@@ -135,6 +138,30 @@ def parse_max_kl(name: str, text: str) -> float | None:
             f"{name} {text}: give nats a token, 0 or more, such as 0.2, or none for no bound."
         )
     return bound
+
+
+def parse_gate(name: str, text: str) -> PreferenceGate | None:
+    """A gate from its kind, or its kind and threshold, such as "similarity:0.2"; None for "none".
+
+    Args:
+        name: The option or command, for the message.
+        text: What was typed.
+
+    Raises:
+        InvalidParamsError: It is neither.
+    """
+    kind, colon, threshold = text.strip().lower().partition(":")
+    if kind == "none" and not colon:
+        return None
+    try:
+        found = check_gate({"kind": kind} | ({"threshold": float(threshold)} if colon else {}))
+    except (ValueError, InvalidParamsError):
+        raise InvalidParamsError(
+            f"{name} {text:.80}: give similarity, with a threshold from -1 to 1 if you like "
+            "(similarity:0.2), or none for no gate."
+        ) from None
+    assert isinstance(found, PreferenceGate)  # noqa: S101
+    return found
 
 
 def strength_label(guidance_scale: float, max_kl: float | None) -> str:
@@ -177,6 +204,15 @@ MaxKL = Annotated[
         default="the profile's, or the preset's",
     ),
 ]
+Gate = Annotated[
+    str | None,
+    _strength(
+        "KIND",
+        "Leaves preferences out of answers that they have nothing to do with: similarity, "
+        "with a threshold if you like (similarity:0.2); none for no gate.",
+        default="the profile's, or none",
+    ),
+]
 Iterations = Annotated[
     int | None,
     _strength(
@@ -202,6 +238,17 @@ Backend = Annotated[
         "What computes: transformers, llama_cpp, or auto, which is llama.cpp for GGUF files where "
         "it is installed.",
         envvar="AMULET_BACKEND",
+        panel="The model",
+    ),
+]
+EngineOptions = Annotated[
+    list[str] | None,
+    option(
+        "NAME=VALUE",
+        "An argument of the engine, such as max_rows=128, device=cpu, or llama.cpp's n_ctx=8192; "
+        "repeat for more. Values are JSON or text.",
+        "--engine-option",
+        default="none",
         panel="The model",
     ),
 ]

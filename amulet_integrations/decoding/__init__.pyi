@@ -14,6 +14,7 @@ from .mixture import mix_contexts as mix_contexts
 from .mixture import mixing_matrix as mixing_matrix
 from .policies import amulet_policy as amulet_policy
 from .policies import ftrl_policy as ftrl_policy
+from .preference_gate import PreferenceGate as PreferenceGate
 from .sampling_params import SamplingParams as SamplingParams
 from .stopping import StopStrings as StopStrings
 from .strength import PRESETS as PRESETS

@@ -38,9 +38,9 @@ class IncrementalDetokenizer:
         """Appends a token; returns the text that is now certain, often all of it."""
         self._ids.append(token_id)
         text = self._decode(self._start)
-        if len(text) <= len(self._returned) or text.endswith(_REPLACEMENT):
+        piece = self._piece(text)
+        if not piece or text.endswith(_REPLACEMENT):
             return ""
-        piece = text[len(self._returned) :]
         self._returned = text
         before, self._done = self._done, len(self._ids)
         if self._done - self._start > _LONGEST:
@@ -50,7 +50,14 @@ class IncrementalDetokenizer:
 
     def flush(self) -> str:
         """Returns the rest of the text, bytes that never became a whole character, at the end."""
-        return self._decode(self._start)[len(self._returned) :]
+        return self._piece(self._decode(self._start))
+
+    def _piece(self, text: str) -> str:
+        """What is new in the decoding of ids[start:]."""
+        if text.startswith(self._returned):
+            return text[len(self._returned) :]
+        # Tokens that are bytes become text together: a wrong byte spoils the right ones before it.
+        return self._decode(self._done)
 
     def _decode(self, start: int) -> str:
         text = self._tokenizer.decode(

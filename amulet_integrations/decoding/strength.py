@@ -1,4 +1,4 @@
-"""How strongly preferences are applied: a guidance scale and a bound, by method."""
+"""How strongly preferences are applied: a guidance scale, a bound and a gate, by method."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from amulet_integrations.errors import AmuletError, InvalidParamsError
 from amulet_integrations.validation import FrozenModel
 
 from .guidance import DEFAULT_LINEAR_ALIGNMENT_RATIO, AmuletParams, check_max_kl, is_real_number
+from .preference_gate import DEFAULT_GATE, Gate, PreferenceGate
 
 
 def _check_guidance_scale(value: Any) -> Any:
@@ -75,6 +76,8 @@ class Strength(FrozenModel):
             too, unless `max_kl` is set.
         max_kl: The bound on the divergence of every token's policy from the pref policy, in nats.
             None is no bound; "default" leaves it to the preset, or to the next level.
+        gate: Leaves preferences out of answers that they have nothing to do with. None is no gate;
+            "default" leaves it to the next level.
 
     Raises:
         InvalidParamsError: Two of the first three are given, or a value is out of its range.
@@ -86,10 +89,11 @@ class Strength(FrozenModel):
     params: AmuletParams | None = None
     preset: PresetName | None = None
     max_kl: MaxKL = "default"
+    gate: Gate = "default"
 
     @classmethod
     def of(cls, level: Any) -> Self:
-        """The strength that an object sets which has these four attributes.
+        """The strength that an object sets which has these five attributes.
 
         Raises:
             InvalidParamsError: See the class.
@@ -123,11 +127,19 @@ class Strength(FrozenModel):
         yield from ((name, value) for name, value in self if value != fields[name].default)
 
     def over(self, other: Strength) -> Strength:
-        """The scale and the bound of this level; where it sets none, those of the other level."""
+        """The scale, bound and gate of this level; where it sets none, those of the other level."""
         source = self if self.has_scale else other
         scale = {name: getattr(source, name) for name in SCALES}
         bound = other.bound if self.bound == "default" else self.bound
-        return Strength(**scale, max_kl=bound)
+        gate = other.gate if self.gate == "default" else self.gate
+        return Strength(**scale, max_kl=bound, gate=gate)
+
+    @property
+    def settled_gate(self) -> PreferenceGate | None:
+        """The gate; the default where none is set."""
+        if self.gate == "default":
+            return DEFAULT_GATE
+        return self.gate if isinstance(self.gate, PreferenceGate) else None
 
     def settled(self, default: Preset = PRESETS["default"]) -> Preset:
         """The scale and the bound as numbers; the default's where they are not set.
@@ -180,7 +192,9 @@ def method_strength(
 
 def applicable_strength(method: Method | None, strength: Strength) -> Strength:
     """The part of a strength that a method uses: a method with a scale of its own takes none."""
-    return strength if method in {None, "amulet"} else Strength(max_kl=strength.max_kl)
+    if method in {None, "amulet"}:
+        return strength
+    return Strength(max_kl=strength.max_kl, gate=strength.gate)
 
 
 def method_guidance_scale(

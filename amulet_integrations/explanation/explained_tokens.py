@@ -92,6 +92,7 @@ class ExplanationData:
     method: str
     guidance_scale: float
     max_kl: float | None = None
+    left_out: tuple[Preference, ...] = ()
 
     @property
     def bounded_tokens(self) -> int:
@@ -132,6 +133,7 @@ class ExplanationData:
             "preferences": [
                 it.model_dump(include={"name", "weight", "text"}) for it in self.preferences
             ],
+            "left_out": [it.model_dump(include={"name", "weight", "text"}) for it in self.left_out],
             "tokens": [token.to_dict() for token in self.tokens],
         }
 

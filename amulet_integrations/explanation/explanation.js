@@ -2,8 +2,8 @@
 // Shows the figures of the token under the pointer, under the focus, or chosen last.
 (() => {
   const { scale, labels, tokens } = JSON.parse(document.getElementById("data").textContent);
-  const names = [...document.querySelectorAll(".prefs li")].map((it) => it.dataset.name);
-  const weights = [...document.querySelectorAll(".prefs li")].map((it) => Number(it.dataset.weight));
+  const names = [...document.querySelectorAll(".prefs li[data-name]")].map((it) => it.dataset.name);
+  const weights = [...document.querySelectorAll(".prefs li[data-name]")].map((it) => Number(it.dataset.weight));
   const panel = document.getElementById("panel");
   const answer = document.getElementById("answer");
   const elements = [...answer.querySelectorAll(".t")];

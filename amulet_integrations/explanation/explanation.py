@@ -25,6 +25,7 @@ class Explanation(ExplanationData):
         method: The method that it was decoded with.
         guidance_scale: The strength that was asked for: 0 is base, 1 is pref.
         max_kl: The bound, in nats, on each token's divergence from pref; None for none.
+        left_out: Preferences that a gate left out, for the question has nothing to do with them.
     """
 
     def to_html(self) -> str:

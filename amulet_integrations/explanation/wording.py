@@ -88,6 +88,8 @@ def summary(explanation: ExplanationData) -> str:
     parts.append(f"{moved:,} moved by 1 nat or more" if moved else "none moved by 1 nat or more")
     if explanation.max_kl is not None:
         parts.append(f"{explanation.bounded_tokens:,} held back by the bound")
+    if left_out := len(explanation.left_out):
+        parts.append(f"{left_out:,} {'preference' if left_out == 1 else 'preferences'} left out")
     return ", ".join(parts)
 
 

@@ -12,7 +12,7 @@ from amulet_integrations.decoding.guidance import AmuletParams
 from amulet_integrations.decoding.strength import PRESETS
 from amulet_integrations.profiles import Preference, PreferenceProfile
 
-READ_KEYS = ("user_id", "preference_context", "guidance_scale", "preset", "max_kl")
+READ_KEYS = ("user_id", "preference_context", "guidance_scale", "preset", "max_kl", "gate")
 """The keys of ``config["configurable"]`` that are read."""
 
 # These are read from calls only. Applications use such keys too, so the type of the value decides.

@@ -20,6 +20,10 @@ OTHER_ARGUMENTS = ("max_tokens", "max_new_tokens", "timeout", "chat_template_kwa
 """Arguments of a call besides these and the sampling parameters."""
 
 
+NONE_HAS_MEANING = ("max_kl", "gate")
+"""Arguments whose None says something: no bound, and no gate."""
+
+
 @dataclass(frozen=True)
 class CallArguments:
     """The validated arguments of one call.
@@ -51,9 +55,11 @@ class CallArguments:
 
 
 def without_unset(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments of a call without those that are None; only `max_kl=None` has a meaning."""
+    """Arguments of a call without Nones; only those of `max_kl` and `gate` have a meaning."""
     return {
-        name: value for name, value in arguments.items() if value is not None or name == "max_kl"
+        name: value
+        for name, value in arguments.items()
+        if value is not None or name in NONE_HAS_MEANING
     }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
@@ -13,21 +13,20 @@ from amulet_integrations.concurrency.fork_safe import ForkSafeLock
 from amulet_integrations.decoding.detokenizer import IncrementalDetokenizer
 from amulet_integrations.decoding.guidance import preference_weights
 from amulet_integrations.engine.protocol import Engine
-from amulet_integrations.engine.result import TokenExplanation, as_generation_error
-from amulet_integrations.errors import AmuletError, InvalidRequestError
+from amulet_integrations.engine.result import TokenExplanation
+from amulet_integrations.errors import InvalidRequestError
 from amulet_integrations.explanation.explained_tokens import ExplainedToken
 from amulet_integrations.explanation.explanation import Explanation
 from amulet_integrations.profiles.active import group_preferences
 
 from .applied_preferences import Personalization
+from .preference_style import score_contexts
 
 EXPLANATION_ID = "explanation_id"
 """The key in an answer's metadata that names its explanation."""
 
 KEPT = 32
 """Most explained answers that are kept."""
-
-_CONTEXTS_AT_ONCE = 8  # so that the memory of their keys and values is bounded
 
 Render = Callable[[Sequence[str]], Sequence[Sequence[int]]]
 """f(preferences) -> the contexts of a call, without a preference and with each of them alone."""
@@ -92,6 +91,7 @@ class ExplainedAnswer:
             method=applied.applied_method,
             guidance_scale=applied.guidance_scale,
             max_kl=applied.max_kl,
+            left_out=tuple(it.preference for it in applied.left_out),
         )
 
     def _preference_shifts(self) -> list[tuple[float, ...]]:
@@ -103,22 +103,9 @@ class ExplainedAnswer:
         else:
             alone = self.render([preference.text for preference in preferences])
             ids = [token.policy.token_id for token in self.tokens]
-            rows = list(zip(*self._scores_of(alone, ids), strict=True))
+            scores = score_contexts(self.engine, alone, ids, "Scoring the explained answer")
+            rows = list(zip(*scores, strict=True))
         return [tuple(_difference(own, base) for own in others) for base, *others in rows]
-
-    def _scores_of(
-        self, contexts: Sequence[Sequence[int]], ids: Sequence[int]
-    ) -> Iterator[Sequence[float]]:
-        """The log-probabilities of tokens under each context, a few contexts at a time."""
-        for start in range(0, len(contexts), _CONTEXTS_AT_ONCE):
-            some = contexts[start : start + _CONTEXTS_AT_ONCE]
-            try:
-                scores = self.engine.score(some, ids)
-            except AmuletError:
-                raise
-            except Exception as error:  # a foreign engine may raise anything
-                raise as_generation_error("Scoring the explained answer", error) from error
-            yield from scores.tolist()
 
 
 class RecentAnswers:

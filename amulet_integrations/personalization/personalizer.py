@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import KW_ONLY, dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 
@@ -15,6 +15,10 @@ from amulet_integrations.decoding.guidance import (
     check_guidance_scale,
 )
 from amulet_integrations.decoding.strength import PRESETS, Method, Preset, Strength, method_strength
+from amulet_integrations.engine.encoders.sentence_encoder import (
+    EMBEDDED_ENCODER,
+    embedded_encoder_path,
+)
 from amulet_integrations.engine.protocol import Engine
 from amulet_integrations.engine.request import GenerationRequest
 from amulet_integrations.engine.structured.alternatives import OutputAlternative
@@ -34,8 +38,10 @@ from amulet_integrations.prompting.messages import check_answerable
 from amulet_integrations.prompting.parsing.reasoning import END_OF_THOUGHTS, THINK, Reasoning
 
 from .applied_preferences import Personalization
+from .gating import QuestionGate
 from .guidance_plan import plan_alternatives
 from .looked_up_profile import LookedUpProfile
+from .preference_style import PreferenceStyles
 from .prepared_call import PreparedAnswer, PreparedCall
 from .saved_presets import find_preset, has_presets
 from .user_resolution import PreferenceSelection
@@ -68,6 +74,8 @@ class Personalizer:
         max_guidance_scale: The largest guidance scale that is accepted.
         separator: Stands between the system message and the preference.
         find_prompts: Returns the prompt builder of an engine and a separator.
+        gate_encoder: The sentence embedding of gates that go by similarity.
+        styles: Which preferences are about style, as far as gates have found out.
 
     Raises:
         GuidanceScaleError: The strength or `linear_alignment_ratio` is above `max_guidance_scale`.
@@ -85,6 +93,8 @@ class Personalizer:
     max_guidance_scale: float = DEFAULT_MAX_GUIDANCE_SCALE
     separator: str = DEFAULT_SEPARATOR
     find_prompts: Callable[[Engine, str], PromptBuilder] = _make_prompts
+    gate_encoder: str = EMBEDDED_ENCODER
+    styles: PreferenceStyles = field(default_factory=PreferenceStyles)
 
     def __post_init__(self) -> None:
         self._named_strength(self.method, self.strength, saved=False)
@@ -139,6 +149,8 @@ class Personalizer:
             ProfileLimitError: The preferences exceed a limit, or a parent may not be one.
             PreferenceSelectionError: A profile has a parent, and there is no store to read it in.
             UnknownUserError: The user is not in the store, and `on_unknown_user` raises it.
+            MissingDependencyError: A gate needs the embedded sentence embedding, which is not
+                installed.
             ProfileError: The store fails, or what it holds is not a profile; or the profile's
                 parents form a circle.
         """
@@ -164,6 +176,9 @@ class Personalizer:
         name, applied = None, Preset(0.0, None)
         if preferences:
             name, applied = self._named_strength(method, strength, saved=saved)
+        gate = strength.settled_gate if preferences else None
+        if gate and self.gate_encoder == EMBEDDED_ENCODER:
+            embedded_encoder_path()
         return Personalization(
             user_id=profile.user_id if profile else selection.user_id,
             version=profile.version or None if profile else None,
@@ -173,6 +188,8 @@ class Personalizer:
             max_kl=applied.max_kl,
             preset=name,
             source=selection.source,
+            gate=gate,
+            gate_encoder=self.gate_encoder if gate else None,
         )
 
     def build_request(self, prepared: PreparedCall) -> GenerationRequest:
@@ -187,17 +204,19 @@ class Personalizer:
     def prepare_answer(self, prepared: PreparedCall) -> PreparedAnswer:
         """The request of a call, and what reads its answer; renders each context once.
 
-        Loads the model when it is first needed, so it may block.
+        Loads the model when it is first needed, so it may block. A gate runs the model too, to
+        find which preferences have to do with the question.
 
         Raises:
             ProfileLimitError: The preferences have too many tokens.
             PromptError: The conversation cannot be written as a prompt for this model.
             UnsupportedGrammarError: A schema cannot be enforced while decoding.
+            GenerationError: The engine fails while a gate looks at the question.
         """
-        personalization, output = prepared.personalization, prepared.output
         prepared.deadline.check("while its prompt was written")
-        tokens = sum(self.prompts.count_text(it.text) for it in personalization.preferences)
-        self.limits.check_tokens(personalization.user_id, tokens)
+        prepared = self._gated(prepared)
+        personalization, output = prepared.personalization, prepared.output
+        self._check_tokens(personalization)
         texts, own_weights = group_preferences(personalization.preferences)
         weights = ContextWeights.at_scale(personalization.guidance_scale, own_weights)
         bounded = personalization.max_kl is not None and weights.has_preferences
@@ -242,6 +261,21 @@ class Personalizer:
             parser,
             partial(self._contexts_of_single_preferences, prepared),
         )
+
+    def _gated(self, prepared: PreparedCall) -> PreparedCall:
+        """The call without the preferences that its gate leaves out."""
+        applied, question = prepared.personalization, prepared.last_question
+        if applied.gate is None or not applied.preferences or not question.strip():
+            return prepared
+        self._check_tokens(applied)
+        gate = QuestionGate(self.engine, self.prompts, self.styles, self.gate_encoder)
+        texts = [it.text for it in applied.preferences]
+        scores = gate.scores(question, texts, prepared.deadline)
+        return replace(prepared, personalization=applied.gated(scores))
+
+    def _check_tokens(self, applied: Personalization) -> None:
+        tokens = sum(self.prompts.count_text(it.text) for it in applied.preferences)
+        self.limits.check_tokens(applied.user_id, tokens)
 
     def _contexts_of_single_preferences(
         self, prepared: PreparedCall, preferences: Sequence[str]

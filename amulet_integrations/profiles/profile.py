@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal, Self
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from amulet_integrations.decoding.guidance import AmuletParams
+from amulet_integrations.decoding.preference_gate import Gate
 from amulet_integrations.decoding.strength import GuidanceScale, MaxKL, Method, PresetName, Strength
 from amulet_integrations.errors import AmuletError, InvalidProfileError, errors_at
 from amulet_integrations.validation import FrozenModel
@@ -35,6 +36,9 @@ class PreferenceProfile(FrozenModel):
         preset: The strength by name: "gentle", "default", "strong" or "paper".
         max_kl: The bound on what the strength may do to a token, in nats. None means no bound;
             "default" leaves it to the preset or the caller.
+        gate: Leaves preferences out of answers that they have nothing to do with: "similarity",
+            or a `PreferenceGate` with a threshold. None means no gate;
+            "default" leaves it to the caller, and is not written into the JSON form.
         method: How to decode; None leaves it to the caller.
         parent: The id of another profile, such as ``"organisation"``, whose preferences apply too
             unless one here has the same name; see `inheritance.inherited`. The operator says who
@@ -56,6 +60,7 @@ class PreferenceProfile(FrozenModel):
     params: AmuletParams | None = None
     preset: PresetName | None = None
     max_kl: MaxKL = "default"
+    gate: Gate = Field(default="default", exclude_if=lambda gate: gate == "default")
     method: Method | None = None
     parent: Label | None = None
     version: int = Field(default=0, ge=0)
@@ -84,7 +89,7 @@ class PreferenceProfile(FrozenModel):
         Raises:
             InvalidParamsError: The scale or the bound is out of its range.
         """
-        strength = Strength(guidance_scale=guidance_scale, max_kl=max_kl)
+        strength = Strength(guidance_scale=guidance_scale, max_kl=max_kl, gate=self.gate)
         method = {} if self.method is None else {"method": "amulet"}
         return self.model_copy(update=dict(strength) | method)
 

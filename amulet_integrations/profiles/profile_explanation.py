@@ -46,6 +46,12 @@ class ProfileExplanation:
         return method_strength(self.whole.method or "amulet", self.whole.strength)
 
     @property
+    def gate(self) -> dict[str, Any] | None:
+        """The gate as plain JSON values; None for none."""
+        gate = self.whole.strength.settled_gate
+        return None if gate is None else gate.model_dump()
+
+    @property
     def weights(self) -> tuple[float, ...]:
         """Weights of the base context and of each preference context."""
         holding = [it.preference for it in self.verdicts if it.holds]
@@ -64,6 +70,7 @@ class ProfileExplanation:
             "method": self.whole.method,
             "guidance_scale": self.strength.guidance_scale,
             "max_kl": self.strength.max_kl,
+            "gate": self.gate,
             "weights": list(self.weights),
             "preferences": [
                 {

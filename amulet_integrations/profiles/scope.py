@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Self, TypeVar
 from pydantic import Field, field_validator, model_validator
 
 from amulet_integrations.decoding.guidance import AmuletParams
+from amulet_integrations.decoding.preference_gate import Gate
 from amulet_integrations.decoding.strength import GuidanceScale, MaxKL, PresetName, Strength
 from amulet_integrations.errors import AmuletError, InvalidParamsError, PreferenceSelectionError
 from amulet_integrations.validation import FrozenModel, suggest_names
@@ -37,6 +38,7 @@ class PreferenceScope(FrozenModel):
         params: The same, as Amulet's parameters.
         preset: The same, by name.
         max_kl: The bound on what the guidance may do to a token, in nats; None for no bound.
+        gate: Leaves preferences out of answers that they have nothing to do with; None for no gate.
         preference_context: What the calls are about, such as ``{"topic": "health"}``, for
             preferences that have a `when`.
 
@@ -55,6 +57,7 @@ class PreferenceScope(FrozenModel):
     params: AmuletParams | None = None
     preset: PresetName | None = None
     max_kl: MaxKL = "default"
+    gate: Gate = "default"
     preference_context: PreferenceContext = PreferenceContext()
 
     @field_validator("preference", mode="before")
@@ -158,6 +161,7 @@ def preference_scope(
     params: AmuletParams | None = None,
     preset: PresetName | None = None,
     max_kl: MaxKL = "default",
+    gate: Gate = "default",
 ) -> AbstractContextManager[PreferenceScope]:
     """Sets whose preferences apply inside a ``with`` block.
 
@@ -182,6 +186,8 @@ def preference_scope(
         params: The same as parameters of Amulet's game.
         preset: The same by name: "gentle", "default", "strong" or "paper".
         max_kl: The bound on what the strength may do to a token, in nats; None means no bound.
+        gate: Leaves preferences out of answers that they have nothing to do with: "similarity",
+            or a `PreferenceGate` with a threshold; None means no gate.
 
     Returns:
         A context manager that returns the scope.
@@ -194,7 +200,9 @@ def preference_scope(
         InvalidParamsError: The strength or the bound is out of its range, or two strengths are
             given.
     """
-    strength = Strength(guidance_scale=guidance_scale, params=params, preset=preset, max_kl=max_kl)
+    strength = Strength(
+        guidance_scale=guidance_scale, params=params, preset=preset, max_kl=max_kl, gate=gate
+    )
     choices: dict[str, Any] = {"user_id": user_id, "preference": preference, "profile": profile}
     given = [name for name, value in choices.items() if value is not None]
     more = preference_context is not None or strength != Strength()

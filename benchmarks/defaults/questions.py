@@ -19,11 +19,11 @@ SCREENED_OF_EACH_SET = 10
 _SEED = "defaults"
 
 EVERYDAY_PREFERENCES = {
-    "short": "RecordedAnswer in one short sentence.",
-    "pirate": "RecordedAnswer like a friendly pirate.",
+    "short": "Answer in one short sentence.",
+    "pirate": "Answer like a friendly pirate.",
     "child": "Use words that a child of six understands.",
     "formal": "Be formal and polite.",
-    "list": "RecordedAnswer with a numbered list.",
+    "list": "Answer with a numbered list.",
 }
 PREFERENCES = {
     **{name: KNOWN_PREFERENCES[name] for name in PAPER_PREFERENCES},
@@ -40,7 +40,7 @@ UNRELATED_PREFERENCES = {
     "vegan": "I am vegan.",
     "nurse": "I work as a nurse.",
     "time": "You may take your time.",
-    "pirate": "RecordedAnswer like a friendly pirate.",
+    "pirate": "Answer like a friendly pirate.",
 }
 """The preferences under which facts are asked for."""
 

@@ -33,6 +33,7 @@ class Trace:
         of_token: For each of them its log-probability under every context.
         of_end: The same of the end of the text, at the same places.
         fractions: How far guidance went at each, 1 where no bound held it back.
+        moved: The divergence of the second context's policy from the first's at each, in nats.
     """
 
     def __init__(self, setting: Setting, end_id: int, most: int) -> None:
@@ -41,6 +42,7 @@ class Trace:
         self.of_token: list[list[float]] = []
         self.of_end: list[list[float]] = []
         self.fractions: list[float] = []
+        self.moved: list[float] = []
         self._end_id = end_id
         self._most = most
         self._filters = LogitsFilters(SamplingParams(repetition_penalty=setting.repetition_penalty))
@@ -61,13 +63,14 @@ class Trace:
             logits = logits.index_fill(0, torch.tensor(said), -torch.inf)
         return int(self._filters.draw(logits, self.tokens))
 
-    def note(self, token: int, log_probs: Tensor, fraction: float) -> None:
+    def note(self, token: int, log_probs: Tensor, fraction: float, moved: float) -> None:
         """Takes the next token; the contexts' log-probabilities have shape (contexts, vocab)."""
         of_token, of_end = log_probs[:, [token, self._end_id]].T.tolist()
         self.tokens.append(token)
         self.of_token.append(of_token)
         self.of_end.append(of_end)
         self.fractions.append(fraction)
+        self.moved.append(moved)
 
     def _said_before(self) -> list[int]:
         """Tokens that would complete a run of tokens that was said already."""
@@ -101,13 +104,14 @@ class SharedPolicy:
         """Takes log-probabilities, (contexts, vocab); all weight is on the token that goes on."""
         rows = log_probs[:2].repeat(len(self._traces), 1)  # as if each had contexts of its own
         mixture = mix_bounded_contexts(rows, self._matrix, self._bounds)
+        moved = _divergence(*log_probs[:2])
         parties: dict[int, list[Trace]] = {}
         picked: Counter[int] = Counter()
         for trace, logits, fraction in zip(
             self._traces, mixture.logits, mixture.fractions.tolist(), strict=True
         ):
             token = trace.pick(logits)
-            trace.note(token, log_probs, fraction)
+            trace.note(token, log_probs, fraction, moved)
             parties.setdefault(token, []).append(trace)
             picked[token] += 1
         token, _ = picked.most_common(1)[0]
@@ -125,3 +129,9 @@ class SharedPolicy:
         self._bounds = DivergenceBounds(
             [(0.0, 1.0)] * len(traces), [trace.setting.max_kl for trace in traces]
         )
+
+
+def _divergence(base: Tensor, pref: Tensor) -> float:
+    """KL(pref || base) of log-probabilities, (vocab,), in nats."""
+    terms = pref.exp() * (pref - base)
+    return float(torch.where(pref > -torch.inf, terms, 0.0).sum())

@@ -26,6 +26,11 @@ _LINE = 64  # requests that are open at once; enough that the engine's rows are 
 _REPORT_EVERY = 20.0  # seconds
 
 
+def most_tokens(question: Question) -> int:
+    """How long answers get in this study."""
+    return FACT_TOKENS if question.set_ == "facts" else QUESTION_TOKENS
+
+
 class RecordedAnswer(BaseModel):
     """An answer of the model and how likely it is: a line of the file.
 
@@ -42,6 +47,7 @@ class RecordedAnswer(BaseModel):
         end_base: log P of the end of the text in the base context, at every place.
         end_pref: The same in the pref context.
         held: The share of places at which the bound held guidance back.
+        moved: The divergence of the pref context's policy from the base context's at each token.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -58,6 +64,7 @@ class RecordedAnswer(BaseModel):
     end_base: list[float]
     end_pref: list[float]
     held: float
+    moved: list[float] = []
 
     @property
     def key(self) -> tuple[str, str, str, str]:
@@ -73,12 +80,13 @@ class Job(NamedTuple):
         settings: How it is answered.
         question: The question.
         preferences: Their texts by name: one, but the base policy's answer is the same for all.
+            None is no preference.
     """
 
     set_up: str
     settings: tuple[Setting, ...]
     question: Question
-    preferences: Mapping[str, str]
+    preferences: Mapping[str, str | None]
 
     def keys(self, setting: Setting) -> list[tuple[str, str, str, str]]:
         """The keys of a setting's answers."""
@@ -115,10 +123,9 @@ def missing(wanted: Iterable[Job], journal: Journal[RecordedAnswer]) -> list[Job
 class _RunningJob:
     """A job under way."""
 
-    def __init__(self, job: Job, contexts: Sequence[Sequence[int]], end_id: int) -> None:
+    def __init__(self, job: Job, contexts: Sequence[Sequence[int]], end_id: int, most: int) -> None:
         self.job = job
         self.contexts = contexts
-        most = FACT_TOKENS if job.question.set_ == "facts" else QUESTION_TOKENS
         self.traces = [Trace(setting, end_id, most) for setting in job.settings]
         self.parties = 1
 
@@ -130,6 +137,7 @@ class Study:
         engine: It must make no drafts, for policies are called once for every token.
         journal: Where answers are kept.
         log: Takes lines of progress.
+        most_tokens: Most tokens of an answer to a question.
     """
 
     def __init__(
@@ -137,7 +145,9 @@ class Study:
         engine: LocalEngine,
         journal: Journal[RecordedAnswer],
         log: Callable[[str], object] = print,
+        most_tokens: Callable[[Question], int] = most_tokens,
     ) -> None:
+        self._most_tokens = most_tokens
         self._engine = engine
         self._journal = journal
         self._log = log
@@ -182,7 +192,8 @@ class Study:
         waiting = iter(todo)
         while True:
             while len(self._line) < _LINE and (job := next(waiting, None)) is not None:
-                one = _RunningJob(job, self._contexts(job), self._end_id)
+                most = self._most_tokens(job.question)
+                one = _RunningJob(job, self._contexts(job), self._end_id, most)
                 self._go_on(one, one.traces)
             if not self._line:
                 return
@@ -235,6 +246,7 @@ class Study:
                 end_base=_column(trace.of_end, 0),
                 end_pref=_column(trace.of_end, context),
                 held=round(sum(part < 1.0 for part in trace.fractions) / len(trace.fractions), 4),
+                moved=[round(moved, 4) for moved in trace.moved],
             )
 
 

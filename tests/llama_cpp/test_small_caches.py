@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from amulet_integrations.engine import LocalEngine
+from amulet_integrations.engine import LocalEngine, run_on_worker
 from amulet_integrations.engine.backends.base import RowInput
 from amulet_integrations.engine.backends.llama_cpp.llama_context import DecodeError
+from amulet_integrations.engine.backends.llama_cpp.llama_library import library
 from amulet_integrations.errors import ContextLengthError, InvalidParamsError, InvalidRequestError
 from tests.contract.subjects import llama_cpp_subject, request_of, tiny_gguf, tokens
 from tests.llama_cpp.engines import EXACT, backend_of, engine_of
@@ -39,7 +40,7 @@ def test_all_are_served_in_turn(tiny, limits):
 
 def test_prefixes_that_are_kept_take_no_cells(tiny):
     backend = backend_of(tiny_gguf(), **EXACT)
-    cache = backend.new_cache(2, 256)
+    cache = backend.new_cache(3, 256)
     cache.add(1)
     ids = tokens(1, 200)
     with torch.inference_mode():
@@ -53,11 +54,26 @@ def test_prefixes_that_are_kept_take_no_cells(tiny):
         cache.truncate(0, 5)
         cache.load(1, saved[1], 30)
         assert list(cache.lengths) == [5, 30]
+        cache.add(1)
+        cache.load(2, saved[2], 3)  # to copy 200 tokens takes longer than to compute 3
+        assert list(cache.lengths) == [5, 30, 0]
         logits = backend.forward(cache, [RowInput(1, [7])])
     right = tiny.logits_after([*ids[:30], 7])
     torch.testing.assert_close(logits[0, -1], right, atol=1e-3, rtol=1e-3)
     cache.close()
     backend.release()
+
+
+def test_prefixes_that_cannot_be_copied_are_not_kept(tiny, monkeypatch):
+    requests = [request_of((20, 30), [-1.0, 2.0], seed=n, max_new_tokens=4) for n in range(3)]
+    with tiny.engine() as engine:
+        monkeypatch.setattr(library(), "llama_state_seq_get_data", lambda *_: 0)
+        for _ in range(2):
+            for request, result in zip(requests, engine.generate(requests), strict=True):
+                assert result.token_ids == tiny.greedy(request)
+                assert result.usage.cached_tokens == (0, 0)
+        run_on_worker(int)
+        assert engine.stats.prefix_tokens == 0
 
 
 def test_rows_that_begin_alike_share_cells(tiny):

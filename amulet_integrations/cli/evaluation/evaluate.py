@@ -7,7 +7,14 @@ from pathlib import Path
 from typing import Annotated
 
 from amulet_integrations.cli.loading import open_engine
-from amulet_integrations.cli.options import Backend, Model, Temperature, examples, option
+from amulet_integrations.cli.options import (
+    Backend,
+    EngineOptions,
+    Model,
+    Temperature,
+    examples,
+    option,
+)
 from amulet_integrations.decoding import SamplingParams
 from amulet_integrations.engine.model_source import EMBEDDED
 from amulet_integrations.evaluation import (
@@ -66,6 +73,7 @@ def evaluate(
     preference: Annotated[list[str], preference_option] = list(PAPER_PREFERENCES),  # noqa: B006
     model: Model = EMBEDDED,
     backend: Backend = "auto",
+    engine_options: EngineOptions = None,
     dtype: Dtype = "auto",
     method: Annotated[
         list[str],
@@ -168,7 +176,7 @@ def evaluate(
         check_saving(methods)
     make_judge = None if judge is None else find_judge(judge)
     questions = read_questions(data, field=data_field, sample=sample, seed=seed)
-    engine = open_engine(model, backend, dtype=dtype)
+    engine = open_engine(model, backend, engine_options, dtype=dtype)
     scorers = make_scorers()
     with ProgressBars() as bars:
         evaluation = run(

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 from amulet_integrations.cli import terminal
 from amulet_integrations.cli.loading import open_engine
+from amulet_integrations.engine.encoders.sentence_encoder import (
+    EMBEDDED_ENCODER,
+    embedded_encoder_path,
+    has_embedded_encoder,
+)
 from amulet_integrations.errors import EvaluationError, MissingDependencyError
 from amulet_integrations.evaluation import Method, read_methods
 from amulet_integrations.evaluation.data.methods import grid, points_of, reference_of, strengths
 from amulet_integrations.evaluation.data.questions import is_on_hub
-from amulet_integrations.evaluation.metrics.relevance import (
-    EMBEDDED_ENCODER,
-    RelevanceScorer,
-    embedded_encoder_path,
-    has_embedded_encoder,
-)
+from amulet_integrations.evaluation.metrics.relevance import RelevanceScorer
 
 if TYPE_CHECKING:
     from amulet_integrations.evaluation import Scorer

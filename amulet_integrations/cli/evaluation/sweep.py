@@ -90,6 +90,7 @@ def sweep(
     ] = 0,
     model: options.Model = EMBEDDED,
     backend: options.Backend = "auto",
+    engine_options: options.EngineOptions = None,
     dtype: Dtype = "auto",
     relevance: Relevance = None,
     allowance: Allowance = evaluate_options.DEFAULT_ALLOWANCE,
@@ -128,7 +129,7 @@ def sweep(
             check_saving(save, methods)
             store = stack.enter_context(open_store(db))
             check_profile(store, save, preferences)
-        engine = open_engine(model, backend, dtype=dtype)
+        engine = open_engine(model, backend, engine_options, dtype=dtype)
         scorers = make_scorers()
         with ProgressBars() as bars:
             found = run(

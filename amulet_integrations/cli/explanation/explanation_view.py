@@ -105,6 +105,8 @@ def _head(explanation: Explanation) -> Iterator[tuple[str, str]]:
     for it in explanation.preferences:
         name = f"Preference {label(it.name)}" if it.name else "Preference"
         yield f"{name} (weight {strength(it.weight)})", _line(it.text)
+    for it in explanation.left_out:
+        yield "Left out by the gate", _line(it.text)
     bound = "none" if explanation.max_kl is None else f"{strength(explanation.max_kl)} nats a token"
     method = explanation.method.replace("_", " ")
     yield "Model", _line(explanation.model_name)

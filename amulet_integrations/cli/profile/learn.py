@@ -48,6 +48,7 @@ def learn(
     ] = False,
     model: options.Model = "embedded",
     backend: options.Backend = "auto",
+    engine_options: options.EngineOptions = None,
     db: options.Database = None,
     as_json: options.Json = False,
 ) -> None:
@@ -67,13 +68,15 @@ def learn(
 
     given = learning.read_examples(file)
     if among:
-        ranking = learning.rank_preferences(open_engine(model, backend), among, given, max_kl=bound)
+        ranking = learning.rank_preferences(
+            open_engine(model, backend, engine_options), among, given, max_kl=bound
+        )
         _print_ranking(user, ranking, as_json=as_json)
         return
     with open_store(db) as store:
         whole = group.require(read_whole_profile(store, user), user, store)
         estimate = learning.estimate_strength(
-            open_engine(model, backend), whole, given, context=context, max_kl=bound
+            open_engine(model, backend, engine_options), whole, given, context=context, max_kl=bound
         )
         group.print_result(estimate.model_dump(mode="json"), _describe(estimate), as_json=as_json)
         if dry_run:

@@ -39,6 +39,7 @@ def set_(
     guidance_scale: options.GuidanceScale = None,
     preset: options.Preset = None,
     max_kl: options.MaxKL = None,
+    gate: options.Gate = None,
     iterations: options.Iterations = None,
     method: Annotated[Method | None, method_option(default="left to the caller")] = None,
     parent: Annotated[
@@ -60,7 +61,7 @@ def set_(
         preferences=preferences,
         method=method,
         parent=parent,
-        **dict(options.read_strength(guidance_scale, preset, max_kl, iterations)),
+        **dict(options.read_strength(guidance_scale, preset, max_kl, iterations, gate)),
     )
     with open_store(db) as store:
         group.print_saved(store.save(replacement, by=group.operator()))

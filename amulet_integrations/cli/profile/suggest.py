@@ -45,6 +45,7 @@ def suggest(
     ] = None,
     model: options.Model = "embedded",
     backend: options.Backend = "auto",
+    engine_options: options.EngineOptions = None,
     db: options.Database = None,
     as_json: options.Json = False,
 ) -> None:
@@ -64,7 +65,10 @@ def suggest(
 
     with open_store(db) as store:
         suggestions = suggest_preferences(
-            open_engine(model, backend), conversation, user_id=user, profile=store.get(user)
+            open_engine(model, backend, engine_options),
+            conversation,
+            user_id=user,
+            profile=store.get(user),
         )
         if as_json:
             group.print_json(_as_json(suggestions))

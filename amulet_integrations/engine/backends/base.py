@@ -79,7 +79,7 @@ class KVCache(Protocol):
     def load(self, row: int, saved: SavedPrefix, length: int) -> None:
         """Makes the first `length` tokens of what was saved the content of an empty row.
 
-        Where there is no room for it, the row may stay empty.
+        Where there is no room for it, or computing them takes less time, the row may stay empty.
         """
 
     def close(self) -> None:

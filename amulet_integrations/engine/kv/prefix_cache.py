@@ -104,13 +104,17 @@ class PrefixCache:
         self._prefixes: list[Prefix] = []  # the least recently used comes first
 
     def longest(self, ids: Tokens, cache_salt: str | None) -> tuple[int, Prefix | None]:
-        """Returns the longest common prefix with a kept context of a salt, and that context."""
-        best, found = 0, None
+        """Returns the longest common prefix with a kept context of a salt, and that context.
+
+        Of several, it is the shortest context: the backend may have to copy all of it.
+        """
+        best, found, size = 0, None, 0
         for index, prefix in enumerate(self._prefixes):
-            if prefix.cache_salt != cache_salt or len(prefix.ids) <= best:
+            if prefix.cache_salt != cache_salt or len(prefix.ids) < best:
                 continue
-            if (length := shared_length(ids, prefix.ids)) > best:
-                best, found = length, index
+            length = shared_length(ids, prefix.ids)
+            if length > best or (length == best and len(prefix.ids) < size):
+                best, found, size = length, index, len(prefix.ids)
         if found is None:
             return 0, None
         self._prefixes.append(self._prefixes.pop(found))

@@ -91,8 +91,8 @@ class SlotManager:
             return False
         if prefix is not None and saved_length > match.length:
             self.cache.load(row, prefix.saved, saved_length)
-            if match.length and self.cache.lengths[row]:
-                self.cache.merge(match.row, row, match.length)
+        if match.length and self.cache.lengths[row]:
+            self.cache.merge(match.row, row, match.length)
         elif match.length:
             self.cache.copy(match.row, row, match.length)
         sequence.cached_tokens[index] = self.cache.lengths[row]

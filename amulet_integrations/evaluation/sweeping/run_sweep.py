@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from amulet_integrations.decoding.sampling_params import SamplingParams
 from amulet_integrations.decoding.strength import MaxKL, Preset, PresetName
+from amulet_integrations.engine.encoders.sentence_encoder import has_embedded_encoder
 from amulet_integrations.engine.protocol import Engine
 from amulet_integrations.evaluation.analysis.frontier import DEFAULT_ALLOWANCE, check_allowance
 from amulet_integrations.evaluation.data.named_preferences import read_preferences
@@ -16,7 +17,7 @@ from amulet_integrations.evaluation.data.record_types import (
     Question,
 )
 from amulet_integrations.evaluation.data.set_ups import SetUp
-from amulet_integrations.evaluation.metrics.relevance import RelevanceScorer, has_embedded_encoder
+from amulet_integrations.evaluation.metrics.relevance import RelevanceScorer
 from amulet_integrations.evaluation.metrics.scorer import Scorer
 from amulet_integrations.evaluation.metrics.text_scores import TextScorer
 from amulet_integrations.evaluation.runs.experiment import evaluate

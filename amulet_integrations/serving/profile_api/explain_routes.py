@@ -89,6 +89,7 @@ class ExplainedProfile(BaseModel):
         method: The method; null where the call decides.
         guidance_scale: The strength; the default where the call decides.
         max_kl: The bound; null for none.
+        gate: The kind and the threshold of the gate; null for none.
         weights: The weights of the plain context and of those with preferences.
         preferences: The preferences, those of the furthest ancestor first.
     """
@@ -101,6 +102,7 @@ class ExplainedProfile(BaseModel):
     method: Method | None
     guidance_scale: float
     max_kl: float | None
+    gate: dict[str, Any] | None
     weights: list[float]
     preferences: list[ExplainedPreference]
 
@@ -145,6 +147,7 @@ async def _explain(
         method=explanation.whole.method,
         guidance_scale=explanation.strength.guidance_scale,
         max_kl=explanation.strength.max_kl,
+        gate=explanation.gate,
         weights=list(explanation.weights),
         preferences=[_explained(it, profiles) for it in explanation.verdicts],
     )

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from amulet_integrations.client import AmuletClient
 from amulet_integrations.concurrency.fair_threads import REQUEST_THREADS
 from amulet_integrations.engine.request import GenerationRequest
-from amulet_integrations.errors import InvalidRequestError
+from amulet_integrations.errors import InvalidRequestError, UnsupportedByEngineError
 from amulet_integrations.personalization.applied_preferences import Personalization
 from amulet_integrations.personalization.call_options import CallArguments
 from amulet_integrations.prompting.openai_compat.output_options import OUTPUT_OPTIONS
@@ -106,6 +106,12 @@ class PersonalRequests:
         """The preferences that count, as the operator lets them be used."""
         selection = self.client.resolve_user(arguments.selection)
         found = self.client.personalize(selection, arguments)
+        if found.gate is not None:
+            raise UnsupportedByEngineError(
+                f"gate={found.gate.kind!r}: this server cannot run a gate, for vLLM scores no "
+                "question before it answers it. Send gate null, or use `amulet serve`.",
+                param="gate",
+            )
         allowed = self.profiles.check_preferences(user_id, found.preferences)
         return replace(found, user_id=user_id, preferences=allowed)
 

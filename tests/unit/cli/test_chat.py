@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 
 from amulet_integrations import AmuletParams, PreferenceProfile, SqlProfileStore
 from amulet_integrations.cli.repetition import repeats_itself
@@ -13,6 +16,7 @@ from amulet_integrations.decoding import amulet_weights
 from amulet_integrations.decoding.strength import PRESETS
 from amulet_integrations.engine import GenerationRequest, LocalEngine
 from amulet_integrations.engine.result import Increment
+from amulet_integrations.personalization import gating, personalizer, preference_style
 from tests.unit.cli.conftest import Amulet
 from tests.unit.cli.oracle import BOUND, DEFAULT, SCALE, answer
 from tests.unit.cli.terminal import Terminal
@@ -256,6 +260,27 @@ def test_the_strength_changes_during_the_chat(
     assert after.weights == pytest.approx((1 - scale, scale))
     assert after.max_kl == bound
     assert result.exit_code == 0
+
+
+def test_a_gate_leaves_the_preference_out(
+    amulet: Amulet, tiny_engine: LocalEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preference_style, "STYLE_LOG_ODDS", math.inf)
+    encoder = SimpleNamespace(embed=lambda texts: torch.eye(2)[: len(texts)])
+    monkeypatch.setattr(gating, "shared_encoder", lambda name: encoder)
+    monkeypatch.setattr(personalizer, "embedded_encoder_path", lambda: None)
+    engine = Watched(tiny_engine)
+    lines = f"{FIRST}\n/gate none\n{FIRST}\n/gate similarity:-1\n{FIRST}\n/gate near\n{FIRST}"
+    command = ("chat", "--preference", PREFERENCE, "--gate", "similarity", *SHORT)
+    result = amulet(*command, stdin=lines, engine=engine)
+
+    assert [len(request.contexts) for request in engine.requests] == [1, 2, 2, 2]
+    assert "/gate near: give similarity" in result.stderr
+
+    for bad in ("similarity:", "similarity:nan", "similarity:2", "none:1", "2"):
+        refused = amulet("chat", "--preference", PREFERENCE, "--gate", bad, stdin=FIRST)
+        assert refused.exit_code != 0
+        assert f"--gate {bad}: give similarity" in refused.stderr
 
 
 def test_the_user_changes_during_the_chat(

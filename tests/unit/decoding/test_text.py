@@ -63,6 +63,19 @@ def test_characters_of_several_tokens_come_as_soon_as_they_are_whole():
     assert len(ids) > 4
 
 
+@pytest.mark.parametrize("bad", [[], [0xFF], [0xE2, 0x82]])
+def test_a_wrong_byte_spoils_no_character_before_it(bad):
+    written = "🙂é" * 4
+    ids = [SPACED.convert_tokens_to_ids(f"<0x{byte:02X}>") for byte in [*written.encode(), *bad]]
+    end = SPACED("end", add_special_tokens=False).input_ids
+    assert SPACED.decode(ids).count("\N{REPLACEMENT CHARACTER}") == (len(ids) if bad else 0)
+    pieces, rest = pieces_of(ids, SPACED)
+    assert "".join(pieces) == written
+    assert rest == "\N{REPLACEMENT CHARACTER}" * len(bad)
+    pieces, rest = pieces_of([*ids, *end], SPACED)
+    assert "".join(pieces) + rest == written + "\N{REPLACEMENT CHARACTER}" * len(bad) + " end"
+
+
 def cut(text, stops):
     """The obvious algorithm: character by character, looking back each time."""
     seen = ""

@@ -10,6 +10,8 @@ from amulet_integrations.engine.backends.base import RowInput, SavedPrefix
 from .llama_batch import SequenceInput
 from .llama_context import CellsFullError, LlamaCppContext, State
 
+_COPIED_FOR_ONE = 64  # a token is computed in the time in which many more are copied
+
 
 class SavedSequence(NamedTuple):
     """A prefix that is kept: a sequence that is no row's.
@@ -21,6 +23,18 @@ class SavedSequence(NamedTuple):
 
     cache: LlamaCppCache
     sequence: int
+
+
+class SavedState(NamedTuple):
+    """A prefix that is kept out of the cells.
+
+    Attributes:
+        state: Its keys and values.
+        length: The number of its tokens.
+    """
+
+    state: State
+    length: int
 
 
 class LlamaCppCache:
@@ -98,20 +112,25 @@ class LlamaCppCache:
     def save(self, row: int, length: int) -> SavedPrefix:
         """See `KVCache`."""
         if self.context.copies_states:
-            return self.context.state(self._sequences[row])
+            return SavedState(self.context.state(self._sequences[row]), self.lengths[row])
         sequence = self._take()
         self.context.share(self._sequences[row], sequence, length)
         return SavedSequence(self, sequence)
 
     def load(self, row: int, saved: SavedPrefix, length: int) -> None:
-        """See `KVCache`; the row stays empty if there are too few cells for all that was saved."""
+        """See `KVCache`.
+
+        What left the cells comes back as a whole, and is then cut. The row stays empty if there are
+        too few cells for that, or if computing the few tokens that are wanted takes less time.
+        """
         sequence = self._sequences[row]
         if isinstance(saved, SavedSequence):
             self.context.share(saved.sequence, sequence, length)
-        elif self.context.restore(sequence, cast("State", saved)):
-            self.context.truncate(sequence, length)
         else:
-            return
+            state, copied = cast("SavedState", saved)
+            if copied > length * _COPIED_FOR_ONE or not self.context.restore(sequence, state):
+                return
+            self.context.truncate(sequence, length)
         self.lengths[row] = length
 
     def free(self, saved: SavedSequence) -> None:

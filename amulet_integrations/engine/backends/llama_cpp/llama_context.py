@@ -156,10 +156,19 @@ class LlamaCppContext:
             self._llama.llama_memory_seq_cp(self._memory, source + offset, other, 0, length)
 
     def state(self, sequence: int) -> State:
-        """Copies the keys and values of a sequence out of the cells."""
+        """Copies the keys and values of a sequence out of the cells.
+
+        Raises:
+            MemoryError: There is not so much memory, or llama.cpp failed.
+        """
         size = self.sequence_bytes(sequence)
         state = np.empty(size, dtype=np.uint8)
-        self._llama.llama_state_seq_get_data(self._pointer, _bytes(state), size, sequence)
+        with llama_errors() as errors:
+            written = self._llama.llama_state_seq_get_data(
+                self._pointer, _bytes(state), size, sequence
+            )
+        if written != size:
+            raise MemoryError(f"llama.cpp copied {written:,} of {size:,} bytes.{said(errors)}")
         return state
 
     def restore(self, sequence: int, state: State) -> bool:

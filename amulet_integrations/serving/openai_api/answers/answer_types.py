@@ -63,7 +63,10 @@ class AmuletReport(BaseModel):
         preset: The name of the strength where it has one.
         bounded_tokens: How many tokens the bound held back.
         mean_guidance_scale: The mean of the guidance scales that were used.
-        preferences: Names and weights of the active preferences.
+        preferences: Names and weights of the active preferences, with their scores where there is
+            a gate.
+        gate: The gate, and the threshold that applies; null for none.
+        left_out: Names, weights and scores of the preferences that the gate left out.
         ignored: Parameters of the request that have no effect here.
         tokens: The tokens, where the request has `explain`.
         invalid_tool_calls: Calls that cannot be made.
@@ -81,6 +84,8 @@ class AmuletReport(BaseModel):
     bounded_tokens: int = 0
     mean_guidance_scale: float = 0.0
     preferences: list[dict[str, Any]] = []
+    gate: dict[str, Any] | None = None
+    left_out: list[dict[str, Any]] = []
     ignored: list[str] = []
     tokens: list[TokenFacts] = []
     invalid_tool_calls: list[InvalidCall] = []

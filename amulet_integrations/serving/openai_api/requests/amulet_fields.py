@@ -6,7 +6,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, WrapValidator
 
+from amulet_integrations.decoding.preference_gate import MEASURED_THRESHOLD, GateKind
 from amulet_integrations.decoding.strength import Method, PresetName
+from amulet_integrations.personalization.call_options import NONE_HAS_MEANING
 from amulet_integrations.serving.given_context import GivenContext, without_nulls
 
 from .request_model import RequestModel, fault
@@ -34,6 +36,18 @@ GivenPreferences = Annotated[
 ]
 
 
+class GateObject(RequestModel):
+    """A gate with a threshold of its own.
+
+    Attributes:
+        kind: What it goes by.
+        threshold: The least score of a preference that acts; from -1 to 1.
+    """
+
+    kind: GateKind = "similarity"
+    threshold: float = Field(default=MEASURED_THRESHOLD, ge=-1.0, le=1.0, allow_inf_nan=False)
+
+
 class AmuletFields(RequestModel):
     """What Amulet needs beside OpenAI's parameters; the OpenAI client sends it by `extra_body`.
 
@@ -45,6 +59,8 @@ class AmuletFields(RequestModel):
             amplifies them.
         preset: The same by name.
         max_kl: The bound on what the strength may do to a token, in nats; null is no bound.
+        gate: Leaves preferences out of answers that they have nothing to do with: "similarity",
+            or an object with a `kind` and a `threshold`; null is no gate.
         method: How the answer is decoded.
         preference_context: What the request is about, for preferences that have a `when`.
         explain: Whether `amulet.tokens` of the answer explains each token.
@@ -54,6 +70,7 @@ class AmuletFields(RequestModel):
     guidance_scale: float | None = None
     preset: PresetName | None = None
     max_kl: Annotated[float, Field(ge=0.0)] | Literal["default"] | None = "default"
+    gate: GateKind | GateObject | Literal["default"] | None = "default"
     method: Method | None = None
     preference_context: GivenContext | None = None
     explain: bool | None = None
@@ -68,8 +85,10 @@ class AmuletFields(RequestModel):
         given: dict[str, Any] = {
             name: getattr(self, name)
             for name in self.model_fields_set - {"preference"}
-            if getattr(self, name) is not None or name == "max_kl"
+            if getattr(self, name) is not None or name in NONE_HAS_MEANING
         }
+        if isinstance(self.gate, GateObject):
+            given["gate"] = self.gate.model_dump()
         if self.preference_context is not None:
             given["preference_context"] = self.preference_context
         if self.preference is not None:

@@ -128,6 +128,7 @@ const appliedWords = (applied, body) => {
   if (typeof applied.guidance_scale === "number" && applied.method !== "base") parts.push(`strength ${short(applied.guidance_scale)}`);
   if (typeof applied.max_kl === "number") parts.push(`bound ${short(applied.max_kl)} nats`);
   if (applied.bounded_tokens) parts.push(`${counted(applied.bounded_tokens, "token")} held back by the bound`);
+  if (applied.left_out && applied.left_out.length) parts.push(`${counted(applied.left_out.length, "preference")} left out by the gate`);
   if (body.amulet.explain && applied.method === "base") parts[0] = "No preference is active";
   if (applied.preset) parts[1] += ` (${applied.preset})`;
   return parts;

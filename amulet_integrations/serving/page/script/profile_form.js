@@ -1,7 +1,7 @@
 // The form of a profile, and what its fields say in words.
 
 const profileRows = new Rows($("profile-rows"), () => {});
-const NOTHING_STORED = { preferences: [], guidance_scale: null, params: null, preset: null, max_kl: "default", method: null, parent: null };
+const NOTHING_STORED = { preferences: [], guidance_scale: null, params: null, preset: null, max_kl: "default", gate: "default", method: null, parent: null };
 
 const fieldsOf = (profile) =>
   Object.fromEntries(Object.entries(NOTHING_STORED).map(([name, usual]) => [name, profile && name in profile ? profile[name] : usual]));
@@ -9,6 +9,7 @@ const fieldsOf = (profile) =>
 class ProfileForm {
   constructor() {
     this.params = null;
+    this.gate = "default";
     $("profile").addEventListener("change", () => this.show());
     $("add-profile").addEventListener("click", () => profileRows.add().querySelector(".text").focus());
   }
@@ -16,6 +17,7 @@ class ProfileForm {
   fill(fields) {
     profileRows.fill(fields.preferences);
     this.params = fields.params;
+    this.gate = fields.gate;
     $("profile-strength").querySelector("[value=params]").hidden = !fields.params;
     const isNumber = typeof fields.guidance_scale === "number";
     $("profile-strength").value = isNumber ? "number" : fields.params ? "params" : (fields.preset ?? "");
@@ -41,6 +43,7 @@ class ProfileForm {
       params: strength === "params" ? this.params : null,
       preset: ["number", "params", ""].includes(strength) ? null : strength,
       max_kl: boundOf($("profile-bound"), $("profile-bound-number")),
+      gate: this.gate,
       method: $("profile-method").value || null,
       parent: $("profile-parent").value.trim() || null,
     };
@@ -64,6 +67,7 @@ const boundWords = (fields) =>
 const described = (profile) => {
   const fields = fieldsOf(profile);
   const more = [strengthOf(fields), boundWords(fields)];
+  if (fields.gate !== "default") more.push(fields.gate ? `gate by ${fields.gate.kind}` : "no gate");
   if (fields.method) more.push(`method ${fields.method.replace("_", " ")}`);
   if (fields.parent) more.push(`builds on ${flat(fields.parent)}`);
   const list = fields.preferences.length ? listed(fields.preferences) : make("p", "muted", "No preferences.");

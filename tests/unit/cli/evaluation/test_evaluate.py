@@ -15,10 +15,10 @@ from amulet_integrations.cli.app import app
 from amulet_integrations.cli.evaluation.evaluate_report import save_recommended
 from amulet_integrations.decoding.strength import PRESETS
 from amulet_integrations.engine import LocalEngine
+from amulet_integrations.engine.encoders.sentence_encoder import has_embedded_encoder
 from amulet_integrations.evaluation import DEFAULT_GRID, Evaluation
 from amulet_integrations.evaluation.analysis.frontier import DEFAULT_ALLOWANCE
 from amulet_integrations.evaluation.data.methods import strength_of
-from amulet_integrations.evaluation.metrics.relevance import has_embedded_encoder
 from amulet_integrations.evaluation.reporting.report_contents import ReportContents
 from amulet_integrations.installation import install_command
 from amulet_integrations.personalization.saved_presets import find_preset
@@ -236,7 +236,7 @@ def test_the_embedded_encoder_without_its_wheel_is_reported_before_the_model_is_
     amulet: Amulet, data: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "amulet_integrations.evaluation.metrics.relevance.find_spec", lambda name: None
+        "amulet_integrations.engine.encoders.sentence_encoder.find_spec", lambda name: None
     )
     result = amulet("evaluate", "--data", data, "--relevance", "embedded")
 

@@ -169,6 +169,38 @@ def test_what_is_loaded_beside_an_equal_beginning_is_told_to_share_it(monkeypatc
         assert merged == [(0, 1, 40)]
 
 
+def test_what_cannot_be_loaded_is_copied_from_a_row(monkeypatch):
+    shared = text(0, 40)
+    monkeypatch.setattr(TableCache, "load", lambda *_: None)  # there is no room
+    sampling = SamplingParams(max_new_tokens=200, temperature=0.0)
+    former, running, last = (
+        GenerationRequest(contexts=[[*shared[:length], *text(length, 9)]], sampling=sampling)
+        for length in (39, 30, 40)
+    )
+    with LocalEngine(TableBackend(tiny_tokenizer())) as engine:
+        engine.generate([former])
+        stream = engine.stream(running)
+        next(stream)
+        assert cached(engine.generate([last])[0]) == (30,)
+
+
+def test_of_prefixes_that_match_alike_the_shortest_is_loaded(monkeypatch):
+    loaded, load = [], TableCache.load
+
+    def recorded(cache, row, saved, length):
+        loaded.append(len(saved))
+        load(cache, row, saved, length)
+
+    monkeypatch.setattr(TableCache, "load", recorded)
+    system = text(0, 30)
+    contexts = [[*system, *text(seed, length)] for seed, length in ((1, 90), (2, 20), (3, 60))]
+    with LocalEngine(TableBackend(tiny_tokenizer())) as engine:
+        for context in [*contexts, [*system, 5, 6]]:
+            sampling = SamplingParams(max_new_tokens=1)
+            engine.generate([GenerationRequest(contexts=[context], sampling=sampling)])
+    assert loaded == [120, 50, 50]
+
+
 def test_a_backend_may_bound_how_many_are_kept(monkeypatch):
     monkeypatch.setattr(TableCache, "max_saved", 2)
     first, second, third = (

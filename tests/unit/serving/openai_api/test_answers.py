@@ -110,6 +110,11 @@ def strict(kind: type[BaseModel], value: dict[str, Any]) -> None:
             {"profile": ANN, "guidance_scale": 1.5, "max_kl": None},
         ),
         (
+            {"user": "ann", "amulet": {"gate": {"threshold": 1.0}}},
+            {"profile": ANN, "gate": {"threshold": 1.0}},
+        ),
+        ({"user": "ann", "amulet": {"gate": "similarity"}}, {"profile": ANN, "gate": "similarity"}),
+        (
             {"user": "ann", "amulet": {"method": "pref"}},
             {"profile": ANN, "method": "pref"},
         ),
@@ -144,6 +149,8 @@ def test_the_text_is_that_of_the_wrapper(chat, tiny_engine, given, same):
     applied = expected.response_metadata["amulet"]
     for name in ("method", "guidance_scale", "max_kl", "preset"):
         assert answer["amulet"][name] == applied[name]
+    assert answer["amulet"].get("gate") == applied.get("gate")
+    assert len(answer["amulet"].get("left_out", [])) == len(applied.get("left_out", []))
     (streamed,) = folded(events_of(chat(QUESTION, **given, stream=True)))
     assert streamed["content"] == expected.content
     assert streamed["reason"] == choice["finish_reason"]

@@ -255,6 +255,12 @@ def test_what_the_server_reads_cannot_be_ignored(name):
         ({"amulet": {"guidance": 2}}, "amulet.guidance", "guidance_scale"),
         ({"amulet": {"preference": 2}}, "amulet.preference", "text"),
         ({"amulet": {"max_kl": -1}}, "amulet.max_kl", "0"),
+        ({"amulet": {"gate": "nearness"}}, "amulet.gate", "similarity"),
+        (
+            {"amulet": {"gate": {"threshold": "0"}}},
+            "amulet.gate.threshold",
+            "number",
+        ),
         ({"amulet": {"method": "magic"}}, "amulet.method", "linear_alignment"),
         ({"temperature": "1"}, "temperature", "number"),
         ({"temperature": -1}, "temperature", "0"),

@@ -1,0 +1,63 @@
+"""Which preferences have to do with a question: the scores that gates compare with a threshold."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from amulet_integrations.concurrency.deadline import Deadline
+from amulet_integrations.engine.encoders.sentence_encoder import shared_encoder
+from amulet_integrations.engine.protocol import Engine
+from amulet_integrations.prompting import PromptBuilder
+
+from .preference_style import PreferenceStyles
+
+LONGEST_QUESTION = 1_000
+"""Most characters of a question that are looked at: its last ones."""
+
+
+@dataclass(frozen=True)
+class QuestionGate:
+    """Finds the scores of preferences for a question.
+
+    A preference about how answers are written, such as "Be brief.", belongs into every answer: its
+    score is infinite.
+
+    Attributes:
+        engine: The engine, which knows a preference of style when it reads it.
+        prompts: How its prompts are written.
+        styles: What is known of preferences already.
+        encoder: The sentence embedding, as in `SentenceEncoder.from_pretrained`.
+    """
+
+    engine: Engine
+    prompts: PromptBuilder
+    styles: PreferenceStyles
+    encoder: str
+
+    def scores(self, question: str, preferences: Sequence[str], deadline: Deadline) -> list[float]:
+        """The score of each preference, which a gate compares with its threshold.
+
+        Args:
+            question: What the user wrote last; only its last 1,000 characters are looked at.
+            preferences: The texts.
+            deadline: Until when it may take.
+
+        Raises:
+            RequestTimeoutError: The deadline has passed.
+            GenerationError: The engine fails.
+            ModelError: The sentence embedding cannot be loaded.
+        """
+        topical = []
+        for text in preferences:
+            deadline.check("while its gate looked at the preferences")
+            if not self.styles.is_style(self.engine, self.prompts, text):
+                topical.append(text)
+        found: dict[str, float] = {}
+        if topical:
+            deadline.check("while its gate looked at the question")
+            asked = question.strip()[-LONGEST_QUESTION:]
+            vector, *vectors = shared_encoder(self.encoder).embed([asked, *topical])
+            found = {text: float(vector @ it) for text, it in zip(topical, vectors, strict=True)}
+        return [found.get(text, math.inf) for text in preferences]
