@@ -16,6 +16,7 @@ from amulet_integrations.engine.gguf.gguf_header import begins_as_gguf
 from amulet_integrations.engine.gguf.ollama_models import PREFIX, ollama_file
 from amulet_integrations.errors import AmuletError, InvalidParamsError, InvalidRequestError
 from amulet_integrations.files import with_home
+from amulet_integrations.installation import install_command
 
 BackendName = Literal["auto", "transformers", "llama_cpp"]
 
@@ -143,7 +144,7 @@ class ModelSource:
             names = ", ".join(given_options(self.llama_cpp_options)) or "llama_cpp_options"
             raise InvalidRequestError(
                 f"{names} is for llama.cpp, and model={self.model!r:.200} is run by transformers: "
-                f"{self._why_transformers()}."
+                f"{self._why_transformers()}"
             )
         if self.tokenizer_name is not None and not self.names_gguf:
             raise InvalidRequestError(
@@ -153,12 +154,15 @@ class ModelSource:
 
     def _why_transformers(self) -> str:
         if self.backend == "transformers":
-            return "backend='transformers' says so"
+            return "backend='transformers' says so."
+        if self.model == EMBEDDED:
+            return "say backend='llama_cpp' to have llama.cpp run it."
         if not self.names_gguf:
-            return "it is no GGUF file"
+            return "it is no GGUF file."
         if others := self.asks_for_transformers:
-            return f"{' and '.join(others)} asks for it"
-        return "llama-cpp-python is not installed"
+            return f"{' and '.join(others)} asks for it."
+        command = install_command("llama-cpp")
+        return f"llama-cpp-python is not installed. Install it with: {command}"
 
     def check_dtype(self) -> None:
         """Refuses a dtype that no model computes in.

@@ -21,6 +21,7 @@ from amulet_integrations.errors import (
     UnknownArgumentError,
     UnsupportedModelError,
 )
+from amulet_integrations.installation import install_command
 from amulet_integrations.langchain import ChatAmulet
 from amulet_integrations.llama_index import AmuletLLM
 from tests.llama_cpp.tiny_gguf import write_tiny_gguf
@@ -200,7 +201,8 @@ def test_options_of_llama_cpp_are_given_by_their_own_names(
         ({"backend": "llama_cpp", "dtype": "float32"}, InvalidRequestError, "has no dtype"),
         ({"backend": "transformers", "n_ctx": 64}, InvalidRequestError, "n_ctx is for llama.cpp"),
         ({"dtype": "float32", "n_ctx": 64}, InvalidRequestError, "dtype asks for it"),
-        ({"model": "embedded", "n_ctx": 64}, InvalidRequestError, "it is no GGUF file"),
+        ({"model": "embedded", "n_ctx": 64}, InvalidRequestError, "say backend='llama_cpp'"),
+        ({"model": "owner/model", "n_ctx": 64}, InvalidRequestError, "it is no GGUF file"),
         ({"model": "embedded", "tokenizer_name": "x"}, InvalidRequestError, "tokenizer_name='x'"),
         ({"device": "tpu"}, InvalidRequestError, "device='tpu'"),
         ({"device": "cuda", "n_gpu_layers": 0}, InvalidRequestError, "contradict"),
@@ -220,6 +222,14 @@ def test_what_contradicts_itself_is_refused_where_it_is_given(
         with pytest.raises(error) as caught:
             door(**({"model": str(file)} | given))
         assert message in str(caught.value)
+
+
+def test_options_of_llama_cpp_say_how_it_is_installed(file: Path, no_llama_cpp: None) -> None:
+    for make in (ChatAmulet, AmuletLLM):
+        for model in (str(file), "ollama:llama3.2:1b"):
+            with pytest.raises(InvalidRequestError, match="n_ctx is for") as caught:
+                make(model=model, n_ctx=64)
+            assert str(caught.value).endswith(f"Install it with: {install_command('llama-cpp')}")
 
 
 def test_a_model_in_parts_is_for_llama_cpp(tmp_path: Path, no_llama_cpp: None) -> None:
