@@ -170,7 +170,7 @@ def test_what_cannot_be_a_prompt_is_refused_before_a_model_runs(
 
 def test_an_encoder_that_finds_no_numbers_loses_no_preference_in_silence(tiny_engine, monkeypatch):
     monkeypatch.setattr(SeaEncoder, "embed", lambda _, texts: torch.full((len(texts), 2), math.nan))
-    with pytest.raises(errors.UnsupportedModelError, match="gate_encoder='embedded'.*NaN"):
+    with pytest.raises(errors.UnsupportedModelError, match=r"gate_encoder='embedded'.*NaN"):
         chat(tiny_engine, preference=SEA, gate="similarity").invoke(QUESTION)
 
 
