@@ -36,7 +36,9 @@ class PreferenceGate(FrozenModel):
     error_type: ClassVar[type[AmuletError]] = InvalidParamsError
 
     kind: GateKind = "similarity"
-    threshold: float = Field(default=MEASURED_THRESHOLD, ge=-1.0, le=1.0, allow_inf_nan=False)
+    threshold: float = Field(
+        default=MEASURED_THRESHOLD, ge=-1.0, le=1.0, allow_inf_nan=False, strict=True
+    )
 
 
 DEFAULT_GATE: PreferenceGate | None = None
@@ -56,7 +58,7 @@ def check_gate(gate: Any) -> PreferenceGate | Literal["default"] | None:
     """
     if gate is None or isinstance(gate, PreferenceGate):
         return gate
-    if isinstance(gate, Mapping):
+    if isinstance(gate, Mapping) and all(isinstance(name, str) for name in gate):
         return PreferenceGate(**gate)
     if isinstance(gate, str) and gate == "default":
         return "default"

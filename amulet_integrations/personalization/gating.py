@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from amulet_integrations.concurrency.deadline import Deadline
 from amulet_integrations.engine.encoders.sentence_encoder import shared_encoder
 from amulet_integrations.engine.protocol import Engine
+from amulet_integrations.errors import UnsupportedModelError
 from amulet_integrations.prompting import PromptBuilder
 
 from .preference_style import PreferenceStyles
@@ -47,7 +48,7 @@ class QuestionGate:
         Raises:
             RequestTimeoutError: The deadline has passed.
             GenerationError: The engine fails.
-            ModelError: The sentence embedding cannot be loaded.
+            ModelError: The sentence embedding cannot be loaded, or finds no numbers.
         """
         topical = []
         for text in preferences:
@@ -60,4 +61,9 @@ class QuestionGate:
             asked = question.strip()[-LONGEST_QUESTION:]
             vector, *vectors = shared_encoder(self.encoder).embed([asked, *topical])
             found = {text: float(vector @ it) for text, it in zip(topical, vectors, strict=True)}
+        if any(map(math.isnan, found.values())):
+            raise UnsupportedModelError(
+                f"gate_encoder={self.encoder!r}: its vectors hold NaN, so it cannot tell which "
+                "preferences have to do with a question. Name another sentence embedding."
+            )
         return [found.get(text, math.inf) for text in preferences]

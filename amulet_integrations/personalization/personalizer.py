@@ -214,13 +214,13 @@ class Personalizer:
             GenerationError: The engine fails while a gate looks at the question.
         """
         prepared.deadline.check("while its prompt was written")
+        explain = self._alternatives_to_explain(prepared)
         prepared = self._gated(prepared)
         personalization, output = prepared.personalization, prepared.output
         self._check_tokens(personalization)
         texts, own_weights = group_preferences(personalization.preferences)
         weights = ContextWeights.at_scale(personalization.guidance_scale, own_weights)
         bounded = personalization.max_kl is not None and weights.has_preferences
-        explain = self._alternatives_to_explain(prepared)
         contexts, reasoning = self._render(prepared, texts)
         alternatives: tuple[OutputAlternative, ...] = ()
         if output.tool_use or output.json_output:
@@ -265,9 +265,10 @@ class Personalizer:
     def _gated(self, prepared: PreparedCall) -> PreparedCall:
         """The call without the preferences that its gate leaves out."""
         applied, question = prepared.personalization, prepared.last_question
-        if applied.gate is None or not applied.preferences or not question.strip():
+        if applied.gate is None or not applied.preferences:
             return prepared
         self._check_tokens(applied)
+        self._render(prepared, ())  # what cannot be a prompt is refused before a model runs
         gate = QuestionGate(self.engine, self.prompts, self.styles, self.gate_encoder)
         texts = [it.text for it in applied.preferences]
         scores = gate.scores(question, texts, prepared.deadline)

@@ -58,10 +58,11 @@ class PreparedCall:
 
     @property
     def last_question(self) -> str:
-        """What the user wrote last."""
+        """The last text that the user wrote; blank messages are passed over."""
         if isinstance(self.messages, str):
             return self.messages
-        return next((it.content for it in reversed(self.messages) if it.role == "user"), "")
+        texts = (it.content for it in reversed(self.messages) if it.role == "user")
+        return next((text for text in texts if text.strip()), "")
 
 
 @dataclass(repr=False)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -111,10 +110,19 @@ class SentenceEncoder:
         return torch.cat(vectors)
 
 
-@cache
+_shared: dict[str, SentenceEncoder] = {}
+
+
 def shared_encoder(model: str = EMBEDDED_ENCODER) -> SentenceEncoder:
     """An encoder that is loaded once in this process; see `SentenceEncoder.from_pretrained`."""
-    return SentenceEncoder.from_pretrained(model)
+    return _shared.get(model) or run_on_worker(_load_shared, model)
+
+
+def _load_shared(model: str) -> SentenceEncoder:
+    """Runs on the worker, so that threads which ask together wait for one and the same."""
+    if model not in _shared:
+        _shared[model] = SentenceEncoder.from_pretrained(model)
+    return _shared[model]
 
 
 def has_embedded_encoder() -> bool:

@@ -108,8 +108,8 @@ async def patch_profile(
     """Changes some fields of a profile, by a JSON merge patch (RFC 7396).
 
     A list is replaced as a whole: send all `preferences`. null takes a field back to its default;
-    for no bound at all (`max_kl` null), use PUT. `user_id`, `version` and `updated_at` cannot be
-    changed.
+    for no bound or no gate at all (`max_kl` or `gate` null), use PUT. `user_id`, `version`
+    and `updated_at` cannot be changed.
     """
     checked = await checked_patch(profiles.service, profiles.user_id, patch)
     changed = await profiles.change(lambda before: patched(before, checked), precondition)

@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 import torch
+from langchain_core.messages import AIMessage
 from transformers import AutoModel, AutoTokenizer
 
 from amulet_integrations import (
@@ -22,6 +25,7 @@ from amulet_integrations import (
 from amulet_integrations.concurrency.deadline import Deadline
 from amulet_integrations.decoding.preference_gate import MEASURED_THRESHOLD
 from amulet_integrations.decoding.strength import Strength
+from amulet_integrations.engine.encoders import sentence_encoder
 from amulet_integrations.engine.encoders.sentence_encoder import (
     EMBEDDED_ENCODER,
     embedded_encoder_path,
@@ -139,6 +143,55 @@ def test_the_last_message_of_the_user_decides_and_no_more_than_its_end(tiny_engi
     assert encoder.texts == ["y" * 1_000, BRIEF]
 
 
+def test_a_blank_message_leaves_the_question_to_the_one_before_it(tiny_engine, encoder):
+    llm = chat(tiny_engine, preference=SEA, gate="similarity")
+    answer = llm.invoke([("human", QUESTION), ("ai", "Yes."), ("human", " ")])
+    assert encoder.texts[0] == QUESTION
+    assert told_of(answer)["preferences"][0]["gate_score"] == 1.0
+
+
+CALL = {"name": "f", "args": {}, "id": "1"}
+NO_PROMPTS = {
+    "too long": ["sea " * 20_000],
+    "unanswered call": [("human", QUESTION), AIMessage("", tool_calls=[CALL])],
+}
+
+
+@pytest.mark.parametrize("messages", NO_PROMPTS.values(), ids=NO_PROMPTS)
+def test_what_cannot_be_a_prompt_is_refused_before_a_model_runs(
+    tiny_engine, encoder, monkeypatch, messages
+):
+    monkeypatch.setattr(tiny_engine, "score", lambda *_: pytest.fail("the engine has run"))
+    llm = chat(tiny_engine, preference=BRIEF, gate="similarity")
+    with pytest.raises((errors.PromptError, errors.ContextLengthError)):
+        llm.invoke(messages)
+    assert not encoder.texts
+
+
+def test_an_encoder_that_finds_no_numbers_loses_no_preference_in_silence(tiny_engine, monkeypatch):
+    monkeypatch.setattr(SeaEncoder, "embed", lambda _, texts: torch.full((len(texts), 2), math.nan))
+    with pytest.raises(errors.UnsupportedModelError, match=r"gate_encoder='embedded'.*NaN"):
+        chat(tiny_engine, preference=SEA, gate="similarity").invoke(QUESTION)
+
+
+def test_threads_that_ask_together_load_one_encoder(monkeypatch):
+    loaded, second = [], threading.Event()
+
+    def load(model):
+        loaded.append(model)
+        if len(loaded) == 2:
+            second.set()
+        second.wait(0.2)  # time for another thread to load, too
+        return SeaEncoder()
+
+    monkeypatch.setattr(sentence_encoder.SentenceEncoder, "from_pretrained", load)
+    monkeypatch.setattr(sentence_encoder, "_shared", {})
+    with ThreadPoolExecutor(2) as pool:
+        first, other = pool.map(sentence_encoder.shared_encoder, ["mine", "mine"])
+    assert first is other
+    assert loaded == ["mine"]
+
+
 def test_style_is_never_left_out(tiny_engine, encoder, monkeypatch):
     monkeypatch.setattr(preference_style, "STYLE_LOG_ODDS", -math.inf)
     llm = chat(tiny_engine, preference=BRIEF)
@@ -221,10 +274,11 @@ def test_a_stored_gate_comes_back_and_a_profile_without_one_is_written_as_before
     assert both(gate="similarity").with_strength(2.0, None).gate == PreferenceGate()
 
 
-BAD = ["nearness", 1.0, True, ["similarity"], {"kind": "ask"}, {"threshold": math.nan}]
+BAD = ["nearness", 1.0, True, ["similarity"], {"kind": "ask"}, {"threshold": math.nan}, {1: 2}]
+BAD_THRESHOLDS = [{"threshold": bad} for bad in (1.5, True, "0.2", None)]
 
 
-@pytest.mark.parametrize("bad", [*BAD, {"threshold": 1.5}, {"thresold": 0.1}])
+@pytest.mark.parametrize("bad", [*BAD, *BAD_THRESHOLDS, {"thresold": 0.1}])
 def test_what_is_no_gate_is_refused_where_it_is_given(tiny_engine, bad):
     llm = ChatAmulet(engine=tiny_engine)
     makers = [

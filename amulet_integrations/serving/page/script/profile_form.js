@@ -63,11 +63,13 @@ const strengthOf = (fields) => {
 };
 const boundWords = (fields) =>
   fields.max_kl === null ? "no bound" : fields.max_kl === "default" ? "recommended bound" : `bound ${short(fields.max_kl)} nats`;
+const gateWords = (fields) =>
+  fields.gate === "default" ? "gate left to the server" : fields.gate ? `gate by ${fields.gate.kind}, from ${short(fields.gate.threshold)} on` : "no gate";
 
 const described = (profile) => {
   const fields = fieldsOf(profile);
   const more = [strengthOf(fields), boundWords(fields)];
-  if (fields.gate !== "default") more.push(fields.gate ? `gate by ${fields.gate.kind}` : "no gate");
+  if (fields.gate !== "default") more.push(gateWords(fields));
   if (fields.method) more.push(`method ${fields.method.replace("_", " ")}`);
   if (fields.parent) more.push(`builds on ${flat(fields.parent)}`);
   const list = fields.preferences.length ? listed(fields.preferences) : make("p", "muted", "No preferences.");
@@ -88,7 +90,7 @@ const changesOf = (before, after) => {
     else if (JSON.stringify(earlier) !== JSON.stringify(it)) changes.push(`Changed when or how ${quote(it.text)} applies.`);
   }
   for (const it of left) changes.push(`Removed ${quote(it.text)}.`);
-  for (const words of [strengthOf, boundWords, (it) => `method ${it.method ?? "left to the server"}`, (it) => `builds on ${it.parent ? flat(it.parent) : "nobody"}`]) {
+  for (const words of [strengthOf, boundWords, gateWords, (it) => `method ${it.method ?? "left to the server"}`, (it) => `builds on ${it.parent ? flat(it.parent) : "nobody"}`]) {
     if (words(old) !== words(now)) changes.push(`${before ? `${words(old)} → ` : ""}${words(now)}.`.replace(/^./, (first) => first.toUpperCase()));
   }
   return changes;

@@ -29,7 +29,7 @@ def ann(url):
     httpx.delete(path, params={"erase": True})
     httpx.put(path, json={"preferences": ["Be brief."], "preset": "strong"})
     when = {"text": "Greet me.", "name": "greeting", "when": {"task": "email"}, "weight": -0.5}
-    httpx.put(path, json={"preferences": ["Be brief.", when], "max_kl": None})
+    httpx.put(path, json={"preferences": ["Be brief.", when], "max_kl": None, "gate": "similarity"})
     return path
 
 
@@ -59,6 +59,7 @@ def test_a_profile_and_its_history_are_shown(profile):
     assert "Version 2 · Saved" in newest
     assert "Added “Greet me.”, weight \u22120.5." in newest
     assert "Strength strong → strength left to the server." in newest
+    assert "Gate left to the server → gate by similarity, from 0.14 on." in newest
     assert "Added “Be brief.”." in oldest
     expect(profile.locator("#applies")).to_contain_text("does not apply")
 
@@ -73,6 +74,7 @@ def test_a_change_is_saved_and_keeps_what_the_form_does_not_show(profile, ann):
     after = httpx.get(ann).json()
     expected = [{**before["preferences"][0], "text": "Be very brief.", "weight": 0.5}]
     assert after["preferences"] == [*expected, before["preferences"][1]]
+    assert after["gate"] == before["gate"] == {"kind": "similarity", "threshold": 0.14}
     changed = {"preferences", "version", "updated_at"}
     assert {name for name in after if after[name] != before[name]} == changed
     profile.get_by_role("button", name="Restore version 2").click()
