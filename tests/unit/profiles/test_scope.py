@@ -227,3 +227,8 @@ def test_a_scope_with_only_a_context_sets_no_user():
 def test_invalid_contexts_are_refused(context, message):
     with pytest.raises(InvalidProfileError, match=message):
         preference_scope(user_id="ann", preference_context=context)
+
+
+def test_several_preferences_are_told_where_they_go():
+    with pytest.raises(PreferenceSelectionError, match=r"profile=PreferenceProfile\(preferences="):
+        PreferenceScope(preference=["Be brief.", "Be kind."])

@@ -21,7 +21,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from amulet_integrations.engine.model_source import ModelSource
+from amulet_integrations.engine.model_source import EMBEDDED, ModelSource
 from amulet_integrations.errors import ModelNotFoundError, UnsupportedModelError
 from amulet_integrations.files import with_home
 
@@ -60,7 +60,7 @@ def _find_problem(model: str, give: str) -> str | None:
         return _problem_of_folder(path, give)
     if os.path.exists(path):  # noqa: PTH110
         return _problem_of_file(path, give)
-    return _problem_of_name(model, path, give)
+    return _problem_of_name(model, path, give) or _problem_of_spelling(model, give)
 
 
 def check_files(model: str) -> None:
@@ -218,6 +218,13 @@ def _problem_of_name(model: str, path: Path, give: str) -> str | None:
             f"a name with a colon is Ollama's, or one of a provider.{ollama} Give the model's "
             f"Hugging Face id: https://huggingface.co/models?search={tagged['name']} finds it."
         )
+    return None
+
+
+def _problem_of_spelling(model: str, give: str) -> str | None:
+    # The hub would be asked for it, and where there is no network, again and again.
+    if get_close_matches(model.lower(), [EMBEDDED], cutoff=0.8):
+        return f"there is no such model. Did you mean {EMBEDDED!r}? {give}"
     return None
 
 

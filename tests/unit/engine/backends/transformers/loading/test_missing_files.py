@@ -37,6 +37,7 @@ NAMES = {
     "a b": ["no folder {here}/a b", "'owner/name'"],
     "models/none.gguf": ["no file {here}/models/none.gguf", "GGUF"],
     "none.gguf": ["no file {here}/none.gguf. In that folder there is x.gguf."],
+    "embeded": ["Did you mean 'embedded'?"],
     "llama3.2:1b": ["Hugging Face id", "search=llama3.2", "give 'ollama:llama3.2:1b'"],
     "owner/model:latest": ["Ollama"],
     "https://huggingface.co/owner/model/tree/main": ["Give the id: 'owner/model'"],
