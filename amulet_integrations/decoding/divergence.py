@@ -15,7 +15,6 @@ grows with t, so a single number is searched for each request (`decoding.fractio
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -94,9 +93,9 @@ def mix_bounded_contexts(
         row of NaN, as in `mix_contexts`.
     """
     mixed = mix_contexts(logits, matrix)
+    fractions = torch.ones(len(matrix), dtype=torch.float64)
     if not bounds:
-        return BoundedMixture(mixed, matrix, _all_the_way(len(matrix)))
-    fractions = _all_the_way(len(matrix)).clone()
+        return BoundedMixture(mixed, matrix, fractions)
     mixed, logits = mixed.detach(), logits.detach()  # a fraction has no gradient
     for block in _blocks(len(bounds.requests)):
         requests = bounds.requests[block]
@@ -107,12 +106,6 @@ def mix_bounded_contexts(
     matrix = matrix.clone()
     matrix[bounds.requests] = torch.lerp(start, matrix[bounds.requests], part.to(start.device))
     return BoundedMixture(mixed, matrix, fractions)
-
-
-@lru_cache
-def _all_the_way(requests: int) -> Tensor:
-    """Fractions of 1, not to be written to."""
-    return torch.ones(requests, dtype=torch.float64)
 
 
 def fractions_within(reference: Tensor, wanted: Tensor, max_kl: float) -> Tensor:
