@@ -22,7 +22,7 @@ LLAMA_CPP := llama-cpp-python==0.3.36
 CPU_FLAGS = $(shell $(PYTHON) -m tests.support.toolchain.llama_cpp_flags)
 
 # How torch's threads wait for each other: see docs/performance.md.
-demo serve bench bench-llama-cpp: export GOMP_SPINCOUNT ?= 10000
+demo serve: export GOMP_SPINCOUNT ?= 10000
 test test-pages cookbook cookbook-write test-lowest test-vllm test-ray test-llama-cpp test-imports coverage soak acceptance dist-check: export OMP_WAIT_POLICY ?= passive
 
 .PHONY: help demo serve test cookbook cookbook-write test-lowest test-vllm test-ray test-llama-cpp test-imports soak soak-llama-cpp acceptance lint types resolve format coverage mutation sbom bench bench-llama-cpp docs dist dist-check clean

@@ -33,15 +33,22 @@ def main() -> None:
     if arguments.list or not names:
         print("Benchmarks:", *SUITE, sep="\n  ")
         return
-    # Before torch is loaded where the figures are measured; see docs/performance.md.
-    if "OMP_WAIT_POLICY" not in os.environ:
-        os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    is_said = not os.environ.keys().isdisjoint(machine.WAITING)
     effort, folder = (QUICK, RESULTS / "quick") if arguments.quick else (FULL, RESULTS)
-    here = machine.describe()
-    print("Medians of interleaved rounds, [least to most].", here)
+    print("Medians of interleaved rounds, [least to most].", machine.describe())
     for name in names:
-        _run(name, effort, folder, here)
+        if not is_said:
+            _set_waiting(name)
+        _run(name, effort, folder, machine.describe())
+
+
+def _set_waiting(name: str) -> None:
+    """How threads wait where the figures are measured; see docs/performance.md."""
+    if name.startswith("llama cpp"):  # as everybody has it who runs llama.cpp
+        os.environ.pop("GOMP_SPINCOUNT", None)
+    else:
+        os.environ["GOMP_SPINCOUNT"] = "10000"
 
 
 def _run(name: str, effort: Effort, folder: Path, here: dict[str, str | int]) -> None:
