@@ -25,7 +25,7 @@ def tiny():
         {"max_cache_tokens": 384, "max_rows": 6},
         {"max_cache_tokens": 384, "max_rows": 6, "max_prefix_tokens": 0},
         {"max_prefill_tokens": 4, "max_rows": 4},
-        {"max_rows": 250},  # six sequences are left for prefixes
+        {"max_rows": 250},
     ],
 )
 def test_all_are_served_in_turn(tiny, limits):
