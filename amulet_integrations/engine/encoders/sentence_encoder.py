@@ -88,7 +88,6 @@ class SentenceEncoder:
         return run_on_worker(self._embed, texts)
 
     def _embed(self, texts: Sequence[str]) -> Tensor:
-        """Returns normalised embeddings, shape (texts, width), float32, on the CPU."""
         import torch  # noqa: PLC0415
 
         # Without a padding token the encoder can only read one text at a time.
