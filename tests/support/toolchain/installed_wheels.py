@@ -32,6 +32,7 @@ LEFT_OUT = {"vllm": "it brings a torch of its own and gigabytes of CUDA; make te
 MOST_SECONDS = 1800  # of one command
 
 CODE = re.compile(r"^```python\n(?P<code>.*?)^```$", re.DOTALL | re.MULTILINE)
+CONSOLE = re.compile(r"^```console\n(?P<lines>.*?)^```$", re.DOTALL | re.MULTILINE)
 
 # The profiles that the README's first example saves, for examples that go on from them.
 SAVED_PROFILES = """
@@ -50,49 +51,25 @@ try:
 except ProfileStoreError as error:  # the driver is there, and no server
     print(error)
 """
-LEARNING = """
-from amulet_integrations import PreferenceProfile
-from amulet_integrations.engine import LocalEngine
-from amulet_integrations.learning import Example, estimate_strength
-
-examples = [
-    Example(question=f"What is {thing}?", accepted=f"Arr, {thing} be a treasure, matey!")
-    for thing in ("tea", "rain", "bread")
-]
-profile = PreferenceProfile(user_id="ann", preferences=["Answer like a friendly pirate."])
-engine = LocalEngine.from_pretrained("embedded")
-print(estimate_strength(engine, profile, examples, min_examples=3).guidance_scale)
-"""
+# Starts the server of the README's first lines, and asks it what the README asks.
 SERVER = """
-import json, subprocess, sys, time, urllib.error, urllib.request
+import shlex, subprocess, sys, time, urllib.request
 
-command = [sys.executable, "-m", "amulet_integrations", "serve", "--port", "8765"]
-server = subprocess.Popen(command)
-body = {
-    "model": "embedded",
-    "messages": [{"role": "user", "content": "Why is water important?"}],
-    "amulet": {"preference": "Answer in one short sentence."},
-    "max_tokens": 20,
-}
-request = urllib.request.Request(
-    "http://127.0.0.1:8765/v1/chat/completions",
-    data=json.dumps(body).encode(),
-    headers={"Content-Type": "application/json"},
-)
+serve, *requests = {commands!r}
+server = subprocess.Popen([sys.executable, "-m", "amulet_integrations", *shlex.split(serve)[1:]])
 try:
-    for _ in range(300):
+    for _ in range(600):
         try:
-            answer = json.load(urllib.request.urlopen(request))
-            print(answer["choices"][0]["message"]["content"])
+            urllib.request.urlopen("http://127.0.0.1:8000/readyz")
             break
-        except urllib.error.HTTPError:
-            raise
-        except OSError:
+        except OSError:  # it does not listen yet, or its model is being loaded
             if server.poll() is not None:
                 sys.exit("The server has ended.")
             time.sleep(1)
     else:
-        sys.exit("The server did not answer.")
+        sys.exit("The server did not become ready.")
+    for request in requests:
+        print(subprocess.check_output(request, shell=True, text=True))
 finally:
     server.terminate()
     server.wait()
@@ -141,6 +118,13 @@ class Example:
         return "\n".join(parts)
 
 
+def commands_of(page: Path, mark: str) -> list[str]:
+    """The commands of the first console block with a mark, without their prompts."""
+    blocks = (match["lines"] for match in CONSOLE.finditer(page.read_text(encoding="utf-8")))
+    block = next(block for block in blocks if mark in block)
+    return re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]
+
+
 EXAMPLES = {
     "": Example(before=STRENGTH, needs_model=False),
     "agents": Example(["create_agent("], page=ROOT / "docs/agents.md"),
@@ -169,10 +153,12 @@ EXAMPLES = {
         ],
     ),
     "langchain": Example(["llm = ChatAmulet(profiles=profiles"]),
-    "learning": Example(before=LEARNING),
+    "learning": Example(["accepted=", "estimate_strength("], page=ROOT / "docs/learning.md"),
     "llama-index": Example(["SummaryIndex.from_documents("], before=SAVED_PROFILES),
     "postgres": Example(before=NO_SERVER, needs_model=False),
-    "serve": Example(before=SERVER),
+    "serve": Example(
+        before=SERVER.format(commands=commands_of(ROOT / "README.md", "amulet serve"))
+    ),
 }
 THIN = {
     name: Example(["amulet"], page=folder / "README.md")
