@@ -14,7 +14,7 @@ GateKind = Literal["similarity"]
 """What a gate goes by."""
 
 MEASURED_THRESHOLD = 0.14
-"""The threshold of "similarity" for all-MiniLM-L6-v2; docs/relevance.md: how it was chosen."""
+"""The threshold of "similarity" for all-MiniLM-L6-v2; docs/results.md: how it was chosen."""
 
 
 class PreferenceGate(FrozenModel):
