@@ -25,7 +25,7 @@ LOGGER = logging.getLogger("amulet_integrations")  # whose level pages set
 # Each takes half a minute and more; other tests do on the model what they show.
 LONG = {"engine", "learning", "llama_index", "llama_index_agents", "retrieval", "tools"}
 # What one asks a server for is sent to one in tests/unit/serving; the others need other engines.
-ELSEWHERE = {"server", "own_server", "vllm", "llama_cpp"}
+ELSEWHERE = {"server", "vllm", "llama_cpp"}
 WITH_CODE = [
     page
     for page in PAGES

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -96,23 +95,10 @@ def run_python(code: str, servers: Servers) -> int:
     return 1
 
 
-def run_typescript(code: str, servers: Servers) -> int:
-    """Sends the request of a call of `fetch`; its body is JSON, as it stands."""
-    url, method = re.findall(r'fetch\("(.*?)"', code)[0], re.findall(r'method: "(\w+)"', code)[0]
-    body = json.loads(re.findall(r"JSON\.stringify\((.*?)\),\n", code, re.DOTALL)[0])
-    key = re.findall(r"process\.env\.(\w+)", code)
-    headers = {"Content-Type": "application/json"}
-    if key:
-        headers["Authorization"] = f"Bearer {servers.keys[key[0]]}"
-    servers.send(CurlRequest(url, method, headers, json.dumps(body)), code)
-    return 1
-
-
 READERS: dict[str, Callable[[str, Servers], int]] = {
     "bash": run_commands,
     "console": run_commands,
     "python": run_python,
-    "typescript": run_typescript,
 }
 
 
