@@ -23,7 +23,7 @@ from cookbook.minilm import MiniLM
 
 DOCS = Path(__file__).parents[2] / "docs"
 # Two that a question is about, and two that it is not: each page takes seconds to embed.
-PAGES = ("concepts", "databases", "engine", "users")
+PAGES = ("concepts", "databases", "engine_requests", "users")
 CHUNK_TOKENS = 64
 QUESTION = "What happens when a stream is closed?"
 TASTES = {"ann": "Answer like a pirate.", "bob": "Answer in Spanish."}
