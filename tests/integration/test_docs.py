@@ -23,7 +23,7 @@ COOKBOOK = ROOT / "cookbook"
 LOGGER = logging.getLogger("amulet_integrations")  # whose level pages set
 
 # Each takes half a minute and more; other tests do on the model what they show.
-LONG = {"engine", "learning", "llama_index", "llama_index_agents", "retrieval", "tools"}
+LONG = {"engine_requests", "learning", "llama_index", "llama_index_agents", "retrieval", "tools"}
 # What one asks a server for is sent to one in tests/unit/serving; the others need other engines.
 ELSEWHERE = {"server", "vllm", "llama_cpp"}
 WITH_CODE = [

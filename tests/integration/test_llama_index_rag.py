@@ -1,4 +1,4 @@
-"""Query engines and chat engines over the project's documentation, in each user's own way."""
+"""Query engines and chat engines over a handbook, in each user's own way."""
 
 from __future__ import annotations
 

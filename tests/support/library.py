@@ -1,8 +1,7 @@
-"""Pages of the project's documentation as an index with real embeddings, and its readers."""
+"""Pages of a handbook as an index with real embeddings, and its readers."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -21,7 +20,8 @@ from amulet_integrations.engine.protocol import AsyncIncrementStream, IncrementS
 from amulet_integrations.llama_index import AmuletLLM
 from cookbook.minilm import MiniLM
 
-DOCS = Path(__file__).parents[2] / "docs"
+# Prose of the documentation as it once was: what a small model says changes with every word.
+HANDBOOK = Path(__file__).parent / "handbook"
 # Two that a question is about, and two that it is not: each page takes seconds to embed.
 PAGES = ("concepts", "databases", "engine", "users")
 CHUNK_TOKENS = 64
@@ -33,16 +33,8 @@ SHORT = PromptTemplate("{context_str}\n\n{query_str}")
 
 
 def documents() -> list[Document]:
-    """The prose of the pages; code would take half of the time to embed."""
-    return [
-        Document(
-            text=re.sub(
-                r"```.*?```\n", "", (DOCS / f"{page}.md").read_text("utf-8"), flags=re.DOTALL
-            ),
-            id_=page,
-        )
-        for page in PAGES
-    ]
+    """The pages of the handbook."""
+    return [Document(text=(HANDBOOK / f"{page}.md").read_text("utf-8"), id_=page) for page in PAGES]
 
 
 @cache

@@ -74,7 +74,6 @@ def test_the_tables_of_models_hold_every_family(refused):
         code + variant for code, variant in re.findall(r"^\| `(.+?)`(.*?) \|", table, re.MULTILINE)
     ]
     assert names == sorted(name for name in FAMILIES if FAMILIES[name].refused is refused)
-    assert "✗" not in table
 
 
 @pytest.mark.parametrize("step", [pytest.param(1, marks=pytest.mark.acceptance), 3])
