@@ -143,7 +143,7 @@ class Example:
 
 EXAMPLES = {
     "": Example(before=STRENGTH, needs_model=False),
-    "agents": Example(["create_agent("], page=ROOT / "docs/agents.md"),
+    "agents": Example(["create_agent(", "PreferenceMiddleware("], page=ROOT / "docs/agents.md"),
     "cli": Example(
         commands=[
             ["profile", "set", "ann", "--preference", "Be brief."],
