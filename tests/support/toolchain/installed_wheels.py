@@ -127,7 +127,7 @@ def commands_of(page: Path, mark: str) -> list[str]:
 
 EXAMPLES = {
     "": Example(before=STRENGTH, needs_model=False),
-    "agents": Example(["create_agent("], page=ROOT / "docs/agents.md"),
+    "agents": Example(["create_agent(", "PreferenceMiddleware("], page=ROOT / "docs/agents.md"),
     "cli": Example(
         commands=[
             ["profile", "set", "ann", "--preference", "Be brief."],
