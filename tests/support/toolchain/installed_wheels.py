@@ -153,7 +153,7 @@ EXAMPLES = {
         ],
     ),
     "langchain": Example(["llm = ChatAmulet(profiles=profiles"]),
-    "learning": Example(["accepted=", "estimate_strength("], page=ROOT / "docs/learning.md"),
+    "learning": Example(["estimate_strength("], page=ROOT / "docs/learning.md"),
     "llama-index": Example(["SummaryIndex.from_documents("], before=SAVED_PROFILES),
     "postgres": Example(before=NO_SERVER, needs_model=False),
     "serve": Example(
