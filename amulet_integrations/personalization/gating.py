@@ -4,18 +4,31 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from amulet_integrations.concurrency.deadline import Deadline
-from amulet_integrations.engine.encoders.sentence_encoder import shared_encoder
 from amulet_integrations.engine.protocol import Engine
 from amulet_integrations.errors import UnsupportedModelError
 from amulet_integrations.prompting import PromptBuilder
 
+from .preference_embeddings import PreferenceEmbeddings
 from .preference_style import PreferenceStyles
 
 LONGEST_QUESTION = 1_000
 """Most characters of a question that are looked at: its last ones."""
+
+
+@dataclass(frozen=True)
+class GateMemory:
+    """What gates have found out about preferences, which they find out once.
+
+    Attributes:
+        styles: Which preferences are about style.
+        embeddings: The sentence embeddings of the others.
+    """
+
+    styles: PreferenceStyles = field(default_factory=PreferenceStyles)
+    embeddings: PreferenceEmbeddings = field(default_factory=PreferenceEmbeddings)
 
 
 @dataclass(frozen=True)
@@ -28,13 +41,13 @@ class QuestionGate:
     Attributes:
         engine: The engine, which knows a preference of style when it reads it.
         prompts: How its prompts are written.
-        styles: What is known of preferences already.
+        memory: What is known of preferences already.
         encoder: The sentence embedding, as in `SentenceEncoder.from_pretrained`.
     """
 
     engine: Engine
     prompts: PromptBuilder
-    styles: PreferenceStyles
+    memory: GateMemory
     encoder: str
 
     def scores(self, question: str, preferences: Sequence[str], deadline: Deadline) -> list[float]:
@@ -53,14 +66,14 @@ class QuestionGate:
         topical = []
         for text in preferences:
             deadline.check("while its gate looked at the preferences")
-            if not self.styles.is_style(self.engine, self.prompts, text):
+            if not self.memory.styles.is_style(self.engine, self.prompts, text):
                 topical.append(text)
         found: dict[str, float] = {}
         if topical:
             deadline.check("while its gate looked at the question")
             asked = question.strip()[-LONGEST_QUESTION:]
-            vector, *vectors = shared_encoder(self.encoder).embed([asked, *topical])
-            found = {text: float(vector @ it) for text, it in zip(topical, vectors, strict=True)}
+            cosines = self.memory.embeddings.cosines(self.encoder, asked, topical)
+            found = dict(zip(topical, cosines, strict=True))
         if any(map(math.isnan, found.values())):
             raise UnsupportedModelError(
                 f"gate_encoder={self.encoder!r}: its vectors hold NaN, so it cannot tell which "

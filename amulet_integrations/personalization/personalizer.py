@@ -38,10 +38,9 @@ from amulet_integrations.prompting.messages import check_answerable
 from amulet_integrations.prompting.parsing.reasoning import END_OF_THOUGHTS, THINK, Reasoning
 
 from .applied_preferences import Personalization
-from .gating import QuestionGate
+from .gating import GateMemory, QuestionGate
 from .guidance_plan import plan_alternatives
 from .looked_up_profile import LookedUpProfile
-from .preference_style import PreferenceStyles
 from .prepared_call import PreparedAnswer, PreparedCall
 from .saved_presets import find_preset, has_presets
 from .user_resolution import PreferenceSelection
@@ -75,7 +74,7 @@ class Personalizer:
         separator: Stands between the system message and the preference.
         find_prompts: Returns the prompt builder of an engine and a separator.
         gate_encoder: The sentence embedding of gates that go by similarity.
-        styles: Which preferences are about style, as far as gates have found out.
+        gate_memory: What gates have found out about preferences.
 
     Raises:
         GuidanceScaleError: The strength or `linear_alignment_ratio` is above `max_guidance_scale`.
@@ -94,7 +93,7 @@ class Personalizer:
     separator: str = DEFAULT_SEPARATOR
     find_prompts: Callable[[Engine, str], PromptBuilder] = _make_prompts
     gate_encoder: str = EMBEDDED_ENCODER
-    styles: PreferenceStyles = field(default_factory=PreferenceStyles)
+    gate_memory: GateMemory = field(default_factory=GateMemory)
 
     def __post_init__(self) -> None:
         self._named_strength(self.method, self.strength, saved=False)
@@ -269,7 +268,7 @@ class Personalizer:
             return prepared
         self._check_tokens(applied)
         self._render(prepared, ())  # what cannot be a prompt is refused before a model runs
-        gate = QuestionGate(self.engine, self.prompts, self.styles, self.gate_encoder)
+        gate = QuestionGate(self.engine, self.prompts, self.gate_memory, self.gate_encoder)
         texts = [it.text for it in applied.preferences]
         scores = gate.scores(question, texts, prepared.deadline)
         return replace(prepared, personalization=applied.gated(scores))
