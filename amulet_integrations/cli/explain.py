@@ -128,13 +128,17 @@ def _explain(
         sampling=sampling,
         keep_explained=answers.keep,
     )
-    answer = personalizer.prepare_answer(call)
+    with terminal.status("Answering …") as show:
+        answer, tokens = personalizer.prepare_answer(call), 0
 
-    def read(increment: Increment) -> list[object]:
-        answer.read(increment)
-        if increment.usage is not None:
-            answer.metadata(increment, has_calls=False)  # which keeps the explained answer
-        return []
+        def read(increment: Increment) -> list[object]:
+            nonlocal tokens
+            answer.read(increment)
+            tokens += len(increment.token_ids)
+            show(f"Answering … {terminal.plural(tokens, 'token')}")
+            if increment.usage is not None:
+                answer.metadata(increment, has_calls=False)  # which keeps the explained answer
+            return []
 
-    list(answer.stream(read))
-    return answers.find(None).explanation
+        list(answer.stream(read))
+        return answers.find(None).explanation

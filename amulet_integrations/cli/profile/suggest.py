@@ -64,12 +64,11 @@ def suggest(
     from amulet_integrations.suggesting import accept_suggestions, suggest_preferences  # noqa: PLC0415
 
     with open_store(db) as store:
-        suggestions = suggest_preferences(
-            open_engine(model, backend, engine_options),
-            conversation,
-            user_id=user,
-            profile=store.get(user),
-        )
+        engine = open_engine(model, backend, engine_options)
+        with terminal.status("Reading the conversation …"):
+            suggestions = suggest_preferences(
+                engine, conversation, user_id=user, profile=store.get(user)
+            )
         if as_json:
             group.print_json(_as_json(suggestions))
         else:
