@@ -50,7 +50,7 @@ def explain(
     user: Annotated[
         str | None, _selecting("USER", "The profile of this user, in place of --preference.")
     ] = None,
-    db: options.Database = None,
+    profiles: options.Profiles = None,
     method: Annotated[
         Method | None, method_option(default="the profile's, else amulet", panel=_PANEL)
     ] = None,
@@ -96,7 +96,7 @@ def explain(
     )
     messages = (*system_messages(system), ChatMessage(role="user", content=question))
     with ExitStack() as stack:
-        store = None if user is None else stack.enter_context(open_store(db))
+        store = None if user is None else stack.enter_context(open_store(profiles))
         personalizer = Personalizer(
             open_engine(model, backend, engine_options), profiles=store, saved_presets=True
         )

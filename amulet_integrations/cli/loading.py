@@ -55,7 +55,7 @@ def open_engine(
         return shared_engine(ModelSource(model, dtype=dtype, backend=backend))
 
 
-def open_store(db: str | None) -> SqlProfileStore:
+def open_store(profiles: str | None) -> SqlProfileStore:
     """Opens the database of profiles; the default one where none is named.
 
     Raises:
@@ -65,7 +65,7 @@ def open_store(db: str | None) -> SqlProfileStore:
 
     with warnings.catch_warnings(record=True) as former_names:
         warnings.simplefilter("always", FutureWarning)
-        store = SqlProfileStore((db or "").strip() or None)
+        store = SqlProfileStore((profiles or "").strip() or None)
     for warning in former_names:
         terminal.notice(warning.message)
     return store

@@ -49,7 +49,7 @@ def learn(
     model: options.Model = "embedded",
     backend: options.Backend = "auto",
     engine_options: options.EngineOptions = None,
-    db: options.Database = None,
+    profiles: options.Profiles = None,
     as_json: options.Json = False,
 ) -> None:
     """Learn how strongly a user wants their preferences applied, and store it.
@@ -73,7 +73,7 @@ def learn(
             ranking = learning.rank_preferences(engine, among, given, max_kl=bound)
         _print_ranking(user, ranking, as_json=as_json)
         return
-    with open_store(db) as store:
+    with open_store(profiles) as store:
         whole = group.require(read_whole_profile(store, user), user, store)
         engine = open_engine(model, backend, engine_options)
         with terminal.status(_reading(len(given))):
