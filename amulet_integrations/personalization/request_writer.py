@@ -99,8 +99,7 @@ class RequestWriter:
             return prepared
         self._check_tokens(applied)
         self._render(prepared, ())  # what cannot be a prompt is refused before a model runs
-        texts = [it.text for it in applied.preferences]
-        scores = self.gate.scores(question, texts, prepared.deadline)
+        scores = self.gate.scores(question, applied.preferences, prepared.deadline)
         return replace(prepared, personalization=applied.gated(scores))
 
     def _check_tokens(self, applied: Personalization) -> None:

@@ -13,6 +13,7 @@ from amulet_integrations.cli.options import method_option, option
 from amulet_integrations.decoding.strength import Method
 from amulet_integrations.errors import ProfileError
 from amulet_integrations.profiles import Preference, PreferenceProfile
+from amulet_integrations.profiles.preference import PreferenceKind
 from amulet_integrations.profiles.stores.description import profile_command
 
 from . import group
@@ -109,6 +110,15 @@ def add(
     valid_until: Annotated[
         str | None, option("TIME", "It no longer holds then.", "--until", default="for good")
     ] = None,
+    kind: Annotated[
+        PreferenceKind | None,
+        option(
+            "KIND",
+            "What a gate takes it for: style belongs into every answer, topic into some.",
+            "--kind",
+            default="told by the model",
+        ),
+    ] = None,
     profiles: options.Profiles = None,
 ) -> None:
     """Add one preference to a user's profile, which is made if there is none."""
@@ -122,6 +132,7 @@ def add(
             "when": group.parse_pairs("--when", when),
             "valid_from": valid_from,
             "valid_until": valid_until,
+            "kind": kind,
         }
     )
 

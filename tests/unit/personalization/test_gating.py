@@ -77,6 +77,10 @@ def both(**fields: Any) -> PreferenceProfile:
     return PreferenceProfile(user_id="ann", preferences=preferences, **fields)
 
 
+def as_preferences(*texts: str) -> list[Preference]:
+    return [Preference(text=text) for text in texts]
+
+
 def chat(engine, **fields: Any) -> ChatAmulet:
     return ChatAmulet(**{"engine": engine, "max_tokens": 8, **fields})
 
@@ -141,7 +145,7 @@ def test_the_last_message_of_the_user_decides_and_no_more_than_its_end(tiny_engi
         tiny_engine, PromptBuilder(tiny_engine.tokenizer), GateMemory(), EMBEDDED_ENCODER
     )
     encoder.texts.clear()
-    engine.scores("sea " + "y" * 3_000 + " ", [BRIEF], Deadline())
+    engine.scores("sea " + "y" * 3_000 + " ", as_preferences(BRIEF), Deadline())
     assert encoder.texts == ["y" * 1_000, BRIEF]
 
 
@@ -203,6 +207,36 @@ def test_style_is_never_left_out(tiny_engine, encoder, monkeypatch):
     assert not encoder.texts
 
 
+def test_what_a_preference_says_of_itself_goes_before_what_the_model_says(
+    tiny_engine, encoder, monkeypatch
+):
+    store = InMemoryProfileStore()
+    llm = chat(tiny_engine, profiles=store, gate="similarity")
+
+    def left_out(kind: str | None) -> list[str]:
+        sea = Preference(text=SEA, name="sea", kind="topic")
+        brief = Preference(text=BRIEF, name="brief", kind=kind)
+        store.save(PreferenceProfile(user_id="ann", preferences=(brief, sea)))
+        told = told_of(llm.invoke(QUESTION, user_id="ann"))
+        return [it["name"] for it in told["left_out"]]
+
+    assert left_out("style") == []
+    assert left_out(None) == ["brief"]  # nothing is style to this model
+    monkeypatch.setattr(preference_style, "STYLE_LOG_ODDS", -math.inf)
+    monkeypatch.setattr(tiny_engine, "score", lambda *_: pytest.fail("the engine was asked"))
+    assert left_out("topic") == ["brief"]
+
+
+def test_calls_whose_preferences_differ_in_kind_are_different_to_caches(tiny_engine):
+    llm = ChatAmulet(engine=tiny_engine, gate="similarity")
+    prints = set()
+    for kind in ("style", "topic", None):
+        given = PreferenceProfile(user_id="ann", preferences=(Preference(text=SEA, kind=kind),))
+        selection = PreferenceSelection(profile=given, gate="similarity")
+        prints.add(llm.personalizer.personalize(selection).fingerprint)
+    assert len(prints) == 3
+
+
 def test_style_is_told_by_the_likelihood_of_the_text(tiny_engine):
     prompts = PromptBuilder(tiny_engine.tokenizer)
     ids = tiny_engine.tokenizer.encode(BRIEF, add_special_tokens=False)
@@ -244,10 +278,10 @@ def test_what_gates_remember_is_bounded(tiny_engine, encoder, monkeypatch):
     monkeypatch.setattr(preference_embeddings, "KEPT", 2)
     prompts = PromptBuilder(tiny_engine.tokenizer)
     gate = QuestionGate(tiny_engine, prompts, GateMemory(), EMBEDDED_ENCODER)
-    for asked in ([BRIEF, SEA], [SEA], ["I fish."]):  # BRIEF was asked for longest ago
-        gate.scores(QUESTION, asked, Deadline())
+    for asked in ((BRIEF, SEA), (SEA,), ("I fish.",)):  # BRIEF was asked for longest ago
+        gate.scores(QUESTION, as_preferences(*asked), Deadline())
     encoder.texts.clear()
-    gate.scores(QUESTION, [BRIEF, SEA, "I fish."], Deadline())
+    gate.scores(QUESTION, as_preferences(BRIEF, SEA, "I fish."), Deadline())
     assert encoder.texts == [QUESTION, BRIEF]
 
 
@@ -330,7 +364,7 @@ def test_a_deadline_holds_while_the_gate_looks(tiny_engine):
     prompts = PromptBuilder(tiny_engine.tokenizer)
     gate = QuestionGate(tiny_engine, prompts, GateMemory(), EMBEDDED_ENCODER)
     with pytest.raises(errors.RequestTimeoutError):
-        gate.scores(QUESTION, [BRIEF], Deadline(1e-9))
+        gate.scores(QUESTION, as_preferences(BRIEF), Deadline(1e-9))
 
 
 def test_answers_of_different_gates_are_different_to_caches(tiny_engine):
