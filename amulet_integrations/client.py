@@ -180,7 +180,7 @@ class AmuletClient(AmuletConfig):
             separator=self.separator,
             find_prompts=self._registry.prompts,
             gate_encoder=self.gate_encoder,
-            styles=self._registry.styles,
+            gate_memory=self._registry.gate_memory,
         )
 
     def open_profiles(self, *, make: bool = False) -> ProfileStore | None:

@@ -12,7 +12,7 @@ from amulet_integrations.engine.backends.transformers.loading.source_check impor
 from amulet_integrations.engine.model_source import ModelSource
 from amulet_integrations.engine.protocol import Engine
 from amulet_integrations.personalization.explained_answers import RecentAnswers
-from amulet_integrations.personalization.preference_style import PreferenceStyles
+from amulet_integrations.personalization.gating import GateMemory
 from amulet_integrations.personalization.unknown_users import UnknownUsers
 from amulet_integrations.profiles import ProfileLimits, ProfileStore
 from amulet_integrations.profiles.stores.opened_stores import OpenedStores
@@ -29,7 +29,7 @@ class Registry:
     Attributes:
         unknown_users: Which unknown users have been reported.
         explained: The answers that were explained of late.
-        styles: Which preferences are about style, as far as gates have found out.
+        gate_memory: What gates have found out about preferences.
     """
 
     def __init__(self, load: Callable[[ModelSource], Engine] | None = None) -> None:
@@ -42,7 +42,7 @@ class Registry:
         self._windows: dict[str, int] = {}
         self.unknown_users: UnknownUsers = UnknownUsers()
         self.explained: RecentAnswers = RecentAnswers()
-        self.styles: PreferenceStyles = PreferenceStyles()
+        self.gate_memory: GateMemory = GateMemory()
 
     def __reduce__(self) -> tuple[type[Registry], tuple[()]]:
         # Another process loads and opens its own.

@@ -58,7 +58,7 @@ def chat(
     max_kl: options.MaxKL = None,
     gate: options.Gate = None,
     iterations: options.Iterations = None,
-    db: options.Database = None,
+    profiles: options.Profiles = None,
     system: options.System = None,
     max_tokens: options.MaxTokens = 512,
     temperature: options.Temperature = 0.0,
@@ -95,7 +95,7 @@ def chat(
     with ExitStack() as stack:
 
         def find_store() -> ProfileStore:
-            return stack.enter_context(open_store(db))
+            return stack.enter_context(open_store(profiles))
 
         # Without a user, the store is opened when the chat names one.
         store = find_store if user is None else find_store()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import nullcontext
 from typing import Annotated
 
 import typer
@@ -108,7 +107,7 @@ def _run(engine: Engine, question: str, groups: Sequence[AnswerGroup]) -> None:
         console=terminal.console(),
         refresh_per_second=_REFRESHES_PER_SECOND,
     )
-    with view if interactive else nullcontext():
+    with view if interactive else terminal.status("Answering …"):
         stream_many(engine, answers)
     if not interactive:
         print_plain(question, groups)

@@ -50,7 +50,7 @@ def explain(
     user: Annotated[
         str | None, _selecting("USER", "The profile of this user, in place of --preference.")
     ] = None,
-    db: options.Database = None,
+    profiles: options.Profiles = None,
     method: Annotated[
         Method | None, method_option(default="the profile's, else amulet", panel=_PANEL)
     ] = None,
@@ -96,7 +96,7 @@ def explain(
     )
     messages = (*system_messages(system), ChatMessage(role="user", content=question))
     with ExitStack() as stack:
-        store = None if user is None else stack.enter_context(open_store(db))
+        store = None if user is None else stack.enter_context(open_store(profiles))
         personalizer = Personalizer(
             open_engine(model, backend, engine_options), profiles=store, saved_presets=True
         )
@@ -128,13 +128,17 @@ def _explain(
         sampling=sampling,
         keep_explained=answers.keep,
     )
-    answer = personalizer.prepare_answer(call)
+    with terminal.status("Answering …") as show:
+        answer, tokens = personalizer.prepare_answer(call), 0
 
-    def read(increment: Increment) -> list[object]:
-        answer.read(increment)
-        if increment.usage is not None:
-            answer.metadata(increment, has_calls=False)  # which keeps the explained answer
-        return []
+        def read(increment: Increment) -> list[object]:
+            nonlocal tokens
+            answer.read(increment)
+            tokens += len(increment.token_ids)
+            show(f"Answering … {terminal.plural(tokens, 'token')}")
+            if increment.usage is not None:
+                answer.metadata(increment, has_calls=False)  # which keeps the explained answer
+            return []
 
-    list(answer.stream(read))
-    return answers.find(None).explanation
+        list(answer.stream(read))
+        return answers.find(None).explanation

@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
-
-from rich.control import Control
-from rich.segment import ControlType
-from rich.text import Text
 
 from amulet_integrations.errors import InvalidParamsError
 
@@ -44,7 +39,7 @@ def open_engine(
         UnknownArgumentError: The engine has no such option.
     """
     given = _read_engine_options(engine_options or (), dtype)
-    with _status_line(f"Loading {model} …"):
+    with terminal.status(f"Loading {model} …"):
         # Importing torch takes a good part of the time.
         from amulet_integrations.engine import (  # noqa: PLC0415
             LocalEngine,
@@ -60,7 +55,7 @@ def open_engine(
         return shared_engine(ModelSource(model, dtype=dtype, backend=backend))
 
 
-def open_store(db: str | None) -> SqlProfileStore:
+def open_store(profiles: str | None) -> SqlProfileStore:
     """Opens the database of profiles; the default one where none is named.
 
     Raises:
@@ -70,7 +65,7 @@ def open_store(db: str | None) -> SqlProfileStore:
 
     with warnings.catch_warnings(record=True) as former_names:
         warnings.simplefilter("always", FutureWarning)
-        store = SqlProfileStore((db or "").strip() or None)
+        store = SqlProfileStore((profiles or "").strip() or None)
     for warning in former_names:
         terminal.notice(warning.message)
     return store
@@ -84,21 +79,6 @@ def _read_engine_options(texts: Sequence[str], dtype: str) -> dict[str, Any]:
             f"--engine-option has {name!r}, which is an option by itself: give --{name}."
         )
     return given
-
-
-@contextmanager
-def _status_line(message: str) -> Iterator[None]:
-    """Shows a message on a terminal for as long as it is entered."""
-    if not terminal.is_interactive():
-        yield
-        return
-    # Not rich's Status: the first use of the embedded model draws a bar of its own on this line.
-    console = terminal.console()
-    console.print(Text(terminal.one_line(message), style="dim"), end="\r")
-    try:
-        yield
-    finally:
-        console.control(Control((ControlType.ERASE_IN_LINE, 2)))
 
 
 def quiet_transformers() -> None:

@@ -53,13 +53,14 @@ def memory(
 
     Weights, keys and values are counted. Leave room for torch and for the activations of a step.
     """
-    from amulet_integrations.engine import estimate_memory  # noqa: PLC0415 - imports torch
+    with terminal.status(f"Reading the config of {model} …"):
+        from amulet_integrations.engine import estimate_memory  # noqa: PLC0415 - imports torch
 
-    quiet_transformers()
-    found = {
-        name: estimate_memory(model, dtype=name, users=users, tokens=tokens, contexts=contexts)
-        for name in dtype or _DTYPES
-    }
+        quiet_transformers()
+        found = {
+            name: estimate_memory(model, dtype=name, users=users, tokens=tokens, contexts=contexts)
+            for name in dtype or _DTYPES
+        }
     if as_json:
         content = {
             name: {**asdict(each), "total_bytes": each.total_bytes} for name, each in found.items()

@@ -30,7 +30,7 @@ STRENGTH_OPTIONS = {
 }
 """The options for the strength, each with a value."""
 
-_EARLIER_NAMES = {"prefer": "preference", "max-new-tokens": "max-tokens"}
+_EARLIER_NAMES = {"db": "profiles", "prefer": "preference", "max-new-tokens": "max-tokens"}
 
 
 def accept_earlier_names(**more: str) -> dict[str, Any]:
@@ -266,12 +266,12 @@ RepetitionPenalty = Annotated[
 Seed = Annotated[
     int | None, _answer("N", "Makes sampling repeatable.", default="a fresh one", min=0)
 ]
-Database = Annotated[
+Profiles = Annotated[
     str | None,
     option(
         "PATH_OR_URL",
         "Where profiles are kept: an SQLite file or a database URL.",
-        "--db",
+        "--profiles",
         envvar=PLACE_VARIABLE,
         default="profiles.db in your data folder",
     ),

@@ -105,8 +105,8 @@ def serve(
         str | None,
         _users(
             "profiles",
-            "URL",
-            "Where profiles are kept: a database URL or an SQLite file.",
+            "PATH_OR_URL",
+            "Where profiles are kept: an SQLite file or a database URL.",
             default="profiles.db in your data folder",
         ),
     ] = None,

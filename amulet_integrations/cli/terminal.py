@@ -5,9 +5,14 @@ from __future__ import annotations
 import codecs
 import json
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import typer
 from rich.console import Console
+from rich.control import Control
+from rich.segment import ControlType
+from rich.text import Text
 
 from amulet_integrations.terminal_text import one_line as one_line  # noqa: PLC0414 - re-exported
 from amulet_integrations.terminal_text import quoted_if_odd as quoted_if_odd  # noqa: PLC0414 - re-exported
@@ -33,6 +38,34 @@ def is_interactive() -> bool:
 def console() -> Console:
     """The terminal. Strings printed on it are never read as markup, emoji codes or the like."""
     return Console(markup=False, emoji=False, highlight=False, force_terminal=sys.stdout.isatty())
+
+
+@contextmanager
+def status(message: str) -> Iterator[Callable[[str], None]]:
+    """Says on stderr what takes time, for as long as it is entered, where stderr is a terminal.
+
+    Yields:
+        Says something else in its place.
+    """
+    watched = sys.stderr.isatty()
+    screen = Console(
+        stderr=True, markup=False, emoji=False, highlight=False, force_terminal=watched
+    )
+    if not watched or screen.is_dumb_terminal:
+        yield lambda _: None
+        return
+    erase = Control((ControlType.ERASE_IN_LINE, 2))
+
+    def show(text: str) -> None:
+        screen.control(erase)
+        line = Text(one_line(text), style="dim")
+        screen.print(line, end="\r", no_wrap=True, overflow="ellipsis")
+
+    show(message)
+    try:
+        yield show
+    finally:
+        screen.control(erase)
 
 
 def echo_json(text: str) -> None:

@@ -1,17 +1,15 @@
-"""Turns a call and the preferences that it follows into a request of contexts and weights."""
+"""Looks up which preferences a call follows and how strongly, and has its request written."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import KW_ONLY, dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import KW_ONLY, dataclass, field
 from datetime import UTC, datetime
-from functools import partial
 
 from amulet_integrations.concurrency.cached_property import cached_property
 from amulet_integrations.decoding.guidance import (
     DEFAULT_LINEAR_ALIGNMENT_RATIO,
     DEFAULT_MAX_GUIDANCE_SCALE,
-    ContextWeights,
     check_guidance_scale,
 )
 from amulet_integrations.decoding.strength import PRESETS, Method, Preset, Strength, method_strength
@@ -21,8 +19,7 @@ from amulet_integrations.engine.encoders.sentence_encoder import (
 )
 from amulet_integrations.engine.protocol import Engine
 from amulet_integrations.engine.request import GenerationRequest
-from amulet_integrations.engine.structured.alternatives import OutputAlternative
-from amulet_integrations.errors import InvalidRequestError, PreferenceSelectionError
+from amulet_integrations.errors import PreferenceSelectionError
 from amulet_integrations.profiles import (
     Preference,
     PreferenceProfile,
@@ -30,23 +27,17 @@ from amulet_integrations.profiles import (
     ProfileStore,
     active_preferences,
 )
-from amulet_integrations.profiles.active import group_preferences
 from amulet_integrations.profiles.profile_limits import limits_of
 from amulet_integrations.profiles.stores.access import read_whole_profile
 from amulet_integrations.prompting import DEFAULT_SEPARATOR, PromptBuilder
-from amulet_integrations.prompting.messages import check_answerable
-from amulet_integrations.prompting.parsing.reasoning import END_OF_THOUGHTS, THINK, Reasoning
 
 from .applied_preferences import Personalization
-from .gating import QuestionGate
-from .guidance_plan import plan_alternatives
+from .gating import GateMemory, QuestionGate
 from .looked_up_profile import LookedUpProfile
-from .preference_style import PreferenceStyles
 from .prepared_call import PreparedAnswer, PreparedCall
+from .request_writer import RequestWriter
 from .saved_presets import find_preset, has_presets
 from .user_resolution import PreferenceSelection
-
-_EXPLAINED_ALTERNATIVES = 5  # tokens that each policy of an explanation names
 
 
 def _make_prompts(engine: Engine, separator: str) -> PromptBuilder:
@@ -75,7 +66,7 @@ class Personalizer:
         separator: Stands between the system message and the preference.
         find_prompts: Returns the prompt builder of an engine and a separator.
         gate_encoder: The sentence embedding of gates that go by similarity.
-        styles: Which preferences are about style, as far as gates have found out.
+        gate_memory: What gates have found out about preferences.
 
     Raises:
         GuidanceScaleError: The strength or `linear_alignment_ratio` is above `max_guidance_scale`.
@@ -94,7 +85,7 @@ class Personalizer:
     separator: str = DEFAULT_SEPARATOR
     find_prompts: Callable[[Engine, str], PromptBuilder] = _make_prompts
     gate_encoder: str = EMBEDDED_ENCODER
-    styles: PreferenceStyles = field(default_factory=PreferenceStyles)
+    gate_memory: GateMemory = field(default_factory=GateMemory)
 
     def __post_init__(self) -> None:
         self._named_strength(self.method, self.strength, saved=False)
@@ -213,105 +204,12 @@ class Personalizer:
             UnsupportedGrammarError: A schema cannot be enforced while decoding.
             GenerationError: The engine fails while a gate looks at the question.
         """
-        prepared.deadline.check("while its prompt was written")
-        explain = self._alternatives_to_explain(prepared)
-        prepared = self._gated(prepared)
-        personalization, output = prepared.personalization, prepared.output
-        self._check_tokens(personalization)
-        texts, own_weights = group_preferences(personalization.preferences)
-        weights = ContextWeights.at_scale(personalization.guidance_scale, own_weights)
-        bounded = personalization.max_kl is not None and weights.has_preferences
-        contexts, reasoning = self._render(prepared, texts)
-        alternatives: tuple[OutputAlternative, ...] = ()
-        if output.tool_use or output.json_output:
-            alternatives = plan_alternatives(weights, self.prompts.tool_format, output)
-        stop = prepared.sampling.stop
-        if not isinstance(prepared.messages, str):
-            stop += self.prompts.stop
-        request = GenerationRequest(
-            contexts=contexts,
-            # They are in force while the model reasons and while the form is undecided.
-            weights=(alternatives and alternatives[0].weights) or weights.guided,
-            alternatives=alternatives,
-            thoughts_begin=THINK if alternatives and reasoning == "may open" else None,
-            thoughts_end=END_OF_THOUGHTS if alternatives and reasoning != "none" else None,
-            max_kl=personalization.max_kl if bounded else None,
-            reference_weights=weights.pref if bounded or explain is not None else None,
-            sampling=prepared.sampling.model_copy(update={"stop": stop}),
-            end_ids=self.prompts.end_ids,
-            timeout=prepared.deadline.timeout,
-            deadline=prepared.deadline,
-            user_id=personalization.user_id,
-            cache_salt=prepared.cache_salt,
-            logprobs=prepared.output.logprobs,
-            explain=explain,
-            skip_special_tokens=self.prompts.skip_special_tokens(
-                calls=output.tool_use is not None, reasoning=reasoning
-            ),
-        )
-        parser = self.prompts.parser(
-            output.tool_use if output.tool_use and output.tool_use.callable_tools else None,
-            reasoning,
-            calls_open_answer=output.json_output is not None,
-        )
-        return PreparedAnswer(
-            prepared,
-            self.engine,
-            request,
-            parser,
-            partial(self._contexts_of_single_preferences, prepared),
-        )
+        writer = RequestWriter(self.engine, self.prompts, self.limits, self._question_gate)
+        return writer.prepare_answer(prepared)
 
-    def _gated(self, prepared: PreparedCall) -> PreparedCall:
-        """The call without the preferences that its gate leaves out."""
-        applied, question = prepared.personalization, prepared.last_question
-        if applied.gate is None or not applied.preferences:
-            return prepared
-        self._check_tokens(applied)
-        self._render(prepared, ())  # what cannot be a prompt is refused before a model runs
-        gate = QuestionGate(self.engine, self.prompts, self.styles, self.gate_encoder)
-        texts = [it.text for it in applied.preferences]
-        scores = gate.scores(question, texts, prepared.deadline)
-        return replace(prepared, personalization=applied.gated(scores))
-
-    def _check_tokens(self, applied: Personalization) -> None:
-        tokens = sum(self.prompts.count_text(it.text) for it in applied.preferences)
-        self.limits.check_tokens(applied.user_id, tokens)
-
-    def _contexts_of_single_preferences(
-        self, prepared: PreparedCall, preferences: Sequence[str]
-    ) -> list[list[int]]:
-        return self._render(prepared, preferences)[0]
-
-    def _alternatives_to_explain(self, prepared: PreparedCall) -> int | None:
-        if prepared.keep_explained is None:
-            return None
-        if not getattr(self.engine, "supports_explain", False):
-            raise InvalidRequestError(
-                f"explain=True: {type(self.engine).__name__} cannot explain its answers, for it "
-                "does not report what each context made of a token. Use a LocalEngine, or leave "
-                "explain out."
-            )
-        return _EXPLAINED_ALTERNATIVES
-
-    def _render(
-        self, prepared: PreparedCall, texts: Sequence[str]
-    ) -> tuple[list[list[int]], Reasoning]:
-        """The contexts of a call, without a preference and with each of `texts`, and its reasoning.
-
-        Every context is rendered once.
-        """
-        if isinstance(prepared.messages, str):
-            return self.prompts.formatted_contexts(prepared.messages, [None, *texts]), "none"
-        tool_use = prepared.output.tool_use
-        prompt = self.prompts.prepare(
-            prepared.messages,
-            tools=tool_use.tools if tool_use else (),
-            json_output=prepared.output.json_output,
-            chat_template_kwargs=prepared.chat_template_kwargs,
-        )
-        check_answerable(prepared.messages)
-        return prompt.contexts([None, *texts]), prompt.reasoning
+    @property
+    def _question_gate(self) -> QuestionGate:
+        return QuestionGate(self.engine, self.prompts, self.gate_memory, self.gate_encoder)
 
     def _look_up(self, selection: PreferenceSelection) -> PreferenceProfile | None:
         given = selection.profile

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from hashlib import sha256
 
-from amulet_integrations.concurrency.fork_safe import ForkSafeLock
 from amulet_integrations.engine.protocol import Engine
 from amulet_integrations.engine.result import as_generation_error
 from amulet_integrations.errors import AmuletError
 from amulet_integrations.prompting import ChatMessage, PromptBuilder
+
+from .digest_cache import DigestCache
 
 CONTEXTS_AT_ONCE = 8
 """So many contexts are scored together, so that the memory of their keys and values is bounded."""
@@ -80,11 +79,7 @@ class PreferenceStyles:
     """
 
     def __init__(self) -> None:
-        self._lock = ForkSafeLock()
-        self._known: OrderedDict[str, bool] = OrderedDict()
-
-    def __reduce__(self) -> tuple[type[PreferenceStyles], tuple[()]]:
-        return PreferenceStyles, ()
+        self._known: DigestCache[bool] = DigestCache(KEPT)
 
     def is_style(self, engine: Engine, prompts: PromptBuilder, preference: str) -> bool:
         """Whether a preference is about how answers are written.
@@ -92,15 +87,9 @@ class PreferenceStyles:
         Raises:
             GenerationError: The engine fails.
         """
-        key = sha256(f"{engine.fingerprint}\0{preference}".encode()).hexdigest()
-        with self._lock:
-            if (known := self._known.get(key)) is not None:
-                self._known.move_to_end(key)
-                return known
-        # Without the lock: others may ask the same meanwhile, and are told the same.
+        if (known := self._known.get(engine.fingerprint, preference)) is not None:
+            return known
+        # Others may ask the same meanwhile, and are told the same.
         found = style_log_odds(engine, prompts, preference) >= STYLE_LOG_ODDS
-        with self._lock:
-            self._known[key] = found
-            if len(self._known) > KEPT:
-                self._known.popitem(last=False)
+        self._known.keep(engine.fingerprint, preference, found)
         return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
@@ -12,6 +12,8 @@ from amulet_integrations.validation import FrozenModel
 
 from .conditions import Conditions
 from .field_types import Label, Moment, PreferenceText
+
+PreferenceKind = Literal["style", "topic"]
 
 
 class Preference(FrozenModel):
@@ -31,6 +33,8 @@ class Preference(FrozenModel):
         valid_until: It no longer applies at this moment (with a time zone; stored in UTC).
         when: It applies where the context of the call has all of these values, such as
             ``{"task": "email"}``. Empty means everywhere.
+        kind: What a gate takes it for: "style" belongs into every answer, "topic" into those whose
+            question has to do with it. None leaves it to the model, and is written nowhere.
 
     Raises:
         InvalidProfileError: A value is out of its range.
@@ -45,6 +49,7 @@ class Preference(FrozenModel):
     valid_from: Moment | None = None
     valid_until: Moment | None = None
     when: Conditions = Conditions()
+    kind: PreferenceKind | None = Field(default=None, exclude_if=lambda kind: kind is None)
 
     @model_validator(mode="after")
     def _check_window(self) -> Self:

@@ -178,6 +178,7 @@ def evaluate(
     questions = read_questions(data, field=data_field, sample=sample, seed=seed)
     engine = open_engine(model, backend, engine_options, dtype=dtype)
     scorers = make_scorers()
+    judging = None if make_judge is None else make_judge()
     with ProgressBars() as bars:
         evaluation = run(
             engine,
@@ -192,7 +193,7 @@ def evaluate(
             skip_too_long=skip_too_long,
             output=output,
             scorers=scorers,
-            judge=None if make_judge is None else make_judge(),
+            judge=judging,
             progress=bars,
         )
     contents = show_report(evaluation, output, allowance)

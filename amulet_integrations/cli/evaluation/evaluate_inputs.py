@@ -86,7 +86,7 @@ def find_scorers(
         option = "--trust-remote-code" if index is None else f"--reward-index {index}"
         raise EvaluationError(f"{option} needs a reward model: name it with --reward-model.")
 
-    def make() -> list[Scorer]:
+    def load() -> list[Scorer]:
         from amulet_integrations.evaluation.metrics import text_scores  # noqa: PLC0415
 
         scorers: list[Scorer] = [text_scores.TextScorer()]
@@ -106,6 +106,10 @@ def find_scorers(
                 )
             )
         return scorers
+
+    def make() -> list[Scorer]:
+        with terminal.status("Loading what measures the answers …"):
+            return load()
 
     return make
 

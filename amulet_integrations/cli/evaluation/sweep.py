@@ -98,7 +98,7 @@ def sweep(
         str | None,
         _report("USER", "Write the recommended strength into the profile of this user."),
     ] = None,
-    db: options.Database = None,
+    profiles: options.Profiles = None,
     page: Annotated[
         Path, _report("FILE", "Where the page is written; an earlier page there is replaced.")
     ] = DEFAULT_PAGE,
@@ -127,7 +127,7 @@ def sweep(
         store: SqlProfileStore | None = None
         if save is not None:
             check_saving(save, methods)
-            store = stack.enter_context(open_store(db))
+            store = stack.enter_context(open_store(profiles))
             check_profile(store, save, preferences)
         engine = open_engine(model, backend, engine_options, dtype=dtype)
         scorers = make_scorers()

@@ -9,7 +9,7 @@ import typer
 
 from amulet_integrations.cli import terminal
 from amulet_integrations.cli.loading import open_store
-from amulet_integrations.cli.options import Database, Json, examples, option
+from amulet_integrations.cli.options import Json, Profiles, examples, option
 from amulet_integrations.errors import ProfileError
 
 from . import group
@@ -35,10 +35,10 @@ def export(
     output: Annotated[
         Path | None, option("FILE", "Where to write it.", default="standard output")
     ] = None,
-    db: Database = None,
+    profiles: Profiles = None,
 ) -> None:
     """Write profiles as JSON, with the texts of the preferences."""
-    with open_store(db) as store:
+    with open_store(profiles) as store:
         text = store.export_json(users or None, history=history)
     if output is None:
         terminal.echo_json(text)
@@ -95,7 +95,7 @@ def import_(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would be imported and store nothing.")
     ] = False,
-    db: Database = None,
+    profiles: Profiles = None,
     as_json: Json = False,
 ) -> None:
     """Store profiles from a file: all of it, or nothing where something in it is wrong.
@@ -113,7 +113,7 @@ def import_(
     except UnicodeDecodeError:
         name = getattr(file, "name", "standard input")
         raise ProfileError(f"{name!r} is not UTF-8 text, so it is no export.") from None
-    with open_store(db) as store:
+    with open_store(profiles) as store:
         if origin == "amulet":
             stored = store.import_json(text, by=group.operator())
             typer.echo(f"Imported {terminal.plural(len(stored), 'profile')}.")

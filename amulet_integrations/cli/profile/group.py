@@ -33,7 +33,7 @@ About = Annotated[
     help=flowing(
         """Keep what each user prefers.
 
-        Profiles are kept in profiles.db in your data folder, or in the database that --db or
+        Profiles are kept in profiles.db in your data folder, or in the database that --profiles or
         AMULET_PROFILES names. The wrappers for LangChain and LlamaIndex read the same ones, unless
         their profiles= names others.
         """

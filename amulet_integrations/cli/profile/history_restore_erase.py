@@ -8,7 +8,7 @@ import typer
 
 from amulet_integrations.cli import terminal
 from amulet_integrations.cli.loading import open_store
-from amulet_integrations.cli.options import Database, Json, User, examples, option
+from amulet_integrations.cli.options import Json, Profiles, User, examples, option
 from amulet_integrations.profiles import ProfileChange
 
 from . import group
@@ -28,14 +28,14 @@ _ACTIONS = {
 def history(
     user: User,
     limit: Annotated[int | None, option("N", "Only the newest N.", default="all", min=1)] = None,
-    db: Database = None,
+    profiles: Profiles = None,
     as_json: Json = False,
 ) -> None:
     """List every change of a user's profile: when, what and by whom.
 
     The texts of the preferences are shown only with --json; see one version with `show --version`.
     """
-    with open_store(db) as store:
+    with open_store(profiles) as store:
         changes = group.require(store.history(user, limit=limit), user, store)
     if as_json:
         group.print_json([change.model_dump(mode="json") for change in changes])
@@ -51,10 +51,10 @@ def restore(
     version: Annotated[
         int, typer.Argument(min=1, metavar="VERSION", help="A version that `history` lists.")
     ],
-    db: Database = None,
+    profiles: Profiles = None,
 ) -> None:
     """Bring back an earlier version of a user's profile, as a new version."""
-    with open_store(db) as store:
+    with open_store(profiles) as store:
         group.print_saved(store.restore(user, version, by=group.operator()))
 
 
@@ -62,10 +62,10 @@ def restore(
 def erase(
     user: User,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
-    db: Database = None,
+    profiles: Profiles = None,
 ) -> None:
     """Delete a user's profile for good, with its history: nothing can be restored."""
-    with open_store(db) as store:
+    with open_store(profiles) as store:
         if not yes:
             typer.confirm(
                 f"Erase the profile of {terminal.quoted_if_odd(user)} and its history for good?",

@@ -49,7 +49,7 @@ def learn(
     model: options.Model = "embedded",
     backend: options.Backend = "auto",
     engine_options: options.EngineOptions = None,
-    db: options.Database = None,
+    profiles: options.Profiles = None,
     as_json: options.Json = False,
 ) -> None:
     """Learn how strongly a user wants their preferences applied, and store it.
@@ -68,16 +68,18 @@ def learn(
 
     given = learning.read_examples(file)
     if among:
-        ranking = learning.rank_preferences(
-            open_engine(model, backend, engine_options), among, given, max_kl=bound
-        )
+        engine = open_engine(model, backend, engine_options)
+        with terminal.status(_reading(len(given))):
+            ranking = learning.rank_preferences(engine, among, given, max_kl=bound)
         _print_ranking(user, ranking, as_json=as_json)
         return
-    with open_store(db) as store:
+    with open_store(profiles) as store:
         whole = group.require(read_whole_profile(store, user), user, store)
-        estimate = learning.estimate_strength(
-            open_engine(model, backend, engine_options), whole, given, context=context, max_kl=bound
-        )
+        engine = open_engine(model, backend, engine_options)
+        with terminal.status(_reading(len(given))):
+            estimate = learning.estimate_strength(
+                engine, whole, given, context=context, max_kl=bound
+            )
         group.print_result(estimate.model_dump(mode="json"), _describe(estimate), as_json=as_json)
         if dry_run:
             return
@@ -92,6 +94,10 @@ def learn(
             group.print_saved(stored)
             if whole.method not in {None, "amulet"}:
                 terminal.notice(f"The method is amulet now; it was {whole.method}.")
+
+
+def _reading(answers: int) -> str:
+    return f"Reading {terminal.plural(answers, 'answer')} …"
 
 
 def _print_ranking(user: str, ranking: PreferenceRanking, *, as_json: bool) -> None:

@@ -61,6 +61,8 @@ def _strength(profile: PreferenceProfile) -> str:
 
 
 def _notes(preference: Preference) -> Iterator[str]:
+    if preference.kind:
+        yield preference.kind
     if preference.weight != 1.0:
         yield f"weight {short_number(preference.weight)}"
     if preference.valid_from:

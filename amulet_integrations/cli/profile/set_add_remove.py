@@ -13,6 +13,7 @@ from amulet_integrations.cli.options import method_option, option
 from amulet_integrations.decoding.strength import Method
 from amulet_integrations.errors import ProfileError
 from amulet_integrations.profiles import Preference, PreferenceProfile
+from amulet_integrations.profiles.preference import PreferenceKind
 from amulet_integrations.profiles.stores.description import profile_command
 
 from . import group
@@ -50,7 +51,7 @@ def set_(
             default="none",
         ),
     ] = None,
-    db: options.Database = None,
+    profiles: options.Profiles = None,
 ) -> None:
     """Replace a user's profile."""
     preferences = (*(texts or ()), *(preference or ()))
@@ -63,7 +64,7 @@ def set_(
         parent=parent,
         **dict(options.read_strength(guidance_scale, preset, max_kl, iterations, gate)),
     )
-    with open_store(db) as store:
+    with open_store(profiles) as store:
         group.print_saved(store.save(replacement, by=group.operator()))
 
 
@@ -109,7 +110,16 @@ def add(
     valid_until: Annotated[
         str | None, option("TIME", "It no longer holds then.", "--until", default="for good")
     ] = None,
-    db: options.Database = None,
+    kind: Annotated[
+        PreferenceKind | None,
+        option(
+            "KIND",
+            "What a gate takes it for: style belongs into every answer, topic into some.",
+            "--kind",
+            default="told by the model",
+        ),
+    ] = None,
+    profiles: options.Profiles = None,
 ) -> None:
     """Add one preference to a user's profile, which is made if there is none."""
     if (text is None) == (preference is None):
@@ -122,13 +132,14 @@ def add(
             "when": group.parse_pairs("--when", when),
             "valid_from": valid_from,
             "valid_until": valid_until,
+            "kind": kind,
         }
     )
 
     def with_it(before: PreferenceProfile) -> PreferenceProfile:
         return before.model_copy(update={"preferences": (*before.preferences, added)})
 
-    with open_store(db) as store:
+    with open_store(profiles) as store:
         group.print_saved(store.update(user, with_it, by=group.operator()))
 
 
@@ -147,7 +158,7 @@ def remove(
     number: Annotated[
         int | None, option("N", "Remove the preference of this number in `show`.", min=1)
     ] = None,
-    db: options.Database = None,
+    profiles: options.Profiles = None,
 ) -> None:
     """Remove a user's profile, or one preference of it; the history keeps what was there."""
     if name is not None and number is not None:
@@ -167,7 +178,7 @@ def remove(
             )
         return before.model_copy(update={"preferences": tuple(kept)})
 
-    with open_store(db) as store:
+    with open_store(profiles) as store:
         if name is not None or number is not None:
             group.require(store.get(user), user, store)
             group.print_saved(store.update(user, without_it, by=group.operator()))

@@ -11,7 +11,7 @@ from rich.cells import cell_len, set_cell_size
 
 from amulet_integrations.cli import terminal
 from amulet_integrations.cli.loading import open_store
-from amulet_integrations.cli.options import Database, Json, User, examples, option
+from amulet_integrations.cli.options import Json, Profiles, User, examples, option
 from amulet_integrations.errors import CorruptProfileError, InvalidProfileError, ProfileError
 from amulet_integrations.profiles import PreferenceProfile, ProfileChange, ProfileStore
 from amulet_integrations.profiles.conditions import PreferenceContext
@@ -37,11 +37,11 @@ def show(
     version: Annotated[
         int | None, option("N", "An earlier version.", default="the one that holds", min=1)
     ] = None,
-    db: Database = None,
+    profiles: Profiles = None,
     as_json: Json = False,
 ) -> None:
     """Show a user's profile, with the texts of the preferences."""
-    with open_store(db) as store:
+    with open_store(profiles) as store:
         if version is None:
             found = group.require(store.get(user), user, store)
         else:
@@ -50,9 +50,9 @@ def show(
 
 
 @group.profile.command("list")
-def list_(db: Database = None, as_json: Json = False) -> None:
+def list_(profiles: Profiles = None, as_json: Json = False) -> None:
     """List everyone who has a profile, without the texts of the preferences."""
-    with open_store(db) as store:
+    with open_store(profiles) as store:
         everyone = [_summarize(store, user) for user in store.user_ids()]
         nobody = (
             f"There are no profiles in {describe_store(store)}. "
@@ -80,13 +80,13 @@ def explain(
     user: User,
     about: group.About = None,
     at: Annotated[str | None, option("TIME", "A moment with a time zone.", default="now")] = None,
-    db: Database = None,
+    profiles: Profiles = None,
     as_json: Json = False,
 ) -> None:
     """Show which preferences of a user hold, which do not and why, and what they come to."""
     time = datetime.now(UTC) if at is None else _parse_time(at)
     context = PreferenceContext(group.parse_pairs("--about", about))
-    with open_store(db) as store:
+    with open_store(profiles) as store:
         explanation = ProfileExplanation(
             line_of(group.require(store.get(user), user, store), store.get, store.limits),
             time,

@@ -46,7 +46,7 @@ def suggest(
     model: options.Model = "embedded",
     backend: options.Backend = "auto",
     engine_options: options.EngineOptions = None,
-    db: options.Database = None,
+    profiles: options.Profiles = None,
     as_json: options.Json = False,
 ) -> None:
     """Suggest preferences that a user's own messages show, and store those that you confirm.
@@ -63,13 +63,12 @@ def suggest(
     # Brings torch, which `amulet profile show` has no use for.
     from amulet_integrations.suggesting import accept_suggestions, suggest_preferences  # noqa: PLC0415
 
-    with open_store(db) as store:
-        suggestions = suggest_preferences(
-            open_engine(model, backend, engine_options),
-            conversation,
-            user_id=user,
-            profile=store.get(user),
-        )
+    with open_store(profiles) as store:
+        engine = open_engine(model, backend, engine_options)
+        with terminal.status("Reading the conversation …"):
+            suggestions = suggest_preferences(
+                engine, conversation, user_id=user, profile=store.get(user)
+            )
         if as_json:
             group.print_json(_as_json(suggestions))
         else:

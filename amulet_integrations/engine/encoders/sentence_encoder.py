@@ -150,6 +150,7 @@ def _load(name: str, path: str, revision: str | None, device: str) -> Any:
     import torch  # noqa: PLC0415
     from transformers import AutoModel, AutoTokenizer  # noqa: PLC0415
 
+    from amulet_integrations.engine.backends.transformers.loading.hub_reach import check_reachable  # noqa: PLC0415
     from amulet_integrations.engine.backends.transformers.loading.loader import find_device  # noqa: PLC0415
     from amulet_integrations.engine.backends.transformers.loading.loading_bars import (  # noqa: PLC0415
         only_watched_bars,
@@ -166,6 +167,10 @@ def _load(name: str, path: str, revision: str | None, device: str) -> Any:
 
     place, what = find_device(device), f"The encoder {name!r}"
     check_no_pickles(what, path)
+    give = "Give a Hugging Face id or a local folder of a sentence embedding, or 'embedded'."
+    source = ModelSource(name, revision=revision)
+    if name != EMBEDDED_ENCODER:
+        check_reachable(what, source, give=give)
     try:
         with only_watched_bars(is_quick=name == EMBEDDED_ENCODER):
             tokenizer = AutoTokenizer.from_pretrained(path, revision=revision)
@@ -178,8 +183,6 @@ def _load(name: str, path: str, revision: str | None, device: str) -> Any:
                 ignore_mismatched_sizes=True,  # `check_weights` refuses them
             )
     except Exception as error:  # a damaged file may raise anything
-        give = "Give a Hugging Face id or a local folder of a sentence embedding, or 'embedded'."
-        source = ModelSource(name, revision=revision)
         raise loading_error(what, source, error, give) from error
     check_weights(what, info, unused=("pooler.",))
     return model.to(place).eval(), tokenizer

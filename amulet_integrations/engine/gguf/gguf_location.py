@@ -70,6 +70,9 @@ def _download(source: ModelSource, name: str) -> Path:
     """Gets the file, and the other parts if it is the first of several, out of the hub's cache."""
     from huggingface_hub import hf_hub_download  # noqa: PLC0415 - a second
 
+    from amulet_integrations.engine.backends.transformers.loading.hub_reach import (  # noqa: PLC0415
+        check_reachable,
+    )
     from amulet_integrations.engine.backends.transformers.loading.loading_bars import (  # noqa: PLC0415
         only_watched_bars,
     )
@@ -80,6 +83,7 @@ def _download(source: ModelSource, name: str) -> Path:
 
     check_name(source.model)
     names = part_names(name)
+    check_reachable(_given(source), source, names[0])
     download = partial(
         hf_hub_download,
         source.model,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self, overload
 
 from amulet_integrations.engine.encoders.sentence_encoder import EMBEDDED_ENCODER, SentenceEncoder
 from amulet_integrations.evaluation.data.record_types import Answer, Preference
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 class RelevanceScorer:
     """The cosine of the embeddings of a question and its answer, from -1 to 1.
 
-    The embedding of a text is the mean of the encoder's last hidden states over its tokens, as in
+    A text is embedded by the mean of the encoder's last hidden states over its tokens, as in
     Sentence-BERT (Reimers and Gurevych 2019, arXiv 1908.10084). Texts that are too long for the
     encoder are truncated. A blank answer has no relevance.
 
     Args:
-        model: An encoder, in eval mode.
+        model: An encoder, in eval mode; or a `SentenceEncoder`, which has all the rest.
         tokenizer: The tokenizer of the encoder.
         name: The name of the encoder.
 
@@ -37,35 +37,36 @@ class RelevanceScorer:
 
     score_names: tuple[str, ...] = (RELEVANCE,)
 
+    @overload
+    def __init__(self, model: SentenceEncoder) -> None: ...
+
+    @overload
     def __init__(
         self,
         model: PreTrainedModel,
         tokenizer: PreTrainedTokenizerBase,
         *,
         name: str | None = None,
-    ) -> None:
-        self._encoder = SentenceEncoder(model, tokenizer, name=name)
-        self.name: str = f"{RELEVANCE} {model_label(self._encoder.name, model)}"
+    ) -> None: ...
+
+    def __init__(self, model: Any, tokenizer: Any = None, *, name: str | None = None) -> None:
+        is_whole = isinstance(model, SentenceEncoder)
+        self._encoder = model if is_whole else SentenceEncoder(model, tokenizer, name=name)
+        label = model_label(self._encoder.name, self._encoder.model)
+        self.name: str = f"{RELEVANCE} {label}"
 
     @classmethod
     def from_pretrained(
         cls, model: str = EMBEDDED_ENCODER, *, revision: str | None = None, device: str = "auto"
     ) -> Self:
-        """Loads an encoder in float32.
+        """Loads an encoder, named as in `SentenceEncoder.from_pretrained`, which raises its errors.
 
         Args:
             model: A Hugging Face id, a local folder, or "embedded".
             revision: A commit, branch or tag of the hub.
             device: The device of the encoder; "auto" takes the accelerator, if there is one.
-
-        Raises:
-            MissingDependencyError: The embedded encoder is not installed.
-            ModelNotFoundError: The encoder cannot be loaded.
-            UnsupportedModelError: The model has a decoder too, its weights are pickles, or some of
-                them are missing.
         """
-        encoder = SentenceEncoder.from_pretrained(model, revision=revision, device=device)
-        return cls(encoder.model, encoder.tokenizer, name=encoder.name)
+        return cls(SentenceEncoder.from_pretrained(model, revision=revision, device=device))
 
     def score(
         self,

@@ -18,6 +18,7 @@ from transformers import (
 )
 from transformers.models.llama import modeling_llama
 
+from amulet_integrations.engine.backends.transformers.loading.hub_reach import check_reachable
 from amulet_integrations.engine.backends.transformers.loading.loader import find_device
 from amulet_integrations.engine.backends.transformers.loading.loading_bars import only_watched_bars
 from amulet_integrations.engine.backends.transformers.loading.missing_files import loading_error
@@ -253,6 +254,9 @@ def _load(
     """
     what = f"The reward model {name!r}"
     check_no_pickles(what, name)
+    give = "Give a Hugging Face id or a local folder of a sequence-classification model."
+    source = ModelSource(name, revision=options["revision"])
+    check_reachable(what, source, give=give)
     try:
         config = AutoConfig.from_pretrained(name, **options)
         # transformers may know its base model, and would load that with a random head.
@@ -275,8 +279,6 @@ def _load(
                 f"The reward model {name!r} comes with code of its own. Pass "
                 "trust_remote_code=True if you have read that code and trust it."
             ) from error
-        give = "Give a Hugging Face id or a local folder of a sequence-classification model."
-        source = ModelSource(name, revision=options["revision"])
         raise loading_error(what, source, error, give) from error
     if missing := sorted(info["missing_keys"]):
         raise UnsupportedModelError(

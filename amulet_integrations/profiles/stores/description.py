@@ -33,7 +33,7 @@ def how_to_make_profile(store: ProfileStore, user_id: str, *, action: str = "set
 def database_option(store: ProfileStore) -> str:
     """The option by which a command finds a database; "" for the default place."""
     name = _database_name(innermost_store(store))
-    return "" if name in {None, _default_name()} else f" --db {shlex.quote(str(name))}"
+    return "" if name in {None, _default_name()} else f" --profiles {shlex.quote(str(name))}"
 
 
 def profile_command(user_id: str, *, action: str = "set") -> str:

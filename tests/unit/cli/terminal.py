@@ -9,7 +9,7 @@ import sys
 import threading
 from collections.abc import Callable
 from types import TracebackType
-from typing import Self
+from typing import Self, TextIO
 
 import pytest
 
@@ -48,17 +48,21 @@ class Screen:
         self._reader.join(timeout=10)
         os.close(self._ours)
 
-    def run(self, engine: object, *args: str, typed: str = "") -> object:
-        """Runs `amulet` and returns its exit code."""
+    def run(
+        self, engine: object, *args: str, typed: str = "", output: TextIO | None = None
+    ) -> object:
+        """Runs `amulet`, whose output may go elsewhere, and returns its exit code."""
         os.write(self._ours, typed.encode())
         self._patch.setattr(amulet_integrations.engine, "shared_engine", lambda _: engine)
-        for name, file in zip(("stdin", "stdout", "stderr"), self._files, strict=True):
+        typed_in, shown, told = self._files
+        files = {"stdin": typed_in, "stdout": output or shown, "stderr": told}
+        for name, file in files.items():
             self._patch.setattr(sys, name, file)
         try:
             with pytest.raises(SystemExit) as end:
                 app(list(args), prog_name="amulet")
         finally:
-            for name in ("stdin", "stdout", "stderr"):
+            for name in files:
                 self._patch.setattr(sys, name, getattr(sys, f"__{name}__"))
         return end.value.code or 0
 

@@ -213,7 +213,30 @@ def test_the_help_lists_one_set_of_names(amulet: Amulet, command: tuple[str, ...
     listed = set(re.findall(r"--[a-z-]+", amulet(*command, "--help").stdout))
 
     assert "--preference" in listed
-    assert not listed & {"--prefer", "--max-new-tokens", "--strength"}
+    assert not listed & {"--db", "--prefer", "--max-new-tokens", "--strength"}
+
+
+STORING = (
+    ("chat",),
+    ("explain",),
+    ("sweep",),
+    ("serve",),
+    ("profile", "show"),
+    ("profile", "learn"),
+)
+
+
+@pytest.mark.parametrize("command", STORING)
+def test_the_place_of_profiles_has_one_name(amulet: Amulet, command: tuple[str, ...]) -> None:
+    shown = amulet(*command, "--help").stdout
+    assert re.search(r"--profiles +PATH_OR_URL", shown)
+    assert "--db" not in shown
+
+
+def test_the_place_of_profiles_is_found_by_its_earlier_name(amulet: Amulet, db: str) -> None:
+    stored = amulet("profile", "set", "ann", "--preference", "a", "--db", db)
+    assert (stored.exit_code, stored.stderr) == (0, "")
+    assert "a" in amulet("profile", "show", "ann", "--profiles", db).stdout
 
 
 def test_earlier_names_are_found_too(amulet: Amulet, db: str) -> None:

@@ -16,7 +16,11 @@ from amulet_integrations.decoding import amulet_weights
 from amulet_integrations.decoding.strength import PRESETS
 from amulet_integrations.engine import GenerationRequest, LocalEngine
 from amulet_integrations.engine.result import Increment
-from amulet_integrations.personalization import gating, personalizer, preference_style
+from amulet_integrations.personalization import (
+    personalizer,
+    preference_embeddings,
+    preference_style,
+)
 from tests.unit.cli.conftest import Amulet
 from tests.unit.cli.oracle import BOUND, DEFAULT, SCALE, answer
 from tests.unit.cli.terminal import Terminal
@@ -267,7 +271,7 @@ def test_a_gate_leaves_the_preference_out(
 ) -> None:
     monkeypatch.setattr(preference_style, "STYLE_LOG_ODDS", math.inf)
     encoder = SimpleNamespace(embed=lambda texts: torch.eye(2)[: len(texts)])
-    monkeypatch.setattr(gating, "shared_encoder", lambda name: encoder)
+    monkeypatch.setattr(preference_embeddings, "shared_encoder", lambda name: encoder)
     monkeypatch.setattr(personalizer, "embedded_encoder_path", lambda: None)
     engine = Watched(tiny_engine)
     lines = f"{FIRST}\n/gate none\n{FIRST}\n/gate similarity:-1\n{FIRST}\n/gate near\n{FIRST}"

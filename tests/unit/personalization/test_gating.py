@@ -33,9 +33,11 @@ from amulet_integrations.engine.encoders.sentence_encoder import (
 )
 from amulet_integrations.langchain import ChatAmulet
 from amulet_integrations.llama_index import AmuletLLM
-from amulet_integrations.personalization import gating, preference_style
-from amulet_integrations.personalization.gating import QuestionGate
-from amulet_integrations.personalization.preference_style import PreferenceStyles, style_log_odds
+from amulet_integrations.personalization import preference_embeddings, preference_style
+from amulet_integrations.personalization.digest_cache import DigestCache
+from amulet_integrations.personalization.gating import GateMemory, QuestionGate
+from amulet_integrations.personalization.preference_embeddings import PreferenceEmbeddings
+from amulet_integrations.personalization.preference_style import style_log_odds
 from amulet_integrations.personalization.user_resolution import PreferenceSelection, resolve_user
 from amulet_integrations.prompting import ChatMessage, PromptBuilder
 from tests.support.tiny import tiny_model
@@ -62,7 +64,7 @@ class SeaEncoder:
 def encoder(monkeypatch):
     """No test needs the wheel but those that say so, and nothing is style to a random model."""
     encoder = SeaEncoder()
-    monkeypatch.setattr(gating, "shared_encoder", lambda name: encoder)
+    monkeypatch.setattr(preference_embeddings, "shared_encoder", lambda name: encoder)
     monkeypatch.setattr(preference_style, "STYLE_LOG_ODDS", math.inf)
     monkeypatch.setattr(
         "amulet_integrations.personalization.personalizer.embedded_encoder_path", lambda: None
@@ -73,6 +75,10 @@ def encoder(monkeypatch):
 def both(**fields: Any) -> PreferenceProfile:
     preferences = [Preference(text=BRIEF, name="brief"), Preference(text=SEA, name="sea")]
     return PreferenceProfile(user_id="ann", preferences=preferences, **fields)
+
+
+def as_preferences(*texts: str) -> list[Preference]:
+    return [Preference(text=text) for text in texts]
 
 
 def chat(engine, **fields: Any) -> ChatAmulet:
@@ -136,10 +142,10 @@ def test_the_last_message_of_the_user_decides_and_no_more_than_its_end(tiny_engi
     llm.invoke(turns)
     assert encoder.texts[0] == turns[-1][1]
     engine = QuestionGate(
-        tiny_engine, PromptBuilder(tiny_engine.tokenizer), PreferenceStyles(), EMBEDDED_ENCODER
+        tiny_engine, PromptBuilder(tiny_engine.tokenizer), GateMemory(), EMBEDDED_ENCODER
     )
     encoder.texts.clear()
-    engine.scores("sea " + "y" * 3_000 + " ", [BRIEF], Deadline())
+    engine.scores("sea " + "y" * 3_000 + " ", as_preferences(BRIEF), Deadline())
     assert encoder.texts == ["y" * 1_000, BRIEF]
 
 
@@ -201,6 +207,36 @@ def test_style_is_never_left_out(tiny_engine, encoder, monkeypatch):
     assert not encoder.texts
 
 
+def test_what_a_preference_says_of_itself_goes_before_what_the_model_says(
+    tiny_engine, encoder, monkeypatch
+):
+    store = InMemoryProfileStore()
+    llm = chat(tiny_engine, profiles=store, gate="similarity")
+
+    def left_out(kind: str | None) -> list[str]:
+        sea = Preference(text=SEA, name="sea", kind="topic")
+        brief = Preference(text=BRIEF, name="brief", kind=kind)
+        store.save(PreferenceProfile(user_id="ann", preferences=(brief, sea)))
+        told = told_of(llm.invoke(QUESTION, user_id="ann"))
+        return [it["name"] for it in told["left_out"]]
+
+    assert left_out("style") == []
+    assert left_out(None) == ["brief"]  # nothing is style to this model
+    monkeypatch.setattr(preference_style, "STYLE_LOG_ODDS", -math.inf)
+    monkeypatch.setattr(tiny_engine, "score", lambda *_: pytest.fail("the engine was asked"))
+    assert left_out("topic") == ["brief"]
+
+
+def test_calls_whose_preferences_differ_in_kind_are_different_to_caches(tiny_engine):
+    llm = ChatAmulet(engine=tiny_engine, gate="similarity")
+    prints = set()
+    for kind in ("style", "topic", None):
+        given = PreferenceProfile(user_id="ann", preferences=(Preference(text=SEA, kind=kind),))
+        selection = PreferenceSelection(profile=given, gate="similarity")
+        prints.add(llm.personalizer.personalize(selection).fingerprint)
+    assert len(prints) == 3
+
+
 def test_style_is_told_by_the_likelihood_of_the_text(tiny_engine):
     prompts = PromptBuilder(tiny_engine.tokenizer)
     ids = tiny_engine.tokenizer.encode(BRIEF, add_special_tokens=False)
@@ -224,6 +260,36 @@ def test_the_model_reads_a_preference_once(tiny_engine, monkeypatch):
     for _ in range(2):
         llm.invoke(QUESTION, profile=both())
     assert len(calls) == 2
+
+
+def test_the_encoder_reads_a_preference_once(tiny_engine, encoder):
+    llm = chat(tiny_engine, gate="similarity")
+    first, again = (told_of(llm.invoke(QUESTION, profile=both())) for _ in range(2))
+    assert encoder.texts == [QUESTION, BRIEF, SEA, QUESTION]
+    for kind in ("preferences", "left_out"):
+        assert again[kind] == first[kind]
+    other = chat(tiny_engine, gate="similarity", gate_encoder="another")
+    other.invoke(QUESTION, preference=SEA)
+    other.bind(max_tokens=2).invoke(QUESTION, preference=SEA)
+    assert encoder.texts[4:] == [QUESTION, SEA, QUESTION]
+
+
+def test_what_gates_remember_is_bounded(tiny_engine, encoder, monkeypatch):
+    monkeypatch.setattr(preference_embeddings, "KEPT", 2)
+    prompts = PromptBuilder(tiny_engine.tokenizer)
+    gate = QuestionGate(tiny_engine, prompts, GateMemory(), EMBEDDED_ENCODER)
+    for asked in ((BRIEF, SEA), (SEA,), ("I fish.",)):  # BRIEF was asked for longest ago
+        gate.scores(QUESTION, as_preferences(*asked), Deadline())
+    encoder.texts.clear()
+    gate.scores(QUESTION, as_preferences(BRIEF, SEA, "I fish."), Deadline())
+    assert encoder.texts == [QUESTION, BRIEF]
+
+
+def test_an_embedding_is_kept_without_the_others_of_its_batch(monkeypatch):
+    kept = []
+    monkeypatch.setattr(DigestCache, "keep", lambda *args: kept.append(args[-1]))
+    PreferenceEmbeddings().cosines(EMBEDDED_ENCODER, QUESTION, [BRIEF, SEA])
+    assert [it.untyped_storage().nbytes() for it in kept] == [it.nbytes for it in kept]
 
 
 def test_an_explanation_shows_what_was_left_out(tiny_engine):
@@ -296,9 +362,9 @@ def test_what_is_no_gate_is_refused_where_it_is_given(tiny_engine, bad):
 
 def test_a_deadline_holds_while_the_gate_looks(tiny_engine):
     prompts = PromptBuilder(tiny_engine.tokenizer)
-    gate = QuestionGate(tiny_engine, prompts, PreferenceStyles(), EMBEDDED_ENCODER)
+    gate = QuestionGate(tiny_engine, prompts, GateMemory(), EMBEDDED_ENCODER)
     with pytest.raises(errors.RequestTimeoutError):
-        gate.scores(QUESTION, [BRIEF], Deadline(1e-9))
+        gate.scores(QUESTION, as_preferences(BRIEF), Deadline(1e-9))
 
 
 def test_answers_of_different_gates_are_different_to_caches(tiny_engine):

@@ -95,7 +95,11 @@ def test_an_unknown_user_is_reported_once_for_each_user_and_place(
     assert [len(request.contexts) for request in engine.requests] == [2, 1, 1, 1]
     zed, oneil = reported()
     assert zed.category is UnknownUserWarning
-    for part in ("'zed'", str(place), f'amulet profile set zed --preference "…" --db {place}'):
+    for part in (
+        "'zed'",
+        str(place),
+        f'amulet profile set zed --preference "…" --profiles {place}',
+    ):
         assert part in str(zed.message)
     assert "amulet profile set 'o'\"'\"'neil'" in str(oneil.message)
 

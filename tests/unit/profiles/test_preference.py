@@ -25,6 +25,15 @@ def test_only_the_text_is_needed():
     assert preference.when == {}
 
 
+@pytest.mark.parametrize("kind", ["style", "topic"])
+def test_a_kind_comes_back_and_a_preference_without_one_is_written_as_before(kind):
+    preference = Preference(text="Be brief.", kind=kind)
+    assert Preference.model_validate_json(preference.model_dump_json()) == preference
+    assert "kind" not in Preference(text="Be brief.").model_dump()
+    with pytest.raises(InvalidProfileError, match="kind"):
+        Preference(text="Be brief.", kind="habit")
+
+
 def test_line_feeds_and_tabs_may_be_in_the_text():
     assert Preference(text="One.\n\tTwo.").text == "One.\n\tTwo."
 

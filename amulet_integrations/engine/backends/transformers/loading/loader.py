@@ -32,6 +32,7 @@ from amulet_integrations.errors import (
 
 from .embedded import embedded_model_path
 from .gguf_source import gguf_checkpoint, load_gguf_config, unread, warn_of_full_numbers
+from .hub_reach import check_reachable
 from .loading_bars import only_watched_bars
 from .missing_files import check_files, check_name, config_error, loading_error
 from .weight_files import check_no_pickles
@@ -54,6 +55,7 @@ def read_config(source: ModelSource) -> PreTrainedConfig:
         return load_gguf_config(source)
     path = _name_or_path(source)
     check_name(path)
+    check_reachable(f"model={source.model!r}", source)
     try:
         config: PreTrainedConfig = AutoConfig.from_pretrained(path, **_hub_options(source))
     except Exception as error:  # damaged files raise any error

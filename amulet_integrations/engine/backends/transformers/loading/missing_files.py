@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 from collections.abc import Iterator
 from contextlib import suppress
 from difflib import get_close_matches
@@ -130,22 +131,32 @@ def _problem_of_files(path: Path) -> str | None:
 
 def _problem_on_hub(source: ModelSource, error: BaseException, give: str) -> str | None:
     """Why the hub's files cannot be had; None where it is something else."""
-    causes = list(_causes(error))
-    reasons = _hub_reasons(source, give)
+    causes = list(causes_of(error))
+    reasons = _hub_reasons(source, causes[-1], give)
     return next(
         (why for kind, why in reasons.items() if any(isinstance(it, kind) for it in causes)), None
     )
 
 
-def _hub_reasons(source: ModelSource, give: str) -> dict[type[BaseException], str]:
+def _hub_reasons(
+    source: ModelSource, first: BaseException, give: str
+) -> dict[type[BaseException], str]:
     """What the errors of the hub mean; each stands before those that it derives from."""
     folder = f"there is no folder {Path(source.model).absolute()}"
-    why = "the hub cannot be reached"
+    why = f"the hub cannot be reached ({' '.join(str(first).split())})"
     if source.local_files_only:
         why = "local_files_only=True keeps it from being downloaded"
     elif constants.HF_HUB_OFFLINE:
         why = "HF_HUB_OFFLINE keeps it from being downloaded"
-    offline = f"{folder}, it is not in the cache {constants.HF_HUB_CACHE}, and {why}. {give}"
+    files, local = "", "a local folder"
+    if source.gguf_file is not None:
+        files, local = f" {shlex.quote(source.gguf_file)}", "a local GGUF file"
+    offline = (
+        f"{folder}, it is not in the cache {constants.HF_HUB_CACHE}, and {why}. Give the path of "
+        f"{local}. Or download it where there is a network: hf download "
+        f"{shlex.quote(source.model)}{files}. With HF_HUB_OFFLINE=1 the cache is read and the hub "
+        "not asked."
+    )
     return {
         GatedRepoError: "its owner has to admit you. Accept the terms at "
         f"https://huggingface.co/{source.model}, and log in: hf auth login",
@@ -259,7 +270,8 @@ def _is_of_tokenizer(name: str) -> bool:
     return name.endswith((".model", ".tiktoken", ".spm")) or any(part in name for part in known)
 
 
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
+def causes_of(error: BaseException | None) -> Iterator[BaseException]:
+    """An error, what caused it, and so on."""
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__

@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 import gc
-import io
 import json
-import sys
 import weakref
 
 import pytest
 import torch
-from huggingface_hub.utils import (
-    are_progress_bars_disabled,
-    disable_progress_bars,
-    enable_progress_bars,
-)
 from transformers import (
     AutoConfig,
     Llama4Config,
     Llama4ForConditionalGeneration,
     T5Config,
 )
-from transformers.utils import logging
 
 from amulet_integrations import SamplingParams
 from amulet_integrations.engine import (
@@ -169,33 +161,6 @@ def test_closing_an_engine_frees_its_model(checkpoint, monkeypatch):
     model = weakref.ref(engine.backend.model)
     engine.close()
     assert model() is None
-
-
-class Stderr(io.StringIO):
-    def __init__(self, *, terminal):
-        super().__init__()
-        self.terminal = terminal
-
-    def isatty(self):
-        return self.terminal
-
-
-@pytest.mark.parametrize("terminal", [False, True])
-@pytest.mark.parametrize("settings", ["both", "none", "no hub"])
-def test_loading_draws_bars_on_terminals_only_and_changes_no_setting(
-    checkpoint, monkeypatch, terminal, settings
-):
-    logging.enable_progress_bar()
-    if settings != "both":
-        (logging.disable_progress_bar if settings == "none" else disable_progress_bars)()
-    before = logging.is_progress_bar_enabled(), are_progress_bars_disabled()
-    monkeypatch.delitem(sys.modules, "ipykernel", raising=False)
-    monkeypatch.setattr(sys, "stderr", stderr := Stderr(terminal=terminal))
-    LocalEngine.from_pretrained(checkpoint).close()
-    assert ("Loading weights" in stderr.getvalue()) == (terminal and settings != "none")
-    assert (logging.is_progress_bar_enabled(), are_progress_bars_disabled()) == before
-    logging.enable_progress_bar()
-    enable_progress_bars()
 
 
 def _save(folder, **changes):

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import json
+import shutil
+import socket
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from huggingface_hub import constants, file_download
 from huggingface_hub import errors as hub_errors
 from transformers import AutoConfig
 
-from amulet_integrations.engine import LocalEngine
+from amulet_integrations.engine import LocalEngine, ModelSource
+from amulet_integrations.engine.backends.transformers.loading.loader import read_config
+from amulet_integrations.engine.encoders.sentence_encoder import SentenceEncoder
 from amulet_integrations.errors import ModelNotFoundError
+from amulet_integrations.evaluation.metrics.relevance import RelevanceScorer
+from amulet_integrations.evaluation.metrics.reward_model import RewardModelScorer
 from amulet_integrations.langchain import ChatAmulet
 from amulet_integrations.llama_index import AmuletLLM
 from tests.support.scripted import ScriptedEngine
@@ -140,13 +148,63 @@ def test_what_the_hub_says_is_put_into_words(
         ChatAmulet(model="o/m", revision="nightly")
 
 
+@pytest.fixture
+def no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """Nothing but the hub's cache, which is empty; what was asked of the network, and slept."""
+    asked: list[object] = []
+
+    def refuse(host: object, *_: object, **__: object) -> None:
+        asked.append(host)
+        raise socket.gaierror(-2, "Name or service not known")
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+    for module in (constants, file_download.constants):
+        monkeypatch.setattr(module, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    monkeypatch.setattr(time, "sleep", lambda seconds: asked.append(f"{seconds:g} s"))
+    return asked
+
+
+@pytest.mark.parametrize(
+    ("load", "told"),
+    [
+        (lambda: LocalEngine.from_pretrained("o/m"), "local folder. Or.*: hf download o/m. With"),
+        (
+            lambda: LocalEngine.from_pretrained("o/m", gguf_file="x.gguf"),
+            "local GGUF file. Or.*: hf download o/m x.gguf. With",
+        ),
+        (lambda: SentenceEncoder.from_pretrained("o/m"), "hf download o/m"),
+        (lambda: RewardModelScorer.from_pretrained("o/m"), "hf download o/m"),
+    ],
+    ids=["model", "GGUF file", "encoder", "reward model"],
+)
+def test_without_a_network_the_hub_is_asked_twice_and_what_helps_is_said(
+    no_network: list[object], load: Callable[[], object], told: str
+) -> None:
+    with pytest.raises(ModelNotFoundError, match=f"cannot be reached .*not known.*{told}"):
+        load()
+    assert no_network == ["huggingface.co", "1 s", "huggingface.co"]
+
+
+def test_what_is_in_the_cache_is_not_asked_for_beforehand(
+    here: Path, no_network: list[object], tmp_path: Path
+) -> None:
+    snapshot = tmp_path / "models--o--m" / "snapshots" / ("0" * 40)
+    snapshot.parent.mkdir(parents=True)
+    shutil.copytree(here / "whole", snapshot)
+    (snapshot.parents[1] / "refs").mkdir()
+    (snapshot.parents[1] / "refs" / "main").write_text("0" * 40)
+    read_config(ModelSource("o/m"))
+    assert "1 s" not in no_network
+
+
 @pytest.mark.parametrize("name", ["./nothere", "nothere", "llama3.2:1b", "empty"])
 def test_scorers_say_the_same_of_their_models(
     here: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from amulet_integrations.evaluation.metrics.relevance import RelevanceScorer
-    from amulet_integrations.evaluation.metrics.reward_model import RewardModelScorer
-
     monkeypatch.chdir(here)
     for door in (RelevanceScorer, RewardModelScorer):
         with pytest.raises(ModelNotFoundError) as caught:

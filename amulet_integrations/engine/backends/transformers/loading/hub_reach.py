@@ -1,0 +1,71 @@
+"""Whether the hub can be asked for what is not in its cache, found out within seconds."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
+from huggingface_hub.errors import HFValidationError
+
+from amulet_integrations.engine.model_source import ModelSource
+from amulet_integrations.files import with_home
+
+from .missing_files import GIVE, causes_of, loading_error
+
+_TRIES = 2
+_PAUSE = 1.0  # seconds between them
+_PATIENCE = 3.0  # seconds; a slow network is left to huggingface_hub
+
+
+def check_reachable(
+    what: str, source: ModelSource, file: str = "config.json", give: str = GIVE
+) -> None:
+    """Refuses a model of the hub that is not in the cache where there is no network.
+
+    huggingface_hub would ask six times, for half a minute. Other errors of the hub are left to
+    whoever downloads.
+
+    Args:
+        what: The model, for the message.
+        source: The model.
+        file: A file of it that is needed.
+        give: What to give instead.
+
+    Raises:
+        ModelNotFoundError: The hub cannot be reached.
+    """
+    if source.local_files_only or constants.HF_HUB_OFFLINE or _is_here(source, file):
+        return
+    for left in reversed(range(_TRIES)):
+        error = _ask(source, file)
+        if error is None:
+            return
+        if left:
+            time.sleep(_PAUSE)
+    raise loading_error(what, source, ConnectionError(str(error)), give) from error
+
+
+def _is_here(source: ModelSource, file: str) -> bool:
+    if os.path.exists(with_home(source.model)):  # noqa: PTH110 - names that no file can have
+        return True
+    try:
+        cached = try_to_load_from_cache(source.model, file, revision=source.revision)
+    except HFValidationError:  # it is no id, which is reported where it is loaded
+        return True
+    return cached is not None
+
+
+def _ask(source: ModelSource, file: str) -> Exception | None:
+    """Asks the hub for a file; returns the error where no connection comes about."""
+    try:
+        url = hf_hub_url(source.model, file, revision=source.revision)
+        get_hf_file_metadata(url, timeout=_PATIENCE)
+    except Exception as error:  # noqa: BLE001 - the hub's and the network's
+        return error if any(map(_is_no_connection, causes_of(error))) else None
+    return None
+
+
+def _is_no_connection(error: BaseException) -> bool:
+    # By its name, for huggingface_hub 1 has it from httpx, and 2 from httpx2.
+    return any(kind.__name__ == "ConnectError" for kind in type(error).__mro__)
