@@ -176,10 +176,10 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
 
 def test_output_that_cannot_be_encoded_is_no_error(tmp_path: Path) -> None:
     db = str(tmp_path / "profiles.db")
-    command = [*MODULE, "profile", "add", "ann", "--preference", "簡潔に", "--db", db]
+    command = [*MODULE, "profile", "add", "ann", "--preference", "簡潔に", "--profiles", db]
     subprocess.run(command, check=True, capture_output=True)
     result = subprocess.run(
-        [*MODULE, "profile", "show", "ann", "--db", db],
+        [*MODULE, "profile", "show", "ann", "--profiles", db],
         check=False,
         capture_output=True,
         text=True,
@@ -240,10 +240,10 @@ def test_the_place_of_profiles_is_found_by_its_earlier_name(amulet: Amulet, db: 
 
 
 def test_earlier_names_are_found_too(amulet: Amulet, db: str) -> None:
-    amulet("profile", "set", "ann", "--prefer", "a", "--db", db)
+    amulet("profile", "set", "ann", "--prefer", "a", "--profiles", db)
     amulet("profile", "add", "ann", "b", "--db", db)
-    now = amulet("chat", "--user", "ann", "--max-tokens", "4", "--db", db, stdin="Hi")
-    then = amulet("chat", "--user", "ann", "--max-new-tokens", "4", "--db", db, stdin="Hi")
+    now = amulet("chat", "--user", "ann", "--max-tokens", "4", "--profiles", db, stdin="Hi")
+    then = amulet("chat", "--user", "ann", "--max-new-tokens", "4", "--profiles", db, stdin="Hi")
 
-    assert "a" in amulet("profile", "show", "ann", "--db", db).stdout
+    assert "a" in amulet("profile", "show", "ann", "--profiles", db).stdout
     assert now.stdout == then.stdout != ""

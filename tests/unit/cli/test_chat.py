@@ -114,7 +114,7 @@ def test_the_profile_is_read_anew_at_every_turn(
         store.save(PreferenceProfile(user_id="ann", preferences=(PREFERENCE,), params=weak))
         engine = Watched(tiny_engine, before=change)
         two = f"{FIRST}\n/reset\n{FIRST}"
-        result = amulet("chat", "--user", "ann", "--db", db, *SHORT, stdin=two, engine=engine)
+        result = amulet("chat", "--user", "ann", "--profiles", db, *SHORT, stdin=two, engine=engine)
 
     before = answer(tiny_engine, [FIRST], PREFERENCE, WEAK)
     after = answer(tiny_engine, [FIRST], "Use lists.", DEFAULT)
@@ -128,7 +128,7 @@ def test_iterations_go_before_the_profile(
         strong = AmuletParams(iterations=10)
         store.save(PreferenceProfile(user_id="ann", preferences=(PREFERENCE,), params=strong))
     engine = Watched(tiny_engine)
-    selection = ("--user", "ann", "--db", db, "--iterations", "2")
+    selection = ("--user", "ann", "--profiles", db, "--iterations", "2")
     amulet("chat", *selection, *SHORT, stdin=FIRST, engine=engine)
 
     assert engine.requests[0].weights == pytest.approx(WEAK)
@@ -137,7 +137,7 @@ def test_iterations_go_before_the_profile(
 def test_a_user_without_profile_is_notified(
     amulet: Amulet, tiny_engine: LocalEngine, db: str
 ) -> None:
-    result = amulet("chat", "--user", "bo", "--db", db, *SHORT, stdin=FIRST)
+    result = amulet("chat", "--user", "bo", "--profiles", db, *SHORT, stdin=FIRST)
 
     assert result.stdout == shown(answer(tiny_engine, [FIRST])) + "\n"
     assert "bo has no profile yet" in result.stderr
@@ -170,7 +170,7 @@ def test_a_wrong_command_is_told_and_the_chat_goes_on(
 
 
 def test_a_stored_profile_is_not_changed_from_the_chat(amulet: Amulet, db: str) -> None:
-    result = amulet("chat", "--user", "ann", "--db", db, *SHORT, stdin="/prefer Be brief.")
+    result = amulet("chat", "--user", "ann", "--profiles", db, *SHORT, stdin="/prefer Be brief.")
 
     assert "amulet profile add ann" in result.stderr.splitlines()[-1]
     assert result.exit_code == 1
@@ -294,7 +294,7 @@ def test_the_user_changes_during_the_chat(
         store.save(PreferenceProfile(user_id="ann", preferences=(PREFERENCE,)))
     engine = Watched(tiny_engine)
     lines = f"/user ann\n{FIRST}\n/user bo\n{FIRST}"
-    result = amulet("chat", "--db", db, *SHORT, stdin=lines, engine=engine)
+    result = amulet("chat", "--profiles", db, *SHORT, stdin=lines, engine=engine)
 
     assert [len(request.contexts) for request in engine.requests] == [2, 1]
     assert f"bo has no profile yet in {db}" in result.stderr
@@ -303,7 +303,7 @@ def test_the_user_changes_during_the_chat(
 
 @pytest.mark.parametrize("user", [(), ("--user", "bo")])
 def test_a_chat_makes_no_database(amulet: Amulet, db: str, user: tuple[str, ...]) -> None:
-    result = amulet("chat", "--db", db, *user, *SHORT, stdin=f"{FIRST}\n/user zed\n{FIRST}")
+    result = amulet("chat", "--profiles", db, *user, *SHORT, stdin=f"{FIRST}\n/user zed\n{FIRST}")
 
     assert "which does not exist" in result.stderr
     assert not Path(db).exists()

@@ -137,7 +137,7 @@ def test_a_bad_strength_is_refused(
     command = {
         "compare": ("compare", QUESTION, "--preference", PREFERENCE),
         "chat": ("chat", "--preference", PREFERENCE),
-        "profile set": ("profile", "set", "ann", "--preference", PREFERENCE, "--db", db),
+        "profile set": ("profile", "set", "ann", "--preference", PREFERENCE, "--profiles", db),
     }[command]
     result = amulet(*command, *options, engine=None, stdin=QUESTION)
     assert result.exit_code == 2

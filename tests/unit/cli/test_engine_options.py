@@ -33,9 +33,9 @@ def commands(tmp_path: Path, db: str) -> dict[str, tuple[str, ...]]:
         "explain": ("explain", QUESTION, *PREFERENCE, "--no-page"),
         "evaluate": ("evaluate", "--data", str(data), *evaluated),
         "sweep": ("sweep", QUESTION, *PREFERENCE, "--relevance", "none", "--no-page"),
-        "suggest": ("profile", "suggest", "ann", str(messages), "--db", db, "--json"),
-        "learn": ("profile", "learn", "ann", str(liked), "--db", db, "--dry-run"),
-        "rank": ("profile", "learn", "ann", str(liked), "--db", db, "--among", "Be kind."),
+        "suggest": ("profile", "suggest", "ann", str(messages), "--profiles", db, "--json"),
+        "learn": ("profile", "learn", "ann", str(liked), "--profiles", db, "--dry-run"),
+        "rank": ("profile", "learn", "ann", str(liked), "--profiles", db, "--among", "Be kind."),
     }
 
 

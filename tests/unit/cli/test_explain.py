@@ -36,7 +36,7 @@ def test_json_is_what_the_wrappers_explain(
 ) -> None:
     with SqlProfileStore(db) as store:
         store.save(PreferenceProfile(user_id="ann", preferences=(PREFERENCE,)))
-    chosen = COMMAND[2:4] if whose == "a preference" else ("--user", "ann", "--db", db)
+    chosen = COMMAND[2:4] if whose == "a preference" else ("--user", "ann", "--profiles", db)
     result = amulet("explain", QUESTION, *chosen, "--max-tokens", "6", "--json", "--no-page")
     assert result.exit_code == 0, result.stderr
     llm = ChatAmulet(engine=tiny_engine, profiles=None, max_tokens=6, preference=PREFERENCE)
@@ -80,7 +80,7 @@ def test_hostile_text_is_shown_as_text(amulet: Amulet) -> None:
 def test_a_user_without_preferences_gets_a_plain_answer_that_says_so(
     amulet: Amulet, db: str
 ) -> None:
-    result = amulet("explain", QUESTION, "--user", "ann", "--db", db, "--max-tokens", "2")
+    result = amulet("explain", QUESTION, "--user", "ann", "--profiles", db, "--max-tokens", "2")
     assert result.exit_code == 0, result.stderr
     assert "ann has no preference that acts here" in result.stderr
 

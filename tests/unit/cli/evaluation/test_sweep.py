@@ -189,7 +189,7 @@ def test_bad_input_is_refused_before_a_model_is_loaded(
     os.mkfifo("pipe")
     # Whoever calls it fails with another exit code.
     monkeypatch.setattr("amulet_integrations.cli.evaluation.sweep.open_engine", None)
-    result = amulet("sweep", *arguments, "--db", db)
+    result = amulet("sweep", *arguments, "--profiles", db)
     assert result.exit_code == 2, result.stdout
     assert remedy in " ".join(result.stderr.split())
     assert not Path(db).exists()
@@ -224,10 +224,10 @@ def test_the_strength_goes_into_a_profile_on_request_only(
     amulet: Amulet, db: str, monkeypatch: pytest.MonkeyPatch, tiny_engine: LocalEngine
 ) -> None:
     choosing(monkeypatch, STRONG_IS_BEST)
-    assert amulet(*COMMAND, "--db", db).exit_code == 0
+    assert amulet(*COMMAND, "--profiles", db).exit_code == 0
     assert not Path(db).exists()
 
-    result = amulet(*COMMAND, "--db", db, "--save", "ann")
+    result = amulet(*COMMAND, "--profiles", db, "--save", "ann")
     assert result.exit_code == 0, result.stderr
     assert "Saved ann: guidance scale 3, KL ≤ 0.3, version 1." in result.stdout
     with SqlProfileStore(db) as store:
@@ -239,7 +239,7 @@ def test_the_strength_goes_into_a_profile_on_request_only(
         call = chat.validate(QUESTION)
         assert Preset(call.guidance_scale, call.max_kl) == PRESETS["strong"]
         assert answer.response_metadata["amulet"]["guidance_scale"] == 3.0
-    shown = amulet("profile", "show", "ann", "--db", db).stdout
+    shown = amulet("profile", "show", "ann", "--profiles", db).stdout
     assert "guidance scale 3, KL ≤ 0.3" in shown
 
 
@@ -253,7 +253,7 @@ def test_a_profile_keeps_what_it_had(
     )
     with SqlProfileStore(db) as store:
         store.save(before)
-    result = amulet(*COMMAND, "--db", db, "--save", "ann", "--json")
+    result = amulet(*COMMAND, "--profiles", db, "--save", "ann", "--json")
     assert result.exit_code == 0, result.stderr
     assert json.loads(result.stdout)["recommended"] == "amulet@strong"
     assert "Saved ann" in result.stderr
@@ -270,7 +270,7 @@ def test_a_preference_past_the_limits_is_refused_before_a_model_is_loaded(
 ) -> None:
     monkeypatch.setattr("amulet_integrations.cli.evaluation.sweep.open_engine", None)
     monkeypatch.setenv("AMULET_MAX_PREFERENCE_CHARS", "20")
-    command = ("sweep", QUESTION, "--preference", "Be brief, " * 9, *QUICK, "--db", db)
+    command = ("sweep", QUESTION, "--preference", "Be brief, " * 9, *QUICK, "--profiles", db)
     result = amulet(*command, "--save", "ann")
     assert result.exit_code == 2
     assert "20" in result.stderr
@@ -284,8 +284,8 @@ def test_nothing_is_saved_where_nothing_is_recommended(
         choosing(monkeypatch, STRONG_IS_BEST, nll=3.0)
     else:
         choosing(monkeypatch, (0.5, 0.2, 0.2, 0.2, 0.2))
-    result = amulet(*COMMAND, "--db", db, "--save", "ann")
+    result = amulet(*COMMAND, "--profiles", db, "--save", "ann")
     assert result.exit_code == 0, result.stderr
     assert "No strength is saved for ann" in result.stdout
     assert why in result.stdout
-    assert amulet("profile", "show", "ann", "--db", db).exit_code == 2
+    assert amulet("profile", "show", "ann", "--profiles", db).exit_code == 2

@@ -16,11 +16,11 @@ pytestmark = pytest.mark.usefixtures("shared_parents")
 @pytest.fixture
 def filled(amulet: Amulet, db: str) -> str:
     everyone = ("--preference", "Be polite.", "--name", "tone")
-    amulet("profile", "add", "everyone", *everyone, "--db", db)
-    amulet("profile", "add", "everyone", "--preference", "Cite sources.", "--db", db)
+    amulet("profile", "add", "everyone", *everyone, "--profiles", db)
+    amulet("profile", "add", "everyone", "--preference", "Cite sources.", "--profiles", db)
     amulet(
         *("profile", "set", "ann", "--preference", "Be brief.", "--parent", "everyone"),
-        *("--iterations", "1", "--db", db),
+        *("--iterations", "1", "--profiles", db),
     )
     for more in [
         ("--preference", "Ahoy!", "--name", "tone", "--weight", "0.5"),
@@ -28,14 +28,14 @@ def filled(amulet: Amulet, db: str) -> str:
         ("--preference", "I am away.", "--until", "2026-01-01T00:00+01:00"),
         ("--preference", "I am older.", "--from", "2126-01-01T00:00Z"),
     ]:
-        result = amulet("profile", "add", "ann", *more, "--db", db)
+        result = amulet("profile", "add", "ann", *more, "--profiles", db)
         assert result.exit_code == 0, result.stderr
     return db
 
 
 def test_it_shows_what_holds_what_does_not_and_why(amulet: Amulet, filled: str) -> None:
     at = ("--at", "2026-06-01T12:00+00:00")
-    result = amulet("profile", "explain", "ann", *at, "--db", filled)
+    result = amulet("profile", "explain", "ann", *at, "--profiles", filled)
     assert result.stdout.splitlines() == [
         "ann",
         "  at           2026-06-01 12:00 UTC",
@@ -69,7 +69,7 @@ def test_it_shows_what_holds_what_does_not_and_why(amulet: Amulet, filled: str) 
 
 def test_the_context_and_the_time_decide(amulet: Amulet, filled: str) -> None:
     def holding(*arguments: str) -> list[str]:
-        result = amulet("profile", "explain", "ann", *arguments, "--json", "--db", filled)
+        result = amulet("profile", "explain", "ann", *arguments, "--json", "--profiles", filled)
         preferences = json.loads(result.stdout)["preferences"]
         return [it["text"] for it in preferences if it["holds"]]
 
@@ -84,8 +84,8 @@ def test_the_context_and_the_time_decide(amulet: Amulet, filled: str) -> None:
 
 
 def test_one_shared_context_and_none(amulet: Amulet, db: str) -> None:
-    amulet("profile", "set", "ann", "--preference", "a", "--preference", "b", "--db", db)
-    shared = amulet("profile", "explain", "ann", "--db", db).stdout
+    amulet("profile", "set", "ann", "--preference", "a", "--preference", "b", "--profiles", db)
+    shared = amulet("profile", "explain", "ann", "--profiles", db).stdout
     strength = f"guidance scale {SCALE:g}, KL ≤ {BOUND:g} unless the caller says"
     base, pref = DEFAULT
     assert f"amulet, {strength}: {base:+.3g} base, {pref:+.3g} pref" in shared
@@ -95,10 +95,10 @@ def test_one_shared_context_and_none(amulet: Amulet, db: str) -> None:
         ("--preset", "paper", "--max-kl", "0.05"): "guidance scale 5.65, KL ≤ 0.05: -4.65 base",
     }
     for options, line in lines.items():
-        amulet("profile", "set", "ann", "--preference", "a", *options, "--db", db)
-        assert line in amulet("profile", "explain", "ann", "--db", db).stdout
-    amulet("profile", "set", "bob", "--preference", "a", "--method", "base", "--db", db)
-    plain = amulet("profile", "explain", "bob", "--db", db).stdout
+        amulet("profile", "set", "ann", "--preference", "a", *options, "--profiles", db)
+        assert line in amulet("profile", "explain", "ann", "--profiles", db).stdout
+    amulet("profile", "set", "bob", "--preference", "a", "--method", "base", "--profiles", db)
+    plain = amulet("profile", "explain", "bob", "--profiles", db).stdout
     assert "plain decoding: the method is base" in plain
 
 
@@ -124,7 +124,7 @@ def test_mistakes_are_reported_and_change_nothing(
 ) -> None:
     with SqlProfileStore(filled) as store:
         before = [store.get(user) for user in store.user_ids()]
-    result = amulet("profile", *arguments, "--db", filled)
+    result = amulet("profile", *arguments, "--profiles", filled)
     assert result.exit_code == 2
     assert message in result.stderr
     with SqlProfileStore(filled) as store:
@@ -132,11 +132,13 @@ def test_mistakes_are_reported_and_change_nothing(
 
 
 def test_parents_are_shown_and_missed_where_they_are_not_stored(amulet: Amulet, db: str) -> None:
-    amulet("profile", "set", "ann", "--preference", "Be brief.", "--parent", "ghost", "--db", db)
-    assert "  inherits     from ghost" in amulet("profile", "show", "ann", "--db", db).stdout
-    shown = amulet("profile", "explain", "ann", "--db", db).stdout
+    amulet(
+        "profile", "set", "ann", "--preference", "Be brief.", "--parent", "ghost", "--profiles", db
+    )
+    assert "  inherits     from ghost" in amulet("profile", "show", "ann", "--profiles", db).stdout
+    shown = amulet("profile", "explain", "ann", "--profiles", db).stdout
     assert "  inherits     from ghost (who has no profile)" in shown
-    as_json = amulet("profile", "explain", "ann", "--json", "--db", db).stdout
+    as_json = amulet("profile", "explain", "ann", "--json", "--profiles", db).stdout
     assert json.loads(as_json)["missing_parent"] == "ghost"
 
 
@@ -144,13 +146,13 @@ def test_commands_keep_within_what_the_operator_allows(
     amulet: Amulet, db: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AMULET_MAX_PREFERENCES", "1")
-    assert amulet("profile", "set", "ann", "Be brief.", "--db", db).exit_code == 0
+    assert amulet("profile", "set", "ann", "Be brief.", "--profiles", db).exit_code == 0
     for command, message in [
         (("add", "ann", "Be kind."), "AMULET_MAX_PREFERENCES=2"),
         (("set", "ann", "Be brief.", "Be kind."), "AMULET_MAX_PREFERENCES=2"),
         (("set", "ann", "Be brief.", "--parent", "boss"), "AMULET_PROFILE_PARENTS"),
     ]:
-        result = amulet("profile", *command, "--db", db)
+        result = amulet("profile", *command, "--profiles", db)
         assert result.exit_code in {1, 2}
         assert message in result.stderr
     assert SqlProfileStore(db).get("ann").version == 1

@@ -36,9 +36,9 @@ def operator(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def filled(amulet: Amulet, db: str) -> str:
     """Ann's three changes: set, added to, removed."""
-    amulet("profile", "set", "ann", "--preference", "Be brief.", "--db", db)
-    amulet("profile", "add", "ann", "--preference", "Use lists.", "--db", db)
-    amulet("profile", "remove", "ann", "--db", db)
+    amulet("profile", "set", "ann", "--preference", "Be brief.", "--profiles", db)
+    amulet("profile", "add", "ann", "--preference", "Use lists.", "--profiles", db)
+    amulet("profile", "remove", "ann", "--profiles", db)
     return db
 
 
@@ -68,7 +68,7 @@ def texts(db: str, user: str = "ann") -> list[str] | None:
 
 
 def test_history_shows_when_what_and_by_whom(amulet: Amulet, filled: str) -> None:
-    result = amulet("profile", "history", "ann", "--db", filled)
+    result = amulet("profile", "history", "ann", "--profiles", filled)
     with SqlProfileStore(filled) as store:
         times = [f"{change.at:%Y-%m-%d %H:%M} UTC" for change in store.history("ann")]
     assert result.stdout.splitlines() == [
@@ -80,25 +80,25 @@ def test_history_shows_when_what_and_by_whom(amulet: Amulet, filled: str) -> Non
 
 
 def test_history_as_json_is_every_change(amulet: Amulet, filled: str) -> None:
-    changes = json.loads(amulet("profile", "history", "ann", "--json", "--db", filled).stdout)
+    changes = json.loads(amulet("profile", "history", "ann", "--json", "--profiles", filled).stdout)
     assert [(it["version"], it["action"], it["by"]) for it in changes] == [
         (1, "save", "zoe"),
         (2, "save", "zoe"),
         (3, "delete", "zoe"),
     ]
     assert changes[1]["profile"]["preferences"][1]["text"] == "Use lists."
-    newest = amulet("profile", "history", "ann", "--limit", "1", "--json", "--db", filled)
+    newest = amulet("profile", "history", "ann", "--limit", "1", "--json", "--profiles", filled)
     assert json.loads(newest.stdout) == changes[2:]
 
 
 def test_a_version_is_shown_and_restored(amulet: Amulet, filled: str) -> None:
-    shown = amulet("profile", "show", "ann", "--version", "1", "--db", filled)
+    shown = amulet("profile", "show", "ann", "--version", "1", "--profiles", filled)
     assert "1. Be brief." in shown.stdout
     assert "Use lists." not in shown.stdout
-    result = amulet("profile", "restore", "ann", "2", "--db", filled)
+    result = amulet("profile", "restore", "ann", "2", "--profiles", filled)
     assert result.stdout == "Saved ann: 2 preferences, version 4.\n"
     assert texts(filled) == ["Be brief.", "Use lists."]
-    history = amulet("profile", "history", "ann", "--db", filled)
+    history = amulet("profile", "history", "ann", "--profiles", filled)
     assert history.stdout.splitlines()[-1].endswith("restored by zoe: 2 preferences")
 
 
@@ -118,7 +118,7 @@ def test_a_version_is_shown_and_restored(amulet: Amulet, filled: str) -> None:
 def test_what_is_not_there_is_reported(
     amulet: Amulet, filled: str, arguments: tuple[str, ...], message: str
 ) -> None:
-    result = amulet("profile", *arguments, "--db", filled)
+    result = amulet("profile", *arguments, "--profiles", filled)
     assert result.exit_code == 2
     assert message in result.stderr
     assert result.stdout == ""
@@ -129,42 +129,42 @@ def test_a_damaged_version_is_reported(amulet: Amulet, filled: str) -> None:
         damage = "update amulet_profile_changes set body='{', changed_at='x' where version = 1"
         connection.execute(damage)
         connection.commit()
-    shown = amulet("profile", "show", "ann", "--version", "1", "--db", filled)
+    shown = amulet("profile", "show", "ann", "--version", "1", "--profiles", filled)
     assert (shown.exit_code, "is damaged" in shown.stderr) == (2, True)
-    lines = amulet("profile", "history", "ann", "--db", filled).stdout.splitlines()
+    lines = amulet("profile", "history", "ann", "--profiles", filled).stdout.splitlines()
     assert lines[0].startswith("1  at an unknown time  damaged: ")
     assert lines[1].endswith("saved by zoe: 2 preferences")
 
 
 def test_erase_asks_first_and_leaves_nothing(amulet: Amulet, filled: str) -> None:
-    refused = amulet("profile", "erase", "ann", "--db", filled, stdin="n\n")
+    refused = amulet("profile", "erase", "ann", "--profiles", filled, stdin="n\n")
     assert refused.exit_code == 1
     assert "Erase the profile of ann and its history for good?" in refused.stderr
-    done = amulet("profile", "erase", "ann", "--db", filled, stdin="y\n")
+    done = amulet("profile", "erase", "ann", "--profiles", filled, stdin="y\n")
     assert done.stdout.endswith("Erased the profile of ann and its history.\n")
     assert b"Be brief." not in Path(filled).read_bytes()
-    assert amulet("profile", "history", "ann", "--db", filled).exit_code == 2
+    assert amulet("profile", "history", "ann", "--profiles", filled).exit_code == 2
 
 
 def test_export_and_import_carry_profiles_over(amulet: Amulet, db: str, tmp_path: Path) -> None:
-    amulet("profile", "set", "everyone", "--preference", "Be kind.", "--db", db)
+    amulet("profile", "set", "everyone", "--preference", "Be kind.", "--profiles", db)
     first = ("--preference", "簡潔に", "--iterations", "2", "--parent", "everyone")
-    amulet("profile", "set", "ann", *first, "--db", db)
+    amulet("profile", "set", "ann", *first, "--profiles", db)
     file, other = str(tmp_path / "all.json"), str(tmp_path / "other.db")
-    written = amulet("profile", "export", "--output", file, "--db", db)
+    written = amulet("profile", "export", "--output", file, "--profiles", db)
     assert written.stdout == f"Exported to {file}.\n"
-    assert amulet("profile", "export", "--db", db).stdout.count("簡潔に") == 1
+    assert amulet("profile", "export", "--profiles", db).stdout.count("簡潔に") == 1
 
-    result = amulet("profile", "import", file, "--db", other)
+    result = amulet("profile", "import", file, "--profiles", other)
     assert result.stdout == "Imported 2 profiles.\n"
-    after = amulet("profile", "show", "ann", "--json", "--db", other)
-    before = amulet("profile", "show", "ann", "--json", "--db", db)
+    after = amulet("profile", "show", "ann", "--json", "--profiles", other)
+    before = amulet("profile", "show", "ann", "--json", "--profiles", db)
     same = {"updated_at": None}
     assert {**json.loads(after.stdout), **same} == {**json.loads(before.stdout), **same}
 
-    ann = amulet("profile", "export", "ann", "--history", "--db", db).stdout
+    ann = amulet("profile", "export", "ann", "--history", "--profiles", db).stdout
     assert [it["version"] for it in json.loads(ann)["history"]] == [1]
-    again = amulet("profile", "import", "-", "--db", other, stdin=ann)
+    again = amulet("profile", "import", "-", "--profiles", other, stdin=ann)
     assert again.stdout == "Imported 1 profile.\n"
     with SqlProfileStore(other) as store:
         assert store.get("ann").version == 2
@@ -192,10 +192,10 @@ def test_hostile_ids_and_texts_are_shown_safely_and_carried_over_exactly(
         store.import_json(export_profiles(InMemoryProfileStore(profiles)))
     outputs = {}
     for command in (("export",), ("list",), ("list", "--json")):
-        outputs[command] = amulet("profile", *command, "--db", db).stdout
+        outputs[command] = amulet("profile", *command, "--profiles", db).stdout
     for command in ("show", "history", "explain"):
         for form in ((), ("--json",)):
-            shown = amulet("profile", command, *form, "--db", db, "--", HIDDEN)
+            shown = amulet("profile", command, *form, "--profiles", db, "--", HIDDEN)
             assert shown.exit_code == 0
             outputs[(command, *form)] = shown.stdout
     for command, output in outputs.items():
@@ -204,7 +204,7 @@ def test_hostile_ids_and_texts_are_shown_safely_and_carried_over_exactly(
     users = {it["user_id"] for it in json.loads(outputs[("list", "--json")])}
     assert users == {it.user_id for it in profiles}
 
-    amulet("profile", "import", "-", "--db", other, stdin=outputs[("export",)])
+    amulet("profile", "import", "-", "--profiles", other, stdin=outputs[("export",)])
     with SqlProfileStore(db) as before, SqlProfileStore(other) as after:
         for user_id in users:
             assert contents(after.get(user_id)) == contents(before.get(user_id)), ascii(user_id)
@@ -215,7 +215,7 @@ def test_an_export_to_a_terminal_of_another_encoding_is_exact(db: str, tmp_path:
     preferences = ["簡潔に, é, 👨\u200d👩", HIDDEN]
     with SqlProfileStore(db) as store:
         stored = store.save(PreferenceProfile(user_id="zoé", preferences=preferences))
-    command = [sys.executable, "-m", "amulet_integrations", "profile", "export", "--db", db]
+    command = [sys.executable, "-m", "amulet_integrations", "profile", "export", "--profiles", db]
     environment = {**os.environ, "PYTHONIOENCODING": "latin-1"}
     done = subprocess.run(command, env=environment, capture_output=True, check=True)
     with SqlProfileStore(tmp_path / "other.db") as other:
@@ -242,21 +242,21 @@ def test_a_bad_file_is_reported_and_nothing_is_stored(
         ("not JSON", "JSON"),
     ]:
         file.write_text(content)
-        result = amulet("profile", "import", str(file), "--db", db)
+        result = amulet("profile", "import", str(file), "--profiles", db)
         assert result.exit_code == 2
         assert message in result.stderr
         assert "Shhh" not in result.stderr
-    assert amulet("profile", "import", str(tmp_path / "none"), "--db", db).exit_code == 2
+    assert amulet("profile", "import", str(tmp_path / "none"), "--profiles", db).exit_code == 2
     file.write_bytes(b"\xff\xfe")
-    assert "is not UTF-8" in amulet("profile", "import", str(file), "--db", db).stderr
-    piped = amulet("profile", "import", "-", "--db", db, stdin=b"\xff")
+    assert "is not UTF-8" in amulet("profile", "import", str(file), "--profiles", db).stderr
+    piped = amulet("profile", "import", "-", "--profiles", db, stdin=b"\xff")
     assert (piped.exit_code, "is not UTF-8" in piped.stderr) == (2, True)
     assert texts(db) is None
 
 
 def test_the_output_that_cannot_be_written_is_reported(amulet: Amulet, db: str) -> None:
-    amulet("profile", "set", "ann", "--preference", "Be brief.", "--db", db)
-    result = amulet("profile", "export", "--output", "/nowhere/at/all.json", "--db", db)
+    amulet("profile", "set", "ann", "--preference", "Be brief.", "--profiles", db)
+    result = amulet("profile", "export", "--output", "/nowhere/at/all.json", "--profiles", db)
     assert result.exit_code == 2
     assert "'/nowhere/at/all.json' cannot be written" in result.stderr
 
@@ -265,7 +265,7 @@ def test_whoever_has_no_name_changes_profiles_too(
     amulet: Amulet, db: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("getpass.getuser", lambda: (_ for _ in ()).throw(KeyError("uid")))
-    amulet("profile", "set", "ann", "--preference", "Be brief.", "--db", db)
+    amulet("profile", "set", "ann", "--preference", "Be brief.", "--profiles", db)
     with SqlProfileStore(db) as store:
         assert [change.by for change in store.history("ann")] == [None]
         assert store.get("ann") is not None

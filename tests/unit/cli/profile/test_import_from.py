@@ -35,14 +35,16 @@ def texts(db: str) -> dict[str, list[str]]:
 )
 def test_a_file_is_imported_once(amulet: Amulet, db: str, origin, text, options):
     for done in ("1 added", "1 unchanged"):
-        ran = amulet("profile", "import", "--from", origin, "-", *options, "--db", db, stdin=text)
+        ran = amulet(
+            "profile", "import", "--from", origin, "-", *options, "--profiles", db, stdin=text
+        )
         assert ran.exit_code == 0, ran.output
         assert done in ran.stdout
     assert texts(db) == {"ann": ["Prefers lists."]}
 
 
 def test_what_is_left_out_is_listed_with_the_reason_and_all_takes_it(amulet: Amulet, db: str):
-    command = ["profile", "import", "--from", "mem0", "-", "--db", db]
+    command = ["profile", "import", "--from", "mem0", "-", "--profiles", db]
     dry = amulet(*command, "--dry-run", stdin=json.dumps([MEMORY, FACT]))
     assert dry.stdout.splitlines() == [
         "+ ann: [0]: Prefers lists.",
@@ -59,7 +61,7 @@ def test_what_is_left_out_is_listed_with_the_reason_and_all_takes_it(amulet: Amu
 
 def test_a_file_that_is_wrong_further_down_changes_nothing(amulet: Amulet, db: str):
     text = json.dumps(MEMORY) + "\n{oops"
-    ran = amulet("profile", "import", "--from", "mem0", "-", "--db", db, stdin=text)
+    ran = amulet("profile", "import", "--from", "mem0", "-", "--profiles", db, stdin=text)
     assert ran.exit_code == 2
     assert "line 2 is no JSON" in ran.stderr
     assert not Path(db).exists()
@@ -67,13 +69,15 @@ def test_a_file_that_is_wrong_further_down_changes_nothing(amulet: Amulet, db: s
 
 def test_options_without_meaning_are_refused(amulet: Amulet, db: str):
     for options in (["--dry-run"], ["--all"], ["--user", "ann"], ["--json"]):
-        assert amulet("profile", "import", "-", *options, "--db", db, stdin="{}").exit_code == 2
+        assert (
+            amulet("profile", "import", "-", *options, "--profiles", db, stdin="{}").exit_code == 2
+        )
     wrong = ["--from", "text", "--namespace", "a/{b}"]
-    assert amulet("profile", "import", "-", *wrong, "--db", db, stdin="Hi").exit_code == 2
+    assert amulet("profile", "import", "-", *wrong, "--profiles", db, stdin="Hi").exit_code == 2
 
 
 def test_texts_steer_no_terminal(amulet: Amulet, db: str):
     hostile = json.dumps([{**MEMORY, "memory": "Likes \u202egnp.exe and \u009b31m red."}])
-    ran = amulet("profile", "import", "--from", "mem0", "-", "--db", db, stdin=hostile)
+    ran = amulet("profile", "import", "--from", "mem0", "-", "--profiles", db, stdin=hostile)
     assert "\u202e" not in ran.stdout
     assert "\u009b" not in ran.stdout

@@ -43,7 +43,7 @@ def file(liked: list[Example], tmp_path: Path) -> str:
 
 @pytest.fixture
 def ann(amulet: Amulet, db: str) -> str:
-    amulet("profile", "set", "ann", "--preference", TEXT, "--db", db)
+    amulet("profile", "set", "ann", "--preference", TEXT, "--profiles", db)
     return db
 
 
@@ -72,7 +72,7 @@ def test_the_strength_is_shown_and_stored(
     shown: str,
 ) -> None:
     expected = estimate_strength(tiny_engine, stored(ann), liked, **bound)
-    result = amulet("profile", "learn", "ann", file, *option, "--db", ann)
+    result = amulet("profile", "learn", "ann", file, *option, "--profiles", ann)
 
     assert result.exit_code == 0, result.stderr
     low, high = expected.interval
@@ -89,7 +89,7 @@ def test_the_strength_is_shown_and_stored(
 
 
 def test_a_dry_run_stores_nothing(amulet: Amulet, ann: str, file: str) -> None:
-    result = amulet("profile", "learn", "ann", file, "--dry-run", "--json", "--db", ann)
+    result = amulet("profile", "learn", "ann", file, "--dry-run", "--json", "--profiles", ann)
     assert json.loads(result.stdout)["guidance_scale"] > 0
     assert stored(ann).version == 1
 
@@ -97,10 +97,10 @@ def test_a_dry_run_stores_nothing(amulet: Amulet, ann: str, file: str) -> None:
 def test_what_is_inherited_counts_and_is_not_copied(
     amulet: Amulet, db: str, file: str, liked: list[Example], tiny_engine: LocalEngine
 ) -> None:
-    amulet("profile", "set", "all", "--preference", TEXT, "--method", "pref", "--db", db)
+    amulet("profile", "set", "all", "--preference", TEXT, "--method", "pref", "--profiles", db)
     with SqlProfileStore(db) as store:
         store.save(PreferenceProfile(user_id="ann", parent="all"))
-    result = amulet("profile", "learn", "ann", file, "--db", db)
+    result = amulet("profile", "learn", "ann", file, "--profiles", db)
     assert "The method is amulet now; it was pref." in result.stderr
     alone = PreferenceProfile(user_id="ann", preferences=[TEXT])
     found = stored(db)
@@ -113,13 +113,13 @@ def test_candidates_are_ranked(
 ) -> None:
     expected = rank_preferences(tiny_engine, [OTHER, TEXT], liked)
     candidates = ("--among", OTHER, "--among", TEXT)
-    result = amulet("profile", "learn", "ann", file, *candidates, "--db", ann)
+    result = amulet("profile", "learn", "ann", file, *candidates, "--profiles", ann)
     assert result.stdout.splitlines() == [
         f"{one.probability:6.1%}  {one.preference.text}" for one in expected.ranked
     ]
     assert expected.best.preference.text == TEXT
     content = json.loads(
-        amulet("profile", "learn", "ann", file, *candidates, "--json", "--db", ann).stdout
+        amulet("profile", "learn", "ann", file, *candidates, "--json", "--profiles", ann).stdout
     )
     assert content["ranked"][0]["preference"] == TEXT
     assert stored(ann).version == 1
@@ -139,7 +139,7 @@ def test_too_little_is_refused(
 ) -> None:
     path = tmp_path / "few.jsonl"
     path.write_text(lines)
-    result = amulet("profile", "learn", "ann", str(path), "--db", ann)
+    result = amulet("profile", "learn", "ann", str(path), "--profiles", ann)
     assert result.exit_code == 2
     assert message in result.stderr
     assert stored(ann).version == 1
@@ -147,18 +147,18 @@ def test_too_little_is_refused(
 
 @pytest.mark.parametrize("bound", ["-1", "nan", "much"])
 def test_a_bad_bound_is_refused(amulet: Amulet, ann: str, file: str, bound: str) -> None:
-    result = amulet("profile", "learn", "ann", file, "--max-kl", bound, "--db", ann)
+    result = amulet("profile", "learn", "ann", file, "--max-kl", bound, "--profiles", ann)
     assert (result.exit_code, stored(ann).version) == (2, 1)
     assert "nats" in result.stderr
 
 
 def test_whoever_has_no_profile_is_reported(amulet: Amulet, db: str, file: str) -> None:
-    result = amulet("profile", "learn", "zoe", file, "--db", db)
+    result = amulet("profile", "learn", "zoe", file, "--profiles", db)
     assert "There is no profile of 'zoe'" in result.stderr
 
 
 def test_ranking_takes_no_options_of_the_estimate(amulet: Amulet, db: str, file: str) -> None:
     candidates = ("--among", OTHER, "--among", TEXT)
     for option in (("--dry-run",), ("--about", "topic=health")):
-        result = amulet("profile", "learn", "ann", file, *candidates, *option, "--db", db)
+        result = amulet("profile", "learn", "ann", file, *candidates, *option, "--profiles", db)
         assert (result.exit_code, "--among stores nothing" in result.stderr) == (2, True)

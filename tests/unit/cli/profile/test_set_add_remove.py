@@ -20,9 +20,9 @@ def stored(db: str, user: str = "ann") -> object:
 
 def test_set_replaces(amulet: Amulet, db: str) -> None:
     first = ("--preference", "Old.", "--method", "pref")
-    amulet("profile", "set", "ann", *first, "--db", db)
+    amulet("profile", "set", "ann", *first, "--profiles", db)
     both = ("--preference", "Be brief.", "--preference", "Use lists.")
-    result = amulet("profile", "set", "ann", *both, "--iterations", "2", "--db", db)
+    result = amulet("profile", "set", "ann", *both, "--iterations", "2", "--profiles", db)
 
     assert result.exit_code == 0, result.stderr
     assert result.stdout == "Saved ann: 2 preferences, version 2.\n"
@@ -33,9 +33,11 @@ def test_set_replaces(amulet: Amulet, db: str) -> None:
 
 
 def test_add_keeps_what_is_there(amulet: Amulet, db: str) -> None:
-    amulet("profile", "set", "ann", "--preference", "Be brief.", "--method", "pref", "--db", db)
+    amulet(
+        "profile", "set", "ann", "--preference", "Be brief.", "--method", "pref", "--profiles", db
+    )
     more = ("--preference", "Use lists.", "--weight", "-0.5", "--name", "layout")
-    result = amulet("profile", "add", "ann", *more, "--db", db)
+    result = amulet("profile", "add", "ann", *more, "--profiles", db)
 
     assert result.exit_code == 0, result.stderr
     found = stored(db)
@@ -48,16 +50,18 @@ def test_add_keeps_what_is_there(amulet: Amulet, db: str) -> None:
 
 
 def test_add_makes_a_profile(amulet: Amulet, db: str) -> None:
-    amulet("profile", "add", "ann", "--preference", "Be brief.", "--db", db)
+    amulet("profile", "add", "ann", "--preference", "Be brief.", "--profiles", db)
 
     assert stored(db).preferences == (Preference(text="Be brief."),)
 
 
 def test_show_contains_everything(amulet: Amulet, db: str) -> None:
-    amulet("profile", "set", "ann", "--preference", "Be brief.", "--iterations", "2", "--db", db)
+    amulet(
+        "profile", "set", "ann", "--preference", "Be brief.", "--iterations", "2", "--profiles", db
+    )
     more = ("--preference", "[red]a[/red]\nb", "--weight", "0.5", "--name", "layout")
-    amulet("profile", "add", "ann", *more, "--db", db)
-    result = amulet("profile", "show", "ann", "--db", db)
+    amulet("profile", "add", "ann", *more, "--profiles", db)
+    result = amulet("profile", "show", "ann", "--profiles", db)
 
     updated = f"{stored(db).updated_at:%Y-%m-%d %H:%M} UTC"
     assert result.stdout.splitlines() == [
@@ -74,22 +78,22 @@ def test_show_contains_everything(amulet: Amulet, db: str) -> None:
 
 
 def test_show_as_json_is_the_whole_profile(amulet: Amulet, db: str) -> None:
-    amulet("profile", "set", "ann", "--preference", "簡潔に", "--iterations", "2", "--db", db)
-    result = amulet("profile", "show", "ann", "--json", "--db", db)
+    amulet("profile", "set", "ann", "--preference", "簡潔に", "--iterations", "2", "--profiles", db)
+    result = amulet("profile", "show", "ann", "--json", "--profiles", db)
 
     assert "簡潔に" in result.stdout
     assert json.loads(result.stdout) == stored(db).model_dump(mode="json")
 
 
 def test_list(amulet: Amulet, db: str) -> None:
-    amulet("profile", "set", "bo", "--preference", "secret wish", "--db", db)
-    amulet("profile", "set", "ann", "--preference", "a", "--preference", "b", "--db", db)
+    amulet("profile", "set", "bo", "--preference", "secret wish", "--profiles", db)
+    amulet("profile", "set", "ann", "--preference", "a", "--preference", "b", "--profiles", db)
 
-    lines = amulet("profile", "list", "--db", db).stdout.splitlines()
+    lines = amulet("profile", "list", "--profiles", db).stdout.splitlines()
     assert lines[0].startswith("ann  2 preferences, version 1, 20")
     assert lines[1].startswith("bo   1 preference, version 1, 20")
 
-    rows = json.loads(amulet("profile", "list", "--json", "--db", db).stdout)
+    rows = json.loads(amulet("profile", "list", "--json", "--profiles", db).stdout)
     assert [(row["user_id"], row["preferences"], row["version"]) for row in rows] == [
         ("ann", 2, 1),
         ("bo", 1, 1),
@@ -98,45 +102,45 @@ def test_list(amulet: Amulet, db: str) -> None:
 
 
 def test_list_of_nobody(amulet: Amulet, db: str) -> None:
-    result = amulet("profile", "list", "--db", db)
+    result = amulet("profile", "list", "--profiles", db)
 
     assert (result.exit_code, result.stdout) == (0, "")
     assert "amulet profile set" in result.stderr
-    assert json.loads(amulet("profile", "list", "--json", "--db", db).stdout) == []
+    assert json.loads(amulet("profile", "list", "--json", "--profiles", db).stdout) == []
 
 
 def test_a_damaged_profile_hides_nobody_elses(amulet: Amulet, db: str) -> None:
     for user in ("ann", "bo"):
-        amulet("profile", "set", user, "--preference", "a", "--db", db)
+        amulet("profile", "set", user, "--preference", "a", "--profiles", db)
     with sqlite3.connect(db) as connection:
         connection.execute("UPDATE amulet_profiles SET body = '[]' WHERE user_id = 'ann'")
 
-    lines = amulet("profile", "list", "--db", db).stdout.splitlines()
+    lines = amulet("profile", "list", "--profiles", db).stdout.splitlines()
     assert lines[0].startswith("ann  damaged: ")
     assert lines[1].startswith("bo   1 preference")
-    first, second = json.loads(amulet("profile", "list", "--json", "--db", db).stdout)
+    first, second = json.loads(amulet("profile", "list", "--json", "--profiles", db).stdout)
     assert "not a profile" in first["error"]
     assert second["user_id"] == "bo"
 
-    shown = amulet("profile", "show", "ann", "--db", db)
+    shown = amulet("profile", "show", "ann", "--profiles", db)
     assert shown.exit_code == 2
     assert "not a profile" in shown.stderr
-    assert amulet("profile", "remove", "ann", "--db", db).exit_code == 0
+    assert amulet("profile", "remove", "ann", "--profiles", db).exit_code == 0
 
 
 @pytest.mark.parametrize(("by", "left"), [(("--name", "n"), "a"), (("--number", "1"), "b")])
 def test_remove_one_preference(amulet: Amulet, db: str, by: tuple[str, str], left: str) -> None:
-    amulet("profile", "set", "ann", "--preference", "a", "--db", db)
-    amulet("profile", "add", "ann", "--preference", "b", "--name", "n", "--db", db)
-    result = amulet("profile", "remove", "ann", *by, "--db", db)
+    amulet("profile", "set", "ann", "--preference", "a", "--profiles", db)
+    amulet("profile", "add", "ann", "--preference", "b", "--name", "n", "--profiles", db)
+    result = amulet("profile", "remove", "ann", *by, "--profiles", db)
 
     assert result.stdout == "Saved ann: 1 preference, version 3.\n"
     assert [preference.text for preference in stored(db).preferences] == [left]
 
 
 def test_remove_the_profile(amulet: Amulet, db: str) -> None:
-    amulet("profile", "set", "ann", "--preference", "a", "--db", db)
-    result = amulet("profile", "remove", "ann", "--db", db)
+    amulet("profile", "set", "ann", "--preference", "a", "--profiles", db)
+    result = amulet("profile", "remove", "ann", "--profiles", db)
 
     assert result.stdout == "Removed the profile of ann.\n"
     assert stored(db) is None
@@ -196,21 +200,21 @@ def test_mistakes_are_reported_in_one_line(
 
 def test_commands_in_messages_can_be_pasted(amulet: Amulet, db: str) -> None:
     user = "ann $(id); 'x'"
-    amulet("profile", "set", user, "--preference", "Be brief.", "--db", db)
+    amulet("profile", "set", user, "--preference", "Be brief.", "--profiles", db)
     for command, *options in (
         ("set",),
         ("add",),
         ("remove", "--number", "9"),
         ("show", "--version", "9"),
     ):
-        message = amulet("profile", command, user, *options, "--db", db).stderr
+        message = amulet("profile", command, user, *options, "--profiles", db).stderr
         pasted = message[message.index("amulet profile") :]
         assert shlex.split(pasted)[3] == user, message
 
 
 def test_a_database_that_cannot_be_written(amulet: Amulet, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    result = amulet("profile", "list", "--db", str(tmp_path / "file" / "profiles.db"))
+    result = amulet("profile", "list", "--profiles", str(tmp_path / "file" / "profiles.db"))
 
     assert result.exit_code == 2
     assert "another database" in result.stderr
@@ -218,12 +222,12 @@ def test_a_database_that_cannot_be_written(amulet: Amulet, tmp_path: Path) -> No
 
 
 def test_contradictions_are_told_on_stderr_and_refused_nowhere(amulet: Amulet, db: str):
-    first = amulet("profile", "set", "ann", "Answer briefly.", "--db", db)
+    first = amulet("profile", "set", "ann", "Answer briefly.", "--profiles", db)
     assert (first.exit_code, first.stderr) == (0, "")
-    ran = amulet("profile", "add", "ann", "Write long, detailed answers.", "--db", db)
+    ran = amulet("profile", "add", "ann", "Write long, detailed answers.", "--profiles", db)
     assert ran.exit_code == 0
     told = "Of ann, preference 1 and preference 2 disagree on length: short and long."
     assert ran.stderr.splitlines() == [told]
     assert "Saved ann: 2 preferences" in ran.stdout
-    other = amulet("profile", "set", "ben", "Be brief.", "Answer at length.", "--db", db)
+    other = amulet("profile", "set", "ben", "Be brief.", "Answer at length.", "--profiles", db)
     assert other.stderr.count("disagree on length") == 1

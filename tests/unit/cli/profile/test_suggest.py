@@ -38,7 +38,7 @@ def texts(db: str) -> list[str] | None:
 
 
 def test_each_one_is_asked_about_and_the_confirmed_one_is_stored(amulet: Amulet, db, chat, engine):
-    ran = amulet("profile", "suggest", "ann", chat, "--db", db, stdin="n\ny\n", engine=engine)
+    ran = amulet("profile", "suggest", "ann", chat, "--profiles", db, stdin="n\ny\n", engine=engine)
     assert ran.exit_code == 0, ran.output
     assert texts(db) == ["Use no emojis."]
     assert 'from the words "Please keep it short"' in ran.stdout
@@ -49,20 +49,20 @@ def test_each_one_is_asked_about_and_the_confirmed_one_is_stored(amulet: Amulet,
 def test_a_reason_is_told_once(amulet: Amulet, db, chat):
     items = [{**ITEMS[2], "preference": f"Be rude {number}."} for number in range(5)]
     engine = ScriptedEngine([json.dumps({"preferences": items})], context_window=4096)
-    ran = amulet("profile", "suggest", "ann", chat, "--db", db, engine=engine)
+    ran = amulet("profile", "suggest", "ann", chat, "--profiles", db, engine=engine)
     assert "5 suggestions of the model left out" in ran.stderr
     assert ran.stderr.count("its quote is nothing") == 1
 
 
 @pytest.mark.parametrize("answers", ["n\nn\n", "\n\n", "y\n", ""])
 def test_without_a_yes_to_all_that_is_asked_nothing_is_stored(amulet, db, chat, engine, answers):
-    ran = amulet("profile", "suggest", "ann", chat, "--db", db, stdin=answers, engine=engine)
+    ran = amulet("profile", "suggest", "ann", chat, "--profiles", db, stdin=answers, engine=engine)
     assert ran.exit_code == (0 if answers.count("\n") == 2 else 1)
     assert not Path(db).exists()
 
 
 def test_json_asks_nobody_and_its_ids_can_be_accepted(amulet: Amulet, db, chat, engine):
-    command = ("profile", "suggest", "ann", chat, "--db", db)
+    command = ("profile", "suggest", "ann", chat, "--profiles", db)
     shown = json.loads(amulet(*command, "--json", engine=engine).stdout)
     assert not Path(db).exists()
     assert [it["text"] for it in shown["suggestions"]] == ["Answer briefly.", "Use no emojis."]
@@ -84,7 +84,7 @@ def test_json_asks_nobody_and_its_ids_can_be_accepted(amulet: Amulet, db, chat, 
     ],
 )
 def test_files_of_several_forms_and_standard_input(amulet: Amulet, db, engine, content):
-    command = ("profile", "suggest", "ann", "-", "--db", db)
+    command = ("profile", "suggest", "ann", "-", "--profiles", db)
     ran = amulet(*command, "--json", stdin=content, engine=engine)
     assert ran.exit_code == 0, ran.output
     assert len(json.loads(ran.stdout)["suggestions"]) == 2

@@ -22,7 +22,7 @@ PREFERENCES = [
 def on_the_command_line(ann, *options: str) -> dict[str, object]:
     """What the command says."""
     place = ann.store.name
-    command = ["profile", "explain", ann.user, "--db", place, "--at", AT, "--json", *options]
+    command = ["profile", "explain", ann.user, "--profiles", place, "--at", AT, "--json", *options]
     found: dict[str, object] = json.loads(CliRunner().invoke(amulet, command).output)
     return found
 
