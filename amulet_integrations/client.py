@@ -223,6 +223,21 @@ class AmuletClient(AmuletConfig):
             missing = self._missing_place
             self._registry.unknown_users.report_config_user(self.unknown_user, user_id, missing)
 
+    def report_nobody(
+        self, selection: PreferenceSelection, *, has_profiles: bool | None = None
+    ) -> None:
+        """Warns, once, if a call names nobody although there are profiles to look users up in.
+
+        Args:
+            selection: What the call selects.
+            has_profiles: Whether there are; by default, whether `profiles` are given.
+        """
+        if has_profiles is None:
+            has_profiles = self.profiles is not None and not is_default_place(self.profiles)
+        is_meant = selection.is_set or self.pinned or "base" in {selection.method, self.method}
+        if has_profiles and not is_meant:
+            self._registry.unknown_users.report_nobody(self.unknown_user)
+
     def report_unread_key(self, key: str, message: str) -> None:
         """Applies the setting `unknown_user` to a key that looks like one that is read.
 

@@ -145,12 +145,15 @@ def read_arguments(
     plain = _unfolded(json_arguments(arguments))
     read = llm.read_call(plain, (*_OTHER_ARGUMENTS, *also))
     searchable = "user_id" not in config["configurable"] or llm.has_profiles
-    if internal is None:
-        _report_unread(llm, config, read.selection, searchable=searchable)
     own = selection_in(config, searchable=searchable)
+    selection = _resolve_user(llm, read.selection, own, internal)
+    if internal is None:
+        names_nobody = "user_id" not in {**plain, **config["configurable"]}
+        if not _report_unread(llm, config, read.selection, searchable=searchable) and names_nobody:
+            llm.report_nobody(selection)
     call = ChatCall(
         arguments=read,
-        selection=_resolve_user(llm, read.selection, own, internal),
+        selection=selection,
         model=plain.get("model"),
         stream_usage=plain.get("stream_usage", stream_usage) is not False,
     )
@@ -253,8 +256,12 @@ def selection_in(
 
 def _report_unread(
     llm: AmuletClient, config: RunnableConfig, call: PreferenceSelection, *, searchable: bool
-) -> None:
-    """Reports what has no effect in the config: a user without a store, and misspelt keys."""
+) -> bool:
+    """Reports what has no effect in the config: a user without a store, and misspelt keys.
+
+    Returns:
+        Whether there are such keys.
+    """
     configurable = config.get("configurable") or {}
     scope = current_scope()
     # Then it does not matter whom the config would name.
@@ -264,6 +271,11 @@ def _report_unread(
     names_one = isinstance(user_id, str | int) and 0 < len(str(user_id).strip()) <= LONGEST_LABEL
     if names_one and not searchable and not names_user:
         llm.report_unknown_user(str(user_id), None)
-    for unread in find_unread_keys(configurable):
-        if unread.meant != "user_id" or not names_user:
-            llm.report_unread_key(unread.key, unread.describe("configurable"))
+    unread_keys = [
+        unread
+        for unread in find_unread_keys(configurable)
+        if unread.meant != "user_id" or not names_user
+    ]
+    for unread in unread_keys:
+        llm.report_unread_key(unread.key, unread.describe("configurable"))
+    return bool(unread_keys)

@@ -116,6 +116,9 @@ class LLMCall(Generic[R]):
                 "the model's chat template writes the prompt."
             )
         others = {name: plain[name] for name in plain if name not in SELECTION_ARGUMENTS}
+        selection = llm.resolve_user(options.selection)
+        if "user_id" not in plain:
+            llm.report_nobody(selection)
         return cls(
             llm=llm,
             kind=kind,
@@ -124,7 +127,7 @@ class LLMCall(Generic[R]):
             shown={**also_shown, **others},
             conversation=conversation,
             options=options,
-            selection=llm.resolve_user(options.selection),
+            selection=selection,
             tool_names=original_names(kwargs.get("tools") or ()),
         )
 

@@ -1,4 +1,4 @@
-"""What happens when a user is named who cannot be found: an error, a warning, or nothing."""
+"""What happens when a user cannot be found, or nobody is named: an error, a warning, or nothing."""
 
 from __future__ import annotations
 
@@ -32,6 +32,15 @@ MOST_REMEMBERED = 10_000
 _CONSEQUENCE = (
     ' (Until then it has no effect. unknown_user="error" refuses such calls; with "plain" there is '
     "no warning.)"
+)
+
+_NOBODY = ("nobody",)  # one name, where other reports have two
+_NOBODY_NAMED = (
+    "There are profiles, but this call names no user, so its answer follows nobody's preferences. "
+    "Only the model itself takes user_id=. Around a chain, a graph, an agent or a query engine, "
+    "use preference_scope(user_id=...), or in LangChain the config "
+    '{"configurable": {"user_id": ...}}. Where nobody is meant, pass user_id=None, or use plain(). '
+    '(This is said once; with unknown_user="plain" there is no warning.)'
 )
 
 
@@ -75,6 +84,14 @@ class UnknownUsers:
             f"{how_to_get_store(user_id, missing)}"
         )
         self._report(rule, error, UnknownUserWarning, (user_id, ""))
+
+    def report_nobody(self, rule: UnknownUserRule) -> None:
+        """Reports, once, that a call names nobody although there are profiles.
+
+        Such calls may be meant, as those of guests are, so this is never an error.
+        """
+        if rule != "plain" and self._is_first(_NOBODY):
+            warn_caller(_NOBODY_NAMED, UnknownUserWarning)
 
     def report_key(self, rule: UnknownUserRule, key: str, message: str) -> None:
         """Reports a key of a config that looks like one that is read.

@@ -131,7 +131,9 @@ class PreferenceMiddleware(AgentMiddleware[Any, Any, Any]):
         user_id = selection.effective_user_id
         llm = models[0].model
         limits = self._users.profile_limits or llm.profile_limits
-        self._report_unread(llm, selection, runtime)
+        is_named = selection.is_set or names or self._users.is_guest(runtime)
+        if not (self._report_unread(llm, selection, runtime) or store is None or is_named):
+            llm.report_nobody(llm.resolve_user(selection), has_profiles=True)
         if store is None or user_id != run_user:
             request = self._without_tools(request)
         check_options(models, selection)
@@ -156,11 +158,18 @@ class PreferenceMiddleware(AgentMiddleware[Any, Any, Any]):
 
     def _report_unread(
         self, llm: ChatAmulet, selection: PreferenceSelection, runtime: AnyRuntime
-    ) -> None:
-        """Reports misspelt names in the runtime context; the model reports those in the config."""
-        if not (selection.is_set or llm.pinned):
-            for unread in self._users.unread_keys(runtime):
-                llm.report_unread_key(unread.key, unread.describe("context"))
+    ) -> bool:
+        """Reports misspelt names in the runtime context; the model reports those in the config.
+
+        Returns:
+            Whether there are any.
+        """
+        if selection.is_set or llm.pinned:
+            return False
+        unread_keys = list(self._users.unread_keys(runtime))
+        for unread in unread_keys:
+            llm.report_unread_key(unread.key, unread.describe("context"))
+        return bool(unread_keys)
 
     def _without_tools(self, request: Request) -> Request:
         ours = {id(tool) for tool in self.tools}

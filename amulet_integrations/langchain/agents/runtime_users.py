@@ -105,6 +105,13 @@ class RuntimeUsers:
         scope = current_scope()
         return scope.user_id if scope else None
 
+    def is_guest(self, runtime: AnyRuntime) -> bool:
+        """Whether the runtime context says itself that a run has no user."""
+        if callable(self._user_id):
+            return runtime.context is not None and self._user_id(runtime.context) is None
+        names = _as_mapping(runtime.context)
+        return self._user_id in names and names[self._user_id] is None
+
     def store(self, runtime: AnyRuntime) -> ProfileStore | None:
         """Where the profiles of a run are: the given store, else the graph's own."""
         if self._profiles is not None or runtime.store is None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from langchain_core.runnables import ConfigurableField
+from langchain_core.runnables import ConfigurableField, RunnableLambda
 from typer.testing import CliRunner
 
 from amulet_integrations import (
@@ -127,6 +127,59 @@ def test_with_plain_nothing_is_said(wrapper: Wrapper, reported: Any) -> None:
     assert reported() == []
 
 
+# Nobody is named.
+
+
+@every_way
+@pytest.mark.parametrize("rule", ["warn", "error"])
+def test_a_call_that_names_nobody_is_reported_once(
+    wrapper: Wrapper, ask: Ask, rule: str, reported: Any
+) -> None:
+    llm = wrapper.make(
+        engine=ScriptedEngine(), profiles=InMemoryProfileStore([ANN]), unknown_user=rule
+    )
+    with preference_scope(preset="gentle"):
+        for _ in range(2):
+            ask(llm, ASK)
+    (warning,) = reported()
+    assert warning.category is UnknownUserWarning
+    assert "names no user" in str(warning.message)
+
+
+@every_wrapper
+def test_a_call_that_means_nobody_is_not_reported(wrapper: Wrapper, reported: Any) -> None:
+    store = InMemoryProfileStore([ANN])
+    llm = wrapper.make(engine=ScriptedEngine(), profiles=store)
+    guest = applied(llm, user_id=None)
+    applied(llm, method="base")
+    applied(llm.plain())
+    for settings in (
+        {"profiles": store, "unknown_user": "plain"},
+        {"profiles": store, "preference": "Be brief."},
+        {"profiles": store, "method": "base"},
+        {"profiles": None},
+        {},  # the default place, which the caller has not named
+    ):
+        applied(wrapper.make(engine=ScriptedEngine(), **settings))
+    assert guest["user_id"] is None
+    assert reported() == []
+
+
+def test_a_chain_that_drops_the_user_is_reported_and_one_whose_config_names_a_guest_is_not(
+    reported: Any,
+) -> None:
+    def ask(**options: Any) -> list[str]:
+        llm = ChatAmulet(engine=ScriptedEngine(), profiles=InMemoryProfileStore([ANN]))
+        chain = RunnableLambda(lambda question: question) | llm
+        chain.invoke(QUESTION, **options)
+        return [str(it.message) for it in reported()]
+
+    (dropped,) = ask(config={"metadata": {"user_id": "ann"}})
+    assert '{"configurable": {"user_id": ...}}' in dropped
+    assert ask(config=config(user_id=None)) == []
+    assert ask(config=config(user_id="ann")) == []
+
+
 @every_wrapper
 def test_any_other_rule_is_refused(wrapper: Wrapper) -> None:
     with pytest.raises(InvalidParamsError, match=r"unknown_user='ignore'.*'plain'"):
@@ -153,7 +206,7 @@ def test_every_level_and_every_copy_reports_and_shares_what_was_reported(
 @every_wrapper
 @pytest.mark.parametrize(
     "call",
-    [{"user_id": "ann"}, {"preference": "Be kind."}, {"user_id": "zed", "method": "base"}, {}],
+    [{"user_id": "ann"}, {"preference": "Be kind."}, {"user_id": "zed", "method": "base"}],
 )
 def test_who_is_found_or_meant_to_be_plain_causes_no_warning(
     wrapper: Wrapper, call: dict[str, Any], reported: Any
@@ -288,7 +341,7 @@ def test_a_mistyped_path_is_reported_and_makes_nothing(
     wrapper: Wrapper, tmp_path: Path, reported: Any
 ) -> None:
     llm = wrapper.make(engine=ScriptedEngine(), profiles=tmp_path / "mis" / "typed.db")
-    applied(llm)
+    applied(llm, user_id=None)
     assert reported() == []
     found = applied(llm, user_id="ann")
     assert (found["method"], found["profile_version"]) == ("base", None)
@@ -435,7 +488,7 @@ def test_keys_of_others_give_nothing(reported: Any) -> None:
     llm = ChatAmulet(
         engine=ScriptedEngine(), profiles=InMemoryProfileStore([ANN]), unknown_user="error"
     )
-    llm.invoke(QUESTION, config(**FOREIGN))
+    llm.invoke(QUESTION, config(user_id=None, **FOREIGN))
     llm.invoke(QUESTION, config(user_id="ann", userid="zed", user="zed"))
     assert reported() == []
 

@@ -35,7 +35,7 @@ class Misspelt:
 
 
 def agent_of(
-    profiles: Any = None, store: Any = None, *, rule: str = "user_id", **settings: Any
+    profiles: Any = None, store: Any = None, *, rule: Any = "user_id", **settings: Any
 ) -> Callable[..., dict[str, Any]]:
     """Runs an agent, sync or async; returns the metadata of its answer."""
     llm = ChatAmulet(engine=ScriptedEngine(), **{"profiles": None, **settings})
@@ -123,3 +123,24 @@ def test_whoever_is_found_and_what_others_name_is_not_reported(tmp_path: Path) -
         )
         assert run(context={"tenant_id": "a", "db": object()})["user_id"] is None
         assert run(context={"userid": "x"}, config={"configurable": {"user_id": "ann"}})["user_id"]
+
+
+@pytest.mark.parametrize("way", ["invoke", "ainvoke", "stream"])
+@pytest.mark.parametrize("place", STORES)
+def test_a_run_that_names_nobody_is_reported_once(way: str, place: str, tmp_path: Path) -> None:
+    run = agent_of(**STORES[place](tmp_path))
+    with pytest.warns(UnknownUserWarning, match="names no user"):
+        found = run(way)
+    assert (found["method"], found["user_id"]) == ("base", None)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        run(way)
+
+
+@pytest.mark.parametrize(
+    ("rule", "context"), [("user_id", {"user_id": None}), (lambda _: None, {"channel": "web"})]
+)
+def test_a_run_of_a_guest_is_not_reported(rule: Any, context: dict[str, Any]) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        agent_of(InMemoryProfileStore([ANN]), rule=rule)(context=context)
