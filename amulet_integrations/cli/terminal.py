@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TextIO
 
 import typer
 from rich.console import Console
@@ -32,12 +33,24 @@ def plural(number: int, noun: str) -> str:
 
 def is_interactive() -> bool:
     """Whether the output is a terminal that can draw."""
-    return sys.stdout.isatty() and not console().is_dumb_terminal
+    return _is_terminal(sys.stdout) and not console().is_dumb_terminal
 
 
-def console() -> Console:
+def console(*, stderr: bool = False) -> Console:
     """The terminal. Strings printed on it are never read as markup, emoji codes or the like."""
-    return Console(markup=False, emoji=False, highlight=False, force_terminal=sys.stdout.isatty())
+    stream = sys.stderr if stderr else sys.stdout
+    return Console(
+        stderr=stderr,
+        markup=False,
+        emoji=False,
+        highlight=False,
+        force_terminal=_is_terminal(stream),
+    )
+
+
+def _is_terminal(stream: TextIO | None) -> bool:
+    # There is no stream where the shell has closed it: 2>&-
+    return stream is not None and stream.isatty()
 
 
 @contextmanager
@@ -47,11 +60,8 @@ def status(message: str) -> Iterator[Callable[[str], None]]:
     Yields:
         Says something else in its place.
     """
-    watched = sys.stderr.isatty()
-    screen = Console(
-        stderr=True, markup=False, emoji=False, highlight=False, force_terminal=watched
-    )
-    if not watched or screen.is_dumb_terminal:
+    screen = console(stderr=True)
+    if not screen.is_terminal or screen.is_dumb_terminal:
         yield lambda _: None
         return
     erase = Control((ControlType.ERASE_IN_LINE, 2))

@@ -75,7 +75,7 @@ class Personalization:
         """A digest of everything that shapes the answer or is reported with it."""
         facts = [
             self.describe(),
-            [(it.text, it.weight, it.kind) for it in self.preferences],
+            [(it.text, it.weight, it.kind if self.gate else None) for it in self.preferences],
         ]
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 

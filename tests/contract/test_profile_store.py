@@ -91,6 +91,7 @@ def full_profile(user_id: str = "ann") -> PreferenceProfile:
                 valid_from=datetime(2026, 1, 1, tzinfo=timezone(timedelta(hours=9))),
                 valid_until=datetime(2027, 1, 1, 0, 0, 0, 7, tzinfo=UTC),
                 when={"task": "email", "to": "böb"},
+                kind="topic",
             ),
             "Be brief.",
         ],

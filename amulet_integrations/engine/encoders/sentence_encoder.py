@@ -169,8 +169,7 @@ def _load(name: str, path: str, revision: str | None, device: str) -> Any:
     check_no_pickles(what, path)
     give = "Give a Hugging Face id or a local folder of a sentence embedding, or 'embedded'."
     source = ModelSource(name, revision=revision)
-    if name != EMBEDDED_ENCODER:
-        check_reachable(what, source, give=give)
+    check_reachable(what, source, give=give)
     try:
         with only_watched_bars(is_quick=name == EMBEDDED_ENCODER):
             tokenizer = AutoTokenizer.from_pretrained(path, revision=revision)

@@ -50,9 +50,10 @@ def remember(text: str | None, name: str | None, limits: ProfileLimits) -> Chang
         if _quotes(chosen, new_text) and not _with_name(kept, chosen):
             chosen = ""
         same = next((it for it in kept if _equal(it.text, new_text)), None)
-        if same and same != Preference(text=same.text, name=same.name):
+        if same and same != Preference(text=same.text, name=same.name, kind=same.kind):
             # It holds in part or at times only; from now on it holds always.
-            return _replace(profile, same, Preference(text=new_text, name=chosen or same.name))
+            always = Preference(text=new_text, name=chosen or same.name, kind=same.kind)
+            return _replace(profile, same, always)
         if same and (not chosen or _equal(same.name or chosen, chosen)):
             return None, f"That is remembered already{_as(same)}. Nothing was changed."
         if earlier := _with_name(kept, chosen):

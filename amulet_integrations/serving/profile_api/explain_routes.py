@@ -13,6 +13,7 @@ from amulet_integrations.decoding.strength import Method
 from amulet_integrations.profiles.active import Verdict
 from amulet_integrations.profiles.conditions import PreferenceContext
 from amulet_integrations.profiles.field_types import Moment
+from amulet_integrations.profiles.preference import PreferenceKind
 from amulet_integrations.profiles.profile_explanation import ProfileExplanation
 from amulet_integrations.serving.api_errors import ApiError
 from amulet_integrations.serving.given_context import GivenContext
@@ -64,6 +65,7 @@ class ExplainedPreference(BaseModel):
         valid_from: From when on it holds.
         valid_until: When it no longer holds.
         when: What it holds for.
+        kind: What a gate takes it for; left out where the model decides.
     """
 
     profile: str
@@ -75,6 +77,7 @@ class ExplainedPreference(BaseModel):
     valid_from: datetime | None
     valid_until: datetime | None
     when: dict[str, str]
+    kind: PreferenceKind | None = Field(default=None, exclude_if=lambda kind: kind is None)
 
 
 class ExplainedProfile(BaseModel):
@@ -166,6 +169,7 @@ def _explained(verdict: Verdict, profiles: UserProfiles) -> ExplainedPreference:
         valid_from=preference.valid_from,
         valid_until=preference.valid_until,
         when=dict(preference.when),
+        kind=preference.kind,
     )
 
 

@@ -53,7 +53,7 @@ except ProfileStoreError as error:  # the driver is there, and no server
 """
 # Starts the server of the README's first lines, and asks it what the README asks.
 SERVER = """
-import shlex, subprocess, sys, time, urllib.request
+import json, shlex, subprocess, sys, time, urllib.request
 
 serve, *requests = {commands!r}
 server = subprocess.Popen([sys.executable, "-m", "amulet_integrations", *shlex.split(serve)[1:]])
@@ -69,7 +69,8 @@ try:
     else:
         sys.exit("The server did not become ready.")
     for request in requests:
-        print(subprocess.check_output(request, shell=True, text=True))
+        answer = json.loads(subprocess.check_output(request, shell=True))
+        print(answer["choices"][0]["message"]["content"])  # an error has no choices
 finally:
     server.terminate()
     server.wait()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
 
+from amulet_integrations.cli.terminal import status
 from amulet_integrations.engine import LocalEngine
 from amulet_integrations.profiles import PreferenceProfile, SqlProfileStore
 from tests.support.scripted import ScriptedEngine
@@ -67,6 +69,15 @@ def test_what_takes_time_is_told_of_on_a_terminal_and_not_in_logs(
     for message in expected:
         for shown in ((here / "output").read_text(), logged.stdout, logged.stderr):
             assert message.format(here=here) not in shown
+
+
+def test_nothing_is_told_where_the_shell_has_closed_stderr(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "stderr", None)  # as Python has it for 2>&-
+    with status("Loading …") as show:
+        show("Still loading …")
+    assert capsys.readouterr().out == ""
 
 
 def test_a_message_is_no_longer_than_its_line(terminal: Terminal, here: Path) -> None:

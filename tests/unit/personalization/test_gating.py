@@ -227,14 +227,17 @@ def test_what_a_preference_says_of_itself_goes_before_what_the_model_says(
     assert left_out("topic") == ["brief"]
 
 
-def test_calls_whose_preferences_differ_in_kind_are_different_to_caches(tiny_engine):
-    llm = ChatAmulet(engine=tiny_engine, gate="similarity")
+@pytest.mark.parametrize(("gate", "different"), [("similarity", 3), (None, 1)])
+def test_calls_whose_preferences_differ_in_kind_are_different_to_caches_where_there_is_a_gate(
+    tiny_engine, gate, different
+):
+    llm = ChatAmulet(engine=tiny_engine)
     prints = set()
     for kind in ("style", "topic", None):
         given = PreferenceProfile(user_id="ann", preferences=(Preference(text=SEA, kind=kind),))
-        selection = PreferenceSelection(profile=given, gate="similarity")
+        selection = PreferenceSelection(profile=given, gate=gate)
         prints.add(llm.personalizer.personalize(selection).fingerprint)
-    assert len(prints) == 3
+    assert len(prints) == different
 
 
 def test_style_is_told_by_the_likelihood_of_the_text(tiny_engine):

@@ -492,8 +492,17 @@ def test_a_pinned_model_offers_them_to_its_own_user_alone(
 )
 def test_what_holds_at_times_is_remembered_for_good(limits: Any) -> None:
     change = remember("Be gentle.", None, ProfileLimits())
-    kept = Preference(text="be gentle", name="tone", **limits)
+    kept = Preference(text="be gentle", name="tone", kind="style", **limits)
     changed, told = change(PreferenceProfile(user_id="ann", preferences=[kept]))
     assert changed is not None
-    assert changed.preferences == (Preference(text="Be gentle.", name="tone"),)
+    assert changed.preferences == (Preference(text="Be gentle.", name="tone", kind="style"),)
     assert "in place of the earlier one" in told
+
+
+def test_what_a_gate_takes_a_preference_for_is_kept_when_it_is_remembered_again() -> None:
+    kept = Preference(text="I sail.", name="sea", kind="topic")
+    changed, told = remember("I sail.", None, ProfileLimits())(
+        PreferenceProfile(user_id="ann", preferences=[kept])
+    )
+    assert changed is None
+    assert "already as 'sea'" in told

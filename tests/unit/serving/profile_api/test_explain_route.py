@@ -13,7 +13,7 @@ from amulet_integrations.profiles import Preference, PreferenceProfile, SqlProfi
 AT = "2027-01-01T00:00:00+01:00"
 PREFERENCES = [
     Preference(text="Be brief.", weight=0.5, name="length"),
-    Preference(text="Be gentle.", when={"topic": "health"}),
+    Preference(text="Be gentle.", when={"topic": "health"}, kind="style"),
     Preference(text="Switched off.", weight=0.0),
     Preference(text="On holiday.", valid_until="2026-12-31T00:00:00Z"),
 ]

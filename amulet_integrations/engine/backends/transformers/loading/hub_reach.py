@@ -8,10 +8,10 @@ import time
 from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
 
-from amulet_integrations.engine.model_source import ModelSource
+from amulet_integrations.engine.model_source import EMBEDDED, ModelSource
 from amulet_integrations.files import with_home
 
-from .missing_files import GIVE, causes_of, loading_error
+from .missing_files import GIVE, loading_error
 
 _TRIES = 2
 _PAUSE = 1.0  # seconds between them
@@ -47,7 +47,8 @@ def check_reachable(
 
 
 def _is_here(source: ModelSource, file: str) -> bool:
-    if os.path.exists(with_home(source.model)):  # noqa: PTH110 - names that no file can have
+    # Unlike a path's methods, this takes names that no file can have.
+    if source.model == EMBEDDED or os.path.exists(with_home(source.model)):  # noqa: PTH110
         return True
     try:
         cached = try_to_load_from_cache(source.model, file, revision=source.revision)
@@ -62,7 +63,7 @@ def _ask(source: ModelSource, file: str) -> Exception | None:
         url = hf_hub_url(source.model, file, revision=source.revision)
         get_hf_file_metadata(url, timeout=_PATIENCE)
     except Exception as error:  # noqa: BLE001 - the hub's and the network's
-        return error if any(map(_is_no_connection, causes_of(error))) else None
+        return error if _is_no_connection(error) else None
     return None
 
 

@@ -131,7 +131,7 @@ def _problem_of_files(path: Path) -> str | None:
 
 def _problem_on_hub(source: ModelSource, error: BaseException, give: str) -> str | None:
     """Why the hub's files cannot be had; None where it is something else."""
-    causes = list(causes_of(error))
+    causes = list(_causes(error))
     reasons = _hub_reasons(source, causes[-1], give)
     return next(
         (why for kind, why in reasons.items() if any(isinstance(it, kind) for it in causes)), None
@@ -270,8 +270,7 @@ def _is_of_tokenizer(name: str) -> bool:
     return name.endswith((".model", ".tiktoken", ".spm")) or any(part in name for part in known)
 
 
-def causes_of(error: BaseException | None) -> Iterator[BaseException]:
-    """An error, what caused it, and so on."""
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
