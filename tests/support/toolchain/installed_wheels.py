@@ -34,14 +34,6 @@ MOST_SECONDS = 1800  # of one command
 CODE = re.compile(r"^```python\n(?P<code>.*?)^```$", re.DOTALL | re.MULTILINE)
 CONSOLE = re.compile(r"^```console\n(?P<lines>.*?)^```$", re.DOTALL | re.MULTILINE)
 
-# The profiles that the README's first example saves, for examples that go on from them.
-SAVED_PROFILES = """
-from amulet_integrations import PreferenceProfile, SqlProfileStore
-
-SqlProfileStore("profiles.db").save(
-    PreferenceProfile(user_id="ann", preferences=["Answer in one short sentence."])
-)
-"""
 NO_SERVER = """
 from amulet_integrations import SqlProfileStore
 from amulet_integrations.errors import ProfileStoreError
@@ -155,7 +147,7 @@ EXAMPLES = {
     ),
     "langchain": Example(["llm = ChatAmulet(profiles=profiles"]),
     "learning": Example(["estimate_strength("], page=ROOT / "docs/learning.md"),
-    "llama-index": Example(["SummaryIndex.from_documents("], before=SAVED_PROFILES),
+    "llama-index": Example(["SummaryIndex.from_documents("]),
     "postgres": Example(before=NO_SERVER, needs_model=False),
     "serve": Example(
         before=SERVER.format(commands=commands_of(ROOT / "README.md", "amulet serve"))
