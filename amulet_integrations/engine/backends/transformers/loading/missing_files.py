@@ -157,6 +157,8 @@ def _hub_reasons(
     files, local = "", "a local folder"
     if source.gguf_file is not None:
         files, local = f" {shlex.quote(source.gguf_file)}", "a local GGUF file"
+    if source.revision is not None:
+        files += f" --revision {shlex.quote(source.revision)}"
     offline = (
         f"{folder}, {cached}, and {why}. Give the path of {local}. Or download it where there is a "
         f"network: hf download {shlex.quote(source.model)}{files}"

@@ -180,10 +180,11 @@ def no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[object]:
             lambda: LocalEngine.from_pretrained("o/m", gguf_file="x.gguf"),
             "local GGUF file. Or.*: hf download o/m x.gguf$",
         ),
+        (lambda: LocalEngine.from_pretrained("o/m", revision="v1"), "o/m --revision v1$"),
         (lambda: SentenceEncoder.from_pretrained("o/m"), "hf download o/m"),
         (lambda: RewardModelScorer.from_pretrained("o/m"), "hf download o/m"),
     ],
-    ids=["model", "GGUF file", "encoder", "reward model"],
+    ids=["model", "GGUF file", "revision", "encoder", "reward model"],
 )
 def test_without_a_network_the_hub_is_asked_twice_and_what_helps_is_said(
     no_network: list[object], load: Callable[[], object], told: str
