@@ -150,7 +150,7 @@ def _load(name: str, path: str, revision: str | None, device: str) -> Any:
     import torch  # noqa: PLC0415
     from transformers import AutoModel, AutoTokenizer  # noqa: PLC0415
 
-    from amulet_integrations.engine.backends.transformers.loading.hub_reach import check_reachable  # noqa: PLC0415
+    from amulet_integrations.engine.backends.transformers.loading.hub_reach import as_reachable  # noqa: PLC0415
     from amulet_integrations.engine.backends.transformers.loading.loader import find_device  # noqa: PLC0415
     from amulet_integrations.engine.backends.transformers.loading.loading_bars import (  # noqa: PLC0415
         only_watched_bars,
@@ -169,13 +169,16 @@ def _load(name: str, path: str, revision: str | None, device: str) -> Any:
     check_no_pickles(what, path)
     give = "Give a Hugging Face id or a local folder of a sentence embedding, or 'embedded'."
     source = ModelSource(name, revision=revision)
-    check_reachable(what, source, give=give)
+    local_files_only = as_reachable(what, source, give=give).local_files_only
     try:
         with only_watched_bars(is_quick=name == EMBEDDED_ENCODER):
-            tokenizer = AutoTokenizer.from_pretrained(path, revision=revision)
+            tokenizer = AutoTokenizer.from_pretrained(
+                path, revision=revision, local_files_only=local_files_only
+            )
             model, info = AutoModel.from_pretrained(
                 path,
                 revision=revision,
+                local_files_only=local_files_only,
                 dtype=torch.float32,
                 use_safetensors=True,
                 output_loading_info=True,

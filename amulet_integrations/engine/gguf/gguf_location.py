@@ -71,7 +71,7 @@ def _download(source: ModelSource, name: str) -> Path:
     from huggingface_hub import hf_hub_download  # noqa: PLC0415 - a second
 
     from amulet_integrations.engine.backends.transformers.loading.hub_reach import (  # noqa: PLC0415
-        check_reachable,
+        as_reachable,
     )
     from amulet_integrations.engine.backends.transformers.loading.loading_bars import (  # noqa: PLC0415
         only_watched_bars,
@@ -83,12 +83,12 @@ def _download(source: ModelSource, name: str) -> Path:
 
     check_name(source.model)
     names = part_names(name)
-    check_reachable(_given(source), source, names[0])
+    reachable = as_reachable(_given(source), source, names[0])
     download = partial(
         hf_hub_download,
         source.model,
         revision=source.revision,
-        local_files_only=source.local_files_only,
+        local_files_only=reachable.local_files_only,
     )
     try:
         with only_watched_bars():

@@ -18,7 +18,7 @@ from transformers import (
 )
 from transformers.models.llama import modeling_llama
 
-from amulet_integrations.engine.backends.transformers.loading.hub_reach import check_reachable
+from amulet_integrations.engine.backends.transformers.loading.hub_reach import as_reachable
 from amulet_integrations.engine.backends.transformers.loading.loader import find_device
 from amulet_integrations.engine.backends.transformers.loading.loading_bars import only_watched_bars
 from amulet_integrations.engine.backends.transformers.loading.missing_files import loading_error
@@ -256,7 +256,8 @@ def _load(
     check_no_pickles(what, name)
     give = "Give a Hugging Face id or a local folder of a sequence-classification model."
     source = ModelSource(name, revision=options["revision"])
-    check_reachable(what, source, give=give)
+    reachable = as_reachable(what, source, give=give)
+    options = {**options, "local_files_only": reachable.local_files_only}
     try:
         config = AutoConfig.from_pretrained(name, **options)
         # transformers may know its base model, and would load that with a random head.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
+from dataclasses import replace
 
 from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
@@ -13,18 +15,20 @@ from amulet_integrations.files import with_home
 
 from .missing_files import GIVE, loading_error
 
+logger = logging.getLogger(__name__)
+
 _TRIES = 2
 _PAUSE = 1.0  # seconds between them
 _PATIENCE = 3.0  # seconds; a slow network is left to huggingface_hub
 
 
-def check_reachable(
+def as_reachable(
     what: str, source: ModelSource, file: str = "config.json", give: str = GIVE
-) -> None:
-    """Refuses a model of the hub that is not in the cache where there is no network.
+) -> ModelSource:
+    """A source as it can be had now: out of the cache alone where the hub cannot be reached.
 
-    huggingface_hub would ask six times, for half a minute. Other errors of the hub are left to
-    whoever downloads.
+    huggingface_hub would ask six times for each file, which takes half a minute, also for files
+    that are in its cache. Other errors of the hub are left to whoever downloads.
 
     Args:
         what: The model, for the message.
@@ -32,29 +36,33 @@ def check_reachable(
         file: A file of it that is needed.
         give: What to give instead.
 
+    Returns:
+        The source, with `local_files_only` where the hub cannot be reached.
+
     Raises:
-        ModelNotFoundError: The hub cannot be reached.
+        ModelNotFoundError: The hub cannot be reached, and the file is not in its cache.
     """
-    if source.local_files_only or constants.HF_HUB_OFFLINE or _is_here(source, file):
-        return
-    for left in reversed(range(_TRIES)):
+    if source.local_files_only or constants.HF_HUB_OFFLINE or not _is_of_hub(source.model):
+        return source
+    try:
+        cached = try_to_load_from_cache(source.model, file, revision=source.revision) is not None
+    except HFValidationError:  # it is no id, which is reported where it is loaded
+        return source
+    for left in reversed(range(1 if cached else _TRIES)):
         error = _ask(source, file)
         if error is None:
-            return
+            return source
         if left:
             time.sleep(_PAUSE)
-    raise loading_error(what, source, ConnectionError(str(error)), give) from error
+    if not cached:
+        raise loading_error(what, source, ConnectionError(str(error)), give) from error
+    logger.warning("%s is read from the cache, for the hub cannot be reached: %s.", what, error)
+    return replace(source, local_files_only=True)
 
 
-def _is_here(source: ModelSource, file: str) -> bool:
+def _is_of_hub(model: str) -> bool:
     # Unlike a path's methods, this takes names that no file can have.
-    if source.model == EMBEDDED or os.path.exists(with_home(source.model)):  # noqa: PTH110
-        return True
-    try:
-        cached = try_to_load_from_cache(source.model, file, revision=source.revision)
-    except HFValidationError:  # it is no id, which is reported where it is loaded
-        return True
-    return cached is not None
+    return model != EMBEDDED and not os.path.exists(with_home(model))  # noqa: PTH110
 
 
 def _ask(source: ModelSource, file: str) -> Exception | None:

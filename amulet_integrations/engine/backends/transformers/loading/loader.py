@@ -32,7 +32,7 @@ from amulet_integrations.errors import (
 
 from .embedded import embedded_model_path
 from .gguf_source import gguf_checkpoint, load_gguf_config, unread, warn_of_full_numbers
-from .hub_reach import check_reachable
+from .hub_reach import as_reachable
 from .loading_bars import only_watched_bars
 from .missing_files import check_files, check_name, config_error, loading_error
 from .weight_files import check_no_pickles
@@ -55,9 +55,9 @@ def read_config(source: ModelSource) -> PreTrainedConfig:
         return load_gguf_config(source)
     path = _name_or_path(source)
     check_name(path)
-    check_reachable(f"model={source.model!r}", source)
+    options = _hub_options(source)
     try:
-        config: PreTrainedConfig = AutoConfig.from_pretrained(path, **_hub_options(source))
+        config: PreTrainedConfig = AutoConfig.from_pretrained(path, **options)
     except Exception as error:  # damaged files raise any error
         raise _code_of_its_own(source, error) or config_error(source, error) from error
     _check_decoder_only(source.model, config)
@@ -152,9 +152,11 @@ def _name_or_path(source: ModelSource) -> str:
 
 
 def _hub_options(source: ModelSource) -> dict[str, Any]:
+    """How the files are had; the hub may be asked whether it can be reached."""
+    reachable = as_reachable(f"model={source.model!r}", source)
     return {
         "revision": source.revision,
-        "local_files_only": source.local_files_only or source.model == EMBEDDED,
+        "local_files_only": reachable.local_files_only or source.model == EMBEDDED,
         "trust_remote_code": source.trust_remote_code,
     }
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from difflib import get_close_matches
 from pathlib import Path
+from socket import gaierror
 
 from huggingface_hub import constants
 from huggingface_hub.errors import (
@@ -148,14 +149,19 @@ def _hub_reasons(
         why = "local_files_only=True keeps it from being downloaded"
     elif constants.HF_HUB_OFFLINE:
         why = "HF_HUB_OFFLINE keeps it from being downloaded"
+    kept = f"models--{source.model.replace('/', '--')}"  # huggingface_hub refuses odd names
+    partly = os.path.isdir(os.path.join(constants.HF_HUB_CACHE, kept))  # noqa: PTH112, PTH118
+    cached = (
+        f"{'not all of it is' if partly else 'it is not'} in the cache {constants.HF_HUB_CACHE}"
+    )
     files, local = "", "a local folder"
     if source.gguf_file is not None:
         files, local = f" {shlex.quote(source.gguf_file)}", "a local GGUF file"
+    if source.revision is not None:
+        files += f" --revision {shlex.quote(source.revision)}"
     offline = (
-        f"{folder}, it is not in the cache {constants.HF_HUB_CACHE}, and {why}. Give the path of "
-        f"{local}. Or download it where there is a network: hf download "
-        f"{shlex.quote(source.model)}{files}. With HF_HUB_OFFLINE=1 the cache is read and the hub "
-        "not asked."
+        f"{folder}, {cached}, and {why}. Give the path of {local}. Or download it where there is a "
+        f"network: hf download {shlex.quote(source.model)}{files}"
     )
     return {
         GatedRepoError: "its owner has to admit you. Accept the terms at "
@@ -167,6 +173,7 @@ def _hub_reasons(
         LocalEntryNotFoundError: offline,
         OfflineModeIsEnabled: offline,
         ConnectionError: offline,
+        gaierror: offline,
         TimeoutError: offline,
         EntryNotFoundError: "its repository has no such file. Name one that it has in gguf_file."
         if source.gguf_file is not None

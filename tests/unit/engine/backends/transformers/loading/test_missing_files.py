@@ -175,15 +175,16 @@ def no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[object]:
 @pytest.mark.parametrize(
     ("load", "told"),
     [
-        (lambda: LocalEngine.from_pretrained("o/m"), "local folder. Or.*: hf download o/m. With"),
+        (lambda: LocalEngine.from_pretrained("o/m"), "local folder. Or.*: hf download o/m$"),
         (
             lambda: LocalEngine.from_pretrained("o/m", gguf_file="x.gguf"),
-            "local GGUF file. Or.*: hf download o/m x.gguf. With",
+            "local GGUF file. Or.*: hf download o/m x.gguf$",
         ),
+        (lambda: LocalEngine.from_pretrained("o/m", revision="v1"), "o/m --revision v1$"),
         (lambda: SentenceEncoder.from_pretrained("o/m"), "hf download o/m"),
         (lambda: RewardModelScorer.from_pretrained("o/m"), "hf download o/m"),
     ],
-    ids=["model", "GGUF file", "encoder", "reward model"],
+    ids=["model", "GGUF file", "revision", "encoder", "reward model"],
 )
 def test_without_a_network_the_hub_is_asked_twice_and_what_helps_is_said(
     no_network: list[object], load: Callable[[], object], told: str
@@ -204,16 +205,32 @@ def test_the_embedded_models_need_no_network(
     assert no_network == []
 
 
-def test_what_is_in_the_cache_is_not_asked_for_beforehand(
-    here: Path, no_network: list[object], tmp_path: Path
-) -> None:
-    snapshot = tmp_path / "models--o--m" / "snapshots" / ("0" * 40)
+def cached(model: Path, cache: Path) -> None:
+    """Puts a model into the hub's cache, as o/m."""
+    snapshot = cache / "models--o--m" / "snapshots" / ("0" * 40)
     snapshot.parent.mkdir(parents=True)
-    shutil.copytree(here / "whole", snapshot)
+    shutil.copytree(model, snapshot)
     (snapshot.parents[1] / "refs").mkdir()
     (snapshot.parents[1] / "refs" / "main").write_text("0" * 40)
-    read_config(ModelSource("o/m"))
-    assert "1 s" not in no_network
+
+
+def test_what_is_in_the_cache_is_read_there_at_once_where_there_is_no_network(
+    here: Path, no_network: list[object], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    cached(here / "whole", tmp_path)
+    LocalEngine.from_pretrained("o/m").close()
+    assert set(no_network) == {"huggingface.co"}  # nobody slept
+    assert "model='o/m' is read from the cache" in caplog.text
+
+
+@pytest.mark.parametrize("part", ["no-weights", "no-tokenizer", "only-config"])
+def test_what_is_partly_in_the_cache_is_refused_at_once_where_there_is_no_network(
+    here: Path, no_network: list[object], tmp_path: Path, part: str
+) -> None:
+    cached(here / part, tmp_path)
+    with pytest.raises(ModelNotFoundError):
+        LocalEngine.from_pretrained("o/m")
+    assert set(no_network) == {"huggingface.co"}
 
 
 def test_a_hub_that_answers_is_reached_whatever_failed_before(
@@ -225,11 +242,11 @@ def test_a_hub_that_answers_is_reached_whatever_failed_before(
     monkeypatch.setattr(hub_reach, "get_hf_file_metadata", answer)
     monkeypatch.setattr(AutoConfig, "from_pretrained", answer)
     try:
-        raise httpx.ConnectError("of a program that tries another model now")
+        httpx.get("https://example.org")
     except httpx.ConnectError:
         with pytest.raises(ModelNotFoundError, match="no model of this name"):
             LocalEngine.from_pretrained("o/m")
-    assert no_network == []
+    assert no_network == ["example.org"]
 
 
 @pytest.mark.parametrize("name", ["./nothere", "nothere", "llama3.2:1b", "empty"])
