@@ -55,7 +55,8 @@ def read_config(source: ModelSource) -> PreTrainedConfig:
         return load_gguf_config(source)
     path = _name_or_path(source)
     check_name(path)
-    check_reachable(f"model={source.model!r}", source)
+    if source.model != EMBEDDED:  # which comes in a package
+        check_reachable(f"model={source.model!r}", source)
     try:
         config: PreTrainedConfig = AutoConfig.from_pretrained(path, **_hub_options(source))
     except Exception as error:  # damaged files raise any error

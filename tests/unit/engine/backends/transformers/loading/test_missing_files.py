@@ -201,6 +201,11 @@ def test_what_is_in_the_cache_is_not_asked_for_beforehand(
     assert "1 s" not in no_network
 
 
+def test_the_embedded_model_needs_no_network(no_network: list[object]) -> None:
+    assert read_config(ModelSource("embedded")).model_type == "llama"
+    assert not no_network
+
+
 @pytest.mark.parametrize("name", ["./nothere", "nothere", "llama3.2:1b", "empty"])
 def test_scorers_say_the_same_of_their_models(
     here: Path, name: str, monkeypatch: pytest.MonkeyPatch
