@@ -203,7 +203,7 @@ class AmuletClient(AmuletConfig):
         return self.profiles is not None and (not is_default_place(self.profiles) or has_default())
 
     @property
-    def _missing_place(self) -> Path | None:
+    def missing_place(self) -> Path | None:
         """The default database, if it would be used and does not exist."""
         return default_path() if is_default_place(self.profiles) else None
 
@@ -220,7 +220,7 @@ class AmuletClient(AmuletConfig):
         if store is not None:
             self._registry.unknown_users.report_user(self.unknown_user, user_id, store)
         else:
-            missing = self._missing_place
+            missing = self.missing_place
             self._registry.unknown_users.report_config_user(self.unknown_user, user_id, missing)
 
     def report_nobody(
@@ -267,7 +267,7 @@ class AmuletClient(AmuletConfig):
             current_scope(),
             self._default,
             searchable=self.has_profiles,
-            missing=self._missing_place,
+            missing=self.missing_place,
         )
 
     def for_user(self, user_id: str) -> Self:

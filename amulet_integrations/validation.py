@@ -144,13 +144,18 @@ class FrozenModel(BaseModel):
 
 
 def suggest_names(function: F) -> F:
-    """Makes an unknown keyword argument of a function an error that suggests the right one."""
-    known = signature(function).parameters.keys()
+    """Makes an unknown keyword argument an error that suggests the right one.
+
+    Args:
+        function: The function, or the `__init__` of a class; errors name the class then.
+    """
+    name = function.__qualname__.removesuffix(".__init__").rpartition(".")[2]
+    known = signature(function).parameters.keys() - {"self"}
 
     @wraps(function)
     def checked(*args: Any, **kwargs: Any) -> Any:
-        if unknown := {name: value for name, value in kwargs.items() if name not in known}:
-            raise UnknownArgumentError.for_names(function.__name__, unknown, known)
+        if unknown := {key: value for key, value in kwargs.items() if key not in known}:
+            raise UnknownArgumentError.for_names(name, unknown, known)
         return function(*args, **kwargs)
 
     return cast("F", checked)

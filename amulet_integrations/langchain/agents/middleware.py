@@ -9,9 +9,11 @@ from typing import Any
 
 from langchain.agents.middleware import AgentMiddleware, ModelRequest, ModelResponse
 
+from amulet_integrations.errors import UnknownUserError
 from amulet_integrations.langchain.chat_model import ChatAmulet
 from amulet_integrations.personalization.call_options import selection_from
 from amulet_integrations.personalization.looked_up_profile import LookedUpProfile
+from amulet_integrations.personalization.unknown_users import how_to_get_store
 from amulet_integrations.personalization.user_resolution import PreferenceSelection
 from amulet_integrations.profiles import (
     PreferenceProfile,
@@ -21,6 +23,7 @@ from amulet_integrations.profiles import (
 )
 from amulet_integrations.profiles.profile_limits import limits_of
 from amulet_integrations.profiles.stores.access import aread_whole_profile, read_whole_profile
+from amulet_integrations.validation import suggest_names
 
 from .bound_models import (
     BoundModel,
@@ -78,8 +81,10 @@ class PreferenceMiddleware(AgentMiddleware[Any, Any, Any]):
         ProfileStoreError: `profiles` cannot be opened.
         PreferenceSelectionError: `user_id` or `preference_context` is neither a name nor a
             function.
+        UnknownArgumentError: There is no such argument.
     """
 
+    @suggest_names
     def __init__(
         self,
         profiles: ProfileStore | str | Path | None = None,
@@ -98,9 +103,9 @@ class PreferenceMiddleware(AgentMiddleware[Any, Any, Any]):
 
         Raises:
             PreferenceSelectionError: The model is no `ChatAmulet`, it and its fallbacks are bound
-                to different users, or the user of the runtime context cannot be looked up
-                anywhere.
-            UnknownUserError: The user has no profile, and the model's `unknown_user` is "error".
+                to different users.
+            UnknownUserError: The user has no profile, and the model's `unknown_user` is "error"; or
+                the user of the runtime context cannot be looked up anywhere.
             ProfileError: The store fails, or contains something else than a profile.
         """
         return handler(self._plan(request).read())
@@ -153,6 +158,8 @@ class PreferenceMiddleware(AgentMiddleware[Any, Any, Any]):
             return _Lookup(_with_settings(request, {"user_id": user_id}), llm)
         # Config and scope reach the model by themselves; the runtime context does not.
         if context.user_id and not (searchable and config.user_id):
+            if not any(one.model.has_profiles for one in models):
+                raise UnknownUserError(_no_place(context.user_id, llm))
             request = _with_settings(request, {"user_id": context.user_id})
         return _Lookup(request, llm)
 
@@ -240,6 +247,14 @@ def _profile_of(models: Sequence[BoundModel]) -> PreferenceProfile | None:
     if (scope := current_scope()) is not None and scope.is_set:
         return scope.profile
     return models[0].model.preference_profile if len(models) == 1 else None
+
+
+def _no_place(user_id: str, llm: ChatAmulet) -> str:
+    return (
+        f"The runtime context names user_id={user_id!r}, but there is no place to look the user "
+        f"up. {how_to_get_store(user_id, llm.missing_place)} Or give the graph a store: "
+        "create_agent(..., store=...)."
+    )
 
 
 def _heir(profile: PreferenceProfile | None) -> PreferenceProfile | None:

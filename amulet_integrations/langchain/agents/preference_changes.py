@@ -13,6 +13,8 @@ from itertools import count
 from amulet_integrations.errors import InvalidProfileError
 from amulet_integrations.profiles import Preference, PreferenceProfile, ProfileLimits
 
+from .tool_texts import has_call_markers, repeats_a_description
+
 MAX_TEXT_LENGTH = 500
 """Most characters of a preference that is remembered; the operator may allow fewer."""
 
@@ -21,6 +23,11 @@ MAX_NAME_LENGTH = 60
 
 MAX_PREFERENCES = 20
 """A profile with this many preferences takes no further one; the operator may allow fewer."""
+
+_NO_WISH = (
+    "that is what the prompt says about tools, and not a wish of the user's. Say what the user "
+    "asked for, in one sentence. Where there is no such wish, call no tool."
+)
 
 _WORD = re.compile(r"(?=\w)[\u2e80-\u9fff]|[^\W\u2e80-\u9fff]+")
 
@@ -98,6 +105,8 @@ def _validation_error(text: str, name: str, longest: int) -> str | None:
     """What is wrong with the arguments, in words that the model can pass on."""
     if not text:
         return "say what the user prefers, in one sentence."
+    if repeats_a_description(text) or has_call_markers(text):
+        return _NO_WISH
     if len(text) > longest:
         return (
             f"the preference has {len(text):,} characters, and at most {longest} are "

@@ -17,6 +17,7 @@ from amulet_integrations.profiles import PreferenceProfile, ProfileLimits, Profi
 from amulet_integrations.profiles.profile_limits import limits_of
 from amulet_integrations.profiles.stores.access import aupdate_profile, update_profile
 
+from . import tool_texts
 from .preference_changes import Change, forget, remember
 from .runtime_users import RuntimeUsers, UserRule
 
@@ -27,12 +28,6 @@ UNKNOWN_USER = (
     "It is not known who the user is, so nothing was changed. Tell the user politely that "
     "preferences can be kept only for users who are signed in."
 )
-
-_REMEMBER = (
-    "Remember how the user wants to be answered, from now on. Call it when the user says what "
-    "they prefer, such as shorter answers, another tone or a form of address."
-)
-_FORGET = "Forget a preference that the user no longer wants to be followed."
 
 
 def preference_tools(
@@ -60,8 +55,8 @@ def preference_tools(
 
 def tools_for(users: RuntimeUsers) -> list[BaseTool]:
     """The two tools, for the users and the store that `users` finds in their runtime."""
-    remember_tool = _tool("remember_preference", _REMEMBER, _Remember, remember, users)
-    forget_tool = _tool("forget_preference", _FORGET, _Forget, forget, users)
+    remember_tool = _tool("remember_preference", tool_texts.REMEMBER, _Remember, remember, users)
+    forget_tool = _tool("forget_preference", tool_texts.FORGET, _Forget, forget, users)
     return [remember_tool, forget_tool]
 
 
@@ -75,21 +70,13 @@ class _Arguments(BaseModel):
 
 
 class _Remember(_Arguments):
-    preference: str = Field(
-        description="The preference in one plain sentence, as an instruction: 'Answer briefly.'"
-    )
-    name: _Optional = Field(
-        default=None,
-        description="One or two words that say what it is about, such as 'length'. A preference "
-        "of the same name is replaced.",
-    )
+    preference: str = Field(description=tool_texts.PREFERENCE)
+    name: _Optional = Field(default=None, description=tool_texts.NAME)
 
 
 class _Forget(_Arguments):
-    preference: _Optional = Field(
-        default=None, description="The name of the preference, or words of its text."
-    )
-    name: _Optional = Field(default=None, description="The name of the preference, if known.")
+    preference: _Optional = Field(default=None, description=tool_texts.FORGOTTEN_PREFERENCE)
+    name: _Optional = Field(default=None, description=tool_texts.FORGOTTEN_NAME)
 
 
 class _RecordedChange:

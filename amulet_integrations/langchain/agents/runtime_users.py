@@ -9,8 +9,9 @@ from typing import Any
 
 from langgraph.prebuilt import ToolRuntime
 from langgraph.runtime import Runtime
+from langgraph.store.base import BaseStore
 
-from amulet_integrations.errors import PreferenceSelectionError
+from amulet_integrations.errors import PreferenceSelectionError, ProfileStoreError
 from amulet_integrations.langchain.call_arguments import selection_of
 from amulet_integrations.langchain.config_keys import UnreadKey, find_unread_keys
 from amulet_integrations.personalization.call_options import without_unset
@@ -64,6 +65,7 @@ class RuntimeUsers:
         self.profile_limits = profile_limits
         self._profiles = None
         if profiles is not None:
+            _check_no_graph_store(profiles)
             self._profiles = open_profile_store(profiles, limits=profile_limits)
         self._preference_context = preference_context
 
@@ -134,6 +136,15 @@ def _as_mapping(context: Any) -> Mapping[str, Any]:
     if is_dataclass(context) and not isinstance(context, type):
         return {field.name: getattr(context, field.name) for field in fields(context)}
     return getattr(context, "__dict__", {})
+
+
+def _check_no_graph_store(profiles: object) -> None:
+    if isinstance(profiles, BaseStore):
+        raise ProfileStoreError(
+            f"profiles is a LangGraph store ({type(profiles).__name__}), which holds no profiles "
+            "by itself. Give LangGraphProfileStore(store). Or give the store to the graph, "
+            "create_agent(..., store=store), and leave profiles= out."
+        )
 
 
 def _check_rule(name: str, rule: object) -> None:

@@ -29,8 +29,14 @@ from amulet_integrations.errors import (
     InvalidProfileError,
     PreferenceSelectionError,
     ProfileStoreError,
+    UnknownArgumentError,
 )
-from amulet_integrations.langchain import ChatAmulet, LangGraphProfileStore, PreferenceMiddleware
+from amulet_integrations.langchain import (
+    ChatAmulet,
+    LangGraphProfileStore,
+    PreferenceMiddleware,
+    preference_tools,
+)
 from tests.unit.langchain.agents.support import AgentEngine, call
 from tests.unit.langchain.conftest import TASTES
 
@@ -253,6 +259,30 @@ def test_a_rule_that_is_none_is_refused(rule: Any) -> None:
 def test_profiles_that_are_no_store_are_refused_at_once() -> None:
     with pytest.raises(ProfileStoreError, match="not a profile store"):
         PreferenceMiddleware([])  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("make", [PreferenceMiddleware, preference_tools])
+def test_a_langgraph_store_for_profiles_is_refused_and_the_two_ways_are_named(make: Any) -> None:
+    with pytest.raises(ProfileStoreError, match="LangGraph store") as caught:
+        make(InMemoryStore())
+    for named in (
+        "(InMemoryStore)",
+        "LangGraphProfileStore(store)",
+        "create_agent(..., store=store)",
+    ):
+        assert named in str(caught.value)
+
+
+@pytest.mark.parametrize("unknown", ["profile", "store"])
+def test_an_unknown_argument_is_refused_with_the_one_that_was_meant(
+    store: InMemoryProfileStore, unknown: str
+) -> None:
+    given: dict[str, Any] = {unknown: store}
+    expected = f"PreferenceMiddleware does not take '{unknown}' \\(did you mean 'profiles'\\?\\)"
+    with pytest.raises(UnknownArgumentError, match=expected):
+        PreferenceMiddleware(**given)
+    with pytest.raises(UnknownArgumentError, match="It takes: preference_context, profile_limits"):
+        PreferenceMiddleware(zzz=3)  # type: ignore[call-arg]
 
 
 def test_a_user_who_cannot_be_looked_up_anywhere_is_an_error(agent_of: Any) -> None:

@@ -89,8 +89,11 @@ def test_a_user_without_a_profile_is_reported_once(
 
 def test_without_any_place_the_context_is_an_error_and_the_config_is_reported() -> None:
     run = agent_of()
-    with pytest.raises(UnknownUserError, match="'zed'"):
+    with pytest.raises(UnknownUserError, match="runtime context names user_id='zed'") as caught:
         run(**named("context"))
+    for remedy in ("Pass profiles=", "create_agent(..., store=...)"):
+        assert remedy in str(caught.value)
+    assert "(call)" not in str(caught.value)
     with pytest.warns(UnknownUserWarning, match="'zed'"):
         assert run(**named("config"))["user_id"] is None
 
