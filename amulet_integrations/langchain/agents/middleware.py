@@ -122,23 +122,14 @@ class PreferenceMiddleware(AgentMiddleware[Any, Any, Any]):
         run_user, store = self._users.user_of(runtime), self._users.store(runtime)
         given = selection_from(request.model_settings)
         names = names_in(request.model_settings)
-        if given.is_set:
-            selection = given
-        else:
-            bound = common_user(models)
-            names = dict(bound.names)
-            if names:  # also those of a model that follows nobody
-                selection = bound.call
-            elif bound.config.is_set:
-                selection = bound.config
-            else:
-                selection = PreferenceSelection(user_id=run_user)
+        selection = given
+        if not given.is_set:
+            names, selection = _bound_selection(models, run_user)
         user_id = selection.effective_user_id
         llm = models[0].model
         limits = self._users.profile_limits or llm.profile_limits
-        is_named = selection.is_set or names or self._users.is_guest(runtime)
-        if not (self._report_unread(llm, selection, runtime) or store is None or is_named):
-            llm.report_nobody(llm.resolve_user(selection), has_profiles=True)
+        if not (selection.is_set or names):
+            self._report_unnamed(llm, runtime, store)
         if store is None or user_id != run_user:
             request = self._without_tools(request)
         check_options(models, selection)
@@ -163,20 +154,18 @@ class PreferenceMiddleware(AgentMiddleware[Any, Any, Any]):
             request = _with_settings(request, {"user_id": context.user_id})
         return _Lookup(request, llm)
 
-    def _report_unread(
-        self, llm: ChatAmulet, selection: PreferenceSelection, runtime: AnyRuntime
-    ) -> bool:
-        """Reports misspelt names in the runtime context; the model reports those in the config.
+    def _report_unnamed(
+        self, llm: ChatAmulet, runtime: AnyRuntime, store: ProfileStore | None
+    ) -> None:
+        """Reports a run that names nobody, or by a misspelt name in the runtime context.
 
-        Returns:
-            Whether there are any.
+        The model reports misspelt names in the config.
         """
-        if selection.is_set or llm.pinned:
-            return False
-        unread_keys = list(self._users.unread_keys(runtime))
+        unread_keys = [] if llm.pinned else list(self._users.unread_keys(runtime))
         for unread in unread_keys:
             llm.report_unread_key(unread.key, unread.describe("context"))
-        return bool(unread_keys)
+        if store is not None and not (unread_keys or self._users.is_guest(runtime)):
+            llm.report_nobody(llm.resolve_user(PreferenceSelection()), has_profiles=True)
 
     def _without_tools(self, request: Request) -> Request:
         ours = {id(tool) for tool in self.tools}
@@ -226,6 +215,18 @@ class _Lookup:
         # An empty profile for None: without a profile, the model would look for a user by itself.
         profile = found or PreferenceProfile(user_id=str(self.wanted))
         return _with_settings(self.request, {"profile": LookedUpProfile.of(profile)})
+
+
+def _bound_selection(
+    models: Sequence[BoundModel], run_user: str | None
+) -> tuple[dict[str, Any], PreferenceSelection]:
+    """The names that are bound to the models, and whom they, a bound config or the run select."""
+    bound = common_user(models)
+    if bound.names:  # also those of a model that follows nobody
+        return dict(bound.names), bound.call
+    if bound.config.is_set:
+        return {}, bound.config
+    return {}, PreferenceSelection(user_id=run_user)
 
 
 def _with_options(request: Request, options: PreferenceSelection) -> Request:

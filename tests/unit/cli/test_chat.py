@@ -298,7 +298,7 @@ def test_the_user_changes_during_the_chat(
 
     assert [len(request.contexts) for request in engine.requests] == [2, 1]
     assert f"bo has no profile yet in {db}" in result.stderr
-    assert f'amulet profile add bo --preference "…" --db {db}' in result.stderr
+    assert f'amulet profile add bo --preference "…" --profiles {db}' in result.stderr
 
 
 @pytest.mark.parametrize("user", [(), ("--user", "bo")])

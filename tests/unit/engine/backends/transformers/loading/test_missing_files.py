@@ -7,7 +7,6 @@ import shutil
 import socket
 import time
 from collections.abc import Callable
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
