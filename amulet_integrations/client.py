@@ -226,11 +226,14 @@ class AmuletClient(AmuletConfig):
     def report_nobody(
         self, selection: PreferenceSelection, *, has_profiles: bool | None = None
     ) -> None:
-        """Warns, once, if a call names nobody although there are profiles to look users up in.
+        """Applies the setting `unknown_user` to a call that names nobody although it could.
 
         Args:
             selection: What the call selects.
-            has_profiles: Whether there are; by default, whether `profiles` are given.
+            has_profiles: Whether there are profiles; by default, whether `profiles` are given.
+
+        Raises:
+            UnknownUserError: `unknown_user` is "error".
         """
         if has_profiles is None:
             has_profiles = self.profiles is not None and not is_default_place(self.profiles)

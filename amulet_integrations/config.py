@@ -118,9 +118,9 @@ class AmuletConfig(BaseModel):
         unknown_user: What happens when a user is named who has no profile, when a config names a
             user and there is no store, or when a key of a config looks like a misspelt `user_id`:
             "error" is an error, "warn" a warning once for each user and place, and "plain" nothing.
-            With the last two, the call is answered without that user's preferences. A call that
-            names nobody although `profiles` are given is answered plainly; the first one warns,
-            unless this is "plain" or the call says ``user_id=None``.
+            With the last two, the call is answered without that user's preferences. The same
+            goes for a call that names nobody although `profiles` are given, unless it says
+            ``user_id=None``.
         method: "amulet", "linear_alignment", "pref" (the preference in the prompt, nothing more)
             or "base" (no preferences).
         guidance_scale: How strongly preferences are applied, as in classifier-free guidance: 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from . import interruption
@@ -10,9 +11,15 @@ __all__ = ["main"]
 
 _NEEDED = {"typer", "rich"}
 
+# How long torch's threads look for work before they sleep. Without it, two busy threads of other
+# programs make decoding many times slower; see docs/performance.md.
+_SPIN_COUNT = "10000"
+
 
 def main() -> None:
     """Runs `amulet` with the arguments of the process, and exits."""
+    if "OMP_WAIT_POLICY" not in os.environ:  # OpenMP reads this when torch is imported
+        os.environ.setdefault("GOMP_SPINCOUNT", _SPIN_COUNT)
     try:
         interruption.handle()
         _run()

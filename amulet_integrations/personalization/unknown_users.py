@@ -36,11 +36,14 @@ _CONSEQUENCE = (
 
 _NOBODY = ("nobody",)  # one name, where other reports have two
 _NOBODY_NAMED = (
-    "There are profiles, but this call names no user, so its answer follows nobody's preferences. "
-    "Only the model itself takes user_id=. Around a chain, a graph, an agent or a query engine, "
-    "use preference_scope(user_id=...), or in LangChain the config "
-    '{"configurable": {"user_id": ...}}. Where nobody is meant, pass user_id=None, or use plain(). '
-    '(This is said once; with unknown_user="plain" there is no warning.)'
+    "This call names no user, although there are profiles. Chains, graphs, agents and query "
+    "engines drop user_id=: name the user in LangChain's config, "
+    '{"configurable": {"user_id": ...}}, or around the call, with preference_scope(user_id=...). '
+    "Where nobody is meant, pass user_id=None, or use plain()."
+)
+_NOBODY_FOLLOWED = (
+    ' (The answer follows nobody\'s preferences. This is said once; unknown_user="error" refuses '
+    'such calls; with "plain" there is no warning.)'
 )
 
 
@@ -86,12 +89,13 @@ class UnknownUsers:
         self._report(rule, error, UnknownUserWarning, (user_id, ""))
 
     def report_nobody(self, rule: UnknownUserRule) -> None:
-        """Reports, once, that a call names nobody although there are profiles.
+        """Reports a call that names nobody although there are profiles.
 
-        Such calls may be meant, as those of guests are, so this is never an error.
+        Raises:
+            UnknownUserError: The rule is "error".
         """
-        if rule != "plain" and self._is_first(_NOBODY):
-            warn_caller(_NOBODY_NAMED, UnknownUserWarning)
+        error = UnknownUserError(_NOBODY_NAMED)
+        self._report(rule, error, UnknownUserWarning, _NOBODY, _NOBODY_FOLLOWED)
 
     def report_key(self, rule: UnknownUserRule, key: str, message: str) -> None:
         """Reports a key of a config that looks like one that is read.
@@ -112,11 +116,12 @@ class UnknownUsers:
         error: AmuletError,
         warning: type[AmuletWarning],
         about: tuple[str, ...],
+        consequence: str = _CONSEQUENCE,
     ) -> None:
         if rule == "error":
             raise error
         if rule == "warn" and self._is_first(about):
-            warn_caller(f"{error}{_CONSEQUENCE}", warning)
+            warn_caller(f"{error}{consequence}", warning)
 
     def _is_first(self, about: tuple[str, ...]) -> bool:
         with self._lock:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -247,3 +248,26 @@ def test_earlier_names_are_found_too(amulet: Amulet, db: str) -> None:
 
     assert "a" in amulet("profile", "show", "ann", "--profiles", db).stdout
     assert now.stdout == then.stdout != ""
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        ({}, "10000"),
+        ({"GOMP_SPINCOUNT": "7"}, "7"),
+        ({"OMP_WAIT_POLICY": "passive"}, "None"),
+    ],
+)
+def test_the_threads_of_the_command_do_not_spin_for_long(given: dict[str, str], found: str) -> None:
+    program = (
+        "import atexit, os, sys; sys.argv[1:] = ['--version']\n"
+        "from amulet_integrations.cli import main\n"
+        "atexit.register(lambda: print(os.environ.get('GOMP_SPINCOUNT'), 'torch' in sys.modules))\n"
+        "main()"
+    )
+    ours = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
+    environment = {name: value for name, value in os.environ.items() if name not in ours}
+    shown = subprocess.check_output(
+        [sys.executable, "-c", program], env=environment | given, text=True
+    )
+    assert shown.splitlines()[-1] == f"{found} False"  # torch reads it when it is imported

@@ -131,19 +131,27 @@ def test_with_plain_nothing_is_said(wrapper: Wrapper, reported: Any) -> None:
 
 
 @every_way
-@pytest.mark.parametrize("rule", ["warn", "error"])
 def test_a_call_that_names_nobody_is_reported_once(
-    wrapper: Wrapper, ask: Ask, rule: str, reported: Any
+    wrapper: Wrapper, ask: Ask, reported: Any
 ) -> None:
-    llm = wrapper.make(
-        engine=ScriptedEngine(), profiles=InMemoryProfileStore([ANN]), unknown_user=rule
-    )
+    llm = wrapper.make(engine=ScriptedEngine(), profiles=InMemoryProfileStore([ANN]))
     with preference_scope(preset="gentle"):
         for _ in range(2):
             ask(llm, ASK)
     (warning,) = reported()
     assert warning.category is UnknownUserWarning
     assert "names no user" in str(warning.message)
+
+
+@every_way
+def test_with_error_every_call_that_names_nobody_is_refused(wrapper: Wrapper, ask: Ask) -> None:
+    engine = ScriptedEngine()
+    llm = wrapper.make(engine=engine, profiles=InMemoryProfileStore([ANN]), unknown_user="error")
+    for _ in range(2):
+        with pytest.raises(UnknownUserError, match="names no user"):
+            ask(llm, ASK)
+    ask(llm, ASK, user_id=None)
+    assert len(engine.requests) == 1
 
 
 @every_wrapper
