@@ -124,7 +124,7 @@ def test_whoever_is_found_and_what_others_name_is_not_reported(tmp_path: Path) -
         assert (
             run(config={"configurable": {"user_id": "ann", "thread_id": "1"}})["user_id"] == "ann"
         )
-        assert run(context={"tenant_id": "a", "db": object()})["user_id"] is None
+        assert run(context={"user_id": None, "tenant_id": "a", "db": object()})["user_id"] is None
         assert run(context={"userid": "x"}, config={"configurable": {"user_id": "ann"}})["user_id"]
 
 
