@@ -337,6 +337,8 @@ class ChatAmulet(AmuletClient, Wrappable, BaseChatModel):
         """
         given = {"tool_choice": tool_choice, "parallel_tool_calls": parallel_tool_calls, **kwargs}
         given = without_unset(given)
+        if "user_id" in kwargs:  # None says that nobody is meant
+            given["user_id"] = kwargs["user_id"]
         if written := to_openai_tools(tools, strict):
             given["tools"] = written
         bound = self.bind(**check_arguments(self, given))

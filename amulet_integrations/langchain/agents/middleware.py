@@ -129,7 +129,7 @@ class PreferenceMiddleware(AgentMiddleware[Any, Any, Any]):
         llm = models[0].model
         limits = self._users.profile_limits or llm.profile_limits
         if not (selection.is_set or names):
-            self._report_unnamed(llm, runtime, store)
+            request = self._report_unnamed(request, llm, store)
         if store is None or user_id != run_user:
             request = self._without_tools(request)
         check_options(models, selection)
@@ -155,17 +155,21 @@ class PreferenceMiddleware(AgentMiddleware[Any, Any, Any]):
         return _Lookup(request, llm)
 
     def _report_unnamed(
-        self, llm: ChatAmulet, runtime: AnyRuntime, store: ProfileStore | None
-    ) -> None:
+        self, request: Request, llm: ChatAmulet, store: ProfileStore | None
+    ) -> Request:
         """Reports a run that names nobody, or by a misspelt name in the runtime context.
 
-        The model reports misspelt names in the config.
+        The model reports misspelt names in the config, and is told of guests.
         """
+        runtime: AnyRuntime = request.runtime
+        if self._users.is_guest(runtime):
+            return _with_settings(request, {"user_id": None})
         unread_keys = [] if llm.pinned else list(self._users.unread_keys(runtime))
         for unread in unread_keys:
             llm.report_unread_key(unread.key, unread.describe("context"))
-        if store is not None and not (unread_keys or self._users.is_guest(runtime)):
+        if store is not None and not unread_keys:
             llm.report_nobody(llm.resolve_user(PreferenceSelection()), has_profiles=True)
+        return request
 
     def _without_tools(self, request: Request) -> Request:
         ours = {id(tool) for tool in self.tools}

@@ -7,6 +7,7 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
+from langchain_core.runnables.config import ensure_config
 from langgraph.prebuilt import ToolRuntime
 from langgraph.runtime import Runtime
 from langgraph.store.base import BaseStore
@@ -108,7 +109,10 @@ class RuntimeUsers:
         return scope.user_id if scope else None
 
     def is_guest(self, runtime: AnyRuntime) -> bool:
-        """Whether the runtime context says itself that a run has no user."""
+        """Whether the config or the runtime context says itself that a run has no user."""
+        configurable = ensure_config(getattr(runtime, "config", None)).get("configurable") or {}
+        if "user_id" in configurable:
+            return configurable["user_id"] is None
         if callable(self._user_id):
             return runtime.context is not None and self._user_id(runtime.context) is None
         names = _as_mapping(runtime.context)

@@ -140,10 +140,19 @@ def test_a_run_that_names_nobody_is_reported_once(way: str, place: str, tmp_path
         run(way)
 
 
+@pytest.mark.parametrize("model_profiles", [None, InMemoryProfileStore([ANN])])
 @pytest.mark.parametrize(
-    ("rule", "context"), [("user_id", {"user_id": None}), (lambda _: None, {"channel": "web"})]
+    ("rule", "named"),
+    [
+        ("user_id", {"context": {"user_id": None}}),
+        (lambda _: None, {"context": {"channel": "web"}}),
+        ("user_id", {"config": {"configurable": {"user_id": None}}}),
+    ],
 )
-def test_a_run_of_a_guest_is_not_reported(rule: Any, context: dict[str, Any]) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        agent_of(InMemoryProfileStore([ANN]), rule=rule)(context=context)
+def test_a_run_of_a_guest_is_not_reported(
+    rule: Any, named: dict[str, Any], model_profiles: Any
+) -> None:
+    llm = ChatAmulet(engine=ScriptedEngine(), profiles=model_profiles, unknown_user="error")
+    middleware = PreferenceMiddleware(InMemoryProfileStore([ANN]), user_id=rule)
+    result = create_agent(llm, [], middleware=[middleware]).invoke(QUESTION, **named)
+    assert result["messages"][-1].response_metadata["amulet"]["user_id"] is None
