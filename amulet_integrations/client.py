@@ -40,6 +40,7 @@ from amulet_integrations.profiles.stores.default_place import (
     default_path,
     has_default,
     is_default_place,
+    named_place,
 )
 from amulet_integrations.profiles.stores.shared_store import check_picklable
 from amulet_integrations.prompting import ChatMessage
@@ -230,13 +231,15 @@ class AmuletClient(AmuletConfig):
 
         Args:
             selection: What the call selects.
-            has_profiles: Whether there are profiles; by default, whether `profiles` are given.
+            has_profiles: Whether there are profiles; by default, whether the constructor was given
+                `profiles`; those that only the environment names do not count.
 
         Raises:
             UnknownUserError: `unknown_user` is "error".
         """
         if has_profiles is None:
-            has_profiles = self.profiles is not None and not is_default_place(self.profiles)
+            is_usual = is_default_place(self.profiles) or self.profiles == named_place()
+            has_profiles = self.profiles is not None and not is_usual
         is_meant = selection.is_set or self.pinned or "base" in {selection.method, self.method}
         if has_profiles and not is_meant:
             self._registry.unknown_users.report_nobody(self.unknown_user)

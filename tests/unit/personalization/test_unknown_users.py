@@ -155,6 +155,15 @@ def test_with_error_every_call_that_names_nobody_is_refused(wrapper: Wrapper, as
 
 
 @every_wrapper
+def test_a_place_that_only_the_environment_names_is_no_reason_to_warn(
+    wrapper: Wrapper, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, reported: Any
+) -> None:
+    monkeypatch.setenv("AMULET_PROFILES", str(tmp_path / "profiles.db"))
+    applied(wrapper.make(engine=ScriptedEngine()))
+    assert reported() == []
+
+
+@every_wrapper
 def test_a_call_that_means_nobody_is_not_reported(wrapper: Wrapper, reported: Any) -> None:
     store = InMemoryProfileStore([ANN])
     llm = wrapper.make(engine=ScriptedEngine(), profiles=store)
