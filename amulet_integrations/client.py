@@ -237,11 +237,12 @@ class AmuletClient(AmuletConfig):
         Raises:
             UnknownUserError: `unknown_user` is "error".
         """
+        if selection.is_set or self.pinned or "base" in {selection.method, self.method}:
+            return
         if has_profiles is None:
             is_usual = is_default_place(self.profiles) or self.profiles == named_place()
             has_profiles = self.profiles is not None and not is_usual
-        is_meant = selection.is_set or self.pinned or "base" in {selection.method, self.method}
-        if has_profiles and not is_meant:
+        if has_profiles:
             self._registry.unknown_users.report_nobody(self.unknown_user)
 
     def report_unread_key(self, key: str, message: str) -> None:

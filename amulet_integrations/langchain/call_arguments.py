@@ -148,8 +148,8 @@ def read_arguments(
     own = selection_in(config, searchable=searchable)
     selection = _resolve_user(llm, read.selection, own, internal)
     if internal is None:
-        names_nobody = "user_id" not in {**plain, **config["configurable"]}
-        if not _report_unread(llm, config, read.selection, searchable=searchable) and names_nobody:
+        is_said = "user_id" in plain or "user_id" in config["configurable"]
+        if not _report_unread(llm, config, read.selection, searchable=searchable) and not is_said:
             llm.report_nobody(selection)
     call = ChatCall(
         arguments=read,

@@ -34,14 +34,6 @@ from amulet_integrations.errors import (
 from tests.support.tiny import SIZES, VOCABULARY, tiny_engine, tiny_model, tiny_tokenizer
 
 
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("checkpoint")
-    tiny_model().save_pretrained(folder)
-    tiny_tokenizer().save_pretrained(folder)
-    return str(folder)
-
-
 def test_a_local_folder_loads_and_decodes_as_the_model_does(checkpoint):
     request = GenerationRequest(contexts=[[5, 6]], sampling=SamplingParams(max_new_tokens=8))
     with LocalEngine.from_pretrained(checkpoint) as engine, tiny_engine() as original:

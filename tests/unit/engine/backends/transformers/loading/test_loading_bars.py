@@ -18,15 +18,7 @@ from transformers.utils import logging
 from amulet_integrations.engine import LocalEngine
 from amulet_integrations.engine.backends.transformers.loading.loading_bars import only_watched_bars
 from tests.llama_cpp.tiny_gguf import write_tiny_gguf
-from tests.support.tiny import tiny_model, tiny_tokenizer
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("checkpoint")
-    tiny_model().save_pretrained(folder)
-    tiny_tokenizer().save_pretrained(folder)
-    return str(folder)
+from tests.support.tiny import tiny_model
 
 
 @pytest.fixture(scope="module")
